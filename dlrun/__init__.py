@@ -1,0 +1,1 @@
+"""dlrun: a command-line laboratory for training deep networks."""

@@ -1,0 +1,75 @@
+"""The group `data`: where samples come from and how they are split.
+
+A source is a function that a YAML of `conf/data/` names. It returns a `Source`:
+every sample of the set, decoded, as one tensor that may be memory-mapped.
+
+    (**options, report=None) -> Source
+
+`report(done, total)` may be called while decoding. `split.py` turns a Source
+into `Data`, the train, val and test splits, so that no source knows how it is split.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+Report = Callable[[int, int], None]
+"""Called with (done, total) while something long goes on."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """All samples of a data set.
+
+    x: (n, *shape), uint8 for images (channels first), float32 for tables.
+    y: (n,) int64 class indices, or (n, targets) float32 in regression.
+    classes: the class names in the order of their indices; empty in regression.
+    given: row numbers of the splits that the source itself comes with, under
+        "train", "val" and "test"; empty where it comes with none.
+    hashes: (n,) int64, equal for identical samples.
+    digest: a short hash of the whole content, for the record.
+    """
+
+    name: str
+    x: Tensor
+    y: Tensor
+    hashes: Tensor
+    digest: str
+    classes: tuple[str, ...] = ()
+    given: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Some rows of a set: `x[rows]`, `y[rows]`; x and y are shared between splits.
+
+    rows: (m,) int64.
+    """
+
+    x: Tensor
+    y: Tensor
+    rows: Tensor
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The splits and the facts that models and losses need.
+
+    shape: of one sample, e.g. (3, 32, 32) or (13,).
+    classes: class names; empty in regression.
+    outputs: how many numbers a model must put out for a sample.
+    val and test may be empty (len 0).
+    """
+
+    name: str
+    train: Split
+    val: Split
+    test: Split
+    shape: tuple[int, ...]
+    classes: tuple[str, ...]
+    outputs: int
+    digest: str

@@ -1,0 +1,57 @@
+"""Durations: how long, in the unit that suits the reader.
+
+A duration is typed as `5 epochs`, `200 steps` or `10%` (of the whole training);
+a bare number counts epochs. A function that takes one annotates its parameter
+`Steps` and receives a plain number of optimizer steps: `build` converts.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import NewType
+
+from dlrun.errors import Mistake
+
+Steps = NewType("Steps", int)
+"""A number of optimizer steps; in a recipe, a duration."""
+
+_FORM = re.compile(r"^\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*(epochs?|steps?|seconds?|s|%)?\s*$")
+_UNITS = {"epoch": "epochs", "step": "steps", "second": "seconds", "s": "seconds", None: "epochs"}
+
+
+@dataclass(frozen=True)
+class Duration:
+    """An amount and its unit: `epochs`, `steps`, `%` or `seconds`."""
+
+    amount: float
+    unit: str
+
+    def steps(self, steps_per_epoch: int, total_steps: int | None = None) -> Steps:
+        """The number of steps, rounded to the nearest; at least 1 unless the amount is 0.
+
+        Raises Mistake for seconds, and for a percentage where no total is known.
+        """
+        if self.unit == "seconds":
+            raise Mistake(f"{self} has no fixed number of steps; use epochs, steps or %")
+        if self.unit == "%":
+            if total_steps is None:
+                raise Mistake(f"{self} of what? Give the length itself in epochs or steps")
+            exact = self.amount / 100 * total_steps
+        else:
+            exact = self.amount * (steps_per_epoch if self.unit == "epochs" else 1)
+        return Steps(max(round(exact), 1) if self.amount else 0)
+
+    def __str__(self) -> str:
+        amount = f"{self.amount:g}"
+        return f"{amount}%" if self.unit == "%" else f"{amount} {self.unit}"
+
+
+def parse(value: object) -> Duration:
+    """Read a duration such as 5, '5 epochs', '200 steps', '10%' or '30 seconds'.
+
+    Raises Mistake where it has another form.
+    """
+    match = None if isinstance(value, bool) else _FORM.match(str(value))
+    if match is None:
+        raise Mistake(f"{value!r} is no duration; write '5 epochs', '200 steps' or '10%'")
+    amount, unit = match.groups()
+    return Duration(float(amount), _UNITS.get(unit, unit))

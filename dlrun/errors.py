@@ -1,0 +1,36 @@
+"""Every exception that dlrun raises on purpose, and the exit code each one means.
+
+    DlrunError            shown as one short message; DLRUN_DEBUG=1 adds the traceback
+    ├── Mistake           2   the user asked for something that cannot be
+    ├── Failure           1   the run went wrong: a non-finite loss, a full disk
+    └── Interrupted       130 or 143   SIGINT or SIGTERM; the state is saved
+
+Anything else is a bug of dlrun and keeps its traceback.
+"""
+
+import signal
+
+
+class DlrunError(Exception):
+    """A message for the user: names the key, the value, and what would be right."""
+
+    exit_code = 1
+
+
+class Mistake(DlrunError):
+    """Found before training: a key, a value, a file or a device that cannot be."""
+
+    exit_code = 2
+
+
+class Failure(DlrunError):
+    """Found during training: the run is marked FAILED, what it recorded is kept."""
+
+
+class Interrupted(DlrunError):
+    """A signal asked the run to stop; the run is marked KILLED and can be resumed."""
+
+    def __init__(self, signum: int, message: str = "") -> None:
+        name = signal.Signals(signum).name
+        super().__init__(message or f"stopped by {name}")
+        self.exit_code = 128 + signum
