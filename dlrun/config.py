@@ -1,0 +1,125 @@
+"""The typed schema of the root settings, and the checks of their values.
+
+The groups are open here: what an option takes is the signature of its `_target_`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig
+
+from dlrun import duration
+from dlrun.errors import Mistake
+
+GROUPS = (
+    "data",
+    "preprocessing",
+    "augmentation",
+    "model",
+    "activation",
+    "initializer",
+    "loss",
+    "optimizer",
+    "schedule",
+    "regularization",
+    "procedure",
+    "tracking",
+)
+PRECISIONS = ("float32", "bf16", "fp16")
+
+
+@dataclass
+class Facts:
+    """What the data tell the model; see the end of `conf/config.yaml`."""
+
+    shape: list[int] = MISSING
+    outputs: int = MISSING
+
+
+@dataclass
+class Settings:
+    """The root of a recipe; `conf/config.yaml` says what each key means."""
+
+    data: Any = MISSING
+    preprocessing: Any = None
+    augmentation: Any = None
+    model: Any = MISSING
+    activation: Any = None
+    initializer: Any = None
+    loss: Any = MISSING
+    optimizer: Any = MISSING
+    schedule: Any = MISSING
+    regularization: Any = None
+    procedure: Any = None
+    tracking: Any = None
+
+    seed: int = 0
+    epochs: Any = 20
+    batch_size: Any = 32
+    accumulate: int = 1
+    drop_last: bool = False
+    warmup: Any = 0
+    clip_norm: float | None = None
+    clip_value: float | None = None
+
+    device: str = "auto"
+    precision: str = "float32"
+    channels_last: bool = False
+    compile: bool = False
+    deterministic: bool = False
+    threads: int | None = None
+
+    validate_every: Any = 1
+    log_every: Any = 1
+    checkpoint_every: Any = "30 seconds"
+    monitor: str = "auto"
+    test: bool = True
+
+    name: str | None = None
+    outputs: str = "outputs"
+    resume: str | None = None
+    facts: Facts = field(default_factory=Facts)
+
+
+def register() -> None:
+    """Make the schema known to Hydra as the config `schema`."""
+    ConfigStore.instance().store(name="schema", node=Settings)
+
+
+def check(config: DictConfig) -> None:
+    """Raise one Mistake that names every root setting whose value cannot be."""
+    wrong = []
+
+    def require(holds: bool, key: str, right: str) -> None:
+        if not holds:
+            wrong.append(f"{key}={config[key]}: {right}")
+
+    def positive(key: str) -> None:
+        require(config[key] is None or config[key] > 0, key, "must be greater than 0")
+
+    def lasts(key: str, *units: str, zero: bool = False) -> None:
+        try:
+            length = duration.parse(config[key])
+        except Mistake:
+            length = None
+        forms = {"epochs": "'5 epochs'", "steps": "'200 steps'", "%": "10%", "seconds": "'30 seconds'"}
+        right = "write a duration as " + " or ".join(forms[unit] for unit in units)
+        require(length is not None and length.unit in units and (zero or length.amount > 0), key, right)
+
+    size = config.batch_size
+    whole = isinstance(size, int) and not isinstance(size, bool) and size > 0
+    require(whole or size == "full", "batch_size", "must be a whole number above 0, or full")
+    require(config.seed >= 0, "seed", "must not be negative")
+    for key in ("accumulate", "clip_norm", "clip_value", "threads"):
+        positive(key)
+    lasts("epochs", "epochs", "steps")
+    lasts("warmup", "epochs", "steps", "%", zero=True)
+    lasts("validate_every", "epochs", "steps", "%")
+    lasts("log_every", "epochs", "steps", "%")
+    lasts("checkpoint_every", "seconds", "epochs", "steps", "%")
+    require(config.precision in PRECISIONS, "precision", f"must be one of {', '.join(PRECISIONS)}")
+    monitored = ("auto", "val/accuracy", "val/loss", "train/loss")
+    require(config.monitor in monitored, "monitor", f"must be one of {', '.join(monitored)}")
+    if wrong:
+        raise Mistake("\n".join(wrong))
