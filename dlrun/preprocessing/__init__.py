@@ -1,0 +1,68 @@
+"""The group `preprocessing`: what happens to every sample, in training and after.
+
+A step is an `nn.Module` whose state are buffers, so that it travels inside the
+deployed model:
+
+    fit(batches) -> None       on the training split alone; any number of batches, read once
+    forward(x) -> Tensor       (n, *shape) float32 -> (n, *new_shape) float32
+
+Images start as uint8 in 0..255, which stands for 0..1: `chain` puts `ToFloat` in
+front of the first step, unless that step says `takes_bytes = True` and reads uint8
+itself, to save a pass over the batch. A step is fitted on what the steps before it
+put out.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+
+@runtime_checkable
+class Learns(Protocol):
+    """A step with something to fit; others have no such method."""
+
+    def fit(self, batches: Iterable[Tensor]) -> None:
+        """Learn from (n, *shape) batches of the training split."""
+
+
+def to_float(x: Tensor) -> Tensor:
+    """uint8 in 0..255 to float32 in [0, 1]; floats become float32, unscaled."""
+    if x.dtype == torch.uint8:
+        return x.to(torch.float32).mul_(1 / 255)
+    return x.to(torch.float32)
+
+
+class ToFloat(nn.Module):
+    """`to_float` as a step: nothing to fit."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, *shape) uint8 or float -> (n, *shape) float32."""
+        return to_float(x)
+
+
+def chain(steps: Sequence[nn.Module]) -> nn.Sequential:
+    """The steps in order, ready for raw batches, not yet fitted."""
+    if steps and getattr(steps[0], "takes_bytes", False):
+        return nn.Sequential(*steps)
+    return nn.Sequential(ToFloat(), *steps)
+
+
+def fit(preprocessing: nn.Sequential, batches: Callable[[], Iterable[Tensor]]) -> None:
+    """Fit each step on the output of those before it.
+
+    batches() starts a new pass over the raw training split; one pass a step is made.
+    """
+
+    def through(steps: list[nn.Module]) -> Iterator[Tensor]:
+        for x in batches():
+            for step in steps:
+                x = step(x)
+            yield x
+
+    steps = list(preprocessing)
+    with torch.no_grad():
+        for i, step in enumerate(steps):
+            if isinstance(step, Learns):
+                step.fit(through(steps[:i]))
