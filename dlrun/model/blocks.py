@@ -3,6 +3,7 @@
 from torch import nn
 
 from dlrun.activation import Activation, pieces
+from dlrun.errors import Mistake
 
 NORMS = ("none", "batch", "layer")
 
@@ -46,3 +47,12 @@ def convolution(
     if norm == "layer":
         layers.append(nn.GroupNorm(1, wide))
     return [*layers, activation()]
+
+
+def require_image(shape: list[int], name: str) -> None:
+    """Raise Mistake unless a sample of this shape is an image."""
+    if len(shape) != 3:
+        raise Mistake(
+            f"model={name} needs images (channels, height, width), "
+            f"and a sample here has shape {list(shape)}; try model=mlp"
+        )

@@ -10,5 +10,7 @@ by the places they act in, and each place is one line of the build or of the loo
     constrain(model) -> None                after every optimizer step
     should_stop(score, step) -> bool        after every validation; a higher score is better
 
-Those with a memory have state_dict() and load_state_dict(state).
+weights: every trainable parameter of the model; a penalty chooses those it is meant for.
+Those with a memory have state_dict() and load_state_dict(state). One that stops training
+says in its attribute `restore_best` whether the best weights so far are the result.
 """

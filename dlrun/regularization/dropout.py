@@ -1,0 +1,55 @@
+"""Dropout on any network, by hooks before its layers.
+
+Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov 2014, Dropout: A Simple Way to
+Prevent Neural Networks from Overfitting.
+"""
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dlrun.model.order import weight_layers
+
+
+class Drop:
+    """A forward pre-hook that drops elements of a module's input while it trains.
+
+    An object of its own, not a closure: it is copied and pickled with the network.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """The inputs with the first one dropped; None leaves them as they are."""
+        if not module.training:
+            return None
+        return (F.dropout(args[0], self.rate), *args[1:])
+
+
+class Dropout:
+    """Each element is 0 with probability p, else divided by 1 − p; nothing in evaluation.
+
+    visible: p on the network's input. hidden: p on the input of each linear layer but
+    the network's first weight layer. convolution: the same for convolutions. Random
+    numbers come from torch's global generator of the device.
+    """
+
+    def __init__(self, hidden: float = 0.5, visible: float = 0.2, convolution: float = 0.0) -> None:
+        rates = {"hidden": hidden, "visible": visible, "convolution": convolution}
+        for name, rate in rates.items():
+            if not 0 <= rate < 1:
+                raise ValueError(f"{name} must be at least 0 and below 1, got {rate}")
+        self.hidden, self.visible, self.convolution = hidden, visible, convolution
+
+    def change_model(self, model: nn.Module, x: Tensor) -> nn.Module:
+        """Put the hooks on; the model's state_dict stays as it is."""
+        hidden = weight_layers(model, x)[1:]
+        if self.visible:
+            model.register_forward_pre_hook(Drop(self.visible))
+        for layer in hidden:
+            rate = self.hidden if isinstance(layer, nn.Linear) else self.convolution
+            if rate:
+                layer.register_forward_pre_hook(Drop(rate))
+        return model

@@ -1,0 +1,73 @@
+"""Penalties on the size of the weights.
+
+Each adds its gradient after backward, which costs less than building it into the loss.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def choose(weights: Sequence[Tensor], parameters: str) -> list[Tensor]:
+    """Those that a penalty is for.
+
+    "all", or "weights": what has more than one axis, so no bias and no scale of a norm.
+    """
+    return [w for w in weights if parameters == "all" or w.ndim > 1]
+
+
+def with_gradient(weights: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """Those weights that the last backward reached, and their gradients."""
+    reached = [(w, w.grad) for w in weights if w.grad is not None]
+    return [w for w, _ in reached], [grad for _, grad in reached]
+
+
+def require(strength: float, parameters: str) -> None:
+    """Raise ValueError where a value of these two options cannot be."""
+    if strength < 0:
+        raise ValueError(f"strength must not be negative, got {strength}")
+    if parameters not in ("weights", "all"):
+        raise ValueError(f"parameters must be weights or all, got {parameters}")
+
+
+class L2:
+    """(strength/2)·Σw², whose gradient is strength·w (Hoerl, Kennard 1970)."""
+
+    def __init__(self, strength: float = 1e-4, parameters: str = "weights") -> None:
+        require(strength, parameters)
+        self.strength, self.parameters = strength, parameters
+
+    @torch.no_grad()
+    def add_gradient(self, weights: Sequence[Tensor]) -> None:
+        """Add strength·w to the gradient of each weight that has one."""
+        chosen, grads = with_gradient(choose(weights, self.parameters))
+        if grads:
+            torch._foreach_add_(grads, chosen, alpha=self.strength)
+
+    @torch.no_grad()
+    def penalty(self, weights: Sequence[Tensor]) -> Tensor:
+        """The penalty now, a scalar."""
+        norms = torch._foreach_norm(choose(weights, self.parameters), 2)
+        return self.strength / 2 * torch.stack(norms).square().sum()
+
+
+class L1:
+    """strength·Σ|w|, whose gradient is strength·sign(w), 0 at 0 (Tibshirani 1996)."""
+
+    def __init__(self, strength: float = 1e-5, parameters: str = "weights") -> None:
+        require(strength, parameters)
+        self.strength, self.parameters = strength, parameters
+
+    @torch.no_grad()
+    def add_gradient(self, weights: Sequence[Tensor]) -> None:
+        """Add strength·sign(w) to the gradient of each weight that has one."""
+        chosen, grads = with_gradient(choose(weights, self.parameters))
+        if grads:
+            torch._foreach_add_(grads, torch._foreach_sign(chosen), alpha=self.strength)
+
+    @torch.no_grad()
+    def penalty(self, weights: Sequence[Tensor]) -> Tensor:
+        """The penalty now, a scalar."""
+        norms = torch._foreach_norm(choose(weights, self.parameters), 1)
+        return self.strength * torch.stack(norms).sum()
