@@ -20,7 +20,8 @@ class Run:
 
     forward: the model as it is called: compiled, and in lower precision, where asked.
     schedule: (step, total_steps, steps_per_epoch) -> multiplier of the learning rates.
-    change_batch, penalties, constraints, stopping: the regularizers by where they act.
+    regularizers: each acts in one or more places; `change_batch`, `penalties`,
+        `constraints` and `stopping` are those that act there.
     """
 
     data: Data
@@ -42,10 +43,16 @@ class Run:
     clip_value: float | None = None
     layout: torch.memory_format = torch.contiguous_format
     scaler: torch.amp.GradScaler | None = None
-    change_batch: list[Augment] = field(default_factory=list)
-    penalties: list[Any] = field(default_factory=list)
-    constraints: list[Any] = field(default_factory=list)
-    stopping: list[Any] = field(default_factory=list)
+    regularizers: list[Any] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.change_batch = self._acting("change_batch")
+        self.penalties = self._acting("add_gradient")
+        self.constraints = self._acting("constrain")
+        self.stopping = self._acting("should_stop")
+
+    def _acting(self, method: str) -> list[Any]:
+        return [rule for rule in self.regularizers if hasattr(rule, method)]
 
     @property
     def regression(self) -> bool:
@@ -56,6 +63,29 @@ class Run:
     def weights(self) -> list[nn.Parameter]:
         """What penalties act on: all trainable parameters."""
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+
+    def facts(self) -> dict[str, Any]:
+        """What the record says of the run beside its recipe."""
+        return {
+            "device": _device_name(self.device),
+            "threads": torch.get_num_threads(),
+            "parameters": sum(parameter.numel() for parameter in self.weights),
+            "data": {
+                "name": self.data.name,
+                "digest": self.data.digest,
+                "shape": list(self.data.shape),
+                "classes": list(self.data.classes),
+                "samples": {
+                    name: len(getattr(self.data, name)) for name in ("train", "val", "test")
+                },
+            },
+        }
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return str(device)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,67 @@
+"""Where a run computes, and in which arithmetic."""
+
+import os
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from dlrun.errors import Mistake
+
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose(name: str) -> torch.device:
+    """The device called `auto`, `cpu`, `cuda`, `cuda:1` or `mps`; auto takes the fastest.
+
+    Raises Mistake where this machine has no such device.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise Mistake(f"device={name}: must be auto, cpu, cuda, cuda:1 or mps")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        has = f"{count} CUDA device{'s' if count > 1 else ''}" if count else "no CUDA device"
+        right = f"cuda:{count - 1}" if count else "auto or cpu"
+        raise Mistake(f"device={name}: this machine has {has}; use device={right}")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise Mistake("device=mps: this machine has no Apple GPU; use device=auto or device=cpu")
+    return device
+
+
+def set_up(threads: int | None, deterministic: bool) -> None:
+    """Set torch's switches for the whole process."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.benchmark = not deterministic
+
+
+def caller(
+    model: nn.Module, precision: str, device: torch.device, compiled: bool
+) -> Callable[[Tensor], Tensor]:
+    """How the model is called: compiled where asked, in lower precision where asked.
+
+    Logits come out as float32, so that the loss is computed in full precision
+    (Micikevicius et al. 2018, Mixed Precision Training). In float32 and not compiled it is
+    the model itself, so that a step costs nothing extra.
+    """
+    call: Callable[[Tensor], Tensor] = torch.compile(model) if compiled else model
+    if precision == "float32":
+        return call
+    dtype = AUTOCAST[precision]
+
+    def forward(x: Tensor) -> Tensor:
+        with torch.autocast(device.type, dtype):
+            return call(x).float()
+
+    return forward

@@ -1,0 +1,119 @@
+"""One job of a command: from a composed recipe to its end, whatever that is.
+
+Imports nothing heavy before the tracking process is on its way, so that both start at once.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from dlrun import arguments, record
+from dlrun.errors import Mistake
+from dlrun.interrupt import raised
+from dlrun.progress import Progress
+
+if TYPE_CHECKING:
+    from dlrun.procedure import Trial
+    from dlrun.tracking import Shipper
+
+_log = logging.getLogger("dlrun")
+_UNNAMED = ("name", "outputs", "resume", "device", "threads", "tracking", "data.cache")
+
+
+def run(config: DictConfig, overrides: Sequence[str], command: Sequence[str]) -> float | None:
+    """Do what a recipe says; gives the value it is judged by.
+
+    overrides: as typed, for the record and the name; command: the whole line, likewise.
+    """
+    shipper = _start_tracking(config)
+    show = Progress()
+    trials: list[record.Record] = []
+    try:
+        with raised():
+            from dlrun import build  # imports torch: two seconds
+
+            build.check(config)
+            data = build.load_data(config, show.loading)
+
+            def make_run(**changes: object) -> "Trial":
+                from dlrun.procedure import Trial
+
+                recipe = OmegaConf.merge(config, OmegaConf.create(dict(changes)))
+                assert isinstance(recipe, DictConfig)
+                run = build.build(recipe, data)
+                kept = _record(recipe, overrides, command, run.facts())
+                trials.append(kept)
+                if shipper is not None:
+                    shipper.ship(kept.directory)
+                show.begin(summary(kept), run.lengths.total_steps, run.lengths.steps_per_epoch)
+
+                def finished(ended: record.Record) -> None:
+                    show.end()
+                    if shipper is not None:
+                        shipper.finish(ended.directory)
+
+                export = bool((config.tracking or {}).get("model", False))
+                return Trial(run, kept, show, finished, config.test, export)
+
+            return instantiate(config.procedure, make_run)
+    finally:
+        show.end()
+        if shipper is not None:
+            shipper.close()
+        for kept in trials:
+            show.closing(kept.directory, shipper.uri if shipper else None)
+
+
+def _start_tracking(config: DictConfig) -> "Shipper | None":
+    """The process that delivers to a tracking store, getting ready; None for `tracking=none`."""
+    if not config.tracking:
+        return None
+    values = {str(key): value for key, value in config.tracking.items() if key != "_target_"}
+    wrong = arguments.problems(config.tracking._target_, values, "tracking")
+    if wrong:
+        raise Mistake("\n".join(wrong))
+    try:
+        shipper: Shipper = instantiate(config.tracking)
+    except Exception as error:
+        raise error.__cause__ or error from None
+    return shipper
+
+
+def _record(
+    recipe: DictConfig, overrides: Sequence[str], command: Sequence[str], facts: dict[str, Any]
+) -> record.Record:
+    """A new record, or that of the run which is resumed."""
+    if recipe.resume:
+        kept = record.open_existing(recipe.resume)
+        if kept.info.get("data", {}).get("digest") != facts["data"]["digest"]:
+            _log.warning("the data are not those that the run began with")
+        return kept
+    info = {"overrides": list(overrides), "command": " ".join(command), **facts}
+    text = OmegaConf.to_yaml(recipe, resolve=True)
+    return record.create(recipe.outputs, recipe.name or name(overrides), info, text)
+
+
+def summary(kept: record.Record) -> str:
+    """What is about to be trained, in a line or two."""
+    info = kept.info
+    data = info["data"]
+    sizes = " / ".join(f"{count:,}" for count in data["samples"].values())
+    lines = [
+        f"{info['name']}  ·  run {kept.id}",
+        f"{data['name']}: {sizes} samples of shape {'×'.join(map(str, data['shape']))} to train, "
+        f"validate and test  ·  {info['parameters']:,} parameters  ·  {info['device']}",
+    ]
+    return "\n".join(lines)
+
+
+def name(overrides: Sequence[str]) -> str:
+    """A run's name: what was changed, e.g. `model=cnn optimizer.lr=0.1`; `default` if nothing."""
+    telling = [
+        word
+        for word in overrides
+        if not any(word.lstrip("+~").startswith((f"{key}=", f"{key}.")) for key in _UNNAMED)
+    ]
+    return " ".join(telling)[:250] or "default"

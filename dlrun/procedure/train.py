@@ -1,0 +1,56 @@
+"""Train one recipe, then measure it once on the test split with its best weights."""
+
+import copy
+
+import torch
+from torch import nn
+
+from dlrun.evaluate import evaluate, quality_name
+from dlrun.feed import prepare, ready
+from dlrun.procedure import MakeRun, Trial
+from dlrun.report import curves
+from dlrun.run import Run
+from dlrun.state import Position
+from dlrun.train import train as loop
+
+
+def train(make_run: MakeRun) -> float:
+    """The procedure `train`; gives the best value of what the recipe monitors."""
+    trial = make_run()
+    with trial.recorded():
+        at = loop(trial.run, trial.record, trial.show)
+        conclude(trial, at)
+    return -at.best_score if trial.run.monitor.endswith("loss") else at.best_score
+
+
+def conclude(trial: Trial, at: Position) -> None:
+    """The last points, the figures and the model of a trained run."""
+    run, record = trial.run, trial.record
+    best = -at.best_score if run.monitor.endswith("loss") else at.best_score
+    values = {f"best/{run.monitor.replace('/', '_')}": best}
+    values["best/epoch"] = at.best_step / run.lengths.steps_per_epoch
+    if trial.measure_test and len(run.data.test):
+        values |= measure(run)
+    epoch = at.step / run.lengths.steps_per_epoch
+    record.append(at.step, epoch, values)
+    trial.show.point(at.step, epoch, values)
+    curves.draw(record.directory)
+    if trial.export:
+        from dlrun.tracking.model import save_model  # imports mlflow, which takes a second
+
+        example = run.data.train.x[run.data.train.rows[:2]]
+        save_model(deployable(run), example, record.directory / "model")
+
+
+def measure(run: Run) -> dict[str, float]:
+    """Loss and quality on the test split, which nothing before has looked at."""
+    feed = prepare(run.data.test, run.preprocessing, run.device, fixed=False)
+    samples = ready(feed, run.preprocessing, run.lengths.evaluation_batch, run.device, run.layout)
+    loss, hits = evaluate(run.model, run.forward, run.loss, samples)
+    return {f"test/{quality_name(run.regression)}": hits, "test/loss": loss}
+
+
+def deployable(run: Run) -> nn.Module:
+    """Preprocessing and model in one module on the CPU: raw samples in, logits out."""
+    parts = copy.deepcopy(nn.Sequential(run.preprocessing, run.model))
+    return parts.to(device="cpu", memory_format=torch.contiguous_format).eval()
