@@ -117,6 +117,7 @@ def create(outputs: str | Path, name: str, info: dict[str, Any], recipe: str) ->
         directory = _new_directory(Path(outputs).absolute() / "runs", started)
         known = {
             "id": directory.name,
+            "uid": secrets.token_hex(16),
             "name": name,
             "started": started.isoformat(timespec="microseconds"),
             "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
@@ -158,6 +159,17 @@ def is_running(directory: str | Path) -> bool:
             return False
     except Timeout:
         return True
+
+
+def mark_killed(directory: str | Path) -> None:
+    """Call a run KILLED that says it is RUNNING while no process holds it."""
+    if read_status(directory).get("status") != RUNNING:
+        return
+    lock = FileLock(Path(directory) / "lock", timeout=0.5)
+    with suppress(Timeout), lock:
+        if read_status(directory).get("status") == RUNNING:
+            status = {"status": KILLED, "message": "the process ended unexpectedly"}
+            write_json(Path(directory) / "status.json", status)
 
 
 def all_runs(outputs: str | Path) -> list[Path]:

@@ -1,0 +1,80 @@
+"""The group `tracking`: the way from a run's record on disk to MLflow.
+
+The training process never talks to a tracking server. It starts a second process,
+which reads the records and delivers them in batches, outlives a killed trainer,
+and tries again while a server is down. What is not delivered in the end stays
+on disk; `dlrun sync` delivers it.
+
+    ship.py      the second process: takes commands, keeps trying
+    delivery.py  one run: create it, deliver each point once, finish it
+    store.py     the tracking store: a fresh database, the experiment
+    entries.py   a recipe and a record as params, tags and data set
+    model.py     the best weights as an MLflow model
+    sync.py      the same delivery on request, for `dlrun sync`
+"""
+
+import os
+import re
+from pathlib import Path
+
+from dlrun.errors import Mistake
+from dlrun.tracking.shipper import Shipper
+
+ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # MLflow's own 120 s × 7 tries hang for minutes
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+"""How MLflow behaves here unless the user's environment says otherwise."""
+
+_URI = re.compile(r"^[a-z][a-z0-9+.-]+:|^databricks(-uc)?$")
+
+
+def start(
+    uri: str | None = None,
+    experiment: str = "dlrun",
+    checkpoints: bool = True,
+    model: bool = True,
+    outputs: str = "outputs",
+) -> Shipper:
+    """Start the shipping process; it gets ready while the trainer imports torch.
+
+    checkpoints, model: whether they go to the server too, at the end of a run.
+    Raises Mistake where `uri` is of no kind that MLflow takes.
+    """
+    if not experiment.strip():
+        raise ValueError(f"experiment must be a name, got {experiment!r}")
+    settings = {
+        "uri": resolve_uri(uri, outputs),
+        "experiment": experiment,
+        "checkpoints": checkpoints,
+        "model": model,
+    }
+    return Shipper(settings, ENVIRONMENT | os.environ)
+
+
+def resolve_uri(uri: str | None, outputs: str | Path) -> str:
+    """Where runs go: `tracking.uri`, else MLFLOW_TRACKING_URI, else `<outputs>/mlflow.db`.
+
+    Paths of SQLite are made absolute. Raises Mistake where the form is wrong.
+    """
+    key = "tracking.uri" if uri else "MLFLOW_TRACKING_URI"
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI")
+    if not uri:
+        return f"sqlite:///{Path(outputs).absolute() / 'mlflow.db'}"
+    if not _URI.match(uri) or uri.startswith("file:"):
+        raise Mistake(
+            f"{key}={uri}: MLflow takes a server or a database, "
+            "such as http://127.0.0.1:5000 or sqlite:///runs/mlflow.db"
+        )
+    path = sqlite_path(uri)
+    return uri if path is None else f"sqlite:///{path.absolute()}"
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """The file of a SQLite database, or None where the URI is of another kind."""
+    scheme, _, path = uri.partition(":///")
+    return Path(path) if scheme == "sqlite" and path else None

@@ -1,0 +1,245 @@
+"""One run on its way to MLflow: created once, each point once, finished in the end.
+
+`tracking.json` in the run's directory is the cursor: the store, MLflow's run id, and
+how many points are there. It is a hint. Whenever it may be wrong, after a restart or a
+failed request, the server's own history says which points it has, by key and step.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.utils.validation import MAX_METRICS_PER_BATCH
+
+from dlrun import record
+from dlrun.tracking import entries, model
+
+_CHUNK = 4_000_000  # bytes of points that are read at once
+_HEADLINES = ("val/accuracy", "val/loss")
+
+Say = Callable[[float], None]
+"""Told after every answer of the server; how long the next may take, in seconds."""
+
+
+class Delivery:
+    """Delivers the run in `directory`; every method may be repeated after an error."""
+
+    def __init__(self, client: MlflowClient, experiment: str, directory: Path, say: Say) -> None:
+        """Nothing is sent yet."""
+        self.directory = directory
+        self.run_id = ""
+        self.new_points = 0
+        self._client = client
+        self._experiment = experiment
+        self._say = say
+        self._lock = FileLock(directory / "tracking.lock", thread_local=False)
+        self._offset = 0  # bytes of metrics.jsonl that are done with
+        self._lines = 0
+        self._seen: dict[str, set[int]] | None = None  # what the server has; None: nothing
+        self._sure = False  # whether `_seen` can be relied on
+        self._described: dict[str, Any] = {}
+
+    def begin(self, live: bool) -> bool:
+        """Find or create the run, and describe it; False while another process delivers it.
+
+        live: whether its trainer is at work, so that MLflow shows it as RUNNING.
+        """
+        if not self._lock.is_locked:
+            try:
+                self._lock.acquire(timeout=0)
+            except Timeout:
+                return False
+        if not self.run_id:
+            self.run_id = self._find() or self._create()
+            self._keep(run_id=self.run_id, experiment_id=self._experiment, done=False)
+            run = self._client.get_run(self.run_id)
+            if run.info.lifecycle_stage != "active":
+                self._client.restore_run(self.run_id)
+            if live and run.info.status != record.RUNNING:
+                self._client.update_run(self.run_id, record.RUNNING)
+            self._say(5)
+        self._describe()
+        return True
+
+    def points(self) -> None:
+        """Send every point that is on disk and not yet there."""
+        if not self._sure:
+            self._reconcile()
+        path = self.directory / "metrics.jsonl"
+        while True:
+            size = path.stat().st_size if path.exists() else 0
+            if size < self._offset:  # truncated by a resumed trainer
+                self._reconcile()
+            lines = self._read(path)
+            if not lines:
+                return
+            fresh = list(self._metrics(lines))
+            for start in range(0, len(fresh), MAX_METRICS_PER_BATCH):
+                batch = fresh[start : start + MAX_METRICS_PER_BATCH]
+                self._sure = False  # until it is known to have arrived
+                self._client.log_batch(self.run_id, metrics=batch)
+                self._sure = True
+                self._say(5)
+                if self._seen is not None:
+                    for metric in batch:
+                        self._seen.setdefault(metric.key, set()).add(metric.step)
+            self._offset += sum(len(line) for line in lines)
+            self._lines += len(lines)
+            self.new_points += len({metric.step for metric in fresh})
+            self._keep(delivered=self._lines)
+
+    def finish(self) -> None:
+        """Send the files, the model and the final status."""
+        self._describe()
+        status = record.read_status(self.directory)
+        settings = record.read_json(self.directory / "tracking.json")
+        self._files(settings)
+        saved = self.directory / "model"
+        if settings.get("model", True) and (saved / "MLmodel").is_file():
+            stamp = (saved / "MLmodel").stat().st_mtime_ns
+            if settings.get("model_stamp") != stamp:
+                self._say(_time_for(saved))
+                model_id = model.register(
+                    self._client, self.run_id, saved, settings.get("model_id")
+                )
+                self._keep(model_id=model_id, model_stamp=stamp)
+        state = status.get("status", record.KILLED)
+        if state not in (record.FINISHED, record.FAILED, record.KILLED):
+            state = record.KILLED
+        message = entries.shorten(status.get("message", ""), entries.TAG_LIMIT)
+        known = self._client.get_run(self.run_id).data.tags
+        if message or "dlrun.message" in known:
+            self._client.set_tag(self.run_id, "dlrun.message", message)
+        self._client.set_terminated(self.run_id, state)
+        self._keep(done=True)
+        self._say(5)
+
+    def close(self) -> None:
+        """Let another process deliver the run."""
+        self._lock.release()
+
+    def _find(self) -> str | None:
+        cursor = record.read_json(self.directory / "tracking.json")
+        with suppress(MlflowException):
+            if cursor.get("run_id"):
+                return str(self._client.get_run(cursor["run_id"]).info.run_id)
+        uid = record.read_json(self.directory / "run.json").get("uid", "")
+        known = self._client.search_runs([self._experiment], f"tags.`dlrun.uid` = '{uid}'")
+        self._sure = False
+        return str(known[0].info.run_id) if known else None
+
+    def _create(self) -> str:
+        info = record.read_json(self.directory / "run.json")
+        started = datetime.fromisoformat(info["started"]).timestamp()
+        run = self._client.create_run(
+            self._experiment,
+            start_time=round(started * 1000),
+            tags=entries.tags(info),
+            run_name=info.get("name") or self.directory.name,
+        )
+        self._sure = True  # it has no points yet
+        return str(run.info.run_id)
+
+    def _describe(self) -> None:
+        """Params, tags and the data set, again wherever the record of them has changed."""
+        info = record.read_json(self.directory / "run.json")
+        path = self.directory / "recipe.yaml"
+        recipe = path.read_text(encoding="utf-8") if path.exists() else ""
+        if self._described == {"info": info, "recipe": recipe}:
+            return
+        tags = entries.tags(info)
+        known = self._client.get_run(self.run_id).data.params
+        limit = entries.VALUE_LIMIT
+        for limit in (entries.VALUE_LIMIT, 500, 250):  # older servers take less
+            params = entries.params(recipe, info.get("choices"), limit)
+            new = [Param(key, value) for key, value in params.items() if key not in known]
+            try:
+                for start in range(0, len(new), 100):
+                    self._client.log_batch(self.run_id, params=new[start : start + 100])
+                break
+            except MlflowException as error:
+                if error.error_code != "INVALID_PARAMETER_VALUE" or limit == 250:
+                    raise
+        for key, value in params.items():  # MLflow lets no param change
+            if key in known and known[key] != value:
+                tags[entries.shorten(f"resumed.{key}", entries.KEY_LIMIT)] = value
+        self._client.log_batch(self.run_id, tags=[RunTag(*tag) for tag in tags.items()])
+        data = entries.dataset(info)
+        if data:
+            context = InputTag("mlflow.data.context", "training")
+            self._client.log_inputs(self.run_id, [DatasetInput(Dataset(**data), [context])])
+        self._described = {"info": info, "recipe": recipe}
+        self._say(5)
+
+    def _reconcile(self) -> None:
+        """Ask the server which points it has, and start again at the first line."""
+        keys = {
+            entries.legal_key(key)
+            for point in record.read_points(self.directory)
+            for key in point["values"]
+        }
+        self._seen = {}
+        for key in keys:
+            history = self._client.get_metric_history(self.run_id, key)
+            self._seen[key] = {metric.step for metric in history}
+            self._say(5)
+        self._offset = self._lines = 0
+        self._sure = True
+
+    def _read(self, path: Path) -> list[bytes]:
+        if not path.exists():
+            return []
+        with path.open("rb") as file:
+            file.seek(self._offset)
+            chunk = file.read(_CHUNK)
+        return chunk[: chunk.rfind(b"\n") + 1].splitlines(keepends=True)
+
+    def _metrics(self, lines: list[bytes]) -> Iterator[Metric]:
+        """The values that the server lacks, the headline of each point first."""
+        for line in lines:
+            try:
+                point = json.loads(line)
+            except ValueError:  # the middle of a line, after a truncation that went unseen
+                continue
+            order = [*(key for key in _HEADLINES if key in point["values"]), *point["values"]]
+            for key in dict.fromkeys(order):
+                name = entries.legal_key(key)
+                if self._seen is None or point["step"] not in self._seen.get(name, ()):
+                    yield Metric(name, float(point["values"][key]), point["time"], point["step"])
+
+    def _files(self, settings: dict[str, Any]) -> None:
+        """The recipe, the points, figures and checkpoints; those that have changed."""
+        sent = dict(settings.get("files", {}))
+        wanted = [*self.directory.glob("*.yaml"), *self.directory.glob("figures/*.png")]
+        wanted += [self.directory / name for name in ("run.json", "status.json", "metrics.jsonl")]
+        if settings.get("checkpoints", True):
+            wanted += [self.directory / "checkpoints" / name for name in ("last.pt", "best.pt")]
+        for path in wanted:
+            if not path.is_file():
+                continue
+            name = path.relative_to(self.directory).as_posix()
+            stamp = [path.stat().st_size, path.stat().st_mtime_ns]
+            if sent.get(name) == stamp:
+                continue
+            self._say(_time_for(path))
+            folder = path.parent.relative_to(self.directory).as_posix()
+            self._client.log_artifact(self.run_id, str(path), None if folder == "." else folder)
+            sent[name] = stamp
+            self._keep(files=sent)
+
+    def _keep(self, **changes: Any) -> None:
+        path = self.directory / "tracking.json"
+        record.write_json(path, record.read_json(path) | changes)
+
+
+def _time_for(path: Path) -> float:
+    """Seconds that sending a file or a directory may take, at a megabyte a second."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return 5 + sum(file.stat().st_size for file in files if file.is_file()) / 1e6

@@ -1,0 +1,115 @@
+"""A recipe and a record in MLflow's terms: params, tags and the data set."""
+
+import getpass
+import json
+import re
+from typing import Any
+
+import yaml
+
+KEY_LIMIT = 250
+VALUE_LIMIT = 6000
+TAG_LIMIT = 5000
+
+_LEFT_OUT = ("name", "outputs", "resume", "tracking")
+_ILLEGAL = re.compile(r"[^\w\-. /]", re.ASCII)
+
+
+def params(
+    recipe: str, choices: dict[str, str] | None = None, limit: int = VALUE_LIMIT
+) -> dict[str, str]:
+    """The recipe as dotted params, the chosen options (`optimizer: adam`) first.
+
+    Lists are written out, long values end in an ellipsis, illegal characters become `_`.
+    """
+    content = yaml.safe_load(recipe) or {}
+    kept = {key: value for key, value in content.items() if key not in _LEFT_OUT}
+    flat = dict(choices or {}) | dict(flatten(kept))
+    legal: dict[str, str] = {}
+    for key, value in flat.items():
+        unique = name = legal_key(key)
+        count = 2
+        while unique in legal:
+            unique, count = f"{name[: KEY_LIMIT - 4]}_{count}", count + 1
+        legal[unique] = shorten(value, limit)
+    return legal
+
+
+def flatten(content: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested mappings as dotted keys with their values as text; empty ones are left out."""
+    flat = []
+    for key, value in content.items():
+        if isinstance(value, dict):
+            flat += flatten(value, f"{prefix}{key}.")
+        else:
+            flat.append((f"{prefix}{key}", text(value)))
+    return flat
+
+
+def text(value: object) -> str:
+    """A value as one would type it on the command line."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "[" + ",".join(text(item) for item in value) + "]"
+    return json.dumps(value, default=str)
+
+
+def legal_key(key: str) -> str:
+    """The key with what MLflow refuses in names replaced by `_`."""
+    parts = [part if part.strip(".") else "_" for part in _ILLEGAL.sub("_", key).split("/")]
+    return "/".join(parts)[:KEY_LIMIT]
+
+
+def shorten(value: str, limit: int) -> str:
+    """At most `limit` characters, the last an ellipsis where something is missing."""
+    return value if len(value) <= limit else value[: limit - 1] + "…"
+
+
+def tags(info: dict[str, Any]) -> dict[str, str]:
+    """What `run.json` says about where a run comes from; its own `tags` win."""
+    git = info.get("git") or {}
+    found = {
+        "dlrun.id": info.get("id"),
+        "dlrun.uid": info.get("uid"),
+        "command": info.get("command"),
+        "cwd": info.get("cwd"),
+        "host": info.get("host"),
+        "device": info.get("device"),
+        "git.commit": git.get("commit"),
+        "git.dirty": git.get("dirty"),
+        "mlflow.runName": info.get("name"),
+        "mlflow.user": _user(),
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.name": info.get("command"),
+        "mlflow.source.git.commit": git.get("commit"),
+    }
+    found |= {f"versions.{name}": version for name, version in info.get("versions", {}).items()}
+    found |= info.get("tags") or {}
+    return {
+        legal_key(key): shorten(text(value), TAG_LIMIT)
+        for key, value in found.items()
+        if value is not None and value != ""
+    }
+
+
+def dataset(info: dict[str, Any]) -> dict[str, str] | None:
+    """The data set as MLflow's Dataset takes it, or None where the record names none."""
+    data = dict(info.get("data") or {})
+    name, digest = data.pop("name", None), data.pop("digest", None)
+    if not name or not digest:
+        return None
+    return {
+        "name": str(name)[:500],
+        "digest": str(digest)[:36],
+        "source_type": "dlrun",
+        "source": json.dumps({"data": str(name)}),
+        "profile": shorten(json.dumps(data, default=str), VALUE_LIMIT),
+    }
+
+
+def _user() -> str | None:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # no name for this user id, as in some containers
+        return None

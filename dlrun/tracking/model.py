@@ -1,0 +1,166 @@
+"""The best weights as an MLflow model, and its registration with a run.
+
+The model is saved as a `torch.export` program: loading it needs torch alone, neither
+dlrun nor the class it was made of, and it takes batches of any size. What cannot be
+exported is pickled instead, and then needs its class. Loading and serving:
+
+    mlflow.pytorch.load_model("outputs/runs/<id>/model")
+    mlflow models predict -m outputs/runs/<id>/model -i images.json --env-manager local
+"""
+
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from dlrun.record import versions
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from torch import Tensor, nn
+
+_log = logging.getLogger("dlrun")
+
+
+def save_model(
+    module: "nn.Module", example: "Tensor", directory: str | Path, step: int = 0
+) -> bool:
+    """Save a module as an MLflow model with a signature; whether that went well.
+
+    module: on the CPU, in eval mode, from raw samples to logits.
+    example: (n, ...) raw samples, uint8 or float32; two or more, else the batch
+        size of the saved model may be fixed.
+    step: the step that the weights are of.
+
+    Never raises: a model that cannot be saved is left out with one warning.
+    """
+    directory = Path(directory)
+    part = directory.with_name(f".{directory.name}.{os.getpid()}.part")
+    if len(example) == 1:
+        example = example.repeat_interleave(2, 0)
+    pickled: Exception | None = None
+    try:
+        with _quiet():
+            try:
+                _save(module, example, part, step, "pt2")
+            except Exception as error:
+                shutil.rmtree(part, ignore_errors=True)
+                _save(module, example, part, step, "pickle")
+                pickled = error
+        shutil.rmtree(directory, ignore_errors=True)
+        part.rename(directory)
+    except Exception as error:
+        shutil.rmtree(part, ignore_errors=True)
+        _log.warning(f"the model was not saved for MLflow: {_short(error)}")
+        return False
+    if pickled is not None:
+        _log.warning(
+            f"the model was saved as a pickle, which needs its class to load: {_short(pickled)}"
+        )
+    return True
+
+
+def register(client: "MlflowClient", run_id: str, directory: Path, known: str | None) -> str:
+    """Make a saved model the model of a run, once; returns its id.
+
+    known: the id under which an earlier try made it, if that is known.
+    """
+    from mlflow.entities import LoggedModelOutput
+
+    run = client.get_run(run_id)
+    experiment = run.info.experiment_id
+    model_id = known or _find(client, experiment, run_id)
+    content = yaml.safe_load((directory / "MLmodel").read_text(encoding="utf-8"))
+    if model_id is None:
+        made = client.create_logged_model(
+            experiment, name=directory.name, source_run_id=run_id, model_type="dlrun"
+        )
+        model_id = str(made.model_id)
+    made = client.get_logged_model(model_id)
+    client.log_model_artifacts(model_id, str(directory))
+    content |= {
+        "artifact_path": made.artifact_location,
+        "model_id": model_id,
+        "model_uuid": model_id,
+        "run_id": run_id,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "MLmodel"
+        path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+        client.log_model_artifact(model_id, str(path))
+    client.finalize_logged_model(model_id, "READY")
+    outputs = run.outputs.model_outputs if run.outputs else []
+    if all(output.model_id != model_id for output in outputs):
+        step = (content.get("metadata") or {}).get("step", 0)
+        client.log_outputs(run_id, [LoggedModelOutput(model_id, step)])
+    return model_id
+
+
+def _find(client: "MlflowClient", experiment: str, run_id: str) -> str | None:
+    """The model that an interrupted try made for the run."""
+    token: str | None = None
+    while True:
+        page = client.search_logged_models([experiment], page_token=token)
+        for model in page:
+            if model.source_run_id == run_id:
+                return str(model.model_id)
+        token = page.token
+        if not token:
+            return None
+
+
+def _save(module: "nn.Module", example: "Tensor", path: Path, step: int, form: str) -> None:
+    import mlflow.pytorch
+    import numpy as np
+    import torch
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    with torch.no_grad():
+        result = module(example)
+
+    def batches(tensor: "Tensor") -> Schema:
+        array = tensor[:0].numpy()
+        return Schema([TensorSpec(np.dtype(array.dtype), (-1, *array.shape[1:]))])
+
+    found = versions()
+    mlflow.pytorch.save_model(
+        module,
+        str(path),
+        signature=ModelSignature(inputs=batches(example), outputs=batches(result)),
+        input_example=example[:2].numpy(),
+        # Without a local part (+cpu, +cu130), which no package index has.
+        pip_requirements=[
+            f"{name}=={found[name].partition('+')[0]}" for name in ("mlflow", "torch")
+        ],
+        metadata={"step": step},
+        serialization_format=form,
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the remarks of MLflow and of the exporter, which the user cannot act on."""
+    loggers = [logging.getLogger(name) for name in ("mlflow", "torch")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.CRITICAL)
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+def _short(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

@@ -1,0 +1,55 @@
+"""The tracking store: a database that is made once, and the experiment in it."""
+
+import os
+import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
+
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+from dlrun.tracking import sqlite_path
+
+
+def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
+    """A client of the store and the experiment's id; makes what is missing.
+
+    Any number of processes may do so at once. Raises what MLflow raises where a
+    server does not answer.
+    """
+    path = sqlite_path(uri)
+    if path is None:
+        client = MlflowClient(uri)
+        return client, _experiment(client, experiment)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(path.name + ".lock")):
+        if not path.exists():
+            _make(path)
+        client = MlflowClient(uri)
+        return client, _experiment(client, experiment, str(path.parent / "artifacts"))
+
+
+def _make(path: Path) -> None:
+    """A fresh database, migrated under another name: no one ever meets half of it."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with suppress(FileNotFoundError):
+        part.unlink()
+    store = SqlAlchemyStore(f"sqlite:///{part}", str(path.parent / "artifacts"))
+    store.engine.dispose()
+    with closing(sqlite3.connect(part)) as database:
+        database.execute("PRAGMA journal_mode=WAL")  # readers and a writer don't block each other
+    part.replace(path)
+
+
+def _experiment(client: MlflowClient, name: str, artifacts: str | None = None) -> str:
+    for _ in range(2):
+        known = client.get_experiment_by_name(name)
+        if known is not None:
+            if known.lifecycle_stage != "active":
+                client.restore_experiment(known.experiment_id)
+            return str(known.experiment_id)
+        with suppress(MlflowException):  # another process was faster; look again
+            return str(client.create_experiment(name, artifact_location=artifacts))
+    return str(client.create_experiment(name, artifact_location=artifacts))

@@ -1,0 +1,72 @@
+"""Deliver on request what a tracking store has missed: `dlrun sync [run ...]`."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from dlrun import record
+from dlrun.tracking import ENVIRONMENT, resolve_uri
+
+
+def sync(outputs: str | Path, which: list[str], uri: str | None = None) -> int:
+    """Deliver the named runs, or all that were ever tracked; prints a line for each.
+
+    which: as `record.find` takes them; a run recorded with `tracking=none` must be named.
+    uri: another store than the one a run was tracked in. Returns the exit code, 1 where
+    something could not be delivered. Raises Mistake where there is no such run.
+    """
+    for key, value in ENVIRONMENT.items():
+        os.environ.setdefault(key, value)
+    if which:
+        runs = [record.find(outputs, each) for each in which]
+    else:
+        runs = [run for run in record.all_runs(outputs) if (run / "tracking.json").exists()]
+    if not runs:
+        print(f"no tracked runs in {Path(outputs) / 'runs'}")
+    stores: dict[tuple[str, str], Any] = {}
+    failed = 0
+    for run in runs:
+        try:
+            print(f"{run.name}  {_deliver(run, _settings(run, outputs, uri), stores)}", flush=True)
+        except Exception as error:  # one run that fails must not keep back the others
+            from dlrun.tracking.ship import reason
+
+            print(f"{run.name}  not delivered: {reason(error)}", flush=True)
+            failed += 1
+    return 1 if failed else 0
+
+
+def _settings(run: Path, outputs: str | Path, uri: str | None) -> dict[str, Any]:
+    """The cursor of a run, begun anew where it goes to another store."""
+    known = record.read_json(run / "tracking.json")
+    target = resolve_uri(uri, outputs) if uri or not known.get("uri") else known["uri"]
+    if known.get("uri") == target:
+        return known
+    kept = {key: known[key] for key in ("experiment", "checkpoints", "model") if key in known}
+    fresh = {"experiment": "dlrun", "checkpoints": True, "model": True, "delivered": 0}
+    return fresh | kept | {"uri": target, "run_id": None, "done": False}
+
+
+def _deliver(run: Path, settings: dict[str, Any], stores: dict[tuple[str, str], Any]) -> str:
+    total = len(record.read_points(run))
+    if settings.get("done") and settings.get("delivered") == total:
+        return f"complete: {total} points"
+    from dlrun.tracking import store
+    from dlrun.tracking.delivery import Delivery
+
+    key = settings["uri"], settings["experiment"]
+    client, experiment = stores[key] = stores.get(key) or store.connect(*key)
+    record.write_json(run / "tracking.json", settings)
+    record.mark_killed(run)
+    live = record.is_running(run)
+    delivery = Delivery(client, experiment, run, lambda patience: None)
+    if not delivery.begin(live):
+        return "is being delivered by another process"
+    try:
+        delivery.points()
+        if not live:
+            delivery.finish()
+    finally:
+        delivery.close()
+    state = "still running" if live else "complete"
+    return f"{state}: {total} points, {delivery.new_points} of them delivered now"
