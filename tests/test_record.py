@@ -1,0 +1,241 @@
+"""The record on disk: points survive, half of anything does not, nobody writes twice."""
+
+import errno
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from dlrun import record
+from dlrun.errors import Failure, Mistake
+
+HOLD = """
+import sys, time
+from dlrun import record
+held = record.create(sys.argv[1], "held", {}, "")
+held.append(1, 0.1, {"train/loss": 1.0})
+print(held.directory, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    made = record.create(tmp_path, "adam", {"device": "cpu"}, "epochs: 3\n")
+    yield made
+    made.close()
+
+
+def in_another_process(outputs: Path) -> subprocess.Popen:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(outputs)], stdout=subprocess.PIPE, text=True
+    )
+    return process
+
+
+def test_a_new_run_says_who_it_is(run, tmp_path):
+    assert re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]{4}", run.id)
+    assert run.directory == tmp_path / "runs" / run.id
+    info = record.read_json(run.directory / "run.json")
+    assert info["name"] == "adam"
+    assert info["device"] == "cpu"
+    assert info["versions"]["python"].startswith("3.")
+    assert info["versions"]["torch"]
+    assert (run.directory / "recipe.yaml").read_text() == "epochs: 3\n"
+    assert record.read_status(run.directory)["status"] == record.RUNNING
+
+
+def test_later_facts_are_kept(run):
+    run.update(data={"name": "digits"})
+    run.set_status(record.FAILED, "loss is nan")
+    assert record.read_json(run.directory / "run.json") == run.info
+    assert run.info["data"] == {"name": "digits"}
+    status = record.read_status(run.directory)
+    assert (status["status"], status["message"]) == ("FAILED", "loss is nan")
+
+
+def test_points_come_back_bit_for_bit(run):
+    values = {"a": 0.1 + 0.2, "b": math.inf, "c": -math.inf, "d": 1e-320}
+    run.append(3, 0.5, values | {"e": math.nan})
+    (point,) = run.points()
+    assert math.isnan(point["values"].pop("e"))
+    assert point["values"] == values
+    assert list(point["values"]) == list(values)
+    assert (point["step"], point["epoch"]) == (3, 0.5)
+
+
+def test_truncate_goes_back_to_a_position(run):
+    run.append(1, 0.1, {"a": 1.0})
+    position = run.position()
+    run.append(2, 0.2, {"a": 2.0})
+    run.truncate(position)
+    run.append(3, 0.3, {"a": 3.0})
+    assert [point["step"] for point in run.points()] == [1, 3]
+    assert run.position() == (run.directory / "metrics.jsonl").stat().st_size
+    run.truncate(0)
+    assert run.points() == []
+
+
+@pytest.mark.parametrize("beyond", [1, 20, 10_000])
+def test_truncate_never_leaves_half_a_line_nor_adds_bytes(run, beyond):
+    run.append(1, 0.1, {"a": 1.0})
+    first = run.position()
+    run.append(2, 0.2, {"a": 2.0})
+    run.truncate(first + beyond)
+    assert [point["step"] for point in run.points()] == ([1, 2] if beyond > 100 else [1])
+    assert (run.directory / "metrics.jsonl").read_bytes().endswith(b"}\n")
+
+
+def test_a_half_written_line_is_cut_when_the_run_goes_on(run):
+    run.append(1, 0.1, {"a": 1.0})
+    run.close()
+    with (run.directory / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"step": 2, "epo')
+    assert [point["step"] for point in record.read_points(run.directory)] == [1]
+    again = record.open_existing(run.directory)
+    again.append(3, 0.3, {"a": 3.0})
+    assert [point["step"] for point in again.points()] == [1, 3]
+    again.close()
+
+
+def test_a_file_of_only_half_a_line_becomes_empty(run):
+    run.close()
+    (run.directory / "metrics.jsonl").write_bytes(b'{"step"')
+    again = record.open_existing(run.directory)
+    assert again.position() == 0
+    again.close()
+
+
+def test_a_full_disk_is_a_short_message_and_leaves_whole_lines(run, monkeypatch):
+    run.append(1, 0.1, {"a": 1.0})
+    write = os.write
+
+    def half(descriptor, data):
+        write(descriptor, data[:5])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", half)
+    with pytest.raises(Failure, match=r"metrics\.jsonl: the disk is full"):
+        run.append(2, 0.2, {"a": 2.0})
+    monkeypatch.undo()
+    run.append(3, 0.3, {"a": 3.0})
+    assert [point["step"] for point in run.points()] == [1, 3]
+
+
+def test_a_full_disk_keeps_the_old_status(run, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(Failure, match=r"status\.json: the disk is full"):
+        run.set_status(record.FINISHED)
+    assert record.read_status(run.directory)["status"] == record.RUNNING
+    assert not list(run.directory.glob(".*part"))
+
+
+def test_outputs_that_cannot_be_written_are_a_mistake(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Mistake, match=r"cannot write .*file"):
+        record.create(tmp_path / "file", "x", {}, "")
+
+
+def test_a_run_is_held_by_one_process_until_it_dies(tmp_path):
+    process = in_another_process(tmp_path)
+    directory = Path(process.stdout.readline().strip())
+    try:
+        with pytest.raises(Mistake, match=rf"run .* is still running \(pid {process.pid}\)"):
+            record.open_existing(directory)
+        assert record.is_running(directory)
+        record.mark_killed(directory)
+        assert record.read_status(directory)["status"] == record.RUNNING
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    assert not record.is_running(directory)
+    record.mark_killed(directory)
+    assert record.read_status(directory)["status"] == record.KILLED
+    again = record.open_existing(directory)
+    assert len(again.points()) == 1
+    again.close()
+
+
+def test_many_runs_at_once_get_directories_of_their_own(tmp_path, monkeypatch):
+    bits = iter([value for value in range(16) for _ in range(4)])
+    monkeypatch.setattr(record.secrets, "token_hex", lambda n: f"{next(bits):0{2 * n}x}")
+    with ThreadPoolExecutor(8) as pool:
+        runs = list(pool.map(lambda i: record.create(tmp_path, str(i), {}, ""), range(8)))
+    assert len({run.directory for run in runs}) == 8
+    for run in runs:
+        run.close()
+
+
+class TestFind:
+    @pytest.fixture
+    def runs(self, tmp_path):
+        made = []
+        for number, id in enumerate(["20260101-120000-aaaa", "20260101-110000-bbbb"]):
+            directory = tmp_path / "runs" / id
+            directory.mkdir(parents=True)
+            record.write_json(directory / "run.json", {"started": f"2026-01-0{number + 1}"})
+            made.append(directory)
+        return made
+
+    def test_last_is_the_one_that_started_last(self, runs, tmp_path):
+        assert record.find(tmp_path, "last") == runs[1]
+
+    def test_an_id_its_beginning_or_a_directory(self, runs, tmp_path):
+        assert record.find(tmp_path, "20260101-120000-aaaa") == runs[0]
+        assert record.find(tmp_path, "20260101-12") == runs[0]
+        assert record.find(tmp_path, str(runs[0])) == runs[0]
+
+    def test_mlflows_id(self, runs, tmp_path):
+        record.write_json(runs[0] / "tracking.json", {"run_id": "f00d"})
+        assert record.find(tmp_path, "f00d") == runs[0]
+
+    def test_an_ambiguous_beginning_names_the_runs(self, runs, tmp_path):
+        with pytest.raises(Mistake, match=r"bbbb.*write more of the id"):
+            record.find(tmp_path, "20260101")
+
+    def test_an_unknown_one_names_the_nearest(self, runs, tmp_path):
+        with pytest.raises(Mistake, match="20260101-110000-bbbb"):
+            record.find(tmp_path, "20260101-110000-bbbc")
+
+    def test_no_runs_at_all(self, tmp_path):
+        with pytest.raises(Mistake, match="no runs in"):
+            record.find(tmp_path, "last")
+
+
+def test_git_names_the_commit_and_whether_files_differ(tmp_path):
+    def git(*words):
+        command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *words]
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+
+    assert record.git(tmp_path) == {}
+    git("init")
+    (tmp_path / "a").write_text("1")
+    git("add", "a")
+    git("commit", "-m", "a")
+    clean = record.git(tmp_path)
+    assert re.fullmatch("[0-9a-f]{40}", clean["commit"])
+    assert clean["dirty"] is False
+    (tmp_path / "a").write_text("2")
+    assert record.git(tmp_path) == clean | {"dirty": True}
+
+
+def test_git_may_be_missing(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert record.git() == {}
+
+
+def test_it_is_light():
+    heavy = "('torch', 'mlflow', 'hydra', 'numpy')"
+    code = f"import sys, dlrun.record; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
