@@ -1,0 +1,192 @@
+"""Check the arguments of a `_target_` before it is called: their names and their types."""
+
+import difflib
+import importlib
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NewType, Union
+
+from dlrun.duration import Steps
+from dlrun.errors import Mistake
+
+_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    type(None): "null",
+    list: "a list",
+    tuple: "a list",
+    dict: "a mapping",
+}
+
+
+def problems(target: str, kwargs: Mapping[str, Any], key: str, partial: bool = True) -> list[str]:
+    """What is wrong with the arguments of a `_target_`, one message each.
+
+    key: where the arguments stand in the recipe, e.g. `optimizer`.
+    partial: more arguments follow later, so that none can be missing yet.
+    """
+    try:
+        function = find(target, key)
+    except Mistake as mistake:
+        return [str(mistake)]
+    name = target.rpartition(".")[2]
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # a C function without a signature
+        return []
+    named = {
+        p.name: p
+        for p in parameters.values()
+        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    }
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    hints = _hints(function)
+    wrong = []
+    for argument, value in kwargs.items():
+        if argument in named:
+            hint = hints.get(argument, Any)
+            if not fits(value, hint):
+                wrong.append(f"{key}.{argument}={_shown(value)}: expected {expected(hint)}")
+        elif not takes_any:
+            near = _near(argument, list(named))
+            wrong.append(f"{key}.{argument}: {name} takes no {argument!r}{near}")
+    for argument, parameter in named.items():
+        if not partial and argument not in kwargs and parameter.default is parameter.empty:
+            wrong.append(f"{key}.{argument} is required by {name}")
+    return wrong
+
+
+def find(target: str, key: str) -> Callable[..., Any]:
+    """Import what a dotted path names. Raises Mistake with the nearest name there is."""
+    where = f"{key}._target_={target}"
+    parts = target.split(".")
+    if len(parts) < 2 or not all(parts):
+        raise Mistake(f"{where}: write module.name, e.g. mynet.Net")
+    found: Any = None
+    depth = 0
+    for depth in range(len(parts) - 1, 0, -1):
+        module = ".".join(parts[:depth])
+        try:
+            found = importlib.import_module(module)
+            break
+        except ModuleNotFoundError as error:
+            if not error.name or not f"{module}.".startswith(f"{error.name}."):
+                raise Mistake(
+                    f"{where}: {module} needs {error.name}, which is not installed"
+                ) from error
+        except Exception as error:
+            raise Mistake(f"{where}: {module} cannot be imported: {error}") from error
+    if found is None:
+        raise Mistake(f"{where}: there is no module {parts[0]!r} here or among the installed ones")
+    for position, part in enumerate(parts[depth:], depth):
+        if not hasattr(found, part):
+            near = _near(part, [name for name in dir(found) if not name.startswith("_")])
+            raise Mistake(f"{where}: {'.'.join(parts[:position])} has no {part!r}{near}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise Mistake(f"{where}: is not a function or a class")
+    return typing.cast(Callable[..., Any], found)
+
+
+def durations(target: str) -> list[str]:
+    """The parameters that are lengths of training, annotated `Steps`; none where it is unknown."""
+    try:
+        hints = _hints(find(target, ""))
+    except Mistake:
+        return []
+    return [name for name, hint in hints.items() if hint is Steps]
+
+
+def fits(value: object, hint: Any) -> bool:
+    """Whether a value read from YAML has the annotated type; unknown annotations take anything."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if isinstance(value, str) and value.startswith("${"):
+        return True
+    if hint in (Any, inspect.Parameter.empty, object) or isinstance(hint, NewType | typing.TypeVar):
+        return True
+    if hint is None or hint is type(None):
+        return value is None
+    if origin in (Union, types.UnionType):
+        return any(fits(value, one) for one in inner)
+    if origin is typing.Annotated:
+        return fits(value, inner[0])
+    if origin is Literal:
+        return any(value == one and type(value) is type(one) for one in inner)
+    if hint is bool:
+        return isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is str:
+        return isinstance(value, str)
+    if (origin or hint) is tuple:
+        return _fits_tuple(value, inner)
+    if (origin or hint) in (list, Sequence):
+        return _is_list(value) and all(fits(one, inner[0]) for one in value if inner)  # type: ignore[attr-defined]
+    if (origin or hint) is dict:
+        return isinstance(value, Mapping)
+    return True
+
+
+def expected(hint: Any) -> str:
+    """A type in the user's words, e.g. `a list of whole numbers`."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(expected(one) for one in inner))
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, inner))
+    if origin is typing.Annotated:
+        return expected(inner[0])
+    if (origin or hint) in (list, tuple, Sequence) and inner:
+        kinds = dict.fromkeys(inner[:1] if inner[-1] is Ellipsis else inner)
+        each = " and ".join(_plural(expected(one)) for one in kinds)
+        count = f"{len(inner)} " if origin is tuple and inner[-1] is not Ellipsis else ""
+        return f"a list of {count}{each}"
+    return _WORDS.get(origin or hint, getattr(hint, "__name__", str(hint)))
+
+
+def _fits_tuple(value: object, inner: tuple[Any, ...]) -> bool:
+    if not _is_list(value):
+        return False
+    items = list(value)  # type: ignore[call-overload]
+    if not inner:
+        return True
+    if inner[-1] is Ellipsis:
+        return all(fits(item, inner[0]) for item in items)
+    return len(items) == len(inner) and all(map(fits, items, inner))
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of the parameters; empty where they cannot be resolved."""
+    while hasattr(function, "func"):  # functools.partial
+        function = function.func
+    inner = function.__init__ if inspect.isclass(function) else function
+    try:
+        return typing.get_type_hints(inner)
+    except Exception:  # a forward reference to a name that exists for type checkers only
+        return {}
+
+
+def _plural(words: str) -> str:
+    kind = words.removeprefix("a ")
+    return f"{kind}s" if words.startswith("a ") else words
+
+
+def _shown(value: object) -> str:
+    return (
+        str(value).lower() if isinstance(value, bool) else "null" if value is None else str(value)
+    )
+
+
+def _near(wrong: str, names: Sequence[str]) -> str:
+    match = difflib.get_close_matches(wrong, names, n=1, cutoff=0.6)
+    return f"; did you mean {match[0]!r}?" if match else ""

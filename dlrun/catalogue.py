@@ -1,0 +1,117 @@
+"""What can be chosen: every group, option and setting, read from the text of the YAML files.
+
+Imports nothing but the standard library, so that `dlrun --help` answers at once. It
+reads what these files have (comments, keys, indentation), not the whole of YAML.
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+SEVERAL = ("preprocessing", "augmentation", "regularization")
+"""The groups that allow several options at once; each nests under its own name."""
+
+_SETTING = re.compile(r"^( *)([A-Za-z_][\w.-]*):(?: +(.*))?$")
+_DEFAULT = re.compile(r"^ *- *(?:optional +)?([a-z_]+): *([\w-]+|\[.*\])?")
+_REMARK = re.compile(r"\s+#\s*(.*)$")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A key of a YAML file, with dots, its value as written, and the comment after it."""
+
+    key: str
+    value: str
+    comment: str
+
+
+@dataclass(frozen=True)
+class Option:
+    """One YAML file: the comment lines on top, and its settings."""
+
+    name: str
+    header: tuple[str, ...]
+    settings: tuple[Setting, ...]
+
+    @property
+    def summary(self) -> str:
+        """The first line of the header."""
+        return self.header[0] if self.header else ""
+
+
+def packaged() -> Path:
+    """The directory of the recipes that come with dlrun: in the wheel, or in the checkout."""
+    here = Path(__file__).resolve().parent
+    inside = here / "conf"
+    return inside if inside.is_dir() else here.parent / "conf"
+
+
+def groups(directories: Sequence[Path]) -> list[str]:
+    """The names of the groups: those of the default recipe in its order, then the others."""
+    found = {
+        entry.name
+        for directory in directories
+        for entry in os.scandir(directory)
+        if entry.is_dir() and entry.name != "hydra" and options(entry.name, [directory])
+    }
+    ordered = [group for group in defaults(directories) if group in found]
+    return ordered + sorted(found.difference(ordered))
+
+
+def options(group: str, directories: Sequence[Path]) -> dict[str, Path]:
+    """The options of a group and their files; an earlier directory wins."""
+    found: dict[str, Path] = {}
+    for directory in reversed(directories):
+        folder = directory / group
+        if folder.is_dir():
+            found |= {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+    return dict(sorted(found.items(), key=lambda item: (item[0] != "none", item[0])))
+
+
+def defaults(directories: Sequence[Path]) -> dict[str, list[str]]:
+    """The default recipe: which options each group has."""
+    chosen = {}
+    for line in primary(directories).read_text(encoding="utf-8").splitlines():
+        match = _DEFAULT.match(line)
+        if match:
+            names = (match[2] or "").strip("[]").split(",")
+            chosen[match[1]] = [name.strip() for name in names if name.strip()]
+    return chosen
+
+
+def primary(directories: Sequence[Path]) -> Path:
+    """The file of the root settings."""
+    return next(file for file in (d / "config.yaml" for d in directories) if file.is_file())
+
+
+def read(file: Path) -> Option:
+    """Read one YAML file."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    header = []
+    for line in lines:
+        if not line.startswith("#"):
+            break
+        text = line.lstrip("#").strip()
+        if not text.startswith("@package"):
+            header.append(text)
+    return Option(file.stem, tuple(header), tuple(_settings(lines)))
+
+
+def _settings(lines: Sequence[str]) -> list[Setting]:
+    found: list[Setting] = []
+    above: list[tuple[int, str]] = []
+    for line in lines:
+        match = _SETTING.match(line.rstrip())
+        if not match:
+            continue
+        indent, key, rest = len(match[1]), match[2], match[3] or ""
+        while above and above[-1][0] >= indent:
+            above.pop()
+        above.append((indent, key))
+        remark = _REMARK.search(" " + rest)
+        value = (" " + rest)[: remark.start()] if remark else rest
+        dotted = ".".join(name for _, name in above)
+        found.append(Setting(dotted, value.strip(), remark[1] if remark else ""))
+    return found

@@ -1,0 +1,97 @@
+"""From the words of a command to a composed recipe: where dlrun meets Hydra.
+
+Hydra is driven through its own parts rather than through `hydra.main`, so that a
+mistake arrives here as an exception, `main` can be called many times in a process,
+and a user's `--config-dir` comes before the packaged recipes.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra import version
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from dlrun import catalogue, config
+
+PRIMARY = "config"
+
+
+@contextmanager
+def hydra(config_dirs: Sequence[Path]) -> Iterator[Hydra]:
+    """Hydra over the packaged recipes and the user's; an earlier directory wins."""
+    version.setbase("1.3")
+    config.register()
+    path = create_config_search_path(str(catalogue.packaged()))
+    for directory in reversed(config_dirs):
+        path.prepend("command-line", f"file://{directory}", SearchPathQuery(provider="main"))
+    GlobalHydra.instance().clear()
+    try:
+        yield Hydra.create_main_hydra2("dlrun", path)
+    finally:
+        GlobalHydra.instance().clear()
+        HydraConfig.instance().cfg = None
+
+
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """The overrides, read. Raises Hydra's OverrideParseException."""
+    return OverridesParser.create().parse_overrides(list(overrides))
+
+
+def recipe(hydra: Hydra, overrides: Sequence[str]) -> DictConfig:
+    """The recipe alone, without Hydra's own settings."""
+    return without_hydra(full(hydra, overrides))
+
+
+def full(hydra: Hydra, overrides: Sequence[str]) -> DictConfig:
+    """The recipe and, under `hydra`, how it was composed."""
+    return hydra.compose_config(PRIMARY, list(overrides), RunMode.RUN)
+
+
+def without_hydra(composed: DictConfig) -> DictConfig:
+    """A copy of the composed config without the key `hydra`."""
+    copy = composed.copy()
+    OmegaConf.set_struct(copy, False)
+    del copy["hydra"]
+    OmegaConf.set_struct(copy, True)
+    return copy
+
+
+def choices(composed: DictConfig) -> dict[str, Any]:
+    """Which option each group has: a name, several names, or None."""
+    chosen = OmegaConf.to_container(composed.hydra.runtime.choices)
+    assert isinstance(chosen, dict)
+    return {str(group): name for group, name in chosen.items() if "hydra/" not in str(group)}
+
+
+def job() -> tuple[list[str], dict[str, Any], bool]:
+    """Of the job that Hydra runs now: its overrides, its choices, whether it is in a sweep."""
+    settings = HydraConfig.get()
+    overrides = OmegaConf.to_container(settings.overrides.task, resolve=False)
+    assert isinstance(overrides, list)
+    chosen = OmegaConf.to_container(settings.runtime.choices)
+    assert isinstance(chosen, dict)
+    names = {str(group): name for group, name in chosen.items()}
+    return [str(word) for word in overrides], names, settings.mode != RunMode.RUN
+
+
+def launch(
+    hydra: Hydra, overrides: Sequence[str], multirun: bool, job: Callable[[DictConfig], Any]
+) -> tuple[bool, list[Any]]:
+    """Run the job for one recipe or for each of a sweep: whether it was one, what each returned."""
+    words = list(overrides)
+    if not multirun:  # an experiment may ask for a sweep by itself
+        multirun = hydra.get_mode(PRIMARY, words) == RunMode.MULTIRUN
+    if multirun:
+        batches = hydra.multirun(PRIMARY, job, [*words, "hydra.mode=MULTIRUN"])
+        return True, [result.return_value for batch in batches or [] for result in batch]
+    return False, [hydra.run(PRIMARY, job, [*words, "hydra.mode=RUN"]).return_value]

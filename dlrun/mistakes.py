@@ -1,0 +1,361 @@
+"""A wrong command becomes one short message: the key, the value, the nearest right one.
+
+`words` looks at the overrides before anything is composed, `explained` turns what Hydra
+raises while composing into the same kind of message, and `check` reads the composed
+recipe. All mistakes of a command are reported together.
+"""
+
+import dataclasses
+import re
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.hydra import Hydra
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    InterpolationKeyError,
+    OmegaConfBaseException,
+    ValidationError,
+)
+
+from dlrun import catalogue, compose
+from dlrun.arguments import expected
+from dlrun.catalogue import SEVERAL
+from dlrun.config import Settings
+from dlrun.errors import Mistake
+from dlrun.flags import nearest
+
+ROOT = tuple(field.name for field in dataclasses.fields(Settings))
+NEEDED = tuple(f.name for f in dataclasses.fields(Settings) if f.default == "???")
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a recipe is composed: Hydra, and the directories the YAML files come from."""
+
+    hydra: Hydra
+    directories: Sequence[Path]
+    multirun: bool = False
+
+    def options(self, group: str) -> list[str]:
+        """The options of a group; empty where it is none."""
+        return list(catalogue.options(group, self.directories)) if group else []
+
+    def groups(self) -> list[str]:
+        """The names of all groups."""
+        return catalogue.groups(self.directories)
+
+
+def words(place: Place, typed: Sequence[str]) -> None:
+    """Check the overrides before they are composed. Raises Mistake with all that is wrong."""
+    wrong, good = _forms(place, typed)
+    if wrong:
+        raise Mistake("\n".join(wrong + _keys(place, good)))
+
+
+@contextmanager
+def explained(place: Place, typed: Sequence[str]) -> Iterator[None]:
+    """Turn what Hydra raises while it composes these overrides into a Mistake."""
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        _, good = _forms(place, typed)
+        wrong = _keys(place, good) or [_otherwise(error, good)]
+        raise Mistake("\n".join(wrong)) from error
+
+
+def check(recipe: DictConfig, chosen: Mapping[str, Any], directories: Sequence[Path]) -> None:
+    """Find required settings without a value, and references to what is not there."""
+    known = recipe.copy()
+    known.facts.shape, known.facts.outputs = [1, 1, 1], 1
+    wrong = []
+    for key, problem in _gaps(known, _names(recipe)):
+        group, _, rest = key.partition(".")
+        if problem:
+            wrong.append(problem)
+        elif rest:
+            wrong.append(
+                f"{key} is required{_meaning(group, rest, chosen.get(group), directories)}"
+            )
+        else:
+            names = ", ".join(catalogue.options(group, directories))
+            wrong.append(f"{key} is required: choose one of {names}")
+    if wrong:
+        raise Mistake("\n".join(wrong))
+
+
+@contextmanager
+def resolved() -> Iterator[None]:
+    """Turn what OmegaConf raises while a recipe is read into a Mistake."""
+    try:
+        yield
+    except OmegaConfBaseException as error:
+        key = f"{error.full_key}: " if error.full_key else ""
+        raise Mistake(f"{key}{_first_line(error)}") from error
+
+
+def _forms(place: Place, typed: Sequence[str]) -> tuple[list[str], list[Override]]:
+    """What is wrong with the overrides one by one, and those that are well formed."""
+    wrong, good = [], []
+    for word in typed:
+        try:
+            [override] = compose.parse([word])
+        except OverrideParseException as error:
+            wrong.append(f"{word}: {_grammar(word, error)}")
+            continue
+        found = None if override.is_hydra_override() else _form(place, word, override)
+        if found:
+            wrong.append(found)
+        else:
+            good.append(override)
+    return wrong, good
+
+
+def _form(place: Place, word: str, override: Override) -> str | None:
+    key = override.key_or_group
+    names = place.options(key)
+    value = word.partition("=")[2]
+    if not key:
+        return f"{word}: the key before = is missing"
+    if override.is_delete():
+        if key in NEEDED:
+            return f"{word}: a recipe needs one; choose {key}={names[0]} or another"
+        if key in ROOT and not names:
+            return f"{word}: a setting cannot be taken away; give it another value"
+        return None
+    if key.partition(".")[0] == "facts":
+        return f"{word}: comes from the data and cannot be set"
+    if override.is_sweep_override() and not place.multirun:
+        return f"{word}: several values are a sweep and need -m; one list is {key}=[{value}]"
+    if override.is_add() or override.is_force_add():
+        if key in ROOT:
+            return f"{word}: {key} exists already; write {key}={value}"
+        if not names and key.partition(".")[0] not in ROOT:
+            return _unknown(place, word, key, _composed(place, []))
+    elif names and key not in catalogue.defaults(place.directories):
+        return f"{word}: has no default to replace; write +{word}"
+    values = _values(override)
+    if not names or any(isinstance(value, dict) for value in values):
+        return None
+    return next(filter(None, (_choice(word, key, value, names) for value in values)), None)
+
+
+def _choice(word: str, group: str, value: Any, names: Sequence[str]) -> str | None:
+    """What is wrong with the choice `value` of a group that has the options `names`."""
+    wanted = [word.partition("=")[2]] if value is None else value
+    wanted = wanted if isinstance(wanted, list) else [wanted]
+    if value is None and group not in NEEDED:
+        return f"{word}: write {group}=none" if "none" in names else f"{word}: write ~{group}"
+    if len(wanted) > 1 and group not in SEVERAL:
+        each = ",".join(map(str, wanted))
+        return f"{word}: takes one option; a sweep over several is -m {group}={each}"
+    for name in wanted:
+        if name in names:
+            continue
+        near = nearest(str(name), names) or f"; there are {', '.join(names)}"
+        if "." in str(name) and "custom" in names:
+            near = f"; a class of your own is {group}=custom {group}._target_={name}"
+        return f"{word}: no {group} is called {str(name)!r}{near}"
+    return None
+
+
+def _keys(place: Place, overrides: Sequence[Override]) -> list[str]:
+    """Compose the choices alone, then try every other override on them, one by one."""
+    choosing = [o for o in overrides if place.options(o.key_or_group) or "/" in o.key_or_group]
+    others = [o for o in overrides if o not in choosing]
+    base = [o.input_line or "" for o in choosing if not o.is_sweep_override()]
+    try:
+        composed = _composed(place, base)
+    except (HydraException, OmegaConfBaseException):
+        return []
+    wrong = []
+    for override in others:
+        key, line = override.key_or_group, override.input_line or ""
+        prefix = line.partition("=")[0]
+        swept = override.is_discrete_sweep()
+        lines = [f"{prefix}={v}" for v in override.sweep_string_iterator()] if swept else [line]
+        for word in lines:
+            try:
+                _composed(place, [*base, word])
+            except (HydraException, OmegaConfBaseException) as error:
+                wrong.append(_key(place, word, key, composed, error))
+                break
+    return wrong
+
+
+def _key(place: Place, word: str, key: str, composed: DictConfig, error: Exception) -> str:
+    cause = error.__cause__ or error
+    names = _names(composed)
+    if word.startswith("~"):
+        return f"{word}: there is no {key!r}{nearest(key, names, '~{}')}"
+    if word.startswith("+") and key in names:
+        return f"{word}: {key} exists already; write {word.lstrip('+')}"
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError):
+        full = str(cause.full_key)
+        return _unknown(place, word, full if full.startswith(f"{key}.") else key, composed)
+    if isinstance(cause, ValidationError):
+        return f"{word}: expected {_wanted(str(cause.full_key or key))}"
+    return f"{word}: {_first_line(cause)}"
+
+
+def _unknown(place: Place, word: str, key: str, composed: DictConfig) -> str:
+    """No such key: name the nearest one there is, in the recipe or in another option."""
+    value = word.partition("=")[2]
+    group, _, rest = key.partition(".")
+    names = _names(composed)
+    if rest and group in place.groups():
+        mine = [name.partition(".")[2] for name in names if name.startswith(f"{group}.")]
+        mine = [name for name in mine if name and not name.startswith("_")]
+        others = _options_with(place, group, rest)
+        near = nearest(rest, mine, f"{group}.{{}}={value}")
+        if others:
+            near = f"; it is a setting of {group}={' or '.join(others)}"
+        elif not near:
+            near = f"; it has {', '.join(mine)}" if mine else "; it has no settings"
+        return f"{word}: {group}={_chosen(composed, group)} has no setting {rest!r}{near}"
+    near = nearest(key, place.groups(), f"{{}}={value}") if not rest else ""
+    if not near:
+        near = nearest(group, place.groups(), f"{{}}.{rest}={value}") if rest else ""
+    if not near:
+        near = _elsewhere(place, key, value, names)
+    return f"{word}: there is no setting {key!r}{near}"
+
+
+def _elsewhere(place: Place, key: str, value: str, names: Sequence[str]) -> str:
+    """Where a key without its group belongs: to the recipe, to another option, or to a group."""
+    inside = [name for name in names if name.endswith(f".{key}") and not name.startswith("facts")]
+    for group in place.groups():
+        if key in place.options(group):
+            choice = f"[{key}]" if group in SEVERAL else key
+            return f"; did you mean {group}={choice}?"
+        others = [] if inside else _options_with(place, group, key)
+        if others:
+            return f"; did you mean {group}.{key}={value}, a setting of {group}={others[0]}?"
+    if inside:
+        return f"; did you mean {' or '.join(f'{name}={value}' for name in inside[:3])}?"
+    leaves = {name.rpartition(".")[2]: name for name in reversed(names)}
+    near = nearest(key, names, f"{{}}={value}")
+    if not near:
+        found = re.search(r"mean (\S+)\?", nearest(key, list(leaves)))
+        near = f"; did you mean {leaves[found[1]]}={value}?" if found else ""
+    return near or "; dlrun --help lists them"
+
+
+def _options_with(place: Place, group: str, rest: str) -> list[str]:
+    """The options of a group that have the setting `rest`, as they are typed."""
+    files = catalogue.options(group, place.directories)
+    having = [name for name, file in files.items() if rest in _keys_of(file)]
+    return [f"[{name}]" for name in having] if group in SEVERAL else having
+
+
+def _keys_of(file: Path) -> list[str]:
+    return [setting.key for setting in catalogue.read(file).settings]
+
+
+def _meaning(group: str, rest: str, choice: Any, directories: Sequence[Path]) -> str:
+    """The comment after a key in the YAML of the chosen option."""
+    files = catalogue.options(group, directories)
+    for name in [rest.split(".")[0]] if group in SEVERAL else [choice]:
+        for setting in catalogue.read(files[name]).settings if name in files else ():
+            if setting.key == rest and setting.comment:
+                return f": {setting.comment}"
+    return ""
+
+
+def _gaps(node: DictConfig | ListConfig, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Keys without a value, and keys that refer to what is not there, with the problem."""
+    for key in range(len(node)) if isinstance(node, ListConfig) else list(node):
+        full = node._get_full_key(key)
+        if OmegaConf.is_interpolation(node, key):
+            try:
+                node[key]
+            except OmegaConfBaseException as error:
+                yield full, _reference(node, key, error, names)
+        elif OmegaConf.is_missing(node, key):
+            yield full, ""
+        elif OmegaConf.is_config(node[key]):
+            yield from _gaps(node[key], names)
+
+
+def _reference(
+    node: DictConfig | ListConfig, key: Any, error: OmegaConfBaseException, names: Sequence[str]
+) -> str:
+    raw = OmegaConf.to_container(node, resolve=False)
+    written = raw[key]  # type: ignore[index]
+    where = f"{node._get_full_key(key)}={written}"
+    if isinstance(error, InterpolationKeyError):
+        for name in re.findall(r"\$\{([\w.]+)\}", str(written)):
+            if name not in names:
+                return f"{where}: there is no {name!r}{nearest(name, names, '${{{}}}')}"
+    return f"{where}: {_first_line(error)}"
+
+
+def _grammar(word: str, error: OverrideParseException) -> str:
+    value = word.partition("=")[2]
+    for opening, closing in ("[]", "{}", "()"):
+        if value.count(opening) != value.count(closing):
+            missing = closing if value.count(opening) > value.count(closing) else opening
+            return f"a {missing} is missing"
+    if value.count("'") % 2 or value.count('"') % 2:
+        return "a quotation mark is missing"
+    if " " in word.partition("=")[0]:
+        return "the key before = has a space in it"
+    return f"cannot be read; put the value in quotes: \"{word.partition('=')[0]}='{value}'\""
+
+
+def _otherwise(error: Exception, overrides: Sequence[Override]) -> str:
+    """Where no override is wrong by itself: a conflict, or a faulty YAML file."""
+    cause = error.__cause__ or error
+    key = getattr(cause, "full_key", None)
+    for override in overrides:
+        if key and override.key_or_group == key:
+            return f"{override.input_line}: not every recipe of the sweep has {key!r}"
+    return _first_line(error) if str(error) else _first_line(cause)
+
+
+def _wanted(key: str) -> str:
+    hints = typing.get_type_hints(Settings)
+    return expected(hints[key]) if key in hints else "another kind of value"
+
+
+def _values(override: Override) -> list[Any]:
+    if override.is_discrete_sweep():
+        return list(override.sweep_iterator())
+    return [override.value()]
+
+
+def _composed(place: Place, overrides: Sequence[str]) -> DictConfig:
+    return compose.full(place.hydra, overrides)
+
+
+def _names(composed: DictConfig) -> list[str]:
+    """Every key of a recipe, with dots."""
+    names = []
+
+    def gather(node: Any, above: str) -> None:
+        for key in node if isinstance(node, dict) else ():
+            if above or key != "hydra":
+                names.append(f"{above}{key}")
+                gather(node[key], f"{above}{key}.")
+
+    gather(OmegaConf.to_container(composed, resolve=False), "")
+    return names
+
+
+def _chosen(composed: DictConfig, group: str) -> str:
+    """The choice of a group as it is typed."""
+    if group in SEVERAL:
+        names = list(composed[group] or [])
+        return f"[{','.join(map(str, names))}]" if names else "none"
+    return str(composed.hydra.runtime.choices.get(group))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,23 @@
+"""How a command ends that went wrong: one short message on stderr and an exit code."""
+
+import os
+import sys
+import traceback
+
+from dlrun.errors import DlrunError, Interrupted
+
+
+def report(error: BaseException, job: str = "") -> int:
+    """Say on stderr what went wrong, in the job of a sweep where one is named; the exit code."""
+    if isinstance(error, KeyboardInterrupt):
+        error = Interrupted(2)
+    foreseen = isinstance(error, DlrunError)
+    if not foreseen or os.environ.get("DLRUN_DEBUG") == "1":
+        traceback.print_exception(error)
+    if isinstance(error, DlrunError):
+        message, code = str(error), error.exit_code
+    else:
+        message, code = "dlrun did not foresee this; please report it with the lines above", 1
+    lines = (f"{job}: {message}" if job else message).splitlines()
+    print("error: " + "\n       ".join(lines), file=sys.stderr, flush=True)
+    return code
