@@ -9,10 +9,14 @@ every sample of the set, decoded, as one tensor that may be memory-mapped.
 into `Data`, the train, val and test splits, so that no source knows how it is split.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+if TYPE_CHECKING:  # the processes that decode images import this package, and torch takes 2 s
+    from torch import Tensor
 
 Report = Callable[[int, int], None]
 """Called with (done, total) while something long goes on."""

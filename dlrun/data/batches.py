@@ -1,0 +1,90 @@
+"""From a split to batches: an order of its rows for every epoch, and one index-select a batch.
+
+A way of sampling is a function like `order`: the rows of an epoch as a pure function of
+its arguments, so that training can go on in the middle of any epoch.
+"""
+
+from collections import deque
+from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+
+import numpy as np
+import torch
+from torch import Tensor
+
+AHEAD = 2
+"""Batches that the prefetching thread prepares while one is trained on."""
+
+_STREAM = 1
+"""Tells this use of (seed, epoch) from others, which draw independent numbers."""
+
+
+def order(rows: Tensor, epoch: int, seed: int, shuffle: bool = True) -> Tensor:
+    """The rows of an epoch, (n,) int64: each once, shuffled by (seed, epoch) alone."""
+    if not shuffle:
+        return rows
+    mixed = np.random.SeedSequence([_STREAM, seed, epoch]).generate_state(1, np.uint64)
+    generator = torch.Generator().manual_seed(int(mixed[0]))
+    return rows[torch.randperm(len(rows), generator=generator).to(rows.device)]
+
+
+def gather(x: Tensor, y: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """x[rows] and y[rows]; all three on one device, x and y possibly memory-mapped."""
+    return x.index_select(0, rows), y.index_select(0, rows)
+
+
+def batches(
+    x: Tensor,
+    y: Tensor,
+    order: Tensor,
+    batch_size: int,
+    device: torch.device | str,
+    start: int = 0,
+    drop_last: bool = False,
+    prefetch: bool = False,
+) -> Generator[tuple[Tensor, Tensor]]:
+    """Yield (x, y) of batch after batch on the device, in the given order of rows.
+
+    start: the number of batches to pass over, for an epoch that goes on.
+    drop_last: leave out a last batch that is smaller than batch_size.
+    prefetch: gather ahead in a thread, in pinned memory for CUDA; for x that does not lie
+        on the device. What the thread raises is raised here; closing ends the thread.
+    """
+    device = torch.device(device)
+    chunks = torch.split(order.to(x.device), batch_size)
+    if drop_last and len(order) % batch_size:
+        chunks = chunks[:-1]
+    chunks = chunks[start:]
+    if prefetch:
+        yield from _gather_ahead(x, y, chunks, device)
+    elif x.device == device or (x.device.type == device.type == "cpu"):
+        for rows in chunks:
+            yield x.index_select(0, rows), y.index_select(0, rows)
+    else:
+        for rows in chunks:
+            bx, by = gather(x, y, rows)
+            yield bx.to(device), by.to(device)
+
+
+def _gather_ahead(
+    x: Tensor, y: Tensor, chunks: tuple[Tensor, ...], device: torch.device
+) -> Generator[tuple[Tensor, Tensor]]:
+    pin = device.type == "cuda"
+
+    def prepare(rows: Tensor) -> tuple[Tensor, Tensor]:
+        bx, by = gather(x, y, rows)
+        return (bx.pin_memory(), by.pin_memory()) if pin else (bx, by)
+
+    thread = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
+    try:
+        waiting = iter(chunks)
+        ahead: deque[Future[tuple[Tensor, Tensor]]] = deque(
+            thread.submit(prepare, rows) for rows in islice(waiting, AHEAD)
+        )
+        while ahead:
+            bx, by = ahead.popleft().result()
+            ahead.extend(thread.submit(prepare, rows) for rows in islice(waiting, 1))
+            yield bx.to(device, non_blocking=pin), by.to(device, non_blocking=pin)
+    finally:
+        thread.shutdown(cancel_futures=True)

@@ -1,0 +1,214 @@
+"""Decode once: a data set as files that later starts map into memory.
+
+One entry is a folder of two files: `x.bin`, the samples one after another, and
+`rest.npz`, everything else. An entry is written beside its place and moved there whole,
+under a lock, so that no other process ever sees half of one; nothing is ever changed in place.
+"""
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BufferedWriter
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dlrun.data import Source
+from dlrun.data.fingerprint import hash_content, hash_samples
+from dlrun.errors import Mistake
+
+FORMAT = 1
+"""Part of every key: raise it when what is stored, or how it is decoded, changes."""
+
+_PROBES = 2048
+_log = logging.getLogger("dlrun")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a builder returns once it has written the samples, in their order.
+
+    y, classes, given: as in `Source`.
+    bad: (file, reason) of everything that could not be read.
+    """
+
+    y: NDArray[Any]
+    classes: tuple[str, ...] = ()
+    given: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    bad: tuple[tuple[str, str], ...] = ()
+
+
+class Writer:
+    """Appends samples to an open file; all must have one shape and type."""
+
+    def __init__(self, file: BufferedWriter) -> None:
+        self.hashes: list[NDArray[np.int64]] = []
+        self.shape: tuple[int, ...] = ()
+        self.dtype = ""
+        self._file = file
+
+    def add(self, x: NDArray[Any], hashes: NDArray[np.int64] | None = None) -> None:
+        """Append x, (m, *shape); its hashes may be handed in where they are known."""
+        if len(x) == 0:
+            return
+        self.shape, self.dtype = x.shape[1:], x.dtype.str
+        with _writing(Path(self._file.name).parent.parent):
+            np.ascontiguousarray(x).tofile(self._file)
+        self.hashes.append(hash_samples(x) if hashes is None else hashes)
+
+    def clear(self) -> None:
+        """Forget all samples."""
+        self.hashes.clear()
+        self._file.truncate(self._file.seek(0))
+
+
+Build = Callable[[Writer], Labels]
+
+
+def home(cache: str | None = None) -> Path:
+    """Where caches live: `cache`, or $DLRUN_CACHE, or dlrun in $XDG_CACHE_HOME or ~/.cache."""
+    chosen = cache or os.environ.get("DLRUN_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dlrun"
+
+
+def load(
+    name: str, key: str, build: Build, cache: str | None = None
+) -> tuple[Source, tuple[tuple[str, str], ...]]:
+    """Open the entry `name-key`, built first where it is absent or damaged.
+
+    build: called as build(writer) -> Labels.
+    Returns the source, its x mapped into memory, and the list of bad files.
+    Two processes that need the same entry: one builds, the other waits and uses it.
+    Raises Mistake where the cache cannot be written.
+    """
+    entry = home(cache) / f"{name}-{key}"
+    try:
+        return _read(name, entry)
+    except (FileNotFoundError, _DamagedError):
+        pass
+    with _writing(entry.parent):
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(_beside(entry, ".lock"))
+        lock.acquire()
+    try:
+        try:
+            return _read(name, entry)
+        except FileNotFoundError:
+            pass
+        except _DamagedError as damage:
+            _log.warning(f"The cache {entry} is damaged ({damage}) and is built again")
+        _remove_leftovers(entry.parent)
+        _write(entry, build)
+    finally:
+        lock.release()
+    return _read(name, entry)
+
+
+class _DamagedError(Exception):
+    """An entry is there, but not as it was written."""
+
+
+def _read(name: str, entry: Path) -> tuple[Source, tuple[tuple[str, str], ...]]:
+    """Open an entry and look for damage: file sizes, checksums, and samples throughout x."""
+    if not os.path.exists(entry):
+        raise FileNotFoundError(entry)
+    try:
+        # numpy verifies the checksum that a zip file keeps of each member.
+        with np.load(entry / "rest.npz", allow_pickle=False) as stored:
+            rest = {key: stored[key] for key in stored.files}
+        facts = json.loads(str(rest.pop("facts")))
+        hashes, y = rest.pop("hashes"), rest.pop("y")
+        x = np.memmap(entry / "x.bin", np.dtype(facts["dtype"]), "r").reshape(-1, *facts["shape"])
+        if len(x) != len(hashes):
+            raise ValueError(f"{len(x)} samples instead of {len(hashes)}")
+        step = -(-len(x) // _PROBES)
+        if (hash_samples(x[::step]) != hashes[::step]).any():
+            raise ValueError("samples have changed")
+        # Copy-on-write: torch wants memory that may be written, the file must not change.
+        x = np.memmap(entry / "x.bin", x.dtype, "c", shape=x.shape)
+    except Exception as error:  # whatever a damaged file makes the readers raise
+        raise _DamagedError(error) from error
+    source = Source(
+        name=name,
+        x=torch.from_numpy(x),
+        y=torch.from_numpy(y),
+        hashes=torch.from_numpy(hashes),
+        digest=facts["digest"],
+        classes=tuple(facts["classes"]),
+        given={key: torch.from_numpy(rows) for key, rows in rest.items()},
+    )
+    return source, tuple((file, reason) for file, reason in facts["bad"])
+
+
+def _write(entry: Path, build: Build) -> None:
+    """Build beside the entry's place and move it there; the caller holds the lock."""
+    partial = _beside(entry, ".partial")
+    with _writing(entry.parent):
+        partial.mkdir()
+    try:
+        with (partial / "x.bin").open("wb") as file:
+            writer = Writer(file)
+            labels = build(writer)
+            with _writing(entry.parent):
+                _settle(file)
+        hashes = np.concatenate(writer.hashes)
+        facts = {
+            "shape": writer.shape,
+            "dtype": writer.dtype,
+            "classes": labels.classes,
+            "bad": labels.bad,
+            "digest": hash_content(hashes, labels.y, labels.classes, labels.given),
+        }
+        arrays = {"y": labels.y, "hashes": hashes, "facts": np.array(json.dumps(facts))}
+        with _writing(entry.parent):
+            with (partial / "rest.npz").open("wb") as file:
+                np.savez(file, allow_pickle=False, **arrays, **labels.given)
+                _settle(file)
+            if entry.exists():  # damaged; who has it mapped keeps its pages
+                shutil.rmtree(entry)
+            partial.rename(entry)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _settle(file: BufferedWriter) -> None:
+    """Wait until the disk has everything."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _beside(entry: Path, suffix: str) -> Path:
+    return entry.with_name(entry.name + suffix)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what killed builds left: a partial entry whose lock nobody else holds."""
+    for partial in folder.glob("*.partial"):
+        lock = filelock.FileLock(partial.with_suffix(".lock"))
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            continue
+        shutil.rmtree(partial, ignore_errors=True)
+        lock.release()
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Mistake(
+            f"data.cache={folder} cannot be written: {error.strerror or error}; "
+            "name a folder with room in data.cache or in DLRUN_CACHE"
+        ) from error
