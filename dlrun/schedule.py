@@ -25,6 +25,8 @@ def step(
     step: int, total_steps: int, steps_per_epoch: int, every: Steps, factor: float = 0.5
 ) -> float:
     """factor^⌊step / every⌋."""
+    if every < 1:
+        raise ValueError(f"every must be at least one step, got {every}")
     return factor ** (step // every)
 
 

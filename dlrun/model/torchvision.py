@@ -35,6 +35,8 @@ def torchvision(
     if weights is None:
         if name.startswith("vit_"):
             options["image_size"] = shape[1]
+        if name.startswith("maxvit"):
+            options["input_size"] = tuple(shape[1:])
         model: nn.Module = models.get_model(name, weights=None, num_classes=outputs, **options)
     else:
         model = _trained(name, weights, options)
