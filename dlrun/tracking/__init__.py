@@ -22,7 +22,7 @@ from dlrun.tracking.shipper import Shipper
 
 ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # MLflow's own 120 s × 7 tries hang for minutes
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # blindly repeated, a request may make two runs
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",

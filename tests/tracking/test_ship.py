@@ -1,0 +1,344 @@
+"""The shipping process and real servers that are dead, die, hang or are slow.
+
+Whatever the server does, the trainer's side never waits, and in the end every point
+is there exactly once.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from dlrun import record, tracking
+from dlrun.tracking.sync import sync
+
+pytestmark = pytest.mark.slow
+
+TRAINER = """
+import sys, time
+from dlrun import record, tracking
+shipper = tracking.start(uri=sys.argv[2] or None, outputs=sys.argv[1])
+run = record.create(sys.argv[1], "killed", {}, "seed: 1")
+shipper.ship(run.directory)
+for step in range(50):
+    run.append(step, step / 10, {"train/loss": 1 / (step + 1), "val/accuracy": step / 1000})
+print(run.directory, shipper._process.pid, flush=True)
+time.sleep(120)
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start a shipper; all are closed afterwards."""
+    made = []
+
+    def start(uri=None, **options):
+        shipper = tracking.start(uri=uri, outputs=str(tmp_path), **options)
+        made.append(shipper)
+        return shipper
+
+    yield start
+    for shipper in made:
+        shipper.close(0)
+        assert shipper._process.returncode is not None
+
+
+@pytest.fixture
+def prompt():
+    """Call a function of the trainer's side, and see that it doesn't wait for the server."""
+
+    def prompt(function, *arguments):
+        began = time.monotonic()
+        result = function(*arguments)
+        assert time.monotonic() - began < 1
+        return result
+
+    return prompt
+
+
+def wait_until(holds, seconds=90.0):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.1)
+
+
+def cursor(run):
+    return record.read_json(run.directory / "tracking.json")
+
+
+def gone(pid):
+    """Whether a process has ended, though perhaps nobody has asked for its exit code."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+class Proxy:
+    """A way to the server that may be slow, or swallow the answers."""
+
+    def __init__(self, port):
+        self.delay = 0.0
+        self.hangs = False
+        self._target = port
+        self._sockets = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.uri = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self):
+        for each in [self._listener, *self._sockets]:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def _accept(self):
+        with suppress(OSError):
+            while True:
+                inner, _ = self._listener.accept()
+                outer = socket.create_connection(("127.0.0.1", self._target))
+                self._sockets += [inner, outer]
+                for way in ((inner, outer, False), (outer, inner, True)):
+                    threading.Thread(target=self._pump, args=way, daemon=True).start()
+
+    def _pump(self, source, target, answers):
+        with suppress(OSError):
+            while data := source.recv(65536):
+                time.sleep(self.delay)
+                if not (self.hangs and answers):
+                    target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+
+def test_a_run_into_a_fresh_database(begin, start, prompt, assert_each_once, tmp_path, caplog):
+    shipper = prompt(start)
+    run = begin(20)
+    prompt(shipper.ship, run.directory)
+    run.set_status(record.FINISHED)
+    prompt(shipper.finish, run.directory)
+    shipper.close()
+    assert shipper.uri == f"sqlite:///{tmp_path}/mlflow.db"
+    run_id = shipper.run_id(run.directory)
+    assert_each_once(shipper.uri, run, run_id)
+    found = MlflowClient(shipper.uri).get_run(run_id)
+    assert found.info.status == "FINISHED"
+    assert found.info.artifact_uri.startswith(str(tmp_path / "artifacts"))
+    assert not caplog.records
+    assert record.find(tmp_path, run_id) == run.directory
+
+
+def test_points_arrive_while_training_goes_on(begin, start, database, assert_each_once, add):
+    shipper = start(database)
+    run = begin()
+    shipper.ship(run.directory)
+    add(run, 0, 5)
+    wait_until(lambda: cursor(run)["delivered"] == 5)
+    add(run, 5, 10)
+    wait_until(lambda: cursor(run)["delivered"] == 10)
+    run_id = shipper.run_id(run.directory)
+    assert MlflowClient(database).get_run(run_id).info.status == "RUNNING"
+    assert_each_once(database, run, run_id)
+    run.set_status(record.KILLED, "stopped by SIGINT")
+    shipper.finish(run.directory)
+    shipper.close()
+    found = MlflowClient(database).get_run(run_id)
+    assert found.info.status == "KILLED"
+    assert found.data.tags["dlrun.message"] == "stopped by SIGINT"
+
+
+def test_one_shipper_serves_many_runs(begin, start, database, assert_each_once):
+    shipper = start(database)
+    runs = [begin(points, f"run {points}") for points in (1, 2, 3)]
+    for run in runs:
+        shipper.ship(run.directory)
+        run.set_status(record.FINISHED)
+    for run in runs:
+        shipper.finish(run.directory)
+    shipper.close()
+    for run in runs:
+        assert_each_once(database, run, shipper.run_id(run.directory))
+    assert len(set(shipper.run_ids.values())) == 3
+
+
+def test_a_damaged_record_holds_up_no_other_run(begin, start, database, assert_each_once):
+    shipper = start(database)
+    lost, kept = begin(1), begin(1)
+    (lost.directory / "run.json").unlink()
+    for run in (lost, kept):
+        shipper.ship(run.directory)
+        run.set_status(record.FINISHED)
+        shipper.finish(run.directory)
+    wait_until(lambda: cursor(kept)["done"])
+    assert_each_once(database, kept, shipper.run_id(kept.directory))
+
+
+def test_six_at_once_on_a_fresh_database(begin, start, assert_each_once, caplog):
+    runs = [begin(10, f"run {number}") for number in range(6)]
+    shippers = [start() for _ in runs]
+    for shipper, run in zip(shippers, runs, strict=True):
+        shipper.ship(run.directory)
+        run.set_status(record.FINISHED)
+        shipper.finish(run.directory)
+    for shipper in shippers:
+        shipper.close(120)
+    assert not caplog.records
+    for shipper, run in zip(shippers, runs, strict=True):
+        assert_each_once(shipper.uri, run, shipper.run_id(run.directory))
+    experiments = MlflowClient(shippers[0].uri).search_experiments()
+    assert sorted(each.name for each in experiments) == ["Default", "dlrun"]
+
+
+def test_a_killed_trainer_is_marked_and_all_is_delivered(database, tmp_path, assert_each_once):
+    command = [sys.executable, "-c", TRAINER, str(tmp_path), database]
+    trainer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    directory, pid = trainer.stdout.readline().split()
+    os.kill(trainer.pid, signal.SIGKILL)
+    trainer.wait()
+    trainer.stdout.close()
+    wait_until(lambda: gone(pid))
+    run = record.open_existing(directory)
+    with closing(run):
+        assert cursor(run)["done"]
+        assert_each_once(database, run, cursor(run)["run_id"])
+        assert record.read_status(directory)["status"] == record.KILLED
+    found = MlflowClient(database).get_run(cursor(run)["run_id"])
+    assert found.info.status == "KILLED"
+
+
+def test_a_trainer_killed_while_the_server_is_dead_leaves_no_process(dead_server, tmp_path):
+    command = [sys.executable, "-c", TRAINER, str(tmp_path), dead_server.uri]
+    trainer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    _, pid = trainer.stdout.readline().split()
+    os.kill(trainer.pid, signal.SIGKILL)
+    trainer.wait()
+    trainer.stdout.close()
+    wait_until(lambda: gone(pid), 60)
+
+
+def test_a_shipper_that_dies_is_reported_and_the_rest_delivered_later(
+    begin, start, database, tmp_path, assert_each_once, caplog, capsys, add
+):
+    shipper = start(database)
+    run = begin(3)
+    shipper.ship(run.directory)
+    wait_until(lambda: cursor(run)["delivered"] == 3)
+    os.kill(shipper._process.pid, signal.SIGKILL)
+    wait_until(lambda: "has ended" in caplog.text)
+    add(run, 3, 6)
+    run.set_status(record.FINISHED)
+    shipper.finish(run.directory)
+    shipper.close()
+    assert f"3 points of run {run.id} did not reach" in caplog.text
+    run.close()
+    assert sync(tmp_path, [run.id]) == 0
+    assert "6 points, 3 of them delivered now" in capsys.readouterr().out
+    assert_each_once(database, run, cursor(run)["run_id"])
+
+
+class TestServer:
+    def test_dead_at_the_start_and_to_the_end(
+        self, begin, start, prompt, dead_server, tmp_path, assert_each_once, caplog, capsys
+    ):
+        shipper = prompt(start, dead_server.uri)
+        run = prompt(begin, 30)
+        prompt(shipper.ship, run.directory)
+        wait_until(lambda: "nothing reaches" in caplog.text)
+        run.set_status(record.FINISHED)
+        prompt(shipper.finish, run.directory)
+        began = time.monotonic()
+        shipper.close()
+        assert time.monotonic() - began < 8
+        run.close()
+        first, last = (each.getMessage() for each in caplog.records)
+        assert "Connection refused" in first
+        assert last.startswith(f"30 points of run {run.id} did not reach {dead_server.uri}")
+        assert sync(tmp_path, []) == 1
+        assert "not delivered: Connection refused" in capsys.readouterr().out
+        dead_server.start()
+        assert sync(tmp_path, []) == 0
+        assert "30 points, 30 of them delivered now" in capsys.readouterr().out
+        assert_each_once(dead_server.uri, run, cursor(run)["run_id"])
+        found = MlflowClient(dead_server.uri).get_run(cursor(run)["run_id"])
+        assert found.info.status == "FINISHED"
+        assert sync(tmp_path, []) == 0
+        assert "complete: 30 points" in capsys.readouterr().out
+
+    def test_killed_in_the_middle_and_back_again(
+        self, begin, start, prompt, server, assert_each_once, add, caplog
+    ):
+        shipper = start(server.uri)
+        run = begin(10)
+        shipper.ship(run.directory)
+        wait_until(lambda: cursor(run)["delivered"] == 10)
+        server.kill()
+        for step in range(10, 40):
+            prompt(add, run, step, step + 1)
+            time.sleep(0.1)
+        wait_until(lambda: "nothing reaches" in caplog.text)
+        server.start()
+        add(run, 40, 50)
+        run.set_status(record.FINISHED)
+        prompt(shipper.finish, run.directory)
+        shipper.close(30)
+        assert len(caplog.records) == 1
+        assert_each_once(server.uri, run, shipper.run_id(run.directory))
+        found = MlflowClient(server.uri).get_run(shipper.run_id(run.directory))
+        assert found.info.status == "FINISHED"
+        files = [file.path for file in MlflowClient(server.uri).list_artifacts(found.info.run_id)]
+        assert "recipe.yaml" in files
+
+    def test_slow(self, begin, start, prompt, server, assert_each_once, add, caplog):
+        with closing(Proxy(server.port)) as proxy:
+            proxy.delay = 0.3
+            shipper = prompt(start, proxy.uri)
+            run = begin(5)
+            prompt(shipper.ship, run.directory)
+            prompt(add, run, 5, 2000)
+            run.set_status(record.FINISHED)
+            prompt(shipper.finish, run.directory)
+            shipper.close()
+        assert not caplog.records
+        assert_each_once(server.uri, run, shipper.run_id(run.directory))
+
+    def test_it_hangs_and_what_it_took_is_not_sent_twice(
+        self, begin, start, prompt, server, tmp_path, assert_each_once, add, history, caplog
+    ):
+        with closing(Proxy(server.port)) as proxy:
+            shipper = start(proxy.uri)
+            run = begin(10)
+            shipper.ship(run.directory)
+            wait_until(lambda: cursor(run)["delivered"] == 10)
+            proxy.hangs = True
+            prompt(add, run, 10, 20)
+            time.sleep(3)
+            run.set_status(record.FINISHED)
+            prompt(shipper.finish, run.directory)
+            began = time.monotonic()
+            shipper.close()
+            assert time.monotonic() - began < 8
+            assert f"10 points of run {run.id} did not reach" in caplog.text
+            run.close()
+            assert len(history(server.uri, cursor(run)["run_id"])) == 20  # though it never said so
+        assert sync(tmp_path, ["last"], uri=server.uri) == 0
+        assert_each_once(server.uri, run, cursor(run)["run_id"])
+
+
+def test_sync_says_when_a_run_is_still_at_work(begin, database, tmp_path, capsys):
+    run = begin(2)
+    assert sync(tmp_path, [], database) == 0
+    assert "no tracked runs" in capsys.readouterr().out
+    assert sync(tmp_path, ["last"], database) == 0
+    assert "still running: 2 points, 2 of them delivered now" in capsys.readouterr().out
+    run.close()
+    assert sync(tmp_path, [], database) == 0
+    assert "complete: 2 points, 0 of them delivered now" in capsys.readouterr().out
+    assert record.read_status(run.directory)["status"] == record.KILLED

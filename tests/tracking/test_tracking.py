@@ -1,0 +1,54 @@
+"""Where runs go, and that finding out is light."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dlrun import tracking
+from dlrun.errors import Mistake
+
+
+@pytest.fixture(autouse=True)
+def no_variable(monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+def test_by_default_a_database_in_the_outputs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert tracking.resolve_uri(None, "outputs") == f"sqlite:///{tmp_path}/outputs/mlflow.db"
+
+
+def test_the_option_wins_over_the_variable_and_that_over_the_default(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://a:5000")
+    assert tracking.resolve_uri(None, "o") == "http://a:5000"
+    assert tracking.resolve_uri("https://b", "o") == "https://b"
+
+
+def test_paths_of_sqlite_become_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert tracking.resolve_uri("sqlite:///x.db", "o") == f"sqlite:///{tmp_path}/x.db"
+    assert tracking.resolve_uri("sqlite:////x/y.db", "o") == "sqlite:////x/y.db"
+    assert tracking.sqlite_path("sqlite:////x/y.db") == Path("/x/y.db")
+    assert tracking.sqlite_path("http://a") is None
+
+
+@pytest.mark.parametrize("uri", ["mlruns", "/tmp/x", "file:///tmp/x", "C"])
+def test_what_mlflow_does_not_take_is_a_mistake(uri, monkeypatch):
+    with pytest.raises(Mistake, match=f"tracking.uri={uri}: .*sqlite:///"):
+        tracking.resolve_uri(uri, "o")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(Mistake, match=f"MLFLOW_TRACKING_URI={uri}: "):
+        tracking.resolve_uri(None, "o")
+
+
+def test_an_experiment_needs_a_name():
+    with pytest.raises(ValueError, match="experiment must be"):
+        tracking.start(experiment=" ")
+
+
+def test_the_trainer_imports_no_mlflow():
+    code = "import sys, dlrun.tracking.sync; print('mlflow' in sys.modules, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
