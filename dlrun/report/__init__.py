@@ -1,0 +1,1 @@
+"""Figures and tables of runs: read from their records alone, without any training code."""

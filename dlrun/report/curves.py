@@ -1,0 +1,112 @@
+"""The curves of a run as figures, drawn from its `metrics.jsonl`."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dlrun import record
+
+# Okabe and Ito, Color universal design, 2008: told apart with any kind of colour vision.
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
+
+
+@dataclass(frozen=True)
+class Section:
+    """One figure: its file name, its axis, and the metrics that it shows."""
+
+    name: str
+    label: str
+    curves: tuple[tuple[str, str, str], ...]  # metric, name in the legend, colour
+    best: str = ""  # the metric whose best point is marked
+    highest: bool = True  # whether more is better
+    log: bool = True  # whether a wide range makes the axis logarithmic
+
+
+SECTIONS = (
+    Section(
+        "loss",
+        "loss",
+        (("train/loss", "training", BLUE), ("val/loss", "validation", ORANGE)),
+        best="val/loss",
+        highest=False,
+    ),
+    Section(
+        "accuracy",
+        "accuracy",
+        (("train/accuracy", "training", BLUE), ("val/accuracy", "validation", ORANGE)),
+        best="val/accuracy",
+    ),
+    Section("lr", "learning rate", (("lr", "learning rate", GREEN),), log=False),
+    Section("grad_norm", "norm of the gradient", (("grad/norm", "gradient", GREY),)),
+)
+_WIDE = 30.0
+"""A curve of positive values that span so many times themselves gets a logarithmic axis."""
+
+
+def draw(directory: str | Path) -> list[Path]:
+    """Draw the sections that have points into `figures/` of the run's directory.
+
+    Returns the files that were written. Raises Failure where they cannot be.
+    """
+    points = record.read_points(directory)
+    folder = Path(directory) / "figures"
+    drawn = []
+    for section in SECTIONS:
+        curves = {key: curve(points, key) for key, _, _ in section.curves}
+        if not any(epochs for epochs, _ in curves.values()):
+            continue
+        with record.guard(folder):
+            folder.mkdir(exist_ok=True)
+        path = folder / f"{section.name}.png"
+        _draw(section, curves, path)
+        drawn.append(path)
+    return drawn
+
+
+def curve(points: list[dict[str, Any]], key: str) -> tuple[list[float], list[float]]:
+    """Epochs and finite values of one metric."""
+    found = [
+        (float(point["epoch"]), float(point["values"][key]))
+        for point in points
+        if key in point["values"] and math.isfinite(point["values"][key])
+    ]
+    return [epoch for epoch, _ in found], [value for _, value in found]
+
+
+def wants_log(values: list[float]) -> bool:
+    """Whether a logarithmic axis shows these values better."""
+    return bool(values) and min(values) > 0 and max(values) / min(values) > _WIDE
+
+
+def _draw(section: Section, curves: dict[str, tuple[list[float], list[float]]], path: Path) -> None:
+    # Imported here, and without pyplot: it has a global state and costs a second.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(6.4, 4.0))
+    axes = figure.add_axes((0.12, 0.13, 0.85, 0.83))
+    for key, name, colour in section.curves:
+        epochs, values = curves[key]
+        if epochs:
+            marker = "o" if len(epochs) <= 40 else ""
+            axes.plot(epochs, values, color=colour, label=name, marker=marker, markersize=3)
+    if section.log and wants_log([value for _, values in curves.values() for value in values]):
+        axes.set_yscale("log")
+    if section.best and curves[section.best][0]:
+        epochs, values = curves[section.best]
+        choose = max if section.highest else min
+        place = values.index(choose(values))
+        best = f"best: {values[place]:.4g} at epoch {epochs[place]:.4g}"
+        axes.plot(epochs[place], values[place], "*", color=ORANGE, markersize=13, label=best)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(section.label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    if len(axes.get_lines()) > 1:
+        axes.legend(frameon=False)
+    with record.replacing(path) as part:
+        FigureCanvasAgg(figure).print_figure(part, format="png", dpi=110)

@@ -1,0 +1,84 @@
+"""Curves come from the record alone, and only those that have points."""
+
+import math
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from dlrun import record
+from dlrun.report import curves
+
+
+@pytest.fixture
+def run(tmp_path):
+    made = record.create(tmp_path, "x", {}, "")
+    yield made
+    made.close()
+
+
+def test_a_figure_for_every_section_with_points(run):
+    for epoch in range(5):
+        run.append(epoch, epoch, {"train/loss": 2.0 / (epoch + 1), "val/loss": 1.0, "lr": 0.1})
+    run.append(5, 5, {"val/loss": math.nan, "grad/norm": math.inf})
+    drawn = curves.draw(run.directory)
+    assert [path.name for path in drawn] == ["loss.png", "lr.png"]
+    for path in drawn:
+        with Image.open(path) as image:
+            assert image.format == "PNG"
+            assert min(image.size) > 300
+    assert sorted(path.name for path in (run.directory / "figures").iterdir()) == [
+        "loss.png",
+        "lr.png",
+    ]
+
+
+def test_no_points_no_figures(run):
+    assert curves.draw(run.directory) == []
+    assert not (run.directory / "figures").exists()
+
+
+def test_a_curve_leaves_out_what_cannot_be_drawn():
+    points = [
+        {"epoch": 0.5, "values": {"a": 1.0}},
+        {"epoch": 1, "values": {"a": math.nan, "b": 2.0}},
+        {"epoch": 2, "values": {"b": 3.0}},
+    ]
+    assert curves.curve(points, "a") == ([0.5], [1.0])
+    assert curves.curve(points, "b") == ([1.0, 2.0], [2.0, 3.0])
+
+
+def test_the_best_point_is_marked_where_it_is(run, monkeypatch):
+    from matplotlib.axes import Axes
+
+    marked = []
+    plot = Axes.plot
+
+    def remember(axes, *values, **options):
+        if "best" in options["label"]:
+            marked.append((*values[:2], options["label"]))
+        return plot(axes, *values, **options)
+
+    monkeypatch.setattr(Axes, "plot", remember)
+    for epoch, (loss, accuracy) in enumerate([(3, 0.1), (1, 0.7), (2, 0.9), (4, 0.2)]):
+        run.append(epoch, epoch, {"val/loss": loss, "val/accuracy": accuracy})
+    curves.draw(run.directory)
+    assert marked == [(1.0, 1.0, "best: 1 at epoch 1"), (2.0, 0.9, "best: 0.9 at epoch 2")]
+
+
+@pytest.mark.parametrize(
+    ("values", "log"),
+    [([1.0, 0.5], False), ([2.0, 0.01], True), ([2.0, 0.0], False), ([], False)],
+)
+def test_a_wide_range_of_positive_values_wants_a_logarithmic_axis(values, log):
+    assert curves.wants_log(values) is log
+
+
+def test_it_imports_neither_pyplot_nor_training_code(run):
+    run.append(1, 1, {"lr": 0.1})
+    code = "import sys; from dlrun.report import curves; assert curves.draw(sys.argv[1]);"
+    code += "print([m for m in ('matplotlib.pyplot', 'torch', 'mlflow') if m in sys.modules])"
+    command = [sys.executable, "-c", code, str(run.directory)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
