@@ -147,7 +147,7 @@ def _read_arrays(path: str, file: Path) -> dict[str, Array]:
     wanted = {"x", "y", *(f"{part}_{split}" for part in "xy" for split in SPLITS)}
     try:
         if file.suffix.lower() == ".npz":
-            with np.load(file, allow_pickle=False) as stored:
+            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
                 names = stored.files
                 found = {name: stored[name] for name in names if name in wanted}
         else:

@@ -61,7 +61,7 @@ class Writer:
             return
         self.shape, self.dtype = x.shape[1:], x.dtype.str
         with _writing(Path(self._file.name).parent.parent):
-            np.ascontiguousarray(x).tofile(self._file)
+            self._file.write(np.ascontiguousarray(x).data)
         self.hashes.append(hash_samples(x) if hashes is None else hashes)
 
     def clear(self) -> None:
@@ -124,7 +124,7 @@ def _read(name: str, entry: Path) -> tuple[Source, tuple[tuple[str, str], ...]]:
         raise FileNotFoundError(entry)
     try:
         # numpy verifies the checksum that a zip file keeps of each member.
-        with np.load(entry / "rest.npz", allow_pickle=False) as stored:
+        with (entry / "rest.npz").open("rb") as file, np.load(file, allow_pickle=False) as stored:
             rest = {key: stored[key] for key in stored.files}
         facts = json.loads(str(rest.pop("facts")))
         hashes, y = rest.pop("hashes"), rest.pop("y")

@@ -16,11 +16,8 @@ from dlrun.data.fingerprint import hash_files
 from dlrun.errors import Mistake
 
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-SUFFIXES = frozenset(
-    f".{kind}"
-    for kind in ("jpg", "jpeg", "jpe", "jfif", "png", "bmp", "gif", "webp", "tif", "tiff")
-    + ("ppm", "pgm", "pbm", "pnm")
-)
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+"""Names of images end so, in upper or lower case."""
 CHANNELS = ("auto", "rgb", "grey")
 _log = logging.getLogger("dlrun")
 

@@ -4,8 +4,9 @@ import logging
 from collections.abc import Sequence
 from fractions import Fraction
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from dlrun.data import Data, Source, Split
 from dlrun.errors import Mistake
@@ -13,6 +14,9 @@ from dlrun.errors import Mistake
 NAMES = ("train", "val", "test")
 LEAKS = ("warn", "error", "drop")
 _log = logging.getLogger("dlrun")
+
+# numpy, not torch: the first parallel work of torch can wait a second for a busy processor.
+Rows = NDArray[np.int64]
 
 
 def make(
@@ -46,10 +50,10 @@ def make(
         raise ValueError(f"split_seed must not be negative, got {split_seed}")
     generator = torch.Generator().manual_seed(split_seed)
     rows = _choose_rows(source, split, val, generator)
-    rows = _treat_leaks(rows, source.hashes, leaks)
+    rows = _treat_leaks(rows, source.hashes.numpy(), leaks)
     return Data(
         name=source.name,
-        **{name: Split(source.x, source.y, rows[name]) for name in NAMES},
+        **{name: Split(source.x, source.y, torch.from_numpy(rows[name])) for name in NAMES},
         shape=tuple(source.x.shape[1:]),
         classes=source.classes,
         outputs=len(source.classes) or source.y.shape[1],
@@ -82,8 +86,8 @@ def read_fractions(split: str | list[float]) -> tuple[Fraction, ...]:
 
 def _choose_rows(
     source: Source, split: str | list[float], val: float, generator: torch.Generator
-) -> dict[str, Tensor]:
-    everything = torch.arange(len(source.x))
+) -> dict[str, Rows]:
+    everything = np.arange(len(source.x))
     if split != "source":
         fractions = read_fractions(split)
         return dict(zip(NAMES, _stratify(everything, source, fractions, generator), strict=True))
@@ -96,7 +100,8 @@ def _choose_rows(
             )
         fractions = (1 - 2 * carved, carved, carved)
         return dict(zip(NAMES, _stratify(everything, source, fractions, generator), strict=True))
-    rows = {name: source.given.get(name, everything[:0]) for name in NAMES}
+    rows = dict.fromkeys(NAMES, everything[:0])
+    rows |= {name: given.numpy() for name, given in source.given.items()}
     if "val" not in source.given and carved:
         rows["train"], rows["val"] = _stratify(
             rows["train"], source, (1 - carved, carved), generator
@@ -105,23 +110,21 @@ def _choose_rows(
 
 
 def _stratify(
-    rows: Tensor, source: Source, fractions: Sequence[Fraction], generator: torch.Generator
-) -> list[Tensor]:
+    rows: Rows, source: Source, fractions: Sequence[Fraction], generator: torch.Generator
+) -> list[Rows]:
     """Deal rows out, class by class in classification; every row goes to one part."""
+    counts, members = [len(rows)], [rows]
     if source.classes:
-        labels = source.y[rows]
-        counts = torch.bincount(labels, minlength=len(source.classes)).tolist()
-        members = torch.split(rows[labels.argsort(stable=True)], counts)
-    else:
-        counts, members = [len(rows)], (rows,)
-    sizes = _share_out(counts, fractions)
-    dealt: list[list[Tensor]] = [[] for _ in fractions]
-    for group, shares in zip(members, sizes, strict=True):
-        shuffled = group[torch.randperm(len(group), generator=generator)]
-        for part, piece in zip(dealt, torch.split(shuffled, shares), strict=True):
+        labels = source.y.numpy()[rows]
+        counts = np.bincount(labels, minlength=len(source.classes)).tolist()
+        members = np.split(rows[labels.argsort(kind="stable")], np.cumsum(counts)[:-1])
+    dealt: list[list[Rows]] = [[] for _ in fractions]
+    for group, sizes in zip(members, _share_out(counts, fractions), strict=True):
+        shuffled = group[torch.randperm(len(group), generator=generator).numpy()]
+        for part, piece in zip(dealt, np.split(shuffled, np.cumsum(sizes)[:-1]), strict=True):
             part.append(piece)
     _warn_of_small(counts, source.classes, sum(fraction > 0 for fraction in fractions))
-    return [torch.cat(part).sort().values for part in dealt]
+    return [np.sort(np.concatenate(part)) for part in dealt]
 
 
 def _share_out(counts: Sequence[int], fractions: Sequence[Fraction]) -> list[list[int]]:
@@ -155,13 +158,13 @@ def _warn_of_small(counts: Sequence[int], classes: Sequence[str], parts: int) ->
         )
 
 
-def _treat_leaks(rows: dict[str, Tensor], hashes: Tensor, leaks: str) -> dict[str, Tensor]:
+def _treat_leaks(rows: dict[str, Rows], hashes: NDArray[np.int64], leaks: str) -> dict[str, Rows]:
     kept = dict(rows)
     found = []
     for later, earlier in (("val", ("train",)), ("test", ("train", "val"))):
-        seen = torch.zeros(len(rows[later]), dtype=torch.bool)
+        seen = np.zeros(len(rows[later]), bool)
         for name in earlier:
-            same = torch.isin(hashes[rows[later]], hashes[rows[name]])
+            same = np.isin(hashes[rows[later]], hashes[rows[name]])
             if count := int(same.sum()):
                 found.append(f"{count} samples of {later} are identical to samples of {name}")
             seen |= same

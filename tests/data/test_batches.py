@@ -1,0 +1,134 @@
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from dlrun.data.batches import AHEAD, batches, gather, order
+
+
+def samples(n=23):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(0, 256, (n, 3, 4, 5), dtype=torch.uint8, generator=generator)
+    return x, torch.arange(n)
+
+
+def prefetching():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]
+
+
+def test_an_order_has_every_row_once_and_depends_on_seed_and_epoch_alone():
+    rows = torch.tensor([9, 4, 7, 30, 2, 11, 5, 6])
+    first = order(rows, epoch=3, seed=1)
+    torch.manual_seed(99)
+    state = torch.get_rng_state()
+    assert torch.equal(first, order(rows, epoch=3, seed=1))
+    assert torch.equal(state, torch.get_rng_state())
+    assert sorted(first.tolist()) == sorted(rows.tolist())
+    others = [order(rows, 4, 1), order(rows, 3, 2), order(rows, 1, 3)]
+    assert all(not torch.equal(first, other) for other in others)
+
+
+def test_the_order_is_the_one_it_has_always_been():
+    # A run of an earlier release must go on with the same batches.
+    assert order(torch.arange(8), epoch=2, seed=5).tolist() == [0, 3, 4, 5, 1, 7, 2, 6]
+
+
+def test_orders_are_uniform():
+    counts = torch.zeros(4, 4)
+    for epoch in range(2000):
+        counts[order(torch.arange(4), epoch, seed=0), torch.arange(4)] += 1
+    assert ((counts - 500).abs() < 5 * (2000 * 0.25 * 0.75) ** 0.5).all()
+
+
+def test_unshuffled_rows_stay_as_they_are():
+    rows = torch.tensor([3, 1, 2])
+    assert torch.equal(order(rows, 5, 0, shuffle=False), rows)
+
+
+@pytest.mark.parametrize("prefetch", [False, True])
+@pytest.mark.parametrize(("size", "drop_last", "start"), [(5, False, 0), (5, True, 1), (23, True, 0)])
+def test_batches_are_the_rows_in_order(prefetch, size, drop_last, start):
+    x, y = samples()
+    rows = torch.randperm(23, generator=torch.Generator().manual_seed(1))
+    got = list(batches(x, y, rows, size, "cpu", start, drop_last, prefetch))
+    expected = [rows[i : i + size].numpy() for i in range(0, 23, size)]
+    expected = [part for part in expected if len(part) == size or not drop_last][start:]
+    assert len(got) == len(expected)
+    for (bx, by), part in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(bx.numpy(), x.numpy()[part])
+        np.testing.assert_array_equal(by.numpy(), y.numpy()[part])
+        assert bx.dtype == torch.uint8
+    assert not prefetching()
+
+
+def test_full_batch_and_single_samples():
+    x, y = samples(7)
+    [(bx, _)] = batches(x, y, torch.arange(7), 7, "cpu")
+    assert torch.equal(bx, x)
+    assert [by.item() for _, by in batches(x, y, torch.arange(7), 1, "cpu")] == list(range(7))
+
+
+def test_a_batch_is_a_copy():
+    x, y = samples(6)
+    before = x.clone()
+    for bx, _ in batches(x, y, torch.arange(6), 3, "cpu"):
+        bx.zero_()
+    assert torch.equal(x, before)
+
+
+def test_gathering_from_mapped_memory(tmp_path):
+    x, y = samples()
+    x.numpy().tofile(tmp_path / "x.bin")
+    mapped = torch.from_numpy(np.memmap(tmp_path / "x.bin", np.uint8, "c", shape=x.shape))
+    rows = torch.tensor([4, 0, 22])
+    bx, by = gather(mapped, y, rows)
+    assert torch.equal(bx, x[rows])
+    assert by.tolist() == [4, 0, 22]
+
+
+def test_what_the_thread_raises_is_raised_here():
+    x, y = samples()
+    rows = torch.arange(23)
+    rows[12] = 1000
+    got = []
+    with pytest.raises(IndexError):
+        got.extend(iter(batches(x, y, rows, 5, "cpu", prefetch=True)))
+    assert not prefetching()
+
+
+def test_batches_before_the_error_arrive():
+    x, y = samples()
+    rows = torch.arange(23)
+    rows[12] = 1000
+    running = batches(x, y, rows, 5, "cpu", prefetch=True)
+    assert next(running)[1].tolist() == [0, 1, 2, 3, 4]
+    assert next(running)[1].tolist() == [5, 6, 7, 8, 9]
+    with pytest.raises(IndexError):
+        next(running)
+
+
+def test_closing_ends_the_thread():
+    x, y = samples()
+    running = batches(x, y, torch.arange(23), 2, "cpu", prefetch=True)
+    next(running)
+    assert len(prefetching()) == 1
+    running.close()
+    assert not prefetching()
+
+
+def test_no_more_than_a_few_batches_are_gathered_ahead(monkeypatch):
+    gathered = []
+
+    def count(x, y, rows):
+        gathered.append(rows)
+        return gather(x, y, rows)
+
+    monkeypatch.setattr("dlrun.data.batches.gather", count)
+    x, y = samples()
+    running = batches(x, y, torch.arange(23), 1, "cpu", prefetch=True)
+    for taken in range(1, 6):
+        next(running)
+        assert len(gathered) <= taken + AHEAD
+    running.close()
+    assert len(gathered) < 23
