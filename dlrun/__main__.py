@@ -50,7 +50,7 @@ def _dispatch(words: list[str]) -> int:
     if asked.help:
         from dlrun import help
 
-        print(help.text(asked.words, asked.directories()), end="")
+        print(help.text(asked.words, asked.directories()), end="", flush=True)
         return 0
     if not asked.completion:
         _check_form(asked)
@@ -60,22 +60,24 @@ def _dispatch(words: list[str]) -> int:
 
 
 def _check_form(asked: Flags) -> None:
-    for word in asked.words:
+    for before, word in zip(("", *asked.words), asked.words, strict=False):
         if "=" not in word and not word.startswith("~"):
             near = flags.nearest(word, ["sync"], "dlrun {}")
+            if "=" in before and not near:
+                near = f", or quotes around a value with spaces: '{before} {word}'"
             raise Mistake(f"{word}: write key=value, e.g. epochs=20{near}")
 
 
 def _sync(words: list[str]) -> int:
-    outputs = [word.partition("=")[2] for word in words if word.startswith("outputs=")]
-    runs = [word for word in words if not word.startswith("outputs=")]
-    wrong = [word for word in runs if word.startswith("-") or "=" in word]
-    if wrong:
-        raise Mistake(f"{wrong[0]}: write dlrun sync [run ...] [outputs=directory]")
+    settings = {key: value for key, given, value in (w.partition("=") for w in words) if given}
+    for key in settings:
+        if key not in ("outputs", "tracking.uri"):
+            near = flags.nearest(key, ["outputs", "tracking.uri"])
+            raise Mistake(f"{key}={settings[key]}: sync takes outputs= and tracking.uri={near}")
+    runs = list(flags.parse([word for word in words if "=" not in word]).words)
     from dlrun.tracking import sync
 
-    sync.sync(outputs[-1] if outputs else "outputs", runs)
-    return 0
+    return sync.sync(settings.get("outputs", "outputs"), runs, settings.get("tracking.uri"))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ _WORDS = {
     list: "a list",
     tuple: "a list",
     dict: "a mapping",
+    Callable: "a function",
 }
 
 
@@ -111,9 +112,11 @@ def fits(value: object, hint: Any) -> bool:
     if hint is None or hint is type(None):
         return value is None
     if origin in (Union, types.UnionType):
-        return any(fits(value, one) for one in inner)
+        return any(fits(value, one) for one in _writable(inner))
     if origin is typing.Annotated:
         return fits(value, inner[0])
+    if origin is Callable:
+        return not isinstance(value, str | int | float)
     if origin is Literal:
         return any(value == one and type(value) is type(one) for one in inner)
     if hint is bool:
@@ -137,7 +140,7 @@ def expected(hint: Any) -> str:
     """A type in the user's words, e.g. `a list of whole numbers`."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys(expected(one) for one in inner))
+        return " or ".join(dict.fromkeys(expected(one) for one in _writable(inner)))
     if origin is Literal:
         return "one of " + ", ".join(map(str, inner))
     if origin is typing.Annotated:
@@ -148,6 +151,15 @@ def expected(hint: Any) -> str:
         count = f"{len(inner)} " if origin is tuple and inner[-1] is not Ellipsis else ""
         return f"a list of {count}{each}"
     return _WORDS.get(origin or hint, getattr(hint, "__name__", str(hint)))
+
+
+def _writable(union: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The types of a union that YAML can write; all of them where it can write none but null.
+
+    torch annotates a rate `float | Tensor`: that is a number, not anything at all.
+    """
+    known = tuple(one for one in union if (typing.get_origin(one) or one) in _WORDS)
+    return known if set(known) - {type(None)} else union
 
 
 def _fits_tuple(value: object, inner: tuple[Any, ...]) -> bool:
@@ -182,9 +194,12 @@ def _plural(words: str) -> str:
 
 
 def _shown(value: object) -> str:
-    return (
-        str(value).lower() if isinstance(value, bool) else "null" if value is None else str(value)
-    )
+    """A value as it is typed."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list):
+        return f"[{','.join(map(_shown, value))}]"
+    return str(value)
 
 
 def _near(wrong: str, names: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ SEVERAL = ("preprocessing", "augmentation", "regularization")
 
 _SETTING = re.compile(r"^( *)([A-Za-z_][\w.-]*):(?: +(.*))?$")
 _DEFAULT = re.compile(r"^ *- *(?:optional +)?([a-z_]+): *([\w-]+|\[.*\])?")
-_REMARK = re.compile(r"\s+#\s*(.*)$")
+_VALUE = re.compile(r"""('[^']*'|"[^"]*"|(?:(?!(?:^|\s)#).)*)(?:\s*#\s*(.*))?$""")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def read(file: Path) -> Option:
     for line in lines:
         if not line.startswith("#"):
             break
-        text = line.lstrip("#").strip()
+        text = line.removeprefix("#").removeprefix(" ").rstrip()
         if not text.startswith("@package"):
             header.append(text)
     return Option(file.stem, tuple(header), tuple(_settings(lines)))
@@ -110,8 +110,8 @@ def _settings(lines: Sequence[str]) -> list[Setting]:
         while above and above[-1][0] >= indent:
             above.pop()
         above.append((indent, key))
-        remark = _REMARK.search(" " + rest)
-        value = (" " + rest)[: remark.start()] if remark else rest
+        value = _VALUE.match(rest)
         dotted = ".".join(name for _, name in above)
-        found.append(Setting(dotted, value.strip(), remark[1] if remark else ""))
+        written, comment = value.groups("") if value else (rest, "")
+        found.append(Setting(dotted, written.strip(), comment))
     return found

@@ -32,7 +32,7 @@ def hydra(config_dirs: Sequence[Path]) -> Iterator[Hydra]:
     version.setbase("1.3")
     config.register()
     path = create_config_search_path(str(catalogue.packaged()))
-    for directory in reversed(config_dirs):
+    for directory in config_dirs:
         path.prepend("command-line", f"file://{directory}", SearchPathQuery(provider="main"))
     GlobalHydra.instance().clear()
     try:

@@ -39,23 +39,18 @@ dlrun -m optimizer=sgd,momentum,adam seed=0,1,2
 dlrun resume=last epochs=40"""
 
 _FLAGS = (
-    ("-m, --multirun", "a sweep: every combination of values with commas between them"),
+    ("-m, --multirun", "a sweep: every combination of the values with commas between them"),
     ("-cd, --config-dir DIR", "recipes of your own; one of a packaged name replaces it"),
-    (
-        "-c, --cfg job",
-        "print the composed recipe instead of training; -p model prints a part of it",
-    ),
+    ("-c, --cfg job", "print the recipe instead of training; with -p model, a part of it"),
     ("-i, --info defaults", "how the recipe was composed; also config, searchpath, plugins"),
-    (
-        "-sc, --shell-completion",
-        "TAB completes groups, options and settings, in bash once you have run",
-    ),
-    ("", '    eval "$(dlrun -sc install=bash)"'),
-    ("", "and in zsh after"),
-    ("", '    autoload -Uz bashcompinit && bashcompinit && eval "$(dlrun -sc install=bash)"'),
+    ("-sc, --shell-completion", "TAB completes groups, options and settings, see below"),
     ("--version", "the version of dlrun"),
-    ("DLRUN_DEBUG=1", "(environment) show the traceback of every error"),
+    ("DLRUN_DEBUG=1 dlrun ...", "show the traceback of every error"),
 )
+
+_COMPLETION = """\
+bash   eval "$(dlrun -sc install=bash)"
+zsh    autoload -Uz bashcompinit && bashcompinit && eval "$(dlrun -sc install=bash)"\n"""
 
 
 def text(words: Sequence[str], own: Sequence[Path] = ()) -> str:
@@ -85,6 +80,9 @@ def _everything(directories: Sequence[Path]) -> Iterator[str]:
     yield from _settings([s for s in root.settings if _is_root(s)])
     yield from _section("Flags", [])
     yield from _rows([(name, "", what) for name, what in _FLAGS], [23, 0])
+    yield from _section(
+        "Completion with TAB, from your shell's start-up file", _COMPLETION.splitlines()
+    )
 
 
 def _about(word: str, directories: Sequence[Path]) -> Iterator[str]:
@@ -107,14 +105,15 @@ def _about_group(group: str, directories: Sequence[Path]) -> Iterator[str]:
     yield _bold(group) + f"=option{several}"
     yield ""
     yield from _options(group, directories, usual, max(map(len, options)))
-    yield from _section("Their settings", [])
-    for file in options.values():
-        yield from _settings(_own(catalogue.read(file)), f"{group}.")
+    for name, file in options.items():
+        settings = _own(catalogue.read(file))
+        if settings:
+            yield from _section(f"{group}={_typed(group, name)}", [])
+            yield from _settings(settings, f"{group}.")
 
 
 def _about_option(group: str, option: Option) -> Iterator[str]:
-    choice = f"[{option.name}]" if group in SEVERAL else option.name
-    yield _bold(f"{group}={choice}")
+    yield _bold(f"{group}={_typed(group, option.name)}")
     yield ""
     yield from (f"  {line}" for line in option.header)
     settings = _own(option)
@@ -142,8 +141,9 @@ def _options(
 
 
 def _settings(settings: Sequence[Setting], prefix: str = "") -> Iterator[str]:
-    rows = [(prefix + s.key, s.value, s.comment) for s in settings]
-    wide = [min(max((len(row[i]) for row in rows), default=0), 30) for i in (0, 1)]
+    rows = [(prefix + s.key, s.value.replace("???", "(required)"), s.comment) for s in settings]
+    wide = [max((len(row[i]) for row in rows), default=0) for i in (0, 1)]
+    wide = [min(wide[0], 50), min(wide[1], 30)]
     return _rows(rows, wide)
 
 
@@ -158,6 +158,10 @@ def _rows(rows: Sequence[tuple[str, str, str]], wide: Sequence[int]) -> Iterator
             left = indent
         yield left + (lines[0] if lines else "")
         yield from (indent + line for line in lines[1:])
+
+
+def _typed(group: str, name: str) -> str:
+    return f"[{name}]" if group in SEVERAL else name
 
 
 def _own(option: Option) -> list[Setting]:

@@ -213,6 +213,7 @@ def _unknown(place: Place, word: str, key: str, composed: DictConfig) -> str:
     if rest and group in place.groups():
         mine = [name.partition(".")[2] for name in names if name.startswith(f"{group}.")]
         mine = [name for name in mine if name and not name.startswith("_")]
+        mine = [name for name in mine if not any(n.startswith(f"{name}.") for n in mine)]
         others = _options_with(place, group, rest)
         near = nearest(rest, mine, f"{group}.{{}}={value}")
         if others:

@@ -61,7 +61,10 @@ def find(words: Sequence[str]) -> Previous | None:
     asked = _last(words, "resume")
     if asked in ("", "null"):
         return None
-    directory = record.find(_last(words, "outputs") or "outputs", asked)
+    try:
+        directory = record.find(_last(words, "outputs") or "outputs", asked)
+    except Mistake as mistake:
+        raise Mistake(f"resume={asked}: {mistake}") from None
     info = record.read_json(directory / "run.json")
     overrides = info.get("overrides")
     if not isinstance(overrides, list):
@@ -93,8 +96,8 @@ def changes(before: DictConfig, kept: DictConfig, ignored: Sequence[str]) -> dic
     ignored: keys whose value is chosen anew, with everything below them.
     """
     now = before.copy()
-    OmegaConf.set_struct(now, False)
-    now.facts = kept.get("facts", now.facts)
+    for fact, value in (kept.get("facts") or {}).items():
+        now.facts[fact] = value
     try:
         new, old = (OmegaConf.to_container(one, resolve=True) for one in (now, kept))
     except OmegaConfBaseException:

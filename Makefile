@@ -1,0 +1,66 @@
+# make help lists what there is. Everything is installed into .venv, nothing elsewhere.
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+.PHONY: run
+run: $(VENV)/.installed  ## install, then train the default recipe; ARGS="model=cnn" changes it
+	@$(BIN)/dlrun $(ARGS)
+
+.PHONY: test
+test: $(VENV)/.tested  ## install what the tests need, then run all of them; ARGS="-k name" runs some
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
+
+.PHONY: check
+check: $(VENV)/.checked  ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+.PHONY: format
+format: $(VENV)/.checked  ## put the code into the form that check asks for
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: bench
+bench: $(VENV)/.installed  ## compare the loop with a bare one: a table, also in outputs/
+	$(BIN)/python tests/bench/run.py $(ARGS)
+
+.PHONY: ui
+ui: $(VENV)/.installed  ## open MLflow on the runs in outputs/
+	$(BIN)/mlflow ui --backend-store-uri sqlite:///outputs/mlflow.db $(ARGS)
+
+.PHONY: clean
+clean:  ## remove caches and built files; .venv and outputs stay
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache
+	find conf dlrun tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+# The first Python 3.11 to 3.13 that starts and has venv; PYTHON=... names another one.
+# A name on the PATH may belong to a version manager that has no such Python, so try each.
+$(BIN)/python:
+	@found=; for python in $(PYTHON) python3.12 python3.13 python3.11 python3 python; do \
+	    if "$$python" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+	        >/dev/null 2>&1; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	    echo "make: no Python 3.11, 3.12 or 3.13 with venv was found; make PYTHON=/path/to/python ..." >&2; exit 1; \
+	fi; \
+	echo "creating $(VENV) with $$($$found --version)"; \
+	$$found -m venv $(VENV)
+
+# One stamp for each set of packages: a second call installs only if pyproject.toml has changed.
+$(VENV)/.installed: EXTRAS :=
+$(VENV)/.tested: EXTRAS := [test]
+$(VENV)/.checked: EXTRAS := [test,dev]
+$(VENV)/.installed $(VENV)/.tested $(VENV)/.checked: pyproject.toml | $(BIN)/python
+	@echo "installing dlrun$(EXTRAS) and what it needs into $(VENV); the first time takes minutes"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.$(EXTRAS)'
+	@touch $@

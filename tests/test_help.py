@@ -1,0 +1,169 @@
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dlrun import catalogue, help
+from dlrun.__main__ import main
+from dlrun.config import GROUPS, Settings
+from dlrun.errors import Mistake
+
+DLRUN = Path(sys.executable).with_name("dlrun")
+PACKAGED = [catalogue.packaged()]
+
+
+def shown(capsys, *words):
+    assert main(list(words)) == 0
+    return capsys.readouterr().out
+
+
+def test_every_group_and_option_is_listed_with_its_first_line(capsys):
+    text = shown(capsys, "--help")
+    assert set(GROUPS) <= set(catalogue.groups(PACKAGED))
+    for group in catalogue.groups(PACKAGED):
+        assert re.search(rf"^  {group}( \[,\])?$", text, re.M)
+        for name, file in catalogue.options(group, PACKAGED).items():
+            summary = file.read_text().splitlines()[0].removeprefix("# ")
+            assert re.search(rf"^  [* ] {name} +{re.escape(summary)}$", text, re.M)
+
+
+def test_the_defaults_are_marked(capsys):
+    marked = re.findall(r"^  \* (\w+)  ", shown(capsys, "-h"), re.M)
+    usual = catalogue.defaults(PACKAGED)
+    assert marked == [usual[group][0] for group in GROUPS]
+    assert usual["optimizer"] == ["momentum"]
+
+
+def test_every_root_setting_is_listed_with_its_default(capsys):
+    text = shown(capsys, "--help")
+    for name in Settings.__dataclass_fields__:
+        if name not in GROUPS and name != "facts":
+            assert re.search(rf"^  {name}  +\S", text, re.M), name
+    assert re.search(r"^  epochs +20 +how long", text, re.M)
+    assert "facts.shape" not in text
+
+
+@pytest.mark.parametrize("group", ["", *GROUPS])
+def test_it_fits_100_columns(capsys, group):
+    text = shown(capsys, "--help", *filter(None, [group]))
+    assert max(map(len, text.splitlines())) <= 100
+    assert not re.search(r"[ \t]$", text, re.M)
+
+
+def test_a_group(capsys):
+    text = shown(capsys, "--help", "optimizer")
+    assert re.search(r"^  \* momentum ", text, re.M)
+    assert re.search(r"^  optimizer\.momentum +0\.9 ", text, re.M)
+    assert "_target_" not in text
+    assert "several at once" not in text
+    assert "regularization=[a,b]" in shown(capsys, "--help", "regularization")
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [f"{group}={name}" for group in GROUPS for name in catalogue.options(group, PACKAGED)],
+)
+def test_an_option_shows_its_header_and_its_settings(capsys, choice):
+    text = shown(capsys, "--help", choice)
+    group, _, name = choice.partition("=")
+    option = catalogue.read(catalogue.options(group, PACKAGED)[name])
+    for line in option.header:
+        assert line in text
+    for setting in option.settings:
+        if setting.value and not setting.value.startswith("${") and "_" not in setting.key[:1]:
+            own = setting.key.rpartition(".")[2]
+            assert own.startswith("_") or f"{group}.{setting.key} " in text
+
+
+def test_a_setting(capsys):
+    assert shown(capsys, "--help", "epochs").startswith("  epochs  20  how long to train")
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("optimiser", "did you mean optimizer?"),
+        ("optimizer=adan", "did you mean adam?"),
+        ("loss=xyz", "there are cross_entropy, mse"),
+        ("epoch", "did you mean epochs?"),
+        ("qqqq", "dlrun --help lists"),
+    ],
+)
+def test_an_unknown_word_gets_the_nearest_one(word, message):
+    with pytest.raises(Mistake) as caught:
+        help.text([word])
+    assert str(caught.value).startswith(f"--help {word}: ")
+    assert message in str(caught.value)
+
+
+def test_own_recipes_are_listed_and_replace_packaged_ones(capsys, tmp_path):
+    folder = tmp_path / "mine" / "optimizer"
+    folder.mkdir(parents=True)
+    (folder / "slow.yaml").write_text("# Very slow\n_target_: x.y\nrate: 1e-9  # a tiny one\n")
+    (folder / "adam.yaml").write_text("# My own Adam\n_target_: x.y\n")
+    own = ["--config-dir", str(folder.parent)]
+    text = shown(capsys, "--help", *own)
+    assert re.search(r"^    slow +Very slow$", text, re.M)
+    assert re.search(r"^    adam +My own Adam$", text, re.M)
+    assert "optimizer.rate  1e-9  a tiny one" in shown(capsys, *own, "--help", "optimizer=slow")
+
+
+def test_a_yaml_file_is_read_as_yaml_reads_it(tmp_path):
+    file = tmp_path / "x.yaml"
+    file.write_text(
+        "# @package _global_\n# What it is\n#\n#   x ← y\n\n"
+        "a: 1   # first\nb:\n  c: 'x # y'\n  d: [1, 2]  # a list\ne: ${a}\nf: a#b\n"
+    )
+    option = catalogue.read(file)
+    assert option.summary == "What it is"
+    assert option.header == ("What it is", "", "  x ← y")
+    found = {setting.key: (setting.value, setting.comment) for setting in option.settings}
+    assert found == {
+        "a": ("1", "first"),
+        "b": ("", ""),
+        "b.c": ("'x # y'", ""),
+        "b.d": ("[1, 2]", "a list"),
+        "e": ("${a}", ""),
+        "f": ("a#b", ""),
+    }
+
+
+def test_bold_only_on_a_terminal(monkeypatch):
+    assert "\x1b" not in help.text([])
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[1moptimizer\x1b[0m" in help.text([])
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in help.text([])
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--help", "optimizer=adam"]])
+def test_it_imports_nothing_heavy_and_answers_at_once(words):
+    watched = os.environ | {"PYTHONPROFILEIMPORTTIME": "1"}
+    done = subprocess.run([DLRUN, *words], env=watched, capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "dlrun.help" in imported
+    heavy = {"torch", "mlflow", "hydra", "omegaconf", "yaml", "numpy", "sklearn", "rich"}
+    assert not imported & heavy
+
+    def once():
+        start = time.perf_counter()
+        subprocess.run([DLRUN, *words], capture_output=True, check=True)
+        return time.perf_counter() - start
+
+    assert min(once() for _ in range(5)) < 0.5
+
+
+def test_a_closed_pipe_is_no_error():
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [DLRUN, "--help"], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=30
+    )
+    os.close(writer)
+    assert done.returncode == 0
+    assert done.stderr == ""
