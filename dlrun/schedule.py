@@ -5,11 +5,16 @@
 step counts optimizer steps from 0; the rate of a step is optimizer.lr times the
 multiplier. Pure functions of numbers, so that a schedule can be drawn, resumed and
 computed for many runs at once. Durations are annotated `Steps`: build turns
-'5 epochs' into steps.
+'5 epochs' into steps. An epoch is counted from 0 and changes after its last step.
+
+A schedule that reacts to validation is an object with the same call and
+
+    observe(score) -> None      after each validation; a higher score is better
+    state_dict(), load_state_dict(state)
 """
 
 from collections.abc import Callable
-from math import cos, pi
+from math import cos, exp, inf, isnan, pi, sqrt
 
 from dlrun.duration import Steps
 
@@ -30,27 +35,223 @@ def step(
     return factor ** (step // every)
 
 
+def multistep(
+    step: int,
+    total_steps: int,
+    steps_per_epoch: int,
+    milestones: list[Steps],
+    factor: float = 0.1,
+) -> float:
+    """factor^(how many milestones are reached)."""
+    return factor ** sum(step >= milestone for milestone in milestones)
+
+
+def manual(
+    step: int, total_steps: int, steps_per_epoch: int, table: dict[float, float], lr: float
+) -> float:
+    """The rate of the last epoch of the table that is reached, over lr; 1 before the first."""
+    if lr <= 0:
+        raise ValueError(f"lr must be above 0, got {lr}")
+    reached = [epoch for epoch in table if step >= epoch * steps_per_epoch]
+    return table[max(reached)] / lr if reached else 1.0
+
+
+def exponential(
+    step: int,
+    total_steps: int,
+    steps_per_epoch: int,
+    gamma: float = 0.95,
+    k: float | None = None,
+    by: str = "epoch",
+) -> float:
+    """gamma^t, or e^(−k·t) where k is given; t in epochs or steps."""
+    t = _count(step, steps_per_epoch, by)
+    if k is not None:
+        return exp(-k * t)
+    return gamma**t
+
+
+def time(
+    step: int, total_steps: int, steps_per_epoch: int, k: float = 0.1, by: str = "epoch"
+) -> float:
+    """1/(1 + k·t), t in epochs or steps."""
+    _not_negative("k", k)
+    return 1 / (1 + k * _count(step, steps_per_epoch, by))
+
+
+def inverse(
+    step: int,
+    total_steps: int,
+    steps_per_epoch: int,
+    gamma: float = 1e-4,
+    c: float = 0.75,
+    by: str = "step",
+) -> float:
+    """(1 + gamma·n)^(−c), n in steps or epochs."""
+    _not_negative("gamma", gamma)
+    return float((1 + gamma * _count(step, steps_per_epoch, by)) ** -c)
+
+
+def sqrt_decay(
+    step: int, total_steps: int, steps_per_epoch: int, t: float = 1.0, by: str = "epoch"
+) -> float:
+    """t/√n, n the number of the epoch or step, counted from 1."""
+    return t / sqrt(_count(step, steps_per_epoch, by) + 1)
+
+
+def linear(step: int, total_steps: int, steps_per_epoch: int, final: float = 0.0) -> float:
+    """From 1 to final along a line."""
+    return 1 + (final - 1) * step / total_steps
+
+
+def polynomial(
+    step: int, total_steps: int, steps_per_epoch: int, power: float = 2.0, final: float = 0.0
+) -> float:
+    """final + (1 − final)·(1 − step/total)^power."""
+    return float(final + (1 - final) * max(0.0, 1 - step / total_steps) ** power)
+
+
 def cosine(step: int, total_steps: int, steps_per_epoch: int, final: float = 0.0) -> float:
     """From 1 down to final along half a cosine (Loshchilov, Hutter 2017)."""
     return final + (1 - final) * 0.5 * (1 + cos(pi * step / total_steps))
 
 
-def warmup(schedule: Schedule, steps: Steps) -> Schedule:
+def one_cycle(
+    step: int,
+    total_steps: int,
+    steps_per_epoch: int,
+    rise: Steps,
+    start: float = 0.04,
+    final: float = 4e-6,
+    shape: str = "cosine",
+) -> float:
+    """From start up to 1 in the first `rise` steps, down to final at the last step."""
+    if shape not in ("cosine", "linear"):
+        raise ValueError(f"shape must be cosine or linear, got {shape}")
+    if step < rise:
+        a, b, way = start, 1.0, step / rise
+    else:
+        a, b, way = 1.0, final, min(1.0, (step - rise) / max(total_steps - 1 - rise, 1))
+    if shape == "cosine":
+        way = (1 - cos(pi * way)) / 2
+    return a + (b - a) * way
+
+
+class HalveOnWorse:
+    """Times factor after each validation whose score is below that of the one before."""
+
+    def __init__(self, factor: float = 0.5) -> None:
+        _between("factor", factor)
+        self.factor = factor
+        self.multiplier, self.previous = 1.0, -inf
+
+    def __call__(self, step: int, total_steps: int, steps_per_epoch: int) -> float:
+        """The multiplier now."""
+        return self.multiplier
+
+    def observe(self, score: float) -> None:
+        """Take in a score; one that is not a number is worse than any."""
+        if isnan(score) or score < self.previous:
+            self.multiplier *= self.factor
+        self.previous = score
+
+    def state_dict(self) -> dict[str, float]:
+        """The multiplier and the score before."""
+        return {"multiplier": self.multiplier, "previous": self.previous}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Go on from a state_dict."""
+        self.multiplier, self.previous = state["multiplier"], state["previous"]
+
+
+class Plateau:
+    """Times factor once `patience` steps have gone by without a better score.
+
+    Better: above the best so far by more than min_improvement. After a cut the
+    patience starts anew; the multiplier never falls below minimum.
+    """
+
+    def __init__(
+        self,
+        patience: Steps,
+        factor: float = 0.5,
+        min_improvement: float = 0.0,
+        minimum: float = 0.0,
+    ) -> None:
+        if patience < 1:
+            raise ValueError(f"patience must be at least one step, got {patience}")
+        _between("factor", factor)
+        _not_negative("min_improvement", min_improvement)
+        self.patience, self.factor = patience, factor
+        self.min_improvement, self.minimum = min_improvement, minimum
+        self.multiplier, self.best, self.since, self.step = 1.0, -inf, 0, 0
+
+    def __call__(self, step: int, total_steps: int, steps_per_epoch: int) -> float:
+        """The multiplier now; notes the step, for `observe` to measure patience by."""
+        self.step = step + 1
+        return self.multiplier
+
+    def observe(self, score: float) -> None:
+        """Take in the score after the step that was last asked for."""
+        if score > self.best + self.min_improvement:
+            self.best, self.since = score, self.step
+        elif self.step - self.since >= self.patience:
+            self.multiplier = max(self.multiplier * self.factor, self.minimum)
+            self.since = self.step
+
+    def state_dict(self) -> dict[str, float]:
+        """The multiplier, the best score, and the steps they belong to."""
+        names = ("multiplier", "best", "since", "step")
+        return {name: getattr(self, name) for name in names}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Go on from a state_dict."""
+        self.multiplier, self.best = state["multiplier"], state["best"]
+        self.since, self.step = int(state["since"]), int(state["step"])
+
+
+class Warmup:
     """The schedule after a linear rise over the first `steps` steps.
 
     Step t < steps has the multiplier s(0)·(t + 1)/steps, so the first step already
     learns and the last of the rise has what the schedule s starts with. From then on
-    it is s(t − steps), where s is told that total_steps − steps remain.
+    it is s(t − steps), where s is told that total_steps − steps remain. A schedule
+    that reacts to validation does so from the start.
     """
-    if steps < 0:
-        raise ValueError(f"warmup must not be negative, got {steps}")
-    if steps == 0:
-        return schedule
 
-    def warmed(step: int, total_steps: int, steps_per_epoch: int) -> float:
-        left = max(total_steps - steps, 1)
-        if step < steps:
-            return schedule(0, left, steps_per_epoch) * (step + 1) / steps
-        return schedule(step - steps, left, steps_per_epoch)
+    def __init__(self, schedule: Schedule, steps: Steps) -> None:
+        self.schedule, self.steps = schedule, steps
+        for name in ("observe", "state_dict", "load_state_dict"):
+            if hasattr(schedule, name):
+                setattr(self, name, getattr(schedule, name))
 
-    return warmed
+    def __call__(self, step: int, total_steps: int, steps_per_epoch: int) -> float:
+        """The multiplier of a step."""
+        left = max(total_steps - self.steps, 1)
+        if step < self.steps:
+            return self.schedule(0, left, steps_per_epoch) * (step + 1) / self.steps
+        return self.schedule(step - self.steps, left, steps_per_epoch)
+
+
+def warmup(schedule: Schedule, steps: Steps) -> Schedule:
+    """The schedule with a warm-up of so many steps; itself where there are none."""
+    _not_negative("warmup", steps)
+    return Warmup(schedule, steps) if steps else schedule
+
+
+def _count(step: int, steps_per_epoch: int, by: str) -> int:
+    if by == "epoch":
+        return step // steps_per_epoch
+    if by == "step":
+        return step
+    raise ValueError(f"by must be epoch or step, got {by}")
+
+
+def _not_negative(name: str, value: float) -> None:
+    if value < 0:
+        raise ValueError(f"{name} must not be negative, got {value}")
+
+
+def _between(name: str, value: float) -> None:
+    if not 0 < value < 1:
+        raise ValueError(f"{name} must be between 0 and 1, got {value}")

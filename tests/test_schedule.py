@@ -1,7 +1,7 @@
 """Schedules against values computed by hand, and against torch's own."""
 
 from collections.abc import Callable
-from math import cos, pi
+from math import cos, nan, pi
 from timeit import timeit
 from typing import Any
 
@@ -47,6 +47,142 @@ def test_cosine(final: float) -> None:
     assert rates == pytest.approx(own, abs=1e-12)
 
 
+def test_multistep() -> None:
+    milestones = [Steps(3), Steps(7)]
+    rates = [schedules.multistep(t, 10, 2, milestones=milestones, factor=0.1) for t in range(10)]
+    assert rates == pytest.approx([1] * 3 + [0.1] * 4 + [0.01] * 3, abs=1e-15)
+    own = rates_of_torch(lambda o: torch.optim.lr_scheduler.MultiStepLR(o, [3, 7], 0.1), 10)
+    assert rates == pytest.approx(own, abs=1e-15)
+
+
+def test_manual() -> None:
+    table = {1: 0.5, 3: 0.02, 2.5: 0.2}
+    rates = [0.1 * schedules.manual(t, 20, 4, table=table, lr=0.1) for t in range(16)]
+    assert rates == pytest.approx([0.1] * 4 + [0.5] * 6 + [0.2] * 2 + [0.02] * 4)
+
+
+def test_exponential() -> None:
+    by_epoch = [schedules.exponential(t, 12, 4, gamma=0.9) for t in range(12)]
+    assert by_epoch == pytest.approx([1] * 4 + [0.9] * 4 + [0.81] * 4, abs=1e-15)
+    by_step = [schedules.exponential(t, 12, 4, gamma=0.9, by="step") for t in range(12)]
+    own = rates_of_torch(lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.9), 12)
+    assert by_step == pytest.approx(own, abs=1e-14)
+    for by, t in (("epoch", 2), ("step", 11)):
+        rate = schedules.exponential(11, 12, 4, k=0.3, by=by)
+        assert rate == pytest.approx(2.718281828459045 ** (-0.3 * t), abs=1e-14)
+
+
+def test_time() -> None:
+    rates = [schedules.time(t, 12, 4, k=0.5) for t in range(12)]
+    assert rates == pytest.approx([1] * 4 + [1 / 1.5] * 4 + [1 / 2] * 4, abs=1e-15)
+    assert schedules.time(6, 12, 4, k=0.5, by="step") == pytest.approx(1 / 4)
+
+
+def test_inverse() -> None:
+    assert schedules.inverse(10_000, 20_000, 50) == pytest.approx(2**-0.75, abs=1e-15)
+    assert schedules.inverse(8, 12, 4, gamma=1.5, c=2.0, by="epoch") == pytest.approx(1 / 16)
+    assert schedules.inverse(0, 12, 4) == 1
+
+
+def test_sqrt() -> None:
+    rates = [schedules.sqrt_decay(t, 16, 4, t=2.0) for t in range(16)]
+    epochs = [2.0, 2 / 2**0.5, 2 / 3**0.5, 1.0]
+    assert rates == pytest.approx([rate for rate in epochs for _ in range(4)], abs=1e-15)
+    assert schedules.sqrt_decay(8, 16, 4, by="step") == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("final", [0.0, 0.1])
+def test_linear(final: float) -> None:
+    rates = [schedules.linear(t, 20, 5, final=final) for t in range(20)]
+    own = rates_of_torch(
+        lambda o: torch.optim.lr_scheduler.LinearLR(o, 1.0, final, total_iters=20), 20
+    )
+    assert rates == pytest.approx(own, abs=1e-12)
+    assert schedules.linear(20, 20, 5, final=final) == pytest.approx(final, abs=1e-15)
+
+
+def test_polynomial() -> None:
+    rates = [schedules.polynomial(t, 20, 5, power=1.7) for t in range(20)]
+    own = rates_of_torch(
+        lambda o: torch.optim.lr_scheduler.PolynomialLR(o, total_iters=20, power=1.7), 20
+    )
+    assert rates == pytest.approx(own, abs=1e-12)
+    assert schedules.polynomial(10, 20, 5, power=2, final=0.2) == pytest.approx(0.2 + 0.8 / 4)
+    straight = [schedules.polynomial(t, 20, 5, power=1, final=0.3) for t in range(20)]
+    assert straight == pytest.approx([schedules.linear(t, 20, 5, final=0.3) for t in range(20)])
+
+
+@pytest.mark.parametrize("shape", ["cosine", "linear"])
+def test_one_cycle_as_in_torch(shape: str) -> None:
+    # torch's first phase ends at step 0.3·100 − 1.
+    rates = [schedules.one_cycle(t, 100, 10, rise=Steps(29), shape=shape) for t in range(100)]
+    anneal = {"cosine": "cos", "linear": "linear"}[shape]
+    own = rates_of_torch(
+        lambda o: torch.optim.lr_scheduler.OneCycleLR(
+            o, 1.0, total_steps=100, anneal_strategy=anneal, cycle_momentum=False
+        ),
+        100,
+    )
+    assert rates == pytest.approx(own, abs=1e-12)
+    assert rates[0] == pytest.approx(0.04)
+    assert rates[29] == 1
+    assert rates[99] == pytest.approx(4e-6)
+
+
+def observed(schedule: Any, scores: list[float], steps: int = 10) -> list[float]:
+    """The multiplier of each epoch of a training with these scores at their ends."""
+    rates = []
+    for epoch, score in enumerate(scores):
+        start, total = epoch * steps, len(scores) * steps
+        here = {schedule(t, total, steps) for t in range(start, start + steps)}
+        assert len(here) == 1
+        rates += here
+        schedule.observe(score)
+    return rates
+
+
+def test_halve_on_worse() -> None:
+    scores = [0.5, 0.6, 0.55, 0.58, 0.57, 0.57, nan, 0.1, 0]
+    halved = [1, 1, 1, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125]
+    assert observed(schedules.HalveOnWorse(), scores) == halved
+
+
+@pytest.mark.parametrize("patience", [1, 2, 3])
+def test_plateau_as_in_torch(patience: int) -> None:
+    scores = [0.1, 0.5, 0.5, 0.4, 0.52, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6, 0.61, 0.3, 0.3, 0.3, 0.3]
+    own = schedules.Plateau(Steps(patience * 10), 0.5, min_improvement=0.05, minimum=0.1)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    # torch acts after more than `patience` validations, here it is after so many.
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, "max", 0.5, patience - 1, 0.05, "abs", min_lr=0.1
+    )
+    expected = []
+    for score in scores:
+        expected.append(optimizer.param_groups[0]["lr"])
+        theirs.step(score)
+    assert observed(own, scores) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("make", [schedules.HalveOnWorse, lambda: schedules.Plateau(Steps(20))])
+@pytest.mark.parametrize("rise", [0, 15])
+def test_schedules_that_react_go_on_from_their_state(make: Callable[[], Any], rise: int) -> None:
+    scores = [0.5, 0.6, 0.4, 0.3, 0.2, 0.1, 0.1, 0.1]
+    whole: Any = schedules.warmup(make(), Steps(rise))
+    rates = []
+    for epoch, score in enumerate(scores):
+        rates.append([whole(t, 80, 10) for t in range(10 * epoch, 10 * epoch + 10)])
+        whole.observe(score)
+        other: Any = schedules.warmup(make(), Steps(rise))
+        other.load_state_dict(whole.state_dict())
+        whole = other
+    uninterrupted: Any = schedules.warmup(make(), Steps(rise))
+    for epoch, score in enumerate(scores):
+        steps = range(10 * epoch, 10 * epoch + 10)
+        assert [uninterrupted(t, 80, 10) for t in steps] == rates[epoch]
+        uninterrupted.observe(score)
+    assert rates[-1][-1] < 1
+
+
 def test_warmup_rises_to_the_start_of_the_schedule_and_shifts_it() -> None:
     def falling(step: int, total_steps: int, steps_per_epoch: int) -> float:
         return 2.0 - step / total_steps
@@ -73,6 +209,16 @@ def test_values_out_of_range_are_refused() -> None:
         schedules.warmup(schedules.constant, Steps(-1))
     with pytest.raises(ValueError, match="every must be at least one step, got 0"):
         schedules.step(0, 10, 5, every=Steps(0))
+    with pytest.raises(ValueError, match="by must be epoch or step, got minute"):
+        schedules.time(0, 10, 5, by="minute")
+    with pytest.raises(ValueError, match="shape must be cosine or linear, got round"):
+        schedules.one_cycle(0, 10, 5, rise=Steps(3), shape="round")
+    with pytest.raises(ValueError, match="k must not be negative, got -1"):
+        schedules.time(0, 10, 5, k=-1)
+    with pytest.raises(ValueError, match=r"factor must be between 0 and 1, got 1\.5"):
+        schedules.Plateau(Steps(3), factor=1.5)
+    with pytest.raises(ValueError, match="patience must be at least one step, got 0"):
+        schedules.Plateau(Steps(0))
 
 
 def test_a_call_costs_little() -> None:
