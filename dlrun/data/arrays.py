@@ -57,8 +57,8 @@ def arrays(
         else:
             x, y = _read_table(path, file, target)
             given = {}
-        y, classes = encode_targets(path, y, task)
         x = _as_samples(path, x)
+        y, classes = encode_targets(path, y, task)
         if len(x) != len(y):
             raise Mistake(f"data.path={path}: x has {len(x)} samples but y has {len(y)}")
         for start in range(0, len(x), 10_000):

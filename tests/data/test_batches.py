@@ -47,7 +47,9 @@ def test_unshuffled_rows_stay_as_they_are():
 
 
 @pytest.mark.parametrize("prefetch", [False, True])
-@pytest.mark.parametrize(("size", "drop_last", "start"), [(5, False, 0), (5, True, 1), (23, True, 0)])
+@pytest.mark.parametrize(
+    ("size", "drop_last", "start"), [(5, False, 0), (5, True, 1), (23, True, 0)]
+)
 def test_batches_are_the_rows_in_order(prefetch, size, drop_last, start):
     x, y = samples()
     rows = torch.randperm(23, generator=torch.Generator().manual_seed(1))

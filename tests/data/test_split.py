@@ -1,6 +1,7 @@
 import logging
 import math
 from collections import Counter
+from itertools import chain
 
 import pytest
 import torch
@@ -40,7 +41,7 @@ def test_every_class_is_split_within_one_of_its_exact_fraction(fractions, counts
     labels = uneven_labels(counts)
     data = split.make(source(labels), fractions)
     rows = parts(data)
-    assert sorted(sum(rows, [])) == list(range(len(labels)))
+    assert sorted(chain(*rows)) == list(range(len(labels)))
     shares = fractions.split("/") if isinstance(fractions, str) else fractions
     shares = [float(share) for share in shares]
     for part, share in zip(rows, shares, strict=True):
@@ -72,7 +73,7 @@ def test_the_rows_are_those_they_have_always_been():
 
 def test_regression_is_split_at_random_with_exact_sizes():
     data = split.make(source([0] * 101, classes=()), "60/20/20")
-    assert sorted(sum(parts(data), [])) == list(range(101))
+    assert sorted(chain(*parts(data))) == list(range(101))
     assert len(data.train) in (60, 61)
     assert len(data.val) in (20, 21)
     assert data.train.rows.tolist() != list(range(len(data.train)))

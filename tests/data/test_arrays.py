@@ -1,0 +1,231 @@
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from dlrun.data import split
+from dlrun.data.arrays import arrays
+from dlrun.errors import Mistake
+
+RNG = np.random.default_rng(0)
+TABLE = RNG.normal(size=(20, 3))
+LABELS = np.arange(20) % 4
+
+
+def npz(tmp_path, **content):
+    path = tmp_path / "made.npz"
+    np.savez(path, **content)
+    return str(path)
+
+
+def csv(tmp_path, text, name="made.csv"):
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_npz_classification(tmp_path):
+    source = arrays(npz(tmp_path, x=TABLE, y=LABELS))
+    assert source.name == "made"
+    assert source.x.dtype == torch.float32
+    np.testing.assert_array_equal(source.x.numpy(), TABLE.astype(np.float32))
+    assert source.y.tolist() == LABELS.tolist()
+    assert source.y.dtype == torch.int64
+    assert source.classes == ("0", "1", "2", "3")
+    data = split.make(source)
+    assert data.shape == (3,)
+    assert data.outputs == 4
+    assert len(data.train) + len(data.val) + len(data.test) == 20
+
+
+@pytest.mark.parametrize(
+    ("y", "labels", "classes"),
+    [
+        ([7, 3, 7, 100], [1, 0, 1, 2], ("3", "7", "100")),
+        ([-1, 1, 1, -1], [0, 1, 1, 0], ("-1", "1")),
+        (["no", "yes", "no", "maybe"], [1, 2, 1, 0], ("maybe", "no", "yes")),
+        ([b"x", b"y", b"x", b"x"], [0, 1, 0, 0], ("x", "y")),
+        ([True, False, True, True], [1, 0, 1, 1], ("False", "True")),
+        ([[2], [5], [2], [2]], [0, 1, 0, 0], ("2", "5")),
+    ],
+)
+def test_labels_become_contiguous(tmp_path, y, labels, classes):
+    source = arrays(npz(tmp_path, x=TABLE[:4], y=np.array(y)))
+    assert source.y.tolist() == labels
+    assert source.classes == classes
+
+
+def test_regression(tmp_path):
+    y = RNG.normal(size=20)
+    source = arrays(npz(tmp_path, x=TABLE, y=y))
+    assert source.y.shape == (20, 1)
+    assert source.y.dtype == torch.float32
+    np.testing.assert_array_equal(source.y[:, 0].numpy(), y.astype(np.float32))
+    assert source.classes == ()
+    assert split.make(source, "60/20/20").outputs == 1
+
+
+def test_regression_with_several_targets_and_with_whole_numbers(tmp_path):
+    source = arrays(npz(tmp_path, x=TABLE, y=TABLE[:, :2]))
+    assert split.make(source).outputs == 2
+    source = arrays(npz(tmp_path, x=TABLE, y=LABELS), task="regression")
+    assert source.y.squeeze(1).tolist() == LABELS.tolist()
+
+
+def test_classes_written_as_fractions_of_one(tmp_path):
+    source = arrays(npz(tmp_path, x=TABLE, y=LABELS.astype(float)), task="classification")
+    assert source.classes == ("0", "1", "2", "3")
+
+
+def test_given_splits(tmp_path):
+    content = {
+        "x_train": TABLE[:12],
+        "y_train": LABELS[:12],
+        "x_test": TABLE[12:],
+        "y_test": LABELS[12:],
+    }
+    source = arrays(npz(tmp_path, **content))
+    assert source.given["train"].tolist() == list(range(12))
+    assert source.given["test"].tolist() == list(range(12, 20))
+    np.testing.assert_array_equal(source.x.numpy(), TABLE.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("shape", "stored"),
+    [
+        ((20, 5, 6), (20, 1, 5, 6)),
+        ((20, 5, 6, 3), (20, 3, 5, 6)),
+        ((20, 3, 5, 6), (20, 3, 5, 6)),
+        ((20, 7), (20, 7)),
+    ],
+)
+def test_bytes_are_images_and_stay_bytes(tmp_path, shape, stored):
+    x = RNG.integers(0, 256, shape, dtype=np.uint8)
+    source = arrays(npz(tmp_path, x=x, y=LABELS))
+    assert source.x.dtype == torch.uint8
+    assert source.x.shape == stored
+    if stored[1:] == (3, 5, 6) and shape[-1] == 3:
+        x = np.moveaxis(x, -1, 1)
+    np.testing.assert_array_equal(source.x.numpy(), x.reshape(stored))
+
+
+def test_safetensors(tmp_path):
+    x = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+    content = {"x": x.bfloat16(), "y": torch.from_numpy(LABELS), "other": torch.zeros(1)}
+    save_file(content, tmp_path / "made.safetensors")
+    source = arrays(str(tmp_path / "made.safetensors"))
+    assert torch.equal(source.x, x.bfloat16().float())
+    assert source.y.tolist() == LABELS.tolist()
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_csv_with_strings_for_classes(tmp_path, separator):
+    lines = ["\ufefflength, width ,kind", '1.5,2,"cat"', "-3e2,4,dog", "", "0,5,cat"]
+    path = csv(tmp_path, "\r\n".join(lines).replace(",", separator) + "\r\n")
+    source = arrays(path, target="kind")
+    assert source.x.tolist() == [[1.5, 2], [-300, 4], [0, 5]]
+    assert source.y.tolist() == [0, 1, 0]
+    assert source.classes == ("cat", "dog")
+
+
+def test_csv_regression_and_whole_numbers(tmp_path):
+    path = csv(tmp_path, "a,price,rooms\n1,2.5,3\n2,3.5,4\n3,4.5,3\n")
+    source = arrays(path, target="price")
+    assert source.y.tolist() == [[2.5], [3.5], [4.5]]
+    assert source.x.tolist() == [[1, 3], [2, 4], [3, 3]]
+    assert arrays(path, target="rooms").classes == ("3", "4")
+    assert arrays(path, target="rooms", task="regression").y.tolist() == [[3], [4], [3]]
+
+
+def test_a_changed_file_is_read_anew(tmp_path):
+    path = csv(tmp_path, "a,b\n1,0\n2,1\n")
+    arrays(path, target="b")
+    csv(tmp_path, "a,b\n1,0\n2,1\n5,1\n")
+    assert arrays(path, target="b").x.tolist() == [[1], [2], [5]]
+
+
+def test_many_whole_numbers_are_taken_for_classes_with_a_warning(tmp_path, caplog):
+    x = np.zeros((60, 1))
+    arrays(npz(tmp_path, x=x, y=np.arange(60) * 7))
+    assert "60 different whole numbers in 60 samples" in caplog.text
+    assert "data.task=regression" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"a": TABLE, "b": LABELS}, "holds a, b; expected x and y, or x_train and y_train"),
+        ({"x": TABLE}, "holds x; expected x and y"),
+        ({"x": TABLE, "y": LABELS[:19]}, "x has 20 samples but y has 19"),
+        ({"x_train": TABLE, "y_train": LABELS, "x_test": TABLE}, "lacks y_test"),
+        (
+            {"x_train": TABLE, "y_train": LABELS, "x_test": TABLE[:, :2], "y_test": LABELS},
+            r"x_test is \(20, 2\)",
+        ),
+        ({"x_train": TABLE, "y_train": LABELS[:3]}, "x_train has 20 samples, y_train 3"),
+        ({"x": np.where(TABLE > 1, np.nan, TABLE), "y": LABELS}, "missing or infinite values in"),
+        ({"x": TABLE * 1e300, "y": LABELS}, "missing or infinite values in 20 samples"),
+        ({"x": TABLE, "y": np.full(20, np.nan)}, "y has 20 missing"),
+        ({"x": TABLE.astype(str), "y": LABELS}, "x has the type <U"),
+        ({"x": TABLE[:, 0], "y": LABELS}, r"x has the shape \(20,\)"),
+        ({"x": TABLE[:0], "y": TABLE[:0, 0]}, "x is empty"),
+        ({"x": TABLE, "y": np.zeros(20, int)}, "the single class 0"),
+        ({"x": TABLE, "y": np.eye(20, 4, dtype=int)}, "classes must be"),
+        ({"x": TABLE, "y": LABELS.astype(complex)}, "y has the type complex128"),
+        ({"x": TABLE.astype(object), "y": LABELS}, "cannot be read: .*pickle"),
+    ],
+)
+def test_content_that_cannot_be(tmp_path, content, message):
+    with pytest.raises(Mistake, match=message) as raised:
+        arrays(npz(tmp_path, **content))
+    assert "data.path=" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "message"),
+    [
+        ("a,b\n1,2\n", None, r"data\.target=null: name the column to predict: a, b"),
+        ("age,kind\n1,2\n", "knd", r"data\.target=knd: .* did you mean kind\?"),
+        ("age,kind\n1,2\n", "zzz", "there are age, kind"),
+        ("a,town,b\n1,Rome,0\n2,Oslo,1\n", "b", "the column town holds 'Rome'"),
+        ("a,b\n1,0\n,1\n3,0\n", "b", "the column a lacks 1 of 3 values, first in row 2"),
+        ("a,b\n1,0\nnan,1\n3,0\n", "b", "the column a lacks 1 of 3"),
+        ("a,b\n1,0\n2,\n", "b", "the column b lacks 1 of 2"),
+        ("a,b\n1,0\ninf,1\n", "b", "missing or infinite values in 1 samples"),
+        ("a,b\n1,0\n2\n", "b", "line 3 has 1 values, the first line names 2"),
+        ("1,2\n3,4\n", "b", "first line must name the columns"),
+        ("a,a\n3,4\n", "a", "two columns have the name 'a'"),
+        ("a,b\n", "b", "has no data"),
+        ("", "b", "has no data"),
+        ("b\n1\n2\n", "b", "no column besides b"),
+    ],
+)
+def test_tables_that_cannot_be(tmp_path, text, target, message):
+    with pytest.raises(Mistake, match=message):
+        arrays(csv(tmp_path, text), target=target)
+
+
+def test_strings_are_no_regression_and_fractions_no_classes(tmp_path):
+    with pytest.raises(Mistake, match=r"data\.task=regression: y has strings"):
+        arrays(csv(tmp_path, "a,b\n1,x\n2,y\n"), target="b", task="regression")
+    with pytest.raises(Mistake, match=r"data\.task=classification: y has fractions"):
+        arrays(csv(tmp_path, "a,b\n1,0.5\n2,1.5\n"), target="b", task="classification")
+
+
+def test_files_that_cannot_be(tmp_path):
+    with pytest.raises(Mistake, match=r"data\.path=nowhere\.npz: there is no such file"):
+        arrays("nowhere.npz")
+    with pytest.raises(Mistake, match=r"expected a file \.npz, \.safetensors or \.csv"):
+        arrays(csv(tmp_path, "", "made.xlsx"))
+    for name in ("made.npz", "made.safetensors"):
+        with pytest.raises(Mistake, match=f"{name} cannot be read"):
+            arrays(csv(tmp_path, "nonsense", name))
+    path = tmp_path / "latin.csv"
+    path.write_bytes("a,b\n1,\xe9\n".encode("latin-1"))
+    with pytest.raises(Mistake, match="cannot be read as CSV in UTF-8"):
+        arrays(str(path), target="b")
+
+
+def test_a_task_out_of_range_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"^task must be one of auto, .* got cluster"):
+        arrays("any.npz", task="cluster")
