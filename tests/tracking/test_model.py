@@ -1,0 +1,178 @@
+"""The saved model: raw samples in, the same logits out, without dlrun and without its class."""
+
+import json
+import logging
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from mlflow import MlflowClient
+from sklearn.datasets import load_digits
+from torch import nn
+
+from dlrun import record
+from dlrun.tracking import model, store
+from dlrun.tracking.delivery import Delivery
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+LOAD = """
+import sys, numpy, torch, mlflow.pytorch
+loaded = mlflow.pytorch.load_model(sys.argv[1])
+x = torch.from_numpy(numpy.load(sys.argv[2]))
+sizes = {}
+for size in (1, 2, 7, len(x)):
+    sizes[str(size)] = loaded(x[:size]).detach().numpy()
+numpy.savez(sys.argv[3], **sizes)
+assert not any(name.split(".")[0] in ("dlrun", "test_model") for name in sys.modules)
+"""
+
+
+class Standardized(nn.Module):
+    """Preprocessing, a convolution, batch norm and dropout, as a run ends up with."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.full((1, 1, 1), 0.3))
+        self.inner = nn.Sequential(
+            nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(), nn.Flatten()
+        )
+        self.head = nn.Linear(4 * 6 * 6, 10)
+
+    def forward(self, x):
+        return self.head(self.inner(x.float() / 255 - self.mean))
+
+
+class Exotic(nn.Module):
+    """Does what no exporter can follow: branches on a value."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.inner(x) if x.sum().item() > 0 else self.inner(-x)
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Real handwritten digits as raw images, (12, 1, 8, 8) uint8."""
+    pixels = load_digits().images[:12] * 15
+    return torch.from_numpy(pixels.astype(np.uint8)).unsqueeze(1)
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    made = Standardized()
+    made(torch.randint(0, 256, (64, 1, 8, 8)))  # so that batch norm has statistics
+    return made.eval()
+
+
+@pytest.fixture(scope="module")
+def saved(network, images, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("run") / "model"
+    assert model.save_model(network, images, directory, step=40)
+    return directory
+
+
+def test_loading_needs_neither_dlrun_nor_the_class(saved, network, images, tmp_path):
+    np.save(tmp_path / "x.npy", images.numpy())
+    command = [sys.executable, "-c", LOAD, str(saved), str(tmp_path / "x.npy")]
+    subprocess.run([*command, str(tmp_path / "y.npz")], check=True, cwd=tmp_path)
+    with torch.no_grad(), np.load(tmp_path / "y.npz") as found:
+        for size in (1, 2, 7, 12):
+            assert np.array_equal(found[str(size)], network(images[:size]).numpy())
+
+
+def test_the_signature_says_raw_images_of_any_number(saved):
+    content = yaml.safe_load((saved / "MLmodel").read_text())
+    inputs = json.loads(content["signature"]["inputs"])[0]["tensor-spec"]
+    outputs = json.loads(content["signature"]["outputs"])[0]["tensor-spec"]
+    assert inputs == {"dtype": "uint8", "shape": [-1, 1, 8, 8]}
+    assert outputs == {"dtype": "float32", "shape": [-1, 10]}
+    assert content["metadata"] == {"step": 40}
+    requirements = (saved / "requirements.txt").read_text()
+    assert f"torch=={torch.__version__.partition('+')[0]}" in requirements
+    assert "+" not in requirements
+
+
+@pytest.mark.slow
+def test_mlflow_models_predict_takes_raw_images(saved, network, images, tmp_path):
+    (tmp_path / "in.json").write_text(json.dumps({"inputs": images[:3].tolist()}))
+    command = [sys.executable, "-m", "mlflow", "models", "predict", "-m", str(saved)]
+    command += ["-i", str(tmp_path / "in.json"), "-o", str(tmp_path / "out.json")]
+    command += ["-t", "json", "--env-manager", "local"]
+    subprocess.run(command, check=True, cwd=tmp_path, capture_output=True)
+    logits = json.loads((tmp_path / "out.json").read_text())["predictions"]
+    with torch.no_grad():
+        assert np.allclose(logits, network(images[:3]).numpy(), atol=1e-6)
+
+
+def test_tables_and_a_single_example(tmp_path):
+    import mlflow.pytorch
+
+    network = nn.Sequential(nn.Linear(13, 5), nn.Tanh(), nn.Linear(5, 1)).eval()
+    x = torch.randn(4, 13)
+    assert model.save_model(network, x[:1], tmp_path / "model")
+    loaded = mlflow.pytorch.load_model(str(tmp_path / "model"))
+    with torch.no_grad():
+        assert torch.equal(loaded(x), network(x))
+
+
+def test_what_cannot_be_exported_is_pickled(tmp_path, caplog):
+    network = Exotic().eval()
+    x = torch.ones(2, 3)
+    assert model.save_model(network, x, tmp_path / "model")
+    (warned,) = [each for each in caplog.records if each.name == "dlrun"]
+    assert "saved as a pickle" in warned.getMessage()
+    import mlflow.pytorch
+
+    loaded = mlflow.pytorch.load_model(str(tmp_path / "model"))
+    with torch.no_grad():
+        assert torch.equal(loaded(x), network(x))
+
+
+def test_what_cannot_be_saved_is_left_out_with_one_warning(tmp_path, caplog):
+    def refuse(*_):
+        raise RuntimeError("no logits today\nand more")
+
+    network = nn.Linear(2, 2)
+    network.forward = refuse
+    levels = [logging.getLogger(name).level for name in ("mlflow", "torch")]
+    assert not model.save_model(network, torch.ones(2, 2), tmp_path / "model")
+    (warned,) = [each for each in caplog.records if each.name == "dlrun"]
+    assert warned.getMessage().endswith("not saved for MLflow: RuntimeError: no logits today")
+    assert list(tmp_path.iterdir()) == []
+    assert levels == [logging.getLogger(name).level for name in ("mlflow", "torch")]
+
+
+def test_a_run_has_its_model_once_and_the_newest_weights(begin, database, network, images):
+    import mlflow
+    import mlflow.pytorch
+
+    client, experiment = store.connect(database, "dlrun")
+    run = begin(2)
+    run.set_status(record.FINISHED)
+    for bias in (0.0, 1.0):
+        changed = Standardized().eval()
+        changed.load_state_dict(network.state_dict())
+        changed.head.bias.data += bias
+        assert model.save_model(changed, images, run.directory / "model", step=7)
+        delivery = Delivery(client, experiment, run.directory, lambda patience: None)
+        assert delivery.begin(live=False)
+        delivery.finish()
+        delivery.close()
+    found = client.search_logged_models([experiment])
+    (logged,) = [each for each in found if each.source_run_id == delivery.run_id]
+    assert str(logged.status) == "READY"
+    (output,) = MlflowClient(database).get_run(delivery.run_id).outputs.model_outputs
+    assert (output.model_id, output.step) == (logged.model_id, 7)
+    mlflow.set_tracking_uri(database)
+    loaded = mlflow.pytorch.load_model(f"runs:/{delivery.run_id}/model")
+    with torch.no_grad():
+        assert torch.equal(loaded(images), changed(images))
+    assert model.register(client, delivery.run_id, run.directory / "model", None) == logged.model_id
