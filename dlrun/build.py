@@ -4,9 +4,11 @@ Everything that can be wrong is said here, before a run exists: `check` looks at
 setting and every argument before any data are read, `build` at what depends on the data.
 """
 
+import random
 from functools import partial
 from typing import Any
 
+import numpy
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -71,7 +73,7 @@ def build(config: DictConfig, data: Data) -> Run:
     config.facts.outputs = data.outputs
     lengths = _lengths(config, len(data.train), x[0].numel())
 
-    torch.manual_seed(config.seed)
+    _seed(config.seed)
     model = parts.part(config, "model").to(device)
     loss = parts.part(config, "loss")
     _try(config, model, loss, x, y, data)
@@ -89,7 +91,9 @@ def build(config: DictConfig, data: Data) -> Run:
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not weights:
         raise Mistake(f"model={config.model._target_}: has nothing to train, no parameters")
-    optimizer = parts.part(config, "optimizer", weights)
+    make_optimizer = parts.part(config, "optimizer")
+    with parts.explained("optimizer", config.optimizer):
+        optimizer = make_optimizer(weights)
     scaler = torch.amp.GradScaler(device.type) if config.precision == "fp16" else None
     if scaler is not None and takes_closure(optimizer):
         raise Mistake("precision=fp16: this optimizer evaluates the loss itself; use bf16")
@@ -99,7 +103,7 @@ def build(config: DictConfig, data: Data) -> Run:
     rise = duration.parse(config.warmup).steps(lengths.steps_per_epoch, lengths.total_steps)
 
     # The noise of training is the same whatever the initializer has drawn.
-    torch.manual_seed(config.seed + 1)
+    _seed(config.seed + 1)
     return Run(
         data=data,
         train=prepare(data.train, chain, device, fixed=not augmentation),
@@ -122,6 +126,13 @@ def build(config: DictConfig, data: Data) -> Run:
         scaler=scaler,
         regularizers=list(regularizers.values()),
     )
+
+
+def _seed(seed: int) -> None:
+    """Seed every global source of random numbers: the user's own code may draw from any."""
+    random.seed(seed)
+    numpy.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
 
 
 def _fitted(config: DictConfig, data: Data, device: torch.device) -> nn.Sequential:

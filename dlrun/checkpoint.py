@@ -50,14 +50,14 @@ def load(folder: Path) -> State | None:
     A damaged file is passed over with a warning: the one before it serves as well,
     because a run goes through the same states again from wherever it starts.
     """
-    for name in ("last.pt", "previous.pt"):
+    for name, instead in (("last.pt", "the one before it"), ("previous.pt", "the beginning")):
         path = folder / name
         if not path.exists():
             continue
         try:
             return read(path)
         except Exception as error:  # whatever a damaged file makes the readers raise
-            _log.warning("%s is damaged (%s); going on from the one before it", path, error)
+            _log.warning("%s is damaged (%s); going on from %s", path, error, instead)
     return None
 
 

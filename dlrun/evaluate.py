@@ -19,7 +19,7 @@ def quality(logits: Tensor, y: Tensor) -> Tensor:
     """
     if y.dtype == torch.int64:
         return (logits.argmax(1) == y).sum()
-    return (logits - y).abs().mean(1).sum()
+    return (logits.detach() - y).abs().mean(1).sum()
 
 
 def quality_name(regression: bool) -> str:

@@ -4,7 +4,9 @@ Imports nothing heavy before the tracking process is on its way, so that both st
 """
 
 import logging
+import shlex
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from hydra.utils import instantiate
@@ -33,7 +35,7 @@ def run(config: DictConfig, overrides: Sequence[str], command: Sequence[str]) ->
     trials: list[record.Record] = []
     try:
         with raised():
-            from dlrun import build  # imports torch: two seconds
+            from dlrun import build, parts  # import torch: two seconds
 
             build.check(config)
             data = build.load_data(config, show.loading)
@@ -58,7 +60,8 @@ def run(config: DictConfig, overrides: Sequence[str], command: Sequence[str]) ->
                 export = bool((config.tracking or {}).get("model", False))
                 return Trial(run, kept, show, finished, config.test, export)
 
-            return instantiate(config.procedure, make_run)
+            result: float | None = parts.part(config, "procedure")(make_run)
+            return result
     finally:
         show.end()
         if shipper is not None:
@@ -86,13 +89,20 @@ def _record(
     recipe: DictConfig, overrides: Sequence[str], command: Sequence[str], facts: dict[str, Any]
 ) -> record.Record:
     """A new record, or that of the run which is resumed."""
+    text = OmegaConf.to_yaml(recipe, resolve=True)
     if recipe.resume:
         kept = record.open_existing(recipe.resume)
         if kept.info.get("data", {}).get("digest") != facts["data"]["digest"]:
             _log.warning("the data are not those that the run began with")
+        new = [word for word in overrides if word not in kept.info.get("overrides", [])]
+        history = [
+            *kept.info.get("resumed", []),
+            {"time": datetime.now(UTC).isoformat(), "new": new},
+        ]
+        kept.update(overrides=list(overrides), resumed=history)
+        record.write(kept.directory / "recipe.yaml", text)
         return kept
-    info = {"overrides": list(overrides), "command": " ".join(command), **facts}
-    text = OmegaConf.to_yaml(recipe, resolve=True)
+    info = {"overrides": list(overrides), "command": shlex.join(command), **facts}
     return record.create(recipe.outputs, recipe.name or name(overrides), info, text)
 
 

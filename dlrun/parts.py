@@ -1,5 +1,6 @@
 """From one option of a group to the object it describes, with errors that name the key."""
 
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,14 +17,14 @@ from dlrun.run import Lengths
 SEVERAL = ("preprocessing", "augmentation", "regularization")
 
 
-def part(config: DictConfig, group: str, *given: Any, lengths: Lengths | None = None) -> Any:
-    """The object that a group's option describes, called with `given` first.
+def part(config: DictConfig, group: str, lengths: Lengths | None = None) -> Any:
+    """The object that a group's option describes, or a partial of it where it says so.
 
     Raises Mistake for a value that the object refuses.
     """
     values = plain(config[group], group, lengths)
     with explained(group, values):
-        return instantiate(values, *given, _convert_="all")
+        return _bare(instantiate(values, _convert_="all"))
 
 
 def several(config: DictConfig, group: str, lengths: Lengths | None = None) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def several(config: DictConfig, group: str, lengths: Lengths | None = None) -> d
         key = f"{group}.{name}"
         values = plain(node, key, lengths)
         with explained(key, values):
-            made[key] = instantiate(values, _convert_="all")
+            made[key] = _bare(instantiate(values, _convert_="all"))
     return made
 
 
@@ -108,6 +109,15 @@ def explained(key: str, values: Mapping[str, Any]) -> Iterator[None]:
             raise cause from None
         message = str(cause).strip().split("\n")[0]
         raise Mistake(f"{_blamed(key, values, message)}: {message}") from cause
+
+
+def _bare(made: Any) -> Any:
+    """Hydra's partial as Python's own, or the function itself: it is called in every step."""
+    if not isinstance(made, functools.partial):
+        return made
+    if made.args or made.keywords:
+        return functools.partial(made.func, *made.args, **made.keywords)
+    return made.func
 
 
 def _given(values: Mapping[str, Any]) -> list[str]:

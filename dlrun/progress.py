@@ -86,6 +86,8 @@ class Progress:
         self.console.print()
         if points:
             self.console.print(_table(points))
+            if _best(points):
+                self.console.print(_best(points), markup=False)
         state = str(status.get("status", "")).lower()
         self.console.print(f"{state}: {_near(directory)}", markup=False, soft_wrap=True)
         for what, command in _next(directory, status, uri):
@@ -137,12 +139,17 @@ def _table(points: list[dict[str, Any]]) -> Table:
     for name in dict.fromkeys(names):
         cells = [last.get(f"{split}/{name}") for split in splits]
         table.add_row(name, *("" if cell is None else f"{cell:.4f}" for cell in cells))
-    for name, value in last.items():
+    return table
+
+
+def _best(points: list[dict[str, Any]]) -> str:
+    """The best value and when it was reached; empty where no run came that far."""
+    values = points[-1]["values"] if points else {}
+    for name, value in values.items():
         if name.startswith("best/") and name != "best/epoch":
             what = name.removeprefix("best/").replace("_", "/", 1)
-            table.caption = f"best {what} {value:.4f} at epoch {last.get('best/epoch', 0):.4g}"
-            table.caption_justify = "left"
-    return table
+            return f"best {what} {value:.4f} at epoch {values['best/epoch']:.4g}"
+    return ""
 
 
 def _next(directory: Path, status: Mapping[str, Any], uri: str | None) -> list[tuple[str, str]]:

@@ -53,6 +53,7 @@ def train(run: Run, record: Record, show: Show) -> Position:
 
     state = _begin(run, record)
     at, window = state.at, state.window
+    begun = at.step
     run.model.train()
 
     # The gradient of one step: a closure, because some optimizers ask for it more than once.
@@ -63,13 +64,14 @@ def train(run: Run, record: Record, show: Show) -> Position:
 
     def gradient() -> Tensor:
         nonlocal norm
-        optimizer.zero_grad(set_to_none=True)
+        for weight in weights:  # as optimizer.zero_grad does, without its profiling
+            weight.grad = None
         samples = sum(len(y) for _, y in group) if len(group) > 1 else 0
         parts = []
         for x, y in group:
             logits = run.forward(x)
             loss = run.loss(logits, y)
-            results.append((loss.detach(), quality(logits.detach(), y)))
+            results.append((loss.detach(), quality(logits, y)))
             share = loss * (len(y) / samples) if samples else loss
             (share if run.scaler is None else run.scaler.scale(share)).backward()
             parts.append(share.detach())
@@ -169,7 +171,8 @@ def train(run: Run, record: Record, show: Show) -> Position:
                     mark = perf_counter()
                 if at.stopped or ends:
                     break
-        _save(run, state, record)
+        if at.step > begun:
+            _save(run, state, record)
 
     if state.best is not None:
         run.model.load_state_dict(state.best)
@@ -205,15 +208,9 @@ def grouped(samples: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
 def _training_batches(run: Run, rows: Tensor, start: int) -> Iterator[Batch]:
     """The mini-batches of an epoch from sample `start` on, as the model sees them."""
     feed, generator = run.train, run.generator
-    for x, y in batches(
-        feed.x,
-        feed.y,
-        rows,
-        run.lengths.batch_size,
-        run.device,
-        start=start,
-        prefetch=feed.prefetch,
-    ):
+    left = rows[start:]
+    size, ahead = run.lengths.batch_size, feed.prefetch
+    for x, y in batches(feed.x, feed.y, left, size, run.device, prefetch=ahead):
         for augment in run.augmentation:
             x, y = augment(x, y, generator)
         if not feed.prepared:

@@ -8,7 +8,6 @@ from torch import nn
 from dlrun.evaluate import evaluate, quality_name
 from dlrun.feed import prepare, ready
 from dlrun.procedure import MakeRun, Trial
-from dlrun.report import curves
 from dlrun.run import Run
 from dlrun.state import Position
 from dlrun.train import train as loop
@@ -34,6 +33,8 @@ def conclude(trial: Trial, at: Position) -> None:
     epoch = at.step / run.lengths.steps_per_epoch
     record.append(at.step, epoch, values)
     trial.show.point(at.step, epoch, values)
+    from dlrun.report import curves  # imports matplotlib, which takes a while
+
     curves.draw(record.directory)
     if trial.export:
         from dlrun.tracking.model import save_model  # imports mlflow, which takes a second

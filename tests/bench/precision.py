@@ -1,0 +1,54 @@
+"""bf16 with channels_last against float32 on the five-convolution network."""
+
+import statistics
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+from dlrun import build, compose, record
+from dlrun.data import Data
+from dlrun.progress import Progress
+from dlrun.train import train
+from tests.bench.loop import part_of
+
+CNN = ("model=cnn", "augmentation=[flip,crop]", "batch_size=128", "epochs=1", "tracking=none")
+WAYS = {
+    "float32": (),
+    "float32, channels_last": ("channels_last=true",),
+    "bf16": ("precision=bf16",),
+    "bf16, channels_last": ("precision=bf16", "channels_last=true"),
+}
+
+
+def compare(images: Data, repeats: int) -> list[dict[str, Any]]:
+    """Median seconds of training, and how many times faster than float32, pair by pair."""
+    data = part_of(images, 2_560)
+    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    accuracy: dict[str, float] = {}
+    for _ in range(repeats):
+        for way, words in WAYS.items():
+            took, accuracy[way] = _train([*CNN, *words], data)
+            seconds[way].append(took)
+    return [
+        {
+            "case": f"5-convolution CNN, batch 128, {way}",
+            "seconds": statistics.median(seconds[way]),
+            "times faster": statistics.median(
+                base / took for base, took in zip(seconds["float32"], seconds[way], strict=True)
+            ),
+            "val/accuracy": accuracy[way],
+        }
+        for way in WAYS
+    ]
+
+
+def _train(recipe: Sequence[str], data: Data) -> tuple[float, float]:
+    with compose.hydra([]) as hydra:
+        config = compose.recipe(hydra, recipe)
+    run = build.build(config, data)
+    with tempfile.TemporaryDirectory() as folder:
+        kept = record.create(folder, "bench", run.facts(), "")
+        train(run, kept, Progress())
+        values = kept.points()[-1]["values"]
+        kept.close()
+    return len(data.train) / values["time/samples_per_second"], values["val/accuracy"]

@@ -1,0 +1,50 @@
+"""`make bench`: how fast dlrun is, as ratios measured in one process; never a timed test.
+
+python -m tests.bench.run [--data CIFAR10_FOLDER] [--repeats 7] [--only loop,precision]
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench import loop, precision
+
+
+def main() -> None:
+    """Run the benchmarks; print the tables and write them to outputs/bench.txt."""
+    parser = argparse.ArgumentParser(description="dlrun's benchmarks")
+    parser.add_argument(
+        "--data", type=Path, help="CIFAR-10 as a folder of images; else random ones"
+    )
+    parser.add_argument("--repeats", type=int, default=7, help="pairs of each comparison")
+    parser.add_argument("--only", default="loop,precision", help="which benchmarks")
+    asked = parser.parse_args()
+    images = loop.images(asked.data)
+    out = Path("outputs/bench.txt")
+    out.parent.mkdir(exist_ok=True)
+    benches: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "loop": lambda: [loop.compare(case, images, asked.repeats) for case in loop.CASES],
+        "precision": lambda: precision.compare(images, asked.repeats),
+    }
+    with out.open("w", encoding="utf-8") as file:
+        for name in asked.only.split(","):
+            rows = benches[name]()
+            for console in (Console(), Console(file=file, width=120)):
+                console.print(_table(name, rows))
+
+
+def _table(title: str, rows: list[dict[str, Any]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for key in rows[0]:
+        table.add_column(key, justify="left" if key == "case" else "right")
+    for row in rows:
+        table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
+    return table
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+import errno
+import logging
+import random
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+
+from dlrun import checkpoint
+from dlrun.errors import Failure
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    state = {"step": 3, "weights": torch.randn(4, 5), "nested": {"sizes": [1, 2], "none": None}}
+    checkpoint.save(state, tmp_path)
+    loaded = checkpoint.load(tmp_path)
+    assert loaded is not None
+    assert torch.equal(loaded.pop("weights"), state.pop("weights"))
+    assert loaded == state
+
+
+def test_nothing_saved_is_nothing_loaded(tmp_path: Path) -> None:
+    assert checkpoint.load(tmp_path / "checkpoints") is None
+
+
+def test_the_one_before_is_kept(tmp_path: Path) -> None:
+    for step in range(3):
+        checkpoint.save({"step": step}, tmp_path)
+    assert checkpoint.read(tmp_path / "last.pt") == {"step": 2}
+    assert checkpoint.read(tmp_path / "previous.pt") == {"step": 1}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last.pt", "previous.pt"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "text"])
+def test_a_damaged_one_falls_back_with_a_warning(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for step in range(2):
+        checkpoint.save({"step": step, "weights": torch.zeros(1000)}, tmp_path)
+    last = tmp_path / "last.pt"
+    content = bytearray(last.read_bytes())
+    if damage == "cut":
+        content = content[: len(content) // 2]
+    elif damage == "flip":
+        content[len(content) // 2] ^= 1  # one bit of the weights: torch.load would not notice
+    else:
+        content = bytearray() if damage == "empty" else bytearray(b"no checkpoint")
+    last.write_bytes(content)
+    with caplog.at_level(logging.WARNING, "dlrun"):
+        loaded = checkpoint.load(tmp_path)
+    assert loaded is not None
+    assert loaded["step"] == 0
+    assert "last.pt is damaged" in caplog.text
+
+
+def test_both_damaged_is_a_fresh_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for step in range(2):
+        checkpoint.save({"step": step}, tmp_path)
+    for name in ("last.pt", "previous.pt"):
+        (tmp_path / name).write_bytes(b"")
+    assert checkpoint.load(tmp_path) is None
+    assert "going on from the beginning" in caplog.text
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Harm:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (Path.touch, (Path(tmp_path / "harm"),))  # type: ignore[return-value]
+
+    torch.save({"harm": Harm()}, tmp_path / "last.pt")
+    assert checkpoint.load(tmp_path) is None
+    assert not (tmp_path / "harm").exists()
+
+
+def test_a_full_disk_is_said_and_what_was_there_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint.save({"step": 1}, tmp_path)
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(Failure, match=r"last\.pt: the disk is full"):
+        checkpoint.save({"step": 2}, tmp_path)
+    assert checkpoint.load(tmp_path) == {"step": 1}
+    assert {path.name for path in tmp_path.iterdir()} <= {"last.pt", "previous.pt"}
+
+
+def test_random_numbers_go_on_where_they_were() -> None:
+    generator = torch.Generator().manual_seed(7)
+
+    def draw() -> list[float]:
+        return [
+            random.random(),
+            float(numpy.random.rand()),
+            float(numpy.random.randn()),
+            float(torch.rand(())),
+            float(torch.rand((), generator=generator)),
+        ]
+
+    draw()
+    state = checkpoint.random_state(generator)
+    expected = draw() + draw()
+    checkpoint.restore_random_state(state, generator)
+    assert draw() + draw() == expected

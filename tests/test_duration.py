@@ -1,0 +1,44 @@
+import pytest
+
+from dlrun.duration import Duration, parse
+from dlrun.errors import Mistake
+
+
+@pytest.mark.parametrize(
+    ("typed", "amount", "unit"),
+    [
+        (5, 5, "epochs"),
+        (0.5, 0.5, "epochs"),
+        ("5 epochs", 5, "epochs"),
+        ("1 epoch", 1, "epochs"),
+        ("200 steps", 200, "steps"),
+        ("200steps", 200, "steps"),
+        ("10%", 10, "%"),
+        ("2.5 %", 2.5, "%"),
+        ("30 seconds", 30, "seconds"),
+    ],
+)
+def test_forms(typed: object, amount: float, unit: str) -> None:
+    assert parse(typed) == Duration(amount, unit)
+    assert parse(str(parse(typed))) == parse(typed)
+
+
+@pytest.mark.parametrize("typed", ["ten", "5 weeks", "-1 epochs", "", None, True, "5 %%", [5]])
+def test_other_forms_are_refused(typed: object) -> None:
+    with pytest.raises(Mistake, match="5 epochs"):
+        parse(typed)
+
+
+@pytest.mark.parametrize(
+    ("typed", "steps"),
+    [("5 epochs", 50), ("0.25 epochs", 2), ("7 steps", 7), ("10%", 20), ("0.1%", 1), (0, 0)],
+)
+def test_steps(typed: object, steps: int) -> None:
+    assert parse(typed).steps(steps_per_epoch=10, total_steps=200) == steps
+
+
+def test_a_share_needs_a_whole() -> None:
+    with pytest.raises(Mistake, match="of what"):
+        parse("10%").steps(10)
+    with pytest.raises(Mistake, match="seconds"):
+        parse("3 seconds").steps(10, 100)

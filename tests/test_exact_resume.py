@@ -1,0 +1,135 @@
+"""Runs killed with SIGKILL at random moments go on to the weights and points of whole ones."""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dlrun import checkpoint, record
+
+QUICK = ("tracking=none", "threads=1", "epochs=30", "checkpoint_every='7 steps'")
+KILLS = 5
+RECIPES = {
+    "momentum, cosine, warm-up": ["optimizer=momentum", "schedule=cosine", "warmup=10%"],
+    "adam, dropout, l1 and l2": ["optimizer=adam", "regularization=[dropout,l1,l2]"],
+    "adamw, augmentation, early stopping": [
+        *("optimizer=adamw", "optimizer.lr=0.003", "augmentation=[flip,crop]"),
+        *("augmentation.crop.padding=1", "regularization=[early_stopping,dropout]", "epochs=40"),
+        *("regularization.early_stopping.patience='12 epochs'",),
+    ],
+    "nesterov, step, accumulation, clipping": [
+        *("optimizer=nesterov", "schedule=step", "accumulate=3", "clip_norm=1", "batch_size=20"),
+        *("validate_every='5 steps'", "log_every='3 steps'"),
+    ],
+    "sgd, cnn, batch norm": ["optimizer=sgd", "model=mlp", "model.norm=batch", "batch_size=48"],
+}
+PRELOAD = ("dlrun.command", "dlrun.build", "dlrun.report.curves", "sklearn.datasets")
+SERVER = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
+
+
+def _train(words: Sequence[str], folder: Path, code: Any = None) -> None:
+    """What a child process does: one command, as typed in `folder`."""
+    os.chdir(folder)
+    sys.stdout = sys.stderr = open(folder / "output.txt", "a", encoding="utf-8")  # noqa: SIM115
+    from dlrun.__main__ import main
+
+    os._exit(main(list(words)))
+
+
+def _start(words: Sequence[str], folder: Path) -> Any:
+    SERVER.set_forkserver_preload([*PRELOAD])
+    child = SERVER.Process(target=_train, args=(words, folder))
+    child.start()
+    return child
+
+
+def _wait_for_training(child: Any, folder: Path) -> None:
+    """Until the record grows: the child has gone on from where the one before it was."""
+
+    def size() -> int:
+        return sum(path.stat().st_size for path in folder.glob("outputs/runs/*/metrics.jsonl"))
+
+    before = -1
+    while child.exitcode is None and not size() > before >= 0:
+        before = size()
+        time.sleep(0.002)
+
+
+def _finish(words: Sequence[str], folder: Path) -> int:
+    child = _start(words, folder)
+    child.join()
+    return int(child.exitcode)
+
+
+def _result(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The points without what the clock says, and the last checkpoint."""
+    directory = record.find(folder / "outputs", "last")
+    points = []
+    for line in (directory / "metrics.jsonl").read_text().splitlines():
+        point = json.loads(line)
+        values = {k: v for k, v in point["values"].items() if not k.startswith("time/")}
+        points.append({"step": point["step"], "epoch": point["epoch"], "values": values})
+    return points, checkpoint.read(directory / "checkpoints" / "last.pt")
+
+
+def _differences(a: Any, b: Any, where: str = "") -> list[str]:
+    """Where two states are not the same bit for bit, at any depth."""
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        same = a.dtype == b.dtype and torch.equal(a, b)
+    elif isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
+        return [d for key in a for d in _differences(a[key], b[key], f"{where}/{key}")]
+    elif isinstance(a, list | tuple) and isinstance(b, list | tuple) and len(a) == len(b):
+        pairs = enumerate(zip(a, b, strict=True))
+        return [d for i, pair in pairs for d in _differences(*pair, f"{where}/{i}")]
+    else:
+        same = a == b
+    return [] if same else [where]
+
+
+def _without_clock(state: dict[str, Any]) -> dict[str, Any]:
+    position = {k: v for k, v in state["position"].items() if k != "elapsed"}
+    window = {k: v for k, v in state["window"].items() if k != "seconds"}
+    return state | {"position": position, "window": window, "recorded": 0}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_killed_runs_end_as_whole_ones_do(recipe: str, tmp_path: Path) -> None:
+    words = [*QUICK, *RECIPES[recipe]]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    killed.mkdir()
+    assert _finish(words, whole) == 0, (whole / "output.txt").read_text()
+    expected_points, expected_state = _result(whole)
+    length = expected_state["position"]["elapsed"]
+
+    chance = random.Random(recipe)
+    command, kills = words, 0
+    while kills < KILLS:
+        child = _start(command, killed)
+        if kills:
+            _wait_for_training(child, killed)
+        # At first at any moment, then while it trains: in a step, a validation, a checkpoint.
+        child.join(chance.uniform(0.0, length / 2) if kills else chance.uniform(0.5, 2.0))
+        assert child.exitcode is None, "ended before it was killed"
+        os.kill(child.pid, signal.SIGKILL)
+        child.join()
+        kills += 1
+        if list(killed.glob("outputs/runs/*/run.json")):
+            command = ["resume=last"]
+    assert _finish(command, killed) == 0, (killed / "output.txt").read_text()
+
+    points, state = _result(killed)
+    assert points == expected_points
+    steps = [(p["step"], name) for p in points for name in p["values"]]
+    assert len(steps) == len(set(steps))
+    assert not _differences(_without_clock(state), _without_clock(expected_state))
