@@ -9,7 +9,7 @@ as it puts out; the layer before it is made k times as wide.
 
 from collections.abc import Callable
 
-from torch import nn
+from torch import Tensor, nn
 
 Activation = Callable[[], nn.Module]
 
@@ -17,3 +17,21 @@ Activation = Callable[[], nn.Module]
 def pieces(activation: Activation) -> int:
     """How many features the activation takes for each that it gives."""
     return int(getattr(activation(), "pieces", 1))
+
+
+class Maxout(nn.Module):
+    """The largest of each k neighbouring features (Goodfellow et al. 2013).
+
+    Features stand on axis 1. Equal largest ones share the gradient.
+    """
+
+    def __init__(self, pieces: int = 2) -> None:
+        super().__init__()
+        if pieces < 2:
+            raise ValueError(f"pieces must be at least 2, got {pieces}")
+        self.pieces = pieces
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, k·features, ...) -> (n, features, ...)."""
+        grouped: Tensor = x.unflatten(1, (-1, self.pieces))
+        return grouped.amax(2)

@@ -6,17 +6,89 @@ logits: (n, outputs), what the model gives, never probabilities; y: (n,) int64 c
 indices, (n, outputs) float targets or class probabilities. The mean over the batch.
 """
 
+from collections.abc import Callable
+from typing import Any
+
+import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from dlrun.errors import Mistake
 
 
 def targets(logits: Tensor, y: Tensor) -> Tensor:
-    """Targets of the logits' shape and type: class indices become one-hot rows."""
+    """Targets of the logits' shape and type.
+
+    Class indices become one-hot rows, or a column of 0 and 1 where there is one logit.
+    """
     if y.is_floating_point():
-        return y.to(logits.dtype)
+        return y.to(logits.dtype).reshape(logits.shape)
+    if logits.shape[-1] == 1:
+        return y.to(logits.dtype).reshape(logits.shape)
     return F.one_hot(y, logits.shape[-1]).to(logits.dtype)
 
 
 def mse(logits: Tensor, y: Tensor) -> Tensor:
     """The mean of (logit − target)² over samples and outputs."""
     return F.mse_loss(logits, targets(logits, y))
+
+
+def mae(logits: Tensor, y: Tensor) -> Tensor:
+    """The mean of |logit − target| over samples and outputs."""
+    return F.l1_loss(logits, targets(logits, y))
+
+
+def huber(logits: Tensor, y: Tensor, delta: float = 1.0) -> Tensor:
+    """The mean over samples and outputs of e²/2 where |e| ≤ delta, else delta·(|e| − delta/2)."""
+    if delta <= 0:
+        raise ValueError(f"delta must be above 0, got {delta}")
+    return F.huber_loss(logits, targets(logits, y), delta=delta)
+
+
+def bce(logits: Tensor, y: Tensor) -> Tensor:
+    """The mean over samples and outputs of −t·log σ(z) − (1 − t)·log(1 − σ(z)).
+
+    Several labels may hold for one sample: y (n, outputs) float of 0 and 1.
+    """
+    return F.binary_cross_entropy_with_logits(logits, targets(logits, y))
+
+
+def hinge(logits: Tensor, y: Tensor, margin: float = 1.0, power: int = 1) -> Tensor:
+    """The mean over samples of Σ over the wrong classes of max(0, margin − z_y + z_k)^power.
+
+    y: (n,) class indices.
+    """
+    if margin <= 0:
+        raise ValueError(f"margin must be above 0, got {margin}")
+    if power not in (1, 2):
+        raise ValueError(f"power must be 1 or 2, got {power}")
+    if y.is_floating_point():
+        raise Mistake("loss=hinge: needs class labels, and the targets here are numbers")
+    return F.multi_margin_loss(logits, y, p=power, margin=margin) * logits.shape[-1]
+
+
+# These squash what they are given, so probabilities would be squashed twice.
+TAKES_LOGITS: tuple[Callable[..., Tensor], ...] = (F.cross_entropy, bce, hinge)
+# What autograd calls the functions that squash, and those that only rearrange.
+SQUASHES = {"SoftmaxBackward0": "softmax", "SigmoidBackward0": "sigmoid"}
+REARRANGES = ("View", "Reshape", "Squeeze", "Unsqueeze", "Clone", "Permute", "Transpose", "ToCopy")
+
+
+def refuse_probabilities(loss: Callable[..., Tensor], model: nn.Module, x: Tensor) -> None:
+    """Raise Mistake where the model ends in a softmax or sigmoid and the loss takes logits.
+
+    x: a few samples, (n, *shape); the model runs once on them, in its present mode.
+    """
+    function = getattr(loss, "func", loss)
+    if function not in TAKES_LOGITS:
+        return
+    with torch.enable_grad():
+        node: Any = model(x).grad_fn
+    while node is not None and any(kind in type(node).__name__ for kind in REARRANGES):
+        node = node.next_functions[0][0] if node.next_functions else None
+    ending = SQUASHES.get(type(node).__name__)
+    if ending is not None:
+        raise Mistake(
+            f"loss={function.__name__}: takes logits, but the model ends in a {ending}, which "
+            f"this loss applies itself; leave the model's {ending} out, or use loss=mse"
+        )

@@ -1,33 +1,143 @@
-"""Losses against their formulas, in float64."""
+"""Losses and their gradients against the formulas in numpy, in float64."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import nn
 
 from dlrun import loss
+from dlrun.errors import Mistake
 
-
-@pytest.fixture
-def logits() -> torch.Tensor:
-    return torch.randn(7, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-
-
+CONF = Path(__file__).parents[1] / "conf" / "loss"
 LABELS = torch.tensor([0, 3, 1, 2, 2, 0, 1])
+ONE_HOT = np.eye(4)[LABELS.numpy()]
+NUMBERS = torch.linspace(-3, 3, 28, dtype=torch.float64).reshape(7, 4)
+SEVERAL = (NUMBERS.sin() > 0).double()
 
 
-def test_cross_entropy(logits: torch.Tensor) -> None:
-    z = logits.numpy()
-    own = np.log(np.exp(z).sum(1)) - z[np.arange(7), LABELS.numpy()]
-    assert F.cross_entropy(logits, LABELS).item() == pytest.approx(own.mean(), abs=1e-12)
+def cross_entropy(z: np.ndarray, t: np.ndarray) -> float:
+    return -(t * (z - np.log(np.exp(z).sum(1, keepdims=True)))).sum() / len(z)
 
 
-def test_mse_of_labels_takes_one_hot_targets(logits: torch.Tensor) -> None:
-    own = ((logits.numpy() - np.eye(4)[LABELS.numpy()]) ** 2).sum() / (7 * 4)
-    assert loss.mse(logits, LABELS).item() == pytest.approx(own, abs=1e-12)
+def huber(z: np.ndarray, t: np.ndarray, delta: float = 1.0) -> float:
+    e = abs(z - t)
+    return np.where(e <= delta, e**2 / 2, delta * (e - delta / 2)).mean()
 
 
-def test_mse_of_targets(logits: torch.Tensor) -> None:
-    y = torch.linspace(-1, 1, 28).reshape(7, 4)
-    own = ((logits.numpy() - y.numpy().astype(float)) ** 2).mean()
-    assert loss.mse(logits, y).item() == pytest.approx(own, abs=1e-12)
+def bce(z: np.ndarray, t: np.ndarray) -> float:
+    p = 1 / (1 + np.exp(-z))
+    return -(t * np.log(p) + (1 - t) * np.log(1 - p)).mean()
+
+
+def hinge(z: np.ndarray, t: np.ndarray, margin: float = 1.0, power: int = 1) -> float:
+    total = 0.0
+    for row, hot in zip(z, t, strict=True):
+        y = hot.argmax()
+        total += sum(max(0, margin - row[y] + row[k]) ** power for k in range(4) if k != y)
+    return total / len(z)
+
+
+def mse(z: np.ndarray, t: np.ndarray) -> float:
+    return ((z - t) ** 2).sum() / z.size
+
+
+def mae(z: np.ndarray, t: np.ndarray) -> float:
+    return abs(z - t).sum() / z.size
+
+
+CASES: list[tuple[str, dict[str, Any], torch.Tensor, Any]] = [
+    ("cross_entropy", {}, LABELS, cross_entropy),
+    ("cross_entropy", {}, NUMBERS.softmax(1), cross_entropy),
+    ("mse", {}, LABELS, mse),
+    ("mse", {}, NUMBERS, mse),
+    ("mae", {}, LABELS, mae),
+    ("mae", {}, NUMBERS, mae),
+    ("huber", {}, LABELS, huber),
+    ("huber", {"delta": 0.3}, NUMBERS, partial(huber, delta=0.3)),
+    ("bce", {}, LABELS, bce),
+    ("bce", {}, SEVERAL, bce),
+    ("hinge", {}, LABELS, hinge),
+    ("hinge", {"margin": 0.5, "power": 2}, LABELS, partial(hinge, margin=0.5, power=2)),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "y", "formula"), CASES)
+def test_values_and_gradients(
+    name: str, options: dict[str, Any], y: torch.Tensor, formula: Callable[..., float]
+) -> None:
+    function = instantiate(OmegaConf.load(CONF / f"{name}.yaml"), **options)
+    z = 2 * torch.randn(7, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    t = y.numpy() if y.is_floating_point() else ONE_HOT
+    assert function(z, y).item() == pytest.approx(formula(z.numpy(), t), abs=1e-12)
+    assert torch.autograd.gradcheck(lambda z: function(z, y), (z.requires_grad_(),))
+
+
+def test_every_option_is_tested() -> None:
+    assert {path.stem for path in CONF.glob("*.yaml")} == {case[0] for case in CASES}
+
+
+def test_one_logit_for_two_classes() -> None:
+    z = torch.tensor([[0.3], [-1.2], [2.0]], dtype=torch.float64)
+    y = torch.tensor([1, 0, 1])
+    assert loss.bce(z, y).item() == pytest.approx(bce(z.numpy(), y.numpy()[:, None]), abs=1e-12)
+
+
+class Ending(nn.Module):
+    """A network that ends in any function."""
+
+    def __init__(self, ending: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.linear = nn.Linear(5, 4)
+        self.ending = ending
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.ending(self.linear(x))
+
+
+ENDINGS: list[tuple[str, Callable[[torch.Tensor], torch.Tensor]]] = [
+    ("softmax", nn.Softmax(1)),
+    ("softmax", lambda z: F.softmax(z, 1)),
+    ("softmax", lambda z: z.softmax(1)[None].squeeze(0).reshape(-1, 4)),
+    ("sigmoid", nn.Sigmoid()),
+    ("sigmoid", torch.sigmoid),
+]
+
+
+@pytest.mark.parametrize("function", [F.cross_entropy, loss.bce, partial(loss.hinge, margin=2.0)])
+@pytest.mark.parametrize(("word", "ending"), ENDINGS)
+def test_a_model_that_ends_in_probabilities_is_refused(
+    function: Any, word: str, ending: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    name = getattr(function, "func", function).__name__
+    with (
+        torch.no_grad(),
+        pytest.raises(Mistake, match=f"loss={name}: takes logits, but the model ends in a {word}"),
+    ):
+        loss.refuse_probabilities(function, Ending(ending), torch.randn(3, 5))
+
+
+def test_other_endings_and_other_losses_pass() -> None:
+    x = torch.randn(3, 5)
+    for ending in (nn.Identity(), nn.ReLU(), nn.Tanh(), lambda z: z.sigmoid() * 4 - 2):
+        loss.refuse_probabilities(F.cross_entropy, Ending(ending), x)
+    loss.refuse_probabilities(loss.mse, Ending(nn.Sigmoid()), x)
+
+
+def test_values_out_of_range_are_refused() -> None:
+    z = torch.zeros(7, 4)
+    with pytest.raises(ValueError, match="delta must be above 0, got 0"):
+        loss.huber(z, LABELS, delta=0)
+    with pytest.raises(ValueError, match="margin must be above 0, got -1"):
+        loss.hinge(z, LABELS, margin=-1)
+    with pytest.raises(ValueError, match="power must be 1 or 2, got 3"):
+        loss.hinge(z, LABELS, power=3)
+    with pytest.raises(Mistake, match="loss=hinge: needs class labels"):
+        loss.hinge(z, NUMBERS)
