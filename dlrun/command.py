@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from dlrun import catalogue, compose, mistakes, resume
 from dlrun.errors import Failure, Interrupted, Mistake
 from dlrun.flags import Flags, tolerant
-from dlrun.mistakes import Place
+from dlrun.nearest import Place
 from dlrun.outcome import report
 from dlrun.resume import Previous
 

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -31,26 +30,10 @@ from dlrun.catalogue import SEVERAL
 from dlrun.config import Settings
 from dlrun.errors import Mistake
 from dlrun.flags import nearest
+from dlrun.nearest import Place, keys, meaning, unknown
 
 ROOT = tuple(field.name for field in dataclasses.fields(Settings))
 NEEDED = tuple(f.name for f in dataclasses.fields(Settings) if f.default == "???")
-
-
-@dataclasses.dataclass(frozen=True)
-class Place:
-    """Where a recipe is composed: Hydra, and the directories the YAML files come from."""
-
-    hydra: Hydra
-    directories: Sequence[Path]
-    multirun: bool = False
-
-    def options(self, group: str) -> list[str]:
-        """The options of a group; empty where it is none."""
-        return list(catalogue.options(group, self.directories)) if group else []
-
-    def groups(self) -> list[str]:
-        """The names of all groups."""
-        return catalogue.groups(self.directories)
 
 
 def words(place: Place, typed: Sequence[str]) -> None:
@@ -69,6 +52,12 @@ def explained(place: Place, typed: Sequence[str]) -> Iterator[None]:
         _, good = _forms(place, typed)
         wrong = _keys(place, good) or [_otherwise(error, good)]
         raise Mistake("\n".join(wrong)) from error
+    except Exception as error:
+        mark = getattr(error, "problem_mark", None)  # of a YAML file that cannot be read
+        if mark is None:
+            raise
+        problem = getattr(error, "problem", "cannot be read")
+        raise Mistake(f"{mark.name}, line {mark.line + 1}: {problem}") from error
 
 
 def check(recipe: DictConfig, chosen: Mapping[str, Any], directories: Sequence[Path]) -> None:
@@ -76,14 +65,12 @@ def check(recipe: DictConfig, chosen: Mapping[str, Any], directories: Sequence[P
     known = recipe.copy()
     known.facts.shape, known.facts.outputs = [1, 1, 1], 1
     wrong = []
-    for key, problem in _gaps(known, _names(recipe)):
+    for key, problem in _gaps(known, keys(recipe)):
         group, _, rest = key.partition(".")
         if problem:
             wrong.append(problem)
         elif rest:
-            wrong.append(
-                f"{key} is required{_meaning(group, rest, chosen.get(group), directories)}"
-            )
+            wrong.append(f"{key} is required{meaning(group, rest, chosen.get(group), directories)}")
         else:
             names = ", ".join(catalogue.options(group, directories))
             wrong.append(f"{key} is required: choose one of {names}")
@@ -138,7 +125,7 @@ def _form(place: Place, word: str, override: Override) -> str | None:
         if key in ROOT:
             return f"{word}: {key} exists already; write {key}={value}"
         if not names and key.partition(".")[0] not in ROOT:
-            return _unknown(place, word, key, _composed(place, []))
+            return unknown(place, word, key, _composed(place, []))
     elif names and key not in catalogue.defaults(place.directories):
         return f"{word}: has no default to replace; write +{word}"
     values = _values(override)
@@ -192,82 +179,17 @@ def _keys(place: Place, overrides: Sequence[Override]) -> list[str]:
 
 def _key(place: Place, word: str, key: str, composed: DictConfig, error: Exception) -> str:
     cause = error.__cause__ or error
-    names = _names(composed)
+    names = keys(composed)
     if word.startswith("~"):
         return f"{word}: there is no {key!r}{nearest(key, names, '~{}')}"
     if word.startswith("+") and key in names:
         return f"{word}: {key} exists already; write {word.lstrip('+')}"
     if isinstance(cause, ConfigAttributeError | ConfigKeyError):
         full = str(cause.full_key)
-        return _unknown(place, word, full if full.startswith(f"{key}.") else key, composed)
+        return unknown(place, word, full if full.startswith(f"{key}.") else key, composed)
     if isinstance(cause, ValidationError):
         return f"{word}: expected {_wanted(str(cause.full_key or key))}"
     return f"{word}: {_first_line(cause)}"
-
-
-def _unknown(place: Place, word: str, key: str, composed: DictConfig) -> str:
-    """No such key: name the nearest one there is, in the recipe or in another option."""
-    value = word.partition("=")[2]
-    group, _, rest = key.partition(".")
-    names = _names(composed)
-    if rest and group in place.groups():
-        mine = [name.partition(".")[2] for name in names if name.startswith(f"{group}.")]
-        mine = [name for name in mine if name and not name.startswith("_")]
-        mine = [name for name in mine if not any(n.startswith(f"{name}.") for n in mine)]
-        others = _options_with(place, group, rest)
-        near = nearest(rest, mine, f"{group}.{{}}={value}")
-        if others:
-            near = f"; it is a setting of {group}={' or '.join(others)}"
-        elif not near:
-            near = f"; it has {', '.join(mine)}" if mine else "; it has no settings"
-        return f"{word}: {group}={_chosen(composed, group)} has no setting {rest!r}{near}"
-    near = nearest(key, place.groups(), f"{{}}={value}") if not rest else ""
-    if not near:
-        near = nearest(group, place.groups(), f"{{}}.{rest}={value}") if rest else ""
-    if not near:
-        near = _elsewhere(place, key, value, names)
-    return f"{word}: there is no setting {key!r}{near}"
-
-
-def _elsewhere(place: Place, key: str, value: str, names: Sequence[str]) -> str:
-    """Where a key without its group belongs: to the recipe, to another option, or to a group."""
-    inside = [name for name in names if name.endswith(f".{key}") and not name.startswith("facts")]
-    for group in place.groups():
-        if key in place.options(group):
-            choice = f"[{key}]" if group in SEVERAL else key
-            return f"; did you mean {group}={choice}?"
-        others = [] if inside else _options_with(place, group, key)
-        if others:
-            return f"; did you mean {group}.{key}={value}, a setting of {group}={others[0]}?"
-    if inside:
-        return f"; did you mean {' or '.join(f'{name}={value}' for name in inside[:3])}?"
-    leaves = {name.rpartition(".")[2]: name for name in reversed(names)}
-    near = nearest(key, names, f"{{}}={value}")
-    if not near:
-        found = re.search(r"mean (\S+)\?", nearest(key, list(leaves)))
-        near = f"; did you mean {leaves[found[1]]}={value}?" if found else ""
-    return near or "; dlrun --help lists them"
-
-
-def _options_with(place: Place, group: str, rest: str) -> list[str]:
-    """The options of a group that have the setting `rest`, as they are typed."""
-    files = catalogue.options(group, place.directories)
-    having = [name for name, file in files.items() if rest in _keys_of(file)]
-    return [f"[{name}]" for name in having] if group in SEVERAL else having
-
-
-def _keys_of(file: Path) -> list[str]:
-    return [setting.key for setting in catalogue.read(file).settings]
-
-
-def _meaning(group: str, rest: str, choice: Any, directories: Sequence[Path]) -> str:
-    """The comment after a key in the YAML of the chosen option."""
-    files = catalogue.options(group, directories)
-    for name in [rest.split(".")[0]] if group in SEVERAL else [choice]:
-        for setting in catalogue.read(files[name]).settings if name in files else ():
-            if setting.key == rest and setting.comment:
-                return f": {setting.comment}"
-    return ""
 
 
 def _gaps(node: DictConfig | ListConfig, names: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -334,28 +256,6 @@ def _values(override: Override) -> list[Any]:
 
 def _composed(place: Place, overrides: Sequence[str]) -> DictConfig:
     return compose.full(place.hydra, overrides)
-
-
-def _names(composed: DictConfig) -> list[str]:
-    """Every key of a recipe, with dots."""
-    names = []
-
-    def gather(node: Any, above: str) -> None:
-        for key in node if isinstance(node, dict) else ():
-            if above or key != "hydra":
-                names.append(f"{above}{key}")
-                gather(node[key], f"{above}{key}.")
-
-    gather(OmegaConf.to_container(composed, resolve=False), "")
-    return names
-
-
-def _chosen(composed: DictConfig, group: str) -> str:
-    """The choice of a group as it is typed."""
-    if group in SEVERAL:
-        names = list(composed[group] or [])
-        return f"[{','.join(map(str, names))}]" if names else "none"
-    return str(composed.hydra.runtime.choices.get(group))
 
 
 def _first_line(error: BaseException) -> str:

@@ -10,7 +10,6 @@ from dlrun.arguments import durations, expected, find, fits, problems
 from dlrun.duration import Steps
 from dlrun.errors import Mistake
 
-
 ONE = Steps(1)
 
 

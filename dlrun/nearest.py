@@ -1,0 +1,119 @@
+"""The nearest right key for a wrong one, searched in the recipe and in all other options."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.hydra import Hydra
+from omegaconf import DictConfig, OmegaConf
+
+from dlrun import catalogue
+from dlrun.catalogue import SEVERAL
+from dlrun.flags import nearest
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a recipe is composed: Hydra, and the directories the YAML files come from."""
+
+    hydra: Hydra
+    directories: Sequence[Path]
+    multirun: bool = False
+
+    def options(self, group: str) -> list[str]:
+        """The options of a group; empty where it is none."""
+        return list(catalogue.options(group, self.directories)) if group else []
+
+    def groups(self) -> list[str]:
+        """The names of all groups."""
+        return catalogue.groups(self.directories)
+
+
+def unknown(place: Place, word: str, key: str, composed: DictConfig) -> str:
+    """No such key: name the nearest one there is, in the recipe or in another option."""
+    value = word.partition("=")[2]
+    group, _, rest = key.partition(".")
+    names = keys(composed)
+    if rest and group in place.groups():
+        mine = [name.partition(".")[2] for name in names if name.startswith(f"{group}.")]
+        mine = [name for name in mine if name and not name.startswith("_")]
+        mine = [name for name in mine if not any(n.startswith(f"{name}.") for n in mine)]
+        others = _options_with(place, group, rest)
+        near = nearest(rest, mine, f"{group}.{{}}={value}")
+        if others:
+            near = f"; it is a setting of {group}={' or '.join(others)}"
+        elif not near:
+            near = f"; it has {', '.join(mine)}" if mine else "; it has no settings"
+        return f"{word}: {group}={_chosen(composed, group)} has no setting {rest!r}{near}"
+    near = nearest(key, place.groups(), f"{{}}={value}") if not rest else ""
+    if not near:
+        near = nearest(group, place.groups(), f"{{}}.{rest}={value}") if rest else ""
+    if not near:
+        near = _elsewhere(place, key, value, names)
+    return f"{word}: there is no setting {key!r}{near}"
+
+
+def _elsewhere(place: Place, key: str, value: str, names: Sequence[str]) -> str:
+    """Where a key without its group belongs: to the recipe, to a group, or to another option."""
+    inside = [name for name in names if name.endswith(f".{key}") and not name.startswith("facts")]
+    if inside:
+        return f"; did you mean {' or '.join(f'{name}={value}' for name in inside[:3])}?"
+    for group in place.groups():
+        for name, file in catalogue.options(group, place.directories).items():
+            choice = f"{group}={_typed(group, name)}"
+            if name == key:
+                return f"; did you mean {choice}?"
+            for setting in catalogue.read(file).settings:
+                if setting.key.rpartition(".")[2] == key:
+                    return f"; did you mean {group}.{setting.key}={value}, a setting of {choice}?"
+    leaves = {name.rpartition(".")[2]: name for name in reversed(names)}
+    near = nearest(key, names, f"{{}}={value}")
+    if not near:
+        found = difflib.get_close_matches(key, leaves, n=1)
+        near = f"; did you mean {leaves[found[0]]}={value}?" if found else ""
+    return near or "; dlrun --help lists them"
+
+
+def _options_with(place: Place, group: str, rest: str) -> list[str]:
+    """The options of a group that have the setting `rest`, as they are typed."""
+    files = catalogue.options(group, place.directories)
+    having = {name: [s.key for s in catalogue.read(file).settings] for name, file in files.items()}
+    return [_typed(group, name) for name, keys in having.items() if rest in keys]
+
+
+def _typed(group: str, name: str) -> str:
+    return f"[{name}]" if group in SEVERAL else name
+
+
+def meaning(group: str, rest: str, choice: Any, directories: Sequence[Path]) -> str:
+    """The comment after a key in the YAML of the chosen option."""
+    files = catalogue.options(group, directories)
+    for name in [rest.split(".")[0]] if group in SEVERAL else [choice]:
+        for setting in catalogue.read(files[name]).settings if name in files else ():
+            if setting.key == rest and setting.comment:
+                return f": {setting.comment}"
+    return ""
+
+
+def keys(composed: DictConfig) -> list[str]:
+    """Every key of a recipe, with dots."""
+    names = []
+
+    def gather(node: Any, above: str) -> None:
+        for key in node if isinstance(node, dict) else ():
+            if above or key != "hydra":
+                names.append(f"{above}{key}")
+                gather(node[key], f"{above}{key}.")
+
+    gather(OmegaConf.to_container(composed, resolve=False), "")
+    return names
+
+
+def _chosen(composed: DictConfig, group: str) -> str:
+    """The choice of a group as it is typed."""
+    if group in SEVERAL:
+        names = list(composed[group] or [])
+        return f"[{','.join(map(str, names))}]" if names else "none"
+    return str(composed.hydra.runtime.choices.get(group))

@@ -1,0 +1,229 @@
+"""Wrong commands: each must end at once with one short message that says what is right."""
+
+import numpy as np
+import pytest
+import torch
+
+from dlrun.__main__ import main
+
+# command, what the message must contain: the key, the value, the nearest right one
+COMPOSING = [
+    ("optimizer=adamm", "optimizer=adamm", "did you mean adam?"),
+    ("optimiser=adam", "optimiser=adam", "did you mean optimizer=adam?"),
+    ("optimiser.lr=1", "optimiser.lr=1", "did you mean optimizer.lr=1?"),
+    ("optimizer.lrr=1", "optimizer.lrr=1", "did you mean optimizer.lr=1?"),
+    ("optimizer.betas=1", "optimizer.betas=1", "it is a setting of optimizer="),
+    ("optimizer=", "optimizer=", "there are ada"),
+    ("optimizer=5", "optimizer=5", "there are ada"),
+    ("optimizer=null", "optimizer=null", "there are ada"),
+    ("optimizer=[adam,sgd]", "optimizer=[adam,sgd]", "-m optimizer=adam,sgd"),
+    ("optimizer@x=adam", "optimizer@x", "optimizer"),
+    ("augmentation=null", "augmentation=null", "augmentation=none"),
+    ("regularization=[l2,dropot]", "regularization=[l2,dropot]", "did you mean dropout?"),
+    ("regularization.l2.strength=1", "regularization.l2.strength=1", "regularization=[l2]"),
+    (
+        "regularization=[l2] regularization.l2.strenth=1",
+        "regularization.l2.strenth=1",
+        "did you mean regularization.l2.strength=1?",
+    ),
+    ("model=mynet.Net", "model=mynet.Net", "model=custom model._target_=mynet.Net"),
+    ("model=linear model.hidden=[3]", "model.hidden=[3]", "it is a setting of model="),
+    ("model.hidden=[50", "model.hidden=[50", "a ] is missing"),
+    ("name='abc", "name='abc", "a quotation mark is missing"),
+    ("epoch=3", "epoch=3", "did you mean epochs=3?"),
+    ("lr=0.1", "lr=0.1", "did you mean optimizer.lr=0.1?"),
+    ("hidden=[3]", "hidden=[3]", "did you mean model.hidden=[3]?"),
+    ("dropout=0.5", "dropout=0.5", "did you mean regularization=[dropout]?"),
+    ("visible=0.1", "visible=0.1", "regularization.dropout.visible=0.1"),
+    ("epochs.x=1", "epochs.x=1", "epochs=1"),
+    ("seed=abc", "seed=abc", "expected a whole number"),
+    ("seed=null", "seed=null", "expected a whole number"),
+    ("seed=[1]", "seed=[1]", "expected a whole number"),
+    ("accumulate=1.5", "accumulate=1.5", "expected a whole number"),
+    ("clip_norm=big", "clip_norm=big", "expected a number or null"),
+    ("test=maybe", "test=maybe", "expected true or false"),
+    ("seed=0,1", "seed=0,1", "-m"),
+    ("epochs=range(1,3)", "epochs=range(1,3)", "-m"),
+    ("-m seed=0,abc", "seed=abc", "expected a whole number"),
+    ("-m optimizer=adam,adamm", "optimizer=adam,adamm", "did you mean adam?"),
+    ("-m model=mlp,linear model.hidden=[3]", "model.hidden=[3]", "not every recipe"),
+    ("+epochs=3", "+epochs=3", "write epochs=3"),
+    ("+optimizer=adam", "+optimizer=adam", "write optimizer=adam"),
+    ("+optimizer.lr=1", "+optimizer.lr=1", "write optimizer.lr=1"),
+    ("+epoch=3", "+epoch=3", "did you mean epochs=3?"),
+    ("++foo=1", "++foo=1", "--help"),
+    ("~model", "~model", "model="),
+    ("~epochs", "~epochs", "cannot be taken away"),
+    ("~optimizer.momentun", "~optimizer.momentun", "~optimizer.momentum"),
+    ("facts.outputs=3", "facts.outputs=3", "comes from the data"),
+    ("hydra.foo=1", "hydra.foo=1", "no setting 'hydra.foo'"),
+    ("=3", "=3", "the key before = is missing"),
+    ("data=imagefolder", "data.root is required", "data.root=photos"),
+    ("model=custom", "model._target_ is required", "mynet.Net"),
+    ("optimizer.lr=${epoch}", "optimizer.lr=${epoch}", "did you mean ${epochs}?"),
+    ("seed=${name}", "seed=${name}", "int"),
+    ("epochs", "epochs", "write key=value"),
+    ("checkpoint_every=30 minutes", "minutes", "'checkpoint_every=30 minutes'"),
+    ("snyc", "snyc", "dlrun sync"),
+    ("sync output=x", "output=x", "did you mean outputs?"),
+    ("--multrun", "--multrun", "did you mean --multirun?"),
+    ("--epochs=3", "--epochs", "written epochs=3"),
+    ("--batch-size 3", "--batch-size", "written batch_size="),
+    ("--config-dir nosuch", "--config-dir nosuch", "no such directory"),
+    ("--config-dir min", "--config-dir min", "did you mean mine?"),
+    ("--config-dir", "--config-dir", "a value"),
+    ("--cfg foo", "--cfg foo", "job, hydra, all"),
+    ("--help optimiser", "optimiser", "did you mean optimizer?"),
+    ("resume=last", "resume=last", "no runs"),
+]
+BUILDING = [
+    ("optimizer.lr=fast", "optimizer.lr=fast", "expected a number"),
+    ("optimizer.lr=-1", "optimizer.lr=-1", "learning rate"),
+    ("optimizer.momentum=true", "optimizer.momentum=true", "expected a number"),
+    ("+optimizer.nesterovv=true", "optimizer.nesterovv", "did you mean 'nesterov'?"),
+    ("+optimizer.nesterov=yes", "optimizer.nesterov=yes", "expected true or false"),
+    ("optimizer._target_=torch.optim.Adm", "torch.optim.Adm", "did you mean 'Adam'?"),
+    ("model.hidden=50", "model.hidden=50", "expected a list of whole numbers"),
+    ("model.hidden=[a]", "model.hidden=[a]", "expected a list of whole numbers"),
+    ("model.activation=relu", "model.activation=relu", "expected a function"),
+    ("model=custom model._target_=mynet.Net", "model._target_=mynet.Net", "no module 'mynet'"),
+    ("model=custom model._target_=torch.nn.Linera", "torch.nn.Linera", "did you mean 'Linear'?"),
+    ("model=torchvision model.name=resnet81", "model.name=resnet81", "resnet18"),
+    ("device=gpu", "device=gpu", "cuda"),
+    ("precision=bf61", "precision=bf61", "bf16"),
+    ("batch_size=0", "batch_size=0", "full"),
+    ("batch_size=all", "batch_size=all", "full"),
+    ("epochs=ten", "epochs=ten", "5 epochs"),
+    ("epochs=", "epochs=", "5 epochs"),
+    ("warmup=10x", "warmup=10x", "10%"),
+    ("monitor=val/acuracy", "monitor=val/acuracy", "val/accuracy"),
+    ("seed=-1", "seed=-1", "negative"),
+    ("accumulate=0", "accumulate=0", "greater than 0"),
+    (
+        "regularization=[l2] regularization.l2.strength=-1",
+        "regularization.l2.strength=-1",
+        "not be",
+    ),
+    ("schedule=step schedule.factor=x", "schedule.factor=x", "expected a number"),
+    ("schedule=step schedule.every=5x", "schedule.every=5x", "5 epochs"),
+    ("data=mnist data.root=nosuch", "data=mnist", "data.download=true"),
+    ("data=imagefolder data.root=nosuch", "data.root=nosuch", "folder"),
+    ("data=arrays data.path=nosuch.npz", "data.path=nosuch.npz", "no such"),
+    ("data.split=[60,60]", "data.split=[60, 60]", "60/20/20"),
+    ("data.leaks=wrn", "data.leaks=wrn", "warn"),
+    ("data=arrays data.path=table.npz model=cnn", "model=cnn", "model=mlp"),
+    ("data=arrays data.path=table.npz augmentation=[crop]", "crop", "image"),
+    ("tracking.uri=3", "tracking.uri=3", "expected text"),
+    ("epoch=3 optimizer=adamm seed=abc", "did you mean epochs=3?", "expected a whole number"),
+]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DLRUN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nothing may reach it
+    monkeypatch.delenv("DLRUN_DEBUG", raising=False)
+    (tmp_path / "mine").mkdir()
+    values = np.random.default_rng(0).normal(size=(60, 5)).astype("float32")
+    np.savez(tmp_path / "table.npz", x=values, y=np.arange(60) % 3)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield tmp_path
+    torch.set_num_threads(threads)
+
+
+def words_of(command):
+    """The words as a shell gives them, one value with a space and open quotes kept."""
+    if command.startswith("checkpoint_every"):
+        return command.split()
+    return command.split(" ")
+
+
+def message_of(capsys, code, expected):
+    shown = capsys.readouterr()
+    assert code == expected, shown.err
+    assert shown.err.startswith("error: ")
+    assert "Traceback" not in shown.err
+    assert len(shown.err.splitlines()) <= 6
+    return shown.err
+
+
+@pytest.mark.parametrize(("command", "what", "right"), COMPOSING, ids=[c for c, *_ in COMPOSING])
+def test_what_is_wrong_before_anything_is_built(command, what, right, place, capsys):
+    message = message_of(capsys, main(words_of(command)), 2)
+    assert what in message
+    assert right in message
+    assert "hydra.cc" not in message
+    assert not list(place.glob("outputs/runs/*"))
+
+
+@pytest.mark.parametrize(("command", "what", "right"), BUILDING, ids=[c for c, *_ in BUILDING])
+def test_what_is_wrong_before_training(command, what, right, place, capsys):
+    words = words_of(command)
+    if "tracking" not in command:
+        words.append("tracking=none")
+    message = message_of(capsys, main(words), 2)
+    assert what in message
+    assert right in message
+    assert not list(place.glob("outputs/runs/*"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+@pytest.mark.parametrize("device", ["cuda:7", "cuda", "mps"])
+def test_a_device_that_is_not_there(device, place, capsys):
+    if device == "mps" and torch.backends.mps.is_available():
+        pytest.skip("this machine has it")
+    message = message_of(capsys, main([f"device={device}", "tracking=none"]), 2)
+    assert f"device={device}" in message
+    assert "cpu" in message
+
+
+def test_all_mistakes_are_reported_together(place, capsys):
+    message = message_of(capsys, main(["optimizer=adamm", "epoch=3", "seed=abc"]), 2)
+    assert message.splitlines() == [
+        "error: optimizer=adamm: no optimizer is called 'adamm'; did you mean adam?",
+        "       epoch=3: there is no setting 'epoch'; did you mean epochs=3?",
+        "       seed=abc: expected a whole number",
+    ]
+
+
+def test_a_faulty_recipe_file_of_the_user(place, capsys):
+    (place / "mine" / "optimizer").mkdir()
+    (place / "mine" / "optimizer" / "bad.yaml").write_text("# Bad\nlr: [1\n")
+    message = message_of(capsys, main(["--config-dir", "mine", "optimizer=bad"]), 2)
+    assert message.startswith(f"error: {place / 'mine/optimizer/bad.yaml'}, line ")
+    assert "expected ',' or ']'" in message
+
+
+def test_a_loss_that_is_not_finite_fails_the_run(place, capsys):
+    from dlrun import record
+
+    words = ["optimizer.lr=1e30", "epochs=2", "tracking=none"]
+    message = message_of(capsys, main(words), 1)
+    assert "loss" in message
+    assert "optimizer.lr" in message
+    [run] = record.all_runs("outputs")
+    status = record.read_status(run)
+    assert status["status"] == record.FAILED
+    assert status["message"] in message.replace("\n       ", "\n")
+
+
+def test_a_full_disk_fails_the_run(place, capsys, monkeypatch):
+    import errno
+    import os
+
+    from dlrun import record
+
+    real = os.fsync
+
+    def full(descriptor):
+        if "checkpoints" in os.readlink(f"/proc/self/fd/{descriptor}"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    message = message_of(capsys, main(["epochs=2", "tracking=none"]), 1)
+    assert "the disk is full" in message
+    [run] = record.all_runs("outputs")
+    assert record.read_status(run)["status"] == record.FAILED
