@@ -154,6 +154,7 @@ def _write(entry: Path, build: Build) -> None:
     """Build beside the entry's place and move it there; the caller holds the lock."""
     partial = _beside(entry, ".partial")
     with _writing(entry.parent):
+        shutil.rmtree(partial, ignore_errors=True)  # of a killed build
         partial.mkdir()
     try:
         with (partial / "x.bin").open("wb") as file:
@@ -192,7 +193,7 @@ def _beside(entry: Path, suffix: str) -> Path:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove what killed builds left: a partial entry whose lock nobody else holds."""
+    """Remove what killed builds of other entries left: those whose lock nobody holds."""
     for partial in folder.glob("*.partial"):
         lock = filelock.FileLock(partial.with_suffix(".lock"))
         try:

@@ -5,17 +5,19 @@ on CIFAR-10's JPEGs two threads were slower than one, two processes 1.8 times fa
 The processes import neither torch nor anything else that takes long.
 """
 
-import multiprocessing
 import os
-import signal
+import pickle
+import subprocess
+import sys
 import threading
 import warnings
 from collections import deque
 from collections.abc import Generator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
+from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -129,51 +131,88 @@ def decode(paths: Sequence[str], form: Form, workers: int | None = None) -> Gene
     """Decode files in parallel; the chunks come in the order of the paths.
 
     workers: processes; by default as many as this process may use processors.
-    Goes on in this process where no others can be started.
     """
     size = min(max(_CHUNK_BYTES // int(np.prod(form.shape)), 1), 256)
-    chunks = deque(paths[start : start + size] for start in range(0, len(paths), size))
+    chunks = [paths[start : start + size] for start in range(0, len(paths), size)]
     if workers is None:
         workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
         workers = workers or os.cpu_count() or 1
-    daemonic = multiprocessing.current_process().daemon  # those may not have children
-    if workers > 1 and len(paths) >= FEW and not daemonic:
+    if workers > 1 and len(paths) >= FEW:
         yield from _decode_in_processes(chunks, form, workers)
-    while chunks:
-        yield decode_chunk(chunks.popleft(), form)
+    else:
+        for chunk in chunks:
+            yield decode_chunk(chunk, form)
+
+
+def serve() -> None:
+    """The life of a decoding process: chunks to do come in by stdin, done go out by stdout."""
+    with suppress(EOFError, BrokenPipeError):  # the parent was killed
+        while True:
+            paths, form = pickle.load(sys.stdin.buffer)
+            pickle.dump(decode_chunk(paths, form), sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+    os._exit(0)  # without a last try to write what nobody reads
 
 
 def _decode_in_processes(
-    chunks: deque[Sequence[str]], form: Form, workers: int
+    chunks: Sequence[Sequence[str]], form: Form, workers: int
 ) -> Generator[Chunk]:
-    """Take chunks from the left until none is left or the processes have died."""
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _prepare_worker)
+    """Decode in plain child processes, one thread waiting for each.
+
+    Not in a pool of `multiprocessing`: its processes run the user's script again, and
+    outlive a parent that is killed.
+    """
+    stopped = threading.Event()
+    free: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
+    processes = [_start_process() for _ in range(workers)]
+    for process in processes:
+        free.put(process)
+
+    def ask(paths: Sequence[str]) -> Chunk:
+        process = free.get()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            pickle.dump((paths, form), process.stdin)
+            process.stdin.flush()
+            chunk: Chunk = pickle.load(process.stdout)
+            return chunk
+        except (OSError, EOFError, pickle.UnpicklingError):
+            if stopped.is_set():
+                raise
+            return decode_chunk(paths, form)  # somebody killed it: go on without
+        finally:
+            free.put(process)
+
+    threads = ThreadPoolExecutor(workers)
     try:
         running: deque[Future[Chunk]] = deque()
-        while chunks:
-            # A few ahead for each, so that a slow disk does not fill the memory.
-            for chunk in islice(chunks, len(running), 4 * workers):
-                running.append(pool.submit(decode_chunk, chunk, form))
-            done = running.popleft().result()
-            chunks.popleft()
-            yield done
-    except BrokenProcessPool:
-        return
+        for paths in chunks:
+            running.append(threads.submit(ask, paths))
+            if len(running) > 4 * workers:  # so that a slow disk does not fill the memory
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
     finally:
-        pool.shutdown(cancel_futures=True)
+        stopped.set()
+        for process in processes:
+            process.kill()
+        threads.shutdown(cancel_futures=True)
+        for process in processes:
+            with suppress(OSError):  # what it was still to be told
+                process.__exit__(None, None, None)
 
 
-def _prepare_worker() -> None:
-    """Leave Ctrl-C to the parent, and end with it even if it is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
+def _start_process() -> subprocess.Popen[bytes]:
+    package = str(Path(__file__).parents[2])
+    paths = os.pathsep.join(path for path in (package, os.environ.get("PYTHONPATH")) if path)
+    return subprocess.Popen(
+        [sys.executable, "-c", "from dlrun.data.decode import serve; serve()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": paths},
+        start_new_session=True,  # Ctrl-C is for the parent, which then closes
+    )
 
 
 def _has_colour(image: Image.Image) -> bool:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def hash_samples(x: NDArray[np.generic]) -> NDArray[np.int64]:
     kind = f"{x.dtype.newbyteorder('<').str}{x.shape[1:]}"
     begun = hashlib.blake2b(kind.encode(), digest_size=8)
     found = bytearray()
-    for row in np.ascontiguousarray(x).reshape(len(x), -1):
+    for row in np.ascontiguousarray(x).reshape(len(x), math.prod(x.shape[1:])):
         one = begun.copy()
         one.update(row.data)
         found += one.digest()

@@ -23,6 +23,10 @@ def test_the_hash_is_blake2b_of_type_shape_and_bytes():
     assert hash_samples(x)[1] == int.from_bytes(expected, "little", signed=True)
 
 
+def test_no_samples_no_hashes():
+    assert hash_samples(np.empty((0, 3, 4), np.uint8)).shape == (0,)
+
+
 def test_shape_and_type_count():
     x = np.zeros((1, 4, 6), np.uint8)
     others = [x.reshape(1, 6, 4), x.reshape(1, 1, 4, 6), np.zeros((1, 4, 6), np.int8)]

@@ -121,18 +121,45 @@ def test_processes_decode_what_one_process_decodes(tmp_path, monkeypatch):
     assert sum(len(chunk.bad) for chunk in parallel) == 1
 
 
-def test_decoding_goes_on_here_when_the_processes_die(tmp_path, monkeypatch):
-    made = make_folder(tmp_path, {"a": 20, "b": 20})
+@pytest.fixture
+def started(monkeypatch):
+    """The processes that decoding starts."""
+    processes = []
+    start_process = decode._start_process
+
+    def start():
+        processes.append(start_process())
+        return processes[-1]
+
+    monkeypatch.setattr(decode, "_start_process", start)
+    return processes
+
+
+def test_decoding_goes_on_here_when_the_processes_are_killed(tmp_path, monkeypatch, started):
+    made = make_folder(tmp_path, {"a": 60, "b": 60})
     monkeypatch.setattr(decode, "FEW", 10)
-    monkeypatch.setattr(decode, "_CHUNK_BYTES", 5 * 6 * 8 * 3)
-    monkeypatch.setattr(decode.ProcessPoolExecutor, "submit", break_pool)
+    monkeypatch.setattr(decode, "_CHUNK_BYTES", 2 * 6 * 8 * 3)
     form = decode.Form("RGB", (6, 8), resize=False, only_grey=False)
-    chunks = list(decode.decode([str(tmp_path / path) for path in sorted(made)], form, 2))
-    assert np.concatenate([chunk.x for chunk in chunks]).shape == (40, 3, 6, 8)
+    paths = sorted(made)
+    chunks = decode.decode([str(tmp_path / path) for path in paths], form, 2)
+    x = [next(chunks).x]
+    for process in started:
+        process.kill()
+    x += [chunk.x for chunk in chunks]
+    expected = np.stack([channels_first(made[path]) for path in paths])
+    np.testing.assert_array_equal(np.concatenate(x), expected)
 
 
-def break_pool(*args):
-    raise decode.BrokenProcessPool("killed")
+def test_closing_ends_the_processes(tmp_path, monkeypatch, started):
+    made = make_folder(tmp_path, {"a": 60, "b": 60})
+    monkeypatch.setattr(decode, "FEW", 10)
+    monkeypatch.setattr(decode, "_CHUNK_BYTES", 2 * 6 * 8 * 3)
+    form = decode.Form("RGB", (6, 8), resize=False, only_grey=False)
+    chunks = decode.decode([str(tmp_path / path) for path in sorted(made)], form, 2)
+    next(chunks)
+    assert [process.poll() for process in started] == [None, None]
+    chunks.close()
+    assert all(process.returncode is not None for process in started)
 
 
 def test_unreadable_files_are_named_and_fail_at_every_start(tmp_path, caplog):
@@ -157,6 +184,15 @@ def test_unreadable_files_are_named_and_fail_at_every_start(tmp_path, caplog):
         assert source.y.tolist() == [0] * 3 + [1] * 3
         assert "4 of 10 images cannot be read" in caplog.text
         assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+def test_a_whole_chunk_of_bad_files(tmp_path, monkeypatch):
+    make_folder(tmp_path, {"a": 6, "b": 6})
+    for i in range(1, 5):
+        (tmp_path / "a" / f"{i}.png").write_bytes(b"")
+    monkeypatch.setattr(decode, "_CHUNK_BYTES", 2 * 6 * 8 * 3)
+    source = imagefolder(str(tmp_path), skip_bad=True)
+    assert source.y.tolist() == [0] * 2 + [1] * 6
 
 
 def test_bad_files_do_not_shift_the_splits(tmp_path):

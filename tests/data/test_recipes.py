@@ -1,0 +1,32 @@
+"""Every YAML of the group lists what its source and the split take, with the same defaults."""
+
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dlrun.data import split
+
+RECIPES = sorted((Path(__file__).parents[2] / "conf" / "data").glob("*.yaml"))
+OWN_SPLIT = {"digits"}  # chosen where the source gives no splits
+
+
+def test_there_are_recipes():
+    assert {"digits", "mnist", "cifar10", "imagefolder", "arrays"} <= {r.stem for r in RECIPES}
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_lists_every_option(recipe):
+    listed = yaml.safe_load(recipe.read_text())
+    module, name = listed.pop("_target_").rsplit(".", 1)
+    options = dict(inspect.signature(getattr(importlib.import_module(module), name)).parameters)
+    assert options.pop("report").default is None
+    options |= inspect.signature(split.make).parameters
+    del options["source"]
+    assert list(listed) == list(options)
+    for key, option in options.items():
+        required = option.default is inspect.Parameter.empty
+        if not (key == "split" and recipe.stem in OWN_SPLIT):
+            assert listed[key] == ("???" if required else option.default)
