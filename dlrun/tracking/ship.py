@@ -10,6 +10,7 @@ import os
 import queue
 import sys
 import threading
+import traceback
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
@@ -44,6 +45,7 @@ class Ship:
         self._finished: set[Path] = set()
         self._ended = False
         self._ended_at = 0.0
+        self._orphaned_at = 0.0
         self._warned = False
         self._least = 60 if settings["uri"].startswith("sqlite:") else 0  # a busy disk is no outage
 
@@ -79,12 +81,14 @@ class Ship:
                 elif command["do"] == "ship":
                     path = Path(command["directory"])
                     self._finished.discard(path)
-                    self._runs[path] = None
+                    self._runs.setdefault(path, None)
                 else:
                     self._finished.add(Path(command["directory"]))
                 command = commands.get_nowait()
-        if os.getppid() != self._parent:  # a child of the trainer may hold the pipe open
-            self._end()
+        if os.getppid() != self._parent:  # but a child of the trainer may hold the pipe open
+            self._orphaned_at = self._orphaned_at or monotonic()
+            if monotonic() - self._orphaned_at > GRACE:
+                self._end()
 
     def _end(self) -> None:
         if not self._ended:
@@ -138,6 +142,7 @@ class Ship:
         self._tell("progress", patience=max(patience, self._least))
 
     def _fail(self, error: Exception) -> None:
+        traceback.print_exception(error)  # seen with DLRUN_DEBUG=1
         self._tell("failing")
         if not self._warned:
             self._warned = True

@@ -129,7 +129,7 @@ class Shipper:
             self._process.stdout.close()
 
     def _report(self) -> None:
-        for run in dict.fromkeys(self._runs):
+        for run in dict.fromkeys(run for run in self._runs if run.is_dir()):
             cursor = record.read_json(run / "tracking.json")
             left = len(record.read_points(run)) - cursor.get("delivered", 0)
             if cursor.get("done") and left <= 0:

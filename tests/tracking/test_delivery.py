@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 
 import pytest
 from mlflow import MlflowClient
@@ -55,10 +56,19 @@ def test_a_run_arrives_with_all_that_is_known_of_it(begin, deliver, database, as
 
 
 def test_the_headline_metric_is_logged_first(begin, deliver, database):
-    run = begin(2)
+    run = begin(2)  # each point has train/loss first
     run.set_status(record.FINISHED)
     run_id = whole(deliver(run))
     assert next(iter(MlflowClient(database).get_run(run_id).data.metrics)) == "val/accuracy"
+
+
+def test_a_run_ended_when_its_record_did_not_when_it_was_delivered(begin, deliver, database):
+    run = begin(1)
+    run.set_status(record.FINISHED)
+    for path in run.directory.iterdir():
+        os.utime(path, (2_000_000_000, 2_000_000_000))
+    run_id = whole(deliver(run))
+    assert MlflowClient(database).get_run(run_id).info.end_time == 2_000_000_000_000
 
 
 def test_values_that_are_no_numbers_arrive_too(begin, deliver, database, history):

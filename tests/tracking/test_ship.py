@@ -5,6 +5,7 @@ is there exactly once.
 """
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -179,6 +180,18 @@ def test_a_damaged_record_holds_up_no_other_run(begin, start, database, assert_e
         shipper.finish(run.directory)
     wait_until(lambda: cursor(kept)["done"])
     assert_each_once(database, kept, shipper.run_id(kept.directory))
+
+
+def test_a_run_thrown_away_is_let_go(begin, start, database, caplog):
+    shipper = start(database)
+    run = begin(1)
+    shipper.ship(run.directory)
+    wait_until(lambda: cursor(run).get("delivered") == 1)
+    shutil.rmtree(run.directory)
+    began = time.monotonic()
+    shipper.close()
+    assert time.monotonic() - began < 5
+    assert not caplog.records
 
 
 def test_six_at_once_on_a_fresh_database(begin, start, assert_each_once, caplog):
