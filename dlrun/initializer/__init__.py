@@ -2,29 +2,35 @@
 
     (model, x, **options) -> None
 
-Called once, under no_grad, after the model is built; x is a small preprocessed batch
-on the model's device, for those that look at data. Random numbers come from torch's
-global generator. Linear and convolution layers are set, norms are left as they are.
+Called once, under no_grad, after the model is built and changed by regularizers; x is a
+small preprocessed batch on the model's device, for those that look at data. Random
+numbers come from torch's global generator. Linear and convolution layers are set, norms
+are left as they are. Weights are set through `set_weight`, which reaches those that a
+reparametrization, such as weight norm, computes.
 """
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.utils import parametrize
+
+Layer = nn.Linear | _ConvNd
 
 
 def default(model: nn.Module, x: Tensor) -> None:
     """Leaves the weights as the layers' own constructors drew them."""
 
 
-def layers(model: nn.Module) -> Iterator[nn.Linear | _ConvNd]:
+def layers(model: nn.Module) -> Iterator[Layer]:
     """The linear and convolution layers, in the order of the model's definition."""
     for module in model.modules():
-        if isinstance(module, nn.Linear | _ConvNd):
+        if isinstance(module, Layer):
             yield module
 
 
-def fans(layer: nn.Linear | _ConvNd) -> tuple[int, int]:
+def fans(layer: Layer) -> tuple[int, int]:
     """How many inputs a unit of the layer has, and how many outputs an input feeds."""
     a, b = layer.weight.shape[:2]
     field = layer.weight[0, 0].numel()
@@ -33,7 +39,33 @@ def fans(layer: nn.Linear | _ConvNd) -> tuple[int, int]:
     return b * field, a // getattr(layer, "groups", 1) * field
 
 
-def set_bias(layer: nn.Linear | _ConvNd, bias: float) -> None:
+def fresh(layer: Layer) -> Tensor:
+    """A tensor like the layer's weight, to be filled."""
+    return torch.empty_like(layer.weight, memory_format=torch.contiguous_format)
+
+
+def set_weight(layer: Layer, values: Tensor) -> None:
+    """Give the layer's weight these values."""
+    if parametrize.is_parametrized(layer, "weight"):
+        layer.weight = values  # the reparametrization takes them apart
+    else:
+        layer.weight.copy_(values)
+
+
+def set_bias(layer: Layer, bias: float) -> None:
     """Fill the layer's bias, if it has one."""
     if layer.bias is not None:
         layer.bias.fill_(bias)
+
+
+def by_unit(layer: Layer, factors: Tensor) -> Tensor:
+    """The layer's weight times one factor for each of its output units, (units,)."""
+    weight = layer.weight
+    if isinstance(layer, _ConvTransposeNd):
+        # (in, out/groups, ...): the groups' outputs stand under each other.
+        grouped = weight.unflatten(0, (layer.groups, -1))
+        shape = [layer.groups, 1, -1] + [1] * (weight.ndim - 2)
+        scaled: Tensor = (grouped * factors.reshape(shape)).flatten(0, 1)
+    else:
+        scaled = weight * factors.reshape([-1] + [1] * (weight.ndim - 1))
+    return scaled

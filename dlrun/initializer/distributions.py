@@ -2,7 +2,14 @@
 
 from torch import Tensor, nn
 
-from dlrun.initializer import layers, set_bias
+from dlrun.initializer import fresh, layers, set_bias, set_weight
+
+
+def constant(model: nn.Module, x: Tensor, *, value: float = 0.0, bias: float = 0.0) -> None:
+    """All weights alike."""
+    for layer in layers(model):
+        set_weight(layer, fresh(layer).fill_(value))
+        set_bias(layer, bias)
 
 
 def normal(
@@ -12,5 +19,16 @@ def normal(
     if std < 0:
         raise ValueError(f"std must not be negative, got {std}")
     for layer in layers(model):
-        layer.weight.normal_(mean, std)
+        set_weight(layer, fresh(layer).normal_(mean, std))
+        set_bias(layer, bias)
+
+
+def uniform(
+    model: nn.Module, x: Tensor, *, low: float = -0.05, high: float = 0.05, bias: float = 0.0
+) -> None:
+    """Weights U(low, high)."""
+    if high < low:
+        raise ValueError(f"high must not be below low={low}, got {high}")
+    for layer in layers(model):
+        set_weight(layer, fresh(layer).uniform_(low, high))
         set_bias(layer, bias)

@@ -1,11 +1,19 @@
 """Weights whose variance follows the size of their layer, so that signals keep theirs."""
 
-from math import sqrt
+from math import exp, sqrt
 
 from torch import Tensor, nn
 
 from dlrun.activation import Activation
-from dlrun.initializer import fans, layers, set_bias
+from dlrun.initializer import Layer, fans, fresh, layers, set_bias, set_weight
+from dlrun.model.order import residual_ends
+
+
+def lecun(model: nn.Module, x: Tensor, *, distribution: str = "normal", bias: float = 0.0) -> None:
+    """Weights of variance 1/fan_in (LeCun, Bottou, Orr, Müller 1998)."""
+    for layer in layers(model):
+        _draw(layer, sqrt(1 / fans(layer)[0]), distribution)
+        set_bias(layer, bias)
 
 
 def xavier(
@@ -19,7 +27,7 @@ def xavier(
     """Weights of variance gain²·2/(fan_in + fan_out) (Glorot, Bengio 2010)."""
     for layer in layers(model):
         fan_in, fan_out = fans(layer)
-        _draw(layer.weight, gain * sqrt(2 / (fan_in + fan_out)), distribution)
+        _draw(layer, gain * sqrt(2 / (fan_in + fan_out)), distribution)
         set_bias(layer, bias)
 
 
@@ -43,8 +51,61 @@ def he(
     for layer in layers(model):
         fan_in, fan_out = fans(layer)
         fan = fan_in if mode == "fan_in" else fan_out
-        _draw(layer.weight, sqrt(2 / ((1 + a * a) * fan)), distribution)
+        _draw(layer, sqrt(2 / ((1 + a * a) * fan)), distribution)
         set_bias(layer, bias)
+
+
+def random_walk(
+    model: nn.Module,
+    x: Tensor,
+    *,
+    activation: Activation,
+    gain: float | None = None,
+    bias: float = 0.0,
+) -> None:
+    """Weights N(0, g²/N), N = fan_in, g such that the gradient's log norm has no drift.
+
+    Sussillo, Abbott 2014: g = √2·exp(1.2/(max(N, 6) − 2.4)) for ReLU, 1.2 for tanh
+    (they advise 1.1 to 1.3), exp(1/(2N)) for linear units and, here, for all others.
+    """
+    kind = type(activation())
+    for layer in layers(model):
+        n = fans(layer)[0]
+        if gain is not None:
+            g = gain
+        elif kind is nn.ReLU:
+            g = sqrt(2) * exp(1.2 / (max(n, 6) - 2.4))
+        elif kind is nn.Tanh:
+            g = 1.2
+        else:
+            g = exp(1 / (2 * n))
+        _draw(layer, g / sqrt(n), "normal")
+        set_bias(layer, bias)
+
+
+def hanin_rolnick(model: nn.Module, x: Tensor, *, decay: float = 0.9, bias: float = 0.0) -> None:
+    """Weights N(0, 2/fan_in); what the l-th residual branch gives is scaled by decay^l.
+
+    Hanin, Rolnick 2018: the variance keeps the mean length of the activations, and a
+    finite sum of the scales bounds them in a residual network of any depth.
+    """
+    if not 0 < decay <= 1:
+        raise ValueError(f"decay must be above 0 and at most 1, got {decay}")
+    for layer in layers(model):
+        _draw(layer, sqrt(2 / fans(layer)[0]), "normal")
+        set_bias(layer, bias)
+    for number, end in enumerate(residual_ends(model), start=1):
+        scale_output(end, decay**number)
+
+
+def scale_output(module: nn.Module, factor: float) -> None:
+    """Multiply what a linear, convolution or norm layer gives."""
+    if isinstance(module, Layer):
+        set_weight(module, module.weight * factor)
+    elif isinstance(module.weight, Tensor):
+        module.weight.mul_(factor)
+    if isinstance(module.bias, Tensor):
+        module.bias.mul_(factor)
 
 
 def slope_below_zero(activation: Activation) -> float:
@@ -59,10 +120,10 @@ def slope_below_zero(activation: Activation) -> float:
     return 0.0
 
 
-def _draw(weight: Tensor, std: float, distribution: str) -> None:
+def _draw(layer: Layer, std: float, distribution: str) -> None:
     if distribution == "normal":
-        weight.normal_(0, std)
+        set_weight(layer, fresh(layer).normal_(0, std))
     elif distribution == "uniform":
-        weight.uniform_(-sqrt(3) * std, sqrt(3) * std)
+        set_weight(layer, fresh(layer).uniform_(-sqrt(3) * std, sqrt(3) * std))
     else:
         raise ValueError(f"distribution must be normal or uniform, got {distribution}")

@@ -1,5 +1,7 @@
 """The order in which a network's layers run, found by running it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -7,31 +9,68 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 
-def weight_layers(model: nn.Module, x: Tensor) -> list[nn.Module]:
+@contextmanager
+def evaluation(model: nn.Module) -> Iterator[None]:
+    """Inside, the model is in evaluation mode; afterwards each layer's mode is as before."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def weight_layers(model: nn.Module, x: Tensor) -> list[nn.Linear | _ConvNd]:
     """The linear and convolution layers in the order in which x meets them.
 
-    One forward pass of (n, *shape) in evaluation mode, without gradient; each layer's
-    mode is as before afterwards. A layer that runs twice counts once; one that does not
-    run through its own forward, as in attention, is left out.
+    One forward pass of (n, *shape) in evaluation mode, without gradient. A layer that
+    runs twice counts once; one that does not run through its own forward, as in
+    attention, is left out.
     """
-    met: dict[nn.Module, None] = {}
+    met: dict[nn.Linear | _ConvNd, None] = {}
 
     def meet(layer: nn.Module, args: Any) -> None:
-        met.setdefault(layer)
+        if isinstance(layer, nn.Linear | _ConvNd):
+            met.setdefault(layer)
 
-    modes = [(module, module.training) for module in model.modules()]
     handles = [
         module.register_forward_pre_hook(meet)
         for module in model.modules()
         if isinstance(module, nn.Linear | _ConvNd)
     ]
     try:
-        model.eval()
-        with torch.no_grad():
+        with evaluation(model), torch.no_grad():
             model(x)
     finally:
         for handle in handles:
             handle.remove()
-        for module, training in modes:
-            module.training = training
     return list(met)
+
+
+def output_of(layer: nn.Module, model: nn.Module, x: Tensor) -> Tensor:
+    """What the layer gives when the model runs on x, in evaluation mode, without gradient."""
+    given: list[Tensor] = []
+    handle = layer.register_forward_hook(lambda module, args, out: given.append(out))
+    try:
+        with evaluation(model), torch.no_grad():
+            model(x)
+    finally:
+        handle.remove()
+    return given[0]
+
+
+def residual_ends(model: nn.Module) -> list[nn.Module]:
+    """The last linear, convolution or norm layer of each residual branch, in order.
+
+    A branch is a block's attribute `residual`; torchvision's residual blocks count too.
+    """
+    ends: list[nn.Module] = []
+    for module in model.modules():
+        branch = getattr(module, "residual", None)
+        if isinstance(branch, nn.Module):
+            with_weight = [m for m in branch.modules() if getattr(m, "weight", None) is not None]
+            ends += with_weight[-1:]
+        elif type(module).__name__ in ("BasicBlock", "Bottleneck"):
+            ends += [norm for norm in (getattr(module, f"bn{i}", None) for i in (3, 2)) if norm][:1]
+    return ends

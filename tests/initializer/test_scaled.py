@@ -2,18 +2,22 @@
 
 from collections.abc import Callable
 from functools import partial
-from math import sqrt
+from math import exp, sqrt
+from pathlib import Path
 
 import pytest
 import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from scipy.stats import kstest
 from torch import nn
 
 from dlrun.initializer import default, fans
-from dlrun.initializer.distributions import normal
-from dlrun.initializer.scaled import he, xavier
+from dlrun.initializer.distributions import constant, normal, uniform
+from dlrun.initializer.scaled import he, lecun, random_walk, xavier
 
 X = torch.zeros(0)
+CONF = Path(__file__).parents[2] / "conf" / "initializer"
 
 
 def network() -> nn.Sequential:
@@ -102,6 +106,96 @@ def test_normal() -> None:
     assert all((weight == 2).all() for weight in weights(normal, mean=2.0, std=0.0))
 
 
+def test_uniform() -> None:
+    for weight in weights(uniform, low=-0.3, high=0.3):
+        assert_drawn(weight, 0.3 / sqrt(3), "uniform")
+    for weight in weights(uniform, low=1.0, high=3.0):
+        assert_drawn(weight - 2, 1 / sqrt(3), "uniform")
+
+
+def test_constant() -> None:
+    assert all((weight == 0.25).all() for weight in weights(constant, value=0.25))
+
+
+@pytest.mark.parametrize("distribution", ["normal", "uniform"])
+def test_lecun(distribution: str) -> None:
+    for weight, (fan_in, _) in zip(weights(lecun, distribution=distribution), FANS, strict=True):
+        assert_drawn(weight, sqrt(1 / fan_in), distribution)
+
+
+def test_random_walk() -> None:
+    gains: dict[Callable[[], nn.Module], Callable[[int], float]] = {
+        nn.ReLU: lambda n: sqrt(2) * exp(1.2 / (n - 2.4)),
+        nn.Tanh: lambda n: 1.2,
+        nn.Identity: lambda n: exp(1 / (2 * n)),
+    }
+    for activation, gain in gains.items():
+        drawn = weights(random_walk, activation=activation)
+        for weight, (fan_in, _) in zip(drawn, FANS, strict=True):
+            assert_drawn(weight, gain(fan_in) / sqrt(fan_in), "normal")
+    for weight, (fan_in, _) in zip(
+        weights(random_walk, activation=nn.ReLU, gain=0.7), FANS, strict=True
+    ):
+        assert_drawn(weight, 0.7 / sqrt(fan_in), "normal")
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Identity])
+def test_a_random_walk_has_no_drift(activation: Callable[[], nn.Module]) -> None:
+    # The log norm of the gradient after 50 layers of 30 units; with g = 1 or √2 alone it
+    # would drift by −50/30 = −1.7 in the linear case, and further with ReLU.
+    torch.manual_seed(0)
+    walks = []
+    for _ in range(60):
+        layers = [[nn.Linear(30, 30), activation()] for _ in range(50)]
+        model = nn.Sequential(*[module for pair in layers for module in pair])
+        with torch.no_grad():
+            random_walk(model, X, activation=activation)
+        x = torch.randn(40, 30, requires_grad=True)
+        delta = torch.randn(40, 30)
+        (grad,) = torch.autograd.grad(model(x), x, delta)
+        walks.append((grad.square().sum(1) / delta.square().sum(1)).log().mean().item())
+    mean = sum(walks) / len(walks)
+    error = (sum((walk - mean) ** 2 for walk in walks) / len(walks) / (len(walks) - 1)) ** 0.5
+    assert abs(mean) < max(3 * error, 0.3)
+    assert error < 0.35
+
+
+# The packaged options that are one distribution each: (mean, standard deviation, law).
+OPTIONS = {
+    "zeros": (0.0, 0.0, "constant"),
+    "constant": (0.01, 0.0, "constant"),
+    "small_uniform": (0.0005, 0.001 / sqrt(12), "uniform"),
+    "small_normal": (0.0, 0.01, "normal"),
+    "large_normal": (0.0, 1.0, "normal"),
+    "normal": (0.0, 0.01, "normal"),
+    "uniform": (0.0, 0.1 / sqrt(12), "uniform"),
+}
+
+
+@pytest.mark.parametrize(("name", "law"), OPTIONS.items())
+def test_packaged_distributions(name: str, law: tuple[float, float, str]) -> None:
+    mean, std, kind = law
+    for weight in weights(instantiate(OmegaConf.load(CONF / f"{name}.yaml"))):
+        if kind == "constant":
+            assert (weight == mean).all()
+        else:
+            assert_drawn(weight - mean, std, kind)
+
+
+@pytest.mark.parametrize("family", ["he", "xavier"])
+@pytest.mark.parametrize("distribution", ["normal", "uniform"])
+def test_packaged_distributions_of_he_and_xavier(family: str, distribution: str) -> None:
+    config = OmegaConf.to_container(OmegaConf.load(CONF / f"{family}_{distribution}.yaml"))
+    assert isinstance(config, dict)
+    options = {"activation": nn.ReLU} if config.pop("activation", None) else {}
+    assert bool(options) == (family == "he")
+    for weight, (fan_in, fan_out) in zip(
+        weights(instantiate(config, **options)), FANS, strict=True
+    ):
+        std = sqrt(2 / fan_in) if family == "he" else sqrt(2 / (fan_in + fan_out))
+        assert_drawn(weight, std, distribution)
+
+
 @pytest.mark.parametrize("initialize", [normal, xavier, partial(he, activation=nn.ReLU)])
 def test_biases_are_set_and_norms_are_left(initialize: Callable[..., None]) -> None:
     model = network()
@@ -126,5 +220,7 @@ def test_values_out_of_range_are_refused() -> None:
             xavier(network(), X, distribution="flat")
         with pytest.raises(ValueError, match="mode must be fan_in or fan_out, got both"):
             he(network(), X, activation=nn.ReLU, mode="both")
+        with pytest.raises(ValueError, match="high must not be below low=1, got 0"):
+            uniform(network(), X, low=1, high=0)
         with pytest.raises(ValueError, match="std must not be negative, got -1"):
             normal(network(), X, std=-1)
