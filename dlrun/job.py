@@ -19,7 +19,7 @@ from dlrun.progress import Progress
 
 if TYPE_CHECKING:
     from dlrun.procedure import Trial
-    from dlrun.tracking import Shipper
+    from dlrun.tracking.shipper import Shipper
 
 _log = logging.getLogger("dlrun")
 _UNNAMED = ("name", "outputs", "resume", "device", "threads", "tracking", "data.cache")

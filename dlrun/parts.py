@@ -30,8 +30,8 @@ def part(config: DictConfig, group: str, lengths: Lengths | None = None) -> Any:
 def several(config: DictConfig, group: str, lengths: Lengths | None = None) -> dict[str, Any]:
     """The objects of a group that takes any number of options, by key, in their order."""
     made = {}
-    for name, node in (config[group] or {}).items():
-        key = f"{group}.{name}"
+    for name, node in dict(config[group] or {}).items():
+        key = f"{group}.{name!s}"
         values = plain(node, key, lengths)
         with explained(key, values):
             made[key] = _bare(instantiate(values, _convert_="all"))

@@ -44,7 +44,7 @@ class Progress:
         """A run is built and about to train."""
         self.end()
         self._total, self._per_epoch, self._latest = total_steps, steps_per_epoch, {}
-        self.console.print(summary, markup=False)
+        self.console.print(summary, markup=False, soft_wrap=True)
         self._said = monotonic()
 
     def step(self, step: int, epoch: float, loss: float, rate: float) -> None:

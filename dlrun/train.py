@@ -6,10 +6,10 @@ a point is recorded. What the screen shows is read a few times a second and chan
 
 import inspect
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from operator import mul
 from time import perf_counter
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -108,7 +108,7 @@ def train(run: Run, record: Record, show: Show) -> Position:
                 ends = step == lengths.total_steps
                 logs = ends or step % lengths.log_every == 0
                 if searches:
-                    optimizer.step(gradient)
+                    optimizer.step(cast(Callable[[], float], gradient))
                 elif run.scaler is None:
                     gradient()
                     optimizer.step()

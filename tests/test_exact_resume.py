@@ -30,7 +30,7 @@ RECIPES = {
         *("optimizer=nesterov", "schedule=step", "accumulate=3", "clip_norm=1", "batch_size=20"),
         *("validate_every='5 steps'", "log_every='3 steps'"),
     ],
-    "sgd, cnn, batch norm": ["optimizer=sgd", "model=mlp", "model.norm=batch", "batch_size=48"],
+    "sgd, batch norm": ["optimizer=sgd", "model=mlp", "model.norm=batch", "batch_size=48"],
 }
 PRELOAD = ("dlrun.command", "dlrun.build", "dlrun.report.curves", "sklearn.datasets")
 SERVER = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")

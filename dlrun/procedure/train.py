@@ -2,7 +2,6 @@
 
 import copy
 
-import torch
 from torch import nn
 
 from dlrun.evaluate import evaluate, quality_name
@@ -53,5 +52,7 @@ def measure(run: Run) -> dict[str, float]:
 
 def deployable(run: Run) -> nn.Module:
     """Preprocessing and model in one module on the CPU: raw samples in, logits out."""
-    parts = copy.deepcopy(nn.Sequential(run.preprocessing, run.model))
-    return parts.to(device="cpu", memory_format=torch.contiguous_format).eval()
+    module = copy.deepcopy(nn.Sequential(run.preprocessing, run.model)).cpu().eval()
+    for value in (*module.parameters(), *module.buffers()):
+        value.data = value.data.contiguous()
+    return module

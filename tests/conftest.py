@@ -1,0 +1,92 @@
+"""What many tests need: a recipe composed as the command does it, data, a Run, a trained one."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import DictConfig
+
+from dlrun import build, compose, record
+from dlrun.data import Data
+from dlrun.run import Run
+from dlrun.state import Position
+from dlrun.train import train
+
+Recipe = Callable[..., DictConfig]
+
+
+@pytest.fixture(autouse=True)
+def _torch_as_it_was() -> Iterator[None]:
+    """Switches that a recipe sets for the whole process don't reach the next test."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(scope="session")
+def compose_recipe() -> Recipe:
+    """compose_recipe("optimizer=adam", ...) is the recipe that these words mean."""
+
+    def composed(*words: str) -> DictConfig:
+        with compose.hydra([]) as hydra:
+            return compose.recipe(hydra, ["tracking=none", "threads=1", *words])
+
+    return composed
+
+
+@pytest.fixture(scope="session")
+def digits(compose_recipe: Recipe) -> Data:
+    """The embedded digits, split as the default recipe does."""
+    return build.load_data(compose_recipe())
+
+
+@dataclass
+class Watcher:
+    """Keeps what the loop shows."""
+
+    points: list[tuple[int, float, dict[str, float]]] = field(default_factory=list)
+    steps: list[tuple[int, float, float, float]] = field(default_factory=list)
+
+    def step(self, step: int, epoch: float, loss: float, rate: float) -> None:
+        self.steps.append((step, epoch, loss, rate))
+
+    def point(self, step: int, epoch: float, values: Any) -> None:
+        self.points.append((step, epoch, dict(values)))
+
+
+@dataclass
+class Trained:
+    """A run that has ended, and what it left."""
+
+    run: Run
+    at: Position
+    directory: Path
+    points: list[dict[str, Any]]
+    show: Watcher
+
+    def values(self, name: str) -> list[float]:
+        """All values of one metric, in order."""
+        return [point["values"][name] for point in self.points if name in point["values"]]
+
+
+@pytest.fixture
+def train_recipe(compose_recipe: Recipe, digits: Data, tmp_path: Path) -> Callable[..., Trained]:
+    """train_recipe("epochs=2", ...) builds and trains a recipe on the digits or on `data`."""
+
+    def trained(*words: str, data: Data = digits, change: Any = None) -> Trained:
+        run = build.build(compose_recipe(*words), data)
+        if change is not None:
+            change(run)
+        kept = record.create(tmp_path, "test", {}, "")
+        show = Watcher()
+        try:
+            at = train(run, kept, show)
+            return Trained(run, at, kept.directory, kept.points(), show)
+        finally:
+            kept.close()
+
+    return trained

@@ -1,0 +1,275 @@
+"""The loop against a bare one, and each of its lines against what it promises."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from dlrun import build
+from dlrun.data import Data
+from dlrun.data.batches import order
+from dlrun.errors import Failure
+from dlrun.feed import ready
+from dlrun.run import Run
+from dlrun.train import grouped, takes_closure
+from tests.bench import bare
+from tests.conftest import Recipe, Trained
+
+Train = Callable[..., Trained]
+
+
+def whole(run: Run, split: str) -> tuple[Tensor, Tensor]:
+    """A split as the model sees it, in its order."""
+    feed = getattr(run, split)
+    parts = list(ready(feed, run.preprocessing, 4096, run.device, run.layout))
+    return torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts])
+
+
+def test_same_weights_as_a_bare_loop(
+    train_recipe: Train, compose_recipe: Recipe, digits: Data
+) -> None:
+    words = ["epochs=3", "batch_size=50", "monitor=train/loss", "schedule=cosine"]
+    trained = train_recipe(*words)
+    run = build.build(compose_recipe(*words), digits)
+    feed = run.train
+    bare.train(
+        run.model,
+        run.optimizer,
+        (feed.x, feed.y),
+        whole(run, "val"),
+        lambda epoch: order(feed.rows, epoch, run.seed),
+        3,
+        50,
+    )
+    last = torch.load(trained.directory / "checkpoints/last.pt", weights_only=True)["model"]
+    for name, value in run.model.state_dict().items():
+        assert torch.equal(last[name], value), name
+
+
+def test_recorded_values_are_those_of_the_weights(train_recipe: Train) -> None:
+    trained = train_recipe("epochs=4", "schedule=constant")
+    run = trained.run
+    x, y = whole(run, "val")
+    run.model.eval()
+    with torch.no_grad():
+        logits = run.model(x)
+    best = trained.points[trained.at.best_step // run.lengths.steps_per_epoch - 1]["values"]
+    assert best["val/loss"] == pytest.approx(float(cross_entropy(logits, y)), rel=1e-5)
+    assert best["val/accuracy"] == float((logits.argmax(1) == y).double().mean())
+    assert max(trained.values("val/accuracy")) == best["val/accuracy"]
+    assert trained.values("lr") == [0.05] * 4
+    assert [point["step"] for point in trained.points] == [34, 68, 102, 136]
+    assert [point["epoch"] for point in trained.points] == [1, 2, 3, 4]
+    assert list(trained.points[0]["values"])[0] == "val/accuracy"
+
+
+def test_train_loss_is_the_mean_over_samples(train_recipe: Train) -> None:
+    """With a rate of 0 the weights stay, and the mean over batches is that of the split."""
+    trained = train_recipe("epochs=1", "optimizer=sgd", "optimizer.lr=0", "batch_size=50")
+    run = trained.run
+    x, y = whole(run, "train")
+    assert len(y) % 50 != 0  # the last batch is smaller and weighs less
+    with torch.no_grad():
+        logits = run.model(x)
+    [loss], [accuracy] = trained.values("train/loss"), trained.values("train/accuracy")
+    assert loss == pytest.approx(float(cross_entropy(logits, y)), rel=1e-5)
+    assert accuracy == pytest.approx(float((logits.argmax(1) == y).double().mean()), abs=1e-12)
+
+
+def in_double(run: Run) -> None:
+    """Compute in float64, so that sums in another order differ by little."""
+    run.model.double()
+    run.train = type(run.train)(run.train.x.double(), run.train.y, run.train.rows, True)
+    run.val = type(run.val)(run.val.x.double(), run.val.y, run.val.rows, True)
+
+
+def test_accumulated_batches_are_one_large_batch(train_recipe: Train) -> None:
+    words = ["epochs=2", "optimizer=momentum", "monitor=train/loss"]
+    large = train_recipe(*words, "batch_size=96", change=in_double)
+    small = train_recipe(*words, "batch_size=32", "accumulate=3", change=in_double)
+    assert large.at.step == small.at.step
+    for a, b in zip(large.run.model.parameters(), small.run.model.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(
+        large.values("train/loss"), small.values("train/loss"), rtol=1e-9, atol=1e-12
+    )
+    torch.testing.assert_close(
+        large.values("grad/norm"), small.values("grad/norm"), rtol=1e-6, atol=1e-9
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "steps"), [(["batch_size=full"], 3), (["batch_size=1"], 3 * 1078)]
+)
+def test_extreme_batches(train_recipe: Train, words: list[str], steps: int) -> None:
+    trained = train_recipe("epochs=3", "optimizer.lr=0.001", "model=linear", *words)
+    assert trained.at.step == steps
+    losses = trained.values("train/loss")
+    assert losses[-1] < losses[0]
+
+
+def test_drop_last_leaves_out_the_smaller_batch(train_recipe: Train) -> None:
+    trained = train_recipe("epochs=2", "batch_size=50", "drop_last=true")
+    assert trained.at.step == 2 * (1078 // 50)
+    assert trained.at.epoch == 2
+
+
+@pytest.mark.parametrize(
+    ("epochs", "every", "steps"),
+    [
+        ("'50 steps'", "'20 steps'", [20, 40, 50]),
+        ("2", "0.5", [17, 34, 51, 68]),
+        ("2", "25%", [17, 34, 51, 68]),
+    ],
+)
+def test_lengths_in_any_unit(
+    train_recipe: Train, epochs: str, every: str, steps: list[int]
+) -> None:
+    trained = train_recipe(f"epochs={epochs}", f"validate_every={every}", f"log_every={every}")
+    assert [point["step"] for point in trained.points] == steps
+
+
+def test_the_norm_of_the_gradient_is_limited(train_recipe: Train) -> None:
+    norms: list[float] = []
+
+    def watch(run: Run) -> None:
+        def look(optimizer: torch.optim.Optimizer, *_: object) -> None:
+            grads = [w.grad for w in run.weights if w.grad is not None]
+            norms.append(float(nn.utils.get_total_norm(grads)))
+
+        run.optimizer.register_step_pre_hook(look)
+
+    trained = train_recipe("epochs=1", "clip_norm=0.5", change=watch)
+    assert max(norms) == pytest.approx(0.5, rel=1e-4)
+    assert trained.values("grad/norm")[0] > 0  # before clipping
+
+
+def test_elements_of_the_gradient_are_limited(train_recipe: Train) -> None:
+    largest: list[float] = []
+
+    def watch(run: Run) -> None:
+        def look(optimizer: torch.optim.Optimizer, *_: object) -> None:
+            largest.append(max(float(w.grad.abs().max()) for w in run.weights))  # type: ignore[union-attr]
+
+        run.optimizer.register_step_pre_hook(look)
+
+    train_recipe("epochs=1", "clip_value=0.01", change=watch)
+    assert max(largest) == pytest.approx(0.01)
+
+
+def test_warmup_and_schedule_reach_the_optimizer(train_recipe: Train) -> None:
+    trained = train_recipe(
+        *("epochs=3", "warmup='10 steps'", "schedule=cosine", "optimizer.lr=0.4"),
+        *("log_every='1 steps'", "validate_every=3"),
+    )
+    total = trained.at.step
+    expected = [0.4 * (t + 1) / 10 for t in range(10)] + [
+        0.2 * (1 + math.cos(math.pi * t / (total - 10))) for t in range(total - 10)
+    ]
+    assert trained.values("lr") == pytest.approx(expected)
+
+
+def test_early_stopping_ends_the_run_with_the_best_weights(train_recipe: Train) -> None:
+    trained = train_recipe(
+        *("epochs=200", "regularization=[early_stopping]", "optimizer.lr=0.2", "seed=3"),
+        "regularization.early_stopping.patience='4 epochs'",
+    )
+    per_epoch = trained.run.lengths.steps_per_epoch
+    accuracies = trained.values("val/accuracy")
+    best = accuracies.index(max(accuracies))
+    assert trained.at.stopped
+    assert trained.at.step == (best + 1 + 4) * per_epoch
+    x, y = whole(trained.run, "val")
+    trained.run.model.eval()
+    with torch.no_grad():
+        accuracy = float((trained.run.model(x).argmax(1) == y).double().mean())
+    assert accuracy == max(accuracies)
+
+
+def test_validating_more_often_changes_nothing(train_recipe: Train) -> None:
+    words = ["epochs=2", "regularization=[dropout]", "monitor=train/loss"]
+    seldom = train_recipe(*words)
+    often = train_recipe(*words, "validate_every='3 steps'")
+    assert seldom.values("train/loss") == often.values("train/loss")
+
+
+def test_the_seed_is_all_there_is_to_chance(train_recipe: Train) -> None:
+    words = [
+        "epochs=2",
+        "regularization=[dropout]",
+        "augmentation=[crop]",
+        "augmentation.crop.padding=1",
+    ]
+    first, second, other = (train_recipe(*words, f"seed={seed}") for seed in (1, 1, 2))
+    assert first.values("train/loss") == second.values("train/loss")
+    assert first.values("val/loss") == second.values("val/loss")
+    assert first.values("train/loss") != other.values("train/loss")
+
+
+def test_a_loss_that_is_no_number_ends_the_run(train_recipe: Train) -> None:
+    with pytest.raises(
+        Failure, match=r"became (nan|inf) at step \d+.*optimizer\.lr=1e\+20"
+    ) as error:
+        train_recipe("epochs=3", "optimizer.lr=1e20", "schedule=constant", "model.hidden=[8]")
+    assert error.value.exit_code == 1
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_lower_precision_learns_as_well(train_recipe: Train, precision: str) -> None:
+    exact = train_recipe("epochs=5")
+    lower = train_recipe("epochs=5", f"precision={precision}")
+    assert lower.values("train/loss") != exact.values("train/loss")
+    assert lower.values("val/accuracy")[-1] >= exact.values("val/accuracy")[-1] - 0.03
+    assert all(weight.dtype == torch.float32 for weight in lower.run.weights)
+
+
+def test_channels_last_is_how_images_and_weights_lie(train_recipe: Train) -> None:
+    seen = []
+
+    def watch(run: Run) -> None:
+        first = next(m for m in run.model.modules() if isinstance(m, nn.Conv2d))
+        first.register_forward_pre_hook(
+            lambda module, args: seen.append(
+                args[0].is_contiguous(memory_format=torch.channels_last)
+            )
+        )
+        assert all(
+            m.weight.is_contiguous(memory_format=torch.channels_last)
+            for m in run.model.modules()
+            if isinstance(m, nn.Conv2d)
+        )
+
+    words = ["epochs='4 steps'", "model=cnn", "batch_size=16"]
+    lasts = train_recipe(*words, "channels_last=true", change=watch)
+    plain = train_recipe(*words)
+    assert seen
+    assert all(seen)
+    assert lasts.values("train/loss") == pytest.approx(plain.values("train/loss"), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_compiled_model_learns_the_same_and_keeps_its_names(train_recipe: Train) -> None:
+    words = ["epochs='6 steps'", "batch_size=64", "validate_every='6 steps'"]
+    plain, compiled = train_recipe(*words), train_recipe(*words, "compile=true")
+    assert compiled.values("train/loss") == pytest.approx(plain.values("train/loss"), rel=1e-4)
+    state = torch.load(compiled.directory / "checkpoints/last.pt", weights_only=True)
+    assert state["model"].keys() == plain.run.model.state_dict().keys()
+
+
+def test_an_optimizer_that_evaluates_the_loss_itself(train_recipe: Train) -> None:
+    def swap(run: Run) -> None:
+        run.optimizer = torch.optim.LBFGS(run.weights, lr=1, max_iter=4)
+
+    trained = train_recipe("epochs=5", "batch_size=full", "schedule=constant", change=swap)
+    assert takes_closure(trained.run.optimizer)
+    losses = trained.values("train/loss")
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_grouped() -> None:
+    batches = [(torch.tensor(i), torch.tensor(i)) for i in range(7)]
+    sizes = [len(group) for group in grouped(batches, 3)]
+    assert sizes == [3, 3, 1]
