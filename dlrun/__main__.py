@@ -52,8 +52,12 @@ def _dispatch(words: list[str]) -> int:
 
         print(help.text(asked.words, asked.directories()), end="", flush=True)
         return 0
-    if not asked.completion:
-        _check_form(asked)
+    if asked.completion:
+        from dlrun import completion
+
+        print(completion.text(asked.words), end="", flush=True)
+        return 0
+    _check_form(asked)
     from dlrun import command
 
     return command.run(asked, ["dlrun", *words])

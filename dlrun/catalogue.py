@@ -40,6 +40,22 @@ class Option:
         """The first line of the header."""
         return self.header[0] if self.header else ""
 
+    @property
+    def own(self) -> list[Setting]:
+        """What a user may set: not where the function is, nor what follows from other choices."""
+        return [
+            setting
+            for setting in self.settings
+            if not setting.key.rpartition(".")[2].startswith("_")
+            and setting.value
+            and not setting.value.startswith("${")
+        ]
+
+    @property
+    def root(self) -> list[Setting]:
+        """The settings that every recipe has, where this is `config.yaml`."""
+        return [setting for setting in self.own if "." not in setting.key]
+
 
 def packaged() -> Path:
     """The directory of the recipes that come with dlrun: in the wheel, or in the checkout."""

@@ -1,18 +1,16 @@
-"""The commands that need a composed recipe: train, sweep, resume, --cfg, --info, completion."""
+"""The commands that need a composed recipe: train, sweep, resume, --cfg, --info."""
 
 import logging
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
 from dlrun import catalogue, compose, mistakes, resume
 from dlrun.errors import Failure, Interrupted, Mistake
-from dlrun.flags import Flags, tolerant
+from dlrun.flags import Flags
 from dlrun.nearest import Place
 from dlrun.outcome import report
 from dlrun.resume import Previous
@@ -27,8 +25,6 @@ class _Stop(BaseException):
 
 def run(asked: Flags, command: Sequence[str]) -> int:
     """Do what the flags ask for; the exit code."""
-    if asked.completion:
-        return _complete(asked)
     with _warnings():
         previous = resume.find(asked.words)
         if previous and asked.multirun:
@@ -98,14 +94,6 @@ def _outcome(in_sweep: bool, results: Sequence[Any]) -> int:
         raise errors[0]
     if errors:
         raise Failure(f"{len(errors)} of {len(results)} jobs failed")
-    return 0
-
-
-def _complete(asked: Flags) -> int:
-    line = os.environ.get("COMP_LINE", "")
-    directories = [path for path in map(Path, tolerant(line).config_dir) if path.is_dir()]
-    with compose.hydra([path.absolute() for path in directories]) as hydra:
-        hydra.shell_completion(compose.PRIMARY, list(asked.words))
     return 0
 
 

@@ -1,7 +1,6 @@
 """The words of a command, sorted into flags and overrides."""
 
 import difflib
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,11 +87,11 @@ def parse(words: Sequence[str]) -> Flags:
     return flags
 
 
-def tolerant(line: str) -> Flags:
-    """The flags of a line that is still being typed."""
+def tolerant(words: Sequence[str]) -> Flags:
+    """The flags of a line that is still being typed; none where it cannot be read yet."""
     try:
-        return parse(shlex.split(line)[1:])
-    except (Mistake, ValueError):
+        return parse(words)
+    except Mistake:
         return Flags()
 
 

@@ -50,7 +50,8 @@ _FLAGS = (
 
 _COMPLETION = """\
 bash   eval "$(dlrun -sc install=bash)"
-zsh    autoload -Uz bashcompinit && bashcompinit && eval "$(dlrun -sc install=bash)"\n"""
+zsh    autoload -Uz bashcompinit && bashcompinit && eval "$(dlrun -sc install=zsh)"
+fish   dlrun -sc install=fish | source\n"""
 
 
 def text(words: Sequence[str], own: Sequence[Path] = ()) -> str:
@@ -77,7 +78,7 @@ def _everything(directories: Sequence[Path]) -> Iterator[str]:
         yield from _options(group, directories, usual.get(group, []), wide)
     root = catalogue.read(catalogue.primary(directories))
     yield from _section("Settings and their defaults", [])
-    yield from _settings([s for s in root.settings if _is_root(s)])
+    yield from _settings(root.root)
     yield from _section("Flags", [])
     yield from _rows([(name, "", what) for name, what in _FLAGS], [23, 0])
     yield from _section(
@@ -106,7 +107,7 @@ def _about_group(group: str, directories: Sequence[Path]) -> Iterator[str]:
     yield ""
     yield from _options(group, directories, usual, max(map(len, options)))
     for name, file in options.items():
-        settings = _own(catalogue.read(file))
+        settings = catalogue.read(file).own
         if settings:
             yield from _section(f"{group}={_typed(group, name)}", [])
             yield from _settings(settings, f"{group}.")
@@ -116,14 +117,14 @@ def _about_option(group: str, option: Option) -> Iterator[str]:
     yield _bold(f"{group}={_typed(group, option.name)}")
     yield ""
     yield from (f"  {line}" for line in option.header)
-    settings = _own(option)
+    settings = option.own
     if settings:
         yield from _section("Settings", [])
         yield from _settings(settings, f"{group}.")
 
 
 def _about_setting(key: str, directories: Sequence[Path]) -> Iterator[str]:
-    root = [s for s in catalogue.read(catalogue.primary(directories)).settings if _is_root(s)]
+    root = catalogue.read(catalogue.primary(directories)).root
     found = [setting for setting in root if setting.key == key]
     if not found:
         names = [*catalogue.groups(directories), *(setting.key for setting in root)]
@@ -162,21 +163,6 @@ def _rows(rows: Sequence[tuple[str, str, str]], wide: Sequence[int]) -> Iterator
 
 def _typed(group: str, name: str) -> str:
     return f"[{name}]" if group in SEVERAL else name
-
-
-def _own(option: Option) -> list[Setting]:
-    """What a user may set: not where the function is, nor what follows from other choices."""
-    return [
-        setting
-        for setting in option.settings
-        if not setting.key.rpartition(".")[2].startswith("_")
-        and setting.value
-        and not setting.value.startswith("${")
-    ]
-
-
-def _is_root(setting: Setting) -> bool:
-    return "." not in setting.key and setting.value != "" and setting.key != "defaults"
 
 
 def _section(title: str, lines: Sequence[str]) -> Iterator[str]:

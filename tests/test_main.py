@@ -1,15 +1,11 @@
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from dlrun import catalogue, job
 from dlrun.__main__ import main
 from dlrun.errors import Failure, Interrupted
-
-DLRUN = Path(sys.executable).with_name("dlrun")
 
 
 @pytest.fixture
@@ -243,61 +239,6 @@ def test_resume_takes_the_recipe_from_the_record(jobs, tmp_path, capsys):
     assert main(["-m", "resume=last"]) == 2
     assert main(["resume=last", "epoch=40"]) == 2
     assert "did you mean epochs=40?" in capsys.readouterr().err
-
-
-def shell(line, *words, cwd=None, **environment):
-    """Run the installed command as a shell does that completes a line."""
-    return subprocess.run(
-        [DLRUN, *words],
-        cwd=cwd,
-        env=os.environ | environment | {"COMP_LINE": line, "COMP_POINT": str(len(line))},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-
-
-def complete(line, cwd=None):
-    return shell(line, "-sc", "query=bash", cwd=cwd).stdout.split()
-
-
-def test_completion_gives_groups_options_and_settings(own, tmp_path):
-    assert "optimizer=" in complete("dlrun opt")
-    assert "optimizer=adam" in complete("dlrun optimizer=")
-    assert "optimizer.lr=" in complete("dlrun optimizer=adam optimizer.l")
-    assert "epochs=" in complete("dlrun -m ep")
-    options = complete("dlrun --config-dir mine optimizer=", cwd=tmp_path)
-    assert {"optimizer=slow", "optimizer=sgd"} <= set(options)
-    assert "optimizer=slow" not in complete("dlrun optimizer=", cwd=tmp_path)
-
-
-def test_completion_imports_nothing_heavy():
-    done = shell(
-        "dlrun optimizer=adam optimizer.", "-sc", "query=bash", PYTHONPROFILEIMPORTTIME="1"
-    )
-    assert "optimizer.lr=" in done.stdout
-    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "hydra" in imported
-    assert not imported & {"torch", "mlflow", "sklearn", "numpy", "matplotlib", "rich"}
-
-
-def test_completion_works_in_bash_as_it_is_installed():
-    script = shell("", "-sc", "install=bash").stdout
-    line = "dlrun optimizer=adamw"
-    ask = f"""
-    COMP_LINE='{line}' COMP_POINT={len(line)} COMP_CWORD=1
-    hydra_bash_completion
-    printf '%s\\n' "${{COMPREPLY[@]}}"
-    """
-    done = subprocess.run(
-        ["bash", "-c", script + ask],
-        env=os.environ | {"PATH": f"{DLRUN.parent}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.stdout.split() == ["optimizer=adamw"], done.stderr
 
 
 def test_python_dash_m_is_the_same_command(tmp_path):
