@@ -47,13 +47,17 @@ def multistep(
 
 
 def manual(
-    step: int, total_steps: int, steps_per_epoch: int, table: dict[float, float], lr: float
+    step: int,
+    total_steps: int,
+    steps_per_epoch: int,
+    table: list[tuple[float, float]],
+    lr: float,
 ) -> float:
     """The rate of the last epoch of the table that is reached, over lr; 1 before the first."""
     if lr <= 0:
         raise ValueError(f"lr must be above 0, got {lr}")
-    reached = [epoch for epoch in table if step >= epoch * steps_per_epoch]
-    return table[max(reached)] / lr if reached else 1.0
+    reached = [(epoch, rate) for epoch, rate in table if step >= epoch * steps_per_epoch]
+    return max(reached)[1] / lr if reached else 1.0
 
 
 def exponential(

@@ -56,7 +56,7 @@ def test_multistep() -> None:
 
 
 def test_manual() -> None:
-    table = {1: 0.5, 3: 0.02, 2.5: 0.2}
+    table = [(1.0, 0.5), (3.0, 0.02), (2.5, 0.2)]
     rates = [0.1 * schedules.manual(t, 20, 4, table=table, lr=0.1) for t in range(16)]
     assert rates == pytest.approx([0.1] * 4 + [0.5] * 6 + [0.2] * 2 + [0.02] * 4)
 

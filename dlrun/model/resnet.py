@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlrun.activation import Activation, pieces
+from dlrun.errors import Mistake
 from dlrun.model.blocks import require_image
 
 
@@ -77,7 +78,10 @@ def resnet(
     if shortcut not in ("pad", "project"):
         raise ValueError(f"shortcut must be pad or project, got {shortcut}")
     if pieces(activation) > 1:
-        raise ValueError("activation must keep the number of channels in model=resnet, got maxout")
+        raise Mistake(
+            "model=resnet: takes no activation=maxout, which gives fewer channels than it reads, "
+            "so that the skip connections do not fit; try model=cnn"
+        )
 
     def around(inputs: int, channels: int, stride: int) -> nn.Module | None:
         if not skip:

@@ -24,7 +24,7 @@ def moments(batches: Iterable[Tensor], by: str) -> tuple[Tensor, Tensor]:
             continue
         axes = [0, *range(2, x.ndim)] if by == "channel" else [0]
         n = x.numel() // (x.shape[1] if by == "channel" else x[0].numel())
-        part = x.to(torch.float64)
+        part = (x.cpu() if x.device.type == "mps" else x).to(torch.float64)  # MPS has no float64
         part_mean = part.mean(axes, keepdim=True)
         part_squares = (part - part_mean).square_().sum(axes, keepdim=True)
         if count == 0:

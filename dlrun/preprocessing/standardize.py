@@ -41,9 +41,10 @@ class Standardize(nn.Module):
         # Rounding leaves a constant feature with a std of some 1e-16 of its size.
         std = torch.where(std > 1e-12 * mean.abs(), std, torch.ones_like(std))
         unit = 255 if first.dtype == torch.uint8 else 1
-        self.scale = (unit / std).float()
-        self.byte_scale = (unit / 255 / std).float()
-        self.shift = (-mean / std).float()
+        device = self.scale.device
+        self.scale = (unit / std).float().to(device)
+        self.byte_scale = (unit / 255 / std).float().to(device)
+        self.shift = (-mean / std).float().to(device)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, *shape) uint8 (0..255) or float (0..1) -> (n, *shape) float32."""

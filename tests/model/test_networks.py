@@ -134,7 +134,6 @@ def test_without_skip_the_network_is_a_plain_chain() -> None:
         (lambda: cnn([3, 8, 8], 2, nn.ReLU, [4], pool_every=0), "pool_every must be at least 1"),
         (lambda: resnet([3, 8, 8], 2, nn.ReLU, 21), "depth must be 6n . 2"),
         (lambda: resnet([3, 8, 8], 2, nn.ReLU, shortcut="C"), "shortcut must be pad or project"),
-        (lambda: resnet([3, 8, 8], 2, TwoPieces), "activation must keep the number of channels"),
     ],
 )
 def test_values_out_of_range_are_refused(make: Callable[[], nn.Module], words: str) -> None:
@@ -148,3 +147,8 @@ def test_values_out_of_range_are_refused(make: Callable[[], nn.Module], words: s
 def test_tables_are_no_images(make: Callable[[list[int]], nn.Module]) -> None:
     with pytest.raises(Mistake, match="needs images"):
         make([13])
+
+
+def test_skip_connections_and_maxout_do_not_fit() -> None:
+    with pytest.raises(Mistake, match="model=resnet: takes no activation=maxout"):
+        resnet([3, 8, 8], 2, TwoPieces)
