@@ -73,13 +73,12 @@ class Delivery:
         if not self._sure:
             self._reconcile()
         path = self.directory / "metrics.jsonl"
-        while True:
-            size = path.stat().st_size if path.exists() else 0
-            if size < self._offset:  # truncated by a resumed trainer
-                self._reconcile()
-            lines = self._read(path)
-            if not lines:
-                return
+        rescanned = False
+        while lines := self._read(path):
+            if _point(lines[0]) is None and self._offset and not rescanned:
+                self._reconcile()  # cut off and grown again unseen: these are half lines
+                rescanned = True
+                continue
             fresh = sorted(self._metrics(lines), key=_rank)
             for start in range(0, len(fresh), MAX_METRICS_PER_BATCH):
                 batch = fresh[start : start + MAX_METRICS_PER_BATCH]
@@ -87,9 +86,6 @@ class Delivery:
                 self._client.log_batch(self.run_id, metrics=batch)
                 self._sure = True
                 self._say(5)
-                if self._seen is not None:
-                    for metric in batch:
-                        self._seen.setdefault(metric.key, set()).add(metric.step)
             self._offset += sum(len(line) for line in lines)
             self._lines += len(lines)
             self.new_points += len({metric.step for metric in fresh})
@@ -196,8 +192,11 @@ class Delivery:
         self._sure = True
 
     def _read(self, path: Path) -> list[bytes]:
+        """The next whole lines; from the first one on where the file has been cut."""
         if not path.exists():
             return []
+        if path.stat().st_size < self._offset:
+            self._reconcile()
         with path.open("rb") as file:
             file.seek(self._offset)
             chunk = file.read(_CHUNK)
@@ -206,10 +205,7 @@ class Delivery:
     def _metrics(self, lines: list[bytes]) -> Iterator[Metric]:
         """The values that the server lacks."""
         for line in lines:
-            try:
-                point = json.loads(line)
-            except ValueError:  # the middle of a line, after a truncation that went unseen
-                continue
+            point = _point(line) or {"values": {}}
             for key, value in point["values"].items():
                 name = entries.legal_key(key)
                 if self._seen is None or point["step"] not in self._seen.get(name, ()):
@@ -238,6 +234,14 @@ class Delivery:
     def _keep(self, **changes: Any) -> None:
         path = self.directory / "tracking.json"
         record.write_json(path, record.read_json(path) | changes)
+
+
+def _point(line: bytes) -> dict[str, Any] | None:
+    """What a line says, or None where it is not a whole one."""
+    with suppress(ValueError):
+        point = json.loads(line)
+        return point if isinstance(point, dict) else None
+    return None
 
 
 def _rank(metric: Metric) -> int:

@@ -167,9 +167,16 @@ def test_a_request_that_arrives_although_it_fails(begin, deliver, database, add,
     delivery._client = _Spy(client, "log_batch", fails_late)
     with pytest.raises(MlflowException):
         delivery.points()
-    delivery._client = client
+    sent = []
+
+    def counts(run_id, metrics=(), **more):
+        sent.extend((metric.key, metric.step) for metric in metrics)
+        client.log_batch(run_id, metrics=metrics, **more)
+
+    delivery._client = _Spy(client, "log_batch", counts)
     add(run, 1500, 1510)
     delivery.points()
+    assert len(sent) == 2 * 1510 - 1000  # what has arrived is not even sent again
     assert_each_once(database, run, delivery.run_id)
 
 
@@ -200,26 +207,39 @@ def test_a_resumed_run_replays_without_doubling(begin, deliver, database, add, a
     assert found.data.tags["dlrun.message"] == ""
 
 
-@pytest.mark.parametrize("more", [0, 3, 30])
-def test_points_cut_off_while_they_are_delivered(
+@pytest.mark.parametrize("more", [0, 3, 7, 30])
+def test_points_cut_off_and_replayed_while_they_are_delivered(
     begin, deliver, database, more, add, assert_each_once
 ):
     run = begin(5)
     position = run.position()
-    add(run, 5, 15)
-    first = deliver(run)
-    first.begin(live=True)
-    first.points()
-    first.close()
-    second = deliver(run)
-    second.begin(live=True)
-    second.points()
+    add(run, 5, 20)
+    delivery = deliver(run)
+    delivery.begin(live=True)
+    delivery.points()
     run.truncate(position)
     add(run, 5, 5 + more)
-    second.points()
+    delivery.points()
     add(run, 5 + more, 40)
-    second.points()
-    assert_each_once(database, run, second.run_id)
+    delivery.points()
+    assert_each_once(database, run, delivery.run_id)
+
+
+@pytest.mark.parametrize("looks", [1, 50])
+def test_other_points_in_the_place_of_those_cut_off(begin, deliver, database, looks, add, history):
+    run = begin(5)
+    position = run.position()
+    add(run, 5, 20)
+    delivery = deliver(run)
+    delivery.begin(live=True)
+    delivery.points()
+    run.truncate(position)
+    for step in range(100, 150):  # longer lines: none begins where one began
+        add(run, step, step + 1)
+        if step % 50 >= 50 - looks:
+            delivery.points()
+            steps = [step for step, _ in history(database, delivery.run_id)]
+            assert steps == [*range(20), *range(100, step + 1)]
 
 
 def test_a_changed_param_of_a_resumed_run_becomes_a_tag(begin, deliver, database, recipe):
