@@ -55,6 +55,8 @@ class Ship:
         wait = 0.0
         while True:
             self._take(commands, wait)
+            if self._ended and not self._runs:
+                return 0
             try:
                 self._advance()
                 failing, wait = None, EVERY
@@ -63,9 +65,7 @@ class Ship:
                 wait = min(max(2 * wait, 1), LONGEST_WAIT)
                 self._fail(error)
             if self._ended:
-                if not self._runs:
-                    return 0
-                wait = 0.5
+                wait = 0.5 if self._runs else 0
                 if failing is not None:
                     failing = max(failing, self._ended_at)
                     if monotonic() - failing > GRACE:

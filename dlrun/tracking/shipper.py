@@ -81,7 +81,11 @@ class Shipper:
             self._stdin.close()
         give_up = monotonic() + patience
         try:
-            while self._process.poll() is None and monotonic() < max(give_up, self._quiet_until):
+            while (
+                self._runs
+                and self._process.poll() is None
+                and monotonic() < max(give_up, self._quiet_until)
+            ):
                 with suppress(subprocess.TimeoutExpired):
                     self._process.wait(0.1)
         finally:

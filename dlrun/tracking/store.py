@@ -33,9 +33,9 @@ def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
 
 def _make(path: Path) -> None:
     """A fresh database, migrated under another name: no one ever meets half of it."""
+    for stale in path.parent.glob(f".{path.name}.*.part*"):  # of one that was killed meanwhile
+        stale.unlink()
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with suppress(FileNotFoundError):
-        part.unlink()
     store = SqlAlchemyStore(f"sqlite:///{part}", str(path.parent / "artifacts"))
     store.engine.dispose()
     with closing(sqlite3.connect(part)) as database:

@@ -150,8 +150,9 @@ def test_what_cannot_be_saved_is_left_out_with_one_warning(tmp_path, caplog):
     assert levels == [logging.getLogger(name).level for name in ("mlflow", "torch")]
 
 
-def test_a_run_has_its_model_once_and_the_newest_weights(begin, database, network, images):
-    import mlflow
+def test_a_run_has_its_model_once_and_the_newest_weights(
+    begin, database, network, images, monkeypatch
+):
     import mlflow.pytorch
 
     client, experiment = store.connect(database, "dlrun")
@@ -171,7 +172,7 @@ def test_a_run_has_its_model_once_and_the_newest_weights(begin, database, networ
     assert str(logged.status) == "READY"
     (output,) = MlflowClient(database).get_run(delivery.run_id).outputs.model_outputs
     assert (output.model_id, output.step) == (logged.model_id, 7)
-    mlflow.set_tracking_uri(database)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
     loaded = mlflow.pytorch.load_model(f"runs:/{delivery.run_id}/model")
     with torch.no_grad():
         assert torch.equal(loaded(images), changed(images))

@@ -137,6 +137,14 @@ def test_a_run_into_a_fresh_database(begin, start, prompt, assert_each_once, tmp
     assert record.find(tmp_path, run_id) == run.directory
 
 
+def test_without_a_run_nothing_is_waited_for(start, prompt, caplog):
+    shipper = start()
+    time.sleep(0.2)
+    prompt(shipper.close)
+    assert shipper._process.returncode is not None
+    assert not caplog.records
+
+
 def test_points_arrive_while_training_goes_on(begin, start, database, assert_each_once, add):
     shipper = start(database)
     run = begin()

@@ -10,11 +10,6 @@ from dlrun import tracking
 from dlrun.errors import Mistake
 
 
-@pytest.fixture(autouse=True)
-def no_variable(monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
 def test_by_default_a_database_in_the_outputs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert tracking.resolve_uri(None, "outputs") == f"sqlite:///{tmp_path}/outputs/mlflow.db"
