@@ -28,7 +28,7 @@ format: $(VENV)/.checked  ## put the code into the form that check asks for
 
 .PHONY: bench
 bench: $(VENV)/.installed  ## compare the loop with a bare one: a table, also in outputs/
-	$(BIN)/python tests/bench/run.py $(ARGS)
+	$(BIN)/python -m tests.bench.run $(ARGS)
 
 .PHONY: ui
 ui: $(VENV)/.installed  ## open MLflow on the runs in outputs/

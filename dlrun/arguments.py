@@ -94,12 +94,12 @@ def find(target: str, key: str) -> Callable[..., Any]:
 
 
 def durations(target: str) -> list[str]:
-    """The parameters that are lengths of training, annotated `Steps`; none where it is unknown."""
+    """The parameters that are lengths of training: annotated `Steps`, or a list of them."""
     try:
         hints = _hints(find(target, ""))
     except Mistake:
         return []
-    return [name for name, hint in hints.items() if hint is Steps]
+    return [name for name, hint in hints.items() if Steps in (hint, *typing.get_args(hint))]
 
 
 def fits(value: object, hint: Any) -> bool:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from dlrun import config as settings
 from dlrun import device as devices
-from dlrun import duration, parts, preprocessing
+from dlrun import arguments, duration, parts, preprocessing
 from dlrun.data import Data, Report
 from dlrun.data import split as splits
 from dlrun.errors import Mistake
@@ -36,6 +36,7 @@ def check(config: DictConfig) -> None:
         partial(parts.check, config, group, apart=SPLITTING if group == "data" else ())
         for group in settings.GROUPS
     ]
+    checks.append(partial(_check_splitting, config))
     wrong = []
     for look in checks:
         try:
@@ -57,6 +58,13 @@ def load_data(config: DictConfig, report: Report | None = None) -> Data:
     if not len(data.train):
         raise Mistake(f"data.split={splitting.get('split')}: leaves no sample to train on")
     return data
+
+
+def _check_splitting(config: DictConfig) -> None:
+    given = {str(key): value for key, value in config.data.items() if key in SPLITTING}
+    wrong = arguments.problems("dlrun.data.split.make", given, "data")
+    if wrong:
+        raise Mistake("\n".join(wrong))
 
 
 def build(config: DictConfig, data: Data) -> Run:

@@ -103,9 +103,16 @@ def check(config: DictConfig) -> None:
             length = duration.parse(config[key])
         except Mistake:
             length = None
-        forms = {"epochs": "'5 epochs'", "steps": "'200 steps'", "%": "10%", "seconds": "'30 seconds'"}
+        forms = {
+            "epochs": "'5 epochs'",
+            "steps": "'200 steps'",
+            "%": "10%",
+            "seconds": "'30 seconds'",
+        }
         right = "write a duration as " + " or ".join(forms[unit] for unit in units)
-        require(length is not None and length.unit in units and (zero or length.amount > 0), key, right)
+        require(
+            length is not None and length.unit in units and (zero or length.amount > 0), key, right
+        )
 
     size = config.batch_size
     whole = isinstance(size, int) and not isinstance(size, bool) and size > 0

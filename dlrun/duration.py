@@ -14,7 +14,9 @@ from dlrun.errors import Mistake
 Steps = NewType("Steps", int)
 """A number of optimizer steps; in a recipe, a duration."""
 
-_FORM = re.compile(r"^\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*(epochs?|steps?|seconds?|s|%)?\s*$")
+_FORM = re.compile(
+    r"^\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*(epochs?|steps?|seconds?|s|%)?\s*$"
+)
 _UNITS = {"epoch": "epochs", "step": "steps", "second": "seconds", "s": "seconds", None: "epochs"}
 
 

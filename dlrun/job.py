@@ -3,11 +3,12 @@
 Imports nothing heavy before the tracking process is on its way, so that both start at once.
 """
 
+import copy
 import logging
 import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -19,6 +20,8 @@ from dlrun.progress import Progress
 
 if TYPE_CHECKING:
     from dlrun.procedure import Trial
+    from dlrun.run import Run
+    from dlrun.state import State
     from dlrun.tracking.shipper import Shipper
 
 _log = logging.getLogger("dlrun")
@@ -43,10 +46,11 @@ def run(config: DictConfig, overrides: Sequence[str], command: Sequence[str]) ->
             def make_run(**changes: object) -> "Trial":
                 from dlrun.procedure import Trial
 
-                recipe = OmegaConf.merge(config, OmegaConf.create(dict(changes)))
-                assert isinstance(recipe, DictConfig)
+                recipe = copy.deepcopy(config)
+                for key, value in changes.items():
+                    OmegaConf.update(recipe, key, value)
                 run = build.build(recipe, data)
-                kept = _record(recipe, overrides, command, run.facts())
+                kept, state = _begin(recipe, run, overrides, command)
                 trials.append(kept)
                 if shipper is not None:
                     shipper.ship(kept.directory)
@@ -58,7 +62,7 @@ def run(config: DictConfig, overrides: Sequence[str], command: Sequence[str]) ->
                         shipper.finish(ended.directory)
 
                 export = bool((config.tracking or {}).get("model", False))
-                return Trial(run, kept, show, finished, config.test, export)
+                return Trial(run, state, kept, show, finished, config.test, export)
 
             result: float | None = parts.part(config, "procedure")(make_run)
             return result
@@ -85,25 +89,27 @@ def _start_tracking(config: DictConfig) -> "Shipper | None":
     return shipper
 
 
-def _record(
-    recipe: DictConfig, overrides: Sequence[str], command: Sequence[str], facts: dict[str, Any]
-) -> record.Record:
-    """A new record, or that of the run which is resumed."""
-    text = OmegaConf.to_yaml(recipe, resolve=True)
-    if recipe.resume:
-        kept = record.open_existing(recipe.resume)
-        if kept.info.get("data", {}).get("digest") != facts["data"]["digest"]:
-            _log.warning("the data are not those that the run began with")
-        new = [word for word in overrides if word not in kept.info.get("overrides", [])]
-        history = [
-            *kept.info.get("resumed", []),
-            {"time": datetime.now(UTC).isoformat(), "new": new},
-        ]
-        kept.update(overrides=list(overrides), resumed=history)
-        record.write(kept.directory / "recipe.yaml", text)
-        return kept
-    info = {"overrides": list(overrides), "command": shlex.join(command), **facts}
-    return record.create(recipe.outputs, recipe.name or name(overrides), info, text)
+def _begin(
+    recipe: DictConfig, run: "Run", overrides: Sequence[str], command: Sequence[str]
+) -> tuple[record.Record, "State"]:
+    """A new record, or that of the run which is resumed, and the state to train on from."""
+    from dlrun.state import begin
+
+    text, facts = OmegaConf.to_yaml(recipe, resolve=True), run.facts()
+    if not recipe.resume:
+        info = {"overrides": list(overrides), "command": shlex.join(command), **facts}
+        kept = record.create(recipe.outputs, recipe.name or name(overrides), info, text)
+        return kept, begin(run, kept)
+    kept = record.open_existing(recipe.resume)
+    state = begin(run, kept)
+    if kept.info.get("data", {}).get("digest") != facts["data"]["digest"]:
+        _log.warning("the data are not those that the run began with")
+    new = [word for word in overrides if word not in kept.info.get("overrides", [])]
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    history = [*kept.info.get("resumed", []), {"time": now, "new": new}]
+    kept.update(overrides=list(overrides), resumed=history)
+    record.write(kept.directory / "recipe.yaml", text)
+    return kept, state
 
 
 def summary(kept: record.Record) -> str:

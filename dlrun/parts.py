@@ -57,15 +57,16 @@ def plain(node: DictConfig, key: str, lengths: Lengths | None) -> dict[str, Any]
     values = {str(name): value for name, value in content.items()}
     if lengths is not None:
         for name in _given(values):
-            steps = read_duration(f"{key}.{name}", values[name])
-            values[name] = steps.steps(lengths.steps_per_epoch, lengths.total_steps)
+            lasts = read_durations(f"{key}.{name}", values[name])
+            steps = [one.steps(lengths.steps_per_epoch, lengths.total_steps) for one in lasts]
+            values[name] = steps if isinstance(values[name], list) else steps[0]
     return values
 
 
-def read_duration(key: str, value: object) -> duration.Duration:
-    """A duration of the recipe. Raises Mistake that names its key."""
+def read_durations(key: str, value: object) -> list[duration.Duration]:
+    """A duration of the recipe, or a list of them. Raises Mistake that names its key."""
     try:
-        return duration.parse(value)
+        return [duration.parse(one) for one in (value if isinstance(value, list) else [value])]
     except Mistake:
         right = "write '5 epochs', '200 steps' or 10%"
         raise Mistake(f"{key}={value}: is no duration; {right}") from None
@@ -83,11 +84,12 @@ def check(config: DictConfig, group: str, apart: tuple[str, ...] = ()) -> None:
             for name, value in values.items()
             if name not in apart and not re.fullmatch(r"_\w+_", name)
         }
-        wrong += arguments.problems(values["_target_"], given, key)
+        partial = bool(values.get("_partial_"))
+        wrong += arguments.problems(values["_target_"], given, key, partial)
         for name in _given(values):
             try:
                 if "${" not in str(values[name]):
-                    read_duration(f"{key}.{name}", values[name])
+                    read_durations(f"{key}.{name}", values[name])
             except Mistake as mistake:
                 wrong.append(str(mistake))
     if wrong:

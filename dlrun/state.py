@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dlrun import checkpoint
 from dlrun.errors import Mistake
+from dlrun.record import Record
 from dlrun.run import Run
 
 Weights = dict[str, Tensor]
@@ -48,6 +49,18 @@ class State:
     at: Position = field(default_factory=Position)
     window: Window = field(default_factory=Window)
     best: Weights | None = None  # the weights at `best_step`
+
+
+def begin(run: Run, record: Record) -> State:
+    """The state to train on from: that of the newest checkpoint in `record`, or the beginning.
+
+    Points of the record after it are cut off: they will come again. Raises Mistake,
+    and leaves the record as it is, where the checkpoint does not fit the run.
+    """
+    saved = checkpoint.load(record.directory / "checkpoints")
+    state = restore(run, saved) if saved else State()
+    record.truncate(saved["recorded"] if saved else 0)
+    return state
 
 
 def copy_weights(model: torch.nn.Module) -> Weights:

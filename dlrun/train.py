@@ -22,7 +22,7 @@ from dlrun.feed import ready
 from dlrun.interrupt import deferred
 from dlrun.record import Record
 from dlrun.run import Run
-from dlrun.state import Position, State, capture, copy_weights, restore
+from dlrun.state import Position, State, capture, copy_weights
 
 Batch = tuple[Tensor, Tensor]
 _LOOK = 0.2  # seconds between looks at what the clock decides: the screen, a checkpoint
@@ -38,12 +38,12 @@ class Show(Protocol):
         """After every point that is recorded."""
 
 
-def train(run: Run, record: Record, show: Show) -> Position:
+def train(run: Run, state: State, record: Record, show: Show) -> Position:
     """Train until the length is reached or a stopping rule holds; where that was.
 
-    Goes on from the newest checkpoint in `record`, if there is one; ends with the best
-    weights in the model. Raises Failure when the loss is no longer finite, Interrupted
-    after a signal: the state is saved and another call goes on from there.
+    Goes on from `state`; ends with the best weights in the model. Raises Failure when the
+    loss is no longer finite, Interrupted after a signal: the state is saved, and another
+    call goes on from there.
     """
     lengths, optimizer = run.lengths, run.optimizer
     rates = [float(group["lr"]) for group in optimizer.param_groups]
@@ -51,7 +51,6 @@ def train(run: Run, record: Record, show: Show) -> Position:
     searches = takes_closure(optimizer)
     observe = getattr(run.schedule, "observe", None)
 
-    state = _begin(run, record)
     at, window = state.at, state.window
     begun = at.step
     run.model.train()
@@ -174,7 +173,8 @@ def train(run: Run, record: Record, show: Show) -> Position:
         if at.step > begun:
             _save(run, state, record)
 
-    if state.best is not None:
+    keeps_last = any(not getattr(rule, "restore_best", True) for rule in run.stopping)
+    if state.best is not None and not keeps_last:
         run.model.load_state_dict(state.best)
     return at
 
@@ -220,13 +220,6 @@ def _training_batches(run: Run, rows: Tensor, start: int) -> Iterator[Batch]:
         if run.layout is not torch.contiguous_format and x.dim() == 4:
             x = x.contiguous(memory_format=run.layout)
         yield x, y
-
-
-def _begin(run: Run, record: Record) -> State:
-    """The state to start from: the newest checkpoint, or the beginning."""
-    saved = checkpoint.load(record.directory / "checkpoints")
-    record.truncate(saved["recorded"] if saved else 0)
-    return restore(run, saved) if saved else State()
 
 
 def _save(run: Run, state: State, record: Record) -> None:

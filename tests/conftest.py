@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from dlrun import build, compose, record
 from dlrun.data import Data
 from dlrun.run import Run
-from dlrun.state import Position
+from dlrun.state import Position, begin
 from dlrun.train import train
 
 Recipe = Callable[..., DictConfig]
@@ -84,7 +84,7 @@ def train_recipe(compose_recipe: Recipe, digits: Data, tmp_path: Path) -> Callab
         kept = record.create(tmp_path, "test", {}, "")
         show = Watcher()
         try:
-            at = train(run, kept, show)
+            at = train(run, begin(run, kept), kept, show)
             return Trained(run, at, kept.directory, kept.points(), show)
         finally:
             kept.close()

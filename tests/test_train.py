@@ -63,7 +63,7 @@ def test_recorded_values_are_those_of_the_weights(train_recipe: Train) -> None:
     assert trained.values("lr") == [0.05] * 4
     assert [point["step"] for point in trained.points] == [34, 68, 102, 136]
     assert [point["epoch"] for point in trained.points] == [1, 2, 3, 4]
-    assert list(trained.points[0]["values"])[0] == "val/accuracy"
+    assert next(iter(trained.points[0]["values"])) == "val/accuracy"
 
 
 def test_train_loss_is_the_mean_over_samples(train_recipe: Train) -> None:

@@ -15,12 +15,13 @@ from dlrun import record as records
 from dlrun.errors import Interrupted
 from dlrun.record import Record
 from dlrun.run import Run
+from dlrun.state import State
 from dlrun.train import Show
 
 
 @dataclass
 class Trial:
-    """A Run with its record and those who follow it.
+    """A Run, where it stands, its record, and those who follow it.
 
     finished: called with the record when its final status is on disk.
     measure_test: whether the test split is measured at the end.
@@ -28,6 +29,7 @@ class Trial:
     """
 
     run: Run
+    state: State
     record: Record
     show: Show
     finished: Callable[[Record], None]

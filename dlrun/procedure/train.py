@@ -16,7 +16,7 @@ def train(make_run: MakeRun) -> float:
     """The procedure `train`; gives the best value of what the recipe monitors."""
     trial = make_run()
     with trial.recorded():
-        at = loop(trial.run, trial.record, trial.show)
+        at = loop(trial.run, trial.state, trial.record, trial.show)
         conclude(trial, at)
     return -at.best_score if trial.run.monitor.endswith("loss") else at.best_score
 

@@ -17,6 +17,7 @@ from dlrun.data.batches import order
 from dlrun.feed import ready
 from dlrun.progress import Progress
 from dlrun.run import Run
+from dlrun.state import State
 from dlrun.tracking import start
 from dlrun.train import train
 from tests.bench import bare
@@ -82,7 +83,7 @@ def _dlrun(config: DictConfig, data: Data, folder: str, shipper) -> tuple[float,
     show = Progress()
     show.begin("", run.lengths.total_steps, run.lengths.steps_per_epoch)
     begin = perf_counter()
-    train(run, kept, show)
+    train(run, State(), kept, show)
     seconds = perf_counter() - begin
     show.end()
     final = torch.load(kept.directory / "checkpoints/last.pt", weights_only=True)["model"]

@@ -8,6 +8,7 @@ from typing import Any
 from dlrun import build, compose, record
 from dlrun.data import Data
 from dlrun.progress import Progress
+from dlrun.state import State
 from dlrun.train import train
 from tests.bench.loop import part_of
 
@@ -48,7 +49,7 @@ def _train(recipe: Sequence[str], data: Data) -> tuple[float, float]:
     run = build.build(config, data)
     with tempfile.TemporaryDirectory() as folder:
         kept = record.create(folder, "bench", run.facts(), "")
-        train(run, kept, Progress())
+        train(run, State(), kept, Progress())
         values = kept.points()[-1]["values"]
         kept.close()
     return len(data.train) / values["time/samples_per_second"], values["val/accuracy"]

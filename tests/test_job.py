@@ -1,0 +1,209 @@
+"""Whole commands from start to end: what they leave behind, signals, and going on."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from dlrun import job, record
+from dlrun.__main__ import main
+
+FAST = ("tracking=none", "threads=1", "epochs=2")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path
+
+
+def last(here: Path) -> Path:
+    return record.find(here / "outputs", "last")
+
+
+def start(here: Path, *words: str) -> "subprocess.Popen[str]":
+    """The command as a user starts it, in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "dlrun", *words],
+        cwd=here,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_for_points(here: Path, count: int, process: "subprocess.Popen[str]") -> None:
+    """Until the run of `process` has recorded so many points."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for path in here.glob("outputs/runs/*/metrics.jsonl"):
+            if path.read_bytes().count(b"\n") >= count:
+                return
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+    raise AssertionError("no points")
+
+
+def test_what_a_run_leaves(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*FAST, "optimizer=adam", "seed=3"]) == 0
+    directory = last(here)
+    info = record.read_json(directory / "run.json")
+    assert info["name"] == "epochs=2 optimizer=adam seed=3"
+    assert info["parameters"] == 64 * 64 + 64 + 64 * 10 + 10
+    assert info["data"]["samples"] == {"train": 1078, "val": 360, "test": 359}
+    assert record.read_status(directory)["status"] == "FINISHED"
+    points = record.read_points(directory)
+    assert {"test/accuracy", "test/loss", "best/val_accuracy"} <= points[-1]["values"].keys()
+    assert not any(name.startswith("test/") for point in points[:-1] for name in point["values"])
+    assert {path.name for path in (directory / "checkpoints").iterdir()} == {"last.pt", "best.pt"}
+    assert (directory / "figures" / "loss.png").is_file()
+    output = capsys.readouterr().out
+    assert f"{points[-1]['values']['test/accuracy']:.4f}" in output
+    assert f"dlrun resume={directory.name}" in output
+
+
+def test_a_mistake_leaves_nothing(here: Path) -> None:
+    assert main([*FAST, "optimizer.lr=-1"]) == 2
+    assert not (here / "outputs" / "runs").exists()
+
+
+def test_a_failed_run_says_so_in_its_record(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*FAST, "optimizer.lr=1e30", "schedule=constant"]) == 1
+    status = record.read_status(last(here))
+    assert status["status"] == "FAILED"
+    assert "optimizer.lr=1e+30" in status["message"]
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_going_on_for_longer(here: Path) -> None:
+    """A finished run goes on from its end in the same record; each point is there once."""
+    assert main([*FAST, "schedule=constant"]) == 0
+    first = last(here)
+    before = record.read_points(first)
+    assert main(["resume=last", "epochs=5"]) == 0
+    assert last(here) == first
+    after = record.read_points(first)
+    assert after[:2] == before[:2]
+    assert [point["step"] for point in after[:-1]] == [34, 68, 102, 136, 170]
+    assert record.read_json(first / "run.json")["resumed"][0]["new"] == ["epochs=5"]
+
+    whole = here / "whole"
+    assert (
+        main(["tracking=none", "threads=1", "epochs=5", "schedule=constant", f"outputs={whole}"])
+        == 0
+    )
+    others = record.read_points(record.find(whole, "last"))
+    assert [p["values"].get("train/loss") for p in after] == [
+        p["values"].get("train/loss") for p in others
+    ]
+
+
+def test_another_rate_from_here_on(here: Path) -> None:
+    assert main([*FAST, "schedule=constant", "optimizer=adam"]) == 0
+    assert main(["resume=last", "epochs=3", "optimizer.lr=0.0001"]) == 0
+    points = record.read_points(last(here))
+    assert [p["values"]["lr"] for p in points[:3]] == [0.001, 0.001, 0.0001]
+
+
+def test_another_model_does_not_fit(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*FAST]) == 0
+    assert main(["resume=last", "epochs=3", "model.hidden=[8]"]) == 2
+    assert "checkpoint does not fit the model" in capsys.readouterr().err
+    assert record.read_status(last(here))["status"] == "FINISHED"
+
+
+def test_the_users_own_model(here: Path) -> None:
+    (here / "mynet.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self, width: int, outputs: int = 10):\n"
+        "        super().__init__()\n"
+        "        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU(),\n"
+        "                                    nn.Linear(width, outputs))\n"
+        "    def forward(self, x):\n"
+        "        return self.layers(x)\n"
+    )
+    words = [
+        "model=custom",
+        "model._target_=mynet.Net",
+        "+model.width=32",
+        "regularization=[dropout]",
+    ]
+    assert main([*FAST, *words]) == 0
+    assert record.read_json(last(here) / "run.json")["parameters"] == 65 * 32 + 33 * 10
+
+
+def test_regression_from_a_table(here: Path) -> None:
+    rows = [f"{a},{b},{3 * a - 2 * b + 1}" for a in range(20) for b in range(20)]
+    (here / "plane.csv").write_text("\n".join(["a,b,height", *rows]))
+    words = ["data=arrays", "data.path=plane.csv", "data.target=height", "loss=mse"]
+    assert main([*FAST, *words, "data.task=regression", "model=linear", "epochs=30"]) == 0
+    values = {k: v for point in record.read_points(last(here)) for k, v in point["values"].items()}
+    assert values["test/mae"] < 0.5
+    assert "val/accuracy" not in values
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_the_state(here: Path, number: int, code: int) -> None:
+    """Stopped in the middle, then resumed: the points of an uninterrupted run."""
+    words = ["threads=1", "epochs=150", "tracking=none"]
+    process = start(here, *words)
+    wait_for_points(here, 3, process)
+    process.send_signal(number)
+    output = process.communicate(timeout=30)[0]
+    assert process.returncode == code, output
+    assert "Traceback" not in output
+    assert record.read_status(last(here))["status"] == "KILLED"
+    assert (last(here) / "checkpoints" / "last.pt").is_file()
+    assert main(["resume=last"]) == 0
+    assert main([*words, f"outputs={here / 'whole'}"]) == 0
+    a, b = (
+        record.read_points(record.find(at, "last")) for at in (here / "outputs", here / "whole")
+    )
+    assert [p["values"].get("train/loss") for p in a] == [p["values"].get("train/loss") for p in b]
+    assert record.read_status(last(here))["status"] == "FINISHED"
+
+
+@pytest.mark.slow
+def test_killed_runs_are_in_mlflow_once(here: Path) -> None:
+    """Twice killed and resumed: one MLflow run, FINISHED, with every point of the record once."""
+    command = ["threads=1", "epochs=120", "checkpoint_every='20 steps'", "tracking.model=false"]
+    points = 5
+    for _ in range(2):
+        process = start(here, *command)
+        wait_for_points(here, points, process)
+        process.kill()
+        process.communicate()
+        command, points = ["resume=last"], 40
+    assert main(["resume=last"]) == 0
+    with sqlite3.connect(here / "outputs" / "mlflow.db") as database:
+        runs = database.execute("select run_uuid, status from runs").fetchall()
+        rows = database.execute("select key, step, value from metrics").fetchall()
+    assert [status for _, status in runs] == ["FINISHED"]
+    delivered = Counter((key, step) for key, step, _ in rows)
+    assert set(delivered.values()) == {1}
+    expected = {
+        (key, point["step"]): value
+        for point in record.read_points(last(here))
+        for key, value in point["values"].items()
+    }
+    assert delivered.keys() == expected.keys()
+    for key, step, value in rows:
+        if not key.startswith("time/"):
+            assert value == expected[key, step]
+
+
+def test_names() -> None:
+    assert job.name([]) == "default"
+    assert job.name(["model=cnn", "device=cpu", "tracking=none", "seed=1"]) == "model=cnn seed=1"
+    assert len(job.name([f"model.hidden=[{'1,' * 500}]"])) <= 250
