@@ -5,6 +5,7 @@ end of the input without a `finish` means that the trainer has died. Events go o
 lines of JSON: progress (and how long the next may take), failing, run, warning.
 """
 
+import gc
 import json
 import os
 import queue
@@ -70,6 +71,14 @@ class Ship:
                     failing = max(failing, self._ended_at)
                     if monotonic() - failing > GRACE:
                         return 3
+
+    def disconnect(self) -> None:
+        """Close the connections to the store, if there are any."""
+        if self._client is not None:
+            from dlrun.tracking import store
+
+            with suppress(Exception):
+                store.disconnect(self._settings["uri"])
 
     def _take(self, commands: "queue.Queue[dict[str, str] | None]", wait: float) -> None:
         """Wait for commands, and take all there are."""
@@ -182,7 +191,11 @@ def main() -> int:
         commands.put(None)
 
     threading.Thread(target=listen, daemon=True).start()
-    return Ship(json.loads(sys.argv[1]), int(sys.argv[2]), events).serve(commands)
+    ship = Ship(json.loads(sys.argv[1]), int(sys.argv[2]), events)
+    code = ship.serve(commands)
+    ship.disconnect()
+    gc.freeze()  # else Python's last collection of MLflow's objects takes most of a second
+    return code
 
 
 if __name__ == "__main__":

@@ -31,6 +31,14 @@ def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
         return client, _experiment(client, experiment, str(path.parent / "artifacts"))
 
 
+def disconnect(uri: str) -> None:
+    """Close the connections to a database, so that SQLite folds its journal into the file."""
+    path = sqlite_path(uri)
+    if path is not None and path.exists():
+        # Stores of one URI share their connections.
+        SqlAlchemyStore(uri, str(path.parent / "artifacts")).engine.dispose()
+
+
 def _make(path: Path) -> None:
     """A fresh database, migrated under another name: no one ever meets half of it."""
     for stale in path.parent.glob(f".{path.name}.*.part*"):  # of one that was killed meanwhile

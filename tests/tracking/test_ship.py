@@ -128,6 +128,7 @@ def test_a_run_into_a_fresh_database(begin, start, prompt, assert_each_once, tmp
     prompt(shipper.finish, run.directory)
     shipper.close()
     assert shipper.uri == f"sqlite:///{tmp_path}/mlflow.db"
+    assert not list(tmp_path.glob("mlflow.db-*"))  # it can be copied as one file
     run_id = shipper.run_id(run.directory)
     assert_each_once(shipper.uri, run, run_id)
     found = MlflowClient(shipper.uri).get_run(run_id)
