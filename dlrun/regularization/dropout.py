@@ -6,10 +6,24 @@ Prevent Neural Networks from Overfitting.
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlrun.model.order import weight_layers
+
+
+def drop(x: Tensor, rate: float) -> Tensor:
+    """x with each element 0 with probability `rate`, else divided by 1 − rate.
+
+    On a CPU torch's own dropout spends most of its time in drawing from a Bernoulli
+    distribution; a uniform number and a comparison take a quarter of that.
+    """
+    if not x.is_cpu:
+        return F.dropout(x, rate)
+    precise = torch.promote_types(x.dtype, torch.float32)
+    kept = torch.rand_like(x, dtype=precise).ge_(rate).mul_(1 / (1 - rate))
+    return x * kept.to(x.dtype)
 
 
 class Drop:
@@ -25,7 +39,7 @@ class Drop:
         """The inputs with the first one dropped; None leaves them as they are."""
         if not module.training:
             return None
-        return (F.dropout(args[0], self.rate), *args[1:])
+        return (drop(args[0], self.rate), *args[1:])
 
 
 class Dropout:

@@ -6,7 +6,7 @@ Each adds its gradient after backward, which costs less than building it into th
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def choose(weights: Sequence[Tensor], parameters: str) -> list[Tensor]:
@@ -34,7 +34,7 @@ def require(strength: float, parameters: str) -> None:
 class L2:
     """(strength/2)·Σw², whose gradient is strength·w (Hoerl, Kennard 1970)."""
 
-    def __init__(self, strength: float = 1e-4, parameters: str = "weights") -> None:
+    def __init__(self, strength: float = 1e-3, parameters: str = "weights") -> None:
         require(strength, parameters)
         self.strength, self.parameters = strength, parameters
 
@@ -50,6 +50,31 @@ class L2:
         """The penalty now, a scalar."""
         norms = torch._foreach_norm(choose(weights, self.parameters), 2)
         return self.strength / 2 * torch.stack(norms).square().sum()
+
+
+class Decay:
+    """w ← (1 − rate·strength)·w after every step, past the optimizer (Loshchilov, Hutter 2019).
+
+    rate: the learning rate of the step, which the loop sets. A frozen weight stays as it is.
+    """
+
+    def __init__(self, strength: float = 1e-3, parameters: str = "weights") -> None:
+        require(strength, parameters)
+        self.strength, self.parameters = strength, parameters
+        self.rate = 0.0
+
+    @torch.no_grad()
+    def constrain(self, model: nn.Module) -> None:
+        """Make the weights smaller."""
+        trainable = [w for w in model.parameters() if w.requires_grad]
+        chosen = choose(trainable, self.parameters)
+        if chosen:
+            torch._foreach_mul_(chosen, 1 - self.rate * self.strength)
+
+
+def l2(strength: float = 1e-3, parameters: str = "weights", decoupled: bool = False) -> L2 | Decay:
+    """The penalty, or decay that no gradient scaling of the optimizer touches."""
+    return (Decay if decoupled else L2)(strength, parameters)
 
 
 class L1:
@@ -71,3 +96,25 @@ class L1:
         """The penalty now, a scalar."""
         norms = torch._foreach_norm(choose(weights, self.parameters), 1)
         return self.strength * torch.stack(norms).sum()
+
+
+class Elastic:
+    """strength·(ratio·Σ|w| + (1 − ratio)/2·Σw²): L1 and L2 in one (Zou, Hastie 2005)."""
+
+    def __init__(
+        self, strength: float = 1e-4, ratio: float = 0.5, parameters: str = "weights"
+    ) -> None:
+        require(strength, parameters)
+        if not 0 <= ratio <= 1:
+            raise ValueError(f"ratio must be between 0 and 1, got {ratio}")
+        self._parts = L1(strength * ratio, parameters), L2(strength * (1 - ratio), parameters)
+
+    def add_gradient(self, weights: Sequence[Tensor]) -> None:
+        """Add strength·(ratio·sign(w) + (1 − ratio)·w) to the gradient of each that has one."""
+        for part in self._parts:
+            part.add_gradient(weights)
+
+    def penalty(self, weights: Sequence[Tensor]) -> Tensor:
+        """The penalty now, a scalar."""
+        first, second = self._parts
+        return first.penalty(weights) + second.penalty(weights)

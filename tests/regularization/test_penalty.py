@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from dlrun.regularization.penalty import L1, L2
+from dlrun.regularization.penalty import L1, L2, Decay, Elastic, l2
 
 
 def network() -> nn.Sequential:
@@ -17,12 +17,12 @@ def network() -> nn.Sequential:
 
 
 def written(kind: type, strength: float, weights: list[torch.Tensor]) -> torch.Tensor:
-    if kind is L2:
-        return strength / 2 * sum((w**2).sum() for w in weights)
-    return strength * sum(w.abs().sum() for w in weights)
+    squares, sizes = sum((w**2).sum() for w in weights), sum(w.abs().sum() for w in weights)
+    share = {L1: 1.0, L2: 0.0, Elastic: 0.5}[kind]
+    return strength * (share * sizes + (1 - share) / 2 * squares)
 
 
-@pytest.mark.parametrize("kind", [L1, L2])
+@pytest.mark.parametrize("kind", [L1, L2, Elastic])
 @pytest.mark.parametrize("parameters", ["weights", "all"])
 def test_gradient_and_value_of_the_penalty(kind: type, parameters: str) -> None:
     model = network()
@@ -36,7 +36,7 @@ def test_gradient_and_value_of_the_penalty(kind: type, parameters: str) -> None:
 
     model.zero_grad()
     model(x).square().mean().backward()
-    rule = kind(0.3, parameters)
+    rule = kind(0.3, parameters=parameters)
     rule.add_gradient(every)
     for w, grad in zip(every, expected, strict=True):
         torch.testing.assert_close(w.grad, grad, rtol=0, atol=1e-12)
@@ -59,9 +59,61 @@ def test_weights_without_a_gradient_are_passed_over(kind: type) -> None:
     assert frozen.grad is None
 
 
-@pytest.mark.parametrize("kind", [L1, L2])
+@pytest.mark.parametrize("ratio", [0.0, 0.2, 1.0])
+def test_the_ratio_of_the_elastic_net(ratio: float) -> None:
+    w = torch.tensor([[1.0, -2.0], [0.0, 4.0]], dtype=torch.float64, requires_grad=True)
+    w.grad = torch.zeros_like(w)
+    rule = Elastic(0.5, ratio)
+    rule.add_gradient([w])
+    expected = 0.5 * (ratio * w.sign() + (1 - ratio) * w)
+    torch.testing.assert_close(w.grad, expected.detach(), rtol=0, atol=1e-15)
+    assert rule.penalty([w]).item() == pytest.approx(0.5 * (ratio * 7 + (1 - ratio) / 2 * 21))
+
+
+@pytest.mark.parametrize("parameters", ["weights", "all"])
+def test_decoupled_decay_scales_the_weights_by_the_rate(parameters: str) -> None:
+    model = network()
+    model[1].weight.requires_grad_(False)
+    before = [w.detach().clone() for w in model.parameters()]
+    rule = l2(0.3, parameters, decoupled=True)
+    assert not hasattr(rule, "add_gradient")
+    factor = 1.0
+    for rate in (0.1, 0.5, 0.0):
+        rule.rate = rate
+        rule.constrain(model)
+        factor *= 1 - rate * 0.3
+    for w, old in zip(model.parameters(), before, strict=True):
+        acts = w.requires_grad and (parameters == "all" or w.ndim > 1)
+        torch.testing.assert_close(w, old * factor if acts else old, rtol=1e-14, atol=0)
+
+
+def test_with_plain_steps_decay_and_penalty_differ_by_rate_squared() -> None:
+    """One step of SGD: (1 − ηα)(w − ηg) against w − η(g + αw), so by ηη·α·g."""
+    w, g, rate = torch.randn(3, 3, dtype=torch.float64), torch.randn(3, 3).double(), 0.1
+    ways = []
+    for decoupled in (True, False):
+        layer = nn.Linear(3, 3, bias=False).double()
+        layer.weight.data.copy_(w)
+        layer.weight.grad = g.clone()
+        rule = l2(0.4, decoupled=decoupled)
+        if isinstance(rule, L2):
+            rule.add_gradient(list(layer.parameters()))
+        torch.optim.SGD(layer.parameters(), rate).step()
+        if isinstance(rule, Decay):
+            rule.rate = rate
+            rule.constrain(layer)
+        ways.append(layer.weight.detach())
+    torch.testing.assert_close(ways[0] - ways[1], rate**2 * 0.4 * g, rtol=0, atol=1e-14)
+
+
+def test_the_share_of_l1_must_be_a_share() -> None:
+    with pytest.raises(ValueError, match=r"ratio must be between 0 and 1, got 1\.5"):
+        Elastic(0.1, 1.5)
+
+
+@pytest.mark.parametrize("kind", [L1, L2, Decay, Elastic])
 def test_values_out_of_range_are_refused(kind: type) -> None:
     with pytest.raises(ValueError, match=r"strength must not be negative, got -0\.1"):
         kind(-0.1)
     with pytest.raises(ValueError, match="parameters must be weights or all, got biases"):
-        kind(0.1, "biases")
+        kind(0.1, parameters="biases")
