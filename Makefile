@@ -32,7 +32,7 @@ bench: $(VENV)/.installed  ## compare the loop with a bare one: a table, also in
 
 .PHONY: ui
 ui: $(VENV)/.installed  ## open MLflow on the runs in outputs/
-	$(BIN)/mlflow ui --backend-store-uri sqlite:///outputs/mlflow.db $(ARGS)
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui --backend-store-uri sqlite:///outputs/mlflow.db $(ARGS)
 
 .PHONY: clean
 clean:  ## remove caches and built files; .venv and outputs stay

@@ -19,7 +19,10 @@ from dlrun.outcome import report
 
 def console() -> None:
     """The command `dlrun`."""
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # all is written; taking torch and mlflow apart would cost another second
 
 
 def main(argv: Sequence[str] | None = None) -> int:

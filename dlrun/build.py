@@ -4,24 +4,27 @@ Everything that can be wrong is said here, before a run exists: `check` looks at
 setting and every argument before any data are read, `build` at what depends on the data.
 """
 
+import inspect
 import random
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from dlrun import arguments, compatible, duration, parts, preprocessing
 from dlrun import config as settings
 from dlrun import device as devices
-from dlrun import arguments, duration, parts, preprocessing
-from dlrun.data import Data, Report
+from dlrun.augmentation import compose
+from dlrun.data import Data, Report, batches
 from dlrun.data import split as splits
 from dlrun.errors import Mistake
 from dlrun.feed import prepare
-from dlrun.run import Lengths, Run
+from dlrun.run import Augment, Lengths, Run
 from dlrun.schedule import warmup
 from dlrun.train import takes_closure
 
@@ -29,14 +32,17 @@ SPLITTING = ("split", "val", "split_seed", "leaks")
 _PASS = 2**22  # elements of the training split that are preprocessed at once
 
 
-def check(config: DictConfig) -> None:
-    """Raise one Mistake that names all wrong settings and arguments of a recipe."""
-    checks = [partial(settings.check, config)]
+def check(config: DictConfig, chosen: Sequence[str] = ()) -> None:
+    """Raise one Mistake that names all wrong settings and arguments of a recipe.
+
+    chosen: the groups whose option was asked for rather than left at its default.
+    """
+    apart = {"data": SPLITTING, "model": ("max_parameters",)}
+    checks = [partial(settings.check, config), partial(_check_splitting, config)]
     checks += [
-        partial(parts.check, config, group, apart=SPLITTING if group == "data" else ())
-        for group in settings.GROUPS
+        partial(parts.check, config, group, apart.get(group, ())) for group in settings.GROUPS
     ]
-    checks.append(partial(_check_splitting, config))
+    checks.append(partial(compatible.check_activation, config, "activation" in chosen))
     wrong = []
     for look in checks:
         try:
@@ -60,6 +66,80 @@ def load_data(config: DictConfig, report: Report | None = None) -> Data:
     return data
 
 
+def build(config: DictConfig, data: Data) -> Run:
+    """The Run of a recipe on these data; the same recipe gives the same Run.
+
+    Raises Mistake for what does not fit together. Fills in `config.facts`.
+    """
+    # Where it computes, and what the model will see.
+    devices.set_up(config.threads, config.deterministic)
+    device = devices.choose(config.device)
+    augmentation = _augmentation(config, data)
+    chain = _fitted(config, data, device)
+    x, y = _example(data, augmentation, chain, device)
+    config.facts.shape, config.facts.outputs = list(x.shape[1:]), data.outputs
+    lengths = _lengths(config, len(data.train), x[0].numel())
+
+    # The model, the loss, what the regularizers make of them, and the weights to start from.
+    _seed(config.seed)
+    model = parts.part(config, "model", apart=("max_parameters",)).to(device)
+    loss = _weighted(config, parts.part(config, "loss"), data, device)
+    compatible.check_forward(config, model, loss, x, y, data)
+    regularizers = parts.several(config, "regularization", lengths)
+    for key, rule in regularizers.items():
+        with parts.explained(key, config.regularization[key.partition(".")[2]]):
+            if hasattr(rule, "change_model"):
+                model = rule.change_model(model, x)
+            if hasattr(rule, "change_loss"):
+                loss = rule.change_loss(loss, data.outputs)
+    compatible.check_size(config, model, config.model.get("max_parameters"))
+    compatible.check_batch_norm(model, len(data.train), lengths)
+    initialize = parts.part(config, "initializer")
+    with torch.no_grad(), parts.explained("initializer", config.initializer):
+        initialize(model, x)
+    layout = _lay_out(model, config.channels_last and x.dim() == 4)
+
+    # How the weights change.
+    optimizer = _optimizer(config, model, lengths)
+    scaler = torch.amp.GradScaler(device.type) if config.precision == "fp16" else None
+    if scaler is not None and takes_closure(optimizer):
+        raise Mistake("precision=fp16: this optimizer evaluates the loss itself; use bf16")
+    schedule = parts.part(config, "schedule", lengths)
+    rise = duration.parse(config.warmup).steps(lengths.steps_per_epoch, lengths.total_steps)
+    with parts.explained("schedule", config.schedule):
+        schedule = warmup(schedule, rise)
+        schedule(0, lengths.total_steps, lengths.steps_per_epoch)
+
+    train = prepare(data.train, chain, device, fixed=augmentation is None)
+    _seed(config.seed + 1)  # the noise of training, whatever the initializer has drawn
+    return Run(
+        data=data,
+        train=train,
+        val=prepare(data.val, chain, device, fixed=True),
+        preprocessing=chain,
+        augmentation=augmentation,
+        model=model,
+        forward=devices.caller(model, config.precision, device, config.compile),
+        loss=loss,
+        order=_order(config, train.rows, train.y, lengths),
+        optimizer=optimizer,
+        schedule=schedule,
+        lengths=lengths,
+        device=device,
+        generator=torch.Generator(device).manual_seed(config.seed + 2),
+        monitor=compatible.monitored(
+            config.monitor, data, not data.classes or hasattr(model, "reconstructs")
+        ),
+        clip_norm=config.clip_norm,
+        clip_value=config.clip_value,
+        layout=layout,
+        scaler=scaler,
+        views=parts.part(config, "test_augmentation") if config.test_augmentation else None,
+        backoff=config.on_divergence == "backoff",
+        regularizers=list(regularizers.values()),
+    )
+
+
 def _check_splitting(config: DictConfig) -> None:
     given = {str(key): value for key, value in config.data.items() if key in SPLITTING}
     wrong = arguments.problems("dlrun.data.split.make", given, "data")
@@ -67,80 +147,27 @@ def _check_splitting(config: DictConfig) -> None:
         raise Mistake("\n".join(wrong))
 
 
-def build(config: DictConfig, data: Data) -> Run:
-    """The Run of a recipe on these data; the same recipe gives the same Run.
-
-    Raises Mistake for what does not fit together. Fills in `config.facts`.
-    """
-    devices.set_up(config.threads, config.deterministic)
-    device = devices.choose(config.device)
-    augmentation = parts.several(config, "augmentation")
-    chain = _fitted(config, data, device)
-    x, y = _example(data, augmentation, chain, device)
-    config.facts.shape = list(x.shape[1:])
-    config.facts.outputs = data.outputs
-    lengths = _lengths(config, len(data.train), x[0].numel())
-
-    _seed(config.seed)
-    model = parts.part(config, "model").to(device)
-    loss = parts.part(config, "loss")
-    _try(config, model, loss, x, y, data)
-    regularizers = parts.several(config, "regularization", lengths)
-    for key, rule in regularizers.items():
-        if hasattr(rule, "change_model"):
-            with parts.explained(key, config.regularization):
-                model = rule.change_model(model, x)
-    initialize = parts.part(config, "initializer")
-    with torch.no_grad(), parts.explained("initializer", config.initializer):
-        initialize(model, x)
-    model, layout = _laid_out(model, config.channels_last and x.dim() == 4)
-    _check_batch_norm(config, model, len(data.train), lengths)
-
-    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not weights:
-        raise Mistake(f"model={config.model._target_}: has nothing to train, no parameters")
-    make_optimizer = parts.part(config, "optimizer")
-    with parts.explained("optimizer", config.optimizer):
-        optimizer = make_optimizer(weights)
-    scaler = torch.amp.GradScaler(device.type) if config.precision == "fp16" else None
-    if scaler is not None and takes_closure(optimizer):
-        raise Mistake("precision=fp16: this optimizer evaluates the loss itself; use bf16")
-    schedule = parts.part(config, "schedule", lengths=lengths)
-    with parts.explained("schedule", config.schedule):
-        schedule(0, lengths.total_steps, lengths.steps_per_epoch)
-    rise = duration.parse(config.warmup).steps(lengths.steps_per_epoch, lengths.total_steps)
-
-    # The noise of training is the same whatever the initializer has drawn.
-    _seed(config.seed + 1)
-    return Run(
-        data=data,
-        train=prepare(data.train, chain, device, fixed=not augmentation),
-        val=prepare(data.val, chain, device, fixed=True),
-        preprocessing=chain,
-        augmentation=list(augmentation.values()),
-        model=model,
-        forward=devices.caller(model, config.precision, device, config.compile),
-        loss=loss,
-        optimizer=optimizer,
-        schedule=warmup(schedule, rise),
-        lengths=lengths,
-        device=device,
-        generator=torch.Generator(device).manual_seed(config.seed + 2),
-        monitor=_monitor(config, data),
-        seed=config.seed,
-        clip_norm=config.clip_norm,
-        clip_value=config.clip_value,
-        layout=layout,
-        scaler=scaler,
-        regularizers=list(regularizers.values()),
-    )
-
-
 def _seed(seed: int) -> None:
     """Seed every global source of random numbers: the user's own code may draw from any."""
     random.seed(seed)
     numpy.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+def _augmentation(config: DictConfig, data: Data) -> Augment | None:
+    """All augmentations as one; each is told the number of classes if it asks for it."""
+    steps = []
+    for key, step in parts.several(config, "augmentation").items():
+        asks = "classes" in inspect.signature(step).parameters
+        if asks and not data.classes:
+            raise Mistake(f"{key}: mixes classes, and data={data.name} is a regression")
+        made = partial(step, classes=data.outputs) if asks else step
+        generator = torch.Generator().manual_seed(0)
+        rows = data.train.rows[:2]
+        with parts.explained(key, config.augmentation[key.partition(".")[2]]):
+            made(data.train.x[rows], data.train.y[rows], generator)
+        steps.append(made)
+    return compose(steps) if steps else None
 
 
 def _fitted(config: DictConfig, data: Data, device: torch.device) -> nn.Sequential:
@@ -159,15 +186,13 @@ def _fitted(config: DictConfig, data: Data, device: torch.device) -> nn.Sequenti
 
 
 def _example(
-    data: Data, augmentation: dict[str, Any], chain: nn.Sequential, device: torch.device
+    data: Data, augmentation: Augment | None, chain: nn.Sequential, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """A small batch as the model sees it in training."""
+    """A small batch: x as the model sees it in training, y as the data give it."""
     rows = data.train.rows[:64]
     x, y = data.train.x[rows].to(device), data.train.y[rows].to(device)
-    generator = torch.Generator(device).manual_seed(0)
-    for key, augment in augmentation.items():
-        with parts.explained(key, {}):
-            x, y = augment(x, y, generator)
+    if augmentation is not None:
+        x, _ = augmentation(x, y, torch.Generator(device).manual_seed(0))
     with torch.no_grad(), parts.explained("preprocessing", {}):
         return chain(x), y
 
@@ -199,69 +224,64 @@ def _lengths(config: DictConfig, samples: int, elements: int) -> Lengths:
     )
 
 
-def _try(config: DictConfig, model: nn.Module, loss: Any, x: Tensor, y: Tensor, data: Data) -> None:
-    """One forward pass and one loss, to say before training what does not fit."""
-    name, shape = str(config.model._target_).rpartition(".")[2], tuple(x.shape[1:])
-    model.eval()
-    try:
-        with torch.no_grad():
-            logits = model(x[:2])
-    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
-        reason = str(error).strip().split("\n")[0]
-        message = f"model={name}: does not take samples of shape {shape} from data={data.name}"
-        raise Mistake(f"{message}: {reason}") from error
-    finally:
-        model.train()
-    expected = (len(x[:2]), data.outputs)
-    if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
-        given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        wanted = "one number a class" if data.classes else "one number a target"
-        raise Mistake(
-            f"model={name}: gives {given} for {len(x[:2])} samples of data={data.name}; "
-            f"it must give {expected}, {wanted}"
-        )
-    with parts.explained("loss", config.loss):
-        value = loss(logits, y[:2])
-    if not isinstance(value, Tensor) or value.dim():
-        raise Mistake(f"loss={config.loss._target_}: must give one number for a batch")
+def _weighted(
+    config: DictConfig, loss: Callable[..., Tensor], data: Data, device: torch.device
+) -> Callable[..., Tensor]:
+    """The loss, each class by its weight where that is asked for."""
+    if config.class_weights == "none":
+        return loss
+    if "weight" not in inspect.signature(loss).parameters or not data.classes:
+        raise Mistake(f"class_weights={config.class_weights}: needs classes and loss=cross_entropy")
+    y = data.train.y[data.train.rows]
+    weights = len(y) / (data.outputs * torch.bincount(y, minlength=data.outputs).clamp(min=1))
+    return partial(loss, weight=weights.to(device))
 
 
-def _laid_out(model: nn.Module, last: bool) -> tuple[nn.Module, torch.memory_format]:
-    if not last:
-        return model, torch.contiguous_format
-    for parameter in (*model.parameters(), *model.buffers()):
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    return model, torch.channels_last
+def _optimizer(config: DictConfig, model: nn.Module, lengths: Lengths) -> torch.optim.Optimizer:
+    """The optimizer over the trainable parameters, its rate scaled with the batch if asked."""
+    make = parts.part(config, "optimizer", lengths)
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    given: Any = weights
+    if next(iter(inspect.signature(make).parameters)) == "model":
+        given = model
+    elif config.decay == "weights":
+        given = [
+            {"params": [weight for weight in weights if weight.dim() > 1]},
+            {"params": [weight for weight in weights if weight.dim() <= 1], "weight_decay": 0.0},
+        ]
+        given = [group for group in given if group["params"]]
+    with parts.explained("optimizer", config.optimizer):
+        optimizer: torch.optim.Optimizer = make(given)
+    times = lengths.batch_size * lengths.accumulate / config.base_batch_size
+    factor = {"none": 1.0, "linear": times, "sqrt": times**0.5}[config.scale_lr]
+    for group in optimizer.param_groups:
+        group["lr"] = group["lr"] * factor
+    return optimizer
 
 
-def _check_batch_norm(config: DictConfig, model: nn.Module, samples: int, lengths: Lengths) -> None:
-    """A batch of one sample has no variance; a last batch of one stops a run after hours."""
-    if not any(isinstance(module, nn.BatchNorm1d) for module in model.modules()):
-        return
-    if lengths.batch_size == 1:
-        raise Mistake("batch_size=1: batch norm needs at least 2 samples in a mini-batch")
-    if samples % lengths.batch_size == 1 and not lengths.drop_last:
-        raise Mistake(
-            f"batch_size={config.batch_size}: leaves a last mini-batch of 1 of {samples} samples, "
-            "too few for batch norm; set drop_last=true"
-        )
+def _order(
+    config: DictConfig, rows: Tensor, y: Tensor, lengths: Lengths
+) -> Callable[[int], Tensor]:
+    """The rows of an epoch by its number, a pure function of the recipe."""
+    size = lengths.batch_size
+    keep = len(rows) // size * size if lengths.drop_last else len(rows)
+    labels = y[rows]
+    if config.sampling != "shuffle" and labels.is_floating_point():
+        raise Mistake(f"sampling={config.sampling}: needs classes; use sampling=shuffle")
+
+    def order(epoch: int) -> Tensor:
+        drawn = batches.order(rows, epoch, seed)
+        return drawn[:keep]
+
+    seed = config.seed
+    return order
 
 
-def _monitor(config: DictConfig, data: Data) -> str:
-    """The name of the value that decides which weights are best."""
-    monitor = str(config.monitor)
-    if monitor == "auto":
-        if not len(data.val):
-            return "train/loss"
-        return "val/accuracy" if data.classes else "val/loss"
-    if monitor.startswith("val/") and not len(data.val):
-        raise Mistake(f"monitor={monitor}: there is no validation split; use monitor=train/loss")
-    if monitor == "val/accuracy" and not data.classes:
-        raise Mistake("monitor=val/accuracy: this is a regression; use monitor=val/loss")
-    return monitor
-
-
-def resolved(config: DictConfig) -> str:
-    """The whole recipe as YAML, with every reference replaced by its value."""
-    return OmegaConf.to_yaml(config, resolve=True)
+def _lay_out(model: nn.Module, channels_last: bool) -> torch.memory_format:
+    """Put the weights of convolutions into the layout of the batches."""
+    if not channels_last:
+        return torch.contiguous_format
+    for value in (*model.parameters(), *model.buffers()):
+        if value.dim() == 4:
+            value.data = value.data.contiguous(memory_format=torch.channels_last)
+    return torch.channels_last

@@ -77,7 +77,7 @@ def _job(
             from dlrun import job as jobs
 
             with mistakes.resolved():
-                return jobs.run(recipe, overrides=overrides, command=command)
+                return jobs.run(recipe, jobs.Asked(overrides, command, choices))
         except Interrupted as interrupted:
             raise _Stop(interrupted) from None
         except Exception as error:

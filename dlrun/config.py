@@ -23,10 +23,19 @@ GROUPS = (
     "optimizer",
     "schedule",
     "regularization",
+    "test_augmentation",
     "procedure",
     "tracking",
 )
-PRECISIONS = ("float32", "bf16", "fp16")
+CHOICES = {
+    "precision": ("float32", "bf16", "fp16"),
+    "sampling": ("shuffle", "balanced", "stratified"),
+    "class_weights": ("none", "balanced"),
+    "scale_lr": ("none", "linear", "sqrt"),
+    "decay": ("all", "weights"),
+    "on_divergence": ("stop", "backoff"),
+    "monitor": ("auto", "val/accuracy", "val/loss", "train/loss"),
+}
 
 
 @dataclass
@@ -51,6 +60,7 @@ class Settings:
     optimizer: Any = MISSING
     schedule: Any = MISSING
     regularization: Any = None
+    test_augmentation: Any = None
     procedure: Any = None
     tracking: Any = None
 
@@ -59,7 +69,13 @@ class Settings:
     batch_size: Any = 32
     accumulate: int = 1
     drop_last: bool = False
+    sampling: str = "shuffle"
+    class_weights: str = "none"
     warmup: Any = 0
+    scale_lr: str = "none"
+    base_batch_size: int = 128
+    decay: str = "all"
+    on_divergence: str = "stop"
     clip_norm: float | None = None
     clip_value: float | None = None
 
@@ -118,15 +134,14 @@ def check(config: DictConfig) -> None:
     whole = isinstance(size, int) and not isinstance(size, bool) and size > 0
     require(whole or size == "full", "batch_size", "must be a whole number above 0, or full")
     require(config.seed >= 0, "seed", "must not be negative")
-    for key in ("accumulate", "clip_norm", "clip_value", "threads"):
+    for key in ("accumulate", "base_batch_size", "clip_norm", "clip_value", "threads"):
         positive(key)
     lasts("epochs", "epochs", "steps")
     lasts("warmup", "epochs", "steps", "%", zero=True)
     lasts("validate_every", "epochs", "steps", "%")
     lasts("log_every", "epochs", "steps", "%")
     lasts("checkpoint_every", "seconds", "epochs", "steps", "%")
-    require(config.precision in PRECISIONS, "precision", f"must be one of {', '.join(PRECISIONS)}")
-    monitored = ("auto", "val/accuracy", "val/loss", "train/loss")
-    require(config.monitor in monitored, "monitor", f"must be one of {', '.join(monitored)}")
+    for key, choices in CHOICES.items():
+        require(config[key] in choices, key, f"must be one of {', '.join(choices)}")
     if wrong:
         raise Mistake("\n".join(wrong))

@@ -1,25 +1,31 @@
 """Loss and quality of a model on a split, without gradients and in evaluation mode."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-Batches = Iterable[tuple[Tensor, Tensor]]
-Loss = Callable[[Tensor, Tensor], Tensor]
+from dlrun.data.batches import batches
+from dlrun.feed import Feed
+from dlrun.run import Run
+
+Batches = Iterator[tuple[Tensor, Tensor]]
+Views = Callable[[Tensor], list[Tensor]]
 
 
-def quality(logits: Tensor, y: Tensor) -> Tensor:
+def quality(logits: Tensor, y: Tensor, regression: bool) -> Tensor:
     """What is counted beside the loss, summed over a batch; a scalar.
 
-    Class indices (n,): the number of right answers. Class probabilities, for mixed
-    targets, (n, classes) where `logits` has as many: likewise. Regression targets
-    (n, targets): the absolute error, averaged over the targets of a sample.
+    The number of right answers, y being class indices (n,) or, where targets are mixed,
+    class probabilities (n, classes); in regression the absolute error, averaged over the
+    targets of a sample.
     """
-    if y.dtype == torch.int64:
-        return (logits.argmax(1) == y).sum()
-    return (logits.detach() - y).abs().mean(1).sum()
+    if regression:
+        return (logits.detach() - y).abs().flatten(1).mean(1).sum()
+    return (logits.argmax(1) == (y if y.dim() == 1 else y.argmax(1))).sum()
 
 
 def quality_name(regression: bool) -> str:
@@ -27,27 +33,71 @@ def quality_name(regression: bool) -> str:
     return "mae" if regression else "accuracy"
 
 
-@torch.no_grad()
-def evaluate(
-    model: nn.Module, forward: Callable[[Tensor], Tensor], loss: Loss, batches: Batches
-) -> tuple[float, float]:
-    """Mean loss and mean quality over all samples of `batches`, each (x, y) ready for the model.
+def measure(run: Run, feed: Feed, views: Views | None = None) -> tuple[float, float]:
+    """Mean loss and mean quality of a run on a split, with averaged weights where it has them.
 
-    `forward` is what is called, `model` what is switched to evaluation and back; the
-    sums stay on the device until the end.
+    views: makes several of a raw batch; their predictions are averaged.
     """
-    was_training = model.training
-    model.eval()
+    with averaged(run):
+        if views is None:
+            return evaluate(run, run.forward, samples(run, feed))
+        return evaluate(run, partial(_predict, run, views), samples(run, feed, raw=True))
+
+
+def samples(run: Run, feed: Feed, raw: bool = False) -> Batches:
+    """A split in order, in batches (x, y) as the model sees them in evaluation, or raw."""
+    size = run.lengths.evaluation_batch
+    for x, y in batches(feed.x, feed.y, feed.rows, size, run.device, prefetch=feed.prefetch):
+        if not raw:
+            x = _ready(run, x if feed.prepared else run.preprocessing(x))
+        yield x, x if run.reconstructs else y
+
+
+@contextmanager
+def averaged(run: Run) -> Iterator[None]:
+    """Inside, the model has the averaged weights, if the recipe averages."""
+    pairs = [pair for part in run.averaging for pair in part.averages()]
+    kept = [live.detach().clone() for live, _ in pairs]
+    with torch.no_grad():
+        for live, average in pairs:
+            live.copy_(average)
+        try:
+            yield
+        finally:
+            for (live, _), before in zip(pairs, kept, strict=True):
+                live.copy_(before)
+
+
+@torch.no_grad()
+def evaluate(run: Run, forward: Callable[[Tensor], Tensor], data: Batches) -> tuple[float, float]:
+    """Mean loss and mean quality over all samples; sums stay on the device until the end."""
+    was_training, regression = run.model.training, run.regression
+    run.model.eval()
     losses, hits, count = [], [], 0
-    for x, y in batches:
+    for x, y in data:
         logits = forward(x)
-        losses.append(loss(logits, y).detach() * len(y))
-        hits.append(quality(logits, y))
+        losses.append(run.loss(logits, y) * len(y))
+        hits.append(quality(logits, y, regression))
         count += len(y)
-    model.train(was_training)
+    run.model.train(was_training)
     if not count:
-        return float("nan"), float("nan")
+        return math.nan, math.nan
     return _total(losses) / count, _total(hits) / count
+
+
+def _predict(run: Run, views: Views, x: Tensor) -> Tensor:
+    """What the model says of a raw batch: the log of the mean probability over its views.
+
+    In regression the mean prediction.
+    """
+    seen = torch.stack([run.forward(_ready(run, run.preprocessing(view))) for view in views(x)])
+    if run.regression:
+        return seen.mean(0)
+    return seen.log_softmax(-1).logsumexp(0) - math.log(len(seen))
+
+
+def _ready(run: Run, x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=run.layout) if x.dim() == 4 else x
 
 
 def _total(parts: list[Tensor]) -> float:

@@ -6,14 +6,12 @@ are kept and each batch is preprocessed on the device.
 """
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from dlrun.data import Split
-from dlrun.data.batches import batches
 
 _SHARE = 0.25  # of the free memory that one split may take
 
@@ -59,19 +57,6 @@ def prepare(split: Split, preprocessing: nn.Module, device: torch.device, fixed:
         y = split.y.index_select(0, split.rows).to(device)
         return Feed(x, y, torch.arange(count, device=device), prepared=False)
     return Feed(split.x, split.y, split.rows, prepared=False)
-
-
-def ready(
-    feed: Feed,
-    preprocessing: nn.Module,
-    batch_size: int,
-    device: torch.device,
-    layout: torch.memory_format,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Every sample in order, in batches (x, y) as the model sees them in evaluation."""
-    for x, y in batches(feed.x, feed.y, feed.rows, batch_size, device, prefetch=feed.prefetch):
-        x = x if feed.prepared else preprocessing(x)
-        yield (x.contiguous(memory_format=layout) if x.dim() == 4 else x), y
 
 
 def _fits(size: int, kind: str) -> bool:

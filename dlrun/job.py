@@ -6,14 +6,17 @@ Imports nothing heavy before the tracking process is on its way, so that both st
 import copy
 import logging
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun import arguments, record
+from dlrun.catalogue import SEVERAL
+from dlrun.config import GROUPS
 from dlrun.errors import Mistake
 from dlrun.interrupt import raised
 from dlrun.progress import Progress
@@ -28,11 +31,27 @@ _log = logging.getLogger("dlrun")
 _UNNAMED = ("name", "outputs", "resume", "device", "threads", "tracking", "data.cache")
 
 
-def run(config: DictConfig, overrides: Sequence[str], command: Sequence[str]) -> float | None:
-    """Do what a recipe says; gives the value it is judged by.
+@dataclass(frozen=True)
+class Asked:
+    """What was typed, for the record and the run's name.
 
-    overrides: as typed, for the record and the name; command: the whole line, likewise.
+    choices: the option of every group; overrides: as typed; command: the whole line.
     """
+
+    overrides: Sequence[str]
+    command: Sequence[str]
+    choices: Mapping[str, Any]
+
+    def chosen(self, recipe: DictConfig) -> dict[str, str]:
+        """The option of each group; those of a group with several, in their order."""
+        names = {group: str(self.choices[group]) for group in GROUPS if group in self.choices}
+        for group in SEVERAL:
+            names[group] = ", ".join(map(str, recipe[group] or ["none"]))
+        return names
+
+
+def run(config: DictConfig, asked: Asked) -> float | None:
+    """Do what a recipe says; gives the value it is judged by."""
     shipper = _start_tracking(config)
     show = Progress()
     trials: list[record.Record] = []
@@ -40,7 +59,7 @@ def run(config: DictConfig, overrides: Sequence[str], command: Sequence[str]) ->
         with raised():
             from dlrun import build, parts  # import torch: two seconds
 
-            build.check(config)
+            build.check(config, [_key(word) for word in asked.overrides])
             data = build.load_data(config, show.loading)
 
             def make_run(**changes: object) -> "Trial":
@@ -50,7 +69,7 @@ def run(config: DictConfig, overrides: Sequence[str], command: Sequence[str]) ->
                 for key, value in changes.items():
                     OmegaConf.update(recipe, key, value)
                 run = build.build(recipe, data)
-                kept, state = _begin(recipe, run, overrides, command)
+                kept, state = _begin(recipe, run, asked)
                 trials.append(kept)
                 if shipper is not None:
                     shipper.ship(kept.directory)
@@ -89,25 +108,32 @@ def _start_tracking(config: DictConfig) -> "Shipper | None":
     return shipper
 
 
-def _begin(
-    recipe: DictConfig, run: "Run", overrides: Sequence[str], command: Sequence[str]
-) -> tuple[record.Record, "State"]:
+def _begin(recipe: DictConfig, run: "Run", asked: Asked) -> tuple[record.Record, "State"]:
     """A new record, or that of the run which is resumed, and the state to train on from."""
     from dlrun.state import begin
 
     text, facts = OmegaConf.to_yaml(recipe, resolve=True), run.facts()
     if not recipe.resume:
-        info = {"overrides": list(overrides), "command": shlex.join(command), **facts}
-        kept = record.create(recipe.outputs, recipe.name or name(overrides), info, text)
+        info = {
+            "overrides": list(asked.overrides),
+            "choices": asked.chosen(recipe),
+            "command": shlex.join(asked.command),
+            **facts,
+        }
+        kept = record.create(recipe.outputs, recipe.name or name(asked.overrides), info, text)
         return kept, begin(run, kept)
     kept = record.open_existing(recipe.resume)
-    state = begin(run, kept)
+    try:
+        state = begin(run, kept)
+    except Mistake:
+        kept.close()
+        raise
     if kept.info.get("data", {}).get("digest") != facts["data"]["digest"]:
         _log.warning("the data are not those that the run began with")
-    new = [word for word in overrides if word not in kept.info.get("overrides", [])]
+    new = [word for word in asked.overrides if word not in kept.info.get("overrides", [])]
     now = datetime.now(UTC).isoformat(timespec="seconds")
     history = [*kept.info.get("resumed", []), {"time": now, "new": new}]
-    kept.update(overrides=list(overrides), resumed=history)
+    kept.update(overrides=list(asked.overrides), choices=asked.chosen(recipe), resumed=history)
     record.write(kept.directory / "recipe.yaml", text)
     return kept, state
 
@@ -130,6 +156,10 @@ def name(overrides: Sequence[str]) -> str:
     telling = [
         word
         for word in overrides
-        if not any(word.lstrip("+~").startswith((f"{key}=", f"{key}.")) for key in _UNNAMED)
+        if not any(f"{_key(word)}.".startswith(f"{key}.") for key in _UNNAMED)
     ]
     return " ".join(telling)[:250] or "default"
+
+
+def _key(word: str) -> str:
+    return word.partition("=")[0].lstrip("+~")

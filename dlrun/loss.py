@@ -92,3 +92,13 @@ def refuse_probabilities(loss: Callable[..., Tensor], model: nn.Module, x: Tenso
             f"loss={function.__name__}: takes logits, but the model ends in a {ending}, which "
             f"this loss applies itself; leave the model's {ending} out, or use loss=mse"
         )
+
+
+def require_reconstruction(loss: Callable[..., Tensor]) -> None:
+    """Raise Mistake where the loss compares classes and the model gives its input back."""
+    function = getattr(loss, "func", loss)
+    if function in (F.cross_entropy, hinge):
+        raise Mistake(
+            f"loss={function.__name__}: compares classes, but the model gives its input back; "
+            "use loss=mse, mae, huber or bce"
+        )

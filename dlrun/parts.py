@@ -17,12 +17,17 @@ from dlrun.run import Lengths
 SEVERAL = ("preprocessing", "augmentation", "regularization")
 
 
-def part(config: DictConfig, group: str, lengths: Lengths | None = None) -> Any:
+def part(
+    config: DictConfig, group: str, lengths: Lengths | None = None, apart: tuple[str, ...] = ()
+) -> Any:
     """The object that a group's option describes, or a partial of it where it says so.
+
+    apart: keys of the group that are not for its target.
 
     Raises Mistake for a value that the object refuses.
     """
     values = plain(config[group], group, lengths)
+    values = {name: value for name, value in values.items() if name not in apart}
     with explained(group, values):
         return _bare(instantiate(values, _convert_="all"))
 
@@ -30,8 +35,9 @@ def part(config: DictConfig, group: str, lengths: Lengths | None = None) -> Any:
 def several(config: DictConfig, group: str, lengths: Lengths | None = None) -> dict[str, Any]:
     """The objects of a group that takes any number of options, by key, in their order."""
     made = {}
-    for name, node in dict(config[group] or {}).items():
-        key = f"{group}.{name!s}"
+    nodes: dict[str, DictConfig] = dict(config[group] or {})
+    for name, node in nodes.items():
+        key = f"{group}.{name}"
         values = plain(node, key, lengths)
         with explained(key, values):
             made[key] = _bare(instantiate(values, _convert_="all"))
@@ -47,7 +53,8 @@ def targets(config: DictConfig, group: str) -> Iterator[tuple[str, dict[str, Any
     options = node.items() if group in SEVERAL else [("", node)]
     for name, option in options:
         if isinstance(option, dict) and "_target_" in option:
-            yield f"{group}.{name}".rstrip("."), {str(key): value for key, value in option.items()}
+            key = f"{group}.{name!s}" if name else group
+            yield key, {str(inner): value for inner, value in option.items()}
 
 
 def plain(node: DictConfig, key: str, lengths: Lengths | None) -> dict[str, Any]:

@@ -19,37 +19,46 @@ class Run:
     """Everything that `train` needs, and nothing that knows where it came from.
 
     forward: the model as it is called: compiled, and in lower precision, where asked.
+    order: the rows of the training split in the order of an epoch, by its number.
     schedule: (step, total_steps, steps_per_epoch) -> multiplier of the learning rates.
-    regularizers: each acts in one or more places; `change_batch`, `penalties`,
-        `constraints` and `stopping` are those that act there.
+    views: a raw batch as several, whose predictions are averaged on the test split.
+    backoff: whether a diverged run returns to its last good state with a smaller rate.
+    regularizers: each acts in one or more places; `change_batch`, `penalties` and the
+        others after them are those that act there.
     """
 
     data: Data
     train: Feed
     val: Feed
     preprocessing: nn.Module
-    augmentation: list[Augment]
+    augmentation: Augment | None
     model: nn.Module
     forward: Callable[[Tensor], Tensor]
     loss: Callable[[Tensor, Tensor], Tensor]
+    order: Callable[[int], Tensor]
     optimizer: torch.optim.Optimizer
     schedule: Callable[[int, int, int], float]
     lengths: "Lengths"
     device: torch.device
     generator: torch.Generator
     monitor: str
-    seed: int
     clip_norm: float | None = None
     clip_value: float | None = None
     layout: torch.memory_format = torch.contiguous_format
     scaler: torch.amp.GradScaler | None = None
+    views: Callable[[Tensor], list[Tensor]] | None = None
+    backoff: bool = False
     regularizers: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.change_batch = self._acting("change_batch")
-        self.penalties = self._acting("add_gradient")
+        self.change_gradient = self._acting("add_gradient")
+        self.penalties = self._acting("penalty")
         self.constraints = self._acting("constrain")
         self.stopping = self._acting("should_stop")
+        self.averaging = [
+            part for part in (self.optimizer, *self.regularizers) if hasattr(part, "averages")
+        ]
 
     def _acting(self, method: str) -> list[Any]:
         return [rule for rule in self.regularizers if hasattr(rule, method)]
@@ -57,7 +66,12 @@ class Run:
     @property
     def regression(self) -> bool:
         """Whether the targets are numbers rather than classes."""
-        return not self.data.classes
+        return self.reconstructs or not self.data.classes
+
+    @property
+    def reconstructs(self) -> bool:
+        """Whether the model is to give its input back."""
+        return bool(getattr(self.model, "reconstructs", False))
 
     @property
     def weights(self) -> list[nn.Parameter]:

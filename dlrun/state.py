@@ -24,6 +24,8 @@ class Position:
     seen: int = 0  # samples of the current epoch behind it
     elapsed: float = 0.0  # seconds in the loop, validation included
     stopped: bool = False  # a stopping rule held
+    scale: float = 1.0  # of all rates, after returns from a divergence
+    backoffs: int = 0  # how many of these there were
     best_score: float = -math.inf
     best_step: int = 0
 
@@ -49,6 +51,7 @@ class State:
     at: Position = field(default_factory=Position)
     window: Window = field(default_factory=Window)
     best: Weights | None = None  # the weights at `best_step`
+    good: dict[str, Any] | None = None  # what a diverged run returns to
 
 
 def begin(run: Run, record: Record) -> State:
@@ -88,6 +91,7 @@ def capture(run: Run, state: State, recorded: int) -> dict[str, Any]:
         "scaler": None if run.scaler is None else run.scaler.state_dict(),
         "random": checkpoint.random_state(run.generator),
         "recorded": recorded,
+        "good": state.good,
     }
 
 
@@ -128,7 +132,7 @@ def restore(run: Run, saved: dict[str, Any]) -> State:
         best = {name: value.to(device) for name, value in best.items()}
     elif at.best_step and at.best_step == at.step:
         best = copy_weights(run.model)
-    return State(at, window, best)
+    return State(at, window, best, saved.get("good"))
 
 
 def _with_memory(run: Run) -> list[Any]:

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from dlrun import checkpoint
-from dlrun.data.batches import batches, order
-from dlrun.errors import Failure, Interrupted
-from dlrun.evaluate import evaluate, quality, quality_name
-from dlrun.feed import ready
+from dlrun.data.batches import batches
+from dlrun.divergence import Diverged, back_off, check_finite, good
+from dlrun.errors import Interrupted
+from dlrun.evaluate import averaged, measure, quality, quality_name
 from dlrun.interrupt import deferred
 from dlrun.record import Record
 from dlrun.run import Run
@@ -47,7 +47,7 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
     """
     lengths, optimizer = run.lengths, run.optimizer
     rates = [float(group["lr"]) for group in optimizer.param_groups]
-    weights = run.weights
+    weights, regression = run.weights, run.regression
     searches = takes_closure(optimizer)
     observe = getattr(run.schedule, "observe", None)
 
@@ -61,8 +61,10 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
     norm: Tensor | None = None
     logs = False
 
-    def gradient() -> Tensor:
+    def gradient(backward: bool = True) -> Tensor:
         nonlocal norm
+        if not backward:
+            return _objective(run, group, weights)
         for weight in weights:  # as optimizer.zero_grad does, without its profiling
             weight.grad = None
         samples = sum(len(y) for _, y in group) if len(group) > 1 else 0
@@ -70,14 +72,14 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
         for x, y in group:
             logits = run.forward(x)
             loss = run.loss(logits, y)
-            results.append((loss.detach(), quality(logits, y)))
+            results.append((loss.detach(), quality(logits, y, regression)))
             share = loss * (len(y) / samples) if samples else loss
             (share if run.scaler is None else run.scaler.scale(share)).backward()
             parts.append(share.detach())
         if run.scaler is not None:
             run.scaler.unscale_(optimizer)
-        for penalty in run.penalties:
-            penalty.add_gradient(weights)
+        for rule in run.change_gradient:
+            rule.add_gradient(weights)
         if run.clip_norm is not None:
             norm = nn.utils.clip_grad_norm_(weights, run.clip_norm)
         elif logs:
@@ -94,82 +96,93 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
         mark = saved = perf_counter()
         look, save_at = mark + _LOOK, math.inf if timed else at.step + interval
 
+        if run.backoff and state.good is None:
+            state.good = good(run, state)
         while at.step < lengths.total_steps and not at.stopped:
-            rows = epoch_rows(run, at.epoch)
-            for group in grouped(_training_batches(run, rows, at.seen), lengths.accumulate):
-                # The learning rate of this step.
-                multiplier = run.schedule(at.step, lengths.total_steps, lengths.steps_per_epoch)
-                for options, rate in zip(optimizer.param_groups, rates, strict=True):
-                    options["lr"] = rate * multiplier
+            rows = run.order(at.epoch)
+            try:
+                for group in grouped(_training_batches(run, rows, at.seen), lengths.accumulate):
+                    # The learning rate of this step.
+                    multiplier = run.schedule(at.step, lengths.total_steps, lengths.steps_per_epoch)
+                    for options, rate in zip(optimizer.param_groups, rates, strict=True):
+                        options["lr"] = rate * multiplier * at.scale
 
-                # Forward, backward, update.
-                step = at.step + 1
-                ends = step == lengths.total_steps
-                logs = ends or step % lengths.log_every == 0
-                if searches:
-                    optimizer.step(cast(Callable[[], float], gradient))
-                elif run.scaler is None:
-                    gradient()
-                    optimizer.step()
-                else:
-                    gradient()
-                    run.scaler.step(optimizer)
-                    run.scaler.update()
-                for constraint in run.constraints:
-                    constraint.constrain(run.model)
+                    # Forward, backward, update.
+                    step = at.step + 1
+                    ends = step == lengths.total_steps
+                    logs = ends or step % lengths.log_every == 0
+                    if searches:
+                        optimizer.step(cast(Callable[[], float], gradient))
+                    elif run.scaler is None:
+                        gradient()
+                        optimizer.step()
+                    else:
+                        gradient()
+                        run.scaler.step(optimizer)
+                        run.scaler.update()
+                    for rule in run.constraints:
+                        rule.rate = optimizer.param_groups[0]["lr"]
+                        rule.constrain(run.model)
 
-                # Remember, on the device.
-                for (loss, hits), (_, y) in zip(results, group, strict=False):
-                    window.losses.append(loss)
-                    window.hits.append(hits)
-                    window.sizes.append(len(y))
-                    at.seen += len(y)
-                results.clear()
-                at.step = step
-                if at.seen >= len(rows):
-                    at.epoch, at.seen = at.epoch + 1, 0
+                    # Remember, on the device.
+                    for (loss, hits), (_, y) in zip(results, group, strict=False):
+                        window.losses.append(loss)
+                        window.hits.append(hits)
+                        window.sizes.append(len(y))
+                        at.seen += len(y)
+                    results.clear()
+                    at.step = step
+                    if at.seen >= len(rows):
+                        at.epoch, at.seen = at.epoch + 1, 0
 
-                # Record a point.
-                validates = ends or step % lengths.validate_every == 0
-                if logs or validates:
-                    window.seconds += perf_counter() - mark
-                    values = _validate(run) if validates and len(run.val) else {}
-                    if logs:
-                        values |= _train_values(run, state, norm)
-                    at.elapsed += perf_counter() - mark
-                    mark = perf_counter()
-                    values["time/elapsed"] = at.elapsed
-                    epoch = step / lengths.steps_per_epoch
-                    record.append(step, epoch, values)
-                    show.point(step, epoch, values)
+                    # Record a point.
+                    validates = ends or step % lengths.validate_every == 0
+                    if logs or validates:
+                        window.seconds += perf_counter() - mark
+                        check_finite(run, state, torch.stack(window.losses).tolist())
+                        values = _validate(run) if validates and len(run.val) else {}
+                        if logs:
+                            values |= _train_values(run, state, norm)
+                        at.elapsed += perf_counter() - mark
+                        mark = perf_counter()
+                        values["time/elapsed"] = at.elapsed
+                        epoch = step / lengths.steps_per_epoch
+                        record.append(step, epoch, values)
+                        show.point(step, epoch, values)
 
-                    # Choose the best, react, stop.
-                    if run.monitor in values:
-                        score = _score(run.monitor, values[run.monitor])
-                        if score > at.best_score:
-                            at.best_score, at.best_step = score, step
-                            state.best = copy_weights(run.model)
-                        if observe is not None:
-                            observe(score)
-                        for rule in run.stopping:
-                            at.stopped |= rule.should_stop(score, step)
+                        # Choose the best, react, stop.
+                        if run.monitor in values:
+                            score = _score(run.monitor, values[run.monitor])
+                            if score > at.best_score:
+                                at.best_score, at.best_step = score, step
+                                with averaged(run):
+                                    state.best = copy_weights(run.model)
+                            if observe is not None:
+                                observe(score)
+                            for rule in run.stopping:
+                                at.stopped |= rule.should_stop(score, step)
+                        if run.backoff:
+                            state.good = good(run, state)
 
-                # Now and then: the screen, a checkpoint, a signal.
-                now = perf_counter()
-                if now >= look or step >= save_at or signal.signum:
-                    look = now + _LOOK
-                    at.elapsed += now - mark
-                    window.seconds += now - mark
-                    if window.losses:
-                        _look(run, state, show)
-                    if (timed and now - saved >= interval) or step >= save_at or signal.signum:
-                        _save(run, state, record)
-                        saved, save_at = perf_counter(), math.inf if timed else step + interval
-                    if signal.signum:
-                        raise Interrupted(signal.signum)
-                    mark = perf_counter()
-                if at.stopped or ends:
-                    break
+                    # Now and then: the screen, a checkpoint, a signal.
+                    now = perf_counter()
+                    if now >= look or step >= save_at or signal.signum:
+                        look = now + _LOOK
+                        at.elapsed += now - mark
+                        window.seconds += now - mark
+                        if window.losses:
+                            _look(run, state, show)
+                        if (timed and now - saved >= interval) or step >= save_at or signal.signum:
+                            _save(run, state, record)
+                            saved, save_at = perf_counter(), math.inf if timed else step + interval
+                        if signal.signum:
+                            raise Interrupted(signal.signum)
+                        mark = perf_counter()
+                    if at.stopped or ends:
+                        break
+            except Diverged as diverged:
+                state = back_off(run, state, record, diverged)
+                at, window = state.at, state.window
         if at.step > begun:
             _save(run, state, record)
 
@@ -183,14 +196,6 @@ def takes_closure(optimizer: torch.optim.Optimizer) -> bool:
     """Whether the optimizer evaluates the loss itself, as L-BFGS and line searches do."""
     closure = inspect.signature(optimizer.step).parameters.get("closure")
     return closure is not None and closure.default is inspect.Parameter.empty
-
-
-def epoch_rows(run: Run, epoch: int) -> Tensor:
-    """The rows of the training split in the order of one epoch, a pure function of the seed."""
-    rows = order(run.train.rows, epoch, run.seed)
-    if run.lengths.drop_last:
-        rows = rows[: len(rows) // run.lengths.batch_size * run.lengths.batch_size]
-    return rows
 
 
 def grouped(samples: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
@@ -211,15 +216,23 @@ def _training_batches(run: Run, rows: Tensor, start: int) -> Iterator[Batch]:
     left = rows[start:]
     size, ahead = run.lengths.batch_size, feed.prefetch
     for x, y in batches(feed.x, feed.y, left, size, run.device, prefetch=ahead):
-        for augment in run.augmentation:
-            x, y = augment(x, y, generator)
+        if run.augmentation is not None:
+            x, y = run.augmentation(x, y, generator)
         if not feed.prepared:
             x = run.preprocessing(x)
         for change in run.change_batch:
             x, y = change.change_batch(x, y, generator)
         if run.layout is not torch.contiguous_format and x.dim() == 4:
             x = x.contiguous(memory_format=run.layout)
-        yield x, y
+        yield x, x if run.reconstructs else y
+
+
+def _objective(run: Run, group: list[Batch], weights: list[nn.Parameter]) -> Tensor:
+    """The loss of a step's mini-batches and all penalties, without gradients."""
+    samples = sum(len(y) for _, y in group)
+    with torch.no_grad():
+        parts = [run.loss(run.forward(x), y) * (len(y) / samples) for x, y in group]
+        return torch.stack(parts + [rule.penalty(weights) for rule in run.penalties]).sum()
 
 
 def _save(run: Run, state: State, record: Record) -> None:
@@ -231,10 +244,7 @@ def _save(run: Run, state: State, record: Record) -> None:
 
 def _validate(run: Run) -> dict[str, float]:
     """The headline first: MLflow's comparisons begin with what was recorded first."""
-    samples = ready(
-        run.val, run.preprocessing, run.lengths.evaluation_batch, run.device, run.layout
-    )
-    loss, hits = evaluate(run.model, run.forward, run.loss, samples)
+    loss, hits = measure(run, run.val)
     named = {f"val/{quality_name(run.regression)}": hits, "val/loss": loss}
     return dict(sorted(named.items(), key=lambda item: item[0] != run.monitor))
 
@@ -242,9 +252,7 @@ def _validate(run: Run) -> dict[str, float]:
 def _train_values(run: Run, state: State, norm: Tensor | None) -> dict[str, float]:
     """The means of the window over its samples; a new window begins."""
     window = state.window
-    stacked = torch.stack(window.losses)
-    losses, hits = torch.stack([stacked, torch.stack(window.hits).to(stacked.dtype)]).tolist()
-    _check_finite(run, state, losses)
+    losses, hits = torch.stack(window.losses).tolist(), torch.stack(window.hits).tolist()
     samples = sum(window.sizes)
     values = {
         "train/loss": sum(map(mul, losses, window.sizes)) / samples,
@@ -267,20 +275,9 @@ def _look(run: Run, state: State, show: Show) -> None:
     at, window = state.at, state.window
     loss = float(window.losses[-1])
     if not math.isfinite(loss):
-        _check_finite(run, state, torch.stack(window.losses).tolist())
+        check_finite(run, state, torch.stack(window.losses).tolist())
     rate = sum(window.sizes) / max(window.seconds, 1e-9)
     show.step(at.step, at.step / run.lengths.steps_per_epoch, loss, rate)
-
-
-def _check_finite(run: Run, state: State, losses: list[float]) -> None:
-    wrong = [place for place, loss in enumerate(losses) if not math.isfinite(loss)]
-    if wrong:
-        step = state.at.step - (len(losses) - 1 - wrong[0]) // run.lengths.accumulate
-        rate = run.optimizer.param_groups[0]["lr"]
-        raise Failure(
-            f"the training loss became {losses[wrong[0]]} at step {step}; "
-            f"try a smaller rate than optimizer.lr={rate:g}, or clip_norm=1"
-        )
 
 
 def _score(monitor: str, value: float) -> float:

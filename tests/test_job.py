@@ -122,7 +122,7 @@ def test_another_model_does_not_fit(here: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_the_users_own_model(here: Path) -> None:
-    (here / "mynet.py").write_text(
+    (here / "ournet.py").write_text(
         "from torch import nn\n"
         "class Net(nn.Module):\n"
         "    def __init__(self, width: int, outputs: int = 10):\n"
@@ -134,7 +134,7 @@ def test_the_users_own_model(here: Path) -> None:
     )
     words = [
         "model=custom",
-        "model._target_=mynet.Net",
+        "model._target_=ournet.Net",
         "+model.width=32",
         "regularization=[dropout]",
     ]

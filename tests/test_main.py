@@ -13,8 +13,8 @@ def jobs(monkeypatch, tmp_path):
     """What would be run: (recipe, overrides, command) of every job."""
     seen = []
 
-    def run(recipe, overrides, command):
-        seen.append((recipe, list(overrides), list(command)))
+    def run(recipe, asked):
+        seen.append((recipe, list(asked.overrides), list(asked.command)))
         return 0.5
 
     monkeypatch.setattr(job, "run", run)
@@ -28,8 +28,8 @@ def fails(jobs, monkeypatch):
     """Let the jobs with a given seed end with an exception."""
     errors = {}
 
-    def run(recipe, overrides, command):
-        jobs.append((recipe, list(overrides), list(command)))
+    def run(recipe, asked):
+        jobs.append((recipe, list(asked.overrides), list(asked.command)))
         if recipe.seed in errors:
             raise errors[recipe.seed]
 

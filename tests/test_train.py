@@ -10,9 +10,8 @@ from torch.nn.functional import cross_entropy
 
 from dlrun import build
 from dlrun.data import Data
-from dlrun.data.batches import order
 from dlrun.errors import Failure
-from dlrun.feed import ready
+from dlrun.evaluate import samples
 from dlrun.run import Run
 from dlrun.train import grouped, takes_closure
 from tests.bench import bare
@@ -24,7 +23,7 @@ Train = Callable[..., Trained]
 def whole(run: Run, split: str) -> tuple[Tensor, Tensor]:
     """A split as the model sees it, in its order."""
     feed = getattr(run, split)
-    parts = list(ready(feed, run.preprocessing, 4096, run.device, run.layout))
+    parts = list(samples(run, feed))
     return torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts])
 
 
@@ -40,7 +39,7 @@ def test_same_weights_as_a_bare_loop(
         run.optimizer,
         (feed.x, feed.y),
         whole(run, "val"),
-        lambda epoch: order(feed.rows, epoch, run.seed),
+        run.order,
         3,
         50,
     )

@@ -4,8 +4,8 @@ import copy
 
 from torch import nn
 
-from dlrun.evaluate import evaluate, quality_name
-from dlrun.feed import prepare, ready
+from dlrun.evaluate import measure, quality_name
+from dlrun.feed import prepare
 from dlrun.procedure import MakeRun, Trial
 from dlrun.run import Run
 from dlrun.state import Position
@@ -28,7 +28,7 @@ def conclude(trial: Trial, at: Position) -> None:
     values = {f"best/{run.monitor.replace('/', '_')}": best}
     values["best/epoch"] = at.best_step / run.lengths.steps_per_epoch
     if trial.measure_test and len(run.data.test):
-        values |= measure(run)
+        values |= test_values(run)
     epoch = at.step / run.lengths.steps_per_epoch
     record.append(at.step, epoch, values)
     trial.show.point(at.step, epoch, values)
@@ -39,14 +39,13 @@ def conclude(trial: Trial, at: Position) -> None:
         from dlrun.tracking.model import save_model  # imports mlflow, which takes a second
 
         example = run.data.train.x[run.data.train.rows[:2]]
-        save_model(deployable(run), example, record.directory / "model")
+        save_model(deployable(run), example, record.directory / "model", at.best_step)
 
 
-def measure(run: Run) -> dict[str, float]:
+def test_values(run: Run) -> dict[str, float]:
     """Loss and quality on the test split, which nothing before has looked at."""
     feed = prepare(run.data.test, run.preprocessing, run.device, fixed=False)
-    samples = ready(feed, run.preprocessing, run.lengths.evaluation_batch, run.device, run.layout)
-    loss, hits = evaluate(run.model, run.forward, run.loss, samples)
+    loss, hits = measure(run, feed, run.views)
     return {f"test/{quality_name(run.regression)}": hits, "test/loss": loss}
 
 

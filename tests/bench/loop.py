@@ -13,8 +13,7 @@ from torch import Tensor
 
 from dlrun import build, compose, record
 from dlrun.data import Data, Split
-from dlrun.data.batches import order
-from dlrun.feed import ready
+from dlrun.evaluate import samples
 from dlrun.progress import Progress
 from dlrun.run import Run
 from dlrun.state import State
@@ -96,20 +95,19 @@ def _dlrun(config: DictConfig, data: Data, folder: str, shipper) -> tuple[float,
 def _bare(config: DictConfig, data: Data) -> tuple[float, list[Tensor]]:
     run = build.build(config, data)
     feed = run.train
-    parts = list(ready(run.val, run.preprocessing, 4096, run.device, run.layout))
+    parts = list(samples(run, run.val))
     val = torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts])
 
     def augment(x: Tensor) -> Tensor:
-        for change in run.augmentation:
-            x, _ = change(x, None, run.generator)
-        return x
+        assert run.augmentation is not None
+        return run.augmentation(x, data.train.y, run.generator)[0]
 
     seconds = bare.train(
         run.model,
         run.optimizer,
         (feed.x, feed.y),
         val,
-        lambda epoch: order(feed.rows, epoch, run.seed),
+        run.order,
         _epochs(run),
         run.lengths.batch_size,
         None if feed.prepared else run.preprocessing,

@@ -1,0 +1,59 @@
+"""A loss that is no longer finite: noticed, and answered with an end or with a smaller rate."""
+
+import copy
+from math import isfinite
+from typing import Any
+
+from dlrun.errors import Failure
+from dlrun.record import Record
+from dlrun.run import Run
+from dlrun.state import State, capture, restore
+
+AT_MOST = 20  # returns with a smaller rate before giving up
+
+
+class Diverged(Exception):
+    """The loss of `step` is `loss`, which is not finite."""
+
+    def __init__(self, step: int, loss: float) -> None:
+        super().__init__(f"the training loss became {loss} at step {step}")
+        self.step = step
+
+
+def check_finite(run: Run, state: State, losses: list[float]) -> None:
+    """Raise Diverged for the first of the latest mini-batches whose loss is not finite."""
+    for place, loss in enumerate(losses):
+        if not isfinite(loss):
+            after = (len(losses) - 1 - place) // run.lengths.accumulate
+            raise Diverged(state.at.step - after, loss)
+
+
+def good(run: Run, state: State) -> dict[str, Any]:
+    """A copy of everything, to return to."""
+    return copy.deepcopy(capture(run, State(state.at, state.window, state.best), recorded=0))
+
+
+def back_off(run: Run, state: State, record: Record, diverged: Diverged) -> State:
+    """Return to the last good state with half the rate, a tenth within the first epoch.
+
+    Recorded as `backoff/n`, the factor of all rates from the n-th time on. Raises Failure
+    where the recipe does not ask for it, or where it did not help.
+    """
+    rate = run.optimizer.param_groups[0]["lr"]
+    if not run.backoff or state.good is None:
+        raise Failure(
+            f"{diverged}; try a smaller rate than optimizer.lr={rate:g}, clip_norm=1, "
+            "or on_divergence=backoff"
+        )
+    count = state.at.backoffs + 1
+    if count > AT_MOST:
+        raise Failure(f"{diverged}, after {AT_MOST} returns to a smaller rate, now {rate:g}")
+    first = diverged.step <= run.lengths.steps_per_epoch
+    scale = state.at.scale * (0.1 if first else 0.5)
+    kept = state.good
+    state = restore(run, kept)
+    state.at.scale, state.at.backoffs, state.good = scale, count, kept
+    kept["position"] |= {"scale": scale, "backoffs": count}
+    epoch = diverged.step / run.lengths.steps_per_epoch
+    record.append(diverged.step, epoch, {f"backoff/{count}": scale})
+    return state
