@@ -1,0 +1,111 @@
+"""Who may import whom, read from the code: imports go one way, heavy things stay outside."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import dlrun
+
+PACKAGE = Path(dlrun.__file__).parent
+INGREDIENTS = {
+    *("data", "preprocessing", "augmentation", "test_augmentation", "model", "activation"),
+    *("initializer", "loss", "optimizer", "schedule", "regularization"),
+}
+BASE = {"errors", "duration"}
+CORE = {
+    *("run", "feed", "state", "train", "evaluate", "checkpoint", "interrupt", "divergence"),
+    *("device", "record"),
+}
+COMPOSING = {
+    *("__main__", "command", "compose", "config", "mistakes", "nearest", "resume"),
+    *("build", "parts", "compatible", "job", "sweep"),
+}
+LIGHT = {
+    *("__main__", "flags", "outcome", "help", "catalogue", "completion", "errors", "duration"),
+    *("record", "job", "command", "progress"),
+}
+
+
+def modules() -> list[tuple[str, Path]]:
+    """Every module of the package as (its room, its file)."""
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        if parts[0] != "conf":
+            found.append((parts[0], path))
+    return found
+
+
+def imports(path: Path, at_start: bool = False) -> set[str]:
+    """What a module imports, in full; `at_start`: only what happens when it is imported."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    deferred: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        later = isinstance(node, ast.FunctionDef)
+        typing = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        if typing or (later and at_start):
+            deferred |= set(ast.walk(node)) - {node}
+    names = set()
+    for node in ast.walk(tree):
+        if node in deferred:
+            continue
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def rooms(names: set[str]) -> set[str]:
+    """The rooms of dlrun among them."""
+    return {name.split(".")[1] for name in names if name.startswith("dlrun.")}
+
+
+def tops(names: set[str]) -> set[str]:
+    """The packages that they belong to."""
+    return {name.split(".")[0] for name in names}
+
+
+@pytest.mark.parametrize(("room", "path"), modules(), ids=lambda value: str(value)[-40:])
+def test_imports_go_one_way(room: str, path: Path) -> None:
+    names = imports(path)
+    used, packages = rooms(names), tops(names)
+    if room in INGREDIENTS:
+        assert used <= INGREDIENTS | BASE, "an ingredient imports other ingredients at most"
+    if room in CORE:
+        assert used <= INGREDIENTS | BASE | CORE
+    if room == "procedure":
+        assert used <= INGREDIENTS | BASE | CORE | {"procedure", "report", "tracking"}
+    if room == "report":
+        assert used <= {"report", "record", "errors"}, "figures are drawn from records alone"
+        assert "torch" not in packages
+    if room not in COMPOSING:
+        assert not packages & {"hydra", "omegaconf"}, "only composing knows Hydra"
+    if room != "tracking":
+        assert not packages & {"mlflow"}, "only tracking knows MLflow"
+    if room in INGREDIENTS | BASE | CORE:
+        assert not packages & {"rich", "matplotlib", "optuna"}
+
+
+@pytest.mark.parametrize("room", sorted(LIGHT))
+def test_the_command_starts_light(room: str) -> None:
+    path = PACKAGE / f"{room}.py"
+    heavy = {"torch", "torchvision", "mlflow", "sklearn", "matplotlib"}
+    assert not tops(imports(path, at_start=True)) & heavy
+
+
+def test_every_group_is_a_room_of_the_same_name() -> None:
+    from dlrun.catalogue import packaged
+    from dlrun.config import GROUPS
+
+    for group in GROUPS:
+        assert (packaged() / group).is_dir(), group
+        room = PACKAGE / group
+        assert room.is_dir() or room.with_suffix(".py").is_file(), group
+
+
+def test_files_are_of_a_fair_size() -> None:
+    lengths = sorted(len(path.read_text().splitlines()) for _, path in modules())
+    assert lengths[len(lengths) // 2] <= 130
+    assert lengths[-1] <= 340

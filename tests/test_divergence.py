@@ -1,0 +1,87 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from dlrun.errors import Failure
+from dlrun.run import Run
+from tests.conftest import Trained
+
+Train = Callable[..., Trained]
+
+
+def explode(step: int, above: float) -> Callable[[Run], None]:
+    """Make the loss nan at a step whenever the rate is above a limit."""
+
+    def change(run: Run) -> None:
+        loss, schedule, now = run.loss, run.schedule, [0]
+
+        def noted(taken: int, total: int, per_epoch: int) -> float:
+            now[0] = taken + 1
+            return schedule(taken, total, per_epoch)
+
+        def brittle(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            value = loss(logits, y)
+            rate = run.optimizer.param_groups[0]["lr"]
+            bad = torch.is_grad_enabled() and rate > above and now[0] == step
+            return value * float("nan") if bad else value
+
+        run.schedule, run.loss = noted, brittle
+
+    return change
+
+
+CONSTANT = ("optimizer=sgd", "schedule=constant", "optimizer.lr=0.1")
+
+
+def test_half_the_rate_from_the_last_good_state(train_recipe: Train) -> None:
+    trained = train_recipe(
+        *("epochs=6", "on_divergence=backoff", *CONSTANT), change=explode(50, above=0.06)
+    )
+    assert trained.values("lr") == [0.1] + [0.05] * 5
+    assert trained.values("backoff/1") == [0.5]
+    assert trained.at.backoffs == 1
+    assert [p["step"] for p in trained.points if "train/loss" in p["values"]] == [
+        34 * epoch for epoch in range(1, 7)
+    ]
+    [[step, epoch]] = [
+        (point["step"], point["epoch"]) for point in trained.points if "backoff/1" in point["values"]
+    ]
+    assert step == 50
+    assert epoch == pytest.approx(50 / 34)
+
+
+def test_a_tenth_within_the_first_epoch_and_again_where_it_did_not_help(
+    train_recipe: Train,
+) -> None:
+    trained = train_recipe(
+        *("epochs=3", "on_divergence=backoff", *CONSTANT), change=explode(7, above=0.0005)
+    )
+    assert trained.values("lr")[-1] == pytest.approx(0.0001)
+    assert [trained.values(f"backoff/{n}") for n in (1, 2, 3)] == [
+        [pytest.approx(0.1)],
+        [pytest.approx(0.01)],
+        [pytest.approx(0.001)],
+    ]
+
+
+def test_going_back_changes_nothing_but_the_rate(train_recipe: Train) -> None:
+    """After one return the run is the one whose rate is half from the second epoch on."""
+    back = train_recipe("epochs=3", "on_divergence=backoff", *CONSTANT, change=explode(50, 0.06))
+
+    def halve(run: Run) -> None:
+        run.schedule = lambda step, total, per_epoch: 1.0 if step < 34 else 0.5
+
+    plain = train_recipe("epochs=3", *CONSTANT, change=halve)
+    assert back.values("train/loss") == plain.values("train/loss")
+    assert back.values("val/accuracy") == plain.values("val/accuracy")
+
+
+def test_it_gives_up_in_the_end(train_recipe: Train) -> None:
+    with pytest.raises(Failure, match="after 20 returns"):
+        train_recipe("epochs=2", "on_divergence=backoff", *CONSTANT, change=explode(7, above=0))
+
+
+def test_without_it_the_run_fails_at_the_first_bad_step(train_recipe: Train) -> None:
+    with pytest.raises(Failure, match=r"nan at step 50; .*on_divergence=backoff"):
+        train_recipe("epochs=3", *CONSTANT, change=explode(50, above=0.06))
