@@ -26,6 +26,10 @@ format: $(VENV)/.checked  ## put the code into the form that check asks for
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+.PHONY: readme
+readme: $(VENV)/.installed  ## write the table of groups in README.md anew
+	$(BIN)/python -m tests.readme
+
 .PHONY: bench
 bench: $(VENV)/.installed  ## compare the loop with a bare one: a table, also in outputs/
 	$(BIN)/python -m tests.bench.run $(ARGS)

@@ -32,5 +32,5 @@ class Interrupted(DlrunError):
 
     def __init__(self, signum: int, message: str = "") -> None:
         name = signal.Signals(signum).name
-        super().__init__(message or f"stopped by {name}")
+        super().__init__(message or f"by {name}")
         self.exit_code = 128 + signum

@@ -36,7 +36,7 @@ def deferred() -> Iterator[Request]:
 
     def note(signum: int, frame: FrameType | None) -> None:
         if request.signum:
-            raise Interrupted(signum, "stopped at once; the last checkpoint stands")
+            raise Interrupted(signum, "at once; the last checkpoint stands")
         request.signum = signum
 
     with _handled(note):

@@ -18,6 +18,8 @@ def report(error: BaseException, job: str = "") -> int:
         message, code = str(error), error.exit_code
     else:
         message, code = "dlrun did not foresee this; please report it with the lines above", 1
+    kind = "stopped" if isinstance(error, Interrupted) else "error"
     lines = (f"{job}: {message}" if job else message).splitlines()
-    print("error: " + "\n       ".join(lines), file=sys.stderr, flush=True)
+    indent = "\n" + " " * (len(kind) + 2)
+    print(f"{kind}: {indent.join(lines)}", file=sys.stderr, flush=True)
     return code

@@ -176,7 +176,7 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
                             _save(run, state, record)
                             saved, save_at = perf_counter(), math.inf if timed else step + interval
                         if signal.signum:
-                            raise Interrupted(signal.signum)
+                            raise Interrupted(signal.signum, "the state is saved")
                         mark = perf_counter()
                     if at.stopped or ends:
                         break

@@ -112,7 +112,7 @@ def test_an_interrupt_ends_a_sweep(jobs, fails, capsys):
     fails[1] = Interrupted(15)
     assert main(["-m", "seed=0,1,2"]) == 143
     assert [recipe.seed for recipe, _, _ in jobs] == [0, 1]
-    assert capsys.readouterr().err == "error: stopped by SIGTERM\n"
+    assert capsys.readouterr().err == "stopped: by SIGTERM\n"
 
 
 @pytest.mark.parametrize(

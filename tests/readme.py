@@ -1,0 +1,36 @@
+"""`make readme`: the table of groups in README.md, from the first lines of the YAML files."""
+
+from pathlib import Path
+
+from dlrun import catalogue
+from dlrun.config import GROUPS
+
+README = Path(__file__).parents[1] / "README.md"
+BEGIN = "<!-- groups: written by `make readme` from the first lines of conf/ -->\n"
+END = "<!-- end of groups -->\n"
+
+
+def table() -> str:
+    """Every group with its options and their one-line descriptions, in Markdown."""
+    directories = [catalogue.packaged()]
+    defaults = catalogue.defaults(directories)
+    lines = []
+    for group in GROUPS:
+        several = " (several)" if group in catalogue.SEVERAL else ""
+        lines += [f"\n**{group}**{several}\n", "| option | what it is |", "| --- | --- |"]
+        for name, path in catalogue.options(group, directories).items():
+            mark = " *" if name in defaults.get(group, []) else ""
+            what = catalogue.read(path).summary.replace("|", "\\|")
+            lines.append(f"| `{name}`{mark} | {what} |")
+    return "\n".join(lines) + "\n\n"
+
+
+def with_table(text: str) -> str:
+    """The README with the table of today."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return before + BEGIN + table() + END + after
+
+
+if __name__ == "__main__":
+    README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
