@@ -1,0 +1,115 @@
+"""Steps that treat each element apart: x·scale + shift, learned from the training split."""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dlrun.preprocessing.moments import extremes, moments
+from dlrun.preprocessing.shapes import take_shapes
+
+Learner = Callable[[Tensor, Iterable[Tensor]], tuple[Tensor, Tensor]]
+"""(first batch, all batches) -> (origin, unit), float64: the output is (x − origin) / unit."""
+
+
+class Affine(nn.Module):
+    """(x − origin) / unit, folded into x·scale + shift; `learn` finds origin and unit.
+
+    Reads uint8 itself, which saves a pass over every batch: fitted on uint8, it takes
+    uint8 in 0..255 and floats in 0..1 for the same images.
+    """
+
+    takes_bytes = True
+    scale: Tensor
+    shift: Tensor
+    byte_scale: Tensor
+
+    def __init__(self, learn: Learner) -> None:
+        super().__init__()
+        self.learn = learn
+        self.register_buffer("scale", torch.ones(()))
+        self.register_buffer("shift", torch.zeros(()))
+        self.register_buffer("byte_scale", torch.tensor(1 / 255))
+
+    def fit(self, batches: Iterable[Tensor]) -> None:
+        """Learn from (n, *shape) batches, uint8 or float."""
+        rest = iter(batches)
+        first = next(rest, torch.zeros(0))
+        origin, unit = self.learn(first, chain([first], rest))
+        whole = 255 if first.dtype == torch.uint8 else 1
+        device = self.scale.device
+        self.scale = (whole / unit).float().to(device)
+        self.byte_scale = (whole / 255 / unit).float().to(device)
+        self.shift = (-origin / unit).float().to(device)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, *shape) uint8 (0..255) or float (0..1) -> (n, *shape) float32."""
+        # Two kernels; one addcmul with its broadcasting takes three times as long.
+        if x.dtype == torch.uint8:
+            return (x * self.byte_scale).add_(self.shift)
+        return (x.to(torch.float32) * self.scale).add_(self.shift)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        take_shapes(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def standardize(by: str = "channel") -> Affine:
+    """Mean 0 and standard deviation 1: (x − mean) / std.
+
+    by: "channel" takes one mean and std for each channel of an image, "feature" one
+    for each pixel. Tables always go by feature. A constant feature is only centred.
+    """
+    if by not in ("channel", "feature"):
+        raise ValueError(f"by must be channel or feature, got {by}")
+    return Affine(partial(_mean_and_std, by))
+
+
+def center() -> Affine:
+    """x − the mean sample: one mean for each element."""
+    return Affine(partial(_mean, "feature"))
+
+
+def center_channel() -> Affine:
+    """x − the mean of its channel; for tables, of its feature."""
+    return Affine(partial(_mean, "channel"))
+
+
+def rescale(low: float = -1.0, high: float = 1.0) -> Affine:
+    """From the smallest and largest value there can be to [low, high].
+
+    Images of bytes: from 0..255, whatever the training split holds. All else: from the
+    minimum and maximum of the training split, for tables those of each feature, for images
+    of floats those of all pixels together. A constant feature becomes `low`.
+    """
+    if low >= high:
+        raise ValueError(f"low must be below high, got {low}")
+    return Affine(partial(_range, low, high))
+
+
+def _mean_and_std(by: str, first: Tensor, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    mean, variance = moments(batches, by if first.ndim > 2 else "feature")
+    std = variance.sqrt()
+    # Rounding leaves a constant feature with a std of some 1e-16 of its size.
+    return mean, torch.where(std > 1e-12 * mean.abs(), std, torch.ones_like(std))
+
+
+def _mean(by: str, first: Tensor, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    mean, _ = moments(batches, by if first.ndim > 2 else "feature")
+    # In bytes the unit is what a float of 1 stands for, so that the output is on that scale.
+    unit = 255 if first.dtype == torch.uint8 else 1
+    return mean, torch.full_like(mean, unit)
+
+
+def _range(
+    low: float, high: float, first: Tensor, batches: Iterable[Tensor]
+) -> tuple[Tensor, Tensor]:
+    if first.dtype == torch.uint8:
+        least, most = torch.tensor([0, 255], dtype=torch.float64)
+    else:
+        least, most = extremes(batches, "all" if first.ndim > 2 else "feature")
+    unit = torch.where(most > least, most - least, torch.ones_like(least)) / (high - low)
+    return least - low * unit, unit
