@@ -44,6 +44,18 @@ def digits(compose_recipe: Recipe) -> Data:
     return build.load_data(compose_recipe())
 
 
+class Net(torch.nn.Sequential):
+    """A user's own network on the digits."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(
+            torch.nn.Flatten(),
+            torch.nn.Linear(64, width),
+            torch.nn.ReLU(),
+            torch.nn.Linear(width, 10),
+        )
+
+
 @dataclass
 class Watcher:
     """Keeps what the loop shows."""

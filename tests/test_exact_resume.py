@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from dlrun import checkpoint, record
+from tests.states import differences, without_clock
 
 QUICK = ("tracking=none", "threads=1", "epochs=30", "checkpoint_every='7 steps'")
 KILLS = 5
@@ -81,26 +82,6 @@ def _result(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     return points, checkpoint.read(directory / "checkpoints" / "last.pt")
 
 
-def _differences(a: Any, b: Any, where: str = "") -> list[str]:
-    """Where two states are not the same bit for bit, at any depth."""
-    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-        same = a.dtype == b.dtype and torch.equal(a, b)
-    elif isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
-        return [d for key in a for d in _differences(a[key], b[key], f"{where}/{key}")]
-    elif isinstance(a, list | tuple) and isinstance(b, list | tuple) and len(a) == len(b):
-        pairs = enumerate(zip(a, b, strict=True))
-        return [d for i, pair in pairs for d in _differences(*pair, f"{where}/{i}")]
-    else:
-        same = a == b
-    return [] if same else [where]
-
-
-def _without_clock(state: dict[str, Any]) -> dict[str, Any]:
-    position = {k: v for k, v in state["position"].items() if k != "elapsed"}
-    window = {k: v for k, v in state["window"].items() if k != "seconds"}
-    return state | {"position": position, "window": window, "recorded": 0}
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_killed_runs_end_as_whole_ones_do(recipe: str, tmp_path: Path) -> None:
@@ -132,4 +113,4 @@ def test_killed_runs_end_as_whole_ones_do(recipe: str, tmp_path: Path) -> None:
     assert points == expected_points
     steps = [(p["step"], name) for p in points for name in p["values"]]
     assert len(steps) == len(set(steps))
-    assert not _differences(_without_clock(state), _without_clock(expected_state))
+    assert not differences(without_clock(state), without_clock(expected_state))

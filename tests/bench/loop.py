@@ -18,6 +18,7 @@ from dlrun.progress import Progress
 from dlrun.run import Run
 from dlrun.state import State
 from dlrun.tracking import start
+from dlrun.tracking.shipper import Shipper
 from dlrun.train import train
 from tests.bench import bare
 
@@ -54,7 +55,7 @@ def compare(case: Case, images: Data, repeats: int) -> dict[str, float | str]:
     with compose.hydra([]) as hydra:
         config = compose.recipe(hydra, [*case.recipe, "tracking=none"])
     data = build.load_data(config) if case.samples is None else part_of(images, case.samples)
-    ours, theirs = [], []
+    ours, theirs, same = [], [], True
     with tempfile.TemporaryDirectory() as folder:
         shipper = start(outputs=folder, model=False, checkpoints=False)
         _bare(config, data)  # warm: allocator, caches, kernels
@@ -63,7 +64,7 @@ def compare(case: Case, images: Data, repeats: int) -> dict[str, float | str]:
             ours.append(seconds)
             seconds, bare_weights = _bare(config, data)
             theirs.append(seconds)
-            same = all(map(torch.equal, weights, bare_weights))
+            same &= all(map(torch.equal, weights, bare_weights))
         shipper.close()
     return {
         "case": case.name,
@@ -75,7 +76,9 @@ def compare(case: Case, images: Data, repeats: int) -> dict[str, float | str]:
     }
 
 
-def _dlrun(config: DictConfig, data: Data, folder: str, shipper) -> tuple[float, list[Tensor]]:
+def _dlrun(
+    config: DictConfig, data: Data, folder: str, shipper: Shipper
+) -> tuple[float, list[Tensor]]:
     run = build.build(config, data)
     kept = record.create(folder, "bench", run.facts(), "")
     shipper.ship(kept.directory)

@@ -1,0 +1,26 @@
+"""Comparing what two runs left, bit for bit."""
+
+from typing import Any
+
+import torch
+
+
+def differences(a: Any, b: Any, where: str = "") -> list[str]:
+    """Where two states are not the same bit for bit, at any depth."""
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        same = a.dtype == b.dtype and torch.equal(a, b)
+    elif isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
+        return [d for key in a for d in differences(a[key], b[key], f"{where}/{key}")]
+    elif isinstance(a, list | tuple) and isinstance(b, list | tuple) and len(a) == len(b):
+        pairs = enumerate(zip(a, b, strict=True))
+        return [d for i, pair in pairs for d in differences(*pair, f"{where}/{i}")]
+    else:
+        same = a == b
+    return [] if same else [where]
+
+
+def without_clock(state: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint without times, and without the length of a record that holds them."""
+    position = {k: v for k, v in state["position"].items() if k != "elapsed"}
+    window = {k: v for k, v in state["window"].items() if k != "seconds"}
+    return state | {"position": position, "window": window, "recorded": 0}

@@ -1,0 +1,159 @@
+"""What every option of every group keeps: it composes, builds, trains, resumes and repeats itself."""
+
+import ast
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dlrun import build, catalogue, checkpoint, help, record
+from dlrun.config import GROUPS
+from dlrun.data import Data, Split
+from dlrun.run import Run
+from dlrun.state import begin
+from dlrun.train import train
+from tests.conftest import Recipe, Watcher
+from tests.proofs import PROOFS
+from tests.states import differences, without_clock
+
+HERE = Path(__file__).parent
+DIRECTORIES = [catalogue.packaged()]
+OPTIONS = [
+    (group, name)
+    for group in GROUPS
+    for name in catalogue.options(group, DIRECTORIES)
+    if group not in ("data", "procedure", "tracking")  # these don't change how a step is taken
+]
+# What an option needs beside itself; all else is the default recipe on 96 digits.
+WITH: dict[tuple[str, str], tuple[str, ...]] = {
+    ("model", "custom"): (
+        *("model=custom", "model._target_=tests.conftest.Net", "+model.width=8"),
+    ),
+    ("model", "autoencoder"): ("loss=mse",),
+    ("model", "torchvision"): ("model.name=squeezenet1_1",),
+    ("optimizer", "rprop"): ("batch_size=full",),
+    ("optimizer", "lbfgs"): ("batch_size=full", "optimizer.max_iter=3"),
+    ("loss", "bce"): ("model=linear",),
+    ("initializer", "weight_norm"): ("regularization=[weight_norm]", "model.hidden=[16,16]"),
+    ("initializer", "hanin_rolnick"): ("model=resnet", "model.depth=8"),
+    ("initializer", "dirac"): ("model=cnn",),
+    ("regularization", "stochastic_pooling"): ("model=cnn",),
+    ("regularization", "stochastic_depth"): ("model=resnet", "model.depth=8"),
+    ("regularization", "early_stopping"): (),
+}
+LARGE = {("model", "lenet"), ("model", "vgg"), ("model", "torchvision")}
+SEVERAL_MODELS = {"augmentation": ("model=cnn", "model.channels=[4,4]", "batch_size=32")}
+
+
+@pytest.fixture(scope="session")
+def small(digits: Data) -> Data:
+    """A few digits."""
+    train, val = digits.train, digits.val
+    return Data(
+        "digits",
+        Split(train.x, train.y, train.rows[:96]),
+        Split(val.x, val.y, val.rows[:32]),
+        Split(val.x, val.y, val.rows[:0]),
+        digits.shape,
+        digits.classes,
+        10,
+        "",
+    )
+
+
+@pytest.fixture(scope="session")
+def pictures() -> Data:
+    """A few colour images of 32×32."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(0, 256, (48, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    y = torch.arange(48) % 10
+    rows = torch.arange(48)
+    splits = [Split(x, y, part) for part in rows.split([32, 16, 0])]
+    return Data("pictures", *splits, (3, 32, 32), tuple("0123456789"), 10, "")
+
+
+def words_for(group: str, name: str) -> list[str]:
+    """The command that tries one option."""
+    chosen = f"{group}=[{name}]" if group in catalogue.SEVERAL else f"{group}={name}"
+    steps = ["epochs='4 steps'", "batch_size=24", "checkpoint_every='2 steps'"]
+    steps += ["log_every='1 steps'", "validate_every='2 steps'"]
+    needs = WITH.get((group, name), SEVERAL_MODELS.get(group, ()))
+    return [*steps, *([] if name == "custom" else [chosen]), *needs]
+
+
+class Stop(Exception):
+    """Stands for a kill at the beginning of the third step."""
+
+
+def stop_at_third(run: Run) -> None:
+    schedule = run.schedule
+
+    def stopping(step: int, total_steps: int, steps_per_epoch: int) -> float:
+        if step == 2:
+            raise Stop
+        return schedule(step, total_steps, steps_per_epoch)
+
+    run.schedule = stopping
+
+
+@pytest.mark.parametrize(("group", "name"), OPTIONS, ids=lambda value: str(value))
+def test_every_option(
+    group: str,
+    name: str,
+    compose_recipe: Recipe,
+    small: Data,
+    pictures: Data,
+    tmp_path: Path,
+) -> None:
+    recipe = compose_recipe(*words_for(group, name))
+    data = pictures if (group, name) in LARGE else small
+    build.check(recipe)
+
+    def run(folder: Path, change: Callable[[Run], None] | None = None) -> dict[str, Any]:
+        made = build.build(recipe, data)
+        if change is not None:
+            change(made)
+        existing = record.all_runs(folder)
+        kept = record.open_existing(existing[0]) if existing else record.create(folder, "", {}, "")
+        try:
+            train(made, begin(made, kept), kept, Watcher())
+        except Stop:
+            return {}
+        finally:
+            kept.close()
+        return without_clock(checkpoint.read(kept.directory / "checkpoints" / "last.pt"))
+
+    whole = run(tmp_path / "whole")
+    again = run(tmp_path / "again")
+    assert not differences(whole, again), "the same seed gives another run"
+
+    assert run(tmp_path / "stopped", stop_at_third) == {}
+    resumed = run(tmp_path / "stopped")
+    assert not differences(whole, resumed), "a resumed run is another one"
+    assert whole["position"]["step"] == 4
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_option_is_in_the_help_with_its_line(group: str) -> None:
+    text = help.text([], [])
+    for name, path in catalogue.options(group, DIRECTORIES).items():
+        option = catalogue.read(path)
+        assert option.summary, f"{path} opens with no comment"
+        assert len(option.summary) <= 80, path
+        assert any(name in line and option.summary in line for line in text.splitlines()), name
+
+
+@pytest.mark.parametrize("group", [g for g in GROUPS if g not in ("procedure", "tracking")])
+def test_every_option_has_a_test_that_proves_it(group: str) -> None:
+    """Adding an option means to name, in tests/proofs.py, the numeric test that proves it."""
+    for name in catalogue.options(group, DIRECTORIES):
+        if name == "none":
+            continue
+        assert f"{group}={name}" in PROOFS, f"{group}={name} names no test in tests/proofs.py"
+        for proof in PROOFS[f"{group}={name}"]:
+            path, _, function = proof.partition("::")
+            tree = ast.parse((HERE / path).read_text(encoding="utf-8"))
+            defined = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+            assert function in defined, f"{proof} is not there"
