@@ -45,7 +45,9 @@ def test_half_the_rate_from_the_last_good_state(train_recipe: Train) -> None:
         34 * epoch for epoch in range(1, 7)
     ]
     [[step, epoch]] = [
-        (point["step"], point["epoch"]) for point in trained.points if "backoff/1" in point["values"]
+        (point["step"], point["epoch"])
+        for point in trained.points
+        if "backoff/1" in point["values"]
     ]
     assert step == 50
     assert epoch == pytest.approx(50 / 34)
