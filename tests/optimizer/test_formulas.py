@@ -10,11 +10,19 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 CONF = Path(__file__).parents[2] / "conf" / "optimizer"
-DECAY = 0.03
+LR, DECAY = 0.07, 0.03
 A = np.array([[3.0, 0.5, 0.0], [0.5, 1.0, -0.2], [0.0, -0.2, 0.4]])
 START = np.array([1.0, -2.0, 0.5])
 
-Gradient = Callable[[np.ndarray], np.ndarray]
+Formula = Callable[[np.ndarray, float], Iterator[np.ndarray]]
+
+
+@pytest.fixture(autouse=True)
+def _float64() -> Iterator[None]:
+    """torch keeps some counters in its default type."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
 
 
 def gradient(w: np.ndarray) -> np.ndarray:
@@ -22,13 +30,13 @@ def gradient(w: np.ndarray) -> np.ndarray:
     return A @ w + np.cos(w)
 
 
-def taken(name: str, **options: object) -> list[np.ndarray]:
-    """Where five steps of the packaged option lead."""
+def taken(name: str, steps: int = 5, **options: object) -> list[np.ndarray]:
+    """Where the first steps of the packaged option lead."""
     w = torch.tensor(START, requires_grad=True)
     config = OmegaConf.load(CONF / f"{name}.yaml")
-    optimizer = instantiate(config, **options, _convert_="all")([w])
+    optimizer = instantiate(config, lr=LR, **options, _convert_="all")([w])
     matrix, path = torch.tensor(A), []
-    for _ in range(5):
+    for _ in range(steps):
         optimizer.zero_grad()
         (0.5 * w @ matrix @ w + w.sin().sum()).backward()
         optimizer.step()
@@ -36,53 +44,196 @@ def taken(name: str, **options: object) -> list[np.ndarray]:
     return path
 
 
-def sgd(w: np.ndarray, g: Gradient, lr: float, decay: float) -> Iterator[np.ndarray]:
+def sgd(w: np.ndarray, decay: float) -> Iterator[np.ndarray]:
     while True:
-        w = w - lr * (g(w) + decay * w)
+        w = w - LR * (gradient(w) + decay * w)
         yield w
 
 
-def momentum(w: np.ndarray, g: Gradient, lr: float, decay: float) -> Iterator[np.ndarray]:
+def momentum(w: np.ndarray, decay: float) -> Iterator[np.ndarray]:
     v = np.zeros_like(w)
     while True:
-        v = 0.9 * v + g(w) + decay * w
-        w = w - lr * v
+        v = 0.9 * v + gradient(w) + decay * w
+        w = w - LR * v
         yield w
 
 
-def nesterov(w: np.ndarray, g: Gradient, lr: float, decay: float) -> Iterator[np.ndarray]:
+def nesterov(w: np.ndarray, decay: float) -> Iterator[np.ndarray]:
     v = np.zeros_like(w)
     while True:
-        now = g(w) + decay * w
-        v = 0.9 * v + now
-        w = w - lr * (now + 0.9 * v)
+        g = gradient(w) + decay * w
+        v = 0.9 * v + g
+        w = w - LR * (g + 0.9 * v)
         yield w
 
 
-def adam(
-    w: np.ndarray, g: Gradient, lr: float, decay: float, decoupled: bool = False
-) -> Iterator[np.ndarray]:
+def adagrad(w: np.ndarray, decay: float) -> Iterator[np.ndarray]:
+    s = np.zeros_like(w)
+    while True:
+        g = gradient(w) + decay * w
+        s = s + g**2
+        w = w - LR * g / (np.sqrt(s) + 1e-10)
+        yield w
+
+
+def adadelta(w: np.ndarray, decay: float) -> Iterator[np.ndarray]:
+    s, u = np.zeros_like(w), np.zeros_like(w)
+    while True:
+        g = gradient(w) + decay * w
+        s = 0.9 * s + 0.1 * g**2
+        change = np.sqrt(u + 1e-6) / np.sqrt(s + 1e-6) * g
+        u = 0.9 * u + 0.1 * change**2
+        w = w - LR * change
+        yield w
+
+
+def rmsprop(w: np.ndarray, decay: float) -> Iterator[np.ndarray]:
+    s = np.zeros_like(w)
+    while True:
+        g = gradient(w) + decay * w
+        s = 0.99 * s + 0.01 * g**2
+        w = w - LR * g / (np.sqrt(s) + 1e-8)
+        yield w
+
+
+def adam(w: np.ndarray, decay: float, decoupled: bool = False) -> Iterator[np.ndarray]:
     m, v, t = np.zeros_like(w), np.zeros_like(w), 0
     while True:
         t += 1
-        now = g(w) + (0 if decoupled else decay * w)
-        m = 0.9 * m + 0.1 * now
-        v = 0.999 * v + 0.001 * now**2
-        step = lr * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
-        w = w - (lr * decay * w if decoupled else 0) - step
+        g = gradient(w) + (0 if decoupled else decay * w)
+        m = 0.9 * m + 0.1 * g
+        v = 0.999 * v + 0.001 * g**2
+        step = LR * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+        w = w - (LR * decay * w if decoupled else 0) - step
         yield w
 
 
-def adamw(w: np.ndarray, g: Gradient, lr: float, decay: float) -> Iterator[np.ndarray]:
-    return adam(w, g, lr, decay, decoupled=True)
+def adamw(w: np.ndarray, decay: float) -> Iterator[np.ndarray]:
+    return adam(w, decay, decoupled=True)
 
 
-FORMULAS = {f.__name__: f for f in (sgd, momentum, nesterov, adam, adamw)}
+def nadam(w: np.ndarray, decay: float) -> Iterator[np.ndarray]:
+    def mu(t: int) -> float:
+        return 0.9 * (1 - 0.5 * 0.96 ** (t * 0.004))
+
+    m, v, t = np.zeros_like(w), np.zeros_like(w), 0
+    while True:
+        t += 1
+        g = gradient(w) + decay * w
+        m = 0.9 * m + 0.1 * g
+        v = 0.999 * v + 0.001 * g**2
+        now, next_ = np.prod([mu(i) for i in range(1, t + 1)]), mu(t + 1)
+        looked = next_ * m / (1 - now * next_) + (1 - mu(t)) * g / (1 - now)
+        w = w - LR * looked / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+        yield w
+
+
+def radam(w: np.ndarray, decay: float) -> Iterator[np.ndarray]:
+    m, v, t = np.zeros_like(w), np.zeros_like(w), 0
+    limit = 2 / (1 - 0.999) - 1
+    while True:
+        t += 1
+        g = gradient(w) + decay * w
+        m = 0.9 * m + 0.1 * g
+        v = 0.999 * v + 0.001 * g**2
+        mean = m / (1 - 0.9**t)
+        length = limit - 2 * t * 0.999**t / (1 - 0.999**t)
+        if length > 5:
+            top, bottom = (length - 4) * (length - 2) * limit, (limit - 4) * (limit - 2) * length
+            mean = mean * np.sqrt(top / bottom) * np.sqrt(1 - 0.999**t) / (np.sqrt(v) + 1e-8)
+        w = w - LR * mean
+        yield w
+
+
+FORMULAS: dict[str, Formula] = {
+    f.__name__: f
+    for f in (sgd, momentum, nesterov, adagrad, adadelta, rmsprop, adam, adamw, nadam, radam)
+}
 
 
 @pytest.mark.parametrize("decay", [0.0, DECAY])
 @pytest.mark.parametrize("name", FORMULAS)
 def test_five_steps_follow_the_formula(name: str, decay: float) -> None:
-    formula = FORMULAS[name](START, gradient, 0.07, decay)
-    for step in taken(name, lr=0.07, weight_decay=decay):
+    formula = FORMULAS[name](START, decay)
+    for step in taken(name, weight_decay=decay):
         np.testing.assert_allclose(step, next(formula), rtol=0, atol=1e-10)
+
+
+def test_radam_trusts_the_variance_from_its_sixth_step_on() -> None:
+    formula = radam(START, 0.0)
+    for step in taken("radam", steps=9):
+        np.testing.assert_allclose(step, next(formula), rtol=0, atol=1e-10)
+
+
+def test_adagrad_with_a_falling_rate() -> None:
+    w, s = START, np.full(3, 0.3)
+    options = {"lr_decay": 0.5, "initial_accumulator_value": 0.3}
+    for t, step in enumerate(taken("adagrad", **options)):
+        s = s + gradient(w) ** 2
+        w = w - LR / (1 + 0.5 * t) * gradient(w) / (np.sqrt(s) + 1e-10)
+        np.testing.assert_allclose(step, w, rtol=0, atol=1e-10)
+
+
+def test_rmsprop_centered_with_momentum() -> None:
+    w, s, m, v = START, np.zeros(3), np.zeros(3), np.zeros(3)
+    for step in taken("rmsprop", centered=True, momentum=0.8):
+        g = gradient(w)
+        s, m = 0.99 * s + 0.01 * g**2, 0.99 * m + 0.01 * g
+        v = 0.8 * v + g / (np.sqrt(s - m**2) + 1e-8)
+        w = w - LR * v
+        np.testing.assert_allclose(step, w, rtol=0, atol=1e-10)
+
+
+def test_rprop_follows_its_formula_where_signs_hold_and_turn() -> None:
+    """Each weight on its own: it grows while the sign holds, shrinks and waits when it turns."""
+    w, sizes, before = START.copy(), [LR] * 3, [0.0] * 3
+    turned = 0
+    for step in taken("rprop", steps=12, etas=[0.4, 1.9], step_sizes=[0.01, 1.0]):
+        g = gradient(w)
+        for i in range(3):
+            if g[i] * before[i] > 0:
+                sizes[i] = min(1.9 * sizes[i], 1.0)
+            elif g[i] * before[i] < 0:
+                sizes[i] = max(0.4 * sizes[i], 0.01)
+                g[i] = 0.0
+                turned += 1
+            w[i] -= np.sign(g[i]) * sizes[i]
+            before[i] = g[i]
+        np.testing.assert_allclose(step, w, rtol=0, atol=1e-10)
+    assert turned > 2
+
+
+def test_momentum_rises_from_its_start_to_its_end() -> None:
+    w, v = START, np.zeros(3)
+    for t, step in enumerate(taken("momentum", momentum_start=0.5, momentum_steps=3)):
+        v = [0.5, 0.5 + 0.4 / 3, 0.5 + 0.8 / 3, 0.9, 0.9][t] * v + gradient(w)
+        w = w - LR * v
+        np.testing.assert_allclose(step, w, rtol=0, atol=1e-10)
+
+
+def test_momentum_that_is_not_warmed_is_torch_itself() -> None:
+    w = torch.zeros(2, requires_grad=True)
+    optimizer = instantiate(OmegaConf.load(CONF / "momentum.yaml"))([w])
+    assert type(optimizer) is torch.optim.SGD
+    assert not optimizer._optimizer_step_pre_hooks
+
+
+@pytest.mark.parametrize("start", [0, 2])
+def test_asgd_averages_the_weights_after_its_start(start: int) -> None:
+    w = torch.tensor(START, requires_grad=True)
+    config = OmegaConf.load(CONF / "asgd.yaml")
+    optimizer = instantiate(config, lr=LR, start=start, weight_decay=DECAY)([w])
+    formula, path = sgd(START, DECAY), []
+    for t in range(1, 6):
+        optimizer.zero_grad()
+        (0.5 * w @ torch.tensor(A) @ w + w.sin().sum()).backward()
+        optimizer.step()
+        path.append(next(formula))
+        np.testing.assert_allclose(w.detach().numpy(), path[-1], rtol=0, atol=1e-10)
+        if t <= start:
+            assert optimizer.averages() == []
+        else:
+            ((live, average),) = optimizer.averages()
+            assert live is w
+            mean = np.mean(path[start:], axis=0)
+            np.testing.assert_allclose(average.numpy(), mean, rtol=0, atol=1e-10)

@@ -1,0 +1,67 @@
+"""Averaged stochastic gradient descent.
+
+torch.optim.ASGD has its own schedule of rates, late by a step, and nothing that evaluates
+the average; here the rate is the schedule's.
+"""
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import ParamsT
+
+from dlrun.duration import Steps
+
+
+class ASGD(torch.optim.Optimizer):
+    """Gradient descent, and the mean of the weights after each step beyond `start`.
+
+    Polyak, Juditsky 1992, Acceleration of Stochastic Approximation by Averaging.
+    """
+
+    def __init__(
+        self,
+        parameters: ParamsT,
+        lr: float = 0.1,
+        start: Steps = Steps(0),  # noqa: B008
+        weight_decay: float = 0.0,
+    ) -> None:
+        for name, value in (("lr", lr), ("start", start), ("weight_decay", weight_decay)):
+            if value < 0:
+                raise ValueError(f"{name} must not be negative, got {value}")
+        super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay})
+        self._start = start
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One step along −g, one more term of the averages."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        memory = self.state[self.param_groups[0]["params"][0]]
+        memory["step"] = step = memory.get("step", 0) + 1
+        for group in self.param_groups:
+            moved = [p for p in group["params"] if p.grad is not None]
+            if not moved:
+                continue
+            grads = [cast(Tensor, p.grad) for p in moved]
+            if group["weight_decay"]:
+                grads = list(torch._foreach_add(grads, moved, alpha=group["weight_decay"]))
+            torch._foreach_add_(moved, grads, alpha=-group["lr"])
+        if step > self._start:
+            live = [p for group in self.param_groups for p in group["params"]]
+            if "average" not in memory:  # resumed with an earlier start counts from here too
+                memory["averaged"] = 0
+                for p in live:
+                    self.state[p]["average"] = torch.zeros_like(p)
+            memory["averaged"] += 1
+            averages = [self.state[p]["average"] for p in live]
+            torch._foreach_lerp_(averages, live, 1 / memory["averaged"])
+        return loss
+
+    def averages(self) -> list[tuple[Tensor, Tensor]]:
+        """Each parameter with its average; none before the averaging starts."""
+        live = [p for group in self.param_groups for p in group["params"]]
+        return [(p, self.state[p]["average"]) for p in live if "average" in self.state[p]]
