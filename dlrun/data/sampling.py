@@ -1,0 +1,104 @@
+"""In what order an epoch visits its samples, and how much each class counts in the loss.
+
+    (rows, y, epoch, seed, batch_size) -> rows of the epoch, (n,) int64
+
+rows: (n,) int64; y: (n,) int64, the class of each of them. A pure function of its
+arguments, as `batches.order` is, so that training can go on in the middle of any epoch.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dlrun.data.batches import order
+
+# Tell these uses of (seed, epoch) from others, which draw independent numbers.
+_BALANCED, _STRATIFIED = 2, 3
+
+
+def shuffle(rows: Tensor, y: Tensor, epoch: int, seed: int, batch_size: int) -> Tensor:
+    """Every row once, in random order."""
+    return order(rows, epoch, seed)
+
+
+def balanced(rows: Tensor, y: Tensor, epoch: int, seed: int, batch_size: int) -> Tensor:
+    """As many draws as there are rows, each class equally often, in random order.
+
+    Of a large class a fresh part every epoch; a small one comes round several times, each
+    of its rows as often as any other or once more. Where the classes don't divide the
+    number of draws, chance decides which of them have one more.
+    """
+    generator = _generator(_BALANCED, seed, epoch)
+    by_class = _by_class(y)
+    lengths = _shares(len(rows), len(by_class))
+    chosen = []
+    for place, length in zip(_permutation(len(by_class), generator), lengths, strict=True):
+        members = by_class[int(place)]
+        rounds = -(-length // len(members))
+        drawn = [members[_permutation(len(members), generator)] for _ in range(rounds)]
+        chosen.append(torch.cat([members[:0], *drawn])[:length])
+    drawn_rows = torch.cat(chosen)[_permutation(len(rows), generator)]
+    return rows[drawn_rows.to(rows.device)]
+
+
+def stratified(rows: Tensor, y: Tensor, epoch: int, seed: int, batch_size: int) -> Tensor:
+    """Every row once, the shares of the classes in each mini-batch as close as can be to the whole.
+
+    A class has in a full mini-batch at most one sample more or fewer than its share, up to
+    what a smaller last mini-batch leaves over. The samples are dealt out class by class, as
+    cards are.
+    """
+    generator = _generator(_STRATIFIED, seed, epoch)
+    n = len(rows)
+    by_class = _by_class(y)
+    classes = _permutation(len(by_class), generator)
+    members = [by_class[int(place)] for place in classes]
+    dealt = torch.cat([some[_permutation(len(some), generator)] for some in members])
+
+    # Place k of a mini-batch of s samples is filled in the round of the deal at (k + 1/2)/s:
+    # each full mini-batch gets one card a round, a smaller last one sits some rounds out.
+    place = torch.arange(n)
+    batch = place // batch_size
+    size = torch.full((n,), batch_size).where(batch < n // batch_size, n % batch_size)
+    turn = (place % batch_size + 0.5).double() / size
+    # Around the table in an order by chance, the same in each round: then the samples of a
+    # class, neighbours in the deal, reach no mini-batch twice before they have reached all.
+    chance = _permutation(-(-n // batch_size), generator)[batch]
+    hands = batch[torch.from_numpy(np.lexsort((chance.numpy(), turn.numpy())))]
+
+    # Back into mini-batches, in each by chance again.
+    chance = torch.rand(n, generator=generator, dtype=torch.float64)
+    visited = dealt[torch.from_numpy(np.lexsort((chance.numpy(), hands.numpy())))]
+    return rows[visited.to(rows.device)]
+
+
+def class_weights(y: Tensor, classes: int) -> Tensor:
+    """What each class counts, (classes,) float32: n / (present classes · n_c).
+
+    Each class weighs the same in all; the mean over the samples is 1. A class without
+    samples has weight 0. y: (n,) int64.
+    """
+    counts = torch.bincount(y, minlength=classes)
+    present = (counts > 0).sum()
+    weights = len(y) / (present * counts.clamp(min=1))
+    return torch.where(counts > 0, weights, torch.zeros_like(weights)).float()
+
+
+def _by_class(y: Tensor) -> list[Tensor]:
+    """The places in y of each class that it has."""
+    y = y.cpu()
+    _, counts = y.unique(return_counts=True)
+    return list(y.argsort(stable=True).split(counts.tolist()))
+
+
+def _shares(total: int, parts: int) -> list[int]:
+    return [total // parts + (part < total % parts) for part in range(parts)]
+
+
+def _permutation(n: int, generator: torch.Generator) -> Tensor:
+    return torch.randperm(n, generator=generator)
+
+
+def _generator(stream: int, seed: int, epoch: int) -> torch.Generator:
+    mixed = np.random.SeedSequence([stream, seed, epoch]).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(mixed[0]))
