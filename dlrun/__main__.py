@@ -11,10 +11,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from dlrun import flags
+from dlrun.command import flags
+from dlrun.command.flags import Flags
+from dlrun.command.outcome import report
 from dlrun.errors import Mistake
-from dlrun.flags import Flags
-from dlrun.outcome import report
 
 
 def console() -> None:
@@ -51,19 +51,19 @@ def _dispatch(words: list[str]) -> int:
         print(f"dlrun {version('dlrun')}")
         return 0
     if asked.help:
-        from dlrun import help
+        from dlrun.command import help
 
         print(help.text(asked.words, asked.directories()), end="", flush=True)
         return 0
     if asked.completion:
-        from dlrun import completion
+        from dlrun.command import completion
 
         print(completion.text(asked.words), end="", flush=True)
         return 0
     _check_form(asked)
-    from dlrun import command
+    from dlrun.command import launch
 
-    return command.run(asked, ["dlrun", *words])
+    return launch.run(asked, ["dlrun", *words])
 
 
 def _check_form(asked: Flags) -> None:

@@ -24,6 +24,7 @@ from dlrun.data import Data, Report, batches
 from dlrun.data import split as splits
 from dlrun.errors import Mistake
 from dlrun.feed import prepare
+from dlrun.groups import GROUPS
 from dlrun.run import Augment, Lengths, Run
 from dlrun.schedule import warmup
 from dlrun.train import takes_closure
@@ -39,9 +40,7 @@ def check(config: DictConfig, chosen: Sequence[str] = ()) -> None:
     """
     apart = {"data": SPLITTING, "model": ("max_parameters",)}
     checks = [partial(settings.check, config), partial(_check_splitting, config)]
-    checks += [
-        partial(parts.check, config, group, apart.get(group, ())) for group in settings.GROUPS
-    ]
+    checks += [partial(parts.check, config, group, apart.get(group, ())) for group in GROUPS]
     checks.append(partial(compatible.check_activation, config, "activation" in chosen))
     wrong = []
     for look in checks:

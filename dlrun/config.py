@@ -12,21 +12,6 @@ from omegaconf import MISSING, DictConfig
 from dlrun import duration
 from dlrun.errors import Mistake
 
-GROUPS = (
-    "data",
-    "preprocessing",
-    "augmentation",
-    "model",
-    "activation",
-    "initializer",
-    "loss",
-    "optimizer",
-    "schedule",
-    "regularization",
-    "test_augmentation",
-    "procedure",
-    "tracking",
-)
 CHOICES = {
     "precision": ("float32", "bf16", "fp16"),
     "sampling": ("shuffle", "balanced", "stratified"),

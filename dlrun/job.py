@@ -15,9 +15,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun import arguments, record
-from dlrun.catalogue import SEVERAL
-from dlrun.config import GROUPS
 from dlrun.errors import Mistake
+from dlrun.groups import GROUPS, SEVERAL
 from dlrun.interrupt import raised
 from dlrun.progress import Progress
 

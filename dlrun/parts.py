@@ -12,9 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from dlrun import arguments, duration
 from dlrun.errors import DlrunError, Mistake
+from dlrun.groups import SEVERAL
 from dlrun.run import Lengths
-
-SEVERAL = ("preprocessing", "augmentation", "regularization")
 
 
 def part(

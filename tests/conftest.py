@@ -9,7 +9,8 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from dlrun import build, compose, record
+from dlrun import build, record
+from dlrun.command import compose
 from dlrun.data import Data
 from dlrun.run import Run
 from dlrun.state import Position, begin

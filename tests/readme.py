@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from dlrun import catalogue
-from dlrun.config import GROUPS
+from dlrun.command import catalogue
+from dlrun.groups import GROUPS, SEVERAL
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN = "<!-- groups: written by `make readme` from the first lines of conf/ -->\n"
@@ -16,7 +16,7 @@ def table() -> str:
     defaults = catalogue.defaults(directories)
     lines = []
     for group in GROUPS:
-        several = " (several)" if group in catalogue.SEVERAL else ""
+        several = " (several)" if group in SEVERAL else ""
         lines += [f"\n**{group}**{several}\n", "| option | what it is |", "| --- | --- |"]
         for name, path in catalogue.options(group, directories).items():
             mark = " *" if name in defaults.get(group, []) else ""

@@ -12,19 +12,15 @@ INGREDIENTS = {
     *("data", "preprocessing", "augmentation", "test_augmentation", "model", "activation"),
     *("initializer", "loss", "optimizer", "schedule", "regularization"),
 }
-BASE = {"errors", "duration"}
+BASE = {"errors", "duration", "groups"}
 CORE = {
     *("run", "feed", "state", "train", "evaluate", "checkpoint", "interrupt", "divergence"),
     *("device", "record"),
 }
 COMPOSING = {
-    *("__main__", "command", "compose", "config", "mistakes", "nearest", "resume"),
-    *("build", "parts", "compatible", "job", "sweep"),
+    *("__main__", "command", "config", "build", "parts", "compatible", "job", "sweep"),
 }
-LIGHT = {
-    *("__main__", "flags", "outcome", "help", "catalogue", "completion", "errors", "duration"),
-    *("record", "job", "command", "progress"),
-}
+LIGHT = {"__main__", "command", "errors", "duration", "groups", "record", "job", "progress"}
 
 
 def modules() -> list[tuple[str, Path]]:
@@ -88,16 +84,17 @@ def test_imports_go_one_way(room: str, path: Path) -> None:
         assert not packages & {"rich", "matplotlib", "optuna"}
 
 
-@pytest.mark.parametrize("room", sorted(LIGHT))
-def test_the_command_starts_light(room: str) -> None:
-    path = PACKAGE / f"{room}.py"
+@pytest.mark.parametrize(("room", "path"), modules(), ids=lambda value: str(value)[-40:])
+def test_the_command_starts_light(room: str, path: Path) -> None:
+    if room not in LIGHT:
+        return
     heavy = {"torch", "torchvision", "mlflow", "sklearn", "matplotlib"}
     assert not tops(imports(path, at_start=True)) & heavy
 
 
 def test_every_group_is_a_room_of_the_same_name() -> None:
-    from dlrun.catalogue import packaged
-    from dlrun.config import GROUPS
+    from dlrun.command.catalogue import packaged
+    from dlrun.groups import GROUPS
 
     for group in GROUPS:
         assert (packaged() / group).is_dir(), group

@@ -1,4 +1,4 @@
-"""What every option of every group keeps: it composes, builds, trains, resumes and repeats itself."""
+"""What every option keeps: it composes, builds, trains, resumes and repeats itself."""
 
 import ast
 from collections.abc import Callable
@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from dlrun import build, catalogue, checkpoint, help, record
-from dlrun.config import GROUPS
+from dlrun import build, checkpoint, record
+from dlrun.command import catalogue, help
 from dlrun.data import Data, Split
+from dlrun.groups import GROUPS, SEVERAL
 from dlrun.run import Run
 from dlrun.state import begin
 from dlrun.train import train
@@ -76,7 +77,7 @@ def pictures() -> Data:
 
 def words_for(group: str, name: str) -> list[str]:
     """The command that tries one option."""
-    chosen = f"{group}=[{name}]" if group in catalogue.SEVERAL else f"{group}={name}"
+    chosen = f"{group}=[{name}]" if group in SEVERAL else f"{group}={name}"
     steps = ["epochs='4 steps'", "batch_size=24", "checkpoint_every='2 steps'"]
     steps += ["log_every='1 steps'", "validate_every='2 steps'"]
     needs = WITH.get((group, name), SEVERAL_MODELS.get(group, ()))

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from dlrun import checkpoint, record
 from tests.states import differences, without_clock
@@ -33,7 +32,7 @@ RECIPES = {
     ],
     "sgd, batch norm": ["optimizer=sgd", "model=mlp", "model.norm=batch", "batch_size=48"],
 }
-PRELOAD = ("dlrun.command", "dlrun.build", "dlrun.report.curves", "sklearn.datasets")
+PRELOAD = ("dlrun.command.launch", "dlrun.build", "dlrun.report.curves", "sklearn.datasets")
 SERVER = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
 
 

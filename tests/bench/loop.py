@@ -11,7 +11,8 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from dlrun import build, compose, record
+from dlrun import build, record
+from dlrun.command import compose
 from dlrun.data import Data, Split
 from dlrun.evaluate import samples
 from dlrun.progress import Progress

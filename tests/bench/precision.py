@@ -5,7 +5,8 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-from dlrun import build, compose, record
+from dlrun import build, record
+from dlrun.command import compose
 from dlrun.data import Data
 from dlrun.progress import Progress
 from dlrun.state import State

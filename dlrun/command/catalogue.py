@@ -10,9 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-SEVERAL = ("preprocessing", "augmentation", "regularization")
-"""The groups that allow several options at once; each nests under its own name."""
-
 _SETTING = re.compile(r"^( *)([A-Za-z_][\w.-]*):(?: +(.*))?$")
 _DEFAULT = re.compile(r"^ *- *(?:optional +)?([a-z_]+): *([\w-]+|\[.*\])?")
 _VALUE = re.compile(r"""('[^']*'|"[^"]*"|(?:(?!(?:^|\s)#).)*)(?:\s*#\s*(.*))?$""")
@@ -59,7 +56,7 @@ class Option:
 
 def packaged() -> Path:
     """The directory of the recipes that come with dlrun: in the wheel, or in the checkout."""
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve().parents[1]
     inside = here / "conf"
     return inside if inside.is_dir() else here.parent / "conf"
 

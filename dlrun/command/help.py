@@ -12,10 +12,11 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dlrun import catalogue
-from dlrun.catalogue import SEVERAL, Option, Setting
+from dlrun.command import catalogue
+from dlrun.command.catalogue import Option, Setting
+from dlrun.command.flags import nearest
 from dlrun.errors import Mistake
-from dlrun.flags import nearest
+from dlrun.groups import SEVERAL
 
 WIDTH = 100
 

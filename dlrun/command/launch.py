@@ -8,12 +8,12 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from dlrun import catalogue, compose, mistakes, resume
+from dlrun.command import catalogue, compose, mistakes, resume
+from dlrun.command.flags import Flags
+from dlrun.command.nearest import Place
+from dlrun.command.outcome import report
+from dlrun.command.resume import Previous
 from dlrun.errors import Failure, Interrupted, Mistake
-from dlrun.flags import Flags
-from dlrun.nearest import Place
-from dlrun.outcome import report
-from dlrun.resume import Previous
 
 
 class _Stop(BaseException):

@@ -9,9 +9,9 @@ from typing import Any
 from hydra._internal.hydra import Hydra
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import catalogue
-from dlrun.catalogue import SEVERAL
-from dlrun.flags import nearest
+from dlrun.command import catalogue
+from dlrun.command.flags import nearest
+from dlrun.groups import SEVERAL
 
 
 @dataclass(frozen=True)

@@ -24,13 +24,13 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from dlrun import catalogue, compose
 from dlrun.arguments import expected
-from dlrun.catalogue import SEVERAL
+from dlrun.command import catalogue, compose
+from dlrun.command.flags import nearest
+from dlrun.command.nearest import Place, keys, meaning, unknown
 from dlrun.config import Settings
 from dlrun.errors import Mistake
-from dlrun.flags import nearest
-from dlrun.nearest import Place, keys, meaning, unknown
+from dlrun.groups import SEVERAL
 
 ROOT = tuple(field.name for field in dataclasses.fields(Settings))
 NEEDED = tuple(f.name for f in dataclasses.fields(Settings) if f.default == "???")

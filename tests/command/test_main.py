@@ -3,8 +3,9 @@ import sys
 
 import pytest
 
-from dlrun import catalogue, job
+from dlrun import job
 from dlrun.__main__ import main
+from dlrun.command import catalogue
 from dlrun.errors import Failure, Interrupted
 
 

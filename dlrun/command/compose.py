@@ -21,7 +21,8 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import catalogue, config
+from dlrun import config
+from dlrun.command import catalogue
 
 PRIMARY = "config"
 

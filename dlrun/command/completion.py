@@ -8,9 +8,10 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dlrun import catalogue, flags
-from dlrun.catalogue import SEVERAL, Setting
+from dlrun.command import catalogue, flags
+from dlrun.command.catalogue import Setting
 from dlrun.errors import Mistake
+from dlrun.groups import SEVERAL
 
 # bash cuts words at = and :, so what it has cut off already is taken from the answers.
 _BASH = """\

@@ -4,9 +4,9 @@ import logging
 import pytest
 from omegaconf import OmegaConf
 
-from dlrun import compose, resume
+from dlrun.command import compose, resume
+from dlrun.command.resume import changes, merge
 from dlrun.errors import Mistake
-from dlrun.resume import changes, merge
 
 CHOICES = {"optimizer": "momentum", "model": "mlp", "regularization": None, "schedule": "cosine"}
 

@@ -16,9 +16,10 @@ from hydra._internal.hydra import Hydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dlrun import compose, flags, record
-from dlrun.catalogue import SEVERAL
+from dlrun import record
+from dlrun.command import compose, flags
 from dlrun.errors import Mistake
+from dlrun.groups import SEVERAL
 
 _log = logging.getLogger("dlrun")
 _OWN = ("resume", "facts", "outputs")

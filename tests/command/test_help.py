@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from dlrun import catalogue, help
 from dlrun.__main__ import main
-from dlrun.config import GROUPS, Settings
+from dlrun.command import catalogue, help
+from dlrun.config import Settings
 from dlrun.errors import Mistake
+from dlrun.groups import GROUPS
 
 DLRUN = Path(sys.executable).with_name("dlrun")
 PACKAGED = [catalogue.packaged()]
@@ -146,7 +147,7 @@ def test_it_imports_nothing_heavy_and_answers_at_once(words):
     watched = os.environ | {"PYTHONPROFILEIMPORTTIME": "1"}
     done = subprocess.run([DLRUN, *words], env=watched, capture_output=True, text=True, check=True)
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "dlrun.help" in imported
+    assert "dlrun.command.help" in imported
     heavy = {"torch", "mlflow", "hydra", "omegaconf", "yaml", "numpy", "sklearn", "rich"}
     assert not imported & heavy
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dlrun import completion
 from dlrun.__main__ import main
-from dlrun.completion import candidates
+from dlrun.command import completion
+from dlrun.command.completion import candidates
 
 DLRUN = Path(sys.executable).with_name("dlrun")
 
@@ -111,7 +111,7 @@ def test_a_tab_imports_nothing_heavy_and_answers_at_once():
     )
     assert "optimizer.lr=" in done.stdout
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "dlrun.completion" in imported
+    assert "dlrun.command.completion" in imported
     assert not imported & {"torch", "mlflow", "hydra", "omegaconf", "yaml", "sklearn", "rich"}
 
     def once():

@@ -1,0 +1,21 @@
+"""The groups of a recipe: each a folder of `conf/` and a room of the same name in `dlrun/`."""
+
+GROUPS = (
+    "data",
+    "preprocessing",
+    "augmentation",
+    "model",
+    "activation",
+    "initializer",
+    "loss",
+    "optimizer",
+    "schedule",
+    "regularization",
+    "test_augmentation",
+    "procedure",
+    "tracking",
+)
+"""In the order in which they are shown."""
+
+SEVERAL = ("preprocessing", "augmentation", "regularization")
+"""Those that allow several options at once; each nests under its own name."""
