@@ -41,7 +41,7 @@ def fails(jobs, monkeypatch):
 def test_no_arguments_run_the_default_recipe(jobs):
     assert main([]) == 0
     [(recipe, overrides, command)] = jobs
-    assert recipe.optimizer._target_ == "torch.optim.SGD"
+    assert recipe.optimizer.momentum == 0.9
     assert recipe.epochs == 20
     assert overrides == []
     assert command == ["dlrun"]
