@@ -1,0 +1,116 @@
+"""The group `test_augmentation`: several views of each test sample, whose predictions are averaged.
+
+    (x, **options) -> list of views
+
+x: (n, channels, height, width) raw, uint8 in 0..255 or float in [0, 1]. Each view is such
+a batch, as large as the model takes its images; one that was resized is float. Nothing here
+is random.
+
+`size` is the crop: a side, [height, width], or [channels, height, width] as `facts.shape`
+gives it; None, or a shape without height and width, stands for that of x itself.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from dlrun.errors import Mistake
+
+ENLARGED = 8 / 7
+"""Short side to side of the crop where an image is no larger than it: 256 to 224."""
+
+
+def flip(x: Tensor) -> list[Tensor]:
+    """Each image, and its mirror image left-right."""
+    _require_images(x, "flip")
+    return [x, x.flip(3)]
+
+
+def center_crop(x: Tensor, size: int | list[int] | None = None) -> list[Tensor]:
+    """The middle of each image, as it is; for models trained on crops of larger images."""
+    _require_images(x, "center_crop")
+    height, width = _sides(size, x)
+    if height > x.shape[2] or width > x.shape[3]:
+        x = _resized(x, max(height / x.shape[2], width / x.shape[3]))
+    return [_cut(x, height, width, 0.5, 0.5)]
+
+
+def five_crop(
+    x: Tensor, size: int | list[int] | None = None, resize: int | None = None
+) -> list[Tensor]:
+    """Top left, top right, bottom left, bottom right and the middle of each image.
+
+    resize: what the short side becomes before; None leaves images that are larger than
+    the crop as they are, and enlarges others to 8/7 of it.
+    """
+    _require_images(x, "five_crop")
+    return _five(x, size, resize)
+
+
+def ten_crop(
+    x: Tensor, size: int | list[int] | None = None, resize: int | None = None
+) -> list[Tensor]:
+    """The views of `five_crop` and the mirror image of each."""
+    _require_images(x, "ten_crop")
+    views = _five(x, size, resize)
+    return views + [view.flip(3) for view in views]
+
+
+def multi_scale(
+    x: Tensor, size: int | list[int] | None = None, scales: tuple[float, ...] = (8 / 7, 1.5, 2.0)
+) -> list[Tensor]:
+    """Ten crops of each image at each scale, the short side in units of the crop's."""
+    _require_images(x, "multi_scale")
+    if not scales or min(scales) < 1:
+        raise ValueError(f"scales must be at least 1, got {list(scales)}")
+    height, width = _sides(size, x)
+    views = []
+    for scale in scales:
+        resize = round(scale * max(height, width))
+        views += ten_crop(x, [height, width], resize)
+    return views
+
+
+def _five(x: Tensor, size: int | list[int] | None, resize: int | None) -> list[Tensor]:
+    height, width = _sides(size, x)
+    if resize is not None and resize < max(height, width):
+        raise ValueError(f"resize must be at least the crop's {height}×{width}, got {resize}")
+    if resize is not None:
+        x = _resized(x, resize / min(x.shape[2:]))
+    elif height >= x.shape[2] or width >= x.shape[3]:
+        x = _resized(x, ENLARGED * max(height / x.shape[2], width / x.shape[3]))
+    places = ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0), (0.5, 0.5))
+    return [_cut(x, height, width, down, right) for down, right in places]
+
+
+def _cut(x: Tensor, height: int, width: int, down: float, right: float) -> Tensor:
+    """The crop so far down and right as there is room: 0 at the one side, 1 at the other."""
+    top, left = int(down * (x.shape[2] - height)), int(right * (x.shape[3] - width))
+    return x[:, :, top : top + height, left : left + width]
+
+
+def _resized(x: Tensor, factor: float) -> Tensor:
+    """x with both sides times `factor`, rounded, as floats in [0, 1]; x itself at 1."""
+    height, width = (max(1, round(side * factor)) for side in x.shape[2:])
+    if (height, width) == tuple(x.shape[2:]):
+        return x
+    unit = 1 if x.is_floating_point() else 255
+    return F.interpolate(
+        x.float() / unit, (height, width), mode="bilinear", align_corners=False, antialias=True
+    )
+
+
+def _sides(size: int | list[int] | None, x: Tensor) -> tuple[int, int]:
+    if size is None or (isinstance(size, list) and len(size) < 2):
+        return x.shape[2], x.shape[3]
+    height, width = (size, size) if isinstance(size, int) else size[-2:]
+    if min(height, width) < 1:
+        raise ValueError(f"size must be at least 1, got {size}")
+    return height, width
+
+
+def _require_images(x: Tensor, name: str) -> None:
+    if x.ndim != 4:
+        raise Mistake(
+            f"test_augmentation={name} needs images (channels, height, width), "
+            f"and a sample here has shape {tuple(x.shape[1:])}; use test_augmentation=none"
+        )
