@@ -125,12 +125,17 @@ def _epochs(run: Run) -> int:
 
 
 def part_of(data: Data, samples: int) -> Data:
-    """The first samples of the training split, and a fifth as many to validate."""
+    """Random samples of the training split, and a fifth as many to validate."""
+    generator = torch.Generator().manual_seed(0)
+
+    def some(rows: Tensor, count: int) -> Tensor:
+        return rows[torch.randperm(len(rows), generator=generator)[:count]]
+
     train, val = data.train, data.val
     return Data(
         data.name,
-        Split(train.x, train.y, train.rows[:samples]),
-        Split(val.x, val.y, val.rows[: samples // 5]),
+        Split(train.x, train.y, some(train.rows, samples)),
+        Split(val.x, val.y, some(val.rows, samples // 5)),
         Split(val.x, val.y, val.rows[:0]),
         data.shape,
         data.classes,
