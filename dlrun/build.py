@@ -20,7 +20,7 @@ from dlrun import arguments, compatible, duration, parts, preprocessing
 from dlrun import config as settings
 from dlrun import device as devices
 from dlrun.augmentation import compose
-from dlrun.data import Data, Report, batches
+from dlrun.data import Data, Report, sampling
 from dlrun.data import split as splits
 from dlrun.errors import Mistake
 from dlrun.feed import prepare
@@ -231,8 +231,7 @@ def _weighted(
         return loss
     if "weight" not in inspect.signature(loss).parameters or not data.classes:
         raise Mistake(f"class_weights={config.class_weights}: needs classes and loss=cross_entropy")
-    y = data.train.y[data.train.rows]
-    weights = len(y) / (data.outputs * torch.bincount(y, minlength=data.outputs).clamp(min=1))
+    weights = sampling.class_weights(data.train.y[data.train.rows], data.outputs)
     return partial(loss, weight=weights.to(device))
 
 
@@ -262,17 +261,17 @@ def _order(
     config: DictConfig, rows: Tensor, y: Tensor, lengths: Lengths
 ) -> Callable[[int], Tensor]:
     """The rows of an epoch by its number, a pure function of the recipe."""
-    size = lengths.batch_size
+    seed, size = config.seed, lengths.batch_size
     keep = len(rows) // size * size if lengths.drop_last else len(rows)
-    labels = y[rows]
+    labels = y[rows].cpu()
     if config.sampling != "shuffle" and labels.is_floating_point():
         raise Mistake(f"sampling={config.sampling}: needs classes; use sampling=shuffle")
+    draw = getattr(sampling, config.sampling)
 
     def order(epoch: int) -> Tensor:
-        drawn = batches.order(rows, epoch, seed)
+        drawn: Tensor = draw(rows, labels, epoch, seed, size)
         return drawn[:keep]
 
-    seed = config.seed
     return order
 
 

@@ -18,20 +18,20 @@ _SHARE = 0.25  # of the free memory that one split may take
 
 @dataclass(frozen=True)
 class Feed:
-    """x[rows], y[rows] are the samples of a split; `prepared` ones are ready for the model."""
+    """x[rows], y[rows] are the samples of a split.
+
+    prepared: they are ready for the model, else raw. prefetch: gathering a batch may wait
+    for a disk or for a transfer to the device, so a thread does it ahead.
+    """
 
     x: Tensor
     y: Tensor
     rows: Tensor
     prepared: bool
+    prefetch: bool = False
 
     def __len__(self) -> int:
         return len(self.rows)
-
-    @property
-    def prefetch(self) -> bool:
-        """Whether gathering a batch may wait for a disk or for a transfer."""
-        return not self.prepared and self.x.device.type == "cpu" and not _fits(self.x.nbytes, "cpu")
 
 
 @torch.no_grad()
@@ -44,25 +44,31 @@ def prepare(split: Split, preprocessing: nn.Module, device: torch.device, fixed:
     if not count:
         return Feed(split.x, split.y, split.rows, prepared=False)
     first = preprocessing(split.x[split.rows[:1]].to(device))
-    if fixed and _fits(first[0].nbytes * count, device.type):
+    if fixed and _fits(first.nbytes * count, device):
         x = torch.empty((count, *first.shape[1:]), dtype=first.dtype, device=device)
-        chunk = max(1, 2**22 // max(first[0].numel(), 1))
+        chunk = max(1, 2**22 // max(first.numel(), 1))
         for start in range(0, count, chunk):
             part = split.rows[start : start + chunk]
             x[start : start + chunk] = preprocessing(split.x.index_select(0, part).to(device))
-        y = split.y.index_select(0, split.rows).to(device)
-        return Feed(x, y, torch.arange(count, device=device), prepared=True)
-    if device.type != "cpu" and _fits(split.x[0].nbytes * count, device.type):
+        return Feed(x, *_on(device, split), prepared=True)
+    size = split.x[0].nbytes * count
+    if device.type == "cpu":
+        return Feed(split.x, split.y, split.rows, False, prefetch=not _fits(size, device))
+    if _fits(size, device):
         x = split.x.index_select(0, split.rows).to(device)
-        y = split.y.index_select(0, split.rows).to(device)
-        return Feed(x, y, torch.arange(count, device=device), prepared=False)
-    return Feed(split.x, split.y, split.rows, prepared=False)
+        return Feed(x, *_on(device, split), prepared=False)
+    return Feed(split.x, split.y, split.rows, prepared=False, prefetch=True)
 
 
-def _fits(size: int, kind: str) -> bool:
+def _on(device: torch.device, split: Split) -> tuple[Tensor, Tensor]:
+    """The targets on the device, and the rows of samples that lie there in their order."""
+    return split.y.index_select(0, split.rows).to(device), torch.arange(len(split), device=device)
+
+
+def _fits(size: int, device: torch.device) -> bool:
     """Whether `size` bytes are a small enough share of the memory that is free now."""
-    if kind == "cuda":
-        free = torch.cuda.mem_get_info()[0]
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
     elif hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
         free = _available()
     else:

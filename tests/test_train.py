@@ -272,3 +272,57 @@ def test_grouped() -> None:
     batches = [(torch.tensor(i), torch.tensor(i)) for i in range(7)]
     sizes = [len(group) for group in grouped(batches, 3)]
     assert sizes == [3, 3, 1]
+
+
+@pytest.mark.parametrize("sampling", ["balanced", "stratified"])
+def test_other_orders_of_an_epoch(train_recipe: Train, sampling: str) -> None:
+    trained = train_recipe("epochs=3", f"sampling={sampling}", "batch_size=50")
+    rows = trained.run.order(0)
+    counts = torch.bincount(trained.run.train.y[rows], minlength=10)
+    if sampling == "balanced":
+        assert counts.max() - counts.min() <= 1
+    for batch in rows.split(50)[:-1]:
+        assert len(trained.run.train.y[batch].unique()) == 10 or sampling == "balanced"
+    assert trained.values("val/accuracy")[-1] > 0.9
+
+
+def test_class_weights_weigh_the_loss(train_recipe: Train) -> None:
+    trained = train_recipe(
+        "epochs=1", "optimizer=sgd", "optimizer.lr=0", "class_weights=balanced", "batch_size=full"
+    )
+    run = trained.run
+    x, y = whole(run, "train")
+    counts = torch.bincount(y, minlength=10).double()
+    with torch.no_grad():
+        each = cross_entropy(run.model(x), y, reduction="none").double()
+    by_class = torch.stack([each[y == label].mean() for label in range(10)])
+    assert trained.values("train/loss")[0] == pytest.approx(float(by_class.mean()), rel=1e-5)
+    assert counts.max() > counts.min()
+
+
+@pytest.mark.parametrize(("rule", "factor"), [("none", 1), ("linear", 4), ("sqrt", 2)])
+def test_the_rate_scales_with_the_batch(train_recipe: Train, rule: str, factor: float) -> None:
+    trained = train_recipe(
+        *("epochs=1", "batch_size=32", "accumulate=2", "base_batch_size=16"),
+        *(f"scale_lr={rule}", "optimizer.lr=0.01", "schedule=constant"),
+    )
+    assert trained.values("lr") == [pytest.approx(0.01 * factor)]
+
+
+def test_decay_of_weights_alone(train_recipe: Train) -> None:
+    """With no gradient but decay, weights shrink by the factor and biases stay."""
+    before: dict[str, Tensor] = {}
+
+    def silence(run: Run) -> None:
+        before.update({name: value.clone() for name, value in run.model.state_dict().items()})
+        run.loss = lambda logits, y: (logits * 0).sum()
+
+    trained = train_recipe(
+        *("epochs='3 steps'", "optimizer=sgd", "optimizer.lr=0.1", "optimizer.weight_decay=0.5"),
+        *("decay=weights", "schedule=constant"),
+        change=silence,
+    )
+    last = torch.load(trained.directory / "checkpoints/last.pt", weights_only=True)["model"]
+    for name, value in last.items():
+        factor = 1.0 if name.endswith("bias") else (1 - 0.1 * 0.5) ** 3
+        torch.testing.assert_close(value, before[name] * factor)

@@ -23,7 +23,7 @@ WAYS = {
 
 
 def compare(images: Data, repeats: int) -> list[dict[str, Any]]:
-    """Median seconds of training, validation included, and how many times faster than float32, pair by pair."""
+    """Median seconds, validation included; times faster than float32, pair by pair."""
     data = part_of(images, 5_120)
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
     accuracy: dict[str, list[float]] = {way: [] for way in WAYS}
