@@ -1,0 +1,80 @@
+"""One step's objective evaluated several times under the same draw.
+
+A network with dropout or batch norm is another function at every call: its masks are
+drawn anew, and its running statistics move on. Who compares two values of the objective
+must compare the same function.
+"""
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+class Objective(Protocol):
+    """The closure that the loop gives: a step's mini-batches, loss and penalties."""
+
+    def __call__(self, backward: bool = True) -> Tensor:
+        """The objective, 0-dim, without graph; with `backward` its gradient is in .grad."""
+
+
+def replayed(objective: Objective, model: nn.Module) -> Objective:
+    """The objective such that all its calls see the random numbers of the first.
+
+    What the model's buffers remember is that of the first call, too: running statistics
+    take note of the batch once, with the weights that the step began from.
+    """
+    device = next(model.parameters()).device
+    generators = _generators(device)
+    buffers = list(model.buffers())
+    first, after = [buffer.clone() for buffer in buffers], list[Tensor]()
+    called = False
+
+    @torch.enable_grad()
+    def again(backward: bool = True) -> Tensor:
+        nonlocal called, after
+        if not called:
+            value = objective(backward)
+            called, after = True, [buffer.clone() for buffer in buffers]
+            return value
+        _rewind(generators, device)
+        _put(buffers, first)
+        value = objective(backward)
+        _put(buffers, after)
+        return value
+
+    return again
+
+
+def trainable(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that an optimizer moves."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def _generators(device: torch.device) -> dict[str, Tensor]:
+    """The states of torch's global generators that the model's layers draw from."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        states["mps"] = torch.mps.get_rng_state()
+    return states
+
+
+def _rewind(states: dict[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
+    if "mps" in states:
+        torch.mps.set_rng_state(states["mps"])
+
+
+@torch.no_grad()
+def _put(buffers: list[Tensor], values: list[Tensor]) -> None:
+    for buffer, value in zip(buffers, values, strict=True):
+        buffer.copy_(value)
+
+
+def flat(tensors: list[Any]) -> Tensor:
+    """All of them end to end, (total,)."""
+    return torch.cat([tensor.reshape(-1) for tensor in tensors])
