@@ -1,0 +1,104 @@
+"""Noise on what goes in, on what should come out, and on the gradient."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+
+class InputNoise:
+    """x + N(0, std²), every element of every batch anew (Bishop 1995)."""
+
+    def __init__(self, std: float = 0.1) -> None:
+        if std < 0:
+            raise ValueError(f"std must not be negative, got {std}")
+        self.std = std
+
+    def change_batch(self, x: Tensor, y: Any, generator: Generator) -> tuple[Tensor, Any]:
+        """Add the noise to x; y stays."""
+        return x + self.std * _normal(x, generator), y
+
+
+class TargetNoise:
+    """Wrong labels now and then, or numbers that are a little off (Xie et al. 2016, DisturbLabel).
+
+    flip: with this probability a sample's class becomes another one, each as likely. Class
+    probabilities move likewise, by a shift of all classes. std: of the Gaussian noise on
+    the numbers of a regression. outputs: how many classes there are.
+    """
+
+    def __init__(self, outputs: int, flip: float = 0.1, std: float = 0.1) -> None:
+        if not 0 <= flip <= 1:
+            raise ValueError(f"flip must be between 0 and 1, got {flip}")
+        if std < 0:
+            raise ValueError(f"std must not be negative, got {std}")
+        self.flip, self.std = flip, std
+        self._classes = max(outputs, 2)  # one output tells two classes apart
+        self._probabilities: bool | None = None
+
+    def change_batch(self, x: Tensor, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Change y, (n,) class indices, (n, classes) probabilities or (n, targets) numbers."""
+        if not y.is_floating_point():
+            return x, (y + self._shifts(y, generator)) % self._classes
+        if self._probabilities is None:  # looked at once: reading it out costs time
+            self._probabilities = are_probabilities(y)
+        if not self._probabilities:
+            return x, y + self.std * _normal(y, generator)
+        classes = torch.arange(self._classes, device=y.device)
+        return x, y.gather(1, (classes - self._shifts(y, generator)[:, None]) % self._classes)
+
+    def _shifts(self, y: Tensor, generator: Generator) -> Tensor:
+        """(n,): 0 where a label stays, else how many classes further it goes."""
+        shape, device = y.shape[:1], y.device
+        chosen = torch.rand(shape, generator=generator, device=device) < self.flip
+        further = torch.randint(1, self._classes, shape, generator=generator, device=device)
+        return chosen * further
+
+
+class GradientNoise:
+    """g + N(0, eta/(1 + t)^gamma) at step t = 0, 1, 2, ... (Neelakantan et al. 2015).
+
+    The noise comes from torch's global generator of the device.
+    """
+
+    def __init__(self, eta: float = 0.01, gamma: float = 0.55) -> None:
+        if eta < 0:
+            raise ValueError(f"eta must not be negative, got {eta}")
+        if gamma < 0:
+            raise ValueError(f"gamma must not be negative, got {gamma}")
+        self.eta, self.gamma = eta, gamma
+        self.step = 0
+
+    @torch.no_grad()
+    def add_gradient(self, weights: Sequence[Tensor]) -> None:
+        """Add noise to every gradient there is; one more step is behind."""
+        grads = [w.grad for w in weights if w.grad is not None]
+        std = (self.eta / (1 + self.step) ** self.gamma) ** 0.5
+        self.step += 1
+        if grads and std:
+            sizes = [grad.numel() for grad in grads]
+            drawn = torch.randn(sum(sizes), dtype=grads[0].dtype, device=grads[0].device)
+            noise = [
+                part.view(grad.shape) for part, grad in zip(drawn.split(sizes), grads, strict=True)
+            ]
+            torch._foreach_add_(grads, noise, alpha=std)
+
+    def state_dict(self) -> dict[str, int]:
+        """How many steps are behind."""
+        return {"step": self.step}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from a state_dict."""
+        self.step = state["step"]
+
+
+def are_probabilities(y: Tensor) -> bool:
+    """Whether the rows of float targets are class probabilities: not negative, of sum 1."""
+    if y.dim() != 2 or y.shape[1] < 2:
+        return False
+    return bool(((y >= 0).all(1) & ((y.sum(1) - 1).abs() < 1e-4)).all())
+
+
+def _normal(like: Tensor, generator: Generator) -> Tensor:
+    return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
