@@ -1,0 +1,52 @@
+"""Weights that cannot grow beyond a ball.
+
+Srebro, Shraibman 2005; Srivastava et al. 2014, Dropout, section 5.1.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.utils import parametrize
+
+from dlrun.regularization.weight_norm import length
+
+
+class MaxNorm:
+    """Each unit's incoming weights are projected back into a ball of radius `limit`.
+
+    After every step, in all linear and convolution layers; biases stay. Where a layer is
+    weight-normalized its length g is limited, which is the same.
+    """
+
+    def __init__(self, limit: float = 3.0) -> None:
+        if limit <= 0:
+            raise ValueError(f"limit must be above 0, got {limit}")
+        self.limit = limit
+        self._model: nn.Module | None = None
+        self._layers: list[nn.Linear | _ConvNd] = []
+
+    @torch.no_grad()
+    def constrain(self, model: nn.Module) -> None:
+        """Project all weights."""
+        if model is not self._model:  # looking through a deep network takes a while
+            layers = [m for m in model.modules() if isinstance(m, nn.Linear | _ConvNd)]
+            self._model, self._layers = model, layers
+        for layer in self._layers:
+            g = length(layer)
+            if g is not None:
+                g.clamp_(-self.limit, self.limit)
+            elif parametrize.is_parametrized(layer, "weight"):
+                weight = layer.weight.clone()
+                project(weight, layer, self.limit)
+                layer.weight = weight
+            else:
+                project(layer.weight, layer, self.limit)
+
+
+def project(weight: Tensor, layer: nn.Module, limit: float) -> None:
+    """Scale each unit's incoming weights down to norm `limit` where it is above, in place."""
+    if isinstance(layer, _ConvTransposeNd):
+        for group in weight.chunk(layer.groups):  # (in/groups, out/groups, ...)
+            group.renorm_(2, 1, limit)
+    else:
+        weight.renorm_(2, 0, limit)
