@@ -3,14 +3,22 @@
 A regularizer is an object with one or more of these methods; `build` sorts them
 by the places they act in, and each place is one line of the build or of the loop.
 
-    change_model(model, x) -> nn.Module     once, before the optimizer is built; x is a small batch
+    change_model(model, x) -> nn.Module     once, before the initializer and the optimizer;
+                                            x is a small preprocessed batch on the device
+    change_loss(loss, outputs) -> loss      once: what targets the loss is given
     change_batch(x, y, generator) -> (x, y) every training batch, after preprocessing
-    add_gradient(weights) -> None           after backward: adds the penalty's gradient to .grad
+    add_gradient(weights) -> None           after backward: adds to .grad, be it the gradient
+                                            of a penalty or noise
     penalty(weights) -> Tensor              the penalty itself, a scalar, without gradient
-    constrain(model) -> None                after every optimizer step
+    constrain(model) -> None                after every optimizer step; the loop sets the
+                                            attribute `rate` to that step's learning rate before
     should_stop(score, step) -> bool        after every validation; a higher score is better
+    averages() -> [(live, average), ...]    tensors of the model and what stands in for them in
+                                            validation, in the best weights and at the end;
+                                            none before averaging begins
 
 weights: every trainable parameter of the model; a penalty chooses those it is meant for.
-Those with a memory have state_dict() and load_state_dict(state). One that stops training
-says in its attribute `restore_best` whether the best weights so far are the result.
+Those with a memory have state_dict() and load_state_dict(state), tensors and plain values
+alone. One that stops training says in its attribute `restore_best` whether the best weights
+so far are the result. What changes the model raises Mistake where it finds no place to act.
 """
