@@ -1,0 +1,148 @@
+"""Muon: momentum whose update of a weight matrix is made orthogonal; AdamW for the rest.
+
+Jordan et al. 2024, Muon: An Optimizer for Hidden Layers in Neural Networks. torch.optim.Muon
+takes matrices alone and iterates in bfloat16 only.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.adamw import adamw
+from torch.optim.optimizer import ParamsT
+
+QUINTIC = (3.4445, -4.7750, 2.0315)  # steepest at 0: singular values end in about [0.7, 1.2]
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon for every parameter of two or more dimensions, AdamW for all others.
+
+    A convolution's kernel counts as a matrix of one row an output channel. The first and
+    the last matrix, in the model's order, go to AdamW where asked. lr and momentum
+    are Muon's; adamw_lr, betas and eps are AdamW's; the decay is decoupled in both.
+    """
+
+    def __init__(
+        self,
+        parameters: ParamsT,
+        lr: float = 0.02,
+        momentum: float = 0.95,
+        nesterov: bool = True,
+        iterations: int = 5,
+        adamw_lr: float = 0.003,
+        betas: tuple[float, float] = (0.9, 0.95),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        adamw_first: bool = False,
+        adamw_last: bool = True,
+    ) -> None:
+        for name, value in (("lr", lr), ("adamw_lr", adamw_lr), ("weight_decay", weight_decay)):
+            if value < 0:
+                raise ValueError(f"{name} must not be negative, got {value}")
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum must be at least 0 and below 1, got {momentum}")
+        if iterations < 1:
+            raise ValueError(f"iterations must be at least 1, got {iterations}")
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas must be at least 0 and below 1, got {betas}")
+        given: list[Any] = list(parameters)
+        if not isinstance(given[0], dict):
+            given = [{"params": given}]
+        matrices = [p for group in given for p in group["params"] if p.dim() >= 2]
+        apart = {id(p) for p in matrices[: int(adamw_first)]}
+        apart |= {id(p) for p in matrices[len(matrices) - int(adamw_last) :]}
+
+        def is_matrix(p: Tensor) -> bool:
+            return p.dim() >= 2 and id(p) not in apart
+
+        groups = []
+        for group in given:
+            parted = [p for p in group["params"] if is_matrix(p)]
+            others = [p for p in group["params"] if not is_matrix(p)]
+            groups += [group | {"params": parted, "muon": True}] if parted else []
+            groups += [group | {"params": others, "muon": False, "lr": adamw_lr}] if others else []
+        groups.sort(key=lambda group: not group["muon"])  # the rate that is shown is Muon's
+        super().__init__(groups, {"lr": lr, "weight_decay": weight_decay})
+        self._momentum, self._nesterov, self._iterations = momentum, nesterov, iterations
+        self._betas, self._eps = betas, eps
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One step of every parameter that has a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            moved = [p for p in group["params"] if p.grad is not None]
+            if moved and group["muon"]:
+                self._step_matrices(moved, group["lr"], group["weight_decay"])
+            elif moved:
+                self._step_others(moved, group["lr"], group["weight_decay"])
+        return loss
+
+    def _step_matrices(self, weights: list[Tensor], lr: float, decay: float) -> None:
+        grads = [p.grad for p in weights if p.grad is not None]
+        for p in weights:
+            if not self.state[p]:
+                self.state[p]["momentum"] = torch.zeros_like(p)
+        means = [self.state[p]["momentum"] for p in weights]
+        torch._foreach_lerp_(means, grads, 1 - self._momentum)
+        updates: Any = means
+        if self._nesterov:
+            updates = torch._foreach_lerp(grads, means, self._momentum)
+        if decay:
+            torch._foreach_mul_(weights, 1 - lr * decay)
+
+        # Matrices of one shape are made orthogonal together.
+        alike = defaultdict(list)
+        for p, update in zip(weights, updates, strict=True):
+            alike[len(p), p[0].numel()].append((p, update.flatten(1)))
+        for (rows, columns), pairs in alike.items():
+            turned = orthogonal(torch.stack([update for _, update in pairs]), self._iterations)
+            size = lr * max(1, rows / columns) ** 0.5
+            for (p, _), matrix in zip(pairs, turned, strict=True):
+                p.sub_(matrix.view(p.shape), alpha=size)
+
+    def _step_others(self, weights: list[Tensor], lr: float, decay: float) -> None:
+        for p in weights:
+            if not self.state[p]:
+                self.state[p] |= {
+                    "step": torch.tensor(0.0),
+                    "mean": torch.zeros_like(p),
+                    "square": torch.zeros_like(p),
+                }
+        memories = [self.state[p] for p in weights]
+        adamw(
+            weights,
+            [p.grad for p in weights if p.grad is not None],
+            [memory["mean"] for memory in memories],
+            [memory["square"] for memory in memories],
+            [],
+            [memory["step"] for memory in memories],
+            amsgrad=False,
+            beta1=self._betas[0],
+            beta2=self._betas[1],
+            lr=lr,
+            weight_decay=decay,
+            eps=self._eps,
+            maximize=False,
+        )
+
+
+def orthogonal(matrices: Tensor, iterations: int = 5) -> Tensor:
+    """UVᵀ of every matrix UΣVᵀ, nearly: a Newton–Schulz iteration, (n, rows, columns).
+
+    The singular values come out around 1, not at 1: between 0.7 and 1.2 unless they
+    began below a few thousandths of the matrix's norm.
+    """
+    a, b, c = QUINTIC
+    tall = matrices.shape[1] > matrices.shape[2]
+    x: Tensor = matrices.mT if tall else matrices
+    x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=1e-7)
+    for _ in range(iterations):
+        square = x @ x.mT
+        x = a * x + torch.baddbmm(square, square, square, beta=b, alpha=c) @ x
+    return x.mT if tall else x
