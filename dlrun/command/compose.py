@@ -90,7 +90,8 @@ def launch(
 ) -> tuple[bool, list[Any]]:
     """Run the job for one recipe or for each of a sweep: whether it was one, what each returned."""
     words = list(overrides)
-    if not multirun:  # an experiment may ask for a sweep by itself
+    asks = any("experiment" in word or "hydra.mode" in word for word in words)
+    if not multirun and asks:  # an experiment may ask for a sweep by itself
         multirun = hydra.get_mode(PRIMARY, words) == RunMode.MULTIRUN
     if multirun:
         batches = hydra.multirun(PRIMARY, job, [*words, "hydra.mode=MULTIRUN"])
