@@ -1,0 +1,136 @@
+"""The ledger of a sweep on disk: what was asked, what came of it, and what is left to do.
+
+    <outputs>/sweeps/<id>/
+        sweep.json       what is searched, and how
+        ledger.jsonl     one line whenever a point begins or ends; the last line of a trial holds
+        lock             held by the process that drives the sweep
+        report.html      written by `dlrun.report`
+        journal.log      Optuna's storage, there only while a pruner judges jobs of many processes
+
+The id is a hash of what is searched: the fixed overrides, the dimensions, the sampler and
+its settings. Not of how much: the same sweep goes on when `sweep.trials` is raised.
+
+`sweep.json`:
+
+    id, command, started, cwd
+    overrides      the fixed ones, as typed
+    dimensions     [{"key": "optimizer.lr", "kind": "float", "scale": "log", "low": 1e-4,
+                     "high": 1e-1, "step": null, "choices": null, "zip": null}, ...]
+                   kind: float or int, with low and high, or categorical, with choices (a list);
+                   scale: log or linear; the choices of one zip (a number) advance together
+    objective      the metric, e.g. "val/accuracy"
+    direction      "maximize" or "minimize"
+    sampler        grid, random, tpe, cmaes, gp or qmc
+    trials         how many points there are to be
+    repeats        runs, with different seeds, of each point
+    settings       all of `sweep.*`
+
+A line of `ledger.jsonl`, about one trial:
+
+    trial          its number, from 0
+    hash           of the point's resolved recipe without its seed
+    values         {"optimizer": "sgd", "optimizer.lr": 0.1}: one for every dimension
+    overrides      the same as typed: ["optimizer=sgd", "optimizer.lr=0.1"]
+    runs           [{"seed": 0, "hash": …, "directory": "runs/<id>", "status": "FINISHED",
+                     "value": 0.97, "epochs": 20.0, "message": "", "tries": 1}, ...]
+                   directory: relative to <outputs>, or null while it is not known
+                   value: of the objective, null where there is none
+                   epochs: where training ended
+    status         RUNNING, FINISHED, PRUNED, FAILED or KILLED
+    value          the mean over the runs, null until there is one
+    stderr         its standard error, null where there are fewer than two runs
+"""
+
+import json
+import math
+import os
+import statistics
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dlrun import record
+
+RUNNING, FINISHED, FAILED, KILLED = record.RUNNING, record.FINISHED, record.FAILED, record.KILLED
+PRUNED = "PRUNED"
+
+
+@dataclass
+class Attempt:
+    """One run of a point."""
+
+    seed: int
+    hash: str
+    directory: str | None = None
+    status: str = RUNNING
+    value: float | None = None
+    epochs: float = 0.0
+    message: str = ""
+    tries: int = 1
+
+
+@dataclass
+class Point:
+    """One trial: a point of the search space and its runs."""
+
+    trial: int
+    hash: str
+    values: dict[str, Any]
+    overrides: list[str]
+    runs: list[Attempt] = field(default_factory=list)
+    status: str = RUNNING
+
+    @property
+    def measured(self) -> list[float]:
+        """The values of the runs that have one."""
+        found = [run.value for run in self.runs if run.status in (FINISHED, PRUNED)]
+        return [value for value in found if value is not None and math.isfinite(value)]
+
+    @property
+    def value(self) -> float | None:
+        """The mean over the runs."""
+        return statistics.fmean(self.measured) if self.measured else None
+
+    @property
+    def stderr(self) -> float | None:
+        """The standard error of the mean."""
+        many = self.measured
+        return statistics.stdev(many) / math.sqrt(len(many)) if len(many) > 1 else None
+
+    def line(self) -> dict[str, Any]:
+        """As the ledger keeps it."""
+        return asdict(self) | {"value": self.value, "stderr": self.stderr}
+
+
+def read(directory: str | Path) -> list[Point]:
+    """The points of a sweep by their numbers, each as its last line says."""
+    latest = {entry["trial"]: entry for entry in lines(directory)}
+    return [point(latest[trial]) for trial in sorted(latest)]
+
+
+def lines(directory: str | Path) -> list[dict[str, Any]]:
+    """All whole lines, oldest first."""
+    with suppress(FileNotFoundError):
+        content = (Path(directory) / "ledger.jsonl").read_bytes().splitlines(keepends=True)
+        return [json.loads(line) for line in content if line.endswith(b"\n")]
+    return []
+
+
+def point(entry: dict[str, Any]) -> Point:
+    """A line as a Point."""
+    kept = {key: value for key, value in entry.items() if key not in ("value", "stderr")}
+    return Point(**kept | {"runs": [Attempt(**run) for run in entry["runs"]]})
+
+
+def append(directory: str | Path, entry: Point) -> None:
+    """Add a line; a half-written one before it is cut off. Raises Failure on a full disk."""
+    path = Path(directory) / "ledger.jsonl"
+    line = json.dumps(entry.line(), ensure_ascii=False).encode() + b"\n"
+    with record.guard(path), path.open("ab+") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(end - 1, 0))
+        if end and file.read(1) != b"\n":
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
+        file.write(line)
