@@ -32,16 +32,20 @@ def dense(inputs: int, width: int, activation: Activation, norm: str) -> list[nn
 
 
 def convolution(
-    inputs: int, channels: int, kernel: int, activation: Activation, norm: str
+    inputs: int,
+    channels: int,
+    kernel: int,
+    activation: Activation,
+    norm: str,
+    padding: int | None = None,
 ) -> list[nn.Module]:
-    """Convolution that keeps the size, normalization, activation.
+    """Convolution, normalization, activation; without `padding` given the size stays.
 
     (n, inputs, h, w) -> (n, channels, h, w). "layer" normalizes over a whole image.
     """
     wide = channels * pieces(activation)
-    layers: list[nn.Module] = [
-        nn.Conv2d(inputs, wide, kernel, padding=kernel // 2, bias=norm == "none")
-    ]
+    around = kernel // 2 if padding is None else padding
+    layers: list[nn.Module] = [nn.Conv2d(inputs, wide, kernel, padding=around, bias=norm == "none")]
     if norm == "batch":
         layers.append(nn.BatchNorm2d(wide))
     if norm == "layer":
