@@ -1,0 +1,69 @@
+"""Sizes and costs against sums by hand, and against those that torchvision publishes."""
+
+import pytest
+import torch
+from torch import nn
+from torchvision import models
+
+from dlrun.model.autoencoder import autoencoder
+from dlrun.model.cnn import cnn
+from dlrun.model.count import flops, parameters
+from dlrun.model.mlp import mlp
+from dlrun.model.resnet import resnet
+
+
+def test_of_an_mlp() -> None:
+    model = mlp([1, 8, 8], 10, nn.ReLU, [50, 30], "batch")
+    assert parameters(model) == 64 * 50 + 50 + 100 + 50 * 30 + 30 + 60 + 30 * 10 + 10
+    assert flops(model, torch.zeros(7, 1, 8, 8)) == 2 * (64 * 50 + 50 * 30 + 30 * 10)
+
+
+def test_of_a_cnn() -> None:
+    model = cnn([3, 9, 8], 4, nn.ReLU, [6, 5], kernel=5, pool_every=1, global_pool=False)
+    # 9×8 pixels, then 4×4, then 2×2.
+    by_hand = 25 * 3 * 6 * 72 + 25 * 6 * 5 * 16 + 5 * 4 * 4
+    assert flops(model, torch.zeros(2, 3, 9, 8)) == 2 * by_hand
+    assert parameters(model) == 25 * 3 * 6 + 6 + 25 * 6 * 5 + 5 + 20 * 4 + 4
+
+
+def test_of_a_strided_and_grouped_convolution() -> None:
+    model = nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2)
+    assert flops(model, torch.zeros(1, 4, 7, 8)) == 2 * 9 * 2 * 6 * 4 * 4
+
+
+def test_a_transposed_layer_costs_as_much_as_its_layer() -> None:
+    x = torch.zeros(1, 1, 8, 8)
+    once = 2 * (9 * 4 * 16 + 64 * 6)
+    for tied in (True, False):
+        model = autoencoder([1, 8, 8], nn.ReLU, 6, [], [4], tied)
+        assert flops(model, x) == 2 * once
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vit_b_32", "mobilenet_v2"])
+def test_of_networks_of_torchvision(name: str) -> None:
+    """Their documentation counts a multiplication and an addition as one, in billions."""
+    published = models.get_model_weights(name)["DEFAULT"].meta
+    model = models.get_model(name, weights=None)
+    assert parameters(model) == published["num_params"]
+    billions = flops(model, torch.zeros(1, 3, 224, 224)) / 2e9
+    assert billions == pytest.approx(published["_ops"], abs=5e-4)
+
+
+def test_shared_and_frozen_weights() -> None:
+    shared = nn.Linear(5, 5)
+    model = nn.Sequential(shared, nn.ReLU(), shared, nn.Linear(5, 2))
+    assert parameters(model) == 30 + 12
+    assert flops(model, torch.zeros(1, 5)) == 2 * (25 + 25 + 10)
+    model[3].bias.requires_grad_(False)
+    assert parameters(model) == 30 + 10
+
+
+def test_counting_leaves_no_trace() -> None:
+    model = resnet([3, 8, 8], 10, nn.ReLU, 8, width=2)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model[3].eval()
+    modes = [module.training for module in model.modules()]
+    flops(model, torch.randn(1, 3, 8, 8))
+    assert [module.training for module in model.modules()] == modes
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
