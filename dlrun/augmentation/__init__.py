@@ -4,41 +4,20 @@
 
 x: (n, channels, height, width) on the device, before preprocessing, uint8 in 0..255
 or float in [0, 1]; y: its labels. Every image has its own draw, and every draw comes
-from the generator, so that the same state of it gives the same batch.
+from the generator, so that the same state of it gives the same batch. What comes out is
+uint8 where only whole pixels have moved, else float32 in [0, 1].
 
-`flip` and `crop` move whole pixels, so they index and stay exact. Changes that fall
-between pixels (rotation, scaling, lens) belong together in one coordinate map: each
-gives its part of the map, `compose` multiplies the parts of neighbours, a flip or
-crop among them included, and the image is resampled once.
+`compose` makes one augmentation of a list. Neighbours that say where a pixel comes from
+(`Geometric` of warp.py; rotation, scaling, lens, and then flip and crop too) become one
+coordinate map and one resampling; neighbours that are linear in the colours of a pixel
+(`Recolors` of color.py) become one 3×4 matrix for each image. Geometry and colour
+commute, so both may stand between each other. All else happens in its place in the list.
+
+A step with a parameter `classes` is told their number, and one with a method
+`fit(batches)` sees the raw training split once, before it is used.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from dlrun.augmentation.batch import Augmentation
+from dlrun.augmentation.merge import compose
 
-from torch import Generator, Tensor
-
-from dlrun.errors import Mistake
-
-Augmentation = Callable[[Tensor, Any, Generator], tuple[Tensor, Any]]
-
-
-def compose(steps: Sequence[Augmentation]) -> Augmentation:
-    """One augmentation that applies the steps in order."""
-    if len(steps) == 1:
-        return steps[0]
-
-    def augment(x: Tensor, y: Any, generator: Generator) -> tuple[Tensor, Any]:
-        for step in steps:
-            x, y = step(x, y, generator)
-        return x, y
-
-    return augment
-
-
-def require_images(x: Tensor, name: str) -> None:
-    """Raise Mistake unless x is a batch of images."""
-    if x.ndim != 4:
-        raise Mistake(
-            f"augmentation={name} needs images (channels, height, width), "
-            f"and a sample here has shape {tuple(x.shape[1:])}; use augmentation=none"
-        )
+__all__ = ["Augmentation", "compose"]

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from dlrun.augmentation import require_images
+from dlrun.augmentation.batch import require_images
 
 
 def flip(

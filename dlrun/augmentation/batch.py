@@ -1,0 +1,39 @@
+"""What all augmentations share: their signature, and the form of a batch."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from dlrun.errors import Mistake
+
+Augmentation = Callable[[Tensor, Any, Generator], tuple[Tensor, Any]]
+
+
+def require_images(x: Tensor, name: str) -> None:
+    """Raise Mistake unless x is a batch of images."""
+    if x.ndim != 4:
+        raise Mistake(
+            f"augmentation={name} needs images (channels, height, width), "
+            f"and a sample here has shape {tuple(x.shape[1:])}; use augmentation=none"
+        )
+
+
+def require(holds: bool, name: str, right: str, value: object) -> None:
+    """Raise ValueError that says what `name` must be unless `holds`."""
+    if not holds:
+        raise ValueError(f"{name} must be {right}, got {value}")
+
+
+def as_floats(x: Tensor) -> Tensor:
+    """uint8 in 0..255 to float32 in [0, 1]; floats become float32, unscaled."""
+    if x.dtype == torch.uint8:
+        return x.to(torch.float32).mul_(1 / 255)  # faster by far than uint8 times float
+    return x.to(torch.float32)
+
+
+def uniform(low: float, high: float, shape: tuple[int, ...], generator: Generator) -> Tensor:
+    """Float32 numbers from U(low, high), on the generator's device."""
+    drawn = torch.rand(shape, generator=generator, device=generator.device)
+    return drawn.mul_(high - low).add_(low)

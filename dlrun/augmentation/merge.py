@@ -1,0 +1,80 @@
+"""A list of augmentations as one, with as few passes over the batch as its meaning allows."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from torch import Generator, Tensor
+
+from dlrun.augmentation import geometric, indexing
+from dlrun.augmentation.batch import Augmentation, require_images
+from dlrun.augmentation.color import Recolors, recolor
+from dlrun.augmentation.warp import Geometric, warp
+
+# Alone these move whole pixels by indexing; beside others they are part of the map.
+_AS_MAPS: tuple[tuple[Augmentation, Callable[..., Geometric]], ...] = (
+    (indexing.flip, geometric.flip),
+    (indexing.crop, geometric.crop),
+)
+
+
+def compose(steps: Sequence[Augmentation]) -> Augmentation:
+    """One augmentation that applies the steps in order.
+
+    Geometric steps without others than colour steps between them are one resampling, and the
+    colour steps among them one matrix, applied after it: to what lies beyond the image too.
+    """
+    made: list[Augmentation] = []
+    group: list[Any] = []
+    for step in steps:
+        if _as_map(step) is not None or isinstance(step, Recolors):
+            group.append(step)
+            continue
+        made += _merged(group)
+        made.append(step)
+        group = []
+    made += _merged(group)
+    return made[0] if len(made) == 1 else partial(_in_order, made)
+
+
+def _in_order(
+    steps: Sequence[Augmentation], x: Tensor, y: Any, generator: Generator
+) -> tuple[Tensor, Any]:
+    for step in steps:
+        x, y = step(x, y, generator)
+    return x, y
+
+
+def _merged(group: Sequence[Any]) -> Sequence[Augmentation]:
+    """The steps themselves where each moves whole pixels or there is but one, else one for all."""
+    colours = [step for step in group if isinstance(step, Recolors)]
+    maps = [found for step in group if (found := _as_map(step)) is not None]
+    exact = not colours and not any(isinstance(step, Geometric) for step in group)
+    if len(group) < 2 or exact:
+        return group
+    return [partial(_warp_and_recolor, maps, colours)]
+
+
+def _warp_and_recolor(
+    maps: Sequence[Geometric],
+    colours: Sequence[Recolors],
+    x: Tensor,
+    y: Any,
+    generator: Generator,
+) -> tuple[Tensor, Any]:
+    require_images(x, maps[0].name if maps else "color_jitter")
+    if maps:
+        x = warp(maps, x, generator)
+    if colours:
+        x = recolor(colours, x, generator)
+    return x, y
+
+
+def _as_map(step: Any) -> Geometric | None:
+    if isinstance(step, Geometric):
+        return step
+    function, options = (step.func, step.keywords) if isinstance(step, partial) else (step, {})
+    for exact, make in _AS_MAPS:
+        if function is exact:
+            return make(**options)
+    return None
