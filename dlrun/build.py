@@ -25,6 +25,7 @@ from dlrun.data import split as splits
 from dlrun.errors import Mistake
 from dlrun.feed import prepare
 from dlrun.groups import GROUPS
+from dlrun.model.count import flops
 from dlrun.run import Augment, Lengths, Run
 from dlrun.schedule import warmup
 from dlrun.train import takes_closure
@@ -82,15 +83,17 @@ def build(config: DictConfig, data: Data) -> Run:
     # The model, the loss, what the regularizers make of them, and the weights to start from.
     _seed(config.seed)
     model = parts.part(config, "model", apart=("max_parameters",)).to(device)
-    loss = _weighted(config, parts.part(config, "loss"), data, device)
+    loss = parts.part(config, "loss")
     compatible.check_forward(config, model, loss, x, y, data)
+    objective = _weighted(config, loss, data, device)
     regularizers = parts.several(config, "regularization", lengths)
     for key, rule in regularizers.items():
         with parts.explained(key, config.regularization[key.partition(".")[2]]):
             if hasattr(rule, "change_model"):
                 model = rule.change_model(model, x)
             if hasattr(rule, "change_loss"):
-                loss = rule.change_loss(loss, data.outputs)
+                compatible.check_classes(key, data, model)
+                objective = rule.change_loss(objective, data.outputs)
     compatible.check_size(config, model, config.model.get("max_parameters"))
     compatible.check_batch_norm(model, len(data.train), lengths)
     initialize = parts.part(config, "initializer")
@@ -120,6 +123,7 @@ def build(config: DictConfig, data: Data) -> Run:
         model=model,
         forward=devices.caller(model, config.precision, device, config.compile),
         loss=loss,
+        objective=objective,
         order=_order(config, train.rows, train.y, lengths),
         optimizer=optimizer,
         schedule=schedule,
@@ -133,6 +137,7 @@ def build(config: DictConfig, data: Data) -> Run:
         clip_value=config.clip_value,
         layout=layout,
         scaler=scaler,
+        flops=flops(model, x),
         views=parts.part(config, "test_augmentation") if config.test_augmentation else None,
         backoff=config.on_divergence == "backoff",
         regularizers=list(regularizers.values()),

@@ -12,6 +12,7 @@ from dlrun import loss as losses
 from dlrun import parts
 from dlrun.data import Data
 from dlrun.errors import Mistake
+from dlrun.model.count import parameters
 from dlrun.run import Lengths
 
 
@@ -26,9 +27,17 @@ def check_activation(config: DictConfig, chosen: bool) -> None:
         )
 
 
+def check_classes(key: str, data: Data, model: nn.Module) -> None:
+    """Raise Mistake where what `key` changes about classes finds none."""
+    if not data.classes or getattr(model, "reconstructs", False):
+        raise Mistake(f"{key}: needs classes, and this task has none; leave it out")
+
+
 def check_size(config: DictConfig, model: nn.Module, at_most: int | None) -> None:
     """Raise Mistake for a model with nothing to train, or with more than `max_parameters`."""
-    count = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    count = parameters(model)
+    if at_most is not None and (not isinstance(at_most, int) or at_most < 1):
+        raise Mistake(f"model.max_parameters={at_most}: must be a whole number above 0")
     if not count:
         raise Mistake(f"model={config.model._target_}: has nothing to train, no parameters")
     if at_most is not None and count > at_most:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from dlrun.data import Data
 from dlrun.duration import Duration
 from dlrun.feed import Feed
+from dlrun.model.count import parameters
 
 Augment = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 
@@ -19,8 +20,11 @@ class Run:
     """Everything that `train` needs, and nothing that knows where it came from.
 
     forward: the model as it is called: compiled, and in lower precision, where asked.
+    loss: what is measured. objective: what is trained, the loss with what class weights
+        and regularizers make of it; penalties are apart.
     order: the rows of the training split in the order of an epoch, by its number.
     schedule: (step, total_steps, steps_per_epoch) -> multiplier of the learning rates.
+    flops: of the forward pass of one sample.
     views: a raw batch as several, whose predictions are averaged on the test split.
     backoff: whether a diverged run returns to its last good state with a smaller rate.
     regularizers: each acts in one or more places; `change_batch`, `penalties` and the
@@ -35,6 +39,7 @@ class Run:
     model: nn.Module
     forward: Callable[[Tensor], Tensor]
     loss: Callable[[Tensor, Tensor], Tensor]
+    objective: Callable[[Tensor, Tensor], Tensor]
     order: Callable[[int], Tensor]
     optimizer: torch.optim.Optimizer
     schedule: Callable[[int, int, int], float]
@@ -46,6 +51,7 @@ class Run:
     clip_value: float | None = None
     layout: torch.memory_format = torch.contiguous_format
     scaler: torch.amp.GradScaler | None = None
+    flops: int = 0
     views: Callable[[Tensor], list[Tensor]] | None = None
     backoff: bool = False
     regularizers: list[Any] = field(default_factory=list)
@@ -83,7 +89,8 @@ class Run:
         return {
             "device": _device_name(self.device),
             "threads": torch.get_num_threads(),
-            "parameters": sum(parameter.numel() for parameter in self.weights),
+            "parameters": parameters(self.model),
+            "flops": self.flops,
             "data": {
                 "name": self.data.name,
                 "digest": self.data.digest,

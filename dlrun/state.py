@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dlrun import checkpoint
 from dlrun.errors import Mistake
+from dlrun.evaluate import averaged
 from dlrun.record import Record
 from dlrun.run import Run
 
@@ -66,9 +67,10 @@ def begin(run: Run, record: Record) -> State:
     return state
 
 
-def copy_weights(model: torch.nn.Module) -> Weights:
-    """A copy of all parameters and buffers, where they are."""
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+def best_weights(run: Run) -> Weights:
+    """A copy of what is evaluated: all parameters and buffers, averaged where the recipe does."""
+    with averaged(run):
+        return {name: value.detach().clone() for name, value in run.model.state_dict().items()}
 
 
 def capture(run: Run, state: State, recorded: int) -> dict[str, Any]:
@@ -131,7 +133,7 @@ def restore(run: Run, saved: dict[str, Any]) -> State:
     if best is not None:
         best = {name: value.to(device) for name, value in best.items()}
     elif at.best_step and at.best_step == at.step:
-        best = copy_weights(run.model)
+        best = best_weights(run)
     return State(at, window, best, saved.get("good"))
 
 

@@ -18,11 +18,11 @@ from dlrun import checkpoint
 from dlrun.data.batches import batches
 from dlrun.divergence import Diverged, back_off, check_finite, good
 from dlrun.errors import Interrupted
-from dlrun.evaluate import averaged, measure, quality, quality_name
+from dlrun.evaluate import measure, quality, quality_name
 from dlrun.interrupt import deferred
 from dlrun.record import Record
 from dlrun.run import Run
-from dlrun.state import Position, State, capture, copy_weights
+from dlrun.state import Position, State, best_weights, capture
 
 Batch = tuple[Tensor, Tensor]
 _LOOK = 0.2  # seconds between looks at what the clock decides: the screen, a checkpoint
@@ -71,7 +71,7 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
         parts = []
         for x, y in group:
             logits = run.forward(x)
-            loss = run.loss(logits, y)
+            loss = run.objective(logits, y)
             results.append((loss.detach(), quality(logits, y, regression)))
             share = loss * (len(y) / samples) if samples else loss
             (share if run.scaler is None else run.scaler.scale(share)).backward()
@@ -155,8 +155,7 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
                             score = _score(run.monitor, values[run.monitor])
                             if score > at.best_score:
                                 at.best_score, at.best_step = score, step
-                                with averaged(run):
-                                    state.best = copy_weights(run.model)
+                                state.best = best_weights(run)
                             if observe is not None:
                                 observe(score)
                             for rule in run.stopping:
@@ -220,18 +219,20 @@ def _training_batches(run: Run, rows: Tensor, start: int) -> Iterator[Batch]:
             x, y = run.augmentation(x, y, generator)
         if not feed.prepared:
             x = run.preprocessing(x)
+        if run.reconstructs:
+            y = x
         for change in run.change_batch:
             x, y = change.change_batch(x, y, generator)
         if run.layout is not torch.contiguous_format and x.dim() == 4:
             x = x.contiguous(memory_format=run.layout)
-        yield x, x if run.reconstructs else y
+        yield x, y
 
 
 def _objective(run: Run, group: list[Batch], weights: list[nn.Parameter]) -> Tensor:
     """The loss of a step's mini-batches and all penalties, without gradients."""
     samples = sum(len(y) for _, y in group)
     with torch.no_grad():
-        parts = [run.loss(run.forward(x), y) * (len(y) / samples) for x, y in group]
+        parts = [run.objective(run.forward(x), y) * (len(y) / samples) for x, y in group]
         return torch.stack(parts + [rule.penalty(weights) for rule in run.penalties]).sum()
 
 

@@ -35,7 +35,7 @@ WITH: dict[tuple[str, str], tuple[str, ...]] = {
     ("model", "autoencoder"): ("loss=mse",),
     ("model", "torchvision"): ("model.name=squeezenet1_1",),
     ("optimizer", "rprop"): ("batch_size=full",),
-    ("optimizer", "lbfgs"): ("batch_size=full", "optimizer.max_iter=3"),
+    ("optimizer", "lbfgs"): ("batch_size=full",),
     ("loss", "bce"): ("model=linear",),
     ("initializer", "weight_norm"): ("regularization=[weight_norm]", "model.hidden=[16,16]"),
     ("initializer", "hanin_rolnick"): ("model=resnet", "model.depth=8"),

@@ -14,7 +14,7 @@ def explode(step: int, above: float) -> Callable[[Run], None]:
     """Make the loss nan at a step whenever the rate is above a limit."""
 
     def change(run: Run) -> None:
-        loss, schedule, now = run.loss, run.schedule, [0]
+        loss, schedule, now = run.objective, run.schedule, [0]
 
         def noted(taken: int, total: int, per_epoch: int) -> float:
             now[0] = taken + 1
@@ -26,7 +26,7 @@ def explode(step: int, above: float) -> Callable[[Run], None]:
             bad = torch.is_grad_enabled() and rate > above and now[0] == step
             return value * float("nan") if bad else value
 
-        run.schedule, run.loss = noted, brittle
+        run.schedule, run.objective = noted, brittle
 
     return change
 

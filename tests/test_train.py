@@ -315,7 +315,7 @@ def test_decay_of_weights_alone(train_recipe: Train) -> None:
 
     def silence(run: Run) -> None:
         before.update({name: value.clone() for name, value in run.model.state_dict().items()})
-        run.loss = lambda logits, y: (logits * 0).sum()
+        run.objective = lambda logits, y: (logits * 0).sum()
 
     trained = train_recipe(
         *("epochs='3 steps'", "optimizer=sgd", "optimizer.lr=0.1", "optimizer.weight_decay=0.5"),
@@ -326,3 +326,42 @@ def test_decay_of_weights_alone(train_recipe: Train) -> None:
     for name, value in last.items():
         factor = 1.0 if name.endswith("bias") else (1 - 0.1 * 0.5) ** 3
         torch.testing.assert_close(value, before[name] * factor)
+
+
+def test_what_is_measured_is_the_loss_alone(train_recipe: Train) -> None:
+    """Label smoothing changes what is trained, not what validation says."""
+    words = ["epochs=2", "optimizer.lr=0", "optimizer=sgd"]
+    plain = train_recipe(*words)
+    smooth = train_recipe(*words, "regularization=[label_smoothing]")
+    assert smooth.values("val/loss") == plain.values("val/loss")
+    assert smooth.values("train/loss") != plain.values("train/loss")
+
+
+def test_averaged_weights_are_what_is_evaluated_and_kept(train_recipe: Train) -> None:
+    words = ["epochs=4", "regularization=[weight_average]", "schedule=constant"]
+    trained = train_recipe(*words)
+    run = trained.run
+    x, y = whole(run, "val")
+    run.model.eval()
+    with torch.no_grad():
+        loss = float(cross_entropy(run.model(x), y))
+    best = trained.points[trained.at.best_step // run.lengths.steps_per_epoch - 1]["values"]
+    assert best["val/loss"] == pytest.approx(loss, rel=1e-5)
+    last = torch.load(trained.directory / "checkpoints/last.pt", weights_only=True)
+    kept = torch.load(trained.directory / "checkpoints/best.pt", weights_only=True)
+    name = next(iter(kept))
+    assert not torch.equal(last["model"][name], kept[name])
+    assert torch.equal(run.model.state_dict()[name], kept[name])
+
+
+def test_an_autoencoder_learns_its_input(train_recipe: Train) -> None:
+    trained = train_recipe("epochs=3", "model=autoencoder", "loss=mse", "optimizer=adam")
+    run = trained.run
+    x, _ = whole(run, "val")
+    run.model.eval()
+    with torch.no_grad():
+        error = float(((run.model(x) - x) ** 2).mean())
+    assert min(trained.values("val/loss")) == pytest.approx(error, rel=1e-5)
+    losses = trained.values("val/loss")
+    assert losses[-1] < losses[0] < 1.1
+    assert "val/mae" in trained.points[0]["values"]
