@@ -2,6 +2,13 @@
 
     (parameters, **options) -> torch.optim.Optimizer
 
-Every optimizer here is a `torch.optim.Optimizer`. Those that evaluate the loss more
-than once a step do it through `step(closure)`.
+parameters: tensors, or torch's parameter groups. A factory whose first parameter is
+called `model` receives the network instead and moves all its trainable parameters.
+
+The loop sets each group's `lr` before a step. One whose `step` requires a `closure`
+evaluates the objective itself: `closure()` with its gradient, `closure(backward=False)`
+alone; `replay.py` gives all calls of a step the same random numbers. One with a method
+`averages()` says what is to be evaluated: pairs of a live parameter and its average.
+What changes while training goes on is in `state_dict()`, never in a group's options:
+those are the recipe's.
 """

@@ -24,14 +24,14 @@ class ASGD(torch.optim.Optimizer):
         self,
         parameters: ParamsT,
         lr: float = 0.1,
-        start: Steps = Steps(0),  # noqa: B008
+        start: Steps | None = None,
         weight_decay: float = 0.0,
     ) -> None:
         for name, value in (("lr", lr), ("start", start), ("weight_decay", weight_decay)):
-            if value < 0:
+            if value is not None and value < 0:
                 raise ValueError(f"{name} must not be negative, got {value}")
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay})
-        self._start = start
+        self._start = start or 0
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]

@@ -14,7 +14,7 @@ def momentum(
     lr: float = 0.05,
     momentum: float = 0.9,
     momentum_start: float | None = None,
-    momentum_steps: Steps = Steps(0),  # noqa: B008
+    momentum_steps: Steps | None = None,
     nesterov: bool = False,
     weight_decay: float = 0.0,
 ) -> torch.optim.SGD:
