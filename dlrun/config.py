@@ -32,6 +32,36 @@ class Facts:
 
 
 @dataclass
+class Pruning:
+    """When a pruner may stop a run; see `conf/sweep/`."""
+
+    startup: int = 5
+    warmup: int = 1
+    factor: int = 3
+
+
+@dataclass
+class Sweep:
+    """How recipes are searched, with `-m`; see `conf/sweep/`. No part of a recipe."""
+
+    sampler: Any = None
+    trials: int | None = None
+    repeats: int = 1
+    retries: int = 1
+    fail_fast: bool = False
+    dry_run: bool = False
+    seed: int = 0
+    objective: str | None = None
+    pruner: str = "none"
+    pruning: Pruning = field(default_factory=Pruning)
+    parallel: int | None = None
+    export: str = "best"
+    zip: list[Any] = field(default_factory=list)
+    stages: list[Any] = field(default_factory=list)
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
 class Settings:
     """The root of a recipe; `conf/config.yaml` says what each key means."""
 
@@ -48,6 +78,7 @@ class Settings:
     test_augmentation: Any = None
     procedure: Any = None
     tracking: Any = None
+    sweep: Sweep = field(default_factory=Sweep)
 
     seed: int = 0
     epochs: Any = 20

@@ -7,8 +7,9 @@ import copy
 import logging
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.utils import instantiate
@@ -21,6 +22,7 @@ from dlrun.interrupt import raised
 from dlrun.progress import Progress
 
 if TYPE_CHECKING:
+    from dlrun.data import Data
     from dlrun.procedure import Trial
     from dlrun.run import Run
     from dlrun.state import State
@@ -35,11 +37,14 @@ class Asked:
     """What was typed, for the record and the run's name.
 
     choices: the option of every group; overrides: as typed; command: the whole line.
+    name: of the run, where the overrides are not to name it; info: more for `run.json`.
     """
 
     overrides: Sequence[str]
     command: Sequence[str]
     choices: Mapping[str, Any]
+    name: str | None = None
+    info: Mapping[str, Any] = field(default_factory=dict)
 
     def chosen(self, recipe: DictConfig) -> dict[str, str]:
         """The option of each group; those of a group with several, in their order."""
@@ -49,53 +54,124 @@ class Asked:
         return names
 
 
+class Shared:
+    """What the jobs of one process have in common: the data and the way to MLflow, opened once.
+
+    records: the runs of the last job, the first begun first.
+    """
+
+    def __init__(self, brief: bool = False) -> None:
+        """brief: show a run as little more than its progress, for one among many."""
+        self.show = Progress(brief=brief)
+        self.records: list[Path] = []
+        self._shippers: dict[str, Shipper] = {}
+        self._data: tuple[str, Data] | None = None
+
+    def shipper(self, config: DictConfig) -> "Shipper | None":
+        """The process that delivers to the recipe's tracking store; None for `tracking=none`."""
+        if not config.tracking:
+            return None
+        key = OmegaConf.to_yaml(config.tracking, resolve=True)
+        if key not in self._shippers:
+            self._shippers[key] = _start_tracking(config)
+        return self._shippers[key]
+
+    def data(self, config: DictConfig) -> "Data":
+        """The recipe's data; those of the last job where they are the same."""
+        from dlrun import build
+
+        key = OmegaConf.to_yaml(config.data, resolve=True)
+        if self._data is None or self._data[0] != key:
+            self._data = key, build.load_data(config, self.show.loading)
+        return self._data[1]
+
+    def close(self) -> None:
+        """Wait until all is delivered."""
+        self.show.end()
+        for shipper in self._shippers.values():
+            shipper.close()
+
+
 def run(config: DictConfig, asked: Asked) -> float | None:
-    """Do what a recipe says; gives the value it is judged by."""
-    shipper = _start_tracking(config)
-    show = Progress()
-    trials: list[record.Record] = []
+    """Do what a recipe says, alone; gives the value it is judged by."""
+    shared = Shared()
     try:
         with raised():
-            from dlrun import build, parts  # import torch: two seconds
-
-            build.check(config, [_key(word) for word in asked.overrides])
-            data = build.load_data(config, show.loading)
-
-            def make_run(**changes: object) -> "Trial":
-                from dlrun.procedure import Trial
-
-                recipe = copy.deepcopy(config)
-                for key, value in changes.items():
-                    OmegaConf.update(recipe, key, value)
-                run = build.build(recipe, data)
-                kept, state = _begin(recipe, run, asked)
-                trials.append(kept)
-                if shipper is not None:
-                    shipper.ship(kept.directory)
-                show.begin(summary(kept), run.lengths.total_steps, run.lengths.steps_per_epoch)
-
-                def finished(ended: record.Record) -> None:
-                    show.end()
-                    if shipper is not None:
-                        shipper.finish(ended.directory)
-
-                export = bool((config.tracking or {}).get("model", False))
-                return Trial(run, state, kept, show, finished, config.test, export)
-
-            result: float | None = parts.part(config, "procedure")(make_run)
-            return result
+            return perform(config, asked, shared, whole=True)
     finally:
-        show.end()
+        shared.close()
+        shipper = shared.shipper(config) if shared.records else None
+        for directory in shared.records:
+            shared.show.closing(directory, shipper.uri if shipper else None)
+
+
+def perform(
+    config: DictConfig,
+    asked: Asked,
+    shared: Shared,
+    stopping: Sequence[Any] = (),
+    whole: bool = False,
+) -> float | None:
+    """One job of maybe several; gives the value it is judged by.
+
+    stopping: rules beside those of the recipe; one that says `pruned` makes the run PRUNED.
+    whole: with figures, and with a model where the recipe says so.
+    """
+    shared.records = []
+    shipper = shared.shipper(config)
+    from dlrun import build, parts  # import torch: two seconds
+
+    build.check(config, [_key(word) for word in asked.overrides])
+    data = shared.data(config)
+
+    def make_run(**changes: object) -> "Trial":
+        from dlrun.procedure import Trial
+
+        recipe = copy.deepcopy(config)
+        for key, value in changes.items():
+            OmegaConf.update(recipe, key, value)
+        run = build.build(recipe, data)
+        run.stopping.extend(stopping)
+        kept, state = _begin(recipe, run, asked)
+        shared.records.append(kept.directory)
         if shipper is not None:
-            shipper.close()
-        for kept in trials:
-            show.closing(kept.directory, shipper.uri if shipper else None)
+            shipper.ship(kept.directory)
+        shared.show.begin(summary(kept), run.lengths.total_steps, run.lengths.steps_per_epoch)
+
+        def finished(ended: record.Record) -> None:
+            shared.show.end()
+            if any(getattr(rule, "pruned", False) for rule in stopping):
+                ended.set_status(record.PRUNED, "stopped early: others were better by then")
+            if shipper is not None:
+                shipper.finish(ended.directory)
+
+        export = whole and bool((config.tracking or {}).get("model", False))
+        return Trial(run, state, kept, shared.show, finished, config.test, export, whole)
+
+    result: float | None = parts.part(config, "procedure")(make_run)
+    return result
 
 
-def _start_tracking(config: DictConfig) -> "Shipper | None":
-    """The process that delivers to a tracking store, getting ready; None for `tracking=none`."""
-    if not config.tracking:
-        return None
+def refused(config: DictConfig, asked: Asked, shared: Shared, message: str) -> None:
+    """Record a job that has failed before it began, so that it is found where the others are."""
+    if shared.records:
+        return
+    text = OmegaConf.to_yaml(config, resolve=False)
+    if config.resume:
+        kept = record.open_existing(config.resume)
+    else:
+        kept = record.create(config.outputs, _named(config, asked), _info(config, asked), text)
+    kept.set_status(record.FAILED, message)
+    kept.close()
+    shared.records.append(kept.directory)
+    shipper = shared.shipper(config)
+    if shipper is not None:
+        shipper.ship(kept.directory)
+        shipper.finish(kept.directory)
+
+
+def _start_tracking(config: DictConfig) -> "Shipper":
+    """The process that delivers to a tracking store, getting ready."""
     values = {str(key): value for key, value in config.tracking.items() if key != "_target_"}
     wrong = arguments.problems(config.tracking._target_, values, "tracking")
     if wrong:
@@ -113,13 +189,8 @@ def _begin(recipe: DictConfig, run: "Run", asked: Asked) -> tuple[record.Record,
 
     text, facts = OmegaConf.to_yaml(recipe, resolve=True), run.facts()
     if not recipe.resume:
-        info = {
-            "overrides": list(asked.overrides),
-            "choices": asked.chosen(recipe),
-            "command": shlex.join(asked.command),
-            **facts,
-        }
-        kept = record.create(recipe.outputs, recipe.name or name(asked.overrides), info, text)
+        info = _info(recipe, asked) | facts
+        kept = record.create(recipe.outputs, _named(recipe, asked), info, text)
         return kept, begin(run, kept)
     kept = record.open_existing(recipe.resume)
     try:
@@ -135,6 +206,19 @@ def _begin(recipe: DictConfig, run: "Run", asked: Asked) -> tuple[record.Record,
     kept.update(overrides=list(asked.overrides), choices=asked.chosen(recipe), resumed=history)
     record.write(kept.directory / "recipe.yaml", text)
     return kept, state
+
+
+def _info(recipe: DictConfig, asked: Asked) -> dict[str, Any]:
+    return {
+        "overrides": list(asked.overrides),
+        "choices": asked.chosen(recipe),
+        "command": shlex.join(asked.command),
+        **asked.info,
+    }
+
+
+def _named(recipe: DictConfig, asked: Asked) -> str:
+    return recipe.name or asked.name or name(asked.overrides)
 
 
 def summary(kept: record.Record) -> str:

@@ -19,9 +19,13 @@ _PAUSE = 1.0  # seconds between plain lines, so that a short epoch does not floo
 class Progress:
     """Follows one run at a time; the loop's `Show`."""
 
-    def __init__(self, console: Console | None = None) -> None:
-        """`console` is where it is shown; standard output by default."""
+    def __init__(self, console: Console | None = None, brief: bool = False) -> None:
+        """`console` is where it is shown; standard output by default.
+
+        brief: of a run among many, show what moves on a terminal alone.
+        """
         self.console = console or Console(highlight=False)
+        self._brief = brief
         self._bar: Bar | None = None
         self._task: TaskID | None = None
         self._total = self._per_epoch = 1
@@ -44,7 +48,8 @@ class Progress:
         """A run is built and about to train."""
         self.end()
         self._total, self._per_epoch, self._latest = total_steps, steps_per_epoch, {}
-        self.console.print(summary, markup=False, soft_wrap=True)
+        if not self._brief:
+            self.console.print(summary, markup=False, soft_wrap=True)
         self._said = monotonic()
 
     def step(self, step: int, epoch: float, loss: float, rate: float) -> None:
@@ -66,7 +71,7 @@ class Progress:
         """After every recorded point."""
         self._latest |= values
         last = step >= self._total
-        if self._live or "time/elapsed" not in values:
+        if self._live or self._brief or "time/elapsed" not in values:
             return
         if last or monotonic() - self._said >= _PAUSE:
             shown = {k: v for k, v in self._latest.items() if k.startswith(("train/", "val/"))}

@@ -4,7 +4,7 @@
         run.json         who, when, where, with which versions and data
         recipe.yaml      the resolved recipe
         metrics.jsonl    one point a line: step, epoch, time (ms), values
-        status.json      RUNNING, FINISHED, FAILED or KILLED, and why
+        status.json      RUNNING, FINISHED, PRUNED, FAILED or KILLED, and why
         tracking.json    how much of it a tracking server has (written by `dlrun.tracking`)
         checkpoints/  figures/  model/
 
@@ -35,6 +35,7 @@ from filelock import FileLock, Timeout
 from dlrun.errors import DlrunError, Failure, Mistake
 
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
+PRUNED = "PRUNED"  # stopped by a sweep that had better runs; MLflow calls it KILLED
 PACKAGES = ("dlrun", "torch", "torchvision", "mlflow", "hydra-core", "numpy")
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)

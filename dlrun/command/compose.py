@@ -59,10 +59,20 @@ def full(hydra: Hydra, overrides: Sequence[str]) -> DictConfig:
 
 
 def without_hydra(composed: DictConfig) -> DictConfig:
-    """A copy of the composed config without the key `hydra`."""
+    """A copy of the composed config without what is no part of a recipe: `hydra` and `sweep`."""
+    return _without(composed, "hydra", "sweep")
+
+
+def without_sweep(composed: DictConfig) -> DictConfig:
+    """A copy of what Hydra gives a job without the key `sweep`."""
+    return _without(composed, "sweep")
+
+
+def _without(composed: DictConfig, *keys: str) -> DictConfig:
     copy = composed.copy()
     OmegaConf.set_struct(copy, False)
-    del copy["hydra"]
+    for key in keys:
+        copy.pop(key, None)
     OmegaConf.set_struct(copy, True)
     return copy
 

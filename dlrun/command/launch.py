@@ -70,6 +70,7 @@ def _job(
 
     def job(recipe: DictConfig) -> Any:
         overrides, choices, in_sweep = compose.job()
+        recipe = compose.without_sweep(recipe)
         try:
             if previous:
                 recipe = previous.restore(place.hydra, recipe, words)

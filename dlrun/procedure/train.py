@@ -32,9 +32,10 @@ def conclude(trial: Trial, at: Position) -> None:
     epoch = at.step / run.lengths.steps_per_epoch
     record.append(at.step, epoch, values)
     trial.show.point(at.step, epoch, values)
-    from dlrun.report import curves  # imports matplotlib, which takes a while
+    if trial.figures:
+        from dlrun.report import curves  # imports matplotlib, which takes a while
 
-    curves.draw(record.directory)
+        curves.draw(record.directory)
     if trial.export:
         from dlrun.tracking.model import save_model  # imports mlflow, which takes a second
 
@@ -44,14 +45,14 @@ def conclude(trial: Trial, at: Position) -> None:
 
 def test_values(run: Run) -> dict[str, float]:
     """Loss and quality on the test split, which nothing before has looked at."""
-    feed = prepare(run.data.test, run.preprocessing, run.device, fixed=False)
+    feed = prepare(run.data.test, run.evaluation, run.device, fixed=False)
     loss, hits = measure(run, feed, run.views)
     return {f"test/{quality_name(run.regression)}": hits, "test/loss": loss}
 
 
 def deployable(run: Run) -> nn.Module:
     """Preprocessing and model in one module on the CPU: raw samples in, logits out."""
-    module = copy.deepcopy(nn.Sequential(run.preprocessing, run.model)).cpu().eval()
+    module = copy.deepcopy(nn.Sequential(run.evaluation, run.model)).cpu().eval()
     for value in (*module.parameters(), *module.buffers()):
         value.data = value.data.contiguous()
     return module

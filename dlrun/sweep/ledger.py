@@ -28,7 +28,7 @@ its settings. Not of how much: the same sweep goes on when `sweep.trials` is rai
 A line of `ledger.jsonl`, about one trial:
 
     trial          its number, from 0
-    hash           of the point's resolved recipe without its seed
+    hash           of the point's resolved recipe, with the seed of its first run
     values         {"optimizer": "sgd", "optimizer.lr": 0.1}: one for every dimension
     overrides      the same as typed: ["optimizer=sgd", "optimizer.lr=0.1"]
     runs           [{"seed": 0, "hash": …, "directory": "runs/<id>", "status": "FINISHED",
@@ -51,9 +51,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun import record
-
-RUNNING, FINISHED, FAILED, KILLED = record.RUNNING, record.FINISHED, record.FAILED, record.KILLED
-PRUNED = "PRUNED"
+from dlrun.record import FINISHED, PRUNED, RUNNING
 
 
 @dataclass

@@ -35,20 +35,20 @@ def test_every_group_and_option_is_listed_with_its_first_line(capsys):
 def test_the_defaults_are_marked(capsys):
     marked = re.findall(r"^  \* (\w+)  ", shown(capsys, "-h"), re.M)
     usual = catalogue.defaults(PACKAGED)
-    assert marked == [usual[group][0] for group in GROUPS]
+    assert marked == [usual[group][0] for group in (*GROUPS, "sweep")]
     assert usual["optimizer"] == ["momentum"]
 
 
 def test_every_root_setting_is_listed_with_its_default(capsys):
     text = shown(capsys, "--help")
     for name in Settings.__dataclass_fields__:
-        if name not in GROUPS and name != "facts":
+        if name not in (*GROUPS, "sweep", "facts"):
             assert re.search(rf"^  {name}  +\S", text, re.M), name
     assert re.search(r"^  epochs +20 +how long", text, re.M)
     assert "facts.shape" not in text
 
 
-@pytest.mark.parametrize("group", ["", *GROUPS])
+@pytest.mark.parametrize("group", ["", *GROUPS, "sweep"])
 def test_it_fits_100_columns(capsys, group):
     text = shown(capsys, "--help", *filter(None, [group]))
     assert max(map(len, text.splitlines())) <= 100

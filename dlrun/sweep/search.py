@@ -1,0 +1,206 @@
+"""Which point comes next: the next of a grid, or what one of Optuna's samplers proposes.
+
+The ledger is the memory. A sampler is asked and told again what it was asked and told
+before, in the same order, and so stands where it stood: its random numbers depend on the
+sweep's seed and on the number of the trial alone.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import TrialState
+
+from dlrun import record
+from dlrun.sweep.ledger import Point
+from dlrun.sweep.space import Dimension, Space, Values
+
+STATES = {
+    record.FINISHED: TrialState.COMPLETE,
+    record.PRUNED: TrialState.PRUNED,
+    record.FAILED: TrialState.FAIL,
+}
+"""How a trial can end."""
+
+Curve = Callable[[Point], Iterable[float]]
+"""The objective of a point's first run at each of its validations so far."""
+
+
+class Search(Protocol):
+    """Asked for points one after another, and told what came of them."""
+
+    def ask(self, trial: int) -> Values | None:
+        """The values of a trial; None where there are no more. Trials are asked in order."""
+
+    def tell(self, point: Point) -> None:
+        """What came of a trial that has ended."""
+
+    def pruner(self, trial: int) -> "Pruner | None":
+        """What judges the run of a trial while it trains."""
+
+
+class Pruner:
+    """A stopping rule that asks Optuna whether the run is worth going on with.
+
+    It counts validations: the n-th score after its start is the n-th report.
+    """
+
+    restore_best = True
+
+    def __init__(self, trial: optuna.Trial, sign: float, done: int = 0) -> None:
+        """sign: of the score, whose higher values are better, in the objective."""
+        self.pruned = False
+        self._trial, self._sign, self._reports = trial, sign, done
+
+    def should_stop(self, score: float, step: int) -> bool:
+        """Take in the score after `step` steps of training."""
+        self._reports += 1
+        if math.isfinite(score):
+            self._trial.report(self._sign * score, self._reports)
+            self.pruned = self._trial.should_prune()
+        return self.pruned
+
+
+class Grid:
+    """Every point of a product, in order."""
+
+    def __init__(self, space: Space) -> None:
+        """Raises Mistake where a dimension cannot be listed."""
+        self.points = space.grid()
+
+    def ask(self, trial: int) -> Values | None:
+        """The values of a trial; None behind the last."""
+        return self.points[trial] if trial < len(self.points) else None
+
+    def tell(self, point: Point) -> None:
+        """A grid learns nothing."""
+
+    def pruner(self, trial: int) -> Pruner | None:
+        """A grid as such prunes nothing."""
+        return None
+
+
+class Sampled:
+    """Points that a sampler of Optuna proposes, or those of a list, with a pruner."""
+
+    def __init__(
+        self,
+        space: Space,
+        make_sampler: Callable[[int], optuna.samplers.BaseSampler] | None,
+        pruner: optuna.pruners.BasePruner | None,
+        direction: str,
+        name: str,
+        storage: Path | None = None,
+    ) -> None:
+        """make_sampler: a sampler from a seed; None to go through the grid instead.
+
+        storage: a file through which other processes report to the pruner.
+        """
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._space, self._make_sampler = space, make_sampler
+        self._points = [] if make_sampler else space.grid()
+        self._prunes = pruner is not None
+        self._sign = 1.0 if direction == "maximize" else -1.0
+        self._study = optuna.create_study(
+            storage=None if storage is None else journal(storage),
+            sampler=optuna.samplers.RandomSampler(),
+            pruner=pruner or optuna.pruners.NopPruner(),
+            direction=direction,
+            study_name=name,
+        )
+        self._trials: dict[int, optuna.Trial] = {}
+        self._told: set[int] = set()
+        self._axes = space.axes()
+        self._distributions = {_name(axis): distribution(axis) for axis in self._axes}
+
+    def ask(self, trial: int) -> Values | None:
+        """The values of a trial; None behind the last point of a list."""
+        if self._make_sampler is None:
+            if trial >= len(self._points):
+                return None
+            self._trials[trial] = self._study.ask()
+            return self._points[trial]
+        self._study.sampler = self._make_sampler(trial)
+        asked = self._trials[trial] = self._study.ask(self._distributions)
+        values: Values = {}
+        for axis in self._axes:
+            chosen = asked.params[_name(axis)]
+            for one in axis:
+                listed = one.listed if one.choices is not None or one.zip is not None else None
+                values[one.key] = listed[chosen] if listed is not None else chosen
+        return {one.key: values[one.key] for one in self._space.dimensions}
+
+    def tell(self, point: Point) -> None:
+        """What came of a trial; of one that had failed before, that it has succeeded now."""
+        state = STATES[point.status]
+        worth = point.value if state is TrialState.COMPLETE else None
+        if state is TrialState.COMPLETE and worth is None:
+            state = TrialState.FAIL
+        trial = self._trials[point.trial]
+        params = self._params(point.values) if self._make_sampler else {}
+        first = point.trial not in self._told
+        if first and (params == trial.params or state is not TrialState.COMPLETE):
+            self._study.tell(trial, worth, state=state)
+        elif state is TrialState.COMPLETE:  # failed before, or recorded by another Optuna
+            if first:
+                self._study.tell(trial, state=TrialState.FAIL)
+            self._study.add_trial(
+                optuna.create_trial(value=worth, params=params, distributions=self._distributions)
+            )
+        self._told.add(point.trial)
+
+    def _params(self, values: Values) -> dict[str, Any]:
+        """The values as Optuna knows them."""
+        params = {}
+        for axis in self._axes:
+            value = values[axis[0].key]
+            counted = isinstance(distribution(axis), CategoricalDistribution)
+            params[_name(axis)] = axis[0].listed.index(value) if counted else value
+        return params
+
+    def pruner(self, trial: int) -> Pruner | None:
+        """What judges the first run of a trial, from its beginning."""
+        return Pruner(self._trials[trial], self._sign) if self._prunes else None
+
+    def id(self, trial: int) -> int:
+        """Optuna's own id of a trial, for a process that reports to it through the storage."""
+        return int(self._trials[trial]._trial_id)
+
+
+def distribution(axis: Sequence[Dimension]) -> BaseDistribution:
+    """What Optuna draws from: numbers, or the place of a choice."""
+    one = axis[0]
+    if one.choices is not None or one.zip is not None:
+        return CategoricalDistribution(tuple(range(len(one.listed))))
+    assert one.low is not None
+    assert one.high is not None
+    log = one.scale == "log"
+    if one.kind == "int":
+        return IntDistribution(int(one.low), int(one.high), log, int(one.step or 1))
+    return FloatDistribution(one.low, one.high, log, one.step)
+
+
+def journal(path: Path) -> optuna.storages.BaseStorage:
+    """A storage in one file that several processes may use at once."""
+    backend = optuna.storages.journal.JournalFileBackend(str(path))
+    return optuna.storages.JournalStorage(backend)
+
+
+def attached(path: Path, name: str, trial: int, pruner: optuna.pruners.BasePruner) -> optuna.Trial:
+    """The trial with this id of the study in a storage, for another process."""
+    logging.getLogger("optuna").setLevel(logging.ERROR)
+    study = optuna.load_study(study_name=name, storage=journal(path), pruner=pruner)
+    return optuna.Trial(study, trial)
+
+
+def _name(axis: Sequence[Dimension]) -> str:
+    return "+".join(one.key for one in axis)

@@ -1,0 +1,262 @@
+"""The overrides of a sweep: fixed ones, and dimensions with several values.
+
+In Hydra's own grammar:
+
+    optimizer.lr=0.1,0.01                     a choice; also choice(0.1,0.01)
+    optimizer=sgd,adam                        options of a group; also glob(*)
+    'regularization=[l2],[dropout]'           lists
+    batch_size=range(16,65,16)                whole numbers: 16, 32, 48, 64
+    optimizer.lr=interval(0.001,0.1)          any number between; needs a sampler
+    optimizer.lr=tag(log,interval(1e-6,1e-3)) the same, evenly in its logarithm
+    model.width='int(interval(8,64))'         whole numbers only
+
+Whole bounds of a setting that is a whole number mean whole numbers as well.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from math import exp, log
+from typing import Any
+
+from hydra._internal.hydra import Hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
+from omegaconf import DictConfig, OmegaConf
+
+from dlrun.errors import Mistake
+
+Values = dict[str, Any]
+"""A value for every dimension, by its key."""
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One key that is searched.
+
+    key: as in the recipe; prefix: `+` or `++` where it was typed so.
+    kind: float or int, between low and high, or categorical, one of the choices.
+    typed: the choices as one types them.
+    zip: the number of the zip it belongs to; those of one zip advance together.
+    """
+
+    key: str
+    kind: str
+    scale: str = "linear"
+    low: float | None = None
+    high: float | None = None
+    step: float | None = None
+    choices: tuple[Any, ...] | None = None
+    typed: tuple[str, ...] = ()
+    prefix: str = ""
+    zip: int | None = None
+
+    @property
+    def listed(self) -> list[Any]:
+        """All values there are, where they can be listed: the choices, or the steps of a range."""
+        if self.choices is not None:
+            return list(self.choices)
+        if self.step is None or self.low is None or self.high is None:
+            return []
+        count = round((self.high - self.low) / self.step) + 1
+        values = [self.low + position * self.step for position in range(count)]
+        return [int(value) for value in values] if self.kind == "int" else values
+
+    def override(self, value: Any) -> str:
+        """A value as an override."""
+        if self.choices is not None:
+            return f"{self.prefix}{self.key}={self.typed[_place(self.choices, value)]}"
+        return f"{self.prefix}{self.key}={value!r}"
+
+    def word(self) -> str:
+        """The whole dimension as an override."""
+        if self.choices is not None:
+            return f"{self.prefix}{self.key}={','.join(self.typed)}"
+        if self.step is not None:
+            assert self.high is not None
+            text = f"range({self.low},{self.high + self.step},{self.step})"
+        else:
+            text = f"interval({self.low},{self.high})"
+            text = f"int({text})" if self.kind == "int" else text
+        text = f"tag(log,{text})" if self.scale == "log" else text
+        return f"{self.prefix}{self.key}={text}"
+
+    def described(self) -> dict[str, Any]:
+        """For `sweep.json`."""
+        kept = asdict(self)
+        return {key: value for key, value in kept.items() if key not in ("typed", "prefix")}
+
+
+@dataclass(frozen=True)
+class Space:
+    """The fixed overrides, and the dimensions in the order in which they were typed."""
+
+    fixed: tuple[str, ...]
+    dimensions: tuple[Dimension, ...]
+
+    def overrides(self, values: Mapping[str, Any]) -> list[str]:
+        """The overrides of one point, without the fixed ones."""
+        return [one.override(values[one.key]) for one in self.dimensions]
+
+    def axes(self) -> list[tuple[Dimension, ...]]:
+        """The dimensions, those of one zip together, in their order."""
+        found: dict[Any, list[Dimension]] = {}
+        for one in self.dimensions:
+            found.setdefault(one.key if one.zip is None else one.zip, []).append(one)
+        return [tuple(group) for group in found.values()]
+
+    def grid(self) -> list[Values]:
+        """All points of the product. Raises Mistake where a dimension is an interval."""
+        steps = []
+        for group in self.axes():
+            for one in group:
+                if not one.listed:
+                    raise Mistake(
+                        f"{one.word()}: a grid needs a list of values; an interval needs "
+                        "a sampler, e.g. sweep=random sweep.trials=20"
+                    )
+            columns = zip(*(one.listed for one in group), strict=True)
+            steps.append([dict(zip([o.key for o in group], c, strict=True)) for c in columns])
+        points: list[Values] = []
+        for combination in product(*steps):
+            values: Values = {}
+            for part in combination:
+                values |= part
+            points.append({one.key: values[one.key] for one in self.dimensions})
+        return points
+
+
+def read(hydra: Hydra, words: Sequence[str]) -> tuple[list[str], list[Override]]:
+    """The words as fixed overrides and those with several values; the last of a key holds."""
+    parsed = OverridesParser.create(config_loader=hydra.config_loader).parse_overrides(list(words))
+    last = {override.key_or_group: override for override in parsed}
+    plain = [o for o in parsed if not o.is_sweep_override()]
+    fixed = [o.input_line or "" for o in plain if not last[o.key_or_group].is_sweep_override()]
+    return fixed, [o for o in last.values() if o.is_sweep_override()]
+
+
+def build(
+    fixed: Sequence[str],
+    sweeps: Sequence[Override],
+    base: DictConfig,
+    zips: Sequence[Sequence[str]],
+    seed: int,
+) -> Space:
+    """The space of the overrides over the recipe `base`.
+
+    zips: lists of keys that advance together; seed: of `shuffle(...)`.
+    Raises Mistake for a zip of unequal lengths or of a key that has one value.
+    """
+    found = {sweep.key_or_group: _dimension(sweep, base, seed) for sweep in sweeps}
+    for number, keys in enumerate(zips):
+        for key in keys:
+            if key not in found:
+                raise Mistake(f"sweep.zip={list(keys)}: {key} has no list of values")
+        counts = {key: len(found[key].listed) for key in keys}
+        if len(set(counts.values())) > 1 or 0 in counts.values():
+            each = ", ".join(f"{key} has {count or 'an interval'}" for key, count in counts.items())
+            raise Mistake(f"sweep.zip={list(keys)}: needs lists of one length; {each}")
+        for key in keys:
+            found[key] = _with(found[key], zip=number)
+    return Space(tuple(fixed), tuple(found.values()))
+
+
+def around(space: Space, best: Sequence[Mapping[str, Any]], margin: float) -> Space:
+    """The space narrowed to where the best points are.
+
+    Numbers: to their range, widened on either side by `margin` of the whole range, on the
+    dimension's own scale, and never beyond it. Choices: to those that occur.
+    """
+    narrowed = []
+    for one in space.dimensions:
+        values = [point[one.key] for point in best]
+        if one.choices is not None:
+            kept = [at for at, choice in enumerate(one.choices) if choice in values]
+            if one.zip is None:
+                choices = tuple(one.choices[at] for at in kept)
+                one = _with(one, choices=choices, typed=tuple(one.typed[at] for at in kept))
+        else:
+            one = _narrow(one, values, margin)
+        narrowed.append(one)
+    return Space(space.fixed, tuple(narrowed))
+
+
+def _narrow(one: Dimension, values: Sequence[float], margin: float) -> Dimension:
+    assert one.low is not None
+    assert one.high is not None
+    there, back = (log, exp) if one.scale == "log" else (float, float)
+    wide = margin * (there(one.high) - there(one.low))
+    low = max(back(there(min(values)) - wide), one.low)
+    high = min(back(there(max(values)) + wide), one.high)
+    if one.step is not None:
+        low = one.low + round((low - one.low) / one.step) * one.step
+        high = one.low + round((high - one.low) / one.step) * one.step
+    if one.kind == "int":
+        return _with(one, low=round(low), high=round(high))
+    return _with(one, low=float(f"{low:.4g}"), high=float(f"{high:.4g}"))
+
+
+def _dimension(override: Override, base: DictConfig, seed: int) -> Dimension:
+    key, value = override.key_or_group, override.value()
+    sign = override.get_key_element()
+    prefix = sign[: len(sign) - len(sign.lstrip("+"))]
+    scale = "log" if "log" in getattr(value, "tags", ()) else "linear"
+    if isinstance(value, IntervalSweep):
+        low, high = value.start, value.end
+        assert low is not None
+        assert high is not None
+        if not low < high:
+            raise Mistake(f"{override.input_line}: the first number must be the smaller one")
+        if scale == "log" and low <= 0:
+            raise Mistake(f"{override.input_line}: a logarithmic range must begin above 0")
+        if _whole(override, base, low, high):
+            return Dimension(key, "int", scale, int(low), int(high), prefix=prefix)
+        return Dimension(key, "float", scale, float(low), float(high), prefix=prefix)
+    if isinstance(value, RangeSweep) and not value.shuffle:
+        steps = list(value.range())
+        if len(steps) > 1 and scale == "linear" and steps[0] < steps[-1]:
+            whole = all(isinstance(step, int) for step in steps)
+            kind, by = ("int", int(value.step)) if whole else ("float", float(value.step))
+            return Dimension(key, kind, scale, steps[0], steps[-1], by, prefix=prefix)
+    shuffled = bool(getattr(value, "shuffle", False))
+    if shuffled:
+        value.shuffle = False  # type: ignore[union-attr]
+    typed = [str(text) for text in override.sweep_iterator(Transformer.str)]
+    plain = [Override._convert_value(one) for one in override.sweep_iterator()]
+    if not plain:
+        raise Mistake(f"{override.input_line}: leaves no value")
+    order = [place for place, text in enumerate(typed) if text not in typed[:place]]
+    if shuffled:
+        random.Random(seed).shuffle(order)
+    return Dimension(
+        key,
+        "categorical",
+        scale,
+        choices=tuple(plain[place] for place in order),
+        typed=tuple(typed[place] for place in order),
+        prefix=prefix,
+    )
+
+
+def _whole(override: Override, base: DictConfig, low: float, high: float) -> bool:
+    """Whether an interval means whole numbers."""
+    text = (override.input_line or "").partition("=")[2]
+    if "float(" in text or not (float(low).is_integer() and float(high).is_integer()):
+        return False
+    now = OmegaConf.select(base, override.key_or_group, default=None)
+    bounds = text[text.index("interval(") :]
+    decimal = any(sign in bounds.partition(")")[0].removeprefix("interval(") for sign in ".eE")
+    return "int(" in text.replace("interval(", "") or (type(now) is int and not decimal)
+
+
+def _place(choices: Sequence[Any], value: Any) -> int:
+    """The place of a choice; 1, 1.0 and true are three of them."""
+    for place, choice in enumerate(choices):
+        if type(choice) is type(value) and choice == value:
+            return place
+    return list(choices).index(value)
+
+
+def _with(one: Dimension, **changes: Any) -> Dimension:
+    return Dimension(**{**one.__dict__, **changes})
