@@ -6,7 +6,7 @@ setting and every argument before any data are read, `build` at what depends on 
 
 import inspect
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,6 +28,7 @@ from dlrun.groups import GROUPS
 from dlrun.model.count import flops
 from dlrun.run import Augment, Lengths, Run
 from dlrun.schedule import warmup
+from dlrun.test_augmentation import CenterCrop
 from dlrun.train import takes_closure
 
 SPLITTING = ("split", "val", "split_seed", "leaks")
@@ -74,9 +75,9 @@ def build(config: DictConfig, data: Data) -> Run:
     # Where it computes, and what the model will see.
     devices.set_up(config.threads, config.deterministic)
     device = devices.choose(config.device)
-    augmentation = _augmentation(config, data)
+    augmentation = _augmentation(config, data, device)
     chain = _fitted(config, data, device)
-    x, y = _example(data, augmentation, chain, device)
+    x, y, evaluation = _example(data, augmentation, chain, device)
     config.facts.shape, config.facts.outputs = list(x.shape[1:]), data.outputs
     lengths = _lengths(config, len(data.train), x[0].numel())
 
@@ -117,8 +118,9 @@ def build(config: DictConfig, data: Data) -> Run:
     return Run(
         data=data,
         train=train,
-        val=prepare(data.val, chain, device, fixed=True),
+        val=prepare(data.val, evaluation, device, fixed=True),
         preprocessing=chain,
+        evaluation=evaluation,
         augmentation=augmentation,
         model=model,
         forward=devices.caller(model, config.precision, device, config.compile),
@@ -158,18 +160,19 @@ def _seed(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _augmentation(config: DictConfig, data: Data) -> Augment | None:
-    """All augmentations as one; each is told the number of classes if it asks for it."""
+def _augmentation(config: DictConfig, data: Data, device: torch.device) -> Augment | None:
+    """All augmentations as one; each is told, or learns from the data, what it asks for."""
     steps = []
     for key, step in parts.several(config, "augmentation").items():
         asks = "classes" in inspect.signature(step).parameters
         if asks and not data.classes:
             raise Mistake(f"{key}: mixes classes, and data={data.name} is a regression")
         made = partial(step, classes=data.outputs) if asks else step
-        generator = torch.Generator().manual_seed(0)
-        rows = data.train.rows[:2]
         with parts.explained(key, config.augmentation[key.partition(".")[2]]):
-            made(data.train.x[rows], data.train.y[rows], generator)
+            if hasattr(step, "fit"):
+                step.fit(_raw(data, device))
+            rows = data.train.rows[:2]
+            made(data.train.x[rows], data.train.y[rows], torch.Generator().manual_seed(0))
         steps.append(made)
     return compose(steps) if steps else None
 
@@ -177,28 +180,35 @@ def _augmentation(config: DictConfig, data: Data) -> Augment | None:
 def _fitted(config: DictConfig, data: Data, device: torch.device) -> nn.Sequential:
     """The preprocessing, fitted on the training split alone."""
     chain = preprocessing.chain(list(parts.several(config, "preprocessing").values())).to(device)
-    x, rows = data.train.x, data.train.rows
-    chunk = max(1, _PASS // max(x[0].numel(), 1))
-
-    def passes() -> Any:
-        for some in rows.split(chunk):
-            yield x.index_select(0, some).to(device)
-
     with parts.explained("preprocessing", config.preprocessing or {}):
-        preprocessing.fit(chain, passes)
+        preprocessing.fit(chain, partial(_raw, data, device))
     return chain.eval()
+
+
+def _raw(data: Data, device: torch.device) -> Iterator[Tensor]:
+    """The training split as it is, in large batches."""
+    chunk = max(1, _PASS // max(data.train.x[0].numel(), 1))
+    for rows in data.train.rows.split(chunk):
+        yield data.train.x.index_select(0, rows).to(device)
 
 
 def _example(
     data: Data, augmentation: Augment | None, chain: nn.Sequential, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """A small batch: x as the model sees it in training, y as the data give it."""
+) -> tuple[Tensor, Tensor, nn.Sequential]:
+    """A small batch: x as the model sees it in training, y as the data give it.
+
+    And the preprocessing of evaluation: where augmentation changes the size of images,
+    validation and test take the middle of each.
+    """
     rows = data.train.rows[:64]
     x, y = data.train.x[rows].to(device), data.train.y[rows].to(device)
+    before, evaluation = x.shape, chain
     if augmentation is not None:
         x, _ = augmentation(x, y, torch.Generator(device).manual_seed(0))
+    if x.shape != before:
+        evaluation = nn.Sequential(CenterCrop(list(x.shape[2:])), *chain)
     with torch.no_grad(), parts.explained("preprocessing", {}):
-        return chain(x), y
+        return chain(x), y, evaluation
 
 
 def _lengths(config: DictConfig, samples: int, elements: int) -> Lengths:

@@ -49,7 +49,7 @@ def samples(run: Run, feed: Feed, raw: bool = False) -> Batches:
     size = run.lengths.evaluation_batch
     for x, y in batches(feed.x, feed.y, feed.rows, size, run.device, prefetch=feed.prefetch):
         if not raw:
-            x = _ready(run, x if feed.prepared else run.preprocessing(x))
+            x = _ready(run, x if feed.prepared else run.evaluation(x))
         yield x, x if run.reconstructs else y
 
 

@@ -19,6 +19,8 @@ Augment = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 class Run:
     """Everything that `train` needs, and nothing that knows where it came from.
 
+    preprocessing: of training batches; evaluation: of all others, where images may have
+        to be cut to the size that the model is trained on.
     forward: the model as it is called: compiled, and in lower precision, where asked.
     loss: what is measured. objective: what is trained, the loss with what class weights
         and regularizers make of it; penalties are apart.
@@ -35,6 +37,7 @@ class Run:
     train: Feed
     val: Feed
     preprocessing: nn.Module
+    evaluation: nn.Module
     augmentation: Augment | None
     model: nn.Module
     forward: Callable[[Tensor], Tensor]

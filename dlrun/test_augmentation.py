@@ -11,7 +11,7 @@ gives it; None, or a shape without height and width, stands for that of x itself
 """
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from dlrun.errors import Mistake
 
@@ -32,6 +32,18 @@ def center_crop(x: Tensor, size: int | list[int] | None = None) -> list[Tensor]:
     if height > x.shape[2] or width > x.shape[3]:
         x = _resized(x, max(height / x.shape[2], width / x.shape[3]))
     return [_cut(x, height, width, 0.5, 0.5)]
+
+
+class CenterCrop(nn.Module):
+    """`center_crop` as a first step of preprocessing, for a model trained on smaller images."""
+
+    def __init__(self, size: list[int]) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, channels, height, width) raw -> (n, channels, *size)."""
+        return center_crop(x, self.size)[0]
 
 
 def five_crop(

@@ -311,6 +311,10 @@ PROOFS: dict[str, list[str]] = {
         "regularization/test_weight_average.py::test_mean_from_a_start_at_every_period",
     ],
     "test_augmentation=flip": ["test_test_augmentation.py::test_flip_is_the_image_and_its_mirror"],
+    "test_augmentation=center_crop": [
+        "test_test_augmentation.py::test_the_middle_of_a_smaller_image_is_enlarged",
+        "test_train.py::test_trained_on_crops_and_evaluated_on_the_middle",
+    ],
     "test_augmentation=five_crop": [
         "test_test_augmentation.py::test_five_crops_stand_in_the_corners_and_the_middle",
         "test_test_augmentation.py::test_crops_as_torchvision_cuts_them",

@@ -12,6 +12,7 @@ from dlrun import build
 from dlrun.data import Data
 from dlrun.errors import Failure
 from dlrun.evaluate import samples
+from dlrun.procedure.train import test_values as measure_test
 from dlrun.run import Run
 from dlrun.train import grouped, takes_closure
 from tests.bench import bare
@@ -365,3 +366,33 @@ def test_an_autoencoder_learns_its_input(train_recipe: Train) -> None:
     losses = trained.values("val/loss")
     assert losses[-1] < losses[0] < 1.1
     assert "val/mae" in trained.points[0]["values"]
+
+
+def test_trained_on_crops_and_evaluated_on_the_middle(train_recipe: Train, digits: Data) -> None:
+    """Where augmentation makes images smaller, validation takes the middle of each."""
+    trained = train_recipe(
+        *("epochs=2", "augmentation=[scale_crop]", "augmentation.scale_crop.size=6"),
+        *("augmentation.scale_crop.short=[8,9]", "optimizer=adam"),
+    )
+    run = trained.run
+    x = digits.val.x[digits.val.rows][:, :, 1:7, 1:7]
+    y = digits.val.y[digits.val.rows]
+    run.model.eval()
+    with torch.no_grad():
+        accuracy = float((run.model(run.preprocessing(x)).argmax(1) == y).double().mean())
+    assert accuracy == max(trained.values("val/accuracy"))
+
+
+def test_views_are_averaged_as_probabilities(train_recipe: Train, digits: Data) -> None:
+    trained = train_recipe("epochs=2", "test_augmentation=flip", "model=linear")
+    run = trained.run
+    x = digits.test.x[digits.test.rows]
+    y = digits.test.y[digits.test.rows]
+    run.model.eval()
+    with torch.no_grad():
+        both = [run.model(run.preprocessing(view)).softmax(1) for view in (x, x.flip(3))]
+    mean = torch.stack(both).mean(0)
+    values = measure_test(run)
+    assert values["test/accuracy"] == float((mean.argmax(1) == y).double().mean())
+    expected = -mean.gather(1, y[:, None]).log().mean()
+    assert values["test/loss"] == pytest.approx(float(expected), rel=1e-4)
