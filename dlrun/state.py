@@ -111,7 +111,10 @@ def restore(run: Run, saved: dict[str, Any]) -> State:
     run.preprocessing.load_state_dict(saved["preprocessing"])
     if saved["optimizer"]["name"] == type(run.optimizer).__name__:
         options = [dict(group) for group in run.optimizer.param_groups]
-        run.optimizer.load_state_dict(saved["optimizer"]["state"])
+        try:
+            run.optimizer.load_state_dict(saved["optimizer"]["state"])
+        except (ValueError, KeyError) as error:
+            raise Mistake(f"the checkpoint does not fit the optimizer: {error}") from error
         for group, wanted in zip(run.optimizer.param_groups, options, strict=True):
             group.update({key: wanted[key] for key in wanted if key != "params"})
     _remember(run.schedule, saved["schedule"])
