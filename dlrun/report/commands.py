@@ -1,0 +1,118 @@
+"""The commands that the critic proposes: what was typed, with something changed."""
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from dlrun.report.results import Dimension, Point, Sweep, key_of
+
+_OF_THE_SWEEP = ("sweep", "hydra")
+
+
+@dataclass(frozen=True)
+class Remark:
+    """One thing that the results of a sweep say, and what to type next."""
+
+    text: str
+    command: str
+
+
+def again(sweep: Sweep, changes: Mapping[str, str | None]) -> str:
+    """The sweep's own command with other words for some keys; None leaves a key out."""
+    words = shlex.split(sweep.command)[1:] or ["-m"]
+    kept, seen = [], set()
+    for word in words:
+        key = key_of(word)
+        if "=" not in word or word.startswith("-") or key not in changes:
+            kept.append(word)
+        elif changes[key] is not None and key not in seen:
+            kept.append(str(changes[key]))
+        seen.add(key)
+    kept += [word for key, word in changes.items() if key not in seen and word is not None]
+    return shlex.join(["dlrun", *kept])
+
+
+def once(sweep: Sweep, point: Point, *more: str) -> str:
+    """One run of a point's recipe."""
+    return shlex.join(["dlrun", *_recipe(sweep, point.words, more), *more])
+
+
+def compare(sweep: Sweep, points: Sequence[Point], repeats: int) -> str:
+    """A grid of nothing but these points, each with so many seeds."""
+    keys = list(points[0].words)
+    words, apart = [], []
+    for key in keys:
+        typed = [point.words[key] for point in points]
+        if len(set(typed)) == 1:
+            words.append(typed[0])
+        else:
+            words.append(typed[0] + "".join("," + word.partition("=")[2] for word in typed[1:]))
+            apart.append(key)
+    if len(apart) > 1:  # else it would be the product
+        words.append(f"sweep.zip=[[{','.join(apart)}]]")
+    fixed = _recipe(sweep, dict.fromkeys(keys, ""), ["sweep"])
+    return shlex.join(["dlrun", "-m", *filter(None, fixed), *words, f"sweep.repeats={repeats}"])
+
+
+def interval(dimension: Dimension, low: float, high: float, head: str) -> str:
+    """A word for the range, e.g. `optimizer.lr=tag(log,interval(0.001,0.1))`.
+
+    head: the key as it was typed, with its `+`.
+    """
+    ends = f"{number(low, dimension.whole)},{number(high, dimension.whole)}"
+    if dimension.step is not None:
+        step = number(dimension.step, dimension.whole)
+        end = number(high + dimension.step, dimension.whole)
+        text = f"range({number(low, dimension.whole)},{end},{step})"
+    else:
+        text = f"int(interval({ends}))" if dimension.whole else f"interval({ends})"
+    return f"{head}=tag(log,{text})" if dimension.log else f"{head}={text}"
+
+
+def number(value: float, whole: bool = False) -> str:
+    """A number as one types it, to three digits; one that is not `whole` shows that it is not."""
+    if whole:
+        return str(round(value))
+    text = f"{value:.3g}"
+    if "e" in text:
+        mantissa, _, exponent = text.partition("e")
+        return f"{mantissa}e{int(exponent)}"
+    return text if "." in text else f"{text}.0"
+
+
+def head(sweep: Sweep, dimension: Dimension) -> str:
+    """The key of a dimension as it was typed, with its `+`."""
+    for point in sweep.points:
+        if dimension.key in point.words:
+            return point.words[dimension.key].partition("=")[0]
+    return dimension.key
+
+
+def _recipe(sweep: Sweep, words: Mapping[str, str], more: Iterable[str]) -> list[str]:
+    """The fixed words that concern the recipe and are not in `more`, and the point's own."""
+    taken = {key_of(word) for word in more} | set(words)
+    fixed = [
+        word
+        for word in sweep.fixed
+        if key_of(word) not in taken and _room(key_of(word)) not in _OF_THE_SWEEP
+    ]
+    return [*fixed, *words.values()]
+
+
+def _room(key: str) -> str:
+    return key.replace("/", ".").partition(".")[0]
+
+
+def typed(sweep: Sweep, dimension: Dimension) -> dict[float, str]:
+    """The numbers of a list as they were typed."""
+    words = {float(choice): str(choice) for choice in dimension.choices}
+    for point in sweep.points:
+        if dimension.key in point.words:
+            value = float(point.values[dimension.key])
+            words[value] = point.words[dimension.key].partition("=")[2]
+    return words
+
+
+def shown(value: float) -> str:
+    """A number for people, to three digits."""
+    return f"{value:.3g}"

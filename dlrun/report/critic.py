@@ -1,0 +1,240 @@
+"""What the results of a sweep say, in words, each with the command to type next.
+
+Pure functions of plain data. A remark is made only where the points support it.
+"""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+from dlrun import record
+from dlrun.report import commands
+from dlrun.report.commands import Remark, shown
+from dlrun.report.edges import ERRORS, WEAK, at_the_edge
+from dlrun.report.evidence import chance, slope, tail
+from dlrun.report.importance import LEAST
+from dlrun.report.results import Curve, Dimension, Point, Sweep
+
+CHANCE = 0.05
+"""How often a split of failed and finished points may come about by chance."""
+SURE = 0.1
+"""How often chance must part the points as much before a hyperparameter hardly matters."""
+REPEATS = 3
+"""Seeds that are proposed where there was one."""
+
+
+def remarks(
+    sweep: Sweep, importance: Mapping[str, float], curves: Mapping[int, Sequence[Curve]]
+) -> list[Remark]:
+    """Everything the results support, the most pressing first.
+
+    importance: the share of each dimension, as `importance.importances` gives it.
+    curves: of the objective, for each run of a point, by the point's trial.
+    """
+    if not sweep.ranked:
+        return nothing_finished(sweep)
+    found = above_a_rate(sweep)
+    if len(sweep.ranked) < 2:
+        return [*found, *too_few(sweep), *still_improving(sweep, curves)]
+    alike = all_equal(sweep)
+    if alike:
+        return found + alike
+    found += too_few(sweep) + at_the_edge(sweep, importance)
+    return (
+        found
+        + within_noise(sweep)
+        + hardly_matters(sweep, importance)
+        + still_improving(sweep, curves)
+    )
+
+
+def nothing_finished(sweep: Sweep) -> list[Remark]:
+    """No point came to its end, and at least one failed."""
+    troubles = sweep.troubles()
+    if not troubles:
+        return []
+    message, points = next(iter(troubles.items()))
+    text = f"No point finished. {len(points)} of {len(sweep.points)} say: {message}"
+    return [Remark(text, commands.once(sweep, points[0]))]
+
+
+def all_equal(sweep: Sweep) -> list[Remark]:
+    """At least three points, and all of them with one value."""
+    points = sweep.ranked
+    scores = {score for point in points for score in point.scores}
+    if len(points) < 3 or len(scores) > 1:
+        return []
+    keys = _and([dimension.key for dimension in sweep.dimensions])
+    text = (
+        f"All {len(points)} points give the same {sweep.objective}, {points[0].mean:.4g}: "
+        f"{keys} had no effect at all. See whether the recipe holds what you changed."
+    )
+    return [Remark(text, commands.once(sweep, points[-1], "--cfg", "job"))]
+
+
+def too_few(sweep: Sweep) -> list[Remark]:
+    """Fewer drawn points than five for each dimension, or than ten. A grid has what it has."""
+    if sweep.sampler == "grid":
+        return []
+    wanted = max(LEAST, 5 * len(sweep.dimensions))
+    many = len(sweep.ranked)
+    if many >= wanted:
+        return []
+    lost = sum(point.status != record.FINISHED for point in sweep.points)
+    more = math.ceil((sweep.trials + wanted - many) / 10) * 10
+    count = f"{many} finished points" if many != 1 else "One finished point"
+    keys = (
+        "one hyperparameter"
+        if len(sweep.dimensions) == 1
+        else (f"{len(sweep.dimensions)} hyperparameters")
+    )
+    said = f" ({lost} did not finish)" if lost else ""
+    text = f"{count} for {keys}{said} are too few to say which of them matters."
+    return [Remark(text, commands.again(sweep, {"sweep.trials": f"sweep.trials={more}"}))]
+
+
+def within_noise(sweep: Sweep) -> list[Remark]:
+    """The best two differ by less than two standard errors of their difference.
+
+    Where no point was repeated the noise is unknown; said unless the best stands out by more
+    than the quarter of the points behind it is apart.
+    """
+    points = sweep.ranked
+    first, second = points[0], points[1]
+    gap = abs(first.mean - second.mean)
+    both = f"{_score(first)}; {_score(second)}"
+    if first.stderr is None or second.stderr is None:
+        rest = [point.mean for point in points[1:]]
+        if len(rest) >= 3 and gap > abs(rest[0] - rest[len(rest) // 4]):
+            return []
+        text = (
+            f"Each point was trained once, so the noise is unknown: the best two ({both}) "
+            f"differ by {gap:.2g}, which may be chance. Repeat them with {REPEATS} seeds each."
+        )
+        return [Remark(text, commands.compare(sweep, points[:2], REPEATS))]
+    error = math.hypot(first.stderr, second.stderr)
+    if gap >= ERRORS * error:
+        return []
+    now = min(len(first.scores), len(second.scores))
+    enough = now * (ERRORS * error / gap) ** 2 if gap > 0 else math.inf  # errors fall as 1/√n
+    repeats = math.ceil(min(max(enough, now + 2), max(10, 2 * now)) - 1e-9)
+    text = f"The best two ({both}) are within noise. Repeat them with {repeats - now} more seeds."
+    return [Remark(text, commands.compare(sweep, points[:2], repeats))]
+
+
+def hardly_matters(sweep: Sweep, importance: Mapping[str, float]) -> list[Remark]:
+    """A share below 5 %, and points no further apart than chance would have them."""
+    found = []
+    points = sweep.ranked
+    if len(points) < LEAST:
+        return []
+    for dimension in sweep.dimensions:
+        share = importance.get(dimension.key)
+        if share is None or share >= WEAK or dimension.zipped:
+            continue
+        if chance(dimension, points) < SURE:
+            continue
+        word = points[0].words.get(dimension.key)
+        if word is not None:
+            text = (
+                f"{dimension.key} hardly matters here: it explains {share:.0%} of the variation. "
+                f"Leave it at {word.partition('=')[2]} and search the others."
+            )
+            found.append(Remark(text, commands.again(sweep, {dimension.key: word})))
+    return found
+
+
+def above_a_rate(sweep: Sweep) -> list[Remark]:
+    """Failed or diverged points gather above a value: the split by which chance is least.
+
+    Fisher's exact test (1922) of the split, times the number of splits that were tried.
+    """
+    best: tuple[float, Dimension, float, int, int] | None = None
+    for dimension in sweep.dimensions:
+        if not dimension.numeric or dimension.zipped:
+            continue
+        tried = [(float(p.values[dimension.key]), _failed(p)) for p in sweep.points if _ended(p)]
+        values = sorted({value for value, _ in tried})
+        bad = sum(failed for _, failed in tried)
+        for below, above in pairwise(values):
+            upper = [failed for value, failed in tried if value >= above]
+            lower_bad = bad - sum(upper)
+            p = tail(len(tried), bad, len(upper), sum(upper)) * (len(values) - 1)
+            mostly = sum(upper) >= 3 and 2 * sum(upper) > len(upper)
+            seldom = 4 * lower_bad <= len(tried) - len(upper)
+            if mostly and seldom and p < (CHANCE if best is None else best[0]):
+                limit = _between(below, above, dimension.log)
+                best = p, dimension, limit, sum(upper), len(upper)
+    if best is None:
+        return []
+    _, dimension, limit, many, of = best
+    text = (
+        f"{many} of the {of} points with {dimension.key} above {shown(limit)} failed or diverged. "
+        f"Search below it."
+    )
+    head = commands.head(sweep, dimension)
+    if dimension.ranged:
+        word = commands.interval(dimension, dimension.ends[0], limit, head)
+    else:
+        typed = commands.typed(sweep, dimension)
+        word = f"{head}=" + ",".join(typed[value] for value in sorted(typed) if value <= limit)
+    return [Remark(text, commands.again(sweep, {dimension.key: word}))]
+
+
+def still_improving(sweep: Sweep, curves: Mapping[int, Sequence[Curve]]) -> list[Remark]:
+    """The best point's objective still rises over the last third of its training.
+
+    Its slope there must be more than twice its standard error, and what it gained there more
+    than 3 % of all it gained.
+    """
+    best = sweep.ranked[0]
+    epochs, values = _mean_curve(curves.get(best.trial, ()))
+    if len(values) < 4:
+        return []
+    signed = [value if sweep.maximize else -value for value in values]
+    last = max(3, math.ceil(len(signed) / 3))
+    rise, error = slope(epochs[-last:], signed[-last:])
+    gained = rise * (epochs[-1] - epochs[-last])
+    if rise <= 2 * error or gained <= 0.03 * (max(signed) - min(signed)):
+        return []
+    longer = math.ceil(2 * epochs[-1])
+    text = (
+        f"The best point was still improving when it ended at epoch {epochs[-1]:.4g}: "
+        f"{sweep.objective} {'rose' if sweep.maximize else 'fell'} by {gained:.2g} "
+        f"over the last {epochs[-1] - epochs[-last]:.3g} epochs. Train longer."
+    )
+    return [Remark(text, commands.once(sweep, best, f"epochs={longer}"))]
+
+
+def _between(below: float, above: float, log: bool) -> float:
+    """The middle of two numbers, with as few digits as still lie between them."""
+    middle = math.sqrt(below * above) if log else (below + above) / 2
+    rounded = (float(f"{middle:.{digits}g}") for digits in (1, 2, 3))
+    return next((value for value in rounded if below <= value < above), below)
+
+
+def _score(point: Point) -> str:
+    error = "" if point.stderr is None else f" ± {point.stderr:.2g}"
+    return f"{point.label}: {point.mean:.4g}{error}"
+
+
+def _ended(point: Point) -> bool:
+    return point.status not in (record.RUNNING, record.KILLED)
+
+
+def _failed(point: Point) -> bool:
+    return point.status == record.FAILED
+
+
+def _mean_curve(curves: Sequence[Curve]) -> Curve:
+    """The mean over the runs at the epochs that all of them have."""
+    if not curves:
+        return [], []
+    tables = [dict(zip(*curve, strict=True)) for curve in curves]
+    epochs = sorted(set.intersection(*(set(table) for table in tables)))
+    return epochs, [statistics.fmean(table[epoch] for table in tables) for epoch in epochs]
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else "the seeds"

@@ -1,0 +1,65 @@
+"""The tests behind the critic's remarks: what may be chance, and what is a trend."""
+
+import math
+import random
+import statistics
+from collections.abc import Sequence
+
+from dlrun.report.results import Dimension, Point, named
+
+
+def chance(dimension: Dimension, points: Sequence[Point], draws: int = 500) -> float:
+    """How often chance alone would part the points as much as this dimension does.
+
+    A permutation test on ranks (Kruskal, Wallis 1952): the points are grouped by their choice,
+    or into thirds of a range, so that an optimum in the middle shows too.
+    """
+    ordered = sorted(points, key=lambda point: point.mean)
+    rank = {id(point): place for place, point in enumerate(ordered)}
+    groups = _groups(dimension, points)
+    sizes = [len(group) for group in groups]
+    ranks = [rank[id(point)] for group in groups for point in group]
+
+    def parted(ranks: list[int]) -> float:
+        total, start = 0.0, 0
+        for size in sizes:
+            total += sum(ranks[start : start + size]) ** 2 / size
+            start += size
+        return total
+
+    observed = parted(ranks) * (1 - 1e-12)
+    shuffle = random.Random(0)
+    hits = 0
+    for _ in range(draws):
+        shuffle.shuffle(ranks)
+        hits += parted(ranks) >= observed
+    return (hits + 1) / (draws + 1)
+
+
+def tail(total: int, bad: int, drawn: int, found: int) -> float:
+    """The chance of at least `found` bad ones among `drawn` of `total`, `bad` of which are."""
+    ways = sum(
+        math.comb(bad, many) * math.comb(total - bad, drawn - many)
+        for many in range(found, min(bad, drawn) + 1)
+    )
+    return ways / math.comb(total, drawn)
+
+
+def slope(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
+    """The least-squares slope and its standard error."""
+    middle, mean = statistics.fmean(x), statistics.fmean(y)
+    spread = sum((each - middle) ** 2 for each in x)
+    steepness = sum((a - middle) * (b - mean) for a, b in zip(x, y, strict=True)) / spread
+    left = sum((b - mean - steepness * (a - middle)) ** 2 for a, b in zip(x, y, strict=True))
+    return steepness, math.sqrt(left / (len(x) - 2) / spread)
+
+
+def _groups(dimension: Dimension, points: Sequence[Point]) -> list[list[Point]]:
+    if dimension.ranged:
+        ordered = sorted(points, key=lambda point: float(point.values[dimension.key]))
+        third = math.ceil(len(ordered) / 3)
+        return [ordered[start : start + third] for start in range(0, len(ordered), third)]
+    groups: dict[str, list[Point]] = {}
+    for point in points:
+        groups.setdefault(named(point.values.get(dimension.key)), []).append(point)
+    return list(groups.values())

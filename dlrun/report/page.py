@@ -1,0 +1,155 @@
+"""The report of a sweep as one page of HTML that needs no network and no script."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib.resources import files
+
+from dlrun import record
+from dlrun.report import plots
+from dlrun.report.commands import Remark
+from dlrun.report.results import Curve, Point, Sweep, named
+
+ROWS = 200
+"""Rows of the ranking; what lies behind is counted."""
+
+
+def page(
+    sweep: Sweep,
+    importance: Mapping[str, float],
+    curves: Mapping[int, Sequence[Curve]],
+    remarks: Sequence[Remark],
+) -> str:
+    """The whole page. The arguments are those of `critic.remarks`, and what it said."""
+    style = files("dlrun.report").joinpath("sweep.css").read_text(encoding="utf-8")
+    parts = [_head(sweep), _critic(remarks), _ranking(sweep), _troubles(sweep)]
+    if sweep.ranked and sweep.dimensions:
+        each = [_figure(plots.against(sweep, one)) for one in sweep.dimensions]
+        parts.append(
+            _section(
+                "All points at once",
+                '<div class="scroll">' + _wide(plots.parallel(sweep), sweep) + "</div>",
+                "Each line is a point, the darker the better; the thick one is the best. "
+                + ("Dotted ones failed." if sweep.counts().get(record.FAILED) else ""),
+            )
+        )
+        parts.append(
+            _section("One by one", f'<div class="plots">{"".join(each)}</div>', _signs(sweep))
+        )
+    pair = []
+    if importance:
+        why = "A random forest's mean decrease in impurity, by Optuna, over the finished points."
+        pair.append(_section("What mattered", _figure(plots.bars(importance)), why))
+    if any(curves.values()):
+        how = (
+            "Every run; the thick one is the best point's, dashed ones were pruned, dotted failed."
+        )
+        pair.append(_section("Learning curves", _figure(plots.learning(sweep, curves)), how))
+    parts.append(f'<div class="pair">{"".join(pair)}</div>')
+    title = escape(f"Sweep {sweep.id}")
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>\n{style}</style></head>\n<body>{''.join(parts)}</body></html>\n"
+    )
+
+
+def score(point: Point) -> str:
+    """The mean of a point and its standard error, to the digits that it allows."""
+    if point.stderr is None:
+        return f"{point.mean:.4f}" if abs(point.mean) < 10 else f"{point.mean:.5g}"
+    return f"{point.mean:.4f} ± {point.stderr:.4f}"
+
+
+def counted(sweep: Sweep) -> str:
+    """How many points ended in which way, e.g. `9 finished, 2 failed`."""
+    counts = [f"{count} {status.lower()}" for status, count in sweep.counts().items()]
+    return ", ".join(counts) or "no points"
+
+
+def _head(sweep: Sweep) -> str:
+    ranked = sweep.ranked
+    best = score(ranked[0]) if ranked else "none"
+    numbers = {
+        f"best {sweep.objective}": best,
+        "points": counted(sweep),
+        "search": sweep.sampler + (f", {sweep.repeats} seeds each" if sweep.repeats > 1 else ""),
+    }
+    shown = "".join(f"<div><b>{escape(b)}</b>{escape(a)}</div>" for a, b in numbers.items())
+    changed = f"<p>The best point</p><code>{escape(ranked[0].label)}</code>" if ranked else ""
+    return (
+        f"<h1>Sweep {escape(sweep.id)}</h1>"
+        f'<p class="soft">{escape(sweep.started[:16].replace("T", " "))}</p>'
+        f"<section><code>{escape(sweep.command)}</code>"
+        f'<div class="numbers">{shown}</div>{changed}</section>'
+    )
+
+
+def _signs(sweep: Sweep) -> str:
+    """What the marks of the small figures mean."""
+    signs = {record.FINISHED: "●", record.PRUNED: "◇", record.FAILED: "×"}
+    marks = [f"{sign} {s.lower()}" for s, sign in signs.items() if s in sweep.counts()]
+    return ", ".join(["★ best", *marks]) + "; bars are standard errors, boxes quartiles."
+
+
+def _critic(remarks: Sequence[Remark]) -> str:
+    if not remarks:
+        return ""
+    items = [
+        f"<li>{escape(remark.text)}<code>{escape(remark.command)}</code></li>" for remark in remarks
+    ]
+    return _section("What to do next", f'<ol class="remarks">{"".join(items)}</ol>')
+
+
+def _ranking(sweep: Sweep) -> str:
+    ranked = sweep.ranked
+    if not ranked:
+        return ""
+    names = ["", sweep.objective, *(one.key for one in sweep.dimensions), "epochs", "run"]
+    numeric = [True, True, *(one.numeric for one in sweep.dimensions), True, False]
+    rows = []
+    for place, point in enumerate(ranked[:ROWS], start=1):
+        values = [named(point.values.get(one.key)) for one in sweep.dimensions]
+        runs = " ".join(run.rpartition("/")[2] for run in point.runs)
+        cells = [str(place), score(point), *values, f"{point.epochs:.4g}", runs]
+        rows.append(_row(cells, numeric, "td", ' class="best"' if place == 1 else ""))
+    left = len(ranked) - ROWS
+    table = f"<table>{_row(names, numeric, 'th')}{''.join(rows)}</table>"
+    more = f"{left} more finished points are in ledger.jsonl." if left > 0 else ""
+    return _section("Ranking", f'<div class="scroll tall">{table}</div>', more)
+
+
+def _troubles(sweep: Sweep) -> str:
+    troubles = sweep.troubles()
+    if not troubles:
+        return ""
+    rows = [
+        f'<tr><td class="number">{len(points)}</td><td class="message">{escape(message)}</td>'
+        f'<td class="message">{escape(points[0].label)}</td></tr>'
+        for message, points in troubles.items()
+    ]
+    head = '<tr><th class="number">points</th><th>message</th><th>the first of them</th></tr>'
+    return _section("What failed", f"<table>{head}{''.join(rows)}</table>")
+
+
+def _section(title: str, content: str, note: str = "") -> str:
+    said = f'<p class="soft">{escape(note)}</p>' if note else ""
+    return f"<section><h2>{escape(title)}</h2>{content}{said}</section>"
+
+
+def _figure(svg: str) -> str:
+    return f"<figure>{svg}</figure>"
+
+
+def _wide(svg: str, sweep: Sweep) -> str:
+    """A figure that keeps a width at which its axes can be told apart, and scrolls instead."""
+    width = max(20, 5.5 * (len(sweep.dimensions) + 1))
+    most = max(46, width)
+    return f'<figure style="min-width:{width:g}rem;max-width:{most:g}rem">{svg}</figure>'
+
+
+def _row(cells: Sequence[str], numeric: Sequence[bool], tag: str, kind: str = "") -> str:
+    shown = [
+        f"<{tag}{' class=number' if right else ''}>{escape(cell)}</{tag}>"
+        for cell, right in zip(cells, numeric, strict=True)
+    ]
+    return f"<tr{kind}>{''.join(shown)}</tr>"

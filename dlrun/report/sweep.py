@@ -1,0 +1,78 @@
+"""What a sweep found: the table at its end, the critic's words, and `report.html`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dlrun import record
+from dlrun.report import critic, importance, page, results
+from dlrun.report.commands import Remark
+from dlrun.report.results import Sweep, named
+
+ROWS = 10
+"""Points in the table on the terminal; the report has the others."""
+
+
+def summarize(directory: str | Path, console: Console) -> Path:
+    """Show what the sweep in `<outputs>/sweeps/<id>` found, and write its report.
+
+    Returns the path of `report.html`. Raises Failure where it cannot be written.
+    """
+    directory = Path(directory)
+    sweep = results.read(directory)
+    curves = results.curves(sweep, directory.absolute().parent.parent)
+    shares = importance.importances(sweep)
+    remarks = critic.remarks(sweep, shares, curves)
+    path = directory / "report.html"
+    record.write(path, page.page(sweep, shares, curves, remarks))
+    show(sweep, shares, remarks, console)
+    console.print(Text.assemble(("report: ", "dim"), str(_near(path))), soft_wrap=True)
+    return path
+
+
+def show(
+    sweep: Sweep, shares: Mapping[str, float], remarks: Sequence[Remark], console: Console
+) -> None:
+    """The closing table, what failed, and what to type next."""
+    console.print()
+    title = f"sweep {sweep.id}: {page.counted(sweep)}"
+    console.print(title, markup=False, soft_wrap=True, style="bold")
+    if sweep.ranked:
+        console.print(_table(sweep))
+        left = len(sweep.ranked) - ROWS
+        if left > 0:
+            console.print(f"… and {left} more", style="dim")
+    for message, points in sweep.troubles().items():
+        first = points[0].label + (" …" if len(points) > 1 else "")
+        line = Text.assemble((f"{len(points)} failed: ", "bold"), message, (f"  ({first})", "dim"))
+        console.print(line, soft_wrap=True)
+    if shares:
+        most = ", ".join(f"{key} {share:.0%}" for key, share in list(shares.items())[:5])
+        console.print(Text.assemble(("what mattered: ", "dim"), most), soft_wrap=True)
+    for remark in remarks:
+        console.print()
+        console.print(Text(remark.text))
+        console.print(Text(f"  {remark.command}", style="cyan"), soft_wrap=True)
+    console.print()
+
+
+def _table(sweep: Sweep) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("", justify="right", style="dim")
+    table.add_column(Text(sweep.objective), justify="right", no_wrap=True)
+    for dimension in sweep.dimensions:
+        table.add_column(Text(dimension.key), justify="right" if dimension.numeric else "left")
+    for place, point in enumerate(sweep.ranked[:ROWS], start=1):
+        values = [Text(named(point.values.get(one.key))) for one in sweep.dimensions]
+        style = "bold" if place == 1 else ""
+        table.add_row(str(place), page.score(point), *values, style=style)
+    return table
+
+
+def _near(path: Path) -> Path:
+    """The path as seen from here, if it is below."""
+    here, path = Path.cwd(), path.absolute()
+    return path.relative_to(here) if path.is_relative_to(here) else path

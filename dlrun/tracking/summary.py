@@ -1,0 +1,150 @@
+"""The one run in MLflow that stands for a whole sweep and holds its report.
+
+It has the sweep's settings as params, the best value so far as a metric, and the tag
+`dlrun.sweep` that all runs of the sweep carry. The sweep's directory becomes its record, of
+the form that every run has, so that it is delivered as one: created once, each point once.
+"""
+
+import json
+import logging
+import os
+import platform
+import secrets
+from pathlib import Path
+from time import time
+from typing import Any
+
+from dlrun import record
+from dlrun.report import results
+from dlrun.report.results import Dimension, Sweep, named
+from dlrun.tracking import ENVIRONMENT, resolve_uri
+
+_log = logging.getLogger("dlrun")
+
+
+def send(directory: str | Path, uri: str | None = None, experiment: str = "dlrun") -> str | None:
+    """Create or update the summary run of the sweep in `<outputs>/sweeps/<id>`.
+
+    uri: as `tracking.uri`. Returns MLflow's run id; None where another process is at it, or,
+    after one warning, where the store does not answer. Raises Mistake for a wrong `uri`.
+    """
+    directory = Path(directory).absolute()
+    target = resolve_uri(uri, directory.parent.parent)
+    prepare(directory)
+    for key, value in ENVIRONMENT.items():
+        os.environ.setdefault(key, value)
+    try:
+        return _deliver(directory, target, experiment)
+    except Exception as error:  # whatever it is, the sweep itself has ended well
+        from dlrun.tracking.ship import reason
+
+        _log.warning(
+            f"the report of sweep {directory.name} did not reach {target} ({reason(error)}); "
+            "the same command, typed again, delivers it"
+        )
+        return None
+
+
+def prepare(directory: str | Path) -> None:
+    """Write the sweep's record beside its ledger: run.json, recipe.yaml, metrics, status."""
+    directory = Path(directory)
+    sweep = results.read(directory)
+    asked = record.read_json(directory / "sweep.json")
+    known = record.read_json(directory / "run.json")
+    info = {
+        "id": sweep.id,
+        "uid": known.get("uid") or secrets.token_hex(16),
+        "name": f"sweep {sweep.id}",
+        "started": sweep.started,
+        "command": sweep.command,
+        "cwd": asked.get("cwd"),
+        "host": platform.node(),
+        "versions": record.versions(),
+        "tags": {"dlrun.sweep": sweep.id, "dlrun.summary": "true"} | _best(sweep),
+    }
+    record.write_json(directory / "run.json", info)
+    # JSON is YAML too.
+    record.write(directory / "recipe.yaml", json.dumps(_settings(sweep), indent=2) + "\n")
+    _append(directory, sweep)
+    record.write_json(directory / "status.json", _status(sweep))
+
+
+def _deliver(directory: Path, uri: str, experiment: str) -> str | None:
+    from dlrun.tracking import store
+    from dlrun.tracking.delivery import Delivery
+
+    cursor = record.read_json(directory / "tracking.json")
+    if cursor.get("uri") != uri or cursor.get("experiment") != experiment:
+        cursor = {"uri": uri, "experiment": experiment}
+        record.write_json(directory / "tracking.json", cursor)
+    client, known = store.connect(uri, experiment)
+    delivery = Delivery(client, known, directory, lambda patience: None)
+    if not delivery.begin(live=False):
+        return None
+    try:
+        delivery.points()
+        report = directory / "report.html"
+        if report.is_file():
+            client.log_artifact(delivery.run_id, str(report))
+        delivery.finish()
+    finally:
+        delivery.close()
+        store.disconnect(uri)
+    return delivery.run_id
+
+
+def _settings(sweep: Sweep) -> dict[str, Any]:
+    """What becomes the params."""
+    return {
+        "sweep": {
+            "sampler": sweep.sampler,
+            "objective": sweep.objective,
+            "direction": "maximize" if sweep.maximize else "minimize",
+            **(sweep.settings or {}),
+            "trials": sweep.trials,
+            "repeats": sweep.repeats,
+        },
+        "search": {dimension.key: _range(dimension) for dimension in sweep.dimensions},
+        "fixed": " ".join(sweep.fixed),
+    }
+
+
+def _range(dimension: Dimension) -> str:
+    if not dimension.ranged:
+        return ", ".join(map(named, dimension.choices))
+    low, high = (named(end) for end in dimension.ends)
+    return f"{low} to {high}{', log' if dimension.log else ''}"
+
+
+def _best(sweep: Sweep) -> dict[str, str]:
+    """The values of the best point as tags: unlike params, they may change."""
+    if not sweep.ranked:
+        return {}
+    return {f"best.{key}": named(value) for key, value in sweep.ranked[0].values.items()}
+
+
+def _append(directory: Path, sweep: Sweep) -> None:
+    """A point with the best value so far, its step the number of runs that have ended."""
+    ended = sum(len(point.scores) for point in sweep.points)
+    before = record.read_points(directory)
+    if not sweep.ranked or (before and before[-1]["step"] >= ended):
+        return
+    best = sweep.ranked[0]
+    values = {f"best/{sweep.objective.replace('/', '_')}": best.mean}
+    if best.stderr is not None:
+        values["best/stderr"] = best.stderr
+    counts = sweep.counts()
+    for status in (record.FINISHED, record.PRUNED, record.FAILED):
+        values[f"points/{status.lower()}"] = float(counts.get(status, 0))
+    point = {"step": ended, "epoch": ended, "time": round(time() * 1000), "values": values}
+    lines = "".join(json.dumps(each) + "\n" for each in [*before, point])
+    record.write(directory / "metrics.jsonl", lines)
+
+
+def _status(sweep: Sweep) -> dict[str, Any]:
+    counts = sweep.counts()
+    failed, total = counts.get(record.FAILED, 0), len(sweep.points)
+    left = counts.get(record.RUNNING, 0) + counts.get(record.KILLED, 0)
+    status = record.KILLED if left else record.FAILED if failed else record.FINISHED
+    message = f"{failed} of {total} points failed" if failed else ""
+    return {"status": status, "message": message, "pid": os.getpid()}

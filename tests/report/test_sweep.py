@@ -1,0 +1,303 @@
+"""The report of a sweep: what is read, what is shown, and the page."""
+
+import json
+import math
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from dlrun.report import page, plots, results
+from dlrun.report.importance import LEAST, importances
+from dlrun.report.results import Dimension
+from dlrun.report.sweep import summarize
+
+LR = Dimension("optimizer.lr", 1e-4, 1e-1, log=True)
+L2 = Dimension("l2", 1e-6, 1.0, log=True)
+OPTIMIZER = Dimension("optimizer", choices=("sgd", "adam", "rmsprop"))
+WIDTH = Dimension("width", 8, 64, whole=True)
+
+
+def mixed(values, draw):
+    rate = math.log10(values["optimizer.lr"])
+    if rate > -1.4:
+        return math.nan
+    bonus = {"sgd": 0.0, "adam": 0.02, "rmsprop": -0.05}[values["optimizer"]]
+    return 0.5 - 0.08 * (rate + 2.2) ** 2 + bonus + draw.gauss(0, 0.005)
+
+
+@pytest.fixture
+def planted(drawn):
+    made = drawn(mixed, dimensions=(LR, L2, OPTIMIZER, WIDTH), many=30, repeats=2)
+    points = list(made.points)
+    worst = made.ranked[-1]
+    points[made.points.index(worst)] = replace(worst, status="PRUNED")
+    return replace(made, points=tuple(points))
+
+
+def shown(directory, width=100):
+    text = StringIO()
+    path = summarize(directory, Console(file=text, width=width, highlight=False))
+    return path, text.getvalue()
+
+
+def test_a_sweep_is_read_as_it_was_written(tmp_path, planted, on_disk):
+    directory = on_disk(tmp_path, planted)
+    read = results.read(directory)
+    assert read.dimensions == planted.dimensions
+    assert (read.command, read.objective, read.maximize) == (planted.command, "val/accuracy", True)
+    for there, here in zip(read.points, planted.points, strict=True):
+        assert (there.trial, there.values, there.status) == (here.trial, here.values, here.status)
+        assert (there.scores, there.words) == (here.scores, here.words)
+        assert there.stderr == here.stderr
+    assert read.ranked[0].trial == planted.ranked[0].trial
+    curves = results.curves(read, tmp_path)
+    assert [len(curves[point.trial]) for point in read.points] == [
+        len(point.scores) or 1 for point in planted.points
+    ]
+    assert curves[0][0][0] == [1, 2, 3, 4, 5]
+
+
+def test_drawn_numbers_are_shortened_and_typed_ones_kept(tmp_path, sweep, point, on_disk):
+    directory = on_disk(tmp_path, sweep([LR], [point(0, {"optimizer.lr": 0.01}, 0.5)]))
+    entry = json.loads((directory / "ledger.jsonl").read_text().splitlines()[1])
+    entry["values"] = {"optimizer.lr": 0.012345678, "a": 0.1, "b": 1e-05}
+    entry["overrides"] = ["+optimizer.lr=0.012345678", "a=0.10000", "b=1e-5"]
+    (directory / "ledger.jsonl").write_text(json.dumps(entry) + "\n")
+    words = results.read(directory).points[0].words
+    assert words == {"optimizer.lr": "+optimizer.lr=0.01235", "a": "a=0.10000", "b": "b=1e-5"}
+
+
+def test_seeds_that_were_swept_are_repeats(tmp_path, sweep, point, on_disk):
+    seed = Dimension("seed", choices=(0, 1, 2))
+    names = Dimension("optimizer", choices=("sgd", "adam"))
+    points = [
+        point(3 * place + number, {"optimizer": name, "seed": number}, 0.5 + place + number / 10)
+        for place, name in enumerate(names.choices)
+        for number in seed.choices
+    ]
+    points[5] = replace(points[5], status="FAILED", scores=(), messages=("nan",))
+    read = results.read(on_disk(tmp_path, sweep([names, seed], points, sampler="grid")))
+    assert [one.key for one in read.dimensions] == ["optimizer"]
+    assert [point.status for point in read.points] == ["FINISHED", "FAILED"]
+    best = read.ranked[0]
+    assert best.scores == (0.5, 0.6, 0.7)
+    assert best.stderr == pytest.approx(0.1 / math.sqrt(3))
+    assert best.label == "optimizer=sgd"
+    assert len(best.runs) == 3
+
+
+def test_the_closing_table_ranks_counts_and_says_what_to_type(tmp_path, planted, on_disk):
+    path, text = shown(on_disk(tmp_path, planted))
+    counts = planted.counts()
+    assert f"{counts['FINISHED']} finished, 1 pruned, {counts['FAILED']} failed" in text
+    best = planted.ranked[0]
+    assert re.search(
+        rf"1 +{best.mean:.4f} ± {best.stderr:.4f} +{best.values['optimizer.lr']:.4g} ", text
+    )
+    assert f"… and {counts['FINISHED'] - 10} more" in text
+    assert f"{counts['FAILED']} failed: the loss is nan at step 12" in text
+    assert "what mattered: optimizer.lr" in text
+    assert "failed or diverged" in text
+    assert re.search(r"^  dlrun -m .*'optimizer.lr=tag\(log,interval\(0.0001,", text, re.M)
+    assert f"report: {path}" in text
+    assert path == tmp_path / "sweeps" / planted.id / "report.html"
+
+
+def test_commands_are_never_broken_by_a_narrow_terminal(tmp_path, planted, on_disk):
+    _, text = shown(on_disk(tmp_path, planted), width=40)
+    commands = [line for line in text.splitlines() if line.startswith("  dlrun ")]
+    assert commands
+    assert all(line.count("'") % 2 == 0 for line in commands)
+    assert any(len(line) > 100 for line in commands)
+
+
+class Page(HTMLParser):
+    """What a page would load, its text, and whether its tags close."""
+
+    VOID = ("meta", "br", "path", "use", "img", "link")
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.loads, self.text, self.tags = [], [], "", []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        for name, value in attributes:
+            if name in ("src", "href", "xlink:href") and not value.startswith("#"):
+                self.loads.append(value)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_page_is_whole_small_and_needs_no_network(tmp_path, planted, on_disk):
+    path, _ = shown(on_disk(tmp_path, planted))
+    html = path.read_text()
+    read = Page(html)
+    assert read.open == []
+    assert read.loads == []
+    assert "script" not in read.tags
+    assert "@import" not in html
+    assert not re.search(r"url\((?!#)", html)
+    assert len(html) < 400_000
+    # Parallel coordinates, one figure for each of four dimensions, importance, curves.
+    assert read.tags.count("svg") == 7
+    for title in ("What to do next", "Ranking", "What failed", "All points at once", "One by one"):
+        assert title in read.text
+    assert planted.command in read.text
+    assert "What mattered" in read.text
+    assert "Learning curves" in read.text
+
+
+def test_what_users_write_is_escaped(tmp_path, sweep, point, on_disk):
+    names = Dimension("name", choices=("<b>&", "x"))
+    points = [
+        point(0, {"name": "<b>&"}, 0.5),
+        point(1, {"name": "x"}, status="FAILED", message="<script>alert('$x_1$')</script>"),
+    ]
+    made = sweep([names], points, command="dlrun -m 'name=<b>&,x'", sampler="grid")
+    path, text = shown(on_disk(tmp_path, made))
+    read = Page(path.read_text())
+    assert "script" not in read.tags
+    assert "<script>alert" in read.text
+    assert "[bold" not in text
+    assert "<script>alert" in text
+
+
+def cases(sweep, point, drawn):
+    """Sweeps at the margin."""
+    zipped = replace(LR, low=None, high=None, log=False, choices=(0.1, 0.2), zipped=True)
+    lists = Dimension("regularization", choices=(["l2"], ["l2", "dropout"], []))
+    values = {"optimizer.lr": 0.01}
+    return {
+        "no points": sweep([LR], []),
+        "one point": sweep([LR], [point(0, values, 0.5)]),
+        "all failed": sweep([LR], [point(n, values, status="FAILED") for n in range(3)]),
+        "constant": drawn(lambda values, draw: 0.1, many=12),
+        "one dimension": drawn(lambda values, draw: values["l2"], dimensions=(L2,), many=12),
+        "no dimension": sweep([], [point(0, {}, 0.5)]),
+        "still running": sweep([LR], [point(0, values, status="RUNNING"), point(1, values, 0.4)]),
+        "zipped": sweep(
+            [zipped, replace(zipped, key="l2")],
+            [point(n, {"optimizer.lr": v, "l2": v}, v) for n, v in enumerate((0.1, 0.2))],
+        ),
+        "lists": sweep(
+            [lists],
+            [point(n, {"regularization": v}, 0.1 * n) for n, v in enumerate(lists.choices)],
+        ),
+        "a loss over decades": drawn(
+            lambda values, draw: values["l2"], maximize=False, objective="val/loss"
+        ),
+        "one value each": sweep(
+            [Dimension("a", choices=(1,)), Dimension("b", choices=(True, False))],
+            [point(n, {"a": 1, "b": bool(n)}, 0.1 * n) for n in range(2)],
+        ),
+        "dollar signs": sweep(
+            [Dimension("a_b$\\y$", choices=("$\\no{$", "_"))],
+            [point(n, {"a_b$\\y$": v}, 0.1 * n) for n, v in enumerate(("$\\no{$", "_"))],
+        ),
+        "many dimensions": drawn(
+            lambda values, draw: draw.random(),
+            dimensions=tuple(replace(LR, key=f"group.setting_{n}") for n in range(12)),
+            many=15,
+        ),
+    }
+
+
+CASES = (
+    *("no points", "one point", "all failed", "constant", "one dimension", "no dimension"),
+    *("still running", "zipped", "lists", "a loss over decades", "one value each"),
+    *("dollar signs", "many dimensions"),
+)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_any_sweep_gets_its_report(case, tmp_path, sweep, point, drawn, on_disk):
+    made = cases(sweep, point, drawn)[case]
+    path, text = shown(on_disk(tmp_path, made))
+    assert Page(path.read_text()).open == []
+    assert made.id in text
+
+
+def test_a_running_sweep_without_a_ledger_is_read(tmp_path):
+    (tmp_path / "sweeps" / "x").mkdir(parents=True)
+    (tmp_path / "sweeps" / "x" / "sweep.json").write_text("{}")
+    _, text = shown(tmp_path / "sweeps" / "x")
+    assert "no points" in text
+
+
+def test_importance_finds_what_matters(drawn):
+    def score(values, draw):
+        return -((math.log10(values["l2"]) + 3) ** 2) + (values["optimizer"] == "adam")
+
+    shares = importances(drawn(score, dimensions=(LR, L2, OPTIMIZER), many=60))
+    assert next(iter(shares)) == "l2"
+    assert shares["l2"] > 0.8
+    assert shares["optimizer.lr"] < 0.05
+    assert sum(shares.values()) == pytest.approx(1)
+
+
+def test_importance_is_silent_where_it_means_nothing(drawn, sweep):
+    assert importances(drawn(lambda values, draw: draw.random(), many=LEAST - 1)) == {}
+    assert importances(drawn(lambda values, draw: 0.5, many=20)) == {}
+    assert importances(drawn(lambda v, draw: v["l2"], dimensions=(L2,), many=20)) == {}
+    only = Dimension("a", choices=("x",))
+    assert importances(drawn(lambda v, draw: v["l2"], dimensions=(L2, only), many=20)) == {}
+    assert importances(sweep([LR, L2], [])) == {}
+
+
+def test_a_figure_has_the_scale_of_its_dimension(monkeypatch, planted):
+    from matplotlib.axes import Axes
+
+    scales = []
+    monkeypatch.setattr(Axes, "set_xscale", lambda axes, value: scales.append(value))
+    for dimension, scale in [(LR, ["log"]), (WIDTH, []), (OPTIMIZER, [])]:
+        scales.clear()
+        plots.against(planted, dimension)
+        assert scales == scale
+
+
+def test_the_choices_of_a_figure_are_named_in_their_order(planted):
+    svg = plots.against(planted, OPTIMIZER)
+    names = re.findall(r">(sgd|adam|rmsprop)<", svg)
+    assert names == ["sgd", "adam", "rmsprop"]
+
+
+@pytest.mark.parametrize(
+    ("value", "place"), [(1e-4, 0.0), (1e-1, 1.0), (10**-2.5, 0.5), (1e-3, 1 / 3)]
+)
+def test_a_place_is_that_on_the_scale_of_the_dimension(value, place):
+    assert LR.place(value) == pytest.approx(place)
+
+
+def test_scores_are_written_with_their_error(point):
+    assert page.score(point(0, {}, 0.51234)) == "0.5123"
+    assert page.score(point(0, {}, 0.5, 0.52)) == "0.5100 ± 0.0100"
+
+
+def test_it_imports_neither_torch_nor_mlflow_nor_pyplot(tmp_path, planted, on_disk):
+    directory = on_disk(tmp_path, planted)
+    code = "import sys; from dlrun.report.sweep import summarize; from rich.console import Console;"
+    code += "summarize(sys.argv[1], Console(stderr=True));"
+    code += "print([m for m in ('matplotlib.pyplot', 'torch', 'mlflow') if m in sys.modules])"
+    command = [sys.executable, "-W", "error", "-c", code, str(directory)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,407 @@
+"""The critic against planted cases, and against cases in which it must stay silent."""
+
+import itertools
+import math
+from dataclasses import replace
+
+import pytest
+
+from dlrun.report import commands, critic, edges, evidence
+from dlrun.report.importance import importances
+from dlrun.report.results import Dimension
+
+LR = Dimension("optimizer.lr", 1e-4, 1e-1, log=True)
+L2 = Dimension("l2", 1e-6, 1.0, log=True)
+DROPOUT = Dimension("dropout.rate", 0.0, 0.9)
+WIDTH = Dimension("width", 8, 64, whole=True)
+ALONE = {"optimizer.lr": 0.98, "l2": 0.02}
+
+
+def peak(at):
+    """An objective whose optimum over the rate lies at 10^at."""
+    return lambda values, draw: 0.9 - 0.1 * (math.log10(values["optimizer.lr"]) - at) ** 2
+
+
+def grid(sweep, point, dimension, scores, **more):
+    points = [
+        point(trial, {dimension.key: value}, score)
+        for trial, (value, score) in enumerate(zip(dimension.choices, scores, strict=True))
+    ]
+    listed = ",".join(map(str, dimension.choices))
+    command = f"dlrun -m model=mlp {dimension.key}={listed}"
+    return sweep([dimension], points, command=command, sampler="grid", **more)
+
+
+def test_a_best_value_at_the_upper_edge_is_to_be_widened(drawn):
+    found = edges.at_the_edge(drawn(peak(1.0)), ALONE)
+    assert len(found) == 1
+    assert "best optimizer.lr" in found[0].text
+    assert "upper edge" in found[0].text
+    assert "'optimizer.lr=tag(log,interval(0.0001,3.0))'" in found[0].command
+    assert found[0].command.startswith("dlrun -m sweep=random sweep.trials=20 model=mlp ")
+    assert "l2=tag(log,interval(1e-06,1.0))" in found[0].command
+
+
+def test_a_best_value_at_the_lower_edge_is_to_be_widened(drawn):
+    found = edges.at_the_edge(drawn(peak(-6.0)), ALONE)
+    assert "lower edge" in found[0].text
+    assert "optimizer.lr=tag(log,interval(3e-6,0.1))" in found[0].command
+
+
+@pytest.mark.parametrize(
+    ("place", "said"), [(0.96, True), (0.94, False), (0.04, True), (0.06, False)]
+)
+def test_the_edge_is_five_percent_of_the_range_on_its_own_scale(sweep, point, place, said):
+    values = [10 ** (-4 + 3 * each) for each in (place, 0.3, 0.5, 0.02, 0.98)]
+    points = [point(n, {"optimizer.lr": lr}, 0.9 - n / 10) for n, lr in enumerate(values)]
+    assert bool(edges.at_the_edge(sweep([LR], points), {})) is said
+
+
+def test_the_outermost_value_that_was_tried_may_lie_further_in(sweep, point):
+    def made(*places, status="FINISHED"):
+        points = [
+            point(n, {"optimizer.lr": 10 ** (-4 + 3 * each)}, 0.9 - n / 10)
+            for n, each in enumerate(places)
+        ]
+        points[-1] = replace(points[-1], status=status)
+        return sweep([LR], points)
+
+    assert edges.at_the_edge(made(0.88, 0.1, 0.5, 0.7), {}) != []
+    assert edges.at_the_edge(made(0.88, 0.1, 0.5, 0.9), {}) == []
+    assert edges.at_the_edge(made(0.82, 0.1, 0.5, 0.7), {}) == []
+    assert edges.at_the_edge(made(0.97, 0.1, 0.5, 0.99), {}) != []
+    assert edges.at_the_edge(made(0.97, 0.1, 0.5, 0.99, status="FAILED"), {}) == []
+    assert edges.at_the_edge(made(0.97, 0.1, 0.5, 0.7, status="FAILED"), {}) != []
+
+
+def test_the_least_loss_is_the_best_where_the_objective_is_one(sweep, point):
+    points = [point(n, {"optimizer.lr": lr}, lr) for n, lr in enumerate([1.1e-4, 1e-3, 9e-2])]
+    found = edges.at_the_edge(sweep([LR], points, objective="val/loss", maximize=False), {})
+    assert "lower edge" in found[0].text
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_best_value_inside_is_no_edge(drawn, seed):
+    assert edges.at_the_edge(drawn(peak(-2.5), seed=seed, dimensions=(LR,)), {}) == []
+
+
+def test_an_edge_of_what_hardly_matters_is_not_said(drawn):
+    planted = drawn(peak(1.0), dimensions=(LR,))
+    assert edges.at_the_edge(planted, {"optimizer.lr": 0.06}) != []
+    assert edges.at_the_edge(planted, {"optimizer.lr": 0.04}) == []
+
+
+@pytest.mark.parametrize("at", [1.0, -6.0])
+def test_a_best_value_beyond_the_edge_is_found_from_22_random_points(drawn, at):
+    found = wrong = 0
+    for seed in range(10):
+        planted = drawn(peak(at), seed=seed)
+        said = [remark.text for remark in edges.at_the_edge(planted, importances(planted))]
+        found += any(text.startswith("The best optimizer.lr") for text in said)
+        wrong += any(text.startswith("The best l2") for text in said)
+    assert found == 10
+    assert wrong <= 1  # where chance gives it a part of the variation
+
+
+def test_an_edge_is_not_said_where_an_inner_point_is_as_good(sweep, point):
+    points = [
+        point(0, {"optimizer.lr": 0.099}, 0.90, 0.92),
+        point(1, {"optimizer.lr": 0.01}, 0.90, 0.915),
+        point(2, {"optimizer.lr": 0.001}, 0.5, 0.51),
+    ]
+    assert edges.at_the_edge(sweep([LR], points), {}) == []
+    apart = [points[0], point(1, {"optimizer.lr": 0.01}, 0.7, 0.71), points[2]]
+    assert len(edges.at_the_edge(sweep([LR], apart), {})) == 1
+
+
+def test_what_ends_for_good_is_not_widened(sweep, point):
+    lowest = [point(n, {"dropout.rate": rate}, 1 - rate) for n, rate in enumerate([0.01, 0.4, 0.8])]
+    assert edges.at_the_edge(sweep([DROPOUT], lowest), {}) == []
+    highest = [point(n, {"dropout.rate": rate}, rate) for n, rate in enumerate([0.01, 0.4, 0.89])]
+    found = edges.at_the_edge(sweep([DROPOUT], highest), {})
+    assert "dropout.rate=interval(0.0,1.0)" in found[0].command  # no rate beyond 1
+    one = replace(DROPOUT, low=0.1, high=1.0)
+    assert (
+        edges.at_the_edge(sweep([one], [*highest[1:], point(9, {"dropout.rate": 1.0}, 2)]), {})
+        == []
+    )
+
+
+def test_whole_numbers_stay_whole(sweep, point):
+    points = [point(n, {"width": width}, width) for n, width in enumerate([8, 20, 64])]
+    found = edges.at_the_edge(sweep([WIDTH], points), {})
+    assert "width=int(interval(8,92))" in found[0].command
+    stepped = replace(WIDTH, step=8)
+    found = edges.at_the_edge(sweep([stepped], points), {})
+    assert "width=range(8,104,8)" in found[0].command  # 8, 16 … 96
+    layers = Dimension("layers", 1, 8, whole=True, log=True)
+    fewest = [point(n, {"layers": many}, -many) for n, many in enumerate([1, 3, 8])]
+    assert edges.at_the_edge(sweep([layers], fewest), {}) == []
+
+
+def test_the_end_of_a_grid_goes_on_in_its_steps(sweep, point):
+    rates = Dimension("optimizer.lr", choices=(0.001, 0.01, 0.1), log=True)
+    found = edges.at_the_edge(grid(sweep, point, rates, [0.3, 0.5, 0.7]), {})
+    assert found[0].command == "dlrun -m model=mlp optimizer.lr=0.1,1.0,10.0"
+    depth = Dimension("depth", choices=(2, 3, 4))
+    found = edges.at_the_edge(grid(sweep, point, depth, [0.3, 0.5, 0.7]), {})
+    assert found[0].command == "dlrun -m model=mlp depth=4,5,6"
+    fractions = Dimension("rate", choices=(0.2, 0.5, 0.8))
+    assert edges.at_the_edge(grid(sweep, point, fractions, [0.3, 0.5, 0.7]), {}) == []
+    assert edges.at_the_edge(grid(sweep, point, rates, [0.3, 0.7, 0.5]), {}) == []
+
+
+def test_two_values_and_names_have_no_edge(sweep, point):
+    two = Dimension("optimizer.lr", choices=(0.01, 0.1))
+    assert edges.at_the_edge(grid(sweep, point, two, [0.3, 0.7]), {}) == []
+    names = Dimension("optimizer", choices=("adam", "rmsprop", "sgd"))
+    assert edges.at_the_edge(grid(sweep, point, names, [0.3, 0.5, 0.7]), {}) == []
+    zipped = Dimension("optimizer.lr", choices=(0.001, 0.01, 0.1), zipped=True)
+    assert edges.at_the_edge(grid(sweep, point, zipped, [0.3, 0.5, 0.7]), {}) == []
+
+
+def test_the_best_two_within_their_noise_are_to_be_repeated(sweep, point):
+    points = [
+        point(0, {"optimizer.lr": 0.01, "l2": 0.1}, 0.90, 0.94, 0.92),
+        point(1, {"optimizer.lr": 0.02, "l2": 0.1}, 0.89, 0.93, 0.91),
+    ]
+    found = critic.within_noise(sweep([LR, L2], points))
+    assert "0.92 ± 0.012" in found[0].text
+    assert "within noise" in found[0].text
+    # The difference is 0.01, its error √2·0.02/√n: 2 errors at n = 32, more than is proposed.
+    assert "7 more seeds" in found[0].text
+    assert found[0].command == "dlrun -m model=mlp optimizer.lr=0.01,0.02 l2=0.1 sweep.repeats=10"
+
+
+def test_points_that_differ_in_several_values_are_paired(sweep, point):
+    values = [{"optimizer.lr": 0.01, "l2": 0.1}, {"optimizer.lr": 0.02, "l2": 0.3}]
+    points = [point(n, each, 0.9, 0.92) for n, each in enumerate(values)]
+    found = critic.within_noise(sweep([LR, L2], points))
+    assert "optimizer.lr=0.01,0.02 l2=0.1,0.3 'sweep.zip=[[optimizer.lr,l2]]'" in found[0].command
+
+
+def test_the_seeds_proposed_are_those_that_would_tell_the_two_apart(sweep, point):
+    points = [
+        point(0, {"optimizer.lr": 0.01}, 0.91, 0.93, 0.92),
+        point(1, {"optimizer.lr": 0.02}, 0.90, 0.92, 0.91),
+    ]
+    found = critic.within_noise(sweep([LR], points))
+    assert "sweep.repeats=8" in found[0].command  # 2·√2·0.01/√8 = 0.01
+
+
+def test_the_best_two_apart_by_more_than_their_noise_are_not_said(sweep, point):
+    points = [
+        point(0, {"optimizer.lr": 0.01}, 0.91, 0.93, 0.92),
+        point(1, {"optimizer.lr": 0.02}, 0.80, 0.82, 0.81),
+    ]
+    assert critic.within_noise(sweep([LR], points)) == []
+
+
+def test_without_repeats_the_noise_is_unknown(sweep, point):
+    scores = [0.90, 0.895, 0.85, 0.7, 0.5]
+    points = [point(n, {"optimizer.lr": 0.01 * (n + 1)}, s) for n, s in enumerate(scores)]
+    found = critic.within_noise(sweep([LR], points))
+    assert "noise is unknown" in found[0].text
+    assert found[0].command.endswith("optimizer.lr=0.01,0.02 sweep.repeats=3")
+    points[0] = point(0, {"optimizer.lr": 0.01}, 0.99)  # it stands out
+    assert critic.within_noise(sweep([LR], points)) == []
+
+
+def test_what_has_no_effect_hardly_matters(drawn):
+    said = []
+    for seed in range(10):
+        planted = drawn(peak(-1.5), many=40, seed=seed)
+        found = critic.hardly_matters(planted, importances(planted))
+        said += [remark.text.split()[0] for remark in found]
+        for remark in found:
+            assert f" {planted.ranked[0].words['l2']}" in remark.command
+            assert "l2=tag" not in remark.command
+            assert "optimizer.lr=tag" in remark.command
+    assert said == ["l2"] * len(said)
+    assert len(said) >= 8
+
+
+def test_what_has_an_effect_is_not_said_to_hardly_matter(drawn):
+    def score(values, draw):
+        return peak(-2.5)(values, draw) - 0.03 * (math.log10(values["l2"]) + 3) ** 2
+
+    planted = drawn(score, many=40)
+    assert critic.hardly_matters(planted, importances(planted)) == []
+    # A small share alone is not enough: the ranks show the effect.
+    clear = drawn(lambda values, draw: -math.log10(values["l2"]), many=40)
+    assert critic.hardly_matters(clear, {"optimizer.lr": 0.97, "l2": 0.03}) == []
+    assert critic.hardly_matters(drawn(peak(-2.0), many=9), {"l2": 0.01}) == []
+
+
+def diverging(limit):
+    def score(values, draw):
+        return math.nan if values["optimizer.lr"] > limit else 0.5 + draw.gauss(0, 0.1)
+
+    return score
+
+
+def test_points_that_failed_above_a_rate(drawn):
+    planted = drawn(diverging(0.02), many=30)
+    found = critic.above_a_rate(planted)
+    many = planted.counts()["FAILED"]
+    assert f"{many} of the {many} points with optimizer.lr above" in found[0].text
+    limit = float(found[0].text.split("above ")[1].split()[0])
+    good = [p.values["optimizer.lr"] for p in planted.points if p.status == "FINISHED"]
+    bad = [p.values["optimizer.lr"] for p in planted.points if p.status == "FAILED"]
+    assert max(good) <= limit < min(bad)
+    assert f"optimizer.lr=tag(log,interval(0.0001,{limit}))" in found[0].command
+
+
+def test_failures_that_are_scattered_have_no_rate(drawn):
+    silent = sum(
+        critic.above_a_rate(
+            drawn(lambda values, draw: math.nan if draw.random() < 0.3 else 0.5, seed=seed)
+        )
+        == []
+        for seed in range(40)
+    )
+    assert silent >= 38  # two dimensions, a chance below 5 % each
+    few = drawn(diverging(0.06), many=8)
+    assert critic.above_a_rate(few) == []
+    assert critic.above_a_rate(drawn(peak(-2.0))) == []
+
+
+def test_failures_above_a_rate_of_a_grid(sweep, point):
+    rates = Dimension("optimizer.lr", choices=(0.01, 0.1, 1.0), log=True)
+    points = []
+    for trial, (rate, seed) in enumerate(itertools.product(rates.choices, range(4))):
+        values = {"optimizer.lr": rate, "width": seed}
+        status = {"status": "FAILED"} if rate == 1.0 else {}
+        points.append(point(trial, values, *([] if rate == 1.0 else [0.5]), **status))
+    planted = sweep([rates], points, command="dlrun -m optimizer.lr=0.01,0.1,1.0", sampler="grid")
+    found = critic.above_a_rate(planted)
+    assert "4 of the 4 points with optimizer.lr above 0.3" in found[0].text
+    assert found[0].command == "dlrun -m optimizer.lr=0.01,0.1"
+
+
+def curve(function, epochs=10):
+    at = [float(epoch) for epoch in range(1, epochs + 1)]
+    return at, [function(epoch) for epoch in at]
+
+
+def test_what_still_improves_is_to_be_trained_longer(sweep, point):
+    planted = sweep([LR], [point(0, {"optimizer.lr": 0.01}, 0.9), point(1, {"optimizer.lr": 1}, 0)])
+    rising = {0: [curve(lambda epoch: epoch / 12)], 1: [curve(lambda epoch: 0.5)]}
+    found = critic.still_improving(planted, rising)
+    assert found[0].command == "dlrun model=mlp optimizer.lr=0.01 epochs=20"
+    assert "epoch 10" in found[0].text
+    falling = replace(planted, maximize=False, points=planted.points[:1])
+    assert critic.still_improving(falling, rising) == []
+    sinking = {0: [curve(lambda epoch: 2 - epoch / 12)]}
+    assert "fell by 0.25" in critic.still_improving(falling, sinking)[0].text
+    short = {0: [curve(lambda epoch: epoch / 12, epochs=5)]}
+    assert critic.still_improving(planted, short)[0].command.endswith("epochs=10")
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda epoch: 0.5,
+        lambda epoch: 0.9 * (1 - math.exp(-epoch)),
+        lambda epoch: 0.5 + 0.1 * math.sin(2.5 * epoch),
+        lambda epoch: 0.9 - 0.01 * (epoch - 6) ** 2,
+    ],
+    ids=["constant", "saturated", "noisy", "past its best"],
+)
+def test_what_no_longer_improves_is_left_alone(sweep, point, function):
+    planted = sweep([LR], [point(0, {"optimizer.lr": 0.01}, 0.9)])
+    assert critic.still_improving(planted, {0: [curve(function)]}) == []
+    assert critic.still_improving(planted, {0: [curve(lambda epoch: epoch, epochs=3)]}) == []
+    assert critic.still_improving(planted, {}) == []
+
+
+def test_all_points_equal(sweep, point):
+    same = [point(n, {"optimizer.lr": 0.01 * (n + 1)}, 0.1) for n in range(4)]
+    found = critic.remarks(sweep([LR], same, sampler="grid"), {}, {})
+    assert [remark.text.startswith("All 4 points give the same") for remark in found] == [True]
+    assert found[0].command == "dlrun model=mlp optimizer.lr=0.04 --cfg job"
+    assert critic.all_equal(sweep([LR], [*same, point(4, {"optimizer.lr": 0.09}, 0.11)])) == []
+
+
+def test_too_few_points_to_say(drawn, sweep, point):
+    found = critic.too_few(drawn(peak(-2.0), many=6))
+    assert "6 finished points for 2 hyperparameters" in found[0].text
+    assert "sweep.trials=10 " in found[0].command
+    assert "sweep.trials=20" not in found[0].command
+    assert critic.too_few(drawn(peak(-2.0), many=10)) == []
+    rates = Dimension("optimizer.lr", choices=(0.001, 0.01))
+    assert critic.too_few(grid(sweep, point, rates, [0.3, 0.5])) == []
+
+
+def test_nothing_finished(sweep, point):
+    values = {"optimizer.lr": 0.01}
+    failed = [point(n, values, status="FAILED", message="no such file\nmore") for n in range(3)]
+    found = critic.remarks(sweep([LR], failed), {}, {})
+    assert found[0].text == "No point finished. 3 of 3 say: no such file"
+    assert found[0].command == "dlrun model=mlp optimizer.lr=0.01"
+    assert critic.remarks(sweep([LR], []), {}, {}) == []
+
+
+def test_a_clear_result_inside_its_ranges_needs_no_remark(drawn):
+    def score(values, draw):
+        rate, strength = math.log10(values["optimizer.lr"]), math.log10(values["l2"])
+        return 0.9 - 0.1 * (rate + 2.5) ** 2 - 0.05 * (strength + 3) ** 2 + draw.gauss(0, 1e-5)
+
+    planted = drawn(score, many=40, repeats=3)
+    curves = {p.trial: [curve(lambda epoch: 0.9 * (1 - math.exp(-epoch)))] for p in planted.points}
+    assert critic.remarks(planted, importances(planted), curves) == []
+
+
+def test_words_are_changed_where_they_stand_or_added(sweep, point):
+    made = sweep([LR], [point(0, {"optimizer.lr": 0.01}, 0.5)])
+    made = replace(
+        made, command="dlrun -m +experiment=x optimizer.lr=1,2 sweep.trials=3 name='a b'"
+    )
+    changed = commands.again(made, {"optimizer.lr": "optimizer.lr=3", "l2": "l2=1"})
+    assert changed == "dlrun -m +experiment=x optimizer.lr=3 sweep.trials=3 'name=a b' l2=1"
+    assert commands.again(made, {"sweep.trials": None}) == (
+        "dlrun -m +experiment=x optimizer.lr=1,2 'name=a b'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "whole", "text"),
+    [(0.1, False, "0.1"), (1.0, False, "1.0"), (1e-6, False, "1e-6"), (64.0, True, "64")],
+)
+def test_numbers_as_one_types_them(value, whole, text):
+    assert commands.number(value, whole) == text
+
+
+def test_the_chance_of_a_split_against_counting_them_all():
+    splits = list(itertools.combinations(range(9), 4))  # the places of 4 bad ones among 9
+    found = sum(len(set(split) & {0, 1, 2}) >= 2 for split in splits) / len(splits)
+    assert evidence.tail(9, 4, 3, 2) == pytest.approx(found)
+    assert evidence.tail(9, 4, 3, 0) == pytest.approx(1)
+
+
+def test_the_slope_and_its_error_against_numpy():
+    import numpy as np
+
+    x, y = [1.0, 2.0, 4.0, 5.0, 7.0], [0.1, 0.3, 0.2, 0.6, 0.5]
+    fit, covariance = np.polyfit(x, y, 1, cov=True)
+    rise, error = evidence.slope(x, y)
+    assert rise == pytest.approx(fit[0])
+    assert error == pytest.approx(math.sqrt(covariance[0, 0]))
+
+
+def test_the_permutation_test_against_kruskal_and_wallis(drawn):
+    from scipy.stats import kruskal
+
+    names = Dimension("optimizer", choices=("adam", "rmsprop", "sgd"))
+    for seed in range(4):
+        made = drawn(
+            lambda values, draw: draw.gauss(0.5 * (values["optimizer"] == "sgd"), 1),
+            dimensions=(names,),
+            many=40,
+            seed=seed,
+        )
+        groups = [
+            [p.mean for p in made.ranked if p.values["optimizer"] == name] for name in names.choices
+        ]
+        expected = kruskal(*groups).pvalue
+        assert evidence.chance(names, made.ranked, draws=2000) == pytest.approx(expected, abs=0.05)
