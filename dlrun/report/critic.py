@@ -13,7 +13,7 @@ from dlrun.report import commands
 from dlrun.report.commands import Remark, shown
 from dlrun.report.edges import ERRORS, WEAK, at_the_edge
 from dlrun.report.evidence import chance, slope, tail
-from dlrun.report.importance import LEAST
+from dlrun.report.importance import enough
 from dlrun.report.results import Curve, Dimension, Point, Sweep
 
 CHANCE = 0.05
@@ -74,23 +74,20 @@ def all_equal(sweep: Sweep) -> list[Remark]:
 
 
 def too_few(sweep: Sweep) -> list[Remark]:
-    """Fewer drawn points than five for each dimension, or than ten. A grid has what it has."""
+    """Fewer drawn points than it takes to say what matters. A grid has what it has."""
     if sweep.sampler == "grid":
         return []
-    wanted = max(LEAST, 5 * len(sweep.dimensions))
+    wanted = enough(sweep)
     many = len(sweep.ranked)
     if many >= wanted:
         return []
     lost = sum(point.status != record.FINISHED for point in sweep.points)
     more = math.ceil((sweep.trials + wanted - many) / 10) * 10
-    count = f"{many} finished points" if many != 1 else "One finished point"
-    keys = (
-        "one hyperparameter"
-        if len(sweep.dimensions) == 1
-        else (f"{len(sweep.dimensions)} hyperparameters")
-    )
     said = f" ({lost} did not finish)" if lost else ""
-    text = f"{count} for {keys}{said} are too few to say which of them matters."
+    text = (
+        f"So few finished points ({many}) of a search over {len(sweep.dimensions)} "
+        f"hyperparameter{'s' * (len(sweep.dimensions) != 1)}{said} say little; {wanted} would do."
+    )
     return [Remark(text, commands.again(sweep, {"sweep.trials": f"sweep.trials={more}"}))]
 
 
@@ -127,7 +124,7 @@ def hardly_matters(sweep: Sweep, importance: Mapping[str, float]) -> list[Remark
     """A share below 5 %, and points no further apart than chance would have them."""
     found = []
     points = sweep.ranked
-    if len(points) < LEAST:
+    if len(points) < enough(sweep):
         return []
     for dimension in sweep.dimensions:
         share = importance.get(dimension.key)
@@ -148,13 +145,17 @@ def hardly_matters(sweep: Sweep, importance: Mapping[str, float]) -> list[Remark
 def above_a_rate(sweep: Sweep) -> list[Remark]:
     """Failed or diverged points gather above a value: the split by which chance is least.
 
-    Fisher's exact test (1922) of the split, times the number of splits that were tried.
+    Those count as diverged that share the worst score to the last digit, as networks do
+    whose output no longer depends on their input. Fisher's exact test (1922) of the split,
+    times the number of splits that were tried.
     """
+    lost = _lost(sweep)
+    ended = [p for p in sweep.points if p.status not in (record.RUNNING, record.KILLED)]
     best: tuple[float, Dimension, float, int, int] | None = None
     for dimension in sweep.dimensions:
         if not dimension.numeric or dimension.zipped:
             continue
-        tried = [(float(p.values[dimension.key]), _failed(p)) for p in sweep.points if _ended(p)]
+        tried = [(float(p.values[dimension.key]), p.trial in lost) for p in ended]
         values = sorted({value for value, _ in tried})
         bad = sum(failed for _, failed in tried)
         for below, above in pairwise(values):
@@ -219,12 +220,12 @@ def _score(point: Point) -> str:
     return f"{point.label}: {point.mean:.4g}{error}"
 
 
-def _ended(point: Point) -> bool:
-    return point.status not in (record.RUNNING, record.KILLED)
-
-
-def _failed(point: Point) -> bool:
-    return point.status == record.FAILED
+def _lost(sweep: Sweep) -> set[int]:
+    """The trials that failed or diverged."""
+    failed = {point.trial for point in sweep.points if point.status == record.FAILED}
+    ranked = sweep.ranked
+    worst = [point.trial for point in ranked if point.mean == ranked[-1].mean]
+    return failed | set(worst) if 1 < len(worst) < len(ranked) else failed
 
 
 def _mean_curve(curves: Sequence[Curve]) -> Curve:

@@ -6,18 +6,23 @@ from typing import Any
 from dlrun.report.results import Dimension, Point, Sweep, named
 
 LEAST = 10
-"""Finished points below which nothing is said about importance."""
+"""Finished points below which nothing is said about importance, and five a dimension."""
+
+
+def enough(sweep: Sweep) -> int:
+    """The finished points that it takes to say which hyperparameter matters."""
+    return max(LEAST, 5 * len(sweep.dimensions))
 
 
 def importances(sweep: Sweep) -> dict[str, float]:
     """The share of the objective's variation that each dimension explains, largest first.
 
     Mean decrease in impurity of a random forest (Louppe, Wehenkel, Sutera, Geurts 2013), by
-    Optuna. Empty where it has no meaning: fewer than `LEAST` finished points, fewer than two
+    Optuna. Empty where it has no meaning: fewer finished points than `enough`, fewer than two
     dimensions that took several values, or an objective that never changed.
     """
     points = sweep.ranked
-    if len(points) < LEAST or len({point.mean for point in points}) < 2:
+    if len(points) < enough(sweep) or len({point.mean for point in points}) < 2:
         return {}
     used = [each for each in sweep.dimensions if len({_text(p, each.key) for p in points}) > 1]
     if len(used) < 2:

@@ -252,6 +252,16 @@ def test_points_that_failed_above_a_rate(drawn):
     assert f"optimizer.lr=tag(log,interval(0.0001,{limit}))" in found[0].command
 
 
+def test_points_that_collapsed_to_one_score_have_diverged(drawn):
+    def score(values, draw):
+        return 0.1 if values["optimizer.lr"] > 0.02 else 0.5 + draw.gauss(0, 0.1)
+
+    planted = drawn(score, many=30)
+    many = sum(point.scores == (0.1,) for point in planted.points)
+    found = critic.above_a_rate(planted)
+    assert f"{many} of the {many} points with optimizer.lr above" in found[0].text
+
+
 def test_failures_that_are_scattered_have_no_rate(drawn):
     silent = sum(
         critic.above_a_rate(
@@ -325,10 +335,14 @@ def test_all_points_equal(sweep, point):
 
 def test_too_few_points_to_say(drawn, sweep, point):
     found = critic.too_few(drawn(peak(-2.0), many=6))
-    assert "6 finished points for 2 hyperparameters" in found[0].text
+    assert "(6) of a search over 2 hyperparameters say little; 10 would do" in found[0].text
     assert "sweep.trials=10 " in found[0].command
     assert "sweep.trials=20" not in found[0].command
     assert critic.too_few(drawn(peak(-2.0), many=10)) == []
+    three = drawn(peak(-2.0), dimensions=(LR, L2, WIDTH), many=14)
+    assert len(critic.too_few(three)) == 1
+    assert importances(three) == {}
+    assert critic.hardly_matters(three, {"l2": 0.01}) == []
     rates = Dimension("optimizer.lr", choices=(0.001, 0.01))
     assert critic.too_few(grid(sweep, point, rates, [0.3, 0.5])) == []
 
