@@ -117,7 +117,6 @@ def perform(
     stopping: rules beside those of the recipe; one that says `pruned` makes the run PRUNED.
     whole: with figures, and with a model where the recipe says so.
     """
-    shared.records = []
     shipper = shared.shipper(config)
     from dlrun import build, parts  # import torch: two seconds
 
@@ -150,6 +149,30 @@ def perform(
 
     result: float | None = parts.part(config, "procedure")(make_run)
     return result
+
+
+def export(config: DictConfig, directory: Path, shared: Shared) -> None:
+    """Add figures, and a model where the recipe says so, to a run that has ended without."""
+    from dlrun import build, checkpoint
+    from dlrun.procedure.train import deployable
+    from dlrun.report import curves
+
+    curves.draw(directory)
+    shipper = shared.shipper(config)
+    best = directory / "checkpoints" / "best.pt"
+    if shipper is not None and config.tracking.get("model", False) and best.exists():
+        from dlrun.tracking.model import save_model
+
+        data = shared.data(config)
+        run = build.build(config, data)
+        run.model.load_state_dict(checkpoint.read(best))
+        example = data.train.x[data.train.rows[:2]]
+        saved = checkpoint.read(directory / "checkpoints" / "last.pt")
+        step = int(saved["position"]["best_step"])
+        save_model(deployable(run), example, directory / "model", step)
+    if shipper is not None:
+        shipper.ship(directory)
+        shipper.finish(directory)
 
 
 def refused(config: DictConfig, asked: Asked, shared: Shared, message: str) -> None:

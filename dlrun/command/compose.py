@@ -84,26 +84,24 @@ def choices(composed: DictConfig) -> dict[str, Any]:
     return {str(group): name for group, name in chosen.items() if "hydra/" not in str(group)}
 
 
-def job() -> tuple[list[str], dict[str, Any], bool]:
-    """Of the job that Hydra runs now: its overrides, its choices, whether it is in a sweep."""
+def job() -> tuple[list[str], dict[str, Any]]:
+    """Of the job that Hydra runs now: its overrides and its choices."""
     settings = HydraConfig.get()
     overrides = OmegaConf.to_container(settings.overrides.task, resolve=False)
     assert isinstance(overrides, list)
     chosen = OmegaConf.to_container(settings.runtime.choices)
     assert isinstance(chosen, dict)
-    names = {str(group): name for group, name in chosen.items()}
-    return [str(word) for word in overrides], names, settings.mode != RunMode.RUN
+    return [str(word) for word in overrides], {str(group): name for group, name in chosen.items()}
 
 
-def launch(
-    hydra: Hydra, overrides: Sequence[str], multirun: bool, job: Callable[[DictConfig], Any]
-) -> tuple[bool, list[Any]]:
-    """Run the job for one recipe or for each of a sweep: whether it was one, what each returned."""
+def asks_for_sweep(hydra: Hydra, overrides: Sequence[str]) -> bool:
+    """Whether a recipe asks for a sweep by itself, as an experiment may."""
     words = list(overrides)
-    asks = any("experiment" in word or "hydra.mode" in word for word in words)
-    if not multirun and asks:  # an experiment may ask for a sweep by itself
-        multirun = hydra.get_mode(PRIMARY, words) == RunMode.MULTIRUN
-    if multirun:
-        batches = hydra.multirun(PRIMARY, job, [*words, "hydra.mode=MULTIRUN"])
-        return True, [result.return_value for batch in batches or [] for result in batch]
-    return False, [hydra.run(PRIMARY, job, [*words, "hydra.mode=RUN"]).return_value]
+    if not any("experiment" in word or "hydra.mode" in word for word in words):
+        return False
+    return bool(hydra.get_mode(PRIMARY, words) == RunMode.MULTIRUN)
+
+
+def launch(hydra: Hydra, overrides: Sequence[str], job: Callable[[DictConfig], Any]) -> Any:
+    """Run the job for one recipe; what it returned."""
+    return hydra.run(PRIMARY, job, [*overrides, "hydra.mode=RUN"]).return_value

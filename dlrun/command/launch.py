@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,16 +11,8 @@ from omegaconf import DictConfig
 from dlrun.command import catalogue, compose, mistakes, resume
 from dlrun.command.flags import Flags
 from dlrun.command.nearest import Place
-from dlrun.command.outcome import report
 from dlrun.command.resume import Previous
-from dlrun.errors import Failure, Interrupted, Mistake
-
-
-class _Stop(BaseException):
-    """Carries an Interrupted past Hydra, which would go on with the next job."""
-
-    def __init__(self, cause: Interrupted) -> None:
-        self.cause = cause
+from dlrun.errors import Mistake
 
 
 def run(asked: Flags, command: Sequence[str]) -> int:
@@ -38,38 +30,34 @@ def run(asked: Flags, command: Sequence[str]) -> int:
                 words = previous.merge(hydra, words)
             mistakes.words(place, words)
             with mistakes.explained(place, words):
-                in_sweep, results = _do(asked, place, words, previous, list(command))
-    return _outcome(in_sweep, results)
+                _do(asked, place, words, previous, list(command))
+    return 0
 
 
 def _do(
     asked: Flags, place: Place, words: list[str], previous: Previous | None, command: list[str]
-) -> tuple[bool, list[Any]]:
+) -> None:
     if asked.cfg:
         place.hydra.show_cfg(compose.PRIMARY, words, asked.cfg, asked.package, asked.resolve)
-        return False, []
-    if asked.info:
+    elif asked.info:
         with _root_logging():
             place.hydra.show_info(asked.info, compose.PRIMARY, words)
-        return False, []
-    job = _job(place, words, previous, command)
-    try:
-        return compose.launch(place.hydra, words, asked.multirun, job)
-    except _Stop as stop:
-        raise stop.cause from None
+    elif asked.multirun or compose.asks_for_sweep(place.hydra, words):
+        from dlrun.sweep import driver  # imports optuna
+
+        driver.run(place, words, command)
+    else:
+        searching = next((word for word in words if word.startswith(("sweep=", "sweep."))), None)
+        if searching:
+            raise Mistake(f"{searching}: is about a sweep, which needs -m")
+        _one(place, words, previous, command)
 
 
-def _job(
-    place: Place, words: list[str], previous: Previous | None, command: list[str]
-) -> Callable[[DictConfig], Any]:
-    """The function Hydra calls with each recipe.
-
-    An error is returned, not raised: it then reaches us through any launcher, and the
-    other jobs of a sweep go on.
-    """
+def _one(place: Place, words: list[str], previous: Previous | None, command: list[str]) -> None:
+    """Do what one recipe says."""
 
     def job(recipe: DictConfig) -> Any:
-        overrides, choices, in_sweep = compose.job()
+        overrides, choices = compose.job()
         recipe = compose.without_sweep(recipe)
         try:
             if previous:
@@ -79,23 +67,12 @@ def _job(
 
             with mistakes.resolved():
                 return jobs.run(recipe, jobs.Asked(overrides, command, choices))
-        except Interrupted as interrupted:
-            raise _Stop(interrupted) from None
-        except Exception as error:
-            if in_sweep:
-                report(error, job=" ".join(overrides))
+        except Exception as error:  # Hydra would wrap it
             return error
 
-    return job
-
-
-def _outcome(in_sweep: bool, results: Sequence[Any]) -> int:
-    errors = [result for result in results if isinstance(result, Exception)]
-    if errors and not in_sweep:
-        raise errors[0]
-    if errors:
-        raise Failure(f"{len(errors)} of {len(results)} jobs failed")
-    return 0
+    result = compose.launch(place.hydra, words, job)
+    if isinstance(result, Exception):
+        raise result
 
 
 @contextmanager

@@ -168,6 +168,8 @@ def _keys(place: Place, overrides: Sequence[Override]) -> list[str]:
         prefix = line.partition("=")[0]
         swept = override.is_discrete_sweep()
         lines = [f"{prefix}={v}" for v in override.sweep_string_iterator()] if swept else [line]
+        if override.is_interval_sweep():
+            lines = [f"{prefix}={override.value().start}"]  # type: ignore[union-attr]
         for word in lines:
             try:
                 _composed(place, [*base, word])

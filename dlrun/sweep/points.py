@@ -8,6 +8,8 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -18,6 +20,20 @@ from dlrun.command import compose
 
 NEUTRAL = ("outputs", "name", "device", "threads", "tracking", "resume", "facts", "sweep")
 """Settings that change nothing of what a run finds: they are no part of a recipe's hash."""
+_RECENT = 100  # recipes kept for when they are asked for again
+
+
+@dataclass(frozen=True)
+class Made:
+    """A recipe, which nobody may change, the option of every group, and the recipe's hash."""
+
+    recipe: DictConfig
+    choices: dict[str, Any]
+
+    @cached_property
+    def digest(self) -> str:
+        """The recipe's hash."""
+        return digest(self.recipe)
 
 
 class Composer:
@@ -29,9 +45,18 @@ class Composer:
         """fixed: the overrides of every point; options: the names a group has, if it is one."""
         self._hydra, self._fixed, self._options = hydra, list(fixed), options
         self._composed: dict[tuple[str, ...], tuple[DictConfig, dict[str, Any]]] = {}
+        self._recent: dict[tuple[str, ...], Made] = {}
 
-    def recipe(self, overrides: Sequence[str]) -> tuple[DictConfig, dict[str, Any]]:
-        """The recipe of these overrides over the fixed ones, and the option of every group."""
+    def recipe(self, overrides: Sequence[str]) -> Made:
+        """The recipe of these overrides over the fixed ones."""
+        key = tuple(overrides)
+        if key not in self._recent:
+            if len(self._recent) >= _RECENT:
+                del self._recent[next(iter(self._recent))]
+            self._recent[key] = self._make(overrides)
+        return self._recent[key]
+
+    def _make(self, overrides: Sequence[str]) -> Made:
         words = compose.parse(overrides)
         plain = [o for o in words if not self._options(o.key_or_group) and o.package is None]
         choosing = tuple(o.input_line or "" for o in words if o not in plain)
@@ -43,14 +68,13 @@ class Composer:
         base, choices = self._composed[choosing]
         recipe = copy.deepcopy(base)
         ConfigLoaderImpl._apply_overrides_to_config(plain, recipe)
-        return recipe, choices
+        return Made(recipe, choices)
 
 
 def digest(recipe: DictConfig) -> str:
     """The hash of a resolved recipe."""
     known = copy.deepcopy(recipe)
-    OmegaConf.set_struct(known, False)
-    known.facts = {"shape": [0], "outputs": 0}
+    known.facts.shape, known.facts.outputs = [0], 0
     values = OmegaConf.to_container(known, resolve=True, throw_on_missing=False)
     assert isinstance(values, dict)
     kept = {str(key): value for key, value in values.items() if key not in NEUTRAL}
@@ -63,3 +87,8 @@ def short(content: Any) -> str:
     """Sixteen hexadecimal digits that stand for plain values."""
     text = json.dumps(content, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def plain(node: DictConfig) -> Any:
+    """A part of a config as plain values."""
+    return OmegaConf.to_container(node, resolve=True, throw_on_missing=False)

@@ -7,7 +7,7 @@ sweep's seed and on the number of the trial alone.
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +30,7 @@ STATES = {
     record.FAILED: TrialState.FAIL,
 }
 """How a trial can end."""
+FAIL = TrialState.FAIL
 
 Curve = Callable[[Point], Iterable[float]]
 """The objective of a point's first run at each of its validations so far."""
@@ -56,17 +57,19 @@ class Pruner:
 
     restore_best = True
 
-    def __init__(self, trial: optuna.Trial, sign: float, done: int = 0) -> None:
+    def __init__(self, trial: optuna.Trial, sign: float) -> None:
         """sign: of the score, whose higher values are better, in the objective."""
         self.pruned = False
-        self._trial, self._sign, self._reports = trial, sign, done
+        self._trial, self._sign = trial, sign
+        self._decided: dict[int, bool] = {}  # by step: a resumed run comes by some again
 
     def should_stop(self, score: float, step: int) -> bool:
         """Take in the score after `step` steps of training."""
-        self._reports += 1
-        if math.isfinite(score):
-            self._trial.report(self._sign * score, self._reports)
-            self.pruned = self._trial.should_prune()
+        if step not in self._decided:
+            if math.isfinite(score):
+                self._trial.report(self._sign * score, len(self._decided) + 1)
+            self._decided[step] = self._trial.should_prune()
+        self.pruned = self._decided[step]
         return self.pruned
 
 
@@ -118,7 +121,7 @@ class Sampled:
             study_name=name,
         )
         self._trials: dict[int, optuna.Trial] = {}
-        self._told: set[int] = set()
+        self._told: dict[int, TrialState] = {}
         self._axes = space.axes()
         self._distributions = {_name(axis): distribution(axis) for axis in self._axes}
 
@@ -131,13 +134,7 @@ class Sampled:
             return self._points[trial]
         self._study.sampler = self._make_sampler(trial)
         asked = self._trials[trial] = self._study.ask(self._distributions)
-        values: Values = {}
-        for axis in self._axes:
-            chosen = asked.params[_name(axis)]
-            for one in axis:
-                listed = one.listed if one.choices is not None or one.zip is not None else None
-                values[one.key] = listed[chosen] if listed is not None else chosen
-        return {one.key: values[one.key] for one in self._space.dimensions}
+        return self._values(asked.params)
 
     def tell(self, point: Point) -> None:
         """What came of a trial; of one that had failed before, that it has succeeded now."""
@@ -147,16 +144,34 @@ class Sampled:
             state = TrialState.FAIL
         trial = self._trials[point.trial]
         params = self._params(point.values) if self._make_sampler else {}
-        first = point.trial not in self._told
-        if first and (params == trial.params or state is not TrialState.COMPLETE):
-            self._study.tell(trial, worth, state=state)
-        elif state is TrialState.COMPLETE:  # failed before, or recorded by another Optuna
-            if first:
-                self._study.tell(trial, state=TrialState.FAIL)
+        before = self._told.get(point.trial)
+        same = not params or self._values(trial.params) == point.values
+        if before is None:
+            given = same or state is not TrialState.COMPLETE
+            self._study.tell(trial, worth if given else None, state=state if given else FAIL)
+        if state is TrialState.COMPLETE and (before is FAIL or (before is None and not same)):
+            # It had failed before, or another release of Optuna drew it.
             self._study.add_trial(
                 optuna.create_trial(value=worth, params=params, distributions=self._distributions)
             )
-        self._told.add(point.trial)
+        if before in (None, FAIL):
+            self._told[point.trial] = state
+
+    def _values(self, params: Mapping[str, Any]) -> Values:
+        """What Optuna drew as one types it: numbers with four digits."""
+        values: Values = {}
+        for axis in self._axes:
+            drawn = params[_name(axis)]
+            for one in axis:
+                if one.choices is not None or one.zip is not None:
+                    values[one.key] = one.listed[drawn]
+                elif one.kind == "float" and one.step is None:
+                    assert one.low is not None
+                    assert one.high is not None
+                    values[one.key] = min(max(float(f"{drawn:.4g}"), one.low), one.high)
+                else:
+                    values[one.key] = drawn
+        return {one.key: values[one.key] for one in self._space.dimensions}
 
     def _params(self, values: Values) -> dict[str, Any]:
         """The values as Optuna knows them."""
@@ -169,7 +184,9 @@ class Sampled:
 
     def pruner(self, trial: int) -> Pruner | None:
         """What judges the first run of a trial, from its beginning."""
-        return Pruner(self._trials[trial], self._sign) if self._prunes else None
+        if not self._prunes or trial in self._told:
+            return None
+        return Pruner(self._trials[trial], self._sign)
 
     def id(self, trial: int) -> int:
         """Optuna's own id of a trial, for a process that reports to it through the storage."""

@@ -19,6 +19,7 @@ def jobs(monkeypatch, tmp_path):
         return 0.5
 
     monkeypatch.setattr(job, "run", run)
+    monkeypatch.setattr(job, "perform", lambda recipe, asked, *more: run(recipe, asked))
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DLRUN_DEBUG", raising=False)
     return seen
@@ -35,6 +36,7 @@ def fails(jobs, monkeypatch):
             raise errors[recipe.seed]
 
     monkeypatch.setattr(job, "run", run)
+    monkeypatch.setattr(job, "perform", lambda recipe, asked, *more: run(recipe, asked))
     return errors
 
 
@@ -85,33 +87,33 @@ def test_the_working_directory_is_on_the_module_path(jobs, monkeypatch, tmp_path
 
 
 def test_a_sweep_runs_every_combination(jobs):
-    assert main(["-m", "seed=0,1", "optimizer=sgd,adam"]) == 0
+    assert main(["-m", "seed=0,1", "optimizer=sgd,adam", "tracking=none"]) == 0
     assert [overrides for _, overrides, _ in jobs] == [
-        ["seed=0", "optimizer=sgd"],
-        ["seed=0", "optimizer=adam"],
-        ["seed=1", "optimizer=sgd"],
-        ["seed=1", "optimizer=adam"],
+        ["tracking=none", "seed=0", "optimizer=sgd"],
+        ["tracking=none", "seed=0", "optimizer=adam"],
+        ["tracking=none", "seed=1", "optimizer=sgd"],
+        ["tracking=none", "seed=1", "optimizer=adam"],
     ]
 
 
 def test_flags_may_stand_anywhere(jobs):
-    assert main(["seed=0,1", "-m", "epochs=3"]) == 0
+    assert main(["seed=0,1", "-m", "epochs=3", "tracking=none"]) == 0
     assert [(recipe.seed, recipe.epochs) for recipe, _, _ in jobs] == [(0, 3), (1, 3)]
 
 
 def test_a_failed_job_of_a_sweep_is_named_and_the_others_go_on(jobs, fails, capsys):
     fails[1] = Failure("the loss became nan")
-    assert main(["-m", "seed=0,1,2"]) == 1
+    assert main(["-m", "seed=0,1,2", "tracking=none"]) == 1
     assert [recipe.seed for recipe, _, _ in jobs] == [0, 1, 2]
     assert capsys.readouterr().err.splitlines() == [
         "error: seed=1: the loss became nan",
-        "error: 1 of 3 jobs failed",
+        "error: 1 of 3 points failed",
     ]
 
 
 def test_an_interrupt_ends_a_sweep(jobs, fails, capsys):
     fails[1] = Interrupted(15)
-    assert main(["-m", "seed=0,1,2"]) == 143
+    assert main(["-m", "seed=0,1,2", "tracking=none"]) == 143
     assert [recipe.seed for recipe, _, _ in jobs] == [0, 1]
     assert capsys.readouterr().err == "stopped: by SIGTERM\n"
 

@@ -1,0 +1,110 @@
+"""The command `dlrun -m`: one sweep, or several stages of one, and what is said at the end."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from dlrun.command import compose
+from dlrun.command.nearest import Place
+from dlrun.config import Sweep as Settings
+from dlrun.errors import Failure, Mistake
+from dlrun.sweep import dry_run, space
+from dlrun.sweep.plan import Plan, plan
+from dlrun.sweep.sweep import Sweep
+
+_OWN = tuple(Settings.__dataclass_fields__)
+_NARROWING = {"around": 3, "margin": 0.1}
+"""Settings of a stage alone: the best points of the stage before, and how far beyond them."""
+
+
+def run(place: Place, words: Sequence[str], command: Sequence[str]) -> None:
+    """Do what the command asks for. Raises Failure where points have failed."""
+    asked = plan(place, words, command)
+    stages: Any = OmegaConf.to_container(asked.settings.stages)
+    if not stages:
+        _one(place, asked)
+        return
+    previous: tuple[Plan, Sweep] | None = None
+    for number, stage in enumerate(stages, 1):
+        narrowing, changes = _read(stage)
+        typed = [word for word in words if not _is(word, "sweep.stages")]
+        if previous is not None:
+            typed = _narrowed(typed, *previous, narrowing)
+        typed = [word for word in typed if not any(_is(word, _key(new)) for new in changes)]
+        typed += changes
+        _say(place, number, len(stages), typed)
+        staged = plan(place, typed, ["dlrun", "-m", *typed])
+        previous = staged, _one(place, staged)
+        if staged.settings.dry_run:
+            return
+
+
+def _one(place: Place, asked: Plan) -> Sweep:
+    """One sweep, to its end or as a dry run."""
+    sweep = Sweep(asked, place)
+    if asked.settings.dry_run:
+        dry_run.show(sweep)
+        return sweep
+    failed = sweep.run()
+    from dlrun.report.sweep import summarize
+
+    summarize(sweep.directory, sweep.console)
+    if failed:
+        raise Failure(f"{failed} of {sweep.total} points failed")
+    return sweep
+
+
+def _read(stage: Any) -> tuple[dict[str, float], list[str]]:
+    """A stage as its own settings and as overrides."""
+    if not isinstance(stage, dict):
+        raise Mistake(f"sweep.stages: {stage} is no stage; write {{epochs: 2, trials: 20}}")
+    narrowing = {key: stage.get(key, usual) for key, usual in _NARROWING.items()}
+    for key in ("around", "margin"):
+        value = narrowing[key]
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+            raise Mistake(f"sweep.stages: {key}={value} must be a number, not below 0")
+    changes = []
+    for key, value in stage.items():
+        if key not in _NARROWING:
+            name = f"sweep.{key}" if key.partition(".")[0] in _OWN else str(key)
+            changes.append(f"{name}={_typed(value)}")
+    return narrowing, changes
+
+
+def _narrowed(
+    words: Sequence[str], asked: Plan, sweep: Sweep, narrowing: dict[str, float]
+) -> list[str]:
+    """The words with each dimension around the best points of a sweep."""
+    best = [point.values for point in sweep.book.best(max(1, int(narrowing["around"])))]
+    if not best:
+        raise Failure("no point of the stage before has finished, so there is no best one")
+    narrow = space.around(asked.space, best, float(narrowing["margin"]))
+    keys = [one.key for one in narrow.dimensions]
+    kept = [word for word in words if not any(_is(word, key) for key in keys)]
+    return kept + [one.word() for one in narrow.dimensions]
+
+
+def _say(place: Place, number: int, count: int, words: Sequence[str]) -> None:
+    line = " ".join(f"'{word}'" if set(word) & set(" ()[]{},") else word for word in words)
+    Console(highlight=False).print(
+        f"stage {number} of {count}: dlrun -m {line}", markup=False, soft_wrap=True
+    )
+
+
+def _typed(value: Any) -> str:
+    """A value of a stage as an override's."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, list):
+        return "[" + ",".join(_typed(one) for one in value) + "]"
+    return f"'{value}'" if isinstance(value, str) and " " in value else str(value)
+
+
+def _key(word: str) -> str:
+    return compose.parse([word])[0].key_or_group
+
+
+def _is(word: str, key: str) -> bool:
+    return word.partition("=")[0].lstrip("+~") == key

@@ -1,0 +1,214 @@
+"""Where the runs of a sweep are trained: in this process, or where a Hydra launcher starts jobs.
+
+Jobs in other processes get their overrides; what came of each they leave as a file, which
+this process reads while it waits, so that it hears of a failure at once.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.hydra import Hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext
+from omegaconf import DictConfig
+
+from dlrun import config, job, record
+from dlrun.command import compose
+from dlrun.errors import Interrupted, Mistake
+from dlrun.interrupt import raised
+from dlrun.sweep.ledger import Attempt
+from dlrun.sweep.task import Task, perform
+
+BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+_EXTRAS = {
+    "hydra_joblib_launcher": "joblib",
+    "hydra_submitit_launcher": "submitit",
+    "hydra_ray_launcher": "ray",
+}
+_EVERY = 0.3  # seconds between looks at what has come in
+
+Done = Callable[[Task, Attempt], None]
+"""Called with every run that has ended, in the order in which they end."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """How a job in another process reports to a pruner: the storage, the study, the trials' ids."""
+
+    storage: Path
+    study: str
+    pruner: Any
+    trials: dict[int, int]
+
+
+@dataclass
+class Remote:
+    """What a launcher runs in another process; Hydra gives it the composed recipe."""
+
+    tasks: list[Task]
+    folder: Path
+    threads: int | None
+    gpus: bool
+    watch: Watch | None = None
+
+    def __call__(self, recipe: DictConfig) -> dict[str, Any]:
+        """Train one run; gives the attempt, and leaves it as a file."""
+        config.register()
+        task = self.tasks[int(HydraConfig.get().job.num)]
+        if (self.folder / "stop").exists():
+            return {}
+        _, choices = compose.job()
+        recipe = compose.without_sweep(recipe)
+        recipe.threads = recipe.threads or self.threads
+        shared = job.Shared(brief=True)
+        try:
+            with raised(), own_gpu(recipe, self.folder, self.gpus, task.trial):
+                attempt = perform(task, recipe, choices, shared, self._stopping(task))
+        except Interrupted as interrupted:
+            attempt = Attempt(task.seed, task.hash, None, record.KILLED, message=str(interrupted))
+        finally:
+            shared.close()
+        told = asdict(attempt)
+        record.write_json(self.folder / f"{task.trial}-{task.seed}.json", told)
+        return told
+
+    def _stopping(self, task: Task) -> list[Any]:
+        if self.watch is None or not task.first:
+            return []
+        from dlrun.sweep import search
+
+        trial = search.attached(
+            self.watch.storage, self.watch.study, self.watch.trials[task.trial], self.watch.pruner
+        )
+        return [search.Pruner(trial, -1.0 if not task.objective.endswith("accuracy") else 1.0)]
+
+
+@contextmanager
+def own_gpu(recipe: DictConfig, folder: Path, wanted: bool, number: int) -> Iterator[None]:
+    """Give a job a GPU of its own where there are some and the recipe leaves it to us."""
+    count = 0
+    if wanted and recipe.device in ("auto", "cuda"):
+        import torch
+
+        count = torch.cuda.device_count()
+    for index in range(count):
+        lock = FileLock(folder / f"gpu-{index}.lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            continue
+        recipe.device = f"cuda:{index}"
+        try:
+            yield
+        finally:
+            lock.release()
+        return
+    if count:  # more jobs than GPUs: they share
+        recipe.device = f"cuda:{number % count}"
+    yield
+
+
+class Jobs:
+    """A launcher of Hydra, with what dlrun knows about it.
+
+    local: jobs run here, one after another; queues: it takes more jobs than it runs at once.
+    """
+
+    def __init__(self, composed: DictConfig, hydra: Hydra, folder: Path) -> None:
+        """composed: the config of the whole command. Raises Mistake where a plugin is missing."""
+        self._config, self._hydra, self._folder = composed, hydra, folder
+        self._class = str(composed.hydra.launcher._target_)
+        self.local = self._class == BASIC
+        self._plugin = self._class.split(".")[1]
+        self.queues = not self._class.endswith("submitit_launcher.LocalLauncher")
+        if not self.local and self._class not in Plugins.instance().class_name_to_class:
+            name = composed.hydra.runtime.choices["hydra/launcher"]
+            extra = _EXTRAS.get(self._plugin, "")
+            hint = f"; pip install 'dlrun[{extra}]'" if extra else ""
+            raise Mistake(f"hydra/launcher={name}: its plugin is not installed{hint}")
+
+    @property
+    def at_once(self) -> int:
+        """How many jobs run at the same time, as far as it is known."""
+        if self.local:
+            return 1
+        settings = self._config.hydra.launcher
+        count = int(settings.get("n_jobs") or settings.get("array_parallelism") or _cpus())
+        return count if count > 0 else max(1, _cpus() + 1 + count)
+
+    def run(self, tasks: Sequence[Task], done: Done, watch: Watch | None = None) -> None:
+        """Train all tasks; comes back when every one has ended. Raises what a launcher raises."""
+        self._folder.mkdir(exist_ok=True)
+        for stale in self._folder.iterdir():
+            if stale.suffix == ".json" or stale.name == "stop":
+                stale.unlink()
+        shares = self._plugin == "hydra_joblib_launcher" or not self.queues  # this machine
+        threads = max(1, _cpus() // min(self.at_once, len(tasks))) if shares else None
+        context = HydraContext(self._hydra.config_loader, Callbacks(self._config))
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=context,
+            task_function=Remote(list(tasks), self._folder, threads, shares, watch),
+            config=self._config,
+        )
+        inbox = _Inbox(self._folder, {(task.trial, task.seed): task for task in tasks}, done)
+        inbox.start()
+        try:
+            returned = launcher.launch([list(task.overrides) for task in tasks], 0)
+        finally:
+            inbox.stop()
+        for task, result in zip(tasks, returned, strict=True):
+            if result.return_value:
+                inbox.take(task, Attempt(**result.return_value))
+
+    def stop(self) -> None:
+        """Let the jobs that have not begun end at once."""
+        (self._folder / "stop").touch()
+
+
+class _Inbox(threading.Thread):
+    """Takes in what jobs in other processes leave, each once."""
+
+    def __init__(self, folder: Path, tasks: dict[tuple[int, int], Task], done: Done) -> None:
+        super().__init__(daemon=True)
+        self._folder, self._tasks, self._done = folder, tasks, done
+        self._seen: set[tuple[int, int]] = set()
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+
+    def run(self) -> None:
+        while not self._ended.wait(_EVERY):
+            self._look()
+
+    def stop(self) -> None:
+        self._ended.set()
+        self.join()
+        self._look()
+
+    def take(self, task: Task, attempt: Attempt) -> None:
+        key = (task.trial, task.seed)
+        with self._lock:
+            if key not in self._seen:
+                self._seen.add(key)
+                self._done(task, attempt)
+
+    def _look(self) -> None:
+        for file in sorted(self._folder.glob("*-*.json"), key=lambda file: file.stat().st_mtime):
+            trial, _, seed = file.stem.partition("-")
+            task = self._tasks.get((int(trial), int(seed)))
+            told = record.read_json(file)
+            if task is not None and told:
+                self.take(task, Attempt(**told))
+
+
+def _cpus() -> int:
+    with suppress(AttributeError):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,237 @@
+"""What a sweep is to do, read from its command: the space, the settings, the id."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from dlrun import arguments
+from dlrun.command import compose
+from dlrun.command.flags import nearest
+from dlrun.command.nearest import Place
+from dlrun.errors import Mistake
+from dlrun.sweep import points, space
+from dlrun.sweep.points import Composer
+from dlrun.sweep.space import Space, Values
+
+PRUNERS = ("none", "median", "halving", "hyperband")
+EXPORTS = ("best", "all", "none")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One sweep, as its command asks for it.
+
+    words: the overrides without those of the sweep and of Hydra; base: the recipe of the
+    first options; composed: the config of the whole command, with `hydra` and `sweep`.
+    """
+
+    command: Sequence[str]
+    words: Sequence[str]
+    space: Space
+    composer: Composer
+    base: DictConfig
+    composed: DictConfig
+    settings: DictConfig
+    directories: Sequence[Path]
+
+    @property
+    def sampler(self) -> str:
+        """The name of the option of the group `sweep`."""
+        return str(compose.choices(self.composed)["sweep"])
+
+    @property
+    def id(self) -> str:
+        """A hash of what is searched and how, not of how much."""
+        search = {
+            "recipe": points.digest(self.base),
+            "dimensions": [one.described() for one in self.space.dimensions],
+            "sampler": OmegaConf.to_container(self.settings.sampler, resolve=True)
+            if self.settings.sampler
+            else None,
+            "seed": self.settings.seed if self.settings.sampler else None,
+            "pruner": self.settings.pruner,
+            "objective": self.settings.objective,
+        }
+        if self.settings.pruner != "none":
+            search["pruning"] = OmegaConf.to_container(self.settings.pruning)
+        return points.short(search)[:10]
+
+    @property
+    def first(self) -> Values:
+        """Some point: the first value of every dimension."""
+        return {one.key: (one.listed or [one.low])[0] for one in self.space.dimensions}
+
+    @property
+    def directory(self) -> Path:
+        """Where the ledger is kept."""
+        return self.outputs / "sweeps" / self.id
+
+    @property
+    def outputs(self) -> Path:
+        """Where the runs are kept."""
+        return Path(self.base.outputs).absolute()
+
+    @property
+    def independent(self) -> bool:
+        """Whether a point does not depend on what came of others."""
+        return self.sampler in ("grid", "random", "qmc") and self.settings.pruner == "none"
+
+    def total(self) -> int:
+        """How many points there are to be. Raises Mistake for a grid with an interval."""
+        if self.settings.sampler:
+            return int(self.settings.trials)
+        count = len(self.space.grid())
+        return min(count, int(self.settings.trials or count))
+
+    def check(self) -> None:
+        """Compose the points of a grid, or one with each of the choices of a sampler.
+
+        Raises what Hydra raises where a recipe cannot be composed.
+        """
+        if not self.settings.sampler:
+            some = self.space.grid()
+        else:
+            some = [
+                self.first | dict(zip([one.key for one in axis], column, strict=True))
+                for axis in self.space.axes()
+                for column in zip(*(one.listed or [one.low] for one in axis), strict=True)
+            ]
+        for values in some:
+            self.composer.recipe(self.space.overrides(values))
+
+    def make_sampler(self) -> Callable[[int], Any] | None:
+        """A sampler of Optuna from the number of a trial; None for a grid."""
+        import optuna
+
+        node = self.settings.sampler
+        if not node:
+            return None
+        kind = arguments.find(node._target_, "sweep.sampler")
+        independent = "independent_sampler" in inspect.signature(kind).parameters
+
+        def make(trial: int) -> Any:
+            seed = self.settings.seed * 1_000_003 + trial
+            given: dict[str, Any] = {} if node.seed is not None else {"seed": seed}
+            if independent:
+                given["independent_sampler"] = optuna.samplers.RandomSampler(seed)
+            return instantiate(node, **given, _convert_="all")
+
+        return make
+
+    def make_pruner(self) -> Any:
+        """A pruner of Optuna, which counts validations; None where nothing is to be pruned."""
+        from optuna import pruners
+
+        how = self.settings.pruning
+        match self.settings.pruner:
+            case "median":
+                return pruners.MedianPruner(how.startup, how.warmup - 1)
+            case "halving":
+                return pruners.SuccessiveHalvingPruner(how.warmup, how.factor)
+            case "hyperband":
+                return pruners.HyperbandPruner(how.warmup, "auto", how.factor)
+        return None
+
+
+def plan(place: Place, words: Sequence[str], command: Sequence[str]) -> Plan:
+    """Read a command. Raises Mistake for what cannot be searched."""
+    fixed, sweeps = space.read(place.hydra, words)
+    composed = _composed(place, fixed)
+    params = {str(key): value for key, value in composed.sweep.params.items()}
+    typed = {override.key_or_group for override in compose.parse(fixed)}
+    typed |= {sweep.key_or_group for sweep in sweeps}
+    more = [f"{key}={value}" for key, value in params.items() if key not in typed]
+    if more:
+        fixed, sweeps = space.read(place.hydra, [*fixed, *more, *_lines(sweeps)])
+    for sweep in sweeps:
+        if sweep.is_hydra_override() or _top(sweep.key_or_group) == "sweep":
+            raise Mistake(f"{sweep.input_line}: how a sweep runs cannot itself be swept")
+    first = [_first(sweep) for sweep in sweeps if place.options(sweep.key_or_group)]
+    composed = _composed(place, [*fixed, *first])
+    settings = composed.sweep
+    _check(settings)
+    base = compose.without_hydra(composed)
+    zips = _zips(settings.zip)
+    found = space.build(fixed, sweeps, base, zips, settings.seed)
+    recipe_words = [
+        w
+        for w, o in zip(fixed, compose.parse(fixed), strict=True)
+        if not o.is_hydra_override() and _top(o.key_or_group) != "sweep"
+    ]
+    return Plan(
+        command,
+        recipe_words,
+        found,
+        Composer(place.hydra, fixed, place.options),
+        base,
+        composed,
+        settings,
+        place.directories,
+    )
+
+
+def _composed(place: Place, words: Sequence[str]) -> DictConfig:
+    return place.hydra.compose_config(
+        compose.PRIMARY, [*words, "hydra.mode=MULTIRUN"], RunMode.MULTIRUN
+    )
+
+
+def _first(sweep: Any) -> str:
+    return f"{sweep.get_key_element()}={next(iter(sweep.sweep_string_iterator()))}"
+
+
+def _lines(sweeps: Sequence[Any]) -> list[str]:
+    return [sweep.input_line for sweep in sweeps]
+
+
+def _top(key: str) -> str:
+    return key.partition(".")[0].partition("/")[0].partition("@")[0]
+
+
+def _zips(written: Any) -> list[list[str]]:
+    """One list of keys, or several."""
+    listed: list[Any] = OmegaConf.to_container(written)  # type: ignore[assignment]
+    if listed and all(isinstance(key, str) for key in listed):
+        listed = [listed]
+    return [[str(key) for key in keys] for keys in listed]
+
+
+def _check(settings: Mapping[str, Any] | DictConfig) -> None:
+    """Raise one Mistake that names every setting of the sweep whose value cannot be."""
+    wrong = []
+
+    def require(holds: bool, key: str, right: str) -> None:
+        if not holds:
+            wrong.append(f"sweep.{key}={settings[key]}: {right}")
+
+    for key in ("trials", "parallel"):
+        require(settings[key] is None or settings[key] > 0, key, "must be greater than 0")
+    require(settings["repeats"] > 0, "repeats", "must be greater than 0")
+    for key in ("retries", "seed"):
+        require(settings[key] >= 0, key, "must not be negative")
+    for key, names in (("pruner", PRUNERS), ("export", EXPORTS)):
+        near = nearest(str(settings[key]), names)
+        require(settings[key] in names, key, f"must be one of {', '.join(names)}{near}")
+    if settings["sampler"] and settings["trials"] is None:
+        wrong.append("sweep.trials=null: a sampler needs a number of trials")
+    for key, least in (("startup", 0), ("warmup", 1), ("factor", 2)):
+        if settings["pruning"][key] < least:
+            wrong.append(f"sweep.pruning.{key}={settings['pruning'][key]}: must be {least} or more")
+    objective = settings["objective"]
+    if objective is not None and objective.startswith("test"):
+        wrong.append(
+            f"sweep.objective={objective}: the test split is for one measurement at the very end; "
+            f"a search on it would fit it. Use val{objective[4:]}"
+        )
+    elif objective is not None:
+        known = ("val/accuracy", "val/loss", "train/accuracy", "train/loss")
+        near = nearest(objective, known)
+        require(objective in known, "objective", f"must be one of {', '.join(known)}{near}")
+    if wrong:
+        raise Mistake("\n".join(wrong))

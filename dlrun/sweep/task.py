@@ -1,0 +1,143 @@
+"""One run of a point, wherever it is trained: from its recipe to what came of it."""
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from dlrun import job, record
+from dlrun.command import mistakes
+from dlrun.command.outcome import report
+from dlrun.errors import Interrupted, Mistake
+from dlrun.sweep.ledger import Attempt
+
+TRAIN = "dlrun.procedure.train.train"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a process needs to know to train one run.
+
+    overrides: all of them; changed: those of the point and the seed, which name the run.
+    first: whether it is the first run of its point; resume: the directory of a run to go on
+        with; whole: with figures and a model.
+    """
+
+    sweep: str
+    trial: int
+    seed: int
+    first: bool
+    hash: str
+    objective: str
+    values: Mapping[str, Any]
+    overrides: Sequence[str]
+    changed: Sequence[str]
+    command: Sequence[str]
+    directories: Sequence[Path] = ()
+    resume: str | None = None
+    whole: bool = False
+
+    @property
+    def name(self) -> str:
+        """In a word for messages and the run's name."""
+        return " ".join(self.changed) or "default"
+
+    def asked(self, choices: Mapping[str, Any]) -> job.Asked:
+        """As a job takes it."""
+        told = {"id": self.sweep, "trial": self.trial, "seed": self.seed, "hash": self.hash}
+        tags: dict[str, Any] = {"dlrun.sweep": self.sweep, "dlrun.trial": self.trial}
+        tags |= {f"sweep.{key}": value for key, value in self.values.items()}
+        info = {"sweep": told | {"values": dict(self.values)}, "tags": tags}
+        return job.Asked(self.overrides, self.command, choices, job.name(self.changed), info)
+
+
+def perform(
+    task: Task,
+    recipe: DictConfig,
+    choices: Mapping[str, Any],
+    shared: job.Shared,
+    stopping: Sequence[Any] = (),
+) -> Attempt:
+    """Train a run; an error becomes one line on stderr and a FAILED attempt.
+
+    Raises Interrupted alone.
+    """
+    attempt = Attempt(task.seed, task.hash)
+    asked = task.asked(choices)
+    recipe.resume = task.resume
+    shared.records = []
+    value: float | None = None
+    try:
+        mistakes.check(recipe, choices, task.directories)
+        with mistakes.resolved():
+            value = job.perform(recipe, asked, shared, stopping, task.whole)
+    except Interrupted:
+        raise
+    except Exception as error:
+        report(error, job=task.name)
+        message = str(error) or type(error).__name__
+        with suppress(Mistake, OSError):
+            job.refused(recipe, asked, shared, message)
+        attempt = replace(attempt, status=record.FAILED, message=message)
+    if shared.records:
+        attempt = found(attempt, shared.records[-1], task.objective)
+    elif attempt.status == record.RUNNING:
+        attempt = replace(attempt, status=record.FINISHED)
+    if recipe.procedure.get("_target_") != TRAIN and attempt.status == record.FINISHED:
+        attempt = replace(attempt, value=value)
+    return attempt
+
+
+def found(attempt: Attempt, directory: Path, objective: str) -> Attempt:
+    """What the record of a run says of it."""
+    status = record.read_status(directory)
+    points = record.read_points(directory)
+    values = [point["values"][objective] for point in points if objective in point["values"]]
+    finite = [float(value) for value in values if isfinite(value)]
+    best = max if objective.endswith("accuracy") else min
+    return replace(
+        attempt,
+        directory=os.path.relpath(directory, directory.parents[1]),
+        status=status.get("status", record.KILLED),
+        message=status.get("message", ""),
+        value=best(finite) if finite else None,
+        epochs=float(points[-1]["epoch"]) if points else 0.0,
+    )
+
+
+@dataclass
+class Known:
+    """The runs of a sweep that are on disk, by their recipes' hashes."""
+
+    runs: dict[str, Path] = field(default_factory=dict)
+
+    @classmethod
+    def scan(cls, outputs: Path, sweep: str) -> "Known":
+        """Look at every run under `outputs`; of several of one recipe the furthest counts."""
+        known = cls()
+        for directory in record.all_runs(outputs):
+            told = record.read_json(directory / "run.json").get("sweep") or {}
+            if told.get("id") == sweep and told.get("hash"):
+                known.add(told["hash"], directory)
+        return known
+
+    def add(self, hash: str, directory: Path) -> None:
+        """One more run; a later one takes the place of one that has not ended well."""
+        before = self.runs.get(hash)
+        if before is None or not ended(before):
+            self.runs[hash] = directory
+
+
+def ended(directory: Path) -> bool:
+    """Whether a run has ended as it should."""
+    return record.read_status(directory).get("status") in (record.FINISHED, record.PRUNED)
+
+
+def resumable(directory: Path) -> bool:
+    """Whether a run has begun to train, so that it can be gone on with."""
+    return "data" in record.read_json(directory / "run.json")
