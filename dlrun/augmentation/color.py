@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Generator, Tensor
 
-from dlrun.augmentation.batch import as_floats, require, require_images, uniform
+from dlrun.augmentation.batch import as_floats, pieces, require, require_images, uniform
 from dlrun.augmentation.warp import chained
 from dlrun.errors import Mistake
 
@@ -48,8 +48,9 @@ def recolor(steps: Sequence[Recolors], x: Tensor, generator: Generator) -> Tenso
     n, channels = x.shape[:2]
     if channels not in (1, 3):
         raise Mistake(f"augmentation: colours need images of 1 or 3 channels, not {channels}")
-    x = as_floats(x)
-    mean = x.mean((2, 3)).expand(n, 3)
+    mean = x.mean((2, 3), dtype=torch.float32).expand(n, 3)
+    if x.dtype == torch.uint8:
+        mean = mean / 255
     whole: Tensor | None = None
     for step in steps:
         own = step.matrices(mean, generator)
@@ -57,11 +58,14 @@ def recolor(steps: Sequence[Recolors], x: Tensor, generator: Generator) -> Tenso
         whole = own if whole is None else chained(own, whole)
     assert whole is not None
     if channels == 1:
-        grey = x.new_tensor(GREY)
+        grey = mean.new_tensor(GREY)
         whole = torch.stack([grey @ whole[..., :3].sum(-1).T, grey @ whole[..., 3].T], -1)[:, None]
-    pixels = x.flatten(2)
-    out = torch.baddbmm(whole[..., channels:], whole[..., :channels], pixels)
-    return out.clamp_(0, 1).view(x.shape)
+    linear, shift = whole[..., :channels], whole[..., channels:]
+    out = torch.empty(x.shape, device=x.device)
+    for rows in pieces(n, channels * x.shape[2] * x.shape[3], x.device):
+        seen = torch.baddbmm(shift[rows], linear[rows], as_floats(x[rows]).flatten(2))
+        out[rows] = seen.clamp_(0, 1).view(-1, *x.shape[1:])
+    return out
 
 
 class ColorJitter:

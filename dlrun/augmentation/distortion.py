@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from dlrun.augmentation.batch import require, uniform
-from dlrun.augmentation.warp import INTERPOLATIONS, Distortion, Geometric, Size
+from dlrun.augmentation.warp import INTERPOLATIONS, Distortion, Geometric, Rows, Size
 
 
 def lens(strength: float = 0.2, mode: str = "zero") -> Geometric:
@@ -21,7 +21,7 @@ def lens(strength: float = 0.2, mode: str = "zero") -> Geometric:
     def draw(n: int, size: Size, generator: Generator) -> Distortion:
         bend = uniform(-strength, strength, (n,), generator) / (math.hypot(*size) / 2) ** 2
 
-        def distorted(points: Tensor, rows: Tensor) -> Tensor:
+        def distorted(points: Tensor, rows: Rows) -> Tensor:
             squared = points.square().sum(-1, keepdim=True)
             return points * (squared * bend[rows, None, None, None] + 1)
 
@@ -51,7 +51,7 @@ def elastic(
         field = smooth(size[0], sigma, noise) @ noise @ smooth(size[1], sigma, noise)
         unit = noise.new_tensor([2 / size[1], 2 / size[0]])
 
-        def distorted(points: Tensor, rows: Tensor) -> Tensor:
+        def distorted(points: Tensor, rows: Rows) -> Tensor:
             found = F.grid_sample(
                 field[rows], points * unit, padding_mode="border", align_corners=False
             )

@@ -7,22 +7,28 @@ result to the point of the input that it shows.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, Union
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from dlrun.augmentation.batch import as_floats, require, require_images
+from dlrun.augmentation.batch import as_floats, pieces, require, require_images
 
 Size = tuple[int, int]
 """Height and width."""
 
-Distortion = Callable[[Tensor, Tensor], Tensor]
-"""(points, rows) -> points: (m, h, w, 2), x before y, of the images `rows` (m,) of the batch."""
+Rows = Tensor | slice
+"""Some images of a batch: their numbers (m,), or from one to another."""
+
+Distortion = Callable[[Tensor, Rows], Tensor]
+"""(points, rows) -> points: (m, h, w, 2), x before y, of the m images `rows` of the batch."""
 
 Map = Tensor | Distortion
 """(n, 2, 3), an affine map A·(x, y, 1) for each image; or any other, as a function."""
+
+Stage = Union[Map, "Border"]
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area")
 MODES = {"zero": "zeros", "edge": "border", "reflect": "reflection"}
@@ -55,6 +61,14 @@ class Geometric:
         return warp([self], x, generator), y
 
 
+@dataclass(frozen=True)
+class Border:
+    """Here on the way of a point an image of this size ends; its mode says what lies beyond."""
+
+    size: Size
+    mode: str
+
+
 def warp(steps: Sequence[Geometric], x: Tensor, generator: Generator) -> Tensor:
     """Apply geometric steps in order by one resampling; float32 in [0, 1].
 
@@ -66,40 +80,43 @@ def warp(steps: Sequence[Geometric], x: Tensor, generator: Generator) -> Tensor:
         maps.append(step.draw(len(x), sizes[-1], generator))
         shrink *= step.shrink(sizes[-1])
         sizes.append(step.size(sizes[-1]))
-    modes, fine = [step.mode for step in steps], max(1, round(shrink))
-    x = as_floats(x)
+    mode, fine = steps[0].mode, max(1, round(shrink))
+    same = torch.eye(2, 3, device=x.device).expand(len(x), 2, 3)
+    stages = _backwards(maps, [step.mode for step in steps], sizes, same)
+    out = torch.empty(len(x), x.shape[1], *sizes[-1], device=x.device)
 
-    def sampled(rows: Tensor | None, interpolation: str) -> Tensor:
+    def sample(rows: Rows, interpolation: str) -> None:
         # An area is the mean over points that lie closer than pixels.
         closer = fine * 2 if interpolation == "area" else fine
-        points, outside = _trace(maps, sizes, modes, closer, rows, x)
-        out = F.grid_sample(
-            x if rows is None else x[rows],
+        points, outside = _trace(stages, sizes[-1], closer, rows)
+        seen = F.grid_sample(
+            as_floats(x[rows]),
             points,
             mode="bilinear" if interpolation == "area" else interpolation,
-            padding_mode=MODES[modes[0]],
-            align_corners=modes[0] == "reflect",
+            padding_mode=MODES[mode],
+            align_corners=mode == "reflect",
         )
         if outside is not None:
-            out.masked_fill_(outside[:, None], 0)
+            seen.masked_fill_(outside[:, None], 0)
         if closer > 1:
-            out = F.avg_pool2d(out, closer)
-        return out.clamp_(0, 1) if interpolation == "bicubic" else out
+            seen = F.avg_pool2d(seen, closer)
+        out[rows] = seen.clamp_(0, 1) if interpolation == "bicubic" else seen
 
+    elements = max(x[0].numel(), out[0].numel() * fine**2) if len(x) else 1
     other = [step.interpolation for step in steps if step.interpolation != "bilinear"]
-    if not other:
-        return sampled(None, "bilinear")
-    if other[0] != "random":
-        return sampled(None, other[0])
+    kind = other[0] if other else "bilinear"
+    if kind != "random":
+        for rows in pieces(len(x), elements, x.device):
+            sample(rows, kind)
+        return out
     drawn = torch.randint(
         len(INTERPOLATIONS), (len(x),), generator=generator, device=generator.device
     )
     # One read-out of the device: how many images each kind has.
     counts = torch.bincount(drawn, minlength=len(INTERPOLATIONS)).tolist()
-    out = x.new_empty(len(x), x.shape[1], *sizes[-1])
-    for rows, kind in zip(drawn.argsort().split(counts), INTERPOLATIONS, strict=True):
-        if len(rows):
-            out[rows] = sampled(rows, kind)
+    for chosen, kind in zip(drawn.argsort().split(counts), INTERPOLATIONS, strict=True):
+        for rows in pieces(len(chosen), elements, x.device):
+            sample(chosen[rows], kind)
     return out
 
 
@@ -115,72 +132,69 @@ def mapped(affine: Tensor, points: Tensor) -> Tensor:
     return flat.view(points.shape)
 
 
-def _trace(
-    maps: Sequence[Map],
-    sizes: Sequence[Size],
-    modes: Sequence[str],
-    closer: int,
-    rows: Tensor | None,
-    x: Tensor,
-) -> tuple[Tensor, Tensor | None]:
-    """Where each point of the result lies in the input, in the units of grid_sample.
+def _backwards(
+    maps: Sequence[Map], modes: Sequence[str], sizes: Sequence[Size], same: Tensor
+) -> list[Stage]:
+    """What becomes of a point on its way from the result to the input; first an affine map.
 
-    Also which points have left an image on the way, if any can have: (m, h, w) bool.
+    Affine neighbours are one map. It ends in the units of grid_sample. same: the identity
+    of each image, (n, 2, 3).
     """
-    across, down = _axes(sizes[-1], closer, x)
-    points: Tensor | None = None  # still the pixels of the result, on which `affine` acts
-    affine: Tensor | None = None
-    outside: Tensor | None = None
+    stages: list[Stage] = [same]
 
-    def settled() -> Tensor:
-        if points is None and affine is None:
-            return torch.stack(torch.meshgrid(across, down, indexing="xy"), -1)[None]
-        if points is None:
-            assert affine is not None
-            # Both rows of all maps times all pixels, interleaved: one product of matrices.
-            flat = affine.flatten(1) @ _grid(across, down)
-            return flat.view(len(affine), len(down), len(across), 2)
-        return points if affine is None else mapped(affine, points)
+    def then(stage: Stage) -> None:
+        last = stages[-1]
+        if isinstance(stage, Tensor) and isinstance(last, Tensor):
+            stages[-1] = stage if last is same else chained(stage, last)
+        else:
+            stages.append(stage)
 
-    places = torch.arange(len(x), device=x.device) if rows is None else rows
     later = modes[-1]
     for one, mode, size in zip(reversed(maps), reversed(modes), reversed(sizes[1:]), strict=True):
         if mode != later:
-            points, affine = settled(), None
-            points, left = _folded(points, size, later)
-            if left is not None:
-                outside = left if outside is None else outside | left
+            then(Border(size, later))
         later = mode
-        if isinstance(one, Tensor):
-            own = one if rows is None else one[rows]
-            affine = own if affine is None else chained(own, affine)
-        else:
-            points, affine = settled().expand(len(places), -1, -1, -1), None
-            points = one(points, places)
+        then(one)
     # grid_sample counts from −1 to 1: between outer pixels to reflect, else between edges.
     height, width = (side - 1 if modes[0] == "reflect" else side for side in sizes[0])
-    unit = x.new_tensor([2 / max(width, 1), 2 / max(height, 1)])
-    if affine is None:
-        return settled() * unit, outside
-    affine = affine * unit[:, None]
-    return settled(), outside
+    then(same * same.new_tensor([[2 / max(width, 1)], [2 / max(height, 1)]]))
+    return stages
 
 
-def _axes(size: Size, closer: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """The coordinates of columns and of rows, each pixel as `closer` points a side."""
+def _trace(
+    stages: Sequence[Stage], size: Size, closer: int, rows: Rows
+) -> tuple[Tensor, Tensor | None]:
+    """Where each pixel of the result, `closer` points a side, lies in the input: (m, h, w, 2).
+
+    Also which points have left an image on the way, if any can have: (m, h, w) bool.
+    """
+    first, outside = stages[0], None
+    assert isinstance(first, Tensor)
+    # Both rows of all maps times all pixels, interleaved: one product of matrices.
+    flat = first[rows].flatten(1) @ _grid(size, closer, first.device)
+    points = flat.view(-1, size[0] * closer, size[1] * closer, 2)
+    for stage in stages[1:]:
+        if isinstance(stage, Tensor):
+            points = mapped(stage[rows], points)
+        elif isinstance(stage, Border):
+            points, left = _folded(points, stage.size, stage.mode)
+            if left is not None:
+                outside = left if outside is None else outside | left
+        else:
+            points = stage(points, rows)
+    return points, outside
+
+
+@lru_cache(maxsize=8)
+def _grid(size: Size, closer: int, device: torch.device) -> Tensor:
+    """(6, 2·h·w): times a flattened map (2, 3), x and y of all points of an image by turns."""
 
     def axis(side: int) -> Tensor:
         count = side * closer
-        steps = torch.arange(count, device=like.device, dtype=like.dtype)
-        return (steps - (count - 1) / 2) / closer
+        return (torch.arange(count, device=device) - (count - 1) / 2) / closer
 
-    return axis(size[1]), axis(size[0])
-
-
-def _grid(across: Tensor, down: Tensor) -> Tensor:
-    """(6, 2·h·w): times a flattened map (2, 3), x and y of all pixels by turns."""
-    x, y = torch.meshgrid(across, down, indexing="xy")
-    grid = across.new_zeros(2, 3, len(down), len(across), 2)
+    x, y = torch.meshgrid(axis(size[1]), axis(size[0]), indexing="xy")
+    grid = torch.zeros(2, 3, *x.shape, 2, device=device)
     for row in (0, 1):
         grid[row, 0, ..., row], grid[row, 1, ..., row], grid[row, 2, ..., row] = x, y, 1
     return grid.view(6, -1)
