@@ -1,0 +1,37 @@
+"""Sweeps as they are typed: in this process, or in a child that may be killed."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dlrun.command import catalogue, compose
+from dlrun.command.nearest import Place
+from dlrun.sweep.plan import Plan, plan
+
+QUICK = ("tracking=none", "threads=1", "epochs=1")
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """sweep("optimizer.lr=0.1,0.2", ...) types `dlrun -m` in an empty directory; the exit code."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DLRUN_DEBUG", raising=False)
+
+    def typed(*words: str) -> int:
+        from dlrun.__main__ import main
+
+        return main(["-m", *QUICK, *words])
+
+    return typed
+
+
+@pytest.fixture
+def planned() -> Iterator[Callable[..., Plan]]:
+    """planned("optimizer.lr=0.1,0.2", ...) is the Plan of that command."""
+    with compose.hydra([]) as hydra:
+
+        def read(*words: str) -> Plan:
+            return plan(Place(hydra, [catalogue.packaged()], True), words, ["dlrun", "-m", *words])
+
+        yield read

@@ -1,0 +1,82 @@
+"""Sweeps killed with SIGKILL at random moments end with the table of whole ones."""
+
+import os
+import random
+import signal
+from pathlib import Path
+
+import pytest
+
+from dlrun import record
+from tests.sweep.typed import points, start, table
+
+COMMON = ("tracking=none", "threads=1", "checkpoint_every='40 steps'")
+LR = "optimizer.lr=tag(log,interval(1e-3,1))"
+SWEEPS = {
+    "grid": (10, ["epochs=15", "optimizer=sgd,momentum,adam", "optimizer.lr=0.3,0.1,0.03,0.01"]),
+    "random, twice": (4, ["epochs=6", "sweep=random", "sweep.trials=6", "sweep.repeats=2", LR]),
+    "tpe, pruned": (
+        5,
+        [
+            *("epochs=8", "sweep=tpe", "sweep.trials=12", "sweep.sampler.n_startup_trials=4"),
+            *("sweep.pruner=median", "sweep.pruning.startup=3", LR, "optimizer=sgd,momentum"),
+        ],
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_killed_sweep_ends_as_a_whole_one_does(name: str, tmp_path: Path) -> None:
+    kills, words = SWEEPS[name]
+    words = [*COMMON, *words]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    killed.mkdir()
+    child = start(words, whole)
+    child.join()
+    assert child.exitcode == 0, (whole / "output.txt").read_text()
+    expected = table(whole)
+    trained = sum(_elapsed(run) for run in record.all_runs(whole / "outputs"))
+
+    chance = random.Random(name)
+    done = 0
+    for _ in range(kills):
+        child = start(words, killed)
+        before = _size(killed)
+        while child.exitcode is None and _size(killed) == before:
+            child.join(0.002)
+        child.join(chance.uniform(0.0, 1.5 * trained / kills))
+        if child.exitcode is None:
+            os.kill(child.pid, signal.SIGKILL)
+            child.join()
+            done += 1
+    assert done > kills // 2, "too few of the kills came in time"
+    child = start(words, killed)
+    child.join()
+    assert child.exitcode == 0, (killed / "output.txt").read_text()
+
+    assert table(killed) == expected
+    runs = record.all_runs(killed / "outputs")
+    steps = [_steps(run) for run in runs]
+    assert all(len(run) == len(set(run)) for run in steps), "no point is there twice"
+    hashes = [record.read_json(run / "run.json")["sweep"]["hash"] for run in runs]
+    assert len(hashes) == len(set(hashes)), "no recipe was trained twice"
+    known = {run.hash for point in points(killed) for run in point.runs}
+    assert known == set(hashes), "no run is lost"
+
+
+def _size(folder: Path) -> int:
+    """How much of anything is written down: it grows when the child is at work."""
+    outputs = folder / "outputs"
+    found = [*outputs.glob("runs/*/*.json*"), *outputs.glob("sweeps/*/ledger.jsonl")]
+    return sum(path.stat().st_size for path in found if path.exists())
+
+
+def _elapsed(directory: Path) -> float:
+    values = [at["values"] for at in record.read_points(directory)]
+    return max(value.get("time/elapsed", 0.0) for value in values)
+
+
+def _steps(directory: Path) -> list[tuple[int, str]]:
+    return [(at["step"], key) for at in record.read_points(directory) for key in at["values"]]

@@ -1,0 +1,57 @@
+"""What tests of sweeps share: a sweep typed in a child process, and what it left on disk."""
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dlrun.sweep import ledger
+from dlrun.sweep.ledger import Point
+
+PRELOAD = ("dlrun.sweep.driver", "dlrun.build", "dlrun.report.sweep", "sklearn.datasets")
+SERVER = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
+
+
+def directory(folder: Path) -> Path:
+    """The one sweep below a working directory."""
+    [found] = (folder / "outputs" / "sweeps").iterdir()
+    return found
+
+
+def points(folder: Path) -> list[Point]:
+    """The points of the one sweep below a working directory."""
+    return ledger.read(directory(folder))
+
+
+def table(folder: Path) -> list[tuple[Any, ...]]:
+    """What a sweep found, without what names its runs."""
+    return [
+        (
+            point.trial,
+            point.hash,
+            tuple(sorted((key, str(value)) for key, value in point.values.items())),
+            point.status,
+            point.value,
+            point.stderr,
+            tuple((run.seed, run.status, run.value, run.epochs) for run in point.runs),
+        )
+        for point in points(folder)
+    ]
+
+
+def start(words: Sequence[str], folder: Path) -> Any:
+    """A child process that types the sweep in `folder`."""
+    SERVER.set_forkserver_preload([*PRELOAD])
+    child = SERVER.Process(target=_type, args=(words, folder))
+    child.start()
+    return child
+
+
+def _type(words: Sequence[str], folder: Path) -> None:
+    os.chdir(folder)
+    sys.stdout = sys.stderr = open(folder / "output.txt", "a", encoding="utf-8")  # noqa: SIM115
+    from dlrun.__main__ import main
+
+    os._exit(main(["-m", *words]))
