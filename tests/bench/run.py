@@ -1,6 +1,6 @@
 """`make bench`: how fast dlrun is, as ratios measured in one process; never a timed test.
 
-python -m tests.bench.run [--data CIFAR10_FOLDER] [--repeats 7] [--only loop,precision]
+python -m tests.bench.run [--data CIFAR10_FOLDER] [--repeats 7] [--only loop,augmentation,precision]
 """
 
 import argparse
@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import loop, precision
+from tests.bench import augmentation, loop, precision
 
 
 def main() -> None:
@@ -21,13 +21,14 @@ def main() -> None:
         "--data", type=Path, help="CIFAR-10 as a folder of images; else random ones"
     )
     parser.add_argument("--repeats", type=int, default=7, help="pairs of each comparison")
-    parser.add_argument("--only", default="loop,precision", help="which benchmarks")
+    parser.add_argument("--only", default="loop,augmentation,precision", help="which benchmarks")
     asked = parser.parse_args()
     images = loop.images(asked.data)
     out = Path("outputs/bench.txt")
     out.parent.mkdir(exist_ok=True)
     benches: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "loop": lambda: [loop.compare(case, images, asked.repeats) for case in loop.CASES],
+        "augmentation": lambda: augmentation.compare(asked.repeats),
         "precision": lambda: precision.compare(images, asked.repeats),
     }
     with out.open("w", encoding="utf-8") as file:
