@@ -252,8 +252,8 @@ def summary(kept: record.Record) -> str:
     lines = [
         f"{info['name']}  ·  run {kept.id}",
         f"{data['name']}: {sizes} samples of shape {'×'.join(map(str, data['shape']))} to train, "
-        f"validate and test",
-        f"{info['parameters']:,} parameters, {info['flops']:,} floating-point operations a sample"
+        "validate and test",
+        f"{info['parameters']:,} parameters, {info.get('flops', 0):,} floating-point operations a sample"
         f"  ·  {info['device']}",
     ]
     return "\n".join(lines)
