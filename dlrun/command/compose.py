@@ -14,10 +14,12 @@ from hydra import version
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -36,11 +38,20 @@ def hydra(config_dirs: Sequence[Path]) -> Iterator[Hydra]:
     for directory in config_dirs:
         path.prepend("command-line", f"file://{directory}", SearchPathQuery(provider="main"))
     GlobalHydra.instance().clear()
+    _prefer_packaged_launchers()
     try:
         yield Hydra.create_main_hydra2("dlrun", path)
     finally:
         GlobalHydra.instance().clear()
         HydraConfig.instance().cfg = None
+
+
+def _prefer_packaged_launchers() -> None:
+    """Let `conf/hydra/launcher/` take the place of what the launchers' plugins register."""
+    Plugins.instance()
+    registered: Any = ConfigStore.instance().repo.get("hydra", {})
+    for file in (catalogue.packaged() / "hydra" / "launcher").glob("*.yaml"):
+        registered.get("launcher", {}).pop(file.name, None)
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:

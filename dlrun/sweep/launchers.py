@@ -94,11 +94,7 @@ class Remote:
 @contextmanager
 def own_gpu(recipe: DictConfig, folder: Path, wanted: bool, number: int) -> Iterator[None]:
     """Give a job a GPU of its own where there are some and the recipe leaves it to us."""
-    count = 0
-    if wanted and recipe.device in ("auto", "cuda"):
-        import torch
-
-        count = torch.cuda.device_count()
+    count = _gpus() if wanted and recipe.device in ("auto", "cuda") else 0
     for index in range(count):
         lock = FileLock(folder / f"gpu-{index}.lock", timeout=0)
         try:
@@ -141,6 +137,8 @@ class Jobs:
         if self.local:
             return 1
         settings = self._config.hydra.launcher
+        if settings.get("n_jobs") == -1 and (gpus := _gpus()):
+            settings.n_jobs = gpus
         count = int(settings.get("n_jobs") or settings.get("array_parallelism") or _cpus())
         return count if count > 0 else max(1, _cpus() + 1 + count)
 
@@ -167,6 +165,17 @@ class Jobs:
         for task, result in zip(tasks, returned, strict=True):
             if result.return_value:
                 inbox.take(task, Attempt(**result.return_value))
+
+    def close(self) -> None:
+        """End the processes that a launcher has kept for more jobs: they would outlive us."""
+        if self._plugin == "hydra_joblib_launcher":
+            from joblib.externals.loky import get_reusable_executor
+
+            get_reusable_executor().shutdown(wait=True, kill_workers=True)
+        elif self._plugin == "hydra_ray_launcher":
+            import ray
+
+            ray.shutdown()
 
     def stop(self) -> None:
         """Let the jobs that have not begun end at once."""
@@ -206,6 +215,12 @@ class _Inbox(threading.Thread):
             told = record.read_json(file)
             if task is not None and told:
                 self.take(task, Attempt(**told))
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def _cpus() -> int:

@@ -59,6 +59,7 @@ class Sweep:
                     self._go()
                     self._export()
             finally:
+                self.jobs.close()
                 self._clear()
                 self.shared.close()
         return sum(point.status == record.FAILED for point in self.book.points.values())
