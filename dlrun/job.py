@@ -253,8 +253,8 @@ def summary(kept: record.Record) -> str:
         f"{info['name']}  ·  run {kept.id}",
         f"{data['name']}: {sizes} samples of shape {'×'.join(map(str, data['shape']))} to train, "
         "validate and test",
-        f"{info['parameters']:,} parameters, {info.get('flops', 0):,} floating-point operations a sample"
-        f"  ·  {info['device']}",
+        f"{info['parameters']:,} parameters, {info.get('flops', 0):,} floating-point operations "
+        f"a sample  ·  {info['device']}",
     ]
     return "\n".join(lines)
 
