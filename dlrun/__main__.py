@@ -20,8 +20,9 @@ from dlrun.errors import Mistake
 def console() -> None:
     """The command `dlrun`."""
     code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # closed with >&-
+            stream.flush()
     os._exit(code)  # all is written; taking torch and mlflow apart would cost another second
 
 

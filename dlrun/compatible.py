@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from dlrun import loss as losses
 from dlrun import parts
@@ -61,6 +62,11 @@ def check_forward(
             logits = model(x)
         reconstructs = getattr(model, "reconstructs", False)
         _check_outputs(name, logits, x if reconstructs else y, data, reconstructs)
+        if not data.classes and getattr(loss, "func", loss) is cross_entropy:
+            raise Mistake(
+                f"loss=cross_entropy: compares classes, but the targets of data={data.name} are "
+                "numbers; use loss=mse, mae or huber"
+            )
         if reconstructs:
             losses.require_reconstruction(loss)
         losses.refuse_probabilities(loss, model, x)

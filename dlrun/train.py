@@ -186,8 +186,9 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
             _save(run, state, record)
 
     keeps_last = any(not getattr(rule, "restore_best", True) for rule in run.stopping)
-    if state.best is not None and not keeps_last:
-        run.model.load_state_dict(state.best)
+    keeps_best = state.best is not None and not keeps_last
+    run.model.load_state_dict(state.best if keeps_best and state.best else best_weights(run))
+    run.averaging = []  # the model has now the weights that count
     return at
 
 

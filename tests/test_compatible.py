@@ -120,3 +120,9 @@ class Probable(torch.nn.Sequential):
 
     def __init__(self) -> None:
         super().__init__(torch.nn.Flatten(), torch.nn.Linear(64, 10), torch.nn.Softmax(1))
+
+
+def test_cross_entropy_on_numbers(compose_recipe: Recipe, table: Data) -> None:
+    message = refused(compose_recipe, table, "model=linear")
+    assert "loss=cross_entropy: compares classes" in message
+    assert "loss=mse" in message

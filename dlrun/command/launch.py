@@ -79,6 +79,7 @@ def _one(place: Place, words: list[str], previous: Previous | None, command: lis
 def _warnings() -> Iterator[None]:
     """Show what the logger `dlrun` says, on stderr, for as long as the command runs."""
     logger = logging.getLogger("dlrun")
+    logger.setLevel(logging.WARNING)  # libraries change the root logger's level on import
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Plain())
     logger.addHandler(handler)
