@@ -96,10 +96,9 @@ class Record:
 
     def set_status(self, status: str, message: str = "") -> None:
         """Say how the run is doing, and why."""
-        write_json(
-            self.directory / "status.json",
-            {"status": status, "message": message, "pid": os.getpid()},
-        )
+        new = {"status": status, "message": message, "pid": os.getpid()}
+        if read_status(self.directory) != new:
+            write_json(self.directory / "status.json", new)
 
     def close(self) -> None:
         """Let go of the run; another process may resume it."""
@@ -124,8 +123,8 @@ def create(outputs: str | Path, name: str, info: dict[str, Any], recipe: str) ->
             "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             "cwd": os.getcwd(),
             "host": platform.node(),
-            "versions": versions(),
-            "git": git(),
+            "versions": info["versions"] if "versions" in info else versions(),
+            "git": info["git"] if "git" in info else git(),
         }
         write(directory / "recipe.yaml", recipe)
         write_json(directory / "run.json", known | info)

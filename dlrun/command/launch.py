@@ -42,7 +42,7 @@ def _do(
     elif asked.info:
         with _root_logging():
             place.hydra.show_info(asked.info, compose.PRIMARY, words)
-    elif asked.multirun or compose.asks_for_sweep(place.hydra, words):
+    elif not previous and (asked.multirun or compose.asks_for_sweep(place.hydra, words)):
         from dlrun.sweep import driver  # imports optuna
 
         driver.run(place, words, command)

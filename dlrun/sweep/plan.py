@@ -1,6 +1,7 @@
 """What a sweep is to do, read from its command: the space, the settings, the id."""
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +121,9 @@ class Plan:
             given: dict[str, Any] = {} if node.seed is not None else {"seed": seed}
             if independent:
                 given["independent_sampler"] = optuna.samplers.RandomSampler(seed)
-            return instantiate(node, **given, _convert_="all")
+            with warnings.catch_warnings():  # that some samplers may change in a later Optuna
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                return instantiate(node, **given, _convert_="all")
 
         return make
 
@@ -183,7 +186,10 @@ def _composed(place: Place, words: Sequence[str]) -> DictConfig:
 
 
 def _first(sweep: Any) -> str:
-    return f"{sweep.get_key_element()}={next(iter(sweep.sweep_string_iterator()))}"
+    value = next(iter(sweep.sweep_string_iterator()), None)
+    if value is None:
+        raise Mistake(f"{sweep.input_line}: leaves no value")
+    return f"{sweep.get_key_element()}={value}"
 
 
 def _lines(sweeps: Sequence[Any]) -> list[str]:

@@ -7,6 +7,7 @@ a copy, by the function that Hydra itself sets them with.
 import copy
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,21 +15,23 @@ from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from dlrun.command import compose
 
 NEUTRAL = ("outputs", "name", "device", "threads", "tracking", "resume", "facts", "sweep")
 """Settings that change nothing of what a run finds: they are no part of a recipe's hash."""
 _RECENT = 100  # recipes kept for when they are asked for again
+_REFERS = re.compile(r"\$\{|\?\?\?")
 
 
 @dataclass(frozen=True)
 class Made:
-    """A recipe, which nobody may change, the option of every group, and the recipe's hash."""
+    """A recipe, of which nobody may change more than `resume`, and the option of every group."""
 
     recipe: DictConfig
     choices: dict[str, Any]
+    family: tuple[str, ...]  # recipes of one have the same keys and references
 
     @cached_property
     def digest(self) -> str:
@@ -68,14 +71,18 @@ class Composer:
         base, choices = self._composed[choosing]
         recipe = copy.deepcopy(base)
         ConfigLoaderImpl._apply_overrides_to_config(plain, recipe)
-        return Made(recipe, choices)
+        referring = [o.input_line or "" for o in plain if _REFERS.search(o.input_line or "")]
+        return Made(recipe, choices, (*choosing, *referring))
 
 
 def digest(recipe: DictConfig) -> str:
     """The hash of a resolved recipe."""
-    known = copy.deepcopy(recipe)
-    known.facts.shape, known.facts.outputs = [0], 0
-    values = OmegaConf.to_container(known, resolve=True, throw_on_missing=False)
+    facts = recipe.facts
+    facts.shape, facts.outputs = [0], 0  # references to them resolve
+    try:
+        values = OmegaConf.to_container(recipe, resolve=True, throw_on_missing=False)
+    finally:
+        facts.shape = facts.outputs = MISSING
     assert isinstance(values, dict)
     kept = {str(key): value for key, value in values.items() if key not in NEUTRAL}
     if isinstance(kept.get("data"), dict):

@@ -48,6 +48,7 @@ class Sweep:
         self.book: Book
         self.search: Search
         self.known = Known()
+        self._checked: set[tuple[str, ...]] = set()
 
     def run(self) -> int:
         """Train what is left to train; the number of points that have failed."""
@@ -217,15 +218,16 @@ class Sweep:
         if judge is not None and task.resume:
             self._show(judge, Path(task.resume))
         stopping = [judge] if judge is not None else []
-        recipe = copy.deepcopy(made.recipe)
         try:
-            attempt = perform(task, recipe, made.choices, self.shared, stopping)
+            attempt = perform(task, made.recipe, made.choices, self.shared, stopping)
         except Interrupted:
             attempt = Attempt(task.seed, task.hash)
             if self.shared.records:
                 attempt = found(attempt, self.shared.records[-1], task.objective)
             self.book.ran(task.trial, replace(attempt, status=record.KILLED))
             raise
+        if attempt.status != record.FAILED:
+            self._checked.add(made.family)
         self._done(task, attempt)
         return attempt
 
@@ -267,6 +269,7 @@ class Sweep:
                 directories=self.plan.directories,
                 resume=str(directory) if directory and resumable(directory) else None,
                 whole=self.settings.export == "all",
+                check=made.family not in self._checked,
             )
             tasks.append(task)
         return tasks

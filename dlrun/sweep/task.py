@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ class Task:
 
     overrides: all of them; changed: those of the point and the seed, which name the run.
     first: whether it is the first run of its point; resume: the directory of a run to go on
-        with; whole: with figures and a model.
+        with; whole: with figures and a model; check: look for missing values and references.
     """
 
     sweep: str
@@ -41,6 +42,7 @@ class Task:
     directories: Sequence[Path] = ()
     resume: str | None = None
     whole: bool = False
+    check: bool = True
 
     @property
     def name(self) -> str:
@@ -52,7 +54,7 @@ class Task:
         told = {"id": self.sweep, "trial": self.trial, "seed": self.seed, "hash": self.hash}
         tags: dict[str, Any] = {"dlrun.sweep": self.sweep, "dlrun.trial": self.trial}
         tags |= {f"sweep.{key}": value for key, value in self.values.items()}
-        info = {"sweep": told | {"values": dict(self.values)}, "tags": tags}
+        info = {"sweep": told | {"values": dict(self.values)}, "tags": tags, **_origin()}
         return job.Asked(self.overrides, self.command, choices, job.name(self.changed), info)
 
 
@@ -73,7 +75,8 @@ def perform(
     shared.records = []
     value: float | None = None
     try:
-        mistakes.check(recipe, choices, task.directories)
+        if task.check:
+            mistakes.check(recipe, choices, task.directories)
         with mistakes.resolved():
             value = job.perform(recipe, asked, shared, stopping, task.whole)
     except Interrupted:
@@ -91,6 +94,12 @@ def perform(
     if recipe.procedure.get("_target_") != TRAIN and attempt.status == record.FINISHED:
         attempt = replace(attempt, value=value)
     return attempt
+
+
+@cache
+def _origin() -> dict[str, Any]:
+    """What the runs of one process have in common: the code that it has loaded."""
+    return {"versions": record.versions(), "git": record.git()}
 
 
 def found(attempt: Attempt, directory: Path, objective: str) -> Attempt:

@@ -1,6 +1,6 @@
 """`make bench`: how fast dlrun is, as ratios measured in one process; never a timed test.
 
-python -m tests.bench.run [--data CIFAR10_FOLDER] [--repeats 7] [--only loop,augmentation,precision]
+python -m tests.bench.run [--data CIFAR10_FOLDER] [--repeats 7] [--only loop,augmentation,precision,sweep]
 """
 
 import argparse
@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import augmentation, loop, precision
+from tests.bench import augmentation, loop, precision, sweep
 
 
 def main() -> None:
@@ -21,7 +21,9 @@ def main() -> None:
         "--data", type=Path, help="CIFAR-10 as a folder of images; else random ones"
     )
     parser.add_argument("--repeats", type=int, default=7, help="pairs of each comparison")
-    parser.add_argument("--only", default="loop,augmentation,precision", help="which benchmarks")
+    parser.add_argument(
+        "--only", default="loop,augmentation,precision,sweep", help="which benchmarks"
+    )
     asked = parser.parse_args()
     images = loop.images(asked.data)
     out = Path("outputs/bench.txt")
@@ -30,6 +32,7 @@ def main() -> None:
         "loop": lambda: [loop.compare(case, images, asked.repeats) for case in loop.CASES],
         "augmentation": lambda: augmentation.compare(asked.repeats),
         "precision": lambda: precision.compare(images, asked.repeats),
+        "sweep": lambda: sweep.compare(min(asked.repeats, 3)),
     }
     with out.open("w", encoding="utf-8") as file:
         for name in asked.only.split(","):

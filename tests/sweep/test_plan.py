@@ -1,0 +1,101 @@
+"""The settings of a sweep, its id, and the hash of a recipe."""
+
+from collections.abc import Callable
+
+import pytest
+from omegaconf import OmegaConf
+
+from dlrun.command import catalogue, compose
+from dlrun.errors import Mistake
+from dlrun.sweep.plan import Plan
+from dlrun.sweep.points import Composer, digest
+
+Planned = Callable[..., Plan]
+LR = "optimizer.lr=tag(log,interval(1e-3,1))"
+
+
+@pytest.mark.parametrize(
+    ("word", "what"),
+    [
+        ("sweep.objective=test/accuracy", "the very end.*Use val/accuracy"),
+        ("sweep.objective=val/acuracy", "did you mean val/accuracy"),
+        ("sweep.trials=0", "sweep.trials=0: must be greater than 0"),
+        ("sweep.trials=null", "needs a number of trials"),
+        ("sweep.repeats=0", "sweep.repeats=0"),
+        ("sweep.retries=-1", "must not be negative"),
+        ("sweep.pruner=hyperbend", "did you mean hyperband"),
+        ("sweep.export=some", "must be one of best, all, none"),
+        ("sweep.pruning.factor=1", "must be 2 or more"),
+    ],
+)
+def test_a_wrong_setting_is_named(planned: Planned, word: str, what: str):
+    with pytest.raises(Mistake, match=what):
+        planned("sweep=random", LR, word)
+
+
+def test_how_much_is_searched_does_not_change_what_is(planned: Planned):
+    words = ["sweep=tpe", LR]
+    same = [
+        [],
+        ["sweep.trials=99"],
+        ["sweep.retries=5"],
+        ["sweep.fail_fast=true"],
+        ["sweep.repeats=3"],
+        ["device=cpu"],
+        ["tracking=none"],
+        ["name=mine"],
+        ["epochs=20"],  # the default
+        ["hydra/launcher=joblib"],
+    ]
+    assert len({planned(*words, *more).id for more in same}) == 1
+    other = [
+        [],
+        ["sweep.seed=1"],
+        ["sweep.objective=val/loss"],
+        ["sweep.pruner=median"],
+        ["sweep.sampler.n_startup_trials=3"],
+        ["epochs=21"],
+        ["optimizer=adam"],
+        ["batch_size=8,16"],
+    ]
+    assert len({planned(*words, *more).id for more in other}) == len(other)
+
+
+def test_a_hash_stands_for_what_is_trained():
+    with compose.hydra([]) as hydra:
+
+        def hash_of(*words: str) -> str:
+            return digest(compose.recipe(hydra, words))
+
+        same = ["outputs=x", "name=y", "device=cpu", "threads=1", "tracking=none", "epochs=20"]
+        assert {hash_of(word) for word in same} == {hash_of()}
+        other = ["seed=1", "epochs=21", "optimizer=sgd", "regularization=[l2,dropout]"]
+        hashes = {hash_of(), *map(hash_of, other), hash_of("regularization=[dropout,l2]")}
+        assert len(hashes) == len(other) + 2, "order counts too"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["optimizer=adam", "optimizer.lr=0.3"],
+        ["optimizer.lr=0.3", "batch_size=7", "epochs=3"],
+        ["regularization=[l2,dropout]", "regularization.l2.strength=0.5", "model.hidden=[3,4]"],
+        ["model=cnn", "seed=3", "clip_norm=null", "warmup='2 epochs'"],
+        ["+model.extra={a: 1}", "~optimizer.momentum", "warmup=${epochs}"],
+    ],
+)
+def test_a_recipe_is_the_one_that_hydra_composes(words: list[str]):
+    fixed = ["schedule=constant", "accumulate=2", "sweep=random"]
+
+    def options(group: str) -> list[str]:
+        return list(catalogue.options(group, [catalogue.packaged()])) if group else []
+
+    with compose.hydra([]) as hydra:
+        composer = Composer(hydra, fixed, options)
+        composer.recipe(["optimizer.lr=0.9"])  # leaves nothing behind
+        made = composer.recipe(words)
+        whole = compose.full(hydra, [*fixed, *words])
+    expected = compose.without_hydra(whole)
+    assert OmegaConf.to_container(made.recipe) == OmegaConf.to_container(expected)
+    assert made.choices == compose.choices(whole)
+    assert made.digest == digest(expected)

@@ -1,0 +1,169 @@
+"""Samplers that stand where they stood, and rules that prune."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+
+from dlrun import record
+from dlrun.sweep import search
+from dlrun.sweep.ledger import Attempt, Point
+from dlrun.sweep.plan import Plan
+from dlrun.sweep.search import Pruner, Sampled
+from dlrun.sweep.space import Values
+
+Planned = Callable[..., Plan]
+SPACE = (
+    "optimizer.lr=tag(log,interval(1e-4,1))",
+    "optimizer.momentum=interval(0,0.99)",
+    "batch_size=interval(8,64)",
+)
+CHOICES = ("optimizer=sgd,adam,momentum",)
+
+
+def made(plan: Plan) -> Sampled:
+    return Sampled(plan.space, plan.make_sampler(), plan.make_pruner(), "maximize", "test")
+
+
+def worth(values: Values) -> float:
+    return (
+        -((math.log10(values["optimizer.lr"]) + 2) ** 2) - (values["optimizer.momentum"] - 0.5) ** 2
+    )
+
+
+def ended(trial: int, values: Values, status: str = record.FINISHED) -> Point:
+    runs = [Attempt(0, "", "", status, worth(values))]
+    return Point(trial, "", values, [], runs, status)
+
+
+def run(one: Sampled, trials: range, before: list[Point] | None = None) -> list[Point]:
+    """Ask and tell; first again what was asked and told before."""
+    points = []
+    for point in before or []:
+        assert one.ask(point.trial) == point.values
+        one.tell(point)
+        points.append(point)
+    for trial in trials:
+        values = one.ask(trial)
+        assert values is not None
+        points.append(ended(trial, values, record.FAILED if trial == 3 else record.FINISHED))
+        one.tell(points[-1])
+    return points
+
+
+@pytest.mark.parametrize("option", ["random", "tpe", "cmaes", "qmc", "gp"])
+def test_a_search_that_begins_again_stands_where_it_stood(planned: Planned, option: str):
+    startup = ["sweep.sampler.n_startup_trials=4"] if option in ("tpe", "gp") else []
+    plan = planned(f"sweep={option}", *SPACE, *CHOICES, *startup)
+    count = 8 if option == "gp" else 14
+    whole = run(made(plan), range(count))
+    for cut in (1, 5, count - 1):
+        assert run(made(plan), range(cut, count), whole[:cut]) == whole
+    assert (
+        run(made(planned(f"sweep={option}", "sweep.seed=1", *SPACE, *CHOICES, *startup)), range(3))
+        != whole[:3]
+    )
+    assert len({point.values["optimizer"] for point in whole}) > 1, "choices vary"
+    assert len({point.values["optimizer.lr"] for point in whole}) == count
+
+
+@pytest.mark.parametrize("option", ["tpe", "cmaes", "gp"])
+def test_a_sampler_that_learns_beats_one_that_does_not(planned: Planned, option: str):
+    def best(name: str, seed: int) -> float:
+        count = 25 if option == "gp" else 50
+        points = run(made(planned(f"sweep={name}", f"sweep.seed={seed}", *SPACE)), range(4, count))
+        return max(point.value or -math.inf for point in points)
+
+    seeds = range(2 if option == "gp" else 5)
+    assert sum(best(option, seed) > best("random", seed) for seed in seeds) > len(seeds) / 2
+
+
+def test_ranges_are_kept_to(planned: Planned):
+    one = made(planned("sweep=random", *SPACE, "epochs=range(2,9,3)"))
+    asked = [one.ask(trial) for trial in range(300)]
+    rates = [values["optimizer.lr"] for values in asked if values]
+    assert all(1e-4 <= rate <= 1 for rate in rates)
+    assert sum(rate < 1e-2 for rate in rates) == pytest.approx(150, abs=35), "even in the logarithm"
+    assert all(float(f"{rate:.4g}") == rate for rate in rates), "four digits"
+    assert {values["epochs"] for values in asked if values} == {2, 5, 8}
+    assert all(type(values["batch_size"]) is int for values in asked if values)
+
+
+def test_zipped_keys_are_one_choice(planned: Planned):
+    plan = planned(
+        "sweep=tpe",
+        "optimizer=sgd,adam",
+        "optimizer.lr=0.1,0.001",
+        "sweep.zip=[optimizer,optimizer.lr]",
+    )
+    one = made(plan)
+    asked = [one.ask(trial) for trial in range(20)]
+    pairs = {tuple(values.values()) for values in asked if values}
+    assert pairs == {("sgd", 0.1), ("adam", 0.001)}
+
+
+def test_a_point_that_failed_may_succeed_later(planned: Planned):
+    one = made(planned("sweep=tpe", *SPACE))
+    values = one.ask(0)
+    assert values is not None
+    one.tell(ended(0, values, record.FAILED))
+    one.tell(ended(0, values))
+    one.tell(ended(0, values))
+    states = [trial.state.name for trial in one._study.trials]
+    assert states == ["FAIL", "COMPLETE"]
+
+
+def test_what_another_release_drew_is_told_as_it_was(planned: Planned):
+    one = made(planned("sweep=tpe", *SPACE))
+    drawn = one.ask(0)
+    assert drawn is not None
+    recorded = drawn | {"optimizer.lr": 0.5}
+    one.tell(ended(0, recorded))
+    assert one._study.best_params["optimizer.lr"] == 0.5
+
+
+def test_a_pruner_counts_validations_and_remembers(planned: Planned):
+    plan = planned("sweep=random", "sweep.pruner=median", "sweep.pruning.startup=2", *SPACE)
+    one = made(plan)
+    for trial, level in enumerate((0.8, 0.9)):
+        values = one.ask(trial)
+        assert values is not None
+        judge = one.pruner(trial)
+        assert judge is not None
+        assert not any(judge.should_stop(level, step) for step in (10, 20, 30))
+        one.tell(replace(ended(trial, values), status=record.FINISHED))
+    one.ask(2)
+    judge = one.pruner(2)
+    assert judge is not None
+    assert judge.should_stop(0.5, 10)
+    assert judge.pruned
+    assert judge.should_stop(0.99, 10), "the decision of a step stands when a run comes by again"
+    assert one.pruner(0) is None, "a point that has been told needs none"
+
+
+def test_pruners_of_other_processes_see_each_other(planned: Planned, tmp_path: Path):
+    plan = planned("sweep=random", "sweep.pruner=median", "sweep.pruning.startup=1", *SPACE)
+    path, pruner = tmp_path / "journal.log", plan.make_pruner()
+    one = Sampled(plan.space, plan.make_sampler(), pruner, "minimize", "test", path)
+    first, _ = one.ask(0), one.ask(1)
+    assert first is not None
+    good = Pruner(search.attached(path, "test", one.id(0), pruner), -1.0)
+    assert not good.should_stop(-0.1, 1)
+    one.tell(ended(0, first))
+    assert Pruner(search.attached(path, "test", one.id(1), pruner), -1.0).should_stop(-0.9, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("none", type(None)),
+        ("median", optuna.pruners.MedianPruner),
+        ("halving", optuna.pruners.SuccessiveHalvingPruner),
+        ("hyperband", optuna.pruners.HyperbandPruner),
+    ],
+)
+def test_pruners_by_name(planned: Planned, name: str, kind: type):
+    assert isinstance(planned("sweep=random", *SPACE, f"sweep.pruner={name}").make_pruner(), kind)

@@ -1,0 +1,133 @@
+"""The overrides of a sweep as dimensions, and the points of a grid."""
+
+from collections.abc import Callable
+from math import log
+
+import pytest
+
+from dlrun.errors import Mistake
+from dlrun.sweep import space
+from dlrun.sweep.plan import Plan
+
+Planned = Callable[..., Plan]
+
+
+@pytest.mark.parametrize(
+    ("word", "kind", "scale", "low", "high", "choices"),
+    [
+        ("optimizer.lr=interval(0.001,0.1)", "float", "linear", 0.001, 0.1, None),
+        ("optimizer.lr=tag(log,interval(1e-6,1e-3))", "float", "log", 1e-6, 1e-3, None),
+        ("batch_size=interval(16,64)", "int", "linear", 16, 64, None),
+        ("batch_size=tag(log,int(interval(16,64)))", "int", "log", 16, 64, None),
+        ("batch_size=float(interval(16,64))", "float", "linear", 16, 64, None),
+        ("batch_size=interval(16.0,64)", "float", "linear", 16, 64, None),
+        ("optimizer.lr=interval(0,1)", "float", "linear", 0, 1, None),
+        ("batch_size=range(16,65,16)", "int", "linear", 16, 64, None),
+        ("optimizer.lr=range(0.1,0.5,0.1)", "float", "linear", 0.1, 0.4, None),
+        ("optimizer.lr=0.1,0.01", "categorical", "linear", None, None, (0.1, 0.01)),
+        ("optimizer=choice(sgd,adam,sgd)", "categorical", "linear", None, None, ("sgd", "adam")),
+        (
+            "regularization=[l2],[dropout]",
+            "categorical",
+            "linear",
+            None,
+            None,
+            (["l2"], ["dropout"]),
+        ),
+        ("schedule=glob(c*)", "categorical", "linear", None, None, ("constant", "cosine")),
+        ("test=true,false", "categorical", "linear", None, None, (True, False)),
+    ],
+)
+def test_a_word_becomes_a_dimension(planned: Planned, word, kind, scale, low, high, choices):
+    [found] = planned(word, "sweep=random").space.dimensions
+    assert found.key == word.partition("=")[0]
+    assert (found.kind, found.scale, found.choices) == (kind, scale, choices)
+    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_a_grid_is_the_product_in_the_order_typed(planned: Planned):
+    plan = planned("optimizer=sgd,adam", "batch_size=range(8,25,8)", "epochs=3")
+    points = [plan.space.overrides(values) for values in plan.space.grid()]
+    assert points == [
+        [f"optimizer={o}", f"batch_size={b}"] for o in ("sgd", "adam") for b in (8, 16, 24)
+    ]
+    assert list(plan.words) == ["epochs=3"]
+
+
+def test_zipped_keys_advance_together(planned: Planned):
+    words = ["optimizer=sgd,adam", "optimizer.lr=0.1,0.001", "seed=0,1"]
+    plan = planned(*words, "sweep.zip=[[optimizer,optimizer.lr]]")
+    points = [tuple(values.values()) for values in plan.space.grid()]
+    assert points == [("sgd", 0.1, 0), ("sgd", 0.1, 1), ("adam", 0.001, 0), ("adam", 0.001, 1)]
+    assert planned(*words, "sweep.zip=[optimizer,optimizer.lr]").space.grid() == plan.space.grid()
+
+
+def test_a_later_word_of_a_key_holds(planned: Planned):
+    assert not planned("seed=0,1", "seed=7").space.dimensions
+    [one] = planned("seed=7", "seed=0,1").space.dimensions
+    assert one.choices == (0, 1)
+
+
+def test_a_shuffle_is_the_same_every_time(planned: Planned):
+    word = "seed=shuffle(range(0,20))"
+    first, again = (planned(word).space.dimensions[0].choices for _ in range(2))
+    assert first == again
+    assert sorted(first) == list(range(20))
+    assert first != tuple(range(20))
+    assert planned(word, "sweep.seed=1").space.dimensions[0].choices != first
+
+
+def test_every_dimension_can_be_typed_again(planned: Planned):
+    words = [
+        "optimizer.lr=tag(log,interval(1e-06,0.001))",
+        "batch_size=range(16,65,16)",
+        "model.hidden=[50],[100,50]",
+        "accumulate=int(interval(1,4))",
+        "name='a b','c'",
+    ]
+    found = planned(*words, "sweep=random").space.dimensions
+    again = planned(*(one.word() for one in found), "sweep=random").space.dimensions
+    assert found == again
+
+
+def test_narrowing_around_the_best(planned: Planned):
+    plan = planned(
+        *(
+            "optimizer.lr=tag(log,interval(1e-6,1))",
+            "batch_size=range(16,129,16)",
+            "clip_norm=interval(1,9)",
+        ),
+        *("optimizer=sgd,adam,momentum", "sweep=random"),
+    )
+    best = [
+        {"optimizer.lr": 1e-3, "batch_size": 48, "clip_norm": 8.5, "optimizer": "momentum"},
+        {"optimizer.lr": 1e-2, "batch_size": 64, "clip_norm": 4.0, "optimizer": "sgd"},
+    ]
+    lr, batch, clip, optimizer = space.around(plan.space, best, 0.1).dimensions
+    wide = 0.1 * log(1e6)
+    assert log(lr.low) == pytest.approx(log(1e-3) - wide, rel=1e-3)
+    assert log(lr.high) == pytest.approx(log(1e-2) + wide, rel=1e-3)
+    assert (batch.low, batch.high) == (32, 80)
+    assert (clip.low, clip.high) == (pytest.approx(3.2), 9.0), "never beyond the range"
+    assert optimizer.choices == ("sgd", "momentum")
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["optimizer.lr=interval(0,1)"], "needs a sampler"),
+        (["sweep=random", "optimizer.lr=interval(1,0.1)"], "the smaller one"),
+        (["sweep=random", "optimizer.lr=tag(log,interval(0,1))"], "begin above 0"),
+        (
+            ["seed=0,1", "batch_size=8,16,32", "sweep.zip=[seed,batch_size]"],
+            "seed has 2, batch_size has 3",
+        ),
+        (["seed=0,1", "sweep.zip=[seed,epochs]"], "epochs has no list of values"),
+        (["optimizer=glob(x*)"], "leaves no value"),
+        (["sweep=random,tpe"], "cannot itself be swept"),
+        (["sweep.trials=1,2"], "cannot itself be swept"),
+    ],
+)
+def test_what_cannot_be_searched_is_said(planned: Planned, words, what):
+    with pytest.raises(Mistake, match=what):
+        planned(*words).total()
