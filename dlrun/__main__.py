@@ -14,15 +14,20 @@ from collections.abc import Sequence
 from dlrun.command import flags
 from dlrun.command.flags import Flags
 from dlrun.command.outcome import report
-from dlrun.errors import Mistake
+from dlrun.errors import Failure, Interrupted, Mistake
 
 
 def console() -> None:
     """The command `dlrun`."""
     code = main()
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # closed with >&-
-            stream.flush()
+        try:
+            if stream is not None:  # closed with >&-
+                stream.flush()
+        except BrokenPipeError:  # the reader has seen enough
+            pass
+        except OSError as error:
+            code = code or report(Failure(f"cannot write to standard output: {error.strerror}"))
     os._exit(code)  # all is written; taking torch and mlflow apart would cost another second
 
 
@@ -30,16 +35,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Can be called many times in a process."""
     words = list(sys.argv[1:] if argv is None else argv)
     modules = list(sys.path)
-    sys.path.append(os.getcwd())  # the user's own modules, e.g. model._target_=mynet.Net
     try:
+        sys.path.append(_here())  # the user's own modules, e.g. model._target_=mynet.Net
         return _dispatch(words)
     except BrokenPipeError:  # dlrun --help | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
-    except (Exception, KeyboardInterrupt) as error:
+    except SystemExit as stop:
+        return report(Failure(f"{_where(stop)}: ended the program with sys.exit({stop.code!r})"))
+    except (Exception, KeyboardInterrupt, Interrupted) as error:
         return report(error)
     finally:
         sys.path[:] = modules
+
+
+def _here() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise Mistake("the working directory is gone; cd to one that exists") from None
+
+
+def _where(error: BaseException) -> str:
+    """The file and line that an error comes from."""
+    place = "?"
+    trace = error.__traceback__
+    while trace is not None:
+        place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return place
 
 
 def _dispatch(words: list[str]) -> int:

@@ -83,7 +83,8 @@ def build(config: DictConfig, data: Data) -> Run:
 
     # The model, the loss, what the regularizers make of them, and the weights to start from.
     _seed(config.seed)
-    model = parts.part(config, "model", apart=("max_parameters",)).to(device)
+    model = compatible.check_module(config, parts.part(config, "model", apart=("max_parameters",)))
+    model = model.to(device)
     loss = parts.part(config, "loss")
     compatible.check_forward(config, model, loss, x, y, data)
     objective = _weighted(config, loss, data, device)
@@ -96,11 +97,15 @@ def build(config: DictConfig, data: Data) -> Run:
                 compatible.check_classes(key, data, model)
                 objective = rule.change_loss(objective, data.outputs)
     compatible.check_size(config, model, config.model.get("max_parameters"))
-    compatible.check_batch_norm(model, len(data.train), lengths)
     initialize = parts.part(config, "initializer")
     with torch.no_grad(), parts.explained("initializer", config.initializer):
         initialize(model, x)
-    layout = _lay_out(model, config.channels_last and x.dim() == 4)
+    compatible.check_step(config, model, objective, x, y, lengths.smallest(len(data.train)))
+    views = parts.part(config, "test_augmentation") if config.test_augmentation else None
+    if views is not None:
+        raw = data.train.x[data.train.rows[:2]].to(device)
+        compatible.check_views(config, views, chain, model, raw, data.outputs)
+    layout = devices.lay_out(model, config.channels_last and x.dim() == 4)
 
     # How the weights change.
     optimizer = _optimizer(config, model, lengths)
@@ -140,7 +145,7 @@ def build(config: DictConfig, data: Data) -> Run:
         layout=layout,
         scaler=scaler,
         flops=flops(model, x),
-        views=parts.part(config, "test_augmentation") if config.test_augmentation else None,
+        views=views,
         backoff=config.on_divergence == "backoff",
         regularizers=list(regularizers.values()),
     )
@@ -288,13 +293,3 @@ def _order(
         return drawn[:keep]
 
     return order
-
-
-def _lay_out(model: nn.Module, channels_last: bool) -> torch.memory_format:
-    """Put the weights of convolutions into the layout of the batches."""
-    if not channels_last:
-        return torch.contiguous_format
-    for value in (*model.parameters(), *model.buffers()):
-        if value.dim() == 4:
-            value.data = value.data.contiguous(memory_format=torch.channels_last)
-    return torch.channels_last

@@ -1,6 +1,8 @@
 """What does not fit together in a recipe, said before training."""
 
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import prod
 from typing import Any
 
@@ -14,7 +16,9 @@ from dlrun import parts
 from dlrun.data import Data
 from dlrun.errors import Mistake
 from dlrun.model.count import parameters
-from dlrun.run import Lengths
+
+_TELLING = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
+"""What torch raises where shapes and types do not fit: its words are good enough."""
 
 
 def check_activation(config: DictConfig, chosen: bool) -> None:
@@ -45,6 +49,14 @@ def check_size(config: DictConfig, model: nn.Module, at_most: int | None) -> Non
         raise Mistake(f"model.max_parameters={at_most:,}: this model has {count:,} parameters")
 
 
+def check_module(config: DictConfig, model: Any) -> nn.Module:
+    """The model, which must be a module."""
+    if not isinstance(model, nn.Module):
+        kind = type(model).__name__
+        raise Mistake(f"model._target_={config.model._target_}: gives a {kind}, no torch.nn.Module")
+    return model
+
+
 def check_forward(
     config: DictConfig,
     model: nn.Module,
@@ -58,7 +70,7 @@ def check_forward(
     name, shape = str(config.model._target_).rpartition(".")[2], tuple(x.shape[1:])
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _users(config, "model"):
             logits = model(x)
         reconstructs = getattr(model, "reconstructs", False)
         _check_outputs(name, logits, x if reconstructs else y, data, reconstructs)
@@ -70,29 +82,83 @@ def check_forward(
         if reconstructs:
             losses.require_reconstruction(loss)
         losses.refuse_probabilities(loss, model, x)
-    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+    except _TELLING as error:
         reason = str(error).strip().split("\n")[0]
         message = f"model={name}: does not take samples of shape {shape} from data={data.name}"
         raise Mistake(f"{message}: {reason}") from error
     finally:
         model.train()
-    with parts.explained("loss", config.loss):
+    with parts.explained("loss", config.loss), _users(config, "loss"):
         value = loss(logits, x if reconstructs else y)
     if not isinstance(value, Tensor) or value.dim():
         raise Mistake(f"loss={config.loss._target_}: must give one number for a batch")
 
 
-def check_batch_norm(model: nn.Module, samples: int, lengths: Lengths) -> None:
-    """A batch of one sample has no variance; a last batch of one would stop a run after hours."""
-    if not any(isinstance(module, nn.BatchNorm1d) for module in model.modules()):
-        return
-    if lengths.batch_size == 1:
-        raise Mistake("batch_size=1: batch norm needs at least 2 samples in a mini-batch")
-    if samples % lengths.batch_size == 1 and not lengths.drop_last:
-        raise Mistake(
-            f"batch_size={lengths.batch_size}: leaves a last mini-batch of 1 of {samples} samples, "
-            "too few for batch norm; set drop_last=true"
-        )
+def check_step(
+    config: DictConfig,
+    model: nn.Module,
+    objective: Callable[[Tensor, Tensor], Tensor],
+    x: Tensor,
+    y: Tensor,
+    batch: int,
+) -> None:
+    """One forward and backward pass in training mode; the model stays as it is.
+
+    What fails there alone would stop a run after hours. batch: samples in the smallest
+    mini-batch; one sample gives batch norm no variance.
+    """
+    x, y = x[: min(batch, 2)], y[: min(batch, 2)]
+    buffers = {name: value.clone() for name, value in model.named_buffers()}
+    name = str(config.model._target_).rpartition(".")[2]
+    model.train()
+    try:
+        with _users(config, "model"):
+            logits = model(x)
+        target = x if getattr(model, "reconstructs", False) else y
+        with parts.explained("loss", config.loss), _users(config, "loss"):
+            value = objective(logits, target)
+        if not value.requires_grad:
+            where = f"model={name}" if not logits.requires_grad else f"loss={config.loss._target_}"
+            raise Mistake(f"{where}: its result has no gradient, so nothing would be trained")
+        value.backward()
+    except _TELLING as error:
+        if "more than 1 value per channel" in str(error):
+            raise Mistake(_too_few(config, batch)) from None
+        reason = str(error).strip().split("\n")[0]
+        raise Mistake(f"model={name}: fails in a step of training: {reason}") from error
+    finally:
+        with torch.no_grad():
+            for key, before in buffers.items():
+                model.get_buffer(key).copy_(before)
+        model.zero_grad(set_to_none=True)
+
+
+def check_views(
+    config: DictConfig,
+    views: Callable[[Tensor], list[Tensor]],
+    preprocessing: nn.Module,
+    model: nn.Module,
+    x: Tensor,
+    outputs: int,
+) -> None:
+    """Views of two raw samples x must be such as the model takes; they are used after training."""
+    name = str(config.test_augmentation._target_).rpartition(".")[2]
+    with parts.explained("test_augmentation", config.test_augmentation):
+        seen = views(x)
+    model.eval()
+    for view in seen:
+        shape = tuple(view.shape[1:])
+        try:
+            with torch.no_grad():
+                given = tuple(model(preprocessing(view)).shape)
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).strip().split("\n")[0]
+            message = f"test_augmentation={name}: the model does not take views of shape {shape}"
+            raise Mistake(f"{message}: {reason}") from error
+        finally:
+            model.train()
+        if given != (len(x), outputs):
+            raise Mistake(f"test_augmentation={name}: needs one prediction a class, not {given}")
 
 
 def monitored(name: str, data: Data, regression: bool) -> str:
@@ -108,12 +174,39 @@ def monitored(name: str, data: Data, regression: bool) -> str:
     return name
 
 
+@contextmanager
+def _users(config: DictConfig, group: str) -> Iterator[None]:
+    """Inside, whatever the user's own class raises is a Mistake that says where."""
+    target = str(config[group]._target_)
+    try:
+        yield
+    except Exception as error:
+        if parts.ours(target) or isinstance(error, _TELLING):
+            raise
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if "site-packages" not in frame.filename]
+        where = f"{own[-1].filename}:{own[-1].lineno}"
+        raise Mistake(f"{group}={target}: {type(error).__name__}: {error} ({where})") from error
+
+
+def _too_few(config: DictConfig, batch: int) -> str:
+    """Batch norm without a variance: each channel has one value in a mini-batch."""
+    if config.batch_size == batch:
+        return f"batch_size={batch}: batch norm needs more than one value of each channel"
+    return (
+        f"batch_size={config.batch_size}: leaves a last mini-batch of {batch}, too few for batch "
+        "norm; set drop_last=true"
+    )
+
+
 def _check_outputs(name: str, logits: Any, target: Tensor, data: Data, reconstructs: bool) -> None:
     count = len(target)
     expected = tuple(target.shape) if reconstructs else (count, data.outputs)
     given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-    if given == expected:
+    if given == expected and logits.is_floating_point():
         return
+    if given == expected:
+        raise Mistake(f"model={name}: gives {logits.dtype}; it must give floating-point numbers")
     wanted = "one number a class" if data.classes else "one number a target"
     if reconstructs:
         wanted = "the shape of its input"

@@ -65,3 +65,13 @@ def caller(
             return call(x).float()
 
     return forward
+
+
+def lay_out(model: nn.Module, channels_last: bool) -> torch.memory_format:
+    """Put the weights of convolutions into the layout of the batches."""
+    if not channels_last:
+        return torch.contiguous_format
+    for value in (*model.parameters(), *model.buffers()):
+        if value.dim() == 4:
+            value.data = value.data.contiguous(memory_format=torch.channels_last)
+    return torch.channels_last

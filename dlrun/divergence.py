@@ -15,8 +15,8 @@ AT_MOST = 20  # returns with a smaller rate before giving up
 class Diverged(Exception):
     """The loss of `step` is `loss`, which is not finite."""
 
-    def __init__(self, step: int, loss: float) -> None:
-        super().__init__(f"the training loss became {loss} at step {step}")
+    def __init__(self, step: int, loss: float, split: str = "training") -> None:
+        super().__init__(f"the {split} loss became {loss} at step {step}")
         self.step = step
 
 
@@ -42,7 +42,7 @@ def back_off(run: Run, state: State, record: Record, diverged: Diverged) -> Stat
     rate = run.optimizer.param_groups[0]["lr"]
     if not run.backoff or state.good is None:
         raise Failure(
-            f"{diverged}; try a smaller rate than optimizer.lr={rate:g}, clip_norm=1, "
+            f"{diverged} with a rate of {rate:g}; try a smaller optimizer.lr, clip_norm=1, "
             "or on_divergence=backoff"
         )
     count = state.at.backoffs + 1

@@ -2,8 +2,8 @@
 
     DlrunError            shown as one short message; DLRUN_DEBUG=1 adds the traceback
     ├── Mistake           2   the user asked for something that cannot be
-    ├── Failure           1   the run went wrong: a non-finite loss, a full disk
-    └── Interrupted       130 or 143   SIGINT or SIGTERM; the state is saved
+    └── Failure           1   the run went wrong: a non-finite loss, a full disk
+    Interrupted           130 or 143   SIGINT or SIGTERM; the state is saved
 
 Anything else is a bug of dlrun and keeps its traceback.
 """
@@ -27,8 +27,11 @@ class Failure(DlrunError):
     """Found during training: the run is marked FAILED, what it recorded is kept."""
 
 
-class Interrupted(DlrunError):
-    """A signal asked the run to stop; the run is marked KILLED and can be resumed."""
+class Interrupted(BaseException):
+    """A signal asked the run to stop; the run is marked KILLED and can be resumed.
+
+    No Exception, like KeyboardInterrupt: a library that catches all errors must not eat it.
+    """
 
     def __init__(self, signum: int, message: str = "") -> None:
         name = signal.Signals(signum).name

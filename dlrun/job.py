@@ -95,14 +95,16 @@ class Shared:
 def run(config: DictConfig, asked: Asked) -> float | None:
     """Do what a recipe says, alone; gives the value it is judged by."""
     shared = Shared()
-    try:
-        with raised():
+    with raised():
+        try:
             return perform(config, asked, shared, whole=True)
-    finally:
-        shared.close()
-        shipper = shared.shipper(config) if shared.records else None
-        for directory in shared.records:
-            shared.show.closing(directory, shipper.uri if shipper else None)
+        finally:
+            try:
+                shared.close()
+            finally:  # a signal ends the waiting alone
+                shipper = shared.shipper(config) if shared.records else None
+                for directory in shared.records:
+                    shared.show.closing(directory, shipper.uri if shipper else None)
 
 
 def perform(

@@ -11,8 +11,9 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
-from dlrun import record
+from dlrun import record, screen
 
+_BARS, _WIDTH = " ▁▂▃▄▅▆▇█", 64
 _PAUSE = 1.0  # seconds between plain lines, so that a short epoch does not flood a log
 
 
@@ -24,7 +25,7 @@ class Progress:
 
         brief: of a run among many, show what moves on a terminal alone.
         """
-        self.console = console or Console(highlight=False)
+        self.console = console or screen.console()
         self._brief = brief
         self._bar: Bar | None = None
         self._task: TaskID | None = None
@@ -91,8 +92,9 @@ class Progress:
         self.console.print()
         if points:
             self.console.print(_table(points))
-            if _best(points):
-                self.console.print(_best(points), markup=False)
+            for line in (_best(points), _course(points)):
+                if line:
+                    self.console.print(line, markup=False)
         state = str(status.get("status", "")).lower()
         self.console.print(f"{state}: {_near(directory)}", markup=False, soft_wrap=True)
         for what, command in _next(directory, status, uri):
@@ -155,6 +157,19 @@ def _best(points: list[dict[str, Any]]) -> str:
             what = name.removeprefix("best/").replace("_", "/", 1)
             return f"best {what} {value:.4f} at epoch {values['best/epoch']:.4g}"
     return ""
+
+
+def _course(points: list[dict[str, Any]]) -> str:
+    """The learning rate as a line of small bars, where nothing else was recorded."""
+    if any(set(point["values"]) != {"lr"} for point in points):
+        return ""
+    rates = [point["values"]["lr"] for point in points]
+    picked = [rates[place * (len(rates) - 1) // _WIDTH] for place in range(_WIDTH + 1)]
+    top = max(rates) or 1.0
+    bars = "".join(_BARS[round(max(rate, 0.0) / top * (len(_BARS) - 1))] for rate in picked)
+    highest = points[rates.index(max(rates))]["epoch"]
+    ends = f"{rates[0]:.4g} at first, {max(rates):.4g} at epoch {highest:.4g}, {rates[-1]:.4g} last"
+    return f"lr  {bars}\n    {ends}"
 
 
 def _next(directory: Path, status: Mapping[str, Any], uri: str | None) -> list[tuple[str, str]]:

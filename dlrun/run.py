@@ -125,3 +125,8 @@ class Lengths:
     log_every: int
     checkpoint_every: Duration  # in steps or in seconds
     evaluation_batch: int  # samples
+
+    def smallest(self, samples: int) -> int:
+        """Samples in the smallest mini-batch of an epoch of so many samples."""
+        left = 0 if self.drop_last else samples % self.batch_size
+        return left or min(self.batch_size, samples)

@@ -140,7 +140,7 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
                     if logs or validates:
                         window.seconds += perf_counter() - mark
                         check_finite(run, state, torch.stack(window.losses).tolist())
-                        values = _validate(run) if validates and len(run.val) else {}
+                        values = _validate(run, step) if validates and len(run.val) else {}
                         if logs:
                             values |= _train_values(run, state, norm)
                         at.elapsed += perf_counter() - mark
@@ -244,9 +244,11 @@ def _save(run: Run, state: State, record: Record) -> None:
         checkpoint.save_best(state.best, folder)
 
 
-def _validate(run: Run) -> dict[str, float]:
+def _validate(run: Run, step: int) -> dict[str, float]:
     """The headline first: MLflow's comparisons begin with what was recorded first."""
     loss, hits = measure(run, run.val)
+    if not math.isfinite(loss):
+        raise Diverged(step, loss, "validation")
     named = {f"val/{quality_name(run.regression)}": hits, "val/loss": loss}
     return dict(sorted(named.items(), key=lambda item: item[0] != run.monitor))
 

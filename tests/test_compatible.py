@@ -78,7 +78,7 @@ def test_no_validation_split(compose_recipe: Recipe, digits: Data) -> None:
 @pytest.mark.parametrize(
     ("words", "right"),
     [
-        (("batch_size=1",), "at least 2 samples"),
+        (("batch_size=1",), "batch_size=1: batch norm needs more than one value"),
         (("batch_size=359",), "drop_last=true"),  # 1078 = 3·359 + 1
     ],
 )
@@ -126,3 +126,83 @@ def test_cross_entropy_on_numbers(compose_recipe: Recipe, table: Data) -> None:
     message = refused(compose_recipe, table, "model=linear")
     assert "loss=cross_entropy: compares classes" in message
     assert "loss=mse" in message
+
+
+class Own(torch.nn.Module):
+    """A network of a user's, which fails in one of many ways."""
+
+    def __init__(self, how: str, outputs: int) -> None:
+        super().__init__()
+        if how == "init":
+            raise KeyError("width")
+        self.how = how
+        self.norm, self.layer = torch.nn.BatchNorm1d(64), torch.nn.Linear(64, outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.how == "attribute":
+            return self.nothing(x)
+        if self.how == "training" and self.training:
+            raise KeyError("mask")
+        if self.how == "shape" and self.training:
+            return self.layer(x.flatten(1)[:, :3])
+        logits = self.layer(self.norm(x.flatten(1)))
+        made = {"detached": logits.detach(), "whole": logits.round().long()}
+        return made.get(self.how, logits)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("init", "KeyError: 'width'"),
+        ("attribute", "AttributeError: 'Own' object has no attribute 'nothing'"),
+        ("training", "KeyError: 'mask'"),
+        ("shape", "fails in a step of training"),
+        ("detached", "its result has no gradient"),
+        ("whole", "gives torch.int64; it must give floating-point numbers"),
+    ],
+)
+def test_a_users_network_that_fails(
+    compose_recipe: Recipe, digits: Data, monkeypatch: pytest.MonkeyPatch, how: str, message: str
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "owned", sys.modules[__name__])
+    words = ("model=custom", "model._target_=owned.Own", f"+model.how={how}")
+    said = refused(compose_recipe, digits, *words, "+model.outputs=${facts.outputs}")
+    assert said.startswith("model=")
+    assert message in said
+
+
+def test_a_model_must_be_a_module(compose_recipe: Recipe, digits: Data) -> None:
+    words = ("model=custom", "model._target_=builtins.dict")
+    assert "gives a dict, no torch.nn.Module" in refused(compose_recipe, digits, *words)
+
+
+def test_the_trial_step_leaves_the_model_as_it_is(compose_recipe: Recipe, digits: Data) -> None:
+    run = build.build(compose_recipe("model=mlp", "model.norm=batch"), digits)
+    means = [value for name, value in run.model.named_buffers() if name.endswith("running_mean")]
+    assert means
+    assert all(not mean.any() for mean in means)
+    assert all(weight.grad is None for weight in run.model.parameters())
+
+
+def test_batch_norm_needs_more_than_one_value(compose_recipe: Recipe, digits: Data) -> None:
+    deep = ("model=torchvision", "model.name=resnet18")  # 8×8 pixels end as 1×1
+    assert "batch_size=1: batch norm" in refused(compose_recipe, digits, *deep, "batch_size=1")
+    samples = len(digits.train)
+    left = (*deep, f"batch_size={samples - 1}")
+    assert "a last mini-batch of 1" in refused(compose_recipe, digits, *left)
+    build.build(compose_recipe("model=cnn", "regularization=batch_norm", "batch_size=1"), digits)
+
+
+def test_views_that_the_model_does_not_take(compose_recipe: Recipe, digits: Data) -> None:
+    words = ("test_augmentation=five_crop", "test_augmentation.size=6")
+    message = refused(compose_recipe, digits, *words)
+    assert (
+        "test_augmentation=five_crop: the model does not take views of shape (1, 6, 6)" in message
+    )
+
+
+def test_views_of_a_table(compose_recipe: Recipe, table: Data) -> None:
+    words = ("test_augmentation=flip", "loss=mse", "model=linear", "preprocessing=none")
+    assert "needs images" in refused(compose_recipe, table, *words)

@@ -85,5 +85,5 @@ def test_it_gives_up_in_the_end(train_recipe: Train) -> None:
 
 
 def test_without_it_the_run_fails_at_the_first_bad_step(train_recipe: Train) -> None:
-    with pytest.raises(Failure, match=r"nan at step 50; .*on_divergence=backoff"):
+    with pytest.raises(Failure, match=r"nan at step 50 with a rate of 0\.1; .*on_divergence=backoff"):
         train_recipe("epochs=3", *CONSTANT, change=explode(50, above=0.06))

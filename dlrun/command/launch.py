@@ -12,7 +12,7 @@ from dlrun.command import catalogue, compose, mistakes, resume
 from dlrun.command.flags import Flags
 from dlrun.command.nearest import Place
 from dlrun.command.resume import Previous
-from dlrun.errors import Mistake
+from dlrun.errors import Interrupted, Mistake
 
 
 def run(asked: Flags, command: Sequence[str]) -> int:
@@ -67,11 +67,11 @@ def _one(place: Place, words: list[str], previous: Previous | None, command: lis
 
             with mistakes.resolved():
                 return jobs.run(recipe, jobs.Asked(overrides, command, choices))
-        except Exception as error:  # Hydra would wrap it
+        except (Exception, Interrupted) as error:  # Hydra would wrap it
             return error
 
     result = compose.launch(place.hydra, words, job)
-    if isinstance(result, Exception):
+    if isinstance(result, BaseException):
         raise result
 
 

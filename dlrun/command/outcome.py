@@ -11,10 +11,10 @@ def report(error: BaseException, job: str = "") -> int:
     """Say on stderr what went wrong, in the job of a sweep where one is named; the exit code."""
     if isinstance(error, KeyboardInterrupt):
         error = Interrupted(2)
-    foreseen = isinstance(error, DlrunError)
+    foreseen = isinstance(error, DlrunError | Interrupted)
     if not foreseen or os.environ.get("DLRUN_DEBUG") == "1":
         traceback.print_exception(error)
-    if isinstance(error, DlrunError):
+    if isinstance(error, DlrunError | Interrupted):
         message, code = str(error), error.exit_code
     else:
         message, code = "dlrun did not foresee this; please report it with the lines above", 1

@@ -48,7 +48,7 @@ class Trial:
         except (Interrupted, KeyboardInterrupt) as interrupted:
             status, message = records.KILLED, str(interrupted)
             raise
-        except BaseException as error:
+        except BaseException as error:  # SystemExit too, which a model of the user may raise
             status, message = records.FAILED, str(error) or type(error).__name__
             raise
         finally:

@@ -39,7 +39,7 @@ def save_model(
         size of the saved model may be fixed.
     step: the step that the weights are of.
 
-    Never raises: a model that cannot be saved is left out with one warning.
+    A model that cannot be saved is left out with one warning.
     """
     directory = Path(directory)
     part = directory.with_name(f".{directory.name}.{os.getpid()}.part")
@@ -57,9 +57,10 @@ def save_model(
         shutil.rmtree(directory, ignore_errors=True)
         part.rename(directory)
     except Exception as error:
-        shutil.rmtree(part, ignore_errors=True)
         _log.warning(f"the model was not saved for MLflow: {_short(error)}")
         return False
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
     if pickled is not None:
         _log.warning(
             f"the model was saved as a pickle, which needs its class to load: {_short(pickled)}"

@@ -90,7 +90,7 @@ class Shipper:
                     self._process.wait(0.1)
         finally:
             self._stop()
-        self._report()
+            self._report()
 
     @property
     def _stdin(self) -> IO[str]:

@@ -1,6 +1,6 @@
 """`make bench`: how fast dlrun is, as ratios measured in one process; never a timed test.
 
-python -m tests.bench.run [--data CIFAR10_FOLDER] [--repeats 7] [--only loop,augmentation,precision,sweep]
+python -m tests.bench.run [--data CIFAR10_FOLDER] [--repeats 7] [--only loop,sweep]
 """
 
 import argparse

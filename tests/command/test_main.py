@@ -256,3 +256,21 @@ def test_python_dash_m_is_the_same_command(tmp_path):
     assert done.stderr.splitlines() == [
         "error: optimizer=adamm: no optimizer is called 'adamm'; did you mean adam?"
     ]
+
+
+def test_a_model_that_ends_the_program(fails, capsys):
+    fails[0] = SystemExit("enough")
+    assert main(["tracking=none"]) == 1
+    shown = capsys.readouterr().err
+    assert "test_main.py:" in shown
+    assert "ended the program with sys.exit('enough')" in shown
+
+
+def test_a_working_directory_that_is_gone(tmp_path, monkeypatch, capsys):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert main(["tracking=none"]) == 2
+    assert capsys.readouterr().err.startswith("error: the working directory is gone")
+    monkeypatch.chdir(tmp_path)

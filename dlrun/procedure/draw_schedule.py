@@ -1,0 +1,50 @@
+"""Draw the learning rate of every step without training, to choose a schedule by looking."""
+
+from collections.abc import Sequence
+
+from dlrun.errors import Mistake
+from dlrun.procedure import MakeRun
+from dlrun.run import Run
+
+_POINTS = 1000  # of the curve that is recorded, at most about so many
+
+
+def draw_schedule(make_run: MakeRun, errors: list[float] | None = None) -> None:
+    """The procedure `draw_schedule`: records `lr` as training would, and draws it.
+
+    errors: the validation error after each validation, for schedules that watch it; the last
+        one goes on. None: better every time for the first half of the run, then no better.
+
+    Raises Mistake where `errors` is empty.
+    """
+    if errors is not None and not errors:
+        raise Mistake("procedure.errors=[]: must hold at least one number, or be null")
+    trial = make_run()
+    lengths = trial.run.lengths
+    every = max(1, lengths.total_steps // _POINTS)
+    with trial.recorded():
+        for step, rate in enumerate(rates(trial.run, errors), 1):
+            if step % every == 0 or step in (1, lengths.total_steps):
+                trial.record.append(step, step / lengths.steps_per_epoch, {"lr": rate})
+        if trial.figures:
+            from dlrun.report import curves  # imports matplotlib, which takes a while
+
+            curves.draw(trial.record.directory)
+
+
+def rates(run: Run, errors: Sequence[float] | None = None) -> list[float]:
+    """The learning rate of every step of a run, as the loop would set it."""
+    lengths, drawn = run.lengths, []
+    base = float(run.optimizer.param_groups[0]["lr"])
+    observe = getattr(run.schedule, "observe", None)
+    validations = -(-lengths.total_steps // lengths.validate_every)
+    if errors is None:
+        errors = [1 / (1 + place) for place in range(max(1, validations // 2))]
+    seen = 0
+    for step in range(lengths.total_steps):
+        drawn.append(base * run.schedule(step, lengths.total_steps, lengths.steps_per_epoch))
+        ends = step + 1 == lengths.total_steps
+        if observe is not None and (ends or (step + 1) % lengths.validate_every == 0):
+            observe(-errors[min(seen, len(errors) - 1)])
+            seen += 1
+    return drawn

@@ -1,0 +1,73 @@
+"""The drawn rates are those that training takes."""
+
+from pathlib import Path
+
+import pytest
+from pytest import approx
+
+from dlrun import build, record
+from dlrun.__main__ import main
+from dlrun.data import Data
+from dlrun.procedure.draw_schedule import rates
+from tests.conftest import Recipe
+
+COMMON = ("tracking=none", "threads=1", "epochs=4", "log_every='1 steps'")
+
+
+def drawn(*words: str) -> list[float]:
+    """The rates of the newest run after a command."""
+    assert main([*COMMON, *words]) == 0
+    points = record.read_points(record.find("outputs", "last"))
+    return [point["values"]["lr"] for point in points if "lr" in point["values"]]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("schedule=cosine", "warmup='1 epochs'"),
+        ("schedule=step", "schedule.every='1 epochs'"),
+        ("schedule=one_cycle", "optimizer=adam"),
+    ],
+    ids=str,
+)
+def test_it_draws_what_training_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    trained = drawn(*words)
+    assert drawn("procedure=draw_schedule", *words) == trained
+    directory = record.find("outputs", "last")
+    assert (directory / "figures" / "lr.png").is_file()
+    assert not (directory / "checkpoints").exists()
+
+
+def test_a_schedule_that_watches_validation(compose_recipe: Recipe, digits: Data) -> None:
+    words = ("schedule=halve_on_worse", "optimizer.lr=0.8", "epochs=4")
+    run = build.build(compose_recipe(*words), digits)
+    per_epoch = run.lengths.steps_per_epoch
+    got = rates(run, [0.5, 0.6, 0.4])
+    assert got[::per_epoch] == approx([0.8, 0.8, 0.4, 0.4])
+
+
+def test_plateau_stalls_in_the_second_half(compose_recipe: Recipe, digits: Data) -> None:
+    words = ("schedule=plateau", "schedule.patience='2 epochs'", "optimizer.lr=0.8", "epochs=8")
+    run = build.build(compose_recipe(*words), digits)
+    got = rates(run)[:: run.lengths.steps_per_epoch]
+    assert got == approx([0.8] * 6 + [0.4] * 2)
+
+
+def test_many_steps_become_about_a_thousand_points(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    got = drawn("procedure=draw_schedule", "schedule=linear", "epochs=300", "batch_size=32")
+    assert 900 < len(got) < 1200
+    assert got[0] > got[-1]
+    shown = capsys.readouterr().out
+    assert "lr  █" in shown
+    assert "at first" in shown
+
+
+def test_no_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*COMMON, "procedure=draw_schedule", "procedure.errors=[]"]) == 2
