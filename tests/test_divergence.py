@@ -85,5 +85,15 @@ def test_it_gives_up_in_the_end(train_recipe: Train) -> None:
 
 
 def test_without_it_the_run_fails_at_the_first_bad_step(train_recipe: Train) -> None:
-    with pytest.raises(Failure, match=r"nan at step 50 with a rate of 0\.1; .*on_divergence=backoff"):
+    said = r"nan at step 50 with a rate of 0\.1; .*on_divergence=backoff"
+    with pytest.raises(Failure, match=said):
         train_recipe("epochs=3", *CONSTANT, change=explode(50, above=0.06))
+
+
+def test_a_validation_loss_that_is_not_finite(train_recipe: Train) -> None:
+    def spoil(run: Run) -> None:
+        run.val.x = run.val.x.clone()
+        run.val.x[run.val.rows[0]] = torch.inf
+
+    with pytest.raises(Failure, match="the validation loss became nan at step 34"):
+        train_recipe("epochs=3", *CONSTANT, change=spoil)

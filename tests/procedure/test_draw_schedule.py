@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from pytest import approx
 
 from dlrun import build, record
 from dlrun.__main__ import main
@@ -46,14 +45,14 @@ def test_a_schedule_that_watches_validation(compose_recipe: Recipe, digits: Data
     run = build.build(compose_recipe(*words), digits)
     per_epoch = run.lengths.steps_per_epoch
     got = rates(run, [0.5, 0.6, 0.4])
-    assert got[::per_epoch] == approx([0.8, 0.8, 0.4, 0.4])
+    assert got[::per_epoch] == pytest.approx([0.8, 0.8, 0.4, 0.4])
 
 
 def test_plateau_stalls_in_the_second_half(compose_recipe: Recipe, digits: Data) -> None:
     words = ("schedule=plateau", "schedule.patience='2 epochs'", "optimizer.lr=0.8", "epochs=8")
     run = build.build(compose_recipe(*words), digits)
     got = rates(run)[:: run.lengths.steps_per_epoch]
-    assert got == approx([0.8] * 6 + [0.4] * 2)
+    assert got == pytest.approx([0.8] * 6 + [0.4] * 2)
 
 
 def test_many_steps_become_about_a_thousand_points(

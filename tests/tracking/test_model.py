@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from dlrun import record
+from dlrun.errors import Interrupted
 from dlrun.tracking import model, store
 from dlrun.tracking.delivery import Delivery
 
@@ -148,6 +149,17 @@ def test_what_cannot_be_saved_is_left_out_with_one_warning(tmp_path, caplog):
     assert warned.getMessage().endswith("not saved for MLflow: RuntimeError: no logits today")
     assert list(tmp_path.iterdir()) == []
     assert levels == [logging.getLogger(name).level for name in ("mlflow", "torch")]
+
+
+def test_a_signal_in_the_middle_is_not_swallowed(tmp_path, monkeypatch):
+    def save(module, example, path, step, form):
+        path.mkdir()
+        raise Interrupted(15)
+
+    monkeypatch.setattr(model, "_save", save)
+    with pytest.raises(Interrupted):
+        model.save_model(nn.Linear(2, 1).eval(), torch.zeros(2, 2), tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_has_its_model_once_and_the_newest_weights(
