@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -92,8 +93,9 @@ def test_without_it_the_run_fails_at_the_first_bad_step(train_recipe: Train) -> 
 
 def test_a_validation_loss_that_is_not_finite(train_recipe: Train) -> None:
     def spoil(run: Run) -> None:
-        run.val.x = run.val.x.clone()
-        run.val.x[run.val.rows[0]] = torch.inf
+        x = run.val.x.clone()
+        x[run.val.rows[0]] = torch.inf
+        run.val = replace(run.val, x=x)
 
     with pytest.raises(Failure, match="the validation loss became nan at step 34"):
         train_recipe("epochs=3", *CONSTANT, change=spoil)
