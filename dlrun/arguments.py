@@ -3,9 +3,11 @@
 import difflib
 import importlib
 import inspect
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 from typing import Any, Literal, NewType, Union
 
 from dlrun.duration import Steps
@@ -21,7 +23,12 @@ _WORDS = {
     tuple: "a list",
     dict: "a mapping",
     Callable: "a function",
+    Steps: "a duration such as '5 epochs'",
 }
+LARGEST = 2**63 - 1
+"""What whole numbers end at: torch keeps them in 64 bits."""
+MOST = 1e30
+"""What other numbers end at, so that their products with a few others fit into 32 bits."""
 
 
 def problems(target: str, kwargs: Mapping[str, Any], key: str, partial: bool = True) -> list[str]:
@@ -49,9 +56,12 @@ def problems(target: str, kwargs: Mapping[str, Any], key: str, partial: bool = T
     wrong = []
     for argument, value in kwargs.items():
         if argument in named:
-            hint = hints.get(argument, Any)
-            if not fits(value, hint):
-                wrong.append(f"{key}.{argument}={_shown(value)}: expected {expected(hint)}")
+            hint, usual = hints.get(argument, Any), named[argument].default
+            usual_value = type(value) is type(usual) and value == usual  # inf, say, for no bound
+            if not usual_value and not fits(value, hint):
+                right = expected(hint)
+                right = ("number" in right and _beyond(value)) or f"expected {right}"
+                wrong.append(f"{key}.{argument}={shown(value)}: {right}")
         elif not takes_any:
             near = _near(argument, list(named))
             wrong.append(f"{key}.{argument}: {name} takes no {argument!r}{near}")
@@ -103,10 +113,15 @@ def durations(target: str) -> list[str]:
 
 
 def fits(value: object, hint: Any) -> bool:
-    """Whether a value read from YAML has the annotated type; unknown annotations take anything."""
+    """Whether a value read from YAML has the annotated type; unknown annotations take anything.
+
+    A number must be finite and at most `MOST`, a whole one at most `LARGEST`.
+    """
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if isinstance(value, str) and value.startswith("${"):
         return True
+    if hint is Steps:
+        return isinstance(value, str | int | float) and not isinstance(value, bool)
     if hint in (Any, inspect.Parameter.empty, object) or isinstance(hint, NewType | typing.TypeVar):
         return True
     if hint is None or hint is type(None):
@@ -122,15 +137,16 @@ def fits(value: object, hint: Any) -> bool:
     if hint is bool:
         return isinstance(value, bool)
     if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+        return isinstance(value, int) and not isinstance(value, bool) and not _beyond(value)
     if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and not _beyond(value)
     if hint is str:
         return isinstance(value, str)
     if (origin or hint) is tuple:
         return _fits_tuple(value, inner)
     if (origin or hint) in (list, Sequence):
-        return _is_list(value) and all(fits(one, inner[0]) for one in value if inner)  # type: ignore[attr-defined]
+        return _is_list(value) and all(fits(one, inner[0]) for one in value if inner)
     if (origin or hint) is dict:
         return isinstance(value, Mapping)
     return True
@@ -165,15 +181,27 @@ def _writable(union: tuple[Any, ...]) -> tuple[Any, ...]:
 def _fits_tuple(value: object, inner: tuple[Any, ...]) -> bool:
     if not _is_list(value):
         return False
-    items = list(value)  # type: ignore[call-overload]
     if not inner:
         return True
     if inner[-1] is Ellipsis:
-        return all(fits(item, inner[0]) for item in items)
-    return len(items) == len(inner) and all(map(fits, items, inner))
+        return all(fits(item, inner[0]) for item in value)
+    return len(value) == len(inner) and all(map(fits, value, inner))
 
 
-def _is_list(value: object) -> bool:
+def _beyond(value: object) -> str:
+    """Why a number, or one in a list, cannot be computed with; nothing where it can."""
+    if _is_list(value):
+        return next(filter(None, map(_beyond, value)), "")
+    if isinstance(value, float) and not isfinite(value):
+        return "must be a finite number"
+    if isinstance(value, float) and abs(value) > MOST:
+        return f"is too large; numbers end at {MOST:g}"
+    if isinstance(value, int) and abs(value) > LARGEST:
+        return f"is too large; whole numbers end at {LARGEST}"
+    return ""
+
+
+def _is_list(value: object) -> typing.TypeGuard[Sequence[Any]]:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
@@ -189,16 +217,15 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _plural(words: str) -> str:
-    kind = words.removeprefix("a ")
-    return f"{kind}s" if words.startswith("a ") else words
+    return " or ".join(re.sub(r"^a ((?:whole )?\w+)", r"\1s", kind) for kind in words.split(" or "))
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """A value as it is typed."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list):
-        return f"[{','.join(map(_shown, value))}]"
+        return f"[{','.join(map(shown, value))}]"
     return str(value)
 
 

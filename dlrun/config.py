@@ -3,13 +3,14 @@
 The groups are open here: what an option takes is the signature of its `_target_`.
 """
 
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 
-from dlrun import duration
+from dlrun import arguments, duration
 from dlrun.errors import Mistake
 
 CHOICES = {
@@ -20,6 +21,13 @@ CHOICES = {
     "decay": ("all", "weights"),
     "on_divergence": ("stop", "backoff"),
     "monitor": ("auto", "val/accuracy", "val/loss", "train/loss"),
+}
+MOST = {
+    "seed": 2**63 - 1,  # torch's generators keep it in 64 bits
+    "batch_size": 2**31 - 1,
+    "accumulate": 2**31 - 1,
+    "base_batch_size": 2**31 - 1,
+    "threads": 1024,  # OpenMP ends the process where it cannot start so many
 }
 
 
@@ -69,14 +77,14 @@ class Settings:
     preprocessing: Any = None
     augmentation: Any = None
     model: Any = MISSING
-    activation: Any = None
-    initializer: Any = None
+    activation: Any = MISSING
+    initializer: Any = MISSING
     loss: Any = MISSING
     optimizer: Any = MISSING
     schedule: Any = MISSING
     regularization: Any = None
     test_augmentation: Any = None
-    procedure: Any = None
+    procedure: Any = MISSING
     tracking: Any = None
     sweep: Sweep = field(default_factory=Sweep)
 
@@ -114,6 +122,10 @@ class Settings:
     facts: Facts = field(default_factory=Facts)
 
 
+NEEDED = tuple(f.name for f in fields(Settings) if f.default == MISSING)
+"""The groups that every recipe has an option of."""
+
+
 def register() -> None:
     """Make the schema known to Hydra as the config `schema`."""
     ConfigStore.instance().store(name="schema", node=Settings)
@@ -125,16 +137,15 @@ def check(config: DictConfig) -> None:
 
     def require(holds: bool, key: str, right: str) -> None:
         if not holds:
-            wrong.append(f"{key}={config[key]}: {right}")
+            wrong.append(f"{key}={arguments.shown(config[key])}: {right}")
 
     def positive(key: str) -> None:
         require(config[key] is None or config[key] > 0, key, "must be greater than 0")
 
     def lasts(key: str, *units: str, zero: bool = False) -> None:
-        try:
+        length = None
+        with suppress(Mistake):
             length = duration.parse(config[key])
-        except Mistake:
-            length = None
         forms = {
             "epochs": "'5 epochs'",
             "steps": "'200 steps'",
@@ -157,6 +168,9 @@ def check(config: DictConfig) -> None:
     lasts("validate_every", "epochs", "steps", "%")
     lasts("log_every", "epochs", "steps", "%")
     lasts("checkpoint_every", "seconds", "epochs", "steps", "%")
+    for key, most in MOST.items():
+        value = config[key]
+        require(not isinstance(value, int) or value <= most, key, f"must be at most {most}")
     for key, choices in CHOICES.items():
         require(config[key] in choices, key, f"must be one of {', '.join(choices)}")
     if wrong:

@@ -17,6 +17,8 @@ Steps = NewType("Steps", int)
 _FORM = re.compile(
     r"^\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*(epochs?|steps?|seconds?|s|%)?\s*$"
 )
+LONGEST = 1e12
+"""No duration is longer, in whatever unit: steps are counted in 64 bits. In %, it is 100."""
 _UNITS = {"epoch": "epochs", "step": "steps", "second": "seconds", "s": "seconds", None: "epochs"}
 
 
@@ -50,10 +52,12 @@ class Duration:
 def parse(value: object) -> Duration:
     """Read a duration such as 5, '5 epochs', '200 steps', '10%' or '30 seconds'.
 
-    Raises Mistake where it has another form.
+    Raises Mistake where it has another form, or is longer than `LONGEST`.
     """
     match = None if isinstance(value, bool) else _FORM.match(str(value))
     if match is None:
         raise Mistake(f"{value!r} is no duration; write '5 epochs', '200 steps' or '10%'")
     amount, unit = match.groups()
+    if float(amount) > (100 if unit == "%" else LONGEST):
+        raise Mistake(f"{value!r} is too long; durations end at 100% or {LONGEST:g}")
     return Duration(float(amount), _UNITS.get(unit, unit))

@@ -9,10 +9,12 @@ from typing import Any
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from dlrun import arguments, duration
+from dlrun.config import NEEDED
 from dlrun.errors import DlrunError, Mistake
-from dlrun.groups import SEVERAL
+from dlrun.groups import GROUPS, SEVERAL
 from dlrun.run import Lengths
 
 
@@ -44,16 +46,34 @@ def several(config: DictConfig, group: str, lengths: Lengths | None = None) -> d
 
 
 def targets(config: DictConfig, group: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each option of a group as (key, its plain content); interpolations are left as they are."""
-    if config[group] is None:
+    """Each option of a group as (key, its plain content); what refers to the data is left as it is.
+
+    Raises Mistake for an option that names no function or class.
+    """
+    node = config[group]
+    if not node and group not in NEEDED:
         return
-    node = OmegaConf.to_container(config[group], resolve=False)
-    assert isinstance(node, dict)
-    options = node.items() if group in SEVERAL else [("", node)]
-    for name, option in options:
-        if isinstance(option, dict) and "_target_" in option:
-            key = f"{group}.{name!s}" if name else group
-            yield key, {str(inner): value for inner, value in option.items()}
+    several = group in SEVERAL and isinstance(node, DictConfig)
+    options = {f"{group}.{name}": node[name] for name in node} if several else {group: node}
+    for key, option in options.items():
+        if not isinstance(option, DictConfig):
+            raise Mistake(
+                f"{key}={arguments.shown(option)}: stands where settings do; write {key}.name=value"
+            )
+        values = {str(name): _resolved(option, name) for name in option}
+        if not isinstance(values.get("_target_"), str):
+            raise Mistake(f"{key}._target_ is required: the function or class, e.g. mynet.Net")
+        yield key, values
+
+
+def _resolved(node: DictConfig, name: Any) -> Any:
+    """A value of the node as a plain one; as written where it refers to what is not known yet."""
+    try:
+        value = node[name]
+        return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    except OmegaConfBaseException:
+        written: Any = OmegaConf.to_container(node, resolve=False)
+        return written[name]
 
 
 def plain(node: DictConfig, key: str, lengths: Lengths | None) -> dict[str, Any]:
@@ -75,7 +95,7 @@ def read_durations(key: str, value: object) -> list[duration.Duration]:
         return [duration.parse(one) for one in (value if isinstance(value, list) else [value])]
     except Mistake:
         right = "write '5 epochs', '200 steps' or 10%"
-        raise Mistake(f"{key}={value}: is no duration; {right}") from None
+        raise Mistake(f"{key}={arguments.shown(value)}: is no duration; {right}") from None
 
 
 def check(config: DictConfig, group: str, apart: tuple[str, ...] = ()) -> None:
@@ -107,16 +127,27 @@ def explained(key: str, values: Mapping[str, Any]) -> Iterator[None]:
     """Inside, an error that the recipe's values provoke becomes a Mistake that names the key."""
     try:
         yield
-    except (InstantiationException, ValueError, TypeError, RuntimeError, AssertionError) as error:
-        cause = error
+    except (
+        *(InstantiationException, ValueError, TypeError, RuntimeError, AssertionError),
+        ArithmeticError,
+    ) as error:
+        cause: BaseException = error
         while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
-            cause = cause.__cause__  # type: ignore[assignment]
+            cause = cause.__cause__
         if isinstance(cause, DlrunError):
             raise cause from None
+        target = str(values.get("_target_", "dlrun."))
         if isinstance(cause, KeyError | AttributeError | NameError | NotImplementedError):
-            raise cause from None
+            if ours(target):
+                raise cause from None
+            raise Mistake(f"{key}={target}: {type(cause).__name__}: {cause}") from cause
         message = str(cause).strip().split("\n")[0]
         raise Mistake(f"{_blamed(key, values, message)}: {message}") from cause
+
+
+def ours(target: str) -> bool:
+    """Whether what fails in a target is no mistake of the user's own code."""
+    return target.startswith(("dlrun.", "torch.", "torchvision."))
 
 
 def _bare(made: Any) -> Any:
@@ -137,11 +168,21 @@ def _given(values: Mapping[str, Any]) -> list[str]:
 
 def _blamed(key: str, values: Mapping[str, Any], message: str) -> str:
     """The key and value that a message is about: the argument it names, or whose value it shows."""
-    given = {name: value for name, value in values.items() if not name.startswith("_")}
-    for name, value in given.items():
-        if re.search(rf"\b{re.escape(name)}\b", message):
-            return f"{key}.{name}={value}"
-    for name, value in given.items():
+    given = list(_leaves(key, values))
+    for name, value in given:
+        if re.search(rf"\b{re.escape(name.rpartition('.')[2])}\b", message):
+            return f"{name}={value}"
+    for name, value in given:
         if re.search(rf"(?<![\w.]){re.escape(str(value))}(?![\w.])", message):
-            return f"{key}.{name}={value}"
+            return f"{name}={value}"
     return key
+
+
+def _leaves(key: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What a user may have set, by its key; inside a model's activation it is `activation.x`."""
+    for name, value in values.items():
+        full = name if name in GROUPS else f"{key}.{name}"
+        if isinstance(value, Mapping):
+            yield from _leaves(full, value)
+        elif not name.startswith("_"):
+            yield full, value

@@ -14,11 +14,12 @@ A schedule that reacts to validation is an object with the same call and
 """
 
 from collections.abc import Callable
-from math import cos, exp, inf, isnan, pi, sqrt
+from math import cos, exp, inf, isnan, log, pi, sqrt
 
 from dlrun.duration import Steps
 
 Schedule = Callable[[int, int, int], float]
+_LOG_MOST = log(1e30)
 
 
 def constant(step: int, total_steps: int, steps_per_epoch: int) -> float:
@@ -32,7 +33,7 @@ def step(
     """factor^⌊step / every⌋."""
     if every < 1:
         raise ValueError(f"every must be at least one step, got {every}")
-    return factor ** (step // every)
+    return _power("factor", factor, step // every)
 
 
 def multistep(
@@ -43,7 +44,7 @@ def multistep(
     factor: float = 0.1,
 ) -> float:
     """factor^(how many milestones are reached)."""
-    return factor ** sum(step >= milestone for milestone in milestones)
+    return _power("factor", factor, sum(step >= milestone for milestone in milestones))
 
 
 def manual(
@@ -56,6 +57,8 @@ def manual(
     """The rate of the last epoch of the table that is reached, over lr; 1 before the first."""
     if lr <= 0:
         raise ValueError(f"lr must be above 0, got {lr}")
+    for _, rate in table:
+        _not_negative("table", rate)
     reached = [(epoch, rate) for epoch, rate in table if step >= epoch * steps_per_epoch]
     return max(reached)[1] / lr if reached else 1.0
 
@@ -71,8 +74,9 @@ def exponential(
     """gamma^t, or e^(−k·t) where k is given; t in epochs or steps."""
     t = _count(step, steps_per_epoch, by)
     if k is not None:
+        _not_negative("k", k)
         return exp(-k * t)
-    return gamma**t
+    return _power("gamma", gamma, t)
 
 
 def time(
@@ -93,6 +97,7 @@ def inverse(
 ) -> float:
     """(1 + gamma·n)^(−c), n in steps or epochs."""
     _not_negative("gamma", gamma)
+    _not_negative("c", c)
     return float((1 + gamma * _count(step, steps_per_epoch, by)) ** -c)
 
 
@@ -100,11 +105,13 @@ def sqrt_decay(
     step: int, total_steps: int, steps_per_epoch: int, t: float = 1.0, by: str = "epoch"
 ) -> float:
     """t/√n, n the number of the epoch or step, counted from 1."""
+    _not_negative("t", t)
     return t / sqrt(_count(step, steps_per_epoch, by) + 1)
 
 
 def linear(step: int, total_steps: int, steps_per_epoch: int, final: float = 0.0) -> float:
     """From 1 to final along a line."""
+    _not_negative("final", final)
     return 1 + (final - 1) * step / total_steps
 
 
@@ -112,11 +119,14 @@ def polynomial(
     step: int, total_steps: int, steps_per_epoch: int, power: float = 2.0, final: float = 0.0
 ) -> float:
     """final + (1 − final)·(1 − step/total)^power."""
+    _not_negative("power", power)
+    _not_negative("final", final)
     return float(final + (1 - final) * max(0.0, 1 - step / total_steps) ** power)
 
 
 def cosine(step: int, total_steps: int, steps_per_epoch: int, final: float = 0.0) -> float:
     """From 1 down to final along half a cosine (Loshchilov, Hutter 2017)."""
+    _not_negative("final", final)
     return final + (1 - final) * 0.5 * (1 + cos(pi * step / total_steps))
 
 
@@ -132,6 +142,8 @@ def one_cycle(
     """From start up to 1 in the first `rise` steps, down to final at the last step."""
     if shape not in ("cosine", "linear"):
         raise ValueError(f"shape must be cosine or linear, got {shape}")
+    _not_negative("start", start)
+    _not_negative("final", final)
     if step < rise:
         a, b, way = start, 1.0, step / rise
     else:
@@ -186,6 +198,7 @@ class Plateau:
             raise ValueError(f"patience must be at least one step, got {patience}")
         _between("factor", factor)
         _not_negative("min_improvement", min_improvement)
+        _not_negative("minimum", minimum)
         self.patience, self.factor = patience, factor
         self.min_improvement, self.minimum = min_improvement, minimum
         self.multiplier, self.best, self.since, self.step = 1.0, -inf, 0, 0
@@ -249,6 +262,12 @@ def _count(step: int, steps_per_epoch: int, by: str) -> int:
     if by == "step":
         return step
     raise ValueError(f"by must be epoch or step, got {by}")
+
+
+def _power(name: str, base: float, exponent: int) -> float:
+    """base^exponent; infinite where the rate would not fit into 32 bits, which no loss survives."""
+    _not_negative(name, base)
+    return inf if base > 1 and exponent * log(base) > _LOG_MOST else base**exponent
 
 
 def _not_negative(name: str, value: float) -> None:

@@ -1,5 +1,6 @@
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import inf, nan
 from typing import Any, Literal, NewType
 
 import pytest
@@ -21,6 +22,10 @@ def open_function(rate: float, **others: Any) -> None:
     """A target that takes anything."""
 
 
+def bounded(most: float = inf) -> None:
+    """A target with no bound unless one is given."""
+
+
 class Net(nn.Module):
     def __init__(self, hidden: list[int], norm: Literal["batch", "none"] = "none") -> None:
         super().__init__()
@@ -40,20 +45,20 @@ def importable(monkeypatch):
 @pytest.mark.parametrize(
     ("hint", "good", "bad"),
     [
-        (int, [0, -3], [1.0, True, "1", None]),
-        (float, [0, 0.5, float("inf")], [True, "0.5", None, [1.0]]),
+        (int, [0, -3, 2**63 - 1], [1.0, True, "1", None, 2**63, -(2**63)]),
+        (float, [0, 0.5, -1e30], [True, "0.5", None, [1.0], nan, inf, -inf, 1e31, 10**20]),
         (bool, [True, False], [0, 1, "true", None]),
         (str, ["", "a"], [1, None, True]),
         (float | None, [1, None], ["a", False]),
         (list[int], [[], [1, 2]], [1, "12", [1.5], [True]]),
-        (Sequence[float], [[1, 2.5]], ["abc", ["a"], 3]),
+        (Sequence[float], [[1, 2.5]], ["abc", ["a"], 3, [0.5, nan]]),
         (tuple[float, float], [[0.9, 0.999]], [[0.9], 0.9, [0.9, "x"], [1, 2, 3]]),
         (tuple[int, ...], [[], [1, 2, 3]], [["a"], 1]),
         (Literal["mean", "sum"], ["sum"], ["max", 1]),
         (dict[str, int], [{"a": 1}], [[1], "a"]),
         (float | Tensor, [0.1, 1], ["fast", True]),
         (Callable[[], nn.Module], [{"_target_": "torch.nn.ReLU"}, nn.ReLU], ["relu", 3]),
-        (Steps, ["5 epochs", 3], []),
+        (Steps, ["5 epochs", 3, 0.5], [True, [3], {"epochs": 3}]),
         (NewType("Other", int), ["anything"], []),
         (nn.Module, ["anything", 1], []),
         (Any, [None, 1, "a"], []),
@@ -74,6 +79,10 @@ def test_types_are_named_in_the_users_words():
     assert expected(list[int]) == "a list of whole numbers"
     assert expected(tuple[float, float]) == "a list of 2 numbers"
     assert expected(Literal["a", "b"]) == "one of a, b"
+    assert expected(list[tuple[float, float]]) == "a list of lists of 2 numbers"
+    assert expected(list[float | None]) == "a list of numbers or null"
+    assert expected(list[bool]) == "a list of true or false"
+    assert expected(list[Steps]) == "a list of durations such as '5 epochs'"
 
 
 def test_all_that_is_wrong_is_reported_together():
@@ -83,6 +92,25 @@ def test_all_that_is_wrong_is_reported_together():
         "group.cuont: function takes no 'cuont'; did you mean 'count'?",
         "group.name=3: expected text or null",
     ]
+
+
+def test_numbers_that_cannot_be_computed_with():
+    values = {"rate": nan, "count": 2**63}
+    assert problems("targets.function", values, "group") == [
+        "group.rate=nan: must be a finite number",
+        "group.count=9223372036854775808: is too large; whole numbers end at 9223372036854775807",
+    ]
+    assert problems("targets.function", {"rate": 1e31}, "x") == [
+        "x.rate=1e+31: is too large; numbers end at 1e+30"
+    ]
+    assert problems("targets.function", {"rate": 1.0, "name": 1e31}, "x") == [
+        "x.name=1e+31: expected text or null"
+    ]
+
+
+def test_a_bound_that_is_infinite_by_default_may_be_infinite():
+    assert problems("targets.bounded", {"most": inf}, "x") == []
+    assert problems("targets.bounded", {"most": -inf}, "x") != []
 
 
 def test_what_is_required_is_named_unless_it_may_follow():

@@ -42,7 +42,7 @@ def elastic(
     bilinear, bicubic, area, or random: one of the four by chance for each image.
     """
     require(alpha >= 0, "alpha", "0 or more", alpha)
-    require(sigma > 0, "sigma", "above 0", sigma)
+    require(0 < sigma <= 1000, "sigma", "above 0 and at most 1000", sigma)
     known = (*INTERPOLATIONS, "random")
     require(interpolation in known, "interpolation", "one of " + ", ".join(known), interpolation)
 

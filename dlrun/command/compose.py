@@ -7,6 +7,7 @@ and a user's `--config-dir` comes before the packaged recipes.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,18 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun import config
 from dlrun.command import catalogue
+from dlrun.errors import Mistake
 
 PRIMARY = "config"
+MOST = 100_000
+"""Values of one key, and points of a grid."""
 
 
 @contextmanager
@@ -57,6 +61,18 @@ def _prefer_packaged_launchers() -> None:
 def parse(overrides: Sequence[str]) -> list[Override]:
     """The overrides, read. Raises Hydra's OverrideParseException."""
     return OverridesParser.create().parse_overrides(list(overrides))
+
+
+def refuse_many(override: Override) -> None:
+    """Raise Mistake for a range that lists more than `MOST` values, or none."""
+    value = override.value()
+    if not isinstance(value, RangeSweep):
+        return
+    start, stop, step = (float(number or 0) for number in (value.start, value.stop, value.step))
+    if not all(map(isfinite, (start, stop, step))) or not (stop - start) * step > 0:
+        raise Mistake(f"{override.input_line}: leaves no value; write range(first,end,step)")
+    if (stop - start) / step > MOST:
+        raise Mistake(f"{override.input_line}: lists more than {MOST:,} values; use an interval")
 
 
 def recipe(hydra: Hydra, overrides: Sequence[str]) -> DictConfig:

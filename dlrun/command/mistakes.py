@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import (
@@ -28,12 +28,11 @@ from dlrun.arguments import expected
 from dlrun.command import catalogue, compose
 from dlrun.command.flags import nearest
 from dlrun.command.nearest import Place, keys, meaning, unknown
-from dlrun.config import Settings
+from dlrun.config import NEEDED, Settings
 from dlrun.errors import Mistake
 from dlrun.groups import SEVERAL
 
 ROOT = tuple(field.name for field in dataclasses.fields(Settings))
-NEEDED = tuple(f.name for f in dataclasses.fields(Settings) if f.default == "???")
 
 
 def words(place: Place, typed: Sequence[str]) -> None:
@@ -92,6 +91,9 @@ def _forms(place: Place, typed: Sequence[str]) -> tuple[list[str], list[Override
     """What is wrong with the overrides one by one, and those that are well formed."""
     wrong, good = [], []
     for word in typed:
+        if word.encode(errors="ignore").decode() != word:
+            wrong.append(f"{word}: is no UTF-8 text")
+            continue
         try:
             [override] = compose.parse([word])
         except OverrideParseException as error:
@@ -111,14 +113,14 @@ def _form(place: Place, word: str, override: Override) -> str | None:
     value = word.partition("=")[2]
     if not key:
         return f"{word}: the key before = is missing"
+    if key.partition(".")[0] == "facts":
+        return f"{word}: comes from the data and cannot be set"
     if override.is_delete():
         if key in NEEDED:
             return f"{word}: a recipe needs one; choose {key}={names[0]} or another"
         if key in ROOT and not names:
             return f"{word}: a setting cannot be taken away; give it another value"
         return None
-    if key.partition(".")[0] == "facts":
-        return f"{word}: comes from the data and cannot be set"
     if override.is_sweep_override() and not place.multirun:
         return f"{word}: several values are a sweep and need -m; one list is {key}=[{value}]"
     if override.is_add() or override.is_force_add():
@@ -128,9 +130,17 @@ def _form(place: Place, word: str, override: Override) -> str | None:
             return unknown(place, word, key, _composed(place, []))
     elif names and key not in catalogue.defaults(place.directories):
         return f"{word}: has no default to replace; write +{word}"
+    if isinstance(override.value(), Glob):
+        return None if names else f"{word}: a pattern is for the options of a group"
+    try:
+        compose.refuse_many(override)
+    except Mistake as mistake:
+        return str(mistake)
     values = _values(override)
-    if not names or any(isinstance(value, dict) for value in values):
+    if not names:
         return None
+    if any(isinstance(value, dict) for value in values):
+        return f"{word}: choose an option, {key}={names[-1]}, and set {key}.name=value"
     return next(filter(None, (_choice(word, key, value, names) for value in values)), None)
 
 

@@ -21,5 +21,7 @@ def report(error: BaseException, job: str = "") -> int:
     kind = "stopped" if isinstance(error, Interrupted) else "error"
     lines = (f"{job}: {message}" if job else message).splitlines()
     indent = "\n" + " " * (len(kind) + 2)
-    print(f"{kind}: {indent.join(lines)}", file=sys.stderr, flush=True)
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+    shown = f"{kind}: {indent.join(lines)}".encode(encoding, "backslashreplace").decode(encoding)
+    print(shown, file=sys.stderr, flush=True)
     return code

@@ -1,5 +1,6 @@
 """A folder of images with one folder per class."""
 
+import errno
 import logging
 import os
 from collections import Counter
@@ -33,8 +34,8 @@ def imagefolder(
     """Read root/<class>/*.jpg, or root/<split>/<class>/*.jpg where root has a folder train.
 
     The splits are train, val (or valid, validation) and test. Classes are in the order of
-    their names; folders within a class belong to it. Hidden files and files that are not
-    images by their names are passed over.
+    their names; folders within a class belong to it. Hidden files, pipes and other files
+    that are not images by their names are passed over.
 
     size: the side of a square or [height, width]: resizes every image to exactly that,
         antialiased, bicubic; null: all images must have one size.
@@ -90,13 +91,25 @@ def scan(root: str) -> tuple[list[tuple[str, int, int]], list[str]]:
                     continue
                 path = f"{inside}{os.sep}{name}" if inside else name
                 if entry.is_dir():
+                    if entry.is_symlink() and _leads_back(root, path):
+                        why = "is a link to a folder that it lies in"
+                        raise OSError(errno.ELOOP, why, entry.path)
                     folders.append(path)
                     waiting.append(path)
                 elif os.path.splitext(name)[1].lower() in SUFFIXES:
                     # A link that leads nowhere is a bad file, said when it is decoded.
                     stat = entry.stat(follow_symlinks=entry.is_file())
-                    files.append((path, stat.st_size, stat.st_mtime_ns))
+                    if entry.is_file() or not os.path.exists(entry.path):
+                        files.append((path, stat.st_size, stat.st_mtime_ns))
     return sorted(files), sorted(folders)
+
+
+def _leads_back(root: str, path: str) -> bool:
+    """Whether a link leads to a folder on the way to it, or above."""
+    target = os.path.join(os.path.realpath(os.path.join(root, path)), "")
+    parts = path.split(os.sep)
+    way = (os.path.join(root, *parts[:depth]) for depth in range(len(parts)))
+    return any(os.path.join(os.path.realpath(one), "").startswith(target) for one in way)
 
 
 @dataclass(frozen=True)

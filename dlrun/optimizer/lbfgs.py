@@ -22,6 +22,8 @@ def lbfgs(
     A step is `iterations` of its iterations on the step's batch, with the same dropout
     masks at every evaluation; running statistics take note of the batch once.
     """
+    if lr <= 0:  # its line search divides by the step
+        raise ValueError(f"lr must be above 0, got {lr}")
     for name, value in (("iterations", iterations), ("history", history)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")

@@ -74,7 +74,7 @@ class GradientNoise:
     def add_gradient(self, weights: Sequence[Tensor]) -> None:
         """Add noise to every gradient there is; one more step is behind."""
         grads = [w.grad for w in weights if w.grad is not None]
-        std = (self.eta / (1 + self.step) ** self.gamma) ** 0.5
+        std = self.eta**0.5 * (1.0 + self.step) ** (-self.gamma / 2)
         self.step += 1
         if grads and std:
             sizes = [grad.numel() for grad in grads]

@@ -17,7 +17,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
-from math import exp, log
+from math import exp, isfinite, log, prod
 from typing import Any
 
 from hydra._internal.hydra import Hydra
@@ -25,6 +25,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
 from omegaconf import DictConfig, OmegaConf
 
+from dlrun.command import compose
 from dlrun.errors import Mistake
 
 Values = dict[str, Any]
@@ -107,7 +108,7 @@ class Space:
         return [tuple(group) for group in found.values()]
 
     def grid(self) -> list[Values]:
-        """All points of the product. Raises Mistake where a dimension is an interval."""
+        """All points of the product. Raises Mistake for an interval, and for far too many."""
         steps = []
         for group in self.axes():
             for one in group:
@@ -118,6 +119,12 @@ class Space:
                     )
             columns = zip(*(one.listed for one in group), strict=True)
             steps.append([dict(zip([o.key for o in group], c, strict=True)) for c in columns])
+        count = prod(map(len, steps))
+        if count > compose.MOST:
+            raise Mistake(
+                f"a grid of {count:,} points is too large, the most are {compose.MOST:,}; "
+                "try some of them with sweep=random sweep.trials=20"
+            )
         points: list[Values] = []
         for combination in product(*steps):
             values: Values = {}
@@ -130,6 +137,8 @@ class Space:
 def read(hydra: Hydra, words: Sequence[str]) -> tuple[list[str], list[Override]]:
     """The words as fixed overrides and those with several values; the last of a key holds."""
     parsed = OverridesParser.create(config_loader=hydra.config_loader).parse_overrides(list(words))
+    for override in parsed:
+        compose.refuse_many(override)
     last = {override.key_or_group: override for override in parsed}
     plain = [o for o in parsed if not o.is_sweep_override()]
     fixed = [o.input_line or "" for o in plain if not last[o.key_or_group].is_sweep_override()]
@@ -206,6 +215,8 @@ def _dimension(override: Override, base: DictConfig, seed: int) -> Dimension:
         low, high = value.start, value.end
         assert low is not None
         assert high is not None
+        if not (isfinite(low) and isfinite(high)):
+            raise Mistake(f"{override.input_line}: the bounds of an interval must be finite")
         if not low < high:
             raise Mistake(f"{override.input_line}: the first number must be the smaller one")
         if scale == "log" and low <= 0:

@@ -15,6 +15,7 @@ on disk; `dlrun sync` delivers it.
 
 import os
 import re
+import tempfile
 from pathlib import Path
 
 from dlrun.errors import Mistake
@@ -30,7 +31,7 @@ ENVIRONMENT = {
 }
 """How MLflow behaves here unless the user's environment says otherwise."""
 
-_URI = re.compile(r"^[a-z][a-z0-9+.-]+:|^databricks(-uc)?$")
+_URI = re.compile(r"^[a-z][a-z0-9+.-]+:(?!/*$)|^databricks(-uc)?$")
 
 
 def start(
@@ -46,7 +47,7 @@ def start(
     Raises Mistake where `uri` is of no kind that MLflow takes.
     """
     if not experiment.strip():
-        raise ValueError(f"experiment must be a name, got {experiment!r}")
+        raise Mistake(f"tracking.experiment='{experiment}': must be a name")
     settings = {
         "uri": resolve_uri(uri, outputs),
         "experiment": experiment,
@@ -59,7 +60,8 @@ def start(
 def resolve_uri(uri: str | None, outputs: str | Path) -> str:
     """Where runs go: `tracking.uri`, else MLFLOW_TRACKING_URI, else `<outputs>/mlflow.db`.
 
-    Paths of SQLite are made absolute. Raises Mistake where the form is wrong.
+    Paths of SQLite are made absolute. Raises Mistake where the form is wrong, or where a
+    database that was named cannot be written.
     """
     key = "tracking.uri" if uri else "MLFLOW_TRACKING_URI"
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI")
@@ -71,7 +73,21 @@ def resolve_uri(uri: str | None, outputs: str | Path) -> str:
             "such as http://127.0.0.1:5000 or sqlite:///runs/mlflow.db"
         )
     path = sqlite_path(uri)
-    return uri if path is None else f"sqlite:///{path.absolute()}"
+    if path is None:
+        return uri
+    _refuse_unwritable(f"{key}={uri}", path.absolute())
+    return f"sqlite:///{path.absolute()}"
+
+
+def _refuse_unwritable(given: str, path: Path) -> None:
+    """Raise Mistake where no database can be kept: what is not there would not be said for long."""
+    try:
+        if path.exists():
+            path.open("r+b").close()
+        folder = next(above for above in path.parents if above.exists())
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise Mistake(f"{given}: cannot be written: {error.strerror or error}") from error
 
 
 def sqlite_path(uri: str) -> Path | None:

@@ -1,5 +1,7 @@
 """Wrong commands: each must end at once with one short message that says what is right."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -56,6 +58,24 @@ COMPOSING = [
     ("~epochs", "~epochs", "cannot be taken away"),
     ("~optimizer.momentun", "~optimizer.momentun", "~optimizer.momentum"),
     ("facts.outputs=3", "facts.outputs=3", "comes from the data"),
+    ("~facts.shape", "~facts.shape", "comes from the data"),
+    ("~procedure", "~procedure", "choose procedure="),
+    ("~activation", "~activation", "choose activation="),
+    ("~initializer", "~initializer", "choose initializer="),
+    ("regularization={l2:{}}", "regularization={l2:{}}", "regularization.name=value"),
+    ("optimizer={lr:1}", "optimizer={lr:1}", "optimizer.name=value"),
+    ("regularization.l2=null", "regularization.l2=null", "regularization=[l2]"),
+    ("name='\udcff'", "name='\\udcff'", "no UTF-8 text"),
+    ("-m seed=glob(*)", "seed=glob(*)", "options of a group"),
+    ("-m optimizer=glob(z*)", "optimizer=glob(z*)", "leaves no value"),
+    ("-m seed=range(0,1000000000)", "seed=range(0,1000000000)", "more than 100,000 values"),
+    ("-m optimizer.lr=range(0,1,1e-9)", "optimizer.lr=range(0,1,1e-9)", "more than 100,000 values"),
+    ("-m seed=range(0,5,0)", "seed=range(0,5,0)", "range(first,end,step)"),
+    ("-m seed=range(5,0)", "seed=range(5,0)", "range(first,end,step)"),
+    ("-m seed=range(0,nan)", "seed=range(0,nan)", "range(first,end,step)"),
+    ("-m seed=range(400) batch_size=range(1,400)", "a grid of 159,600 points", "sweep=random"),
+    ("-m optimizer.lr=interval(0,1)", "optimizer.lr=interval(0", "sweep=random"),
+    ("-m optimizer.lr=interval(0,inf) sweep=random", "optimizer.lr=interval(0,inf)", "finite"),
     ("hydra.foo=1", "hydra.foo=1", "no setting 'hydra.foo'"),
     ("=3", "=3", "the key before = is missing"),
     ("data=imagefolder", "data.root is required", "data.root=photos"),
@@ -98,6 +118,56 @@ BUILDING = [
     ("warmup=10x", "warmup=10x", "10%"),
     ("monitor=val/acuracy", "monitor=val/acuracy", "val/accuracy"),
     ("seed=-1", "seed=-1", "negative"),
+    ("seed=18446744073709551615", "seed=18446744073709551615", "at most 9223372036854775807"),
+    ("batch_size=100000000000000000000", "batch_size=1000", "at most 2147483647"),
+    ("batch_size=null", "batch_size=null", "full"),
+    ("threads=1000000000", "threads=1000000000", "at most 1024"),
+    ("epochs=1e400", "epochs=inf", "5 epochs"),
+    ("epochs=1e13", "epochs=10000000000000.0", "5 epochs"),
+    ("warmup=200%", "warmup=200%", "10%"),
+    ("clip_norm=nan", "clip_norm=nan", "greater than 0"),
+    ("optimizer.lr=99999999999999999999", "optimizer.lr=99999999999999999999", "too large"),
+    ("optimizer.weight_decay=1e300", "optimizer.weight_decay=1e+300", "too large"),
+    ("optimizer=lbfgs optimizer.lr=0", "optimizer.lr=0", "above 0"),
+    ("optimizer=vsgd optimizer.lr=nan", "optimizer.lr=nan", "finite"),
+    ("optimizer=line_search optimizer.lr=nan", "optimizer.lr=nan", "finite"),
+    ("optimizer.lr=${oc.env:HOME}", "optimizer.lr=", "expected a number"),
+    ("optimizer._target_=null", "optimizer._target_", "is required"),
+    ("~optimizer._target_", "optimizer._target_", "is required"),
+    ("~data._target_", "data._target_", "is required"),
+    ("~activation._target_ ~activation._partial_", "activation._target_", "is required"),
+    ("regularization=[l2] regularization.l2=null", "regularization.l2=null", "regularization.l2.n"),
+    ("regularization=[l2] regularization.l2=5", "regularization.l2=5", "regularization.l2.name="),
+    ("model.max_parameters=foo", "model.max_parameters=foo", "whole number"),
+    ("model=vgg model.stages=3", "model.stages=3", "a list of lists of whole numbers"),
+    ("activation=maxout activation.pieces=0", "activation.pieces=0", "at least 2"),
+    ("schedule=manual schedule.table=3", "schedule.table=3", "a list of lists of 2 numbers"),
+    ("schedule=manual schedule.table=[[0,-1]]", "schedule.table=[[0, -1]]", "negative"),
+    ("schedule=multistep schedule.milestones=5", "schedule.milestones=5", "a list of durations"),
+    ("schedule=step schedule.every=[1,2]", "schedule.every=[1,2]", "a duration such as"),
+    ("schedule=step schedule.factor=nan", "schedule.factor=nan", "finite"),
+    ("schedule=step schedule.factor=-1", "schedule.factor=-1", "negative"),
+    ("schedule.final=-1", "schedule.final=-1", "negative"),
+    (
+        "regularization=[target_noise] regularization.target_noise.std=nan",
+        "regularization.target_noise.std=nan",
+        "finite",
+    ),
+    (
+        "augmentation=[elastic] augmentation.elastic.sigma=inf",
+        "augmentation.elastic.sigma=inf",
+        "finite",
+    ),
+    (
+        "augmentation=[elastic] augmentation.elastic.sigma=1e20",
+        "augmentation.elastic.sigma=1e+20",
+        "at most 1000",
+    ),
+    ("data=imagefolder data.root=loop", "data.root=loop", "is a link to a folder that it lies in"),
+    ("data=imagefolder data.root=pipes", "data.root=pipes", "has no images"),
+    ("tracking.uri=sqlite:////dev/null/x.db", "/dev/null/x.db", "cannot be written"),
+    ("tracking.uri=http://", "tracking.uri=http://", "sqlite:///runs/mlflow.db"),
+    ("tracking.experiment=''", "tracking.experiment=''", "a name"),
     ("accumulate=0", "accumulate=0", "greater than 0"),
     (
         "regularization=[l2] regularization.l2.strength=-1",
@@ -125,6 +195,11 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nothing may reach it
     monkeypatch.delenv("DLRUN_DEBUG", raising=False)
     (tmp_path / "mine").mkdir()
+    for folder in ("loop/cat", "loop/dog", "pipes/cat", "pipes/dog"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "loop" / "cat" / "again").symlink_to("..")
+    os.mkfifo(tmp_path / "pipes" / "cat" / "a.png")
+    (tmp_path / "pipes" / "dog" / "b.png").symlink_to("../cat/a.png")
     values = np.random.default_rng(0).normal(size=(60, 5)).astype("float32")
     np.savez(tmp_path / "table.npz", x=values, y=np.arange(60) % 3)
     threads = torch.get_num_threads()

@@ -24,12 +24,26 @@ def test_the_option_wins_over_the_variable_and_that_over_the_default(monkeypatch
 def test_paths_of_sqlite_become_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert tracking.resolve_uri("sqlite:///x.db", "o") == f"sqlite:///{tmp_path}/x.db"
-    assert tracking.resolve_uri("sqlite:////x/y.db", "o") == "sqlite:////x/y.db"
+    there = f"sqlite:///{tmp_path}/not/yet/x.db"
+    assert tracking.resolve_uri(there, "o") == there
+    assert not list(tmp_path.iterdir())
     assert tracking.sqlite_path("sqlite:////x/y.db") == Path("/x/y.db")
     assert tracking.sqlite_path("http://a") is None
 
 
-@pytest.mark.parametrize("uri", ["mlruns", "/tmp/x", "file:///tmp/x", "C"])
+def test_a_database_that_cannot_be_written_is_a_mistake(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    for where in (f"{tmp_path}/file/x.db", f"{tmp_path}"):
+        with pytest.raises(Mistake, match=f"tracking.uri=sqlite:///{where}: cannot be written: "):
+            tracking.resolve_uri(f"sqlite:///{where}", "o")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}")
+    with pytest.raises(Mistake, match=r"MLFLOW_TRACKING_URI=.*: cannot be written: Is a directory"):
+        tracking.resolve_uri(None, "o")
+
+
+@pytest.mark.parametrize(
+    "uri", ["mlruns", "/tmp/x", "file:///tmp/x", "C", "http://", "https:", "sqlite:///"]
+)
 def test_what_mlflow_does_not_take_is_a_mistake(uri, monkeypatch):
     with pytest.raises(Mistake, match=f"tracking.uri={uri}: .*sqlite:///"):
         tracking.resolve_uri(uri, "o")
@@ -39,7 +53,7 @@ def test_what_mlflow_does_not_take_is_a_mistake(uri, monkeypatch):
 
 
 def test_an_experiment_needs_a_name():
-    with pytest.raises(ValueError, match="experiment must be"):
+    with pytest.raises(Mistake, match=r"tracking.experiment=' ': must be a name"):
         tracking.start(experiment=" ")
 
 
