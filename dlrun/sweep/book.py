@@ -21,6 +21,10 @@ class Book:
         """The points that are not done with."""
         return [point for point in self.points.values() if self._todo(point)]
 
+    def done(self) -> int:
+        """How many points have nothing left to train."""
+        return sum(self._trained(point) for point in self.points.values())
+
     def is_open(self, attempt: Attempt) -> bool:
         """Whether a run is to be trained, or trained again."""
         if attempt.status == record.FAILED:
@@ -67,6 +71,11 @@ class Book:
             if rated:
                 return point, max(rated, key=lambda run: self._worth * (run.value or 0.0))
         return None
+
+    def _trained(self, point: Point) -> bool:
+        closed = [run.status for run in point.runs if not self.is_open(run)]
+        enough = len(closed) >= self._repeats
+        return enough or record.PRUNED in closed or not self._todo(point)
 
     def _todo(self, point: Point) -> bool:
         """Whether runs of a point are left to train, or its end to be written down."""

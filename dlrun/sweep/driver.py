@@ -47,10 +47,14 @@ def _one(place: Place, asked: Plan) -> Sweep:
     if asked.settings.dry_run:
         dry_run.show(sweep)
         return sweep
-    failed = sweep.run()
-    from dlrun.report.sweep import summarize
+    with sweep.held():
+        failed = sweep.run()
+        from dlrun.report.sweep import summarize
 
-    summarize(sweep.directory, sweep.console)
+        summarize(sweep.directory, sweep.console)
+        sweep.deliver()
+    if sweep.stopped:
+        raise Failure("stopped at the first failure; sweep.fail_fast=false goes on")
     if failed:
         raise Failure(f"{failed} of {sweep.total} points failed")
     return sweep

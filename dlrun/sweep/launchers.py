@@ -5,10 +5,12 @@ this process reads while it waits, so that it hears of a failure at once.
 """
 
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from multiprocessing import util
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,8 @@ from omegaconf import DictConfig
 
 from dlrun import config, job, record
 from dlrun.command import compose
-from dlrun.errors import Interrupted, Mistake
+from dlrun.command.outcome import report
+from dlrun.errors import DlrunError, Failure, Interrupted, Mistake
 from dlrun.interrupt import raised
 from dlrun.sweep.ledger import Attempt
 from dlrun.sweep.task import Task, perform
@@ -33,6 +36,12 @@ _EXTRAS = {
     "hydra_submitit_launcher": "submitit",
     "hydra_ray_launcher": "ray",
 }
+_LOST = {
+    *("BrokenProcessPool", "TimeoutError"),  # joblib
+    "UncompletedJobError",  # submitit
+    *("ConnectionError", "RayError"),
+}
+"""What launchers raise where a process has died, or the cluster is not there."""
 _EVERY = 0.3  # seconds between looks at what has come in
 
 Done = Callable[[Task, Attempt], None]
@@ -71,7 +80,8 @@ class Remote:
         shared = job.Shared(brief=True)
         try:
             with raised(), own_gpu(recipe, self.folder, self.gpus, task.trial):
-                attempt = perform(task, recipe, choices, shared, self._stopping(task))
+                stopping = self._stopping(task)
+                attempt = perform(task, recipe, choices, shared, stopping, _bug)
         except Interrupted as interrupted:
             attempt = Attempt(task.seed, task.hash, None, record.KILLED, message=str(interrupted))
         finally:
@@ -89,6 +99,12 @@ class Remote:
             self.watch.storage, self.watch.study, self.watch.trials[task.trial], self.watch.pruner
         )
         return [search.Pruner(trial, -1.0 if not task.objective.endswith("accuracy") else 1.0)]
+
+
+def _bug(error: BaseException, name: str) -> None:
+    """The traceback of what was not foreseen; the process that drives the sweep says the rest."""
+    if not isinstance(error, DlrunError) or os.environ.get("DLRUN_DEBUG") == "1":
+        report(error, name)
 
 
 @contextmanager
@@ -125,11 +141,16 @@ class Jobs:
         self.local = self._class == BASIC
         self._plugin = self._class.split(".")[1]
         self.queues = not self._class.endswith("submitit_launcher.LocalLauncher")
+        self._typed = f"hydra/launcher={composed.hydra.runtime.choices['hydra/launcher']}"
         if not self.local and self._class not in Plugins.instance().class_name_to_class:
-            name = composed.hydra.runtime.choices["hydra/launcher"]
             extra = _EXTRAS.get(self._plugin, "")
             hint = f"; pip install 'dlrun[{extra}]'" if extra else ""
-            raise Mistake(f"hydra/launcher={name}: its plugin is not installed{hint}")
+            raise Mistake(f"{self._typed}: its plugin is not installed{hint}")
+        if self._class.endswith("SlurmLauncher") and shutil.which("srun") is None:
+            raise Mistake(
+                f"{self._typed}: this machine has no srun; type the command on one of the "
+                "cluster, or try it here with hydra/launcher=submitit_local"
+            )
 
     @property
     def at_once(self) -> int:
@@ -160,6 +181,13 @@ class Jobs:
         inbox.start()
         try:
             returned = launcher.launch([list(task.overrides) for task in tasks], 0)
+        except Exception as error:
+            if (interrupted := _interrupted(error)) is not None:
+                raise interrupted from None
+            if not _LOST & {kind.__name__ for kind in type(error).__mro__}:
+                raise
+            why = next(filter(None, str(error).splitlines()), type(error).__name__)
+            raise Failure(f"{self._typed}: lost a job: {why}") from error
         finally:
             inbox.stop()
         for task, result in zip(tasks, returned, strict=True):
@@ -169,9 +197,13 @@ class Jobs:
     def close(self) -> None:
         """End the processes that a launcher has kept for more jobs: they would outlive us."""
         if self._plugin == "hydra_joblib_launcher":
-            from joblib.externals.loky import get_reusable_executor
+            from joblib.executor import MemmappingExecutor
 
-            get_reusable_executor().shutdown(wait=True, kill_workers=True)
+            kept, _ = MemmappingExecutor.get_reusable_executor(reuse=True)
+            kept.shutdown(wait=True, kill_workers=True)
+            if hasattr(kept, "_temp_folder_manager"):
+                kept.terminate(kill_workers=True)  # the folder too, else it is warned of
+            vars(util)["_run_finalizers"](0)  # nobody else does where the process ends at once
         elif self._plugin == "hydra_ray_launcher":
             import ray
 
@@ -215,6 +247,13 @@ class _Inbox(threading.Thread):
             told = record.read_json(file)
             if task is not None and told:
                 self.take(task, Attempt(**told))
+
+
+def _interrupted(error: BaseException | None) -> Interrupted | None:
+    """The signal in what a launcher has made of it; Ray says SystemError."""
+    while error is not None and not isinstance(error, Interrupted):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _gpus() -> int:

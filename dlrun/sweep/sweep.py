@@ -20,6 +20,7 @@ from rich.console import Console
 from dlrun import job, record
 from dlrun.command import mistakes
 from dlrun.command.nearest import Place
+from dlrun.command.outcome import report
 from dlrun.errors import Failure, Interrupted, Mistake
 from dlrun.interrupt import raised
 from dlrun.sweep import ledger, points
@@ -30,6 +31,8 @@ from dlrun.sweep.plan import Plan
 from dlrun.sweep.search import Grid, Pruner, Sampled, Search
 from dlrun.sweep.space import Values
 from dlrun.sweep.task import TRAIN, Known, Task, ended, found, perform, resumable
+
+TRACKING = "dlrun.tracking.start"
 
 
 class Sweep:
@@ -44,26 +47,43 @@ class Sweep:
         self.shared = job.Shared(brief=True)
         self.console = Console(highlight=False)
         self.failures = 0
+        self.stopped = False  # at the first failure, where that is asked for
         self.objective = ""
         self.book: Book
         self.search: Search
         self.known = Known()
         self._checked: set[tuple[str, ...]] = set()
 
-    def run(self) -> int:
-        """Train what is left to train; the number of points that have failed."""
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Inside, no other process drives the sweep; at the end all is delivered."""
         self.directory.mkdir(parents=True, exist_ok=True)
         with self._alone():
             try:
                 with raised():
-                    self._prepare()
-                    self._go()
-                    self._export()
+                    yield
+            except Interrupted:
+                self.console.print("the same command, typed again, goes on from here")
+                raise
             finally:
                 self.jobs.close()
                 self._clear()
                 self.shared.close()
+
+    def run(self) -> int:
+        """Train what is left to train; the number of points that have failed."""
+        self._prepare()
+        self._go()
+        self._export()
         return sum(point.status == record.FAILED for point in self.book.points.values())
+
+    def deliver(self) -> None:
+        """Bring the summary, which holds the report, to where the runs are delivered."""
+        tracking = self.plan.base.tracking
+        if tracking and tracking.get("_target_") == TRACKING:
+            from dlrun.tracking import summary
+
+            summary.send(self.directory, tracking.uri, tracking.experiment)
 
     def proposed(self) -> list[Values]:
         """The values of all points, as far as they don't depend on what comes of others."""
@@ -169,7 +189,7 @@ class Sweep:
 
     def _go(self) -> None:
         begun = self.book.open()
-        done = len(self.book.points) - len(begun)
+        done = self.book.done()
         runs = f", {self.settings.repeats} runs each" if self.settings.repeats > 1 else ""
         left = f"  ·  {done} done already" if done else ""
         what = f"sweep {self.plan.id}  ·  {self.total} points{runs}"
@@ -177,7 +197,7 @@ class Sweep:
         at_once = self.settings.parallel or self.jobs.at_once
         if self.jobs.queues and not self.jobs.local and self.plan.independent:
             at_once = self.total
-        while batch := self._batch(begun, at_once):
+        while not self.stopped and (batch := self._batch(begun, at_once)):
             self._train(batch)
 
     def _batch(self, begun: list[Point], size: int) -> list[Point]:
@@ -209,8 +229,7 @@ class Sweep:
         for point in batch:
             if self.book.end(point.trial):
                 self.search.tell(self.book.points[point.trial])
-        if self.settings.fail_fast and self.failures:
-            raise Failure("stopped at the first failure; sweep.fail_fast=false goes on")
+        self.stopped = bool(self.settings.fail_fast and self.failures)
 
     def _here(self, task: Task) -> Attempt:
         made = self.plan.composer.recipe(task.changed)
@@ -290,8 +309,10 @@ class Sweep:
         self.book.ran(task.trial, attempt)
         if attempt.status == record.FAILED:
             self.failures += 1
-            if self.settings.fail_fast and not self.jobs.local:
-                self.jobs.stop()
+            if not self.jobs.local:
+                report(Failure(attempt.message), task.label(attempt.message))
+                if self.settings.fail_fast:
+                    self.jobs.stop()
         shown = "" if attempt.value is None else f"  {task.objective} {attempt.value:.4f}"
         state = "" if attempt.status == record.FINISHED else f"  {attempt.status.lower()}"
         place = f"{task.trial + 1}/{self.total}"

@@ -1,7 +1,7 @@
 """One run of a point, wherever it is trained: from its recipe to what came of it."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -49,6 +49,10 @@ class Task:
         """In a word for messages and the run's name."""
         return " ".join(self.changed) or "default"
 
+    def label(self, message: str) -> str:
+        """The name, for a message that does not begin with it."""
+        return "" if message.startswith(self.name) else self.name
+
     def asked(self, choices: Mapping[str, Any]) -> job.Asked:
         """As a job takes it."""
         told = {"id": self.sweep, "trial": self.trial, "seed": self.seed, "hash": self.hash}
@@ -64,10 +68,11 @@ def perform(
     choices: Mapping[str, Any],
     shared: job.Shared,
     stopping: Sequence[Any] = (),
+    say: Callable[[BaseException, str], Any] = report,
 ) -> Attempt:
     """Train a run; an error becomes one line on stderr and a FAILED attempt.
 
-    Raises Interrupted alone.
+    say: takes the error and the run's name. Raises Interrupted alone.
     """
     attempt = Attempt(task.seed, task.hash)
     asked = task.asked(choices)
@@ -82,8 +87,8 @@ def perform(
     except Interrupted:
         raise
     except Exception as error:
-        report(error, job=task.name)
         message = str(error) or type(error).__name__
+        say(error, task.label(message))
         with suppress(Mistake, OSError):
             job.refused(recipe, asked, shared, message)
         attempt = replace(attempt, status=record.FAILED, message=message)

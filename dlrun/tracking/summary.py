@@ -95,12 +95,15 @@ def _deliver(directory: Path, uri: str, experiment: str) -> str | None:
 
 def _settings(sweep: Sweep) -> dict[str, Any]:
     """What becomes the params."""
+    given = dict(sweep.settings or {})
+    drawing = given.pop("sampler", None) or {}
     return {
         "sweep": {
+            **given,
             "sampler": sweep.sampler,
+            "drawing": {key: value for key, value in drawing.items() if key != "_target_"},
             "objective": sweep.objective,
             "direction": "maximize" if sweep.maximize else "minimize",
-            **(sweep.settings or {}),
             "trials": sweep.trials,
             "repeats": sweep.repeats,
         },

@@ -1,0 +1,175 @@
+"""Launchers of Hydra, really run: what they find, what they say of failures, and SIGINT."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from dlrun import record
+from dlrun.errors import Mistake
+from dlrun.sweep.launchers import Jobs
+from dlrun.sweep.plan import Plan
+from tests.sweep.typed import points, start, table
+
+LAUNCHERS = {
+    "joblib": ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
+    "submitit": ["hydra/launcher=submitit_local", "sweep.parallel=3"],
+    "ray": ["hydra/launcher=ray", "hydra.launcher.ray.init.num_cpus=2"],
+}
+COMMON = ["tracking=none", "threads=1", "checkpoint_every='40 steps'"]
+POINTS = [*COMMON, "epochs=2", "optimizer.lr=0.1,0.03,-1,0.01,0.003"]
+ERRORS = ["error: optimizer.lr=-1: Invalid learning rate: -1", "error: 1 of 5 points failed"]
+
+DEADLY = """
+import os, sys, torch
+
+def net():
+    if "loky" in " ".join(sys.orig_argv):
+        os._exit(9)
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+"""
+
+
+def type_(words: Sequence[str], folder: Path) -> subprocess.Popen[str]:
+    """`dlrun -m` in a process and a directory of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "dlrun", "-m", *words],
+        cwd=folder,
+        env=os.environ | {"DLRUN_DEBUG": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def in_one_process(words: Sequence[str], folder: Path) -> int:
+    """The same in one process; the exit code."""
+    folder.mkdir()
+    child = start(words, folder)
+    child.join()
+    return int(child.exitcode)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_a_launcher_finds_what_one_process_finds(name: str, tmp_path: Path) -> None:
+    one, many = tmp_path / "one", tmp_path / "many"
+    assert in_one_process(POINTS, one) == 1
+    many.mkdir()
+    child = type_([*POINTS, *LAUNCHERS[name]], many)
+    out, err = child.communicate()
+    assert child.returncode == 1, err
+    assert [line for line in err.splitlines() if line.startswith("error")] == ERRORS
+    assert "Traceback" not in err
+    assert len(re.findall(r"^ *\d/5 ", out, re.MULTILINE)) == 5, out
+    assert table(many) == table(one)
+    assert [run.message for point in points(many) for run in point.runs] == [
+        *("", "", "optimizer.lr=-1: Invalid learning rate: -1", "", "")
+    ]
+    told = [record.read_status(run) for run in record.all_runs(many / "outputs")]
+    assert sorted(status["status"] for status in told) == ["FAILED"] + 4 * ["FINISHED"]
+    assert len({status["pid"] for status in told}) > 1, "more than one process has trained"
+
+
+@pytest.mark.slow
+def test_sigint_ends_a_joblib_sweep_and_the_command_goes_on(tmp_path: Path) -> None:
+    words = [*COMMON, "epochs=60", "optimizer.lr=0.1,0.03,0.01,0.003,0.001,0.0003"]
+    one, many = tmp_path / "one", tmp_path / "many"
+    assert in_one_process(words, one) == 0
+    many.mkdir()
+    typed = [*words, *LAUNCHERS["joblib"]]
+    child = type_(typed, many)
+    while child.poll() is None and not finished(many):
+        time.sleep(0.01)
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate()
+    assert child.returncode == 130, err
+    assert err == "stopped: by SIGINT\n"
+    assert "goes on from here" in out
+    before = record.all_runs(many / "outputs")
+    assert not any(map(record.is_running, before)), "its jobs have ended too"
+    done = finished(many)
+    assert 0 < done < 6
+
+    child = type_(typed, many)
+    out, err = child.communicate()
+    assert child.returncode == 0, err
+    assert f"{done} done already" in out
+    assert table(many) == table(one)
+    hashes = [record.read_json(run / "run.json")["sweep"]["hash"] for run in runs(many)]
+    assert len(hashes) == len(set(hashes)) == 6, "no recipe was trained twice"
+
+
+def runs(folder: Path) -> list[Path]:
+    """The runs below a working directory."""
+    return record.all_runs(folder / "outputs")
+
+
+def finished(folder: Path) -> int:
+    """How many of them have ended, as the ledger has it."""
+    sweeps = list((folder / "outputs" / "sweeps").glob("*/ledger.jsonl"))
+    if not sweeps:
+        return 0
+    return sum(run.status == record.FINISHED for point in points(folder) for run in point.runs)
+
+
+@pytest.fixture
+def jobs(planned: Callable[..., Plan], tmp_path: Path) -> Callable[..., Jobs]:
+    """jobs("hydra/launcher=joblib") is what runs the jobs of that command."""
+
+    def made(*words: str) -> Jobs:
+        from dlrun.command import compose
+
+        with compose.hydra([]) as hydra:
+            return Jobs(planned(*words).composed, hydra, tmp_path)
+
+    return made
+
+
+def test_slurm_is_refused_where_there_is_none(
+    jobs: Callable[..., Jobs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(Mistake, match=r"submitit_slurm: this machine has no srun.*submitit_local"):
+        jobs("hydra/launcher=submitit_slurm", "seed=0,1")
+    monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/srun")
+    assert jobs("hydra/launcher=submitit_slurm", "seed=0,1").at_once == 32
+
+
+@pytest.mark.parametrize(
+    ("words", "at_once"),
+    [
+        (["seed=0,1"], 1),
+        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=3", "seed=0,1"], 3),
+        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=-1", "seed=0,1"], 8),
+        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=-2", "seed=0,1"], 7),
+        (["hydra/launcher=submitit_local", "seed=0,1"], 8),
+    ],
+)
+def test_how_many_run_at_once(
+    jobs: Callable[..., Jobs],
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    at_once: int,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    assert jobs(*words).at_once == at_once
+
+
+@pytest.mark.slow
+def test_a_lost_job_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "deadly.py").write_text(DEADLY)
+    words = ["model=custom", "model._target_=deadly.net", *COMMON, "epochs=1", "seed=0,1"]
+    child = type_([*words, *LAUNCHERS["joblib"]], tmp_path)
+    _, err = child.communicate()
+    assert child.returncode == 1, err
+    [line] = [line for line in err.splitlines() if line.startswith("error")]
+    assert line.startswith("error: hydra/launcher=joblib: lost a job: A worker process")
+    assert "Traceback" not in err
