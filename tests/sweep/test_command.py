@@ -1,0 +1,158 @@
+"""`dlrun -m` as it is typed: what it refuses, trains, marks, prints and takes up again."""
+
+import math
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dlrun import record
+from tests.sweep.typed import points
+
+Typed = Callable[..., int]
+NET = """
+from pathlib import Path
+import torch
+
+def net(depth):
+    if depth == 1 and not Path("mended").exists():
+        raise ValueError("not today")
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+"""
+OWN = ("model=custom", "model._target_=net_of_mine.net", "+model.depth=0,1,2")
+
+
+def runs(folder: Path) -> list[Path]:
+    return record.all_runs(folder / "outputs")
+
+
+def test_a_test_metric_is_refused_with_the_reason(
+    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep("seed=0,1", "sweep.objective=test/accuracy") == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: sweep.objective=test/accuracy: the test split is for one")
+    assert err.endswith("Use val/accuracy\n")
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_what_failed_is_retried_as_often_as_asked(
+    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "net_of_mine.py").write_text(NET)
+    assert sweep(*OWN, "sweep.retries=1") == 1
+    first = [point.status for point in points(tmp_path)]
+    assert first == ["FINISHED", "FAILED", "FINISHED"]
+    assert sweep(*OWN, "sweep.retries=1") == 1, "the one retry fails too"
+    assert points(tmp_path)[1].runs[0].tries == 2
+    (tmp_path / "mended").touch()
+    before = len(runs(tmp_path))
+    assert sweep(*OWN, "sweep.retries=1") == 1, "no tries are left"
+    assert len(runs(tmp_path)) == before
+    assert sweep(*OWN, "sweep.retries=2") == 0
+    assert [point.status for point in points(tmp_path)] == 3 * ["FINISHED"]
+    assert len(points(tmp_path)[1].runs) == 1
+    assert capsys.readouterr().err.count("+model.depth=1: ") == 2
+
+
+def test_fail_fast_stops_at_the_first_failure(
+    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["optimizer.lr=0.1,-1,0.2"]
+    assert sweep(*words, "sweep.fail_fast=true") == 1
+    out, err = capsys.readouterr()
+    assert err.splitlines()[-1].startswith("error: stopped at the first failure")
+    assert [point.status for point in points(tmp_path)] == ["FINISHED", "FAILED"]
+    assert "1 finished, 1 failed" in out, "the closing table is there"
+    assert sweep(*words) == 1
+    assert [point.status for point in points(tmp_path)] == ["FINISHED", "FAILED", "FINISHED"]
+
+
+def test_a_dry_run_builds_every_point_and_trains_none(
+    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["model.hidden=[10],[20,30]", "optimizer.lr=0.1,0.2", "sweep.dry_run=true"]
+    assert sweep(*words, "sweep.repeats=3") == 0
+    said = capsys.readouterr().out
+    assert "4 points, 12 runs; 0 of the points cannot be built" in said
+    small, large = 64 * 10 + 10 + 10 * 10 + 10, 64 * 20 + 20 + 20 * 30 + 30 + 30 * 10 + 10
+    assert f"parameters   {small:,} to {large:,}" in said
+    assert "memory" in said
+    assert "time" in said
+    assert not (tmp_path / "outputs").exists()
+    assert sweep("optimizer.lr=0.1,-1", "sweep.dry_run=true") == 1
+    out, err = capsys.readouterr()
+    assert "1 of the points cannot be built" in out
+    assert "optimizer.lr=-1: " in err
+
+
+def test_repeats_give_the_mean_and_its_standard_error(
+    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep("optimizer.lr=0.1,0.01", "sweep.repeats=3") == 0
+    for point in points(tmp_path):
+        values = [run.value or 0.0 for run in point.runs]
+        assert [run.seed for run in point.runs] == [0, 1, 2]
+        assert len(set(values)) > 1
+        assert point.value == pytest.approx(statistics.mean(values))
+        assert point.stderr == pytest.approx(statistics.stdev(values) / math.sqrt(3))
+    assert " ± " in capsys.readouterr().out
+    assert sweep("optimizer.lr=0.1,0.01", "sweep.repeats=4") == 0
+    assert len(runs(tmp_path)) == 8, "only the fourth seed was trained"
+
+
+def test_a_pruned_run_is_marked_so(
+    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["epochs=4", "optimizer.lr=0.1,0.05,1e-7", "sweep.pruner=median"]
+    assert sweep(*words, "sweep.pruning.startup=2", "sweep.pruning.warmup=2") == 0
+    *good, bad = points(tmp_path)
+    assert [point.status for point in good] == 2 * ["FINISHED"]
+    assert (bad.status, bad.runs[0].status) == ("PRUNED", "PRUNED")
+    assert bad.runs[0].epochs < 4
+    directory = tmp_path / "outputs" / str(bad.runs[0].directory)
+    assert record.read_status(directory)["status"] == "PRUNED"
+    out, err = capsys.readouterr()
+    assert "pruned" in out
+    assert err == ""
+
+
+def test_stages_go_on_around_the_best_and_can_be_typed_alone(
+    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rate = "optimizer.lr=tag(log,interval(1e-4,1))"
+    stages = "sweep.stages=[{epochs: 1, trials: 4}, {epochs: 2, trials: 3, around: 2}]"
+    assert sweep("sweep=random", rate, stages) == 0
+    said = capsys.readouterr().out.splitlines()
+    typed = [line.partition(": dlrun -m ")[2] for line in said if line.startswith("stage ")]
+    assert len(typed) == 2
+    sweeps = {path.name for path in (tmp_path / "outputs" / "sweeps").iterdir()}
+    assert len(sweeps) == 2
+    many = len(runs(tmp_path))
+    assert many == 7
+    import shlex
+
+    from dlrun.__main__ import main
+
+    for line, count in zip(typed, (4, 3), strict=True):
+        assert main(["-m", *shlex.split(line)]) == 0
+        assert f"{count} done already" in capsys.readouterr().out
+    assert len(runs(tmp_path)) == many, "each stage is the sweep that the one command ran"
+    assert {path.name for path in (tmp_path / "outputs" / "sweeps").iterdir()} == sweeps
+
+
+def test_the_same_command_again_trains_nothing(
+    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["optimizer=sgd,adam", "optimizer.lr=0.1,0.01", "sweep.zip=[optimizer,optimizer.lr]"]
+    assert sweep(*words) == 0
+    told = [point.values for point in points(tmp_path)]
+    assert told == [
+        {"optimizer": "sgd", "optimizer.lr": 0.1},
+        {"optimizer": "adam", "optimizer.lr": 0.01},
+    ]
+    capsys.readouterr()
+    assert sweep(*words) == 0
+    assert "2 done already" in capsys.readouterr().out
+    assert len(runs(tmp_path)) == 2
