@@ -147,7 +147,7 @@ def build(config: DictConfig, data: Data) -> Run:
         flops=flops(model, x),
         views=views,
         backoff=config.on_divergence == "backoff",
-        regularizers=list(regularizers.values()),
+        regularizers=regularizers,
     )
 
 

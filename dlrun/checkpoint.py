@@ -7,9 +7,10 @@ one is there. `best.pt` holds the best weights alone, for whoever wants to use t
 
 import logging
 import os
+import pickle
 import random
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,7 +19,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from dlrun.errors import Failure
+from dlrun.errors import Mistake
 from dlrun.record import guard, replacing
 
 State = dict[str, Any]
@@ -44,21 +45,34 @@ def save_best(weights: Mapping[str, Tensor], folder: Path) -> None:
         torch.save(dict(weights), fresh)
 
 
-def load(folder: Path) -> State | None:
+def load(folder: Path, unfit: Callable[[State], str] = lambda state: "") -> State | None:
     """The newest whole state in `folder`, on the CPU; None where there is none.
 
-    A damaged file is passed over with a warning: the one before it serves as well,
-    because a run goes through the same states again from wherever it starts.
+    A damaged file, and one about which `unfit` has something to say, is passed over with
+    a warning: the one before it serves as well, because a run goes through the same
+    states again from wherever it starts. Raises Mistake where a file may not be read.
     """
-    for name, instead in (("last.pt", "the one before it"), ("previous.pt", "the beginning")):
+    wrong = []
+    found = None
+    for name in ("last.pt", "previous.pt"):
         path = folder / name
         if not path.exists():
             continue
         try:
-            return read(path)
+            state = read(path)
+            why = unfit(state)
+        except PermissionError:
+            raise Mistake(f"{path}: may not be read") from None
         except Exception as error:  # whatever a damaged file makes the readers raise
-            _log.warning("%s is damaged (%s); going on from %s", path, error, instead)
-    return None
+            why = f"{name} is damaged ({_short(error)})"
+        if not why:
+            found = state
+            break
+        wrong.append(why)
+    if wrong:
+        instead = "the checkpoint before it" if found else "the beginning"
+        _log.warning(f"{folder}: {', '.join(dict.fromkeys(wrong))}; going on from {instead}")
+    return found
 
 
 def read(path: Path) -> State:
@@ -108,11 +122,27 @@ def restore_random_state(state: State, generator: torch.Generator) -> None:
 def _writing(path: Path) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` once it is whole and safely on the disk."""
     with guard(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with replacing(path) as part, part.open("wb") as file:
+        path.parent.mkdir(exist_ok=True)  # no parents: a run that was deleted stays deleted
+    with replacing(path) as part, part.open("wb") as file:
+        try:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-    except RuntimeError as error:  # torch's writer reports a full disk as one
-        raise Failure(f"cannot write {path}: {str(error).splitlines()[0]}") from error
+        except RuntimeError as error:
+            raise _cause(error) or error from None
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _cause(error: BaseException) -> OSError | None:
+    """What the file system said before torch's writer stumbled over it."""
+    before = error.__context__
+    while before is not None and not isinstance(before, OSError):
+        before = before.__context__
+    return before
+
+
+def _short(error: Exception) -> str:
+    """The first sentence of a message, without the advice that torch adds."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "it holds more than tensors and plain values"
+    lines = str(error).strip().splitlines()
+    return lines[0].split(". ")[0][:100] if lines else type(error).__name__

@@ -16,6 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun import arguments, record
+from dlrun.command import differences
 from dlrun.errors import Mistake
 from dlrun.groups import GROUPS, SEVERAL
 from dlrun.interrupt import raised
@@ -219,16 +220,24 @@ def _begin(recipe: DictConfig, run: "Run", asked: Asked) -> tuple[record.Record,
         return kept, begin(run, kept)
     kept = record.open_existing(recipe.resume)
     try:
-        state = begin(run, kept)
+        changed = differences.since(recipe, kept, facts)
+        state = begin(run, kept, changed)
     except Mistake:
         kept.close()
         raise
-    if kept.info.get("data", {}).get("digest") != facts["data"]["digest"]:
-        _log.warning("the data are not those that the run began with")
+    data, recorded = facts["data"], kept.info.get("data") or {}
+    if state.at.step and recorded.get("digest", data["digest"]) != data["digest"]:
+        _log.warning(
+            "the data are not those that the run began with; "
+            "what it has trained on may now be in val or test"
+        )
+        data = {**data, "digest": recorded["digest"], "splits": recorded.get("splits", {})}
     new = [word for word in asked.overrides if word not in kept.info.get("overrides", [])]
     now = datetime.now(UTC).isoformat(timespec="seconds")
     history = [*kept.info.get("resumed", []), {"time": now, "new": new}]
-    kept.update(overrides=list(asked.overrides), choices=asked.chosen(recipe), resumed=history)
+    known = {"name": _named(recipe, asked)} | kept.info | facts | {"data": data}
+    known |= {"overrides": list(asked.overrides), "choices": asked.chosen(recipe)}
+    kept.update(**known | {"resumed": history})
     record.write(kept.directory / "recipe.yaml", text)
     return kept, state
 

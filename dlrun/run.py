@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dlrun.data import Data
+from dlrun.data.fingerprint import hash_rows
 from dlrun.duration import Duration
 from dlrun.feed import Feed
 from dlrun.model.count import parameters
@@ -29,8 +30,8 @@ class Run:
     flops: of the forward pass of one sample.
     views: a raw batch as several, whose predictions are averaged on the test split.
     backoff: whether a diverged run returns to its last good state with a smaller rate.
-    regularizers: each acts in one or more places; `change_batch`, `penalties` and the
-        others after them are those that act there.
+    regularizers: by their keys in the recipe; each acts in one or more places;
+        `change_batch`, `penalties` and the others after them are those that act there.
     """
 
     data: Data
@@ -57,7 +58,7 @@ class Run:
     flops: int = 0
     views: Callable[[Tensor], list[Tensor]] | None = None
     backoff: bool = False
-    regularizers: list[Any] = field(default_factory=list)
+    regularizers: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.change_batch = self._acting("change_batch")
@@ -66,11 +67,13 @@ class Run:
         self.constraints = self._acting("constrain")
         self.stopping = self._acting("should_stop")
         self.averaging = [
-            part for part in (self.optimizer, *self.regularizers) if hasattr(part, "averages")
+            part
+            for part in (self.optimizer, *self.regularizers.values())
+            if hasattr(part, "averages")
         ]
 
     def _acting(self, method: str) -> list[Any]:
-        return [rule for rule in self.regularizers if hasattr(rule, method)]
+        return [rule for rule in self.regularizers.values() if hasattr(rule, method)]
 
     @property
     def regression(self) -> bool:
@@ -89,6 +92,7 @@ class Run:
 
     def facts(self) -> dict[str, Any]:
         """What the record says of the run beside its recipe."""
+        splits = {name: getattr(self.data, name) for name in ("train", "val", "test")}
         return {
             "device": _device_name(self.device),
             "threads": torch.get_num_threads(),
@@ -99,9 +103,8 @@ class Run:
                 "digest": self.data.digest,
                 "shape": list(self.data.shape),
                 "classes": list(self.data.classes),
-                "samples": {
-                    name: len(getattr(self.data, name)) for name in ("train", "val", "test")
-                },
+                "samples": {name: len(split) for name, split in splits.items()},
+                "splits": {name: hash_rows(split.rows.numpy()) for name, split in splits.items()},
             },
         }
 

@@ -80,7 +80,7 @@ def test_a_failed_run_says_so_in_its_record(here: Path, capsys: pytest.CaptureFi
     assert main([*FAST, "optimizer.lr=1e30", "schedule=constant"]) == 1
     status = record.read_status(last(here))
     assert status["status"] == "FAILED"
-    assert "optimizer.lr=1e+30" in status["message"]
+    assert "rate of 1e+30" in status["message"]
     assert "Traceback" not in capsys.readouterr().err
 
 

@@ -3,21 +3,27 @@
 A new override replaces the recorded one of the same key; another option of a group
 drops the recorded settings of the old one. Where the defaults of a packaged recipe
 have changed since, the recorded value stays.
+
+From another directory than that of the run, recorded paths still mean what they meant
+there, and the user's own modules are found there.
 """
 
 import logging
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra._internal.hydra import Hydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlrun import record
-from dlrun.command import compose, flags
+from dlrun.command import catalogue, compose, flags, mistakes
+from dlrun.command.nearest import Place
 from dlrun.errors import Mistake
 from dlrun.groups import SEVERAL
 
@@ -26,54 +32,104 @@ _OWN = ("resume", "facts", "outputs")
 """Settings of the run, not of the recipe: never taken from the record."""
 
 
+_PATHS = ("data.path", "data.root", "data.cache", "tracking.uri")
+_KINDS: dict[str, tuple[type, ...]] = {
+    "overrides": (list,),
+    "command": (str, list),
+    "name": (str,),
+    "cwd": (str,),
+    "data": (dict,),
+    "resumed": (list,),
+}
+"""Of what kind the entries of `run.json` are."""
+_NAMES: dict[type, str] = {str: "text", list: "a list", dict: "a mapping"}
+
+
 @dataclass(frozen=True)
 class Previous:
-    """A recorded run, and the overrides that led to it."""
+    """A recorded run, its recipe, the overrides that led to it, and where they were typed."""
 
     directory: Path
+    recipe: DictConfig
     overrides: list[str]
     config_dirs: list[Path]
+    cwd: Path
 
     def merge(self, hydra: Hydra, typed: Sequence[str]) -> list[str]:
-        """The recorded overrides and those typed now, without `resume=`."""
-        recorded = compose.choices(compose.full(hydra, self.overrides))
+        """The recorded overrides and those typed now, without `resume=`.
+
+        Raises Mistake where a recorded one cannot be any more.
+        """
+        place = Place(hydra, [*self.config_dirs, catalogue.packaged()], False)
+        try:
+            mistakes.words(place, self.overrides)
+            with mistakes.explained(place, self.overrides):
+                recorded = compose.choices(compose.full(hydra, self.overrides))
+        except Mistake as mistake:
+            raise Mistake(f"{self.directory / 'run.json'}: {mistake}") from None
         new = [word for word in typed if _key(word) != "resume"]
+        if self.cwd != Path.cwd():  # the record has one directory for all its overrides
+            new = [_placed_word(word, Path.cwd()) for word in new]
         return merge(self.overrides, new, recorded)
 
     def restore(self, hydra: Hydra, recipe: DictConfig, words: Sequence[str]) -> DictConfig:
         """The recipe with recorded values where defaults have changed; points at the run."""
         recipe.resume = str(self.directory)
-        kept = OmegaConf.load(self.directory / "recipe.yaml")
-        assert isinstance(kept, DictConfig)
-        before = compose.recipe(hydra, self.overrides)
+        before = self._placed(compose.recipe(hydra, self.overrides))
         typed = [_key(word) for word in words if word not in self.overrides]
         dropped = [_key(word) for word in self.overrides if word not in words]
-        changed = changes(before, kept, [*typed, *dropped])
+        changed = changes(before, self._placed(self.recipe), [*typed, *dropped])
         for key, value in changed.items():
             OmegaConf.update(recipe, key, value, force_add=True)
         if changed:
             names = ", ".join(changed)
             _log.warning(f"defaults have changed since; kept as recorded: {names}")
+        if self.cwd != Path.cwd():
+            self._move(recipe, typed)
         return recipe
+
+    def _move(self, recipe: DictConfig, typed: Sequence[str]) -> None:
+        """Let what was recorded in another directory mean what it meant there."""
+        outputs = self.directory.parents[1]
+        if self.directory.parent.name == "runs" and Path(recipe.outputs).absolute() != outputs:
+            recipe.outputs = str(outputs)
+        for key, path in _paths(self._placed(recipe)):
+            if not any(_within(key, top) for top in typed):
+                OmegaConf.update(recipe, key, path)
+        if str(self.cwd) not in sys.path:
+            sys.path.insert(-1, str(self.cwd))  # before that of now, which comes last
+
+    def _placed(self, recipe: DictConfig) -> DictConfig:
+        """A copy of the recipe whose paths are meant in the directory of the run."""
+        placed = recipe.copy()
+        for key, path in _paths(recipe):
+            OmegaConf.update(placed, key, _placed(path, self.cwd))
+        return placed
 
 
 def find(words: Sequence[str]) -> Previous | None:
-    """The run that `resume=` names; None where nothing is to be resumed."""
+    """The run that `resume=` names; None where nothing is to be resumed.
+
+    Raises Mistake where there is none, and where its record is damaged.
+    """
     asked = _last(words, "resume")
     if asked in ("", "null"):
         return None
     try:
         directory = record.find(_last(words, "outputs") or "outputs", asked)
+        recipe = _read_recipe(directory / "recipe.yaml")
+        info = _read_info(directory / "run.json")
+        command = info.get("command", "")
+        cwd = Path(info.get("cwd", "."))
+        try:
+            line = shlex.split(command) if isinstance(command, str) else command
+            config_dirs = flags.parse(line[1:]).directories(cwd)
+        except (ValueError, Mistake) as error:
+            message = f"{directory / 'run.json'}: command={command!r}: {error}"
+            raise Mistake(message) from None
     except Mistake as mistake:
         raise Mistake(f"resume={asked}: {mistake}") from None
-    info = record.read_json(directory / "run.json")
-    overrides = info.get("overrides")
-    if not isinstance(overrides, list):
-        raise Mistake(f"resume={asked}: {directory / 'run.json'} does not say its overrides")
-    command = info.get("command", "")
-    line = shlex.split(command) if isinstance(command, str) else list(command)
-    cwd = Path(info.get("cwd", "."))
-    return Previous(directory, overrides, flags.parse(line[1:]).directories(cwd))
+    return Previous(directory, recipe, info["overrides"], config_dirs, cwd.absolute())
 
 
 def merge(recorded: Sequence[str], new: Sequence[str], choices: Mapping[str, Any]) -> list[str]:
@@ -117,12 +173,69 @@ def _replaces(new: str, old: str, choices: Mapping[str, Any]) -> bool:
     key, before = _key(new), _key(old)
     if key == before:
         return True
-    if key not in choices or not before.startswith(f"{key}."):
+    if key not in (*choices, *SEVERAL) or not before.startswith(f"{key}."):
         return False
-    names, previous = _names(new.partition("=")[2]), choices[key]
-    if key in SEVERAL:
+    names = _names(new.partition("=")[2])
+    if key in SEVERAL:  # a list of options is none of Hydra's choices
         return before.split(".")[1] not in names
-    return names != _names(previous)
+    return names != _names(choices[key])
+
+
+def _read_info(path: Path) -> dict[str, Any]:
+    """What `run.json` says. Raises Mistake where resuming could not make sense of it."""
+    info = record.read_json(path)
+    for key, kinds in _KINDS.items():
+        if key in info and not isinstance(info[key], kinds):
+            wanted = " or ".join(_NAMES[kind] for kind in kinds)
+            raise Mistake(f"{path}: {key} is {info[key]!r}, but should be {wanted}")
+    texts = [*info.get("overrides", [None]), *(info["command"] if _is_list(info) else [])]
+    if not all(isinstance(word, str) for word in texts):
+        raise Mistake(f"{path} does not say its overrides")
+    return info
+
+
+def _is_list(info: Mapping[str, Any]) -> bool:
+    return isinstance(info.get("command"), list)
+
+
+def _read_recipe(path: Path) -> DictConfig:
+    """The recorded recipe. Raises Mistake where there is none."""
+    try:
+        recipe = OmegaConf.load(path)
+    except FileNotFoundError:
+        raise Mistake(f"{path} is missing") from None
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        line = str(error).strip().splitlines()[0]
+        raise Mistake(f"{path} cannot be read: {line}") from None
+    if not isinstance(recipe, DictConfig) or "data" not in recipe:
+        raise Mistake(f"{path} is no recipe")
+    return recipe
+
+
+def _paths(recipe: DictConfig) -> list[tuple[str, str]]:
+    """The paths in a recipe, by their keys."""
+    found = [(key, OmegaConf.select(recipe, key)) for key in _PATHS]
+    return [(key, value) for key, value in found if isinstance(value, str)]
+
+
+def _placed_word(word: str, cwd: Path) -> str:
+    """The override with an absolute path, if it sets a path."""
+    if _key(word) not in _PATHS or word.startswith("~"):
+        return word
+    value = compose.parse([word])[0].value()
+    if not isinstance(value, str) or _placed(value, cwd) == value:
+        return word
+    quoted = _placed(value, cwd).replace("'", "\\'")
+    return f"{word.partition('=')[0]}='{quoted}'"
+
+
+def _placed(path: str, cwd: Path) -> str:
+    """The path, or the URI of a SQLite database, as it is meant in the directory `cwd`."""
+    scheme, is_uri, place = path.partition("://")
+    if is_uri:
+        relative = scheme == "sqlite" and place.startswith("/") and place[1:2] not in ("", "/")
+        return f"sqlite:///{cwd / place[1:]}" if relative else path
+    return path if path.startswith("~") else str(cwd / path)
 
 
 def _names(choice: Any) -> list[str]:

@@ -40,6 +40,11 @@ def hash_content(
     return whole.hexdigest()
 
 
+def hash_rows(rows: NDArray[np.int64]) -> str:
+    """Identify a set of row numbers, in whatever order: 16 hexadecimal digits."""
+    return hashlib.blake2b(np.sort(rows).astype("<i8").tobytes(), digest_size=8).hexdigest()
+
+
 def hash_files(files: Sequence[tuple[str, int, int]], *options: object) -> str:
     """Identify files by (path, size, time of change in ns) and how they are to be decoded."""
     lines = [repr(options), *(f"{path}\0{size}\0{changed}" for path, size, changed in files)]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun import record
+from dlrun.errors import Mistake
 from dlrun.tracking import ENVIRONMENT, resolve_uri
 
 
@@ -15,6 +16,8 @@ def sync(outputs: str | Path, which: list[str], uri: str | None = None) -> int:
     uri: another store than the one a run was tracked in. Returns the exit code, 1 where
     something could not be delivered. Raises Mistake where there is no such run.
     """
+    if Path(outputs).exists() and not Path(outputs).is_dir():
+        raise Mistake(f"outputs={outputs}: is a file; write the directory that runs/ is in")
     for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     if which:

@@ -13,32 +13,37 @@ that no point is there twice. Reading needs no lock.
 """
 
 import difflib
-import errno
 import json
+import logging
 import os
 import platform
 import secrets
 import shlex
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from time import time
 from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
-from dlrun.errors import DlrunError, Failure, Mistake
+from dlrun.errors import Failure, Mistake
+from dlrun.record import points
+from dlrun.record.files import guard, overwrite, read_json, replacing, write, write_json
+from dlrun.record.origin import git, versions
+from dlrun.record.points import read_points
+
+__all__ = ["FAILED", "FINISHED", "KILLED", "PRUNED", "RUNNING", "Record"]
+__all__ += ["all_runs", "create", "find", "is_running", "mark_killed", "open_existing"]
+__all__ += ["read_json", "read_points", "read_status", "replacing", "write", "write_json"]
+__all__ += ["git", "guard", "versions"]
 
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 PRUNED = "PRUNED"  # stopped by a sweep that had better runs; MLflow calls it KILLED
-PACKAGES = ("dlrun", "torch", "torchvision", "mlflow", "hydra-core", "numpy")
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_log = logging.getLogger("dlrun")
 
 
 @dataclass
@@ -63,9 +68,10 @@ class Record:
 
     def append(self, step: int, epoch: float, values: dict[str, float]) -> None:
         """Add one point. Raises Failure where the disk refuses it; no half line stays."""
+        self._check_there()
         point = {"step": step, "epoch": epoch, "time": round(time() * 1000), "values": values}
         line = json.dumps(point).encode() + b"\n"
-        with guard(self.directory / "metrics.jsonl"):
+        with guard(self.directory / points.NAME):
             try:
                 written = 0
                 while written < len(line):
@@ -77,13 +83,24 @@ class Record:
         self._size += len(line)
 
     def position(self) -> int:
-        """The length of the points so far, in bytes; a checkpoint keeps it."""
+        """The length of the points so far, in bytes; a checkpoint keeps it.
+
+        They are safely on the disk by then, so that no checkpoint knows of points that a
+        power cut has taken away. Raises Failure where the disk refuses it.
+        """
+        self._check_there()
+        with guard(self.directory / points.NAME):
+            os.fsync(self._file.fileno())
         return self._size
+
+    def holds(self, position: int) -> bool:
+        """Whether all points up to a position of before are there and whole."""
+        return points.holds(self.directory, position)
 
     def truncate(self, to: int) -> None:
         """Cut off every point after the position `to`."""
-        with guard(self.directory / "metrics.jsonl"):
-            self._size = _cut(self.directory / "metrics.jsonl", to)
+        with guard(self.directory / points.NAME):
+            self._size = points.cut(self.directory / points.NAME, to)
 
     def points(self) -> list[dict[str, Any]]:
         """All points, oldest first."""
@@ -95,15 +112,31 @@ class Record:
         write_json(self.directory / "run.json", self._info)
 
     def set_status(self, status: str, message: str = "") -> None:
-        """Say how the run is doing, and why."""
+        """Say how the run is doing, and why.
+
+        Raises Failure where the disk refuses it; not for FAILED and KILLED, because then
+        an error that tells more is on its way.
+        """
         new = {"status": status, "message": message, "pid": os.getpid()}
-        if read_status(self.directory) != new:
-            write_json(self.directory / "status.json", new)
+        path = self.directory / "status.json"
+        if read_status(self.directory) == new:
+            return
+        try:
+            write_json(path, new)
+        except Failure as failure:
+            if status not in (FAILED, KILLED):
+                raise
+            if not overwrite(path, json.dumps(new, ensure_ascii=False) + "\n"):
+                _log.warning(str(failure))
 
     def close(self) -> None:
         """Let go of the run; another process may resume it."""
         self._file.close()
         self._lock.release()
+
+    def _check_there(self) -> None:
+        if not os.fstat(self._file.fileno()).st_nlink:
+            raise Failure(f"{self.directory / points.NAME} has been deleted; nothing is recorded")
 
 
 def create(outputs: str | Path, name: str, info: dict[str, Any], recipe: str) -> Record:
@@ -139,7 +172,7 @@ def open_existing(directory: str | Path) -> Record:
     Raises Mistake where another process still writes it.
     """
     directory = Path(directory).absolute()
-    path = directory / "metrics.jsonl"
+    path = directory / points.NAME
     with guard(directory, Mistake):
         lock = FileLock(directory / "lock", timeout=0.5, thread_local=False)
         try:
@@ -148,7 +181,7 @@ def open_existing(directory: str | Path) -> Record:
             pid = read_status(directory).get("pid", "?")
             raise Mistake(f"run {directory.name} is still running (pid {pid})") from None
         file = path.open("ab", buffering=0)
-        return Record(directory, lock, file, _cut(path), read_json(directory / "run.json"))
+        return Record(directory, lock, file, points.cut(path), read_json(directory / "run.json"))
 
 
 def is_running(directory: str | Path) -> bool:
@@ -175,7 +208,8 @@ def mark_killed(directory: str | Path) -> None:
 def all_runs(outputs: str | Path) -> list[Path]:
     """The directories of all runs under `outputs`, the first started first."""
     found = [path.parent for path in (Path(outputs).absolute() / "runs").glob("*/run.json")]
-    return sorted(found, key=lambda run: (read_json(run / "run.json").get("started", ""), run.name))
+    started = {run: str(read_json(run / "run.json").get("started", "")) for run in found}
+    return sorted(found, key=lambda run: (started[run], run.name))
 
 
 def find(outputs: str | Path, which: str) -> Path:
@@ -204,98 +238,9 @@ def find(outputs: str | Path, which: str) -> Path:
     raise Mistake(f"no run {which!r} in {Path(outputs) / 'runs'}; there are last, {_some(near)}")
 
 
-def read_points(directory: str | Path) -> list[dict[str, Any]]:
-    """All points of a run, oldest first, without a half-written last one."""
-    with suppress(FileNotFoundError):
-        lines = (Path(directory) / "metrics.jsonl").read_bytes().splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith(b"\n")]
-    return []
-
-
 def read_status(directory: str | Path) -> dict[str, Any]:
     """`status`, `message` and the `pid` that wrote them; empty where there is none."""
     return read_json(Path(directory) / "status.json")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file; empty where it is missing or damaged."""
-    with suppress(OSError, ValueError):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return content if isinstance(content, dict) else {}
-    return {}
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file whole or not at all."""
-    write(path, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
-
-
-def write(path: Path, content: str) -> None:
-    """Write a text file whole or not at all. Raises Failure where the disk refuses it."""
-    with replacing(path) as part, part.open("w", encoding="utf-8") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write; it takes the place of `path` when all went well."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with guard(path):
-        try:
-            yield part
-            part.replace(path)
-        except BaseException:
-            with suppress(OSError):
-                part.unlink()
-            raise
-
-
-@contextmanager
-def guard(path: Path, kind: type[DlrunError] = Failure) -> Iterator[None]:
-    """Turn an error of the file system into one short message that names the path."""
-    try:
-        yield
-    except OSError as error:
-        why = "the disk is full" if error.errno in _FULL else error.strerror or str(error)
-        raise kind(f"cannot write {path}: {why}") from error
-    except Failure as failure:
-        raise kind(str(failure)) from failure
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that decide what a run computes; imports none of them."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        with suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found
-
-
-def git(directory: str | Path = ".") -> dict[str, Any]:
-    """The commit of the working directory, and whether tracked files differ from it.
-
-    Empty outside a repository, and where git is missing or slow.
-    """
-    command = ["git", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
-    try:
-        done = subprocess.run(
-            command,
-            cwd=directory,
-            env=os.environ | {"GIT_OPTIONAL_LOCKS": "0"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=2,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    lines = done.stdout.splitlines()
-    heads = [line.removeprefix("# branch.oid ") for line in lines if "branch.oid" in line]
-    if done.returncode or not heads:
-        return {}
-    return {"commit": heads[0], "dirty": any(not line.startswith("#") for line in lines)}
 
 
 def _new_directory(runs: Path, started: datetime) -> Path:
@@ -306,20 +251,6 @@ def _new_directory(runs: Path, started: datetime) -> Path:
         with suppress(FileExistsError):
             directory.mkdir()
             return directory
-
-
-def _cut(path: Path, to: int | None = None) -> int:
-    """Cut a file to at most `to` bytes and to whole lines; its new length."""
-    with path.open("rb+") as file:
-        end = file.seek(0, os.SEEK_END)
-        keep = end if to is None else min(to, end)
-        file.seek(max(keep - 1, 0))
-        if keep and file.read(1) != b"\n":
-            file.seek(0)
-            keep = file.read(keep).rfind(b"\n") + 1
-        if keep != end:
-            file.truncate(keep)
-        return keep
 
 
 def _some(ids: list[str]) -> str:

@@ -1,0 +1,74 @@
+"""Files that are written whole or not at all, and what the file system says against it."""
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from dlrun.errors import DlrunError, Failure
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a JSON file; empty where it is missing or damaged."""
+    with suppress(OSError, ValueError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return content if isinstance(content, dict) else {}
+    return {}
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file whole or not at all."""
+    write(path, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def write(path: Path, content: str) -> None:
+    """Write a text file whole or not at all. Raises Failure where the disk refuses it."""
+    with replacing(path) as part, part.open("w", encoding="utf-8") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def overwrite(path: Path, content: str) -> bool:
+    """Write over the start of a small file that exists, which a full disk allows; whether it did.
+
+    Filled up with blanks to its old length, for JSON no difference.
+    """
+    try:
+        with path.open("r+b") as file:
+            file.write(content.encode().ljust(path.stat().st_size))
+            file.truncate()
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write; it takes the place of `path` when all went well."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with guard(path):
+        try:
+            yield part
+            part.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                part.unlink()
+            raise
+
+
+@contextmanager
+def guard(path: Path, kind: type[DlrunError] = Failure) -> Iterator[None]:
+    """Turn an error of the file system into one short message that names the path."""
+    try:
+        yield
+    except OSError as error:
+        why = "the disk is full" if error.errno in _FULL else error.strerror or str(error)
+        raise kind(f"cannot write {path}: {why}") from error
+    except Failure as failure:
+        raise kind(str(failure)) from failure
