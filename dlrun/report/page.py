@@ -143,7 +143,7 @@ def _figure(svg: str) -> str:
 def _wide(svg: str, sweep: Sweep) -> str:
     """A figure that keeps a width at which its axes can be told apart, and scrolls instead."""
     width = max(20, 5.5 * (len(sweep.dimensions) + 1))
-    most = max(46, width)
+    most = max(30, 1.4 * width)
     return f'<figure style="min-width:{width:g}rem;max-width:{most:g}rem">{svg}</figure>'
 
 
