@@ -1,6 +1,8 @@
 import errno
 import logging
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy
@@ -8,7 +10,7 @@ import pytest
 import torch
 
 from dlrun import checkpoint
-from dlrun.errors import Failure
+from dlrun.errors import Failure, Mistake
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
@@ -86,6 +88,77 @@ def test_a_full_disk_is_said_and_what_was_there_stays(
         checkpoint.save({"step": 2}, tmp_path)
     assert checkpoint.load(tmp_path) == {"step": 1}
     assert {path.name for path in tmp_path.iterdir()} <= {"last.pt", "previous.pt"}
+
+
+def test_what_torch_makes_of_a_full_disk_is_said_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save(state: object, file: object) -> None:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        finally:
+            raise RuntimeError("[enforce fail at inline_container.cc:671] unexpected pos")
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(Failure, match=r"last\.pt: the disk is full$"):
+        checkpoint.save({"step": 1}, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such limits")
+def test_a_file_that_may_not_grow_is_said(tmp_path: Path) -> None:
+    code = (
+        "import pathlib, resource, signal, sys, torch\n"
+        "from dlrun import checkpoint\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
+        "checkpoint.save({'weights': torch.zeros(50_000)}, pathlib.Path(sys.argv[1]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True
+    )
+    assert done.stderr.splitlines()[-1].endswith("last.pt: File too large")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_folder_of_a_deleted_run_does_not_come_back(tmp_path: Path) -> None:
+    with pytest.raises(Failure, match="No such file or directory"):
+        checkpoint.save({"step": 1}, tmp_path / "gone" / "checkpoints")
+    assert not (tmp_path / "gone").exists()
+
+
+def test_the_warning_is_one_short_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    torch.save({"path": Path()}, tmp_path / "last.pt")
+    with caplog.at_level(logging.WARNING, "dlrun"):
+        assert checkpoint.load(tmp_path) is None
+    why = "last.pt is damaged (it holds more than tensors and plain values)"
+    assert caplog.messages == [f"{tmp_path}: {why}; going on from the beginning"]
+
+
+def test_one_that_does_not_fit_is_passed_over_in_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for step in range(2):
+        checkpoint.save({"step": step}, tmp_path)
+    with caplog.at_level(logging.WARNING, "dlrun"):
+        found = checkpoint.load(tmp_path, lambda state: "too new" if state["step"] else "")
+        assert found == {"step": 0}
+        assert checkpoint.load(tmp_path, lambda state: "all wrong") is None
+    before, beginning = caplog.messages
+    assert before == f"{tmp_path}: too new; going on from the checkpoint before it"
+    assert beginning == f"{tmp_path}: all wrong; going on from the beginning"
+
+
+def test_one_that_may_not_be_read_is_a_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    checkpoint.save({"step": 1}, tmp_path)
+    monkeypatch.setattr(checkpoint, "read", refuse)
+    with pytest.raises(Mistake, match=r"last\.pt: may not be read"):
+        checkpoint.load(tmp_path)
 
 
 def test_random_numbers_go_on_where_they_were() -> None:

@@ -1,9 +1,11 @@
 """The record on disk: points survive, half of anything does not, nobody writes twice."""
 
 import errno
+import logging
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -139,6 +141,70 @@ def test_a_full_disk_keeps_the_old_status(run, monkeypatch):
     assert not list(run.directory.glob(".*part"))
 
 
+def test_how_a_run_went_wrong_is_written_over_the_old_status_on_a_full_disk(run, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    run.set_status(record.FAILED, "the disk is full")
+    assert record.read_status(run.directory)["message"] == "the disk is full"
+    run.set_status(record.KILLED, "x")
+    assert record.read_status(run.directory)["message"] == "x"
+
+
+def test_a_checkpoints_position_is_on_the_disk(run, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    run.append(1, 0.1, {"a": 1.0})
+    assert synced == []
+    assert run.position() == (run.directory / "metrics.jsonl").stat().st_size
+    assert synced == [run._file.fileno()]
+
+
+def test_a_run_that_is_deleted_meanwhile_records_no_further(run, caplog):
+    run.append(1, 0.1, {"a": 1.0})
+    shutil.rmtree(run.directory)
+    for attempt in (run.position, lambda: run.append(2, 0.2, {"a": 2.0})):
+        with pytest.raises(Failure, match=r"metrics\.jsonl has been deleted"):
+            attempt()
+    with pytest.raises(Failure, match=r"status\.json: No such file"):
+        run.set_status(record.FINISHED)
+    with caplog.at_level(logging.WARNING, "dlrun"):
+        run.set_status(record.FAILED, "deleted")
+    assert "status.json" in caplog.text
+    assert not run.directory.exists()
+
+
+DAMAGED = [b"garbage", b"\xff\x00", b"[1]", b"3", b"{}", b'{"step": "x", "epoch": 1, "values": {}}']
+
+
+@pytest.mark.parametrize("line", DAMAGED)
+def test_a_damaged_line_is_left_out_and_said_once(run, line, caplog):
+    run.append(1, 0.1, {"a": 1.0})
+    first = run.position()
+    run.append(2, 0.2, {"a": 2.0})
+    path = run.directory / "metrics.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:first] + line + b"\n" + whole[first:])
+    with caplog.at_level(logging.WARNING, "dlrun"):
+        assert [point["step"] for point in record.read_points(run.directory)] == [1, 2]
+        record.read_points(run.directory)
+    assert caplog.messages == [f"{path}: 1 line is damaged and left out"]
+    assert run.holds(first)
+    assert not run.holds(len(whole))
+
+
+def test_a_position_is_held_where_all_points_up_to_it_are_there(run):
+    assert run.holds(0)
+    run.append(1, 0.1, {"a": 1.0})
+    end = run.position()
+    assert run.holds(end)
+    assert not run.holds(end - 3)
+    assert not run.holds(end + 1)
+    (run.directory / "metrics.jsonl").unlink()
+    assert not run.holds(end)
+
+
 def test_outputs_that_cannot_be_written_are_a_mistake(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(Mistake, match=r"cannot write .*file"):
@@ -189,6 +255,10 @@ class TestFind:
 
     def test_last_is_the_one_that_started_last(self, runs, tmp_path):
         assert record.find(tmp_path, "last") == runs[1]
+
+    def test_a_start_that_is_no_text_stands_in_no_ones_way(self, runs, tmp_path):
+        record.write_json(runs[0] / "run.json", {"started": 4})
+        assert record.find(tmp_path, "last") == runs[0]
 
     def test_an_id_its_beginning_or_a_directory(self, runs, tmp_path):
         assert record.find(tmp_path, "20260101-120000-aaaa") == runs[0]

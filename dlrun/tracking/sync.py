@@ -1,5 +1,6 @@
 """Deliver on request what a tracking store has missed: `dlrun sync [run ...]`."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,8 @@ def _deliver(run: Path, settings: dict[str, Any], stores: dict[tuple[str, str], 
     from dlrun.tracking import store
     from dlrun.tracking.delivery import Delivery
 
+    if os.environ.get("DLRUN_DEBUG") != "1":  # else it shows the traceback of a full disk
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     key = settings["uri"], settings["experiment"]
     client, experiment = stores[key] = stores.get(key) or store.connect(*key)
     record.write_json(run / "tracking.json", settings)
