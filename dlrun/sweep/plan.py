@@ -4,6 +4,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ class Plan:
         """The name of the option of the group `sweep`."""
         return str(compose.choices(self.composed)["sweep"])
 
-    @property
+    @cached_property
     def id(self) -> str:
         """A hash of what is searched and how, not of how much."""
         search = {
@@ -156,7 +157,8 @@ def plan(place: Place, words: Sequence[str], command: Sequence[str]) -> Plan:
         if sweep.is_hydra_override() or _top(sweep.key_or_group) == "sweep":
             raise Mistake(f"{sweep.input_line}: how a sweep runs cannot itself be swept")
     first = [_first(sweep) for sweep in sweeps if place.options(sweep.key_or_group)]
-    composed = _composed(place, [*fixed, *first])
+    if first or more:  # composing takes a tenth of a second
+        composed = _composed(place, [*fixed, *first])
     settings = composed.sweep
     _check(settings)
     base = compose.without_hydra(composed)
@@ -167,11 +169,13 @@ def plan(place: Place, words: Sequence[str], command: Sequence[str]) -> Plan:
         for w, o in zip(fixed, compose.parse(fixed), strict=True)
         if not o.is_hydra_override() and _top(o.key_or_group) != "sweep"
     ]
+    composer = Composer(place.hydra, fixed, place.options)
+    composer.knows(first, base, compose.choices(composed))
     return Plan(
         command,
         recipe_words,
         found,
-        Composer(place.hydra, fixed, place.options),
+        composer,
         base,
         composed,
         settings,
@@ -202,7 +206,7 @@ def _top(key: str) -> str:
 
 def _zips(written: Any) -> list[list[str]]:
     """One list of keys, or several."""
-    listed: list[Any] = OmegaConf.to_container(written)  # type: ignore[assignment]
+    listed = list(written)
     if listed and all(isinstance(key, str) for key in listed):
         listed = [listed]
     return [[str(key) for key in keys] for keys in listed]

@@ -50,6 +50,10 @@ class Composer:
         self._composed: dict[tuple[str, ...], tuple[DictConfig, dict[str, Any]]] = {}
         self._recent: dict[tuple[str, ...], Made] = {}
 
+    def knows(self, choosing: Sequence[str], recipe: DictConfig, choices: dict[str, Any]) -> None:
+        """Take what these options of groups compose to from who has composed it already."""
+        self._composed[tuple(choosing)] = recipe, choices
+
     def recipe(self, overrides: Sequence[str]) -> Made:
         """The recipe of these overrides over the fixed ones."""
         key = tuple(overrides)
