@@ -1,6 +1,7 @@
 """Whole commands from start to end: what they leave behind, signals, and going on."""
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -121,6 +122,67 @@ def test_another_model_does_not_fit(here: Path, capsys: pytest.CaptureFixture[st
     assert record.read_status(last(here))["status"] == "FINISHED"
 
 
+def test_going_on_with_another_split_is_refused(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*FAST]) == 0
+    before = record.read_points(last(here))
+    assert main(["resume=last", "epochs=3", "data.split_seed=3"]) == 2
+    assert "error: data.split_seed=3 (was 0): splits the data" in capsys.readouterr().err
+    assert record.read_points(last(here)) == before
+    assert main(["resume=last", "epochs=3"]) == 0
+
+
+def test_going_on_by_another_measure(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*FAST]) == 0
+    assert main(["resume=last", "epochs=3", "monitor=val/loss"]) == 0
+    assert "chosen by val/accuracy and is by val/loss" in capsys.readouterr().err
+    *_, third, end = record.read_points(last(here))
+    assert end["values"]["best/val_loss"] == third["values"]["val/loss"]
+    assert main(["resume=last", "epochs=4"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_going_on_without_a_regularizer(here: Path) -> None:
+    rules = ["regularization=[l2]", "regularization.l2.strength=0.001"]
+    assert main([*FAST, *rules]) == 0
+    assert main(["resume=last", "epochs=3", "regularization=none"]) == 0
+    *_, third, _ = record.read_points(last(here))
+    assert "train/l2" not in third["values"]
+    info = record.read_json(last(here) / "run.json")
+    assert info["overrides"] == [*FAST[:2], "epochs=3", "regularization=none"]
+
+
+def test_going_on_with_a_record_that_misses_facts(here: Path) -> None:
+    """As that of a job of a sweep which was refused."""
+    assert main([*FAST]) == 0
+    info = record.read_json(last(here) / "run.json")
+    missing = {key: info.pop(key) for key in ("data", "parameters", "flops", "device", "name")}
+    record.write_json(last(here) / "run.json", info)
+    assert main(["resume=last", "epochs=3"]) == 0
+    info = record.read_json(last(here) / "run.json")
+    assert info["name"]
+    assert {key: info[key] for key in missing if key != "name"} == {
+        key: value for key, value in missing.items() if key != "name"
+    }
+
+
+def test_going_on_from_another_directory(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "otherwhere").mkdir()
+    (here / "theirnet.py").write_text("from torch.nn import *\nNet = Linear\n")
+    rows = [f"{a},{b},{3 * a - 2 * b + 1}" for a in range(20) for b in range(20)]
+    (here / "plane.csv").write_text("\n".join(["a,b,height", *rows]))
+    words = ["data=arrays", "data.path=plane.csv", "data.target=height", "loss=mse"]
+    words += ["data.task=regression", "data.cache=decoded", "+model.in_features=2"]
+    words += ["model=custom", "model._target_=theirnet.Net", "+model.out_features=1"]
+    assert main([*FAST, *words]) == 0
+    sys.modules.pop("theirnet")
+    monkeypatch.chdir(here / "otherwhere")
+    assert main([f"resume={last(here)}", "epochs=3"]) == 0
+    assert record.read_points(last(here))[-1]["epoch"] == 3
+    assert not list(Path.cwd().iterdir())
+
+
 def test_the_users_own_model(here: Path) -> None:
     (here / "ournet.py").write_text(
         "from torch import nn\n"
@@ -172,6 +234,20 @@ def test_a_signal_saves_the_state(here: Path, number: int, code: int) -> None:
     )
     assert [p["values"].get("train/loss") for p in a] == [p["values"].get("train/loss") for p in b]
     assert record.read_status(last(here))["status"] == "FINISHED"
+
+
+@pytest.mark.slow
+def test_a_signal_after_the_run_was_deleted_saves_nothing(here: Path) -> None:
+    process = start(here, "threads=1", "epochs=5000", "tracking=none", "log_every='100 epochs'")
+    wait_for_points(here, 1, process)
+    shutil.rmtree(here / "outputs")
+    process.send_signal(signal.SIGINT)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 1, output
+    assert "Traceback" not in output
+    assert "metrics.jsonl has been deleted" in output
+    assert "the state is saved" not in output
+    assert not (here / "outputs").exists()
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 import json
 import logging
+import sys
 
 import pytest
 from omegaconf import OmegaConf
@@ -8,7 +9,7 @@ from dlrun.command import compose, resume
 from dlrun.command.resume import changes, merge
 from dlrun.errors import Mistake
 
-CHOICES = {"optimizer": "momentum", "model": "mlp", "regularization": None, "schedule": "cosine"}
+CHOICES = {"optimizer": "momentum", "model": "mlp", "schedule": "cosine"}
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,11 @@ CHOICES = {"optimizer": "momentum", "model": "mlp", "regularization": None, "sch
             ["regularization=[l2,dropout]", "regularization.l2.strength=1e-3"],
             ["regularization=[dropout]"],
             ["regularization=[dropout]"],
+        ),
+        (
+            ["regularization=[l2]", "regularization.l2.strength=1e-3"],
+            ["regularization=none"],
+            ["regularization=none"],
         ),
         (["+optimizer.nesterov=true"], ["optimizer.nesterov=false"], ["+optimizer.nesterov=false"]),
         (["~optimizer.momentum"], ["optimizer.momentum=0.5"], ["optimizer.momentum=0.5"]),
@@ -136,6 +142,125 @@ def test_the_recorded_recipe_directories_are_used_again(tmp_path):
     previous = resume.find(["resume=one", f"outputs={tmp_path}"])
     assert previous is not None
     assert previous.config_dirs == [own]
+
+
+DAMAGED = [
+    ("run.json", "overrides", 3, "overrides is 3, but should be a list"),
+    ("run.json", "overrides", [1], "does not say its overrides"),
+    ("run.json", "overrides", None, "overrides is None, but should be a list"),
+    ("run.json", "command", 5, "command is 5, but should be text or a list"),
+    ("run.json", "command", [5], "does not say its overrides"),
+    ("run.json", "command", "dlrun 'a", "No closing quotation"),
+    ("run.json", "command", "dlrun --foo", "unknown flag --foo"),
+    ("run.json", "command", "dlrun -cd gone", "no such directory"),
+    ("run.json", "name", None, "name is None, but should be text"),
+    ("run.json", "cwd", 3, "cwd is 3, but should be text"),
+    ("run.json", "data", [], "data is [], but should be a mapping"),
+    ("run.json", "", "{", "does not say its overrides"),
+    ("recipe.yaml", "", "[1, 2]", "is no recipe"),
+    ("recipe.yaml", "", "", "is no recipe"),
+    ("recipe.yaml", "", "hello", "is no recipe"),
+    ("recipe.yaml", "", "a: [", "cannot be read"),
+    ("recipe.yaml", "", "a: ${", "cannot be read"),
+    ("recipe.yaml", "", b"\xff\xfe\x00", "cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("file", "key", "value", "message"), DAMAGED)
+def test_a_damaged_record_is_a_mistake_that_names_the_file(tmp_path, file, key, value, message):
+    run = tmp_path / "runs" / "one"
+    record(run, [], composed([]))
+    if key:
+        value = json.dumps(json.loads((run / file).read_text()) | {key: value})
+    (run / file).write_bytes(value if isinstance(value, bytes) else value.encode())
+    with pytest.raises(Mistake) as mistake:
+        resume.find([f"resume={run}"])
+    assert str(mistake.value).startswith(f"resume={run}: {run / file}")
+    assert message in str(mistake.value)
+    assert len(str(mistake.value).splitlines()) == 1
+
+
+def test_a_missing_recipe_is_a_mistake(tmp_path):
+    record(tmp_path / "runs" / "one", [], composed([]))
+    (tmp_path / "runs" / "one" / "recipe.yaml").unlink()
+    with pytest.raises(Mistake, match=r"recipe\.yaml is missing$"):
+        resume.find(["resume=last", f"outputs={tmp_path}"])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("epoch=3", "epoch=3: there is no setting 'epoch'"),
+        ("optimizer=foo", "optimizer=foo: no optimizer is called 'foo'"),
+        ("seed=1,2", "seed=1,2: several values"),
+        ("seed=abc", "seed=abc: expected a whole number"),
+        ("a", "a: cannot be read"),
+    ],
+)
+def test_a_recorded_override_that_cannot_be_is_a_mistake(tmp_path, override, message):
+    record(tmp_path / "runs" / "one", [override], composed([]))
+    previous = resume.find(["resume=last", f"outputs={tmp_path}"])
+    with compose.hydra([]) as hydra, pytest.raises(Mistake) as mistake:
+        previous.merge(hydra, ["resume=last"])
+    assert str(mistake.value).startswith(f"{tmp_path / 'runs' / 'one' / 'run.json'}: {message}")
+
+
+class TestFromAnotherDirectory:
+    """A run of a table, typed in one directory and resumed in another."""
+
+    RECORDED = ("data=arrays", "data.path=sub/t.csv", "data.cache=/c", "tracking=mlflow")
+
+    @pytest.fixture
+    def resumed(self, tmp_path, monkeypatch):
+        home, away = tmp_path / "home", tmp_path / "away"
+        away.mkdir()
+        words = [*self.RECORDED, "tracking.uri=sqlite:///runs.db"]
+        directory = home / "outputs" / "runs" / "one"
+        record(directory, words, composed(words))
+        info = json.loads((directory / "run.json").read_text()) | {"cwd": str(home)}
+        (directory / "run.json").write_text(json.dumps(info))
+        monkeypatch.setattr(sys, "path", ["/library", str(away)])
+
+        def resumed(at, *typed):
+            monkeypatch.chdir(at)
+            words = [f"resume={directory}", *typed]
+            previous = resume.find(words)
+            with compose.hydra([]) as hydra:
+                words = previous.merge(hydra, words)
+                return words, previous.restore(hydra, compose.recipe(hydra, words), words)
+
+        return home, away, resumed
+
+    def test_paths_mean_what_they_meant(self, resumed, caplog):
+        home, away, again = resumed
+        words, recipe = again(away)
+        assert words == [*self.RECORDED, "tracking.uri=sqlite:///runs.db"]
+        assert recipe.data.path == str(home / "sub" / "t.csv")
+        assert recipe.data.cache == "/c"
+        assert recipe.tracking.uri == f"sqlite:///{home / 'runs.db'}"
+        assert recipe.outputs == str(home / "outputs")
+        assert caplog.messages == []
+
+    def test_the_users_modules_are_found_there_first(self, resumed):
+        home, away, again = resumed
+        again(away)
+        assert sys.path == ["/library", str(home), str(away)]
+
+    def test_a_path_that_is_typed_now_is_meant_here(self, resumed):
+        _, away, again = resumed
+        words, recipe = again(away, 'data.path="it\'s here.csv"', "data.cache='~/c'")
+        assert f"data.path='{away}/it\\'s here.csv'" in words
+        assert recipe.data.path == str(away / "it's here.csv")
+        assert recipe.data.cache == "~/c"
+
+    def test_at_home_all_stays_as_typed(self, resumed):
+        home, _, again = resumed
+        words, recipe = again(home, "data.path=other.csv")
+        assert "data.path=other.csv" in words
+        assert recipe.data.path == "other.csv"
+        assert recipe.tracking.uri == "sqlite:///runs.db"
+        assert recipe.outputs == "outputs"
+        assert str(home) not in sys.path
 
 
 def test_nothing_to_resume(tmp_path):
