@@ -53,7 +53,7 @@ def problems(target: str, kwargs: Mapping[str, Any], key: str, partial: bool = T
     }
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     hints = _hints(function)
-    wrong = []
+    wrong, unknown = [], []
     for argument, value in kwargs.items():
         if argument in named:
             hint, usual = hints.get(argument, Any), named[argument].default
@@ -64,19 +64,27 @@ def problems(target: str, kwargs: Mapping[str, Any], key: str, partial: bool = T
                 wrong.append(f"{key}.{argument}={shown(value)}: {right}")
         elif not takes_any:
             near = _near(argument, list(named))
-            wrong.append(f"{key}.{argument}: {name} takes no {argument!r}{near}")
+            unknown.append(f"{key}.{argument}: {name} takes no {argument!r}{near}")
+    if len(unknown) > 2:  # another function than the settings are meant for
+        lacking = ", ".join(argument for argument in kwargs if argument not in named)
+        unknown = [f"{where(key, target)}: takes no {lacking}"]
+    wrong += unknown
     for argument, parameter in named.items():
         if not partial and argument not in kwargs and parameter.default is parameter.empty:
             wrong.append(f"{key}.{argument} is required by {name}")
     return wrong
 
 
+def where(key: str, target: str) -> str:
+    """A target as it is typed."""
+    return f"{key}._target_={target}"
+
+
 def find(target: str, key: str) -> Callable[..., Any]:
     """Import what a dotted path names. Raises Mistake with the nearest name there is."""
-    where = f"{key}._target_={target}"
-    parts = target.split(".")
+    at, parts = where(key, target), target.split(".")
     if len(parts) < 2 or not all(parts):
-        raise Mistake(f"{where}: write module.name, e.g. mynet.Net")
+        raise Mistake(f"{at}: write module.name, e.g. mynet.Net")
     found: Any = None
     depth = 0
     for depth in range(len(parts) - 1, 0, -1):
@@ -87,19 +95,19 @@ def find(target: str, key: str) -> Callable[..., Any]:
         except ModuleNotFoundError as error:
             if not error.name or not f"{module}.".startswith(f"{error.name}."):
                 raise Mistake(
-                    f"{where}: {module} needs {error.name}, which is not installed"
+                    f"{at}: {module} needs {error.name}, which is not installed"
                 ) from error
         except Exception as error:
-            raise Mistake(f"{where}: {module} cannot be imported: {error}") from error
+            raise Mistake(f"{at}: {module} cannot be imported: {error}") from error
     if found is None:
-        raise Mistake(f"{where}: there is no module {parts[0]!r} here or among the installed ones")
+        raise Mistake(f"{at}: there is no module {parts[0]!r} here or among the installed ones")
     for position, part in enumerate(parts[depth:], depth):
         if not hasattr(found, part):
             near = _near(part, [name for name in dir(found) if not name.startswith("_")])
-            raise Mistake(f"{where}: {'.'.join(parts[:position])} has no {part!r}{near}")
+            raise Mistake(f"{at}: {'.'.join(parts[:position])} has no {part!r}{near}")
         found = getattr(found, part)
     if not callable(found):
-        raise Mistake(f"{where}: is not a function or a class")
+        raise Mistake(f"{at}: is not a function or a class")
     return typing.cast(Callable[..., Any], found)
 
 
@@ -131,7 +139,7 @@ def fits(value: object, hint: Any) -> bool:
     if origin is typing.Annotated:
         return fits(value, inner[0])
     if origin is Callable:
-        return not isinstance(value, str | int | float)
+        return isinstance(value, Mapping) or callable(value)
     if origin is Literal:
         return any(value == one and type(value) is type(one) for one in inner)
     if hint is bool:
@@ -161,7 +169,7 @@ def expected(hint: Any) -> str:
         return "one of " + ", ".join(map(str, inner))
     if origin is typing.Annotated:
         return expected(inner[0])
-    if (origin or hint) in (list, tuple, Sequence) and inner:
+    if (origin or hint) in (list, tuple, Sequence) and inner and inner[0] is not Any:
         kinds = dict.fromkeys(inner[:1] if inner[-1] is Ellipsis else inner)
         each = " and ".join(_plural(expected(one)) for one in kinds)
         count = f"{len(inner)} " if origin is tuple and inner[-1] is not Ellipsis else ""
@@ -226,7 +234,8 @@ def shown(value: object) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list):
         return f"[{','.join(map(shown, value))}]"
-    return str(value)
+    text = str(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def _near(wrong: str, names: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,12 +10,23 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from torch import nn
 
 from dlrun import arguments, duration
 from dlrun.config import NEEDED
 from dlrun.errors import DlrunError, Mistake
 from dlrun.groups import GROUPS, SEVERAL
 from dlrun.run import Lengths
+
+_TELLING = (
+    *(InstantiationException, ValueError, TypeError, RuntimeError, AssertionError),
+    ArithmeticError,
+)
+"""What a value that cannot be provokes; anything else in our own code is a bug."""
+_KINDS: dict[str, tuple[Any, str]] = {
+    "preprocessing": (nn.Module, "torch.nn.Module"),
+    "augmentation": (Callable, "function"),
+}
 
 
 def part(
@@ -42,6 +53,10 @@ def several(config: DictConfig, group: str, lengths: Lengths | None = None) -> d
         values = plain(node, key, lengths)
         with explained(key, values):
             made[key] = _bare(instantiate(values, _convert_="all"))
+        right, what = _KINDS.get(group, (object, ""))
+        if not isinstance(made[key], right):
+            kind = type(made[key]).__name__
+            raise Mistake(f"{arguments.where(key, values['_target_'])}: gives a {kind}, no {what}")
     return made
 
 
@@ -81,6 +96,12 @@ def plain(node: DictConfig, key: str, lengths: Lengths | None) -> dict[str, Any]
     content = OmegaConf.to_container(node, resolve=True)
     assert isinstance(content, dict)
     values = {str(name): value for name, value in content.items()}
+    written = OmegaConf.to_container(node, resolve=False)
+    assert isinstance(written, dict)
+    late = {name: values[name] for name in values if "${facts." in str(written.get(name))}
+    wrong = arguments.problems(values["_target_"], late, key)
+    if wrong:
+        raise Mistake("\n".join(wrong))
     if lengths is not None:
         for name in _given(values):
             lasts = read_durations(f"{key}.{name}", values[name])
@@ -92,10 +113,13 @@ def plain(node: DictConfig, key: str, lengths: Lengths | None) -> dict[str, Any]
 def read_durations(key: str, value: object) -> list[duration.Duration]:
     """A duration of the recipe, or a list of them. Raises Mistake that names its key."""
     try:
-        return [duration.parse(one) for one in (value if isinstance(value, list) else [value])]
+        found = [duration.parse(one) for one in (value if isinstance(value, list) else [value])]
     except Mistake:
+        found = []
+    if any(one.unit == "seconds" for one in found) or (not found and value != []):
         right = "write '5 epochs', '200 steps' or 10%"
-        raise Mistake(f"{key}={arguments.shown(value)}: is no duration; {right}") from None
+        raise Mistake(f"{key}={arguments.shown(value)}: is no duration; {right}")
+    return found
 
 
 def check(config: DictConfig, group: str, apart: tuple[str, ...] = ()) -> None:
@@ -127,27 +151,27 @@ def explained(key: str, values: Mapping[str, Any]) -> Iterator[None]:
     """Inside, an error that the recipe's values provoke becomes a Mistake that names the key."""
     try:
         yield
-    except (
-        *(InstantiationException, ValueError, TypeError, RuntimeError, AssertionError),
-        ArithmeticError,
-    ) as error:
+    except Exception as error:
         cause: BaseException = error
         while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
             cause = cause.__cause__
         if isinstance(cause, DlrunError):
             raise cause from None
         target = str(values.get("_target_", "dlrun."))
-        if isinstance(cause, KeyError | AttributeError | NameError | NotImplementedError):
-            if ours(target):
-                raise cause from None
-            raise Mistake(f"{key}={target}: {type(cause).__name__}: {cause}") from cause
-        message = str(cause).strip().split("\n")[0]
-        raise Mistake(f"{_blamed(key, values, message)}: {message}") from cause
+        if isinstance(cause, _TELLING) and not isinstance(cause, NotImplementedError):
+            message = str(cause).strip().split("\n")[0]
+            memory = re.search(r"tried to allocate (\d+) bytes", message)
+            if memory:
+                message = f"needs {int(memory[1]) / 1e9:,.0f} GB of memory, which are not there"
+            raise Mistake(f"{_blamed(key, values, message)}: {message}") from cause
+        if ours(target):
+            raise cause from None
+        raise Mistake(f"{key}={target}: {type(cause).__name__}: {cause}") from cause
 
 
 def ours(target: str) -> bool:
     """Whether what fails in a target is no mistake of the user's own code."""
-    return target.startswith(("dlrun.", "torch.", "torchvision."))
+    return target.startswith("dlrun.")
 
 
 def _bare(made: Any) -> Any:
@@ -181,8 +205,7 @@ def _blamed(key: str, values: Mapping[str, Any], message: str) -> str:
 def _leaves(key: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """What a user may have set, by its key; inside a model's activation it is `activation.x`."""
     for name, value in values.items():
-        full = name if name in GROUPS else f"{key}.{name}"
         if isinstance(value, Mapping):
-            yield from _leaves(full, value)
+            yield from _leaves(name if name in GROUPS else f"{key}.{name}", value)
         elif not name.startswith("_"):
-            yield full, value
+            yield f"{key}.{name}", value

@@ -198,7 +198,8 @@ class Plateau:
             raise ValueError(f"patience must be at least one step, got {patience}")
         _between("factor", factor)
         _not_negative("min_improvement", min_improvement)
-        _not_negative("minimum", minimum)
+        if not 0 <= minimum <= 1:
+            raise ValueError(f"minimum must be between 0 and 1, got {minimum}")
         self.patience, self.factor = patience, factor
         self.min_improvement, self.minimum = min_improvement, minimum
         self.multiplier, self.best, self.since, self.step = 1.0, -inf, 0, 0

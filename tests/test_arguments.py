@@ -89,8 +89,8 @@ def test_all_that_is_wrong_is_reported_together():
     found = problems("targets.function", {"rate": "fast", "cuont": 2, "name": 3}, "group")
     assert found == [
         "group.rate=fast: expected a number",
-        "group.cuont: function takes no 'cuont'; did you mean 'count'?",
         "group.name=3: expected text or null",
+        "group.cuont: function takes no 'cuont'; did you mean 'count'?",
     ]
 
 

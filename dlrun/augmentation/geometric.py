@@ -53,7 +53,7 @@ def translate(horizontal: float = 0.1, vertical: float = 0.1, mode: str = "zero"
 
 def rescale(low: float = 0.8, high: float = 1.25, mode: str = "zero") -> Geometric:
     """Make larger by s about the middle, log s uniform between log low and log high."""
-    require(0 < low <= high, "low", "above 0 and at most high", low)
+    require(0.01 <= low <= high, "low", "at least 0.01 and at most high", low)
 
     def draw(n: int, size: Size, generator: Generator) -> Tensor:
         smaller = uniform(math.log(low), math.log(high), (n,), generator).neg_().exp_()

@@ -28,7 +28,7 @@ def mixup(
 
     x: (n, *shape), images or tables; float32 comes out. classes: needed for class indices.
     """
-    require(alpha > 0, "alpha", "above 0", alpha)
+    require(0.01 <= alpha <= 100, "alpha", "between 0.01 and 100", alpha)
     share = beta(alpha, len(x), generator)
     partner = torch.randperm(len(x), generator=generator, device=generator.device)
     x = as_floats(x)
@@ -50,7 +50,7 @@ def cutmix(
     sticks out is cut off; the targets are mixed by the area that is left. The dtype stays.
     """
     require_images(x, "cutmix")
-    require(alpha > 0, "alpha", "above 0", alpha)
+    require(0.01 <= alpha <= 100, "alpha", "between 0.01 and 100", alpha)
     n, _, height, width = x.shape
     part = (1 - beta(alpha, n, generator)).sqrt()
     partner = torch.randperm(n, generator=generator, device=generator.device)

@@ -32,7 +32,7 @@ def randaugment(operations: int = 2, magnitude: int = 9, mode: str = "zero") -> 
 
     operations: how many each image gets, with replacement. magnitude: 0 to 30.
     """
-    require(operations >= 1, "operations", "at least 1", operations)
+    require(1 <= operations <= 100, "operations", "between 1 and 100", operations)
     require(0 <= magnitude <= STRONGEST, "magnitude", f"between 0 and {STRONGEST}", magnitude)
     Geometric("randaugment", no_map, mode)  # says now what is wrong with the mode
     return partial(_augment, operations, magnitude / STRONGEST, mode)

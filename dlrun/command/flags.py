@@ -96,16 +96,16 @@ def tolerant(words: Sequence[str]) -> Flags:
 
 
 def nearest(wrong: str, right: Sequence[str], template: str = "{}") -> str:
-    """`; did you mean ...?`, or nothing where no name comes near."""
+    """`; did you mean ...?`, or nothing where no name comes near. The first {} is for the name."""
     near = difflib.get_close_matches(wrong, list(right), n=1, cutoff=0.6)
-    return f"; did you mean {template.format(near[0])}?" if near else ""
+    return f"; did you mean {template.replace('{}', near[0], 1)}?" if near else ""
 
 
 def _unknown(word: str) -> str:
     flag, given, value = word.partition("=")
     long = [name for name in SWITCHES if name.startswith("--")]
     near = nearest(flag, long)
-    if not near and flag.startswith("--"):
+    if not near and len(flag) > 2 and flag.startswith("--"):
         key = flag.removeprefix("--").replace("-", "_")
         near = f"; a setting is written {key}={value if given else '...'}, without dashes"
     raise Mistake(f"unknown flag {flag}{near or '; dlrun --help lists them'}")

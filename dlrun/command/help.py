@@ -89,6 +89,8 @@ def _everything(directories: Sequence[Path]) -> Iterator[str]:
 
 def _about(word: str, directories: Sequence[Path]) -> Iterator[str]:
     group, _, name = word.partition("=")
+    if not group:
+        raise Mistake(f"--help {word}: name a group or a setting, e.g. --help optimizer")
     options = catalogue.options(group, directories)
     if not options:
         return _about_setting(group, directories)

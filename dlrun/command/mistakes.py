@@ -32,6 +32,7 @@ from dlrun.config import NEEDED, Settings
 from dlrun.errors import Mistake
 from dlrun.groups import SEVERAL
 
+OWN = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir")
 ROOT = tuple(field.name for field in dataclasses.fields(Settings))
 
 
@@ -49,7 +50,7 @@ def explained(place: Place, typed: Sequence[str]) -> Iterator[None]:
         yield
     except (HydraException, OmegaConfBaseException) as error:
         _, good = _forms(place, typed)
-        wrong = _keys(place, good) or [_otherwise(error, good)]
+        wrong = _keys(place, good) or [_otherwise(place, error, good)]
         raise Mistake("\n".join(wrong)) from error
     except Exception as error:
         mark = getattr(error, "problem_mark", None)  # of a YAML file that cannot be read
@@ -72,7 +73,8 @@ def check(recipe: DictConfig, chosen: Mapping[str, Any], directories: Sequence[P
             wrong.append(f"{key} is required{meaning(group, rest, chosen.get(group), directories)}")
         else:
             names = ", ".join(catalogue.options(group, directories))
-            wrong.append(f"{key} is required: choose one of {names}")
+            right = f"choose one of {names}" if names else "give it a value"
+            wrong.append(f"{key} is required: {right}")
     if wrong:
         raise Mistake("\n".join(wrong))
 
@@ -100,6 +102,8 @@ def _forms(place: Place, typed: Sequence[str]) -> tuple[list[str], list[Override
             wrong.append(f"{word}: {_grammar(word, error)}")
             continue
         found = None if override.is_hydra_override() else _form(place, word, override)
+        if override.key_or_group in OWN:
+            found = f"{word}: cannot be set; outputs=folder says where runs are kept"
         if found:
             wrong.append(found)
         else:
@@ -192,6 +196,8 @@ def _keys(place: Place, overrides: Sequence[Override]) -> list[str]:
 def _key(place: Place, word: str, key: str, composed: DictConfig, error: Exception) -> str:
     cause = error.__cause__ or error
     names = keys(composed)
+    if word.startswith("~") and key in names:
+        return f"{word}: write ~{key}"
     if word.startswith("~"):
         return f"{word}: there is no {key!r}{nearest(key, names, '~{}')}"
     if word.startswith("+") and key in names:
@@ -228,36 +234,40 @@ def _reference(
     if isinstance(error, InterpolationKeyError):
         for name in re.findall(r"\$\{([\w.]+)\}", str(written)):
             if name not in names:
-                return f"{where}: there is no {name!r}{nearest(name, names, '${{{}}}')}"
+                return f"{where}: there is no {name!r}{nearest(name, names, '${{}}')}"
     return f"{where}: {_first_line(error)}"
 
 
 def _grammar(word: str, error: OverrideParseException) -> str:
-    value = word.partition("=")[2]
+    key, _, value = word.partition("=")
+    if " " in key:
+        return "the key before = has a space in it"
+    if not re.fullmatch(r"(~|\+{0,2})\w+([./@:]+\w+|-\w+)*", key, re.ASCII) or ".." in key:
+        return f"{key!r} cannot be a key"
     for opening, closing in ("[]", "{}", "()"):
         if value.count(opening) != value.count(closing):
             missing = closing if value.count(opening) > value.count(closing) else opening
             return f"a {missing} is missing"
     if value.count("'") % 2 or value.count('"') % 2:
         return "a quotation mark is missing"
-    if " " in word.partition("=")[0]:
-        return "the key before = has a space in it"
-    return f"cannot be read; put the value in quotes: \"{word.partition('=')[0]}='{value}'\""
+    return f"cannot be read; put the value in quotes: \"{key}='{value}'\""
 
 
-def _otherwise(error: Exception, overrides: Sequence[Override]) -> str:
+def _otherwise(place: Place, error: Exception, overrides: Sequence[Override]) -> str:
     """Where no override is wrong by itself: a conflict, or a faulty YAML file."""
     cause = error.__cause__ or error
     key = getattr(cause, "full_key", None)
     for override in overrides:
-        if key and override.key_or_group == key:
+        if place.multirun and key and override.key_or_group == key:
             return f"{override.input_line}: not every recipe of the sweep has {key!r}"
     return _first_line(error) if str(error) else _first_line(cause)
 
 
 def _wanted(key: str) -> str:
-    hints = typing.get_type_hints(Settings)
-    return expected(hints[key]) if key in hints else "another kind of value"
+    hint: Any = Settings
+    for name in key.split("."):
+        hint = typing.get_type_hints(hint).get(name) if dataclasses.is_dataclass(hint) else None
+    return expected(hint) if hint is not None else "another kind of value"
 
 
 def _values(override: Override) -> list[Any]:

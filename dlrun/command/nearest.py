@@ -46,6 +46,7 @@ def unknown(place: Place, word: str, key: str, composed: DictConfig) -> str:
             near = f"; it is a setting of {group}={' or '.join(others)}"
         elif not near:
             near = f"; it has {', '.join(mine)}" if mine else "; it has no settings"
+        near = "" if f"mean {word}?" in near else near
         return f"{word}: {group}={_chosen(composed, group)} has no setting {rest!r}{near}"
     near = nearest(key, place.groups(), f"{{}}={value}") if not rest else ""
     if not near:

@@ -51,6 +51,9 @@ def arrays(
     if file.suffix.lower() not in (".npz", ".safetensors", ".csv", ".tsv", ".txt"):
         raise Mistake(f"data.path={path}: expected a file .npz, .safetensors or .csv")
 
+    if target is not None and file.suffix.lower() in (".npz", ".safetensors"):
+        raise Mistake(f"data.target={target}: names a column of a table; {path} has x and y")
+
     def build(writer: Writer) -> Labels:
         if file.suffix.lower() in (".npz", ".safetensors"):
             x, y, given = _join(path, _read_arrays(path, file))

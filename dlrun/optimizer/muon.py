@@ -43,8 +43,8 @@ class Muon(torch.optim.Optimizer):
                 raise ValueError(f"{name} must not be negative, got {value}")
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum must be at least 0 and below 1, got {momentum}")
-        if iterations < 1:
-            raise ValueError(f"iterations must be at least 1, got {iterations}")
+        if not 1 <= iterations <= 100:
+            raise ValueError(f"iterations must be between 1 and 100, got {iterations}")
         if not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"betas must be at least 0 and below 1, got {betas}")
         given: list[Any] = list(parameters)

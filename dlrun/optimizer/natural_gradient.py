@@ -49,6 +49,8 @@ class NaturalGradient(torch.optim.Optimizer):
         for name, value in (("lr", lr), ("other_lr", other_lr), ("draws", draws)):
             if value < 0:
                 raise ValueError(f"{name} must not be negative, got {value}")
+        if draws > 1000:
+            raise ValueError(f"draws must be at most 1000, got {draws}")
         for name, value in (("momentum", momentum), ("decay", decay)):
             if not 0 <= value < 1:
                 raise ValueError(f"{name} must be at least 0 and below 1, got {value}")

@@ -150,7 +150,7 @@ def test_the_generator_alone_decides_and_the_input_stays(step) -> None:
 def test_what_cannot_be_is_refused() -> None:
     x, y = torch.zeros(4, 1, 5, 5), torch.arange(4)
     for step in (mixup, cutmix):
-        with pytest.raises(ValueError, match="alpha must be above 0, got 0"):
+        with pytest.raises(ValueError, match=r"alpha must be between 0\.01 and 100, got 0"):
             step(x, y, seeded(), alpha=0, classes=4)
         with pytest.raises(ValueError, match="classes must be given for class indices"):
             step(x, y, seeded())

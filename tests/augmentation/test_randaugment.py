@@ -134,7 +134,7 @@ def test_the_generator_alone_decides_and_the_input_stays(x: torch.Tensor) -> Non
 
 
 def test_what_cannot_be_is_refused() -> None:
-    with pytest.raises(ValueError, match="operations must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="operations must be between 1 and 100, got 0"):
         ra.randaugment(0)
     with pytest.raises(ValueError, match="magnitude must be between 0 and 30, got 31"):
         ra.randaugment(2, 31)

@@ -2,6 +2,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -28,8 +29,9 @@ def test_every_group_and_option_is_listed_with_its_first_line(capsys):
     for group in catalogue.groups(PACKAGED):
         assert re.search(rf"^  {group}( \[,\])?$", text, re.M)
         for name, file in catalogue.options(group, PACKAGED).items():
-            summary = file.read_text().splitlines()[0].removeprefix("# ")
-            assert re.search(rf"^  [* ] {name} +{re.escape(summary)}$", text, re.M)
+            lines = [li for li in file.read_text().splitlines() if not li.startswith("# @package")]
+            [start, *_] = textwrap.wrap(lines[0].removeprefix("# "), 60)
+            assert re.search(rf"^  [* ] {name} +{re.escape(start)}", text, re.M)
 
 
 def test_the_defaults_are_marked(capsys):
