@@ -42,3 +42,10 @@ def test_a_share_needs_a_whole() -> None:
         parse("10%").steps(10)
     with pytest.raises(Mistake, match="seconds"):
         parse("3 seconds").steps(10, 100)
+
+
+@pytest.mark.parametrize("typed", ["1e13", 1e400, "101%", "2e12 steps"])
+def test_no_duration_is_without_end(typed: object) -> None:
+    with pytest.raises(Mistake, match=r"is too long|is no duration"):
+        parse(typed)
+    assert parse("100%").amount == 100

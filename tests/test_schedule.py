@@ -1,7 +1,7 @@
 """Schedules against values computed by hand, and against torch's own."""
 
 from collections.abc import Callable
-from math import cos, nan, pi
+from math import cos, inf, nan, pi
 from timeit import timeit
 from typing import Any
 
@@ -202,6 +202,19 @@ def test_warmup_longer_than_the_training() -> None:
     assert [warmed(t, 10, 5) for t in range(10)] == pytest.approx(
         [(t + 1) / 100 for t in range(10)]
     )
+
+
+def test_a_rate_without_end_is_infinite_rather_than_an_error() -> None:
+    assert schedules.exponential(400, 500, 1, gamma=10.0) == inf
+    assert schedules.step(29, 500, 1, every=Steps(1), factor=10.0) == pytest.approx(1e29)
+
+
+def test_no_rate_is_negative() -> None:
+    for make in (schedules.linear, schedules.cosine, schedules.polynomial):
+        with pytest.raises(ValueError, match="final must not be negative, got -1"):
+            make(0, 10, 1, final=-1)
+    with pytest.raises(ValueError, match="minimum must be between 0 and 1, got 2"):
+        schedules.Plateau(Steps(1), minimum=2)
 
 
 def test_values_out_of_range_are_refused() -> None:
