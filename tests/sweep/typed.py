@@ -1,5 +1,6 @@
 """What tests of sweeps share: a sweep typed in a child process, and what it left on disk."""
 
+import contextlib
 import multiprocessing
 import os
 import sys
@@ -51,7 +52,9 @@ def start(words: Sequence[str], folder: Path) -> Any:
 
 def _type(words: Sequence[str], folder: Path) -> None:
     os.chdir(folder)
-    sys.stdout = sys.stderr = open(folder / "output.txt", "a", encoding="utf-8")  # noqa: SIM115
-    from dlrun.__main__ import main
+    with open("output.txt", "a", encoding="utf-8") as out:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+            from dlrun.__main__ import main
 
-    os._exit(main(["-m", *words]))
+            code = main(["-m", *words])
+    os._exit(code)
