@@ -52,9 +52,12 @@ def start(words: Sequence[str], folder: Path) -> Any:
 
 def _type(words: Sequence[str], folder: Path) -> None:
     os.chdir(folder)
-    with open("output.txt", "a", encoding="utf-8") as out:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-            from dlrun.__main__ import main
+    with (
+        open("output.txt", "a", encoding="utf-8") as out,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(out),
+    ):
+        from dlrun.__main__ import main
 
-            code = main(["-m", *words])
+        code = main(["-m", *words])
     os._exit(code)
