@@ -7,6 +7,7 @@ dlrun sync [run ...]            deliver what a tracking server has missed
 dlrun --help [group[=option]]   what can be chosen
 """
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,9 @@ from dlrun.errors import Failure, Interrupted, Mistake
 
 def console() -> None:
     """The command `dlrun`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name may hold what the terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
     code = main()
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -26,6 +26,8 @@ def choose(name: str) -> torch.device:
         device = torch.device("meta")
     if device.type not in ("cpu", "cuda", "mps"):
         raise Mistake(f"device={name}: must be auto, cpu, cuda, cuda:1 or mps")
+    if device.type != "cuda" and device.index:
+        raise Mistake(f"device={name}: there is one {device.type}; use device={device.type}")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
         has = f"{count} CUDA device{'s' if count > 1 else ''}" if count else "no CUDA device"
@@ -42,7 +44,8 @@ def set_up(threads: int | None, deterministic: bool) -> None:
         torch.set_num_threads(threads)
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(deterministic)
+    if torch.are_deterministic_algorithms_enabled() != deterministic:  # importing it takes a second
+        torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.benchmark = not deterministic
 
 

@@ -1,5 +1,6 @@
 """Weights fitted to a batch of data, layer after layer in the order of running."""
 
+import copy
 import logging
 from math import exp, log
 
@@ -79,7 +80,7 @@ def _normalize_units(layer: Layer, out: Tensor, beta: float) -> None:
 
 def _equalize(model: nn.Module, chain: list[Layer], x: Tensor, rounds: int, damping: float) -> None:
     """Move scale between the layers until all change at the same relative rate."""
-    saved = {name: value.clone() for name, value in model.state_dict().items()}
+    saved = copy.deepcopy(model.state_dict())
     with evaluation(model):
         before = model(x)
         for _ in range(rounds):

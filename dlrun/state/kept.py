@@ -1,5 +1,6 @@
 """What of a run changes while it trains, and all of it as tensors and plain values."""
 
+import copy
 import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -56,7 +57,11 @@ class State:
 def best_weights(run: Run) -> Weights:
     """A copy of what is evaluated: all parameters and buffers, averaged where the recipe does."""
     with averaged(run):
-        return {name: value.detach().clone() for name, value in run.model.state_dict().items()}
+        state = run.model.state_dict()
+        return {  # a module of the user may keep more than tensors
+            name: value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
+            for name, value in state.items()
+        }
 
 
 def capture(run: Run, state: State, recorded: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dlrun import checkpoint
 from dlrun.data import Split
@@ -65,7 +65,10 @@ def restore(run: Run, saved: dict[str, Any], changed: Collection[str] = ()) -> S
         at.best_score, at.best_step, best = -math.inf, 0, None
         at.stopped = False
     elif best is not None:
-        best = {name: value.to(device) for name, value in best.items()}
+        best = {
+            name: value.to(device) if isinstance(value, Tensor) else value
+            for name, value in best.items()
+        }
     elif at.best_step and at.best_step == at.step:
         best = best_weights(run)
     if anew:

@@ -172,7 +172,11 @@ class Delivery:
         data = entries.dataset(info)
         if data:
             context = InputTag("mlflow.data.context", "training")
-            self._client.log_inputs(self.run_id, [DatasetInput(Dataset(**data), [context])])
+            inputs = [DatasetInput(Dataset(**data), [context])]
+            try:
+                self._client.log_inputs(self.run_id, inputs)
+            except MlflowException:  # another process has just made the same data set known
+                self._client.log_inputs(self.run_id, inputs)
         self._described = {"info": info, "recipe": recipe}
         self._say(5)
 
