@@ -87,6 +87,8 @@ class Progress:
 
     def closing(self, directory: Path, uri: str | None) -> None:
         """The table at the end of a run, where its results are, and what to type next."""
+        if not directory.is_dir():
+            return  # deleted while it was trained; the error says so
         status = record.read_status(directory)
         points = record.read_points(directory)
         self.console.print()

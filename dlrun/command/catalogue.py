@@ -31,6 +31,7 @@ class Option:
     name: str
     header: tuple[str, ...]
     settings: tuple[Setting, ...]
+    across: bool = False  # sets keys of the whole recipe, as an experiment does
 
     @property
     def summary(self) -> str:
@@ -102,14 +103,16 @@ def primary(directories: Sequence[Path]) -> Path:
 def read(file: Path) -> Option:
     """Read one YAML file."""
     lines = file.read_text(encoding="utf-8").splitlines()
-    header = []
+    header, across = [], False
     for line in lines:
         if not line.startswith("#"):
             break
         text = line.removeprefix("#").removeprefix(" ").rstrip()
-        if not text.startswith("@package"):
+        if text.startswith("@package"):
+            across = True
+        else:
             header.append(text)
-    return Option(file.stem, tuple(header), tuple(_settings(lines)))
+    return Option(file.stem, tuple(header), tuple(_settings(lines)), across)
 
 
 def _settings(lines: Sequence[str]) -> list[Setting]:

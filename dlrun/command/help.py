@@ -106,24 +106,25 @@ def _about_group(group: str, directories: Sequence[Path]) -> Iterator[str]:
     usual = catalogue.defaults(directories).get(group, [])
     options = catalogue.options(group, directories)
     several = f"; several at once: {group}=[a,b], in this order" if group in SEVERAL else ""
-    yield _bold(group) + f"=option{several}"
+    across = any(catalogue.read(file).across for file in options.values())
+    yield _bold(("+" if across else "") + group) + f"=option{several}"
     yield ""
     yield from _options(group, directories, usual, max(map(len, options)))
-    for name, file in options.items():
-        settings = catalogue.read(file).own
-        if settings:
-            yield from _section(f"{group}={_typed(group, name)}", [])
-            yield from _settings(settings, f"{group}.")
+    for file in options.values():
+        option = catalogue.read(file)
+        if option.own:
+            yield from _section(_chosen(group, option), [])
+            yield from _settings(option.own, _prefix(group, option))
 
 
 def _about_option(group: str, option: Option) -> Iterator[str]:
-    yield _bold(f"{group}={_typed(group, option.name)}")
+    yield _bold(_chosen(group, option))
     yield ""
     yield from (f"  {line}" for line in option.header)
     settings = option.own
     if settings:
         yield from _section("Settings", [])
-        yield from _settings(settings, f"{group}.")
+        yield from _settings(settings, _prefix(group, option))
 
 
 def _about_setting(key: str, directories: Sequence[Path]) -> Iterator[str]:
@@ -164,8 +165,14 @@ def _rows(rows: Sequence[tuple[str, str, str]], wide: Sequence[int]) -> Iterator
         yield from (indent + line for line in lines[1:])
 
 
-def _typed(group: str, name: str) -> str:
-    return f"[{name}]" if group in SEVERAL else name
+def _chosen(group: str, option: Option) -> str:
+    """How an option is typed; what adds to the whole recipe begins with +."""
+    name = f"[{option.name}]" if group in SEVERAL else option.name
+    return f"{'+' if option.across else ''}{group}={name}"
+
+
+def _prefix(group: str, option: Option) -> str:
+    return "" if option.across else f"{group}."
 
 
 def _section(title: str, lines: Sequence[str]) -> Iterator[str]:

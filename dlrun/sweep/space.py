@@ -22,7 +22,13 @@ from typing import Any
 
 from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    IntervalSweep,
+    Override,
+    RangeSweep,
+    Transformer,
+)
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun.command import compose
@@ -230,9 +236,9 @@ def _dimension(override: Override, base: DictConfig, seed: int) -> Dimension:
             whole = all(isinstance(step, int) for step in steps)
             kind, by = ("int", int(value.step)) if whole else ("float", float(value.step))
             return Dimension(key, kind, scale, steps[0], steps[-1], by, prefix=prefix)
-    shuffled = bool(getattr(value, "shuffle", False))
-    if shuffled:
-        value.shuffle = False  # type: ignore[union-attr]
+    shuffled = isinstance(value, ChoiceSweep | RangeSweep) and value.shuffle
+    if isinstance(value, ChoiceSweep | RangeSweep):
+        value.shuffle = False
     typed = [str(text) for text in override.sweep_iterator(Transformer.str)]
     plain = [Override._convert_value(one) for one in override.sweep_iterator()]
     if not plain:
