@@ -1,6 +1,10 @@
 """Which numeric test proves each option: against its formula, or a second computation."""
 
 PROOFS: dict[str, list[str]] = {
+    "procedure=draw_schedule": [
+        "procedure/test_draw_schedule.py::test_it_draws_what_training_does",
+        "procedure/test_draw_schedule.py::test_a_schedule_that_watches_validation",
+    ],
     "data=mnist": ["data/test_torchvision_sets.py::test_mnist"],
     "data=fashion_mnist": ["data/test_torchvision_sets.py::test_mnist"],
     "data=cifar10": ["data/test_torchvision_sets.py::test_cifar"],

@@ -45,12 +45,16 @@ import json
 import math
 import os
 import statistics
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from dlrun import record
+from dlrun.errors import Mistake
 from dlrun.record import FINISHED, PRUNED, RUNNING
 
 
@@ -132,3 +136,20 @@ def append(directory: str | Path, entry: Point) -> None:
             file.seek(0)
             file.truncate(file.read().rfind(b"\n") + 1)
         file.write(line)
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Inside, no other process drives the sweep. Raises Mistake where one does."""
+    lock = FileLock(directory / "lock", timeout=0.5)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise Mistake(
+            f"sweep {directory.name} is being run by another process; type the command again "
+            "when that has ended"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()

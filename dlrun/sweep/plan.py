@@ -1,9 +1,12 @@
 """What a sweep is to do, read from its command: the space, the settings, the id."""
 
 import inspect
+import os
+import shlex
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -96,16 +99,30 @@ class Plan:
 
         Raises what Hydra raises where a recipe cannot be composed.
         """
-        if not self.settings.sampler:
-            some = self.space.grid()
-        else:
-            some = [
-                self.first | dict(zip([one.key for one in axis], column, strict=True))
-                for axis in self.space.axes()
-                for column in zip(*(one.listed or [one.low] for one in axis), strict=True)
-            ]
-        for values in some:
+        for values in self.each() if self.settings.sampler else self.space.grid():
             self.composer.recipe(self.space.overrides(values))
+
+    def each(self) -> list[Values]:
+        """A point with each of the values that are listed, the others at their first."""
+        return [
+            self.first | dict(zip([one.key for one in axis], column, strict=True))
+            for axis in self.space.axes()
+            for column in zip(*(one.listed or [one.low] for one in axis), strict=True)
+        ]
+
+    def described(self, before: Mapping[str, Any]) -> dict[str, Any]:
+        """What `sweep.json` says of it; before: what that said when the sweep was left."""
+        return {
+            "id": self.id,
+            "command": shlex.join(self.command),
+            "started": before.get("started") or datetime.now(UTC).isoformat(timespec="seconds"),
+            "cwd": os.getcwd(),
+            "overrides": list(self.words),
+            "dimensions": [one.described() for one in self.space.dimensions],
+            "sampler": self.sampler,
+            "repeats": self.settings.repeats,
+            "settings": points.plain(self.settings),
+        }
 
     def make_sampler(self) -> Callable[[int], Any] | None:
         """A sampler of Optuna from the number of a trial; None for a grid."""

@@ -5,25 +5,21 @@ well. What is left: points that had begun, failed ones with tries left, then new
 """
 
 import copy
-import os
-import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic, sleep
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 
 from dlrun import job, record
 from dlrun.command import mistakes
 from dlrun.command.nearest import Place
 from dlrun.command.outcome import report
-from dlrun.errors import Failure, Interrupted, Mistake
+from dlrun.errors import Failure, Interrupted
 from dlrun.interrupt import raised
-from dlrun.sweep import ledger, points
+from dlrun.sweep import ledger
 from dlrun.sweep.book import Book
 from dlrun.sweep.launchers import Jobs, Watch
 from dlrun.sweep.ledger import Attempt, Point
@@ -33,6 +29,9 @@ from dlrun.sweep.space import Values
 from dlrun.sweep.task import TRAIN, Known, Task, ended, found, perform, resumable
 
 TRACKING = "dlrun.tracking.start"
+
+
+_LOOK = 200  # values that are looked at before the first run, which takes milliseconds each
 
 
 class Sweep:
@@ -58,7 +57,7 @@ class Sweep:
     def held(self) -> Iterator[None]:
         """Inside, no other process drives the sweep; at the end all is delivered."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        with self._alone():
+        with ledger.alone(self.directory):
             try:
                 with raised():
                     yield
@@ -91,40 +90,16 @@ class Sweep:
         asked = (search.ask(trial) for trial in range(self.total))
         return [values for values in asked if values is not None]
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        lock = FileLock(self.directory / "lock", timeout=0.5)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise Mistake(
-                f"sweep {self.plan.id} is being run by another process; type the command again "
-                "when that has ended"
-            ) from None
-        try:
-            yield
-        finally:
-            lock.release()
-
     def _prepare(self) -> None:
         """The search and the ledger, brought to where the last command left them."""
         before = record.read_json(self.directory / "sweep.json")
         self.objective = before.get("objective") or self._first_look()
-        info = {
-            "id": self.plan.id,
-            "command": shlex.join(self.plan.command),
-            "started": before.get("started") or datetime.now(UTC).isoformat(timespec="seconds"),
-            "cwd": os.getcwd(),
-            "overrides": list(self.plan.words),
-            "dimensions": [one.described() for one in self.plan.space.dimensions],
+        searched = {
             "objective": self.objective,
             "direction": "maximize" if self._highest else "minimize",
-            "sampler": self.plan.sampler,
             "trials": self.total,
-            "repeats": self.settings.repeats,
-            "settings": points.plain(self.settings),
         }
-        record.write_json(self.directory / "sweep.json", info)
+        record.write_json(self.directory / "sweep.json", self.plan.described(before) | searched)
         self.book = Book(
             self.directory, self.settings.repeats, self.settings.retries, self._highest
         )
@@ -147,7 +122,7 @@ class Sweep:
         return self.objective.endswith("accuracy")
 
     def _first_look(self) -> str:
-        """What is searched; building a point finds many a mistake before anything is trained."""
+        """What is searched; mistakes of a value are found before anything is trained."""
         from dlrun import build
 
         made = self.plan.composer.recipe(self.plan.space.overrides(self.plan.first))
@@ -157,6 +132,8 @@ class Sweep:
             self.shared.shipper(recipe)  # gets ready while torch is imported
         with mistakes.resolved():
             build.check(recipe)
+            for values in self.plan.each()[1:_LOOK]:
+                build.check(self.plan.composer.recipe(self.plan.space.overrides(values)).recipe)
             run = build.build(recipe, self.shared.data(recipe))
         return str(self.settings.objective or run.monitor)
 

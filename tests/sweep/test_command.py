@@ -156,3 +156,11 @@ def test_the_same_command_again_trains_nothing(
     assert sweep(*words) == 0
     assert "2 done already" in capsys.readouterr().out
     assert len(runs(tmp_path)) == 2
+
+
+def test_a_wrong_value_in_a_list_is_said_before_anything_is_trained(
+    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep("optimizer.lr=0.1,0.2,abc") == 2
+    assert "optimizer.lr=abc: expected a number" in capsys.readouterr().err
+    assert runs(tmp_path) == []
