@@ -93,7 +93,9 @@ class Progress:
         points = record.read_points(directory)
         self.console.print()
         if points:
-            self.console.print(_table(points))
+            table = _table(points)
+            if table.row_count:
+                self.console.print(table)
             for line in (_best(points), _course(points)):
                 if line:
                     self.console.print(line, markup=False)
