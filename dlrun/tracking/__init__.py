@@ -81,9 +81,13 @@ def resolve_uri(uri: str | None, outputs: str | Path) -> str:
 
 def _refuse_unwritable(given: str, path: Path) -> None:
     """Raise Mistake where no database can be kept: what is not there would not be said for long."""
+    if path.is_dir():
+        raise Mistake(f"{given}: cannot be written: Is a directory")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise Mistake(f"{given}: cannot be written: Permission denied")
+    # Never open the database itself: closing it would drop the locks that SQLite holds on it
+    # in this process, and let another writer damage it.
     try:
-        if path.exists():
-            path.open("r+b").close()
         folder = next(above for above in path.parents if above.exists())
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:

@@ -1,7 +1,9 @@
 """Where runs go, and that finding out is light."""
 
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,20 @@ def test_a_database_that_cannot_be_written_is_a_mistake(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}")
     with pytest.raises(Mistake, match=r"MLFLOW_TRACKING_URI=.*: cannot be written: Is a directory"):
         tracking.resolve_uri(None, "o")
+
+
+def test_looking_at_a_database_leaves_its_locks(tmp_path):
+    """A process that opens and closes a file loses all locks it holds on it."""
+    path = tmp_path / "x.db"
+    lock = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('BEGIN EXCLUSIVE')"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE t (x)")
+        database.execute("BEGIN EXCLUSIVE")
+        tracking.resolve_uri(f"sqlite:///{path}", "o")
+        other = subprocess.run(
+            [sys.executable, "-c", lock, str(path)], capture_output=True, text=True
+        )
+        assert "database is locked" in other.stderr
 
 
 @pytest.mark.parametrize(
