@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from omegaconf import OmegaConf
-from rich.console import Console
 
+from dlrun import screen
 from dlrun.command import compose
 from dlrun.command.nearest import Place
 from dlrun.config import Sweep as Settings
@@ -92,7 +92,7 @@ def _narrowed(
 
 def _say(place: Place, number: int, count: int, words: Sequence[str]) -> None:
     line = " ".join(f"'{word}'" if set(word) & set(" ()[]{},") else word for word in words)
-    Console(highlight=False).print(
+    screen.console().print(
         f"stage {number} of {count}: dlrun -m {line}", markup=False, soft_wrap=True
     )
 

@@ -11,9 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from time import monotonic, sleep
 
-from rich.console import Console
-
-from dlrun import job, record
+from dlrun import job, record, screen
 from dlrun.command import mistakes
 from dlrun.command.nearest import Place
 from dlrun.command.outcome import report
@@ -44,7 +42,7 @@ class Sweep:
         self.directory = plan.directory
         self.jobs = Jobs(plan.composed, place.hydra, self.directory / "jobs")
         self.shared = job.Shared(brief=True)
-        self.console = Console(highlight=False)
+        self.console = screen.console()
         self.failures = 0
         self.stopped = False  # at the first failure, where that is asked for
         self.objective = ""
