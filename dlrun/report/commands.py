@@ -96,6 +96,8 @@ def _recipe(sweep: Sweep, words: Mapping[str, str], more: Iterable[str]) -> list
         for word in sweep.fixed
         if key_of(word) not in taken and _room(key_of(word)) not in _OF_THE_SWEEP
     ]
+    if any(key_of(word) == "experiment" for word in fixed):
+        fixed.append("sweep=grid")  # or the experiment would search again
     return [*fixed, *words.values()]
 
 

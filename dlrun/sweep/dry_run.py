@@ -4,7 +4,6 @@ import copy
 import resource
 import sys
 import tempfile
-from math import isfinite
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -42,11 +41,11 @@ def show(sweep: "Sweep") -> None:
             continue
         size = int(run.facts()["parameters"])
         parameters.append(size)
-        key = size, run.lengths.batch_size
+        key, steps = (size, run.lengths.batch_size), run.lengths.total_steps
         if key not in step_time:
             with mistakes.resolved():
                 step_time[key] = _step_time(run)
-        seconds += step_time[key] * run.lengths.total_steps
+        seconds += step_time[key] * steps
     runs = len(points) * sweep.settings.repeats
     say = sweep.console.print
     say(f"{len(points)} points, {runs} runs; {failed} of the points cannot be built")
@@ -74,21 +73,20 @@ def _step_time(run: "Run") -> float:
     from dlrun.state import State
     from dlrun.train import train
 
-    whole = run.lengths
+    whole, val = run.lengths, run.val
+    run.lengths = replace(whole, total_steps=min(_STEPS, whole.total_steps), log_every=_STEPS)
+    run.val = replace(val, rows=val.rows[:0])  # validation is timed apart
     with tempfile.TemporaryDirectory() as folder:
-        run.lengths = replace(whole, total_steps=min(_STEPS, whole.total_steps), log_every=_STEPS)
         kept = record.create(folder, "dry run", {}, "")
         try:
             at = train(run, State(), kept, Progress(brief=True))
         finally:
             kept.close()
-        begun = perf_counter()
-        if len(run.val):
-            measure(run, run.val)
-        validation = perf_counter() - begun
-    step = max(at.elapsed - validation, 0.0) / max(at.step, 1)
-    every = validation / whole.validate_every
-    return step + every if isfinite(step) else 0.0
+    begun = perf_counter()
+    if len(val):
+        measure(run, val)
+    validation = perf_counter() - begun
+    return at.elapsed / max(at.step, 1) + validation / whole.validate_every
 
 
 def _memory() -> float:

@@ -378,6 +378,16 @@ def test_words_are_changed_where_they_stand_or_added(sweep, point):
     )
 
 
+def test_what_follows_an_experiment_searches_no_more(sweep, point):
+    found = [point(0, {"optimizer.lr": 0.01}, 0.5), point(1, {"optimizer.lr": 0.1}, 0.4)]
+    made = replace(sweep([LR], found), fixed=["+experiment=x", "sweep.trials=9"])
+    assert commands.once(made, found[0]).startswith("dlrun +experiment=x sweep=grid optimizer.lr=")
+    compared = commands.compare(made, found, 3)
+    assert compared.startswith("dlrun -m +experiment=x sweep=grid optimizer.lr=0.01,0.1 ")
+    plain = replace(made, fixed=["epochs=3", "sweep=random"])
+    assert "sweep=" not in commands.once(plain, found[0])
+
+
 @pytest.mark.parametrize(
     ("value", "whole", "text"),
     [(0.1, False, "0.1"), (1.0, False, "1.0"), (1e-6, False, "1e-6"), (64.0, True, "64")],

@@ -3,11 +3,14 @@
 import math
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dlrun import record
+from dlrun.run import Run
+from dlrun.sweep import dry_run
 from tests.sweep.typed import points
 
 Typed = Callable[..., int]
@@ -164,3 +167,15 @@ def test_a_wrong_value_in_a_list_is_said_before_anything_is_trained(
     assert sweep("optimizer.lr=0.1,0.2,abc") == 2
     assert "optimizer.lr=abc: expected a number" in capsys.readouterr().err
     assert runs(tmp_path) == []
+
+
+def test_a_dry_run_counts_the_steps_of_every_point(
+    sweep: Typed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def a_second(run: Run) -> float:
+        run.lengths = replace(run.lengths, total_steps=1)  # as timing leaves it
+        return 1.0
+
+    monkeypatch.setattr(dry_run, "_step_time", a_second)
+    assert sweep("seed=0,1", "epochs='50 steps'", "sweep.dry_run=true") == 0
+    assert "time         1 min 40 s of training" in capsys.readouterr().out
