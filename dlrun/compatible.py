@@ -185,7 +185,8 @@ def _users(config: DictConfig, group: str) -> Iterator[None]:
             raise
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame for frame in frames if "site-packages" not in frame.filename]
-        where = f"{own[-1].filename}:{own[-1].lineno}"
+        place = (own or list(frames))[-1]
+        where = f"{place.filename}:{place.lineno}"
         raise Mistake(f"{group}={target}: {type(error).__name__}: {error} ({where})") from error
 
 
