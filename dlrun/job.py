@@ -12,22 +12,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import arguments, record
+from dlrun import record
 from dlrun.command import differences
 from dlrun.errors import Mistake
 from dlrun.groups import GROUPS, SEVERAL
 from dlrun.interrupt import raised
-from dlrun.progress import Progress
+from dlrun.shared import Shared
 
 if TYPE_CHECKING:
-    from dlrun.data import Data
     from dlrun.procedure import Trial
     from dlrun.run import Run
     from dlrun.state import State
-    from dlrun.tracking.shipper import Shipper
 
 _log = logging.getLogger("dlrun")
 _UNNAMED = ("name", "outputs", "resume", "device", "threads", "tracking", "data.cache")
@@ -53,44 +50,6 @@ class Asked:
         for group in SEVERAL:
             names[group] = ", ".join(map(str, recipe[group] or ["none"]))
         return names
-
-
-class Shared:
-    """What the jobs of one process have in common: the data and the way to MLflow, opened once.
-
-    records: the runs of the last job, the first begun first.
-    """
-
-    def __init__(self, brief: bool = False) -> None:
-        """brief: show a run as little more than its progress, for one among many."""
-        self.show = Progress(brief=brief)
-        self.records: list[Path] = []
-        self._shippers: dict[str, Shipper] = {}
-        self._data: tuple[str, Data] | None = None
-
-    def shipper(self, config: DictConfig) -> "Shipper | None":
-        """The process that delivers to the recipe's tracking store; None for `tracking=none`."""
-        if not config.tracking:
-            return None
-        key = OmegaConf.to_yaml(config.tracking, resolve=True)
-        if key not in self._shippers:
-            self._shippers[key] = _start_tracking(config)
-        return self._shippers[key]
-
-    def data(self, config: DictConfig) -> "Data":
-        """The recipe's data; those of the last job where they are the same."""
-        from dlrun import build
-
-        key = OmegaConf.to_yaml(config.data, resolve=True)
-        if self._data is None or self._data[0] != key:
-            self._data = key, build.load_data(config, self.show.loading)
-        return self._data[1]
-
-    def close(self) -> None:
-        """Wait until all is delivered."""
-        self.show.end()
-        for shipper in self._shippers.values():
-            shipper.close()
 
 
 def run(config: DictConfig, asked: Asked) -> float | None:
@@ -194,19 +153,6 @@ def refused(config: DictConfig, asked: Asked, shared: Shared, message: str) -> N
     if shipper is not None:
         shipper.ship(kept.directory)
         shipper.finish(kept.directory)
-
-
-def _start_tracking(config: DictConfig) -> "Shipper":
-    """The process that delivers to a tracking store, getting ready."""
-    values = {str(key): value for key, value in config.tracking.items() if key != "_target_"}
-    wrong = arguments.problems(config.tracking._target_, values, "tracking")
-    if wrong:
-        raise Mistake("\n".join(wrong))
-    try:
-        shipper: Shipper = instantiate(config.tracking)
-    except Exception as error:
-        raise error.__cause__ or error from None
-    return shipper
 
 
 def _begin(recipe: DictConfig, run: "Run", asked: Asked) -> tuple[record.Record, "State"]:

@@ -18,9 +18,11 @@ CORE = {
     *("device", "record"),
 }
 COMPOSING = {
-    *("__main__", "command", "config", "build", "parts", "compatible", "job", "sweep"),
+    *("__main__", "command", "config", "build", "parts", "compatible", "job", "shared", "sweep"),
 }
-LIGHT = {"__main__", "command", "errors", "duration", "groups", "record", "job", "progress"}
+LIGHT = {
+    *("__main__", "command", "errors", "duration", "groups", "record", "job", "shared", "progress"),
+}
 
 
 def modules() -> list[tuple[str, Path]]:

@@ -22,11 +22,12 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
-from dlrun import config, job, record
+from dlrun import config, record
 from dlrun.command import compose
 from dlrun.command.outcome import report
 from dlrun.errors import DlrunError, Failure, Interrupted, Mistake
 from dlrun.interrupt import raised
+from dlrun.shared import Shared
 from dlrun.sweep.ledger import Attempt
 from dlrun.sweep.task import Task, perform
 
@@ -77,7 +78,7 @@ class Remote:
         _, choices = compose.job()
         recipe = compose.without_sweep(recipe)
         recipe.threads = recipe.threads or self.threads
-        shared = job.Shared(brief=True)
+        shared = Shared(brief=True)
         try:
             with raised(), own_gpu(recipe, self.folder, self.gpus, task.trial):
                 stopping = self._stopping(task)

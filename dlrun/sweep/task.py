@@ -15,6 +15,7 @@ from dlrun import job, record
 from dlrun.command import mistakes
 from dlrun.command.outcome import report
 from dlrun.errors import Interrupted, Mistake
+from dlrun.shared import Shared
 from dlrun.sweep.ledger import Attempt
 
 TRAIN = "dlrun.procedure.train.train"
@@ -66,7 +67,7 @@ def perform(
     task: Task,
     recipe: DictConfig,
     choices: Mapping[str, Any],
-    shared: job.Shared,
+    shared: Shared,
     stopping: Sequence[Any] = (),
     say: Callable[[BaseException, str], Any] = report,
 ) -> Attempt:
