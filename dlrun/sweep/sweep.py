@@ -17,6 +17,7 @@ from dlrun.command.nearest import Place
 from dlrun.command.outcome import report
 from dlrun.errors import Failure, Interrupted
 from dlrun.interrupt import raised
+from dlrun.shared import Shared
 from dlrun.sweep import ledger
 from dlrun.sweep.book import Book
 from dlrun.sweep.launchers import Jobs, Watch
@@ -25,9 +26,6 @@ from dlrun.sweep.plan import Plan
 from dlrun.sweep.search import Grid, Pruner, Sampled, Search
 from dlrun.sweep.space import Values
 from dlrun.sweep.task import TRAIN, Known, Task, ended, found, perform, resumable
-
-TRACKING = "dlrun.tracking.start"
-
 
 _LOOK = 200  # values that are looked at before the first run, which takes milliseconds each
 
@@ -41,7 +39,7 @@ class Sweep:
         self.plan, self.settings, self.total = plan, plan.settings, plan.total()
         self.directory = plan.directory
         self.jobs = Jobs(plan.composed, place.hydra, self.directory / "jobs")
-        self.shared = job.Shared(brief=True)
+        self.shared = Shared(brief=True)
         self.console = screen.console()
         self.failures = 0
         self.stopped = False  # at the first failure, where that is asked for
@@ -76,11 +74,13 @@ class Sweep:
 
     def deliver(self) -> None:
         """Bring the summary, which holds the report, to where the runs are delivered."""
-        tracking = self.plan.base.tracking
-        if tracking and tracking.get("_target_") == TRACKING:
-            from dlrun.tracking import summary
+        from dlrun.tracking import summary  # imports what plots need
 
-            summary.send(self.directory, tracking.uri, tracking.experiment)
+        summary.prepare(self.directory)
+        shipper = self.shared.shipper(self.plan.base)
+        if shipper is not None:
+            shipper.ship(self.directory)
+            shipper.finish(self.directory)
 
     def proposed(self) -> list[Values]:
         """The values of all points, as far as they don't depend on what comes of others."""

@@ -216,9 +216,10 @@ class Delivery:
                     yield Metric(name, float(value), point["time"], point["step"])
 
     def _files(self, settings: dict[str, Any]) -> None:
-        """The recipe, the points, figures and checkpoints; those that have changed."""
+        """The recipe, the points, reports, figures and checkpoints; those that have changed."""
         sent = dict(settings.get("files", {}))
-        wanted = [*self.directory.glob("*.yaml"), *self.directory.glob("figures/*.png")]
+        patterns = ("*.yaml", "*.html", "figures/*.png")
+        wanted = [path for pattern in patterns for path in self.directory.glob(pattern)]
         wanted += [self.directory / name for name in ("run.json", "status.json", "metrics.jsonl")]
         if settings.get("checkpoints", True):
             wanted += [self.directory / "checkpoints" / name for name in ("last.pt", "best.pt")]

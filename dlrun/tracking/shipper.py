@@ -16,6 +16,7 @@ from dlrun import record
 
 PATIENCE = 5.0
 """Seconds without progress after which `close` gives up."""
+_NAMED = 2  # runs that were not delivered and are named, each in a warning of its own
 
 _log = logging.getLogger("dlrun")
 
@@ -133,13 +134,20 @@ class Shipper:
             self._process.stdout.close()
 
     def _report(self) -> None:
+        missing = {}
         for run in dict.fromkeys(run for run in self._runs if run.is_dir()):
             cursor = record.read_json(run / "tracking.json")
             left = len(record.read_points(run)) - cursor.get("delivered", 0)
-            if cursor.get("done") and left <= 0:
-                continue
-            what = f"{left} points" if left > 0 else "the end"
+            if left > 0 or not cursor.get("done"):
+                missing[run.name] = f"{left} points" if left > 0 else "the end"
+        if len(missing) > _NAMED:
             _log.warning(
-                f"{what} of run {run.name} did not reach {self.uri} and stay on disk; "
-                f"`dlrun sync {run.name}` delivers them"
+                f"something of {len(missing)} runs did not reach {self.uri} and stays on disk; "
+                "`dlrun sync` delivers it"
+            )
+            return
+        for name, what in missing.items():
+            _log.warning(
+                f"{what} of run {name} did not reach {self.uri} and stay on disk; "
+                f"`dlrun sync {name}` delivers them"
             )

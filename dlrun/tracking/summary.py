@@ -6,7 +6,6 @@ the form that every run has, so that it is delivered as one: created once, each 
 """
 
 import json
-import logging
 import os
 import platform
 import secrets
@@ -17,32 +16,6 @@ from typing import Any
 from dlrun import record
 from dlrun.report import results
 from dlrun.report.results import Dimension, Sweep, named
-from dlrun.tracking import ENVIRONMENT, resolve_uri
-
-_log = logging.getLogger("dlrun")
-
-
-def send(directory: str | Path, uri: str | None = None, experiment: str = "dlrun") -> str | None:
-    """Create or update the summary run of the sweep in `<outputs>/sweeps/<id>`.
-
-    uri: as `tracking.uri`. Returns MLflow's run id; None where another process is at it, or,
-    after one warning, where the store does not answer. Raises Mistake for a wrong `uri`.
-    """
-    directory = Path(directory).absolute()
-    target = resolve_uri(uri, directory.parent.parent)
-    prepare(directory)
-    for key, value in ENVIRONMENT.items():
-        os.environ.setdefault(key, value)
-    try:
-        return _deliver(directory, target, experiment)
-    except Exception as error:  # whatever it is, the sweep itself has ended well
-        from dlrun.tracking.ship import reason
-
-        _log.warning(
-            f"the report of sweep {directory.name} did not reach {target} ({reason(error)}); "
-            "the same command, typed again, delivers it"
-        )
-        return None
 
 
 def prepare(directory: str | Path) -> None:
@@ -67,30 +40,6 @@ def prepare(directory: str | Path) -> None:
     record.write(directory / "recipe.yaml", json.dumps(_settings(sweep), indent=2) + "\n")
     _append(directory, sweep)
     record.write_json(directory / "status.json", _status(sweep))
-
-
-def _deliver(directory: Path, uri: str, experiment: str) -> str | None:
-    from dlrun.tracking import store
-    from dlrun.tracking.delivery import Delivery
-
-    cursor = record.read_json(directory / "tracking.json")
-    if cursor.get("uri") != uri or cursor.get("experiment") != experiment:
-        cursor = {"uri": uri, "experiment": experiment}
-        record.write_json(directory / "tracking.json", cursor)
-    client, known = store.connect(uri, experiment)
-    delivery = Delivery(client, known, directory, lambda patience: None)
-    if not delivery.begin(live=False):
-        return None
-    try:
-        delivery.points()
-        report = directory / "report.html"
-        if report.is_file():
-            client.log_artifact(delivery.run_id, str(report))
-        delivery.finish()
-    finally:
-        delivery.close()
-        store.disconnect(uri)
-    return delivery.run_id
 
 
 def _settings(sweep: Sweep) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from dlrun.tracking import ENVIRONMENT, resolve_uri
 def sync(outputs: str | Path, which: list[str], uri: str | None = None) -> int:
     """Deliver the named runs, or all that were ever tracked; prints a line for each.
 
-    which: as `record.find` takes them; a run recorded with `tracking=none` must be named.
+    which: as `record.find` takes them, or ids of sweeps, for their summaries; what was
+    recorded with `tracking=none` must be named.
     uri: another store than the one a run was tracked in. Returns the exit code, 1 where
     something could not be delivered. Raises Mistake where there is no such run.
     """
@@ -22,9 +23,10 @@ def sync(outputs: str | Path, which: list[str], uri: str | None = None) -> int:
     for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     if which:
-        runs = [record.find(outputs, each) for each in which]
+        runs = [_find(outputs, each) for each in which]
     else:
-        runs = [run for run in record.all_runs(outputs) if (run / "tracking.json").exists()]
+        recorded = [*record.all_runs(outputs), *_sweeps(outputs).values()]
+        runs = [run for run in recorded if (run / "tracking.json").exists()]
     if not runs:
         print(f"no tracked runs in {Path(outputs) / 'runs'}")
     stores: dict[tuple[str, str], Any] = {}
@@ -38,6 +40,16 @@ def sync(outputs: str | Path, which: list[str], uri: str | None = None) -> int:
             print(f"{run.name}  not delivered: {reason(error)}", flush=True)
             failed += 1
     return 1 if failed else 0
+
+
+def _find(outputs: str | Path, which: str) -> Path:
+    return _sweeps(outputs).get(which) or record.find(outputs, which)
+
+
+def _sweeps(outputs: str | Path) -> dict[str, Path]:
+    """The directories of the sweeps that have a summary, by their ids."""
+    found = sorted((Path(outputs).absolute() / "sweeps").glob("*/run.json"))
+    return {path.parent.name: path.parent for path in found}
 
 
 def _settings(run: Path, outputs: str | Path, uri: str | None) -> dict[str, Any]:

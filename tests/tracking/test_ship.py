@@ -266,6 +266,20 @@ def test_a_shipper_that_dies_is_reported_and_the_rest_delivered_later(
     assert_each_once(database, run, cursor(run)["run_id"])
 
 
+def test_many_runs_that_did_not_arrive_are_told_in_one_line(begin, start, database, caplog):
+    shipper = start(database)
+    for number in range(3):
+        shipper.ship(begin(number).directory)
+    os.kill(shipper._process.pid, signal.SIGKILL)
+    wait_until(lambda: "has ended" in caplog.text)
+    shipper.close()
+    ending, last = (each.getMessage() for each in caplog.records)
+    assert "has ended" in ending
+    assert last == (
+        f"something of 3 runs did not reach {database} and stays on disk; `dlrun sync` delivers it"
+    )
+
+
 class TestServer:
     def test_dead_at_the_start_and_to_the_end(
         self, begin, start, prompt, dead_server, tmp_path, assert_each_once, caplog, capsys
