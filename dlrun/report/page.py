@@ -5,7 +5,7 @@ from html import escape
 from importlib.resources import files
 
 from dlrun import record
-from dlrun.report import plots
+from dlrun.report import parallel, plots
 from dlrun.report.commands import Remark
 from dlrun.report.results import Curve, Point, Sweep, named
 
@@ -27,7 +27,7 @@ def page(
         parts.append(
             _section(
                 "All points at once",
-                '<div class="scroll">' + _wide(plots.parallel(sweep), sweep) + "</div>",
+                '<div class="scroll">' + _wide(parallel.coordinates(sweep), sweep) + "</div>",
                 "Each line is a point, the darker the better; the thick one is the best. "
                 + ("Dotted ones failed." if sweep.counts().get(record.FAILED) else ""),
             )
