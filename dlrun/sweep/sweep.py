@@ -12,7 +12,6 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from dlrun import job, record, screen
-from dlrun.command import mistakes
 from dlrun.command.nearest import Place
 from dlrun.command.outcome import report
 from dlrun.errors import Failure, Interrupted
@@ -20,14 +19,13 @@ from dlrun.interrupt import raised
 from dlrun.shared import Shared
 from dlrun.sweep import ledger
 from dlrun.sweep.book import Book
+from dlrun.sweep.first_look import first_look
 from dlrun.sweep.launchers import Jobs, Watch
 from dlrun.sweep.ledger import Attempt, Point
 from dlrun.sweep.plan import Plan
 from dlrun.sweep.search import Grid, Pruner, Sampled, Search
 from dlrun.sweep.space import Values
 from dlrun.sweep.task import TRAIN, Known, Task, ended, found, perform, resumable
-
-_LOOK = 200  # values that are looked at before the first run, which takes milliseconds each
 
 
 class Sweep:
@@ -91,7 +89,9 @@ class Sweep:
     def _prepare(self) -> None:
         """The search and the ledger, brought to where the last command left them."""
         before = record.read_json(self.directory / "sweep.json")
-        self.objective = before.get("objective") or self._first_look()
+        self.objective = before.get("objective") or first_look(
+            self.plan, self.shared, self.jobs.local
+        )
         searched = {
             "objective": self.objective,
             "direction": "maximize" if self._highest else "minimize",
@@ -118,22 +118,6 @@ class Sweep:
     @property
     def _highest(self) -> bool:
         return self.objective.endswith("accuracy")
-
-    def _first_look(self) -> str:
-        """What is searched; mistakes of a value are found before anything is trained."""
-        from dlrun import build
-
-        made = self.plan.composer.recipe(self.plan.space.overrides(self.plan.first))
-        recipe = copy.deepcopy(made.recipe)
-        mistakes.check(recipe, made.choices, self.plan.directories)
-        if self.jobs.local:
-            self.shared.shipper(recipe)  # gets ready while torch is imported
-        with mistakes.resolved():
-            build.check(recipe)
-            for values in self.plan.each()[1:_LOOK]:
-                build.check(self.plan.composer.recipe(self.plan.space.overrides(values)).recipe)
-            run = build.build(recipe, self.shared.data(recipe))
-        return str(self.settings.objective or run.monitor)
 
     def _search(self, storage: Path | None) -> Search:
         pruner, make_sampler = self.plan.make_pruner(), self.plan.make_sampler()
