@@ -99,9 +99,9 @@ def _check_form(asked: Flags) -> None:
     for before, word in zip(("", *asked.words), asked.words, strict=False):
         if "=" not in word and not word.startswith("~"):
             near = flags.nearest(word, ["sync"], "dlrun {}")
-            if "=" in before and not near:
+            if "=" in before and word.strip() and not near:
                 near = f", or quotes around a value with spaces: '{before} {word}'"
-            raise Mistake(f"{word}: write key=value, e.g. epochs=20{near}")
+            raise Mistake(f"{word or chr(39) * 2}: write key=value, e.g. epochs=20{near}")
 
 
 def _sync(words: list[str]) -> int:

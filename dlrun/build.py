@@ -90,7 +90,9 @@ def build(config: DictConfig, data: Data) -> Run:
     objective = _weighted(config, loss, data, device)
     regularizers = parts.several(config, "regularization", lengths)
     for key, rule in regularizers.items():
-        with parts.explained(key, config.regularization[key.partition(".")[2]]):
+        option = config.regularization[key.partition(".")[2]]
+        compatible.check_outputs(key, option, data)
+        with parts.explained(key, option):
             if hasattr(rule, "change_model"):
                 model = rule.change_model(model, x)
             if hasattr(rule, "change_loss"):

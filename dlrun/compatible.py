@@ -38,6 +38,13 @@ def check_classes(key: str, data: Data, model: nn.Module) -> None:
         raise Mistake(f"{key}: needs classes, and this task has none; leave it out")
 
 
+def check_outputs(key: str, option: DictConfig, data: Data) -> None:
+    """Raise Mistake for a number of classes that the data have not."""
+    outputs = option.get("outputs", data.outputs)
+    if outputs != data.outputs:
+        raise Mistake(f"{key}.outputs={outputs}: the data have {data.outputs}; leave it out")
+
+
 def check_size(config: DictConfig, model: nn.Module, at_most: int | None) -> None:
     """Raise Mistake for a model with nothing to train, or with more than `max_parameters`."""
     count = parameters(model)

@@ -193,9 +193,13 @@ def _given(values: Mapping[str, Any]) -> list[str]:
 def _blamed(key: str, values: Mapping[str, Any], message: str) -> str:
     """The key and value that a message is about: the argument it names, or whose value it shows."""
     given = list(_leaves(key, values))
-    for name, value in given:
-        if re.search(rf"\b{re.escape(name.rpartition('.')[2])}\b", message):
-            return f"{name}={value}"
+    named = [
+        (found.start(), f"{name}={value}")
+        for name, value in given
+        if (found := re.search(rf"\b{re.escape(name.rpartition('.')[2])}\b", message))
+    ]
+    if named:
+        return min(named)[1]
     for name, value in given:
         if re.search(rf"(?<![\w.]){re.escape(str(value))}(?![\w.])", message):
             return f"{name}={value}"

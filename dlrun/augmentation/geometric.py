@@ -101,26 +101,31 @@ def shear(horizontal: float = 10.0, vertical: float = 0.0, mode: str = "zero") -
     return Geometric("shear", draw, mode)
 
 
-def scale_crop(size: int = 224, short: tuple[int, int] = (256, 480)) -> Geometric:
+def scale_crop(size: int | None = None, short: tuple[int, int] | None = None) -> Geometric:
     """Resize so that the short side is L, uniform over `short`; cut a random square out.
 
     The offset is uniform over the whole pixels of the resized image. Where L makes the
     image smaller, pixels are averaged. The result is (n, c, size, size).
+
+    size: by default the short side that the images have; short: 8/7 to 15/7 of size.
     """
-    low, high = short
-    require(size >= 1, "size", "at least 1", size)
-    require(
-        size <= low <= high, "short", f"two sides, rising, of at least size={size}", list(short)
-    )
+    require(size is None or size >= 1, "size", "at least 1", size)
+    _require_sides(size or 1, short)
+
+    def sides(came: Size) -> tuple[int, int, int]:
+        square = size or min(came)
+        _require_sides(square, short)
+        return square, *(short or (round(square * 8 / 7), round(square * 15 / 7)))
 
     def draw(n: int, came: Size, generator: Generator) -> Tensor:
+        square, low, high = sides(came)
         device = generator.device
         side = torch.randint(low, high + 1, (n,), generator=generator, device=device)
         share = torch.rand(2, n, generator=generator, device=device)
         parts = []
         for place, whole in zip(share, (came[1], came[0]), strict=True):
             resized = (side * (whole / min(came))).round()
-            offset = (place * (resized - size + 1)).floor() - (resized - size) / 2
+            offset = (place * (resized - square + 1)).floor() - (resized - square) / 2
             parts.append((whole / resized, offset * whole / resized))
         (across, left), (down, top) = parts
         return affine(across, 0 * across, 0 * down, down, left, top)
@@ -128,9 +133,14 @@ def scale_crop(size: int = 224, short: tuple[int, int] = (256, 480)) -> Geometri
     return Geometric(
         "scale_crop",
         draw,
-        size=lambda came: (size, size),
-        shrink=lambda came: max(1.0, min(came) / low),
+        size=lambda came: (sides(came)[0],) * 2,
+        shrink=lambda came: max(1.0, min(came) / sides(came)[1]),
     )
+
+
+def _require_sides(size: int, short: tuple[int, int] | None) -> None:
+    right = short is None or size <= short[0] <= short[1]
+    require(right, "short", f"two sides, rising, of at least size={size}", list(short or ()))
 
 
 def affine(

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from dlrun.command import catalogue, compose, mistakes, resume
-from dlrun.command.flags import Flags
+from dlrun.command.flags import Flags, nearest
 from dlrun.command.nearest import Place
 from dlrun.command.resume import Previous
 from dlrun.errors import Interrupted, Mistake
@@ -38,6 +38,8 @@ def _do(
     asked: Flags, place: Place, words: list[str], previous: Previous | None, command: list[str]
 ) -> None:
     if asked.cfg:
+        if asked.package:
+            _check_part(place, words, asked.package)
         place.hydra.show_cfg(compose.PRIMARY, words, asked.cfg, asked.package, asked.resolve)
     elif asked.info:
         with _root_logging():
@@ -51,6 +53,14 @@ def _do(
         if searching:
             raise Mistake(f"{searching}: is about a sweep, which needs -m")
         _one(place, words, previous, command)
+
+
+def _check_part(place: Place, words: list[str], part: str) -> None:
+    """Raise Mistake where the recipe has no such part; Hydra would just exit."""
+    composed = compose.full(place.hydra, words)
+    if OmegaConf.select(composed, part, throw_on_missing=False) is None:
+        near = nearest(part, [str(key) for key in composed])
+        raise Mistake(f"-p {part}: the recipe has no such part{near}")
 
 
 def _one(place: Place, words: list[str], previous: Previous | None, command: list[str]) -> None:

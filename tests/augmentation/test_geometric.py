@@ -148,6 +148,15 @@ def is_uniform_place(start: np.ndarray, places: np.ndarray) -> bool:
     return bool(abs(share.mean() - 0.5) < 4 * (1 / 12 / len(share)) ** 0.5)
 
 
+def test_scale_crop_takes_the_paper_s_shares_of_the_size_by_default() -> None:
+    x = torch.rand(64, 1, 224, 300)
+    given, usual = geometric.scale_crop(224, (256, 480)), geometric.scale_crop()
+    assert torch.equal(given(x, None, seeded(0))[0], usual(x, None, seeded(0))[0])
+    assert usual(x[..., :8, :8], None, seeded(0))[0].shape == (64, 1, 8, 8)
+    with pytest.raises(ValueError, match=r"short must be .* size=8, got \[6, 9\]"):
+        geometric.scale_crop(None, (6, 9))(x[..., :8, :8], None, seeded(0))
+
+
 def test_scale_crop_enlarges_as_torchvision_resizes() -> None:
     x = torch.rand(6, 3, 12, 18, generator=seeded(1))
     step = geometric.scale_crop(16, (24, 24))

@@ -57,6 +57,8 @@ COMPOSING = [
     ("~model", "~model", "model="),
     ("~epochs", "~epochs", "cannot be taken away"),
     ("~optimizer.momentun", "~optimizer.momentun", "~optimizer.momentum"),
+    ("--cfg job -p optimiser", "-p optimiser", "did you mean optimizer?"),
+    ("--cfg job -p model.nonsense", "-p model.nonsense", "no such part"),
     ("facts.outputs=3", "facts.outputs=3", "comes from the data"),
     ("~facts.shape", "~facts.shape", "comes from the data"),
     ("~procedure", "~procedure", "choose procedure="),
@@ -109,6 +111,16 @@ COMPOSING = [
     ("resume=last", "resume=last", "no runs"),
 ]
 BUILDING = [
+    (
+        "regularization=target_noise regularization.target_noise.outputs=20",
+        "regularization.target_noise.outputs=20",
+        "the data have 10; leave it out",
+    ),
+    (
+        "augmentation=scale_crop augmentation.scale_crop.short=[5,9]",
+        "augmentation.scale_crop.short=[5, 9]",
+        "rising, of at least size=8",
+    ),
     ("optimizer.lr=fast", "optimizer.lr=fast", "expected a number"),
     ("optimizer.lr=-1", "optimizer.lr=-1", "learning rate"),
     ("optimizer.momentum=true", "optimizer.momentum=true", "expected a number"),
