@@ -42,11 +42,16 @@ def main() -> None:
 
 
 def _table(title: str, rows: list[dict[str, Any]]) -> Table:
+    """A column for each case."""
     table = Table(title=title, title_justify="left")
-    for key in rows[0]:
-        table.add_column(key, justify="left" if key == "case" else "right")
-    for row in rows:
-        table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
+    for place, key in enumerate(rows[0]):
+        cells = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in (r[key] for r in rows)]
+        if place:
+            table.add_row(key, *cells)
+            continue
+        table.add_column("")
+        for case in cells:
+            table.add_column(case, justify="right")
     return table
 
 

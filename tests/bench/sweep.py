@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -12,7 +13,12 @@ from typing import Any
 from dlrun import record
 
 RUNS = 20
-WORDS = ("epochs=1", "threads=1")
+RECIPES = {
+    "MLP, tracking=none": ("tracking=none",),
+    "MLP": (),
+    "ResNet-20, batches of 4": ("model=resnet", "batch_size=4"),
+}
+ALL = ("epochs=1", "threads=1")
 AT_MOST = 1.3
 
 
@@ -20,40 +26,42 @@ def compare(repeats: int) -> list[dict[str, Any]]:
     """Medians over `repeats` sweeps, in seconds of wall clock from the shell to the shell.
 
     training: the sum of what the runs' own loops took; sweep: the one command, which beside
-    them starts Python, imports torch, composes, records and reports; by hand: a script that
-    imports, builds and trains the same runs and keeps nothing. a run: from the end of one run
-    to the end of the next, inside the sweep; command: one such run as a command of its own.
+    them starts Python, imports torch, composes, records, exports the best model and reports;
+    by hand: a script that imports, builds and trains the same runs and keeps nothing.
+    from run to run: inside the sweep; a command: one such run as a command of its own.
     """
-    by_hand = median(_by_hand() for _ in range(repeats))
     rows = []
-    for tracking in ("mlflow", "none"):
-        found = [_sweep(tracking) for _ in range(repeats)]
-        apart = median(_alone(tracking) for _ in range(repeats))
+    for case, words in RECIPES.items():
+        found = [_sweep(words) for _ in range(repeats)]
+        by_hand = median(_by_hand(words) for _ in range(repeats))
+        apart = median(_alone(words) for _ in range(repeats))
         training = median(one["training"] for one in found)
         whole = median(one["sweep"] for one in found)
+        between = median(one["between"] for one in found)
         rows.append(
             {
-                "case": tracking,
-                "training (s)": training,
+                "case": case,
+                f"training of {RUNS} runs (s)": training,
                 "sweep (s)": whole,
                 "sweep / training": whole / training,
                 "wanted": AT_MOST,
                 "by hand (s)": by_hand,
                 "sweep / by hand": whole / by_hand,
-                "a run (s)": median(one["between"] for one in found),
-                "its training (s)": training / RUNS,
-                "command (s)": apart,
-                f"{RUNS} such / sweep": apart * RUNS / whole,
+                "training of a run (s)": training / RUNS,
+                "from run to run (s)": between,
+                "from run to run / training": between * RUNS / training,
+                "a command (s)": apart,
+                f"{RUNS} commands / sweep": apart * RUNS / whole,
             }
         )
     return rows
 
 
-def _sweep(tracking: str) -> dict[str, Any]:
+def _sweep(words: Sequence[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         seeds = ",".join(map(str, range(RUNS)))
         begun = perf_counter()
-        _type(["-m", *WORDS, f"tracking={tracking}", f"seed={seeds}"], folder)
+        _type(["-m", *ALL, *words, f"seed={seeds}"], folder)
         seconds = perf_counter() - begun
         runs = record.all_runs(Path(folder) / "outputs")
         points = [record.read_points(run) for run in runs]
@@ -66,17 +74,17 @@ def _sweep(tracking: str) -> dict[str, Any]:
         }
 
 
-def _alone(tracking: str) -> float:
+def _alone(words: Sequence[str]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         begun = perf_counter()
-        _type([*WORDS, f"tracking={tracking}"], folder)
+        _type([*ALL, *words], folder)
         return perf_counter() - begun
 
 
-def _by_hand() -> float:
+def _by_hand(words: Sequence[str]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         begun = perf_counter()
-        _run(["tests.bench.by_hand", str(RUNS), *WORDS, "tracking=none"], folder)
+        _run(["tests.bench.by_hand", str(RUNS), *ALL, *words, "tracking=none"], folder)
         return perf_counter() - begun
 
 
