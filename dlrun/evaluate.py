@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from dlrun import loss as losses
 from dlrun.data.batches import batches
 from dlrun.feed import Feed
 from dlrun.run import Run
@@ -73,27 +74,22 @@ def evaluate(run: Run, forward: Callable[[Tensor], Tensor], data: Batches) -> tu
     """Mean loss and mean quality over all samples; sums stay on the device until the end."""
     was_training, regression = run.model.training, run.regression
     run.model.eval()
-    losses, hits, count = [], [], 0
+    means, hits, count = [], [], 0
     for x, y in data:
         logits = forward(x)
-        losses.append(run.loss(logits, y) * len(y))
+        means.append(run.loss(logits, y) * len(y))
         hits.append(quality(logits, y, regression))
         count += len(y)
     run.model.train(was_training)
     if not count:
         return math.nan, math.nan
-    return _total(losses) / count, _total(hits) / count
+    return _total(means) / count, _total(hits) / count
 
 
 def _predict(run: Run, views: Views, x: Tensor) -> Tensor:
-    """What the model says of a raw batch: the log of the mean probability over its views.
-
-    In regression the mean prediction.
-    """
-    seen = torch.stack([run.forward(_ready(run, run.preprocessing(view))) for view in views(x)])
-    if run.regression:
-        return seen.mean(0)
-    return seen.log_softmax(-1).logsumexp(0) - math.log(len(seen))
+    """What the model says of a raw batch, averaged over its views as the loss averages."""
+    seen = [run.forward(_ready(run, run.preprocessing(view))) for view in views(x)]
+    return losses.averaged(run.loss, torch.stack(seen))
 
 
 def _ready(run: Run, x: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ logits: (n, outputs), what the model gives, never probabilities; y: (n,) int64 c
 indices, (n, outputs) float targets or class probabilities. The mean over the batch.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -65,6 +66,23 @@ def hinge(logits: Tensor, y: Tensor, margin: float = 1.0, power: int = 1) -> Ten
     if y.is_floating_point():
         raise Mistake("loss=hinge: needs class labels, and the targets here are numbers")
     return F.multi_margin_loss(logits, y, p=power, margin=margin) * logits.shape[-1]
+
+
+def averaged(loss: Callable[..., Tensor], logits: Tensor) -> Tensor:
+    """One prediction out of several of each sample, (views, n, ...) -> (n, ...), for `loss`.
+
+    Cross entropy and bce get the logits of the mean probability, of the softmax and of σ;
+    every other loss the mean of what the model gives.
+    """
+    function = getattr(loss, "func", loss)
+    if len(logits) == 1:
+        return logits[0]
+    if function is F.cross_entropy:
+        return logits.log_softmax(-1).logsumexp(0) - math.log(len(logits))
+    if function is bce:
+        # Both logs keep their digits where σ is nearly 0 or 1.
+        return F.logsigmoid(logits).logsumexp(0) - F.logsigmoid(-logits).logsumexp(0)
+    return logits.mean(0)
 
 
 # These squash what they are given, so probabilities would be squashed twice.
