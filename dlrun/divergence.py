@@ -24,8 +24,16 @@ def check_finite(run: Run, state: State, losses: list[float]) -> None:
     """Raise Diverged for the first of the latest mini-batches whose loss is not finite."""
     for place, loss in enumerate(losses):
         if not isfinite(loss):
-            after = (len(losses) - 1 - place) // run.lengths.accumulate
-            raise Diverged(state.at.step - after, loss)
+            raise Diverged(_step_of(run, state, len(losses) - 1 - place), loss)
+
+
+def _step_of(run: Run, state: State, after: int) -> int:
+    """The step of a mini-batch that so many others have followed."""
+    at, lengths = state.at, run.lengths
+    batches = -(-len(run.order(at.epoch)) // lengths.batch_size)  # in an epoch
+    done = min((at.step - at.epoch * lengths.steps_per_epoch) * lengths.accumulate, batches)
+    epoch, place = divmod(at.epoch * batches + done - 1 - after, batches)
+    return epoch * lengths.steps_per_epoch + place // lengths.accumulate + 1
 
 
 def good(run: Run, state: State) -> dict[str, Any]:

@@ -101,7 +101,8 @@ def perform(
 
         def finished(ended: record.Record) -> None:
             shared.show.end()
-            if any(getattr(rule, "pruned", False) for rule in stopping):
+            before = ended.points()[-1]["step"] < run.lengths.total_steps if stopping else False
+            if before and any(getattr(rule, "pruned", False) for rule in stopping):
                 ended.set_status(record.PRUNED, "stopped early: others were better by then")
             if shipper is not None:
                 shipper.finish(ended.directory)

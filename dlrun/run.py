@@ -32,6 +32,7 @@ class Run:
     backoff: whether a diverged run returns to its last good state with a smaller rate.
     regularizers: by their keys in the recipe; each acts in one or more places;
         `change_batch`, `penalties` and the others after them are those that act there.
+    rates: of the optimizer's groups, which the schedule multiplies; known once it trains.
     """
 
     data: Data
@@ -59,6 +60,7 @@ class Run:
     views: Callable[[Tensor], list[Tensor]] | None = None
     backoff: bool = False
     regularizers: dict[str, Any] = field(default_factory=dict)
+    rates: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.change_batch = self._acting("change_batch")

@@ -46,7 +46,7 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
     call goes on from there.
     """
     lengths, optimizer = run.lengths, run.optimizer
-    rates = [float(group["lr"]) for group in optimizer.param_groups]
+    run.rates = run.rates or [float(group["lr"]) for group in optimizer.param_groups]
     weights, regression = run.weights, run.regression
     searches = takes_closure(optimizer)
     observe = getattr(run.schedule, "observe", None)
@@ -65,6 +65,7 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
         nonlocal norm
         if not backward:
             return _objective(run, group, weights)
+        first = not results  # of this step; the point belongs to the weights before it
         for weight in weights:  # as optimizer.zero_grad does, without its profiling
             weight.grad = None
         samples = sum(len(y) for _, y in group) if len(group) > 1 else 0
@@ -81,8 +82,9 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
         for rule in run.change_gradient:
             rule.add_gradient(weights)
         if run.clip_norm is not None:
-            norm = nn.utils.clip_grad_norm_(weights, run.clip_norm)
-        elif logs:
+            found = nn.utils.clip_grad_norm_(weights, run.clip_norm)
+            norm = found if first else norm
+        elif logs and first:
             norm = nn.utils.get_total_norm([w.grad for w in weights if w.grad is not None])
         if run.clip_value is not None:
             nn.utils.clip_grad_value_(weights, run.clip_value)
@@ -104,13 +106,14 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
                 for group in grouped(_training_batches(run, rows, at.seen), lengths.accumulate):
                     # The learning rate of this step.
                     multiplier = run.schedule(at.step, lengths.total_steps, lengths.steps_per_epoch)
-                    for options, rate in zip(optimizer.param_groups, rates, strict=True):
+                    for options, rate in zip(optimizer.param_groups, run.rates, strict=True):
                         options["lr"] = rate * multiplier * at.scale
 
                     # Forward, backward, update.
                     step = at.step + 1
                     ends = step == lengths.total_steps
                     logs = ends or step % lengths.log_every == 0
+                    stepped = True
                     if searches:
                         optimizer.step(cast(Callable[[], float], gradient))
                     elif run.scaler is None:
@@ -118,9 +121,8 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
                         optimizer.step()
                     else:
                         gradient()
-                        run.scaler.step(optimizer)
-                        run.scaler.update()
-                    for rule in run.constraints:
+                        stepped = _scaled_step(run.scaler, optimizer)
+                    for rule in run.constraints if stepped else ():
                         rule.rate = optimizer.param_groups[0]["lr"]
                         rule.constrain(run.model)
 
@@ -142,7 +144,7 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
                         check_finite(run, state, torch.stack(window.losses).tolist())
                         values = _validate(run, step) if validates and len(run.val) else {}
                         if logs:
-                            values |= _train_values(run, state, norm)
+                            values |= _train_values(run, state, norm, len(rows))
                         at.elapsed += perf_counter() - mark
                         mark = perf_counter()
                         values["time/elapsed"] = at.elapsed
@@ -158,7 +160,10 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
                                 state.best = best_weights(run)
                             if observe is not None:
                                 observe(score)
-                            for rule in run.stopping:
+                        for rule in run.stopping:
+                            watched = getattr(rule, "metric", run.monitor)
+                            if watched in values:
+                                score = _score(watched, values[watched])
                                 at.stopped |= rule.should_stop(score, step)
                         if run.backoff:
                             state.good = good(run, state)
@@ -196,6 +201,14 @@ def takes_closure(optimizer: torch.optim.Optimizer) -> bool:
     """Whether the optimizer evaluates the loss itself, as L-BFGS and line searches do."""
     closure = inspect.signature(optimizer.step).parameters.get("closure")
     return closure is not None and closure.default is inspect.Parameter.empty
+
+
+def _scaled_step(scaler: torch.amp.GradScaler, optimizer: torch.optim.Optimizer) -> bool:
+    """A step with scaled gradients; False where it was left out, because they overflowed."""
+    scale = scaler.get_scale()
+    scaler.step(optimizer)
+    scaler.update()
+    return scaler.get_scale() >= scale
 
 
 def grouped(samples: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
@@ -253,8 +266,8 @@ def _validate(run: Run, step: int) -> dict[str, float]:
     return dict(sorted(named.items(), key=lambda item: item[0] != run.monitor))
 
 
-def _train_values(run: Run, state: State, norm: Tensor | None) -> dict[str, float]:
-    """The means of the window over its samples; a new window begins."""
+def _train_values(run: Run, state: State, norm: Tensor | None, epoch: int) -> dict[str, float]:
+    """The means of the window over its samples; a new window begins. epoch: its samples."""
     window = state.window
     losses, hits = torch.stack(window.losses).tolist(), torch.stack(window.hits).tolist()
     samples = sum(window.sizes)
@@ -269,7 +282,7 @@ def _train_values(run: Run, state: State, norm: Tensor | None) -> dict[str, floa
     if norm is not None:
         values["grad/norm"] = float(norm)
     values["time/samples_per_second"] = samples / max(window.seconds, 1e-9)
-    values["time/epoch"] = window.seconds * run.lengths.steps_per_epoch / len(window.sizes)
+    values["time/epoch"] = window.seconds * epoch / samples
     window.clear()
     return values
 

@@ -91,6 +91,15 @@ def test_without_it_the_run_fails_at_the_first_bad_step(train_recipe: Train) -> 
         train_recipe("epochs=3", *CONSTANT, change=explode(50, above=0.06))
 
 
+@pytest.mark.parametrize("step", [33, 34, 35, 36, 50, 68])
+def test_the_step_is_right_where_the_last_of_an_epoch_has_fewer_batches(
+    train_recipe: Train, step: int
+) -> None:
+    words = ("epochs=3", "batch_size=8", "accumulate=4", "validate_every='68 steps'")
+    with pytest.raises(Failure, match=f"nan at step {step} with"):
+        train_recipe(*words, "log_every='68 steps'", *CONSTANT, change=explode(step, above=0.06))
+
+
 def test_a_validation_loss_that_is_not_finite(train_recipe: Train) -> None:
     def spoil(run: Run) -> None:
         x = run.val.x.clone()

@@ -1,22 +1,25 @@
 """The loop against a bare one, and each of its lines against what it promises."""
 
+import itertools
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from dlrun import build
+from dlrun import build, record
 from dlrun.data import Data
 from dlrun.errors import Failure
 from dlrun.evaluate import samples
 from dlrun.procedure.train import test_values as measure_test
 from dlrun.run import Run
-from dlrun.train import grouped, takes_closure
+from dlrun.state import begin
+from dlrun.train import _scaled_step, grouped, takes_closure, train
 from tests.bench import bare
-from tests.conftest import Recipe, Trained
+from tests.conftest import Recipe, Trained, Watcher
 
 Train = Callable[..., Trained]
 
@@ -267,6 +270,86 @@ def test_an_optimizer_that_evaluates_the_loss_itself(train_recipe: Train) -> Non
     assert takes_closure(trained.run.optimizer)
     losses = trained.values("train/loss")
     assert losses[-1] < 0.5 * losses[0]
+
+
+def test_the_norm_is_that_of_the_weights_whose_loss_is_recorded(
+    train_recipe: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often the optimizer evaluates the loss in a step."""
+    norms = []
+
+    def watch(run: Run) -> None:
+        x, y = whole(run, "train")
+        step = run.optimizer.step
+
+        def watched(closure: Callable[[], Tensor]) -> object:
+            loss = run.objective(run.model(x), y)
+            grads = torch.autograd.grad(loss, run.weights)
+            norms.append(float(torch.nn.utils.get_total_norm(grads)))
+            return step(closure)
+
+        monkeypatch.setattr(run.optimizer, "step", watched)
+
+    words = ("epochs=3", "batch_size=full", "optimizer=lbfgs", "schedule=constant")
+    trained = train_recipe(*words, change=watch)
+    assert trained.values("grad/norm") == pytest.approx(norms, rel=1e-4)
+
+
+def test_the_time_of_an_epoch_is_that_of_all_its_batches(
+    train_recipe: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dlrun.train.perf_counter", itertools.count().__next__)
+    trained = train_recipe("epochs=1", "accumulate=4", "batch_size=8")
+    [epoch], [elapsed] = trained.values("time/epoch"), trained.values("time/elapsed")
+    assert epoch == pytest.approx(elapsed - 1), "all but the validation"
+
+
+def test_training_on_keeps_the_rates(compose_recipe: Recipe, digits: Data, tmp_path: Path) -> None:
+    """A run that is trained in two calls goes through the rates of one."""
+
+    class Halt:
+        def should_stop(self, score: float, step: int) -> bool:
+            return step == 68
+
+    run = build.build(compose_recipe("epochs=4", "warmup='4 epochs'", "optimizer=sgd"), digits)
+    run.stopping.append(Halt())
+    kept = record.create(tmp_path, "test", {}, "")
+    state = begin(run, kept)
+    train(run, state, kept, Watcher())
+    state.at.stopped = False
+    train(run, state, kept, Watcher())
+    rates = [p["values"]["lr"] for p in kept.points() if "lr" in p["values"]]
+    kept.close()
+    assert rates == pytest.approx([0.025, 0.05, 0.075, 0.1])
+
+
+def test_a_rule_judges_by_the_metric_it_asks_for(train_recipe: Train) -> None:
+    seen = []
+
+    class Rule:
+        metric = "val/loss"
+
+        def should_stop(self, score: float, step: int) -> bool:
+            seen.append(-score)
+            return False
+
+    trained = train_recipe("epochs=2", change=lambda run: run.stopping.append(Rule()))
+    assert trained.run.monitor == "val/accuracy"
+    assert seen == trained.values("val/loss")
+
+
+def test_a_step_that_overflows_is_none() -> None:
+    """What constrains or averages weights after a step leaves it out."""
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    scaler.scale(weight.sum()).backward()
+    assert _scaled_step(scaler, optimizer)
+    assert weight.tolist() == [0, 0]
+    optimizer.zero_grad()
+    scaler.scale(weight.sum() * torch.inf).backward()
+    assert not _scaled_step(scaler, optimizer)
+    assert weight.tolist() == [0, 0]
 
 
 def test_grouped() -> None:

@@ -99,7 +99,7 @@ class Remote:
         trial = search.attached(
             self.watch.storage, self.watch.study, self.watch.trials[task.trial], self.watch.pruner
         )
-        return [search.Pruner(trial, -1.0 if not task.objective.endswith("accuracy") else 1.0)]
+        return [search.Pruner(trial, task.objective)]
 
 
 def _bug(error: BaseException, name: str) -> None:

@@ -7,7 +7,7 @@ sweep's seed and on the number of the trial alone.
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,8 +32,10 @@ STATES = {
 """How a trial can end."""
 FAIL = TrialState.FAIL
 
-Curve = Callable[[Point], Iterable[float]]
-"""The objective of a point's first run at each of its validations so far."""
+
+def rises(objective: str) -> bool:
+    """Whether more of a metric is better: of an accuracy, not of a loss or an error."""
+    return objective.endswith("accuracy")
 
 
 class Search(Protocol):
@@ -57,10 +59,11 @@ class Pruner:
 
     restore_best = True
 
-    def __init__(self, trial: optuna.Trial, sign: float) -> None:
-        """sign: of the score, whose higher values are better, in the objective."""
+    def __init__(self, trial: optuna.Trial, objective: str) -> None:
+        """objective: the metric that the trial is judged by, whatever the run monitors."""
         self.pruned = False
-        self._trial, self._sign = trial, sign
+        self.metric = objective
+        self._trial, self._sign = trial, 1.0 if rises(objective) else -1.0
         self._decided: dict[int, bool] = {}  # by step: a resumed run comes by some again
 
     def should_stop(self, score: float, step: int) -> bool:
@@ -100,7 +103,7 @@ class Sampled:
         space: Space,
         make_sampler: Callable[[int], optuna.samplers.BaseSampler] | None,
         pruner: optuna.pruners.BasePruner | None,
-        direction: str,
+        objective: str,
         name: str,
         storage: Path | None = None,
     ) -> None:
@@ -112,12 +115,12 @@ class Sampled:
         self._space, self._make_sampler = space, make_sampler
         self._points = [] if make_sampler else space.grid()
         self._prunes = pruner is not None
-        self._sign = 1.0 if direction == "maximize" else -1.0
+        self._objective = objective
         self._study = optuna.create_study(
             storage=None if storage is None else journal(storage),
             sampler=optuna.samplers.RandomSampler(),
             pruner=pruner or optuna.pruners.NopPruner(),
-            direction=direction,
+            direction="maximize" if rises(objective) else "minimize",
             study_name=name,
         )
         self._trials: dict[int, optuna.Trial] = {}
@@ -186,7 +189,7 @@ class Sampled:
         """What judges the first run of a trial, from its beginning."""
         if not self._prunes or trial in self._told:
             return None
-        return Pruner(self._trials[trial], self._sign)
+        return Pruner(self._trials[trial], self._objective)
 
     def id(self, trial: int) -> int:
         """Optuna's own id of a trial, for a process that reports to it through the storage."""

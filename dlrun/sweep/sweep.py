@@ -123,8 +123,7 @@ class Sweep:
         pruner, make_sampler = self.plan.make_pruner(), self.plan.make_sampler()
         if make_sampler is None and pruner is None:
             return Grid(self.plan.space)
-        direction = "maximize" if self._highest else "minimize"
-        return Sampled(self.plan.space, make_sampler, pruner, direction, self.plan.id, storage)
+        return Sampled(self.plan.space, make_sampler, pruner, self.objective, self.plan.id, storage)
 
     def _clear(self) -> None:
         for path in self.directory.glob("journal.log*"):

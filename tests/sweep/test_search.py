@@ -25,7 +25,7 @@ CHOICES = ("optimizer=sgd,adam,momentum",)
 
 
 def made(plan: Plan) -> Sampled:
-    return Sampled(plan.space, plan.make_sampler(), plan.make_pruner(), "maximize", "test")
+    return Sampled(plan.space, plan.make_sampler(), plan.make_pruner(), "val/accuracy", "test")
 
 
 def worth(values: Values) -> float:
@@ -147,13 +147,13 @@ def test_a_pruner_counts_validations_and_remembers(planned: Planned):
 def test_pruners_of_other_processes_see_each_other(planned: Planned, tmp_path: Path):
     plan = planned("sweep=random", "sweep.pruner=median", "sweep.pruning.startup=1", *SPACE)
     path, pruner = tmp_path / "journal.log", plan.make_pruner()
-    one = Sampled(plan.space, plan.make_sampler(), pruner, "minimize", "test", path)
+    one = Sampled(plan.space, plan.make_sampler(), pruner, "val/loss", "test", path)
     first, _ = one.ask(0), one.ask(1)
     assert first is not None
-    good = Pruner(search.attached(path, "test", one.id(0), pruner), -1.0)
+    good = Pruner(search.attached(path, "test", one.id(0), pruner), "val/loss")
     assert not good.should_stop(-0.1, 1)
     one.tell(ended(0, first))
-    assert Pruner(search.attached(path, "test", one.id(1), pruner), -1.0).should_stop(-0.9, 1)
+    assert Pruner(search.attached(path, "test", one.id(1), pruner), "val/loss").should_stop(-0.9, 1)
 
 
 @pytest.mark.parametrize(
