@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from dlrun import arguments, compatible, duration, parts, preprocessing
 from dlrun import config as settings
 from dlrun import device as devices
-from dlrun.augmentation import compose
+from dlrun.augmentation import clamps, compose
 from dlrun.data import Data, Report, sampling
 from dlrun.data import split as splits
 from dlrun.errors import Mistake
@@ -174,6 +174,8 @@ def _augmentation(config: DictConfig, data: Data, device: torch.device) -> Augme
         asks = "classes" in inspect.signature(step).parameters
         if asks and not data.classes:
             raise Mistake(f"{key}: mixes classes, and data={data.name} is a regression")
+        if clamps(step):
+            compatible.check_range(key, data.name, _raw(data, device))
         made = partial(step, classes=data.outputs) if asks else step
         with parts.explained(key, config.augmentation[key.partition(".")[2]]):
             if hasattr(step, "fit"):

@@ -1,7 +1,7 @@
 """What does not fit together in a recipe, said before training."""
 
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from math import prod
 from typing import Any
@@ -19,6 +19,8 @@ from dlrun.model.count import parameters
 
 _TELLING = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
 """What torch raises where shapes and types do not fit: its words are good enough."""
+_ROUNDING = 1e-3
+"""How far values may lie outside the range they are meant for."""
 
 
 def check_activation(config: DictConfig, chosen: bool) -> None:
@@ -43,6 +45,18 @@ def check_outputs(key: str, option: DictConfig, data: Data) -> None:
     outputs = option.get("outputs", data.outputs)
     if outputs != data.outputs:
         raise Mistake(f"{key}.outputs={outputs}: the data have {data.outputs}; leave it out")
+
+
+def check_range(key: str, name: str, batches: Iterable[Tensor]) -> None:
+    """Raise Mistake where an augmentation would cut off what float images have beyond [0, 1]."""
+    ends = [torch.stack(x.aminmax()) for x in batches if x.is_floating_point() and x.dim() == 4]
+    low, high = (float(end) for end in torch.stack(ends).aminmax()) if ends else (0.0, 1.0)
+    if low < -_ROUNDING or high > 1 + _ROUNDING:
+        raise Mistake(
+            f"{key}: takes images with values from 0 to 1 and cuts off the rest, but those of "
+            f"data={name} go from {low:g} to {high:g}; rescale them to 0..1 in the file, or save "
+            "them as bytes (uint8)"
+        )
 
 
 def check_size(config: DictConfig, model: nn.Module, at_most: int | None) -> None:

@@ -203,6 +203,37 @@ def test_views_that_the_model_does_not_take(compose_recipe: Recipe, digits: Data
     )
 
 
+@pytest.fixture
+def floats(digits: Data) -> Data:
+    """The digits as they come, from 0 to 16."""
+    x = digits.train.x.float() / 15
+    splits = [Split(x, s.y, s.rows) for s in (digits.train, digits.val, digits.test)]
+    return Data("floats", *splits, digits.shape, digits.classes, 10, "")
+
+
+@pytest.mark.parametrize("name", ["noise", "color_jitter", "photometric", "randaugment", "elastic"])
+def test_an_augmentation_that_would_cut_values_off(
+    compose_recipe: Recipe, floats: Data, name: str
+) -> None:
+    message = refused(compose_recipe, floats, f"augmentation=[{name}]")
+    assert message.startswith(f"augmentation.{name}: takes images with values from 0 to 1")
+    assert "data=floats go from 0 to 16; rescale them to 0..1 in the file, or save" in message
+
+
+def test_augmentations_that_keep_any_values(compose_recipe: Recipe, floats: Data) -> None:
+    words = ("augmentation=[flip,rotate,cutout,mixup]", "augmentation.cutout.size=2")
+    x, y = floats.train.x[floats.train.rows[:64]], floats.train.y[floats.train.rows[:64]]
+    run = build.build(compose_recipe(*words), floats)
+    assert run.augmentation is not None
+    assert run.augmentation(x, y, torch.Generator().manual_seed(0))[0].max() > 10
+
+
+def test_float_images_in_the_unit_range_are_augmented(compose_recipe: Recipe, floats: Data) -> None:
+    splits = [Split(s.x / 16, s.y, s.rows) for s in (floats.train, floats.val, floats.test)]
+    scaled = Data("unit", *splits, floats.shape, floats.classes, 10, "")
+    build.build(compose_recipe("augmentation=[noise]"), scaled)
+
+
 def test_views_of_a_table(compose_recipe: Recipe, table: Data) -> None:
     words = ("test_augmentation=flip", "loss=mse", "model=linear", "preprocessing=none")
     assert "needs images" in refused(compose_recipe, table, *words)

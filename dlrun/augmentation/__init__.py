@@ -18,6 +18,6 @@ A step with a parameter `classes` is told their number, and one with a method
 """
 
 from dlrun.augmentation.batch import Augmentation
-from dlrun.augmentation.merge import compose
+from dlrun.augmentation.merge import clamps, compose
 
-__all__ = ["Augmentation", "compose"]
+__all__ = ["Augmentation", "clamps", "compose"]

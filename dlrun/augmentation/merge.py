@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Generator, Tensor
 
-from dlrun.augmentation import geometric, indexing
+from dlrun.augmentation import geometric, indexing, pixels, randaugment
 from dlrun.augmentation.batch import Augmentation, require_images
 from dlrun.augmentation.color import Recolors, recolor
 from dlrun.augmentation.warp import Geometric, warp
@@ -35,6 +35,14 @@ def compose(steps: Sequence[Augmentation]) -> Augmentation:
         group = []
     made += _merged(group)
     return made[0] if len(made) == 1 else partial(_in_order, made)
+
+
+def clamps(step: Any) -> bool:
+    """Whether a step cuts values off at 0 and 1, as those do that compute new ones."""
+    if isinstance(step, Geometric):
+        return step.interpolation in ("bicubic", "random")
+    function = step.func if isinstance(step, partial) else step
+    return isinstance(step, Recolors) or function in (pixels.noise, randaugment.augment)
 
 
 def _in_order(

@@ -35,7 +35,7 @@ def randaugment(operations: int = 2, magnitude: int = 9, mode: str = "zero") -> 
     require(1 <= operations <= 100, "operations", "between 1 and 100", operations)
     require(0 <= magnitude <= STRONGEST, "magnitude", f"between 0 and {STRONGEST}", magnitude)
     Geometric("randaugment", no_map, mode)  # says now what is wrong with the mode
-    return partial(_augment, operations, magnitude / STRONGEST, mode)
+    return partial(augment, operations, magnitude / STRONGEST, mode)
 
 
 def no_map(n: int, size: Size, generator: Generator) -> Tensor:
@@ -44,9 +44,10 @@ def no_map(n: int, size: Size, generator: Generator) -> Tensor:
     return affine(one, 0 * one, 0 * one, one)
 
 
-def _augment(
+def augment(
     operations: int, strength: float, mode: str, x: Tensor, y: Any, generator: Generator
 ) -> tuple[Tensor, Any]:
+    """`randaugment` with its magnitude as a strength in [0, 1]."""
     require_images(x, "randaugment")
     n, device = len(x), generator.device
     count = len(GEOMETRIC) + len(OTHERS)
