@@ -77,7 +77,7 @@ def build(config: DictConfig, data: Data) -> Run:
     device = devices.choose(config.device)
     augmentation = _augmentation(config, data, device)
     chain = _fitted(config, data, device)
-    x, y, evaluation = _example(data, augmentation, chain, device)
+    x, y, aim, evaluation = _example(data, augmentation, chain, device)
     config.facts.shape, config.facts.outputs = list(x.shape[1:]), data.outputs
     lengths = _lengths(config, len(data.train), x[0].numel())
 
@@ -102,7 +102,7 @@ def build(config: DictConfig, data: Data) -> Run:
     initialize = parts.part(config, "initializer")
     with torch.no_grad(), parts.explained("initializer", config.initializer):
         initialize(model, x)
-    compatible.check_step(config, model, objective, x, y, lengths.smallest(len(data.train)))
+    compatible.check_step(config, model, objective, x, aim, data, lengths)
     views = parts.part(config, "test_augmentation") if config.test_augmentation else None
     if views is not None:
         raw = data.train.x[data.train.rows[:2]].to(device)
@@ -203,21 +203,21 @@ def _raw(data: Data, device: torch.device) -> Iterator[Tensor]:
 
 def _example(
     data: Data, augmentation: Augment | None, chain: nn.Sequential, device: torch.device
-) -> tuple[Tensor, Tensor, nn.Sequential]:
-    """A small batch: x as the model sees it in training, y as the data give it.
+) -> tuple[Tensor, Tensor, Tensor, nn.Sequential]:
+    """A small batch: x as the model sees it in training, y as the data and augmentation give it.
 
     And the preprocessing of evaluation: where augmentation changes the size of images,
     validation and test take the middle of each.
     """
     rows = data.train.rows[:64]
     x, y = data.train.x[rows].to(device), data.train.y[rows].to(device)
-    before, evaluation = x.shape, chain
+    before, aim, evaluation = x.shape, y, chain
     if augmentation is not None:
-        x, _ = augmentation(x, y, torch.Generator(device).manual_seed(0))
+        x, aim = augmentation(x, y, torch.Generator(device).manual_seed(0))
     if x.shape != before:
         evaluation = nn.Sequential(CenterCrop(list(x.shape[2:])), *chain)
     with torch.no_grad(), parts.explained("preprocessing", {}):
-        return chain(x), y, evaluation
+        return chain(x), y, aim, evaluation
 
 
 def _lengths(config: DictConfig, samples: int, elements: int) -> Lengths:

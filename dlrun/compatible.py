@@ -16,6 +16,7 @@ from dlrun import parts
 from dlrun.data import Data
 from dlrun.errors import Mistake
 from dlrun.model.count import parameters
+from dlrun.run import Lengths
 
 _TELLING = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
 """What torch raises where shapes and types do not fit: its words are good enough."""
@@ -121,13 +122,16 @@ def check_step(
     objective: Callable[[Tensor, Tensor], Tensor],
     x: Tensor,
     y: Tensor,
-    batch: int,
+    data: Data,
+    lengths: Lengths,
 ) -> None:
     """One forward and backward pass in training mode; the model stays as it is.
 
-    What fails there alone would stop a run after hours. batch: samples in the smallest
-    mini-batch; one sample gives batch norm no variance.
+    What fails there alone would stop a run after hours. x and y are as training has them, y
+    maybe mixed. Of the smallest mini-batch: one sample gives batch norm no variance.
     """
+    batch = lengths.smallest(len(data.train))
+    mixed = bool(data.classes) and y.is_floating_point()
     x, y = x[: min(batch, 2)], y[: min(batch, 2)]
     buffers = {name: value.clone() for name, value in model.named_buffers()}
     name = str(config.model._target_).rpartition(".")[2]
@@ -136,7 +140,7 @@ def check_step(
         with _users(config, "model"):
             logits = model(x)
         target = x if getattr(model, "reconstructs", False) else y
-        with parts.explained("loss", config.loss), _users(config, "loss"):
+        with parts.explained("loss", config.loss), _told_of(mixed, config), _users(config, "loss"):
             value = objective(logits, target)
         if not value.requires_grad:
             where = f"model={name}" if not logits.requires_grad else f"loss={config.loss._target_}"
@@ -209,6 +213,22 @@ def _users(config: DictConfig, group: str) -> Iterator[None]:
         place = (own or list(frames))[-1]
         where = f"{place.filename}:{place.lineno}"
         raise Mistake(f"{group}={target}: {type(error).__name__}: {error} ({where})") from error
+
+
+@contextmanager
+def _told_of(mixed: bool, config: DictConfig) -> Iterator[None]:
+    """Inside, a loss that fails on mixed labels is a Mistake that says what has mixed them."""
+    try:
+        yield
+    except (Mistake, *_TELLING) as error:
+        if not mixed:
+            raise
+        name = str(config.loss._target_).rpartition(".")[2]
+        raise Mistake(
+            f"augmentation=[{','.join(config.augmentation)}]: mixes labels into probabilities, and "
+            f"loss={name} takes whole labels only; use loss=cross_entropy, bce or mse, or an "
+            "augmentation without mixup and cutmix"
+        ) from error
 
 
 def _too_few(config: DictConfig, batch: int) -> str:

@@ -234,6 +234,34 @@ def test_float_images_in_the_unit_range_are_augmented(compose_recipe: Recipe, fl
     build.build(compose_recipe("augmentation=[noise]"), scaled)
 
 
+def whole_labels(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """A user's loss that takes class indices only."""
+    return -logits.log_softmax(1).gather(1, y[:, None]).mean()
+
+
+@pytest.mark.parametrize("name", ["mixup", "cutmix"])
+@pytest.mark.parametrize("loss", ["hinge", "whole_labels"])
+def test_mixed_labels_and_a_loss_that_takes_whole_ones(
+    compose_recipe: Recipe, digits: Data, monkeypatch: pytest.MonkeyPatch, name: str, loss: str
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "owned", sys.modules[__name__])
+    words = ("loss=hinge",)
+    if loss != "hinge":
+        words = (f"loss._target_=owned.{loss}",)
+    message = refused(compose_recipe, digits, f"augmentation=[flip,{name}]", *words)
+    assert message.startswith(f"augmentation=[flip,{name}]: mixes labels into probabilities")
+    assert f"loss={loss} takes whole labels only; use loss=cross_entropy, bce or mse" in message
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "bce", "mse", "mae", "huber"])
+def test_mixed_labels_and_a_loss_that_takes_probabilities(
+    compose_recipe: Recipe, digits: Data, loss: str
+) -> None:
+    build.build(compose_recipe("augmentation=[mixup]", f"loss={loss}"), digits)
+
+
 def test_views_of_a_table(compose_recipe: Recipe, table: Data) -> None:
     words = ("test_augmentation=flip", "loss=mse", "model=linear", "preprocessing=none")
     assert "needs images" in refused(compose_recipe, table, *words)
