@@ -1,9 +1,7 @@
 """What a sweep is to do, read from its command: the space, the settings, the id."""
 
-import inspect
 import os
 import shlex
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,15 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from hydra.types import RunMode
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import arguments
 from dlrun.command import compose
 from dlrun.command.flags import nearest
 from dlrun.command.nearest import Place
 from dlrun.errors import Mistake
-from dlrun.sweep import points, space
+from dlrun.sweep import points, samplers, space
 from dlrun.sweep.points import Composer
 from dlrun.sweep.space import Space, Values
 
@@ -126,24 +122,7 @@ class Plan:
 
     def make_sampler(self) -> Callable[[int], Any] | None:
         """A sampler of Optuna from the number of a trial; None for a grid."""
-        import optuna
-
-        node = self.settings.sampler
-        if not node:
-            return None
-        kind = arguments.find(node._target_, "sweep.sampler")
-        independent = "independent_sampler" in inspect.signature(kind).parameters
-
-        def make(trial: int) -> Any:
-            seed = self.settings.seed * 1_000_003 + trial
-            given: dict[str, Any] = {} if node.seed is not None else {"seed": seed}
-            if independent:
-                given["independent_sampler"] = optuna.samplers.RandomSampler(seed)
-            with warnings.catch_warnings():  # that some samplers may change in a later Optuna
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                return instantiate(node, **given, _convert_="all")
-
-        return make
+        return samplers.maker(self.settings)
 
     def make_pruner(self) -> Any:
         """A pruner of Optuna, which counts validations; None where nothing is to be pruned."""
@@ -152,7 +131,7 @@ class Plan:
         how = self.settings.pruning
         match self.settings.pruner:
             case "median":
-                return pruners.MedianPruner(how.startup, how.warmup - 1)
+                return pruners.MedianPruner(how.startup, how.warmup)
             case "halving":
                 return pruners.SuccessiveHalvingPruner(how.warmup, how.factor)
             case "hyperband":
@@ -178,6 +157,7 @@ def plan(place: Place, words: Sequence[str], command: Sequence[str]) -> Plan:
         composed = _composed(place, [*fixed, *first])
     settings = composed.sweep
     _check(settings)
+    samplers.check(settings)
     base = compose.without_hydra(composed)
     zips = _zips(settings.zip)
     found = space.build(fixed, sweeps, base, zips, settings.seed)

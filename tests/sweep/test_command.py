@@ -123,7 +123,7 @@ def test_a_pruned_run_is_marked_so(
 
 def test_a_run_that_came_to_its_end_is_not_pruned(sweep: Typed, tmp_path: Path) -> None:
     words = ["epochs=2", "optimizer.lr=0.1,0.05,1e-7", "sweep.pruner=median"]
-    assert sweep(*words, "sweep.pruning.startup=2", "sweep.pruning.warmup=3") == 0
+    assert sweep(*words, "sweep.pruning.startup=2", "sweep.pruning.warmup=2") == 0
     assert [point.status for point in points(tmp_path)] == 3 * ["FINISHED"]
 
 
