@@ -88,11 +88,14 @@ def build(config: DictConfig, data: Data) -> Run:
     loss = parts.part(config, "loss")
     compatible.check_forward(config, model, loss, x, y, data)
     objective = _weighted(config, loss, data, device)
+    regression = not data.classes or hasattr(model, "reconstructs")
     regularizers = parts.several(config, "regularization", lengths)
     for key, rule in regularizers.items():
         option = config.regularization[key.partition(".")[2]]
         compatible.check_outputs(key, option, data)
         with parts.explained(key, option):
+            if hasattr(rule, "regression"):
+                rule.regression = regression
             if hasattr(rule, "change_model"):
                 model = rule.change_model(model, x)
             if hasattr(rule, "change_loss"):
@@ -139,9 +142,7 @@ def build(config: DictConfig, data: Data) -> Run:
         lengths=lengths,
         device=device,
         generator=torch.Generator(device).manual_seed(config.seed + 2),
-        monitor=compatible.monitored(
-            config.monitor, data, not data.classes or hasattr(model, "reconstructs")
-        ),
+        monitor=compatible.monitored(config.monitor, data, regression),
         clip_norm=config.clip_norm,
         clip_value=config.clip_value,
         layout=layout,

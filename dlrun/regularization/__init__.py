@@ -17,6 +17,7 @@ by the places they act in, and each place is one line of the build or of the loo
                                             validation, in the best weights and at the end;
                                             none before averaging begins
 
+Of one with an attribute `regression`, build sets it to whether the targets are numbers.
 weights: every trainable parameter of the model; a penalty chooses those it is meant for.
 Those with a memory have state_dict() and load_state_dict(state), tensors and plain values
 alone. One that stops training says in its attribute `restore_best` whether the best weights

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 
 class InputNoise:
@@ -25,8 +25,11 @@ class TargetNoise:
 
     flip: with this probability a sample's class becomes another one, each as likely. Class
     probabilities move likewise, by a shift of all classes. std: of the Gaussian noise on
-    the numbers of a regression. outputs: how many classes there are.
+    the numbers of a regression. outputs: how many classes there are. The attribute
+    `regression` says what float targets are, numbers or class probabilities.
     """
+
+    regression = True
 
     def __init__(self, outputs: int, flip: float = 0.1, std: float = 0.1) -> None:
         if not 0 <= flip <= 1:
@@ -35,15 +38,12 @@ class TargetNoise:
             raise ValueError(f"std must not be negative, got {std}")
         self.flip, self.std = flip, std
         self._classes = max(outputs, 2)  # one output tells two classes apart
-        self._probabilities: bool | None = None
 
     def change_batch(self, x: Tensor, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """Change y, (n,) class indices, (n, classes) probabilities or (n, targets) numbers."""
         if not y.is_floating_point():
             return x, (y + self._shifts(y, generator)) % self._classes
-        if self._probabilities is None:  # looked at once: reading it out costs time
-            self._probabilities = are_probabilities(y)
-        if not self._probabilities:
+        if self.regression:
             return x, y + self.std * _normal(y, generator)
         classes = torch.arange(self._classes, device=y.device)
         return x, y.gather(1, (classes - self._shifts(y, generator)[:, None]) % self._classes)
@@ -59,7 +59,8 @@ class TargetNoise:
 class GradientNoise:
     """g + N(0, eta/(1 + t)^gamma) at step t = 0, 1, 2, ... (Neelakantan et al. 2015).
 
-    The noise comes from torch's global generator of the device.
+    A step in which the optimizer asks for several gradients is one step. The noise comes
+    from torch's global generator of the device.
     """
 
     def __init__(self, eta: float = 0.01, gamma: float = 0.55) -> None:
@@ -72,10 +73,9 @@ class GradientNoise:
 
     @torch.no_grad()
     def add_gradient(self, weights: Sequence[Tensor]) -> None:
-        """Add noise to every gradient there is; one more step is behind."""
+        """Add noise to every gradient there is."""
         grads = [w.grad for w in weights if w.grad is not None]
         std = self.eta**0.5 * (1.0 + self.step) ** (-self.gamma / 2)
-        self.step += 1
         if grads and std:
             sizes = [grad.numel() for grad in grads]
             drawn = torch.randn(sum(sizes), dtype=grads[0].dtype, device=grads[0].device)
@@ -84,6 +84,10 @@ class GradientNoise:
             ]
             torch._foreach_add_(grads, noise, alpha=std)
 
+    def constrain(self, model: nn.Module) -> None:
+        """One more step is behind; the model stays as it is."""
+        self.step += 1
+
     def state_dict(self) -> dict[str, int]:
         """How many steps are behind."""
         return {"step": self.step}
@@ -91,13 +95,6 @@ class GradientNoise:
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on from a state_dict."""
         self.step = state["step"]
-
-
-def are_probabilities(y: Tensor) -> bool:
-    """Whether the rows of float targets are class probabilities: not negative, of sum 1."""
-    if y.dim() != 2 or y.shape[1] < 2:
-        return False
-    return bool(((y >= 0).all(1) & ((y.sum(1) - 1).abs() < 1e-4)).all())
 
 
 def _normal(like: Tensor, generator: Generator) -> Tensor:

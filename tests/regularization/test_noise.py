@@ -1,11 +1,17 @@
 """Noise: its size, its independence, and what it amounts to."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from dlrun.regularization.noise import GradientNoise, InputNoise, TargetNoise, are_probabilities
+from dlrun import build
+from dlrun.data import Data, Split
+from dlrun.regularization.noise import GradientNoise, InputNoise, TargetNoise
 from dlrun.regularization.penalty import L2
+from dlrun.run import Run
+from tests.conftest import Recipe, Trained
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -104,7 +110,9 @@ def test_class_probabilities_flip_as_labels_do() -> None:
     y = torch.randint(0, 5, (1000,), generator=seeded(3))
     x = torch.zeros(1000, 1)
     _, labels = TargetNoise(5, 0.4).change_batch(x, y, seeded())
-    _, rows = TargetNoise(5, 0.4).change_batch(x, nn.functional.one_hot(y, 5).double(), seeded())
+    rule = TargetNoise(5, 0.4)
+    rule.regression = False
+    _, rows = rule.change_batch(x, nn.functional.one_hot(y, 5).double(), seeded())
     assert torch.equal(rows.argmax(1), labels)
     assert torch.equal(rows.sum(1), torch.ones(1000).double())
 
@@ -125,11 +133,28 @@ def test_numbers_get_gaussian_noise(targets: int) -> None:
     assert noise.std().item() == pytest.approx(0.2, abs=4 * 0.2 / (2 * 90_000) ** 0.5)
 
 
-def test_probabilities_are_told_from_numbers() -> None:
-    assert are_probabilities(torch.tensor([[0.2, 0.8], [1.0, 0.0]]))
-    assert not are_probabilities(torch.tensor([[0.2, 0.9], [1.0, 0.0]]))
-    assert not are_probabilities(torch.tensor([[1.2, -0.2]]))
-    assert not are_probabilities(torch.ones(3, 1))
+def test_numbers_that_sum_to_one_are_numbers(compose_recipe: Recipe) -> None:
+    """Shares of a mixture as targets of a regression; mixed labels look the same."""
+    x, y = torch.randn(60, 5), torch.rand(60, 3, generator=seeded())
+    y = y / y.sum(1, keepdim=True)
+    splits = [Split(x, y, rows) for rows in torch.arange(60).split([40, 10, 10])]
+    shares = Data("shares", *splits, (5,), (), 3, "")
+    words = ("regularization=[target_noise]", "regularization.target_noise.std=0.2")
+    run = build.build(compose_recipe(*words, "loss=mse", "model=linear"), shares)
+    [rule] = run.change_batch
+    _, noisy = rule.change_batch(x, y, seeded())
+    assert (noisy - y).std().item() == pytest.approx(0.2, rel=0.2)
+    assert ((noisy.sum(1) - 1).abs() > 0.01).double().mean() > 0.9
+
+
+def test_mixed_labels_are_probabilities(compose_recipe: Recipe, digits: Data) -> None:
+    words = ("regularization=[target_noise]", "regularization.target_noise.flip=1")
+    run = build.build(compose_recipe(*words, "augmentation=[mixup]"), digits)
+    [rule] = run.change_batch
+    y = torch.tensor([[0.7, 0.3] + [0.0] * 8] * 50)
+    _, noisy = rule.change_batch(torch.zeros(50, 1), y, seeded())
+    assert torch.equal(noisy.sort(1)[0], y.sort(1)[0])
+    assert not (noisy == y).all(1).any()
 
 
 def test_gradient_noise_shrinks_with_the_steps() -> None:
@@ -152,6 +177,7 @@ def test_gradient_noise_shrinks_with_the_steps() -> None:
         if last is not None:
             assert abs(torch.corrcoef(torch.stack([noise, last]))[0, 1]) < 4 / len(noise) ** 0.5
         last = noise
+        rule.constrain(nn.Identity())
     assert weights[2].grad is None
     assert not hasattr(rule, "penalty")
 
@@ -165,14 +191,34 @@ def test_gradient_noise_goes_on_from_its_state() -> None:
         if rule is rules[0]:
             for _ in range(6):
                 rule.add_gradient([w])
+                rule.constrain(nn.Identity())
         else:
             rule.load_state_dict(rules[0].state_dict() | {"step": 6})
         w.grad = torch.zeros(5)
         torch.manual_seed(5)
         rule.add_gradient([w])
+        rule.constrain(nn.Identity())
         results.append(w.grad)
     assert torch.equal(*results)
     assert rules[0].state_dict() == rules[1].state_dict() == {"step": 7}
+
+
+def test_gradient_noise_counts_the_steps_of_the_optimizer(
+    train_recipe: Callable[..., Trained],
+) -> None:
+    """L-BFGS evaluates the gradient several times in a step."""
+    calls = []
+
+    def watch(run: Run) -> None:
+        [rule] = run.change_gradient
+        add = rule.add_gradient
+        rule.add_gradient = lambda weights: (calls.append(rule.step), add(weights))
+
+    words = ("optimizer=lbfgs", "batch_size=full", "epochs=2", "model=linear")
+    trained = train_recipe(*words, "regularization=[gradient_noise]", change=watch)
+    assert trained.run.regularizers["regularization.gradient_noise"].step == 2
+    assert set(calls) == {0, 1}
+    assert len(calls) > 4
 
 
 def test_values_out_of_range_are_refused() -> None:
