@@ -4,7 +4,7 @@ dlrun [key=value ...]           train one recipe
 dlrun -m key=a,b ...            train every combination
 dlrun resume=last ...           go on with a run
 dlrun sync [run ...]            deliver what a tracking server has missed
-dlrun --help [group[=option]]   what can be chosen
+dlrun --help [group|option|key] what can be chosen
 """
 
 import io
@@ -71,7 +71,7 @@ def _where(error: BaseException) -> str:
 
 
 def _dispatch(words: list[str]) -> int:
-    if words[:1] == ["sync"]:
+    if words[:1] == ["sync"] and not {"-h", "--help"} & set(words):
         return _sync(words[1:])
     asked = flags.parse(words)
     if asked.version:

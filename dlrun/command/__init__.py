@@ -1,8 +1,8 @@
 """The command: from what is typed to a composed recipe, and from what went wrong to a message.
 
 flags.py        the flags, apart from the overrides
-catalogue.py    groups, options and settings, read from the text of the YAML files
-help.py, completion.py    dlrun --help and TAB, from the catalogue alone
+catalogue.py, lookup.py   groups, options and settings, read from the text of the YAML files
+help.py, usage.py, completion.py    dlrun --help and TAB, from the catalogue alone
 compose.py      overrides to a recipe: where dlrun meets Hydra
 resume.py       the overrides of a recorded run, merged with those typed now
 mistakes.py, nearest.py   what is wrong with the overrides, and what would be right

@@ -3,7 +3,8 @@
 dlrun --help                   every group, option, setting and flag
 dlrun --help optimizer         the options of a group, with their settings
 dlrun --help optimizer=adam    one option: its formula, source, use and settings
-dlrun --help epochs            one setting
+dlrun --help optimizer.lr      one setting: the options that have it, their defaults
+dlrun --help sync              a subcommand
 """
 
 import os
@@ -12,47 +13,14 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dlrun.command import catalogue
+from dlrun.command import catalogue, lookup, usage
 from dlrun.command.catalogue import Option, Setting
 from dlrun.command.flags import nearest
+from dlrun.command.lookup import Found
 from dlrun.errors import Mistake
 from dlrun.groups import SEVERAL
 
 WIDTH = 100
-
-_WHAT = """\
-dlrun trains deep networks from recipes: one choice from each group below, typed in the shell.
-Every run is recorded, with curves and checkpoints in MLflow, and can be resumed."""
-
-_USAGE = """\
-dlrun [group=option ...] [key=value ...]     train one recipe
-dlrun -m key=a,b,c ...                       train every combination
-dlrun resume=last [key=value ...]            go on with a run, where it was stopped
-dlrun sync [run ...]                         deliver what a tracking server has missed
-dlrun --help [group | group=option | key]    more about one of them"""
-
-_EXAMPLES = """\
-dlrun
-dlrun optimizer=adam optimizer.lr=0.001 epochs=10
-dlrun model=cnn augmentation=[flip,crop] regularization=[l2,dropout] precision=bf16
-dlrun data=imagefolder data.root=photos model=resnet schedule=cosine warmup='2 epochs'
-dlrun -m optimizer=sgd,momentum,adam seed=0,1,2
-dlrun resume=last epochs=40"""
-
-_FLAGS = (
-    ("-m, --multirun", "a sweep: every combination of the values with commas between them"),
-    ("-cd, --config-dir DIR", "recipes of your own; one of a packaged name replaces it"),
-    ("-c, --cfg job", "print the recipe instead of training; with -p model, a part of it"),
-    ("-i, --info defaults", "how the recipe was composed; also config, searchpath, plugins"),
-    ("-sc, --shell-completion", "TAB completes groups, options and settings, see below"),
-    ("--version", "the version of dlrun"),
-    ("DLRUN_DEBUG=1 dlrun ...", "show the traceback of every error"),
-)
-
-_COMPLETION = """\
-bash   eval "$(dlrun -sc install=bash)"
-zsh    autoload -Uz bashcompinit && bashcompinit && eval "$(dlrun -sc install=zsh)"
-fish   dlrun -sc install=fish | source\n"""
 
 
 def text(words: Sequence[str], own: Sequence[Path] = ()) -> str:
@@ -66,9 +34,9 @@ def text(words: Sequence[str], own: Sequence[Path] = ()) -> str:
 
 
 def _everything(directories: Sequence[Path]) -> Iterator[str]:
-    yield from _WHAT.splitlines()
-    yield from _section("Usage", _USAGE.splitlines())
-    yield from _section("Examples", _EXAMPLES.splitlines())
+    yield from usage.WHAT.splitlines()
+    yield from _section("Usage", usage.USAGE.splitlines())
+    yield from _section("Examples", usage.EXAMPLES.splitlines())
     names = catalogue.groups(directories)
     usual = catalogue.defaults(directories)
     wide = max(len(name) for group in names for name in catalogue.options(group, directories))
@@ -81,60 +49,121 @@ def _everything(directories: Sequence[Path]) -> Iterator[str]:
     yield from _section("Settings and their defaults", [])
     yield from _settings(root.root)
     yield from _section("Flags", [])
-    yield from _rows([(name, "", what) for name, what in _FLAGS], [23, 0])
+    yield from _rows([(name, "", what) for name, what in usage.FLAGS], [23, 0])
     yield from _section(
-        "Completion with TAB, from your shell's start-up file", _COMPLETION.splitlines()
+        "Completion with TAB, from your shell's start-up file", usage.COMPLETION.splitlines()
     )
 
 
 def _about(word: str, directories: Sequence[Path]) -> Iterator[str]:
     group, _, name = word.partition("=")
+    group = group.lstrip("+~")
     if not group:
         raise Mistake(f"--help {word}: name a group or a setting, e.g. --help optimizer")
     options = catalogue.options(group, directories)
+    if group in usage.COMMANDS:
+        return _about_command(group, directories)
     if not options:
         return _about_setting(group, directories)
     if not name:
         return _about_group(group, directories)
-    if name not in options:
-        near = nearest(name, list(options)) or f"; there are {', '.join(options)}"
-        raise Mistake(f"--help {word}: no {group} is called {name!r}{near}")
-    return _about_option(group, catalogue.read(options[name]))
+    names = name.strip("[]").split(",") if group in SEVERAL else [name]
+    for name in names:
+        if name not in options:
+            near = nearest(name, list(options)) or f"; there are {', '.join(options)}"
+            raise Mistake(f"--help {word}: no {group} is called {name!r}{near}")
+    found = [_about_option(group, catalogue.read(options[name])) for name in names]
+    return _apart(found)
 
 
 def _about_group(group: str, directories: Sequence[Path]) -> Iterator[str]:
     usual = catalogue.defaults(directories).get(group, [])
-    options = catalogue.options(group, directories)
+    options = [catalogue.read(file) for file in catalogue.options(group, directories).values()]
     several = f"; several at once: {group}=[a,b], in this order" if group in SEVERAL else ""
-    across = any(catalogue.read(file).across for file in options.values())
+    across = any(option.across for option in options)
     yield _bold(("+" if across else "") + group) + f"=option{several}"
     yield ""
-    yield from _options(group, directories, usual, max(map(len, options)))
-    for file in options.values():
-        option = catalogue.read(file)
-        if option.own:
-            yield from _section(_chosen(group, option), [])
-            yield from _settings(option.own, _prefix(group, option))
+    yield from _options(group, directories, usual, max(len(option.name) for option in options))
+    having = [option for option in options if option.own]
+    shared = [s for s in having[0].own if all(s in o.own for o in having)] if having[1:] else []
+    if shared:
+        yield from _section(f"{group}, whichever it is", [])
+        yield from _settings(shared, lookup.prefix(group, having[0]))
+    for option in having:
+        special = [setting for setting in option.own if setting not in shared]
+        if special:
+            yield from _section(lookup.typed(group, option), [])
+            yield from _settings(special, lookup.prefix(group, option))
 
 
 def _about_option(group: str, option: Option) -> Iterator[str]:
-    yield _bold(_chosen(group, option))
+    yield _bold(lookup.typed(group, option))
     yield ""
     yield from (f"  {line}" for line in option.header)
     settings = option.own
     if settings:
         yield from _section("Settings", [])
-        yield from _settings(settings, _prefix(group, option))
+        yield from _settings(settings, lookup.prefix(group, option))
+
+
+def _about_command(name: str, directories: Sequence[Path]) -> Iterator[str]:
+    yield from usage.COMMANDS[name].splitlines()
+    root = catalogue.read(catalogue.primary(directories)).root
+    settings = [setting for setting in root if setting.key == name]
+    if settings:
+        yield ""
+        yield from _settings(settings)
 
 
 def _about_setting(key: str, directories: Sequence[Path]) -> Iterator[str]:
-    root = catalogue.read(catalogue.primary(directories)).root
-    found = [setting for setting in root if setting.key == key]
-    if not found:
-        names = [*catalogue.groups(directories), *(setting.key for setting in root)]
+    """Settings of the root, of groups, and options, that have this name."""
+    root = catalogue.read(catalogue.primary(directories))
+    mine = [s for s in root.settings if s.value and f"{s.key}.".startswith(f"{key}.")]
+    places = lookup.settings(key, directories)
+    named = list(lookup.options(key.rpartition(".")[2], directories))
+    if "." in key:  # regularization.l2 is an option too
+        named = [one for one in named if f"{one[0]}.{one[1].name}" == key and one[0] in SEVERAL]
+    if named:
+        places = [one for one in places if not one.key.startswith(f"{key}.")]
+    if not (mine or places or named):
+        names = [*catalogue.groups(directories), *(setting.key for setting in root.root)]
         near = nearest(key, names) or "; dlrun --help lists groups and settings"
         raise Mistake(f"--help {key}: no group or setting is called {key!r}{near}")
-    return _settings(found)
+    sections = [_settings(mine)] if mine else []
+    for full in dict.fromkeys(one.key for one in places):
+        having = [one for one in places if one.key == full]
+        sections.append(_about_places(full, having, directories))
+    sections += [_about_option(group, option) for group, option in named]
+    return _apart(sections)
+
+
+def _about_places(key: str, places: Sequence[Found], directories: Sequence[Path]) -> Iterator[str]:
+    """The options that have a setting, each with its default and the comment."""
+    group, first = places[0].group, places[0].setting
+    if len(places) == len(catalogue.options(group, directories)) and all(
+        one.setting == first for one in places
+    ):
+        yield from _settings([first], lookup.prefix(group, places[0].option))
+        return
+    yield _bold(key)
+    yield ""
+    yield from _table(
+        [
+            (("* " if one.usual else "  ") + one.choice, _shown(one.setting), one.setting.comment)
+            for one in places
+        ]
+    )
+    if len(places) == 1:
+        yield ""
+        yield from (f"    {line}" for line in places[0].option.header)
+
+
+def _apart(sections: Sequence[Iterator[str]]) -> Iterator[str]:
+    """Sections with an empty line between them."""
+    for number, section in enumerate(sections):
+        if number:
+            yield ""
+        yield from section
 
 
 def _options(
@@ -146,7 +175,14 @@ def _options(
 
 
 def _settings(settings: Sequence[Setting], prefix: str = "") -> Iterator[str]:
-    rows = [(prefix + s.key, s.value.replace("???", "(required)"), s.comment) for s in settings]
+    return _table([(prefix + s.key, _shown(s), s.comment) for s in settings])
+
+
+def _shown(setting: Setting) -> str:
+    return setting.value.replace("???", "(required)")
+
+
+def _table(rows: Sequence[tuple[str, str, str]]) -> Iterator[str]:
     wide = [max((len(row[i]) for row in rows), default=0) for i in (0, 1)]
     wide = [min(wide[0], 50), min(wide[1], 30)]
     return _rows(rows, wide)
@@ -163,16 +199,6 @@ def _rows(rows: Sequence[tuple[str, str, str]], wide: Sequence[int]) -> Iterator
             left = indent
         yield left + (lines[0] if lines else "")
         yield from (indent + line for line in lines[1:])
-
-
-def _chosen(group: str, option: Option) -> str:
-    """How an option is typed; what adds to the whole recipe begins with +."""
-    name = f"[{option.name}]" if group in SEVERAL else option.name
-    return f"{'+' if option.across else ''}{group}={name}"
-
-
-def _prefix(group: str, option: Option) -> str:
-    return "" if option.across else f"{group}."
 
 
 def _section(title: str, lines: Sequence[str]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dlrun.__main__ import main
-from dlrun.command import catalogue, help
+from dlrun.command import catalogue, help, nearest
 from dlrun.config import Settings
 from dlrun.errors import Mistake
 from dlrun.groups import GROUPS
@@ -84,6 +84,69 @@ def test_an_option_shows_its_header_and_its_settings(capsys, choice):
 
 def test_a_setting(capsys):
     assert shown(capsys, "--help", "epochs").startswith("  epochs  20  how long to train")
+
+
+@pytest.mark.parametrize(
+    ("word", "lines"),
+    [
+        (
+            "optimizer.lr",
+            ["optimizer.lr", "  \\* optimizer=momentum +0.05", "    optimizer=adam +0.001"],
+        ),
+        ("optimizer.lr=0.1", ["optimizer.lr", "  \\* optimizer=momentum +0.05"]),
+        ("lr", ["optimizer.lr", "  \\* optimizer=momentum +0.05", "schedule.lr"]),
+        ("seed", ["  seed +0 +of weights,.*", "  sweep.seed +0 +of the search itself"]),
+        ("betas", ["optimizer.betas", "    optimizer=adam .*"]),
+        (
+            "regularization.l2.strength",
+            [
+                "regularization.l2.strength",
+                r"    regularization=\[l2\] +1.0e-3",
+                "    L2 penalty, .*",
+            ],
+        ),
+        ("regularization.l2", [r"regularization=\[l2\]", "  regularization.l2.strength +1.0e-3"]),
+        ("l2", [r"regularization=\[l2\]", "  regularization.l2.strength +1.0e-3"]),
+        ("flip", [r"augmentation=\[flip\]", "test_augmentation=flip"]),
+        ("regularization=[l1,l2]", [r"regularization=\[l1\]", r"regularization=\[l2\]"]),
+        ("sweep.pruning", ["  sweep.pruning.startup +5 +.*", "  sweep.pruning.factor +3 +.*"]),
+        ("facts.shape", [r"  facts.shape +\(required\) +of one sample.*"]),
+        ("model._target_", ["model._target_", "  \\* model=mlp .*"]),
+        ("model.outputs", ["model.outputs", r"  \* model=mlp +\$\{facts.outputs\}"]),
+        ("hydra/launcher", ["hydra/launcher=joblib", "  hydra.launcher.n_jobs +-1 .*"]),
+        ("hydra.launcher.n_jobs", ["hydra.launcher.n_jobs", "    hydra/launcher=joblib +-1 .*"]),
+        ("sync", [r"dlrun sync \[run ...\].*", "  tracking.uri .*"]),
+        ("resume", ["dlrun resume=last .*", "  resume  null  last, .*"]),
+        ("+experiment", [r"\+experiment=option"]),
+    ],
+)
+def test_any_key_a_user_may_have_seen(capsys, word, lines):
+    text = shown(capsys, "--help", word)
+    for line in lines:
+        assert re.search(rf"^{line}$", text, re.M), text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_every_key_of_the_default_recipe_and_of_every_option_answers(capsys, compose_recipe):
+    keys = [key for key in nearest.keys(compose_recipe()) if not key.startswith("hydra")]
+    for group in catalogue.groups(PACKAGED):
+        for file in catalogue.options(group, PACKAGED).values():
+            option = catalogue.read(file)
+            keys += [f"{group}.{s.key}" for s in option.settings if s.value and not option.across]
+    for key in dict.fromkeys(keys):
+        assert key.rpartition(".")[2] in shown(capsys, "--help", key)
+
+
+def test_what_all_options_of_a_group_have_is_said_once(capsys):
+    text = shown(capsys, "--help", "sweep")
+    assert len(re.findall(r"^  sweep.repeats ", text, re.M)) == 1
+    assert len(re.findall(r"^  sweep.trials ", text, re.M)) == 6  # their defaults differ
+
+
+def test_help_about_sync_delivers_nothing(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert shown(capsys, "sync", "--help") == shown(capsys, "--help", "sync")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
