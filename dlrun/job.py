@@ -122,16 +122,16 @@ def export(config: DictConfig, directory: Path, shared: Shared) -> None:
 
     curves.draw(directory)
     shipper = shared.shipper(config)
-    best = directory / "checkpoints" / "best.pt"
-    if shipper is not None and config.tracking.get("model", False) and best.exists():
+    saved = checkpoint.load(directory / "checkpoints")
+    if shipper is not None and config.tracking.get("model", False) and saved:
+        from dlrun.state import restore
         from dlrun.tracking.model import save_model
+        from dlrun.train import settle
 
         data = shared.data(config)
         run = build.build(config, data)
-        run.model.load_state_dict(checkpoint.read(best))
+        step = settle(run, restore(run, saved))
         example = data.train.x[data.train.rows[:2]]
-        saved = checkpoint.read(directory / "checkpoints" / "last.pt")
-        step = int(saved["position"]["best_step"])
         save_model(deployable(run), example, directory / "model", step)
     if shipper is not None:
         shipper.ship(directory)

@@ -47,7 +47,7 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
     """
     lengths, optimizer = run.lengths, run.optimizer
     run.rates = run.rates or [float(group["lr"]) for group in optimizer.param_groups]
-    weights, regression = run.weights, run.regression
+    weights, units = run.weights, run.units
     searches = takes_closure(optimizer)
     observe = getattr(run.schedule, "observe", None)
 
@@ -73,7 +73,7 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
         for x, y in group:
             logits = run.forward(x)
             loss = run.objective(logits, y)
-            results.append((loss.detach(), quality(logits, y, regression)))
+            results.append((loss.detach(), quality(logits, y, units)))
             share = loss * (len(y) / samples) if samples else loss
             (share if run.scaler is None else run.scaler.scale(share)).backward()
             parts.append(share.detach())
@@ -190,11 +190,24 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
         if at.step > begun:
             _save(run, state, record)
 
-    keeps_last = any(not getattr(rule, "restore_best", True) for rule in run.stopping)
-    keeps_best = state.best is not None and not keeps_last
-    run.model.load_state_dict(state.best if keeps_best and state.best else best_weights(run))
-    run.averaging = []  # the model has now the weights that count
+    settle(run, state)
     return at
+
+
+def settle(run: Run, state: State) -> int:
+    """Put the weights that count into the model, and say of which step they are.
+
+    They are the best, or the last ones where a rule wants those.
+    """
+    at, best = state.at, None if keeps_last(run) else state.best
+    run.model.load_state_dict(best_weights(run) if best is None else best)
+    run.averaging = []
+    return at.step if best is None else at.best_step
+
+
+def keeps_last(run: Run) -> bool:
+    """Whether a rule wants the last weights rather than the best."""
+    return any(not getattr(rule, "restore_best", True) for rule in run.stopping)
 
 
 def takes_closure(optimizer: torch.optim.Optimizer) -> bool:

@@ -4,11 +4,13 @@ import copy
 
 from torch import nn
 
+from dlrun.data.scale import Unscale
 from dlrun.evaluate import measure, quality_name
 from dlrun.feed import prepare
 from dlrun.procedure import MakeRun, Trial
 from dlrun.run import Run
 from dlrun.state import Position
+from dlrun.train import keeps_last
 from dlrun.train import train as loop
 
 
@@ -39,8 +41,9 @@ def conclude(trial: Trial, at: Position) -> None:
     if trial.export:
         from dlrun.tracking.model import save_model  # imports mlflow, which takes a second
 
+        step = at.step if keeps_last(run) else at.best_step
         example = run.data.train.x[run.data.train.rows[:2]]
-        save_model(deployable(run), example, record.directory / "model", at.best_step)
+        save_model(deployable(run), example, record.directory / "model", step)
 
 
 def test_values(run: Run) -> dict[str, float]:
@@ -51,8 +54,14 @@ def test_values(run: Run) -> dict[str, float]:
 
 
 def deployable(run: Run) -> nn.Module:
-    """Preprocessing and model in one module on the CPU: raw samples in, logits out."""
-    module = copy.deepcopy(nn.Sequential(run.evaluation, run.model)).cpu().eval()
+    """Preprocessing and model in one module on the CPU: raw samples in, logits out.
+
+    In regression it gives predictions in the units of the data.
+    """
+    parts = [run.evaluation, run.model]
+    if run.data.scale is not None and not run.reconstructs:
+        parts.append(Unscale(run.data.scale))
+    module = copy.deepcopy(nn.Sequential(*parts)).cpu().eval()
     for value in (*module.parameters(), *module.buffers()):
         value.data = value.data.contiguous()
     return module

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from dlrun import record
 from dlrun.run import Run
@@ -125,6 +126,25 @@ def test_a_run_that_came_to_its_end_is_not_pruned(sweep: Typed, tmp_path: Path) 
     words = ["epochs=2", "optimizer.lr=0.1,0.05,1e-7", "sweep.pruner=median"]
     assert sweep(*words, "sweep.pruning.startup=2", "sweep.pruning.warmup=2") == 0
     assert [point.status for point in points(tmp_path)] == 3 * ["FINISHED"]
+
+
+@pytest.mark.parametrize("best", [True, False])
+def test_the_model_of_the_best_point_has_the_weights_that_were_tested(
+    sweep: Typed, tmp_path: Path, best: bool
+) -> None:
+    rule = "regularization.early_stopping.patience='99 epochs'"
+    words = ["regularization=[early_stopping]", rule, "epochs=6", "optimizer.lr=0.5"]
+    kept = f"regularization.early_stopping.restore_best={str(best).lower()}"
+    store = f"tracking.uri=sqlite:///{tmp_path}/store.db"
+    assert sweep(*words, kept, "schedule=constant", "seed=0,1", "tracking=mlflow", store) == 0
+    [model] = (tmp_path / "outputs").glob("runs/*/model")
+    exported = torch.export.load(model / "data" / "model.pt2").state_dict
+    folder = model.parent / "checkpoints"
+    state = torch.load(folder / "last.pt", weights_only=True)
+    assert state["position"]["best_step"] < state["position"]["step"], "they differ"
+    weights = torch.load(folder / "best.pt", weights_only=True) if best else state["model"]
+    for name, value in weights.items():
+        assert torch.equal(exported[f"1.{name}"], value)
 
 
 def test_stages_go_on_around_the_best_and_can_be_typed_alone(
