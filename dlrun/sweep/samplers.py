@@ -1,0 +1,111 @@
+"""The sampler of a sweep, one of Optuna's: its settings checked, and made anew for each trial."""
+
+import inspect
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import reduce
+from operator import or_
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from dlrun import arguments
+from dlrun.errors import Mistake
+
+SEEDS = 2**32
+"""How many seeds NumPy's generators take."""
+_STEP = 1_000_003  # between the seeds of two sweeps, more than any of them has trials
+_PLAIN = {"int": int, "float": float, "bool": bool, "str": str, "None": type(None)}
+_ABOVE_0 = ("sigma0", "n_ei_candidates", "popsize", "prior_weight")
+
+
+def maker(settings: DictConfig) -> Callable[[int], Any] | None:
+    """A sampler of Optuna from the number of a trial; None for a grid."""
+    node = settings.sampler
+    if not node:
+        return None
+    takes = inspect.signature(arguments.find(node._target_, "sweep.sampler")).parameters
+    typed = node.get("seed")
+
+    def make(trial: int) -> Any:
+        import optuna
+
+        seed = (settings.seed * _STEP + trial) % SEEDS
+        given: dict[str, Any] = {}
+        if "seed" in takes:
+            given["seed"] = seed if typed is None else typed % SEEDS
+        if "independent_sampler" in takes:
+            given["independent_sampler"] = optuna.samplers.RandomSampler(seed)
+        with quiet():
+            return instantiate(node, **given, _convert_="all")
+
+    return make
+
+
+def check(settings: DictConfig) -> None:
+    """Raise a Mistake that names every setting of the sampler that cannot be."""
+    node = settings.sampler
+    if node is None:
+        return
+    if not isinstance(node, DictConfig) or not isinstance(node.get("_target_"), str):
+        shown = arguments.shown(OmegaConf.to_container(node) if OmegaConf.is_config(node) else node)
+        raise Mistake(
+            f"sweep.sampler={shown}: choose one with sweep=random, tpe, cmaes, gp or qmc, and set "
+            "what it takes, e.g. sweep.sampler.seed=1"
+        )
+    values: Any = OmegaConf.to_container(node, resolve=True)
+    target = values.pop("_target_")
+    if isinstance(values.get("seed"), int) and values["seed"] > SEEDS:
+        del values["seed"]  # as good as any
+    import optuna
+
+    kind = arguments.find(target, "sweep.sampler")
+    if not (inspect.isclass(kind) and issubclass(kind, optuna.samplers.BaseSampler)):
+        raise Mistake(f"{arguments.where('sweep.sampler', target)}: is no sampler of Optuna")
+    wrong = [*arguments.problems(target, values, "sweep.sampler"), *_unfit(kind, values)]
+    if wrong:
+        raise Mistake("\n".join(dict.fromkeys(wrong)))
+    make = maker(settings)
+    assert make is not None
+    try:
+        make(0)
+    except Exception as error:
+        cause: BaseException = error.__cause__ or error
+        given = [key for key, value in values.items() if value is not None and key in str(cause)]
+        at = f"sweep.sampler.{given[0]}={arguments.shown(values[given[0]])}" if given else target
+        raise Mistake(f"{at}: {str(cause).splitlines()[0] if str(cause) else cause!r}") from error
+
+
+def _unfit(kind: type, values: Mapping[str, Any]) -> Iterator[str]:
+    """Values that are no number, or not of the type that Optuna has written beside the name."""
+    parameters = inspect.signature(kind).parameters
+    for key, value in values.items():
+        at = f"sweep.sampler.{key}={arguments.shown(value)}"
+        hint = _hint(parameters[key].annotation) if key in parameters else Any
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        right = arguments.expected(hint)
+        if not arguments.fits(value, hint):
+            endless = "number" in right and isinstance(value, float) and not math.isfinite(value)
+            yield f"{at}: {'must be a finite number' if endless else f'expected {right}'}"
+        elif number and key in _ABOVE_0 and value <= 0:
+            yield f"{at}: must be greater than 0"
+        elif number and value < 0 and value != parameters[key].default:
+            yield f"{at}: must not be negative"
+
+
+def _hint(written: Any) -> Any:
+    """An annotation that is kept as text; an object is a mapping with a `_target_`."""
+    if not isinstance(written, str):
+        return written
+    return reduce(or_, [_PLAIN.get(part.strip(), dict) for part in written.split("|")])
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Inside, Optuna does not say that it may change: what a sweep uses is pinned."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
