@@ -11,6 +11,7 @@ from dlrun.errors import Mistake
 from dlrun.model.cnn import cnn
 from dlrun.model.mlp import linear, mlp
 from dlrun.model.resnet import resnet
+from tests.conftest import Trained
 
 
 def count(model: nn.Module) -> int:
@@ -85,6 +86,16 @@ def test_forms_of_a_cnn(pooling: str, norm: str, global_pool: bool) -> None:
     left = 1 if global_pool else 9 * 8 if pooling == "none" else 2 * 2
     dense = [layer for layer in model if isinstance(layer, nn.Linear)]
     assert dense[0].in_features == 5 * left
+
+
+@pytest.mark.parametrize("optimizer", ["momentum", "adam"])
+def test_the_default_cnn_learns_from_the_first_epoch_on(
+    train_recipe: Callable[..., Trained], optimizer: str
+) -> None:
+    words = ("model=cnn", "epochs=2", f"optimizer={optimizer}")
+    assert train_recipe(*words).values("val/accuracy")[-1] > 0.9
+    regular = ("regularization=[dropout,l2]", "warmup='1 epochs'")
+    assert train_recipe(*words, *regular).values("val/accuracy")[-1] > 0.8
 
 
 # The paper's table 6 gives 0.27, 0.46, 0.66, 0.85 and 1.7 million.
