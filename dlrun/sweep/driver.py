@@ -10,7 +10,8 @@ from dlrun.command import compose
 from dlrun.command.nearest import Place
 from dlrun.config import Sweep as Settings
 from dlrun.errors import Failure, Mistake
-from dlrun.sweep import dry_run, space
+from dlrun.sweep import dry_run
+from dlrun.sweep.around import around
 from dlrun.sweep.plan import Plan, plan
 from dlrun.sweep.sweep import Sweep
 
@@ -84,7 +85,7 @@ def _narrowed(
     best = [point.values for point in sweep.book.best(max(1, int(narrowing["around"])))]
     if not best:
         raise Failure("no point of the stage before has finished, so there is no best one")
-    narrow = space.around(asked.space, best, float(narrowing["margin"]))
+    narrow = around(asked.space, best, float(narrowing["margin"]))
     keys = [one.key for one in narrow.dimensions]
     kept = [word for word in words if not any(_is(word, key) for key in keys)]
     return kept + [one.word() for one in narrow.dimensions]

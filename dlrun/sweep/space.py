@@ -15,9 +15,9 @@ Whole bounds of a setting that is a whole number mean whole numbers as well.
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
-from math import exp, isfinite, log, prod
+from math import isfinite, prod
 from typing import Any
 
 from hydra._internal.hydra import Hydra
@@ -68,7 +68,8 @@ class Dimension:
             return []
         count = round((self.high - self.low) / self.step) + 1
         values = [self.low + position * self.step for position in range(count)]
-        return [int(value) for value in values] if self.kind == "int" else values
+        whole = self.kind == "int"
+        return [int(value) if whole else without_noise(value) for value in values]
 
     def override(self, value: Any) -> str:
         """A value as an override."""
@@ -77,12 +78,17 @@ class Dimension:
         return f"{self.prefix}{self.key}={value!r}"
 
     def word(self) -> str:
-        """The whole dimension as an override."""
+        """The whole dimension as an override; of one that has a single value left, that value."""
         if self.choices is not None:
             return f"{self.prefix}{self.key}={','.join(self.typed)}"
+        if self.low == self.high:
+            return self.override(self.low)
         if self.step is not None:
             assert self.high is not None
-            text = f"range({self.low},{self.high + self.step},{self.step})"
+            # The end is left out; a float one may lie anywhere between two steps.
+            whole = self.kind == "int"
+            end = self.high + self.step if whole else without_noise(self.high + self.step / 2)
+            text = f"range({self.low},{end},{self.step})"
         else:
             text = f"interval({self.low},{self.high})"
             text = f"int({text})" if self.kind == "int" else text
@@ -173,43 +179,13 @@ def build(
             each = ", ".join(f"{key} has {count or 'an interval'}" for key, count in counts.items())
             raise Mistake(f"sweep.zip={list(keys)}: needs lists of one length; {each}")
         for key in keys:
-            found[key] = _with(found[key], zip=number)
+            found[key] = replace(found[key], zip=number)
     return Space(tuple(fixed), tuple(found.values()))
 
 
-def around(space: Space, best: Sequence[Mapping[str, Any]], margin: float) -> Space:
-    """The space narrowed to where the best points are.
-
-    Numbers: to their range, widened on either side by `margin` of the whole range, on the
-    dimension's own scale, and never beyond it. Choices: to those that occur.
-    """
-    narrowed = []
-    for one in space.dimensions:
-        values = [point[one.key] for point in best]
-        if one.choices is not None:
-            kept = [at for at, choice in enumerate(one.choices) if choice in values]
-            if one.zip is None:
-                choices = tuple(one.choices[at] for at in kept)
-                one = _with(one, choices=choices, typed=tuple(one.typed[at] for at in kept))
-        else:
-            one = _narrow(one, values, margin)
-        narrowed.append(one)
-    return Space(space.fixed, tuple(narrowed))
-
-
-def _narrow(one: Dimension, values: Sequence[float], margin: float) -> Dimension:
-    assert one.low is not None
-    assert one.high is not None
-    there, back = (log, exp) if one.scale == "log" else (float, float)
-    wide = margin * (there(one.high) - there(one.low))
-    low = max(back(there(min(values)) - wide), one.low)
-    high = min(back(there(max(values)) + wide), one.high)
-    if one.step is not None:
-        low = one.low + round((low - one.low) / one.step) * one.step
-        high = one.low + round((high - one.low) / one.step) * one.step
-    if one.kind == "int":
-        return _with(one, low=round(low), high=round(high))
-    return _with(one, low=float(f"{low:.4g}"), high=float(f"{high:.4g}"))
+def without_noise(value: float) -> float:
+    """A sum of steps as one would write it: 0.3, not 0.30000000000000004."""
+    return float(f"{value:.12g}")
 
 
 def _dimension(override: Override, base: DictConfig, seed: int) -> Dimension:
@@ -233,9 +209,15 @@ def _dimension(override: Override, base: DictConfig, seed: int) -> Dimension:
     if isinstance(value, RangeSweep) and not value.shuffle:
         steps = list(value.range())
         if len(steps) > 1 and scale == "linear" and steps[0] < steps[-1]:
-            whole = all(isinstance(step, int) for step in steps)
-            kind, by = ("int", int(value.step)) if whole else ("float", float(value.step))
-            return Dimension(key, kind, scale, steps[0], steps[-1], by, prefix=prefix)
+            if all(isinstance(step, int) for step in steps):
+                by = int(value.step)
+                return Dimension(key, "int", scale, steps[0], steps[-1], by, prefix=prefix)
+            low, high, step, end = map(
+                without_noise, (steps[0], steps[-1], value.step, value.stop or 0.0)
+            )
+            if high == end:  # left out, but for the noise of adding steps
+                high = without_noise(steps[-2])
+            return Dimension(key, "float", scale, low, high, step, prefix=prefix)
     shuffled = isinstance(value, ChoiceSweep | RangeSweep) and value.shuffle
     if isinstance(value, ChoiceSweep | RangeSweep):
         value.shuffle = False
@@ -273,7 +255,3 @@ def _place(choices: Sequence[Any], value: Any) -> int:
         if type(choice) is type(value) and choice == value:
             return place
     return list(choices).index(value)
-
-
-def _with(one: Dimension, **changes: Any) -> Dimension:
-    return Dimension(**{**one.__dict__, **changes})

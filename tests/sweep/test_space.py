@@ -1,13 +1,15 @@
 """The overrides of a sweep as dimensions, and the points of a grid."""
 
+import random
 from collections.abc import Callable
-from math import log
 
 import pytest
 
+from dlrun.command import compose
 from dlrun.errors import Mistake
 from dlrun.sweep import space
 from dlrun.sweep.plan import Plan
+from dlrun.sweep.space import Dimension
 
 Planned = Callable[..., Plan]
 
@@ -90,26 +92,41 @@ def test_every_dimension_can_be_typed_again(planned: Planned):
     assert found == again
 
 
-def test_narrowing_around_the_best(planned: Planned):
-    plan = planned(
-        *(
-            "optimizer.lr=tag(log,interval(1e-6,1))",
-            "batch_size=range(16,129,16)",
-            "clip_norm=interval(1,9)",
-        ),
-        *("optimizer=sgd,adam,momentum", "sweep=random"),
-    )
-    best = [
-        {"optimizer.lr": 1e-3, "batch_size": 48, "clip_norm": 8.5, "optimizer": "momentum"},
-        {"optimizer.lr": 1e-2, "batch_size": 64, "clip_norm": 4.0, "optimizer": "sgd"},
-    ]
-    lr, batch, clip, optimizer = space.around(plan.space, best, 0.1).dimensions
-    wide = 0.1 * log(1e6)
-    assert log(lr.low) == pytest.approx(log(1e-3) - wide, rel=1e-3)
-    assert log(lr.high) == pytest.approx(log(1e-2) + wide, rel=1e-3)
-    assert (batch.low, batch.high) == (32, 80)
-    assert (clip.low, clip.high) == (pytest.approx(3.2), 9.0), "never beyond the range"
-    assert optimizer.choices == ("sgd", "momentum")
+def test_steps_of_a_float_are_typed_again_as_they_are(planned: Planned):
+    [one] = planned("optimizer.lr=range(0.1,0.25,0.1)").space.dimensions
+    assert one.listed == [0.1, 0.2]
+    assert one.word() == "optimizer.lr=range(0.1,0.25,0.1)"
+    [three] = planned("optimizer.lr=range(0.1,0.4,0.1)").space.dimensions
+    assert three.listed == [0.1, 0.2, 0.3], "without the noise of adding"
+
+
+def test_any_space_can_be_typed_again(planned: Planned):
+    draw = random.Random(0)
+    base = planned("seed=0,1").base
+    with compose.hydra([]) as hydra:
+        for _ in range(300):
+            one = drawn(draw)
+            [again] = space.build(*space.read(hydra, [one.word()]), base, [], 0).dimensions
+            assert again == one, one.word()
+            assert again.listed == one.listed
+
+
+def drawn(draw: random.Random) -> Dimension:
+    """Any range of numbers, whole, in steps, or on a logarithmic scale."""
+    key = draw.choice(["optimizer.lr", "clip_norm"])
+    if draw.random() < 0.3:
+        low, step = draw.randint(-9, 9), draw.randint(1, 5)
+        return Dimension(key, "int", "linear", low, low + step * draw.randint(1, 9), step)
+    low = float(f"{10 ** draw.uniform(-6, 2):.{draw.randint(1, 8)}g}")
+    if draw.random() < 0.5:
+        step = draw.choice([0.1, 0.25, 0.3, 0.7, 0.001, 1e-5])
+        high = space.without_noise(low + step * draw.randint(1, 12))
+        return Dimension(key, "float", "linear", low, high, step)
+    high = float(f"{low * draw.uniform(1.5, 1e4):.{draw.randint(2, 8)}g}")
+    scale = draw.choice(["linear", "log"])
+    if high.is_integer() and low.is_integer():
+        return Dimension(key, "int", "log", 1, int(high) + 1)
+    return Dimension(key, "float", scale, low, high)
 
 
 @pytest.mark.parametrize(
