@@ -1,8 +1,8 @@
 """Checkpoints: everything a run needs to go on as if nothing had happened.
 
-`last.pt` holds the whole state, `previous.pt` the one before it; both are written
-to the side, synced and renamed, so that whatever moment the machine dies at, a whole
-one is there. `best.pt` holds the best weights alone, for whoever wants to use them.
+`last.pt` holds the whole state, `previous.pt` the one before it. A new one is written
+to the side and synced, then both are renamed, so that whatever moment the machine dies
+at, a whole one is there. `best.pt` holds the best weights alone, for whoever wants to use them.
 """
 
 import logging
@@ -31,12 +31,8 @@ def save(state: Mapping[str, Any], folder: Path) -> None:
 
     Raises Failure when it can't be written (a full disk, say).
     """
-    last, previous = folder / "last.pt", folder / "previous.pt"
-    with _writing(last) as fresh:
+    with _writing(folder / "last.pt", before=folder / "previous.pt") as fresh:
         torch.save(dict(state), fresh)
-        if last.exists():
-            previous.unlink(missing_ok=True)
-            os.link(last, previous)
 
 
 def save_best(weights: Mapping[str, Tensor], folder: Path) -> None:
@@ -119,17 +115,23 @@ def restore_random_state(state: State, generator: torch.Generator) -> None:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` once it is whole and safely on the disk."""
+def _writing(path: Path, before: Path | None = None) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` once it is whole and safely on the disk.
+
+    before: what `path` is called from then on.
+    """
     with guard(path):
         path.parent.mkdir(exist_ok=True)  # no parents: a run that was deleted stays deleted
-    with replacing(path) as part, part.open("wb") as file:
-        try:
-            yield file
-        except RuntimeError as error:
-            raise _cause(error) or error from None
-        file.flush()
-        os.fsync(file.fileno())
+    with replacing(path) as part:
+        with part.open("wb") as file:
+            try:
+                yield file
+            except RuntimeError as error:
+                raise _cause(error) or error from None
+            file.flush()
+            os.fsync(file.fileno())
+        if before is not None and path.exists():
+            path.replace(before)  # no hard link, which some file systems refuse
 
 
 def _cause(error: BaseException) -> OSError | None:

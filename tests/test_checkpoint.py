@@ -34,6 +34,43 @@ def test_the_one_before_is_kept(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["last.pt", "previous.pt"]
 
 
+def test_no_hard_links_are_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*paths: object, **more: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", refuse)
+    for step in range(3):
+        checkpoint.save({"step": step}, tmp_path)
+    assert checkpoint.load(tmp_path) == {"step": 2}
+    assert checkpoint.read(tmp_path / "previous.pt") == {"step": 1}
+
+
+def test_at_every_moment_a_whole_one_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a kill would find it before and after whatever changes a name."""
+    found: list[object] = []
+
+    def watched(name: str) -> None:
+        change = getattr(Path, name)
+
+        def watch(path: Path, *more: object, **options: object) -> object:
+            found.append(checkpoint.load(tmp_path))
+            result = change(path, *more, **options)
+            found.append(checkpoint.load(tmp_path))
+            return result
+
+        monkeypatch.setattr(Path, name, watch)
+
+    checkpoint.save({"step": 0}, tmp_path)
+    for name in ("replace", "rename", "unlink"):
+        watched(name)
+    for step in (1, 2):
+        found.clear()
+        checkpoint.save({"step": step}, tmp_path)
+        assert found == [{"step": step - 1}] * 3 + [{"step": step}]
+
+
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "text"])
 def test_a_damaged_one_falls_back_with_a_warning(
     tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture

@@ -11,8 +11,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 
-from dlrun import job, record
+from dlrun import checkpoint, job, record
 from dlrun.__main__ import main
 
 FAST = ("tracking=none", "threads=1", "epochs=2")
@@ -131,6 +132,28 @@ def test_going_on_with_another_split_is_refused(
     assert "error: data.split_seed=3 (was 0): splits the data" in capsys.readouterr().err
     assert record.read_points(last(here)) == before
     assert main(["resume=last", "epochs=3"]) == 0
+
+
+def test_going_on_in_other_steps_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*FAST, "batch_size=64"]) == 0
+    before = (last(here) / "metrics.jsonl").read_bytes()
+    assert main(["resume=last", "epochs=4", "batch_size=16"]) == 2
+    assert "error: batch_size=16: a resumed run keeps its batch_size=64" in capsys.readouterr().err
+    assert (last(here) / "metrics.jsonl").read_bytes() == before
+    assert main(["resume=last", "epochs=3"]) == 0
+    assert record.read_points(last(here))[-1]["epoch"] == 3
+
+
+def test_going_on_without_the_averages_keeps_the_best_of_them(here: Path) -> None:
+    """What is called the best measures what it is said to, whatever comes after it."""
+    assert main([*FAST, "regularization=[weight_average]", "monitor=val/loss"]) == 0
+    claimed = [p["values"].get("val/loss", 9.0) for p in record.read_points(last(here))]
+    best = last(here) / "checkpoints" / "best.pt"
+    before = checkpoint.read(best)
+    assert main(["resume=last", "epochs=3", "regularization=none", "optimizer.lr=10"]) == 0
+    after = checkpoint.read(best)
+    assert record.read_points(last(here))[-1]["values"]["best/val_loss"] == min(claimed)
+    assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_going_on_by_another_measure(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -175,9 +175,46 @@ def test_an_optimizer_with_another_state_begins_anew_and_trains(
     kept.close()
 
 
-def test_other_groups_of_weights_are_a_mistake(train_then_resume: Callable[..., Resumed]) -> None:
-    with pytest.raises(Mistake, match="keep optimizer and decay as they were"):
-        train_then_resume("", "decay=weights")
+MUON = "optimizer=muon; optimizer.adamw_first={}; optimizer.adamw_last={}"
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ("", "decay=weights"),
+        (MUON.format("false", "true"), MUON.format("true", "false")),  # of other shapes
+        (
+            "model.hidden=[64,64]; " + MUON.format("false", "true"),
+            "model.hidden=[64,64]; " + MUON.format("true", "true"),
+        ),
+    ],
+)
+def test_an_optimizer_with_other_groups_of_weights_begins_anew_and_trains(
+    train_then_resume: Callable[..., Resumed], tmp_path: Path, first: str, then: str
+) -> None:
+    run, state, said = train_then_resume(first, then)
+    assert said == ["begins anew: the optimizer, which has its weights in other groups"]
+    assert memory(run) == []
+    kept = record.create(tmp_path / "on", "test", {}, "")
+    assert train(run, state, kept, Watcher()).step == 9
+    kept.close()
+
+
+def test_groups_of_the_same_weights_with_another_mark(
+    train_then_resume: Callable[..., Resumed],
+) -> None:
+    """One matrix and nothing else: Muon has one group, whichever of its two kinds it is."""
+
+    def unmark(kept: record.Record) -> None:
+        path = kept.directory / "checkpoints"
+        saved = checkpoint.read(path / "last.pt")
+        for group in saved["optimizer"]["state"]["param_groups"]:
+            group["muon"] = not group["muon"]
+        checkpoint.save(saved, path)
+
+    run, _, said = train_then_resume("optimizer=muon", "optimizer=muon", (), unmark)
+    assert said == ["begins anew: the optimizer, whose muon was False and is True"]
+    assert memory(run) == []
 
 
 def test_another_model_is_one_line(train_then_resume: Callable[..., Resumed]) -> None:
@@ -215,18 +252,65 @@ class TestAfterEarlyStopping:
         assert not state.at.stopped
 
 
-def test_shorter_epochs_do_not_leave_it_behind_their_end(
+@pytest.mark.parametrize(
+    ("then", "said"),
+    [
+        ("batch_size=16", r"^batch_size=16: a resumed run keeps its batch_size=32, "),
+        ("accumulate=2", r"^accumulate=2: a resumed run keeps its accumulate=1, "),
+        ("drop_last=true", r"^drop_last=true: a resumed run keeps its drop_last=false, "),
+        (
+            "batch_size=64; accumulate=2",
+            r"^batch_size=64, accumulate=2: a resumed run keeps its batch_size=32, accumulate=1, ",
+        ),
+    ],
+)
+def test_steps_of_other_samples_are_refused_and_nothing_is_cut_off(
+    train_then_resume: Callable[..., Resumed], tmp_path: Path, then: str, said: str
+) -> None:
+    with pytest.raises(Mistake, match=f"{said}.*start a new run"):
+        train_then_resume("checkpoint_every='100 seconds'", then)
+    [points] = (tmp_path / "runs").glob("*/metrics.jsonl")
+    assert [point["step"] for point in record.read_points(points.parent)] == [2, 4, 6]
+
+
+def test_longer_epochs_are_refused(train_then_resume: Callable[..., Resumed]) -> None:
+    def shorten(kept: record.Record) -> None:
+        path = kept.directory / "checkpoints"
+        saved = checkpoint.read(path / "last.pt")
+        saved["steps"]["steps_per_epoch"] -= 1
+        checkpoint.save(saved, path)
+
+    with pytest.raises(Mistake, match=r"^data: an epoch has 34 steps, and had 33 when"):
+        train_then_resume("", "", (), shorten)
+
+
+def test_a_run_that_has_trained_nothing_may_have_other_steps(
     train_then_resume: Callable[..., Resumed],
 ) -> None:
-    _, state, _ = train_then_resume("", "batch_size=1000; drop_last=true", (), ahead)
-    assert (state.at.epoch, state.at.seen) == (1, 0)
+    def lose(kept: record.Record) -> None:
+        for path in (kept.directory / "checkpoints").iterdir():
+            path.unlink()
+
+    run, state, said = train_then_resume("", "batch_size=16", (), lose)
+    assert (state.at.step, run.lengths.batch_size, said) == (0, 16, [])
 
 
-def ahead(kept: record.Record) -> None:
-    path = kept.directory / "checkpoints"
-    saved = checkpoint.read(path / "last.pt")
-    saved["position"]["seen"] = 1050
-    checkpoint.save(saved, path)
+def test_the_best_averages_stay_the_best_where_nothing_averages_any_more(
+    train_then_resume: Callable[..., Resumed],
+) -> None:
+    kept_best: dict[str, torch.Tensor] = {}
+
+    def look(kept: record.Record) -> None:
+        kept_best.update(checkpoint.read(kept.directory / "checkpoints" / "best.pt"))
+
+    first = "regularization=[weight_average]; monitor=val/loss"
+    run, state, _ = train_then_resume(first, "monitor=val/loss", (), look)
+    assert state.at.best_step == state.at.step == 6
+    assert state.best is not None
+    assert all(torch.equal(state.best[name], kept_best[name]) for name in kept_best)
+    assert any(
+        not torch.equal(state.best[name], now) for name, now in run.model.state_dict().items()
+    )
 
 
 def cut_to(lines: int) -> Callable[[record.Record], None]:

@@ -48,8 +48,6 @@ def _look_ahead(run: Run, state: State, forgotten: bool) -> None:
     forgotten: the best so far no longer counts, so that another one must be found.
     """
     at, total = state.at, run.lengths.total_steps
-    if at.seen >= len(run.order(at.epoch)):  # epochs have become shorter
-        at.epoch, at.seen = at.epoch + 1, 0
     epoch = f"{at.step / run.lengths.steps_per_epoch:.4g}"
     if at.step > total:
         _log.warning(f"nothing is left to train: the run is at epoch {epoch} already")

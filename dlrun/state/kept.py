@@ -76,10 +76,15 @@ def capture(run: Run, state: State, recorded: int) -> dict[str, Any]:
             "sizes": window.sizes,
             "seconds": window.seconds,
         },
-        "best": None if state.at.best_step == state.at.step else state.best,
+        "best": None if _is_current(run, state) else state.best,
         "model": run.model.state_dict(),
         "preprocessing": run.preprocessing.state_dict(),
-        "optimizer": {"name": type(run.optimizer).__name__, "state": run.optimizer.state_dict()},
+        "steps": steps(run),
+        "optimizer": {
+            "name": type(run.optimizer).__name__,
+            "groups": groups(run),
+            "state": run.optimizer.state_dict(),
+        },
         "schedule": _memory(run.schedule),
         "regularization": {key: _memory(rule) for key, rule in run.regularizers.items()},
         "scaler": None if run.scaler is None else run.scaler.state_dict(),
@@ -87,6 +92,34 @@ def capture(run: Run, state: State, recorded: int) -> dict[str, Any]:
         "recorded": recorded,
         "good": state.good,
     }
+
+
+def steps(run: Run) -> dict[str, int | bool]:
+    """What decides which samples a step sees, and how many steps an epoch has."""
+    lengths = run.lengths
+    return {
+        "batch_size": lengths.batch_size,
+        "accumulate": lengths.accumulate,
+        "drop_last": lengths.drop_last,
+        "steps_per_epoch": lengths.steps_per_epoch,
+    }
+
+
+def groups(run: Run) -> list[list[str]]:
+    """The names of the weights in the optimizer's groups: its state only counts them."""
+    names = {id(weight): name for name, weight in run.model.named_parameters()}
+    return [
+        [names.get(id(weight), "") for weight in group["params"]]
+        for group in run.optimizer.param_groups
+    ]
+
+
+def _is_current(run: Run, state: State) -> bool:
+    """Whether the best weights are those of the model, so that they need no second place.
+
+    Averages are not: only a recipe that averages, too, could make them again.
+    """
+    return state.at.best_step == state.at.step and not run.averaging
 
 
 def _memory(part: object) -> Any:

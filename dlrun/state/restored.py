@@ -14,7 +14,7 @@ from dlrun.data import Split
 from dlrun.errors import Mistake
 from dlrun.feed import Feed
 from dlrun.run import Run
-from dlrun.state.kept import Position, State, Weights, Window, best_weights, kind
+from dlrun.state.kept import Position, State, Weights, Window, best_weights, groups, kind, steps
 
 _log = logging.getLogger("dlrun")
 _SHAPING = {
@@ -22,8 +22,9 @@ _SHAPING = {
     "AdamW": ("amsgrad",),
     "RMSprop": ("momentum", "centered"),
     "LBFGS": ("history_size",),
+    "Muon": ("muon",),
 }
-"""Options of torch's optimizers that decide what their state holds."""
+"""Options of optimizers, and marks of their groups, that decide what their state holds."""
 _CHUNK = 4096  # samples preprocessed at once
 
 
@@ -32,8 +33,9 @@ def restore(run: Run, saved: dict[str, Any], changed: Collection[str] = ()) -> S
 
     The options of the optimizer (its rate, its momentum) stay those of the recipe, so
     that an override on resuming holds. changed: as `begin` takes it. Raises Mistake where
-    the model has changed.
+    the model has changed, and where a step or an epoch is another.
     """
+    _refuse_other_steps(run, saved)
     device, anew = run.device, []  # what begins anew, and why
     _restore_model(run, saved["model"])
     if "preprocessing" in changed or not _restore_preprocessing(run, saved["preprocessing"]):
@@ -75,6 +77,27 @@ def restore(run: Run, saved: dict[str, Any], changed: Collection[str] = ()) -> S
         _log.warning(f"begins anew: {'; '.join(anew)}")
     same = not anew and memories.keys() == parts.keys()
     return State(at, window, best, saved.get("good") if same else None)
+
+
+def _refuse_other_steps(run: Run, saved: dict[str, Any]) -> None:
+    """All lengths, schedules and points count steps: those behind must be like those to come."""
+    now = steps(run)
+    before = saved.get("steps", now)
+    if now == before or not saved["position"]["step"]:
+        return
+    keys = [key for key in now if before[key] != now[key] and key != "steps_per_epoch"]
+    if not keys:
+        raise Mistake(
+            f"data: an epoch has {now['steps_per_epoch']} steps, and had "
+            f"{before['steps_per_epoch']} when the run began; start a new run with other data"
+        )
+    was, wanted = (
+        ", ".join(f"{key}={str(values[key]).lower()}" for key in keys) for values in (before, now)
+    )
+    raise Mistake(
+        f"{wanted}: a resumed run keeps its {was}, because its length is counted in steps; "
+        "start a new run to change it"
+    )
 
 
 def _restore_model(run: Run, weights: Weights) -> None:
@@ -129,6 +152,9 @@ def _restore_optimizer(run: Run, saved: dict[str, Any]) -> list[str]:
     now, before = type(run.optimizer).__name__, saved["name"]
     if before != now:
         return [f"the optimizer, which was {before} and is {now}"]
+    here = groups(run)
+    if saved.get("groups", here) != here:
+        return ["the optimizer, which has its weights in other groups"]
     options = [dict(group) for group in run.optimizer.param_groups]
     for group, old in zip(options, saved["state"]["param_groups"], strict=False):
         for key in _SHAPING.get(now, ()):
