@@ -45,6 +45,7 @@ class StochasticPool2d(nn.Module):
         # The first element at which the running sum passes a uniform part of the whole.
         drawn = torch.rand_like(upto[..., :1]) * upto[..., -1:]
         chosen = (upto <= drawn).sum(-1, keepdim=True)
+        chosen = chosen.clamp(max=upto.shape[-1] - 1)  # an infinite sum is never passed
         return regions.gather(-1, chosen).squeeze(-1)
 
     def extra_repr(self) -> str:

@@ -63,6 +63,17 @@ def test_regions_samples_and_steps_are_drawn_apart() -> None:
         assert (a == b).double().mean().item() == pytest.approx(same, abs=6 * 0.5 / n**0.5)
 
 
+@pytest.mark.parametrize("place", [0, 3])
+def test_infinite_activations_are_pooled_too(place: int) -> None:
+    """So that a run that diverges is noticed by its loss."""
+    x = torch.ones(4, 2, 4, 4)
+    x[..., place] = torch.inf
+    drawn = StochasticPool2d(2, 2)(x)
+    assert drawn.shape == (4, 2, 2, 2)
+    assert (drawn[..., place // 2] >= 1).all()
+    assert (drawn[..., 1 - place // 2] == 1).all()
+
+
 GEOMETRIES: list[dict[str, Any]] = [
     {"kernel_size": 2},
     {"kernel_size": 3, "stride": 2},
