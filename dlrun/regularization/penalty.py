@@ -23,6 +23,14 @@ def with_gradient(weights: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
     return [w for w, _ in reached], [grad for _, grad in reached]
 
 
+def norms(weights: Sequence[Tensor], parameters: str, order: int) -> Tensor:
+    """The norms of those that a penalty is for, (chosen,); maybe none, whose sum is 0."""
+    chosen = choose(weights, parameters)
+    if not chosen:
+        return weights[0].new_zeros(0)
+    return torch.stack(torch._foreach_norm(chosen, order))
+
+
 def require(strength: float, parameters: str) -> None:
     """Raise ValueError where a value of these two options cannot be."""
     if strength < 0:
@@ -48,8 +56,7 @@ class L2:
     @torch.no_grad()
     def penalty(self, weights: Sequence[Tensor]) -> Tensor:
         """The penalty now, a scalar."""
-        norms = torch._foreach_norm(choose(weights, self.parameters), 2)
-        return self.strength / 2 * torch.stack(norms).square().sum()
+        return self.strength / 2 * norms(weights, self.parameters, 2).square().sum()
 
 
 class Decay:
@@ -94,8 +101,7 @@ class L1:
     @torch.no_grad()
     def penalty(self, weights: Sequence[Tensor]) -> Tensor:
         """The penalty now, a scalar."""
-        norms = torch._foreach_norm(choose(weights, self.parameters), 1)
-        return self.strength * torch.stack(norms).sum()
+        return self.strength * norms(weights, self.parameters, 1).sum()
 
 
 class Elastic:

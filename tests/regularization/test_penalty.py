@@ -23,6 +23,19 @@ def written(kind: type, strength: float, weights: list[torch.Tensor]) -> torch.T
 
 
 @pytest.mark.parametrize("kind", [L1, L2, Elastic])
+def test_without_a_matrix_there_is_nothing_to_penalize(kind: type) -> None:
+    scale = torch.ones(3, dtype=torch.float64, requires_grad=True)
+    rule = kind(0.3)
+    value = rule.penalty([scale])
+    assert value.shape == ()
+    assert value.dtype == scale.dtype
+    assert value == 0
+    scale.grad = torch.ones_like(scale)
+    rule.add_gradient([scale])
+    assert torch.equal(scale.grad, torch.ones_like(scale))
+
+
+@pytest.mark.parametrize("kind", [L1, L2, Elastic])
 @pytest.mark.parametrize("parameters", ["weights", "all"])
 def test_gradient_and_value_of_the_penalty(kind: type, parameters: str) -> None:
     model = network()
