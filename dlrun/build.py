@@ -25,6 +25,7 @@ from dlrun.data import split as splits
 from dlrun.errors import Mistake
 from dlrun.feed import prepare
 from dlrun.groups import GROUPS
+from dlrun.loss import weighted
 from dlrun.model.count import flops
 from dlrun.run import Augment, Lengths, Run
 from dlrun.schedule import warmup
@@ -87,8 +88,7 @@ def build(config: DictConfig, data: Data) -> Run:
     model = model.to(device)
     loss = parts.part(config, "loss")
     compatible.check_forward(config, model, loss, x, y, data)
-    objective = _weighted(config, loss, data, device)
-    regression = not data.classes or hasattr(model, "reconstructs")
+    objective, regression = loss, not data.classes or hasattr(model, "reconstructs")
     regularizers = parts.several(config, "regularization", lengths)
     for key, rule in regularizers.items():
         option = config.regularization[key.partition(".")[2]]
@@ -101,6 +101,7 @@ def build(config: DictConfig, data: Data) -> Run:
             if hasattr(rule, "change_loss"):
                 compatible.check_classes(key, data, model)
                 objective = rule.change_loss(objective, data.outputs)
+    objective = _weighted(config, objective, data, device)
     compatible.check_size(config, model, config.model.get("max_parameters"))
     initialize = parts.part(config, "initializer")
     with torch.no_grad(), parts.explained("initializer", config.initializer):
@@ -123,6 +124,8 @@ def build(config: DictConfig, data: Data) -> Run:
         schedule = warmup(schedule, rise)
         schedule(0, lengths.total_steps, lengths.steps_per_epoch)
 
+    # Averages are taken last, of weights that every other rule has had its say about.
+    regularizers = dict(sorted(regularizers.items(), key=lambda item: hasattr(item[1], "averages")))
     train = prepare(data.train, chain, device, fixed=augmentation is None)
     _seed(config.seed + 1)  # the noise of training, whatever the initializer has drawn
     return Run(
@@ -136,7 +139,9 @@ def build(config: DictConfig, data: Data) -> Run:
         forward=devices.caller(model, config.precision, device, config.compile),
         loss=loss,
         objective=objective,
-        order=_order(config, train.rows, train.y, lengths),
+        order=sampling.by_epoch(
+            config.sampling, train.rows, train.y, config.seed, lengths.batch_size, config.drop_last
+        ),
         optimizer=optimizer,
         schedule=schedule,
         lengths=lengths,
@@ -257,7 +262,7 @@ def _weighted(
     if "weight" not in inspect.signature(loss).parameters or not data.classes:
         raise Mistake(f"class_weights={config.class_weights}: needs classes and loss=cross_entropy")
     weights = sampling.class_weights(data.train.y[data.train.rows], data.outputs)
-    return partial(loss, weight=weights.to(device))
+    return weighted(loss, weights.to(device))
 
 
 def _optimizer(config: DictConfig, model: nn.Module, lengths: Lengths) -> torch.optim.Optimizer:
@@ -280,21 +285,3 @@ def _optimizer(config: DictConfig, model: nn.Module, lengths: Lengths) -> torch.
     for group in optimizer.param_groups:
         group["lr"] = group["lr"] * factor
     return optimizer
-
-
-def _order(
-    config: DictConfig, rows: Tensor, y: Tensor, lengths: Lengths
-) -> Callable[[int], Tensor]:
-    """The rows of an epoch by its number, a pure function of the recipe."""
-    seed, size = config.seed, lengths.batch_size
-    keep = len(rows) // size * size if lengths.drop_last else len(rows)
-    labels = y[rows].cpu()
-    if config.sampling != "shuffle" and labels.is_floating_point():
-        raise Mistake(f"sampling={config.sampling}: needs classes; use sampling=shuffle")
-    draw = getattr(sampling, config.sampling)
-
-    def order(epoch: int) -> Tensor:
-        drawn: Tensor = draw(rows, labels, epoch, seed, size)
-        return drawn[:keep]
-
-    return order

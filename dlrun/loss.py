@@ -6,8 +6,10 @@ logits: (n, outputs), what the model gives, never probabilities; y: (n,) int64 c
 indices, (n, outputs) float targets or class probabilities. The mean over the batch.
 """
 
+import inspect
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -66,6 +68,21 @@ def hinge(logits: Tensor, y: Tensor, margin: float = 1.0, power: int = 1) -> Ten
     if y.is_floating_point():
         raise Mistake("loss=hinge: needs class labels, and the targets here are numbers")
     return F.multi_margin_loss(logits, y, p=power, margin=margin) * logits.shape[-1]
+
+
+def weighted(loss: Callable[..., Tensor], weight: Tensor) -> Callable[..., Tensor]:
+    """The loss with a weight (classes,) for each class, as a mean over the samples.
+
+    torch divides by the weights of a mini-batch; then several mini-batches with their shares
+    of the samples would not be the same as one large one.
+    """
+    if "reduction" not in inspect.signature(loss).parameters:
+        return partial(loss, weight=weight)
+
+    def mean(logits: Tensor, y: Tensor) -> Tensor:
+        return loss(logits, y, weight=weight, reduction="sum") / len(y)
+
+    return mean
 
 
 def averaged(loss: Callable[..., Tensor], logits: Tensor) -> Tensor:

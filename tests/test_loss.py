@@ -90,6 +90,27 @@ def test_one_logit_for_two_classes() -> None:
     assert loss.bce(z, y).item() == pytest.approx(bce(z.numpy(), y.numpy()[:, None]), abs=1e-12)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_class_weights_add_up_over_mini_batches(smoothing: float, mixed: bool) -> None:
+    z, weight = NUMBERS.cos(), torch.tensor([0.2, 1.0, 3.0, 0.5], dtype=torch.float64)
+    t = torch.from_numpy(0.7 * ONE_HOT + 0.3 * ONE_HOT[::-1]) if mixed else torch.tensor(ONE_HOT)
+    y = t if mixed else LABELS
+    function = loss.weighted(partial(F.cross_entropy, label_smoothing=smoothing), weight)
+    smooth = t * (1 - smoothing) + smoothing / 4
+    written = -(weight * smooth * z.log_softmax(1)).sum() / 7
+    assert function(z, y).item() == pytest.approx(written.item(), rel=1e-12)
+    parts = function(z[:3], y[:3]) * 3 / 7 + function(z[3:], y[3:]) * 4 / 7
+    assert parts.item() == pytest.approx(written.item(), rel=1e-12)
+
+
+def test_a_loss_of_ones_own_takes_its_weights_as_it_will() -> None:
+    def own(logits: torch.Tensor, y: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return weight.sum() * logits.mean()
+
+    assert loss.weighted(own, torch.ones(3))(torch.ones(2, 3), LABELS[:2]) == 3
+
+
 class Ending(nn.Module):
     """A network that ends in any function."""
 

@@ -6,14 +6,33 @@ rows: (n,) int64; y: (n,) int64, the class of each of them. A pure function of i
 arguments, as `batches.order` is, so that training can go on in the middle of any epoch.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from dlrun.data.batches import order
+from dlrun.errors import Mistake
 
 # Tell these uses of (seed, epoch) from others, which draw independent numbers.
 _BALANCED, _STRATIFIED = 2, 3
+
+
+def by_epoch(
+    name: str, rows: Tensor, y: Tensor, seed: int, batch_size: int, drop_last: bool
+) -> Callable[[int], Tensor]:
+    """(epoch) -> its rows, by the order of this name: shuffle, balanced or stratified.
+
+    y[rows] are the targets; drop_last leaves out a smaller last mini-batch. Raises Mistake
+    where an order asks for classes and the targets are numbers.
+    """
+    draw = {"shuffle": shuffle, "balanced": balanced, "stratified": stratified}[name]
+    labels = y[rows].cpu()
+    if name != "shuffle" and labels.is_floating_point():
+        raise Mistake(f"sampling={name}: needs classes; use sampling=shuffle")
+    keep = len(rows) // batch_size * batch_size if drop_last else len(rows)
+    return lambda epoch: draw(rows, labels, epoch, seed, batch_size)[:keep]
 
 
 def shuffle(rows: Tensor, y: Tensor, epoch: int, seed: int, batch_size: int) -> Tensor:

@@ -1,6 +1,7 @@
 """Averages of weights against sums written out."""
 
 import io
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from dlrun.duration import Steps
 from dlrun.regularization.weight_average import WeightAverage, equal, exponential, weight_average
+from tests.conftest import Trained
 
 
 def network() -> nn.Sequential:
@@ -146,3 +148,15 @@ def test_values_out_of_range_are_refused() -> None:
         weight_average(Steps(1), Steps(0), "swa")
     with pytest.raises(ValueError, match="start must not be negative, got -1"):
         equal(-1, 1)
+
+
+@pytest.mark.parametrize("order", ["[weight_average,max_norm]", "[max_norm,weight_average]"])
+def test_averages_are_of_weights_within_their_ball(
+    train_recipe: Callable[..., Trained], order: str
+) -> None:
+    trained = train_recipe(
+        *("epochs=2", "model=linear", f"regularization={order}", "schedule=constant"),
+        *("regularization.max_norm.limit=0.3", "optimizer.lr=0.5"),
+    )
+    norms = torch.cat([w.norm(dim=1) for w in trained.run.weights if w.dim() > 1])
+    assert 0.29 < norms.max() <= 0.3 + 1e-6
