@@ -14,18 +14,19 @@ from dlrun.feed import Feed
 from dlrun.run import Run
 
 Batches = Iterator[tuple[Tensor, Tensor]]
+Loss = Callable[..., Tensor]
 Views = Callable[[Tensor], list[Tensor]]
 
 
-def quality(logits: Tensor, y: Tensor, regression: bool) -> Tensor:
+def quality(logits: Tensor, y: Tensor, units: Tensor | None) -> Tensor:
     """What is counted beside the loss, summed over a batch; a scalar.
 
     The number of right answers, y being class indices (n,) or, where targets are mixed,
-    class probabilities (n, classes); in regression the absolute error, averaged over the
-    targets of a sample.
+    class probabilities (n, classes); in regression, where there are `units` as of a Run, the
+    absolute error in the units of the data, averaged over the targets of a sample.
     """
-    if regression:
-        return (logits.detach() - y).abs().flatten(1).mean(1).sum()
+    if units is not None:
+        return ((logits.detach() - y).abs().flatten(1) * units).mean(1).sum()
     return (logits.argmax(1) == (y if y.dim() == 1 else y.argmax(1))).sum()
 
 
@@ -72,13 +73,13 @@ def averaged(run: Run) -> Iterator[None]:
 @torch.no_grad()
 def evaluate(run: Run, forward: Callable[[Tensor], Tensor], data: Batches) -> tuple[float, float]:
     """Mean loss and mean quality over all samples; sums stay on the device until the end."""
-    was_training, regression = run.model.training, run.regression
+    was_training, units = run.model.training, run.units
     run.model.eval()
     means, hits, count = [], [], 0
     for x, y in data:
         logits = forward(x)
         means.append(run.loss(logits, y) * len(y))
-        hits.append(quality(logits, y, regression))
+        hits.append(quality(logits, y, units))
         count += len(y)
     run.model.train(was_training)
     if not count:

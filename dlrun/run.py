@@ -83,6 +83,14 @@ class Run:
         return self.reconstructs or not self.data.classes
 
     @property
+    def units(self) -> Tensor | None:
+        """In regression what a difference of 1 is in the units of the data; None for classes."""
+        if not self.regression:
+            return None
+        scale = None if self.reconstructs else self.data.scale
+        return torch.ones(1, device=self.device) if scale is None else scale.std.to(self.device)
+
+    @property
     def reconstructs(self) -> bool:
         """Whether the model is to give its input back."""
         return bool(getattr(self.model, "reconstructs", False))

@@ -33,6 +33,7 @@ class Source:
         "train", "val" and "test"; empty where it comes with none.
     hashes: (n,) int64, equal for identical samples.
     digest: a short hash of the whole content, for the record.
+    scale_targets: whether the targets of a regression are to be standardized.
     """
 
     name: str
@@ -42,6 +43,18 @@ class Source:
     digest: str
     classes: tuple[str, ...] = ()
     given: dict[str, Tensor] = field(default_factory=dict)
+    scale_targets: bool = False
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What the targets were before they were standardized: y·std + mean.
+
+    mean, std: (targets,) float32, of the training split.
+    """
+
+    mean: Tensor
+    std: Tensor
 
 
 @dataclass(frozen=True)
@@ -67,6 +80,7 @@ class Data:
     classes: class names; empty in regression.
     outputs: how many numbers a model must put out for a sample.
     val and test may be empty (len 0).
+    scale: of the targets, where these are standardized.
     """
 
     name: str
@@ -77,3 +91,4 @@ class Data:
     classes: tuple[str, ...]
     outputs: int
     digest: str
+    scale: Scale | None = None

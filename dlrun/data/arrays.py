@@ -1,8 +1,5 @@
 """Arrays from a file: .npz, .safetensors or CSV, for classification or regression."""
 
-import difflib
-import logging
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +10,13 @@ from numpy.typing import NDArray
 from dlrun.data import Report, Source
 from dlrun.data.cache import FORMAT, Labels, Writer, load
 from dlrun.data.fingerprint import hash_files, stat_files
-from dlrun.data.table import read_csv
+from dlrun.data.table import read_table, some
+from dlrun.data.targets import TASKS, encode, say_what_for
 from dlrun.errors import Mistake
 
-TASKS = ("auto", "classification", "regression")
 SPLITS = ("train", "val", "test")
-_log = logging.getLogger("dlrun")
+STORED = (".npz", ".safetensors")
+TABLES = (".csv", ".tsv", ".txt")
 
 Array = NDArray[Any]
 
@@ -26,7 +24,9 @@ Array = NDArray[Any]
 def arrays(
     path: str,
     target: str | None = None,
+    features: list[str] | None = None,
     task: str = "auto",
+    scale_targets: bool | None = None,
     cache: str | None = None,
     report: Report | None = None,
 ) -> Source:
@@ -34,8 +34,13 @@ def arrays(
 
     path: an .npz or .safetensors file with arrays x and y, or with x_train and y_train and
         maybe x_val, y_val, x_test, y_test; or a CSV whose first line names the columns.
-    target: the CSV's column to predict; all others are features and must hold numbers.
-    task: auto takes y of whole numbers or strings for classes, and fractions for regression.
+    target: the CSV's column to predict.
+    features: the CSV's columns to predict it from, which must hold numbers; None takes all
+        others.
+    task: auto takes strings for classes, fractions for regression, and whole numbers for
+        classes where there are two different ones, or at most 1000, each 5 times on average.
+    scale_targets: train on (y − mean)/std in regression; None does so unless all targets lie
+        in 0..1.
 
     x uint8 counts as images: (n, h, w) becomes (n, 1, h, w), and (n, h, w, 1 or 3 or 4)
     is turned to channels first. Every other type becomes float32 and keeps its shape.
@@ -46,22 +51,23 @@ def arrays(
     if task not in TASKS:
         raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task}")
     file = Path(path).expanduser()
+    form = file.suffix.lower()
     if not file.is_file():
         raise Mistake(f"data.path={path}: there is no such file")
-    if file.suffix.lower() not in (".npz", ".safetensors", ".csv", ".tsv", ".txt"):
+    if form not in (*STORED, *TABLES):
         raise Mistake(f"data.path={path}: expected a file .npz, .safetensors or .csv")
-
-    if target is not None and file.suffix.lower() in (".npz", ".safetensors"):
-        raise Mistake(f"data.target={target}: names a column of a table; {path} has x and y")
+    for key, value in (("target", target), ("features", features)):
+        if value is not None and form in STORED:
+            raise Mistake(f"data.{key}={value}: names a column of a table; {path} has x and y")
 
     def build(writer: Writer) -> Labels:
-        if file.suffix.lower() in (".npz", ".safetensors"):
+        if form in STORED:
             x, y, given = _join(path, _read_arrays(path, file))
         else:
-            x, y = _read_table(path, file, target)
+            x, y = read_table(path, file, target, features)
             given = {}
         x = _as_samples(path, x)
-        y, classes = encode_targets(path, y, task)
+        y, classes = encode(path, y, task)
         if len(x) != len(y):
             raise Mistake(f"data.path={path}: x has {len(x)} samples but y has {len(y)}")
         for start in range(0, len(x), 10_000):
@@ -70,54 +76,16 @@ def arrays(
                 report(min(start + 10_000, len(x)), len(x))
         return Labels(y, classes, given)
 
-    source, _ = load("arrays", hash_files(stat_files([file]), FORMAT, target, task), build, cache)
-    return replace(source, name=file.stem)
-
-
-def encode_targets(path: str, y: Array, task: str = "auto") -> tuple[Array, tuple[str, ...]]:
-    """Targets as (n,) int64 classes 0..K-1 and their names, or (n, targets) float32 and ().
-
-    Classes are in the order of their values.
-    """
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
-    kind = y.dtype.kind
-    if kind not in "iubfUS":
-        raise Mistake(f"data.path={path}: y has the type {y.dtype}; expected numbers or strings")
+    key = hash_files(stat_files([file]), FORMAT, target, features, task)
+    source, _ = load("arrays", key, build, cache)
     if task == "auto":
-        task = "regression" if kind == "f" else "classification"
-    if kind == "f" and not np.isfinite(y).all():
-        raise Mistake(
-            f"data.path={path}: y has {(~np.isfinite(y)).sum()} missing or infinite values"
-        )
-    if task == "regression":
-        if kind in "US" or y.ndim not in (1, 2):
-            what = "strings" if kind in "US" else f"the shape {y.shape}"
-            raise Mistake(
-                f"data.task=regression: y has {what}; expected numbers, (n,) or (n, targets)"
-            )
-        return y.reshape(len(y), -1).astype(np.float32), ()
-    if y.ndim != 1:
-        raise Mistake(
-            f"data.path={path}: y has the shape {y.shape}, classes must be (n,); "
-            "data.task=regression predicts several numbers"
-        )
-    if kind == "f":
-        if (y != np.round(y)).any():
-            raise Mistake("data.task=classification: y has fractions; use data.task=regression")
-        y = y.astype(np.int64)
-    values, labels = np.unique(y, return_inverse=True)
-    if len(values) < 2:
-        raise Mistake(
-            f"data.path={path}: y has the single class {values[0]}; at least 2 are needed"
-        )
-    if kind in "iu" and len(values) > max(len(y) // 4, 20):
-        _log.warning(
-            f"y has {len(values)} different whole numbers in {len(y)} samples, taken for classes; "
-            "data.task=regression takes them for numbers"
-        )
-    names = tuple(v.decode() if isinstance(v, bytes) else str(v) for v in values.tolist())
-    return labels.astype(np.int64), names
+        say_what_for(source)
+    if scale_targets is None:
+        y = source.y
+        scale_targets = not source.classes and not (y.min() >= 0 and y.max() <= 1)
+    elif scale_targets and source.classes:
+        raise Mistake("data.scale_targets=true: there are classes; data.task=regression has none")
+    return replace(source, name=file.stem, scale_targets=scale_targets)
 
 
 def _as_samples(path: str, x: Array) -> Array:
@@ -168,7 +136,7 @@ def _read_arrays(path: str, file: Path) -> dict[str, Array]:
         raise Mistake(f"data.path={path} cannot be read: {error}") from error
     if not ({"x", "y"} <= found.keys() or {"x_train", "y_train"} <= found.keys()):
         raise Mistake(
-            f"data.path={path} holds {_some(names) or 'nothing'}; "
+            f"data.path={path} holds {some(names) or 'nothing'}; "
             "expected x and y, or x_train and y_train"
         )
     return found
@@ -200,37 +168,3 @@ def _join(path: str, found: dict[str, Array]) -> tuple[Array, Array, dict[str, N
         given[split] = np.arange(start, start + len(x))
         start += len(x)
     return np.concatenate(xs), np.concatenate(ys), given
-
-
-def _read_table(path: str, file: Path, target: str | None) -> tuple[Array, Array]:
-    columns = read_csv(path, file)
-    if target is None:
-        raise Mistake(f"data.target=null: name the column to predict: {_some(list(columns))}")
-    if target not in columns:
-        near = difflib.get_close_matches(target, columns, 1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {_some(list(columns))}"
-        raise Mistake(f"data.target={target}: {path} has no such column; {hint}")
-    y = columns.pop(target)
-    if not columns:
-        raise Mistake(f"data.path={path} has no column besides {target}")
-    words = [name for name, values in columns.items() if values.dtype.kind == "U"]
-    if words:
-        first = columns[words[0]]
-        odd = next(value for value in first.tolist() if not _is_number(value))
-        raise Mistake(
-            f"data.path={path}: the column {words[0]} holds {odd!r}; "
-            "features must be numbers: leave it out or encode it"
-        )
-    return np.stack([values.astype(np.float64) for values in columns.values()], 1), y
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")

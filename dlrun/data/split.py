@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from dlrun.data import Data, Source, Split
+from dlrun.data.scale import standardize
 from dlrun.errors import Mistake
 
 NAMES = ("train", "val", "test")
@@ -39,8 +40,9 @@ def make(
 
     Class by class, the size of a split is within one of its exact fraction. A class with
     fewer samples than there are splits goes to train first.
-    Raises ValueError for an argument out of range, Mistake for leaks under 'error' and
-    for a split that 'drop' would leave empty.
+    Raises ValueError for an argument out of range, Mistake for leaks under 'error', for a
+    split that 'drop' would leave empty, and where the classes are so small that a split
+    which should have samples gets none.
     """
     if leaks not in LEAKS:
         raise ValueError(f"leaks must be one of {', '.join(LEAKS)}, got {leaks}")
@@ -51,13 +53,18 @@ def make(
     generator = torch.Generator().manual_seed(split_seed)
     rows = _choose_rows(source, split, val, generator)
     rows = _treat_leaks(rows, source.hashes.numpy(), leaks)
+    y, scale, digest = source.y, None, source.digest
+    if source.scale_targets:
+        y, scale = standardize(y, torch.from_numpy(rows["train"]))
+        digest += "-scaled"  # other targets than those in the file
     return Data(
         name=source.name,
-        **{name: Split(source.x, source.y, torch.from_numpy(rows[name])) for name in NAMES},
+        **{name: Split(source.x, y, torch.from_numpy(rows[name])) for name in NAMES},
         shape=tuple(source.x.shape[1:]),
         classes=source.classes,
         outputs=len(source.classes) or source.y.shape[1],
-        digest=source.digest,
+        digest=digest,
+        scale=scale,
     )
 
 
@@ -123,6 +130,13 @@ def _stratify(
         shuffled = group[torch.randperm(len(group), generator=generator).numpy()]
         for part, piece in zip(dealt, np.split(shuffled, np.cumsum(sizes)[:-1]), strict=True):
             part.append(piece)
+    for name, fraction, part in zip(NAMES, fractions, dealt, strict=False):
+        if fraction * len(rows) >= 1 and not any(map(len, part)):
+            raise Mistake(
+                f"data.split: {len(source.classes)} classes in {len(rows)} samples are too small "
+                f"to leave any for {name}, which should have {int(fraction * len(rows))}; "
+                "merge classes, or give it a larger fraction"
+            )
     _warn_of_small(counts, source.classes, sum(fraction > 0 for fraction in fractions))
     return [np.sort(np.concatenate(part)) for part in dealt]
 

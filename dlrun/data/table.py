@@ -1,6 +1,8 @@
-"""CSV files as columns of numbers or strings."""
+"""CSV files as columns of numbers or strings, and as features beside a target."""
 
 import csv
+import difflib
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,63 @@ MISSING = frozenset(["", "na", "n/a", "nan", "null", "none", "?"])
 """How files write a missing value, in lower case."""
 
 
-def read_csv(path: str, file: Path) -> dict[str, NDArray[Any]]:
-    """The columns by name: int64, else float64, else strings.
+def read_table(
+    path: str, file: Path, target: str | None, features: Sequence[str] | None
+) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    """The features, (n, columns), and the target, (n,) int64, float64 or strings.
 
-    path: as the user typed it, for messages. The first line names the columns; the
-    separator is the one of comma, semicolon and tab that it has most of.
-    Raises Mistake where a value is missing, a line has too few or too many, or the first
+    path: as the user typed it, for messages. features: the columns to use, in this order;
+    None takes all but the target. Only columns that are used must be complete.
+    Raises Mistake for a name that is no column, for a value that is missing, and for a
+    feature that holds words.
+    """
+    columns = _read_columns(path, file)
+    if target is None:
+        raise Mistake(f"data.target=null: name the column to predict: {some(list(columns))}")
+    _require_column(path, "data.target", target, columns)
+    if features is not None and not features:
+        raise Mistake(f"data.features=[]: name at least one of {some(list(columns))}")
+    for name in features or []:
+        _require_column(path, "data.features", name, columns)
+    if features is not None and target in features:
+        raise Mistake(f"data.features: has {target}, which is data.target; leave it out")
+    if features is not None and len(set(features)) < len(features):
+        twice = next(name for name in features if features.count(name) > 1)
+        raise Mistake(f"data.features: names {twice} twice")
+    used = [name for name in columns if name != target] if features is None else features
+    if not used:
+        raise Mistake(f"data.path={path} has no column besides {target}")
+    x = {name: _column(path, name, columns[name]) for name in used}
+    numbers = [name for name, values in x.items() if values.dtype.kind != "U"]
+    words = [name for name in used if name not in numbers]
+    if words:
+        odd = next(value for value in x[words[0]].tolist() if _numbers([value]) is None)
+        out = f"data.features=[{','.join(numbers)}]" if 0 < len(numbers) <= 10 else "data.features"
+        raise Mistake(
+            f"data.path={path}: the column {words[0]} holds {odd!r}; "
+            f"features must be numbers: leave it out with {out}, or encode it"
+        )
+    y = _column(path, target, columns[target])
+    return np.stack([values.astype(np.float64) for values in x.values()], 1), y
+
+
+def some(names: Sequence[str]) -> str:
+    """The first ten of them, for a message."""
+    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+
+
+def _require_column(path: str, key: str, name: str, columns: Collection[str]) -> None:
+    if name not in columns:
+        near = difflib.get_close_matches(name, columns, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {some(list(columns))}"
+        raise Mistake(f"{key}={name}: {path} has no such column; {hint}")
+
+
+def _read_columns(path: str, file: Path) -> dict[str, tuple[str, ...]]:
+    """The columns by name, as written.
+
+    The first line names them; the separator is the one of comma, semicolon and tab that it
+    has most of. Raises Mistake where a line has too few values or too many, or the first
     line holds numbers.
     """
     try:
@@ -48,11 +101,11 @@ def read_csv(path: str, file: Path) -> dict[str, NDArray[Any]]:
     if len(set(header)) < len(header):
         twice = next(name for name in header if header.count(name) > 1)
         raise Mistake(f"data.path={path}: two columns have the name {twice!r}")
-    columns = dict(zip(header, zip(*rows, strict=True), strict=True))
-    return {name: _column(path, name, values) for name, values in columns.items()}
+    return dict(zip(header, zip(*rows, strict=True), strict=True))
 
 
 def _column(path: str, name: str, values: tuple[str, ...]) -> NDArray[Any]:
+    """int64, else float64, else strings."""
     stripped = [value.strip() for value in values]
     missing = [i for i, value in enumerate(stripped) if value.lower() in MISSING]
     if missing:

@@ -50,8 +50,8 @@ def test_npz_classification(tmp_path):
     ],
 )
 def test_labels_become_contiguous(tmp_path, y, labels, classes):
-    source = arrays(npz(tmp_path, x=TABLE[:4], y=np.array(y)))
-    assert source.y.tolist() == labels
+    source = arrays(npz(tmp_path, x=TABLE, y=np.concatenate([y] * 5)))
+    assert source.y.tolist() == labels * 5
     assert source.classes == classes
 
 
@@ -144,11 +144,94 @@ def test_a_changed_file_is_read_anew(tmp_path):
     assert arrays(path, target="b").x.tolist() == [[1], [2], [5]]
 
 
-def test_many_whole_numbers_are_taken_for_classes_with_a_warning(tmp_path, caplog):
-    x = np.zeros((60, 1))
-    arrays(npz(tmp_path, x=x, y=np.arange(60) * 7))
-    assert "60 different whole numbers in 60 samples" in caplog.text
-    assert "data.task=regression" in caplog.text
+@pytest.mark.parametrize(
+    ("y", "classes"),
+    [
+        (np.arange(60) * 7, 0),  # prices
+        (np.arange(60) % 13, 0),  # not quite 5 of each
+        (np.arange(60) % 12, 12),
+        (np.arange(5005) % 1001, 0),
+        (np.arange(5000) % 1000, 1000),
+        (np.array([0, 1, 1, 0]), 2),
+    ],
+)
+def test_whole_numbers_are_classes_where_they_plausibly_are(tmp_path, y, classes):
+    source = arrays(npz(tmp_path, x=np.zeros((len(y), 1)), y=y))
+    assert len(source.classes) == classes
+
+
+def test_what_whole_numbers_were_taken_for_is_said_on_every_start(tmp_path, caplog):
+    x, prices, many = np.zeros((600, 1)), np.arange(600), np.arange(600) % 100
+    path = npz(tmp_path, x=x, y=prices)
+    for _ in range(2):  # the second time from the cache
+        caplog.clear()
+        arrays(path)
+        assert "600 different whole numbers in 600 samples, taken for numbers" in caplog.text
+        assert "data.task=classification" in caplog.text
+    path = npz(tmp_path, x=x, y=many)
+    for _ in range(2):
+        caplog.clear()
+        arrays(path)
+        assert "100 different whole numbers in 600 samples, taken for classes" in caplog.text
+        assert "data.task=regression" in caplog.text
+
+
+def test_nothing_is_said_where_it_is_evident(tmp_path, caplog):
+    names = np.array([f"{i % 30} m" for i in range(300)])
+    for y in (LABELS, TABLE[:, 0], TABLE[:, :2], names):
+        arrays(npz(tmp_path, x=np.zeros((len(y), 1)), y=y))
+    for task in ("regression", "classification"):
+        arrays(npz(tmp_path, x=np.zeros((600, 1)), y=np.arange(600)), task=task)
+    assert not caplog.records
+
+
+def test_the_columns_that_are_used(tmp_path):
+    path = csv(tmp_path, "a,town,b,price\n1,Rome,10,0.5\n2,Oslo,,1.5\n3,Oslo,30,2.5\n")
+    assert arrays(path, target="price", features=["a"]).x.tolist() == [[1], [2], [3]]
+    path = csv(tmp_path, "a,town,b,price\n1,Rome,10,0.5\n2,Oslo,20,1.5\n3,Oslo,30,2.5\n")
+    assert arrays(path, target="price", features=["a"]).x.tolist() == [[1], [2], [3]]
+    assert arrays(path, target="price", features=["b", "a"]).x.tolist() == [
+        [10, 1],
+        [20, 2],
+        [30, 3],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        (["areaa"], r"data\.features=areaa: .* has no such column; did you mean area\?"),
+        (["zzz"], "there are area, town, price"),
+        (["price", "area"], "data.features: has price, which is data.target"),
+        (["area", "area"], "data.features: names area twice"),
+        ([], r"data\.features=\[\]: name at least one of area, town, price"),
+        (["town"], "the column town holds 'Rome'; .* leave it out with data.features, or encode"),
+        (None, r"holds 'Rome'; .* leave it out with data\.features=\[area\], or encode it"),
+    ],
+)
+def test_columns_that_cannot_be_features(tmp_path, features, message):
+    path = csv(tmp_path, "area,town,price\n1,Rome,0.5\n2,Oslo,1.5\n")
+    with pytest.raises(Mistake, match=message):
+        arrays(path, target="price", features=features)
+
+
+def test_columns_of_what_is_no_table(tmp_path):
+    with pytest.raises(Mistake, match=r"data\.features=\['a'\]: names a column of a table"):
+        arrays(npz(tmp_path, x=TABLE, y=LABELS), features=["a"])
+
+
+def test_which_targets_are_standardized(tmp_path):
+    prices, shares = TABLE[:, :1] * 1e5, RNG.uniform(size=(20, 2))
+    path = npz(tmp_path, x=TABLE, y=prices)
+    assert arrays(path).scale_targets
+    assert not arrays(path, scale_targets=False).scale_targets
+    path = npz(tmp_path, x=TABLE, y=shares)
+    assert not arrays(path).scale_targets
+    assert arrays(path, scale_targets=True).scale_targets
+    path = npz(tmp_path, x=TABLE, y=LABELS)
+    assert not arrays(path).scale_targets
+    with pytest.raises(Mistake, match=r"data\.scale_targets=true: there are classes"):
+        arrays(path, scale_targets=True)
 
 
 @pytest.mark.parametrize(

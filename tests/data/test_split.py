@@ -123,6 +123,18 @@ def test_a_small_class_goes_to_train_first_and_is_named(caplog):
     assert "c1: 1, c2: 2" in caplog.text
 
 
+def test_classes_so_small_that_a_split_gets_none_are_refused():
+    with pytest.raises(Mistake, match=r"599 classes in 600 samples .* any for val, .* have 60;"):
+        split.make(source([0, *range(599)]))
+    with pytest.raises(Mistake, match="any for val, which should have 2"):
+        split.make(source(list(range(20)), {"train": list(range(20))}))
+
+
+def test_a_split_whose_share_is_less_than_one_sample_may_be_empty():
+    data = split.make(source([0, 1, 2, 3, 4, 5]))
+    assert len(data.train) == 6
+
+
 def test_many_small_classes_do_not_all_round_alike():
     data = split.make(source(uneven_labels([4] * 500)), "80/10/10")
     assert [len(part) for part in parts(data)] == [1600, 200, 200]

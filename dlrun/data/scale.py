@@ -1,0 +1,32 @@
+"""Targets of a regression with mean 0 and standard deviation 1, and the way back."""
+
+import torch
+from torch import Tensor, nn
+
+from dlrun.data import Scale
+
+
+def standardize(y: Tensor, rows: Tensor) -> tuple[Tensor, Scale]:
+    """(y − mean)/std of each target, by the mean and std of these rows alone.
+
+    y: (n, targets) float32. A target that is the same in all of them keeps its unit.
+    """
+    seen = y[rows].double()
+    mean, std = seen.mean(0), seen.std(0, unbiased=False)
+    std = torch.where(std > 0, std, torch.ones_like(std))
+    return ((y.double() - mean) / std).float(), Scale(mean.float(), std.float())
+
+
+class Unscale(nn.Module):
+    """From standardized predictions to those in the units of the data: y·std + mean."""
+
+    def __init__(self, scale: Scale) -> None:
+        super().__init__()
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", scale.mean.clone())
+        self.register_buffer("std", scale.std.clone())
+
+    def forward(self, y: Tensor) -> Tensor:
+        """(n, targets) -> (n, targets)."""
+        return y * self.std + self.mean
