@@ -88,7 +88,7 @@ def check_forward(
     data: Data,
 ) -> None:
     """One forward pass and one loss on a few samples: shapes, and logits where logits are due."""
-    x, y = x[:2], y[:2]
+    whole, x, y = x, x[:2], y[:2]
     name, shape = str(config.model._target_).rpartition(".")[2], tuple(x.shape[1:])
     model.eval()
     try:
@@ -103,6 +103,11 @@ def check_forward(
             )
         if reconstructs:
             losses.require_reconstruction(loss)
+            right = "preprocessing=none where the data are images, or loss=mse"
+            losses.require_unit_targets(loss, whole, right)
+        else:
+            numbers = data.train.y[data.train.rows]
+            losses.require_unit_targets(loss, numbers, "loss=mse, mae or huber")
         losses.refuse_probabilities(loss, model, x)
     except _TELLING as error:
         reason = str(error).strip().split("\n")[0]

@@ -18,15 +18,18 @@ Loss = Callable[..., Tensor]
 Views = Callable[[Tensor], list[Tensor]]
 
 
-def quality(logits: Tensor, y: Tensor, units: Tensor | None) -> Tensor:
+def quality(logits: Tensor, y: Tensor, units: Tensor | None, loss: Loss | None = None) -> Tensor:
     """What is counted beside the loss, summed over a batch; a scalar.
 
     The number of right answers, y being class indices (n,) or, where targets are mixed,
     class probabilities (n, classes); in regression, where there are `units` as of a Run, the
-    absolute error in the units of the data, averaged over the targets of a sample.
+    absolute error in the units of the data, averaged over the targets of a sample. `loss`
+    tells what is predicted there: with bce σ(logits).
     """
     if units is not None:
-        return ((logits.detach() - y).abs().flatten(1) * units).mean(1).sum()
+        return (
+            ((losses.predicted(loss, logits.detach()) - y).abs().flatten(1) * units).mean(1).sum()
+        )
     return (logits.argmax(1) == (y if y.dim() == 1 else y.argmax(1))).sum()
 
 
@@ -79,7 +82,7 @@ def evaluate(run: Run, forward: Callable[[Tensor], Tensor], data: Batches) -> tu
     for x, y in data:
         logits = forward(x)
         means.append(run.loss(logits, y) * len(y))
-        hits.append(quality(logits, y, units))
+        hits.append(quality(logits, y, units, run.loss))
         count += len(y)
     run.model.train(was_training)
     if not count:

@@ -51,7 +51,7 @@ def huber(logits: Tensor, y: Tensor, delta: float = 1.0) -> Tensor:
 def bce(logits: Tensor, y: Tensor) -> Tensor:
     """The mean over samples and outputs of −t·log σ(z) − (1 − t)·log(1 − σ(z)).
 
-    Several labels may hold for one sample: y (n, outputs) float of 0 and 1.
+    Several labels may hold for one sample: y (n, outputs) float of 0 and 1, or between.
     """
     return F.binary_cross_entropy_with_logits(logits, targets(logits, y))
 
@@ -68,6 +68,11 @@ def hinge(logits: Tensor, y: Tensor, margin: float = 1.0, power: int = 1) -> Ten
     if y.is_floating_point():
         raise Mistake("loss=hinge: needs class labels, and the targets here are numbers")
     return F.multi_margin_loss(logits, y, p=power, margin=margin) * logits.shape[-1]
+
+
+def predicted(loss: Callable[..., Tensor] | None, logits: Tensor) -> Tensor:
+    """What a model says of targets that are numbers: σ(logits) with bce, else what it gives."""
+    return logits.sigmoid() if getattr(loss, "func", loss) is bce else logits
 
 
 def weighted(loss: Callable[..., Tensor], weight: Tensor) -> Callable[..., Tensor]:
@@ -102,6 +107,7 @@ def averaged(loss: Callable[..., Tensor], logits: Tensor) -> Tensor:
     return logits.mean(0)
 
 
+_ROUNDING = 1e-3  # by which targets may lie outside [0, 1]
 # These squash what they are given, so probabilities would be squashed twice.
 TAKES_LOGITS: tuple[Callable[..., Tensor], ...] = (F.cross_entropy, bce, hinge)
 # What autograd calls the functions that squash, and those that only rearrange.
@@ -126,6 +132,18 @@ def refuse_probabilities(loss: Callable[..., Tensor], model: nn.Module, x: Tenso
         raise Mistake(
             f"loss={function.__name__}: takes logits, but the model ends in a {ending}, which "
             f"this loss applies itself; leave the model's {ending} out, or use loss=mse"
+        )
+
+
+def require_unit_targets(loss: Callable[..., Tensor], y: Tensor, otherwise: str) -> None:
+    """Raise Mistake where bce is to compare σ with numbers beyond [0, 1]; it has no least value."""
+    if getattr(loss, "func", loss) is not bce or not y.is_floating_point():
+        return
+    low, high = (float(end) for end in y.aminmax())
+    if low < -_ROUNDING or high > 1 + _ROUNDING:
+        raise Mistake(
+            f"loss=bce: takes targets between 0 and 1, and here they go from {low:g} to {high:g}; "
+            f"use {otherwise}"
         )
 
 

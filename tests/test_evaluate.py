@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dlrun import build
-from dlrun.data import Data
+from dlrun.data import Data, Split
+from dlrun.errors import Mistake
 from dlrun.evaluate import measure
 from dlrun.feed import prepare
 from dlrun.loss import averaged, bce
@@ -83,3 +84,40 @@ def test_averages_of_sure_predictions_keep_their_digits() -> None:
     chance = z.double().sigmoid().mean(0), (-z.double()).sigmoid().mean(0)
     expected = (chance[0].log() - chance[1].log()).float()
     torch.testing.assert_close(averaged(bce, z), expected)
+
+
+def several_labels(values: Tensor) -> Data:
+    """Three labels of each sample, any number of which may hold."""
+    x = torch.randn(60, 5, generator=torch.Generator().manual_seed(0))
+    splits = [Split(x, values, rows) for rows in torch.arange(60).split([40, 10, 10])]
+    return Data("labels", *splits, (5,), (), 3, "")
+
+
+def test_several_labels_are_measured_as_probabilities(compose_recipe: Recipe) -> None:
+    y = (torch.rand(60, 3, generator=torch.Generator().manual_seed(1)) < 0.4).float()
+    run = build.build(compose_recipe("model=linear", "loss=bce"), several_labels(y))
+    run.model.eval()
+    with torch.no_grad():
+        z = run.model(run.preprocessing(run.data.val.x[run.data.val.rows]))
+    expected = (z.double().sigmoid() - y[run.data.val.rows]).abs().mean()
+    assert measure(run, run.val)[1] == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_bce_refuses_numbers_beyond_the_unit_range(compose_recipe: Recipe, digits: Data) -> None:
+    y = torch.linspace(-0.5, 1, 180).view(60, 3)
+    with pytest.raises(Mistake, match=r"loss=bce: takes targets between 0 and 1, .* from -0\.5 to"):
+        build.build(compose_recipe("model=linear", "loss=bce"), several_labels(y))
+    with pytest.raises(Mistake, match="use preprocessing=none where the data are images, or"):
+        build.build(compose_recipe("model=autoencoder", "loss=bce"), digits)
+
+
+def test_an_autoencoder_with_bce_is_measured_by_its_pictures(
+    compose_recipe: Recipe, digits: Data
+) -> None:
+    words = ("model=autoencoder", "loss=bce", "preprocessing=none")
+    run = build.build(compose_recipe(*words), digits)
+    x = digits.val.x[digits.val.rows] / 255
+    run.model.eval()
+    with torch.no_grad():
+        expected = (run.model(x).double().sigmoid() - x).abs().mean()
+    assert measure(run, run.val)[1] == pytest.approx(float(expected), rel=1e-5)
