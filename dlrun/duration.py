@@ -1,7 +1,7 @@
 """Durations: how long, in the unit that suits the reader.
 
-A duration is typed as `5 epochs`, `200 steps` or `10%` (of the whole training);
-a bare number counts epochs. A function that takes one annotates its parameter
+A duration is typed as `5 epochs`, `200 steps` or `10%` (of the whole training, any
+warm-up included); a bare number counts epochs. A function that takes one annotates its parameter
 `Steps` and receives a plain number of optimizer steps: `build` converts.
 """
 

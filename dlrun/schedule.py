@@ -233,22 +233,26 @@ class Warmup:
 
     Step t < steps has the multiplier s(0)·(t + 1)/steps, so the first step already
     learns and the last of the rise has what the schedule s starts with. From then on
-    it is s(t − steps), where s is told that total_steps − steps remain. A schedule
-    that reacts to validation does so from the start.
+    it is s(t − steps), where s is told that total_steps − steps remain. Milestones, the
+    epochs of a table and a schedule that reacts to validation keep to the whole training:
+    theirs is s(t), times (t + 1)/steps while it rises.
     """
 
     def __init__(self, schedule: Schedule, steps: Steps) -> None:
         self.schedule, self.steps = schedule, steps
+        function = getattr(schedule, "func", schedule)
+        self.shifts = function not in (multistep, manual) and not hasattr(schedule, "observe")
         for name in ("observe", "state_dict", "load_state_dict"):
             if hasattr(schedule, name):
                 setattr(self, name, getattr(schedule, name))
 
     def __call__(self, step: int, total_steps: int, steps_per_epoch: int) -> float:
         """The multiplier of a step."""
+        rise = min(1.0, (step + 1) / self.steps)
+        if not self.shifts:
+            return self.schedule(step, total_steps, steps_per_epoch) * rise
         left = max(total_steps - self.steps, 1)
-        if step < self.steps:
-            return self.schedule(0, left, steps_per_epoch) * (step + 1) / self.steps
-        return self.schedule(step - self.steps, left, steps_per_epoch)
+        return self.schedule(max(step - self.steps, 0), left, steps_per_epoch) * rise
 
 
 def warmup(schedule: Schedule, steps: Steps) -> Schedule:

@@ -1,6 +1,7 @@
 """Schedules against values computed by hand, and against torch's own."""
 
 from collections.abc import Callable
+from functools import partial
 from math import cos, inf, nan, pi
 from timeit import timeit
 from typing import Any
@@ -191,6 +192,30 @@ def test_warmup_rises_to_the_start_of_the_schedule_and_shifts_it() -> None:
     rates = [warmed(t, 14, 5) for t in range(14)]
     assert rates[:4] == pytest.approx([0.5, 1.0, 1.5, 2.0])
     assert rates[4:] == pytest.approx([2.0 - t / 10 for t in range(10)])
+
+
+@pytest.mark.parametrize("rise", [0, 20, 60])
+def test_milestones_and_tables_are_of_the_whole_training(rise: int) -> None:
+    """100 steps in 10 epochs, of which a warm-up takes some."""
+    halves = partial(schedules.multistep, milestones=[Steps(50), Steps(75)], factor=0.5)
+    table = partial(schedules.manual, table=[(0, 1), (5, 0.5), (7.5, 0.25)], lr=1)
+    for schedule in (halves, table):
+        warmed = schedules.warmup(schedule, Steps(rise))
+        expected = [1.0] * 50 + [0.5] * 25 + [0.25] * 25
+        for t in range(rise):
+            expected[t] *= (t + 1) / rise
+        assert [warmed(t, 100, 10) for t in range(100)] == pytest.approx(expected)
+
+
+def test_patience_runs_while_the_rate_rises() -> None:
+    warmed: Any = schedules.warmup(schedules.Plateau(Steps(20), 0.5), Steps(40))
+    rates = []
+    for epoch in range(6):
+        rates += [warmed(t, 60, 10) for t in range(10 * epoch, 10 * epoch + 10)]
+        warmed.observe(-epoch)
+    assert rates[:30] == pytest.approx([(t + 1) / 40 for t in range(30)])
+    assert rates[30:40] == pytest.approx([0.5 * (t + 1) / 40 for t in range(30, 40)])
+    assert rates[50:] == [0.25] * 10
 
 
 def test_warmup_of_no_steps_is_the_schedule_itself() -> None:
