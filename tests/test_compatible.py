@@ -262,6 +262,12 @@ def test_mixed_labels_and_a_loss_that_takes_probabilities(
     build.build(compose_recipe("augmentation=[mixup]", f"loss={loss}"), digits)
 
 
+def test_an_initializer_that_would_work_for_hours(compose_recipe: Recipe, digits: Data) -> None:
+    words = ("initializer=data_dependent", "initializer.rounds=100000")
+    message = refused(compose_recipe, digits, *words)
+    assert message.startswith("initializer.rounds=100000: rounds must be between 0 and 1000")
+
+
 def test_views_of_a_table(compose_recipe: Recipe, table: Data) -> None:
     words = ("test_augmentation=flip", "loss=mse", "model=linear", "preprocessing=none")
     assert "needs images" in refused(compose_recipe, table, *words)

@@ -13,6 +13,8 @@ from dlrun.initializer.structured import orthogonal
 from dlrun.model.order import evaluation, output_of, weight_layers
 
 log_of_dlrun = logging.getLogger("dlrun")
+MOST_ROUNDS = 1000
+"""Of making rates alike: each costs a backward pass a sample, and a few dozen are enough."""
 
 
 def lsuv(
@@ -57,6 +59,8 @@ def data_dependent(
     """
     if not 0 < damping <= 1:
         raise ValueError(f"damping must be above 0 and at most 1, got {damping}")
+    if not 0 <= rounds <= MOST_ROUNDS:
+        raise ValueError(f"rounds must be between 0 and {MOST_ROUNDS}, got {rounds}")
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")
     for layer in layers(model):

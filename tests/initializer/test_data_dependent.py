@@ -125,3 +125,8 @@ def test_values_out_of_range_are_refused() -> None:
             data_dependent(network(), batch(), damping=2)
         with pytest.raises(ValueError, match="samples must be at least 1, got 0"):
             data_dependent(network(), batch(), samples=0)
+        for rounds in (-1, 1001):
+            with pytest.raises(
+                ValueError, match=f"rounds must be between 0 and 1000, got {rounds}"
+            ):
+                data_dependent(network(), batch(), rounds=rounds)
