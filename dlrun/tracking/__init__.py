@@ -7,6 +7,7 @@ on disk; `dlrun sync` delivers it.
 
     ship.py      the second process: takes commands, keeps trying
     delivery.py  one run: create it, deliver each point once, finish it
+    history.py   what the store has of a run, and whether that is still so
     store.py     the tracking store: a fresh database, the experiment
     entries.py   a recipe and a record as params, tags and data set
     model.py     the best weights as an MLflow model

@@ -2,7 +2,11 @@
 
 `tracking.json` in the run's directory is the cursor: the store, MLflow's run id, and
 how many points are there. It is a hint. Whenever it may be wrong, after a restart or a
-failed request, the server's own history says which points it has, by key and step.
+failed request, the server's own history says which points it has.
+
+MLflow's points stay for ever. Where a resumed run has gone another way than those that
+it has of it, the record goes to a fresh run in MLflow; the one before is marked as KILLED
+and replaced.
 """
 
 import json
@@ -19,8 +23,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.validation import MAX_METRICS_PER_BATCH
 
 from dlrun import record
-from dlrun.tracking import entries, model
+from dlrun.tracking import entries, history, model
 
+REPLACED = "dlrun.replaced"
+"""The tag of a run in MLflow whose record has gone another way, into another run there."""
 _CHUNK = 4_000_000  # bytes of points that are read at once
 _HEADLINES = ("val/accuracy", "val/loss")
 
@@ -42,8 +48,9 @@ class Delivery:
         self._lock = FileLock(directory / "tracking.lock", thread_local=False)
         self._offset = 0  # bytes of metrics.jsonl that are done with
         self._lines = 0
-        self._seen: dict[str, set[int]] | None = None  # what the server has; None: nothing
-        self._sure = False  # whether `_seen` can be relied on
+        self._last = b""  # the line before the offset
+        self._seen: history.History = {}  # what the server had when it was asked
+        self._sure = False  # whether nothing else may have got there since
         self._described: dict[str, Any] = {}
 
     def begin(self, live: bool) -> bool:
@@ -58,6 +65,8 @@ class Delivery:
                 return False
         if not self.run_id:
             self.run_id = self._find() or self._create()
+            if record.read_json(self.directory / "tracking.json").get("run_id") != self.run_id:
+                self._keep(delivered=0, files={}, model_id=None, model_stamp=None)
             self._keep(run_id=self.run_id, experiment_id=self._experiment, done=False)
             run = self._client.get_run(self.run_id)
             if run.info.lifecycle_stage != "active":
@@ -70,16 +79,13 @@ class Delivery:
 
     def points(self) -> None:
         """Send every point that is on disk and not yet there."""
-        if not self._sure:
-            self._reconcile()
-        path = self.directory / "metrics.jsonl"
-        rescanned = False
-        while lines := self._read(path):
-            if _point(lines[0]) is None and self._offset and not rescanned:
-                self._reconcile()  # cut off and grown again unseen: these are half lines
-                rescanned = True
+        while lines := self._read(self.directory / "metrics.jsonl"):
+            metrics = [metric for line in lines for metric in _metrics(line)]
+            if history.contradicts(self._seen, metrics):
+                self._replace()
                 continue
-            fresh = sorted(self._metrics(lines), key=_rank)
+            lacking = (metric for metric in metrics if not history.has(self._seen, metric))
+            fresh = sorted(lacking, key=_rank)
             for start in range(0, len(fresh), MAX_METRICS_PER_BATCH):
                 batch = fresh[start : start + MAX_METRICS_PER_BATCH]
                 self._sure = False  # until it is known to have arrived
@@ -88,13 +94,19 @@ class Delivery:
                 self._say(5)
             self._offset += sum(len(line) for line in lines)
             self._lines += len(lines)
+            self._last = lines[-1]
             self.new_points += len({metric.step for metric in fresh})
             self._keep(delivered=self._lines)
 
     def finish(self) -> None:
-        """Send the files, the model and the final status."""
-        self._describe()
+        """Send the files, the model and the final status; `points` comes before it."""
         status = record.read_status(self.directory)
+        # A killed run may go on, and come by the same points again.
+        ended = status.get("status") in (record.FINISHED, record.PRUNED, record.FAILED)
+        if ended and history.outlives(self._seen, record.read_points(self.directory)):
+            self._replace()
+            self.points()
+        self._describe()
         settings = record.read_json(self.directory / "tracking.json")
         self._files(settings)
         saved = self.directory / "model"
@@ -114,8 +126,8 @@ class Delivery:
         if message or "dlrun.message" in known:
             self._client.set_tag(self.run_id, "dlrun.message", message)
         files = (self.directory / name for name in ("status.json", "metrics.jsonl"))
-        ended = max((file.stat().st_mtime for file in files if file.exists()), default=None)
-        self._client.set_terminated(self.run_id, state, ended and round(ended * 1000))
+        at = max((file.stat().st_mtime for file in files if file.exists()), default=None)
+        self._client.set_terminated(self.run_id, state, at and round(at * 1000))
         self._keep(done=True)
         self._say(5)
 
@@ -124,14 +136,16 @@ class Delivery:
         self._lock.release()
 
     def _find(self) -> str | None:
+        self._sure = False
         cursor = record.read_json(self.directory / "tracking.json")
+        known = []
         with suppress(MlflowException):
             if cursor.get("run_id"):
-                return str(self._client.get_run(cursor["run_id"]).info.run_id)
+                known = [self._client.get_run(cursor["run_id"])]
         uid = record.read_json(self.directory / "run.json").get("uid", "")
-        known = self._client.search_runs([self._experiment], f"tags.`dlrun.uid` = '{uid}'")
-        self._sure = False
-        return str(known[0].info.run_id) if known else None
+        known += self._client.search_runs([self._experiment], f"tags.`dlrun.uid` = '{uid}'")
+        found = [str(run.info.run_id) for run in known if REPLACED not in run.data.tags]
+        return found[0] if found else None
 
     def _create(self) -> str:
         info = record.read_json(self.directory / "run.json")
@@ -140,10 +154,20 @@ class Delivery:
             self._experiment,
             start_time=round(started * 1000),
             tags=entries.tags(info),
-            run_name=info.get("name") or self.directory.name,
+            run_name=_name(info, self.directory),
         )
-        self._sure = True  # it has no points yet
+        self._begin_again({})
         return str(run.info.run_id)
+
+    def _replace(self) -> None:
+        """Leave the run in MLflow to what is no longer so; the record goes to a fresh one."""
+        info = record.read_json(self.directory / "run.json")
+        self._client.set_terminated(self.run_id, record.KILLED)
+        self._client.update_run(self.run_id, name=f"{_name(info, self.directory)} (replaced)")
+        # Last, because from then on it is found no more.
+        self._client.set_tag(self.run_id, REPLACED, "the run was resumed and went another way")
+        self.run_id, self._described = "", {}
+        self.begin(live=True)
 
     def _describe(self) -> None:
         """Params, tags and the data set, again wherever the record of them has changed."""
@@ -182,38 +206,25 @@ class Delivery:
 
     def _reconcile(self) -> None:
         """Ask the server which points it has, and start again at the first line."""
-        keys = {
-            entries.legal_key(key)
-            for point in record.read_points(self.directory)
-            for key in point["values"]
-        }
-        self._seen = {}
-        for key in keys:
-            history = self._client.get_metric_history(self.run_id, key)
-            self._seen[key] = {metric.step for metric in history}
-            self._say(5)
-        self._offset = self._lines = 0
-        self._sure = True
+        self._begin_again(history.fetch(self._client, self.run_id, self._say))
+
+    def _begin_again(self, seen: history.History) -> None:
+        self._seen, self._sure = seen, True
+        self._offset, self._lines, self._last = 0, 0, b""
 
     def _read(self, path: Path) -> list[bytes]:
         """The next whole lines; from the first one on where the file has been cut."""
+        if not self._sure:
+            self._reconcile()
         if not path.exists():
             return []
-        if path.stat().st_size < self._offset:
-            self._reconcile()
         with path.open("rb") as file:
-            file.seek(self._offset)
+            file.seek(self._offset - len(self._last))
+            if file.read(len(self._last)) != self._last:  # cut off, and maybe grown again
+                self._reconcile()
+                file.seek(0)
             chunk = file.read(_CHUNK)
         return chunk[: chunk.rfind(b"\n") + 1].splitlines(keepends=True)
-
-    def _metrics(self, lines: list[bytes]) -> Iterator[Metric]:
-        """The values that the server lacks."""
-        for line in lines:
-            point = _point(line) or {"values": {}}
-            for key, value in point["values"].items():
-                name = entries.legal_key(key)
-                if self._seen is None or point["step"] not in self._seen.get(name, ()):
-                    yield Metric(name, float(value), point["time"], point["step"])
 
     def _files(self, settings: dict[str, Any]) -> None:
         """The recipe, the points, reports, figures and checkpoints; those that have changed."""
@@ -241,12 +252,18 @@ class Delivery:
         record.write_json(path, record.read_json(path) | changes)
 
 
-def _point(line: bytes) -> dict[str, Any] | None:
-    """What a line says, or None where it is not a whole one."""
+def _name(info: dict[str, Any], directory: Path) -> str:
+    return info.get("name") or directory.name
+
+
+def _metrics(line: bytes) -> Iterator[Metric]:
+    """The values of a line; none where it is damaged."""
+    point = {}
     with suppress(ValueError):
         point = json.loads(line)
-        return point if isinstance(point, dict) else None
-    return None
+    if isinstance(point, dict):
+        for key, value in point.get("values", {}).items():
+            yield Metric(entries.legal_key(key), float(value), point["time"], point["step"])
 
 
 def _rank(metric: Metric) -> int:

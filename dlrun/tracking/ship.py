@@ -135,6 +135,7 @@ class Ship:
             if path not in self._finished:
                 record.mark_killed(path)
             delivery.finish()
+            self._tell("run", directory=str(path), run_id=delivery.run_id)  # maybe another
             delivery.close()
             del self._runs[path]
             self._finished.discard(path)

@@ -242,6 +242,145 @@ def test_other_points_in_the_place_of_those_cut_off(begin, deliver, database, lo
             assert steps == [*range(20), *range(100, step + 1)]
 
 
+@pytest.fixture
+def resume(begin, deliver, add):
+    """Deliver 20 points, cut them off, go on: the run, and where it was and is in MLflow."""
+
+    def resume(keep, values, status=record.FINISHED):
+        run = begin(keep)
+        position = run.position()
+        add(run, keep, 20)
+        run.set_status(record.KILLED)
+        first = whole(deliver(run))
+        run.truncate(position)
+        for step, changes in values.items():
+            run.append(step, step / 10, {"train/loss": 1 / (step + 1), **changes})
+        run.set_status(status)
+        return run, first, whole(deliver(run))
+
+    return resume
+
+
+def replay(start, stop):
+    """The values that `add` gives from one step to another."""
+    return {step: {"val/accuracy": step / 1000} for step in range(start, stop)}
+
+
+@pytest.mark.parametrize("keep", [0, 5])
+def test_nothing_new_is_sent_where_all_is_replayed(resume, database, keep, assert_each_once):
+    run, first, then = resume(keep, replay(keep, 20))
+    assert first == then
+    assert_each_once(database, run, then)
+
+
+def test_a_record_cut_to_nothing_is_not_delivered_twice(
+    begin, deliver, database, add, assert_each_once
+):
+    """What is asked of the server does not depend on what the record has by then."""
+    run = begin(20)
+    run_id = whole(deliver(run))
+    run.truncate(0)
+    delivery = deliver(run)
+    delivery.begin(live=True)
+    delivery.points()
+    add(run, 0, 20)
+    delivery.points()
+    assert delivery.run_id == run_id
+    assert_each_once(database, run, run_id)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        replay(5, 10) | {10: {"val/accuracy": 0.9}} | replay(11, 30),  # another value
+        replay(5, 15),  # the end is sooner
+        {step: {"val/accuracy": step / 1000} for step in range(6, 30, 3)},  # other steps
+    ],
+)
+def test_a_run_that_went_another_way_is_fresh_in_mlflow(
+    resume, database, values, assert_each_once, history
+):
+    run, first, then = resume(5, values)
+    client = MlflowClient(database)
+    assert first != then
+    assert record.read_json(run.directory / "tracking.json")["run_id"] == then
+    expected = [(point["step"], point["values"]["val/accuracy"]) for point in run.points()]
+    assert history(database, then) == expected
+    found = client.get_run(then)
+    assert found.info.status == "FINISHED"
+    assert found.info.run_name == "a run"
+    assert found.data.params["epochs"] == "3"
+    assert found.data.metrics["val/accuracy"] == expected[-1][1]
+    assert "recipe.yaml" in {file.path for file in client.list_artifacts(then)}
+    left = client.get_run(first)
+    assert (left.info.status, left.info.run_name) == ("KILLED", "a run (replaced)")
+    assert "dlrun.replaced" in left.data.tags
+    assert history(database, first)[:20] == [(step, step / 1000) for step in range(20)]
+
+
+def test_a_killed_run_may_come_to_its_points_again(resume):
+    run, first, then = resume(5, replay(5, 15), record.KILLED)
+    assert first == then
+    assert len(run.points()) == 15
+
+
+def test_a_longer_run_keeps_the_test_of_its_earlier_end(begin, deliver, database, add, history):
+    run = begin(10)
+    position = run.position()
+    run.append(9, 0.9, {"test/accuracy": 0.5})
+    run.set_status(record.FINISHED)
+    first = whole(deliver(run))
+    run.truncate(position)
+    add(run, 10, 20)
+    run.append(19, 1.9, {"test/accuracy": 0.6})
+    assert whole(deliver(run)) == first
+    assert history(database, first, "test/accuracy") == [(9, 0.5), (19, 0.6)]
+
+
+def test_times_are_others_and_values_that_are_no_numbers_the_same(begin, deliver):
+    run = begin()
+
+    def append(seconds):
+        values = {"val/loss": math.nan, "a": math.inf, "b": -math.inf, "c": 0.1 + 0.2}
+        run.append(0, 0.0, values | {"time/epoch": seconds})
+
+    append(1.0)
+    first = whole(deliver(run))
+    run.truncate(0)
+    append(2.0)
+    run.set_status(record.FINISHED)
+    assert whole(deliver(run)) == first
+
+
+@pytest.mark.parametrize("step", ["set_terminated", "set_tag", "create_run"])
+def test_a_failure_on_the_way_to_a_fresh_run_leaves_one(begin, deliver, database, step, history):
+    run = begin(20)
+    first = whole(deliver(run))
+    run.truncate(0)
+    run.append(3, 0.3, {"train/loss": 0.25, "val/accuracy": 0.7})
+    run.set_status(record.FINISHED)
+    client, failing = deliver(run)._client, [True]
+
+    def fails_late(*all, **more):
+        getattr(client, step)(*all, **more)
+        failing.pop()
+        raise MlflowException("timed out")
+
+    delivery = deliver(run)
+    delivery._client = _Spy(client, step, fails_late)
+    delivery.begin(live=True)
+    with pytest.raises(MlflowException):
+        delivery.points()
+    delivery.close()
+    then = whole(deliver(run))
+    assert not failing
+    assert then != first
+    experiment = client.get_run(then).info.experiment_id
+    same = client.search_runs([experiment], f"tags.`dlrun.uid` = '{run.info['uid']}'")
+    assert {each.info.run_id for each in same} == {first, then}
+    assert history(database, then) == [(3, 0.7)]
+
+
 def test_a_changed_param_of_a_resumed_run_becomes_a_tag(begin, deliver, database, recipe):
     run = begin(1)
     run_id = whole(deliver(run))
