@@ -12,9 +12,9 @@ from dlrun import record
 from dlrun.report import commands
 from dlrun.report.commands import Remark, shown
 from dlrun.report.edges import ERRORS, WEAK, at_the_edge
-from dlrun.report.evidence import chance, slope, tail
+from dlrun.report.evidence import alike, chance, error, slope, tail
 from dlrun.report.importance import enough
-from dlrun.report.results import Curve, Dimension, Point, Sweep
+from dlrun.report.results import Curve, Dimension, Point, Sweep, named
 
 CHANCE = 0.05
 """How often a split of failed and finished points may come about by chance."""
@@ -60,12 +60,19 @@ def nothing_finished(sweep: Sweep) -> list[Remark]:
 
 
 def all_equal(sweep: Sweep) -> list[Remark]:
-    """At least three points, and all of them with one value."""
+    """At least three points that differ, and all of them with one score."""
     points = sweep.ranked
     scores = {score for point in points for score in point.scores}
     if len(points) < 3 or len(scores) > 1:
         return []
-    keys = _and([dimension.key for dimension in sweep.dimensions])
+    changed = [
+        dimension.key
+        for dimension in sweep.dimensions
+        if len({named(point.values.get(dimension.key)) for point in points}) > 1
+    ]
+    if not changed:  # the same point, drawn again
+        return []
+    keys = _and(changed)
     text = (
         f"All {len(points)} points give the same {sweep.objective}, {points[0].mean:.4g}: "
         f"{keys} had no effect at all. See whether the recipe holds what you changed."
@@ -75,7 +82,7 @@ def all_equal(sweep: Sweep) -> list[Remark]:
 
 def too_few(sweep: Sweep) -> list[Remark]:
     """Fewer drawn points than it takes to say what matters. A grid has what it has."""
-    if sweep.sampler == "grid":
+    if sweep.sampler == "grid" or not sweep.dimensions:
         return []
     wanted = enough(sweep)
     many = len(sweep.ranked)
@@ -94,30 +101,42 @@ def too_few(sweep: Sweep) -> list[Remark]:
 def within_noise(sweep: Sweep) -> list[Remark]:
     """The best two differ by less than two standard errors of their difference.
 
-    Where no point was repeated the noise is unknown; said unless the best stands out by more
-    than the quarter of the points behind it is apart.
+    The standard error is that of the repeats; of an accuracy that was measured once, that of
+    so many samples. Where neither is known, that is said. The second is the best that is not
+    the same as the first for any practical purpose.
     """
-    points = sweep.ranked
-    first, second = points[0], points[1]
+    first, *others = sweep.ranked
+    second = next((point for point in others if not alike(sweep, first, point)), None)
+    if second is None:
+        return []
     gap = abs(first.mean - second.mean)
-    both = f"{_score(first)}; {_score(second)}"
-    if first.stderr is None or second.stderr is None:
-        rest = [point.mean for point in points[1:]]
-        if len(rest) >= 3 and gap > abs(rest[0] - rest[len(rest) // 4]):
-            return []
-        text = (
-            f"Each point was trained once, so the noise is unknown: the best two ({both}) "
-            f"differ by {gap:.2g}, which may be chance. Repeat them with {REPEATS} seeds each."
+    errors = error(sweep, first), error(sweep, second)
+    next_one = "the next" if second is others[0] else "the next that is no neighbour of it"
+    text = (
+        f"The best point ({_score(first)}) and {next_one} ({_score(second)}) differ by {gap:.2g}; "
+    )
+    if errors[0] is None or errors[1] is None:
+        text += (
+            f"trained once, they don't tell how much of {sweep.objective} is chance. "
+            f"Repeat them with {REPEATS} seeds each."
         )
-        return [Remark(text, commands.compare(sweep, points[:2], REPEATS))]
-    error = math.hypot(first.stderr, second.stderr)
-    if gap >= ERRORS * error:
+        return [Remark(text, commands.compare(sweep, (first, second), REPEATS))]
+    noise = ERRORS * math.hypot(errors[0], errors[1])
+    if gap >= noise:
         return []
     now = min(len(first.scores), len(second.scores))
-    enough = now * (ERRORS * error / gap) ** 2 if gap > 0 else math.inf  # errors fall as 1/√n
-    repeats = math.ceil(min(max(enough, now + 2), max(10, 2 * now)) - 1e-9)
-    text = f"The best two ({both}) are within noise. Repeat them with {repeats - now} more seeds."
-    return [Remark(text, commands.compare(sweep, points[:2], repeats))]
+    if now < 2:
+        why = f"for accuracies of {_samples(first, second)} samples"
+        repeats, how = REPEATS, f"{REPEATS} seeds each"
+    else:
+        why = f"over {now} seeds each"
+        enough = now * (noise / gap) ** 2 if gap > 0 else math.inf  # errors fall as 1/√n
+        repeats = math.ceil(min(max(enough, now + 2), max(10, 2 * now)) - 1e-9)
+        how = f"{repeats - now} more seeds"
+    text += f"two standard errors are {noise:.2g} {why}, so this may be chance. "
+    return [
+        Remark(text + f"Repeat them with {how}.", commands.compare(sweep, (first, second), repeats))
+    ]
 
 
 def hardly_matters(sweep: Sweep, importance: Mapping[str, float]) -> list[Remark]:
@@ -216,8 +235,13 @@ def _between(below: float, above: float, log: bool) -> float:
 
 
 def _score(point: Point) -> str:
-    error = "" if point.stderr is None else f" ± {point.stderr:.2g}"
-    return f"{point.label}: {point.mean:.4g}{error}"
+    spread = "" if point.stderr is None else f" ± {point.stderr:.2g}"
+    return f"{point.label}: {point.mean:.4g}{spread}"
+
+
+def _samples(*points: Point) -> str:
+    """On how many samples the points that were not repeated were measured."""
+    return " and ".join(dict.fromkeys(str(p.samples) for p in points if p.stderr is None))
 
 
 def _lost(sweep: Sweep) -> set[int]:
@@ -238,4 +262,4 @@ def _mean_curve(curves: Sequence[Curve]) -> Curve:
 
 
 def _and(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else "the seeds"
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

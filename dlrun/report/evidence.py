@@ -5,7 +5,39 @@ import random
 import statistics
 from collections.abc import Sequence
 
-from dlrun.report.results import Dimension, Point, named
+from dlrun.report.results import Dimension, Point, Sweep, named
+
+NEIGHBOURS = 0.05
+"""The part by which numbers of a range may differ and still be the same for any purpose."""
+
+
+def error(sweep: Sweep, point: Point) -> float | None:
+    """The standard error of a point's score; None where nothing tells it.
+
+    Of its repeats where it has some; else, of an accuracy, the binomial one of the samples
+    that it was measured on.
+    """
+    if point.stderr is not None:
+        return point.stderr
+    if not sweep.objective.endswith("accuracy") or not point.samples:
+        return None
+    share = min(max(point.mean, 0.0), 1.0)
+    return math.sqrt(share * (1 - share) / point.samples)
+
+
+def alike(sweep: Sweep, one: Point, other: Point) -> bool:
+    """Whether two points are the same for any practical purpose.
+
+    They agree in every choice, and in every number of a range within 5 %.
+    """
+    for dimension in sweep.dimensions:
+        a, b = one.values.get(dimension.key), other.values.get(dimension.key)
+        if not dimension.ranged:
+            if named(a) != named(b):
+                return False
+        elif a is None or b is None or abs(a - b) > NEIGHBOURS * max(abs(a), abs(b)):
+            return False
+    return True
 
 
 def chance(dimension: Dimension, points: Sequence[Point], draws: int = 500) -> float:

@@ -6,16 +6,19 @@ records of the runs. Where `seed` is one of the dimensions, its values count as 
 
 import json
 import math
+import re
 import shlex
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dlrun import record
 from dlrun.report.curves import curve, wants_log
+
+_NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(\.\d+)?(e[-+]?\d+)?(?![\w])", re.IGNORECASE)
 
 Curve = tuple[list[float], list[float]]
 """Epochs and values."""
@@ -75,6 +78,7 @@ class Point:
     messages: tuple[str, ...] = ()
     runs: tuple[str, ...] = ()  # their directories, relative to the outputs
     epochs: float = 0.0
+    samples: int | None = None  # that one score was measured on
 
     @property
     def mean(self) -> float:
@@ -124,12 +128,18 @@ class Sweep:
         return {status: count for status, count in many.items() if count}
 
     def troubles(self) -> dict[str, list[Point]]:
-        """The points that failed, by the first line of their message, the most frequent first."""
+        """The points that failed, by the first line of their message, the most frequent first.
+
+        Messages that differ in their numbers alone count as the first of them.
+        """
         found: dict[str, list[Point]] = {}
+        shown: dict[str, str] = {}
         for point in self.points:
             if point.status in (record.FAILED, record.KILLED):
                 said = next((m.strip() for m in point.messages if m.strip()), "no message")
-                found.setdefault(said.splitlines()[0], []).append(point)
+                line = said.splitlines()[0]
+                alike = shown.setdefault(_NUMBER.sub("#", line), line)
+                found.setdefault(alike, []).append(point)
         return dict(sorted(found.items(), key=lambda item: -len(item[1])))
 
 
@@ -138,7 +148,9 @@ def read(directory: str | Path) -> Sweep:
     directory = Path(directory)
     asked = record.read_json(directory / "sweep.json")
     latest = {entry["trial"]: entry for entry in _lines(directory / "ledger.jsonl")}
-    points = [_point(latest[trial]) for trial in sorted(latest)]
+    objective = asked.get("objective", "val/accuracy")
+    points = [_point(entry) for entry in _different([latest[at] for at in sorted(latest)])]
+    points = [_sized(point, directory.absolute().parent.parent, objective) for point in points]
     dimensions = tuple(_dimension(entry) for entry in asked.get("dimensions", []))
     if any(dimension.key == "seed" for dimension in dimensions):
         dimensions = tuple(dimension for dimension in dimensions if dimension.key != "seed")
@@ -147,7 +159,7 @@ def read(directory: str | Path) -> Sweep:
     return Sweep(
         id=asked.get("id", directory.name),
         command=command if isinstance(command, str) else shlex.join(command),
-        objective=asked.get("objective", "val/accuracy"),
+        objective=objective,
         maximize=asked.get("direction", "maximize") == "maximize",
         dimensions=dimensions,
         points=tuple(points),
@@ -197,6 +209,17 @@ def _lines(path: Path) -> Iterable[dict[str, Any]]:
                 yield json.loads(line)
 
 
+def _different(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The entries without those whose recipe another has: a search may draw a point twice."""
+    order = (record.FINISHED, record.PRUNED, record.FAILED)
+    found: dict[Any, dict[str, Any]] = {}
+    for entry in entries:
+        known = found.setdefault(entry.get("hash") or entry["trial"], entry)
+        if known["status"] not in order and entry["status"] in order:
+            found[entry["hash"]] = {**entry, "trial": known["trial"]}
+    return list(found.values())
+
+
 def _dimension(entry: Mapping[str, Any]) -> Dimension:
     zipped = entry.get("zip") is not None
     if entry.get("kind") in ("float", "int"):
@@ -231,6 +254,15 @@ def _point(entry: Mapping[str, Any]) -> Point:
     )
 
 
+def _sized(point: Point, outputs: Path, objective: str) -> Point:
+    """The point with the number of samples of the split that its objective is measured on."""
+    for run in point.runs[:1]:
+        data = record.read_json(outputs / run / "run.json").get("data") or {}
+        many = (data.get("samples") or {}).get(objective.partition("/")[0])
+        return replace(point, samples=many)
+    return point
+
+
 def _word(word: str, values: Mapping[str, Any]) -> str:
     """An override as one would type it: a number that was drawn, to four digits."""
     head, _, text = word.partition("=")
@@ -259,4 +291,5 @@ def _merge(group: Sequence[Point]) -> Point:
         messages=tuple(message for point in group for message in point.messages),
         runs=tuple(run for point in group for run in point.runs),
         epochs=max(point.epochs for point in group),
+        samples=first.samples,
     )

@@ -24,10 +24,13 @@ def _text(value):
 def point():
     """A point from its values and scores."""
 
-    def make(trial, values, *scores, status="FINISHED", message="", epochs=5.0, runs=()):
+    def make(
+        trial, values, *scores, status="FINISHED", message="", epochs=5.0, runs=(), samples=None
+    ):
         words = {key: f"{key}={_text(value)}" for key, value in values.items()}
         messages = (message,) if message else ()
-        return Point(trial, values, words, status, scores, messages, tuple(runs), epochs)
+        runs = tuple(runs)
+        return Point(trial, values, words, status, scores, messages, runs, epochs, samples)
 
     return make
 
@@ -132,6 +135,7 @@ def _line(outputs, sweep, point, epochs):
         name = f"runs/{point.trial:03}-{seed}"
         folder = outputs / name
         folder.mkdir(parents=True)
+        (folder / "run.json").write_text('{"data": {"samples": {"train": 999, "val": 360}}}')
         with (folder / "metrics.jsonl").open("w") as file:
             for epoch in range(1, epochs + 1):
                 reached = (score or 0.1) * (1 - 0.6 * math.exp(-epoch))
@@ -145,7 +149,7 @@ def _line(outputs, sweep, point, epochs):
             }
         )
     return {
-        **{"trial": point.trial, "hash": "x", "values": dict(point.values)},
+        **{"trial": point.trial, "hash": f"x{point.trial}", "values": dict(point.values)},
         **{"overrides": list(point.words.values()), "runs": runs, "status": point.status},
         **{"value": point.mean if point.scores else None, "stderr": point.stderr},
     }

@@ -167,7 +167,7 @@ def test_the_best_two_within_their_noise_are_to_be_repeated(sweep, point):
     ]
     found = critic.within_noise(sweep([LR, L2], points))
     assert "0.92 ± 0.012" in found[0].text
-    assert "within noise" in found[0].text
+    assert "differ by 0.01; two standard errors are 0.033 over 3 seeds each" in found[0].text
     # The difference is 0.01, its error √2·0.02/√n: 2 errors at n = 32, more than is proposed.
     assert "7 more seeds" in found[0].text
     assert found[0].command == "dlrun -m model=mlp optimizer.lr=0.01,0.02 l2=0.1 sweep.repeats=10"
@@ -197,14 +197,71 @@ def test_the_best_two_apart_by_more_than_their_noise_are_not_said(sweep, point):
     assert critic.within_noise(sweep([LR], points)) == []
 
 
-def test_without_repeats_the_noise_is_unknown(sweep, point):
-    scores = [0.90, 0.895, 0.85, 0.7, 0.5]
-    points = [point(n, {"optimizer.lr": 0.01 * (n + 1)}, s) for n, s in enumerate(scores)]
-    found = critic.within_noise(sweep([LR], points))
-    assert "noise is unknown" in found[0].text
-    assert found[0].command.endswith("optimizer.lr=0.01,0.02 sweep.repeats=3")
-    points[0] = point(0, {"optimizer.lr": 0.01}, 0.99)  # it stands out
+@pytest.mark.parametrize(
+    ("scores", "samples", "noise"),
+    [
+        ((0.90, 0.895), 360, 0.045),  # √(0.9·0.1/360 + 0.895·0.105/360) = 0.0226
+        ((0.90, 0.86), 360, 0.048),
+        ((0.90, 0.842), 360, None),
+        ((0.90, 0.842), 100, 0.094),
+        ((0.90, 0.895), 100_000, None),
+        ((0.9, 0.9), 360, 0.045),
+        ((1.0, 0.5), 360, None),
+    ],
+)
+def test_an_accuracy_measured_once_has_the_noise_of_its_samples(
+    sweep, point, scores, samples, noise
+):
+    points = [
+        replace(point(n, {"optimizer.lr": 0.01 * (n + 1)}, score), samples=samples)
+        for n, score in enumerate(scores)
+    ]
+    # What lies behind the best two changes nothing.
+    worst = replace(point(2, {"optimizer.lr": 0.09}, 0.1), samples=samples)
+    for more in ([], [worst], [worst] * 9):
+        found = critic.within_noise(sweep([LR], points + more))
+        assert len(found) == (noise is not None)
+        for remark in found:
+            assert f"two standard errors are {noise} for accuracies of {samples}" in remark.text
+            assert f"differ by {scores[0] - scores[1]:.2g};" in remark.text
+            assert remark.command.endswith("optimizer.lr=0.01,0.02 sweep.repeats=3")
+
+
+def test_repeats_tell_the_noise_before_samples_do(sweep, point):
+    points = [
+        replace(point(0, {"optimizer.lr": 0.01}, 0.910, 0.911, 0.912), samples=100),
+        replace(point(1, {"optimizer.lr": 0.02}, 0.900, 0.901, 0.902), samples=100),
+    ]
     assert critic.within_noise(sweep([LR], points)) == []
+    points[1] = replace(points[1], scores=(0.9,))
+    assert "two standard errors are 0.06 for accuracies of 100 samples" in (
+        critic.within_noise(sweep([LR], points))[0].text
+    )
+
+
+def test_a_loss_that_was_measured_once_has_no_known_noise(sweep, point):
+    points = [point(n, {"optimizer.lr": 0.01 * (n + 1)}, 0.5 + n, samples=360) for n in range(3)]
+    found = critic.within_noise(sweep([LR], points, objective="val/loss", maximize=False))
+    assert "differ by 1; trained once, they don't tell how much of val/loss" in found[0].text
+    assert found[0].command.endswith("optimizer.lr=0.01,0.02 sweep.repeats=3")
+
+
+def test_neighbours_are_not_to_be_compared(sweep, point):
+    rates = [0.0100, 0.0102, 0.0096, 0.02]
+    points = [
+        point(n, {"optimizer.lr": rate, "optimizer": "sgd"}, 0.9 - n / 1000, samples=360)
+        for n, rate in enumerate(rates)
+    ]
+    names = Dimension("optimizer", choices=("sgd", "adam"))
+    found = critic.within_noise(sweep([LR, names], points))
+    assert "the next that is no neighbour of it (optimizer.lr=0.02 " in found[0].text
+    assert "optimizer.lr=0.01,0.02 optimizer=sgd " in found[0].command
+    assert critic.within_noise(sweep([LR, names], points[:3])) == []
+    other = replace(points[1], values={"optimizer.lr": 0.0102, "optimizer": "adam"})
+    found = critic.within_noise(sweep([LR, names], [points[0], other]))
+    assert "and the next (" in found[0].text
+    listed = Dimension("optimizer.lr", choices=(0.01, 0.0102))  # typed so, to be compared
+    assert len(critic.within_noise(sweep([listed, names], points[:2]))) == 1
 
 
 def test_what_has_no_effect_hardly_matters(drawn):
@@ -331,6 +388,14 @@ def test_all_points_equal(sweep, point):
     assert [remark.text.startswith("All 4 points give the same") for remark in found] == [True]
     assert found[0].command == "dlrun model=mlp optimizer.lr=0.04 --cfg job"
     assert critic.all_equal(sweep([LR], [*same, point(4, {"optimizer.lr": 0.09}, 0.11)])) == []
+
+
+def test_one_point_drawn_several_times_says_nothing(sweep, point):
+    for dimensions, values in (([LR], {"optimizer.lr": 0.01}), ([], {})):
+        same = [point(n, values, 0.5, samples=360) for n in range(4)]
+        found = critic.remarks(sweep(dimensions, same), {}, {})
+        assert [one.text for one in found if "So few finished" not in one.text] == []
+        assert dimensions or found == []
 
 
 def test_too_few_points_to_say(drawn, sweep, point):
