@@ -20,7 +20,6 @@ class Section:
     curves: tuple[tuple[str, str, str], ...]  # metric, name in the legend, colour
     best: str = ""  # the metric whose best point is marked
     highest: bool = True  # whether more is better
-    log: bool = True  # whether a wide range makes the axis logarithmic
 
 
 SECTIONS = (
@@ -37,7 +36,7 @@ SECTIONS = (
         (("train/accuracy", "training", BLUE), ("val/accuracy", "validation", ORANGE)),
         best="val/accuracy",
     ),
-    Section("lr", "learning rate", (("lr", "learning rate", GREEN),), log=False),
+    Section("lr", "learning rate", (("lr", "learning rate", GREEN),)),
     Section("grad_norm", "norm of the gradient", (("grad/norm", "gradient", GREY),)),
 )
 _WIDE = 30.0
@@ -79,6 +78,11 @@ def wants_log(values: list[float]) -> bool:
     return bool(values) and min(values) > 0 and max(values) / min(values) > _WIDE
 
 
+def metric_wants_log(metric: str, values: list[float]) -> bool:
+    """Whether a logarithmic axis shows the values of a metric better: never a share or a rate."""
+    return not metric.endswith(("accuracy", "lr")) and wants_log(values)
+
+
 def _draw(section: Section, curves: dict[str, tuple[list[float], list[float]]], path: Path) -> None:
     # Imported here, and without pyplot: it has a global state and costs a second.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -92,7 +96,8 @@ def _draw(section: Section, curves: dict[str, tuple[list[float], list[float]]], 
         if epochs:
             marker = "o" if len(epochs) <= 40 else ""
             axes.plot(epochs, values, color=colour, label=name, marker=marker, markersize=3)
-    if section.log and wants_log([value for _, values in curves.values() for value in values]):
+    everything = [value for _, values in curves.values() for value in values]
+    if metric_wants_log(section.curves[0][0], everything):
         axes.set_yscale("log")
     if section.best and curves[section.best][0]:
         epochs, values = curves[section.best]

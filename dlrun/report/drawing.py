@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
-from dlrun.report.curves import wants_log
+from dlrun.report.curves import metric_wants_log
 from dlrun.report.results import Dimension, Point, named
 
 if TYPE_CHECKING:
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 MANY = 150
 """Curves and lines of points beyond the best so many are left out."""
+WIDE = 10.4
+"""Inches of a figure that is as wide as the page; its text is then as large as in the others."""
 _PALE = "#dddddd"
 _COLOURS = "cividis_r"  # told apart with any kind of colour vision (Nuñez, Anderton, Renslow 2018)
 
@@ -21,9 +23,9 @@ _COLOURS = "cividis_r"  # told apart with any kind of colour vision (Nuñez, And
 class Scale:
     """Where the values of the objective lie between the smallest and the largest."""
 
-    def __init__(self, values: Sequence[float]) -> None:
-        """It is logarithmic where the values span much."""
-        self.log = wants_log(list(values))
+    def __init__(self, objective: str, values: Sequence[float]) -> None:
+        """It is logarithmic where the values span much, but for an accuracy."""
+        self.log = metric_wants_log(objective, list(values))
         self._low, self._high = (min(values), max(values)) if values else (0.0, 1.0)
 
     def place(self, value: float) -> float:
@@ -40,6 +42,11 @@ class Scale:
         if self._low == self._high:
             values = values[:1]
         return [(self.place(value), f"{value:.3g}") for value in values]
+
+
+def across(axes: int = 1) -> float:
+    """Inches of a figure as wide as the page, or wider for so many upright axes."""
+    return max(WIDE, 1.3 * axes)
 
 
 def figure(

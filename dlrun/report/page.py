@@ -5,7 +5,7 @@ from html import escape
 from importlib.resources import files
 
 from dlrun import record
-from dlrun.report import parallel, plots
+from dlrun.report import drawing, parallel, plots
 from dlrun.report.commands import Remark
 from dlrun.report.results import Curve, Point, Sweep, named
 
@@ -35,16 +35,13 @@ def page(
         parts.append(
             _section("One by one", f'<div class="plots">{"".join(each)}</div>', _signs(sweep))
         )
-    pair = []
     if importance:
         why = "A random forest's mean decrease in impurity, by Optuna, over the finished points."
-        pair.append(_section("What mattered", _figure(plots.bars(importance)), why))
+        parts.append(_section("What mattered", _figure(plots.bars(importance)), why))
     if any(curves.values()):
-        how = (
-            "Every run; the thick one is the best point's, dashed ones were pruned, dotted failed."
+        parts.append(
+            _section("Learning curves", _figure(plots.learning(sweep, curves)), _kinds(sweep))
         )
-        pair.append(_section("Learning curves", _figure(plots.learning(sweep, curves)), how))
-    parts.append(f'<div class="pair">{"".join(pair)}</div>')
     title = escape(f"Sweep {sweep.id}")
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
@@ -89,6 +86,14 @@ def _signs(sweep: Sweep) -> str:
     signs = {record.FINISHED: "●", record.PRUNED: "◇", record.FAILED: "×"}
     marks = [f"{sign} {s.lower()}" for s, sign in signs.items() if s in sweep.counts()]
     return ", ".join(["★ best", *marks]) + "; bars are standard errors, boxes quartiles."
+
+
+def _kinds(sweep: Sweep) -> str:
+    """What the lines of the learning curves mean."""
+    kinds = {record.PRUNED: "dashed ones were pruned", record.FAILED: "dotted ones failed"}
+    others = [said for status, said in kinds.items() if status in sweep.counts()]
+    told = ["Every run", "the darker the better", "the thick one is the best point's", *others]
+    return ", ".join(told) + "."
 
 
 def _critic(remarks: Sequence[Remark]) -> str:
@@ -142,9 +147,8 @@ def _figure(svg: str) -> str:
 
 def _wide(svg: str, sweep: Sweep) -> str:
     """A figure that keeps a width at which its axes can be told apart, and scrolls instead."""
-    width = max(20, 5.5 * (len(sweep.dimensions) + 1))
-    most = max(30, 1.4 * width)
-    return f'<figure style="min-width:{width:g}rem;max-width:{most:g}rem">{svg}</figure>'
+    width = 4.2 * drawing.across(len(sweep.dimensions) + 1)
+    return f'<figure style="min-width:{width:g}rem">{svg}</figure>'
 
 
 def _row(cells: Sequence[str], numeric: Sequence[bool], tag: str, kind: str = "") -> str:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dlrun import record
 from dlrun.report import drawing
@@ -18,24 +18,26 @@ def coordinates(sweep: Sweep) -> str:
     """Every point as a line through an axis for each dimension, and the objective."""
     dimensions, ranked = sweep.dimensions, sweep.ranked[:MANY]
     failed = [point for point in sweep.points if point.status == record.FAILED][:MANY]
-    figure, axes = drawing.figure(
-        max(4.0, 1.3 * (len(dimensions) + 1)), 3.3, (0.05, 0.14, 0.9, 0.83)
-    )
-    scores = drawing.Scale([point.mean for point in ranked])
+    width = drawing.across(len(dimensions) + 1)
+    left, right, bottom = 0.7 / width, 1.0 / width, 0.16
+    figure, axes = drawing.figure(width, 3.6, (left, bottom, 1 - left - right, 0.96 - bottom))
+    scores = drawing.Scale(sweep.objective, [point.mean for point in ranked])
     for point in failed:
         places = _places(dimensions, point)
-        axes.plot(range(len(places)), places, color=ORANGE, linewidth=0.8, linestyle=":")
+        axes.plot(
+            range(len(places)), places, color=ORANGE, linewidth=0.8, linestyle=":", clip_on=False
+        )
     for number, point in reversed(list(enumerate(ranked))):
         places = [*_places(dimensions, point), scores.place(point.mean)]
         colour = ORANGE if number == 0 else drawing.colour(number, len(ranked))
-        width = 2.6 if number == 0 else 1.1
-        axes.plot(range(len(places)), places, color=colour, linewidth=width, alpha=0.9)
+        thick = 2.6 if number == 0 else 1.1
+        axes.plot(range(len(places)), places, color=colour, linewidth=thick, alpha=0.9)
     for place, dimension in enumerate(dimensions):
         _axis(axes, place, _ticks(dimension, sweep.points))
     _axis(axes, len(dimensions), scores.ticks())
     names = [*(_name(dimension) for dimension in dimensions), drawing.literal(sweep.objective)]
     axes.set_xticks(range(len(names)), names, fontweight="bold", fontsize=8)
-    axes.set_xlim(-0.25, len(dimensions) + 0.35)
+    axes.set_xlim(0, len(dimensions))
     axes.set_ylim(-0.06, 1.06)
     axes.set_yticks([])
     axes.tick_params(bottom=False)
@@ -45,11 +47,12 @@ def coordinates(sweep: Sweep) -> str:
 
 def _axis(axes: "Axes", place: int, ticks: Sequence[tuple[float, str]]) -> None:
     """One upright axis of parallel coordinates, its ticks labelled beside it."""
-    axes.plot([place, place], [0, 1], color=GREY, linewidth=1, zorder=3)
+    axes.plot([place, place], [0, 1], color=GREY, linewidth=1, zorder=3, clip_on=False)
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.9, "pad": 0.6}
+    beside: dict[str, Any] = {"xytext": (6, 0), "textcoords": "offset points", "bbox": box}
     for height, text in ticks:
-        axes.plot([place - 0.02, place + 0.02], [height, height], color=GREY, linewidth=1, zorder=3)
-        axes.text(place + 0.05, height, text, va="center", fontsize=8, zorder=4, bbox=box)
+        axes.plot(place, height, "_", color=GREY, markersize=6, zorder=3, clip_on=False)
+        axes.annotate(text, (place, height), va="center", fontsize=8, zorder=4, **beside)
 
 
 def _ticks(dimension: Dimension, points: Sequence[Point]) -> list[tuple[float, str]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlrun import record
 from dlrun.report import drawing
-from dlrun.report.curves import BLUE, GREY, ORANGE, wants_log
+from dlrun.report.curves import BLUE, GREY, ORANGE, metric_wants_log
 from dlrun.report.drawing import MANY
 from dlrun.report.results import Curve, Dimension, Point, Sweep, named
 
@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
 
 def against(sweep: Sweep, dimension: Dimension) -> str:
-    """The objective against one hyperparameter, on its own scale."""
-    figure, axes = drawing.figure(4.4, 3.0, (0.16, 0.17, 0.81, 0.79))
+    """The objective against one hyperparameter, on its own scale; alone, as wide as the page."""
+    if len(sweep.dimensions) == 1:
+        figure, axes = drawing.figure(drawing.across(), 3.4, (0.07, 0.15, 0.92, 0.82))
+    else:
+        figure, axes = drawing.figure(4.4, 3.0, (0.16, 0.17, 0.81, 0.79))
     best = sweep.ranked[0] if sweep.ranked else None
     listed = [] if dimension.numeric else drawing.choices(dimension, sweep.points)
     at = {id(point): _across(dimension, point, listed) for point in sweep.points}
@@ -42,7 +45,7 @@ def against(sweep: Sweep, dimension: Dimension) -> str:
     if best is not None:
         star: dict[str, Any] = {"color": ORANGE, "markersize": 13, "zorder": 5}
         axes.errorbar([at[id(best)]], [best.mean], [best.stderr or 0.0], fmt="*", **star)
-    if drawing.Scale([point.mean for point in shown]).log:
+    if drawing.Scale(sweep.objective, [point.mean for point in shown]).log:
         axes.set_yscale("log")
     failed = [at[id(point)] for point in sweep.points if point.status == record.FAILED]
     if failed:
@@ -71,16 +74,16 @@ def against(sweep: Sweep, dimension: Dimension) -> str:
 def bars(importance: Mapping[str, float]) -> str:
     """The share of every hyperparameter, the largest on top."""
     names = [drawing.literal(key) for key in importance]
-    height = 0.65 + 0.34 * len(names)
-    longest = min(0.5, 0.06 + 0.0165 * max(map(len, names)))
+    width, height = drawing.across(), 0.65 + 0.3 * len(names)
+    longest = min(0.4, 0.02 + 0.0085 * max(map(len, names)))
     figure, axes = drawing.figure(
-        5.2, height, (longest, 0.5 / height, 0.9 - longest, 1 - 0.6 / height)
+        width, height, (longest, 0.5 / height, 0.98 - longest, 1 - 0.6 / height)
     )
     axes.barh(names, list(importance.values()), color=BLUE, height=0.6)
     for place, share in enumerate(importance.values()):
-        axes.text(share + 0.01, place, f"{share:.0%}", va="center", fontsize=8)
+        axes.text(share + 0.005, place, f"{share:.0%}", va="center", fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.08 * max(importance.values()) + 0.04)
+    axes.set_xlim(0, 1.05 * max(importance.values()) + 0.02)
     axes.set_xlabel("share of the variation it explains")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     drawing.plain(axes)
@@ -93,7 +96,7 @@ def learning(sweep: Sweep, curves: Mapping[int, Sequence[Curve]]) -> str:
     """The objective of every run over its epochs, coloured by the rank of its point."""
     from matplotlib.ticker import MaxNLocator
 
-    figure, axes = drawing.figure(5.2, 3.3, (0.14, 0.15, 0.83, 0.82))
+    figure, axes = drawing.figure(drawing.across(), 4.0, (0.07, 0.12, 0.92, 0.79))
     ranked = sweep.ranked
     others = [point for point in sweep.points if point not in ranked]
     for point in others[:MANY]:
@@ -106,7 +109,7 @@ def learning(sweep: Sweep, curves: Mapping[int, Sequence[Curve]]) -> str:
         for place, (epochs, values) in enumerate(curves.get(point.trial, ())):
             everything += values
             label = (
-                f"best: {drawing.short(point.label, 46)}" if number == 0 and place == 0 else None
+                f"best: {drawing.short(point.label, 130)}" if number == 0 and place == 0 else None
             )
             width = 2.2 if number == 0 else 1.0
             marker = "o" if len(epochs) == 1 else ""
@@ -117,15 +120,15 @@ def learning(sweep: Sweep, curves: Mapping[int, Sequence[Curve]]) -> str:
                 "marker": marker,
             }
             axes.plot(*_thin(epochs, values), **style)
-    if not sweep.maximize and wants_log(everything):
+    if metric_wants_log(sweep.objective, everything):
         axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     axes.set_xlabel("epoch")
     axes.set_ylabel(drawing.literal(sweep.objective))
     drawing.plain(axes)
     if axes.get_legend_handles_labels()[1]:
-        corner: Any = f"{'lower' if sweep.maximize else 'upper'} right"
-        axes.legend(frameon=False, fontsize=7, loc=corner)
+        above: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0)}
+        axes.legend(frameon=False, fontsize=8, borderaxespad=0.2, **above)
     return drawing.svg(figure)
 
 

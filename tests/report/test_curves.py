@@ -75,6 +75,14 @@ def test_a_wide_range_of_positive_values_wants_a_logarithmic_axis(values, log):
     assert curves.wants_log(values) is log
 
 
+@pytest.mark.parametrize(
+    ("metric", "log"),
+    [("val/loss", True), ("grad/norm", True), ("val/accuracy", False), ("lr", False)],
+)
+def test_an_accuracy_never_has_a_logarithmic_axis(metric, log):
+    assert curves.metric_wants_log(metric, [0.025, 0.95]) is log
+
+
 def test_it_imports_neither_pyplot_nor_training_code(run):
     run.append(1, 1, {"lr": 0.1})
     code = "import sys; from dlrun.report import curves; assert curves.draw(sys.argv[1]);"

@@ -12,7 +12,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from dlrun.report import page, plots, results
+from dlrun.report import drawing, page, parallel, plots, results
 from dlrun.report.importance import LEAST, importances
 from dlrun.report.results import Dimension
 from dlrun.report.sweep import summarize
@@ -55,6 +55,7 @@ def test_a_sweep_is_read_as_it_was_written(tmp_path, planted, on_disk):
         assert (there.trial, there.values, there.status) == (here.trial, here.values, here.status)
         assert (there.scores, there.words) == (here.scores, here.words)
         assert there.stderr == here.stderr
+        assert there.samples == 360
     assert read.ranked[0].trial == planted.ranked[0].trial
     curves = results.curves(read, tmp_path)
     assert [len(curves[point.trial]) for point in read.points] == [
@@ -273,6 +274,61 @@ def test_a_figure_has_the_scale_of_its_dimension(monkeypatch, planted):
         scales.clear()
         plots.against(planted, dimension)
         assert scales == scale
+
+
+def test_an_accuracy_is_linear_however_far_it_spans(monkeypatch, sweep, point):
+    from matplotlib.axes import Axes
+
+    scales = []
+    monkeypatch.setattr(Axes, "set_yscale", lambda axes, value: scales.append(value))
+    points = [point(n, {"l2": 10.0**-n}, score) for n, score in enumerate((0.925, 0.025))]
+    curves = {n: [([1.0, 2.0], [0.025, 0.9])] for n in range(2)}
+    for objective, maximize, ticks, scale in (
+        ("val/accuracy", True, ["0.025", "0.475", "0.925"], []),
+        ("val/loss", False, ["0.025", "0.152", "0.925"], ["log"]),
+    ):
+        scales.clear()
+        made = sweep([L2], points, objective=objective, maximize=maximize)
+        shown = parallel.coordinates(made)
+        assert [text for text in ticks if f">{text}<" not in shown] == []
+        plots.against(made, L2)
+        assert scales == scale
+        plots.learning(made, curves)
+        assert scales == 2 * scale
+
+
+def test_figures_fill_the_page(planted, sweep, point):
+    alone = sweep([L2], [point(0, {"l2": 0.1}, 0.5), point(1, {"l2": 0.2}, 0.6)])
+    curves = {0: [([1.0, 2.0], [0.2, 0.5])]}
+    figures = [
+        parallel.coordinates(alone),
+        parallel.coordinates(planted),
+        plots.against(alone, L2),
+        plots.learning(alone, curves),
+        plots.bars({"l2": 1.0}),
+    ]
+    for figure in figures:
+        width, height = map(float, re.search(r'viewBox="0 0 (\S+) (\S+)"', figure).groups())
+        assert width >= 700  # points, at which text has the size of that in the small ones
+        assert width > 2 * height
+    html = page.page(alone, {"l2": 1.0}, curves, [])
+    assert "max-width" not in html.partition("figure svg {")[2].partition("}")[0]
+    assert "max-width" not in html.partition("</style>")[2]
+
+
+def test_the_legend_of_the_learning_curves_stands_above_them(monkeypatch, sweep, point):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    kept = []
+    monkeypatch.setattr(drawing, "svg", lambda figure: kept.append(figure) or "")
+    made = sweep([L2], [point(0, {"l2": 0.1}, 0.5)])
+    plots.learning(made, {0: [([1.0, 2.0], [0.2, 0.5])]})
+    FigureCanvasAgg(kept[0]).draw()
+    [axes] = kept[0].axes
+    legend = axes.get_legend().get_window_extent()
+    assert legend.y0 >= axes.bbox.y1
+    assert legend.y1 <= kept[0].bbox.y1
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["best: l2=0.1"]
 
 
 def test_the_choices_of_a_figure_are_named_in_their_order(planted):
