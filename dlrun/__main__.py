@@ -96,11 +96,9 @@ def _dispatch(words: list[str]) -> int:
 
 
 def _check_form(asked: Flags) -> None:
-    for before, word in zip(("", *asked.words), asked.words, strict=False):
+    for number, word in enumerate(asked.words):
         if "=" not in word and not word.startswith("~"):
-            near = flags.nearest(word, ["sync"], "dlrun {}")
-            if "=" in before and word.strip() and not near:
-                near = f", or quotes around a value with spaces: '{before} {word}'"
+            near = flags.stray(asked.words, number)
             raise Mistake(f"{word or chr(39) * 2}: write key=value, e.g. epochs=20{near}")
 
 

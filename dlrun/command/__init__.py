@@ -5,7 +5,8 @@ catalogue.py, lookup.py   groups, options and settings, read from the text of th
 help.py, usage.py, completion.py    dlrun --help and TAB, from the catalogue alone
 compose.py      overrides to a recipe: where dlrun meets Hydra
 resume.py       the overrides of a recorded run, merged with those typed now
-mistakes.py, nearest.py   what is wrong with the overrides, and what would be right
+mistakes.py, choices.py, grammar.py   what is wrong with the overrides
+nearest.py, vocabulary.py what would be right; what other libraries call it
 launch.py       one job, or a sweep of them
 outcome.py      how a command ends that went wrong
 """

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dlrun.command import catalogue, lookup, vocabulary
 from dlrun.errors import Mistake
 
 SWITCHES = {
@@ -67,7 +68,7 @@ def parse(words: Sequence[str]) -> Flags:
             rest.append(word)
             continue
         flag, given, value = word.partition("=")
-        name = SWITCHES.get(flag) or _unknown(word)
+        name = SWITCHES.get(flag) or _unknown(word, left[0] if left else "")
         if name not in VALUES:
             if given:
                 raise Mistake(f"{word}: {flag} takes no value")
@@ -97,18 +98,64 @@ def tolerant(words: Sequence[str]) -> Flags:
 
 def nearest(wrong: str, right: Sequence[str], template: str = "{}") -> str:
     """`; did you mean ...?`, or nothing where no name comes near. The first {} is for the name."""
-    near = difflib.get_close_matches(wrong, list(right), n=1, cutoff=0.6)
-    return f"; did you mean {template.replace('{}', near[0], 1)}?" if near else ""
+    near = close(wrong, right)
+    return f"; did you mean {template.replace('{}', near, 1)}?" if near else ""
 
 
-def _unknown(word: str) -> str:
+def close(wrong: str, right: Sequence[str]) -> str:
+    """The name that is nearest to a wrong one, whatever its case; empty where none comes near."""
+    cases = {name.lower(): name for name in reversed(right)}
+    near = difflib.get_close_matches(wrong.lower(), list(cases), n=1, cutoff=0.74)
+    return cases[near[0]] if near else ""
+
+
+def _unknown(word: str, after: str) -> str:
+    """Raise Mistake for a flag that there is not; `after`: the word that follows."""
     flag, given, value = word.partition("=")
     long = [name for name in SWITCHES if name.startswith("--")]
-    near = nearest(flag, long)
-    if not near and len(flag) > 2 and flag.startswith("--"):
-        key = flag.removeprefix("--").replace("-", "_")
-        near = f"; a setting is written {key}={value if given else '...'}, without dashes"
+    key = flag.removeprefix("--").replace("-", "_") if flag.startswith("--") else ""
+    if not given and after and "=" not in after and not after.startswith("-"):
+        value = after
+    near = _setting(key, value) or nearest(flag, long)
+    if not near and key:
+        near = f"; a setting is written {key}={value or '...'}, without dashes"
     raise Mistake(f"unknown flag {flag}{near or '; dlrun --help lists them'}")
+
+
+def _setting(key: str, value: str) -> str:
+    """How a setting is written that was typed as a flag, if it is one."""
+    directories = [catalogue.packaged()]
+    root = [setting.key for setting in catalogue.read(catalogue.primary(directories)).root]
+    known = key in [*root, *catalogue.groups(directories)]
+    choices = [lookup.typed(group, option) for group, option in lookup.options(key, directories)]
+    if choices and not known:
+        return f"; an option is written {' or '.join(choices)}, without dashes"
+    keys = [key] if known else lookup.keys(key, directories)
+    if keys and key:
+        value = value or ("last" if key == "resume" else "...")
+        written = " or ".join(f"{each}={value}" for each in keys[:3])
+        return f"; a setting is written {written}, without dashes"
+    return vocabulary.here(key, value or "...", directories)
+
+
+def stray(words: Sequence[str], number: int) -> str:
+    """`; ...` that says what a word without = may mean, given those beside it, or nothing."""
+    word, directories = words[number], [catalogue.packaged()]
+    before = words[number - 1] if number else ""
+    after = words[number + 1] if len(words) > number + 1 else ""
+    if "=" in before and word.strip() and not nearest(word, ["sync"]):
+        return f", or quotes around a value with spaces: '{before} {word}'"
+    said = "" if before else vocabulary.command(word, after) or nearest(word, ["sync"], "dlrun {}")
+    if said or not word.strip():
+        return said
+    root = [setting.key for setting in catalogue.read(catalogue.primary(directories)).root]
+    names = [*catalogue.groups(directories), *root]
+    choices = [lookup.typed(group, option) for group, option in lookup.options(word, directories)]
+    if word in names or lookup.settings(word, directories):
+        return f"; dlrun --help {word} says more about it"
+    if choices:
+        return f"; did you mean {' or '.join(choices[:3])}?"
+    return nearest(word, names, "{}=...")
 
 
 def _form(allowed: Sequence[str]) -> str:

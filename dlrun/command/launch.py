@@ -14,6 +14,8 @@ from dlrun.command.nearest import Place
 from dlrun.command.resume import Previous
 from dlrun.errors import Interrupted, Mistake
 
+_SWEEPING = ("sweep=", "sweep.", "hydra/launcher=", "hydra.launcher.")
+
 
 def run(asked: Flags, command: Sequence[str]) -> int:
     """Do what the flags ask for; the exit code."""
@@ -40,7 +42,9 @@ def _do(
     if asked.cfg:
         if asked.package:
             _check_part(place, words, asked.package)
-        place.hydra.show_cfg(compose.PRIMARY, words, asked.cfg, asked.package, asked.resolve)
+        place.hydra.show_cfg(
+            compose.PRIMARY, words, asked.cfg, asked.package or None, asked.resolve
+        )
     elif asked.info:
         with _root_logging():
             place.hydra.show_info(asked.info, compose.PRIMARY, words)
@@ -49,7 +53,7 @@ def _do(
 
         driver.run(place, words, command)
     else:
-        searching = next((word for word in words if word.startswith(("sweep=", "sweep."))), None)
+        searching = next((word for word in words if word.startswith(_SWEEPING)), None)
         if searching:
             raise Mistake(f"{searching}: is about a sweep, which needs -m")
         _one(place, words, previous, command)

@@ -64,8 +64,9 @@ def settings(name: str, directories: Sequence[Path]) -> list[Found]:
 
 
 def keys(name: str, directories: Sequence[Path]) -> list[str]:
-    """The keys among them, each once."""
-    return list(dict.fromkeys(one.key for one in settings(name, directories)))
+    """The keys among them that one sets in a recipe, each once: none that follow from others."""
+    found = [one for one in settings(name, directories) if "${" not in one.setting.value]
+    return list(dict.fromkeys(one.key for one in found if one.group != LAUNCHER))
 
 
 def options(name: str, directories: Sequence[Path]) -> Iterator[tuple[str, Option]]:

@@ -25,12 +25,13 @@ from omegaconf.errors import (
 )
 
 from dlrun.arguments import expected
-from dlrun.command import catalogue, compose
+from dlrun.command import catalogue, compose, grammar
+from dlrun.command.choices import launcher, option
 from dlrun.command.flags import nearest
+from dlrun.command.lookup import settings
 from dlrun.command.nearest import Place, keys, meaning, unknown
 from dlrun.config import NEEDED, Settings
 from dlrun.errors import Mistake
-from dlrun.groups import SEVERAL
 
 OWN = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir")
 ROOT = tuple(field.name for field in dataclasses.fields(Settings))
@@ -99,9 +100,10 @@ def _forms(place: Place, typed: Sequence[str]) -> tuple[list[str], list[Override
         try:
             [override] = compose.parse([word])
         except OverrideParseException as error:
-            wrong.append(f"{word}: {_grammar(word, error)}")
+            wrong.append(f"{word}: {grammar.unreadable(word, error)}")
             continue
-        found = None if override.is_hydra_override() else _form(place, word, override)
+        own = override.is_hydra_override()
+        found = (launcher if own else _form)(place, word, override)
         if override.key_or_group in OWN:
             found = f"{word}: cannot be set; outputs=folder says where runs are kept"
         if found:
@@ -134,6 +136,8 @@ def _form(place: Place, word: str, override: Override) -> str | None:
             return unknown(place, word, key, _composed(place, []))
     elif names and key not in catalogue.defaults(place.directories):
         return f"{word}: has no default to replace; write +{word}"
+    if key != "name" and (range_ := grammar.dots(word)):
+        return f"{word}: {range_}"
     if isinstance(override.value(), Glob):
         return None if names else f"{word}: a pattern is for the options of a group"
     try:
@@ -142,29 +146,12 @@ def _form(place: Place, word: str, override: Override) -> str | None:
         return str(mistake)
     values = _values(override)
     if not names:
-        return None
+        listed = any(one.setting.value[:1] == "[" for one in settings(key, place.directories))
+        one = len(values) == 1 and not listed and word.partition("=")[2].startswith("choice([")
+        return f"{word}: {grammar.distribution(word)}" if one else None
     if any(isinstance(value, dict) for value in values):
         return f"{word}: choose an option, {key}={names[-1]}, and set {key}.name=value"
-    return next(filter(None, (_choice(word, key, value, names) for value in values)), None)
-
-
-def _choice(word: str, group: str, value: Any, names: Sequence[str]) -> str | None:
-    """What is wrong with the choice `value` of a group that has the options `names`."""
-    wanted = [word.partition("=")[2]] if value is None else value
-    wanted = wanted if isinstance(wanted, list) else [wanted]
-    if value is None and group not in NEEDED:
-        return f"{word}: write {group}=none" if "none" in names else f"{word}: write ~{group}"
-    if len(wanted) > 1 and group not in SEVERAL:
-        each = ",".join(map(str, wanted))
-        return f"{word}: takes one option; a sweep over several is -m {group}={each}"
-    for name in wanted:
-        if name in names:
-            continue
-        near = nearest(str(name), names) or f"; there are {', '.join(names)}"
-        if "." in str(name) and "custom" in names:
-            near = f"; a class of your own is {group}=custom {group}._target_={name}"
-        return f"{word}: no {group} is called {str(name)!r}{near}"
-    return None
+    return next(filter(None, (option(word, key, value, names) for value in values)), None)
 
 
 def _keys(place: Place, overrides: Sequence[Override]) -> list[str]:
@@ -236,21 +223,6 @@ def _reference(
             if name not in names:
                 return f"{where}: there is no {name!r}{nearest(name, names, '${{}}')}"
     return f"{where}: {_first_line(error)}"
-
-
-def _grammar(word: str, error: OverrideParseException) -> str:
-    key, _, value = word.partition("=")
-    if " " in key:
-        return "the key before = has a space in it"
-    if not re.fullmatch(r"(~|\+{0,2})\w+([./@:]+\w+|-\w+)*", key, re.ASCII) or ".." in key:
-        return f"{key!r} cannot be a key"
-    for opening, closing in ("[]", "{}", "()"):
-        if value.count(opening) != value.count(closing):
-            missing = closing if value.count(opening) > value.count(closing) else opening
-            return f"a {missing} is missing"
-    if value.count("'") % 2 or value.count('"') % 2:
-        return "a quotation mark is missing"
-    return f"cannot be read; put the value in quotes: \"{key}='{value}'\""
 
 
 def _otherwise(place: Place, error: Exception, overrides: Sequence[Override]) -> str:

@@ -1,6 +1,5 @@
 """The nearest right key for a wrong one, searched in the recipe and in all other options."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,8 @@ from hydra._internal.hydra import Hydra
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun.command import catalogue
-from dlrun.command.flags import nearest
+from dlrun.command.flags import close, nearest
+from dlrun.command.vocabulary import SETTINGS, here, within
 from dlrun.groups import SEVERAL
 
 
@@ -35,25 +35,36 @@ def unknown(place: Place, word: str, key: str, composed: DictConfig) -> str:
     """No such key: name the nearest one there is, in the recipe or in another option."""
     value = word.partition("=")[2]
     group, _, rest = key.partition(".")
-    names = keys(composed)
+    names, wrong = keys(composed), key
     if rest and group in place.groups():
         mine = [name.partition(".")[2] for name in names if name.startswith(f"{group}.")]
         mine = [name for name in mine if name and not name.startswith("_")]
         mine = [name for name in mine if not any(n.startswith(f"{name}.") for n in mine)]
         others = _options_with(place, group, rest)
         near = nearest(rest, mine, f"{group}.{{}}={value}")
-        if others:
+        called = SETTINGS.get(rest, "").format(value)
+        if not near and _takes_any(place, group, composed):
+            near = f"; write +{key}={value} where it is an argument of your own class"
+        elif others:
             near = f"; it is a setting of {group}={' or '.join(others)}"
+        elif not near and called.partition("=")[0] in names and called.startswith(f"{group}."):
+            near = f"; did you mean {called}?"
         elif not near:
             near = f"; it has {', '.join(mine)}" if mine else "; it has no settings"
         near = "" if f"mean {word}?" in near else near
         return f"{word}: {group}={_chosen(composed, group)} has no setting {rest!r}{near}"
-    near = nearest(key, place.groups(), f"{{}}={value}") if not rest else ""
+    near = here(key, value, place.directories)
+    key = within(key)
+    group, _, rest = key.partition(".")
+    if key in names and not near:
+        near = f"; did you mean {key}={value}?"
+    if not near and not rest:
+        near = nearest(key, place.groups(), f"{{}}={value}")
     if not near:
         near = nearest(group, place.groups(), f"{{}}.{rest}={value}") if rest else ""
     if not near:
         near = _elsewhere(place, key, value, names)
-    return f"{word}: there is no setting {key!r}{near}"
+    return f"{word}: there is no setting {wrong!r}{near}"
 
 
 def _elsewhere(place: Place, key: str, value: str, names: Sequence[str]) -> str:
@@ -72,9 +83,17 @@ def _elsewhere(place: Place, key: str, value: str, names: Sequence[str]) -> str:
     leaves = {name.rpartition(".")[2]: name for name in reversed(names)}
     near = nearest(key, names, f"{{}}={value}")
     if not near:
-        found = difflib.get_close_matches(key, leaves, n=1)
-        near = f"; did you mean {leaves[found[0]]}={value}?" if found else ""
+        found = close(key, list(leaves))
+        near = f"; did you mean {leaves[found]}={value}?" if found else ""
     return near or "; dlrun --help lists them"
+
+
+def _takes_any(place: Place, group: str, composed: DictConfig) -> bool:
+    """Whether the chosen option is a place for a class of the user's own, as model=custom."""
+    files = catalogue.options(group, place.directories)
+    chosen = _chosen(composed, group)
+    settings = catalogue.read(files[chosen]).settings if chosen in files else ()
+    return any(setting.key == "_target_" and setting.value == "???" for setting in settings)
 
 
 def _options_with(place: Place, group: str, rest: str) -> list[str]:

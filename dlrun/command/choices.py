@@ -1,0 +1,51 @@
+"""What is wrong with the choice of an option, and which one would be right."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+
+from dlrun.command.flags import nearest
+from dlrun.command.lookup import LAUNCHER
+from dlrun.command.nearest import Place
+from dlrun.command.vocabulary import here
+from dlrun.config import NEEDED
+from dlrun.groups import SEVERAL
+
+
+def option(word: str, group: str, value: Any, names: Sequence[str]) -> str | None:
+    """What is wrong with the choice `value` of a group that has the options `names`."""
+    wanted = [word.partition("=")[2]] if value is None else value
+    wanted = wanted if isinstance(wanted, list) else [wanted]
+    if value is None and group not in NEEDED:
+        return f"{word}: write {group}=none" if "none" in names else f"{word}: write ~{group}"
+    if len(wanted) > 1 and group not in SEVERAL:
+        each = ",".join(map(str, wanted))
+        return f"{word}: takes one option; a sweep over several is -m {group}={each}"
+    for name in wanted:
+        if name in names:
+            continue
+        near = nearest(str(name), names)
+        near = near or f"; there are {', '.join(names)}; dlrun --help {group} shows them"
+        if "." in str(name) and "custom" in names:
+            near = f"; a class of your own is {group}=custom {group}._target_={name}"
+        return f"{word}: no {group} is called {str(name)!r}{near}"
+    return None
+
+
+def launcher(place: Place, word: str, override: Override) -> str | None:
+    """What is wrong with the choice of a launcher, or of another option of Hydra's own groups."""
+    key, value = override.key_or_group, override.value()
+    if "/" not in key or override.is_delete():
+        return None
+    names = place.hydra.config_loader.get_group_options(key)
+    names = [name for name in names if not name.startswith("_")]
+    if value in names:
+        return None
+    if not names or key == "hydra/sweeper":
+        near = here(key, str(value), place.directories) or nearest(key, [LAUNCHER])
+        return f"{word}: there is no choice of {key!r}{near}"
+    names = place.options(key) or names
+    near = nearest(str(value), names)
+    more = "" if near else f"; there are {', '.join(names)}; dlrun --help {key} shows them"
+    return f"{word}: no {key.partition('/')[2]} is called {str(value)!r}{near}{more}"
