@@ -58,9 +58,19 @@ def score(point: Point) -> str:
 
 
 def counted(sweep: Sweep) -> str:
-    """How many points ended in which way, e.g. `9 finished, 2 failed`."""
+    """How many points ended in which way, e.g. `12 runs of 4 points: 3 finished, 1 failed`."""
+    runs, points = _runs(sweep), len(sweep.points)
+    several = f"{runs} runs of {points} point{'s' * (points != 1)}: " if runs > points else ""
+    return several + _counts(sweep)
+
+
+def _counts(sweep: Sweep) -> str:
     counts = [f"{count} {status.lower()}" for status, count in sweep.counts().items()]
     return ", ".join(counts) or "no points"
+
+
+def _runs(sweep: Sweep) -> int:
+    return sum(len(point.runs) for point in sweep.points)
 
 
 def _head(sweep: Sweep) -> str:
@@ -68,7 +78,8 @@ def _head(sweep: Sweep) -> str:
     best = score(ranked[0]) if ranked else "none"
     numbers = {
         f"best {sweep.objective}": best,
-        "points": counted(sweep),
+        "points": _counts(sweep),
+        "runs": str(_runs(sweep)),
         "search": sweep.sampler + (f", {sweep.repeats} seeds each" if sweep.repeats > 1 else ""),
     }
     shown = "".join(f"<div><b>{escape(b)}</b>{escape(a)}</div>" for a, b in numbers.items())

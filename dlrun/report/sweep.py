@@ -16,9 +16,10 @@ ROWS = 10
 """Points in the table on the terminal; the report has the others."""
 
 
-def summarize(directory: str | Path, console: Console) -> Path:
+def summarize(directory: str | Path, console: Console, goes_on: bool = False) -> Path:
     """Show what the sweep in `<outputs>/sweeps/<id>` found, and write its report.
 
+    goes_on: another stage follows, so its best point is enough, and there is nothing to type.
     Returns the path of `report.html`. Raises Failure where it cannot be written.
     """
     directory = Path(directory)
@@ -28,21 +29,28 @@ def summarize(directory: str | Path, console: Console) -> Path:
     remarks = critic.remarks(sweep, shares, curves)
     path = directory / "report.html"
     record.write(path, page.page(sweep, shares, curves, remarks))
-    show(sweep, shares, remarks, console)
+    if goes_on:
+        show(sweep, {}, [], console, rows=1)
+    else:
+        show(sweep, shares, remarks, console)
     console.print(Text.assemble(("report: ", "dim"), str(_near(path))), soft_wrap=True)
     return path
 
 
 def show(
-    sweep: Sweep, shares: Mapping[str, float], remarks: Sequence[Remark], console: Console
+    sweep: Sweep,
+    shares: Mapping[str, float],
+    remarks: Sequence[Remark],
+    console: Console,
+    rows: int = ROWS,
 ) -> None:
     """The closing table, what failed, and what to type next."""
     console.print()
     title = f"sweep {sweep.id}: {page.counted(sweep)}"
     console.print(title, markup=False, soft_wrap=True, style="bold")
     if sweep.ranked:
-        console.print(_table(sweep))
-        left = len(sweep.ranked) - ROWS
+        console.print(_table(sweep, rows))
+        left = len(sweep.ranked) - rows
         if left > 0:
             console.print(f"… and {left} more", style="dim")
     for message, points in sweep.troubles().items():
@@ -54,18 +62,19 @@ def show(
         console.print(Text.assemble(("what mattered: ", "dim"), most), soft_wrap=True)
     for remark in remarks:
         console.print()
-        console.print(Text(remark.text))
+        # A terminal breaks lines between words; elsewhere they are as long as they are.
+        console.print(Text(remark.text), soft_wrap=not console.is_terminal)
         console.print(Text(f"  {remark.command}", style="cyan"), soft_wrap=True)
     console.print()
 
 
-def _table(sweep: Sweep) -> Table:
+def _table(sweep: Sweep, rows: int) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("", justify="right", style="dim")
     table.add_column(Text(sweep.objective), justify="right", no_wrap=True)
     for dimension in sweep.dimensions:
         table.add_column(Text(dimension.key), justify="right" if dimension.numeric else "left")
-    for place, point in enumerate(sweep.ranked[:ROWS], start=1):
+    for place, point in enumerate(sweep.ranked[:rows], start=1):
         values = [Text(named(point.values.get(one.key))) for one in sweep.dimensions]
         style = "bold" if place == 1 else ""
         table.add_row(str(place), page.score(point), *values, style=style)

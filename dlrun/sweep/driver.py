@@ -1,6 +1,7 @@
 """The command `dlrun -m`: one sweep, or several stages of one, and what is said at the end."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -25,40 +26,55 @@ def run(place: Place, words: Sequence[str], command: Sequence[str]) -> None:
     asked = plan(place, words, command)
     stages: Any = OmegaConf.to_container(asked.settings.stages)
     if not stages:
-        _one(place, asked)
+        _raise([_one(place, asked)])
         return
-    previous: tuple[Plan, Sweep] | None = None
+    done: list[_Ended] = []
     for number, stage in enumerate(stages, 1):
         narrowing, changes = _read(stage)
         typed = [word for word in words if not _is(word, "sweep.stages")]
-        if previous is not None:
-            typed = _narrowed(typed, *previous, narrowing)
+        if done:
+            typed = _narrowed(typed, done[-1], narrowing)
         typed = [word for word in typed if not any(_is(word, _key(new)) for new in changes)]
         typed += changes
         _say(place, number, len(stages), typed)
         staged = plan(place, typed, ["dlrun", "-m", *typed])
-        previous = staged, _one(place, staged)
+        done.append(_one(place, staged, goes_on=number < len(stages)))
         if staged.settings.dry_run:
             return
+    _raise(done)
 
 
-def _one(place: Place, asked: Plan) -> Sweep:
-    """One sweep, to its end or as a dry run."""
+@dataclass(frozen=True)
+class _Ended:
+    """A sweep that has run, or one of its stages, and how many of its points have failed."""
+
+    plan: Plan
+    sweep: Sweep
+    failed: int = 0
+
+
+def _one(place: Place, asked: Plan, goes_on: bool = False) -> _Ended:
+    """One sweep, to its end or as a dry run; goes_on: another stage follows."""
     sweep = Sweep(asked, place)
     if asked.settings.dry_run:
         dry_run.show(sweep)
-        return sweep
+        return _Ended(asked, sweep)
     with sweep.held():
         failed = sweep.run()
         from dlrun.report.sweep import summarize
 
-        summarize(sweep.directory, sweep.console)
+        summarize(sweep.directory, sweep.console, goes_on and not sweep.stopped)
         sweep.deliver()
     if sweep.stopped:
         raise Failure("stopped at the first failure; sweep.fail_fast=false goes on")
+    return _Ended(asked, sweep, failed)
+
+
+def _raise(done: Sequence[_Ended]) -> None:
+    """Raise Failure where points have failed, after all stages: the others say enough."""
+    failed = sum(each.failed for each in done)
     if failed:
-        raise Failure(f"{failed} of {sweep.total} points failed")
-    return sweep
+        raise Failure(f"{failed} of {sum(each.sweep.total for each in done)} points failed")
 
 
 def _read(stage: Any) -> tuple[dict[str, float], list[str]]:
@@ -78,14 +94,13 @@ def _read(stage: Any) -> tuple[dict[str, float], list[str]]:
     return narrowing, changes
 
 
-def _narrowed(
-    words: Sequence[str], asked: Plan, sweep: Sweep, narrowing: dict[str, float]
-) -> list[str]:
-    """The words with each dimension around the best points of a sweep."""
-    best = [point.values for point in sweep.book.best(max(1, int(narrowing["around"])))]
+def _narrowed(words: Sequence[str], before: _Ended, narrowing: dict[str, float]) -> list[str]:
+    """The words with each dimension around the best points of the stage before."""
+    book = before.sweep.book
+    best = [point.values for point in book.best(max(1, int(narrowing["around"])))]
     if not best:
         raise Failure("no point of the stage before has finished, so there is no best one")
-    narrow = around(asked.space, best, float(narrowing["margin"]))
+    narrow = around(before.plan.space, best, float(narrowing["margin"]))
     keys = [one.key for one in narrow.dimensions]
     kept = [word for word in words if not any(_is(word, key) for key in keys)]
     return kept + [one.word() for one in narrow.dimensions]

@@ -118,6 +118,37 @@ def test_commands_are_never_broken_by_a_narrow_terminal(tmp_path, planted, on_di
     assert any(len(line) > 100 for line in commands)
 
 
+def test_advice_is_broken_between_words_on_a_terminal_and_nowhere_else(tmp_path, planted, on_disk):
+    directory = on_disk(tmp_path, planted)
+    for terminal in (False, True):
+        text = StringIO()
+        summarize(directory, Console(file=text, width=40, force_terminal=terminal, highlight=False))
+        advice = [line for line in text.getvalue().splitlines() if line.startswith("The best")]
+        assert (max(map(len, advice)) > 100) is not terminal
+
+
+def test_a_stage_that_others_follow_shows_its_best_point_alone(tmp_path, planted, on_disk):
+    text = StringIO()
+    path = summarize(on_disk(tmp_path, planted), Console(file=text, width=100), goes_on=True)
+    said = text.getvalue()
+    best, second = planted.ranked[:2]
+    assert f"{best.mean:.4f} ± {best.stderr:.4f}" in said
+    assert f"{second.mean:.4f} ± {second.stderr:.4f}" not in said
+    assert "dlrun -m" not in said
+    assert "what mattered" not in said
+    assert "failed" in said
+    assert "What to do next" in path.read_text()
+
+
+def test_runs_are_counted_beside_points(tmp_path, sweep, point, on_disk):
+    points = [point(n, {"l2": 0.1 * (n + 1)}, 0.5, 0.6, 0.7) for n in range(4)]
+    _, text = shown(on_disk(tmp_path, sweep([L2], points)))
+    assert "sweep a1b2c3: 12 runs of 4 points: 4 finished\n" in text
+    once = [point(n, {"l2": 0.1 * (n + 1)}, 0.5) for n in range(4)]
+    _, text = shown(on_disk(tmp_path / "b", sweep([L2], once)))
+    assert "sweep a1b2c3: 4 finished\n" in text
+
+
 class Page(HTMLParser):
     """What a page would load, its text, and whether its tags close."""
 
