@@ -18,8 +18,19 @@ class Book:
         self._worth = 1.0 if highest else -1.0
 
     def open(self) -> list[Point]:
-        """The points that are not done with."""
-        return [point for point in self.points.values() if self._todo(point)]
+        """The points that are not done with, by their numbers."""
+        left = [point for point in self.points.values() if self._todo(point)]
+        return sorted(left, key=lambda point: point.trial)
+
+    def twin(self, point: Point) -> Point | None:
+        """The first point with the same recipe, where it is another: searches draw some twice."""
+        same = [one for one in self.points.values() if one.hash == point.hash]
+        first = min(same, key=lambda one: one.trial, default=point)
+        return first if first.trial < point.trial else None
+
+    def different(self) -> int:
+        """How many points have a recipe of their own."""
+        return len({point.hash for point in self.points.values()})
 
     def done(self) -> int:
         """How many points have nothing left to train."""

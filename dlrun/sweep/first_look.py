@@ -1,29 +1,54 @@
 """What can be wrong with a sweep's points, said before the first of them is trained."""
 
 import copy
+from collections.abc import Iterable
+from itertools import islice
+
+from omegaconf import DictConfig
 
 from dlrun.command import mistakes
+from dlrun.errors import Mistake
 from dlrun.shared import Shared
 from dlrun.sweep.plan import Plan
+from dlrun.sweep.space import Values
 
 _LOOK = 200  # values that are looked at, which takes milliseconds each
+_BUILD = 20  # points that are built until one can be
 
 
-def first_look(plan: Plan, shared: Shared, local: bool) -> str:
-    """Build the first point, look at the values of the others; gives what is searched.
+def first_look(plan: Plan, points: Iterable[Values], shared: Shared, *, local: bool) -> str:
+    """Look at all values, build points until one can be built; gives what is searched.
 
+    points: in the order in which they will be trained. A point that cannot be built is one
+    that fails where others can be.
     local: whether this process trains, and will need what is opened here. Raises Mistake.
     """
-    made = plan.composer.recipe(plan.space.overrides(plan.first))
-    recipe = copy.deepcopy(made.recipe)
-    mistakes.check(recipe, made.choices, plan.directories)
+    first = plan.composer.recipe(plan.space.overrides(plan.first))
+    mistakes.check(first.recipe, first.choices, plan.directories)
     if local:
-        shared.shipper(recipe)  # gets ready while torch is imported
+        shared.shipper(first.recipe)  # gets ready while torch is imported
+    check_values(plan)
+    said: Mistake | None = None
+    for values in islice(points, _BUILD):
+        recipe = copy.deepcopy(plan.composer.recipe(plan.space.overrides(values)).recipe)
+        try:
+            return str(plan.settings.objective or _monitor(recipe, shared))
+        except Mistake as mistake:
+            said = said or mistake
+    raise said or Mistake("there is no point to train")
+
+
+def check_values(plan: Plan) -> None:
+    """Raise Mistake where a value is none that its setting takes, before any data are read."""
     from dlrun import build
 
     with mistakes.resolved():
-        build.check(recipe)
-        for values in plan.each()[1:_LOOK]:
+        for values in plan.each()[:_LOOK] or [plan.first]:
             build.check(plan.composer.recipe(plan.space.overrides(values)).recipe)
-        run = build.build(recipe, shared.data(recipe))
-    return str(plan.settings.objective or run.monitor)
+
+
+def _monitor(recipe: DictConfig, shared: Shared) -> str:
+    from dlrun import build
+
+    with mistakes.resolved():
+        return build.build(recipe, shared.data(recipe)).monitor

@@ -10,8 +10,10 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from multiprocessing import util
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -68,9 +70,12 @@ class Remote:
     threads: int | None
     gpus: bool
     watch: Watch | None = None
+    driver: int | None = None  # the parent process, without which there is nobody to train for
 
     def __call__(self, recipe: DictConfig) -> dict[str, Any]:
         """Train one run; gives the attempt, and leaves it as a file."""
+        if self.driver is not None:
+            _end_with(self.driver)
         config.register()
         task = self.tasks[int(HydraConfig.get().job.num)]
         if (self.folder / "stop").exists():
@@ -100,6 +105,24 @@ class Remote:
             self.watch.storage, self.watch.study, self.watch.trials[task.trial], self.watch.pruner
         )
         return [search.Pruner(trial, task.objective)]
+
+
+@cache
+def _end_with(parent: int) -> None:
+    """End this process as soon as its parent is gone, by SIGKILL for one.
+
+    Else it would begin what the next driver of the sweep, who does not know of it, begins too.
+    What it has begun is gone on with from its last checkpoint.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            sleep(_EVERY)
+        os._exit(1)
+
+    if os.getppid() != parent:
+        os._exit(1)
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _bug(error: BaseException, name: str) -> None:
@@ -172,10 +195,11 @@ class Jobs:
                 stale.unlink()
         shares = self._plugin == "hydra_joblib_launcher" or not self.queues  # this machine
         threads = max(1, _cpus() // min(self.at_once, len(tasks))) if shares else None
+        driver = os.getpid() if self._plugin == "hydra_joblib_launcher" else None
         context = HydraContext(self._hydra.config_loader, Callbacks(self._config))
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=context,
-            task_function=Remote(list(tasks), self._folder, threads, shares, watch),
+            task_function=Remote(list(tasks), self._folder, threads, shares, watch, driver),
             config=self._config,
         )
         inbox = _Inbox(self._folder, {(task.trial, task.seed): task for task in tasks}, done)

@@ -42,12 +42,13 @@ A line of `ledger.jsonl`, about one trial:
 """
 
 import json
+import logging
 import math
 import os
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,18 @@ from filelock import FileLock, Timeout
 
 from dlrun import record
 from dlrun.errors import Mistake
-from dlrun.record import FINISHED, PRUNED, RUNNING
+from dlrun.record import FAILED, FINISHED, KILLED, PRUNED, RUNNING
+
+NAME = "ledger.jsonl"
+
+_STATES = (RUNNING, FINISHED, PRUNED, FAILED, KILLED)
+_NUMBER, _NONE = (int, float), type(None)
+_POINT = {"trial": int, "hash": str, "values": dict, "overrides": list, "runs": list}
+_RUN = {
+    **{"seed": int, "hash": str, "directory": (str, _NONE), "value": (*_NUMBER, _NONE)},
+    **{"epochs": _NUMBER, "message": str, "tries": int},
+}
+_log = logging.getLogger("dlrun")
 
 
 @dataclass
@@ -107,28 +119,29 @@ class Point:
 
 def read(directory: str | Path) -> list[Point]:
     """The points of a sweep by their numbers, each as its last line says."""
-    latest = {entry["trial"]: entry for entry in lines(directory)}
-    return [point(latest[trial]) for trial in sorted(latest)]
+    latest = {point.trial: point for point in _lines(Path(directory)) if point is not None}
+    return [latest[trial] for trial in sorted(latest)]
 
 
-def lines(directory: str | Path) -> list[dict[str, Any]]:
-    """All whole lines, oldest first."""
-    with suppress(FileNotFoundError):
-        content = (Path(directory) / "ledger.jsonl").read_bytes().splitlines(keepends=True)
-        return [json.loads(line) for line in content if line.endswith(b"\n")]
-    return []
+def repaired(directory: Path, fits: Callable[[Point], bool]) -> list[Point]:
+    """All lines, oldest first, after those that are damaged have been taken out of the file.
 
-
-def point(entry: dict[str, Any]) -> Point:
-    """A line as a Point."""
-    kept = {key: value for key, value in entry.items() if key not in ("value", "stderr")}
-    return Point(**kept | {"runs": [Attempt(**run) for run in entry["runs"]]})
+    fits: whether a point is one of the sweep. What is lost is on disk as a run, or trained again.
+    """
+    found = _lines(directory)
+    good = [p for p in found if p is not None and p.trial <= len(found) and fits(p)]
+    if len(good) < len(found):
+        path, lost = directory / NAME, len(found) - len(good)
+        lines = "1 line is" if lost == 1 else f"{lost} lines are"
+        _log.warning(f"{path}: {lines} damaged and left out; what it said is taken from the runs")
+        record.write(path, "".join(_written(point) for point in good))
+    return good
 
 
 def append(directory: str | Path, entry: Point) -> None:
     """Add a line; a half-written one before it is cut off. Raises Failure on a full disk."""
-    path = Path(directory) / "ledger.jsonl"
-    line = json.dumps(entry.line(), ensure_ascii=False).encode() + b"\n"
+    path = Path(directory) / NAME
+    line = _written(entry).encode()
     with record.guard(path), path.open("ab+") as file:
         end = file.seek(0, os.SEEK_END)
         file.seek(max(end - 1, 0))
@@ -142,14 +155,58 @@ def append(directory: str | Path, entry: Point) -> None:
 def alone(directory: Path) -> Iterator[None]:
     """Inside, no other process drives the sweep. Raises Mistake where one does."""
     lock = FileLock(directory / "lock", timeout=0.5)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise Mistake(
-            f"sweep {directory.name} is being run by another process; type the command again "
-            "when that has ended"
-        ) from None
+    with record.guard(directory, Mistake):
+        try:
+            lock.acquire()
+        except Timeout:
+            raise Mistake(
+                f"sweep {directory.name} is being run by another process; type the command again "
+                "when that has ended"
+            ) from None
     try:
         yield
     finally:
         lock.release()
+
+
+def _lines(directory: Path) -> list[Point | None]:
+    """What each whole line says, None where it is damaged."""
+    with suppress(FileNotFoundError):
+        content = (directory / NAME).read_bytes().splitlines(keepends=True)
+        return [_point(line) for line in content if line.endswith(b"\n")]
+    return []
+
+
+def _point(line: bytes) -> Point | None:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    if not _is(entry, Point, _POINT) or not all(_is(run, Attempt, _RUN) for run in entry["runs"]):
+        return None
+    runs = [Attempt(**_of(run, Attempt)) for run in entry["runs"]]
+    return Point(**_of(entry, Point) | {"runs": runs})
+
+
+def _is(entry: Any, kind: type, kinds: Mapping[str, Any]) -> bool:
+    """Whether an entry has all that it needs, of the right types."""
+    if not isinstance(entry, dict) or entry.get("status") not in _STATES:
+        return False
+    needed = {
+        one.name
+        for one in fields(kind)
+        if one.default is MISSING and one.default_factory is MISSING
+    }
+    if not needed <= set(entry):
+        return False
+    of_kind = all(isinstance(entry[key], kinds[key]) for key in kinds if key in entry)
+    return of_kind and min(entry.get("trial", 0), entry.get("seed", 0)) >= 0
+
+
+def _of(entry: Mapping[str, Any], kind: type) -> dict[str, Any]:
+    """What a class knows of an entry; a later release may have written more."""
+    return {one.name: entry[one.name] for one in fields(kind) if one.name in entry}
+
+
+def _written(point: Point) -> str:
+    return json.dumps(point.line(), ensure_ascii=False) + "\n"

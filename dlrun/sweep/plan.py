@@ -17,11 +17,13 @@ from dlrun.command.flags import nearest
 from dlrun.command.nearest import Place
 from dlrun.errors import Mistake
 from dlrun.sweep import points, samplers, space
-from dlrun.sweep.points import Composer
+from dlrun.sweep.ledger import Point
+from dlrun.sweep.points import NEUTRAL, Composer
 from dlrun.sweep.space import Space, Values
 
 PRUNERS = ("none", "median", "halving", "hyperband")
 EXPORTS = ("best", "all", "none")
+OBJECTIVES = ("val/accuracy", "val/loss", "train/accuracy", "train/loss")
 
 
 @dataclass(frozen=True)
@@ -106,12 +108,22 @@ class Plan:
             for column in zip(*(one.listed or [one.low] for one in axis), strict=True)
         ]
 
+    def holds(self, point: Point) -> bool:
+        """Whether a point has a value of each dimension, and of a list one that is on it."""
+        dimensions = self.space.dimensions
+        return set(point.values) == {one.key for one in dimensions} and all(
+            one.choices is None or point.values[one.key] in one.choices for one in dimensions
+        )
+
     def described(self, before: Mapping[str, Any]) -> dict[str, Any]:
         """What `sweep.json` says of it; before: what that said when the sweep was left."""
+        started = before.get("started")
         return {
             "id": self.id,
             "command": shlex.join(self.command),
-            "started": before.get("started") or datetime.now(UTC).isoformat(timespec="seconds"),
+            "started": started
+            if isinstance(started, str)
+            else datetime.now(UTC).isoformat(timespec="seconds"),
             "cwd": os.getcwd(),
             "overrides": list(self.words),
             "dimensions": [one.described() for one in self.space.dimensions],
@@ -142,6 +154,7 @@ class Plan:
 def plan(place: Place, words: Sequence[str], command: Sequence[str]) -> Plan:
     """Read a command. Raises Mistake for what cannot be searched."""
     fixed, sweeps = space.read(place.hydra, words)
+    _check_lists(fixed)
     composed = _composed(place, fixed)
     params = {str(key): value for key, value in composed.sweep.params.items()}
     typed = {override.key_or_group for override in compose.parse(fixed)}
@@ -152,11 +165,19 @@ def plan(place: Place, words: Sequence[str], command: Sequence[str]) -> Plan:
     for sweep in sweeps:
         if sweep.is_hydra_override() or _top(sweep.key_or_group) == "sweep":
             raise Mistake(f"{sweep.input_line}: how a sweep runs cannot itself be swept")
+        if _top(sweep.key_or_group) in NEUTRAL or sweep.key_or_group == "data.cache":
+            raise Mistake(
+                f"{sweep.input_line}: changes nothing of what a run finds, so it cannot be swept"
+            )
     first = [_first(sweep) for sweep in sweeps if place.options(sweep.key_or_group)]
     if first or more:  # composing takes a tenth of a second
         composed = _composed(place, [*fixed, *first])
     settings = composed.sweep
     _check(settings)
+    if settings.repeats > 1 and any(sweep.key_or_group == "seed" for sweep in sweeps):
+        raise Mistake(
+            f"sweep.repeats={settings.repeats}: seed is swept already; leave out one of the two"
+        )
     samplers.check(settings)
     base = compose.without_hydra(composed)
     zips = _zips(settings.zip)
@@ -178,6 +199,16 @@ def plan(place: Place, words: Sequence[str], command: Sequence[str]) -> Plan:
         settings,
         place.directories,
     )
+
+
+def _check_lists(words: Sequence[str]) -> None:
+    """Raise Mistake where a list is none, for which Hydra has other words."""
+    for word, override in zip(words, compose.parse(words), strict=True):
+        key, value = override.key_or_group, override.value()
+        if key in ("sweep.zip", "sweep.stages") and not isinstance(value, list | str):
+            right = "[[optimizer,optimizer.lr]]"
+            right = "[{epochs: 2, trials: 20}, {epochs: 20}]" if key == "sweep.stages" else right
+            raise Mistake(f"{word}: expected a list, e.g. {key}={right}")
 
 
 def _composed(place: Place, words: Sequence[str]) -> DictConfig:
@@ -237,8 +268,8 @@ def _check(settings: Mapping[str, Any] | DictConfig) -> None:
             f"a search on it would fit it. Use val{objective[4:]}"
         )
     elif objective is not None:
-        known = ("val/accuracy", "val/loss", "train/accuracy", "train/loss")
-        near = nearest(objective, known)
-        require(objective in known, "objective", f"must be one of {', '.join(known)}{near}")
+        near = nearest(objective, OBJECTIVES)
+        right = f"must be one of {', '.join(OBJECTIVES)}{near}"
+        require(objective in OBJECTIVES, "objective", right)
     if wrong:
         raise Mistake("\n".join(wrong))

@@ -4,28 +4,28 @@ The ledger says what is done; a run on disk that the ledger does not know of yet
 well. What is left: points that had begun, failed ones with tries left, then new ones.
 """
 
-import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from time import monotonic, sleep
 
-from dlrun import job, record, screen
+from dlrun import record, screen
 from dlrun.command.nearest import Place
 from dlrun.command.outcome import report
-from dlrun.errors import Failure, Interrupted
+from dlrun.errors import Failure, Interrupted, Mistake
 from dlrun.interrupt import raised
 from dlrun.shared import Shared
-from dlrun.sweep import ledger
+from dlrun.sweep import delivery, ledger
 from dlrun.sweep.book import Book
 from dlrun.sweep.first_look import first_look
 from dlrun.sweep.launchers import Jobs, Watch
 from dlrun.sweep.ledger import Attempt, Point
-from dlrun.sweep.plan import Plan
-from dlrun.sweep.search import Grid, Pruner, Sampled, Search
+from dlrun.sweep.plan import OBJECTIVES, Plan
+from dlrun.sweep.present import Present
+from dlrun.sweep.search import Grid, Sampled, Search
 from dlrun.sweep.space import Values
-from dlrun.sweep.task import TRAIN, Known, Task, ended, found, perform, resumable
+from dlrun.sweep.task import TRAIN, Known, Task, ended, found, perform, resumable, show, wait_for
 
 
 class Sweep:
@@ -45,12 +45,16 @@ class Sweep:
         self.book: Book
         self.search: Search
         self.known = Known()
+        self.present = Present(plan, self.shared)
+        self.earlier: list[Path] = []  # runs that were trained by other commands
+        self._asked = 0
         self._checked: set[tuple[str, ...]] = set()
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Inside, no other process drives the sweep; at the end all is delivered."""
-        self.directory.mkdir(parents=True, exist_ok=True)
+        with record.guard(Path(self.plan.base.outputs), Mistake):
+            self.directory.mkdir(parents=True, exist_ok=True)
         with ledger.alone(self.directory):
             try:
                 with raised():
@@ -67,31 +71,27 @@ class Sweep:
         """Train what is left to train; the number of points that have failed."""
         self._prepare()
         self._go()
-        self._export()
+        delivery.export(self.plan, self.book, self.shared)
         return sum(point.status == record.FAILED for point in self.book.points.values())
 
     def deliver(self) -> None:
-        """Bring the summary, which holds the report, to where the runs are delivered."""
-        from dlrun.tracking import summary  # imports what plots need
-
-        summary.prepare(self.directory)
-        shipper = self.shared.shipper(self.plan.base)
-        if shipper is not None:
-            shipper.ship(self.directory)
-            shipper.finish(self.directory)
+        """Bring what the sweep has found to where its runs are delivered."""
+        delivery.deliver(self.plan, self.shared, self.earlier)
 
     def proposed(self) -> list[Values]:
         """The values of all points, as far as they don't depend on what comes of others."""
+        return list(self._proposals())
+
+    def _proposals(self) -> Iterator[Values]:
         search = self._search(None)
         asked = (search.ask(trial) for trial in range(self.total))
-        return [values for values in asked if values is not None]
+        return (values for values in asked if values is not None)
 
     def _prepare(self) -> None:
         """The search and the ledger, brought to where the last command left them."""
         before = record.read_json(self.directory / "sweep.json")
-        self.objective = before.get("objective") or first_look(
-            self.plan, self.shared, self.jobs.local
-        )
+        known = before.get("objective")
+        self.objective = known if known in OBJECTIVES else self._first_look()
         searched = {
             "objective": self.objective,
             "direction": "maximize" if self._highest else "minimize",
@@ -106,14 +106,38 @@ class Sweep:
             self._clear()
             storage = self.directory / "journal.log"
         self.search = self._search(storage)
-        for entry in ledger.lines(self.directory):
-            point = ledger.point(entry)
-            if point.trial not in self.book.points:
-                self.search.ask(point.trial)
-            self.book.points[point.trial] = point
-            if point.status in (record.FINISHED, record.PRUNED, record.FAILED):
-                self._replay(point)
         self.known = Known.scan(self.plan.outputs, self.plan.id)
+        self._recall(ledger.repaired(self.directory, self.plan.holds))
+
+    def _first_look(self) -> str:
+        return first_look(self.plan, self._proposals(), self.shared, local=self.jobs.local)
+
+    def _recall(self, lines: Sequence[Point]) -> None:
+        """Ask and tell the search again what the ledger says, in the same order."""
+        written = {point.trial for point in lines}
+        for point in lines:
+            while self._asked <= point.trial:
+                self._ask(written)
+            now = self.present.point(point)
+            self.book.points[point.trial] = now
+            if now is point and point.status in (record.FINISHED, record.PRUNED, record.FAILED):
+                self._replay(point)
+        last = {point.trial: point for point in lines}
+        self.present.warn([p for p in last.values() if self.book.points[p.trial] is not p])
+        runs = [run for point in self.book.points.values() for run in point.runs]
+        ended = [run for run in runs if run.directory and not self.book.is_open(run)]
+        self.earlier += [self.plan.outputs / str(run.directory) for run in ended]
+
+    def _ask(self, written: Container[int] = ()) -> Point | None:
+        """The next point of the search; None where there is none, or the ledger has it."""
+        trial, self._asked = self._asked, self._asked + 1
+        values = self.search.ask(trial)
+        if values is None or trial in written:
+            return None
+        overrides = self.plan.space.overrides(values)
+        point = Point(trial, self.plan.composer.recipe(overrides).digest, values, overrides)
+        self.book.keep(point)
+        return point
 
     @property
     def _highest(self) -> bool:
@@ -134,16 +158,8 @@ class Sweep:
         judge = self.search.pruner(point.trial)
         directory = point.runs[0].directory if point.runs else None
         if judge is not None and directory is not None:
-            self._show(judge, self.plan.outputs / directory)
+            show(judge, self.plan.outputs / directory, self.objective)
         self.search.tell(point)
-
-    def _show(self, judge: Pruner, directory: Path) -> None:
-        """Show a pruner the validations that a run has behind it."""
-        sign = 1.0 if self._highest else -1.0
-        for at in record.read_points(directory):
-            value = at["values"].get(self.objective)
-            if value is not None and "time/elapsed" in at["values"]:
-                judge.should_stop(sign * value, at["step"])
 
     def _go(self) -> None:
         begun = self.book.open()
@@ -157,43 +173,51 @@ class Sweep:
             at_once = self.total
         while not self.stopped and (batch := self._batch(begun, at_once)):
             self._train(batch)
+        many, different = len(self.book.points), self.book.different()
+        if different < many:
+            self.console.print(f"{many} points, {different} of them different", markup=False)
 
     def _batch(self, begun: list[Point], size: int) -> list[Point]:
         """The next points: those that had begun, then new ones."""
         batch = [begun.pop(0) for _ in range(min(size, len(begun)))]
-        while len(batch) < size and (trial := len(self.book.points)) < self.total:
-            values = self.search.ask(trial)
-            if values is None:
+        while len(batch) < size and self._asked < self.total:
+            point = self._ask()
+            if point is None:
                 break
-            overrides = self.plan.space.overrides(values)
-            point = Point(trial, self.plan.composer.recipe(overrides).digest, values, overrides)
-            self.book.keep(point)
             batch.append(point)
         return batch
 
     def _train(self, batch: Sequence[Point]) -> None:
         """Train the open runs of some points, here or elsewhere, and write down what came of it."""
+        once = [point for point in batch if self.book.twin(point) is None]
         if self.jobs.local:
-            for point in batch:
+            for point in once:
                 for task in self._tasks(point):
                     if self._here(task).status in (record.PRUNED, record.FAILED):
                         break  # that tells enough of the point
         else:
-            tasks = {task.hash: task for point in batch for task in self._tasks(point)}
+            tasks = [task for point in once for task in self._tasks(point)]
             if tasks:
-                self.jobs.run(list(tasks.values()), self._done, self._watch(batch))
-            for point in batch:
-                self._tasks(self.book.points[point.trial])  # takes over runs of the same recipe
+                self.jobs.run(tasks, self._done, self._watch(once))
         for point in batch:
-            if self.book.end(point.trial):
+            twin = self.book.twin(point)
+            if self.book.end(point.trial) if twin is None else self._take_over(point, twin):
                 self.search.tell(self.book.points[point.trial])
         self.stopped = bool(self.settings.fail_fast and self.failures)
+
+    def _take_over(self, point: Point, twin: Point) -> bool:
+        """Let what came of a point count for one with the same recipe; False where it is open."""
+        if twin.status not in (record.FINISHED, record.PRUNED, record.FAILED):
+            return False
+        self.book.keep(replace(point, runs=list(twin.runs), status=twin.status))
+        self._say(point.trial, " ".join(point.overrides), f"as point {twin.trial + 1}")
+        return True
 
     def _here(self, task: Task) -> Attempt:
         made = self.plan.composer.recipe(task.changed)
         judge = self.search.pruner(task.trial) if task.first else None
         if judge is not None and task.resume:
-            self._show(judge, Path(task.resume))
+            show(judge, Path(task.resume), self.objective)
         stopping = [judge] if judge is not None else []
         try:
             attempt = perform(task, made.recipe, made.choices, self.shared, stopping)
@@ -225,12 +249,14 @@ class Sweep:
                 continue
             changed = [*point.overrides, *([] if seed == first else [f"seed={seed}"])]
             made = self.plan.composer.recipe(changed)
-            directory = self.known.runs.get(made.digest)
+            directory = self.known.find(made.digest, partial(self.present.fits, recipe=made.recipe))
             if directory is not None and made.recipe.procedure.get("_target_") == TRAIN:
-                self._wait(directory)
+                wait_for(directory, self.console)
                 if ended(directory):
                     attempt = found(Attempt(seed, made.digest), directory, self.objective)
                     self.book.ran(point.trial, attempt)
+                    self.earlier.append(directory)
+                    self._say(point.trial, " ".join(changed), f"as run {directory.name}")
                     continue
             task = Task(
                 sweep=self.plan.id,
@@ -251,15 +277,6 @@ class Sweep:
             tasks.append(task)
         return tasks
 
-    def _wait(self, directory: Path) -> None:
-        """Until no other process trains a run, such as a job that outlived its sweep."""
-        said = 0.0
-        while record.is_running(directory):
-            if monotonic() - said > 60:
-                self.console.print(f"waiting for run {directory.name}, which another process holds")
-                said = monotonic()
-            sleep(0.2)
-
     def _done(self, task: Task, attempt: Attempt) -> None:
         """A run has ended."""
         if attempt.directory is not None:
@@ -271,20 +288,11 @@ class Sweep:
                 report(Failure(attempt.message), task.label(attempt.message))
                 if self.settings.fail_fast:
                     self.jobs.stop()
-        shown = "" if attempt.value is None else f"  {task.objective} {attempt.value:.4f}"
-        state = "" if attempt.status == record.FINISHED else f"  {attempt.status.lower()}"
-        place = f"{task.trial + 1}/{self.total}"
-        self.console.print(f"{place:>8}  {task.name}{shown}{state}", markup=False, soft_wrap=True)
+        shown = "" if attempt.value is None else f"{task.objective} {attempt.value:.4f}"
+        state = "" if attempt.status == record.FINISHED else attempt.status.lower()
+        self._say(task.trial, task.name, shown, state)
 
-    def _export(self) -> None:
-        """Figures and a model of the best run, where there are none yet."""
-        best = self.book.best_run()
-        if best is None or self.settings.export != "best":
-            return
-        point, run = best
-        directory = self.plan.outputs / str(run.directory)
-        if (directory / "figures").exists():
-            return
-        made = self.plan.composer.recipe([*point.overrides, f"seed={run.seed}"])
-        if made.recipe.procedure.get("_target_") == TRAIN:
-            job.export(copy.deepcopy(made.recipe), directory, self.shared)
+    def _say(self, trial: int, name: str, *more: str) -> None:
+        place = f"{trial + 1}/{self.total}"
+        line = "  ".join(filter(None, (f"{place:>8}", name or "default", *more)))
+        self.console.print(line, markup=False, soft_wrap=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from math import isfinite
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 from omegaconf import DictConfig
@@ -127,25 +128,31 @@ def found(attempt: Attempt, directory: Path, objective: str) -> Attempt:
 
 @dataclass
 class Known:
-    """The runs of a sweep that are on disk, by their recipes' hashes."""
+    """The runs on disk that a sweep can take over or go on with, by their recipes' hashes."""
 
-    runs: dict[str, Path] = field(default_factory=dict)
+    runs: dict[str, list[Path]] = field(default_factory=dict)
 
     @classmethod
     def scan(cls, outputs: Path, sweep: str) -> "Known":
-        """Look at every run under `outputs`; of several of one recipe the furthest counts."""
+        """Look at every run under `outputs`: those of the sweep, and finished ones of others."""
         known = cls()
         for directory in record.all_runs(outputs):
-            told = record.read_json(directory / "run.json").get("sweep") or {}
-            if told.get("id") == sweep and told.get("hash"):
+            told = record.read_json(directory / "run.json").get("sweep")
+            if not isinstance(told, dict) or not isinstance(told.get("hash"), str):
+                continue
+            status = record.read_status(directory).get("status")
+            if told.get("id") == sweep or status == record.FINISHED:
                 known.add(told["hash"], directory)
         return known
 
     def add(self, hash: str, directory: Path) -> None:
-        """One more run; a later one takes the place of one that has not ended well."""
-        before = self.runs.get(hash)
-        if before is None or not ended(before):
-            self.runs[hash] = directory
+        """One more run."""
+        self.runs.setdefault(hash, []).append(directory)
+
+    def find(self, hash: str, fits: Callable[[Path], bool]) -> Path | None:
+        """A run of a recipe that fits: the first that has ended as it should, else the last."""
+        found = [directory for directory in self.runs.get(hash, []) if fits(directory)]
+        return next(filter(ended, found), found[-1] if found else None)
 
 
 def ended(directory: Path) -> bool:
@@ -156,3 +163,22 @@ def ended(directory: Path) -> bool:
 def resumable(directory: Path) -> bool:
     """Whether a run has begun to train, so that it can be gone on with."""
     return "data" in record.read_json(directory / "run.json")
+
+
+def show(judge: Any, directory: Path, objective: str) -> None:
+    """Show a pruner the validations that a run has behind it."""
+    sign = 1.0 if objective.endswith("accuracy") else -1.0
+    for at in record.read_points(directory):
+        value = at["values"].get(objective)
+        if value is not None and "time/elapsed" in at["values"]:
+            judge.should_stop(sign * value, at["step"])
+
+
+def wait_for(directory: Path, console: Any) -> None:
+    """Until no other process trains a run, such as a job that outlived its sweep."""
+    said = 0.0
+    while record.is_running(directory):
+        if monotonic() - said > 60:
+            console.print(f"waiting for run {directory.name}, which another process holds")
+            said = monotonic()
+        sleep(0.2)

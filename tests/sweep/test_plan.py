@@ -33,6 +33,26 @@ def test_a_wrong_setting_is_named(planned: Planned, word: str, what: str):
         planned("sweep=random", LR, word)
 
 
+@pytest.mark.parametrize(
+    "word", ["name=a,b", "outputs=a,b", "tracking=none,mlflow", "device=cpu,cuda", "threads=1,2"]
+)
+def test_what_changes_nothing_is_not_swept(planned: Planned, word: str):
+    with pytest.raises(Mistake, match=f"^{word}: changes nothing of what a run finds"):
+        planned("seed=0,1", word)
+
+
+def test_a_seed_is_not_repeated(planned: Planned):
+    with pytest.raises(Mistake, match=r"sweep.repeats=2: seed is swept already"):
+        planned("seed=0,1", "sweep.repeats=2")
+    planned("seed=0,1", "sweep.repeats=1")
+
+
+@pytest.mark.parametrize("word", ["sweep.zip={a:1}", "sweep.stages={epochs:2}", "sweep.zip=3"])
+def test_what_is_to_be_a_list_is_one(planned: Planned, word: str):
+    with pytest.raises(Mistake, match=r"expected a list, e\.g\. sweep\."):
+        planned("seed=0,1", word)
+
+
 def test_how_much_is_searched_does_not_change_what_is(planned: Planned):
     words = ["sweep=tpe", LR]
     same = [

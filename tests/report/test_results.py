@@ -1,0 +1,23 @@
+"""Failures that are one: messages that differ in their numbers alone."""
+
+from dlrun.report.results import Point, Sweep
+
+
+def failed(trial, message):
+    return Point(trial, {}, {}, "FAILED", messages=(message,))
+
+
+def test_messages_that_differ_in_numbers_are_one_trouble():
+    points = (
+        failed(0, "the loss is nan at step 12 with a rate of 1e+03"),
+        failed(1, "the loss is nan at step 7 with a rate of 0.5"),
+        failed(2, "layer conv2 has no weights"),
+        failed(3, "layer conv3 has no weights"),
+    )
+    sweep = Sweep("id", "", "val/accuracy", True, (), points)
+    many = {message: len(alike) for message, alike in sweep.troubles().items()}
+    assert many == {
+        "the loss is nan at step 12 with a rate of 1e+03": 2,
+        "layer conv2 has no weights": 1,
+        "layer conv3 has no weights": 1,
+    }

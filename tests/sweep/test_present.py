@@ -1,0 +1,64 @@
+"""What has been found on other data does not count for those that are there now."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dlrun import record
+from tests.sweep.typed import points, table
+
+Typed = Callable[..., int]
+WORDS = ("data=arrays", "data.path=mine.npz", "model=linear", "optimizer.lr=0.1,0.01")
+
+
+def write(folder: Path, seed: int) -> None:
+    """Two classes of 60 samples, drawn from a seed."""
+    draw = np.random.default_rng(seed)
+    y = np.arange(60) % 2
+    np.savez(folder / "mine.npz", x=draw.normal(size=(60, 3)) + y[:, None], y=y)
+
+
+def test_changed_data_are_trained_on_anew(
+    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, 0)
+    assert sweep(*WORDS) == 0
+    first = table(tmp_path)
+    shutil.copy(tmp_path / "mine.npz", tmp_path / "copy.npz")
+    (tmp_path / "mine.npz").unlink()
+    shutil.copy(tmp_path / "copy.npz", tmp_path / "mine.npz")
+    assert sweep(*WORDS) == 0
+    assert len(record.all_runs(tmp_path / "outputs")) == 2, "the same content, if newer"
+    assert capsys.readouterr().err == ""
+
+    write(tmp_path, 1)
+    assert sweep(*WORDS) == 0
+    said = capsys.readouterr().err
+    assert said.startswith("warning: data.path=mine.npz: has changed since 2 points of the sweep")
+    assert len(record.all_runs(tmp_path / "outputs")) == 4
+    assert table(tmp_path) != first
+    digests = {
+        record.read_json(tmp_path / "outputs" / str(run.directory) / "run.json")["data"]["digest"]
+        for point in points(tmp_path)
+        for run in point.runs
+    }
+    assert len(digests) == 1, "the table is of one data set"
+
+    assert sweep(*WORDS) == 0
+    out, err = capsys.readouterr()
+    assert "2 done already" in out
+    assert err == ""
+    assert len(record.all_runs(tmp_path / "outputs")) == 4
+
+
+def test_data_that_are_gone_leave_what_was_found(
+    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, 0)
+    assert sweep(*WORDS) == 0
+    (tmp_path / "mine.npz").unlink()
+    assert sweep(*WORDS) == 0
+    assert "2 done already" in capsys.readouterr().out

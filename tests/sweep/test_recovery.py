@@ -1,0 +1,102 @@
+"""A sweep goes on where its own files are damaged: the runs on disk tell what is done."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dlrun import record
+from tests.sweep.typed import directory, table
+
+Typed = Callable[..., int]
+WORDS = ("optimizer.lr=0.1,0.05,0.01",)
+GARBAGE = {
+    "no JSON": "garbage\n",
+    "null": "null\n",
+    "a line that says nothing": "{}\n",
+    "NUL bytes": "\0" * 64,
+    "NUL bytes in a line": "\0" * 64 + "\n",
+    "a list": "[1, 2]\n",
+    "values of the wrong type": '{"trial": 0, "hash": 1, "values": [], "overrides": {}, '
+    '"runs": 3, "status": "FINISHED"}\n',
+    "a run of the wrong type": '{"trial": 0, "hash": "a", "values": {"optimizer.lr": 0.1}, '
+    '"overrides": [], "runs": [{"seed": "x"}], "status": "FINISHED"}\n',
+    "a dimension too many": '{"trial": 0, "hash": "a", "values": {"seed": 1}, '
+    '"overrides": [], "runs": [], "status": "FINISHED"}\n',
+    "a value that is not on the list": '{"trial": 0, "hash": "a", "values": {"optimizer.lr": 7}, '
+    '"overrides": [], "runs": [], "status": "FINISHED"}\n',
+    "a trial from nowhere": '{"trial": 123456789, "hash": "a", "values": {"optimizer.lr": 0.1}, '
+    '"overrides": [], "runs": [], "status": "RUNNING"}\n',
+}
+
+
+def trained(folder: Path) -> list[str]:
+    return [run.name for run in record.all_runs(folder / "outputs")]
+
+
+@pytest.mark.parametrize("damage", GARBAGE)
+def test_a_damaged_line_is_passed_over(
+    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    assert sweep(*WORDS) == 0
+    found, before = table(tmp_path), trained(tmp_path)
+    ledger = directory(tmp_path) / "ledger.jsonl"
+    lines = ledger.read_text().splitlines(keepends=True)
+    ledger.write_text("".join(lines[:4]) + GARBAGE[damage])
+    capsys.readouterr()
+    assert sweep(*WORDS) == 0
+    said = capsys.readouterr().err
+    assert said.count("ledger.jsonl: 1 line is damaged") == (damage != "NUL bytes")
+    assert table(tmp_path) == found
+    assert trained(tmp_path) == before, "nothing was trained twice"
+    assert sweep(*WORDS) == 0
+    assert capsys.readouterr().err == "", "the ledger is whole again"
+
+
+@pytest.mark.parametrize("words", [WORDS, ("sweep=qmc", "sweep.trials=3", "batch_size=16,32,64")])
+def test_a_trial_whose_lines_are_lost_is_asked_for_in_its_place(
+    sweep: Typed, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    assert sweep(*words) == 0
+    found, before = table(tmp_path), trained(tmp_path)
+    ledger = directory(tmp_path) / "ledger.jsonl"
+    lines = ledger.read_text().splitlines(keepends=True)
+    ledger.write_text("".join(line for line in lines if json.loads(line)["trial"] != 1))
+    for _ in range(2):
+        assert sweep(*words) == 0
+        assert table(tmp_path) == found
+        assert trained(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "content", ["", "null", "[]", '{"objective": 3, "started": [1], "dimensions": 7}']
+)
+def test_a_damaged_description_is_written_anew(sweep: Typed, tmp_path: Path, content: str) -> None:
+    assert sweep(*WORDS) == 0
+    told = directory(tmp_path) / "sweep.json"
+    before = record.read_json(told)
+    told.write_text(content)
+    assert sweep(*WORDS) == 0
+    ignored = {"started": ""}
+    assert record.read_json(told) | ignored == before | ignored
+    assert len(trained(tmp_path)) == 3
+
+
+def test_outputs_that_cannot_be_written_are_one_line(
+    sweep: Typed,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "file").touch()
+    assert sweep(*WORDS, "outputs=file/out") == 2
+    assert capsys.readouterr().err == "error: cannot write file/out: Not a directory\n"
+    assert sweep(*WORDS) == 0
+    lock = directory(tmp_path) / "lock"
+    lock.unlink(missing_ok=True)
+    lock.mkdir()
+    assert sweep(*WORDS) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: cannot write ")
+    assert "Traceback" not in err

@@ -1,0 +1,65 @@
+"""Points with one recipe are trained once and count once, whichever sweep has trained them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dlrun import record
+from dlrun.report import results
+from tests.sweep.typed import directory, points
+
+Typed = Callable[..., int]
+TWICE = ("sweep=random", "sweep.trials=6", "optimizer=sgd,adam")
+
+
+def test_a_point_that_is_drawn_again_is_taken_over(
+    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep(*TWICE) == 0
+    said = capsys.readouterr().out
+    assert len(record.all_runs(tmp_path / "outputs")) == 2
+    assert said.count("  as point ") == 4
+    assert "6 points, 2 of them different" in said
+    assert ": 2 finished" in said
+    assert "no effect" not in said
+    assert "may be chance" not in said
+    assert {point.status for point in points(tmp_path)} == {"FINISHED"}
+    read = results.read(directory(tmp_path))
+    assert len(read.points) == 2
+    assert len({point.mean for point in read.ranked}) == 2
+
+
+def test_one_that_failed_is_not_tried_again_by_its_twins(
+    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["sweep=random", "sweep.trials=5", "optimizer.lr=0.1,-1"]
+    assert sweep(*words) == 1
+    assert capsys.readouterr().err.count("Invalid learning rate") == 1
+    assert len(record.all_runs(tmp_path / "outputs")) == 2
+    assert {point.status for point in points(tmp_path)} == {"FINISHED", "FAILED"}
+
+
+def test_what_another_sweep_has_trained_is_taken_over(
+    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep("optimizer.lr=0.1,0.05,0.01") == 0
+    before = {run.name for run in record.all_runs(tmp_path / "outputs")}
+    capsys.readouterr()
+    assert sweep("optimizer.lr=0.05,0.1", "sweep.repeats=2") == 0, "as the critic proposes"
+    assert capsys.readouterr().out.count("  as run ") == 2
+    after = [run.name for run in record.all_runs(tmp_path / "outputs")]
+    assert len(after) == 5, "the second seeds alone were trained"
+    assert before < set(after)
+
+
+def test_a_constructor_that_fails_is_a_failed_point_wherever_it_stands(
+    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (["optimizer.lr=-1,0.1"], ["optimizer.lr=0.1,-1"]):
+        assert sweep(*words) == 1
+        out, err = capsys.readouterr()
+        assert "1 finished, 1 failed" in out
+        assert err.splitlines()[-1] == "error: 1 of 2 points failed"
+    assert sweep("optimizer.lr=-1,-2") == 2
+    assert capsys.readouterr().err.startswith("error: optimizer.lr=-1: Invalid learning rate")
