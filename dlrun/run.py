@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dlrun.data import Data
+from dlrun.data import Data, Scale
 from dlrun.data.fingerprint import hash_rows
 from dlrun.duration import Duration
 from dlrun.feed import Feed
@@ -87,8 +87,13 @@ class Run:
         """In regression what a difference of 1 is in the units of the data; None for classes."""
         if not self.regression:
             return None
-        scale = None if self.reconstructs else self.data.scale
-        return torch.ones(1, device=self.device) if scale is None else scale.std.to(self.device)
+        one = torch.ones(1, device=self.device)
+        return one if self.scale is None else self.scale.std.to(self.device)
+
+    @property
+    def scale(self) -> Scale | None:
+        """Of the targets, where the model is trained on standardized ones."""
+        return None if self.reconstructs else self.data.scale
 
     @property
     def reconstructs(self) -> bool:
@@ -114,6 +119,11 @@ class Run:
                 "shape": list(self.data.shape),
                 "classes": list(self.data.classes),
                 "samples": {name: len(split) for name, split in splits.items()},
+                "scale": self.scale
+                and {
+                    "mean": self.scale.mean.tolist(),
+                    "std": self.scale.std.tolist(),
+                },
                 "splits": {name: hash_rows(split.rows.numpy()) for name, split in splits.items()},
             },
         }

@@ -8,6 +8,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from dlrun.arguments import shown
 from dlrun.errors import Mistake
 from dlrun.record import Record
 
@@ -18,7 +19,8 @@ _SPLITTING = ("data.split", "data.val", "data.split_seed", "data.leaks")
 def since(recipe: DictConfig, kept: Record, facts: Mapping[str, Any]) -> set[str]:
     """What of a resumed run is other than in its record, as `state.begin` wants to know it.
 
-    Raises Mistake where samples that were trained on would be in val or test.
+    Raises Mistake where samples that were trained on would be in val or test, and where the
+    targets would have another scale than the weights know.
     """
     try:
         before = OmegaConf.load(kept.directory / "recipe.yaml")
@@ -27,11 +29,12 @@ def since(recipe: DictConfig, kept: Record, facts: Mapping[str, Any]) -> set[str
     groups = ("preprocessing", "loss")
     changed = {group for group in groups if _resolved(before, group) != _resolved(recipe, group)}
     data, recorded = facts["data"], kept.info.get("data") or {}
+    _check_scale(recipe, kept, data)
     splits, known = data["splits"], recorded.get("splits") or {}
     if recorded.get("digest") != data["digest"] or not known:
         return changed
     moved = [name for name, rows in splits.items() if known.get(name, rows) != rows]
-    if "train" in moved and any((kept.directory / "checkpoints").glob("*.pt")):
+    if "train" in moved and _trained(kept):
         keys = [key for key in _SPLITTING if _resolved(before, key) != _resolved(recipe, key)]
         values = [f"{key}={_resolved(recipe, key)} (was {_resolved(before, key)})" for key in keys]
         raise Mistake(
@@ -41,6 +44,20 @@ def since(recipe: DictConfig, kept: Record, facts: Mapping[str, Any]) -> set[str
     if moved and "train" not in moved:
         _log.warning(f"not the same samples as before in {' and '.join(moved)}")
     return changed | {"val"} & set(moved)
+
+
+def _check_scale(recipe: Any, kept: Record, data: Mapping[str, Any]) -> None:
+    was = bool((kept.info.get("data") or {}).get("scale"))
+    if was != bool(data.get("scale")) and _trained(kept):
+        key, forms = "data.scale_targets", ("the targets as they are", "standardized targets")
+        raise Mistake(
+            f"{key}={shown(_resolved(recipe, key))}: the run was trained on {forms[was]}, "
+            f"and would go on with {forms[not was]}; set {key}={str(was).lower()}"
+        )
+
+
+def _trained(kept: Record) -> bool:
+    return any((kept.directory / "checkpoints").glob("*.pt"))
 
 
 def _resolved(recipe: Any, key: str) -> Any:

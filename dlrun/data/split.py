@@ -53,17 +53,16 @@ def make(
     generator = torch.Generator().manual_seed(split_seed)
     rows = _choose_rows(source, split, val, generator)
     rows = _treat_leaks(rows, source.hashes.numpy(), leaks)
-    y, scale, digest = source.y, None, source.digest
+    y, scale = source.y, None
     if source.scale_targets:
         y, scale = standardize(y, torch.from_numpy(rows["train"]))
-        digest += "-scaled"  # other targets than those in the file
     return Data(
         name=source.name,
         **{name: Split(source.x, y, torch.from_numpy(rows[name])) for name in NAMES},
         shape=tuple(source.x.shape[1:]),
         classes=source.classes,
         outputs=len(source.classes) or source.y.shape[1],
-        digest=digest,
+        digest=source.digest,
         scale=scale,
     )
 

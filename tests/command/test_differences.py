@@ -58,6 +58,23 @@ def test_trained_samples_never_come_into_val_or_test(kept):
         since(kept, splits={"train": "x"})
 
 
+def test_targets_keep_their_scale(kept):
+    scale = {"mean": [3e5], "std": [1e5]}
+    right = r"^data\.scale_targets=null: .* trained on the targets as they are, .* set data\.scale"
+    facts = {"data": {"digest": "d", "splits": SPLITS, "scale": scale}}
+    recipe = OmegaConf.create(RECIPE)
+    with pytest.raises(Mistake, match=rf"{right}_targets=false$"):
+        differences.since(recipe, kept, facts)
+    kept.update(**facts)
+    assert differences.since(recipe, kept, facts) == set()
+    with pytest.raises(
+        Mistake, match=r"on standardized targets, .* as they are; set data\.scale_targets=true$"
+    ):
+        since(kept, data__scale_targets=False)
+    (kept.directory / "checkpoints" / "last.pt").unlink()
+    assert since(kept, data__scale_targets=False) == set()
+
+
 def test_a_run_that_has_not_trained_may_split_as_it_likes(kept):
     (kept.directory / "checkpoints" / "last.pt").unlink()
     assert since(kept, splits={"train": "x"}, data__split_seed=3) == set()

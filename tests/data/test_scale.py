@@ -50,14 +50,14 @@ def test_the_training_split_alone_decides(houses: Data) -> None:
         np.testing.assert_allclose(part.y[part.rows], expected, atol=1e-5)
 
 
-def test_other_targets_have_another_digest(tmp_path: Path) -> None:
-    np.savez(tmp_path / "houses.npz", x=X, y=Y)
-    scaled, plain = (
-        split.make(arrays(str(tmp_path / "houses.npz"), scale_targets=choice))
-        for choice in (True, False)
-    )
-    assert plain.scale is None
-    assert scaled.digest != plain.digest
+def test_the_record_keeps_the_scale(compose_recipe: Recipe, houses: Data, tmp_path: Path) -> None:
+    """So that the weights alone, in best.pt, can be made sense of."""
+    own = Y[houses.train.rows.numpy()]
+    facts = build.build(compose_recipe(*WORDS), houses).facts()["data"]
+    assert facts["scale"]["mean"] == pytest.approx(own.mean(0).tolist(), rel=1e-6)
+    assert facts["scale"]["std"] == pytest.approx(own.std(0).tolist(), rel=1e-6)
+    plain = build.build(compose_recipe(*WORDS), replace(houses, scale=None))
+    assert plain.facts()["data"]["scale"] is None
 
 
 def test_errors_and_predictions_are_in_the_units_of_the_data(
