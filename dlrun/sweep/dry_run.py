@@ -11,21 +11,26 @@ from dlrun import record
 from dlrun.command import mistakes
 from dlrun.command.outcome import report
 from dlrun.errors import DlrunError, Failure
+from dlrun.groups import GROUPS, SEVERAL
 
 if TYPE_CHECKING:
     from dlrun.run import Run
+    from dlrun.sweep.points import Made
     from dlrun.sweep.sweep import Sweep
 
 _STEPS = 20
+_FREE = ("schedule", "initializer", "procedure", "test_augmentation", "tracking")
+"""Groups whose options take no time in a step."""
 
 
 def show(sweep: "Sweep") -> None:
     """Build every point, and print what it would cost. Raises Failure where one cannot be."""
     from dlrun import build
+    from dlrun.model.count import parameters as count_parameters
 
     points = sweep.proposed()
-    parameters, seconds, failed = [], 0.0, 0
-    step_time: dict[tuple[int, int], float] = {}
+    parameters, steps, failed = [], [], 0
+    step_time: dict[str, float | None] = {}
     for values in points:
         overrides = sweep.plan.space.overrides(values)
         try:
@@ -39,29 +44,51 @@ def show(sweep: "Sweep") -> None:
             failed += 1
             report(error, job=" ".join(overrides))
             continue
-        size = int(run.facts()["parameters"])
-        parameters.append(size)
-        key, steps = (size, run.lengths.batch_size), run.lengths.total_steps
-        if key not in step_time:
-            with mistakes.resolved():
-                step_time[key] = _step_time(run)
-        seconds += step_time[key] * steps
+        parameters.append(count_parameters(run.model))
+        kind = _kind(made, run, parameters[-1])
+        steps.append((kind, run.lengths.total_steps))
+        if step_time.get(kind) is None:
+            step_time[kind] = _tried(run)
     runs = len(points) * sweep.settings.repeats
     say = sweep.console.print
-    say(f"{len(points)} points, {runs} runs; {failed} of the points cannot be built")
+    which = f"{failed} of the points cannot be built" if failed else "all can be built"
+    say(f"{len(points)} points, {runs} runs; {which}")
     if parameters:
         low, high = min(parameters), max(parameters)
         say(f"parameters   {low:,}" + (f" to {high:,}" if high != low else ""))
         say(
-            f"memory       {_memory() / 2**20:,.0f} MiB, this process after some steps of each size"
+            f"memory       {_memory() / 2**20:,.0f} MiB, this process after some steps of each kind"
         )
-        seconds *= sweep.settings.repeats * len(points) / max(len(points) - failed, 1)
+    timed = [time * count for kind, count in steps if (time := step_time[kind]) is not None]
+    if timed:
+        seconds = sum(timed) / len(timed) * runs
         at_once = sweep.jobs.at_once
         beside = f", {_time(seconds / at_once)} with {at_once} at once" if at_once > 1 else ""
-        say(f"time         {_time(seconds)} of training{beside}, from {_STEPS} steps of each size")
+        say(f"time         {_time(seconds)} of training{beside}, from {_STEPS} steps of each kind")
+    elif parameters:
+        say("time         unknown: all of them fail in their first steps")
     sweep.shared.close()
     if failed:
         raise Failure(f"{failed} of {len(points)} points cannot be built")
+
+
+def _kind(made: "Made", run: "Run", size: int) -> str:
+    """What the time of a step depends on: recipes that agree in it are timed once."""
+    recipe, lengths = made.recipe, run.lengths
+    parts = {group: made.choices.get(group) for group in GROUPS if group not in _FREE}
+    parts |= {group: list(recipe[group] or []) for group in SEVERAL}
+    parts |= {key: recipe[key] for key in ("precision", "channels_last", "compile", "accumulate")}
+    sizes = size, run.flops, lengths.batch_size, lengths.validate_every
+    return repr((parts, recipe.model.get("_target_"), sizes))
+
+
+def _tried(run: "Run") -> float | None:
+    """Seconds of a step; None where training fails so early, which says nothing of its time."""
+    try:
+        with mistakes.resolved():
+            return _step_time(run)
+    except Failure:
+        return None
 
 
 def _step_time(run: "Run") -> float:
@@ -74,12 +101,14 @@ def _step_time(run: "Run") -> float:
     from dlrun.train import train
 
     whole, val = run.lengths, run.val
-    run.lengths = replace(whole, total_steps=min(_STEPS, whole.total_steps), log_every=_STEPS)
     run.val = replace(val, rows=val.rows[:0])  # validation is timed apart
     with tempfile.TemporaryDirectory() as folder:
         kept = record.create(folder, "dry run", {}, "")
         try:
-            at = train(run, State(), kept, Progress(brief=True))
+            for steps in (1, _STEPS):  # the first step makes buffers and chooses kernels
+                few = min(steps, whole.total_steps)
+                run.lengths = replace(whole, total_steps=few, log_every=_STEPS)
+                at = train(run, State(), kept, Progress(brief=True))
         finally:
             kept.close()
     begun = perf_counter()

@@ -1,0 +1,65 @@
+"""The dry run's estimate: what is timed, and what it comes to."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from dlrun.run import Run
+from dlrun.sweep import dry_run
+
+Typed = Callable[..., int]
+SHORT = ("epochs='10 steps'", "sweep.dry_run=true")
+
+
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The optimizers that were timed; a step of L-BFGS takes ten seconds, of others one."""
+    found = []
+
+    def step_time(run: Run) -> float:
+        run.lengths = replace(run.lengths, total_steps=1)  # as timing leaves it
+        found.append(type(run.optimizer).__name__)
+        return 10.0 if "BFGS" in found[-1] else 1.0
+
+    monkeypatch.setattr(dry_run, "_step_time", step_time)
+    return found
+
+
+@pytest.mark.parametrize("optimizers", ["sgd,lbfgs", "lbfgs,sgd"])
+def test_the_order_of_options_changes_nothing(
+    sweep: Typed, timed: list[str], optimizers: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep(*SHORT, f"optimizer={optimizers}", "optimizer.lr=0.1,0.2") == 0
+    assert "time         3 min 40 s of training" in capsys.readouterr().out
+    assert len(timed) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "count"),
+    [
+        (["optimizer.lr=0.1,0.2", "seed=0,1", "schedule=cosine,step"], 1),
+        (["batch_size=16,32"], 2),
+        (["model.hidden=[10],[20]"], 2),
+        (["augmentation=[flip],[crop],[flip,crop]"], 3),
+        (["regularization=[l1],[l2]"], 2),
+        (["activation=relu,gelu"], 2),
+        (["precision=float32,bf16"], 2),
+        (["accumulate=1,2"], 2),
+    ],
+    ids=str,
+)
+def test_one_step_is_timed_for_each_kind_of_recipe(
+    sweep: Typed, timed: list[str], words: list[str], count: int
+) -> None:
+    assert sweep(*SHORT, *words) == 0
+    assert len(timed) == count
+
+
+def test_a_point_that_diverges_at_once_tells_no_time(
+    sweep: Typed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep(*SHORT, "optimizer.lr=1e28,0.1") == 0
+    assert "s of training" in capsys.readouterr().out
+    assert sweep(*SHORT, "optimizer.lr=1e28,1e29") == 0
+    assert "time         unknown: all of them fail" in capsys.readouterr().out
