@@ -73,7 +73,7 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
         for x, y in group:
             logits = run.forward(x)
             loss = run.objective(logits, y)
-            results.append((loss.detach(), quality(logits, y, units)))
+            results.append((loss.detach(), quality(logits, y, units, run.loss)))
             share = loss * (len(y) / samples) if samples else loss
             (share if run.scaler is None else run.scaler.scale(share)).backward()
             parts.append(share.detach())
