@@ -16,7 +16,8 @@ def sync(outputs: str | Path, which: list[str], uri: str | None = None) -> int:
     which: as `record.find` takes them, or ids of sweeps, for their summaries; what was
     recorded with `tracking=none` must be named.
     uri: another store than the one a run was tracked in. Returns the exit code, 1 where
-    something could not be delivered. Raises Mistake where there is no such run.
+    something could not be delivered. Raises Mistake where there is no such run, and where
+    `uri` is of no kind that MLflow takes.
     """
     if Path(outputs).exists() and not Path(outputs).is_dir():
         raise Mistake(f"outputs={outputs}: is a file; write the directory that runs/ is in")
@@ -29,16 +30,22 @@ def sync(outputs: str | Path, which: list[str], uri: str | None = None) -> int:
         runs = [run for run in recorded if (run / "tracking.json").exists()]
     if not runs:
         print(f"no tracked runs in {Path(outputs) / 'runs'}")
+    if uri:
+        resolve_uri(uri, outputs)
     stores: dict[tuple[str, str], Any] = {}
-    failed = 0
+    failed = []
     for run in runs:
+        settings = _settings(run, outputs, uri)
         try:
-            print(f"{run.name}  {_deliver(run, _settings(run, outputs, uri), stores)}", flush=True)
+            print(f"{run.name}  {_deliver(run, settings, stores)}", flush=True)
         except Exception as error:  # one run that fails must not keep back the others
             from dlrun.tracking.ship import reason
 
-            print(f"{run.name}  not delivered: {reason(error)}", flush=True)
-            failed += 1
+            print(f"{run.name}  not delivered to {settings['uri']}: {reason(error)}", flush=True)
+            failed.append(run.name)
+    if failed:
+        words = failed[0] if len(failed) == 1 else " ".join(which)
+        print(f"to another server or database: dlrun sync tracking.uri=http://... {words}".rstrip())
     return 1 if failed else 0
 
 

@@ -20,7 +20,9 @@ def test_no_runs_at_all(tmp_path, capsys):
     assert capsys.readouterr().out == f"no tracked runs in {tmp_path / 'runs'}\n"
 
 
-def test_a_store_that_refuses_is_one_line(begin, tmp_path, database, monkeypatch, capsys, caplog):
+def test_a_store_that_refuses_is_named_with_a_way_out(
+    begin, tmp_path, database, monkeypatch, capsys, caplog
+):
     run = begin(3)
 
     def full(*where):
@@ -31,7 +33,41 @@ def test_a_store_that_refuses_is_one_line(begin, tmp_path, database, monkeypatch
 
     monkeypatch.setattr(store, "connect", full)
     assert sync(tmp_path, [run.id], database) == 1
-    assert capsys.readouterr().out == f"{run.id}  not delivered: database or disk is full\n"
+    assert capsys.readouterr().out.splitlines() == [
+        f"{run.id}  not delivered to {database}: database or disk is full",
+        f"to another server or database: dlrun sync tracking.uri=http://... {run.id}",
+    ]
+
+
+DEAD = "http://127.0.0.1:9"
+
+
+def test_a_dead_server_is_named_and_the_run_can_go_elsewhere(
+    begin, tmp_path, database, capsys, history, monkeypatch
+):
+    run = begin(3)
+    run.set_status(record.FINISHED)
+    run.close()
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    record.write_json(run.directory / "tracking.json", {"uri": DEAD, "experiment": "dlrun"})
+    assert sync(tmp_path, []) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        f"{run.id}  not delivered to {DEAD}: Connection refused",
+        f"to another server or database: dlrun sync tracking.uri=http://... {run.id}",
+    ]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", database)  # the run stays with its own server
+    assert sync(tmp_path, []) == 1
+    assert DEAD in capsys.readouterr().out
+    assert sync(tmp_path, [run.id], database) == 0
+    assert "complete: 3 points, 3 of them delivered now" in capsys.readouterr().out
+    known = record.read_json(run.directory / "tracking.json")
+    assert len(history(database, known["run_id"])) == 3
+
+
+def test_what_is_no_server_is_a_mistake(begin, tmp_path):
+    begin(1).close()
+    with pytest.raises(Mistake, match=r"^tracking.uri=nowhere: MLflow takes"):
+        sync(tmp_path, ["last"], "nowhere")
 
 
 def test_damaged_points_do_not_keep_back_the_others(begin, tmp_path, database, capsys, history):
