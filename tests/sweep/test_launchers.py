@@ -36,6 +36,17 @@ def net():
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
 """
 
+SLOW = """
+import os, sys, time, torch
+from pathlib import Path
+
+def net():
+    if "loky" in " ".join(sys.orig_argv) and not Path("fast").exists():
+        Path(f"worker-{os.getpid()}").touch()
+        time.sleep(300)
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+"""
+
 
 def type_(words: Sequence[str], folder: Path) -> subprocess.Popen[str]:
     """`dlrun -m` in a process and a directory of its own."""
@@ -173,3 +184,20 @@ def test_a_lost_job_is_one_line(tmp_path: Path) -> None:
     [line] = [line for line in err.splitlines() if line.startswith("error")]
     assert line.startswith("error: hydra/launcher=joblib: lost a job: A worker process")
     assert "Traceback" not in err
+
+
+@pytest.mark.slow
+def test_workers_end_with_the_process_that_drives_them(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    words = ["model=custom", "model._target_=slow.net", *COMMON, "epochs=1", "seed=0,1,2"]
+    child = type_([*words, *LAUNCHERS["joblib"]], tmp_path)
+    while child.poll() is None and len(list(tmp_path.glob("worker-*"))) < 2:
+        time.sleep(0.01)
+    child.kill()
+    child.communicate(timeout=120)  # as long as a worker is there, the same pipes are open
+    (tmp_path / "fast").touch()
+    child = type_([*words, *LAUNCHERS["joblib"]], tmp_path)
+    _, err = child.communicate()
+    assert child.returncode == 0, err
+    hashes = [record.read_json(run / "run.json")["sweep"]["hash"] for run in runs(tmp_path)]
+    assert len(hashes) == len(set(hashes)) == 3, "no recipe was trained twice"
