@@ -1,11 +1,13 @@
 """Draw the learning rate of every step without training, to choose a schedule by looking."""
 
+import logging
 from collections.abc import Sequence
 
 from dlrun.errors import Mistake
 from dlrun.procedure import MakeRun
 from dlrun.run import Run
 
+_log = logging.getLogger("dlrun")
 _POINTS = 1000  # of the curve that is recorded, at most about so many
 
 
@@ -21,6 +23,8 @@ def draw_schedule(make_run: MakeRun, errors: list[float] | None = None) -> None:
         raise Mistake("procedure.errors=[]: must hold at least one number, or be null")
     trial = make_run()
     lengths = trial.run.lengths
+    if errors is None and hasattr(trial.run.schedule, "observe"):
+        _log.warning(_assumed(trial.run))
     every = max(1, lengths.total_steps // _POINTS)
     with trial.recorded():
         for step, rate in enumerate(rates(trial.run, errors), 1):
@@ -32,14 +36,28 @@ def draw_schedule(make_run: MakeRun, errors: list[float] | None = None) -> None:
             curves.draw(trial.record.directory)
 
 
+def _assumed(run: Run) -> str:
+    """Which validations are taken for granted, for a schedule that depends on them."""
+    count = _validations(run)
+    many = f"{max(1, count // 2)} of {count} validations"
+    return (
+        "the rate depends on how validation goes, which nobody knows before training: drawn as if "
+        f"the first {many} were each better than the one before, and the rest no better; "
+        "procedure.errors=[0.5,0.4,0.45] draws others"
+    )
+
+
+def _validations(run: Run) -> int:
+    return -(-run.lengths.total_steps // run.lengths.validate_every)
+
+
 def rates(run: Run, errors: Sequence[float] | None = None) -> list[float]:
     """The learning rate of every step of a run, as the loop would set it."""
     lengths, drawn = run.lengths, []
     base = float(run.optimizer.param_groups[0]["lr"])
     observe = getattr(run.schedule, "observe", None)
-    validations = -(-lengths.total_steps // lengths.validate_every)
     if errors is None:
-        errors = [1 / (1 + place) for place in range(max(1, validations // 2))]
+        errors = [1 / (1 + place) for place in range(max(1, _validations(run) // 2))]
     seen = 0
     for step in range(lengths.total_steps):
         drawn.append(base * run.schedule(step, lengths.total_steps, lengths.steps_per_epoch))

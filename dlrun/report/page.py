@@ -5,7 +5,7 @@ from html import escape
 from importlib.resources import files
 
 from dlrun import record
-from dlrun.report import drawing, parallel, plots
+from dlrun.report import drawing, parallel, plots, rates
 from dlrun.report.commands import Remark
 from dlrun.report.results import Curve, Point, Sweep, named
 
@@ -20,7 +20,6 @@ def page(
     remarks: Sequence[Remark],
 ) -> str:
     """The whole page. The arguments are those of `critic.remarks`, and what it said."""
-    style = files("dlrun.report").joinpath("sweep.css").read_text(encoding="utf-8")
     parts = [_head(sweep), _critic(remarks), _ranking(sweep), _troubles(sweep)]
     if sweep.ranked and sweep.dimensions:
         each = [_figure(plots.against(sweep, one)) for one in sweep.dimensions]
@@ -42,6 +41,18 @@ def page(
         parts.append(
             _section("Learning curves", _figure(plots.learning(sweep, curves)), _kinds(sweep))
         )
+    return _document(sweep, parts)
+
+
+def drawn(sweep: Sweep, learning_rates: Mapping[str, Curve]) -> str:
+    """The page of a sweep that drew learning rates and trained nothing."""
+    head = _title(sweep) + f"<section><code>{escape(sweep.command)}</code></section>"
+    figure = _figure(rates.figure(learning_rates))
+    return _document(sweep, [head, _section("Learning rates", figure), _troubles(sweep)])
+
+
+def _document(sweep: Sweep, parts: Sequence[str]) -> str:
+    style = files("dlrun.report").joinpath("sweep.css").read_text(encoding="utf-8")
     title = escape(f"Sweep {sweep.id}")
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
@@ -85,11 +96,14 @@ def _head(sweep: Sweep) -> str:
     shown = "".join(f"<div><b>{escape(b)}</b>{escape(a)}</div>" for a, b in numbers.items())
     changed = f"<p>The best point</p><code>{escape(ranked[0].label)}</code>" if ranked else ""
     return (
-        f"<h1>Sweep {escape(sweep.id)}</h1>"
-        f'<p class="soft">{escape(sweep.started[:16].replace("T", " "))}</p>'
-        f"<section><code>{escape(sweep.command)}</code>"
+        f"{_title(sweep)}<section><code>{escape(sweep.command)}</code>"
         f'<div class="numbers">{shown}</div>{changed}</section>'
     )
+
+
+def _title(sweep: Sweep) -> str:
+    started = escape(sweep.started[:16].replace("T", " "))
+    return f'<h1>Sweep {escape(sweep.id)}</h1><p class="soft">{started}</p>'
 
 
 def _signs(sweep: Sweep) -> str:

@@ -8,9 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from dlrun import record
-from dlrun.report import critic, importance, page, results
+from dlrun.report import critic, importance, page, rates, results
 from dlrun.report.commands import Remark
-from dlrun.report.results import Sweep, named
+from dlrun.report.results import Curve, Sweep, named
 
 ROWS = 10
 """Points in the table on the terminal; the report has the others."""
@@ -23,16 +23,21 @@ def summarize(directory: str | Path, console: Console, goes_on: bool = False) ->
     Returns the path of `report.html`. Raises Failure where it cannot be written.
     """
     directory = Path(directory)
-    sweep = results.read(directory)
-    curves = results.curves(sweep, directory.absolute().parent.parent)
-    shares = importance.importances(sweep)
-    remarks = critic.remarks(sweep, shares, curves)
+    sweep, outputs = results.read(directory), directory.absolute().parent.parent
     path = directory / "report.html"
-    record.write(path, page.page(sweep, shares, curves, remarks))
-    if goes_on:
-        show(sweep, {}, [], console, rows=1)
+    drawn = rates.drawn(sweep, outputs)
+    if drawn:
+        record.write(path, page.drawn(sweep, drawn))
+        _show_drawn(sweep, drawn, console)
     else:
-        show(sweep, shares, remarks, console)
+        curves = results.curves(sweep, outputs)
+        shares = importance.importances(sweep)
+        remarks = critic.remarks(sweep, shares, curves)
+        record.write(path, page.page(sweep, shares, curves, remarks))
+        if goes_on:
+            show(sweep, {}, [], console, rows=1)
+        else:
+            show(sweep, shares, remarks, console)
     console.print(Text.assemble(("report: ", "dim"), str(_near(path))), soft_wrap=True)
     return path
 
@@ -45,18 +50,13 @@ def show(
     rows: int = ROWS,
 ) -> None:
     """The closing table, what failed, and what to type next."""
-    console.print()
-    title = f"sweep {sweep.id}: {page.counted(sweep)}"
-    console.print(title, markup=False, soft_wrap=True, style="bold")
+    _show_title(sweep, console)
     if sweep.ranked:
         console.print(_table(sweep, rows))
         left = len(sweep.ranked) - rows
         if left > 0:
             console.print(f"… and {left} more", style="dim")
-    for message, points in sweep.troubles().items():
-        first = points[0].label + (" …" if len(points) > 1 else "")
-        line = Text.assemble((f"{len(points)} failed: ", "bold"), message, (f"  ({first})", "dim"))
-        console.print(line, soft_wrap=True)
+    _show_troubles(sweep, console)
     if shares:
         most = ", ".join(f"{key} {share:.0%}" for key, share in list(shares.items())[:5])
         console.print(Text.assemble(("what mattered: ", "dim"), most), soft_wrap=True)
@@ -66,6 +66,28 @@ def show(
         console.print(Text(remark.text), soft_wrap=not console.is_terminal)
         console.print(Text(f"  {remark.command}", style="cyan"), soft_wrap=True)
     console.print()
+
+
+def _show_drawn(sweep: Sweep, learning_rates: Mapping[str, Curve], console: Console) -> None:
+    """Learning rates that were drawn, one below another: there is nothing to rank."""
+    _show_title(sweep, console)
+    for name, rates_of_one in learning_rates.items():
+        console.print(f"\n{name}\n{rates.course(rates_of_one)}", markup=False, soft_wrap=True)
+    console.print()
+    _show_troubles(sweep, console)
+
+
+def _show_title(sweep: Sweep, console: Console) -> None:
+    console.print()
+    title = f"sweep {sweep.id}: {page.counted(sweep)}"
+    console.print(title, markup=False, soft_wrap=True, style="bold")
+
+
+def _show_troubles(sweep: Sweep, console: Console) -> None:
+    for message, points in sweep.troubles().items():
+        first = points[0].label + (" …" if len(points) > 1 else "")
+        line = Text.assemble((f"{len(points)} failed: ", "bold"), message, (f"  ({first})", "dim"))
+        console.print(line, soft_wrap=True)
 
 
 def _table(sweep: Sweep, rows: int) -> Table:

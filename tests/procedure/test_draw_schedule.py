@@ -55,6 +55,52 @@ def test_plateau_stalls_in_the_second_half(compose_recipe: Recipe, digits: Data)
     assert got == pytest.approx([0.8] * 6 + [0.4] * 2)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["schedule=plateau"], "the first 2 of 4 validations were each better"),
+        (["schedule=halve_on_worse", "validate_every=2"], "the first 1 of 2 validations"),
+        (["schedule=plateau", "procedure.errors=[0.5,0.4]"], ""),
+        (["schedule=cosine"], ""),
+    ],
+    ids=str,
+)
+def test_it_says_which_validations_it_takes_for_granted(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    drawn("procedure=draw_schedule", *words)
+    err = capsys.readouterr().err
+    assert said in err
+    assert len(err.splitlines()) == bool(said)
+
+
+def test_several_schedules_are_shown_one_below_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["-m", *COMMON, "procedure=draw_schedule", "schedule=step,cosine"]) == 0
+    said = capsys.readouterr().out
+    ranking = said.partition(": 2 finished\n")[2]
+    step, cosine = (
+        ranking.index("\nschedule=step\nlr  █"),
+        ranking.index("\nschedule=cosine\nlr  █"),
+    )
+    assert step < cosine
+    assert ranking.count(" at first, ") == 2
+    assert "val/accuracy" not in ranking
+    [report] = (tmp_path / "outputs").glob("sweeps/*/report.html")
+    html = report.read_text(encoding="utf-8")
+    assert "Learning rates" in html
+    assert "schedule=cosine<" in html
+    assert "Ranking" not in html
+    assert "val/accuracy" not in html
+
+
 def test_many_steps_become_about_a_thousand_points(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
