@@ -35,7 +35,8 @@ bench: $(VENV)/.installed  ## compare the loop with a bare one: a table, also in
 	$(BIN)/python -m tests.bench.run $(ARGS)
 
 .PHONY: ui
-ui: $(VENV)/.installed  ## open MLflow on the runs in outputs/
+ui: $(VENV)/.installed  ## start MLflow on the runs in outputs/
+	@echo "the runs: http://127.0.0.1:5000/#/experiments/1/runs, or Training runs on the left of dlrun"
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui --backend-store-uri sqlite:///outputs/mlflow.db $(ARGS)
 
 .PHONY: clean

@@ -14,7 +14,7 @@ dlrun --help [group | group=option | key]    more about one of them, also: sync,
 EXAMPLES = """\
 dlrun
 dlrun optimizer=adam optimizer.lr=0.001 epochs=10
-dlrun model=cnn augmentation=[flip,crop] regularization=[l2,dropout] precision=bf16
+dlrun model=cnn optimizer=adam augmentation=[rotate,crop] regularization=[l2,dropout]
 dlrun data=imagefolder data.root=photos model=resnet schedule=cosine warmup='2 epochs'
 dlrun -m optimizer=sgd,momentum,adam seed=0,1,2
 dlrun resume=last epochs=40"""

@@ -168,7 +168,7 @@ class Jobs:
         self._typed = f"hydra/launcher={composed.hydra.runtime.choices['hydra/launcher']}"
         if not self.local and self._class not in Plugins.instance().class_name_to_class:
             extra = _EXTRAS.get(self._plugin, "")
-            hint = f"; pip install 'dlrun[{extra}]'" if extra else ""
+            hint = f"; in dlrun's checkout: pip install -e '.[{extra}]'" if extra else ""
             raise Mistake(f"{self._typed}: its plugin is not installed{hint}")
         if self._class.endswith("SlurmLauncher") and shutil.which("srun") is None:
             raise Mistake(
