@@ -1,6 +1,7 @@
 """Train one recipe, then measure it once on the test split with its best weights."""
 
 import copy
+from typing import Any
 
 from torch import nn
 
@@ -32,6 +33,8 @@ def conclude(trial: Trial, at: Position) -> None:
     if trial.measure_test and len(run.data.test):
         values |= test_values(run)
     epoch = at.step / run.lengths.steps_per_epoch
+    step = at.step if keeps_last(run) else at.best_step
+    record.update(result_step=step, stopped=why_stopped(run, at))
     record.append(at.step, epoch, values)
     trial.show.point(at.step, epoch, values)
     if trial.figures:
@@ -41,9 +44,17 @@ def conclude(trial: Trial, at: Position) -> None:
     if trial.export:
         from dlrun.tracking.model import save_model  # imports mlflow, which takes a second
 
-        step = at.step if keeps_last(run) else at.best_step
         example = run.data.train.x[run.data.train.rows[:2]]
         save_model(deployable(run), example, record.directory / "model", step)
+
+
+def why_stopped(run: Run, at: Position) -> dict[str, Any] | None:
+    """What has not improved since which step, where a rule ended a run before its length."""
+    for rule in run.stopping if at.stopped and at.step < run.lengths.total_steps else ():
+        if hasattr(rule, "patience") and at.step - rule.best_step >= rule.patience:
+            metric = getattr(rule, "metric", run.monitor)
+            return {"metric": metric, "since": rule.best_step}
+    return None
 
 
 def test_values(run: Run) -> dict[str, float]:
@@ -59,8 +70,8 @@ def deployable(run: Run) -> nn.Module:
     In regression it gives predictions in the units of the data.
     """
     parts = [run.evaluation, run.model]
-    if run.data.scale is not None and not run.reconstructs:
-        parts.append(Unscale(run.data.scale))
+    if run.scale is not None:
+        parts.append(Unscale(run.scale))
     module = copy.deepcopy(nn.Sequential(*parts)).cpu().eval()
     for value in (*module.parameters(), *module.buffers()):
         value.data = value.data.contiguous()

@@ -1,0 +1,30 @@
+"""Numbers as the screen shows them: short, and never with more digits than mean something."""
+
+
+def value(number: float) -> str:
+    """A loss, an accuracy, an error: four digits, without an exponent where that is readable."""
+    if 1000 <= abs(number) < 1e7:
+        return f"{number:,.0f}"
+    return f"{number:.4g}"
+
+
+def cell(number: float) -> str:
+    """The same for a table, where digits stand below each other."""
+    if number == 0 or 1e-3 <= abs(number) < 1000:
+        return f"{number:.4f}"
+    return value(number)
+
+
+def epoch(number: float, of: float = 0.0) -> str:
+    """A number of epochs, the more roughly the more there are: 1.25, 12.5, 125; `of`: in all."""
+    decimals = 2 if max(number, of) < 10 else 1 if max(number, of) < 100 else 0
+    text = f"{number:.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if decimals else text
+
+
+def rate(number: float) -> str:
+    """Samples a second, to three digits: 12,345.6 is 12,300."""
+    if number >= 100:
+        number = float(f"{number:.3g}")
+        return f"{number:,.0f} samples/s"
+    return f"{number:.3g} samples/s"
