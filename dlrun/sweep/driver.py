@@ -7,11 +7,11 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from dlrun import screen
-from dlrun.command import compose
+from dlrun.command import compose, mistakes
 from dlrun.command.nearest import Place
 from dlrun.config import Sweep as Settings
 from dlrun.errors import Failure, Mistake
-from dlrun.sweep import dry_run
+from dlrun.sweep import dry_run, first_look
 from dlrun.sweep.around import around
 from dlrun.sweep.plan import Plan, plan
 from dlrun.sweep.sweep import Sweep
@@ -28,20 +28,51 @@ def run(place: Place, words: Sequence[str], command: Sequence[str]) -> None:
     if not stages:
         _raise([_one(place, asked)])
         return
+    _look_ahead(place, words, stages)
+    if asked.settings.dry_run:
+        _dry_run(place, words, stages)
+        return
     done: list[_Ended] = []
     for number, stage in enumerate(stages, 1):
         narrowing, changes = _read(stage)
-        typed = [word for word in words if not _is(word, "sweep.stages")]
-        if done:
-            typed = _narrowed(typed, done[-1], narrowing)
-        typed = [word for word in typed if not any(_is(word, _key(new)) for new in changes)]
-        typed += changes
-        _say(place, number, len(stages), typed)
+        typed = _narrowed(words, done[-1], narrowing) if done else words
+        typed = _changed(typed, changes)
+        _say(number, len(stages), typed)
         staged = plan(place, typed, ["dlrun", "-m", *typed])
         done.append(_one(place, staged, goes_on=number < len(stages)))
         if staged.settings.dry_run:
             return
     _raise(done)
+
+
+def _look_ahead(place: Place, words: Sequence[str], stages: Sequence[Any]) -> None:
+    """Raise Mistake for what is wrong with any stage, before the first of them trains."""
+    for number, stage in enumerate(stages, 1):
+        typed = _changed(words, _read(stage)[1])
+        try:
+            mistakes.words(place, typed)
+            with mistakes.explained(place, typed):
+                staged = plan(place, typed, ["dlrun", "-m", *typed])
+                staged.check()
+                first_look.check_values(staged)
+        except Mistake as mistake:
+            raise Mistake(f"stage {number} of {len(stages)}: {mistake}") from mistake
+
+
+def _dry_run(place: Place, words: Sequence[str], stages: Sequence[Any]) -> None:
+    """What each stage would cost; the later ones as if their ranges stayed as they are."""
+    failures = []
+    for number, stage in enumerate(stages, 1):
+        typed = _changed(words, _read(stage)[1])
+        _say(number, len(stages), typed)
+        if number > 1:
+            screen.console().print("in ranges that the stage before will have narrowed")
+        try:
+            dry_run.show(Sweep(plan(place, typed, ["dlrun", "-m", *typed]), place))
+        except Failure as failure:
+            failures.append(failure)
+    if failures:
+        raise failures[0]
 
 
 @dataclass(frozen=True)
@@ -106,7 +137,13 @@ def _narrowed(words: Sequence[str], before: _Ended, narrowing: dict[str, float])
     return kept + [one.word() for one in narrow.dimensions]
 
 
-def _say(place: Place, number: int, count: int, words: Sequence[str]) -> None:
+def _changed(words: Sequence[str], changes: Sequence[str]) -> list[str]:
+    """The words of a stage: those of the command, with its own in the place of some."""
+    keys = ["sweep.stages", *map(_key, changes)]
+    return [word for word in words if not any(_is(word, key) for key in keys)] + list(changes)
+
+
+def _say(number: int, count: int, words: Sequence[str]) -> None:
     line = " ".join(f"'{word}'" if set(word) & set(" ()[]{},") else word for word in words)
     screen.console().print(
         f"stage {number} of {count}: dlrun -m {line}", markup=False, soft_wrap=True

@@ -42,3 +42,44 @@ def test_nothing_is_narrowed_around_what_has_failed(
 ) -> None:
     assert sweep("optimizer.lr=1e28,1e29", "sweep.stages=[{}, {epochs: 2}]") == 1
     assert "so there is no best one" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("stage", "what"),
+    [
+        ("{epoch: 2}", "epoch=2"),
+        ("{epochs: abc}", "epochs=abc"),
+        ("{trials: 0}", "sweep.trials=0: must be greater than 0"),
+        ("{optimizer.momentum: x}", "optimizer.momentum=x: expected a number"),
+        ("{optimizer: adamm}", "did you mean"),
+    ],
+)
+def test_what_is_wrong_with_a_later_stage_is_said_first(
+    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str], stage: str, what: str
+) -> None:
+    assert sweep("sweep=random", RATE, f"sweep.stages=[{{trials: 2}}, {stage}]") == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: stage 2 of 2: ")
+    assert what in err
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_the_settings_of_a_later_stage_are_read_first(
+    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep("sweep=random", RATE, "sweep.stages=[{trials: 2}, {around: x}]") == 2
+    assert "around=x must be a number" in capsys.readouterr().err
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_dry_run_shows_all_stages(
+    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages = "sweep.stages=[{trials: 2}, {epochs: 2, trials: 3}]"
+    assert sweep("sweep=random", RATE, stages, "sweep.dry_run=true") == 0
+    said = capsys.readouterr().out
+    assert "stage 1 of 2: " in said
+    assert "stage 2 of 2: " in said
+    assert "2 points, 2 runs" in said
+    assert "3 points, 3 runs" in said
+    assert not (tmp_path / "outputs").exists()
