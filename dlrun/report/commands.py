@@ -70,10 +70,10 @@ def interval(dimension: Dimension, low: float, high: float, head: str) -> str:
 
 
 def number(value: float, whole: bool = False) -> str:
-    """A number as one types it, to three digits; one that is not `whole` shows that it is not."""
+    """A number as one types it, to four digits; one that is not `whole` shows that it is not."""
     if whole:
         return str(round(value))
-    text = f"{value:.3g}"
+    text = f"{value:.4g}"
     if "e" in text:
         mantissa, _, exponent = text.partition("e")
         return f"{mantissa}e{int(exponent)}"

@@ -22,11 +22,12 @@ def page(
     """The whole page. The arguments are those of `critic.remarks`, and what it said."""
     parts = [_head(sweep), _critic(remarks), _ranking(sweep), _troubles(sweep)]
     if sweep.ranked and sweep.dimensions:
-        each = [_figure(plots.against(sweep, one)) for one in sweep.dimensions]
+        shape = _wide if len(sweep.dimensions) == 1 else _figure
+        each = [shape(plots.against(sweep, one)) for one in sweep.dimensions]
         parts.append(
             _section(
                 "All points at once",
-                '<div class="scroll">' + _wide(parallel.coordinates(sweep), sweep) + "</div>",
+                _wide(parallel.coordinates(sweep), len(sweep.dimensions) + 1),
                 "Each line is a point, the darker the better; the thick one is the best. "
                 + ("Dotted ones failed." if sweep.counts().get(record.FAILED) else ""),
             )
@@ -36,10 +37,10 @@ def page(
         )
     if importance:
         why = "A random forest's mean decrease in impurity, by Optuna, over the finished points."
-        parts.append(_section("What mattered", _figure(plots.bars(importance)), why))
+        parts.append(_section("What mattered", _wide(plots.bars(importance)), why))
     if any(curves.values()):
         parts.append(
-            _section("Learning curves", _figure(plots.learning(sweep, curves)), _kinds(sweep))
+            _section("Learning curves", _wide(plots.learning(sweep, curves)), _kinds(sweep))
         )
     return _document(sweep, parts)
 
@@ -47,7 +48,7 @@ def page(
 def drawn(sweep: Sweep, learning_rates: Mapping[str, Curve]) -> str:
     """The page of a sweep that drew learning rates and trained nothing."""
     head = _title(sweep) + f"<section><code>{escape(sweep.command)}</code></section>"
-    figure = _figure(rates.figure(learning_rates))
+    figure = _wide(rates.figure(learning_rates))
     return _document(sweep, [head, _section("Learning rates", figure), _troubles(sweep)])
 
 
@@ -170,10 +171,10 @@ def _figure(svg: str) -> str:
     return f"<figure>{svg}</figure>"
 
 
-def _wide(svg: str, sweep: Sweep) -> str:
-    """A figure that keeps a width at which its axes can be told apart, and scrolls instead."""
-    width = 4.2 * drawing.across(len(sweep.dimensions) + 1)
-    return f'<figure style="min-width:{width:g}rem">{svg}</figure>'
+def _wide(svg: str, axes: int = 1) -> str:
+    """A figure as wide as the page, which scrolls rather than have text too small to read."""
+    width = 4.2 * drawing.across(axes)
+    return f'<div class="scroll"><figure style="min-width:{width:g}rem">{svg}</figure></div>'
 
 
 def _row(cells: Sequence[str], numeric: Sequence[bool], tag: str, kind: str = "") -> str:

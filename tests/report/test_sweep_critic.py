@@ -455,7 +455,13 @@ def test_what_follows_an_experiment_searches_no_more(sweep, point):
 
 @pytest.mark.parametrize(
     ("value", "whole", "text"),
-    [(0.1, False, "0.1"), (1.0, False, "1.0"), (1e-6, False, "1e-6"), (64.0, True, "64")],
+    [
+        (0.1, False, "0.1"),
+        (1.0, False, "1.0"),
+        (1e-6, False, "1e-6"),
+        (64.0, True, "64"),
+        (0.001037, False, "0.001037"),  # as a stage types its ends
+    ],
 )
 def test_numbers_as_one_types_them(value, whole, text):
     assert commands.number(value, whole) == text
