@@ -199,6 +199,8 @@ def _dimension(override: Override, base: DictConfig, seed: int) -> Dimension:
         assert high is not None
         if not (isfinite(low) and isfinite(high)):
             raise Mistake(f"{override.input_line}: the bounds of an interval must be finite")
+        if low == high and "int(" in (override.input_line or "").replace("interval(", ""):
+            raise Mistake(f"{override.input_line}: leaves no two whole numbers to choose from")
         if not low < high:
             raise Mistake(f"{override.input_line}: the first number must be the smaller one")
         if scale == "log" and low <= 0:

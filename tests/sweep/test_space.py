@@ -85,7 +85,7 @@ def test_every_dimension_can_be_typed_again(planned: Planned):
         "batch_size=range(16,65,16)",
         "model.hidden=[50],[100,50]",
         "accumulate=int(interval(1,4))",
-        "name='a b','c'",
+        "warmup='2 epochs','3 epochs'",
     ]
     found = planned(*words, "sweep=random").space.dimensions
     again = planned(*(one.word() for one in found), "sweep=random").space.dimensions
@@ -134,6 +134,7 @@ def drawn(draw: random.Random) -> Dimension:
     [
         (["optimizer.lr=interval(0,1)"], "needs a sampler"),
         (["sweep=random", "optimizer.lr=interval(1,0.1)"], "the smaller one"),
+        (["sweep=random", "optimizer.lr=int(interval(0.2,0.7))"], "leaves no two whole numbers"),
         (["sweep=random", "optimizer.lr=tag(log,interval(0,1))"], "begin above 0"),
         (
             ["seed=0,1", "batch_size=8,16,32", "sweep.zip=[seed,batch_size]"],

@@ -1,0 +1,59 @@
+"""What a server has missed of a sweep's runs goes there when the sweep is typed again."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlrun import record
+from dlrun.shared import Shared
+from tests.sweep.typed import directory
+
+Typed = Callable[..., int]
+STORE = {"uri": "http://example", "experiment": "dlrun"}
+
+
+@dataclass
+class Deliveries:
+    """Takes the place of the shipping process, and keeps what it is told."""
+
+    settings: dict[str, Any] = field(default_factory=lambda: STORE)
+    shipped: list[str] = field(default_factory=list)
+    finished: list[str] = field(default_factory=list)
+
+    def ship(self, run: Path) -> None:
+        self.shipped.append(run.name)
+
+    def finish(self, run: Path) -> None:
+        self.finished.append(run.name)
+
+
+def test_runs_that_a_server_lacks_are_delivered_by_the_next_command(
+    sweep: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("optimizer.lr=0.1,0.05,0.01,0.005",)
+    assert sweep(*words) == 0
+    whole, elsewhere, broken, missing = record.all_runs(tmp_path / "outputs")
+    record.write_json(whole / "tracking.json", STORE | {"done": True})
+    record.write_json(elsewhere / "tracking.json", {**STORE, "uri": "http://old", "done": True})
+    record.write_json(broken / "tracking.json", STORE | {"done": False})
+    sent = Deliveries()
+    monkeypatch.setattr(Shared, "shipper", lambda self, config: sent)
+    assert sweep(*words) == 0
+    late = [elsewhere.name, broken.name, missing.name, directory(tmp_path).name]
+    assert sent.shipped == late
+    assert sent.finished == late
+
+
+def test_what_another_sweep_has_trained_is_delivered_too(
+    sweep: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sweep("optimizer.lr=0.1,0.05") == 0
+    runs = [run.name for run in record.all_runs(tmp_path / "outputs")]
+    sent = Deliveries()
+    monkeypatch.setattr(Shared, "shipper", lambda self, config: sent)
+    assert sweep("optimizer.lr=0.05,0.1") == 0
+    assert sorted(sent.finished[:2]) == sorted(runs)
+    assert len(sent.finished) == 3, "and the summary"
