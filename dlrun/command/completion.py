@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dlrun.command import catalogue, flags
 from dlrun.command.catalogue import Setting
+from dlrun.command.lookup import LAUNCHER
 from dlrun.errors import Mistake
 from dlrun.groups import SEVERAL
 
@@ -35,6 +36,21 @@ _SHELLS = {
         "fish": "complete -c dlrun -e",
     },
 }
+
+CHOICES = {
+    "device": ("auto", "cpu", "cuda", "mps"),
+    "precision": ("float32", "bf16", "fp16"),
+    "sampling": ("shuffle", "balanced", "stratified"),
+    "class_weights": ("none", "balanced"),
+    "scale_lr": ("none", "linear", "sqrt"),
+    "decay": ("all", "weights"),
+    "on_divergence": ("stop", "backoff"),
+    "monitor": ("auto", "val/accuracy", "val/loss", "train/loss"),
+    "data.leaks": ("warn", "error", "drop"),
+    "sweep.pruner": ("none", "median", "halving", "hyperband"),
+    "sweep.export": ("best", "all", "none"),
+}
+"""Settings that take one of a few words; those that `dlrun.config` checks are the same there."""
 
 
 def text(words: Sequence[str]) -> str:
@@ -82,6 +98,7 @@ def _overrides(word: str, before: Sequence[str], directories: Sequence[Path]) ->
         return
     for setting in catalogue.read(catalogue.primary(directories)).root:
         yield f"{setting.key}="
+    yield f"{LAUNCHER}="
     for name in catalogue.groups(directories):
         yield f"{name}="
         if _settings(name, before, directories):
@@ -93,7 +110,7 @@ def _values(
 ) -> Iterator[str]:
     """Options of a group, also inside [a,b] and a,b; runs; files; or the default of a setting."""
     head = value[: max(value.rfind(","), value.rfind("[")) + 1]
-    names = catalogue.options(key, directories)
+    names = catalogue.options(key, directories) or CHOICES.get(key, ())
     if names:
         used = head.strip("[").split(",")
         yield from (f"{key}={head}{name}" for name in names if name not in used)

@@ -26,7 +26,7 @@ def run(asked: Flags, command: Sequence[str]) -> int:
         directories = asked.directories() or (previous.config_dirs if previous else [])
         with compose.hydra(directories) as hydra:
             place = Place(hydra, [*directories, catalogue.packaged()], asked.multirun)
-            words = list(asked.words)
+            words = [_added(place, word) for word in asked.words]
             if previous:
                 mistakes.words(place, words)
                 words = previous.merge(hydra, words)
@@ -34,6 +34,13 @@ def run(asked: Flags, command: Sequence[str]) -> int:
             with mistakes.explained(place, words):
                 _do(asked, place, words, previous, list(command))
     return 0
+
+
+def _added(place: Place, word: str) -> str:
+    """The override of a group that the default recipe has nothing of, with the + it needs."""
+    group = word.partition("=")[0]
+    extra = group in place.groups() and group not in catalogue.defaults(place.directories)
+    return f"+{word}" if extra else word
 
 
 def _do(

@@ -134,8 +134,6 @@ def _form(place: Place, word: str, override: Override) -> str | None:
             return f"{word}: {key} exists already; write {key}={value}"
         if not names and key.partition(".")[0] not in ROOT:
             return unknown(place, word, key, _composed(place, []))
-    elif names and key not in catalogue.defaults(place.directories):
-        return f"{word}: has no default to replace; write +{word}"
     if key != "name" and (range_ := grammar.dots(word)):
         return f"{word}: {range_}"
     if isinstance(override.value(), Glob):

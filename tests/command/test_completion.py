@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from dlrun import config
 from dlrun.__main__ import main
-from dlrun.command import completion
+from dlrun.command import catalogue, completion, lookup
 from dlrun.command.completion import candidates
 
 DLRUN = Path(sys.executable).with_name("dlrun")
@@ -41,6 +42,14 @@ def place(tmp_path, monkeypatch):
         ("dlrun regularization=[l1,dr", "regularization=[l1,dropout"),
         ("dlrun regularization=[l1,l2] regularization.l", "regularization.l2.strength="),
         ("dlrun test=", "test=false"),
+        ("dlrun device=", "device=cuda"),
+        ("dlrun precision=", "precision=bf16"),
+        ("dlrun -m precision=bf16,f", "precision=bf16,fp16"),
+        ("dlrun sweep.pruner=h", "sweep.pruner=hyperband"),
+        ("dlrun hydra/", "hydra/launcher="),
+        ("dlrun -m hydra/launcher=", "hydra/launcher=joblib"),
+        ("dlrun exp", "experiment="),
+        ("dlrun +experiment=", "+experiment=random_search"),
         ("dlrun +optimizer.m", "+optimizer.momentum="),
         ("dlrun ~pre", "~preprocessing="),
         ("dlrun --mul", "--multirun"),
@@ -75,6 +84,13 @@ def test_what_a_word_can_become(line, among):
 )
 def test_where_nothing_fits(line):
     assert candidates(line) == []
+
+
+def test_the_words_that_settings_take_are_those_that_are_checked():
+    assert {key: completion.CHOICES[key] for key in config.CHOICES} == config.CHOICES
+    root = config.Settings.__annotations__
+    for key in completion.CHOICES:
+        assert key in root or lookup.settings(key, [catalogue.packaged()])
 
 
 def test_options_of_the_user_only_with_their_directory():

@@ -190,9 +190,21 @@ def test_cfg_prints_the_recipe_and_runs_nothing(jobs, capsys):
     assert "epochs: 3" in shown
     assert "torch.optim.Adam" in shown
     assert "hydra" not in shown
+    assert not shown.startswith("#")
     assert main(["-c", "job", "-p", "optimizer"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "# @package optimizer"
     assert jobs == []
+
+
+def test_an_experiment_needs_no_plus(jobs, capsys):
+    shown = []
+    for word in ("experiment=random_search", "+experiment=random_search"):
+        assert main([word, "--cfg", "job"]) == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
+    assert "batch_size: 50" in shown[0]
+    assert main(["experiment=random_serch", "--cfg", "job"]) == 2
+    assert "did you mean random_search?" in capsys.readouterr().err
 
 
 def test_info_shows_where_recipes_come_from(jobs, own, capsys):
