@@ -1,7 +1,7 @@
 """What can be wrong with a sweep's points, said before the first of them is trained."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from omegaconf import DictConfig
@@ -10,6 +10,7 @@ from dlrun.command import mistakes
 from dlrun.errors import Mistake
 from dlrun.shared import Shared
 from dlrun.sweep.plan import Plan
+from dlrun.sweep.points import Made
 from dlrun.sweep.space import Values
 
 _LOOK = 200  # values that are looked at, which takes milliseconds each
@@ -23,11 +24,10 @@ def first_look(plan: Plan, points: Iterable[Values], shared: Shared, *, local: b
     that fails where others can be.
     local: whether this process trains, and will need what is opened here. Raises Mistake.
     """
-    first = plan.composer.recipe(plan.space.overrides(plan.first))
-    mistakes.check(first.recipe, first.choices, plan.directories)
-    if local:
-        shared.shipper(first.recipe)  # gets ready while torch is imported
-    check_values(plan)
+    _check_gaps(plan)
+    if local:  # gets ready while torch is imported
+        shared.shipper(plan.composer.recipe(plan.space.overrides(plan.first)).recipe)
+    _check_types(plan)
     said: Mistake | None = None
     for values in islice(points, _BUILD):
         recipe = copy.deepcopy(plan.composer.recipe(plan.space.overrides(values)).recipe)
@@ -40,11 +40,30 @@ def first_look(plan: Plan, points: Iterable[Values], shared: Shared, *, local: b
 
 def check_values(plan: Plan) -> None:
     """Raise Mistake where a value is none that its setting takes, before any data are read."""
+    _check_gaps(plan)
+    _check_types(plan)
+
+
+def _check_gaps(plan: Plan) -> None:
+    """Raise Mistake where a setting that is needed has no value."""
+    seen = set()
+    for made in _looked_at(plan):
+        if made.family not in seen:
+            mistakes.check(made.recipe, made.choices, plan.directories)
+            seen.add(made.family)
+
+
+def _check_types(plan: Plan) -> None:
     from dlrun import build
 
     with mistakes.resolved():
-        for values in plan.each()[:_LOOK] or [plan.first]:
-            build.check(plan.composer.recipe(plan.space.overrides(values)).recipe)
+        for made in _looked_at(plan):
+            build.check(made.recipe)
+
+
+def _looked_at(plan: Plan) -> Iterator[Made]:
+    for values in plan.each()[:_LOOK] or [plan.first]:
+        yield plan.composer.recipe(plan.space.overrides(values))
 
 
 def _monitor(recipe: DictConfig, shared: Shared) -> str:

@@ -161,8 +161,8 @@ def ended(directory: Path) -> bool:
 
 
 def resumable(directory: Path) -> bool:
-    """Whether a run has begun to train, so that it can be gone on with."""
-    return "data" in record.read_json(directory / "run.json")
+    """Whether a run has begun to train and not ended, so that it can be gone on with."""
+    return not ended(directory) and "data" in record.read_json(directory / "run.json")
 
 
 def show(judge: Any, directory: Path, objective: str) -> None:

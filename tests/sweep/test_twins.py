@@ -63,3 +63,12 @@ def test_a_constructor_that_fails_is_a_failed_point_wherever_it_stands(
         assert err.splitlines()[-1] == "error: 1 of 2 points failed"
     assert sweep("optimizer.lr=-1,-2") == 2
     assert capsys.readouterr().err.startswith("error: optimizer.lr=-1: Invalid learning rate")
+
+
+@pytest.mark.parametrize("order", ["digits,imagefolder", "imagefolder,digits"])
+def test_a_setting_that_is_missing_is_a_mistake_wherever_it_stands(
+    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str], order: str
+) -> None:
+    assert sweep(f"data={order}") == 2
+    assert capsys.readouterr().err.startswith("error: data.root is required")
+    assert record.all_runs(tmp_path / "outputs") == []
