@@ -17,8 +17,8 @@ _RANGES = {
 _FORMS = {name: form for form, names in _RANGES.items() for name in names.split()}
 _LISTS = ("choice", "choices", "grid_search", "categorical", "suggest_categorical", "values")
 _CALL = re.compile(r"(?:[a-z]+\.)*([a-z_]+)\((.*)\)", re.I)
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
-_DOTS = re.compile(rf"({_NUMBER})\s*(?:\.\.\.?|…|:)\s*({_NUMBER})", re.I)
+_NUMBER = r"[-+]?(?:\d+(?:\.\d+)?|\.\d+)(?:e[-+]?\d+)?"
+_DOTS = re.compile(rf"({_NUMBER})\s*(?:\.\.\.?|…)\s*({_NUMBER})", re.I)
 _OTHERWISE = ("logspace", "normal", "lognormal")  # their numbers are no bounds
 
 
@@ -66,4 +66,5 @@ def dots(word: str) -> str:
     ends = _DOTS.fullmatch(value)
     if not ends:
         return ""
-    return f"a range is -m sweep=random '{key}=interval({ends[1]},{ends[2]})'"
+    low, high = sorted(ends.groups(), key=float)
+    return f"a range is -m sweep=random '{key}=interval({low},{high})'"

@@ -17,6 +17,7 @@ from dlrun.command import catalogue, lookup, usage
 from dlrun.command.catalogue import Option, Setting
 from dlrun.command.flags import nearest
 from dlrun.command.lookup import Found
+from dlrun.command.vocabulary import here
 from dlrun.errors import Mistake
 from dlrun.groups import SEVERAL
 
@@ -127,7 +128,8 @@ def _about_setting(key: str, directories: Sequence[Path]) -> Iterator[str]:
         places = [one for one in places if not one.key.startswith(f"{key}.")]
     if not (mine or places or named):
         names = [*catalogue.groups(directories), *(setting.key for setting in root.root)]
-        near = nearest(key, names) or "; dlrun --help lists groups and settings"
+        near = here(key, "...", directories) or nearest(key, names)
+        near = near or "; dlrun --help lists groups and settings"
         raise Mistake(f"--help {key}: no group or setting is called {key!r}{near}")
     sections = [_settings(mine)] if mine else []
     for full in dict.fromkeys(one.key for one in places):

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dlrun.command import catalogue
 from dlrun.command.flags import close, nearest
+from dlrun.command.lookup import settings
 from dlrun.command.vocabulary import SETTINGS, here, within
 from dlrun.groups import SEVERAL
 
@@ -54,6 +55,9 @@ def unknown(place: Place, word: str, key: str, composed: DictConfig) -> str:
         near = "" if f"mean {word}?" in near else near
         return f"{word}: {group}={_chosen(composed, group)} has no setting {rest!r}{near}"
     near = here(key, value, place.directories)
+    if key.startswith("hydra.launcher."):
+        choices = dict.fromkeys(one.choice for one in settings(key, place.directories))
+        near = f"; it is a setting of {' or '.join(choices)}" if choices else near
     key = within(key)
     group, _, rest = key.partition(".")
     if key in names and not near:

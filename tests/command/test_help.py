@@ -156,6 +156,8 @@ def test_help_about_sync_delivers_nothing(capsys, tmp_path, monkeypatch):
         ("optimizer=adamm", "did you mean adam?"),
         ("loss=xyz", "; there are "),
         ("epoch", "did you mean epochs?"),
+        ("learning_rate", "did you mean optimizer.lr=...?"),
+        ("scheduler", "here it is schedule=...; dlrun --help schedule lists them"),
         ("qqqq", "dlrun --help lists"),
     ],
 )

@@ -127,6 +127,7 @@ COMPOSING = [
     ("-m hydra/launcher=jobib seed=0,1", "hydra/launcher=jobib", "did you mean joblib?"),
     ("hydra/launcher=joblib", "hydra/launcher=joblib", "needs -m"),
     ("-m hydra/sweeper=optuna seed=0,1", "hydra/sweeper=optuna", "--help sweep"),
+    ("-m hydra.launcher.n_jobs=2 seed=0,1", "n_jobs=2: ", "a setting of hydra/launcher=joblib"),
     ("hydra/foo=x", "hydra/foo=x", "no choice of 'hydra/foo'"),
     ("hydra/launchr=x", "hydra/launchr=x", "did you mean hydra/launcher?"),
     *(
@@ -149,7 +150,7 @@ COMPOSING = [
             ("choice([0.1,1])", "choice(0.1,1)"),
             ("grid_search([0.1,1])", "choice(0.1,1)"),
             ("0.1..1", "interval(0.1,1)"),
-            ("1e-3:1", "interval(1e-3,1)"),
+            ("1...1e-3", "interval(1e-3,1)"),
         )
     ),
     (
