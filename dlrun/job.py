@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import record
+from dlrun import numerals, record
 from dlrun.command import differences
 from dlrun.errors import Mistake
 from dlrun.groups import GROUPS, SEVERAL
@@ -23,7 +23,7 @@ from dlrun.shared import Shared
 
 if TYPE_CHECKING:
     from dlrun.procedure import Trial
-    from dlrun.run import Run
+    from dlrun.run import Lengths, Run
     from dlrun.state import State
 
 _log = logging.getLogger("dlrun")
@@ -97,7 +97,9 @@ def perform(
         shared.records.append(kept.directory)
         if shipper is not None:
             shipper.ship(kept.directory)
-        shared.show.begin(summary(kept), run.lengths.total_steps, run.lengths.steps_per_epoch)
+        lengths = run.lengths
+        text = summary(kept, state, lengths)
+        shared.show.begin(text, lengths.total_steps, lengths.steps_per_epoch)
 
         def finished(ended: record.Record) -> None:
             shared.show.end()
@@ -202,8 +204,8 @@ def _named(recipe: DictConfig, asked: Asked) -> str:
     return recipe.name or asked.name or name(asked.overrides)
 
 
-def summary(kept: record.Record) -> str:
-    """What is about to be trained, in a line or two."""
+def summary(kept: record.Record, state: "State", lengths: "Lengths") -> str:
+    """What is about to be trained, in a few lines; of a resumed run also from where."""
     info = kept.info
     data = info["data"]
     sizes = " / ".join(f"{count:,}" for count in data["samples"].values())
@@ -214,6 +216,11 @@ def summary(kept: record.Record) -> str:
         f"{info['parameters']:,} parameters, {info.get('flops', 0):,} floating-point operations "
         f"a sample  ·  {info['device']}",
     ]
+    if state.at.step:
+        epoch = numerals.epoch(state.at.step / lengths.steps_per_epoch)
+        lines.append(f"goes on from epoch {epoch}, step {state.at.step:,}")
+    elif info.get("resumed"):
+        lines.append("begins again: it had no checkpoint yet")
     return "\n".join(lines)
 
 

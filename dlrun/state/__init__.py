@@ -12,7 +12,7 @@ from typing import Any
 
 from dlrun import checkpoint
 from dlrun.errors import Mistake
-from dlrun.record import Record
+from dlrun.record import FINISHED, Record, read_status
 from dlrun.run import Run
 from dlrun.state.kept import Position, State, Weights, Window, best_weights, capture
 from dlrun.state.restored import restore
@@ -37,20 +37,27 @@ def begin(run: Run, record: Record, changed: Collection[str] = ()) -> State:
     state = State()
     if saved:
         state = restore(run, saved, changed)
-        _look_ahead(run, state, forgotten=saved["position"]["best_step"] > state.at.best_step)
+        forgotten = saved["position"]["best_step"] > state.at.best_step
+        finished = read_status(record.directory).get("status") == FINISHED
+        _look_ahead(run, state, forgotten, finished)
     record.truncate(saved["recorded"] if saved else 0)
     return state
 
 
-def _look_ahead(run: Run, state: State, forgotten: bool) -> None:
+def _look_ahead(run: Run, state: State, forgotten: bool, finished: bool) -> None:
     """See to it that a resumed run has something to do, or that it is said why not.
 
     forgotten: the best so far no longer counts, so that another one must be found.
+    finished: the run has come to its end before.
     """
     at, total = state.at, run.lengths.total_steps
     epoch = f"{at.step / run.lengths.steps_per_epoch:.4g}"
     if at.step > total:
-        _log.warning(f"nothing is left to train: the run is at epoch {epoch} already")
+        asked = f"{total / run.lengths.steps_per_epoch:.4g}"
+        raise Mistake(
+            f"epochs={asked}: the run is at epoch {epoch} already; epochs= counts from its "
+            "beginning, so write more"
+        )
     if at.step >= total and forgotten:
         raise Mistake(
             f"monitor={run.monitor}: the run has ended at epoch {epoch}, and nothing after it "
@@ -65,13 +72,17 @@ def _look_ahead(run: Run, state: State, forgotten: bool) -> None:
     if holding:
         others = [key.partition(".")[2] for key in run.regularizers if key not in holding]
         without = f"[{','.join(others)}]" if others else "none"
-        more = f"{holding[0]}.patience='{2 * at.step} steps' or " * hasattr(
+        twice = math.ceil(2 * at.step / run.lengths.steps_per_epoch)
+        more = f"{holding[0]}.patience='{twice} epochs' or " * hasattr(
             rules[holding[0]], "patience"
         )
-        _log.warning(
+        said = (
             f"{holding[0]} has ended the run at epoch {epoch}, so it trains no further; "
             f"it would with {more}regularization={without}"
         )
+        if finished:
+            raise Mistake(said)
+        _log.warning(said)  # its end is still to be measured
 
 
 def _unfit(record: Record, saved: Any) -> str:
