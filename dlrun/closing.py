@@ -9,8 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from dlrun import numerals, record
+from dlrun.report import rates
+from dlrun.report.curves import curve
 
-_BARS, _WIDTH = " ▁▂▃▄▅▆▇█", 64
 _SPLITS = ("train", "val", "test")
 
 Point = Mapping[str, Any]
@@ -32,7 +33,8 @@ def show(console: Console, directory: Path, uri: str | None) -> None:
                 console.print(line, markup=False)
     state = str(status.get("status", "")).lower()
     console.print(f"{state}: {_near(directory)}", markup=False, soft_wrap=True)
-    for what, command in _next(directory, status, uri):
+    trains = info.get("trains", True)
+    for what, command in _next(directory, status, uri, trains):
         console.print(Text.assemble((f"  {what:<22}", "dim"), command), soft_wrap=True)
 
 
@@ -111,21 +113,18 @@ def _course(points: Sequence[Point]) -> str:
     """The learning rate as a line of small bars, where nothing else was recorded."""
     if any(set(point["values"]) != {"lr"} for point in points):
         return ""
-    rates = [point["values"]["lr"] for point in points]
-    picked = [rates[place * (len(rates) - 1) // _WIDTH] for place in range(_WIDTH + 1)]
-    top = max(rates) or 1.0
-    bars = "".join(_BARS[round(max(rate, 0.0) / top * (len(_BARS) - 1))] for rate in picked)
-    highest = points[rates.index(max(rates))]["epoch"]
-    ends = f"{rates[0]:.4g} at first, {max(rates):.4g} at epoch {highest:.4g}, {rates[-1]:.4g} last"
-    return f"lr  {bars}\n    {ends}"
+    return rates.course(curve(points, "lr"))
 
 
-def _next(directory: Path, status: Mapping[str, Any], uri: str | None) -> list[tuple[str, str]]:
+def _next(
+    directory: Path, status: Mapping[str, Any], uri: str | None, trains: bool
+) -> list[tuple[str, str]]:
     """What the user may want to type now."""
     tips = []
     if status.get("status") == record.FINISHED:
         tips.append(("the curves", str(_near(directory / "figures"))))
-        tips.append(("train on", f"dlrun resume={directory.name} epochs=…"))
+        if trains:
+            tips.append(("train on", f"dlrun resume={directory.name} epochs=…"))
     else:
         tips.append(("go on with it", f"dlrun resume={directory.name}"))
     if uri is not None:

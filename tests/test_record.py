@@ -256,6 +256,11 @@ class TestFind:
     def test_last_is_the_one_that_started_last(self, runs, tmp_path):
         assert record.find(tmp_path, "last") == runs[1]
 
+    def test_last_is_no_run_that_does_not_train(self, runs, tmp_path):
+        info = record.read_json(runs[1] / "run.json")
+        record.write_json(runs[1] / "run.json", info | {"trains": False})
+        assert record.find(tmp_path, "last") == runs[0]
+
     def test_a_start_that_is_no_text_stands_in_no_ones_way(self, runs, tmp_path):
         record.write_json(runs[0] / "run.json", {"started": 4})
         assert record.find(tmp_path, "last") == runs[0]

@@ -22,6 +22,7 @@ def draw_schedule(make_run: MakeRun, errors: list[float] | None = None) -> None:
     if errors is not None and not errors:
         raise Mistake("procedure.errors=[]: must hold at least one number, or be null")
     trial = make_run()
+    trial.record.update(trains=False)
     lengths = trial.run.lengths
     if errors is None and hasattr(trial.run.schedule, "observe"):
         _log.warning(_assumed(trial.run))

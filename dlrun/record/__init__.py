@@ -215,6 +215,9 @@ def all_runs(outputs: str | Path) -> list[Path]:
 def find(outputs: str | Path, which: str) -> Path:
     """The directory of a run: `last`, an id or the start of one, MLflow's id, or a directory.
 
+    `last` is the last one that has trained, or was about to: `trains: false` in `run.json`
+    says that a run never does.
+
     Raises Mistake, with the nearest ids, where there is none or more than one.
     """
     if (Path(which) / "run.json").is_file():
@@ -223,7 +226,8 @@ def find(outputs: str | Path, which: str) -> Path:
     if not runs:
         raise Mistake(f"no run {which!r}: there are no runs in {Path(outputs) / 'runs'}")
     if which == "last":
-        return list(runs.values())[-1]
+        trained = [run for run in runs.values() if read_json(run / "run.json").get("trains", True)]
+        return (trained or list(runs.values()))[-1]
     if which in runs:
         return runs[which]
     matches = [id for id in runs if which and id.startswith(which)]

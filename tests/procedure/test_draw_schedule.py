@@ -30,12 +30,18 @@ def drawn(*words: str) -> list[float]:
     ids=str,
 )
 def test_it_draws_what_training_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     trained = drawn(*words)
+    assert "train on" in capsys.readouterr().out
     assert drawn("procedure=draw_schedule", *words) == trained
-    directory = record.find("outputs", "last")
+    assert "train on" not in capsys.readouterr().out
+    before, directory = record.all_runs("outputs")
+    assert record.find("outputs", "last") == before, "a drawing is not gone on with"
     assert (directory / "figures" / "lr.png").is_file()
     assert not (directory / "checkpoints").exists()
 
