@@ -182,6 +182,7 @@ def plan(place: Place, words: Sequence[str], command: Sequence[str]) -> Plan:
     base = compose.without_hydra(composed)
     zips = _zips(settings.zip)
     found = space.build(fixed, sweeps, base, zips, settings.seed)
+    samplers.check_start(settings, [one.key for one in found.dimensions if one.choices is None])
     recipe_words = [
         w
         for w, o in zip(fixed, compose.parse(fixed), strict=True)

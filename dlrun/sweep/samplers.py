@@ -3,7 +3,7 @@
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from operator import or_
@@ -19,7 +19,7 @@ SEEDS = 2**32
 """How many seeds NumPy's generators take."""
 _STEP = 1_000_003  # between the seeds of two sweeps, more than any of them has trials
 _PLAIN = {"int": int, "float": float, "bool": bool, "str": str, "None": type(None)}
-_ABOVE_0 = ("sigma0", "n_ei_candidates", "popsize", "prior_weight")
+_ABOVE_0 = ("sigma0", "n_ei_candidates", "prior_weight")
 
 
 def maker(settings: DictConfig) -> Callable[[int], Any] | None:
@@ -27,18 +27,22 @@ def maker(settings: DictConfig) -> Callable[[int], Any] | None:
     node = settings.sampler
     if not node:
         return None
-    takes = inspect.signature(arguments.find(node._target_, "sweep.sampler")).parameters
+    kind = arguments.find(node._target_, "sweep.sampler")
+    takes = inspect.signature(kind).parameters
     typed = node.get("seed")
 
     def make(trial: int) -> Any:
         import optuna
 
-        seed = (settings.seed * _STEP + trial) % SEEDS
+        first = settings.seed if typed is None else typed
+        one_sequence = kind is optuna.samplers.QMCSampler and typed is not None
+        seed = (first if one_sequence else first * _STEP + trial) % SEEDS
         given: dict[str, Any] = {}
         if "seed" in takes:
-            given["seed"] = seed if typed is None else typed % SEEDS
+            given["seed"] = seed
         if "independent_sampler" in takes:
-            given["independent_sampler"] = optuna.samplers.RandomSampler(seed)
+            apart = (settings.seed * _STEP + trial) % SEEDS
+            given["independent_sampler"] = optuna.samplers.RandomSampler(apart)
         with quiet():
             return instantiate(node, **given, _convert_="all")
 
@@ -79,6 +83,15 @@ def check(settings: DictConfig) -> None:
         raise Mistake(f"{at}: {str(cause).splitlines()[0] if str(cause) else cause!r}") from error
 
 
+def check_start(settings: DictConfig, keys: Sequence[str]) -> None:
+    """Raise Mistake where CMA-ES is told where to begin, but not for each of the ranges `keys`."""
+    start = settings.sampler.get("x0") if settings.sampler else None
+    missing = [key for key in keys if key not in start] if start is not None else []
+    if missing:
+        shown = arguments.shown(OmegaConf.to_container(start))
+        raise Mistake(f"sweep.sampler.x0={shown}: has no number for {', '.join(missing)}")
+
+
 def _unfit(kind: type, values: Mapping[str, Any]) -> Iterator[str]:
     """Values that are no number, or not of the type that Optuna has written beside the name."""
     parameters = inspect.signature(kind).parameters
@@ -92,6 +105,8 @@ def _unfit(kind: type, values: Mapping[str, Any]) -> Iterator[str]:
             yield f"{at}: {'must be a finite number' if endless else f'expected {right}'}"
         elif number and key in _ABOVE_0 and value <= 0:
             yield f"{at}: must be greater than 0"
+        elif number and key == "popsize" and value < 2:
+            yield f"{at}: must be 2 or more"
         elif number and value < 0 and value != parameters[key].default:
             yield f"{at}: must not be negative"
 

@@ -8,12 +8,13 @@ import pytest
 from dlrun.errors import Mistake
 from dlrun.sweep.plan import Plan
 from dlrun.sweep.search import Sampled
+from dlrun.sweep.space import Values
 
 Planned = Callable[..., Plan]
 LR = "optimizer.lr=tag(log,interval(1e-3,1))"
 
 
-def drawn(plan: Plan) -> object:
+def drawn(plan: Plan) -> list[Values | None]:
     """The values of the first three trials."""
     one = Sampled(plan.space, plan.make_sampler(), None, "maximize", "test")
     return [one.ask(trial) for trial in range(3)]
@@ -50,6 +51,8 @@ def test_small_seeds_draw_what_they_always_drew(planned: Planned) -> None:
         ("gp", "sweep.sampler.n_startup_trials=1.5", "=1.5: expected a whole number"),
         ("cmaes", "sweep.sampler.sigma0=nan", "=nan: must be a finite number"),
         ("cmaes", "sweep.sampler.sigma0=0", "=0: must be greater than 0"),
+        ("cmaes", "+sweep.sampler.popsize=1", "=1: must be 2 or more"),
+        ("cmaes", "+sweep.sampler.x0={a: 1}", "has no number for optimizer.lr"),
         ("qmc", "+sweep.sampler.qmc_type=foo", "=foo: .*foo"),
         ("random", "sweep.sampler.seed=abc", "=abc: expected a whole number"),
         ("random", "sweep.sampler.seed=-3", "=-3: must not be negative"),
@@ -73,3 +76,13 @@ def test_what_optuna_may_change_is_not_said(planned: Planned) -> None:
         drawn(planned("sweep=tpe", LR, *words))
         drawn(planned("sweep=cmaes", LR, "+sweep.sampler.with_margin=true"))
     assert [str(warning.message) for warning in said] == []
+
+
+@pytest.mark.parametrize("option", ["random", "tpe", "qmc"])
+def test_a_seed_of_the_sampler_draws_other_points_but_not_one_alone(
+    planned: Planned, option: str
+) -> None:
+    mine = drawn(planned(f"sweep={option}", LR, "sweep.sampler.seed=3"))
+    assert mine[0] != mine[1] != mine[2]
+    assert mine != drawn(planned(f"sweep={option}", LR))
+    assert mine == drawn(planned(f"sweep={option}", LR, "sweep.sampler.seed=3"))
