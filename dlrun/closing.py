@@ -109,7 +109,7 @@ def _stopped(points: Sequence[Point], info: Mapping[str, Any]) -> str:
     return f"stopped at {_when(points[-1], points[-1])}: no improvement of {why['metric']}{last}"
 
 
-def _course(points: Sequence[Point]) -> str:
+def _course(points: list[dict[str, Any]]) -> str:
     """The learning rate as a line of small bars, where nothing else was recorded."""
     if any(set(point["values"]) != {"lr"} for point in points):
         return ""

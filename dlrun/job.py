@@ -126,9 +126,8 @@ def export(config: DictConfig, directory: Path, shared: Shared) -> None:
     shipper = shared.shipper(config)
     saved = checkpoint.load(directory / "checkpoints")
     if shipper is not None and config.tracking.get("model", False) and saved:
-        from dlrun.state import restore
+        from dlrun.state import restore, settle
         from dlrun.tracking.model import save_model
-        from dlrun.train import settle
 
         data = shared.data(config)
         run = build.build(config, data)

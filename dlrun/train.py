@@ -6,7 +6,7 @@ a point is recorded. What the screen shows is read a few times a second and chan
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from operator import mul
 from time import perf_counter
 from typing import Protocol, cast
@@ -15,16 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from dlrun import checkpoint
-from dlrun.data.batches import batches
+from dlrun.data.batches import Batch, batches, grouped
 from dlrun.divergence import Diverged, back_off, check_finite, good
 from dlrun.errors import Interrupted
 from dlrun.evaluate import measure, quality, quality_name
 from dlrun.interrupt import deferred
 from dlrun.record import Record
 from dlrun.run import Run
-from dlrun.state import Position, State, best_weights, capture
+from dlrun.state import Position, State, best_weights, capture, settle
 
-Batch = tuple[Tensor, Tensor]
 _LOOK = 0.2  # seconds between looks at what the clock decides: the screen, a checkpoint
 
 
@@ -194,22 +193,6 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
     return at
 
 
-def settle(run: Run, state: State) -> int:
-    """Put the weights that count into the model, and say of which step they are.
-
-    They are the best, or the last ones where a rule wants those.
-    """
-    at, best = state.at, None if keeps_last(run) else state.best
-    run.model.load_state_dict(best_weights(run) if best is None else best)
-    run.averaging = []
-    return at.step if best is None else at.best_step
-
-
-def keeps_last(run: Run) -> bool:
-    """Whether a rule wants the last weights rather than the best."""
-    return any(not getattr(rule, "restore_best", True) for rule in run.stopping)
-
-
 def takes_closure(optimizer: torch.optim.Optimizer) -> bool:
     """Whether the optimizer evaluates the loss itself, as L-BFGS and line searches do."""
     closure = inspect.signature(optimizer.step).parameters.get("closure")
@@ -222,18 +205,6 @@ def _scaled_step(scaler: torch.amp.GradScaler, optimizer: torch.optim.Optimizer)
     scaler.step(optimizer)
     scaler.update()
     return scaler.get_scale() >= scale
-
-
-def grouped(samples: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
-    """Mini-batches in lists of `size`, the last list maybe shorter."""
-    group: list[Batch] = []
-    for batch in samples:
-        group.append(batch)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
 
 
 def _training_batches(run: Run, rows: Tensor, start: int) -> Iterator[Batch]:

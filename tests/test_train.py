@@ -17,7 +17,7 @@ from dlrun.evaluate import samples
 from dlrun.procedure.train import test_values as measure_test
 from dlrun.run import Run
 from dlrun.state import begin
-from dlrun.train import _scaled_step, grouped, takes_closure, train
+from dlrun.train import _scaled_step, takes_closure, train
 from tests.bench import bare
 from tests.conftest import Recipe, Trained, Watcher
 
@@ -350,12 +350,6 @@ def test_a_step_that_overflows_is_none() -> None:
     scaler.scale(weight.sum() * torch.inf).backward()
     assert not _scaled_step(scaler, optimizer)
     assert weight.tolist() == [0, 0]
-
-
-def test_grouped() -> None:
-    batches = [(torch.tensor(i), torch.tensor(i)) for i in range(7)]
-    sizes = [len(group) for group in grouped(batches, 3)]
-    assert sizes == [3, 3, 1]
 
 
 @pytest.mark.parametrize("sampling", ["balanced", "stratified"])

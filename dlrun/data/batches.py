@@ -5,13 +5,15 @@ its arguments, so that training can go on in the middle of any epoch.
 """
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor
+
+Batch = tuple[Tensor, Tensor]
 
 AHEAD = 2
 """Batches that the prefetching thread prepares while one is trained on."""
@@ -20,10 +22,8 @@ _STREAM = 1
 """Tells this use of (seed, epoch) from others, which draw independent numbers."""
 
 
-def order(rows: Tensor, epoch: int, seed: int, shuffle: bool = True) -> Tensor:
+def order(rows: Tensor, epoch: int, seed: int) -> Tensor:
     """The rows of an epoch, (n,) int64: each once, shuffled by (seed, epoch) alone."""
-    if not shuffle:
-        return rows
     mixed = np.random.SeedSequence([_STREAM, seed, epoch]).generate_state(1, np.uint64)
     generator = torch.Generator().manual_seed(int(mixed[0]))
     return rows[torch.randperm(len(rows), generator=generator).to(rows.device)]
@@ -40,22 +40,15 @@ def batches(
     order: Tensor,
     batch_size: int,
     device: torch.device | str,
-    start: int = 0,
-    drop_last: bool = False,
     prefetch: bool = False,
-) -> Generator[tuple[Tensor, Tensor]]:
+) -> Generator[Batch]:
     """Yield (x, y) of batch after batch on the device, in the given order of rows.
 
-    start: the number of batches to pass over, for an epoch that goes on.
-    drop_last: leave out a last batch that is smaller than batch_size.
     prefetch: gather ahead in a thread, in pinned memory for CUDA; for x that does not lie
         on the device. What the thread raises is raised here; closing ends the thread.
     """
     device = torch.device(device)
     chunks = torch.split(order.to(x.device), batch_size)
-    if drop_last and len(order) % batch_size:
-        chunks = chunks[:-1]
-    chunks = chunks[start:]
     if prefetch:
         yield from _gather_ahead(x, y, chunks, device)
     elif x.device == device or (x.device.type == device.type == "cpu"):
@@ -69,7 +62,7 @@ def batches(
 
 def _gather_ahead(
     x: Tensor, y: Tensor, chunks: tuple[Tensor, ...], device: torch.device
-) -> Generator[tuple[Tensor, Tensor]]:
+) -> Generator[Batch]:
     pin = device.type == "cuda"
 
     def prepare(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,3 +81,15 @@ def _gather_ahead(
             yield bx.to(device, non_blocking=pin), by.to(device, non_blocking=pin)
     finally:
         thread.shutdown(cancel_futures=True)
+
+
+def grouped(samples: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+    """Mini-batches in lists of `size`, the last list maybe shorter."""
+    group: list[Batch] = []
+    for batch in samples:
+        group.append(batch)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group

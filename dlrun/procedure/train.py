@@ -10,8 +10,7 @@ from dlrun.evaluate import measure, quality_name
 from dlrun.feed import prepare
 from dlrun.procedure import MakeRun, Trial
 from dlrun.run import Run
-from dlrun.state import Position
-from dlrun.train import keeps_last
+from dlrun.state import Position, keeps_last
 from dlrun.train import train as loop
 
 

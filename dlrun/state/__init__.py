@@ -14,11 +14,20 @@ from dlrun import checkpoint
 from dlrun.errors import Mistake
 from dlrun.record import FINISHED, Record, read_status
 from dlrun.run import Run
-from dlrun.state.kept import Position, State, Weights, Window, best_weights, capture
+from dlrun.state.kept import (
+    Position,
+    State,
+    Weights,
+    Window,
+    best_weights,
+    capture,
+    keeps_last,
+    settle,
+)
 from dlrun.state.restored import restore
 
 __all__ = ["Position", "State", "Weights", "Window"]
-__all__ += ["begin", "best_weights", "capture", "restore"]
+__all__ += ["begin", "best_weights", "capture", "keeps_last", "restore", "settle"]
 
 _log = logging.getLogger("dlrun")
 _PARTS: dict[str, type] = {"position": dict, "window": dict, "model": dict, "preprocessing": dict}

@@ -64,6 +64,22 @@ def best_weights(run: Run) -> Weights:
         }
 
 
+def settle(run: Run, state: State) -> int:
+    """Put the weights that count into the model, and say of which step they are.
+
+    They are the best, or the last ones where a rule wants those.
+    """
+    at, best = state.at, None if keeps_last(run) else state.best
+    run.model.load_state_dict(best_weights(run) if best is None else best)
+    run.averaging = []
+    return at.step if best is None else at.best_step
+
+
+def keeps_last(run: Run) -> bool:
+    """Whether a rule wants the last weights rather than the best."""
+    return any(not getattr(rule, "restore_best", True) for rule in run.stopping)
+
+
 def capture(run: Run, state: State, recorded: int) -> dict[str, Any]:
     """All of it as tensors and plain values; `recorded` is the length of the record so far."""
     window = state.window

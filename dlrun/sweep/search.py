@@ -71,7 +71,7 @@ class Pruner:
         if step not in self._decided:
             if math.isfinite(score):
                 self._trial.report(self._sign * score, len(self._decided) + 1)
-            self._decided[step] = self._trial.should_prune()
+            self._decided[step] = bool(self._trial.should_prune())  # no checkpoint takes NumPy's
         self.pruned = self._decided[step]
         return self.pruned
 

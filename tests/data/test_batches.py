@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dlrun.data.batches import AHEAD, batches, gather, order
+from dlrun.data.batches import AHEAD, batches, gather, grouped, order
 
 
 def samples(n=23):
@@ -41,21 +41,13 @@ def test_orders_are_uniform():
     assert ((counts - 500).abs() < 5 * (2000 * 0.25 * 0.75) ** 0.5).all()
 
 
-def test_unshuffled_rows_stay_as_they_are():
-    rows = torch.tensor([3, 1, 2])
-    assert torch.equal(order(rows, 5, 0, shuffle=False), rows)
-
-
 @pytest.mark.parametrize("prefetch", [False, True])
-@pytest.mark.parametrize(
-    ("size", "drop_last", "start"), [(5, False, 0), (5, True, 1), (23, True, 0)]
-)
-def test_batches_are_the_rows_in_order(prefetch, size, drop_last, start):
+@pytest.mark.parametrize("size", [5, 23])
+def test_batches_are_the_rows_in_order(prefetch, size):
     x, y = samples()
     rows = torch.randperm(23, generator=torch.Generator().manual_seed(1))
-    got = list(batches(x, y, rows, size, "cpu", start, drop_last, prefetch))
+    got = list(batches(x, y, rows, size, "cpu", prefetch))
     expected = [rows[i : i + size].numpy() for i in range(0, 23, size)]
-    expected = [part for part in expected if len(part) == size or not drop_last][start:]
     assert len(got) == len(expected)
     for (bx, by), part in zip(got, expected, strict=True):
         np.testing.assert_array_equal(bx.numpy(), x.numpy()[part])
@@ -134,3 +126,10 @@ def test_no_more_than_a_few_batches_are_gathered_ahead(monkeypatch):
         assert len(gathered) <= taken + AHEAD
     running.close()
     assert len(gathered) < 23
+
+
+def test_groups_are_of_one_size_but_the_last():
+    pairs = [(torch.tensor(i), torch.tensor(i)) for i in range(7)]
+    groups = list(grouped(pairs, 3))
+    assert [len(group) for group in groups] == [3, 3, 1]
+    assert [int(x) for group in groups for x, _ in group] == list(range(7))

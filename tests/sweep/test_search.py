@@ -138,7 +138,7 @@ def test_a_pruner_counts_validations_and_remembers(planned: Planned):
     one.ask(2)
     judge = one.pruner(2)
     assert judge is not None
-    assert judge.should_stop(0.5, 10)
+    assert judge.should_stop(0.5, 10) is True, "no bool of NumPy's, which no checkpoint takes"
     assert judge.pruned
     assert judge.should_stop(0.99, 10), "the decision of a step stands when a run comes by again"
     assert one.pruner(0) is None, "a point that has been told needs none"
