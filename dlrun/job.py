@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import numerals, record
+from dlrun import numerals, record, sources
 from dlrun.command import differences
 from dlrun.errors import Mistake
 from dlrun.groups import GROUPS, SEVERAL
@@ -184,7 +184,11 @@ def _begin(recipe: DictConfig, run: "Run", asked: Asked) -> tuple[record.Record,
     now = datetime.now(UTC).isoformat(timespec="seconds")
     history = [*kept.info.get("resumed", []), {"time": now, "new": new}]
     known = {"name": _named(recipe, asked)} | kept.info | facts | {"data": data}
-    known |= {"overrides": list(asked.overrides), "choices": asked.chosen(recipe)}
+    code = sources.digests(recipe)
+    edited = [name for name, was in (kept.info.get("code") or {}).items() if code.get(name) != was]
+    if state.at.step and edited:
+        _log.warning(f"{', '.join(edited)}: the code has changed since the run was trained")
+    known |= {"overrides": list(asked.overrides), "choices": asked.chosen(recipe), "code": code}
     kept.update(**known | {"resumed": history})
     record.write(kept.directory / "recipe.yaml", text)
     return kept, state
@@ -195,6 +199,7 @@ def _info(recipe: DictConfig, asked: Asked) -> dict[str, Any]:
         "overrides": list(asked.overrides),
         "choices": asked.chosen(recipe),
         "command": shlex.join(asked.command),
+        "code": sources.digests(recipe),
         **asked.info,
     }
 

@@ -1,4 +1,4 @@
-"""Data files as they are now: what was found on others does not count for them."""
+"""Data and the user's code as they are now: what was found with others does not count."""
 
 import logging
 from collections.abc import Sequence
@@ -7,8 +7,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import record
+from dlrun import record, sources
 from dlrun.errors import Mistake
+from dlrun.groups import GROUPS
 from dlrun.shared import Shared
 from dlrun.sweep.ledger import Point
 from dlrun.sweep.plan import Plan
@@ -17,48 +18,60 @@ _log = logging.getLogger("dlrun")
 
 
 class Present:
-    """Tells the runs on other data apart, as `make` does with what is older than its source.
+    """Tells the runs of other files apart, as `make` does with what is older than its source.
 
     Data are loaded once, and only where a run has to be compared.
     """
 
     def __init__(self, plan: Plan, shared: Shared) -> None:
         self._composer, self._outputs, self._shared = plan.composer, plan.outputs, shared
-        keys = {dimension.key.partition(".")[0] for dimension in plan.space.dimensions}
-        self._looks = "data" in keys or bool(_files(plan.base))
+        keys = [dimension.key for dimension in plan.space.dimensions]
+        self._looks = bool(_files(plan.base) or sources.digests(plan.base)) or any(
+            key in GROUPS or key.startswith("data.") or key.endswith("._target_") for key in keys
+        )
         self._digests: dict[str, str | None] = {}
+        self._changed: dict[str, None] = {}  # what is no longer as it was
 
     def point(self, point: Point) -> Point:
-        """The point without its runs on other data; itself where there are none."""
+        """The point without its runs of other files; itself where there are none."""
         if not self._looks or not point.runs:
             return point
         recipe = self._composer.recipe(point.overrides).recipe
-        runs = [
-            run
-            for run in point.runs
-            if not run.directory or self.fits(self._outputs / run.directory, recipe)
-        ]
+        runs = []
+        for run in point.runs:
+            changed = run.directory and self._difference(self._outputs / run.directory, recipe)
+            if changed:
+                self._changed[changed] = None
+            else:
+                runs.append(run)
         if len(runs) == len(point.runs):
             return point
         return replace(point, runs=runs, status=record.RUNNING)
 
     def fits(self, directory: Path, recipe: DictConfig) -> bool:
-        """Whether a run has been trained on the data that its recipe names now."""
-        if not _files(recipe):
-            return True
-        told = record.read_json(directory / "run.json").get("data")
-        recorded = told.get("digest") if isinstance(told, dict) else None
-        return recorded is None or self._digest(recipe) in (None, recorded)
+        """Whether a run has been trained on the data, by the code, that its recipe names now."""
+        return not self._difference(directory, recipe)
 
     def warn(self, dropped: Sequence[Point]) -> None:
         """Say that these points are trained anew."""
         if dropped:
-            files = _files(self._composer.recipe(dropped[0].overrides).recipe)
             points = "1 point" if len(dropped) == 1 else f"{len(dropped)} points"
             _log.warning(
-                f"{files}: has changed since {points} of the sweep had been trained, which "
-                "therefore are trained anew; the old runs stay where they are"
+                f"{', '.join(self._changed)}: has changed since {points} of the sweep had been "
+                "trained, which therefore are trained anew; the old runs stay where they are"
             )
+
+    def _difference(self, directory: Path, recipe: DictConfig) -> str:
+        """Which of a run's files has changed since; nothing where none has."""
+        info = record.read_json(directory / "run.json")
+        was, now = info.get("code"), sources.digests(recipe)
+        if isinstance(was, dict) and was != now:
+            return next(str(name) for name in (*now, *was) if now.get(name) != was.get(name))
+        told = info.get("data")
+        recorded = told.get("digest") if isinstance(told, dict) else None
+        if not _files(recipe) or recorded is None or self._digest(recipe) in (None, recorded):
+            return ""
+        return _files(recipe)
 
     def _digest(self, recipe: DictConfig) -> str | None:
         """Of the data now; None where they cannot be read, which training will say."""

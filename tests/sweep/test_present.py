@@ -1,6 +1,7 @@
 """What has been found on other data does not count for those that are there now."""
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,3 +63,33 @@ def test_data_that_are_gone_leave_what_was_found(
     (tmp_path / "mine.npz").unlink()
     assert sweep(*WORDS) == 0
     assert "2 done already" in capsys.readouterr().out
+
+
+def test_changed_code_of_the_user_is_trained_anew(
+    sweep: Typed,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    code = (
+        "from torch.nn import *\ndef net():\n    return Sequential(Flatten(), Linear(64, 10{}))\n"
+    )
+    words = ("model=custom", "model._target_=presentnet.net", "optimizer.lr=0.1,0.01")
+    file = tmp_path / "presentnet.py"
+    file.write_text(code.format(""))
+    assert sweep(*words) == 0
+    assert sweep(*words) == 0
+    assert "2 done already" in capsys.readouterr().out
+    file.write_text(code.format(", bias=False"))
+    monkeypatch.delitem(sys.modules, "presentnet")  # another command is another process
+    assert sweep(*words) == 0
+    said = capsys.readouterr().err
+    assert said.startswith("warning: presentnet: has changed since 2 points of the sweep had been")
+    sizes = [record.read_json(run / "run.json")["parameters"] for run in all_runs(tmp_path)]
+    assert sizes == [650, 650, 640, 640]
+    assert sweep(*words) == 0
+    assert "2 done already" in capsys.readouterr().out
+
+
+def all_runs(folder: Path) -> list[Path]:
+    return record.all_runs(folder / "outputs")

@@ -1,0 +1,60 @@
+"""The files of the user's own code that a recipe names, known by their content."""
+
+import hashlib
+import importlib.util
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+_OTHERS = ("dlrun", "torch", "torchvision", "optuna", "mlflow")
+"""Packages that are never the user's own; to look for them would import them."""
+
+
+def digests(recipe: DictConfig) -> dict[str, str]:
+    """A short hash of each file that a `_target_` comes from, by the name of its module.
+
+    Without what is installed. Of a package, the module that is named counts alone.
+    """
+    found = {}
+    for target in sorted(set(_targets(OmegaConf.to_container(recipe, resolve=False)))):
+        module, file = _file(target)
+        if file is not None:
+            found[module] = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+    return found
+
+
+def _targets(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        target = node.get("_target_")
+        if isinstance(target, str):
+            yield target
+        for value in node.values():
+            yield from _targets(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _targets(value)
+
+
+def _file(target: str) -> tuple[str, Path | None]:
+    """The module that a target names something of, and its file if that is the user's own."""
+    parts = target.split(".")
+    if parts[0] in _OTHERS:
+        return target, None
+    for count in range(len(parts) - 1, 0, -1):
+        module = ".".join(parts[:count])
+        try:
+            spec = importlib.util.find_spec(module)
+        except (ImportError, ValueError):  # what stands before it is no package
+            continue
+        if spec is not None:
+            file = Path(spec.origin) if spec.has_location and spec.origin else None
+            return module, None if file is None or _installed(file) else file
+    return target, None
+
+
+def _installed(file: Path) -> bool:
+    paths = sysconfig.get_paths()
+    return any(file.is_relative_to(paths[kind]) for kind in ("stdlib", "purelib", "platlib"))
