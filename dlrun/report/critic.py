@@ -84,9 +84,11 @@ def too_few(sweep: Sweep) -> list[Remark]:
     """Fewer drawn points than it takes to say what matters. A grid has what it has."""
     if sweep.sampler == "grid" or not sweep.dimensions:
         return []
+    listed = all(dimension.choices for dimension in sweep.dimensions)
+    there_are = math.prod(len(one.choices) for one in sweep.dimensions) if listed else math.inf
     wanted = enough(sweep)
     many = len(sweep.ranked)
-    if many >= wanted:
+    if many >= min(wanted, there_are):
         return []
     lost = sum(point.status != record.FINISHED for point in sweep.points)
     more = math.ceil((sweep.trials + wanted - many) / 10) * 10

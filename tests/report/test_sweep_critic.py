@@ -410,6 +410,9 @@ def test_too_few_points_to_say(drawn, sweep, point):
     assert critic.hardly_matters(three, {"l2": 0.01}) == []
     rates = Dimension("optimizer.lr", choices=(0.001, 0.01))
     assert critic.too_few(grid(sweep, point, rates, [0.3, 0.5])) == []
+    both = [point(trial, {rates.key: rates.choices[trial]}, 0.5) for trial in range(2)]
+    assert critic.too_few(sweep([rates], both)) == [], "there are no others to draw"
+    assert len(critic.too_few(sweep([rates], both[:1]))) == 1
 
 
 def test_nothing_finished(sweep, point):
