@@ -18,10 +18,12 @@ CORE = {
     *("device", "record"),
 }
 COMPOSING = {
-    *("__main__", "command", "config", "build", "parts", "compatible", "job", "shared", "sources", "sweep"),
+    *("__main__", "command", "config", "build", "parts", "compatible", "job", "shared", "sources"),
+    "sweep",
 }
 LIGHT = {
-    *("__main__", "command", "errors", "duration", "groups", "record", "job", "shared", "sources", "progress"),
+    *("__main__", "command", "errors", "duration", "groups", "record", "job", "shared"),
+    *("sources", "progress"),
 }
 
 
