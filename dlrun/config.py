@@ -12,16 +12,8 @@ from omegaconf import MISSING, DictConfig
 
 from dlrun import arguments, duration
 from dlrun.errors import Mistake
+from dlrun.groups import CHOICES
 
-CHOICES = {
-    "precision": ("float32", "bf16", "fp16"),
-    "sampling": ("shuffle", "balanced", "stratified"),
-    "class_weights": ("none", "balanced"),
-    "scale_lr": ("none", "linear", "sqrt"),
-    "decay": ("all", "weights"),
-    "on_divergence": ("stop", "backoff"),
-    "monitor": ("auto", "val/accuracy", "val/loss", "train/loss"),
-}
 MOST = {
     "seed": 2**63 - 1,  # torch's generators keep it in 64 bits
     "batch_size": 2**31 - 1,

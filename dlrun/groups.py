@@ -19,3 +19,14 @@ GROUPS = (
 
 SEVERAL = ("preprocessing", "augmentation", "regularization")
 """Those that allow several options at once; each nests under its own name."""
+
+CHOICES = {
+    "precision": ("float32", "bf16", "fp16"),
+    "sampling": ("shuffle", "balanced", "stratified"),
+    "class_weights": ("none", "balanced"),
+    "scale_lr": ("none", "linear", "sqrt"),
+    "decay": ("all", "weights"),
+    "on_divergence": ("stop", "backoff"),
+    "monitor": ("auto", "val/accuracy", "val/loss", "train/loss"),
+}
+"""The words that some settings beside the groups take."""

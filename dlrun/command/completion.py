@@ -12,7 +12,7 @@ from dlrun.command import catalogue, flags
 from dlrun.command.catalogue import Setting
 from dlrun.command.lookup import LAUNCHER
 from dlrun.errors import Mistake
-from dlrun.groups import SEVERAL
+from dlrun.groups import CHOICES, SEVERAL
 
 # bash cuts words at = and :, so what it has cut off already is taken from the answers.
 _BASH = """\
@@ -37,20 +37,14 @@ _SHELLS = {
     },
 }
 
-CHOICES = {
+_WORDS = {
+    **CHOICES,
     "device": ("auto", "cpu", "cuda", "mps"),
-    "precision": ("float32", "bf16", "fp16"),
-    "sampling": ("shuffle", "balanced", "stratified"),
-    "class_weights": ("none", "balanced"),
-    "scale_lr": ("none", "linear", "sqrt"),
-    "decay": ("all", "weights"),
-    "on_divergence": ("stop", "backoff"),
-    "monitor": ("auto", "val/accuracy", "val/loss", "train/loss"),
     "data.leaks": ("warn", "error", "drop"),
     "sweep.pruner": ("none", "median", "halving", "hyperband"),
     "sweep.export": ("best", "all", "none"),
 }
-"""Settings that take one of a few words; those that `dlrun.config` checks are the same there."""
+"""Settings that take one of a few words, or mostly do."""
 
 
 def text(words: Sequence[str]) -> str:
@@ -110,7 +104,7 @@ def _values(
 ) -> Iterator[str]:
     """Options of a group, also inside [a,b] and a,b; runs; files; or the default of a setting."""
     head = value[: max(value.rfind(","), value.rfind("[")) + 1]
-    names = catalogue.options(key, directories) or CHOICES.get(key, ())
+    names = catalogue.options(key, directories) or _WORDS.get(key, ())
     if names:
         used = head.strip("[").split(",")
         yield from (f"{key}={head}{name}" for name in names if name not in used)
