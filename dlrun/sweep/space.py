@@ -192,7 +192,11 @@ def _dimension(override: Override, base: DictConfig, seed: int) -> Dimension:
     key, value = override.key_or_group, override.value()
     sign = override.get_key_element()
     prefix = sign[: len(sign) - len(sign.lstrip("+"))]
-    scale = "log" if "log" in getattr(value, "tags", ()) else "linear"
+    tags = sorted(getattr(value, "tags", ()))
+    if tags not in ([], ["log"]):
+        other = next(tag for tag in tags if tag != "log")
+        raise Mistake(f"{override.input_line}: no tag is called {other!r}; there is log")
+    scale = "log" if tags else "linear"
     if isinstance(value, IntervalSweep):
         low, high = value.start, value.end
         assert low is not None

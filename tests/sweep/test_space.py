@@ -133,6 +133,10 @@ def drawn(draw: random.Random) -> Dimension:
     ("words", "what"),
     [
         (["optimizer.lr=interval(0,1)"], "needs a sampler"),
+        (
+            ["sweep=random", "optimizer.lr=tag(lgo,interval(0.1,1))"],
+            "no tag is called .lgo.; there is log",
+        ),
         (["sweep=random", "optimizer.lr=interval(1,0.1)"], "the smaller one"),
         (["sweep=random", "optimizer.lr=int(interval(0.2,0.7))"], "leaves no two whole numbers"),
         (["sweep=random", "optimizer.lr=tag(log,interval(0,1))"], "begin above 0"),
