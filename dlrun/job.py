@@ -185,10 +185,13 @@ def _begin(recipe: DictConfig, run: "Run", asked: Asked) -> tuple[record.Record,
     history = [*kept.info.get("resumed", []), {"time": now, "new": new}]
     known = {"name": _named(recipe, asked)} | kept.info | facts | {"data": data}
     code = sources.digests(recipe)
-    edited = [name for name, was in (kept.info.get("code") or {}).items() if code.get(name) != was]
+    before = kept.info.get("code") or {}
+    edited = [module for module, was in before.items() if code.get(module) != was]
     if state.at.step and edited:
         _log.warning(f"{', '.join(edited)}: the code has changed since the run was trained")
     known |= {"overrides": list(asked.overrides), "choices": asked.chosen(recipe), "code": code}
+    if kept.info.get("name") == name(kept.info.get("overrides", [])):
+        known["name"] = _named(recipe, asked)  # says what is trained now
     kept.update(**known | {"resumed": history})
     record.write(kept.directory / "recipe.yaml", text)
     return kept, state

@@ -96,7 +96,9 @@ def test_going_on_for_longer(here: Path) -> None:
     after = record.read_points(first)
     assert after[:2] == before[:2]
     assert [point["step"] for point in after[:-1]] == [34, 68, 102, 136, 170]
-    assert record.read_json(first / "run.json")["resumed"][0]["new"] == ["epochs=5"]
+    info = record.read_json(first / "run.json")
+    assert info["resumed"][0]["new"] == ["epochs=5"]
+    assert info["name"] == "schedule=constant epochs=5", "what it is trained with now"
 
     whole = here / "whole"
     assert (
@@ -114,6 +116,12 @@ def test_another_rate_from_here_on(here: Path) -> None:
     assert main(["resume=last", "epochs=3", "optimizer.lr=0.0001"]) == 0
     points = record.read_points(last(here))
     assert [p["values"]["lr"] for p in points[:3]] == [0.001, 0.001, 0.0001]
+
+
+def test_a_name_that_was_given_stays(here: Path) -> None:
+    assert main([*FAST, "name=mine"]) == 0
+    assert main(["resume=last", "epochs=3"]) == 0
+    assert record.read_json(last(here) / "run.json")["name"] == "mine"
 
 
 def test_another_model_does_not_fit(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

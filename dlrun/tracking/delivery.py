@@ -74,6 +74,7 @@ class Delivery:
             if live and run.info.status != record.RUNNING:
                 self._client.update_run(self.run_id, record.RUNNING)
             self._say(5)
+        self._rename()
         self._describe()
         return True
 
@@ -168,6 +169,15 @@ class Delivery:
         self._client.set_tag(self.run_id, REPLACED, "the run was resumed and went another way")
         self.run_id, self._described = "", {}
         self.begin(live=True)
+
+    def _rename(self) -> None:
+        """Call the run as its record does now; a name that the user gave it in MLflow stays."""
+        name = _name(record.read_json(self.directory / "run.json"), self.directory)
+        known = record.read_json(self.directory / "tracking.json").get("name")
+        if known not in (None, name):
+            self._client.update_run(self.run_id, name=name)
+        if known != name:
+            self._keep(name=name)
 
     def _describe(self) -> None:
         """Params, tags and the data set, again wherever the record of them has changed."""

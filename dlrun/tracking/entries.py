@@ -78,7 +78,6 @@ def tags(info: dict[str, Any]) -> dict[str, str]:
         "device": info.get("device"),
         "git.commit": git.get("commit"),
         "git.dirty": git.get("dirty"),
-        "mlflow.runName": info.get("name"),
         "mlflow.user": _user(),
         "mlflow.source.type": "LOCAL",
         "mlflow.source.name": info.get("command"),

@@ -55,6 +55,17 @@ def test_a_run_arrives_with_all_that_is_known_of_it(begin, deliver, database, as
     assert record.read_json(run.directory / "tracking.json")["done"]
 
 
+def test_a_run_is_called_as_its_record_unless_the_user_has_renamed_it(begin, deliver, database):
+    client, run = MlflowClient(database), begin(1, "epochs=2")
+    run_id = whole(deliver(run))
+    run.update(name="epochs=5")
+    assert whole(deliver(run)) == run_id
+    assert client.get_run(run_id).info.run_name == "epochs=5"
+    client.update_run(run_id, name="my best")
+    assert whole(deliver(run)) == run_id
+    assert client.get_run(run_id).info.run_name == "my best"
+
+
 def test_the_headline_metric_is_logged_first(begin, deliver, database):
     run = begin(2)  # each point has train/loss first
     run.set_status(record.FINISHED)
