@@ -103,8 +103,8 @@ def perform(
 
         def finished(ended: record.Record) -> None:
             shared.show.end()
-            before = ended.points()[-1]["step"] < run.lengths.total_steps if stopping else False
-            if before and any(getattr(rule, "pruned", False) for rule in stopping):
+            pruned = any(getattr(rule, "pruned", False) for rule in stopping)
+            if pruned and ended.points()[-1]["step"] < run.lengths.total_steps:
                 ended.set_status(record.PRUNED, "stopped early: others were better by then")
             if shipper is not None:
                 shipper.finish(ended.directory)

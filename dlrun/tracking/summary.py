@@ -76,13 +76,20 @@ def _best(sweep: Sweep) -> dict[str, str]:
 
 
 def _append(directory: Path, sweep: Sweep) -> None:
-    """A point with the best value so far, its step the number of runs that have ended."""
-    ended = sum(len(point.scores) for point in sweep.points)
-    before = record.read_points(directory)
-    if not sweep.ranked or (before and before[-1]["step"] >= ended):
+    """A point with the best value so far, its step the number of runs that have ended.
+
+    Points of before that no longer hold, because runs on changed data count no more, go.
+    """
+    if not sweep.ranked:
         return
-    best = sweep.ranked[0]
-    values = {f"best/{sweep.objective.replace('/', '_')}": best.mean}
+    ended = sum(len(point.scores) for point in sweep.points)
+    best, key = sweep.ranked[0], f"best/{sweep.objective.replace('/', '_')}"
+    before = [one for one in record.read_points(directory) if one["step"] <= ended]
+    if before and before[-1]["step"] == ended:
+        if before[-1]["values"].get(key) == best.mean:
+            return
+        del before[-1]
+    values = {key: best.mean}
     if best.stderr is not None:
         values["best/stderr"] = best.stderr
     counts = sweep.counts()

@@ -122,6 +122,14 @@ def test_a_pruned_run_is_marked_so(
     assert err == ""
 
 
+def test_a_run_that_fails_before_its_first_point_is_no_matter_for_a_pruner(
+    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep("optimizer.lr=0.1,1e30", "sweep.pruner=median") == 1
+    assert [point.status for point in points(tmp_path)] == ["FINISHED", "FAILED"]
+    assert "did not foresee" not in capsys.readouterr().err
+
+
 def test_a_run_that_came_to_its_end_is_not_pruned(sweep: Typed, tmp_path: Path) -> None:
     words = ["epochs=2", "optimizer.lr=0.1,0.05,1e-7", "sweep.pruner=median"]
     assert sweep(*words, "sweep.pruning.startup=2", "sweep.pruning.warmup=2") == 0

@@ -46,6 +46,8 @@ def directory(tmp_path):
 def send(directory, uri):
     """MLflow's id of the summary, which is delivered as any record is; None where it is not."""
     summary.prepare(directory)
+    cursor = record.read_json(directory / "tracking.json")
+    record.write_json(directory / "tracking.json", cursor | {"done": False})  # as `ship` does
     failed = sync(directory.parent.parent, [directory.name], uri)
     return None if failed else record.read_json(directory / "tracking.json")["run_id"]
 
@@ -112,6 +114,19 @@ def test_the_same_sweep_typed_again_updates_its_run(directory, database, client,
         [client.get_run(run_id).info.experiment_id], f"tags.`dlrun.sweep` = '{asked['id']}'"
     )
     assert [each.info.run_id for each in found] == [run_id]
+
+
+def test_where_points_were_trained_anew_the_summary_is_a_fresh_run(
+    directory, database, client, history
+):
+    add(directory, 0, 0.9)
+    first = send(directory, database)
+    (directory / "ledger.jsonl").unlink()
+    add(directory, 0, 0.7)  # on other data
+    second = send(directory, database)
+    assert second != first
+    assert history(database, second, "best/val_accuracy") == [(1, 0.7)]
+    assert "dlrun.replaced" in client.get_run(first).data.tags
 
 
 def test_a_sweep_with_failures_says_so(directory, database, client):
