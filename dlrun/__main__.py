@@ -10,16 +10,19 @@ dlrun --help [group|option|key] what can be chosen
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 
 from dlrun.command import flags
 from dlrun.command.flags import Flags
 from dlrun.command.outcome import report
 from dlrun.errors import Failure, Interrupted, Mistake
 
+_WAITING = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}
+
 
 def console() -> None:
     """The command `dlrun`."""
+    wait_briefly(os.environ)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name may hold what the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
@@ -33,6 +36,16 @@ def console() -> None:
         except OSError as error:
             code = code or report(Failure(f"cannot write to standard output: {error.strerror}"))
     os._exit(code)  # all is written; taking torch and mlflow apart would cost another second
+
+
+def wait_briefly(environment: MutableMapping[str, str]) -> None:
+    """Let torch's threads spin only briefly for their next work, unless the user has said how.
+
+    Beside other busy processes spinning takes the cores from the threads that it waits for.
+    OpenMP reads this when torch is imported.
+    """
+    if not _WAITING & environment.keys():
+        environment["GOMP_SPINCOUNT"] = "10000"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -68,13 +68,15 @@ def load_data(config: DictConfig, report: Report | None = None) -> Data:
     return data
 
 
-def build(config: DictConfig, data: Data) -> Run:
+def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
     """The Run of a recipe on these data; the same recipe gives the same Run.
 
+    cores: how many threads it may use where the recipe does not say; None for all.
     Raises Mistake for what does not fit together. Fills in `config.facts`.
     """
     # Where it computes, and what the model will see.
-    devices.set_up(config.threads, config.deterministic)
+    most = cores or devices.CORES
+    devices.set_up(config.threads or most, config.deterministic)
     device = devices.choose(config.device)
     augmentation = _augmentation(config, data, device)
     chain = _fitted(config, data, device)
@@ -124,6 +126,11 @@ def build(config: DictConfig, data: Data) -> Run:
         schedule = warmup(schedule, rise)
         schedule(0, lengths.total_steps, lengths.steps_per_epoch)
 
+    operations = flops(model, x)
+    if config.threads is None:
+        batch = min(lengths.batch_size, len(data.train))
+        torch.set_num_threads(devices.worthwhile(batch * operations, most))
+
     # Averages are taken last, of weights that every other rule has had its say about.
     regularizers = dict(sorted(regularizers.items(), key=lambda item: hasattr(item[1], "averages")))
     train = prepare(data.train, chain, device, fixed=augmentation is None)
@@ -152,7 +159,7 @@ def build(config: DictConfig, data: Data) -> Run:
         clip_value=config.clip_value,
         layout=layout,
         scaler=scaler,
-        flops=flops(model, x),
+        flops=operations,
         views=views,
         backoff=config.on_divergence == "backoff",
         regularizers=regularizers,

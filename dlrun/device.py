@@ -1,5 +1,7 @@
 """Where a run computes, and in which arithmetic."""
 
+import logging
+import math
 import os
 from collections.abc import Callable
 
@@ -9,6 +11,10 @@ from torch import Tensor, nn
 from dlrun.errors import Mistake
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+_log = logging.getLogger("dlrun")
+CORES = torch.get_num_threads()  # threads, as the machine and OMP_NUM_THREADS give them
+_SHARE = 2e6  # forward operations of a mini-batch that are worth a thread
 
 
 def choose(name: str) -> torch.device:
@@ -38,15 +44,45 @@ def choose(name: str) -> torch.device:
     return device
 
 
-def set_up(threads: int | None, deterministic: bool) -> None:
+def set_up(threads: int, deterministic: bool) -> None:
     """Set torch's switches for the whole process."""
-    if threads is not None:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads)
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if torch.are_deterministic_algorithms_enabled() != deterministic:  # importing it takes a second
         torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.benchmark = not deterministic
+
+
+def worthwhile(operations: int, most: int) -> int:
+    """How many CPU threads a mini-batch of so many forward operations keeps busy.
+
+    Sums depend on the number, so it follows from the recipe alone, never from a timing. On two
+    cores one thread trains a 64-64-10 MLP 1.5 times faster than two, which are as fast at some
+    2 million operations and 1.4 times faster at 30 million.
+    """
+    if not operations:  # what it computes is nothing that is counted
+        return most
+    return max(1, min(most, math.ceil(operations / _SHARE)))
+
+
+def keep_threads(recorded: int | None, typed: bool) -> None:
+    """Go on with as many threads as a run was trained with so far; others change its sums.
+
+    typed: the number in force was asked for, so it stays.
+    """
+    now = torch.get_num_threads()
+    if not recorded or recorded < 1 or recorded == now:
+        return
+    if typed:
+        _log.warning(f"threads={now}: was {recorded} so far; sums differ in their last digits")
+    else:
+        torch.set_num_threads(recorded)
+        if recorded > CORES:
+            _log.warning(
+                f"trains with {recorded} threads as before, and this machine has {CORES}; "
+                f"threads={CORES} is faster, and changes sums in their last digits"
+            )
 
 
 def caller(

@@ -91,7 +91,7 @@ def perform(
         recipe = copy.deepcopy(config)
         for key, value in changes.items():
             OmegaConf.update(recipe, key, value)
-        run = build.build(recipe, data)
+        run = build.build(recipe, data, shared.cores)
         run.stopping.extend(stopping)
         kept, state = _begin(recipe, run, asked)
         shared.records.append(kept.directory)
@@ -130,7 +130,7 @@ def export(config: DictConfig, directory: Path, shared: Shared) -> None:
         from dlrun.tracking.model import save_model
 
         data = shared.data(config)
-        run = build.build(config, data)
+        run = build.build(config, data, shared.cores)
         step = settle(run, restore(run, saved))
         example = data.train.x[data.train.rows[:2]]
         save_model(deployable(run), example, directory / "model", step)
@@ -159,14 +159,18 @@ def refused(config: DictConfig, asked: Asked, shared: Shared, message: str) -> N
 
 def _begin(recipe: DictConfig, run: "Run", asked: Asked) -> tuple[record.Record, "State"]:
     """A new record, or that of the run which is resumed, and the state to train on from."""
+    from dlrun import device as devices
     from dlrun.state import begin
 
-    text, facts = OmegaConf.to_yaml(recipe, resolve=True), run.facts()
+    text = OmegaConf.to_yaml(recipe, resolve=True)
     if not recipe.resume:
-        info = _info(recipe, asked) | facts
+        info = _info(recipe, asked) | run.facts()
         kept = record.create(recipe.outputs, _named(recipe, asked), info, text)
         return kept, begin(run, kept)
     kept = record.open_existing(recipe.resume)
+    typed = "threads" in map(_key, asked.overrides)
+    devices.keep_threads(kept.info.get("threads"), typed)
+    facts = run.facts()
     try:
         changed = differences.since(recipe, kept, facts)
         state = begin(run, kept, changed)

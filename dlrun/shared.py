@@ -24,8 +24,12 @@ class Shared:
     records: the runs of the last job, the first begun first.
     """
 
-    def __init__(self, brief: bool = False) -> None:
-        """brief: show a run as little more than its progress, for one among many."""
+    def __init__(self, brief: bool = False, cores: int | None = None) -> None:
+        """brief: show a run as little more than its progress, for one among many.
+
+        cores: how many threads a job may use where its recipe does not say; None for all.
+        """
+        self.cores = cores
         self.show = Progress(brief=brief)
         self.records: list[Path] = []
         self._shippers: dict[str, Shipper] = {}

@@ -40,9 +40,10 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "cwd": (str,),
     "data": (dict,),
     "resumed": (list,),
+    "threads": (int,),
 }
 """Of what kind the entries of `run.json` are."""
-_NAMES: dict[type, str] = {str: "text", list: "a list", dict: "a mapping"}
+_NAMES: dict[type, str] = {str: "text", list: "a list", dict: "a mapping", int: "a number"}
 
 
 @dataclass(frozen=True)

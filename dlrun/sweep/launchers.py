@@ -67,7 +67,7 @@ class Remote:
 
     tasks: list[Task]
     folder: Path
-    threads: int | None
+    cores: int | None
     gpus: bool
     watch: Watch | None = None
     driver: int | None = None  # the parent process, without which there is nobody to train for
@@ -82,8 +82,7 @@ class Remote:
             return {}
         _, choices = compose.job()
         recipe = compose.without_sweep(recipe)
-        recipe.threads = recipe.threads or self.threads
-        shared = Shared(brief=True)
+        shared = Shared(brief=True, cores=self.cores)
         try:
             with raised(), own_gpu(recipe, self.folder, self.gpus, task.trial):
                 stopping = self._stopping(task)
@@ -194,12 +193,12 @@ class Jobs:
             if stale.suffix == ".json" or stale.name == "stop":
                 stale.unlink()
         shares = self._plugin == "hydra_joblib_launcher" or not self.queues  # this machine
-        threads = max(1, _cpus() // min(self.at_once, len(tasks))) if shares else None
+        cores = max(1, _cpus() // min(self.at_once, len(tasks))) if shares else None
         driver = os.getpid() if self._plugin == "hydra_joblib_launcher" else None
         context = HydraContext(self._hydra.config_loader, Callbacks(self._config))
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=context,
-            task_function=Remote(list(tasks), self._folder, threads, shares, watch, driver),
+            task_function=Remote(list(tasks), self._folder, cores, shares, watch, driver),
             config=self._config,
         )
         inbox = _Inbox(self._folder, {(task.trial, task.seed): task for task in tasks}, done)

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import augmentation, loop, precision, sweep
+from tests.bench import augmentation, busy, loop, precision, sweep
 
 
 def main() -> None:
@@ -22,7 +22,7 @@ def main() -> None:
     )
     parser.add_argument("--repeats", type=int, default=7, help="pairs of each comparison")
     parser.add_argument(
-        "--only", default="loop,augmentation,precision,sweep", help="which benchmarks"
+        "--only", default="loop,augmentation,precision,sweep,busy", help="which benchmarks"
     )
     asked = parser.parse_args()
     images = loop.images(asked.data)
@@ -33,6 +33,7 @@ def main() -> None:
         "augmentation": lambda: augmentation.compare(asked.repeats),
         "precision": lambda: precision.compare(images, asked.repeats),
         "sweep": lambda: sweep.compare(min(asked.repeats, 3)),
+        "busy": lambda: busy.compare(min(asked.repeats, 3)),
     }
     with out.open("w", encoding="utf-8") as file:
         for name in asked.only.split(","):
