@@ -48,7 +48,7 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
     run.rates = run.rates or [float(group["lr"]) for group in optimizer.param_groups]
     weights, units = run.weights, run.units
     searches = takes_closure(optimizer)
-    observe = getattr(run.schedule, "observe", None)
+    observe, margin = getattr(run.schedule, "observe", None), _margin(run)
 
     at, window = state.at, state.window
     begun = at.step
@@ -154,7 +154,7 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
                         # Choose the best, react, stop.
                         if run.monitor in values:
                             score = _score(run.monitor, values[run.monitor])
-                            if score > at.best_score:
+                            if score > at.best_score + margin:
                                 at.best_score, at.best_step = score, step
                                 state.best = best_weights(run)
                             if observe is not None:
@@ -279,6 +279,20 @@ def _look(run: Run, state: State, show: Show) -> None:
         check_finite(run, state, torch.stack(window.losses).tolist())
     rate = sum(window.sizes) / max(window.seconds, 1e-9)
     show.step(at.step, at.step / run.lengths.steps_per_epoch, loss, rate)
+
+
+def _margin(run: Run) -> float:
+    """By how much a score must be above the best to be the next one.
+
+    As the rules ask that return the best by the monitor: what they call an improvement is one.
+    """
+    asked = [
+        float(getattr(rule, "min_improvement", 0.0))
+        for rule in run.stopping
+        if getattr(rule, "restore_best", True)
+        and getattr(rule, "metric", run.monitor) == run.monitor
+    ]
+    return max(asked, default=0.0)
 
 
 def _score(monitor: str, value: float) -> float:

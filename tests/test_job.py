@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,9 @@ import torch
 
 from dlrun import checkpoint, job, record
 from dlrun.__main__ import main
+from dlrun.feed import Feed
+from dlrun.run import Run
+from dlrun.state import Weights
 
 FAST = ("tracking=none", "threads=1", "epochs=2")
 
@@ -314,3 +318,81 @@ def test_names() -> None:
     assert job.name([]) == "default"
     assert job.name(["model=cnn", "device=cpu", "tracking=none", "seed=1"]) == "model=cnn seed=1"
     assert len(job.name([f"model.hidden=[{'1,' * 500}]"])) <= 250
+
+
+VALIDATED = ["regularization=[early_stopping]", "regularization.early_stopping.patience='30 steps'"]
+VALIDATED += ["epochs='60 steps'", "validate_every='10 steps'", "log_every='10 steps'"]
+
+
+@pytest.fixture
+def scores(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Weights]]:
+    """scores([(loss, accuracy), ...]) are what the validations find; gives the weights at each."""
+
+    def plan(found: Sequence[tuple[float, float]]) -> list[Weights]:
+        seen: list[Weights] = []
+
+        def measured(run: Run, feed: Feed) -> tuple[float, float]:
+            seen.append({name: value.clone() for name, value in run.model.state_dict().items()})
+            return found[len(seen) - 1]
+
+        monkeypatch.setattr("dlrun.train.measure", measured)
+        return seen
+
+    return plan
+
+
+def of(weights: Weights, seen: list[Weights]) -> int:
+    """Which of the validated weights these are, counted from 1."""
+    same = [all(torch.equal(weights[name], one[name]) for name in one) for one in seen]
+    return same.index(True) + 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "best", "result"),
+    [
+        ([], 4, 4),
+        (["regularization.early_stopping.min_improvement=0.2"], 1, 1),
+        (["regularization.early_stopping.min_improvement=0.2", "monitor=val/loss"], 2, 2),
+        (
+            [
+                "regularization.early_stopping.min_improvement=0.2",
+                "regularization.early_stopping.restore_best=false",
+            ],
+            *(4, 4),
+        ),
+        (
+            [
+                "regularization.early_stopping.min_improvement=0.2",
+                "regularization.early_stopping.restore_best=false",
+                "monitor=val/loss",
+            ],
+            *(3, 5),
+        ),
+    ],
+)
+def test_early_stopping_returns_the_step_that_its_patience_counts_from(
+    here: Path,
+    scores: Callable[..., list[Weights]],
+    monkeypatch: pytest.MonkeyPatch,
+    rule: list[str],
+    best: int,
+    result: int,
+) -> None:
+    """best.pt, best/epoch, the test and what is saved mean the step of its own best."""
+    losses = [2.0, 1.5, 1.4, 1.45, 1.5, 1.6]
+    seen = scores(list(zip(losses, [0.5, 0.55, 0.6, 0.65, 0.6, 0.5], strict=True)))
+    tested: list[Weights] = []
+
+    def test(run: Run) -> dict[str, float]:
+        tested.append({name: value.clone() for name, value in run.model.state_dict().items()})
+        return {"test/loss": 1.0}
+
+    monkeypatch.setattr("dlrun.procedure.train.test_values", test)
+    assert main([*FAST, *VALIDATED, *rule]) == 0
+    directory = last(here)
+    end = record.read_points(directory)[-1]
+    info = record.read_json(directory / "run.json")
+    assert end["values"]["best/epoch"] == best * 10 / 34
+    assert of(checkpoint.read(directory / "checkpoints" / "best.pt"), seen) == best
+    assert info["result_step"] == result * 10
+    assert of(tested[0], seen) == result

@@ -338,6 +338,21 @@ def test_a_rule_judges_by_the_metric_it_asks_for(train_recipe: Train) -> None:
     assert seen == trained.values("val/loss")
 
 
+def test_a_rule_that_judges_by_another_metric_does_not_choose_the_best(
+    train_recipe: Train,
+) -> None:
+    class Rule:
+        metric, min_improvement = "val/loss", 1e9
+
+        def should_stop(self, score: float, step: int) -> bool:
+            return False
+
+    trained = train_recipe("epochs=3", change=lambda run: run.stopping.append(Rule()))
+    accuracies = trained.values("val/accuracy")
+    assert accuracies[0] < max(accuracies)
+    assert trained.at.best_step == 34 * (accuracies.index(max(accuracies)) + 1)
+
+
 def test_a_step_that_overflows_is_none() -> None:
     """What constrains or averages weights after a step leaves it out."""
     weight = torch.nn.Parameter(torch.ones(2))

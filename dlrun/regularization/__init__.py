@@ -21,5 +21,7 @@ Of one with an attribute `regression`, build sets it to whether the targets are 
 weights: every trainable parameter of the model; a penalty chooses those it is meant for.
 Those with a memory have state_dict() and load_state_dict(state), tensors and plain values
 alone. One that stops training says in its attribute `restore_best` whether the best weights
-so far are the result. What changes the model raises Mistake where it finds no place to act.
+so far are the result, and then in `min_improvement`, if it has that, by how much a score must
+be above the best so far to be the next best. What changes the model raises Mistake where it
+finds no place to act.
 """
