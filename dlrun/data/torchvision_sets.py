@@ -1,11 +1,12 @@
 """The classical image sets that torchvision can download and read."""
 
 import gzip
+import posixpath
 import shutil
 import tarfile
 import zlib
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
 
 import numpy as np
 
@@ -103,7 +104,7 @@ def _provide(
 ) -> None:
     """See to it that the files are there: unpack an archive that is, or download."""
     try:
-        _unpack(place, folder, files)
+        _unpack(folder, files)
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
         raise Mistake(f"data.root={place}: {name}'s archive cannot be unpacked: {error}") from error
     missing = [file for file in files if not (folder / file).is_file()]
@@ -130,17 +131,30 @@ def _archive(folder: Path) -> Path:
     return folder.with_name(folder.name.replace("batches-py", "python") + ".tar.gz")
 
 
-def _unpack(place: Path, folder: Path, files: tuple[str, ...]) -> None:
-    for file in files:
+def _unpack(folder: Path, files: tuple[str, ...]) -> None:
+    """Unpack those of the files that are missing, and nothing else that an archive holds."""
+    missing = {file for file in files if not (folder / file).exists()}
+    for file in missing:
         packed = folder / f"{file}.gz"
-        if packed.is_file() and not (folder / file).exists():
-            partial = folder / f"{file}.partial"
-            with gzip.open(packed) as source, partial.open("wb") as target:
-                shutil.copyfileobj(source, target)
-            partial.rename(folder / file)
-    if _archive(folder).is_file() and not folder.exists():
+        if packed.is_file():
+            with gzip.open(packed) as source:
+                _copy(source, folder / file)
+    if missing and _archive(folder).is_file():
+        folder.mkdir(exist_ok=True)
         with tarfile.open(_archive(folder)) as tar:
-            tar.extractall(place, filter="data")
+            for member in tar:
+                path = PurePosixPath(posixpath.normpath(member.name))
+                content = tar.extractfile(member) if member.isfile() else None
+                if content and str(path.parent) == folder.name and path.name in missing:
+                    _copy(content, folder / path.name)
+
+
+def _copy(source: IO[bytes] | gzip.GzipFile, path: Path) -> None:
+    """Copy a file whole or not at all, whenever the copying is killed."""
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("wb") as target:
+        shutil.copyfileobj(source, target)
+    partial.rename(path)
 
 
 def _read(

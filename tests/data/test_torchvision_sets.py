@@ -108,6 +108,52 @@ def test_cifar(tmp_path, load, packed):
     assert source.classes == tuple(f"class{i}" for i in range(10))
 
 
+@pytest.mark.usefixtures("any_checksum")
+def test_an_archive_gives_the_files_of_its_set_and_nothing_else(tmp_path):
+    root = tmp_path / "root"
+    folder, x, _ = write_cifar(root, "cifar10")
+    secret = tmp_path / "secret"
+    secret.write_text("not an image")
+    link = tarfile.TarInfo(f"{folder.name}/link")
+    link.type, link.linkname = tarfile.SYMTYPE, str(secret)
+    with tarfile.open(root / "cifar-10-python.tar.gz", "w:gz") as tar:
+        for name in ("../out", str(tmp_path / "absolute"), f"{folder.name}/../../up", "readme"):
+            tar.add(secret, name)
+        tar.addfile(link)
+        for path in folder.iterdir():
+            tar.add(path, f"./{folder.name}/{path.name}")
+    files = {path.name for path in folder.iterdir()}
+    shutil.rmtree(folder)
+    np.testing.assert_array_equal(cifar10(str(root)).x.numpy(), x)
+    assert {path.name for path in folder.iterdir()} == files
+    assert {path.name for path in root.iterdir()} == {"cifar-10-python.tar.gz", folder.name}
+    assert {path.name for path in tmp_path.iterdir()} >= {"root", "secret"}
+    assert not {"out", "absolute", "up"} & {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.usefixtures("any_checksum")
+def test_an_archive_that_was_unpacked_in_part_is_unpacked_to_its_end(tmp_path):
+    folder, x, _ = write_cifar(tmp_path, "cifar10")
+    with tarfile.open(tmp_path / "cifar-10-python.tar.gz", "w:gz") as tar:
+        tar.add(folder, folder.name)
+    (folder / "data_batch_3").unlink()
+    (folder / "data_batch_4").rename(folder / "data_batch_4.partial")
+    np.testing.assert_array_equal(cifar10(str(tmp_path)).x.numpy(), x)
+
+
+def test_an_archive_cut_short_is_said(tmp_path):
+    folder, *_ = write_cifar(tmp_path, "cifar10")
+    archive = tmp_path / "cifar-10-python.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(folder, folder.name)
+    shutil.rmtree(folder)
+    archive.write_bytes(archive.read_bytes()[:20_000])
+    with pytest.raises(
+        Mistake, match=f"data.root={tmp_path}: cifar10's archive cannot be unpacked"
+    ):
+        cifar10(str(tmp_path))
+
+
 def test_cifar_with_other_content_than_its_checksum_is_refused(tmp_path):
     write_cifar(tmp_path, "cifar10")
     with pytest.raises(Mistake, match=r"data=cifar10: the files in .*cifar-10-batches-py are dam"):
