@@ -1,7 +1,11 @@
 """How large a model is, and how much it computes."""
 
+from math import prod
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from dlrun.model.order import evaluation
@@ -15,12 +19,36 @@ def parameters(model: nn.Module) -> int:
 def flops(model: nn.Module, x: Tensor) -> int:
     """Floating-point operations of the forward pass of one sample, (n, *shape) being given.
 
-    A multiplication and an addition are two. Counted are matrix products, convolutions and
-    attention, as torch does; what costs little beside them, such as biases, activations,
-    norms and pooling, is not.
+    A multiplication and an addition are two. Counted are matrix products, convolutions,
+    attention and recurrent layers; what costs little beside them, such as biases,
+    activations, norms and pooling, is not.
     """
-    counter = FlopCounterMode(display=False)
-    # With gradients, because without them attention takes a shortcut that nothing counts.
-    with evaluation(model), torch.enable_grad(), counter:
-        model(x[:1])
+    counter = FlopCounterMode(display=False, custom_mapping=_RECURRENT)
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    # What a fused kernel of attention or of a whole transformer layer does, nothing counts.
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with evaluation(model), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+            model(x[:1])
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
     return int(counter.get_total_flops())
+
+
+def _recurrence(x: torch.Size, weights: list[torch.Size], *rest: Any, **named: Any) -> int:
+    """Of fused recurrent layers: at each step, every matrix times one vector a sequence."""
+    matrices = sum(prod(weight) for weight in weights if len(weight) == 2)
+    return 2 * prod(x[:-1]) * matrices
+
+
+def _recurrence_of_one_layer(
+    x: torch.Size, to_hidden: torch.Size, recurrent: torch.Size, *rest: Any, **named: Any
+) -> int:
+    return _recurrence(x, [to_hidden, recurrent])
+
+
+_RECURRENT = {
+    torch.ops.aten.mkldnn_rnn_layer: _recurrence_of_one_layer,
+    torch.ops.aten._cudnn_rnn: _recurrence,
+    torch.ops.aten.miopen_rnn: _recurrence,
+}

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision import models
 
 from dlrun.model.autoencoder import autoencoder
@@ -39,7 +40,7 @@ def test_a_transposed_layer_costs_as_much_as_its_layer() -> None:
         assert flops(model, x) == 2 * once
 
 
-@pytest.mark.parametrize("name", ["resnet18", "vit_b_32", "mobilenet_v2"])
+@pytest.mark.parametrize("name", ["resnet18", "vit_b_32", "swin_t", "mobilenet_v2"])
 def test_of_networks_of_torchvision(name: str) -> None:
     """Their documentation counts a multiplication and an addition as one, in billions."""
     published = models.get_model_weights(name)["DEFAULT"].meta
@@ -47,6 +48,41 @@ def test_of_networks_of_torchvision(name: str) -> None:
     assert parameters(model) == published["num_params"]
     billions = flops(model, torch.zeros(1, 3, 224, 224)) / 2e9
     assert billions == pytest.approx(published["_ops"], abs=5e-4)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_transformer_has_no_shortcut_that_escapes_the_count(frozen: bool) -> None:
+    layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+    model = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False).requires_grad_(not frozen)
+    # Five words: query, key and value; who heeds whom, and what comes of it; out; 16 to 32 to 16.
+    by_hand = 5 * 16 * 48 + 2 * 5 * 5 * 16 + 5 * 16 * 16 + 2 * 5 * 16 * 32
+    assert flops(model, torch.zeros(2, 5, 16)) == 2 * 3 * by_hand
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+class WithoutGradient(nn.Module):
+    """Attention in the two ways that torch offers it, of a network that is not trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            x = self.attention(x, x, x, need_weights=False)[0]
+            return F.scaled_dot_product_attention(x, x, x)
+
+
+def test_attention_is_counted_where_a_network_switches_gradients_off() -> None:
+    by_hand = 5 * 16 * 64 + 2 * 2 * 5 * 5 * 16
+    assert flops(WithoutGradient(), torch.zeros(1, 5, 16)) == 2 * by_hand
+
+
+@pytest.mark.parametrize(("kind", "gates"), [(nn.LSTM, 4), (nn.GRU, 3), (nn.RNN, 1)])
+def test_of_recurrent_layers(kind: type[nn.RNNBase], gates: int) -> None:
+    model = kind(16, 8, 2, batch_first=True, bidirectional=True)
+    by_hand = 2 * gates * 8 * ((16 + 8) + (16 + 8))  # two directions; two layers, in and around
+    assert flops(model, torch.zeros(3, 5, 16)) == 2 * 5 * by_hand
 
 
 def test_shared_and_frozen_weights() -> None:
