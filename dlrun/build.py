@@ -33,6 +33,7 @@ from dlrun.test_augmentation import CenterCrop
 from dlrun.train import takes_closure
 
 SPLITTING = ("split", "val", "split_seed", "leaks")
+SAMPLES = 64  # of the training split, for whatever looks at data before training
 _PASS = 2**22  # elements of the training split that are preprocessed at once
 
 
@@ -80,7 +81,7 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
     device = devices.choose(config.device)
     augmentation = _augmentation(config, data, device)
     chain = _fitted(config, data, device)
-    x, y, aim, evaluation = _example(data, augmentation, chain, device)
+    x, y, aim, evaluation = _example(config, data, augmentation, chain, device)
     config.facts.shape, config.facts.outputs = list(x.shape[1:]), data.outputs
     lengths = _lengths(config, len(data.train), x[0].numel())
 
@@ -90,6 +91,8 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
     model = model.to(device)
     loss = parts.part(config, "loss")
     compatible.check_forward(config, model, loss, x, y, data)
+    if getattr(model, "reconstructs", False):
+        compatible.check_reconstruction(loss, map(chain, _raw(data, device)))
     objective, regression = loss, not data.classes or hasattr(model, "reconstructs")
     regularizers = parts.several(config, "regularization", lengths)
     for key, rule in regularizers.items():
@@ -193,7 +196,7 @@ def _augmentation(config: DictConfig, data: Data, device: torch.device) -> Augme
         with parts.explained(key, config.augmentation[key.partition(".")[2]]):
             if hasattr(step, "fit"):
                 step.fit(_raw(data, device))
-            rows = data.train.rows[:2]
+            rows = data.train.rows[:2]  # for their shape and type alone
             made(data.train.x[rows], data.train.y[rows], torch.Generator().manual_seed(0))
         steps.append(made)
     return compose(steps) if steps else None
@@ -215,14 +218,18 @@ def _raw(data: Data, device: torch.device) -> Iterator[Tensor]:
 
 
 def _example(
-    data: Data, augmentation: Augment | None, chain: nn.Sequential, device: torch.device
+    config: DictConfig,
+    data: Data,
+    augmentation: Augment | None,
+    chain: nn.Sequential,
+    device: torch.device,
 ) -> tuple[Tensor, Tensor, Tensor, nn.Sequential]:
-    """A small batch: x as the model sees it in training, y as the data and augmentation give it.
+    """A drawn batch: x as the model sees it in training, y as the data and augmentation give it.
 
     And the preprocessing of evaluation: where augmentation changes the size of images,
     validation and test take the middle of each.
     """
-    rows = data.train.rows[:64]
+    rows = sampling.sample(data.train, SAMPLES, config.seed)
     x, y = data.train.x[rows].to(device), data.train.y[rows].to(device)
     before, aim, evaluation = x.shape, y, chain
     if augmentation is not None:

@@ -88,7 +88,7 @@ def check_forward(
     data: Data,
 ) -> None:
     """One forward pass and one loss on a few samples: shapes, and logits where logits are due."""
-    whole, x, y = x, x[:2], y[:2]
+    x, y = x[:2], y[:2]
     name, shape = str(config.model._target_).rpartition(".")[2], tuple(x.shape[1:])
     model.eval()
     try:
@@ -103,8 +103,6 @@ def check_forward(
             )
         if reconstructs:
             losses.require_reconstruction(loss)
-            right = "preprocessing=none where the data are images, or loss=mse"
-            losses.require_unit_targets(loss, whole, right)
         else:
             numbers = data.train.y[data.train.rows]
             losses.require_unit_targets(loss, numbers, "loss=mse, mae or huber")
@@ -119,6 +117,14 @@ def check_forward(
         value = loss(logits, x if reconstructs else y)
     if not isinstance(value, Tensor) or value.dim():
         raise Mistake(f"loss={config.loss._target_}: must give one number for a batch")
+
+
+def check_reconstruction(loss: Callable[..., Tensor], batches: Iterable[Tensor]) -> None:
+    """Raise Mistake where bce is to give back values beyond [0, 1]; of the whole split."""
+    if getattr(loss, "func", loss) is losses.bce:
+        ends = torch.stack([torch.stack(x.aminmax()) for x in batches])
+        right = "preprocessing=none where the data are images, or loss=mse"
+        losses.require_unit_targets(loss, ends, right)
 
 
 def check_step(

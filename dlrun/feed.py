@@ -43,7 +43,7 @@ def prepare(split: Split, preprocessing: nn.Module, device: torch.device, fixed:
     count = len(split)
     if not count:
         return Feed(split.x, split.y, split.rows, prepared=False)
-    first = preprocessing(split.x[split.rows[:1]].to(device))
+    first = preprocessing(split.x[split.rows[:1]].to(device))  # for its shape and type alone
     if fixed and _fits(first.nbytes * count, device):
         x = torch.empty((count, *first.shape[1:]), dtype=first.dtype, device=device)
         chunk = max(1, 2**22 // max(first.numel(), 1))

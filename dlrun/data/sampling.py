@@ -1,4 +1,4 @@
-"""In what order an epoch visits its samples, and how much each class counts in the loss.
+"""In what order an epoch visits its samples, which stand for all, and how much a class counts.
 
     (rows, y, epoch, seed, batch_size) -> rows of the epoch, (n,) int64
 
@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlrun.data import Split
 from dlrun.data.batches import order
 from dlrun.errors import Mistake
 
 # Tell these uses of (seed, epoch) from others, which draw independent numbers.
-_BALANCED, _STRATIFIED = 2, 3
+_BALANCED, _STRATIFIED, _SAMPLE = 2, 3, 4
 
 
 def by_epoch(
@@ -89,6 +90,24 @@ def stratified(rows: Tensor, y: Tensor, epoch: int, seed: int, batch_size: int) 
     chance = torch.rand(n, generator=generator, dtype=torch.float64)
     visited = dealt[torch.from_numpy(np.lexsort((chance.numpy(), hands.numpy())))]
     return rows[visited.to(rows.device)]
+
+
+def sample(split: Split, count: int, seed: int) -> Tensor:
+    """Rows by chance that stand for a split, `count` of them or all that there are, in any order.
+
+    Each class has its share of them, rounded up or down: a set is often sorted by class, so that
+    its first rows stand for one alone. (m,) int64.
+    """
+    generator = _generator(_SAMPLE, seed, 0)
+    n, y = len(split), split.y[split.rows].cpu()
+    dealt = _permutation(n, generator)
+    if not y.is_floating_point():
+        dealt = dealt[y[dealt].argsort(stable=True)]
+    m = min(count, n)
+    start = torch.rand((), generator=generator, dtype=torch.float64)
+    places = ((torch.arange(m) + start) * (n / max(m, 1))).long().clamp(max=n - 1)
+    chosen = dealt[places][_permutation(m, generator)]
+    return split.rows[chosen.to(split.rows.device)]
 
 
 def class_weights(y: Tensor, classes: int) -> Tensor:

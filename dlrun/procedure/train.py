@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from dlrun.data.sampling import sample
 from dlrun.data.scale import Unscale
 from dlrun.evaluate import measure, quality_name
 from dlrun.feed import prepare
@@ -43,7 +44,7 @@ def conclude(trial: Trial, at: Position) -> None:
     if trial.export:
         from dlrun.tracking.model import save_model  # imports mlflow, which takes a second
 
-        example = run.data.train.x[run.data.train.rows[:2]]
+        example = run.data.train.x[sample(run.data.train, 2, seed=0)]
         save_model(deployable(run), example, record.directory / "model", step)
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from dlrun.data import Split
 from dlrun.data.batches import order
-from dlrun.data.sampling import balanced, class_weights, shuffle, stratified
+from dlrun.data.sampling import balanced, class_weights, sample, shuffle, stratified
 
 
 def labels(*counts: int, seed: int = 0) -> torch.Tensor:
@@ -147,3 +148,38 @@ def test_class_weights_make_classes_equal_and_average_to_one():
 def test_a_class_without_samples_has_weight_zero():
     weights = class_weights(torch.tensor([0, 0, 0, 2]), 4)
     assert weights.tolist() == pytest.approx([4 / 6, 0, 4 / 2, 0])
+
+
+def test_a_sample_has_each_class_by_its_share_whatever_the_order_of_the_rows():
+    y = labels(1000, 400, 90, 10).sort().values  # as folders and sorted tables come
+    rows = torch.arange(0, 3000, 2)
+    targets = torch.full((3000,), -1)
+    targets[rows] = y
+    split = Split(torch.zeros(3000, 1), targets, rows)
+    places = torch.zeros(3000)
+    for seed in range(300):
+        drawn = sample(split, 64, seed)
+        assert len(set(drawn.tolist())) == 64
+        counts = torch.bincount(targets[drawn], minlength=4)
+        assert ((counts - 64 * torch.tensor([1000, 400, 90, 10]) / 1500).abs() < 1).all()
+        assert len(targets[drawn[:32]].unique()) > 1  # in any order
+        places[drawn] += 1
+    assert torch.equal(sample(split, 64, 7), sample(split, 64, 7))
+    assert not torch.equal(sample(split, 64, 7), sample(split, 64, 8))
+    # Each row as often as any other: no count is far from 300·64/1500, of a Poisson law nearly.
+    assert places[rows].max() < 12.8 + 6 * 12.8**0.5
+    assert ((places[rows] - 12.8) ** 2 / 12.8).mean() == pytest.approx(1, abs=0.2)
+
+
+def test_a_sample_of_more_classes_than_it_has_rows_and_of_numbers():
+    y = torch.arange(500).repeat_interleave(3)
+    split = Split(torch.zeros(1500, 1), y, torch.arange(1500))
+    assert len(y[sample(split, 64, 0)].unique()) == 64
+    numbers = Split(split.x, torch.linspace(0, 1, 1500)[:, None], split.rows)
+    assert numbers.y[sample(numbers, 64, 0)].mean() == pytest.approx(0.5, abs=0.15)
+
+
+@pytest.mark.parametrize("n", [0, 1, 5, 64])
+def test_a_sample_of_fewer_rows_is_all_of_them(n: int):
+    split = Split(torch.zeros(99, 1), torch.arange(99) % 3, torch.arange(n) + 30)
+    assert sorted(sample(split, 64, 0).tolist()) == split.rows.tolist()
