@@ -25,7 +25,7 @@ from dlrun.data import Source
 from dlrun.data.fingerprint import hash_content, hash_samples
 from dlrun.errors import Mistake
 
-FORMAT = 1
+FORMAT = 2
 """Part of every key: raise it when what is stored, or how it is decoded, changes."""
 
 _PROBES = 2048
@@ -38,12 +38,14 @@ class Labels:
 
     y, classes, given: as in `Source`.
     bad: (file, reason) of everything that could not be read.
+    notes: what was guessed or left out, a sentence each; said at every start.
     """
 
     y: NDArray[Any]
     classes: tuple[str, ...] = ()
     given: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     bad: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Writer:
@@ -87,11 +89,17 @@ def load(
     """Open the entry `name-key`, built first where it is absent or damaged.
 
     build: called as build(writer) -> Labels.
-    Returns the source, its x mapped into memory, and the list of bad files.
+    Returns the source, its x mapped into memory, and the list of bad files; says its notes.
     Two processes that need the same entry: one builds, the other waits and uses it.
     Raises Mistake where the cache cannot be written.
     """
-    entry = home(cache) / f"{name}-{key}"
+    source, facts = _open(name, home(cache) / f"{name}-{key}", build)
+    for note in facts.get("notes", ()):
+        _log.warning(note)
+    return source, tuple((file, reason) for file, reason in facts["bad"])
+
+
+def _open(name: str, entry: Path, build: Build) -> tuple[Source, dict[str, Any]]:
     try:
         return _read(name, entry)
     except (FileNotFoundError, _DamagedError):
@@ -118,7 +126,7 @@ class _DamagedError(Exception):
     """An entry is there, but not as it was written."""
 
 
-def _read(name: str, entry: Path) -> tuple[Source, tuple[tuple[str, str], ...]]:
+def _read(name: str, entry: Path) -> tuple[Source, dict[str, Any]]:
     """Open an entry and look for damage: file sizes, checksums, and samples throughout x."""
     if not os.path.exists(entry):
         raise FileNotFoundError(entry)
@@ -147,7 +155,7 @@ def _read(name: str, entry: Path) -> tuple[Source, tuple[tuple[str, str], ...]]:
         classes=tuple(facts["classes"]),
         given={key: torch.from_numpy(rows) for key, rows in rest.items()},
     )
-    return source, tuple((file, reason) for file, reason in facts["bad"])
+    return source, facts
 
 
 def _write(entry: Path, build: Build) -> None:
@@ -168,6 +176,7 @@ def _write(entry: Path, build: Build) -> None:
             "dtype": writer.dtype,
             "classes": labels.classes,
             "bad": labels.bad,
+            "notes": labels.notes,
             "digest": hash_content(hashes, labels.y, labels.classes, labels.given),
         }
         arrays = {"y": labels.y, "hashes": hashes, "facts": np.array(json.dumps(facts))}

@@ -1,11 +1,9 @@
 """A folder of images with one folder per class."""
 
-import errno
 import logging
 import os
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +12,10 @@ from dlrun.data import Report, Source
 from dlrun.data.cache import FORMAT, Labels, Writer, load
 from dlrun.data.decode import Form, decode, read_header
 from dlrun.data.fingerprint import hash_files
+from dlrun.data.layout import Layout, lay_out
+from dlrun.data.scan import scan
 from dlrun.errors import Mistake
 
-SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-"""Names of images end so, in upper or lower case."""
 CHANNELS = ("auto", "rgb", "grey")
 _log = logging.getLogger("dlrun")
 
@@ -33,9 +30,9 @@ def imagefolder(
 ) -> Source:
     """Read root/<class>/*.jpg, or root/<split>/<class>/*.jpg where root has a folder train.
 
-    The splits are train, val (or valid, validation) and test. Classes are in the order of
-    their names; folders within a class belong to it. Hidden files, pipes and other files
-    that are not images by their names are passed over.
+    Folders of splits are named as `layout.SPLITS` says. Where all class folders hold folders
+    of splits, root/<class>/<split>/*.jpg is meant. Classes are in the order of their names;
+    folders within a class belong to it. What Pillow reads is an image, by its suffix.
 
     size: the side of a square or [height, width]: resizes every image to exactly that,
         antialiased, bicubic; null: all images must have one size.
@@ -54,19 +51,23 @@ def imagefolder(
             f"data.root={root}: there is no such folder; name one with a folder per class"
         )
     try:
-        files, folders = scan(str(folder))
+        found = scan(str(folder))
     except OSError as error:
         raise Mistake(f"data.root={root}: {error.filename}: {error.strerror}") from error
     key = hash_files(
-        [*files, *((path, 0, -1) for path in folders)], FORMAT, str(folder), sides, channels
+        [*found.files, *((path, 0, -1) for path in found.folders)],
+        *(FORMAT, str(folder), sides, channels),
     )
 
     def build(writer: Writer) -> Labels:
-        layout = _lay_out(root, [path for path, _, _ in files], folders)
+        files = [path for path, _, _ in found.files]
+        layout = lay_out(root, files, found.folders, found.left_out)
         paths = [os.path.join(folder, path) for path in layout.paths]
         return _decode_all(root, layout, paths, sides, channels, writer, report)
 
     source, bad = load("imagefolder", key, build, cache)
+    for note in found.notes:
+        _log.warning(note)
     if bad:
         some = ", ".join(f"{path} ({reason})" for path, reason in bad[:3])
         more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
@@ -75,51 +76,6 @@ def imagefolder(
             raise Mistake(f"data.root={root}: {message}; data.skip_bad=true leaves them out")
         _log.warning(f"{message}; left out")
     return replace(source, name=folder.name)
-
-
-def scan(root: str) -> tuple[list[tuple[str, int, int]], list[str]]:
-    """Image files as (path from root, size, time of change in ns), and all folders; sorted."""
-    files: list[tuple[str, int, int]] = []
-    folders: list[str] = []
-    waiting = [""]
-    while waiting:
-        inside = waiting.pop()
-        with os.scandir(os.path.join(root, inside)) as entries:
-            for entry in entries:
-                name = entry.name
-                if name[0] == ".":
-                    continue
-                path = f"{inside}{os.sep}{name}" if inside else name
-                if entry.is_dir():
-                    if entry.is_symlink() and _leads_back(root, path):
-                        why = "is a link to a folder that it lies in"
-                        raise OSError(errno.ELOOP, why, entry.path)
-                    folders.append(path)
-                    waiting.append(path)
-                elif os.path.splitext(name)[1].lower() in SUFFIXES:
-                    # A link that leads nowhere is a bad file, said when it is decoded.
-                    stat = entry.stat(follow_symlinks=entry.is_file())
-                    if entry.is_file() or not os.path.exists(entry.path):
-                        files.append((path, stat.st_size, stat.st_mtime_ns))
-    return sorted(files), sorted(folders)
-
-
-def _leads_back(root: str, path: str) -> bool:
-    """Whether a link leads to a folder on the way to it, or above."""
-    target = os.path.join(os.path.realpath(os.path.join(root, path)), "")
-    parts = path.split(os.sep)
-    way = (os.path.join(root, *parts[:depth]) for depth in range(len(parts)))
-    return any(os.path.join(os.path.realpath(one), "").startswith(target) for one in way)
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """Which files are samples, and of which class and split ('' where there are none)."""
-
-    classes: tuple[str, ...]
-    paths: list[str]
-    labels: list[int]
-    splits: list[str]
 
 
 def _read_size(size: int | list[int] | None) -> tuple[int, int] | None:
@@ -131,61 +87,9 @@ def _read_size(size: int | list[int] | None) -> tuple[int, int] | None:
     return sides[0], sides[1]
 
 
-def _lay_out(root: str, files: Sequence[str], folders: Sequence[str]) -> _Layout:
-    tops = [folder for folder in folders if os.sep not in folder]
-    split_of = {top: SPLITS[top.lower()] for top in tops if top.lower() in SPLITS}
-    if "train" not in split_of.values():
-        split_of = {}  # then a folder `test` is a class like any other
-    doubled = [name for name, n in Counter(split_of.values()).items() if n > 1]
-    if doubled:
-        named = " and ".join(top for top in tops if split_of.get(top) == doubled[0])
-        raise Mistake(f"data.root={root}: {named} both mean {doubled[0]}; keep one of them")
-    depth = 1 if split_of else 0
-    counts: Counter[tuple[str, str]] = Counter()
-    for folder in folders:
-        parts = folder.split(os.sep)
-        if len(parts) == depth + 1 and (not depth or parts[0] in split_of):
-            counts[split_of.get(parts[0], ""), parts[depth]] = 0
-    classes = tuple(sorted(name for split, name in counts if split in ("", "train")))
-    index = {name: i for i, name in enumerate(classes)}
-    strange = sorted({name for _, name in counts if name not in index})
-    if strange:
-        raise Mistake(
-            f"data.root={root}: there is no folder train{os.sep}{strange[0]}, "
-            "but val or test has one of that name"
-        )
-    paths, labels, splits, outside = [], [], [], 0
-    for path in files:
-        parts = path.split(os.sep)
-        if len(parts) < depth + 2 or (depth and parts[0] not in split_of):
-            outside += 1
-            continue
-        split = split_of.get(parts[0], "")
-        counts[split, parts[depth]] += 1
-        paths.append(path)
-        labels.append(index[parts[depth]])
-        splits.append(split)
-    if not paths:
-        raise Mistake(
-            f"data.root={root} has no images in class folders; expected <class>{os.sep}*.jpg "
-            f"or train{os.sep}<class>{os.sep}*.jpg"
-        )
-    empty = [name for name in classes if not counts["train" if depth else "", name]]
-    if empty:
-        raise Mistake(f"data.root={root}: class folders without images: {', '.join(empty[:5])}")
-    if len(classes) < 2:
-        raise Mistake(f"data.root={root} has the single class {classes[0]}; at least 2 are needed")
-    if outside:
-        _log.warning(f"{outside} images of {root} lie outside of the class folders; left out")
-    for top, split in split_of.items():
-        if split not in splits:
-            _log.warning(f"{os.path.join(root, top)} has no images in class folders; left out")
-    return _Layout(classes, paths, labels, splits)
-
-
 def _decode_all(
     root: str,
-    layout: _Layout,
+    layout: Layout,
     paths: Sequence[str],
     sides: tuple[int, int] | None,
     channels: str,
@@ -220,7 +124,7 @@ def _decode_all(
         )
     splits = np.array(layout.splits)[kept]
     given = {name: np.flatnonzero(splits == name) for name in sorted(set(layout.splits)) if name}
-    return Labels(labels, layout.classes, given, tuple(bad))
+    return Labels(labels, layout.classes, given, tuple(bad), tuple(layout.notes))
 
 
 def _choose_form(

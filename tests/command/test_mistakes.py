@@ -265,7 +265,10 @@ BUILDING = [
         "augmentation.elastic.sigma=1e+20",
         "at most 1000",
     ),
-    ("data=imagefolder data.root=loop", "data.root=loop", "is a link to a folder that it lies in"),
+    ("data=imagefolder data.root=loop", "data.root=loop", "has no images"),
+    ("data=imagefolder data.root=halves", "data.root=halves", "no folder train beside them"),
+    ("data=imagefolder data.root=twice", "Training and train both mean train", "keep one of them"),
+    ("data=imagefolder data.root=phone", "data.root=phone has no images", "1 .heic"),
     ("data=imagefolder data.root=pipes", "data.root=pipes", "has no images"),
     ("tracking.uri=sqlite:////dev/null/x.db", "/dev/null/x.db", "cannot be written"),
     ("tracking.uri=http://", "tracking.uri=http://", "sqlite:///runs/mlflow.db"),
@@ -297,8 +300,11 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nothing may reach it
     monkeypatch.delenv("DLRUN_DEBUG", raising=False)
     (tmp_path / "mine").mkdir()
-    for folder in ("loop/cat", "loop/dog", "pipes/cat", "pipes/dog"):
+    for folder in ("loop/cat", "loop/dog", "pipes/cat", "pipes/dog", "halves/val", "halves/test"):
         (tmp_path / folder).mkdir(parents=True)
+    for folder in ("phone/cat", "phone/dog", "twice/train/cat", "twice/Training/cat"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "phone" / "cat" / "1.HEIC").write_bytes(b"not for Pillow")
     (tmp_path / "loop" / "cat" / "again").symlink_to("..")
     os.mkfifo(tmp_path / "pipes" / "cat" / "a.png")
     (tmp_path / "pipes" / "dog" / "b.png").symlink_to("../cat/a.png")

@@ -8,31 +8,7 @@ from PIL import Image
 from dlrun.data import decode, split
 from dlrun.data.imagefolder import imagefolder
 from dlrun.errors import Mistake
-
-
-def pixels(seed, height=6, width=8, channels=3):
-    shape = (height, width, channels) if channels > 1 else (height, width)
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-
-
-def save(path, image):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(image).save(path)
-
-
-def make_folder(root, layout, **form):
-    """layout: {"train/cat": 3, ...}; returns the pixels by relative path."""
-    made = {}
-    for folder, count in layout.items():
-        for i in range(count):
-            path = f"{folder}/{i}.png"
-            made[path] = pixels(len(made), **form)
-            save(root / path, made[path])
-    return made
-
-
-def channels_first(image):
-    return image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
+from tests.data.folders import channels_first, make_folder, pixels, save
 
 
 def test_a_folder_per_class(tmp_path):
