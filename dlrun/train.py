@@ -154,8 +154,9 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
                         # Choose the best, react, stop.
                         if run.monitor in values:
                             score = _score(run.monitor, values[run.monitor])
-                            if score > at.best_score + margin:
-                                at.best_score, at.best_step = score, step
+                            second = values.get("val/loss", math.inf)
+                            if at.beaten(score, second, margin):
+                                at.best_score, at.best_loss, at.best_step = score, second, step
                                 state.best = best_weights(run)
                             if observe is not None:
                                 observe(score)

@@ -396,3 +396,45 @@ def test_early_stopping_returns_the_step_that_its_patience_counts_from(
     assert of(checkpoint.read(directory / "checkpoints" / "best.pt"), seen) == best
     assert info["result_step"] == result * 10
     assert of(tested[0], seen) == result
+
+
+TIED = [(0.5, 0.9), (0.4, 0.9), (0.45, 0.9), (0.6, 0.8), (0.6, 0.8), (0.6, 0.8)]
+
+
+@pytest.mark.parametrize("monitor", ["val/accuracy", "val/loss"])
+def test_a_tie_is_broken_by_the_loss_and_is_no_improvement(
+    here: Path, scores: Callable[..., list[Weights]], monitor: str
+) -> None:
+    """The third accuracy equals the best at a higher loss; patience counts from the first."""
+    seen = scores(TIED)
+    plateau = ["schedule=plateau", "schedule.patience='20 steps'", "optimizer.lr=0.1"]
+    assert main([*FAST, *VALIDATED, *plateau, f"monitor={monitor}"]) == 0
+    directory = last(here)
+    *points, end = record.read_points(directory)
+    assert end["values"]["best/epoch"] == 20 / 34
+    assert of(checkpoint.read(directory / "checkpoints" / "best.pt"), seen) == 2
+    since, stop = (1, 40) if monitor == "val/accuracy" else (2, 50)
+    assert points[-1]["step"] == stop
+    assert record.read_json(directory / "run.json")["stopped"]["since"] == since * 10
+    cut = next(p["step"] for p in points if p["values"]["lr"] < 0.1)
+    assert cut == (since + 2) * 10 + 10, "the step after the patience is over"
+
+
+def test_a_tie_does_not_halve_the_rate(here: Path, scores: Callable[..., list[Weights]]) -> None:
+    scores(TIED)
+    words = [*VALIDATED[2:], "schedule=halve_on_worse", "optimizer.lr=0.1"]
+    assert main([*FAST, *words]) == 0
+    *points, _ = record.read_points(last(here))
+    assert [p["values"]["lr"] for p in points] == 4 * [0.1] + 2 * [0.05]
+
+
+@pytest.mark.parametrize(("loss", "best"), [(0.45, 2), (0.39, 3)])
+def test_what_breaks_a_tie_survives_going_on(
+    here: Path, scores: Callable[..., list[Weights]], loss: float, best: int
+) -> None:
+    seen = scores([*TIED[:2], (loss, 0.9)])
+    words = [*FAST, *VALIDATED[3:]]
+    assert main([*words, "epochs='20 steps'"]) == 0
+    assert main(["resume=last", "epochs='30 steps'"]) == 0
+    assert of(checkpoint.read(last(here) / "checkpoints" / "best.pt"), seen) == best
+    assert record.read_points(last(here))[-1]["values"]["best/epoch"] == best * 10 / 34

@@ -60,10 +60,10 @@ def nothing_finished(sweep: Sweep) -> list[Remark]:
 
 
 def all_equal(sweep: Sweep) -> list[Remark]:
-    """At least three points that differ, and all of them with one score."""
+    """At least three points that differ, and all of them with one score and one loss."""
     points = sweep.ranked
     scores = {score for point in points for score in point.scores}
-    if len(points) < 3 or len(scores) > 1:
+    if len(points) < 3 or len(scores) > 1 or sweep.tied:
         return []
     changed = [
         dimension.key
@@ -114,9 +114,11 @@ def within_noise(sweep: Sweep) -> list[Remark]:
     gap = abs(first.mean - second.mean)
     errors = error(sweep, first), error(sweep, second)
     next_one = "the next" if second is others[0] else "the next that is no neighbour of it"
-    text = (
-        f"The best point ({_score(first)}) and {next_one} ({_score(second)}) differ by {gap:.2g}; "
-    )
+    text = f"The best point ({_score(first)}) and {next_one} ({_score(second)}) "
+    if gap == 0 and first.loss != second.loss:
+        text += f"are told apart by val/loss alone, {first.loss:.4g} and {second.loss:.4g}; "
+    else:
+        text += f"differ by {gap:.2g}; "
     if errors[0] is None or errors[1] is None:
         text += (
             f"trained once, they don't tell how much of {sweep.objective} is chance. "

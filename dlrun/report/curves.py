@@ -58,7 +58,7 @@ def draw(directory: str | Path) -> list[Path]:
         with record.guard(folder):
             folder.mkdir(exist_ok=True)
         path = folder / f"{section.name}.png"
-        _draw(section, curves, path)
+        _draw(section, curves, path, _chosen(points, section.best))
         drawn.append(path)
     return drawn
 
@@ -83,7 +83,18 @@ def metric_wants_log(metric: str, values: list[float]) -> bool:
     return not metric.endswith(("accuracy", "lr")) and wants_log(values)
 
 
-def _draw(section: Section, curves: dict[str, tuple[list[float], list[float]]], path: Path) -> None:
+def _chosen(points: list[dict[str, Any]], metric: str) -> float | None:
+    """The epoch of the weights that were kept, where this metric has chosen them."""
+    end = points[-1]["values"]
+    return end.get("best/epoch") if f"best/{metric.replace('/', '_')}" in end else None
+
+
+def _draw(
+    section: Section,
+    curves: dict[str, tuple[list[float], list[float]]],
+    path: Path,
+    chosen: float | None,
+) -> None:
     # Imported here, and without pyplot: it has a global state and costs a second.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -102,7 +113,7 @@ def _draw(section: Section, curves: dict[str, tuple[list[float], list[float]]], 
     if section.best and curves[section.best][0]:
         epochs, values = curves[section.best]
         choose = max if section.highest else min
-        place = values.index(choose(values))
+        place = epochs.index(chosen) if chosen in epochs else values.index(choose(values))
         best = f"best: {values[place]:.4g} at epoch {epochs[place]:.4g}"
         axes.plot(epochs[place], values[place], "*", color=ORANGE, markersize=13, label=best)
     axes.set_xlabel("epoch")

@@ -69,6 +69,11 @@ def score(point: Point) -> str:
     return f"{point.mean:.4f} ± {point.stderr:.4f}"
 
 
+def loss(point: Point) -> str:
+    """The mean val/loss of a point, where it is known."""
+    return f"{point.loss:.4g}" if point.losses else ""
+
+
 def counted(sweep: Sweep) -> str:
     """How many points ended in which way, e.g. `12 runs of 4 points: 3 finished, 1 failed`."""
     runs, points = _runs(sweep), len(sweep.points)
@@ -135,18 +140,21 @@ def _ranking(sweep: Sweep) -> str:
     ranked = sweep.ranked
     if not ranked:
         return ""
-    names = ["", sweep.objective, *(one.key for one in sweep.dimensions), "epochs", "run"]
-    numeric = [True, True, *(one.numeric for one in sweep.dimensions), True, False]
+    more = ["val/loss"] if sweep.tied else []  # it decides their order
+    names = ["", sweep.objective, *more, *(one.key for one in sweep.dimensions), "epochs", "run"]
+    numeric = [True, True, *(True for _ in more), *(one.numeric for one in sweep.dimensions)]
+    numeric += [True, False]
     rows = []
     for place, point in enumerate(ranked[:ROWS], start=1):
         values = [named(point.values.get(one.key)) for one in sweep.dimensions]
         runs = " ".join(run.rpartition("/")[2] for run in point.runs)
-        cells = [str(place), score(point), *values, f"{point.epochs:.4g}", runs]
+        losses = [loss(point) for _ in more]
+        cells = [str(place), score(point), *losses, *values, f"{point.epochs:.4g}", runs]
         rows.append(_row(cells, numeric, "td", ' class="best"' if place == 1 else ""))
     left = len(ranked) - ROWS
     table = f"<table>{_row(names, numeric, 'th')}{''.join(rows)}</table>"
-    more = f"{left} more finished points are in ledger.jsonl." if left > 0 else ""
-    return _section("Ranking", f'<div class="scroll tall">{table}</div>', more)
+    rest = f"{left} more finished points are in ledger.jsonl." if left > 0 else ""
+    return _section("Ranking", f'<div class="scroll tall">{table}</div>', rest)
 
 
 def _troubles(sweep: Sweep) -> str:

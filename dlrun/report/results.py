@@ -12,6 +12,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +80,17 @@ class Point:
     runs: tuple[str, ...] = ()  # their directories, relative to the outputs
     epochs: float = 0.0
     samples: int | None = None  # that one score was measured on
+    losses: tuple[float, ...] = ()  # val/loss with the scores
 
     @property
     def mean(self) -> float:
         """Of the scores; nan where there are none."""
         return statistics.fmean(self.scores) if self.scores else math.nan
+
+    @property
+    def loss(self) -> float:
+        """The mean val/loss with the scores, which breaks ties; inf where it is not known."""
+        return statistics.fmean(self.losses) if self.losses else math.inf
 
     @property
     def stderr(self) -> float | None:
@@ -117,9 +124,15 @@ class Sweep:
 
     @property
     def ranked(self) -> list[Point]:
-        """The finished points, the best first; equal ones in the order of their trials."""
+        """The finished points, the best first; equal ones by val/loss, then by their trials."""
         done = [point for point in self.points if point.status == record.FINISHED and point.scores]
-        return sorted(done, key=lambda point: -point.mean if self.maximize else point.mean)
+        sign = -1 if self.maximize else 1
+        return sorted(done, key=lambda point: (sign * point.mean, point.loss))
+
+    @property
+    def tied(self) -> bool:
+        """Whether val/loss decides the order of some points."""
+        return any(a.mean == b.mean and a.loss != b.loss for a, b in pairwise(self.ranked))
 
     def counts(self) -> dict[str, int]:
         """How many points ended in which way."""
@@ -241,13 +254,14 @@ def _dimension(entry: Mapping[str, Any]) -> Dimension:
 def _point(entry: Mapping[str, Any]) -> Point:
     runs = entry.get("runs", [])
     usable = (record.FINISHED, record.PRUNED)
-    scores = [run["value"] for run in runs if run["status"] in usable and is_number(run["value"])]
+    scored = [run for run in runs if run["status"] in usable and is_number(run["value"])]
     return Point(
         trial=entry["trial"],
         values=entry["values"],
         words={key_of(word): _word(word, entry["values"]) for word in entry["overrides"]},
         status=entry["status"],
-        scores=tuple(map(float, scores)),
+        scores=tuple(float(run["value"]) for run in scored),
+        losses=tuple(float(run["loss"]) for run in scored if is_number(run.get("loss"))),
         messages=tuple(run.get("message") or "" for run in runs),
         runs=tuple(run["directory"] for run in runs if run.get("directory")),
         epochs=max((run.get("epochs") or 0.0 for run in runs), default=0.0),
@@ -292,4 +306,5 @@ def _merge(group: Sequence[Point]) -> Point:
         runs=tuple(run for point in group for run in point.runs),
         epochs=max(point.epochs for point in group),
         samples=first.samples,
+        losses=tuple(loss for point in group for loss in point.losses),
     )

@@ -94,12 +94,15 @@ def _table(sweep: Sweep, rows: int) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("", justify="right", style="dim")
     table.add_column(Text(sweep.objective), justify="right", no_wrap=True)
+    if sweep.tied:
+        table.add_column("val/loss", justify="right", no_wrap=True)
     for dimension in sweep.dimensions:
         table.add_column(Text(dimension.key), justify="right" if dimension.numeric else "left")
     for place, point in enumerate(sweep.ranked[:rows], start=1):
         values = [Text(named(point.values.get(one.key))) for one in sweep.dimensions]
         style = "bold" if place == 1 else ""
-        table.add_row(str(place), page.score(point), *values, style=style)
+        losses = [page.loss(point)] if sweep.tied else []
+        table.add_row(str(place), page.score(point), *losses, *values, style=style)
     return table
 
 

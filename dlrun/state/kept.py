@@ -27,7 +27,13 @@ class Position:
     scale: float = 1.0  # of all rates, after returns from a divergence
     backoffs: int = 0  # how many of these there were
     best_score: float = -math.inf
+    best_loss: float = math.inf  # val/loss with it, which breaks ties
     best_step: int = 0
+
+    def beaten(self, score: float, loss: float, margin: float = 0.0) -> bool:
+        """Whether a score is above the best by more than a margin, or equals it at less loss."""
+        tie = score == self.best_score and loss < self.best_loss
+        return tie or score > self.best_score + margin
 
 
 @dataclass

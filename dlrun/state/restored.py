@@ -64,7 +64,7 @@ def restore(run: Run, saved: dict[str, Any], changed: Collection[str] = ()) -> S
     window = Window(losses, hits, list(kept["sizes"]), kept["seconds"])
     best = saved["best"]
     if judged:
-        at.best_score, at.best_step, best = -math.inf, 0, None
+        at.best_score, at.best_loss, at.best_step, best = -math.inf, math.inf, 0, None
         at.stopped = False
     elif best is not None:
         best = {
@@ -73,6 +73,8 @@ def restore(run: Run, saved: dict[str, Any], changed: Collection[str] = ()) -> S
         }
     elif at.best_step and at.best_step == at.step:
         best = best_weights(run)
+    if not judged and {"loss", "val"} & set(changed):
+        at.best_loss = -math.inf  # of another loss or split, so that it breaks no tie
     if anew:
         _log.warning(f"begins anew: {'; '.join(anew)}")
     same = not anew and memories.keys() == parts.keys()

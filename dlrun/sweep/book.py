@@ -1,5 +1,6 @@
 """What a sweep has written down: its points, which of them are open, which are the best."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,18 +70,26 @@ class Book:
         return True
 
     def best(self, count: int) -> list[Point]:
-        """The best finished points, the best first."""
+        """The best finished points, the best first; of equal ones that of the least val/loss."""
         done = [point for point in self.points.values() if point.status == record.FINISHED]
-        rated = [(point.value, point) for point in done if point.value is not None]
-        rated.sort(key=lambda one: -self._worth * one[0])
-        return [point for _, point in rated[:count]]
+        rated = [
+            (-self._worth * point.value, point.loss, point)
+            for point in done
+            if point.value is not None
+        ]
+        rated.sort(key=lambda one: one[:2])
+        return [point for *_, point in rated[:count]]
 
     def best_run(self) -> tuple[Point, Attempt] | None:
         """The best run of the best point."""
         for point in self.best(1):
-            rated = [run for run in point.runs if run.value is not None and run.directory]
+            rated = [
+                (-self._worth * run.value, math.inf if run.loss is None else run.loss, run)
+                for run in point.runs
+                if run.value is not None and run.directory
+            ]
             if rated:
-                return point, max(rated, key=lambda run: self._worth * (run.value or 0.0))
+                return point, min(rated, key=lambda one: one[:2])[2]
         return None
 
     def _trained(self, point: Point) -> bool:

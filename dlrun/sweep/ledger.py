@@ -32,9 +32,10 @@ A line of `ledger.jsonl`, about one trial:
     values         {"optimizer": "sgd", "optimizer.lr": 0.1}: one for every dimension
     overrides      the same as typed: ["optimizer=sgd", "optimizer.lr=0.1"]
     runs           [{"seed": 0, "hash": …, "directory": "runs/<id>", "status": "FINISHED",
-                     "value": 0.97, "epochs": 20.0, "message": "", "tries": 1}, ...]
+                     "value": 0.97, "loss": 0.12, "epochs": 20.0, "message": "", "tries": 1}, ...]
                    directory: relative to <outputs>, or null while it is not known
                    value: of the objective, null where there is none
+                   loss: val/loss with it, which breaks ties; null where there is none
                    epochs: where training ended
     status         RUNNING, FINISHED, PRUNED, FAILED or KILLED
     value          the mean over the runs, null until there is one
@@ -65,7 +66,7 @@ _NUMBER, _NONE = (int, float), type(None)
 _POINT = {"trial": int, "hash": str, "values": dict, "overrides": list, "runs": list}
 _RUN = {
     **{"seed": int, "hash": str, "directory": (str, _NONE), "value": (*_NUMBER, _NONE)},
-    **{"epochs": _NUMBER, "message": str, "tries": int},
+    **{"loss": (*_NUMBER, _NONE), "epochs": _NUMBER, "message": str, "tries": int},
 }
 _log = logging.getLogger("dlrun")
 
@@ -79,6 +80,7 @@ class Attempt:
     directory: str | None = None
     status: str = RUNNING
     value: float | None = None
+    loss: float | None = None
     epochs: float = 0.0
     message: str = ""
     tries: int = 1
@@ -105,6 +107,13 @@ class Point:
     def value(self) -> float | None:
         """The mean over the runs."""
         return statistics.fmean(self.measured) if self.measured else None
+
+    @property
+    def loss(self) -> float:
+        """The mean val/loss with these values, by which equal ones are ranked; inf without."""
+        ended = [run.loss for run in self.runs if run.status in (FINISHED, PRUNED)]
+        found = [loss for loss in ended if loss is not None]
+        return statistics.fmean(found) if found else math.inf
 
     @property
     def stderr(self) -> float | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -113,17 +113,37 @@ def found(attempt: Attempt, directory: Path, objective: str) -> Attempt:
     """What the record of a run says of it."""
     status = record.read_status(directory)
     points = record.read_points(directory)
-    values = [point["values"][objective] for point in points if objective in point["values"]]
-    finite = [float(value) for value in values if isfinite(value)]
-    best = max if objective.endswith("accuracy") else min
+    value, loss = _best(points, objective)
     return replace(
         attempt,
         directory=os.path.relpath(directory, directory.parents[1]),
         status=status.get("status", record.KILLED),
         message=status.get("message", ""),
-        value=best(finite) if finite else None,
+        value=value,
+        loss=loss,
         epochs=float(points[-1]["epoch"]) if points else 0.0,
     )
+
+
+def _best(points: Sequence[Mapping[str, Any]], objective: str) -> tuple[float | None, float | None]:
+    """The best value of the objective, of equal ones that of the least val/loss, and that loss.
+
+    Where the run has ended and has chosen its weights by it: that of these weights.
+    """
+    end = points[-1]["values"] if points else {}
+    chosen = end.get(f"best/{objective.replace('/', '_')}")
+    sign = 1.0 if objective.endswith("accuracy") else -1.0
+    rated = [
+        (sign * point["values"][objective], -point["values"].get("val/loss", inf))
+        for point in points
+        if isfinite(point["values"].get(objective, inf))
+        and (chosen is None or point["epoch"] == end["best/epoch"])
+    ]
+    if not rated:
+        return chosen, None
+    score, loss = max(rated)
+    value = sign * score if chosen is None else chosen
+    return value, -loss if isfinite(loss) else None
 
 
 @dataclass

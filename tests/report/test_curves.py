@@ -67,6 +67,26 @@ def test_the_best_point_is_marked_where_it_is(run, monkeypatch):
     assert marked == [(1.0, 1.0, "best: 1 at epoch 1"), (2.0, 0.9, "best: 0.9 at epoch 2")]
 
 
+def test_the_point_whose_weights_were_kept_is_marked(run, monkeypatch):
+    """Of equal accuracies not the first, where the loss has chosen the second."""
+    from matplotlib.axes import Axes
+
+    marked = []
+    plot = Axes.plot
+
+    def remember(axes, *values, **options):
+        if "best" in options["label"]:
+            marked.append(values[:2])
+        return plot(axes, *values, **options)
+
+    monkeypatch.setattr(Axes, "plot", remember)
+    for epoch, (loss, accuracy) in enumerate([(3, 0.9), (2, 0.9), (1, 0.8)]):
+        run.append(epoch, epoch, {"val/loss": loss, "val/accuracy": accuracy})
+    run.append(2, 2, {"best/val_accuracy": 0.9, "best/epoch": 1.0})
+    curves.draw(run.directory)
+    assert marked == [(2.0, 1.0), (1.0, 0.9)]
+
+
 @pytest.mark.parametrize(
     ("values", "log"),
     [([1.0, 0.5], False), ([2.0, 0.01], True), ([2.0, 0.0], False), ([], False)],

@@ -390,6 +390,18 @@ def test_all_points_equal(sweep, point):
     assert critic.all_equal(sweep([LR], [*same, point(4, {"optimizer.lr": 0.09}, 0.11)])) == []
 
 
+def test_points_of_one_score_and_different_losses_are_not_the_same(sweep, point):
+    """What was changed had an effect, and the loss says which is best."""
+    points = [point(n, {"optimizer.lr": 0.01 * (n + 1)}, 0.95, samples=360) for n in range(4)]
+    points = [replace(one, losses=(0.3 - 0.05 * one.trial,)) for one in points]
+    found = critic.remarks(sweep([LR], points), {}, {})
+    assert not any(one.text.startswith("All 4 points") for one in found)
+    assert critic.all_equal(sweep([LR], points)) == []
+    [said] = critic.within_noise(sweep([LR], points))
+    assert "0.95) are told apart by val/loss alone, 0.15 and 0.2; " in said.text
+    assert sweep([LR], points).ranked[0].trial == 3
+
+
 def test_one_point_drawn_several_times_says_nothing(sweep, point):
     for dimensions, values in (([LR], {"optimizer.lr": 0.01}), ([], {})):
         same = [point(n, values, 0.5, samples=360) for n in range(4)]

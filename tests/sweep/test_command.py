@@ -1,6 +1,7 @@
 """`dlrun -m` as it is typed: what it refuses, trains, marks, prints and takes up again."""
 
 import math
+import re
 import statistics
 from collections.abc import Callable
 from dataclasses import replace
@@ -213,3 +214,54 @@ def test_a_dry_run_counts_the_steps_of_every_point(
     monkeypatch.setattr(dry_run, "_step_time", a_second)
     assert sweep("seed=0,1", "epochs='50 steps'", "sweep.dry_run=true") == 0
     assert "time         1 min 40 s of training" in capsys.readouterr().out
+
+
+@pytest.fixture
+def validated(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """validated((loss, accuracy), ...) are what the validations of a sweep's runs find in turn."""
+
+    def plan(*found: tuple[float, float]) -> None:
+        left = iter(found)
+        monkeypatch.setattr("dlrun.train.measure", lambda run, feed: next(left))
+
+    return plan
+
+
+def test_points_that_tie_are_ranked_by_their_loss(
+    sweep: Typed,
+    tmp_path: Path,
+    validated: Callable[..., None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    validated((0.227, 0.95), (0.049, 0.95), (0.01, 0.9))
+    store = f"tracking.uri=sqlite:///{tmp_path}/store.db"
+    assert sweep("optimizer.lr=0.1,0.05,0.01", "tracking=mlflow", store) == 0
+    [directory] = (tmp_path / "outputs" / "sweeps").iterdir()
+    said = capsys.readouterr().out
+    table = [line.split() for line in said.splitlines() if re.match(r" *[123]  +0\.9", line)]
+    assert table == [
+        ["1", "0.9500", "0.049", "0.05"],
+        ["2", "0.9500", "0.227", "0.1"],
+        ["3", "0.9000", "0.01", "0.01"],
+    ]
+    assert "told apart by val/loss alone, 0.049 and 0.227" in said
+    ledger = [point.runs[0].loss for point in points(tmp_path)]
+    assert ledger == [0.227, 0.049, 0.01]
+    [model] = (tmp_path / "outputs").glob("runs/*/model")
+    assert model.parent.name == str(points(tmp_path)[1].runs[0].directory).rpartition("/")[2]
+    page = (directory / "report.html").read_text()
+    assert page.index("<td class=number>0.049</td>") < page.index("<td class=number>0.227</td>")
+    summary = record.read_json(directory / "run.json")
+    assert summary["tags"]["best.optimizer.lr"] == "0.05"
+
+
+def test_the_value_of_a_run_is_that_of_the_weights_it_keeps(
+    sweep: Typed, tmp_path: Path, validated: Callable[..., None]
+) -> None:
+    """Two validations tie, and one that is better by less than asked for is no new best."""
+    validated((0.5, 0.7), (0.3, 0.7), (0.2, 0.75))
+    rule = "regularization.early_stopping.{}"
+    words = ["epochs=3", "regularization=[early_stopping]", rule.format("patience='9 epochs'")]
+    assert sweep("seed=0", *words, rule.format("min_improvement=0.2")) == 0
+    [point] = points(tmp_path)
+    assert (point.value, point.runs[0].loss) == (0.7, 0.3)

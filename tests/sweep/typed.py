@@ -36,7 +36,7 @@ def table(folder: Path) -> list[tuple[Any, ...]]:
             point.status,
             point.value,
             point.stderr,
-            tuple((run.seed, run.status, run.value, run.epochs) for run in point.runs),
+            tuple((run.seed, run.status, run.value, run.loss, run.epochs) for run in point.runs),
         )
         for point in points(folder)
     ]
