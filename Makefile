@@ -15,11 +15,17 @@ run: $(VENV)/.installed  ## install, then train the default recipe; ARGS="model=
 test: $(VENV)/.tested  ## install what the tests need, then run all of them; ARGS="-k name" runs some
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
+.PHONY: test-lowest
+test-lowest:  ## the same tests on the oldest Python found, with the lowest versions allowed
+	@$(MAKE) --no-print-directory test VENV=.venv-lowest CONSTRAINTS=.venv-lowest/lowest.txt \
+	    PYTHON="$${PYTHON:-$$($(OLDEST))}"
+
 .PHONY: check
 check: $(VENV)/.checked  ## format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/vermin --target=3.11- --violations --quiet --no-parse-comments dlrun tests
 
 .PHONY: format
 format: $(VENV)/.checked  ## put the code into the form that check asks for
@@ -46,14 +52,14 @@ clean:  ## remove caches and built files; .venv and outputs stay
 
 .PHONY: help
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # The first Python 3.11 to 3.13 that starts and has venv; PYTHON=... names another one.
 # A name on the PATH may belong to a version manager that has no such Python, so try each.
+USABLE := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 $(BIN)/python:
 	@found=; for python in $(PYTHON) python3.12 python3.13 python3.11 python3 python; do \
-	    if "$$python" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
-	        >/dev/null 2>&1; then found=$$python; break; fi; \
+	    if "$$python" -c '$(USABLE)' >/dev/null 2>&1; then found=$$python; break; fi; \
 	done; \
 	if [ -z "$$found" ]; then \
 	    echo "make: no Python 3.11, 3.12 or 3.13 with venv was found; make PYTHON=/path/to/python ..." >&2; exit 1; \
@@ -61,11 +67,19 @@ $(BIN)/python:
 	echo "creating $(VENV) with $$($$found --version)"; \
 	$$found -m venv $(VENV)
 
+# A command that prints the oldest of all that are on the PATH.
+OLDEST = for python in $$(which -a python3.11 python3.12 python3.13 python3 python); do \
+	    "$$python" -c '$(USABLE)' 2>/dev/null && \
+	    "$$python" -c 'import sys; print(*sys.version_info[:3], sys.executable)'; \
+	done | sort -n -k1,1 -k2,2 -k3,3 | head -n 1 | cut -d " " -f 4-
+
 # One stamp for each set of packages: a second call installs only if pyproject.toml has changed.
 $(VENV)/.installed: EXTRAS :=
 $(VENV)/.tested: EXTRAS := [test]
 $(VENV)/.checked: EXTRAS := [test,dev]
 $(VENV)/.installed $(VENV)/.tested $(VENV)/.checked: pyproject.toml | $(BIN)/python
 	@echo "installing dlrun$(EXTRAS) and what it needs into $(VENV); the first time takes minutes"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.$(EXTRAS)'
+	@$(if $(CONSTRAINTS),$(BIN)/python -m tests.lowest > $(CONSTRAINTS))
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	    $(CONSTRAINTS:%=--constraint %) -e '.$(EXTRAS)'
 	@touch $@

@@ -109,8 +109,8 @@ def test_cutmix_rectangles_have_the_sides_of_the_formula() -> None:
         & theirs.flatten(1).any(1)
     )
     assert inner.sum() > 100
-    assert torch.equal(height[inner], expected[inner].long())
-    assert torch.equal(width[inner], expected[inner].long())
+    assert torch.equal(height[inner], expected[inner].to(torch.int64))
+    assert torch.equal(width[inner], expected[inner].to(torch.int64))
     assert (height <= expected).all()
     assert (width <= expected).all()
     # Centres are uniform: what is covered on the left is covered on the right as often.

@@ -121,7 +121,7 @@ def test_regions_without_a_positive_element() -> None:
     negative = -torch.arange(1.0, 5.0).view(1, 1, 2, 2)
     assert pool.eval()(negative) == -2.5
     draws = pool.train()(negative.expand(DRAWS, 1, 2, 2)).flatten()
-    counts = torch.bincount((-draws).long(), minlength=5)[1:] / DRAWS
+    counts = torch.bincount((-draws).to(torch.int64), minlength=5)[1:] / DRAWS
     torch.testing.assert_close(counts, torch.full((4,), 0.25), rtol=0, atol=0.02)
     # Beside a positive element, others are never drawn; around the image there is nothing.
     mixed = torch.tensor([[-5.0, 0.5], [-1.0, -2.0]]).view(1, 1, 2, 2)
