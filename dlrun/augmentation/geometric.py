@@ -23,7 +23,7 @@ def flip(horizontal: float = 0.5, vertical: float = 0.0) -> Geometric:
         x, y = (1 - 2 * (u < p) for u, p in zip(drawn, (horizontal, vertical), strict=True))
         return affine(x, 0 * x, 0 * x, y)
 
-    return Geometric("flip", draw)
+    return Geometric("flip", draw, None)
 
 
 def crop(padding: int = 4, mode: str = "zero") -> Geometric:
@@ -105,7 +105,8 @@ def scale_crop(size: int | None = None, short: tuple[int, int] | None = None) ->
     """Resize so that the short side is L, uniform over `short`; cut a random square out.
 
     The offset is uniform over the whole pixels of the resized image. Where L makes the
-    image smaller, pixels are averaged. The result is (n, c, size, size).
+    image smaller, pixels are averaged. At its border the image goes on with its outermost
+    pixels, as in any resizing. The result is (n, c, size, size).
 
     size: by default the short side that the images have; short: 8/7 to 15/7 of size.
     """
@@ -133,6 +134,7 @@ def scale_crop(size: int | None = None, short: tuple[int, int] | None = None) ->
     return Geometric(
         "scale_crop",
         draw,
+        "edge",
         size=lambda came: (sides(came)[0],) * 2,
         shrink=lambda came: max(1.0, min(came) / sides(came)[1]),
     )

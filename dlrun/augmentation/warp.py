@@ -39,7 +39,8 @@ class Geometric:
     """A geometric augmentation: draws a map for each image; alone it also applies it.
 
     draw: (n, size, generator) -> Map; size is that of the images that come in.
-    mode: what lies beyond the image: zero, edge (its border) or reflect (its mirror image).
+    mode: what lies beyond the image: zero, edge (its border) or reflect (its mirror image);
+        None for a step that shows nothing from there, which goes along with its neighbours.
     interpolation: one of INTERPOLATIONS, or random for one by chance for each image.
     size: the size of the result.
     shrink: by how much it makes images smaller at most; pixels are averaged accordingly.
@@ -47,13 +48,14 @@ class Geometric:
 
     name: str
     draw: Callable[[int, Size, Generator], Map]
-    mode: str = "zero"
+    mode: str | None = "zero"
     interpolation: str = "bilinear"
     size: Callable[[Size], Size] = lambda size: size
     shrink: Callable[[Size], float] = lambda size: 1.0
 
     def __post_init__(self) -> None:
-        require(self.mode in MODES, "mode", "zero, reflect or edge", self.mode)
+        right = self.mode is None or self.mode in MODES
+        require(right, "mode", "zero, reflect or edge", self.mode)
 
     def __call__(self, x: Tensor, y: Any, generator: Generator) -> tuple[Tensor, Any]:
         """(n, c, h, w) -> (n, c, *size), float32 in [0, 1]."""
@@ -80,9 +82,9 @@ def warp(steps: Sequence[Geometric], x: Tensor, generator: Generator) -> Tensor:
         maps.append(step.draw(len(x), sizes[-1], generator))
         shrink *= step.shrink(sizes[-1])
         sizes.append(step.size(sizes[-1]))
-    mode, fine = steps[0].mode, max(1, round(shrink))
+    modes, fine = _modes(steps), max(1, round(shrink))
     same = torch.eye(2, 3, device=x.device).expand(len(x), 2, 3)
-    stages = _backwards(maps, [step.mode for step in steps], sizes, same)
+    stages = _backwards(maps, modes, sizes, same)
     out = torch.empty(len(x), x.shape[1], *sizes[-1], device=x.device)
 
     def sample(rows: Rows, interpolation: str) -> None:
@@ -93,8 +95,8 @@ def warp(steps: Sequence[Geometric], x: Tensor, generator: Generator) -> Tensor:
             as_floats(x[rows]),
             points,
             mode="bilinear" if interpolation == "area" else interpolation,
-            padding_mode=MODES[mode],
-            align_corners=mode == "reflect",
+            padding_mode=MODES[modes[0]],
+            align_corners=modes[0] == "reflect",
         )
         if outside is not None:
             seen.masked_fill_(outside[:, None], 0)
@@ -118,6 +120,14 @@ def warp(steps: Sequence[Geometric], x: Tensor, generator: Generator) -> Tensor:
         for rows in pieces(len(chosen), elements, x.device):
             sample(chosen[rows], kind)
     return out
+
+
+def _modes(steps: Sequence[Geometric]) -> list[str]:
+    """That of each step; one without has that of the step before, or the first there is."""
+    modes = [next((step.mode for step in steps if step.mode), "zero")]
+    for step in steps:
+        modes.append(step.mode or modes[-1])
+    return modes[1:]
 
 
 def chained(outer: Tensor, inner: Tensor) -> Tensor:

@@ -1,16 +1,20 @@
 """The maps of geometric steps, drawn again by hand, and what images look like under them."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
-from dlrun.augmentation import geometric
+from dlrun.augmentation import compose, geometric
 from dlrun.augmentation.distortion import elastic, lens, smooth
+from dlrun.augmentation.warp import Geometric
 from tests.augmentation.reference import pixels, resampled
 
 N = 4000
@@ -165,8 +169,31 @@ def test_scale_crop_enlarges_as_torchvision_resizes() -> None:
     larger = tv.resize(x, [24, 36], antialias=True)
     for image, seen in zip(larger, out, strict=True):
         windows = image.unfold(1, 16, 1).unfold(2, 16, 1).permute(1, 2, 0, 3, 4).flatten(0, 1)
-        apart = (windows - seen).abs()[:, :, 1:-1, 1:-1].amax((1, 2, 3))
+        apart = (windows - seen).abs().amax((1, 2, 3))
         assert apart.min() < 1e-4
+
+
+@pytest.mark.parametrize("side", [12, 17, 24, 31])
+def test_scale_crop_without_a_cut_is_torch_s_resizing_to_the_last_pixel(side: int) -> None:
+    x = torch.rand(3, 2, 12, 12, generator=seeded(1)).double()
+    out, _ = geometric.scale_crop(side, (side, side))(x, None, seeded())
+    expected = F.interpolate(x, (side, side), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(out.double(), expected, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("make", [geometric.flip, partial(geometric.rotate, 0.0)])
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("short", [None, (32, 64), (8, 16)])
+def test_scale_crop_darkens_no_border(
+    make: Callable[[], Geometric], last: bool, short: tuple[int, int] | None
+) -> None:
+    """Alone or beside a step that shows black beyond the image, none of which is in sight."""
+    crop = geometric.scale_crop(None if short is None else short[0], short)
+    x = torch.ones(50, 1, 32, 40)
+    steps = [make(), crop] if last else [crop, make()]
+    for augmentation in (crop, compose(steps)):
+        out, _ = augmentation(x, None, seeded())
+        torch.testing.assert_close(out, torch.ones_like(out), atol=1e-5, rtol=0)
 
 
 def test_scale_crop_averages_pixels_where_it_makes_smaller() -> None:
