@@ -29,7 +29,7 @@ from dlrun.loss import weighted
 from dlrun.model.count import flops
 from dlrun.run import Augment, Lengths, Run
 from dlrun.schedule import warmup
-from dlrun.test_augmentation import CenterCrop
+from dlrun.test_augmentation import CenterCrop, has_size
 from dlrun.train import takes_closure
 
 SPLITTING = ("split", "val", "split_seed", "leaks")
@@ -114,8 +114,9 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
     compatible.check_step(config, model, objective, x, aim, data, lengths)
     views = parts.part(config, "test_augmentation") if config.test_augmentation else None
     if views is not None:
-        raw = data.train.x[data.train.rows[:2]].to(device)
-        compatible.check_views(config, views, chain, model, raw, data.outputs)
+        raw = data.train.x[data.train.rows[:2]].to(device)  # for their shape and type alone
+        before = chain if has_size(views) else evaluation
+        compatible.check_views(config, views, before, model, raw, data.outputs)
     layout = devices.lay_out(model, config.channels_last and x.dim() == 4)
 
     # How the weights change.

@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dlrun import loss as losses
 from dlrun.data.batches import batches
 from dlrun.feed import Feed
 from dlrun.run import Run
+from dlrun.test_augmentation import has_size
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 Loss = Callable[..., Tensor]
@@ -46,7 +47,8 @@ def measure(run: Run, feed: Feed, views: Views | None = None) -> tuple[float, fl
     with averaged(run):
         if views is None:
             return evaluate(run, run.forward, samples(run, feed))
-        return evaluate(run, partial(_predict, run, views), samples(run, feed, raw=True))
+        chain = run.preprocessing if has_size(views) else run.evaluation
+        return evaluate(run, partial(_predict, run, views, chain), samples(run, feed, raw=True))
 
 
 def samples(run: Run, feed: Feed, raw: bool = False) -> Batches:
@@ -90,9 +92,9 @@ def evaluate(run: Run, forward: Callable[[Tensor], Tensor], data: Batches) -> tu
     return _total(means) / count, _total(hits) / count
 
 
-def _predict(run: Run, views: Views, x: Tensor) -> Tensor:
+def _predict(run: Run, views: Views, chain: nn.Module, x: Tensor) -> Tensor:
     """What the model says of a raw batch, averaged over its views as the loss averages."""
-    seen = [run.forward(_ready(run, run.preprocessing(view))) for view in views(x)]
+    seen = [run.forward(_ready(run, chain(view))) for view in views(x)]
     return losses.averaged(run.loss, torch.stack(seen))
 
 

@@ -3,12 +3,16 @@
     (x, **options) -> list of views
 
 x: (n, channels, height, width) raw, uint8 in 0..255 or float in [0, 1]. Each view is such
-a batch, as large as the model takes its images; one that was resized is float. Nothing here
-is random.
+a batch; one that was resized is float. Nothing here is random.
 
 `size` is the crop: a side, [height, width], or [channels, height, width] as `facts.shape`
-gives it; None, or a shape without height and width, stands for that of x itself.
+gives it; None, or a shape without height and width, stands for that of x itself. Its views go
+to the model as they are. Those of a function without `size` are treated as any image is: where
+the model is trained on smaller ones, their middle is taken.
 """
+
+import inspect
+from collections.abc import Callable
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,6 +21,11 @@ from dlrun.errors import Mistake
 
 ENLARGED = 8 / 7
 """Short side to side of the crop where an image is no larger than it: 256 to 224."""
+
+
+def has_size(views: Callable[..., list[Tensor]]) -> bool:
+    """Whether a function of this group says itself how large its views are."""
+    return "size" in inspect.signature(views).parameters
 
 
 def flip(x: Tensor) -> list[Tensor]:

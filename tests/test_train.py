@@ -475,6 +475,45 @@ def test_trained_on_crops_and_evaluated_on_the_middle(train_recipe: Train, digit
     assert accuracy == max(trained.values("val/accuracy"))
 
 
+CROPPED = ("epochs=1", "augmentation=[scale_crop]", "augmentation.scale_crop.size=6")
+
+
+@pytest.mark.parametrize("model", ["linear", "cnn"])
+def test_mirrored_views_have_the_size_that_the_model_is_trained_on(
+    train_recipe: Train, digits: Data, model: str
+) -> None:
+    small = ("model.channels=[8]",) if model == "cnn" else ()
+    words = (*CROPPED, "augmentation.scale_crop.short=[8,9]", f"model={model}", *small)
+    run = train_recipe(*words, "test_augmentation=flip").run
+    x = digits.test.x[digits.test.rows][:, :, 1:7, 1:7]
+    y = digits.test.y[digits.test.rows]
+    run.model.eval()
+    with torch.no_grad():
+        both = [run.model(run.preprocessing(view)).softmax(1) for view in (x, x.flip(3))]
+    mean = torch.stack(both).mean(0)
+    values = measure_test(run)
+    assert values["test/accuracy"] == float((mean.argmax(1) == y).double().mean())
+    expected = -mean.gather(1, y[:, None]).log().mean()
+    assert values["test/loss"] == pytest.approx(float(expected), rel=1e-4)
+
+
+@pytest.mark.parametrize(("size", "side"), [("null", 8), ("7", 7), ("${facts.shape}", 6)])
+def test_views_with_a_size_have_it_whatever_the_model_is_trained_on(
+    train_recipe: Train, digits: Data, size: str, side: int
+) -> None:
+    words = (*CROPPED, "augmentation.scale_crop.short=[8,9]", "model=cnn", "model.channels=[8]")
+    views = ("test_augmentation=center_crop", f"test_augmentation.size={size}")
+    run = train_recipe(*words, *views).run
+    at = (8 - side) // 2
+    x = digits.test.x[digits.test.rows][:, :, at : at + side, at : at + side]
+    y = digits.test.y[digits.test.rows]
+    run.model.eval()
+    with torch.no_grad():
+        logits = run.model(run.preprocessing(x))
+    expected = torch.nn.functional.cross_entropy(logits, y)
+    assert measure_test(run)["test/loss"] == pytest.approx(float(expected), rel=1e-4)
+
+
 def test_views_are_averaged_as_probabilities(train_recipe: Train, digits: Data) -> None:
     trained = train_recipe("epochs=2", "test_augmentation=flip", "model=linear")
     run = trained.run
