@@ -40,7 +40,8 @@ dlrun sync [run ...] [outputs=folder] [tracking.uri=http://...]
   Delivers what a tracking server has missed, each point once; prints a line for each run.
 
   run            by id, MLflow's id, directory, or last; a sweep's id is its summary. Without
-                 any: all that were ever tracked. What had tracking=none must be named.
+                 any: all that were ever tracked. What had tracking=none must be named, and
+                 what was deleted in MLflow comes back where it is named.
   outputs        where runs/ is; outputs by default
   tracking.uri   another server or database than the one that a run was tracked in. A run stays
                  with that one, whatever MLFLOW_TRACKING_URI says now.

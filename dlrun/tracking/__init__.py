@@ -7,7 +7,10 @@ on disk; `dlrun sync` delivers it.
 
     ship.py      the second process: takes commands, keeps trying
     delivery.py  one run: create it, deliver each point once, finish it
+    cursor.py    `tracking.json`: where a run is delivered, and how much is there
     history.py   what the store has of a run, and whether that is still so
+    artifacts.py the files of a run, and which of them the store lacks
+    late.py      asking a slow server once for what must be there once
     store.py     the tracking store: a fresh database, the experiment
     entries.py   a recipe and a record as params, tags and data set
     model.py     the best weights as an MLflow model

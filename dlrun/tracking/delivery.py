@@ -16,17 +16,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, Timeout
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.validation import MAX_METRICS_PER_BATCH
 
 from dlrun import record
-from dlrun.tracking import entries, history, model
+from dlrun.tracking import artifacts, cursor, entries, history, model
+from dlrun.tracking.history import REPLACED
+from dlrun.tracking.late import Late
 
-REPLACED = "dlrun.replaced"
-"""The tag of a run in MLflow whose record has gone another way, into another run there."""
 _CHUNK = 4_000_000  # bytes of points that are read at once
 _HEADLINES = ("val/accuracy", "val/loss")
 
@@ -37,15 +37,23 @@ Say = Callable[[float], None]
 class Delivery:
     """Delivers the run in `directory`; every method may be repeated after an error."""
 
-    def __init__(self, client: MlflowClient, experiment: str, directory: Path, say: Say) -> None:
-        """Nothing is sent yet."""
+    def __init__(
+        self,
+        client: MlflowClient,
+        experiment: str,
+        directory: Path,
+        say: Say,
+        lock: BaseFileLock | None = None,
+    ) -> None:
+        """Nothing is sent yet. lock: that of the run, where it is held already."""
         self.directory = directory
         self.run_id = ""
         self.new_points = 0
         self._client = client
         self._experiment = experiment
         self._say = say
-        self._lock = FileLock(directory / "tracking.lock", thread_local=False)
+        self._lock = lock or cursor.lock(directory)
+        self._late = Late(client, directory)
         self._offset = 0  # bytes of metrics.jsonl that are done with
         self._lines = 0
         self._last = b""  # the line before the offset
@@ -53,23 +61,27 @@ class Delivery:
         self._sure = False  # whether nothing else may have got there since
         self._described: dict[str, Any] = {}
 
+    def hold(self) -> bool:
+        """Whether the run is this process's to deliver; then it is until `close`."""
+        if not self._lock.is_locked:
+            with suppress(Timeout):
+                self._lock.acquire()
+        return self._lock.is_locked
+
     def begin(self, live: bool) -> bool:
         """Find or create the run, and describe it; False while another process delivers it.
 
         live: whether its trainer is at work, so that MLflow shows it as RUNNING.
         """
-        if not self._lock.is_locked:
-            try:
-                self._lock.acquire(timeout=0)
-            except Timeout:
-                return False
+        if not self.hold():
+            return False
         if not self.run_id:
             self.run_id = self._find() or self._create()
-            if record.read_json(self.directory / "tracking.json").get("run_id") != self.run_id:
+            if cursor.read(self.directory).get("run_id") != self.run_id:
                 self._keep(delivered=0, files={}, model_id=None, model_stamp=None)
             self._keep(run_id=self.run_id, experiment_id=self._experiment, done=False)
             run = self._client.get_run(self.run_id)
-            if run.info.lifecycle_stage != "active":
+            if history.is_deleted(run):
                 self._client.restore_run(self.run_id)
             if live and run.info.status != record.RUNNING:
                 self._client.update_run(self.run_id, record.RUNNING)
@@ -108,17 +120,15 @@ class Delivery:
             self._replace()
             self.points()
         self._describe()
-        settings = record.read_json(self.directory / "tracking.json")
+        settings = cursor.read(self.directory)
         self._files(settings)
         saved = self.directory / "model"
-        if settings.get("model", True) and (saved / "MLmodel").is_file():
+        if artifacts.lacks_model(self._client, self.directory, settings):
             stamp = (saved / "MLmodel").stat().st_mtime_ns
-            if settings.get("model_stamp") != stamp:
-                self._say(_time_for(saved))
-                model_id = model.register(
-                    self._client, self.run_id, saved, settings.get("model_id")
-                )
-                self._keep(model_id=model_id, model_stamp=stamp)
+            self._say(_time_for(saved))
+            known = settings.get("model_id")
+            model_id = model.register(self._client, self.run_id, saved, known, self._late.once)
+            self._keep(model_id=model_id, model_stamp=stamp)
         state = status.get("status", record.KILLED)
         if state not in (record.FINISHED, record.FAILED, record.KILLED):
             state = record.KILLED
@@ -129,6 +139,7 @@ class Delivery:
         files = (self.directory / name for name in ("status.json", "metrics.jsonl"))
         at = max((file.stat().st_mtime for file in files if file.exists()), default=None)
         self._client.set_terminated(self.run_id, state, at and round(at * 1000))
+        self._twins()  # of an answer that came late, maybe after the run was found
         self._keep(done=True)
         self._say(5)
 
@@ -138,24 +149,35 @@ class Delivery:
 
     def _find(self) -> str | None:
         self._sure = False
-        cursor = record.read_json(self.directory / "tracking.json")
-        known = []
-        with suppress(MlflowException):
-            if cursor.get("run_id"):
-                known = [self._client.get_run(cursor["run_id"])]
+        found = self._twins()
+        return str(found[0].info.run_id) if found else None
+
+    def _twins(self) -> list[Run]:
+        """The runs that stand for the record; what a server made twice is thrown away."""
+        known = self.run_id or cursor.read(self.directory).get("run_id")
         uid = record.read_json(self.directory / "run.json").get("uid", "")
-        known += self._client.search_runs([self._experiment], f"tags.`dlrun.uid` = '{uid}'")
-        found = [str(run.info.run_id) for run in known if REPLACED not in run.data.tags]
-        return found[0] if found else None
+        found = history.runs(self._client, self._experiment, uid, known)
+        for twin in found[1:]:
+            if history.is_deleted(twin):
+                continue
+            self._client.set_terminated(twin.info.run_id, record.KILLED)
+            if twin.data.metrics:
+                self._client.set_tag(twin.info.run_id, REPLACED, "another run has the same record")
+            else:
+                self._client.delete_run(twin.info.run_id)
+        return found
 
     def _create(self) -> str:
         info = record.read_json(self.directory / "run.json")
         started = datetime.fromisoformat(info["started"]).timestamp()
-        run = self._client.create_run(
-            self._experiment,
-            start_time=round(started * 1000),
-            tags=entries.tags(info),
-            run_name=_name(info, self.directory),
+        run = self._late.once(
+            "run",
+            lambda: self._client.create_run(
+                self._experiment,
+                start_time=round(started * 1000),
+                tags=entries.tags(info),
+                run_name=_name(info, self.directory),
+            ),
         )
         self._begin_again({})
         return str(run.info.run_id)
@@ -173,7 +195,7 @@ class Delivery:
     def _rename(self) -> None:
         """Call the run as its record does now; a name that the user gave it in MLflow stays."""
         name = _name(record.read_json(self.directory / "run.json"), self.directory)
-        known = record.read_json(self.directory / "tracking.json").get("name")
+        known = cursor.read(self.directory).get("name")
         if known not in (None, name):
             self._client.update_run(self.run_id, name=name)
         if known != name:
@@ -238,28 +260,19 @@ class Delivery:
 
     def _files(self, settings: dict[str, Any]) -> None:
         """The recipe, the points, reports, figures and checkpoints; those that have changed."""
+        there = artifacts.there(self._client, self.run_id)
         sent = dict(settings.get("files", {}))
-        patterns = ("*.yaml", "*.html", "figures/*.png")
-        wanted = [path for pattern in patterns for path in self.directory.glob(pattern)]
-        wanted += [self.directory / name for name in ("run.json", "status.json", "metrics.jsonl")]
-        if settings.get("checkpoints", True):
-            wanted += [self.directory / "checkpoints" / name for name in ("last.pt", "best.pt")]
-        for path in wanted:
-            if not path.is_file():
-                continue
-            name = path.relative_to(self.directory).as_posix()
-            stamp = [path.stat().st_size, path.stat().st_mtime_ns]
-            if sent.get(name) == stamp:
-                continue
+        for name in artifacts.lacking(self.directory, settings, there):
+            path = self.directory / name
+            stamp = artifacts.stamp(path)
             self._say(_time_for(path))
-            folder = path.parent.relative_to(self.directory).as_posix()
+            folder = Path(name).parent.as_posix()
             self._client.log_artifact(self.run_id, str(path), None if folder == "." else folder)
             sent[name] = stamp
             self._keep(files=sent)
 
     def _keep(self, **changes: Any) -> None:
-        path = self.directory / "tracking.json"
-        record.write_json(path, record.read_json(path) | changes)
+        cursor.keep(self.directory, **changes)
 
 
 def _name(info: dict[str, Any], directory: Path) -> str:

@@ -10,13 +10,56 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric
+from mlflow.entities import Metric, Run, ViewType
+from mlflow.exceptions import MlflowException
+
+from dlrun.tracking import entries
 
 CLOCK = "time/"
 """Metrics that begin so tell how long something took, and are never the same again."""
 
+REPLACED = "dlrun.replaced"
+"""The tag of a run in MLflow whose record is in another run there."""
+
 History = dict[str, dict[int, list[float]]]
 """The values by key and step; of each step one, unless something else has written there."""
+
+
+def runs(client: MlflowClient, experiment: str, uid: str, known: str | None) -> list[Run]:
+    """The runs that stand for a record, deleted ones too; the one to go on with comes first.
+
+    known: the id that the cursor has. More than one is left where a server was slow to answer.
+    """
+    asked = f"tags.`dlrun.uid` = '{uid}'"
+    found = list(client.search_runs([experiment], asked, ViewType.ALL)) if experiment else []
+    if known and all(run.info.run_id != known for run in found):
+        try:
+            found.append(client.get_run(known))
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+    standing = [run for run in found if REPLACED not in run.data.tags]
+    return sorted(
+        standing,
+        key=lambda run: (run.info.run_id != known, is_deleted(run), -len(run.data.metrics)),
+    )
+
+
+def is_deleted(run: Run) -> bool:
+    """Whether somebody has deleted it in MLflow, where it can still be restored."""
+    return str(run.info.lifecycle_stage) != "active"
+
+
+def ends_as(run: Run, points: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether the store has the last value of every metric; all of its points cost more to ask."""
+    last: dict[str, tuple[int, float]] = {}
+    for point in points:
+        for key, value in point["values"].items():
+            if not key.startswith(CLOCK) and point["step"] >= last.get(key, (0, 0.0))[0]:
+                last[key] = point["step"], float(value)
+    there = run.data.metrics
+    values = {entries.legal_key(key): value for key, (_, value) in last.items()}
+    return all(key in there and _same(there[key], value) for key, value in values.items())
 
 
 def fetch(client: MlflowClient, run_id: str, say: Callable[[float], None]) -> History:

@@ -13,10 +13,10 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _log = logging.getLogger("dlrun")
+_TYPE = "dlrun"  # of the models that are made here
 
 
 def save_model(
@@ -68,20 +69,30 @@ def save_model(
     return True
 
 
-def register(client: "MlflowClient", run_id: str, directory: Path, known: str | None) -> str:
+def register(
+    client: "MlflowClient",
+    run_id: str,
+    directory: Path,
+    known: str | None,
+    once: Callable[[str, Callable[[], Any]], Any] = lambda what, make: make(),
+) -> str:
     """Make a saved model the model of a run, once; returns its id.
 
     known: the id under which an earlier try made it, if that is known.
+    once: calls what asks the server for something; see `dlrun.tracking.late`.
     """
     from mlflow.entities import LoggedModelOutput
 
     run = client.get_run(run_id)
     experiment = run.info.experiment_id
-    model_id = known or _find(client, experiment, run_id)
+    model_id = _find(client, experiment, run_id, known)
     content = yaml.safe_load((directory / "MLmodel").read_text(encoding="utf-8"))
     if model_id is None:
-        made = client.create_logged_model(
-            experiment, name=directory.name, source_run_id=run_id, model_type="dlrun"
+        made = once(
+            "model",
+            lambda: client.create_logged_model(
+                experiment, name=directory.name, source_run_id=run_id, model_type=_TYPE
+            ),
         )
         model_id = str(made.model_id)
     made = client.get_logged_model(model_id)
@@ -104,17 +115,21 @@ def register(client: "MlflowClient", run_id: str, directory: Path, known: str | 
     return model_id
 
 
-def _find(client: "MlflowClient", experiment: str, run_id: str) -> str | None:
-    """The model that an interrupted try made for the run."""
+def _find(client: "MlflowClient", experiment: str, run_id: str, known: str | None) -> str | None:
+    """The model that an earlier try made for the run; what a server made twice is deleted."""
+    found: list[str] = []
     token: str | None = None
     while True:
         page = client.search_logged_models([experiment], page_token=token)
-        for model in page:
-            if model.source_run_id == run_id:
-                return str(model.model_id)
+        mine = (m for m in page if m.source_run_id == run_id and m.model_type == _TYPE)
+        found += [str(model.model_id) for model in mine]
         token = page.token
         if not token:
-            return None
+            break
+    found.sort(key=lambda model_id: model_id != known)
+    for twin in found[1:]:
+        client.delete_logged_model(twin)
+    return found[0] if found else None
 
 
 def _save(module: "nn.Module", example: "Tensor", path: Path, step: int, form: str) -> None:

@@ -18,6 +18,7 @@ from time import monotonic
 from typing import IO, TYPE_CHECKING, Any
 
 from dlrun import record
+from dlrun.tracking import cursor
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -127,8 +128,11 @@ class Ship:
             return
         delivery = self._runs[path] or self._open(path)
         final = path in self._finished or self._ended
-        if not delivery.begin(live=not self._ended):
+        if not delivery.hold():
             return
+        if not cursor.fits(path, self._settings):  # another process had it when training began
+            cursor.settle(path, self._settings)
+        delivery.begin(live=not self._ended)
         self._tell("run", directory=str(path), run_id=delivery.run_id)
         delivery.points()
         if final:

@@ -12,7 +12,10 @@ from pathlib import Path
 from time import monotonic
 from typing import IO, Any
 
+from filelock import Timeout
+
 from dlrun import record
+from dlrun.tracking import cursor
 
 PATIENCE = 5.0
 """Seconds without progress after which `close` gives up."""
@@ -56,10 +59,8 @@ class Shipper:
         """Deliver the run in `directory` from now on; call it after any truncation."""
         path = Path(directory).absolute()
         self._runs.append(path)
-        known = record.read_json(path / "tracking.json")
-        same = all(known.get(key) == self.settings[key] for key in ("uri", "experiment"))
-        cursor = {"run_id": None, "delivered": 0} | (known if same else {})
-        record.write_json(path / "tracking.json", cursor | self.settings | {"done": False})
+        with suppress(Timeout), cursor.lock(path):  # else the shipping process does, when it can
+            cursor.settle(path, self.settings)
         self._tell("ship", path)
 
     def finish(self, directory: str | Path) -> None:
@@ -136,9 +137,9 @@ class Shipper:
     def _report(self) -> None:
         missing = {}
         for run in dict.fromkeys(run for run in self._runs if run.is_dir()):
-            cursor = record.read_json(run / "tracking.json")
-            left = len(record.read_points(run)) - cursor.get("delivered", 0)
-            if left > 0 or not cursor.get("done"):
+            known = cursor.read(run) if cursor.fits(run, self.settings) else {}
+            left = len(record.read_points(run)) - known.get("delivered", 0)
+            if left > 0 or not known.get("done"):
                 missing[run.name] = f"{left} points" if left > 0 else "the end"
         if len(missing) > _NAMED:
             _log.warning(

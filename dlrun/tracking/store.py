@@ -7,10 +7,23 @@ from pathlib import Path
 
 from filelock import FileLock
 from mlflow import MlflowClient
+from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from dlrun.tracking import sqlite_path
+
+
+def look(uri: str, experiment: str) -> tuple[MlflowClient, Experiment | None] | None:
+    """A client of the store and the experiment in it, as they are; None where there is no store.
+
+    Makes and restores nothing. Raises what MLflow raises where a server does not answer.
+    """
+    path = sqlite_path(uri)
+    if path is not None and not _is_made(path):
+        return None
+    client = MlflowClient(uri)
+    return client, client.get_experiment_by_name(experiment)
 
 
 def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
@@ -25,7 +38,7 @@ def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
         return client, _experiment(client, experiment)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(path.name + ".lock")):
-        if not path.exists():
+        if not _is_made(path):
             _make(path)
         client = MlflowClient(uri)
         return client, _experiment(client, experiment, str(path.parent / "artifacts"))
@@ -37,6 +50,10 @@ def disconnect(uri: str) -> None:
     if path is not None and path.exists():
         # Stores of one URI share their connections.
         SqlAlchemyStore(uri, str(path.parent / "artifacts")).engine.dispose()
+
+
+def _is_made(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
 
 
 def _make(path: Path) -> None:

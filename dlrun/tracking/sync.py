@@ -2,19 +2,81 @@
 
 import logging
 import os
+import shlex
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from time import sleep
+from typing import TYPE_CHECKING, Any
+
+from filelock import BaseFileLock, Timeout
 
 from dlrun import record
 from dlrun.errors import Mistake
-from dlrun.tracking import ENVIRONMENT, resolve_uri
+from dlrun.tracking import ENVIRONMENT, cursor, resolve_uri
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment, Run
+
+    from dlrun.tracking.delivery import Delivery
+
+
+class _Elsewhere(Exception):
+    """Another process delivers the run, and to another store than the one that was asked for."""
+
+
+@dataclass
+class _Asked:
+    """What was typed, and the stores as they were found, or why they were not."""
+
+    outputs: str | Path
+    uri: str | None
+    named: bool
+    stores: dict[tuple[str, str], Any] = field(default_factory=dict)
+
+    def settings(self, run: Path) -> dict[str, Any]:
+        """The cursor of a run, begun anew where it goes to another store."""
+        known = cursor.read(run)
+        elsewhere = self.uri or not known.get("uri")
+        target = resolve_uri(self.uri, self.outputs) if elsewhere else known["uri"]
+        fresh = {"experiment": "dlrun", "checkpoints": True, "model": True}
+        if known.get("uri") == target:
+            return fresh | known
+        kept = {key: known[key] for key in fresh if key in known}
+        return fresh | kept | {"uri": target, "run_id": None, "delivered": 0, "done": False}
+
+    def look(self, settings: dict[str, Any]) -> "tuple[MlflowClient, Experiment | None] | None":
+        """The store; one that does not answer is asked once for all runs."""
+        from dlrun.tracking import store
+
+        key = settings["uri"], settings["experiment"]
+        if key not in self.stores:
+            try:
+                self.stores[key] = store.look(*key)
+            except Exception as error:
+                self.stores[key] = error
+        found: Any = self.stores[key]
+        if isinstance(found, Exception):
+            raise found
+        return found  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """Close the connections to databases, so that each is one file again."""
+        for (uri, _), found in self.stores.items():
+            if not isinstance(found, Exception):
+                from dlrun.tracking import store
+
+                with suppress(Exception):
+                    store.disconnect(uri)
 
 
 def sync(outputs: str | Path, which: list[str], uri: str | None = None) -> int:
     """Deliver the named runs, or all that were ever tracked; prints a line for each.
 
     which: as `record.find` takes them, or ids of sweeps, for their summaries; what was
-    recorded with `tracking=none` must be named.
+    recorded with `tracking=none` must be named. What somebody has deleted in MLflow comes
+    back where it is named.
     uri: another store than the one a run was tracked in. Returns the exit code, 1 where
     something could not be delivered. Raises Mistake where there is no such run, and where
     `uri` is of no kind that MLflow takes.
@@ -27,26 +89,30 @@ def sync(outputs: str | Path, which: list[str], uri: str | None = None) -> int:
         runs = [_find(outputs, each) for each in which]
     else:
         recorded = [*record.all_runs(outputs), *_sweeps(outputs).values()]
-        runs = [run for run in recorded if (run / "tracking.json").exists()]
+        runs = [run for run in recorded if (run / cursor.NAME).exists()]
     if not runs:
         print(f"no tracked runs in {Path(outputs) / 'runs'}")
     if uri:
         resolve_uri(uri, outputs)
-    stores: dict[tuple[str, str], Any] = {}
-    failed = []
+    asked = _Asked(outputs, uri, bool(which))
+    failed, waits = [], False
     for run in runs:
-        settings = _settings(run, outputs, uri)
+        target = asked.settings(run)["uri"]
         try:
-            print(f"{run.name}  {_deliver(run, settings, stores)}", flush=True)
+            print(f"{run.name}  {_deliver(run, asked)}", flush=True)
+        except _Elsewhere as other:
+            print(f"{run.name}  not delivered to {target}: {other}", flush=True)
+            waits = True
         except Exception as error:  # one run that fails must not keep back the others
             from dlrun.tracking.ship import reason
 
-            print(f"{run.name}  not delivered to {settings['uri']}: {reason(error)}", flush=True)
+            print(f"{run.name}  not delivered to {target}: {reason(error)}", flush=True)
             failed.append(run.name)
+    asked.close()
     if failed:
         words = failed[0] if len(failed) == 1 else " ".join(which)
         print(f"to another server or database: dlrun sync tracking.uri=http://... {words}".rstrip())
-    return 1 if failed else 0
+    return 1 if failed or waits else 0
 
 
 def _find(outputs: str | Path, which: str) -> Path:
@@ -59,39 +125,101 @@ def _sweeps(outputs: str | Path) -> dict[str, Path]:
     return {path.parent.name: path.parent for path in found}
 
 
-def _settings(run: Path, outputs: str | Path, uri: str | None) -> dict[str, Any]:
-    """The cursor of a run, begun anew where it goes to another store."""
-    known = record.read_json(run / "tracking.json")
-    target = resolve_uri(uri, outputs) if uri or not known.get("uri") else known["uri"]
-    if known.get("uri") == target:
-        return known
-    kept = {key: known[key] for key in ("experiment", "checkpoints", "model") if key in known}
-    fresh = {"experiment": "dlrun", "checkpoints": True, "model": True, "delivered": 0}
-    return fresh | kept | {"uri": target, "run_id": None, "done": False}
+def _deliver(run: Path, asked: _Asked) -> str:
+    """What came of it. Nothing is read that is to be written before the run is held."""
+    lock = cursor.lock(run)
+    try:
+        with lock:
+            return _deliver_held(run, asked, lock)
+    except Timeout:
+        known = cursor.read(run).get("uri")
+        if known in (None, asked.settings(run)["uri"]):
+            return "is being delivered by another process"
+        raise _Elsewhere(
+            f"another process delivers it to {known}; type the command again when it has ended"
+        ) from None
 
 
-def _deliver(run: Path, settings: dict[str, Any], stores: dict[tuple[str, str], Any]) -> str:
+def _deliver_held(run: Path, asked: _Asked, lock: BaseFileLock) -> str:
+    settings = asked.settings(run)
     total = len(record.read_points(run))
-    if settings.get("done") and settings.get("delivered") == total:
-        return f"complete: {total} points"
+    if os.environ.get("DLRUN_DEBUG") != "1":  # else it shows the traceback of a full disk
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    there = asked.look(settings)
+    if there is not None:
+        client, experiment = there
+        found = _standing(client, experiment, run, settings)
+        if not asked.named and _is_deleted(experiment, found):
+            place = [] if str(asked.outputs) == "outputs" else [f"outputs={asked.outputs}"]
+            command = shlex.join(["dlrun", "sync", run.name, *place])
+            return f"deleted in MLflow; `{command}` brings it back"
+        if found is not None and _is_complete(client, found, run, settings):
+            return f"complete: {total} points"
     from dlrun.tracking import store
     from dlrun.tracking.delivery import Delivery
 
-    if os.environ.get("DLRUN_DEBUG") != "1":  # else it shows the traceback of a full disk
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-    key = settings["uri"], settings["experiment"]
-    client, experiment = stores[key] = stores.get(key) or store.connect(*key)
-    record.write_json(run / "tracking.json", settings)
+    client, experiment_id = store.connect(settings["uri"], settings["experiment"])
+    cursor.settle(run, settings)
     record.mark_killed(run)
     live = record.is_running(run)
-    delivery = Delivery(client, experiment, run, lambda patience: None)
-    if not delivery.begin(live):
-        return "is being delivered by another process"
-    try:
-        delivery.points()
-        if not live:
-            delivery.finish()
-    finally:
-        delivery.close()
+    delivery = Delivery(client, experiment_id, run, lambda patience: None, lock)
+    _begin(delivery, live)
+    delivery.points()
+    if not live:
+        delivery.finish()
     state = "still running" if live else "complete"
     return f"{state}: {total} points, {delivery.new_points} of them delivered now"
+
+
+def _begin(delivery: "Delivery", live: bool) -> None:
+    """Begin, and wait where a server may still answer what it was asked before."""
+    from dlrun.tracking.late import Unanswered
+
+    said = False
+    while True:
+        try:
+            delivery.begin(live)
+            return
+        except Unanswered as late:
+            if not said:
+                print(f"{delivery.directory.name}  waiting: {late}", flush=True)
+            said = True
+            sleep(1)
+
+
+def _standing(
+    client: "MlflowClient", experiment: "Experiment | None", run: Path, settings: dict[str, Any]
+) -> "Run | None":
+    """The run in the store that stands for a record; None where there is none, or two."""
+    from dlrun.tracking import history
+
+    uid = record.read_json(run / "run.json").get("uid", "")
+    where = experiment.experiment_id if experiment is not None else ""
+    found = history.runs(client, where, uid, settings.get("run_id"))
+    active = [each for each in found if not history.is_deleted(each)]
+    return found[0] if found and len(active) < 2 else None
+
+
+def _is_deleted(experiment: "Experiment | None", found: "Run | None") -> bool:
+    from dlrun.tracking import history
+
+    if experiment is not None and experiment.lifecycle_stage != "active":
+        return True
+    return found is not None and history.is_deleted(found)
+
+
+def _is_complete(client: "MlflowClient", found: "Run", run: Path, settings: dict[str, Any]) -> bool:
+    """Whether the store has all of a run: what the cursor says is asked of the store."""
+    from dlrun.tracking import artifacts, history
+
+    points = record.read_points(run)
+    return (
+        bool(settings.get("done"))
+        and settings.get("delivered") == len(points)
+        and settings.get("run_id") == found.info.run_id
+        and not history.is_deleted(found)
+        and found.info.status != record.RUNNING
+        and history.ends_as(found, points)
+        and not artifacts.lacking(run, settings, artifacts.there(client, found.info.run_id))
+        and not artifacts.lacks_model(client, run, settings)
+    )

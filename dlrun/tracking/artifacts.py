@@ -1,0 +1,62 @@
+"""The files of a run's record that go to the store, and which of them the store lacks."""
+
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+_PATTERNS = ("*.yaml", "*.html", "figures/*.png")
+_NAMES = ("run.json", "status.json", "metrics.jsonl")
+_CHECKPOINTS = ("checkpoints/last.pt", "checkpoints/best.pt")
+
+There = dict[str, int | None]
+"""The sizes in bytes of the files that a store has, by their names; None where it says none."""
+
+
+def there(client: MlflowClient, run_id: str) -> There:
+    """What the store has of a run."""
+    found: There = {}
+    folders: list[str | None] = [None]
+    for folder in folders:
+        for file in client.list_artifacts(run_id, folder):
+            if file.is_dir and file.path in ("figures", "checkpoints"):
+                folders.append(file.path)
+            else:
+                found[file.path] = file.file_size
+    return found
+
+
+def lacking(directory: Path, settings: dict[str, Any], there: There) -> list[str]:
+    """The files that have changed since they were sent, or are not in the store any more."""
+    wanted = [path for pattern in _PATTERNS for path in directory.glob(pattern)]
+    names = [*_NAMES, *(_CHECKPOINTS if settings.get("checkpoints", True) else ())]
+    wanted += [directory / name for name in names]
+    sent = dict(settings.get("files") or {})
+    found = {path.relative_to(directory).as_posix(): path for path in wanted if path.is_file()}
+    return [
+        name
+        for name, path in found.items()
+        if sent.get(name) != stamp(path) or there.get(name, -1) not in (None, path.stat().st_size)
+    ]
+
+
+def stamp(path: Path) -> list[int]:
+    """By which a file is known to be the one that was sent."""
+    return [path.stat().st_size, path.stat().st_mtime_ns]
+
+
+def lacks_model(client: MlflowClient, directory: Path, settings: dict[str, Any]) -> bool:
+    """Whether the run has a saved model that is not in the store."""
+    saved = directory / "model" / "MLmodel"
+    if not settings.get("model", True) or not saved.is_file():
+        return False
+    known = settings.get("model_id")
+    if not known or settings.get("model_stamp") != saved.stat().st_mtime_ns:
+        return True
+    try:
+        return not client.list_logged_model_artifacts(known)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return True

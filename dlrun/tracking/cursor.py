@@ -1,0 +1,41 @@
+"""`tracking.json` in a run's directory: where the run is delivered, and how much is there.
+
+Only who holds `tracking.lock` writes it, so that two stores are never mixed up in it.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from dlrun import record
+
+NAME = "tracking.json"
+
+
+def lock(directory: Path) -> FileLock:
+    """The lock of whoever delivers a run; not taken yet."""
+    return FileLock(directory / "tracking.lock", timeout=0, thread_local=False)
+
+
+def read(directory: Path) -> dict[str, Any]:
+    """The cursor; empty where there is none."""
+    return record.read_json(directory / NAME)
+
+
+def fits(directory: Path, settings: dict[str, Any]) -> bool:
+    """Whether the cursor is of the store and experiment that the settings name."""
+    known = read(directory)
+    return all(known.get(key) == settings[key] for key in ("uri", "experiment"))
+
+
+def settle(directory: Path, settings: dict[str, Any]) -> None:
+    """Go on with a cursor, or begin a new one where it was of another store."""
+    known = read(directory) if fits(directory, settings) else {}
+    cursor = {"run_id": None, "delivered": 0} | known | settings | {"done": False}
+    record.write_json(directory / NAME, cursor)
+
+
+def keep(directory: Path, **changes: Any) -> None:
+    """Change or add entries."""
+    record.write_json(directory / NAME, read(directory) | changes)

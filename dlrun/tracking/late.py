@@ -1,0 +1,70 @@
+"""Asking a server once for what must be there once, though its answer may come late.
+
+A request that times out may still be carried out. Asked again at once, a slow server makes
+two runs of one. So for a while it is looked for, and not asked for.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from time import time
+from typing import TypeVar
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from requests.exceptions import ConnectTimeout
+from urllib3.exceptions import NewConnectionError
+
+from dlrun.tracking import cursor
+
+WINDOW = 60.0
+"""Seconds after which a request that was not answered is held to be lost."""
+
+Made = TypeVar("Made")
+
+
+class Unanswered(Exception):
+    """It was asked for, and may still come."""
+
+
+class Late:
+    """What was asked of a server and not answered, kept in the cursor of a run."""
+
+    def __init__(self, client: MlflowClient, directory: Path) -> None:
+        """Nothing is asked yet."""
+        self._directory = directory
+        self._remote = client.tracking_uri.startswith(("http", "databricks"))
+
+    def once(self, what: str, make: Callable[[], Made]) -> Made:
+        """Ask for something that was not found. Raises Unanswered while it may still come."""
+        if not self._remote:
+            return make()
+        key = f"asked_{what}"
+        since = time() - cursor.read(self._directory).get(key, 0)
+        if 0 <= since < WINDOW:
+            raise Unanswered(
+                f"the server was asked for the {what} {since:.0f} s ago and has not answered; "
+                f"it is asked again after {WINDOW:.0f} s"
+            )
+        cursor.keep(self._directory, **{key: time()})
+        try:
+            made = make()
+        except MlflowException as error:
+            if _refused(error):
+                cursor.keep(self._directory, **{key: 0})
+            raise
+        cursor.keep(self._directory, **{key: 0})
+        return made
+
+
+def _refused(error: BaseException | None) -> bool:
+    """Whether a request certainly had no effect."""
+    if isinstance(error, MlflowException) and hasattr(error, "json"):  # an answer of MLflow's own
+        return int(error.get_http_status_code()) < 500
+    while error is not None:
+        reason = getattr(error.args[0], "reason", None) if error.args else None
+        if isinstance(error, (ConnectTimeout, NewConnectionError)):
+            return True
+        if isinstance(reason, NewConnectionError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,0 +1,265 @@
+"""Typed commands and what they leave in a store: `dlrun sync`, whatever has happened to it."""
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import ViewType
+
+from dlrun.__main__ import main
+
+TRAIN = ["epochs=2", "log_every='5 steps'", "threads=1"]
+
+
+@pytest.fixture(scope="module")
+def untracked(tmp_path_factory):
+    """A directory where one run was trained without MLflow."""
+    place = tmp_path_factory.mktemp("trained")
+    here = os.getcwd()
+    os.chdir(place)
+    try:
+        assert main([*TRAIN, "tracking=none"]) == 0
+    finally:
+        os.chdir(here)
+    return place
+
+
+@pytest.fixture
+def run(untracked, tmp_path, monkeypatch):
+    """The directory of a run of this test alone, typed where its outputs/ is."""
+    shutil.copytree(untracked / "outputs", tmp_path / "outputs")
+    monkeypatch.chdir(tmp_path)
+    [run] = (tmp_path / "outputs" / "runs").iterdir()
+    return run
+
+
+@pytest.fixture
+def typed(capsys):
+    """Type `dlrun sync ...`; its exit code and what it printed."""
+
+    def typed(*words):
+        capsys.readouterr()
+        code = main(["sync", *words])
+        return code, capsys.readouterr().out
+
+    return typed
+
+
+def recorded(run):
+    """Every value of the record, as a database keeps it."""
+    points = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return sorted(
+        (key, point["step"], value) for point in points for key, value in point["values"].items()
+    )
+
+
+def stored(database, status="FINISHED"):
+    """Every value of the runs that a database has and nobody has deleted; all have that status."""
+    with closing(sqlite3.connect(database)) as opened:
+        active = "FROM runs WHERE lifecycle_stage = 'active'"
+        states = opened.execute(f"SELECT status {active}").fetchall()
+        assert states == [(status,)], "one run"
+        return sorted(
+            opened.execute(
+                f"SELECT key, step, value FROM metrics WHERE run_uuid IN (SELECT run_uuid {active})"
+            )
+        )
+
+
+def the_run(client, view=ViewType.ACTIVE_ONLY):
+    experiment = client.get_experiment_by_name("dlrun")
+    [found] = client.search_runs([experiment.experiment_id], "", view)
+    return found
+
+
+class TestStore:
+    """What the store has is asked of the store."""
+
+    @pytest.fixture
+    def client(self, run, typed, database):
+        """Of the store that the run was delivered to."""
+        shutil.copy(database.removeprefix("sqlite:///"), "outputs/mlflow.db")  # fresh ones take 8 s
+        with closing(sqlite3.connect("outputs/mlflow.db")) as fresh:
+            artifacts = str(run.parents[1] / "artifacts")
+            fresh.execute("UPDATE experiments SET artifact_location = ?", [artifacts])
+            fresh.commit()
+        code, said = typed("last")
+        assert code == 0
+        assert "complete" in said
+        assert stored("outputs/mlflow.db") == recorded(run)
+        code, said = typed()
+        assert (code, "delivered now" in said) == (0, False)
+        return MlflowClient(f"sqlite:///{run.parents[1] / 'mlflow.db'}")
+
+    def test_its_file_is_gone(self, client, run, typed):
+        for file in run.parents[1].glob("mlflow.db*"):
+            file.unlink()
+        assert typed()[0] == 0
+        assert stored("outputs/mlflow.db") == recorded(run)
+        found = the_run(MlflowClient(f"sqlite:///{run.parents[1] / 'mlflow.db'}"))
+        assert "recipe.yaml" in {file.path for file in client.list_artifacts(found.info.run_id)}
+
+    def test_the_run_is_gone_altogether(self, client, run, typed):
+        with closing(sqlite3.connect("outputs/mlflow.db")) as database:  # as mlflow gc leaves it
+            for table in ("metrics", "latest_metrics", "params", "tags", "runs"):
+                database.execute(f"DELETE FROM {table}")
+            database.commit()
+        assert typed()[0] == 0
+        assert stored("outputs/mlflow.db") == recorded(run)
+
+    def test_some_of_its_points_are_gone(self, client, run, typed):
+        """A database that was put back from an older copy."""
+        with closing(sqlite3.connect("outputs/mlflow.db")) as database:
+            database.execute("DELETE FROM metrics WHERE step > 20")
+            database.execute("DELETE FROM latest_metrics WHERE step > 20")
+            database.commit()
+        assert typed()[0] == 0
+        assert stored("outputs/mlflow.db") == recorded(run)
+
+    def test_its_files_are_gone(self, client, run, typed):
+        shutil.rmtree("outputs/artifacts")
+        assert typed()[0] == 0
+        found = client.list_artifacts(the_run(client).info.run_id)
+        assert {"recipe.yaml", "metrics.jsonl", "checkpoints"} <= {file.path for file in found}
+
+    def test_a_deleted_run_comes_back_when_it_is_named(self, client, run, typed):
+        run_id = the_run(client).info.run_id
+        client.delete_run(run_id)
+        before = (run / "tracking.json").read_text()
+        code, said = typed()
+        assert (code, "deleted in MLflow" in said) == (0, True)
+        assert client.get_run(run_id).info.lifecycle_stage == "deleted"
+        assert (run / "tracking.json").read_text() == before
+        assert f"`dlrun sync {run.name}`" in said
+        assert typed(run.name)[0] == 0
+        assert stored("outputs/mlflow.db") == recorded(run)
+        assert typed()[1] == f"{run.name}  complete: {len(points(run))} points\n"
+
+    def test_a_deleted_run_is_not_made_anew_where_the_cursor_is_lost(self, client, run, typed):
+        client.delete_run(the_run(client).info.run_id)
+        (run / "tracking.json").write_text("{}")
+        assert "deleted in MLflow" in typed()[1]
+        assert len(client.search_runs(["1"], "", ViewType.ALL)) == 1
+
+    def test_a_deleted_experiment(self, client, run, typed):
+        experiment = client.get_experiment_by_name("dlrun").experiment_id
+        client.delete_experiment(experiment)
+        code, said = typed()
+        assert (code, "deleted in MLflow" in said) == (0, True)
+        assert client.get_experiment(experiment).lifecycle_stage == "deleted"
+        assert typed("last")[0] == 0
+        assert client.get_experiment(experiment).lifecycle_stage == "active"
+        assert stored("outputs/mlflow.db") == recorded(run)
+
+    def test_a_run_that_was_made_twice_is_one(self, client, run, typed):
+        """A server that has carried out late what it was asked before."""
+        first = the_run(client)
+        uid = {"dlrun.uid": first.data.tags["dlrun.uid"]}
+        twin = client.create_run(first.info.experiment_id, tags=uid).info.run_id
+        code, said = typed()
+        assert (code, "complete" in said) == (0, True)
+        assert the_run(client).info.run_id == first.info.run_id
+        assert client.get_run(twin).info.status == "KILLED"
+        assert stored("outputs/mlflow.db") == recorded(run)
+
+
+def points(run):
+    return (run / "metrics.jsonl").read_text().splitlines()
+
+
+def test_sync_elsewhere_while_a_run_trains_and_once_more_after_its_end(
+    tmp_path, monkeypatch, typed
+):
+    monkeypatch.chdir(tmp_path)
+    words = ["epochs=100000", "log_every='5 steps'", "threads=1", "tracking.checkpoints=false"]
+    trainer = subprocess.Popen([sys.executable, "-m", "dlrun", *words], stderr=subprocess.PIPE)
+    there = f"tracking.uri=sqlite:///{tmp_path}/b.db"
+    try:
+        for _ in range(1200):
+            cursors = list(tmp_path.glob("outputs/runs/*/tracking.json"))
+            if cursors and json.loads(cursors[0].read_text()).get("delivered"):
+                break
+            time.sleep(0.1)
+        code, said = typed(there)
+        assert (code, "another process" in said) == (1, True)
+        assert "mlflow.db" in cursors[0].read_text()
+    finally:
+        trainer.send_signal(signal.SIGINT)
+        trainer.communicate()
+    run = cursors[0].parent
+    assert stored("outputs/mlflow.db", "KILLED") == recorded(run)
+    code, said = typed(there)
+    assert (code, f"{len(points(run))} of them delivered now" in said) == (0, True)
+    assert stored("b.db", "KILLED") == recorded(run)
+    assert typed(there) == (0, f"{run.name}  complete: {len(points(run))} points\n")
+
+
+@pytest.fixture
+def slow_to_create(server):
+    """A way to the server that carries out what makes something 4 seconds late."""
+
+    class Late(BaseHTTPRequestHandler):
+        def _forward(self):
+            length = int(self.headers.get("Content-Length") or 0)
+            body = self.rfile.read(length) or None
+            if (
+                self.path.endswith(("runs/create", "mlflow/logged-models"))
+                and self.command == "POST"
+            ):
+                time.sleep(4)
+            headers = {"Content-Type": self.headers.get("Content-Type", "")}
+            asked = urllib.request.Request(server.uri + self.path, body, headers)
+            asked.method = self.command
+            try:
+                answer = urllib.request.urlopen(asked, timeout=30)
+            except urllib.error.HTTPError as error:
+                answer = error
+            content = answer.read()
+            self.send_response(answer.status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def __getattr__(self, name):
+            if name.startswith("do_"):
+                return self._forward
+            raise AttributeError(name)
+
+        def log_message(self, *_):
+            pass
+
+    way = ThreadingHTTPServer(("127.0.0.1", 0), Late)
+    threading.Thread(target=way.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{way.server_address[1]}"
+    way.shutdown()
+    way.server_close()
+
+
+@pytest.mark.slow
+def test_a_server_that_creates_late_makes_one_run(run, typed, slow_to_create, server, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+    code, said = typed("last", f"tracking.uri={slow_to_create}")
+    assert (code, "timed out" in said) == (1, True)
+    assert typed("last", f"tracking.uri={slow_to_create}")[0] == 0
+    uid = json.loads((run / "run.json").read_text())["uid"]
+    client = MlflowClient(server.uri)
+    experiment = client.get_experiment_by_name("dlrun").experiment_id
+    asked = f"tags.`dlrun.uid` = '{uid}'"
+    [found] = client.search_runs([experiment], asked, ViewType.ALL)
+    assert found.info.status == "FINISHED"
+    history = client.get_metric_history(found.info.run_id, "train/loss")
+    assert [(p.step, p.value) for p in history] == [
+        (step, value) for key, step, value in recorded(run) if key == "train/loss"
+    ]
