@@ -4,6 +4,8 @@ import copy
 from math import isfinite
 from typing import Any
 
+import torch
+
 from dlrun.errors import Failure
 from dlrun.record import Record
 from dlrun.run import Run
@@ -20,11 +22,19 @@ class Diverged(Exception):
         self.step = step
 
 
-def check_finite(run: Run, state: State, losses: list[float]) -> None:
-    """Raise Diverged for the first of the latest mini-batches whose loss is not finite."""
-    for place, loss in enumerate(losses):
-        if not isfinite(loss):
-            raise Diverged(_step_of(run, state, len(losses) - 1 - place), loss)
+def check_finite(run: Run, state: State) -> None:
+    """Raise Diverged for the first mini-batch since the last point that is not finite.
+
+    In its loss, or in what was minimized, where that is something else.
+    """
+    window = state.window
+    found = [torch.stack(window.losses).tolist()]
+    if window.objectives or window.penalties:
+        found.append(window.minimized().tolist())
+    for place, values in enumerate(zip(*found, strict=True)):
+        for value in values:
+            if not isfinite(value):
+                raise Diverged(_step_of(run, state, len(window.losses) - 1 - place), value)
 
 
 def _step_of(run: Run, state: State, after: int) -> int:

@@ -22,7 +22,7 @@ from dlrun.evaluate import measure, quality, quality_name
 from dlrun.interrupt import deferred
 from dlrun.record import Record
 from dlrun.run import Run
-from dlrun.state import Position, State, best_weights, capture, settle
+from dlrun.state import Position, Result, State, best_weights, capture, settle
 
 _LOOK = 0.2  # seconds between looks at what the clock decides: the screen, a checkpoint
 
@@ -46,7 +46,7 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
     """
     lengths, optimizer = run.lengths, run.optimizer
     run.rates = run.rates or [float(group["lr"]) for group in optimizer.param_groups]
-    weights, units = run.weights, run.units
+    weights, units, differs = run.weights, run.units, run.objective is not run.loss
     searches = takes_closure(optimizer)
     observe, margin = getattr(run.schedule, "observe", None), _margin(run)
 
@@ -56,7 +56,7 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
 
     # The gradient of one step: a closure, because some optimizers ask for it more than once.
     group: list[Batch] = []
-    results: list[tuple[Tensor, Tensor]] = []  # loss and hits of every mini-batch
+    results: list[Result] = []  # of every mini-batch
     norm: Tensor | None = None
     logs = False
 
@@ -68,11 +68,13 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
         for weight in weights:  # as optimizer.zero_grad does, without its profiling
             weight.grad = None
         samples = sum(len(y) for _, y in group) if len(group) > 1 else 0
-        parts = []
+        parts, penalties = [], [rule.penalty(weights) for rule in run.penalties]
         for x, y in group:
             logits = run.forward(x)
             loss = run.objective(logits, y)
-            results.append((loss.detach(), quality(logits, y, units, run.loss)))
+            found, hits = loss.detach(), quality(logits, y, units, run.loss)
+            plain = run.loss(logits.detach(), y).detach() if differs else found
+            results.append((plain, hits, found if differs else None, penalties))
             share = loss * (len(y) / samples) if samples else loss
             (share if run.scaler is None else run.scaler.scale(share)).backward()
             parts.append(share.detach())
@@ -89,7 +91,7 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
             nn.utils.clip_grad_value_(weights, run.clip_value)
         if not searches:
             return parts[0]
-        return torch.stack(parts + [penalty.penalty(weights) for penalty in run.penalties]).sum()
+        return torch.stack(parts + penalties).sum()
 
     with deferred() as signal:
         timed = lengths.checkpoint_every.unit == "seconds"
@@ -126,10 +128,8 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
                         rule.constrain(run.model)
 
                     # Remember, on the device.
-                    for (loss, hits), (_, y) in zip(results, group, strict=False):
-                        window.losses.append(loss)
-                        window.hits.append(hits)
-                        window.sizes.append(len(y))
+                    for result, (_, y) in zip(results, group, strict=False):
+                        window.add(len(y), *result)
                         at.seen += len(y)
                     results.clear()
                     at.step = step
@@ -140,7 +140,7 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
                     validates = ends or step % lengths.validate_every == 0
                     if logs or validates:
                         window.seconds += perf_counter() - mark
-                        check_finite(run, state, torch.stack(window.losses).tolist())
+                        check_finite(run, state)
                         values = _validate(run, step) if validates and len(run.val) else {}
                         if logs:
                             values |= _train_values(run, state, norm, len(rows))
@@ -252,17 +252,26 @@ def _validate(run: Run, step: int) -> dict[str, float]:
 
 
 def _train_values(run: Run, state: State, norm: Tensor | None, epoch: int) -> dict[str, float]:
-    """The means of the window over its samples; a new window begins. epoch: its samples."""
+    """The means of the window over its samples; a new window begins. epoch: its samples.
+
+    train/loss is what val/loss is, of the training batches; train/objective, with what weighs
+    classes, smooths labels and punishes weights, is recorded where it is something else.
+    """
     window = state.window
-    losses, hits = torch.stack(window.losses).tolist(), torch.stack(window.hits).tolist()
     samples = sum(window.sizes)
+
+    def mean(values: Tensor) -> float:
+        return float(sum(map(mul, values.tolist(), window.sizes)) / samples)
+
     values = {
-        "train/loss": sum(map(mul, losses, window.sizes)) / samples,
-        f"train/{quality_name(run.regression)}": sum(hits) / samples,
+        "train/loss": mean(torch.stack(window.losses)),
+        f"train/{quality_name(run.regression)}": sum(torch.stack(window.hits).tolist()) / samples,
     }
-    for penalty in run.penalties:
-        name = f"train/{type(penalty).__name__.lower()}"
-        values[name] = float(penalty.penalty(run.weights))
+    if window.objectives or window.penalties:
+        values["train/objective"] = mean(window.minimized())
+    for i, rule in enumerate(run.penalties):
+        name = f"train/{type(rule).__name__.lower()}"
+        values[name] = mean(torch.stack([penalties[i] for penalties in window.penalties]))
     values["lr"] = float(run.optimizer.param_groups[0]["lr"])
     if norm is not None:
         values["grad/norm"] = float(norm)
@@ -276,8 +285,9 @@ def _look(run: Run, state: State, show: Show) -> None:
     """Show how it goes, and notice a loss that is no longer finite."""
     at, window = state.at, state.window
     loss = float(window.losses[-1])
-    if not math.isfinite(loss):
-        check_finite(run, state, torch.stack(window.losses).tolist())
+    objective = float(window.objectives[-1]) if window.objectives else loss
+    if not math.isfinite(loss + objective):
+        check_finite(run, state)
     rate = sum(window.sizes) / max(window.seconds, 1e-9)
     show.step(at.step, at.step / run.lengths.steps_per_epoch, loss, rate)
 

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from dlrun.errors import Failure
 from dlrun.run import Run
@@ -108,3 +109,35 @@ def test_a_validation_loss_that_is_not_finite(train_recipe: Train) -> None:
 
     with pytest.raises(Failure, match="the validation loss became nan at step 34"):
         train_recipe("epochs=3", *CONSTANT, change=spoil)
+
+
+@pytest.mark.parametrize("step", [1, 33, 50])
+def test_a_penalty_that_is_not_finite_is_noticed(train_recipe: Train, step: int) -> None:
+    """The loss alone is, and so are the losses of all other mini-batches."""
+
+    class Rule:
+        steps = 0
+
+        def penalty(self, weights: list[torch.Tensor]) -> torch.Tensor:
+            self.steps += 1
+            return torch.tensor(torch.inf if self.steps == step else 0.1)
+
+    def punish(run: Run) -> None:
+        run.penalties = [Rule()]
+
+    with pytest.raises(Failure, match=f"became inf at step {step} with"):
+        train_recipe("epochs=3", *CONSTANT, change=punish)
+    trained = train_recipe("epochs=3", "on_divergence=backoff", *CONSTANT, change=punish)
+    assert trained.at.step == 3 * 34
+    assert trained.at.backoffs == 1
+
+
+def test_what_is_minimized_may_be_finite_where_the_loss_is_not(train_recipe: Train) -> None:
+    """Neither goes unnoticed: train/loss would be recorded as nan."""
+
+    def clamp(run: Run) -> None:
+        loss, run.objective = run.loss, lambda logits, y: cross_entropy(logits, y)
+        run.loss = lambda logits, y: loss(logits, y) * (float("nan") if run.model.training else 1.0)
+
+    with pytest.raises(Failure, match="the training loss became nan at step 1 with"):
+        train_recipe("epochs=3", *CONSTANT, change=clamp)

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from dlrun import build, record
 from dlrun.data import Data
 from dlrun.errors import Failure
-from dlrun.evaluate import samples
+from dlrun.evaluate import measure, samples
 from dlrun.procedure.train import test_values as measure_test
 from dlrun.run import Run
 from dlrun.state import begin
@@ -379,7 +379,7 @@ def test_other_orders_of_an_epoch(train_recipe: Train, sampling: str) -> None:
     assert trained.values("val/accuracy")[-1] > 0.9
 
 
-def test_class_weights_weigh_the_loss(train_recipe: Train) -> None:
+def test_class_weights_weigh_what_is_minimized(train_recipe: Train) -> None:
     trained = train_recipe(
         "epochs=1", "optimizer=sgd", "optimizer.lr=0", "class_weights=balanced", "batch_size=full"
     )
@@ -389,8 +389,177 @@ def test_class_weights_weigh_the_loss(train_recipe: Train) -> None:
     with torch.no_grad():
         each = cross_entropy(run.model(x), y, reduction="none").double()
     by_class = torch.stack([each[y == label].mean() for label in range(10)])
-    assert trained.values("train/loss")[0] == pytest.approx(float(by_class.mean()), rel=1e-5)
+    [objective], [loss] = trained.values("train/objective"), trained.values("train/loss")
+    assert objective == pytest.approx(float(by_class.mean()), rel=1e-5)
+    assert loss == pytest.approx(float(each.mean()), rel=1e-6)
     assert counts.max() > counts.min()
+
+
+class Seen:
+    """What the network gave for each training batch, and the targets and weights of then."""
+
+    def __init__(self, run: Run) -> None:
+        self.logits: list[Tensor] = []
+        self.targets: list[Tensor] = []
+        self.penalties: list[tuple[float, float]] = []  # sum of absolute values, half of squares
+        run.change_batch = [*run.change_batch, self]
+        run.model.register_forward_hook(self.look)
+
+    def change_batch(
+        self, x: Tensor, y: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        self.targets.append(y if y.dim() > 1 else nn.functional.one_hot(y, 10))
+        return x, y
+
+    def look(self, model: nn.Module, inputs: object, logits: Tensor) -> None:
+        if model.training:
+            self.logits.append(logits.detach().double())
+            weights = [w.detach().double() for w in model.parameters() if w.ndim > 1]
+            sums = (sum(float(f(w)) for w in weights) for f in (_ones, _squares))
+            self.penalties.append(tuple(sums))  # type: ignore[arg-type]
+
+
+def _ones(weight: Tensor) -> Tensor:
+    return weight.abs().sum()
+
+
+def _squares(weight: Tensor) -> Tensor:
+    return weight.square().sum() / 2
+
+
+MINIMIZED = {
+    "smoothing": (["regularization=[label_smoothing]"], 0.1, False, 0, 0),
+    "weights": (["class_weights=balanced"], 0, True, 0, 0),
+    "penalties": (["regularization=[dropout,l1,l2]"], 0, False, 1e-3, 1e-2),
+    "mixed": (["regularization=[label_smoothing]", "augmentation=[mixup]"], 0.1, False, 0, 0),
+    "all": (
+        [
+            *("regularization=[label_smoothing,l1,l2,dropout]", "class_weights=balanced"),
+            *("augmentation=[cutmix]", "accumulate=3", "batch_size=40"),
+        ],
+        *(0.1, True, 1e-3, 1e-2),
+    ),
+    "half": (["regularization=[label_smoothing,l2]", "precision=fp16"], 0.1, False, 0, 1e-2),
+}
+
+
+@pytest.mark.parametrize("name", MINIMIZED)
+@pytest.mark.parametrize("every", ["'1 steps'", "'13 steps'", "1"])
+def test_the_loss_is_plain_and_the_objective_is_what_is_minimized(
+    train_recipe: Train, name: str, every: str
+) -> None:
+    """Both against formulas, on the logits, the targets and the weights of every mini-batch."""
+    words, amount, weighs, l1, l2 = MINIMIZED[name]
+    strengths = [f"regularization.{n}.strength={v}" for n, v in (("l1", l1), ("l2", l2)) if v]
+    seen: list[Seen] = []
+    trained = train_recipe(
+        *("epochs=2", "optimizer.lr=0.05", f"log_every={every}", *words, *strengths),
+        change=lambda run: seen.append(Seen(run)),
+    )
+    [watched], run = seen, trained.run
+    weights = torch.ones(10, dtype=torch.float64)
+    if weighs:
+        counts = torch.bincount(run.data.train.y[run.data.train.rows], minlength=10).double()
+        weights = counts.sum() / (10 * counts)
+    plain, minimized, hits, sizes, steps = [], [], [], [], []
+    accumulate = run.lengths.accumulate
+    per_epoch = -(-len(run.train) // run.lengths.batch_size)
+    for logits, y, (ones, squares) in zip(
+        watched.logits, watched.targets, watched.penalties, strict=True
+    ):
+        costs = -logits.log_softmax(1)
+        smooth = y.double() * (1 - amount * 10 / 9) + amount / 9
+        plain.append(float((costs * y).sum(1).mean()))
+        minimized.append(float((costs * smooth * weights).sum(1).mean()) + l1 * ones + l2 * squares)
+        hits.append(float((logits.argmax(1) == y.argmax(1)).sum()))
+        sizes.append(len(y))
+        epoch, batch = divmod(len(steps), per_epoch)
+        steps.append(epoch * run.lengths.steps_per_epoch + batch // accumulate + 1)
+    before = 0
+    points = [point for point in trained.points if "train/loss" in point["values"]]
+    for point in points:
+        window = [i for i, step in enumerate(steps) if before < step <= point["step"]]
+        before, many = point["step"], sum(sizes[i] for i in window)
+        values = point["values"]
+        for key, each in (("train/loss", plain), ("train/objective", minimized)):
+            expected = sum(each[i] * sizes[i] for i in window) / many
+            assert values[key] == pytest.approx(expected, rel=2e-3 if name == "half" else 2e-5)
+        assert values["train/accuracy"] == pytest.approx(sum(hits[i] for i in window) / many)
+        if l2:
+            parts = [watched.penalties[i][1] * l2 * sizes[i] for i in window]
+            assert values["train/l2"] == pytest.approx(sum(parts) / many, rel=1e-4)
+    assert before == trained.at.step
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "line_search"])
+def test_a_line_search_minimizes_the_objective(
+    train_recipe: Train, compose_recipe: Recipe, digits: Data, optimizer: str
+) -> None:
+    """Of several evaluations in a step the first is recorded: that of the weights before it."""
+    words = (
+        *("epochs=3", f"optimizer={optimizer}", "batch_size=full", "schedule=constant"),
+        *("regularization=[label_smoothing,l2]", "regularization.l2.strength=0.01"),
+    )
+    start = build.build(compose_recipe(*words), digits)
+    x, y = whole(start, "train")
+    with torch.no_grad():
+        logits = start.model(x)
+        plain = float(cross_entropy(logits, y))
+        smooth = float(cross_entropy(logits, y, label_smoothing=0.1 * 10 / 9))
+        squares = 0.005 * sum(float(w.square().sum()) for w in start.weights if w.ndim > 1)
+    trained = train_recipe(*words)
+    assert trained.values("train/loss")[0] == pytest.approx(plain, rel=1e-5)
+    objectives = trained.values("train/objective")
+    assert objectives[0] == pytest.approx(smooth + squares, rel=1e-5)
+    assert objectives[2] < objectives[1] < objectives[0]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["regularization=[dropout,input_noise]", "augmentation=[mixup]"],
+        ["model=autoencoder", "loss=mse"],
+        ["optimizer=lbfgs", "batch_size=full"],
+    ],
+)
+def test_where_the_loss_is_minimized_it_is_computed_once(
+    train_recipe: Train, words: list[str]
+) -> None:
+    calls = []
+
+    def count(run: Run) -> None:
+        loss = run.loss
+        assert run.objective is loss
+
+        def counted(logits: Tensor, y: Tensor) -> Tensor:
+            calls.append(run.model.training)
+            return loss(logits, y)
+
+        run.loss = run.objective = counted
+        run.model.register_forward_hook(lambda model, inputs, y: calls.append(None))
+
+    trained = train_recipe("epochs=1", *words, change=count)
+    assert calls.count(True) + calls.count(False) == calls.count(None)
+    assert trained.values("train/objective") == []
+
+
+def test_validation_and_training_losses_can_be_compared(train_recipe: Train) -> None:
+    """With weights that stay, train/loss is what val/loss would be of the training split."""
+    words = ["regularization=[label_smoothing,l2]", "class_weights=balanced", "epochs=1"]
+    trained = train_recipe(*words, "optimizer=sgd", "optimizer.lr=0", "monitor=train/loss")
+    loss, accuracy = measure(trained.run, trained.run.train)
+    assert trained.values("train/loss") == [pytest.approx(loss, rel=1e-6)]
+    assert trained.values("train/accuracy") == [pytest.approx(accuracy)]
+    assert trained.at.best_score == -trained.values("train/loss")[0]
+    assert trained.values("train/objective")[0] > 1.001 * loss
+
+
+def test_regression_has_one_loss_and_penalties_beside_it(train_recipe: Train, digits: Data) -> None:
+    rule = ["regularization=[l2]", "regularization.l2.strength=0.1"]
+    trained = train_recipe("epochs=2", *rule, "loss=mse", "model=autoencoder")
+    for values in (point["values"] for point in trained.points):
+        assert values["train/objective"] == pytest.approx(values["train/loss"] + values["train/l2"])
+        assert values["train/l2"] > 0
 
 
 @pytest.mark.parametrize(("rule", "factor"), [("none", 1), ("linear", 4), ("sqrt", 2)])
@@ -427,7 +596,8 @@ def test_what_is_measured_is_the_loss_alone(train_recipe: Train) -> None:
     plain = train_recipe(*words)
     smooth = train_recipe(*words, "regularization=[label_smoothing]")
     assert smooth.values("val/loss") == plain.values("val/loss")
-    assert smooth.values("train/loss") != plain.values("train/loss")
+    assert smooth.values("train/loss") == plain.values("train/loss")
+    assert smooth.values("train/objective") != plain.values("train/loss")
 
 
 def test_averaged_weights_are_what_is_evaluated_and_kept(train_recipe: Train) -> None:

@@ -16,6 +16,7 @@ from dlrun.record import FINISHED, Record, read_status
 from dlrun.run import Run
 from dlrun.state.kept import (
     Position,
+    Result,
     State,
     Weights,
     Window,
@@ -26,7 +27,7 @@ from dlrun.state.kept import (
 )
 from dlrun.state.restored import restore
 
-__all__ = ["Position", "State", "Weights", "Window"]
+__all__ = ["Position", "Result", "State", "Weights", "Window"]
 __all__ += ["begin", "best_weights", "capture", "keeps_last", "restore", "settle"]
 
 _log = logging.getLogger("dlrun")

@@ -36,18 +36,53 @@ class Position:
         return tie or score > self.best_score + margin
 
 
+Result = tuple[Tensor, Tensor, Tensor | None, list[Tensor]]
+"""Of a mini-batch: loss, hits, the objective where it is another than the loss, penalties."""
+
+
 @dataclass
 class Window:
-    """What the mini-batches since the last point gave, on the device."""
+    """What the mini-batches since the last point gave, scalars on the device.
+
+    losses: as val/loss is computed. objectives: what was trained, without penalties; none where
+    it is the loss. penalties: of each rule that has one, in a step; none where no rule has.
+    """
 
     losses: list[Tensor] = field(default_factory=list)
     hits: list[Tensor] = field(default_factory=list)
+    objectives: list[Tensor] = field(default_factory=list)
+    penalties: list[list[Tensor]] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     seconds: float = 0.0
 
+    def add(
+        self,
+        size: int,
+        loss: Tensor,
+        hits: Tensor,
+        objective: Tensor | None,
+        penalties: list[Tensor],
+    ) -> None:
+        """One more mini-batch of so many samples."""
+        self.sizes.append(size)
+        self.losses.append(loss)
+        self.hits.append(hits)
+        if objective is not None:
+            self.objectives.append(objective)
+        if penalties:
+            self.penalties.append(penalties)
+
+    def minimized(self) -> Tensor:
+        """(n,): of each mini-batch what its step made small, the objective and the penalties."""
+        objectives = torch.stack(self.objectives or self.losses)
+        if not self.penalties:
+            return objectives
+        return objectives + torch.stack([torch.stack(each).sum() for each in self.penalties])
+
     def clear(self) -> None:
         """Begin a new window."""
-        self.losses, self.hits, self.sizes, self.seconds = [], [], [], 0.0
+        self.losses, self.hits, self.objectives, self.penalties = [], [], [], []
+        self.sizes, self.seconds = [], 0.0
 
 
 @dataclass
@@ -95,6 +130,10 @@ def capture(run: Run, state: State, recorded: int) -> dict[str, Any]:
         "window": {
             "losses": torch.stack(window.losses) if window.losses else None,
             "hits": torch.stack(window.hits) if window.hits else None,
+            "objectives": torch.stack(window.objectives) if window.objectives else None,
+            "penalties": torch.stack([torch.stack(each) for each in window.penalties])
+            if window.penalties
+            else None,
             "sizes": window.sizes,
             "seconds": window.seconds,
         },

@@ -56,12 +56,7 @@ def restore(run: Run, saved: dict[str, Any], changed: Collection[str] = ()) -> S
 
     known = {entry.name for entry in fields(Position)}
     at = Position(**{key: value for key, value in saved["position"].items() if key in known})
-    kept = saved["window"]
-    losses, hits = (
-        [] if kept[key] is None else list(kept[key].to(device).unbind())
-        for key in ("losses", "hits")
-    )
-    window = Window(losses, hits, list(kept["sizes"]), kept["seconds"])
+    window = _window(run, saved)
     best = saved["best"]
     if judged:
         at.best_score, at.best_loss, at.best_step, best = -math.inf, math.inf, 0, None
@@ -173,6 +168,22 @@ def _restore_optimizer(run: Run, saved: dict[str, Any]) -> list[str]:
     for group, wanted in zip(run.optimizer.param_groups, options, strict=True):
         group.update({key: wanted[key] for key in wanted if key != "params"})
     return []
+
+
+def _window(run: Run, saved: dict[str, Any]) -> Window:
+    """What the mini-batches since the last point gave; none where another objective was trained."""
+    kept = saved["window"]
+    losses, hits, objectives, penalties = (
+        [] if kept.get(key) is None else list(kept[key].to(run.device).unbind())
+        for key in ("losses", "hits", "objectives", "penalties")
+    )
+    same = bool(objectives) == (run.objective is not run.loss)
+    if penalties or run.penalties:
+        same &= list(saved["regularization"]) == list(run.regularizers)
+    if losses and not same:
+        return Window()
+    apart = [list(each.unbind()) for each in penalties]
+    return Window(losses, hits, objectives, apart, list(kept["sizes"]), kept["seconds"])
 
 
 def _judged_anew(run: Run, saved: dict[str, Any], changed: Collection[str]) -> str:
