@@ -179,10 +179,11 @@ def _write(entry: Path, build: Build) -> None:
             "notes": labels.notes,
             "digest": hash_content(hashes, labels.y, labels.classes, labels.given),
         }
-        arrays = {"y": labels.y, "hashes": hashes, "facts": np.array(json.dumps(facts))}
+        arrays: dict[str, Any] = {"y": labels.y, "hashes": hashes, **labels.given}
+        arrays["facts"] = np.array(json.dumps(facts))
         with _writing(entry.parent):
             with (partial / "rest.npz").open("wb") as file:
-                np.savez(file, allow_pickle=False, **arrays, **labels.given)
+                np.savez(file, **arrays)
                 _settle(file)
             if entry.exists():  # damaged; who has it mapped keeps its pages
                 shutil.rmtree(entry)
