@@ -10,6 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dlrun.errors import Mistake
+
+PRIMARY = "config"
+"""The name of the file of the default recipe."""
 _SETTING = re.compile(r"^( *)([A-Za-z_][\w.-]*):(?: +(.*))?$")
 _DEFAULT = re.compile(r"^ *- *(?:optional +)?([a-z_]+): *([\w-]+|\[.*\])?")
 _VALUE = re.compile(r"""('[^']*'|"[^"]*"|(?:(?!(?:^|\s)#).)*)(?:\s*#\s*(.*))?$""")
@@ -80,14 +84,20 @@ def options(group: str, directories: Sequence[Path]) -> dict[str, Path]:
     for directory in reversed(directories):
         folder = directory / group
         if folder.is_dir():
-            found |= {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+            files = filter(Path.is_file, sorted(folder.glob("*.yaml")))
+            found |= {file.stem: file for file in files}
     return dict(sorted(found.items(), key=lambda item: (item[0] != "none", item[0])))
 
 
 def defaults(directories: Sequence[Path]) -> dict[str, list[str]]:
-    """The default recipe: which options each group has."""
+    """The default recipe: which options each group has. Raises Mistake where it is no text."""
     chosen = {}
-    for line in primary(directories).read_text(encoding="utf-8").splitlines():
+    file = primary(directories)
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Mistake(f"{file}: cannot be read: {_why(error)}") from None
+    for line in lines:
         match = _DEFAULT.match(line)
         if match:
             names = (match[2] or "").strip("[]").split(",")
@@ -97,12 +107,15 @@ def defaults(directories: Sequence[Path]) -> dict[str, list[str]]:
 
 def primary(directories: Sequence[Path]) -> Path:
     """The file of the root settings."""
-    return next(file for file in (d / "config.yaml" for d in directories) if file.is_file())
+    return next(file for file in (d / f"{PRIMARY}.yaml" for d in directories) if file.is_file())
 
 
 def read(file: Path) -> Option:
-    """Read one YAML file."""
-    lines = file.read_text(encoding="utf-8").splitlines()
+    """Read one YAML file; one that is none says so in its header."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        return Option(file.stem, (f"cannot be read: {_why(error)}",), ())
     header, across = [], False
     for line in lines:
         if not line.startswith("#"):
@@ -113,6 +126,10 @@ def read(file: Path) -> Option:
         else:
             header.append(text)
     return Option(file.stem, tuple(header), tuple(_settings(lines)), across)
+
+
+def _why(error: OSError | UnicodeDecodeError) -> str:
+    return (error.strerror or "") if isinstance(error, OSError) else "it is no text in UTF-8"
 
 
 def _settings(lines: Sequence[str]) -> list[Setting]:

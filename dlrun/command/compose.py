@@ -5,6 +5,8 @@ mistake arrives here as an exception, `main` can be called many times in a proce
 and a user's `--config-dir` comes before the packaged recipes.
 """
 
+import importlib.util
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import isfinite
@@ -18,6 +20,7 @@ from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser import overrides_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.core.plugins import Plugins
@@ -28,9 +31,27 @@ from dlrun import config
 from dlrun.command import catalogue
 from dlrun.errors import Mistake
 
-PRIMARY = "config"
+PRIMARY = catalogue.PRIMARY
 MOST = 100_000
 """Values of one key, and points of a grid."""
+
+
+def _keep_asserts() -> None:
+    """Compile Hydra's reader of overrides with its asserts, whatever `python -O` says.
+
+    It takes brackets and colons off the line inside of them: `assert ...(next(children))`.
+    """
+    spec = importlib.util.find_spec("hydra.core.override_parser.overrides_visitor")
+    if spec is None or spec.origin is None:
+        return
+    module: Any = importlib.util.module_from_spec(spec)
+    code = compile(Path(spec.origin).read_bytes(), spec.origin, "exec", optimize=0)
+    exec(code, module.__dict__)
+    vars(overrides_parser)["HydraOverrideVisitor"] = module.HydraOverrideVisitor
+
+
+if sys.flags.optimize:
+    _keep_asserts()
 
 
 @contextmanager

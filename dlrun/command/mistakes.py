@@ -7,6 +7,7 @@ recipe. All mistakes of a command are reported together.
 
 import dataclasses
 import re
+import traceback
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,11 +26,12 @@ from omegaconf.errors import (
 )
 
 from dlrun.arguments import expected
-from dlrun.command import catalogue, compose, grammar
+from dlrun.command import catalogue, compose, faulty, grammar
 from dlrun.command.choices import launcher, option
 from dlrun.command.flags import nearest
 from dlrun.command.lookup import settings
 from dlrun.command.nearest import Place, keys, meaning, unknown
+from dlrun.command.vocabulary import here
 from dlrun.config import NEEDED, Settings
 from dlrun.errors import Mistake
 
@@ -40,6 +42,8 @@ ROOT = tuple(field.name for field in dataclasses.fields(Settings))
 def words(place: Place, typed: Sequence[str]) -> None:
     """Check the overrides before they are composed. Raises Mistake with all that is wrong."""
     wrong, good = _forms(place, typed)
+    if file := faulty.file(place, []):
+        raise Mistake(file)
     if wrong:
         raise Mistake("\n".join(wrong + _keys(place, good)))
 
@@ -51,14 +55,19 @@ def explained(place: Place, typed: Sequence[str]) -> Iterator[None]:
         yield
     except (HydraException, OmegaConfBaseException) as error:
         _, good = _forms(place, typed)
-        wrong = _keys(place, good) or [_otherwise(place, error, good)]
+        file = faulty.file(place, good)
+        wrong = [file] if file else _keys(place, good) or [_otherwise(place, error, good)]
         raise Mistake("\n".join(wrong)) from error
     except Exception as error:
         mark = getattr(error, "problem_mark", None)  # of a YAML file that cannot be read
-        if mark is None:
-            raise
-        problem = getattr(error, "problem", "cannot be read")
-        raise Mistake(f"{mark.name}, line {mark.line + 1}: {problem}") from error
+        if mark is not None:
+            problem = getattr(error, "problem", "cannot be read")
+            raise Mistake(f"{mark.name}, line {mark.line + 1}: {problem}") from error
+        frames = traceback.extract_tb(error.__traceback__)
+        if any("_internal" in frame.filename for frame in frames):  # of Hydra, while it composes
+            file = faulty.file(place, _forms(place, typed)[1])
+            raise Mistake(file or _first_line(error)) from error
+        raise
 
 
 def check(recipe: DictConfig, chosen: Mapping[str, Any], directories: Sequence[Path]) -> None:
@@ -159,7 +168,7 @@ def _keys(place: Place, overrides: Sequence[Override]) -> list[str]:
     base = [o.input_line or "" for o in choosing if not o.is_sweep_override()]
     try:
         composed = _composed(place, base)
-    except (HydraException, OmegaConfBaseException):
+    except Exception:  # which `explained` explains
         return []
     wrong = []
     for override in others:
@@ -227,10 +236,24 @@ def _otherwise(place: Place, error: Exception, overrides: Sequence[Override]) ->
     """Where no override is wrong by itself: a conflict, or a faulty YAML file."""
     cause = error.__cause__ or error
     key = getattr(cause, "full_key", None)
+    option, inside = re.match(r"In '([\w/.-]+)'", str(error)), error.__context__
+    if option and isinstance(inside, OmegaConfBaseException) and inside.full_key:
+        return _in_file(place, option[1], inside)
     for override in overrides:
         if place.multirun and key and override.key_or_group == key:
             return f"{override.input_line}: not every recipe of the sweep has {key!r}"
     return _first_line(error) if str(error) else _first_line(cause)
+
+
+def _in_file(place: Place, option: str, error: OmegaConfBaseException) -> str:
+    """What is wrong with a key of an option's file."""
+    key = str(error.full_key)
+    path, word = faulty.setting(place, option, key)
+    if isinstance(error, ValidationError):
+        return f"{path}: {word}: expected {_wanted(key)}"
+    known = keys(OmegaConf.structured(Settings))
+    near = nearest(key, known) or here(key, word.partition("=")[2], place.directories)
+    return f"{path}: {word}: there is no setting {key!r}{near or '; dlrun --help lists them'}"
 
 
 def _wanted(key: str) -> str:

@@ -31,6 +31,12 @@ class Place:
         """The names of all groups."""
         return catalogue.groups(self.directories)
 
+    def file(self, group: str, name: str) -> Path | None:
+        """The file of an option, or of the default recipe where the group is empty."""
+        if group:
+            return catalogue.options(group, self.directories).get(name)
+        return catalogue.primary(self.directories) if name == catalogue.PRIMARY else None
+
 
 def unknown(place: Place, word: str, key: str, composed: DictConfig) -> str:
     """No such key: name the nearest one there is, in the recipe or in another option."""
