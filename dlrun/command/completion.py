@@ -41,6 +41,8 @@ _WORDS = {
     **CHOICES,
     "device": ("auto", "cpu", "cuda", "mps"),
     "data.leaks": ("warn", "error", "drop"),
+    "data.task": ("auto", "classification", "regression"),
+    "data.decimal": ("point", "comma"),
     "sweep.pruner": ("none", "median", "halving", "hyperband"),
     "sweep.export": ("best", "all", "none"),
 }

@@ -1,5 +1,6 @@
 """Arrays from a file: .npz, .safetensors or CSV, for classification or regression."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,17 @@ from numpy.typing import NDArray
 
 from dlrun.data import Report, Source
 from dlrun.data.cache import FORMAT, Labels, Writer, load
+from dlrun.data.cells import DECIMALS, find_missing
 from dlrun.data.fingerprint import hash_files, stat_files
-from dlrun.data.table import read_table, some
+from dlrun.data.table import Notes, read_table, some
 from dlrun.data.targets import TASKS, encode, say_what_for
 from dlrun.errors import Mistake
 
 SPLITS = ("train", "val", "test")
 STORED = (".npz", ".safetensors")
 TABLES = (".csv", ".tsv", ".txt")
+
+_log = logging.getLogger("dlrun")
 
 Array = NDArray[Any]
 
@@ -25,6 +29,8 @@ def arrays(
     path: str,
     target: str | None = None,
     features: list[str] | None = None,
+    missing: list[Any] | None = None,
+    decimal: str | None = None,
     task: str = "auto",
     scale_targets: bool | None = None,
     cache: str | None = None,
@@ -35,8 +41,11 @@ def arrays(
     path: an .npz or .safetensors file with arrays x and y, or with x_train and y_train and
         maybe x_val, y_val, x_test, y_test; or a CSV whose first line names the columns.
     target: the CSV's column to predict.
-    features: the CSV's columns to predict it from, which must hold numbers; None takes all
-        others.
+    features: the CSV's columns to predict it from, which must hold numbers, or true and
+        false; None takes all others but those that say nothing: identifiers, constants,
+        copies of the target.
+    missing: the texts that stand for a missing value in a CSV, instead of the usual ones.
+    decimal: point or comma, before the fractions in a CSV; None takes what its columns show.
     task: auto takes strings for classes, fractions for regression, and whole numbers for
         classes where there are two different ones, or at most 1000, each 5 times on average.
     scale_targets: train on (y − mean)/std in regression; None does so unless all targets lie
@@ -50,22 +59,28 @@ def arrays(
     """
     if task not in TASKS:
         raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task}")
+    if decimal not in (None, *DECIMALS):
+        raise ValueError(f"decimal must be one of {', '.join(DECIMALS)}, got {decimal}")
+    find_missing(missing)
     file = Path(path).expanduser()
     form = file.suffix.lower()
     if not file.is_file():
         raise Mistake(f"data.path={path}: there is no such file")
     if form not in (*STORED, *TABLES):
         raise Mistake(f"data.path={path}: expected a file .npz, .safetensors or .csv")
-    for key, value in (("target", target), ("features", features)):
+    about = {"target": target, "features": features, "missing": missing, "decimal": decimal}
+    for key, value in about.items():
         if value is not None and form in STORED:
-            raise Mistake(f"data.{key}={value}: names a column of a table; {path} has x and y")
+            does = "names a column" if key in ("target", "features") else "is for the texts"
+            raise Mistake(f"data.{key}={value}: {does} of a table; {path} has x and y")
 
     def build(writer: Writer) -> Labels:
+        notes: Notes = []
+        given: dict[str, NDArray[np.int64]] = {}
         if form in STORED:
             x, y, given = _join(path, _read_arrays(path, file))
         else:
-            x, y = read_table(path, file, target, features)
-            given = {}
+            x, y, notes = read_table(path, file, target, features, task, missing, decimal)
         x = _as_samples(path, x)
         y, classes = encode(path, y, task)
         if len(x) != len(y):
@@ -74,10 +89,13 @@ def arrays(
             writer.add(x[start : start + 10_000])
             if report:
                 report(min(start + 10_000, len(x)), len(x))
-        return Labels(y, classes, given)
+        return Labels(y, classes, given, tuple(notes))
 
-    key = hash_files(stat_files([file]), FORMAT, target, features, task)
-    source, _ = load("arrays", key, build, cache)
+    options = (target, features, missing, decimal, task)
+    key = hash_files(stat_files([file]), FORMAT, *options)
+    source, notes = load("arrays", key, build, cache)
+    for subject, what in notes:
+        _log.warning(f"data.path={path}: {subject} {what}")
     if task == "auto":
         say_what_for(source)
     if scale_targets is None:

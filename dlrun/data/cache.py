@@ -37,8 +37,8 @@ class Labels:
     """What a builder returns once it has written the samples, in their order.
 
     y, classes, given: as in `Source`.
-    bad: (file, reason) of everything that could not be read.
-    notes: what was guessed or left out, a sentence each; said at every start.
+    bad: (file or column, why) of everything that was left out.
+    notes: what was guessed, a sentence each; said at every start.
     """
 
     y: NDArray[Any]

@@ -2,62 +2,200 @@
 
 import csv
 import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dlrun.data import cells, columns
+from dlrun.data.columns import Column
+from dlrun.data.targets import read_target
 from dlrun.errors import Mistake
 
-MISSING = frozenset(["", "na", "n/a", "nan", "null", "none", "?"])
-"""How files write a missing value, in lower case."""
+_SNIFFED = 100  # lines that are looked at for the separator
+_LISTED = 10  # columns, at most, in a word that is proposed
+_INFINITE = ("inf", "infinity")
+_LARGEST = float(np.finfo(np.float32).max)
+
+Notes = list[tuple[str, str]]
 
 
 def read_table(
-    path: str, file: Path, target: str | None, features: Sequence[str] | None
-) -> tuple[NDArray[np.float64], NDArray[Any]]:
-    """The features, (n, columns), and the target, (n,) int64, float64 or strings.
+    path: str,
+    file: Path,
+    target: str | None,
+    features: Sequence[str] | None,
+    task: str = "auto",
+    missing: Sequence[object] | None = None,
+    decimal: str | None = None,
+) -> tuple[NDArray[np.float64], NDArray[Any], Notes]:
+    """The features, (n, columns), the target, (n,) int64, float64 or strings, and what to say.
 
     path: as the user typed it, for messages. features: the columns to use, in this order;
-    None takes all but the target. Only columns that are used must be complete.
+    None takes all but the target and those that `columns.useless` finds. Only columns that
+    are used must be complete. missing: see `cells.find_missing`. decimal: point, comma, or
+    None for what the columns show. The third are pairs of a subject and what there is to
+    say about it, such as which column was left out, and why.
     Raises Mistake for a name that is no column, for a value that is missing, and for a
     feature that holds words.
     """
-    columns = _read_columns(path, file)
+    texts, nameless = _read_columns(path, file)
     if target is None:
-        raise Mistake(f"data.target=null: name the column to predict: {some(list(columns))}")
-    _require_column(path, "data.target", target, columns)
-    if features is not None and not features:
-        raise Mistake(f"data.features=[]: name at least one of {some(list(columns))}")
-    for name in features or []:
-        _require_column(path, "data.features", name, columns)
-    if features is not None and target in features:
-        raise Mistake(f"data.features: has {target}, which is data.target; leave it out")
-    if features is not None and len(set(features)) < len(features):
-        twice = next(name for name in features if features.count(name) > 1)
-        raise Mistake(f"data.features: names {twice} twice")
-    used = [name for name in columns if name != target] if features is None else features
+        raise Mistake(f"data.target=null: name the column to predict: {some(list(texts))}")
+    _require_column(path, "data.target", target, texts)
+    used = [name for name in texts if name != target]
+    if features is not None:
+        _require_features(path, features, target, texts)
+        used = list(features)
     if not used:
         raise Mistake(f"data.path={path} has no column besides {target}")
-    x = {name: _column(path, name, columns[name]) for name in used}
-    numbers = [name for name, values in x.items() if values.dtype.kind != "U"]
-    words = [name for name in used if name not in numbers]
-    if words:
-        odd = next(value for value in x[words[0]].tolist() if _numbers([value]) is None)
-        out = f"data.features=[{','.join(numbers)}]" if 0 < len(numbers) <= 10 else "data.features"
-        raise Mistake(
-            f"data.path={path}: the column {words[0]} holds {odd!r}; "
-            f"features must be numbers: leave it out with {out}, or encode it"
-        )
-    y = _column(path, target, columns[target])
-    return np.stack([values.astype(np.float64) for values in x.values()], 1), y
+    notes: Notes = []
+    lacking = _find_lacking({name: texts[name] for name in (target, *used)}, missing)
+    if decimal is None:
+        decimal, more = _guess_decimal(texts, lacking)
+        notes += more
+    found = {}
+    for name, rows in lacking.items():
+        numbers = None if rows else columns.read_feature(texts[name], decimal)
+        found[name] = Column(name, texts[name], rows, numbers)
+    _require_complete(path, found[target], missing is None)
+    y, what = read_target(path, found[target], task, decimal)
+    if what:
+        notes.append((f"the column {target}", what))
+    kept = [found[name] for name in used]
+    if features is None:
+        kept, more = _choose(path, kept, found[target], decimal, nameless)
+        notes += more
+    return _as_features(path, kept, decimal), y, notes
+
+
+def _find_lacking(
+    texts: Mapping[str, Sequence[str]], missing: Sequence[object] | None
+) -> dict[str, list[int]]:
+    """The rows that lack a value, by column."""
+    is_missing, found = cells.find_missing(missing), {}
+    for name, column in texts.items():
+        gone = {text for text in set(column) if is_missing(text)}
+        found[name] = [row for row, text in enumerate(column) if text in gone] if gone else []
+    return found
+
+
+def _guess_decimal(
+    texts: Mapping[str, Sequence[str]], lacking: Mapping[str, Sequence[int]]
+) -> tuple[str, Notes]:
+    """The decimal mark that the columns show, and what to say of it."""
+    present = {name: texts[name] for name in lacking}
+    for name, rows in lacking.items():
+        if rows:
+            without = set(rows)
+            present[name] = [t for row, t in enumerate(texts[name]) if row not in without]
+    decimal, name, text = cells.guess_decimal(present)
+    if not name:
+        return decimal, []
+    point = f"is read as {text.replace(',', '.')}, with a decimal comma"
+    return decimal, [
+        (f"{text} in the column {name}", f"{point}; data.decimal=point says otherwise")
+    ]
 
 
 def some(names: Sequence[str]) -> str:
     """The first ten of them, for a message."""
     return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+
+
+def _choose(
+    path: str, found: Sequence[Column], target: Column, decimal: str, nameless: Collection[str]
+) -> tuple[list[Column], Notes]:
+    """The columns that may be features, and what to say of the others."""
+    why = {one.name: columns.useless(one, target, decimal, one.name in nameless) for one in found}
+    kept = [one for one in found if not why[one.name]]
+    notes = []
+    for one in found:
+        if why[one.name]:
+            with_it = [each.name for each in found if each in kept or each is one]
+            word = columns.features(with_it) if len(with_it) <= _LISTED else "data.features"
+            more = f"; {word} takes it in" if one.numbers is not None else ""
+            subject = f"the column {one.name}"
+            if one.name in nameless:
+                subject = f"the column without a name, here {one.name},"
+            notes.append((subject, f"is left out: {why[one.name]}{more}"))
+    if not kept:
+        reasons = some([f"{name}: {reason}" for name, reason in why.items()])
+        usable = [one.name for one in found if one.numbers is not None]
+        word = f"; {columns.features(usable)} takes them all the same" if usable else ""
+        raise Mistake(
+            f"data.path={path}: leaves no column to predict {target.name} from ({reasons}){word}"
+        )
+    return kept, notes
+
+
+def _as_features(path: str, kept: Sequence[Column], decimal: str) -> NDArray[np.float64]:
+    """The columns side by side. Raises Mistake for what is no number, or one beyond 32 bits."""
+    good = [column.name for column in kept if column.numbers is not None]
+    out = columns.features(good) if 0 < len(good) <= _LISTED else "data.features"
+    for column in kept:
+        _require_complete(path, column, out=out)
+    for column in kept:
+        if column.numbers is None:
+            raise Mistake(f"data.path={path}: {_explain(column, decimal, out)}")
+        large = np.abs(column.numbers) > _LARGEST
+        if large.any():
+            row = int(large.argmax())
+            held = f"holds {cells.shown(column.texts[row])} in row {row + 1}"
+            raise Mistake(
+                f"data.path={path}: the column {column.name} {held}; numbers end at {_LARGEST:.2g}"
+            )
+    return np.stack([column.numbers for column in kept if column.numbers is not None], 1)
+
+
+def _require_complete(path: str, column: Column, usual: bool = False, out: str = "") -> None:
+    """usual: whether what stands for missing values is only supposed to.
+
+    out: the word that leaves the column out.
+    """
+    if not column.lacking:
+        return
+    row = column.lacking[0]
+    text = column.texts[row]
+    more = f", or leave the column out with {out}" if out else ""
+    if text and usual:
+        more += f"; where {text!r} is a value, data.missing=[]"
+    first = f"row {row + 1}" + (f" ({cells.shown(text)})" if text else "")
+    raise Mistake(
+        f"data.path={path}: the column {column.name} lacks {len(column.lacking)} of "
+        f"{len(column.texts)} values, first in {first}; fill them in or leave those rows out{more}"
+    )
+
+
+def _explain(column: Column, decimal: str, out: str) -> str:
+    """Why a column is no feature, and what to do; out: the word that leaves it out."""
+    odd = [(row, text) for row, text in enumerate(column.texts) if cells.is_odd(text, decimal)]
+    row, text = odd[0]
+    infinite = [text for _, text in odd if text.lower().lstrip("+-") in _INFINITE]
+    if len(infinite) == len(odd):
+        return (
+            f"the column {column.name} has missing or infinite values in {len(odd)} samples, "
+            f"first {text!r} in row {row + 1}"
+        )
+    todo = cells.advice(text, decimal) or f"leave it out with {out}, or encode it"
+    return f"the column {column.name} holds {cells.shown(text)}; features must be numbers: {todo}"
+
+
+def _require_features(
+    path: str, features: Sequence[str], target: str, texts: Collection[str]
+) -> None:
+    if not features:
+        raise Mistake(f"data.features=[]: name at least one of {some(list(texts))}")
+    for name in features:
+        _require_column(path, "data.features", name, texts)
+    if target in features:
+        raise Mistake(f"data.features: has {target}, which is data.target; leave it out")
+    if len(set(features)) < len(features):
+        twice = next(name for name in features if features.count(name) > 1)
+        raise Mistake(f"data.features: names {twice} twice")
 
 
 def _require_column(path: str, key: str, name: str, columns: Collection[str]) -> None:
@@ -67,21 +205,19 @@ def _require_column(path: str, key: str, name: str, columns: Collection[str]) ->
         raise Mistake(f"{key}={name}: {path} has no such column; {hint}")
 
 
-def _read_columns(path: str, file: Path) -> dict[str, tuple[str, ...]]:
-    """The columns by name, as written.
+def _read_columns(path: str, file: Path) -> tuple[dict[str, list[str]], list[str]]:
+    """The columns by name, without spaces around their texts, and those that had no name.
 
-    The first line names them; the separator is the one of comma, semicolon and tab that it
-    has most of. Raises Mistake where a line has too few values or too many, or the first
-    line holds numbers.
+    The first line names them; one without a name is called after its place: column_1.
+    Raises Mistake where a line has too few values or too many, or the first line holds numbers.
     """
     try:
         # utf-8-sig: spreadsheets put a mark at the start.
         with file.open(encoding="utf-8-sig", newline="") as stream:
-            first = stream.readline()
+            separator = _separator(list(islice(stream, _SNIFFED)))
             stream.seek(0)
-            separator = max(",;\t", key=first.count)
             lines = csv.reader(stream, delimiter=separator, skipinitialspace=True, strict=True)
-            header = [name.strip() for name in next(lines, [])]
+            header = [" ".join(name.split()) for name in next(lines, [])]
             rows = []
             for row in lines:
                 if not row:
@@ -96,31 +232,25 @@ def _read_columns(path: str, file: Path) -> dict[str, tuple[str, ...]]:
         raise Mistake(f"data.path={path} cannot be read as CSV in UTF-8: {error}") from error
     if not rows:
         raise Mistake(f"data.path={path} has no data below its first line")
-    if any(_numbers([name]) is not None for name in header):
+    if not all(cells.is_odd(name, "point") for name in header):
         raise Mistake(f"data.path={path}: its first line must name the columns, it holds numbers")
-    if len(set(header)) < len(header):
-        twice = next(name for name in header if header.count(name) > 1)
+    names = [name or f"column_{place}" for place, name in enumerate(header, 1)]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
         raise Mistake(f"data.path={path}: two columns have the name {twice!r}")
-    return dict(zip(header, zip(*rows, strict=True), strict=True))
+    texts = {
+        name: [text.strip() for text in column]
+        for name, column in zip(names, zip(*rows, strict=True), strict=True)
+    }
+    return texts, [name for name, given in zip(names, header, strict=True) if not given]
 
 
-def _column(path: str, name: str, values: tuple[str, ...]) -> NDArray[Any]:
-    """int64, else float64, else strings."""
-    stripped = [value.strip() for value in values]
-    missing = [i for i, value in enumerate(stripped) if value.lower() in MISSING]
-    if missing:
-        raise Mistake(
-            f"data.path={path}: the column {name} lacks {len(missing)} of {len(values)} values, "
-            f"first in row {missing[0] + 1}; fill them in or leave those rows out"
-        )
-    numbers = _numbers(stripped)
-    return np.array(stripped) if numbers is None else numbers
+def _separator(lines: Sequence[str]) -> str:
+    """The one of tab, semicolon and comma that most lines have as often as the first."""
 
+    def fit(separator: str) -> tuple[bool, int, int]:
+        parsed = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+        widths = [len(row) for row in parsed if row] or [0]
+        return widths[0] > 1, widths.count(widths[0]), widths[0]
 
-def _numbers(texts: list[str]) -> NDArray[Any] | None:
-    for kind in (int, float):
-        try:
-            return np.array([kind(text) for text in texts], np.int64 if kind is int else np.float64)
-        except (ValueError, OverflowError):
-            continue
-    return None
+    return max("\t;,", key=fit)

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlrun.data import Source
+from dlrun.data import Source, cells
+from dlrun.data.columns import Column
 from dlrun.errors import Mistake
 
 TASKS = ("auto", "classification", "regression")
@@ -38,36 +39,110 @@ def encode(path: str, y: Array, task: str = "auto") -> tuple[Array, tuple[str, .
         raise Mistake(
             f"data.path={path}: y has {(~np.isfinite(y)).sum()} missing or infinite values"
         )
+    if kind == "S":
+        try:
+            y = np.char.decode(y, "utf-8")
+        except UnicodeDecodeError as error:
+            raise Mistake(f"data.path={path}: y has bytes that are no text in UTF-8") from error
     if task == "regression":
-        if kind in "US" or y.ndim not in (1, 2):
-            what = "strings" if kind in "US" else f"the shape {y.shape}"
-            raise Mistake(
-                f"data.task=regression: y has {what}; expected numbers, (n,) or (n, targets)"
-            )
-        return y.reshape(len(y), -1).astype(np.float32), ()
+        return _as_numbers(path, y), ()
     if y.ndim != 1:
         raise Mistake(
             f"data.path={path}: y has the shape {y.shape}, classes must be (n,); "
             "data.task=regression predicts several numbers"
         )
-    if kind == "f":
-        if (y != np.round(y)).any():
-            raise Mistake("data.task=classification: y has fractions; use data.task=regression")
-        y = y.astype(np.int64)
+    if kind == "f" and (y != np.round(y)).any():
+        raise Mistake("data.task=classification: y has fractions; use data.task=regression")
     values, labels = np.unique(y, return_inverse=True)
     if len(values) < 2:
         raise Mistake(
             f"data.path={path}: y has the single class {values[0]}; at least 2 are needed"
         )
-    names = tuple(v.decode() if isinstance(v, bytes) else str(v) for v in values.tolist())
+    names = tuple(str(int(v) if kind == "f" else v) for v in values.tolist())
     return labels.astype(np.int64), names
+
+
+def read_target(path: str, column: Column, task: str, decimal: str) -> tuple[Array, str]:
+    """A column of a table as `encode` takes it, and what there is to say about it.
+
+    int64 where every text is the usual one of a whole number, so that 001 and 1 stay two
+    classes; float64 where they are numbers with fractions or exponents; else strings.
+    Regression takes whatever is a number, 001 too.
+    Raises Mistake for what is meant for numbers and is not written as such.
+    """
+    texts, name = column.texts, column.name
+    numbers = cells.read_numbers(texts, decimal)
+    if task == "regression":
+        if column.numbers is None:
+            raise Mistake(f"data.task=regression: y has strings: {_odd(column, decimal)}")
+        return column.numbers, ""
+    whole = cells.read_whole(texts)
+    if whole is not None:
+        return whole, ""
+    padded = next(filter(cells.is_padded, texts), None)
+    fraction = next((text for text in texts if set(text) & set(".,eE")), None)
+    if numbers is None:
+        return _read_names(path, column, task, decimal)
+    if task == "classification" and (padded or (numbers == np.round(numbers)).all()):
+        return np.array(texts), ""
+    if fraction and padded:
+        raise Mistake(
+            f"data.path={path}: the column {name} holds both {padded!r} and {fraction!r}; "
+            "data.task=classification takes them for class names, data.task=regression for numbers"
+        )
+    if fraction:
+        return numbers, ""
+    odd = next(text for text in texts if not cells.is_whole(text))
+    return np.array(texts), (
+        f"holds {cells.shown(odd)}: its {len(set(texts))} different texts are taken for class "
+        "names, as they are written; data.task=regression takes them for numbers"
+    )
+
+
+def _read_names(path: str, column: Column, task: str, decimal: str) -> tuple[Array, str]:
+    """A column that holds other things than numbers, as strings."""
+    texts = column.texts
+    if task == "auto":
+        _refuse_numbers(path, column, decimal)
+    booleans = cells.read_booleans(texts)
+    if booleans is not None and len(set(texts)) > 2:
+        names = np.array(["False", "True"])[booleans.astype(np.int64)]
+        return names, "writes true and false in several ways, taken for two classes"
+    if "" in texts:
+        blank = f"has {list(texts).count('')} empty values, taken for a class of their own"
+        return np.array(texts), f"{blank}; data.missing=[''] takes them for missing"
+    return np.array(texts), ""
+
+
+def _refuse_numbers(path: str, column: Column, decimal: str) -> None:
+    """Raise Mistake where texts that were meant for numbers would become class names."""
+    different = set(column.texts)
+    odd = {text for text in different if cells.is_odd(text, decimal)}
+    classes = "data.task=classification takes every text for a class name"
+    if all(cells.advice(text, decimal) for text in odd):
+        raise Mistake(f"data.path={path}: {_odd(column, decimal)}; {classes}")
+    meant = {text for text in different if cells.is_amount(text, decimal)}
+    rows = sum(text in meant for text in column.texts)
+    if 2 * rows >= len(column.texts) and len(meant) > _most(len(column.texts)):
+        raise Mistake(
+            f"data.path={path}: {_odd(column, decimal)}, among {len(meant)} different numbers; "
+            f"write plain numbers; {classes}"
+        )
+
+
+def _odd(column: Column, decimal: str) -> str:
+    """Which text is no number, where, and what to do about it."""
+    row, text = next((i, t) for i, t in enumerate(column.texts) if cells.is_odd(t, decimal))
+    hint = cells.advice(text, decimal)
+    where = f"the column {column.name} holds {cells.shown(text)} in row {row + 1}"
+    return f"{where}; {hint}" if hint else where
 
 
 def say_what_for(source: Source) -> None:
     """Say what `auto` has made of whole numbers, where it might not be what was meant."""
     if source.classes:
         names, found = source.classes, len(source.classes)
-        if found > _EVIDENT and all(name.lstrip("-").isdecimal() for name in names):
+        if found > _EVIDENT and all(map(cells.is_whole, names)):
             _log.warning(
                 f"y has {found} different whole numbers in {len(source.y)} samples, taken for "
                 "classes; data.task=regression takes them for numbers"
@@ -84,4 +159,27 @@ def say_what_for(source: Source) -> None:
 def _are_classes(y: Array) -> bool:
     if y.dtype.kind not in "iu" or y.ndim != 1:
         return y.dtype.kind != "f"
-    return len(np.unique(y)) <= min(MOST, max(2, len(y) // EACH))
+    return len(np.unique(y)) <= _most(len(y))
+
+
+def _most(rows: int) -> int:
+    """As how many different whole numbers are classes."""
+    return min(MOST, max(2, rows // EACH))
+
+
+def _as_numbers(path: str, y: Array) -> NDArray[np.float32]:
+    """Targets of a regression, (n, targets). Raises Mistake for what is none."""
+    if y.dtype.kind == "U" and y.ndim in (1, 2):
+        numbers = cells.read_numbers(y.ravel().tolist(), "point")
+        if numbers is None:
+            raise Mistake("data.task=regression: y has strings; expected numbers")
+        y = numbers.reshape(y.shape)
+    if y.ndim not in (1, 2):
+        raise Mistake(
+            f"data.task=regression: y has the shape {y.shape}; expected (n,) or (n, targets)"
+        )
+    with np.errstate(over="ignore"):  # said below
+        y = y.reshape(len(y), -1).astype(np.float32)
+    if not np.isfinite(y).all():
+        raise Mistake(f"data.path={path}: y has {(~np.isfinite(y)).sum()} values beyond 3.4e38")
+    return y

@@ -234,6 +234,13 @@ BUILDING = [
     ("+augmentation.foo._target_=builtins.dict", "augmentation.foo", "gives a dict, no function"),
     ("+preprocessing.foo._target_=builtins.dict", "preprocessing.foo", "no torch.nn.Module"),
     ("data=arrays data.path=table.npz data.target=a", "data.target=a", "a column of a table"),
+    ("data=arrays data.path=table.npz data.missing=[NA]", "data.missing=['NA']", "of a table"),
+    ("data=arrays data.path=t.csv data.target=y data.missing=NA", "data.missing=NA", "a list"),
+    ("data=arrays data.path=t.csv data.target=y data.missing=[[NA]]", "data.missing=", "a list of"),
+    ("data=arrays data.path=t.csv data.target=y data.decimal=dot", "data.decimal=dot", "comma"),
+    ("data=arrays data.path=t.csv data.target=y", "holds '50,000'", "write 50000"),
+    ("data=arrays data.path=t.csv data.target=z", "('None')", "data.missing=[]"),
+    ("data=arrays data.path=t.csv data.target=x data.features=[z]", "lacks 1 of 2", "row 1"),
     ("optimizer._target_=null", "optimizer._target_", "is required"),
     ("~optimizer._target_", "optimizer._target_", "is required"),
     ("~data._target_", "data._target_", "is required"),
@@ -310,6 +317,7 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "pipes" / "dog" / "b.png").symlink_to("../cat/a.png")
     values = np.random.default_rng(0).normal(size=(60, 5)).astype("float32")
     np.savez(tmp_path / "table.npz", x=values, y=np.arange(60) % 3)
+    (tmp_path / "t.csv").write_text("x;y;z\n1;50,000;None\n2;60,000;a\n")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield tmp_path
