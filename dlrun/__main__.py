@@ -116,15 +116,20 @@ def _check_form(asked: Flags) -> None:
 
 
 def _sync(words: list[str]) -> int:
-    settings = {key: value for key, given, value in (w.partition("=") for w in words) if given}
-    for key in settings:
+    settings = {word.partition("=")[0]: word for word in words if "=" in word}
+    for key, word in settings.items():
         if key not in ("outputs", "tracking.uri"):
-            near = flags.nearest(key, ["outputs", "tracking.uri"])
-            raise Mistake(f"{key}={settings[key]}: sync takes outputs= and tracking.uri={near}")
+            near = flags.nearest(key, ["outputs", "tracking.uri"], f"{{}}={word.partition('=')[2]}")
+            raise Mistake(f"{word}: sync takes outputs= and tracking.uri={near}")
     runs = list(flags.parse([word for word in words if "=" not in word]).words)
+    from dlrun.command import compose
     from dlrun.tracking import sync
 
-    return sync.sync(settings.get("outputs", "outputs"), runs, settings.get("tracking.uri"))
+    outputs, uri = (
+        compose.text(settings[key]) if key in settings else ""
+        for key in ("outputs", "tracking.uri")
+    )
+    return sync.sync(outputs or "outputs", runs, uri or None)
 
 
 if __name__ == "__main__":

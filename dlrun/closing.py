@@ -1,6 +1,8 @@
 """What a run shows when it has ended: its results, where they are, and what to type next."""
 
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dlrun import numerals, record
+from dlrun import duration, numerals, record, shell
+from dlrun.errors import Mistake
 from dlrun.report import rates
 from dlrun.report.curves import curve
 
@@ -32,9 +35,8 @@ def show(console: Console, directory: Path, uri: str | None) -> None:
             if line:
                 console.print(line, markup=False)
     state = str(status.get("status", "")).lower()
-    console.print(f"{state}: {_near(directory)}", markup=False, soft_wrap=True)
-    trains = info.get("trains", True)
-    for what, command in _next(directory, status, uri, trains):
+    console.print(f"{state}: {shell.near(directory)}", markup=False, soft_wrap=True)
+    for what, command in _next(directory, status, uri, _longer(directory, info)):
         console.print(Text.assemble((f"  {what:<22}", "dim"), command), soft_wrap=True)
 
 
@@ -117,23 +119,30 @@ def _course(points: list[dict[str, Any]]) -> str:
 
 
 def _next(
-    directory: Path, status: Mapping[str, Any], uri: str | None, trains: bool
+    directory: Path, status: Mapping[str, Any], uri: str | None, longer: str
 ) -> list[tuple[str, str]]:
     """What the user may want to type now."""
     tips = []
     if status.get("status") == record.FINISHED:
-        tips.append(("the curves", str(_near(directory / "figures"))))
-        if trains:
-            tips.append(("train on", f"dlrun resume={directory.name} epochs=…"))
+        tips.append(("the curves", shell.near(directory / "figures")))
+        if longer:
+            tips.append(("train on", shell.resume(directory, longer)))
     else:
-        tips.append(("go on with it", f"dlrun resume={directory.name}"))
+        tips.append(("go on with it", shell.resume(directory)))
     if uri is not None:
-        browse = uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+        web = uri.startswith("http")
+        browse = uri if web else shell.line(["mlflow", "ui", "--backend-store-uri", uri])
         tips.append(("compare in MLflow", browse))
     return tips
 
 
-def _near(path: Path) -> Path:
-    """The path as seen from here, if it is below."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
+def _longer(directory: Path, info: Mapping[str, Any]) -> str:
+    """The word for twice the length of a run; empty where no length would let it train on."""
+    with suppress(OSError, Mistake):
+        recipe = (directory / "recipe.yaml").read_text(encoding="utf-8")
+        length = re.search(r"^epochs: (.+)$", recipe, re.MULTILINE)
+        if length and info.get("trains", True) and not info.get("ended_by_rule"):
+            whole = duration.parse(length[1].strip("'\""))
+            amount = f"{2 * whole.amount:.15g}"
+            return f"epochs={amount}" + ("" if whole.unit == "epochs" else f" {whole.unit}")
+    return ""

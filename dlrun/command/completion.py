@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from dlrun import places
 from dlrun.command import catalogue, flags
 from dlrun.command.catalogue import Setting
 from dlrun.command.lookup import LAUNCHER
@@ -66,7 +67,7 @@ def candidates(line: str) -> list[str]:
     before = line.split()[1:]
     word = before.pop() if before and not line[-1].isspace() else ""
     asked = flags.tolerant(before)
-    own = [Path(name).expanduser() for name in asked.config_dir]
+    own = [places.path(name) for name in asked.config_dir]
     directories = [*filter(Path.is_dir, own), catalogue.packaged()]
     option = flags.SWITCHES.get(before[-1], "") if before else ""
     if option in flags.VALUES and option != "info":
@@ -150,7 +151,7 @@ def _default(key: str, before: Sequence[str], directories: Sequence[Path]) -> li
 
 def _runs(prefix: str, before: Sequence[str]) -> Iterator[str]:
     outputs = [word.partition("=")[2] for word in before if word.startswith("outputs=")]
-    runs = Path(outputs[-1] if outputs else "outputs") / "runs"
+    runs = places.path(outputs[-1] if outputs else "outputs") / "runs"
     yield f"{prefix}last"
     if runs.is_dir():
         yield from (prefix + name for name in os.listdir(runs))
@@ -158,7 +159,7 @@ def _runs(prefix: str, before: Sequence[str]) -> Iterator[str]:
 
 def _files(key: str, value: str) -> Iterator[str]:
     folder, _, start = value.rpartition("/")
-    where = Path(f"{folder}/" if folder or value.startswith("/") else ".").expanduser()
+    where = places.path(f"{folder}/" if folder or value.startswith("/") else ".")
     if where.is_dir():
         for entry in os.scandir(where):
             if entry.name.startswith(start.lstrip("~")):

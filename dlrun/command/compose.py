@@ -24,14 +24,19 @@ from hydra.core.override_parser import overrides_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.core.plugins import Plugins
+from hydra.core.utils import setup_globals
+from hydra.errors import OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from dlrun import config
+from dlrun import config, shell
 from dlrun.command import catalogue
 from dlrun.errors import Mistake
 
 PRIMARY = catalogue.PRIMARY
+PATHS = ("outputs", "resume", "data.root", "data.path", "data.cache", "tracking.uri")
+"""Settings that hold a path."""
 MOST = 100_000
 """Values of one key, and points of a grid."""
 
@@ -82,6 +87,41 @@ def _prefer_packaged_launchers() -> None:
 def parse(overrides: Sequence[str]) -> list[Override]:
     """The overrides, read. Raises Hydra's OverrideParseException."""
     return OverridesParser.create().parse_overrides(list(overrides))
+
+
+def readable(word: str, several: bool = False) -> str:
+    """An override of a path in the form that Hydra reads: `~/x` and `photos (1)` need quotes.
+
+    several: whether commas are between values of a sweep.
+    """
+    key, _, value = word.partition("=")
+    if key.lstrip("+") not in PATHS or not value or set(value) & set("'\"") or value[0] in "[{":
+        return word
+    values = value.split(",") if several else [value]
+    return f"{key}={','.join(each if _is_read(each) else shell.quoted(each) for each in values)}"
+
+
+def _is_read(value: str) -> bool:
+    """Whether Hydra reads a text without quotes as that text, or as null."""
+    try:
+        [override] = parse([f"path={value}"])
+    except OverrideParseException:
+        return False
+    read = override.value()
+    return read is None or override.is_sweep_override() or str(read) == value
+
+
+def text(word: str) -> str:
+    """What an override sets a path to: without quotes, the environment and the time filled in."""
+    try:
+        [override] = parse([readable(word)])
+        setup_globals()
+        value = OmegaConf.create({"value": override.value()}).value
+    except OverrideParseException:
+        value = word.partition("=")[2]
+    except OmegaConfBaseException as error:
+        raise Mistake(f"{word}: {str(error).splitlines()[0]}") from None
+    return "" if value is None else str(value)
 
 
 def refuse_many(override: Override) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dlrun import places, shell
 from dlrun.command import catalogue, lookup, vocabulary
 from dlrun.errors import Mistake
 
@@ -51,7 +52,7 @@ class Flags:
 
     def directories(self, cwd: Path | None = None) -> list[Path]:
         """The user's recipe directories, absolute. Raises Mistake where one is missing."""
-        found = [(cwd or Path.cwd()) / Path(name).expanduser() for name in self.config_dir]
+        found = [(cwd or Path.cwd()) / _folder(name) for name in self.config_dir]
         for name, directory in zip(self.config_dir, found, strict=True):
             if not directory.is_dir():
                 raise Mistake(f"--config-dir {name}: no such directory{_beside(directory)}")
@@ -86,6 +87,15 @@ def parse(words: Sequence[str]) -> Flags:
         setattr(flags, name, (*flags.config_dir, value) if name == "config_dir" else value)
     flags.words = tuple(rest)
     return flags
+
+
+def _folder(name: str) -> Path:
+    """A directory as typed; what refers to the environment is read as in a recipe."""
+    if "${" in name:
+        from dlrun.command import compose  # imports Hydra
+
+        name = compose.text(f"outputs={name}")
+    return places.path(name)
 
 
 def tolerant(words: Sequence[str]) -> Flags:
@@ -133,7 +143,7 @@ def _setting(key: str, value: str) -> str:
     keys = [key] if known else lookup.keys(key, directories)
     if keys and key:
         value = value or ("last" if key == "resume" else "...")
-        written = " or ".join(f"{each}={value}" for each in keys[:3])
+        written = " or ".join(shell.quote(f"{each}={value}") for each in keys[:3])
         return f"; a setting is written {written}, without dashes"
     return vocabulary.here(key, value or "...", directories)
 
@@ -144,7 +154,7 @@ def stray(words: Sequence[str], number: int) -> str:
     before = words[number - 1] if number else ""
     after = words[number + 1] if len(words) > number + 1 else ""
     if "=" in before and word.strip() and not nearest(word, ["sync"]):
-        return f", or quotes around a value with spaces: '{before} {word}'"
+        return f", or quotes around a value with spaces: {shell.quote(f'{before} {word}')}"
     said = "" if before else vocabulary.command(word, after) or nearest(word, ["sync"], "dlrun {}")
     if said or not word.strip():
         return said

@@ -20,13 +20,14 @@ _SWEEPING = ("sweep=", "sweep.", "hydra/launcher=", "hydra.launcher.")
 def run(asked: Flags, command: Sequence[str]) -> int:
     """Do what the flags ask for; the exit code."""
     with _warnings():
-        previous = resume.find(asked.words)
+        typed = [compose.readable(word, asked.multirun) for word in asked.words]
+        previous = resume.find(typed)
         if previous and asked.multirun:
             raise Mistake("resume goes on with one run; leave out -m")
         directories = asked.directories() or (previous.config_dirs if previous else [])
         with compose.hydra(directories) as hydra:
             place = Place(hydra, [*directories, catalogue.packaged()], asked.multirun)
-            words = [_added(place, word) for word in asked.words]
+            words = [_added(place, word) for word in typed]
             if previous:
                 mistakes.words(place, words)
                 words = previous.merge(hydra, words)

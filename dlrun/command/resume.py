@@ -21,7 +21,7 @@ from hydra._internal.hydra import Hydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dlrun import record
+from dlrun import places, record, shell
 from dlrun.command import catalogue, compose, flags, mistakes
 from dlrun.command.nearest import Place
 from dlrun.errors import Mistake
@@ -71,11 +71,15 @@ class Previous:
         new = [word for word in typed if _key(word) != "resume"]
         if self.cwd != Path.cwd():  # the record has one directory for all its overrides
             new = [_placed_word(word, Path.cwd()) for word in new]
+        if self._outputs is not None:  # the word only says where the run is
+            new = [word for word in new if _key(word) != "outputs"]
         return merge(self.overrides, new, recorded)
 
     def restore(self, hydra: Hydra, recipe: DictConfig, words: Sequence[str]) -> DictConfig:
         """The recipe with recorded values where defaults have changed; points at the run."""
         recipe.resume = str(self.directory)
+        if self._outputs not in (None, places.path(recipe.outputs).absolute()):
+            recipe.outputs = str(self._outputs)
         before = self._placed(compose.recipe(hydra, self.overrides))
         typed = [_key(word) for word in words if word not in self.overrides]
         dropped = [_key(word) for word in self.overrides if word not in words]
@@ -89,11 +93,13 @@ class Previous:
             self._move(recipe, typed)
         return recipe
 
+    @property
+    def _outputs(self) -> Path | None:
+        """Where the run is kept, with others."""
+        return self.directory.parents[1] if self.directory.parent.name == "runs" else None
+
     def _move(self, recipe: DictConfig, typed: Sequence[str]) -> None:
         """Let what was recorded in another directory mean what it meant there."""
-        outputs = self.directory.parents[1]
-        if self.directory.parent.name == "runs" and Path(recipe.outputs).absolute() != outputs:
-            recipe.outputs = str(outputs)
         for key, path in _paths(self._placed(recipe)):
             if not any(_within(key, top) for top in typed):
                 OmegaConf.update(recipe, key, path)
@@ -114,7 +120,7 @@ def find(words: Sequence[str]) -> Previous | None:
     Raises Mistake where there is none, and where its record is damaged.
     """
     asked = _last(words, "resume")
-    if asked in ("", "null"):
+    if not asked:
         return None
     try:
         directory = record.find(_last(words, "outputs") or "outputs", asked)
@@ -226,17 +232,16 @@ def _placed_word(word: str, cwd: Path) -> str:
     value = compose.parse([word])[0].value()
     if not isinstance(value, str) or _placed(value, cwd) == value:
         return word
-    quoted = _placed(value, cwd).replace("'", "\\'")
-    return f"{word.partition('=')[0]}='{quoted}'"
+    return f"{word.partition('=')[0]}={shell.quoted(_placed(value, cwd))}"
 
 
 def _placed(path: str, cwd: Path) -> str:
     """The path, or the URI of a SQLite database, as it is meant in the directory `cwd`."""
     scheme, is_uri, place = path.partition("://")
     if is_uri:
-        relative = scheme == "sqlite" and place.startswith("/") and place[1:2] not in ("", "/")
-        return f"sqlite:///{cwd / place[1:]}" if relative else path
-    return path if path.startswith("~") else str(cwd / path)
+        local = scheme == "sqlite" and place.startswith("/") and place[1:2] not in ("", "/")
+        return f"sqlite:///{cwd / places.path(place[1:])}" if local else path
+    return path if str(places.path(path)) != path else str(cwd / path)
 
 
 def _names(choice: Any) -> list[str]:
@@ -262,4 +267,4 @@ def _key(word: str) -> str:
 
 
 def _last(words: Sequence[str], key: str) -> str:
-    return next((w.partition("=")[2] for w in reversed(words) if _key(w) == key), "")
+    return next((compose.text(w) for w in reversed(words) if _key(w) == key and "=" in w), "")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from dlrun import shell
 from dlrun.command import catalogue
 
 _SETTINGS = {
@@ -112,5 +113,7 @@ def command(word: str, after: str) -> str:
     """`; ...` that says how to do what `dlrun <word> <after>` asks for, or nothing."""
     if word not in COMMANDS:
         return ""
-    usual = "model=cnn" if COMMANDS[word] == COMMANDS["train"] else "optimizer"
-    return f"; {COMMANDS[word].replace('{}', after or usual)}"
+    trains = COMMANDS[word] == COMMANDS["train"]
+    usual = "model=cnn" if trains else "optimizer"
+    fits = "=" in after or (after and not trains)
+    return f"; {COMMANDS[word].replace('{}', shell.quote(after) if fits else usual)}"

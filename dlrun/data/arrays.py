@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dlrun import places
 from dlrun.data import Report, Source
 from dlrun.data.cache import FORMAT, Labels, Writer, load
 from dlrun.data.cells import DECIMALS, find_missing
@@ -62,7 +63,7 @@ def arrays(
     if decimal not in (None, *DECIMALS):
         raise ValueError(f"decimal must be one of {', '.join(DECIMALS)}, got {decimal}")
     find_missing(missing)
-    file = Path(path).expanduser()
+    file = places.path(path)
     form = file.suffix.lower()
     if not file.is_file():
         raise Mistake(f"data.path={path}: there is no such file")

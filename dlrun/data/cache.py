@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dlrun import places
 from dlrun.data import Source
 from dlrun.data.fingerprint import hash_content, hash_samples
 from dlrun.errors import Mistake
@@ -79,8 +80,8 @@ def home(cache: str | None = None) -> Path:
     """Where caches live: `cache`, or $DLRUN_CACHE, or dlrun in $XDG_CACHE_HOME or ~/.cache."""
     chosen = cache or os.environ.get("DLRUN_CACHE")
     if chosen:
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dlrun"
+        return places.path(chosen)
+    return places.path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "dlrun"
 
 
 def load(

@@ -4,10 +4,10 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
+from dlrun import places
 from dlrun.data import Report, Source
 from dlrun.data.cache import FORMAT, Labels, Writer, load
 from dlrun.data.decode import Form, decode, read_header
@@ -45,7 +45,7 @@ def imagefolder(
     if channels not in CHANNELS:
         raise ValueError(f"channels must be one of {', '.join(CHANNELS)}, got {channels}")
     sides = _read_size(size)
-    folder = Path(root).expanduser().absolute()
+    folder = places.path(root).absolute()
     if not folder.is_dir():
         raise Mistake(
             f"data.root={root}: there is no such folder; name one with a folder per class"

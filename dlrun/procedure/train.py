@@ -34,7 +34,7 @@ def conclude(trial: Trial, at: Position) -> None:
         values |= test_values(run)
     epoch = at.step / run.lengths.steps_per_epoch
     step = at.step if keeps_last(run) else at.best_step
-    record.update(result_step=step, stopped=why_stopped(run, at))
+    record.update(result_step=step, stopped=why_stopped(run, at), ended_by_rule=at.stopped)
     record.append(at.step, epoch, values)
     trial.show.point(at.step, epoch, values)
     if trial.figures:

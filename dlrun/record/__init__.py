@@ -29,6 +29,7 @@ from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
+from dlrun import places
 from dlrun.errors import Failure, Mistake
 from dlrun.record import points
 from dlrun.record.files import guard, overwrite, read_json, replacing, write, write_json
@@ -145,9 +146,9 @@ def create(outputs: str | Path, name: str, info: dict[str, Any], recipe: str) ->
     `info` goes into `run.json` beside what is known here; its entries win.
     Raises Mistake where the directory cannot be written.
     """
-    with guard(Path(outputs), Mistake):
+    with guard(places.path(outputs), Mistake):
         started = datetime.now(UTC)
-        directory = _new_directory(Path(outputs).absolute() / "runs", started)
+        directory = _new_directory(places.path(outputs).absolute() / "runs", started)
         known = {
             "id": directory.name,
             "uid": secrets.token_hex(16),
@@ -207,7 +208,7 @@ def mark_killed(directory: str | Path) -> None:
 
 def all_runs(outputs: str | Path) -> list[Path]:
     """The directories of all runs under `outputs`, the first started first."""
-    found = [path.parent for path in (Path(outputs).absolute() / "runs").glob("*/run.json")]
+    found = [path.parent for path in (places.path(outputs).absolute() / "runs").glob("*/run.json")]
     started = {run: str(read_json(run / "run.json").get("started", "")) for run in found}
     return sorted(found, key=lambda run: (started[run], run.name))
 
@@ -220,8 +221,9 @@ def find(outputs: str | Path, which: str) -> Path:
 
     Raises Mistake, with the nearest ids, where there is none or more than one.
     """
-    if (Path(which) / "run.json").is_file():
-        return Path(which).absolute()
+    named = places.path(which)
+    if (named / "run.json").is_file():
+        return named.absolute()
     runs = {run.name: run for run in all_runs(outputs)}
     if not runs:
         raise Mistake(f"no run {which!r}: there are no runs in {Path(outputs) / 'runs'}")

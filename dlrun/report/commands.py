@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from dlrun import shell
 from dlrun.report.results import Dimension, Point, Sweep, key_of
 
 _OF_THE_SWEEP = ("sweep", "hydra")
@@ -29,12 +30,13 @@ def again(sweep: Sweep, changes: Mapping[str, str | None]) -> str:
             kept.append(str(changes[key]))
         seen.add(key)
     kept += [word for key, word in changes.items() if key not in seen and word is not None]
-    return shlex.join(["dlrun", *kept])
+    return shell.line(["dlrun", *kept])
 
 
 def once(sweep: Sweep, point: Point, *more: str) -> str:
     """One run of a point's recipe."""
-    return shlex.join(["dlrun", *_recipe(sweep, point.words, more), *more])
+    words = [*_recipe(sweep, point.words, more), *more]
+    return shell.line(["dlrun", *_directories(sweep), *words])
 
 
 def compare(sweep: Sweep, points: Sequence[Point], repeats: int) -> str:
@@ -51,7 +53,8 @@ def compare(sweep: Sweep, points: Sequence[Point], repeats: int) -> str:
     if len(apart) > 1:  # else it would be the product
         words.append(f"sweep.zip=[[{','.join(apart)}]]")
     fixed = _recipe(sweep, dict.fromkeys(keys, ""), ["sweep"])
-    return shlex.join(["dlrun", "-m", *filter(None, fixed), *words, f"sweep.repeats={repeats}"])
+    words = [*filter(None, fixed), *words, f"sweep.repeats={repeats}"]
+    return shell.line(["dlrun", *_directories(sweep), "-m", *words])
 
 
 def interval(dimension: Dimension, low: float, high: float, head: str) -> str:
@@ -99,6 +102,11 @@ def _recipe(sweep: Sweep, words: Mapping[str, str], more: Iterable[str]) -> list
     if any(key_of(word) == "experiment" for word in fixed):
         fixed.append("sweep=grid")  # or the experiment would search again
     return [*fixed, *words.values()]
+
+
+def _directories(sweep: Sweep) -> list[str]:
+    """The words that say where recipes are, as in the sweep's own command."""
+    return shell.config_dirs(shlex.split(sweep.command))
 
 
 def _room(key: str) -> str:

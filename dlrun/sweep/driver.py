@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from dlrun import screen
+from dlrun import screen, shell
 from dlrun.command import compose, mistakes
 from dlrun.command.nearest import Place
 from dlrun.config import Sweep as Settings
@@ -28,17 +28,18 @@ def run(place: Place, words: Sequence[str], command: Sequence[str]) -> None:
     if not stages:
         _raise([_one(place, asked)])
         return
+    head = ["dlrun", *shell.config_dirs(command), "-m"]
     _look_ahead(place, words, stages)
     if asked.settings.dry_run:
-        _dry_run(place, words, stages)
+        _dry_run(place, words, stages, head)
         return
     done: list[_Ended] = []
     for number, stage in enumerate(stages, 1):
         narrowing, changes = _read(stage)
         typed = _narrowed(words, done[-1], narrowing) if done else words
         typed = _changed(typed, changes)
-        _say(number, len(stages), typed)
-        staged = plan(place, typed, ["dlrun", "-m", *typed])
+        _say(number, len(stages), [*head, *typed])
+        staged = plan(place, typed, [*head, *typed])
         done.append(_one(place, staged, goes_on=number < len(stages)))
         if staged.settings.dry_run:
             return
@@ -59,16 +60,18 @@ def _look_ahead(place: Place, words: Sequence[str], stages: Sequence[Any]) -> No
             raise Mistake(f"stage {number} of {len(stages)}: {mistake}") from mistake
 
 
-def _dry_run(place: Place, words: Sequence[str], stages: Sequence[Any]) -> None:
+def _dry_run(
+    place: Place, words: Sequence[str], stages: Sequence[Any], head: Sequence[str]
+) -> None:
     """What each stage would cost; the later ones as if their ranges stayed as they are."""
     failures = []
     for number, stage in enumerate(stages, 1):
         typed = _changed(words, _read(stage)[1])
-        _say(number, len(stages), typed)
+        _say(number, len(stages), [*head, *typed])
         if number > 1:
             screen.console().print("in ranges that the stage before will have narrowed")
         try:
-            dry_run.show(Sweep(plan(place, typed, ["dlrun", "-m", *typed]), place))
+            dry_run.show(Sweep(plan(place, typed, [*head, *typed]), place))
         except Failure as failure:
             failures.append(failure)
     if failures:
@@ -144,10 +147,8 @@ def _changed(words: Sequence[str], changes: Sequence[str]) -> list[str]:
 
 
 def _say(number: int, count: int, words: Sequence[str]) -> None:
-    line = " ".join(f"'{word}'" if set(word) & set(" ()[]{},") else word for word in words)
-    screen.console().print(
-        f"stage {number} of {count}: dlrun -m {line}", markup=False, soft_wrap=True
-    )
+    line = f"stage {number} of {count}: {shell.line(words)}"
+    screen.console().print(line, markup=False, soft_wrap=True)
 
 
 def _typed(value: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from dlrun import places
 from dlrun.command import compose
 from dlrun.command.flags import nearest
 from dlrun.command.nearest import Place
@@ -78,7 +79,7 @@ class Plan:
     @property
     def outputs(self) -> Path:
         """Where the runs are kept."""
-        return Path(self.base.outputs).absolute()
+        return places.path(self.base.outputs).absolute()
 
     @property
     def independent(self) -> bool:

@@ -53,7 +53,7 @@ class Sweep:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Inside, no other process drives the sweep; at the end all is delivered."""
-        with record.guard(Path(self.plan.base.outputs), Mistake):
+        with record.guard(self.plan.outputs, Mistake):
             self.directory.mkdir(parents=True, exist_ok=True)
         with ledger.alone(self.directory):
             try:

@@ -22,6 +22,7 @@ import re
 import tempfile
 from pathlib import Path
 
+from dlrun import places
 from dlrun.errors import Mistake
 from dlrun.tracking.shipper import Shipper
 
@@ -70,7 +71,7 @@ def resolve_uri(uri: str | None, outputs: str | Path) -> str:
     key = "tracking.uri" if uri else "MLFLOW_TRACKING_URI"
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
-        return f"sqlite:///{Path(outputs).absolute() / 'mlflow.db'}"
+        return f"sqlite:///{places.path(outputs).absolute() / 'mlflow.db'}"
     if not _URI.match(uri) or uri.startswith("file:"):
         raise Mistake(
             f"{key}={uri}: MLflow takes a server or a database, "
@@ -101,4 +102,4 @@ def _refuse_unwritable(given: str, path: Path) -> None:
 def sqlite_path(uri: str) -> Path | None:
     """The file of a SQLite database, or None where the URI is of another kind."""
     scheme, _, path = uri.partition(":///")
-    return Path(path) if scheme == "sqlite" and path else None
+    return places.path(path) if scheme == "sqlite" and path else None

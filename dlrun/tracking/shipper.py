@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from filelock import Timeout
 
-from dlrun import record
+from dlrun import record, shell
 from dlrun.tracking import cursor
 
 PATIENCE = 5.0
@@ -119,7 +119,7 @@ class Shipper:
         if not self._closed:
             _log.warning(
                 "the process that delivers to MLflow has ended; the record is kept on disk, "
-                "and `dlrun sync` delivers it"
+                f"and `{shell.sync(*self._runs[-1:])}` delivers it"
             )
 
     def _stop(self) -> None:
@@ -135,20 +135,21 @@ class Shipper:
             self._process.stdout.close()
 
     def _report(self) -> None:
-        missing = {}
+        missing: dict[Path, str] = {}
         for run in dict.fromkeys(run for run in self._runs if run.is_dir()):
             known = cursor.read(run) if cursor.fits(run, self.settings) else {}
             left = len(record.read_points(run)) - known.get("delivered", 0)
             if left > 0 or not known.get("done"):
-                missing[run.name] = f"{left} points" if left > 0 else "the end"
+                missing[run] = f"{left} points" if left > 0 else "the end"
         if len(missing) > _NAMED:
+            command = shell.line(["dlrun", "sync", *shell.outputs(next(iter(missing)))])
             _log.warning(
                 f"something of {len(missing)} runs did not reach {self.uri} and stays on disk; "
-                "`dlrun sync` delivers it"
+                f"`{command}` delivers it"
             )
             return
-        for name, what in missing.items():
+        for run, what in missing.items():
             _log.warning(
-                f"{what} of run {name} did not reach {self.uri} and stay on disk; "
-                f"`dlrun sync {name}` delivers them"
+                f"{what} of run {run.name} did not reach {self.uri} and stay on disk; "
+                f"`{shell.sync(run)}` delivers them"
             )

@@ -2,7 +2,7 @@
 
 import logging
 import os
-import shlex
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import BaseFileLock, Timeout
 
-from dlrun import record
+from dlrun import places, record, shell
 from dlrun.errors import Mistake
 from dlrun.tracking import ENVIRONMENT, cursor, resolve_uri
 
@@ -81,7 +81,8 @@ def sync(outputs: str | Path, which: list[str], uri: str | None = None) -> int:
     something could not be delivered. Raises Mistake where there is no such run, and where
     `uri` is of no kind that MLflow takes.
     """
-    if Path(outputs).exists() and not Path(outputs).is_dir():
+    outputs = places.path(outputs)
+    if outputs.exists() and not outputs.is_dir():
         raise Mistake(f"outputs={outputs}: is a file; write the directory that runs/ is in")
     for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
@@ -91,11 +92,11 @@ def sync(outputs: str | Path, which: list[str], uri: str | None = None) -> int:
         recorded = [*record.all_runs(outputs), *_sweeps(outputs).values()]
         runs = [run for run in recorded if (run / cursor.NAME).exists()]
     if not runs:
-        print(f"no tracked runs in {Path(outputs) / 'runs'}")
+        print(f"no tracked runs in {outputs / 'runs'}")
     if uri:
         resolve_uri(uri, outputs)
-    asked = _Asked(outputs, uri, bool(which))
-    failed, waits = [], False
+    asked, waits = _Asked(outputs, uri, bool(which)), False
+    failed: dict[Path, str] = {}  # and the store of each
     for run in runs:
         target = asked.settings(run)["uri"]
         try:
@@ -107,12 +108,20 @@ def sync(outputs: str | Path, which: list[str], uri: str | None = None) -> int:
             from dlrun.tracking.ship import reason
 
             print(f"{run.name}  not delivered to {target}: {reason(error)}", flush=True)
-            failed.append(run.name)
+            failed[run] = target
     asked.close()
     if failed:
-        words = failed[0] if len(failed) == 1 else " ".join(which)
-        print(f"to another server or database: dlrun sync tracking.uri=http://... {words}".rstrip())
+        print(f"to another server or database: {_elsewhere(failed, outputs)}")
     return 1 if failed or waits else 0
+
+
+def _elsewhere(failed: Mapping[Path, str], outputs: Path) -> str:
+    """The command that brings what could not be delivered into a database of its own."""
+    names = ("mlflow.db", "mlflow-2.db")  # the first may be what has failed
+    databases = (outputs.absolute() / name for name in names)
+    free = next(path for path in databases if f"sqlite:///{path}" not in failed.values())
+    where = shell.setting("tracking.uri", f"sqlite:///{shell.near(free)}")
+    return f"{shell.sync(*failed)} {shell.quote(where)}"
 
 
 def _find(outputs: str | Path, which: str) -> Path:
@@ -150,9 +159,7 @@ def _deliver_held(run: Path, asked: _Asked, lock: BaseFileLock) -> str:
         client, experiment = there
         found = _standing(client, experiment, run, settings)
         if not asked.named and _is_deleted(experiment, found):
-            place = [] if str(asked.outputs) == "outputs" else [f"outputs={asked.outputs}"]
-            command = shlex.join(["dlrun", "sync", run.name, *place])
-            return f"deleted in MLflow; `{command}` brings it back"
+            return f"deleted in MLflow; `{shell.sync(run)}` brings it back"
         if found is not None and _is_complete(client, found, run, settings):
             return f"complete: {total} points"
     from dlrun.tracking import store

@@ -99,7 +99,7 @@ COMPOSING = [
     ("epochs", "epochs", "write key=value"),
     ("checkpoint_every=30 minutes", "minutes", "'checkpoint_every=30 minutes'"),
     ("snyc", "snyc", "dlrun sync"),
-    ("sync output=x", "output=x", "did you mean outputs?"),
+    ("sync output=x", "output=x", "did you mean outputs=x?"),
     ("--multrun", "--multrun", "did you mean --multirun?"),
     ("--epochs=3", "--epochs", "written epochs=3"),
     ("--epochs 3", "--epochs", "written epochs=3"),

@@ -266,7 +266,9 @@ def test_a_shipper_that_dies_is_reported_and_the_rest_delivered_later(
     assert_each_once(database, run, cursor(run)["run_id"])
 
 
-def test_many_runs_that_did_not_arrive_are_told_in_one_line(begin, start, database, caplog):
+def test_many_runs_that_did_not_arrive_are_told_in_one_line(
+    begin, start, database, caplog, tmp_path
+):
     shipper = start(database)
     for number in range(3):
         shipper.ship(begin(number).directory)
@@ -276,7 +278,8 @@ def test_many_runs_that_did_not_arrive_are_told_in_one_line(begin, start, databa
     ending, last = (each.getMessage() for each in caplog.records)
     assert "has ended" in ending
     assert last == (
-        f"something of 3 runs did not reach {database} and stays on disk; `dlrun sync` delivers it"
+        f"something of 3 runs did not reach {database} and stays on disk; "
+        f"`dlrun sync outputs={tmp_path}` delivers it"
     )
 
 

@@ -35,7 +35,8 @@ def test_a_store_that_refuses_is_named_with_a_way_out(
     assert sync(tmp_path, [run.id], database) == 1
     assert capsys.readouterr().out.splitlines() == [
         f"{run.id}  not delivered to {database}: database or disk is full",
-        f"to another server or database: dlrun sync tracking.uri=http://... {run.id}",
+        f"to another server or database: dlrun sync {run.id} outputs={tmp_path} "
+        f"tracking.uri=sqlite:///{tmp_path}/mlflow.db",
     ]
 
 
@@ -53,7 +54,8 @@ def test_a_dead_server_is_named_and_the_run_can_go_elsewhere(
     assert sync(tmp_path, []) == 1
     assert capsys.readouterr().out.splitlines() == [
         f"{run.id}  not delivered to {DEAD}: Connection refused",
-        f"to another server or database: dlrun sync tracking.uri=http://... {run.id}",
+        f"to another server or database: dlrun sync {run.id} outputs={tmp_path} "
+        f"tracking.uri=sqlite:///{tmp_path}/mlflow.db",
     ]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", database)  # the run stays with its own server
     assert sync(tmp_path, []) == 1
