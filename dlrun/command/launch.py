@@ -84,6 +84,7 @@ def _one(place: Place, words: list[str], previous: Previous | None, command: lis
         try:
             if previous:
                 recipe = previous.restore(place.hydra, recipe, words)
+                previous.keep_store(recipe, command[1:])
             mistakes.check(recipe, choices, place.directories)
             from dlrun import job as jobs
 

@@ -28,7 +28,7 @@ from dlrun.errors import Mistake
 from dlrun.groups import SEVERAL
 
 _log = logging.getLogger("dlrun")
-_OWN = ("resume", "facts", "outputs")
+_OWN = ("resume", "facts", "outputs", "tracking.uri")
 """Settings of the run, not of the recipe: never taken from the record."""
 
 
@@ -97,6 +97,16 @@ class Previous:
     def _outputs(self) -> Path | None:
         """Where the run is kept, with others."""
         return self.directory.parents[1] if self.directory.parent.name == "runs" else None
+
+    def keep_store(self, recipe: DictConfig, typed: Sequence[str]) -> None:
+        """Let the run be delivered where it was, whatever MLFLOW_TRACKING_URI says now."""
+        if recipe.tracking:
+            from dlrun import tracking
+
+            named = any(_key(word) == "tracking.uri" for word in typed)
+            recipe.tracking.uri = tracking.resumed_uri(
+                self.directory, recipe.tracking.get("uri"), recipe.outputs, named
+            )
 
     def _move(self, recipe: DictConfig, typed: Sequence[str]) -> None:
         """Let what was recorded in another directory mean what it meant there."""

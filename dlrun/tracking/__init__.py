@@ -17,14 +17,20 @@ on disk; `dlrun sync` delivers it.
     sync.py      the same delivery on request, for `dlrun sync`
 """
 
+import logging
 import os
 import re
+import shlex
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from dlrun import places
 from dlrun.errors import Mistake
+from dlrun.tracking import cursor
 from dlrun.tracking.shipper import Shipper
+
+_log = logging.getLogger("dlrun")
 
 ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # MLflow's own 120 s × 7 tries hang for minutes
@@ -82,6 +88,54 @@ def resolve_uri(uri: str | None, outputs: str | Path) -> str:
         return uri
     _refuse_unwritable(f"{key}={uri}", path.absolute())
     return f"sqlite:///{path.absolute()}"
+
+
+def known_uri(directory: str | Path, outputs: str | Path) -> str | None:
+    """Where a run was delivered so far; None where it never was.
+
+    A database that moved together with its outputs/ is found in the new place.
+    """
+    known = cursor.read(Path(directory)).get("uri")
+    if not isinstance(known, str):
+        return None
+    path, moved = sqlite_path(known), Path(outputs).absolute() / "mlflow.db"
+    if path is not None and not path.parent.exists() and moved.exists():
+        return f"sqlite:///{moved}"
+    return known
+
+
+def resumed_uri(directory: str | Path, uri: str | None, outputs: str | Path, typed: bool) -> Any:
+    """Where a resumed run goes: where it was, unless `tracking.uri` was typed now.
+
+    uri: that of the recipe. Says so where it moves, or does not go where MLFLOW_TRACKING_URI says.
+    """
+    known = known_uri(directory, outputs)
+    if known is None:
+        return uri
+    if typed:
+        target = resolve_uri(uri, outputs)
+        if _place(target) != _place(known):
+            _log.warning(
+                f"tracking.uri: the run moves from {_place(known)} to {_place(target)} with "
+                "all its points; what is there of it already stays there"
+            )
+        return uri
+    variable = os.environ.get("MLFLOW_TRACKING_URI")
+    if not uri and variable:
+        if _place(resolve_uri(None, outputs)) == _place(known):
+            return uri
+        place = [] if str(outputs) == "outputs" else [f"outputs={outputs}"]
+        words = shlex.join([Path(directory).name, *place])
+        _log.warning(
+            f"the run stays with {_place(known)}; to send it to where MLFLOW_TRACKING_URI says: "
+            f'dlrun sync tracking.uri="$MLFLOW_TRACKING_URI" {words}'
+        )
+    return uri if uri and _place(uri) == _place(known) else known
+
+
+def _place(uri: str) -> str:
+    """The URI without a user's name and password."""
+    return re.sub(r"(?<=://)[^/@]*@", "", uri)
 
 
 def _refuse_unwritable(given: str, path: Path) -> None:

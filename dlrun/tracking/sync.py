@@ -13,7 +13,7 @@ from filelock import BaseFileLock, Timeout
 
 from dlrun import places, record, shell
 from dlrun.errors import Mistake
-from dlrun.tracking import ENVIRONMENT, cursor, resolve_uri
+from dlrun.tracking import ENVIRONMENT, cursor, known_uri, resolve_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -38,8 +38,9 @@ class _Asked:
     def settings(self, run: Path) -> dict[str, Any]:
         """The cursor of a run, begun anew where it goes to another store."""
         known = cursor.read(run)
-        elsewhere = self.uri or not known.get("uri")
-        target = resolve_uri(self.uri, self.outputs) if elsewhere else known["uri"]
+        target = known_uri(run, self.outputs)
+        if self.uri or target is None:
+            target = resolve_uri(self.uri, self.outputs)
         fresh = {"experiment": "dlrun", "checkpoints": True, "model": True}
         if known.get("uri") == target:
             return fresh | known

@@ -263,3 +263,51 @@ def test_a_server_that_creates_late_makes_one_run(run, typed, slow_to_create, se
     assert [(p.step, p.value) for p in history] == [
         (step, value) for key, step, value in recorded(run) if key == "train/loss"
     ]
+
+
+class TestResume:
+    """A run stays with its store, unless another one is typed."""
+
+    MORE = ("resume=last", "epochs=3", "tracking=mlflow", "tracking.model=false")
+
+    @pytest.fixture
+    def first(self, run, typed, tmp_path):
+        """The store that the run was delivered to first."""
+        assert typed("last", f"tracking.uri=sqlite:///{tmp_path}/first.db")[0] == 0
+        return tmp_path / "first.db"
+
+    def resume(self, run, *words):
+        assert main([*self.MORE, *words]) == 0
+        assert len(points(run)) > 0
+        return recorded(run)
+
+    def test_the_variable_of_now_moves_no_run(self, first, run, tmp_path, monkeypatch, capsys):
+        before = recorded(run)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/second.db")
+        after = self.resume(run)
+        assert len(after) > len(before)
+        assert not (tmp_path / "second.db").exists()
+        with closing(sqlite3.connect(first)) as database:
+            active = "SELECT run_uuid FROM runs WHERE lifecycle_stage = 'active'"
+            assert len(database.execute(active).fetchall()) == 1
+            steps = database.execute("SELECT max(step) FROM metrics").fetchone()
+        assert steps == (max(step for _, step, _ in after),)
+        said = capsys.readouterr().err
+        assert f"the run stays with sqlite:///{first}" in said
+        assert f'dlrun sync tracking.uri="$MLFLOW_TRACKING_URI" {run.name}' in said
+
+    def test_a_typed_store_gets_all_points(self, first, run, tmp_path, capsys):
+        before = stored(first)
+        after = self.resume(run, f"tracking.uri=sqlite:///{tmp_path}/second.db")
+        assert stored(tmp_path / "second.db") == after
+        assert stored(first) == before
+        assert f"moves from sqlite:///{first} to" in capsys.readouterr().err
+
+
+def test_a_database_that_moved_with_its_outputs_is_the_same(run, typed, tmp_path):
+    assert typed("last")[0] == 0
+    shutil.move("outputs", "results")
+    code, said = typed("outputs=results")
+    assert (code, "0 of them delivered now" in said) == (0, True)
+    assert stored("results/mlflow.db") == recorded(tmp_path / "results" / "runs" / run.name)
+    assert not (tmp_path / "outputs" / "mlflow.db").exists()
