@@ -7,6 +7,7 @@ on disk; `dlrun sync` delivers it.
 
     ship.py      the second process: takes commands, keeps trying
     delivery.py  one run: create it, deliver each point once, finish it
+    address.py   what a tracking URI may be
     cursor.py    `tracking.json`: where a run is delivered, and how much is there
     history.py   what the store has of a run, and whether that is still so
     artifacts.py the files of a run, and which of them the store lacks
@@ -20,14 +21,14 @@ on disk; `dlrun sync` delivers it.
 import logging
 import os
 import re
-import shlex
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from dlrun import places
+from dlrun import places, shell
 from dlrun.errors import Mistake
-from dlrun.tracking import cursor
+from dlrun.tracking import address, cursor
+from dlrun.tracking.address import sqlite_path
 from dlrun.tracking.shipper import Shipper
 
 _log = logging.getLogger("dlrun")
@@ -41,8 +42,6 @@ ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 """How MLflow behaves here unless the user's environment says otherwise."""
-
-_URI = re.compile(r"^[a-z][a-z0-9+.-]+:(?!/*$)|^databricks(-uc)?$")
 
 
 def start(
@@ -78,11 +77,9 @@ def resolve_uri(uri: str | None, outputs: str | Path) -> str:
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
         return f"sqlite:///{places.path(outputs).absolute() / 'mlflow.db'}"
-    if not _URI.match(uri) or uri.startswith("file:"):
-        raise Mistake(
-            f"{key}={uri}: MLflow takes a server or a database, "
-            "such as http://127.0.0.1:5000 or sqlite:///runs/mlflow.db"
-        )
+    problem = address.problem(uri)
+    if problem:
+        raise Mistake(f"{key}={uri}: {problem}")
     path = sqlite_path(uri)
     if path is None:
         return uri
@@ -124,11 +121,9 @@ def resumed_uri(directory: str | Path, uri: str | None, outputs: str | Path, typ
     if not uri and variable:
         if _place(resolve_uri(None, outputs)) == _place(known):
             return uri
-        place = [] if str(outputs) == "outputs" else [f"outputs={outputs}"]
-        words = shlex.join([Path(directory).name, *place])
         _log.warning(
             f"the run stays with {_place(known)}; to send it to where MLFLOW_TRACKING_URI says: "
-            f'dlrun sync tracking.uri="$MLFLOW_TRACKING_URI" {words}'
+            f'{shell.sync(Path(directory))} tracking.uri="$MLFLOW_TRACKING_URI"'
         )
     return uri if uri and _place(uri) == _place(known) else known
 
@@ -144,16 +139,10 @@ def _refuse_unwritable(given: str, path: Path) -> None:
         raise Mistake(f"{given}: cannot be written: Is a directory")
     if path.exists() and not os.access(path, os.W_OK):
         raise Mistake(f"{given}: cannot be written: Permission denied")
-    # Never open the database itself: closing it would drop the locks that SQLite holds on it
-    # in this process, and let another writer damage it.
+    if path.exists() and not address.is_database(path):
+        raise Mistake(f"{given}: is no SQLite database; {address.ADVICE}")
     try:
         folder = next(above for above in path.parents if above.exists())
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise Mistake(f"{given}: cannot be written: {error.strerror or error}") from error
-
-
-def sqlite_path(uri: str) -> Path | None:
-    """The file of a SQLite database, or None where the URI is of another kind."""
-    scheme, _, path = uri.partition(":///")
-    return places.path(path) if scheme == "sqlite" and path else None

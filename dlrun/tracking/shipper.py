@@ -15,7 +15,7 @@ from typing import IO, Any
 from filelock import Timeout
 
 from dlrun import record, shell
-from dlrun.tracking import cursor
+from dlrun.tracking import address, cursor
 
 PATIENCE = 5.0
 """Seconds without progress after which `close` gives up."""
@@ -52,8 +52,8 @@ class Shipper:
 
     @property
     def uri(self) -> str:
-        """The tracking store's URI."""
-        return str(self.settings["uri"])
+        """The tracking store's URI, as MLflow's own commands take it."""
+        return address.engine_uri(str(self.settings["uri"]))
 
     def ship(self, directory: str | Path) -> None:
         """Deliver the run in `directory` from now on; call it after any truncation."""

@@ -11,7 +11,7 @@ from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-from dlrun.tracking import sqlite_path
+from dlrun.tracking.address import artifacts, engine_uri, sqlite_path
 
 
 def look(uri: str, experiment: str) -> tuple[MlflowClient, Experiment | None] | None:
@@ -22,7 +22,7 @@ def look(uri: str, experiment: str) -> tuple[MlflowClient, Experiment | None] | 
     path = sqlite_path(uri)
     if path is not None and not _is_made(path):
         return None
-    client = MlflowClient(uri)
+    client = MlflowClient(engine_uri(uri))
     return client, client.get_experiment_by_name(experiment)
 
 
@@ -34,14 +34,14 @@ def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
     """
     path = sqlite_path(uri)
     if path is None:
-        client = MlflowClient(uri)
+        client = MlflowClient(engine_uri(uri))
         return client, _experiment(client, experiment)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(path.name + ".lock")):
         if not _is_made(path):
             _make(path)
-        client = MlflowClient(uri)
-        return client, _experiment(client, experiment, str(path.parent / "artifacts"))
+        client = MlflowClient(engine_uri(uri))
+        return client, _experiment(client, experiment, artifacts(path))
 
 
 def disconnect(uri: str) -> None:
@@ -49,7 +49,7 @@ def disconnect(uri: str) -> None:
     path = sqlite_path(uri)
     if path is not None and path.exists():
         # Stores of one URI share their connections.
-        SqlAlchemyStore(uri, str(path.parent / "artifacts")).engine.dispose()
+        SqlAlchemyStore(engine_uri(uri), artifacts(path)).engine.dispose()
 
 
 def _is_made(path: Path) -> bool:
@@ -61,14 +61,14 @@ def _make(path: Path) -> None:
     for stale in path.parent.glob(f".{path.name}.*.part*"):  # of one that was killed meanwhile
         stale.unlink()
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    store = SqlAlchemyStore(f"sqlite:///{part}", str(path.parent / "artifacts"))
+    store = SqlAlchemyStore(engine_uri(f"sqlite:///{part}"), artifacts(path))
     store.engine.dispose()
     with closing(sqlite3.connect(part)) as database:
         database.execute("PRAGMA journal_mode=WAL")  # readers and a writer don't block each other
     part.replace(path)
 
 
-def _experiment(client: MlflowClient, name: str, artifacts: str | None = None) -> str:
+def _experiment(client: MlflowClient, name: str, location: str | None = None) -> str:
     for _ in range(2):
         known = client.get_experiment_by_name(name)
         if known is not None:
@@ -76,5 +76,5 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None = None) -
                 client.restore_experiment(known.experiment_id)
             return str(known.experiment_id)
         with suppress(MlflowException):  # another process was faster; look again
-            return str(client.create_experiment(name, artifact_location=artifacts))
-    return str(client.create_experiment(name, artifact_location=artifacts))
+            return str(client.create_experiment(name, artifact_location=location))
+    return str(client.create_experiment(name, artifact_location=location))

@@ -279,6 +279,29 @@ BUILDING = [
     ("data=imagefolder data.root=pipes", "data.root=pipes", "has no images"),
     ("tracking.uri=sqlite:////dev/null/x.db", "/dev/null/x.db", "cannot be written"),
     ("tracking.uri=http://", "tracking.uri=http://", "sqlite:///runs/mlflow.db"),
+    ("tracking.uri=foo://bar", "tracking.uri=foo://bar", "knows no foo://"),
+    ("tracking.uri=ftp://x", "tracking.uri=ftp://x", "knows no ftp://"),
+    ("tracking.uri=postgres://u@h/d", "tracking.uri=postgres://", "did you mean postgresql://?"),
+    ("tracking.uri=http:/x", "tracking.uri=http:/x", "names no host"),
+    ("tracking.uri=http://:5000", "tracking.uri=http://:5000", "names no host"),
+    ("tracking.uri=http://h:99999", "tracking.uri=http://h:99999", "Port out of range 0-65535"),
+    ("tracking.uri=http://h:0", "tracking.uri=http://h:0", "there is no port 0"),
+    ("tracking.uri=http://h:x", "tracking.uri=http://h:x", "Port could not be cast"),
+    ("tracking.uri=http://a..b", "tracking.uri=http://a..b", "a..b is no host"),
+    ("tracking.uri='http://[::1'", "tracking.uri=http://[::1", "Invalid IPv6 URL"),
+    ("tracking.uri='http://h:1/#/experiments'", "tracking.uri=http://h:1/#", "http://h:1"),
+    ("tracking.uri=file:///tmp/x", "tracking.uri=file:///tmp/x", "sqlite:///runs/mlflow.db"),
+    ("tracking.uri=mlruns", "tracking.uri=mlruns", "sqlite:///runs/mlflow.db"),
+    ("tracking.uri=sqlite://x", "tracking.uri=sqlite://x", "names no file"),
+    ("tracking.uri=sqlite:///:memory:", "tracking.uri=sqlite:///:memory:", "names no file"),
+    ("tracking.uri=sqlite:///text.db", "tracking.uri=sqlite:///text.db", "is no SQLite database"),
+    ("tracking.uri=sqlite:////dev/null", "tracking.uri=sqlite:////dev/null", "is no SQLite"),
+    ("tracking.uri=mysql+nosuch://h/d", "tracking.uri=mysql+nosuch://h/d", "pip install nosuch"),
+    (
+        "tracking.uri=postgresql:",
+        "tracking.uri=postgresql:",
+        "postgresql://user:password@host/name",
+    ),
     ("tracking.experiment=''", "tracking.experiment=''", "a name"),
     ("accumulate=0", "accumulate=0", "greater than 0"),
     (
@@ -307,6 +330,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nothing may reach it
     monkeypatch.delenv("DLRUN_DEBUG", raising=False)
     (tmp_path / "mine").mkdir()
+    (tmp_path / "text.db").write_text("no database\n")
     for folder in ("loop/cat", "loop/dog", "pipes/cat", "pipes/dog", "halves/val", "halves/test"):
         (tmp_path / folder).mkdir(parents=True)
     for folder in ("phone/cat", "phone/dog", "twice/train/cat", "twice/Training/cat"):
@@ -377,6 +401,23 @@ def test_all_mistakes_are_reported_together(place, capsys):
         "       epoch=3: there is no setting 'epoch'; did you mean epochs=3?",
         "       seed=abc: expected a whole number",
     ]
+
+
+@pytest.mark.parametrize("words", [(), ("-m", "seed=0,1")], ids=["a run", "a sweep"])
+def test_a_variable_that_names_no_server(words, place, capsys, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://a b:5000")
+    message = message_of(capsys, main([*words, "epochs='2 steps'"]), 2)
+    assert message.startswith("error: MLFLOW_TRACKING_URI=http://a b:5000: has a space in it")
+    assert len(message.splitlines()) == 1
+    assert not list(place.glob("outputs/runs/*"))
+
+
+def test_databricks_without_a_workspace(place, capsys, monkeypatch):
+    for name in [name for name in os.environ if name.startswith("DATABRICKS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(place))
+    message = message_of(capsys, main(["tracking.uri=databricks"]), 2)
+    assert message.startswith("error: tracking.uri=databricks: says no workspace; set DATABRICKS_")
 
 
 def test_a_faulty_recipe_file_of_the_user(place, capsys):

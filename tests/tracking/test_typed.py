@@ -265,6 +265,57 @@ def test_a_server_that_creates_late_makes_one_run(run, typed, slow_to_create, se
     ]
 
 
+@pytest.mark.parametrize("name", ["a%2Fb", "a?b", "a#b", "a b", "ü", "100%"])
+def test_a_directory_of_any_name_delivers(untracked, tmp_path, monkeypatch, typed, name, database):
+    place = tmp_path / name
+    shutil.copytree(untracked / "outputs", place / "outputs")
+    monkeypatch.chdir(place)
+    [run] = (place / "outputs" / "runs").iterdir()
+    shutil.copy(database.removeprefix("sqlite:///"), "outputs/mlflow.db")  # fresh ones take 8 s
+    with closing(sqlite3.connect("outputs/mlflow.db")) as fresh:
+        fresh.execute("DELETE FROM experiments WHERE name = 'dlrun'")  # made anew, here
+        fresh.commit()
+    assert typed("last")[0] == 0
+    assert stored("outputs/mlflow.db") == recorded(run)
+    assert typed() == (0, f"{run.name}  complete: {len(points(run))} points\n")
+    assert list(place.glob("outputs/artifacts/**/recipe.yaml"))
+    assert {path.name for path in tmp_path.iterdir()} == {name}
+
+
+def test_a_fresh_database_in_a_directory_of_any_name(untracked, tmp_path, monkeypatch, typed):
+    place = tmp_path / "a%20b?c#d"
+    shutil.copytree(untracked / "outputs", place / "outputs")
+    monkeypatch.chdir(place)
+    assert typed("last", "tracking.uri=sqlite:///x%2Fy/new?.db")[0] == 0
+    [run] = (place / "outputs" / "runs").iterdir()
+    assert stored("x%2Fy/new?.db") == recorded(run)
+    assert {path.name for path in tmp_path.iterdir()} == {place.name}
+    assert {path.name for path in place.iterdir()} == {"outputs", "x%2Fy"}
+
+
+def test_the_scheme_of_an_installed_store_is_known(run, typed, tmp_path, monkeypatch):
+    """A package that brings a store of its own, as plugins of MLflow do."""
+    plugin = tmp_path / "site" / "plugin-1.dist-info"
+    plugin.mkdir(parents=True)
+    (plugin / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin\nVersion: 1\n")
+    (plugin / "entry_points.txt").write_text("[mlflow.tracking_store]\nfoo = nowhere:Store\n")
+    code = "from dlrun.__main__ import console; console()"
+    words = ["sync", "last", "tracking.uri=foo://bar"]
+    without, with_it = (
+        subprocess.run(
+            [sys.executable, "-c", code, *words],
+            env=os.environ | {"PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+        )
+        for path in ("", str(tmp_path / "site"))
+    )
+    assert without.returncode == 2
+    assert "MLflow knows no foo://" in without.stderr
+    assert with_it.returncode == 1
+    assert "not delivered to foo://bar" in with_it.stdout
+
+
 class TestResume:
     """A run stays with its store, unless another one is typed."""
 
