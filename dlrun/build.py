@@ -148,6 +148,7 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
         augmentation=augmentation,
         model=model,
         forward=devices.caller(model, config.precision, device, config.compile),
+        uncompiled=devices.caller(model, config.precision, device, compiled=False),
         loss=loss,
         objective=objective,
         order=sampling.by_epoch(

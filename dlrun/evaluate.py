@@ -8,8 +8,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from dlrun import batch_statistics, checkpoint
 from dlrun import loss as losses
-from dlrun.data.batches import batches
+from dlrun.data.batches import batches, gather, order
 from dlrun.feed import Feed
 from dlrun.run import Run
 from dlrun.test_augmentation import has_size
@@ -17,6 +18,9 @@ from dlrun.test_augmentation import has_size
 Batches = Iterator[tuple[Tensor, Tensor]]
 Loss = Callable[..., Tensor]
 Views = Callable[[Tensor], list[Tensor]]
+
+MINI_BATCHES = 32
+"""Of the training split, from which batch norm is estimated whenever averages are evaluated."""
 
 
 def quality(logits: Tensor, y: Tensor, units: Tensor | None, loss: Loss | None = None) -> Tensor:
@@ -60,19 +64,59 @@ def samples(run: Run, feed: Feed, raw: bool = False) -> Batches:
         yield x, x if run.reconstructs else y
 
 
+def averages(run: Run) -> list[tuple[Tensor, Tensor]]:
+    """Tensors of the model, each with its average; none where the recipe averages nothing yet."""
+    return [pair for part in run.averaging for pair in part.averages()]
+
+
 @contextmanager
 def averaged(run: Run) -> Iterator[None]:
-    """Inside, the model has the averaged weights, if the recipe averages."""
-    pairs = [pair for part in run.averaging for pair in part.averages()]
-    kept = [live.detach().clone() for live, _ in pairs]
+    """Inside, the model has the averaged weights, if the recipe averages.
+
+    And batch norm's statistics for them, from the same mini-batches every time.
+    """
+    pairs = averages(run)
+    changed = [live for live, _ in pairs]
+    if pairs:
+        changed += batch_statistics.tensors(run.model)
+    kept = [value.detach().clone() for value in changed]
     with torch.no_grad():
-        for live, average in pairs:
-            live.copy_(average)
         try:
+            for live, average in pairs:
+                live.copy_(average)
+            if pairs:
+                estimate_statistics(run, MINI_BATCHES)
             yield
         finally:
-            for (live, _), before in zip(pairs, kept, strict=True):
-                live.copy_(before)
+            for value, before in zip(changed, kept, strict=True):
+                value.copy_(before)
+
+
+def estimate_statistics(run: Run, most: int | None = None) -> bool:
+    """Estimate batch norm's statistics for the weights as they are; whether there is any.
+
+    From so many mini-batches of the training split at most, else from all of it, without
+    augmentation; which they are depends on nothing but the split and the size of a batch. No
+    source of random numbers moves.
+    """
+    if not batch_statistics.layers(run.model):
+        return False
+    before = checkpoint.random_state(run.generator)
+    batch_statistics.estimate(run.model, run.uncompiled, _sample(run, most))
+    checkpoint.restore_random_state(before, run.generator)
+    return True
+
+
+def _sample(run: Run, most: int | None) -> Iterator[Tensor]:
+    """Shuffled mini-batches of the training split as the model sees them in evaluation.
+
+    None is smaller than the others by more than a sample: each counts the same.
+    """
+    feed, size = run.train, run.lengths.batch_size
+    rows = order(feed.rows, epoch=0, seed=0)[: None if most is None else most * size]
+    for part in rows.tensor_split(max(1, len(rows) // size)):
+        x = gather(feed.x, feed.y, part.to(feed.x.device))[0].to(run.device)
+        yield _ready(run, x if feed.prepared else run.evaluation(x))
 
 
 @torch.no_grad()

@@ -23,6 +23,7 @@ class Run:
     preprocessing: of training batches; evaluation: of all others, where images may have
         to be cut to the size that the model is trained on.
     forward: the model as it is called: compiled, and in lower precision, where asked.
+    uncompiled: the same, never compiled, for what would have to be compiled anew.
     loss: what is measured. objective: what is trained, the loss with what class weights
         and regularizers make of it; penalties are apart.
     order: the rows of the training split in the order of an epoch, by its number.
@@ -43,6 +44,7 @@ class Run:
     augmentation: Augment | None
     model: nn.Module
     forward: Callable[[Tensor], Tensor]
+    uncompiled: Callable[[Tensor], Tensor]
     loss: Callable[[Tensor, Tensor], Tensor]
     objective: Callable[[Tensor, Tensor], Tensor]
     order: Callable[[int], Tensor]

@@ -18,7 +18,7 @@ from dlrun import checkpoint
 from dlrun.data.batches import Batch, batches, grouped
 from dlrun.divergence import Diverged, back_off, check_finite, good
 from dlrun.errors import Interrupted
-from dlrun.evaluate import measure, quality, quality_name
+from dlrun.evaluate import averages, measure, quality, quality_name
 from dlrun.interrupt import deferred
 from dlrun.record import Record
 from dlrun.run import Run
@@ -157,6 +157,7 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
                             second = values.get("val/loss", math.inf)
                             if at.beaten(score, second, margin):
                                 at.best_score, at.best_loss, at.best_step = score, second, step
+                                at.best_averaged = bool(averages(run))
                                 state.best = best_weights(run)
                             if observe is not None:
                                 observe(score)
@@ -190,7 +191,7 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
         if at.step > begun:
             _save(run, state, record)
 
-    settle(run, state)
+    _settle(run, state, record)
     return at
 
 
@@ -242,11 +243,32 @@ def _save(run: Run, state: State, record: Record) -> None:
         checkpoint.save_best(state.best, folder)
 
 
+def _settle(run: Run, state: State, record: Record) -> None:
+    """Put the weights that count into the model.
+
+    Where their statistics of batch norm are better known now, best.pt and the best score are
+    those of the weights with them.
+    """
+    before = state.best
+    settle(run, state)
+    if state.best is None or state.best is before:
+        return
+    checkpoint.save_best(state.best, record.directory / "checkpoints")
+    if run.monitor.startswith("val/"):
+        state.at.best_score = _score(run.monitor, _measured(run)[run.monitor])
+
+
 def _validate(run: Run, step: int) -> dict[str, float]:
+    """What validation finds. Raises Diverged where the loss is no longer finite."""
+    values = _measured(run)
+    if not math.isfinite(values["val/loss"]):
+        raise Diverged(step, values["val/loss"], "validation")
+    return values
+
+
+def _measured(run: Run) -> dict[str, float]:
     """The headline first: MLflow's comparisons begin with what was recorded first."""
     loss, hits = measure(run, run.val)
-    if not math.isfinite(loss):
-        raise Diverged(step, loss, "validation")
     named = {f"val/{quality_name(run.regression)}": hits, "val/loss": loss}
     return dict(sorted(named.items(), key=lambda item: item[0] != run.monitor))
 

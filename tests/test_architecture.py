@@ -15,7 +15,7 @@ INGREDIENTS = {
 BASE = {"errors", "duration", "groups", "places", "shown", "shell"}
 CORE = {
     *("run", "feed", "state", "train", "evaluate", "checkpoint", "interrupt", "divergence"),
-    *("device", "record"),
+    *("batch_statistics", "device", "record"),
 }
 COMPOSING = {
     *("__main__", "command", "config", "build", "parts", "compatible", "job", "shared", "sources"),

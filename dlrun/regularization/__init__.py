@@ -14,7 +14,8 @@ by the places they act in, and each place is one line of the build or of the loo
                                             attribute `rate` to that step's learning rate before
     should_stop(score, step) -> bool        after every validation; a higher score is better
     averages() -> [(live, average), ...]    tensors of the model and what stands in for them in
-                                            validation, in the best weights and at the end;
+                                            validation, in the best weights and at the end,
+                                            with batch norm's statistics estimated for them;
                                             none before averaging begins
 
 Of one with an attribute `regression`, build sets it to whether the targets are numbers.

@@ -18,8 +18,8 @@ Share = Callable[[int, int], float]
 class WeightAverage:
     """Averages of all trainable parameters and of all floating buffers of a model.
 
-    So the running mean and variance of batch norm are averaged as the weights are; whole
-    numbers, such as its count of batches, stay those of the live model.
+    Whole numbers, such as a count of batches, stay those of the live model. What batch norm
+    knows of its inputs is estimated anew wherever averages are evaluated.
     """
 
     def __init__(self, share: Share) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dlrun import checkpoint
-from dlrun.evaluate import averaged
+from dlrun.evaluate import averaged, averages, estimate_statistics
 from dlrun.run import Run
 
 Weights = dict[str, Tensor]
@@ -29,6 +29,7 @@ class Position:
     best_score: float = -math.inf
     best_loss: float = math.inf  # val/loss with it, which breaks ties
     best_step: int = 0
+    best_averaged: bool = False  # its weights are averages
 
     def beaten(self, score: float, loss: float, margin: float = 0.0) -> bool:
         """Whether a score is above the best by more than a margin, or equals it at less loss."""
@@ -108,11 +109,15 @@ def best_weights(run: Run) -> Weights:
 def settle(run: Run, state: State) -> int:
     """Put the weights that count into the model, and say of which step they are.
 
-    They are the best, or the last ones where a rule wants those.
+    They are the best, or the last ones where a rule wants those. Averages get batch norm's
+    statistics from the whole training split, those that are the best in `state` as well.
     """
     at, best = state.at, None if keeps_last(run) else state.best
+    are_averages = bool(averages(run)) if best is None else at.best_averaged
     run.model.load_state_dict(best_weights(run) if best is None else best)
     run.averaging = []
+    if are_averages and estimate_statistics(run) and best is not None:
+        state.best = best_weights(run)
     return at.step if best is None else at.best_step
 
 

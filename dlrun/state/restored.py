@@ -60,7 +60,7 @@ def restore(run: Run, saved: dict[str, Any], changed: Collection[str] = ()) -> S
     best = saved["best"]
     if judged:
         at.best_score, at.best_loss, at.best_step, best = -math.inf, math.inf, 0, None
-        at.stopped = False
+        at.stopped = at.best_averaged = False
     elif best is not None:
         best = {
             name: value.to(device) if isinstance(value, Tensor) else value
