@@ -134,7 +134,7 @@ def export(config: DictConfig, directory: Path, shared: Shared) -> None:
         run = build.build(config, data, shared.cores)
         step = settle(run, restore(run, saved))
         example = data.train.x[sample(data.train, 2, seed=0)]
-        save_model(deployable(run), example, directory / "model", step)
+        save_model(deployable(run), example, directory / "model", step, run.classes)
     if shipper is not None:
         shipper.ship(directory)
         shipper.finish(directory)

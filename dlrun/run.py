@@ -85,6 +85,11 @@ class Run:
         return self.reconstructs or not self.data.classes
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of what the model's outputs are of; none where they are numbers."""
+        return () if self.regression else tuple(self.data.classes)
+
+    @property
     def units(self) -> Tensor | None:
         """In regression what a difference of 1 is in the units of the data; None for classes."""
         if not self.regression:

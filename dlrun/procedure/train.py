@@ -45,7 +45,7 @@ def conclude(trial: Trial, at: Position) -> None:
         from dlrun.tracking.model import save_model  # imports mlflow, which takes a second
 
         example = run.data.train.x[sample(run.data.train, 2, seed=0)]
-        save_model(deployable(run), example, record.directory / "model", step)
+        save_model(deployable(run), example, record.directory / "model", step, run.classes)
 
 
 def why_stopped(run: Run, at: Position) -> dict[str, Any] | None:

@@ -6,6 +6,11 @@ exported is pickled instead, and then needs its class. Loading and serving:
 
     mlflow.pytorch.load_model("outputs/runs/<id>/model")
     mlflow models predict -m outputs/runs/<id>/model -i images.json --env-manager local
+
+Such a program evaluates for good, and torch refuses its `.eval()` and `.train()`; the model's
+metadata say so. The names of its classes are there as well:
+
+    mlflow.models.get_model_info("outputs/runs/<id>/model").metadata["classes"]
 """
 
 import logging
@@ -13,7 +18,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,10 +33,15 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("dlrun")
 _TYPE = "dlrun"  # of the models that are made here
+_MODE = "evaluation: an exported program needs no .eval(), and torch refuses to change it"
 
 
 def save_model(
-    module: "nn.Module", example: "Tensor", directory: str | Path, step: int = 0
+    module: "nn.Module",
+    example: "Tensor",
+    directory: str | Path,
+    step: int = 0,
+    classes: Sequence[str] = (),
 ) -> bool:
     """Save a module as an MLflow model with a signature; whether that went well.
 
@@ -39,6 +49,7 @@ def save_model(
     example: (n, ...) raw samples, uint8 or float32; two or more, else the batch
         size of the saved model may be fixed.
     step: the step that the weights are of.
+    classes: what the logits are of, in their order, where they are of classes.
 
     A model that cannot be saved is left out with one warning.
     """
@@ -47,13 +58,14 @@ def save_model(
     if len(example) == 1:
         example = example.repeat_interleave(2, 0)
     pickled: Exception | None = None
+    told: dict[str, Any] = {"step": step} | ({"classes": list(classes)} if classes else {})
     try:
         with _quiet():
             try:
-                _save(module, example, part, step, "pt2")
+                _save(module, example, part, told | {"mode": _MODE}, "pt2")
             except Exception as error:
                 shutil.rmtree(part, ignore_errors=True)
-                _save(module, example, part, step, "pickle")
+                _save(module, example, part, told, "pickle")
                 pickled = error
         shutil.rmtree(directory, ignore_errors=True)
         part.rename(directory)
@@ -132,7 +144,9 @@ def _find(client: "MlflowClient", experiment: str, run_id: str, known: str | Non
     return found[0] if found else None
 
 
-def _save(module: "nn.Module", example: "Tensor", path: Path, step: int, form: str) -> None:
+def _save(
+    module: "nn.Module", example: "Tensor", path: Path, told: dict[str, Any], form: str
+) -> None:
     import mlflow.pytorch
     import numpy as np
     import torch
@@ -156,7 +170,7 @@ def _save(module: "nn.Module", example: "Tensor", path: Path, step: int, form: s
         pip_requirements=[
             f"{name}=={found[name].partition('+')[0]}" for name in ("mlflow", "torch")
         ],
-        metadata={"step": step},
+        metadata=told,
         serialization_format=form,
     )
 

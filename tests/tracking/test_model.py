@@ -32,6 +32,9 @@ assert not any(name.split(".")[0] in ("dlrun", "test_model") for name in sys.mod
 """
 
 
+CLASSES = ["no", "null", "007", "7", "1.50", "été", "a: b", "", " ", "#9"]
+
+
 class Standardized(nn.Module):
     """Preprocessing, a convolution, batch norm and dropout, as a run ends up with."""
 
@@ -76,7 +79,7 @@ def network():
 @pytest.fixture(scope="module")
 def saved(network, images, tmp_path_factory):
     directory = tmp_path_factory.mktemp("run") / "model"
-    assert model.save_model(network, images, directory, step=40)
+    assert model.save_model(network, images, directory, step=40, classes=CLASSES)
     return directory
 
 
@@ -95,10 +98,36 @@ def test_the_signature_says_raw_images_of_any_number(saved):
     outputs = json.loads(content["signature"]["outputs"])[0]["tensor-spec"]
     assert inputs == {"dtype": "uint8", "shape": [-1, 1, 8, 8]}
     assert outputs == {"dtype": "float32", "shape": [-1, 10]}
-    assert content["metadata"] == {"step": 40}
+    assert content["metadata"].items() >= {"step": 40, "classes": CLASSES}.items()
     requirements = (saved / "requirements.txt").read_text()
     assert f"torch=={torch.__version__.partition('+')[0]}" in requirements
     assert "+" not in requirements
+
+
+def test_the_class_of_an_image_can_be_named(saved, network, images):
+    """With MLflow and torch alone, from whichever of its two ways of loading."""
+    import mlflow
+
+    names = mlflow.models.get_model_info(str(saved)).metadata["classes"]
+    assert names == mlflow.pyfunc.load_model(str(saved)).metadata.metadata["classes"] == CLASSES
+    with torch.no_grad():
+        found = mlflow.pytorch.load_model(str(saved))(images).argmax(1)
+        assert found.tolist() == network(images).argmax(1).tolist()
+    assert len(set(found.tolist())) > 1
+
+
+def test_it_says_of_itself_that_it_evaluates(saved, images):
+    """What torch does not let a program do is said where the model is described."""
+    import mlflow
+
+    program = mlflow.pytorch.load_model(str(saved))
+    first, second = program(images), program(images)  # dropout is off
+    assert torch.equal(first, second)
+    said = mlflow.models.get_model_info(str(saved)).metadata["mode"]
+    with pytest.raises(NotImplementedError, match="eval"):
+        program.eval()
+    assert said.startswith("evaluation: ")
+    assert "needs no .eval(), and torch refuses" in said
 
 
 @pytest.mark.slow
