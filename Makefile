@@ -62,7 +62,8 @@ $(BIN)/python:
 	    if "$$python" -c '$(USABLE)' >/dev/null 2>&1; then found=$$python; break; fi; \
 	done; \
 	if [ -z "$$found" ]; then \
-	    echo "make: no Python 3.11, 3.12 or 3.13 with venv was found; make PYTHON=/path/to/python ..." >&2; exit 1; \
+	    echo "make: no Python 3.11, 3.12 or 3.13 with venv was found (on Debian: apt install python3-venv);" \
+	        "make PYTHON=/path/to/python ..." >&2; exit 1; \
 	fi; \
 	echo "creating $(VENV) with $$($$found --version)"; \
 	$$found -m venv $(VENV)
