@@ -26,6 +26,7 @@ from dlrun.errors import Mistake
 from dlrun.feed import prepare
 from dlrun.groups import GROUPS
 from dlrun.loss import weighted
+from dlrun.model import roles
 from dlrun.model.count import flops
 from dlrun.run import Augment, Lengths, Run
 from dlrun.schedule import warmup
@@ -289,11 +290,15 @@ def _optimizer(config: DictConfig, model: nn.Module, lengths: Lengths) -> torch.
     if next(iter(inspect.signature(make).parameters)) == "model":
         given = model
     elif config.decay == "weights":
+        decaying = set(roles.decaying(model))
         given = [
-            {"params": [weight for weight in weights if weight.dim() > 1]},
-            {"params": [weight for weight in weights if weight.dim() <= 1], "weight_decay": 0.0},
+            {"params": [weight for weight in weights if weight in decaying]},
+            {"params": [weight for weight in weights if weight not in decaying]},
         ]
+        given[1]["weight_decay"] = 0.0
         given = [group for group in given if group["params"]]
+    if "matrices" in inspect.signature(make).parameters:
+        make = partial(make, matrices=roles.matrices(model))
     with parts.explained("optimizer", config.optimizer):
         optimizer: torch.optim.Optimizer = make(given)
     times = lengths.batch_size * lengths.accumulate / config.base_batch_size

@@ -124,7 +124,7 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
                         gradient()
                         stepped = _scaled_step(run.scaler, optimizer)
                     for rule in run.constraints if stepped else ():
-                        rule.rate = optimizer.param_groups[0]["lr"]
+                        rule.groups = optimizer.param_groups
                         rule.constrain(run.model)
 
                     # Remember, on the device.

@@ -4,11 +4,13 @@ import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.utils import parametrize
 
 from dlrun import build, record
 from dlrun.data import Data
@@ -587,6 +589,103 @@ def test_decay_of_weights_alone(train_recipe: Train) -> None:
     last = torch.load(trained.directory / "checkpoints/last.pt", weights_only=True)["model"]
     for name, value in last.items():
         factor = 1.0 if name.endswith("bias") else (1 - 0.1 * 0.5) ** 3
+        torch.testing.assert_close(value, before[name] * factor)
+
+
+def last_weights(trained: Trained) -> dict[str, Tensor]:
+    """Those of the last step, whichever were the best."""
+    saved = torch.load(trained.directory / "checkpoints/last.pt", weights_only=True)
+    return saved["model"]
+
+
+def lengths_and_directions(run: Run) -> list[tuple[Tensor, Tensor]]:
+    made = [m for m in run.model.modules() if isinstance(m, parametrize.ParametrizationList)]
+    return [(one.original0, one.original1) for one in made]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("decay=weights", "optimizer.weight_decay=0.5", "regularization=[weight_norm]"),
+        ("regularization=[l2,weight_norm]", "regularization.l2.strength=0.5"),
+        ("regularization=[weight_norm,l2]", "regularization.l2.strength=0.5"),
+    ],
+)
+def test_decay_of_weights_is_that_of_the_computed_ones(
+    train_recipe: Train, words: tuple[str, ...]
+) -> None:
+    """g·v/‖v‖ shrinks by the factor, biases and v stay: as L2 of the weights would have it."""
+    before: dict[str, Any] = {}
+
+    def silence(run: Run) -> None:
+        pairs = lengths_and_directions(run)
+        before["w"] = [(g * v / v.norm(dim=1, keepdim=True)).detach() for g, v in pairs]
+        before["v"] = [v.detach().clone() for _, v in pairs]
+        run.objective = lambda logits, y: (logits * 0).sum()
+
+    same = ("epochs='3 steps'", "optimizer=sgd", "optimizer.lr=0.1", "schedule=constant")
+    trained = train_recipe(*same, "model.hidden=[6]", *words, change=silence)
+    trained.run.model.load_state_dict(last_weights(trained))
+    expected = zip(before["w"], before["v"], strict=True)
+    for (g, v), (old, direction) in zip(lengths_and_directions(trained.run), expected, strict=True):
+        w = g * v / v.norm(dim=1, keepdim=True)
+        torch.testing.assert_close(w, old * (1 - 0.1 * 0.5) ** 3)
+        assert torch.equal(v, direction)
+
+
+def test_penalties_are_recorded_of_the_computed_weights(train_recipe: Train) -> None:
+    words = ("epochs='5 steps'", "log_every='5 steps'", "model.hidden=[6]")
+    penalties = ("regularization=[weight_norm,l1,l2]", "regularization.l2.strength=0.5")
+    trained = train_recipe(*words, *penalties, "regularization.l1.strength=0.25")
+    trained.run.model.load_state_dict(last_weights(trained))
+    pairs = lengths_and_directions(trained.run)
+    weights = [(g * v / v.norm(dim=1, keepdim=True)).detach().double() for g, v in pairs]
+    squares = sum(float(w.square().sum()) for w in weights)
+    sizes = sum(float(w.abs().sum()) for w in weights)
+    assert trained.values("train/l2")[-1] == pytest.approx(0.25 * squares, rel=1e-5)
+    assert trained.values("train/l1")[-1] == pytest.approx(0.25 * sizes, rel=1e-5)
+
+
+def test_muon_turns_directions_and_leaves_lengths_to_adamw(
+    compose_recipe: Recipe, digits: Data
+) -> None:
+    words = ("model.hidden=[6,5]", "regularization=[weight_norm]", "optimizer=muon")
+    for more in ((), ("decay=weights", "optimizer.weight_decay=0.1")):
+        run = build.build(compose_recipe(*words, *more), digits)
+        pairs = lengths_and_directions(run)
+        by_muon = {
+            id(p) for group in run.optimizer.param_groups if group["muon"] for p in group["params"]
+        }
+        assert by_muon == {id(v) for _, v in pairs[:-1]}  # the last matrix is AdamW's
+        for group in run.optimizer.param_groups if more else ():
+            shrinks = {id(g) for g, _ in pairs} & {id(p) for p in group["params"]}
+            assert group["weight_decay"] == (0.1 if shrinks else 0.0)
+            assert len(shrinks) in (0, len(group["params"]))
+
+
+def test_decoupled_decay_has_the_rate_that_each_weight_is_trained_with(
+    train_recipe: Train,
+) -> None:
+    """With Muon the last matrix is AdamW's and has its rate; no gradient moves them else."""
+    before: dict[str, Tensor] = {}
+
+    def silence(run: Run) -> None:
+        before.update({name: value.clone() for name, value in run.model.state_dict().items()})
+        run.objective = lambda logits, y: (logits * 0).sum()
+
+    trained = train_recipe(
+        *("epochs='4 steps'", "optimizer=muon", "optimizer.lr=0.2", "optimizer.adamw_lr=0.03"),
+        *("schedule=linear", "model.hidden=[6,5]", "regularization=[l2]"),
+        *("regularization.l2.decoupled=true", "regularization.l2.strength=0.5"),
+        change=silence,
+    )
+    run, last = trained.run, last_weights(trained)
+    final = [name for name in last if name.endswith("weight")][-1]
+    assert run.rates == [0.2, 0.03]
+    for name, value in last.items():
+        rate = 0.03 if name == final else 0.2
+        rates = [rate * run.schedule(step, 4, run.lengths.steps_per_epoch) for step in range(4)]
+        factor = math.prod(1 - 0.5 * now for now in rates) if name.endswith("weight") else 1.0
         torch.testing.assert_close(value, before[name] * factor)
 
 

@@ -69,8 +69,12 @@ def residual_ends(model: nn.Module) -> list[nn.Module]:
     for module in model.modules():
         branch = getattr(module, "residual", None)
         if isinstance(branch, nn.Module):
-            with_weight = [m for m in branch.modules() if getattr(m, "weight", None) is not None]
-            ends += with_weight[-1:]
+            ends += [m for m in branch.modules() if _has_weight(m)][-1:]
         elif type(module).__name__ in ("BasicBlock", "Bottleneck"):
             ends += [norm for norm in (getattr(module, f"bn{i}", None) for i in (3, 2)) if norm][:1]
     return ends
+
+
+def _has_weight(module: nn.Module) -> bool:
+    """Whether a module is a linear, convolution or norm layer, maybe of the user's own."""
+    return isinstance(getattr(module, "weight", None), Tensor) and not isinstance(module, nn.PReLU)

@@ -5,7 +5,7 @@ takes matrices alone and iterates in bfloat16 only.
 """
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,11 +17,14 @@ QUINTIC = (3.4445, -4.7750, 2.0315)  # steepest at 0: singular values end in abo
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon for every parameter of two or more dimensions, AdamW for all others.
+    """Muon for the weight matrices, AdamW for all other parameters.
 
     A convolution's kernel counts as a matrix of one row an output channel. The first and
     the last matrix, in the model's order, go to AdamW where asked. lr and momentum
     are Muon's; adamw_lr, betas and eps are AdamW's; the decay is decoupled in both.
+
+    matrices: those among the parameters, in the model's order; None stands for all that have
+    two axes or more.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class Muon(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         adamw_first: bool = False,
         adamw_last: bool = True,
+        matrices: Sequence[Tensor] | None = None,
     ) -> None:
         for name, value in (("lr", lr), ("adamw_lr", adamw_lr), ("weight_decay", weight_decay)):
             if value < 0:
@@ -50,17 +54,14 @@ class Muon(torch.optim.Optimizer):
         given: list[Any] = list(parameters)
         if not isinstance(given[0], dict):
             given = [{"params": given}]
-        matrices = [p for group in given for p in group["params"] if p.dim() >= 2]
-        apart = {id(p) for p in matrices[: int(adamw_first)]}
-        apart |= {id(p) for p in matrices[len(matrices) - int(adamw_last) :]}
-
-        def is_matrix(p: Tensor) -> bool:
-            return p.dim() >= 2 and id(p) not in apart
+        if matrices is None:
+            matrices = [p for group in given for p in group["params"] if p.dim() >= 2]
+        own = set(matrices[int(adamw_first) : len(matrices) - int(adamw_last)])
 
         groups = []
         for group in given:
-            parted = [p for p in group["params"] if is_matrix(p)]
-            others = [p for p in group["params"] if not is_matrix(p)]
+            parted = [p for p in group["params"] if p in own]
+            others = [p for p in group["params"] if p not in own]
             groups += [group | {"params": parted, "muon": True}] if parted else []
             groups += [group | {"params": others, "muon": False, "lr": adamw_lr}] if others else []
         groups.sort(key=lambda group: not group["muon"])  # the rate that is shown is Muon's

@@ -11,7 +11,8 @@ by the places they act in, and each place is one line of the build or of the loo
                                             of a penalty or noise
     penalty(weights) -> Tensor              the penalty itself, a scalar, without gradient
     constrain(model) -> None                after every optimizer step; the loop sets the
-                                            attribute `rate` to that step's learning rate before
+                                            attribute `groups` to the optimizer's before, with
+                                            the `lr` of that step for the `params` of each
     should_stop(score, step) -> bool        after every validation; a higher score is better
     averages() -> [(live, average), ...]    tensors of the model and what stands in for them in
                                             validation, in the best weights and at the end,
@@ -19,7 +20,7 @@ by the places they act in, and each place is one line of the build or of the loo
                                             none before averaging begins
 
 Of one with an attribute `regression`, build sets it to whether the targets are numbers.
-weights: every trainable parameter of the model; a penalty chooses those it is meant for.
+weights: every trainable parameter of the model. What of it is a weight, `model/roles.py` knows.
 Those with a memory have state_dict() and load_state_dict(state), tensors and plain values
 alone. One that stops training says in its attribute `restore_best` whether the best weights
 so far are the result, and then in `min_improvement`, if it has that, by how much a score must

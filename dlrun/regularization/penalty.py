@@ -1,34 +1,77 @@
 """Penalties on the size of the weights.
 
-Each adds its gradient after backward, which costs less than building it into the loss.
+Each adds its gradient after backward, which costs less than building it into the loss. Where
+a layer computes its weight from other parameters, such as g·v/‖v‖, the penalty is that of the
+weight, and these get their share of its gradient.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from dlrun.model.roles import Used, decaying, everything, length, value, weights
 
-def choose(weights: Sequence[Tensor], parameters: str) -> list[Tensor]:
-    """Those that a penalty is for.
+Slope = Callable[[list[Tensor]], Sequence[Tensor]]
+"""The gradient of a penalty of strength 1 by each of its tensors."""
 
-    "all", or "weights": what has more than one axis, so no bias and no scale of a norm.
+
+class Choice:
+    """The tensors of a model that a penalty is for.
+
+    parameters: "weights", which are what `model/roles.py` calls so, or "all"; among parameters
+    of no known model those with more than one axis are weights. squares: whether the penalty
+    is of squares alone; then g stands for a weight g·v/‖v‖, because Σw² = Σg².
     """
-    return [w for w in weights if parameters == "all" or w.ndim > 1]
 
+    def __init__(self, parameters: str, squares: bool = False) -> None:
+        self.parameters, self.squares = parameters, squares
+        self.model: nn.Module | None = None
+        self._found: Used | None = None
 
-def with_gradient(weights: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    """Those weights that the last backward reached, and their gradients."""
-    reached = [(w, w.grad) for w in weights if w.grad is not None]
-    return [w for w, _ in reached], [grad for _, grad in reached]
+    def among(self, given: Sequence[Tensor]) -> Used:
+        """The tensors; found late, when every other rule has changed the model."""
+        if self.model is None:
+            return Used([w for w in given if self.parameters == "all" or w.ndim > 1], [])
+        if self._found is None:
+            plain, made = (everything if self.parameters == "all" else weights)(self.model)
+            for one in list(made) if self.squares else ():
+                g = length(one)
+                if g is not None:
+                    plain.append(g)
+                    made.remove(one)
+            self._found = Used(plain, made)
+        return self._found
 
+    @torch.no_grad()
+    def add_gradient(self, given: Sequence[Tensor], strength: float, slope: Slope) -> None:
+        """Add strength·slope(w) to the gradient of each w that the last backward reached."""
+        chosen = self.among(given)
+        reached = [(w, w.grad) for w in chosen.plain if w.grad is not None]
+        if reached:
+            tensors, grads = (list(some) for some in zip(*reached, strict=True))
+            torch._foreach_add_(grads, list(slope(tensors)), alpha=strength)
+        for made in chosen.made:
+            parts = [p for p in made.parameters() if p.grad is not None]
+            if not parts:
+                continue
+            with torch.enable_grad():
+                w = value(made)
+            (outer,) = slope([w.detach()])
+            found = torch.autograd.grad(w, parts, outer, allow_unused=True)
+            for part, grad in zip(parts, found, strict=True):
+                if grad is not None and part.grad is not None:
+                    part.grad.add_(grad, alpha=strength)
 
-def norms(weights: Sequence[Tensor], parameters: str, order: int) -> Tensor:
-    """The norms of those that a penalty is for, (chosen,); maybe none, whose sum is 0."""
-    chosen = choose(weights, parameters)
-    if not chosen:
-        return weights[0].new_zeros(0)
-    return torch.stack(torch._foreach_norm(chosen, order))
+    @torch.no_grad()
+    def norms(self, given: Sequence[Tensor], order: int) -> Tensor:
+        """The norm of each tensor, (chosen,); maybe none, whose sum is 0."""
+        chosen = self.among(given)
+        tensors = [*chosen.plain, *(value(made) for made in chosen.made)]
+        if not tensors:
+            return given[0].new_zeros(0)
+        return torch.stack(torch._foreach_norm(tensors, order))
 
 
 def require(strength: float, parameters: str) -> None:
@@ -44,39 +87,49 @@ class L2:
 
     def __init__(self, strength: float = 1e-3, parameters: str = "weights") -> None:
         require(strength, parameters)
-        self.strength, self.parameters = strength, parameters
+        self.strength, self._choice = strength, Choice(parameters, squares=True)
 
-    @torch.no_grad()
+    def change_model(self, model: nn.Module, x: Tensor) -> nn.Module:
+        """Remember the model, which stays as it is."""
+        self._choice.model = model
+        return model
+
     def add_gradient(self, weights: Sequence[Tensor]) -> None:
         """Add strength·w to the gradient of each weight that has one."""
-        chosen, grads = with_gradient(choose(weights, self.parameters))
-        if grads:
-            torch._foreach_add_(grads, chosen, alpha=self.strength)
+        self._choice.add_gradient(weights, self.strength, list)
 
-    @torch.no_grad()
     def penalty(self, weights: Sequence[Tensor]) -> Tensor:
         """The penalty now, a scalar."""
-        return self.strength / 2 * norms(weights, self.parameters, 2).square().sum()
+        return self.strength / 2 * self._choice.norms(weights, 2).square().sum()
 
 
 class Decay:
     """w ← (1 − rate·strength)·w after every step, past the optimizer (Loshchilov, Hutter 2019).
 
-    rate: the learning rate of the step, which the loop sets. A frozen weight stays as it is.
+    groups: the optimizer's, which the loop sets; each weight has the `lr` of its group. Without
+    groups all have `rate`. Of a weight g·v/‖v‖ it is g that shrinks, which is the same; what
+    another reparametrization computes a weight from shrinks itself. Frozen weights stay.
     """
 
     def __init__(self, strength: float = 1e-3, parameters: str = "weights") -> None:
         require(strength, parameters)
         self.strength, self.parameters = strength, parameters
+        self.groups: Sequence[dict[str, Any]] = ()
         self.rate = 0.0
+        self._model: nn.Module | None = None
+        self._chosen: list[list[Tensor]] = []
 
     @torch.no_grad()
     def constrain(self, model: nn.Module) -> None:
         """Make the weights smaller."""
-        trainable = [w for w in model.parameters() if w.requires_grad]
-        chosen = choose(trainable, self.parameters)
-        if chosen:
-            torch._foreach_mul_(chosen, 1 - self.rate * self.strength)
+        groups = self.groups or [{"params": list(model.parameters()), "lr": self.rate}]
+        if model is not self._model or len(groups) != len(self._chosen):
+            chosen = set(decaying(model, self.parameters == "all"))
+            self._model = model
+            self._chosen = [[p for p in group["params"] if p in chosen] for group in groups]
+        for group, shrinking in zip(groups, self._chosen, strict=True):
+            if shrinking:
+                torch._foreach_mul_(shrinking, 1 - float(group["lr"]) * self.strength)
 
 
 def l2(strength: float = 1e-3, parameters: str = "weights", decoupled: bool = False) -> L2 | Decay:
@@ -89,19 +142,20 @@ class L1:
 
     def __init__(self, strength: float = 1e-5, parameters: str = "weights") -> None:
         require(strength, parameters)
-        self.strength, self.parameters = strength, parameters
+        self.strength, self._choice = strength, Choice(parameters)
 
-    @torch.no_grad()
+    def change_model(self, model: nn.Module, x: Tensor) -> nn.Module:
+        """Remember the model, which stays as it is."""
+        self._choice.model = model
+        return model
+
     def add_gradient(self, weights: Sequence[Tensor]) -> None:
         """Add strength·sign(w) to the gradient of each weight that has one."""
-        chosen, grads = with_gradient(choose(weights, self.parameters))
-        if grads:
-            torch._foreach_add_(grads, torch._foreach_sign(chosen), alpha=self.strength)
+        self._choice.add_gradient(weights, self.strength, torch._foreach_sign)
 
-    @torch.no_grad()
     def penalty(self, weights: Sequence[Tensor]) -> Tensor:
         """The penalty now, a scalar."""
-        return self.strength * norms(weights, self.parameters, 1).sum()
+        return self.strength * self._choice.norms(weights, 1).sum()
 
 
 class Elastic:
@@ -114,6 +168,12 @@ class Elastic:
         if not 0 <= ratio <= 1:
             raise ValueError(f"ratio must be between 0 and 1, got {ratio}")
         self._parts = L1(strength * ratio, parameters), L2(strength * (1 - ratio), parameters)
+
+    def change_model(self, model: nn.Module, x: Tensor) -> nn.Module:
+        """Remember the model, which stays as it is."""
+        for part in self._parts:
+            part.change_model(model, x)
+        return model
 
     def add_gradient(self, weights: Sequence[Tensor]) -> None:
         """Add strength·(ratio·sign(w) + (1 − ratio)·w) to the gradient of each that has one."""

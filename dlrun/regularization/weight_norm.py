@@ -11,6 +11,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils import parametrizations, parametrize
 
 from dlrun.errors import Mistake
+from dlrun.model import roles
 
 
 class WeightNorm:
@@ -39,6 +40,4 @@ def length(layer: Any) -> Tensor | None:
     """The parameter g of a weight-normalized layer; None where it is none."""
     if not parametrize.is_parametrized(layer, "weight"):
         return None
-    chain = layer.parametrizations["weight"]
-    one = len(chain) == 1 and type(chain[0]).__name__ == "_WeightNorm"
-    return chain.original0 if one else None
+    return roles.length(layer.parametrizations["weight"])

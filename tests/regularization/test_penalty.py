@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from dlrun.regularization.penalty import L1, L2, Decay, Elastic, l2
+from dlrun.regularization.weight_norm import WeightNorm
 
 
 def network() -> nn.Sequential:
@@ -54,6 +55,95 @@ def test_gradient_and_value_of_the_penalty(kind: type, parameters: str) -> None:
     for w, grad in zip(every, expected, strict=True):
         torch.testing.assert_close(w.grad, grad, rtol=0, atol=1e-12)
     assert rule.penalty(every).item() == pytest.approx(penalty.item(), rel=1e-12)
+
+
+def reparametrized() -> nn.Sequential:
+    """Two layers g·v/‖v‖ with a norm between them, an orthogonal one, one of spectral norm 1."""
+    model = network()
+    WeightNorm().change_model(model, torch.zeros(1))
+    with torch.no_grad():
+        for i in (0, 3):  # lengths and directions that training has moved
+            parts = model[i].parametrizations.weight
+            parts.original0.mul_(torch.randn_like(parts.original0) * 3)
+            parts.original1.mul_(torch.rand_like(parts.original1) + 0.5)
+    torch.manual_seed(1)
+    orthogonal = nn.utils.parametrizations.orthogonal(nn.Linear(4, 4)).double()
+    spectral = nn.utils.parametrizations.spectral_norm(nn.Linear(4, 2).double())
+    return nn.Sequential(*model, orthogonal, spectral)
+
+
+@pytest.mark.parametrize("kind", [L1, L2, Elastic])
+@pytest.mark.parametrize("parameters", ["weights", "all"])
+def test_where_weights_are_computed_the_penalty_is_that_of_the_weights(
+    kind: type, parameters: str
+) -> None:
+    """Against autograd of the written penalty; lengths and directions are none of its weights."""
+    model, x = reparametrized(), torch.randn(5, 2, 6, 6, dtype=torch.float64)
+    model.eval()  # else every look at the spectral norm would make it a little more exact
+    layers = [model[i] for i in (0, 3, 4, 5)]
+    others = [layer.bias for layer in layers] + [model[1].weight, model[1].bias]
+    chosen = [layer.weight for layer in layers] + (others if parameters == "all" else [])
+    penalty = written(kind, 0.3, chosen)
+    (model(x).square().mean() + penalty).backward()
+    every = list(model.parameters())
+    expected = [w.grad.clone() for w in every]
+
+    model.zero_grad()
+    model(x).square().mean().backward()
+    model.train()
+    rule = kind(0.3, parameters=parameters)
+    assert rule.change_model(model, x) is model
+    rule.add_gradient(every)
+    for w, grad in zip(every, expected, strict=True):
+        torch.testing.assert_close(w.grad, grad, rtol=0, atol=1e-12)
+    assert rule.penalty(every).item() == pytest.approx(penalty.item(), rel=1e-12)
+
+
+def test_l2_leaves_directions_alone_to_the_last_digit() -> None:
+    """Σw² does not depend on v; a rounding error would be a step of Adam's where no gradient is."""
+    model = network()
+    WeightNorm().change_model(model, torch.zeros(1))
+    model(torch.randn(5, 2, 6, 6, dtype=torch.float64)).mul(0).sum().backward()
+    rule = L2(0.3)
+    rule.change_model(model, torch.zeros(1))
+    rule.add_gradient(list(model.parameters()))
+    for i in (0, 3):
+        parts = model[i].parametrizations.weight
+        assert (parts.original1.grad == 0).all()
+        torch.testing.assert_close(parts.original0.grad, 0.3 * parts.original0)
+
+
+@pytest.mark.parametrize("parameters", ["weights", "all"])
+def test_decoupled_decay_of_lengths_is_that_of_the_weights(parameters: str) -> None:
+    model = reparametrized()
+    layers = [model[i] for i in (0, 3)]
+    before = [layer.weight.detach().clone() for layer in layers]
+    directions = [layer.parametrizations.weight.original1.clone() for layer in layers]
+    gain = model[1].weight.detach().clone()
+    rule = l2(0.3, parameters, decoupled=True)
+    rule.rate = 0.5
+    rule.constrain(model)
+    for layer, w, v in zip(layers, before, directions, strict=True):
+        torch.testing.assert_close(layer.weight, w * 0.85, rtol=1e-12, atol=0)
+        assert torch.equal(layer.parametrizations.weight.original1, v)
+    torch.testing.assert_close(model[1].weight, gain * (0.85 if parameters == "all" else 1))
+
+
+def test_decoupled_decay_goes_by_the_rate_of_each_group() -> None:
+    model = network()
+    before = [w.detach().clone() for w in model.parameters()]
+    rule = l2(0.3, decoupled=True)
+    given = [{"params": list(layer.parameters())} for layer in (model[0], model[1], model[3])]
+    optimizer = torch.optim.SGD([given[0] | {"lr": 0.5}, given[1], given[2]], lr=0.1)
+    for scale in (1.0, 0.5):
+        for group, rate in zip(optimizer.param_groups, (0.5, 0.1, 0.1), strict=True):
+            group["lr"] = rate * scale
+        rule.groups = optimizer.param_groups
+        rule.constrain(model)
+    factors = [(1 - rate * 0.3) * (1 - rate / 2 * 0.3) for rate in (0.5, 0.1)]
+    for i, (w, old) in enumerate(zip(model.parameters(), before, strict=True)):
+        factor = {0: factors[0], 4: factors[1]}.get(i, 1.0)
+        torch.testing.assert_close(w, old * factor, rtol=1e-14, atol=0)
 
 
 def test_l1_leaves_zeros_alone() -> None:
