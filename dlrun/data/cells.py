@@ -4,6 +4,7 @@ A number has ASCII digits, a sign, a decimal point or comma and an exponent, and
 Python's own int and float also take 1_000, ١٢, nan and infinity.
 """
 
+import functools
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from math import isnan
@@ -34,7 +35,7 @@ def find_missing(markers: Sequence[object] | None) -> Callable[[str], bool]:
     these words, in upper case too. Raises ValueError for what is neither text nor number.
     """
     if markers is None:
-        return lambda text: text.lower() in MISSING
+        return lambda text: len(text) <= 4 and text.lower() in MISSING
     if any(isinstance(marker, list | dict) for marker in markers):
         raise ValueError(f"missing must be a list of texts and numbers, got {markers}")
     texts = {marker.strip() for marker in markers if isinstance(marker, str)}
@@ -53,7 +54,7 @@ def find_missing(markers: Sequence[object] | None) -> Callable[[str], bool]:
         number = read_numbers([text], "point") if values else None
         return number is not None and float(number[0]) in values
 
-    return is_missing
+    return functools.cache(is_missing)
 
 
 def read_numbers(texts: Collection[str], decimal: str) -> NDArray[np.float64] | None:
@@ -62,7 +63,9 @@ def read_numbers(texts: Collection[str], decimal: str) -> NDArray[np.float64] | 
     if not _EXPONENT.issuperset("".join(texts).replace(mark, "")):
         return None
     try:
-        return np.array([float(text.replace(",", ".")) for text in texts], np.float64)
+        if decimal == "comma":
+            texts = [text.replace(",", ".") for text in texts]
+        return np.array(list(map(float, texts)), np.float64)
     except ValueError:
         return None
 

@@ -52,12 +52,12 @@ def useless(column: Column, target: Column, decimal: str, nameless: bool = False
         return "it has no values"
     if column.lacking or rows < 2:
         return ""
-    if len(set(texts)) == 1 or (numbers is not None and (numbers == numbers[0]).all()):
+    if texts.count(texts[0]) == rows or (numbers is not None and (numbers == numbers[0]).all()):
         return "it has one value in all rows"
     if texts == target.texts or _same(numbers, target.numbers):
         return "it is a copy of the target"
     nameless = nameless or bool(_UNNAMED.fullmatch(column.name))
-    if nameless and numbers is not None and _counts(numbers):
+    if nameless and numbers is not None and np.isfinite(numbers).all() and _counts(numbers):
         return "it counts the rows"
     return _identifies(column, decimal, nameless or says_identifier(column.name))
 
@@ -65,13 +65,15 @@ def useless(column: Column, target: Column, decimal: str, nameless: bool = False
 def _identifies(column: Column, decimal: str, named_so: bool) -> str:
     """How a column of different values identifies the rows; nothing where it may not."""
     texts, numbers, rows = column.texts, column.numbers, len(column.texts)
-    if len(set(texts)) < rows or (rows < FEWEST and not named_so):
+    if rows < FEWEST and not named_so:
+        return ""
+    if numbers is not None and not (np.isfinite(numbers) & (numbers == np.round(numbers))).all():
+        return ""
+    if len(set(texts)) < rows:
         return ""
     if numbers is None:
         amounts = sum(is_amount(text, decimal) for text in texts)
         return "its text is different in every row" if 2 * amounts < rows else ""
-    if not np.isfinite(numbers).all() or (numbers != np.round(numbers)).any():
-        return ""
     exact = read_whole(texts)
     whole = numbers if exact is None else exact
     if int(whole.max()) - int(whole.min()) == rows - 1:

@@ -48,8 +48,9 @@ def read_table(
     _require_column(path, "data.target", target, texts)
     used = [name for name in texts if name != target]
     if features is not None:
-        _require_features(path, features, target, texts)
-        used = list(features)
+        only = nameless[0] if len(nameless) == 1 else ""
+        used = [name or only for name in features]
+        _require_features(path, used, target, texts)
     if not used:
         raise Mistake(f"data.path={path} has no column besides {target}")
     notes: Notes = []
@@ -76,11 +77,11 @@ def _find_lacking(
     texts: Mapping[str, Sequence[str]], missing: Sequence[object] | None
 ) -> dict[str, list[int]]:
     """The rows that lack a value, by column."""
-    is_missing, found = cells.find_missing(missing), {}
-    for name, column in texts.items():
-        gone = {text for text in set(column) if is_missing(text)}
-        found[name] = [row for row, text in enumerate(column) if text in gone] if gone else []
-    return found
+    is_missing = cells.find_missing(missing)
+    return {
+        name: [row for row, text in enumerate(column) if is_missing(text)]
+        for name, column in texts.items()
+    }
 
 
 def _guess_decimal(
@@ -116,7 +117,8 @@ def _choose(
     for one in found:
         if why[one.name]:
             with_it = [each.name for each in found if each in kept or each is one]
-            word = columns.features(with_it) if len(with_it) <= _LISTED else "data.features"
+            short = len(with_it) <= _LISTED
+            word = columns.features(with_it) if short else "naming it in data.features"
             more = f"; {word} takes it in" if one.numbers is not None else ""
             subject = f"the column {one.name}"
             if one.name in nameless:

@@ -123,7 +123,10 @@ def _refuse_numbers(path: str, column: Column, decimal: str) -> None:
         raise Mistake(f"data.path={path}: {_odd(column, decimal)}; {classes}")
     meant = {text for text in different if cells.is_amount(text, decimal)}
     rows = sum(text in meant for text in column.texts)
-    if 2 * rows >= len(column.texts) and len(meant) > _most(len(column.texts)):
+    most = _most(len(column.texts))
+    if not set("".join(meant)) & set(".,"):  # labels, perhaps, one of them a word
+        most = max(most, _EVIDENT)
+    if 2 * rows >= len(column.texts) and len(meant) > most:
         raise Mistake(
             f"data.path={path}: {_odd(column, decimal)}, among {len(meant)} different numbers; "
             f"write plain numbers; {classes}"

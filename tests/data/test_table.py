@@ -128,9 +128,11 @@ def test_all_with_separators_between_thousands(table):
     assert source.y.squeeze(1).tolist() == list(range(10, 50))
 
 
-def test_words_among_few_numbers_are_classes(table):
-    texts = ["1", "2", "3", "more"] * 10
-    assert names(arrays(table(a=fractions(40), kind=texts), target="kind")) == texts
+@pytest.mark.parametrize("times", [2, 10])
+@pytest.mark.parametrize("word", ["more", "007", "1_1", "$4"])
+def test_words_among_few_numbers_are_classes(table, times, word):
+    texts = ["1", "2", "3", "4", "5", word] * times
+    assert names(arrays(table(a=fractions(len(texts)), kind=texts), target="kind")) == texts
 
 
 def test_labels_in_npz_files(tmp_path):
@@ -245,6 +247,24 @@ def test_a_column_that_is_meant_for_numbers_is_no_identifier(table, odd):
     texts = [odd, *fractions(19)]
     with pytest.raises(Mistake, match=f"the column b holds '{odd}'"):
         arrays(table(";", a=fractions(20), b=texts, y=["0", "1"] * 10), target="y")
+
+
+def test_the_column_without_a_name_by_its_empty_name(table):
+    path = table(**{"": map(str, range(20)), "a": fractions(20), "y": ["0", "1"] * 10})
+    source = arrays(path, target="y", features=["a", ""])
+    assert source.x[:, 1].tolist() == list(range(20))
+
+
+def test_of_many_columns_none_are_listed(table, caplog):
+    many = {f"c{i}": fractions(20, i) for i in range(10)}
+    arrays(table(**many, nr=map(str, range(20)), y=["0", "1"] * 10), target="y")
+    assert caplog.messages[0].endswith("one for each row; naming it in data.features takes it in")
+
+
+def test_infinity_in_a_column_without_a_name(table):
+    path = table(**{"": ["1e999", "1e999", *fractions(18)], "y": ["0", "1"] * 10})
+    with pytest.raises(Mistake, match="the column column_1 holds '1e999' in row 1"):
+        arrays(path, target="y")
 
 
 def test_where_nothing_is_left(table):
