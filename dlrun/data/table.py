@@ -113,17 +113,22 @@ def _choose(
     """The columns that may be features, and what to say of the others."""
     why = {one.name: columns.useless(one, target, decimal, one.name in nameless) for one in found}
     kept = [one for one in found if not why[one.name]]
-    notes = []
-    for one in found:
-        if why[one.name]:
+    notes: Notes = []
+    for reason in dict.fromkeys(filter(None, why.values())):
+        left = [one for one in found if why[one.name] == reason]
+        if len(left) > _LISTED:
+            names = some([one.name for one in left])
+            notes.append((f"{len(left)} columns", f"are left out: of each, {reason}: {names}"))
+            continue
+        for one in left:
+            subject = f"the column {one.name}"
+            if one.name in nameless:
+                subject = f"the column without a name, here {one.name},"
             with_it = [each.name for each in found if each in kept or each is one]
             short = len(with_it) <= _LISTED
             word = columns.features(with_it) if short else "naming it in data.features"
             more = f"; {word} takes it in" if one.numbers is not None else ""
-            subject = f"the column {one.name}"
-            if one.name in nameless:
-                subject = f"the column without a name, here {one.name},"
-            notes.append((subject, f"is left out: {why[one.name]}{more}"))
+            notes.append((subject, f"is left out: {reason}{more}"))
     if not kept:
         reasons = some([f"{name}: {reason}" for name, reason in why.items()])
         usable = [one.name for one in found if one.numbers is not None]
@@ -161,11 +166,13 @@ def _require_complete(path: str, column: Column, usual: bool = False, out: str =
     if not column.lacking:
         return
     row = column.lacking[0]
-    text = column.texts[row]
+    marks = [column.texts[row] for row in column.lacking]
+    word = next(filter(None, marks), "")
     more = f", or leave the column out with {out}" if out else ""
-    if text and usual:
-        more += f"; where {text!r} is a value, data.missing=[]"
-    first = f"row {row + 1}" + (f" ({cells.shown(text)})" if text else "")
+    if word and usual:
+        without = "'data.missing=[\"\"]'" if "" in marks else "data.missing=[]"
+        more += f"; where {word!r} is a value, {without}"
+    first = f"row {row + 1}" + (f" ({cells.shown(marks[0])})" if marks[0] else "")
     raise Mistake(
         f"data.path={path}: the column {column.name} lacks {len(column.lacking)} of "
         f"{len(column.texts)} values, first in {first}; fill them in or leave those rows out{more}"

@@ -110,7 +110,7 @@ def _read_names(path: str, column: Column, task: str, decimal: str) -> tuple[Arr
         return names, "writes true and false in several ways, taken for two classes"
     if "" in texts:
         blank = f"has {list(texts).count('')} empty values, taken for a class of their own"
-        return np.array(texts), f"{blank}; data.missing=[''] takes them for missing"
+        return np.array(texts), f"{blank}; 'data.missing=[\"\"]' takes them for missing"
     return np.array(texts), ""
 
 

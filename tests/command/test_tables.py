@@ -99,6 +99,23 @@ def test_resuming_reads_the_table_alike(place, capsys):
     assert len(list((place / "cache").glob("arrays-*"))) == 4  # two entries, and their locks
 
 
+def test_what_is_proposed_of_missing_values_runs_as_printed(place, capsys):
+    write(place / "t.csv", a=fractions(0), kind=["NA", "x", "y", "z"] * 25)
+    words = ["data=arrays", "data.path=t.csv", "data.target=kind", "tracking=none"]
+    assert main(words) == 2
+    [word] = shlex.split(re.search(r"where 'NA' is a value, (\S+)", capsys.readouterr().err)[1])
+    assert run(capsys, *words[1:], word)[0]["classes"] == ["NA", "x", "y", "z"]
+    write(place / "t.csv", a=fractions(0), kind=["NA", "x", "y", ""] * 25)
+    assert main(words) == 2
+    [word] = shlex.split(re.search(r"where 'NA' is a value, (\S+)", capsys.readouterr().err)[1])
+    assert main([*words, word]) == 2
+    assert "lacks 25 of 100 values, first in row 4;" in capsys.readouterr().err
+    found, said = run(capsys, *words[1:], "data.missing=[]")
+    assert found["classes"] == ["", "NA", "x", "y"]
+    [word] = shlex.split(re.search(r"(\S+) takes them for missing", "\n".join(said))[1])
+    assert main([*words, word]) == 2
+
+
 def test_decimal_commas_are_said_and_read(place, capsys):
     write(place / "t.csv", ";", a=fractions(0, ","), preis=fractions(1, ","))
     words = ["data.path=t.csv", "data.target=preis", "loss=mse"]

@@ -261,6 +261,15 @@ def test_of_many_columns_none_are_listed(table, caplog):
     assert caplog.messages[0].endswith("one for each row; naming it in data.features takes it in")
 
 
+def test_many_columns_that_are_left_out_for_one_reason_share_a_line(table, caplog):
+    many = {f"c{i}": ["7"] * 20 for i in range(12)}
+    path = table(**many, nr=map(str, range(20)), a=fractions(20), y=["0", "1"] * 10)
+    assert arrays(path, target="y").x.shape == (20, 1)
+    first, second = caplog.messages
+    assert "12 columns are left out: of each, it has one value in all rows: c0, c1" in first
+    assert "the column nr is left out" in second
+
+
 def test_infinity_in_a_column_without_a_name(table):
     path = table(**{"": ["1e999", "1e999", *fractions(18)], "y": ["0", "1"] * 10})
     with pytest.raises(Mistake, match="the column column_1 holds '1e999' in row 1"):
@@ -355,6 +364,8 @@ def test_none_is_a_class_where_it_is_said(table, caplog):
     with pytest.raises(Mistake, match=r"lacks 10 of 40 values, first in row 4 \('\?'\)"):
         arrays(path, target="kind", missing=["?"])
     assert not caplog.records
+    with pytest.raises(Mistake, match=r"where 'NA' is a value, 'data\.missing=\[\"\"\]'"):
+        arrays(table(a=fractions(40), kind=["", "NA", "x", "y"] * 10), target="kind")
     path = table(a=fractions(40), kind=["", "x"] * 20)
     assert names(arrays(path, target="kind", missing=[])) == ["", "x"] * 20
     assert "has 20 empty values, taken for a class of their own" in caplog.text
