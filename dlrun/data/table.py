@@ -226,7 +226,7 @@ def _read_columns(path: str, file: Path) -> tuple[dict[str, list[str]], list[str
             separator = _separator(list(islice(stream, _SNIFFED)))
             stream.seek(0)
             lines = csv.reader(stream, delimiter=separator, skipinitialspace=True, strict=True)
-            header = [" ".join(name.split()) for name in next(lines, [])]
+            header = [_typable(name) for name in next(lines, [])]
             rows = []
             for row in lines:
                 if not row:
@@ -252,6 +252,11 @@ def _read_columns(path: str, file: Path) -> tuple[dict[str, list[str]], list[str
         for name, column in zip(names, zip(*rows, strict=True), strict=True)
     }
     return texts, [name for name, given in zip(names, header, strict=True) if not given]
+
+
+def _typable(name: str) -> str:
+    """The name of a column without what nobody sees or types: control characters, line breaks."""
+    return "".join(filter(str.isprintable, " ".join(name.split())))
 
 
 def _separator(lines: Sequence[str]) -> str:

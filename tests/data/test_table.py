@@ -433,6 +433,13 @@ def test_the_separator_is_what_the_lines_show(tmp_path, text, shape):
     assert arrays(str(path), target="y").x.shape == (2, shape)
 
 
+def test_names_have_nothing_that_nobody_types(table):
+    path = table(
+        **{'"a\n b"': fractions(20), "c\u200b\x1b[31m": fractions(20, 1), "y": ["0", "1"] * 10}
+    )
+    assert arrays(path, target="y", features=["a b", "c[31m"]).x.shape == (20, 2)
+
+
 def test_settings_of_a_table_are_none_of_other_files(tmp_path):
     path = tmp_path / "made.npz"
     np.savez(path, x=np.zeros((4, 2)), y=np.array([0, 1] * 2))
