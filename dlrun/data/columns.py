@@ -1,13 +1,13 @@
 """Which columns of a table cannot help to predict: what counts or names the rows, and the like."""
 
 import re
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dlrun import shell
 from dlrun.data.cells import is_amount, is_padded, read_booleans, read_numbers, read_whole
 
 FEWEST = 10
@@ -100,17 +100,10 @@ def says_identifier(name: str) -> bool:
 
 def features(names: Sequence[str]) -> str:
     """The word that chooses these columns, as a shell takes it."""
-    word = f"data.features=[{','.join(map(_quoted, names))}]"
-    return word if all(map(_is_bare, names)) else shlex.quote(word)
+    written = [name if _is_bare(name) else shell.quoted(name) for name in names]
+    word = f"data.features=[{','.join(written)}]"
+    return word if all(map(_is_bare, names)) else shell.quote(word)
 
 
 def _is_bare(name: str) -> bool:
     return bool(_BARE.fullmatch(name)) and name.lower() not in _VALUES
-
-
-def _quoted(name: str) -> str:
-    """A name as Hydra reads it: in quotes, unless it is a plain word."""
-    if _is_bare(name):
-        return name
-    escaped = re.sub(r'(\\*)"', r'\1\1\\"', name)
-    return '"' + re.sub(r"(\\+)$", r"\1\1", escaped) + '"'
