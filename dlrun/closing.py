@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dlrun import duration, numerals, record, shell
+from dlrun import duration, numerals, record, shell, shown
 from dlrun.errors import Mistake
 from dlrun.report import rates
 from dlrun.report.curves import curve
@@ -130,7 +130,7 @@ def _next(
     else:
         tips.append(("go on with it", shell.resume(directory)))
     if uri is not None:
-        web = uri.startswith("http")
+        web = uri.startswith("http") or shown.HIDDEN in uri  # a place, no command
         browse = uri if web else shell.line(["mlflow", "ui", "--backend-store-uri", uri])
         tips.append(("compare in MLflow", browse))
     return tips

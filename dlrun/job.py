@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import numerals, record, sources
+from dlrun import numerals, record, shown, sources
 from dlrun.command import differences
 from dlrun.errors import Mistake
 from dlrun.groups import GROUPS, SEVERAL
@@ -198,7 +198,7 @@ def _begin(recipe: DictConfig, run: "Run", asked: Asked) -> tuple[record.Record,
     if kept.info.get("name") == name(kept.info.get("overrides", [])):
         known["name"] = _named(recipe, asked)  # says what is trained now
     kept.update(**known | {"resumed": history})
-    record.write(kept.directory / "recipe.yaml", text)
+    record.write(kept.directory / "recipe.yaml", shown.redacted(text))
     return kept, state
 
 

@@ -2,9 +2,13 @@
 
 import sys
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import IO, Any, cast
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
+from rich.segment import Segment
+
+from dlrun import shown
 
 
 class Output:
@@ -28,6 +32,25 @@ class Output:
         return getattr(sys.stdout, name)
 
 
+class _Clean(RenderHook):
+    """Lets nothing through that a name of a file may order the terminal to do."""
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        """What is printed, piece by piece."""
+        return [_Pieces(each) for each in renderables]
+
+
+@dataclass
+class _Pieces:
+    what: ConsoleRenderable
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for piece in console.render(self.what, options):
+            yield piece if piece.control else Segment(shown.clean(piece.text), piece.style)
+
+
 def console() -> Console:
     """A console on standard output, whatever happens to that."""
-    return Console(file=cast(IO[str], Output()), highlight=False)
+    made = Console(file=cast(IO[str], Output()), highlight=False)
+    made.push_render_hook(_Clean())
+    return made

@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from dlrun import shell, shown
 from dlrun.command import catalogue, compose, mistakes, resume
 from dlrun.command.flags import Flags, nearest
 from dlrun.command.nearest import Place
@@ -20,7 +21,8 @@ _SWEEPING = ("sweep=", "sweep.", "hydra/launcher=", "hydra.launcher.")
 def run(asked: Flags, command: Sequence[str]) -> int:
     """Do what the flags ask for; the exit code."""
     with _warnings():
-        typed = [compose.readable(word, asked.multirun) for word in asked.words]
+        typed = [_hidden(compose.readable(word, asked.multirun)) for word in asked.words]
+        command = [_hidden(word) for word in command]
         previous = resume.find(typed)
         if previous and asked.multirun:
             raise Mistake("resume goes on with one run; leave out -m")
@@ -35,6 +37,16 @@ def run(asked: Flags, command: Sequence[str]) -> int:
             with mistakes.explained(place, words):
                 _do(asked, place, words, previous, list(command))
     return 0
+
+
+def _hidden(word: str) -> str:
+    """The override of a tracking store without the password in it, which delivery alone needs."""
+    key = word.partition("=")[0]
+    if key.lstrip("+") != "tracking.uri" or shown.redacted(word) == word or "${" in word:
+        return word
+    from dlrun.tracking import credentials
+
+    return shell.setting(key, credentials.hidden(compose.text(word)))
 
 
 def _added(place: Place, word: str) -> str:
@@ -116,7 +128,7 @@ def _warnings() -> Iterator[None]:
 
 class _Plain(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return f"{record.levelname.lower()}: {record.getMessage()}"
+        return shown.clean(f"{record.levelname.lower()}: {record.getMessage()}")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import os
 import sys
 import traceback
 
+from dlrun import shown
 from dlrun.errors import DlrunError, Interrupted
 
 
@@ -13,15 +14,15 @@ def report(error: BaseException, job: str = "") -> int:
         error = Interrupted(2)
     foreseen = isinstance(error, DlrunError | Interrupted)
     if not foreseen or os.environ.get("DLRUN_DEBUG") == "1":
-        traceback.print_exception(error)
+        print(shown.clean("".join(traceback.format_exception(error))), end="", file=sys.stderr)
     if isinstance(error, DlrunError | Interrupted):
         message, code = str(error), error.exit_code
     else:
         message, code = "dlrun did not foresee this; please report it with the lines above", 1
     kind = "stopped" if isinstance(error, Interrupted) else "error"
-    lines = (f"{job}: {message}" if job else message).splitlines()
+    lines = shown.clean(f"{job}: {message}" if job else message).split("\n")
     indent = "\n" + " " * (len(kind) + 2)
     encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
-    shown = f"{kind}: {indent.join(lines)}".encode(encoding, "backslashreplace").decode(encoding)
-    print(shown, file=sys.stderr, flush=True)
+    said = f"{kind}: {indent.join(lines)}".encode(encoding, "backslashreplace").decode(encoding)
+    print(said, file=sys.stderr, flush=True)
     return code

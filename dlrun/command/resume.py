@@ -21,7 +21,7 @@ from hydra._internal.hydra import Hydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dlrun import places, record, shell
+from dlrun import places, record, shell, shown
 from dlrun.command import catalogue, compose, flags, mistakes
 from dlrun.command.nearest import Place
 from dlrun.errors import Mistake
@@ -250,7 +250,7 @@ def _placed(path: str, cwd: Path) -> str:
     scheme, is_uri, place = path.partition("://")
     if is_uri:
         local = scheme == "sqlite" and place.startswith("/") and place[1:2] not in ("", "/")
-        return f"sqlite:///{cwd / places.path(place[1:])}" if local else path
+        return f"sqlite:///{cwd / places.path(place[1:])}" if local else shown.redacted(path)
     return path if str(places.path(path)) != path else str(cwd / path)
 
 

@@ -29,7 +29,7 @@ from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
-from dlrun import places
+from dlrun import places, shown
 from dlrun.errors import Failure, Mistake
 from dlrun.record import points
 from dlrun.record.files import guard, overwrite, read_json, replacing, write, write_json
@@ -127,7 +127,7 @@ class Record:
         except Failure as failure:
             if status not in (FAILED, KILLED):
                 raise
-            if not overwrite(path, json.dumps(new, ensure_ascii=False) + "\n"):
+            if not overwrite(path, json.dumps(shown.plain(new), ensure_ascii=False) + "\n"):
                 _log.warning(str(failure))
 
     def close(self) -> None:
@@ -160,7 +160,7 @@ def create(outputs: str | Path, name: str, info: dict[str, Any], recipe: str) ->
             "versions": info["versions"] if "versions" in info else versions(),
             "git": info["git"] if "git" in info else git(),
         }
-        write(directory / "recipe.yaml", recipe)
+        write(directory / "recipe.yaml", shown.redacted(recipe))
         write_json(directory / "run.json", known | info)
         record = open_existing(directory)
         record.set_status(RUNNING)

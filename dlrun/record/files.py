@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from dlrun import shown
 from dlrun.errors import DlrunError, Failure
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -22,8 +23,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file whole or not at all."""
-    write(path, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
+    """Write a JSON file whole or not at all, without any password that a URI in it has."""
+    write(path, json.dumps(shown.plain(content), indent=2, ensure_ascii=False, default=str) + "\n")
 
 
 def write(path: Path, content: str) -> None:

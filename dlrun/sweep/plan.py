@@ -21,6 +21,7 @@ from dlrun.sweep import points, samplers, space
 from dlrun.sweep.ledger import Point
 from dlrun.sweep.points import NEUTRAL, Composer
 from dlrun.sweep.space import Space, Values
+from dlrun.tracking import credentials
 
 PRUNERS = ("none", "median", "halving", "hyperband")
 EXPORTS = ("best", "all", "none")
@@ -173,6 +174,8 @@ def plan(place: Place, words: Sequence[str], command: Sequence[str]) -> Plan:
     first = [_first(sweep) for sweep in sweeps if place.options(sweep.key_or_group)]
     if first or more:  # composing takes a tenth of a second
         composed = _composed(place, [*fixed, *first])
+    if composed.tracking and composed.tracking.get("uri"):  # jobs elsewhere get it in a file
+        composed.tracking.uri = credentials.hidden(str(composed.tracking.uri))
     settings = composed.sweep
     _check(settings)
     if settings.repeats > 1 and any(sweep.key_or_group == "seed" for sweep in sweeps):

@@ -13,6 +13,7 @@ on disk; `dlrun sync` delivers it.
     artifacts.py the files of a run, and which of them the store lacks
     late.py      asking a slow server once for what must be there once
     store.py     the tracking store: a fresh database, the experiment
+    credentials.py  the password of a store: recorded nowhere, yet known to the delivery
     entries.py   a recipe and a record as params, tags and data set
     model.py     the best weights as an MLflow model
     sync.py      the same delivery on request, for `dlrun sync`
@@ -25,9 +26,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from dlrun import places, shell
+from dlrun import places, shell, shown
 from dlrun.errors import Mistake
-from dlrun.tracking import address, cursor
+from dlrun.tracking import address, credentials, cursor
 from dlrun.tracking.address import sqlite_path
 from dlrun.tracking.shipper import Shipper
 
@@ -64,14 +65,17 @@ def start(
         "checkpoints": checkpoints,
         "model": model,
     }
-    return Shipper(settings, ENVIRONMENT | os.environ)
+    environment = ENVIRONMENT | os.environ
+    if shown.HIDDEN in str(settings["uri"]):
+        environment["MLFLOW_TRACKING_URI"] = credentials.whole(str(settings["uri"]))
+    return Shipper(settings, environment)
 
 
 def resolve_uri(uri: str | None, outputs: str | Path) -> str:
     """Where runs go: `tracking.uri`, else MLFLOW_TRACKING_URI, else `<outputs>/mlflow.db`.
 
-    Paths of SQLite are made absolute. Raises Mistake where the form is wrong, or where a
-    database that was named cannot be written.
+    Paths of SQLite are made absolute, and a password is hidden. Raises Mistake where the form
+    is wrong, or where a database that was named cannot be written.
     """
     key = "tracking.uri" if uri else "MLFLOW_TRACKING_URI"
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI")
@@ -79,10 +83,10 @@ def resolve_uri(uri: str | None, outputs: str | Path) -> str:
         return f"sqlite:///{places.path(outputs).absolute() / 'mlflow.db'}"
     problem = address.problem(uri)
     if problem:
-        raise Mistake(f"{key}={uri}: {problem}")
+        raise Mistake(f"{key}={shown.redacted(uri)}: {problem}")
     path = sqlite_path(uri)
     if path is None:
-        return uri
+        return credentials.hidden(uri)
     _refuse_unwritable(f"{key}={uri}", path.absolute())
     return f"sqlite:///{path.absolute()}"
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from time import monotonic
 from typing import IO, TYPE_CHECKING, Any
 
-from dlrun import record
+from dlrun import record, shown
 from dlrun.tracking import cursor
 
 if TYPE_CHECKING:
@@ -156,7 +156,8 @@ class Ship:
         self._tell("progress", patience=max(patience, self._least))
 
     def _fail(self, error: Exception) -> None:
-        traceback.print_exception(error)  # seen with DLRUN_DEBUG=1
+        trace = "".join(traceback.format_exception(error))
+        print(shown.clean(trace), file=sys.stderr)  # seen with DLRUN_DEBUG=1
         self._tell("failing")
         if not self._warned:
             self._warned = True
@@ -179,7 +180,7 @@ def reason(error: BaseException) -> str:
     for known in ("Connection refused", "timed out", "Name or service not known"):
         if known in str(error):
             return known
-    return first[:200]
+    return shown.redacted(first)[:200]
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
+from dlrun.tracking import credentials
 from dlrun.tracking.address import artifacts, engine_uri, sqlite_path
 
 
@@ -22,7 +23,7 @@ def look(uri: str, experiment: str) -> tuple[MlflowClient, Experiment | None] | 
     path = sqlite_path(uri)
     if path is not None and not _is_made(path):
         return None
-    client = MlflowClient(engine_uri(uri))
+    client = MlflowClient(credentials.whole(engine_uri(uri)))
     return client, client.get_experiment_by_name(experiment)
 
 
@@ -34,7 +35,7 @@ def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
     """
     path = sqlite_path(uri)
     if path is None:
-        client = MlflowClient(engine_uri(uri))
+        client = MlflowClient(credentials.whole(uri))
         return client, _experiment(client, experiment)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(path.name + ".lock")):

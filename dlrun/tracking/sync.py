@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import BaseFileLock, Timeout
 
-from dlrun import places, record, shell
+from dlrun import places, record, shell, shown
 from dlrun.errors import Mistake
 from dlrun.tracking import ENVIRONMENT, cursor, known_uri, resolve_uri
 
@@ -93,7 +93,7 @@ def sync(outputs: str | Path, which: list[str], uri: str | None = None) -> int:
         recorded = [*record.all_runs(outputs), *_sweeps(outputs).values()]
         runs = [run for run in recorded if (run / cursor.NAME).exists()]
     if not runs:
-        print(f"no tracked runs in {outputs / 'runs'}")
+        _say(f"no tracked runs in {outputs / 'runs'}")
     if uri:
         resolve_uri(uri, outputs)
     asked, waits = _Asked(outputs, uri, bool(which)), False
@@ -101,19 +101,23 @@ def sync(outputs: str | Path, which: list[str], uri: str | None = None) -> int:
     for run in runs:
         target = asked.settings(run)["uri"]
         try:
-            print(f"{run.name}  {_deliver(run, asked)}", flush=True)
+            _say(f"{run.name}  {_deliver(run, asked)}")
         except _Elsewhere as other:
-            print(f"{run.name}  not delivered to {target}: {other}", flush=True)
+            _say(f"{run.name}  not delivered to {target}: {other}")
             waits = True
         except Exception as error:  # one run that fails must not keep back the others
             from dlrun.tracking.ship import reason
 
-            print(f"{run.name}  not delivered to {target}: {reason(error)}", flush=True)
+            _say(f"{run.name}  not delivered to {target}: {reason(error)}")
             failed[run] = target
     asked.close()
     if failed:
-        print(f"to another server or database: {_elsewhere(failed, outputs)}")
+        _say(f"to another server or database: {_elsewhere(failed, outputs)}")
     return 1 if failed or waits else 0
+
+
+def _say(line: str) -> None:
+    print(shown.clean(line), flush=True)
 
 
 def _elsewhere(failed: Mapping[Path, str], outputs: Path) -> str:

@@ -247,7 +247,7 @@ def test_stages_can_be_typed_one_by_one(here, own, capsys):
     assert main(["resume=last", "outputs=a b", "epochs=5 steps"]) == 0
 
 
-_WORD = r"[~+]?[\w./]+=(?:'[^']*'|[^\s;?']+)"
+_WORD = r"[~+]?[\w./]+=(?:'[^']*'|[^\s;?']*[^\s;?',])"
 _RIGHT = re.compile(rf"(?:did you mean|write|written|choose) (?:-m )?((?:{_WORD} ?|'{_WORD}' ?)+)")
 _NAME = re.compile(r"is called '([^']+)'; did you mean ([\w]+)\?")
 _ASIDE = re.compile(r"; dlrun (--?\w+(?: [a-z][\w./=]*)?)")
