@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import arguments
+from dlrun import arguments, record
 from dlrun.errors import Mistake
 from dlrun.progress import Progress
 
@@ -39,9 +39,14 @@ class Shared:
         """The process that delivers to the recipe's tracking store; None for `tracking=none`."""
         if not config.tracking:
             return None
-        key = OmegaConf.to_yaml(config.tracking, resolve=True)
+        tracking: Any = OmegaConf.create(OmegaConf.to_container(config.tracking, resolve=True))
+        if config.resume and tracking.get("experiment") is None:  # a run stays where it is
+            known = record.read_json(Path(config.resume) / "tracking.json").get("experiment")
+            if known:
+                tracking.experiment = known
+        key = OmegaConf.to_yaml(tracking)
         if key not in self._shippers:
-            self._shippers[key] = _start_tracking(config)
+            self._shippers[key] = _start_tracking(tracking)
         return self._shippers[key]
 
     def data(self, config: DictConfig) -> "Data":
@@ -60,14 +65,14 @@ class Shared:
             shipper.close()
 
 
-def _start_tracking(config: DictConfig) -> "Shipper":
+def _start_tracking(tracking: Any) -> "Shipper":
     """The process that delivers to a tracking store, getting ready."""
-    values = {str(key): value for key, value in config.tracking.items() if key != "_target_"}
-    wrong = arguments.problems(config.tracking._target_, values, "tracking")
+    values = {str(key): value for key, value in tracking.items() if key != "_target_"}
+    wrong = arguments.problems(tracking._target_, values, "tracking")
     if wrong:
         raise Mistake("\n".join(wrong))
     try:
-        shipper: Shipper = instantiate(config.tracking)
+        shipper: Shipper = instantiate(tracking)
     except Exception as error:
         raise error.__cause__ or error from None
     return shipper

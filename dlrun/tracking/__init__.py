@@ -47,16 +47,18 @@ ENVIRONMENT = {
 
 def start(
     uri: str | None = None,
-    experiment: str = "dlrun",
+    experiment: str | None = None,
     checkpoints: bool = True,
     model: bool = True,
     outputs: str = "outputs",
 ) -> Shipper:
     """Start the shipping process; it gets ready while the trainer imports torch.
 
+    experiment: None means the one that MLFLOW_EXPERIMENT_NAME names, or `dlrun`.
     checkpoints, model: whether they go to the server too, at the end of a run.
     Raises Mistake where `uri` is of no kind that MLflow takes.
     """
+    experiment = default_experiment() if experiment is None else experiment
     if not experiment.strip():
         raise Mistake(f"tracking.experiment='{experiment}': must be a name")
     settings = {
@@ -69,6 +71,11 @@ def start(
     if shown.HIDDEN in str(settings["uri"]):
         environment["MLFLOW_TRACKING_URI"] = credentials.whole(str(settings["uri"]))
     return Shipper(settings, environment)
+
+
+def default_experiment() -> str:
+    """The experiment of those runs whose recipe names none."""
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME", "").strip() or "dlrun"
 
 
 def resolve_uri(uri: str | None, outputs: str | Path) -> str:

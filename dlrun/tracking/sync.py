@@ -13,7 +13,7 @@ from filelock import BaseFileLock, Timeout
 
 from dlrun import places, record, shell, shown
 from dlrun.errors import Mistake
-from dlrun.tracking import ENVIRONMENT, cursor, known_uri, resolve_uri
+from dlrun.tracking import ENVIRONMENT, cursor, default_experiment, known_uri, resolve_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,7 +41,7 @@ class _Asked:
         target = known_uri(run, self.outputs)
         if self.uri or target is None:
             target = resolve_uri(self.uri, self.outputs)
-        fresh = {"experiment": "dlrun", "checkpoints": True, "model": True}
+        fresh = {"experiment": default_experiment(), "checkpoints": True, "model": True}
         if known.get("uri") == target:
             return fresh | known
         kept = {key: known[key] for key in fresh if key in known}
