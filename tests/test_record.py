@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -314,3 +315,18 @@ def test_it_is_light():
     code = f"import sys, dlrun.record; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_no_changed_byte_of_a_point_goes_unnoticed(tmp_path):
+    with closing(record.create(tmp_path, "run", {}, "")) as run:
+        run.append(1, 0.5, {"train/loss": 0.25, "lr": 1e-3})
+    path = run.directory / "metrics.jsonl"
+    line = path.read_bytes()
+    assert [point["values"]["lr"] for point in record.read_points(run.directory)] == [1e-3]
+    assert "crc32" not in record.read_points(run.directory)[0]
+    for place in range(len(line) - 1):
+        for bit in range(8):
+            changed = bytearray(line)
+            changed[place] ^= 1 << bit
+            path.write_bytes(changed)
+            assert record.read_points(run.directory) == []

@@ -3,7 +3,7 @@
     <outputs>/runs/<id>/
         run.json         who, when, where, with which versions and data
         recipe.yaml      the resolved recipe
-        metrics.jsonl    one point a line: step, epoch, time (ms), values
+        metrics.jsonl    one point a line: step, epoch, time (ms), values, and a checksum
         status.json      RUNNING, FINISHED, PRUNED, FAILED or KILLED, and why
         tracking.json    how much of it a tracking server has (written by `dlrun.tracking`)
         checkpoints/  figures/  model/
@@ -34,12 +34,12 @@ from dlrun.errors import Failure, Mistake
 from dlrun.record import points
 from dlrun.record.files import guard, overwrite, read_json, replacing, write, write_json
 from dlrun.record.origin import git, versions
-from dlrun.record.points import read_points
+from dlrun.record.points import is_whole, read_points
 
 __all__ = ["FAILED", "FINISHED", "KILLED", "PRUNED", "RUNNING", "Record"]
 __all__ += ["all_runs", "create", "find", "is_running", "mark_killed", "open_existing"]
 __all__ += ["read_json", "read_points", "read_status", "replacing", "write", "write_json"]
-__all__ += ["git", "guard", "versions"]
+__all__ += ["git", "guard", "is_whole", "versions"]
 
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 PRUNED = "PRUNED"  # stopped by a sweep that had better runs; MLflow calls it KILLED
@@ -71,7 +71,7 @@ class Record:
         """Add one point. Raises Failure where the disk refuses it; no half line stays."""
         self._check_there()
         point = {"step": step, "epoch": epoch, "time": round(time() * 1000), "values": values}
-        line = json.dumps(point).encode() + b"\n"
+        line = points.line(point)
         with guard(self.directory / points.NAME):
             try:
                 written = 0

@@ -1,16 +1,51 @@
-"""The points of a run, one JSON object a line: read, checked, cut."""
+"""The points of a run, one JSON object a line: written, read, checked, cut.
+
+Each line ends with a checksum of what stands before it, so that a digit that a disk has
+changed is noticed, wherever the file was cut.
+"""
 
 import json
 import logging
 import os
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 NAME = "metrics.jsonl"
 
 _KINDS: dict[str, type | tuple[type, ...]] = {"step": int, "epoch": (int, float), "values": dict}
+_KEYS = {*_KINDS, "time"}
+_SUM = b', "crc32": "'
 _log = logging.getLogger("dlrun")
+
+
+def line(point: Mapping[str, Any]) -> bytes:
+    """A point as a line, with the checksum (CRC-32) of the line as it is without one."""
+    plain = json.dumps(point).encode()
+    return plain[:-1] + _SUM + b'%08x"}\n' % crc32(plain)
+
+
+def parse(line: bytes) -> dict[str, Any] | None:
+    """What a line says; None where it is damaged. One that somebody else wrote has no checksum."""
+    plain, found, told = line.rstrip(b"\r\n").rpartition(_SUM)
+    if found:
+        line = plain + b"}"
+        if told != b'%08x"}' % crc32(line):
+            return None
+    try:
+        point = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(point, dict) or not point.keys() <= _KEYS:
+        return None
+    fits = all(isinstance(point.get(key), kind) for key, kind in _KINDS.items())
+    return point if fits and all(map(_is_number, point["values"].values())) else None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def read_points(directory: str | Path) -> list[dict[str, Any]]:
@@ -18,16 +53,24 @@ def read_points(directory: str | Path) -> list[dict[str, Any]]:
 
     A damaged line is passed over, and said once.
     """
-    path = Path(directory) / NAME
-    try:
-        lines = path.read_bytes().splitlines(keepends=True)
-    except FileNotFoundError:
-        return []
-    found = [_point(line) for line in lines if line.endswith(b"\n")]
+    found = _parsed(directory)
     points = [point for point in found if point is not None]
     if len(points) < len(found):
-        _say_damaged(path, len(found) - len(points))
+        _say_damaged(Path(directory) / NAME, len(found) - len(points))
     return points
+
+
+def is_whole(directory: str | Path) -> bool:
+    """Whether no line of a run's points is damaged."""
+    return None not in _parsed(directory)
+
+
+def _parsed(directory: str | Path) -> list[dict[str, Any] | None]:
+    try:
+        content = (Path(directory) / NAME).read_bytes()
+    except FileNotFoundError:
+        return []
+    return [parse(line) for line in content.split(b"\n")[:-1]]
 
 
 def holds(directory: Path, position: int) -> bool:
@@ -38,7 +81,7 @@ def holds(directory: Path, position: int) -> bool:
     except FileNotFoundError:
         content = b""
     whole = len(content) == position and (not content or content.endswith(b"\n"))
-    return whole and all(_point(line) is not None for line in content.splitlines())
+    return whole and all(parse(line) is not None for line in content.split(b"\n")[:-1])
 
 
 def cut(path: Path, to: int | None = None) -> int:
@@ -53,18 +96,6 @@ def cut(path: Path, to: int | None = None) -> int:
         if keep != end:
             file.truncate(keep)
         return keep
-
-
-def _point(line: bytes) -> dict[str, Any] | None:
-    """What a line says; None where it is damaged."""
-    try:
-        point = json.loads(line)
-    except ValueError:
-        return None
-    if not isinstance(point, dict):
-        return None
-    fits = all(isinstance(point.get(key), kind) for key, kind in _KINDS.items())
-    return point if fits else None
 
 
 @cache

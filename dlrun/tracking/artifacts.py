@@ -6,8 +6,10 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from dlrun import record
+
 _PATTERNS = ("*.yaml", "*.html", "figures/*.png")
-_NAMES = ("run.json", "status.json", "metrics.jsonl")
+_NAMES = ("run.json", "status.json")
 _CHECKPOINTS = ("checkpoints/last.pt", "checkpoints/best.pt")
 
 There = dict[str, int | None]
@@ -31,6 +33,8 @@ def lacking(directory: Path, settings: dict[str, Any], there: There) -> list[str
     """The files that have changed since they were sent, or are not in the store any more."""
     wanted = [path for pattern in _PATTERNS for path in directory.glob(pattern)]
     names = [*_NAMES, *(_CHECKPOINTS if settings.get("checkpoints", True) else ())]
+    if record.is_whole(directory) or "metrics.jsonl" not in there:
+        names.append("metrics.jsonl")  # damaged, it does not replace one that is whole
     wanted += [directory / name for name in names]
     sent = dict(settings.get("files") or {})
     found = {path.relative_to(directory).as_posix(): path for path in wanted if path.is_file()}

@@ -9,7 +9,6 @@ it has of it, the record goes to a fresh run in MLflow; the one before is marked
 and replaced.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
@@ -23,6 +22,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.validation import MAX_METRICS_PER_BATCH
 
 from dlrun import record
+from dlrun.record import points
 from dlrun.tracking import artifacts, cursor, entries, history, model
 from dlrun.tracking.history import REPLACED
 from dlrun.tracking.late import Late
@@ -116,7 +116,8 @@ class Delivery:
         status = record.read_status(self.directory)
         # A killed run may go on, and come by the same points again.
         ended = status.get("status") in (record.FINISHED, record.PRUNED, record.FAILED)
-        if ended and history.outlives(self._seen, record.read_points(self.directory)):
+        whole = record.is_whole(self.directory)  # else the store may have what the record has lost
+        if ended and whole and history.outlives(self._seen, record.read_points(self.directory)):
             self._replace()
             self.points()
         self._describe()
@@ -281,12 +282,9 @@ def _name(info: dict[str, Any], directory: Path) -> str:
 
 def _metrics(line: bytes) -> Iterator[Metric]:
     """The values of a line; none where it is damaged."""
-    point = {}
-    with suppress(ValueError):
-        point = json.loads(line)
-    if isinstance(point, dict):
-        for key, value in point.get("values", {}).items():
-            yield Metric(entries.legal_key(key), float(value), point["time"], point["step"])
+    point = points.parse(line) or {"values": {}}
+    for key, value in point["values"].items():
+        yield Metric(entries.legal_key(key), float(value), point.get("time", 0), point["step"])
 
 
 def _rank(metric: Metric) -> int:

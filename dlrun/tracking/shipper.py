@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -88,6 +89,7 @@ class Shipper:
                 and self._process.poll() is None
                 and monotonic() < max(give_up, self._quiet_until)
             ):
+                self._process.send_signal(signal.SIGCONT)  # who stopped it waits for it in vain
                 with suppress(subprocess.TimeoutExpired):
                     self._process.wait(0.1)
         finally:

@@ -14,6 +14,7 @@ from time import time
 from typing import Any
 
 from dlrun import record
+from dlrun.record import points
 from dlrun.report import results
 from dlrun.report.results import Dimension, Sweep, named
 
@@ -96,8 +97,8 @@ def _append(directory: Path, sweep: Sweep) -> None:
     for status in (record.FINISHED, record.PRUNED, record.FAILED):
         values[f"points/{status.lower()}"] = float(counts.get(status, 0))
     point = {"step": ended, "epoch": ended, "time": round(time() * 1000), "values": values}
-    lines = "".join(json.dumps(each) + "\n" for each in [*before, point])
-    record.write(directory / "metrics.jsonl", lines)
+    lines = b"".join(map(points.line, [*before, point]))
+    record.write(directory / points.NAME, lines.decode())
 
 
 def _status(sweep: Sweep) -> dict[str, Any]:

@@ -227,7 +227,7 @@ def _is_complete(client: "MlflowClient", found: "Run", run: Path, settings: dict
     points = record.read_points(run)
     return (
         bool(settings.get("done"))
-        and settings.get("delivered") == len(points)
+        and settings.get("delivered", 0) >= len(points)
         and settings.get("run_id") == found.info.run_id
         and not history.is_deleted(found)
         and found.info.status != record.RUNNING

@@ -179,31 +179,94 @@ def points(run):
     return (run / "metrics.jsonl").read_text().splitlines()
 
 
-def test_sync_elsewhere_while_a_run_trains_and_once_more_after_its_end(
-    tmp_path, monkeypatch, typed
-):
+@pytest.fixture
+def training(tmp_path, monkeypatch):
+    """A command that trains for long, and the run that it is delivering to outputs/mlflow.db."""
     monkeypatch.chdir(tmp_path)
     words = ["epochs=100000", "log_every='5 steps'", "threads=1", "tracking.checkpoints=false"]
-    trainer = subprocess.Popen([sys.executable, "-m", "dlrun", *words], stderr=subprocess.PIPE)
-    there = f"tracking.uri=sqlite:///{tmp_path}/b.db"
+    trainer = subprocess.Popen([sys.executable, "-m", "dlrun", *words])
     try:
         for _ in range(1200):
             cursors = list(tmp_path.glob("outputs/runs/*/tracking.json"))
             if cursors and json.loads(cursors[0].read_text()).get("delivered"):
                 break
             time.sleep(0.1)
-        code, said = typed(there)
-        assert (code, "another process" in said) == (1, True)
-        assert "mlflow.db" in cursors[0].read_text()
+        yield trainer, cursors[0].parent
     finally:
-        trainer.send_signal(signal.SIGINT)
-        trainer.communicate()
-    run = cursors[0].parent
+        trainer.kill()
+        trainer.wait()
+
+
+def test_sync_elsewhere_while_a_run_trains_and_once_more_after_its_end(training, tmp_path, typed):
+    trainer, run = training
+    there = f"tracking.uri=sqlite:///{tmp_path}/b.db"
+    code, said = typed(there)
+    assert (code, "another process" in said) == (1, True)
+    assert "mlflow.db" in (run / "tracking.json").read_text()
+    trainer.send_signal(signal.SIGINT)
+    trainer.wait()
     assert stored("outputs/mlflow.db", "KILLED") == recorded(run)
     code, said = typed(there)
     assert (code, f"{len(points(run))} of them delivered now" in said) == (0, True)
     assert stored("b.db", "KILLED") == recorded(run)
     assert typed(there) == (0, f"{run.name}  complete: {len(points(run))} points\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_stopped_delivery_does_not_hold_up_the_end(training):
+    trainer, run = training
+    children = f"/proc/{trainer.pid}/task/{trainer.pid}/children"
+    with open(children) as file:
+        delivering = [int(pid) for pid in file.read().split()]
+    for pid in delivering:
+        os.kill(pid, signal.SIGSTOP)
+    trainer.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    assert trainer.wait(120) == 130
+    assert time.monotonic() - began < 45, "on a busy machine; it was 63 s"
+    assert stored("outputs/mlflow.db", "KILLED") == recorded(run)
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in delivering)
+
+
+class TestDamagedLine:
+    """A digit that a disk has changed."""
+
+    def damage(self, run):
+        """Change a digit of a value in the third line; the step of that line."""
+        lines = points(run)
+        value = json.loads(lines[2])["values"]["train/loss"]
+        wrong = lines[2].replace(
+            f"{value}", f"{value}"[:-1] + ("1" if f"{value}"[-1] != "1" else "2")
+        )
+        assert json.loads(wrong)["values"]["train/loss"] != value
+        (run / "metrics.jsonl").write_text("\n".join([*lines[:2], wrong, *lines[3:]]) + "\n")
+        return json.loads(lines[2])["step"]
+
+    def test_it_is_said_and_not_delivered(self, run, typed, caplog):
+        whole = recorded(run)
+        step = self.damage(run)
+        assert typed("last", "tracking.uri=sqlite:///b.db")[0] == 0
+        assert "metrics.jsonl: 1 line is damaged and left out" in caplog.text
+        assert stored("b.db") == [each for each in whole if each[1] != step]
+
+    def test_what_the_store_has_stays(self, run, typed):
+        assert typed("last")[0] == 0
+        whole = recorded(run)
+        self.damage(run)
+        for words in ((), ("last",), ()):
+            assert typed(*words)[0] == 0
+            assert stored("outputs/mlflow.db") == whole
+        [sent] = run.parents[1].glob("artifacts/**/metrics.jsonl")
+        assert recorded(sent.parent) == whole
+
+    def test_a_resumed_run_comes_by_it_again(self, run, capsys):
+        whole = recorded(run)
+        self.damage(run)
+        assert main(["resume=last", "epochs=3", "threads=1"]) == 0
+        assert "points of metrics.jsonl are lost; going on from" in capsys.readouterr().err
+        steps = [step for key, step, _ in recorded(run) if key == "train/loss"]
+        assert len(steps) == len(set(steps)), "each once"
+        assert {step for key, step, _ in whole if key == "train/loss"} < set(steps)
 
 
 @pytest.fixture
