@@ -126,15 +126,15 @@ def export(config: DictConfig, directory: Path, shared: Shared) -> None:
     shipper = shared.shipper(config)
     saved = checkpoint.load(directory / "checkpoints")
     if shipper is not None and config.tracking.get("model", False) and saved:
-        from dlrun.data.sampling import sample
+        from dlrun.data.depth import raw_example
         from dlrun.state import restore, settle
         from dlrun.tracking.model import save_model
 
         data = shared.data(config)
         run = build.build(config, data, shared.cores)
         step = settle(run, restore(run, saved))
-        example = data.train.x[sample(data.train, 2, seed=0)]
-        save_model(deployable(run), example, directory / "model", step, run.classes)
+        example = raw_example(data)
+        save_model(deployable(run), example, directory / "model", step, run.classes, data.reading)
     if shipper is not None:
         shipper.ship(directory)
         shipper.finish(directory)

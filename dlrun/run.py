@@ -131,6 +131,7 @@ class Run:
                     "mean": self.scale.mean.tolist(),
                     "std": self.scale.std.tolist(),
                 },
+                "reading": dict(self.data.reading),
                 "splits": {name: hash_rows(split.rows.numpy()) for name, split in splits.items()},
             },
         }

@@ -44,6 +44,9 @@ _WORDS = {
     "data.leaks": ("warn", "error", "drop"),
     "data.task": ("auto", "classification", "regression"),
     "data.decimal": ("point", "comma"),
+    "data.resize": ("short", "squash", "pad"),
+    "data.channels": ("auto", "rgb", "grey"),
+    "data.background": ("white", "black"),
     "sweep.pruner": ("none", "median", "halving", "hyperband"),
     "sweep.export": ("best", "all", "none"),
 }

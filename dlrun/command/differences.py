@@ -55,6 +55,16 @@ def _check_scale(recipe: Any, kept: Record, data: Mapping[str, Any]) -> None:
             f"and would go on with {forms[not was]}; set {key}={str(was).lower()}"
         )
 
+    depth = (data.get("reading") or {}).get("depth")
+    before = ((kept.info.get("data") or {}).get("reading") or {}).get("depth", depth)
+    if before != depth and _trained(kept):
+        right = f"set data.depth={before}" if before else "take the new images away"
+        trained, now = (f"{bits} bits" if bits else "any values" for bits in (before, depth))
+        raise Mistake(
+            f"data.depth={shown(_resolved(recipe, 'data.depth'))}: the run was trained on images "
+            f"of {trained}, and would go on with {now}; {right}"
+        )
+
 
 def _trained(kept: Record) -> bool:
     return any((kept.directory / "checkpoints").glob("*.pt"))

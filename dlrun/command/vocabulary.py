@@ -26,6 +26,7 @@ _SETTINGS = {
     "tracking.experiment={}": "experiment_name project project_name",
     "data.root={}": "data_dir data_root data_path root",
     "data.size={}": "img_size image_size input_size",
+    "data.depth={}": "bit_depth bitdepth",
     "model.hidden={}": "hidden_sizes hidden_layers hidden_dims layers units",
 }
 _GROUPS = {

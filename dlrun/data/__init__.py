@@ -11,11 +11,12 @@ into `Data`, the train, val and test splits, so that no source knows how it is s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the processes that decode images import this package, and torch takes 2 s
+    from numpy.typing import NDArray
     from torch import Tensor
 
 Report = Callable[[int, int], None]
@@ -23,10 +24,25 @@ Report = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
+class Values:
+    """The whole numbers in the files of images, where some have more than 8 bits.
+
+    depth: x is value/(2^depth − 1); 8: x is the value as a byte; 0: as a float.
+    bits: that a value takes in the files.
+    extents: (n, 2) the least and the largest in the file of each sample; nan where that has 8.
+    """
+
+    depth: int
+    bits: int
+    extents: NDArray[Any]
+
+
+@dataclass(frozen=True)
 class Source:
     """All samples of a data set.
 
-    x: (n, *shape), uint8 for images (channels first), float32 for tables.
+    x: (n, *shape), uint8 for images (channels first), float32 for tables and for images of
+        more than 8 bits, these from 0 to 1.
     y: (n,) int64 class indices, or (n, targets) float32 in regression.
     classes: the class names in the order of their indices; empty in regression.
     given: row numbers of the splits that the source itself comes with, under
@@ -34,6 +50,10 @@ class Source:
     hashes: (n,) int64, equal for identical samples.
     digest: a short hash of the whole content, for the record.
     scale_targets: whether the targets of a regression are to be standardized.
+    values: of images of more than 8 bits.
+    settle: where the training split decides on a scale: called with the rows of each split,
+        gives the samples on that scale, and says what it is.
+    reading: how the samples were made of files, for whoever makes more of them.
     """
 
     name: str
@@ -44,6 +64,9 @@ class Source:
     classes: tuple[str, ...] = ()
     given: dict[str, Tensor] = field(default_factory=dict)
     scale_targets: bool = False
+    values: Values | None = None
+    settle: Callable[[Mapping[str, NDArray[Any]]], Source] | None = None
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,6 +104,8 @@ class Data:
     outputs: how many numbers a model must put out for a sample.
     val and test may be empty (len 0).
     scale: of the targets, where these are standardized.
+    depth: where images have more than 8 bits: x is value/(2^depth − 1).
+    reading: as in `Source`.
     """
 
     name: str
@@ -92,3 +117,5 @@ class Data:
     outputs: int
     digest: str
     scale: Scale | None = None
+    depth: int | None = None
+    reading: Mapping[str, Any] = field(default_factory=dict)

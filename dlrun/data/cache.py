@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from dlrun import places
-from dlrun.data import Source
+from dlrun.data import Source, Values
 from dlrun.data.fingerprint import hash_content, hash_samples
 from dlrun.errors import Mistake
 
@@ -40,6 +40,7 @@ class Labels:
     y, classes, given: as in `Source`.
     bad: (file or column, why) of everything that was left out.
     notes: what was guessed, a sentence each; said at every start.
+    values: as in `Source`.
     """
 
     y: NDArray[Any]
@@ -47,15 +48,20 @@ class Labels:
     given: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     bad: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    values: Values | None = None
 
 
 class Writer:
-    """Appends samples to an open file; all must have one shape and type."""
+    """Appends samples to an open file; all must have one shape and type.
+
+    constant: how many images have one colour throughout.
+    """
 
     def __init__(self, file: BufferedWriter) -> None:
         self.hashes: list[NDArray[np.int64]] = []
         self.shape: tuple[int, ...] = ()
         self.dtype = ""
+        self.constant = 0
         self._file = file
 
     def add(self, x: NDArray[Any], hashes: NDArray[np.int64] | None = None) -> None:
@@ -66,10 +72,14 @@ class Writer:
         with _writing(Path(self._file.name).parent.parent):
             self._file.write(np.ascontiguousarray(x).data)
         self.hashes.append(hash_samples(x) if hashes is None else hashes)
+        if x.ndim == 4:
+            planes = x.reshape(*x.shape[:2], -1)
+            self.constant += int((planes == planes[..., :1]).all((1, 2)).sum())
 
     def clear(self) -> None:
         """Forget all samples."""
         self.hashes.clear()
+        self.constant = 0
         self._file.truncate(self._file.seek(0))
 
 
@@ -85,17 +95,18 @@ def home(cache: str | None = None) -> Path:
 
 
 def load(
-    name: str, key: str, build: Build, cache: str | None = None
+    name: str, key: str, build: Build, cache: str | None = None, quiet: bool = False
 ) -> tuple[Source, tuple[tuple[str, str], ...]]:
     """Open the entry `name-key`, built first where it is absent or damaged.
 
     build: called as build(writer) -> Labels.
-    Returns the source, its x mapped into memory, and the list of bad files; says its notes.
+    quiet: say nothing of its notes, which have been said.
+    Returns the source, its x mapped into memory, and the list of bad files.
     Two processes that need the same entry: one builds, the other waits and uses it.
     Raises Mistake where the cache cannot be written.
     """
     source, facts = _open(name, home(cache) / f"{name}-{key}", build)
-    for note in facts.get("notes", ()):
+    for note in () if quiet else facts["notes"]:
         _log.warning(note)
     return source, tuple((file, reason) for file, reason in facts["bad"])
 
@@ -137,6 +148,10 @@ def _read(name: str, entry: Path) -> tuple[Source, dict[str, Any]]:
             rest = {key: stored[key] for key in stored.files}
         facts = json.loads(str(rest.pop("facts")))
         hashes, y = rest.pop("hashes"), rest.pop("y")
+        values = None
+        if facts["values"]:
+            depth, bits = facts["values"]
+            values = Values(depth, bits, rest.pop("extents"))
         x = np.memmap(entry / "x.bin", np.dtype(facts["dtype"]), "r").reshape(-1, *facts["shape"])
         if len(x) != len(hashes):
             raise ValueError(f"{len(x)} samples instead of {len(hashes)}")
@@ -155,6 +170,7 @@ def _read(name: str, entry: Path) -> tuple[Source, dict[str, Any]]:
         digest=facts["digest"],
         classes=tuple(facts["classes"]),
         given={key: torch.from_numpy(rows) for key, rows in rest.items()},
+        values=values,
     )
     return source, facts
 
@@ -177,11 +193,14 @@ def _write(entry: Path, build: Build) -> None:
             "dtype": writer.dtype,
             "classes": labels.classes,
             "bad": labels.bad,
-            "notes": labels.notes,
+            "notes": [*labels.notes, *_sameness(hashes, writer)],
+            "values": labels.values and (labels.values.depth, labels.values.bits),
             "digest": hash_content(hashes, labels.y, labels.classes, labels.given),
         }
         arrays: dict[str, Any] = {"y": labels.y, "hashes": hashes, **labels.given}
         arrays["facts"] = np.array(json.dumps(facts))
+        if labels.values is not None:
+            arrays["extents"] = labels.values.extents
         with _writing(entry.parent):
             with (partial / "rest.npz").open("wb") as file:
                 np.savez(file, **arrays)
@@ -191,6 +210,17 @@ def _write(entry: Path, build: Build) -> None:
             partial.rename(entry)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _sameness(hashes: NDArray[np.int64], writer: Writer) -> list[str]:
+    """A sentence where there is little to tell images from each other."""
+    count = len(hashes)
+    identical = len(writer.shape) == 3 and count > 1 and (hashes == hashes[0]).all()
+    if 2 * writer.constant > count:
+        some = "all" if writer.constant == count else f"{writer.constant:,} of"
+        more = ", and all are identical" if identical else ""
+        return [f"{some} {count:,} images are constant: each has one colour throughout{more}"]
+    return [f"all {count:,} images are identical"] if identical else []
 
 
 def _settle(file: BufferedWriter) -> None:

@@ -2,18 +2,25 @@
 
 import logging
 import os
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dlrun import places
-from dlrun.data import Report, Source
+from dlrun.data import Report, Source, Values
 from dlrun.data.cache import FORMAT, Labels, Writer, load
-from dlrun.data.decode import Form, decode, read_header
+from dlrun.data.decode import decode
+from dlrun.data.depth import choose_depth
 from dlrun.data.fingerprint import hash_files
-from dlrun.data.layout import Layout, lay_out
-from dlrun.data.scan import scan
+from dlrun.data.image import BACKGROUNDS, DEPTHS, Form, Look, bits, read_header
+from dlrun.data.layout import lay_out
+from dlrun.data.resize import RESIZES
+from dlrun.data.scan import Found, scan
 from dlrun.errors import Mistake
 
 CHANNELS = ("auto", "rgb", "grey")
@@ -23,7 +30,10 @@ _log = logging.getLogger("dlrun")
 def imagefolder(
     root: str,
     size: int | list[int] | None = None,
+    resize: str = "short",
     channels: str = "auto",
+    depth: int | None = None,
+    background: str = "white",
     skip_bad: bool = False,
     cache: str | None = None,
     report: Report | None = None,
@@ -34,48 +44,73 @@ def imagefolder(
     of splits, root/<class>/<split>/*.jpg is meant. Classes are in the order of their names;
     folders within a class belong to it. What Pillow reads is an image, by its suffix.
 
-    size: the side of a square or [height, width]: resizes every image to exactly that,
-        antialiased, bicubic; null: all images must have one size.
+    size: the side of a square or [height, width] of the samples; null: all images must have
+        one size.
+    resize: how an image comes to that, antialiased, bicubic: short scales it until its short
+        side fits and takes the middle, squash scales each side by itself, pad scales it until
+        its long side fits and repeats the edge.
     channels: rgb, grey, or auto: grey where every file is stored without colour.
+    depth: bits of a value, 8 to 16, where files have more than 8: 2^depth − 1 is white. null:
+        the smallest of 8, 10, 12 and 16 that holds all values of the training split. Beyond 8
+        samples are floats from 0 to 1. Images of floats, and of whole numbers that no depth
+        holds, are taken as they are.
+    background: white or black, what shows through transparent pixels.
     skip_bad: leave out files that cannot be read, with a warning, instead of failing.
     cache: where decoded images are kept; see `cache.home`.
-    Returns x (n, channels, height, width) uint8, y (n,) int64.
+    Returns x (n, channels, height, width) uint8 or float32, y (n,) int64.
     Raises ValueError for an argument out of range, Mistake for what the folder lacks.
     """
-    if channels not in CHANNELS:
-        raise ValueError(f"channels must be one of {', '.join(CHANNELS)}, got {channels}")
-    sides = _read_size(size)
-    folder = places.path(root).absolute()
-    if not folder.is_dir():
+    for key, value, words in (
+        ("channels", channels, CHANNELS),
+        ("resize", resize, RESIZES),
+        ("background", background, BACKGROUNDS),
+    ):
+        if value not in words:
+            raise ValueError(f"{key} must be one of {', '.join(words)}, got {value}")
+    if depth is not None and not DEPTHS[0] <= depth <= DEPTHS[-1]:
+        raise ValueError(f"depth must be null or from 8 to 16, got {depth}")
+    wanted = _Wanted(_read_size(size), resize, channels, depth, background)
+    path = places.path(root).absolute()
+    if not path.is_dir():
         raise Mistake(
             f"data.root={root}: there is no such folder; name one with a folder per class"
         )
     try:
-        found = scan(str(folder))
+        found = scan(str(path))
     except OSError as error:
         raise Mistake(f"data.root={root}: {error.filename}: {error.strerror}") from error
-    key = hash_files(
-        [*found.files, *((path, 0, -1) for path in found.folders)],
-        *(FORMAT, str(folder), sides, channels),
-    )
-
-    def build(writer: Writer) -> Labels:
-        files = [path for path, _, _ in found.files]
-        layout = lay_out(root, files, found.folders, found.left_out)
-        paths = [os.path.join(folder, path) for path in layout.paths]
-        return _decode_all(root, layout, paths, sides, channels, writer, report)
-
-    source, bad = load("imagefolder", key, build, cache)
+    folder = _Folder(root, path, found, cache, report)
+    source, bad = _open(folder, wanted)
     for note in found.notes:
         _log.warning(note)
     if bad:
-        some = ", ".join(f"{path} ({reason})" for path, reason in bad[:3])
-        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-        message = f"{len(bad)} of {len(bad) + len(source.x)} images cannot be read: {some}{more}"
+        message = f"{len(bad)} of {len(bad) + len(source.x)} images cannot be read: {_some(bad)}"
         if not skip_bad:
             raise Mistake(f"data.root={root}: {message}; data.skip_bad=true leaves them out")
         _log.warning(f"{message}; left out")
-    return replace(source, name=folder.name)
+    return source
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """Where images are read from. root: as typed."""
+
+    root: str
+    path: Path
+    found: Found
+    cache: str | None
+    report: Report | None
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What samples shall look like, as the settings say; depth 0: values as they are."""
+
+    size: tuple[int, int] | None
+    resize: str
+    channels: str
+    depth: int | None
+    background: str
 
 
 def _read_size(size: int | list[int] | None) -> tuple[int, int] | None:
@@ -87,51 +122,99 @@ def _read_size(size: int | list[int] | None) -> tuple[int, int] | None:
     return sides[0], sides[1]
 
 
-def _decode_all(
-    root: str,
-    layout: Layout,
-    paths: Sequence[str],
-    sides: tuple[int, int] | None,
-    channels: str,
-    writer: Writer,
-    report: Report | None,
-) -> Labels:
-    form = _choose_form(root, paths, sides, channels)
-    kept: list[int] = []
-    bad: list[tuple[str, str]] = []
-    done = 0
-    chunks = decode(paths, form)
-    for chunk in chunks:
-        writer.add(chunk.x, chunk.hashes)
-        kept += [done + i for i in chunk.kept]
-        bad += [(layout.paths[done + i], reason) for i, reason in chunk.bad]
-        done += len(chunk.kept) + len(chunk.bad)
-        if chunk.misfit:
-            height, width, colour = chunk.misfit
-            if not form.resize and (height, width) != form.size:
-                raise _differing(root, [form.size, (height, width)])
-            assert colour
-            chunks.close()
-            writer.clear()
-            return _decode_all(root, layout, paths, sides, "rgb", writer, report)
-        if report:
-            report(done, len(paths))
+def _open(
+    folder: _Folder, wanted: _Wanted, quiet: bool = False
+) -> tuple[Source, tuple[tuple[str, str], ...]]:
+    """The images as they are wanted, decoded unless the cache has them, and the bad files."""
+    files = [*folder.found.files, *((path, 0, -1) for path in folder.found.folders)]
+    key = hash_files(files, FORMAT, str(folder.path), wanted)
+    build = partial(_decode_all, folder, wanted)
+    source, bad = load("imagefolder", key, build, folder.cache, quiet)
+    reading: dict[str, Any] = {"size": list(source.x.shape[2:]), "background": wanted.background}
+    reading["channels"] = "rgb" if source.x.shape[1] == 3 else "grey"
+    if wanted.size:
+        reading["resize"] = wanted.resize
+    if source.values:
+        reading["depth"] = source.values.depth
+    source = replace(source, name=folder.path.name, reading=reading)
+    if source.values is not None:
+        source = replace(source, settle=partial(_settle, folder, wanted, source))
+    return source, bad
+
+
+def _settle(
+    folder: _Folder, wanted: _Wanted, source: Source, rows: Mapping[str, NDArray[Any]]
+) -> Source:
+    """The images on the scale that suits the training split, decoded anew if need be."""
+    assert source.values is not None
+    depth = choose_depth(source.values, rows, wanted.depth)
+    if depth != source.values.depth:
+        source, _ = _open(folder, replace(wanted, depth=depth), quiet=True)
+    return replace(source, settle=None)
+
+
+def _decode_all(folder: _Folder, wanted: _Wanted, writer: Writer) -> Labels:
+    files = [path for path, _, _ in folder.found.files]
+    layout = lay_out(folder.root, files, folder.found.folders, folder.found.left_out)
+    paths = [os.path.join(folder.path, path) for path in layout.paths]
+    # What is in test must not decide how train is read.
+    decisive = [wanted.depth is None and split in ("", "train") for split in layout.splits]
+    form = _choose_form(folder.root, paths, wanted)
+    while True:
+        kept, bad, looks, misfit = _decode_as(form, paths, decisive, writer, folder.report)
+        if misfit is None:
+            break
+        form = _refit(folder.root, form, wanted, layout.paths[len(kept) + len(bad)], misfit)
+        writer.clear()
+    named = [(layout.paths[i], reason) for i, reason in bad]
     labels = np.array(layout.labels, np.int64)[kept]
     lost = set(range(len(layout.classes))) - set(labels.tolist())
     if lost:
+        of_class = [one for one in named if layout.labels[layout.paths.index(one[0])] == min(lost)]
         raise Mistake(
-            f"data.root={root}: no image of the class {layout.classes[min(lost)]} can be read"
+            f"data.root={folder.root}: no image of the class {layout.classes[min(lost)]} can be "
+            f"read: {_some(of_class)}"
         )
     splits = np.array(layout.splits)[kept]
     given = {name: np.flatnonzero(splits == name) for name in sorted(set(layout.splits)) if name}
-    return Labels(labels, layout.classes, given, tuple(bad), tuple(layout.notes))
+    notes = [*layout.notes, *_notes(form, wanted, looks)]
+    if looks["clear"].any() and 2 * writer.constant > len(looks):
+        other = next(each for each in BACKGROUNDS if each != wanted.background)
+        notes.append(f"what stands in their transparency alone may show on data.background={other}")
+    values = _values(folder.root, form, wanted, looks)
+    return Labels(labels, layout.classes, given, tuple(named), tuple(notes), values)
 
 
-def _choose_form(
-    root: str, paths: Sequence[str], sides: tuple[int, int] | None, channels: str
-) -> Form:
-    """Look at the headers of files from all over; colour found later only starts it again."""
-    headers: list[tuple[int, int, bool]] = []
+def _decode_as(
+    form: Form,
+    paths: Sequence[str],
+    decisive: Sequence[bool],
+    writer: Writer,
+    report: Report | None,
+) -> tuple[list[int], list[tuple[int, str]], NDArray[Any], Look | None]:
+    """Decode until all is done or an image does not fit: (kept, bad, looks, misfit)."""
+    kept: list[int] = []
+    bad: list[tuple[int, str]] = []
+    looks = []
+    done = 0
+    chunks = decode(paths, form, decisive=decisive)
+    for chunk in chunks:
+        writer.add(chunk.x, chunk.hashes)
+        kept += [done + i for i in chunk.kept]
+        bad += [(done + i, reason) for i, reason in chunk.bad]
+        looks.append(chunk.looks)
+        done = len(kept) + len(bad)
+        if chunk.misfit is not None:
+            chunks.close()
+            return kept, bad, np.concatenate(looks), chunk.misfit
+        if report:
+            report(done, len(paths))
+    return kept, bad, np.concatenate(looks), None
+
+
+def _choose_form(root: str, paths: Sequence[str], wanted: _Wanted) -> Form:
+    """Look at the headers of files from all over; what is found later only starts it again."""
+    headers: list[Look] = []
     spread = range(0, len(paths), -(-len(paths) // 64))
     for i in (*spread, *range(len(paths))):
         if headers and i not in spread:
@@ -142,17 +225,97 @@ def _choose_form(
             last = error
     if not headers:
         raise Mistake(f"data.root={root}: none of its {len(paths)} images can be read ({last})")
-    sizes = sorted({(height, width) for height, width, _ in headers})
-    if sides is None and len(sizes) > 1:
+    sizes = sorted({(look.height, look.width) for look in headers})
+    if wanted.size is None and len(sizes) > 1:
         raise _differing(root, sizes)
-    colour = any(colour for _, _, colour in headers)
-    grey = channels == "grey" or (channels == "auto" and not colour)
+    grey = wanted.channels == "grey"
+    grey = grey or (wanted.channels == "auto" and not any(look.colour for look in headers))
+    floats = wanted.depth is None and all(look.kind == "float" for look in headers)
     return Form(
         mode="L" if grey else "RGB",
-        size=sides or sizes[0],
-        resize=sides is not None,
-        only_grey=grey and channels == "auto",
+        size=wanted.size or sizes[0],
+        resize=wanted.resize if wanted.size else None,
+        only_grey=grey and wanted.channels == "auto",
+        kind="float" if floats else "wide" if wanted.depth == 0 else "scaled",
+        depth=wanted.depth or DEPTHS[0],
+        background=wanted.background,
     )
+
+
+def _refit(root: str, form: Form, wanted: _Wanted, path: str, look: Look) -> Form:
+    """The form that an image fits as well which does not fit this one."""
+    size = (look.height, look.width)
+    if form.resize is None and size != form.size:
+        raise _differing(root, [form.size, size])
+    if look.colour and form.only_grey:
+        return replace(form, mode="RGB", only_grey=False)
+    if wanted.depth and look.kind == "float":
+        raise Mistake(
+            f"data.depth={wanted.depth}: is for whole numbers, and {path} holds floats, which "
+            "are taken as they are; leave it out"
+        )
+    if form.kind == "scaled" and look.kind in ("wide", "float"):
+        return replace(form, kind=look.kind)
+    if form.kind != "scaled":
+        others = "floats" if form.kind == "float" else "whole numbers below 0 or above 65,535"
+        own = {"bytes": "values of 8 bits", "float": "floats"}.get(look.kind, "whole numbers")
+        raise Mistake(
+            f"data.root={root}: {path} holds {own} and other images hold {others}, which have no "
+            "scale in common; convert one of them"
+        )
+    return replace(form, depth=bits(int(look.largest)))
+
+
+def _values(root: str, form: Form, wanted: _Wanted, looks: NDArray[Any]) -> Values | None:
+    """What is to be known of values of more than 8 bits; None where there are none."""
+    extents = np.stack([looks["least"], looks["largest"]], 1)
+    extents[looks["largest"] < looks["least"]] = np.nan  # bytes
+    if form.kind == "float":
+        return None
+    if not np.isfinite(extents).any():
+        if wanted.depth not in (None, 8):
+            raise Mistake(
+                f"data.depth={wanted.depth}: the images of {root} have 8 bits a value; leave it out"
+            )
+        return None
+    return Values(0 if form.kind == "wide" else form.depth, int(looks["bits"].max()), extents)
+
+
+def _notes(form: Form, wanted: _Wanted, looks: NDArray[Any]) -> list[str]:
+    """What is not evident in how these images were read, a sentence each."""
+    notes = []
+    height, width = form.size
+    tall, wide = looks["height"], looks["width"]
+    if form.resize and ((tall * width != wide * height).any() or np.ptp(tall) or np.ptp(wide)):
+        least, most = (f"{end(tall):.0f}x{end(wide):.0f}" for end in (np.min, np.max))
+        sizes = f"differ in size, {least} to {most}" if least != most else f"are {least}"
+        done = {
+            "short": f"scaled by the short side, the middle {height}x{width} of each is kept "
+            "(data.resize=squash or pad keeps all)",
+            "squash": f"squashed to {height}x{width} (data.resize=short or pad keeps the shapes)",
+            "pad": f"scaled by the long side and padded to {height}x{width}",
+        }[form.resize]
+        notes.append(f"the images {sizes}, height x width: {done}")
+    if form.kind == "float":
+        low, high = looks["least"].min(), looks["largest"].max()
+        notes.append(f"the images hold floats from {low:g} to {high:g}, taken as they are")
+    eight = int((looks["bits"] == 8).sum())
+    if form.kind == "scaled" and 0 < eight < len(looks):
+        notes.append(
+            f"{eight:,} of {len(looks):,} images have 8 bits a value and the others more: white is "
+            "255 in those"
+        )
+    if clear := int(looks["clear"].sum()):
+        notes.append(f"{clear:,} images are transparent in parts, set on {wanted.background}")
+    if moving := int(looks["moving"].sum()):
+        notes.append(f"{moving:,} files hold several pictures; the first of each is read")
+    return notes
+
+
+def _some(bad: Sequence[tuple[str, str]]) -> str:
+    """Three files that cannot be read, each with the reason."""
+    more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+    return ", ".join(f"{path} ({reason})" for path, reason in bad[:3]) + more
 
 
 def _differing(root: str, sizes: Sequence[tuple[int, int]]) -> Mistake:
@@ -160,5 +323,5 @@ def _differing(root: str, sizes: Sequence[tuple[int, int]]) -> Mistake:
     more = ", ..." if len(sizes) > 4 else ""
     return Mistake(
         f"data.root={root}: the images differ in size ({some}{more}, height x width); "
-        "data.size=32 resizes them all to 32x32"
+        "data.size=32 makes them all 32x32"
     )

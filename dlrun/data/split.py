@@ -53,6 +53,8 @@ def make(
     generator = torch.Generator().manual_seed(split_seed)
     rows = _choose_rows(source, split, val, generator)
     rows = _treat_leaks(rows, source.hashes.numpy(), leaks)
+    if source.settle is not None:
+        source = source.settle(rows)
     y, scale = source.y, None
     if source.scale_targets:
         y, scale = standardize(y, torch.from_numpy(rows["train"]))
@@ -64,6 +66,8 @@ def make(
         outputs=len(source.classes) or source.y.shape[1],
         digest=source.digest,
         scale=scale,
+        depth=source.values.depth if source.values and source.values.depth > 8 else None,
+        reading=source.reading,
     )
 
 

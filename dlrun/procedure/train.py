@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from dlrun.data.sampling import sample
+from dlrun.data.depth import FromDepth, raw_example
 from dlrun.data.scale import Unscale
 from dlrun.evaluate import measure, quality_name
 from dlrun.feed import prepare
@@ -44,8 +44,8 @@ def conclude(trial: Trial, at: Position) -> None:
     if trial.export:
         from dlrun.tracking.model import save_model  # imports mlflow, which takes a second
 
-        example = run.data.train.x[sample(run.data.train, 2, seed=0)]
-        save_model(deployable(run), example, record.directory / "model", step, run.classes)
+        example, reading = raw_example(run.data), run.data.reading
+        save_model(deployable(run), example, record.directory / "model", step, run.classes, reading)
 
 
 def why_stopped(run: Run, at: Position) -> dict[str, Any] | None:
@@ -67,9 +67,12 @@ def test_values(run: Run) -> dict[str, float]:
 def deployable(run: Run) -> nn.Module:
     """Preprocessing and model in one module on the CPU: raw samples in, logits out.
 
-    In regression it gives predictions in the units of the data.
+    Images of more than 8 bits go in with the values of their files. In regression it gives
+    predictions in the units of the data.
     """
     parts = [run.evaluation, run.model]
+    if run.data.depth is not None:
+        parts.insert(0, FromDepth(run.data.depth))
     if run.scale is not None:
         parts.append(Unscale(run.scale))
     module = copy.deepcopy(nn.Sequential(*parts)).cpu().eval()

@@ -18,7 +18,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,14 +42,16 @@ def save_model(
     directory: str | Path,
     step: int = 0,
     classes: Sequence[str] = (),
+    reading: Mapping[str, Any] | None = None,
 ) -> bool:
     """Save a module as an MLflow model with a signature; whether that went well.
 
     module: on the CPU, in eval mode, from raw samples to logits.
-    example: (n, ...) raw samples, uint8 or float32; two or more, else the batch
+    example: (n, ...) raw samples, uint8, uint16 or float32; two or more, else the batch
         size of the saved model may be fixed.
     step: the step that the weights are of.
     classes: what the logits are of, in their order, where they are of classes.
+    reading: how its samples were made of image files; kept in the metadata as `images`.
 
     A model that cannot be saved is left out with one warning.
     """
@@ -59,6 +61,7 @@ def save_model(
         example = example.repeat_interleave(2, 0)
     pickled: Exception | None = None
     told: dict[str, Any] = {"step": step} | ({"classes": list(classes)} if classes else {})
+    told |= {"images": dict(reading)} if reading else {}
     try:
         with _quiet():
             try:

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from dlrun.data import decode, split
+from dlrun.data.image import Form
 from dlrun.data.imagefolder import imagefolder
 from dlrun.errors import Mistake
 from tests.data.folders import channels_first, make_folder, pixels, save
@@ -85,7 +86,7 @@ def test_processes_decode_what_one_process_decodes(tmp_path, monkeypatch):
     (tmp_path / "a" / "17.png").write_bytes(b"broken")
     monkeypatch.setattr(decode, "FEW", 10)
     monkeypatch.setattr(decode, "_CHUNK_BYTES", 5 * 40 * 50 * 3)
-    form = decode.Form("RGB", (40, 50), resize=False, only_grey=False)
+    form = Form("RGB", (40, 50))
     paths = [str(tmp_path / path) for path in sorted(made)]
     parallel = list(decode.decode(paths, form, workers=2))
     serial = list(decode.decode(paths, form, workers=1))
@@ -115,7 +116,7 @@ def test_decoding_goes_on_here_when_the_processes_are_killed(tmp_path, monkeypat
     made = make_folder(tmp_path, {"a": 60, "b": 60})
     monkeypatch.setattr(decode, "FEW", 10)
     monkeypatch.setattr(decode, "_CHUNK_BYTES", 2 * 6 * 8 * 3)
-    form = decode.Form("RGB", (6, 8), resize=False, only_grey=False)
+    form = Form("RGB", (6, 8))
     paths = sorted(made)
     chunks = decode.decode([str(tmp_path / path) for path in paths], form, 2)
     x = [next(chunks).x]
@@ -130,7 +131,7 @@ def test_closing_ends_the_processes(tmp_path, monkeypatch, started):
     made = make_folder(tmp_path, {"a": 60, "b": 60})
     monkeypatch.setattr(decode, "FEW", 10)
     monkeypatch.setattr(decode, "_CHUNK_BYTES", 2 * 6 * 8 * 3)
-    form = decode.Form("RGB", (6, 8), resize=False, only_grey=False)
+    form = Form("RGB", (6, 8))
     chunks = decode.decode([str(tmp_path / path) for path in sorted(made)], form, 2)
     next(chunks)
     assert [process.poll() for process in started] == [None, None]
@@ -221,7 +222,7 @@ def test_differing_sizes_are_named_and_resized(tmp_path):
     save(tmp_path / "a" / "big.png", pixels(9, 30, 20))
     with pytest.raises(Mistake, match=r"differ in size \(6x8, 30x20.*data\.size=32"):
         imagefolder(str(tmp_path))
-    source = imagefolder(str(tmp_path), size=[5, 4])
+    source = imagefolder(str(tmp_path), size=[5, 4], resize="squash")
     assert source.x.shape == (5, 3, 5, 4)
     resized = Image.fromarray(pixels(9, 30, 20)).resize((4, 5), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(source.x[2], channels_first(np.asarray(resized)))
@@ -248,7 +249,7 @@ def test_a_large_jpeg_is_resized_as_from_its_full_size(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         rough.save(tmp_path / name / "0.jpg", quality=95)
-    x = imagefolder(str(tmp_path), size=24).x[0]
+    x = imagefolder(str(tmp_path), size=24, resize="squash").x[0]
     full = np.asarray(rough.resize((24, 24), Image.Resampling.BICUBIC))
     assert np.abs(x.numpy().astype(int) - channels_first(full)).max() <= 4
 
@@ -262,19 +263,6 @@ def test_images_are_turned_as_their_exif_says(tmp_path):
         Image.fromarray(image).save(tmp_path / name / "0.png", exif=exif)
     source = imagefolder(str(tmp_path))
     np.testing.assert_array_equal(source.x[0], channels_first(np.rot90(image, -1)))
-
-
-def test_other_kinds_of_pixels(tmp_path):
-    deep = np.random.default_rng(0).integers(0, 2**16, (6, 8)).astype(np.uint16)
-    save(tmp_path / "a" / "deep.png", deep)
-    clear = np.dstack([pixels(1), np.full((6, 8), 128, np.uint8)])
-    save(tmp_path / "b" / "clear.png", clear)
-    palette = Image.fromarray(pixels(2)).quantize(16)
-    palette.save(tmp_path / "b" / "palette.png", transparency=bytes(range(16)))
-    source = imagefolder(str(tmp_path))
-    np.testing.assert_array_equal(source.x[0, 0], deep >> 8)
-    np.testing.assert_array_equal(source.x[1], channels_first(clear[..., :3]))
-    np.testing.assert_array_equal(source.x[2], channels_first(np.asarray(palette.convert("RGB"))))
 
 
 def test_identical_files_in_two_splits_are_found(tmp_path, caplog):
@@ -345,6 +333,10 @@ def test_a_missing_root_is_named():
         ({"size": [3, 4, 5]}, "size"),
         ({"size": [0, 4]}, "size"),
         ({"channels": "gray"}, "channels"),
+        ({"resize": "crop"}, "resize"),
+        ({"background": "grey"}, "background"),
+        ({"depth": 7}, "depth"),
+        ({"depth": 17}, "depth"),
     ],
 )
 def test_a_value_out_of_range_is_named(tmp_path, arguments, named):
