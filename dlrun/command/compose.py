@@ -13,6 +13,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import version
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
@@ -33,6 +34,7 @@ from omegaconf.errors import OmegaConfBaseException
 from dlrun import config, shell
 from dlrun.command import catalogue
 from dlrun.errors import Mistake
+from dlrun.record import bounds
 
 PRIMARY = catalogue.PRIMARY
 PATHS = ("outputs", "resume", "data.root", "data.path", "data.cache", "tracking.uri")
@@ -74,6 +76,18 @@ def hydra(config_dirs: Sequence[Path]) -> Iterator[Hydra]:
     finally:
         GlobalHydra.instance().clear()
         HydraConfig.instance().cfg = None
+
+
+def refuse_endless(directories: Sequence[Path]) -> None:
+    """Raise Mistake where a recipe of the user's stands for more values than can be read."""
+    patterns = ("*.yaml", "*/*.yaml", "hydra/*/*.yaml")
+    for file in (file for d in directories for pattern in patterns for file in d.glob(pattern)):
+        try:
+            bounds.read_yaml(file)
+        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+            pass  # said where it is used
+        except ValueError as error:
+            raise Mistake(f"{file} {error}") from None
 
 
 def _prefer_packaged_launchers() -> None:

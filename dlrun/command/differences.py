@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dlrun.arguments import shown
 from dlrun.errors import Mistake
-from dlrun.record import Record
+from dlrun.record import Record, bounds
 
 _log = logging.getLogger("dlrun")
 _SPLITTING = ("data.split", "data.val", "data.split_seed", "data.leaks")
@@ -23,7 +23,7 @@ def since(recipe: DictConfig, kept: Record, facts: Mapping[str, Any]) -> set[str
     targets would have another scale than the weights know.
     """
     try:
-        before = OmegaConf.load(kept.directory / "recipe.yaml")
+        before = OmegaConf.create(bounds.read_yaml(kept.directory / "recipe.yaml"))
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):
         return set()
     groups = ("preprocessing", "loss")

@@ -27,6 +27,7 @@ def run(asked: Flags, command: Sequence[str]) -> int:
         if previous and asked.multirun:
             raise Mistake("resume goes on with one run; leave out -m")
         directories = asked.directories() or (previous.config_dirs if previous else [])
+        compose.refuse_endless(directories)
         with compose.hydra(directories) as hydra:
             place = Place(hydra, [*directories, catalogue.packaged()], asked.multirun)
             words = [_added(place, word) for word in typed]

@@ -26,6 +26,7 @@ from dlrun.command import catalogue, compose, flags, mistakes
 from dlrun.command.nearest import Place
 from dlrun.errors import Mistake
 from dlrun.groups import SEVERAL
+from dlrun.record import bounds
 
 _log = logging.getLogger("dlrun")
 _OWN = ("resume", "facts", "outputs", "tracking.uri")
@@ -218,7 +219,7 @@ def _is_list(info: Mapping[str, Any]) -> bool:
 def _read_recipe(path: Path) -> DictConfig:
     """The recorded recipe. Raises Mistake where there is none."""
     try:
-        recipe = OmegaConf.load(path)
+        recipe = OmegaConf.create(bounds.read_yaml(path))
     except FileNotFoundError:
         raise Mistake(f"{path} is missing") from None
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:

@@ -10,13 +10,16 @@ from typing import Any
 
 from dlrun import shown
 from dlrun.errors import DlrunError, Failure
+from dlrun.record.bounds import JSON_BYTES
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file; empty where it is missing or damaged."""
-    with suppress(OSError, ValueError):
+    """The content of a JSON file; empty where it is missing, damaged or far too large."""
+    with suppress(OSError, ValueError, RecursionError):
+        if path.stat().st_size > JSON_BYTES:
+            return {}
         content = json.loads(path.read_text(encoding="utf-8"))
         return content if isinstance(content, dict) else {}
     return {}

@@ -11,6 +11,7 @@ on disk; `dlrun sync` delivers it.
     cursor.py    `tracking.json`: where a run is delivered, and how much is there
     history.py   what the store has of a run, and whether that is still so
     artifacts.py the files of a run, and which of them the store lacks
+    deadline.py  a limit for the whole of a request
     late.py      asking a slow server once for what must be there once
     store.py     the tracking store: a fresh database, the experiment
     credentials.py  the password of a store: recorded nowhere, yet known to the delivery

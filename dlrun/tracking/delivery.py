@@ -22,7 +22,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.validation import MAX_METRICS_PER_BATCH
 
 from dlrun import record
-from dlrun.record import points
+from dlrun.record import bounds, points
 from dlrun.tracking import artifacts, cursor, entries, history, model
 from dlrun.tracking.history import REPLACED
 from dlrun.tracking.late import Late
@@ -206,7 +206,10 @@ class Delivery:
         """Params, tags and the data set, again wherever the record of them has changed."""
         info = record.read_json(self.directory / "run.json")
         path = self.directory / "recipe.yaml"
-        recipe = path.read_text(encoding="utf-8") if path.exists() else ""
+        try:
+            recipe = bounds.read_yaml(path) if path.exists() else ""
+        except ValueError as error:
+            raise ValueError(f"{path} {error}") from None
         if self._described == {"info": info, "recipe": recipe}:
             return
         tags = entries.tags(info)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from dlrun.record import versions
+from dlrun.record import bounds, versions
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -101,7 +101,7 @@ def register(
     run = client.get_run(run_id)
     experiment = run.info.experiment_id
     model_id = _find(client, experiment, run_id, known)
-    content = yaml.safe_load((directory / "MLmodel").read_text(encoding="utf-8"))
+    content = yaml.safe_load(bounds.read_yaml(directory / "MLmodel"))
     if model_id is None:
         made = once(
             "model",

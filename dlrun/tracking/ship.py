@@ -198,7 +198,10 @@ def main() -> int:
 
     threading.Thread(target=listen, daemon=True).start()
     ship = Ship(json.loads(sys.argv[1]), int(sys.argv[2]), events)
-    code = ship.serve(commands)
+    from dlrun.tracking import deadline
+
+    with deadline.every_request():
+        code = ship.serve(commands)
     ship.disconnect()
     gc.freeze()  # else Python's last collection of MLflow's objects takes most of a second
     return code

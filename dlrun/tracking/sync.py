@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import sleep
@@ -62,6 +62,12 @@ class _Asked:
             raise found
         return found  # type: ignore[no-any-return]
 
+    def in_time(self) -> AbstractContextManager[None]:
+        """Inside, no server can hold a request for longer than it may take."""
+        from dlrun.tracking import deadline
+
+        return deadline.every_request()
+
     def close(self) -> None:
         """Close the connections to databases, so that each is one file again."""
         for (uri, _), found in self.stores.items():
@@ -96,8 +102,15 @@ def sync(outputs: str | Path, which: list[str], uri: str | None = None) -> int:
         _say(f"no tracked runs in {outputs / 'runs'}")
     if uri:
         resolve_uri(uri, outputs)
-    asked, waits = _Asked(outputs, uri, bool(which)), False
+    asked = _Asked(outputs, uri, bool(which))
+    with asked.in_time() if runs else nullcontext():
+        return _each(runs, asked)
+
+
+def _each(runs: list[Path], asked: "_Asked") -> int:
+    """Deliver one run after another; the exit code."""
     failed: dict[Path, str] = {}  # and the store of each
+    waits = False
     for run in runs:
         target = asked.settings(run)["uri"]
         try:
@@ -112,7 +125,7 @@ def sync(outputs: str | Path, which: list[str], uri: str | None = None) -> int:
             failed[run] = target
     asked.close()
     if failed:
-        _say(f"to another server or database: {_elsewhere(failed, outputs)}")
+        _say(f"to another server or database: {_elsewhere(failed, places.path(asked.outputs))}")
     return 1 if failed or waits else 0
 
 

@@ -1,0 +1,54 @@
+"""How large a file may be that somebody hands in, so that reading it comes to an end.
+
+A few lines of YAML whose aliases stand for aliases are more values than a memory holds.
+"""
+
+from pathlib import Path
+
+import yaml
+
+YAML_BYTES = 4_000_000
+JSON_BYTES = 64_000_000
+VALUES = 100_000
+"""Values of a YAML file, each as often as it is referred to; 100 characters of text are one."""
+DEPTH = 100
+
+
+def read_yaml(path: Path) -> str:
+    """The text of a YAML file. Raises ValueError, of one line, where it is too much to read."""
+    if path.stat().st_size > YAML_BYTES:
+        raise ValueError(f"is larger than {YAML_BYTES // 1_000_000} MB")
+    text = path.read_text(encoding="utf-8")
+    _refuse_endless(text)
+    return text
+
+
+def _refuse_endless(text: str) -> None:
+    """Raise ValueError where a text stands for too many values, or nests them too deeply.
+
+    Looks at the marks alone, one after another, without making any value.
+    """
+    named: dict[str, int] = {}
+    above: list[tuple[str | None, int]] = []  # of each list or mapping: its name, the values so far
+    size = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        name = getattr(event, "anchor", None)
+        if isinstance(event, yaml.CollectionStartEvent):
+            above.append((name, size))
+            size = 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            name, before = above.pop()
+            named |= {name: size} if name else {}
+            size += before
+        elif isinstance(event, yaml.ScalarEvent):
+            own = 1 + len(event.value) // 100
+            named |= {name: own} if name else {}
+            size += own
+        elif isinstance(event, yaml.AliasEvent):
+            if name not in named:
+                raise ValueError(f"*{name} is within itself, or nowhere")
+            size += named[name]
+        if size > VALUES:
+            raise ValueError(f"stands for more than {VALUES:,} values")
+        if len(above) > DEPTH:
+            raise ValueError(f"is nested more than {DEPTH} deep")

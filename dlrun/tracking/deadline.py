@@ -1,0 +1,86 @@
+"""A limit for the whole of a request to a server, not only for the time between two bytes.
+
+MLflow's timeout begins anew with each byte and each redirect. A server that sends one now and
+then, or never ends its answer, would hold a delivery for as long as it likes.
+"""
+
+import functools
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import requests
+
+MOST = 256_000_000
+"""Bytes of an answer."""
+SLOWEST = 100_000
+"""Bytes a second at which files are sent."""
+
+
+@contextmanager
+def every_request() -> Iterator[None]:
+    """Inside, each request of this process's main thread ends in time."""
+    before = requests.Session.request
+
+    @functools.wraps(before)
+    def request(session: requests.Session, method: Any, url: Any, **more: Any) -> Any:
+        known = more.get("timeout")  # which is MLFLOW_HTTP_REQUEST_TIMEOUT
+        seconds = known if isinstance(known, (int, float)) else 10
+        with _within(seconds + _size(more.get("data")) / SLOWEST):
+            if more.get("stream"):
+                return before(session, method, url, **more)
+            return _whole(before(session, method, url, stream=True, **_without(more, "stream")))
+
+    requests.Session.request = request  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        requests.Session.request = before  # type: ignore[method-assign]
+
+
+def _whole(response: requests.Response) -> requests.Response:
+    """The response with its content read, which has an end."""
+    content = bytearray()
+    for chunk in response.iter_content(1_000_000):
+        content += chunk
+        if len(content) > MOST:
+            response.close()
+            raise requests.exceptions.ContentDecodingError(
+                f"the answer is larger than {MOST // 1_000_000} MB"
+            )
+    response._content = bytes(content)
+    return response
+
+
+@contextmanager
+def _within(seconds: float) -> Iterator[None]:
+    """Raise a timeout of requests after so long. Only the main thread can be interrupted."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(signum: int, frame: Any) -> None:
+        raise requests.exceptions.ReadTimeout(f"timed out: not ended after {seconds:.0f} s")
+
+    before: Callable[..., Any] | int | None = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)  # again, where something has swallowed it
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _size(data: Any) -> int:
+    """Bytes of a file, or of a piece of one, that is sent."""
+    try:
+        return len(data) if isinstance(data, (bytes, str)) else os.fstat(data.fileno()).st_size
+    except (AttributeError, OSError, ValueError):
+        return 0
+
+
+def _without(more: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in more.items() if name != key}
