@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import MutableMapping, Sequence
 
+from dlrun import shown
 from dlrun.command import flags
 from dlrun.command.flags import Flags
 from dlrun.command.outcome import report
@@ -95,7 +96,7 @@ def _dispatch(words: list[str]) -> int:
     if asked.help:
         from dlrun.command import help
 
-        print(help.text(asked.words, asked.directories()), end="", flush=True)
+        print(shown.clean(help.text(asked.words, asked.directories())), end="", flush=True)
         return 0
     if asked.completion:
         from dlrun.command import completion

@@ -222,7 +222,7 @@ def summary(kept: record.Record, state: "State", lengths: "Lengths") -> str:
     data = info["data"]
     sizes = " / ".join(f"{count:,}" for count in data["samples"].values())
     lines = [
-        f"{info['name']}  ·  run {kept.id}",
+        f"{shown.name(info['name'])}  ·  run {kept.id}",
         f"{data['name']}: {sizes} samples of shape {'×'.join(map(str, data['shape']))} to train, "
         "validate and test",
         f"{info['parameters']:,} parameters, {info.get('flops', 0):,} floating-point operations "

@@ -6,6 +6,7 @@ and a user's `--config-dir` comes before the packaged recipes.
 """
 
 import importlib.util
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -111,7 +112,7 @@ def readable(word: str, several: bool = False) -> str:
     key, _, value = word.partition("=")
     if key.lstrip("+") not in PATHS or not value or set(value) & set("'\"") or value[0] in "[{":
         return word
-    values = value.split(",") if several else [value]
+    values = re.split(r",(?![^{]*})", value) if several else [value]
     return f"{key}={','.join(each if _is_read(each) else shell.quoted(each) for each in values)}"
 
 

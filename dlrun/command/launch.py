@@ -99,6 +99,7 @@ def _one(place: Place, words: list[str], previous: Previous | None, command: lis
                 recipe = previous.restore(place.hydra, recipe, words)
                 previous.keep_store(recipe, command[1:])
             mistakes.check(recipe, choices, place.directories)
+            recipe.outputs = str(recipe.outputs)  # the time in it is that of now
             from dlrun import job as jobs
 
             with mistakes.resolved():
@@ -129,7 +130,9 @@ def _warnings() -> Iterator[None]:
 
 class _Plain(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return shown.clean(f"{record.levelname.lower()}: {record.getMessage()}")
+        kind = record.levelname.lower()
+        lines = shown.clean(record.getMessage()).split("\n")
+        return f"{kind}: " + ("\n" + " " * (len(kind) + 2)).join(lines)
 
 
 @contextmanager

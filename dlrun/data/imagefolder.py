@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlrun import places
+from dlrun import places, shown
 from dlrun.data import Report, Source, Values
 from dlrun.data.cache import FORMAT, Labels, Writer, load
 from dlrun.data.decode import decode
@@ -315,7 +315,7 @@ def _notes(form: Form, wanted: _Wanted, looks: NDArray[Any]) -> list[str]:
 def _some(bad: Sequence[tuple[str, str]]) -> str:
     """Three files that cannot be read, each with the reason."""
     more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-    return ", ".join(f"{path} ({reason})" for path, reason in bad[:3]) + more
+    return ", ".join(f"{shown.name(path)} ({reason})" for path, reason in bad[:3]) + more
 
 
 def _differing(root: str, sizes: Sequence[tuple[int, int]]) -> Mistake:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dlrun import shown
 from dlrun.data import cells, columns
 from dlrun.data.columns import Column
 from dlrun.data.targets import read_target
@@ -104,7 +105,7 @@ def _guess_decimal(
 
 def some(names: Sequence[str]) -> str:
     """The first ten of them, for a message."""
-    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+    return ", ".join(map(shown.name, names[:10])) + (", ..." if len(names) > 10 else "")
 
 
 def _choose(

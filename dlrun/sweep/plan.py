@@ -12,7 +12,7 @@ from typing import Any
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import places
+from dlrun import places, shell
 from dlrun.command import compose
 from dlrun.command.flags import nearest
 from dlrun.command.nearest import Place
@@ -176,6 +176,10 @@ def plan(place: Place, words: Sequence[str], command: Sequence[str]) -> Plan:
         composed = _composed(place, [*fixed, *first])
     if composed.tracking and composed.tracking.get("uri"):  # jobs elsewhere get it in a file
         composed.tracking.uri = credentials.hidden(str(composed.tracking.uri))
+    if "${" in str(OmegaConf.to_container(composed, resolve=False)["outputs"]):  # type: ignore[call-overload, index]
+        composed.outputs = str(composed.outputs)  # one place for all points, whatever the time
+        fixed = [word for word in fixed if word.partition("=")[0].lstrip("+") != "outputs"]
+        fixed.append(shell.setting("outputs", composed.outputs))
     settings = composed.sweep
     _check(settings)
     if settings.repeats > 1 and any(sweep.key_or_group == "seed" for sweep in sweeps):

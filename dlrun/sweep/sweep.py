@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from dlrun import record, screen
+from dlrun import record, screen, shown
 from dlrun.command.nearest import Place
 from dlrun.command.outcome import report
 from dlrun.errors import Failure, Interrupted, Mistake
@@ -294,5 +294,5 @@ class Sweep:
 
     def _say(self, trial: int, name: str, *more: str) -> None:
         place = f"{trial + 1}/{self.total}"
-        line = "  ".join(filter(None, (f"{place:>8}", name or "default", *more)))
+        line = "  ".join(filter(None, (f"{place:>8}", shown.name(name or "default"), *more)))
         self.console.print(line, markup=False, soft_wrap=True)
