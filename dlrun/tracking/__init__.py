@@ -94,7 +94,8 @@ def resolve_uri(uri: str | None, outputs: str | Path) -> str:
         raise Mistake(f"{key}={shown.redacted(uri)}: {problem}")
     path = sqlite_path(uri)
     if path is None:
-        return credentials.hidden(uri)
+        scheme, colon, rest = uri.partition(":")
+        return credentials.hidden(f"{scheme.lower()}{colon}{rest}")
     _refuse_unwritable(f"{key}={uri}", path.absolute())
     return f"sqlite:///{path.absolute()}"
 
@@ -142,7 +143,7 @@ def resumed_uri(directory: str | Path, uri: str | None, outputs: str | Path, typ
 
 def _place(uri: str) -> str:
     """The URI without a user's name and password."""
-    return re.sub(r"(?<=://)[^/@]*@", "", uri)
+    return re.sub(r"(?<=://)[^/]*@", "", uri)
 
 
 def _refuse_unwritable(given: str, path: Path) -> None:

@@ -9,13 +9,14 @@ from functools import cache
 from importlib.metadata import entry_points, version
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from dlrun import places
 
 ADVICE = (
     "MLflow takes a server or a database, such as http://127.0.0.1:5000 or sqlite:///runs/mlflow.db"
 )
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+$")  # not the letter of a drive
 _SERVERS = ("http", "https")
 _DATABRICKS = ("databricks", "databricks-uc", "uc")
 _DATABASES = {"sqlite": "sqlite3", "postgresql": "psycopg2", "mysql": "mysqldb", "mssql": "pyodbc"}
@@ -106,23 +107,33 @@ def _databricks() -> str | None:
 
 
 def _server(uri: str, rest: str) -> str | None:
+    """Says nothing of a user and a password, which may be in the URI."""
     try:
         parts = urlsplit(uri)
-        host, port = parts.hostname or "", parts.port
+        host = parts.hostname or ""
     except ValueError as error:
         return f"{error}; {ADVICE}"
     if not rest.startswith("//") or not host:
         return f"names no host; {ADVICE}"
     if re.search(r"\s", uri):
         return f"has a space in it; {ADVICE}"
-    if port == 0:
-        return f"there is no port 0; {ADVICE}"
+    if _port(parts) == 0:
+        return f"the port is no number from 1 to 65535; {ADVICE}"
     if not all(host.rstrip(".").split(".")):
         return f"{host} is no host; {ADVICE}"
     if parts.fragment or parts.query or uri.endswith(("#", "?")):
-        page = f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
+        place = parts.netloc.rpartition("@")[2]
+        page = f"{parts.scheme}://{place}{parts.path}".rstrip("/")
         return f"is a page of a server; write the server: {page}"
     return None
+
+
+def _port(parts: SplitResult) -> int | None:
+    """The port, None where there is none, and 0 where it cannot be."""
+    try:
+        return parts.port
+    except ValueError:
+        return 0
 
 
 def _database(uri: str, database: str, driver: str) -> str | None:
@@ -133,11 +144,10 @@ def _database(uri: str, database: str, driver: str) -> str | None:
         return None
     try:
         parts = urlsplit(uri)
-        named, _ = parts.netloc or parts.path.strip("/"), parts.port
     except ValueError as error:
         return f"{error}; {ADVICE}"
-    if "://" not in uri or not named:
-        return f"names no database; write {database}://user:password@host/name"
+    if "://" not in uri or not (parts.netloc or parts.path.strip("/")) or _port(parts) == 0:
+        return f"names no database; write {database}://user:password@host:port/name"
     if not _is_there(_MODULES.get(driver, driver)):
         package = _PACKAGES.get(driver, driver)
         return f"needs {driver}, which is not installed: pip install {package}"

@@ -314,8 +314,11 @@ def slow_to_create(server):
 @pytest.mark.slow
 def test_a_server_that_creates_late_makes_one_run(run, typed, slow_to_create, server, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
-    code, said = typed("last", f"tracking.uri={slow_to_create}")
-    assert (code, "timed out" in said) == (1, True)
+    (run / "model").mkdir()
+    (run / "model" / "MLmodel").write_text("flavors: {}\n")
+    for _ in range(2):  # the run, and then its model
+        code, said = typed("last", f"tracking.uri={slow_to_create}")
+        assert (code, "timed out" in said) == (1, True)
     assert typed("last", f"tracking.uri={slow_to_create}")[0] == 0
     uid = json.loads((run / "run.json").read_text())["uid"]
     client = MlflowClient(server.uri)
@@ -323,6 +326,8 @@ def test_a_server_that_creates_late_makes_one_run(run, typed, slow_to_create, se
     asked = f"tags.`dlrun.uid` = '{uid}'"
     [found] = client.search_runs([experiment], asked, ViewType.ALL)
     assert found.info.status == "FINISHED"
+    [model] = client.search_logged_models([experiment], f"source_run_id = '{found.info.run_id}'")
+    assert model.status == "READY"
     history = client.get_metric_history(found.info.run_id, "train/loss")
     assert [(p.step, p.value) for p in history] == [
         (step, value) for key, step, value in recorded(run) if key == "train/loss"
