@@ -20,7 +20,7 @@ def since(recipe: DictConfig, kept: Record, facts: Mapping[str, Any]) -> set[str
     """What of a resumed run is other than in its record, as `state.begin` wants to know it.
 
     Raises Mistake where samples that were trained on would be in val or test, and where the
-    targets would have another scale than the weights know.
+    targets or the pixels would have another scale than the weights know.
     """
     try:
         before = OmegaConf.create(bounds.read_yaml(kept.directory / "recipe.yaml"))
@@ -30,6 +30,7 @@ def since(recipe: DictConfig, kept: Record, facts: Mapping[str, Any]) -> set[str
     changed = {group for group in groups if _resolved(before, group) != _resolved(recipe, group)}
     data, recorded = facts["data"], kept.info.get("data") or {}
     _check_scale(recipe, kept, data)
+    _check_depth(recipe, kept, data)
     splits, known = data["splits"], recorded.get("splits") or {}
     if recorded.get("digest") != data["digest"] or not known:
         return changed
@@ -55,6 +56,8 @@ def _check_scale(recipe: Any, kept: Record, data: Mapping[str, Any]) -> None:
             f"and would go on with {forms[not was]}; set {key}={str(was).lower()}"
         )
 
+
+def _check_depth(recipe: Any, kept: Record, data: Mapping[str, Any]) -> None:
     depth = (data.get("reading") or {}).get("depth")
     before = ((kept.info.get("data") or {}).get("reading") or {}).get("depth", depth)
     if before != depth and _trained(kept):

@@ -104,7 +104,8 @@ class Data:
     outputs: how many numbers a model must put out for a sample.
     val and test may be empty (len 0).
     scale: of the targets, where these are standardized.
-    depth: where images have more than 8 bits: x is value/(2^depth − 1).
+    depth: where files of images have more than 8 bits: x is value/(2^depth − 1), or the value
+        itself, as uint8, where depth is 8.
     reading: as in `Source`.
     """
 

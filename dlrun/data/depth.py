@@ -35,8 +35,8 @@ def raw_example(data: Data, count: int = 2) -> Tensor:
     x: Tensor = data.train.x[sample(data.train, count, seed=0)]
     if data.depth is None:
         return x
-    values: Tensor = (x * (2**data.depth - 1)).round()
-    return values.to(torch.uint16)
+    white = 1 if x.dtype == torch.uint8 else 2**data.depth - 1
+    return (x.to(torch.float32) * white).round().to(torch.uint16)
 
 
 def choose_depth(values: Values, rows: Mapping[str, NDArray[Any]], wanted: int | None) -> int:

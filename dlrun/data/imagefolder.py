@@ -170,7 +170,9 @@ def _decode_all(folder: _Folder, wanted: _Wanted, writer: Writer) -> Labels:
     labels = np.array(layout.labels, np.int64)[kept]
     lost = set(range(len(layout.classes))) - set(labels.tolist())
     if lost:
-        of_class = [one for one in named if layout.labels[layout.paths.index(one[0])] == min(lost)]
+        of_class = [
+            one for one, (i, _) in zip(named, bad, strict=True) if layout.labels[i] == min(lost)
+        ]
         raise Mistake(
             f"data.root={folder.root}: no image of the class {layout.classes[min(lost)]} can be "
             f"read: {_some(of_class)}"
@@ -287,15 +289,17 @@ def _notes(form: Form, wanted: _Wanted, looks: NDArray[Any]) -> list[str]:
     height, width = form.size
     tall, wide = looks["height"], looks["width"]
     if form.resize and ((tall * width != wide * height).any() or np.ptp(tall) or np.ptp(wide)):
-        least, most = (f"{end(tall):.0f}x{end(wide):.0f}" for end in (np.min, np.max))
-        sizes = f"differ in size, {least} to {most}" if least != most else f"are {least}"
+        spans = [f"{side.min():.0f} to {side.max():.0f}" for side in (tall, wide)]
+        sizes = f"differ in size (heights {spans[0]}, widths {spans[1]})"
+        if not np.ptp(tall) and not np.ptp(wide):
+            sizes = f"are {tall[0]:.0f}x{wide[0]:.0f}"
         done = {
             "short": f"scaled by the short side, the middle {height}x{width} of each is kept "
             "(data.resize=squash or pad keeps all)",
             "squash": f"squashed to {height}x{width} (data.resize=short or pad keeps the shapes)",
-            "pad": f"scaled by the long side and padded to {height}x{width}",
+            "pad": f"scaled by the long side and padded to {height}x{width} with the edge",
         }[form.resize]
-        notes.append(f"the images {sizes}, height x width: {done}")
+        notes.append(f"the images {sizes}: {done}")
     if form.kind == "float":
         low, high = looks["least"].min(), looks["largest"].max()
         notes.append(f"the images hold floats from {low:g} to {high:g}, taken as they are")

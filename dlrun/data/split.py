@@ -66,7 +66,7 @@ def make(
         outputs=len(source.classes) or source.y.shape[1],
         digest=source.digest,
         scale=scale,
-        depth=source.values.depth if source.values and source.values.depth > 8 else None,
+        depth=source.values.depth or None if source.values else None,
         reading=source.reading,
     )
 

@@ -60,7 +60,7 @@ def test_a_set_has_the_smallest_depth_that_holds_its_values(tmp_path, caplog, la
     x, found = settled(tmp_path)
     if depth == 8:
         np.testing.assert_array_equal(x[:, 0], made)
-        assert (x.dtype, found) == (np.uint8, None)
+        assert (x.dtype, found) == (np.uint8, 8)
     else:
         np.testing.assert_array_equal(x[:, 0], made / np.float32(2**depth - 1))
         assert (x.dtype, found) == (np.float32, depth)
@@ -146,6 +146,18 @@ def test_whole_numbers_that_no_depth_holds_are_taken_as_they_are(tmp_path, caplo
     assert depth is None
     np.testing.assert_array_equal(x[:, 0], made.astype(np.float32))
     assert f"go from {made.min():,} to 2,000, more than any depth holds" in caplog.text
+
+
+def test_numbers_of_test_that_no_depth_holds_are_cut_off(tmp_path, caplog):
+    make_deep(tmp_path, 3000, ("train/a", "train/b"))
+    odd = deep(8, 200_000, kind=np.int32) - 500
+    save(tmp_path / "test" / "a" / "0.tif", odd.astype(np.int32))
+    data = split.make(imagefolder(str(tmp_path)), val=0)
+    expected = odd.clip(0, 4095) / np.float32(4095)
+    np.testing.assert_allclose(data.test.x[data.test.rows][0, 0].numpy(), expected, rtol=1e-6)
+    assert "1 images of val or test have values outside of 0 to 4,095, which are cut off" in (
+        caplog.text
+    )
 
 
 def test_floats_are_taken_as_they_are(tmp_path, caplog):
@@ -408,7 +420,7 @@ def test_short_is_the_middle_as_torchvision_cuts_it(tmp_path, caplog, side):
         expected = channels_first(np.asarray(usual(image)))
         np.testing.assert_array_equal(one, expected)
     (said,) = caplog.messages
-    assert said.startswith("the images differ in size, 20x33 to 70x101, height x width: ")
+    assert said.startswith("the images differ in size (heights 20 to 70, widths 33 to 101): ")
     assert f"the middle {side}x{side} of each is kept (data.resize=squash or pad keeps all)" in said
 
 
@@ -447,7 +459,7 @@ def test_one_size_of_another_shape_is_said(tmp_path, caplog):
     make_folder(tmp_path, {"a": 2, "b": 2}, height=20, width=40)
     settled(tmp_path, size=10)
     (said,) = caplog.messages
-    assert said.startswith("the images are 20x40, height x width: scaled by the short side")
+    assert said.startswith("the images are 20x40: scaled by the short side")
 
 
 def test_a_very_long_image_takes_no_memory(tmp_path):
@@ -480,16 +492,17 @@ def latest(tmp_path):
     return max((tmp_path / "outputs" / "runs").iterdir())
 
 
-def test_the_saved_model_scales_raw_images_as_training_did(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("largest", "depth"), [(200, 8), (4000, 12)])
+def test_the_saved_model_scales_raw_images_as_training_did(tmp_path, monkeypatch, largest, depth):
     monkeypatch.chdir(tmp_path)
-    made = make_deep(tmp_path / "photos", 4000, ("train/a", "train/b"))
-    tests = make_deep(tmp_path / "photos", 4000, ("test/a", "test/b"))
+    made = make_deep(tmp_path / "photos", largest, ("train/a", "train/b"))
+    tests = make_deep(tmp_path / "photos", largest + 3000, ("test/a", "test/b"))
     assert main([*TYPED, "data.val=0", "tracking.uri=sqlite:///mlflow.db"]) == 0
     folder = latest(tmp_path) / "model"
     about = mlflow.models.get_model_info(str(folder))
     (asked,) = about.signature.inputs.inputs
     assert (asked.type, asked.shape) == (np.dtype("uint16"), (-1, 1, 6, 8))
-    assert about.metadata["images"]["depth"] == 12
+    assert about.metadata["images"]["depth"] == depth
     raw = np.concatenate([made, tests])[:, None]
     model = mlflow.pytorch.load_model(str(folder))
     with torch.no_grad():
@@ -499,7 +512,7 @@ def test_the_saved_model_scales_raw_images_as_training_did(tmp_path, monkeypatch
     # The same network by hand: standardized by the training split, then the weights.
     state = torch.load(latest(tmp_path) / "checkpoints" / "best.pt", weights_only=False)
     weights = list(find_weights(state).values())
-    x = torch.from_numpy(raw / 4095)
+    x = torch.from_numpy(raw.clip(0, 2**depth - 1) / (2**depth - 1))
     train = x[: len(made)]
     z = ((x - train.mean()) / train.std(correction=0)).flatten(1).float()
     for i in range(0, len(weights), 2):
