@@ -72,9 +72,9 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
         for x, y in group:
             logits = run.forward(x)
             loss = run.objective(logits, y)
-            found, hits = loss.detach(), quality(logits, y, units, run.loss)
-            plain = run.loss(logits.detach(), y).detach() if differs else found
-            results.append((plain, hits, found if differs else None, penalties))
+            trained, hits = loss.detach(), quality(logits, y, units, run.loss)
+            plain = run.loss(logits.detach(), y).detach() if differs else trained
+            results.append((plain, hits, trained if differs else None, penalties))
             share = loss * (len(y) / samples) if samples else loss
             (share if run.scaler is None else run.scaler.scale(share)).backward()
             parts.append(share.detach())

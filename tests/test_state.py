@@ -87,6 +87,64 @@ def test_scores_of_another_loss_or_split_begin_the_best_anew(
     assert len(said) == anew
 
 
+@pytest.mark.parametrize(("changed", "breaks"), [((), True), (("loss",), False)])
+def test_a_loss_of_another_kind_breaks_no_tie(
+    train_then_resume: Callable[..., Resumed], changed: tuple[str, ...], breaks: bool
+) -> None:
+    _, state, said = train_then_resume("", "", changed)
+    assert said == []
+    assert state.at.best_step > 0
+    assert state.at.beaten(state.at.best_score, 1e-9) is breaks
+    assert not state.at.beaten(state.at.best_score, math.inf)
+
+
+WINDOW = "log_every='5 steps'; regularization=[l1,l2,label_smoothing]"
+
+
+@pytest.mark.parametrize(
+    ("then", "kept"),
+    [
+        (WINDOW, 4),
+        (f"{WINDOW}; regularization.l2.strength=0.1", 4),
+        ("log_every='5 steps'; regularization=[l1,l2]", 0),
+        ("log_every='5 steps'; regularization=[l2,label_smoothing]", 0),
+        ("log_every='5 steps'", 0),
+    ],
+)
+def test_the_mini_batches_since_the_last_point_count_where_the_same_is_minimized(
+    compose_recipe: Recipe, digits: Data, tmp_path: Path, then: str, kept: int
+) -> None:
+    class Halt:
+        def should_stop(self, score: float, step: int) -> bool:
+            return step == 4
+
+    run = build.build(compose_recipe(*SHORT, *_words(WINDOW)), digits)
+    run.stopping.append(Halt())
+    made = record.create(tmp_path, "test", {}, "")
+    before = begin(run, made)
+    train(run, before, made, Watcher())
+    run = build.build(compose_recipe(*SHORT, "epochs='9 steps'", *_words(then)), digits)
+    state = begin(run, made)
+    window = state.window
+    assert len(before.window.losses) == 4
+    assert [len(window.losses), len(window.sizes)] == 2 * [kept]
+    assert [len(window.objectives), len(window.penalties)] == 2 * [kept]
+    if kept:
+        assert torch.equal(window.minimized(), before.window.minimized())
+        assert not torch.equal(window.minimized(), torch.stack(window.losses))
+    state.at.stopped = False
+    assert train(run, state, made, Watcher()).step == 9
+    points = [point["values"] for point in made.points()]
+    made.close()
+    assert all(set(run_names(run)) <= values.keys() for values in points if "lr" in values)
+
+
+def run_names(run: Run) -> list[str]:
+    """What is recorded beside the loss of training."""
+    names = [f"train/{type(rule).__name__.lower()}" for rule in run.penalties]
+    return names + ["train/objective"] * (bool(names) or run.objective is not run.loss)
+
+
 def test_a_new_monitor_with_nothing_left_to_train(
     train_then_resume: Callable[..., Resumed],
 ) -> None:
