@@ -10,19 +10,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from dlrun.model.order import evaluation
+
 
 def layers(model: nn.Module) -> list[_BatchNorm]:
     """The layers of batch norm whose statistics training moves; none that stay frozen in it."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.train()
-    found = [
-        module
-        for module in model.modules()
-        if isinstance(module, _BatchNorm) and module.training and module.track_running_stats
-    ]
-    for module, mode in modes:
-        module.training = mode
-    return found
+    with evaluation(model):  # puts the modes back
+        model.train()
+        return [
+            module
+            for module in model.modules()
+            if isinstance(module, _BatchNorm) and module.training and module.track_running_stats
+        ]
 
 
 def tensors(model: nn.Module) -> list[Tensor]:
@@ -39,25 +38,23 @@ def estimate(
     Only batch norm is in training mode meanwhile: nothing is left out at random, as in
     evaluation. forward: how the model is called.
     """
-    found, modes = layers(model), [(module, module.training) for module in model.modules()]
+    found = layers(model)
     momenta, handles = [layer.momentum for layer in found], []
-    model.eval()
-    try:
-        for layer in found:
-            layer.reset_running_stats()
-            layer.momentum = None  # every mini-batch counts the same
-            # For its own arithmetic alone: other hooks, which may drop branches, evaluate.
-            handles.append(layer.register_forward_pre_hook(_train))
-            handles.append(layer.register_forward_hook(_evaluate, prepend=True))
-        for x in samples:
-            forward(x)
-    finally:
-        for handle in handles:
-            handle.remove()
-        for layer, momentum in zip(found, momenta, strict=True):
-            layer.momentum = momentum
-        for module, mode in modes:
-            module.training = mode
+    with evaluation(model):
+        try:
+            for layer in found:
+                layer.reset_running_stats()
+                layer.momentum = None  # every mini-batch counts the same
+                # For its own arithmetic alone: other hooks, which may drop branches, evaluate.
+                handles.append(layer.register_forward_pre_hook(_train))
+                handles.append(layer.register_forward_hook(_evaluate, prepend=True))
+            for x in samples:
+                forward(x)
+        finally:
+            for handle in handles:
+                handle.remove()
+            for layer, momentum in zip(found, momenta, strict=True):
+                layer.momentum = momentum
 
 
 def _train(layer: nn.Module, _: object) -> None:
