@@ -96,6 +96,18 @@ def test_less_than_an_epoch_is_said_in_steps(tmp_path: Path) -> None:
     assert "epoch " not in text
 
 
+def test_what_is_minimized_has_a_row_of_its_own(tmp_path: Path) -> None:
+    """Below the loss, which can be compared with that of validation."""
+    values = {"val/accuracy": 0.75, "val/loss": 0.36, "train/loss": 0.35, "train/objective": 0.82}
+    text = closed(tmp_path, [(10, 1.0, values | {"train/l2": 0.01}), (10, 1.0, ENDED)])
+    assert rows(text)[2:6] == [
+        ["accuracy", "0.7500", "0.4321"],
+        ["loss", "0.3500", "0.3600"],
+        ["objective", "0.8200"],
+        ["l2", "0.0100"],
+    ]
+
+
 def test_errors_in_large_units_are_readable(tmp_path: Path) -> None:
     values = {"val/mae": 12046.1187, "val/loss": 1.5e-5, "train/mae": 123.4}
     text = closed(tmp_path, [(10, 1.0, values)])
