@@ -1,5 +1,6 @@
 """Whole commands from start to end: what they leave behind, signals, and going on."""
 
+import json
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy
 import pytest
 import torch
 
@@ -283,6 +285,17 @@ def test_a_signal_after_the_run_was_deleted_saves_nothing(here: Path) -> None:
     assert "metrics.jsonl has been deleted" in output
     assert "the state is saved" not in output
     assert not (here / "outputs").exists()
+
+
+@pytest.mark.slow
+def test_the_input_example_of_a_model_is_drawn(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two classes that stand one after the other in the file, it has one sample each."""
+    monkeypatch.setenv("DLRUN_CACHE", str(here / "cache"))
+    y = numpy.arange(200) // 100
+    numpy.savez(here / "sorted.npz", x=numpy.stack([y, y + 5], 1).astype("float32"), y=y)
+    assert main(["data=arrays", "data.path=sorted.npz", "threads=1", "epochs=1"]) == 0
+    saved = json.loads((last(here) / "model" / "serving_input_example.json").read_text())
+    assert sorted(row[0] for row in saved["inputs"]) == [0, 1]
 
 
 @pytest.mark.slow
