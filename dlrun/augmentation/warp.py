@@ -91,11 +91,16 @@ def warp(steps: Sequence[Geometric], x: Tensor, generator: Generator) -> Tensor:
         # An area is the mean over points that lie closer than pixels.
         closer = fine * 2 if interpolation == "area" else fine
         points, outside = _trace(stages, sizes[-1], closer, rows)
+        padding = MODES[modes[0]]
+        if closer > 1 and modes[0] == "zero":
+            # The mean over a pixel of the image has no part in the black that lies beyond.
+            beyond, padding = (points.abs() > 1).any(-1), "border"
+            outside = beyond if outside is None else outside | beyond
         seen = F.grid_sample(
             as_floats(x[rows]),
             points,
             mode="bilinear" if interpolation == "area" else interpolation,
-            padding_mode=MODES[modes[0]],
+            padding_mode=padding,
             align_corners=modes[0] == "reflect",
         )
         if outside is not None:

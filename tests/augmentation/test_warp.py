@@ -187,6 +187,28 @@ def test_each_interpolation_by_hand(kind: str) -> None:
         np.testing.assert_allclose(out[k], expected, atol=5e-4)
 
 
+@pytest.mark.parametrize("kind", ["nearest", "bilinear", "bicubic", "area", "random"])
+def test_what_stays_where_it_is_is_not_darkened_at_its_border(kind: str) -> None:
+    x = torch.ones(40, 1, 9, 12)
+    out, _ = elastic(0.0, interpolation=kind)(x, None, seeded())
+    torch.testing.assert_close(out, x, atol=1e-6, rtol=0)
+    smaller = Geometric("rescale", geometric.rescale(1, 1).draw, shrink=lambda size: 3.0)
+    torch.testing.assert_close(smaller(x, None, seeded())[0], x, atol=1e-6, rtol=0)
+
+
+def test_a_mean_over_points_takes_black_for_those_beyond_the_image_alone() -> None:
+    turn, x = geometric.rotate(30), images(3)
+    out, _ = Geometric("rotate", turn.draw, "zero", "area")(x, None, seeded(4))
+    for k, (one,) in enumerate(in_turn([turn], 3, (9, 12), 4)):
+        points = one(pixels(9, 12, 2))
+        image = x[k].double().numpy() / 255
+        seen = resampled(image, [lambda _, p=points: p], "edge", (9, 12), order=1, closer=1)
+        assert seen.shape == (2, 18, 24)
+        seen[:, (np.abs(points) > np.array([6.0, 4.5])).any(-1)] = 0
+        expected = seen.reshape(2, 9, 2, 12, 2).mean((2, 4))
+        np.testing.assert_allclose(out[k], expected, atol=5e-4)
+
+
 def bicubic(image: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Keys 1981 with a = −0.75, the borders repeated, cut to [0, 1]."""
 
