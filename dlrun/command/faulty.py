@@ -30,10 +30,38 @@ _Chosen = tuple[str, str]  # a group and one of its options; no group: the defau
 
 def file(place: Place, overrides: Sequence[Override]) -> str | None:
     """The first file that is at fault, and what to write there; None where none is."""
+    for one, above, path in _files(place, overrides):
+        if one in above:
+            way = " → ".join(name for _, name in (*above[above.index(one) :], one))
+            return f"{path}: its defaults lead back to itself: {way}; leave them out"
+        if problem := next(filter(None, _problems(place, one[0], path)), None):
+            return f"{path}: {problem}"
+    return None
+
+
+def sweeper(place: Place, overrides: Sequence[Override]) -> str:
+    """The file that sets something of `hydra.sweeper`, or of its parameters; empty if none."""
+    for _, _, path in _files(place, overrides):
+        content = _read(path)
+        own = content.get("hydra") if isinstance(content, dict) else None
+        if isinstance(own, dict) and "sweeper" in own:
+            named = "params" in own["sweeper"] if isinstance(own["sweeper"], dict) else False
+            return f"{path}: hydra.sweeper{'.params' if named else ''}"
+    return ""
+
+
+def _files(
+    place: Place, overrides: Sequence[Override]
+) -> Iterator[tuple[_Chosen, tuple[_Chosen, ...], Path]]:
+    """The user's own files that are chosen, with those whose defaults have led to each.
+
+    One that leads back to itself comes once more. Each must be readable to ask for the next.
+    """
     todo: list[tuple[_Chosen, tuple[_Chosen, ...]]] = [(("", catalogue.PRIMARY), ())]
     for override in overrides:
-        if place.options(override.key_or_group) and override.package is None:
-            names = _names(override, place.options(override.key_or_group))
+        options = place.options(override.key_or_group)
+        if options and override.package is None:
+            names = _names(override, options)
             todo += [((override.key_or_group, name), ()) for name in names]
     seen = set()
     while todo:
@@ -41,17 +69,11 @@ def file(place: Place, overrides: Sequence[Override]) -> str | None:
         path = place.file(*one)
         if path is None or path.is_relative_to(catalogue.packaged()):
             continue
-        if one in above:
-            way = " → ".join(name for _, name in (*above[above.index(one) :], one))
-            return f"{path}: its defaults lead back to itself: {way}; leave them out"
-        if one in seen:
-            continue
-        seen.add(one)
-        problems = _problems(place, one[0], path)
-        if problem := next(filter(None, problems), None):
-            return f"{path}: {problem}"
-        todo[:0] = [(each, (*above, one)) for each in _chosen(one[0], _read(path))]
-    return None
+        if one not in seen or one in above:
+            yield one, above, path
+        if one not in seen:
+            seen.add(one)
+            todo[:0] = [(each, (*above, one)) for each in _chosen(one[0], _read(path))]
 
 
 def setting(place: Place, option: str, key: str) -> tuple[str, str]:

@@ -4,8 +4,10 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun import shell, shown
@@ -69,15 +71,22 @@ def _do(
     elif asked.info:
         with _root_logging():
             place.hydra.show_info(asked.info, compose.PRIMARY, words)
-    elif not previous and (asked.multirun or compose.asks_for_sweep(place.hydra, words)):
+    elif not previous and (asked.multirun or _asks_for_sweep(place, words)):
         from dlrun.sweep import driver  # imports optuna
 
-        driver.run(place, words, command)
+        driver.run(replace(place, multirun=True), words, command)  # an experiment may ask, too
     else:
         searching = next((word for word in words if word.startswith(_SWEEPING)), None)
         if searching:
             raise Mistake(f"{searching}: is about a sweep, which needs -m")
         _one(place, words, previous, command)
+
+
+def _asks_for_sweep(place: Place, words: Sequence[str]) -> bool:
+    """Whether a recipe asks for a sweep by itself; what is set may need what is swept."""
+    typed = zip(words, compose.parse(words), strict=True)
+    choosing = [w for w, o in typed if place.chooses(o) or o.is_hydra_override()]
+    return compose.asks_for_sweep(place.hydra, choosing)
 
 
 def _check_part(place: Place, words: list[str], part: str) -> None:
@@ -95,6 +104,7 @@ def _one(place: Place, words: list[str], previous: Previous | None, command: lis
         overrides, choices = compose.job()
         recipe = compose.without_sweep(recipe)
         try:
+            mistakes.refuse_sweeper(place, words, HydraConfig.get().sweeper)
             if previous:
                 recipe = previous.restore(place.hydra, recipe, words)
                 previous.keep_store(recipe, command[1:])

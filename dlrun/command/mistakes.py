@@ -27,7 +27,7 @@ from omegaconf.errors import (
 
 from dlrun.arguments import expected
 from dlrun.command import catalogue, compose, faulty, grammar
-from dlrun.command.choices import launcher, option
+from dlrun.command.choices import instead, launcher, option
 from dlrun.command.flags import nearest
 from dlrun.command.lookup import settings
 from dlrun.command.nearest import Place, keys, meaning, unknown
@@ -36,6 +36,7 @@ from dlrun.config import NEEDED, Settings
 from dlrun.errors import Mistake
 
 OWN = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir")
+BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 ROOT = tuple(field.name for field in dataclasses.fields(Settings))
 
 
@@ -162,16 +163,20 @@ def _form(place: Place, word: str, override: Override) -> str | None:
 
 
 def _keys(place: Place, overrides: Sequence[Override]) -> list[str]:
-    """Compose the choices alone, then try every other override on them, one by one."""
-    choosing = [o for o in overrides if place.options(o.key_or_group) or "/" in o.key_or_group]
-    others = [o for o in overrides if o not in choosing]
+    """Compose the choices alone, then try every other override on them, one by one.
+
+    In a sweep on the choices of each of its points, for a word is right where all points know it.
+    """
+    last = {o.key_or_group: o for o in overrides}
+    choosing = [o for o in overrides if place.chooses(o) and last[o.key_or_group] is o]
     base = [o.input_line or "" for o in choosing if not o.is_sweep_override()]
+    points = [[*base, *swept] for swept in _swept(choosing)]
     try:
-        composed = _composed(place, base)
+        recipes = [_composed(place, point) for point in points]
     except Exception:  # which `explained` explains
         return []
     wrong = []
-    for override in others:
+    for override in [o for o in overrides if not place.chooses(o)]:
         key, line = override.key_or_group, override.input_line or ""
         prefix = line.partition("=")[0]
         swept = override.is_discrete_sweep()
@@ -179,12 +184,45 @@ def _keys(place: Place, overrides: Sequence[Override]) -> list[str]:
         if override.is_interval_sweep():
             lines = [f"{prefix}={override.value().start}"]  # type: ignore[union-attr]
         for word in lines:
-            try:
-                _composed(place, [*base, word])
-            except (HydraException, OmegaConfBaseException) as error:
-                wrong.append(_key(place, word, key, composed, error))
+            errors = [_error(place, [*point, word]) for point in points]
+            lacking = [point for point, error in zip(points, errors, strict=True) if error]
+            if 0 < len(lacking) < len(points):
+                wrong.append(_lacking(word, key, [point[len(base) :] for point in lacking]))
+            elif lacking and errors[0]:
+                wrong.append(_key(place, word, key, recipes[0], errors[0]))
+            if lacking:
                 break
     return wrong
+
+
+def _swept(choosing: Sequence[Override]) -> list[list[str]]:
+    """The choices of a sweep: each value of each, with the first of the others."""
+    swept = [o for o in choosing if o.is_discrete_sweep()]
+    lines = [[f"{o.get_key_element()}={v}" for v in o.sweep_string_iterator()] for o in swept]
+    first = [values[0] for values in lines if values]
+    return [first] + [
+        [*first[:place], value, *first[place + 1 :]]
+        for place, values in enumerate(filter(None, lines))
+        for value in values[1:]
+    ]
+
+
+def _error(place: Place, words: Sequence[str]) -> Exception | None:
+    try:
+        _composed(place, words)
+    except (HydraException, OmegaConfBaseException) as error:
+        return error
+    return None
+
+
+def _lacking(word: str, key: str, points: Sequence[Sequence[str]]) -> str:
+    """What is wrong with a word that only some points of a sweep know; points: the others."""
+    group = key.partition(".")[0]
+    near = [[line for line in point if line.partition("=")[0] == group] for point in points]
+    names = [" ".join(own or point) for own, point in zip(near, points, strict=True)]
+    listed = ", ".join(dict.fromkeys(names))
+    why = f"not every recipe of the sweep has {key!r}: {listed} has not"
+    return f"{word}: {why}; leave it out, or make two sweeps"
 
 
 def _key(place: Place, word: str, key: str, composed: DictConfig, error: Exception) -> str:
@@ -230,6 +268,15 @@ def _reference(
             if name not in names:
                 return f"{where}: there is no {name!r}{nearest(name, names, '${{}}')}"
     return f"{where}: {_first_line(error)}"
+
+
+def refuse_sweeper(place: Place, typed: Sequence[str], sweeper: DictConfig) -> None:
+    """Raise Mistake where a file tells Hydra's own sweeper what to do, which nobody asks."""
+    told = {str(key): value for key, value in sweeper.items() if value is not None}
+    if told.pop("_target_") == BASIC and not told:
+        return
+    path = faulty.sweeper(place, _forms(place, typed)[1])
+    raise Mistake(f"{path or 'hydra.sweeper'}: {instead(told.get('params'))}")
 
 
 def _otherwise(place: Place, error: Exception, overrides: Sequence[Override]) -> str:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.hydra import Hydra
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun.command import catalogue
 from dlrun.command.flags import close, nearest
-from dlrun.command.lookup import settings
+from dlrun.command.lookup import settings, typed
 from dlrun.command.vocabulary import SETTINGS, here, within
 from dlrun.groups import SEVERAL
 
@@ -30,6 +31,11 @@ class Place:
     def groups(self) -> list[str]:
         """The names of all groups."""
         return catalogue.groups(self.directories)
+
+    def chooses(self, override: Override) -> bool:
+        """Whether an override chooses options, on which depends what there is to be set."""
+        key = override.key_or_group
+        return bool(self.options(key)) or "/" in key
 
     def file(self, group: str, name: str) -> Path | None:
         """The file of an option, or of the default recipe where the group is empty."""
@@ -84,10 +90,11 @@ def _elsewhere(place: Place, key: str, value: str, names: Sequence[str]) -> str:
         return f"; did you mean {' or '.join(f'{name}={value}' for name in inside[:3])}?"
     for group in place.groups():
         for name, file in catalogue.options(group, place.directories).items():
-            choice = f"{group}={_typed(group, name)}"
+            option = catalogue.read(file)
+            choice = typed(group, option)
             if name == key:
                 return f"; did you mean {choice}?"
-            for setting in catalogue.read(file).settings:
+            for setting in option.settings if not option.across else ():
                 if setting.key.rpartition(".")[2] == key:
                     return f"; did you mean {group}.{setting.key}={value}, a setting of {choice}?"
     leaves = {name.rpartition(".")[2]: name for name in reversed(names)}

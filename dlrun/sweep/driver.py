@@ -24,6 +24,7 @@ _NARROWING = {"around": 3, "margin": 0.1}
 def run(place: Place, words: Sequence[str], command: Sequence[str]) -> None:
     """Do what the command asks for. Raises Failure where points have failed."""
     asked = plan(place, words, command)
+    asked.check_searched()
     stages: Any = OmegaConf.to_container(asked.settings.stages)
     if not stages:
         _raise([_one(place, asked)])
@@ -52,8 +53,8 @@ def _look_ahead(place: Place, words: Sequence[str], stages: Sequence[Any]) -> No
         typed = _changed(words, _read(stage)[1])
         try:
             mistakes.words(place, typed)
-            with mistakes.explained(place, typed):
-                staged = plan(place, typed, ["dlrun", "-m", *typed])
+            staged = plan(place, typed, ["dlrun", "-m", *typed])
+            with mistakes.explained(place, staged.asked):
                 staged.check()
                 first_look.check_values(staged)
         except Mistake as mistake:
@@ -137,7 +138,11 @@ def _narrowed(words: Sequence[str], before: _Ended, narrowing: dict[str, float])
     narrow = around(before.plan.space, best, float(narrowing["margin"]))
     keys = [one.key for one in narrow.dimensions]
     kept = [word for word in words if not any(_is(word, key) for key in keys)]
-    return kept + [one.word() for one in narrow.dimensions]
+    narrowed = [one.word() for one in narrow.dimensions]
+    if all(not override.is_sweep_override() for override in compose.parse(narrowed)):
+        kept = [word for word in kept if not word.startswith(("sweep=", "sweep.sampler."))]
+        kept.append("sweep=grid")  # of one point: there is nothing left to search
+    return kept + narrowed
 
 
 def _changed(words: Sequence[str], changes: Sequence[str]) -> list[str]:

@@ -74,7 +74,7 @@ class Remote:
 
     def __call__(self, recipe: DictConfig) -> dict[str, Any]:
         """Train one run; gives the attempt, and leaves it as a file."""
-        if self.driver is not None:
+        if self.driver not in (None, os.getpid()):  # itself, with n_jobs=1
             _end_with(self.driver)
         config.register()
         task = self.tasks[int(HydraConfig.get().job.num)]

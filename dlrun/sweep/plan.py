@@ -9,11 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun import places, shell
-from dlrun.command import compose
+from dlrun.command import compose, mistakes
 from dlrun.command.flags import nearest
 from dlrun.command.nearest import Place
 from dlrun.errors import Mistake
@@ -34,9 +35,11 @@ class Plan:
 
     words: the overrides without those of the sweep and of Hydra; base: the recipe of the
     first options; composed: the config of the whole command, with `hydra` and `sweep`.
+    asked: all overrides, as typed and as in `sweep.params`.
     """
 
     command: Sequence[str]
+    asked: Sequence[str]
     words: Sequence[str]
     space: Space
     composer: Composer
@@ -102,6 +105,15 @@ class Plan:
         for values in self.each() if self.settings.sampler else self.space.grid():
             self.composer.recipe(self.space.overrides(values))
 
+    def check_searched(self) -> None:
+        """Raise Mistake where a search has nothing to choose from."""
+        if self.settings.sampler and all(len(one.listed) == 1 for one in self.space.dimensions):
+            raise Mistake(
+                f"sweep={self.sampler}: has nothing to search; give it a range or several values, "
+                f"e.g. -m sweep={self.sampler} 'optimizer.lr=tag(log,interval(1e-4,1))', or "
+                "sweep.params in a file"
+            )
+
     def each(self) -> list[Values]:
         """A point with each of the values that are listed, the others at their first."""
         return [
@@ -157,12 +169,10 @@ def plan(place: Place, words: Sequence[str], command: Sequence[str]) -> Plan:
     """Read a command. Raises Mistake for what cannot be searched."""
     fixed, sweeps = space.read(place.hydra, words)
     _check_lists(fixed)
-    composed = _composed(place, fixed)
-    params = {str(key): value for key, value in composed.sweep.params.items()}
-    typed = {override.key_or_group for override in compose.parse(fixed)}
-    typed |= {sweep.key_or_group for sweep in sweeps}
-    more = [f"{key}={value}" for key, value in params.items() if key not in typed]
+    more = _params(place, words, fixed, sweeps)
+    asked = [*words, *more]
     if more:
+        mistakes.words(place, more)
         fixed, sweeps = space.read(place.hydra, [*fixed, *more, *_lines(sweeps)])
     for sweep in sweeps:
         if sweep.is_hydra_override() or _top(sweep.key_or_group) == "sweep":
@@ -171,9 +181,10 @@ def plan(place: Place, words: Sequence[str], command: Sequence[str]) -> Plan:
             raise Mistake(
                 f"{sweep.input_line}: changes nothing of what a run finds, so it cannot be swept"
             )
-    first = [_first(sweep) for sweep in sweeps if place.options(sweep.key_or_group)]
-    if first or more:  # composing takes a tenth of a second
+    first = _firsts(place, sweeps)
+    with mistakes.explained(place, asked):
         composed = _composed(place, [*fixed, *first])
+    mistakes.refuse_sweeper(place, words, composed.hydra.sweeper)
     if composed.tracking and composed.tracking.get("uri"):  # jobs elsewhere get it in a file
         composed.tracking.uri = credentials.hidden(str(composed.tracking.uri))
     if "${" in str(OmegaConf.to_container(composed, resolve=False)["outputs"]):  # type: ignore[call-overload, index]
@@ -200,6 +211,7 @@ def plan(place: Place, words: Sequence[str], command: Sequence[str]) -> Plan:
     composer.knows(first, base, compose.choices(composed))
     return Plan(
         command,
+        asked,
         recipe_words,
         found,
         composer,
@@ -208,6 +220,33 @@ def plan(place: Place, words: Sequence[str], command: Sequence[str]) -> Plan:
         settings,
         place.directories,
     )
+
+
+def _params(
+    place: Place, words: Sequence[str], fixed: Sequence[str], sweeps: Sequence[Override]
+) -> list[str]:
+    """The overrides in `sweep.params`, as an experiment has them, whose keys are not typed.
+
+    Read from the choices alone: what is set beside may need what only they bring.
+    """
+    parsed = compose.parse(fixed)
+    choosing = [
+        word
+        for word, override in zip(fixed, parsed, strict=True)
+        if place.chooses(override)
+        or override.is_hydra_override()
+        or _top(override.key_or_group) == "sweep"
+    ]
+    with mistakes.explained(place, words):
+        composed = _composed(place, [*choosing, *_firsts(place, sweeps)])
+    typed = {override.key_or_group for override in (*parsed, *sweeps)}
+    params = {str(key): value for key, value in composed.sweep.params.items()}
+    return [f"{key}={value}" for key, value in params.items() if key not in typed]
+
+
+def _firsts(place: Place, sweeps: Sequence[Override]) -> list[str]:
+    """The first of the options of each group that is swept."""
+    return [_first(sweep) for sweep in sweeps if place.options(sweep.key_or_group)]
 
 
 def _check_lists(words: Sequence[str]) -> None:
@@ -226,15 +265,15 @@ def _composed(place: Place, words: Sequence[str]) -> DictConfig:
     )
 
 
-def _first(sweep: Any) -> str:
+def _first(sweep: Override) -> str:
     value = next(iter(sweep.sweep_string_iterator()), None)
     if value is None:
         raise Mistake(f"{sweep.input_line}: leaves no value")
     return f"{sweep.get_key_element()}={value}"
 
 
-def _lines(sweeps: Sequence[Any]) -> list[str]:
-    return [sweep.input_line for sweep in sweeps]
+def _lines(sweeps: Sequence[Override]) -> list[str]:
+    return [sweep.input_line or "" for sweep in sweeps]
 
 
 def _top(key: str) -> str:

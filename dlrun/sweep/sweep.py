@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from dlrun import record, screen, shown
+from dlrun.command import mistakes
 from dlrun.command.nearest import Place
 from dlrun.command.outcome import report
 from dlrun.errors import Failure, Interrupted, Mistake
@@ -33,7 +34,8 @@ class Sweep:
 
     def __init__(self, plan: Plan, place: Place) -> None:
         """Nothing is read or trained yet. Raises Mistake where a point cannot be composed."""
-        plan.check()
+        with mistakes.explained(place, plan.asked):
+            plan.check()
         self.plan, self.settings, self.total = plan, plan.settings, plan.total()
         self.directory = plan.directory
         self.jobs = Jobs(plan.composed, place.hydra, self.directory / "jobs")
