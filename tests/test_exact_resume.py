@@ -30,7 +30,11 @@ RECIPES = {
         *("optimizer=nesterov", "schedule=step", "accumulate=3", "clip_norm=1", "batch_size=20"),
         *("validate_every='5 steps'", "log_every='3 steps'"),
     ],
-    "sgd, batch norm": ["optimizer=sgd", "model=mlp", "model.norm=batch", "batch_size=48"],
+    "sgd, batch norm, averages, label smoothing": [
+        *("optimizer=sgd", "model=mlp", "model.norm=batch", "batch_size=48"),
+        *("regularization=[weight_average,label_smoothing,l2]", "log_every='31 steps'"),
+        *("regularization.weight_average.form=swa", "regularization.weight_average.start=30%"),
+    ],
 }
 PRELOAD = ("dlrun.command.launch", "dlrun.build", "dlrun.report.curves", "sklearn.datasets")
 SERVER = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
@@ -70,15 +74,16 @@ def _finish(words: Sequence[str], folder: Path) -> int:
     return int(child.exitcode)
 
 
-def _result(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The points without what the clock says, and the last checkpoint."""
+def _result(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any]]:
+    """The points without what the clock says, the last checkpoint, and the best weights."""
     directory = record.find(folder / "outputs", "last")
     points = []
     for line in (directory / "metrics.jsonl").read_text().splitlines():
         point = json.loads(line)
         values = {k: v for k, v in point["values"].items() if not k.startswith("time/")}
         points.append({"step": point["step"], "epoch": point["epoch"], "values": values})
-    return points, checkpoint.read(directory / "checkpoints" / "last.pt")
+    last, best = (checkpoint.read(directory / "checkpoints" / f"{n}.pt") for n in ("last", "best"))
+    return points, last, best
 
 
 @pytest.mark.slow
@@ -89,7 +94,7 @@ def test_killed_runs_end_as_whole_ones_do(recipe: str, tmp_path: Path) -> None:
     whole.mkdir()
     killed.mkdir()
     assert _finish(words, whole) == 0, (whole / "output.txt").read_text()
-    expected_points, expected_state = _result(whole)
+    expected_points, expected_state, expected_best = _result(whole)
     length = expected_state["position"]["elapsed"]
 
     chance = random.Random(recipe)
@@ -108,8 +113,9 @@ def test_killed_runs_end_as_whole_ones_do(recipe: str, tmp_path: Path) -> None:
             command = ["resume=last"]
     assert _finish(command, killed) == 0, (killed / "output.txt").read_text()
 
-    points, state = _result(killed)
+    points, state, best = _result(killed)
     assert points == expected_points
     steps = [(p["step"], name) for p in points for name in p["values"]]
     assert len(steps) == len(set(steps))
     assert not differences(without_clock(state), without_clock(expected_state))
+    assert not differences(best, expected_best)
