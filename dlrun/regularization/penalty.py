@@ -117,15 +117,16 @@ class Decay:
         self.groups: Sequence[dict[str, Any]] = ()
         self.rate = 0.0
         self._model: nn.Module | None = None
+        self._groups: Sequence[dict[str, Any]] = ()
         self._chosen: list[list[Tensor]] = []
 
     @torch.no_grad()
     def constrain(self, model: nn.Module) -> None:
         """Make the weights smaller."""
         groups = self.groups or [{"params": list(model.parameters()), "lr": self.rate}]
-        if model is not self._model or len(groups) != len(self._chosen):
+        if model is not self._model or groups is not self._groups:
             chosen = set(decaying(model, self.parameters == "all"))
-            self._model = model
+            self._model, self._groups = model, groups
             self._chosen = [[p for p in group["params"] if p in chosen] for group in groups]
         for group, shrinking in zip(groups, self._chosen, strict=True):
             if shrinking:
