@@ -1,9 +1,10 @@
 """Data and the user's code as they are now: what was found with others does not count."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -12,7 +13,9 @@ from dlrun.errors import Mistake
 from dlrun.groups import GROUPS
 from dlrun.shared import Shared
 from dlrun.sweep.ledger import Point
-from dlrun.sweep.plan import Plan
+
+if TYPE_CHECKING:
+    from dlrun.sweep.plan import Plan
 
 _log = logging.getLogger("dlrun")
 
@@ -23,7 +26,7 @@ class Present:
     Data are loaded once, and only where a run has to be compared.
     """
 
-    def __init__(self, plan: Plan, shared: Shared) -> None:
+    def __init__(self, plan: "Plan", shared: Shared) -> None:
         self._composer, self._outputs, self._shared = plan.composer, plan.outputs, shared
         keys = [dimension.key for dimension in plan.space.dimensions]
         self._looks = bool(_files(plan.base) or sources.digests(plan.base)) or any(
@@ -62,26 +65,40 @@ class Present:
             )
 
     def _difference(self, directory: Path, recipe: DictConfig) -> str:
-        """Which of a run's files has changed since; nothing where none has."""
-        info = record.read_json(directory / "run.json")
-        was, now = info.get("code"), sources.digests(recipe)
-        if isinstance(was, dict) and was != now:
-            return next(str(name) for name in (*now, *was) if now.get(name) != was.get(name))
-        told = info.get("data")
-        recorded = told.get("digest") if isinstance(told, dict) else None
-        if not _files(recipe) or recorded is None or self._digest(recipe) in (None, recorded):
-            return ""
-        return _files(recipe)
+        return difference(directory, recipe, self._digest)
 
     def _digest(self, recipe: DictConfig) -> str | None:
         """Of the data now; None where they cannot be read, which training will say."""
         key = OmegaConf.to_yaml(recipe.data, resolve=True)
         if key not in self._digests:
-            try:
-                self._digests[key] = self._shared.data(recipe).digest
-            except Mistake:
-                self._digests[key] = None
+            self._digests[key] = digest(recipe, self._shared)
         return self._digests[key]
+
+
+def difference(
+    directory: Path, recipe: DictConfig, digest: Callable[[DictConfig], str | None]
+) -> str:
+    """Which of a run's files has changed since; nothing where none has.
+
+    digest: of the data of a recipe as they are now.
+    """
+    info = record.read_json(directory / "run.json")
+    was, now = info.get("code"), sources.digests(recipe)
+    if isinstance(was, dict) and was != now:
+        return next(str(name) for name in (*now, *was) if now.get(name) != was.get(name))
+    told = info.get("data")
+    recorded = told.get("digest") if isinstance(told, dict) else None
+    if not _files(recipe) or recorded is None or digest(recipe) in (None, recorded):
+        return ""
+    return _files(recipe)
+
+
+def digest(recipe: DictConfig, shared: Shared) -> str | None:
+    """Of the data now; None where they cannot be read, which training will say."""
+    try:
+        return shared.data(recipe).digest
+    except Mistake:
+        return None
 
 
 def _files(recipe: DictConfig) -> str:

@@ -290,9 +290,22 @@ class Sweep:
                 report(Failure(attempt.message), task.label(attempt.message))
                 if self.settings.fail_fast:
                     self.jobs.stop()
+        other = self._others(attempt)
+        if other is not None:
+            self.earlier.append(other)
+            self._say(task.trial, task.name, f"as run {other.name}")
+            return
         shown = "" if attempt.value is None else f"{task.objective} {attempt.value:.4f}"
         state = "" if attempt.status == record.FINISHED else attempt.status.lower()
         self._say(task.trial, task.name, shown, state)
+
+    def _others(self, attempt: Attempt) -> Path | None:
+        """The run that came of a task, where another sweep has trained it meanwhile."""
+        if attempt.directory is None:
+            return None
+        directory = self.plan.outputs / attempt.directory
+        told = record.read_json(directory / "run.json").get("sweep")
+        return directory if isinstance(told, dict) and told.get("id") != self.plan.id else None
 
     def _say(self, trial: int, name: str, *more: str) -> None:
         place = f"{trial + 1}/{self.total}"

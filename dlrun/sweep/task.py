@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from math import inf, isfinite
 from pathlib import Path
 from time import monotonic, sleep
@@ -12,12 +12,14 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from dlrun import job, record
+from dlrun import job, record, screen
 from dlrun.command import mistakes
 from dlrun.command.outcome import report
 from dlrun.errors import Interrupted, Mistake
 from dlrun.shared import Shared
+from dlrun.sweep import claims
 from dlrun.sweep.ledger import Attempt
+from dlrun.sweep.present import difference, digest
 
 TRAIN = "dlrun.procedure.train.train"
 
@@ -74,8 +76,38 @@ def perform(
 ) -> Attempt:
     """Train a run; an error becomes one line on stderr and a FAILED attempt.
 
+    What another process trains just now is waited for, and taken over where it finishes.
+
     say: takes the error and the run's name. Raises Interrupted alone.
     """
+    if recipe.procedure.get("_target_") != TRAIN:
+        return _perform(task, recipe, choices, shared, stopping, say)
+    outputs = Path(recipe.outputs).absolute()
+    with claims.held(outputs, task.hash, partial(_waiting, task)) as claim:
+        other = claim.found()
+        if other and ended(other) and not difference(other, recipe, partial(digest, shared=shared)):
+            shared.records = []
+            return found(Attempt(task.seed, task.hash), other, task.objective)
+        attempt = _perform(task, recipe, choices, shared, stopping, say)
+        if attempt.status == record.FINISHED and attempt.directory is not None:
+            claim.finished(Path(attempt.directory))
+    return attempt
+
+
+def _waiting(task: Task) -> None:
+    screen.console().print(
+        f"waiting for {task.name}, which another sweep trains", markup=False, soft_wrap=True
+    )
+
+
+def _perform(
+    task: Task,
+    recipe: DictConfig,
+    choices: Mapping[str, Any],
+    shared: Shared,
+    stopping: Sequence[Any],
+    say: Callable[[BaseException, str], Any],
+) -> Attempt:
     attempt = Attempt(task.seed, task.hash)
     asked = task.asked(choices)
     recipe.resume = task.resume

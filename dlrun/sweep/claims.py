@@ -1,0 +1,69 @@
+"""A claim on a recipe: while one process trains it, others wait and take over what it finds.
+
+    <outputs>/claims/<hash>     locked while a process trains; names the last run that finished
+
+The lock ends with the process that holds it, however that ends.
+"""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import sleep
+
+from dlrun import record
+from dlrun.errors import Mistake
+
+_EVERY = 0.2  # seconds between two looks at whether a claim is free
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A recipe that no other process trains meanwhile."""
+
+    _runs: Path
+    _file: int
+
+    def found(self) -> Path | None:
+        """The run of this recipe that was the last to finish under a claim; None where none is."""
+        name = os.pread(self._file, 256, 0).decode(errors="replace").strip()
+        directory = self._runs / name
+        return directory if name and (directory / "run.json").exists() else None
+
+    def finished(self, directory: Path) -> None:
+        """Let others find this run."""
+        with record.guard(self._runs):
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, directory.name.encode(), 0)
+
+
+@contextmanager
+def held(outputs: Path, hash: str, wait: Callable[[], object]) -> Iterator[Claim]:
+    """Inside, no other process trains this recipe; `wait` is called once where one does.
+
+    Raises Mistake where the directory cannot be written.
+    """
+    folder = outputs / "claims"
+    with record.guard(folder, Mistake):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = os.open(folder / hash, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        said = False
+        while not _locked(file):
+            if not said:
+                wait()
+                said = True
+            sleep(_EVERY)
+        yield Claim(outputs / "runs", file)
+    finally:
+        os.close(file)
+
+
+def _locked(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
