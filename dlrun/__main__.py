@@ -1,4 +1,4 @@
-"""The command. Imports nothing heavy; a mistake of the user becomes one short message.
+"""The command. Imports nothing before SIGINT is seen to; a mistake becomes one short message.
 
 dlrun [key=value ...]           train one recipe
 dlrun -m key=a,b ...            train every combination
@@ -7,22 +7,25 @@ dlrun sync [run ...]            deliver what a tracking server has missed
 dlrun --help [group|option|key] what can be chosen
 """
 
+# Not `signal`, which makes enumerations of it: that takes longer than all of the rest here.
+import _signal  # type: ignore[import-not-found]
 import io
 import os
 import sys
-from collections.abc import MutableMapping, Sequence
 
-from dlrun import shown
-from dlrun.command import flags
-from dlrun.command.flags import Flags
-from dlrun.command.outcome import report
-from dlrun.errors import Failure, Interrupted, Mistake
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # known without importing typing
+    from collections.abc import MutableMapping, Sequence
+
+    from dlrun.command.flags import Flags
 
 _WAITING = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}
 
 
 def console() -> None:
     """The command `dlrun`."""
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:  # else it is ignored
+        _signal.signal(_signal.SIGINT, _leave)
     wait_briefly(os.environ)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name may hold what the terminal cannot show
@@ -35,11 +38,23 @@ def console() -> None:
         except BrokenPipeError:  # the reader has seen enough
             pass
         except OSError as error:
+            from dlrun.command.outcome import report
+            from dlrun.errors import Failure
+
             code = code or report(Failure(f"cannot write to standard output: {error.strerror}"))
     os._exit(code)  # all is written; taking torch and mlflow apart would cost another second
 
 
-def wait_briefly(environment: MutableMapping[str, str]) -> None:
+def _leave(signum: int, frame: object) -> None:
+    """End the command at SIGINT where no job is under way, and nothing is to be kept."""
+    try:
+        sys.stdout.flush()
+        os.write(2, b"stopped: by SIGINT\n")
+    finally:
+        os._exit(128 + signum)
+
+
+def wait_briefly(environment: "MutableMapping[str, str]") -> None:
     """Let torch's threads spin only briefly for their next work, unless the user has said how.
 
     Beside other busy processes spinning takes the cores from the threads that it waits for.
@@ -49,8 +64,12 @@ def wait_briefly(environment: MutableMapping[str, str]) -> None:
         environment["GOMP_SPINCOUNT"] = "10000"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: "Sequence[str] | None" = None) -> int:
     """Run one command; returns its exit code. Can be called many times in a process."""
+    from dlrun import interrupt
+    from dlrun.command.outcome import report
+    from dlrun.errors import Failure, Interrupted
+
     words = list(sys.argv[1:] if argv is None else argv)
     modules = list(sys.path)
     try:
@@ -62,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return report(Failure(f"{_where(stop)}: ended the program with sys.exit({stop.code!r})"))
     except (Exception, KeyboardInterrupt, Interrupted) as error:
-        return report(error)
+        return report(interrupt.within(error) or error)
     finally:
         sys.path[:] = modules
 
@@ -71,6 +90,8 @@ def _here() -> str:
     try:
         return os.getcwd()
     except FileNotFoundError:
+        from dlrun.errors import Mistake
+
         raise Mistake("the working directory is gone; cd to one that exists") from None
 
 
@@ -87,6 +108,8 @@ def _where(error: BaseException) -> str:
 def _dispatch(words: list[str]) -> int:
     if words[:1] == ["sync"] and not {"-h", "--help"} & set(words):
         return _sync(words[1:])
+    from dlrun.command import flags
+
     asked = flags.parse(words)
     if asked.version:
         from importlib.metadata import version
@@ -94,6 +117,7 @@ def _dispatch(words: list[str]) -> int:
         print(f"dlrun {version('dlrun')}")
         return 0
     if asked.help:
+        from dlrun import shown
         from dlrun.command import help
 
         print(shown.clean(help.text(asked.words, asked.directories())), end="", flush=True)
@@ -109,7 +133,10 @@ def _dispatch(words: list[str]) -> int:
     return launch.run(asked, ["dlrun", *words])
 
 
-def _check_form(asked: Flags) -> None:
+def _check_form(asked: "Flags") -> None:
+    from dlrun.command import flags
+    from dlrun.errors import Mistake
+
     for number, word in enumerate(asked.words):
         if "=" not in word and not word.startswith("~"):
             near = flags.stray(asked.words, number)
@@ -117,6 +144,9 @@ def _check_form(asked: Flags) -> None:
 
 
 def _sync(words: list[str]) -> int:
+    from dlrun.command import flags
+    from dlrun.errors import Mistake
+
     settings = {word.partition("=")[0]: word for word in words if "=" in word}
     for key, word in settings.items():
         if key not in ("outputs", "tracking.uri"):

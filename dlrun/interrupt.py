@@ -1,6 +1,10 @@
-"""SIGINT and SIGTERM: raised at once outside the loop, noticed between steps inside it."""
+"""SIGINT and SIGTERM: raised at once outside the loop, noticed between steps inside it.
+
+Before there is a job to stop, SIGINT just ends the command, see `dlrun.__main__`.
+"""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +13,7 @@ from types import FrameType
 from dlrun.errors import Interrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_AGAIN = 0.05  # seconds after which a signal that came at a bad moment is sent once more
 
 
 @dataclass
@@ -20,13 +25,30 @@ class Request:
 
 @contextmanager
 def raised() -> Iterator[None]:
-    """Inside, SIGINT and SIGTERM raise Interrupted where the program stands."""
+    """Inside, SIGINT and SIGTERM raise Interrupted where the program stands.
+
+    In the midst of an import they wait for its end: Python ignores what is raised while it
+    lets go of a module's lock, and a library may make another error of it.
+    """
 
     def stop(signum: int, frame: FrameType | None) -> None:
-        raise Interrupted(signum)
+        if _importing(frame):
+            thread = threading.get_ident()
+            again = threading.Timer(_AGAIN, signal.pthread_kill, (thread, signum))
+            again.daemon = True
+            again.start()
+        else:
+            raise Interrupted(signum)
 
     with _handled(stop):
         yield
+
+
+def within(error: BaseException | None) -> Interrupted | None:
+    """The signal in what a library has made of it; None where there was none."""
+    while error is not None and not isinstance(error, Interrupted):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 @contextmanager
@@ -55,3 +77,11 @@ def _handled(handler: "signal._HANDLER") -> Iterator[None]:
     finally:
         for number, previous in before.items():
             signal.signal(number, previous)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False

@@ -28,7 +28,7 @@ from dlrun import config, record
 from dlrun.command import compose
 from dlrun.command.outcome import report
 from dlrun.errors import DlrunError, Failure, Interrupted, Mistake
-from dlrun.interrupt import raised
+from dlrun.interrupt import raised, within
 from dlrun.shared import Shared
 from dlrun.sweep.ledger import Attempt
 from dlrun.sweep.task import Task, perform
@@ -206,7 +206,7 @@ class Jobs:
         try:
             returned = launcher.launch([list(task.overrides) for task in tasks], 0)
         except Exception as error:
-            if (interrupted := _interrupted(error)) is not None:
+            if (interrupted := within(error)) is not None:
                 raise interrupted from None
             if not _LOST & {kind.__name__ for kind in type(error).__mro__}:
                 raise
@@ -271,13 +271,6 @@ class _Inbox(threading.Thread):
             told = record.read_json(file)
             if task is not None and told:
                 self.take(task, Attempt(**told))
-
-
-def _interrupted(error: BaseException | None) -> Interrupted | None:
-    """The signal in what a launcher has made of it; Ray says SystemError."""
-    while error is not None and not isinstance(error, Interrupted):
-        error = error.__cause__ or error.__context__
-    return error
 
 
 def _gpus() -> int:

@@ -16,6 +16,7 @@ from dlrun import job, record, screen
 from dlrun.command import mistakes
 from dlrun.command.outcome import report
 from dlrun.errors import Interrupted, Mistake
+from dlrun.interrupt import within
 from dlrun.shared import Shared
 from dlrun.sweep import claims
 from dlrun.sweep.ledger import Attempt
@@ -121,6 +122,8 @@ def _perform(
     except Interrupted:
         raise
     except Exception as error:
+        if (stopped := within(error)) is not None:
+            raise stopped from None
         message = str(error) or type(error).__name__
         say(error, task.label(message))
         with suppress(Mistake, OSError):

@@ -36,6 +36,7 @@ class Shipper:
         self._closed = False
         self._quiet_until = monotonic() + 60  # MLflow's import, on a busy machine
         debug = bool(environment.get("DLRUN_DEBUG"))
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the child inherits it
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-P", "-m", "dlrun.tracking.ship"),
@@ -48,6 +49,7 @@ class Shipper:
             text=True,
             start_new_session=True,  # neither Ctrl-C nor the trainer's death reaches it
         )
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
