@@ -8,7 +8,7 @@ import functools
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -65,13 +65,13 @@ def _within(seconds: float) -> Iterator[None]:
     def ring(signum: int, frame: Any) -> None:
         raise requests.exceptions.ReadTimeout(f"timed out: not ended after {seconds:.0f} s")
 
-    before: Callable[..., Any] | int | None = signal.signal(signal.SIGALRM, ring)
+    before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)  # again, where something has swallowed it
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL if before is None else before)
 
 
 def _size(data: Any) -> int:
