@@ -15,6 +15,9 @@ PROOFS: dict[str, list[str]] = {
     "data=imagefolder": [
         "data/test_imagefolder.py::test_a_folder_per_class",
         "data/test_imagefolder.py::test_resizing_averages_rather_than_picks",
+        "data/test_image.py::test_short_is_the_middle_as_torchvision_cuts_it",
+        "data/test_image.py::test_a_set_has_the_smallest_depth_that_holds_its_values",
+        "data/test_image.py::test_transparency_shows_the_background",
     ],
     "data=arrays": [
         "data/test_arrays.py::test_npz_classification",

@@ -93,7 +93,7 @@ def _say_beyond(depth: int, extents: NDArray[Any]) -> None:
         return
     most = int(extents[beyond, 1].max())
     holds = f"; data.depth={bits(most)} holds them" if 2**depth <= most < 2 ** DEPTHS[-1] else ""
+    count = f"{beyond.sum():,} image{'s have' if beyond.sum() > 1 else ' has'}"
     _log.warning(
-        f"{beyond.sum():,} images of val or test have values outside of 0 to {2**depth - 1:,}, "
-        f"which are cut off{holds}"
+        f"of val and test {count} values outside of 0 to {2**depth - 1:,}, which are cut off{holds}"
     )

@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlrun import places, shown
-from dlrun.data import Report, Source, Values
+from dlrun.data import Report, Source
 from dlrun.data.cache import FORMAT, Labels, Writer, load
 from dlrun.data.decode import decode
 from dlrun.data.depth import choose_depth
 from dlrun.data.fingerprint import hash_files
-from dlrun.data.image import BACKGROUNDS, DEPTHS, Form, Look, bits, read_header
+from dlrun.data.image import BACKGROUNDS, DEPTHS, Form, Look
 from dlrun.data.layout import lay_out
+from dlrun.data.reading import Wanted, choose_form, notes_on, refit, values_of
 from dlrun.data.resize import RESIZES
 from dlrun.data.scan import Found, scan
 from dlrun.errors import Mistake
@@ -69,7 +70,9 @@ def imagefolder(
             raise ValueError(f"{key} must be one of {', '.join(words)}, got {value}")
     if depth is not None and not DEPTHS[0] <= depth <= DEPTHS[-1]:
         raise ValueError(f"depth must be null or from 8 to 16, got {depth}")
-    wanted = _Wanted(_read_size(size), resize, channels, depth, background)
+    if size is None and resize != RESIZES[0]:
+        raise Mistake(f"data.resize={resize}: is about data.size, which is null; set data.size=64")
+    wanted = Wanted(_read_size(size), resize, channels, depth, background)
     path = places.path(root).absolute()
     if not path.is_dir():
         raise Mistake(
@@ -102,17 +105,6 @@ class _Folder:
     report: Report | None
 
 
-@dataclass(frozen=True)
-class _Wanted:
-    """What samples shall look like, as the settings say; depth 0: values as they are."""
-
-    size: tuple[int, int] | None
-    resize: str
-    channels: str
-    depth: int | None
-    background: str
-
-
 def _read_size(size: int | list[int] | None) -> tuple[int, int] | None:
     if size is None:
         return None
@@ -123,7 +115,7 @@ def _read_size(size: int | list[int] | None) -> tuple[int, int] | None:
 
 
 def _open(
-    folder: _Folder, wanted: _Wanted, quiet: bool = False
+    folder: _Folder, wanted: Wanted, quiet: bool = False
 ) -> tuple[Source, tuple[tuple[str, str], ...]]:
     """The images as they are wanted, decoded unless the cache has them, and the bad files."""
     files = [*folder.found.files, *((path, 0, -1) for path in folder.found.folders)]
@@ -143,7 +135,7 @@ def _open(
 
 
 def _settle(
-    folder: _Folder, wanted: _Wanted, source: Source, rows: Mapping[str, NDArray[Any]]
+    folder: _Folder, wanted: Wanted, source: Source, rows: Mapping[str, NDArray[Any]]
 ) -> Source:
     """The images on the scale that suits the training split, decoded anew if need be."""
     assert source.values is not None
@@ -153,18 +145,19 @@ def _settle(
     return replace(source, settle=None)
 
 
-def _decode_all(folder: _Folder, wanted: _Wanted, writer: Writer) -> Labels:
+def _decode_all(folder: _Folder, wanted: Wanted, writer: Writer) -> Labels:
     files = [path for path, _, _ in folder.found.files]
     layout = lay_out(folder.root, files, folder.found.folders, folder.found.left_out)
     paths = [os.path.join(folder.path, path) for path in layout.paths]
     # What is in test must not decide how train is read.
     decisive = [wanted.depth is None and split in ("", "train") for split in layout.splits]
-    form = _choose_form(folder.root, paths, wanted)
+    form = choose_form(folder.root, paths, wanted)
     while True:
         kept, bad, looks, misfit = _decode_as(form, paths, decisive, writer, folder.report)
         if misfit is None:
             break
-        form = _refit(folder.root, form, wanted, layout.paths[len(kept) + len(bad)], misfit)
+        path = layout.paths[len(kept) + len(bad)]
+        form = refit(folder.root, form, wanted, path, misfit, bool(kept))
         writer.clear()
     named = [(layout.paths[i], reason) for i, reason in bad]
     labels = np.array(layout.labels, np.int64)[kept]
@@ -179,11 +172,11 @@ def _decode_all(folder: _Folder, wanted: _Wanted, writer: Writer) -> Labels:
         )
     splits = np.array(layout.splits)[kept]
     given = {name: np.flatnonzero(splits == name) for name in sorted(set(layout.splits)) if name}
-    notes = [*layout.notes, *_notes(form, wanted, looks)]
+    notes = [*layout.notes, *notes_on(form, wanted, looks)]
     if looks["clear"].any() and 2 * writer.constant > len(looks):
         other = next(each for each in BACKGROUNDS if each != wanted.background)
         notes.append(f"what stands in their transparency alone may show on data.background={other}")
-    values = _values(folder.root, form, wanted, looks)
+    values = values_of(folder.root, form, wanted, looks)
     return Labels(labels, layout.classes, given, tuple(named), tuple(notes), values)
 
 
@@ -214,118 +207,7 @@ def _decode_as(
     return kept, bad, np.concatenate(looks), None
 
 
-def _choose_form(root: str, paths: Sequence[str], wanted: _Wanted) -> Form:
-    """Look at the headers of files from all over; what is found later only starts it again."""
-    headers: list[Look] = []
-    spread = range(0, len(paths), -(-len(paths) // 64))
-    for i in (*spread, *range(len(paths))):
-        if headers and i not in spread:
-            break
-        try:
-            headers.append(read_header(paths[i]))
-        except Exception as error:  # a decoder may raise anything; decode() counts these
-            last = error
-    if not headers:
-        raise Mistake(f"data.root={root}: none of its {len(paths)} images can be read ({last})")
-    sizes = sorted({(look.height, look.width) for look in headers})
-    if wanted.size is None and len(sizes) > 1:
-        raise _differing(root, sizes)
-    grey = wanted.channels == "grey"
-    grey = grey or (wanted.channels == "auto" and not any(look.colour for look in headers))
-    floats = wanted.depth is None and all(look.kind == "float" for look in headers)
-    return Form(
-        mode="L" if grey else "RGB",
-        size=wanted.size or sizes[0],
-        resize=wanted.resize if wanted.size else None,
-        only_grey=grey and wanted.channels == "auto",
-        kind="float" if floats else "wide" if wanted.depth == 0 else "scaled",
-        depth=wanted.depth or DEPTHS[0],
-        background=wanted.background,
-    )
-
-
-def _refit(root: str, form: Form, wanted: _Wanted, path: str, look: Look) -> Form:
-    """The form that an image fits as well which does not fit this one."""
-    size = (look.height, look.width)
-    if form.resize is None and size != form.size:
-        raise _differing(root, [form.size, size])
-    if look.colour and form.only_grey:
-        return replace(form, mode="RGB", only_grey=False)
-    if wanted.depth and look.kind == "float":
-        raise Mistake(
-            f"data.depth={wanted.depth}: is for whole numbers, and {path} holds floats, which "
-            "are taken as they are; leave it out"
-        )
-    if form.kind == "scaled" and look.kind in ("wide", "float"):
-        return replace(form, kind=look.kind)
-    if form.kind != "scaled":
-        others = "floats" if form.kind == "float" else "whole numbers below 0 or above 65,535"
-        own = {"bytes": "values of 8 bits", "float": "floats"}.get(look.kind, "whole numbers")
-        raise Mistake(
-            f"data.root={root}: {path} holds {own} and other images hold {others}, which have no "
-            "scale in common; convert one of them"
-        )
-    return replace(form, depth=bits(int(look.largest)))
-
-
-def _values(root: str, form: Form, wanted: _Wanted, looks: NDArray[Any]) -> Values | None:
-    """What is to be known of values of more than 8 bits; None where there are none."""
-    extents = np.stack([looks["least"], looks["largest"]], 1)
-    extents[looks["largest"] < looks["least"]] = np.nan  # bytes
-    if form.kind == "float":
-        return None
-    if not np.isfinite(extents).any():
-        if wanted.depth not in (None, 8):
-            raise Mistake(
-                f"data.depth={wanted.depth}: the images of {root} have 8 bits a value; leave it out"
-            )
-        return None
-    return Values(0 if form.kind == "wide" else form.depth, int(looks["bits"].max()), extents)
-
-
-def _notes(form: Form, wanted: _Wanted, looks: NDArray[Any]) -> list[str]:
-    """What is not evident in how these images were read, a sentence each."""
-    notes = []
-    height, width = form.size
-    tall, wide = looks["height"], looks["width"]
-    if form.resize and ((tall * width != wide * height).any() or np.ptp(tall) or np.ptp(wide)):
-        spans = [f"{side.min():.0f} to {side.max():.0f}" for side in (tall, wide)]
-        sizes = f"differ in size (heights {spans[0]}, widths {spans[1]})"
-        if not np.ptp(tall) and not np.ptp(wide):
-            sizes = f"are {tall[0]:.0f}x{wide[0]:.0f}"
-        done = {
-            "short": f"scaled by the short side, the middle {height}x{width} of each is kept "
-            "(data.resize=squash or pad keeps all)",
-            "squash": f"squashed to {height}x{width} (data.resize=short or pad keeps the shapes)",
-            "pad": f"scaled by the long side and padded to {height}x{width} with the edge",
-        }[form.resize]
-        notes.append(f"the images {sizes}: {done}")
-    if form.kind == "float":
-        low, high = looks["least"].min(), looks["largest"].max()
-        notes.append(f"the images hold floats from {low:g} to {high:g}, taken as they are")
-    eight = int((looks["bits"] == 8).sum())
-    if form.kind == "scaled" and 0 < eight < len(looks):
-        notes.append(
-            f"{eight:,} of {len(looks):,} images have 8 bits a value and the others more: white is "
-            "255 in those"
-        )
-    if clear := int(looks["clear"].sum()):
-        notes.append(f"{clear:,} images are transparent in parts, set on {wanted.background}")
-    if moving := int(looks["moving"].sum()):
-        notes.append(f"{moving:,} files hold several pictures; the first of each is read")
-    return notes
-
-
 def _some(bad: Sequence[tuple[str, str]]) -> str:
     """Three files that cannot be read, each with the reason."""
     more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
     return ", ".join(f"{shown.name(path)} ({reason})" for path, reason in bad[:3]) + more
-
-
-def _differing(root: str, sizes: Sequence[tuple[int, int]]) -> Mistake:
-    some = ", ".join(f"{height}x{width}" for height, width in sizes[:4])
-    more = ", ..." if len(sizes) > 4 else ""
-    return Mistake(
-        f"data.root={root}: the images differ in size ({some}{more}, height x width); "
-        "data.size=32 makes them all 32x32"
-    )

@@ -106,7 +106,7 @@ def test_the_scale_is_that_of_the_training_split(tmp_path, caplog):
     row = int(data.test.rows[-1])
     expected = beyond.clip(0, 1023) / np.float32(1023)
     np.testing.assert_array_equal(data.test.x[row, 0].numpy(), expected)
-    assert "1 images of val or test have values outside of 0 to 1,023, which are cut off" in (
+    assert "of val and test 1 image has values outside of 0 to 1,023, which are cut off" in (
         caplog.text
     )
     assert "data.depth=16 holds them" in caplog.text
@@ -155,7 +155,7 @@ def test_numbers_of_test_that_no_depth_holds_are_cut_off(tmp_path, caplog):
     data = split.make(imagefolder(str(tmp_path)), val=0)
     expected = odd.clip(0, 4095) / np.float32(4095)
     np.testing.assert_allclose(data.test.x[data.test.rows][0, 0].numpy(), expected, rtol=1e-6)
-    assert "1 images of val or test have values outside of 0 to 4,095, which are cut off" in (
+    assert "of val and test 1 image has values outside of 0 to 4,095, which are cut off" in (
         caplog.text
     )
 
@@ -175,16 +175,25 @@ def test_floats_are_taken_as_they_are(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(
-    ("other", "message"),
+    ("usual", "other", "message"),
     [
-        (pixels(1, channels=1), "values of 8 bits and other images hold floats"),
-        (deep(1, 900), "whole numbers and other images hold floats"),
+        ("float", "bytes", "b/2.tif holds values of 8 bits and other images hold floats"),
+        ("float", "whole", "b/2.tif holds whole numbers and other images hold floats"),
+        ("bytes", "float", "b/2.tif holds floats and other images hold whole numbers"),
+        ("whole", "float", "b/2.tif holds floats and other images hold whole numbers"),
+        ("bytes", "wide", "a/1.tif holds values of 8 bits and other .* numbers below 0 or above"),
     ],
 )
-def test_floats_and_whole_numbers_have_no_scale_in_common(tmp_path, other, message):
+def test_kinds_of_values_that_have_no_scale_in_common(tmp_path, usual, other, message):
+    kinds = {
+        "float": np.random.default_rng(0).random((6, 8)).astype(np.float32),
+        "bytes": pixels(1, channels=1),
+        "whole": deep(1, 900),
+        "wide": deep(1, 900_000, kind=np.int32),
+    }
     for name in ("a/1.tif", "b/1.tif"):
-        save(tmp_path / name, np.random.default_rng(0).random((6, 8)).astype(np.float32))
-    save(tmp_path / "b" / "2.tif", other)
+        save(tmp_path / name, kinds[usual])
+    save(tmp_path / "b" / "2.tif", kinds[other])
     with pytest.raises(Mistake, match=message):
         imagefolder(str(tmp_path))
 
@@ -473,11 +482,19 @@ def test_a_very_long_image_takes_no_memory(tmp_path):
 
 @pytest.mark.parametrize(
     "options",
-    [{"depth": 12}, {"depth": 16}, {"background": "black"}, {"size": 4}, {"resize": "pad"}],
+    [
+        {"depth": 12},
+        {"depth": 16},
+        {"background": "black"},
+        {"size": 4},
+        {"size": 5, "resize": "squash"},
+        {"size": 5, "resize": "pad"},
+    ],
 )
 def test_every_setting_is_part_of_the_key(tmp_path, own_cache, options):
     make_deep(tmp_path, 900)
     imagefolder(str(tmp_path))
+    imagefolder(str(tmp_path), size=5)
     before = len(list(own_cache.glob("imagefolder-*[!k]")))
     imagefolder(str(tmp_path), **options)
     assert len(list(own_cache.glob("imagefolder-*[!k]"))) == before + 1
@@ -577,6 +594,7 @@ def test_a_resumed_run_keeps_the_scale_that_it_was_trained_with(tmp_path, monkey
         ("data.depth=deep", "data.depth=deep", "expected a whole number or null"),
         ("data.background=grey", "data.background=grey", "one of white, black"),
         ("data.size=4 data.resize=crop", "data.resize=crop", "one of short, squash, pad"),
+        ("data.resize=pad", "data.resize=pad", "set data.size=64"),
         ("data.bit_depth=12", "data.bit_depth=12", "data.depth=12"),
     ],
 )
