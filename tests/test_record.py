@@ -208,7 +208,7 @@ def test_a_position_is_held_where_all_points_up_to_it_are_there(run):
 
 def test_outputs_that_cannot_be_written_are_a_mistake(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(Mistake, match=r"cannot write .*file"):
+    with pytest.raises(Mistake, match=r"outputs=.*file: cannot be written"):
         record.create(tmp_path / "file", "x", {}, "")
 
 

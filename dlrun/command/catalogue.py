@@ -83,7 +83,7 @@ def options(group: str, directories: Sequence[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for directory in reversed(directories):
         folder = directory / group
-        if folder.is_dir():
+        if os.path.isdir(folder):  # False for what can be no name of a folder
             files = filter(Path.is_file, sorted(folder.glob("*.yaml")))
             found |= {file.stem: file for file in files}
     return dict(sorted(found.items(), key=lambda item: (item[0] != "none", item[0])))

@@ -95,7 +95,7 @@ def _folder(name: str) -> Path:
         from dlrun.command import compose  # imports Hydra
 
         name = compose.text(f"outputs={name}")
-    return places.path(name)
+    return places.path(name, "--config-dir")
 
 
 def tolerant(words: Sequence[str]) -> Flags:

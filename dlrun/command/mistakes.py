@@ -107,6 +107,9 @@ def _forms(place: Place, typed: Sequence[str]) -> tuple[list[str], list[Override
         if word.encode(errors="ignore").decode() != word:
             wrong.append(f"{word}: is no UTF-8 text")
             continue
+        if len(word.partition("=")[0]) > 255:
+            wrong.append(f"{word[:40]}…: no key is so long")
+            continue
         try:
             [override] = compose.parse([word])
         except OverrideParseException as error:

@@ -79,7 +79,7 @@ class Previous:
     def restore(self, hydra: Hydra, recipe: DictConfig, words: Sequence[str]) -> DictConfig:
         """The recipe with recorded values where defaults have changed; points at the run."""
         recipe.resume = str(self.directory)
-        if self._outputs not in (None, places.path(recipe.outputs).absolute()):
+        if self._outputs not in (None, places.path(recipe.outputs, "outputs").absolute()):
             recipe.outputs = str(self._outputs)
         before = self._placed(compose.recipe(hydra, self.overrides))
         typed = [_key(word) for word in words if word not in self.overrides]
@@ -251,8 +251,12 @@ def _placed(path: str, cwd: Path) -> str:
     scheme, is_uri, place = path.partition("://")
     if is_uri:
         local = scheme == "sqlite" and place.startswith("/") and place[1:2] not in ("", "/")
-        return f"sqlite:///{cwd / places.path(place[1:])}" if local else shown.redacted(path)
-    return path if str(places.path(path)) != path else str(cwd / path)
+        return (
+            f"sqlite:///{cwd / places.path(place[1:], 'tracking.uri')}"
+            if local
+            else shown.redacted(path)
+        )
+    return path if str(places.path(path, "data")) != path else str(cwd / path)
 
 
 def _names(choice: Any) -> list[str]:

@@ -63,7 +63,7 @@ def arrays(
     if decimal not in (None, *DECIMALS):
         raise ValueError(f"decimal must be one of {', '.join(DECIMALS)}, got {decimal}")
     find_missing(missing)
-    file = places.path(path)
+    file = places.path(path, "data.path")
     form = file.suffix.lower()
     if not file.is_file():
         raise Mistake(f"data.path={path}: there is no such file")

@@ -90,8 +90,9 @@ def home(cache: str | None = None) -> Path:
     """Where caches live: `cache`, or $DLRUN_CACHE, or dlrun in $XDG_CACHE_HOME or ~/.cache."""
     chosen = cache or os.environ.get("DLRUN_CACHE")
     if chosen:
-        return places.path(chosen)
-    return places.path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "dlrun"
+        return places.path(chosen, "data.cache" if cache else "DLRUN_CACHE")
+    kept = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return places.path(kept, "XDG_CACHE_HOME") / "dlrun"
 
 
 def load(
@@ -118,6 +119,7 @@ def _open(name: str, entry: Path, build: Build) -> tuple[Source, dict[str, Any]]
         pass
     with _writing(entry.parent):
         entry.parent.mkdir(parents=True, exist_ok=True)
+        _beside(entry, ".lock").touch()  # where that cannot be, the lock would be tried for ever
         lock = filelock.FileLock(_beside(entry, ".lock"))
         lock.acquire()
     try:

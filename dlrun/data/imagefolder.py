@@ -73,7 +73,7 @@ def imagefolder(
     if size is None and resize != RESIZES[0]:
         raise Mistake(f"data.resize={resize}: is about data.size, which is null; set data.size=64")
     wanted = Wanted(_read_size(size), resize, channels, depth, background)
-    path = places.path(root).absolute()
+    path = places.path(root, "data.root").absolute()
     if not path.is_dir():
         raise Mistake(
             f"data.root={root}: there is no such folder; name one with a folder per class"

@@ -89,7 +89,7 @@ def _load(
     cache: str | None,
     report: Report | None,
 ) -> Source:
-    place = places.path(root) if root else home(cache) / "data"
+    place = places.path(root, "data.root") if root else home(cache) / "data"
     folder = place / inside
     _provide(name, kind, place, folder, files, download)
     paths = [folder / file for file in files]

@@ -32,13 +32,13 @@ from filelock import FileLock, Timeout
 from dlrun import places, shown
 from dlrun.errors import Failure, Mistake
 from dlrun.record import points
-from dlrun.record.files import guard, overwrite, read_json, replacing, write, write_json
+from dlrun.record.files import guard, overwrite, read_json, replacing, text, write, write_json
 from dlrun.record.origin import git, versions
 from dlrun.record.points import is_whole, read_points
 
 __all__ = ["FAILED", "FINISHED", "KILLED", "PRUNED", "RUNNING", "Record"]
 __all__ += ["all_runs", "create", "find", "is_running", "mark_killed", "open_existing"]
-__all__ += ["read_json", "read_points", "read_status", "replacing", "write", "write_json"]
+__all__ += ["read_json", "read_points", "read_status", "replacing", "text", "write", "write_json"]
 __all__ += ["git", "guard", "is_whole", "versions"]
 
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
@@ -127,7 +127,7 @@ class Record:
         except Failure as failure:
             if status not in (FAILED, KILLED):
                 raise
-            if not overwrite(path, json.dumps(shown.plain(new), ensure_ascii=False) + "\n"):
+            if not overwrite(path, text(shown.plain(new)) + "\n"):
                 _log.warning(str(failure))
 
     def close(self) -> None:
@@ -146,9 +146,9 @@ def create(outputs: str | Path, name: str, info: dict[str, Any], recipe: str) ->
     `info` goes into `run.json` beside what is known here; its entries win.
     Raises Mistake where the directory cannot be written.
     """
-    with guard(places.path(outputs), Mistake):
+    with guard(places.path(outputs, "outputs"), Mistake, f"outputs={outputs}"):
         started = datetime.now(UTC)
-        directory = _new_directory(places.path(outputs).absolute() / "runs", started)
+        directory = _new_directory(places.path(outputs, "outputs").absolute() / "runs", started)
         known = {
             "id": directory.name,
             "uid": secrets.token_hex(16),
@@ -208,7 +208,10 @@ def mark_killed(directory: str | Path) -> None:
 
 def all_runs(outputs: str | Path) -> list[Path]:
     """The directories of all runs under `outputs`, the first started first."""
-    found = [path.parent for path in (places.path(outputs).absolute() / "runs").glob("*/run.json")]
+    found = [
+        path.parent
+        for path in (places.path(outputs, "outputs").absolute() / "runs").glob("*/run.json")
+    ]
     started = {run: str(read_json(run / "run.json").get("started", "")) for run in found}
     return sorted(found, key=lambda run: (started[run], run.name))
 
@@ -221,7 +224,7 @@ def find(outputs: str | Path, which: str) -> Path:
 
     Raises Mistake, with the nearest ids, where there is none or more than one.
     """
-    named = places.path(which)
+    named = places.path(which, "run")
     if (named / "run.json").is_file():
         return named.absolute()
     runs = {run.name: run for run in all_runs(outputs)}

@@ -27,7 +27,15 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file whole or not at all, without any password that a URI in it has."""
-    write(path, json.dumps(shown.plain(content), indent=2, ensure_ascii=False, default=str) + "\n")
+    write(path, text(shown.plain(content), indent=2) + "\n")
+
+
+def text(content: Any, indent: int | None = None) -> str:
+    """JSON as one reads it; in ASCII where a name of a file is no UTF-8, which comes back so."""
+    plain = json.dumps(content, indent=indent, ensure_ascii=False, default=str)
+    if plain.isascii() or plain.encode(errors="ignore").decode() == plain:
+        return plain
+    return json.dumps(content, indent=indent, default=str)
 
 
 def write(path: Path, content: str) -> None:
@@ -67,12 +75,16 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def guard(path: Path, kind: type[DlrunError] = Failure) -> Iterator[None]:
-    """Turn an error of the file system into one short message that names the path."""
+def guard(path: Path, kind: type[DlrunError] = Failure, typed: str = "") -> Iterator[None]:
+    """Turn an error of the file system into one short message that names the path.
+
+    typed: the word that names it.
+    """
     try:
         yield
     except OSError as error:
         why = "the disk is full" if error.errno in _FULL else error.strerror or str(error)
-        raise kind(f"cannot write {path}: {why}") from error
+        said = f"{typed}: cannot be written" if typed else f"cannot write {path}"
+        raise kind(f"{said}: {why}") from error
     except Failure as failure:
         raise kind(str(failure)) from failure

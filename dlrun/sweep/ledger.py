@@ -218,4 +218,4 @@ def _of(entry: Mapping[str, Any], kind: type) -> dict[str, Any]:
 
 
 def _written(point: Point) -> str:
-    return json.dumps(shown.plain(point.line()), ensure_ascii=False) + "\n"
+    return record.text(shown.plain(point.line())) + "\n"

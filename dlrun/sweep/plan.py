@@ -83,7 +83,7 @@ class Plan:
     @property
     def outputs(self) -> Path:
         """Where the runs are kept."""
-        return places.path(self.base.outputs).absolute()
+        return places.path(self.base.outputs, "outputs").absolute()
 
     @property
     def independent(self) -> bool:

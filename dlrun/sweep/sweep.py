@@ -55,7 +55,7 @@ class Sweep:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Inside, no other process drives the sweep; at the end all is delivered."""
-        with record.guard(self.plan.outputs, Mistake):
+        with record.guard(self.plan.outputs, Mistake, f"outputs={self.plan.base.outputs}"):
             self.directory.mkdir(parents=True, exist_ok=True)
         with ledger.alone(self.directory):
             try:

@@ -88,7 +88,7 @@ def resolve_uri(uri: str | None, outputs: str | Path) -> str:
     key = "tracking.uri" if uri else "MLFLOW_TRACKING_URI"
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
-        return f"sqlite:///{places.path(outputs).absolute() / 'mlflow.db'}"
+        return f"sqlite:///{places.path(outputs, 'outputs').absolute() / 'mlflow.db'}"
     problem = address.problem(uri)
     if problem:
         raise Mistake(f"{key}={shown.redacted(uri)}: {problem}")

@@ -54,7 +54,7 @@ def sqlite_path(uri: str) -> Path | None:
     The path is meant as it is written, whatever signs are in it; `~` is the home directory.
     """
     path = re.sub(r"(?i)^sqlite(\+pysqlite)?:///", "", uri)
-    return places.path(path) if path and path != uri else None
+    return places.path(path, "tracking.uri") if path and path != uri else None
 
 
 def is_database(path: Path) -> bool:

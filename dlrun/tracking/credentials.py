@@ -41,7 +41,7 @@ def whole(uri: str) -> str:
 
 
 def _file(uri: str) -> Path:
-    state = places.path(os.environ.get("XDG_STATE_HOME") or "~/.local/state")
+    state = places.path(os.environ.get("XDG_STATE_HOME") or "~/.local/state", "XDG_STATE_HOME")
     return state / "dlrun" / "credentials" / hashlib.sha256(uri.encode()).hexdigest()[:16]
 
 

@@ -63,6 +63,7 @@ def legal_key(key: str) -> str:
 
 def shorten(value: str, limit: int) -> str:
     """At most `limit` characters, the last an ellipsis where something is missing."""
+    value = value.encode(errors="backslashreplace").decode()  # a path need not be UTF-8
     return value if len(value) <= limit else value[: limit - 1] + "…"
 
 

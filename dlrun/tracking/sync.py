@@ -88,7 +88,7 @@ def sync(outputs: str | Path, which: list[str], uri: str | None = None) -> int:
     something could not be delivered. Raises Mistake where there is no such run, and where
     `uri` is of no kind that MLflow takes.
     """
-    outputs = places.path(outputs)
+    outputs = places.path(outputs, "outputs")
     if outputs.exists() and not outputs.is_dir():
         raise Mistake(f"outputs={outputs}: is a file; write the directory that runs/ is in")
     for key, value in ENVIRONMENT.items():

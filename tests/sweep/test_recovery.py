@@ -91,7 +91,9 @@ def test_outputs_that_cannot_be_written_are_one_line(
 ) -> None:
     (tmp_path / "file").touch()
     assert sweep(*WORDS, "outputs=file/out") == 2
-    assert capsys.readouterr().err == "error: cannot write file/out: Not a directory\n"
+    assert (
+        capsys.readouterr().err == "error: outputs=file/out: cannot be written: Not a directory\n"
+    )
     assert sweep(*WORDS) == 0
     lock = directory(tmp_path) / "lock"
     lock.unlink(missing_ok=True)
