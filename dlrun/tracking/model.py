@@ -57,6 +57,8 @@ def save_model(
     """
     directory = Path(directory)
     part = directory.with_name(f".{directory.name}.{os.getpid()}.part")
+    if str(part).encode(errors="ignore") != os.fsencode(part):  # no UTF-8: torch would abort
+        part = Path(tempfile.mkdtemp(prefix="dlrun-"))
     if len(example) == 1:
         example = example.repeat_interleave(2, 0)
     pickled: Exception | None = None
@@ -71,7 +73,7 @@ def save_model(
                 _save(module, example, part, told, "pickle")
                 pickled = error
         shutil.rmtree(directory, ignore_errors=True)
-        part.rename(directory)
+        shutil.move(part, directory)
     except Exception as error:
         _log.warning(f"the model was not saved for MLflow: {_short(error)}")
         return False
