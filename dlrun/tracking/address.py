@@ -31,7 +31,10 @@ def problem(uri: str) -> str | None:
     """Why MLflow could not take a tracking URI, in one line; None where it could."""
     scheme, colon, rest = uri.partition(":")
     scheme = scheme.lower()
-    if (not colon and scheme not in _DATABRICKS) or scheme == "file":
+    if rest.isdigit() and scheme not in (*_SERVERS, *_DATABASES):
+        return f"names no scheme; write http://{uri}"
+    whole = scheme in _DATABRICKS or (colon and _SCHEME.match(scheme))
+    if not whole or scheme == "file":
         return ADVICE
     if scheme in _plugins():
         return None

@@ -54,7 +54,8 @@ def disconnect(uri: str) -> None:
 
 
 def _is_made(path: Path) -> bool:
-    return path.exists() and path.stat().st_size > 0
+    """Whether there is a database; what is no file, such as a device, is not to be replaced."""
+    return path.exists() and (path.stat().st_size > 0 or not path.is_file())
 
 
 def _make(path: Path) -> None:

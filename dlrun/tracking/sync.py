@@ -125,7 +125,7 @@ def _each(runs: list[Path], asked: "_Asked") -> int:
             failed[run] = target
     asked.close()
     if failed:
-        _say(f"to another server or database: {_elsewhere(failed, places.path(asked.outputs))}")
+        _say(f"to another server or database: {_elsewhere(failed, Path(asked.outputs))}")
     return 1 if failed or waits else 0
 
 

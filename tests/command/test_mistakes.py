@@ -298,7 +298,7 @@ BUILDING = [
     ("tracking.uri=sqlite://x", "tracking.uri=sqlite://x", "names no file"),
     ("tracking.uri=sqlite:///:memory:", "tracking.uri=sqlite:///:memory:", "names no file"),
     ("tracking.uri=sqlite:///text.db", "tracking.uri=sqlite:///text.db", "is no SQLite database"),
-    ("tracking.uri=sqlite:////dev/null", "tracking.uri=sqlite:////dev/null", "is no SQLite"),
+    ("tracking.uri=sqlite:///pipe.db", "tracking.uri=sqlite:///pipe.db", "is no SQLite database"),
     ("tracking.uri=mysql+nosuch://h/d", "tracking.uri=mysql+nosuch://h/d", "pip install nosuch"),
     (
         "tracking.uri=postgresql:",
@@ -334,6 +334,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.delenv("DLRUN_DEBUG", raising=False)
     (tmp_path / "mine").mkdir()
     (tmp_path / "text.db").write_text("no database\n")
+    os.mkfifo(tmp_path / "pipe.db")
     for folder in ("loop/cat", "loop/dog", "pipes/cat", "pipes/dog", "halves/val", "halves/test"):
         (tmp_path / folder).mkdir(parents=True)
     for folder in ("phone/cat", "phone/dog", "twice/train/cat", "twice/Training/cat"):
