@@ -176,7 +176,17 @@ def _values(image: Image.Image) -> tuple[bool, str, int]:
         return False, "whole", int(tags.get(_BITS_PER_SAMPLE, (usual,))[0])
     if _SIXTEEN.fullmatch(_raw_mode(image)):
         return not _raw_mode(image).startswith("LA"), "whole", 16
+    if _netpbm(image):
+        return True, "whole", 16
     return image.mode not in _GREY, "bytes", 8
+
+
+def _netpbm(image: Image.Image) -> int | None:
+    """Where the colours of a binary PPM of 16 bits begin, of which Pillow gives 8."""
+    tiles: Any = getattr(image, "tile", None)
+    if not tiles or tiles[0][0] != "ppm" or image.mode != "RGB" or tiles[0][3][1] <= 255:
+        return None
+    return int(tiles[0][2])
 
 
 def _raw_mode(image: Image.Image) -> str:
@@ -233,6 +243,9 @@ def _values_of(path: str, image: Image.Image) -> tuple[Array, Array | None]:
         if raw.startswith(("LA", "RGBA")):
             cover = values[..., -1:] / 65535
         values = values[..., : 1 if raw.startswith("LA") else 3]
+    elif start := _netpbm(image):
+        content = np.fromfile(path, ">u2", image.width * image.height * 3, offset=start)
+        values = content.reshape(image.height, image.width, 3).astype(np.float64)
     else:
         values = np.asarray(_turned(image))[..., None].astype(np.float64)
     if cover is None and key is not None:

@@ -94,6 +94,17 @@ def test_png_of_16_bits(tmp_path, channels):
     np.testing.assert_allclose(grey[:, 0], np.einsum("nchw,c->nhw", expected, luma), atol=1e-6)
 
 
+def test_ppm_of_16_bits(tmp_path):
+    made = [deep(i, 250, (6, 8, 3)) for i in range(2)]
+    for folder, image in zip("ab", made, strict=True):
+        (tmp_path / folder).mkdir()
+        content = b"P6 8 6 65535\n" + image.astype(">u2").tobytes()
+        (tmp_path / folder / "0.ppm").write_bytes(content)
+    x, depth = settled(tmp_path)
+    assert depth == 8
+    np.testing.assert_array_equal(x, np.stack([channels_first(image) for image in made]))
+
+
 def test_the_scale_is_that_of_the_training_split(tmp_path, caplog):
     made = make_deep(tmp_path, 800, ("train/a", "train/b"))
     make_deep(tmp_path, 800, ("test/a", "test/b"))
