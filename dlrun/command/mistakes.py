@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.types import Glob, Override
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, Sweep
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import (
@@ -66,8 +66,10 @@ def explained(place: Place, typed: Sequence[str]) -> Iterator[None]:
             raise Mistake(f"{mark.name}, line {mark.line + 1}: {problem}") from error
         frames = traceback.extract_tb(error.__traceback__)
         if any("_internal" in frame.filename for frame in frames):  # of Hydra, while it composes
-            file = faulty.file(place, _forms(place, typed)[1])
-            raise Mistake(file or _first_line(error)) from error
+            _, good = _forms(place, typed)
+            file = faulty.file(place, good)
+            wrong = [file] if file else _keys(place, good) or [_first_line(error)]
+            raise Mistake("\n".join(wrong)) from error
         raise
 
 
@@ -132,6 +134,10 @@ def _form(place: Place, word: str, override: Override) -> str | None:
     value = word.partition("=")[2]
     if not key:
         return f"{word}: the key before = is missing"
+    if key == "hydra":
+        return f"{word}: is not set as a whole; write hydra.name=value"
+    if any(isinstance(one, Sweep) for one in _inside(override.value())):
+        return f"{word}: a range stands alone, not in a list; write its values one by one"
     if key.partition(".")[0] == "facts":
         return f"{word}: comes from the data and cannot be set"
     if override.is_delete():
@@ -213,7 +219,7 @@ def _swept(choosing: Sequence[Override]) -> list[list[str]]:
 def _error(place: Place, words: Sequence[str]) -> Exception | None:
     try:
         _composed(place, words)
-    except (HydraException, OmegaConfBaseException) as error:
+    except Exception as error:
         return error
     return None
 
@@ -231,6 +237,8 @@ def _lacking(word: str, key: str, points: Sequence[Sequence[str]]) -> str:
 def _key(place: Place, word: str, key: str, composed: DictConfig, error: Exception) -> str:
     cause = error.__cause__ or error
     names = keys(composed)
+    if name := _list(key, composed):
+        return f"{word}: {name} is a list; write all of it, e.g. {name}=[1,2]"
     if word.startswith("~") and key in names:
         return f"{word}: write ~{key}"
     if word.startswith("~"):
@@ -243,6 +251,17 @@ def _key(place: Place, word: str, key: str, composed: DictConfig, error: Excepti
     if isinstance(cause, ValidationError):
         return f"{word}: expected {_wanted(str(cause.full_key or key))}"
     return f"{word}: {_first_line(cause)}"
+
+
+def _list(key: str, composed: DictConfig) -> str:
+    """The key, or the part of it, that is a list in the recipe; empty where none is."""
+    node: Any = OmegaConf.to_container(composed, resolve=False)
+    parts = key.split(".")
+    for count, part in enumerate(parts, 1):
+        node = node.get(part) if isinstance(node, dict) else None
+        if isinstance(node, list):
+            return ".".join(parts[:count])
+    return ""
 
 
 def _gaps(node: DictConfig | ListConfig, names: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -310,7 +329,19 @@ def _wanted(key: str) -> str:
     hint: Any = Settings
     for name in key.split("."):
         hint = typing.get_type_hints(hint).get(name) if dataclasses.is_dataclass(hint) else None
+    if dataclasses.is_dataclass(hint):
+        return "a mapping"
     return expected(hint) if hint is not None else "another kind of value"
+
+
+def _inside(value: Any) -> Iterator[Any]:
+    """All that stands in a value of several parts."""
+    value = value.list if isinstance(value, ChoiceSweep) else value
+    for one in (
+        value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    ):
+        yield one
+        yield from _inside(one)
 
 
 def _values(override: Override) -> list[Any]:

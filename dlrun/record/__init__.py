@@ -13,7 +13,6 @@ that no point is there twice. Reading needs no lock.
 """
 
 import difflib
-import json
 import logging
 import os
 import platform

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -119,7 +120,8 @@ def _read(stage: Any) -> tuple[dict[str, float], list[str]]:
     narrowing = {key: stage.get(key, usual) for key, usual in _NARROWING.items()}
     for key in ("around", "margin"):
         value = narrowing[key]
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not 0 <= value < inf:
             raise Mistake(f"sweep.stages: {key}={value} must be a number, not below 0")
     changes = []
     for key, value in stage.items():
@@ -162,6 +164,8 @@ def _typed(value: Any) -> str:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, list):
         return "[" + ",".join(_typed(one) for one in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_typed(one)}" for key, one in value.items()) + "}"
     return f"'{value}'" if isinstance(value, str) and " " in value else str(value)
 
 

@@ -22,10 +22,12 @@ from hydra._internal.hydra import Hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from dlrun import config, record
-from dlrun.command import compose
+from dlrun.arguments import expected
+from dlrun.command import catalogue, compose
+from dlrun.command.lookup import LAUNCHER
 from dlrun.command.outcome import report
 from dlrun.errors import DlrunError, Failure, Interrupted, Mistake
 from dlrun.interrupt import raised, within
@@ -169,6 +171,7 @@ class Jobs:
             extra = _EXTRAS.get(self._plugin, "")
             hint = f"; in dlrun's checkout: pip install -e '.[{extra}]'" if extra else ""
             raise Mistake(f"{self._typed}: its plugin is not installed{hint}")
+        _check(composed)
         if self._class.endswith("SlurmLauncher") and shutil.which("srun") is None:
             raise Mistake(
                 f"{self._typed}: this machine has no srun; type the command on one of the "
@@ -271,6 +274,23 @@ class _Inbox(threading.Thread):
             told = record.read_json(file)
             if task is not None and told:
                 self.take(task, Attempt(**told))
+
+
+def _check(composed: DictConfig) -> None:
+    """Raise Mistake where a setting of a launcher is none of the kind that it usually is."""
+    file = catalogue.options(LAUNCHER, [catalogue.packaged()])
+    path = file.get(str(composed.hydra.runtime.choices[LAUNCHER]))
+    usual: Any = OmegaConf.to_container(OmegaConf.load(path)) if path is not None else {}
+    wrong = []
+    for key, value in composed.hydra.launcher.items():
+        at = f"hydra.launcher.{key}={value}"
+        kind = int if key in ("n_jobs", "array_parallelism") else type(usual.get(key))
+        if kind in (int, bool) and value is not None and type(value) is not kind:
+            wrong.append(f"{at}: expected {expected(kind)}")
+        elif key == "n_jobs" and value == 0:
+            wrong.append(f"{at}: must be above 0, or -1 for as many as there are cores")
+    if wrong:
+        raise Mistake("\n".join(wrong))
 
 
 def _gpus() -> int:

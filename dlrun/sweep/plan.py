@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import places, shell
+from dlrun import arguments, places, shell
 from dlrun.command import compose, mistakes
 from dlrun.command.flags import nearest
 from dlrun.command.nearest import Place
@@ -285,6 +285,9 @@ def _zips(written: Any) -> list[list[str]]:
     listed = list(written)
     if listed and all(isinstance(key, str) for key in listed):
         listed = [listed]
+    if not all(OmegaConf.is_list(keys) or isinstance(keys, list) for keys in listed):
+        shown = arguments.shown(OmegaConf.to_container(written))
+        raise Mistake(f"sweep.zip={shown}: expected keys, e.g. sweep.zip=[[optimizer,seed]]")
     return [[str(key) for key in keys] for keys in listed]
 
 

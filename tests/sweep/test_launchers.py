@@ -69,6 +69,14 @@ def in_one_process(words: Sequence[str], folder: Path) -> int:
 
 
 @pytest.mark.slow
+def test_joblib_with_one_job_trains_in_this_process(tmp_path: Path) -> None:
+    words = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=1", "optimizer.lr=0.1,0.2"]
+    folder = tmp_path / "one"
+    assert in_one_process([*COMMON, *words, "epochs='1 steps'"], folder) == 0
+    assert [point.status for point in points(folder)] == ["FINISHED", "FINISHED"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LAUNCHERS)
 def test_a_launcher_finds_what_one_process_finds(name: str, tmp_path: Path) -> None:
     one, many = tmp_path / "one", tmp_path / "many"
