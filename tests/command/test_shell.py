@@ -250,7 +250,7 @@ def test_stages_can_be_typed_one_by_one(here, own, capsys):
 _WORD = r"[~+]?[\w./]+=(?:'[^']*'|[^\s;?']*[^\s;?',])"
 _RIGHT = re.compile(rf"(?:did you mean|write|written|choose) (?:-m )?((?:{_WORD} ?|'{_WORD}' ?)+)")
 _NAME = re.compile(r"is called '([^']+)'; did you mean ([\w]+)\?")
-_ASIDE = re.compile(r"; dlrun (--?\w+(?: [a-z][\w./=]*)?)")
+_ASIDE = re.compile(r"; dlrun (--?\w+(?: (?!lists|says|shows)[a-z][\w./=]*)?)")
 _FORMS = ("...", "value", "low", "first", "outputs=", "tracking.uri=")
 
 
@@ -264,10 +264,10 @@ def right(command, message):
         elif wrong in left:
             left.remove(wrong)
         for found in _RIGHT.findall(line):
-            if not any(form in found for form in _FORMS):
+            if not any(form in found for form in _FORMS) and "a setting of" not in line:
                 yield [*left, *shlex.split(found)]
         for name, near in _NAME.findall(line):
-            yield [*left, wrong.replace(name, near)]
+            yield [*left, *wrong.replace(name, near).split(" ")]
         for aside in _ASIDE.findall(line):
             yield aside.split(" ")
 
@@ -276,13 +276,13 @@ def test_what_messages_say_is_right_is_right(here, capsys):
     (here / "mine").mkdir()
     typed = {}
     for command, *_ in COMPOSING:
-        if "resume" in command or "\udcff" in command:
+        if "resume" in command or "-m " in command or "\udcff" in command:
             continue
         assert main(words_of(command)) == 2
         message = capsys.readouterr().err.replace("\n       ", "\n")
         for words in right(command, message):
             typed[tuple(words)] = message
-    assert len(typed) > 30
+    assert len(typed) > 20
     wrong = {}
     for words, message in typed.items():
         shows = any(word in ("--help", "--version", "--cfg") for word in words)
