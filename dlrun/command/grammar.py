@@ -46,6 +46,8 @@ def distribution(word: str) -> str:
         return ""
     name = call[1].lower()
     inner = call[2].strip()
+    if name in _LISTS and re.search(r"\w\(", inner):
+        return "a range stands alone, not in a list; write its values one by one"
     if name in _LISTS:
         listed = inner.strip("[]()") or "a,b,c"
         return f"write -m '{key}=choice({listed})', or -m {key}={listed}"

@@ -8,7 +8,6 @@ recipe. All mistakes of a command are reported together.
 import dataclasses
 import re
 import traceback
-import typing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,15 +17,12 @@ from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, Sweep
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import (
-    ConfigAttributeError,
-    ConfigKeyError,
     InterpolationKeyError,
     OmegaConfBaseException,
     ValidationError,
 )
 
-from dlrun.arguments import expected
-from dlrun.command import catalogue, compose, faulty, grammar
+from dlrun.command import catalogue, compose, faulty, grammar, trial
 from dlrun.command.choices import instead, launcher, option
 from dlrun.command.flags import nearest
 from dlrun.command.lookup import settings
@@ -46,7 +42,7 @@ def words(place: Place, typed: Sequence[str]) -> None:
     if file := faulty.file(place, []):
         raise Mistake(file)
     if wrong:
-        raise Mistake("\n".join(wrong + _keys(place, good)))
+        raise Mistake("\n".join(wrong + trial.wrong(place, good)))
 
 
 @contextmanager
@@ -57,7 +53,7 @@ def explained(place: Place, typed: Sequence[str]) -> Iterator[None]:
     except (HydraException, OmegaConfBaseException) as error:
         _, good = _forms(place, typed)
         file = faulty.file(place, good)
-        wrong = [file] if file else _keys(place, good) or [_otherwise(place, error, good)]
+        wrong = [file] if file else trial.wrong(place, good) or [_otherwise(place, error, good)]
         raise Mistake("\n".join(wrong)) from error
     except Exception as error:
         mark = getattr(error, "problem_mark", None)  # of a YAML file that cannot be read
@@ -68,7 +64,7 @@ def explained(place: Place, typed: Sequence[str]) -> Iterator[None]:
         if any("_internal" in frame.filename for frame in frames):  # of Hydra, while it composes
             _, good = _forms(place, typed)
             file = faulty.file(place, good)
-            wrong = [file] if file else _keys(place, good) or [_first_line(error)]
+            wrong = [file] if file else trial.wrong(place, good) or [trial.first_line(error)]
             raise Mistake("\n".join(wrong)) from error
         raise
 
@@ -99,7 +95,7 @@ def resolved() -> Iterator[None]:
         yield
     except OmegaConfBaseException as error:
         key = f"{error.full_key}: " if error.full_key else ""
-        raise Mistake(f"{key}{_first_line(error)}") from error
+        raise Mistake(f"{key}{trial.first_line(error)}") from error
 
 
 def _forms(place: Place, typed: Sequence[str]) -> tuple[list[str], list[Override]]:
@@ -152,7 +148,7 @@ def _form(place: Place, word: str, override: Override) -> str | None:
         if key in ROOT:
             return f"{word}: {key} exists already; write {key}={value}"
         if not names and key.partition(".")[0] not in ROOT:
-            return unknown(place, word, key, _composed(place, []))
+            return unknown(place, word, key, compose.full(place.hydra, []))
     if key != "name" and (range_ := grammar.dots(word)):
         return f"{word}: {range_}"
     if isinstance(override.value(), Glob):
@@ -169,99 +165,6 @@ def _form(place: Place, word: str, override: Override) -> str | None:
     if any(isinstance(value, dict) for value in values):
         return f"{word}: choose an option, {key}={names[-1]}, and set {key}.name=value"
     return next(filter(None, (option(word, key, value, names) for value in values)), None)
-
-
-def _keys(place: Place, overrides: Sequence[Override]) -> list[str]:
-    """Compose the choices alone, then try every other override on them, one by one.
-
-    In a sweep on the choices of each of its points, for a word is right where all points know it.
-    """
-    last = {o.key_or_group: o for o in overrides}
-    choosing = [o for o in overrides if place.chooses(o) and last[o.key_or_group] is o]
-    base = [o.input_line or "" for o in choosing if not o.is_sweep_override()]
-    points = [[*base, *swept] for swept in _swept(choosing)]
-    try:
-        recipes = [_composed(place, point) for point in points]
-    except Exception:  # which `explained` explains
-        return []
-    wrong = []
-    for override in [o for o in overrides if not place.chooses(o)]:
-        key, line = override.key_or_group, override.input_line or ""
-        prefix = line.partition("=")[0]
-        swept = override.is_discrete_sweep()
-        lines = [f"{prefix}={v}" for v in override.sweep_string_iterator()] if swept else [line]
-        if override.is_interval_sweep():
-            lines = [f"{prefix}={override.value().start}"]  # type: ignore[union-attr]
-        for word in lines:
-            errors = [_error(place, [*point, word]) for point in points]
-            lacking = [point for point, error in zip(points, errors, strict=True) if error]
-            if 0 < len(lacking) < len(points):
-                wrong.append(_lacking(word, key, [point[len(base) :] for point in lacking]))
-            elif lacking and errors[0]:
-                wrong.append(_key(place, word, key, recipes[0], errors[0]))
-            if lacking:
-                break
-    return wrong
-
-
-def _swept(choosing: Sequence[Override]) -> list[list[str]]:
-    """The choices of a sweep: each value of each, with the first of the others."""
-    swept = [o for o in choosing if o.is_discrete_sweep()]
-    lines = [[f"{o.get_key_element()}={v}" for v in o.sweep_string_iterator()] for o in swept]
-    first = [values[0] for values in lines if values]
-    return [first] + [
-        [*first[:place], value, *first[place + 1 :]]
-        for place, values in enumerate(filter(None, lines))
-        for value in values[1:]
-    ]
-
-
-def _error(place: Place, words: Sequence[str]) -> Exception | None:
-    try:
-        _composed(place, words)
-    except Exception as error:
-        return error
-    return None
-
-
-def _lacking(word: str, key: str, points: Sequence[Sequence[str]]) -> str:
-    """What is wrong with a word that only some points of a sweep know; points: the others."""
-    group = key.partition(".")[0]
-    near = [[line for line in point if line.partition("=")[0] == group] for point in points]
-    names = [" ".join(own or point) for own, point in zip(near, points, strict=True)]
-    listed = ", ".join(dict.fromkeys(names))
-    why = f"not every recipe of the sweep has {key!r}: {listed} has not"
-    return f"{word}: {why}; leave it out, or make two sweeps"
-
-
-def _key(place: Place, word: str, key: str, composed: DictConfig, error: Exception) -> str:
-    cause = error.__cause__ or error
-    names = keys(composed)
-    if name := _list(key, composed):
-        return f"{word}: {name} is a list; write all of it, e.g. {name}=[1,2]"
-    if word.startswith("~") and key in names:
-        return f"{word}: write ~{key}"
-    if word.startswith("~"):
-        return f"{word}: there is no {key!r}{nearest(key, names, '~{}')}"
-    if word.startswith("+") and key in names:
-        return f"{word}: {key} exists already; write {word.lstrip('+')}"
-    if isinstance(cause, ConfigAttributeError | ConfigKeyError):
-        full = str(cause.full_key)
-        return unknown(place, word, full if full.startswith(f"{key}.") else key, composed)
-    if isinstance(cause, ValidationError):
-        return f"{word}: expected {_wanted(str(cause.full_key or key))}"
-    return f"{word}: {_first_line(cause)}"
-
-
-def _list(key: str, composed: DictConfig) -> str:
-    """The key, or the part of it, that is a list in the recipe; empty where none is."""
-    node: Any = OmegaConf.to_container(composed, resolve=False)
-    parts = key.split(".")
-    for count, part in enumerate(parts, 1):
-        node = node.get(part) if isinstance(node, dict) else None
-        if isinstance(node, list):
-            return ".".join(parts[:count])
-    return ""
 
 
 def _gaps(node: DictConfig | ListConfig, names: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -289,7 +192,7 @@ def _reference(
         for name in re.findall(r"\$\{([\w.]+)\}", str(written)):
             if name not in names:
                 return f"{where}: there is no {name!r}{nearest(name, names, '${{}}')}"
-    return f"{where}: {_first_line(error)}"
+    return f"{where}: {trial.first_line(error)}"
 
 
 def refuse_sweeper(place: Place, typed: Sequence[str], sweeper: DictConfig) -> None:
@@ -311,7 +214,7 @@ def _otherwise(place: Place, error: Exception, overrides: Sequence[Override]) ->
     for override in overrides:
         if place.multirun and key and override.key_or_group == key:
             return f"{override.input_line}: not every recipe of the sweep has {key!r}"
-    return _first_line(error) if str(error) else _first_line(cause)
+    return trial.first_line(error) if str(error) else trial.first_line(cause)
 
 
 def _in_file(place: Place, option: str, error: OmegaConfBaseException) -> str:
@@ -319,19 +222,10 @@ def _in_file(place: Place, option: str, error: OmegaConfBaseException) -> str:
     key = str(error.full_key)
     path, word = faulty.setting(place, option, key)
     if isinstance(error, ValidationError):
-        return f"{path}: {word}: expected {_wanted(key)}"
+        return f"{path}: {word}: expected {trial.wanted(key)}"
     known = keys(OmegaConf.structured(Settings))
     near = nearest(key, known) or here(key, word.partition("=")[2], place.directories)
     return f"{path}: {word}: there is no setting {key!r}{near or '; dlrun --help lists them'}"
-
-
-def _wanted(key: str) -> str:
-    hint: Any = Settings
-    for name in key.split("."):
-        hint = typing.get_type_hints(hint).get(name) if dataclasses.is_dataclass(hint) else None
-    if dataclasses.is_dataclass(hint):
-        return "a mapping"
-    return expected(hint) if hint is not None else "another kind of value"
 
 
 def _inside(value: Any) -> Iterator[Any]:
@@ -348,11 +242,3 @@ def _values(override: Override) -> list[Any]:
     if override.is_discrete_sweep():
         return list(override.sweep_iterator())
     return [override.value()]
-
-
-def _composed(place: Place, overrides: Sequence[str]) -> DictConfig:
-    return compose.full(place.hydra, overrides)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
