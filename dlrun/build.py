@@ -94,19 +94,12 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
     compatible.check_forward(config, model, loss, x, y, data)
     if getattr(model, "reconstructs", False):
         compatible.check_reconstruction(loss, map(chain, _raw(data, device)))
-    objective, regression = loss, not data.classes or hasattr(model, "reconstructs")
+    regression = not data.classes or hasattr(model, "reconstructs")
     regularizers = parts.several(config, "regularization", lengths)
-    for key, rule in regularizers.items():
-        option = config.regularization[key.partition(".")[2]]
-        compatible.check_outputs(key, option, data)
-        with parts.explained(key, option):
-            if hasattr(rule, "regression"):
-                rule.regression = regression
-            if hasattr(rule, "change_model"):
-                model = rule.change_model(model, x)
-            if hasattr(rule, "change_loss"):
-                compatible.check_classes(key, data, model)
-                objective = rule.change_loss(objective, data.outputs)
+    for rule in regularizers.values():
+        if hasattr(rule, "regression"):
+            rule.regression = regression
+    model, objective = _regularized(config, regularizers, model, loss, x, data)
     objective = _weighted(config, objective, data, device)
     compatible.check_size(config, model, config.model.get("max_parameters"))
     initialize = parts.part(config, "initializer")
@@ -170,6 +163,28 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
         backoff=config.on_divergence == "backoff",
         regularizers=regularizers,
     )
+
+
+def _regularized(
+    config: DictConfig,
+    regularizers: dict[str, Any],
+    model: nn.Module,
+    loss: Callable[..., Tensor],
+    x: Tensor,
+    data: Data,
+) -> tuple[nn.Module, Callable[..., Tensor]]:
+    """The model and what is minimized, as the regularizers change them."""
+    objective = loss
+    for key, rule in regularizers.items():
+        option = config.regularization[key.partition(".")[2]]
+        compatible.check_outputs(key, option, data)
+        with parts.explained(key, option):
+            if hasattr(rule, "change_model"):
+                model = rule.change_model(model, x)
+            if hasattr(rule, "change_loss"):
+                compatible.check_classes(key, data, model)
+                objective = rule.change_loss(objective, data.outputs)
+    return model, objective
 
 
 def _check_splitting(config: DictConfig) -> None:

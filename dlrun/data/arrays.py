@@ -1,6 +1,7 @@
 """Arrays from a file: .npz, .safetensors or CSV, for classification or regression."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,11 +59,7 @@ def arrays(
     Raises ValueError for an argument out of range, Mistake for what the file lacks, and
     for values that are missing or not finite.
     """
-    if task not in TASKS:
-        raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task}")
-    if decimal not in (None, *DECIMALS):
-        raise ValueError(f"decimal must be one of {', '.join(DECIMALS)}, got {decimal}")
-    find_missing(missing)
+    _check(task, missing, decimal)
     file = places.path(path, "data.path")
     form = file.suffix.lower()
     if not file.is_file():
@@ -70,10 +67,8 @@ def arrays(
     if form not in (*STORED, *TABLES):
         raise Mistake(f"data.path={path}: expected a file .npz, .safetensors or .csv")
     about = {"target": target, "features": features, "missing": missing, "decimal": decimal}
-    for key, value in about.items():
-        if value is not None and form in STORED:
-            does = "names a column" if key in ("target", "features") else "is for the texts"
-            raise Mistake(f"data.{key}={value}: {does} of a table; {path} has x and y")
+    if form in STORED:
+        _refuse_columns(path, about)
 
     def build(writer: Writer) -> Labels:
         notes: Notes = []
@@ -105,6 +100,23 @@ def arrays(
     elif scale_targets and source.classes:
         raise Mistake("data.scale_targets=true: there are classes; data.task=regression has none")
     return replace(source, name=file.stem, scale_targets=scale_targets)
+
+
+def _check(task: str, missing: list[Any] | None, decimal: str | None) -> None:
+    """Raise ValueError for an argument out of range."""
+    if task not in TASKS:
+        raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task}")
+    if decimal not in (None, *DECIMALS):
+        raise ValueError(f"decimal must be one of {', '.join(DECIMALS)}, got {decimal}")
+    find_missing(missing)
+
+
+def _refuse_columns(path: str, about: Mapping[str, Any]) -> None:
+    """Raise Mistake for what is said about the columns of a table where there are none."""
+    for key, value in about.items():
+        if value is not None:
+            does = "names a column" if key in ("target", "features") else "is for the texts"
+            raise Mistake(f"data.{key}={value}: {does} of a table; {path} has x and y")
 
 
 def _as_samples(path: str, x: Array) -> Array:
