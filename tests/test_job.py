@@ -277,7 +277,9 @@ def test_a_signal_saves_the_state(here: Path, number: int, code: int) -> None:
 def test_a_signal_after_the_run_was_deleted_saves_nothing(here: Path) -> None:
     process = start(here, "threads=1", "epochs=5000", "tracking=none", "log_every='100 epochs'")
     wait_for_points(here, 1, process)
+    process.send_signal(signal.SIGSTOP)  # what writes meanwhile would fill the folders anew
     shutil.rmtree(here / "outputs")
+    process.send_signal(signal.SIGCONT)
     process.send_signal(signal.SIGINT)
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 1, output
