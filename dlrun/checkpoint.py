@@ -19,7 +19,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from dlrun.errors import Mistake
+from dlrun.errors import Mistake, led_to
 from dlrun.record import guard, replacing
 
 State = dict[str, Any]
@@ -136,10 +136,7 @@ def _writing(path: Path, before: Path | None = None) -> Iterator[BinaryIO]:
 
 def _cause(error: BaseException) -> OSError | None:
     """What the file system said before torch's writer stumbled over it."""
-    before = error.__context__
-    while before is not None and not isinstance(before, OSError):
-        before = before.__context__
-    return before
+    return next((each for each in led_to(error.__context__) if isinstance(each, OSError)), None)
 
 
 def _short(error: Exception) -> str:

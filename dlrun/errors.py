@@ -9,6 +9,7 @@ Anything else is a bug of dlrun and keeps its traceback.
 """
 
 import signal
+from collections.abc import Iterator
 
 
 class DlrunError(Exception):
@@ -37,3 +38,15 @@ class Interrupted(BaseException):
         name = signal.Signals(signum).name
         super().__init__(message or f"by {name}")
         self.exit_code = 128 + signum
+
+
+def led_to(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, then what has led to it, the latest first.
+
+    Each once: what is raised out of its own consequence (`raise error.__cause__`) makes a ring.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-from dlrun.errors import Interrupted
+from dlrun.errors import Interrupted, led_to
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _AGAIN = 0.05  # seconds after which a signal that came at a bad moment is sent once more
@@ -46,9 +46,7 @@ def raised() -> Iterator[None]:
 
 def within(error: BaseException | None) -> Interrupted | None:
     """The signal in what a library has made of it; None where there was none."""
-    while error is not None and not isinstance(error, Interrupted):
-        error = error.__cause__ or error.__context__
-    return error
+    return next((each for each in led_to(error) if isinstance(each, Interrupted)), None)
 
 
 @contextmanager

@@ -82,7 +82,8 @@ def hydra(config_dirs: Sequence[Path]) -> Iterator[Hydra]:
 def refuse_endless(directories: Sequence[Path]) -> None:
     """Raise Mistake where a recipe of the user's stands for more values than can be read."""
     patterns = ("*.yaml", "*/*.yaml", "hydra/*/*.yaml")
-    for file in (file for d in directories for pattern in patterns for file in d.glob(pattern)):
+    found = (file for d in directories for pattern in patterns for file in d.glob(pattern))
+    for file in filter(Path.is_file, found):
         try:
             bounds.read_yaml(file)
         except (OSError, UnicodeDecodeError, yaml.YAMLError):

@@ -14,6 +14,7 @@ from mlflow.exceptions import MlflowException
 from requests.exceptions import ConnectTimeout
 from urllib3.exceptions import NewConnectionError
 
+from dlrun.errors import led_to
 from dlrun.tracking import cursor
 
 WINDOW = 60.0
@@ -60,11 +61,10 @@ def _refused(error: BaseException | None) -> bool:
     """Whether a request certainly had no effect."""
     if isinstance(error, MlflowException) and hasattr(error, "json"):  # an answer of MLflow's own
         return int(error.get_http_status_code()) < 500
-    while error is not None:
-        reason = getattr(error.args[0], "reason", None) if error.args else None
-        if isinstance(error, (ConnectTimeout, NewConnectionError)):
+    for each in led_to(error):
+        reason = getattr(each.args[0], "reason", None) if each.args else None
+        if isinstance(each, (ConnectTimeout, NewConnectionError)):
             return True
         if isinstance(reason, NewConnectionError):
             return True
-        error = error.__cause__ or error.__context__
     return False
