@@ -51,4 +51,4 @@ def _refuse_endless(text: str) -> None:
         if size > VALUES:
             raise ValueError(f"stands for more than {VALUES:,} values")
         if len(above) > DEPTH:
-            raise ValueError(f"is nested more than {DEPTH} deep")
+            raise ValueError(f"is nested too deeply, in more than {DEPTH} levels")

@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from dlrun import job, record, screen
+from dlrun import job, places, record, screen
 from dlrun.command import mistakes
 from dlrun.command.outcome import report
 from dlrun.errors import Interrupted, Mistake
@@ -83,7 +83,7 @@ def perform(
     """
     if recipe.procedure.get("_target_") != TRAIN:
         return _perform(task, recipe, choices, shared, stopping, say)
-    outputs = Path(recipe.outputs).absolute()
+    outputs = places.path(recipe.outputs, "outputs").absolute()
     with claims.held(outputs, task.hash, partial(_waiting, task)) as claim:
         other = claim.found()
         if other and ended(other) and not difference(other, recipe, partial(digest, shared=shared)):

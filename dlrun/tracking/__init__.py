@@ -108,7 +108,7 @@ def known_uri(directory: str | Path, outputs: str | Path) -> str | None:
     known = cursor.read(Path(directory)).get("uri")
     if not isinstance(known, str):
         return None
-    path, moved = sqlite_path(known), Path(outputs).absolute() / "mlflow.db"
+    path, moved = sqlite_path(known), places.path(outputs, "outputs").absolute() / "mlflow.db"
     if path is not None and not path.parent.exists() and moved.exists():
         return f"sqlite:///{moved}"
     return known

@@ -150,7 +150,7 @@ def _database(uri: str, database: str, driver: str) -> str | None:
     except ValueError as error:
         return f"{error}; {ADVICE}"
     if "://" not in uri or not (parts.netloc or parts.path.strip("/")) or _port(parts) == 0:
-        return f"names no database; write {database}://user:password@host:port/name"
+        return f"names no database; write {database}://host:port/name, the user before the host"
     if not _is_there(_MODULES.get(driver, driver)):
         package = _PACKAGES.get(driver, driver)
         return f"needs {driver}, which is not installed: pip install {package}"

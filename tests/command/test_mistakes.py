@@ -347,7 +347,7 @@ BUILDING = [
     (
         "tracking.uri=postgresql:",
         "tracking.uri=postgresql:",
-        "postgresql://user:password@host",
+        "postgresql://host:port/name",
     ),
     ("tracking.experiment=''", "tracking.experiment=''", "a name"),
     ("accumulate=0", "accumulate=0", "greater than 0"),

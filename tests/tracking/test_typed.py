@@ -506,7 +506,7 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     [
         (BOMB, "stands for more than 100,000 values"),
         ("a: &a [*a]\n", "*a is within itself"),
-        ("a: " + "[" * 5000 + "]" * 5000 + "\n", "is nested more than 100 deep"),
+        ("a: " + "[" * 5000 + "]" * 5000 + "\n", "is nested too deeply, in more than 100 levels"),
         ("a: " + "x" * 5_000_000 + "\n", "is larger than 4 MB"),
     ],
     ids=["aliases", "a circle", "deep", "huge"],
