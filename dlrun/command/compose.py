@@ -89,7 +89,7 @@ def refuse_endless(directories: Sequence[Path]) -> None:
         except (OSError, UnicodeDecodeError, yaml.YAMLError):
             pass  # said where it is used
         except ValueError as error:
-            raise Mistake(f"{file} {error}") from None
+            raise Mistake(f"{file}: {error}") from None
 
 
 def _prefer_packaged_launchers() -> None:
