@@ -15,6 +15,10 @@ run: $(VENV)/.installed  ## install, then train the default recipe; ARGS="model=
 test: $(VENV)/.tested  ## install what the tests need, then run all of them; ARGS="-k name" runs some
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
+.PHONY: proofs
+proofs: $(VENV)/.tested  ## the long tests that test leaves out
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m proof $(ARGS)
+
 .PHONY: test-lowest
 test-lowest:  ## the same tests on the oldest Python found, with the lowest versions allowed
 	@$(MAKE) --no-print-directory test VENV=.venv-lowest CONSTRAINTS=.venv-lowest/lowest.txt \

@@ -635,6 +635,7 @@ def test_decay_of_weights_is_that_of_the_computed_ones(
 
 def test_penalties_are_recorded_of_the_computed_weights(train_recipe: Train) -> None:
     words = ("epochs='5 steps'", "log_every='5 steps'", "model.hidden=[6]")
+    words += ("optimizer=sgd", "optimizer.lr=1e-30")  # so that the mean of the steps is that of all
     penalties = ("regularization=[weight_norm,l1,l2]", "regularization.l2.strength=0.5")
     trained = train_recipe(*words, *penalties, "regularization.l1.strength=0.25")
     trained.run.model.load_state_dict(last_weights(trained))

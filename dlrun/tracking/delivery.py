@@ -121,8 +121,10 @@ class Delivery:
             self._replace()
             self.points()
         self._describe()
+        self._say(5)  # each few requests, or a slow server passes for one that is dead
         settings = cursor.read(self.directory)
         self._files(settings)
+        self._say(5)
         saved = self.directory / "model"
         if artifacts.lacks_model(self._client, self.directory, settings):
             stamp = (saved / "MLmodel").stat().st_mtime_ns
@@ -133,6 +135,7 @@ class Delivery:
         state = status.get("status", record.KILLED)
         if state not in (record.FINISHED, record.FAILED, record.KILLED):
             state = record.KILLED
+        self._say(5)
         message = entries.shorten(status.get("message", ""), entries.TAG_LIMIT)
         known = self._client.get_run(self.run_id).data.tags
         if message or "dlrun.message" in known:
@@ -140,6 +143,7 @@ class Delivery:
         files = (self.directory / name for name in ("status.json", "metrics.jsonl"))
         at = max((file.stat().st_mtime for file in files if file.exists()), default=None)
         self._client.set_terminated(self.run_id, state, at and round(at * 1000))
+        self._say(5)
         self._twins()  # of an answer that came late, maybe after the run was found
         self._keep(done=True)
         self._say(5)
@@ -228,6 +232,7 @@ class Delivery:
         for key, value in params.items():  # MLflow lets no param change
             if key in known and known[key] != value:
                 tags[entries.shorten(f"resumed.{key}", entries.KEY_LIMIT)] = value
+        self._say(5)
         self._client.log_batch(self.run_id, tags=[RunTag(*tag) for tag in tags.items()])
         data = entries.dataset(info)
         if data:
@@ -265,6 +270,7 @@ class Delivery:
     def _files(self, settings: dict[str, Any]) -> None:
         """The recipe, the points, reports, figures and checkpoints; those that have changed."""
         there = artifacts.there(self._client, self.run_id)
+        self._say(5)
         sent = dict(settings.get("files", {}))
         for name in artifacts.lacking(self.directory, settings, there):
             path = self.directory / name

@@ -44,7 +44,7 @@ def test_sigint_during_imports_is_one_line(at: str, tmp_path: Path) -> None:
     child = subprocess.Popen(
         [sys.executable, "-c", CONSOLE, *words],
         cwd=tmp_path,
-        env=os.environ | {"AT": POINTS[at], "DLRUN_DEBUG": ""},
+        env=os.environ | {"AT": POINTS[at], "DLRUN_DEBUG": "", "DLRUN_CACHE": str(tmp_path / "c")},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -26,7 +26,9 @@ SWEEPS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SWEEPS)
+@pytest.mark.parametrize(
+    "name", ["grid", "random, twice", pytest.param("tpe, pruned", marks=pytest.mark.proof)]
+)
 def test_a_killed_sweep_ends_as_a_whole_one_does(name: str, tmp_path: Path) -> None:
     kills, words = SWEEPS[name]
     words = [*COMMON, *words]

@@ -330,6 +330,7 @@ def test_a_server_that_creates_late_makes_one_run(run, typed, slow_to_create, se
     for _ in range(2):  # the run, and then its model
         code, said = typed("last", f"tracking.uri={slow_to_create}")
         assert (code, "timed out" in said) == (1, True)
+    time.sleep(4)  # until what was asked for is there
     assert typed("last", f"tracking.uri={slow_to_create}")[0] == 0
     uid = json.loads((run / "run.json").read_text())["uid"]
     client = MlflowClient(server.uri)
