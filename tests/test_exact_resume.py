@@ -6,8 +6,10 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,6 @@ from dlrun import checkpoint, record
 from tests.states import differences, without_clock
 
 QUICK = ("tracking=none", "threads=1", "epochs=30", "checkpoint_every='7 steps'")
-KILLS = 5
 RECIPES = {
     "momentum, cosine, warm-up": ["optimizer=momentum", "schedule=cosine", "warmup=10%"],
     "adam, dropout, l1 and l2": ["optimizer=adam", "regularization=[dropout,l1,l2]"],
@@ -40,36 +41,57 @@ PRELOAD = ("dlrun.command.launch", "dlrun.build", "dlrun.report.curves", "sklear
 SERVER = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
 
 
-def _train(words: Sequence[str], folder: Path, code: Any = None) -> None:
-    """What a child process does: one command, as typed in `folder`."""
+def _train(words: Sequence[str], folder: Path, kill: Any = None) -> None:
+    """What a child process does: one command, as typed in `folder`, ended when `kill` returns.
+
+    The child kills itself, so that a busy machine slows the training and the kill alike.
+    """
     os.chdir(folder)
     sys.stdout = sys.stderr = open(folder / "output.txt", "a", encoding="utf-8")  # noqa: SIM115
     from dlrun.__main__ import main
 
+    def wait() -> None:
+        kill(folder)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if kill:
+        threading.Thread(target=wait, daemon=True).start()
     os._exit(main(list(words)))
 
 
-def _start(words: Sequence[str], folder: Path) -> Any:
+@dataclass
+class After:
+    """Waits for so many seconds of the process's own time."""
+
+    seconds: float
+
+    def __call__(self, folder: Path) -> None:
+        while time.process_time() < self.seconds:
+            time.sleep(0.002)
+
+
+@dataclass
+class Beyond:
+    """Waits until the record holds so many bytes, and a little longer."""
+
+    size: float
+    seconds: float
+
+    def __call__(self, folder: Path) -> None:
+        while _recorded(folder) < self.size:
+            time.sleep(0.001)
+        time.sleep(self.seconds)
+
+
+def _recorded(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("outputs/runs/*/metrics.jsonl"))
+
+
+def _run(words: Sequence[str], folder: Path, kill: Any = None) -> int:
+    """The exit code of one command."""
     SERVER.set_forkserver_preload([*PRELOAD])
-    child = SERVER.Process(target=_train, args=(words, folder))
+    child = SERVER.Process(target=_train, args=(words, folder, kill))
     child.start()
-    return child
-
-
-def _wait_for_training(child: Any, folder: Path) -> None:
-    """Until the record grows: the child has gone on from where the one before it was."""
-
-    def size() -> int:
-        return sum(path.stat().st_size for path in folder.glob("outputs/runs/*/metrics.jsonl"))
-
-    before = -1
-    while child.exitcode is None and not size() > before >= 0:
-        before = size()
-        time.sleep(0.002)
-
-
-def _finish(words: Sequence[str], folder: Path) -> int:
-    child = _start(words, folder)
     child.join()
     return int(child.exitcode)
 
@@ -93,28 +115,22 @@ def test_killed_runs_end_as_whole_ones_do(recipe: str, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir()
     killed.mkdir()
-    assert _finish(words, whole) == 0, (whole / "output.txt").read_text()
+    assert _run(words, whole) == 0, (whole / "output.txt").read_text()
     expected_points, expected_state, expected_best = _result(whole)
-    length = expected_state["position"]["elapsed"]
 
+    # The first comes while the run starts; the others in a step, a validation, a checkpoint.
     chance = random.Random(recipe)
-    command, kills = words, 0
-    while kills < KILLS:
-        child = _start(command, killed)
-        if kills:
-            _wait_for_training(child, killed)
-        # At first at any moment, then while it trains: in a step, a validation, a checkpoint.
-        child.join(chance.uniform(0.0, length / 2) if kills else chance.uniform(0.5, 2.0))
-        if child.exitcode is not None:  # it was faster than the whole one
-            break
-        os.kill(child.pid, signal.SIGKILL)
-        child.join()
-        kills += 1
-        if list(killed.glob("outputs/runs/*/run.json")):
-            command = ["resume=last"]
-    assert kills > 1, "ended before it was killed twice"
-    code = _finish(command, killed) if kills == KILLS else child.exitcode
-    assert code == 0, (killed / "output.txt").read_text()
+    size, length = _recorded(whole), expected_state["position"]["elapsed"]
+    kills = [After(chance.uniform(0.0, 1.0))]
+    kills += [
+        Beyond(share * size, chance.uniform(0.0, length / 50))
+        for share in sorted(chance.uniform(0.05, 0.9) for _ in range(4))
+    ]
+    for kill in kills:
+        begun = list(killed.glob("outputs/runs/*/run.json"))
+        code = _run(["resume=last"] if begun else words, killed, kill)
+        assert code == -signal.SIGKILL, (killed / "output.txt").read_text()
+    assert _run(["resume=last"], killed) == 0, (killed / "output.txt").read_text()
 
     points, state, best = _result(killed)
     assert points == expected_points

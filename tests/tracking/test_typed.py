@@ -524,7 +524,7 @@ def test_a_recipe_that_cannot_be_read_is_named(run, typed, capsys, tmp_path, tex
     (tmp_path / "mine" / "optimizer").mkdir(parents=True)
     (tmp_path / "mine" / "optimizer" / "odd.yaml").write_text(text)
     assert main(["--config-dir", "mine", "optimizer=odd", "tracking=none"]) == 2
-    assert f"mine/optimizer/odd.yaml {message}" in capsys.readouterr().err
+    assert f"mine/optimizer/odd.yaml: {message}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["run.json", "status.json", "tracking.json", "metrics.jsonl"])
