@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # known without importing typing
     from collections.abc import MutableMapping, Sequence
 
-    from dlrun.command.flags import Flags
+    from dlrun.recipe.flags import Flags
 
 _WAITING = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}
 
@@ -38,7 +38,7 @@ def console() -> None:
         except BrokenPipeError:  # the reader has seen enough
             pass
         except OSError as error:
-            from dlrun.command.outcome import report
+            from dlrun.console.outcome import report
             from dlrun.errors import Failure
 
             code = code or report(Failure(f"cannot write to standard output: {error.strerror}"))
@@ -66,8 +66,8 @@ def wait_briefly(environment: "MutableMapping[str, str]") -> None:
 
 def main(argv: "Sequence[str] | None" = None) -> int:
     """Run one command; returns its exit code. Can be called many times in a process."""
-    from dlrun import interrupt
-    from dlrun.command.outcome import report
+    from dlrun.console.outcome import report
+    from dlrun.engine import interrupt
     from dlrun.errors import Failure, Interrupted
 
     words = list(sys.argv[1:] if argv is None else argv)
@@ -108,7 +108,7 @@ def _where(error: BaseException) -> str:
 def _dispatch(words: list[str]) -> int:
     if words[:1] == ["sync"] and not {"-h", "--help"} & set(words):
         return _sync(words[1:])
-    from dlrun.command import flags
+    from dlrun.recipe import flags
 
     asked = flags.parse(words)
     if asked.version:
@@ -118,24 +118,24 @@ def _dispatch(words: list[str]) -> int:
         return 0
     if asked.help:
         from dlrun import shown
-        from dlrun.command import help
+        from dlrun.cli import help
 
         print(shown.clean(help.text(asked.words, asked.directories())), end="", flush=True)
         return 0
     if asked.completion:
-        from dlrun.command import completion
+        from dlrun.cli import completion
 
         print(completion.text(asked.words), end="", flush=True)
         return 0
     _check_form(asked)
-    from dlrun.command import launch
+    from dlrun.cli import launch
 
     return launch.run(asked, ["dlrun", *words])
 
 
 def _check_form(asked: "Flags") -> None:
-    from dlrun.command import flags
     from dlrun.errors import Mistake
+    from dlrun.recipe import flags
 
     for number, word in enumerate(asked.words):
         if "=" not in word and not word.startswith("~"):
@@ -144,8 +144,8 @@ def _check_form(asked: "Flags") -> None:
 
 
 def _sync(words: list[str]) -> int:
-    from dlrun.command import flags
     from dlrun.errors import Mistake
+    from dlrun.recipe import flags
 
     settings = {word.partition("=")[0]: word for word in words if "=" in word}
     for key, word in settings.items():
@@ -153,7 +153,7 @@ def _sync(words: list[str]) -> int:
             near = flags.nearest(key, ["outputs", "tracking.uri"], f"{{}}={word.partition('=')[2]}")
             raise Mistake(f"{word}: sync takes outputs= and tracking.uri={near}")
     runs = list(flags.parse([word for word in words if "=" not in word]).words)
-    from dlrun.command import compose
+    from dlrun.recipe import compose
     from dlrun.tracking import sync
 
     outputs, uri = (

@@ -9,12 +9,12 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from dlrun import build, record
-from dlrun.command import compose
+from dlrun import record
 from dlrun.data import Data
-from dlrun.run import Run
-from dlrun.state import Position, begin
-from dlrun.train import train
+from dlrun.engine.run import Run
+from dlrun.engine.state import Position, begin
+from dlrun.engine.train import train
+from dlrun.recipe import build, compose
 
 Recipe = Callable[..., DictConfig]
 

@@ -132,7 +132,7 @@ PROOFS: dict[str, list[str]] = {
     "model=torchvision": [
         "model/test_torchvision.py::test_three_channels_give_torchvision_s_own_network"
     ],
-    "model=custom": ["test_job.py::test_the_users_own_model"],
+    "model=custom": ["job/test_factory.py::test_the_users_own_model"],
     "activation=identity": ["test_activation.py::test_values_and_gradients"],
     "activation=sigmoid": ["test_activation.py::test_values_and_gradients"],
     "activation=tanh": ["test_activation.py::test_values_and_gradients"],
@@ -320,7 +320,7 @@ PROOFS: dict[str, list[str]] = {
     "test_augmentation=flip": ["test_test_augmentation.py::test_flip_is_the_image_and_its_mirror"],
     "test_augmentation=center_crop": [
         "test_test_augmentation.py::test_the_middle_of_a_smaller_image_is_enlarged",
-        "test_train.py::test_trained_on_crops_and_evaluated_on_the_middle",
+        "engine/test_train.py::test_trained_on_crops_and_evaluated_on_the_middle",
     ],
     "test_augmentation=five_crop": [
         "test_test_augmentation.py::test_five_crops_stand_in_the_corners_and_the_middle",

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from dlrun.command import catalogue
-from dlrun.groups import GROUPS, SEVERAL
+from dlrun.recipe import catalogue
+from dlrun.recipe.groups import GROUPS, SEVERAL
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN = "<!-- groups: written by `make readme` from the first lines of conf/ -->\n"

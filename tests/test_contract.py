@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from dlrun import build, checkpoint, record
-from dlrun.command import catalogue, help
+from dlrun import record
+from dlrun.cli import help
 from dlrun.data import Data, Split
-from dlrun.groups import GROUPS, SEVERAL
-from dlrun.run import Run
-from dlrun.state import begin
-from dlrun.train import train
+from dlrun.engine import checkpoint
+from dlrun.engine.run import Run
+from dlrun.engine.state import begin
+from dlrun.engine.train import train
+from dlrun.recipe import build, catalogue
+from dlrun.recipe.groups import GROUPS, SEVERAL
 from tests.conftest import Recipe, Watcher
 from tests.proofs import PROOFS
 from tests.states import differences, without_clock

@@ -1,7 +1,7 @@
 """What has led to an error, however the errors hang together."""
 
+from dlrun.engine.interrupt import within
 from dlrun.errors import Interrupted, led_to
-from dlrun.interrupt import within
 
 
 def ring(first: BaseException, second: BaseException) -> BaseException:

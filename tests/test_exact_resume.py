@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from dlrun import checkpoint, record
+from dlrun import record
+from dlrun.engine import checkpoint
 from tests.states import differences, without_clock
 
 QUICK = ("tracking=none", "threads=1", "epochs=30", "checkpoint_every='7 steps'")
@@ -37,7 +38,7 @@ RECIPES = {
         *("regularization.weight_average.form=swa", "regularization.weight_average.start=30%"),
     ],
 }
-PRELOAD = ("dlrun.command.launch", "dlrun.build", "dlrun.report.curves", "sklearn.datasets")
+PRELOAD = ("dlrun.cli.launch", "dlrun.recipe.build", "dlrun.report.curves", "sklearn.datasets")
 SERVER = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from dlrun import device, record
+from dlrun import record
 from dlrun.__main__ import main, wait_briefly
-from dlrun.device import worthwhile
+from dlrun.engine import device
+from dlrun.engine.device import worthwhile
 
 WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 SHORT = ("tracking=none", "epochs='2 steps'", "test=false")

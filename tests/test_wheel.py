@@ -75,7 +75,7 @@ def test_it_is_the_installed_package_that_runs(installed, clean):
 
 
 def test_help_is_that_of_the_checkout(installed, clean):
-    from dlrun.command import help
+    from dlrun.cli import help
 
     assert run([installed / "dlrun", "--help"], **clean) == help.text([])
 

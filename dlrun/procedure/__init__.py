@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dlrun import record as records
+from dlrun.engine.run import Run
+from dlrun.engine.state import State
+from dlrun.engine.train import Show
 from dlrun.errors import Interrupted
 from dlrun.record import Record
-from dlrun.run import Run
-from dlrun.state import State
-from dlrun.train import Show
 
 
 @dataclass

@@ -3,9 +3,9 @@
 import logging
 from collections.abc import Sequence
 
+from dlrun.engine.run import Run
 from dlrun.errors import Mistake
 from dlrun.procedure import MakeRun
-from dlrun.run import Run
 
 _log = logging.getLogger("dlrun")
 _POINTS = 1000  # of the curve that is recorded, at most about so many

@@ -7,12 +7,12 @@ from torch import nn
 
 from dlrun.data.depth import FromDepth, raw_example
 from dlrun.data.scale import Unscale
-from dlrun.evaluate import measure, quality_name
-from dlrun.feed import prepare
+from dlrun.engine.evaluate import measure, quality_name
+from dlrun.engine.feed import prepare
+from dlrun.engine.run import Run
+from dlrun.engine.state import Position, keeps_last
+from dlrun.engine.train import train as loop
 from dlrun.procedure import MakeRun, Trial
-from dlrun.run import Run
-from dlrun.state import Position, keeps_last
-from dlrun.train import train as loop
 
 
 def train(make_run: MakeRun) -> float:

@@ -4,8 +4,9 @@ import copy
 from collections.abc import Iterable
 from pathlib import Path
 
-from dlrun import job, record
-from dlrun.shared import Shared
+from dlrun import record
+from dlrun.job import factory
+from dlrun.job.session import Shared
 from dlrun.sweep.book import Book
 from dlrun.sweep.plan import Plan
 from dlrun.sweep.task import TRAIN
@@ -22,7 +23,7 @@ def export(plan: Plan, book: Book, shared: Shared) -> None:
         return
     made = plan.composer.recipe([*point.overrides, f"seed={run.seed}"])
     if made.recipe.procedure.get("_target_") == TRAIN:
-        job.export(copy.deepcopy(made.recipe), directory, shared)
+        factory.export(copy.deepcopy(made.recipe), directory, shared)
 
 
 def deliver(plan: Plan, shared: Shared, earlier: Iterable[Path]) -> None:

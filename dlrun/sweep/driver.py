@@ -7,11 +7,12 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from dlrun import screen, shell
-from dlrun.command import compose, mistakes
-from dlrun.command.nearest import Place
-from dlrun.config import Sweep as Settings
+from dlrun import shell
+from dlrun.console import screen
 from dlrun.errors import Failure, Mistake
+from dlrun.recipe import compose, mistakes
+from dlrun.recipe.nearest import Place
+from dlrun.recipe.schema import Sweep as Settings
 from dlrun.sweep import dry_run, first_look
 from dlrun.sweep.around import around
 from dlrun.sweep.plan import Plan, plan

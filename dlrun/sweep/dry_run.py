@@ -8,13 +8,13 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from dlrun import record
-from dlrun.command import mistakes
-from dlrun.command.outcome import report
+from dlrun.console.outcome import report
 from dlrun.errors import DlrunError, Failure
-from dlrun.groups import GROUPS, SEVERAL
+from dlrun.recipe import mistakes
+from dlrun.recipe.groups import GROUPS, SEVERAL
 
 if TYPE_CHECKING:
-    from dlrun.run import Run
+    from dlrun.engine.run import Run
     from dlrun.sweep.points import Made
     from dlrun.sweep.sweep import Sweep
 
@@ -25,8 +25,8 @@ _FREE = ("schedule", "initializer", "procedure", "test_augmentation", "tracking"
 
 def show(sweep: "Sweep") -> None:
     """Build every point, and print what it would cost. Raises Failure where one cannot be."""
-    from dlrun import build
     from dlrun.model.count import parameters as count_parameters
+    from dlrun.recipe import build
 
     points = sweep.proposed()
     parameters, steps, failed = [], [], 0
@@ -95,10 +95,10 @@ def _step_time(run: "Run") -> float:
     """Seconds of a step, with its share of the validations."""
     from dataclasses import replace
 
-    from dlrun.evaluate import measure
-    from dlrun.progress import Progress
-    from dlrun.state import State
-    from dlrun.train import train
+    from dlrun.console.progress import Progress
+    from dlrun.engine.evaluate import measure
+    from dlrun.engine.state import State
+    from dlrun.engine.train import train
 
     whole, val = run.lengths, run.val
     run.val = replace(val, rows=val.rows[:0])  # validation is timed apart

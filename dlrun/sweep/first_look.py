@@ -6,9 +6,9 @@ from itertools import islice
 
 from omegaconf import DictConfig
 
-from dlrun.command import mistakes
 from dlrun.errors import Mistake
-from dlrun.shared import Shared
+from dlrun.job.session import Shared
+from dlrun.recipe import mistakes
 from dlrun.sweep.plan import Plan
 from dlrun.sweep.points import Made
 from dlrun.sweep.space import Values
@@ -54,7 +54,7 @@ def _check_gaps(plan: Plan) -> None:
 
 
 def _check_types(plan: Plan) -> None:
-    from dlrun import build
+    from dlrun.recipe import build
 
     with mistakes.resolved():
         for made in _looked_at(plan):
@@ -67,7 +67,7 @@ def _looked_at(plan: Plan) -> Iterator[Made]:
 
 
 def _monitor(recipe: DictConfig, shared: Shared) -> str:
-    from dlrun import build
+    from dlrun.recipe import build
 
     with mistakes.resolved():
         return build.build(recipe, shared.data(recipe)).monitor

@@ -24,14 +24,14 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import config, record
-from dlrun.arguments import expected
-from dlrun.command import catalogue, compose
-from dlrun.command.lookup import LAUNCHER
-from dlrun.command.outcome import report
+from dlrun import record
+from dlrun.console.outcome import report
+from dlrun.engine.interrupt import raised, within
 from dlrun.errors import DlrunError, Failure, Interrupted, Mistake
-from dlrun.interrupt import raised, within
-from dlrun.shared import Shared
+from dlrun.job.session import Shared
+from dlrun.recipe import catalogue, compose, schema
+from dlrun.recipe.lookup import LAUNCHER
+from dlrun.recipe.signature import expected
 from dlrun.sweep.ledger import Attempt
 from dlrun.sweep.task import Task, perform
 
@@ -78,7 +78,7 @@ class Remote:
         """Train one run; gives the attempt, and leaves it as a file."""
         if self.driver not in (None, os.getpid()):  # itself, with n_jobs=1
             _end_with(self.driver)
-        config.register()
+        schema.register()
         task = self.tasks[int(HydraConfig.get().job.num)]
         if (self.folder / "stop").exists():
             return {}

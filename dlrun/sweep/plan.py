@@ -13,11 +13,11 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import arguments, places, shell
-from dlrun.command import compose, mistakes
-from dlrun.command.flags import nearest
-from dlrun.command.nearest import Place
+from dlrun import places, shell
 from dlrun.errors import Mistake
+from dlrun.recipe import compose, mistakes, signature
+from dlrun.recipe.flags import nearest
+from dlrun.recipe.nearest import Place
 from dlrun.sweep import points, samplers, space
 from dlrun.sweep.ledger import Point
 from dlrun.sweep.points import NEUTRAL, Composer
@@ -286,7 +286,7 @@ def _zips(written: Any) -> list[list[str]]:
     if listed and all(isinstance(key, str) for key in listed):
         listed = [listed]
     if not all(OmegaConf.is_list(keys) or isinstance(keys, list) for keys in listed):
-        shown = arguments.shown(OmegaConf.to_container(written))
+        shown = signature.shown(OmegaConf.to_container(written))
         raise Mistake(f"sweep.zip={shown}: expected keys, e.g. sweep.zip=[[optimizer,seed]]")
     return [[str(key) for key in keys] for keys in listed]
 

@@ -17,7 +17,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from dlrun.command import compose
+from dlrun.recipe import compose
 
 NEUTRAL = ("outputs", "name", "device", "threads", "tracking", "resume", "facts", "sweep")
 """Settings that change nothing of what a run finds: they are no part of a recipe's hash."""

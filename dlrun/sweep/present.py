@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import record, sources
+from dlrun import record
 from dlrun.errors import Mistake
-from dlrun.groups import GROUPS
-from dlrun.shared import Shared
+from dlrun.job import code
+from dlrun.job.session import Shared
+from dlrun.recipe.groups import GROUPS
 from dlrun.sweep.ledger import Point
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Present:
     def __init__(self, plan: "Plan", shared: Shared) -> None:
         self._composer, self._outputs, self._shared = plan.composer, plan.outputs, shared
         keys = [dimension.key for dimension in plan.space.dimensions]
-        self._looks = bool(_files(plan.base) or sources.digests(plan.base)) or any(
+        self._looks = bool(_files(plan.base) or code.digests(plan.base)) or any(
             key in GROUPS or key.startswith("data.") or key.endswith("._target_") for key in keys
         )
         self._digests: dict[str, str | None] = {}
@@ -83,7 +84,7 @@ def difference(
     digest: of the data of a recipe as they are now.
     """
     info = record.read_json(directory / "run.json")
-    was, now = info.get("code"), sources.digests(recipe)
+    was, now = info.get("code"), code.digests(recipe)
     if isinstance(was, dict) and was != now:
         return next(str(name) for name in (*now, *was) if now.get(name) != was.get(name))
     told = info.get("data")

@@ -12,8 +12,8 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import arguments
 from dlrun.errors import Mistake
+from dlrun.recipe import signature
 
 SEEDS = 2**32
 """How many seeds NumPy's generators take."""
@@ -27,7 +27,7 @@ def maker(settings: DictConfig) -> Callable[[int], Any] | None:
     node = settings.sampler
     if not node:
         return None
-    kind = arguments.find(node._target_, "sweep.sampler")
+    kind = signature.find(node._target_, "sweep.sampler")
     takes = inspect.signature(kind).parameters
     typed = node.get("seed")
 
@@ -55,7 +55,7 @@ def check(settings: DictConfig) -> None:
     if node is None:
         return
     if not isinstance(node, DictConfig) or not isinstance(node.get("_target_"), str):
-        shown = arguments.shown(OmegaConf.to_container(node) if OmegaConf.is_config(node) else node)
+        shown = signature.shown(OmegaConf.to_container(node) if OmegaConf.is_config(node) else node)
         raise Mistake(
             f"sweep.sampler={shown}: choose one with sweep=random, tpe, cmaes, gp or qmc, and set "
             "what it takes, e.g. sweep.sampler.seed=1"
@@ -66,10 +66,10 @@ def check(settings: DictConfig) -> None:
         del values["seed"]  # as good as any
     import optuna
 
-    kind = arguments.find(target, "sweep.sampler")
+    kind = signature.find(target, "sweep.sampler")
     if not (inspect.isclass(kind) and issubclass(kind, optuna.samplers.BaseSampler)):
-        raise Mistake(f"{arguments.where('sweep.sampler', target)}: is no sampler of Optuna")
-    wrong = [*arguments.problems(target, values, "sweep.sampler"), *_unfit(kind, values)]
+        raise Mistake(f"{signature.where('sweep.sampler', target)}: is no sampler of Optuna")
+    wrong = [*signature.problems(target, values, "sweep.sampler"), *_unfit(kind, values)]
     if wrong:
         raise Mistake("\n".join(dict.fromkeys(wrong)))
     make = maker(settings)
@@ -79,7 +79,7 @@ def check(settings: DictConfig) -> None:
     except Exception as error:
         cause: BaseException = error.__cause__ or error
         given = [key for key, value in values.items() if value is not None and key in str(cause)]
-        at = f"sweep.sampler.{given[0]}={arguments.shown(values[given[0]])}" if given else target
+        at = f"sweep.sampler.{given[0]}={signature.shown(values[given[0]])}" if given else target
         raise Mistake(f"{at}: {str(cause).splitlines()[0] if str(cause) else cause!r}") from error
 
 
@@ -88,7 +88,7 @@ def check_start(settings: DictConfig, keys: Sequence[str]) -> None:
     start = settings.sampler.get("x0") if settings.sampler else None
     missing = [key for key in keys if key not in start] if start is not None else []
     if missing:
-        shown = arguments.shown(OmegaConf.to_container(start))
+        shown = signature.shown(OmegaConf.to_container(start))
         raise Mistake(f"sweep.sampler.x0={shown}: has no number for {', '.join(missing)}")
 
 
@@ -96,11 +96,11 @@ def _unfit(kind: type, values: Mapping[str, Any]) -> Iterator[str]:
     """Values that are no number, or not of the type that Optuna has written beside the name."""
     parameters = inspect.signature(kind).parameters
     for key, value in values.items():
-        at = f"sweep.sampler.{key}={arguments.shown(value)}"
+        at = f"sweep.sampler.{key}={signature.shown(value)}"
         hint = _hint(parameters[key].annotation) if key in parameters else Any
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        right = arguments.expected(hint)
-        if not arguments.fits(value, hint):
+        right = signature.expected(hint)
+        if not signature.fits(value, hint):
             endless = "number" in right and isinstance(value, float) and not math.isfinite(value)
             yield f"{at}: {'must be a finite number' if endless else f'expected {right}'}"
         elif number and key in _ABOVE_0 and value <= 0:

@@ -31,8 +31,8 @@ from hydra.core.override_parser.types import (
 )
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun.command import compose
 from dlrun.errors import Mistake
+from dlrun.recipe import compose
 
 Values = dict[str, Any]
 """A value for every dimension, by its key."""

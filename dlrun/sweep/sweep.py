@@ -10,13 +10,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from dlrun import record, screen, shown
-from dlrun.command import mistakes
-from dlrun.command.nearest import Place
-from dlrun.command.outcome import report
+from dlrun import record, shown
+from dlrun.console import screen
+from dlrun.console.outcome import report
+from dlrun.engine.interrupt import raised
 from dlrun.errors import Failure, Interrupted, Mistake
-from dlrun.interrupt import raised
-from dlrun.shared import Shared
+from dlrun.job.session import Shared
+from dlrun.recipe import mistakes
+from dlrun.recipe.nearest import Place
 from dlrun.sweep import delivery, ledger
 from dlrun.sweep.book import Book
 from dlrun.sweep.first_look import first_look

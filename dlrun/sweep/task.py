@@ -12,12 +12,14 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from dlrun import job, places, record, screen
-from dlrun.command import mistakes
-from dlrun.command.outcome import report
+from dlrun import places, record
+from dlrun.console import screen
+from dlrun.console.outcome import report
+from dlrun.engine.interrupt import within
 from dlrun.errors import Interrupted, Mistake
-from dlrun.interrupt import within
-from dlrun.shared import Shared
+from dlrun.job import factory
+from dlrun.job.session import Shared
+from dlrun.recipe import mistakes
 from dlrun.sweep import claims
 from dlrun.sweep.ledger import Attempt
 from dlrun.sweep.present import difference, digest
@@ -58,13 +60,15 @@ class Task:
         """The name, for a message that does not begin with it."""
         return "" if message.startswith(self.name) else self.name
 
-    def asked(self, choices: Mapping[str, Any]) -> job.Asked:
+    def asked(self, choices: Mapping[str, Any]) -> factory.Asked:
         """As a job takes it."""
         told = {"id": self.sweep, "trial": self.trial, "seed": self.seed, "hash": self.hash}
         tags: dict[str, Any] = {"dlrun.sweep": self.sweep, "dlrun.trial": self.trial}
         tags |= {f"sweep.{key}": value for key, value in self.values.items()}
         info = {"sweep": told | {"values": dict(self.values)}, "tags": tags, **_origin()}
-        return job.Asked(self.overrides, self.command, choices, job.name(self.changed), info)
+        return factory.Asked(
+            self.overrides, self.command, choices, factory.name(self.changed), info
+        )
 
 
 def perform(
@@ -118,7 +122,7 @@ def _perform(
         if task.check:
             mistakes.check(recipe, choices, task.directories)
         with mistakes.resolved():
-            value = job.perform(recipe, asked, shared, stopping, task.whole)
+            value = factory.perform(recipe, asked, shared, stopping, task.whole)
     except Interrupted:
         raise
     except Exception as error:
@@ -127,7 +131,7 @@ def _perform(
         message = str(error) or type(error).__name__
         say(error, task.label(message))
         with suppress(Mistake, OSError):
-            job.refused(recipe, asked, shared, message)
+            factory.refused(recipe, asked, shared, message)
         attempt = replace(attempt, status=record.FAILED, message=message)
     if shared.records:
         attempt = found(attempt, shared.records[-1], task.objective)

@@ -7,9 +7,8 @@ import sys
 
 import torch
 
-from dlrun import build
-from dlrun.command import compose
-from dlrun.evaluate import samples
+from dlrun.engine.evaluate import samples
+from dlrun.recipe import build, compose
 from tests.bench import bare
 
 

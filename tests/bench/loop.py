@@ -11,16 +11,16 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from dlrun import build, record
-from dlrun.command import compose
+from dlrun import record
+from dlrun.console.progress import Progress
 from dlrun.data import Data, Split
-from dlrun.evaluate import samples
-from dlrun.progress import Progress
-from dlrun.run import Run
-from dlrun.state import State
+from dlrun.engine.evaluate import samples
+from dlrun.engine.run import Run
+from dlrun.engine.state import State
+from dlrun.engine.train import train
+from dlrun.recipe import build, compose
 from dlrun.tracking import start
 from dlrun.tracking.shipper import Shipper
-from dlrun.train import train
 from tests.bench import bare
 
 

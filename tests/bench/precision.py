@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from statistics import mean, median, stdev
 from typing import Any
 
-from dlrun import build, record
-from dlrun.command import compose
+from dlrun import record
+from dlrun.console.progress import Progress
 from dlrun.data import Data
-from dlrun.progress import Progress
-from dlrun.state import State
-from dlrun.train import train
+from dlrun.engine.state import State
+from dlrun.engine.train import train
+from dlrun.recipe import build, compose
 from tests.bench.loop import part_of
 
 CNN = ("model=cnn", "augmentation=[flip,crop]", "batch_size=128", "epochs=2", "tracking=none")

@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from dlrun import build, record
+from dlrun import record
 from dlrun.data import Data, split
 from dlrun.data.arrays import arrays
 from dlrun.data.scale import Unscale, standardize
+from dlrun.engine.state import begin
+from dlrun.engine.train import train
 from dlrun.procedure.train import deployable
 from dlrun.procedure.train import test_values as measure_test
-from dlrun.state import begin
-from dlrun.train import train
+from dlrun.recipe import build
 from tests.conftest import Recipe, Watcher
 
 RNG = np.random.default_rng(0)

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from dlrun import build, record
+from dlrun import record
 from dlrun.__main__ import main
 from dlrun.data import Data
 from dlrun.procedure.draw_schedule import rates
+from dlrun.recipe import build
 from tests.conftest import Recipe
 
 COMMON = ("tracking=none", "threads=1", "epochs=4", "log_every='1 steps'")

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dlrun import build
 from dlrun.data import Data, Split
+from dlrun.engine.run import Run
+from dlrun.recipe import build
 from dlrun.regularization.noise import GradientNoise, InputNoise, TargetNoise
 from dlrun.regularization.penalty import L2
-from dlrun.run import Run
 from tests.conftest import Recipe, Trained
 
 

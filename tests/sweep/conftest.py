@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dlrun.command import catalogue, compose
-from dlrun.command.nearest import Place
+from dlrun.recipe import catalogue, compose
+from dlrun.recipe.nearest import Place
 from dlrun.sweep.plan import Plan, plan
 
 QUICK = ("tracking=none", "threads=1", "epochs=1")

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dlrun import record
-from dlrun.run import Run
+from dlrun.engine.run import Run
 from dlrun.sweep import dry_run
 from tests.sweep.typed import points
 
@@ -222,7 +222,7 @@ def validated(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def plan(*found: tuple[float, float]) -> None:
         left = iter(found)
-        monkeypatch.setattr("dlrun.train.measure", lambda run, feed: next(left))
+        monkeypatch.setattr("dlrun.engine.train.measure", lambda run, feed: next(left))
 
     return plan
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dlrun import record
-from dlrun.shared import Shared
+from dlrun.job.session import Shared
 from tests.sweep.typed import directory
 
 Typed = Callable[..., int]

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from dlrun.run import Run
+from dlrun.engine.run import Run
 from dlrun.sweep import dry_run
 
 Typed = Callable[..., int]

@@ -144,7 +144,7 @@ def jobs(planned: Callable[..., Plan], tmp_path: Path) -> Callable[..., Jobs]:
     """jobs("hydra/launcher=joblib") is what runs the jobs of that command."""
 
     def made(*words: str) -> Jobs:
-        from dlrun.command import compose
+        from dlrun.recipe import compose
 
         with compose.hydra([]) as hydra:
             return Jobs(planned(*words).composed, hydra, tmp_path)

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 from omegaconf import OmegaConf
 
-from dlrun.command import catalogue, compose
 from dlrun.errors import Mistake
+from dlrun.recipe import catalogue, compose
 from dlrun.sweep.plan import Plan
 from dlrun.sweep.points import Composer, digest
 

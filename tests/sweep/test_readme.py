@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from dlrun.command import compose
+from dlrun.recipe import compose
 from dlrun.sweep.driver import _read
 from dlrun.sweep.launchers import Jobs
 from dlrun.sweep.plan import Plan

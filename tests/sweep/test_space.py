@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from dlrun.command import compose
 from dlrun.errors import Mistake
+from dlrun.recipe import compose
 from dlrun.sweep import space
 from dlrun.sweep.plan import Plan
 from dlrun.sweep.space import Dimension

@@ -11,7 +11,7 @@ from typing import Any
 from dlrun.sweep import ledger
 from dlrun.sweep.ledger import Point
 
-PRELOAD = ("dlrun.sweep.driver", "dlrun.build", "dlrun.report.sweep", "sklearn.datasets")
+PRELOAD = ("dlrun.sweep.driver", "dlrun.recipe.build", "dlrun.report.sweep", "sklearn.datasets")
 SERVER = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
 
 

@@ -1,0 +1,170 @@
+"""Completion with TAB in bash, zsh and fish; reads the YAML files alone, so it answers at once.
+
+The shell asks `dlrun -sc query=bash` with the line in COMP_LINE and the cursor in COMP_POINT,
+and takes one whole word from each line of the answer.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from dlrun import places
+from dlrun.errors import Mistake
+from dlrun.recipe import catalogue, flags
+from dlrun.recipe.catalogue import Setting
+from dlrun.recipe.groups import CHOICES, SEVERAL
+from dlrun.recipe.lookup import LAUNCHER
+
+# bash cuts words at = and :, so what it has cut off already is taken from the answers.
+_BASH = """\
+_dlrun() {
+    local IFS=$'\\n' line="${COMP_LINE:0:$COMP_POINT}" current="${COMP_WORDS[$COMP_CWORD]}" word
+    word="${line##* }"
+    [ "$current" = "=" ] || [ "$current" = ":" ] && current=""
+    COMPREPLY=()
+    for answer in $(COMP_LINE="$line" COMP_POINT="$COMP_POINT" dlrun -sc query=bash 2>/dev/null); do
+        COMPREPLY+=("${answer#"${word%"$current"}"}")
+    done
+}
+complete -o nospace -o default -F _dlrun dlrun"""
+_FISH = """\
+complete -c dlrun -f -a '(COMP_LINE=(commandline -cp) dlrun -sc query=fish 2>/dev/null)'"""
+_SHELLS = {
+    "install": {"bash": _BASH, "zsh": _BASH, "fish": _FISH},
+    "uninstall": {
+        "bash": "complete -r dlrun; unset -f _dlrun",
+        "zsh": "complete -r dlrun; unset -f _dlrun",
+        "fish": "complete -c dlrun -e",
+    },
+}
+
+_WORDS = {
+    **CHOICES,
+    "device": ("auto", "cpu", "cuda", "mps"),
+    "data.leaks": ("warn", "error", "drop"),
+    "data.task": ("auto", "classification", "regression"),
+    "data.decimal": ("point", "comma"),
+    "data.resize": ("short", "squash", "pad"),
+    "data.channels": ("auto", "rgb", "grey"),
+    "data.background": ("white", "black"),
+    "sweep.pruner": ("none", "median", "halving", "hyperband"),
+    "sweep.export": ("best", "all", "none"),
+}
+"""Settings that take one of a few words, or mostly do."""
+
+
+def text(words: Sequence[str]) -> str:
+    """What `-sc install=bash`, `uninstall=bash` or `query=bash` prints."""
+    action, _, shell = (words[0] if words else "").partition("=")
+    if action == "query":
+        line = os.environ.get("COMP_LINE", "")
+        point = os.environ.get("COMP_POINT", "")
+        return "".join(f"{word}\n" for word in candidates(line[: int(point or len(line))]))
+    if shell not in _SHELLS.get(action, {}):
+        raise Mistake("--shell-completion: write -sc install=bash, zsh or fish, or uninstall=bash")
+    return _SHELLS[action][shell] + "\n"
+
+
+def candidates(line: str) -> list[str]:
+    """The words that the last word of the line can become, the line ending at the cursor."""
+    before = line.split()[1:]
+    word = before.pop() if before and not line[-1].isspace() else ""
+    asked = flags.tolerant(before)
+    own = [places.path(name, "--config-dir") for name in asked.config_dir]
+    directories = [*filter(Path.is_dir, own), catalogue.packaged()]
+    option = flags.SWITCHES.get(before[-1], "") if before else ""
+    if option in flags.VALUES and option != "info":
+        found: Iterator[str] = iter(flags.VALUES[option])
+    elif word.startswith("-"):
+        found = iter(flags.SWITCHES)
+    elif before[:1] == ["sync"]:
+        found = _runs("", before)
+    else:
+        sign = word[: len(word) - len(word.lstrip("+~"))]
+        found = (sign + each for each in _overrides(word.lstrip("+~"), before, directories))
+    return sorted({each for each in found if each.startswith(word)})
+
+
+def _overrides(word: str, before: Sequence[str], directories: Sequence[Path]) -> Iterator[str]:
+    key, given, value = word.partition("=")
+    if given:
+        yield from _values(key, value, before, directories)
+        return
+    if not before:
+        yield "sync"
+    group, inside, _ = word.partition(".")
+    if inside:
+        yield from (f"{group}.{s.key}=" for s in _settings(group, before, directories))
+        return
+    for setting in catalogue.read(catalogue.primary(directories)).root:
+        yield f"{setting.key}="
+    yield f"{LAUNCHER}="
+    for name in catalogue.groups(directories):
+        yield f"{name}="
+        if _settings(name, before, directories):
+            yield f"{name}."
+
+
+def _values(
+    key: str, value: str, before: Sequence[str], directories: Sequence[Path]
+) -> Iterator[str]:
+    """Options of a group, also inside [a,b] and a,b; runs; files; or the default of a setting."""
+    head = value[: max(value.rfind(","), value.rfind("[")) + 1]
+    names = catalogue.options(key, directories) or _WORDS.get(key, ())
+    if names:
+        used = head.strip("[").split(",")
+        yield from (f"{key}={head}{name}" for name in names if name not in used)
+        if key in SEVERAL and not head:
+            yield f"{key}=["
+    elif key == "resume":
+        yield from _runs("resume=", before)
+    elif value.startswith((".", "/", "~")):
+        yield from _files(key, value)
+    else:
+        yield from (f"{key}={each}" for each in _default(key, before, directories))
+
+
+def _chosen(group: str, before: Sequence[str], directories: Sequence[Path]) -> list[str]:
+    """The options of a group as the words before the cursor choose them, or the default ones."""
+    names = catalogue.defaults(directories).get(group, [])
+    for word in before:
+        if word.startswith(f"{group}="):
+            names = word.partition("=")[2].strip("[]").split(",")
+    return [name for name in names if name in catalogue.options(group, directories)]
+
+
+def _settings(group: str, before: Sequence[str], directories: Sequence[Path]) -> list[Setting]:
+    """The settings of the options that a group has so far."""
+    files = catalogue.options(group, directories)
+    chosen = _chosen(group, before, directories)
+    return [setting for name in chosen for setting in catalogue.read(files[name]).own]
+
+
+def _default(key: str, before: Sequence[str], directories: Sequence[Path]) -> list[str]:
+    """The value a setting has, or both where it is true or false."""
+    group, _, rest = key.partition(".")
+    known = catalogue.read(catalogue.primary(directories)).root
+    if rest:
+        known = _settings(group, before, directories)
+    values = [setting.value for setting in known if setting.key == (rest or key)]
+    if set(values) & {"true", "false"}:
+        return ["true", "false"]
+    return [value.strip("'\"").replace(" ", "") for value in values if value not in ("???", "null")]
+
+
+def _runs(prefix: str, before: Sequence[str]) -> Iterator[str]:
+    outputs = [word.partition("=")[2] for word in before if word.startswith("outputs=")]
+    runs = places.path(outputs[-1] if outputs else "outputs", "outputs") / "runs"
+    yield f"{prefix}last"
+    if runs.is_dir():
+        yield from (prefix + name for name in os.listdir(runs))
+
+
+def _files(key: str, value: str) -> Iterator[str]:
+    folder, _, start = value.rpartition("/")
+    where = places.path(f"{folder}/" if folder or value.startswith("/") else ".", key)
+    if where.is_dir():
+        for entry in os.scandir(where):
+            if entry.name.startswith(start.lstrip("~")):
+                end = "/" if entry.is_dir() else ""
+                yield f"{key}={value[: len(value) - len(start)]}{entry.name}{end}"

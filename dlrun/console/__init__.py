@@ -1,0 +1,8 @@
+"""What the terminal shows.
+
+progress.py   while a run goes on
+summary.py    when it has ended
+screen.py     standard output that may be closed
+outcome.py    what went wrong, and the exit code
+format.py     numbers, short
+"""

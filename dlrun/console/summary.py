@@ -1,0 +1,149 @@
+"""What a run shows when it has ended: its results, where they are, and what to type next."""
+
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dlrun import duration, record, shell, shown
+from dlrun.console import format
+from dlrun.errors import Mistake
+from dlrun.report import rates
+from dlrun.report.curves import curve
+
+_SPLITS = ("train", "val", "test")
+
+Point = Mapping[str, Any]
+
+
+def show(console: Console, directory: Path, uri: str | None) -> None:
+    """The table at the end of a run, where its results are, and what to type next."""
+    if not directory.is_dir():
+        return  # deleted while it was trained; the error says so
+    status, info = record.read_status(directory), record.read_json(directory / "run.json")
+    points = record.read_points(directory)
+    console.print()
+    if points:
+        table = _table(points, info)
+        if table.row_count:
+            console.print(table)
+        for line in (_best(points), _stopped(points, info), _course(points)):
+            if line:
+                console.print(line, markup=False)
+    state = str(status.get("status", "")).lower()
+    console.print(f"{state}: {shell.near(directory)}", markup=False, soft_wrap=True)
+    for what, command in _next(directory, status, uri, _longer(directory, info)):
+        console.print(Text.assemble((f"  {what:<22}", "dim"), command), soft_wrap=True)
+
+
+def _table(points: Sequence[Point], info: Mapping[str, Any]) -> Table:
+    """The latest values, the best validation, and the test; each with the epoch of its weights."""
+    latest: dict[str, Point] = {}  # of each split, where it was recorded last
+    for point in points:
+        latest |= {split: point for split in _SPLITS if _values(point, split)}
+    end = points[-1]
+    columns: list[tuple[str, Point, dict[str, float]]] = [
+        (split, latest[split], _values(latest[split], split))
+        for split in ("train", "val")
+        if split in latest
+    ]
+    best = _at_epoch(points, end["values"].get("best/epoch"))
+    if best is not None and "val" in latest and best["step"] != latest["val"]["step"]:
+        columns.append(("best val", best, _values(best, "val")))
+    if latest.get("test") is end:
+        used = next((p for p in points if p["step"] == info.get("result_step")), best or end)
+        columns.append(("test", used, _values(end, "test")))
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
+    for name, point, _ in columns:
+        table.add_column(f"{name}\n{_when(point, end)}", justify="right")
+    headline = sorted(columns, key=lambda column: column[0] != "val")  # what is monitored first
+    names = dict.fromkeys(name for _, _, values in headline for name in values)
+    for name in names:
+        cells = [values.get(name) for _, _, values in columns]
+        table.add_row(name, *("" if number is None else format.cell(number) for number in cells))
+    return table
+
+
+def _values(point: Point, split: str) -> dict[str, float]:
+    """Its values of a split, by their names without it."""
+    start = f"{split}/"
+    values = point["values"].items()
+    return {name.removeprefix(start): value for name, value in values if name.startswith(start)}
+
+
+def _at_epoch(points: Sequence[Point], epoch: float | None) -> Point | None:
+    """The point of that epoch with a validation, or the only one of it."""
+    found = [p for p in points if epoch is not None and abs(p["epoch"] - epoch) < 1e-9]
+    return next((p for p in found if _values(p, "val")), found[0] if found else None)
+
+
+def _when(point: Point, end: Point) -> str:
+    """The place of a point in a run that ended at `end`; in steps where it was very short."""
+    if end["epoch"] < 1 and "step" in point:
+        return f"step {point['step']:,}"
+    return f"epoch {format.epoch(point['epoch'])}"
+
+
+def _best(points: Sequence[Point]) -> str:
+    """The best value and when it was reached; empty where no run came that far."""
+    values = points[-1]["values"]
+    for name, value in values.items():
+        if name.startswith("best/") and name != "best/epoch":
+            what = name.removeprefix("best/").replace("_", "/", 1)
+            at = _at_epoch(points, values["best/epoch"]) or {"epoch": values["best/epoch"]}
+            return f"best {what} {format.cell(value)} at {_when(at, points[-1])}"
+    return ""
+
+
+def _stopped(points: Sequence[Point], info: Mapping[str, Any]) -> str:
+    """When and why a run ended before its length; empty where it did not."""
+    why = info.get("stopped")
+    if not why or "best/epoch" not in points[-1]["values"]:
+        return ""
+    since = next((point for point in points if point["step"] == why["since"]), None)
+    last = f" since {_when(since, points[-1])}" if since else ""
+    return f"stopped at {_when(points[-1], points[-1])}: no improvement of {why['metric']}{last}"
+
+
+def _course(points: list[dict[str, Any]]) -> str:
+    """The learning rate as a line of small bars, where nothing else was recorded."""
+    if any(set(point["values"]) != {"lr"} for point in points):
+        return ""
+    return rates.course(curve(points, "lr"))
+
+
+def _next(
+    directory: Path, status: Mapping[str, Any], uri: str | None, longer: str
+) -> list[tuple[str, str]]:
+    """What the user may want to type now."""
+    tips = []
+    if status.get("status") == record.FINISHED:
+        tips.append(("the curves", shell.near(directory / "figures")))
+        if longer:
+            tips.append(("train on", shell.resume(directory, longer)))
+    else:
+        tips.append(("go on with it", shell.resume(directory)))
+    if uri is not None:
+        web = uri.startswith("http") or shown.HIDDEN in uri  # a place, no command
+        browse = uri if web else shell.line(["mlflow", "ui", "--backend-store-uri", uri])
+        tips.append(("compare in MLflow", browse))
+    return tips
+
+
+def _longer(directory: Path, info: Mapping[str, Any]) -> str:
+    """The word for twice the length of a run; empty where no length would let it train on."""
+    with suppress(OSError, Mistake):
+        recipe = (directory / "recipe.yaml").read_text(encoding="utf-8")
+        length = re.search(r"^epochs: (.+)$", recipe, re.MULTILINE)
+        if length and info.get("trains", True) and not info.get("ended_by_rule"):
+            whole = duration.parse(length[1].strip("'\""))
+            amount = f"{2 * whole.amount:.15g}"
+            return f"epochs={amount}" + ("" if whole.unit == "epochs" else f" {whole.unit}")
+    return ""

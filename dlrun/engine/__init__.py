@@ -1,0 +1,11 @@
+"""Training one run: the loop and what it needs, without Hydra, MLflow or a screen.
+
+run.py         the plain parts of a run
+feed.py        a split on the device, preprocessed once where that is possible
+train.py       the loop
+evaluate.py, batch_statistics.py   loss and quality of a split; statistics of batch norm
+state/, checkpoint.py   what changes while it trains, and its file
+divergence.py  a loss that is no longer finite
+device.py      the device and the number of threads
+interrupt.py   SIGINT and SIGTERM
+"""

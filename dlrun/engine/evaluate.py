@@ -1,0 +1,151 @@
+"""Loss and quality of a model on a split, without gradients and in evaluation mode."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from dlrun import loss as losses
+from dlrun.data.batches import batches, gather, order
+from dlrun.engine import batch_statistics, checkpoint
+from dlrun.engine.feed import Feed
+from dlrun.engine.run import Run
+from dlrun.test_augmentation import has_size
+
+Batches = Iterator[tuple[Tensor, Tensor]]
+Loss = Callable[..., Tensor]
+Views = Callable[[Tensor], list[Tensor]]
+
+MINI_BATCHES = 32
+"""Of the training split, from which batch norm is estimated whenever averages are evaluated."""
+
+
+def quality(logits: Tensor, y: Tensor, units: Tensor | None, loss: Loss | None = None) -> Tensor:
+    """What is counted beside the loss, summed over a batch; a scalar.
+
+    The number of right answers, y being class indices (n,) or, where targets are mixed,
+    class probabilities (n, classes); in regression, where there are `units` as of a Run, the
+    absolute error in the units of the data, averaged over the targets of a sample. `loss`
+    tells what is predicted there: with bce σ(logits).
+    """
+    if units is not None:
+        return (
+            ((losses.predicted(loss, logits.detach()) - y).abs().flatten(1) * units).mean(1).sum()
+        )
+    return (logits.argmax(1) == (y if y.dim() == 1 else y.argmax(1))).sum()
+
+
+def quality_name(regression: bool) -> str:
+    """The name under which the mean of `quality` is recorded."""
+    return "mae" if regression else "accuracy"
+
+
+def measure(run: Run, feed: Feed, views: Views | None = None) -> tuple[float, float]:
+    """Mean loss and mean quality of a run on a split, with averaged weights where it has them.
+
+    views: makes several of a raw batch; their predictions are averaged.
+    """
+    with averaged(run):
+        if views is None:
+            return evaluate(run, run.forward, samples(run, feed))
+        chain = run.preprocessing if has_size(views) else run.evaluation
+        return evaluate(run, partial(_predict, run, views, chain), samples(run, feed, raw=True))
+
+
+def samples(run: Run, feed: Feed, raw: bool = False) -> Batches:
+    """A split in order, in batches (x, y) as the model sees them in evaluation, or raw."""
+    size = run.lengths.evaluation_batch
+    for x, y in batches(feed.x, feed.y, feed.rows, size, run.device, prefetch=feed.prefetch):
+        if not raw:
+            x = _ready(run, x if feed.prepared else run.evaluation(x))
+        yield x, x if run.reconstructs else y
+
+
+def averages(run: Run) -> list[tuple[Tensor, Tensor]]:
+    """Tensors of the model, each with its average; none where the recipe averages nothing yet."""
+    return [pair for part in run.averaging for pair in part.averages()]
+
+
+@contextmanager
+def averaged(run: Run) -> Iterator[None]:
+    """Inside, the model has the averaged weights, if the recipe averages.
+
+    And batch norm's statistics for them, from the same mini-batches every time.
+    """
+    pairs = averages(run)
+    changed = [live for live, _ in pairs]
+    if pairs:
+        changed += batch_statistics.tensors(run.model)
+    kept = [value.detach().clone() for value in changed]
+    with torch.no_grad():
+        try:
+            for live, average in pairs:
+                live.copy_(average)
+            if pairs:
+                estimate_statistics(run, MINI_BATCHES)
+            yield
+        finally:
+            for value, before in zip(changed, kept, strict=True):
+                value.copy_(before)
+
+
+def estimate_statistics(run: Run, most: int | None = None) -> bool:
+    """Estimate batch norm's statistics for the weights as they are; whether there is any.
+
+    From so many mini-batches of the training split at most, else from all of it, without
+    augmentation; which they are depends on nothing but the split and the size of a batch. No
+    source of random numbers moves.
+    """
+    if not batch_statistics.layers(run.model):
+        return False
+    before = checkpoint.random_state(run.generator)
+    batch_statistics.estimate(run.model, run.uncompiled, _sample(run, most))
+    checkpoint.restore_random_state(before, run.generator)
+    return True
+
+
+def _sample(run: Run, most: int | None) -> Iterator[Tensor]:
+    """Shuffled mini-batches of the training split as the model sees them in evaluation.
+
+    None is smaller than the others by more than a sample: each counts the same.
+    """
+    feed, size = run.train, run.lengths.batch_size
+    rows = order(feed.rows, epoch=0, seed=0)[: None if most is None else most * size]
+    for part in rows.tensor_split(max(1, len(rows) // size)):
+        x = gather(feed.x, feed.y, part.to(feed.x.device))[0].to(run.device)
+        yield _ready(run, x if feed.prepared else run.evaluation(x))
+
+
+@torch.no_grad()
+def evaluate(run: Run, forward: Callable[[Tensor], Tensor], data: Batches) -> tuple[float, float]:
+    """Mean loss and mean quality over all samples; sums stay on the device until the end."""
+    was_training, units = run.model.training, run.units
+    run.model.eval()
+    means, hits, count = [], [], 0
+    for x, y in data:
+        logits = forward(x)
+        means.append(run.loss(logits, y) * len(y))
+        hits.append(quality(logits, y, units, run.loss))
+        count += len(y)
+    run.model.train(was_training)
+    if not count:
+        return math.nan, math.nan
+    return _total(means) / count, _total(hits) / count
+
+
+def _predict(run: Run, views: Views, chain: nn.Module, x: Tensor) -> Tensor:
+    """What the model says of a raw batch, averaged over its views as the loss averages."""
+    seen = [run.forward(_ready(run, chain(view))) for view in views(x)]
+    return losses.averaged(run.loss, torch.stack(seen))
+
+
+def _ready(run: Run, x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=run.layout) if x.dim() == 4 else x
+
+
+def _total(parts: list[Tensor]) -> float:
+    """The exact sum of scalars on the device, read out at once."""
+    return math.fsum(torch.stack(parts).tolist())

@@ -1,0 +1,105 @@
+"""The state of a run that changes while it trains, and how it is kept and put back.
+
+kept.py       what changes, and all of it as tensors and plain values
+restored.py   the same put back into a Run
+"""
+
+import logging
+import math
+from collections.abc import Collection
+from functools import partial
+from typing import Any
+
+from dlrun.engine import checkpoint
+from dlrun.engine.run import Run
+from dlrun.engine.state.kept import (
+    Position,
+    Result,
+    State,
+    Weights,
+    Window,
+    best_weights,
+    capture,
+    keeps_last,
+    settle,
+)
+from dlrun.engine.state.restored import restore
+from dlrun.errors import Mistake
+from dlrun.record import FINISHED, Record, read_status
+
+__all__ = ["Position", "Result", "State", "Weights", "Window"]
+__all__ += ["begin", "best_weights", "capture", "keeps_last", "restore", "settle"]
+
+_log = logging.getLogger("dlrun")
+_PARTS: dict[str, type] = {"position": dict, "window": dict, "model": dict, "preprocessing": dict}
+_PARTS |= {"optimizer": dict, "random": dict, "recorded": int}
+
+
+def begin(run: Run, record: Record, changed: Collection[str] = ()) -> State:
+    """The state to train on from: that of the newest checkpoint in `record`, or the beginning.
+
+    changed: of "preprocessing", "loss" and "val" (the validation split), what is no longer
+    as it was. What has a memory that no longer applies begins anew, with one warning.
+    Points of the record after the checkpoint are cut off: they will come again. Raises
+    Mistake, and leaves the record as it is, where the checkpoint does not fit the run.
+    """
+    saved = checkpoint.load(record.directory / "checkpoints", partial(_unfit, record))
+    state = State()
+    if saved:
+        state = restore(run, saved, changed)
+        forgotten = saved["position"]["best_step"] > state.at.best_step
+        finished = read_status(record.directory).get("status") == FINISHED
+        _look_ahead(run, state, forgotten, finished)
+    record.truncate(saved["recorded"] if saved else 0)
+    return state
+
+
+def _look_ahead(run: Run, state: State, forgotten: bool, finished: bool) -> None:
+    """See to it that a resumed run has something to do, or that it is said why not.
+
+    forgotten: the best so far no longer counts, so that another one must be found.
+    finished: the run has come to its end before.
+    """
+    at, total = state.at, run.lengths.total_steps
+    epoch = f"{at.step / run.lengths.steps_per_epoch:.4g}"
+    if at.step > total:
+        asked = f"{total / run.lengths.steps_per_epoch:.4g}"
+        raise Mistake(
+            f"epochs={asked}: the run is at epoch {epoch} already; epochs= counts from its "
+            "beginning, so write more"
+        )
+    if at.step >= total and forgotten:
+        raise Mistake(
+            f"monitor={run.monitor}: the run has ended at epoch {epoch}, and nothing after it "
+            f"would be judged by {run.monitor}; let it train for longer, with epochs="
+        )
+    rules = {key: r for key, r in run.regularizers.items() if hasattr(r, "should_stop")}
+    foreign = len(run.stopping) > len(rules)  # a sweep's, which knows better
+    if not at.stopped or at.step >= total or foreign:
+        return
+    holding = [key for key, rule in rules.items() if rule.should_stop(math.nan, at.step)]
+    at.stopped = bool(holding)
+    if holding:
+        others = [key.partition(".")[2] for key in run.regularizers if key not in holding]
+        without = f"[{','.join(others)}]" if others else "none"
+        twice = math.ceil(2 * at.step / run.lengths.steps_per_epoch)
+        more = f"{holding[0]}.patience='{twice} epochs' or " * hasattr(
+            rules[holding[0]], "patience"
+        )
+        said = (
+            f"{holding[0]} has ended the run at epoch {epoch}, so it trains no further; "
+            f"it would with {more}regularization={without}"
+        )
+        if finished:
+            raise Mistake(said)
+        _log.warning(said)  # its end is still to be measured
+
+
+def _unfit(record: Record, saved: Any) -> str:
+    """Why a checkpoint cannot be gone on from; nothing where it can."""
+    whole = isinstance(saved, dict) and all(
+        isinstance(saved.get(name), kind) for name, kind in _PARTS.items()
+    )
+    if not whole:
+        raise ValueError("it is no state of a run")
+    return "" if record.holds(saved["recorded"]) else "points of metrics.jsonl are lost"

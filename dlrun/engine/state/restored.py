@@ -1,0 +1,228 @@
+"""A Run put back to where a checkpoint found it, as far as its recipe is still the same."""
+
+import logging
+import math
+from collections.abc import Collection
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dlrun.data import Split
+from dlrun.engine import checkpoint
+from dlrun.engine.feed import Feed
+from dlrun.engine.run import Run
+from dlrun.engine.state.kept import (
+    Position,
+    State,
+    Weights,
+    Window,
+    best_weights,
+    groups,
+    kind,
+    steps,
+)
+from dlrun.errors import Mistake
+
+_log = logging.getLogger("dlrun")
+_SHAPING = {
+    "Adam": ("amsgrad",),
+    "AdamW": ("amsgrad",),
+    "RMSprop": ("momentum", "centered"),
+    "LBFGS": ("history_size",),
+    "Muon": ("muon",),
+}
+"""Options of optimizers, and marks of their groups, that decide what their state holds."""
+_CHUNK = 4096  # samples preprocessed at once
+
+
+def restore(run: Run, saved: dict[str, Any], changed: Collection[str] = ()) -> State:
+    """Put the Run back to where `capture` found it.
+
+    The options of the optimizer (its rate, its momentum) stay those of the recipe, so
+    that an override on resuming holds. changed: as `begin` takes it. Raises Mistake where
+    the model has changed, and where a step or an epoch is another.
+    """
+    _refuse_other_steps(run, saved)
+    device, anew = run.device, []  # what begins anew, and why
+    _restore_model(run, saved["model"])
+    if "preprocessing" in changed or not _restore_preprocessing(run, saved["preprocessing"]):
+        anew.append("the preprocessing, which is another")
+    anew += _restore_optimizer(run, saved["optimizer"])
+    judged = _judged_anew(run, saved, changed)
+    anew += [judged] if judged else []
+    memories = {"schedule": saved["schedule"], **_by_key(run, saved["regularization"])}
+    parts = {"schedule": run.schedule, **run.regularizers}
+    for key, part in parts.items():
+        judges = hasattr(part, "observe") or hasattr(part, "should_stop")
+        if key in memories and not (judged and judges) and not _remember(part, memories[key]):
+            what = "the schedule" if part is run.schedule else key
+            anew.append(f"{what}, which is another")
+    if run.scaler is not None and saved["scaler"]:
+        run.scaler.load_state_dict(saved["scaler"])
+    checkpoint.restore_random_state(saved["random"], run.generator)
+
+    known = {entry.name for entry in fields(Position)}
+    at = Position(**{key: value for key, value in saved["position"].items() if key in known})
+    window = _window(run, saved)
+    best = saved["best"]
+    if judged:
+        at.best_score, at.best_loss, at.best_step, best = -math.inf, math.inf, 0, None
+        at.stopped = at.best_averaged = False
+    elif best is not None:
+        best = {
+            name: value.to(device) if isinstance(value, Tensor) else value
+            for name, value in best.items()
+        }
+    elif at.best_step and at.best_step == at.step:
+        best = best_weights(run)
+    if not judged and {"loss", "val"} & set(changed):
+        at.best_loss = -math.inf  # of another loss or split, so that it breaks no tie
+    if anew:
+        _log.warning(f"begins anew: {'; '.join(anew)}")
+    same = not anew and memories.keys() == parts.keys()
+    return State(at, window, best, saved.get("good") if same else None)
+
+
+def _refuse_other_steps(run: Run, saved: dict[str, Any]) -> None:
+    """All lengths, schedules and points count steps: those behind must be like those to come."""
+    now = steps(run)
+    before = saved.get("steps", now)
+    if now == before or not saved["position"]["step"]:
+        return
+    keys = [key for key in now if before[key] != now[key] and key != "steps_per_epoch"]
+    if not keys:
+        raise Mistake(
+            f"data: an epoch has {now['steps_per_epoch']} steps, and had "
+            f"{before['steps_per_epoch']} when the run began; start a new run with other data"
+        )
+    was, wanted = (
+        ", ".join(f"{key}={str(values[key]).lower()}" for key in keys) for values in (before, now)
+    )
+    raise Mistake(
+        f"{wanted}: a resumed run keeps its {was}, because its length is counted in steps; "
+        "start a new run to change it"
+    )
+
+
+def _restore_model(run: Run, weights: Weights) -> None:
+    now = run.model.state_dict()
+    for name in (*weights, *now):
+        shapes = [list(getattr(all.get(name), "shape", [])) for all in (weights, now)]
+        if name in weights and name in now and shapes[0] == shapes[1]:
+            continue
+        was, is_now = (
+            f"of shape {shape}" if name in all else "not there"
+            for all, shape in zip((weights, now), shapes, strict=True)
+        )
+        raise Mistake(
+            f"the checkpoint does not fit the model: {name} was {was} and is {is_now}; "
+            "a run keeps its model: start a new one for another"
+        )
+    try:
+        run.model.load_state_dict(weights)
+    except RuntimeError as error:
+        message = str(error).splitlines()[0]
+        raise Mistake(f"the checkpoint does not fit the model: {message}") from error
+
+
+def _restore_preprocessing(run: Run, fitted: Weights) -> bool:
+    """Take over what was fitted; whether that was possible.
+
+    What lies ready for the model is made again where it differs (another device, say).
+    """
+    before = {name: value.clone() for name, value in run.preprocessing.state_dict().items()}
+    if before.keys() != fitted.keys():
+        return False
+    try:
+        run.preprocessing.load_state_dict(fitted)
+    except RuntimeError:
+        return False
+    after = run.preprocessing.state_dict()
+    if any(not torch.equal(after[name], before[name]) for name in before):
+        _prepare_again(run.train, run.data.train, run.preprocessing, run.device)
+        _prepare_again(run.val, run.data.val, run.evaluation, run.device)
+    return True
+
+
+@torch.no_grad()
+def _prepare_again(feed: Feed, split: Split, chain: nn.Module, device: torch.device) -> None:
+    for start in range(0, len(feed) if feed.prepared else 0, _CHUNK):
+        rows = split.rows[start : start + _CHUNK]
+        feed.x[start : start + _CHUNK] = chain(split.x.index_select(0, rows).to(device))
+
+
+def _restore_optimizer(run: Run, saved: dict[str, Any]) -> list[str]:
+    """Take over the state; what begins anew instead."""
+    now, before = type(run.optimizer).__name__, saved["name"]
+    if before != now:
+        return [f"the optimizer, which was {before} and is {now}"]
+    here = groups(run)
+    if saved.get("groups", here) != here:
+        return ["the optimizer, which has its weights in other groups"]
+    options = [dict(group) for group in run.optimizer.param_groups]
+    for group, old in zip(options, saved["state"]["param_groups"], strict=False):
+        for key in _SHAPING.get(now, ()):
+            was, wanted = old.get(key), group.get(key)
+            if was != wanted and not (was and wanted and key == "momentum"):
+                return [f"the optimizer, whose {key} was {was} and is {wanted}"]
+    try:
+        run.optimizer.load_state_dict(saved["state"])
+    except (ValueError, KeyError) as error:
+        raise Mistake(
+            f"the checkpoint does not fit the optimizer: {error}; "
+            "keep optimizer and decay as they were"
+        ) from error
+    for group, wanted in zip(run.optimizer.param_groups, options, strict=True):
+        group.update({key: wanted[key] for key in wanted if key != "params"})
+    return []
+
+
+def _window(run: Run, saved: dict[str, Any]) -> Window:
+    """What the mini-batches since the last point gave; none where another objective was trained."""
+    kept = saved["window"]
+    losses, hits, objectives, penalties = (
+        [] if kept.get(key) is None else list(kept[key].to(run.device).unbind())
+        for key in ("losses", "hits", "objectives", "penalties")
+    )
+    same = bool(objectives) == (run.objective is not run.loss)
+    if penalties or run.penalties:
+        same &= list(saved["regularization"]) == list(run.regularizers)
+    if losses and not same:
+        return Window()
+    apart = [list(each.unbind()) for each in penalties]
+    return Window(losses, hits, objectives, apart, list(kept["sizes"]), kept["seconds"])
+
+
+def _judged_anew(run: Run, saved: dict[str, Any], changed: Collection[str]) -> str:
+    """Why scores so far say nothing about those to come; nothing where they do."""
+    before = saved.get("monitor", run.monitor)
+    if before != run.monitor:
+        return f"the best, which was chosen by {before} and is by {run.monitor}"
+    if "val" in changed and run.monitor.startswith("val/"):
+        return "the best, because the val split is another"
+    if "loss" in changed and run.monitor.endswith("/loss"):
+        return f"the best, because {run.monitor} is of another loss"
+    return ""
+
+
+def _by_key(run: Run, memories: Any) -> dict[str, Any]:
+    """The memories of regularizers; earlier versions kept them in order, without their keys."""
+    if isinstance(memories, dict):
+        return {key: memories[key] for key in run.regularizers if key in memories}
+    keys = [key for key, rule in run.regularizers.items() if hasattr(rule, "state_dict")]
+    return dict(zip(keys, memories, strict=False))
+
+
+def _remember(part: object, memory: Any) -> bool:
+    """Take over a memory, if it has one; whether it was of the same kind."""
+    if memory is None or not hasattr(part, "load_state_dict"):
+        return True
+    if memory.get("name", kind(part)) != kind(part):
+        return False
+    try:
+        part.load_state_dict(memory["state"] if "name" in memory else memory)
+    except (KeyError, ValueError, TypeError, RuntimeError):
+        return False
+    return True

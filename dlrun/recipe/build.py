@@ -1,0 +1,326 @@
+"""From a composed recipe to a Run: the only place that instantiates.
+
+Everything that can be wrong is said here, before a run exists: `check` looks at every
+setting and every argument before any data are read, `build` at what depends on the data.
+"""
+
+import inspect
+import random
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from dlrun import duration, preprocessing
+from dlrun.augmentation import clamps, compose
+from dlrun.data import Data, Report, sampling
+from dlrun.data import split as splits
+from dlrun.engine import device as devices
+from dlrun.engine.feed import prepare
+from dlrun.engine.run import Augment, Lengths, Run
+from dlrun.engine.train import takes_closure
+from dlrun.errors import Mistake
+from dlrun.loss import weighted
+from dlrun.model import roles
+from dlrun.model.count import flops
+from dlrun.recipe import checks, signature
+from dlrun.recipe import schema as settings
+from dlrun.recipe.groups import GROUPS
+from dlrun.recipe.instantiate import check as check_group
+from dlrun.recipe.instantiate import explained, part, plain, several
+from dlrun.schedule import warmup
+from dlrun.test_augmentation import CenterCrop, has_size
+
+SPLITTING = ("split", "val", "split_seed", "leaks")
+SAMPLES = 64  # of the training split, for whatever looks at data before training
+_PASS = 2**22  # elements of the training split that are preprocessed at once
+
+
+def check(config: DictConfig, chosen: Sequence[str] = ()) -> None:
+    """Raise one Mistake that names all wrong settings and arguments of a recipe.
+
+    chosen: the groups whose option was asked for rather than left at its default.
+    """
+    apart = {"data": SPLITTING, "model": ("max_parameters",)}
+    looks = [partial(settings.check, config), partial(_check_splitting, config)]
+    looks += [partial(check_group, config, group, apart.get(group, ())) for group in GROUPS]
+    looks.append(partial(checks.check_activation, config, "activation" in chosen))
+    wrong = []
+    for look in looks:
+        try:
+            look()
+        except Mistake as mistake:
+            wrong.append(str(mistake))
+    if wrong:
+        raise Mistake("\n".join(wrong))
+    devices.choose(config.device)
+
+
+def load_data(config: DictConfig, report: Report | None = None) -> Data:
+    """The splits of the recipe's data; `report(done, total)` is called while decoding."""
+    values = plain(config.data, "data", None)
+    splitting = {key: values.pop(key) for key in SPLITTING if key in values}
+    with explained("data", values | splitting):
+        source = instantiate(values, report=report, _convert_="all")
+        data = splits.make(source, **splitting)
+    if not len(data.train):
+        raise Mistake(f"data.split={splitting.get('split')}: leaves no sample to train on")
+    return data
+
+
+def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
+    """The Run of a recipe on these data; the same recipe gives the same Run.
+
+    cores: how many threads it may use where the recipe does not say; None for all.
+    Raises Mistake for what does not fit together. Fills in `config.facts`.
+    """
+    # Where it computes, and what the model will see.
+    most = cores or devices.CORES
+    devices.set_up(config.threads or most, config.deterministic)
+    device = devices.choose(config.device)
+    augmentation = _augmentation(config, data, device)
+    chain = _fitted(config, data, device)
+    x, y, aim, evaluation = _example(config, data, augmentation, chain, device)
+    config.facts.shape, config.facts.outputs = list(x.shape[1:]), data.outputs
+    lengths = _lengths(config, len(data.train), x[0].numel())
+
+    # The model, the loss, what the regularizers make of them, and the weights to start from.
+    _seed(config.seed)
+    model = checks.check_module(config, part(config, "model", apart=("max_parameters",)))
+    model = model.to(device)
+    loss = part(config, "loss")
+    checks.check_forward(config, model, loss, x, y, data)
+    if getattr(model, "reconstructs", False):
+        checks.check_reconstruction(loss, map(chain, _raw(data, device)))
+    regression = not data.classes or hasattr(model, "reconstructs")
+    regularizers = several(config, "regularization", lengths)
+    for rule in regularizers.values():
+        if hasattr(rule, "regression"):
+            rule.regression = regression
+    model, objective = _regularized(config, regularizers, model, loss, x, data)
+    objective = _weighted(config, objective, data, device)
+    checks.check_size(config, model, config.model.get("max_parameters"))
+    initialize = part(config, "initializer")
+    with torch.no_grad(), explained("initializer", config.initializer):
+        initialize(model, x)
+    checks.check_step(config, model, objective, x, aim, data, lengths)
+    views = part(config, "test_augmentation") if config.test_augmentation else None
+    if views is not None:
+        raw = data.train.x[data.train.rows[:2]].to(device)  # for their shape and type alone
+        before = chain if has_size(views) else evaluation
+        checks.check_views(config, views, before, model, raw, data.outputs)
+    layout = devices.lay_out(model, config.channels_last and x.dim() == 4)
+
+    # How the weights change.
+    optimizer = _optimizer(config, model, lengths)
+    scaler = torch.amp.GradScaler(device.type) if config.precision == "fp16" else None
+    if scaler is not None and takes_closure(optimizer):
+        raise Mistake("precision=fp16: this optimizer evaluates the loss itself; use bf16")
+    schedule = part(config, "schedule", lengths)
+    rise = duration.parse(config.warmup).steps(lengths.steps_per_epoch, lengths.total_steps)
+    with explained("schedule", config.schedule):
+        schedule = warmup(schedule, rise)
+        schedule(0, lengths.total_steps, lengths.steps_per_epoch)
+
+    operations = flops(model, x)
+    if config.threads is None:
+        batch = min(lengths.batch_size, len(data.train))
+        torch.set_num_threads(devices.worthwhile(batch * operations, most))
+
+    # Averages are taken last, of weights that every other rule has had its say about.
+    regularizers = dict(sorted(regularizers.items(), key=lambda item: hasattr(item[1], "averages")))
+    train = prepare(data.train, chain, device, fixed=augmentation is None)
+    _seed(config.seed + 1)  # the noise of training, whatever the initializer has drawn
+    return Run(
+        data=data,
+        train=train,
+        val=prepare(data.val, evaluation, device, fixed=True),
+        preprocessing=chain,
+        evaluation=evaluation,
+        augmentation=augmentation,
+        model=model,
+        forward=devices.caller(model, config.precision, device, config.compile),
+        uncompiled=devices.caller(model, config.precision, device, compiled=False),
+        loss=loss,
+        objective=objective,
+        order=sampling.by_epoch(
+            config.sampling, train.rows, train.y, config.seed, lengths.batch_size, config.drop_last
+        ),
+        optimizer=optimizer,
+        schedule=schedule,
+        lengths=lengths,
+        device=device,
+        generator=torch.Generator(device).manual_seed(config.seed + 2),
+        monitor=checks.monitored(config.monitor, data, regression),
+        clip_norm=config.clip_norm,
+        clip_value=config.clip_value,
+        layout=layout,
+        scaler=scaler,
+        flops=operations,
+        views=views,
+        backoff=config.on_divergence == "backoff",
+        regularizers=regularizers,
+    )
+
+
+def _regularized(
+    config: DictConfig,
+    regularizers: dict[str, Any],
+    model: nn.Module,
+    loss: Callable[..., Tensor],
+    x: Tensor,
+    data: Data,
+) -> tuple[nn.Module, Callable[..., Tensor]]:
+    """The model and what is minimized, as the regularizers change them."""
+    objective = loss
+    for key, rule in regularizers.items():
+        option = config.regularization[key.partition(".")[2]]
+        checks.check_outputs(key, option, data)
+        with explained(key, option):
+            if hasattr(rule, "change_model"):
+                model = rule.change_model(model, x)
+            if hasattr(rule, "change_loss"):
+                checks.check_classes(key, data, model)
+                objective = rule.change_loss(objective, data.outputs)
+    return model, objective
+
+
+def _check_splitting(config: DictConfig) -> None:
+    given = {str(key): value for key, value in config.data.items() if key in SPLITTING}
+    wrong = signature.problems("dlrun.data.split.make", given, "data")
+    if wrong:
+        raise Mistake("\n".join(wrong))
+
+
+def _seed(seed: int) -> None:
+    """Seed every global source of random numbers: the user's own code may draw from any."""
+    random.seed(seed)
+    numpy.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def _augmentation(config: DictConfig, data: Data, device: torch.device) -> Augment | None:
+    """All augmentations as one; each is told, or learns from the data, what it asks for."""
+    steps = []
+    for key, step in several(config, "augmentation").items():
+        asks = "classes" in inspect.signature(step).parameters
+        if asks and not data.classes:
+            raise Mistake(f"{key}: mixes classes, and data={data.name} is a regression")
+        if clamps(step):
+            checks.check_range(key, data.name, _raw(data, device))
+        made = partial(step, classes=data.outputs) if asks else step
+        with explained(key, config.augmentation[key.partition(".")[2]]):
+            if hasattr(step, "fit"):
+                step.fit(_raw(data, device))
+            rows = data.train.rows[:2]  # for their shape and type alone
+            made(data.train.x[rows], data.train.y[rows], torch.Generator().manual_seed(0))
+        steps.append(made)
+    return compose(steps) if steps else None
+
+
+def _fitted(config: DictConfig, data: Data, device: torch.device) -> nn.Sequential:
+    """The preprocessing, fitted on the training split alone."""
+    chain = preprocessing.chain(list(several(config, "preprocessing").values())).to(device)
+    with explained("preprocessing", config.preprocessing or {}):
+        preprocessing.fit(chain, partial(_raw, data, device))
+    return chain.eval()
+
+
+def _raw(data: Data, device: torch.device) -> Iterator[Tensor]:
+    """The training split as it is, in large batches."""
+    chunk = max(1, _PASS // max(data.train.x[0].numel(), 1))
+    for rows in data.train.rows.split(chunk):
+        yield data.train.x.index_select(0, rows).to(device)
+
+
+def _example(
+    config: DictConfig,
+    data: Data,
+    augmentation: Augment | None,
+    chain: nn.Sequential,
+    device: torch.device,
+) -> tuple[Tensor, Tensor, Tensor, nn.Sequential]:
+    """A drawn batch: x as the model sees it in training, y as the data and augmentation give it.
+
+    And the preprocessing of evaluation: where augmentation changes the size of images,
+    validation and test take the middle of each.
+    """
+    rows = sampling.sample(data.train, SAMPLES, config.seed)
+    x, y = data.train.x[rows].to(device), data.train.y[rows].to(device)
+    before, aim, evaluation = x.shape, y, chain
+    if augmentation is not None:
+        x, aim = augmentation(x, y, torch.Generator(device).manual_seed(0))
+    if x.shape != before:
+        evaluation = nn.Sequential(CenterCrop(list(x.shape[2:])), *chain)
+    with torch.no_grad(), explained("preprocessing", {}):
+        return chain(x), y, aim, evaluation
+
+
+def _lengths(config: DictConfig, samples: int, elements: int) -> Lengths:
+    size = samples if config.batch_size == "full" else int(config.batch_size)
+    if size > samples and config.drop_last:
+        raise Mistake(f"batch_size={size}: drop_last leaves nothing of {samples} samples")
+    batches = samples // size if config.drop_last else -(-samples // size)
+    steps_per_epoch = -(-batches // config.accumulate)
+    total = duration.parse(config.epochs).steps(steps_per_epoch)
+
+    def steps(key: str) -> int:
+        return max(1, duration.parse(config[key]).steps(steps_per_epoch, total))
+
+    checkpoint_every = duration.parse(config.checkpoint_every)
+    if checkpoint_every.unit != "seconds":
+        checkpoint_every = duration.Duration(steps("checkpoint_every"), "steps")
+    return Lengths(
+        batch_size=size,
+        accumulate=config.accumulate,
+        drop_last=config.drop_last,
+        steps_per_epoch=steps_per_epoch,
+        total_steps=total,
+        validate_every=steps("validate_every"),
+        log_every=steps("log_every"),
+        checkpoint_every=checkpoint_every,
+        evaluation_batch=max(min(size, 1024), min(4096, 2**20 // max(elements, 1))),
+    )
+
+
+def _weighted(
+    config: DictConfig, loss: Callable[..., Tensor], data: Data, device: torch.device
+) -> Callable[..., Tensor]:
+    """The loss, each class by its weight where that is asked for."""
+    if config.class_weights == "none":
+        return loss
+    if "weight" not in inspect.signature(loss).parameters or not data.classes:
+        raise Mistake(f"class_weights={config.class_weights}: needs classes and loss=cross_entropy")
+    weights = sampling.class_weights(data.train.y[data.train.rows], data.outputs)
+    return weighted(loss, weights.to(device))
+
+
+def _optimizer(config: DictConfig, model: nn.Module, lengths: Lengths) -> torch.optim.Optimizer:
+    """The optimizer over the trainable parameters, its rate scaled with the batch if asked."""
+    make = part(config, "optimizer", lengths)
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    given: Any = weights
+    if next(iter(inspect.signature(make).parameters)) == "model":
+        given = model
+    elif config.decay == "weights":
+        decaying = set(roles.decaying(model))
+        given = [
+            {"params": [weight for weight in weights if weight in decaying]},
+            {"params": [weight for weight in weights if weight not in decaying]},
+        ]
+        given[1]["weight_decay"] = 0.0
+        given = [group for group in given if group["params"]]
+    if "matrices" in inspect.signature(make).parameters:
+        make = partial(make, matrices=roles.matrices(model))
+    with explained("optimizer", config.optimizer):
+        optimizer: torch.optim.Optimizer = make(given)
+    times = lengths.batch_size * lengths.accumulate / config.base_batch_size
+    factor = {"none": 1.0, "linear": times, "sqrt": times**0.5}[config.scale_lr]
+    for group in optimizer.param_groups:
+        group["lr"] = group["lr"] * factor
+    return optimizer

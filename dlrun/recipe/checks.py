@@ -1,0 +1,274 @@
+"""What does not fit together in a recipe, said before training."""
+
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from math import prod
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from dlrun import loss as losses
+from dlrun.data import Data
+from dlrun.engine.run import Lengths
+from dlrun.errors import Mistake
+from dlrun.model.count import parameters
+from dlrun.recipe.instantiate import explained, ours
+
+_TELLING = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
+"""What torch raises where shapes and types do not fit: its words are good enough."""
+_ROUNDING = 1e-3
+"""How far values may lie outside the range they are meant for."""
+
+
+def check_activation(config: DictConfig, chosen: bool) -> None:
+    """An activation that was asked for must be one that the model asks for in turn."""
+    model = OmegaConf.to_container(config.model, resolve=False)
+    if chosen and "${activation}" not in str(model):
+        name = str(config.model._target_).rpartition(".")[2]
+        raise Mistake(
+            f"activation: changes nothing, because model={name} brings its own activations; "
+            "leave it out, or choose a model such as mlp, cnn or resnet"
+        )
+
+
+def check_classes(key: str, data: Data, model: nn.Module) -> None:
+    """Raise Mistake where what `key` changes about classes finds none."""
+    if not data.classes or getattr(model, "reconstructs", False):
+        raise Mistake(f"{key}: needs classes, and this task has none; leave it out")
+
+
+def check_outputs(key: str, option: DictConfig, data: Data) -> None:
+    """Raise Mistake for a number of classes that the data have not."""
+    outputs = option.get("outputs", data.outputs)
+    if outputs != data.outputs:
+        raise Mistake(f"{key}.outputs={outputs}: the data have {data.outputs}; leave it out")
+
+
+def check_range(key: str, name: str, batches: Iterable[Tensor]) -> None:
+    """Raise Mistake where an augmentation would cut off what float images have beyond [0, 1]."""
+    ends = [torch.stack(x.aminmax()) for x in batches if x.is_floating_point() and x.dim() == 4]
+    low, high = (float(end) for end in torch.stack(ends).aminmax()) if ends else (0.0, 1.0)
+    if low < -_ROUNDING or high > 1 + _ROUNDING:
+        raise Mistake(
+            f"{key}: takes images with values from 0 to 1 and cuts off the rest, but those of "
+            f"data={name} go from {low:g} to {high:g}; rescale them to 0..1 in the file, or save "
+            "them as bytes (uint8)"
+        )
+
+
+def check_size(config: DictConfig, model: nn.Module, at_most: int | None) -> None:
+    """Raise Mistake for a model with nothing to train, or with more than `max_parameters`."""
+    count = parameters(model)
+    if at_most is not None and (not isinstance(at_most, int) or at_most < 1):
+        raise Mistake(f"model.max_parameters={at_most}: must be a whole number above 0")
+    if not count:
+        raise Mistake(f"model={config.model._target_}: has nothing to train, no parameters")
+    if at_most is not None and count > at_most:
+        raise Mistake(f"model.max_parameters={at_most:,}: this model has {count:,} parameters")
+
+
+def check_module(config: DictConfig, model: Any) -> nn.Module:
+    """The model, which must be a module."""
+    if not isinstance(model, nn.Module):
+        kind = type(model).__name__
+        raise Mistake(f"model._target_={config.model._target_}: gives a {kind}, no torch.nn.Module")
+    return model
+
+
+def check_forward(
+    config: DictConfig,
+    model: nn.Module,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    x: Tensor,
+    y: Tensor,
+    data: Data,
+) -> None:
+    """One forward pass and one loss on a few samples: shapes, and logits where logits are due."""
+    x, y = x[:2], y[:2]
+    name, shape = str(config.model._target_).rpartition(".")[2], tuple(x.shape[1:])
+    model.eval()
+    try:
+        with torch.no_grad(), _users(config, "model"):
+            logits = model(x)
+        reconstructs = getattr(model, "reconstructs", False)
+        _check_outputs(name, logits, x if reconstructs else y, data, reconstructs)
+        if not data.classes and getattr(loss, "func", loss) is cross_entropy:
+            raise Mistake(
+                f"loss=cross_entropy: compares classes, but the targets of data={data.name} are "
+                "numbers; use loss=mse, mae or huber"
+            )
+        if reconstructs:
+            losses.require_reconstruction(loss)
+        else:
+            numbers = data.train.y[data.train.rows]
+            losses.require_unit_targets(loss, numbers, "loss=mse, mae or huber")
+        losses.refuse_probabilities(loss, model, x)
+    except _TELLING as error:
+        reason = str(error).strip().split("\n")[0]
+        message = f"model={name}: does not take samples of shape {shape} from data={data.name}"
+        raise Mistake(f"{message}: {reason}") from error
+    finally:
+        model.train()
+    with explained("loss", config.loss), _users(config, "loss"):
+        value = loss(logits, x if reconstructs else y)
+    if not isinstance(value, Tensor) or value.dim():
+        raise Mistake(f"loss={config.loss._target_}: must give one number for a batch")
+
+
+def check_reconstruction(loss: Callable[..., Tensor], batches: Iterable[Tensor]) -> None:
+    """Raise Mistake where bce is to give back values beyond [0, 1]; of the whole split."""
+    if getattr(loss, "func", loss) is losses.bce:
+        ends = torch.stack([torch.stack(x.aminmax()) for x in batches])
+        right = "preprocessing=none where the data are images, or loss=mse"
+        losses.require_unit_targets(loss, ends, right)
+
+
+def check_step(
+    config: DictConfig,
+    model: nn.Module,
+    objective: Callable[[Tensor, Tensor], Tensor],
+    x: Tensor,
+    y: Tensor,
+    data: Data,
+    lengths: Lengths,
+) -> None:
+    """One forward and backward pass in training mode; the model stays as it is.
+
+    What fails there alone would stop a run after hours. x and y are as training has them, y
+    maybe mixed. Of the smallest mini-batch: one sample gives batch norm no variance.
+    """
+    batch = lengths.smallest(len(data.train))
+    mixed = bool(data.classes) and y.is_floating_point()
+    x, y = x[: min(batch, 2)], y[: min(batch, 2)]
+    buffers = {name: value.clone() for name, value in model.named_buffers()}
+    name = str(config.model._target_).rpartition(".")[2]
+    model.train()
+    try:
+        with _users(config, "model"):
+            logits = model(x)
+        target = x if getattr(model, "reconstructs", False) else y
+        with (
+            explained("loss", config.loss),
+            _told_of(mixed, config),
+            _users(config, "loss"),
+        ):
+            value = objective(logits, target)
+        if not value.requires_grad:
+            where = f"model={name}" if not logits.requires_grad else f"loss={config.loss._target_}"
+            raise Mistake(f"{where}: its result has no gradient, so nothing would be trained")
+        value.backward()
+    except _TELLING as error:
+        if "more than 1 value per channel" in str(error):
+            raise Mistake(_too_few(config, batch)) from None
+        reason = str(error).strip().split("\n")[0]
+        raise Mistake(f"model={name}: fails in a step of training: {reason}") from error
+    finally:
+        with torch.no_grad():
+            for key, before in buffers.items():
+                model.get_buffer(key).copy_(before)
+        model.zero_grad(set_to_none=True)
+
+
+def check_views(
+    config: DictConfig,
+    views: Callable[[Tensor], list[Tensor]],
+    preprocessing: nn.Module,
+    model: nn.Module,
+    x: Tensor,
+    outputs: int,
+) -> None:
+    """Views of two raw samples x must be such as the model takes; they are used after training."""
+    name = str(config.test_augmentation._target_).rpartition(".")[2]
+    with explained("test_augmentation", config.test_augmentation):
+        seen = views(x)
+    model.eval()
+    for view in seen:
+        shape = tuple(view.shape[1:])
+        try:
+            with torch.no_grad():
+                given = tuple(model(preprocessing(view)).shape)
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).strip().split("\n")[0]
+            message = f"test_augmentation={name}: the model does not take views of shape {shape}"
+            raise Mistake(f"{message}: {reason}") from error
+        finally:
+            model.train()
+        if given != (len(x), outputs):
+            raise Mistake(f"test_augmentation={name}: needs one prediction a class, not {given}")
+
+
+def monitored(name: str, data: Data, regression: bool) -> str:
+    """The value that decides which weights are best; `auto` is what suits the task."""
+    if name == "auto":
+        if not len(data.val):
+            return "train/loss"
+        return "val/loss" if regression else "val/accuracy"
+    if name.startswith("val/") and not len(data.val):
+        raise Mistake(f"monitor={name}: there is no validation split; use monitor=train/loss")
+    if name == "val/accuracy" and regression:
+        raise Mistake("monitor=val/accuracy: there are no classes; use monitor=val/loss")
+    return name
+
+
+@contextmanager
+def _users(config: DictConfig, group: str) -> Iterator[None]:
+    """Inside, whatever the user's own class raises is a Mistake that says where."""
+    target = str(config[group]._target_)
+    try:
+        yield
+    except Exception as error:
+        if ours(target) or isinstance(error, _TELLING):
+            raise
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if "site-packages" not in frame.filename]
+        place = (own or list(frames))[-1]
+        where = f"{place.filename}:{place.lineno}"
+        raise Mistake(f"{group}={target}: {type(error).__name__}: {error} ({where})") from error
+
+
+@contextmanager
+def _told_of(mixed: bool, config: DictConfig) -> Iterator[None]:
+    """Inside, a loss that fails on mixed labels is a Mistake that says what has mixed them."""
+    try:
+        yield
+    except (Mistake, *_TELLING) as error:
+        if not mixed:
+            raise
+        name = str(config.loss._target_).rpartition(".")[2]
+        raise Mistake(
+            f"augmentation=[{','.join(config.augmentation)}]: mixes labels into probabilities, and "
+            f"loss={name} takes whole labels only; use loss=cross_entropy, bce or mse, or an "
+            "augmentation without mixup and cutmix"
+        ) from error
+
+
+def _too_few(config: DictConfig, batch: int) -> str:
+    """Batch norm without a variance: each channel has one value in a mini-batch."""
+    if config.batch_size == batch:
+        return f"batch_size={batch}: batch norm needs more than one value of each channel"
+    return (
+        f"batch_size={config.batch_size}: leaves a last mini-batch of {batch}, too few for batch "
+        "norm; set drop_last=true"
+    )
+
+
+def _check_outputs(name: str, logits: Any, target: Tensor, data: Data, reconstructs: bool) -> None:
+    count = len(target)
+    expected = tuple(target.shape) if reconstructs else (count, data.outputs)
+    given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if given == expected and logits.is_floating_point():
+        return
+    if given == expected:
+        raise Mistake(f"model={name}: gives {logits.dtype}; it must give floating-point numbers")
+    wanted = "one number a class" if data.classes else "one number a target"
+    if reconstructs:
+        wanted = "the shape of its input"
+    size = f" ({prod(expected[1:]):,} numbers a sample)" if reconstructs else ""
+    raise Mistake(
+        f"model={name}: gives {given} for {count} samples of data={data.name}; "
+        f"it must give {expected}, {wanted}{size}"
+    )

@@ -1,0 +1,79 @@
+"""How a recipe and its data differ from those that a resumed run was trained with so far."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dlrun.errors import Mistake
+from dlrun.recipe.signature import shown
+from dlrun.record import Record, bounds
+
+_log = logging.getLogger("dlrun")
+_SPLITTING = ("data.split", "data.val", "data.split_seed", "data.leaks")
+
+
+def since(recipe: DictConfig, kept: Record, facts: Mapping[str, Any]) -> set[str]:
+    """What of a resumed run is other than in its record, as `state.begin` wants to know it.
+
+    Raises Mistake where samples that were trained on would be in val or test, and where the
+    targets or the pixels would have another scale than the weights know.
+    """
+    try:
+        before = OmegaConf.create(bounds.read_yaml(kept.directory / "recipe.yaml"))
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):
+        return set()
+    groups = ("preprocessing", "loss")
+    changed = {group for group in groups if _resolved(before, group) != _resolved(recipe, group)}
+    data, recorded = facts["data"], kept.info.get("data") or {}
+    _check_scale(recipe, kept, data)
+    _check_depth(recipe, kept, data)
+    splits, known = data["splits"], recorded.get("splits") or {}
+    if recorded.get("digest") != data["digest"] or not known:
+        return changed
+    moved = [name for name, rows in splits.items() if known.get(name, rows) != rows]
+    if "train" in moved and _trained(kept):
+        keys = [key for key in _SPLITTING if _resolved(before, key) != _resolved(recipe, key)]
+        values = [f"{key}={_resolved(recipe, key)} (was {_resolved(before, key)})" for key in keys]
+        raise Mistake(
+            f"{', '.join(values) or 'data'}: splits the data in another way, so that samples "
+            "the run has trained on would be in val or test; keep it as it was, or start a new run"
+        )
+    if moved and "train" not in moved:
+        _log.warning(f"not the same samples as before in {' and '.join(moved)}")
+    return changed | {"val"} & set(moved)
+
+
+def _check_scale(recipe: Any, kept: Record, data: Mapping[str, Any]) -> None:
+    was = bool((kept.info.get("data") or {}).get("scale"))
+    if was != bool(data.get("scale")) and _trained(kept):
+        key, forms = "data.scale_targets", ("the targets as they are", "standardized targets")
+        raise Mistake(
+            f"{key}={shown(_resolved(recipe, key))}: the run was trained on {forms[was]}, "
+            f"and would go on with {forms[not was]}; set {key}={str(was).lower()}"
+        )
+
+
+def _check_depth(recipe: Any, kept: Record, data: Mapping[str, Any]) -> None:
+    depth = (data.get("reading") or {}).get("depth")
+    before = ((kept.info.get("data") or {}).get("reading") or {}).get("depth", depth)
+    if before != depth and _trained(kept):
+        right = f"set data.depth={before}" if before else "take the new images away"
+        trained, now = (f"{bits} bits" if bits else "any values" for bits in (before, depth))
+        raise Mistake(
+            f"data.depth={shown(_resolved(recipe, 'data.depth'))}: the run was trained on images "
+            f"of {trained}, and would go on with {now}; {right}"
+        )
+
+
+def _trained(kept: Record) -> bool:
+    return any((kept.directory / "checkpoints").glob("*.pt"))
+
+
+def _resolved(recipe: Any, key: str) -> Any:
+    """The value of a key, as plain values."""
+    value = OmegaConf.select(recipe, key)
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

@@ -1,0 +1,216 @@
+"""From one option of a group to the object it describes, with errors that name the key."""
+
+import functools
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import nn
+
+from dlrun import duration
+from dlrun.engine.run import Lengths
+from dlrun.errors import DlrunError, Mistake
+from dlrun.recipe import signature
+from dlrun.recipe.groups import GROUPS, SEVERAL
+from dlrun.recipe.schema import NEEDED
+
+_TELLING = (
+    *(InstantiationException, ValueError, TypeError, RuntimeError, AssertionError),
+    ArithmeticError,
+)
+"""What a value that cannot be provokes; anything else in our own code is a bug."""
+_KINDS: dict[str, tuple[Any, str]] = {
+    "preprocessing": (nn.Module, "torch.nn.Module"),
+    "augmentation": (Callable, "function"),
+}
+
+
+def part(
+    config: DictConfig, group: str, lengths: Lengths | None = None, apart: tuple[str, ...] = ()
+) -> Any:
+    """The object that a group's option describes, or a partial of it where it says so.
+
+    apart: keys of the group that are not for its target.
+
+    Raises Mistake for a value that the object refuses.
+    """
+    values = plain(config[group], group, lengths)
+    values = {name: value for name, value in values.items() if name not in apart}
+    with explained(group, values):
+        return _bare(instantiate(values, _convert_="all"))
+
+
+def several(config: DictConfig, group: str, lengths: Lengths | None = None) -> dict[str, Any]:
+    """The objects of a group that takes any number of options, by key, in their order."""
+    made = {}
+    nodes: dict[str, DictConfig] = dict(config[group] or {})
+    for name, node in nodes.items():
+        key = f"{group}.{name}"
+        values = plain(node, key, lengths)
+        with explained(key, values):
+            made[key] = _bare(instantiate(values, _convert_="all"))
+        right, what = _KINDS.get(group, (object, ""))
+        if not isinstance(made[key], right):
+            kind = type(made[key]).__name__
+            raise Mistake(f"{signature.where(key, values['_target_'])}: gives a {kind}, no {what}")
+    return made
+
+
+def targets(config: DictConfig, group: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each option of a group as (key, its plain content); what refers to the data is left as it is.
+
+    Raises Mistake for an option that names no function or class.
+    """
+    node = config[group]
+    if not node and group not in NEEDED:
+        return
+    several = group in SEVERAL and isinstance(node, DictConfig)
+    options = {f"{group}.{name}": node[name] for name in node} if several else {group: node}
+    for key, option in options.items():
+        if not isinstance(option, DictConfig):
+            raise Mistake(
+                f"{key}={signature.shown(option)}: stands where settings do; write {key}.name=value"
+            )
+        values = {str(name): _resolved(option, name) for name in option}
+        if not isinstance(values.get("_target_"), str):
+            raise Mistake(f"{key}._target_ is required: the function or class, e.g. mynet.Net")
+        yield key, values
+
+
+def _resolved(node: DictConfig, name: Any) -> Any:
+    """A value of the node as a plain one; as written where it refers to what is not known yet."""
+    try:
+        value = node[name]
+        return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    except OmegaConfBaseException:
+        written: Any = OmegaConf.to_container(node, resolve=False)
+        return written[name]
+
+
+def plain(node: DictConfig, key: str, lengths: Lengths | None) -> dict[str, Any]:
+    """The node as plain values; durations become steps, or stay to be refused where unknown."""
+    content = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(content, dict)
+    values = {str(name): value for name, value in content.items()}
+    written = OmegaConf.to_container(node, resolve=False)
+    assert isinstance(written, dict)
+    late = {name: values[name] for name in values if "${facts." in str(written.get(name))}
+    wrong = signature.problems(values["_target_"], late, key)
+    if wrong:
+        raise Mistake("\n".join(wrong))
+    if lengths is not None:
+        for name in _given(values):
+            lasts = read_durations(f"{key}.{name}", values[name])
+            steps = [one.steps(lengths.steps_per_epoch, lengths.total_steps) for one in lasts]
+            values[name] = steps if isinstance(values[name], list) else steps[0]
+    return values
+
+
+def read_durations(key: str, value: object) -> list[duration.Duration]:
+    """A duration of the recipe, or a list of them. Raises Mistake that names its key."""
+    try:
+        found = [duration.parse(one) for one in (value if isinstance(value, list) else [value])]
+    except Mistake:
+        found = []
+    if any(one.unit == "seconds" for one in found) or (not found and value != []):
+        right = "write '5 epochs', '200 steps' or 10%"
+        raise Mistake(f"{key}={signature.shown(value)}: is no duration; {right}")
+    return found
+
+
+def check(config: DictConfig, group: str, apart: tuple[str, ...] = ()) -> None:
+    """Raise one Mistake for all arguments of a group that its targets don't take.
+
+    apart: keys of the group that are not for its target.
+    """
+    wrong = []
+    for key, values in targets(config, group):
+        given = {
+            name: value
+            for name, value in values.items()
+            if name not in apart and not re.fullmatch(r"_\w+_", name)
+        }
+        partial = bool(values.get("_partial_"))
+        wrong += signature.problems(values["_target_"], given, key, partial)
+        for name in _given(values):
+            try:
+                if "${" not in str(values[name]):
+                    read_durations(f"{key}.{name}", values[name])
+            except Mistake as mistake:
+                wrong.append(str(mistake))
+    if wrong:
+        raise Mistake("\n".join(wrong))
+
+
+@contextmanager
+def explained(key: str, values: Mapping[str, Any]) -> Iterator[None]:
+    """Inside, an error that the recipe's values provoke becomes a Mistake that names the key."""
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException = error
+        while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
+            cause = cause.__cause__
+        if isinstance(cause, DlrunError):
+            raise cause from None
+        target = str(values.get("_target_", "dlrun."))
+        if isinstance(cause, _TELLING) and not isinstance(cause, NotImplementedError):
+            message = str(cause).strip().split("\n")[0]
+            memory = re.search(r"tried to allocate (\d+) bytes", message)
+            if memory:
+                message = f"needs {int(memory[1]) / 1e9:,.0f} GB of memory, which are not there"
+            raise Mistake(f"{_blamed(key, values, message)}: {message}") from cause
+        if ours(target):
+            raise cause from None
+        raise Mistake(f"{key}={target}: {type(cause).__name__}: {cause}") from cause
+
+
+def ours(target: str) -> bool:
+    """Whether what fails in a target is no mistake of the user's own code."""
+    return target.startswith("dlrun.")
+
+
+def _bare(made: Any) -> Any:
+    """Hydra's partial as Python's own, or the function itself: it is called in every step."""
+    if not isinstance(made, functools.partial):
+        return made
+    if made.args or made.keywords:
+        return functools.partial(made.func, *made.args, **made.keywords)
+    return made.func
+
+
+def _given(values: Mapping[str, Any]) -> list[str]:
+    """Which of the values are durations."""
+    return [
+        name for name in signature.durations(values["_target_"]) if values.get(name) is not None
+    ]
+
+
+def _blamed(key: str, values: Mapping[str, Any], message: str) -> str:
+    """The key and value that a message is about: the argument it names, or whose value it shows."""
+    given = list(_leaves(key, values))
+    named = [
+        (found.start(), f"{name}={value}")
+        for name, value in given
+        if (found := re.search(rf"\b{re.escape(name.rpartition('.')[2])}\b", message))
+    ]
+    if named:
+        return min(named)[1]
+    for name, value in given:
+        if re.search(rf"(?<![\w.]){re.escape(str(value))}(?![\w.])", message):
+            return f"{name}={value}"
+    return key
+
+
+def _leaves(key: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What a user may have set, by its key; inside a model's activation it is `activation.x`."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(name if name in GROUPS else f"{key}.{name}", value)
+        elif not name.startswith("_"):
+            yield f"{key}.{name}", value

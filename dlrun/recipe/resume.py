@@ -1,0 +1,285 @@
+"""`resume=`: the recipe of a recorded run, with the overrides that are typed now.
+
+A new override replaces the recorded one of the same key; another option of a group
+drops the recorded settings of the old one. Where the defaults of a packaged recipe
+have changed since, the recorded value stays.
+
+From another directory than that of the run, recorded paths still mean what they meant
+there, and the user's own modules are found there.
+"""
+
+import logging
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra._internal.hydra import Hydra
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dlrun import places, record, shell, shown
+from dlrun.errors import Mistake
+from dlrun.recipe import catalogue, compose, flags, mistakes
+from dlrun.recipe.groups import SEVERAL
+from dlrun.recipe.nearest import Place
+from dlrun.record import bounds
+
+_log = logging.getLogger("dlrun")
+_OWN = ("resume", "facts", "outputs", "tracking.uri")
+"""Settings of the run, not of the recipe: never taken from the record."""
+
+
+_PATHS = ("data.path", "data.root", "data.cache", "tracking.uri")
+_KINDS: dict[str, tuple[type, ...]] = {
+    "overrides": (list,),
+    "command": (str, list),
+    "name": (str,),
+    "cwd": (str,),
+    "data": (dict,),
+    "resumed": (list,),
+    "threads": (int,),
+}
+"""Of what kind the entries of `run.json` are."""
+_NAMES: dict[type, str] = {str: "text", list: "a list", dict: "a mapping", int: "a number"}
+
+
+@dataclass(frozen=True)
+class Previous:
+    """A recorded run, its recipe, the overrides that led to it, and where they were typed."""
+
+    directory: Path
+    recipe: DictConfig
+    overrides: list[str]
+    config_dirs: list[Path]
+    cwd: Path
+
+    def merge(self, hydra: Hydra, typed: Sequence[str]) -> list[str]:
+        """The recorded overrides and those typed now, without `resume=`.
+
+        Raises Mistake where a recorded one cannot be any more.
+        """
+        place = Place(hydra, [*self.config_dirs, catalogue.packaged()], False)
+        try:
+            mistakes.words(place, self.overrides)
+            with mistakes.explained(place, self.overrides):
+                recorded = compose.choices(compose.full(hydra, self.overrides))
+        except Mistake as mistake:
+            raise Mistake(f"{self.directory / 'run.json'}: {mistake}") from None
+        new = [word for word in typed if _key(word) != "resume"]
+        if self.cwd != Path.cwd():  # the record has one directory for all its overrides
+            new = [_placed_word(word, Path.cwd()) for word in new]
+        if self._outputs is not None:  # the word only says where the run is
+            new = [word for word in new if _key(word) != "outputs"]
+        return merge(self.overrides, new, recorded)
+
+    def restore(self, hydra: Hydra, recipe: DictConfig, words: Sequence[str]) -> DictConfig:
+        """The recipe with recorded values where defaults have changed; points at the run."""
+        recipe.resume = str(self.directory)
+        if self._outputs not in (None, places.path(recipe.outputs, "outputs").absolute()):
+            recipe.outputs = str(self._outputs)
+        before = self._placed(compose.recipe(hydra, self.overrides))
+        typed = [_key(word) for word in words if word not in self.overrides]
+        dropped = [_key(word) for word in self.overrides if word not in words]
+        changed = changes(before, self._placed(self.recipe), [*typed, *dropped])
+        for key, value in changed.items():
+            OmegaConf.update(recipe, key, value, force_add=True)
+        if changed:
+            names = ", ".join(changed)
+            _log.warning(f"defaults have changed since; kept as recorded: {names}")
+        if self.cwd != Path.cwd():
+            self._move(recipe, typed)
+        return recipe
+
+    @property
+    def _outputs(self) -> Path | None:
+        """Where the run is kept, with others."""
+        return self.directory.parents[1] if self.directory.parent.name == "runs" else None
+
+    def keep_store(self, recipe: DictConfig, typed: Sequence[str]) -> None:
+        """Let the run be delivered where it was, whatever MLFLOW_TRACKING_URI says now."""
+        if recipe.tracking:
+            from dlrun import tracking
+
+            named = any(_key(word) == "tracking.uri" for word in typed)
+            recipe.tracking.uri = tracking.resumed_uri(
+                self.directory, recipe.tracking.get("uri"), recipe.outputs, named
+            )
+
+    def _move(self, recipe: DictConfig, typed: Sequence[str]) -> None:
+        """Let what was recorded in another directory mean what it meant there."""
+        for key, path in _paths(self._placed(recipe)):
+            if not any(_within(key, top) for top in typed):
+                OmegaConf.update(recipe, key, path)
+        if str(self.cwd) not in sys.path:
+            sys.path.insert(-1, str(self.cwd))  # before that of now, which comes last
+
+    def _placed(self, recipe: DictConfig) -> DictConfig:
+        """A copy of the recipe whose paths are meant in the directory of the run."""
+        placed = recipe.copy()
+        for key, path in _paths(recipe):
+            OmegaConf.update(placed, key, _placed(path, self.cwd))
+        return placed
+
+
+def find(words: Sequence[str]) -> Previous | None:
+    """The run that `resume=` names; None where nothing is to be resumed.
+
+    Raises Mistake where there is none, and where its record is damaged.
+    """
+    asked = _last(words, "resume")
+    if not asked:
+        return None
+    try:
+        directory = record.find(_last(words, "outputs") or "outputs", asked)
+        recipe = _read_recipe(directory / "recipe.yaml")
+        info = _read_info(directory / "run.json")
+        command = info.get("command", "")
+        cwd = Path(info.get("cwd", "."))
+        try:
+            line = shlex.split(command) if isinstance(command, str) else command
+            config_dirs = flags.parse(line[1:]).directories(cwd)
+        except (ValueError, Mistake) as error:
+            message = f"{directory / 'run.json'}: command={command!r}: {error}"
+            raise Mistake(message) from None
+    except Mistake as mistake:
+        raise Mistake(f"resume={asked}: {mistake}") from None
+    return Previous(directory, recipe, info["overrides"], config_dirs, cwd.absolute())
+
+
+def merge(recorded: Sequence[str], new: Sequence[str], choices: Mapping[str, Any]) -> list[str]:
+    """Recorded overrides, then new ones, which replace those they make void.
+
+    choices: which option each group had in the recorded run.
+    """
+    prefixes = {_key(word): word[: len(word) - len(word.lstrip("+"))] for word in recorded}
+    kept = [word for word in recorded if not any(_replaces(n, word, choices) for n in new)]
+    added = []
+    for word in new:
+        plain = word[0] not in "+~" and _key(word) not in choices
+        added.append(prefixes.get(_key(word), "") + word if plain else word)
+    return kept + added
+
+
+def changes(before: DictConfig, kept: DictConfig, ignored: Sequence[str]) -> dict[str, Any]:
+    """Recorded values that the same overrides no longer lead to, by key.
+
+    before: the recipe as the recorded overrides give it today; kept: as recorded.
+    ignored: keys whose value is chosen anew, with everything below them.
+    """
+    now = before.copy()
+    for fact, value in (kept.get("facts") or {}).items():
+        now.facts[fact] = value
+    try:
+        new, old = (OmegaConf.to_container(one, resolve=True) for one in (now, kept))
+    except OmegaConfBaseException:
+        return {}
+    today, then = _leaves(new), _leaves(old)
+    return {
+        key: value
+        for key, value in then.items()
+        if (key not in today or today[key] != value)
+        and not any(_within(key, top) for top in (*_OWN, *ignored))
+    }
+
+
+def _replaces(new: str, old: str, choices: Mapping[str, Any]) -> bool:
+    """Whether the override `old` is void once `new` is given."""
+    key, before = _key(new), _key(old)
+    if key == before:
+        return True
+    if key not in (*choices, *SEVERAL) or not before.startswith(f"{key}."):
+        return False
+    names = _names(new.partition("=")[2])
+    if key in SEVERAL:  # a list of options is none of Hydra's choices
+        return before.split(".")[1] not in names
+    return names != _names(choices[key])
+
+
+def _read_info(path: Path) -> dict[str, Any]:
+    """What `run.json` says. Raises Mistake where resuming could not make sense of it."""
+    info = record.read_json(path)
+    for key, kinds in _KINDS.items():
+        if key in info and not isinstance(info[key], kinds):
+            wanted = " or ".join(_NAMES[kind] for kind in kinds)
+            raise Mistake(f"{path}: {key} is {info[key]!r}, but should be {wanted}")
+    texts = [*info.get("overrides", [None]), *(info["command"] if _is_list(info) else [])]
+    if not all(isinstance(word, str) for word in texts):
+        raise Mistake(f"{path} does not say its overrides")
+    return info
+
+
+def _is_list(info: Mapping[str, Any]) -> bool:
+    return isinstance(info.get("command"), list)
+
+
+def _read_recipe(path: Path) -> DictConfig:
+    """The recorded recipe. Raises Mistake where there is none."""
+    try:
+        recipe = OmegaConf.create(bounds.read_yaml(path))
+    except FileNotFoundError:
+        raise Mistake(f"{path} is missing") from None
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        line = str(error).strip().splitlines()[0]
+        raise Mistake(f"{path} cannot be read: {line}") from None
+    if not isinstance(recipe, DictConfig) or "data" not in recipe:
+        raise Mistake(f"{path} is no recipe")
+    return recipe
+
+
+def _paths(recipe: DictConfig) -> list[tuple[str, str]]:
+    """The paths in a recipe, by their keys."""
+    found = [(key, OmegaConf.select(recipe, key)) for key in _PATHS]
+    return [(key, value) for key, value in found if isinstance(value, str)]
+
+
+def _placed_word(word: str, cwd: Path) -> str:
+    """The override with an absolute path, if it sets a path."""
+    if _key(word) not in _PATHS or word.startswith("~"):
+        return word
+    value = compose.parse([word])[0].value()
+    if not isinstance(value, str) or _placed(value, cwd) == value:
+        return word
+    return f"{word.partition('=')[0]}={shell.quoted(_placed(value, cwd))}"
+
+
+def _placed(path: str, cwd: Path) -> str:
+    """The path, or the URI of a SQLite database, as it is meant in the directory `cwd`."""
+    scheme, is_uri, place = path.partition("://")
+    if is_uri:
+        local = scheme == "sqlite" and place.startswith("/") and place[1:2] not in ("", "/")
+        return (
+            f"sqlite:///{cwd / places.path(place[1:], 'tracking.uri')}"
+            if local
+            else shown.redacted(path)
+        )
+    return path if str(places.path(path, "data")) != path else str(cwd / path)
+
+
+def _names(choice: Any) -> list[str]:
+    items = choice if isinstance(choice, list) else str(choice).strip("[]").split(",")
+    return [str(item).strip() for item in items]
+
+
+def _leaves(node: Any, above: str = "") -> dict[str, Any]:
+    if not isinstance(node, dict) or not node:
+        return {above.rstrip("."): node}
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        found |= _leaves(value, f"{above}{key}.")
+    return found
+
+
+def _within(key: str, top: str) -> bool:
+    return key == top or key.startswith(f"{top}.")
+
+
+def _key(word: str) -> str:
+    return word.partition("=")[0].lstrip("+~")
+
+
+def _last(words: Sequence[str], key: str) -> str:
+    return next((compose.text(w) for w in reversed(words) if _key(w) == key and "=" in w), "")

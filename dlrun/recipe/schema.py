@@ -1,0 +1,170 @@
+"""The typed schema of the root settings, and the checks of their values.
+
+The groups are open here: what an option takes is the signature of its `_target_`.
+"""
+
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig
+
+from dlrun import duration
+from dlrun.errors import Mistake
+from dlrun.recipe import signature
+from dlrun.recipe.groups import CHOICES
+
+MOST = {
+    "seed": 2**63 - 1,  # torch's generators keep it in 64 bits
+    "batch_size": 2**31 - 1,
+    "accumulate": 2**31 - 1,
+    "base_batch_size": 2**31 - 1,
+    "threads": 1024,  # OpenMP ends the process where it cannot start so many
+}
+
+
+@dataclass
+class Facts:
+    """What the data tell the model; see the end of `conf/config.yaml`."""
+
+    shape: list[int] = MISSING
+    outputs: int = MISSING
+
+
+@dataclass
+class Pruning:
+    """When a pruner may stop a run; see `conf/sweep/`."""
+
+    startup: int = 5
+    warmup: int = 1
+    factor: int = 3
+
+
+@dataclass
+class Sweep:
+    """How recipes are searched, with `-m`; see `conf/sweep/`. No part of a recipe."""
+
+    sampler: Any = None
+    trials: int | None = None
+    repeats: int = 1
+    retries: int = 1
+    fail_fast: bool = False
+    dry_run: bool = False
+    seed: int = 0
+    objective: str | None = None
+    pruner: str = "none"
+    pruning: Pruning = field(default_factory=Pruning)
+    parallel: int | None = None
+    export: str = "best"
+    zip: list[Any] = field(default_factory=list)
+    stages: list[Any] = field(default_factory=list)
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Settings:
+    """The root of a recipe; `conf/config.yaml` says what each key means."""
+
+    data: Any = MISSING
+    preprocessing: Any = None
+    augmentation: Any = None
+    model: Any = MISSING
+    activation: Any = MISSING
+    initializer: Any = MISSING
+    loss: Any = MISSING
+    optimizer: Any = MISSING
+    schedule: Any = MISSING
+    regularization: Any = None
+    test_augmentation: Any = None
+    procedure: Any = MISSING
+    tracking: Any = None
+    sweep: Sweep = field(default_factory=Sweep)
+
+    seed: int = 0
+    epochs: Any = 20
+    batch_size: Any = 32
+    accumulate: int = 1
+    drop_last: bool = False
+    sampling: str = "shuffle"
+    class_weights: str = "none"
+    warmup: Any = 0
+    scale_lr: str = "none"
+    base_batch_size: int = 128
+    decay: str = "all"
+    on_divergence: str = "stop"
+    clip_norm: float | None = None
+    clip_value: float | None = None
+
+    device: str = "auto"
+    precision: str = "float32"
+    channels_last: bool = False
+    compile: bool = False
+    deterministic: bool = False
+    threads: int | None = None
+
+    validate_every: Any = 1
+    log_every: Any = 1
+    checkpoint_every: Any = "30 seconds"
+    monitor: str = "auto"
+    test: bool = True
+
+    name: str | None = None
+    outputs: str = "outputs"
+    resume: str | None = None
+    facts: Facts = field(default_factory=Facts)
+
+
+NEEDED = tuple(f.name for f in fields(Settings) if f.default == MISSING)
+"""The groups that every recipe has an option of."""
+
+
+def register() -> None:
+    """Make the schema known to Hydra as the config `schema`."""
+    ConfigStore.instance().store(name="schema", node=Settings)
+
+
+def check(config: DictConfig) -> None:
+    """Raise one Mistake that names every root setting whose value cannot be."""
+    wrong = []
+
+    def require(holds: bool, key: str, right: str) -> None:
+        if not holds:
+            wrong.append(f"{key}={signature.shown(config[key])}: {right}")
+
+    def positive(key: str) -> None:
+        require(config[key] is None or config[key] > 0, key, "must be greater than 0")
+
+    def lasts(key: str, *units: str, zero: bool = False) -> None:
+        length = None
+        with suppress(Mistake):
+            length = duration.parse(config[key])
+        forms = {
+            "epochs": "'5 epochs'",
+            "steps": "'200 steps'",
+            "%": "10%",
+            "seconds": "'30 seconds'",
+        }
+        right = "write a duration as " + " or ".join(forms[unit] for unit in units)
+        require(
+            length is not None and length.unit in units and (zero or length.amount > 0), key, right
+        )
+
+    size = config.batch_size
+    whole = isinstance(size, int) and not isinstance(size, bool) and size > 0
+    require(whole or size == "full", "batch_size", "must be a whole number above 0, or full")
+    require(config.seed >= 0, "seed", "must not be negative")
+    for key in ("accumulate", "base_batch_size", "clip_norm", "clip_value", "threads"):
+        positive(key)
+    lasts("epochs", "epochs", "steps")
+    lasts("warmup", "epochs", "steps", "%", zero=True)
+    lasts("validate_every", "epochs", "steps", "%")
+    lasts("log_every", "epochs", "steps", "%")
+    lasts("checkpoint_every", "seconds", "epochs", "steps", "%")
+    for key, most in MOST.items():
+        value = config[key]
+        require(not isinstance(value, int) or value <= most, key, f"must be at most {most}")
+    for key, choices in CHOICES.items():
+        require(config[key] in choices, key, f"must be one of {', '.join(choices)}")
+    if wrong:
+        raise Mistake("\n".join(wrong))

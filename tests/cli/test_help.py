@@ -1,0 +1,238 @@
+import os
+import re
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from dlrun.__main__ import main
+from dlrun.cli import help
+from dlrun.errors import Mistake
+from dlrun.recipe import catalogue, nearest
+from dlrun.recipe.groups import GROUPS
+from dlrun.recipe.schema import Settings
+
+DLRUN = Path(sys.executable).with_name("dlrun")
+PACKAGED = [catalogue.packaged()]
+
+
+def shown(capsys, *words):
+    assert main(list(words)) == 0
+    return capsys.readouterr().out
+
+
+def test_every_group_and_option_is_listed_with_its_first_line(capsys):
+    text = shown(capsys, "--help")
+    assert set(GROUPS) <= set(catalogue.groups(PACKAGED))
+    for group in catalogue.groups(PACKAGED):
+        assert re.search(rf"^  {group}( \[,\])?$", text, re.M)
+        for name, file in catalogue.options(group, PACKAGED).items():
+            lines = [li for li in file.read_text().splitlines() if not li.startswith("# @package")]
+            [start, *_] = textwrap.wrap(lines[0].removeprefix("# "), 60)
+            assert re.search(rf"^  [* ] {name} +{re.escape(start)}", text, re.M)
+
+
+def test_the_defaults_are_marked(capsys):
+    marked = re.findall(r"^  \* (\w+)  ", shown(capsys, "-h"), re.M)
+    usual = catalogue.defaults(PACKAGED)
+    assert marked == [usual[group][0] for group in (*GROUPS, "sweep")]
+    assert usual["optimizer"] == ["momentum"]
+
+
+def test_every_root_setting_is_listed_with_its_default(capsys):
+    text = shown(capsys, "--help")
+    for name in Settings.__dataclass_fields__:
+        if name not in (*GROUPS, "sweep", "facts"):
+            assert re.search(rf"^  {name}  +\S", text, re.M), name
+    assert re.search(r"^  epochs +20 +how long", text, re.M)
+    assert "facts.shape" not in text
+
+
+@pytest.mark.parametrize("group", ["", *GROUPS, "sweep"])
+def test_it_fits_100_columns(capsys, group):
+    text = shown(capsys, "--help", *filter(None, [group]))
+    assert max(map(len, text.splitlines())) <= 100
+    assert not re.search(r"[ \t]$", text, re.M)
+
+
+def test_a_group(capsys):
+    text = shown(capsys, "--help", "optimizer")
+    assert re.search(r"^  \* momentum ", text, re.M)
+    assert re.search(r"^  optimizer\.momentum +0\.9 ", text, re.M)
+    assert "_target_" not in text
+    assert "several at once" not in text
+    assert "regularization=[a,b]" in shown(capsys, "--help", "regularization")
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [f"{group}={name}" for group in GROUPS for name in catalogue.options(group, PACKAGED)],
+)
+def test_an_option_shows_its_header_and_its_settings(capsys, choice):
+    text = shown(capsys, "--help", choice)
+    group, _, name = choice.partition("=")
+    option = catalogue.read(catalogue.options(group, PACKAGED)[name])
+    for line in option.header:
+        assert line in text
+    for setting in option.settings:
+        if setting.value and not setting.value.startswith("${") and "_" not in setting.key[:1]:
+            own = setting.key.rpartition(".")[2]
+            assert own.startswith("_") or f"{group}.{setting.key} " in text
+
+
+def test_a_setting(capsys):
+    assert shown(capsys, "--help", "epochs").startswith("  epochs  20  how long to train")
+
+
+@pytest.mark.parametrize(
+    ("word", "lines"),
+    [
+        (
+            "optimizer.lr",
+            ["optimizer.lr", "  \\* optimizer=momentum +0.05", "    optimizer=adam +0.001"],
+        ),
+        ("optimizer.lr=0.1", ["optimizer.lr", "  \\* optimizer=momentum +0.05"]),
+        ("lr", ["optimizer.lr", "  \\* optimizer=momentum +0.05", "schedule.lr"]),
+        ("seed", ["  seed +0 +of weights,.*", "  sweep.seed +0 +of the search itself"]),
+        ("betas", ["optimizer.betas", "    optimizer=adam .*"]),
+        (
+            "regularization.l2.strength",
+            [
+                "regularization.l2.strength",
+                r"    regularization=\[l2\] +1.0e-3",
+                "    L2 penalty, .*",
+            ],
+        ),
+        ("regularization.l2", [r"regularization=\[l2\]", "  regularization.l2.strength +1.0e-3"]),
+        ("l2", [r"regularization=\[l2\]", "  regularization.l2.strength +1.0e-3"]),
+        ("flip", [r"augmentation=\[flip\]", "test_augmentation=flip"]),
+        ("regularization=[l1,l2]", [r"regularization=\[l1\]", r"regularization=\[l2\]"]),
+        ("sweep.pruning", ["  sweep.pruning.startup +5 +.*", "  sweep.pruning.factor +3 +.*"]),
+        ("facts.shape", [r"  facts.shape +\(required\) +of one sample.*"]),
+        ("model._target_", ["model._target_", "  \\* model=mlp .*"]),
+        ("model.outputs", ["model.outputs", r"  \* model=mlp +\$\{facts.outputs\}"]),
+        ("hydra/launcher", ["hydra/launcher=joblib", "  hydra.launcher.n_jobs +-1 .*"]),
+        ("hydra.launcher.n_jobs", ["hydra.launcher.n_jobs", "    hydra/launcher=joblib +-1 .*"]),
+        ("sync", [r"dlrun sync \[run ...\].*", "  tracking.uri .*"]),
+        ("resume", ["dlrun resume=last .*", "  resume  null  last, .*"]),
+        ("+experiment", [r"\+experiment=option"]),
+    ],
+)
+def test_any_key_a_user_may_have_seen(capsys, word, lines):
+    text = shown(capsys, "--help", word)
+    for line in lines:
+        assert re.search(rf"^{line}$", text, re.M), text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_every_key_of_the_default_recipe_and_of_every_option_answers(capsys, compose_recipe):
+    keys = [key for key in nearest.keys(compose_recipe()) if not key.startswith("hydra")]
+    for group in catalogue.groups(PACKAGED):
+        for file in catalogue.options(group, PACKAGED).values():
+            option = catalogue.read(file)
+            keys += [f"{group}.{s.key}" for s in option.settings if s.value and not option.across]
+    for key in dict.fromkeys(keys):
+        assert key.rpartition(".")[2] in shown(capsys, "--help", key)
+
+
+def test_what_all_options_of_a_group_have_is_said_once(capsys):
+    text = shown(capsys, "--help", "sweep")
+    assert len(re.findall(r"^  sweep.repeats ", text, re.M)) == 1
+    assert len(re.findall(r"^  sweep.trials ", text, re.M)) == 6  # their defaults differ
+
+
+def test_help_about_sync_delivers_nothing(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert shown(capsys, "sync", "--help") == shown(capsys, "--help", "sync")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("optimiser", "did you mean optimizer?"),
+        ("optimizer=adamm", "did you mean adam?"),
+        ("loss=xyz", "; there are "),
+        ("epoch", "did you mean epochs?"),
+        ("learning_rate", "did you mean optimizer.lr=...?"),
+        ("scheduler", "here it is schedule=...; dlrun --help schedule lists them"),
+        ("qqqq", "dlrun --help lists"),
+    ],
+)
+def test_an_unknown_word_gets_the_nearest_one(word, message):
+    with pytest.raises(Mistake) as caught:
+        help.text([word])
+    assert str(caught.value).startswith(f"--help {word}: ")
+    assert message in str(caught.value)
+
+
+def test_own_recipes_are_listed_and_replace_packaged_ones(capsys, tmp_path):
+    folder = tmp_path / "mine" / "optimizer"
+    folder.mkdir(parents=True)
+    (folder / "slow.yaml").write_text("# Very slow\n_target_: x.y\nrate: 1e-9  # a tiny one\n")
+    (folder / "adam.yaml").write_text("# My own Adam\n_target_: x.y\n")
+    own = ["--config-dir", str(folder.parent)]
+    text = shown(capsys, "--help", *own)
+    assert re.search(r"^    slow +Very slow$", text, re.M)
+    assert re.search(r"^    adam +My own Adam$", text, re.M)
+    assert "optimizer.rate  1e-9  a tiny one" in shown(capsys, *own, "--help", "optimizer=slow")
+
+
+def test_a_yaml_file_is_read_as_yaml_reads_it(tmp_path):
+    file = tmp_path / "x.yaml"
+    file.write_text(
+        "# @package _global_\n# What it is\n#\n#   x ← y\n\n"
+        "a: 1   # first\nb:\n  c: 'x # y'\n  d: [1, 2]  # a list\ne: ${a}\nf: a#b\n"
+    )
+    option = catalogue.read(file)
+    assert option.summary == "What it is"
+    assert option.header == ("What it is", "", "  x ← y")
+    found = {setting.key: (setting.value, setting.comment) for setting in option.settings}
+    assert found == {
+        "a": ("1", "first"),
+        "b": ("", ""),
+        "b.c": ("'x # y'", ""),
+        "b.d": ("[1, 2]", "a list"),
+        "e": ("${a}", ""),
+        "f": ("a#b", ""),
+    }
+
+
+def test_bold_only_on_a_terminal(monkeypatch):
+    assert "\x1b" not in help.text([])
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[1moptimizer\x1b[0m" in help.text([])
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in help.text([])
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--help", "optimizer=adam"]])
+def test_it_imports_nothing_heavy_and_answers_at_once(words):
+    watched = os.environ | {"PYTHONPROFILEIMPORTTIME": "1"}
+    done = subprocess.run([DLRUN, *words], env=watched, capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "dlrun.cli.help" in imported
+    heavy = {"torch", "mlflow", "hydra", "omegaconf", "yaml", "numpy", "sklearn", "rich"}
+    assert not imported & heavy
+
+    def once():
+        start = time.perf_counter()
+        subprocess.run([DLRUN, *words], capture_output=True, check=True)
+        return time.perf_counter() - start
+
+    assert min(once() for _ in range(5)) < 0.5
+
+
+def test_a_closed_pipe_is_no_error():
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [DLRUN, "--help"], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=30
+    )
+    os.close(writer)
+    assert done.returncode == 0
+    assert done.stderr == ""

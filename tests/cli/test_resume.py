@@ -1,0 +1,270 @@
+import json
+import logging
+import sys
+
+import pytest
+from omegaconf import OmegaConf
+
+from dlrun.errors import Mistake
+from dlrun.recipe import compose, resume
+from dlrun.recipe.resume import changes, merge
+
+CHOICES = {"optimizer": "momentum", "model": "mlp", "schedule": "cosine"}
+
+
+@pytest.mark.parametrize(
+    ("recorded", "new", "merged"),
+    [
+        ([], [], []),
+        (["epochs=20"], [], ["epochs=20"]),
+        (["epochs=20", "seed=1"], ["epochs=40"], ["seed=1", "epochs=40"]),
+        (["optimizer.lr=0.1"], ["optimizer=adam"], ["optimizer=adam"]),
+        (["optimizer.lr=0.1"], ["optimizer=momentum"], ["optimizer.lr=0.1", "optimizer=momentum"]),
+        (
+            ["optimizer=adam", "optimizer.lr=0.1", "model=cnn"],
+            ["optimizer=sgd", "optimizer.lr=1"],
+            ["model=cnn", "optimizer=sgd", "optimizer.lr=1"],
+        ),
+        (
+            ["regularization=[l2,dropout]", "regularization.l2.strength=1e-3"],
+            ["regularization=[l2]"],
+            ["regularization.l2.strength=1e-3", "regularization=[l2]"],
+        ),
+        (
+            ["regularization=[l2,dropout]", "regularization.l2.strength=1e-3"],
+            ["regularization=[dropout]"],
+            ["regularization=[dropout]"],
+        ),
+        (
+            ["regularization=[l2]", "regularization.l2.strength=1e-3"],
+            ["regularization=none"],
+            ["regularization=none"],
+        ),
+        (["+optimizer.nesterov=true"], ["optimizer.nesterov=false"], ["+optimizer.nesterov=false"]),
+        (["~optimizer.momentum"], ["optimizer.momentum=0.5"], ["optimizer.momentum=0.5"]),
+        (["optimizer.momentum=0.5"], ["~optimizer.momentum"], ["~optimizer.momentum"]),
+        (["schedule.final=0.1"], ["epochs=4"], ["schedule.final=0.1", "epochs=4"]),
+        (["model.hidden=[50]"], ["model.hidden=[8,8]"], ["model.hidden=[8,8]"]),
+    ],
+)
+def test_new_overrides_replace_those_they_make_void(recorded, new, merged):
+    assert merge(recorded, new, CHOICES) == merged
+
+
+def test_merging_again_changes_nothing():
+    once = merge(["optimizer.lr=0.1", "seed=1"], ["optimizer=adam", "epochs=3"], CHOICES)
+    assert merge(once, ["optimizer=adam", "epochs=3"], {**CHOICES, "optimizer": "adam"}) == once
+
+
+def test_changed_defaults_are_found_by_comparing_with_the_record():
+    before = OmegaConf.create(
+        {
+            "epochs": 20,
+            "optimizer": {"lr": 0.05, "momentum": 0.9},
+            "total": "${epochs}",
+            "shape": "${facts.shape}",
+            "facts": {"shape": "???", "outputs": "???"},
+            "resume": None,
+            "new": 1,
+        }
+    )
+    kept = OmegaConf.create(
+        {
+            "epochs": 20,
+            "optimizer": {"lr": 0.01, "momentum": 0.8, "gone": [1]},
+            "total": 20,
+            "shape": [1, 8, 8],
+            "facts": {"shape": [1, 8, 8], "outputs": 10},
+            "resume": "somewhere",
+        }
+    )
+    found = changes(before, kept, [])
+    assert found == {"optimizer.lr": 0.01, "optimizer.momentum": 0.8, "optimizer.gone": [1]}
+    assert changes(before, kept, ["optimizer.lr"]) == {
+        "optimizer.momentum": 0.8,
+        "optimizer.gone": [1],
+    }
+    assert changes(before, kept, ["optimizer"]) == {}
+
+
+def record(directory, overrides, recipe, command="dlrun"):
+    directory.mkdir(parents=True)
+    info = {"overrides": overrides, "command": command, "cwd": str(directory.parent)}
+    (directory / "run.json").write_text(json.dumps(info))
+    OmegaConf.save(recipe, directory / "recipe.yaml", resolve=True)
+
+
+def composed(overrides):
+    with compose.hydra([]) as hydra:
+        recipe = compose.recipe(hydra, overrides)
+    recipe.facts.shape, recipe.facts.outputs = [1, 8, 8], 10
+    return recipe
+
+
+def test_recorded_values_stay_where_defaults_have_changed(tmp_path, caplog, monkeypatch):
+    overrides = ["seed=3"]
+    then = composed(overrides)
+    then.optimizer.lr, then.clip_norm = 0.123, 2.0
+    record(tmp_path / "runs" / "one", overrides, then)
+    previous = resume.find(["resume=last", f"outputs={tmp_path}"])
+    assert previous is not None
+    monkeypatch.setattr(logging.getLogger("dlrun"), "propagate", True)
+    with compose.hydra([]) as hydra, caplog.at_level("WARNING", "dlrun"):
+        words = previous.merge(hydra, ["resume=last", "epochs=40", "clip_norm=5"])
+        recipe = previous.restore(hydra, compose.recipe(hydra, words), words)
+    assert words == ["seed=3", "epochs=40", "clip_norm=5"]
+    assert recipe.optimizer.lr == 0.123
+    assert recipe.clip_norm == 5
+    assert recipe.epochs == 40
+    assert recipe.seed == 3
+    assert recipe.resume == str(tmp_path / "runs" / "one")
+    assert caplog.messages == ["defaults have changed since; kept as recorded: optimizer.lr"]
+
+
+def test_an_override_that_is_dropped_does_not_count_as_a_changed_default(tmp_path, caplog):
+    overrides = ["optimizer.lr=0.5"]
+    record(tmp_path / "runs" / "one", overrides, composed(overrides))
+    previous = resume.find(["resume=last", f"outputs={tmp_path}"])
+    assert previous is not None
+    with compose.hydra([]) as hydra:
+        words = previous.merge(hydra, ["resume=last", "optimizer=adam"])
+        recipe = previous.restore(hydra, compose.recipe(hydra, words), words)
+    assert recipe.optimizer._target_ == "torch.optim.Adam"
+    assert recipe.optimizer.lr != 0.5
+    assert caplog.messages == []
+
+
+def test_the_recorded_recipe_directories_are_used_again(tmp_path):
+    own = tmp_path / "runs" / "my recipes"
+    own.mkdir(parents=True)
+    command = "dlrun --config-dir 'my recipes' seed=1"
+    record(tmp_path / "runs" / "one", ["seed=1"], composed([]), command)
+    previous = resume.find(["resume=one", f"outputs={tmp_path}"])
+    assert previous is not None
+    assert previous.config_dirs == [own]
+
+
+DAMAGED = [
+    ("run.json", "overrides", 3, "overrides is 3, but should be a list"),
+    ("run.json", "overrides", [1], "does not say its overrides"),
+    ("run.json", "overrides", None, "overrides is None, but should be a list"),
+    ("run.json", "command", 5, "command is 5, but should be text or a list"),
+    ("run.json", "command", [5], "does not say its overrides"),
+    ("run.json", "command", "dlrun 'a", "No closing quotation"),
+    ("run.json", "command", "dlrun --foo", "unknown flag --foo"),
+    ("run.json", "command", "dlrun -cd gone", "no such directory"),
+    ("run.json", "name", None, "name is None, but should be text"),
+    ("run.json", "cwd", 3, "cwd is 3, but should be text"),
+    ("run.json", "data", [], "data is [], but should be a mapping"),
+    ("run.json", "", "{", "does not say its overrides"),
+    ("recipe.yaml", "", "[1, 2]", "is no recipe"),
+    ("recipe.yaml", "", "", "is no recipe"),
+    ("recipe.yaml", "", "hello", "is no recipe"),
+    ("recipe.yaml", "", "a: [", "cannot be read"),
+    ("recipe.yaml", "", "a: ${", "cannot be read"),
+    ("recipe.yaml", "", b"\xff\xfe\x00", "cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("file", "key", "value", "message"), DAMAGED)
+def test_a_damaged_record_is_a_mistake_that_names_the_file(tmp_path, file, key, value, message):
+    run = tmp_path / "runs" / "one"
+    record(run, [], composed([]))
+    if key:
+        value = json.dumps(json.loads((run / file).read_text()) | {key: value})
+    (run / file).write_bytes(value if isinstance(value, bytes) else value.encode())
+    with pytest.raises(Mistake) as mistake:
+        resume.find([f"resume={run}"])
+    assert str(mistake.value).startswith(f"resume={run}: {run / file}")
+    assert message in str(mistake.value)
+    assert len(str(mistake.value).splitlines()) == 1
+
+
+def test_a_missing_recipe_is_a_mistake(tmp_path):
+    record(tmp_path / "runs" / "one", [], composed([]))
+    (tmp_path / "runs" / "one" / "recipe.yaml").unlink()
+    with pytest.raises(Mistake, match=r"recipe\.yaml is missing$"):
+        resume.find(["resume=last", f"outputs={tmp_path}"])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("epoch=3", "epoch=3: there is no setting 'epoch'"),
+        ("optimizer=foo", "optimizer=foo: no optimizer is called 'foo'"),
+        ("seed=1,2", "seed=1,2: several values"),
+        ("seed=abc", "seed=abc: expected a whole number"),
+        ("a", "a: cannot be read"),
+    ],
+)
+def test_a_recorded_override_that_cannot_be_is_a_mistake(tmp_path, override, message):
+    record(tmp_path / "runs" / "one", [override], composed([]))
+    previous = resume.find(["resume=last", f"outputs={tmp_path}"])
+    with compose.hydra([]) as hydra, pytest.raises(Mistake) as mistake:
+        previous.merge(hydra, ["resume=last"])
+    assert str(mistake.value).startswith(f"{tmp_path / 'runs' / 'one' / 'run.json'}: {message}")
+
+
+class TestFromAnotherDirectory:
+    """A run of a table, typed in one directory and resumed in another."""
+
+    RECORDED = ("data=arrays", "data.path=sub/t.csv", "data.cache=/c", "tracking=mlflow")
+
+    @pytest.fixture
+    def resumed(self, tmp_path, monkeypatch):
+        home, away = tmp_path / "home", tmp_path / "away"
+        away.mkdir()
+        words = [*self.RECORDED, "tracking.uri=sqlite:///runs.db"]
+        directory = home / "outputs" / "runs" / "one"
+        record(directory, words, composed(words))
+        info = json.loads((directory / "run.json").read_text()) | {"cwd": str(home)}
+        (directory / "run.json").write_text(json.dumps(info))
+        monkeypatch.setattr(sys, "path", ["/library", str(away)])
+
+        def resumed(at, *typed):
+            monkeypatch.chdir(at)
+            words = [f"resume={directory}", *typed]
+            previous = resume.find(words)
+            with compose.hydra([]) as hydra:
+                words = previous.merge(hydra, words)
+                return words, previous.restore(hydra, compose.recipe(hydra, words), words)
+
+        return home, away, resumed
+
+    def test_paths_mean_what_they_meant(self, resumed, caplog):
+        home, away, again = resumed
+        words, recipe = again(away)
+        assert words == [*self.RECORDED, "tracking.uri=sqlite:///runs.db"]
+        assert recipe.data.path == str(home / "sub" / "t.csv")
+        assert recipe.data.cache == "/c"
+        assert recipe.tracking.uri == f"sqlite:///{home / 'runs.db'}"
+        assert recipe.outputs == str(home / "outputs")
+        assert caplog.messages == []
+
+    def test_the_users_modules_are_found_there_first(self, resumed):
+        home, away, again = resumed
+        again(away)
+        assert sys.path == ["/library", str(home), str(away)]
+
+    def test_a_path_that_is_typed_now_is_meant_here(self, resumed):
+        _, away, again = resumed
+        words, recipe = again(away, 'data.path="it\'s here.csv"', "data.cache='~/c'")
+        assert f"data.path='{away}/it\\'s here.csv'" in words
+        assert recipe.data.path == str(away / "it's here.csv")
+        assert recipe.data.cache == "~/c"
+
+    def test_at_home_all_stays_as_typed(self, resumed):
+        home, _, again = resumed
+        words, recipe = again(home, "data.path=other.csv")
+        assert "data.path=other.csv" in words
+        assert recipe.data.path == "other.csv"
+        assert recipe.tracking.uri == "sqlite:///runs.db"
+        assert recipe.outputs == "outputs"
+        assert str(home) not in sys.path
+
+
+def test_nothing_to_resume(tmp_path):
+    assert resume.find(["epochs=3"]) is None
+    assert resume.find(["resume=null"]) is None
+    with pytest.raises(Mistake, match=r"^resume=last: no run 'last'"):
+        resume.find(["resume=last", f"outputs={tmp_path}"])

@@ -1,0 +1,41 @@
+import pytest
+
+from dlrun.console import format
+
+
+@pytest.mark.parametrize(
+    ("number", "short", "aligned"),
+    [
+        (0.93333, "0.9333", "0.9333"),
+        (12046.1187, "12,046", "12,046"),
+        (-12046.1187, "-12,046", "-12,046"),
+        (1.97e-5, "1.97e-05", "1.97e-05"),
+        (0.0, "0", "0.0000"),
+        (3.2e9, "3.2e+09", "3.2e+09"),
+        (float("nan"), "nan", "nan"),
+    ],
+)
+def test_values(number: float, short: str, aligned: str) -> None:
+    assert format.value(number) == short
+    assert format.cell(number) == aligned
+
+
+@pytest.mark.parametrize(
+    ("number", "of", "text"),
+    [
+        (1.25, 2, "1.25"),
+        (1.5, 2, "1.5"),
+        (20, 20, "20"),
+        (2.5882, 20, "2.6"),
+        (2.588, 3000, "3"),
+        (12345.6, 0, "12346"),
+        (100, 0, "100"),
+    ],
+)
+def test_epochs(number: float, of: float, text: str) -> None:
+    assert format.epoch(number, of) == text
+
+
+def test_rates() -> None:
+    assert format.rate(12_345.6) == "12,300 samples/s"
+    assert format.rate(2.345) == "2.35 samples/s"

@@ -1,0 +1,50 @@
+import pytest
+import torch
+from torch import nn
+
+from dlrun.engine.device import caller, choose
+from dlrun.errors import Mistake
+
+CPU = torch.device("cpu")
+
+
+def test_cpu_is_always_there() -> None:
+    assert choose("cpu") == CPU
+    assert choose("auto").type in ("cpu", "cuda", "mps")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "tpu", "meta", ""])
+def test_what_is_no_device(name: str) -> None:
+    with pytest.raises(Mistake, match="auto, cpu, cuda, cuda:1 or mps"):
+        choose(name)
+
+
+def test_a_device_that_is_not_here() -> None:
+    count = torch.cuda.device_count()
+    with pytest.raises(Mistake, match=f"device=cuda:{count}: this machine has"):
+        choose(f"cuda:{count}")
+
+
+def test_float32_is_the_model_itself() -> None:
+    model = nn.Linear(3, 2)
+    assert caller(model, "float32", CPU, compiled=False) is model
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_lower_precision_rounds_inside_and_gives_float32(precision: str) -> None:
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    seen = []
+
+    class Layer(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = super().forward(x)
+            seen.append(y.dtype)
+            return y
+
+    model, x = Layer(30, 20), torch.randn(5, 30)
+    y = caller(model, precision, CPU, compiled=False)(x)
+    assert seen == [dtype]
+    assert y.dtype == torch.float32
+    exact = model.weight.double() @ x.double().T
+    error = (y.double() - exact.T - model.bias.double()).abs().max()
+    assert 0 < error < 0.05

@@ -1,0 +1,143 @@
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from dlrun.engine.run import Run
+from dlrun.errors import Failure
+from tests.conftest import Trained
+
+Train = Callable[..., Trained]
+
+
+def explode(step: int, above: float) -> Callable[[Run], None]:
+    """Make the loss nan at a step whenever the rate is above a limit."""
+
+    def change(run: Run) -> None:
+        loss, schedule, now = run.objective, run.schedule, [0]
+
+        def noted(taken: int, total: int, per_epoch: int) -> float:
+            now[0] = taken + 1
+            return schedule(taken, total, per_epoch)
+
+        def brittle(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            value = loss(logits, y)
+            rate = run.optimizer.param_groups[0]["lr"]
+            bad = torch.is_grad_enabled() and rate > above and now[0] == step
+            return value * float("nan") if bad else value
+
+        run.schedule, run.objective = noted, brittle
+
+    return change
+
+
+CONSTANT = ("optimizer=sgd", "schedule=constant", "optimizer.lr=0.1")
+
+
+def test_half_the_rate_from_the_last_good_state(train_recipe: Train) -> None:
+    trained = train_recipe(
+        *("epochs=6", "on_divergence=backoff", *CONSTANT), change=explode(50, above=0.06)
+    )
+    assert trained.values("lr") == [0.1] + [0.05] * 5
+    assert trained.values("backoff/1") == [0.5]
+    assert trained.at.backoffs == 1
+    assert [p["step"] for p in trained.points if "train/loss" in p["values"]] == [
+        34 * epoch for epoch in range(1, 7)
+    ]
+    [[step, epoch]] = [
+        (point["step"], point["epoch"])
+        for point in trained.points
+        if "backoff/1" in point["values"]
+    ]
+    assert step == 50
+    assert epoch == pytest.approx(50 / 34)
+
+
+def test_a_tenth_within_the_first_epoch_and_again_where_it_did_not_help(
+    train_recipe: Train,
+) -> None:
+    trained = train_recipe(
+        *("epochs=3", "on_divergence=backoff", *CONSTANT), change=explode(7, above=0.0005)
+    )
+    assert trained.values("lr")[-1] == pytest.approx(0.0001)
+    assert [trained.values(f"backoff/{n}") for n in (1, 2, 3)] == [
+        [pytest.approx(0.1)],
+        [pytest.approx(0.01)],
+        [pytest.approx(0.001)],
+    ]
+
+
+def test_going_back_changes_nothing_but_the_rate(train_recipe: Train) -> None:
+    """After one return the run is the one whose rate is half from the second epoch on."""
+    back = train_recipe("epochs=3", "on_divergence=backoff", *CONSTANT, change=explode(50, 0.06))
+
+    def halve(run: Run) -> None:
+        run.schedule = lambda step, total, per_epoch: 1.0 if step < 34 else 0.5
+
+    plain = train_recipe("epochs=3", *CONSTANT, change=halve)
+    assert back.values("train/loss") == plain.values("train/loss")
+    assert back.values("val/accuracy") == plain.values("val/accuracy")
+
+
+def test_it_gives_up_in_the_end(train_recipe: Train) -> None:
+    with pytest.raises(Failure, match="after 20 returns"):
+        train_recipe("epochs=2", "on_divergence=backoff", *CONSTANT, change=explode(7, above=0))
+
+
+def test_without_it_the_run_fails_at_the_first_bad_step(train_recipe: Train) -> None:
+    said = r"nan at step 50 with a rate of 0\.1; .*on_divergence=backoff"
+    with pytest.raises(Failure, match=said):
+        train_recipe("epochs=3", *CONSTANT, change=explode(50, above=0.06))
+
+
+@pytest.mark.parametrize("step", [33, 34, 35, 36, 50, 68])
+def test_the_step_is_right_where_the_last_of_an_epoch_has_fewer_batches(
+    train_recipe: Train, step: int
+) -> None:
+    words = ("epochs=3", "batch_size=8", "accumulate=4", "validate_every='68 steps'")
+    with pytest.raises(Failure, match=f"nan at step {step} with"):
+        train_recipe(*words, "log_every='68 steps'", *CONSTANT, change=explode(step, above=0.06))
+
+
+def test_a_validation_loss_that_is_not_finite(train_recipe: Train) -> None:
+    def spoil(run: Run) -> None:
+        x = run.val.x.clone()
+        x[run.val.rows[0]] = torch.inf
+        run.val = replace(run.val, x=x)
+
+    with pytest.raises(Failure, match="the validation loss became nan at step 34"):
+        train_recipe("epochs=3", *CONSTANT, change=spoil)
+
+
+@pytest.mark.parametrize("step", [1, 33, 50])
+def test_a_penalty_that_is_not_finite_is_noticed(train_recipe: Train, step: int) -> None:
+    """The loss alone is, and so are the losses of all other mini-batches."""
+
+    class Rule:
+        steps = 0
+
+        def penalty(self, weights: list[torch.Tensor]) -> torch.Tensor:
+            self.steps += 1
+            return torch.tensor(torch.inf if self.steps == step else 0.1)
+
+    def punish(run: Run) -> None:
+        run.penalties = [Rule()]
+
+    with pytest.raises(Failure, match=f"became inf at step {step} with"):
+        train_recipe("epochs=3", *CONSTANT, change=punish)
+    trained = train_recipe("epochs=3", "on_divergence=backoff", *CONSTANT, change=punish)
+    assert trained.at.step == 3 * 34
+    assert trained.at.backoffs == 1
+
+
+def test_what_is_minimized_may_be_finite_where_the_loss_is_not(train_recipe: Train) -> None:
+    """Neither goes unnoticed: train/loss would be recorded as nan."""
+
+    def clamp(run: Run) -> None:
+        loss, run.objective = run.loss, lambda logits, y: cross_entropy(logits, y)
+        run.loss = lambda logits, y: loss(logits, y) * (float("nan") if run.model.training else 1.0)
+
+    with pytest.raises(Failure, match="the training loss became nan at step 1 with"):
+        train_recipe("epochs=3", *CONSTANT, change=clamp)

@@ -1,0 +1,82 @@
+"""What build makes of several settings at once."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dlrun.data import Data, Split
+from dlrun.errors import Mistake
+from dlrun.model.order import output_of, weight_layers
+from dlrun.recipe import build
+from tests.conftest import Recipe, Trained
+
+
+@pytest.fixture
+def sorted_by_class() -> Data:
+    """Three classes of 120 images, one after the other, that differ in brightness."""
+    generator = torch.Generator().manual_seed(0)
+    level = torch.tensor([30.0, 120.0, 220.0]).repeat_interleave(120)
+    x = torch.randn(360, 3, 12, 12, generator=generator) * 12 + level[:, None, None, None]
+    y = torch.arange(3).repeat_interleave(120)
+    splits = [Split(x.clamp(0, 255).byte(), y, torch.arange(start, 360, 12)) for start in (10, 11)]
+    train = Split(splits[0].x, y, torch.tensor([row for row in range(360) if row % 12 < 10]))
+    return Data("bright", train, *splits, (3, 12, 12), ("dark", "grey", "light"), 3, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "least"),
+    [(("initializer=lsuv",), 0.8), (("initializer=data_dependent", "initializer.rounds=0"), 0.8)],
+)
+def test_initializers_see_all_classes_of_a_set_that_is_sorted(
+    compose_recipe: Recipe, sorted_by_class: Data, words: tuple[str, ...], least: float
+) -> None:
+    """Variances are 1; fitted to the first 64 rows, which are of one class, they are 3 to 26."""
+    network = ("model=cnn", "model.channels=[8,12]", "model.hidden=[20]")
+    for seed in (0, 1, 2):
+        run = build.build(compose_recipe(*network, *words, f"seed={seed}"), sorted_by_class)
+        x = run.preprocessing(sorted_by_class.train.x[sorted_by_class.train.rows])
+        for layer in weight_layers(run.model, x):
+            out = output_of(layer, run.model, x)
+            by_unit = out.movedim(1, 0).flatten(1).var(1, correction=0)
+            found = out.var(correction=0) if len(words) == 1 else by_unit.mean()
+            assert least < found < 1 / least
+
+
+def test_bce_looks_at_every_image_that_it_is_to_give_back(
+    compose_recipe: Recipe, sorted_by_class: Data
+) -> None:
+    x = sorted_by_class.train.x / 255
+    x[-3] = 1.7  # one image of the last class
+    splits = {
+        name: replace(getattr(sorted_by_class, name), x=x) for name in ("train", "val", "test")
+    }
+    words = ("model=autoencoder", "loss=bce", "preprocessing=none")
+    with pytest.raises(Mistake, match=r"loss=bce: takes targets between 0 and 1, .* to 1\.7"):
+        build.build(compose_recipe(*words), replace(sorted_by_class, **splits))
+
+
+@pytest.fixture
+def uneven(digits: Data) -> Data:
+    """The digits with few of the lower ones, so that their weights differ."""
+    rows = digits.train.rows
+    y = digits.train.y[rows]
+    kept = rows[(y > 4) | (torch.arange(len(rows)) % 8 == 0)]
+    return replace(digits, train=Split(digits.train.x, digits.train.y, kept))
+
+
+@pytest.mark.parametrize("smoothing", ["none", "[label_smoothing]"])
+def test_weighted_classes_in_accumulated_mini_batches(
+    train_recipe: Callable[..., Trained], uneven: Data, smoothing: str
+) -> None:
+    """4×8 samples are 1×32, whatever classes each of the four has."""
+    words = ("epochs=2", "class_weights=balanced", "model=linear", f"regularization={smoothing}")
+    large = train_recipe(*words, "batch_size=32", data=uneven)
+    small = train_recipe(*words, "batch_size=8", "accumulate=4", data=uneven)
+    assert small.at.step == large.at.step
+    for one, other in zip(small.run.weights, large.run.weights, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        small.values("train/loss"), large.values("train/loss"), rtol=1e-5, atol=0
+    )
