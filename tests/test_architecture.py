@@ -10,7 +10,7 @@ import dlrun
 PACKAGE = Path(dlrun.__file__).parent
 INGREDIENTS = {
     *("data", "preprocessing", "augmentation", "test_augmentation", "model", "activation"),
-    *("initializer", "loss", "optimizer", "schedule", "regularization"),
+    *("initializer", "loss", "metric", "optimizer", "schedule", "regularization"),
 }
 BASE = {"errors", "duration", "places", "shown", "shell"}
 BELOW = INGREDIENTS | BASE | {"record"}
@@ -19,7 +19,7 @@ USES = {
     **dict.fromkeys(BASE, BASE),
     "record": {"record"} | BASE,
     "engine": BELOW | {"engine"},
-    "report": {"report", "record"} | BASE,
+    "report": {"report", "record", "metric"} | BASE,
     "tracking": {"tracking", "report", "record"} | BASE | {"data"},
     "console": {"console", "report", "record"} | BASE,
     "procedure": BELOW | {"procedure", "engine", "report", "tracking"},

@@ -14,6 +14,7 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from dlrun import metric
 from dlrun.data.batches import Batch, batches, grouped
 from dlrun.engine import checkpoint
 from dlrun.engine.divergence import Diverged, back_off, check_finite, good
@@ -153,7 +154,7 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
 
                         # Choose the best, react, stop.
                         if run.monitor in values:
-                            score = _score(run.monitor, values[run.monitor])
+                            score = metric.score(run.monitor, values[run.monitor])
                             second = values.get("val/loss", math.inf)
                             if at.beaten(score, second, margin):
                                 at.best_score, at.best_loss, at.best_step = score, second, step
@@ -164,7 +165,7 @@ def train(run: Run, state: State, record: Record, show: Show) -> Position:
                         for rule in run.stopping:
                             watched = getattr(rule, "metric", run.monitor)
                             if watched in values:
-                                score = _score(watched, values[watched])
+                                score = metric.score(watched, values[watched])
                                 at.stopped |= rule.should_stop(score, step)
                         if run.backoff:
                             state.good = good(run, state)
@@ -255,7 +256,7 @@ def _settle(run: Run, state: State, record: Record) -> None:
         return
     checkpoint.save_best(state.best, record.directory / "checkpoints")
     if run.monitor.startswith("val/"):
-        state.at.best_score = _score(run.monitor, _measured(run)[run.monitor])
+        state.at.best_score = metric.score(run.monitor, _measured(run)[run.monitor])
 
 
 def _validate(run: Run, step: int) -> dict[str, float]:
@@ -326,8 +327,3 @@ def _margin(run: Run) -> float:
         and getattr(rule, "metric", run.monitor) == run.monitor
     ]
     return max(asked, default=0.0)
-
-
-def _score(monitor: str, value: float) -> float:
-    """Higher is better: an accuracy as it is, a loss or an error with its sign turned."""
-    return value if monitor.endswith("accuracy") else -value

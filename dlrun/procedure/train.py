@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from dlrun import metric
 from dlrun.data.depth import FromDepth, raw_example
 from dlrun.data.scale import Unscale
 from dlrun.engine.evaluate import measure, quality_name
@@ -21,13 +22,13 @@ def train(make_run: MakeRun) -> float:
     with trial.recorded():
         at = loop(trial.run, trial.state, trial.record, trial.show)
         conclude(trial, at)
-    return -at.best_score if trial.run.monitor.endswith("loss") else at.best_score
+    return metric.score(trial.run.monitor, at.best_score)
 
 
 def conclude(trial: Trial, at: Position) -> None:
     """The last points, the figures and the model of a trained run."""
     run, record = trial.run, trial.record
-    best = -at.best_score if run.monitor.endswith("loss") else at.best_score
+    best = metric.score(run.monitor, at.best_score)
     values = {f"best/{run.monitor.replace('/', '_')}": best}
     values["best/epoch"] = at.best_step / run.lengths.steps_per_epoch
     if trial.measure_test and len(run.data.test):

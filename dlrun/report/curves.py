@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun import record
+from dlrun.metric import METRICS, metric_of
 
 # Okabe and Ito, Color universal design, 2008: told apart with any kind of colour vision.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
@@ -19,7 +20,6 @@ class Section:
     label: str
     curves: tuple[tuple[str, str, str], ...]  # metric, name in the legend, colour
     best: str = ""  # the metric whose best point is marked
-    highest: bool = True  # whether more is better
 
 
 SECTIONS = (
@@ -28,7 +28,6 @@ SECTIONS = (
         "loss",
         (("train/loss", "training", BLUE), ("val/loss", "validation", ORANGE)),
         best="val/loss",
-        highest=False,
     ),
     Section(
         "accuracy",
@@ -80,7 +79,8 @@ def wants_log(values: list[float]) -> bool:
 
 def metric_wants_log(metric: str, values: list[float]) -> bool:
     """Whether a logarithmic axis shows the values of a metric better: never a share or a rate."""
-    return not metric.endswith(("accuracy", "lr")) and wants_log(values)
+    known = METRICS.get(metric.rpartition("/")[2])
+    return metric != "lr" and not (known and known.share) and wants_log(values)
 
 
 def _chosen(points: list[dict[str, Any]], metric: str) -> float | None:
@@ -112,7 +112,7 @@ def _draw(
         axes.set_yscale("log")
     if section.best and curves[section.best][0]:
         epochs, values = curves[section.best]
-        choose = max if section.highest else min
+        choose = max if metric_of(section.best).higher_is_better else min
         place = epochs.index(chosen) if chosen in epochs else values.index(choose(values))
         best = f"best: {values[place]:.4g} at epoch {epochs[place]:.4g}"
         axes.plot(epochs[place], values[place], "*", color=ORANGE, markersize=13, label=best)

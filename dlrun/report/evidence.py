@@ -5,6 +5,7 @@ import random
 import statistics
 from collections.abc import Sequence
 
+from dlrun.metric import metric_of
 from dlrun.report.results import Dimension, Point, Sweep, named
 
 NEIGHBOURS = 0.05
@@ -19,7 +20,7 @@ def error(sweep: Sweep, point: Point) -> float | None:
     """
     if point.stderr is not None:
         return point.stderr
-    if not sweep.objective.endswith("accuracy") or not point.samples:
+    if not metric_of(sweep.objective).share or not point.samples:
         return None
     share = min(max(point.mean, 0.0), 1.0)
     return math.sqrt(share * (1 - share) / point.samples)

@@ -21,6 +21,7 @@ from optuna.distributions import (
 from optuna.trial import TrialState
 
 from dlrun import record
+from dlrun.metric import metric_of
 from dlrun.sweep.ledger import Point
 from dlrun.sweep.space import Dimension, Space, Values
 
@@ -31,11 +32,6 @@ STATES = {
 }
 """How a trial can end."""
 FAIL = TrialState.FAIL
-
-
-def rises(objective: str) -> bool:
-    """Whether more of a metric is better: of an accuracy, not of a loss or an error."""
-    return objective.endswith("accuracy")
 
 
 class Search(Protocol):
@@ -63,7 +59,7 @@ class Pruner:
         """objective: the metric that the trial is judged by, whatever the run monitors."""
         self.pruned = False
         self.metric = objective
-        self._trial, self._sign = trial, 1.0 if rises(objective) else -1.0
+        self._trial, self._sign = trial, 1.0 if metric_of(objective).higher_is_better else -1.0
         self._decided: dict[int, bool] = {}  # by step: a resumed run comes by some again
 
     def should_stop(self, score: float, step: int) -> bool:
@@ -120,7 +116,7 @@ class Sampled:
             storage=None if storage is None else journal(storage),
             sampler=optuna.samplers.RandomSampler(),
             pruner=pruner or optuna.pruners.NopPruner(),
-            direction="maximize" if rises(objective) else "minimize",
+            direction="maximize" if metric_of(objective).higher_is_better else "minimize",
             study_name=name,
         )
         self._trials: dict[int, optuna.Trial] = {}

@@ -16,6 +16,7 @@ from dlrun.console.outcome import report
 from dlrun.engine.interrupt import raised
 from dlrun.errors import Failure, Interrupted, Mistake
 from dlrun.job.session import Shared
+from dlrun.metric import metric_of
 from dlrun.recipe import mistakes
 from dlrun.recipe.nearest import Place
 from dlrun.sweep import delivery, ledger
@@ -97,13 +98,12 @@ class Sweep:
         self.objective = known if known in OBJECTIVES else self._first_look()
         searched = {
             "objective": self.objective,
-            "direction": "maximize" if self._highest else "minimize",
+            "direction": "maximize" if metric_of(self.objective).higher_is_better else "minimize",
             "trials": self.total,
         }
         record.write_json(self.directory / "sweep.json", self.plan.described(before) | searched)
-        self.book = Book(
-            self.directory, self.settings.repeats, self.settings.retries, self._highest
-        )
+        highest = metric_of(self.objective).higher_is_better
+        self.book = Book(self.directory, self.settings.repeats, self.settings.retries, highest)
         storage = None
         if self.settings.pruner != "none" and not self.jobs.local:
             self._clear()
@@ -141,10 +141,6 @@ class Sweep:
         point = Point(trial, self.plan.composer.recipe(overrides).digest, values, overrides)
         self.book.keep(point)
         return point
-
-    @property
-    def _highest(self) -> bool:
-        return self.objective.endswith("accuracy")
 
     def _search(self, storage: Path | None) -> Search:
         pruner, make_sampler = self.plan.make_pruner(), self.plan.make_sampler()

@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from dlrun import places, record
+from dlrun import metric, places, record
 from dlrun.console import screen
 from dlrun.console.outcome import report
 from dlrun.engine.interrupt import within
@@ -171,9 +171,8 @@ def _best(points: Sequence[Mapping[str, Any]], objective: str) -> tuple[float | 
     """
     end = points[-1]["values"] if points else {}
     chosen = end.get(f"best/{objective.replace('/', '_')}")
-    sign = 1.0 if objective.endswith("accuracy") else -1.0
     rated = [
-        (sign * point["values"][objective], -point["values"].get("val/loss", inf))
+        (metric.score(objective, point["values"][objective]), -point["values"].get("val/loss", inf))
         for point in points
         if isfinite(point["values"].get(objective, inf))
         and (chosen is None or point["epoch"] == end["best/epoch"])
@@ -181,7 +180,7 @@ def _best(points: Sequence[Mapping[str, Any]], objective: str) -> tuple[float | 
     if not rated:
         return chosen, None
     score, loss = max(rated)
-    value = sign * score if chosen is None else chosen
+    value = metric.score(objective, score) if chosen is None else chosen
     return value, -loss if isfinite(loss) else None
 
 
@@ -226,11 +225,10 @@ def resumable(directory: Path) -> bool:
 
 def show(judge: Any, directory: Path, objective: str) -> None:
     """Show a pruner the validations that a run has behind it."""
-    sign = 1.0 if objective.endswith("accuracy") else -1.0
     for at in record.read_points(directory):
         value = at["values"].get(objective)
         if value is not None and "time/elapsed" in at["values"]:
-            judge.should_stop(sign * value, at["step"])
+            judge.should_stop(metric.score(objective, value), at["step"])
 
 
 def wait_for(directory: Path, console: Any) -> None:
