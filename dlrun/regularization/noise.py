@@ -6,8 +6,10 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
+from dlrun.regularization import Regularizer
 
-class InputNoise:
+
+class InputNoise(Regularizer):
     """x + N(0, std²), every element of every batch anew (Bishop 1995)."""
 
     def __init__(self, std: float = 0.1) -> None:
@@ -15,12 +17,12 @@ class InputNoise:
             raise ValueError(f"std must not be negative, got {std}")
         self.std = std
 
-    def change_batch(self, x: Tensor, y: Any, generator: Generator) -> tuple[Tensor, Any]:
+    def change_batch(self, x: Tensor, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """Add the noise to x; y stays."""
         return x + self.std * _normal(x, generator), y
 
 
-class TargetNoise:
+class TargetNoise(Regularizer):
     """Wrong labels now and then, or numbers that are a little off (Xie et al. 2016, DisturbLabel).
 
     flip: with this probability a sample's class becomes another one, each as likely. Class
@@ -29,7 +31,7 @@ class TargetNoise:
     `regression` says what float targets are, numbers or class probabilities.
     """
 
-    regression = True
+    regression = True  # where nobody says otherwise
 
     def __init__(self, outputs: int, flip: float = 0.1, std: float = 0.1) -> None:
         if not 0 <= flip <= 1:
@@ -56,7 +58,7 @@ class TargetNoise:
         return chosen * further
 
 
-class GradientNoise:
+class GradientNoise(Regularizer):
     """g + N(0, eta/(1 + t)^gamma) at step t = 0, 1, 2, ... (Neelakantan et al. 2015).
 
     A step in which the optimizer asks for several gradients is one step. The noise comes
@@ -84,7 +86,7 @@ class GradientNoise:
             ]
             torch._foreach_add_(grads, noise, alpha=std)
 
-    def constrain(self, model: nn.Module) -> None:
+    def constrain(self, model: nn.Module, groups: Sequence[dict[str, Any]]) -> None:
         """One more step is behind; the model stays as it is."""
         self.step += 1
 
