@@ -19,7 +19,7 @@ from dlrun.recipe import build
 from dlrun.recipe.catalogue import Catalogue
 from dlrun.recipe.schema import GROUPS, SEVERAL
 from dlrun.schedule import Fixed
-from tests.conftest import Recipe, Watcher
+from tests.conftest import Watcher
 from tests.states import differences, without_clock
 
 HERE = Path(__file__).parent
@@ -162,11 +162,7 @@ def proofs() -> dict[str, list[str]]:
 
 def test_every_option_has_a_test_that_proves_it():
     """A numeric test of an option says so: @pytest.mark.proves("optimizer=adam")."""
-    known = {
-        f"{group}={name}"
-        for group in (*GROUPS, "sweep")
-        for name in CATALOGUE.options(group)
-    }
+    known = {f"{group}={name}" for group in (*GROUPS, "sweep") for name in CATALOGUE.options(group)}
     proven = proofs()
     assert {option for option in known - proven.keys() if not option.endswith("=none")} == set()
     assert {option: proven[option] for option in proven.keys() - known} == {}, "no such option"

@@ -31,9 +31,9 @@ from dlrun.model.count import flops
 from dlrun.optimizer import takes_closure
 from dlrun.recipe import checks, signature
 from dlrun.recipe import schema as settings
-from dlrun.recipe.schema import GROUPS
 from dlrun.recipe.instantiate import as_a, explained, part, plain, several
 from dlrun.recipe.instantiate import check as check_group
+from dlrun.recipe.schema import GROUPS
 from dlrun.regularization import Regularizer, acts
 from dlrun.schedule import Fixed, Schedule, warmup
 from dlrun.test_augmentation import CenterCrop, has_size

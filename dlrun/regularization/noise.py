@@ -8,6 +8,7 @@ from torch import Generator, Tensor, nn
 
 from dlrun.regularization import Regularizer
 
+
 class InputNoise(Regularizer):
     """x + N(0, std²), drawn for every element of every batch (Bishop 1995)."""
 

@@ -107,8 +107,8 @@ class L2(Regularizer):
 class Decay(Regularizer):
     """w ← (1 − rate·strength)·w after every step, outside the optimizer (Loshchilov, Hutter 2019).
 
-    Each weight at the `lr` of its group. Of a weight g·v/‖v‖ only g shrinks, which is equivalent; with other
-    reparametrizations their parameters shrink. Frozen weights stay.
+    Each weight at the `lr` of its group. Of a weight g·v/‖v‖ only g shrinks, which is equivalent;
+    with other reparametrizations their parameters shrink. Frozen weights stay.
     """
 
     def __init__(self, strength: float = 1e-3, parameters: str = "weights") -> None:
