@@ -28,6 +28,7 @@ from dlrun.errors import Mistake
 from dlrun.loss import weighted
 from dlrun.model import roles
 from dlrun.model.count import flops
+from dlrun.optimizer.eager import eager
 from dlrun.recipe import checks, signature
 from dlrun.recipe import schema as settings
 from dlrun.recipe.groups import GROUPS
@@ -318,7 +319,7 @@ def _optimizer(config: DictConfig, model: nn.Module, lengths: Lengths) -> torch.
     if "matrices" in inspect.signature(make).parameters:
         make = partial(make, matrices=roles.matrices(model))
     with explained("optimizer", config.optimizer):
-        optimizer: torch.optim.Optimizer = make(given)
+        optimizer = make(given) if config.compile else eager(make, given)
     times = lengths.batch_size * lengths.accumulate / config.base_batch_size
     factor = {"none": 1.0, "linear": times, "sqrt": times**0.5}[config.scale_lr]
     for group in optimizer.param_groups:
