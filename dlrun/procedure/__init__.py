@@ -26,7 +26,6 @@ class Trial:
     finished: called with the record when its final status is on disk.
     measure_test: whether the test split is measured at the end.
     export: whether the best weights become a model that others can load.
-    figures: whether the curves are drawn.
     """
 
     run: Run
@@ -36,7 +35,6 @@ class Trial:
     finished: Callable[[Record], None]
     measure_test: bool = True
     export: bool = True
-    figures: bool = True
 
     @contextmanager
     def recorded(self) -> Iterator[None]:

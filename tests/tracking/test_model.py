@@ -207,10 +207,9 @@ def test_a_run_has_its_model_once_and_the_newest_weights(
         changed.load_state_dict(network.state_dict())
         changed.head.bias.data += bias
         assert model.save_model(changed, images, run.directory / "model", step=7)
-        delivery = Delivery(client, experiment, run.directory, lambda patience: None)
-        assert delivery.begin(live=False)
+        delivery = Delivery(client, experiment, run.directory)
+        delivery.begin(live=False)
         delivery.finish()
-        delivery.close()
     found = client.search_logged_models([experiment])
     (logged,) = [each for each in found if each.source_run_id == delivery.run_id]
     assert str(logged.status) == "READY"
