@@ -13,7 +13,7 @@ import urllib.request
 import warnings
 
 import pytest
-from tests.command.test_mistakes import COMPOSING, words_of
+from tests.cli.test_mistakes import COMPOSING, words_of
 
 from dlrun import record
 from dlrun.__main__ import main
