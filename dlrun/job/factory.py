@@ -9,12 +9,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import record, shown
+from dlrun import imports, record, shown
 from dlrun.console import format
 from dlrun.engine.interrupt import raised
 from dlrun.errors import Mistake
@@ -81,7 +82,8 @@ def perform(
     whole: with figures, and with a model where the recipe says so.
     """
     shared.prepare(config, draws=whole)
-    from dlrun.recipe import build, instantiate  # import torch: two seconds
+    with imports.quick():
+        from dlrun.recipe import build, instantiate  # import torch: a second and more
 
     build.check(config, [_key(word) for word in asked.overrides])
     data = shared.data(config)
@@ -96,7 +98,7 @@ def perform(
         run.stopping.extend(stopping)
         kept, state = _begin(recipe, run, asked)
         shared.records.append(kept.directory)
-        shared.follow(kept.directory, draws=whole)
+        shared.follow(kept.directory)
         lengths = run.lengths
         text = summary(kept, state, lengths)
         shared.show.begin(text, lengths.total_steps, lengths.steps_per_epoch)
@@ -108,7 +110,8 @@ def perform(
                 ended.set_status(record.PRUNED, "stopped early: others were better by then")
 
         export = whole and bool((config.tracking or {}).get("model", False))
-        return Trial(run, state, kept, shared.show, finished, config.test, export)
+        draw = partial(shared.draw, kept.directory) if whole else None
+        return Trial(run, state, kept, shared.show, finished, config.test, export, draw)
 
     result: float | None = instantiate.part(config, "procedure")(make_run)
     return result
@@ -132,7 +135,8 @@ def export(config: DictConfig, directory: Path, shared: Shared) -> None:
         step = settle(run, restore(run, saved))
         example = raw_example(data)
         save_model(deployable(run), example, directory / "model", step, run.classes, data.reading)
-    shared.follow(directory, draws=True)
+    shared.draw(directory)
+    shared.follow(directory)
 
 
 def refused(config: DictConfig, asked: Asked, shared: Shared, message: str) -> None:

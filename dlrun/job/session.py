@@ -56,14 +56,18 @@ class Shared:
         self._follower = self._followers.get(key)
         return self._follower
 
-    def follow(self, directory: Path, draws: bool = False) -> None:
-        """Complete a record from now on, as the recipe of the last `prepare` asks for.
+    def follow(self, directory: Path) -> None:
+        """Deliver a record from now on to where the recipe of the last `prepare` says.
 
         Call it once the record exists and says where it goes on from; its end is noticed.
-        draws: whether its curves are drawn once it has finished.
         """
         if self._follower is not None:
-            self._follower.follow(directory, draws)
+            self._follower.follow(directory)
+
+    def draw(self, directory: Path) -> None:
+        """Draw the curves of a record now, while this process goes on."""
+        if self._follower is not None:
+            self._follower.draw(directory)
 
     @property
     def uri(self) -> str | None:

@@ -26,7 +26,7 @@ def train(make_run: MakeRun) -> float:
 
 
 def conclude(trial: Trial, at: Position) -> None:
-    """The last points and the model of a trained run."""
+    """The last points, the figures and the model of a trained run."""
     run, record = trial.run, trial.record
     best = metric.score(run.monitor, at.best_score)
     values = {f"best/{run.monitor.replace('/', '_')}": best}
@@ -38,6 +38,8 @@ def conclude(trial: Trial, at: Position) -> None:
     record.update(result_step=step, stopped=why_stopped(run, at), ended_by_rule=at.stopped)
     record.append(at.step, epoch, values)
     trial.show.point(at.step, epoch, values)
+    if trial.draw is not None:
+        trial.draw()
     if trial.export:
         from dlrun.tracking.model import save_model
 

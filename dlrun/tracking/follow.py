@@ -3,10 +3,10 @@
     python -m dlrun.tracking.follow SETTINGS PARENT
 
 SETTINGS are those of the store, as JSON, or null where nothing is delivered and curves alone
-are drawn. A line in is `[directory, whether its curves are drawn]`, a record to follow from
-then on. No more come once the input ends or the process PARENT is gone; what is still open
-then is finished. A line out is a number, the seconds that the next step may take (0 while
-nothing gets through), or a text, a warning.
+are drawn. A line in is `[directory, draw]`, a record to follow from then on; `draw` says that
+its curves can be drawn now. No more come once the input ends or the process PARENT is gone;
+what is still open then is finished. A line out is a number, the seconds that the next step may
+take (0 while nothing gets through), or a text, a warning.
 
 Nothing else is said: a record is final when no process holds it, and its own status tells how
 it ended. So a trainer that is killed needs no farewell.
@@ -24,7 +24,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import IO, TYPE_CHECKING, Any
 
-from dlrun import record, shown
+from dlrun import imports, record, shown
 from dlrun.tracking import cursor
 
 if TYPE_CHECKING:
@@ -43,9 +43,8 @@ LONGEST_WAIT = 30.0
 
 @dataclass
 class _Followed:
-    """A record that is not complete yet. lock: of the delivery, once this process has it."""
+    """A record that is not all delivered. lock: of the delivery, once this process has it."""
 
-    draws: bool
     lock: "BaseFileLock | None" = None
     delivery: "Delivery | None" = None
 
@@ -59,6 +58,7 @@ class Follower:
         self._parent = parent
         self._out = out
         self._store: tuple[MlflowClient, str] | None = None  # with the experiment's id
+        self._to_draw: list[Path] = []
         self._records: dict[Path, _Followed] = {}
         self._half_line = b""
         self._ended_at = 0.0  # when it was known that no more records come; 0 before
@@ -68,11 +68,14 @@ class Follower:
 
     def serve(self) -> int:
         """Follow until the input has ended and all is done, or nothing can be; the exit code."""
+        if self._settings is None:
+            with imports.quick():  # while there is time
+                importlib.import_module("matplotlib.backends.backend_agg")
         failing: float | None = None  # since when
         wait = 0.0
         while True:
             self._listen(wait)
-            if self._ended_at and not self._records:
+            if self._ended_at and not self._records and not self._to_draw:
                 return 0
             try:
                 self._advance()
@@ -103,35 +106,36 @@ class Follower:
         while not ended and select.select([0], [], [], wait)[0]:
             chunk = os.read(0, 65536)
             *lines, self._half_line = (self._half_line + chunk).split(b"\n")
-            for directory, draws in map(json.loads, lines):
-                followed = self._records.setdefault(Path(directory), _Followed(draws))
-                followed.draws |= draws
+            for directory, draw in map(json.loads, lines):
+                if draw:
+                    self._to_draw.append(Path(directory))
+                if self._settings is not None:
+                    self._records.setdefault(Path(directory), _Followed())
             ended, wait = not chunk, 0.0
         if ended or os.getppid() != self._parent:  # a child of the trainer may hold the pipe open
             self._ended_at = monotonic()
 
     def _advance(self) -> None:
-        """Complete what can be. Raises the first error, once no other record waits for it."""
-        failed: list[Exception] = []
-        for path, followed in list(self._records.items()):
-            if path.is_dir():
-                self._draw(path, followed)
-            else:  # thrown away
-                self._let_go(path)
-        if self._settings is not None and self._store is None:
-            from dlrun.tracking import store
+        """Do what can be done. Raises the first error, once no other record waits for it."""
+        while self._to_draw:
+            self._draw(self._to_draw.pop())
+        if self._settings is None:
+            return
+        if self._store is None:
+            with imports.quick():
+                from dlrun.tracking import delivery, store  # noqa: F401
 
             self._say(5)
             self._store = store.connect(self._settings["uri"], self._settings["experiment"])
             self._say(5)
+        failed: list[Exception] = []
         for path, followed in list(self._records.items()):
             try:
-                if self._deliver(path, followed):
+                done = not path.is_dir()  # thrown away
+                if done or self._deliver(path, followed, self._store, self._settings):
                     self._let_go(path)
             except Exception as error:
                 failed.append(error)
-        if any(followed.draws for followed in self._records.values()):
-            importlib.import_module("matplotlib.backends.backend_agg")  # while there is time
         if failed:
             raise failed[0]
 
@@ -140,13 +144,7 @@ class Follower:
         if lock is not None:
             lock.release()
 
-    def _draw(self, path: Path, followed: _Followed) -> None:
-        """Draw the curves of a run that has finished."""
-        if not followed.draws or record.is_running(path):
-            return
-        followed.draws = False
-        if record.read_status(path).get("status") != record.FINISHED:
-            return
+    def _draw(self, path: Path) -> None:
         from dlrun.report import curves
 
         self._say(30)
@@ -155,13 +153,14 @@ class Follower:
         except Exception as error:
             self._tell(f"the curves of run {path.name} were not drawn: {error}")
 
-    def _deliver(self, path: Path, followed: _Followed) -> bool:
+    def _deliver(
+        self,
+        path: Path,
+        followed: _Followed,
+        where: "tuple[MlflowClient, str]",
+        settings: dict[str, Any],
+    ) -> bool:
         """Bring over what is there; whether nothing of the record is left to do here."""
-        live = record.is_running(path)
-        if followed.draws and not live:  # it has ended meanwhile
-            return False
-        if self._store is None or self._settings is None:
-            return not live or bool(self._ended_at)
         if followed.lock is None:
             followed.lock = cursor.hold(path)
         if followed.lock is None:
@@ -169,9 +168,10 @@ class Follower:
         if followed.delivery is None:
             from dlrun.tracking.delivery import Delivery
 
-            if not cursor.fits(path, self._settings):  # another process had it at first
-                cursor.settle(path, self._settings)
-            followed.delivery = Delivery(*self._store, path, self._say)
+            if not cursor.fits(path, settings):  # another process had it at first
+                cursor.settle(path, settings)
+            followed.delivery = Delivery(*where, path, self._say)
+        live = record.is_running(path)
         followed.delivery.deliver(live)
         # Whoever holds the record when no more come is another trainer, with a follower of its own.
         return not live or bool(self._ended_at)
@@ -216,7 +216,8 @@ def main() -> None:
     if settings is None:
         code = follower.serve()
     else:
-        from dlrun.tracking import deadline
+        with imports.quick():
+            from dlrun.tracking import deadline
 
         with deadline.every_request():
             code = follower.serve()

@@ -57,21 +57,21 @@ class Follower:
         """The tracking store's URI, as MLflow's own commands take it; None where there is none."""
         return address.engine_uri(str(self.settings["uri"])) if self.settings else None
 
-    def follow(self, directory: str | Path, draws: bool = False) -> None:
-        """Follow a record from now on, until it is final and complete; call it after a truncation.
-
-        draws: whether its curves are drawn when it has finished.
-        """
+    def follow(self, directory: str | Path) -> None:
+        """Deliver a record from now on, until it is final; call it after any truncation."""
         path = Path(directory).absolute()
-        self._records.append(path)
-        if self.settings and (lock := cursor.hold(path)):  # else the process does, when it can
+        if self.settings is None:
+            return
+        if lock := cursor.hold(path):  # else the process settles it, when it can
             try:
                 cursor.settle(path, self.settings)
             finally:
                 lock.release()
-        with suppress(OSError, ValueError):  # a dead process is reported by the listener
-            self._in.write(json.dumps([str(path), draws]) + "\n")
-            self._in.flush()
+        self._tell(path, draw=False)
+
+    def draw(self, directory: str | Path) -> None:
+        """Draw the curves of a record now."""
+        self._tell(Path(directory).absolute(), draw=True)
 
     def close(self, patience: float = PATIENCE) -> None:
         """Wait while all is completed, `patience` seconds without progress at most.
@@ -97,6 +97,12 @@ class Follower:
             self._stop()
             if self.settings:
                 self._report(self.settings)
+
+    def _tell(self, path: Path, draw: bool) -> None:
+        self._records.append(path)
+        with suppress(OSError, ValueError):  # a dead process is reported by the listener
+            self._in.write(json.dumps([str(path), draw]) + "\n")
+            self._in.flush()
 
     def _listen(self) -> None:
         assert self._process.stdout is not None

@@ -29,6 +29,7 @@ from uuid import uuid4
 
 import yaml
 
+from dlrun import imports
 from dlrun.record import bounds, versions
 
 if TYPE_CHECKING:
@@ -165,8 +166,9 @@ def _save_program(module: "nn.Module", x: "Tensor", path: Path, told: dict[str, 
         result = module(x)
     (path / "data").mkdir(parents=True)
     batches = {0: torch.export.Dim.AUTO}
-    program = torch.export.export(module, (x[:2],), dynamic_shapes=[batches])
-    torch.export.save(program, path / "data" / "model.pt2")
+    with imports.quick():  # the compiler, if this process has not needed it before
+        program = torch.export.export(module, (x[:2],), dynamic_shapes=[batches])
+        torch.export.save(program, path / "data" / "model.pt2")
     python, found, sample = platform.python_version(), versions(), x[:2].tolist()
     packages = _requirements()
     content = {

@@ -22,7 +22,7 @@ class Deliveries:
     settings: dict[str, Any] = field(default_factory=lambda: STORE)
     followed: list[str] = field(default_factory=list)
 
-    def follow(self, run: Path, draws: bool = False) -> None:
+    def follow(self, run: Path) -> None:
         self.followed.append(run.name)
 
 
@@ -37,7 +37,7 @@ def test_runs_that_a_server_lacks_are_delivered_by_the_next_command(
     record.write_json(broken / "tracking.json", STORE | {"done": False})
     sent = Deliveries()
     monkeypatch.setattr(Shared, "prepare", lambda self, config, draws=False: sent)
-    monkeypatch.setattr(Shared, "follow", lambda self, *told, **more: sent.follow(*told, **more))
+    monkeypatch.setattr(Shared, "follow", lambda self, run: sent.follow(run))
     assert sweep(*words) == 0
     late = [elsewhere.name, broken.name, missing.name, directory(tmp_path).name]
     assert sent.followed == late
@@ -50,7 +50,7 @@ def test_what_another_sweep_has_trained_is_delivered_too(
     runs = [run.name for run in record.all_runs(tmp_path / "outputs")]
     sent = Deliveries()
     monkeypatch.setattr(Shared, "prepare", lambda self, config, draws=False: sent)
-    monkeypatch.setattr(Shared, "follow", lambda self, *told, **more: sent.follow(*told, **more))
+    monkeypatch.setattr(Shared, "follow", lambda self, run: sent.follow(run))
     assert sweep("optimizer.lr=0.05,0.1") == 0
     assert sorted(sent.followed[:2]) == sorted(runs)
     assert len(sent.followed) == 3, "and the summary"
