@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from dlrun import places, record, shell, shown
+from dlrun import record, shell
 from dlrun.errors import Mistake
 from dlrun.tracking import ENVIRONMENT, cursor, resolve_uri
 
@@ -19,7 +19,7 @@ def sync(outputs: str | Path, which: list[str], uri: str | None = None) -> int:
     something could not be delivered. Raises Mistake where there is no such run, and where
     `uri` is of no kind that MLflow takes.
     """
-    outputs = places.path(outputs, "outputs")
+    outputs = shell.path(outputs, "outputs")
     if outputs.exists() and not outputs.is_dir():
         raise Mistake(f"outputs={outputs}: is a file; write the directory that runs/ is in")
     sweeps = {path.parent.name: path.parent for path in _summaries(outputs)}
@@ -65,7 +65,7 @@ def _each(runs: list[Path], outputs: Path, uri: str | None, named: bool) -> int:
 
 
 def _say(line: str) -> None:
-    print(shown.clean(line), flush=True)
+    print(shell.clean(line), flush=True)
 
 
 def _elsewhere(failed: Mapping[Path, str], outputs: Path) -> str:
