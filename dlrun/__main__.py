@@ -117,10 +117,10 @@ def _dispatch(words: list[str]) -> int:
         print(f"dlrun {version('dlrun')}")
         return 0
     if asked.help:
-        from dlrun import shown
+        from dlrun import shell
         from dlrun.cli import help
 
-        print(shown.clean(help.text(asked.words, asked.directories())), end="", flush=True)
+        print(shell.clean(help.text(asked.words, asked.directories())), end="", flush=True)
         return 0
     if asked.completion:
         from dlrun.cli import completion

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dlrun import places
+from dlrun import shell
 from dlrun.errors import Mistake
 from dlrun.recipe import catalogue, flags
 from dlrun.recipe.catalogue import Setting
@@ -70,7 +70,7 @@ def candidates(line: str) -> list[str]:
     before = line.split()[1:]
     word = before.pop() if before and not line[-1].isspace() else ""
     asked = flags.tolerant(before)
-    own = [places.path(name, "--config-dir") for name in asked.config_dir]
+    own = [shell.path(name, "--config-dir") for name in asked.config_dir]
     directories = [*filter(Path.is_dir, own), catalogue.packaged()]
     option = flags.SWITCHES.get(before[-1], "") if before else ""
     if option in flags.VALUES and option != "info":
@@ -154,7 +154,7 @@ def _default(key: str, before: Sequence[str], directories: Sequence[Path]) -> li
 
 def _runs(prefix: str, before: Sequence[str]) -> Iterator[str]:
     outputs = [word.partition("=")[2] for word in before if word.startswith("outputs=")]
-    runs = places.path(outputs[-1] if outputs else "outputs", "outputs") / "runs"
+    runs = shell.path(outputs[-1] if outputs else "outputs", "outputs") / "runs"
     yield f"{prefix}last"
     if runs.is_dir():
         yield from (prefix + name for name in os.listdir(runs))
@@ -162,7 +162,7 @@ def _runs(prefix: str, before: Sequence[str]) -> Iterator[str]:
 
 def _files(key: str, value: str) -> Iterator[str]:
     folder, _, start = value.rpartition("/")
-    where = places.path(f"{folder}/" if folder or value.startswith("/") else ".", key)
+    where = shell.path(f"{folder}/" if folder or value.startswith("/") else ".", key)
     if where.is_dir():
         for entry in os.scandir(where):
             if entry.name.startswith(start.lstrip("~")):

@@ -10,7 +10,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import shell, shown
+from dlrun import shell
 from dlrun.errors import Interrupted, Mistake
 from dlrun.recipe import catalogue, compose, mistakes, resume
 from dlrun.recipe.flags import Flags, nearest
@@ -45,7 +45,7 @@ def run(asked: Flags, command: Sequence[str]) -> int:
 def _hidden(word: str) -> str:
     """The override of a tracking store without the password in it, which delivery alone needs."""
     key = word.partition("=")[0]
-    if key.lstrip("+") != "tracking.uri" or shown.redacted(word) == word or "${" in word:
+    if key.lstrip("+") != "tracking.uri" or shell.redacted(word) == word or "${" in word:
         return word
     from dlrun.tracking import credentials
 
@@ -141,7 +141,7 @@ def _warnings() -> Iterator[None]:
 class _Plain(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         kind = record.levelname.lower()
-        lines = shown.clean(record.getMessage()).split("\n")
+        lines = shell.clean(record.getMessage()).split("\n")
         return f"{kind}: " + ("\n" + " " * (len(kind) + 2)).join(lines)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlrun import places
+from dlrun import shell
 from dlrun.data import Report, Source
 from dlrun.data.cache import FORMAT, Labels, Writer, load
 from dlrun.data.cells import DECIMALS, find_missing
@@ -60,7 +60,7 @@ def arrays(
     for values that are missing or not finite.
     """
     _check(task, missing, decimal)
-    file = places.path(path, "data.path")
+    file = shell.path(path, "data.path")
     form = file.suffix.lower()
     if not file.is_file():
         raise Mistake(f"data.path={path}: there is no such file")

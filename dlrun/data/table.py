@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlrun import shown
+from dlrun import shell
 from dlrun.data import cells, columns
 from dlrun.data.columns import Column
 from dlrun.data.targets import read_target
@@ -105,7 +105,7 @@ def _guess_decimal(
 
 def some(names: Sequence[str]) -> str:
     """The first ten of them, for a message."""
-    return ", ".join(map(shown.name, names[:10])) + (", ..." if len(names) > 10 else "")
+    return ", ".join(map(shell.name, names[:10])) + (", ..." if len(names) > 10 else "")
 
 
 def _choose(

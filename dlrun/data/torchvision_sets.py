@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from dlrun import places
+from dlrun import shell
 from dlrun.data import Report, Source
 from dlrun.data.cache import FORMAT, Labels, Writer, home, load
 from dlrun.data.fingerprint import hash_files, stat_files
@@ -89,7 +89,7 @@ def _load(
     cache: str | None,
     report: Report | None,
 ) -> Source:
-    place = places.path(root, "data.root") if root else home(cache) / "data"
+    place = shell.path(root, "data.root") if root else home(cache) / "data"
     folder = place / inside
     _provide(name, kind, place, folder, files, download)
     paths = [folder / file for file in files]

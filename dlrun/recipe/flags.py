@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlrun import places, shell
+from dlrun import shell
 from dlrun.errors import Mistake
 from dlrun.recipe import catalogue, lookup, vocabulary
 
@@ -95,7 +95,7 @@ def _folder(name: str) -> Path:
         from dlrun.recipe import compose  # imports Hydra
 
         name = compose.text(f"outputs={name}")
-    return places.path(name, "--config-dir")
+    return shell.path(name, "--config-dir")
 
 
 def tolerant(words: Sequence[str]) -> Flags:

@@ -21,7 +21,7 @@ from hydra._internal.hydra import Hydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dlrun import places, record, shell, shown
+from dlrun import record, shell
 from dlrun.errors import Mistake
 from dlrun.recipe import catalogue, compose, flags, mistakes
 from dlrun.recipe.groups import SEVERAL
@@ -79,7 +79,7 @@ class Previous:
     def restore(self, hydra: Hydra, recipe: DictConfig, words: Sequence[str]) -> DictConfig:
         """The recipe with recorded values where defaults have changed; points at the run."""
         recipe.resume = str(self.directory)
-        if self._outputs not in (None, places.path(recipe.outputs, "outputs").absolute()):
+        if self._outputs not in (None, shell.path(recipe.outputs, "outputs").absolute()):
             recipe.outputs = str(self._outputs)
         before = self._placed(compose.recipe(hydra, self.overrides))
         typed = [_key(word) for word in words if word not in self.overrides]
@@ -252,11 +252,11 @@ def _placed(path: str, cwd: Path) -> str:
     if is_uri:
         local = scheme == "sqlite" and place.startswith("/") and place[1:2] not in ("", "/")
         return (
-            f"sqlite:///{cwd / places.path(place[1:], 'tracking.uri')}"
+            f"sqlite:///{cwd / shell.path(place[1:], 'tracking.uri')}"
             if local
-            else shown.redacted(path)
+            else shell.redacted(path)
         )
-    return path if str(places.path(path, "data")) != path else str(cwd / path)
+    return path if str(shell.path(path, "data")) != path else str(cwd / path)
 
 
 def _names(choice: Any) -> list[str]:

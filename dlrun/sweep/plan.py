@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import places, shell
+from dlrun import shell
 from dlrun.errors import Mistake
 from dlrun.recipe import compose, mistakes, signature
 from dlrun.recipe.flags import nearest
@@ -83,7 +83,7 @@ class Plan:
     @property
     def outputs(self) -> Path:
         """Where the runs are kept."""
-        return places.path(self.base.outputs, "outputs").absolute()
+        return shell.path(self.base.outputs, "outputs").absolute()
 
     @property
     def independent(self) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from dlrun import record, shown
+from dlrun import record, shell
 from dlrun.console import screen
 from dlrun.console.outcome import report
 from dlrun.engine.interrupt import raised
@@ -306,5 +306,5 @@ class Sweep:
 
     def _say(self, trial: int, name: str, *more: str) -> None:
         place = f"{trial + 1}/{self.total}"
-        line = "  ".join(filter(None, (f"{place:>8}", shown.name(name or "default"), *more)))
+        line = "  ".join(filter(None, (f"{place:>8}", shell.name(name or "default"), *more)))
         self.console.print(line, markup=False, soft_wrap=True)
