@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dlrun.recipe import catalogue
-from dlrun.recipe.groups import GROUPS, SEVERAL
+from dlrun.recipe.schema import GROUPS, SEVERAL
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN = "<!-- groups: written by `make readme` from the first lines of conf/ -->\n"

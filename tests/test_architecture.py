@@ -99,7 +99,7 @@ def test_the_command_starts_light(room: str, path: Path) -> None:
 
 def test_every_group_is_a_room_of_the_same_name() -> None:
     from dlrun.recipe.catalogue import packaged
-    from dlrun.recipe.groups import GROUPS
+    from dlrun.recipe.schema import GROUPS
 
     for group in GROUPS:
         assert (packaged() / group).is_dir(), group

@@ -16,7 +16,7 @@ from dlrun.engine.run import Run
 from dlrun.engine.state import begin
 from dlrun.engine.train import train
 from dlrun.recipe import build, catalogue
-from dlrun.recipe.groups import GROUPS, SEVERAL
+from dlrun.recipe.schema import GROUPS, SEVERAL
 from tests.conftest import Recipe, Watcher
 from tests.proofs import PROOFS
 from tests.states import differences, without_clock

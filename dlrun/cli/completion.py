@@ -12,8 +12,8 @@ from dlrun import shell
 from dlrun.errors import Mistake
 from dlrun.recipe import catalogue, flags
 from dlrun.recipe.catalogue import Setting
-from dlrun.recipe.groups import CHOICES, SEVERAL
 from dlrun.recipe.lookup import LAUNCHER
+from dlrun.recipe.schema import CHOICES, SEVERAL
 
 # bash cuts words at = and :, so what it has cut off already is taken from the answers.
 _BASH = """\

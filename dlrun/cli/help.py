@@ -18,8 +18,8 @@ from dlrun.errors import Mistake
 from dlrun.recipe import catalogue, lookup
 from dlrun.recipe.catalogue import Option, Setting
 from dlrun.recipe.flags import nearest
-from dlrun.recipe.groups import SEVERAL
 from dlrun.recipe.lookup import Found
+from dlrun.recipe.schema import SEVERAL
 from dlrun.recipe.vocabulary import here
 
 WIDTH = 100

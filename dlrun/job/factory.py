@@ -21,7 +21,7 @@ from dlrun.errors import Mistake
 from dlrun.job import code
 from dlrun.job.session import Shared
 from dlrun.recipe import differences
-from dlrun.recipe.groups import GROUPS, SEVERAL
+from dlrun.recipe.schema import GROUPS, SEVERAL
 
 if TYPE_CHECKING:
     from dlrun.engine.run import Lengths, Run

@@ -1,7 +1,7 @@
 """What a recipe means: from typed overrides to a checked configuration and a Run.
 
 flags.py                  the flags, apart from the overrides
-schema.py, groups.py      the settings that every recipe has; the groups
+schema.py                 the groups, and the settings that every recipe has
 catalogue.py, lookup.py   groups, options and settings, read from the text of the YAML files
 compose.py                overrides to a recipe: where dlrun meets Hydra
 resume.py, differences.py the overrides of a recorded run merged with those typed now

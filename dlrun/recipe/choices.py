@@ -6,10 +6,9 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 
 from dlrun.recipe.flags import nearest
-from dlrun.recipe.groups import SEVERAL
 from dlrun.recipe.lookup import LAUNCHER
 from dlrun.recipe.nearest import Place
-from dlrun.recipe.schema import NEEDED
+from dlrun.recipe.schema import NEEDED, SEVERAL
 from dlrun.recipe.vocabulary import here
 
 

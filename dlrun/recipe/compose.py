@@ -34,7 +34,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dlrun import shell
 from dlrun.errors import Mistake
-from dlrun.recipe import catalogue, schema
+from dlrun.recipe import catalogue
+from dlrun.recipe.schema import Settings
 from dlrun.record import bounds
 
 PRIMARY = catalogue.PRIMARY
@@ -66,7 +67,7 @@ if sys.flags.optimize:
 def hydra(config_dirs: Sequence[Path]) -> Iterator[Hydra]:
     """Hydra over the packaged recipes and the user's; an earlier directory wins."""
     version.setbase("1.3")
-    schema.register()
+    register()
     path = create_config_search_path(str(catalogue.packaged()))
     for directory in config_dirs:
         path.prepend("command-line", f"file://{directory}", SearchPathQuery(provider="main"))
@@ -77,6 +78,11 @@ def hydra(config_dirs: Sequence[Path]) -> Iterator[Hydra]:
     finally:
         GlobalHydra.instance().clear()
         HydraConfig.instance().cfg = None
+
+
+def register() -> None:
+    """Make the schema known to Hydra as the config `schema`."""
+    ConfigStore.instance().store(name="schema", node=Settings)
 
 
 def refuse_endless(directories: Sequence[Path]) -> None:

@@ -16,8 +16,7 @@ from dlrun import duration
 from dlrun.engine.run import Lengths
 from dlrun.errors import DlrunError, Mistake
 from dlrun.recipe import signature
-from dlrun.recipe.groups import GROUPS, SEVERAL
-from dlrun.recipe.schema import NEEDED
+from dlrun.recipe.schema import GROUPS, NEEDED, SEVERAL
 
 _TELLING = (
     *(InstantiationException, ValueError, TypeError, RuntimeError, AssertionError),

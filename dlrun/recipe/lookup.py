@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dlrun.recipe import catalogue
 from dlrun.recipe.catalogue import Option, Setting
-from dlrun.recipe.groups import SEVERAL
+from dlrun.recipe.schema import SEVERAL
 
 LAUNCHER = "hydra/launcher"
 """The group of Hydra's that dlrun has options of; its settings begin with `hydra.launcher.`."""

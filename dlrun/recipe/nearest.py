@@ -11,8 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from dlrun.recipe import catalogue
 from dlrun.recipe.flags import close, nearest
-from dlrun.recipe.groups import SEVERAL
 from dlrun.recipe.lookup import settings, typed
+from dlrun.recipe.schema import SEVERAL
 from dlrun.recipe.vocabulary import SETTINGS, here, within
 
 

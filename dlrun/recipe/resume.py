@@ -24,8 +24,8 @@ from omegaconf.errors import OmegaConfBaseException
 from dlrun import record, shell
 from dlrun.errors import Mistake
 from dlrun.recipe import catalogue, compose, flags, mistakes
-from dlrun.recipe.groups import SEVERAL
 from dlrun.recipe.nearest import Place
+from dlrun.recipe.schema import SEVERAL
 from dlrun.record import bounds
 
 _log = logging.getLogger("dlrun")

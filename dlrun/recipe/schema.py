@@ -1,20 +1,53 @@
-"""The typed schema of the root settings, and the checks of their values.
+"""The groups and the root settings of a recipe, and the checks of their values.
 
 The groups are open here: what an option takes is the signature of its `_target_`.
+Imports nothing heavy: `dlrun --help` reads it too.
 """
 
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
-from typing import Any
-
-from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig
+from typing import TYPE_CHECKING, Any
 
 from dlrun import duration
 from dlrun.errors import Mistake
-from dlrun.recipe import signature
-from dlrun.recipe.groups import CHOICES
+from dlrun.recipe.signature import shown
 
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+GROUPS = (
+    "data",
+    "preprocessing",
+    "augmentation",
+    "model",
+    "activation",
+    "initializer",
+    "loss",
+    "optimizer",
+    "schedule",
+    "regularization",
+    "test_augmentation",
+    "procedure",
+    "tracking",
+)
+"""Each is a folder of `conf/` and a room of `dlrun/`; in the order in which they are shown."""
+
+SEVERAL = ("preprocessing", "augmentation", "regularization")
+"""Those that allow several options at once; each nests under its own name."""
+
+CHOICES = {
+    "precision": ("float32", "bf16", "fp16"),
+    "sampling": ("shuffle", "balanced", "stratified"),
+    "class_weights": ("none", "balanced"),
+    "scale_lr": ("none", "linear", "sqrt"),
+    "decay": ("all", "weights"),
+    "on_divergence": ("stop", "backoff"),
+    "monitor": ("auto", "val/accuracy", "val/loss", "train/loss"),
+}
+"""The words that some settings beside the groups take."""
+
+MISSING: Any = "???"
+"""OmegaConf's sign for a value that a recipe must give."""
 MOST = {
     "seed": 2**63 - 1,  # torch's generators keep it in 64 bits
     "batch_size": 2**31 - 1,
@@ -119,18 +152,13 @@ NEEDED = tuple(f.name for f in fields(Settings) if f.default == MISSING)
 """The groups that every recipe has an option of."""
 
 
-def register() -> None:
-    """Make the schema known to Hydra as the config `schema`."""
-    ConfigStore.instance().store(name="schema", node=Settings)
-
-
-def check(config: DictConfig) -> None:
+def check(config: "DictConfig") -> None:
     """Raise one Mistake that names every root setting whose value cannot be."""
     wrong = []
 
     def require(holds: bool, key: str, right: str) -> None:
         if not holds:
-            wrong.append(f"{key}={signature.shown(config[key])}: {right}")
+            wrong.append(f"{key}={shown(config[key])}: {right}")
 
     def positive(key: str) -> None:
         require(config[key] is None or config[key] > 0, key, "must be greater than 0")

@@ -29,7 +29,7 @@ from dlrun.console.outcome import report
 from dlrun.engine.interrupt import raised, within
 from dlrun.errors import DlrunError, Failure, Interrupted, Mistake
 from dlrun.job.session import Shared
-from dlrun.recipe import catalogue, compose, schema
+from dlrun.recipe import catalogue, compose
 from dlrun.recipe.lookup import LAUNCHER
 from dlrun.recipe.signature import expected
 from dlrun.sweep.ledger import Attempt
@@ -78,7 +78,7 @@ class Remote:
         """Train one run; gives the attempt, and leaves it as a file."""
         if self.driver not in (None, os.getpid()):  # itself, with n_jobs=1
             _end_with(self.driver)
-        schema.register()
+        compose.register()
         task = self.tasks[int(HydraConfig.get().job.num)]
         if (self.folder / "stop").exists():
             return {}

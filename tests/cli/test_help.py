@@ -12,8 +12,7 @@ from dlrun.__main__ import main
 from dlrun.cli import help
 from dlrun.errors import Mistake
 from dlrun.recipe import catalogue, nearest
-from dlrun.recipe.groups import GROUPS
-from dlrun.recipe.schema import Settings
+from dlrun.recipe.schema import GROUPS, Settings
 
 DLRUN = Path(sys.executable).with_name("dlrun")
 PACKAGED = [catalogue.packaged()]
