@@ -69,6 +69,16 @@ def setting(key: str, value: str) -> str:
     return f"{key}={value if plain else quoted(value)}".replace("${", "\\${")
 
 
+def shown(value: object) -> str:
+    """A value as it is typed, cut off where it is long."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list):
+        return f"[{','.join(map(shown, value))}]"
+    text = str(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
 def _is_number(value: str) -> bool:
     with suppress(ValueError):
         float(value)

@@ -15,18 +15,19 @@ from dlrun.engine import checkpoint
 from dlrun.engine.run import Run
 from dlrun.engine.state import begin
 from dlrun.engine.train import train
-from dlrun.recipe import build, catalogue
+from dlrun.recipe import build
+from dlrun.recipe.catalogue import Catalogue
 from dlrun.recipe.schema import GROUPS, SEVERAL
 from tests.conftest import Recipe, Watcher
 from tests.proofs import PROOFS
 from tests.states import differences, without_clock
 
 HERE = Path(__file__).parent
-DIRECTORIES = [catalogue.packaged()]
+CATALOGUE = Catalogue()
 OPTIONS = [
     (group, name)
     for group in GROUPS
-    for name in catalogue.options(group, DIRECTORIES)
+    for name in CATALOGUE.options(group)
     if group not in ("data", "procedure", "tracking")  # these don't change how a step is taken
 ]
 # What an option needs beside itself; all else is the default recipe on 96 digits.
@@ -141,17 +142,16 @@ def test_every_option(
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_option_is_in_the_help_with_its_line(group: str) -> None:
     text = help.text([], [])
-    for name, path in catalogue.options(group, DIRECTORIES).items():
-        option = catalogue.read(path)
-        assert option.summary, f"{path} opens with no comment"
-        assert len(option.summary) <= 80, path
+    for name, option in CATALOGUE.options(group).items():
+        assert option.summary, f"{option.file} opens with no comment"
+        assert len(option.summary) <= 80, option.file
         assert any(name in line and option.summary in line for line in text.splitlines()), name
 
 
 @pytest.mark.parametrize("group", [g for g in GROUPS if g not in ("procedure", "tracking")])
 def test_every_option_has_a_test_that_proves_it(group: str) -> None:
     """Adding an option means to name, in tests/proofs.py, the numeric test that proves it."""
-    for name in catalogue.options(group, DIRECTORIES):
+    for name in CATALOGUE.options(group):
         if name == "none":
             continue
         assert f"{group}={name}" in PROOFS, f"{group}={name} names no test in tests/proofs.py"

@@ -9,10 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dlrun import shell
+from dlrun.cli import flags
 from dlrun.errors import Mistake
-from dlrun.recipe import catalogue, flags
-from dlrun.recipe.catalogue import Setting
-from dlrun.recipe.lookup import LAUNCHER
+from dlrun.recipe.catalogue import LAUNCHER, Catalogue, Setting
 from dlrun.recipe.schema import CHOICES, SEVERAL
 
 # bash cuts words at = and :, so what it has cut off already is taken from the answers.
@@ -71,7 +70,6 @@ def candidates(line: str) -> list[str]:
     word = before.pop() if before and not line[-1].isspace() else ""
     asked = flags.tolerant(before)
     own = [shell.path(name, "--config-dir") for name in asked.config_dir]
-    directories = [*filter(Path.is_dir, own), catalogue.packaged()]
     option = flags.SWITCHES.get(before[-1], "") if before else ""
     if option in flags.VALUES and option != "info":
         found: Iterator[str] = iter(flags.VALUES[option])
@@ -81,36 +79,30 @@ def candidates(line: str) -> list[str]:
         found = _runs("", before)
     else:
         sign = word[: len(word) - len(word.lstrip("+~"))]
-        found = (sign + each for each in _overrides(word.lstrip("+~"), before, directories))
+        catalogue = Catalogue([*filter(Path.is_dir, own)])
+        found = (sign + each for each in _overrides(word.lstrip("+~"), before, catalogue))
     return sorted({each for each in found if each.startswith(word)})
 
 
-def _overrides(word: str, before: Sequence[str], directories: Sequence[Path]) -> Iterator[str]:
+def _overrides(word: str, before: Sequence[str], catalogue: Catalogue) -> Iterator[str]:
     key, given, value = word.partition("=")
     if given:
-        yield from _values(key, value, before, directories)
+        yield from _values(key, value, before, catalogue)
         return
     if not before:
         yield "sync"
     group, inside, _ = word.partition(".")
     if inside:
-        yield from (f"{group}.{s.key}=" for s in _settings(group, before, directories))
+        yield from (f"{setting.full}=" for setting in _settings(group, before, catalogue))
         return
-    for setting in catalogue.read(catalogue.primary(directories)).root:
-        yield f"{setting.key}="
-    yield f"{LAUNCHER}="
-    for name in catalogue.groups(directories):
-        yield f"{name}="
-        if _settings(name, before, directories):
-            yield f"{name}."
+    yield from (f"{name}=" for name in (*catalogue.names, LAUNCHER))
+    yield from (f"{name}." for name in catalogue.groups if _settings(name, before, catalogue))
 
 
-def _values(
-    key: str, value: str, before: Sequence[str], directories: Sequence[Path]
-) -> Iterator[str]:
+def _values(key: str, value: str, before: Sequence[str], catalogue: Catalogue) -> Iterator[str]:
     """Options of a group, also inside [a,b] and a,b; runs; files; or the default of a setting."""
     head = value[: max(value.rfind(","), value.rfind("[")) + 1]
-    names = catalogue.options(key, directories) or _WORDS.get(key, ())
+    names = catalogue.options(key) or _WORDS.get(key, ())
     if names:
         used = head.strip("[").split(",")
         yield from (f"{key}={head}{name}" for name in names if name not in used)
@@ -121,32 +113,24 @@ def _values(
     elif value.startswith((".", "/", "~")):
         yield from _files(key, value)
     else:
-        yield from (f"{key}={each}" for each in _default(key, before, directories))
+        yield from (f"{key}={each}" for each in _default(key, before, catalogue))
 
 
-def _chosen(group: str, before: Sequence[str], directories: Sequence[Path]) -> list[str]:
-    """The options of a group as the words before the cursor choose them, or the default ones."""
-    names = catalogue.defaults(directories).get(group, [])
+def _settings(group: str, before: Sequence[str], catalogue: Catalogue) -> list[Setting]:
+    """The settings of the options that a group has so far, by default or by the words before."""
+    options = catalogue.options(group)
+    names = [name for name in options if options[name].usual]
     for word in before:
         if word.startswith(f"{group}="):
             names = word.partition("=")[2].strip("[]").split(",")
-    return [name for name in names if name in catalogue.options(group, directories)]
+    return [setting for name in names if name in options for setting in options[name].own]
 
 
-def _settings(group: str, before: Sequence[str], directories: Sequence[Path]) -> list[Setting]:
-    """The settings of the options that a group has so far."""
-    files = catalogue.options(group, directories)
-    chosen = _chosen(group, before, directories)
-    return [setting for name in chosen for setting in catalogue.read(files[name]).own]
-
-
-def _default(key: str, before: Sequence[str], directories: Sequence[Path]) -> list[str]:
+def _default(key: str, before: Sequence[str], catalogue: Catalogue) -> list[str]:
     """The value a setting has, or both where it is true or false."""
-    group, _, rest = key.partition(".")
-    known = catalogue.read(catalogue.primary(directories)).root
-    if rest:
-        known = _settings(group, before, directories)
-    values = [setting.value for setting in known if setting.key == (rest or key)]
+    group, inside, _ = key.partition(".")
+    known = _settings(group, before, catalogue) if inside else catalogue.primary.root
+    values = [setting.value for setting in known if setting.full == key]
     if set(values) & {"true", "false"}:
         return ["true", "false"]
     return [value.strip("'\"").replace(" ", "") for value in values if value not in ("???", "null")]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlrun import duration
 from dlrun.errors import Mistake
-from dlrun.recipe.signature import shown
+from dlrun.shell import shown
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

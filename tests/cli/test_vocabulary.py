@@ -3,10 +3,11 @@
 import pytest
 
 from dlrun.__main__ import main
-from dlrun.recipe import catalogue, lookup, vocabulary
+from dlrun.recipe import suggest
+from dlrun.recipe.catalogue import Catalogue
 
-PACKAGED = [catalogue.packaged()]
-ROOT = [setting.key for setting in catalogue.read(catalogue.primary(PACKAGED)).root]
+CATALOGUE = Catalogue()
+ROOT = [setting.key for setting in CATALOGUE.primary.root]
 
 
 @pytest.mark.parametrize(
@@ -45,15 +46,15 @@ def test_the_word_here(typed, right, capsys):
     assert right in shown
 
 
-@pytest.mark.parametrize("template", sorted(set(vocabulary.SETTINGS.values())))
+@pytest.mark.parametrize("template", sorted(set(suggest.words("settings").values())))
 def test_what_is_proposed_is_a_setting(template):
     key = template.partition("=")[0]
-    assert key in ROOT or lookup.settings(key, PACKAGED)
+    assert key in ROOT or CATALOGUE.settings(key)
 
 
 def test_no_word_is_one_of_dlrun_itself():
-    words = {*vocabulary.SETTINGS, *vocabulary.GROUPS, *vocabulary.SAYINGS}
-    assert not words & {*ROOT, *catalogue.groups(PACKAGED)}
-    assert set(vocabulary.GROUPS.values()) <= set(catalogue.groups(PACKAGED))
-    count = len(vocabulary.SETTINGS) + len(vocabulary.GROUPS) + len(vocabulary.SAYINGS)
-    assert len(words) == count, "a word that means two things"
+    tables = [suggest.words(name) for name in ("settings", "groups", "sayings")]
+    words = {word for table in tables for word in table}
+    assert not words & {*ROOT, *CATALOGUE.groups}
+    assert set(suggest.words("groups").values()) <= set(CATALOGUE.groups)
+    assert len(words) == sum(map(len, tables)), "a word that means two things"
