@@ -30,6 +30,8 @@ USES = {
 }
 """What each room may import; those that are not named may import all."""
 LIGHT = {"__main__", "cli", "recipe", "record", "job", "console"} | BASE
+PUBLIC = {"hydra.utils.instantiate", "hydra.errors.InstantiationException"}
+"""What of Hydra any room above the ingredients may use."""
 HEAVY = {"recipe/build.py", "recipe/checks.py", "recipe/instantiate.py", "recipe/signature.py"}
 
 
@@ -81,6 +83,11 @@ def test_imports_go_one_way(room: str, path: Path) -> None:
         assert rooms(names) <= USES[room]
     if room in INGREDIENTS | BASE | {"engine", "procedure", "report", "record", "tracking"}:
         assert not packages & {"hydra", "omegaconf"}, "only composing knows Hydra"
+    if path.relative_to(PACKAGE).as_posix() != "recipe/compose.py":
+        inside = {name for name in names if name.startswith("hydra.")} - PUBLIC
+        assert not inside, "one module drives Hydra"
+    if room in {"__main__", "console"} or path.stem in {"catalogue", "suggest", "flags", "help"}:
+        assert not packages & {"hydra", "omegaconf"}, "help and TAB answer before it is imported"
     if room != "tracking":
         assert not packages & {"mlflow"}, "only tracking knows MLflow"
     if room in INGREDIENTS | BASE | {"engine", "record"}:
