@@ -122,7 +122,7 @@ def _dispatch(words: list[str]) -> int:
 
         print(shell.clean(help.text(asked.words, asked.directories())), end="", flush=True)
         return 0
-    if asked.completion:
+    if asked.shell_completion:
         from dlrun.cli import completion
 
         print(completion.text(asked.words), end="", flush=True)

@@ -7,49 +7,13 @@ and takes one whole word from each line of the answer.
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from dlrun import shell
 from dlrun.cli import flags
 from dlrun.errors import Mistake
-from dlrun.recipe.catalogue import LAUNCHER, Catalogue, Setting
+from dlrun.recipe.catalogue import LAUNCHER, Catalogue, Setting, load
 from dlrun.recipe.schema import CHOICES, SEVERAL
-
-# bash cuts words at = and :, so what it has cut off already is taken from the answers.
-_BASH = """\
-_dlrun() {
-    local IFS=$'\\n' line="${COMP_LINE:0:$COMP_POINT}" current="${COMP_WORDS[$COMP_CWORD]}" word
-    word="${line##* }"
-    [ "$current" = "=" ] || [ "$current" = ":" ] && current=""
-    COMPREPLY=()
-    for answer in $(COMP_LINE="$line" COMP_POINT="$COMP_POINT" dlrun -sc query=bash 2>/dev/null); do
-        COMPREPLY+=("${answer#"${word%"$current"}"}")
-    done
-}
-complete -o nospace -o default -F _dlrun dlrun"""
-_FISH = """\
-complete -c dlrun -f -a '(COMP_LINE=(commandline -cp) dlrun -sc query=fish 2>/dev/null)'"""
-_SHELLS = {
-    "install": {"bash": _BASH, "zsh": _BASH, "fish": _FISH},
-    "uninstall": {
-        "bash": "complete -r dlrun; unset -f _dlrun",
-        "zsh": "complete -r dlrun; unset -f _dlrun",
-        "fish": "complete -c dlrun -e",
-    },
-}
-
-_WORDS = {
-    **CHOICES,
-    "device": ("auto", "cpu", "cuda", "mps"),
-    "data.leaks": ("warn", "error", "drop"),
-    "data.task": ("auto", "classification", "regression"),
-    "data.decimal": ("point", "comma"),
-    "data.resize": ("short", "squash", "pad"),
-    "data.channels": ("auto", "rgb", "grey"),
-    "data.background": ("white", "black"),
-    "sweep.pruner": ("none", "median", "halving", "hyperband"),
-    "sweep.export": ("best", "all", "none"),
-}
-"""Settings that take one of a few words, or mostly do."""
 
 
 def text(words: Sequence[str]) -> str:
@@ -59,9 +23,19 @@ def text(words: Sequence[str]) -> str:
         line = os.environ.get("COMP_LINE", "")
         point = os.environ.get("COMP_POINT", "")
         return "".join(f"{word}\n" for word in candidates(line[: int(point or len(line))]))
-    if shell not in _SHELLS.get(action, {}):
+    printed = _tables().get(action, {}) if action in ("install", "uninstall") else {}
+    if shell not in printed:
         raise Mistake("--shell-completion: write -sc install=bash, zsh or fish, or uninstall=bash")
-    return _SHELLS[action][shell] + "\n"
+    return str(printed[shell])
+
+
+def words(key: str) -> Sequence[str]:
+    """The words that a setting takes, or mostly does; none where it takes others."""
+    return CHOICES.get(key) or _tables()["words"].get(key, "").split()
+
+
+def _tables() -> Any:
+    return load(Path(__file__).with_name("completion.yaml"))
 
 
 def candidates(line: str) -> list[str]:
@@ -102,7 +76,7 @@ def _overrides(word: str, before: Sequence[str], catalogue: Catalogue) -> Iterat
 def _values(key: str, value: str, before: Sequence[str], catalogue: Catalogue) -> Iterator[str]:
     """Options of a group, also inside [a,b] and a,b; runs; files; or the default of a setting."""
     head = value[: max(value.rfind(","), value.rfind("[")) + 1]
-    names = catalogue.options(key) or _WORDS.get(key, ())
+    names = catalogue.options(key) or words(key)
     if names:
         used = head.strip("[").split(",")
         yield from (f"{key}={head}{name}" for name in names if name not in used)

@@ -1,7 +1,7 @@
 """The words of a command, sorted into flags and overrides."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from dlrun import shell
@@ -9,24 +9,6 @@ from dlrun.errors import Mistake
 from dlrun.recipe import suggest
 from dlrun.recipe.catalogue import Catalogue
 
-SWITCHES = {
-    "-h": "help",
-    "--help": "help",
-    "--version": "version",
-    "-m": "multirun",
-    "--multirun": "multirun",
-    "-sc": "completion",
-    "--shell-completion": "completion",
-    "--resolve": "resolve",
-    "-cd": "config_dir",
-    "--config-dir": "config_dir",
-    "-c": "cfg",
-    "--cfg": "cfg",
-    "-p": "package",
-    "--package": "package",
-    "-i": "info",
-    "--info": "info",
-}
 VALUES: dict[str, tuple[str, ...]] = {
     "config_dir": (),
     "package": (),
@@ -43,7 +25,7 @@ class Flags:
     help: bool = False
     version: bool = False
     multirun: bool = False
-    completion: bool = False
+    shell_completion: bool = False
     resolve: bool = False
     config_dir: tuple[str, ...] = ()
     package: str = ""
@@ -57,6 +39,12 @@ class Flags:
             if not directory.is_dir():
                 raise Mistake(f"--config-dir {name}: no such directory{_beside(directory)}")
         return found
+
+
+SWITCHES = {f"--{one.name.replace('_', '-')}": one.name for one in fields(Flags)[1:]}
+SHORT = {"-h": "--help", "-m": "--multirun", "-sc": "--shell-completion", "-cd": "--config-dir"}
+SHORT |= {"-c": "--cfg", "-p": "--package", "-i": "--info"}
+SWITCHES |= {short: SWITCHES[long] for short, long in SHORT.items()}
 
 
 def parse(words: Sequence[str]) -> Flags:

@@ -12,11 +12,11 @@ import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from dlrun.cli import usage
 from dlrun.errors import Mistake
 from dlrun.recipe import suggest
-from dlrun.recipe.catalogue import Catalogue, Option, Setting, within
+from dlrun.recipe.catalogue import Catalogue, Option, Setting, load, within
 from dlrun.recipe.schema import SEVERAL
 
 WIDTH = 100
@@ -33,22 +33,25 @@ def text(words: Sequence[str], own: Sequence[Path] = ()) -> str:
 
 
 def _everything(catalogue: Catalogue) -> Iterator[str]:
-    yield from usage.WHAT.splitlines()
-    yield from _section("Usage", usage.USAGE.splitlines())
-    yield from _section("Examples", usage.EXAMPLES.splitlines())
-    yield from _section("Groups and their options", ["* marks the default, [,] several at once"])
+    usage = _usage()
+    yield from usage["what"].splitlines()
+    yield from _section("Usage", usage["usage"])
+    yield from _section("Examples", usage["examples"])
+    yield from _section("Groups and their options", "* marks the default, [,] several at once")
     wide = max(len(name) for group in catalogue.groups for name in catalogue.options(group))
     for group in catalogue.groups:
         yield ""
         yield "  " + _bold(group) + (" [,]" if group in SEVERAL else "")
         yield from _options(catalogue.options(group).values(), wide)
-    yield from _section("Settings and their defaults", [])
+    yield from _section("Settings and their defaults")
     yield from _settings(catalogue.primary.root)
-    yield from _section("Flags", [])
-    yield from _rows([(name, "", what) for name, what in usage.FLAGS], [23, 0])
-    yield from _section(
-        "Completion with TAB, from your shell's start-up file", usage.COMPLETION.splitlines()
-    )
+    yield from _section("Flags", usage["flags"])
+    yield from _section("Completion with TAB, from your shell's start-up file", usage["completion"])
+
+
+def _usage() -> Any:
+    """What there is to say about the command itself."""
+    return load(Path(__file__).with_name("usage.yaml"))
 
 
 def _about(word: str, catalogue: Catalogue) -> Iterator[str]:
@@ -56,9 +59,10 @@ def _about(word: str, catalogue: Catalogue) -> Iterator[str]:
     group = group.lstrip("+~")
     if not group:
         raise Mistake(f"--help {word}: name a group or a setting, e.g. --help optimizer")
-    options = catalogue.options(group)
-    if group in usage.COMMANDS:
-        return _about_command(group, catalogue)
+    options, commands = catalogue.options(group), _usage()["commands"]
+    if group in commands:
+        mine = _settings([setting for setting in catalogue.primary.root if setting.key == group])
+        return _apart([iter(commands[group].splitlines()), mine])
     if not options:
         return _about_setting(group, catalogue)
     if not name:
@@ -80,12 +84,12 @@ def _about_group(group: str, options: Sequence[Option]) -> Iterator[str]:
     having = [option for option in options if option.own]
     shared = [s for s in having[0].own if all(s in o.own for o in having)] if having[1:] else []
     if shared:
-        yield from _section(f"{group}, whichever it is", [])
+        yield from _section(f"{group}, whichever it is")
         yield from _settings(shared)
     for option in having:
         special = [setting for setting in option.own if setting not in shared]
         if special:
-            yield from _section(option.typed, [])
+            yield from _section(option.typed)
             yield from _settings(special)
 
 
@@ -94,16 +98,8 @@ def _about_option(option: Option) -> Iterator[str]:
     yield ""
     yield from (f"  {line}" for line in option.header)
     if option.own:
-        yield from _section("Settings", [])
+        yield from _section("Settings")
         yield from _settings(option.own)
-
-
-def _about_command(name: str, catalogue: Catalogue) -> Iterator[str]:
-    yield from usage.COMMANDS[name].splitlines()
-    settings = [setting for setting in catalogue.primary.root if setting.key == name]
-    if settings:
-        yield ""
-        yield from _settings(settings)
 
 
 def _about_setting(key: str, catalogue: Catalogue) -> Iterator[str]:
@@ -148,10 +144,9 @@ def _about_places(places: Sequence[Setting], catalogue: Catalogue) -> Iterator[s
 
 def _apart(sections: Sequence[Iterator[str]]) -> Iterator[str]:
     """Sections with an empty line between them."""
-    for number, section in enumerate(sections):
-        if number:
-            yield ""
-        yield from section
+    for number, lines in enumerate(filter(None, map(list, sections))):
+        yield from [""] * bool(number)
+        yield from lines
 
 
 def _options(options: Iterable[Option], wide: int) -> Iterator[str]:
@@ -185,10 +180,10 @@ def _rows(rows: Sequence[tuple[str, str, str]], wide: Sequence[int]) -> Iterator
         yield from (indent + line for line in lines[1:])
 
 
-def _section(title: str, lines: Sequence[str]) -> Iterator[str]:
+def _section(title: str, text: str = "") -> Iterator[str]:
     yield ""
     yield _bold(title)
-    yield from (f"  {line}" for line in lines)
+    yield from (f"  {line}" for line in text.splitlines())
 
 
 def _bold(words: str) -> str:

@@ -118,7 +118,7 @@ class Catalogue:
         """Which options each group has by default. Raises Mistake where it cannot be read."""
         file, found = self.primary.file, dict[str, list[str]]()
         try:
-            content = yaml.load(file.read_text(encoding="utf-8"), Loader=LOADER)
+            content = load(file)
         except UNREADABLE as error:
             raise Mistake(unreadable(file, error)) from None
         for group, name in chosen("", content):
@@ -189,6 +189,11 @@ def packaged() -> Path:
     return inside if inside.is_dir() else here.parent / "conf"
 
 
+def load(file: Path) -> Any:
+    """The content of a YAML file. Raises one of `UNREADABLE`."""
+    return yaml.load(file.read_text(encoding="utf-8"), Loader=LOADER)
+
+
 def read(file: Path, group: str = "", usual: bool = False) -> Option:
     """Read one YAML file; one that is none says so in its header."""
     option = Option(file, group, usual)
@@ -245,7 +250,8 @@ def _settings(option: Option, node: Any, text: str, above: str = "") -> Iterator
     for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
         name = f"{above}{key.value}"
         inside = isinstance(value, yaml.MappingNode) and bool(value.value)
-        ends = (key.end_mark.index, value.end_mark.index)  # the first where lines follow
+        end = key.end_mark.index  # a comment stands here where the value is on the lines below
+        ends = (end, max(end, value.end_mark.index))
         comment = next(filter(None, (_COMMENT.match(text, end) for end in ends)), None)
         if name != "defaults":
             written = "" if inside else _written(value, text)

@@ -6,6 +6,7 @@ Imports nothing heavy: `dlrun --help` reads it too.
 
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from dlrun import duration
@@ -14,23 +15,6 @@ from dlrun.shell import shown
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-GROUPS = (
-    "data",
-    "preprocessing",
-    "augmentation",
-    "model",
-    "activation",
-    "initializer",
-    "loss",
-    "optimizer",
-    "schedule",
-    "regularization",
-    "test_augmentation",
-    "procedure",
-    "tracking",
-)
-"""Each is a folder of `conf/` and a room of `dlrun/`; in the order in which they are shown."""
 
 SEVERAL = ("preprocessing", "augmentation", "regularization")
 """Those that allow several options at once; each nests under its own name."""
@@ -55,6 +39,16 @@ MOST = {
     "base_batch_size": 2**31 - 1,
     "threads": 1024,  # OpenMP ends the process where it cannot start so many
 }
+
+LENGTHS = {
+    "epochs": ("epochs", "steps"),
+    "warmup": ("epochs", "steps", "%"),
+    "validate_every": ("epochs", "steps", "%"),
+    "log_every": ("epochs", "steps", "%"),
+    "checkpoint_every": ("seconds", "epochs", "steps", "%"),
+}
+"""The settings that are durations, and their units."""
+_FORMS = {"epochs": "'5 epochs'", "steps": "'200 steps'", "%": "10%", "seconds": "'30 seconds'"}
 
 
 @dataclass
@@ -148,6 +142,8 @@ class Settings:
     facts: Facts = field(default_factory=Facts)
 
 
+GROUPS = tuple(takewhile(lambda name: name != "sweep", Settings.__dataclass_fields__))
+"""Each is a folder of `conf/` and a room of `dlrun/`; in the order in which they are shown."""
 NEEDED = tuple(f.name for f in fields(Settings) if f.default == MISSING)
 """The groups that every recipe has an option of."""
 
@@ -160,35 +156,19 @@ def check(config: "DictConfig") -> None:
         if not holds:
             wrong.append(f"{key}={shown(config[key])}: {right}")
 
-    def positive(key: str) -> None:
-        require(config[key] is None or config[key] > 0, key, "must be greater than 0")
-
-    def lasts(key: str, *units: str, zero: bool = False) -> None:
-        length = None
-        with suppress(Mistake):
-            length = duration.parse(config[key])
-        forms = {
-            "epochs": "'5 epochs'",
-            "steps": "'200 steps'",
-            "%": "10%",
-            "seconds": "'30 seconds'",
-        }
-        right = "write a duration as " + " or ".join(forms[unit] for unit in units)
-        require(
-            length is not None and length.unit in units and (zero or length.amount > 0), key, right
-        )
-
     size = config.batch_size
     whole = isinstance(size, int) and not isinstance(size, bool) and size > 0
     require(whole or size == "full", "batch_size", "must be a whole number above 0, or full")
     require(config.seed >= 0, "seed", "must not be negative")
     for key in ("accumulate", "base_batch_size", "clip_norm", "clip_value", "threads"):
-        positive(key)
-    lasts("epochs", "epochs", "steps")
-    lasts("warmup", "epochs", "steps", "%", zero=True)
-    lasts("validate_every", "epochs", "steps", "%")
-    lasts("log_every", "epochs", "steps", "%")
-    lasts("checkpoint_every", "seconds", "epochs", "steps", "%")
+        require(config[key] is None or config[key] > 0, key, "must be greater than 0")
+    for key, units in LENGTHS.items():
+        length = None
+        with suppress(Mistake):
+            length = duration.parse(config[key])
+        right = "write a duration as " + " or ".join(_FORMS[unit] for unit in units)
+        above = length is not None and (length.amount > 0 or key == "warmup")
+        require(length is not None and length.unit in units and above, key, right)
     for key, most in MOST.items():
         value = config[key]
         require(not isinstance(value, int) or value <= most, key, f"must be at most {most}")

@@ -11,10 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dlrun import shell
-from dlrun.recipe.catalogue import LOADER, Catalogue
+from dlrun.recipe.catalogue import Catalogue, load
 from dlrun.recipe.schema import NEEDED, SEVERAL
 
 _CALL = re.compile(r"(?:[a-z]+\.)*([a-z_]+)\((.*)\)", re.I)
@@ -38,8 +36,7 @@ def nearest(wrong: str, right: Sequence[str], template: str = "{}") -> str:
 @cache
 def words(table: str) -> dict[str, str]:
     """A table of `words.yaml`: what each word of another library is here."""
-    text = Path(__file__).with_name("words.yaml").read_text(encoding="utf-8")
-    content: Any = yaml.load(text, Loader=LOADER)[table]
+    content = load(Path(__file__).with_name("words.yaml"))[table]
     listed = content if isinstance(content, dict) else {content: ""}
     return {word: here for names, here in listed.items() for word in names.split()}
 

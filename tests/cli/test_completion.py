@@ -92,7 +92,7 @@ def test_where_nothing_fits(line):
 
 def test_words_are_offered_for_settings_that_there_are():
     root = schema.Settings.__annotations__
-    for key in completion._WORDS:
+    for key in completion._tables()["words"]:
         assert key in root or Catalogue().settings(key)
 
 

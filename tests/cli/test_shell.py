@@ -13,10 +13,10 @@ import urllib.request
 import warnings
 
 import pytest
-from tests.cli.test_mistakes import COMPOSING, words_of
 
 from dlrun import record
 from dlrun.__main__ import main
+from tests.cli.test_mistakes import COMPOSING, words_of
 
 with warnings.catch_warnings():  # MLflow's own, while it is imported
     warnings.simplefilter("ignore")
