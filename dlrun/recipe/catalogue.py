@@ -199,7 +199,7 @@ def read(file: Path, group: str = "", usual: bool = False) -> Option:
     option = Option(file, group, usual)
     try:
         text = file.read_text(encoding="utf-8")
-        if "&" in text:  # a few aliases can stand for more values than a memory holds
+        if re.search(r"\s&\w", text):  # a few aliases can stand for more than a memory holds
             from dlrun.record import bounds
 
             bounds.read_yaml(file)
