@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dlrun.engine.run import Lengths, Run
     from dlrun.engine.state import State
     from dlrun.procedure import Trial
+    from dlrun.regularization import Regularizer
 
 _log = logging.getLogger("dlrun")
 _UNNAMED = ("name", "outputs", "resume", "device", "threads", "tracking", "data.cache")
@@ -73,7 +74,7 @@ def perform(
     config: DictConfig,
     asked: Asked,
     shared: Shared,
-    stopping: Sequence[Any] = (),
+    stopping: Sequence["Regularizer"] = (),
     whole: bool = False,
 ) -> float | None:
     """One job of maybe several; gives the value it is judged by.
@@ -105,7 +106,7 @@ def perform(
 
         def finished(ended: record.Record) -> None:
             shared.show.end()
-            pruned = any(getattr(rule, "pruned", False) for rule in stopping)
+            pruned = any(rule.pruned for rule in stopping)
             if pruned and ended.points()[-1]["step"] < run.lengths.total_steps:
                 ended.set_status(record.PRUNED, "stopped early: others were better by then")
             if shipper is not None:
@@ -130,12 +131,13 @@ def export(config: DictConfig, directory: Path, shared: Shared) -> None:
     saved = checkpoint.load(directory / "checkpoints")
     if shipper is not None and config.tracking.get("model", False) and saved:
         from dlrun.data.depth import raw_example
-        from dlrun.engine.state import restore, settle
+        from dlrun.engine.state import load_best_weights, restore
         from dlrun.tracking.model import save_model
 
         data = shared.data(config)
         run = build.build(config, data, shared.cores)
-        step = settle(run, restore(run, saved))
+        state = restore(run, saved)
+        step = load_best_weights(run, state.counters, state.runs[0])
         example = raw_example(data)
         save_model(deployable(run), example, directory / "model", step, run.classes, data.reading)
     if shipper is not None:
@@ -182,7 +184,7 @@ def _begin(recipe: DictConfig, run: "Run", asked: Asked) -> tuple[record.Record,
         kept.close()
         raise
     data, recorded = facts["data"], kept.info.get("data") or {}
-    if state.at.step and recorded.get("digest", data["digest"]) != data["digest"]:
+    if state.counters.step and recorded.get("digest", data["digest"]) != data["digest"]:
         _log.warning(
             "the data are not those that the run began with; "
             "what it has trained on may now be in val or test"
@@ -195,7 +197,7 @@ def _begin(recipe: DictConfig, run: "Run", asked: Asked) -> tuple[record.Record,
     digests = code.digests(recipe)
     before = kept.info.get("code") or {}
     edited = [module for module, was in before.items() if digests.get(module) != was]
-    if state.at.step and edited:
+    if state.counters.step and edited:
         _log.warning(f"{', '.join(edited)}: the code has changed since the run was trained")
     known |= {"overrides": list(asked.overrides), "choices": asked.chosen(recipe), "code": digests}
     if kept.info.get("name") == name(kept.info.get("overrides", [])):
@@ -231,9 +233,9 @@ def summary(kept: record.Record, state: "State", lengths: "Lengths") -> str:
         f"{info['parameters']:,} parameters, {info.get('flops', 0):,} floating-point operations "
         f"a sample  ·  {info['device']}",
     ]
-    if state.at.step:
-        epoch = format.epoch(state.at.step / lengths.steps_per_epoch)
-        lines.append(f"goes on from epoch {epoch}, step {state.at.step:,}")
+    if state.counters.step:
+        epoch = format.epoch(state.counters.step / lengths.steps_per_epoch)
+        lines.append(f"goes on from epoch {epoch}, step {state.counters.step:,}")
     elif info.get("resumed"):
         lines.append("begins again: it had no checkpoint yet")
     return "\n".join(lines)

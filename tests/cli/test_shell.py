@@ -157,7 +157,9 @@ def test_a_run_of_another_directory_goes_on_in_its_own(here, capsys, monkeypatch
 DEAD = "http://127.0.0.1:9"
 
 
-@pytest.mark.parametrize(("count", "folder"), [(1, "a b/c"), (3, "outputs")])
+@pytest.mark.parametrize(
+    ("count", "folder"), [(1, "a b/c"), pytest.param(3, "outputs", marks=pytest.mark.proof)]
+)
 def test_what_did_not_arrive_is_delivered_as_the_warnings_say(count, folder, here, capsys):
     sweep = ["-m", f"seed={','.join(map(str, range(count)))}"] if count > 1 else []
     place = [f"outputs={folder}", f"tracking.uri={DEAD}"]
