@@ -51,6 +51,20 @@ FORMULAS: list[tuple[str, dict[str, Any], Any]] = [
 ]
 
 
+@pytest.mark.proves(
+    "activation=identity",
+    "activation=sigmoid",
+    "activation=tanh",
+    "activation=relu",
+    "activation=leaky_relu",
+    "activation=elu",
+    "activation=selu",
+    "activation=gelu",
+    "activation=silu",
+    "activation=softplus",
+    "activation=prelu",
+    "activation=maxout",
+)
 @pytest.mark.parametrize(("name", "options", "formula"), FORMULAS)
 def test_values_and_gradients(name: str, options: dict[str, Any], formula: Any) -> None:
     module = factory(name, **options)().double()
@@ -63,6 +77,7 @@ def test_every_option_is_tested() -> None:
     assert {path.stem for path in CONF.glob("*.yaml")} == {name for name, _, _ in FORMULAS}
 
 
+@pytest.mark.proves("activation=prelu")
 def test_each_layer_learns_its_own_slope() -> None:
     torch.manual_seed(0)
     model = mlp([4], 2, factory("prelu"), [8, 8])
@@ -82,6 +97,7 @@ def test_maxout_takes_neighbours_on_axis_one(shape: tuple[int, ...]) -> None:
         assert torch.equal(out[:, unit], x[:, 3 * unit : 3 * unit + 3].amax(1))
 
 
+@pytest.mark.proves("activation=maxout")
 def test_maxout_multiplies_the_weights_of_its_layer() -> None:
     assert pieces(factory("maxout", pieces=4)) == 4
     assert pieces(nn.ReLU) == 1

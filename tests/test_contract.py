@@ -18,7 +18,6 @@ from dlrun.engine.train import train
 from dlrun.recipe import build, catalogue
 from dlrun.recipe.groups import GROUPS, SEVERAL
 from tests.conftest import Recipe, Watcher
-from tests.proofs import PROOFS
 from tests.states import differences, without_clock
 
 HERE = Path(__file__).parent
@@ -148,15 +147,25 @@ def test_every_option_is_in_the_help_with_its_line(group: str) -> None:
         assert any(name in line and option.summary in line for line in text.splitlines()), name
 
 
-@pytest.mark.parametrize("group", [g for g in GROUPS if g not in ("procedure", "tracking")])
-def test_every_option_has_a_test_that_proves_it(group: str) -> None:
-    """Adding an option means to name, in tests/proofs.py, the numeric test that proves it."""
-    for name in catalogue.options(group, DIRECTORIES):
-        if name == "none":
-            continue
-        assert f"{group}={name}" in PROOFS, f"{group}={name} names no test in tests/proofs.py"
-        for proof in PROOFS[f"{group}={name}"]:
-            path, _, function = proof.partition("::")
-            tree = ast.parse((HERE / path).read_text(encoding="utf-8"))
-            defined = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-            assert function in defined, f"{proof} is not there"
+def proofs() -> dict[str, list[str]]:
+    """The options that tests say they prove, and which tests these are, read from their marks."""
+    found: dict[str, list[str]] = {}
+    for path in HERE.rglob("test_*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for mark in node.decorator_list if isinstance(node, ast.FunctionDef) else ():
+                if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.proves":
+                    for option in map(ast.literal_eval, mark.args):
+                        found.setdefault(option, []).append(f"{path.name}::{node.name}")
+    return found
+
+
+def test_every_option_has_a_test_that_proves_it() -> None:
+    """A numeric test of an option says so: @pytest.mark.proves("optimizer=adam")."""
+    known = {
+        f"{group}={name}"
+        for group in (*GROUPS, "sweep")
+        for name in catalogue.options(group, DIRECTORIES)
+    }
+    proven = proofs()
+    assert {option for option in known - proven.keys() if not option.endswith("=none")} == set()
+    assert {option: proven[option] for option in proven.keys() - known} == {}, "no such option"

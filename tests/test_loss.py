@@ -69,6 +69,9 @@ CASES: list[tuple[str, dict[str, Any], torch.Tensor, Any]] = [
 ]
 
 
+@pytest.mark.proves(
+    "loss=cross_entropy", "loss=mse", "loss=mae", "loss=huber", "loss=bce", "loss=hinge"
+)
 @pytest.mark.parametrize(("name", "options", "y", "formula"), CASES)
 def test_values_and_gradients(
     name: str, options: dict[str, Any], y: torch.Tensor, formula: Callable[..., float]

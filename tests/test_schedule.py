@@ -25,10 +25,12 @@ def rates_of_torch(make: Callable[[Any], Any], steps: int) -> list[float]:
     return rates
 
 
+@pytest.mark.proves("schedule=constant")
 def test_constant() -> None:
     assert [schedules.constant(t, 10, 5) for t in range(10)] == [1.0] * 10
 
 
+@pytest.mark.proves("schedule=step")
 def test_step() -> None:
     rates = [schedules.step(t, 10, 2, every=Steps(4), factor=0.1) for t in range(10)]
     assert rates == pytest.approx([1] * 4 + [0.1] * 4 + [0.01] * 2, abs=1e-15)
@@ -36,6 +38,7 @@ def test_step() -> None:
     assert rates == pytest.approx(own, abs=1e-15)
 
 
+@pytest.mark.proves("schedule=cosine")
 @pytest.mark.parametrize("final", [0.0, 0.1])
 def test_cosine(final: float) -> None:
     rates = [schedules.cosine(t, 20, 5, final=final) for t in range(20)]
@@ -48,6 +51,7 @@ def test_cosine(final: float) -> None:
     assert rates == pytest.approx(own, abs=1e-12)
 
 
+@pytest.mark.proves("schedule=multistep")
 def test_multistep() -> None:
     milestones = [Steps(3), Steps(7)]
     rates = [schedules.multistep(t, 10, 2, milestones=milestones, factor=0.1) for t in range(10)]
@@ -56,12 +60,14 @@ def test_multistep() -> None:
     assert rates == pytest.approx(own, abs=1e-15)
 
 
+@pytest.mark.proves("schedule=manual")
 def test_manual() -> None:
     table = [(1.0, 0.5), (3.0, 0.02), (2.5, 0.2)]
     rates = [0.1 * schedules.manual(t, 20, 4, table=table, lr=0.1) for t in range(16)]
     assert rates == pytest.approx([0.1] * 4 + [0.5] * 6 + [0.2] * 2 + [0.02] * 4)
 
 
+@pytest.mark.proves("schedule=exponential")
 def test_exponential() -> None:
     by_epoch = [schedules.exponential(t, 12, 4, gamma=0.9) for t in range(12)]
     assert by_epoch == pytest.approx([1] * 4 + [0.9] * 4 + [0.81] * 4, abs=1e-15)
@@ -73,18 +79,21 @@ def test_exponential() -> None:
         assert rate == pytest.approx(2.718281828459045 ** (-0.3 * t), abs=1e-14)
 
 
+@pytest.mark.proves("schedule=time")
 def test_time() -> None:
     rates = [schedules.time(t, 12, 4, k=0.5) for t in range(12)]
     assert rates == pytest.approx([1] * 4 + [1 / 1.5] * 4 + [1 / 2] * 4, abs=1e-15)
     assert schedules.time(6, 12, 4, k=0.5, by="step") == pytest.approx(1 / 4)
 
 
+@pytest.mark.proves("schedule=inverse")
 def test_inverse() -> None:
     assert schedules.inverse(10_000, 20_000, 50) == pytest.approx(2**-0.75, abs=1e-15)
     assert schedules.inverse(8, 12, 4, gamma=1.5, c=2.0, by="epoch") == pytest.approx(1 / 16)
     assert schedules.inverse(0, 12, 4) == 1
 
 
+@pytest.mark.proves("schedule=sqrt")
 def test_sqrt() -> None:
     rates = [schedules.sqrt_decay(t, 16, 4, t=2.0) for t in range(16)]
     epochs = [2.0, 2 / 2**0.5, 2 / 3**0.5, 1.0]
@@ -92,6 +101,7 @@ def test_sqrt() -> None:
     assert schedules.sqrt_decay(8, 16, 4, by="step") == pytest.approx(1 / 3)
 
 
+@pytest.mark.proves("schedule=linear")
 @pytest.mark.parametrize("final", [0.0, 0.1])
 def test_linear(final: float) -> None:
     rates = [schedules.linear(t, 20, 5, final=final) for t in range(20)]
@@ -102,6 +112,7 @@ def test_linear(final: float) -> None:
     assert schedules.linear(20, 20, 5, final=final) == pytest.approx(final, abs=1e-15)
 
 
+@pytest.mark.proves("schedule=polynomial")
 def test_polynomial() -> None:
     rates = [schedules.polynomial(t, 20, 5, power=1.7) for t in range(20)]
     own = rates_of_torch(
@@ -113,6 +124,7 @@ def test_polynomial() -> None:
     assert straight == pytest.approx([schedules.linear(t, 20, 5, final=0.3) for t in range(20)])
 
 
+@pytest.mark.proves("schedule=one_cycle")
 @pytest.mark.parametrize("shape", ["cosine", "linear"])
 def test_one_cycle_as_in_torch(shape: str) -> None:
     # torch's first phase ends at step 0.3·100 − 1.
@@ -142,12 +154,14 @@ def observed(schedule: Any, scores: list[float], steps: int = 10) -> list[float]
     return rates
 
 
+@pytest.mark.proves("schedule=halve_on_worse")
 def test_halve_on_worse() -> None:
     scores = [0.5, 0.6, 0.55, 0.58, 0.57, 0.57, nan, 0.1, 0]
     halved = [1, 1, 1, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125]
     assert observed(schedules.HalveOnWorse(), scores) == halved
 
 
+@pytest.mark.proves("schedule=plateau")
 @pytest.mark.parametrize("patience", [1, 2, 3])
 def test_plateau_as_in_torch(patience: int) -> None:
     scores = [0.1, 0.5, 0.5, 0.4, 0.52, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6, 0.61, 0.3, 0.3, 0.3, 0.3]

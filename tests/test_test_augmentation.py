@@ -14,6 +14,7 @@ def x() -> torch.Tensor:
     return torch.randint(0, 256, (3, 3, 11, 14), generator=generator, dtype=torch.uint8)
 
 
+@pytest.mark.proves("test_augmentation=flip")
 def test_flip_is_the_image_and_its_mirror(x: torch.Tensor) -> None:
     views = flip(x)
     assert len(views) == 2
@@ -21,6 +22,7 @@ def test_flip_is_the_image_and_its_mirror(x: torch.Tensor) -> None:
     assert torch.equal(views[1], x[..., torch.arange(13, -1, -1)])
 
 
+@pytest.mark.proves("test_augmentation=five_crop")
 @pytest.mark.parametrize("size", [7, [7, 7], [3, 7, 7]])
 def test_five_crops_stand_in_the_corners_and_the_middle(
     x: torch.Tensor, size: int | list[int]
@@ -33,6 +35,7 @@ def test_five_crops_stand_in_the_corners_and_the_middle(
         assert view.dtype == torch.uint8
 
 
+@pytest.mark.proves("test_augmentation=five_crop")
 @pytest.mark.parametrize(("height", "width"), [(7, 9), (6, 6)])
 def test_crops_as_torchvision_cuts_them(x: torch.Tensor, height: int, width: int) -> None:
     ours, theirs = five_crop(x, [height, width]), tv.five_crop(x, [height, width])
@@ -44,6 +47,7 @@ def test_crops_as_torchvision_cuts_them(x: torch.Tensor, height: int, width: int
     assert torch.equal(center_crop(x, [height, width])[0], ours[4])
 
 
+@pytest.mark.proves("test_augmentation=ten_crop")
 def test_ten_crops_are_five_and_their_mirrors(x: torch.Tensor) -> None:
     views, five = ten_crop(x, 8), five_crop(x, 8)
     assert len(views) == 10
@@ -71,6 +75,7 @@ def test_images_no_larger_than_the_crop_are_enlarged_before(x: torch.Tensor) -> 
     assert not torch.equal(views[0], views[1])
 
 
+@pytest.mark.proves("test_augmentation=multi_scale")
 def test_multi_scale_is_ten_crops_at_each_scale(x: torch.Tensor) -> None:
     views = multi_scale(x, 8, scales=(1.0, 1.5, 2.0))
     assert len(views) == 30
@@ -87,6 +92,7 @@ def test_floats_stay_as_they_are(x: torch.Tensor) -> None:
     torch.testing.assert_close(five_crop(x, 20, 22)[2], five_crop(floats, 20, 22)[2])
 
 
+@pytest.mark.proves("test_augmentation=center_crop")
 def test_the_middle_of_a_smaller_image_is_enlarged(x: torch.Tensor) -> None:
     [view] = center_crop(x, 22)
     larger = tv.resize(x.double() / 255, [22, 28], antialias=True)

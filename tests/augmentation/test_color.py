@@ -46,6 +46,7 @@ def jittered(image: np.ndarray, b: float, c: float, s: float, turn: float) -> np
     return np.tensordot(np.linalg.inv(to_yiq), np.stack([y, i, q]), 1)
 
 
+@pytest.mark.proves("augmentation=color_jitter")
 @pytest.mark.parametrize("options", [(0.4, 0.4, 0.4, 0.0), (0.2, 0.9, 1.5, 0.5), (0, 0, 0, 0.3)])
 def test_jitter_is_the_four_changes_in_turn(options: tuple[float, ...]) -> None:
     x = images()
@@ -57,6 +58,7 @@ def test_jitter_is_the_four_changes_in_turn(options: tuple[float, ...]) -> None:
         np.testing.assert_allclose(out[k], expected.clip(0, 1), atol=2e-4)
 
 
+@pytest.mark.proves("augmentation=color_jitter")
 @pytest.mark.parametrize(
     ("options", "theirs"),
     [
@@ -124,6 +126,7 @@ def colourful(n: int = 300) -> torch.Tensor:
     return torch.einsum("ij,njhw->nihw", mixed, base).add(128).clamp(0, 255).to(torch.uint8)
 
 
+@pytest.mark.proves("augmentation=photometric")
 def test_lighting_has_the_axes_of_the_training_split() -> None:
     x = colourful()
     step = Photometric(0.5)
@@ -155,6 +158,7 @@ def test_published_axes_are_those_of_imagenet() -> None:
     np.testing.assert_allclose(unit.T @ unit, np.eye(3), atol=1e-3)
 
 
+@pytest.mark.proves("augmentation=photometric")
 def test_lighting_adds_one_colour_to_all_pixels_of_an_image() -> None:
     x = images() / 255 * 0.2 + 0.4
     out, _ = Photometric(0.1, "imagenet")(x, None, seeded(7))

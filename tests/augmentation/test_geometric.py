@@ -35,6 +35,7 @@ def is_uniform(values: np.ndarray, low: float, high: float) -> bool:
     return bool(np.abs(share - (np.arange(len(values)) + 0.5) / len(values)).max() < 1.95 / N**0.5)
 
 
+@pytest.mark.proves("augmentation=flip")
 def test_flip_mirrors_each_axis_with_its_probability() -> None:
     maps = drawn(geometric.flip(0.3, 0.6))
     assert (np.abs(maps) == [[1, 0, 0], [0, 1, 0]]).all()
@@ -50,6 +51,7 @@ def test_crop_moves_by_whole_pixels() -> None:
     assert ((counts - N / 25) ** 2 / (N / 25)).sum() < 51.2  # 0.1 %, 24 degrees of freedom
 
 
+@pytest.mark.proves("augmentation=translate")
 def test_translate_is_uniform_in_shares_of_the_sides() -> None:
     maps = drawn(geometric.translate(0.1, 0.2))
     assert (maps[:, :, :2] == np.eye(2)).all()
@@ -57,6 +59,7 @@ def test_translate_is_uniform_in_shares_of_the_sides() -> None:
     assert is_uniform(maps[:, 1, 2], -4, 4)
 
 
+@pytest.mark.proves("augmentation=rescale")
 def test_rescale_is_uniform_in_the_logarithm() -> None:
     maps = drawn(geometric.rescale(0.5, 4))
     assert (maps[:, 0, 0] == maps[:, 1, 1]).all()
@@ -64,6 +67,7 @@ def test_rescale_is_uniform_in_the_logarithm() -> None:
     assert is_uniform(-np.log(maps[:, 0, 0]), math.log(0.5), math.log(4))
 
 
+@pytest.mark.proves("augmentation=rotate")
 def test_rotate_is_a_rotation_by_a_uniform_angle() -> None:
     maps = drawn(geometric.rotate(25))
     angle = np.arctan2(maps[:, 1, 0], maps[:, 0, 0])
@@ -72,6 +76,7 @@ def test_rotate_is_a_rotation_by_a_uniform_angle() -> None:
     assert is_uniform(np.degrees(angle), -25, 25)
 
 
+@pytest.mark.proves("augmentation=rotate")
 def test_rotated_images_as_torchvision_rotates_them() -> None:
     x = torch.rand(5, 3, 16, 16, generator=seeded(1))
     step = geometric.rotate(60)
@@ -84,12 +89,14 @@ def test_rotated_images_as_torchvision_rotates_them() -> None:
         assert (seen - theirs)[inner].abs().max() < 1e-3
 
 
+@pytest.mark.proves("augmentation=stretch")
 def test_stretch_keeps_the_area() -> None:
     maps = drawn(geometric.stretch(2))
     np.testing.assert_allclose(maps[:, 0, 0] * maps[:, 1, 1], 1, rtol=1e-6)
     assert is_uniform(np.log(maps[:, 1, 1] / maps[:, 0, 0]), -math.log(2), math.log(2))
 
 
+@pytest.mark.proves("augmentation=shear")
 def test_shear_leans_by_uniform_angles() -> None:
     maps = drawn(geometric.shear(30, 10))
     assert (maps[:, [0, 1], [0, 1]] == 1).all()
@@ -97,6 +104,7 @@ def test_shear_leans_by_uniform_angles() -> None:
     assert is_uniform(np.degrees(np.arctan(maps[:, 1, 0])), -10, 10)
 
 
+@pytest.mark.proves("augmentation=lens")
 def test_lens_moves_along_the_radius_by_the_formula() -> None:
     size = (12, 16)
     points = torch.from_numpy(pixels(*size)).float().expand(N, -1, -1, -1)
@@ -110,6 +118,7 @@ def test_lens_moves_along_the_radius_by_the_formula() -> None:
     np.testing.assert_allclose(out, expected, atol=1e-4)
 
 
+@pytest.mark.proves("augmentation=elastic")
 def test_elastic_is_alpha_times_smoothed_noise() -> None:
     size, n = (14, 17), 3
     step = elastic(alpha=34, sigma=2.5)
@@ -128,6 +137,7 @@ def test_smoothing_weights_sum_to_one_far_from_the_ends() -> None:
     assert matrix[0].sum() == pytest.approx(0.5 + float(matrix[50, 50]) / 2, abs=1e-6)
 
 
+@pytest.mark.proves("augmentation=scale_crop")
 @pytest.mark.parametrize(("height", "width"), [(40, 60), (60, 40)])
 def test_scale_crop_is_a_whole_window_of_the_resized_image(height: int, width: int) -> None:
     step = geometric.scale_crop(24, (30, 48))
@@ -161,6 +171,7 @@ def test_scale_crop_takes_the_paper_s_shares_of_the_size_by_default() -> None:
         geometric.scale_crop(None, (6, 9))(x[..., :8, :8], None, seeded(0))
 
 
+@pytest.mark.proves("augmentation=scale_crop")
 def test_scale_crop_enlarges_as_torchvision_resizes() -> None:
     x = torch.rand(6, 3, 12, 18, generator=seeded(1))
     step = geometric.scale_crop(16, (24, 24))
@@ -196,6 +207,7 @@ def test_scale_crop_darkens_no_border(
         torch.testing.assert_close(out, torch.ones_like(out), atol=1e-5, rtol=0)
 
 
+@pytest.mark.proves("augmentation=scale_crop")
 def test_scale_crop_averages_pixels_where_it_makes_smaller() -> None:
     x = torch.rand(4, 1, 60, 60, generator=seeded(1))
     step = geometric.scale_crop(20, (20, 20))

@@ -22,6 +22,7 @@ def distinct(n: int, height: int = 5, width: int = 6) -> torch.Tensor:
     )
 
 
+@pytest.mark.proves("augmentation=flip")
 @pytest.mark.parametrize(
     ("options", "axis"),
     [({"horizontal": 0.3}, 2), ({"horizontal": 0.0, "vertical": 0.3}, 1)],
@@ -52,6 +53,7 @@ def chi_square(counts: list[int]) -> float:
     return sum((count - expected) ** 2 / expected for count in counts)
 
 
+@pytest.mark.proves("augmentation=crop")
 @pytest.mark.parametrize("mode", ["zero", "reflect", "edge"])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 def test_padding_as_in_numpy(mode: str, dtype: torch.dtype) -> None:
@@ -61,6 +63,7 @@ def test_padding_as_in_numpy(mode: str, dtype: torch.dtype) -> None:
     np.testing.assert_array_equal(pad(x, 3, mode), expected)
 
 
+@pytest.mark.proves("augmentation=crop")
 @pytest.mark.parametrize("mode", ["zero", "reflect", "edge"])
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_crop_cuts_a_window_of_the_padded_image(mode: str, channels_last: bool) -> None:

@@ -14,6 +14,7 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+@pytest.mark.proves("augmentation=mixup")
 @pytest.mark.parametrize("alpha", [0.05, 0.2, 0.5, 1.0, 2.0, 8.0])
 def test_shares_have_the_beta_distribution(alpha: float) -> None:
     drawn = beta(alpha, 50_000, seeded()).double().numpy()
@@ -31,6 +32,7 @@ def test_shares_are_the_quantiles_of_the_uniform_draw(alpha: float) -> None:
     np.testing.assert_allclose(beta(alpha, 2000, seeded(1)), exact.ppf(u, alpha, alpha), atol=3e-6)
 
 
+@pytest.mark.proves("augmentation=mixup")
 def test_mixup_blends_samples_and_targets_by_the_same_share() -> None:
     # Sample k is the number k, so that a blend of two says which and how.
     n, classes = 64, 64
@@ -76,6 +78,7 @@ def after(seed: int, n: int) -> torch.Generator:
     return generator
 
 
+@pytest.mark.proves("augmentation=cutmix")
 @pytest.mark.parametrize("size", [(7, 9), (16, 16), (1, 1)])
 def test_cutmix_mixes_targets_by_the_area_that_is_left(size: tuple[int, int]) -> None:
     n = 500
@@ -94,6 +97,7 @@ def test_cutmix_mixes_targets_by_the_area_that_is_left(size: tuple[int, int]) ->
         assert float(mixed[k, k]) == pytest.approx(float(own), abs=1e-6)
 
 
+@pytest.mark.proves("augmentation=cutmix")
 def test_cutmix_rectangles_have_the_sides_of_the_formula() -> None:
     n, side = 3000, 101
     x = torch.arange(n).view(n, 1, 1, 1).expand(n, 1, side, side).float()

@@ -12,6 +12,7 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+@pytest.mark.proves("augmentation=noise")
 def test_noise_is_normal_for_each_pixel_and_clamped() -> None:
     x = torch.full((50, 3, 20, 20), 128, dtype=torch.uint8)
     out, _ = noise(x, None, seeded(), std=0.1)
@@ -25,6 +26,7 @@ def test_noise_is_normal_for_each_pixel_and_clamped() -> None:
     assert dark.max() == 1
 
 
+@pytest.mark.proves("augmentation=cutout")
 @pytest.mark.parametrize("size", [1, 4, 5, 30])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 def test_cutout_covers_one_square_about_a_pixel_of_the_image(size: int, dtype: torch.dtype) -> None:

@@ -35,6 +35,7 @@ THEIRS = {
 }
 
 
+@pytest.mark.proves("augmentation=randaugment")
 @pytest.mark.parametrize("name", list(ra.OTHERS))
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
 @pytest.mark.parametrize("strength", [0.0, 0.3, 0.7, 1.0])
@@ -109,6 +110,7 @@ def test_each_image_gets_its_operations_in_turn(x: torch.Tensor) -> None:
         assert (apart > 1e-3).double().mean() < 0.02
 
 
+@pytest.mark.proves("augmentation=randaugment")
 def test_operations_and_signs_are_drawn_equally_often() -> None:
     n = 7000
     x = torch.rand(1, 3, 8, 8, generator=seeded(5)).expand(n, 3, 8, 8)

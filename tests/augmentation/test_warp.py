@@ -166,6 +166,7 @@ def test_the_options_of_flip_and_crop_hold_in_the_map() -> None:
     torch.testing.assert_close(out, x.flip(2, 3) / 255, atol=1e-4, rtol=0)
 
 
+@pytest.mark.proves("augmentation=elastic")
 @pytest.mark.parametrize("kind", ["nearest", "bilinear", "bicubic", "area"])
 def test_each_interpolation_by_hand(kind: str) -> None:
     turn = geometric.rotate(30)
@@ -229,6 +230,7 @@ def bicubic(image: np.ndarray, points: np.ndarray) -> np.ndarray:
     return out.clip(0, 1)
 
 
+@pytest.mark.proves("augmentation=elastic")
 def test_random_interpolation_takes_each_kind_equally_often_image_by_image() -> None:
     shift = torch.tensor([[1.0, 0, 0.3], [0, 1, 0.3]])
 

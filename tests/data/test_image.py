@@ -42,6 +42,7 @@ def settled(root, **options):
 # Depth
 
 
+@pytest.mark.proves("data=imagefolder")
 @pytest.mark.parametrize(
     ("largest", "depth", "said"),
     [
@@ -248,6 +249,7 @@ def on(background, colours, alpha):
     return share * colours + (1 - share) * background
 
 
+@pytest.mark.proves("data=imagefolder")
 @pytest.mark.parametrize(("background", "value"), [("white", 255), ("black", 0)])
 def test_transparency_shows_the_background(tmp_path, caplog, background, value):
     alpha = [pixels(i, channels=1) for i in range(4)]
@@ -430,6 +432,7 @@ def sized(tmp_path):
     return made
 
 
+@pytest.mark.proves("data=imagefolder")
 @pytest.mark.parametrize("side", [16, 21, 64])
 def test_short_is_the_middle_as_torchvision_cuts_it(tmp_path, caplog, side):
     made = sized(tmp_path)

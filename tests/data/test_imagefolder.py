@@ -12,6 +12,7 @@ from dlrun.errors import Mistake
 from tests.data.folders import channels_first, make_folder, pixels, save
 
 
+@pytest.mark.proves("data=imagefolder")
 def test_a_folder_per_class(tmp_path):
     made = make_folder(tmp_path / "photos", {"dog": 3, "cat": 4, "emu/young": 2})
     source = imagefolder(str(tmp_path / "photos"))
@@ -235,6 +236,7 @@ def test_a_differing_size_beyond_the_first_headers_is_found(tmp_path):
         imagefolder(str(tmp_path))
 
 
+@pytest.mark.proves("data=imagefolder")
 def test_resizing_averages_rather_than_picks(tmp_path):
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[:, ::2] = 255

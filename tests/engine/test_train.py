@@ -731,6 +731,7 @@ def test_an_autoencoder_learns_its_input(train_recipe: Train) -> None:
     assert "val/mae" in trained.points[0]["values"]
 
 
+@pytest.mark.proves("test_augmentation=center_crop")
 def test_trained_on_crops_and_evaluated_on_the_middle(train_recipe: Train, digits: Data) -> None:
     """Where augmentation makes images smaller, validation takes the middle of each."""
     trained = train_recipe(

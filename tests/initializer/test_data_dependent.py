@@ -30,6 +30,7 @@ def batch() -> torch.Tensor:
     return torch.rand(64, 3, 8, 8, dtype=torch.float64) * 3 + 1
 
 
+@pytest.mark.proves("initializer=lsuv")
 @pytest.mark.parametrize("tolerance", [0.1, 0.001])
 def test_lsuv_gives_every_layer_unit_variance(tolerance: float) -> None:
     model, x = network(), batch()
@@ -45,6 +46,7 @@ def test_lsuv_gives_every_layer_unit_variance(tolerance: float) -> None:
         torch.testing.assert_close(product, torch.eye(len(product)).double() * product[0, 0])
 
 
+@pytest.mark.proves("initializer=data_dependent")
 @pytest.mark.parametrize("beta", [0.0, 0.5])
 def test_every_unit_gets_its_mean_and_unit_variance(beta: float) -> None:
     model, x = network(), batch()
@@ -71,6 +73,7 @@ def test_the_rate_of_change_of_one_layer_by_hand() -> None:
     assert rate == pytest.approx((sum(squares) / 6).sqrt().item() / model[0].weight.norm().item())
 
 
+@pytest.mark.proves("initializer=data_dependent")
 @pytest.mark.parametrize("reparametrized", [False, True])
 def test_all_layers_learn_equally_fast_and_the_output_stays(reparametrized: bool) -> None:
     plain, even, x = network(), network(), batch()

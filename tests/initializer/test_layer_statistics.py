@@ -35,6 +35,7 @@ def deviations(name: str, inputs: list[torch.Tensor]) -> list[float]:
     return totals
 
 
+@pytest.mark.proves("initializer=small_normal")
 def test_small_weights_let_the_signal_vanish(inputs: list[torch.Tensor]) -> None:
     found = deviations("small_normal", inputs)
     # The table has four decimals, so 0.0005 stands for anything up to 0.00055.
@@ -46,9 +47,11 @@ def test_small_weights_let_the_signal_vanish(inputs: list[torch.Tensor]) -> None
         assert after / before == pytest.approx(0.2236, rel=0.02)
 
 
+@pytest.mark.proves("initializer=large_normal")
 def test_large_weights_saturate_every_layer(inputs: list[torch.Tensor]) -> None:
     assert deviations("large_normal", inputs) == pytest.approx([0.982] * 10, rel=0.02)
 
 
+@pytest.mark.proves("initializer=lecun")
 def test_lecun_lets_it_fall_slowly(inputs: list[torch.Tensor]) -> None:
     assert deviations("lecun", inputs) == pytest.approx(LECUN, rel=0.02)

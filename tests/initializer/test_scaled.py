@@ -61,6 +61,7 @@ def test_fans_counted_by_hand() -> None:
     assert [fans(layer) for layer in layers] == FANS
 
 
+@pytest.mark.proves("initializer=xavier", "initializer=xavier_normal", "initializer=xavier_uniform")
 @pytest.mark.parametrize("distribution", ["normal", "uniform"])
 def test_xavier(distribution: str) -> None:
     drawn = weights(xavier, distribution=distribution, gain=1.5)
@@ -77,6 +78,7 @@ SLOPES = {
 }
 
 
+@pytest.mark.proves("initializer=he", "initializer=he_normal", "initializer=he_uniform")
 @pytest.mark.parametrize("mode", ["fan_in", "fan_out"])
 @pytest.mark.parametrize("distribution", ["normal", "uniform"])
 @pytest.mark.parametrize(("activation", "slope"), SLOPES.items())
@@ -113,16 +115,19 @@ def test_uniform() -> None:
         assert_drawn(weight - 2, 1 / sqrt(3), "uniform")
 
 
+@pytest.mark.proves("initializer=zeros", "initializer=constant")
 def test_constant() -> None:
     assert all((weight == 0.25).all() for weight in weights(constant, value=0.25))
 
 
+@pytest.mark.proves("initializer=lecun")
 @pytest.mark.parametrize("distribution", ["normal", "uniform"])
 def test_lecun(distribution: str) -> None:
     for weight, (fan_in, _) in zip(weights(lecun, distribution=distribution), FANS, strict=True):
         assert_drawn(weight, sqrt(1 / fan_in), distribution)
 
 
+@pytest.mark.proves("initializer=random_walk")
 def test_random_walk() -> None:
     gains: dict[Callable[[], nn.Module], Callable[[int], float]] = {
         nn.ReLU: lambda n: sqrt(2) * exp(1.2 / (n - 2.4)),
@@ -139,6 +144,7 @@ def test_random_walk() -> None:
         assert_drawn(weight, 0.7 / sqrt(fan_in), "normal")
 
 
+@pytest.mark.proves("initializer=random_walk")
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.Identity])
 def test_a_random_walk_has_no_drift(activation: Callable[[], nn.Module]) -> None:
     # The log norm of the gradient after 50 layers of 30 units; with g = 1 or √2 alone it
@@ -172,6 +178,13 @@ OPTIONS = {
 }
 
 
+@pytest.mark.proves(
+    "initializer=small_uniform",
+    "initializer=small_normal",
+    "initializer=large_normal",
+    "initializer=uniform",
+    "initializer=normal",
+)
 @pytest.mark.parametrize(("name", "law"), OPTIONS.items())
 def test_packaged_distributions(name: str, law: tuple[float, float, str]) -> None:
     mean, std, kind = law
@@ -182,6 +195,12 @@ def test_packaged_distributions(name: str, law: tuple[float, float, str]) -> Non
             assert_drawn(weight - mean, std, kind)
 
 
+@pytest.mark.proves(
+    "initializer=xavier_normal",
+    "initializer=xavier_uniform",
+    "initializer=he_normal",
+    "initializer=he_uniform",
+)
 @pytest.mark.parametrize("family", ["he", "xavier"])
 @pytest.mark.parametrize("distribution", ["normal", "uniform"])
 def test_packaged_distributions_of_he_and_xavier(family: str, distribution: str) -> None:
@@ -207,6 +226,7 @@ def test_biases_are_set_and_norms_are_left(initialize: Callable[..., None]) -> N
     assert (model[1].weight == 1).all()
 
 
+@pytest.mark.proves("initializer=default")
 def test_default_leaves_all_as_it_is() -> None:
     model = network()
     before = [parameter.clone() for parameter in model.parameters()]

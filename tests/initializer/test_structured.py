@@ -26,6 +26,7 @@ def identity(n: int) -> torch.Tensor:
     return torch.eye(n, dtype=torch.float64)
 
 
+@pytest.mark.proves("initializer=orthogonal")
 @pytest.mark.parametrize("gain", [1.0, 1.5])
 def test_orthogonal(gain: float) -> None:
     model = nn.Sequential(nn.Linear(7, 5), nn.Linear(5, 9), nn.Conv2d(3, 8, 3)).double()
@@ -37,6 +38,7 @@ def test_orthogonal(gain: float) -> None:
     torch.testing.assert_close(conv @ conv.T, gain**2 * identity(8))
 
 
+@pytest.mark.proves("initializer=dirac")
 def test_dirac_hands_the_input_on() -> None:
     model = nn.Sequential(
         nn.Conv2d(3, 5, 3, padding=1), nn.Conv2d(5, 4, 5, padding=2), nn.Flatten(1, 2)
@@ -80,6 +82,7 @@ def test_the_norm_and_the_scale_of_each_unit(make: Callable[[], nn.Module]) -> N
     torch.testing.assert_close(layer(x).reshape(units, -1), expected)
 
 
+@pytest.mark.proves("initializer=weight_norm")
 @pytest.mark.parametrize("wrap", [lambda layer: layer, normed])
 def test_weight_norm_gives_each_unit_its_length(
     wrap: Callable[[nn.Module], nn.Module],
@@ -102,6 +105,7 @@ def test_weight_norm_gives_each_unit_its_length(
             torch.testing.assert_close(lengths, torch.full((fan_out, 1), g))
 
 
+@pytest.mark.proves("initializer=weight_norm")
 def test_weight_norm_keeps_the_norm_through_layers_of_any_width() -> None:
     layers = [[nn.Linear(a, b), nn.ReLU()] for a, b in pairwise([300, 500, 200, 400, 10])]
     model = nn.Sequential(*[module for pair in layers for module in pair])
@@ -138,6 +142,7 @@ def test_weight_norm_bounds_residual_networks() -> None:
     assert grown.item() == pytest.approx(1.1**10, rel=0.15)
 
 
+@pytest.mark.proves("initializer=hanin_rolnick")
 def test_hanin_rolnick_scales_the_branches() -> None:
     model = nn.Sequential(*[Residual() for _ in range(4)], nn.Linear(400, 2))
     x = torch.randn(500, 400)

@@ -63,6 +63,7 @@ def wait_for_points(here: Path, count: int, process: "subprocess.Popen[str]") ->
     raise AssertionError("no points")
 
 
+@pytest.mark.proves("procedure=train")
 def test_what_a_run_leaves(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*FAST, "optimizer=adam", "seed=3"]) == 0
     directory = last(here)
@@ -222,6 +223,7 @@ def test_going_on_from_another_directory(here: Path, monkeypatch: pytest.MonkeyP
     assert not list(Path.cwd().iterdir())
 
 
+@pytest.mark.proves("model=custom")
 def test_the_users_own_model(here: Path) -> None:
     (here / "ournet.py").write_text(
         "from torch import nn\n"

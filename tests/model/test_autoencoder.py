@@ -55,6 +55,7 @@ def test_weights_of_both_forms() -> None:
     assert parameters(autoencoder([1, 8, 8], nn.ReLU, tied=True, **options)) == down + biases
 
 
+@pytest.mark.proves("model=autoencoder")
 def test_tied_gradients_by_hand() -> None:
     """x̂ = W₁ᵀ·a(W₂ᵀ·(W₂·a(W₁x + b₁) + b₂) + c₂) + c₁ with a = tanh and loss ‖x̂ − x‖²/2."""
     torch.manual_seed(0)
@@ -129,6 +130,7 @@ def test_the_transposed_convolution_is_the_adjoint() -> None:
             torch.testing.assert_close((forth * h).sum(), (x * transposed(h)).sum())
 
 
+@pytest.mark.proves("model=autoencoder")
 def test_a_linear_one_learns_the_principal_subspace() -> None:
     """Baldi, Hornik 1989: at the optimum it projects on the first principal components."""
     torch.manual_seed(0)

@@ -19,6 +19,7 @@ def test_of_an_mlp() -> None:
     assert flops(model, torch.zeros(7, 1, 8, 8)) == 2 * (64 * 50 + 50 * 30 + 30 * 10)
 
 
+@pytest.mark.proves("model=cnn")
 def test_of_a_cnn() -> None:
     model = cnn([3, 9, 8], 4, nn.ReLU, [6, 5], kernel=5, pool_every=1, global_pool=False)
     # 9×8 pixels, then 4×4, then 2×2.

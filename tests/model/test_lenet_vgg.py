@@ -14,6 +14,7 @@ from dlrun.model.lenet import lenet
 from dlrun.model.vgg import vgg
 
 
+@pytest.mark.proves("model=lenet")
 def test_weights_of_lenet_5() -> None:
     """LeNet-5 with full connections: 156 + 2,416 + 48,120 + 10,164 + 850."""
     for side in (28, 32, 8, 31):
@@ -22,6 +23,7 @@ def test_weights_of_lenet_5() -> None:
     assert [parameters(m) for m in layers] == [156, 2_416, 48_120, 10_164, 850]
 
 
+@pytest.mark.proves("model=lenet")
 @pytest.mark.parametrize("shape", [[1, 28, 28], [1, 8, 8], [3, 32, 32], [2, 40, 20]])
 def test_lenet_written_out(shape: list[int]) -> None:
     torch.manual_seed(0)
@@ -59,6 +61,7 @@ def test_sizes_inside_lenet() -> None:
 STAGES = [[4, 4], [6], [8, 8]]
 
 
+@pytest.mark.proves("model=vgg")
 @pytest.mark.parametrize("norm", ["none", "batch", "layer"])
 def test_vgg_written_out(norm: str) -> None:
     torch.manual_seed(0)
@@ -83,6 +86,7 @@ def test_vgg_written_out(norm: str) -> None:
     assert not list(rest)
 
 
+@pytest.mark.proves("model=vgg")
 def test_weights_of_vgg_16() -> None:
     """Configuration D of the paper, table 2: 138 million."""
     with torch.device("meta"):

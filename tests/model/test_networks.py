@@ -27,6 +27,7 @@ class TwoPieces(nn.Module):
         return x.unflatten(1, (-1, 2)).amax(2)
 
 
+@pytest.mark.proves("model=mlp")
 def test_mlp_as_in_numpy() -> None:
     model = mlp([2, 3], 4, nn.Tanh, [5, 7]).double()
     x = torch.randn(6, 2, 3, dtype=torch.float64)
@@ -37,6 +38,7 @@ def test_mlp_as_in_numpy() -> None:
     np.testing.assert_allclose(model(x).detach(), h @ p[4].T + p[5], atol=1e-12)
 
 
+@pytest.mark.proves("model=linear")
 def test_linear_is_an_mlp_without_hidden_layers() -> None:
     torch.manual_seed(0)
     one = linear([3, 4], 5)
@@ -63,6 +65,7 @@ def test_an_activation_of_several_pieces_widens_the_layer_before_it() -> None:
     assert model(torch.randn(2, 1, 8, 8)).shape == (2, 3)
 
 
+@pytest.mark.proves("model=cnn")
 def test_weights_and_sizes_of_a_cnn() -> None:
     default = [32, 32, 64, 64, 128]
     model = cnn([1, 8, 8], 10, nn.ReLU, channels=default)
@@ -99,6 +102,7 @@ def test_the_default_cnn_learns_from_the_first_epoch_on(
 
 
 # The paper's table 6 gives 0.27, 0.46, 0.66, 0.85 and 1.7 million.
+@pytest.mark.proves("model=resnet")
 @pytest.mark.parametrize(
     ("depth", "weights"),
     [(20, 269_722), (32, 464_154), (44, 658_586), (56, 853_018), (110, 1_727_962)],
@@ -112,6 +116,7 @@ def test_shortcuts_that_project_have_weights_of_their_own() -> None:
     assert count(resnet([3, 32, 32], 10, nn.ReLU, shortcut="project")) == 269_722 + extra
 
 
+@pytest.mark.proves("model=resnet")
 def test_skip_connections_add_the_padded_input() -> None:
     model = resnet([3, 9, 8], 10, nn.ReLU, 8, width=4).eval()
     block = model[4]

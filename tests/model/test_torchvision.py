@@ -18,6 +18,7 @@ def test_takes_the_channels_and_gives_the_outputs(name: str, shape: list[int]) -
     assert model(torch.randn(2, *shape)).shape == (2, 7)
 
 
+@pytest.mark.proves("model=torchvision")
 def test_three_channels_give_torchvision_s_own_network() -> None:
     torch.manual_seed(0)
     own = models.resnet18(num_classes=7)

@@ -151,6 +151,19 @@ FORMULAS: dict[str, Formula] = {
 }
 
 
+@pytest.mark.proves(
+    "optimizer=sgd",
+    "optimizer=momentum",
+    "optimizer=nesterov",
+    "optimizer=adagrad",
+    "optimizer=adadelta",
+    "optimizer=rmsprop",
+    "optimizer=adam",
+    "optimizer=adamw",
+    "optimizer=nadam",
+    "optimizer=radam",
+    "optimizer=asgd",
+)
 @pytest.mark.parametrize("decay", [0.0, DECAY])
 @pytest.mark.parametrize("name", FORMULAS)
 def test_five_steps_follow_the_formula(name: str, decay: float) -> None:
@@ -184,6 +197,7 @@ def test_rmsprop_centered_with_momentum() -> None:
         np.testing.assert_allclose(step, w, rtol=0, atol=1e-10)
 
 
+@pytest.mark.proves("optimizer=rprop")
 def test_rprop_follows_its_formula_where_signs_hold_and_turn() -> None:
     """Each weight on its own: it grows while the sign holds, shrinks and waits when it turns."""
     w, sizes, before = START.copy(), [LR] * 3, [0.0] * 3
@@ -203,6 +217,7 @@ def test_rprop_follows_its_formula_where_signs_hold_and_turn() -> None:
     assert turned > 2
 
 
+@pytest.mark.proves("optimizer=momentum")
 def test_momentum_rises_from_its_start_to_its_end() -> None:
     w, v = START, np.zeros(3)
     for t, step in enumerate(taken("momentum", momentum_start=0.5, momentum_steps=3)):
@@ -218,6 +233,7 @@ def test_momentum_that_is_not_warmed_is_torch_itself() -> None:
     assert not optimizer._optimizer_step_pre_hooks
 
 
+@pytest.mark.proves("optimizer=asgd")
 @pytest.mark.parametrize("start", [0, 2])
 def test_asgd_averages_the_weights_after_its_start(start: int) -> None:
     w = torch.tensor(START, requires_grad=True)

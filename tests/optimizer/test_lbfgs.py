@@ -22,6 +22,7 @@ def regression(samples: int = 50, inputs: int = 8) -> tuple[torch.Tensor, torch.
     return x, y, np.linalg.lstsq(x.numpy(), y.numpy(), rcond=None)[0].T
 
 
+@pytest.mark.proves("optimizer=lbfgs")
 def test_a_quadratic_is_solved_where_descent_has_hardly_begun(
     make: Callable[..., torch.optim.Optimizer], closure: Callable[..., Objective]
 ) -> None:
@@ -42,6 +43,7 @@ def test_a_quadratic_is_solved_where_descent_has_hardly_begun(
     assert np.abs(descent.weight.detach().numpy() - solution).max() > 1e-3
 
 
+@pytest.mark.proves("optimizer=lbfgs")
 def test_first_iterations_follow_the_formula(closure: Callable[..., Objective]) -> None:
     """Without a line search: the two-loop recursion equals BFGS's matrix from H₀ = γI."""
     x, y, _ = regression(inputs=4)

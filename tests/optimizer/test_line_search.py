@@ -30,6 +30,7 @@ def value_at(w: torch.Tensor) -> float:
     return float((0.5 * CURVATURE * w**2 + (3 * w).cos()).sum())
 
 
+@pytest.mark.proves("optimizer=line_search")
 def test_five_steps_keep_the_lowest_of_all_trials(closure: Callable[..., Objective]) -> None:
     model = Bowl()
     optimizer = LineSearch(model, lr=0.15, multipliers=MULTIPLIERS)
@@ -56,6 +57,7 @@ def test_weights_stay_where_no_trial_is_lower(closure: Callable[..., Objective])
     assert torch.equal(model.w.detach(), before)
 
 
+@pytest.mark.proves("optimizer=line_search")
 def test_every_trial_sees_the_same_dropout_mask() -> None:
     """A linear function of the mask: each trial's value tells which mask it saw."""
     model = nn.Sequential(nn.Dropout(0.5), nn.Linear(64, 1, bias=False)).double()

@@ -25,6 +25,7 @@ def turned(matrix: np.ndarray) -> np.ndarray:
     return u @ np.diag(quintic(s / np.sqrt((matrix**2).sum()))) @ v
 
 
+@pytest.mark.proves("optimizer=muon")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_orthogonal_keeps_the_singular_vectors(shape: tuple[int, int]) -> None:
     matrices = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
@@ -62,6 +63,7 @@ def test_matrices_and_kernels_but_the_last_are_muons() -> None:
     assert by_muon(model, adamw_last=False) == everything
 
 
+@pytest.mark.proves("optimizer=muon")
 @pytest.mark.parametrize("nesterov", [True, False])
 def test_five_steps_follow_the_formula(nesterov: bool) -> None:
     """Muon's by SVD, AdamW's written out; rates, decay and groups as the loop gives them."""

@@ -83,6 +83,7 @@ def test_kronecker_product_is_the_whole_fisher_of_one_layer() -> None:
     np.testing.assert_allclose(np.kron(g, a), hessian.numpy(), rtol=0, atol=1e-12)
 
 
+@pytest.mark.proves("optimizer=natural_gradient")
 @pytest.mark.parametrize(("stride", "padding", "dilation"), [(1, 0, 1), (2, 1, 1), (1, 2, 2)])
 def test_factors_of_a_convolution_are_exact(stride: int, padding: int, dilation: int) -> None:
     """A by loops over positions; G from a linear layer's gradients behind it."""
@@ -135,6 +136,7 @@ def test_activations_in_place_change_nothing() -> None:
     np.testing.assert_equal(other, plain)
 
 
+@pytest.mark.proves("optimizer=natural_gradient")
 def test_one_step_solves_linear_regression(closure: Callable[..., Objective]) -> None:
     """Natural gradient on a linear model with Gaussian noise is Newton's step."""
     x, y = drawn(30, 4) * torch.tensor([0.1, 1.0, 3.0, 20.0]), drawn(30, 2, seed=1)
@@ -218,6 +220,7 @@ def by_hand(
     return path
 
 
+@pytest.mark.proves("optimizer=natural_gradient")
 @pytest.mark.parametrize(("max_kl", "shortened"), [(1e9, False), (0.01, True)])
 def test_steps_follow_the_formula(
     max_kl: float, shortened: bool, closure: Callable[..., Objective]

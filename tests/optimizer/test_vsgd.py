@@ -75,6 +75,7 @@ class Unit(nn.Module):
         return (x[:, :2] @ self.a.T + x[:, 2:] * self.b).tanh()
 
 
+@pytest.mark.proves("optimizer=vsgd")
 @pytest.mark.parametrize(("collect", "slow"), [(1, 1.0), (3, 10.0)])
 def test_steps_follow_the_formula(
     collect: int, slow: float, closure: Callable[..., Objective]

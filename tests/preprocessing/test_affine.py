@@ -24,6 +24,7 @@ def in_numpy(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     return (x - x.mean(axes, keepdims=True)) / x.std(axes, keepdims=True)
 
 
+@pytest.mark.proves("preprocessing=standardize")
 @pytest.mark.parametrize(("by", "axes"), [("channel", (0, 2, 3)), ("feature", (0,))])
 def test_images_as_in_numpy(images: torch.Tensor, by: str, axes: tuple[int, ...]) -> None:
     steps = chain([standardize(by)])
@@ -35,6 +36,7 @@ def test_images_as_in_numpy(images: torch.Tensor, by: str, axes: tuple[int, ...]
     assert steps(images).dtype == torch.float32
 
 
+@pytest.mark.proves("preprocessing=standardize")
 def test_tables_go_by_feature() -> None:
     x = torch.randn(200, 5) * torch.tensor([1.0, 10, 100, 0.1, 1]) + 3
     steps = chain([standardize()])
@@ -109,6 +111,7 @@ def fitted(step: Affine, x: torch.Tensor, size: int) -> torch.nn.Sequential:
     return steps
 
 
+@pytest.mark.proves("preprocessing=center")
 @pytest.mark.parametrize("size", [1, 30, 101])
 def test_center_takes_the_mean_image_away(images: torch.Tensor, size: int) -> None:
     x = images.numpy() / 255
@@ -117,6 +120,7 @@ def test_center_takes_the_mean_image_away(images: torch.Tensor, size: int) -> No
     np.testing.assert_allclose(steps(to_float(images)), x - x.mean(0), atol=2e-6)
 
 
+@pytest.mark.proves("preprocessing=center_channel")
 def test_center_channel_takes_the_mean_colour_away(images: torch.Tensor) -> None:
     x = images.numpy() / 255
     steps = fitted(center_channel(), images, 30)
@@ -131,6 +135,7 @@ def test_tables_are_centred_by_feature(step: Callable[[], Affine]) -> None:
     np.testing.assert_allclose(out, x - x.mean(0), atol=1e-5)
 
 
+@pytest.mark.proves("preprocessing=rescale")
 @pytest.mark.parametrize(("low", "high"), [(-1.0, 1.0), (0.0, 1.0)])
 def test_bytes_are_rescaled_from_their_whole_range(
     images: torch.Tensor, low: float, high: float
@@ -144,6 +149,7 @@ def test_bytes_are_rescaled_from_their_whole_range(
     assert steps(ends).amin((1, 2, 3)).tolist() == pytest.approx([low, high])
 
 
+@pytest.mark.proves("preprocessing=rescale")
 @pytest.mark.parametrize("size", [1, 7, 200])
 def test_tables_are_rescaled_from_the_range_of_each_feature(size: int) -> None:
     x = torch.randn(200, 4, dtype=torch.float64) * torch.tensor([1, 10, 100, 0]) + 5

@@ -70,6 +70,7 @@ def test_axes_diagonalize_the_covariance() -> None:
     assert all(axis[axis.abs().argmax()] > 0 for axis in axes)
 
 
+@pytest.mark.proves("preprocessing=pca")
 @pytest.mark.parametrize("components", [None, 3, 0.9, 0.99, 1.0])
 def test_pca_as_in_scikit_learn(components: int | float | None) -> None:
     x = correlated(400, 10)
@@ -81,6 +82,7 @@ def test_pca_as_in_scikit_learn(components: int | float | None) -> None:
     np.testing.assert_allclose(out, theirs * signs, atol=2e-5 * np.abs(theirs).max())
 
 
+@pytest.mark.proves("preprocessing=pca")
 def test_the_share_of_variance_is_reached_and_not_with_one_less() -> None:
     variances = torch.tensor([5.0, 3.0, 1.0, 1.0], dtype=torch.float64)
     shares = {0.3: 1, 0.5: 1, 0.51: 2, 0.8: 2, 0.85: 3, 0.9: 3, 0.95: 4, 1.0: 4}
@@ -89,6 +91,7 @@ def test_the_share_of_variance_is_reached_and_not_with_one_less() -> None:
     assert how_many(variances, 2) == 2
 
 
+@pytest.mark.proves("preprocessing=pca")
 @pytest.mark.parametrize("size", [7, 300])
 def test_pca_of_images_is_decorrelated(images: torch.Tensor, size: int) -> None:
     out = fitted(pca(20), images, size)(images)
@@ -99,6 +102,7 @@ def test_pca_of_images_is_decorrelated(images: torch.Tensor, size: int) -> None:
     assert np.abs(found - np.diag(np.diag(found))).max() < 1e-5 * expected[0]
 
 
+@pytest.mark.proves("preprocessing=whiten")
 @pytest.mark.parametrize("step", [whiten(eps=0.0), zca(eps=0.0)])
 @pytest.mark.parametrize("size", [31, 300])
 def test_whitened_images_have_the_identity_as_covariance(
@@ -110,6 +114,7 @@ def test_whitened_images_have_the_identity_as_covariance(
     assert out.mean(0).abs().max() < 1e-3
 
 
+@pytest.mark.proves("preprocessing=whiten")
 @pytest.mark.parametrize("make", [whiten, zca])
 def test_whitened_tables_in_float64(make: Callable[..., Projection]) -> None:
     x = correlated(300, 6)
@@ -125,6 +130,7 @@ def test_eps_shrinks_what_has_little_variance() -> None:
     np.testing.assert_allclose(np.diag(spread(out)), variances / (variances + 0.5), rtol=1e-4)
 
 
+@pytest.mark.proves("preprocessing=zca")
 def test_zca_is_the_formula_and_symmetric(images: torch.Tensor) -> None:
     x = images.numpy().reshape(300, -1) / 255
     values, vectors = np.linalg.eigh(np.cov(x.T, bias=True))

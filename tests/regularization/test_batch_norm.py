@@ -28,6 +28,7 @@ def norms(model: nn.Module) -> dict[str, tuple[str, int]]:
     }
 
 
+@pytest.mark.proves("regularization=batch_norm")
 @pytest.mark.parametrize(
     ("model", "shape", "expected"),
     [
@@ -86,6 +87,7 @@ def test_where_activations_cannot_be_told_apart(shared: bool) -> None:
     assert model(torch.randn(3, 1, 5, 5)).shape == (3, 2)
 
 
+@pytest.mark.proves("regularization=batch_norm")
 def test_what_it_computes() -> None:
     torch.manual_seed(0)
     model = mlp([5], 2, nn.Sigmoid, [4]).double()

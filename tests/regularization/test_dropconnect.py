@@ -31,6 +31,7 @@ def masks_of(layer: nn.Linear, n: int) -> Tensor:
     return torch.stack(out, 2)
 
 
+@pytest.mark.proves("regularization=dropconnect")
 @pytest.mark.parametrize("rate", [0.5, 0.2])
 def test_masks_for_a_mini_batch(rate: float) -> None:
     layer = nn.Linear(60, 300, bias=False)
@@ -41,6 +42,7 @@ def test_masks_for_a_mini_batch(rate: float) -> None:
     check_statistics(masks[0], rate)
 
 
+@pytest.mark.proves("regularization=dropconnect")
 @pytest.mark.parametrize("rate", [0.5, 0.2])
 def test_masks_for_each_sample(rate: float) -> None:
     layer = nn.Linear(30, 40, bias=False)
@@ -86,6 +88,7 @@ LAYERS: list[Any] = [
 ]
 
 
+@pytest.mark.proves("regularization=dropconnect")
 @pytest.mark.parametrize("masks", ["batch", "sample"])
 @pytest.mark.parametrize(("layer", "shape"), LAYERS)
 def test_the_mean_of_many_passes_is_the_whole_layer(

@@ -66,6 +66,7 @@ def test_the_order_is_that_of_running_not_of_definition() -> None:
     assert rates(model) == {"last": [0.5]}
 
 
+@pytest.mark.proves("regularization=dropout")
 def test_what_reaches_the_layers_is_dropped_and_scaled() -> None:
     model = nn.Sequential(nn.Linear(50, 60), nn.Identity(), nn.Linear(60, 2))
     seen = {}

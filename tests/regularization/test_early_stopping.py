@@ -16,6 +16,7 @@ def stops_at(rule: EarlyStopping, scores: list[float], every: int = 10) -> int |
     return None
 
 
+@pytest.mark.proves("regularization=early_stopping")
 @pytest.mark.parametrize(
     ("scores", "least", "expected"),
     [

@@ -45,6 +45,7 @@ WRITTEN: dict[Callable[..., Tensor], Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
+@pytest.mark.proves("regularization=label_smoothing")
 @pytest.mark.parametrize("loss", WRITTEN)
 @pytest.mark.parametrize("spread", ["others", "all"])
 @pytest.mark.parametrize("amount", [0.0, 0.1, 0.7])
@@ -59,6 +60,7 @@ def test_loss_and_gradient(loss: Callable[..., Tensor], spread: str, amount: flo
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
 
 
+@pytest.mark.proves("regularization=label_smoothing")
 def test_the_second_form_is_torch_s() -> None:
     logits, y = problem()
     ours = LabelSmoothing(0.2, "all").change_loss(F.cross_entropy, K)(logits, y)

@@ -36,6 +36,7 @@ def network() -> nn.Sequential:
     return model
 
 
+@pytest.mark.proves("regularization=max_norm")
 def test_each_unit_is_projected_by_itself() -> None:
     model = network()
     layers = [model[i] for i in (0, 2, 3, 5)]

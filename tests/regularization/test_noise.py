@@ -18,6 +18,7 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+@pytest.mark.proves("regularization=input_noise")
 def test_input_noise_is_normal_and_fresh() -> None:
     x = torch.linspace(-3, 3, 200_000, dtype=torch.float64).reshape(1000, 200)
     y = torch.arange(1000)
@@ -45,6 +46,7 @@ def linear_problem() -> tuple[nn.Linear, Tensor, Tensor]:
     return model, torch.randn(20, 6, dtype=torch.float64), torch.randn(20, 3, dtype=torch.float64)
 
 
+@pytest.mark.proves("regularization=input_noise")
 def test_input_noise_equals_l2_for_a_linear_network_exactly() -> None:
     """E‖W(x + ε) + b − y‖²/2 = ‖Wx + b − y‖²/2 + (σ²/2)·Σw², and so are the gradients.
 
@@ -88,6 +90,7 @@ def test_drawn_input_noise_equals_l2_in_the_mean() -> None:
     assert (error < 0.01 * std**2 * model.weight.abs().max()).all()  # fine enough to tell
 
 
+@pytest.mark.proves("regularization=target_noise")
 @pytest.mark.parametrize("classes", [2, 4])
 def test_labels_flip_to_each_other_class_alike(classes: int) -> None:
     n, flip = 200_000, 0.3
@@ -123,6 +126,7 @@ def test_one_output_has_two_classes() -> None:
     assert flipped.tolist() == [1, 0, 0, 1]
 
 
+@pytest.mark.proves("regularization=target_noise")
 @pytest.mark.parametrize("targets", [1, 3])
 def test_numbers_get_gaussian_noise(targets: int) -> None:
     y = torch.linspace(0, 1, 90_000, dtype=torch.float64).reshape(-1, targets)
@@ -157,6 +161,7 @@ def test_mixed_labels_are_probabilities(compose_recipe: Recipe, digits: Data) ->
     assert not (noisy == y).all(1).any()
 
 
+@pytest.mark.proves("regularization=gradient_noise")
 def test_gradient_noise_shrinks_with_the_steps() -> None:
     """σ² = η/(1 + t)^γ, as in the paper's equation, over steps and several weights at once."""
     torch.manual_seed(0)

@@ -36,6 +36,7 @@ def test_without_a_matrix_there_is_nothing_to_penalize(kind: type) -> None:
     assert torch.equal(scale.grad, torch.ones_like(scale))
 
 
+@pytest.mark.proves("regularization=l1", "regularization=l2")
 @pytest.mark.parametrize("kind", [L1, L2, Elastic])
 @pytest.mark.parametrize("parameters", ["weights", "all"])
 def test_gradient_and_value_of_the_penalty(kind: type, parameters: str) -> None:
@@ -162,6 +163,7 @@ def test_weights_without_a_gradient_are_passed_over(kind: type) -> None:
     assert frozen.grad is None
 
 
+@pytest.mark.proves("regularization=elastic")
 @pytest.mark.parametrize("ratio", [0.0, 0.2, 1.0])
 def test_the_ratio_of_the_elastic_net(ratio: float) -> None:
     w = torch.tensor([[1.0, -2.0], [0.0, 4.0]], dtype=torch.float64, requires_grad=True)
@@ -173,6 +175,7 @@ def test_the_ratio_of_the_elastic_net(ratio: float) -> None:
     assert rule.penalty([w]).item() == pytest.approx(0.5 * (ratio * 7 + (1 - ratio) / 2 * 21))
 
 
+@pytest.mark.proves("regularization=l2")
 @pytest.mark.parametrize("parameters", ["weights", "all"])
 def test_decoupled_decay_scales_the_weights_by_the_rate(parameters: str) -> None:
     model = network()

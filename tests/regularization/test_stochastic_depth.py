@@ -68,6 +68,7 @@ def branch_outputs(model: nn.Sequential, x: Tensor) -> list[Tensor]:
     return given
 
 
+@pytest.mark.proves("regularization=stochastic_depth")
 @pytest.mark.parametrize("drop", ["batch", "row"])
 def test_how_often_branches_survive(drop: str) -> None:
     model = small(8)
@@ -121,6 +122,7 @@ def test_a_dropped_branch_leaves_the_shortcut_and_others_are_scaled() -> None:
     torch.testing.assert_close(block[0].residual(x), branch)
 
 
+@pytest.mark.proves("regularization=stochastic_depth")
 def test_survivors_are_divided_by_their_probability() -> None:
     out = torch.rand(6, 2, 3, 3) + 0.1
     module = nn.Identity()

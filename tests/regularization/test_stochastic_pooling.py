@@ -16,6 +16,7 @@ from dlrun.regularization.stochastic_pooling import StochasticPool2d, Stochastic
 DRAWS = 20_000
 
 
+@pytest.mark.proves("regularization=stochastic_pooling")
 def test_elements_are_drawn_by_their_size() -> None:
     """The example of the paper's figure 1: activations 1.6 and 2.4 of 4."""
     region = torch.tensor([[1.6, 0.0, 0.0], [0.0, 0.0, 2.4], [0.0, 0.0, 0.0]])
@@ -25,6 +26,7 @@ def test_elements_are_drawn_by_their_size() -> None:
     assert (drawn > 2).double().mean().item() == pytest.approx(0.6, abs=5 * 0.5 / DRAWS**0.5)
 
 
+@pytest.mark.proves("regularization=stochastic_pooling")
 def test_training_has_the_mean_that_evaluation_gives() -> None:
     torch.manual_seed(0)
     x = torch.rand(1, 3, 6, 8, dtype=torch.float64)

@@ -45,6 +45,7 @@ AVERAGED = {
 }
 
 
+@pytest.mark.proves("regularization=weight_average")
 @pytest.mark.parametrize("warmup", [True, False])
 def test_exponential_average(warmup: bool) -> None:
     model, rule = network(), WeightAverage(exponential(0.9, warmup))
@@ -65,6 +66,7 @@ def test_exponential_average(warmup: bool) -> None:
         torch.testing.assert_close(average, expected, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.proves("regularization=weight_average")
 def test_mean_from_a_start_at_every_period() -> None:
     model, rule = network(), WeightAverage(equal(start=4, period=3))
     seen: list[dict[str, Tensor]] = []

@@ -28,6 +28,7 @@ def model_size(model: nn.Module) -> int:
     return 8 if isinstance(model, nn.Sequential) else 32
 
 
+@pytest.mark.proves("regularization=weight_norm")
 def test_gradients_of_length_and_direction() -> None:
     """∂g = ∂w·v/‖v‖ for each unit, ∂v = g/‖v‖·(∂w − ∂g·v/‖v‖): equation 3 of the paper."""
     torch.manual_seed(0)

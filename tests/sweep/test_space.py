@@ -47,6 +47,7 @@ def test_a_word_becomes_a_dimension(planned: Planned, word, kind, scale, low, hi
     assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
 
 
+@pytest.mark.proves("sweep=grid")
 def test_a_grid_is_the_product_in_the_order_typed(planned: Planned):
     plan = planned("optimizer=sgd,adam", "batch_size=range(8,25,8)", "epochs=3")
     points = [plan.space.overrides(values) for values in plan.space.grid()]
