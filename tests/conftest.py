@@ -1,6 +1,6 @@
 """What many tests need: a recipe composed as the command does it, data, a Run, a trained one."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,12 @@ from dlrun.engine.train import train
 from dlrun.recipe import build, compose
 
 Recipe = Callable[..., DictConfig]
+
+
+def in_suite(kept: Iterable[str], values: Iterable[str]) -> list[Any]:
+    """The values of a parameter: `make test` takes those in `kept`, `make proofs` the others."""
+    kept = set(kept)
+    return [v if v in kept else pytest.param(v, marks=pytest.mark.proof) for v in values]
 
 
 @pytest.fixture(autouse=True)

@@ -256,7 +256,10 @@ def test_regression_from_a_table(here: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.proof)],
+)
 def test_a_signal_saves_the_state(here: Path, number: int, code: int) -> None:
     """Stopped in the middle, then resumed: the points of an uninterrupted run."""
     words = ["threads=1", "epochs=150", "tracking=none"]
