@@ -1,6 +1,6 @@
 """What many tests need: a recipe composed as the command does it, data, a Run, a trained one."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,16 +26,17 @@ def in_suite(kept: Iterable[str], values: Iterable[str]) -> list[Any]:
 
 
 @pytest.fixture(autouse=True)
-def _torch_as_it_was() -> Iterator[None]:
-    """Switches that a recipe sets for the whole process don't reach the next test."""
+def _torch_as_it_was():
+    """One thread, as small networks are fastest; what a recipe sets ends with its test."""
     threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture(scope="session")
-def compose_recipe() -> Recipe:
+def compose_recipe():
     """compose_recipe("optimizer=adam", ...) is the recipe that these words mean."""
 
     def composed(*words: str) -> DictConfig:
@@ -46,7 +47,7 @@ def compose_recipe() -> Recipe:
 
 
 @pytest.fixture(scope="session")
-def digits(compose_recipe: Recipe) -> Data:
+def digits(compose_recipe):
     """The embedded digits, split as the default recipe does."""
     return build.load_data(compose_recipe())
 
@@ -93,7 +94,7 @@ class Trained:
 
 
 @pytest.fixture
-def train_recipe(compose_recipe: Recipe, digits: Data, tmp_path: Path) -> Callable[..., Trained]:
+def train_recipe(compose_recipe, digits, tmp_path):
     """train_recipe("epochs=2", ...) builds and trains a recipe on the digits or on `data`."""
 
     def trained(*words: str, data: Data = digits, change: Any = None) -> Trained:

@@ -74,7 +74,7 @@ def tops(names: set[str]) -> set[str]:
 
 
 @pytest.mark.parametrize(("room", "path"), modules(), ids=lambda value: str(value)[-40:])
-def test_imports_go_one_way(room: str, path: Path) -> None:
+def test_imports_go_one_way(room, path):
     names = imports(path)
     packages = tops(names)
     if room in USES:
@@ -90,14 +90,14 @@ def test_imports_go_one_way(room: str, path: Path) -> None:
 
 
 @pytest.mark.parametrize(("room", "path"), modules(), ids=lambda value: str(value)[-40:])
-def test_the_command_starts_light(room: str, path: Path) -> None:
+def test_the_command_starts_light(room, path):
     if room not in LIGHT or path.relative_to(PACKAGE).as_posix() in HEAVY:
         return
     heavy = {"torch", "torchvision", "mlflow", "sklearn", "matplotlib"}
     assert not tops(imports(path, at_start=True)) & heavy
 
 
-def test_every_group_is_a_room_of_the_same_name() -> None:
+def test_every_group_is_a_room_of_the_same_name():
     from dlrun.recipe.catalogue import packaged
     from dlrun.recipe.groups import GROUPS
 
@@ -107,7 +107,7 @@ def test_every_group_is_a_room_of_the_same_name() -> None:
         assert room.is_dir() or room.with_suffix(".py").is_file(), group
 
 
-def test_files_are_of_a_fair_size() -> None:
+def test_files_are_of_a_fair_size():
     lengths = sorted(len(path.read_text().splitlines()) for _, path in modules())
     assert lengths[len(lengths) // 2] <= 130
     assert lengths[-1] <= 340

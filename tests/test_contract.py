@@ -17,7 +17,7 @@ from dlrun.engine.state import begin
 from dlrun.engine.train import train
 from dlrun.recipe import build, catalogue
 from dlrun.recipe.groups import GROUPS, SEVERAL
-from tests.conftest import Recipe, Watcher
+from tests.conftest import Watcher
 from tests.states import differences, without_clock
 
 HERE = Path(__file__).parent
@@ -50,7 +50,7 @@ SEVERAL_MODELS = {"augmentation": ("model=cnn", "model.channels=[4,4]", "batch_s
 
 
 @pytest.fixture(scope="session")
-def small(digits: Data) -> Data:
+def small(digits):
     """A few digits."""
     train, val = digits.train, digits.val
     return Data(
@@ -66,7 +66,7 @@ def small(digits: Data) -> Data:
 
 
 @pytest.fixture(scope="session")
-def pictures() -> Data:
+def pictures():
     """A few colour images of 32×32."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randint(0, 256, (48, 3, 32, 32), generator=generator, dtype=torch.uint8)
@@ -102,13 +102,13 @@ def stop_at_third(run: Run) -> None:
 
 @pytest.mark.parametrize(("group", "name"), OPTIONS, ids=lambda value: str(value))
 def test_every_option(
-    group: str,
-    name: str,
-    compose_recipe: Recipe,
-    small: Data,
-    pictures: Data,
-    tmp_path: Path,
-) -> None:
+    group,
+    name,
+    compose_recipe,
+    small,
+    pictures,
+    tmp_path,
+):
     recipe = compose_recipe(*words_for(group, name))
     data = pictures if (group, name) in LARGE else small
     build.check(recipe)
@@ -138,7 +138,7 @@ def test_every_option(
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_every_option_is_in_the_help_with_its_line(group: str) -> None:
+def test_every_option_is_in_the_help_with_its_line(group):
     text = help.text([], [])
     for name, path in catalogue.options(group, DIRECTORIES).items():
         option = catalogue.read(path)
@@ -159,7 +159,7 @@ def proofs() -> dict[str, list[str]]:
     return found
 
 
-def test_every_option_has_a_test_that_proves_it() -> None:
+def test_every_option_has_a_test_that_proves_it():
     """A numeric test of an option says so: @pytest.mark.proves("optimizer=adam")."""
     known = {
         f"{group}={name}"

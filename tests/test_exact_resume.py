@@ -113,7 +113,7 @@ def _result(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any], dict[st
 
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", in_suite(QUICKEST, RECIPES))
-def test_killed_runs_end_as_whole_ones_do(recipe: str, tmp_path: Path) -> None:
+def test_killed_runs_end_as_whole_ones_do(recipe, tmp_path):
     words = [*QUICK, *RECIPES[recipe]]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir()

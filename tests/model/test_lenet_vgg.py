@@ -1,7 +1,5 @@
 """LeNet-5 and VGG: the weights and sizes of the papers, and the networks written out."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,7 +13,7 @@ from dlrun.model.vgg import vgg
 
 
 @pytest.mark.proves("model=lenet")
-def test_weights_of_lenet_5() -> None:
+def test_weights_of_lenet_5():
     """LeNet-5 with full connections: 156 + 2,416 + 48,120 + 10,164 + 850."""
     for side in (28, 32, 8, 31):
         assert parameters(lenet([1, side, side], 10, nn.Tanh)) == 61_706
@@ -25,7 +23,7 @@ def test_weights_of_lenet_5() -> None:
 
 @pytest.mark.proves("model=lenet")
 @pytest.mark.parametrize("shape", [[1, 28, 28], [1, 8, 8], [3, 32, 32], [2, 40, 20]])
-def test_lenet_written_out(shape: list[int]) -> None:
+def test_lenet_written_out(shape):
     torch.manual_seed(0)
     model = lenet(shape, 10, nn.Tanh).double()
     p = list(model.parameters())
@@ -46,7 +44,7 @@ def test_lenet_written_out(shape: list[int]) -> None:
     torch.testing.assert_close(model(x), h @ p[8].T + p[9])
 
 
-def test_sizes_inside_lenet() -> None:
+def test_sizes_inside_lenet():
     sizes = []
     model = lenet([1, 28, 28], 10, nn.Tanh)
     for layer in model:
@@ -63,7 +61,7 @@ STAGES = [[4, 4], [6], [8, 8]]
 
 @pytest.mark.proves("model=vgg")
 @pytest.mark.parametrize("norm", ["none", "batch", "layer"])
-def test_vgg_written_out(norm: str) -> None:
+def test_vgg_written_out(norm):
     torch.manual_seed(0)
     model = vgg([3, 9, 8], 5, nn.ReLU, STAGES, [7], norm).double().eval()
     x = torch.randn(2, 3, 9, 8, dtype=torch.float64)
@@ -87,7 +85,7 @@ def test_vgg_written_out(norm: str) -> None:
 
 
 @pytest.mark.proves("model=vgg")
-def test_weights_of_vgg_16() -> None:
+def test_weights_of_vgg_16():
     """Configuration D of the paper, table 2: 138 million."""
     with torch.device("meta"):
         model = vgg([3, 224, 224], 1000, nn.ReLU,
@@ -96,7 +94,7 @@ def test_weights_of_vgg_16() -> None:
     assert parameters(model) == 138_357_544
 
 
-def test_maxout_multiplies_the_weights() -> None:
+def test_maxout_multiplies_the_weights():
     def three() -> nn.Module:
         return Maxout(3)
 
@@ -117,12 +115,12 @@ def test_maxout_multiplies_the_weights() -> None:
         (lambda: vgg([3, 8, 8], 5, nn.ReLU, [[4]], [0]), "hidden must be whole numbers"),
     ],
 )
-def test_values_out_of_range_are_refused(make: Callable[[], nn.Module], words: str) -> None:
+def test_values_out_of_range_are_refused(make, words):
     with pytest.raises(ValueError, match=words):
         make()
 
 
-def test_tables_are_no_images() -> None:
+def test_tables_are_no_images():
     with pytest.raises(Mistake, match="model=lenet needs images"):
         lenet([13], 2, nn.ReLU)
     with pytest.raises(Mistake, match="model=vgg needs images"):
