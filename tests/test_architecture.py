@@ -32,6 +32,11 @@ USES = {
 LIGHT = {"__main__", "cli", "recipe", "record", "job", "console"} | BASE
 HEAVY = {"recipe/build.py", "recipe/checks.py", "recipe/instantiate.py", "recipe/signature.py"}
 
+BLOCKS = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
+# Functions longer than 60 lines, and nested deeper than four: may only become fewer.
+LONG = {"engine/train.py::train", "recipe/build.py::build"}
+DEEP = {"engine/train.py::train"}
+
 
 def modules() -> list[tuple[str, Path]]:
     """Every module of the package as (its room, its file)."""
@@ -107,7 +112,35 @@ def test_every_group_is_a_room_of_the_same_name():
         assert room.is_dir() or room.with_suffix(".py").is_file(), group
 
 
-def test_files_are_of_a_fair_size():
-    lengths = sorted(len(path.read_text().splitlines()) for _, path in modules())
-    assert lengths[len(lengths) // 2] <= 130
-    assert lengths[-1] <= 340
+def functions():
+    """Every function of the package: (its module and name, its lines, its node)."""
+    for _, path in modules():
+        source = path.read_text(encoding="utf-8")
+        lines = source.splitlines()
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.FunctionDef):
+                name = f"{path.relative_to(PACKAGE).as_posix()}::{node.name}"
+                first, last = node.lineno, node.end_lineno or 0
+                docstring = node.body[0] if ast.get_docstring(node) is not None else None
+                said = range(docstring.lineno, docstring.end_lineno + 1) if docstring else ()
+                kept = [n for n in range(first, last + 1) if n not in said and lines[n - 1].strip()]
+                yield name, len(kept), node
+
+
+def depth(node: ast.AST) -> int:
+    """How many blocks lie in each other; elif is no deeper than its if."""
+    deepest = 0
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.ClassDef | ast.Lambda):
+            continue
+        branch = isinstance(child, ast.If) and isinstance(node, ast.If) and [child] == node.orelse
+        deepest = max(deepest, depth(child) + (isinstance(child, BLOCKS) and not branch))
+    return deepest
+
+
+def test_functions_can_be_read():
+    """At most 60 lines without docstring and blanks, and at most four blocks in each other."""
+    long = {name for name, lines, _ in functions() if lines > 60}
+    deep = {name for name, _, node in functions() if depth(node) > 4}
+    assert long == LONG
+    assert deep == DEEP
