@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from dlrun import places
 from dlrun.data import Report, Source
 from dlrun.data.cache import FORMAT, Labels, Writer, load
-from dlrun.data.cells import DECIMALS, find_missing
 from dlrun.data.fingerprint import hash_files, stat_files
-from dlrun.data.table import Notes, read_table, some
-from dlrun.data.targets import TASKS, encode, say_what_for
+from dlrun.data.tables.cells import DECIMALS, find_missing
+from dlrun.data.tables.read import Notes, read_table, some
+from dlrun.data.tables.targets import TASKS, encode, say_what_for
 from dlrun.errors import Mistake
 
 SPLITS = ("train", "val", "test")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dlrun.data import Data, Values
-from dlrun.data.image import DEPTHS, bits
+from dlrun.data.images.read import DEPTHS, bits
 from dlrun.data.sampling import sample
 from dlrun.errors import Mistake
 

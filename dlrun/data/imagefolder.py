@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from dlrun import places, shown
 from dlrun.data import Report, Source
 from dlrun.data.cache import FORMAT, Labels, Writer, load
-from dlrun.data.decode import decode
 from dlrun.data.depth import choose_depth
 from dlrun.data.fingerprint import hash_files
-from dlrun.data.image import BACKGROUNDS, DEPTHS, Form, Look
-from dlrun.data.layout import lay_out
-from dlrun.data.reading import Wanted, choose_form, notes_on, refit, values_of
-from dlrun.data.resize import RESIZES
-from dlrun.data.scan import Found, scan
+from dlrun.data.images.decode import decode
+from dlrun.data.images.form import Wanted, choose_form, notes_on, refit, values_of
+from dlrun.data.images.layout import lay_out
+from dlrun.data.images.read import BACKGROUNDS, DEPTHS, Form, Look
+from dlrun.data.images.resize import RESIZES
+from dlrun.data.images.scan import Found, scan
 from dlrun.errors import Mistake
 
 CHANNELS = ("auto", "rgb", "grey")

@@ -5,9 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
-from dlrun.data import decode, split
-from dlrun.data.image import Form
+from dlrun.data import split
 from dlrun.data.imagefolder import imagefolder
+from dlrun.data.images import decode
+from dlrun.data.images.read import Form
 from dlrun.errors import Mistake
 from tests.data.folders import channels_first, make_folder, pixels, save
 

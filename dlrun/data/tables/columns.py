@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlrun import shell
-from dlrun.data.cells import is_amount, is_padded, read_booleans, read_numbers, read_whole
+from dlrun.data.tables.cells import is_amount, is_padded, read_booleans, read_numbers, read_whole
 
 FEWEST = 10
 """Below so many rows, values that all differ say nothing; a column's name still does."""

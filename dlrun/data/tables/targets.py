@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlrun.data import Source, cells
-from dlrun.data.columns import Column
+from dlrun.data import Source
+from dlrun.data.tables import cells
+from dlrun.data.tables.columns import Column
 from dlrun.errors import Mistake
 
 TASKS = ("auto", "classification", "regression")

@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from dlrun.data import cells
+from dlrun.data.tables import cells
 
 NO_NUMBERS = [
     *("1_1", "1_000.5", "١٢", "１", " 1", "1 ", "nan", "NaN", "inf", "-Infinity"),

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from dlrun.data.resize import resized
+from dlrun.data.images.resize import resized
 
 BACKGROUNDS = ("white", "black")
 DEPTHS = (8, 10, 12, 16)

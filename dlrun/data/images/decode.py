@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 
 from dlrun.data.fingerprint import hash_samples
-from dlrun.data.image import Form, Look, read_image
+from dlrun.data.images.read import Form, Look, read_image
 
 FEW = 2000
 """Fewer images are decoded sooner than new processes start."""
@@ -166,10 +166,10 @@ def _decode_in_processes(tasks: Sequence[Task], workers: int) -> Generator[Chunk
 
 
 def _start_process() -> subprocess.Popen[bytes]:
-    package = str(Path(__file__).parents[2])
+    package = str(Path(__file__).parents[3])
     paths = os.pathsep.join(path for path in (package, os.environ.get("PYTHONPATH")) if path)
     return subprocess.Popen(
-        [sys.executable, "-c", "from dlrun.data.decode import serve; serve()"],
+        [sys.executable, "-c", "from dlrun.data.images.decode import serve; serve()"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": paths},

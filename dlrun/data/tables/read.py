@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlrun import shown
-from dlrun.data import cells, columns
-from dlrun.data.columns import Column
-from dlrun.data.targets import read_target
+from dlrun.data.tables import cells, columns
+from dlrun.data.tables.columns import Column
+from dlrun.data.tables.targets import read_target
 from dlrun.errors import Mistake
 
 _SNIFFED = 100  # lines that are looked at for the separator

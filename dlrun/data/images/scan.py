@@ -8,7 +8,7 @@ from functools import cache
 
 from PIL import EpsImagePlugin, Image, ImageFile, features
 
-from dlrun.data.layout import means
+from dlrun.data.images.layout import means
 
 _CLUTTER = ("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin")
 """What systems leave in folders, beside hidden files."""

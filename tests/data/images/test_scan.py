@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, features
 
 from dlrun.data.imagefolder import imagefolder
-from dlrun.data.scan import scan, suffixes
+from dlrun.data.images.scan import scan, suffixes
 from tests.data.folders import make_folder, pixels, save
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlrun.data import Values
-from dlrun.data.image import DEPTHS, Form, Look, bits, read_header
+from dlrun.data.images.read import DEPTHS, Form, Look, bits, read_header
 from dlrun.errors import Mistake
 
 

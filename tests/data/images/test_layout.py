@@ -6,7 +6,7 @@ import pytest
 
 from dlrun.__main__ import main
 from dlrun.data.imagefolder import imagefolder
-from dlrun.data.layout import means
+from dlrun.data.images.layout import means
 from dlrun.errors import Mistake
 from tests.data.folders import make_folder
 

@@ -8,8 +8,9 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from dlrun.data import columns, split
+from dlrun.data import split
 from dlrun.data.arrays import arrays
+from dlrun.data.tables import columns
 from dlrun.errors import Mistake
 
 
