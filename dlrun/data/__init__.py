@@ -11,9 +11,12 @@ into `Data`, the train, val and test splits, so that no source knows how it is s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from dlrun.errors import Mistake
 
 if TYPE_CHECKING:  # the processes that decode images import this package, and torch takes 2 s
     from numpy.typing import NDArray
@@ -21,6 +24,17 @@ if TYPE_CHECKING:  # the processes that decode images import this package, and t
 
 Report = Callable[[int, int], None]
 """Called with (done, total) while something long goes on."""
+
+
+@contextmanager
+def blame(setting: str) -> Iterator[None]:
+    """A mistake found inside is that of this setting, unless its message names another."""
+    try:
+        yield
+    except Mistake as mistake:
+        if str(mistake).startswith("data."):
+            raise
+        raise Mistake(f"{setting}: {mistake}") from mistake
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlrun import places, shown
-from dlrun.data import Report, Source
+from dlrun.data import Report, Source, blame
 from dlrun.data.cache import FORMAT, Labels, Writer, load
 from dlrun.data.depth import choose_depth
 from dlrun.data.fingerprint import hash_files
@@ -74,23 +74,23 @@ def imagefolder(
         raise Mistake(f"data.resize={resize}: is about data.size, which is null; set data.size=64")
     wanted = Wanted(_read_size(size), resize, channels, depth, background)
     path = places.path(root, "data.root").absolute()
-    if not path.is_dir():
-        raise Mistake(
-            f"data.root={root}: there is no such folder; name one with a folder per class"
-        )
-    try:
-        found = scan(str(path))
-    except OSError as error:
-        raise Mistake(f"data.root={root}: {error.filename}: {error.strerror}") from error
-    folder = _Folder(root, path, found, cache, report)
-    source, bad = _open(folder, wanted)
-    for note in found.notes:
-        _log.warning(note)
-    if bad:
-        message = f"{len(bad)} of {len(bad) + len(source.x)} images cannot be read: {_some(bad)}"
-        if not skip_bad:
-            raise Mistake(f"data.root={root}: {message}; data.skip_bad=true leaves them out")
-        _log.warning(f"{message}; left out")
+    with blame(f"data.root={root}"):
+        if not path.is_dir():
+            raise Mistake("there is no such folder; name one with a folder per class")
+        try:
+            found = scan(str(path))
+        except OSError as error:
+            raise Mistake(f"{error.filename}: {error.strerror}") from error
+        source, bad = _open(_Folder(root, path, found, cache, report), wanted)
+        for note in found.notes:
+            _log.warning(note)
+        if bad:
+            message = (
+                f"{len(bad)} of {len(bad) + len(source.x)} images cannot be read: {_some(bad)}"
+            )
+            if not skip_bad:
+                raise Mistake(f"{message}; data.skip_bad=true leaves them out")
+            _log.warning(f"{message}; left out")
     return source
 
 
@@ -121,7 +121,8 @@ def _open(
     files = [*folder.found.files, *((path, 0, -1) for path in folder.found.folders)]
     key = hash_files(files, FORMAT, str(folder.path), wanted)
     build = partial(_decode_all, folder, wanted)
-    source, bad = load("imagefolder", key, build, folder.cache, quiet)
+    with blame(f"data.root={folder.root}"):
+        source, bad = load("imagefolder", key, build, folder.cache, quiet)
     reading: dict[str, Any] = {"size": list(source.x.shape[2:]), "background": wanted.background}
     reading["channels"] = "rgb" if source.x.shape[1] == 3 else "grey"
     if wanted.size:
@@ -151,13 +152,13 @@ def _decode_all(folder: _Folder, wanted: Wanted, writer: Writer) -> Labels:
     paths = [os.path.join(folder.path, path) for path in layout.paths]
     # What is in test must not decide how train is read.
     decisive = [wanted.depth is None and split in ("", "train") for split in layout.splits]
-    form = choose_form(folder.root, paths, wanted)
+    form = choose_form(paths, wanted)
     while True:
         kept, bad, looks, misfit = _decode_as(form, paths, decisive, writer, folder.report)
         if misfit is None:
             break
         path = layout.paths[len(kept) + len(bad)]
-        form = refit(folder.root, form, wanted, path, misfit, bool(kept))
+        form = refit(form, wanted, path, misfit, bool(kept))
         writer.clear()
     named = [(layout.paths[i], reason) for i, reason in bad]
     labels = np.array(layout.labels, np.int64)[kept]
@@ -167,8 +168,7 @@ def _decode_all(folder: _Folder, wanted: Wanted, writer: Writer) -> Labels:
             one for one, (i, _) in zip(named, bad, strict=True) if layout.labels[i] == min(lost)
         ]
         raise Mistake(
-            f"data.root={folder.root}: no image of the class {layout.classes[min(lost)]} can be "
-            f"read: {_some(of_class)}"
+            f"no image of the class {layout.classes[min(lost)]} can be read: {_some(of_class)}"
         )
     splits = np.array(layout.splits)[kept]
     given = {name: np.flatnonzero(splits == name) for name in sorted(set(layout.splits)) if name}
@@ -176,7 +176,7 @@ def _decode_all(folder: _Folder, wanted: Wanted, writer: Writer) -> Labels:
     if looks["clear"].any() and 2 * writer.constant > len(looks):
         other = next(each for each in BACKGROUNDS if each != wanted.background)
         notes.append(f"what stands in their transparency alone may show on data.background={other}")
-    values = values_of(folder.root, form, wanted, looks)
+    values = values_of(form, wanted, looks)
     return Labels(labels, layout.classes, given, tuple(named), tuple(notes), values)
 
 

@@ -23,7 +23,7 @@ class Wanted:
     background: str
 
 
-def choose_form(root: str, paths: Sequence[str], wanted: Wanted) -> Form:
+def choose_form(paths: Sequence[str], wanted: Wanted) -> Form:
     """Look at the headers of files from all over; what is found later only starts it again."""
     headers: list[Look] = []
     spread = range(0, len(paths), -(-len(paths) // 64))
@@ -35,10 +35,10 @@ def choose_form(root: str, paths: Sequence[str], wanted: Wanted) -> Form:
         except Exception as error:  # a decoder may raise anything; decode() counts these
             last = error
     if not headers:
-        raise Mistake(f"data.root={root}: none of its {len(paths)} images can be read ({last})")
+        raise Mistake(f"none of its {len(paths)} images can be read ({last})")
     sizes = sorted({(look.height, look.width) for look in headers})
     if wanted.size is None and len(sizes) > 1:
-        raise _differing(root, sizes)
+        raise _differing(sizes)
     grey = wanted.channels == "grey"
     grey = grey or (wanted.channels == "auto" and not any(look.colour for look in headers))
     floats = wanted.depth is None and all(look.kind == "float" for look in headers)
@@ -53,14 +53,14 @@ def choose_form(root: str, paths: Sequence[str], wanted: Wanted) -> Form:
     )
 
 
-def refit(root: str, form: Form, wanted: Wanted, path: str, look: Look, after: bool) -> Form:
+def refit(form: Form, wanted: Wanted, path: str, look: Look, after: bool) -> Form:
     """The form that an image fits as well which does not fit this one.
 
     after: whether other images do fit it.
     """
     size = (look.height, look.width)
     if form.resize is None and size != form.size:
-        raise _differing(root, [form.size, size])
+        raise _differing([form.size, size])
     if look.colour and form.only_grey:
         return replace(form, mode="RGB", only_grey=False)
     if wanted.depth and look.kind == "float":
@@ -80,13 +80,13 @@ def refit(root: str, form: Form, wanted: Wanted, path: str, look: Look, after: b
             "float": "floats",
         }
         raise Mistake(
-            f"data.root={root}: {path} holds {kinds[look.kind]} and other images hold "
+            f"{path} holds {kinds[look.kind]} and other images hold "
             f"{kinds[form.kind]}, which have no scale in common; convert one of them"
         )
     return replace(form, depth=bits(int(look.largest)))
 
 
-def values_of(root: str, form: Form, wanted: Wanted, looks: NDArray[Any]) -> Values | None:
+def values_of(form: Form, wanted: Wanted, looks: NDArray[Any]) -> Values | None:
     """What is to be known of values of more than 8 bits; None where there are none."""
     extents = np.stack([looks["least"], looks["largest"]], 1)
     extents[looks["largest"] < looks["least"]] = np.nan  # bytes
@@ -95,7 +95,7 @@ def values_of(root: str, form: Form, wanted: Wanted, looks: NDArray[Any]) -> Val
     if not np.isfinite(extents).any():
         if wanted.depth not in (None, 8):
             raise Mistake(
-                f"data.depth={wanted.depth}: the images of {root} have 8 bits a value; leave it out"
+                f"data.depth={wanted.depth}: the images have 8 bits a value; leave it out"
             )
         return None
     return Values(0 if form.kind == "wide" else form.depth, int(looks["bits"].max()), extents)
@@ -134,10 +134,10 @@ def notes_on(form: Form, wanted: Wanted, looks: NDArray[Any]) -> list[str]:
     return notes
 
 
-def _differing(root: str, sizes: Sequence[tuple[int, int]]) -> Mistake:
+def _differing(sizes: Sequence[tuple[int, int]]) -> Mistake:
     some = ", ".join(f"{height}x{width}" for height, width in sizes[:4])
     more = ", ..." if len(sizes) > 4 else ""
     return Mistake(
-        f"data.root={root}: the images differ in size ({some}{more}, height x width); "
+        f"the images differ in size ({some}{more}, height x width); "
         "data.size=32 makes them all 32x32"
     )

@@ -48,7 +48,7 @@ def lay_out(root: str, files: Sequence[str], folders: Sequence[str], left_out: s
     for folder in folders:
         if folder.count(os.sep) == 1:
             inner[os.path.dirname(folder)].append(os.path.basename(folder))
-    order, notes = _find_order(root, files, inner)
+    order, notes = _find_order(files, inner)
     counts: Counter[tuple[str, str]] = Counter()
     for folder in folders:
         place = order.place(folder)
@@ -59,8 +59,7 @@ def lay_out(root: str, files: Sequence[str], folders: Sequence[str], left_out: s
     strange = sorted({name for _, name in counts if name not in index})
     if strange:
         raise Mistake(
-            f"data.root={root}: there is no folder train{os.sep}{strange[0]}, "
-            "but val or test has one of that name"
+            f"there is no folder train{os.sep}{strange[0]}, but val or test has one of that name"
         )
     layout = Layout(classes, [], [], [], notes)
     for path in files:
@@ -74,10 +73,10 @@ def lay_out(root: str, files: Sequence[str], folders: Sequence[str], left_out: s
     if order.split_at != 1:
         notes += _same_subfolders(folders, order.depth)
     if outside := len(files) - len(layout.paths):
-        notes.append(f"{outside} images of {root} lie outside of the class folders; left out")
+        notes.append(f"{outside} images lie outside of the class folders; left out")
     for top in tops if order.split_at == 0 else ():
         if means(top) and means(top) not in layout.splits:
-            notes.append(f"{os.path.join(root, top)} has no images in class folders; left out")
+            notes.append(f"{top} has no images in class folders; left out")
     return layout
 
 
@@ -104,23 +103,21 @@ class _Order:
         return (split, parts[self.class_at]) if split else None
 
 
-def _find_order(
-    root: str, files: Sequence[str], inner: dict[str, list[str]]
-) -> tuple[_Order, list[str]]:
+def _find_order(files: Sequence[str], inner: dict[str, list[str]]) -> tuple[_Order, list[str]]:
     """inner: the folders within each folder on top. With it comes what was guessed."""
-    if _splits_first(root, list(inner), files):
-        _refuse_doubled(root, "", list(inner))
+    if _splits_first(list(inner), files):
+        _refuse_doubled("", list(inner))
         return _Order(class_at=1, split_at=0), []
     if not _splits_last(files, inner):
         return _Order(class_at=0), []
     for top, names in inner.items():
-        _refuse_doubled(root, top, names)
+        _refuse_doubled(top, names)
     names = sorted({name for names in inner.values() for name in names})
     guess = f"all class folders have the subfolders {', '.join(names)}: taken for the splits"
     return _Order(class_at=0, split_at=1), [guess]
 
 
-def _splits_first(root: str, tops: Sequence[str], files: Sequence[str]) -> bool:
+def _splits_first(tops: Sequence[str], files: Sequence[str]) -> bool:
     """Whether the folders on top are splits: `train` is one where it holds folders of images.
 
     A folder `test` without a `train` is a class like any other, and so is `train` among
@@ -129,9 +126,7 @@ def _splits_first(root: str, tops: Sequence[str], files: Sequence[str]) -> bool:
     named = {means(top) for top in tops}
     if tops and "" not in named:
         if "train" not in named:
-            raise Mistake(
-                f"data.root={root}: has {' and '.join(tops)}, but no folder train beside them"
-            )
+            raise Mistake(f"it has {' and '.join(tops)}, but no folder train beside them")
         return True
     deep = {path.partition(os.sep)[0] for path in files if path.count(os.sep) > 1}
     return any(means(top) == "train" for top in deep)
@@ -145,15 +140,13 @@ def _splits_last(files: Sequence[str], inner: dict[str, list[str]]) -> bool:
     return all("train" in one and "" not in one for one in named)
 
 
-def _refuse_doubled(root: str, inside: str, names: Sequence[str]) -> None:
+def _refuse_doubled(inside: str, names: Sequence[str]) -> None:
     by_split = defaultdict(list)
     for name in names:
         by_split[means(name)].append(os.path.join(inside, name))
     for split, same in by_split.items():
         if split and len(same) > 1:
-            raise Mistake(
-                f"data.root={root}: {' and '.join(same)} both mean {split}; keep one of them"
-            )
+            raise Mistake(f"{' and '.join(same)} both mean {split}; keep one of them")
 
 
 def _check(
@@ -166,20 +159,18 @@ def _check(
     beside = f"; there are {left_out}" if left_out else ""
     if not layout.paths:
         raise Mistake(
-            f"data.root={root} has no images in class folders; expected <class>{os.sep}*.jpg "
+            f"it has no images in class folders; expected <class>{os.sep}*.jpg "
             f"or train{os.sep}<class>{os.sep}*.jpg{beside}"
         )
     split = "train" if any(layout.splits) else ""
     empty = [name for name in layout.classes if not counts[split, name]]
     if empty:
-        raise Mistake(
-            f"data.root={root}: class folders without images: {', '.join(empty[:5])}{beside}"
-        )
+        raise Mistake(f"class folders without images: {', '.join(empty[:5])}{beside}")
     if len(layout.classes) < 2:
         only = layout.classes[0]
         meant = os.path.join(root, only)
         near = f"; did you mean data.root={meant}?" if len(inner.get(only, [])) > 1 else ""
-        raise Mistake(f"data.root={root} has the single class {only}; at least 2 are needed{near}")
+        raise Mistake(f"it has the single class {only}; at least 2 are needed{near}")
 
 
 def _same_subfolders(folders: Sequence[str], depth: int) -> list[str]:

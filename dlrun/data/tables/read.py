@@ -21,40 +21,37 @@ _LISTED = 10  # columns, at most, in a word that is proposed
 _INFINITE = ("inf", "infinity")
 _LARGEST = float(np.finfo(np.float32).max)
 
-Notes = list[tuple[str, str]]
-
 
 def read_table(
-    path: str,
     file: Path,
     target: str | None,
     features: Sequence[str] | None,
     task: str = "auto",
     missing: Sequence[object] | None = None,
     decimal: str | None = None,
-) -> tuple[NDArray[np.float64], NDArray[Any], Notes]:
+) -> tuple[NDArray[np.float64], NDArray[Any], list[str]]:
     """The features, (n, columns), the target, (n,) int64, float64 or strings, and what to say.
 
-    path: as the user typed it, for messages. features: the columns to use, in this order;
+    features: the columns to use, in this order;
     None takes all but the target and those that `columns.useless` finds. Only columns that
     are used must be complete. missing: see `cells.find_missing`. decimal: point, comma, or
-    None for what the columns show. The third are pairs of a subject and what there is to
-    say about it, such as which column was left out, and why.
+    None for what the columns show. What to say: which column was left out and why, a
+    sentence each.
     Raises Mistake for a name that is no column, for a value that is missing, and for a
     feature that holds words.
     """
-    texts, nameless = _read_columns(path, file)
+    texts, nameless = _read_columns(file)
     if target is None:
         raise Mistake(f"data.target=null: name the column to predict: {some(list(texts))}")
-    _require_column(path, "data.target", target, texts)
+    _require_column("data.target", target, texts)
     used = [name for name in texts if name != target]
     if features is not None:
         only = nameless[0] if len(nameless) == 1 else ""
         used = [name or only for name in features]
-        _require_features(path, used, target, texts)
+        _require_features(used, target, texts)
     if not used:
-        raise Mistake(f"data.path={path} has no column besides {target}")
-    notes: Notes = []
+        raise Mistake(f"it has no column besides {target}")
+    notes: list[str] = []
     lacking = _find_lacking({name: texts[name] for name in (target, *used)}, missing)
     if decimal is None:
         decimal, more = _guess_decimal(texts, lacking)
@@ -63,15 +60,15 @@ def read_table(
     for name, rows in lacking.items():
         numbers = None if rows else columns.read_feature(texts[name], decimal)
         found[name] = Column(name, texts[name], rows, numbers)
-    _require_complete(path, found[target], missing is None)
-    y, what = read_target(path, found[target], task, decimal)
+    _require_complete(found[target], missing is None)
+    y, what = read_target(found[target], task, decimal)
     if what:
-        notes.append((f"the column {target}", what))
+        notes.append(f"the column {target} {what}")
     kept = [found[name] for name in used]
     if features is None:
-        kept, more = _choose(path, kept, found[target], decimal, nameless)
+        kept, more = _choose(kept, found[target], decimal, nameless)
         notes += more
-    return _as_features(path, kept, decimal), y, notes
+    return _as_features(kept, decimal), y, notes
 
 
 def _find_lacking(
@@ -87,7 +84,7 @@ def _find_lacking(
 
 def _guess_decimal(
     texts: Mapping[str, Sequence[str]], lacking: Mapping[str, Sequence[int]]
-) -> tuple[str, Notes]:
+) -> tuple[str, list[str]]:
     """The decimal mark that the columns show, and what to say of it."""
     present = {name: texts[name] for name in lacking}
     for name, rows in lacking.items():
@@ -97,9 +94,9 @@ def _guess_decimal(
     decimal, name, text = cells.guess_decimal(present)
     if not name:
         return decimal, []
-    point = f"is read as {text.replace(',', '.')}, with a decimal comma"
     return decimal, [
-        (f"{text} in the column {name}", f"{point}; data.decimal=point says otherwise")
+        f"{text} in the column {name} is read as {text.replace(',', '.')}, with a decimal comma; "
+        "data.decimal=point says otherwise"
     ]
 
 
@@ -109,17 +106,17 @@ def some(names: Sequence[str]) -> str:
 
 
 def _choose(
-    path: str, found: Sequence[Column], target: Column, decimal: str, nameless: Collection[str]
-) -> tuple[list[Column], Notes]:
+    found: Sequence[Column], target: Column, decimal: str, nameless: Collection[str]
+) -> tuple[list[Column], list[str]]:
     """The columns that may be features, and what to say of the others."""
     why = {one.name: columns.useless(one, target, decimal, one.name in nameless) for one in found}
     kept = [one for one in found if not why[one.name]]
-    notes: Notes = []
+    notes: list[str] = []
     for reason in dict.fromkeys(filter(None, why.values())):
         left = [one for one in found if why[one.name] == reason]
         if len(left) > _LISTED:
             names = some([one.name for one in left])
-            notes.append((f"{len(left)} columns", f"are left out: of each, {reason}: {names}"))
+            notes.append(f"{len(left)} columns are left out: of each, {reason}: {names}")
             continue
         for one in left:
             subject = f"the column {one.name}"
@@ -129,37 +126,33 @@ def _choose(
             short = len(with_it) <= _LISTED
             word = columns.features(with_it) if short else "naming it in data.features"
             more = f"; {word} takes it in" if one.numbers is not None else ""
-            notes.append((subject, f"is left out: {reason}{more}"))
+            notes.append(f"{subject} is left out: {reason}{more}")
     if not kept:
         reasons = some([f"{name}: {reason}" for name, reason in why.items()])
         usable = [one.name for one in found if one.numbers is not None]
         word = f"; {columns.features(usable)} takes them all the same" if usable else ""
-        raise Mistake(
-            f"data.path={path}: leaves no column to predict {target.name} from ({reasons}){word}"
-        )
+        raise Mistake(f"it leaves no column to predict {target.name} from ({reasons}){word}")
     return kept, notes
 
 
-def _as_features(path: str, kept: Sequence[Column], decimal: str) -> NDArray[np.float64]:
+def _as_features(kept: Sequence[Column], decimal: str) -> NDArray[np.float64]:
     """The columns side by side. Raises Mistake for what is no number, or one beyond 32 bits."""
     good = [column.name for column in kept if column.numbers is not None]
     out = columns.features(good) if 0 < len(good) <= _LISTED else "data.features"
     for column in kept:
-        _require_complete(path, column, out=out)
+        _require_complete(column, out=out)
     for column in kept:
         if column.numbers is None:
-            raise Mistake(f"data.path={path}: {_explain(column, decimal, out)}")
+            raise Mistake(f"{_explain(column, decimal, out)}")
         large = np.abs(column.numbers) > _LARGEST
         if large.any():
             row = int(large.argmax())
             held = f"holds {cells.shown(column.texts[row])} in row {row + 1}"
-            raise Mistake(
-                f"data.path={path}: the column {column.name} {held}; numbers end at {_LARGEST:.2g}"
-            )
+            raise Mistake(f"the column {column.name} {held}; numbers end at {_LARGEST:.2g}")
     return np.stack([column.numbers for column in kept if column.numbers is not None], 1)
 
 
-def _require_complete(path: str, column: Column, usual: bool = False, out: str = "") -> None:
+def _require_complete(column: Column, usual: bool = False, out: str = "") -> None:
     """usual: whether what stands for missing values is only supposed to.
 
     out: the word that leaves the column out.
@@ -175,7 +168,7 @@ def _require_complete(path: str, column: Column, usual: bool = False, out: str =
         more += f"; where {word!r} is a value, {without}"
     first = f"row {row + 1}" + (f" ({cells.shown(marks[0])})" if marks[0] else "")
     raise Mistake(
-        f"data.path={path}: the column {column.name} lacks {len(column.lacking)} of "
+        f"the column {column.name} lacks {len(column.lacking)} of "
         f"{len(column.texts)} values, first in {first}; fill them in or leave those rows out{more}"
     )
 
@@ -194,13 +187,11 @@ def _explain(column: Column, decimal: str, out: str) -> str:
     return f"the column {column.name} holds {cells.shown(text)}; features must be numbers: {todo}"
 
 
-def _require_features(
-    path: str, features: Sequence[str], target: str, texts: Collection[str]
-) -> None:
+def _require_features(features: Sequence[str], target: str, texts: Collection[str]) -> None:
     if not features:
         raise Mistake(f"data.features=[]: name at least one of {some(list(texts))}")
     for name in features:
-        _require_column(path, "data.features", name, texts)
+        _require_column("data.features", name, texts)
     if target in features:
         raise Mistake(f"data.features: has {target}, which is data.target; leave it out")
     if len(set(features)) < len(features):
@@ -208,14 +199,14 @@ def _require_features(
         raise Mistake(f"data.features: names {twice} twice")
 
 
-def _require_column(path: str, key: str, name: str, columns: Collection[str]) -> None:
+def _require_column(key: str, name: str, columns: Collection[str]) -> None:
     if name not in columns:
         near = difflib.get_close_matches(name, columns, 1)
         hint = f"did you mean {near[0]}?" if near else f"there are {some(list(columns))}"
-        raise Mistake(f"{key}={name}: {path} has no such column; {hint}")
+        raise Mistake(f"{key}={name}: there is no such column; {hint}")
 
 
-def _read_columns(path: str, file: Path) -> tuple[dict[str, list[str]], list[str]]:
+def _read_columns(file: Path) -> tuple[dict[str, list[str]], list[str]]:
     """The columns by name, without spaces around their texts, and those that had no name.
 
     The first line names them; one without a name is called after its place: column_1.
@@ -234,20 +225,20 @@ def _read_columns(path: str, file: Path) -> tuple[dict[str, list[str]], list[str
                     continue
                 if len(row) != len(header):
                     raise Mistake(
-                        f"data.path={path}: line {lines.line_num} has {len(row)} values, "
+                        f"line {lines.line_num} has {len(row)} values, "
                         f"the first line names {len(header)} columns"
                     )
                 rows.append(row)
     except (csv.Error, UnicodeDecodeError) as error:
-        raise Mistake(f"data.path={path} cannot be read as CSV in UTF-8: {error}") from error
+        raise Mistake(f"it cannot be read as CSV in UTF-8: {error}") from error
     if not rows:
-        raise Mistake(f"data.path={path} has no data below its first line")
+        raise Mistake("it has no data below its first line")
     if not all(cells.is_odd(name, "point") for name in header):
-        raise Mistake(f"data.path={path}: its first line must name the columns, it holds numbers")
+        raise Mistake("its first line must name the columns, it holds numbers")
     names = [name or f"column_{place}" for place, name in enumerate(header, 1)]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise Mistake(f"data.path={path}: two columns have the name {twice!r}")
+        raise Mistake(f"two columns have the name {twice!r}")
     texts = {
         name: [text.strip() for text in column]
         for name, column in zip(names, zip(*rows, strict=True), strict=True)

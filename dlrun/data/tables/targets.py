@@ -22,7 +22,7 @@ _log = logging.getLogger("dlrun")
 Array = NDArray[Any]
 
 
-def encode(path: str, y: Array, task: str = "auto") -> tuple[Array, tuple[str, ...]]:
+def encode(y: Array, task: str = "auto") -> tuple[Array, tuple[str, ...]]:
     """Targets as (n,) int64 classes 0..K-1 and their names, or (n, targets) float32 and ().
 
     auto: strings are classes, fractions are numbers; whole numbers are classes where there
@@ -33,37 +33,33 @@ def encode(path: str, y: Array, task: str = "auto") -> tuple[Array, tuple[str, .
         y = y[:, 0]
     kind = y.dtype.kind
     if kind not in "iubfUS":
-        raise Mistake(f"data.path={path}: y has the type {y.dtype}; expected numbers or strings")
+        raise Mistake(f"y has the type {y.dtype}; expected numbers or strings")
     if task == "auto":
         task = "classification" if _are_classes(y) else "regression"
     if kind == "f" and not np.isfinite(y).all():
-        raise Mistake(
-            f"data.path={path}: y has {(~np.isfinite(y)).sum()} missing or infinite values"
-        )
+        raise Mistake(f"y has {(~np.isfinite(y)).sum()} missing or infinite values")
     if kind == "S":
         try:
             y = np.char.decode(y, "utf-8")
         except UnicodeDecodeError as error:
-            raise Mistake(f"data.path={path}: y has bytes that are no text in UTF-8") from error
+            raise Mistake("y has bytes that are no text in UTF-8") from error
     if task == "regression":
-        return _as_numbers(path, y), ()
+        return _as_numbers(y), ()
     if y.ndim != 1:
         raise Mistake(
-            f"data.path={path}: y has the shape {y.shape}, classes must be (n,); "
+            f"y has the shape {y.shape}, classes must be (n,); "
             "data.task=regression predicts several numbers"
         )
     if kind == "f" and (y != np.round(y)).any():
         raise Mistake("data.task=classification: y has fractions; use data.task=regression")
     values, labels = np.unique(y, return_inverse=True)
     if len(values) < 2:
-        raise Mistake(
-            f"data.path={path}: y has the single class {values[0]}; at least 2 are needed"
-        )
+        raise Mistake(f"y has the single class {values[0]}; at least 2 are needed")
     names = tuple(str(int(v) if kind == "f" else v) for v in values.tolist())
     return labels.astype(np.int64), names
 
 
-def read_target(path: str, column: Column, task: str, decimal: str) -> tuple[Array, str]:
+def read_target(column: Column, task: str, decimal: str) -> tuple[Array, str]:
     """A column of a table as `encode` takes it, and what there is to say about it.
 
     int64 where every text is the usual one of a whole number, so that 001 and 1 stay two
@@ -83,12 +79,12 @@ def read_target(path: str, column: Column, task: str, decimal: str) -> tuple[Arr
     padded = next(filter(cells.is_padded, texts), None)
     fraction = next((text for text in texts if set(text) & set(".,eE")), None)
     if numbers is None:
-        return _read_names(path, column, task, decimal)
+        return _read_names(column, task, decimal)
     if task == "classification" and (padded or (numbers == np.round(numbers)).all()):
         return np.array(texts), ""
     if fraction and padded:
         raise Mistake(
-            f"data.path={path}: the column {name} holds both {padded!r} and {fraction!r}; "
+            f"the column {name} holds both {padded!r} and {fraction!r}; "
             "data.task=classification takes them for class names, data.task=regression for numbers"
         )
     if fraction:
@@ -100,11 +96,11 @@ def read_target(path: str, column: Column, task: str, decimal: str) -> tuple[Arr
     )
 
 
-def _read_names(path: str, column: Column, task: str, decimal: str) -> tuple[Array, str]:
+def _read_names(column: Column, task: str, decimal: str) -> tuple[Array, str]:
     """A column that holds other things than numbers, as strings."""
     texts = column.texts
     if task == "auto":
-        _refuse_numbers(path, column, decimal)
+        _refuse_numbers(column, decimal)
     booleans = cells.read_booleans(texts)
     if booleans is not None and len(set(texts)) > 2:
         names = np.array(["False", "True"])[booleans.astype(np.int64)]
@@ -115,13 +111,13 @@ def _read_names(path: str, column: Column, task: str, decimal: str) -> tuple[Arr
     return np.array(texts), ""
 
 
-def _refuse_numbers(path: str, column: Column, decimal: str) -> None:
+def _refuse_numbers(column: Column, decimal: str) -> None:
     """Raise Mistake where texts that were meant for numbers would become class names."""
     different = set(column.texts)
     odd = {text for text in different if cells.is_odd(text, decimal)}
     classes = "data.task=classification takes every text for a class name"
     if all(cells.advice(text, decimal) for text in odd):
-        raise Mistake(f"data.path={path}: {_odd(column, decimal)}; {classes}")
+        raise Mistake(f"{_odd(column, decimal)}; {classes}")
     meant = {text for text in different if cells.is_amount(text, decimal)}
     rows = sum(text in meant for text in column.texts)
     most = _most(len(column.texts))
@@ -129,7 +125,7 @@ def _refuse_numbers(path: str, column: Column, decimal: str) -> None:
         most = max(most, _EVIDENT)
     if 2 * rows >= len(column.texts) and len(meant) > most:
         raise Mistake(
-            f"data.path={path}: {_odd(column, decimal)}, among {len(meant)} different numbers; "
+            f"{_odd(column, decimal)}, among {len(meant)} different numbers; "
             f"write plain numbers; {classes}"
         )
 
@@ -171,7 +167,7 @@ def _most(rows: int) -> int:
     return min(MOST, max(2, rows // EACH))
 
 
-def _as_numbers(path: str, y: Array) -> NDArray[np.float32]:
+def _as_numbers(y: Array) -> NDArray[np.float32]:
     """Targets of a regression, (n, targets). Raises Mistake for what is none."""
     if y.dtype.kind == "U" and y.ndim in (1, 2):
         numbers = cells.read_numbers(y.ravel().tolist(), "point")
@@ -185,5 +181,5 @@ def _as_numbers(path: str, y: Array) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):  # said below
         y = y.reshape(len(y), -1).astype(np.float32)
     if not np.isfinite(y).all():
-        raise Mistake(f"data.path={path}: y has {(~np.isfinite(y)).sum()} values beyond 3.4e38")
+        raise Mistake(f"y has {(~np.isfinite(y)).sum()} values beyond 3.4e38")
     return y
