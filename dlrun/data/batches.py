@@ -18,15 +18,19 @@ Batch = tuple[Tensor, Tensor]
 AHEAD = 2
 """Batches that the prefetching thread prepares while one is trained on."""
 
-_STREAM = 1
-"""Tells this use of (seed, epoch) from others, which draw independent numbers."""
+_SHUFFLE = 1  # a use of (seed, epoch); sampling.py has others
 
 
 def order(rows: Tensor, epoch: int, seed: int) -> Tensor:
     """The rows of an epoch, (n,) int64: each once, shuffled by (seed, epoch) alone."""
-    mixed = np.random.SeedSequence([_STREAM, seed, epoch]).generate_state(1, np.uint64)
-    generator = torch.Generator().manual_seed(int(mixed[0]))
-    return rows[torch.randperm(len(rows), generator=generator).to(rows.device)]
+    shuffled = torch.randperm(len(rows), generator=make_generator(_SHUFFLE, seed, epoch))
+    return rows[shuffled.to(rows.device)]
+
+
+def make_generator(use: int, seed: int, epoch: int) -> torch.Generator:
+    """Random numbers for one use of (seed, epoch), independent of those for other uses."""
+    mixed = np.random.SeedSequence([use, seed, epoch]).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(mixed[0]))
 
 
 def gather(x: Tensor, y: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dlrun.data import Split
-from dlrun.data.batches import order
+from dlrun.data.batches import make_generator, order
 from dlrun.errors import Mistake
 
 # Tell these uses of (seed, epoch) from others, which draw independent numbers.
@@ -48,7 +48,7 @@ def balanced(rows: Tensor, y: Tensor, epoch: int, seed: int, batch_size: int) ->
     of its rows as often as any other or once more. Where the classes don't divide the
     number of draws, chance decides which of them have one more.
     """
-    generator = _generator(_BALANCED, seed, epoch)
+    generator = make_generator(_BALANCED, seed, epoch)
     by_class = _by_class(y)
     lengths = _shares(len(rows), len(by_class))
     chosen = []
@@ -68,7 +68,7 @@ def stratified(rows: Tensor, y: Tensor, epoch: int, seed: int, batch_size: int) 
     what a smaller last mini-batch leaves over. The samples are dealt out class by class, as
     cards are.
     """
-    generator = _generator(_STRATIFIED, seed, epoch)
+    generator = make_generator(_STRATIFIED, seed, epoch)
     n = len(rows)
     by_class = _by_class(y)
     classes = _permutation(len(by_class), generator)
@@ -98,7 +98,7 @@ def sample(split: Split, count: int, seed: int) -> Tensor:
     Each class has its share of them, rounded up or down: a set is often sorted by class, so that
     its first rows stand for one alone. (m,) int64.
     """
-    generator = _generator(_SAMPLE, seed, 0)
+    generator = make_generator(_SAMPLE, seed, 0)
     n, y = len(split), split.y[split.rows].cpu()
     dealt = _permutation(n, generator)
     if not y.is_floating_point():
@@ -135,8 +135,3 @@ def _shares(total: int, parts: int) -> list[int]:
 
 def _permutation(n: int, generator: torch.Generator) -> Tensor:
     return torch.randperm(n, generator=generator)
-
-
-def _generator(stream: int, seed: int, epoch: int) -> torch.Generator:
-    mixed = np.random.SeedSequence([stream, seed, epoch]).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(mixed[0]))
