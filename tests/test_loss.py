@@ -99,7 +99,7 @@ def test_class_weights_add_up_over_mini_batches(smoothing: float, mixed: bool) -
     z, weight = NUMBERS.cos(), torch.tensor([0.2, 1.0, 3.0, 0.5], dtype=torch.float64)
     t = torch.from_numpy(0.7 * ONE_HOT + 0.3 * ONE_HOT[::-1]) if mixed else torch.tensor(ONE_HOT)
     y = t if mixed else LABELS
-    function = loss.weighted(partial(F.cross_entropy, label_smoothing=smoothing), weight)
+    function = loss.of(partial(F.cross_entropy, label_smoothing=smoothing)).weighted(weight)
     smooth = t * (1 - smoothing) + smoothing / 4
     written = -(weight * smooth * z.log_softmax(1)).sum() / 7
     assert function(z, y).item() == pytest.approx(written.item(), rel=1e-12)
@@ -111,7 +111,7 @@ def test_a_loss_of_ones_own_takes_its_weights_as_it_will() -> None:
     def own(logits: torch.Tensor, y: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return weight.sum() * logits.mean()
 
-    assert loss.weighted(own, torch.ones(3))(torch.ones(2, 3), LABELS[:2]) == 3
+    assert loss.of(own).weighted(torch.ones(3))(torch.ones(2, 3), LABELS[:2]) == 3
 
 
 class Ending(nn.Module):
@@ -135,12 +135,12 @@ ENDINGS: list[tuple[str, Callable[[torch.Tensor], torch.Tensor]]] = [
 ]
 
 
-@pytest.mark.parametrize("function", [F.cross_entropy, loss.bce, partial(loss.hinge, margin=2.0)])
+@pytest.mark.parametrize("function", [loss.cross_entropy, loss.bce, loss.hinge.bound(margin=2.0)])
 @pytest.mark.parametrize(("word", "ending"), ENDINGS)
 def test_a_model_that_ends_in_probabilities_is_refused(
     function: Any, word: str, ending: Callable[[torch.Tensor], torch.Tensor]
 ) -> None:
-    name = getattr(function, "func", function).__name__
+    name = function.name
     with (
         torch.no_grad(),
         pytest.raises(Mistake, match=f"loss={name}: takes logits, but the model ends in a {word}"),
@@ -151,7 +151,7 @@ def test_a_model_that_ends_in_probabilities_is_refused(
 def test_other_endings_and_other_losses_pass() -> None:
     x = torch.randn(3, 5)
     for ending in (nn.Identity(), nn.ReLU(), nn.Tanh(), lambda z: z.sigmoid() * 4 - 2):
-        loss.refuse_probabilities(F.cross_entropy, Ending(ending), x)
+        loss.refuse_probabilities(loss.cross_entropy, Ending(ending), x)
     loss.refuse_probabilities(loss.mse, Ending(nn.Sigmoid()), x)
 
 

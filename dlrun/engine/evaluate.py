@@ -8,23 +8,22 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from dlrun import loss as losses
 from dlrun.data.batches import batches, gather, order
 from dlrun.engine import batch_statistics, checkpoint
 from dlrun.engine.feed import Feed
 from dlrun.engine.run import Run
+from dlrun.loss import Loss
 from dlrun.test_augmentation import has_size
 
 Batches = Iterator[tuple[Tensor, Tensor]]
-Loss = Callable[..., Tensor]
 Views = Callable[[Tensor], list[Tensor]]
 
 MINI_BATCHES = 32
 """Of the training split, from which batch norm is estimated whenever averages are evaluated."""
 
 
-def quality(logits: Tensor, y: Tensor, units: Tensor | None, loss: Loss | None = None) -> Tensor:
-    """What is counted beside the loss, summed over a batch; a scalar.
+def quality(logits: Tensor, y: Tensor, units: Tensor | None, loss: Loss) -> Tensor:
+    """The metric, summed over a batch; a scalar.
 
     The number of right answers, y being class indices (n,) or, where targets are mixed,
     class probabilities (n, classes); in regression, where there are `units` as of a Run, the
@@ -32,9 +31,7 @@ def quality(logits: Tensor, y: Tensor, units: Tensor | None, loss: Loss | None =
     tells what is predicted there: with bce σ(logits).
     """
     if units is not None:
-        return (
-            ((losses.predicted(loss, logits.detach()) - y).abs().flatten(1) * units).mean(1).sum()
-        )
+        return ((loss.predicted(logits.detach()) - y).abs().flatten(1) * units).mean(1).sum()
     return (logits.argmax(1) == (y if y.dim() == 1 else y.argmax(1))).sum()
 
 
@@ -139,7 +136,7 @@ def evaluate(run: Run, forward: Callable[[Tensor], Tensor], data: Batches) -> tu
 def _predict(run: Run, views: Views, chain: nn.Module, x: Tensor) -> Tensor:
     """What the model says of a raw batch, averaged over its views as the loss averages."""
     seen = [run.forward(_ready(run, chain(view))) for view in views(x)]
-    return losses.averaged(run.loss, torch.stack(seen))
+    return run.loss.averaged(torch.stack(seen))
 
 
 def _ready(run: Run, x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from dlrun.data import Data, Scale
 from dlrun.data.fingerprint import hash_rows
 from dlrun.duration import Duration
 from dlrun.engine.feed import Feed
+from dlrun.loss import Loss
 from dlrun.model.count import parameters
 
 Augment = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
@@ -45,8 +46,8 @@ class Run:
     model: nn.Module
     forward: Callable[[Tensor], Tensor]
     uncompiled: Callable[[Tensor], Tensor]
-    loss: Callable[[Tensor, Tensor], Tensor]
-    objective: Callable[[Tensor, Tensor], Tensor]
+    loss: Loss
+    objective: Loss
     order: Callable[[int], Tensor]
     optimizer: torch.optim.Optimizer
     schedule: Callable[[int, int, int], float]

@@ -6,7 +6,7 @@ setting and every argument before any data are read, `build` at what depends on 
 
 import inspect
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from dlrun import duration, preprocessing
+from dlrun import loss as losses
 from dlrun.augmentation import clamps, compose
 from dlrun.data import Data, Report, sampling
 from dlrun.data import split as splits
@@ -25,7 +26,7 @@ from dlrun.engine.feed import prepare
 from dlrun.engine.run import Augment, Lengths, Run
 from dlrun.engine.train import takes_closure
 from dlrun.errors import Mistake
-from dlrun.loss import weighted
+from dlrun.loss import Loss
 from dlrun.model import roles
 from dlrun.model.count import flops
 from dlrun.recipe import checks, signature
@@ -93,7 +94,7 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
     _seed(config.seed)
     model = checks.check_module(config, part(config, "model", apart=("max_parameters",)))
     model = model.to(device)
-    loss = part(config, "loss")
+    loss = losses.of(part(config, "loss"))
     checks.check_forward(config, model, loss, x, y, data)
     if getattr(model, "reconstructs", False):
         checks.check_reconstruction(loss, map(chain, _raw(data, device)))
@@ -117,7 +118,7 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
     layout = devices.lay_out(model, config.channels_last and x.dim() == 4)
 
     # How the weights change.
-    optimizer = _optimizer(config, model, lengths)
+    optimizer = _optimizer(config, model, loss, lengths)
     scaler = torch.amp.GradScaler(device.type) if config.precision == "fp16" else None
     if scaler is not None and takes_closure(optimizer):
         raise Mistake("precision=fp16: this optimizer evaluates the loss itself; use bf16")
@@ -172,10 +173,10 @@ def _regularized(
     config: DictConfig,
     regularizers: dict[str, Any],
     model: nn.Module,
-    loss: Callable[..., Tensor],
+    loss: Loss,
     x: Tensor,
     data: Data,
-) -> tuple[nn.Module, Callable[..., Tensor]]:
+) -> tuple[nn.Module, Loss]:
     """The model and what is minimized, as the regularizers change them."""
     objective = loss
     for key, rule in regularizers.items():
@@ -288,19 +289,19 @@ def _lengths(config: DictConfig, samples: int, elements: int) -> Lengths:
     )
 
 
-def _weighted(
-    config: DictConfig, loss: Callable[..., Tensor], data: Data, device: torch.device
-) -> Callable[..., Tensor]:
+def _weighted(config: DictConfig, loss: Loss, data: Data, device: torch.device) -> Loss:
     """The loss, each class by its weight where that is asked for."""
     if config.class_weights == "none":
         return loss
-    if "weight" not in inspect.signature(loss).parameters or not data.classes:
+    if "weight" not in loss.options or not data.classes:
         raise Mistake(f"class_weights={config.class_weights}: needs classes and loss=cross_entropy")
     weights = sampling.class_weights(data.train.y[data.train.rows], data.outputs)
-    return weighted(loss, weights.to(device))
+    return loss.weighted(weights.to(device))
 
 
-def _optimizer(config: DictConfig, model: nn.Module, lengths: Lengths) -> torch.optim.Optimizer:
+def _optimizer(
+    config: DictConfig, model: nn.Module, loss: Loss, lengths: Lengths
+) -> torch.optim.Optimizer:
     """The optimizer over the trainable parameters, its rate scaled with the batch if asked."""
     make = part(config, "optimizer", lengths)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
@@ -315,8 +316,11 @@ def _optimizer(config: DictConfig, model: nn.Module, lengths: Lengths) -> torch.
         ]
         given[1]["weight_decay"] = 0.0
         given = [group for group in given if group["params"]]
-    if "matrices" in inspect.signature(make).parameters:
+    asks = inspect.signature(make).parameters
+    if "matrices" in asks:
         make = partial(make, matrices=roles.matrices(model))
+    if "trained" in asks:
+        make = partial(make, trained=loss)
     with explained("optimizer", config.optimizer):
         optimizer: torch.optim.Optimizer = make(given)
     times = lengths.batch_size * lengths.accumulate / config.base_batch_size

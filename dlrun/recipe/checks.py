@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from dlrun import loss as losses
 from dlrun.data import Data
 from dlrun.engine.run import Lengths
 from dlrun.errors import Mistake
+from dlrun.loss import Loss
 from dlrun.model.count import parameters
 from dlrun.recipe.instantiate import explained, ours
 
@@ -82,7 +82,7 @@ def check_module(config: DictConfig, model: Any) -> nn.Module:
 def check_forward(
     config: DictConfig,
     model: nn.Module,
-    loss: Callable[[Tensor, Tensor], Tensor],
+    loss: Loss,
     x: Tensor,
     y: Tensor,
     data: Data,
@@ -96,14 +96,12 @@ def check_forward(
             logits = model(x)
         reconstructs = getattr(model, "reconstructs", False)
         _check_outputs(name, logits, x if reconstructs else y, data, reconstructs)
-        if not data.classes and getattr(loss, "func", loss) is cross_entropy:
-            raise Mistake(
-                f"loss=cross_entropy: compares classes, but the targets of data={data.name} are "
-                "numbers; use loss=mse, mae or huber"
-            )
         if reconstructs:
-            losses.require_reconstruction(loss)
+            losses.require_numbers(loss, "the model gives its input back", "mse, mae, huber or bce")
         else:
+            if not data.classes:
+                where = f"the targets of data={data.name} are numbers"
+                losses.require_numbers(loss, where, "mse, mae or huber")
             numbers = data.train.y[data.train.rows]
             losses.require_unit_targets(loss, numbers, "loss=mse, mae or huber")
         losses.refuse_probabilities(loss, model, x)
@@ -119,9 +117,9 @@ def check_forward(
         raise Mistake(f"loss={config.loss._target_}: must give one number for a batch")
 
 
-def check_reconstruction(loss: Callable[..., Tensor], batches: Iterable[Tensor]) -> None:
+def check_reconstruction(loss: Loss, batches: Iterable[Tensor]) -> None:
     """Raise Mistake where bce is to give back values beyond [0, 1]; of the whole split."""
-    if getattr(loss, "func", loss) is losses.bce:
+    if loss.link == "sigmoid":
         ends = torch.stack([torch.stack(x.aminmax()) for x in batches])
         right = "preprocessing=none where the data are images, or loss=mse"
         losses.require_unit_targets(loss, ends, right)

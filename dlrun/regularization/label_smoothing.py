@@ -4,16 +4,7 @@ Szegedy, Vanhoucke, Ioffe, Shlens, Wojna 2016, Rethinking the Inception Architec
 Computer Vision, section 7.
 """
 
-from collections.abc import Callable
-from functools import partial
-
-import torch.nn.functional as F
-from torch import Tensor
-
-from dlrun.errors import Mistake
-from dlrun.loss import hinge, targets
-
-Loss = Callable[..., Tensor]
+from dlrun.loss import Loss
 
 
 class LabelSmoothing:
@@ -36,12 +27,6 @@ class LabelSmoothing:
 
         Raises Mistake where a loss takes no class probabilities.
         """
-        function = getattr(loss, "func", loss)
-        if function is hinge:
-            raise Mistake(
-                "regularization.label_smoothing: loss=hinge takes whole labels only; "
-                "use loss=cross_entropy, bce or mse"
-            )
         classes = max(outputs, 2)
         # The share that is spread over all classes alike.
         spread = self.amount * (classes / (classes - 1) if self.spread == "others" else 1.0)
@@ -50,10 +35,4 @@ class LabelSmoothing:
                 f"amount must be at most {(classes - 1) / classes:g} for {classes} classes, "
                 f"got {self.amount}"
             )
-        if function is F.cross_entropy:
-            return partial(loss, label_smoothing=spread)
-
-        def smoothed(logits: Tensor, y: Tensor) -> Tensor:
-            return loss(logits, targets(logits, y) * (1 - spread) + spread / classes)
-
-        return smoothed
+        return loss.smoothed(spread, classes)

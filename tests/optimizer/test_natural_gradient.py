@@ -12,7 +12,8 @@ from torch.autograd.functional import hessian as hessian_of
 from torch.nn.utils import parametrizations
 
 from dlrun.errors import Mistake
-from dlrun.optimizer.fisher import LOSSES, watched
+from dlrun.loss import LOSSES
+from dlrun.optimizer.fisher import watched
 from dlrun.optimizer.natural_gradient import NaturalGradient, factorable
 from dlrun.optimizer.replay import Objective
 
@@ -28,7 +29,7 @@ def moments(
     model: nn.Module, x: Tensor, loss: str = "mse", draws: int = 0
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """A and G of every layer, as one forward pass gives them."""
-    with watched(model, factorable(model), loss, draws) as factors:
+    with watched(model, factorable(model), LOSSES[loss].fisher, draws) as factors:
         model(x)
     return [tuple(m.numpy() for m in factors[layer].moments()) for layer in factorable(model)]
 
@@ -49,7 +50,7 @@ def test_drawn_gradients_vary_as_the_loss_bends(name: str) -> None:
     """Their covariance is the Hessian of the loss by the logits, found by autograd."""
     for logits in drawn(4, 5):
         hessian = hessian_of(lambda z: REAL[name](z, torch.eye(5)[2]), logits)
-        columns = LOSSES[name](logits.expand(5, 5), torch.eye(5))
+        columns = LOSSES[name].fisher(logits.expand(5, 5), torch.eye(5))
         torch.testing.assert_close(columns.T @ columns, hessian, rtol=0, atol=1e-12)
 
 
@@ -121,7 +122,7 @@ def test_drawn_targets_give_the_exact_factor_in_the_mean() -> None:
 def test_several_mini_batches_count_as_one() -> None:
     model, x = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), drawn(12, 3)
     whole = moments(model, x, "bce")
-    with watched(model, factorable(model), "bce", 0) as factors:
+    with watched(model, factorable(model), LOSSES["bce"].fisher, 0) as factors:
         model(x[:9])
         model(x[9:])
     for layer, expected in zip(factorable(model), whole, strict=True):
