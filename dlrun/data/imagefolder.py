@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -154,22 +155,20 @@ def _decode_all(folder: _Folder, wanted: Wanted, writer: Writer) -> Labels:
     decisive = [wanted.depth is None and split in ("", "train") for split in layout.splits]
     form = choose_form(paths, wanted)
     while True:
-        kept, bad, looks, misfit = _decode_as(form, paths, decisive, writer, folder.report)
+        faults, looks, misfit = _decode_as(form, paths, decisive, writer, folder.report)
         if misfit is None:
             break
-        path = layout.paths[len(kept) + len(bad)]
-        form = refit(form, wanted, path, misfit, bool(kept))
+        path = layout.paths[len(faults)]
+        form = refit(form, wanted, path, misfit, len(looks) > 0)
         writer.clear()
-    named = [(layout.paths[i], reason) for i, reason in bad]
+    bad = [(i, layout.paths[i], fault) for i, fault in enumerate(faults) if fault]
+    kept = [i for i, fault in enumerate(faults) if not fault]
     labels = np.array(layout.labels, np.int64)[kept]
     lost = set(range(len(layout.classes))) - set(labels.tolist())
     if lost:
-        of_class = [
-            one for one, (i, _) in zip(named, bad, strict=True) if layout.labels[i] == min(lost)
-        ]
-        raise Mistake(
-            f"no image of the class {layout.classes[min(lost)]} can be read: {_some(of_class)}"
-        )
+        of_class = [(path, fault) for i, path, fault in bad if layout.labels[i] == min(lost)]
+        name = layout.classes[min(lost)]
+        raise Mistake(f"no image of the class {name} can be read: {_some(of_class)}")
     splits = np.array(layout.splits)[kept]
     given = {name: np.flatnonzero(splits == name) for name in sorted(set(layout.splits)) if name}
     notes = [*layout.notes, *notes_on(form, wanted, looks)]
@@ -177,7 +176,8 @@ def _decode_all(folder: _Folder, wanted: Wanted, writer: Writer) -> Labels:
         other = next(each for each in BACKGROUNDS if each != wanted.background)
         notes.append(f"what stands in their transparency alone may show on data.background={other}")
     values = values_of(form, wanted, looks)
-    return Labels(labels, layout.classes, given, tuple(named), tuple(notes), values)
+    named = tuple((path, fault) for _, path, fault in bad)
+    return Labels(labels, layout.classes, given, named, tuple(notes), values)
 
 
 def _decode_as(
@@ -186,25 +186,22 @@ def _decode_as(
     decisive: Sequence[bool],
     writer: Writer,
     report: Report | None,
-) -> tuple[list[int], list[tuple[int, str]], NDArray[Any], Look | None]:
-    """Decode until all is done or an image does not fit: (kept, bad, looks, misfit)."""
-    kept: list[int] = []
-    bad: list[tuple[int, str]] = []
+) -> tuple[list[str], NDArray[Any], Look | None]:
+    """Decode until all is done or an image does not fit: (faults, looks, misfit), as in `Chunk`."""
+    faults: list[str] = []
     looks = []
-    done = 0
-    chunks = decode(paths, form, decisive=decisive)
-    for chunk in chunks:
-        writer.add(chunk.x, chunk.hashes)
-        kept += [done + i for i in chunk.kept]
-        bad += [(done + i, reason) for i, reason in chunk.bad]
-        looks.append(chunk.looks)
-        done = len(kept) + len(bad)
-        if chunk.misfit is not None:
-            chunks.close()
-            return kept, bad, np.concatenate(looks), chunk.misfit
-        if report:
-            report(done, len(paths))
-    return kept, bad, np.concatenate(looks), None
+    misfit = None
+    with closing(decode(paths, form, decisive=decisive)) as chunks:
+        for chunk in chunks:
+            writer.add(chunk.x, chunk.hashes)
+            looks.append(chunk.looks)
+            faults += chunk.faults
+            misfit = chunk.misfit
+            if misfit is not None:
+                break
+            if report:
+                report(len(faults), len(paths))
+    return faults, np.concatenate(looks), misfit
 
 
 def _some(bad: Sequence[tuple[str, str]]) -> str:

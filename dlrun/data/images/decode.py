@@ -43,16 +43,14 @@ LOOKS = np.dtype([(name, np.float64) for name in _COLUMNS])
 class Chunk:
     """Some decoded images: x (m, c, h, w) of those that could be read.
 
-    looks: (m,) of `LOOKS`. kept: the m positions in the chunk's paths; bad: (position,
-    reason) of the others. misfit: the first image that does not fit the form; the chunk
-    then ends there.
+    looks: (m,) of `LOOKS`. faults: of each path, why it cannot be read; empty where it can.
+    misfit: the first image that does not fit the form; the chunk then ends before it.
     """
 
     x: NDArray[Any]
     hashes: NDArray[np.int64]
     looks: NDArray[Any]
-    kept: list[int]
-    bad: list[tuple[int, str]]
+    faults: list[str]
     misfit: Look | None = None
 
 
@@ -60,24 +58,23 @@ def decode_chunk(paths: Sequence[str], form: Form, decisive: Sequence[bool]) -> 
     """Decode files, taking note of those that cannot be read."""
     x: NDArray[Any] = np.empty((len(paths), *form.shape), form.dtype)
     looks = np.empty(len(paths), LOOKS)
-    kept: list[int] = []
-    bad: list[tuple[int, str]] = []
-    misfit = None
+    faults: list[str] = []
+    misfit, m = None, 0
     with warnings.catch_warnings(action="ignore"):  # of odd metadata in readable images
-        for i, path in enumerate(paths):
+        for path, decides in zip(paths, decisive, strict=True):
             try:
-                image, look = read_image(path, form, decisive[i])
+                image, look = read_image(path, form, decides)
             except Exception as error:  # what a decoder raises on garbage has no one type
-                bad.append((i, _reason(error)))
+                faults.append(_reason(error))
                 continue
             if image is None:
                 misfit = look
                 break
-            x[len(kept)] = image
-            looks[len(kept)] = tuple(getattr(look, name) for name in _COLUMNS)
-            kept.append(i)
-    x = x[: len(kept)]
-    return Chunk(x, hash_samples(x), looks[: len(kept)], kept, bad, misfit)
+            x[m] = image
+            looks[m] = tuple(getattr(look, name) for name in _COLUMNS)
+            faults.append("")
+            m += 1
+    return Chunk(x[:m], hash_samples(x[:m]), looks[:m], faults, misfit)
 
 
 def decode(

@@ -15,6 +15,9 @@ SPLITS = {
 }
 """What folders of splits are called, in upper or lower case; `train_set` is `train` too."""
 
+Order = tuple[str, ...]
+"""What the folders on the way to an image name: class, split and class, or class and split."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -51,8 +54,8 @@ def lay_out(root: str, files: Sequence[str], folders: Sequence[str], left_out: s
     order, notes = _find_order(files, inner)
     counts: Counter[tuple[str, str]] = Counter()
     for folder in folders:
-        place = order.place(folder)
-        if place is not None and folder.count(os.sep) == order.depth - 1:
+        place = _place(order, folder)
+        if place is not None and folder.count(os.sep) == len(order) - 1:
             counts[place] = 0
     classes = tuple(sorted({name for split, name in counts if split in ("", "train")}))
     index = {name: i for i, name in enumerate(classes)}
@@ -63,58 +66,47 @@ def lay_out(root: str, files: Sequence[str], folders: Sequence[str], left_out: s
         )
     layout = Layout(classes, [], [], [], notes)
     for path in files:
-        place = order.place(os.path.dirname(path))
+        place = _place(order, os.path.dirname(path))
         if place is not None:
             counts[place] += 1
             layout.paths.append(path)
             layout.labels.append(index[place[1]])
             layout.splits.append(place[0])
     _check(root, layout, counts, inner, left_out)
-    if order.split_at != 1:
-        notes += _same_subfolders(folders, order.depth)
+    if order[-1] == "class":
+        notes += _same_subfolders(folders, len(order))
     if outside := len(files) - len(layout.paths):
         notes.append(f"{outside} images lie outside of the class folders; left out")
-    for top in tops if order.split_at == 0 else ():
+    for top in tops if order[0] == "split" else ():
         if means(top) and means(top) not in layout.splits:
             notes.append(f"{top} has no images in class folders; left out")
     return layout
 
 
-@dataclass(frozen=True)
-class _Order:
-    """At which depth of a path its class stands, and its split where there is one."""
-
-    class_at: int
-    split_at: int | None = None
-
-    @property
-    def depth(self) -> int:
-        """How many folders lead to the images of a class."""
-        return 1 if self.split_at is None else 2
-
-    def place(self, folder: str) -> tuple[str, str] | None:
-        """The split and the class of a folder; None outside of the class folders."""
-        parts = folder.split(os.sep) if folder else []
-        if len(parts) < self.depth:
-            return None
-        if self.split_at is None:
-            return "", parts[self.class_at]
-        split = means(parts[self.split_at])
-        return (split, parts[self.class_at]) if split else None
+def _place(order: Order, folder: str) -> tuple[str, str] | None:
+    """The split and the class of a folder; None outside of the class folders."""
+    names = folder.split(os.sep) if folder else []
+    if len(names) < len(order):
+        return None
+    found = dict(zip(order, names, strict=False))
+    if "split" not in found:
+        return "", found["class"]
+    split = means(found["split"])
+    return (split, found["class"]) if split else None
 
 
-def _find_order(files: Sequence[str], inner: dict[str, list[str]]) -> tuple[_Order, list[str]]:
+def _find_order(files: Sequence[str], inner: dict[str, list[str]]) -> tuple[Order, list[str]]:
     """inner: the folders within each folder on top. With it comes what was guessed."""
     if _splits_first(list(inner), files):
         _refuse_doubled("", list(inner))
-        return _Order(class_at=1, split_at=0), []
+        return ("split", "class"), []
     if not _splits_last(files, inner):
-        return _Order(class_at=0), []
+        return ("class",), []
     for top, names in inner.items():
         _refuse_doubled(top, names)
     names = sorted({name for names in inner.values() for name in names})
     guess = f"all class folders have the subfolders {', '.join(names)}: taken for the splits"
-    return _Order(class_at=0, split_at=1), [guess]
+    return ("class", "split"), [guess]
 
 
 def _splits_first(tops: Sequence[str], files: Sequence[str]) -> bool:
