@@ -39,15 +39,14 @@ def arrays(
     """Read x and y from a file.
 
     path: an .npz or .safetensors file with arrays x and y, or with x_train and y_train and
-        maybe x_val, y_val, x_test, y_test; or a CSV whose first line names the columns.
+        perhaps x_val, y_val, x_test, y_test; or a CSV whose first line names the columns.
     target: the CSV's column to predict.
-    features: the CSV's columns to predict it from, which must hold numbers, or true and
-        false; None takes all others but those that say nothing: identifiers, constants,
-        copies of the target.
-    missing: the texts that stand for a missing value in a CSV, instead of the usual ones.
-    decimal: point or comma, before the fractions in a CSV; None takes what its columns show.
-    task: auto takes strings for classes, fractions for regression, and whole numbers for
-        classes where there are two different ones, or at most 1000, each 5 times on average.
+    features: the CSV's columns to predict it from: numbers, or true and false. None takes all
+        others except identifiers, constants and copies of the target.
+    missing: the texts that mean a missing value in a CSV, instead of the usual ones.
+    decimal: the decimal mark of a CSV, point or comma; None: as its columns show.
+    task: auto takes strings for classes and fractions for regression; whole numbers are classes
+        where there are two different ones, or at most 1000, each 5 times on average.
     scale_targets: train on (y − mean)/std in regression; None does so unless all targets lie
         in 0..1.
 
@@ -80,7 +79,7 @@ def arrays(
 
 
 def _check_file(file: Path, columns: Mapping[str, Any]) -> None:
-    """Raise Mistake for no such file, or for what is said about the columns of one without any."""
+    """Raise Mistake where there is no such file, or for words about columns where it has none."""
     form = file.suffix.lower()
     if not file.is_file():
         raise Mistake("there is no such file")
@@ -136,7 +135,7 @@ def _as_samples(x: Array) -> Array:
 
 
 def _read_arrays(file: Path) -> dict[str, Array]:
-    """Those arrays of the file that have one of the names that `_join` takes."""
+    """The arrays of the file that `_join` takes."""
     wanted = {"x", "y", *(f"{part}_{split}" for part in "xy" for split in SPLITS)}
     try:
         if file.suffix.lower() == ".npz":
@@ -164,7 +163,7 @@ def _read_arrays(file: Path) -> dict[str, Array]:
 
 
 def _join(found: dict[str, Array]) -> tuple[Array, Array, dict[str, NDArray[np.int64]]]:
-    """One x and one y, and which rows are of which split."""
+    """One x and one y, and the rows of each split."""
     if "x" in found and "y" in found:
         return found["x"], found["y"], {}
     xs: list[Array] = []
@@ -175,8 +174,8 @@ def _join(found: dict[str, Array]) -> tuple[Array, Array, dict[str, NDArray[np.i
         if x is None and y is None:
             continue
         if x is None or y is None:
-            lacking = f"x_{split}" if x is None else f"y_{split}"
-            raise Mistake(f"it lacks {lacking}")
+            missing_rows = f"x_{split}" if x is None else f"y_{split}"
+            raise Mistake(f"it lacks {missing_rows}")
         if len(x) != len(y):
             raise Mistake(f"x_{split} has {len(x)} samples, y_{split} {len(y)}")
         if xs and (x.shape[1:] != xs[0].shape[1:] or x.dtype != xs[0].dtype):

@@ -18,9 +18,9 @@ from dlrun.data.cache import FORMAT, Labels, Writer, load
 from dlrun.data.depth import choose_depth
 from dlrun.data.fingerprint import hash_files
 from dlrun.data.images.decode import decode
-from dlrun.data.images.form import Wanted, choose_form, notes_on, refit, values_of
+from dlrun.data.images.format import Wanted, choose_format, notes_on, values_of, widen
 from dlrun.data.images.layout import lay_out
-from dlrun.data.images.read import BACKGROUNDS, DEPTHS, Form, Look
+from dlrun.data.images.read import BACKGROUNDS, DEPTHS, Format, ImageInfo
 from dlrun.data.images.resize import RESIZES
 from dlrun.data.images.scan import Found, scan
 from dlrun.errors import Mistake
@@ -42,20 +42,20 @@ def imagefolder(
 ) -> Source:
     """Read root/<class>/*.jpg, or root/<split>/<class>/*.jpg where root has a folder train.
 
-    Folders of splits are named as `layout.SPLITS` says. Where all class folders hold folders
-    of splits, root/<class>/<split>/*.jpg is meant. Classes are in the order of their names;
-    folders within a class belong to it. What Pillow reads is an image, by its suffix.
+    Where all class folders hold folders of splits, root/<class>/<split>/*.jpg is meant;
+    `layout.SPLITS` has the names of splits. Classes are sorted by name; folders within a class
+    belong to it. A file is an image where Pillow reads its suffix.
 
-    size: the side of a square or [height, width] of the samples; null: all images must have
-        one size.
-    resize: how an image comes to that, antialiased, bicubic: short scales it until its short
-        side fits and takes the middle, squash scales each side by itself, pad scales it until
-        its long side fits and repeats the edge.
+    size: of the samples, the side of a square or [height, width]; null: all images must have
+        the same size.
+    resize: to that size, antialiased and bicubic: short scales the short side to fit and keeps
+        the middle, squash scales each side by itself, pad scales the long side to fit and
+        repeats the edge.
     channels: rgb, grey, or auto: grey where every file is stored without colour.
     depth: bits of a value, 8 to 16, where files have more than 8: 2^depth − 1 is white. null:
-        the smallest of 8, 10, 12 and 16 that holds all values of the training split. Beyond 8
-        samples are floats from 0 to 1. Images of floats, and of whole numbers that no depth
-        holds, are taken as they are.
+        the smallest of 8, 10, 12 and 16 that holds all values of the training split. Above 8,
+        samples are floats from 0 to 1. Floats, and whole numbers that no depth holds, are
+        taken as they are.
     background: white or black, what shows through transparent pixels.
     skip_bad: leave out files that cannot be read, with a warning, instead of failing.
     cache: where decoded images are kept; see `cache.home`.
@@ -118,7 +118,7 @@ def _read_size(size: int | list[int] | None) -> tuple[int, int] | None:
 def _open(
     folder: _Folder, wanted: Wanted, quiet: bool = False
 ) -> tuple[Source, tuple[tuple[str, str], ...]]:
-    """The images as they are wanted, decoded unless the cache has them, and the bad files."""
+    """The images as wanted, decoded unless the cache has them, and the bad files."""
     files = [*folder.found.files, *((path, 0, -1) for path in folder.found.folders)]
     key = hash_files(files, FORMAT, str(folder.path), wanted)
     build = partial(_decode_all, folder, wanted)
@@ -139,7 +139,7 @@ def _open(
 def _settle(
     folder: _Folder, wanted: Wanted, source: Source, rows: Mapping[str, NDArray[Any]]
 ) -> Source:
-    """The images on the scale that suits the training split, decoded anew if need be."""
+    """The images on the scale of the training split, decoded again where it is another."""
     assert source.values is not None
     depth = choose_depth(source.values, rows, wanted.depth)
     if depth != source.values.depth:
@@ -153,13 +153,13 @@ def _decode_all(folder: _Folder, wanted: Wanted, writer: Writer) -> Labels:
     paths = [os.path.join(folder.path, path) for path in layout.paths]
     # What is in test must not decide how train is read.
     decisive = [wanted.depth is None and split in ("", "train") for split in layout.splits]
-    form = choose_form(paths, wanted)
+    form = choose_format(paths, wanted)
     while True:
-        faults, looks, misfit = _decode_as(form, paths, decisive, writer, folder.report)
+        faults, infos, misfit = _decode_as(form, paths, decisive, writer, folder.report)
         if misfit is None:
             break
         path = layout.paths[len(faults)]
-        form = refit(form, wanted, path, misfit, len(looks) > 0)
+        form = widen(form, wanted, path, misfit, len(infos) > 0)
         writer.clear()
     bad = [(i, layout.paths[i], fault) for i, fault in enumerate(faults) if fault]
     kept = [i for i, fault in enumerate(faults) if not fault]
@@ -171,37 +171,37 @@ def _decode_all(folder: _Folder, wanted: Wanted, writer: Writer) -> Labels:
         raise Mistake(f"no image of the class {name} can be read: {_some(of_class)}")
     splits = np.array(layout.splits)[kept]
     given = {name: np.flatnonzero(splits == name) for name in sorted(set(layout.splits)) if name}
-    notes = [*layout.notes, *notes_on(form, wanted, looks)]
-    if looks["clear"].any() and 2 * writer.constant > len(looks):
+    notes = [*layout.notes, *notes_on(form, wanted, infos)]
+    if infos["clear"].any() and 2 * writer.constant > len(infos):
         other = next(each for each in BACKGROUNDS if each != wanted.background)
-        notes.append(f"what stands in their transparency alone may show on data.background={other}")
-    values = values_of(form, wanted, looks)
+        notes.append(f"what is drawn in transparency alone may show on data.background={other}")
+    values = values_of(form, wanted, infos)
     named = tuple((path, fault) for _, path, fault in bad)
     return Labels(labels, layout.classes, given, named, tuple(notes), values)
 
 
 def _decode_as(
-    form: Form,
+    form: Format,
     paths: Sequence[str],
     decisive: Sequence[bool],
     writer: Writer,
     report: Report | None,
-) -> tuple[list[str], NDArray[Any], Look | None]:
-    """Decode until all is done or an image does not fit: (faults, looks, misfit), as in `Chunk`."""
+) -> tuple[list[str], NDArray[Any], ImageInfo | None]:
+    """Decode until all is done or an image does not fit: (faults, infos, misfit), as in `Chunk`."""
     faults: list[str] = []
-    looks = []
+    infos = []
     misfit = None
     with closing(decode(paths, form, decisive=decisive)) as chunks:
         for chunk in chunks:
             writer.add(chunk.x, chunk.hashes)
-            looks.append(chunk.looks)
+            infos.append(chunk.infos)
             faults += chunk.faults
             misfit = chunk.misfit
             if misfit is not None:
                 break
             if report:
                 report(len(faults), len(paths))
-    return faults, np.concatenate(looks), misfit
+    return faults, np.concatenate(infos), misfit
 
 
 def _some(bad: Sequence[tuple[str, str]]) -> str:

@@ -100,7 +100,7 @@ def _archive(folder: Path) -> Path:
 
 
 def _unpack(folder: Path, files: tuple[str, ...]) -> None:
-    """Unpack those of the files that are missing, and nothing else that an archive holds."""
+    """Unpack the files that are missing, and nothing else of the archive."""
     missing = {file for file in files if not (folder / file).exists()}
     for file in missing:
         packed = folder / f"{file}.gz"
@@ -118,7 +118,7 @@ def _unpack(folder: Path, files: tuple[str, ...]) -> None:
 
 
 def _copy(source: IO[bytes] | gzip.GzipFile, path: Path) -> None:
-    """Copy a file whole or not at all, whenever the copying is killed."""
+    """Copy a file whole or not at all, even if killed."""
     partial = path.with_name(f"{path.name}.partial")
     with partial.open("wb") as target:
         shutil.copyfileobj(source, target)
@@ -147,7 +147,7 @@ def _read(which: _Set, place: Path, report: Report | None, writer: Writer) -> La
         raise Mistake(
             f"data={which.name}: the files in {place / which.inside} are damaged or incomplete "
             f"({error}); "
-            "delete the folder and set data.download=true, or copy it anew"
+            "delete the folder and set data.download=true, or copy it again"
         ) from error
     if which.name == "mnist":
         classes = tuple("0123456789")

@@ -8,7 +8,7 @@ from PIL import Image
 from dlrun.data import split
 from dlrun.data.imagefolder import imagefolder
 from dlrun.data.images import decode
-from dlrun.data.images.read import Form
+from dlrun.data.images.read import Format
 from dlrun.errors import Mistake
 from tests.data.folders import channels_first, make_folder, pixels, save
 
@@ -88,7 +88,7 @@ def test_processes_decode_what_one_process_decodes(tmp_path, monkeypatch):
     (tmp_path / "a" / "17.png").write_bytes(b"broken")
     monkeypatch.setattr(decode, "FEW", 10)
     monkeypatch.setattr(decode, "_CHUNK_BYTES", 5 * 40 * 50 * 3)
-    form = Form("RGB", (40, 50))
+    form = Format("RGB", (40, 50))
     paths = [str(tmp_path / path) for path in sorted(made)]
     parallel = list(decode.decode(paths, form, workers=2))
     serial = list(decode.decode(paths, form, workers=1))
@@ -118,7 +118,7 @@ def test_decoding_goes_on_here_when_the_processes_are_killed(tmp_path, monkeypat
     made = make_folder(tmp_path, {"a": 60, "b": 60})
     monkeypatch.setattr(decode, "FEW", 10)
     monkeypatch.setattr(decode, "_CHUNK_BYTES", 2 * 6 * 8 * 3)
-    form = Form("RGB", (6, 8))
+    form = Format("RGB", (6, 8))
     paths = sorted(made)
     chunks = decode.decode([str(tmp_path / path) for path in paths], form, 2)
     x = [next(chunks).x]
@@ -133,7 +133,7 @@ def test_closing_ends_the_processes(tmp_path, monkeypatch, started):
     made = make_folder(tmp_path, {"a": 60, "b": 60})
     monkeypatch.setattr(decode, "FEW", 10)
     monkeypatch.setattr(decode, "_CHUNK_BYTES", 2 * 6 * 8 * 3)
-    form = Form("RGB", (6, 8))
+    form = Format("RGB", (6, 8))
     chunks = decode.decode([str(tmp_path / path) for path in sorted(made)], form, 2)
     next(chunks)
     assert [process.poll() for process in started] == [None, None]

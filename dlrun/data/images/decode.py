@@ -1,8 +1,8 @@
-"""From image files to arrays, in as many processes as there are processors.
+"""From image files to arrays, with one process for each processor.
 
-Processes, because threads that decode small images mostly wait for the interpreter:
-on CIFAR-10's JPEGs two threads were slower than one, two processes 1.8 times faster.
-The processes import neither torch nor anything else that takes long.
+Processes, because threads that decode small images mostly wait for the interpreter: on
+CIFAR-10's JPEGs two threads were slower than one, two processes 1.8 times faster. They import
+neither torch nor anything else that is slow to import.
 """
 
 import os
@@ -25,68 +25,68 @@ from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 
 from dlrun.data.fingerprint import hash_samples
-from dlrun.data.images.read import Form, Look, read_image
+from dlrun.data.images.read import Format, ImageInfo, read_image
 
 FEW = 2000
-"""Fewer images are decoded sooner than new processes start."""
+"""Fewer images than this are decoded before new processes would have started."""
 
-Task = tuple[Sequence[str], Form, Sequence[bool]]
-"""Paths, how to decode them, and whose values must lie on the scale."""
+Task = tuple[Sequence[str], Format, Sequence[bool]]
+"""Paths, how to decode them, and for each whether its values must fit the scale."""
 
 _CHUNK_BYTES = 4 << 20
 _COLUMNS = ("height", "width", "bits", "least", "largest", "clear", "moving")
-LOOKS = np.dtype([(name, np.float64) for name in _COLUMNS])
-"""What of a `Look` is kept for each image."""
+INFOS = np.dtype([(name, np.float64) for name in _COLUMNS])
+"""What is kept of the `ImageInfo` of each image."""
 
 
 @dataclass(frozen=True)
 class Chunk:
     """Some decoded images: x (m, c, h, w) of those that could be read.
 
-    looks: (m,) of `LOOKS`. faults: of each path, why it cannot be read; empty where it can.
+    infos: (m,) of `INFOS`. faults: of each path, why it cannot be read; empty where it can.
     misfit: the first image that does not fit the form; the chunk then ends before it.
     """
 
     x: NDArray[Any]
     hashes: NDArray[np.int64]
-    looks: NDArray[Any]
+    infos: NDArray[Any]
     faults: list[str]
-    misfit: Look | None = None
+    misfit: ImageInfo | None = None
 
 
-def decode_chunk(paths: Sequence[str], form: Form, decisive: Sequence[bool]) -> Chunk:
-    """Decode files, taking note of those that cannot be read."""
+def decode_chunk(paths: Sequence[str], form: Format, decisive: Sequence[bool]) -> Chunk:
+    """Decode files; note those that cannot be read."""
     x: NDArray[Any] = np.empty((len(paths), *form.shape), form.dtype)
-    looks = np.empty(len(paths), LOOKS)
+    infos = np.empty(len(paths), INFOS)
     faults: list[str] = []
     misfit, m = None, 0
     with warnings.catch_warnings(action="ignore"):  # of odd metadata in readable images
         for path, decides in zip(paths, decisive, strict=True):
             try:
-                image, look = read_image(path, form, decides)
+                image, info = read_image(path, form, decides)
             except Exception as error:  # what a decoder raises on garbage has no one type
                 faults.append(_reason(error))
                 continue
             if image is None:
-                misfit = look
+                misfit = info
                 break
             x[m] = image
-            looks[m] = tuple(getattr(look, name) for name in _COLUMNS)
+            infos[m] = tuple(getattr(info, name) for name in _COLUMNS)
             faults.append("")
             m += 1
-    return Chunk(x[:m], hash_samples(x[:m]), looks[:m], faults, misfit)
+    return Chunk(x[:m], hash_samples(x[:m]), infos[:m], faults, misfit)
 
 
 def decode(
     paths: Sequence[str],
-    form: Form,
+    form: Format,
     workers: int | None = None,
     decisive: Sequence[bool] | None = None,
 ) -> Generator[Chunk]:
     """Decode files in parallel; the chunks come in the order of the paths.
 
     workers: processes; by default as many as this process may use processors.
-    decisive: whose values must lie on the scale of the form; None: those of all.
+    decisive: for each path, whether its values must fit the scale; None: for all.
     """
     if decisive is None:
         decisive = [True] * len(paths)
@@ -106,13 +106,13 @@ def decode(
 
 
 def serve() -> None:
-    """The life of a decoding process: chunks to do come in by stdin, done go out by stdout."""
+    """What a decoding process does: read tasks from stdin, write chunks to stdout."""
     with suppress(EOFError, BrokenPipeError):  # the parent was killed
         while True:
             task = pickle.load(sys.stdin.buffer)
             pickle.dump(decode_chunk(*task), sys.stdout.buffer)
             sys.stdout.buffer.flush()
-    os._exit(0)  # without a last try to write what nobody reads
+    os._exit(0)  # without flushing to a closed pipe
 
 
 def _decode_in_processes(tasks: Sequence[Task], workers: int) -> Generator[Chunk]:
@@ -139,7 +139,7 @@ def _decode_in_processes(tasks: Sequence[Task], workers: int) -> Generator[Chunk
         except (OSError, EOFError, pickle.UnpicklingError):
             if stopped.is_set():
                 raise
-            return decode_chunk(*task)  # somebody killed it: go on without
+            return decode_chunk(*task)  # killed from outside: go on without it
         finally:
             free.put(process)
 
@@ -148,7 +148,7 @@ def _decode_in_processes(tasks: Sequence[Task], workers: int) -> Generator[Chunk
         running: deque[Future[Chunk]] = deque()
         for task in tasks:
             running.append(threads.submit(ask, task))
-            if len(running) > 4 * workers:  # so that a slow disk does not fill the memory
+            if len(running) > 4 * workers:  # or a slow reader would fill the memory
                 yield running.popleft().result()
         while running:
             yield running.popleft().result()
@@ -158,7 +158,7 @@ def _decode_in_processes(tasks: Sequence[Task], workers: int) -> Generator[Chunk
             process.kill()
         threads.shutdown(cancel_futures=True)
         for process in processes:
-            with suppress(OSError):  # what it was still to be told
+            with suppress(OSError):  # flushing to a process that is gone
                 process.__exit__(None, None, None)
 
 

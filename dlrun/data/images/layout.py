@@ -1,4 +1,4 @@
-"""Which image is of which class and split, by the folders that it lies in."""
+"""The class and the split of each image, by the folders it lies in."""
 
 import os
 import re
@@ -33,8 +33,8 @@ class Layout:
     notes: list[str] = field(default_factory=list)
 
 
-def means(name: str) -> str:
-    """The split that a folder of this name holds; empty where it names none."""
+def split_named(name: str) -> str:
+    """The split that a folder of this name holds; empty where it is not a split."""
     word = re.sub(r"[ _.-]", "", name.lower())
     word = re.sub(r"(set|split|data|images)$", "", word)
     return next((split for split, names in SPLITS.items() if word in names), "")
@@ -44,7 +44,7 @@ def lay_out(root: str, files: Sequence[str], folders: Sequence[str], left_out: s
     """Sort files into classes and splits: <class>/, <split>/<class>/ or <class>/<split>/.
 
     files, folders: paths from root, sorted. left_out: which files were no images, for messages.
-    Raises Mistake for folders that cannot be meant so.
+    Raises Mistake for folders that fit none of these.
     """
     tops = [folder for folder in folders if os.sep not in folder]
     inner: dict[str, list[str]] = {top: [] for top in tops}
@@ -78,7 +78,7 @@ def lay_out(root: str, files: Sequence[str], folders: Sequence[str], left_out: s
     if outside := len(files) - len(layout.paths):
         notes.append(f"{outside} images lie outside of the class folders; left out")
     for top in tops if order[0] == "split" else ():
-        if means(top) and means(top) not in layout.splits:
+        if split_named(top) and split_named(top) not in layout.splits:
             notes.append(f"{top} has no images in class folders; left out")
     return layout
 
@@ -91,12 +91,12 @@ def _place(order: Order, folder: str) -> tuple[str, str] | None:
     found = dict(zip(order, names, strict=False))
     if "split" not in found:
         return "", found["class"]
-    split = means(found["split"])
+    split = split_named(found["split"])
     return (split, found["class"]) if split else None
 
 
 def _find_order(files: Sequence[str], inner: dict[str, list[str]]) -> tuple[Order, list[str]]:
-    """inner: the folders within each folder on top. With it comes what was guessed."""
+    """The order, and notes on what was guessed; inner: the folders within each folder on top."""
     if _splits_first(list(inner), files):
         _refuse_doubled("", list(inner))
         return ("split", "class"), []
@@ -110,32 +110,31 @@ def _find_order(files: Sequence[str], inner: dict[str, list[str]]) -> tuple[Orde
 
 
 def _splits_first(tops: Sequence[str], files: Sequence[str]) -> bool:
-    """Whether the folders on top are splits: `train` is one where it holds folders of images.
+    """Whether the folders on top are splits: `train` is one if it holds folders of images.
 
-    A folder `test` without a `train` is a class like any other, and so is `train` among
-    classes, with images of its own.
+    A folder `test` without a `train` is a class, and so is a `train` that holds images itself.
     """
-    named = {means(top) for top in tops}
+    named = {split_named(top) for top in tops}
     if tops and "" not in named:
         if "train" not in named:
             raise Mistake(f"it has {' and '.join(tops)}, but no folder train beside them")
         return True
     deep = {path.partition(os.sep)[0] for path in files if path.count(os.sep) > 1}
-    return any(means(top) == "train" for top in deep)
+    return any(split_named(top) == "train" for top in deep)
 
 
 def _splits_last(files: Sequence[str], inner: dict[str, list[str]]) -> bool:
-    """Whether each class folder has nothing but folders of splits, train among them."""
+    """Whether each class folder holds only folders of splits, train among them."""
     if not inner or any(path.count(os.sep) == 1 for path in files):
         return False
-    named = [{means(name) for name in names} for names in inner.values()]
+    named = [{split_named(name) for name in names} for names in inner.values()]
     return all("train" in one and "" not in one for one in named)
 
 
 def _refuse_doubled(inside: str, names: Sequence[str]) -> None:
     by_split = defaultdict(list)
     for name in names:
-        by_split[means(name)].append(os.path.join(inside, name))
+        by_split[split_named(name)].append(os.path.join(inside, name))
     for split, same in by_split.items():
         if split and len(same) > 1:
             raise Mistake(f"{' and '.join(same)} both mean {split}; keep one of them")
@@ -166,7 +165,7 @@ def _check(
 
 
 def _same_subfolders(folders: Sequence[str], depth: int) -> list[str]:
-    """A sentence where all class folders have the same folders, which may be the classes."""
+    """A sentence where all class folders have the same subfolders, which may be the classes."""
     below: dict[str, list[str]] = {f: [] for f in folders if f.count(os.sep) == depth - 1}
     for folder in folders:
         if folder.count(os.sep) == depth:

@@ -1,4 +1,4 @@
-"""One image file as an array: its size, colours, depth, transparency and orientation.
+"""Reads one image file: its size, colours, depth, transparency and orientation.
 
 Imports no torch: the processes that decode import this.
 """
@@ -19,7 +19,7 @@ from dlrun.data.images.resize import resized
 
 BACKGROUNDS = ("white", "black")
 DEPTHS = (8, 10, 12, 16)
-"""Bits a value that a set of images may have."""
+"""How many bits a value of a set may have."""
 
 _ORIENTATION = 0x0112
 _TURNED = (5, 6, 7, 8)
@@ -38,17 +38,17 @@ def bits(largest: int) -> int:
 
 
 @dataclass(frozen=True)
-class Form:
-    """What decoded images shall look like.
+class Format:
+    """What decoded images are to look like.
 
     mode: L (grey) or RGB.
-    size: (height, width). resize: how images come to it, as in `resized`; None: an image of
-        another size is misfit.
-    only_grey: a colour image is misfit.
+    size: (height, width). resize: how images are resized to it, as in `resized`; None: an image
+        of another size does not fit.
+    only_grey: an image with colour does not fit.
     kind: scaled, of whole numbers from 0 to 2^depth − 1: uint8 as they are where depth is 8,
         else float32 value/(2^depth − 1); images of 8 bits are of 255 in either case. wide
-        and float: float32 as they are in the file. An image of other values is misfit.
-    background: white or black, what shows through transparent pixels.
+        and float: float32 as in the file. An image of other values does not fit.
+    background: white or black, shown through transparent pixels.
     """
 
     mode: str
@@ -75,7 +75,7 @@ class Form:
         return int(2**self.depth) - 1
 
 
-class Look(NamedTuple):
+class ImageInfo(NamedTuple):
     """What a file holds.
 
     height, width: as shown. kind: bytes, whole (from 0 to 65,535), wide (whole numbers beyond)
@@ -93,10 +93,10 @@ class Look(NamedTuple):
     clear: bool = False
     moving: bool = False
 
-    def fits(self, form: Form, decisive: bool = True) -> bool:
-        """Whether an image can be brought into the form.
+    def fits(self, form: Format, decisive: bool = True) -> bool:
+        """Whether an image can be brought into the format.
 
-        decisive: its values must lie on the scale; where not, what is beyond is cut off.
+        decisive: its values must fit the scale; if not, what is beyond is cut off.
         """
         cut = form.kind == "scaled" and not decisive
         return (
@@ -107,7 +107,7 @@ class Look(NamedTuple):
         )
 
 
-def read_header(path: str) -> Look:
+def read_header(path: str) -> ImageInfo:
     """What a file holds, without decoding the pixels where that can be avoided."""
     with warnings.catch_warnings(action="ignore"), _opened(path) as image:
         values = _values(image)
@@ -116,15 +116,15 @@ def read_header(path: str) -> Look:
             image.load()
             turned = False
         width, height = reversed(image.size) if turned else image.size
-        return Look(height, width, *values)
+        return ImageInfo(height, width, *values)
 
 
-def read_image(path: str, form: Form, decisive: bool = True) -> tuple[Array | None, Look]:
-    """Decode one file to (c, h, w); None where it is misfit.
+def read_image(path: str, form: Format, decisive: bool = True) -> tuple[Array | None, ImageInfo]:
+    """Decode one file to (c, h, w); None where it does not fit the format.
 
-    Turned as its EXIF orientation says; of an animation the first picture. Resized with
-    PIL's antialiased bicubic filter, after a large JPEG was decoded at the smallest scale
-    that has twice that size. decisive: see `Look.fits`.
+    It is turned as its EXIF orientation says; an animation gives its first picture. Resizing is
+    PIL's antialiased bicubic filter; a large JPEG is first decoded at the smallest scale that
+    has twice the size. decisive: see `ImageInfo.fits`.
     """
     with _opened(path) as image:
         colour, kind, depth = _values(image)
@@ -136,24 +136,24 @@ def read_image(path: str, form: Form, decisive: bool = True) -> tuple[Array | No
         if kind == "bytes":
             shown = _turned(image)
             visible, clear = _flatten(shown, form.background)
-            look = Look(shown.height, shown.width, colour, clear=clear, moving=moving)
+            info = ImageInfo(shown.height, shown.width, colour, clear=clear, moving=moving)
             pixels = (
                 resized(_converted(visible, form.mode), form.size, form.resize)
-                if look.fits(form)
+                if info.fits(form)
                 else None
             )
         else:
             values, cover = _values_of(path, image)
-            look = _look_at(values, cover, colour, kind, depth)._replace(moving=moving)
-            pixels = _scaled(values, cover, form) if look.fits(form, decisive) else None
+            info = _describe(values, cover, colour, kind, depth)._replace(moving=moving)
+            pixels = _scaled(values, cover, form) if info.fits(form, decisive) else None
         if drafted:
             width, height = size[::-1] if image.getexif().get(_ORIENTATION) in _TURNED else size
-            look = look._replace(height=height, width=width)
+            info = info._replace(height=height, width=width)
     if pixels is None:
-        return None, look
+        return None, info
     if pixels.dtype != form.dtype:
         pixels = pixels.astype(np.float32) / np.float32(255)
-    return (pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)), look
+    return (pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)), info
 
 
 @contextmanager
@@ -167,7 +167,7 @@ def _opened(path: str) -> Iterator[Image.Image]:
 
 
 def _values(image: Image.Image) -> tuple[bool, str, int]:
-    """Whether it has colour, the kind of its values, and their bits; asked before it is loaded."""
+    """Whether it has colour, the kind of its values, and their bits; call before loading it."""
     tags: Any = getattr(image, "tag_v2", {})
     if image.mode == "F":
         return False, "float", 32
@@ -182,7 +182,7 @@ def _values(image: Image.Image) -> tuple[bool, str, int]:
 
 
 def _netpbm(image: Image.Image) -> int | None:
-    """Where the colours of a binary PPM of 16 bits begin, of which Pillow gives 8."""
+    """Where the colours of a binary PPM of 16 bits begin; Pillow itself reads 8 of them."""
     tiles: Any = getattr(image, "tile", None)
     if not tiles or tiles[0][0] != "ppm" or image.mode != "RGB" or tiles[0][3][1] <= 255:
         return None
@@ -190,7 +190,7 @@ def _netpbm(image: Image.Image) -> int | None:
 
 
 def _raw_mode(image: Image.Image) -> str:
-    """How the file stores a pixel, in Pillow's terms; empty where it does not say."""
+    """How the file stores a pixel, in Pillow's terms; empty where unknown."""
     tiles: Any = getattr(image, "tile", None)
     form = tiles[0][3] if tiles else ""
     form = form[0] if isinstance(form, tuple | list) and form else form
@@ -198,7 +198,7 @@ def _raw_mode(image: Image.Image) -> str:
 
 
 def _is_moving(image: Image.Image) -> bool:
-    """Whether more pictures follow; the second in a photograph's file is a preview."""
+    """Whether more pictures follow; in a photograph's file (MPO) the second is a preview."""
     with suppress(Exception):  # of a damaged second picture
         return image.format != "MPO" and bool(getattr(image, "is_animated", False))
     return False
@@ -213,7 +213,7 @@ def _turned(image: Image.Image) -> Image.Image:
 
 
 def _flatten(image: Image.Image, background: str) -> tuple[Image.Image, bool]:
-    """The image on a background, and whether any of that shows."""
+    """The image on a background, and whether the background shows."""
     if image.mode == "La":
         image = image.convert("LA")
     if image.mode not in ("LA", "PA", "RGBA", "RGBa") and "transparency" not in image.info:
@@ -232,7 +232,7 @@ def _converted(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _values_of(path: str, image: Image.Image) -> tuple[Array, Array | None]:
-    """Numbers as in the file, (h, w, 1 or 3) float64, and how opaque each pixel is, (h, w, 1).
+    """The values of the file, (h, w, 1 or 3) float64, and the opacity of each pixel, (h, w, 1).
 
     The second is in 0..1, and None where there is no transparency.
     """
@@ -254,9 +254,9 @@ def _values_of(path: str, image: Image.Image) -> tuple[Array, Array | None]:
 
 
 def _sixteen_bits(path: str, image: Image.Image, raw: str) -> Array:
-    """Colours of 16 bits, (h, w, channels) float64, of which Pillow gives the upper 8 alone.
+    """Colours of 16 bits, (h, w, channels) float64; Pillow itself gives the upper 8 only.
 
-    The lower 8 are what it takes for the upper where it is told the other order of bytes.
+    Told the other byte order, it gives the lower 8 instead.
     """
     native = "L" if sys.byteorder == "little" else "B"
     order = raw[-1].replace("N", native)
@@ -273,12 +273,12 @@ def _sixteen_bits(path: str, image: Image.Image, raw: str) -> Array:
 
 
 def _renamed(tile: Any, raw: str) -> Any:
-    """What a decoder is told of a part of the image, with another raw mode."""
+    """A decoder's description of a part of the image, with another raw mode."""
     form = raw if isinstance(tile[3], str) else (raw, *tile[3][1:])
     return tile._replace(args=form) if hasattr(tile, "_replace") else (*tile[:3], form)
 
 
-def _look_at(values: Array, cover: Array | None, colour: bool, kind: str, depth: int) -> Look:
+def _describe(values: Array, cover: Array | None, colour: bool, kind: str, depth: int) -> ImageInfo:
     if not np.isfinite(values).all():
         raise ValueError("has pixels that are no finite numbers")
     seen = values if cover is None else values[cover[..., 0] > 0]
@@ -287,11 +287,11 @@ def _look_at(values: Array, cover: Array | None, colour: bool, kind: str, depth:
         kind = "wide"
     height, width = values.shape[:2]
     clear = cover is not None and bool((cover < 1).any())
-    return Look(height, width, colour, kind, depth, least, largest, clear)
+    return ImageInfo(height, width, colour, kind, depth, least, largest, clear)
 
 
-def _scaled(values: Array, cover: Array | None, form: Form) -> Array:
-    """Numbers of a file in the form: (h, w) or (h, w, 3), uint8 or float32."""
+def _scaled(values: Array, cover: Array | None, form: Format) -> Array:
+    """The values of a file in the format: (h, w) or (h, w, 3), uint8 or float32."""
     white = form.white if form.kind == "scaled" else 2**16 - 1
     if form.kind == "scaled":
         values = values.clip(0, white)

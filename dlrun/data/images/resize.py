@@ -1,4 +1,4 @@
-"""Images of any shape to samples of one size."""
+"""Resizes images of any shape to one size."""
 
 from typing import Any
 
@@ -14,9 +14,9 @@ _LONG = 8  # times as long as it is wide
 def resized(image: Image.Image, size: tuple[int, int], how: str | None) -> NDArray[Any]:
     """The pixels of an image at size (height, width): (h, w) or (h, w, 3); bicubic, antialiased.
 
-    how: short scales it to the smallest size that covers this one, and takes the middle;
-    squash scales each side by itself; pad scales it to the largest size that fits in, and
-    repeats the edge around it. None: it has that size.
+    how: short scales it to the smallest size that covers `size` and keeps the middle; squash
+    scales each side by itself; pad scales it to the largest size that fits in and repeats the
+    edge around it. None: it has that size.
     """
     (height, width), (tall, wide) = size, (image.height, image.width)
     bicubic = Image.Resampling.BICUBIC
@@ -32,7 +32,7 @@ def resized(image: Image.Image, size: tuple[int, int], how: str | None) -> NDArr
         if right * low <= _LONG * width * height:
             whole = np.asarray(image.resize((right, low), bicubic))
             return whole[top : top + height, left : left + width]
-        along, down = wide / right, tall / low  # of a panorama, only what is kept is computed
+        along, down = wide / right, tall / low  # of a panorama only what is kept is computed
         box = (left * along, top * down, (left + width) * along, (top + height) * down)
         box = (*box[:2], min(box[2], wide), min(box[3], tall))
         return np.asarray(image.resize((width, height), bicubic, box))

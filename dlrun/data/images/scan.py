@@ -1,4 +1,4 @@
-"""The files and folders under a root: which are images, and what links lead to."""
+"""Finds the images and folders under a root, and follows links."""
 
 import os
 import sys
@@ -8,17 +8,17 @@ from functools import cache
 
 from PIL import EpsImagePlugin, Image, ImageFile, features
 
-from dlrun.data.images.layout import means
+from dlrun.data.images.layout import split_named
 
 _CLUTTER = ("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin")
-"""What systems leave in folders, beside hidden files."""
+"""What operating systems leave in folders, beside hidden files."""
 _LIBRARIES = {"JPEG": "jpg", "PNG": "zlib", "WEBP": "webp", "AVIF": "avif", "JPEG2000": "jpg_2000"}
-"""Formats that Pillow reads only where it was built with a library."""
+"""Formats that Pillow reads only if it was built with a library."""
 
 
 @dataclass
 class Found:
-    """What is under a root, by paths from there.
+    """What is under a root, as paths relative to it.
 
     files: images as (path, size, time of change in ns); folders: all of them; both sorted.
     others: how many files are no images, by suffix.
@@ -43,7 +43,7 @@ class Found:
 
     @property
     def notes(self) -> list[str]:
-        """What was not followed or read, a sentence each."""
+        """What was not followed or not read, a sentence each."""
         said = [f"left out {self.left_out}"] if self.others else []
         for paths, what in (
             (self.loops, "links to a folder that it lies in, not followed"),
@@ -56,7 +56,7 @@ class Found:
 
 
 def scan(root: str) -> Found:
-    """Look through a folder; hidden files and what systems leave behind are passed over.
+    """Search a folder; hidden files and what systems leave behind are ignored.
 
     Within a class each folder is read once, however many links lead to it; two classes may
     link to one folder. Raises OSError for a folder that cannot be listed.
@@ -92,7 +92,7 @@ def scan(root: str) -> Found:
 
 @cache
 def suffixes() -> frozenset[str]:
-    """The ends of file names, in lower case, that Pillow can read on this machine."""
+    """The suffixes of files, in lower case, that Pillow can read on this machine."""
     Image.init()
     registered = Image.registered_extensions()
     return frozenset(suffix for suffix, kind in registered.items() if _opens(kind))
@@ -100,7 +100,7 @@ def suffixes() -> frozenset[str]:
 
 def _opens(kind: str) -> bool:
     kind = "JPEG" if kind == "MPO" else kind  # several in one file
-    if kind not in Image.OPEN or kind == "MPEG":  # which it recognizes, no more
+    if kind not in Image.OPEN or kind == "MPEG":  # which it recognizes but cannot read
         return False
     if kind == "EPS":
         return bool(EpsImagePlugin.has_ghostscript())
@@ -116,7 +116,7 @@ def _take_file(found: Found, path: str, entry: os.DirEntry[str]) -> None:
     regular = entry.is_file()
     suffix = os.path.splitext(path)[1].lower()
     if suffix in suffixes():
-        # A link that leads nowhere is a bad file, said when it is decoded.
+        # A broken link is a bad file, reported when it is decoded.
         if regular or not os.path.exists(entry.path):
             stat = entry.stat(follow_symlinks=regular)
             found.files.append((path, stat.st_size, stat.st_mtime_ns))
@@ -125,13 +125,13 @@ def _take_file(found: Found, path: str, entry: os.DirEntry[str]) -> None:
 
 
 def _class_of(path: str) -> tuple[str, ...]:
-    """The folder of the class that a path belongs to, if its first folder is a split or not."""
+    """The folder of the class that a path belongs to, with its split where that comes first."""
     parts = path.split(os.sep)
-    return tuple(parts[: 2 if means(parts[0]) else 1])
+    return tuple(parts[: 2 if split_named(parts[0]) else 1])
 
 
 def _leads_back(root: str, path: str) -> bool:
-    """Whether a link leads to a folder on the way to it, or above."""
+    """Whether a link leads to a folder that contains it."""
     target = os.path.join(os.path.realpath(os.path.join(root, path)), "")
     parts = path.split(os.sep)
     way = (os.path.join(root, *parts[:depth]) for depth in range(len(parts)))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 DECIMALS = ("point", "comma")
 MISSING = ("", "na", "n/a", "nan", "null", "none", "?")
-"""How files write a missing value, in lower case, where the user names no markers."""
+"""How files write a missing value, in lower case, unless the user names markers."""
 
 _SIGNED = frozenset("0123456789+-")
 _EXPONENT = _SIGNED | frozenset("eE")
@@ -22,17 +22,17 @@ _BOOLEANS = {"false": 0.0, "true": 1.0}
 _GROUPED = re.compile(
     r"[+-]?[1-9][0-9]{0,2}(?:([,.'’ \u00a0\u2009\u202f])[0-9]{3})(?:\1[0-9]{3})*((?!\1)[.,][0-9]+)?"
 )
-_LONGEST = 60  # letters of a text that are shown
+_LONGEST = 60  # characters of a text that are shown
 _UNITS = " $€£¥%"
 _MARK = {"point": ".", "comma": ","}
 
 
 def find_missing(markers: Sequence[object] | None) -> Callable[[str], bool]:
-    """Whether a text stands for a missing value.
+    """A function that says whether a text means a missing value.
 
-    markers: texts as they are written, numbers by their value; None takes `MISSING`, in
-    upper case too. null, true, false and nan, which the command line reads as values, are
-    these words, in upper case too. Raises ValueError for what is neither text nor number.
+    markers: texts as written, numbers by their value; None: `MISSING`, in upper case too. null,
+    true, false and nan, which the command line reads as values, mean these words, in upper case
+    too. Raises ValueError for what is neither text nor number.
     """
     if markers is None:
         return lambda text: len(text) <= 4 and text.lower() in MISSING
@@ -58,7 +58,7 @@ def find_missing(markers: Sequence[object] | None) -> Callable[[str], bool]:
 
 
 def read_numbers(texts: Collection[str], decimal: str) -> NDArray[np.float64] | None:
-    """All texts as numbers, infinite where they are too large; None where one is no number."""
+    """All texts as numbers, infinite where too large; None unless all are numbers."""
     mark = _MARK[decimal]
     if not _EXPONENT.issuperset("".join(texts).replace(mark, "")):
         return None
@@ -80,7 +80,7 @@ def read_booleans(texts: Collection[str]) -> NDArray[np.float64] | None:
 def read_whole(texts: Collection[str]) -> NDArray[np.int64] | None:
     """All texts as whole numbers; None where one is not as str(int) writes it, or over 64 bits.
 
-    So that different texts are different numbers: 007, +7 and 7_0 are none.
+    Different texts are then different numbers: 007, +7 and 7_0 are not accepted.
     """
     if not _SIGNED.issuperset("".join(texts)):
         return None
@@ -99,19 +99,19 @@ def is_whole(text: str) -> bool:
 
 
 def is_padded(text: str) -> bool:
-    """Whether zeros stand before a number, as in codes: 007."""
+    """Whether a number begins with zeros, as codes do: 007."""
     return re.match(r"[+-]?0[0-9]", text) is not None
 
 
-def is_odd(text: str, decimal: str) -> bool:
-    """Whether the text is no number."""
+def not_number(text: str, decimal: str) -> bool:
+    """Whether the text is not a number."""
     return read_numbers([text], decimal) is None
 
 
 def is_amount(text: str, decimal: str) -> bool:
     """Whether the text is a number, or meant for one: 50,000 or 5 %."""
     bare = text.strip(_UNITS)
-    return not is_odd(bare, decimal) or bool(advice(bare, decimal))
+    return not not_number(bare, decimal) or bool(advice(bare, decimal))
 
 
 def shown(text: str) -> str:
@@ -122,10 +122,10 @@ def shown(text: str) -> str:
 def advice(text: str, decimal: str) -> str:
     """What to do about a number with separators between thousands, or with the other mark.
 
-    Nothing where the text is not meant for a number.
+    Empty where the text is not meant as a number.
     """
     other = next(name for name in DECIMALS if name != decimal)
-    is_number = not is_odd(text, other)
+    is_number = not not_number(text, other)
     grouped = _GROUPED.fullmatch(text)
     if not grouped:
         return f"data.decimal={other} reads it as a number" if is_number else ""
@@ -145,8 +145,8 @@ def guess_decimal(columns: Mapping[str, Sequence[str]]) -> tuple[str, str, str]:
     """point or comma; for the comma also a column and a text in it that show so.
 
     columns: texts that are not missing, by the column's name. The comma is taken where a
-    column of numbers has decimal commas that cannot stand between thousands, as in 1,5, and
-    none has such points.
+    column of numbers has commas that cannot separate thousands, as in 1,5, and no column has
+    such points.
     """
     found = ((name, _shows(texts, "comma")) for name, texts in columns.items())
     shown = next(((name, text) for name, text in found if text), None)

@@ -1,4 +1,4 @@
-"""Which columns of a table cannot help to predict: what counts or names the rows, and the like."""
+"""Which columns of a table cannot help to predict: identifiers, constants, copies of the target."""
 
 import re
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from dlrun import shell
 from dlrun.data.tables.cells import is_amount, is_padded, read_booleans, read_numbers, read_whole
 
 FEWEST = 10
-"""Below so many rows, values that all differ say nothing; a column's name still does."""
+"""With fewer rows, values that all differ prove nothing; a column's name still does."""
 
 _IDENTIFIES = re.compile(
     r"(id|key|index|idx|row|(row|record|sample|subject|case|item|product|order|user|customer"
@@ -26,13 +26,13 @@ _VALUES = ("null", "true", "false", "nan", "inf")  # Hydra reads them as such
 class Column:
     """A column of a table.
 
-    texts: without the spaces around them. lacking: the rows without a value.
+    texts: without the spaces around them. missing_rows: the rows without a value.
     numbers: the texts as numbers, or booleans as 0 and 1; None where they are neither.
     """
 
     name: str
     texts: Sequence[str]
-    lacking: Sequence[int]
+    missing_rows: Sequence[int]
     numbers: NDArray[np.float64] | None
 
 
@@ -42,15 +42,15 @@ def read_feature(texts: Sequence[str], decimal: str) -> NDArray[np.float64] | No
     return read_booleans(texts) if numbers is None else numbers
 
 
-def useless(column: Column, target: Column, decimal: str, nameless: bool = False) -> str:
-    """Why a column is no feature; nothing where it may be one, or was meant for one.
+def why_useless(column: Column, target: Column, decimal: str, nameless: bool = False) -> str:
+    """Why a column is useless as a feature; empty where it may be one.
 
-    nameless: whether the table has no name for it.
+    nameless: whether the column has no name in the table.
     """
     texts, numbers, rows = column.texts, column.numbers, len(column.texts)
-    if len(column.lacking) == rows:
+    if len(column.missing_rows) == rows:
         return "it has no values"
-    if column.lacking or rows < 2:
+    if column.missing_rows or rows < 2:
         return ""
     if texts.count(texts[0]) == rows or (numbers is not None and (numbers == numbers[0]).all()):
         return "it has one value in all rows"
@@ -63,7 +63,7 @@ def useless(column: Column, target: Column, decimal: str, nameless: bool = False
 
 
 def _identifies(column: Column, decimal: str, named_so: bool) -> str:
-    """How a column of different values identifies the rows; nothing where it may not."""
+    """How a column of different values identifies the rows; empty where it does not."""
     texts, numbers, rows = column.texts, column.numbers, len(column.texts)
     if rows < FEWEST and not named_so:
         return ""
@@ -88,7 +88,7 @@ def _same(one: NDArray[np.float64] | None, other: NDArray[np.float64] | None) ->
 
 
 def _counts(numbers: NDArray[np.float64]) -> bool:
-    """Whether each is one more than that above, or begins anew: tables put together."""
+    """Whether each is one more than the last, or starts again, as in tables put together."""
     return bool(((np.diff(numbers) == 1) | (numbers[1:] == numbers[0])).all())
 
 

@@ -1,4 +1,4 @@
-"""CSV files as columns of numbers or strings, and as features beside a target."""
+"""Reads CSV files: the features and the target."""
 
 import csv
 import difflib
@@ -16,8 +16,8 @@ from dlrun.data.tables.columns import Column
 from dlrun.data.tables.targets import read_target
 from dlrun.errors import Mistake
 
-_SNIFFED = 100  # lines that are looked at for the separator
-_LISTED = 10  # columns, at most, in a word that is proposed
+_SNIFFED = 100  # lines searched for the separator
+_LISTED = 10  # the most columns in a word that is proposed
 _INFINITE = ("inf", "infinity")
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -33,12 +33,11 @@ def read_table(
     """The features, (n, columns), the target, (n,) int64, float64 or strings, and what to say.
 
     features: the columns to use, in this order;
-    None takes all but the target and those that `columns.useless` finds. Only columns that
+    None takes all but the target and those that `columns.why_useless` finds. Only columns that
     are used must be complete. missing: see `cells.find_missing`. decimal: point, comma, or
     None for what the columns show. What to say: which column was left out and why, a
     sentence each.
-    Raises Mistake for a name that is no column, for a value that is missing, and for a
-    feature that holds words.
+    Raises Mistake where there is no such column, a value is missing, or a feature holds words.
     """
     texts, nameless = _read_columns(file)
     if target is None:
@@ -52,12 +51,12 @@ def read_table(
     if not used:
         raise Mistake(f"it has no column besides {target}")
     notes: list[str] = []
-    lacking = _find_lacking({name: texts[name] for name in (target, *used)}, missing)
+    missing_rows = _find_missing_rows({name: texts[name] for name in (target, *used)}, missing)
     if decimal is None:
-        decimal, more = _guess_decimal(texts, lacking)
+        decimal, more = _guess_decimal(texts, missing_rows)
         notes += more
     found = {}
-    for name, rows in lacking.items():
+    for name, rows in missing_rows.items():
         numbers = None if rows else columns.read_feature(texts[name], decimal)
         found[name] = Column(name, texts[name], rows, numbers)
     _require_complete(found[target], missing is None)
@@ -71,7 +70,7 @@ def read_table(
     return _as_features(kept, decimal), y, notes
 
 
-def _find_lacking(
+def _find_missing_rows(
     texts: Mapping[str, Sequence[str]], missing: Sequence[object] | None
 ) -> dict[str, list[int]]:
     """The rows that lack a value, by column."""
@@ -83,11 +82,11 @@ def _find_lacking(
 
 
 def _guess_decimal(
-    texts: Mapping[str, Sequence[str]], lacking: Mapping[str, Sequence[int]]
+    texts: Mapping[str, Sequence[str]], missing_rows: Mapping[str, Sequence[int]]
 ) -> tuple[str, list[str]]:
-    """The decimal mark that the columns show, and what to say of it."""
-    present = {name: texts[name] for name in lacking}
-    for name, rows in lacking.items():
+    """The decimal mark that the columns show, and a note where it is the comma."""
+    present = {name: texts[name] for name in missing_rows}
+    for name, rows in missing_rows.items():
         if rows:
             without = set(rows)
             present[name] = [t for row, t in enumerate(texts[name]) if row not in without]
@@ -101,15 +100,17 @@ def _guess_decimal(
 
 
 def some(names: Sequence[str]) -> str:
-    """The first ten of them, for a message."""
+    """The first ten names, for a message."""
     return ", ".join(map(shown.name, names[:10])) + (", ..." if len(names) > 10 else "")
 
 
 def _choose(
     found: Sequence[Column], target: Column, decimal: str, nameless: Collection[str]
 ) -> tuple[list[Column], list[str]]:
-    """The columns that may be features, and what to say of the others."""
-    why = {one.name: columns.useless(one, target, decimal, one.name in nameless) for one in found}
+    """The columns that may be features, and notes on the others."""
+    why = {
+        one.name: columns.why_useless(one, target, decimal, one.name in nameless) for one in found
+    }
     kept = [one for one in found if not why[one.name]]
     notes: list[str] = []
     for reason in dict.fromkeys(filter(None, why.values())):
@@ -136,7 +137,7 @@ def _choose(
 
 
 def _as_features(kept: Sequence[Column], decimal: str) -> NDArray[np.float64]:
-    """The columns side by side. Raises Mistake for what is no number, or one beyond 32 bits."""
+    """The columns side by side. Raises Mistake for what is not a number, or not one of 32 bits."""
     good = [column.name for column in kept if column.numbers is not None]
     out = columns.features(good) if 0 < len(good) <= _LISTED else "data.features"
     for column in kept:
@@ -153,14 +154,16 @@ def _as_features(kept: Sequence[Column], decimal: str) -> NDArray[np.float64]:
 
 
 def _require_complete(column: Column, usual: bool = False, out: str = "") -> None:
-    """usual: whether what stands for missing values is only supposed to.
+    """Raise Mistake where a column lacks values.
+
+    usual: whether the usual words were taken for missing values.
 
     out: the word that leaves the column out.
     """
-    if not column.lacking:
+    if not column.missing_rows:
         return
-    row = column.lacking[0]
-    marks = [column.texts[row] for row in column.lacking]
+    row = column.missing_rows[0]
+    marks = [column.texts[row] for row in column.missing_rows]
     word = next(filter(None, marks), "")
     more = f", or leave the column out with {out}" if out else ""
     if word and usual:
@@ -168,14 +171,14 @@ def _require_complete(column: Column, usual: bool = False, out: str = "") -> Non
         more += f"; where {word!r} is a value, {without}"
     first = f"row {row + 1}" + (f" ({cells.shown(marks[0])})" if marks[0] else "")
     raise Mistake(
-        f"the column {column.name} lacks {len(column.lacking)} of "
+        f"the column {column.name} lacks {len(column.missing_rows)} of "
         f"{len(column.texts)} values, first in {first}; fill them in or leave those rows out{more}"
     )
 
 
 def _explain(column: Column, decimal: str, out: str) -> str:
-    """Why a column is no feature, and what to do; out: the word that leaves it out."""
-    odd = [(row, text) for row, text in enumerate(column.texts) if cells.is_odd(text, decimal)]
+    """Why a column cannot be a feature, and what to do; out: the word that leaves it out."""
+    odd = [(row, text) for row, text in enumerate(column.texts) if cells.not_number(text, decimal)]
     row, text = odd[0]
     infinite = [text for _, text in odd if text.lower().lstrip("+-") in _INFINITE]
     if len(infinite) == len(odd):
@@ -233,7 +236,7 @@ def _read_columns(file: Path) -> tuple[dict[str, list[str]], list[str]]:
         raise Mistake(f"it cannot be read as CSV in UTF-8: {error}") from error
     if not rows:
         raise Mistake("it has no data below its first line")
-    if not all(cells.is_odd(name, "point") for name in header):
+    if not all(cells.not_number(name, "point") for name in header):
         raise Mistake("its first line must name the columns, it holds numbers")
     names = [name or f"column_{place}" for place, name in enumerate(header, 1)]
     if len(set(names)) < len(names):
@@ -247,12 +250,12 @@ def _read_columns(file: Path) -> tuple[dict[str, list[str]], list[str]]:
 
 
 def _typable(name: str) -> str:
-    """The name of a column without what nobody sees or types: control characters, line breaks."""
+    """The name of a column without control characters and line breaks, which nobody can type."""
     return "".join(filter(str.isprintable, " ".join(name.split())))
 
 
 def _separator(lines: Sequence[str]) -> str:
-    """The one of tab, semicolon and comma that most lines have as often as the first."""
+    """Tab, semicolon or comma: the one that most lines have as often as the first line."""
 
     def fit(separator: str) -> tuple[bool, int, int]:
         parsed = csv.reader(lines, delimiter=separator, skipinitialspace=True)

@@ -1,4 +1,4 @@
-"""What is to be predicted: classes or numbers, and what was made of whole numbers."""
+"""What is to be predicted: classes or numbers, and how whole numbers are taken."""
 
 import logging
 from typing import Any
@@ -13,10 +13,10 @@ from dlrun.errors import Mistake
 
 TASKS = ("auto", "classification", "regression")
 MOST, EACH = 1000, 5
-"""Whole numbers are classes up to so many different ones, with so many samples of each."""
+"""Whole numbers are classes if there are at most `MOST`, with `EACH` samples of each on average."""
 
-_EVIDENT = 20  # so few different whole numbers are classes without a word
-_WHOLE = 2**24  # above, float32 has no fractions, so that nothing can be said
+_EVIDENT = 20  # at most so many are taken for classes without a warning
+_WHOLE = 2**24  # above, float32 has no fractions: every number looks whole
 _log = logging.getLogger("dlrun")
 
 Array = NDArray[Any]
@@ -27,7 +27,7 @@ def encode(y: Array, task: str = "auto") -> tuple[Array, tuple[str, ...]]:
 
     auto: strings are classes, fractions are numbers; whole numbers are classes where there
     are two different ones, or at most 1000, each of them 5 times on average.
-    Classes are in the order of their values. Raises Mistake for what cannot be either.
+    Classes are in the order of their values. Raises Mistake for what is neither.
     """
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
@@ -60,12 +60,12 @@ def encode(y: Array, task: str = "auto") -> tuple[Array, tuple[str, ...]]:
 
 
 def read_target(column: Column, task: str, decimal: str) -> tuple[Array, str]:
-    """A column of a table as `encode` takes it, and what there is to say about it.
+    """A column of a table as `encode` takes it, and a note on it.
 
-    int64 where every text is the usual one of a whole number, so that 001 and 1 stay two
-    classes; float64 where they are numbers with fractions or exponents; else strings.
-    Regression takes whatever is a number, 001 too.
-    Raises Mistake for what is meant for numbers and is not written as such.
+    int64 where every text is a whole number as usually written, so that 001 and 1 stay two
+    classes; float64 for numbers with fractions or exponents; else strings. Regression takes any
+    number, 001 too.
+    Raises Mistake for what is meant as numbers but not written as such.
     """
     texts, name = column.texts, column.name
     numbers = cells.read_numbers(texts, decimal)
@@ -97,7 +97,7 @@ def read_target(column: Column, task: str, decimal: str) -> tuple[Array, str]:
 
 
 def _read_names(column: Column, task: str, decimal: str) -> tuple[Array, str]:
-    """A column that holds other things than numbers, as strings."""
+    """A column that does not hold numbers, as strings."""
     texts = column.texts
     if task == "auto":
         _refuse_numbers(column, decimal)
@@ -112,9 +112,9 @@ def _read_names(column: Column, task: str, decimal: str) -> tuple[Array, str]:
 
 
 def _refuse_numbers(column: Column, decimal: str) -> None:
-    """Raise Mistake where texts that were meant for numbers would become class names."""
+    """Raise Mistake where texts meant as numbers would become class names."""
     different = set(column.texts)
-    odd = {text for text in different if cells.is_odd(text, decimal)}
+    odd = {text for text in different if cells.not_number(text, decimal)}
     classes = "data.task=classification takes every text for a class name"
     if all(cells.advice(text, decimal) for text in odd):
         raise Mistake(f"{_odd(column, decimal)}; {classes}")
@@ -131,15 +131,15 @@ def _refuse_numbers(column: Column, decimal: str) -> None:
 
 
 def _odd(column: Column, decimal: str) -> str:
-    """Which text is no number, where, and what to do about it."""
-    row, text = next((i, t) for i, t in enumerate(column.texts) if cells.is_odd(t, decimal))
+    """Which text is not a number, where, and what to do about it."""
+    row, text = next((i, t) for i, t in enumerate(column.texts) if cells.not_number(t, decimal))
     hint = cells.advice(text, decimal)
     where = f"the column {column.name} holds {cells.shown(text)} in row {row + 1}"
     return f"{where}; {hint}" if hint else where
 
 
 def say_what_for(source: Source) -> None:
-    """Say what `auto` has made of whole numbers, where it might not be what was meant."""
+    """Say what `auto` took whole numbers for, where something else may be meant."""
     if source.classes:
         names, found = source.classes, len(source.classes)
         if found > _EVIDENT and all(map(cells.is_whole, names)):
@@ -163,12 +163,12 @@ def _are_classes(y: Array) -> bool:
 
 
 def _most(rows: int) -> int:
-    """As how many different whole numbers are classes."""
+    """The most different whole numbers that are classes."""
     return min(MOST, max(2, rows // EACH))
 
 
 def _as_numbers(y: Array) -> NDArray[np.float32]:
-    """Targets of a regression, (n, targets). Raises Mistake for what is none."""
+    """Targets of a regression, (n, targets). Raises Mistake for what cannot be one."""
     if y.dtype.kind == "U" and y.ndim in (1, 2):
         numbers = cells.read_numbers(y.ravel().tolist(), "point")
         if numbers is None:

@@ -6,7 +6,7 @@ import pytest
 
 from dlrun.__main__ import main
 from dlrun.data.imagefolder import imagefolder
-from dlrun.data.images.layout import means
+from dlrun.data.images.layout import split_named
 from dlrun.errors import Mistake
 from tests.data.folders import make_folder
 
@@ -20,7 +20,7 @@ NAMES = {
 
 @pytest.mark.parametrize("split", NAMES)
 def test_names_of_splits(split):
-    assert [means(name) for name in NAMES[split]] == [split] * len(NAMES[split])
+    assert [split_named(name) for name in NAMES[split]] == [split] * len(NAMES[split])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""How the images of a folder are to be read: one form for all, found by looking at them."""
+"""One format for all images of a folder, chosen by looking at them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlrun.data import Values
-from dlrun.data.images.read import DEPTHS, Form, Look, bits, read_header
+from dlrun.data.images.read import DEPTHS, Format, ImageInfo, bits, read_header
 from dlrun.errors import Mistake
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What samples shall look like, as the settings say; depth 0: values as they are."""
+    """What samples are to look like, as the settings say; depth 0: values as they are."""
 
     size: tuple[int, int] | None
     resize: str
@@ -23,9 +23,9 @@ class Wanted:
     background: str
 
 
-def choose_form(paths: Sequence[str], wanted: Wanted) -> Form:
-    """Look at the headers of files from all over; what is found later only starts it again."""
-    headers: list[Look] = []
+def choose_format(paths: Sequence[str], wanted: Wanted) -> Format:
+    """Look at the headers of files from all over; what does not fit later starts decoding again."""
+    headers: list[ImageInfo] = []
     spread = range(0, len(paths), -(-len(paths) // 64))
     for i in (*spread, *range(len(paths))):
         if headers and i not in spread:
@@ -36,13 +36,13 @@ def choose_form(paths: Sequence[str], wanted: Wanted) -> Form:
             last = error
     if not headers:
         raise Mistake(f"none of its {len(paths)} images can be read ({last})")
-    sizes = sorted({(look.height, look.width) for look in headers})
+    sizes = sorted({(info.height, info.width) for info in headers})
     if wanted.size is None and len(sizes) > 1:
         raise _differing(sizes)
     grey = wanted.channels == "grey"
-    grey = grey or (wanted.channels == "auto" and not any(look.colour for look in headers))
-    floats = wanted.depth is None and all(look.kind == "float" for look in headers)
-    return Form(
+    grey = grey or (wanted.channels == "auto" and not any(info.colour for info in headers))
+    floats = wanted.depth is None and all(info.kind == "float" for info in headers)
+    return Format(
         mode="L" if grey else "RGB",
         size=wanted.size or sizes[0],
         resize=wanted.resize if wanted.size else None,
@@ -53,24 +53,24 @@ def choose_form(paths: Sequence[str], wanted: Wanted) -> Form:
     )
 
 
-def refit(form: Form, wanted: Wanted, path: str, look: Look, after: bool) -> Form:
-    """The form that an image fits as well which does not fit this one.
+def widen(form: Format, wanted: Wanted, path: str, info: ImageInfo, after: bool) -> Format:
+    """A format that also takes an image that does not fit this one.
 
-    after: whether other images do fit it.
+    after: whether other images were decoded before it.
     """
-    size = (look.height, look.width)
+    size = (info.height, info.width)
     if form.resize is None and size != form.size:
         raise _differing([form.size, size])
-    if look.colour and form.only_grey:
+    if info.colour and form.only_grey:
         return replace(form, mode="RGB", only_grey=False)
-    if wanted.depth and look.kind == "float":
+    if wanted.depth and info.kind == "float":
         raise Mistake(
             f"data.depth={wanted.depth}: is for whole numbers, and {path} holds floats, which "
             "are taken as they are; leave it out"
         )
-    mixed = form.kind != "scaled" or (after and look.kind == "float")
-    if look.kind in ("wide", "float") and not mixed:
-        return replace(form, kind=look.kind)
+    mixed = form.kind != "scaled" or (after and info.kind == "float")
+    if info.kind in ("wide", "float") and not mixed:
+        return replace(form, kind=info.kind)
     if mixed:
         kinds = {
             "bytes": "values of 8 bits",
@@ -80,16 +80,16 @@ def refit(form: Form, wanted: Wanted, path: str, look: Look, after: bool) -> For
             "float": "floats",
         }
         raise Mistake(
-            f"{path} holds {kinds[look.kind]} and other images hold "
+            f"{path} holds {kinds[info.kind]} and other images hold "
             f"{kinds[form.kind]}, which have no scale in common; convert one of them"
         )
-    return replace(form, depth=bits(int(look.largest)))
+    return replace(form, depth=bits(int(info.largest)))
 
 
-def values_of(form: Form, wanted: Wanted, looks: NDArray[Any]) -> Values | None:
-    """What is to be known of values of more than 8 bits; None where there are none."""
-    extents = np.stack([looks["least"], looks["largest"]], 1)
-    extents[looks["largest"] < looks["least"]] = np.nan  # bytes
+def values_of(form: Format, wanted: Wanted, infos: NDArray[Any]) -> Values | None:
+    """The `Values` of images of more than 8 bits; None where all have 8."""
+    extents = np.stack([infos["least"], infos["largest"]], 1)
+    extents[infos["largest"] < infos["least"]] = np.nan  # bytes
     if form.kind == "float":
         return None
     if not np.isfinite(extents).any():
@@ -98,14 +98,14 @@ def values_of(form: Form, wanted: Wanted, looks: NDArray[Any]) -> Values | None:
                 f"data.depth={wanted.depth}: the images have 8 bits a value; leave it out"
             )
         return None
-    return Values(0 if form.kind == "wide" else form.depth, int(looks["bits"].max()), extents)
+    return Values(0 if form.kind == "wide" else form.depth, int(infos["bits"].max()), extents)
 
 
-def notes_on(form: Form, wanted: Wanted, looks: NDArray[Any]) -> list[str]:
-    """What is not evident in how these images were read, a sentence each."""
+def notes_on(form: Format, wanted: Wanted, infos: NDArray[Any]) -> list[str]:
+    """What is not obvious about how these images were read, a sentence each."""
     notes = []
     height, width = form.size
-    tall, wide = looks["height"], looks["width"]
+    tall, wide = infos["height"], infos["width"]
     if form.resize and ((tall * width != wide * height).any() or np.ptp(tall) or np.ptp(wide)):
         spans = [f"{side.min():.0f} to {side.max():.0f}" for side in (tall, wide)]
         sizes = f"differ in size (heights {spans[0]}, widths {spans[1]})"
@@ -119,17 +119,17 @@ def notes_on(form: Form, wanted: Wanted, looks: NDArray[Any]) -> list[str]:
         }[form.resize]
         notes.append(f"the images {sizes}: {done}")
     if form.kind == "float":
-        low, high = looks["least"].min(), looks["largest"].max()
+        low, high = infos["least"].min(), infos["largest"].max()
         notes.append(f"the images hold floats from {low:g} to {high:g}, taken as they are")
-    eight = int((looks["bits"] == 8).sum())
-    if form.kind == "scaled" and 0 < eight < len(looks):
+    eight = int((infos["bits"] == 8).sum())
+    if form.kind == "scaled" and 0 < eight < len(infos):
         notes.append(
-            f"{eight:,} of {len(looks):,} images have 8 bits a value and the others more: white is "
+            f"{eight:,} of {len(infos):,} images have 8 bits a value and the others more: white is "
             "255 in those"
         )
-    if clear := int(looks["clear"].sum()):
+    if clear := int(infos["clear"].sum()):
         notes.append(f"{clear:,} images are transparent in parts, set on {wanted.background}")
-    if moving := int(looks["moving"].sum()):
+    if moving := int(infos["moving"].sum()):
         notes.append(f"{moving:,} files hold several pictures; the first of each is read")
     return notes
 
