@@ -3,9 +3,9 @@
     (step, total_steps, steps_per_epoch, **options) -> multiplier
 
 step counts optimizer steps from 0; the rate of a step is optimizer.lr times the
-multiplier. Pure functions of numbers, so that a schedule can be drawn, resumed and
-computed for many runs at once. Durations are annotated `Steps`: build turns
-'5 epochs' into steps. An epoch is counted from 0 and changes after its last step.
+multiplier. It is a pure function of numbers, so that it can be drawn, resumed and computed for
+many runs at once. Durations are annotated `Steps`: build turns '5 epochs' into steps. Epochs
+count from 0 and change after their last step.
 
 A schedule that reacts to validation is an object with the same call and
 
@@ -43,7 +43,7 @@ def multistep(
     milestones: list[Steps],
     factor: float = 0.1,
 ) -> float:
-    """factor^(how many milestones are reached)."""
+    """factor^(the number of milestones reached)."""
     return _power("factor", factor, sum(step >= milestone for milestone in milestones))
 
 
@@ -54,7 +54,7 @@ def manual(
     table: list[tuple[float, float]],
     lr: float,
 ) -> float:
-    """The rate of the last epoch of the table that is reached, over lr; 1 before the first."""
+    """The rate of the last epoch in the table that was reached, over lr; 1 before the first."""
     if lr <= 0:
         raise ValueError(f"lr must be above 0, got {lr}")
     for _, rate in table:
@@ -110,7 +110,7 @@ def sqrt_decay(
 
 
 def linear(step: int, total_steps: int, steps_per_epoch: int, final: float = 0.0) -> float:
-    """From 1 to final along a line."""
+    """From 1 to final, linearly."""
     _not_negative("final", final)
     return 1 + (final - 1) * step / total_steps
 
@@ -154,7 +154,7 @@ def one_cycle(
 
 
 class HalveOnWorse:
-    """Times factor after each validation whose score is below that of the one before."""
+    """Times factor after each validation with a lower score than the one before."""
 
     def __init__(self, factor: float = 0.5) -> None:
         _between("factor", factor)
@@ -181,10 +181,10 @@ class HalveOnWorse:
 
 
 class Plateau:
-    """Times factor once `patience` steps have gone by without a better score.
+    """Times factor after `patience` steps without a better score.
 
-    Better: above the best so far by more than min_improvement. After a cut the
-    patience starts anew; the multiplier never falls below minimum.
+    Better: above the best so far by more than min_improvement. After a cut the patience starts
+    again; the multiplier never falls below minimum.
     """
 
     def __init__(
@@ -231,11 +231,11 @@ class Plateau:
 class Warmup:
     """The schedule after a linear rise over the first `steps` steps.
 
-    Step t < steps has the multiplier s(0)·(t + 1)/steps, so the first step already
-    learns and the last of the rise has what the schedule s starts with. From then on
-    it is s(t − steps), where s is told that total_steps − steps remain. Milestones, the
-    epochs of a table and a schedule that reacts to validation keep to the whole training:
-    theirs is s(t), times (t + 1)/steps while it rises.
+    Step t < steps has the multiplier s(0)·(t + 1)/steps: the first step already learns, and the
+    last of the rise has the multiplier at which the schedule s starts. Then it is s(t − steps),
+    with total_steps − steps as the length of s. Milestones, the epochs of a table, and schedules
+    that react to validation count from the start of training: theirs is s(t), times
+    (t + 1)/steps during the rise.
     """
 
     def __init__(self, schedule: Schedule, steps: Steps) -> None:
@@ -256,7 +256,7 @@ class Warmup:
 
 
 def warmup(schedule: Schedule, steps: Steps) -> Schedule:
-    """The schedule with a warm-up of so many steps; itself where there are none."""
+    """The schedule with a warm-up of `steps` steps; itself for 0."""
     _not_negative("warmup", steps)
     return Warmup(schedule, steps) if steps else schedule
 
@@ -270,7 +270,7 @@ def _count(step: int, steps_per_epoch: int, by: str) -> int:
 
 
 def _power(name: str, base: float, exponent: int) -> float:
-    """base^exponent; infinite where the rate would not fit into 32 bits, which no loss survives."""
+    """base^exponent; infinite where it overflows 32 bits."""
     _not_negative(name, base)
     return inf if base > 1 and exponent * log(base) > _LOG_MOST else base**exponent
 
