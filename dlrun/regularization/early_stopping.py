@@ -9,7 +9,7 @@ from dlrun.duration import Steps
 
 
 class EarlyStopping:
-    """Says stop once `patience` steps have gone by without a better score.
+    """Stops after `patience` steps without a better score.
 
     Better: above the best so far by more than min_improvement. A score that is not a
     number is never better.

@@ -1,4 +1,4 @@
-"""Targets that are never quite sure.
+"""Targets that are never quite certain.
 
 Szegedy, Vanhoucke, Ioffe, Shlens, Wojna 2016, Rethinking the Inception Architecture for
 Computer Vision, section 7.
@@ -11,8 +11,8 @@ class LabelSmoothing:
     """1 − amount on the true class, the rest spread over the classes.
 
     spread: "others", amount/(K − 1) on each other class; "all", amount/K on every class,
-    the true one included, which is torch's form. Class probabilities are smoothed likewise:
-    each class in proportion to what it had. For classes only.
+    the true one included, which is torch's form. Class probabilities are smoothed in the same
+    way, each class in proportion to its probability. For classes only.
     """
 
     def __init__(self, amount: float = 0.1, spread: str = "others") -> None:
@@ -23,12 +23,12 @@ class LabelSmoothing:
         self.amount, self.spread = amount, spread
 
     def change_loss(self, loss: Loss, outputs: int) -> Loss:
-        """The loss with smoothed targets; one output tells two classes apart.
+        """The loss with smoothed targets; one output means two classes.
 
         Raises Mistake where a loss takes no class probabilities.
         """
         classes = max(outputs, 2)
-        # The share that is spread over all classes alike.
+        # The share that is spread evenly over all classes.
         spread = self.amount * (classes / (classes - 1) if self.spread == "others" else 1.0)
         if spread > 1:
             raise ValueError(

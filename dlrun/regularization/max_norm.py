@@ -14,8 +14,8 @@ from dlrun.regularization.weight_norm import length
 class MaxNorm:
     """Each unit's incoming weights are projected back into a ball of radius `limit`.
 
-    After every step, in all linear and convolution layers; biases stay. Where a layer is
-    weight-normalized its length g is limited, which is the same.
+    This happens after every step, in all linear and convolution layers; biases stay. Where a
+    layer is weight-normalized its length g is limited, which is equivalent.
     """
 
     def __init__(self, limit: float = 3.0) -> None:
@@ -28,7 +28,7 @@ class MaxNorm:
     @torch.no_grad()
     def constrain(self, model: nn.Module) -> None:
         """Project all weights."""
-        if model is not self._model:  # looking through a deep network takes a while
+        if model is not self._model:  # searching a deep network takes a while
             layers = [m for m in model.modules() if isinstance(m, nn.Linear | _ConvNd)]
             self._model, self._layers = model, layers
         for layer in self._layers:
