@@ -138,7 +138,7 @@ def test_what_has_no_place_for_it_is_refused() -> None:
     with pytest.raises(Mistake, match="batch_norm: the model has no activation"):
         BatchNorm().change_model(linear([4], 2), torch.zeros(2, 4))
     transformer = VisionTransformer(8, 4, 1, 2, 8, 16, num_classes=3)
-    with pytest.raises(Mistake, match="batch_norm: has no form for what Linear layers"):
+    with pytest.raises(Mistake, match="batch_norm: has no form for the output of Linear layers"):
         BatchNorm().change_model(transformer, torch.zeros(2, 3, 8, 8))
     with pytest.raises(ValueError, match="momentum must be above 0 and at most 1, got 0"):
         BatchNorm(momentum=0)
