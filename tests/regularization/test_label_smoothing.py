@@ -48,7 +48,7 @@ WRITTEN: dict[Callable[..., Tensor], Callable[[Tensor, Tensor], Tensor]] = {
 @pytest.mark.parametrize("loss", WRITTEN)
 @pytest.mark.parametrize("spread", ["others", "all"])
 @pytest.mark.parametrize("amount", [0.0, 0.1, 0.7])
-def test_loss_and_gradient(loss: Callable[..., Tensor], spread: str, amount: float) -> None:
+def test_loss_and_gradient(loss, spread, amount):
     logits, y = problem()
     logits.requires_grad_()
     ours = LabelSmoothing(amount, spread).change_loss(loss, K)(logits, y)
@@ -60,7 +60,7 @@ def test_loss_and_gradient(loss: Callable[..., Tensor], spread: str, amount: flo
 
 
 @pytest.mark.proves("regularization=label_smoothing")
-def test_the_second_form_is_torch_s() -> None:
+def test_the_second_form_is_torch_s():
     logits, y = problem()
     ours = LabelSmoothing(0.2, "all").change_loss(losses.cross_entropy, K)(logits, y)
     theirs = torch.nn.CrossEntropyLoss(label_smoothing=0.2)(logits, y)
@@ -69,7 +69,7 @@ def test_the_second_form_is_torch_s() -> None:
 
 @pytest.mark.parametrize("loss", [losses.cross_entropy, losses.mse])
 @pytest.mark.parametrize("spread", ["others", "all"])
-def test_class_probabilities(loss: Callable[..., Tensor], spread: str) -> None:
+def test_class_probabilities(loss, spread):
     """A sample that is 30% one class and 70% another costs so much of each."""
     logits, y = problem()
     other = (y + 1) % K
@@ -81,14 +81,14 @@ def test_class_probabilities(loss: Callable[..., Tensor], spread: str) -> None:
 
 
 @pytest.mark.parametrize(("spread", "right", "wrong"), [("others", 0.9, 0.1), ("all", 0.95, 0.05)])
-def test_one_output_tells_two_classes_apart(spread: str, right: float, wrong: float) -> None:
+def test_one_output_tells_two_classes_apart(spread, right, wrong):
     logits, y = torch.tensor([[0.3], [-1.2]], dtype=torch.float64), torch.tensor([1, 0])
     ours = LabelSmoothing(0.1, spread).change_loss(losses.bce, 1)(logits, y)
     q = torch.tensor([[right], [wrong]], dtype=torch.float64)
     torch.testing.assert_close(ours, WRITTEN[losses.bce](logits, q), rtol=1e-12, atol=0)
 
 
-def test_options_of_the_loss_stay() -> None:
+def test_options_of_the_loss_stay():
     logits, y = problem()
     weight = torch.rand(K, dtype=torch.float64)
     rule = LabelSmoothing(0.2, "all")
@@ -97,7 +97,7 @@ def test_options_of_the_loss_stay() -> None:
     torch.testing.assert_close(ours, theirs)
 
 
-def test_what_cannot_be_is_refused() -> None:
+def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match=r"amount must be at least 0 and below 1, got 1\.0"):
         LabelSmoothing(1.0)
     with pytest.raises(ValueError, match="spread must be others or all, got some"):

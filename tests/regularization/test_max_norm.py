@@ -37,7 +37,7 @@ def network() -> nn.Sequential:
 
 
 @pytest.mark.proves("regularization=max_norm")
-def test_each_unit_is_projected_by_itself() -> None:
+def test_each_unit_is_projected_by_itself():
     model = network()
     layers = [model[i] for i in (0, 2, 3, 5)]
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -56,7 +56,7 @@ def test_each_unit_is_projected_by_itself() -> None:
             assert torch.equal(p, before[name])
 
 
-def test_twice_is_once() -> None:
+def test_twice_is_once():
     model, rule = network(), MaxNorm(0.5)
     rule.constrain(model)
     once = [p.clone() for p in model.parameters()]
@@ -65,7 +65,7 @@ def test_twice_is_once() -> None:
         assert torch.equal(a, b)
 
 
-def test_the_length_of_weight_normalized_layers_is_limited() -> None:
+def test_the_length_of_weight_normalized_layers_is_limited():
     model = network()
     x = torch.randn(1, 2, 8, 8, dtype=torch.float64)
     WeightNorm().change_model(model, x)
@@ -77,7 +77,7 @@ def test_the_length_of_weight_normalized_layers_is_limited() -> None:
         assert torch.equal(model[i].parametrizations.weight.original1, v)
 
 
-def test_weights_stay_in_the_ball_while_they_train() -> None:
+def test_weights_stay_in_the_ball_while_they_train():
     torch.manual_seed(0)
     model, rule = nn.Sequential(nn.Linear(10, 8), nn.ReLU(), nn.Linear(8, 3)), MaxNorm(0.7)
     optimizer = torch.optim.SGD(model.parameters(), 0.5)
@@ -94,6 +94,6 @@ def test_weights_stay_in_the_ball_while_they_train() -> None:
     assert reached > 0.699
 
 
-def test_values_out_of_range_are_refused() -> None:
+def test_values_out_of_range_are_refused():
     with pytest.raises(ValueError, match="limit must be above 0, got 0"):
         MaxNorm(0)

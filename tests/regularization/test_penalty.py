@@ -24,7 +24,7 @@ def written(kind: type, strength: float, weights: list[torch.Tensor]) -> torch.T
 
 
 @pytest.mark.parametrize("kind", [L1, L2, Elastic])
-def test_without_a_matrix_there_is_nothing_to_penalize(kind: type) -> None:
+def test_without_a_matrix_there_is_nothing_to_penalize(kind):
     scale = torch.ones(3, dtype=torch.float64, requires_grad=True)
     rule = kind(0.3)
     value = rule.penalty([scale])
@@ -39,7 +39,7 @@ def test_without_a_matrix_there_is_nothing_to_penalize(kind: type) -> None:
 @pytest.mark.proves("regularization=l1", "regularization=l2")
 @pytest.mark.parametrize("kind", [L1, L2, Elastic])
 @pytest.mark.parametrize("parameters", ["weights", "all"])
-def test_gradient_and_value_of_the_penalty(kind: type, parameters: str) -> None:
+def test_gradient_and_value_of_the_penalty(kind, parameters):
     model = network()
     x = torch.randn(5, 2, 6, 6, dtype=torch.float64)
     every = list(model.parameters())
@@ -75,9 +75,7 @@ def reparametrized() -> nn.Sequential:
 
 @pytest.mark.parametrize("kind", [L1, L2, Elastic])
 @pytest.mark.parametrize("parameters", ["weights", "all"])
-def test_where_weights_are_computed_the_penalty_is_that_of_the_weights(
-    kind: type, parameters: str
-) -> None:
+def test_where_weights_are_computed_the_penalty_is_that_of_the_weights(kind, parameters):
     """Against autograd of the written penalty; lengths and directions are none of its weights."""
     model, x = reparametrized(), torch.randn(5, 2, 6, 6, dtype=torch.float64)
     model.eval()  # else every look at the spectral norm would make it a little more exact
@@ -100,7 +98,7 @@ def test_where_weights_are_computed_the_penalty_is_that_of_the_weights(
     assert rule.penalty(every).item() == pytest.approx(penalty.item(), rel=1e-12)
 
 
-def test_l2_leaves_directions_alone_to_the_last_digit() -> None:
+def test_l2_leaves_directions_alone_to_the_last_digit():
     """Σw² does not depend on v; a rounding error would be a step of Adam's where no gradient is."""
     model = network()
     WeightNorm().change_model(model, torch.zeros(1))
@@ -115,7 +113,7 @@ def test_l2_leaves_directions_alone_to_the_last_digit() -> None:
 
 
 @pytest.mark.parametrize("parameters", ["weights", "all"])
-def test_decoupled_decay_of_lengths_is_that_of_the_weights(parameters: str) -> None:
+def test_decoupled_decay_of_lengths_is_that_of_the_weights(parameters):
     model = reparametrized()
     layers = [model[i] for i in (0, 3)]
     before = [layer.weight.detach().clone() for layer in layers]
@@ -130,7 +128,7 @@ def test_decoupled_decay_of_lengths_is_that_of_the_weights(parameters: str) -> N
     torch.testing.assert_close(model[1].weight, gain * (0.85 if parameters == "all" else 1))
 
 
-def test_decoupled_decay_goes_by_the_rate_of_each_group() -> None:
+def test_decoupled_decay_goes_by_the_rate_of_each_group():
     model = network()
     before = [w.detach().clone() for w in model.parameters()]
     rule = l2(0.3, decoupled=True)
@@ -147,7 +145,7 @@ def test_decoupled_decay_goes_by_the_rate_of_each_group() -> None:
         torch.testing.assert_close(w, old * factor, rtol=1e-14, atol=0)
 
 
-def test_l1_leaves_zeros_alone() -> None:
+def test_l1_leaves_zeros_alone():
     w = torch.zeros(3, 3, requires_grad=True)
     w.grad = torch.zeros(3, 3)
     L1(1.0).add_gradient([w])
@@ -155,7 +153,7 @@ def test_l1_leaves_zeros_alone() -> None:
 
 
 @pytest.mark.parametrize("kind", [L1, L2])
-def test_weights_without_a_gradient_are_passed_over(kind: type) -> None:
+def test_weights_without_a_gradient_are_passed_over(kind):
     w, frozen = torch.ones(2, 2, requires_grad=True), torch.ones(2, 2, requires_grad=True)
     w.grad = torch.zeros(2, 2)
     kind(0.5).add_gradient([w, frozen])
@@ -165,7 +163,7 @@ def test_weights_without_a_gradient_are_passed_over(kind: type) -> None:
 
 @pytest.mark.proves("regularization=elastic")
 @pytest.mark.parametrize("ratio", [0.0, 0.2, 1.0])
-def test_the_ratio_of_the_elastic_net(ratio: float) -> None:
+def test_the_ratio_of_the_elastic_net(ratio):
     w = torch.tensor([[1.0, -2.0], [0.0, 4.0]], dtype=torch.float64, requires_grad=True)
     w.grad = torch.zeros_like(w)
     rule = Elastic(0.5, ratio)
@@ -177,7 +175,7 @@ def test_the_ratio_of_the_elastic_net(ratio: float) -> None:
 
 @pytest.mark.proves("regularization=l2")
 @pytest.mark.parametrize("parameters", ["weights", "all"])
-def test_decoupled_decay_scales_the_weights_by_the_rate(parameters: str) -> None:
+def test_decoupled_decay_scales_the_weights_by_the_rate(parameters):
     model = network()
     model[1].weight.requires_grad_(False)
     before = [w.detach().clone() for w in model.parameters()]
@@ -193,7 +191,7 @@ def test_decoupled_decay_scales_the_weights_by_the_rate(parameters: str) -> None
         torch.testing.assert_close(w, old * factor if acts else old, rtol=1e-14, atol=0)
 
 
-def test_with_plain_steps_decay_and_penalty_differ_by_rate_squared() -> None:
+def test_with_plain_steps_decay_and_penalty_differ_by_rate_squared():
     """One step of SGD: (1 − ηα)(w − ηg) against w − η(g + αw), so by ηη·α·g."""
     w, g, rate = torch.randn(3, 3, dtype=torch.float64), torch.randn(3, 3).double(), 0.1
     ways = []
@@ -212,13 +210,13 @@ def test_with_plain_steps_decay_and_penalty_differ_by_rate_squared() -> None:
     torch.testing.assert_close(ways[0] - ways[1], rate**2 * 0.4 * g, rtol=0, atol=1e-14)
 
 
-def test_the_share_of_l1_must_be_a_share() -> None:
+def test_the_share_of_l1_must_be_a_share():
     with pytest.raises(ValueError, match=r"ratio must be between 0 and 1, got 1\.5"):
         Elastic(0.1, 1.5)
 
 
 @pytest.mark.parametrize("kind", [L1, L2, Decay, Elastic])
-def test_values_out_of_range_are_refused(kind: type) -> None:
+def test_values_out_of_range_are_refused(kind):
     with pytest.raises(ValueError, match=r"strength must not be negative, got -0\.1"):
         kind(-0.1)
     with pytest.raises(ValueError, match="parameters must be weights or all, got biases"):
