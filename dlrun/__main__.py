@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # known without importing typing
     from collections.abc import MutableMapping, Sequence
 
-    from dlrun.recipe.flags import Flags
+    from dlrun.cli.flags import Flags
 
 _WAITING = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}
 
@@ -108,7 +108,7 @@ def _where(error: BaseException) -> str:
 def _dispatch(words: list[str]) -> int:
     if words[:1] == ["sync"] and not {"-h", "--help"} & set(words):
         return _sync(words[1:])
-    from dlrun.recipe import flags
+    from dlrun.cli import flags
 
     asked = flags.parse(words)
     if asked.version:
@@ -117,12 +117,12 @@ def _dispatch(words: list[str]) -> int:
         print(f"dlrun {version('dlrun')}")
         return 0
     if asked.help:
-        from dlrun import shown
+        from dlrun import shell
         from dlrun.cli import help
 
-        print(shown.clean(help.text(asked.words, asked.directories())), end="", flush=True)
+        print(shell.clean(help.text(asked.words, asked.directories())), end="", flush=True)
         return 0
-    if asked.completion:
+    if asked.shell_completion:
         from dlrun.cli import completion
 
         print(completion.text(asked.words), end="", flush=True)
@@ -135,22 +135,25 @@ def _dispatch(words: list[str]) -> int:
 
 def _check_form(asked: "Flags") -> None:
     from dlrun.errors import Mistake
-    from dlrun.recipe import flags
+    from dlrun.recipe import suggest
+    from dlrun.recipe.catalogue import Catalogue
 
     for number, word in enumerate(asked.words):
         if "=" not in word and not word.startswith("~"):
-            near = flags.stray(asked.words, number)
+            near = suggest.stray(asked.words, number, Catalogue())
             raise Mistake(f"{word or chr(39) * 2}: write key=value, e.g. epochs=20{near}")
 
 
 def _sync(words: list[str]) -> int:
+    from dlrun.cli import flags
     from dlrun.errors import Mistake
-    from dlrun.recipe import flags
+    from dlrun.recipe import suggest
 
     settings = {word.partition("=")[0]: word for word in words if "=" in word}
     for key, word in settings.items():
         if key not in ("outputs", "tracking.uri"):
-            near = flags.nearest(key, ["outputs", "tracking.uri"], f"{{}}={word.partition('=')[2]}")
+            value = word.partition("=")[2]
+            near = suggest.nearest(key, ["outputs", "tracking.uri"], f"{{}}={value}")
             raise Mistake(f"{word}: sync takes outputs= and tracking.uri={near}")
     runs = list(flags.parse([word for word in words if "=" not in word]).words)
     from dlrun.recipe import compose

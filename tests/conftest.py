@@ -40,8 +40,8 @@ def compose_recipe():
     """compose_recipe("optimizer=adam", ...) is the recipe that these words mean."""
 
     def composed(*words: str) -> DictConfig:
-        with compose.hydra([]) as hydra:
-            return compose.recipe(hydra, ["tracking=none", "threads=1", *words])
+        with compose.composer([]) as composer:
+            return composer.recipe(["tracking=none", "threads=1", *words])
 
     return composed
 

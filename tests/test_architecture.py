@@ -12,7 +12,7 @@ INGREDIENTS = {
     *("data", "preprocessing", "augmentation", "test_augmentation", "model", "activation"),
     *("initializer", "loss", "metric", "optimizer", "schedule", "regularization"),
 }
-BASE = {"errors", "duration", "places", "shown", "shell"}
+BASE = {"errors", "duration", "shell"}
 BELOW = INGREDIENTS | BASE | {"record"}
 USES = {
     **dict.fromkeys(INGREDIENTS, INGREDIENTS | BASE),
@@ -30,6 +30,8 @@ USES = {
 }
 """What each room may import; those that are not named may import all."""
 LIGHT = {"__main__", "cli", "recipe", "record", "job", "console"} | BASE
+PUBLIC = {"hydra.utils.instantiate", "hydra.errors.InstantiationException"}
+"""What of Hydra any room above the ingredients may use."""
 HEAVY = {"recipe/build.py", "recipe/checks.py", "recipe/instantiate.py", "recipe/signature.py"}
 
 BLOCKS = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
@@ -86,6 +88,11 @@ def test_imports_go_one_way(room, path):
         assert rooms(names) <= USES[room]
     if room in INGREDIENTS | BASE | {"engine", "procedure", "report", "record", "tracking"}:
         assert not packages & {"hydra", "omegaconf"}, "only composing knows Hydra"
+    if path.relative_to(PACKAGE).as_posix() != "recipe/compose.py":
+        inside = {name for name in names if name.startswith("hydra.")} - PUBLIC
+        assert not inside, "one module drives Hydra"
+    if room in {"__main__", "console"} or path.stem in {"catalogue", "suggest", "flags", "help"}:
+        assert not packages & {"hydra", "omegaconf"}, "help and TAB answer before it is imported"
     if room != "tracking":
         assert not packages & {"mlflow"}, "only tracking knows MLflow"
     if room in INGREDIENTS | BASE | {"engine", "record"}:
@@ -104,7 +111,7 @@ def test_the_command_starts_light(room, path):
 
 def test_every_group_is_a_room_of_the_same_name():
     from dlrun.recipe.catalogue import packaged
-    from dlrun.recipe.groups import GROUPS
+    from dlrun.recipe.schema import GROUPS
 
     for group in GROUPS:
         assert (packaged() / group).is_dir(), group

@@ -15,17 +15,18 @@ from dlrun.engine import checkpoint
 from dlrun.engine.run import Run
 from dlrun.engine.state import begin
 from dlrun.engine.train import train
-from dlrun.recipe import build, catalogue
-from dlrun.recipe.groups import GROUPS, SEVERAL
+from dlrun.recipe import build
+from dlrun.recipe.catalogue import Catalogue
+from dlrun.recipe.schema import GROUPS, SEVERAL
 from tests.conftest import Watcher
 from tests.states import differences, without_clock
 
 HERE = Path(__file__).parent
-DIRECTORIES = [catalogue.packaged()]
+CATALOGUE = Catalogue()
 OPTIONS = [
     (group, name)
     for group in GROUPS
-    for name in catalogue.options(group, DIRECTORIES)
+    for name in CATALOGUE.options(group)
     if group not in ("data", "procedure", "tracking")  # these don't change how a step is taken
 ]
 # What an option needs beside itself; all else is the default recipe on 96 digits.
@@ -140,10 +141,9 @@ def test_every_option(
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_option_is_in_the_help_with_its_line(group):
     text = help.text([], [])
-    for name, path in catalogue.options(group, DIRECTORIES).items():
-        option = catalogue.read(path)
-        assert option.summary, f"{path} opens with no comment"
-        assert len(option.summary) <= 80, path
+    for name, option in CATALOGUE.options(group).items():
+        assert option.summary, f"{option.file} opens with no comment"
+        assert len(option.summary) <= 80, option.file
         assert any(name in line and option.summary in line for line in text.splitlines()), name
 
 
@@ -161,11 +161,7 @@ def proofs() -> dict[str, list[str]]:
 
 def test_every_option_has_a_test_that_proves_it():
     """A numeric test of an option says so: @pytest.mark.proves("optimizer=adam")."""
-    known = {
-        f"{group}={name}"
-        for group in (*GROUPS, "sweep")
-        for name in catalogue.options(group, DIRECTORIES)
-    }
+    known = {f"{group}={name}" for group in (*GROUPS, "sweep") for name in CATALOGUE.options(group)}
     proven = proofs()
     assert {option for option in known - proven.keys() if not option.endswith("=none")} == set()
     assert {option: proven[option] for option in proven.keys() - known} == {}, "no such option"

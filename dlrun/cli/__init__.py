@@ -2,6 +2,7 @@
 
 Nothing heavy is imported here: help and TAB answer before torch would have loaded.
 
+flags.py        the flags, apart from the overrides
 launch.py       one job, or a sweep of them
-help.py, usage.py, completion.py   dlrun --help and TAB, from the text of the YAML files
+help.py, completion.py   dlrun --help and TAB, from the YAML files
 """

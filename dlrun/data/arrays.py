@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlrun import places
+from dlrun import shell
 from dlrun.data import Report, Source, blame
 from dlrun.data.cache import FORMAT, Labels, Writer, load
 from dlrun.data.fingerprint import hash_files, stat_files
@@ -61,7 +61,7 @@ def arrays(
     if decimal not in (None, *DECIMALS):
         raise ValueError(f"decimal must be one of {', '.join(DECIMALS)}, got {decimal}")
     find_missing(missing)  # raises ValueError
-    file = places.path(path, "data.path")
+    file = shell.path(path, "data.path")
     columns = {"target": target, "features": features, "missing": missing, "decimal": decimal}
     with blame(f"data.path={path}"):
         _check_file(file, columns)

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dlrun import places
+from dlrun import shell
 from dlrun.data import Source, Values
 from dlrun.data.fingerprint import hash_content, hash_samples
 from dlrun.errors import Mistake
@@ -90,9 +90,9 @@ def home(cache: str | None = None) -> Path:
     """Where caches live: `cache`, or $DLRUN_CACHE, or dlrun in $XDG_CACHE_HOME or ~/.cache."""
     chosen = cache or os.environ.get("DLRUN_CACHE")
     if chosen:
-        return places.path(chosen, "data.cache" if cache else "DLRUN_CACHE")
+        return shell.path(chosen, "data.cache" if cache else "DLRUN_CACHE")
     kept = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return places.path(kept, "XDG_CACHE_HOME") / "dlrun"
+    return shell.path(kept, "XDG_CACHE_HOME") / "dlrun"
 
 
 def load(

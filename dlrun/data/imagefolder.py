@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlrun import places, shown
+from dlrun import shell
 from dlrun.data import Report, Source, blame
 from dlrun.data.cache import FORMAT, Labels, Writer, load
 from dlrun.data.depth import choose_depth
@@ -74,7 +74,7 @@ def imagefolder(
     if size is None and resize != RESIZES[0]:
         raise Mistake(f"data.resize={resize}: is about data.size, which is null; set data.size=64")
     wanted = Wanted(_read_size(size), resize, channels, depth, background)
-    path = places.path(root, "data.root").absolute()
+    path = shell.path(root, "data.root").absolute()
     with blame(f"data.root={root}"):
         if not path.is_dir():
             raise Mistake("there is no such folder; name one with a folder per class")
@@ -207,4 +207,4 @@ def _decode_as(
 def _some(bad: Sequence[tuple[str, str]]) -> str:
     """Three files that cannot be read, each with the reason."""
     more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-    return ", ".join(f"{shown.name(path)} ({reason})" for path, reason in bad[:3]) + more
+    return ", ".join(f"{shell.name(path)} ({reason})" for path, reason in bad[:3]) + more

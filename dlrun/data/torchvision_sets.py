@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from dlrun import places
+from dlrun import shell
 from dlrun.data import Report, Source
 from dlrun.data.cache import FORMAT, Labels, Writer, home, load
 from dlrun.data.fingerprint import hash_files, stat_files
@@ -48,7 +48,7 @@ def _source(which: _Set) -> Callable[..., Source]:
             fetches them.
         Raises Mistake where files are missing or damaged.
         """
-        place = places.path(root, "data.root") if root else home(cache) / "data"
+        place = shell.path(root, "data.root") if root else home(cache) / "data"
         _provide(which, place, download)
         key = hash_files(stat_files([place / which.inside / file for file in which.files]), FORMAT)
         return load(which.name, key, lambda writer: _read(which, place, report, writer), cache)[0]

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import record, shown
+from dlrun import record, shell
 from dlrun.console import format
 from dlrun.engine.interrupt import raised
 from dlrun.errors import Mistake
 from dlrun.job import code
 from dlrun.job.session import Shared
 from dlrun.recipe import differences
-from dlrun.recipe.groups import GROUPS, SEVERAL
+from dlrun.recipe.schema import GROUPS, SEVERAL
 
 if TYPE_CHECKING:
     from dlrun.engine.run import Lengths, Run
@@ -201,7 +201,7 @@ def _begin(recipe: DictConfig, run: "Run", asked: Asked) -> tuple[record.Record,
     if kept.info.get("name") == name(kept.info.get("overrides", [])):
         known["name"] = _named(recipe, asked)  # says what is trained now
     kept.update(**known | {"resumed": history})
-    record.write(kept.directory / "recipe.yaml", shown.redacted(text))
+    record.write(kept.directory / "recipe.yaml", shell.redacted(text))
     return kept, state
 
 
@@ -225,7 +225,7 @@ def summary(kept: record.Record, state: "State", lengths: "Lengths") -> str:
     data = info["data"]
     sizes = " / ".join(f"{count:,}" for count in data["samples"].values())
     lines = [
-        f"{shown.name(info['name'])}  ·  run {kept.id}",
+        f"{shell.name(info['name'])}  ·  run {kept.id}",
         f"{data['name']}: {sizes} samples of shape {'×'.join(map(str, data['shape']))} to train, "
         "validate and test",
         f"{info['parameters']:,} parameters, {info.get('flops', 0):,} floating-point operations "

@@ -31,9 +31,9 @@ from dlrun.model import roles
 from dlrun.model.count import flops
 from dlrun.recipe import checks, signature
 from dlrun.recipe import schema as settings
-from dlrun.recipe.groups import GROUPS
 from dlrun.recipe.instantiate import check as check_group
 from dlrun.recipe.instantiate import explained, part, plain, several
+from dlrun.recipe.schema import GROUPS
 from dlrun.schedule import warmup
 from dlrun.test_augmentation import CenterCrop, has_size
 

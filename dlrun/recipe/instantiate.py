@@ -12,12 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
-from dlrun import duration
+from dlrun import duration, shell
 from dlrun.engine.run import Lengths
 from dlrun.errors import DlrunError, Mistake
 from dlrun.recipe import signature
-from dlrun.recipe.groups import GROUPS, SEVERAL
-from dlrun.recipe.schema import NEEDED
+from dlrun.recipe.schema import GROUPS, NEEDED, SEVERAL
 
 _TELLING = (
     *(InstantiationException, ValueError, TypeError, RuntimeError, AssertionError),
@@ -74,7 +73,7 @@ def targets(config: DictConfig, group: str) -> Iterator[tuple[str, dict[str, Any
     for key, option in options.items():
         if not isinstance(option, DictConfig):
             raise Mistake(
-                f"{key}={signature.shown(option)}: stands where settings do; write {key}.name=value"
+                f"{key}={shell.shown(option)}: stands where settings do; write {key}.name=value"
             )
         values = {str(name): _resolved(option, name) for name in option}
         if not isinstance(values.get("_target_"), str):
@@ -119,7 +118,7 @@ def read_durations(key: str, value: object) -> list[duration.Duration]:
         found = []
     if any(one.unit == "seconds" for one in found) or (not found and value != []):
         right = "write '5 epochs', '200 steps' or 10%"
-        raise Mistake(f"{key}={signature.shown(value)}: is no duration; {right}")
+        raise Mistake(f"{key}={shell.shown(value)}: is no duration; {right}")
     return found
 
 

@@ -17,23 +17,22 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra._internal.hydra import Hydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dlrun import places, record, shell, shown
+from dlrun import record, shell
 from dlrun.errors import Mistake
-from dlrun.recipe import catalogue, compose, flags, mistakes
-from dlrun.recipe.groups import SEVERAL
-from dlrun.recipe.nearest import Place
+from dlrun.recipe import compose, mistakes
+from dlrun.recipe.catalogue import within
+from dlrun.recipe.compose import Composer
+from dlrun.recipe.schema import SEVERAL
 from dlrun.record import bounds
 
 _log = logging.getLogger("dlrun")
 _OWN = ("resume", "facts", "outputs", "tracking.uri")
 """Settings of the run, not of the recipe: never taken from the record."""
 
-
-_PATHS = ("data.path", "data.root", "data.cache", "tracking.uri")
+_PATHS = tuple(key for key in compose.PATHS if "." in key)
 _KINDS: dict[str, tuple[type, ...]] = {
     "overrides": (list,),
     "command": (str, list),
@@ -49,24 +48,27 @@ _NAMES: dict[type, str] = {str: "text", list: "a list", dict: "a mapping", int: 
 
 @dataclass(frozen=True)
 class Previous:
-    """A recorded run, its recipe, the overrides that led to it, and where they were typed."""
+    """A recorded run, its recipe, the overrides that led to it, and the command's directory.
 
+    asked: how the run was called; command: the words that it was started with.
+    """
+
+    asked: str
     directory: Path
     recipe: DictConfig
     overrides: list[str]
-    config_dirs: list[Path]
+    command: list[str]
     cwd: Path
 
-    def merge(self, hydra: Hydra, typed: Sequence[str]) -> list[str]:
+    def merge(self, composer: Composer, typed: Sequence[str]) -> list[str]:
         """The recorded overrides and those typed now, without `resume=`.
 
         Raises Mistake where a recorded one cannot be any more.
         """
-        place = Place(hydra, [*self.config_dirs, catalogue.packaged()], False)
         try:
-            mistakes.words(place, self.overrides)
-            with mistakes.explained(place, self.overrides):
-                recorded = compose.choices(compose.full(hydra, self.overrides))
+            mistakes.words(composer, self.overrides)
+            with mistakes.explained(composer, self.overrides):
+                recorded = compose.choices(composer.full(self.overrides))
         except Mistake as mistake:
             raise Mistake(f"{self.directory / 'run.json'}: {mistake}") from None
         new = [word for word in typed if _key(word) != "resume"]
@@ -76,12 +78,12 @@ class Previous:
             new = [word for word in new if _key(word) != "outputs"]
         return merge(self.overrides, new, recorded)
 
-    def restore(self, hydra: Hydra, recipe: DictConfig, words: Sequence[str]) -> DictConfig:
+    def restore(self, composer: Composer, recipe: DictConfig, words: Sequence[str]) -> DictConfig:
         """The recipe with recorded values where defaults have changed; points at the run."""
         recipe.resume = str(self.directory)
-        if self._outputs not in (None, places.path(recipe.outputs, "outputs").absolute()):
+        if self._outputs not in (None, shell.path(recipe.outputs, "outputs").absolute()):
             recipe.outputs = str(self._outputs)
-        before = self._placed(compose.recipe(hydra, self.overrides))
+        before = self._placed(composer.recipe(self.overrides))
         typed = [_key(word) for word in words if word not in self.overrides]
         dropped = [_key(word) for word in self.overrides if word not in words]
         changed = changes(before, self._placed(self.recipe), [*typed, *dropped])
@@ -112,7 +114,7 @@ class Previous:
     def _move(self, recipe: DictConfig, typed: Sequence[str]) -> None:
         """Let what was recorded in another directory mean what it meant there."""
         for key, path in _paths(self._placed(recipe)):
-            if not any(_within(key, top) for top in typed):
+            if not any(within(key, top) for top in typed):
                 OmegaConf.update(recipe, key, path)
         if str(self.cwd) not in sys.path:
             sys.path.insert(-1, str(self.cwd))  # before that of now, which comes last
@@ -138,16 +140,14 @@ def find(words: Sequence[str]) -> Previous | None:
         recipe = _read_recipe(directory / "recipe.yaml")
         info = _read_info(directory / "run.json")
         command = info.get("command", "")
-        cwd = Path(info.get("cwd", "."))
-        try:
-            line = shlex.split(command) if isinstance(command, str) else command
-            config_dirs = flags.parse(line[1:]).directories(cwd)
-        except (ValueError, Mistake) as error:
-            message = f"{directory / 'run.json'}: command={command!r}: {error}"
-            raise Mistake(message) from None
+        words = shlex.split(command) if isinstance(command, str) else command
+    except ValueError as error:
+        problem = f"{directory / 'run.json'}: command={command!r}: {error}"
+        raise Mistake(f"resume={asked}: {problem}") from None
     except Mistake as mistake:
         raise Mistake(f"resume={asked}: {mistake}") from None
-    return Previous(directory, recipe, info["overrides"], config_dirs, cwd.absolute())
+    cwd = Path(info.get("cwd", ".")).absolute()
+    return Previous(asked, directory, recipe, info["overrides"], words, cwd)
 
 
 def merge(recorded: Sequence[str], new: Sequence[str], choices: Mapping[str, Any]) -> list[str]:
@@ -182,7 +182,7 @@ def changes(before: DictConfig, kept: DictConfig, ignored: Sequence[str]) -> dic
         key: value
         for key, value in then.items()
         if (key not in today or today[key] != value)
-        and not any(_within(key, top) for top in (*_OWN, *ignored))
+        and not any(within(key, top) for top in (*_OWN, *ignored))
     }
 
 
@@ -252,11 +252,11 @@ def _placed(path: str, cwd: Path) -> str:
     if is_uri:
         local = scheme == "sqlite" and place.startswith("/") and place[1:2] not in ("", "/")
         return (
-            f"sqlite:///{cwd / places.path(place[1:], 'tracking.uri')}"
+            f"sqlite:///{cwd / shell.path(place[1:], 'tracking.uri')}"
             if local
-            else shown.redacted(path)
+            else shell.redacted(path)
         )
-    return path if str(places.path(path, "data")) != path else str(cwd / path)
+    return path if str(shell.path(path, "data")) != path else str(cwd / path)
 
 
 def _names(choice: Any) -> list[str]:
@@ -271,10 +271,6 @@ def _leaves(node: Any, above: str = "") -> dict[str, Any]:
     for key, value in node.items():
         found |= _leaves(value, f"{above}{key}.")
     return found
-
-
-def _within(key: str, top: str) -> bool:
-    return key == top or key.startswith(f"{top}.")
 
 
 def _key(word: str) -> str:

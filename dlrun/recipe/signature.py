@@ -1,6 +1,5 @@
 """Check the arguments of a `_target_` before it is called: their names and their types."""
 
-import difflib
 import importlib
 import inspect
 import re
@@ -12,6 +11,8 @@ from typing import Any, Literal, NewType, Union
 
 from dlrun.duration import Steps
 from dlrun.errors import Mistake
+from dlrun.recipe import suggest
+from dlrun.shell import shown
 
 _WORDS = {
     int: "a whole number",
@@ -63,7 +64,7 @@ def problems(target: str, kwargs: Mapping[str, Any], key: str, partial: bool = T
                 right = ("number" in right and _beyond(value)) or f"expected {right}"
                 wrong.append(f"{key}.{argument}={shown(value)}: {right}")
         elif not takes_any:
-            near = _near(argument, list(named))
+            near = suggest.nearest(argument, list(named), "'{}'")
             unknown.append(f"{key}.{argument}: {name} takes no {argument!r}{near}")
     if len(unknown) > 2:  # another function than the settings are meant for
         lacking = ", ".join(argument for argument in kwargs if argument not in named)
@@ -103,7 +104,8 @@ def find(target: str, key: str) -> Callable[..., Any]:
         raise Mistake(f"{at}: there is no module {parts[0]!r} here or among the installed ones")
     for position, part in enumerate(parts[depth:], depth):
         if not hasattr(found, part):
-            near = _near(part, [name for name in dir(found) if not name.startswith("_")])
+            names = [name for name in dir(found) if not name.startswith("_")]
+            near = suggest.nearest(part, names, "'{}'")
             raise Mistake(f"{at}: {'.'.join(parts[:position])} has no {part!r}{near}")
         found = getattr(found, part)
     if not callable(found):
@@ -226,18 +228,3 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 def _plural(words: str) -> str:
     return " or ".join(re.sub(r"^a ((?:whole )?\w+)", r"\1s", kind) for kind in words.split(" or "))
-
-
-def shown(value: object) -> str:
-    """A value as it is typed."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, list):
-        return f"[{','.join(map(shown, value))}]"
-    text = str(value)
-    return text if len(text) <= 100 else f"{text[:97]}..."
-
-
-def _near(wrong: str, names: Sequence[str]) -> str:
-    match = difflib.get_close_matches(wrong, names, n=1, cutoff=0.6)
-    return f"; did you mean {match[0]!r}?" if match else ""

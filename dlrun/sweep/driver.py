@@ -11,7 +11,7 @@ from dlrun import shell
 from dlrun.console import screen
 from dlrun.errors import Failure, Mistake
 from dlrun.recipe import compose, mistakes
-from dlrun.recipe.nearest import Place
+from dlrun.recipe.compose import Composer
 from dlrun.recipe.schema import Sweep as Settings
 from dlrun.sweep import dry_run, first_look
 from dlrun.sweep.around import around
@@ -23,18 +23,18 @@ _NARROWING = {"around": 3, "margin": 0.1}
 """Settings of a stage alone: the best points of the stage before, and how far beyond them."""
 
 
-def run(place: Place, words: Sequence[str], command: Sequence[str]) -> None:
+def run(composer: Composer, words: Sequence[str], command: Sequence[str]) -> None:
     """Do what the command asks for. Raises Failure where points have failed."""
-    asked = plan(place, words, command)
+    asked = plan(composer, words, command)
     asked.check_searched()
     stages: Any = OmegaConf.to_container(asked.settings.stages)
     if not stages:
-        _raise([_one(place, asked)])
+        _raise([_one(composer, asked)])
         return
     head = ["dlrun", *shell.config_dirs(command), "-m"]
-    _look_ahead(place, words, stages)
+    _look_ahead(composer, words, stages)
     if asked.settings.dry_run:
-        _dry_run(place, words, stages, head)
+        _dry_run(composer, words, stages, head)
         return
     done: list[_Ended] = []
     for number, stage in enumerate(stages, 1):
@@ -42,21 +42,21 @@ def run(place: Place, words: Sequence[str], command: Sequence[str]) -> None:
         typed = _narrowed(words, done[-1], narrowing) if done else words
         typed = _changed(typed, changes)
         _say(number, len(stages), [*head, *typed])
-        staged = plan(place, typed, [*head, *typed])
-        done.append(_one(place, staged, goes_on=number < len(stages)))
+        staged = plan(composer, typed, [*head, *typed])
+        done.append(_one(composer, staged, goes_on=number < len(stages)))
         if staged.settings.dry_run:
             return
     _raise(done)
 
 
-def _look_ahead(place: Place, words: Sequence[str], stages: Sequence[Any]) -> None:
+def _look_ahead(composer: Composer, words: Sequence[str], stages: Sequence[Any]) -> None:
     """Raise Mistake for what is wrong with any stage, before the first of them trains."""
     for number, stage in enumerate(stages, 1):
         typed = _changed(words, _read(stage)[1])
         try:
-            mistakes.words(place, typed)
-            staged = plan(place, typed, ["dlrun", "-m", *typed])
-            with mistakes.explained(place, staged.asked):
+            mistakes.words(composer, typed)
+            staged = plan(composer, typed, ["dlrun", "-m", *typed])
+            with mistakes.explained(composer, staged.asked):
                 staged.check()
                 first_look.check_values(staged)
         except Mistake as mistake:
@@ -64,7 +64,7 @@ def _look_ahead(place: Place, words: Sequence[str], stages: Sequence[Any]) -> No
 
 
 def _dry_run(
-    place: Place, words: Sequence[str], stages: Sequence[Any], head: Sequence[str]
+    composer: Composer, words: Sequence[str], stages: Sequence[Any], head: Sequence[str]
 ) -> None:
     """What each stage would cost; the later ones as if their ranges stayed as they are."""
     failures = []
@@ -74,7 +74,7 @@ def _dry_run(
         if number > 1:
             screen.console().print("in ranges that the stage before will have narrowed")
         try:
-            dry_run.show(Sweep(plan(place, typed, [*head, *typed]), place))
+            dry_run.show(Sweep(plan(composer, typed, [*head, *typed]), composer))
         except Failure as failure:
             failures.append(failure)
     if failures:
@@ -90,9 +90,9 @@ class _Ended:
     failed: int = 0
 
 
-def _one(place: Place, asked: Plan, goes_on: bool = False) -> _Ended:
+def _one(composer: Composer, asked: Plan, goes_on: bool = False) -> _Ended:
     """One sweep, to its end or as a dry run; goes_on: another stage follows."""
-    sweep = Sweep(asked, place)
+    sweep = Sweep(asked, composer)
     if asked.settings.dry_run:
         dry_run.show(sweep)
         return _Ended(asked, sweep)

@@ -11,7 +11,7 @@ from dlrun import record
 from dlrun.console.outcome import report
 from dlrun.errors import DlrunError, Failure
 from dlrun.recipe import mistakes
-from dlrun.recipe.groups import GROUPS, SEVERAL
+from dlrun.recipe.schema import GROUPS, SEVERAL
 
 if TYPE_CHECKING:
     from dlrun.engine.run import Run

@@ -55,7 +55,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from dlrun import record, shown
+from dlrun import record, shell
 from dlrun.errors import Mistake
 from dlrun.record import FAILED, FINISHED, KILLED, PRUNED, RUNNING
 
@@ -218,4 +218,4 @@ def _of(entry: Mapping[str, Any], kind: type) -> dict[str, Any]:
 
 
 def _written(point: Point) -> str:
-    return record.text(shown.plain(point.line())) + "\n"
+    return record.text(shell.redacted_values(point.line())) + "\n"

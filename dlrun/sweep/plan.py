@@ -9,18 +9,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.types import Override
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import places, shell
+from dlrun import shell
 from dlrun.errors import Mistake
-from dlrun.recipe import compose, mistakes, signature
-from dlrun.recipe.flags import nearest
-from dlrun.recipe.nearest import Place
+from dlrun.recipe import compose, mistakes
+from dlrun.recipe.compose import Composer, Override
+from dlrun.recipe.suggest import nearest
 from dlrun.sweep import points, samplers, space
 from dlrun.sweep.ledger import Point
-from dlrun.sweep.points import NEUTRAL, Composer
+from dlrun.sweep.points import NEUTRAL, Points
 from dlrun.sweep.space import Space, Values
 from dlrun.tracking import credentials
 
@@ -42,7 +40,7 @@ class Plan:
     asked: Sequence[str]
     words: Sequence[str]
     space: Space
-    composer: Composer
+    composer: Points
     base: DictConfig
     composed: DictConfig
     settings: DictConfig
@@ -83,7 +81,7 @@ class Plan:
     @property
     def outputs(self) -> Path:
         """Where the runs are kept."""
-        return places.path(self.base.outputs, "outputs").absolute()
+        return shell.path(self.base.outputs, "outputs").absolute()
 
     @property
     def independent(self) -> bool:
@@ -165,15 +163,15 @@ class Plan:
         return None
 
 
-def plan(place: Place, words: Sequence[str], command: Sequence[str]) -> Plan:
+def plan(composer: Composer, words: Sequence[str], command: Sequence[str]) -> Plan:
     """Read a command. Raises Mistake for what cannot be searched."""
-    fixed, sweeps = space.read(place.hydra, words)
+    fixed, sweeps = space.read(composer, words)
     _check_lists(fixed)
-    more = _params(place, words, fixed, sweeps)
+    more = _params(composer, words, fixed, sweeps)
     asked = [*words, *more]
     if more:
-        mistakes.words(place, more)
-        fixed, sweeps = space.read(place.hydra, [*fixed, *more, *_lines(sweeps)])
+        mistakes.words(composer, more)
+        fixed, sweeps = space.read(composer, [*fixed, *more, *_lines(sweeps)])
     for sweep in sweeps:
         if sweep.is_hydra_override() or _top(sweep.key_or_group) == "sweep":
             raise Mistake(f"{sweep.input_line}: how a sweep runs cannot itself be swept")
@@ -181,10 +179,10 @@ def plan(place: Place, words: Sequence[str], command: Sequence[str]) -> Plan:
             raise Mistake(
                 f"{sweep.input_line}: changes nothing of what a run finds, so it cannot be swept"
             )
-    first = _firsts(place, sweeps)
-    with mistakes.explained(place, asked):
-        composed = _composed(place, [*fixed, *first])
-    mistakes.refuse_sweeper(place, words, composed.hydra.sweeper)
+    first = _firsts(composer, sweeps)
+    with mistakes.explained(composer, asked):
+        composed = composer.sweep([*fixed, *first])
+    mistakes.refuse_sweeper(composer, words, composed.hydra.sweeper)
     if composed.tracking and composed.tracking.get("uri"):  # jobs elsewhere get it in a file
         composed.tracking.uri = credentials.hidden(str(composed.tracking.uri))
     if "${" in str(OmegaConf.to_container(composed, resolve=False)["outputs"]):  # type: ignore[call-overload, index]
@@ -207,23 +205,23 @@ def plan(place: Place, words: Sequence[str], command: Sequence[str]) -> Plan:
         for w, o in zip(fixed, compose.parse(fixed), strict=True)
         if not o.is_hydra_override() and _top(o.key_or_group) != "sweep"
     ]
-    composer = Composer(place.hydra, fixed, place.options)
-    composer.knows(first, base, compose.choices(composed))
+    made = Points(composer, fixed)
+    made.knows(first, base, compose.choices(composed))
     return Plan(
         command,
         asked,
         recipe_words,
         found,
-        composer,
+        made,
         base,
         composed,
         settings,
-        place.directories,
+        composer.catalogue.own,
     )
 
 
 def _params(
-    place: Place, words: Sequence[str], fixed: Sequence[str], sweeps: Sequence[Override]
+    composer: Composer, words: Sequence[str], fixed: Sequence[str], sweeps: Sequence[Override]
 ) -> list[str]:
     """The overrides in `sweep.params`, as an experiment has them, whose keys are not typed.
 
@@ -233,20 +231,20 @@ def _params(
     choosing = [
         word
         for word, override in zip(fixed, parsed, strict=True)
-        if place.chooses(override)
+        if composer.chooses(override)
         or override.is_hydra_override()
         or _top(override.key_or_group) == "sweep"
     ]
-    with mistakes.explained(place, words):
-        composed = _composed(place, [*choosing, *_firsts(place, sweeps)])
+    with mistakes.explained(composer, words):
+        composed = composer.sweep([*choosing, *_firsts(composer, sweeps)])
     typed = {override.key_or_group for override in (*parsed, *sweeps)}
     params = {str(key): value for key, value in composed.sweep.params.items()}
     return [f"{key}={value}" for key, value in params.items() if key not in typed]
 
 
-def _firsts(place: Place, sweeps: Sequence[Override]) -> list[str]:
+def _firsts(composer: Composer, sweeps: Sequence[Override]) -> list[str]:
     """The first of the options of each group that is swept."""
-    return [_first(sweep) for sweep in sweeps if place.options(sweep.key_or_group)]
+    return [_first(sweep) for sweep in sweeps if composer.options(sweep.key_or_group)]
 
 
 def _check_lists(words: Sequence[str]) -> None:
@@ -257,12 +255,6 @@ def _check_lists(words: Sequence[str]) -> None:
             right = "[[optimizer,optimizer.lr]]"
             right = "[{epochs: 2, trials: 20}, {epochs: 20}]" if key == "sweep.stages" else right
             raise Mistake(f"{word}: expected a list, e.g. {key}={right}")
-
-
-def _composed(place: Place, words: Sequence[str]) -> DictConfig:
-    return place.hydra.compose_config(
-        compose.PRIMARY, [*words, "hydra.mode=MULTIRUN"], RunMode.MULTIRUN
-    )
 
 
 def _first(sweep: Override) -> str:
@@ -286,7 +278,7 @@ def _zips(written: Any) -> list[list[str]]:
     if listed and all(isinstance(key, str) for key in listed):
         listed = [listed]
     if not all(OmegaConf.is_list(keys) or isinstance(keys, list) for keys in listed):
-        shown = signature.shown(OmegaConf.to_container(written))
+        shown = shell.shown(OmegaConf.to_container(written))
         raise Mistake(f"sweep.zip={shown}: expected keys, e.g. sweep.zip=[[optimizer,seed]]")
     return [[str(key) for key in keys] for keys in listed]
 

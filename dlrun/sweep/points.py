@@ -8,16 +8,15 @@ import copy
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.hydra import Hydra
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from dlrun.recipe import compose
+from dlrun.recipe.compose import Composer
 
 NEUTRAL = ("outputs", "name", "device", "threads", "tracking", "resume", "facts", "sweep")
 """Settings that change nothing of what a run finds: they are no part of a recipe's hash."""
@@ -39,14 +38,12 @@ class Made:
         return digest(self.recipe)
 
 
-class Composer:
+class Points:
     """Composes the recipes of a sweep's points."""
 
-    def __init__(
-        self, hydra: Hydra, fixed: Sequence[str], options: Callable[[str], Sequence[str]]
-    ) -> None:
-        """fixed: the overrides of every point; options: the names a group has, if it is one."""
-        self._hydra, self._fixed, self._options = hydra, list(fixed), options
+    def __init__(self, composer: Composer, fixed: Sequence[str]) -> None:
+        """fixed: the overrides of every point."""
+        self._composer, self._fixed = composer, list(fixed)
         self._composed: dict[tuple[str, ...], tuple[DictConfig, dict[str, Any]]] = {}
         self._recent: dict[tuple[str, ...], Made] = {}
 
@@ -65,16 +62,18 @@ class Composer:
 
     def _make(self, overrides: Sequence[str]) -> Made:
         words = compose.parse(overrides)
-        plain = [o for o in words if not self._options(o.key_or_group) and o.package is None]
+        plain = [
+            o for o in words if not self._composer.options(o.key_or_group) and o.package is None
+        ]
         choosing = tuple(o.input_line or "" for o in words if o not in plain)
         if choosing not in self._composed:
             # Values of the group's options may be among the fixed words, so all go together.
-            composed = compose.full(self._hydra, [*self._fixed, *choosing])
+            composed = self._composer.full([*self._fixed, *choosing])
             recipe = compose.without_hydra(composed)
             self._composed[choosing] = recipe, compose.choices(composed)
         base, choices = self._composed[choosing]
         recipe = copy.deepcopy(base)
-        ConfigLoaderImpl._apply_overrides_to_config(plain, recipe)
+        compose.apply(plain, recipe)
         referring = [o.input_line or "" for o in plain if _REFERS.search(o.input_line or "")]
         return Made(recipe, choices, (*choosing, *referring))
 

@@ -12,7 +12,7 @@ from dlrun import record
 from dlrun.errors import Mistake
 from dlrun.job import code
 from dlrun.job.session import Shared
-from dlrun.recipe.groups import GROUPS
+from dlrun.recipe.schema import GROUPS
 from dlrun.sweep.ledger import Point
 
 if TYPE_CHECKING:

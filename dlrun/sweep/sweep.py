@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from dlrun import record, shown
+from dlrun import record, shell
 from dlrun.console import screen
 from dlrun.console.outcome import report
 from dlrun.engine.interrupt import raised
@@ -18,7 +18,7 @@ from dlrun.errors import Failure, Interrupted, Mistake
 from dlrun.job.session import Shared
 from dlrun.metric import metric_of
 from dlrun.recipe import mistakes
-from dlrun.recipe.nearest import Place
+from dlrun.recipe.compose import Composer
 from dlrun.sweep import delivery, ledger
 from dlrun.sweep.book import Book
 from dlrun.sweep.first_look import first_look
@@ -34,13 +34,13 @@ from dlrun.sweep.task import TRAIN, Known, Task, ended, found, perform, resumabl
 class Sweep:
     """A sweep; one process at a time drives it."""
 
-    def __init__(self, plan: Plan, place: Place) -> None:
+    def __init__(self, plan: Plan, composer: Composer) -> None:
         """Nothing is read or trained yet. Raises Mistake where a point cannot be composed."""
-        with mistakes.explained(place, plan.asked):
+        with mistakes.explained(composer, plan.asked):
             plan.check()
         self.plan, self.settings, self.total = plan, plan.settings, plan.total()
         self.directory = plan.directory
-        self.jobs = Jobs(plan.composed, place.hydra, self.directory / "jobs")
+        self.jobs = Jobs(plan.composed, composer, self.directory / "jobs")
         self.shared = Shared(brief=True)
         self.console = screen.console()
         self.failures = 0
@@ -306,5 +306,5 @@ class Sweep:
 
     def _say(self, trial: int, name: str, *more: str) -> None:
         place = f"{trial + 1}/{self.total}"
-        line = "  ".join(filter(None, (f"{place:>8}", shown.name(name or "default"), *more)))
+        line = "  ".join(filter(None, (f"{place:>8}", shell.name(name or "default"), *more)))
         self.console.print(line, markup=False, soft_wrap=True)

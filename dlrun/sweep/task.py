@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from dlrun import metric, places, record
+from dlrun import metric, record, shell
 from dlrun.console import screen
 from dlrun.console.outcome import report
 from dlrun.engine.interrupt import within
@@ -87,7 +87,7 @@ def perform(
     """
     if recipe.procedure.get("_target_") != TRAIN:
         return _perform(task, recipe, choices, shared, stopping, say)
-    outputs = places.path(recipe.outputs, "outputs").absolute()
+    outputs = shell.path(recipe.outputs, "outputs").absolute()
     with claims.held(outputs, task.hash, partial(_waiting, task)) as claim:
         other = claim.found()
         if other and ended(other) and not difference(other, recipe, partial(digest, shared=shared)):

@@ -147,8 +147,8 @@ def jobs(planned: Callable[..., Plan], tmp_path: Path) -> Callable[..., Jobs]:
     def made(*words: str) -> Jobs:
         from dlrun.recipe import compose
 
-        with compose.hydra([]) as hydra:
-            return Jobs(planned(*words).composed, hydra, tmp_path)
+        with compose.composer([]) as composer:
+            return Jobs(planned(*words).composed, composer, tmp_path)
 
     return made
 

@@ -6,9 +6,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from dlrun.errors import Mistake
-from dlrun.recipe import catalogue, compose
+from dlrun.recipe import compose
 from dlrun.sweep.plan import Plan
-from dlrun.sweep.points import Composer, digest
+from dlrun.sweep.points import Points, digest
 
 Planned = Callable[..., Plan]
 LR = "optimizer.lr=tag(log,interval(1e-3,1))"
@@ -82,10 +82,10 @@ def test_how_much_is_searched_does_not_change_what_is(planned: Planned):
 
 
 def test_a_hash_stands_for_what_is_trained():
-    with compose.hydra([]) as hydra:
+    with compose.composer([]) as composer:
 
         def hash_of(*words: str) -> str:
-            return digest(compose.recipe(hydra, words))
+            return digest(composer.recipe(words))
 
         same = ["outputs=x", "name=y", "device=cpu", "threads=1", "tracking=none", "epochs=20"]
         assert {hash_of(word) for word in same} == {hash_of()}
@@ -107,14 +107,11 @@ def test_a_hash_stands_for_what_is_trained():
 def test_a_recipe_is_the_one_that_hydra_composes(words: list[str]):
     fixed = ["schedule=constant", "accumulate=2", "sweep=random"]
 
-    def options(group: str) -> list[str]:
-        return list(catalogue.options(group, [catalogue.packaged()])) if group else []
-
-    with compose.hydra([]) as hydra:
-        composer = Composer(hydra, fixed, options)
-        composer.recipe(["optimizer.lr=0.9"])  # leaves nothing behind
-        made = composer.recipe(words)
-        whole = compose.full(hydra, [*fixed, *words])
+    with compose.composer([]) as composer:
+        points = Points(composer, fixed)
+        points.recipe(["optimizer.lr=0.9"])  # leaves nothing behind
+        made = points.recipe(words)
+        whole = composer.full([*fixed, *words])
     expected = compose.without_hydra(whole)
     assert OmegaConf.to_container(made.recipe) == OmegaConf.to_container(expected)
     assert made.choices == compose.choices(whole)

@@ -104,10 +104,10 @@ def test_steps_of_a_float_are_typed_again_as_they_are(planned: Planned):
 def test_any_space_can_be_typed_again(planned: Planned):
     draw = random.Random(0)
     base = planned("seed=0,1").base
-    with compose.hydra([]) as hydra:
+    with compose.composer([]) as composer:
         for _ in range(300):
             one = drawn(draw)
-            [again] = space.build(*space.read(hydra, [one.word()]), base, [], 0).dimensions
+            [again] = space.build(*space.read(composer, [one.word()]), base, [], 0).dimensions
             assert again == one, one.word()
             assert again.listed == one.listed
 

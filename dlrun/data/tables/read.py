@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlrun import shown
+from dlrun import shell
 from dlrun.data.tables import cells, columns
 from dlrun.data.tables.columns import Column
 from dlrun.data.tables.targets import read_target
@@ -101,7 +101,7 @@ def _guess_decimal(
 
 def some(names: Sequence[str]) -> str:
     """The first ten names, for a message."""
-    return ", ".join(map(shown.name, names[:10])) + (", ..." if len(names) > 10 else "")
+    return ", ".join(map(shell.name, names[:10])) + (", ..." if len(names) > 10 else "")
 
 
 def _choose(
