@@ -7,7 +7,7 @@ where need be, for Hydra; and text that is safe to show and to record.
 import os
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,17 @@ def quote(word: str) -> str:
         for byte in os.fsencode(word)
     )
     return f"$'{kept.decode()}'"
+
+
+def spelled(value: Any) -> str:
+    """A plain value, a list or a mapping as Hydra reads it in an override."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{key}:{spelled(each)}' for key, each in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(spelled, value))}]"
+    return repr(value) if isinstance(value, int | float) else quoted(str(value))
 
 
 def setting(key: str, value: str) -> str:

@@ -112,10 +112,12 @@ def _one(
                 previous.keep_store(recipe, command[1:])
             mistakes.check(recipe, about.choices, composer.catalogue.own)
             recipe.outputs = str(recipe.outputs)  # the time in it is that of now
-            from dlrun.job import factory as jobs
+            from dlrun.job import factory
+            from dlrun.job.recording import Invocation
 
             with mistakes.resolved():
-                return jobs.run(recipe, jobs.Asked(about.overrides, command, about.choices))
+                invocation = Invocation(about.overrides, command, about.choices)
+                return factory.run(recipe, invocation)
         except (Exception, Interrupted) as error:  # Hydra would wrap it
             return error
 
