@@ -72,10 +72,10 @@ def save_model(
     try:
         with _quiet():
             try:
-                _save_program(module, example, part, told | {"mode": _MODE})
+                _save(module, example, part, told | {"mode": _MODE}, _export)
             except Exception as error:
                 shutil.rmtree(part, ignore_errors=True)
-                _save_pickle(module, example, part, told)
+                _save(module, example, part, told, _pickle)
                 pickled = error
         shutil.rmtree(directory, ignore_errors=True)
         shutil.move(part, directory)
@@ -154,10 +154,31 @@ def _find(client: "MlflowClient", experiment: str, run_id: str, known: str | Non
     return found[0] if found else None
 
 
-def _save_program(module: "nn.Module", x: "Tensor", path: Path, told: dict[str, Any]) -> None:
-    """Write a model of MLflow's form around a `torch.export` program.
+Write = Callable[["nn.Module", "Tensor", Path], None]
+"""Writes a module into a folder of MLflow's form; the tensor is an example of its input."""
 
-    As `mlflow.pytorch.save_model` does, whose import would take longer than the rest.
+
+def _export(module: "nn.Module", x: "Tensor", folder: Path) -> None:
+    import torch
+
+    batches = {0: torch.export.Dim.AUTO}
+    with imports.quick():  # the compiler, if this process has not needed it before
+        program = torch.export.export(module, (x,), dynamic_shapes=[batches])
+        torch.export.save(program, folder / "model.pt2")
+
+
+def _pickle(module: "nn.Module", x: "Tensor", folder: Path) -> None:
+    import torch
+    from mlflow.pytorch import pickle_module
+
+    (folder / "pickle_module_info.txt").write_text(pickle_module.__name__)
+    torch.save(module, folder / "model.pth", pickle_module=pickle_module)
+
+
+def _save(module: "nn.Module", x: "Tensor", path: Path, told: dict[str, Any], write: Write) -> None:
+    """Make a directory that MLflow takes as a model, with `told` as its metadata.
+
+    As `mlflow.pytorch.save_model` does, whose import would take longer than the rest;
     https://mlflow.org/docs/latest/ml/model says what is in which file.
     """
     import torch
@@ -165,10 +186,7 @@ def _save_program(module: "nn.Module", x: "Tensor", path: Path, told: dict[str, 
     with torch.no_grad():
         result = module(x)
     (path / "data").mkdir(parents=True)
-    batches = {0: torch.export.Dim.AUTO}
-    with imports.quick():  # the compiler, if this process has not needed it before
-        program = torch.export.export(module, (x[:2],), dynamic_shapes=[batches])
-        torch.export.save(program, path / "data" / "model.pt2")
+    write(module, x[:2], path / "data")
     python, found, sample = platform.python_version(), versions(), x[:2].tolist()
     packages = _requirements()
     content = {
@@ -185,7 +203,7 @@ def _save_program(module: "nn.Module", x: "Tensor", path: Path, told: dict[str, 
         },
         "metadata": told,
         "mlflow_version": found["mlflow"],
-        "model_size_bytes": (path / "data" / "model.pt2").stat().st_size,
+        "model_size_bytes": sum(file.stat().st_size for file in (path / "data").iterdir()),
         "model_uuid": uuid4().hex,
         "saved_input_example_info": {
             "artifact_path": "input_example.json",
@@ -220,27 +238,6 @@ def _schema(batch: "Tensor") -> str:
     """Of a tensor of any number of samples, as a model's signature has it."""
     kind = {"dtype": str(batch.numpy().dtype), "shape": [-1, *batch.shape[1:]]}
     return json.dumps([{"type": "tensor", "tensor-spec": kind}])
-
-
-def _save_pickle(module: "nn.Module", x: "Tensor", path: Path, told: dict[str, Any]) -> None:
-    import mlflow.pytorch
-    import torch
-    from mlflow.models import ModelSignature
-    from mlflow.types import Schema
-
-    with torch.no_grad():
-        result = module(x)
-    mlflow.pytorch.save_model(
-        module,
-        str(path),
-        signature=ModelSignature(
-            *(Schema.from_json(_schema(batch)) for batch in (x, result)),
-        ),
-        input_example=x[:2].numpy(),
-        pip_requirements=_requirements(),
-        metadata=told,
-        serialization_format="pickle",
-    )
 
 
 def _requirements() -> list[str]:

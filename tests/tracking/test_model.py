@@ -184,11 +184,10 @@ def test_what_cannot_be_saved_is_left_out_with_one_warning(tmp_path, caplog):
 
 
 def test_a_signal_in_the_middle_is_not_swallowed(tmp_path, monkeypatch):
-    def save(module, example, path, told):
-        path.mkdir()
+    def save(module, example, folder):
         raise Interrupted(15)
 
-    monkeypatch.setattr(model, "_save_program", save)
+    monkeypatch.setattr(model, "_export", save)
     with pytest.raises(Interrupted):
         model.save_model(nn.Linear(2, 1).eval(), torch.zeros(2, 2), tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
