@@ -154,7 +154,6 @@ def test_tables_and_a_single_example(tmp_path):
 
 
 def test_what_cannot_be_exported_is_pickled(tmp_path, caplog):
-    caplog.set_level("WARNING", logger="dlrun")  # MLflow raises the level of all, on import
     network = Exotic().eval()
     x = torch.ones(2, 3)
     assert model.save_model(network, x, tmp_path / "model")
@@ -168,7 +167,6 @@ def test_what_cannot_be_exported_is_pickled(tmp_path, caplog):
 
 
 def test_what_cannot_be_saved_is_left_out_with_one_warning(tmp_path, caplog):
-    caplog.set_level("WARNING", logger="dlrun")  # MLflow raises the level of all, on import
 
     def refuse(*_):
         raise RuntimeError("no logits today\nand more")
