@@ -67,7 +67,7 @@ def run(config: DictConfig, asked: Asked) -> float | None:
                 shared.close()
             finally:  # a signal ends the waiting alone
                 for directory in shared.records:
-                    shared.show.closing(directory, shared.uri)
+                    shared.show.summary(directory, shared.uri)
 
 
 def perform(
