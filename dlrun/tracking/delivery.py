@@ -166,7 +166,7 @@ class Delivery:
         return str(found[0].info.run_id) if found else None
 
     def _twins(self) -> list[Run]:
-        """The runs that stand for the record in the store; removes what a slow server made twice."""
+        """The runs in the store that stand for the record; removes what was made twice."""
         known = self.run_id or cursor.read(self.directory).get("run_id")
         uid = record.read_json(self.directory / "run.json").get("uid", "")
         found = history.runs(self._client, self._experiment, uid, known)
