@@ -30,7 +30,7 @@ def run(config: DictConfig, invocation: Invocation) -> float | None:
                 session.close()
             finally:  # a signal ends the waiting alone
                 for directory in session.records:
-                    session.show.closing(directory, session.uri)
+                    session.show.summary(directory, session.uri)
 
 
 def perform(

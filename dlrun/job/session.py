@@ -1,6 +1,6 @@
-"""What the jobs of one process share: the data and the way to MLflow, opened once for all.
+"""What the jobs of one process share: the data, and the process that follows their records.
 
-Imports nothing heavy: the tracking process is started before torch is imported.
+Imports nothing heavy: the second process is started before torch is imported.
 """
 
 import os
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """What the jobs of one process have in common: the data and the way to MLflow, opened once.
+    """What the jobs of one process share: the data, and the process that follows their records.
 
     records: the runs of the last job, the first begun first.
     """
 
     def __init__(self, brief: bool = False, cores: int | None = None) -> None:
-        """brief: show a run as little more than its progress, for one among many.
+        """brief: show little more than progress, for a run among many.
 
         cores: how many threads a job may use where its recipe does not say; None for all.
         """
@@ -40,9 +40,9 @@ class Session:
         self._data: tuple[Any, Data] | None = None
 
     def prepare(self, config: DictConfig, draws: bool = False) -> "Follower | None":
-        """Start what follows the records of a recipe, so that it gets ready meanwhile.
+        """Start the process that follows the records of a recipe, so that it gets ready meanwhile.
 
-        draws: whether curves are wanted. None where they are not, and nothing is delivered.
+        draws: whether curves will be drawn. Gives None where there is nothing to do.
         """
         key = ""
         if config.tracking:
