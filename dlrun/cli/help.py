@@ -50,7 +50,7 @@ def _everything(catalogue: Catalogue) -> Iterator[str]:
 
 
 def _usage() -> Any:
-    """What there is to say about the command itself."""
+    """What help says about the command itself."""
     return load(Path(__file__).with_name("usage.yaml"))
 
 
@@ -123,7 +123,7 @@ def _about_setting(key: str, catalogue: Catalogue) -> Iterator[str]:
 
 
 def _about_places(places: Sequence[Setting], catalogue: Catalogue) -> Iterator[str]:
-    """The options that have a setting, each with its default and the comment."""
+    """The options that have a setting, each with its default and its comment."""
     first = places[0]
     everywhere = len(places) == len(catalogue.options(first.option.group))
     if everywhere and all(one == first for one in places):

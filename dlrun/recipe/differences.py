@@ -1,4 +1,4 @@
-"""How a recipe and its data differ from those that a resumed run was trained with so far."""
+"""How the recipe and data of a resumed run differ from those it was trained with so far."""
 
 import logging
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _SPLITTING = ("data.split", "data.val", "data.split_seed", "data.leaks")
 
 
 def since(recipe: DictConfig, kept: Record, facts: Mapping[str, Any]) -> set[str]:
-    """What of a resumed run is other than in its record, as `state.begin` wants to know it.
+    """What has changed since a resumed run was recorded, in the terms of `state.begin`.
 
     Raises Mistake where samples that were trained on would be in val or test, and where the
     targets or the pixels would have another scale than the weights know.
