@@ -9,12 +9,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import record, shell
+from dlrun import imports, record, shell
 from dlrun.console import format
 from dlrun.engine.interrupt import raised
 from dlrun.errors import Mistake
@@ -65,9 +66,8 @@ def run(config: DictConfig, asked: Asked) -> float | None:
             try:
                 shared.close()
             finally:  # a signal ends the waiting alone
-                shipper = shared.shipper(config) if shared.records else None
                 for directory in shared.records:
-                    shared.show.closing(directory, shipper.uri if shipper else None)
+                    shared.show.closing(directory, shared.uri)
 
 
 def perform(
@@ -82,8 +82,9 @@ def perform(
     stopping: rules beside those of the recipe; one that says `pruned` makes the run PRUNED.
     whole: with figures, and with a model where the recipe says so.
     """
-    shipper = shared.shipper(config)
-    from dlrun.recipe import build, instantiate  # import torch: two seconds
+    shared.prepare(config, draws=whole)
+    with imports.quick():
+        from dlrun.recipe import build, instantiate  # import torch: a second and more
 
     build.check(config, [_key(word) for word in asked.overrides])
     data = shared.data(config)
@@ -98,8 +99,7 @@ def perform(
         run.stopping.extend(stopping)
         kept, state = _begin(recipe, run, asked)
         shared.records.append(kept.directory)
-        if shipper is not None:
-            shipper.ship(kept.directory)
+        shared.follow(kept.directory)
         lengths = run.lengths
         text = summary(kept, state, lengths)
         shared.show.begin(text, lengths.total_steps, lengths.steps_per_epoch)
@@ -109,11 +109,10 @@ def perform(
             pruned = any(rule.pruned for rule in stopping)
             if pruned and ended.points()[-1]["step"] < run.lengths.total_steps:
                 ended.set_status(record.PRUNED, "stopped early: others were better by then")
-            if shipper is not None:
-                shipper.finish(ended.directory)
 
         export = whole and bool((config.tracking or {}).get("model", False))
-        return Trial(run, state, kept, shared.show, finished, config.test, export, whole)
+        draw = partial(shared.draw, kept.directory) if whole else None
+        return Trial(run, state, kept, shared.show, finished, config.test, export, draw)
 
     result: float | None = instantiate.part(config, "procedure")(make_run)
     return result
@@ -124,12 +123,10 @@ def export(config: DictConfig, directory: Path, shared: Shared) -> None:
     from dlrun.engine import checkpoint
     from dlrun.procedure.train import deployable
     from dlrun.recipe import build
-    from dlrun.report import curves
 
-    curves.draw(directory)
-    shipper = shared.shipper(config)
+    shared.prepare(config, draws=True)
     saved = checkpoint.load(directory / "checkpoints")
-    if shipper is not None and config.tracking.get("model", False) and saved:
+    if config.tracking and config.tracking.get("model", False) and saved:
         from dlrun.data.depth import raw_example
         from dlrun.engine.state import load_best_weights, restore
         from dlrun.tracking.model import save_model
@@ -140,9 +137,8 @@ def export(config: DictConfig, directory: Path, shared: Shared) -> None:
         step = load_best_weights(run, state.counters, state.runs[0])
         example = raw_example(data)
         save_model(deployable(run), example, directory / "model", step, run.classes, data.reading)
-    if shipper is not None:
-        shipper.ship(directory)
-        shipper.finish(directory)
+    shared.draw(directory)
+    shared.follow(directory)
 
 
 def refused(config: DictConfig, asked: Asked, shared: Shared, message: str) -> None:
@@ -157,10 +153,8 @@ def refused(config: DictConfig, asked: Asked, shared: Shared, message: str) -> N
     kept.set_status(record.FAILED, message)
     kept.close()
     shared.records.append(kept.directory)
-    shipper = shared.shipper(config)
-    if shipper is not None:
-        shipper.ship(kept.directory)
-        shipper.finish(kept.directory)
+    shared.prepare(config)
+    shared.follow(kept.directory)
 
 
 def _begin(recipe: DictConfig, run: "Run", asked: Asked) -> tuple[record.Record, "State"]:

@@ -40,12 +40,10 @@ def conclude(trial: Trial) -> None:
     record.update(result_step=step, stopped=why, ended_by_rule=standing.stopped)
     record.append(now, epoch, values)
     trial.show.point(now, epoch, values)
-    if trial.figures:
-        from dlrun.report import curves  # imports matplotlib, which takes a while
-
-        curves.draw(record.directory)
+    if trial.draw is not None:
+        trial.draw()
     if trial.export:
-        from dlrun.tracking.model import save_model  # imports mlflow, which takes a second
+        from dlrun.tracking.model import save_model
 
         example, reading = raw_example(run.data), run.data.reading
         save_model(deployable(run), example, record.directory / "model", step, run.classes, reading)
