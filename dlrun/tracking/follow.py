@@ -24,7 +24,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import IO, TYPE_CHECKING, Any
 
-from dlrun import imports, record, shown
+from dlrun import imports, record, shell
 from dlrun.tracking import cursor
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ class Follower:
 
     def _fail(self, error: Exception) -> None:
         trace = "".join(traceback.format_exception(error))
-        print(shown.clean(trace), file=sys.stderr)  # seen with DLRUN_DEBUG=1
+        print(shell.clean(trace), file=sys.stderr)  # seen with DLRUN_DEBUG=1
         self._tell(0)
         if not self._warned and self._settings is not None:
             self._warned = True
@@ -202,7 +202,7 @@ def reason(error: BaseException) -> str:
     for known in ("Connection refused", "timed out", "Name or service not known"):
         if known in str(error):
             return known
-    return shown.redacted(first)[:200]
+    return shell.redacted(first)[:200]
 
 
 def main() -> None:
