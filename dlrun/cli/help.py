@@ -69,9 +69,8 @@ def _about(word: str, catalogue: Catalogue) -> Iterator[str]:
         return _about_group(group, list(options.values()))
     names = name.strip("[]").split(",") if group in SEVERAL else [name]
     for name in names:
-        if name not in options:
-            near = suggest.nearest(name, list(options)) or f"; there are {', '.join(options)}"
-            raise Mistake(f"--help {word}: no {group} is called {name!r}{near}")
+        if wrong := suggest.option(f"--help {word}", group, name, list(options)):
+            raise Mistake(wrong)
     return _apart([_about_option(options[name]) for name in names])
 
 

@@ -147,11 +147,13 @@ class _Plain(logging.Formatter):
 
 @contextmanager
 def _root_logging() -> Iterator[None]:
-    """Undo what Hydra's --info does to the root logger."""
+    """Undo what Hydra's --info does to the root logger, through which it prints."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
+    complains, logging.raiseExceptions = logging.raiseExceptions, False  # dlrun --info | head
     try:
         yield
     finally:
+        logging.raiseExceptions = complains
         root.handlers[:] = handlers
         root.setLevel(level)
