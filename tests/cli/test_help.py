@@ -304,11 +304,12 @@ def test_it_answers_at_once_with_and_without_libyaml(without, limit):
     assert min(once() for _ in range(5)) < limit
 
 
-def test_a_closed_pipe_is_no_error():
+@pytest.mark.parametrize("words", [["--help"], ["--info", "searchpath"]])
+def test_a_closed_pipe_is_no_error(words):
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
-        [DLRUN, "--help"], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=30
+        [DLRUN, *words], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=30
     )
     os.close(writer)
     assert done.returncode == 0
