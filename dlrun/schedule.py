@@ -7,19 +7,75 @@ multiplier. It is a pure function of numbers, so that it can be drawn, resumed a
 many runs at once. Durations are annotated `Steps`: build turns '5 epochs' into steps. Epochs
 count from 0 and change after their last step.
 
-A schedule that reacts to validation is an object with the same call and
-
-    observe(score) -> None      after each validation; a higher score is better
-    state_dict(), load_state_dict(state)
+A schedule that reacts to validation is a `Schedule`, an object.
 """
 
 from collections.abc import Callable
+from functools import partial
 from math import cos, exp, inf, isnan, log, pi, sqrt
+from typing import Any
 
 from dlrun.duration import Steps
 
-Schedule = Callable[[int, int, int], float]
 _LOG_MOST = log(1e30)
+Curve = Callable[[int, int, int], float]
+
+
+class Schedule:
+    """What the loop asks of a schedule; a function alone becomes a `Fixed` one.
+
+    The class may be left out: an object with the call and some of the methods is one too.
+
+    shifts: whether it begins after a warm-up, with what then remains, rather than count
+        from the beginning of training.
+    """
+
+    shifts = True
+
+    def __call__(self, step: int, total_steps: int, steps_per_epoch: int) -> float:
+        """The multiplier of a step."""
+        raise NotImplementedError
+
+    @property
+    def kind(self) -> str:
+        """The name under which its memory is kept."""
+        return type(self).__name__
+
+    def observe(self, score: float) -> None:
+        """After each validation; a higher score is better."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What must survive a kill, as plain values."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state_dict."""
+
+
+class Fixed(Schedule):
+    """A function of the step alone."""
+
+    def __init__(self, curve: Curve) -> None:
+        self._curve = curve
+        function = curve.func if isinstance(curve, partial) else curve
+        self.shifts = getattr(function, "shifts", True)
+
+    def __call__(self, step: int, total_steps: int, steps_per_epoch: int) -> float:
+        """The multiplier of a step."""
+        return self._curve(step, total_steps, steps_per_epoch)
+
+
+def from_the_start(curve: Any) -> Any:
+    """Mark a function whose steps count from the beginning of training, warm-up included."""
+    curve.shifts = False
+    return curve
+
+
+def watches(schedule: Schedule) -> bool:
+    """Whether a schedule reacts to validation."""
+    return type(schedule).observe is not Schedule.observe or (
+        isinstance(schedule, Warmup) and watches(schedule.schedule)
+    )
 
 
 def constant(step: int, total_steps: int, steps_per_epoch: int) -> float:
@@ -36,6 +92,7 @@ def step(
     return _power("factor", factor, step // every)
 
 
+@from_the_start
 def multistep(
     step: int,
     total_steps: int,
@@ -47,6 +104,7 @@ def multistep(
     return _power("factor", factor, sum(step >= milestone for milestone in milestones))
 
 
+@from_the_start
 def manual(
     step: int,
     total_steps: int,
@@ -153,8 +211,10 @@ def one_cycle(
     return a + (b - a) * way
 
 
-class HalveOnWorse:
+class HalveOnWorse(Schedule):
     """Times factor after each validation with a lower score than the one before."""
+
+    shifts = False
 
     def __init__(self, factor: float = 0.5) -> None:
         _between("factor", factor)
@@ -180,12 +240,14 @@ class HalveOnWorse:
         self.multiplier, self.previous = state["multiplier"], state["previous"]
 
 
-class Plateau:
+class Plateau(Schedule):
     """Times factor after `patience` steps without a better score.
 
     Better: above the best so far by more than min_improvement. After a cut the patience starts
     again; the multiplier never falls below minimum.
     """
+
+    shifts = False
 
     def __init__(
         self,
@@ -228,7 +290,7 @@ class Plateau:
         self.since, self.step = int(state["since"]), int(state["step"])
 
 
-class Warmup:
+class Warmup(Schedule):
     """The schedule after a linear rise over the first `steps` steps.
 
     Step t < steps has the multiplier s(0)·(t + 1)/steps: the first step already learns, and the
@@ -240,19 +302,31 @@ class Warmup:
 
     def __init__(self, schedule: Schedule, steps: Steps) -> None:
         self.schedule, self.steps = schedule, steps
-        function = getattr(schedule, "func", schedule)
-        self.shifts = function not in (multistep, manual) and not hasattr(schedule, "observe")
-        for name in ("observe", "state_dict", "load_state_dict"):
-            if hasattr(schedule, name):
-                setattr(self, name, getattr(schedule, name))
 
     def __call__(self, step: int, total_steps: int, steps_per_epoch: int) -> float:
         """The multiplier of a step."""
         rise = min(1.0, (step + 1) / self.steps)
-        if not self.shifts:
+        if not self.schedule.shifts:
             return self.schedule(step, total_steps, steps_per_epoch) * rise
         left = max(total_steps - self.steps, 1)
         return self.schedule(max(step - self.steps, 0), left, steps_per_epoch) * rise
+
+    @property
+    def kind(self) -> str:
+        """That of the schedule."""
+        return self.schedule.kind
+
+    def observe(self, score: float) -> None:
+        """Hand the score on."""
+        self.schedule.observe(score)
+
+    def state_dict(self) -> dict[str, Any]:
+        """That of the schedule."""
+        return self.schedule.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state_dict."""
+        self.schedule.load_state_dict(state)
 
 
 def warmup(schedule: Schedule, steps: Steps) -> Schedule:

@@ -92,6 +92,11 @@ def quoted(value: str) -> str:
     return f"'{escaped}'"
 
 
+def key(word: str) -> str:
+    """The key of an override, without signs before it."""
+    return word.partition("=")[0].lstrip("+~")
+
+
 def resume(directory: Path, *more: str) -> str:
     """The command that goes on with a run."""
     which, where = _named(directory)
@@ -146,6 +151,11 @@ def redacted_values(content: Any) -> Any:
 def clean(text: str) -> str:
     """A redacted message with control characters written out, \\x1b for an escape."""
     return _CONTROLS.sub(lambda found: _written(found[0]), redacted(text))
+
+
+def message(kind: str, text: str) -> str:
+    """A message as it is shown: `error: ...`, all lines of it beside each other."""
+    return f"{kind}: {clean(text)}".replace("\n", "\n" + " " * (len(kind) + 2))
 
 
 def name(text: object) -> str:

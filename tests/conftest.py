@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from dlrun import record
 from dlrun.data import Data
 from dlrun.engine.run import Run
-from dlrun.engine.state import Position, begin
+from dlrun.engine.state import State, begin
 from dlrun.engine.train import train
 from dlrun.recipe import build, compose
 
@@ -71,8 +71,8 @@ class Watcher:
     points: list[tuple[int, float, dict[str, float]]] = field(default_factory=list)
     steps: list[tuple[int, float, float, float]] = field(default_factory=list)
 
-    def step(self, step: int, epoch: float, loss: float, rate: float) -> None:
-        self.steps.append((step, epoch, loss, rate))
+    def step(self, step: int, epoch: float, loss: float, samples_per_second: float) -> None:
+        self.steps.append((step, epoch, loss, samples_per_second))
 
     def point(self, step: int, epoch: float, values: Any) -> None:
         self.points.append((step, epoch, dict(values)))
@@ -83,7 +83,7 @@ class Trained:
     """A run that has ended, and what it left."""
 
     run: Run
-    at: Position
+    state: State
     directory: Path
     points: list[dict[str, Any]]
     show: Watcher
@@ -104,8 +104,8 @@ def train_recipe(compose_recipe, digits, tmp_path):
         kept = record.create(tmp_path, "test", {}, "")
         show = Watcher()
         try:
-            at = train(run, begin(run, kept), kept, show)
-            return Trained(run, at, kept.directory, kept.points(), show)
+            state = train(run, begin(run, kept), kept, show)
+            return Trained(run, state, kept.directory, kept.points(), show)
         finally:
             kept.close()
 

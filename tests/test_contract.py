@@ -18,6 +18,7 @@ from dlrun.engine.train import train
 from dlrun.recipe import build
 from dlrun.recipe.catalogue import Catalogue
 from dlrun.recipe.schema import GROUPS, SEVERAL
+from dlrun.schedule import Fixed
 from tests.conftest import Watcher
 from tests.states import differences, without_clock
 
@@ -98,7 +99,7 @@ def stop_at_third(run: Run) -> None:
             raise Stop
         return schedule(step, total_steps, steps_per_epoch)
 
-    run.schedule = stopping
+    run.schedule = Fixed(stopping)
 
 
 @pytest.mark.parametrize(("group", "name"), OPTIONS, ids=lambda value: str(value))

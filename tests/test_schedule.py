@@ -202,7 +202,7 @@ def test_warmup_rises_to_the_start_of_the_schedule_and_shifts_it():
     def falling(step: int, total_steps: int, steps_per_epoch: int) -> float:
         return 2.0 - step / total_steps
 
-    warmed = schedules.warmup(falling, Steps(4))
+    warmed = schedules.warmup(schedules.Fixed(falling), Steps(4))
     rates = [warmed(t, 14, 5) for t in range(14)]
     assert rates[:4] == pytest.approx([0.5, 1.0, 1.5, 2.0])
     assert rates[4:] == pytest.approx([2.0 - t / 10 for t in range(10)])
@@ -214,7 +214,7 @@ def test_milestones_and_tables_are_of_the_whole_training(rise):
     halves = partial(schedules.multistep, milestones=[Steps(50), Steps(75)], factor=0.5)
     table = partial(schedules.manual, table=[(0, 1), (5, 0.5), (7.5, 0.25)], lr=1)
     for schedule in (halves, table):
-        warmed = schedules.warmup(schedule, Steps(rise))
+        warmed = schedules.warmup(schedules.Fixed(schedule), Steps(rise))
         expected = [1.0] * 50 + [0.5] * 25 + [0.25] * 25
         for t in range(rise):
             expected[t] *= (t + 1) / rise
@@ -232,12 +232,13 @@ def test_patience_runs_while_the_rate_rises():
     assert rates[50:] == [0.25] * 10
 
 
-def test_warmup_of_no_steps_is_the_schedule_itself():
-    assert schedules.warmup(schedules.constant, Steps(0)) is schedules.constant
+def test_warmup_of_no_steps_is_the_schedule_itself() -> None:
+    constant = schedules.Fixed(schedules.constant)
+    assert schedules.warmup(constant, Steps(0)) is constant
 
 
-def test_warmup_longer_than_the_training():
-    warmed = schedules.warmup(schedules.cosine, Steps(100))
+def test_warmup_longer_than_the_training() -> None:
+    warmed = schedules.warmup(schedules.Fixed(schedules.cosine), Steps(100))
     assert [warmed(t, 10, 5) for t in range(10)] == pytest.approx(
         [(t + 1) / 100 for t in range(10)]
     )
@@ -258,7 +259,7 @@ def test_no_rate_is_negative():
 
 def test_values_out_of_range_are_refused():
     with pytest.raises(ValueError, match="warmup must not be negative, got -1"):
-        schedules.warmup(schedules.constant, Steps(-1))
+        schedules.warmup(schedules.Fixed(schedules.constant), Steps(-1))
     with pytest.raises(ValueError, match="every must be at least one step, got 0"):
         schedules.step(0, 10, 5, every=Steps(0))
     with pytest.raises(ValueError, match="by must be epoch or step, got minute"):
@@ -273,7 +274,7 @@ def test_values_out_of_range_are_refused():
         schedules.Plateau(Steps(0))
 
 
-def test_a_call_costs_little():
-    warmed = schedules.warmup(schedules.cosine, Steps(10))
+def test_a_call_costs_little() -> None:
+    warmed = schedules.warmup(schedules.Fixed(schedules.cosine), Steps(10))
     fastest = min(timeit(lambda: warmed(500, 1000, 50), number=1000) for _ in range(20)) / 1000
     assert fastest < 10e-6  # about 0.3 µs on a quiet machine

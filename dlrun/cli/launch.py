@@ -55,11 +55,11 @@ def _directories(asked: Flags, previous: Previous | None) -> list[Path]:
 
 def _hidden(word: str) -> str:
     """The override of a tracking store without the password in it, which delivery alone needs."""
-    key = word.partition("=")[0]
-    if key.lstrip("+") != "tracking.uri" or shell.redacted(word) == word or "${" in word:
+    if shell.key(word) != "tracking.uri" or shell.redacted(word) == word or "${" in word:
         return word
     from dlrun.tracking import credentials
 
+    key, _, _ = word.partition("=")
     return shell.setting(key, credentials.hidden(compose.text(word)))
 
 
@@ -142,9 +142,7 @@ def _warnings() -> Iterator[None]:
 
 class _Plain(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        kind = record.levelname.lower()
-        lines = shell.clean(record.getMessage()).split("\n")
-        return f"{kind}: " + ("\n" + " " * (len(kind) + 2)).join(lines)
+        return shell.message(record.levelname.lower(), record.getMessage())
 
 
 @contextmanager

@@ -20,9 +20,8 @@ def report(error: BaseException, job: str = "") -> int:
     else:
         message, code = "dlrun did not foresee this; please report it with the lines above", 1
     kind = "stopped" if isinstance(error, Interrupted) else "error"
-    lines = shell.clean(f"{job}: {message}" if job else message).split("\n")
-    indent = "\n" + " " * (len(kind) + 2)
+    said = shell.message(kind, f"{job}: {message}" if job else message)
     encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
-    said = f"{kind}: {indent.join(lines)}".encode(encoding, "backslashreplace").decode(encoding)
+    said = said.encode(encoding, "backslashreplace").decode(encoding)
     print(said, file=sys.stderr, flush=True)
     return code

@@ -9,12 +9,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import record, shell
+from dlrun import imports, record, shell
 from dlrun.console import format
 from dlrun.engine.interrupt import raised
 from dlrun.errors import Mistake
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from dlrun.engine.run import Lengths, Run
     from dlrun.engine.state import State
     from dlrun.procedure import Trial
+    from dlrun.regularization import Regularizer
 
 _log = logging.getLogger("dlrun")
 _UNNAMED = ("name", "outputs", "resume", "device", "threads", "tracking", "data.cache")
@@ -64,16 +66,15 @@ def run(config: DictConfig, asked: Asked) -> float | None:
             try:
                 shared.close()
             finally:  # a signal ends the waiting alone
-                shipper = shared.shipper(config) if shared.records else None
                 for directory in shared.records:
-                    shared.show.closing(directory, shipper.uri if shipper else None)
+                    shared.show.closing(directory, shared.uri)
 
 
 def perform(
     config: DictConfig,
     asked: Asked,
     shared: Shared,
-    stopping: Sequence[Any] = (),
+    stopping: Sequence["Regularizer"] = (),
     whole: bool = False,
 ) -> float | None:
     """One job of maybe several; gives the value it is judged by.
@@ -81,8 +82,9 @@ def perform(
     stopping: rules beside those of the recipe; one that says `pruned` makes the run PRUNED.
     whole: with figures, and with a model where the recipe says so.
     """
-    shipper = shared.shipper(config)
-    from dlrun.recipe import build, instantiate  # import torch: two seconds
+    shared.prepare(config, draws=whole)
+    with imports.quick():
+        from dlrun.recipe import build, instantiate  # import torch: a second and more
 
     build.check(config, [_key(word) for word in asked.overrides])
     data = shared.data(config)
@@ -97,22 +99,20 @@ def perform(
         run.stopping.extend(stopping)
         kept, state = _begin(recipe, run, asked)
         shared.records.append(kept.directory)
-        if shipper is not None:
-            shipper.ship(kept.directory)
+        shared.follow(kept.directory)
         lengths = run.lengths
         text = summary(kept, state, lengths)
         shared.show.begin(text, lengths.total_steps, lengths.steps_per_epoch)
 
         def finished(ended: record.Record) -> None:
             shared.show.end()
-            pruned = any(getattr(rule, "pruned", False) for rule in stopping)
+            pruned = any(rule.pruned for rule in stopping)
             if pruned and ended.points()[-1]["step"] < run.lengths.total_steps:
                 ended.set_status(record.PRUNED, "stopped early: others were better by then")
-            if shipper is not None:
-                shipper.finish(ended.directory)
 
         export = whole and bool((config.tracking or {}).get("model", False))
-        return Trial(run, state, kept, shared.show, finished, config.test, export, whole)
+        draw = partial(shared.draw, kept.directory) if whole else None
+        return Trial(run, state, kept, shared.show, finished, config.test, export, draw)
 
     result: float | None = instantiate.part(config, "procedure")(make_run)
     return result
@@ -123,24 +123,22 @@ def export(config: DictConfig, directory: Path, shared: Shared) -> None:
     from dlrun.engine import checkpoint
     from dlrun.procedure.train import deployable
     from dlrun.recipe import build
-    from dlrun.report import curves
 
-    curves.draw(directory)
-    shipper = shared.shipper(config)
+    shared.prepare(config, draws=True)
     saved = checkpoint.load(directory / "checkpoints")
-    if shipper is not None and config.tracking.get("model", False) and saved:
+    if config.tracking and config.tracking.get("model", False) and saved:
         from dlrun.data.depth import raw_example
-        from dlrun.engine.state import restore, settle
+        from dlrun.engine.state import load_best_weights, restore
         from dlrun.tracking.model import save_model
 
         data = shared.data(config)
         run = build.build(config, data, shared.cores)
-        step = settle(run, restore(run, saved))
+        state = restore(run, saved)
+        step = load_best_weights(run, state.counters, state.runs[0])
         example = raw_example(data)
         save_model(deployable(run), example, directory / "model", step, run.classes, data.reading)
-    if shipper is not None:
-        shipper.ship(directory)
-        shipper.finish(directory)
+    shared.draw(directory)
+    shared.follow(directory)
 
 
 def refused(config: DictConfig, asked: Asked, shared: Shared, message: str) -> None:
@@ -155,10 +153,8 @@ def refused(config: DictConfig, asked: Asked, shared: Shared, message: str) -> N
     kept.set_status(record.FAILED, message)
     kept.close()
     shared.records.append(kept.directory)
-    shipper = shared.shipper(config)
-    if shipper is not None:
-        shipper.ship(kept.directory)
-        shipper.finish(kept.directory)
+    shared.prepare(config)
+    shared.follow(kept.directory)
 
 
 def _begin(recipe: DictConfig, run: "Run", asked: Asked) -> tuple[record.Record, "State"]:
@@ -182,7 +178,7 @@ def _begin(recipe: DictConfig, run: "Run", asked: Asked) -> tuple[record.Record,
         kept.close()
         raise
     data, recorded = facts["data"], kept.info.get("data") or {}
-    if state.at.step and recorded.get("digest", data["digest"]) != data["digest"]:
+    if state.counters.step and recorded.get("digest", data["digest"]) != data["digest"]:
         _log.warning(
             "the data are not those that the run began with; "
             "what it has trained on may now be in val or test"
@@ -195,7 +191,7 @@ def _begin(recipe: DictConfig, run: "Run", asked: Asked) -> tuple[record.Record,
     digests = code.digests(recipe)
     before = kept.info.get("code") or {}
     edited = [module for module, was in before.items() if digests.get(module) != was]
-    if state.at.step and edited:
+    if state.counters.step and edited:
         _log.warning(f"{', '.join(edited)}: the code has changed since the run was trained")
     known |= {"overrides": list(asked.overrides), "choices": asked.chosen(recipe), "code": digests}
     if kept.info.get("name") == name(kept.info.get("overrides", [])):
@@ -231,9 +227,9 @@ def summary(kept: record.Record, state: "State", lengths: "Lengths") -> str:
         f"{info['parameters']:,} parameters, {info.get('flops', 0):,} floating-point operations "
         f"a sample  ·  {info['device']}",
     ]
-    if state.at.step:
-        epoch = format.epoch(state.at.step / lengths.steps_per_epoch)
-        lines.append(f"goes on from epoch {epoch}, step {state.at.step:,}")
+    if state.counters.step:
+        epoch = format.epoch(state.counters.step / lengths.steps_per_epoch)
+        lines.append(f"goes on from epoch {epoch}, step {state.counters.step:,}")
     elif info.get("resumed"):
         lines.append("begins again: it had no checkpoint yet")
     return "\n".join(lines)

@@ -24,17 +24,19 @@ from dlrun.data import split as splits
 from dlrun.engine import device as devices
 from dlrun.engine.feed import prepare
 from dlrun.engine.run import Augment, Lengths, Run
-from dlrun.engine.train import takes_closure
 from dlrun.errors import Mistake
 from dlrun.loss import Loss
 from dlrun.model import roles
 from dlrun.model.count import flops
+from dlrun.optimizer import takes_closure
+from dlrun.optimizer.eager import eager
 from dlrun.recipe import checks, signature
 from dlrun.recipe import schema as settings
+from dlrun.recipe.instantiate import as_a, explained, part, plain, several
 from dlrun.recipe.instantiate import check as check_group
-from dlrun.recipe.instantiate import explained, part, plain, several
 from dlrun.recipe.schema import GROUPS
-from dlrun.schedule import warmup
+from dlrun.regularization import Regularizer, acts
+from dlrun.schedule import Fixed, Schedule, warmup
 from dlrun.test_augmentation import CenterCrop, has_size
 
 SPLITTING = ("split", "val", "split_seed", "leaks")
@@ -96,13 +98,16 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
     model = model.to(device)
     loss = losses.of(part(config, "loss"))
     checks.check_forward(config, model, loss, x, y, data)
-    if getattr(model, "reconstructs", False):
+    reconstructs = checks.reconstructs(model)
+    if reconstructs:
         checks.check_reconstruction(loss, map(chain, _raw(data, device)))
-    regression = not data.classes or hasattr(model, "reconstructs")
-    regularizers = several(config, "regularization", lengths)
+    regression = reconstructs or not data.classes
+    regularizers = {
+        key: as_a(Regularizer, rule)
+        for key, rule in several(config, "regularization", lengths).items()
+    }
     for rule in regularizers.values():
-        if hasattr(rule, "regression"):
-            rule.regression = regression
+        rule.regression = regression
     model, objective = _regularized(config, regularizers, model, loss, x, data)
     objective = _weighted(config, objective, data, device)
     checks.check_size(config, model, config.model.get("max_parameters"))
@@ -122,7 +127,7 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
     scaler = torch.amp.GradScaler(device.type) if config.precision == "fp16" else None
     if scaler is not None and takes_closure(optimizer):
         raise Mistake("precision=fp16: this optimizer evaluates the loss itself; use bf16")
-    schedule = part(config, "schedule", lengths)
+    schedule = _schedule(config, lengths)
     rise = duration.parse(config.warmup).steps(lengths.steps_per_epoch, lengths.total_steps)
     with explained("schedule", config.schedule):
         schedule = warmup(schedule, rise)
@@ -134,7 +139,7 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
         torch.set_num_threads(devices.worthwhile(batch * operations, most))
 
     # Averages are taken last, of weights that every other rule has had its say about.
-    regularizers = dict(sorted(regularizers.items(), key=lambda item: hasattr(item[1], "averages")))
+    regularizers = dict(sorted(regularizers.items(), key=lambda item: acts(item[1], "averages")))
     train = prepare(data.train, chain, device, fixed=augmentation is None)
     _seed(config.seed + 1)  # the noise of training, whatever the initializer has drawn
     return Run(
@@ -165,13 +170,14 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
         flops=operations,
         views=views,
         backoff=config.on_divergence == "backoff",
+        reconstructs=reconstructs,
         regularizers=regularizers,
     )
 
 
 def _regularized(
     config: DictConfig,
-    regularizers: dict[str, Any],
+    regularizers: dict[str, Regularizer],
     model: nn.Module,
     loss: Loss,
     x: Tensor,
@@ -183,9 +189,8 @@ def _regularized(
         option = config.regularization[key.partition(".")[2]]
         checks.check_outputs(key, option, data)
         with explained(key, option):
-            if hasattr(rule, "change_model"):
-                model = rule.change_model(model, x)
-            if hasattr(rule, "change_loss"):
+            model = rule.change_model(model, x)
+            if acts(rule, "change_loss"):
                 checks.check_classes(key, data, model)
                 objective = rule.change_loss(objective, data.outputs)
     return model, objective
@@ -299,6 +304,13 @@ def _weighted(config: DictConfig, loss: Loss, data: Data, device: torch.device) 
     return loss.weighted(weights.to(device))
 
 
+def _schedule(config: DictConfig, lengths: Lengths) -> Schedule:
+    made = part(config, "schedule", lengths)
+    if inspect.isroutine(made) or isinstance(made, partial):
+        return Fixed(made)
+    return as_a(Schedule, made)
+
+
 def _optimizer(
     config: DictConfig, model: nn.Module, loss: Loss, lengths: Lengths
 ) -> torch.optim.Optimizer:
@@ -322,7 +334,7 @@ def _optimizer(
     if "trained" in asks:
         make = partial(make, trained=loss)
     with explained("optimizer", config.optimizer):
-        optimizer: torch.optim.Optimizer = make(given)
+        optimizer = make(given) if config.compile else eager(make, given)
     times = lengths.batch_size * lengths.accumulate / config.base_batch_size
     factor = {"none": 1.0, "linear": times, "sqrt": times**0.5}[config.scale_lr]
     for group in optimizer.param_groups:

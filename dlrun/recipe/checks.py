@@ -35,9 +35,14 @@ def check_activation(config: DictConfig, chosen: bool) -> None:
         )
 
 
+def reconstructs(model: nn.Module) -> bool:
+    """Whether a model says of itself that it is to give its input back."""
+    return bool(getattr(model, "reconstructs", False))
+
+
 def check_classes(key: str, data: Data, model: nn.Module) -> None:
     """Raise Mistake where what `key` changes about classes finds none."""
-    if not data.classes or getattr(model, "reconstructs", False):
+    if not data.classes or reconstructs(model):
         raise Mistake(f"{key}: needs classes, and this task has none; leave it out")
 
 
@@ -94,9 +99,9 @@ def check_forward(
     try:
         with torch.no_grad(), _users(config, "model"):
             logits = model(x)
-        reconstructs = getattr(model, "reconstructs", False)
-        _check_outputs(name, logits, x if reconstructs else y, data, reconstructs)
-        if reconstructs:
+        gives_back = reconstructs(model)
+        _check_outputs(name, logits, x if gives_back else y, data, gives_back)
+        if gives_back:
             losses.require_numbers(loss, "the model gives its input back", "mse, mae, huber or bce")
         else:
             if not data.classes:
@@ -112,7 +117,7 @@ def check_forward(
     finally:
         model.train()
     with explained("loss", config.loss), _users(config, "loss"):
-        value = loss(logits, x if reconstructs else y)
+        value = loss(logits, x if gives_back else y)
     if not isinstance(value, Tensor) or value.dim():
         raise Mistake(f"loss={config.loss._target_}: must give one number for a batch")
 
@@ -148,7 +153,7 @@ def check_step(
     try:
         with _users(config, "model"):
             logits = model(x)
-        target = x if getattr(model, "reconstructs", False) else y
+        target = x if reconstructs(model) else y
         with (
             explained("loss", config.loss),
             _told_of(mixed, config),

@@ -4,7 +4,7 @@ import functools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
@@ -167,6 +167,21 @@ def explained(key: str, values: Mapping[str, Any]) -> Iterator[None]:
         if ours(target):
             raise cause from None
         raise Mistake(f"{key}={target}: {type(cause).__name__}: {cause}") from cause
+
+
+T = TypeVar("T")
+
+
+def as_a(interface: type[T], made: Any) -> T:
+    """`made` with the methods of an interface that it has not itself, which do nothing.
+
+    So that a user's own ingredient may leave the class out.
+    """
+    if not isinstance(made, interface):
+        kind = type(made)
+        made.__class__ = type(kind.__name__, (kind, interface), {})
+    found: T = made
+    return found
 
 
 def ours(target: str) -> bool:

@@ -9,7 +9,7 @@ import dataclasses
 import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -111,28 +111,27 @@ def _forms(composer: Composer, typed: Sequence[str]) -> tuple[list[str], list[Ov
     """What is wrong with the overrides one by one, and those that are well formed."""
     wrong, good = [], []
     for word in typed:
-        found: str | None = None
-        override: Override | None = None
-        if word.encode(errors="ignore").decode() != word:
-            found = f"{word}: is no UTF-8 text"
-        elif len(word.partition("=")[0]) > 255:
-            found = f"{word[:40]}…: no key is so long"
+        override = _parsed(composer, word)
+        if isinstance(override, str):
+            wrong.append(f"{word[:300]}: {override}")
+            continue
+        look = _hydras if override.is_hydra_override() else _form
+        if found := look(composer, word, override):
+            wrong.append(found)
         else:
-            try:
-                [override] = composer.parse([word])
-            except compose.OverrideParseException:
-                found = f"{word}: {_unreadable(word)}"
-        if override is not None:
-            own = override.is_hydra_override()
-            found = (_hydras if own else _form)(composer, word, override)
-            good += [] if found else [override]
-        wrong += [found] if found else []
+            good.append(override)
     return wrong, good
 
 
-def _unreadable(word: str) -> str:
-    """Why Hydra cannot read an override, and what would be right."""
+def _parsed(composer: Composer, word: str) -> Override | str:
+    """An override as Hydra reads it; or why it cannot, and what would be right."""
     key, _, value = word.partition("=")
+    if word.encode(errors="ignore").decode() != word:
+        return "is no UTF-8 text"
+    if len(key) > 255:
+        return "no key is so long"
+    with suppress(compose.OverrideParseException):
+        return composer.parse([word])[0]
     if " " in key:
         return "the key before = has a space in it"
     if not re.fullmatch(r"(~|\+{0,2})\w+([./@:]+\w+|-\w+)*", key, re.ASCII) or ".." in key:

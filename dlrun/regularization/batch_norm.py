@@ -14,6 +14,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from dlrun.errors import Mistake
 from dlrun.model.order import evaluation
+from dlrun.regularization import Regularizer
 
 ACTIVATIONS = (
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU),
@@ -24,7 +25,7 @@ _NORMS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNo
 _log = logging.getLogger("dlrun")
 
 
-class BatchNorm:
+class BatchNorm(Regularizer):
     """(h − mean)/√(variance + eps)·γ + β before each activation, over the mini-batch.
 
     Evaluation uses running averages of mean and variance. Where activations are functions in

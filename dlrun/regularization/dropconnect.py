@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from dlrun.errors import Mistake
+from dlrun.regularization import Regularizer
 from dlrun.regularization.dropout import drop
 
 _CONVOLUTIONS: dict[int, Any] = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}
@@ -44,7 +45,7 @@ class Connections:
         return out
 
 
-class DropConnect:
+class DropConnect(Regularizer):
     """Each weight and bias is 0 with probability p, else divided by 1 − p; not in evaluation.
 
     linear: p in every linear layer. convolution: p in every convolution. masks: "batch",

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlrun.model.order import weight_layers
+from dlrun.regularization import Regularizer
 
 
 def drop(x: Tensor, rate: float) -> Tensor:
@@ -42,7 +43,7 @@ class Drop:
         return (drop(args[0], self.rate), *args[1:])
 
 
-class Dropout:
+class Dropout(Regularizer):
     """Each element is 0 with probability p, else divided by 1 − p; nothing in evaluation.
 
     visible: p on the network's input. hidden: p on the input of each linear layer except

@@ -5,9 +5,10 @@ Computer Vision, section 7.
 """
 
 from dlrun.loss import Loss
+from dlrun.regularization import Regularizer
 
 
-class LabelSmoothing:
+class LabelSmoothing(Regularizer):
     """1 − amount on the true class, the rest spread over the classes.
 
     spread: "others", amount/(K − 1) on each other class; "all", amount/K on every class,

@@ -6,8 +6,10 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
+from dlrun.regularization import Regularizer
 
-class InputNoise:
+
+class InputNoise(Regularizer):
     """x + N(0, std²), drawn for every element of every batch (Bishop 1995)."""
 
     def __init__(self, std: float = 0.1) -> None:
@@ -15,12 +17,12 @@ class InputNoise:
             raise ValueError(f"std must not be negative, got {std}")
         self.std = std
 
-    def change_batch(self, x: Tensor, y: Any, generator: Generator) -> tuple[Tensor, Any]:
+    def change_batch(self, x: Tensor, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """Add the noise to x; y stays."""
         return x + self.std * _normal(x, generator), y
 
 
-class TargetNoise:
+class TargetNoise(Regularizer):
     """Some wrong labels, or slightly wrong numbers (Xie et al. 2016, DisturbLabel).
 
     flip: the probability that a sample's class becomes another one, all equally likely. Class
@@ -29,7 +31,7 @@ class TargetNoise:
     whether float targets are numbers or class probabilities.
     """
 
-    regression = True
+    regression = True  # where nobody says otherwise
 
     def __init__(self, outputs: int, flip: float = 0.1, std: float = 0.1) -> None:
         if not 0 <= flip <= 1:
@@ -56,7 +58,7 @@ class TargetNoise:
         return chosen * further
 
 
-class GradientNoise:
+class GradientNoise(Regularizer):
     """g + N(0, eta/(1 + t)^gamma) at step t = 0, 1, 2, ... (Neelakantan et al. 2015).
 
     A step with several gradients counts as one. The noise comes from torch's global generator
@@ -84,7 +86,7 @@ class GradientNoise:
             ]
             torch._foreach_add_(grads, noise, alpha=std)
 
-    def constrain(self, model: nn.Module) -> None:
+    def constrain(self, model: nn.Module, groups: Sequence[dict[str, Any]]) -> None:
         """Count the step; the model stays as it is."""
         self.step += 1
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dlrun.model.roles import Used, decaying, everything, length, value, weights
+from dlrun.regularization import Regularizer
 
 Slope = Callable[[list[Tensor]], Sequence[Tensor]]
 """The gradient of a penalty of strength 1 with respect to each of its tensors."""
@@ -82,7 +83,7 @@ def require(strength: float, parameters: str) -> None:
         raise ValueError(f"parameters must be weights or all, got {parameters}")
 
 
-class L2:
+class L2(Regularizer):
     """(strength/2)·Σw², whose gradient is strength·w (Hoerl, Kennard 1970)."""
 
     def __init__(self, strength: float = 1e-3, parameters: str = "weights") -> None:
@@ -103,27 +104,23 @@ class L2:
         return self.strength / 2 * self._choice.norms(weights, 2).square().sum()
 
 
-class Decay:
+class Decay(Regularizer):
     """w ← (1 − rate·strength)·w after every step, outside the optimizer (Loshchilov, Hutter 2019).
 
-    groups: the optimizer's, set by the loop; each weight has the `lr` of its group. Without
-    groups all have `rate`. Of a weight g·v/‖v‖ only g shrinks, which is equivalent; with other
-    reparametrizations their parameters shrink. Frozen weights stay.
+    Each weight at the `lr` of its group. Of a weight g·v/‖v‖ only g shrinks, which is equivalent;
+    with other reparametrizations their parameters shrink. Frozen weights stay.
     """
 
     def __init__(self, strength: float = 1e-3, parameters: str = "weights") -> None:
         require(strength, parameters)
         self.strength, self.parameters = strength, parameters
-        self.groups: Sequence[dict[str, Any]] = ()
-        self.rate = 0.0
         self._model: nn.Module | None = None
         self._groups: Sequence[dict[str, Any]] = ()
         self._chosen: list[list[Tensor]] = []
 
     @torch.no_grad()
-    def constrain(self, model: nn.Module) -> None:
+    def constrain(self, model: nn.Module, groups: Sequence[dict[str, Any]]) -> None:
         """Shrink the weights."""
-        groups = self.groups or [{"params": list(model.parameters()), "lr": self.rate}]
         if model is not self._model or groups is not self._groups:
             chosen = set(decaying(model, self.parameters == "all"))
             self._model, self._groups = model, groups
@@ -138,7 +135,7 @@ def l2(strength: float = 1e-3, parameters: str = "weights", decoupled: bool = Fa
     return (Decay if decoupled else L2)(strength, parameters)
 
 
-class L1:
+class L1(Regularizer):
     """strength·Σ|w|, whose gradient is strength·sign(w), 0 at 0 (Tibshirani 1996)."""
 
     def __init__(self, strength: float = 1e-5, parameters: str = "weights") -> None:
@@ -159,7 +156,7 @@ class L1:
         return self.strength * self._choice.norms(weights, 1).sum()
 
 
-class Elastic:
+class Elastic(Regularizer):
     """strength·(ratio·Σ|w| + (1 − ratio)/2·Σw²): L1 and L2 in one (Zou, Hastie 2005)."""
 
     def __init__(

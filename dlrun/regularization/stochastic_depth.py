@@ -11,6 +11,7 @@ from torchvision import ops
 
 from dlrun.errors import Mistake
 from dlrun.model.order import residual_ends
+from dlrun.regularization import Regularizer
 
 
 class DropBranch:
@@ -28,7 +29,7 @@ class DropBranch:
         return dropped
 
 
-class StochasticDepth:
+class StochasticDepth(Regularizer):
     """Branch l of L survives with probability 1 − (l/L)·(1 − survival).
 
     A surviving branch is divided by that probability, so that evaluation takes the branches as

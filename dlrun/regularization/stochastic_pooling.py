@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlrun.errors import Mistake
+from dlrun.regularization import Regularizer
 
 
 class StochasticPool2d(nn.Module):
@@ -81,7 +82,7 @@ class StochasticPool2d(nn.Module):
         return before, max(steps * stride + span - size - before, 0)
 
 
-class StochasticPooling:
+class StochasticPooling(Regularizer):
     """Stochastic pooling in place of every max and average pooling of the model."""
 
     def change_model(self, model: nn.Module, x: Tensor) -> nn.Module:

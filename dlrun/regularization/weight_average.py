@@ -3,19 +3,20 @@
 Polyak, Juditsky 1992, Acceleration of Stochastic Approximation by Averaging.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dlrun.duration import Steps
+from dlrun.regularization import Regularizer
 
 Share = Callable[[int, int], float]
 """(steps taken, weights averaged so far) -> the share of the new weights, 0 for none."""
 
 
-class WeightAverage:
+class WeightAverage(Regularizer):
     """Averages of all trainable parameters and of all floating buffers of a model.
 
     Whole numbers, such as a count of batches, stay those of the live model. The statistics of
@@ -35,7 +36,7 @@ class WeightAverage:
         return model
 
     @torch.no_grad()
-    def constrain(self, model: nn.Module) -> None:
+    def constrain(self, model: nn.Module, groups: Sequence[dict[str, Any]]) -> None:
         """Take in the weights after a step; the model stays as it is."""
         self._model = self._model or model
         self.steps += 1

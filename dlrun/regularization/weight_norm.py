@@ -12,9 +12,10 @@ from torch.nn.utils import parametrizations, parametrize
 
 from dlrun.errors import Mistake
 from dlrun.model import roles
+from dlrun.regularization import Regularizer
 
 
-class WeightNorm:
+class WeightNorm(Regularizer):
     """w = g·v/‖v‖ for each unit's incoming weights; g and v are learned in place of w.
 
     This concerns all linear and convolution layers that are not reparametrized already. The

@@ -34,13 +34,13 @@ def deliver(plan: Plan, shared: Shared, earlier: Iterable[Path]) -> None:
     from dlrun.tracking import summary  # imports what plots need
 
     summary.prepare(plan.directory)
-    shipper = shared.shipper(plan.base)
-    if shipper is None:
+    follower = shared.prepare(plan.base)
+    if follower is None or follower.settings is None:
         return
-    missed = [run for run in dict.fromkeys(earlier) if not _is_delivered(run, shipper.settings)]
+    store = follower.settings
+    missed = [run for run in dict.fromkeys(earlier) if not _is_delivered(run, store)]
     for directory in (*missed, plan.directory):
-        shipper.ship(directory)
-        shipper.finish(directory)
+        shared.follow(directory)
 
 
 def _is_delivered(directory: Path, settings: dict[str, object]) -> bool:

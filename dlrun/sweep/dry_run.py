@@ -108,14 +108,14 @@ def _step_time(run: "Run") -> float:
             for steps in (1, _STEPS):  # the first step makes buffers and chooses kernels
                 few = min(steps, whole.total_steps)
                 run.lengths = replace(whole, total_steps=few, log_every=_STEPS)
-                at = train(run, State(), kept, Progress(brief=True))
+                counters = train(run, State(), kept, Progress(brief=True)).counters
         finally:
             kept.close()
     begun = perf_counter()
     if len(val):
         measure(run, val)
     validation = perf_counter() - begun
-    return at.elapsed / max(at.step, 1) + validation / whole.validate_every
+    return counters.elapsed / max(counters.step, 1) + validation / whole.validate_every
 
 
 def _memory() -> float:

@@ -26,7 +26,7 @@ def first_look(plan: Plan, points: Iterable[Values], shared: Shared, *, local: b
     """
     _check_gaps(plan)
     if local:  # gets ready while torch is imported
-        shared.shipper(plan.composer.recipe(plan.space.overrides(plan.first)).recipe)
+        shared.prepare(plan.composer.recipe(plan.space.overrides(plan.first)).recipe)
     _check_types(plan)
     said: Mistake | None = None
     for values in islice(points, _BUILD):

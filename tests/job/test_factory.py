@@ -20,8 +20,7 @@ from dlrun import record
 from dlrun.__main__ import main
 from dlrun.engine import checkpoint
 from dlrun.engine.feed import Feed
-from dlrun.engine.run import Run
-from dlrun.engine.state import Weights
+from dlrun.engine.run import Run, Weights
 from dlrun.job import factory
 
 FAST = ("tracking=none", "threads=1", "epochs=2")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dlrun.engine.train import takes_closure
+from dlrun.optimizer import takes_closure
 
 NAMES = sorted(path.stem for path in Path(__file__).parents[2].glob("conf/optimizer/*.yaml"))
 OPTIONS: dict[str, dict[str, Any]] = {

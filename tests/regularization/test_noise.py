@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from dlrun.data import Data, Split
 from dlrun.engine.run import Run
 from dlrun.recipe import build
+from dlrun.regularization import acts
 from dlrun.regularization.noise import GradientNoise, InputNoise, TargetNoise
 from dlrun.regularization.penalty import L2
 
@@ -179,9 +180,9 @@ def test_gradient_noise_shrinks_with_the_steps():
         if last is not None:
             assert abs(torch.corrcoef(torch.stack([noise, last]))[0, 1]) < 4 / len(noise) ** 0.5
         last = noise
-        rule.constrain(nn.Identity())
+        rule.constrain(nn.Identity(), [])
     assert weights[2].grad is None
-    assert not hasattr(rule, "penalty")
+    assert not acts(rule, "penalty")
 
 
 def test_gradient_noise_goes_on_from_its_state():
@@ -193,13 +194,13 @@ def test_gradient_noise_goes_on_from_its_state():
         if rule is rules[0]:
             for _ in range(6):
                 rule.add_gradient([w])
-                rule.constrain(nn.Identity())
+                rule.constrain(nn.Identity(), [])
         else:
             rule.load_state_dict(rules[0].state_dict() | {"step": 6})
         w.grad = torch.zeros(5)
         torch.manual_seed(5)
         rule.add_gradient([w])
-        rule.constrain(nn.Identity())
+        rule.constrain(nn.Identity(), [])
         results.append(w.grad)
     assert torch.equal(*results)
     assert rules[0].state_dict() == rules[1].state_dict() == {"step": 7}

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from dlrun.regularization import acts
 from dlrun.regularization.penalty import L1, L2, Decay, Elastic, l2
 from dlrun.regularization.weight_norm import WeightNorm
 
@@ -15,6 +16,11 @@ def network() -> nn.Sequential:
     with torch.no_grad():
         model[3].weight[0, :10] = 0
     return model
+
+
+def at_rate(model: nn.Module, rate: float) -> list[dict[str, object]]:
+    """All parameters of a model as the one group of an optimizer."""
+    return [{"params": list(model.parameters()), "lr": rate}]
 
 
 def written(kind: type, strength: float, weights: list[torch.Tensor]) -> torch.Tensor:
@@ -120,8 +126,7 @@ def test_decoupled_decay_of_lengths_is_that_of_the_weights(parameters):
     directions = [layer.parametrizations.weight.original1.clone() for layer in layers]
     gain = model[1].weight.detach().clone()
     rule = l2(0.3, parameters, decoupled=True)
-    rule.rate = 0.5
-    rule.constrain(model)
+    rule.constrain(model, at_rate(model, 0.5))
     for layer, w, v in zip(layers, before, directions, strict=True):
         torch.testing.assert_close(layer.weight, w * 0.85, rtol=1e-12, atol=0)
         assert torch.equal(layer.parametrizations.weight.original1, v)
@@ -137,8 +142,7 @@ def test_decoupled_decay_goes_by_the_rate_of_each_group():
     for scale in (1.0, 0.5):
         for group, rate in zip(optimizer.param_groups, (0.5, 0.1, 0.1), strict=True):
             group["lr"] = rate * scale
-        rule.groups = optimizer.param_groups
-        rule.constrain(model)
+        rule.constrain(model, optimizer.param_groups)
     factors = [(1 - rate * 0.3) * (1 - rate / 2 * 0.3) for rate in (0.5, 0.1)]
     for i, (w, old) in enumerate(zip(model.parameters(), before, strict=True)):
         factor = {0: factors[0], 4: factors[1]}.get(i, 1.0)
@@ -180,15 +184,14 @@ def test_decoupled_decay_scales_the_weights_by_the_rate(parameters):
     model[1].weight.requires_grad_(False)
     before = [w.detach().clone() for w in model.parameters()]
     rule = l2(0.3, parameters, decoupled=True)
-    assert not hasattr(rule, "add_gradient")
+    assert not acts(rule, "add_gradient")
     factor = 1.0
     for rate in (0.1, 0.5, 0.0):
-        rule.rate = rate
-        rule.constrain(model)
+        rule.constrain(model, at_rate(model, rate))
         factor *= 1 - rate * 0.3
     for w, old in zip(model.parameters(), before, strict=True):
-        acts = w.requires_grad and (parameters == "all" or w.ndim > 1)
-        torch.testing.assert_close(w, old * factor if acts else old, rtol=1e-14, atol=0)
+        acted = w.requires_grad and (parameters == "all" or w.ndim > 1)
+        torch.testing.assert_close(w, old * factor if acted else old, rtol=1e-14, atol=0)
 
 
 def test_with_plain_steps_decay_and_penalty_differ_by_rate_squared():
@@ -204,8 +207,7 @@ def test_with_plain_steps_decay_and_penalty_differ_by_rate_squared():
             rule.add_gradient(list(layer.parameters()))
         torch.optim.SGD(layer.parameters(), rate).step()
         if isinstance(rule, Decay):
-            rule.rate = rate
-            rule.constrain(layer)
+            rule.constrain(layer, at_rate(layer, rate))
         ways.append(layer.weight.detach())
     torch.testing.assert_close(ways[0] - ways[1], rate**2 * 0.4 * g, rtol=0, atol=1e-14)
 

@@ -26,7 +26,7 @@ def train(model: nn.Sequential, rule: WeightAverage, steps: int) -> list[dict[st
         x = torch.randn(8, 3, dtype=torch.float64)
         model(x).square().mean().backward()
         optimizer.step()
-        rule.constrain(model)
+        rule.constrain(model, [])
         seen.append({name: value.clone() for name, value in model.state_dict().items()})
     return seen
 
