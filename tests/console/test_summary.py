@@ -11,6 +11,7 @@ from dlrun import record
 from dlrun.console import summary
 from dlrun.engine.run import Run
 from dlrun.procedure.train import why_stopped
+from dlrun.regularization import Regularizer
 
 ENDED = {"best/val_accuracy": 0.75, "best/epoch": 1.0, "test/accuracy": 0.4321}
 
@@ -133,7 +134,7 @@ def test_why_a_run_stopped(train_recipe, tmp_path):
 
 
 def test_a_rule_of_another_kind_says_nothing(train_recipe):
-    class Halt:
+    class Halt(Regularizer):
         def should_stop(self, score: float, step: int) -> bool:
             return True
 
