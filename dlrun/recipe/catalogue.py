@@ -7,7 +7,7 @@ heavy, so that `dlrun --help` and TAB answer at once.
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ class Option:
     """One YAML file: an option of a group, or the default recipe, which has no group.
 
     header: the comment lines on top. across: sets keys of the whole recipe, as an experiment does.
-    usual: one of the default recipe.
+    usual: one of the default recipe. bases: what its defaults list names.
     """
 
     file: Path
@@ -57,6 +57,7 @@ class Option:
     header: tuple[str, ...] = ()
     settings: tuple[Setting, ...] = ()
     across: bool = False
+    bases: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -152,7 +153,24 @@ class Catalogue:
                 name: read(files[name], group, name in usual)
                 for name in sorted(files, key=lambda name: (name != "none", name))
             }
+            bases: dict[Path, Option] = {}
+            for option in self._options[group].values():
+                self._inherit(option, bases)
         return self._options.get(group, {})
+
+    def _inherit(self, option: Option, read_before: dict[Path, Option]) -> None:
+        """Add to an option the settings that it has from the files of its defaults list."""
+        bases = list(option.bases)
+        for base in bases:  # which grows by those of each
+            files = (directory / f"{base}.yaml" for directory in self.directories)
+            file = next(filter(Path.is_file, files), None)
+            if file is not None and file != option.file:
+                found = read_before.get(file) or read(file, option.group)
+                read_before[file] = found
+                bases += [name for name in found.bases if name not in bases]
+                known = {setting.key for setting in option.settings}
+                new = (replace(one, option=option) for one in found.settings)
+                option.settings += tuple(one for one in new if one.key not in known)
 
     def named(self, name: str) -> list[Option]:
         """The options of this name, in whatever group."""
@@ -207,7 +225,10 @@ def read(file: Path, group: str = "", usual: bool = False) -> Option:
         comments = [line.removeprefix("#").removeprefix(" ").rstrip() for line in lines]
         option.across = any(line.startswith("@package") for line in comments)
         option.header = tuple(line for line in comments if not line.startswith("@package"))
-        option.settings = tuple(_settings(option, yaml.compose(text, Loader=LOADER), text))
+        node = yaml.compose(text, Loader=LOADER)
+        option.settings = tuple(_settings(option, node, text))
+        listed = chosen(group, {"defaults": _defaults(node)}) if group else []
+        option.bases = tuple(f"{at}/{name}" for at, name in listed if within(at, group, "/"))
     except UNREADABLE as error:
         option.header = (unreadable(file, error),)
     return option
@@ -245,9 +266,16 @@ def chosen(group: str, content: Any) -> list[tuple[str, str]]:
     return found
 
 
-def within(key: str, top: str) -> bool:
+def within(key: str, top: str, mark: str = ".") -> bool:
     """Whether a key is `top` or lies below it."""
-    return key == top or key.startswith(f"{top}.")
+    return key == top or key.startswith(f"{top}{mark}")
+
+
+def _defaults(node: Any) -> Any:
+    """The defaults list in the content of a file; None where it has none."""
+    pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+    found = next((value for key, value in pairs if key.value == "defaults"), None)
+    return LOADER("").construct_document(found) if found else None
 
 
 def _settings(option: Option, node: Any, text: str, above: str = "") -> Iterator[Setting]:
