@@ -72,9 +72,9 @@ def _do(
         with _root_logging():
             place.hydra.show_info(asked.info, compose.PRIMARY, words)
     elif not previous and (asked.multirun or _asks_for_sweep(place, words)):
-        from dlrun.sweep import driver  # imports optuna
+        from dlrun.sweep import command as sweep  # imports optuna
 
-        driver.run(replace(place, multirun=True), words, command)  # an experiment may ask, too
+        sweep.run(replace(place, multirun=True), words, command)  # an experiment may ask, too
     else:
         searching = next((word for word in words if word.startswith(_SWEEPING)), None)
         if searching:

@@ -75,11 +75,13 @@ def perform(
     shared: Shared,
     stopping: Sequence[Any] = (),
     whole: bool = False,
+    tests: bool = True,
 ) -> float | None:
     """One job of maybe several; gives the value it is judged by.
 
     stopping: rules beside those of the recipe; one that says `pruned` makes the run PRUNED.
     whole: with figures, and with a model where the recipe says so.
+    tests: whether the test split may be measured; of a sweep only `complete` does it.
     """
     shipper = shared.shipper(config)
     from dlrun.recipe import build, instantiate  # import torch: two seconds
@@ -112,34 +114,55 @@ def perform(
                 shipper.finish(ended.directory)
 
         export = whole and bool((config.tracking or {}).get("model", False))
-        return Trial(run, state, kept, shared.show, finished, config.test, export, whole)
+        measures = config.test and tests
+        return Trial(run, state, kept, shared.show, finished, measures, export, whole)
 
     result: float | None = instantiate.part(config, "procedure")(make_run)
     return result
 
 
-def export(config: DictConfig, directory: Path, shared: Shared) -> None:
-    """Add figures, and a model where the recipe says so, to a run that has ended without."""
+def complete(
+    config: DictConfig, directory: Path, shared: Shared, tests: bool, exports: bool
+) -> None:
+    """Add to a run that has ended what it was trained without, and deliver it.
+
+    tests: measure the test split with its best weights, if that has not been done.
+    exports: draw figures, and make a model where the recipe says so.
+    """
     from dlrun.engine import checkpoint
-    from dlrun.procedure.train import deployable
+    from dlrun.engine import device as devices
+    from dlrun.engine.state import restore, settle
+    from dlrun.procedure import train
     from dlrun.recipe import build
     from dlrun.report import curves
 
-    curves.draw(directory)
     shipper = shared.shipper(config)
-    saved = checkpoint.load(directory / "checkpoints")
-    if shipper is not None and config.tracking.get("model", False) and saved:
-        from dlrun.data.depth import raw_example
-        from dlrun.engine.state import restore, settle
-        from dlrun.tracking.model import save_model
-
-        data = shared.data(config)
-        run = build.build(config, data, shared.cores)
-        step = settle(run, restore(run, saved))
-        example = raw_example(data)
-        save_model(deployable(run), example, directory / "model", step, run.classes, data.reading)
+    values = record.last_values(record.read_points(directory))
+    tests = tests and config.test and not any(name.startswith("test/") for name in values)
+    exports = exports and not (directory / "figures").exists()  # they are drawn last
+    if not tests and not exports:
+        return
+    kept = record.open_existing(directory)
+    try:
+        if shipper is not None:  # before anything changes, so that no kill leaves it behind
+            shipper.ship(directory)
+        saves = exports and shipper is not None and config.tracking.get("model", False)
+        saved = checkpoint.load(directory / "checkpoints") if tests or saves else None
+        if saved is not None:
+            run = build.build(config, shared.data(config), shared.cores)
+            devices.keep_threads(kept.info.get("threads"), typed=False)
+            step = settle(run, restore(run, saved))
+            if tests and len(run.data.test):
+                train.add_test(run, kept)
+            if saves:
+                train.export(run, directory / "model", step)
+        elif tests or saves:
+            _log.warning(f"{directory}: has lost its checkpoints, and with them its best weights")
+        if exports:
+            curves.draw(directory)
+    finally:
+        kept.close()
     if shipper is not None:
-        shipper.ship(directory)
         shipper.finish(directory)
 
 

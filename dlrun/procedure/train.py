@@ -1,6 +1,8 @@
 """Train one recipe, then measure it once on the test split with its best weights."""
 
 import copy
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -14,6 +16,7 @@ from dlrun.engine.run import Run
 from dlrun.engine.state import Position, keeps_last
 from dlrun.engine.train import train as loop
 from dlrun.procedure import MakeRun, Trial
+from dlrun.record import Record
 
 
 def train(make_run: MakeRun) -> float:
@@ -31,11 +34,14 @@ def conclude(trial: Trial, at: Position) -> None:
     best = metric.score(run.monitor, at.best_score)
     values = {f"best/{run.monitor.replace('/', '_')}": best}
     values["best/epoch"] = at.best_step / run.lengths.steps_per_epoch
-    if trial.measure_test and len(run.data.test):
-        values |= test_values(run)
+    tested = trial.measure_test and len(run.data.test) > 0
+    if tested:
+        values |= measure_test(run)
     epoch = at.step / run.lengths.steps_per_epoch
     step = at.step if keeps_last(run) else at.best_step
     record.update(result_step=step, stopped=why_stopped(run, at), ended_by_rule=at.stopped)
+    if tested:
+        record.update(test_measured=now())
     record.append(at.step, epoch, values)
     trial.show.point(at.step, epoch, values)
     if trial.figures:
@@ -43,10 +49,7 @@ def conclude(trial: Trial, at: Position) -> None:
 
         curves.draw(record.directory)
     if trial.export:
-        from dlrun.tracking.model import save_model  # imports mlflow, which takes a second
-
-        example, reading = raw_example(run.data), run.data.reading
-        save_model(deployable(run), example, record.directory / "model", step, run.classes, reading)
+        export(run, record.directory / "model", step)
 
 
 def why_stopped(run: Run, at: Position) -> dict[str, Any] | None:
@@ -58,11 +61,30 @@ def why_stopped(run: Run, at: Position) -> dict[str, Any] | None:
     return None
 
 
-def test_values(run: Run) -> dict[str, float]:
+def measure_test(run: Run) -> dict[str, float]:
     """Loss and quality on the test split, which nothing before has looked at."""
     feed = prepare(run.data.test, run.evaluation, run.device, fixed=False)
     loss, hits = measure(run, feed, run.views)
     return {f"test/{quality_name(run.regression)}": hits, "test/loss": loss}
+
+
+def add_test(run: Run, record: Record) -> None:
+    """Measure the test split for a run that has ended without, as its last point."""
+    last = record.points()[-1]
+    record.append(last["step"], last["epoch"], measure_test(run))
+    record.update(test_measured=now())
+
+
+def export(run: Run, folder: Path, step: int) -> None:
+    """Save the model of a trained run, whose weights are those of `step`."""
+    from dlrun.tracking.model import save_model  # imports mlflow, which takes a second
+
+    save_model(deployable(run), raw_example(run.data), folder, step, run.classes, run.data.reading)
+
+
+def now() -> str:
+    """The time in ISO 8601, by which a record says when its test split was measured."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def deployable(run: Run) -> nn.Module:

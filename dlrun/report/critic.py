@@ -6,15 +6,17 @@ Pure functions of plain data. A remark is made only where the points support it.
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from dlrun import record
+from dlrun.record.sweep import Dimension, Point, Sweep, named
 from dlrun.report import commands
-from dlrun.report.commands import Remark, shown
+from dlrun.report.commands import Remark
+from dlrun.report.curves import Curve
 from dlrun.report.edges import ERRORS, WEAK, at_the_edge
 from dlrun.report.evidence import alike, chance, error, slope, tail
 from dlrun.report.importance import enough
-from dlrun.report.results import Curve, Dimension, Point, Sweep, named
 
 CHANCE = 0.05
 """How often a split of failed and finished points may come about by chance."""
@@ -151,7 +153,7 @@ def hardly_matters(sweep: Sweep, importance: Mapping[str, float]) -> list[Remark
         return []
     for dimension in sweep.dimensions:
         share = importance.get(dimension.key)
-        if share is None or share >= WEAK or dimension.zipped:
+        if share is None or share >= WEAK or dimension.zip is not None:
             continue
         if chance(dimension, points) < SURE:
             continue
@@ -176,9 +178,9 @@ def above_a_rate(sweep: Sweep) -> list[Remark]:
     ended = [p for p in sweep.points if p.status not in (record.RUNNING, record.KILLED)]
     best: tuple[float, Dimension, float, int, int] | None = None
     for dimension in sweep.dimensions:
-        if not dimension.numeric or dimension.zipped:
+        if not dimension.numeric or dimension.zip is not None:
             continue
-        tried = [(float(p.values[dimension.key]), p.trial in lost) for p in ended]
+        tried = [(p.values[dimension.key], p.trial in lost) for p in ended]
         values = sorted({value for value, _ in tried})
         bad = sum(failed for _, failed in tried)
         for below, above in pairwise(values):
@@ -188,21 +190,21 @@ def above_a_rate(sweep: Sweep) -> list[Remark]:
             mostly = sum(upper) >= 3 and 2 * sum(upper) > len(upper)
             seldom = 4 * lower_bad <= len(tried) - len(upper)
             if mostly and seldom and p < (CHANCE if best is None else best[0]):
-                limit = _between(below, above, dimension.log)
+                limit = _limit(dimension, below, above)
                 best = p, dimension, limit, sum(upper), len(upper)
     if best is None:
         return []
     _, dimension, limit, many, of = best
     text = (
-        f"{many} of the {of} points with {dimension.key} above {shown(limit)} failed or diverged. "
+        f"{many} of the {of} points with {dimension.key} above {limit:.3g} failed or diverged. "
         f"Search below it."
     )
-    head = commands.head(sweep, dimension)
     if dimension.ranged:
-        word = commands.interval(dimension, dimension.ends[0], limit, head)
+        word = replace(dimension, high=limit).word()
     else:
-        typed = commands.typed(sweep, dimension)
-        word = f"{head}=" + ",".join(typed[value] for value in sorted(typed) if value <= limit)
+        listed = zip(dimension.choices, dimension.words(), strict=True)
+        words = ",".join(word for choice, word in listed if choice <= limit)
+        word = f"{dimension.prefix}{dimension.key}={words}"
     return [Remark(text, commands.again(sweep, {dimension.key: word}))]
 
 
@@ -231,9 +233,11 @@ def still_improving(sweep: Sweep, curves: Mapping[int, Sequence[Curve]]) -> list
     return [Remark(text, commands.once(sweep, best, f"epochs={longer}"))]
 
 
-def _between(below: float, above: float, log: bool) -> float:
-    """The middle of two numbers, with as few digits as still lie between them."""
-    middle = math.sqrt(below * above) if log else (below + above) / 2
+def _limit(dimension: Dimension, below: float, above: float) -> float:
+    """The middle of two numbers, with as few digits as still lie between them, or the smaller."""
+    if dimension.whole or dimension.step is not None:
+        return below
+    middle = math.sqrt(below * above) if dimension.log else (below + above) / 2
     rounded = (float(f"{middle:.{digits}g}") for digits in (1, 2, 3))
     return next((value for value in rounded if below <= value < above), below)
 

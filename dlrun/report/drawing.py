@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
+from dlrun.record.sweep import Dimension, Point, named
 from dlrun.report.curves import metric_wants_log
-from dlrun.report.results import Dimension, Point, named
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

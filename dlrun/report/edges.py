@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from dlrun import record
+from dlrun.record.sweep import Dimension, Sweep, number
 from dlrun.report import commands
-from dlrun.report.commands import Remark, shown, typed
-from dlrun.report.results import Dimension, Sweep
+from dlrun.report.commands import Remark
 
 EDGE = 0.05
 """The part of a range, on its own scale, that counts as its edge."""
@@ -33,21 +34,21 @@ def at_the_edge(sweep: Sweep, importance: Mapping[str, float]) -> list[Remark]:
         return []
     for dimension in sweep.dimensions:
         key = dimension.key
-        if not dimension.numeric or dimension.zipped or importance.get(key, 1.0) < WEAK:
+        if not dimension.numeric or dimension.zip is not None or importance.get(key, 1.0) < WEAK:
             continue
         if len({point.values[key] for point in points}) < 3:
             continue
         place = dimension.place(float(best.values[key]))
         if not _outermost(sweep, dimension, place) or _as_good_inside(sweep, dimension):
             continue
-        wider = _wider(sweep, dimension, place > 0.5)
+        wider = _wider(dimension, place > 0.5)
         if wider is not None:
             end, word = wider
+            low, high = dimension.ends
             text = (
-                f"The best {key}, {shown(best.values[key])}, lies at the "
+                f"The best {key}, {best.values[key]:.3g}, lies at the "
                 f"{'upper' if place > 0.5 else 'lower'} edge of its range "
-                f"({' to '.join(map(shown, dimension.ends))}); better ones may lie beyond: "
-                f"widen it to {shown(end)}."
+                f"({low:.3g} to {high:.3g}); better ones may lie beyond: widen it to {end:.3g}."
             )
             found.append(Remark(text, commands.again(sweep, {key: word})))
     return found
@@ -85,26 +86,24 @@ def _as_good_inside(sweep: Sweep, dimension: Dimension) -> bool:
     return False
 
 
-def _wider(sweep: Sweep, dimension: Dimension, up: bool) -> tuple[float, str] | None:
+def _wider(dimension: Dimension, up: bool) -> tuple[float, str] | None:
     """A new end for a range and the word to type; None where it cannot go further."""
     low, high = dimension.ends
-    head = commands.head(sweep, dimension)
     if dimension.ranged:
         end = _further(dimension, low, high, up)
         if end is None:
             return None
         ends = (low, end) if up else (end, high)
-        return end, commands.interval(dimension, *ends, head)
-    words = typed(sweep, dimension)
+        return end, replace(dimension, low=ends[0], high=ends[1]).word()
+    words = dict(zip(map(float, dimension.choices), dimension.words(), strict=True))
     values = sorted(words, reverse=not up)
     last, before = values[-1], values[-2]
     whole = all(isinstance(choice, int) for choice in dimension.choices)
-    new = []
+    ratios = dimension.log or _even_ratios(values)
+    new: list[float] = []
     for _ in range(2):
-        beyond = (
-            last * last / before if dimension.log or _even_ratios(values) else 2 * last - before
-        )
-        beyond = float(round(beyond)) if whole else float(f"{beyond:.2g}")
+        beyond = last * last / before if ratios else 2 * last - before
+        beyond = round(beyond) if whole else float(f"{beyond:.2g}")
         fraction = not whole and not dimension.log and low >= 0 and high <= 1 < beyond
         if beyond == last or fraction or (low >= 0 and beyond <= 0):
             break
@@ -112,8 +111,8 @@ def _wider(sweep: Sweep, dimension: Dimension, up: bool) -> tuple[float, str] | 
         before, last = last, beyond
     if not new:
         return None
-    listed = [words[values[-1]], *(commands.number(value, whole) for value in new)]
-    return new[-1], f"{head}={','.join(listed)}"
+    listed = ",".join([words[values[-1]], *map(number, new)])
+    return new[-1], f"{dimension.prefix}{dimension.key}={listed}"
 
 
 def _further(dimension: Dimension, low: float, high: float, up: bool) -> float | None:
@@ -121,20 +120,19 @@ def _further(dimension: Dimension, low: float, high: float, up: bool) -> float |
     if dimension.log:
         factor = 2.0 if dimension.whole else max(10.0, math.sqrt(high / low))
         end = high * factor if up else low / factor
-        end = float(max(1, round(end))) if dimension.whole else float(f"{end:.1g}")
-    else:
-        if not up and low in (0, 1):
-            return None
-        end = high + (high - low) / 2 if up else low - (high - low) / 2
-        if not up and low > 0:
-            end = max(end, 1.0 if dimension.whole else 0.0)
-        if up and not dimension.whole and low >= 0 and high <= 1:
-            end = min(end, 1.0)  # what lies between 0 and 1 may be a fraction
-        if dimension.step is not None:
-            end = low + math.ceil((end - low) / dimension.step) * dimension.step
-        end = float(round(end)) if dimension.whole else float(f"{end:.3g}")
-    moved = abs(end - (high if up else low))
-    return end if moved > (0 if dimension.log else EDGE * (high - low)) else None
+        end = max(1, round(end)) if dimension.whole else float(f"{end:.1g}")
+        return end if end != (high if up else low) else None
+    if not up and low in (0, 1):
+        return None
+    end = high + (high - low) / 2 if up else low - (high - low) / 2
+    if not up and low > 0:
+        end = max(end, 1.0 if dimension.whole else 0.0)
+    if up and not dimension.whole and low >= 0 and high <= 1:
+        end = min(end, 1.0)  # what lies between 0 and 1 may be a fraction
+    if dimension.step is not None:
+        end = low + math.ceil((end - low) / dimension.step) * dimension.step
+    end = round(end) if dimension.whole else float(f"{end:.3g}")
+    return end if abs(end - (high if up else low)) > EDGE * (high - low) else None
 
 
 def _even_ratios(values: Sequence[float]) -> bool:

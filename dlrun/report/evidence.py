@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 
 from dlrun.metric import metric_of
-from dlrun.report.results import Dimension, Point, Sweep, named
+from dlrun.record.sweep import Dimension, Point, Sweep, named
 
 NEIGHBOURS = 0.05
 """The part by which numbers of a range may differ and still be the same for any purpose."""

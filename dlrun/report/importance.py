@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from dlrun.report.results import Dimension, Point, Sweep, named
+from dlrun.record.sweep import Dimension, Point, Sweep, named
 
 LEAST = 10
 """Finished points below which nothing is said about importance, and five a dimension."""

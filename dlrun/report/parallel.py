@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dlrun import record
+from dlrun.record.sweep import Dimension, Point, Sweep, named
 from dlrun.report import drawing
 from dlrun.report.curves import GREY, ORANGE
 from dlrun.report.drawing import MANY
-from dlrun.report.results import Dimension, Point, Sweep, named
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

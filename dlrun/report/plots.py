@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dlrun import record
+from dlrun.record.sweep import Dimension, Point, Sweep, named
 from dlrun.report import drawing
-from dlrun.report.curves import BLUE, GREY, ORANGE, metric_wants_log
+from dlrun.report.curves import BLUE, GREY, ORANGE, Curve, metric_wants_log
 from dlrun.report.drawing import MANY
-from dlrun.report.results import Curve, Dimension, Point, Sweep, named
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

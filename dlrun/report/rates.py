@@ -5,9 +5,9 @@ from itertools import cycle
 from pathlib import Path
 
 from dlrun import record
+from dlrun.record.sweep import Sweep
 from dlrun.report import drawing
-from dlrun.report.curves import curve
-from dlrun.report.results import Curve, Sweep
+from dlrun.report.curves import Curve, curve
 
 _BARS, _WIDTH = " ▁▂▃▄▅▆▇█", 64
 # Okabe and Ito, Color universal design, 2008: told apart with any kind of colour vision.
@@ -19,7 +19,7 @@ def drawn(sweep: Sweep, outputs: str | Path) -> dict[str, Curve]:
     """The rates over the epochs by the name of the point; empty where anything was trained."""
     found = {}
     for point in sweep.points:
-        for run in point.runs[:1] if point.status == record.FINISHED else ():
+        for run in point.directories[:1] if point.status == record.FINISHED else ():
             points = record.read_points(Path(outputs) / run)
             if any(set(each["values"]) != {"lr"} for each in points):
                 return {}

@@ -15,31 +15,31 @@ from dlrun.recipe.groups import GROUPS, SEVERAL
 
 if TYPE_CHECKING:
     from dlrun.engine.run import Run
-    from dlrun.sweep.points import Made
-    from dlrun.sweep.sweep import Sweep
+    from dlrun.sweep.driver import Driver
+    from dlrun.sweep.recipes import Composed
 
 _STEPS = 20
 _FREE = ("schedule", "initializer", "procedure", "test_augmentation", "tracking")
 """Groups whose options take no time in a step."""
 
 
-def show(sweep: "Sweep") -> None:
+def show(driver: "Driver") -> None:
     """Build every point, and print what it would cost. Raises Failure where one cannot be."""
     from dlrun.model.count import parameters as count_parameters
     from dlrun.recipe import build
 
-    points = sweep.proposed()
+    points = list(driver.proposals())
     parameters, steps, failed = [], [], 0
     step_time: dict[str, float | None] = {}
     for values in points:
-        overrides = sweep.plan.space.overrides(values)
+        overrides = driver.plan.space.overrides(values)
         try:
-            made = sweep.plan.composer.recipe(overrides)
+            made = driver.plan.recipes.of(overrides)
             recipe = copy.deepcopy(made.recipe)
-            mistakes.check(recipe, made.choices, sweep.plan.directories)
+            mistakes.check(recipe, made.choices, driver.plan.directories)
             with mistakes.resolved():
                 build.check(recipe)
-                run = build.build(recipe, sweep.shared.data(recipe))
+                run = build.build(recipe, driver.shared.data(recipe))
         except DlrunError as error:
             failed += 1
             report(error, job=" ".join(overrides))
@@ -49,8 +49,8 @@ def show(sweep: "Sweep") -> None:
         steps.append((kind, run.lengths.total_steps))
         if step_time.get(kind) is None:
             step_time[kind] = _tried(run)
-    runs = len(points) * sweep.settings.repeats
-    say = sweep.console.print
+    runs = len(points) * driver.settings.repeats
+    say = driver.console.print
     which = f"{failed} of the points cannot be built" if failed else "all can be built"
     say(f"{len(points)} points, {runs} runs; {which}")
     if parameters:
@@ -62,17 +62,17 @@ def show(sweep: "Sweep") -> None:
     timed = [time * count for kind, count in steps if (time := step_time[kind]) is not None]
     if timed:
         seconds = sum(timed) / len(timed) * runs
-        at_once = sweep.jobs.at_once
+        at_once = driver.jobs.at_once
         beside = f", {_time(seconds / at_once)} with {at_once} at once" if at_once > 1 else ""
         say(f"time         {_time(seconds)} of training{beside}, from {_STEPS} steps of each kind")
     elif parameters:
         say("time         unknown: all of them fail in their first steps")
-    sweep.shared.close()
+    driver.shared.close()
     if failed:
         raise Failure(f"{failed} of {len(points)} points cannot be built")
 
 
-def _kind(made: "Made", run: "Run", size: int) -> str:
+def _kind(made: "Composed", run: "Run", size: int) -> str:
     """What the time of a step depends on: recipes that agree in it are timed once."""
     recipe, lengths = made.recipe, run.lengths
     parts = {group: made.choices.get(group) for group in GROUPS if group not in _FREE}

@@ -32,7 +32,8 @@ from dlrun.job.session import Shared
 from dlrun.recipe import catalogue, compose, schema
 from dlrun.recipe.lookup import LAUNCHER
 from dlrun.recipe.signature import expected
-from dlrun.sweep.ledger import Attempt
+from dlrun.record.sweep import RunResult
+from dlrun.sweep.recipes import Composed
 from dlrun.sweep.task import Task, perform
 
 BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
@@ -49,7 +50,7 @@ _LOST = {
 """What launchers raise where a process has died, or the cluster is not there."""
 _EVERY = 0.3  # seconds between looks at what has come in
 
-Done = Callable[[Task, Attempt], None]
+Done = Callable[[Task, RunResult], None]
 """Called with every run that has ended, in the order in which they end."""
 
 
@@ -75,7 +76,7 @@ class Remote:
     driver: int | None = None  # the parent process, without which there is nobody to train for
 
     def __call__(self, recipe: DictConfig) -> dict[str, Any]:
-        """Train one run; gives the attempt, and leaves it as a file."""
+        """Train one run; gives what came of it, and leaves that as a file."""
         if self.driver not in (None, os.getpid()):  # itself, with n_jobs=1
             _end_with(self.driver)
         schema.register()
@@ -88,12 +89,12 @@ class Remote:
         try:
             with raised(), own_gpu(recipe, self.folder, self.gpus, task.trial):
                 stopping = self._stopping(task)
-                attempt = perform(task, recipe, choices, shared, stopping, _bug)
+                result = perform(task, Composed(recipe, choices), shared, stopping, _bug)
         except Interrupted as interrupted:
-            attempt = Attempt(task.seed, task.hash, None, record.KILLED, message=str(interrupted))
+            result = RunResult(task.seed, task.hash, None, record.KILLED, message=str(interrupted))
         finally:
             shared.close()
-        told = asdict(attempt)
+        told = asdict(result)
         record.write_json(self.folder / f"{task.trial}-{task.seed}.json", told)
         return told
 
@@ -219,7 +220,7 @@ class Jobs:
             inbox.stop()
         for task, result in zip(tasks, returned, strict=True):
             if result.return_value:
-                inbox.take(task, Attempt(**result.return_value))
+                inbox.take(task, RunResult(**result.return_value))
 
     def close(self) -> None:
         """End the processes that a launcher has kept for more jobs: they would outlive us."""
@@ -260,12 +261,12 @@ class _Inbox(threading.Thread):
         self.join()
         self._look()
 
-    def take(self, task: Task, attempt: Attempt) -> None:
+    def take(self, task: Task, result: RunResult) -> None:
         key = (task.trial, task.seed)
         with self._lock:
             if key not in self._seen:
                 self._seen.add(key)
-                self._done(task, attempt)
+                self._done(task, result)
 
     def _look(self) -> None:
         for file in sorted(self._folder.glob("*-*.json"), key=lambda file: file.stat().st_mtime):
@@ -273,7 +274,7 @@ class _Inbox(threading.Thread):
             task = self._tasks.get((int(trial), int(seed)))
             told = record.read_json(file)
             if task is not None and told:
-                self.take(task, Attempt(**told))
+                self.take(task, RunResult(**told))
 
 
 def _check(composed: DictConfig) -> None:

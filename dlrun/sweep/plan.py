@@ -2,8 +2,8 @@
 
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -18,14 +18,15 @@ from dlrun.errors import Mistake
 from dlrun.recipe import compose, mistakes, signature
 from dlrun.recipe.flags import nearest
 from dlrun.recipe.nearest import Place
-from dlrun.sweep import points, samplers, space
-from dlrun.sweep.ledger import Point
-from dlrun.sweep.points import NEUTRAL, Composer
+from dlrun.record.sweep import SEED, Point, Sweep, key_of
+from dlrun.sweep import recipes, samplers, space
+from dlrun.sweep.recipes import NEUTRAL, Composed, Recipes
 from dlrun.sweep.space import Space, Values
 from dlrun.tracking import credentials
 
 PRUNERS = ("none", "median", "halving", "hyperband")
 EXPORTS = ("best", "all", "none")
+_LOOK = 200  # recipes that are looked at, which takes milliseconds each
 OBJECTIVES = ("val/accuracy", "val/loss", "train/accuracy", "train/loss")
 
 
@@ -33,16 +34,16 @@ OBJECTIVES = ("val/accuracy", "val/loss", "train/accuracy", "train/loss")
 class Plan:
     """One sweep, as its command asks for it.
 
-    words: the overrides without those of the sweep and of Hydra; base: the recipe of the
-    first options; composed: the config of the whole command, with `hydra` and `sweep`.
-    asked: all overrides, as typed and as in `sweep.params`.
+    asked: all overrides, as typed and as in `sweep.params`; words: those of every run.
+    base: the recipe of the first options; composed: the config of the whole command, with
+    `hydra` and `sweep`.
     """
 
     command: Sequence[str]
     asked: Sequence[str]
     words: Sequence[str]
     space: Space
-    composer: Composer
+    recipes: Recipes
     base: DictConfig
     composed: DictConfig
     settings: DictConfig
@@ -57,18 +58,16 @@ class Plan:
     def id(self) -> str:
         """A hash of what is searched and how, not of how much."""
         search = {
-            "recipe": points.digest(self.base),
-            "dimensions": [one.described() for one in self.space.dimensions],
-            "sampler": OmegaConf.to_container(self.settings.sampler, resolve=True)
-            if self.settings.sampler
-            else None,
+            "recipe": recipes.digest(self.base),
+            "dimensions": [replace(one, typed=(), prefix="") for one in self.space.dimensions],
+            "sampler": recipes.plain(self.settings.sampler),
             "seed": self.settings.seed if self.settings.sampler else None,
             "pruner": self.settings.pruner,
             "objective": self.settings.objective,
         }
         if self.settings.pruner != "none":
-            search["pruning"] = OmegaConf.to_container(self.settings.pruning)
-        return points.short(search)[:10]
+            search["pruning"] = recipes.plain(self.settings.pruning)
+        return recipes.short(search)[:10]
 
     @property
     def first(self) -> Values:
@@ -103,7 +102,7 @@ class Plan:
         Raises what Hydra raises where a recipe cannot be composed.
         """
         for values in self.each() if self.settings.sampler else self.space.grid():
-            self.composer.recipe(self.space.overrides(values))
+            self.recipe(values)
 
     def check_searched(self) -> None:
         """Raise Mistake where a search has nothing to choose from."""
@@ -113,6 +112,24 @@ class Plan:
                 f"e.g. -m sweep={self.sampler} 'optimizer.lr=tag(log,interval(1e-4,1))', or "
                 "sweep.params in a file"
             )
+
+    def check_gaps(self) -> None:
+        """Raise Mistake where a setting that is needed has no value."""
+        families = {made.family: made for made in self._samples()}
+        for made in families.values():
+            mistakes.check(made.recipe, made.choices, self.directories)
+
+    def check_values(self) -> None:
+        """Raise Mistake where a value is none that its setting takes. Imports torch."""
+        from dlrun.recipe import build
+
+        with mistakes.resolved():
+            for made in self._samples():
+                build.check(made.recipe)
+
+    def recipe(self, values: Values) -> Composed:
+        """The recipe of a point."""
+        return self.recipes.of(self.space.overrides(values))
 
     def each(self) -> list[Values]:
         """A point with each of the values that are listed, the others at their first."""
@@ -126,25 +143,25 @@ class Plan:
         """Whether a point has a value of each dimension, and of a list one that is on it."""
         dimensions = self.space.dimensions
         return set(point.values) == {one.key for one in dimensions} and all(
-            one.choices is None or point.values[one.key] in one.choices for one in dimensions
+            one.ranged or point.values[one.key] in one.choices for one in dimensions
         )
 
-    def described(self, before: Mapping[str, Any]) -> dict[str, Any]:
-        """What `sweep.json` says of it; before: what that said when the sweep was left."""
-        started = before.get("started")
-        return {
-            "id": self.id,
-            "command": shlex.join(self.command),
-            "started": started
-            if isinstance(started, str)
-            else datetime.now(UTC).isoformat(timespec="seconds"),
-            "cwd": os.getcwd(),
-            "overrides": list(self.words),
-            "dimensions": [one.described() for one in self.space.dimensions],
-            "sampler": self.sampler,
-            "repeats": self.settings.repeats,
-            "settings": points.plain(self.settings),
-        }
+    def sweep(self, objective: str, started: object = None) -> Sweep:
+        """The sweep without its points; started: when it was begun, where that is known."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return Sweep(
+            id=self.id,
+            command=shlex.join(self.command),
+            objective=objective,
+            dimensions=self.space.dimensions,
+            overrides=tuple(self.words),
+            trials=self.total(),
+            repeats=self.settings.repeats,
+            sampler=self.sampler,
+            started=started if isinstance(started, str) else now,
+            cwd=os.getcwd(),
+            settings=recipes.plain(self.settings),
+        )
 
     def make_sampler(self) -> Callable[[int], Any] | None:
         """A sampler of Optuna from the number of a trial; None for a grid."""
@@ -164,6 +181,10 @@ class Plan:
                 return pruners.HyperbandPruner(how.warmup, "auto", how.factor)
         return None
 
+    def _samples(self) -> Iterator[Composed]:
+        """Recipes with each of the values that are listed, as far as that takes a second."""
+        return map(self.recipe, self.each()[:_LOOK] or [self.first])
+
 
 def plan(place: Place, words: Sequence[str], command: Sequence[str]) -> Plan:
     """Read a command. Raises Mistake for what cannot be searched."""
@@ -173,14 +194,9 @@ def plan(place: Place, words: Sequence[str], command: Sequence[str]) -> Plan:
     asked = [*words, *more]
     if more:
         mistakes.words(place, more)
-        fixed, sweeps = space.read(place.hydra, [*fixed, *more, *_lines(sweeps)])
-    for sweep in sweeps:
-        if sweep.is_hydra_override() or _top(sweep.key_or_group) == "sweep":
-            raise Mistake(f"{sweep.input_line}: how a sweep runs cannot itself be swept")
-        if _top(sweep.key_or_group) in NEUTRAL or sweep.key_or_group == "data.cache":
-            raise Mistake(
-                f"{sweep.input_line}: changes nothing of what a run finds, so it cannot be swept"
-            )
+        swept = [sweep.input_line or "" for sweep in sweeps]
+        fixed, sweeps = space.read(place.hydra, [*fixed, *more, *swept])
+    _check_swept(sweeps)
     first = _firsts(place, sweeps)
     with mistakes.explained(place, asked):
         composed = _composed(place, [*fixed, *first])
@@ -189,37 +205,37 @@ def plan(place: Place, words: Sequence[str], command: Sequence[str]) -> Plan:
         composed.tracking.uri = credentials.hidden(str(composed.tracking.uri))
     if "${" in str(OmegaConf.to_container(composed, resolve=False)["outputs"]):  # type: ignore[call-overload, index]
         composed.outputs = str(composed.outputs)  # one place for all points, whatever the time
-        fixed = [word for word in fixed if word.partition("=")[0].lstrip("+") != "outputs"]
+        fixed = [word for word in fixed if key_of(word) != "outputs"]
         fixed.append(shell.setting("outputs", composed.outputs))
     settings = composed.sweep
-    _check(settings)
-    if settings.repeats > 1 and any(sweep.key_or_group == "seed" for sweep in sweeps):
-        raise Mistake(
-            f"sweep.repeats={settings.repeats}: seed is swept already; leave out one of the two"
-        )
+    _check(settings, [sweep.key_or_group for sweep in sweeps])
     samplers.check(settings)
     base = compose.without_hydra(composed)
-    zips = _zips(settings.zip)
-    found = space.build(fixed, sweeps, base, zips, settings.seed)
-    samplers.check_start(settings, [one.key for one in found.dimensions if one.choices is None])
-    recipe_words = [
-        w
-        for w, o in zip(fixed, compose.parse(fixed), strict=True)
-        if not o.is_hydra_override() and _top(o.key_or_group) != "sweep"
-    ]
-    composer = Composer(place.hydra, fixed, place.options)
-    composer.knows(first, base, compose.choices(composed))
+    found = space.build(sweeps, base, _zips(settings.zip), settings.seed)
+    samplers.check_start(settings, [one.key for one in found.dimensions if one.ranged])
+    parsed = zip(fixed, compose.parse(fixed), strict=True)
     return Plan(
-        command,
-        asked,
-        recipe_words,
-        found,
-        composer,
-        base,
-        composed,
-        settings,
-        place.directories,
+        command=command,
+        asked=asked,
+        words=[word for word, override in parsed if not _is_how(override)],
+        space=found,
+        recipes=Recipes(place, fixed, {tuple(first): (base, compose.choices(composed))}),
+        base=base,
+        composed=composed,
+        settings=settings,
+        directories=place.directories,
     )
+
+
+def _check_swept(sweeps: Sequence[Override]) -> None:
+    """Raise Mistake where what is swept is no part of a recipe, or changes nothing."""
+    for sweep in sweeps:
+        if _is_how(sweep):
+            raise Mistake(f"{sweep.input_line}: how a sweep runs cannot itself be swept")
+        if _top(sweep.key_or_group) in NEUTRAL or sweep.key_or_group == "data.cache":
+            raise Mistake(
+                f"{sweep.input_line}: changes nothing of what a run finds, so it cannot be swept"
+            )
 
 
 def _params(
@@ -233,9 +249,7 @@ def _params(
     choosing = [
         word
         for word, override in zip(fixed, parsed, strict=True)
-        if place.chooses(override)
-        or override.is_hydra_override()
-        or _top(override.key_or_group) == "sweep"
+        if place.chooses(override) or _is_how(override)
     ]
     with mistakes.explained(place, words):
         composed = _composed(place, [*choosing, *_firsts(place, sweeps)])
@@ -272,8 +286,9 @@ def _first(sweep: Override) -> str:
     return f"{sweep.get_key_element()}={value}"
 
 
-def _lines(sweeps: Sequence[Override]) -> list[str]:
-    return [sweep.input_line or "" for sweep in sweeps]
+def _is_how(override: Override) -> bool:
+    """Whether it says how recipes are searched and run, rather than what they are."""
+    return override.is_hydra_override() or _top(override.key_or_group) == "sweep"
 
 
 def _top(key: str) -> str:
@@ -291,7 +306,7 @@ def _zips(written: Any) -> list[list[str]]:
     return [[str(key) for key in keys] for keys in listed]
 
 
-def _check(settings: Mapping[str, Any] | DictConfig) -> None:
+def _check(settings: DictConfig, swept: Sequence[str]) -> None:
     """Raise one Mistake that names every setting of the sweep whose value cannot be."""
     wrong = []
 
@@ -322,5 +337,9 @@ def _check(settings: Mapping[str, Any] | DictConfig) -> None:
         near = nearest(objective, OBJECTIVES)
         right = f"must be one of {', '.join(OBJECTIVES)}{near}"
         require(objective in OBJECTIVES, "objective", right)
+    if settings.repeats > 1 and SEED in swept:
+        wrong.append(
+            f"sweep.repeats={settings.repeats}: seed is swept already; leave out one of the two"
+        )
     if wrong:
         raise Mistake("\n".join(wrong))

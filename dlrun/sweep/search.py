@@ -22,8 +22,8 @@ from optuna.trial import TrialState
 
 from dlrun import record
 from dlrun.metric import metric_of
-from dlrun.sweep.ledger import Point
-from dlrun.sweep.space import Dimension, Space, Values
+from dlrun.record.sweep import Dimension, Point
+from dlrun.sweep.space import Space, Values
 
 STATES = {
     record.FINISHED: TrialState.COMPLETE,
@@ -162,17 +162,16 @@ class Sampled:
         for axis in self._axes:
             drawn = params[_name(axis)]
             for one in axis:
-                if one.choices is not None or one.zip is not None:
+                if not one.ranged or one.zip is not None:
                     values[one.key] = one.listed[drawn]
                 elif one.kind == "float" and one.step is None:
-                    assert one.low is not None
-                    assert one.high is not None
-                    values[one.key] = min(max(float(f"{drawn:.4g}"), one.low), one.high)
+                    low, high = one.ends
+                    values[one.key] = min(max(one.rounded(drawn), low), high)
                 else:
                     values[one.key] = drawn
         return {one.key: values[one.key] for one in self._space.dimensions}
 
-    def _params(self, values: Values) -> dict[str, Any]:
+    def _params(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The values as Optuna knows them."""
         params = {}
         for axis in self._axes:
@@ -195,14 +194,12 @@ class Sampled:
 def distribution(axis: Sequence[Dimension]) -> BaseDistribution:
     """What Optuna draws from: numbers, or the place of a choice."""
     one = axis[0]
-    if one.choices is not None or one.zip is not None:
+    if not one.ranged or one.zip is not None:
         return CategoricalDistribution(tuple(range(len(one.listed))))
-    assert one.low is not None
-    assert one.high is not None
-    log = one.scale == "log"
-    if one.kind == "int":
-        return IntDistribution(int(one.low), int(one.high), log, int(one.step or 1))
-    return FloatDistribution(one.low, one.high, log, one.step)
+    if one.whole:
+        low, high = map(int, one.ends)
+        return IntDistribution(low, high, one.log, int(one.step or 1))
+    return FloatDistribution(*one.ends, one.log, one.step)
 
 
 def journal(path: Path) -> optuna.storages.BaseStorage:

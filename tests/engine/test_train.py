@@ -19,7 +19,7 @@ from dlrun.engine.run import Run
 from dlrun.engine.state import begin
 from dlrun.engine.train import _scaled_step, takes_closure, train
 from dlrun.errors import Failure
-from dlrun.procedure.train import test_values as measure_test
+from dlrun.procedure.train import measure_test
 from dlrun.recipe import build
 from tests.bench import bare
 from tests.conftest import Recipe, Trained, Watcher

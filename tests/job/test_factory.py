@@ -406,7 +406,7 @@ def test_early_stopping_returns_the_step_that_its_patience_counts_from(
         tested.append({name: value.clone() for name, value in run.model.state_dict().items()})
         return {"test/loss": 1.0}
 
-    monkeypatch.setattr("dlrun.procedure.train.test_values", test)
+    monkeypatch.setattr("dlrun.procedure.train.measure_test", test)
     assert main([*FAST, *VALIDATED, *rule]) == 0
     directory = last(here)
     end = record.read_points(directory)[-1]

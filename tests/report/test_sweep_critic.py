@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from dlrun.record.sweep import Dimension, number
 from dlrun.report import commands, critic, edges, evidence
 from dlrun.report.importance import importances
-from dlrun.report.results import Dimension
 
-LR = Dimension("optimizer.lr", 1e-4, 1e-1, log=True)
-L2 = Dimension("l2", 1e-6, 1.0, log=True)
-DROPOUT = Dimension("dropout.rate", 0.0, 0.9)
-WIDTH = Dimension("width", 8, 64, whole=True)
+LR = Dimension("optimizer.lr", "float", "log", 1e-4, 1e-1)
+L2 = Dimension("l2", "float", "log", 1e-6, 1.0)
+DROPOUT = Dimension("dropout.rate", "float", "linear", 0.0, 0.9)
+WIDTH = Dimension("width", "int", "linear", 8, 64)
 ALONE = {"optimizer.lr": 0.98, "l2": 0.02}
 
 
@@ -76,7 +76,7 @@ def test_the_outermost_value_that_was_tried_may_lie_further_in(sweep, point):
 
 def test_the_least_loss_is_the_best_where_the_objective_is_one(sweep, point):
     points = [point(n, {"optimizer.lr": lr}, lr) for n, lr in enumerate([1.1e-4, 1e-3, 9e-2])]
-    found = edges.at_the_edge(sweep([LR], points, objective="val/loss", maximize=False), {})
+    found = edges.at_the_edge(sweep([LR], points, objective="val/loss"), {})
     assert "lower edge" in found[0].text
 
 
@@ -134,13 +134,13 @@ def test_whole_numbers_stay_whole(sweep, point):
     stepped = replace(WIDTH, step=8)
     found = edges.at_the_edge(sweep([stepped], points), {})
     assert "width=range(8,104,8)" in found[0].command  # 8, 16 … 96
-    layers = Dimension("layers", 1, 8, whole=True, log=True)
+    layers = Dimension("layers", "int", "log", 1, 8)
     fewest = [point(n, {"layers": many}, -many) for n, many in enumerate([1, 3, 8])]
     assert edges.at_the_edge(sweep([layers], fewest), {}) == []
 
 
 def test_the_end_of_a_grid_goes_on_in_its_steps(sweep, point):
-    rates = Dimension("optimizer.lr", choices=(0.001, 0.01, 0.1), log=True)
+    rates = Dimension("optimizer.lr", choices=(0.001, 0.01, 0.1))
     found = edges.at_the_edge(grid(sweep, point, rates, [0.3, 0.5, 0.7]), {})
     assert found[0].command == "dlrun -m model=mlp optimizer.lr=0.1,1.0,10.0"
     depth = Dimension("depth", choices=(2, 3, 4))
@@ -156,7 +156,7 @@ def test_two_values_and_names_have_no_edge(sweep, point):
     assert edges.at_the_edge(grid(sweep, point, two, [0.3, 0.7]), {}) == []
     names = Dimension("optimizer", choices=("adam", "rmsprop", "sgd"))
     assert edges.at_the_edge(grid(sweep, point, names, [0.3, 0.5, 0.7]), {}) == []
-    zipped = Dimension("optimizer.lr", choices=(0.001, 0.01, 0.1), zipped=True)
+    zipped = Dimension("optimizer.lr", choices=(0.001, 0.01, 0.1), zip=0)
     assert edges.at_the_edge(grid(sweep, point, zipped, [0.3, 0.5, 0.7]), {}) == []
 
 
@@ -213,11 +213,11 @@ def test_an_accuracy_measured_once_has_the_noise_of_its_samples(
     sweep, point, scores, samples, noise
 ):
     points = [
-        replace(point(n, {"optimizer.lr": 0.01 * (n + 1)}, score), samples=samples)
+        point(n, {"optimizer.lr": 0.01 * (n + 1)}, score, samples=samples)
         for n, score in enumerate(scores)
     ]
     # What lies behind the best two changes nothing.
-    worst = replace(point(2, {"optimizer.lr": 0.09}, 0.1), samples=samples)
+    worst = point(2, {"optimizer.lr": 0.09}, 0.1, samples=samples)
     for more in ([], [worst], [worst] * 9):
         found = critic.within_noise(sweep([LR], points + more))
         assert len(found) == (noise is not None)
@@ -229,11 +229,11 @@ def test_an_accuracy_measured_once_has_the_noise_of_its_samples(
 
 def test_repeats_tell_the_noise_before_samples_do(sweep, point):
     points = [
-        replace(point(0, {"optimizer.lr": 0.01}, 0.910, 0.911, 0.912), samples=100),
-        replace(point(1, {"optimizer.lr": 0.02}, 0.900, 0.901, 0.902), samples=100),
+        point(0, {"optimizer.lr": 0.01}, 0.910, 0.911, 0.912, samples=100),
+        point(1, {"optimizer.lr": 0.02}, 0.900, 0.901, 0.902, samples=100),
     ]
     assert critic.within_noise(sweep([LR], points)) == []
-    points[1] = replace(points[1], scores=(0.9,))
+    points[1] = replace(points[1], runs=points[1].runs[:1])
     assert "two standard errors are 0.06 for accuracies of 100 samples" in (
         critic.within_noise(sweep([LR], points))[0].text
     )
@@ -241,7 +241,7 @@ def test_repeats_tell_the_noise_before_samples_do(sweep, point):
 
 def test_a_loss_that_was_measured_once_has_no_known_noise(sweep, point):
     points = [point(n, {"optimizer.lr": 0.01 * (n + 1)}, 0.5 + n, samples=360) for n in range(3)]
-    found = critic.within_noise(sweep([LR], points, objective="val/loss", maximize=False))
+    found = critic.within_noise(sweep([LR], points, objective="val/loss"))
     assert "differ by 1; trained once, they don't tell how much of val/loss" in found[0].text
     assert found[0].command.endswith("optimizer.lr=0.01,0.02 sweep.repeats=3")
 
@@ -314,7 +314,7 @@ def test_points_that_collapsed_to_one_score_have_diverged(drawn):
         return 0.1 if values["optimizer.lr"] > 0.02 else 0.5 + draw.gauss(0, 0.1)
 
     planted = drawn(score, many=30)
-    many = sum(point.scores == (0.1,) for point in planted.points)
+    many = sum(point.scores == [0.1] for point in planted.points)
     found = critic.above_a_rate(planted)
     assert f"{many} of the {many} points with optimizer.lr above" in found[0].text
 
@@ -334,7 +334,7 @@ def test_failures_that_are_scattered_have_no_rate(drawn):
 
 
 def test_failures_above_a_rate_of_a_grid(sweep, point):
-    rates = Dimension("optimizer.lr", choices=(0.01, 0.1, 1.0), log=True)
+    rates = Dimension("optimizer.lr", choices=(0.01, 0.1, 1.0))
     points = []
     for trial, (rate, seed) in enumerate(itertools.product(rates.choices, range(4))):
         values = {"optimizer.lr": rate, "width": seed}
@@ -357,7 +357,7 @@ def test_what_still_improves_is_to_be_trained_longer(sweep, point):
     found = critic.still_improving(planted, rising)
     assert found[0].command == "dlrun model=mlp optimizer.lr=0.01 epochs=20"
     assert "epoch 10" in found[0].text
-    falling = replace(planted, maximize=False, points=planted.points[:1])
+    falling = replace(planted, objective="val/loss", points=planted.points[:1])
     assert critic.still_improving(falling, rising) == []
     sinking = {0: [curve(lambda epoch: 2 - epoch / 12)]}
     assert "fell by 0.25" in critic.still_improving(falling, sinking)[0].text
@@ -392,8 +392,10 @@ def test_all_points_equal(sweep, point):
 
 def test_points_of_one_score_and_different_losses_are_not_the_same(sweep, point):
     """What was changed had an effect, and the loss says which is best."""
-    points = [point(n, {"optimizer.lr": 0.01 * (n + 1)}, 0.95, samples=360) for n in range(4)]
-    points = [replace(one, losses=(0.3 - 0.05 * one.trial,)) for one in points]
+    points = [
+        point(n, {"optimizer.lr": 0.01 * (n + 1)}, 0.95, samples=360, loss=0.3 - 0.05 * n)
+        for n in range(4)
+    ]
     found = critic.remarks(sweep([LR], points), {}, {})
     assert not any(one.text.startswith("All 4 points") for one in found)
     assert critic.all_equal(sweep([LR], points)) == []
@@ -460,26 +462,20 @@ def test_words_are_changed_where_they_stand_or_added(sweep, point):
 
 def test_what_follows_an_experiment_searches_no_more(sweep, point):
     found = [point(0, {"optimizer.lr": 0.01}, 0.5), point(1, {"optimizer.lr": 0.1}, 0.4)]
-    made = replace(sweep([LR], found), fixed=["+experiment=x", "sweep.trials=9"])
+    made = replace(sweep([LR], found), overrides=["+experiment=x", "sweep.trials=9"])
     assert commands.once(made, found[0]).startswith("dlrun +experiment=x sweep=grid optimizer.lr=")
     compared = commands.compare(made, found, 3)
     assert compared.startswith("dlrun -m +experiment=x sweep=grid optimizer.lr=0.01,0.1 ")
-    plain = replace(made, fixed=["epochs=3", "sweep=random"])
+    plain = replace(made, overrides=["epochs=3", "sweep=random"])
     assert "sweep=" not in commands.once(plain, found[0])
 
 
 @pytest.mark.parametrize(
-    ("value", "whole", "text"),
-    [
-        (0.1, False, "0.1"),
-        (1.0, False, "1.0"),
-        (1e-6, False, "1e-6"),
-        (64.0, True, "64"),
-        (0.001037, False, "0.001037"),  # as a stage types its ends
-    ],
+    ("value", "text"),
+    [(0.1, "0.1"), (1.0, "1.0"), (1e-6, "1e-6"), (64, "64"), (0.001037, "0.001037")],
 )
-def test_numbers_as_one_types_them(value, whole, text):
-    assert commands.number(value, whole) == text
+def test_numbers_as_one_types_them(value, text):
+    assert number(value) == text
 
 
 def test_the_chance_of_a_split_against_counting_them_all():

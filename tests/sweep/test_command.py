@@ -99,6 +99,7 @@ def test_repeats_give_the_mean_and_its_standard_error(
     for point in points(tmp_path):
         values = [run.value or 0.0 for run in point.runs]
         assert [run.seed for run in point.runs] == [0, 1, 2]
+        assert [run.samples for run in point.runs] == 3 * [360]
         assert len(set(values)) > 1
         assert point.value == pytest.approx(statistics.mean(values))
         assert point.stderr == pytest.approx(statistics.stdev(values) / math.sqrt(3))

@@ -7,8 +7,9 @@ from omegaconf import OmegaConf
 
 from dlrun.errors import Mistake
 from dlrun.recipe import catalogue, compose
+from dlrun.recipe.nearest import Place
 from dlrun.sweep.plan import Plan
-from dlrun.sweep.points import Composer, digest
+from dlrun.sweep.recipes import Recipes, digest
 
 Planned = Callable[..., Plan]
 LR = "optimizer.lr=tag(log,interval(1e-3,1))"
@@ -107,13 +108,10 @@ def test_a_hash_stands_for_what_is_trained():
 def test_a_recipe_is_the_one_that_hydra_composes(words: list[str]):
     fixed = ["schedule=constant", "accumulate=2", "sweep=random"]
 
-    def options(group: str) -> list[str]:
-        return list(catalogue.options(group, [catalogue.packaged()])) if group else []
-
     with compose.hydra([]) as hydra:
-        composer = Composer(hydra, fixed, options)
-        composer.recipe(["optimizer.lr=0.9"])  # leaves nothing behind
-        made = composer.recipe(words)
+        recipes = Recipes(Place(hydra, [catalogue.packaged()], True), fixed, {})
+        recipes.of(["optimizer.lr=0.9"])  # leaves nothing behind
+        made = recipes.of(words)
         whole = compose.full(hydra, [*fixed, *words])
     expected = compose.without_hydra(whole)
     assert OmegaConf.to_container(made.recipe) == OmegaConf.to_container(expected)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from dlrun.recipe import compose
-from dlrun.sweep.driver import _read
+from dlrun.sweep.command import _read
 from dlrun.sweep.launchers import Jobs
 from dlrun.sweep.plan import Plan
 from tests.readme import README

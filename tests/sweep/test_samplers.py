@@ -16,7 +16,7 @@ LR = "optimizer.lr=tag(log,interval(1e-3,1))"
 
 def drawn(plan: Plan) -> list[Values | None]:
     """The values of the first three trials."""
-    one = Sampled(plan.space, plan.make_sampler(), None, "maximize", "test")
+    one = Sampled(plan.space, plan.make_sampler(), None, "val/accuracy", "test")
     return [one.ask(trial) for trial in range(3)]
 
 

@@ -9,8 +9,8 @@ import optuna
 import pytest
 
 from dlrun import record
+from dlrun.record.sweep import Point, RunResult
 from dlrun.sweep import search
-from dlrun.sweep.ledger import Attempt, Point
 from dlrun.sweep.plan import Plan
 from dlrun.sweep.search import Pruner, Sampled
 from dlrun.sweep.space import Values
@@ -35,7 +35,7 @@ def worth(values: Values) -> float:
 
 
 def ended(trial: int, values: Values, status: str = record.FINISHED) -> Point:
-    runs = [Attempt(0, "", "", status, worth(values))]
+    runs = [RunResult(0, "", "", status, worth(values))]
     return Point(trial, "", values, [], runs, status)
 
 

@@ -8,16 +8,16 @@ import copy
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.hydra import Hydra
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from dlrun.recipe import compose
+from dlrun.recipe.nearest import Place
 
 NEUTRAL = ("outputs", "name", "device", "threads", "tracking", "resume", "facts", "sweep")
 """Settings that change nothing of what a run finds: they are no part of a recipe's hash."""
@@ -26,12 +26,12 @@ _REFERS = re.compile(r"\$\{|\?\?\?")
 
 
 @dataclass(frozen=True)
-class Made:
+class Composed:
     """A recipe, of which nobody may change more than `resume`, and the option of every group."""
 
     recipe: DictConfig
     choices: dict[str, Any]
-    family: tuple[str, ...]  # recipes of one have the same keys and references
+    family: tuple[str, ...] = ()  # recipes of one have the same keys and references
 
     @cached_property
     def digest(self) -> str:
@@ -39,22 +39,20 @@ class Made:
         return digest(self.recipe)
 
 
-class Composer:
+class Recipes:
     """Composes the recipes of a sweep's points."""
 
     def __init__(
-        self, hydra: Hydra, fixed: Sequence[str], options: Callable[[str], Sequence[str]]
+        self,
+        place: Place,
+        fixed: Sequence[str],
+        known: Mapping[tuple[str, ...], tuple[DictConfig, dict[str, Any]]],
     ) -> None:
-        """fixed: the overrides of every point; options: the names a group has, if it is one."""
-        self._hydra, self._fixed, self._options = hydra, list(fixed), options
-        self._composed: dict[tuple[str, ...], tuple[DictConfig, dict[str, Any]]] = {}
-        self._recent: dict[tuple[str, ...], Made] = {}
+        """fixed: the overrides of every point; known: what options of groups compose to."""
+        self._place, self._fixed, self._known = place, list(fixed), dict(known)
+        self._recent: dict[tuple[str, ...], Composed] = {}
 
-    def knows(self, choosing: Sequence[str], recipe: DictConfig, choices: dict[str, Any]) -> None:
-        """Take what these options of groups compose to from who has composed it already."""
-        self._composed[tuple(choosing)] = recipe, choices
-
-    def recipe(self, overrides: Sequence[str]) -> Made:
+    def of(self, overrides: Sequence[str]) -> Composed:
         """The recipe of these overrides over the fixed ones."""
         key = tuple(overrides)
         if key not in self._recent:
@@ -63,20 +61,20 @@ class Composer:
             self._recent[key] = self._make(overrides)
         return self._recent[key]
 
-    def _make(self, overrides: Sequence[str]) -> Made:
+    def _make(self, overrides: Sequence[str]) -> Composed:
         words = compose.parse(overrides)
-        plain = [o for o in words if not self._options(o.key_or_group) and o.package is None]
+        plain = [o for o in words if not self._place.options(o.key_or_group) and o.package is None]
         choosing = tuple(o.input_line or "" for o in words if o not in plain)
-        if choosing not in self._composed:
+        if choosing not in self._known:
             # Values of the group's options may be among the fixed words, so all go together.
-            composed = compose.full(self._hydra, [*self._fixed, *choosing])
+            composed = compose.full(self._place.hydra, [*self._fixed, *choosing])
             recipe = compose.without_hydra(composed)
-            self._composed[choosing] = recipe, compose.choices(composed)
-        base, choices = self._composed[choosing]
+            self._known[choosing] = recipe, compose.choices(composed)
+        base, choices = self._known[choosing]
         recipe = copy.deepcopy(base)
         ConfigLoaderImpl._apply_overrides_to_config(plain, recipe)
         referring = [o.input_line or "" for o in plain if _REFERS.search(o.input_line or "")]
-        return Made(recipe, choices, (*choosing, *referring))
+        return Composed(recipe, choices, (*choosing, *referring))
 
 
 def digest(recipe: DictConfig) -> str:
@@ -100,6 +98,6 @@ def short(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def plain(node: DictConfig) -> Any:
-    """A part of a config as plain values."""
-    return OmegaConf.to_container(node, resolve=True, throw_on_missing=False)
+def plain(node: DictConfig | None) -> Any:
+    """A part of a config as plain values; None for an empty one."""
+    return OmegaConf.to_container(node, resolve=True, throw_on_missing=False) if node else None

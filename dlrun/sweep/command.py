@@ -1,0 +1,176 @@
+"""The command `dlrun -m`: one sweep, or several stages of one, and what is said at the end."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from dlrun import shell
+from dlrun.console import screen
+from dlrun.errors import Failure, Mistake
+from dlrun.recipe import compose, mistakes
+from dlrun.recipe.nearest import Place
+from dlrun.recipe.schema import Sweep as Settings
+from dlrun.record.sweep import key_of
+from dlrun.sweep import dry_run
+from dlrun.sweep.driver import Driver
+from dlrun.sweep.plan import Plan, plan
+
+_OWN = tuple(Settings.__dataclass_fields__)
+_NARROWING = {"around": 3, "margin": 0.1}
+"""Settings of a stage alone: the best points of the stage before, and how far beyond them."""
+
+
+def run(place: Place, words: Sequence[str], command: Sequence[str]) -> None:
+    """Do what the command asks for. Raises Failure where points have failed."""
+    asked = plan(place, words, command)
+    asked.check_searched()
+    stages: Any = OmegaConf.to_container(asked.settings.stages)
+    head = ["dlrun", *shell.config_dirs(command), "-m"]
+    if not stages:
+        done = [_one(place, asked)]
+    elif asked.settings.dry_run:
+        _look_ahead(place, words, stages)
+        _dry_run(place, words, stages, head)
+        return
+    else:
+        _look_ahead(place, words, stages)
+        done = _in_turn(place, words, stages, head)
+    failed = sum(ended.failed for ended in done)
+    if failed:  # after all stages: the others say enough
+        raise Failure(f"{failed} of {sum(ended.driver.total for ended in done)} points failed")
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """A sweep that has run, or one of its stages, and how many of its points have failed."""
+
+    driver: Driver
+    failed: int = 0
+
+
+def _one(place: Place, asked: Plan, goes_on: bool = False) -> _Ended:
+    """One sweep, to its end or as a dry run; goes_on: another stage follows."""
+    driver = Driver(asked, place)
+    if asked.settings.dry_run:
+        dry_run.show(driver)
+        return _Ended(driver)
+    with driver.held():
+        failed = driver.run()
+        whole = not goes_on and not driver.stopped
+        driver.complete_best(tests=whole)
+        from dlrun.report.sweep import summarize
+
+        summarize(driver.directory, driver.console, goes_on and not driver.stopped)
+        driver.deliver()
+    if driver.stopped:
+        raise Failure("stopped at the first failure; sweep.fail_fast=false goes on")
+    return _Ended(driver, failed)
+
+
+def _in_turn(
+    place: Place, words: Sequence[str], stages: Sequence[Any], head: Sequence[str]
+) -> list[_Ended]:
+    """One stage after another, each around the best points of the one before."""
+    done: list[_Ended] = []
+    for number, stage in enumerate(stages, 1):
+        narrowing, changes = _read(stage)
+        typed = _narrowed(words, done[-1].driver, narrowing) if done else words
+        typed = _changed(typed, changes)
+        _say(number, len(stages), [*head, *typed])
+        staged = plan(place, typed, [*head, *typed])
+        done.append(_one(place, staged, goes_on=number < len(stages)))
+        if staged.settings.dry_run:
+            break
+    return done
+
+
+def _look_ahead(place: Place, words: Sequence[str], stages: Sequence[Any]) -> None:
+    """Raise Mistake for what is wrong with any stage, before the first of them trains."""
+    for number, stage in enumerate(stages, 1):
+        typed = _changed(words, _read(stage)[1])
+        try:
+            mistakes.words(place, typed)
+            staged = plan(place, typed, ["dlrun", "-m", *typed])
+            with mistakes.explained(place, staged.asked):
+                staged.check()
+                staged.check_gaps()
+                staged.check_values()
+        except Mistake as mistake:
+            raise Mistake(f"stage {number} of {len(stages)}: {mistake}") from mistake
+
+
+def _dry_run(
+    place: Place, words: Sequence[str], stages: Sequence[Any], head: Sequence[str]
+) -> None:
+    """What each stage would cost; the later ones as if their ranges stayed as they are."""
+    failures = []
+    for number, stage in enumerate(stages, 1):
+        typed = _changed(words, _read(stage)[1])
+        _say(number, len(stages), [*head, *typed])
+        if number > 1:
+            screen.console().print("in ranges that the stage before will have narrowed")
+        try:
+            dry_run.show(Driver(plan(place, typed, [*head, *typed]), place))
+        except Failure as failure:
+            failures.append(failure)
+    if failures:
+        raise failures[0]
+
+
+def _read(stage: Any) -> tuple[dict[str, float], list[str]]:
+    """A stage as its own settings and as overrides."""
+    if not isinstance(stage, dict):
+        raise Mistake(f"sweep.stages: {stage} is no stage; write {{epochs: 2, trials: 20}}")
+    narrowing = {key: stage.get(key, usual) for key, usual in _NARROWING.items()}
+    for key in ("around", "margin"):
+        value = narrowing[key]
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not 0 <= value < inf:
+            raise Mistake(f"sweep.stages: {key}={value} must be a number, not below 0")
+    changes = []
+    for key, value in stage.items():
+        if key not in _NARROWING:
+            name = f"sweep.{key}" if key.partition(".")[0] in _OWN else str(key)
+            changes.append(f"{name}={_typed(value)}")
+    return narrowing, changes
+
+
+def _narrowed(words: Sequence[str], before: Driver, narrowing: dict[str, float]) -> list[str]:
+    """The words with each dimension around the best points of the stage before."""
+    best = before.ledger.sweep().ranked[: max(1, int(narrowing["around"]))]
+    if not best:
+        raise Failure("no point of the stage before has finished, so there is no best one")
+    values = [point.values for point in best]
+    narrow = before.plan.space.around(values, float(narrowing["margin"])).dimensions
+    keys = [one.key for one in narrow]
+    kept = [word for word in words if key_of(word) not in keys]
+    narrowed = [one.word() for one in narrow]
+    if all(not override.is_sweep_override() for override in compose.parse(narrowed)):
+        kept = [word for word in kept if not word.startswith(("sweep=", "sweep.sampler."))]
+        kept.append("sweep=grid")  # of one point: there is nothing left to search
+    return kept + narrowed
+
+
+def _changed(words: Sequence[str], changes: Sequence[str]) -> list[str]:
+    """The words of a stage: those of the command, with its own in the place of some."""
+    keys = ["sweep.stages", *(one.key_or_group for one in compose.parse(changes))]
+    return [word for word in words if key_of(word) not in keys] + list(changes)
+
+
+def _say(number: int, count: int, words: Sequence[str]) -> None:
+    line = f"stage {number} of {count}: {shell.line(words)}"
+    screen.console().print(line, markup=False, soft_wrap=True)
+
+
+def _typed(value: Any) -> str:
+    """A value of a stage as an override's."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, list):
+        return "[" + ",".join(_typed(one) for one in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_typed(one)}" for key, one in value.items()) + "}"
+    return f"'{value}'" if isinstance(value, str) and " " in value else str(value)

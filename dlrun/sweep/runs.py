@@ -1,0 +1,196 @@
+"""Runs on disk: what came of them, and which of them a sweep takes over or goes on with.
+
+A run counts as long as its data and the user's own code are what they were when it was
+trained, as `make` compares a file with its sources.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from math import inf, isfinite
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from dlrun import metric, record
+from dlrun.errors import Mistake
+from dlrun.job import code
+from dlrun.job.session import Shared
+from dlrun.recipe.groups import GROUPS
+from dlrun.record.sweep import Point, RunResult
+from dlrun.sweep.plan import Plan
+
+_log = logging.getLogger("dlrun")
+
+
+class Runs:
+    """The runs under a sweep's outputs, by the hashes of their recipes."""
+
+    def __init__(self, plan: Plan, shared: Shared) -> None:
+        """Nothing is read yet. Data are loaded once, and only where a run has to be compared."""
+        self._plan, self._shared = plan, shared
+        self._found: dict[str, list[Path]] = {}
+        self._digests: dict[str, str | None] = {}
+        keys = [dimension.key for dimension in plan.space.dimensions]
+        self._may_change = bool(_files(plan.base) or code.digests(plan.base)) or any(
+            key in GROUPS or key.startswith("data.") or key.endswith("._target_") for key in keys
+        )
+        self._changed: dict[str, None] = {}  # what is no longer as it was, in order
+
+    def scan(self) -> None:
+        """Look at every run: those of the sweep count, and finished ones of others."""
+        for directory in record.all_runs(self._plan.outputs):
+            told = record.read_json(directory / "run.json").get("sweep")
+            if not isinstance(told, dict) or not isinstance(told.get("hash"), str):
+                continue
+            if told.get("id") == self._plan.id or ended(directory, record.FINISHED):
+                self.add(told["hash"], directory)
+
+    def add(self, hash: str, directory: Path) -> None:
+        """One more run."""
+        self._found.setdefault(hash, []).append(directory)
+
+    def find(self, hash: str, recipe: DictConfig) -> Path | None:
+        """A run of a recipe that still counts: the first that has ended as it should, or the last.
+
+        None where there is none.
+        """
+        found = [
+            directory
+            for directory in self._found.get(hash, [])
+            if not changed(directory, recipe, self._digest)
+        ]
+        return next(filter(ended, found), found[-1] if found else None)
+
+    def current(self, point: Point) -> Point:
+        """The point without its runs that no longer count; itself where all of them do."""
+        if not self._may_change or not point.runs:
+            return point
+        recipe = self._plan.recipes.of(point.overrides).recipe
+        runs = []
+        for run in point.runs:
+            directory = self._plan.outputs / run.directory if run.directory else None
+            what = changed(directory, recipe, self._digest) if directory else ""
+            if what:
+                self._changed[what] = None
+            else:
+                runs.append(run)
+        return (
+            point
+            if len(runs) == len(point.runs)
+            else replace(point, runs=runs, status=record.RUNNING)
+        )
+
+    def warn(self, dropped: Sequence[Point]) -> None:
+        """Say that these points are trained anew."""
+        if dropped:
+            points = "1 point" if len(dropped) == 1 else f"{len(dropped)} points"
+            _log.warning(
+                f"{', '.join(self._changed)}: has changed since {points} of the sweep had been "
+                "trained, which therefore are trained anew; the old runs stay where they are"
+            )
+
+    def _digest(self, recipe: DictConfig) -> str | None:
+        key = OmegaConf.to_yaml(recipe.data, resolve=True)
+        if key not in self._digests:
+            self._digests[key] = data_digest(recipe, self._shared)
+        return self._digests[key]
+
+
+def outcome(run: RunResult, directory: Path, objective: str) -> RunResult:
+    """The run as its record tells it."""
+    status, points = record.read_status(directory), record.read_points(directory)
+    data = record.read_json(directory / "run.json").get("data") or {}
+    value, loss = _best(points, objective)
+    return replace(
+        run,
+        directory=os.path.relpath(directory, directory.parents[1]),
+        status=status.get("status", record.KILLED),
+        message=status.get("message", ""),
+        value=value,
+        loss=loss,
+        epochs=float(points[-1]["epoch"]) if points else 0.0,
+        samples=(data.get("samples") or {}).get(objective.partition("/")[0]),
+    )
+
+
+def _best(points: Sequence[Mapping[str, Any]], objective: str) -> tuple[float | None, float | None]:
+    """The best value of the objective, of equal ones that of the least val/loss, and that loss.
+
+    Where the run has ended and has chosen its weights by it: that of these weights.
+    """
+    end = record.last_values(points)
+    chosen = end.get(f"best/{objective.replace('/', '_')}")
+    rated = [
+        (metric.score(objective, point["values"][objective]), -point["values"].get("val/loss", inf))
+        for point in points
+        if isfinite(point["values"].get(objective, inf))
+        and (chosen is None or point["epoch"] == end["best/epoch"])
+    ]
+    if not rated:
+        return chosen, None
+    score, loss = max(rated)
+    value = metric.score(objective, score) if chosen is None else chosen
+    return value, -loss if isfinite(loss) else None
+
+
+def ended(directory: Path, *statuses: str) -> bool:
+    """Whether a run has ended as it should, or with one of these statuses."""
+    status = record.read_status(directory).get("status")
+    return status in (statuses or (record.FINISHED, record.PRUNED))
+
+
+def resumable(directory: Path) -> bool:
+    """Whether a run has begun to train and not ended, so that it can be gone on with."""
+    return not ended(directory) and "data" in record.read_json(directory / "run.json")
+
+
+def replay(judge: Any, directory: Path, objective: str) -> None:
+    """Show a pruner the validations that a run has behind it."""
+    for point in record.read_points(directory):
+        value = point["values"].get(objective)
+        if value is not None and "time/elapsed" in point["values"]:
+            judge.should_stop(metric.score(objective, value), point["step"])
+
+
+def wait_for(directory: Path, console: Console) -> None:
+    """Until no other process trains a run, such as a job that outlived its sweep."""
+    said = 0.0
+    while record.is_running(directory):
+        if monotonic() - said > 60:
+            console.print(f"waiting for run {directory.name}, which another process holds")
+            said = monotonic()
+        sleep(0.2)
+
+
+def changed(directory: Path, recipe: DictConfig, digest: Callable[[DictConfig], str | None]) -> str:
+    """Which of a run's files has changed since it was trained; empty where none has.
+
+    digest: of the data of a recipe as they are now.
+    """
+    info = record.read_json(directory / "run.json")
+    was, now = info.get("code"), code.digests(recipe)
+    if isinstance(was, dict) and was != now:
+        return next(str(name) for name in (*now, *was) if now.get(name) != was.get(name))
+    told, files = info.get("data"), _files(recipe)
+    recorded = told.get("digest") if isinstance(told, dict) else None
+    same = not files or recorded is None or digest(recipe) in (None, recorded)
+    return "" if same else files
+
+
+def data_digest(recipe: DictConfig, shared: Shared) -> str | None:
+    """Of the data now; None where they cannot be read, which training will say."""
+    try:
+        return shared.data(recipe).digest
+    except Mistake:
+        return None
+
+
+def _files(recipe: DictConfig) -> str:
+    """Where the data are, as typed; empty where they are no files."""
+    where = next((key for key in ("path", "root") if recipe.data.get(key)), None)
+    return f"data.{where}={recipe.data[where]}" if where else ""
