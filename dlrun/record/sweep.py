@@ -111,18 +111,25 @@ class Dimension:
             return int(value) if self.whole else without_noise(value)
         return round(value) if self.whole else float(f"{value:.4g}")
 
-    def place(self, value: float) -> float:
-        """Where a value of a numeric dimension lies on its scale, from 0 to 1."""
-        low, high = self.ends
+    def place(self, value: Any) -> float:
+        """Where a value lies on its scale, from 0 to 1; choices without order lie evenly."""
+        if not self.numeric:
+            value = float(self.names.index(named(value)))
+        low, high = self.ends if self.numeric else (0.0, len(self.choices) - 1.0)
         if low == high:
             return 0.5
         if self.log:
             return math.log(value / low) / math.log(high / low)
-        return (value - low) / (high - low)
+        return float(value - low) / (high - low)
+
+    @property
+    def names(self) -> list[str]:
+        """The choices as they are shown."""
+        return [named(choice) for choice in self.choices]
 
     def words(self) -> list[str]:
         """The choices as one types them."""
-        return list(self.typed) or [named(choice) for choice in self.choices]
+        return list(self.typed) or self.names
 
     def override(self, value: Any) -> str:
         """One value as an override; 1, 1.0 and true are three choices."""

@@ -7,7 +7,7 @@ from importlib.resources import files
 
 from dlrun import record
 from dlrun.record.sweep import Point, Sweep, named
-from dlrun.report import drawing, parallel, plots, rates
+from dlrun.report import plots
 from dlrun.report.commands import Remark
 from dlrun.report.curves import Curve
 
@@ -29,7 +29,7 @@ def page(
         parts.append(
             _section(
                 "All points at once",
-                _wide(parallel.coordinates(sweep), len(sweep.dimensions) + 1),
+                _wide(plots.coordinates(sweep), len(sweep.dimensions) + 1),
                 "Each line is a point, the darker the better; the thick one is the best. "
                 + ("Dotted ones failed." if sweep.counts().get(record.FAILED) else ""),
             )
@@ -50,7 +50,7 @@ def page(
 def drawn(sweep: Sweep, learning_rates: Mapping[str, Curve]) -> str:
     """The page of a sweep that drew learning rates and trained nothing."""
     head = _title(sweep) + f"<section><code>{escape(sweep.command)}</code></section>"
-    figure = _wide(rates.figure(learning_rates))
+    figure = _wide(plots.rates(learning_rates))
     return _document(sweep, [head, _section("Learning rates", figure), _troubles(sweep)])
 
 
@@ -209,7 +209,7 @@ def _figure(svg: str) -> str:
 
 def _wide(svg: str, axes: int = 1) -> str:
     """A figure as wide as the page, which scrolls rather than have text too small to read."""
-    width = 4.2 * drawing.across(axes)
+    width = 4.2 * plots.across(axes)
     return f'<div class="scroll"><figure style="min-width:{width:g}rem">{svg}</figure></div>'
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from dlrun import record
 from dlrun.record.sweep import Sweep, read
-from dlrun.report import critic, importance, page, rates
+from dlrun.report import critic, evidence, page, rates
 from dlrun.report.commands import Remark
 from dlrun.report.curves import Curve, of_runs
 
@@ -33,7 +33,7 @@ def summarize(directory: str | Path, console: Console, goes_on: bool = False) ->
         _show_drawn(sweep, drawn, console)
     else:
         curves = of_runs(sweep, outputs)
-        shares = importance.importances(sweep)
+        shares = evidence.importances(sweep)
         remarks = critic.remarks(sweep, shares, curves)
         record.write(path, page.page(sweep, shares, curves, remarks))
         if goes_on:

@@ -13,8 +13,8 @@ from rich.console import Console
 
 from dlrun.record.sweep import Dimension, read
 from dlrun.report import curves as courses
-from dlrun.report import drawing, page, parallel, plots
-from dlrun.report.importance import LEAST, importances
+from dlrun.report import page, plots
+from dlrun.report.evidence import LEAST, importances
 from dlrun.report.sweep import summarize
 
 LR = Dimension("optimizer.lr", "float", "log", 1e-4, 1e-1)
@@ -312,7 +312,7 @@ def test_an_accuracy_is_linear_however_far_it_spans(monkeypatch, sweep, point):
     ):
         scales.clear()
         made = sweep([L2], points, objective=objective)
-        shown = parallel.coordinates(made)
+        shown = plots.coordinates(made)
         assert [text for text in ticks if f">{text}<" not in shown] == []
         plots.against(made, L2)
         assert scales == scale
@@ -324,8 +324,8 @@ def test_figures_fill_the_page(planted, sweep, point):
     alone = sweep([L2], [point(0, {"l2": 0.1}, 0.5), point(1, {"l2": 0.2}, 0.6)])
     curves = {0: [([1.0, 2.0], [0.2, 0.5])]}
     figures = [
-        parallel.coordinates(alone),
-        parallel.coordinates(planted),
+        plots.coordinates(alone),
+        plots.coordinates(planted),
         plots.against(alone, L2),
         plots.learning(alone, curves),
         plots.bars({"l2": 1.0}),
@@ -344,7 +344,7 @@ def test_the_legend_of_the_learning_curves_stands_above_them(monkeypatch, sweep,
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     kept = []
-    monkeypatch.setattr(drawing, "svg", lambda figure: kept.append(figure) or "")
+    monkeypatch.setattr(plots, "svg", lambda figure: kept.append(figure) or "")
     made = sweep([L2], [point(0, {"l2": 0.1}, 0.5)])
     plots.learning(made, {0: [([1.0, 2.0], [0.2, 0.5])]})
     FigureCanvasAgg(kept[0]).draw()

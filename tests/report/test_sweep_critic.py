@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from dlrun.record.sweep import Dimension, number
-from dlrun.report import commands, critic, edges, evidence
-from dlrun.report.importance import importances
+from dlrun.report import commands, critic, evidence
+from dlrun.report.evidence import importances
 
 LR = Dimension("optimizer.lr", "float", "log", 1e-4, 1e-1)
 L2 = Dimension("l2", "float", "log", 1e-6, 1.0)
@@ -33,7 +33,7 @@ def grid(sweep, point, dimension, scores, **more):
 
 
 def test_a_best_value_at_the_upper_edge_is_to_be_widened(drawn):
-    found = edges.at_the_edge(drawn(peak(1.0)), ALONE)
+    found = critic.at_the_edge(drawn(peak(1.0)), ALONE)
     assert len(found) == 1
     assert "best optimizer.lr" in found[0].text
     assert "upper edge" in found[0].text
@@ -43,7 +43,7 @@ def test_a_best_value_at_the_upper_edge_is_to_be_widened(drawn):
 
 
 def test_a_best_value_at_the_lower_edge_is_to_be_widened(drawn):
-    found = edges.at_the_edge(drawn(peak(-6.0)), ALONE)
+    found = critic.at_the_edge(drawn(peak(-6.0)), ALONE)
     assert "lower edge" in found[0].text
     assert "optimizer.lr=tag(log,interval(3e-6,0.1))" in found[0].command
 
@@ -54,7 +54,7 @@ def test_a_best_value_at_the_lower_edge_is_to_be_widened(drawn):
 def test_the_edge_is_five_percent_of_the_range_on_its_own_scale(sweep, point, place, said):
     values = [10 ** (-4 + 3 * each) for each in (place, 0.3, 0.5, 0.02, 0.98)]
     points = [point(n, {"optimizer.lr": lr}, 0.9 - n / 10) for n, lr in enumerate(values)]
-    assert bool(edges.at_the_edge(sweep([LR], points), {})) is said
+    assert bool(critic.at_the_edge(sweep([LR], points), {})) is said
 
 
 def test_the_outermost_value_that_was_tried_may_lie_further_in(sweep, point):
@@ -66,29 +66,29 @@ def test_the_outermost_value_that_was_tried_may_lie_further_in(sweep, point):
         points[-1] = replace(points[-1], status=status)
         return sweep([LR], points)
 
-    assert edges.at_the_edge(made(0.88, 0.1, 0.5, 0.7), {}) != []
-    assert edges.at_the_edge(made(0.88, 0.1, 0.5, 0.9), {}) == []
-    assert edges.at_the_edge(made(0.82, 0.1, 0.5, 0.7), {}) == []
-    assert edges.at_the_edge(made(0.97, 0.1, 0.5, 0.99), {}) != []
-    assert edges.at_the_edge(made(0.97, 0.1, 0.5, 0.99, status="FAILED"), {}) == []
-    assert edges.at_the_edge(made(0.97, 0.1, 0.5, 0.7, status="FAILED"), {}) != []
+    assert critic.at_the_edge(made(0.88, 0.1, 0.5, 0.7), {}) != []
+    assert critic.at_the_edge(made(0.88, 0.1, 0.5, 0.9), {}) == []
+    assert critic.at_the_edge(made(0.82, 0.1, 0.5, 0.7), {}) == []
+    assert critic.at_the_edge(made(0.97, 0.1, 0.5, 0.99), {}) != []
+    assert critic.at_the_edge(made(0.97, 0.1, 0.5, 0.99, status="FAILED"), {}) == []
+    assert critic.at_the_edge(made(0.97, 0.1, 0.5, 0.7, status="FAILED"), {}) != []
 
 
 def test_the_least_loss_is_the_best_where_the_objective_is_one(sweep, point):
     points = [point(n, {"optimizer.lr": lr}, lr) for n, lr in enumerate([1.1e-4, 1e-3, 9e-2])]
-    found = edges.at_the_edge(sweep([LR], points, objective="val/loss"), {})
+    found = critic.at_the_edge(sweep([LR], points, objective="val/loss"), {})
     assert "lower edge" in found[0].text
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_best_value_inside_is_no_edge(drawn, seed):
-    assert edges.at_the_edge(drawn(peak(-2.5), seed=seed, dimensions=(LR,)), {}) == []
+    assert critic.at_the_edge(drawn(peak(-2.5), seed=seed, dimensions=(LR,)), {}) == []
 
 
 def test_an_edge_of_what_hardly_matters_is_not_said(drawn):
     planted = drawn(peak(1.0), dimensions=(LR,))
-    assert edges.at_the_edge(planted, {"optimizer.lr": 0.06}) != []
-    assert edges.at_the_edge(planted, {"optimizer.lr": 0.04}) == []
+    assert critic.at_the_edge(planted, {"optimizer.lr": 0.06}) != []
+    assert critic.at_the_edge(planted, {"optimizer.lr": 0.04}) == []
 
 
 @pytest.mark.parametrize("at", [1.0, -6.0])
@@ -96,7 +96,7 @@ def test_a_best_value_beyond_the_edge_is_found_from_22_random_points(drawn, at):
     found = wrong = 0
     for seed in range(10):
         planted = drawn(peak(at), seed=seed)
-        said = [remark.text for remark in edges.at_the_edge(planted, importances(planted))]
+        said = [remark.text for remark in critic.at_the_edge(planted, importances(planted))]
         found += any(text.startswith("The best optimizer.lr") for text in said)
         wrong += any(text.startswith("The best l2") for text in said)
     assert found == 10
@@ -109,55 +109,55 @@ def test_an_edge_is_not_said_where_an_inner_point_is_as_good(sweep, point):
         point(1, {"optimizer.lr": 0.01}, 0.90, 0.915),
         point(2, {"optimizer.lr": 0.001}, 0.5, 0.51),
     ]
-    assert edges.at_the_edge(sweep([LR], points), {}) == []
+    assert critic.at_the_edge(sweep([LR], points), {}) == []
     apart = [points[0], point(1, {"optimizer.lr": 0.01}, 0.7, 0.71), points[2]]
-    assert len(edges.at_the_edge(sweep([LR], apart), {})) == 1
+    assert len(critic.at_the_edge(sweep([LR], apart), {})) == 1
 
 
 def test_what_ends_for_good_is_not_widened(sweep, point):
     lowest = [point(n, {"dropout.rate": rate}, 1 - rate) for n, rate in enumerate([0.01, 0.4, 0.8])]
-    assert edges.at_the_edge(sweep([DROPOUT], lowest), {}) == []
+    assert critic.at_the_edge(sweep([DROPOUT], lowest), {}) == []
     highest = [point(n, {"dropout.rate": rate}, rate) for n, rate in enumerate([0.01, 0.4, 0.89])]
-    found = edges.at_the_edge(sweep([DROPOUT], highest), {})
+    found = critic.at_the_edge(sweep([DROPOUT], highest), {})
     assert "dropout.rate=interval(0.0,1.0)" in found[0].command  # no rate beyond 1
     one = replace(DROPOUT, low=0.1, high=1.0)
     assert (
-        edges.at_the_edge(sweep([one], [*highest[1:], point(9, {"dropout.rate": 1.0}, 2)]), {})
+        critic.at_the_edge(sweep([one], [*highest[1:], point(9, {"dropout.rate": 1.0}, 2)]), {})
         == []
     )
 
 
 def test_whole_numbers_stay_whole(sweep, point):
     points = [point(n, {"width": width}, width) for n, width in enumerate([8, 20, 64])]
-    found = edges.at_the_edge(sweep([WIDTH], points), {})
+    found = critic.at_the_edge(sweep([WIDTH], points), {})
     assert "width=int(interval(8,92))" in found[0].command
     stepped = replace(WIDTH, step=8)
-    found = edges.at_the_edge(sweep([stepped], points), {})
+    found = critic.at_the_edge(sweep([stepped], points), {})
     assert "width=range(8,104,8)" in found[0].command  # 8, 16 … 96
     layers = Dimension("layers", "int", "log", 1, 8)
     fewest = [point(n, {"layers": many}, -many) for n, many in enumerate([1, 3, 8])]
-    assert edges.at_the_edge(sweep([layers], fewest), {}) == []
+    assert critic.at_the_edge(sweep([layers], fewest), {}) == []
 
 
 def test_the_end_of_a_grid_goes_on_in_its_steps(sweep, point):
     rates = Dimension("optimizer.lr", choices=(0.001, 0.01, 0.1))
-    found = edges.at_the_edge(grid(sweep, point, rates, [0.3, 0.5, 0.7]), {})
+    found = critic.at_the_edge(grid(sweep, point, rates, [0.3, 0.5, 0.7]), {})
     assert found[0].command == "dlrun -m model=mlp optimizer.lr=0.1,1.0,10.0"
     depth = Dimension("depth", choices=(2, 3, 4))
-    found = edges.at_the_edge(grid(sweep, point, depth, [0.3, 0.5, 0.7]), {})
+    found = critic.at_the_edge(grid(sweep, point, depth, [0.3, 0.5, 0.7]), {})
     assert found[0].command == "dlrun -m model=mlp depth=4,5,6"
     fractions = Dimension("rate", choices=(0.2, 0.5, 0.8))
-    assert edges.at_the_edge(grid(sweep, point, fractions, [0.3, 0.5, 0.7]), {}) == []
-    assert edges.at_the_edge(grid(sweep, point, rates, [0.3, 0.7, 0.5]), {}) == []
+    assert critic.at_the_edge(grid(sweep, point, fractions, [0.3, 0.5, 0.7]), {}) == []
+    assert critic.at_the_edge(grid(sweep, point, rates, [0.3, 0.7, 0.5]), {}) == []
 
 
 def test_two_values_and_names_have_no_edge(sweep, point):
     two = Dimension("optimizer.lr", choices=(0.01, 0.1))
-    assert edges.at_the_edge(grid(sweep, point, two, [0.3, 0.7]), {}) == []
+    assert critic.at_the_edge(grid(sweep, point, two, [0.3, 0.7]), {}) == []
     names = Dimension("optimizer", choices=("adam", "rmsprop", "sgd"))
-    assert edges.at_the_edge(grid(sweep, point, names, [0.3, 0.5, 0.7]), {}) == []
+    assert critic.at_the_edge(grid(sweep, point, names, [0.3, 0.5, 0.7]), {}) == []
     zipped = Dimension("optimizer.lr", choices=(0.001, 0.01, 0.1), zip=0)
-    assert edges.at_the_edge(grid(sweep, point, zipped, [0.3, 0.5, 0.7]), {}) == []
+    assert critic.at_the_edge(grid(sweep, point, zipped, [0.3, 0.5, 0.7]), {}) == []
 
 
 def test_the_best_two_within_their_noise_are_to_be_repeated(sweep, point):
