@@ -30,7 +30,7 @@ def run(place: Place, words: Sequence[str], command: Sequence[str]) -> None:
     stages: Any = OmegaConf.to_container(asked.settings.stages)
     head = ["dlrun", *shell.config_dirs(command), "-m"]
     if not stages:
-        done = [_one(place, asked)]
+        done = [_one(asked)]
     elif asked.settings.dry_run:
         _look_ahead(place, words, stages)
         _dry_run(place, words, stages, head)
@@ -51,9 +51,9 @@ class _Ended:
     failed: int = 0
 
 
-def _one(place: Place, asked: Plan, goes_on: bool = False) -> _Ended:
+def _one(asked: Plan, goes_on: bool = False) -> _Ended:
     """One sweep, to its end or as a dry run; goes_on: another stage follows."""
-    driver = Driver(asked, place)
+    driver = Driver(asked)
     if asked.settings.dry_run:
         dry_run.show(driver)
         return _Ended(driver)
@@ -81,7 +81,7 @@ def _in_turn(
         typed = _changed(typed, changes)
         _say(number, len(stages), [*head, *typed])
         staged = plan(place, typed, [*head, *typed])
-        done.append(_one(place, staged, goes_on=number < len(stages)))
+        done.append(_one(staged, goes_on=number < len(stages)))
         if staged.settings.dry_run:
             break
     return done
@@ -113,7 +113,7 @@ def _dry_run(
         if number > 1:
             screen.console().print("in ranges that the stage before will have narrowed")
         try:
-            dry_run.show(Driver(plan(place, typed, [*head, *typed]), place))
+            dry_run.show(Driver(plan(place, typed, [*head, *typed])))
         except Failure as failure:
             failures.append(failure)
     if failures:

@@ -19,8 +19,8 @@ from dlrun.errors import Failure, Interrupted, Mistake
 from dlrun.job import factory
 from dlrun.job.session import Shared
 from dlrun.recipe import mistakes
-from dlrun.recipe.nearest import Place
 from dlrun.record.sweep import ENDED, SWEEP, Point, RunResult
+from dlrun.sweep import samplers
 from dlrun.sweep.launchers import Jobs, Watch
 from dlrun.sweep.ledger import Ledger, alone, repaired
 from dlrun.sweep.plan import OBJECTIVES, Plan
@@ -35,13 +35,13 @@ _BUILD = 20  # points that are built until one can be
 class Driver:
     """A sweep; one process at a time drives it."""
 
-    def __init__(self, plan: Plan, place: Place) -> None:
+    def __init__(self, plan: Plan) -> None:
         """Nothing is read or trained yet. Raises Mistake where a point cannot be composed."""
-        with mistakes.explained(place, plan.asked):
+        with mistakes.explained(plan.place, plan.asked):
             plan.check()
         self.plan, self.settings, self.total = plan, plan.settings, plan.total()
         self.directory = plan.directory
-        self.jobs = Jobs(plan.composed, place.hydra, self.directory / "jobs")
+        self.jobs = Jobs(plan.composed, plan.place.hydra, self.directory / "jobs")
         self.shared = Shared(brief=True)
         self.console = screen.console()
         self.failures = 0
@@ -148,7 +148,7 @@ class Driver:
         """
         self.plan.check_gaps()
         if self.jobs.local:  # gets ready while torch is imported
-            self.shared.shipper(self.plan.recipe(self.plan.first).recipe)
+            self.shared.shipper(self.plan.base)
         self.plan.check_values()
         if self.settings.objective:
             return str(self.settings.objective)
@@ -199,7 +199,7 @@ class Driver:
         return point
 
     def _search(self, storage: Path | None) -> Search:
-        pruner, make_sampler = self.plan.make_pruner(), self.plan.make_sampler()
+        pruner, make_sampler = samplers.pruner(self.settings), samplers.sampler(self.settings)
         if make_sampler is None and pruner is None:
             return Grid(self.plan.space)
         objective = self.objective or OBJECTIVES[0]  # any will do where nothing is told
@@ -275,7 +275,7 @@ class Driver:
                 overrides=[*self.plan.words, *changed],
                 changed=changed,
                 command=self.plan.command,
-                directories=self.plan.directories,
+                directories=self.plan.place.directories,
                 resume=str(directory) if directory and resumable(directory) else None,
                 whole=self.settings.export == "all",
                 check=made.family not in self._checked,
@@ -304,7 +304,7 @@ class Driver:
 
     def _watch(self, batch: Sequence[Point]) -> Watch | None:
         """How jobs in other processes reach the pruner; None where nothing is to be pruned."""
-        pruner = self.plan.make_pruner()
+        pruner = samplers.pruner(self.settings)
         if pruner is None or not isinstance(self.search, Sampled):
             return None
         trials = {point.trial: self.search.id(point.trial) for point in batch}

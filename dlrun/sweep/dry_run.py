@@ -36,7 +36,7 @@ def show(driver: "Driver") -> None:
         try:
             made = driver.plan.recipes.of(overrides)
             recipe = copy.deepcopy(made.recipe)
-            mistakes.check(recipe, made.choices, driver.plan.directories)
+            mistakes.check(recipe, made.choices, driver.plan.place.directories)
             with mistakes.resolved():
                 build.check(recipe)
                 run = build.build(recipe, driver.shared.data(recipe))

@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -18,7 +18,7 @@ from dlrun.errors import Mistake
 from dlrun.recipe import compose, mistakes, signature
 from dlrun.recipe.flags import nearest
 from dlrun.recipe.nearest import Place
-from dlrun.record.sweep import SEED, Point, Sweep, key_of
+from dlrun.record.sweep import SEED, Point, Sweep
 from dlrun.sweep import recipes, samplers, space
 from dlrun.sweep.recipes import NEUTRAL, Composed, Recipes
 from dlrun.sweep.space import Space, Values
@@ -34,20 +34,40 @@ OBJECTIVES = ("val/accuracy", "val/loss", "train/accuracy", "train/loss")
 class Plan:
     """One sweep, as its command asks for it.
 
-    asked: all overrides, as typed and as in `sweep.params`; words: those of every run.
-    base: the recipe of the first options; composed: the config of the whole command, with
-    `hydra` and `sweep`.
+    asked: all overrides, as typed and as in `sweep.params`; fixed: those of every point.
+    first: some options of the groups that are swept; composed: the config of the fixed ones
+    and these, with `hydra` and `sweep`.
     """
 
+    place: Place
     command: Sequence[str]
     asked: Sequence[str]
-    words: Sequence[str]
+    fixed: Sequence[Override]
+    first: Sequence[str]
     space: Space
-    recipes: Recipes
-    base: DictConfig
     composed: DictConfig
-    settings: DictConfig
-    directories: Sequence[Path]
+
+    @property
+    def settings(self) -> DictConfig:
+        """Those of the sweep itself."""
+        settings: DictConfig = self.composed.sweep
+        return settings
+
+    @cached_property
+    def base(self) -> DictConfig:
+        """The recipe of the first options."""
+        return compose.without_hydra(self.composed)
+
+    @cached_property
+    def recipes(self) -> Recipes:
+        """What makes the recipes of the points."""
+        known = {tuple(self.first): (self.base, compose.choices(self.composed))}
+        return Recipes(self.place, space.lines(self.fixed), known)
+
+    @property
+    def words(self) -> list[str]:
+        """The overrides of every run, as typed."""
+        return space.lines(override for override in self.fixed if not _is_how(override))
 
     @property
     def sampler(self) -> str:
@@ -68,11 +88,6 @@ class Plan:
         if self.settings.pruner != "none":
             search["pruning"] = recipes.plain(self.settings.pruning)
         return recipes.short(search)[:10]
-
-    @property
-    def first(self) -> Values:
-        """Some point: the first value of every dimension."""
-        return {one.key: (one.listed or [one.low])[0] for one in self.space.dimensions}
 
     @property
     def directory(self) -> Path:
@@ -117,7 +132,7 @@ class Plan:
         """Raise Mistake where a setting that is needed has no value."""
         families = {made.family: made for made in self._samples()}
         for made in families.values():
-            mistakes.check(made.recipe, made.choices, self.directories)
+            mistakes.check(made.recipe, made.choices, self.place.directories)
 
     def check_values(self) -> None:
         """Raise Mistake where a value is none that its setting takes. Imports torch."""
@@ -132,12 +147,14 @@ class Plan:
         return self.recipes.of(self.space.overrides(values))
 
     def each(self) -> list[Values]:
-        """A point with each of the values that are listed, the others at their first."""
-        return [
-            self.first | dict(zip([one.key for one in axis], column, strict=True))
+        """A point with each of the values that are listed, the others at their first value."""
+        first = {one.key: (one.listed or [one.low])[0] for one in self.space.dimensions}
+        columns = [
+            first | dict(zip([one.key for one in axis], column, strict=True))
             for axis in self.space.axes()
             for column in zip(*(one.listed or [one.low] for one in axis), strict=True)
         ]
+        return columns or [first]
 
     def holds(self, point: Point) -> bool:
         """Whether a point has a value of each dimension, and of a list one that is on it."""
@@ -163,27 +180,9 @@ class Plan:
             settings=recipes.plain(self.settings),
         )
 
-    def make_sampler(self) -> Callable[[int], Any] | None:
-        """A sampler of Optuna from the number of a trial; None for a grid."""
-        return samplers.maker(self.settings)
-
-    def make_pruner(self) -> Any:
-        """A pruner of Optuna, which counts validations; None where nothing is to be pruned."""
-        from optuna import pruners
-
-        how = self.settings.pruning
-        match self.settings.pruner:
-            case "median":
-                return pruners.MedianPruner(how.startup, how.warmup)
-            case "halving":
-                return pruners.SuccessiveHalvingPruner(how.warmup, how.factor)
-            case "hyperband":
-                return pruners.HyperbandPruner(how.warmup, "auto", how.factor)
-        return None
-
     def _samples(self) -> Iterator[Composed]:
         """Recipes with each of the values that are listed, as far as that takes a second."""
-        return map(self.recipe, self.each()[:_LOOK] or [self.first])
+        return map(self.recipe, self.each()[:_LOOK])
 
 
 def plan(place: Place, words: Sequence[str], command: Sequence[str]) -> Plan:
@@ -194,37 +193,25 @@ def plan(place: Place, words: Sequence[str], command: Sequence[str]) -> Plan:
     asked = [*words, *more]
     if more:
         mistakes.words(place, more)
-        swept = [sweep.input_line or "" for sweep in sweeps]
-        fixed, sweeps = space.read(place.hydra, [*fixed, *more, *swept])
+        fixed, sweeps = space.read(place.hydra, [*space.lines(fixed), *more, *space.lines(sweeps)])
     _check_swept(sweeps)
     first = _firsts(place, sweeps)
     with mistakes.explained(place, asked):
-        composed = _composed(place, [*fixed, *first])
+        composed = _composed(place, [*space.lines(fixed), *first])
     mistakes.refuse_sweeper(place, words, composed.hydra.sweeper)
     if composed.tracking and composed.tracking.get("uri"):  # jobs elsewhere get it in a file
         composed.tracking.uri = credentials.hidden(str(composed.tracking.uri))
     if "${" in str(OmegaConf.to_container(composed, resolve=False)["outputs"]):  # type: ignore[call-overload, index]
         composed.outputs = str(composed.outputs)  # one place for all points, whatever the time
-        fixed = [word for word in fixed if key_of(word) != "outputs"]
-        fixed.append(shell.setting("outputs", composed.outputs))
+        fixed = [override for override in fixed if override.key_or_group != "outputs"]
+        fixed += compose.parse([shell.setting("outputs", composed.outputs)])
     settings = composed.sweep
     _check(settings, [sweep.key_or_group for sweep in sweeps])
     samplers.check(settings)
     base = compose.without_hydra(composed)
     found = space.build(sweeps, base, _zips(settings.zip), settings.seed)
     samplers.check_start(settings, [one.key for one in found.dimensions if one.ranged])
-    parsed = zip(fixed, compose.parse(fixed), strict=True)
-    return Plan(
-        command=command,
-        asked=asked,
-        words=[word for word, override in parsed if not _is_how(override)],
-        space=found,
-        recipes=Recipes(place, fixed, {tuple(first): (base, compose.choices(composed))}),
-        base=base,
-        composed=composed,
-        settings=settings,
-        directories=place.directories,
-    )
+    return Plan(place, command, asked, fixed, first, found, composed)
 
 
 def _check_swept(sweeps: Sequence[Override]) -> None:
@@ -239,21 +226,16 @@ def _check_swept(sweeps: Sequence[Override]) -> None:
 
 
 def _params(
-    place: Place, words: Sequence[str], fixed: Sequence[str], sweeps: Sequence[Override]
+    place: Place, words: Sequence[str], fixed: Sequence[Override], sweeps: Sequence[Override]
 ) -> list[str]:
     """The overrides in `sweep.params`, as an experiment has them, whose keys are not typed.
 
     Read from the choices alone: what is set beside may need what only they bring.
     """
-    parsed = compose.parse(fixed)
-    choosing = [
-        word
-        for word, override in zip(fixed, parsed, strict=True)
-        if place.chooses(override) or _is_how(override)
-    ]
+    choosing = space.lines(each for each in fixed if place.chooses(each) or _is_how(each))
     with mistakes.explained(place, words):
         composed = _composed(place, [*choosing, *_firsts(place, sweeps)])
-    typed = {override.key_or_group for override in (*parsed, *sweeps)}
+    typed = {override.key_or_group for override in (*fixed, *sweeps)}
     params = {str(key): value for key, value in composed.sweep.params.items()}
     return [f"{key}={value}" for key, value in params.items() if key not in typed]
 
@@ -263,14 +245,14 @@ def _firsts(place: Place, sweeps: Sequence[Override]) -> list[str]:
     return [_first(sweep) for sweep in sweeps if place.options(sweep.key_or_group)]
 
 
-def _check_lists(words: Sequence[str]) -> None:
+def _check_lists(fixed: Sequence[Override]) -> None:
     """Raise Mistake where a list is none, for which Hydra has other words."""
-    for word, override in zip(words, compose.parse(words), strict=True):
+    for override in fixed:
         key, value = override.key_or_group, override.value()
         if key in ("sweep.zip", "sweep.stages") and not isinstance(value, list | str):
             right = "[[optimizer,optimizer.lr]]"
             right = "[{epochs: 2, trials: 20}, {epochs: 20}]" if key == "sweep.stages" else right
-            raise Mistake(f"{word}: expected a list, e.g. {key}={right}")
+            raise Mistake(f"{override.input_line}: expected a list, e.g. {key}={right}")
 
 
 def _composed(place: Place, words: Sequence[str]) -> DictConfig:

@@ -1,4 +1,4 @@
-"""The sampler of a sweep, one of Optuna's: its settings checked, and made anew for each trial."""
+"""The sampler and the pruner of a sweep, both of Optuna: made, and their settings checked."""
 
 import inspect
 import math
@@ -22,7 +22,7 @@ _PLAIN = {"int": int, "float": float, "bool": bool, "str": str, "None": type(Non
 _ABOVE_0 = ("sigma0", "n_ei_candidates", "prior_weight")
 
 
-def maker(settings: DictConfig) -> Callable[[int], Any] | None:
+def sampler(settings: DictConfig) -> Callable[[int], Any] | None:
     """A sampler of Optuna from the number of a trial; None for a grid."""
     node = settings.sampler
     if not node:
@@ -49,6 +49,21 @@ def maker(settings: DictConfig) -> Callable[[int], Any] | None:
     return make
 
 
+def pruner(settings: DictConfig) -> Any:
+    """A pruner of Optuna, which counts validations; None where nothing is to be pruned."""
+    from optuna import pruners
+
+    how = settings.pruning
+    match settings.pruner:
+        case "median":
+            return pruners.MedianPruner(how.startup, how.warmup)
+        case "halving":
+            return pruners.SuccessiveHalvingPruner(how.warmup, how.factor)
+        case "hyperband":
+            return pruners.HyperbandPruner(how.warmup, "auto", how.factor)
+    return None
+
+
 def check(settings: DictConfig) -> None:
     """Raise a Mistake that names every setting of the sampler that cannot be."""
     node = settings.sampler
@@ -72,7 +87,7 @@ def check(settings: DictConfig) -> None:
     wrong = [*signature.problems(target, values, "sweep.sampler"), *_unfit(kind, values)]
     if wrong:
         raise Mistake("\n".join(dict.fromkeys(wrong)))
-    make = maker(settings)
+    make = sampler(settings)
     assert make is not None
     try:
         make(0)

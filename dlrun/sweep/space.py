@@ -14,7 +14,7 @@ Whole bounds of a setting that is a whole number mean whole numbers as well.
 """
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from math import exp, isfinite, log, prod
@@ -93,15 +93,20 @@ class Space:
         return Space(tuple(narrowed))
 
 
-def read(hydra: Hydra, words: Sequence[str]) -> tuple[list[str], list[Override]]:
+def read(hydra: Hydra, words: Sequence[str]) -> tuple[list[Override], list[Override]]:
     """The words as fixed overrides and those with several values; the last of a key holds."""
     parsed = OverridesParser.create(config_loader=hydra.config_loader).parse_overrides(list(words))
     for override in parsed:
         compose.refuse_many(override)
     last = {override.key_or_group: override for override in parsed}
     plain = [o for o in parsed if not o.is_sweep_override()]
-    fixed = [o.input_line or "" for o in plain if not last[o.key_or_group].is_sweep_override()]
+    fixed = [o for o in plain if not last[o.key_or_group].is_sweep_override()]
     return fixed, [o for o in last.values() if o.is_sweep_override()]
+
+
+def lines(overrides: Iterable[Override]) -> list[str]:
+    """The overrides as typed."""
+    return [override.input_line or "" for override in overrides]
 
 
 def build(

@@ -10,7 +10,7 @@ import pytest
 
 from dlrun import record
 from dlrun.record.sweep import Point, RunResult
-from dlrun.sweep import search
+from dlrun.sweep import samplers, search
 from dlrun.sweep.plan import Plan
 from dlrun.sweep.search import Pruner, Sampled
 from dlrun.sweep.space import Values
@@ -25,7 +25,13 @@ CHOICES = ("optimizer=sgd,adam,momentum",)
 
 
 def made(plan: Plan) -> Sampled:
-    return Sampled(plan.space, plan.make_sampler(), plan.make_pruner(), "val/accuracy", "test")
+    return Sampled(
+        plan.space,
+        samplers.sampler(plan.settings),
+        samplers.pruner(plan.settings),
+        "val/accuracy",
+        "test",
+    )
 
 
 def worth(values: Values) -> float:
@@ -146,8 +152,8 @@ def test_a_pruner_counts_validations_and_remembers(planned: Planned):
 
 def test_pruners_of_other_processes_see_each_other(planned: Planned, tmp_path: Path):
     plan = planned("sweep=random", "sweep.pruner=median", "sweep.pruning.startup=1", *SPACE)
-    path, pruner = tmp_path / "journal.log", plan.make_pruner()
-    one = Sampled(plan.space, plan.make_sampler(), pruner, "val/loss", "test", path)
+    path, pruner = tmp_path / "journal.log", samplers.pruner(plan.settings)
+    one = Sampled(plan.space, samplers.sampler(plan.settings), pruner, "val/loss", "test", path)
     first, _ = one.ask(0), one.ask(1)
     assert first is not None
     good = Pruner(search.attached(path, "test", one.id(0), pruner), "val/loss")
@@ -166,4 +172,5 @@ def test_pruners_of_other_processes_see_each_other(planned: Planned, tmp_path: P
     ],
 )
 def test_pruners_by_name(planned: Planned, name: str, kind: type):
-    assert isinstance(planned("sweep=random", *SPACE, f"sweep.pruner={name}").make_pruner(), kind)
+    plan = planned("sweep=random", *SPACE, f"sweep.pruner={name}")
+    assert isinstance(samplers.pruner(plan.settings), kind)
