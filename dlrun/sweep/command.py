@@ -27,20 +27,55 @@ def run(place: Place, words: Sequence[str], command: Sequence[str]) -> None:
     """Do what the command asks for. Raises Failure where points have failed."""
     asked = plan(place, words, command)
     asked.check_searched()
-    stages: Any = OmegaConf.to_container(asked.settings.stages)
+    listed: Any = OmegaConf.to_container(asked.settings.stages)
+    stages = [read_stage(stage) for stage in listed]
     head = ["dlrun", *shell.config_dirs(command), "-m"]
-    if not stages:
-        done = [_one(asked)]
-    elif asked.settings.dry_run:
-        _look_ahead(place, words, stages)
+    _look_ahead(place, words, stages)
+    if stages and asked.settings.dry_run:
         _dry_run(place, words, stages, head)
         return
-    else:
-        _look_ahead(place, words, stages)
-        done = _in_turn(place, words, stages, head)
+    done = _in_turn(place, words, stages, head) if stages else [_one(asked)]
     failed = sum(ended.failed for ended in done)
     if failed:  # after all stages: the others say enough
         raise Failure(f"{failed} of {sum(ended.driver.total for ended in done)} points failed")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of a sweep: around how many points of the one before, and what it changes.
+
+    margin: how far beyond them, as a part of each range; changes: its own overrides.
+    """
+
+    around: float
+    margin: float
+    changes: Sequence[str]
+
+    def words(self, words: Sequence[str], before: "Driver | None" = None) -> list[str]:
+        """The words of the command, with its own in the place of some.
+
+        before: the stage before it, around whose best points it searches.
+        """
+        narrowed = _narrowed(words, before, self) if before is not None else words
+        keys = ["sweep.stages", *(one.key_or_group for one in compose.parse(self.changes))]
+        return [word for word in narrowed if key_of(word) not in keys] + list(self.changes)
+
+
+def read_stage(stage: Any) -> Stage:
+    """A stage as it is typed. Raises Mistake where it is none."""
+    if not isinstance(stage, dict):
+        raise Mistake(f"sweep.stages: {stage} is no stage; write {{epochs: 2, trials: 20}}")
+    narrowing = {key: stage.get(key, usual) for key, usual in _NARROWING.items()}
+    for key, value in narrowing.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not 0 <= value < inf:
+            raise Mistake(f"sweep.stages: {key}={value} must be a number, not below 0")
+    changes = {
+        f"sweep.{key}" if key.partition(".")[0] in _OWN else str(key): _typed(value)
+        for key, value in stage.items()
+        if key not in _NARROWING
+    }
+    return Stage(**narrowing, changes=[f"{key}={value}" for key, value in changes.items()])
 
 
 @dataclass(frozen=True)
@@ -59,8 +94,7 @@ def _one(asked: Plan, goes_on: bool = False) -> _Ended:
         return _Ended(driver)
     with driver.held():
         failed = driver.run()
-        whole = not goes_on and not driver.stopped
-        driver.complete_best(tests=whole)
+        driver.complete_best(tests=not goes_on and not driver.stopped)
         from dlrun.report.sweep import summarize
 
         summarize(driver.directory, driver.console, goes_on and not driver.stopped)
@@ -71,14 +105,12 @@ def _one(asked: Plan, goes_on: bool = False) -> _Ended:
 
 
 def _in_turn(
-    place: Place, words: Sequence[str], stages: Sequence[Any], head: Sequence[str]
+    place: Place, words: Sequence[str], stages: Sequence[Stage], head: Sequence[str]
 ) -> list[_Ended]:
     """One stage after another, each around the best points of the one before."""
     done: list[_Ended] = []
     for number, stage in enumerate(stages, 1):
-        narrowing, changes = _read(stage)
-        typed = _narrowed(words, done[-1].driver, narrowing) if done else words
-        typed = _changed(typed, changes)
+        typed = stage.words(words, done[-1].driver if done else None)
         _say(number, len(stages), [*head, *typed])
         staged = plan(place, typed, [*head, *typed])
         done.append(_one(staged, goes_on=number < len(stages)))
@@ -87,10 +119,10 @@ def _in_turn(
     return done
 
 
-def _look_ahead(place: Place, words: Sequence[str], stages: Sequence[Any]) -> None:
+def _look_ahead(place: Place, words: Sequence[str], stages: Sequence[Stage]) -> None:
     """Raise Mistake for what is wrong with any stage, before the first of them trains."""
     for number, stage in enumerate(stages, 1):
-        typed = _changed(words, _read(stage)[1])
+        typed = stage.words(words)
         try:
             mistakes.words(place, typed)
             staged = plan(place, typed, ["dlrun", "-m", *typed])
@@ -103,12 +135,12 @@ def _look_ahead(place: Place, words: Sequence[str], stages: Sequence[Any]) -> No
 
 
 def _dry_run(
-    place: Place, words: Sequence[str], stages: Sequence[Any], head: Sequence[str]
+    place: Place, words: Sequence[str], stages: Sequence[Stage], head: Sequence[str]
 ) -> None:
     """What each stage would cost; the later ones as if their ranges stayed as they are."""
     failures = []
     for number, stage in enumerate(stages, 1):
-        typed = _changed(words, _read(stage)[1])
+        typed = stage.words(words)
         _say(number, len(stages), [*head, *typed])
         if number > 1:
             screen.console().print("in ranges that the stage before will have narrowed")
@@ -120,31 +152,12 @@ def _dry_run(
         raise failures[0]
 
 
-def _read(stage: Any) -> tuple[dict[str, float], list[str]]:
-    """A stage as its own settings and as overrides."""
-    if not isinstance(stage, dict):
-        raise Mistake(f"sweep.stages: {stage} is no stage; write {{epochs: 2, trials: 20}}")
-    narrowing = {key: stage.get(key, usual) for key, usual in _NARROWING.items()}
-    for key in ("around", "margin"):
-        value = narrowing[key]
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not 0 <= value < inf:
-            raise Mistake(f"sweep.stages: {key}={value} must be a number, not below 0")
-    changes = []
-    for key, value in stage.items():
-        if key not in _NARROWING:
-            name = f"sweep.{key}" if key.partition(".")[0] in _OWN else str(key)
-            changes.append(f"{name}={_typed(value)}")
-    return narrowing, changes
-
-
-def _narrowed(words: Sequence[str], before: Driver, narrowing: dict[str, float]) -> list[str]:
+def _narrowed(words: Sequence[str], before: Driver, stage: Stage) -> list[str]:
     """The words with each dimension around the best points of the stage before."""
-    best = before.ledger.sweep().ranked[: max(1, int(narrowing["around"]))]
+    best = before.ledger.sweep().ranked[: max(1, int(stage.around))]
     if not best:
         raise Failure("no point of the stage before has finished, so there is no best one")
-    values = [point.values for point in best]
-    narrow = before.plan.space.around(values, float(narrowing["margin"])).dimensions
+    narrow = before.plan.space.around([point.values for point in best], stage.margin).dimensions
     keys = [one.key for one in narrow]
     kept = [word for word in words if key_of(word) not in keys]
     narrowed = [one.word() for one in narrow]
@@ -152,12 +165,6 @@ def _narrowed(words: Sequence[str], before: Driver, narrowing: dict[str, float])
         kept = [word for word in kept if not word.startswith(("sweep=", "sweep.sampler."))]
         kept.append("sweep=grid")  # of one point: there is nothing left to search
     return kept + narrowed
-
-
-def _changed(words: Sequence[str], changes: Sequence[str]) -> list[str]:
-    """The words of a stage: those of the command, with its own in the place of some."""
-    keys = ["sweep.stages", *(one.key_or_group for one in compose.parse(changes))]
-    return [word for word in words if key_of(word) not in keys] + list(changes)
 
 
 def _say(number: int, count: int, words: Sequence[str]) -> None:

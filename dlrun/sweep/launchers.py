@@ -7,7 +7,7 @@ this process reads while it waits, so that it hears of a failure at once.
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -95,7 +95,7 @@ class Remote:
         finally:
             shared.close()
         told = asdict(result)
-        record.write_json(self.folder / f"{task.trial}-{task.seed}.json", told)
+        record.write_json(self.folder / f"{task.id}.json", told)
         return told
 
     def _stopping(self, task: Task) -> list[Any]:
@@ -205,7 +205,7 @@ class Jobs:
             task_function=Remote(list(tasks), self._folder, cores, shares, watch, driver),
             config=self._config,
         )
-        inbox = _Inbox(self._folder, {(task.trial, task.seed): task for task in tasks}, done)
+        inbox = _Inbox(self._folder, tasks, done)
         inbox.start()
         try:
             returned = launcher.launch([list(task.overrides) for task in tasks], 0)
@@ -218,9 +218,8 @@ class Jobs:
             raise Failure(f"{self._typed}: lost a job: {why}") from error
         finally:
             inbox.stop()
-        for task, result in zip(tasks, returned, strict=True):
-            if result.return_value:
-                inbox.take(task, RunResult(**result.return_value))
+        for task, result in zip(tasks, returned, strict=True):  # a shared disk may be slow
+            inbox.take(task.id, result.return_value or {})
 
     def close(self) -> None:
         """End the processes that a launcher has kept for more jobs: they would outlive us."""
@@ -243,14 +242,13 @@ class Jobs:
 
 
 class _Inbox(threading.Thread):
-    """Takes in what jobs in other processes leave, each once."""
+    """Takes in what jobs in other processes leave, each once, in the order in which they end."""
 
-    def __init__(self, folder: Path, tasks: dict[tuple[int, int], Task], done: Done) -> None:
+    def __init__(self, folder: Path, tasks: Sequence[Task], done: Done) -> None:
         super().__init__(daemon=True)
-        self._folder, self._tasks, self._done = folder, tasks, done
-        self._seen: set[tuple[int, int]] = set()
-        self._ended = threading.Event()
-        self._lock = threading.Lock()
+        self._folder, self._done = folder, done
+        self._waited_for = {task.id: task for task in tasks}
+        self._ended, self._lock = threading.Event(), threading.Lock()
 
     def run(self) -> None:
         while not self._ended.wait(_EVERY):
@@ -261,20 +259,17 @@ class _Inbox(threading.Thread):
         self.join()
         self._look()
 
-    def take(self, task: Task, result: RunResult) -> None:
-        key = (task.trial, task.seed)
+    def take(self, id: str, told: Mapping[str, Any]) -> None:
+        """told: what a task has come to; nothing where it has not begun."""
         with self._lock:
-            if key not in self._seen:
-                self._seen.add(key)
-                self._done(task, result)
+            task = self._waited_for.pop(id, None) if told else None
+            if task is not None:
+                self._done(task, RunResult(**told))
 
     def _look(self) -> None:
         for file in sorted(self._folder.glob("*-*.json"), key=lambda file: file.stat().st_mtime):
-            trial, _, seed = file.stem.partition("-")
-            task = self._tasks.get((int(trial), int(seed)))
-            told = record.read_json(file)
-            if task is not None and told:
-                self.take(task, RunResult(**told))
+            if file.stem in self._waited_for:
+                self.take(file.stem, record.read_json(file))
 
 
 def _check(composed: DictConfig) -> None:

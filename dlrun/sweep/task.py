@@ -50,6 +50,11 @@ class Task:
     check: bool = True
 
     @property
+    def id(self) -> str:
+        """Its number in the sweep, and its seed."""
+        return f"{self.trial}-{self.seed}"
+
+    @property
     def name(self) -> str:
         """In a word for messages and the run's name."""
         return " ".join(self.changed) or "default"

@@ -236,7 +236,7 @@ def test_points_that_tie_are_ranked_by_their_loss(
 ) -> None:
     validated((0.227, 0.95), (0.049, 0.95), (0.01, 0.9))
     store = f"tracking.uri=sqlite:///{tmp_path}/store.db"
-    assert sweep("optimizer.lr=0.1,0.05,0.01", "tracking=mlflow", store) == 0
+    assert sweep("optimizer.lr=0.1,0.05,0.01", "test=false", "tracking=mlflow", store) == 0
     [directory] = (tmp_path / "outputs" / "sweeps").iterdir()
     said = capsys.readouterr().out
     table = [line.split() for line in said.splitlines() if re.match(r" *[123]  +0\.9", line)]
