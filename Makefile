@@ -51,7 +51,7 @@ ui: $(VENV)/.installed  ## start MLflow on the runs in outputs/
 
 .PHONY: clean
 clean:  ## remove caches and built files; .venv and outputs stay
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .coverage*
 	find conf dlrun tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help

@@ -17,8 +17,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # known without importing typing
     from collections.abc import MutableMapping, Sequence
 
-    from dlrun.recipe.flags import Flags
-
 _WAITING = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}
 
 
@@ -74,7 +72,9 @@ def main(argv: "Sequence[str] | None" = None) -> int:
     modules = list(sys.path)
     try:
         sys.path.append(_here())  # the user's own modules, e.g. model._target_=mynet.Net
-        return _dispatch(words)
+        from dlrun.cli import command
+
+        return command.run(words)
     except BrokenPipeError:  # dlrun --help | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
@@ -97,70 +97,10 @@ def _here() -> str:
 
 def _where(error: BaseException) -> str:
     """The file and line that an error comes from."""
-    place = "?"
-    trace = error.__traceback__
-    while trace is not None:
-        place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
-        trace = trace.tb_next
-    return place
+    import traceback
 
-
-def _dispatch(words: list[str]) -> int:
-    if words[:1] == ["sync"] and not {"-h", "--help"} & set(words):
-        return _sync(words[1:])
-    from dlrun.recipe import flags
-
-    asked = flags.parse(words)
-    if asked.version:
-        from importlib.metadata import version
-
-        print(f"dlrun {version('dlrun')}")
-        return 0
-    if asked.help:
-        from dlrun import shown
-        from dlrun.cli import help
-
-        print(shown.clean(help.text(asked.words, asked.directories())), end="", flush=True)
-        return 0
-    if asked.completion:
-        from dlrun.cli import completion
-
-        print(completion.text(asked.words), end="", flush=True)
-        return 0
-    _check_form(asked)
-    from dlrun.cli import launch
-
-    return launch.run(asked, ["dlrun", *words])
-
-
-def _check_form(asked: "Flags") -> None:
-    from dlrun.errors import Mistake
-    from dlrun.recipe import flags
-
-    for number, word in enumerate(asked.words):
-        if "=" not in word and not word.startswith("~"):
-            near = flags.stray(asked.words, number)
-            raise Mistake(f"{word or chr(39) * 2}: write key=value, e.g. epochs=20{near}")
-
-
-def _sync(words: list[str]) -> int:
-    from dlrun.errors import Mistake
-    from dlrun.recipe import flags
-
-    settings = {word.partition("=")[0]: word for word in words if "=" in word}
-    for key, word in settings.items():
-        if key not in ("outputs", "tracking.uri"):
-            near = flags.nearest(key, ["outputs", "tracking.uri"], f"{{}}={word.partition('=')[2]}")
-            raise Mistake(f"{word}: sync takes outputs= and tracking.uri={near}")
-    runs = list(flags.parse([word for word in words if "=" not in word]).words)
-    from dlrun.recipe import compose
-    from dlrun.tracking import sync
-
-    outputs, uri = (
-        compose.text(settings[key]) if key in settings else ""
-        for key in ("outputs", "tracking.uri")
-    )
-    return sync.sync(outputs or "outputs", runs, uri or None)
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{frame.filename}:{frame.lineno}"
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
     () -> nn.Module
 
-A factory, called once for each place, so that one with weights of its own learns
-them there. A module whose attribute `pieces` is k > 1 reads k times as many features
-as it puts out; the layer before it is made k times as wide.
+A factory, called once for each place, so that a module with weights of its own learns them for
+that place. A module whose attribute `pieces` is k > 1 reads k times as many features as it
+returns; the layer before it is made k times as wide.
 """
 
 from collections.abc import Callable
@@ -15,14 +15,14 @@ Activation = Callable[[], nn.Module]
 
 
 def pieces(activation: Activation) -> int:
-    """How many features the activation takes for each that it gives."""
+    """How many features the activation takes for each that it returns."""
     return int(getattr(activation(), "pieces", 1))
 
 
 class Maxout(nn.Module):
     """The largest of each k neighbouring features (Goodfellow et al. 2013).
 
-    Features stand on axis 1. Equal largest ones share the gradient.
+    Features are on axis 1. Where several are the largest, they share the gradient.
     """
 
     def __init__(self, pieces: int = 2) -> None:

@@ -4,12 +4,16 @@
 
 logits: (n, outputs), what the model gives, never probabilities; y: (n,) int64 class
 indices, (n, outputs) float targets or class probabilities. The mean over the batch.
+
+A plain function is enough. What else a run asks of a loss stands in `Loss`; of a function
+alone the defaults written there are taken.
 """
 
+import functools
 import inspect
 import math
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,6 +21,112 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlrun.errors import Mistake
+
+LABELS, PROBABILITIES, NUMBERS = "labels", "probabilities", "numbers"
+
+
+@dataclass(eq=False)
+class Loss:
+    """A loss function and what is known of it.
+
+    takes: the kinds of targets: class labels, class probabilities, numbers.
+    link: what the function applies to the logits itself: "softmax", "sigmoid", or nothing.
+    takes_logits: whether a softmax or sigmoid before it would be one too many.
+    fisher: (logits, u) -> gradients by the logits, as targets that the model itself predicts
+        would give them: with u ~ N(0, I) their covariance is the Fisher information. None
+        where nobody knows it.
+    """
+
+    function: Callable[..., Tensor]
+    takes: frozenset[str] = frozenset((LABELS, PROBABILITIES, NUMBERS))
+    link: str = ""
+    takes_logits: bool = False
+    fisher: Callable[[Tensor, Tensor], Tensor] | None = None
+    name: str = field(init=False)
+    options: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        inner: Any = self.function
+        while isinstance(inner, functools.partial):
+            inner = inner.func
+        self.name = getattr(inner, "__name__", type(inner).__name__)
+        self.options = frozenset(inspect.signature(self.function).parameters)
+        # The signature and the docstring are the function's, for whoever checks arguments.
+        functools.update_wrapper(self, self.function, updated=())
+
+    def __call__(self, logits: Tensor, y: Tensor, **options: Any) -> Tensor:
+        """The mean over the batch, a scalar."""
+        return self.function(logits, y, **options)
+
+    def bound(self, **options: Any) -> "Loss":
+        """The same loss with these options."""
+        return replace(self, function=functools.partial(self.function, **options))
+
+    def predicted(self, logits: Tensor) -> Tensor:
+        """What the logits say of targets that are numbers."""
+        return logits.sigmoid() if self.link == "sigmoid" else logits
+
+    def averaged(self, logits: Tensor) -> Tensor:
+        """One prediction out of several of each sample: (views, n, ...) -> (n, ...).
+
+        Where the loss has a softmax or a sigmoid, the logits of the mean probability; else the
+        mean of the logits.
+        """
+        if len(logits) == 1:
+            return logits[0]
+        if self.link == "softmax":
+            return logits.log_softmax(-1).logsumexp(0) - math.log(len(logits))
+        if self.link == "sigmoid":
+            # Both logs keep their digits where σ is nearly 0 or 1.
+            return F.logsigmoid(logits).logsumexp(0) - F.logsigmoid(-logits).logsumexp(0)
+        return logits.mean(0)
+
+    def weighted(self, weight: Tensor) -> "Loss":
+        """The loss with a weight (classes,) for each class, as a mean over the samples.
+
+        torch divides by the weights of a mini-batch; then several mini-batches with their
+        shares of the samples would not be the same as one large one.
+
+        Raises Mistake where the function has no option `weight`.
+        """
+        if "weight" not in self.options:
+            raise Mistake(f"loss={self.name}: takes no weights of classes; use loss=cross_entropy")
+        if "reduction" not in self.options:
+            return self.bound(weight=weight)
+
+        def mean(logits: Tensor, y: Tensor) -> Tensor:
+            return self.function(logits, y, weight=weight, reduction="sum") / len(y)
+
+        return replace(self, function=mean)
+
+    def smoothed(self, spread: float, classes: int) -> "Loss":
+        """The loss where `spread` of each target is shared out over all classes alike.
+
+        Raises Mistake where it takes no class probabilities.
+        """
+        if PROBABILITIES not in self.takes:
+            raise Mistake(
+                f"regularization.label_smoothing: loss={self.name} takes whole labels only; "
+                "use loss=cross_entropy, bce or mse"
+            )
+        if "label_smoothing" in self.options:
+            return self.bound(label_smoothing=spread)
+
+        def smoothed(logits: Tensor, y: Tensor) -> Tensor:
+            return self.function(logits, targets(logits, y) * (1 - spread) + spread / classes)
+
+        return replace(self, function=smoothed)
+
+
+def of(made: Callable[..., Tensor]) -> Loss:
+    """What a recipe's loss is: dlrun's own with its options, torch's, or a function alone."""
+    function, options = made, {}
+    if isinstance(made, functools.partial) and not made.args:
+        function, options = made.func, made.keywords
+    known = cross_entropy if function is F.cross_entropy else function
+    if isinstance(known, Loss):
+        return known.bound(**options) if options else known
+    return Loss(made)
 
 
 def targets(logits: Tensor, y: Tensor) -> Tensor:
@@ -31,16 +141,47 @@ def targets(logits: Tensor, y: Tensor) -> Tensor:
     return F.one_hot(y, logits.shape[-1]).to(logits.dtype)
 
 
+def fisher_of_softmax(logits: Tensor, draw: Tensor) -> Tensor:
+    """(diag(√p) − p√pᵀ)·u: its covariance is diag(p) − ppᵀ."""
+    p = logits.softmax(-1)
+    part = p.sqrt() * draw
+    return part - p * part.sum(-1, keepdim=True)
+
+
+def fisher_of_numbers(logits: Tensor, draw: Tensor) -> Tensor:
+    """√(2/K)·u for K outputs, whose squared errors are averaged."""
+    return draw * math.sqrt(2 / logits[0].numel())
+
+
+def fisher_of_sigmoid(logits: Tensor, draw: Tensor) -> Tensor:
+    """√(p(1 − p)/K)·u for K outputs, whose losses are averaged."""
+    p = logits.sigmoid()
+    return draw * (p * (1 - p) / logits[0].numel()).sqrt()
+
+
+cross_entropy = Loss(
+    F.cross_entropy,
+    takes=frozenset((LABELS, PROBABILITIES)),
+    link="softmax",
+    takes_logits=True,
+    fisher=fisher_of_softmax,
+)
+
+
+@functools.partial(Loss, fisher=fisher_of_numbers)
 def mse(logits: Tensor, y: Tensor) -> Tensor:
     """The mean of (logit − target)² over samples and outputs."""
     return F.mse_loss(logits, targets(logits, y))
 
 
+# The Fisher information of mae, huber and hinge is borrowed: it is not their Hessian.
+@functools.partial(Loss, fisher=fisher_of_numbers)
 def mae(logits: Tensor, y: Tensor) -> Tensor:
     """The mean of |logit − target| over samples and outputs."""
     return F.l1_loss(logits, targets(logits, y))
 
 
+@functools.partial(Loss, fisher=fisher_of_numbers)
 def huber(logits: Tensor, y: Tensor, delta: float = 1.0) -> Tensor:
     """The mean over samples and outputs of e²/2 where |e| ≤ delta, else delta·(|e| − delta/2)."""
     if delta <= 0:
@@ -48,6 +189,7 @@ def huber(logits: Tensor, y: Tensor, delta: float = 1.0) -> Tensor:
     return F.huber_loss(logits, targets(logits, y), delta=delta)
 
 
+@functools.partial(Loss, link="sigmoid", takes_logits=True, fisher=fisher_of_sigmoid)
 def bce(logits: Tensor, y: Tensor) -> Tensor:
     """The mean over samples and outputs of −t·log σ(z) − (1 − t)·log(1 − σ(z)).
 
@@ -56,6 +198,7 @@ def bce(logits: Tensor, y: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, targets(logits, y))
 
 
+@functools.partial(Loss, takes=frozenset((LABELS,)), takes_logits=True, fisher=fisher_of_softmax)
 def hinge(logits: Tensor, y: Tensor, margin: float = 1.0, power: int = 1) -> Tensor:
     """The mean over samples of Σ over the wrong classes of max(0, margin − z_y + z_k)^power.
 
@@ -70,58 +213,20 @@ def hinge(logits: Tensor, y: Tensor, margin: float = 1.0, power: int = 1) -> Ten
     return F.multi_margin_loss(logits, y, p=power, margin=margin) * logits.shape[-1]
 
 
-def predicted(loss: Callable[..., Tensor] | None, logits: Tensor) -> Tensor:
-    """What a model says of targets that are numbers: σ(logits) with bce, else what it gives."""
-    return logits.sigmoid() if getattr(loss, "func", loss) is bce else logits
-
-
-def weighted(loss: Callable[..., Tensor], weight: Tensor) -> Callable[..., Tensor]:
-    """The loss with a weight (classes,) for each class, as a mean over the samples.
-
-    torch divides by the weights of a mini-batch; then several mini-batches with their shares
-    of the samples would not be the same as one large one.
-    """
-    if "reduction" not in inspect.signature(loss).parameters:
-        return partial(loss, weight=weight)
-
-    def mean(logits: Tensor, y: Tensor) -> Tensor:
-        return loss(logits, y, weight=weight, reduction="sum") / len(y)
-
-    return mean
-
-
-def averaged(loss: Callable[..., Tensor], logits: Tensor) -> Tensor:
-    """One prediction out of several of each sample, (views, n, ...) -> (n, ...), for `loss`.
-
-    Cross entropy and bce get the logits of the mean probability, of the softmax and of σ;
-    every other loss the mean of what the model gives.
-    """
-    function = getattr(loss, "func", loss)
-    if len(logits) == 1:
-        return logits[0]
-    if function is F.cross_entropy:
-        return logits.log_softmax(-1).logsumexp(0) - math.log(len(logits))
-    if function is bce:
-        # Both logs keep their digits where σ is nearly 0 or 1.
-        return F.logsigmoid(logits).logsumexp(0) - F.logsigmoid(-logits).logsumexp(0)
-    return logits.mean(0)
-
+LOSSES = {loss.name: loss for loss in (cross_entropy, mse, bce, hinge, mae, huber)}
 
 _ROUNDING = 1e-3  # by which targets may lie outside [0, 1]
-# These squash what they are given, so probabilities would be squashed twice.
-TAKES_LOGITS: tuple[Callable[..., Tensor], ...] = (F.cross_entropy, bce, hinge)
 # What autograd calls the functions that squash, and those that only rearrange.
 SQUASHES = {"SoftmaxBackward0": "softmax", "SigmoidBackward0": "sigmoid"}
 REARRANGES = ("View", "Reshape", "Squeeze", "Unsqueeze", "Clone", "Permute", "Transpose", "ToCopy")
 
 
-def refuse_probabilities(loss: Callable[..., Tensor], model: nn.Module, x: Tensor) -> None:
+def refuse_probabilities(loss: Loss, model: nn.Module, x: Tensor) -> None:
     """Raise Mistake where the model ends in a softmax or sigmoid and the loss takes logits.
 
     x: a few samples, (n, *shape); the model runs once on them, in its present mode.
     """
-    function = getattr(loss, "func", loss)
-    if function not in TAKES_LOGITS:
+    if not loss.takes_logits:
         return
     with torch.enable_grad():
         node: Any = model(x).grad_fn
@@ -130,28 +235,24 @@ def refuse_probabilities(loss: Callable[..., Tensor], model: nn.Module, x: Tenso
     ending = SQUASHES.get(type(node).__name__)
     if ending is not None:
         raise Mistake(
-            f"loss={function.__name__}: takes logits, but the model ends in a {ending}, which "
+            f"loss={loss.name}: takes logits, but the model ends in a {ending}, which "
             f"this loss applies itself; leave the model's {ending} out, or use loss=mse"
         )
 
 
-def require_unit_targets(loss: Callable[..., Tensor], y: Tensor, otherwise: str) -> None:
-    """Raise Mistake where bce is to compare σ with numbers beyond [0, 1]; it has no least value."""
-    if getattr(loss, "func", loss) is not bce or not y.is_floating_point():
+def require_unit_targets(loss: Loss, y: Tensor, otherwise: str) -> None:
+    """Raise Mistake where σ is to be compared with numbers beyond [0, 1]: no least value."""
+    if loss.link != "sigmoid" or not y.is_floating_point():
         return
     low, high = (float(end) for end in y.aminmax())
     if low < -_ROUNDING or high > 1 + _ROUNDING:
         raise Mistake(
-            f"loss=bce: takes targets between 0 and 1, and here they go from {low:g} to {high:g}; "
-            f"use {otherwise}"
+            f"loss={loss.name}: takes targets between 0 and 1, and here they go from {low:g} to "
+            f"{high:g}; use {otherwise}"
         )
 
 
-def require_reconstruction(loss: Callable[..., Tensor]) -> None:
-    """Raise Mistake where the loss compares classes and the model gives its input back."""
-    function = getattr(loss, "func", loss)
-    if function in (F.cross_entropy, hinge):
-        raise Mistake(
-            f"loss={function.__name__}: compares classes, but the model gives its input back; "
-            "use loss=mse, mae, huber or bce"
-        )
+def require_numbers(loss: Loss, where: str, otherwise: str) -> None:
+    """Raise Mistake where the loss compares classes and the targets are numbers."""
+    if NUMBERS not in loss.takes:
+        raise Mistake(f"loss={loss.name}: compares classes, but {where}; use loss={otherwise}")

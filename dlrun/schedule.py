@@ -3,23 +3,79 @@
     (step, total_steps, steps_per_epoch, **options) -> multiplier
 
 step counts optimizer steps from 0; the rate of a step is optimizer.lr times the
-multiplier. Pure functions of numbers, so that a schedule can be drawn, resumed and
-computed for many runs at once. Durations are annotated `Steps`: build turns
-'5 epochs' into steps. An epoch is counted from 0 and changes after its last step.
+multiplier. It is a pure function of numbers, so that it can be drawn, resumed and computed for
+many runs at once. Durations are annotated `Steps`: build turns '5 epochs' into steps. Epochs
+count from 0 and change after their last step.
 
-A schedule that reacts to validation is an object with the same call and
-
-    observe(score) -> None      after each validation; a higher score is better
-    state_dict(), load_state_dict(state)
+A schedule that reacts to validation is a `Schedule`, an object.
 """
 
 from collections.abc import Callable
+from functools import partial
 from math import cos, exp, inf, isnan, log, pi, sqrt
+from typing import Any
 
 from dlrun.duration import Steps
 
-Schedule = Callable[[int, int, int], float]
 _LOG_MOST = log(1e30)
+Curve = Callable[[int, int, int], float]
+
+
+class Schedule:
+    """What the loop asks of a schedule; a function alone becomes a `Fixed` one.
+
+    The class may be left out: an object with the call and some of the methods is one too.
+
+    shifts: whether it begins after a warm-up, with what then remains, rather than count
+        from the beginning of training.
+    """
+
+    shifts = True
+
+    def __call__(self, step: int, total_steps: int, steps_per_epoch: int) -> float:
+        """The multiplier of a step."""
+        raise NotImplementedError
+
+    @property
+    def kind(self) -> str:
+        """The name under which its memory is kept."""
+        return type(self).__name__
+
+    def observe(self, score: float) -> None:
+        """After each validation; a higher score is better."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What must survive a kill, as plain values."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state_dict."""
+
+
+class Fixed(Schedule):
+    """A function of the step alone."""
+
+    def __init__(self, curve: Curve) -> None:
+        self._curve = curve
+        function = curve.func if isinstance(curve, partial) else curve
+        self.shifts = getattr(function, "shifts", True)
+
+    def __call__(self, step: int, total_steps: int, steps_per_epoch: int) -> float:
+        """The multiplier of a step."""
+        return self._curve(step, total_steps, steps_per_epoch)
+
+
+def from_the_start(curve: Any) -> Any:
+    """Mark a function whose steps count from the beginning of training, warm-up included."""
+    curve.shifts = False
+    return curve
+
+
+def watches(schedule: Schedule) -> bool:
+    """Whether a schedule reacts to validation."""
+    return type(schedule).observe is not Schedule.observe or (
+        isinstance(schedule, Warmup) and watches(schedule.schedule)
+    )
 
 
 def constant(step: int, total_steps: int, steps_per_epoch: int) -> float:
@@ -36,6 +92,7 @@ def step(
     return _power("factor", factor, step // every)
 
 
+@from_the_start
 def multistep(
     step: int,
     total_steps: int,
@@ -43,10 +100,11 @@ def multistep(
     milestones: list[Steps],
     factor: float = 0.1,
 ) -> float:
-    """factor^(how many milestones are reached)."""
+    """factor^(the number of milestones reached)."""
     return _power("factor", factor, sum(step >= milestone for milestone in milestones))
 
 
+@from_the_start
 def manual(
     step: int,
     total_steps: int,
@@ -54,7 +112,7 @@ def manual(
     table: list[tuple[float, float]],
     lr: float,
 ) -> float:
-    """The rate of the last epoch of the table that is reached, over lr; 1 before the first."""
+    """The rate of the last epoch in the table that was reached, over lr; 1 before the first."""
     if lr <= 0:
         raise ValueError(f"lr must be above 0, got {lr}")
     for _, rate in table:
@@ -110,7 +168,7 @@ def sqrt_decay(
 
 
 def linear(step: int, total_steps: int, steps_per_epoch: int, final: float = 0.0) -> float:
-    """From 1 to final along a line."""
+    """From 1 to final, linearly."""
     _not_negative("final", final)
     return 1 + (final - 1) * step / total_steps
 
@@ -153,8 +211,10 @@ def one_cycle(
     return a + (b - a) * way
 
 
-class HalveOnWorse:
-    """Times factor after each validation whose score is below that of the one before."""
+class HalveOnWorse(Schedule):
+    """Times factor after each validation with a lower score than the one before."""
+
+    shifts = False
 
     def __init__(self, factor: float = 0.5) -> None:
         _between("factor", factor)
@@ -180,12 +240,14 @@ class HalveOnWorse:
         self.multiplier, self.previous = state["multiplier"], state["previous"]
 
 
-class Plateau:
-    """Times factor once `patience` steps have gone by without a better score.
+class Plateau(Schedule):
+    """Times factor after `patience` steps without a better score.
 
-    Better: above the best so far by more than min_improvement. After a cut the
-    patience starts anew; the multiplier never falls below minimum.
+    Better: above the best so far by more than min_improvement. After a cut the patience starts
+    again; the multiplier never falls below minimum.
     """
+
+    shifts = False
 
     def __init__(
         self,
@@ -228,35 +290,47 @@ class Plateau:
         self.since, self.step = int(state["since"]), int(state["step"])
 
 
-class Warmup:
+class Warmup(Schedule):
     """The schedule after a linear rise over the first `steps` steps.
 
-    Step t < steps has the multiplier s(0)·(t + 1)/steps, so the first step already
-    learns and the last of the rise has what the schedule s starts with. From then on
-    it is s(t − steps), where s is told that total_steps − steps remain. Milestones, the
-    epochs of a table and a schedule that reacts to validation keep to the whole training:
-    theirs is s(t), times (t + 1)/steps while it rises.
+    Step t < steps has the multiplier s(0)·(t + 1)/steps: the first step already learns, and the
+    last of the rise has the multiplier at which the schedule s starts. Then it is s(t − steps),
+    with total_steps − steps as the length of s. Milestones, the epochs of a table, and schedules
+    that react to validation count from the start of training: theirs is s(t), times
+    (t + 1)/steps during the rise.
     """
 
     def __init__(self, schedule: Schedule, steps: Steps) -> None:
         self.schedule, self.steps = schedule, steps
-        function = getattr(schedule, "func", schedule)
-        self.shifts = function not in (multistep, manual) and not hasattr(schedule, "observe")
-        for name in ("observe", "state_dict", "load_state_dict"):
-            if hasattr(schedule, name):
-                setattr(self, name, getattr(schedule, name))
 
     def __call__(self, step: int, total_steps: int, steps_per_epoch: int) -> float:
         """The multiplier of a step."""
         rise = min(1.0, (step + 1) / self.steps)
-        if not self.shifts:
+        if not self.schedule.shifts:
             return self.schedule(step, total_steps, steps_per_epoch) * rise
         left = max(total_steps - self.steps, 1)
         return self.schedule(max(step - self.steps, 0), left, steps_per_epoch) * rise
 
+    @property
+    def kind(self) -> str:
+        """That of the schedule."""
+        return self.schedule.kind
+
+    def observe(self, score: float) -> None:
+        """Hand the score on."""
+        self.schedule.observe(score)
+
+    def state_dict(self) -> dict[str, Any]:
+        """That of the schedule."""
+        return self.schedule.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state_dict."""
+        self.schedule.load_state_dict(state)
+
 
 def warmup(schedule: Schedule, steps: Steps) -> Schedule:
-    """The schedule with a warm-up of so many steps; itself where there are none."""
+    """The schedule with a warm-up of `steps` steps; itself for 0."""
     _not_negative("warmup", steps)
     return Warmup(schedule, steps) if steps else schedule
 
@@ -270,7 +344,7 @@ def _count(step: int, steps_per_epoch: int, by: str) -> int:
 
 
 def _power(name: str, base: float, exponent: int) -> float:
-    """base^exponent; infinite where the rate would not fit into 32 bits, which no loss survives."""
+    """base^exponent; infinite where it overflows 32 bits."""
     _not_negative(name, base)
     return inf if base > 1 and exponent * log(base) > _LOG_MOST else base**exponent
 

@@ -1,4 +1,8 @@
-"""Commands as one types them where one is: quoted for the shell, and for Hydra where need be."""
+"""What passes between the user's shell and dlrun, in both directions.
+
+In: paths as one types them. Out: commands that run as printed, quoted for the shell and,
+where need be, for Hydra; and text that is safe to show and to record.
+"""
 
 import os
 import re
@@ -6,8 +10,40 @@ import shlex
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-_PLAIN = re.compile(r"(?!(true|false|null)\Z)[\w/.][\w/.:@%+-]*", re.ASCII | re.IGNORECASE)
+from dlrun.errors import Mistake
+
+HIDDEN = "***"
+_UNQUOTED = re.compile(r"(?!(true|false|null)\Z)[\w/.][\w/.:@%+-]*", re.ASCII | re.IGNORECASE)
+_USER = re.compile(r"\b(?!sqlite:|file:)([a-z][a-z0-9+.-]*://)\S*@", re.IGNORECASE)
+_QUERY = re.compile(
+    r"([?&](?:password|passwd|pwd|token|secret|api_?key)=)[^&\s'\"]+", re.IGNORECASE
+)
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def path(text: str | Path, key: str) -> Path:
+    """The path that is meant: `~` and `~user` are home directories.
+
+    Raises Mistake where no path can be so: one with a name of more than 255 bytes, say.
+    """
+    meant = os.path.expanduser(text)
+    try:
+        os.lstat(meant)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass
+    except (OSError, ValueError) as error:
+        short = str(text) if len(str(text)) <= 80 else f"{str(text)[:60]}…"
+        raise Mistake(f"{key}={short}: {getattr(error, 'strerror', None) or error}") from None
+    return Path(meant)
+
+
+def near(path: Path) -> str:
+    """A path as it is seen from the working directory: relative where it lies below."""
+    here = Path.cwd()
+    seen = str(path.relative_to(here) if path.is_relative_to(here) else path)
+    return f"./{seen}" if seen.startswith("~") else seen
 
 
 def line(words: Iterable[str]) -> str:
@@ -29,8 +65,18 @@ def quote(word: str) -> str:
 
 def setting(key: str, value: str) -> str:
     """The override that gives a key this text, whatever is in it, and not as a number."""
-    plain = _PLAIN.fullmatch(value) and not _is_number(value)
+    plain = _UNQUOTED.fullmatch(value) and not _is_number(value)
     return f"{key}={value if plain else quoted(value)}".replace("${", "\\${")
+
+
+def shown(value: object) -> str:
+    """A value as it is typed, cut off where it is long."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list):
+        return f"[{','.join(map(shown, value))}]"
+    text = str(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def _is_number(value: str) -> bool:
@@ -46,11 +92,9 @@ def quoted(value: str) -> str:
     return f"'{escaped}'"
 
 
-def near(path: Path) -> str:
-    """A path as it is seen from the working directory: relative where it lies below."""
-    here = Path.cwd()
-    seen = str(path.relative_to(here) if path.is_relative_to(here) else path)
-    return f"./{seen}" if seen.startswith("~") else seen
+def key(word: str) -> str:
+    """The key of an override, without signs before it."""
+    return word.partition("=")[0].lstrip("+~")
 
 
 def resume(directory: Path, *more: str) -> str:
@@ -84,7 +128,40 @@ def outputs(directory: Path) -> list[str]:
 
 
 def _named(directory: Path) -> tuple[str, list[str]]:
-    """How a run is called, and where it is to be looked for."""
+    """How a run is called, and where to look for it."""
     if directory.parent.name in ("runs", "sweeps"):
         return directory.name, outputs(directory)
     return near(directory.absolute()), []
+
+
+def redacted(text: str) -> str:
+    """The text without what a URI says of its user: http://***@host:5000."""
+    return _QUERY.sub(rf"\1{HIDDEN}", _USER.sub(rf"\1{HIDDEN}@", text)) if "://" in text else text
+
+
+def redacted_values(content: Any) -> Any:
+    """Plain values with every text in them redacted."""
+    if isinstance(content, dict):
+        return {key: redacted_values(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [redacted_values(value) for value in content]
+    return redacted(content) if isinstance(content, str) else content
+
+
+def clean(text: str) -> str:
+    """A redacted message with control characters written out, \\x1b for an escape."""
+    return _CONTROLS.sub(lambda found: _written(found[0]), redacted(text))
+
+
+def message(kind: str, text: str) -> str:
+    """A message as it is shown: `error: ...`, all lines of it beside each other."""
+    return f"{kind}: {clean(text)}".replace("\n", "\n" + " " * (len(kind) + 2))
+
+
+def name(text: object) -> str:
+    """The name of a file, or a word, inside a message: on one line, whatever it holds."""
+    return "".join(_written(each) if each in "\n\t" else each for each in clean(str(text)))
+
+
+def _written(character: str) -> str:
+    return character.encode("unicode_escape").decode()

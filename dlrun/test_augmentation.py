@@ -2,13 +2,13 @@
 
     (x, **options) -> list of views
 
-x: (n, channels, height, width) raw, uint8 in 0..255 or float in [0, 1]. Each view is such
-a batch; one that was resized is float. Nothing here is random.
+x: (n, channels, height, width) raw, uint8 in 0..255 or float in [0, 1]. Each view is such a
+batch; resized ones are float. Nothing here is random.
 
-`size` is the crop: a side, [height, width], or [channels, height, width] as `facts.shape`
-gives it; None, or a shape without height and width, stands for that of x itself. Its views go
-to the model as they are. Those of a function without `size` are treated as any image is: where
-the model is trained on smaller ones, their middle is taken.
+`size` is the crop: a side, [height, width], or [channels, height, width] as in `facts.shape`;
+None, or a shape without height and width, means that of x itself. Its views go to the model as
+they are. The views of a function without `size` are treated as any image: where the model is
+trained on smaller ones, it sees their middle.
 """
 
 import inspect
@@ -60,8 +60,8 @@ def five_crop(
 ) -> list[Tensor]:
     """Top left, top right, bottom left, bottom right and the middle of each image.
 
-    resize: what the short side becomes before; None leaves images that are larger than
-    the crop as they are, and enlarges others to 8/7 of it.
+    resize: the short side before cropping; None keeps images that are larger than the crop, and
+    enlarges others to 8/7 of it.
     """
     _require_images(x, "five_crop")
     return _five(x, size, resize)
@@ -104,7 +104,7 @@ def _five(x: Tensor, size: int | list[int] | None, resize: int | None) -> list[T
 
 
 def _cut(x: Tensor, height: int, width: int, down: float, right: float) -> Tensor:
-    """The crop so far down and right as there is room: 0 at the one side, 1 at the other."""
+    """The crop at this share of the room, down and right: 0 at one side, 1 at the other."""
     top, left = int(down * (x.shape[2] - height)), int(right * (x.shape[3] - width))
     return x[:, :, top : top + height, left : left + width]
 

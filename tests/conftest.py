@@ -1,6 +1,6 @@
 """What many tests need: a recipe composed as the command does it, data, a Run, a trained one."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,35 +12,42 @@ from omegaconf import DictConfig
 from dlrun import record
 from dlrun.data import Data
 from dlrun.engine.run import Run
-from dlrun.engine.state import Position, begin
+from dlrun.engine.state import State, begin
 from dlrun.engine.train import train
 from dlrun.recipe import build, compose
 
 Recipe = Callable[..., DictConfig]
 
 
+def in_suite(kept: Iterable[str], values: Iterable[str]) -> list[Any]:
+    """The values of a parameter: `make test` takes those in `kept`, `make proofs` the others."""
+    kept = set(kept)
+    return [v if v in kept else pytest.param(v, marks=pytest.mark.proof) for v in values]
+
+
 @pytest.fixture(autouse=True)
-def _torch_as_it_was() -> Iterator[None]:
-    """Switches that a recipe sets for the whole process don't reach the next test."""
+def _torch_as_it_was():
+    """One thread, as small networks are fastest; what a recipe sets ends with its test."""
     threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture(scope="session")
-def compose_recipe() -> Recipe:
+def compose_recipe():
     """compose_recipe("optimizer=adam", ...) is the recipe that these words mean."""
 
     def composed(*words: str) -> DictConfig:
-        with compose.hydra([]) as hydra:
-            return compose.recipe(hydra, ["tracking=none", "threads=1", *words])
+        with compose.composer([]) as composer:
+            return composer.recipe(["tracking=none", "threads=1", *words])
 
     return composed
 
 
 @pytest.fixture(scope="session")
-def digits(compose_recipe: Recipe) -> Data:
+def digits(compose_recipe):
     """The embedded digits, split as the default recipe does."""
     return build.load_data(compose_recipe())
 
@@ -64,8 +71,8 @@ class Watcher:
     points: list[tuple[int, float, dict[str, float]]] = field(default_factory=list)
     steps: list[tuple[int, float, float, float]] = field(default_factory=list)
 
-    def step(self, step: int, epoch: float, loss: float, rate: float) -> None:
-        self.steps.append((step, epoch, loss, rate))
+    def step(self, step: int, epoch: float, loss: float, samples_per_second: float) -> None:
+        self.steps.append((step, epoch, loss, samples_per_second))
 
     def point(self, step: int, epoch: float, values: Any) -> None:
         self.points.append((step, epoch, dict(values)))
@@ -76,7 +83,7 @@ class Trained:
     """A run that has ended, and what it left."""
 
     run: Run
-    at: Position
+    state: State
     directory: Path
     points: list[dict[str, Any]]
     show: Watcher
@@ -87,7 +94,7 @@ class Trained:
 
 
 @pytest.fixture
-def train_recipe(compose_recipe: Recipe, digits: Data, tmp_path: Path) -> Callable[..., Trained]:
+def train_recipe(compose_recipe, digits, tmp_path):
     """train_recipe("epochs=2", ...) builds and trains a recipe on the digits or on `data`."""
 
     def trained(*words: str, data: Data = digits, change: Any = None) -> Trained:
@@ -97,8 +104,8 @@ def train_recipe(compose_recipe: Recipe, digits: Data, tmp_path: Path) -> Callab
         kept = record.create(tmp_path, "test", {}, "")
         show = Watcher()
         try:
-            at = train(run, begin(run, kept), kept, show)
-            return Trained(run, at, kept.directory, kept.points(), show)
+            state = train(run, begin(run, kept), kept, show)
+            return Trained(run, state, kept.directory, kept.points(), show)
         finally:
             kept.close()
 

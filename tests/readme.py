@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from dlrun.recipe import catalogue
-from dlrun.recipe.groups import GROUPS, SEVERAL
+from dlrun.recipe.catalogue import Catalogue
+from dlrun.recipe.schema import GROUPS, SEVERAL
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN = "<!-- groups: written by `make readme` from the first lines of conf/ -->\n"
@@ -12,15 +12,14 @@ END = "<!-- end of groups -->\n"
 
 def table() -> str:
     """Every group with its options and their one-line descriptions, in Markdown."""
-    directories = [catalogue.packaged()]
-    defaults = catalogue.defaults(directories)
+    catalogue = Catalogue()
     lines = []
     for group in GROUPS:
         several = " (several)" if group in SEVERAL else ""
         lines += [f"\n**{group}**{several}\n", "| option | what it is |", "| --- | --- |"]
-        for name, path in catalogue.options(group, directories).items():
-            mark = " *" if name in defaults.get(group, []) else ""
-            what = catalogue.read(path).summary.replace("|", "\\|")
+        for name, option in catalogue.options(group).items():
+            mark = " *" if option.usual else ""
+            what = option.summary.replace("|", "\\|")
             lines.append(f"| `{name}`{mark} | {what} |")
     return "\n".join(lines) + "\n\n"
 

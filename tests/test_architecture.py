@@ -12,7 +12,7 @@ INGREDIENTS = {
     *("data", "preprocessing", "augmentation", "test_augmentation", "model", "activation"),
     *("initializer", "loss", "metric", "optimizer", "schedule", "regularization"),
 }
-BASE = {"errors", "duration", "places", "shown", "shell"}
+BASE = {"errors", "duration", "shell"}
 BELOW = INGREDIENTS | BASE | {"record"}
 USES = {
     **dict.fromkeys(INGREDIENTS, INGREDIENTS | BASE),
@@ -30,7 +30,14 @@ USES = {
 }
 """What each room may import; those that are not named may import all."""
 LIGHT = {"__main__", "cli", "recipe", "record", "job", "console"} | BASE
+PUBLIC = {"hydra.utils.instantiate", "hydra.errors.InstantiationException"}
+"""What of Hydra any room above the ingredients may use."""
 HEAVY = {"recipe/build.py", "recipe/checks.py", "recipe/instantiate.py", "recipe/signature.py"}
+
+BLOCKS = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
+# Functions longer than 60 lines, and nested deeper than four: may only become fewer.
+LONG = {"engine/train.py::train", "recipe/build.py::build"}
+DEEP = {"engine/train.py::train"}
 
 
 def modules() -> list[tuple[str, Path]]:
@@ -74,13 +81,18 @@ def tops(names: set[str]) -> set[str]:
 
 
 @pytest.mark.parametrize(("room", "path"), modules(), ids=lambda value: str(value)[-40:])
-def test_imports_go_one_way(room: str, path: Path) -> None:
+def test_imports_go_one_way(room, path):
     names = imports(path)
     packages = tops(names)
     if room in USES:
         assert rooms(names) <= USES[room]
     if room in INGREDIENTS | BASE | {"engine", "procedure", "report", "record", "tracking"}:
         assert not packages & {"hydra", "omegaconf"}, "only composing knows Hydra"
+    if path.relative_to(PACKAGE).as_posix() != "recipe/compose.py":
+        inside = {name for name in names if name.startswith("hydra.")} - PUBLIC
+        assert not inside, "one module drives Hydra"
+    if room in {"__main__", "console"} or path.stem in {"catalogue", "suggest", "flags", "help"}:
+        assert not packages & {"hydra", "omegaconf"}, "help and TAB answer before it is imported"
     if room != "tracking":
         assert not packages & {"mlflow"}, "only tracking knows MLflow"
     if room in INGREDIENTS | BASE | {"engine", "record"}:
@@ -90,18 +102,52 @@ def test_imports_go_one_way(room: str, path: Path) -> None:
 
 
 @pytest.mark.parametrize(("room", "path"), modules(), ids=lambda value: str(value)[-40:])
-def test_the_command_starts_light(room: str, path: Path) -> None:
+def test_the_command_starts_light(room, path):
     if room not in LIGHT or path.relative_to(PACKAGE).as_posix() in HEAVY:
         return
     heavy = {"torch", "torchvision", "mlflow", "sklearn", "matplotlib"}
     assert not tops(imports(path, at_start=True)) & heavy
 
 
-def test_every_group_is_a_room_of_the_same_name() -> None:
+def test_every_group_is_a_room_of_the_same_name():
     from dlrun.recipe.catalogue import packaged
-    from dlrun.recipe.groups import GROUPS
+    from dlrun.recipe.schema import GROUPS
 
     for group in GROUPS:
         assert (packaged() / group).is_dir(), group
         room = PACKAGE / group
         assert room.is_dir() or room.with_suffix(".py").is_file(), group
+
+
+def functions():
+    """Every function of the package: (its module and name, its lines, its node)."""
+    for _, path in modules():
+        source = path.read_text(encoding="utf-8")
+        lines = source.splitlines()
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.FunctionDef):
+                name = f"{path.relative_to(PACKAGE).as_posix()}::{node.name}"
+                first, last = node.lineno, node.end_lineno or 0
+                docstring = node.body[0] if ast.get_docstring(node) is not None else None
+                said = range(docstring.lineno, docstring.end_lineno + 1) if docstring else ()
+                kept = [n for n in range(first, last + 1) if n not in said and lines[n - 1].strip()]
+                yield name, len(kept), node
+
+
+def depth(node: ast.AST) -> int:
+    """How many blocks lie in each other; elif is no deeper than its if."""
+    deepest = 0
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.ClassDef | ast.Lambda):
+            continue
+        branch = isinstance(child, ast.If) and isinstance(node, ast.If) and [child] == node.orelse
+        deepest = max(deepest, depth(child) + (isinstance(child, BLOCKS) and not branch))
+    return deepest
+
+
+def test_functions_can_be_read():
+    """At most 60 lines without docstring and blanks, and at most four blocks in each other."""
+    long = {name for name, lines, _ in functions() if lines > 60}
+    deep = {name for name, _, node in functions() if depth(node) > 4}
+    assert long == LONG
+    assert deep == DEEP

@@ -15,18 +15,19 @@ from dlrun.engine import checkpoint
 from dlrun.engine.run import Run
 from dlrun.engine.state import begin
 from dlrun.engine.train import train
-from dlrun.recipe import build, catalogue
-from dlrun.recipe.groups import GROUPS, SEVERAL
-from tests.conftest import Recipe, Watcher
-from tests.proofs import PROOFS
+from dlrun.recipe import build
+from dlrun.recipe.catalogue import Catalogue
+from dlrun.recipe.schema import GROUPS, SEVERAL
+from dlrun.schedule import Fixed
+from tests.conftest import Watcher
 from tests.states import differences, without_clock
 
 HERE = Path(__file__).parent
-DIRECTORIES = [catalogue.packaged()]
+CATALOGUE = Catalogue()
 OPTIONS = [
     (group, name)
     for group in GROUPS
-    for name in catalogue.options(group, DIRECTORIES)
+    for name in CATALOGUE.options(group)
     if group not in ("data", "procedure", "tracking")  # these don't change how a step is taken
 ]
 # What an option needs beside itself; all else is the default recipe on 96 digits.
@@ -51,7 +52,7 @@ SEVERAL_MODELS = {"augmentation": ("model=cnn", "model.channels=[4,4]", "batch_s
 
 
 @pytest.fixture(scope="session")
-def small(digits: Data) -> Data:
+def small(digits):
     """A few digits."""
     train, val = digits.train, digits.val
     return Data(
@@ -67,7 +68,7 @@ def small(digits: Data) -> Data:
 
 
 @pytest.fixture(scope="session")
-def pictures() -> Data:
+def pictures():
     """A few colour images of 32×32."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randint(0, 256, (48, 3, 32, 32), generator=generator, dtype=torch.uint8)
@@ -98,18 +99,18 @@ def stop_at_third(run: Run) -> None:
             raise Stop
         return schedule(step, total_steps, steps_per_epoch)
 
-    run.schedule = stopping
+    run.schedule = Fixed(stopping)
 
 
 @pytest.mark.parametrize(("group", "name"), OPTIONS, ids=lambda value: str(value))
 def test_every_option(
-    group: str,
-    name: str,
-    compose_recipe: Recipe,
-    small: Data,
-    pictures: Data,
-    tmp_path: Path,
-) -> None:
+    group,
+    name,
+    compose_recipe,
+    small,
+    pictures,
+    tmp_path,
+):
     recipe = compose_recipe(*words_for(group, name))
     data = pictures if (group, name) in LARGE else small
     build.check(recipe)
@@ -139,24 +140,29 @@ def test_every_option(
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_every_option_is_in_the_help_with_its_line(group: str) -> None:
+def test_every_option_is_in_the_help_with_its_line(group):
     text = help.text([], [])
-    for name, path in catalogue.options(group, DIRECTORIES).items():
-        option = catalogue.read(path)
-        assert option.summary, f"{path} opens with no comment"
-        assert len(option.summary) <= 80, path
+    for name, option in CATALOGUE.options(group).items():
+        assert option.summary, f"{option.file} opens with no comment"
+        assert len(option.summary) <= 80, option.file
         assert any(name in line and option.summary in line for line in text.splitlines()), name
 
 
-@pytest.mark.parametrize("group", [g for g in GROUPS if g not in ("procedure", "tracking")])
-def test_every_option_has_a_test_that_proves_it(group: str) -> None:
-    """Adding an option means to name, in tests/proofs.py, the numeric test that proves it."""
-    for name in catalogue.options(group, DIRECTORIES):
-        if name == "none":
-            continue
-        assert f"{group}={name}" in PROOFS, f"{group}={name} names no test in tests/proofs.py"
-        for proof in PROOFS[f"{group}={name}"]:
-            path, _, function = proof.partition("::")
-            tree = ast.parse((HERE / path).read_text(encoding="utf-8"))
-            defined = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-            assert function in defined, f"{proof} is not there"
+def proofs() -> dict[str, list[str]]:
+    """The options that tests say they prove, and which tests these are, read from their marks."""
+    found: dict[str, list[str]] = {}
+    for path in HERE.rglob("test_*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for mark in node.decorator_list if isinstance(node, ast.FunctionDef) else ():
+                if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.proves":
+                    for option in map(ast.literal_eval, mark.args):
+                        found.setdefault(option, []).append(f"{path.name}::{node.name}")
+    return found
+
+
+def test_every_option_has_a_test_that_proves_it():
+    """A numeric test of an option says so: @pytest.mark.proves("optimizer=adam")."""
+    known = {f"{group}={name}" for group in (*GROUPS, "sweep") for name in CATALOGUE.options(group)}
+    proven = proofs()
+    assert {option for option in known - proven.keys() if not option.endswith("=none")} == set()
+    assert {option: proven[option] for option in proven.keys() - known} == {}, "no such option"

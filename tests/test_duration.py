@@ -18,13 +18,13 @@ from dlrun.errors import Mistake
         ("30 seconds", 30, "seconds"),
     ],
 )
-def test_forms(typed: object, amount: float, unit: str) -> None:
+def test_forms(typed, amount, unit):
     assert parse(typed) == Duration(amount, unit)
     assert parse(str(parse(typed))) == parse(typed)
 
 
 @pytest.mark.parametrize("typed", ["ten", "5 weeks", "-1 epochs", "", None, True, "5 %%", [5]])
-def test_other_forms_are_refused(typed: object) -> None:
+def test_other_forms_are_refused(typed):
     with pytest.raises(Mistake, match="5 epochs"):
         parse(typed)
 
@@ -33,11 +33,11 @@ def test_other_forms_are_refused(typed: object) -> None:
     ("typed", "steps"),
     [("5 epochs", 50), ("0.25 epochs", 2), ("7 steps", 7), ("10%", 20), ("0.1%", 1), (0, 0)],
 )
-def test_steps(typed: object, steps: int) -> None:
+def test_steps(typed, steps):
     assert parse(typed).steps(steps_per_epoch=10, total_steps=200) == steps
 
 
-def test_a_share_needs_a_whole() -> None:
+def test_a_share_needs_a_whole():
     with pytest.raises(Mistake, match="of what"):
         parse("10%").steps(10)
     with pytest.raises(Mistake, match="seconds"):
@@ -45,7 +45,7 @@ def test_a_share_needs_a_whole() -> None:
 
 
 @pytest.mark.parametrize("typed", ["1e13", 1e400, "101%", "2e12 steps"])
-def test_no_duration_is_without_end(typed: object) -> None:
+def test_no_duration_is_without_end(typed):
     with pytest.raises(Mistake, match=r"is too long|is no duration"):
         parse(typed)
     assert parse("100%").amount == 100

@@ -10,13 +10,13 @@ def ring(first: BaseException, second: BaseException) -> BaseException:
     return first
 
 
-def test_a_ring_of_errors_has_an_end() -> None:
+def test_a_ring_of_errors_has_an_end():
     first, second = ValueError("first"), KeyError("second")
     assert list(led_to(ring(first, second))) == [first, second]
     assert within(ring(first, second)) is None
 
 
-def test_a_signal_is_found_in_what_was_made_of_it() -> None:
+def test_a_signal_is_found_in_what_was_made_of_it():
     stopped = Interrupted(2)
     made = RuntimeError("a library's own")
     made.__context__ = stopped

@@ -17,6 +17,7 @@ import pytest
 
 from dlrun import record
 from dlrun.engine import checkpoint
+from tests.conftest import in_suite
 from tests.states import differences, without_clock
 
 QUICK = ("tracking=none", "threads=1", "epochs=30", "checkpoint_every='7 steps'")
@@ -38,6 +39,7 @@ RECIPES = {
         *("regularization.weight_average.form=swa", "regularization.weight_average.start=30%"),
     ],
 }
+QUICKEST = ("adamw, augmentation, early stopping", "sgd, batch norm, averages, label smoothing")
 PRELOAD = ("dlrun.cli.launch", "dlrun.recipe.build", "dlrun.report.curves", "sklearn.datasets")
 SERVER = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
 
@@ -110,8 +112,8 @@ def _result(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any], dict[st
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_killed_runs_end_as_whole_ones_do(recipe: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("recipe", in_suite(QUICKEST, RECIPES))
+def test_killed_runs_end_as_whole_ones_do(recipe, tmp_path):
     words = [*QUICK, *RECIPES[recipe]]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir()

@@ -69,10 +69,11 @@ CASES: list[tuple[str, dict[str, Any], torch.Tensor, Any]] = [
 ]
 
 
+@pytest.mark.proves(
+    "loss=cross_entropy", "loss=mse", "loss=mae", "loss=huber", "loss=bce", "loss=hinge"
+)
 @pytest.mark.parametrize(("name", "options", "y", "formula"), CASES)
-def test_values_and_gradients(
-    name: str, options: dict[str, Any], y: torch.Tensor, formula: Callable[..., float]
-) -> None:
+def test_values_and_gradients(name, options, y, formula):
     function = instantiate(OmegaConf.load(CONF / f"{name}.yaml"), **options)
     z = 2 * torch.randn(7, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     t = y.numpy() if y.is_floating_point() else ONE_HOT
@@ -80,11 +81,11 @@ def test_values_and_gradients(
     assert torch.autograd.gradcheck(lambda z: function(z, y), (z.requires_grad_(),))
 
 
-def test_every_option_is_tested() -> None:
+def test_every_option_is_tested():
     assert {path.stem for path in CONF.glob("*.yaml")} == {case[0] for case in CASES}
 
 
-def test_one_logit_for_two_classes() -> None:
+def test_one_logit_for_two_classes():
     z = torch.tensor([[0.3], [-1.2], [2.0]], dtype=torch.float64)
     y = torch.tensor([1, 0, 1])
     assert loss.bce(z, y).item() == pytest.approx(bce(z.numpy(), y.numpy()[:, None]), abs=1e-12)
@@ -92,11 +93,11 @@ def test_one_logit_for_two_classes() -> None:
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("mixed", [False, True])
-def test_class_weights_add_up_over_mini_batches(smoothing: float, mixed: bool) -> None:
+def test_class_weights_add_up_over_mini_batches(smoothing, mixed):
     z, weight = NUMBERS.cos(), torch.tensor([0.2, 1.0, 3.0, 0.5], dtype=torch.float64)
     t = torch.from_numpy(0.7 * ONE_HOT + 0.3 * ONE_HOT[::-1]) if mixed else torch.tensor(ONE_HOT)
     y = t if mixed else LABELS
-    function = loss.weighted(partial(F.cross_entropy, label_smoothing=smoothing), weight)
+    function = loss.of(partial(F.cross_entropy, label_smoothing=smoothing)).weighted(weight)
     smooth = t * (1 - smoothing) + smoothing / 4
     written = -(weight * smooth * z.log_softmax(1)).sum() / 7
     assert function(z, y).item() == pytest.approx(written.item(), rel=1e-12)
@@ -104,11 +105,11 @@ def test_class_weights_add_up_over_mini_batches(smoothing: float, mixed: bool) -
     assert parts.item() == pytest.approx(written.item(), rel=1e-12)
 
 
-def test_a_loss_of_ones_own_takes_its_weights_as_it_will() -> None:
+def test_a_loss_of_ones_own_takes_its_weights_as_it_will():
     def own(logits: torch.Tensor, y: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return weight.sum() * logits.mean()
 
-    assert loss.weighted(own, torch.ones(3))(torch.ones(2, 3), LABELS[:2]) == 3
+    assert loss.of(own).weighted(torch.ones(3))(torch.ones(2, 3), LABELS[:2]) == 3
 
 
 class Ending(nn.Module):
@@ -132,12 +133,10 @@ ENDINGS: list[tuple[str, Callable[[torch.Tensor], torch.Tensor]]] = [
 ]
 
 
-@pytest.mark.parametrize("function", [F.cross_entropy, loss.bce, partial(loss.hinge, margin=2.0)])
+@pytest.mark.parametrize("function", [loss.cross_entropy, loss.bce, loss.hinge.bound(margin=2.0)])
 @pytest.mark.parametrize(("word", "ending"), ENDINGS)
-def test_a_model_that_ends_in_probabilities_is_refused(
-    function: Any, word: str, ending: Callable[[torch.Tensor], torch.Tensor]
-) -> None:
-    name = getattr(function, "func", function).__name__
+def test_a_model_that_ends_in_probabilities_is_refused(function, word, ending):
+    name = function.name
     with (
         torch.no_grad(),
         pytest.raises(Mistake, match=f"loss={name}: takes logits, but the model ends in a {word}"),
@@ -145,14 +144,14 @@ def test_a_model_that_ends_in_probabilities_is_refused(
         loss.refuse_probabilities(function, Ending(ending), torch.randn(3, 5))
 
 
-def test_other_endings_and_other_losses_pass() -> None:
+def test_other_endings_and_other_losses_pass():
     x = torch.randn(3, 5)
     for ending in (nn.Identity(), nn.ReLU(), nn.Tanh(), lambda z: z.sigmoid() * 4 - 2):
-        loss.refuse_probabilities(F.cross_entropy, Ending(ending), x)
+        loss.refuse_probabilities(loss.cross_entropy, Ending(ending), x)
     loss.refuse_probabilities(loss.mse, Ending(nn.Sigmoid()), x)
 
 
-def test_values_out_of_range_are_refused() -> None:
+def test_values_out_of_range_are_refused():
     z = torch.zeros(7, 4)
     with pytest.raises(ValueError, match="delta must be above 0, got 0"):
         loss.huber(z, LABELS, delta=0)

@@ -17,17 +17,17 @@ COMMANDS = [
 ]
 
 
-def test_the_table_of_groups_is_of_today() -> None:
+def test_the_table_of_groups_is_of_today():
     assert readme.with_table(TEXT) == TEXT, "run make readme"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_composes(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_composes(command, capsys):
     words = shlex.split(command)[1:]
     if "-m" in words:  # the first of every choice
         words = [word.split(",")[0] for word in words if word != "-m"]
     assert main([*words, "--cfg", "job"]) == 0, capsys.readouterr().err
 
 
-def test_there_are_commands() -> None:
+def test_there_are_commands():
     assert len(COMMANDS) >= 8

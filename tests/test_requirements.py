@@ -48,7 +48,7 @@ def younger_than_3_11_0(code: str) -> list[str]:
     return found
 
 
-def test_everything_that_dlrun_imports_is_required() -> None:
+def test_everything_that_dlrun_imports_is_required():
     known = packages_distributions()
     required = {plain(name) for name in requirements()}
     names = {name for path in PACKAGE.rglob("*.py") for name in tops(imports(path))}
@@ -56,7 +56,7 @@ def test_everything_that_dlrun_imports_is_required() -> None:
         assert required & {plain(distribution) for distribution in known[name]}, name
 
 
-def test_every_requirement_says_where_it_begins() -> None:
+def test_every_requirement_says_where_it_begins():
     assert "torch==2.9" in constraints()
     assert "hydra-joblib-launcher==1.2.0" in constraints()
     assert len(constraints()) == len(requirements()) > 20
@@ -64,12 +64,12 @@ def test_every_requirement_says_where_it_begins() -> None:
         lowest("<3")
 
 
-def test_no_call_is_younger_than_python_3_11_0() -> None:
+def test_no_call_is_younger_than_python_3_11_0():
     found = {path: younger_than_3_11_0(path.read_text(encoding="utf-8")) for path in FILES}
     assert not {str(path): lines for path, lines in found.items() if lines}
 
 
-def test_younger_calls_are_found() -> None:
+def test_younger_calls_are_found():
     code = (
         "import tarfile\ntarfile.open(x).extractall(y, filter='data')\ntarfile.data_filter\nf(**x)"
     )

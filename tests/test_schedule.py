@@ -25,19 +25,22 @@ def rates_of_torch(make: Callable[[Any], Any], steps: int) -> list[float]:
     return rates
 
 
-def test_constant() -> None:
+@pytest.mark.proves("schedule=constant")
+def test_constant():
     assert [schedules.constant(t, 10, 5) for t in range(10)] == [1.0] * 10
 
 
-def test_step() -> None:
+@pytest.mark.proves("schedule=step")
+def test_step():
     rates = [schedules.step(t, 10, 2, every=Steps(4), factor=0.1) for t in range(10)]
     assert rates == pytest.approx([1] * 4 + [0.1] * 4 + [0.01] * 2, abs=1e-15)
     own = rates_of_torch(lambda o: torch.optim.lr_scheduler.StepLR(o, 4, 0.1), 10)
     assert rates == pytest.approx(own, abs=1e-15)
 
 
+@pytest.mark.proves("schedule=cosine")
 @pytest.mark.parametrize("final", [0.0, 0.1])
-def test_cosine(final: float) -> None:
+def test_cosine(final):
     rates = [schedules.cosine(t, 20, 5, final=final) for t in range(20)]
     assert rates[0] == 1
     assert rates[10] == pytest.approx((1 + final) / 2, abs=1e-15)
@@ -48,7 +51,8 @@ def test_cosine(final: float) -> None:
     assert rates == pytest.approx(own, abs=1e-12)
 
 
-def test_multistep() -> None:
+@pytest.mark.proves("schedule=multistep")
+def test_multistep():
     milestones = [Steps(3), Steps(7)]
     rates = [schedules.multistep(t, 10, 2, milestones=milestones, factor=0.1) for t in range(10)]
     assert rates == pytest.approx([1] * 3 + [0.1] * 4 + [0.01] * 3, abs=1e-15)
@@ -56,13 +60,15 @@ def test_multistep() -> None:
     assert rates == pytest.approx(own, abs=1e-15)
 
 
-def test_manual() -> None:
+@pytest.mark.proves("schedule=manual")
+def test_manual():
     table = [(1.0, 0.5), (3.0, 0.02), (2.5, 0.2)]
     rates = [0.1 * schedules.manual(t, 20, 4, table=table, lr=0.1) for t in range(16)]
     assert rates == pytest.approx([0.1] * 4 + [0.5] * 6 + [0.2] * 2 + [0.02] * 4)
 
 
-def test_exponential() -> None:
+@pytest.mark.proves("schedule=exponential")
+def test_exponential():
     by_epoch = [schedules.exponential(t, 12, 4, gamma=0.9) for t in range(12)]
     assert by_epoch == pytest.approx([1] * 4 + [0.9] * 4 + [0.81] * 4, abs=1e-15)
     by_step = [schedules.exponential(t, 12, 4, gamma=0.9, by="step") for t in range(12)]
@@ -73,27 +79,31 @@ def test_exponential() -> None:
         assert rate == pytest.approx(2.718281828459045 ** (-0.3 * t), abs=1e-14)
 
 
-def test_time() -> None:
+@pytest.mark.proves("schedule=time")
+def test_time():
     rates = [schedules.time(t, 12, 4, k=0.5) for t in range(12)]
     assert rates == pytest.approx([1] * 4 + [1 / 1.5] * 4 + [1 / 2] * 4, abs=1e-15)
     assert schedules.time(6, 12, 4, k=0.5, by="step") == pytest.approx(1 / 4)
 
 
-def test_inverse() -> None:
+@pytest.mark.proves("schedule=inverse")
+def test_inverse():
     assert schedules.inverse(10_000, 20_000, 50) == pytest.approx(2**-0.75, abs=1e-15)
     assert schedules.inverse(8, 12, 4, gamma=1.5, c=2.0, by="epoch") == pytest.approx(1 / 16)
     assert schedules.inverse(0, 12, 4) == 1
 
 
-def test_sqrt() -> None:
+@pytest.mark.proves("schedule=sqrt")
+def test_sqrt():
     rates = [schedules.sqrt_decay(t, 16, 4, t=2.0) for t in range(16)]
     epochs = [2.0, 2 / 2**0.5, 2 / 3**0.5, 1.0]
     assert rates == pytest.approx([rate for rate in epochs for _ in range(4)], abs=1e-15)
     assert schedules.sqrt_decay(8, 16, 4, by="step") == pytest.approx(1 / 3)
 
 
+@pytest.mark.proves("schedule=linear")
 @pytest.mark.parametrize("final", [0.0, 0.1])
-def test_linear(final: float) -> None:
+def test_linear(final):
     rates = [schedules.linear(t, 20, 5, final=final) for t in range(20)]
     own = rates_of_torch(
         lambda o: torch.optim.lr_scheduler.LinearLR(o, 1.0, final, total_iters=20), 20
@@ -102,7 +112,8 @@ def test_linear(final: float) -> None:
     assert schedules.linear(20, 20, 5, final=final) == pytest.approx(final, abs=1e-15)
 
 
-def test_polynomial() -> None:
+@pytest.mark.proves("schedule=polynomial")
+def test_polynomial():
     rates = [schedules.polynomial(t, 20, 5, power=1.7) for t in range(20)]
     own = rates_of_torch(
         lambda o: torch.optim.lr_scheduler.PolynomialLR(o, total_iters=20, power=1.7), 20
@@ -113,8 +124,9 @@ def test_polynomial() -> None:
     assert straight == pytest.approx([schedules.linear(t, 20, 5, final=0.3) for t in range(20)])
 
 
+@pytest.mark.proves("schedule=one_cycle")
 @pytest.mark.parametrize("shape", ["cosine", "linear"])
-def test_one_cycle_as_in_torch(shape: str) -> None:
+def test_one_cycle_as_in_torch(shape):
     # torch's first phase ends at step 0.3·100 − 1.
     rates = [schedules.one_cycle(t, 100, 10, rise=Steps(29), shape=shape) for t in range(100)]
     anneal = {"cosine": "cos", "linear": "linear"}[shape]
@@ -142,14 +154,16 @@ def observed(schedule: Any, scores: list[float], steps: int = 10) -> list[float]
     return rates
 
 
-def test_halve_on_worse() -> None:
+@pytest.mark.proves("schedule=halve_on_worse")
+def test_halve_on_worse():
     scores = [0.5, 0.6, 0.55, 0.58, 0.57, 0.57, nan, 0.1, 0]
     halved = [1, 1, 1, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125]
     assert observed(schedules.HalveOnWorse(), scores) == halved
 
 
+@pytest.mark.proves("schedule=plateau")
 @pytest.mark.parametrize("patience", [1, 2, 3])
-def test_plateau_as_in_torch(patience: int) -> None:
+def test_plateau_as_in_torch(patience):
     scores = [0.1, 0.5, 0.5, 0.4, 0.52, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6, 0.61, 0.3, 0.3, 0.3, 0.3]
     own = schedules.Plateau(Steps(patience * 10), 0.5, min_improvement=0.05, minimum=0.1)
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
@@ -166,7 +180,7 @@ def test_plateau_as_in_torch(patience: int) -> None:
 
 @pytest.mark.parametrize("make", [schedules.HalveOnWorse, lambda: schedules.Plateau(Steps(20))])
 @pytest.mark.parametrize("rise", [0, 15])
-def test_schedules_that_react_go_on_from_their_state(make: Callable[[], Any], rise: int) -> None:
+def test_schedules_that_react_go_on_from_their_state(make, rise):
     scores = [0.5, 0.6, 0.4, 0.3, 0.2, 0.1, 0.1, 0.1]
     whole: Any = schedules.warmup(make(), Steps(rise))
     rates = []
@@ -184,30 +198,30 @@ def test_schedules_that_react_go_on_from_their_state(make: Callable[[], Any], ri
     assert rates[-1][-1] < 1
 
 
-def test_warmup_rises_to_the_start_of_the_schedule_and_shifts_it() -> None:
+def test_warmup_rises_to_the_start_of_the_schedule_and_shifts_it():
     def falling(step: int, total_steps: int, steps_per_epoch: int) -> float:
         return 2.0 - step / total_steps
 
-    warmed = schedules.warmup(falling, Steps(4))
+    warmed = schedules.warmup(schedules.Fixed(falling), Steps(4))
     rates = [warmed(t, 14, 5) for t in range(14)]
     assert rates[:4] == pytest.approx([0.5, 1.0, 1.5, 2.0])
     assert rates[4:] == pytest.approx([2.0 - t / 10 for t in range(10)])
 
 
 @pytest.mark.parametrize("rise", [0, 20, 60])
-def test_milestones_and_tables_are_of_the_whole_training(rise: int) -> None:
+def test_milestones_and_tables_are_of_the_whole_training(rise):
     """100 steps in 10 epochs, of which a warm-up takes some."""
     halves = partial(schedules.multistep, milestones=[Steps(50), Steps(75)], factor=0.5)
     table = partial(schedules.manual, table=[(0, 1), (5, 0.5), (7.5, 0.25)], lr=1)
     for schedule in (halves, table):
-        warmed = schedules.warmup(schedule, Steps(rise))
+        warmed = schedules.warmup(schedules.Fixed(schedule), Steps(rise))
         expected = [1.0] * 50 + [0.5] * 25 + [0.25] * 25
         for t in range(rise):
             expected[t] *= (t + 1) / rise
         assert [warmed(t, 100, 10) for t in range(100)] == pytest.approx(expected)
 
 
-def test_patience_runs_while_the_rate_rises() -> None:
+def test_patience_runs_while_the_rate_rises():
     warmed: Any = schedules.warmup(schedules.Plateau(Steps(20), 0.5), Steps(40))
     rates = []
     for epoch in range(6):
@@ -219,22 +233,23 @@ def test_patience_runs_while_the_rate_rises() -> None:
 
 
 def test_warmup_of_no_steps_is_the_schedule_itself() -> None:
-    assert schedules.warmup(schedules.constant, Steps(0)) is schedules.constant
+    constant = schedules.Fixed(schedules.constant)
+    assert schedules.warmup(constant, Steps(0)) is constant
 
 
 def test_warmup_longer_than_the_training() -> None:
-    warmed = schedules.warmup(schedules.cosine, Steps(100))
+    warmed = schedules.warmup(schedules.Fixed(schedules.cosine), Steps(100))
     assert [warmed(t, 10, 5) for t in range(10)] == pytest.approx(
         [(t + 1) / 100 for t in range(10)]
     )
 
 
-def test_a_rate_without_end_is_infinite_rather_than_an_error() -> None:
+def test_a_rate_without_end_is_infinite_rather_than_an_error():
     assert schedules.exponential(400, 500, 1, gamma=10.0) == inf
     assert schedules.step(29, 500, 1, every=Steps(1), factor=10.0) == pytest.approx(1e29)
 
 
-def test_no_rate_is_negative() -> None:
+def test_no_rate_is_negative():
     for make in (schedules.linear, schedules.cosine, schedules.polynomial):
         with pytest.raises(ValueError, match="final must not be negative, got -1"):
             make(0, 10, 1, final=-1)
@@ -242,9 +257,9 @@ def test_no_rate_is_negative() -> None:
         schedules.Plateau(Steps(1), minimum=2)
 
 
-def test_values_out_of_range_are_refused() -> None:
+def test_values_out_of_range_are_refused():
     with pytest.raises(ValueError, match="warmup must not be negative, got -1"):
-        schedules.warmup(schedules.constant, Steps(-1))
+        schedules.warmup(schedules.Fixed(schedules.constant), Steps(-1))
     with pytest.raises(ValueError, match="every must be at least one step, got 0"):
         schedules.step(0, 10, 5, every=Steps(0))
     with pytest.raises(ValueError, match="by must be epoch or step, got minute"):
@@ -260,6 +275,6 @@ def test_values_out_of_range_are_refused() -> None:
 
 
 def test_a_call_costs_little() -> None:
-    warmed = schedules.warmup(schedules.cosine, Steps(10))
+    warmed = schedules.warmup(schedules.Fixed(schedules.cosine), Steps(10))
     fastest = min(timeit(lambda: warmed(500, 1000, 50), number=1000) for _ in range(20)) / 1000
     assert fastest < 10e-6  # about 0.3 µs on a quiet machine

@@ -9,22 +9,22 @@ from dlrun.test_augmentation import center_crop, five_crop, flip, multi_scale, t
 
 
 @pytest.fixture
-def x() -> torch.Tensor:
+def x():
     generator = torch.Generator().manual_seed(0)
     return torch.randint(0, 256, (3, 3, 11, 14), generator=generator, dtype=torch.uint8)
 
 
-def test_flip_is_the_image_and_its_mirror(x: torch.Tensor) -> None:
+@pytest.mark.proves("test_augmentation=flip")
+def test_flip_is_the_image_and_its_mirror(x):
     views = flip(x)
     assert len(views) == 2
     assert torch.equal(views[0], x)
     assert torch.equal(views[1], x[..., torch.arange(13, -1, -1)])
 
 
+@pytest.mark.proves("test_augmentation=five_crop")
 @pytest.mark.parametrize("size", [7, [7, 7], [3, 7, 7]])
-def test_five_crops_stand_in_the_corners_and_the_middle(
-    x: torch.Tensor, size: int | list[int]
-) -> None:
+def test_five_crops_stand_in_the_corners_and_the_middle(x, size):
     views = five_crop(x, size)
     places = [(0, 0), (0, 7), (4, 0), (4, 7), (2, 3)]
     assert len(views) == 5
@@ -33,8 +33,9 @@ def test_five_crops_stand_in_the_corners_and_the_middle(
         assert view.dtype == torch.uint8
 
 
+@pytest.mark.proves("test_augmentation=five_crop")
 @pytest.mark.parametrize(("height", "width"), [(7, 9), (6, 6)])
-def test_crops_as_torchvision_cuts_them(x: torch.Tensor, height: int, width: int) -> None:
+def test_crops_as_torchvision_cuts_them(x, height, width):
     ours, theirs = five_crop(x, [height, width]), tv.five_crop(x, [height, width])
     # With an odd rest torchvision rounds the middle to even, here it is rounded down.
     for one, other in zip(ours[:4], theirs[:4], strict=True):
@@ -44,7 +45,8 @@ def test_crops_as_torchvision_cuts_them(x: torch.Tensor, height: int, width: int
     assert torch.equal(center_crop(x, [height, width])[0], ours[4])
 
 
-def test_ten_crops_are_five_and_their_mirrors(x: torch.Tensor) -> None:
+@pytest.mark.proves("test_augmentation=ten_crop")
+def test_ten_crops_are_five_and_their_mirrors(x):
     views, five = ten_crop(x, 8), five_crop(x, 8)
     assert len(views) == 10
     for view, mirrored, expected in zip(views[:5], views[5:], five, strict=True):
@@ -52,7 +54,7 @@ def test_ten_crops_are_five_and_their_mirrors(x: torch.Tensor) -> None:
         assert torch.equal(mirrored, expected.flip(3))
 
 
-def test_resizing_as_torchvision(x: torch.Tensor) -> None:
+def test_resizing_as_torchvision(x):
     views = five_crop(x, 20, resize=22)
     larger = tv.resize(x.double() / 255, [22, 28], antialias=True)
     assert views[0].dtype == torch.float32
@@ -60,7 +62,7 @@ def test_resizing_as_torchvision(x: torch.Tensor) -> None:
     torch.testing.assert_close(views[3].double(), larger[:, :, 2:, 8:], atol=1e-6, rtol=0)
 
 
-def test_images_no_larger_than_the_crop_are_enlarged_before(x: torch.Tensor) -> None:
+def test_images_no_larger_than_the_crop_are_enlarged_before(x):
     square = x[:, :, :, :11]
     larger = tv.resize(square.double() / 255, [13, 13], antialias=True)  # 11 · 8/7 = 12.57
     for size in (None, 11, [64]):
@@ -71,7 +73,8 @@ def test_images_no_larger_than_the_crop_are_enlarged_before(x: torch.Tensor) -> 
     assert not torch.equal(views[0], views[1])
 
 
-def test_multi_scale_is_ten_crops_at_each_scale(x: torch.Tensor) -> None:
+@pytest.mark.proves("test_augmentation=multi_scale")
+def test_multi_scale_is_ten_crops_at_each_scale(x):
     views = multi_scale(x, 8, scales=(1.0, 1.5, 2.0))
     assert len(views) == 30
     for k, side in enumerate((8, 12, 16)):
@@ -80,21 +83,22 @@ def test_multi_scale_is_ten_crops_at_each_scale(x: torch.Tensor) -> None:
     assert all(view.shape == (3, 3, 8, 8) for view in views)
 
 
-def test_floats_stay_as_they_are(x: torch.Tensor) -> None:
+def test_floats_stay_as_they_are(x):
     floats = x / 255
     for one, other in zip(ten_crop(x, 8), ten_crop(floats, 8), strict=True):
         assert torch.equal(one / 255, other)
     torch.testing.assert_close(five_crop(x, 20, 22)[2], five_crop(floats, 20, 22)[2])
 
 
-def test_the_middle_of_a_smaller_image_is_enlarged(x: torch.Tensor) -> None:
+@pytest.mark.proves("test_augmentation=center_crop")
+def test_the_middle_of_a_smaller_image_is_enlarged(x):
     [view] = center_crop(x, 22)
     larger = tv.resize(x.double() / 255, [22, 28], antialias=True)
     torch.testing.assert_close(view.double(), larger[:, :, :, 3:25], atol=1e-6, rtol=0)
     assert torch.equal(center_crop(x)[0], x)
 
 
-def test_what_cannot_be_is_refused(x: torch.Tensor) -> None:
+def test_what_cannot_be_is_refused(x):
     for make in (flip, center_crop, five_crop, ten_crop, multi_scale):
         with pytest.raises(Mistake, match="needs images"):
             make(torch.zeros(4, 13))

@@ -18,7 +18,7 @@ SHORT = ("tracking=none", "epochs='2 steps'", "test=false")
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(tmp_path, monkeypatch):
     """An empty working directory on a machine of four cores."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(device, "CORES", 4)
@@ -36,7 +36,7 @@ def claim(here: Path, count: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"threads": count}))
 
 
-def test_a_thread_for_each_2_million_operations() -> None:
+def test_a_thread_for_each_2_million_operations():
     million = 1_000_000
     asked = [1, 2 * million, 2 * million + 1, 5 * million, 100 * million]
     assert [worthwhile(operations, 4) for operations in asked] == [1, 1, 2, 3, 4]
@@ -52,12 +52,12 @@ def test_a_thread_for_each_2_million_operations() -> None:
         (["threads=2"], 2),
     ],
 )
-def test_the_network_and_the_batch_decide(here: Path, words: list[str], count: int) -> None:
+def test_the_network_and_the_batch_decide(here, words, count):
     assert main([*SHORT, *words]) == 0
     assert threads(here) == count
 
 
-def test_a_resumed_run_keeps_its_number(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_resumed_run_keeps_its_number(here, capsys):
     main([*SHORT])
     claim(here, 3)
     capsys.readouterr()
@@ -66,7 +66,7 @@ def test_a_resumed_run_keeps_its_number(here: Path, capsys: pytest.CaptureFixtur
     assert capsys.readouterr().err == ""
 
 
-def test_a_number_that_is_typed_wins(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_number_that_is_typed_wins(here, capsys):
     main([*SHORT])
     claim(here, 3)
     capsys.readouterr()
@@ -77,9 +77,7 @@ def test_a_number_that_is_typed_wins(here: Path, capsys: pytest.CaptureFixture[s
     assert threads(here) == 2
 
 
-def test_more_threads_than_the_machine_has_are_said(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_more_threads_than_the_machine_has_are_said(here, capsys):
     main([*SHORT])
     claim(here, 6)
     assert main(["resume=last", "epochs='3 steps'"]) == 0
@@ -87,9 +85,7 @@ def test_more_threads_than_the_machine_has_are_said(
 
 
 @pytest.mark.parametrize("damaged", ["many", [2]])
-def test_a_damaged_number_is_named(
-    here: Path, damaged: object, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_damaged_number_is_named(here, damaged, capsys):
     main([*SHORT])
     claim(here, damaged)
     assert main(["resume=last", "epochs='3 steps'"]) == 2
@@ -104,14 +100,12 @@ def test_a_damaged_number_is_named(
         ({"GOMP_SPINCOUNT": "0"}, {"GOMP_SPINCOUNT": "0"}),
     ],
 )
-def test_threads_wait_briefly_unless_the_user_has_said_how(
-    before: dict[str, str], after: dict[str, str]
-) -> None:
+def test_threads_wait_briefly_unless_the_user_has_said_how(before, after):
     wait_briefly(before)
     assert before == after
 
 
-def test_it_is_settled_before_torch_is_imported() -> None:
+def test_it_is_settled_before_torch_is_imported():
     code = (
         "import os, sys, dlrun.__main__ as command\n"
         "command.main = lambda: print(os.environ['GOMP_SPINCOUNT'], 'torch' in sys.modules) or 0\n"

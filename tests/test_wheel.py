@@ -62,7 +62,8 @@ def test_it_holds_the_package_and_the_recipes(wheel):
 
     names = set(ZipFile(wheel).namelist())
     recipes = {f"dlrun/{file.relative_to(ROOT)}" for file in ROOT.glob("conf/**/*.yaml")}
-    modules = {str(file.relative_to(ROOT)) for file in ROOT.glob("dlrun/**/*.py")}
+    files = (file for kind in ("py", "yaml") for file in ROOT.glob(f"dlrun/**/*.{kind}"))
+    modules = {str(file.relative_to(ROOT)) for file in files}
     assert len(recipes) > 20
     assert recipes | modules <= names
     assert not [name for name in names if name.startswith("tests")]

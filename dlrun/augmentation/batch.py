@@ -1,4 +1,4 @@
-"""What all augmentations share: their signature, and the form of a batch."""
+"""What all augmentations share: their signature, and checks of a batch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,14 +10,14 @@ from dlrun.errors import Mistake
 
 Augmentation = Callable[[Tensor, Any, Generator], tuple[Tensor, Any]]
 
-_PIECE = 2**18  # elements of a batch that are worked on at once on a CPU
+_PIECE = 2**18  # elements of a batch that a CPU works on at once
 
 
 def pieces(n: int, elements: int, device: torch.device) -> list[slice]:
-    """The images of a batch, of so many elements each, in turns; on a GPU all at once.
+    """Slices of a batch of n images of `elements` each; on a GPU one slice.
 
-    What is made on the way then stays in the cache, and in memory that has been used before:
-    whole batches take three times as long, most of it for fresh pages.
+    Intermediate results then fit the cache and reuse memory: whole batches take three times as
+    long, mostly for fresh pages.
     """
     size = n if device.type != "cpu" else max(1, _PIECE // max(elements, 1))
     return [slice(start, start + size) for start in range(0, n, max(size, 1))]
@@ -41,7 +41,7 @@ def require(holds: bool, name: str, right: str, value: object) -> None:
 def as_floats(x: Tensor) -> Tensor:
     """uint8 in 0..255 to float32 in [0, 1]; floats become float32, unscaled."""
     if x.dtype == torch.uint8:
-        return x.to(torch.float32).mul_(1 / 255)  # faster by far than uint8 times float
+        return x.to(torch.float32).mul_(1 / 255)  # much faster than uint8 times float
     return x.to(torch.float32)
 
 

@@ -1,9 +1,9 @@
-"""Steps that are affine in the colours of a pixel; any number of them is one matrix.
+"""Steps that are affine in the colours of a pixel; any number of them becomes one matrix.
 
     matrices(mean, generator) -> (n, 3, 4): colour' = A·(red, green, blue, 1)
 
-mean (n, 3) is the mean colour of each image as the step finds it. Values are clamped to
-[0, 1] once, after all. An image of one channel is taken as grey.
+mean (n, 3) is the mean colour of each image before the step. Values are clamped to [0, 1] once,
+after all steps. An image of one channel counts as grey.
 """
 
 from collections.abc import Iterable, Sequence
@@ -31,7 +31,7 @@ _IMAGENET_AXES = (
 )
 
 _PIXELS = 256
-"""Of so many pixels of each image, evenly spread, the covariance of colours is found."""
+"""How many pixels of each image, evenly spread, the covariance of colours is computed from."""
 
 
 @runtime_checkable
@@ -43,7 +43,7 @@ class Recolors(Protocol):
 
 
 def recolor(steps: Sequence[Recolors], x: Tensor, generator: Generator) -> Tensor:
-    """Apply colour steps in order by one matrix for each image; float32 in [0, 1]."""
+    """Apply colour steps in order, as one matrix for each image; float32 in [0, 1]."""
     require_images(x, "color")
     n, channels = x.shape[:2]
     if channels not in (1, 3):
@@ -69,7 +69,7 @@ def recolor(steps: Sequence[Recolors], x: Tensor, generator: Generator) -> Tenso
 
 
 class ColorJitter:
-    """Brightness, contrast, saturation and hue, in this order, each by its own chance.
+    """Brightness, contrast, saturation and hue, in this order, each drawn for itself.
 
     With b, c, s from U(1 − strength, 1 + strength), not below 0, θ from 2π·U(−hue, hue),
     and g(x) the grey of a pixel: x ← b·x, x ← c·x + (1 − c)·mean g(x),
@@ -96,7 +96,7 @@ class ColorJitter:
         quarter[1, 2], quarter[2, 1] = -1, 1
         grey = to_yiq[:1].expand(3, 3)
         turned = to_yiq.inverse() @ quarter @ to_yiq
-        # What becomes of a pixel's grey, of its colour, and of its colour turned by 90°.
+        # Matrices that give a pixel's grey, its colour, and its colour turned by 90°.
         self.basis = torch.stack([grey, torch.eye(3) - grey, turned]).float().view(3, 9)
 
     def matrices(self, mean: Tensor, generator: Generator) -> Tensor:
@@ -111,7 +111,7 @@ class ColorJitter:
         self.basis = self.basis.to(mean.device)
         parts = torch.stack([torch.ones_like(s), s * angle.cos(), s * angle.sin()], 1)
         linear = ((b * c)[:, None] * parts @ self.basis).view(n, 3, 3)
-        # Grey is grey after any change of saturation and hue.
+        # Saturation and hue leave grey as it is.
         level = (1 - c) * b * (mean @ mean.new_tensor(GREY))
         return torch.cat([linear, level.view(n, 1, 1).expand(n, 3, 1)], 2)
 

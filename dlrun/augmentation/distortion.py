@@ -13,8 +13,8 @@ from dlrun.augmentation.warp import INTERPOLATIONS, Distortion, Geometric, Rows,
 def lens(strength: float = 0.2, mode: str = "zero") -> Geometric:
     """Radial distortion: p' = p·(1 + k·|p|²/R²), k from U(−strength, strength).
 
-    R is half the diagonal, so that corners move by k of their distance from the middle.
-    Positive k is a barrel, negative k a pincushion. Below 1/3, or the image would fold over.
+    R is half the diagonal: corners move by k times their distance from the middle. Positive k
+    is a barrel, negative k a pincushion. strength is below 1/3, or the image would fold over.
     """
     require(0 <= strength < 1 / 3, "strength", "at least 0 and below 1/3", strength)
 
@@ -36,10 +36,10 @@ def elastic(
     interpolation: str = "random",
     mode: str = "zero",
 ) -> Geometric:
-    """Move each pixel by alpha·G_sigma∗U, U from U(−1, 1) anew for every pixel and axis.
+    """Move each pixel by alpha·G_sigma∗U, U from U(−1, 1) for every pixel and axis.
 
-    G_sigma is a Gaussian of so many pixels; beyond the image U is 0. interpolation: nearest,
-    bilinear, bicubic, area, or random: one of the four by chance for each image.
+    G_sigma is a Gaussian, sigma in pixels; beyond the image U is 0. interpolation: nearest,
+    bilinear, bicubic, area, or random: one of the four, drawn for each image.
     """
     require(alpha >= 0, "alpha", "0 or more", alpha)
     require(0 < sigma <= 1000, "sigma", "above 0 and at most 1000", sigma)

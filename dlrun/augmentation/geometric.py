@@ -1,7 +1,7 @@
 """Geometric steps that are affine: each draws a map (n, 2, 3) for the images of a batch.
 
-The maps lead backwards, from the result to the input (see warp.py): an image that is
-made larger by s shows at a point p what stood at p/s.
+The maps lead backwards, from the result to the input (see warp.py): an image enlarged by s
+shows at a point p what was at p/s.
 """
 
 import math
@@ -27,7 +27,7 @@ def flip(horizontal: float = 0.5, vertical: float = 0.0) -> Geometric:
 
 
 def crop(padding: int = 4, mode: str = "zero") -> Geometric:
-    """Move by whole pixels, uniform over the (2·padding + 1)² ways to."""
+    """Move by whole pixels, uniform over the (2·padding + 1)² offsets."""
     require(padding >= 1, "padding", "at least 1", padding)
 
     def draw(n: int, size: Size, generator: Generator) -> Tensor:
@@ -52,7 +52,7 @@ def translate(horizontal: float = 0.1, vertical: float = 0.1, mode: str = "zero"
 
 
 def rescale(low: float = 0.8, high: float = 1.25, mode: str = "zero") -> Geometric:
-    """Make larger by s about the middle, log s uniform between log low and log high."""
+    """Enlarge by s about the middle, log s uniform between log low and log high."""
     require(0.01 <= low <= high, "low", "at least 0.01 and at most high", low)
 
     def draw(n: int, size: Size, generator: Generator) -> Tensor:
@@ -104,11 +104,11 @@ def shear(horizontal: float = 10.0, vertical: float = 0.0, mode: str = "zero") -
 def scale_crop(size: int | None = None, short: tuple[int, int] | None = None) -> Geometric:
     """Resize so that the short side is L, uniform over `short`; cut a random square out.
 
-    The offset is uniform over the whole pixels of the resized image. Where L makes the
-    image smaller, pixels are averaged. At its border the image goes on with its outermost
-    pixels, as in any resizing. The result is (n, c, size, size).
+    The offset is uniform over the whole pixels of the resized image. Where L makes the image
+    smaller, pixels are averaged. Beyond its border the image repeats its outermost pixels, as
+    in any resizing. The result is (n, c, size, size).
 
-    size: by default the short side that the images have; short: 8/7 to 15/7 of size.
+    size: by default the short side of the images; short: by default 8/7 to 15/7 of size.
     """
     require(size is None or size >= 1, "size", "at least 1", size)
     _require_sides(size or 1, short)

@@ -25,7 +25,7 @@ def flip(
 def crop(
     x: Tensor, y: Any, generator: Generator, *, padding: int = 4, mode: str = "zero"
 ) -> tuple[Tensor, Any]:
-    """Pad each image on all sides, then cut its own size out at a random offset.
+    """Pad each image on all sides, then cut out its original size at a random offset.
 
     The offsets are uniform over the (2·padding + 1)² possible ones.
     """
@@ -35,7 +35,7 @@ def crop(
     n, _, height, width = x.shape
     padded = pad(x, padding, mode)
     top, left = torch.randint(0, 2 * padding + 1, (2, n), generator=generator, device=x.device)
-    # A view of every window of every image, of which one each is copied.
+    # A view of every window of every image; one window of each is copied.
     windows = padded.unfold(2, height, 1).unfold(3, width, 1).permute(0, 2, 3, 1, 4, 5)
     return windows[torch.arange(n, device=x.device), top, left], y
 

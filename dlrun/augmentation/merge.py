@@ -1,4 +1,4 @@
-"""A list of augmentations as one, with as few passes over the batch as its meaning allows."""
+"""A list of augmentations as one, with as few passes over the batch as possible."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,7 +11,7 @@ from dlrun.augmentation.batch import Augmentation, require_images
 from dlrun.augmentation.color import Recolors, recolor
 from dlrun.augmentation.warp import Geometric, warp
 
-# Alone these move whole pixels by indexing; beside others they are part of the map.
+# Alone these move whole pixels by indexing; beside other geometry they join its map.
 _AS_MAPS: tuple[tuple[Augmentation, Callable[..., Geometric]], ...] = (
     (indexing.flip, geometric.flip),
     (indexing.crop, geometric.crop),
@@ -21,8 +21,8 @@ _AS_MAPS: tuple[tuple[Augmentation, Callable[..., Geometric]], ...] = (
 def compose(steps: Sequence[Augmentation]) -> Augmentation:
     """One augmentation that applies the steps in order.
 
-    Geometric steps without others than colour steps between them are one resampling, and the
-    colour steps among them one matrix, applied after it: to what lies beyond the image too.
+    Geometric steps with only colour steps between them are one resampling. These colour steps
+    are one matrix, applied after it, also to what lies beyond the image.
     """
     made: list[Augmentation] = []
     group: list[Any] = []
@@ -38,7 +38,7 @@ def compose(steps: Sequence[Augmentation]) -> Augmentation:
 
 
 def clamps(step: Any) -> bool:
-    """Whether a step cuts values off at 0 and 1, as those do that compute new ones."""
+    """Whether a step clamps values to [0, 1], as those do that compute new ones."""
     if isinstance(step, Geometric):
         return step.interpolation in ("bicubic", "random")
     function = step.func if isinstance(step, partial) else step
@@ -54,7 +54,7 @@ def _in_order(
 
 
 def _merged(group: Sequence[Any]) -> Sequence[Augmentation]:
-    """The steps themselves where each moves whole pixels or there is but one, else one for all."""
+    """The steps themselves where there is one or all move whole pixels, else one for all."""
     colours = [step for step in group if isinstance(step, Recolors)]
     maps = [found for step in group if (found := _as_map(step)) is not None]
     exact = not colours and not any(isinstance(step, Geometric) for step in group)

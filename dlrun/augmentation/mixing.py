@@ -1,8 +1,8 @@
-"""Steps that mix each sample with another of its batch, and their targets likewise.
+"""Steps that mix each sample with another of its batch, and their targets too.
 
 Class indices y (n,) become class probabilities (n, classes) float32; targets that are
-numbers or probabilities already, (n, k), are mixed as they are. Every sample has a share
-λ of its own, and its partner by a random permutation of the batch.
+numbers or probabilities already, (n, k), are mixed as they are. Each sample has its own share
+λ; a random permutation of the batch gives it a partner.
 """
 
 from functools import lru_cache
@@ -44,10 +44,10 @@ def cutmix(
     alpha: float = 1.0,
     classes: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """A rectangle of each image comes from another, and its share of the target too.
+    """A rectangle of each image comes from another image, and that share of the target too.
 
-    Sides √(1 − λ) of the image's, λ from Beta(alpha, alpha), about a random pixel, what
-    sticks out is cut off; the targets are mixed by the area that is left. The dtype stays.
+    Its sides are √(1 − λ) of the image's, λ from Beta(alpha, alpha), about a random pixel; what
+    sticks out is cut off, and the targets are mixed by the area that remains. The dtype stays.
     """
     require_images(x, "cutmix")
     require(0.01 <= alpha <= 100, "alpha", "between 0.01 and 100", alpha)

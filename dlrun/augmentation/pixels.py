@@ -25,7 +25,7 @@ def cutout(
     probability: float = 1.0,
     fill: float | None = None,
 ) -> tuple[Tensor, Any]:
-    """Cover a square of `size` pixels a side about a random pixel, what sticks out is cut off.
+    """Cover a square of side `size` about a random pixel; what sticks out is cut off.
 
     fill: its value in [0, 1]; None takes the mean colour of the image. The dtype stays.
     """

@@ -1,4 +1,4 @@
-"""RandAugment: a few of fourteen operations, drawn for each image, all of one magnitude.
+"""RandAugment: a few of fourteen operations, drawn for each image, all with one magnitude.
 
 Cubuk, Zoph, Shlens, Le 2020, RandAugment: Practical Automated Data Augmentation with a
 Reduced Search Space. Operations and their ranges are those of the paper; an image's
@@ -34,7 +34,7 @@ def randaugment(operations: int = 2, magnitude: int = 9, mode: str = "zero") -> 
     """
     require(1 <= operations <= 100, "operations", "between 1 and 100", operations)
     require(0 <= magnitude <= STRONGEST, "magnitude", f"between 0 and {STRONGEST}", magnitude)
-    Geometric("randaugment", no_map, mode)  # says now what is wrong with the mode
+    Geometric("randaugment", no_map, mode)  # checks the mode now
     return partial(augment, operations, magnitude / STRONGEST, mode)
 
 

@@ -1,8 +1,8 @@
-"""Geometric steps as maps of coordinates; any number of them is one resampling.
+"""Geometric steps as maps of coordinates; any number of them becomes one resampling.
 
 Coordinates are pixels from the middle of an image, x to the right and y down, so that a
-map does not depend on the size of the image. A map leads backwards: from a point of the
-result to the point of the input that it shows.
+map does not depend on the size of the image. A map leads backwards, from a point of the result
+to the point of the input that it shows.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ Size = tuple[int, int]
 """Height and width."""
 
 Rows = Tensor | slice
-"""Some images of a batch: their numbers (m,), or from one to another."""
+"""Some images of a batch: their indices (m,), or a slice."""
 
 Distortion = Callable[[Tensor, Rows], Tensor]
 """(points, rows) -> points: (m, h, w, 2), x before y, of the m images `rows` of the batch."""
@@ -38,12 +38,12 @@ MODES = {"zero": "zeros", "edge": "border", "reflect": "reflection"}
 class Geometric:
     """A geometric augmentation: draws a map for each image; alone it also applies it.
 
-    draw: (n, size, generator) -> Map; size is that of the images that come in.
+    draw: (n, size, generator) -> Map; size is that of the input.
     mode: what lies beyond the image: zero, edge (its border) or reflect (its mirror image);
-        None for a step that shows nothing from there, which goes along with its neighbours.
-    interpolation: one of INTERPOLATIONS, or random for one by chance for each image.
-    size: the size of the result.
-    shrink: by how much it makes images smaller at most; pixels are averaged accordingly.
+        None for a step that shows nothing from there and takes the mode of its neighbours.
+    interpolation: one of INTERPOLATIONS, or random: drawn for each image.
+    size: of the result.
+    shrink: the most by which it makes images smaller; pixels are averaged accordingly.
     """
 
     name: str
@@ -65,17 +65,17 @@ class Geometric:
 
 @dataclass(frozen=True)
 class Border:
-    """Here on the way of a point an image of this size ends; its mode says what lies beyond."""
+    """A stage on the way of a point: an image of this size ends; `mode` says what lies beyond."""
 
     size: Size
     mode: str
 
 
 def warp(steps: Sequence[Geometric], x: Tensor, generator: Generator) -> Tensor:
-    """Apply geometric steps in order by one resampling; float32 in [0, 1].
+    """Apply geometric steps in order, as one resampling; float32 in [0, 1].
 
-    Steps with the same mode see what the ones before them moved out of the image; where the
-    mode changes, the image of the steps before ends at its borders.
+    Steps with the same mode see what earlier ones moved out of the image; where the mode
+    changes, the image so far ends at its borders.
     """
     sizes, maps, shrink = [(x.shape[2], x.shape[3])], [], 1.0
     for step in steps:
@@ -88,12 +88,12 @@ def warp(steps: Sequence[Geometric], x: Tensor, generator: Generator) -> Tensor:
     out = torch.empty(len(x), x.shape[1], *sizes[-1], device=x.device)
 
     def sample(rows: Rows, interpolation: str) -> None:
-        # An area is the mean over points that lie closer than pixels.
+        # area: the mean over points closer together than pixels.
         closer = fine * 2 if interpolation == "area" else fine
         points, outside = _trace(stages, sizes[-1], closer, rows)
         padding = MODES[modes[0]]
         if closer > 1 and modes[0] == "zero":
-            # The mean over a pixel of the image has no part in the black that lies beyond.
+            # The mean over a pixel of the image leaves out the black beyond.
             beyond, padding = (points.abs() > 1).any(-1), "border"
             outside = beyond if outside is None else outside | beyond
         seen = F.grid_sample(
@@ -119,7 +119,7 @@ def warp(steps: Sequence[Geometric], x: Tensor, generator: Generator) -> Tensor:
     drawn = torch.randint(
         len(INTERPOLATIONS), (len(x),), generator=generator, device=generator.device
     )
-    # One read-out of the device: how many images each kind has.
+    # The device is read once: how many images each interpolation has.
     counts = torch.bincount(drawn, minlength=len(INTERPOLATIONS)).tolist()
     for chosen, kind in zip(drawn.argsort().split(counts), INTERPOLATIONS, strict=True):
         for rows in pieces(len(chosen), elements, x.device):
@@ -128,7 +128,7 @@ def warp(steps: Sequence[Geometric], x: Tensor, generator: Generator) -> Tensor:
 
 
 def _modes(steps: Sequence[Geometric]) -> list[str]:
-    """That of each step; one without has that of the step before, or the first there is."""
+    """The mode of each step; a step without one takes that of the step before, or the first."""
     modes = [next((step.mode for step in steps if step.mode), "zero")]
     for step in steps:
         modes.append(step.mode or modes[-1])
@@ -150,9 +150,9 @@ def mapped(affine: Tensor, points: Tensor) -> Tensor:
 def _backwards(
     maps: Sequence[Map], modes: Sequence[str], sizes: Sequence[Size], same: Tensor
 ) -> list[Stage]:
-    """What becomes of a point on its way from the result to the input; first an affine map.
+    """The stages of a point on its way from the result to the input; the first is an affine map.
 
-    Affine neighbours are one map. It ends in the units of grid_sample. same: the identity
+    Affine neighbours are one map. The last gives the units of grid_sample. same: the identity
     of each image, (n, 2, 3).
     """
     stages: list[Stage] = [same]
@@ -170,7 +170,7 @@ def _backwards(
             then(Border(size, later))
         later = mode
         then(one)
-    # grid_sample counts from −1 to 1: between outer pixels to reflect, else between edges.
+    # grid_sample counts from −1 to 1: between the outer pixels to reflect, else between edges.
     height, width = (side - 1 if modes[0] == "reflect" else side for side in sizes[0])
     then(same * same.new_tensor([[2 / max(width, 1)], [2 / max(height, 1)]]))
     return stages
@@ -179,13 +179,13 @@ def _backwards(
 def _trace(
     stages: Sequence[Stage], size: Size, closer: int, rows: Rows
 ) -> tuple[Tensor, Tensor | None]:
-    """Where each pixel of the result, `closer` points a side, lies in the input: (m, h, w, 2).
+    """Where each pixel of the result lies in the input, with `closer`² points each: (m, h, w, 2).
 
-    Also which points have left an image on the way, if any can have: (m, h, w) bool.
+    Also which points left an image on the way, (m, h, w) bool; None where none can.
     """
     first, outside = stages[0], None
     assert isinstance(first, Tensor)
-    # Both rows of all maps times all pixels, interleaved: one product of matrices.
+    # Both rows of all maps times all pixels, interleaved, as one matrix product.
     flat = first[rows].flatten(1) @ _grid(size, closer, first.device)
     points = flat.view(-1, size[0] * closer, size[1] * closer, 2)
     for stage in stages[1:]:
@@ -216,9 +216,9 @@ def _grid(size: Size, closer: int, device: torch.device) -> Tensor:
 
 
 def _folded(points: Tensor, size: Size, mode: str) -> tuple[Tensor, Tensor | None]:
-    """Points beyond an image of this size brought to where its mode shows them.
+    """Points beyond an image of this size, moved to where its mode shows them.
 
-    In the mode zero they stay, and are those of the mask that comes second.
+    With mode zero they stay, and the mask marks them.
     """
     limit = points.new_tensor([(size[1] - 1) / 2, (size[0] - 1) / 2])
     if mode == "zero":

@@ -2,6 +2,9 @@
 
 Nothing heavy is imported here: help and TAB answer before torch would have loaded.
 
-launch.py       one job, or a sweep of them
-help.py, usage.py, completion.py   dlrun --help and TAB, from the text of the YAML files
+command.py   which command it is; `dlrun sync`
+flags.py     the flags, apart from the overrides
+launch.py    one job, or a sweep of them; --cfg and --info
+help.py, usage.yaml             dlrun --help, from the YAML files
+completion.py, completion.yaml  TAB, from the YAML files
 """

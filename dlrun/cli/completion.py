@@ -7,50 +7,13 @@ and takes one whole word from each line of the answer.
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from dlrun import places
+from dlrun import shell
+from dlrun.cli import flags
 from dlrun.errors import Mistake
-from dlrun.recipe import catalogue, flags
-from dlrun.recipe.catalogue import Setting
-from dlrun.recipe.groups import CHOICES, SEVERAL
-from dlrun.recipe.lookup import LAUNCHER
-
-# bash cuts words at = and :, so what it has cut off already is taken from the answers.
-_BASH = """\
-_dlrun() {
-    local IFS=$'\\n' line="${COMP_LINE:0:$COMP_POINT}" current="${COMP_WORDS[$COMP_CWORD]}" word
-    word="${line##* }"
-    [ "$current" = "=" ] || [ "$current" = ":" ] && current=""
-    COMPREPLY=()
-    for answer in $(COMP_LINE="$line" COMP_POINT="$COMP_POINT" dlrun -sc query=bash 2>/dev/null); do
-        COMPREPLY+=("${answer#"${word%"$current"}"}")
-    done
-}
-complete -o nospace -o default -F _dlrun dlrun"""
-_FISH = """\
-complete -c dlrun -f -a '(COMP_LINE=(commandline -cp) dlrun -sc query=fish 2>/dev/null)'"""
-_SHELLS = {
-    "install": {"bash": _BASH, "zsh": _BASH, "fish": _FISH},
-    "uninstall": {
-        "bash": "complete -r dlrun; unset -f _dlrun",
-        "zsh": "complete -r dlrun; unset -f _dlrun",
-        "fish": "complete -c dlrun -e",
-    },
-}
-
-_WORDS = {
-    **CHOICES,
-    "device": ("auto", "cpu", "cuda", "mps"),
-    "data.leaks": ("warn", "error", "drop"),
-    "data.task": ("auto", "classification", "regression"),
-    "data.decimal": ("point", "comma"),
-    "data.resize": ("short", "squash", "pad"),
-    "data.channels": ("auto", "rgb", "grey"),
-    "data.background": ("white", "black"),
-    "sweep.pruner": ("none", "median", "halving", "hyperband"),
-    "sweep.export": ("best", "all", "none"),
-}
-"""Settings that take one of a few words, or mostly do."""
+from dlrun.recipe.catalogue import LAUNCHER, Catalogue, Setting, load
+from dlrun.recipe.schema import CHOICES, SEVERAL
 
 
 def text(words: Sequence[str]) -> str:
@@ -60,9 +23,19 @@ def text(words: Sequence[str]) -> str:
         line = os.environ.get("COMP_LINE", "")
         point = os.environ.get("COMP_POINT", "")
         return "".join(f"{word}\n" for word in candidates(line[: int(point or len(line))]))
-    if shell not in _SHELLS.get(action, {}):
+    printed = _tables().get(action, {}) if action in ("install", "uninstall") else {}
+    if shell not in printed:
         raise Mistake("--shell-completion: write -sc install=bash, zsh or fish, or uninstall=bash")
-    return _SHELLS[action][shell] + "\n"
+    return str(printed[shell])
+
+
+def words(key: str) -> Sequence[str]:
+    """The words that a setting takes, or mostly does; none where it takes others."""
+    return CHOICES.get(key) or _tables()["words"].get(key, "").split()
+
+
+def _tables() -> Any:
+    return load(Path(__file__).with_name("completion.yaml"))
 
 
 def candidates(line: str) -> list[str]:
@@ -70,8 +43,7 @@ def candidates(line: str) -> list[str]:
     before = line.split()[1:]
     word = before.pop() if before and not line[-1].isspace() else ""
     asked = flags.tolerant(before)
-    own = [places.path(name, "--config-dir") for name in asked.config_dir]
-    directories = [*filter(Path.is_dir, own), catalogue.packaged()]
+    own = [shell.path(name, "--config-dir") for name in asked.config_dir]
     option = flags.SWITCHES.get(before[-1], "") if before else ""
     if option in flags.VALUES and option != "info":
         found: Iterator[str] = iter(flags.VALUES[option])
@@ -81,36 +53,30 @@ def candidates(line: str) -> list[str]:
         found = _runs("", before)
     else:
         sign = word[: len(word) - len(word.lstrip("+~"))]
-        found = (sign + each for each in _overrides(word.lstrip("+~"), before, directories))
+        catalogue = Catalogue([*filter(Path.is_dir, own)])
+        found = (sign + each for each in _overrides(word.lstrip("+~"), before, catalogue))
     return sorted({each for each in found if each.startswith(word)})
 
 
-def _overrides(word: str, before: Sequence[str], directories: Sequence[Path]) -> Iterator[str]:
+def _overrides(word: str, before: Sequence[str], catalogue: Catalogue) -> Iterator[str]:
     key, given, value = word.partition("=")
     if given:
-        yield from _values(key, value, before, directories)
+        yield from _values(key, value, before, catalogue)
         return
     if not before:
         yield "sync"
     group, inside, _ = word.partition(".")
     if inside:
-        yield from (f"{group}.{s.key}=" for s in _settings(group, before, directories))
+        yield from (f"{setting.full}=" for setting in _settings(group, before, catalogue))
         return
-    for setting in catalogue.read(catalogue.primary(directories)).root:
-        yield f"{setting.key}="
-    yield f"{LAUNCHER}="
-    for name in catalogue.groups(directories):
-        yield f"{name}="
-        if _settings(name, before, directories):
-            yield f"{name}."
+    yield from (f"{name}=" for name in (*catalogue.names, LAUNCHER))
+    yield from (f"{name}." for name in catalogue.groups if _settings(name, before, catalogue))
 
 
-def _values(
-    key: str, value: str, before: Sequence[str], directories: Sequence[Path]
-) -> Iterator[str]:
+def _values(key: str, value: str, before: Sequence[str], catalogue: Catalogue) -> Iterator[str]:
     """Options of a group, also inside [a,b] and a,b; runs; files; or the default of a setting."""
     head = value[: max(value.rfind(","), value.rfind("[")) + 1]
-    names = catalogue.options(key, directories) or _WORDS.get(key, ())
+    names = catalogue.options(key) or words(key)
     if names:
         used = head.strip("[").split(",")
         yield from (f"{key}={head}{name}" for name in names if name not in used)
@@ -121,32 +87,24 @@ def _values(
     elif value.startswith((".", "/", "~")):
         yield from _files(key, value)
     else:
-        yield from (f"{key}={each}" for each in _default(key, before, directories))
+        yield from (f"{key}={each}" for each in _default(key, before, catalogue))
 
 
-def _chosen(group: str, before: Sequence[str], directories: Sequence[Path]) -> list[str]:
-    """The options of a group as the words before the cursor choose them, or the default ones."""
-    names = catalogue.defaults(directories).get(group, [])
+def _settings(group: str, before: Sequence[str], catalogue: Catalogue) -> list[Setting]:
+    """The settings of the options that a group has so far, by default or by the words before."""
+    options = catalogue.options(group)
+    names = [name for name in options if options[name].usual]
     for word in before:
         if word.startswith(f"{group}="):
             names = word.partition("=")[2].strip("[]").split(",")
-    return [name for name in names if name in catalogue.options(group, directories)]
+    return [setting for name in names if name in options for setting in options[name].own]
 
 
-def _settings(group: str, before: Sequence[str], directories: Sequence[Path]) -> list[Setting]:
-    """The settings of the options that a group has so far."""
-    files = catalogue.options(group, directories)
-    chosen = _chosen(group, before, directories)
-    return [setting for name in chosen for setting in catalogue.read(files[name]).own]
-
-
-def _default(key: str, before: Sequence[str], directories: Sequence[Path]) -> list[str]:
+def _default(key: str, before: Sequence[str], catalogue: Catalogue) -> list[str]:
     """The value a setting has, or both where it is true or false."""
-    group, _, rest = key.partition(".")
-    known = catalogue.read(catalogue.primary(directories)).root
-    if rest:
-        known = _settings(group, before, directories)
-    values = [setting.value for setting in known if setting.key == (rest or key)]
+    group, inside, _ = key.partition(".")
+    known = _settings(group, before, catalogue) if inside else catalogue.primary.root
+    values = [setting.value for setting in known if setting.full == key]
     if set(values) & {"true", "false"}:
         return ["true", "false"]
     return [value.strip("'\"").replace(" ", "") for value in values if value not in ("???", "null")]
@@ -154,7 +112,7 @@ def _default(key: str, before: Sequence[str], directories: Sequence[Path]) -> li
 
 def _runs(prefix: str, before: Sequence[str]) -> Iterator[str]:
     outputs = [word.partition("=")[2] for word in before if word.startswith("outputs=")]
-    runs = places.path(outputs[-1] if outputs else "outputs", "outputs") / "runs"
+    runs = shell.path(outputs[-1] if outputs else "outputs", "outputs") / "runs"
     yield f"{prefix}last"
     if runs.is_dir():
         yield from (prefix + name for name in os.listdir(runs))
@@ -162,7 +120,7 @@ def _runs(prefix: str, before: Sequence[str]) -> Iterator[str]:
 
 def _files(key: str, value: str) -> Iterator[str]:
     folder, _, start = value.rpartition("/")
-    where = places.path(f"{folder}/" if folder or value.startswith("/") else ".", key)
+    where = shell.path(f"{folder}/" if folder or value.startswith("/") else ".", key)
     if where.is_dir():
         for entry in os.scandir(where):
             if entry.name.startswith(start.lstrip("~")):

@@ -10,17 +10,14 @@ dlrun --help sync              a subcommand
 import os
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from dlrun.cli import usage
 from dlrun.errors import Mistake
-from dlrun.recipe import catalogue, lookup
-from dlrun.recipe.catalogue import Option, Setting
-from dlrun.recipe.flags import nearest
-from dlrun.recipe.groups import SEVERAL
-from dlrun.recipe.lookup import Found
-from dlrun.recipe.vocabulary import here
+from dlrun.recipe import suggest
+from dlrun.recipe.catalogue import Catalogue, Option, Setting, load, within
+from dlrun.recipe.schema import SEVERAL
 
 WIDTH = 100
 
@@ -30,155 +27,135 @@ def text(words: Sequence[str], own: Sequence[Path] = ()) -> str:
 
     Raises Mistake, with the nearest name, where a word is nothing that can be chosen.
     """
-    directories = [*own, catalogue.packaged()]
-    parts = [_about(word, directories) for word in words] or [_everything(directories)]
+    catalogue = Catalogue(own)
+    parts = [_about(word, catalogue) for word in words] or [_everything(catalogue)]
     return "\n".join(line.rstrip() for part in parts for line in part) + "\n"
 
 
-def _everything(directories: Sequence[Path]) -> Iterator[str]:
-    yield from usage.WHAT.splitlines()
-    yield from _section("Usage", usage.USAGE.splitlines())
-    yield from _section("Examples", usage.EXAMPLES.splitlines())
-    names = catalogue.groups(directories)
-    usual = catalogue.defaults(directories)
-    wide = max(len(name) for group in names for name in catalogue.options(group, directories))
-    yield from _section("Groups and their options", ["* marks the default, [,] several at once"])
-    for group in names:
+def _everything(catalogue: Catalogue) -> Iterator[str]:
+    usage = _usage()
+    yield from usage["what"].splitlines()
+    yield from _section("Usage", usage["usage"])
+    yield from _section("Examples", usage["examples"])
+    yield from _section("Groups and their options", "* marks the default, [,] several at once")
+    wide = max(len(name) for group in catalogue.groups for name in catalogue.options(group))
+    for group in catalogue.groups:
         yield ""
         yield "  " + _bold(group) + (" [,]" if group in SEVERAL else "")
-        yield from _options(group, directories, usual.get(group, []), wide)
-    root = catalogue.read(catalogue.primary(directories))
-    yield from _section("Settings and their defaults", [])
-    yield from _settings(root.root)
-    yield from _section("Flags", [])
-    yield from _rows([(name, "", what) for name, what in usage.FLAGS], [23, 0])
-    yield from _section(
-        "Completion with TAB, from your shell's start-up file", usage.COMPLETION.splitlines()
-    )
+        yield from _options(catalogue.options(group).values(), wide)
+    yield from _section("Settings and their defaults")
+    yield from _settings(catalogue.primary.root)
+    yield from _section("Flags", usage["flags"])
+    yield from _section("Completion with TAB, from your shell's start-up file", usage["completion"])
 
 
-def _about(word: str, directories: Sequence[Path]) -> Iterator[str]:
+def _usage() -> Any:
+    """What there is to say about the command itself."""
+    return load(Path(__file__).with_name("usage.yaml"))
+
+
+def _about(word: str, catalogue: Catalogue) -> Iterator[str]:
     group, _, name = word.partition("=")
     group = group.lstrip("+~")
     if not group:
         raise Mistake(f"--help {word}: name a group or a setting, e.g. --help optimizer")
-    options = catalogue.options(group, directories)
-    if group in usage.COMMANDS:
-        return _about_command(group, directories)
+    options, commands = catalogue.options(group), _usage()["commands"]
+    if group in commands:
+        mine = _settings([setting for setting in catalogue.primary.root if setting.key == group])
+        return _apart([iter(commands[group].splitlines()), mine])
     if not options:
-        return _about_setting(group, directories)
+        return _about_setting(group, catalogue)
     if not name:
-        return _about_group(group, directories)
+        return _about_group(group, list(options.values()))
     names = name.strip("[]").split(",") if group in SEVERAL else [name]
     for name in names:
         if name not in options:
-            near = nearest(name, list(options)) or f"; there are {', '.join(options)}"
+            near = suggest.nearest(name, list(options)) or f"; there are {', '.join(options)}"
             raise Mistake(f"--help {word}: no {group} is called {name!r}{near}")
-    found = [_about_option(group, catalogue.read(options[name])) for name in names]
-    return _apart(found)
+    return _apart([_about_option(options[name]) for name in names])
 
 
-def _about_group(group: str, directories: Sequence[Path]) -> Iterator[str]:
-    usual = catalogue.defaults(directories).get(group, [])
-    options = [catalogue.read(file) for file in catalogue.options(group, directories).values()]
+def _about_group(group: str, options: Sequence[Option]) -> Iterator[str]:
     several = f"; several at once: {group}=[a,b], in this order" if group in SEVERAL else ""
     across = any(option.across for option in options)
     yield _bold(("+" if across else "") + group) + f"=option{several}"
     yield ""
-    yield from _options(group, directories, usual, max(len(option.name) for option in options))
+    yield from _options(options, max(len(option.name) for option in options))
     having = [option for option in options if option.own]
     shared = [s for s in having[0].own if all(s in o.own for o in having)] if having[1:] else []
     if shared:
-        yield from _section(f"{group}, whichever it is", [])
-        yield from _settings(shared, lookup.prefix(group, having[0]))
+        yield from _section(f"{group}, whichever it is")
+        yield from _settings(shared)
     for option in having:
         special = [setting for setting in option.own if setting not in shared]
         if special:
-            yield from _section(lookup.typed(group, option), [])
-            yield from _settings(special, lookup.prefix(group, option))
+            yield from _section(option.typed)
+            yield from _settings(special)
 
 
-def _about_option(group: str, option: Option) -> Iterator[str]:
-    yield _bold(lookup.typed(group, option))
+def _about_option(option: Option) -> Iterator[str]:
+    yield _bold(option.typed)
     yield ""
     yield from (f"  {line}" for line in option.header)
-    settings = option.own
-    if settings:
-        yield from _section("Settings", [])
-        yield from _settings(settings, lookup.prefix(group, option))
+    if option.own:
+        yield from _section("Settings")
+        yield from _settings(option.own)
 
 
-def _about_command(name: str, directories: Sequence[Path]) -> Iterator[str]:
-    yield from usage.COMMANDS[name].splitlines()
-    root = catalogue.read(catalogue.primary(directories)).root
-    settings = [setting for setting in root if setting.key == name]
-    if settings:
-        yield ""
-        yield from _settings(settings)
-
-
-def _about_setting(key: str, directories: Sequence[Path]) -> Iterator[str]:
+def _about_setting(key: str, catalogue: Catalogue) -> Iterator[str]:
     """Settings of the root, of groups, and options, that have this name."""
-    root = catalogue.read(catalogue.primary(directories))
-    mine = [s for s in root.settings if s.value and f"{s.key}.".startswith(f"{key}.")]
-    places = lookup.settings(key, directories)
-    named = list(lookup.options(key.rpartition(".")[2], directories))
+    mine = [s for s in catalogue.primary.settings if s.value and within(s.key, key)]
+    places = catalogue.settings(key)
+    named = catalogue.named(key.rpartition(".")[2])
     if "." in key:  # regularization.l2 is an option too
-        named = [one for one in named if f"{one[0]}.{one[1].name}" == key and one[0] in SEVERAL]
+        named = [one for one in named if f"{one.group}.{one.name}" == key and one.group in SEVERAL]
     if named:
-        places = [one for one in places if not one.key.startswith(f"{key}.")]
+        places = [one for one in places if not one.full.startswith(f"{key}.")]
     if not (mine or places or named):
-        names = [*catalogue.groups(directories), *(setting.key for setting in root.root)]
-        near = here(key, "...", directories) or nearest(key, names)
+        near = suggest.here(key, "...", catalogue) or suggest.nearest(key, catalogue.names)
         near = near or "; dlrun --help lists groups and settings"
         raise Mistake(f"--help {key}: no group or setting is called {key!r}{near}")
     sections = [_settings(mine)] if mine else []
-    for full in dict.fromkeys(one.key for one in places):
-        having = [one for one in places if one.key == full]
-        sections.append(_about_places(full, having, directories))
-    sections += [_about_option(group, option) for group, option in named]
-    return _apart(sections)
+    for full in dict.fromkeys(one.full for one in places):
+        having = [one for one in places if one.full == full]
+        sections.append(_about_places(having, catalogue))
+    return _apart([*sections, *map(_about_option, named)])
 
 
-def _about_places(key: str, places: Sequence[Found], directories: Sequence[Path]) -> Iterator[str]:
+def _about_places(places: Sequence[Setting], catalogue: Catalogue) -> Iterator[str]:
     """The options that have a setting, each with its default and the comment."""
-    group, first = places[0].group, places[0].setting
-    if len(places) == len(catalogue.options(group, directories)) and all(
-        one.setting == first for one in places
-    ):
-        yield from _settings([first], lookup.prefix(group, places[0].option))
+    first = places[0]
+    everywhere = len(places) == len(catalogue.options(first.option.group))
+    if everywhere and all(one == first for one in places):
+        yield from _settings([first])
         return
-    yield _bold(key)
+    yield _bold(first.full)
     yield ""
     yield from _table(
         [
-            (("* " if one.usual else "  ") + one.choice, _shown(one.setting), one.setting.comment)
+            (("* " if one.option.usual else "  ") + one.option.typed, _shown(one), one.comment)
             for one in places
         ]
     )
     if len(places) == 1:
         yield ""
-        yield from (f"    {line}" for line in places[0].option.header)
+        yield from (f"    {line}" for line in first.option.header)
 
 
 def _apart(sections: Sequence[Iterator[str]]) -> Iterator[str]:
     """Sections with an empty line between them."""
-    for number, section in enumerate(sections):
-        if number:
-            yield ""
-        yield from section
+    for number, lines in enumerate(filter(None, map(list, sections))):
+        yield from [""] * bool(number)
+        yield from lines
 
 
-def _options(
-    group: str, directories: Sequence[Path], usual: Sequence[str], wide: int
-) -> Iterator[str]:
-    for name, file in catalogue.options(group, directories).items():
-        mark = "*" if name in usual else " "
-        yield from _rows([(f"{mark} {name}", "", catalogue.read(file).summary)], [wide + 2, 0])
+def _options(options: Iterable[Option], wide: int) -> Iterator[str]:
+    rows = [(f"{'*' if one.usual else ' '} {one.name}", "", one.summary) for one in options]
+    return _rows(rows, [wide + 2, 0])
 
 
-def _settings(settings: Sequence[Setting], prefix: str = "") -> Iterator[str]:
-    return _table([(prefix + s.key, _shown(s), s.comment) for s in settings])
+def _settings(settings: Sequence[Setting]) -> Iterator[str]:
+    return _table([(one.full, _shown(one), one.comment) for one in settings])
 
 
 def _shown(setting: Setting) -> str:
@@ -187,8 +164,7 @@ def _shown(setting: Setting) -> str:
 
 def _table(rows: Sequence[tuple[str, str, str]]) -> Iterator[str]:
     wide = [max((len(row[i]) for row in rows), default=0) for i in (0, 1)]
-    wide = [min(wide[0], 50), min(wide[1], 30)]
-    return _rows(rows, wide)
+    return _rows(rows, [min(wide[0], 50), min(wide[1], 30)])
 
 
 def _rows(rows: Sequence[tuple[str, str, str]], wide: Sequence[int]) -> Iterator[str]:
@@ -204,10 +180,10 @@ def _rows(rows: Sequence[tuple[str, str, str]], wide: Sequence[int]) -> Iterator
         yield from (indent + line for line in lines[1:])
 
 
-def _section(title: str, lines: Sequence[str]) -> Iterator[str]:
+def _section(title: str, text: str = "") -> Iterator[str]:
     yield ""
     yield _bold(title)
-    yield from (f"  {line}" for line in lines)
+    yield from (f"  {line}" for line in text.splitlines())
 
 
 def _bold(words: str) -> str:

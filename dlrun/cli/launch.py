@@ -5,16 +5,17 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import shell, shown
+from dlrun import shell
+from dlrun.cli import flags
+from dlrun.cli.flags import Flags
 from dlrun.errors import Interrupted, Mistake
-from dlrun.recipe import catalogue, compose, mistakes, resume
-from dlrun.recipe.flags import Flags, nearest
-from dlrun.recipe.nearest import Place
+from dlrun.recipe import compose, mistakes, resume, suggest
+from dlrun.recipe.compose import Composer
 from dlrun.recipe.resume import Previous
 
 _SWEEPING = ("sweep=", "sweep.", "hydra/launcher=", "hydra.launcher.")
@@ -28,96 +29,97 @@ def run(asked: Flags, command: Sequence[str]) -> int:
         previous = resume.find(typed)
         if previous and asked.multirun:
             raise Mistake("resume goes on with one run; leave out -m")
-        directories = asked.directories() or (previous.config_dirs if previous else [])
+        directories = _directories(asked, previous)
         compose.refuse_endless(directories)
-        with compose.hydra(directories) as hydra:
-            place = Place(hydra, [*directories, catalogue.packaged()], asked.multirun)
-            words = [_added(place, word) for word in typed]
+        with compose.composer(directories, asked.multirun) as composer:
+            words = [_added(composer, word) for word in typed]
             if previous:
-                mistakes.words(place, words)
-                words = previous.merge(hydra, words)
-            mistakes.words(place, words)
-            with mistakes.explained(place, words):
-                _do(asked, place, words, previous, list(command))
+                mistakes.words(composer, words)
+                words = previous.merge(composer, words)
+            mistakes.words(composer, words)
+            with mistakes.explained(composer, words):
+                _do(asked, composer, words, previous, list(command))
     return 0
+
+
+def _directories(asked: Flags, previous: Previous | None) -> list[Path]:
+    """The user's recipe directories: those typed, or those of the run that goes on."""
+    if asked.config_dir or previous is None:
+        return asked.directories()
+    try:
+        return flags.parse(previous.command[1:]).directories(previous.cwd)
+    except Mistake as mistake:
+        file = previous.directory / "run.json"
+        raise Mistake(f"resume={previous.asked}: {file}: command: {mistake}") from None
 
 
 def _hidden(word: str) -> str:
     """The override of a tracking store without the password in it, which delivery alone needs."""
-    key = word.partition("=")[0]
-    if key.lstrip("+") != "tracking.uri" or shown.redacted(word) == word or "${" in word:
+    if shell.key(word) != "tracking.uri" or shell.redacted(word) == word or "${" in word:
         return word
     from dlrun.tracking import credentials
 
+    key, _, _ = word.partition("=")
     return shell.setting(key, credentials.hidden(compose.text(word)))
 
 
-def _added(place: Place, word: str) -> str:
+def _added(composer: Composer, word: str) -> str:
     """The override of a group that the default recipe has nothing of, with the + it needs."""
-    group = word.partition("=")[0]
-    extra = group in place.groups() and group not in catalogue.defaults(place.directories)
-    return f"+{word}" if extra else word
+    group, known = word.partition("=")[0], composer.catalogue
+    return f"+{word}" if group in known.groups and group not in known.defaults else word
 
 
 def _do(
-    asked: Flags, place: Place, words: list[str], previous: Previous | None, command: list[str]
+    asked: Flags,
+    composer: Composer,
+    words: list[str],
+    previous: Previous | None,
+    command: list[str],
 ) -> None:
+    hydra, part = composer.hydra, asked.package
     if asked.cfg:
-        if asked.package:
-            _check_part(place, words, asked.package)
-        place.hydra.show_cfg(
-            compose.PRIMARY, words, asked.cfg, asked.package or None, asked.resolve
-        )
+        composed = composer.full(words)
+        if part and OmegaConf.select(composed, part, throw_on_missing=False) is None:
+            near = suggest.nearest(part, [str(key) for key in composed])
+            raise Mistake(f"-p {part}: the recipe has no such part{near}")  # Hydra would just exit
+        hydra.show_cfg(compose.PRIMARY, words, asked.cfg, part or None, asked.resolve)
     elif asked.info:
         with _root_logging():
-            place.hydra.show_info(asked.info, compose.PRIMARY, words)
-    elif not previous and (asked.multirun or _asks_for_sweep(place, words)):
+            hydra.show_info(asked.info, compose.PRIMARY, words)
+    elif not previous and (asked.multirun or composer.asks_for_sweep(words)):
         from dlrun.sweep import command as sweep  # imports optuna
 
-        sweep.run(replace(place, multirun=True), words, command)  # an experiment may ask, too
+        sweep.run(replace(composer, multirun=True), words, command)  # an experiment may ask, too
     else:
         searching = next((word for word in words if word.startswith(_SWEEPING)), None)
         if searching:
             raise Mistake(f"{searching}: is about a sweep, which needs -m")
-        _one(place, words, previous, command)
+        _one(composer, words, previous, command)
 
 
-def _asks_for_sweep(place: Place, words: Sequence[str]) -> bool:
-    """Whether a recipe asks for a sweep by itself; what is set may need what is swept."""
-    typed = zip(words, compose.parse(words), strict=True)
-    choosing = [w for w, o in typed if place.chooses(o) or o.is_hydra_override()]
-    return compose.asks_for_sweep(place.hydra, choosing)
-
-
-def _check_part(place: Place, words: list[str], part: str) -> None:
-    """Raise Mistake where the recipe has no such part; Hydra would just exit."""
-    composed = compose.full(place.hydra, words)
-    if OmegaConf.select(composed, part, throw_on_missing=False) is None:
-        near = nearest(part, [str(key) for key in composed])
-        raise Mistake(f"-p {part}: the recipe has no such part{near}")
-
-
-def _one(place: Place, words: list[str], previous: Previous | None, command: list[str]) -> None:
+def _one(
+    composer: Composer, words: list[str], previous: Previous | None, command: list[str]
+) -> None:
     """Do what one recipe says."""
 
     def job(recipe: DictConfig) -> Any:
-        overrides, choices = compose.job()
+        about = compose.job()
         recipe = compose.without_sweep(recipe)
         try:
-            mistakes.refuse_sweeper(place, words, HydraConfig.get().sweeper)
+            mistakes.refuse_sweeper(composer, words, about.sweeper)
             if previous:
-                recipe = previous.restore(place.hydra, recipe, words)
+                recipe = previous.restore(composer, recipe, words)
                 previous.keep_store(recipe, command[1:])
-            mistakes.check(recipe, choices, place.directories)
+            mistakes.check(recipe, about.choices, composer.catalogue.own)
             recipe.outputs = str(recipe.outputs)  # the time in it is that of now
             from dlrun.job import factory as jobs
 
             with mistakes.resolved():
-                return jobs.run(recipe, jobs.Asked(overrides, command, choices))
+                return jobs.run(recipe, jobs.Asked(about.overrides, command, about.choices))
         except (Exception, Interrupted) as error:  # Hydra would wrap it
             return error
 
-    result = compose.launch(place.hydra, words, job)
+    result = composer.launch(words, job)
     if isinstance(result, BaseException):
         raise result
 
@@ -140,9 +142,7 @@ def _warnings() -> Iterator[None]:
 
 class _Plain(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        kind = record.levelname.lower()
-        lines = shown.clean(record.getMessage()).split("\n")
-        return f"{kind}: " + ("\n" + " " * (len(kind) + 2)).join(lines)
+        return shell.message(record.levelname.lower(), record.getMessage())
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import os
 import sys
 import traceback
 
-from dlrun import shown
+from dlrun import shell
 from dlrun.errors import DlrunError, Interrupted
 
 
@@ -14,15 +14,14 @@ def report(error: BaseException, job: str = "") -> int:
         error = Interrupted(2)
     foreseen = isinstance(error, DlrunError | Interrupted)
     if not foreseen or os.environ.get("DLRUN_DEBUG") == "1":
-        print(shown.clean("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+        print(shell.clean("".join(traceback.format_exception(error))), end="", file=sys.stderr)
     if isinstance(error, DlrunError | Interrupted):
         message, code = str(error), error.exit_code
     else:
         message, code = "dlrun did not foresee this; please report it with the lines above", 1
     kind = "stopped" if isinstance(error, Interrupted) else "error"
-    lines = shown.clean(f"{job}: {message}" if job else message).split("\n")
-    indent = "\n" + " " * (len(kind) + 2)
+    said = shell.message(kind, f"{job}: {message}" if job else message)
     encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
-    said = f"{kind}: {indent.join(lines)}".encode(encoding, "backslashreplace").decode(encoding)
+    said = said.encode(encoding, "backslashreplace").decode(encoding)
     print(said, file=sys.stderr, flush=True)
     return code

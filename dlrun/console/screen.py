@@ -8,7 +8,7 @@ from typing import IO, Any, cast
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
 from rich.segment import Segment
 
-from dlrun import shown
+from dlrun import shell
 
 
 class Output:
@@ -46,7 +46,7 @@ class _Pieces:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for piece in console.render(self.what, options):
-            yield piece if piece.control else Segment(shown.clean(piece.text), piece.style)
+            yield piece if piece.control else Segment(shell.clean(piece.text), piece.style)
 
 
 def console() -> Console:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dlrun import duration, record, shell, shown
+from dlrun import duration, record, shell
 from dlrun.console import format
 from dlrun.errors import Mistake
 from dlrun.report import rates
@@ -131,7 +131,7 @@ def _next(
     else:
         tips.append(("go on with it", shell.resume(directory)))
     if uri is not None:
-        web = uri.startswith("http") or shown.HIDDEN in uri  # a place, no command
+        web = uri.startswith("http") or shell.HIDDEN in uri  # a place, no command
         browse = uri if web else shell.line(["mlflow", "ui", "--backend-store-uri", uri])
         tips.append(("compare in MLflow", browse))
     return tips

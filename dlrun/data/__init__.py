@@ -1,35 +1,49 @@
 """The group `data`: where samples come from and how they are split.
 
-A source is a function that a YAML of `conf/data/` names. It returns a `Source`:
-every sample of the set, decoded, as one tensor that may be memory-mapped.
+A source is a function named by a YAML file of `conf/data/`. It returns a `Source`: all samples
+of the set, decoded, as one tensor that may be memory-mapped.
 
     (**options, report=None) -> Source
 
-`report(done, total)` may be called while decoding. `split.py` turns a Source
-into `Data`, the train, val and test splits, so that no source knows how it is split.
+It may call `report(done, total)` while it decodes. `split.py` turns a Source into `Data`, the
+train, val and test splits: a source does not know how it will be split.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from dlrun.errors import Mistake
 
 if TYPE_CHECKING:  # the processes that decode images import this package, and torch takes 2 s
     from numpy.typing import NDArray
     from torch import Tensor
 
 Report = Callable[[int, int], None]
-"""Called with (done, total) while something long goes on."""
+"""Called with (done, total) to show progress."""
+
+
+@contextmanager
+def blame(setting: str) -> Iterator[None]:
+    """A mistake found inside is that of this setting, unless its message names another."""
+    try:
+        yield
+    except Mistake as mistake:
+        if str(mistake).startswith("data."):
+            raise
+        raise Mistake(f"{setting}: {mistake}") from mistake
 
 
 @dataclass(frozen=True)
 class Values:
-    """The whole numbers in the files of images, where some have more than 8 bits.
+    """What the files of images hold, where some have more than 8 bits a value.
 
     depth: x is value/(2^depth − 1); 8: x is the value as a byte; 0: as a float.
-    bits: that a value takes in the files.
-    extents: (n, 2) the least and the largest in the file of each sample; nan where that has 8.
+    bits: of a value in the files.
+    extents: (n, 2), the lowest and the highest value of each file; nan for files of 8 bits.
     """
 
     depth: int
@@ -45,15 +59,15 @@ class Source:
         more than 8 bits, these from 0 to 1.
     y: (n,) int64 class indices, or (n, targets) float32 in regression.
     classes: the class names in the order of their indices; empty in regression.
-    given: row numbers of the splits that the source itself comes with, under
-        "train", "val" and "test"; empty where it comes with none.
+    given: the rows of the splits that the source comes with, by "train", "val" and "test";
+        empty where it has none.
     hashes: (n,) int64, equal for identical samples.
     digest: a short hash of the whole content, for the record.
-    scale_targets: whether the targets of a regression are to be standardized.
+    scale_targets: whether to standardize the targets of a regression.
     values: of images of more than 8 bits.
-    settle: where the training split decides on a scale: called with the rows of each split,
-        gives the samples on that scale, and says what it is.
-    reading: how the samples were made of files, for whoever makes more of them.
+    settle: where the scale depends on the training split: takes the rows of each split, returns
+        the samples on that scale, and says which it is.
+    reading: how files became samples, so that others can be read in the same way.
     """
 
     name: str
@@ -71,7 +85,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Scale:
-    """What the targets were before they were standardized: y·std + mean.
+    """The way back from standardized targets: y·std + mean.
 
     mean, std: (targets,) float32, of the training split.
     """
@@ -101,11 +115,11 @@ class Data:
 
     shape: of one sample, e.g. (3, 32, 32) or (13,).
     classes: class names; empty in regression.
-    outputs: how many numbers a model must put out for a sample.
+    outputs: how many numbers a model returns for a sample.
     val and test may be empty (len 0).
     scale: of the targets, where these are standardized.
-    depth: where files of images have more than 8 bits: x is value/(2^depth − 1), or the value
-        itself, as uint8, where depth is 8.
+    depth: for files of more than 8 bits: x is value/(2^depth − 1), or with depth 8 the value
+        itself as uint8.
     reading: as in `Source`.
     """
 

@@ -1,28 +1,26 @@
 """Arrays from a file: .npz, .safetensors or CSV, for classification or regression."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dlrun import places
-from dlrun.data import Report, Source
+from dlrun import shell
+from dlrun.data import Report, Source, blame
 from dlrun.data.cache import FORMAT, Labels, Writer, load
-from dlrun.data.cells import DECIMALS, find_missing
 from dlrun.data.fingerprint import hash_files, stat_files
-from dlrun.data.table import Notes, read_table, some
-from dlrun.data.targets import TASKS, encode, say_what_for
+from dlrun.data.tables.cells import DECIMALS, find_missing
+from dlrun.data.tables.read import read_table, some
+from dlrun.data.tables.targets import TASKS, encode, say_what_for
 from dlrun.errors import Mistake
 
 SPLITS = ("train", "val", "test")
 STORED = (".npz", ".safetensors")
 TABLES = (".csv", ".tsv", ".txt")
-
-_log = logging.getLogger("dlrun")
 
 Array = NDArray[Any]
 
@@ -41,15 +39,14 @@ def arrays(
     """Read x and y from a file.
 
     path: an .npz or .safetensors file with arrays x and y, or with x_train and y_train and
-        maybe x_val, y_val, x_test, y_test; or a CSV whose first line names the columns.
+        perhaps x_val, y_val, x_test, y_test; or a CSV whose first line names the columns.
     target: the CSV's column to predict.
-    features: the CSV's columns to predict it from, which must hold numbers, or true and
-        false; None takes all others but those that say nothing: identifiers, constants,
-        copies of the target.
-    missing: the texts that stand for a missing value in a CSV, instead of the usual ones.
-    decimal: point or comma, before the fractions in a CSV; None takes what its columns show.
-    task: auto takes strings for classes, fractions for regression, and whole numbers for
-        classes where there are two different ones, or at most 1000, each 5 times on average.
+    features: the CSV's columns to predict it from: numbers, or true and false. None takes all
+        others except identifiers, constants and copies of the target.
+    missing: the texts that mean a missing value in a CSV, instead of the usual ones.
+    decimal: the decimal mark of a CSV, point or comma; None: as its columns show.
+    task: auto takes strings for classes and fractions for regression; whole numbers are classes
+        where there are two different ones, or at most 1000, each 5 times on average.
     scale_targets: train on (y − mean)/std in regression; None does so unless all targets lie
         in 0..1.
 
@@ -59,39 +56,18 @@ def arrays(
     Raises ValueError for an argument out of range, Mistake for what the file lacks, and
     for values that are missing or not finite.
     """
-    _check(task, missing, decimal)
-    file = places.path(path, "data.path")
-    form = file.suffix.lower()
-    if not file.is_file():
-        raise Mistake(f"data.path={path}: there is no such file")
-    if form not in (*STORED, *TABLES):
-        raise Mistake(f"data.path={path}: expected a file .npz, .safetensors or .csv")
-    about = {"target": target, "features": features, "missing": missing, "decimal": decimal}
-    if form in STORED:
-        _refuse_columns(path, about)
-
-    def build(writer: Writer) -> Labels:
-        notes: Notes = []
-        given: dict[str, NDArray[np.int64]] = {}
-        if form in STORED:
-            x, y, given = _join(path, _read_arrays(path, file))
-        else:
-            x, y, notes = read_table(path, file, target, features, task, missing, decimal)
-        x = _as_samples(path, x)
-        y, classes = encode(path, y, task)
-        if len(x) != len(y):
-            raise Mistake(f"data.path={path}: x has {len(x)} samples but y has {len(y)}")
-        for start in range(0, len(x), 10_000):
-            writer.add(x[start : start + 10_000])
-            if report:
-                report(min(start + 10_000, len(x)), len(x))
-        return Labels(y, classes, given, tuple(notes))
-
-    options = (target, features, missing, decimal, task)
-    key = hash_files(stat_files([file]), FORMAT, *options)
-    source, notes = load("arrays", key, build, cache)
-    for subject, what in notes:
-        _log.warning(f"data.path={path}: {subject} {what}")
+    if task not in TASKS:
+        raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task}")
+    if decimal not in (None, *DECIMALS):
+        raise ValueError(f"decimal must be one of {', '.join(DECIMALS)}, got {decimal}")
+    find_missing(missing)  # raises ValueError
+    file = shell.path(path, "data.path")
+    columns = {"target": target, "features": features, "missing": missing, "decimal": decimal}
+    with blame(f"data.path={path}"):
+        _check_file(file, columns)
+        key = hash_files(stat_files([file]), FORMAT, *columns.values(), task)
+        build = partial(_build, file, task, columns, report)
+        source, _ = load("arrays", key, build, cache)
     if task == "auto":
         say_what_for(source)
     if scale_targets is None:
@@ -102,50 +78,64 @@ def arrays(
     return replace(source, name=file.stem, scale_targets=scale_targets)
 
 
-def _check(task: str, missing: list[Any] | None, decimal: str | None) -> None:
-    """Raise ValueError for an argument out of range."""
-    if task not in TASKS:
-        raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task}")
-    if decimal not in (None, *DECIMALS):
-        raise ValueError(f"decimal must be one of {', '.join(DECIMALS)}, got {decimal}")
-    find_missing(missing)
-
-
-def _refuse_columns(path: str, about: Mapping[str, Any]) -> None:
-    """Raise Mistake for what is said about the columns of a table where there are none."""
-    for key, value in about.items():
+def _check_file(file: Path, columns: Mapping[str, Any]) -> None:
+    """Raise Mistake where there is no such file, or for words about columns where it has none."""
+    form = file.suffix.lower()
+    if not file.is_file():
+        raise Mistake("there is no such file")
+    if form not in (*STORED, *TABLES):
+        raise Mistake("expected a file .npz, .safetensors or .csv")
+    for key, value in columns.items() if form in STORED else ():
         if value is not None:
             does = "names a column" if key in ("target", "features") else "is for the texts"
-            raise Mistake(f"data.{key}={value}: {does} of a table; {path} has x and y")
+            raise Mistake(f"data.{key}={value}: {does} of a table; {file.name} has x and y")
 
 
-def _as_samples(path: str, x: Array) -> Array:
+def _build(
+    file: Path, task: str, columns: Mapping[str, Any], report: Report | None, writer: Writer
+) -> Labels:
+    """Read the file into the cache."""
+    notes: list[str] = []
+    given: dict[str, NDArray[np.int64]] = {}
+    if file.suffix.lower() in STORED:
+        x, y, given = _join(_read_arrays(file))
+    else:
+        x, y, notes = read_table(file, task=task, **columns)
+    x = _as_samples(x)
+    y, classes = encode(y, task)
+    if len(x) != len(y):
+        raise Mistake(f"x has {len(x)} samples but y has {len(y)}")
+    for start in range(0, len(x), 10_000):
+        writer.add(x[start : start + 10_000])
+        if report:
+            report(min(start + 10_000, len(x)), len(x))
+    return Labels(y, classes, given, notes=tuple(notes))
+
+
+def _as_samples(x: Array) -> Array:
     if x.ndim < 2:
-        raise Mistake(
-            f"data.path={path}: x has the shape {x.shape}; expected (n, features) or more"
-        )
+        raise Mistake(f"x has the shape {x.shape}; expected (n, features) or more")
     if len(x) == 0 or x[0].size == 0:
-        raise Mistake(f"data.path={path}: x is empty, its shape is {x.shape}")
+        raise Mistake(f"x is empty, its shape is {x.shape}")
     if x.dtype == np.uint8:
         if x.ndim == 3:
             return x[:, None]
         last = x.ndim == 4 and x.shape[3] in (1, 3, 4) and x.shape[1] not in (1, 3, 4)
         return x.transpose(0, 3, 1, 2) if last else x
     if x.dtype.kind not in "iubf":
-        raise Mistake(f"data.path={path}: x has the type {x.dtype}; expected numbers")
+        raise Mistake(f"x has the type {x.dtype}; expected numbers")
     with np.errstate(over="ignore"):  # said below
         x = x.astype(np.float32)
     if not np.isfinite(x).all():
         rows = (~np.isfinite(x.reshape(len(x), -1))).any(1)
         raise Mistake(
-            f"data.path={path}: x has missing or infinite values in {rows.sum()} samples, "
-            f"first in x[{rows.argmax()}]"
+            f"x has missing or infinite values in {rows.sum()} samples, first in x[{rows.argmax()}]"
         )
     return x
 
 
-def _read_arrays(path: str, file: Path) -> dict[str, Array]:
-    """Those arrays of the file that have one of the names that `_join` takes."""
+def _read_arrays(file: Path) -> dict[str, Array]:
+    """The arrays of the file that `_join` takes."""
     wanted = {"x", "y", *(f"{part}_{split}" for part in "xy" for split in SPLITS)}
     try:
         if file.suffix.lower() == ".npz":
@@ -164,17 +154,16 @@ def _read_arrays(path: str, file: Path) -> dict[str, Array]:
                 if name in wanted
             }
     except Exception as error:  # each format has errors of its own
-        raise Mistake(f"data.path={path} cannot be read: {error}") from error
+        raise Mistake(f"it cannot be read: {error}") from error
     if not ({"x", "y"} <= found.keys() or {"x_train", "y_train"} <= found.keys()):
         raise Mistake(
-            f"data.path={path} holds {some(names) or 'nothing'}; "
-            "expected x and y, or x_train and y_train"
+            f"it holds {some(names) or 'nothing'}; expected x and y, or x_train and y_train"
         )
     return found
 
 
-def _join(path: str, found: dict[str, Array]) -> tuple[Array, Array, dict[str, NDArray[np.int64]]]:
-    """One x and one y, and which rows are of which split."""
+def _join(found: dict[str, Array]) -> tuple[Array, Array, dict[str, NDArray[np.int64]]]:
+    """One x and one y, and the rows of each split."""
     if "x" in found and "y" in found:
         return found["x"], found["y"], {}
     xs: list[Array] = []
@@ -185,15 +174,12 @@ def _join(path: str, found: dict[str, Array]) -> tuple[Array, Array, dict[str, N
         if x is None and y is None:
             continue
         if x is None or y is None:
-            lacking = f"x_{split}" if x is None else f"y_{split}"
-            raise Mistake(f"data.path={path} lacks {lacking}")
+            missing_rows = f"x_{split}" if x is None else f"y_{split}"
+            raise Mistake(f"it lacks {missing_rows}")
         if len(x) != len(y):
-            raise Mistake(f"data.path={path}: x_{split} has {len(x)} samples, y_{split} {len(y)}")
+            raise Mistake(f"x_{split} has {len(x)} samples, y_{split} {len(y)}")
         if xs and (x.shape[1:] != xs[0].shape[1:] or x.dtype != xs[0].dtype):
-            raise Mistake(
-                f"data.path={path}: x_{split} is {x.shape} {x.dtype}, "
-                f"x_train {xs[0].shape} {xs[0].dtype}"
-            )
+            raise Mistake(f"x_{split} is {x.shape} {x.dtype}, x_train {xs[0].shape} {xs[0].dtype}")
         xs.append(x)
         ys.append(y)
         given[split] = np.arange(start, start + len(x))

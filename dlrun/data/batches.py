@@ -1,7 +1,6 @@
-"""From a split to batches: an order of its rows for every epoch, and one index-select a batch.
+"""From a split to batches: an order of its rows in each epoch, one index-select for each batch.
 
-A way of sampling is a function like `order`: the rows of an epoch as a pure function of
-its arguments, so that training can go on in the middle of any epoch.
+The order of an epoch is a pure function, so that training can resume in the middle of any epoch.
 """
 
 from collections import deque
@@ -16,17 +15,21 @@ from torch import Tensor
 Batch = tuple[Tensor, Tensor]
 
 AHEAD = 2
-"""Batches that the prefetching thread prepares while one is trained on."""
+"""How many batches the prefetching thread prepares ahead."""
 
-_STREAM = 1
-"""Tells this use of (seed, epoch) from others, which draw independent numbers."""
+_SHUFFLE = 1  # a use of (seed, epoch); sampling.py has others
 
 
 def order(rows: Tensor, epoch: int, seed: int) -> Tensor:
-    """The rows of an epoch, (n,) int64: each once, shuffled by (seed, epoch) alone."""
-    mixed = np.random.SeedSequence([_STREAM, seed, epoch]).generate_state(1, np.uint64)
-    generator = torch.Generator().manual_seed(int(mixed[0]))
-    return rows[torch.randperm(len(rows), generator=generator).to(rows.device)]
+    """The rows of an epoch, (n,) int64, shuffled; depends on (seed, epoch) alone."""
+    shuffled = torch.randperm(len(rows), generator=make_generator(_SHUFFLE, seed, epoch))
+    return rows[shuffled.to(rows.device)]
+
+
+def make_generator(use: int, seed: int, epoch: int) -> torch.Generator:
+    """Random numbers for one use of (seed, epoch), independent of those for other uses."""
+    mixed = np.random.SeedSequence([use, seed, epoch]).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(mixed[0]))
 
 
 def gather(x: Tensor, y: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,8 +47,8 @@ def batches(
 ) -> Generator[Batch]:
     """Yield (x, y) of batch after batch on the device, in the given order of rows.
 
-    prefetch: gather ahead in a thread, in pinned memory for CUDA; for x that does not lie
-        on the device. What the thread raises is raised here; closing ends the thread.
+    prefetch: gather ahead in a thread, into pinned memory for CUDA; for x outside the device.
+        Errors of the thread are raised here; closing the generator ends it.
     """
     device = torch.device(device)
     chunks = torch.split(order.to(x.device), batch_size)
@@ -84,7 +87,7 @@ def _gather_ahead(
 
 
 def grouped(samples: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
-    """Mini-batches in lists of `size`, the last list maybe shorter."""
+    """Mini-batches in lists of `size`; the last list may be shorter."""
     group: list[Batch] = []
     for batch in samples:
         group.append(batch)

@@ -1,8 +1,8 @@
 """Decode once: a data set as files that later starts map into memory.
 
-One entry is a folder of two files: `x.bin`, the samples one after another, and
-`rest.npz`, everything else. An entry is written beside its place and moved there whole,
-under a lock, so that no other process ever sees half of one; nothing is ever changed in place.
+An entry is a folder of two files: `x.bin`, the samples one after another, and `rest.npz`,
+everything else. It is written beside its place and moved there whole, under a lock, so that no
+other process sees half of one; nothing is changed in place.
 """
 
 import json
@@ -21,12 +21,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dlrun import places
+from dlrun import shell
 from dlrun.data import Source, Values
 from dlrun.data.fingerprint import hash_content, hash_samples
 from dlrun.errors import Mistake
 
-FORMAT = 2
+FORMAT = 3
 """Part of every key: raise it when what is stored, or how it is decoded, changes."""
 
 _PROBES = 2048
@@ -35,11 +35,11 @@ _log = logging.getLogger("dlrun")
 
 @dataclass(frozen=True)
 class Labels:
-    """What a builder returns once it has written the samples, in their order.
+    """What a builder returns after it has written the samples, in their order.
 
     y, classes, given: as in `Source`.
-    bad: (file or column, why) of everything that was left out.
-    notes: what was guessed, a sentence each; said at every start.
+    bad: (file, why) of all that was left out.
+    notes: what was guessed, a sentence each, logged at every start.
     values: as in `Source`.
     """
 
@@ -52,7 +52,7 @@ class Labels:
 
 
 class Writer:
-    """Appends samples to an open file; all must have one shape and type.
+    """Appends samples to an open file; all have the same shape and type.
 
     constant: how many images have one colour throughout.
     """
@@ -65,7 +65,7 @@ class Writer:
         self._file = file
 
     def add(self, x: NDArray[Any], hashes: NDArray[np.int64] | None = None) -> None:
-        """Append x, (m, *shape); its hashes may be handed in where they are known."""
+        """Append x, (m, *shape); `hashes` where they are known."""
         if len(x) == 0:
             return
         self.shape, self.dtype = x.shape[1:], x.dtype.str
@@ -90,9 +90,9 @@ def home(cache: str | None = None) -> Path:
     """Where caches live: `cache`, or $DLRUN_CACHE, or dlrun in $XDG_CACHE_HOME or ~/.cache."""
     chosen = cache or os.environ.get("DLRUN_CACHE")
     if chosen:
-        return places.path(chosen, "data.cache" if cache else "DLRUN_CACHE")
+        return shell.path(chosen, "data.cache" if cache else "DLRUN_CACHE")
     kept = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return places.path(kept, "XDG_CACHE_HOME") / "dlrun"
+    return shell.path(kept, "XDG_CACHE_HOME") / "dlrun"
 
 
 def load(
@@ -101,9 +101,9 @@ def load(
     """Open the entry `name-key`, built first where it is absent or damaged.
 
     build: called as build(writer) -> Labels.
-    quiet: say nothing of its notes, which have been said.
+    quiet: don't log its notes again.
     Returns the source, its x mapped into memory, and the list of bad files.
-    Two processes that need the same entry: one builds, the other waits and uses it.
+    Of two processes that need the same entry, one builds it and the other waits.
     Raises Mistake where the cache cannot be written.
     """
     source, facts = _open(name, home(cache) / f"{name}-{key}", build)
@@ -137,7 +137,7 @@ def _open(name: str, entry: Path, build: Build) -> tuple[Source, dict[str, Any]]
 
 
 class _DamagedError(Exception):
-    """An entry is there, but not as it was written."""
+    """An entry is not what was written."""
 
 
 def _read(name: str, entry: Path) -> tuple[Source, dict[str, Any]]:
@@ -178,7 +178,7 @@ def _read(name: str, entry: Path) -> tuple[Source, dict[str, Any]]:
 
 
 def _write(entry: Path, build: Build) -> None:
-    """Build beside the entry's place and move it there; the caller holds the lock."""
+    """Build an entry beside its place and move it there; the caller holds the lock."""
     partial = _beside(entry, ".partial")
     with _writing(entry.parent):
         shutil.rmtree(partial, ignore_errors=True)  # of a killed build
@@ -215,7 +215,7 @@ def _write(entry: Path, build: Build) -> None:
 
 
 def _sameness(hashes: NDArray[np.int64], writer: Writer) -> list[str]:
-    """A sentence where there is little to tell images from each other."""
+    """A sentence where many images are constant, or all are identical."""
     count = len(hashes)
     identical = len(writer.shape) == 3 and count > 1 and (hashes == hashes[0]).all()
     if 2 * writer.constant > count:
@@ -236,7 +236,7 @@ def _beside(entry: Path, suffix: str) -> Path:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove what killed builds of other entries left: those whose lock nobody holds."""
+    """Remove what killed builds of other entries left, whose lock nobody holds."""
     for partial in folder.glob("*.partial"):
         lock = filelock.FileLock(partial.with_suffix(".lock"))
         try:

@@ -1,4 +1,4 @@
-"""Images of more than 8 bits a value: from what a file holds to what a model is trained on."""
+"""Images of more than 8 bits a value: from the values in the files to those of the samples."""
 
 import logging
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dlrun.data import Data, Values
-from dlrun.data.image import DEPTHS, bits
+from dlrun.data.images.read import DEPTHS, bits
 from dlrun.data.sampling import sample
 from dlrun.errors import Mistake
 
@@ -18,7 +18,7 @@ _log = logging.getLogger("dlrun")
 
 
 class FromDepth(nn.Module):
-    """Whole numbers of so many bits to floats: value/(2^depth − 1), at most 1."""
+    """Whole numbers of `depth` bits to floats: value/(2^depth − 1), at most 1."""
 
     def __init__(self, depth: int) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class FromDepth(nn.Module):
 
 
 def raw_example(data: Data, count: int = 2) -> Tensor:
-    """Some training samples with the values that their files hold."""
+    """Some training samples, with the values of their files."""
     x: Tensor = data.train.x[sample(data.train, count, seed=0)]
     if data.depth is None:
         return x
@@ -40,10 +40,10 @@ def raw_example(data: Data, count: int = 2) -> Tensor:
 
 
 def choose_depth(values: Values, rows: Mapping[str, NDArray[Any]], wanted: int | None) -> int:
-    """The depth that is wanted, or the smallest that holds the training split; says which.
+    """The depth asked for, or the smallest that holds the training split; says which.
 
-    rows: of each split. Returns 0 where no depth holds the values, which are then taken as
-    they are. Raises Mistake where the one that is wanted does not.
+    rows: of each split. Returns 0 where no depth holds the values: they are then taken as they
+    are. Raises Mistake where the depth asked for does not hold them.
     """
     seen = values.extents[rows["train"]]
     seen = seen if np.isfinite(seen).any() else values.extents
@@ -72,7 +72,7 @@ def _check(depth: int, low: int, high: int) -> None:
 
 
 def _say_depth(depth: int, stored: int, low: int, high: int) -> None:
-    """Say on what scale the values are where that is not the one of their files."""
+    """Say on what scale the values are, where their files have another."""
     if depth == 0:
         _log.warning(
             f"the values of the training images go from {low:,} to {high:,}, more than any depth "

@@ -1,4 +1,4 @@
-"""Handwritten digits that come with scikit-learn: real, small, always there."""
+"""Handwritten digits that come with scikit-learn: real, small, always at hand."""
 
 from importlib.metadata import version
 

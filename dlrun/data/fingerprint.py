@@ -1,4 +1,4 @@
-"""Short hashes: of every sample, of a whole data set, of what a source was read from."""
+"""Short hashes: of each sample, of a whole data set, of the files behind a source."""
 
 import hashlib
 import json
@@ -41,18 +41,18 @@ def hash_content(
 
 
 def hash_rows(rows: NDArray[np.int64]) -> str:
-    """Identify a set of row numbers, in whatever order: 16 hexadecimal digits."""
+    """Identify a set of row numbers, in any order: 16 hexadecimal digits."""
     return hashlib.blake2b(np.sort(rows).astype("<i8").tobytes(), digest_size=8).hexdigest()
 
 
 def hash_files(files: Sequence[tuple[str, int, int]], *options: object) -> str:
-    """Identify files by (path, size, time of change in ns) and how they are to be decoded."""
+    """Identify files by (path, size, time of change in ns) and the options of decoding."""
     lines = [repr(options), *(f"{path}\0{size}\0{changed}" for path, size, changed in files)]
     text = "\n".join(lines).encode("utf-8", "surrogateescape")
     return hashlib.blake2b(text, digest_size=12).hexdigest()
 
 
 def stat_files(paths: Sequence[Path]) -> list[tuple[str, int, int]]:
-    """What `hash_files` takes, of a few files."""
+    """The (path, size, time of change in ns) of files, for `hash_files`."""
     stats = [(path, path.stat()) for path in paths]
     return [(str(path.absolute()), stat.st_size, stat.st_mtime_ns) for path, stat in stats]

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,17 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlrun import places, shown
-from dlrun.data import Report, Source
+from dlrun import shell
+from dlrun.data import Report, Source, blame
 from dlrun.data.cache import FORMAT, Labels, Writer, load
-from dlrun.data.decode import decode
 from dlrun.data.depth import choose_depth
 from dlrun.data.fingerprint import hash_files
-from dlrun.data.image import BACKGROUNDS, DEPTHS, Form, Look
-from dlrun.data.layout import lay_out
-from dlrun.data.reading import Wanted, choose_form, notes_on, refit, values_of
-from dlrun.data.resize import RESIZES
-from dlrun.data.scan import Found, scan
+from dlrun.data.images.decode import decode
+from dlrun.data.images.format import Wanted, choose_format, notes_on, values_of, widen
+from dlrun.data.images.layout import lay_out
+from dlrun.data.images.read import BACKGROUNDS, DEPTHS, Format, ImageInfo
+from dlrun.data.images.resize import RESIZES
+from dlrun.data.images.scan import Found, scan
 from dlrun.errors import Mistake
 
 CHANNELS = ("auto", "rgb", "grey")
@@ -41,20 +42,20 @@ def imagefolder(
 ) -> Source:
     """Read root/<class>/*.jpg, or root/<split>/<class>/*.jpg where root has a folder train.
 
-    Folders of splits are named as `layout.SPLITS` says. Where all class folders hold folders
-    of splits, root/<class>/<split>/*.jpg is meant. Classes are in the order of their names;
-    folders within a class belong to it. What Pillow reads is an image, by its suffix.
+    Where all class folders hold folders of splits, root/<class>/<split>/*.jpg is meant;
+    `layout.SPLITS` has the names of splits. Classes are sorted by name; folders within a class
+    belong to it. A file is an image where Pillow reads its suffix.
 
-    size: the side of a square or [height, width] of the samples; null: all images must have
-        one size.
-    resize: how an image comes to that, antialiased, bicubic: short scales it until its short
-        side fits and takes the middle, squash scales each side by itself, pad scales it until
-        its long side fits and repeats the edge.
+    size: of the samples, the side of a square or [height, width]; null: all images must have
+        the same size.
+    resize: to that size, antialiased and bicubic: short scales the short side to fit and keeps
+        the middle, squash scales each side by itself, pad scales the long side to fit and
+        repeats the edge.
     channels: rgb, grey, or auto: grey where every file is stored without colour.
     depth: bits of a value, 8 to 16, where files have more than 8: 2^depth − 1 is white. null:
-        the smallest of 8, 10, 12 and 16 that holds all values of the training split. Beyond 8
-        samples are floats from 0 to 1. Images of floats, and of whole numbers that no depth
-        holds, are taken as they are.
+        the smallest of 8, 10, 12 and 16 that holds all values of the training split. Above 8,
+        samples are floats from 0 to 1. Floats, and whole numbers that no depth holds, are
+        taken as they are.
     background: white or black, what shows through transparent pixels.
     skip_bad: leave out files that cannot be read, with a warning, instead of failing.
     cache: where decoded images are kept; see `cache.home`.
@@ -73,24 +74,24 @@ def imagefolder(
     if size is None and resize != RESIZES[0]:
         raise Mistake(f"data.resize={resize}: is about data.size, which is null; set data.size=64")
     wanted = Wanted(_read_size(size), resize, channels, depth, background)
-    path = places.path(root, "data.root").absolute()
-    if not path.is_dir():
-        raise Mistake(
-            f"data.root={root}: there is no such folder; name one with a folder per class"
-        )
-    try:
-        found = scan(str(path))
-    except OSError as error:
-        raise Mistake(f"data.root={root}: {error.filename}: {error.strerror}") from error
-    folder = _Folder(root, path, found, cache, report)
-    source, bad = _open(folder, wanted)
-    for note in found.notes:
-        _log.warning(note)
-    if bad:
-        message = f"{len(bad)} of {len(bad) + len(source.x)} images cannot be read: {_some(bad)}"
-        if not skip_bad:
-            raise Mistake(f"data.root={root}: {message}; data.skip_bad=true leaves them out")
-        _log.warning(f"{message}; left out")
+    path = shell.path(root, "data.root").absolute()
+    with blame(f"data.root={root}"):
+        if not path.is_dir():
+            raise Mistake("there is no such folder; name one with a folder per class")
+        try:
+            found = scan(str(path))
+        except OSError as error:
+            raise Mistake(f"{error.filename}: {error.strerror}") from error
+        source, bad = _open(_Folder(root, path, found, cache, report), wanted)
+        for note in found.notes:
+            _log.warning(note)
+        if bad:
+            message = (
+                f"{len(bad)} of {len(bad) + len(source.x)} images cannot be read: {_some(bad)}"
+            )
+            if not skip_bad:
+                raise Mistake(f"{message}; data.skip_bad=true leaves them out")
+            _log.warning(f"{message}; left out")
     return source
 
 
@@ -117,11 +118,12 @@ def _read_size(size: int | list[int] | None) -> tuple[int, int] | None:
 def _open(
     folder: _Folder, wanted: Wanted, quiet: bool = False
 ) -> tuple[Source, tuple[tuple[str, str], ...]]:
-    """The images as they are wanted, decoded unless the cache has them, and the bad files."""
+    """The images as wanted, decoded unless the cache has them, and the bad files."""
     files = [*folder.found.files, *((path, 0, -1) for path in folder.found.folders)]
     key = hash_files(files, FORMAT, str(folder.path), wanted)
     build = partial(_decode_all, folder, wanted)
-    source, bad = load("imagefolder", key, build, folder.cache, quiet)
+    with blame(f"data.root={folder.root}"):
+        source, bad = load("imagefolder", key, build, folder.cache, quiet)
     reading: dict[str, Any] = {"size": list(source.x.shape[2:]), "background": wanted.background}
     reading["channels"] = "rgb" if source.x.shape[1] == 3 else "grey"
     if wanted.size:
@@ -137,7 +139,7 @@ def _open(
 def _settle(
     folder: _Folder, wanted: Wanted, source: Source, rows: Mapping[str, NDArray[Any]]
 ) -> Source:
-    """The images on the scale that suits the training split, decoded anew if need be."""
+    """The images on the scale of the training split, decoded again where it is another."""
     assert source.values is not None
     depth = choose_depth(source.values, rows, wanted.depth)
     if depth != source.values.depth:
@@ -151,63 +153,58 @@ def _decode_all(folder: _Folder, wanted: Wanted, writer: Writer) -> Labels:
     paths = [os.path.join(folder.path, path) for path in layout.paths]
     # What is in test must not decide how train is read.
     decisive = [wanted.depth is None and split in ("", "train") for split in layout.splits]
-    form = choose_form(folder.root, paths, wanted)
+    form = choose_format(paths, wanted)
     while True:
-        kept, bad, looks, misfit = _decode_as(form, paths, decisive, writer, folder.report)
+        faults, infos, misfit = _decode_as(form, paths, decisive, writer, folder.report)
         if misfit is None:
             break
-        path = layout.paths[len(kept) + len(bad)]
-        form = refit(folder.root, form, wanted, path, misfit, bool(kept))
+        path = layout.paths[len(faults)]
+        form = widen(form, wanted, path, misfit, len(infos) > 0)
         writer.clear()
-    named = [(layout.paths[i], reason) for i, reason in bad]
+    bad = [(i, layout.paths[i], fault) for i, fault in enumerate(faults) if fault]
+    kept = [i for i, fault in enumerate(faults) if not fault]
     labels = np.array(layout.labels, np.int64)[kept]
     lost = set(range(len(layout.classes))) - set(labels.tolist())
     if lost:
-        of_class = [
-            one for one, (i, _) in zip(named, bad, strict=True) if layout.labels[i] == min(lost)
-        ]
-        raise Mistake(
-            f"data.root={folder.root}: no image of the class {layout.classes[min(lost)]} can be "
-            f"read: {_some(of_class)}"
-        )
+        of_class = [(path, fault) for i, path, fault in bad if layout.labels[i] == min(lost)]
+        name = layout.classes[min(lost)]
+        raise Mistake(f"no image of the class {name} can be read: {_some(of_class)}")
     splits = np.array(layout.splits)[kept]
     given = {name: np.flatnonzero(splits == name) for name in sorted(set(layout.splits)) if name}
-    notes = [*layout.notes, *notes_on(form, wanted, looks)]
-    if looks["clear"].any() and 2 * writer.constant > len(looks):
+    notes = [*layout.notes, *notes_on(form, wanted, infos)]
+    if infos["clear"].any() and 2 * writer.constant > len(infos):
         other = next(each for each in BACKGROUNDS if each != wanted.background)
-        notes.append(f"what stands in their transparency alone may show on data.background={other}")
-    values = values_of(folder.root, form, wanted, looks)
-    return Labels(labels, layout.classes, given, tuple(named), tuple(notes), values)
+        notes.append(f"what is drawn in transparency alone may show on data.background={other}")
+    values = values_of(form, wanted, infos)
+    named = tuple((path, fault) for _, path, fault in bad)
+    return Labels(labels, layout.classes, given, named, tuple(notes), values)
 
 
 def _decode_as(
-    form: Form,
+    form: Format,
     paths: Sequence[str],
     decisive: Sequence[bool],
     writer: Writer,
     report: Report | None,
-) -> tuple[list[int], list[tuple[int, str]], NDArray[Any], Look | None]:
-    """Decode until all is done or an image does not fit: (kept, bad, looks, misfit)."""
-    kept: list[int] = []
-    bad: list[tuple[int, str]] = []
-    looks = []
-    done = 0
-    chunks = decode(paths, form, decisive=decisive)
-    for chunk in chunks:
-        writer.add(chunk.x, chunk.hashes)
-        kept += [done + i for i in chunk.kept]
-        bad += [(done + i, reason) for i, reason in chunk.bad]
-        looks.append(chunk.looks)
-        done = len(kept) + len(bad)
-        if chunk.misfit is not None:
-            chunks.close()
-            return kept, bad, np.concatenate(looks), chunk.misfit
-        if report:
-            report(done, len(paths))
-    return kept, bad, np.concatenate(looks), None
+) -> tuple[list[str], NDArray[Any], ImageInfo | None]:
+    """Decode until all is done or an image does not fit: (faults, infos, misfit), as in `Chunk`."""
+    faults: list[str] = []
+    infos = []
+    misfit = None
+    with closing(decode(paths, form, decisive=decisive)) as chunks:
+        for chunk in chunks:
+            writer.add(chunk.x, chunk.hashes)
+            infos.append(chunk.infos)
+            faults += chunk.faults
+            misfit = chunk.misfit
+            if misfit is not None:
+                break
+            if report:
+                report(len(faults), len(paths))
+    return faults, np.concatenate(infos), misfit
 
 
 def _some(bad: Sequence[tuple[str, str]]) -> str:
     """Three files that cannot be read, each with the reason."""
     more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-    return ", ".join(f"{shown.name(path)} ({reason})" for path, reason in bad[:3]) + more
+    return ", ".join(f"{shell.name(path)} ({reason})" for path, reason in bad[:3]) + more

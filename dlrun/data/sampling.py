@@ -1,9 +1,9 @@
-"""In what order an epoch visits its samples, which stand for all, and how much a class counts.
+"""The order of the samples in an epoch, a sample of a split, and class weights.
 
     (rows, y, epoch, seed, batch_size) -> rows of the epoch, (n,) int64
 
-rows: (n,) int64; y: (n,) int64, the class of each of them. A pure function of its
-arguments, as `batches.order` is, so that training can go on in the middle of any epoch.
+rows: (n,) int64; y: (n,) int64, the class of each row. An order is a pure function, as
+`batches.order` is, so that training can resume in the middle of any epoch.
 """
 
 from collections.abc import Callable
@@ -13,20 +13,20 @@ import torch
 from torch import Tensor
 
 from dlrun.data import Split
-from dlrun.data.batches import order
+from dlrun.data.batches import make_generator, order
 from dlrun.errors import Mistake
 
-# Tell these uses of (seed, epoch) from others, which draw independent numbers.
+# Uses of (seed, epoch), beside that of batches.py; each draws independent numbers.
 _BALANCED, _STRATIFIED, _SAMPLE = 2, 3, 4
 
 
 def by_epoch(
     name: str, rows: Tensor, y: Tensor, seed: int, batch_size: int, drop_last: bool
 ) -> Callable[[int], Tensor]:
-    """(epoch) -> its rows, by the order of this name: shuffle, balanced or stratified.
+    """(epoch) -> its rows, in the order `name`: shuffle, balanced or stratified.
 
     y[rows] are the targets; drop_last leaves out a smaller last mini-batch. Raises Mistake
-    where an order asks for classes and the targets are numbers.
+    where the order needs classes and the targets are numbers.
     """
     draw = {"shuffle": shuffle, "balanced": balanced, "stratified": stratified}[name]
     labels = y[rows].cpu()
@@ -44,11 +44,11 @@ def shuffle(rows: Tensor, y: Tensor, epoch: int, seed: int, batch_size: int) -> 
 def balanced(rows: Tensor, y: Tensor, epoch: int, seed: int, batch_size: int) -> Tensor:
     """As many draws as there are rows, each class equally often, in random order.
 
-    Of a large class a fresh part every epoch; a small one comes round several times, each
-    of its rows as often as any other or once more. Where the classes don't divide the
-    number of draws, chance decides which of them have one more.
+    A large class shows another part of itself each epoch; the rows of a small one repeat, each
+    as often as any other or once more. Where the draws don't divide evenly among the classes,
+    which classes get one more is random.
     """
-    generator = _generator(_BALANCED, seed, epoch)
+    generator = make_generator(_BALANCED, seed, epoch)
     by_class = _by_class(y)
     lengths = _shares(len(rows), len(by_class))
     chosen = []
@@ -62,13 +62,12 @@ def balanced(rows: Tensor, y: Tensor, epoch: int, seed: int, batch_size: int) ->
 
 
 def stratified(rows: Tensor, y: Tensor, epoch: int, seed: int, batch_size: int) -> Tensor:
-    """Every row once, the shares of the classes in each mini-batch as close as can be to the whole.
+    """Every row once; the shares of the classes in each mini-batch are close to those of the whole.
 
-    A class has in a full mini-batch at most one sample more or fewer than its share, up to
-    what a smaller last mini-batch leaves over. The samples are dealt out class by class, as
-    cards are.
+    In a full mini-batch a class has at most one sample more or fewer than its share, apart from
+    what a smaller last mini-batch leaves over. Samples are dealt class by class, like cards.
     """
-    generator = _generator(_STRATIFIED, seed, epoch)
+    generator = make_generator(_STRATIFIED, seed, epoch)
     n = len(rows)
     by_class = _by_class(y)
     classes = _permutation(len(by_class), generator)
@@ -81,24 +80,24 @@ def stratified(rows: Tensor, y: Tensor, epoch: int, seed: int, batch_size: int) 
     batch = place // batch_size
     size = torch.full((n,), batch_size).where(batch < n // batch_size, n % batch_size)
     turn = (place % batch_size + 0.5).double() / size
-    # Around the table in an order by chance, the same in each round: then the samples of a
-    # class, neighbours in the deal, reach no mini-batch twice before they have reached all.
+    # Around the table in a random order, the same in each round: the samples of a class, which
+    # are dealt one after another, then reach all mini-batches before they reach one twice.
     chance = _permutation(-(-n // batch_size), generator)[batch]
     hands = batch[torch.from_numpy(np.lexsort((chance.numpy(), turn.numpy())))]
 
-    # Back into mini-batches, in each by chance again.
+    # Back into mini-batches, shuffled in each.
     chance = torch.rand(n, generator=generator, dtype=torch.float64)
     visited = dealt[torch.from_numpy(np.lexsort((chance.numpy(), hands.numpy())))]
     return rows[visited.to(rows.device)]
 
 
 def sample(split: Split, count: int, seed: int) -> Tensor:
-    """Rows by chance that stand for a split, `count` of them or all that there are, in any order.
+    """A random sample of a split: `count` rows, or all where it has fewer, in random order.
 
-    Each class has its share of them, rounded up or down: a set is often sorted by class, so that
-    its first rows stand for one alone. (m,) int64.
+    Each class has its share, rounded up or down. Never take the first rows instead: sets are
+    often sorted by class. (m,) int64.
     """
-    generator = _generator(_SAMPLE, seed, 0)
+    generator = make_generator(_SAMPLE, seed, 0)
     n, y = len(split), split.y[split.rows].cpu()
     dealt = _permutation(n, generator)
     if not y.is_floating_point():
@@ -111,10 +110,10 @@ def sample(split: Split, count: int, seed: int) -> Tensor:
 
 
 def class_weights(y: Tensor, classes: int) -> Tensor:
-    """What each class counts, (classes,) float32: n / (present classes · n_c).
+    """The weight of each class, (classes,) float32: n / (present classes · n_c).
 
-    Each class weighs the same in all; the mean over the samples is 1. A class without
-    samples has weight 0. y: (n,) int64.
+    All classes then have the same total weight, and the mean over the samples is 1. A class
+    without samples has weight 0. y: (n,) int64.
     """
     counts = torch.bincount(y, minlength=classes)
     present = (counts > 0).sum()
@@ -135,8 +134,3 @@ def _shares(total: int, parts: int) -> list[int]:
 
 def _permutation(n: int, generator: torch.Generator) -> Tensor:
     return torch.randperm(n, generator=generator)
-
-
-def _generator(stream: int, seed: int, epoch: int) -> torch.Generator:
-    mixed = np.random.SeedSequence([stream, seed, epoch]).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(mixed[0]))

@@ -9,7 +9,7 @@ from dlrun.data import Scale
 def standardize(y: Tensor, rows: Tensor) -> tuple[Tensor, Scale]:
     """(y − mean)/std of each target, by the mean and std of these rows alone.
 
-    y: (n, targets) float32. A target that is the same in all of them keeps its unit.
+    y: (n, targets) float32. A target with the same value in all rows is only centred.
     """
     seen = y[rows].double()
     mean, std = seen.mean(0), seen.std(0, unbiased=False)

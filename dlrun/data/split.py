@@ -1,4 +1,4 @@
-"""From a Source to its train, val and test splits, and the search for leaks between them."""
+"""From a Source to its train, val and test splits, without leaks between them."""
 
 import logging
 from collections.abc import Sequence
@@ -32,14 +32,14 @@ def make(
     split: fractions for train, val and test such as '60/20/20', [60, 20, 20] or
         [0.6, 0.2, 0.2], for which all samples are pooled; or 'source': as the source
         gives them. Where it gives no val, the fraction `val` of its train becomes val;
-        where it gives nothing at all, the fraction `val` of all becomes val and as much
+        where it gives no splits, the fraction `val` of all becomes val and as much becomes
         test (0.1: 80/10/10).
-    leaks: what to do about samples of val identical to one of train, and samples of
-        test identical to one of train or val: warn, error, or drop them from the split
-        named first. Train never loses a sample.
+    leaks: what to do with samples of val that are identical to one of train, and samples of
+        test that are identical to one of train or val: warn, error, or drop them from val
+        and test. Train never loses a sample.
 
-    Class by class, the size of a split is within one of its exact fraction. A class with
-    fewer samples than there are splits goes to train first.
+    In each class the size of a split is within one of its exact fraction. A class with fewer
+    samples than there are splits goes to train first.
     Raises ValueError for an argument out of range, Mistake for leaks under 'error', for a
     split that 'drop' would leave empty, and where the classes are so small that a split
     which should have samples gets none.
@@ -147,7 +147,7 @@ def _stratify(
 def _share_out(counts: Sequence[int], fractions: Sequence[Fraction]) -> list[list[int]]:
     """Sizes of the parts of each class, each the exact fraction rounded up or down.
 
-    What rounding down leaves over goes where the sizes so far lag most behind, so that
+    What rounding down leaves over goes to the parts whose sizes so far lag most behind, so that
     a thousand small classes don't all round the same way; but first to an empty train.
     """
     lag = [Fraction(0)] * len(fractions)

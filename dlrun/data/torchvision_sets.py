@@ -5,12 +5,14 @@ import posixpath
 import shutil
 import tarfile
 import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import numpy as np
 
-from dlrun import places
+from dlrun import shell
 from dlrun.data import Report, Source
 from dlrun.data.cache import FORMAT, Labels, Writer, home, load
 from dlrun.data.fingerprint import hash_files, stat_files
@@ -19,91 +21,54 @@ from dlrun.errors import Mistake
 _IDX = tuple(
     f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
 )
+_BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta")
 
 
-def mnist(
-    root: str | None = None,
-    download: bool = False,
-    cache: str | None = None,
-    report: Report | None = None,
-) -> Source:
-    """Digits, x (70000, 1, 28, 28) uint8; 60,000 for training (LeCun et al., 1998).
+@dataclass(frozen=True)
+class _Set:
+    """kind: torchvision's class. inside: the folder below root that must hold these files."""
 
-    root: the folder of the files, by default the folder data of the cache. It must hold
-        MNIST/raw/train-images-idx3-ubyte and three more, or their .gz, unless
-        `download` fetches them.
-    Raises Mistake where files are missing or damaged.
-    """
-    return _load("mnist", "MNIST", "MNIST/raw", _IDX, root, download, cache, report)
+    name: str
+    kind: str
+    inside: str
+    files: tuple[str, ...]
 
 
-def fashion_mnist(
-    root: str | None = None,
-    download: bool = False,
-    cache: str | None = None,
-    report: Report | None = None,
-) -> Source:
-    """Clothes, x (70000, 1, 28, 28) uint8; 60,000 for training (Xiao et al., 2017).
+def _source(which: _Set) -> Callable[..., Source]:
+    def read(
+        root: str | None = None,
+        download: bool = False,
+        cache: str | None = None,
+        report: Report | None = None,
+    ) -> Source:
+        """Images as x (n, channels, height, width) uint8, with the test split of the source.
 
-    Arguments and errors as for `mnist`, with the folder FashionMNIST/raw.
-    """
-    folder = "FashionMNIST/raw"
-    return _load("fashion_mnist", "FashionMNIST", folder, _IDX, root, download, cache, report)
+        root: the folder of the files, by default the folder data of the cache. It must hold
+            them in their own folder, or packed as they are published, unless `download`
+            fetches them.
+        Raises Mistake where files are missing or damaged.
+        """
+        place = shell.path(root, "data.root") if root else home(cache) / "data"
+        _provide(which, place, download)
+        key = hash_files(stat_files([place / which.inside / file for file in which.files]), FORMAT)
+        return load(which.name, key, lambda writer: _read(which, place, report, writer), cache)[0]
 
-
-def cifar10(
-    root: str | None = None,
-    download: bool = False,
-    cache: str | None = None,
-    report: Report | None = None,
-) -> Source:
-    """Small photographs, x (60000, 3, 32, 32) uint8; 50,000 for training (Krizhevsky, 2009).
-
-    Arguments and errors as for `mnist`; root holds the folder cifar-10-batches-py or the
-    archive cifar-10-python.tar.gz.
-    """
-    files = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta")
-    folder = "cifar-10-batches-py"
-    return _load("cifar10", "CIFAR10", folder, files, root, download, cache, report)
+    read.__name__ = read.__qualname__ = which.name
+    return read
 
 
-def cifar100(
-    root: str | None = None,
-    download: bool = False,
-    cache: str | None = None,
-    report: Report | None = None,
-) -> Source:
-    """As `cifar10` with 100 classes: the folder cifar-100-python or its .tar.gz."""
-    files = ("train", "test", "meta")
-    folder = "cifar-100-python"
-    return _load("cifar100", "CIFAR100", folder, files, root, download, cache, report)
+# LeCun et al., 1998: digits, (70000, 1, 28, 28), 60,000 for training.
+mnist = _source(_Set("mnist", "MNIST", "MNIST/raw", _IDX))
+# Xiao et al., 2017: clothes, (70000, 1, 28, 28), 60,000 for training.
+fashion_mnist = _source(_Set("fashion_mnist", "FashionMNIST", "FashionMNIST/raw", _IDX))
+# Krizhevsky, 2009: small photographs, (60000, 3, 32, 32), 50,000 for training.
+cifar10 = _source(_Set("cifar10", "CIFAR10", "cifar-10-batches-py", _BATCHES))
+cifar100 = _source(_Set("cifar100", "CIFAR100", "cifar-100-python", ("train", "test", "meta")))
 
 
-def _load(
-    name: str,
-    kind: str,
-    inside: str,
-    files: tuple[str, ...],
-    root: str | None,
-    download: bool,
-    cache: str | None,
-    report: Report | None,
-) -> Source:
-    place = places.path(root, "data.root") if root else home(cache) / "data"
-    folder = place / inside
-    _provide(name, kind, place, folder, files, download)
-    paths = [folder / file for file in files]
-
-    def build(writer: Writer) -> Labels:
-        return _read(name, kind, place, folder, writer, report)
-
-    return load(name, hash_files(stat_files(paths), FORMAT), build, cache)[0]
-
-
-def _provide(
-    name: str, kind: str, place: Path, folder: Path, files: tuple[str, ...], download: bool
-) -> None:
-    """See to it that the files are there: unpack an archive that is, or download."""
+def _provide(which: _Set, place: Path, download: bool) -> None:
+    """Make sure that the files are there: unpack an archive, or download."""
+    name, files, folder = which.name, which.files, place / which.inside
     try:
         _unpack(folder, files)
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
@@ -111,8 +76,8 @@ def _provide(
     missing = [file for file in files if not (folder / file).is_file()]
     if not missing:
         return
-    archives = f"{folder}/*.gz" if kind.endswith("MNIST") else f"{_archive(folder)}"
-    where = f"put {', '.join(files)} into {folder}, or {archives} in their stead"
+    archives = f"{folder}/*.gz" if which.kind.endswith("MNIST") else f"{_archive(folder)}"
+    where = f"put {', '.join(files)} into {folder}, or {archives} instead"
     if not download:
         raise Mistake(
             f"data={name}: {missing[0]} is not in {folder}. Set data.download=true, or {where}; "
@@ -121,10 +86,12 @@ def _provide(
     from torchvision import datasets  # takes seconds to import
 
     try:
-        getattr(datasets, kind)(place, download=True)
+        getattr(datasets, which.kind)(place, download=True)
     except (OSError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else repr(error)
-        raise Mistake(f"data.download=true: {name} cannot be had ({reason}); {where}") from error
+        raise Mistake(
+            f"data.download=true: {name} cannot be fetched ({reason}); {where}"
+        ) from error
 
 
 def _archive(folder: Path) -> Path:
@@ -133,7 +100,7 @@ def _archive(folder: Path) -> Path:
 
 
 def _unpack(folder: Path, files: tuple[str, ...]) -> None:
-    """Unpack those of the files that are missing, and nothing else that an archive holds."""
+    """Unpack the files that are missing, and nothing else of the archive."""
     missing = {file for file in files if not (folder / file).exists()}
     for file in missing:
         packed = folder / f"{file}.gz"
@@ -151,23 +118,21 @@ def _unpack(folder: Path, files: tuple[str, ...]) -> None:
 
 
 def _copy(source: IO[bytes] | gzip.GzipFile, path: Path) -> None:
-    """Copy a file whole or not at all, whenever the copying is killed."""
+    """Copy a file whole or not at all, even if killed."""
     partial = path.with_name(f"{path.name}.partial")
     with partial.open("wb") as target:
         shutil.copyfileobj(source, target)
     partial.rename(path)
 
 
-def _read(
-    name: str, kind: str, place: Path, folder: Path, writer: Writer, report: Report | None
-) -> Labels:
+def _read(which: _Set, place: Path, report: Report | None, writer: Writer) -> Labels:
     from torchvision import datasets
 
     labels: list[Any] = []
     classes: tuple[str, ...] = ()
     try:
         for train in (True, False):
-            part = getattr(datasets, kind)(place, train=train, download=False)
+            part = getattr(datasets, which.kind)(place, train=train, download=False)
             x = np.asarray(part.data)
             x = x[:, None] if x.ndim == 3 else x.transpose(0, 3, 1, 2)
             y = np.asarray(part.targets, np.int64)
@@ -180,10 +145,11 @@ def _read(
                 report(len(labels), 2)
     except (OSError, RuntimeError, ValueError, TypeError, AssertionError, LookupError) as error:
         raise Mistake(
-            f"data={name}: the files in {folder} are damaged or incomplete ({error}); "
-            "delete the folder and set data.download=true, or copy it anew"
+            f"data={which.name}: the files in {place / which.inside} are damaged or incomplete "
+            f"({error}); "
+            "delete the folder and set data.download=true, or copy it again"
         ) from error
-    if name == "mnist":
+    if which.name == "mnist":
         classes = tuple("0123456789")
     split = len(labels[0])
     y = np.concatenate(labels)

@@ -1,5 +1,6 @@
-"""Loss and quality of a model on a split, without gradients and in evaluation mode."""
+"""Loss and metric of a model on a split, without gradients and in evaluation mode."""
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,43 +9,21 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from dlrun import loss as losses
 from dlrun.data.batches import batches, gather, order
 from dlrun.engine import batch_statistics, checkpoint
 from dlrun.engine.feed import Feed
-from dlrun.engine.run import Run
+from dlrun.engine.run import Run, Weights
 from dlrun.test_augmentation import has_size
 
 Batches = Iterator[tuple[Tensor, Tensor]]
-Loss = Callable[..., Tensor]
 Views = Callable[[Tensor], list[Tensor]]
 
 MINI_BATCHES = 32
 """Of the training split, from which batch norm is estimated whenever averages are evaluated."""
 
 
-def quality(logits: Tensor, y: Tensor, units: Tensor | None, loss: Loss | None = None) -> Tensor:
-    """What is counted beside the loss, summed over a batch; a scalar.
-
-    The number of right answers, y being class indices (n,) or, where targets are mixed,
-    class probabilities (n, classes); in regression, where there are `units` as of a Run, the
-    absolute error in the units of the data, averaged over the targets of a sample. `loss`
-    tells what is predicted there: with bce σ(logits).
-    """
-    if units is not None:
-        return (
-            ((losses.predicted(loss, logits.detach()) - y).abs().flatten(1) * units).mean(1).sum()
-        )
-    return (logits.argmax(1) == (y if y.dim() == 1 else y.argmax(1))).sum()
-
-
-def quality_name(regression: bool) -> str:
-    """The name under which the mean of `quality` is recorded."""
-    return "mae" if regression else "accuracy"
-
-
 def measure(run: Run, feed: Feed, views: Views | None = None) -> tuple[float, float]:
-    """Mean loss and mean quality of a run on a split, with averaged weights where it has them.
+    """Mean loss and mean metric of a run on a split, with averaged weights where it has them.
 
     views: makes several of a raw batch; their predictions are averaged.
     """
@@ -82,6 +61,8 @@ def averaged(run: Run) -> Iterator[None]:
     kept = [value.detach().clone() for value in changed]
     with torch.no_grad():
         try:
+            if run.modes is not None:
+                run.modes.eval()
             for live, average in pairs:
                 live.copy_(average)
             if pairs:
@@ -90,6 +71,18 @@ def averaged(run: Run) -> Iterator[None]:
         finally:
             for value, before in zip(changed, kept, strict=True):
                 value.copy_(before)
+            if run.modes is not None:
+                run.modes.train()
+
+
+def best_weights(run: Run) -> Weights:
+    """A copy of what is evaluated: all parameters and buffers, averaged where the recipe does."""
+    with averaged(run):
+        state = run.model.state_dict()
+        return {  # a module of the user may keep more than tensors
+            name: value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
+            for name, value in state.items()
+        }
 
 
 def estimate_statistics(run: Run, most: int | None = None) -> bool:
@@ -121,25 +114,25 @@ def _sample(run: Run, most: int | None) -> Iterator[Tensor]:
 
 @torch.no_grad()
 def evaluate(run: Run, forward: Callable[[Tensor], Tensor], data: Batches) -> tuple[float, float]:
-    """Mean loss and mean quality over all samples; sums stay on the device until the end."""
-    was_training, units = run.model.training, run.units
+    """Mean loss and mean metric over all samples; sums stay on the device until the end."""
+    was_training = run.model.training
     run.model.eval()
-    means, hits, count = [], [], 0
+    losses, metrics, count = [], [], 0
     for x, y in data:
         logits = forward(x)
-        means.append(run.loss(logits, y) * len(y))
-        hits.append(quality(logits, y, units, run.loss))
+        losses.append(run.loss(logits, y) * len(y))
+        metrics.append(run.metric_sum(logits, y))
         count += len(y)
     run.model.train(was_training)
     if not count:
         return math.nan, math.nan
-    return _total(means) / count, _total(hits) / count
+    return _total(losses) / count, _total(metrics) / count
 
 
 def _predict(run: Run, views: Views, chain: nn.Module, x: Tensor) -> Tensor:
     """What the model says of a raw batch, averaged over its views as the loss averages."""
     seen = [run.forward(_ready(run, chain(view))) for view in views(x)]
-    return losses.averaged(run.loss, torch.stack(seen))
+    return run.loss.averaged(torch.stack(seen))
 
 
 def _ready(run: Run, x: Tensor) -> Tensor:

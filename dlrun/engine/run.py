@@ -11,8 +11,14 @@ from dlrun.data import Data, Scale
 from dlrun.data.fingerprint import hash_rows
 from dlrun.duration import Duration
 from dlrun.engine.feed import Feed
+from dlrun.loss import Loss
+from dlrun.metric import METRICS
 from dlrun.model.count import parameters
+from dlrun.optimizer import Averaging, Switching
+from dlrun.regularization import Regularizer, acting
+from dlrun.schedule import Schedule
 
+Weights = dict[str, Tensor]
 Augment = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 
 
@@ -31,6 +37,7 @@ class Run:
     flops: of the forward pass of one sample.
     views: a raw batch as several, whose predictions are averaged on the test split.
     backoff: whether a diverged run returns to its last good state with a smaller rate.
+    reconstructs: whether the model is to give its input back.
     regularizers: by their keys in the recipe; each acts in one or more places;
         `change_batch`, `penalties` and the others after them are those that act there.
     rates: of the optimizer's groups, which the schedule multiplies; known once it trains.
@@ -45,11 +52,11 @@ class Run:
     model: nn.Module
     forward: Callable[[Tensor], Tensor]
     uncompiled: Callable[[Tensor], Tensor]
-    loss: Callable[[Tensor, Tensor], Tensor]
-    objective: Callable[[Tensor, Tensor], Tensor]
+    loss: Loss
+    objective: Loss
     order: Callable[[int], Tensor]
     optimizer: torch.optim.Optimizer
-    schedule: Callable[[int, int, int], float]
+    schedule: Schedule
     lengths: "Lengths"
     device: torch.device
     generator: torch.Generator
@@ -61,51 +68,35 @@ class Run:
     flops: int = 0
     views: Callable[[Tensor], list[Tensor]] | None = None
     backoff: bool = False
-    regularizers: dict[str, Any] = field(default_factory=dict)
+    reconstructs: bool = False
+    regularizers: dict[str, Regularizer] = field(default_factory=dict)
     rates: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.change_batch = self._acting("change_batch")
-        self.change_gradient = self._acting("add_gradient")
-        self.penalties = self._acting("penalty")
-        self.constraints = self._acting("constrain")
-        self.stopping = self._acting("should_stop")
-        self.averaging = [
-            part
-            for part in (self.optimizer, *self.regularizers.values())
-            if hasattr(part, "averages")
-        ]
+        rules = list(self.regularizers.values())
+        self.change_batch = acting(rules, "change_batch")
+        self.change_gradient = acting(rules, "add_gradient")
+        self.penalties = acting(rules, "penalty")
+        self.constraints = acting(rules, "constrain")
+        self.stopping = acting(rules, "should_stop")
+        self.averaging: list[Averaging] = [*acting(rules, "averages")]
+        if isinstance(self.optimizer, Averaging):
+            self.averaging.insert(0, self.optimizer)
+        self.modes = self.optimizer if isinstance(self.optimizer, Switching) else None
 
-    def _acting(self, method: str) -> list[Any]:
-        return [rule for rule in self.regularizers.values() if hasattr(rule, method)]
-
-    @property
-    def regression(self) -> bool:
-        """Whether the targets are numbers rather than classes."""
-        return self.reconstructs or not self.data.classes
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The names of what the model's outputs are of; none where they are numbers."""
-        return () if self.regression else tuple(self.data.classes)
-
-    @property
-    def units(self) -> Tensor | None:
-        """In regression what a difference of 1 is in the units of the data; None for classes."""
-        if not self.regression:
-            return None
+        # Numbers rather than classes; what outputs are of; standardized targets.
+        self.regression = self.reconstructs or not self.data.classes
+        self.classes = () if self.regression else tuple(self.data.classes)
+        self.scale: Scale | None = None if self.reconstructs else self.data.scale
+        self.metric = METRICS["mae" if self.regression else "accuracy"]
         one = torch.ones(1, device=self.device)
-        return one if self.scale is None else self.scale.std.to(self.device)
+        self._units = one if self.scale is None else self.scale.std.to(self.device)
 
-    @property
-    def scale(self) -> Scale | None:
-        """Of the targets, where the model is trained on standardized ones."""
-        return None if self.reconstructs else self.data.scale
-
-    @property
-    def reconstructs(self) -> bool:
-        """Whether the model is to give its input back."""
-        return bool(getattr(self.model, "reconstructs", False))
+    def metric_sum(self, logits: Tensor, y: Tensor) -> Tensor:
+        """The metric beside the loss, summed over a batch: a scalar on the device."""
+        assert self.metric.total is not None
+        predicted = self.loss.predicted(logits.detach()) if self.regression else logits
+        return self.metric.total(predicted, y, self._units)
 
     @property
     def weights(self) -> list[nn.Parameter]:

@@ -1,27 +1,27 @@
 """The loop: reads downward, hides nothing, costs what a hand-written one costs.
 
-In a step nothing is read out of the device: losses and hits stay there as scalars until
+In a step nothing is read out of the device: losses and metrics stay there as scalars until
 a point is recorded. What the screen shows is read a few times a second and changes nothing.
 """
 
-import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
 from operator import mul
 from time import perf_counter
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dlrun import metric
-from dlrun.data.batches import Batch, batches, grouped
 from dlrun.engine import checkpoint
 from dlrun.engine.divergence import Diverged, back_off, check_finite, good
-from dlrun.engine.evaluate import averages, measure, quality, quality_name
-from dlrun.engine.interrupt import deferred
+from dlrun.engine.evaluate import averages, measure
+from dlrun.engine.interrupt import Request, deferred
 from dlrun.engine.run import Run
-from dlrun.engine.state import Position, Result, State, best_weights, capture, settle
+from dlrun.engine.state import Standing, State, Window, capture, load_best_weights
+from dlrun.engine.step import SingleStep, Step
 from dlrun.errors import Interrupted
 from dlrun.record import Record
 
@@ -29,290 +29,287 @@ _LOOK = 0.2  # seconds between looks at what the clock decides: the screen, a ch
 
 
 class Show(Protocol):
-    """What the loop tells whoever watches."""
+    """What the loop tells whoever watches a run."""
 
-    def step(self, step: int, epoch: float, loss: float, rate: float) -> None:
-        """A few times a second; `rate` is in samples a second."""
+    def step(self, step: int, epoch: float, loss: float, samples_per_second: float) -> None:
+        """A few times a second."""
 
     def point(self, step: int, epoch: float, values: dict[str, float]) -> None:
         """After every point that is recorded."""
 
 
-def train(run: Run, state: State, record: Record, show: Show) -> Position:
-    """Train until the length is reached or a stopping rule holds; where that was.
+@dataclass
+class Member:
+    """One of the runs that train together, and what is its own."""
+
+    run: Run
+    standing: Standing
+    record: Record
+    show: Show
+
+    def factor(self, step: int) -> float:
+        """Of the learning rates of a step, by the schedule and after returns from divergence."""
+        lengths = self.run.lengths
+        multiplier = self.run.schedule(step, lengths.total_steps, lengths.steps_per_epoch)
+        return multiplier * self.standing.scale
+
+
+def train(run: Run, state: State, record: Record, show: Show) -> State:
+    """Train until the length is reached or a stopping rule holds; gives the state there.
 
     Goes on from `state`; ends with the best weights in the model. Raises Failure when the
     loss is no longer finite, Interrupted after a signal: the state is saved, and another
     call goes on from there.
     """
-    lengths, optimizer = run.lengths, run.optimizer
-    run.rates = run.rates or [float(group["lr"]) for group in optimizer.param_groups]
-    weights, units, differs = run.weights, run.units, run.objective is not run.loss
-    searches = takes_closure(optimizer)
-    observe, margin = getattr(run.schedule, "observe", None), _margin(run)
+    train_together([Member(run, state.runs[0], record, show)], state, SingleStep(run))
+    return state
 
-    at, window = state.at, state.window
-    begun = at.step
-    run.model.train()
 
-    # The gradient of one step: a closure, because some optimizers ask for it more than once.
-    group: list[Batch] = []
-    results: list[Result] = []  # of every mini-batch
-    norm: Tensor | None = None
-    logs = False
-
-    def gradient(backward: bool = True) -> Tensor:
-        nonlocal norm
-        if not backward:
-            return _objective(run, group, weights)
-        first = not results  # of this step; the point belongs to the weights before it
-        for weight in weights:  # as optimizer.zero_grad does, without its profiling
-            weight.grad = None
-        samples = sum(len(y) for _, y in group) if len(group) > 1 else 0
-        parts, penalties = [], [rule.penalty(weights) for rule in run.penalties]
-        for x, y in group:
-            logits = run.forward(x)
-            loss = run.objective(logits, y)
-            trained, hits = loss.detach(), quality(logits, y, units, run.loss)
-            plain = run.loss(logits.detach(), y).detach() if differs else trained
-            results.append((plain, hits, trained if differs else None, penalties))
-            share = loss * (len(y) / samples) if samples else loss
-            (share if run.scaler is None else run.scaler.scale(share)).backward()
-            parts.append(share.detach())
-        if run.scaler is not None:
-            run.scaler.unscale_(optimizer)
-        for rule in run.change_gradient:
-            rule.add_gradient(weights)
-        if run.clip_norm is not None:
-            found = nn.utils.clip_grad_norm_(weights, run.clip_norm)
-            norm = found if first else norm
-        elif logs and first:
-            norm = nn.utils.get_total_norm([w.grad for w in weights if w.grad is not None])
-        if run.clip_value is not None:
-            nn.utils.clip_grad_value_(weights, run.clip_value)
-        if not searches:
-            return parts[0]
-        return torch.stack(parts + penalties).sum()
-
+def train_together(members: Sequence[Member], state: State, step: Step) -> None:
+    """The same for runs whose steps are taken together: one step moves the weights of all."""
+    counters, lengths = state.counters, members[0].run.lengths
+    begun = counters.step
+    for member in members:
+        member.run.model.train()
+        if member.run.modes is not None:
+            member.run.modes.train()
     with deferred() as signal:
-        timed = lengths.checkpoint_every.unit == "seconds"
-        interval = lengths.checkpoint_every.amount
-        mark = saved = perf_counter()
-        look, save_at = mark + _LOOK, math.inf if timed else at.step + interval
-
-        if run.backoff and state.good is None:
-            state.good = good(run, state)
-        while at.step < lengths.total_steps and not at.stopped:
-            rows = run.order(at.epoch)
+        clock = Clock(state)
+        housekeeping = Housekeeping(members, state, clock, signal)
+        for number, member in enumerate(members):
+            if member.run.backoff and member.standing.good is None:
+                member.standing.good = good(member.run, state, number)
+        while state.counters.step < lengths.total_steps and not _stopped(members):
             try:
-                for group in grouped(_training_batches(run, rows, at.seen), lengths.accumulate):
-                    # The learning rate of this step.
-                    multiplier = run.schedule(at.step, lengths.total_steps, lengths.steps_per_epoch)
-                    for options, rate in zip(optimizer.param_groups, run.rates, strict=True):
-                        options["lr"] = rate * multiplier * at.scale
-
-                    # Forward, backward, update.
-                    step = at.step + 1
-                    ends = step == lengths.total_steps
-                    logs = ends or step % lengths.log_every == 0
-                    stepped = True
-                    if searches:
-                        optimizer.step(cast(Callable[[], float], gradient))
-                    elif run.scaler is None:
-                        gradient()
-                        optimizer.step()
-                    else:
-                        gradient()
-                        stepped = _scaled_step(run.scaler, optimizer)
-                    for rule in run.constraints if stepped else ():
-                        rule.groups = optimizer.param_groups
-                        rule.constrain(run.model)
-
-                    # Remember, on the device.
-                    for result, (_, y) in zip(results, group, strict=False):
-                        window.add(len(y), *result)
-                        at.seen += len(y)
-                    results.clear()
-                    at.step = step
-                    if at.seen >= len(rows):
-                        at.epoch, at.seen = at.epoch + 1, 0
-
-                    # Record a point.
-                    validates = ends or step % lengths.validate_every == 0
-                    if logs or validates:
-                        window.seconds += perf_counter() - mark
-                        check_finite(run, state)
-                        values = _validate(run, step) if validates and len(run.val) else {}
-                        if logs:
-                            values |= _train_values(run, state, norm, len(rows))
-                        at.elapsed += perf_counter() - mark
-                        mark = perf_counter()
-                        values["time/elapsed"] = at.elapsed
-                        epoch = step / lengths.steps_per_epoch
-                        record.append(step, epoch, values)
-                        show.point(step, epoch, values)
-
-                        # Choose the best, react, stop.
-                        if run.monitor in values:
-                            score = metric.score(run.monitor, values[run.monitor])
-                            second = values.get("val/loss", math.inf)
-                            if at.beaten(score, second, margin):
-                                at.best_score, at.best_loss, at.best_step = score, second, step
-                                at.best_averaged = bool(averages(run))
-                                state.best = best_weights(run)
-                            if observe is not None:
-                                observe(score)
-                        for rule in run.stopping:
-                            watched = getattr(rule, "metric", run.monitor)
-                            if watched in values:
-                                score = metric.score(watched, values[watched])
-                                at.stopped |= rule.should_stop(score, step)
-                        if run.backoff:
-                            state.good = good(run, state)
-
-                    # Now and then: the screen, a checkpoint, a signal.
-                    now = perf_counter()
-                    if now >= look or step >= save_at or signal.signum:
-                        look = now + _LOOK
-                        at.elapsed += now - mark
-                        window.seconds += now - mark
-                        if window.losses:
-                            _look(run, state, show)
-                        if (timed and now - saved >= interval) or step >= save_at or signal.signum:
-                            _save(run, state, record)
-                            saved, save_at = perf_counter(), math.inf if timed else step + interval
-                        if signal.signum:
-                            raise Interrupted(signal.signum, "the state is saved")
-                        mark = perf_counter()
-                    if at.stopped or ends:
-                        break
+                _train_epoch(members, state, step, clock, housekeeping)
             except Diverged as diverged:
-                state = back_off(run, state, record, diverged)
-                at, window = state.at, state.window
-        if at.step > begun:
-            _save(run, state, record)
-
-    _settle(run, state, record)
-    return at
-
-
-def takes_closure(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether the optimizer evaluates the loss itself, as L-BFGS and line searches do."""
-    closure = inspect.signature(optimizer.step).parameters.get("closure")
-    return closure is not None and closure.default is inspect.Parameter.empty
+                member = members[diverged.number]
+                back_off(member.run, state, member.record, diverged)
+                member.standing = state.runs[diverged.number]
+        if state.counters.step > begun:
+            save(members, state)
+    for member in members:
+        _finish(member, state)
 
 
-def _scaled_step(scaler: torch.amp.GradScaler, optimizer: torch.optim.Optimizer) -> bool:
-    """A step with scaled gradients; False where it was left out, because they overflowed."""
-    scale = scaler.get_scale()
-    scaler.step(optimizer)
-    scaler.update()
-    return scaler.get_scale() >= scale
+def _train_epoch(
+    members: Sequence[Member],
+    state: State,
+    step: Step,
+    clock: "Clock",
+    housekeeping: "Housekeeping",
+) -> None:
+    """The rest of the epoch that the counters stand in."""
+    counters, window, lengths = state.counters, state.window, members[0].run.lengths
+    rows = step.rows(counters.epoch)
+    samples = rows.shape[-1]
+    for group in step.batches(rows, counters.seen):
+        now = counters.step + 1
+        ends = now == lengths.total_steps
+        logs = ends or now % lengths.log_every == 0
+        validates = ends or now % lengths.validate_every == 0
+        result = step(group, [member.factor(counters.step) for member in members], logs)
+
+        counters.step = now
+        counters.seen += window.add(result)
+        if counters.seen >= samples:
+            counters.epoch, counters.seen = counters.epoch + 1, 0
+        if logs or validates:
+            _record_point(members, state, step, clock, Point(logs, validates, result.norm, samples))
+        housekeeping.attend()
+        if ends or _stopped(members):
+            return
 
 
-def _training_batches(run: Run, rows: Tensor, start: int) -> Iterator[Batch]:
-    """The mini-batches of an epoch from sample `start` on, as the model sees them."""
-    feed, generator = run.train, run.generator
-    left = rows[start:]
-    size, ahead = run.lengths.batch_size, feed.prefetch
-    for x, y in batches(feed.x, feed.y, left, size, run.device, prefetch=ahead):
-        if run.augmentation is not None:
-            x, y = run.augmentation(x, y, generator)
-        if not feed.prepared:
-            x = run.preprocessing(x)
-        if run.reconstructs:
-            y = x
-        for change in run.change_batch:
-            x, y = change.change_batch(x, y, generator)
-        if run.layout is not torch.contiguous_format and x.dim() == 4:
-            x = x.contiguous(memory_format=run.layout)
-        yield x, y
+class Point(NamedTuple):
+    """What is due after a step: the window's means, a validation.
+
+    norm: of the step's gradient. samples: of an epoch.
+    """
+
+    logs: bool
+    validates: bool
+    norm: Tensor | None
+    samples: int
 
 
-def _objective(run: Run, group: list[Batch], weights: list[nn.Parameter]) -> Tensor:
-    """The loss of a step's mini-batches and all penalties, without gradients."""
-    samples = sum(len(y) for _, y in group)
-    with torch.no_grad():
-        parts = [run.objective(run.forward(x), y) * (len(y) / samples) for x, y in group]
-        return torch.stack(parts + [rule.penalty(weights) for rule in run.penalties]).sum()
+def _record_point(
+    members: Sequence[Member], state: State, step: Step, clock: "Clock", point: Point
+) -> None:
+    """Measure and record every run, then choose its best weights, react, and stop it."""
+    clock.lap(training=True)
+    for number, member in enumerate(members):
+        check_finite(member.run, state, number)
+    values: list[dict[str, float]] = [{} for _ in members]
+    if point.validates and any(len(member.run.val) for member in members):
+        for number, (loss, found) in enumerate(step.measure()):
+            if not math.isfinite(loss):
+                raise Diverged(state.counters.step, loss, "validation", number)
+            values[number] = _validation(members[number].run, loss, found)
+    if point.logs:
+        for number, member in enumerate(members):
+            values[number] |= _window_means(member.run, state.window, point, number)
+        state.window.clear()
+    clock.lap(training=False)
+    now, epoch = state.counters.step, state.counters.step / members[0].run.lengths.steps_per_epoch
+    for number, member in enumerate(members):
+        values[number]["time/elapsed"] = state.counters.elapsed
+        member.record.append(now, epoch, values[number])
+        member.show.point(now, epoch, values[number])
+        _judge(member, state, step, number, values[number])
 
 
-def _save(run: Run, state: State, record: Record) -> None:
-    folder = record.directory / "checkpoints"
-    checkpoint.save(capture(run, state, record.position()), folder)
-    if state.best is not None:
-        checkpoint.save_best(state.best, folder)
+def _judge(member: Member, state: State, step: Step, number: int, values: dict[str, float]) -> None:
+    """Choose the best weights, tell the schedule, and ask the rules that stop training."""
+    run, standing, now = member.run, member.standing, state.counters.step
+    if run.monitor in values:
+        score, loss = metric.score(run.monitor, values[run.monitor]), values.get("val/loss", inf)
+        if standing.beaten(score, loss, _margin(run)):
+            standing.best_score, standing.best_loss, standing.best_step = score, loss, now
+            standing.best_averaged = bool(averages(run))
+            standing.best = step.weights(number)
+        run.schedule.observe(score)
+    for rule in run.stopping:
+        watched = rule.metric or run.monitor
+        if watched in values:
+            stops = rule.should_stop(metric.score(watched, values[watched]), now)
+            standing.stopped = standing.stopped or stops
+    if run.backoff:
+        standing.good = good(run, state, number)
 
 
-def _settle(run: Run, state: State, record: Record) -> None:
+class Clock:
+    """Seconds of training and of everything, lap by lap."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.mark = perf_counter()
+
+    def lap(self, training: bool) -> None:
+        """Count the time since the last lap; training: as time of the window's batches too."""
+        now = perf_counter()
+        self._state.counters.elapsed += now - self.mark
+        if training:
+            self._state.window.seconds += now - self.mark
+        self.mark = now
+
+    def restart(self) -> None:
+        """Leave out the time since the last lap."""
+        self.mark = perf_counter()
+
+
+class Housekeeping:
+    """What is done now and then: the screen, a checkpoint, a signal."""
+
+    def __init__(
+        self, members: Sequence[Member], state: State, clock: Clock, signal: Request
+    ) -> None:
+        self._members, self._state, self._clock, self._signal = members, state, clock, signal
+        self._every = members[0].run.lengths.checkpoint_every
+        self._look = clock.mark + _LOOK
+        self._saved(clock.mark)
+
+    def attend(self) -> None:
+        """Do what is due after a step."""
+        now, step = perf_counter(), self._state.counters.step
+        if now < self._look and step < self._save_step and not self._signal.signum:
+            return
+        self._look = now + _LOOK
+        self._clock.lap(training=True)
+        if self._state.window.losses:
+            self._show()
+        if now >= self._save_time or step >= self._save_step or self._signal.signum:
+            save(self._members, self._state)
+            self._saved(perf_counter())
+        if self._signal.signum:
+            raise Interrupted(self._signal.signum, "the state is saved")
+        self._clock.restart()
+
+    def _saved(self, now: float) -> None:
+        """The next checkpoint is due so long after this one."""
+        timed = self._every.unit == "seconds"
+        self._save_time = now + self._every.amount if timed else inf
+        self._save_step = inf if timed else self._state.counters.step + self._every.amount
+
+    def _show(self) -> None:
+        """Show how it goes, and notice a loss that is no longer finite."""
+        counters, window = self._state.counters, self._state.window
+        epoch = counters.step / self._members[0].run.lengths.steps_per_epoch
+        samples_per_second = sum(window.sizes) / max(window.seconds, 1e-9)
+        for number, member in enumerate(self._members):
+            loss = window.of(window.losses[-1:], number)[0]
+            objective = window.of(window.objectives[-1:], number)[0] if window.objectives else loss
+            if not math.isfinite(loss + objective):
+                check_finite(member.run, self._state, number)
+            member.show.step(counters.step, epoch, loss, samples_per_second)
+
+
+def save(members: Sequence[Member], state: State) -> None:
+    """Write a checkpoint of each run."""
+    for number, member in enumerate(members):
+        folder = member.record.directory / "checkpoints"
+        captured = capture(member.run, state, member.record.position(), number)
+        checkpoint.save(captured, folder)
+        if member.standing.best is not None:
+            checkpoint.save_best(member.standing.best, folder)
+
+
+def _stopped(members: Sequence[Member]) -> bool:
+    return all(member.standing.stopped for member in members)
+
+
+def _finish(member: Member, state: State) -> None:
     """Put the weights that count into the model.
 
     Where their statistics of batch norm are better known now, best.pt and the best score are
     those of the weights with them.
     """
-    before = state.best
-    settle(run, state)
-    if state.best is None or state.best is before:
+    run, standing = member.run, member.standing
+    before = standing.best
+    load_best_weights(run, state.counters, standing)
+    if standing.best is None or standing.best is before:
         return
-    checkpoint.save_best(state.best, record.directory / "checkpoints")
+    checkpoint.save_best(standing.best, member.record.directory / "checkpoints")
     if run.monitor.startswith("val/"):
-        state.at.best_score = metric.score(run.monitor, _measured(run)[run.monitor])
+        values = _validation(run, *measure(run, run.val))
+        standing.best_score = metric.score(run.monitor, values[run.monitor])
 
 
-def _validate(run: Run, step: int) -> dict[str, float]:
-    """What validation finds. Raises Diverged where the loss is no longer finite."""
-    values = _measured(run)
-    if not math.isfinite(values["val/loss"]):
-        raise Diverged(step, values["val/loss"], "validation")
-    return values
+def _validation(run: Run, loss: float, found: float) -> dict[str, float]:
+    """What a validation found, by name.
 
-
-def _measured(run: Run) -> dict[str, float]:
-    """The headline first: MLflow's comparisons begin with what was recorded first."""
-    loss, hits = measure(run, run.val)
-    named = {f"val/{quality_name(run.regression)}": hits, "val/loss": loss}
+    The headline first: MLflow's comparisons begin with what was recorded first.
+    """
+    named = {f"val/{run.metric.name}": found, "val/loss": loss}
     return dict(sorted(named.items(), key=lambda item: item[0] != run.monitor))
 
 
-def _train_values(run: Run, state: State, norm: Tensor | None, epoch: int) -> dict[str, float]:
-    """The means of the window over its samples; a new window begins. epoch: its samples.
+def _window_means(run: Run, window: Window, point: Point, number: int) -> dict[str, float]:
+    """The means of the window over its samples.
 
     train/loss is what val/loss is, of the training batches; train/objective, with what weighs
     classes, smooths labels and punishes weights, is recorded where it is something else.
     """
-    window = state.window
     samples = sum(window.sizes)
 
-    def mean(values: Tensor) -> float:
-        return float(sum(map(mul, values.tolist(), window.sizes)) / samples)
+    def mean(values: list[float]) -> float:
+        return float(sum(map(mul, values, window.sizes)) / samples)
 
     values = {
-        "train/loss": mean(torch.stack(window.losses)),
-        f"train/{quality_name(run.regression)}": sum(torch.stack(window.hits).tolist()) / samples,
+        "train/loss": mean(window.of(window.losses, number)),
+        f"train/{run.metric.name}": sum(window.of(window.metric_sums, number)) / samples,
     }
     if window.objectives or window.penalties:
-        values["train/objective"] = mean(window.minimized())
-    for i, rule in enumerate(run.penalties):
-        name = f"train/{type(rule).__name__.lower()}"
-        values[name] = mean(torch.stack([penalties[i] for penalties in window.penalties]))
+        values["train/objective"] = mean(window.of(window.minimized(), number))
+    for place, rule in enumerate(run.penalties):
+        penalties = [each[place] for each in window.penalties]
+        values[f"train/{type(rule).__name__.lower()}"] = mean(window.of(penalties, number))
     values["lr"] = float(run.optimizer.param_groups[0]["lr"])
-    if norm is not None:
-        values["grad/norm"] = float(norm)
+    if point.norm is not None:
+        values["grad/norm"] = float(point.norm.reshape(-1)[number])
     values["time/samples_per_second"] = samples / max(window.seconds, 1e-9)
-    values["time/epoch"] = window.seconds * epoch / samples
-    window.clear()
+    values["time/epoch"] = window.seconds * point.samples / samples
     return values
-
-
-def _look(run: Run, state: State, show: Show) -> None:
-    """Show how it goes, and notice a loss that is no longer finite."""
-    at, window = state.at, state.window
-    loss = float(window.losses[-1])
-    objective = float(window.objectives[-1]) if window.objectives else loss
-    if not math.isfinite(loss + objective):
-        check_finite(run, state)
-    rate = sum(window.sizes) / max(window.seconds, 1e-9)
-    show.step(at.step, at.step / run.lengths.steps_per_epoch, loss, rate)
 
 
 def _margin(run: Run) -> float:
@@ -321,9 +318,8 @@ def _margin(run: Run) -> float:
     As the rules ask that return the best by the monitor: what they call an improvement is one.
     """
     asked = [
-        float(getattr(rule, "min_improvement", 0.0))
+        rule.min_improvement
         for rule in run.stopping
-        if getattr(rule, "restore_best", True)
-        and getattr(rule, "metric", run.monitor) == run.monitor
+        if rule.restore_best and (rule.metric or run.monitor) == run.monitor
     ]
     return max(asked, default=0.0)

@@ -2,11 +2,11 @@
 
     (model, x, **options) -> None
 
-Called once, under no_grad, after the model is built and changed by regularizers; x is a
-small preprocessed batch on the model's device, for those that look at data. Random
-numbers come from torch's global generator. Linear and convolution layers are set, norms
-are left as they are. Weights are set through `set_weight`, which reaches those that a
-reparametrization, such as weight norm, computes.
+It is called once, under no_grad, after the model is built and changed by regularizers; x is a
+small preprocessed batch on the model's device, for initializers that look at data. Random
+numbers come from torch's global generator. It sets linear and convolution layers, and leaves
+norms as they are. `set_weight` also reaches weights that a reparametrization computes, such as
+weight norm.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ Layer = nn.Linear | _ConvNd
 
 
 def default(model: nn.Module, x: Tensor) -> None:
-    """Leaves the weights as the layers' own constructors drew them."""
+    """Leave the weights as the layers' constructors drew them."""
 
 
 def layers(model: nn.Module) -> Iterator[Layer]:

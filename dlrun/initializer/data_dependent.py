@@ -1,4 +1,4 @@
-"""Weights fitted to a batch of data, layer after layer in the order of running."""
+"""Weights fitted to a batch of data, layer after layer in the order in which they run."""
 
 import copy
 import logging
@@ -14,7 +14,7 @@ from dlrun.model.order import evaluation, output_of, weight_layers
 
 log_of_dlrun = logging.getLogger("dlrun")
 MOST_ROUNDS = 1000
-"""Of making rates alike: each costs a backward pass a sample, and a few dozen are enough."""
+"""Each round costs a backward pass for each sample, and a few dozen are enough."""
 
 
 def lsuv(
@@ -49,13 +49,13 @@ def data_dependent(
     damping: float = 0.5,
     samples: int = 16,
 ) -> None:
-    """Every unit's output gets mean beta and variance 1, then all layers learn equally fast.
+    """Give every unit's output mean beta and variance 1, then let all layers learn equally fast.
 
     Krähenbühl, Doersch, Donahue, Darrell 2015. Second part: the relative rate of change
-    C = √E‖∂l/∂W‖²/‖W‖, l a random linear function of a sample's output, is made alike by
-    W ← W·(C/C̃)^(damping/2), C̃ the geometric mean over the layers, `rounds` times. That
-    leaves the output as it is in a chain of layers with ReLU-like activations; where it
-    would not, only the first part is done.
+    C = √E‖∂l/∂W‖²/‖W‖, l a random linear function of a sample's output, is made equal by
+    W ← W·(C/C̃)^(damping/2), C̃ the geometric mean over the layers, `rounds` times. That keeps
+    the output in a chain of layers with ReLU-like activations; elsewhere only the first part
+    is done.
     """
     if not 0 < damping <= 1:
         raise ValueError(f"damping must be above 0 and at most 1, got {damping}")
@@ -83,14 +83,14 @@ def _normalize_units(layer: Layer, out: Tensor, beta: float) -> None:
 
 
 def _equalize(model: nn.Module, chain: list[Layer], x: Tensor, rounds: int, damping: float) -> None:
-    """Move scale between the layers until all change at the same relative rate."""
+    """Shift scale between the layers until all change at the same relative rate."""
     saved = copy.deepcopy(model.state_dict())
     with evaluation(model):
         before = model(x)
         for _ in range(rounds):
             logs = [log(rate) for rate in change_rates(model, chain, x)]
             middle = sum(logs) / len(logs)
-            # The output of a layer is scaled by all the factors up to it, and so is its bias.
+            # All factors up to a layer scale its output, and so its bias.
             reached = 1.0
             for layer, rate in zip(chain, logs, strict=True):
                 factor = exp((rate - middle) * damping / 2)
@@ -118,6 +118,6 @@ def change_rates(model: nn.Module, chain: list[Layer], x: Tensor) -> list[float]
             )
             squares = [s + float(g.square().sum()) for s, g in zip(squares, grads, strict=True)]
         norms = [float(weight.detach().norm()) for weight in weights]
-    tiny = 1e-30  # a layer that nothing reaches has no rate; it must not stop the others
+    tiny = 1e-30  # for a layer without gradient, which must not stop the others
     rates = [(s / len(x)) ** 0.5 / max(norm, tiny) for s, norm in zip(squares, norms, strict=True)]
     return [max(rate, tiny) for rate in rates]

@@ -6,7 +6,7 @@ from dlrun.initializer import fresh, layers, set_bias, set_weight
 
 
 def constant(model: nn.Module, x: Tensor, *, value: float = 0.0, bias: float = 0.0) -> None:
-    """All weights alike."""
+    """All weights equal."""
     for layer in layers(model):
         set_weight(layer, fresh(layer).fill_(value))
         set_bias(layer, bias)

@@ -1,4 +1,4 @@
-"""Weights whose variance follows the size of their layer, so that signals keep theirs."""
+"""Weights whose variance depends on the size of their layer, to keep that of the signals."""
 
 from math import exp, sqrt
 
@@ -42,8 +42,8 @@ def he(
 ) -> None:
     """Weights of variance 2/((1 + a²)·fan), a the activation's slope below 0.
 
-    He, Zhang, Ren, Sun 2015. mode: fan_in keeps the variance of what goes forward,
-    fan_out that of the gradients.
+    He, Zhang, Ren, Sun 2015. mode: fan_in keeps the variance of the signals, fan_out that of
+    the gradients.
     """
     if mode not in ("fan_in", "fan_out"):
         raise ValueError(f"mode must be fan_in or fan_out, got {mode}")
@@ -84,7 +84,7 @@ def random_walk(
 
 
 def hanin_rolnick(model: nn.Module, x: Tensor, *, decay: float = 0.9, bias: float = 0.0) -> None:
-    """Weights N(0, 2/fan_in); what the l-th residual branch gives is scaled by decay^l.
+    """Weights N(0, 2/fan_in); the output of the l-th residual branch is scaled by decay^l.
 
     Hanin, Rolnick 2018: the variance keeps the mean length of the activations, and a
     finite sum of the scales bounds them in a residual network of any depth.
@@ -99,7 +99,7 @@ def hanin_rolnick(model: nn.Module, x: Tensor, *, decay: float = 0.9, bias: floa
 
 
 def scale_output(module: nn.Module, factor: float) -> None:
-    """Multiply what a linear, convolution or norm layer gives."""
+    """Scale the output of a linear, convolution or norm layer."""
     if isinstance(module, Layer):
         set_weight(module, module.weight * factor)
     elif isinstance(module.weight, Tensor):
@@ -109,7 +109,7 @@ def scale_output(module: nn.Module, factor: float) -> None:
 
 
 def slope_below_zero(activation: Activation) -> float:
-    """a where the activation is x for x > 0 and a·x below; 0 for all that are not so."""
+    """a where the activation is x for x > 0 and a·x below; 0 for all others."""
     module = activation()
     if isinstance(module, nn.Identity):
         return 1.0

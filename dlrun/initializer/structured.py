@@ -22,7 +22,7 @@ def orthogonal(model: nn.Module, x: Tensor, *, gain: float = 1.0, bias: float = 
 
 
 def dirac(model: nn.Module, x: Tensor, *, bias: float = 0.0) -> None:
-    """Each layer hands its inputs on unchanged, as many as fit (Zagoruyko, Komodakis 2017)."""
+    """Each layer passes its inputs on unchanged, as many as fit (Zagoruyko, Komodakis 2017)."""
     for layer in layers(model):
         values = fresh(layer)
         if isinstance(layer, nn.Linear):
@@ -34,7 +34,7 @@ def dirac(model: nn.Module, x: Tensor, *, bias: float = 0.0) -> None:
 
 
 def weight_norm(model: nn.Module, x: Tensor, *, bias: float = 0.0) -> None:
-    """Random directions of length g, which keep the norm of what goes forward.
+    """Random directions of length g, which keep the norm of the signals.
 
     Arpit, Campos, Bengio 2019: g = √(c·fan_in/fan_out), where c = 2 before a ReLU, 1 for
     the last layer and for shortcuts, and 1/B for the last layer of each of B residual

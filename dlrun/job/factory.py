@@ -14,19 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import record, shown
+from dlrun import record, shell
 from dlrun.console import format
 from dlrun.engine.interrupt import raised
 from dlrun.errors import Mistake
 from dlrun.job import code
 from dlrun.job.session import Shared
 from dlrun.recipe import differences
-from dlrun.recipe.groups import GROUPS, SEVERAL
+from dlrun.recipe.schema import GROUPS, SEVERAL
 
 if TYPE_CHECKING:
     from dlrun.engine.run import Lengths, Run
     from dlrun.engine.state import State
     from dlrun.procedure import Trial
+    from dlrun.regularization import Regularizer
 
 _log = logging.getLogger("dlrun")
 _UNNAMED = ("name", "outputs", "resume", "device", "threads", "tracking", "data.cache")
@@ -73,7 +74,7 @@ def perform(
     config: DictConfig,
     asked: Asked,
     shared: Shared,
-    stopping: Sequence[Any] = (),
+    stopping: Sequence["Regularizer"] = (),
     whole: bool = False,
     tests: bool = True,
 ) -> float | None:
@@ -107,7 +108,7 @@ def perform(
 
         def finished(ended: record.Record) -> None:
             shared.show.end()
-            pruned = any(getattr(rule, "pruned", False) for rule in stopping)
+            pruned = any(rule.pruned for rule in stopping)
             if pruned and ended.points()[-1]["step"] < run.lengths.total_steps:
                 ended.set_status(record.PRUNED, "stopped early: others were better by then")
             if shipper is not None:
@@ -131,7 +132,7 @@ def complete(
     """
     from dlrun.engine import checkpoint
     from dlrun.engine import device as devices
-    from dlrun.engine.state import restore, settle
+    from dlrun.engine.state import load_best_weights, restore
     from dlrun.procedure import train
     from dlrun.recipe import build
     from dlrun.report import curves
@@ -151,7 +152,8 @@ def complete(
         if saved is not None:
             run = build.build(config, shared.data(config), shared.cores)
             devices.keep_threads(kept.info.get("threads"), typed=False)
-            step = settle(run, restore(run, saved))
+            state = restore(run, saved)
+            step = load_best_weights(run, state.counters, state.runs[0])
             if tests and len(run.data.test):
                 train.add_test(run, kept)
             if saves:
@@ -205,7 +207,7 @@ def _begin(recipe: DictConfig, run: "Run", asked: Asked) -> tuple[record.Record,
         kept.close()
         raise
     data, recorded = facts["data"], kept.info.get("data") or {}
-    if state.at.step and recorded.get("digest", data["digest"]) != data["digest"]:
+    if state.counters.step and recorded.get("digest", data["digest"]) != data["digest"]:
         _log.warning(
             "the data are not those that the run began with; "
             "what it has trained on may now be in val or test"
@@ -218,13 +220,13 @@ def _begin(recipe: DictConfig, run: "Run", asked: Asked) -> tuple[record.Record,
     digests = code.digests(recipe)
     before = kept.info.get("code") or {}
     edited = [module for module, was in before.items() if digests.get(module) != was]
-    if state.at.step and edited:
+    if state.counters.step and edited:
         _log.warning(f"{', '.join(edited)}: the code has changed since the run was trained")
     known |= {"overrides": list(asked.overrides), "choices": asked.chosen(recipe), "code": digests}
     if kept.info.get("name") == name(kept.info.get("overrides", [])):
         known["name"] = _named(recipe, asked)  # says what is trained now
     kept.update(**known | {"resumed": history})
-    record.write(kept.directory / "recipe.yaml", shown.redacted(text))
+    record.write(kept.directory / "recipe.yaml", shell.redacted(text))
     return kept, state
 
 
@@ -248,15 +250,15 @@ def summary(kept: record.Record, state: "State", lengths: "Lengths") -> str:
     data = info["data"]
     sizes = " / ".join(f"{count:,}" for count in data["samples"].values())
     lines = [
-        f"{shown.name(info['name'])}  ·  run {kept.id}",
+        f"{shell.name(info['name'])}  ·  run {kept.id}",
         f"{data['name']}: {sizes} samples of shape {'×'.join(map(str, data['shape']))} to train, "
         "validate and test",
         f"{info['parameters']:,} parameters, {info.get('flops', 0):,} floating-point operations "
         f"a sample  ·  {info['device']}",
     ]
-    if state.at.step:
-        epoch = format.epoch(state.at.step / lengths.steps_per_epoch)
-        lines.append(f"goes on from epoch {epoch}, step {state.at.step:,}")
+    if state.counters.step:
+        epoch = format.epoch(state.counters.step / lengths.steps_per_epoch)
+        lines.append(f"goes on from epoch {epoch}, step {state.counters.step:,}")
     elif info.get("resumed"):
         lines.append("begins again: it had no checkpoint yet")
     return "\n".join(lines)

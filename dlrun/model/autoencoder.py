@@ -1,4 +1,4 @@
-"""Networks that give their input back through a narrow code.
+"""Networks that reconstruct their input from a narrow code.
 
 Hinton, Salakhutdinov 2006, Reducing the Dimensionality of Data with Neural Networks.
 """
@@ -33,7 +33,7 @@ class Autoencoder(nn.Module):
 class Transposed(nn.Module):
     """The transpose of another layer with a bias of its own: Wᵀ·h + b.
 
-    The other layer is no part of this one, so its weights are there once.
+    The other layer is not a submodule of this one, so its weights are counted once.
     """
 
     def __init__(self, layer: nn.Linear | nn.Conv2d, padding: tuple[int, int] = (0, 0)) -> None:
@@ -66,7 +66,7 @@ def autoencoder(
 ) -> nn.Module:
     """Down to `code` numbers and back: (n, *shape) -> (n, *shape).
 
-    channels: of 3×3 convolutions with stride 2, first; none makes a dense network.
+    channels: of 3×3 convolutions with stride 2, which come first; [] makes a dense network.
     hidden: widths of dense layers between them and the code. The decoder mirrors the
     encoder. tied: each of its layers uses the transpose of the encoder's weight there. The
     code and the output are linear, every other layer has the activation.
@@ -84,7 +84,7 @@ def autoencoder(
         require_image(shape, "autoencoder with channels")
 
     encoder: list[nn.Module] = []
-    mirror: list[list[nn.Module]] = []  # how each layer is undone, from the outside inwards
+    mirror: list[list[nn.Module]] = []  # what undoes each layer, from the outside inwards
 
     def add(layer: nn.Linear | nn.Conv2d, back: nn.Module, last: bool = False) -> None:
         encoder.extend([layer] if last else [layer, activation()])
@@ -94,7 +94,7 @@ def autoencoder(
     for depth in channels or []:
         convolution = nn.Conv2d(size[0], depth * wide, 3, stride=2, padding=1)
         given = size[0] * (wide if mirror else 1)
-        padding = (1 - size[1] % 2, 1 - size[2] % 2)  # halving has rounded odd sides up
+        padding = (1 - size[1] % 2, 1 - size[2] % 2)  # halving rounded odd sides up
         if tied:
             add(convolution, Transposed(convolution, padding))
         else:

@@ -1,4 +1,4 @@
-"""Pieces that several networks are built of."""
+"""Pieces that several networks share."""
 
 from torch import nn
 

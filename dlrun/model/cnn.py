@@ -23,7 +23,7 @@ def cnn(
     """Convolutions with pooling between, then dense layers: (n, *shape) -> (n, outputs).
 
     channels: one convolution each. A 2×2 pooling follows every `pool_every` of them.
-    global_pool averages over what is left of the image, else it is flattened.
+    global_pool averages over what is left of the image; without it that is flattened.
     hidden: widths of dense layers before the last.
     """
     require_image(shape, "cnn")

@@ -19,13 +19,13 @@ def parameters(model: nn.Module) -> int:
 def flops(model: nn.Module, x: Tensor) -> int:
     """Floating-point operations of the forward pass of one sample, (n, *shape) being given.
 
-    A multiplication and an addition are two. Counted are matrix products, convolutions,
-    attention and recurrent layers; what costs little beside them, such as biases,
-    activations, norms and pooling, is not.
+    A multiplication and an addition count as two. It counts matrix products, convolutions,
+    attention and recurrent layers, but not what costs little beside them: biases, activations,
+    norms and pooling.
     """
     counter = FlopCounterMode(display=False, custom_mapping=_RECURRENT)
     fast_path = torch.backends.mha.get_fastpath_enabled()
-    # What a fused kernel of attention or of a whole transformer layer does, nothing counts.
+    # torch's counter does not see into fused kernels of attention and of transformer layers.
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with evaluation(model), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), counter:

@@ -24,9 +24,9 @@ def evaluation(model: nn.Module) -> Iterator[None]:
 def weight_layers(model: nn.Module, x: Tensor) -> list[nn.Linear | _ConvNd]:
     """The linear and convolution layers in the order in which x meets them.
 
-    One forward pass of (n, *shape) in evaluation mode, without gradient. A layer that
-    runs twice counts once; one that does not run through its own forward, as in
-    attention, is left out.
+    It takes one forward pass of (n, *shape) in evaluation mode, without gradient. A layer that
+    runs twice counts once; one that does not run through its own forward, as in attention, is
+    left out.
     """
     met: dict[nn.Linear | _ConvNd, None] = {}
 
@@ -49,7 +49,7 @@ def weight_layers(model: nn.Module, x: Tensor) -> list[nn.Linear | _ConvNd]:
 
 
 def output_of(layer: nn.Module, model: nn.Module, x: Tensor) -> Tensor:
-    """What the layer gives when the model runs on x, in evaluation mode, without gradient."""
+    """The output of the layer when the model runs on x, in evaluation mode, without gradient."""
     given: list[Tensor] = []
     handle = layer.register_forward_hook(lambda module, args, out: given.append(out))
     try:
@@ -76,5 +76,5 @@ def residual_ends(model: nn.Module) -> list[nn.Module]:
 
 
 def _has_weight(module: nn.Module) -> bool:
-    """Whether a module is a linear, convolution or norm layer, maybe of the user's own."""
+    """Whether a module is a linear, convolution or norm layer, also one of the user."""
     return isinstance(getattr(module, "weight", None), Tensor) and not isinstance(module, nn.PReLU)

@@ -16,10 +16,10 @@ def torchvision(
 ) -> nn.Module:
     """torchvision.models.<name>: (n, *shape) -> (n, outputs).
 
-    weights: null draws them; DEFAULT or a name such as IMAGENET1K_V1 downloads trained
-    ones, and the classifier starts anew. Where images don't have three channels, the
-    first convolution is replaced; a trained one is averaged over its channels, so that
-    a grey image gives what its three equal channels would have given.
+    weights: null draws them; DEFAULT or a name such as IMAGENET1K_V1 downloads trained ones and
+    draws a new classifier. Where images don't have three channels, the first convolution is
+    replaced; a trained one is averaged over its channels, so that a grey image gives what its
+    three equal channels would give.
     """
     require_image(shape, "torchvision")
     known = models.list_models(module=models)
@@ -30,7 +30,7 @@ def torchvision(
         )
     options: dict[str, Any] = {}
     if name in ("googlenet", "inception_v3"):
-        # The extra classifiers are for training alone and would change what forward returns.
+        # The auxiliary classifiers are for training only and change what forward returns.
         options = {"aux_logits": False, "init_weights": weights is None}
     if weights is None:
         if name.startswith("vit_"):
@@ -79,7 +79,7 @@ def _replace_classifier(model: nn.Module, outputs: int) -> None:
 
 
 def _replace_first(model: nn.Module, channels: int, trained: bool) -> None:
-    """A first convolution that reads so many channels."""
+    """A new first convolution, for this number of channels."""
     name, old = next((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d))
     new = nn.Conv2d(
         channels,

@@ -2,13 +2,47 @@
 
     (parameters, **options) -> torch.optim.Optimizer
 
-parameters: tensors, or torch's parameter groups. A factory whose first parameter is
-called `model` receives the network instead and moves all its trainable parameters.
+parameters: tensors, or torch's parameter groups. A factory whose first parameter is called
+`model` gets the network instead, and all its trainable parameters to train.
 
 The loop sets each group's `lr` before a step. One whose `step` requires a `closure`
 evaluates the objective itself: `closure()` with its gradient, `closure(backward=False)`
-alone; `replay.py` gives all calls of a step the same random numbers. One with a method
-`averages()` says what is to be evaluated: pairs of a live parameter and its average.
+alone; `replay.py` gives all calls of a step the same random numbers. One that is `Averaging`
+or `Switching` is evaluated with other weights than it trains.
 What changes while training goes on is in `state_dict()`, never in a group's options:
 those are the recipe's.
 """
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.optim import Optimizer
+
+
+@runtime_checkable
+class Averaging(Protocol):
+    """Has averages that stand in for live tensors in evaluation; none before averaging begins."""
+
+    def averages(self) -> list[tuple[Tensor, Tensor]]:
+        """(live, average) for each."""
+
+
+@runtime_checkable
+class Switching(Protocol):
+    """Moves the weights to where it trains or is evaluated, as schedule-free optimizers do."""
+
+    def train(self) -> None:
+        """To where it trains."""
+
+    def eval(self) -> None:
+        """To where it is evaluated."""
+
+
+def takes_closure(optimizer: Optimizer) -> bool:
+    """Whether the optimizer evaluates the loss itself, as L-BFGS and line searches do."""
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    return closure is not None and closure.default is inspect.Parameter.empty

@@ -1,7 +1,7 @@
 """Averaged stochastic gradient descent.
 
-torch.optim.ASGD has its own schedule of rates, late by a step, and nothing that evaluates
-the average; here the rate is the schedule's.
+torch.optim.ASGD has its own schedule of rates, one step late, and does not evaluate the average;
+here the rate is the schedule's.
 """
 
 from collections.abc import Callable

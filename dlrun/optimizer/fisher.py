@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 Layer = nn.Linear | nn.Conv2d
+Fisher = Callable[[Tensor, Tensor], Tensor]
+"""(logits, u) -> gradients, see `dlrun.loss.Loss`."""
 
 
 class Factors:
@@ -44,40 +46,9 @@ class _Met(NamedTuple):
     output: GradientEdge
 
 
-def cross_entropy(logits: Tensor, draw: Tensor) -> Tensor:
-    """(diag(√p) − p√pᵀ)·u: its covariance is diag(p) − ppᵀ."""
-    p = logits.softmax(-1)
-    part = p.sqrt() * draw
-    return part - p * part.sum(-1, keepdim=True)
-
-
-def mse(logits: Tensor, draw: Tensor) -> Tensor:
-    """√(2/K)·u for K outputs, whose squared errors are averaged."""
-    return draw * math.sqrt(2 / logits[0].numel())
-
-
-def bce(logits: Tensor, draw: Tensor) -> Tensor:
-    """√(p(1 − p)/K)·u for K outputs, whose losses are averaged."""
-    p = logits.sigmoid()
-    return draw * (p * (1 - p) / logits[0].numel()).sqrt()
-
-
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "cross_entropy": cross_entropy,
-    "mse": mse,
-    "bce": bce,
-    "hinge": cross_entropy,
-    "mae": mse,
-    "huber": mse,
-}
-"""(logits, u) -> gradients of the loss by the logits, as targets that the model itself predicts
-would give them: with u ~ N(0, I) their covariance is the Fisher information. It is the Hessian
-of the first three losses; the others borrow it."""
-
-
 @contextmanager
 def watched(
-    model: nn.Module, layers: list[Layer], loss: str, draws: int
+    model: nn.Module, layers: list[Layer], fisher: Fisher, draws: int
 ) -> Iterator[dict[Layer, Factors]]:
     """Inside, every forward pass of the model with gradients adds to its layers' factors.
 
@@ -104,7 +75,7 @@ def watched(
                 gradients = torch.autograd.grad(
                     logits,
                     [one.output for one in met],
-                    LOSSES[loss](at, draw).to(logits.dtype),
+                    fisher(at, draw).to(logits.dtype),
                     retain_graph=True,
                     materialize_grads=True,
                 )

@@ -1,4 +1,4 @@
-"""L-BFGS on one objective a step: torch's, whose evaluations see the same random numbers."""
+"""torch's L-BFGS, with the same random numbers at all evaluations of a step."""
 
 from typing import Any, Literal
 
@@ -19,8 +19,8 @@ def lbfgs(
 ) -> torch.optim.LBFGS:
     """torch.optim.LBFGS over all trainable parameters.
 
-    A step is `iterations` of its iterations on the step's batch, with the same dropout
-    masks at every evaluation; running statistics take note of the batch once.
+    A step makes `iterations` of its iterations on the batch, with the same dropout masks at
+    every evaluation; running statistics take in the batch once.
     """
     if lr <= 0:  # its line search divides by the step
         raise ValueError(f"lr must be above 0, got {lr}")

@@ -1,4 +1,4 @@
-"""Gradient descent whose rate is tried out at every step."""
+"""Gradient descent that tries several rates at every step."""
 
 from typing import cast
 
@@ -9,10 +9,10 @@ from dlrun.optimizer.replay import Objective, replayed, trainable
 
 
 class LineSearch(torch.optim.Optimizer):
-    """Tries θ − α·k·g for every k of `multipliers`, keeps the one of the lowest objective.
+    """Tries θ − α·k·g for every k of `multipliers` and keeps the one with the lowest objective.
 
-    The same batch and the same random masks at every trial. Where none is lower than
-    before the step, a value that is not finite included, the weights stay.
+    All trials see the same batch and the same random masks. Where none is lower than before the
+    step, or that is not finite, the weights stay.
     """
 
     def __init__(self, model: nn.Module, lr: float, multipliers: list[float]) -> None:
@@ -25,7 +25,7 @@ class LineSearch(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Objective) -> Tensor:  # type: ignore[override]
-        """One gradient, and one more evaluation for every rate; the objective before the step."""
+        """One gradient and one evaluation for every rate; returns the objective before it."""
         objective = replayed(closure, self._model)
         before = objective()
         group = self.param_groups[0]

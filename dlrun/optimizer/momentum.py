@@ -1,4 +1,4 @@
-"""Gradient descent with a momentum that may rise while training begins."""
+"""Gradient descent with a momentum that may rise at the start of training."""
 
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ def momentum(
 ) -> torch.optim.SGD:
     """torch's SGD; its momentum rises linearly over `momentum_steps` from `momentum_start`.
 
-    Without a start, or over 0 steps, the momentum is the same all the time.
+    Without a start, or over 0 steps, the momentum is constant.
     Hinton 2012, A Practical Guide to Training Restricted Boltzmann Machines.
     """
     for name, value in (("momentum", momentum), ("momentum_start", momentum_start)):
@@ -38,7 +38,7 @@ def momentum(
 def _rise(
     optimizer: torch.optim.Optimizer, args: Any, kwargs: Any, start: float, end: float, steps: int
 ) -> None:
-    """Set the momentum of the step to come, by the number of steps taken, kept in the state."""
+    """Set the momentum of the next step, from the number of steps taken, which the state keeps."""
     memory = optimizer.state[optimizer.param_groups[0]["params"][0]]
     taken = memory.get("step", 0)
     memory["step"] = taken + 1

@@ -1,7 +1,7 @@
 """Muon: momentum whose update of a weight matrix is made orthogonal; AdamW for the rest.
 
 Jordan et al. 2024, Muon: An Optimizer for Hidden Layers in Neural Networks. torch.optim.Muon
-takes matrices alone and iterates in bfloat16 only.
+takes only matrices and iterates only in bfloat16.
 """
 
 from collections import defaultdict
@@ -19,9 +19,9 @@ QUINTIC = (3.4445, -4.7750, 2.0315)  # steepest at 0: singular values end in abo
 class Muon(torch.optim.Optimizer):
     """Muon for the weight matrices, AdamW for all other parameters.
 
-    A convolution's kernel counts as a matrix of one row an output channel. The first and
-    the last matrix, in the model's order, go to AdamW where asked. lr and momentum
-    are Muon's; adamw_lr, betas and eps are AdamW's; the decay is decoupled in both.
+    A convolution's kernel counts as a matrix with a row for each output channel. The first and
+    the last matrix, in the model's order, go to AdamW where asked. lr and momentum are Muon's;
+    adamw_lr, betas and eps are AdamW's; the decay is decoupled in both.
 
     matrices: those among the parameters, in the model's order; None stands for all that have
     two axes or more.
@@ -64,7 +64,7 @@ class Muon(torch.optim.Optimizer):
             others = [p for p in group["params"] if p not in own]
             groups += [group | {"params": parted, "muon": True}] if parted else []
             groups += [group | {"params": others, "muon": False, "lr": adamw_lr}] if others else []
-        groups.sort(key=lambda group: not group["muon"])  # the rate that is shown is Muon's
+        groups.sort(key=lambda group: not group["muon"])  # the rate of the first is shown: Muon's
         super().__init__(groups, {"lr": lr, "weight_decay": weight_decay})
         self._momentum, self._nesterov, self._iterations = momentum, nesterov, iterations
         self._betas, self._eps = betas, eps

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from dlrun.errors import Mistake
-from dlrun.optimizer.fisher import LOSSES, Factors, Layer, watched
+from dlrun.loss import LOSSES, Loss
+from dlrun.optimizer.fisher import Factors, Fisher, Layer, watched
 from dlrun.optimizer.replay import Objective, trainable
 
 _log = logging.getLogger("dlrun")
@@ -28,14 +29,15 @@ class NaturalGradient(torch.optim.Optimizer):
     targets drawn from what the model predicts, `draws` of them a sample; with draws=0 the
     moments are exact, for as many backward passes as there are outputs.
 
-    loss: the last part of its name says how outputs predict: cross_entropy, mse, ...
+    loss: how outputs predict, by the name of a loss: cross_entropy, mse, ...; None: as the
+        loss that is trained says of itself.
     other_lr: the rate of SGD with the same momentum, for norms and other layers.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        loss: str,
+        loss: str | None = None,
         lr: float = 0.05,
         momentum: float = 0.9,
         damping: float = 0.01,
@@ -45,6 +47,7 @@ class NaturalGradient(torch.optim.Optimizer):
         draws: int = 1,
         max_kl: float | None = 0.001,
         other_lr: float = 0.05,
+        trained: Loss | None = None,
     ) -> None:
         for name, value in (("lr", lr), ("other_lr", other_lr), ("draws", draws)):
             if value < 0:
@@ -60,9 +63,7 @@ class NaturalGradient(torch.optim.Optimizer):
         for name, limit in (("damping", damping), ("max_kl", max_kl)):
             if limit is not None and limit <= 0:
                 raise ValueError(f"{name} must be above 0, got {limit}")
-        self._loss = loss.rpartition(".")[2]
-        if self._loss not in LOSSES:
-            raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {loss}")
+        self._fisher = _fisher(loss, trained)
         self._model, self._layers = model, factorable(model)
         if not self._layers:
             _log.warning("natural_gradient: no layer's Fisher information factors; it is plain SGD")
@@ -83,7 +84,7 @@ class NaturalGradient(torch.optim.Optimizer):
         step = memory.get("step", 0)
         memory["step"] = step + 1
         if step % self._moments_every == 0:
-            with watched(self._model, self._layers, self._loss, self._draws) as factors:
+            with watched(self._model, self._layers, self._fisher, self._draws) as factors:
                 value = torch.enable_grad()(closure)()
             self._remember(factors)
         else:
@@ -159,6 +160,21 @@ class NaturalGradient(torch.optim.Optimizer):
         if self._max_kl is not None:
             kl = torch.stack(sizes).sum() * self.param_groups[0]["lr"] ** 2
             torch._foreach_mul_(gradients, (self._max_kl / kl.clamp(min=0)).sqrt().clamp(max=1.0))
+
+
+def _fisher(name: str | None, trained: Loss | None) -> Fisher:
+    """How outputs predict, by the name of a loss or else as the trained one says."""
+    known = name and name.rpartition(".")[2]
+    if known and known not in LOSSES:
+        raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {name}")
+    loss = LOSSES[known] if known else trained
+    if loss is None or loss.fisher is None:
+        what = "" if loss is None else f", and loss={loss.name} does not say it"
+        raise Mistake(
+            f"optimizer=natural_gradient: must know how outputs predict{what}; "
+            f"set optimizer.loss to one of {', '.join(LOSSES)}"
+        )
+    return loss.fisher
 
 
 def factorable(model: nn.Module) -> list[Layer]:

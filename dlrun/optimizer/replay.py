@@ -1,8 +1,8 @@
 """One step's objective evaluated several times under the same draw.
 
-A network with dropout or batch norm is another function at every call: its masks are
-drawn anew, and its running statistics move on. Who compares two values of the objective
-must compare the same function.
+A network with dropout or batch norm is another function at each call: it draws new masks and
+updates its running statistics. To compare two values of the objective, both must be of the same
+function.
 """
 
 from typing import Any, Protocol
@@ -19,10 +19,10 @@ class Objective(Protocol):
 
 
 def replayed(objective: Objective, model: nn.Module) -> Objective:
-    """The objective such that all its calls see the random numbers of the first.
+    """The objective, with all calls seeing the random numbers of the first.
 
-    What the model's buffers remember is that of the first call, too: running statistics
-    take note of the batch once, with the weights that the step began from.
+    The model's buffers keep what the first call wrote, too: running statistics take in the
+    batch once, with the weights at the start of the step.
     """
     device = next(model.parameters()).device
     generators = _generators(device)

@@ -1,4 +1,4 @@
-"""vSGD: a rate for every weight from the gradients' variance and the curvature.
+"""vSGD: a rate for every weight, from the variance of its gradients and the curvature.
 
 Schaul, Zhang, LeCun 2013, No More Pesky Learning Rates; the curvature by finite
 differences, as in Schaul, LeCun 2013, Adaptive Learning Rates and Parallelization for
@@ -57,7 +57,7 @@ class VSGD(torch.optim.Optimizer):
         memory["step"] += 1
         mean, v, h, q, tau = (memory[name] for name in ("g", "v", "h", "q", "tau"))
 
-        # The curvature, from the gradient a typical step further on.
+        # The curvature, from a second gradient one typical step away.
         start = [weight.clone() for weight in weights]
         _move(weights, mean)
         objective()
@@ -84,12 +84,12 @@ class VSGD(torch.optim.Optimizer):
 
 
 def _is_outlier(value: Tensor, mean: Tensor, square: Tensor) -> Tensor:
-    """Where a value lies beyond two standard deviations."""
+    """Which values lie beyond two standard deviations."""
     return (value - mean).abs() > 2 * (square - mean**2).clamp_(min=0).sqrt_()
 
 
 def _gradient(weights: list[nn.Parameter]) -> Tensor:
-    """All gradients end to end, zero where there is none."""
+    """All gradients, flattened and concatenated; zero where there is none."""
     return flat([torch.zeros_like(w) if w.grad is None else w.grad for w in weights])
 
 

@@ -1,15 +1,14 @@
-"""The group `preprocessing`: what happens to every sample, in training and after.
+"""The group `preprocessing`: what is done to every sample, in training and evaluation.
 
-A step is an `nn.Module` whose state are buffers, so that it travels inside the
-deployed model:
+A step is an `nn.Module` with its state in buffers, so that it is saved inside the deployed
+model:
 
     fit(batches) -> None       on the training split alone; any number of batches, read once
     forward(x) -> Tensor       (n, *shape) float32 -> (n, *new_shape) float32
 
-Images start as uint8 in 0..255, which stands for 0..1: `chain` puts `ToFloat` in
-front of the first step, unless that step says `takes_bytes = True` and reads uint8
-itself, to save a pass over the batch. A step is fitted on what the steps before it
-put out.
+Images start as uint8 in 0..255, which means 0..1: `chain` puts `ToFloat` before the first step,
+unless that declares `takes_bytes = True` and reads uint8 itself, which saves a pass over the
+batch. A step is fitted on the output of the steps before it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -52,7 +51,7 @@ def chain(steps: Sequence[nn.Module]) -> nn.Sequential:
 def fit(preprocessing: nn.Sequential, batches: Callable[[], Iterable[Tensor]]) -> None:
     """Fit each step on the output of those before it.
 
-    batches() starts a new pass over the raw training split; one pass a step is made.
+    batches() starts a pass over the raw training split; each step makes one.
     """
 
     def through(steps: list[nn.Module]) -> Iterator[Tensor]:

@@ -1,4 +1,4 @@
-"""Steps that treat each element apart: x·scale + shift, learned from the training split."""
+"""Steps that act on each element by itself: x·scale + shift, learned from the training split."""
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -80,11 +80,11 @@ def center_channel() -> Affine:
 
 
 def rescale(low: float = -1.0, high: float = 1.0) -> Affine:
-    """From the smallest and largest value there can be to [low, high].
+    """From the smallest and largest possible value to [low, high].
 
-    Images of bytes: from 0..255, whatever the training split holds. All else: from the
-    minimum and maximum of the training split, for tables those of each feature, for images
-    of floats those of all pixels together. A constant feature becomes `low`.
+    Images of bytes: from 0..255, whatever the training split holds. All others: from the
+    minimum and maximum of the training split, in tables of each feature, in images of floats
+    of all pixels together. A constant feature becomes `low`.
     """
     if low >= high:
         raise ValueError(f"low must be below high, got {low}")
@@ -94,13 +94,13 @@ def rescale(low: float = -1.0, high: float = 1.0) -> Affine:
 def _mean_and_std(by: str, first: Tensor, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     mean, variance = moments(batches, by if first.ndim > 2 else "feature")
     std = variance.sqrt()
-    # Rounding leaves a constant feature with a std of some 1e-16 of its size.
+    # Rounding gives a constant feature a std of about 1e-16 of its size.
     return mean, torch.where(std > 1e-12 * mean.abs(), std, torch.ones_like(std))
 
 
 def _mean(by: str, first: Tensor, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     mean, _ = moments(batches, by if first.ndim > 2 else "feature")
-    # In bytes the unit is what a float of 1 stands for, so that the output is on that scale.
+    # In bytes the unit is 255, a float of 1, so that both give the same output.
     unit = 255 if first.dtype == torch.uint8 else 1
     return mean, torch.full_like(mean, unit)
 

@@ -21,16 +21,16 @@ from dlrun.preprocessing.moments import covariance
 from dlrun.preprocessing.shapes import take_shapes
 
 WIDEST = 2**14
-"""Elements of a sample beyond which the covariance, d² numbers, is refused."""
+"""The most elements of a sample for which the covariance, d² numbers, is computed."""
 
 
 class Projection(nn.Module):
     """y = W (x − mean), fitted by one pass over the training split.
 
-    components: how many of the principal axes are kept: a whole number, the share of the
-    variance in (0, 1] that they must reach, or None for all. eps: what is added to every
-    variance before it is divided by, None to leave the variances as they are. turn_back:
-    whether the result is turned back into the shape of the input.
+    components: how many principal axes to keep: a whole number, the share of the variance in
+    (0, 1] that they must reach, or None for all. eps: added to every variance before dividing
+    by it; None keeps the variances. turn_back: whether to rotate the result back to the axes
+    and the shape of the input.
     """
 
     mean: Tensor
@@ -105,7 +105,7 @@ def how_many(variances: Tensor, components: int | float | None) -> int:
             raise ValueError(f"components must be at most {len(variances)}, got {components}")
         return components
     reached = variances.cumsum(0) / variances.sum()
-    # A hair less, or rounding asks for an axis more where the share is reached exactly.
+    # Slightly less, or rounding would add an axis where the share is reached exactly.
     return min(int((reached < components - 1e-12).sum()) + 1, len(variances))
 
 

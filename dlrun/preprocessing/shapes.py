@@ -1,4 +1,4 @@
-"""Fitted steps are loaded before they are fitted: their buffers take the shapes of the state."""
+"""Lets a step that is not fitted yet load the state of a fitted one."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dlrun.engine.run import Run
 from dlrun.errors import Mistake
 from dlrun.procedure import MakeRun
+from dlrun.schedule import watches
 
 _log = logging.getLogger("dlrun")
 _POINTS = 1000  # of the curve that is recorded, at most about so many
@@ -24,7 +25,7 @@ def draw_schedule(make_run: MakeRun, errors: list[float] | None = None) -> None:
     trial = make_run()
     trial.record.update(trains=False)
     lengths = trial.run.lengths
-    if errors is None and hasattr(trial.run.schedule, "observe"):
+    if errors is None and watches(trial.run.schedule):
         _log.warning(_assumed(trial.run))
     every = max(1, lengths.total_steps // _POINTS)
     with trial.recorded():
@@ -56,14 +57,13 @@ def rates(run: Run, errors: Sequence[float] | None = None) -> list[float]:
     """The learning rate of every step of a run, as the loop would set it."""
     lengths, drawn = run.lengths, []
     base = float(run.optimizer.param_groups[0]["lr"])
-    observe = getattr(run.schedule, "observe", None)
     if errors is None:
         errors = [1 / (1 + place) for place in range(max(1, _validations(run) // 2))]
     seen = 0
     for step in range(lengths.total_steps):
         drawn.append(base * run.schedule(step, lengths.total_steps, lengths.steps_per_epoch))
         ends = step + 1 == lengths.total_steps
-        if observe is not None and (ends or (step + 1) % lengths.validate_every == 0):
-            observe(-errors[min(seen, len(errors) - 1)])
+        if ends or (step + 1) % lengths.validate_every == 0:
+            run.schedule.observe(-errors[min(seen, len(errors) - 1)])
             seen += 1
     return drawn

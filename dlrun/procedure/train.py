@@ -10,10 +10,10 @@ from torch import nn
 from dlrun import metric
 from dlrun.data.depth import FromDepth, raw_example
 from dlrun.data.scale import Unscale
-from dlrun.engine.evaluate import measure, quality_name
+from dlrun.engine.evaluate import measure
 from dlrun.engine.feed import prepare
 from dlrun.engine.run import Run
-from dlrun.engine.state import Position, keeps_last
+from dlrun.engine.state import State, keeps_last
 from dlrun.engine.train import train as loop
 from dlrun.procedure import MakeRun, Trial
 from dlrun.record import Record
@@ -23,27 +23,29 @@ def train(make_run: MakeRun) -> float:
     """The procedure `train`; gives the best value of what the recipe monitors."""
     trial = make_run()
     with trial.recorded():
-        at = loop(trial.run, trial.state, trial.record, trial.show)
-        conclude(trial, at)
-    return metric.score(trial.run.monitor, at.best_score)
+        loop(trial.run, trial.state, trial.record, trial.show)
+        conclude(trial)
+    return metric.score(trial.run.monitor, trial.state.runs[0].best_score)
 
 
-def conclude(trial: Trial, at: Position) -> None:
+def conclude(trial: Trial) -> None:
     """The last points, the figures and the model of a trained run."""
-    run, record = trial.run, trial.record
-    best = metric.score(run.monitor, at.best_score)
+    run, record, now = trial.run, trial.record, trial.state.counters.step
+    standing = trial.state.runs[0]
+    best = metric.score(run.monitor, standing.best_score)
     values = {f"best/{run.monitor.replace('/', '_')}": best}
-    values["best/epoch"] = at.best_step / run.lengths.steps_per_epoch
+    values["best/epoch"] = standing.best_step / run.lengths.steps_per_epoch
     tested = trial.measure_test and len(run.data.test) > 0
     if tested:
         values |= measure_test(run)
-    epoch = at.step / run.lengths.steps_per_epoch
-    step = at.step if keeps_last(run) else at.best_step
-    record.update(result_step=step, stopped=why_stopped(run, at), ended_by_rule=at.stopped)
+    epoch = now / run.lengths.steps_per_epoch
+    step = now if keeps_last(run) else standing.best_step
+    why = why_stopped(run, trial.state)
+    record.update(result_step=step, stopped=why, ended_by_rule=standing.stopped)
     if tested:
-        record.update(test_measured=now())
-    record.append(at.step, epoch, values)
-    trial.show.point(at.step, epoch, values)
+        record.update(test_measured=timestamp())
+    record.append(now, epoch, values)
+    trial.show.point(now, epoch, values)
     if trial.figures:
         from dlrun.report import curves  # imports matplotlib, which takes a while
 
@@ -52,27 +54,28 @@ def conclude(trial: Trial, at: Position) -> None:
         export(run, record.directory / "model", step)
 
 
-def why_stopped(run: Run, at: Position) -> dict[str, Any] | None:
+def why_stopped(run: Run, state: State) -> dict[str, Any] | None:
     """What has not improved since which step, where a rule ended a run before its length."""
-    for rule in run.stopping if at.stopped and at.step < run.lengths.total_steps else ():
-        if hasattr(rule, "patience") and at.step - rule.best_step >= rule.patience:
-            metric = getattr(rule, "metric", run.monitor)
-            return {"metric": metric, "since": rule.best_step}
+    step = state.counters.step
+    early = state.runs[0].stopped and step < run.lengths.total_steps
+    for rule in run.stopping if early else ():
+        if rule.patience is not None and step - rule.best_step >= rule.patience:
+            return {"metric": rule.metric or run.monitor, "since": rule.best_step}
     return None
 
 
 def measure_test(run: Run) -> dict[str, float]:
-    """Loss and quality on the test split, which nothing before has looked at."""
+    """Loss and metric on the test split, which nothing before has looked at."""
     feed = prepare(run.data.test, run.evaluation, run.device, fixed=False)
-    loss, hits = measure(run, feed, run.views)
-    return {f"test/{quality_name(run.regression)}": hits, "test/loss": loss}
+    loss, found = measure(run, feed, run.views)
+    return {f"test/{run.metric.name}": found, "test/loss": loss}
 
 
 def add_test(run: Run, record: Record) -> None:
     """Measure the test split for a run that has ended without, as its last point."""
     last = record.points()[-1]
     record.append(last["step"], last["epoch"], measure_test(run))
-    record.update(test_measured=now())
+    record.update(test_measured=timestamp())
 
 
 def export(run: Run, folder: Path, step: int) -> None:
@@ -82,7 +85,7 @@ def export(run: Run, folder: Path, step: int) -> None:
     save_model(deployable(run), raw_example(run.data), folder, step, run.classes, run.data.reading)
 
 
-def now() -> str:
+def timestamp() -> str:
     """The time in ISO 8601, by which a record says when its test split was measured."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 

@@ -6,7 +6,7 @@ setting and every argument before any data are read, `build` at what depends on 
 
 import inspect
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,23 +17,25 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from dlrun import duration, preprocessing
+from dlrun import loss as losses
 from dlrun.augmentation import clamps, compose
 from dlrun.data import Data, Report, sampling
 from dlrun.data import split as splits
 from dlrun.engine import device as devices
 from dlrun.engine.feed import prepare
 from dlrun.engine.run import Augment, Lengths, Run
-from dlrun.engine.train import takes_closure
 from dlrun.errors import Mistake
-from dlrun.loss import weighted
+from dlrun.loss import Loss
 from dlrun.model import roles
 from dlrun.model.count import flops
+from dlrun.optimizer import takes_closure
 from dlrun.recipe import checks, signature
 from dlrun.recipe import schema as settings
-from dlrun.recipe.groups import GROUPS
+from dlrun.recipe.instantiate import as_a, explained, part, plain, several
 from dlrun.recipe.instantiate import check as check_group
-from dlrun.recipe.instantiate import explained, part, plain, several
-from dlrun.schedule import warmup
+from dlrun.recipe.schema import GROUPS
+from dlrun.regularization import Regularizer, acts
+from dlrun.schedule import Fixed, Schedule, warmup
 from dlrun.test_augmentation import CenterCrop, has_size
 
 SPLITTING = ("split", "val", "split_seed", "leaks")
@@ -93,15 +95,18 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
     _seed(config.seed)
     model = checks.check_module(config, part(config, "model", apart=("max_parameters",)))
     model = model.to(device)
-    loss = part(config, "loss")
+    loss = losses.of(part(config, "loss"))
     checks.check_forward(config, model, loss, x, y, data)
-    if getattr(model, "reconstructs", False):
+    reconstructs = checks.reconstructs(model)
+    if reconstructs:
         checks.check_reconstruction(loss, map(chain, _raw(data, device)))
-    regression = not data.classes or hasattr(model, "reconstructs")
-    regularizers = several(config, "regularization", lengths)
+    regression = reconstructs or not data.classes
+    regularizers = {
+        key: as_a(Regularizer, rule)
+        for key, rule in several(config, "regularization", lengths).items()
+    }
     for rule in regularizers.values():
-        if hasattr(rule, "regression"):
-            rule.regression = regression
+        rule.regression = regression
     model, objective = _regularized(config, regularizers, model, loss, x, data)
     objective = _weighted(config, objective, data, device)
     checks.check_size(config, model, config.model.get("max_parameters"))
@@ -117,11 +122,11 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
     layout = devices.lay_out(model, config.channels_last and x.dim() == 4)
 
     # How the weights change.
-    optimizer = _optimizer(config, model, lengths)
+    optimizer = _optimizer(config, model, loss, lengths)
     scaler = torch.amp.GradScaler(device.type) if config.precision == "fp16" else None
     if scaler is not None and takes_closure(optimizer):
         raise Mistake("precision=fp16: this optimizer evaluates the loss itself; use bf16")
-    schedule = part(config, "schedule", lengths)
+    schedule = _schedule(config, lengths)
     rise = duration.parse(config.warmup).steps(lengths.steps_per_epoch, lengths.total_steps)
     with explained("schedule", config.schedule):
         schedule = warmup(schedule, rise)
@@ -133,7 +138,7 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
         torch.set_num_threads(devices.worthwhile(batch * operations, most))
 
     # Averages are taken last, of weights that every other rule has had its say about.
-    regularizers = dict(sorted(regularizers.items(), key=lambda item: hasattr(item[1], "averages")))
+    regularizers = dict(sorted(regularizers.items(), key=lambda item: acts(item[1], "averages")))
     train = prepare(data.train, chain, device, fixed=augmentation is None)
     _seed(config.seed + 1)  # the noise of training, whatever the initializer has drawn
     return Run(
@@ -164,27 +169,27 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
         flops=operations,
         views=views,
         backoff=config.on_divergence == "backoff",
+        reconstructs=reconstructs,
         regularizers=regularizers,
     )
 
 
 def _regularized(
     config: DictConfig,
-    regularizers: dict[str, Any],
+    regularizers: dict[str, Regularizer],
     model: nn.Module,
-    loss: Callable[..., Tensor],
+    loss: Loss,
     x: Tensor,
     data: Data,
-) -> tuple[nn.Module, Callable[..., Tensor]]:
+) -> tuple[nn.Module, Loss]:
     """The model and what is minimized, as the regularizers change them."""
     objective = loss
     for key, rule in regularizers.items():
         option = config.regularization[key.partition(".")[2]]
         checks.check_outputs(key, option, data)
         with explained(key, option):
-            if hasattr(rule, "change_model"):
-                model = rule.change_model(model, x)
-            if hasattr(rule, "change_loss"):
+            model = rule.change_model(model, x)
+            if acts(rule, "change_loss"):
                 checks.check_classes(key, data, model)
                 objective = rule.change_loss(objective, data.outputs)
     return model, objective
@@ -288,19 +293,26 @@ def _lengths(config: DictConfig, samples: int, elements: int) -> Lengths:
     )
 
 
-def _weighted(
-    config: DictConfig, loss: Callable[..., Tensor], data: Data, device: torch.device
-) -> Callable[..., Tensor]:
+def _weighted(config: DictConfig, loss: Loss, data: Data, device: torch.device) -> Loss:
     """The loss, each class by its weight where that is asked for."""
     if config.class_weights == "none":
         return loss
-    if "weight" not in inspect.signature(loss).parameters or not data.classes:
+    if "weight" not in loss.options or not data.classes:
         raise Mistake(f"class_weights={config.class_weights}: needs classes and loss=cross_entropy")
     weights = sampling.class_weights(data.train.y[data.train.rows], data.outputs)
-    return weighted(loss, weights.to(device))
+    return loss.weighted(weights.to(device))
 
 
-def _optimizer(config: DictConfig, model: nn.Module, lengths: Lengths) -> torch.optim.Optimizer:
+def _schedule(config: DictConfig, lengths: Lengths) -> Schedule:
+    made = part(config, "schedule", lengths)
+    if inspect.isroutine(made) or isinstance(made, partial):
+        return Fixed(made)
+    return as_a(Schedule, made)
+
+
+def _optimizer(
+    config: DictConfig, model: nn.Module, loss: Loss, lengths: Lengths
+) -> torch.optim.Optimizer:
     """The optimizer over the trainable parameters, its rate scaled with the batch if asked."""
     make = part(config, "optimizer", lengths)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
@@ -315,8 +327,11 @@ def _optimizer(config: DictConfig, model: nn.Module, lengths: Lengths) -> torch.
         ]
         given[1]["weight_decay"] = 0.0
         given = [group for group in given if group["params"]]
-    if "matrices" in inspect.signature(make).parameters:
+    asks = inspect.signature(make).parameters
+    if "matrices" in asks:
         make = partial(make, matrices=roles.matrices(model))
+    if "trained" in asks:
+        make = partial(make, trained=loss)
     with explained("optimizer", config.optimizer):
         optimizer: torch.optim.Optimizer = make(given)
     times = lengths.batch_size * lengths.accumulate / config.base_batch_size

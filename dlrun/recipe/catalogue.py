@@ -1,41 +1,78 @@
-"""What can be chosen: every group, option and setting, read from the text of the YAML files.
+"""What can be chosen: every group, option and setting, from the YAML files themselves.
 
-Imports nothing but the standard library, so that `dlrun --help` answers at once. It
-reads what these files have (comments, keys, indentation), not the whole of YAML.
+YAML says what the values are, a file's own comments say what they mean. Imports nothing
+heavy, so that `dlrun --help` and TAB answer at once.
 """
 
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from dlrun.errors import Mistake
+from dlrun.recipe.schema import SEVERAL
 
 PRIMARY = "config"
 """The name of the file of the default recipe."""
-_SETTING = re.compile(r"^( *)([A-Za-z_][\w.-]*):(?: +(.*))?$")
-_DEFAULT = re.compile(r"^ *- *(?:optional +)?([a-z_]+): *([\w-]+|\[.*\])?")
-_VALUE = re.compile(r"""('[^']*'|"[^"]*"|(?:(?!(?:^|\s)#).)*)(?:\s*#\s*(.*))?$""")
+LAUNCHER = "hydra/launcher"
+"""The group of Hydra's that dlrun has options of; its settings begin with `hydra.launcher.`."""
+UNREADABLE = (OSError, ValueError, RecursionError, yaml.YAMLError)
+"""What reading a YAML file raises."""
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_COMMENT = re.compile(r":?[^\S\n]+#[^\S\n]*(.*)")
+_MARKED = re.compile(r"(?:[&!]\S*\s+)+")  # an anchor, a tag
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A key of a YAML file, with dots, its value as written, and the comment after it."""
+    """A key below that of its option, its value as written, and the comment after it."""
 
+    option: "Option" = field(compare=False, repr=False)
     key: str
     value: str
     comment: str
 
+    @property
+    def full(self) -> str:
+        """The key as it is typed, e.g. `optimizer.lr`."""
+        return self.option.prefix + self.key
 
-@dataclass(frozen=True)
+
+@dataclass(eq=False)
 class Option:
-    """One YAML file: the comment lines on top, and its settings."""
+    """One YAML file: an option of a group, or the default recipe, which has no group.
 
-    name: str
-    header: tuple[str, ...]
-    settings: tuple[Setting, ...]
-    across: bool = False  # sets keys of the whole recipe, as an experiment does
+    header: the comment lines on top. across: sets keys of the whole recipe, as an experiment does.
+    usual: one of the default recipe.
+    """
+
+    file: Path
+    group: str = ""
+    usual: bool = False
+    header: tuple[str, ...] = ()
+    settings: tuple[Setting, ...] = ()
+    across: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name of the option."""
+        return self.file.stem
+
+    @property
+    def typed(self) -> str:
+        """How the option is typed; what adds to the whole recipe begins with +."""
+        name = f"[{self.name}]" if self.group in SEVERAL else self.name
+        return f"{'+' if self.across else ''}{self.group}={name}"
+
+    @property
+    def prefix(self) -> str:
+        """What the keys of its settings begin with."""
+        return "" if self.across or not self.group else f"{self.group.replace('/', '.')}."
 
     @property
     def summary(self) -> str:
@@ -55,8 +92,94 @@ class Option:
 
     @property
     def root(self) -> list[Setting]:
-        """The settings that every recipe has, where this is `config.yaml`."""
+        """The settings that every recipe has, where this is the default recipe."""
         return [setting for setting in self.own if "." not in setting.key]
+
+
+class Catalogue:
+    """The packaged recipes and those of the user, whose directories come first.
+
+    Each file is read once: a catalogue is for one command.
+    """
+
+    def __init__(self, own: Sequence[Path] = ()) -> None:
+        self.own = list(own)
+        self.directories = [*own, packaged()]
+        self._options: dict[str, dict[str, Option]] = {}
+
+    @cached_property
+    def primary(self) -> Option:
+        """The default recipe."""
+        files = (directory / f"{PRIMARY}.yaml" for directory in self.directories)
+        return read(next(filter(Path.is_file, files)))
+
+    @cached_property
+    def defaults(self) -> dict[str, list[str]]:
+        """Which options each group has by default. Raises Mistake where it cannot be read."""
+        file, found = self.primary.file, dict[str, list[str]]()
+        try:
+            content = load(file)
+        except UNREADABLE as error:
+            raise Mistake(unreadable(file, error)) from None
+        for group, name in chosen("", content):
+            found.setdefault(group, []).extend([name] if name else [])
+        return found
+
+    @cached_property
+    def groups(self) -> list[str]:
+        """The names of the groups: those of the default recipe in its order, then the others."""
+        entries = [entry for directory in self.directories for entry in os.scandir(directory)]
+        found = {entry.name for entry in entries if entry.is_dir() and entry.name != "hydra"}
+        found = {name for name in found if self.options(name)}
+        ordered = [group for group in self.defaults if group in found]
+        return ordered + sorted(found.difference(ordered))
+
+    @property
+    def names(self) -> list[str]:
+        """The groups, and the settings that every recipe has."""
+        return [*self.groups, *(setting.key for setting in self.primary.root)]
+
+    def options(self, group: str) -> dict[str, Option]:
+        """The options of a group, by name; empty where it is none."""
+        if group and group not in self._options:
+            files: dict[str, Path] = {}
+            for directory in reversed(self.directories):
+                folder = directory / group
+                if os.path.isdir(folder):  # False for what can be no name of a folder
+                    files |= {file.stem: file for file in folder.glob("*.yaml") if file.is_file()}
+            usual = self.defaults.get(group, ())
+            self._options[group] = {
+                name: read(files[name], group, name in usual)
+                for name in sorted(files, key=lambda name: (name != "none", name))
+            }
+        return self._options.get(group, {})
+
+    def named(self, name: str) -> list[Option]:
+        """The options of this name, in whatever group."""
+        groups = [*self.groups, LAUNCHER]
+        return [self.options(group)[name] for group in groups if name in self.options(group)]
+
+    def settings(self, name: str) -> list[Setting]:
+        """The settings of groups that have this key, lie below it, or, without a dot, end with it.
+
+        Those of the default recipe come first.
+        """
+        found = [
+            setting
+            for group in [*self.groups, LAUNCHER]
+            for option in self.options(group).values()
+            for setting in (() if option.across else option.settings)
+            if setting.value
+            and (
+                setting.full.endswith(f".{name}") if "." not in name else within(setting.full, name)
+            )
+        ]
+        return sorted(found, key=lambda setting: not setting.option.usual)
+
+    def keys(self, name: str) -> list[str]:
+        """The keys among them that a user sets, each once: none that follow from others."""
+        found = [one for one in self.settings(name) if "${" not in one.value]
+        return list(dict.fromkeys(one.full for one in found if one.option.group != LAUNCHER))
 
 
 def packaged() -> Path:
@@ -66,85 +189,86 @@ def packaged() -> Path:
     return inside if inside.is_dir() else here.parent / "conf"
 
 
-def groups(directories: Sequence[Path]) -> list[str]:
-    """The names of the groups: those of the default recipe in its order, then the others."""
-    found = {
-        entry.name
-        for directory in directories
-        for entry in os.scandir(directory)
-        if entry.is_dir() and entry.name != "hydra" and options(entry.name, [directory])
-    }
-    ordered = [group for group in defaults(directories) if group in found]
-    return ordered + sorted(found.difference(ordered))
+def load(file: Path) -> Any:
+    """The content of a YAML file. Raises one of `UNREADABLE`."""
+    return yaml.load(file.read_text(encoding="utf-8"), Loader=LOADER)
 
 
-def options(group: str, directories: Sequence[Path]) -> dict[str, Path]:
-    """The options of a group and their files; an earlier directory wins."""
-    found: dict[str, Path] = {}
-    for directory in reversed(directories):
-        folder = directory / group
-        if os.path.isdir(folder):  # False for what can be no name of a folder
-            files = filter(Path.is_file, sorted(folder.glob("*.yaml")))
-            found |= {file.stem: file for file in files}
-    return dict(sorted(found.items(), key=lambda item: (item[0] != "none", item[0])))
-
-
-def defaults(directories: Sequence[Path]) -> dict[str, list[str]]:
-    """The default recipe: which options each group has. Raises Mistake where it is no text."""
-    chosen = {}
-    file = primary(directories)
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise Mistake(f"{file}: cannot be read: {_why(error)}") from None
-    for line in lines:
-        match = _DEFAULT.match(line)
-        if match:
-            names = (match[2] or "").strip("[]").split(",")
-            chosen[match[1]] = [name.strip() for name in names if name.strip()]
-    return chosen
-
-
-def primary(directories: Sequence[Path]) -> Path:
-    """The file of the root settings."""
-    return next(file for file in (d / f"{PRIMARY}.yaml" for d in directories) if file.is_file())
-
-
-def read(file: Path) -> Option:
+def read(file: Path, group: str = "", usual: bool = False) -> Option:
     """Read one YAML file; one that is none says so in its header."""
+    option = Option(file, group, usual)
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        return Option(file.stem, (f"cannot be read: {_why(error)}",), ())
-    header, across = [], False
-    for line in lines:
-        if not line.startswith("#"):
-            break
-        text = line.removeprefix("#").removeprefix(" ").rstrip()
-        if text.startswith("@package"):
-            across = True
-        else:
-            header.append(text)
-    return Option(file.stem, tuple(header), tuple(_settings(lines)), across)
+        text = file.read_text(encoding="utf-8")
+        lines = re.match(r"(?:#.*\n?)*", text)[0].splitlines()  # type: ignore[index]
+        comments = [line.removeprefix("#").removeprefix(" ").rstrip() for line in lines]
+        option.across = any(line.startswith("@package") for line in comments)
+        option.header = tuple(line for line in comments if not line.startswith("@package"))
+        option.settings = tuple(_settings(option, yaml.compose(text, Loader=LOADER), text))
+    except UNREADABLE as error:
+        option.header = (unreadable(file, error),)
+    return option
 
 
-def _why(error: OSError | UnicodeDecodeError) -> str:
-    return (error.strerror or "") if isinstance(error, OSError) else "it is no text in UTF-8"
+def unreadable(file: Path, error: Exception) -> str:
+    """Why a YAML file cannot be read, in one line; error: one of `UNREADABLE`."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is not None:
+        return f"{file}, line {mark.line + 1}: {getattr(error, 'problem', None) or 'is no YAML'}"
+    if isinstance(error, UnicodeDecodeError | yaml.reader.ReaderError):
+        return f"{file}: is no text in UTF-8, so no YAML file; mend it or take it away"
+    if isinstance(error, RecursionError):
+        return f"{file}: is nested too deeply"
+    why = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+    return f"{file}: cannot be read: {why.splitlines()[0]}"
 
 
-def _settings(lines: Sequence[str]) -> list[Setting]:
-    found: list[Setting] = []
-    above: list[tuple[int, str]] = []
-    for line in lines:
-        match = _SETTING.match(line.rstrip())
-        if not match:
-            continue
-        indent, key, rest = len(match[1]), match[2], match[3] or ""
-        while above and above[-1][0] >= indent:
-            above.pop()
-        above.append((indent, key))
-        value = _VALUE.match(rest)
-        dotted = ".".join(name for _, name in above)
-        written, comment = value.groups("") if value else (rest, "")
-        found.append(Setting(dotted, written.strip(), comment))
+def chosen(group: str, content: Any) -> list[tuple[str, str]]:
+    """The options that the defaults list of a file of a group names, each with its group.
+
+    The name is empty where the group is to have none.
+    """
+    listed = content.get("defaults") if isinstance(content, dict) else None
+    found = []
+    for entry in listed if isinstance(listed, list) else ():
+        if isinstance(entry, str):
+            above, _, name = entry.partition("@")[0].rpartition("/")
+            beside = "" if entry.startswith("/") else group
+            found.append(("/".join(filter(None, (beside, above.strip("/")))), name))
+        for key, value in entry.items() if isinstance(entry, dict) else ():
+            at = str(key).split(" ")[-1].partition("@")[0].strip("/")
+            names = value if isinstance(value, list) else [value]
+            found += [(at, str(name or "")) for name in names or [None]]
     return found
+
+
+def within(key: str, top: str) -> bool:
+    """Whether a key is `top` or lies below it."""
+    return key == top or key.startswith(f"{top}.")
+
+
+def _settings(option: Option, node: Any, text: str, above: str = "") -> Iterator[Setting]:
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        name = f"{above}{key.value}"
+        inside = isinstance(value, yaml.MappingNode) and bool(value.value)
+        end = key.end_mark.index  # a comment stands here where the value is on the lines below
+        ends = (end, max(end, value.end_mark.index))
+        comment = next(filter(None, (_COMMENT.match(text, end) for end in ends)), None)
+        if name != "defaults":
+            written = "" if inside else _written(value, text)
+            yield Setting(option, name, written, comment[1] if comment else "")
+        if inside:
+            yield from _settings(option, value, text, f"{name}.")
+
+
+def _written(node: Any, text: str) -> str:
+    """A value as it is written, or as it could be on one line."""
+    written = text[node.start_mark.index : node.end_mark.index]
+    written = written[match.end() :] if (match := _MARKED.match(written)) else written
+    if isinstance(node, yaml.ScalarNode):
+        return " ".join(node.value.split()) if "\n" in written else written or "null"
+    if written[:1] in ("[", "{") and "\n" not in written:
+        return written
+    if isinstance(node, yaml.SequenceNode):
+        return f"[{', '.join(_written(one, text) for one in node.value)}]"
+    each = (f"{_written(key, text)}: {_written(value, text)}" for key, value in node.value)
+    return f"{{{', '.join(each)}}}"

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from dlrun import loss as losses
 from dlrun.data import Data
 from dlrun.engine.run import Lengths
 from dlrun.errors import Mistake
+from dlrun.loss import Loss
 from dlrun.model.count import parameters
 from dlrun.recipe.instantiate import explained, ours
 
@@ -35,9 +35,14 @@ def check_activation(config: DictConfig, chosen: bool) -> None:
         )
 
 
+def reconstructs(model: nn.Module) -> bool:
+    """Whether a model says of itself that it is to give its input back."""
+    return bool(getattr(model, "reconstructs", False))
+
+
 def check_classes(key: str, data: Data, model: nn.Module) -> None:
     """Raise Mistake where what `key` changes about classes finds none."""
-    if not data.classes or getattr(model, "reconstructs", False):
+    if not data.classes or reconstructs(model):
         raise Mistake(f"{key}: needs classes, and this task has none; leave it out")
 
 
@@ -82,7 +87,7 @@ def check_module(config: DictConfig, model: Any) -> nn.Module:
 def check_forward(
     config: DictConfig,
     model: nn.Module,
-    loss: Callable[[Tensor, Tensor], Tensor],
+    loss: Loss,
     x: Tensor,
     y: Tensor,
     data: Data,
@@ -94,16 +99,14 @@ def check_forward(
     try:
         with torch.no_grad(), _users(config, "model"):
             logits = model(x)
-        reconstructs = getattr(model, "reconstructs", False)
-        _check_outputs(name, logits, x if reconstructs else y, data, reconstructs)
-        if not data.classes and getattr(loss, "func", loss) is cross_entropy:
-            raise Mistake(
-                f"loss=cross_entropy: compares classes, but the targets of data={data.name} are "
-                "numbers; use loss=mse, mae or huber"
-            )
-        if reconstructs:
-            losses.require_reconstruction(loss)
+        gives_back = reconstructs(model)
+        _check_outputs(name, logits, x if gives_back else y, data, gives_back)
+        if gives_back:
+            losses.require_numbers(loss, "the model gives its input back", "mse, mae, huber or bce")
         else:
+            if not data.classes:
+                where = f"the targets of data={data.name} are numbers"
+                losses.require_numbers(loss, where, "mse, mae or huber")
             numbers = data.train.y[data.train.rows]
             losses.require_unit_targets(loss, numbers, "loss=mse, mae or huber")
         losses.refuse_probabilities(loss, model, x)
@@ -114,14 +117,14 @@ def check_forward(
     finally:
         model.train()
     with explained("loss", config.loss), _users(config, "loss"):
-        value = loss(logits, x if reconstructs else y)
+        value = loss(logits, x if gives_back else y)
     if not isinstance(value, Tensor) or value.dim():
         raise Mistake(f"loss={config.loss._target_}: must give one number for a batch")
 
 
-def check_reconstruction(loss: Callable[..., Tensor], batches: Iterable[Tensor]) -> None:
+def check_reconstruction(loss: Loss, batches: Iterable[Tensor]) -> None:
     """Raise Mistake where bce is to give back values beyond [0, 1]; of the whole split."""
-    if getattr(loss, "func", loss) is losses.bce:
+    if loss.link == "sigmoid":
         ends = torch.stack([torch.stack(x.aminmax()) for x in batches])
         right = "preprocessing=none where the data are images, or loss=mse"
         losses.require_unit_targets(loss, ends, right)
@@ -150,7 +153,7 @@ def check_step(
     try:
         with _users(config, "model"):
             logits = model(x)
-        target = x if getattr(model, "reconstructs", False) else y
+        target = x if reconstructs(model) else y
         with (
             explained("loss", config.loss),
             _told_of(mixed, config),

@@ -1,21 +1,25 @@
-"""From the words of a command to a composed recipe: where dlrun meets Hydra.
+"""From the words of a command to a composed recipe: the one module that drives Hydra.
 
-Hydra is driven through its own parts rather than through `hydra.main`, so that a
-mistake arrives here as an exception, `main` can be called many times in a process,
-and a user's `--config-dir` comes before the packaged recipes.
+Hydra is driven through its own parts rather than through `hydra.main`, so that a mistake
+arrives here as an exception, `main` can be called many times in a process, and a user's
+`--config-dir` comes before the packaged recipes. What is private in Hydra is used here alone.
 """
 
 import importlib.util
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra import version
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
@@ -24,20 +28,32 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser import overrides_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, RangeSweep
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    Glob,
+    IntervalSweep,
+    Override,
+    RangeSweep,
+    Sweep,
+    Transformer,
+)
 from hydra.core.plugins import Plugins
 from hydra.core.utils import setup_globals
-from hydra.errors import OverrideParseException
-from hydra.types import RunMode
+from hydra.errors import HydraException, OverrideParseException
+from hydra.plugins.config_source import ConfigSource
+from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlrun import shell
 from dlrun.errors import Mistake
-from dlrun.recipe import catalogue, schema
+from dlrun.recipe.catalogue import PRIMARY, Catalogue, packaged
+from dlrun.recipe.schema import SEVERAL, Settings
 from dlrun.record import bounds
 
-PRIMARY = catalogue.PRIMARY
+__all__ = ["ChoiceSweep", "Glob", "IntervalSweep", "Override", "OverrideParseException"]
+__all__ += ["PRIMARY", "RangeSweep", "Sweep", "Transformer"]
+
 PATHS = ("outputs", "resume", "data.root", "data.path", "data.cache", "tracking.uri")
 """Settings that hold a path."""
 MOST = 100_000
@@ -62,21 +78,118 @@ if sys.flags.optimize:
     _keep_asserts()
 
 
+@dataclass(frozen=True)
+class Composer:
+    """Composes recipes: Hydra over the packaged YAML files and the user's.
+
+    multirun: the command is a sweep, whose words may have several values.
+    """
+
+    hydra: Hydra
+    catalogue: Catalogue
+    multirun: bool = False
+
+    def options(self, group: str) -> list[str]:
+        """The names of the options of a group; empty where it is none."""
+        return list(self.catalogue.options(group))
+
+    def hydra_options(self, group: str) -> list[str]:
+        """Those of one of Hydra's own groups, as far as Hydra knows."""
+        names = self.hydra.config_loader.get_group_options(group)
+        return [name for name in names if not name.startswith("_")]
+
+    def chooses(self, override: Override) -> bool:
+        """Whether an override chooses options, on which depends what there is to be set."""
+        key = override.key_or_group
+        return bool(self.catalogue.options(key)) or "/" in key
+
+    def parse(self, overrides: Sequence[str]) -> list[Override]:
+        """The overrides, read; a pattern such as glob(*) knows the options of its group."""
+        reader = OverridesParser.create(config_loader=self.hydra.config_loader)
+        return reader.parse_overrides(list(overrides))
+
+    def full(self, overrides: Sequence[str]) -> DictConfig:
+        """The recipe and, under `hydra`, how it was composed."""
+        return self.hydra.compose_config(PRIMARY, list(overrides), RunMode.RUN)
+
+    def sweep(self, overrides: Sequence[str]) -> DictConfig:
+        """The same of a sweep, with the settings of its launcher."""
+        words = [*overrides, "hydra.mode=MULTIRUN"]
+        return self.hydra.compose_config(PRIMARY, words, RunMode.MULTIRUN)
+
+    def recipe(self, overrides: Sequence[str]) -> DictConfig:
+        """The recipe alone, without Hydra's own settings."""
+        return without_hydra(self.full(overrides))
+
+    def asks_for_sweep(self, overrides: Sequence[str]) -> bool:
+        """Whether a recipe asks for a sweep by itself, as an experiment may."""
+        typed = zip(overrides, parse(overrides), strict=True)
+        # What is set may need what is swept, so the choices alone are composed.
+        words = [word for word, one in typed if self.chooses(one) or one.is_hydra_override()]
+        if not any("experiment" in word or "hydra.mode" in word for word in words):
+            return False
+        return bool(self.hydra.get_mode(PRIMARY, words) == RunMode.MULTIRUN)
+
+    def launch(self, overrides: Sequence[str], job: Callable[[DictConfig], Any]) -> Any:
+        """Run the job for one recipe; what it returned."""
+        words = [*overrides, "hydra.mode=RUN"]
+        return self.hydra.run(PRIMARY, job, words).return_value
+
+    def launcher(self, composed: DictConfig, job: Callable[[DictConfig], Any]) -> Any:
+        """The launcher that a sweep's config asks for, ready to run `job` elsewhere."""
+        return Plugins.instance().instantiate_launcher(
+            hydra_context=HydraContext(self.hydra.config_loader, Callbacks(composed)),
+            task_function=job,
+            config=composed,
+        )
+
+
 @contextmanager
-def hydra(config_dirs: Sequence[Path]) -> Iterator[Hydra]:
-    """Hydra over the packaged recipes and the user's; an earlier directory wins."""
+def composer(own: Sequence[Path], multirun: bool = False) -> Iterator[Composer]:
+    """A Composer over the packaged recipes and the user's; an earlier directory wins."""
     version.setbase("1.3")
-    schema.register()
-    path = create_config_search_path(str(catalogue.packaged()))
-    for directory in config_dirs:
+    register()
+    path = create_config_search_path(str(packaged()))
+    for directory in own:
         path.prepend("command-line", f"file://{directory}", SearchPathQuery(provider="main"))
     GlobalHydra.instance().clear()
     _prefer_packaged_launchers()
     try:
-        yield Hydra.create_main_hydra2("dlrun", path)
+        yield Composer(Hydra.create_main_hydra2("dlrun", path), Catalogue(own), multirun)
     finally:
         GlobalHydra.instance().clear()
         HydraConfig.instance().cfg = None
+
+
+def register() -> None:
+    """Make the schema known to Hydra as the config `schema`."""
+    ConfigStore.instance().store(name="schema", node=Settings)
+
+
+def _prefer_packaged_launchers() -> None:
+    """Let `conf/hydra/launcher/` take the place of what the launchers' plugins register."""
+    Plugins.instance()
+    registered: Any = ConfigStore.instance().repo.get("hydra", {})
+    for file in (packaged() / "hydra" / "launcher").glob("*.yaml"):
+        registered.get("launcher", {}).pop(file.name, None)
+
+
+def is_installed(plugin: str) -> bool:
+    """Whether there is a plugin of Hydra of this class."""
+    return plugin in Plugins.instance().class_name_to_class
+
+
+def is_from_composing(error: BaseException) -> bool:
+    """Whether Hydra raised an error, or OmegaConf, while a recipe was composed."""
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return True
+    frames = traceback.extract_tb(error.__traceback__)
+    return any("_internal" in frame.filename for frame in frames)
+
+
+def sets_whole_recipe(text: str) -> bool:
+    """Whether the text of a YAML file has `@package _global_` where Hydra looks for it."""
+    return ConfigSource._get_header_dict(text)["package"] == "_global_"
 
 
 def refuse_endless(directories: Sequence[Path]) -> None:
@@ -92,17 +205,14 @@ def refuse_endless(directories: Sequence[Path]) -> None:
             raise Mistake(f"{file}: {error}") from None
 
 
-def _prefer_packaged_launchers() -> None:
-    """Let `conf/hydra/launcher/` take the place of what the launchers' plugins register."""
-    Plugins.instance()
-    registered: Any = ConfigStore.instance().repo.get("hydra", {})
-    for file in (catalogue.packaged() / "hydra" / "launcher").glob("*.yaml"):
-        registered.get("launcher", {}).pop(file.name, None)
-
-
 def parse(overrides: Sequence[str]) -> list[Override]:
-    """The overrides, read. Raises Hydra's OverrideParseException."""
+    """The overrides, read. Raises OverrideParseException."""
     return OverridesParser.create().parse_overrides(list(overrides))
+
+
+def apply(overrides: Sequence[Override], recipe: DictConfig) -> None:
+    """Set plain values in a composed recipe, as Hydra does."""
+    ConfigLoaderImpl._apply_overrides_to_config(list(overrides), recipe)
 
 
 def readable(word: str, several: bool = False) -> str:
@@ -152,16 +262,6 @@ def refuse_many(override: Override) -> None:
         raise Mistake(f"{override.input_line}: lists more than {MOST:,} values; use an interval")
 
 
-def recipe(hydra: Hydra, overrides: Sequence[str]) -> DictConfig:
-    """The recipe alone, without Hydra's own settings."""
-    return without_hydra(full(hydra, overrides))
-
-
-def full(hydra: Hydra, overrides: Sequence[str]) -> DictConfig:
-    """The recipe and, under `hydra`, how it was composed."""
-    return hydra.compose_config(PRIMARY, list(overrides), RunMode.RUN)
-
-
 def without_hydra(composed: DictConfig) -> DictConfig:
     """A copy of the composed config without what is no part of a recipe: `hydra` and `sweep`."""
     return _without(composed, "hydra", "sweep")
@@ -183,29 +283,44 @@ def _without(composed: DictConfig, *keys: str) -> DictConfig:
 
 def choices(composed: DictConfig) -> dict[str, Any]:
     """Which option each group has: a name, several names, or None."""
-    chosen = OmegaConf.to_container(composed.hydra.runtime.choices)
-    assert isinstance(chosen, dict)
+    chosen: Any = OmegaConf.to_container(composed.hydra.runtime.choices)
     return {str(group): name for group, name in chosen.items() if "hydra/" not in str(group)}
 
 
-def job() -> tuple[list[str], dict[str, Any]]:
-    """Of the job that Hydra runs now: its overrides and its choices."""
+def chosen(composed: DictConfig, groups: Sequence[str]) -> dict[str, list[str]]:
+    """The options of each of these groups; of those with several, each one."""
+    names = {group: composed[group] or () for group in SEVERAL}
+    one = composed.hydra.runtime.choices
+    return {group: [*map(str, names.get(group, [one.get(group)]))] for group in groups}
+
+
+def keys(composed: DictConfig) -> list[str]:
+    """Every key of a recipe, with dots."""
+
+    def below(node: Any, above: str) -> Iterator[str]:
+        for key in node if isinstance(node, dict) else ():
+            yield f"{above}{key}"
+            yield from below(node[key], f"{above}{key}.")
+
+    plain: Any = OmegaConf.to_container(composed, resolve=False)
+    plain.pop("hydra", None)
+    return list(below(plain, ""))
+
+
+@dataclass(frozen=True)
+class Job:
+    """What Hydra says of the job that it runs now; number: among those of a launcher."""
+
+    overrides: list[str]
+    choices: dict[str, Any]
+    sweeper: DictConfig
+    number: int
+
+
+def job() -> Job:
+    """The job that Hydra runs now."""
     settings = HydraConfig.get()
-    overrides = OmegaConf.to_container(settings.overrides.task, resolve=False)
-    assert isinstance(overrides, list)
-    chosen = OmegaConf.to_container(settings.runtime.choices)
-    assert isinstance(chosen, dict)
-    return [str(word) for word in overrides], {str(group): name for group, name in chosen.items()}
-
-
-def asks_for_sweep(hydra: Hydra, overrides: Sequence[str]) -> bool:
-    """Whether a recipe asks for a sweep by itself, as an experiment may."""
-    words = list(overrides)
-    if not any("experiment" in word or "hydra.mode" in word for word in words):
-        return False
-    return bool(hydra.get_mode(PRIMARY, words) == RunMode.MULTIRUN)
-
-
-def launch(hydra: Hydra, overrides: Sequence[str], job: Callable[[DictConfig], Any]) -> Any:
-    """Run the job for one recipe; what it returned."""
-    return hydra.run(PRIMARY, job, [*overrides, "hydra.mode=RUN"]).return_value
+    overrides: Any = OmegaConf.to_container(settings.overrides.task, resolve=False)
+    chosen: Any = OmegaConf.to_container(settings.runtime.choices)
+    number = 0 if OmegaConf.is_missing(settings.job, "num") else settings.job.num
+    return Job(list(map(str, overrides)), chosen, settings.sweeper, number)

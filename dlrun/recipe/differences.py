@@ -9,8 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlrun.errors import Mistake
-from dlrun.recipe.signature import shown
 from dlrun.record import Record, bounds
+from dlrun.shell import shown
 
 _log = logging.getLogger("dlrun")
 _SPLITTING = ("data.split", "data.val", "data.split_seed", "data.leaks")

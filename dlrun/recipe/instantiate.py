@@ -4,7 +4,7 @@ import functools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
@@ -12,12 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
-from dlrun import duration
+from dlrun import duration, shell
 from dlrun.engine.run import Lengths
 from dlrun.errors import DlrunError, Mistake
 from dlrun.recipe import signature
-from dlrun.recipe.groups import GROUPS, SEVERAL
-from dlrun.recipe.schema import NEEDED
+from dlrun.recipe.schema import GROUPS, NEEDED, SEVERAL
 
 _TELLING = (
     *(InstantiationException, ValueError, TypeError, RuntimeError, AssertionError),
@@ -74,7 +73,7 @@ def targets(config: DictConfig, group: str) -> Iterator[tuple[str, dict[str, Any
     for key, option in options.items():
         if not isinstance(option, DictConfig):
             raise Mistake(
-                f"{key}={signature.shown(option)}: stands where settings do; write {key}.name=value"
+                f"{key}={shell.shown(option)}: stands where settings do; write {key}.name=value"
             )
         values = {str(name): _resolved(option, name) for name in option}
         if not isinstance(values.get("_target_"), str):
@@ -119,7 +118,7 @@ def read_durations(key: str, value: object) -> list[duration.Duration]:
         found = []
     if any(one.unit == "seconds" for one in found) or (not found and value != []):
         right = "write '5 epochs', '200 steps' or 10%"
-        raise Mistake(f"{key}={signature.shown(value)}: is no duration; {right}")
+        raise Mistake(f"{key}={shell.shown(value)}: is no duration; {right}")
     return found
 
 
@@ -168,6 +167,21 @@ def explained(key: str, values: Mapping[str, Any]) -> Iterator[None]:
         if ours(target):
             raise cause from None
         raise Mistake(f"{key}={target}: {type(cause).__name__}: {cause}") from cause
+
+
+T = TypeVar("T")
+
+
+def as_a(interface: type[T], made: Any) -> T:
+    """`made` with the methods of an interface that it has not itself, which do nothing.
+
+    So that a user's own ingredient may leave the class out.
+    """
+    if not isinstance(made, interface):
+        kind = type(made)
+        made.__class__ = type(kind.__name__, (kind, interface), {})
+    found: T = made
+    return found
 
 
 def ours(target: str) -> bool:

@@ -7,85 +7,54 @@ recipe. All mistakes of a command are reported together.
 
 import dataclasses
 import re
-import traceback
+import typing
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, Sweep
-from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
     InterpolationKeyError,
     OmegaConfBaseException,
     ValidationError,
 )
 
 from dlrun.errors import Mistake
-from dlrun.recipe import catalogue, compose, faulty, grammar, trial
-from dlrun.recipe.choices import instead, launcher, option
-from dlrun.recipe.flags import nearest
-from dlrun.recipe.lookup import settings
-from dlrun.recipe.nearest import Place, keys, meaning, unknown
+from dlrun.recipe import compose, faulty, suggest
+from dlrun.recipe.catalogue import LAUNCHER, Catalogue, unreadable
+from dlrun.recipe.compose import ChoiceSweep, Composer, Glob, Override, Sweep
 from dlrun.recipe.schema import NEEDED, Settings
-from dlrun.recipe.vocabulary import here
+from dlrun.recipe.signature import expected
 
 OWN = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir")
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 ROOT = tuple(field.name for field in dataclasses.fields(Settings))
 
 
-def words(place: Place, typed: Sequence[str]) -> None:
+def words(composer: Composer, typed: Sequence[str]) -> None:
     """Check the overrides before they are composed. Raises Mistake with all that is wrong."""
-    wrong, good = _forms(place, typed)
-    if file := faulty.file(place, []):
+    wrong, good = _forms(composer, typed)
+    if file := faulty.file(composer, []):
         raise Mistake(file)
     if wrong:
-        raise Mistake("\n".join(wrong + trial.wrong(place, good)))
+        raise Mistake("\n".join(wrong + _tried(composer, good)))
 
 
 @contextmanager
-def explained(place: Place, typed: Sequence[str]) -> Iterator[None]:
+def explained(composer: Composer, typed: Sequence[str]) -> Iterator[None]:
     """Turn what Hydra raises while it composes these overrides into a Mistake."""
     try:
         yield
-    except (HydraException, OmegaConfBaseException) as error:
-        _, good = _forms(place, typed)
-        file = faulty.file(place, good)
-        wrong = [file] if file else trial.wrong(place, good) or [_otherwise(place, error, good)]
-        raise Mistake("\n".join(wrong)) from error
     except Exception as error:
-        mark = getattr(error, "problem_mark", None)  # of a YAML file that cannot be read
-        if mark is not None:
-            problem = getattr(error, "problem", "cannot be read")
-            raise Mistake(f"{mark.name}, line {mark.line + 1}: {problem}") from error
-        frames = traceback.extract_tb(error.__traceback__)
-        if any("_internal" in frame.filename for frame in frames):  # of Hydra, while it composes
-            _, good = _forms(place, typed)
-            file = faulty.file(place, good)
-            wrong = [file] if file else trial.wrong(place, good) or [trial.first_line(error)]
-            raise Mistake("\n".join(wrong)) from error
-        raise
-
-
-def check(recipe: DictConfig, chosen: Mapping[str, Any], directories: Sequence[Path]) -> None:
-    """Find required settings without a value, and references to what is not there."""
-    known = recipe.copy()
-    known.facts.shape, known.facts.outputs = [1, 1, 1], 1
-    wrong = []
-    for key, problem in _gaps(known, keys(recipe)):
-        group, _, rest = key.partition(".")
-        if problem:
-            wrong.append(problem)
-        elif rest:
-            wrong.append(f"{key} is required{meaning(group, rest, chosen.get(group), directories)}")
-        else:
-            names = ", ".join(catalogue.options(group, directories))
-            right = f"choose one of {names}" if names else "give it a value"
-            wrong.append(f"{key} is required: {right}")
-    if wrong:
-        raise Mistake("\n".join(wrong))
+        if not compose.is_from_composing(error):
+            raise
+        _, good = _forms(composer, typed)
+        file = faulty.file(composer, good)
+        wrong = [file] if file else _tried(composer, good) or [_otherwise(composer, error, good)]
+        raise Mistake("\n".join(wrong)) from error
 
 
 @contextmanager
@@ -95,38 +64,91 @@ def resolved() -> Iterator[None]:
         yield
     except OmegaConfBaseException as error:
         key = f"{error.full_key}: " if error.full_key else ""
-        raise Mistake(f"{key}{trial.first_line(error)}") from error
+        raise Mistake(f"{key}{_first_line(error)}") from error
 
 
-def _forms(place: Place, typed: Sequence[str]) -> tuple[list[str], list[Override]]:
+def check(recipe: DictConfig, chosen: Mapping[str, Any], directories: Sequence[Path]) -> None:
+    """Raise Mistake for required settings without a value, and references to what is not there.
+
+    chosen: the option of every group; directories: the user's recipes.
+    """
+    known = recipe.copy()
+    known.facts.shape, known.facts.outputs = [1, 1, 1], 1
+    wrong = []
+    for key, problem in _gaps(known, compose.keys(recipe)):
+        group, _, rest = key.partition(".")
+        options = Catalogue(directories).options(group)
+        if problem:
+            wrong.append(problem)
+        elif rest:
+            names = (
+                rest.partition(".")[0],
+                str(chosen.get(group)),
+            )  # the first in groups of several
+            settings = [s for name in names if name in options for s in options[name].settings]
+            meant = [f": {s.comment}" for s in settings if s.full == key and s.comment]
+            wrong.append(f"{key} is required{''.join(meant[:1])}")
+        else:
+            right = f"choose one of {', '.join(options)}" if options else "give it a value"
+            wrong.append(f"{key} is required: {right}")
+    if wrong:
+        raise Mistake("\n".join(wrong))
+
+
+def refuse_sweeper(composer: Composer, typed: Sequence[str], sweeper: DictConfig) -> None:
+    """Raise Mistake where a file tells Hydra's own sweeper what to do, which nobody asks."""
+    told = {str(key): value for key, value in sweeper.items() if value is not None}
+    if told.pop("_target_") == BASIC and not told:
+        return
+    path = faulty.sweeper(composer, _forms(composer, typed)[1])
+    raise Mistake(f"{path or 'hydra.sweeper'}: {_instead(told.get('params'))}")
+
+
+# The form of each override.
+
+
+def _forms(composer: Composer, typed: Sequence[str]) -> tuple[list[str], list[Override]]:
     """What is wrong with the overrides one by one, and those that are well formed."""
     wrong, good = [], []
     for word in typed:
-        if word.encode(errors="ignore").decode() != word:
-            wrong.append(f"{word}: is no UTF-8 text")
+        override = _parsed(composer, word)
+        if isinstance(override, str):
+            wrong.append(f"{word[:300]}: {override}")
             continue
-        if len(word.partition("=")[0]) > 255:
-            wrong.append(f"{word[:40]}…: no key is so long")
-            continue
-        try:
-            [override] = compose.parse([word])
-        except OverrideParseException as error:
-            wrong.append(f"{word}: {grammar.unreadable(word, error)}")
-            continue
-        own = override.is_hydra_override()
-        found = (launcher if own else _form)(place, word, override)
-        if override.key_or_group in OWN:
-            found = f"{word}: cannot be set; outputs=folder says where runs are kept"
-        if found:
+        look = _hydras if override.is_hydra_override() else _form
+        if found := look(composer, word, override):
             wrong.append(found)
         else:
             good.append(override)
     return wrong, good
 
 
-def _form(place: Place, word: str, override: Override) -> str | None:
-    key = override.key_or_group
-    names = place.options(key)
+def _parsed(composer: Composer, word: str) -> Override | str:
+    """An override as Hydra reads it; or why it cannot, and what would be right."""
+    key, _, value = word.partition("=")
+    if word.encode(errors="ignore").decode() != word:
+        return "is no UTF-8 text"
+    if len(key) > 255:
+        return "no key is so long"
+    with suppress(compose.OverrideParseException):
+        return composer.parse([word])[0]
+    if " " in key:
+        return "the key before = has a space in it"
+    if not re.fullmatch(r"(~|\+{0,2})\w+([./@:]+\w+|-\w+)*", key, re.ASCII) or ".." in key:
+        return f"{key!r} cannot be a key"
+    for opening, closing in ("[]", "{}", "()"):
+        if value.count(opening) != value.count(closing):
+            missing = closing if value.count(opening) > value.count(closing) else opening
+            return f"a {missing} is missing"
+    if value.count("'") % 2 or value.count('"') % 2:
+        return "a quotation mark is missing"
+    right = suggest.distribution(word)
+    return right or f"cannot be read; put the value in quotes: \"{key}='{value}'\""
+
+
+def _form(composer: Composer, word: str, override: Override) -> str | None:
+    """What is wrong with an override of a recipe, without composing it."""
+    key, names = override.key_or_group, composer.options(override.key_or_group)
     value = word.partition("=")[2]
     if not key:
         return f"{word}: the key before = is missing"
@@ -142,14 +164,20 @@ def _form(place: Place, word: str, override: Override) -> str | None:
         if key in ROOT and not names:
             return f"{word}: a setting cannot be taken away; give it another value"
         return None
-    if override.is_sweep_override() and not place.multirun:
+    if override.is_sweep_override() and not composer.multirun:
         return f"{word}: several values are a sweep and need -m; one list is {key}=[{value}]"
     if override.is_add() or override.is_force_add():
         if key in ROOT:
             return f"{word}: {key} exists already; write {key}={value}"
         if not names and key.partition(".")[0] not in ROOT:
-            return unknown(place, word, key, compose.full(place.hydra, []))
-    if key != "name" and (range_ := grammar.dots(word)):
+            return _no_setting(composer, word, key, composer.full([]))
+    return _value(composer, word, override, names)
+
+
+def _value(composer: Composer, word: str, override: Override, names: Sequence[str]) -> str | None:
+    """What is wrong with the value of an override; names: the options where it is of a group."""
+    key = override.key_or_group
+    if key != "name" and (range_ := suggest.dots(word)):
         return f"{word}: {range_}"
     if isinstance(override.value(), Glob):
         return None if names else f"{word}: a pattern is for the options of a group"
@@ -157,14 +185,211 @@ def _form(place: Place, word: str, override: Override) -> str | None:
         compose.refuse_many(override)
     except Mistake as mistake:
         return str(mistake)
-    values = _values(override)
+    swept = override.is_discrete_sweep()
+    values = list(override.sweep_iterator()) if swept else [override.value()]
     if not names:
-        listed = any(one.setting.value[:1] == "[" for one in settings(key, place.directories))
+        listed = any(one.value[:1] == "[" for one in composer.catalogue.settings(key))
         one = len(values) == 1 and not listed and word.partition("=")[2].startswith("choice([")
-        return f"{word}: {grammar.distribution(word)}" if one else None
+        return f"{word}: {suggest.distribution(word)}" if one else None
     if any(isinstance(value, dict) for value in values):
         return f"{word}: choose an option, {key}={names[-1]}, and set {key}.name=value"
-    return next(filter(None, (option(word, key, value, names) for value in values)), None)
+    found = (suggest.option(word, key, value, names) for value in values)
+    return next(filter(None, found), None)
+
+
+def _hydras(composer: Composer, word: str, override: Override) -> str | None:
+    """What is wrong with an override of Hydra's own settings and groups, such as a launcher."""
+    key, value = override.key_or_group, override.value()
+    if key in OWN:
+        return f"{word}: cannot be set; outputs=folder says where runs are kept"
+    if f"{key}.".startswith("hydra.sweeper."):
+        return f"{word}: {_instead(_params(word, key, value))}"
+    known = composer.hydra_options(key)
+    if "/" not in key or override.is_delete() or value in known:
+        return None
+    if not known or key == "hydra/sweeper":
+        near = suggest.here(key, str(value), composer.catalogue)
+        near = near or suggest.nearest(key, [LAUNCHER])
+        return f"{word}: there is no choice of {key!r}{near}"
+    return suggest.option(word, key, str(value), composer.options(key) or known)
+
+
+def _instead(params: Any) -> str:
+    """What to write instead of settings of Hydra's sweeper; params: what it was to search."""
+    if not isinstance(params, Mapping) or not params:
+        return (
+            "dlrun has searches of its own; write sweep=random, say, with sweep.trials=20 and "
+            "sweep.params, as dlrun --help sweep shows"
+        )
+    lines = ", ".join(f"{key}: '{value}'" for key, value in params.items())
+    words = " ".join(f"'{key}={value}'" for key, value in params.items())
+    return (
+        "Hydra's own sweeper is not asked: dlrun reads sweep.params; write in a file "
+        f"`sweep: {{params: {{{lines}}}}}`, or type -m {words}"
+    )
+
+
+def _params(word: str, key: str, value: Any) -> dict[str, Any]:
+    """What an override wants Hydra's sweeper to search."""
+    inside = key.removeprefix("hydra.sweeper").strip(".")
+    if inside.startswith("params."):
+        return {inside.removeprefix("params."): word.partition("=")[2]}
+    found = value.get("params") if not inside and isinstance(value, dict) else value
+    return {str(name): one for name, one in found.items()} if isinstance(found, dict) else {}
+
+
+def _inside(value: Any) -> Iterator[Any]:
+    """All that stands in a value of several parts."""
+    value = value.list if isinstance(value, ChoiceSweep) else value
+    value = list(value.values()) if isinstance(value, dict) else value
+    for one in value if isinstance(value, list) else ():
+        yield one
+        yield from _inside(one)
+
+
+# Which override is at fault: each is tried alone on what the command chooses.
+
+
+def _tried(composer: Composer, overrides: Sequence[Override]) -> list[str]:
+    """Compose the choices alone, then try every other override on them, one by one.
+
+    In a sweep on the choices of each of its points, for a word is right where all points know it.
+    """
+    last = {o.key_or_group: o for o in overrides}
+    choosing = [o for o in overrides if composer.chooses(o) and last[o.key_or_group] is o]
+    base = [o.input_line or "" for o in choosing if not o.is_sweep_override()]
+    points = [[*base, *swept] for swept in _swept(choosing)]
+    try:
+        recipes = [composer.full(point) for point in points]
+    except Exception:  # which `explained` explains
+        return []
+    found = []
+    for override in [o for o in overrides if not composer.chooses(o)]:
+        for word in _lines(override):
+            errors = [_error(composer, [*point, word]) for point in points]
+            lacking = [point for point, error in zip(points, errors, strict=True) if error]
+            if 0 < len(lacking) < len(points):
+                without = [point[len(base) :] for point in lacking]
+                found.append(_lacking(word, override.key_or_group, without))
+            elif lacking and errors[0]:
+                found.append(_wrong(composer, word, override.key_or_group, recipes[0], errors[0]))
+            if lacking:
+                break
+    return found
+
+
+def _swept(choosing: Sequence[Override]) -> list[list[str]]:
+    """The choices of a sweep: each value of each, with the first of the others."""
+    swept = list(filter(None, (_lines(o) for o in choosing if o.is_discrete_sweep())))
+    first = [values[0] for values in swept]
+    return [first] + [
+        [*first[:place], value, *first[place + 1 :]]
+        for place, values in enumerate(swept)
+        for value in values[1:]
+    ]
+
+
+def _lines(override: Override) -> list[str]:
+    """An override with each of its values alone; of an interval, with its first."""
+    key, line = override.get_key_element(), override.input_line or ""
+    if override.is_discrete_sweep():
+        return [f"{key}={value}" for value in override.sweep_string_iterator()]
+    value: Any = override.value()
+    return [f"{key}={value.start}" if override.is_interval_sweep() else line]
+
+
+def _error(composer: Composer, words: Sequence[str]) -> Exception | None:
+    try:
+        composer.full(words)
+    except Exception as error:
+        return error
+    return None
+
+
+def _lacking(word: str, key: str, points: Sequence[Sequence[str]]) -> str:
+    """What is wrong with a word that only some points of a sweep know; points: the others."""
+    group = key.partition(".")[0]
+    near = [[line for line in point if line.partition("=")[0] == group] for point in points]
+    names = [" ".join(own or point) for own, point in zip(near, points, strict=True)]
+    listed = ", ".join(dict.fromkeys(names))
+    why = f"not every recipe of the sweep has {key!r}: {listed} has not"
+    return f"{word}: {why}; leave it out, or make two sweeps"
+
+
+def _wrong(composer: Composer, word: str, key: str, recipe: DictConfig, error: Exception) -> str:
+    """What is wrong with an override that the recipe does not take."""
+    cause = error.__cause__ or error
+    names = compose.keys(recipe)
+    if name := _list(key, recipe):
+        return f"{word}: {name} is a list; write all of it, e.g. {name}=[1,2]"
+    if word.startswith("~") and key in names:
+        return f"{word}: write ~{key}"
+    if word.startswith("~"):
+        return f"{word}: there is no {key!r}{suggest.nearest(key, names, '~{}')}"
+    if word.startswith("+") and key in names:
+        return f"{word}: {key} exists already; write {word.lstrip('+')}"
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError):
+        full = str(cause.full_key)
+        return _no_setting(composer, word, full if full.startswith(f"{key}.") else key, recipe)
+    if isinstance(cause, ValidationError):
+        return f"{word}: expected {_wanted(str(cause.full_key or key))}"
+    return f"{word}: {_first_line(cause)}"
+
+
+def _no_setting(composer: Composer, word: str, key: str, recipe: DictConfig) -> str:
+    known = composer.catalogue
+    chosen = compose.chosen(recipe, known.groups)
+    return suggest.setting(word, key, compose.keys(recipe), chosen, known)
+
+
+def _list(key: str, recipe: DictConfig) -> str:
+    """The key, or the part of it, that is a list in the recipe; empty where none is."""
+    node: Any = OmegaConf.to_container(recipe, resolve=False)
+    parts = key.split(".")
+    for count, part in enumerate(parts, 1):
+        node = node.get(part) if isinstance(node, dict) else None
+        if isinstance(node, list):
+            return ".".join(parts[:count])
+    return ""
+
+
+def _wanted(key: str) -> str:
+    """What a setting of every recipe takes, in words."""
+    hint: Any = Settings
+    for name in key.split("."):
+        hint = typing.get_type_hints(hint).get(name) if dataclasses.is_dataclass(hint) else None
+    if dataclasses.is_dataclass(hint):
+        return "a mapping"
+    return expected(hint) if hint is not None else "another kind of value"
+
+
+# What is left: conflicts, files, and recipes with gaps.
+
+
+def _otherwise(composer: Composer, error: Exception, overrides: Sequence[Override]) -> str:
+    """Where no override is wrong by itself: a conflict, or a faulty YAML file."""
+    cause = error.__cause__ or error
+    key, mark = getattr(cause, "full_key", None), getattr(error, "problem_mark", None)
+    if mark is not None:
+        return unreadable(Path(mark.name), error)
+    option, inside = re.match(r"In '([\w/.-]+)'", str(error)), error.__context__
+    if option and isinstance(inside, OmegaConfBaseException) and inside.full_key:
+        return _in_file(composer, option[1], inside)
+    for override in overrides:
+        if composer.multirun and key and override.key_or_group == key:
+            return f"{override.input_line}: not every recipe of the sweep has {key!r}"
+    return _first_line(error if str(error) else cause)
+
+
+def _in_file(composer: Composer, option: str, error: OmegaConfBaseException) -> str:
+    """What is wrong with a key of an option's file."""
+    key = str(error.full_key)
+    path, word = faulty.setting(composer, option, key)
+    if isinstance(error, ValidationError):
+        return f"{path}: {word}: expected {_wanted(key)}"
+    near = suggest.nearest(key, compose.keys(OmegaConf.structured(Settings)))
+    near = near or suggest.here(key, word.partition("=")[2], composer.catalogue)
+    return f"{path}: {word}: there is no setting {key!r}{near or '; dlrun --help lists them'}"
 
 
 def _gaps(node: DictConfig | ListConfig, names: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -185,60 +410,14 @@ def _gaps(node: DictConfig | ListConfig, names: Sequence[str]) -> Iterator[tuple
 def _reference(
     node: DictConfig | ListConfig, key: Any, error: OmegaConfBaseException, names: Sequence[str]
 ) -> str:
-    raw = OmegaConf.to_container(node, resolve=False)
-    written = raw[key]  # type: ignore[index]
-    where = f"{node._get_full_key(key)}={written}"
+    raw: Any = OmegaConf.to_container(node, resolve=False)
+    where = f"{node._get_full_key(key)}={raw[key]}"
     if isinstance(error, InterpolationKeyError):
-        for name in re.findall(r"\$\{([\w.]+)\}", str(written)):
+        for name in re.findall(r"\$\{([\w.]+)\}", str(raw[key])):
             if name not in names:
-                return f"{where}: there is no {name!r}{nearest(name, names, '${{}}')}"
-    return f"{where}: {trial.first_line(error)}"
+                return f"{where}: there is no {name!r}{suggest.nearest(name, names, '${{}}')}"
+    return f"{where}: {_first_line(error)}"
 
 
-def refuse_sweeper(place: Place, typed: Sequence[str], sweeper: DictConfig) -> None:
-    """Raise Mistake where a file tells Hydra's own sweeper what to do, which nobody asks."""
-    told = {str(key): value for key, value in sweeper.items() if value is not None}
-    if told.pop("_target_") == BASIC and not told:
-        return
-    path = faulty.sweeper(place, _forms(place, typed)[1])
-    raise Mistake(f"{path or 'hydra.sweeper'}: {instead(told.get('params'))}")
-
-
-def _otherwise(place: Place, error: Exception, overrides: Sequence[Override]) -> str:
-    """Where no override is wrong by itself: a conflict, or a faulty YAML file."""
-    cause = error.__cause__ or error
-    key = getattr(cause, "full_key", None)
-    option, inside = re.match(r"In '([\w/.-]+)'", str(error)), error.__context__
-    if option and isinstance(inside, OmegaConfBaseException) and inside.full_key:
-        return _in_file(place, option[1], inside)
-    for override in overrides:
-        if place.multirun and key and override.key_or_group == key:
-            return f"{override.input_line}: not every recipe of the sweep has {key!r}"
-    return trial.first_line(error) if str(error) else trial.first_line(cause)
-
-
-def _in_file(place: Place, option: str, error: OmegaConfBaseException) -> str:
-    """What is wrong with a key of an option's file."""
-    key = str(error.full_key)
-    path, word = faulty.setting(place, option, key)
-    if isinstance(error, ValidationError):
-        return f"{path}: {word}: expected {trial.wanted(key)}"
-    known = keys(OmegaConf.structured(Settings))
-    near = nearest(key, known) or here(key, word.partition("=")[2], place.directories)
-    return f"{path}: {word}: there is no setting {key!r}{near or '; dlrun --help lists them'}"
-
-
-def _inside(value: Any) -> Iterator[Any]:
-    """All that stands in a value of several parts."""
-    value = value.list if isinstance(value, ChoiceSweep) else value
-    for one in (
-        value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    ):
-        yield one
-        yield from _inside(one)
-
-
-def _values(override: Override) -> list[Any]:
-    if override.is_discrete_sweep():
-        return list(override.sweep_iterator())
-    return [override.value()]
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -17,73 +17,75 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra._internal.hydra import Hydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dlrun import places, record, shell, shown
+from dlrun import record, shell
 from dlrun.errors import Mistake
-from dlrun.recipe import catalogue, compose, flags, mistakes
-from dlrun.recipe.groups import SEVERAL
-from dlrun.recipe.nearest import Place
+from dlrun.recipe import compose, mistakes
+from dlrun.recipe.catalogue import within
+from dlrun.recipe.compose import Composer
+from dlrun.recipe.schema import SEVERAL
+from dlrun.recipe.signature import expected, fits
 from dlrun.record import bounds
 
 _log = logging.getLogger("dlrun")
 _OWN = ("resume", "facts", "outputs", "tracking.uri")
 """Settings of the run, not of the recipe: never taken from the record."""
 
-
-_PATHS = ("data.path", "data.root", "data.cache", "tracking.uri")
-_KINDS: dict[str, tuple[type, ...]] = {
-    "overrides": (list,),
-    "command": (str, list),
-    "name": (str,),
-    "cwd": (str,),
-    "data": (dict,),
-    "resumed": (list,),
-    "threads": (int,),
+_PATHS = tuple(key for key in compose.PATHS if "." in key)
+_KINDS: dict[str, Any] = {
+    "overrides": list,
+    "command": str | list,
+    "name": str,
+    "cwd": str,
+    "data": dict,
+    "resumed": list,
+    "threads": int,
 }
-"""Of what kind the entries of `run.json` are."""
-_NAMES: dict[type, str] = {str: "text", list: "a list", dict: "a mapping", int: "a number"}
+"""The types of what `run.json` says."""
 
 
 @dataclass(frozen=True)
 class Previous:
-    """A recorded run, its recipe, the overrides that led to it, and where they were typed."""
+    """A recorded run, its recipe, the overrides that led to it, and the command's directory.
 
+    asked: how the run was called; command: the words that it was started with.
+    """
+
+    asked: str
     directory: Path
     recipe: DictConfig
     overrides: list[str]
-    config_dirs: list[Path]
+    command: list[str]
     cwd: Path
 
-    def merge(self, hydra: Hydra, typed: Sequence[str]) -> list[str]:
+    def merge(self, composer: Composer, typed: Sequence[str]) -> list[str]:
         """The recorded overrides and those typed now, without `resume=`.
 
         Raises Mistake where a recorded one cannot be any more.
         """
-        place = Place(hydra, [*self.config_dirs, catalogue.packaged()], False)
         try:
-            mistakes.words(place, self.overrides)
-            with mistakes.explained(place, self.overrides):
-                recorded = compose.choices(compose.full(hydra, self.overrides))
+            mistakes.words(composer, self.overrides)
+            with mistakes.explained(composer, self.overrides):
+                recorded = compose.choices(composer.full(self.overrides))
         except Mistake as mistake:
             raise Mistake(f"{self.directory / 'run.json'}: {mistake}") from None
-        new = [word for word in typed if _key(word) != "resume"]
+        new = [word for word in typed if shell.key(word) != "resume"]
         if self.cwd != Path.cwd():  # the record has one directory for all its overrides
             new = [_placed_word(word, Path.cwd()) for word in new]
         if self._outputs is not None:  # the word only says where the run is
-            new = [word for word in new if _key(word) != "outputs"]
+            new = [word for word in new if shell.key(word) != "outputs"]
         return merge(self.overrides, new, recorded)
 
-    def restore(self, hydra: Hydra, recipe: DictConfig, words: Sequence[str]) -> DictConfig:
+    def restore(self, composer: Composer, recipe: DictConfig, words: Sequence[str]) -> DictConfig:
         """The recipe with recorded values where defaults have changed; points at the run."""
         recipe.resume = str(self.directory)
-        if self._outputs not in (None, places.path(recipe.outputs, "outputs").absolute()):
+        if self._outputs not in (None, shell.path(recipe.outputs, "outputs").absolute()):
             recipe.outputs = str(self._outputs)
-        before = self._placed(compose.recipe(hydra, self.overrides))
-        typed = [_key(word) for word in words if word not in self.overrides]
-        dropped = [_key(word) for word in self.overrides if word not in words]
+        before = self._placed(composer.recipe(self.overrides))
+        typed = [shell.key(word) for word in words if word not in self.overrides]
+        dropped = [shell.key(word) for word in self.overrides if word not in words]
         changed = changes(before, self._placed(self.recipe), [*typed, *dropped])
         for key, value in changed.items():
             OmegaConf.update(recipe, key, value, force_add=True)
@@ -104,7 +106,7 @@ class Previous:
         if recipe.tracking:
             from dlrun import tracking
 
-            named = any(_key(word) == "tracking.uri" for word in typed)
+            named = any(shell.key(word) == "tracking.uri" for word in typed)
             recipe.tracking.uri = tracking.resumed_uri(
                 self.directory, recipe.tracking.get("uri"), recipe.outputs, named
             )
@@ -112,7 +114,7 @@ class Previous:
     def _move(self, recipe: DictConfig, typed: Sequence[str]) -> None:
         """Let what was recorded in another directory mean what it meant there."""
         for key, path in _paths(self._placed(recipe)):
-            if not any(_within(key, top) for top in typed):
+            if not any(within(key, top) for top in typed):
                 OmegaConf.update(recipe, key, path)
         if str(self.cwd) not in sys.path:
             sys.path.insert(-1, str(self.cwd))  # before that of now, which comes last
@@ -137,17 +139,10 @@ def find(words: Sequence[str]) -> Previous | None:
         directory = record.find(_last(words, "outputs") or "outputs", asked)
         recipe = _read_recipe(directory / "recipe.yaml")
         info = _read_info(directory / "run.json")
-        command = info.get("command", "")
-        cwd = Path(info.get("cwd", "."))
-        try:
-            line = shlex.split(command) if isinstance(command, str) else command
-            config_dirs = flags.parse(line[1:]).directories(cwd)
-        except (ValueError, Mistake) as error:
-            message = f"{directory / 'run.json'}: command={command!r}: {error}"
-            raise Mistake(message) from None
     except Mistake as mistake:
         raise Mistake(f"resume={asked}: {mistake}") from None
-    return Previous(directory, recipe, info["overrides"], config_dirs, cwd.absolute())
+    cwd = Path(info.get("cwd", ".")).absolute()
+    return Previous(asked, directory, recipe, info["overrides"], info["command"], cwd)
 
 
 def merge(recorded: Sequence[str], new: Sequence[str], choices: Mapping[str, Any]) -> list[str]:
@@ -155,12 +150,12 @@ def merge(recorded: Sequence[str], new: Sequence[str], choices: Mapping[str, Any
 
     choices: which option each group had in the recorded run.
     """
-    prefixes = {_key(word): word[: len(word) - len(word.lstrip("+"))] for word in recorded}
+    prefixes = {shell.key(word): word[: len(word) - len(word.lstrip("+"))] for word in recorded}
     kept = [word for word in recorded if not any(_replaces(n, word, choices) for n in new)]
     added = []
     for word in new:
-        plain = word[0] not in "+~" and _key(word) not in choices
-        added.append(prefixes.get(_key(word), "") + word if plain else word)
+        plain = word[0] not in "+~" and shell.key(word) not in choices
+        added.append(prefixes.get(shell.key(word), "") + word if plain else word)
     return kept + added
 
 
@@ -182,13 +177,13 @@ def changes(before: DictConfig, kept: DictConfig, ignored: Sequence[str]) -> dic
         key: value
         for key, value in then.items()
         if (key not in today or today[key] != value)
-        and not any(_within(key, top) for top in (*_OWN, *ignored))
+        and not any(within(key, top) for top in (*_OWN, *ignored))
     }
 
 
 def _replaces(new: str, old: str, choices: Mapping[str, Any]) -> bool:
     """Whether the override `old` is void once `new` is given."""
-    key, before = _key(new), _key(old)
+    key, before = shell.key(new), shell.key(old)
     if key == before:
         return True
     if key not in (*choices, *SEVERAL) or not before.startswith(f"{key}."):
@@ -202,18 +197,17 @@ def _replaces(new: str, old: str, choices: Mapping[str, Any]) -> bool:
 def _read_info(path: Path) -> dict[str, Any]:
     """What `run.json` says. Raises Mistake where resuming could not make sense of it."""
     info = record.read_json(path)
-    for key, kinds in _KINDS.items():
-        if key in info and not isinstance(info[key], kinds):
-            wanted = " or ".join(_NAMES[kind] for kind in kinds)
-            raise Mistake(f"{path}: {key} is {info[key]!r}, but should be {wanted}")
-    texts = [*info.get("overrides", [None]), *(info["command"] if _is_list(info) else [])]
-    if not all(isinstance(word, str) for word in texts):
+    for key, kind in _KINDS.items():
+        if key in info and not fits(info[key], kind):
+            raise Mistake(f"{path}: {key} is {info[key]!r}, but should be {expected(kind)}")
+    command = info.get("command", "")
+    try:
+        info["command"] = shlex.split(command) if isinstance(command, str) else command
+    except ValueError as error:
+        raise Mistake(f"{path}: command={command!r}: {error}") from None
+    if not all(isinstance(word, str) for word in info.get("overrides", [None]) + info["command"]):
         raise Mistake(f"{path} does not say its overrides")
     return info
-
-
-def _is_list(info: Mapping[str, Any]) -> bool:
-    return isinstance(info.get("command"), list)
 
 
 def _read_recipe(path: Path) -> DictConfig:
@@ -238,7 +232,7 @@ def _paths(recipe: DictConfig) -> list[tuple[str, str]]:
 
 def _placed_word(word: str, cwd: Path) -> str:
     """The override with an absolute path, if it sets a path."""
-    if _key(word) not in _PATHS or word.startswith("~"):
+    if shell.key(word) not in _PATHS or word.startswith("~"):
         return word
     value = compose.parse([word])[0].value()
     if not isinstance(value, str) or _placed(value, cwd) == value:
@@ -250,13 +244,10 @@ def _placed(path: str, cwd: Path) -> str:
     """The path, or the URI of a SQLite database, as it is meant in the directory `cwd`."""
     scheme, is_uri, place = path.partition("://")
     if is_uri:
-        local = scheme == "sqlite" and place.startswith("/") and place[1:2] not in ("", "/")
-        return (
-            f"sqlite:///{cwd / places.path(place[1:], 'tracking.uri')}"
-            if local
-            else shown.redacted(path)
-        )
-    return path if str(places.path(path, "data")) != path else str(cwd / path)
+        if scheme == "sqlite" and place.startswith("/") and place[1:2] not in ("", "/"):
+            return f"sqlite:///{cwd / shell.path(place[1:], 'tracking.uri')}"
+        return shell.redacted(path)
+    return path if str(shell.path(path, "data")) != path else str(cwd / path)
 
 
 def _names(choice: Any) -> list[str]:
@@ -273,13 +264,5 @@ def _leaves(node: Any, above: str = "") -> dict[str, Any]:
     return found
 
 
-def _within(key: str, top: str) -> bool:
-    return key == top or key.startswith(f"{top}.")
-
-
-def _key(word: str) -> str:
-    return word.partition("=")[0].lstrip("+~")
-
-
 def _last(words: Sequence[str], key: str) -> str:
-    return next((compose.text(w) for w in reversed(words) if _key(w) == key and "=" in w), "")
+    return next((compose.text(w) for w in reversed(words) if shell.key(w) == key and "=" in w), "")

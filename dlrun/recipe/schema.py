@@ -1,20 +1,37 @@
-"""The typed schema of the root settings, and the checks of their values.
+"""The groups and the root settings of a recipe, and the checks of their values.
 
 The groups are open here: what an option takes is the signature of its `_target_`.
+Imports nothing heavy: `dlrun --help` reads it too.
 """
 
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
-from typing import Any
-
-from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
 
 from dlrun import duration
 from dlrun.errors import Mistake
-from dlrun.recipe import signature
-from dlrun.recipe.groups import CHOICES
+from dlrun.shell import shown
 
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+SEVERAL = ("preprocessing", "augmentation", "regularization")
+"""Those that allow several options at once; each nests under its own name."""
+
+CHOICES = {
+    "precision": ("float32", "bf16", "fp16"),
+    "sampling": ("shuffle", "balanced", "stratified"),
+    "class_weights": ("none", "balanced"),
+    "scale_lr": ("none", "linear", "sqrt"),
+    "decay": ("all", "weights"),
+    "on_divergence": ("stop", "backoff"),
+    "monitor": ("auto", "val/accuracy", "val/loss", "train/loss"),
+}
+"""The words that some settings beside the groups take."""
+
+MISSING: Any = "???"
+"""OmegaConf's sign for a value that a recipe must give."""
 MOST = {
     "seed": 2**63 - 1,  # torch's generators keep it in 64 bits
     "batch_size": 2**31 - 1,
@@ -22,6 +39,16 @@ MOST = {
     "base_batch_size": 2**31 - 1,
     "threads": 1024,  # OpenMP ends the process where it cannot start so many
 }
+
+LENGTHS = {
+    "epochs": ("epochs", "steps"),
+    "warmup": ("epochs", "steps", "%"),
+    "validate_every": ("epochs", "steps", "%"),
+    "log_every": ("epochs", "steps", "%"),
+    "checkpoint_every": ("seconds", "epochs", "steps", "%"),
+}
+"""The settings that are durations, and their units."""
+_FORMS = {"epochs": "'5 epochs'", "steps": "'200 steps'", "%": "10%", "seconds": "'30 seconds'"}
 
 
 @dataclass
@@ -115,52 +142,33 @@ class Settings:
     facts: Facts = field(default_factory=Facts)
 
 
+GROUPS = tuple(takewhile(lambda name: name != "sweep", Settings.__dataclass_fields__))
+"""Each is a folder of `conf/` and a room of `dlrun/`; in the order in which they are shown."""
 NEEDED = tuple(f.name for f in fields(Settings) if f.default == MISSING)
 """The groups that every recipe has an option of."""
 
 
-def register() -> None:
-    """Make the schema known to Hydra as the config `schema`."""
-    ConfigStore.instance().store(name="schema", node=Settings)
-
-
-def check(config: DictConfig) -> None:
+def check(config: "DictConfig") -> None:
     """Raise one Mistake that names every root setting whose value cannot be."""
     wrong = []
 
     def require(holds: bool, key: str, right: str) -> None:
         if not holds:
-            wrong.append(f"{key}={signature.shown(config[key])}: {right}")
-
-    def positive(key: str) -> None:
-        require(config[key] is None or config[key] > 0, key, "must be greater than 0")
-
-    def lasts(key: str, *units: str, zero: bool = False) -> None:
-        length = None
-        with suppress(Mistake):
-            length = duration.parse(config[key])
-        forms = {
-            "epochs": "'5 epochs'",
-            "steps": "'200 steps'",
-            "%": "10%",
-            "seconds": "'30 seconds'",
-        }
-        right = "write a duration as " + " or ".join(forms[unit] for unit in units)
-        require(
-            length is not None and length.unit in units and (zero or length.amount > 0), key, right
-        )
+            wrong.append(f"{key}={shown(config[key])}: {right}")
 
     size = config.batch_size
     whole = isinstance(size, int) and not isinstance(size, bool) and size > 0
     require(whole or size == "full", "batch_size", "must be a whole number above 0, or full")
     require(config.seed >= 0, "seed", "must not be negative")
     for key in ("accumulate", "base_batch_size", "clip_norm", "clip_value", "threads"):
-        positive(key)
-    lasts("epochs", "epochs", "steps")
-    lasts("warmup", "epochs", "steps", "%", zero=True)
-    lasts("validate_every", "epochs", "steps", "%")
-    lasts("log_every", "epochs", "steps", "%")
-    lasts("checkpoint_every", "seconds", "epochs", "steps", "%")
+        require(config[key] is None or config[key] > 0, key, "must be greater than 0")
+    for key, units in LENGTHS.items():
+        length = None
+        with suppress(Mistake):
+            length = duration.parse(config[key])
+        right = "write a duration as " + " or ".join(_FORMS[unit] for unit in units)
+        above = length is not None and (length.amount > 0 or key == "warmup")
+        require(length is not None and length.unit in units and above, key, right)
     for key, most in MOST.items():
         value = config[key]
         require(not isinstance(value, int) or value <= most, key, f"must be at most {most}")

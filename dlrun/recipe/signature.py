@@ -1,6 +1,5 @@
 """Check the arguments of a `_target_` before it is called: their names and their types."""
 
-import difflib
 import importlib
 import inspect
 import re
@@ -8,27 +7,57 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
-from typing import Any, Literal, NewType, Union
+from typing import Any, Literal, Union
 
 from dlrun.duration import Steps
 from dlrun.errors import Mistake
+from dlrun.recipe import suggest
+from dlrun.shell import shown
 
-_WORDS = {
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "text",
-    type(None): "null",
-    list: "a list",
-    tuple: "a list",
-    dict: "a mapping",
-    Callable: "a function",
-    Steps: "a duration such as '5 epochs'",
-}
 LARGEST = 2**63 - 1
 """What whole numbers end at: torch keeps them in 64 bits."""
 MOST = 1e30
 """What other numbers end at, so that their products with a few others fit into 32 bits."""
+
+
+def _is_number(value: object, *types: type) -> bool:
+    return isinstance(value, types) and not isinstance(value, bool) and not _beyond(value)
+
+
+def _is_list(value: object) -> typing.TypeGuard[Sequence[Any]]:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def _beyond(value: object) -> str:
+    """Why a number, or one in a list, cannot be computed with; nothing where it can."""
+    if _is_list(value):
+        return next(filter(None, map(_beyond, value)), "")
+    if isinstance(value, float) and not isfinite(value):
+        return "must be a finite number"
+    if isinstance(value, float) and abs(value) > MOST:
+        return f"is too large; numbers end at {MOST:g}"
+    if isinstance(value, int) and abs(value) > LARGEST:
+        return f"is too large; whole numbers end at {LARGEST}"
+    return ""
+
+
+_KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
+    int: ("a whole number", lambda value: _is_number(value, int)),
+    float: ("a number", lambda value: _is_number(value, int, float)),
+    bool: ("true or false", lambda value: isinstance(value, bool)),
+    str: ("text", lambda value: isinstance(value, str)),
+    type(None): ("null", lambda value: value is None),
+    list: ("a list", _is_list),
+    Sequence: ("a list", _is_list),
+    tuple: ("a list", _is_list),
+    dict: ("a mapping", lambda value: isinstance(value, Mapping)),
+    Callable: ("a function", lambda value: isinstance(value, Mapping) or callable(value)),
+    Steps: (
+        "a duration such as '5 epochs'",
+        lambda value: isinstance(value, str | int | float) and not isinstance(value, bool),
+    ),
+}
+"""What YAML can write of each type: in words, and whether a value is it."""
 
 
 def problems(target: str, kwargs: Mapping[str, Any], key: str, partial: bool = True) -> list[str]:
@@ -63,7 +92,7 @@ def problems(target: str, kwargs: Mapping[str, Any], key: str, partial: bool = T
                 right = ("number" in right and _beyond(value)) or f"expected {right}"
                 wrong.append(f"{key}.{argument}={shown(value)}: {right}")
         elif not takes_any:
-            near = _near(argument, list(named))
+            near = suggest.nearest(argument, list(named), "'{}'")
             unknown.append(f"{key}.{argument}: {name} takes no {argument!r}{near}")
     if len(unknown) > 2:  # another function than the settings are meant for
         lacking = ", ".join(argument for argument in kwargs if argument not in named)
@@ -103,7 +132,8 @@ def find(target: str, key: str) -> Callable[..., Any]:
         raise Mistake(f"{at}: there is no module {parts[0]!r} here or among the installed ones")
     for position, part in enumerate(parts[depth:], depth):
         if not hasattr(found, part):
-            near = _near(part, [name for name in dir(found) if not name.startswith("_")])
+            names = [name for name in dir(found) if not name.startswith("_")]
+            near = suggest.nearest(part, names, "'{}'")
             raise Mistake(f"{at}: {'.'.join(parts[:position])} has no {part!r}{near}")
         found = getattr(found, part)
     if not callable(found):
@@ -126,38 +156,21 @@ def fits(value: object, hint: Any) -> bool:
     A number must be finite and at most `MOST`, a whole one at most `LARGEST`.
     """
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    kind = type(None) if hint is None else origin or hint
     if isinstance(value, str) and value.startswith("${"):
         return True
-    if hint is Steps:
-        return isinstance(value, str | int | float) and not isinstance(value, bool)
-    if hint in (Any, inspect.Parameter.empty, object) or isinstance(hint, NewType | typing.TypeVar):
-        return True
-    if hint is None or hint is type(None):
-        return value is None
     if origin in (Union, types.UnionType):
         return any(fits(value, one) for one in _writable(inner))
     if origin is typing.Annotated:
         return fits(value, inner[0])
-    if origin is Callable:
-        return isinstance(value, Mapping) or callable(value)
     if origin is Literal:
         return any(value == one and type(value) is type(one) for one in inner)
-    if hint is bool:
-        return isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool) and not _beyond(value)
-    if hint is float:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return number and not _beyond(value)
-    if hint is str:
-        return isinstance(value, str)
-    if (origin or hint) is tuple:
-        return _fits_tuple(value, inner)
-    if (origin or hint) in (list, Sequence):
-        return _is_list(value) and all(fits(one, inner[0]) for one in value if inner)
-    if (origin or hint) is dict:
-        return isinstance(value, Mapping)
-    return True
+    if inner and kind in (list, tuple, Sequence):
+        items = list(value) if _is_list(value) else None
+        if items is not None and kind is tuple and inner[-1] is not Ellipsis:
+            return len(items) == len(inner) and all(map(fits, items, inner))
+        return items is not None and all(fits(one, inner[0]) for one in items)
+    return kind not in _KINDS or _KINDS[kind][1](value)
 
 
 def expected(hint: Any) -> str:
@@ -174,7 +187,8 @@ def expected(hint: Any) -> str:
         each = " and ".join(_plural(expected(one)) for one in kinds)
         count = f"{len(inner)} " if origin is tuple and inner[-1] is not Ellipsis else ""
         return f"a list of {count}{each}"
-    return _WORDS.get(origin or hint, getattr(hint, "__name__", str(hint)))
+    words, _ = _KINDS.get(origin or hint, (getattr(hint, "__name__", str(hint)), None))
+    return words
 
 
 def _writable(union: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -182,35 +196,8 @@ def _writable(union: tuple[Any, ...]) -> tuple[Any, ...]:
 
     torch annotates a rate `float | Tensor`: that is a number, not anything at all.
     """
-    known = tuple(one for one in union if (typing.get_origin(one) or one) in _WORDS)
+    known = tuple(one for one in union if (typing.get_origin(one) or one) in _KINDS)
     return known if set(known) - {type(None)} else union
-
-
-def _fits_tuple(value: object, inner: tuple[Any, ...]) -> bool:
-    if not _is_list(value):
-        return False
-    if not inner:
-        return True
-    if inner[-1] is Ellipsis:
-        return all(fits(item, inner[0]) for item in value)
-    return len(value) == len(inner) and all(map(fits, value, inner))
-
-
-def _beyond(value: object) -> str:
-    """Why a number, or one in a list, cannot be computed with; nothing where it can."""
-    if _is_list(value):
-        return next(filter(None, map(_beyond, value)), "")
-    if isinstance(value, float) and not isfinite(value):
-        return "must be a finite number"
-    if isinstance(value, float) and abs(value) > MOST:
-        return f"is too large; numbers end at {MOST:g}"
-    if isinstance(value, int) and abs(value) > LARGEST:
-        return f"is too large; whole numbers end at {LARGEST}"
-    return ""
-
-
-def _is_list(value: object) -> typing.TypeGuard[Sequence[Any]]:
-    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
@@ -226,18 +213,3 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 def _plural(words: str) -> str:
     return " or ".join(re.sub(r"^a ((?:whole )?\w+)", r"\1s", kind) for kind in words.split(" or "))
-
-
-def shown(value: object) -> str:
-    """A value as it is typed."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, list):
-        return f"[{','.join(map(shown, value))}]"
-    text = str(value)
-    return text if len(text) <= 100 else f"{text[:97]}..."
-
-
-def _near(wrong: str, names: Sequence[str]) -> str:
-    match = difflib.get_close_matches(wrong, names, n=1, cutoff=0.6)
-    return f"; did you mean {match[0]!r}?" if match else ""

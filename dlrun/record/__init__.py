@@ -28,7 +28,7 @@ from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
-from dlrun import places, shown
+from dlrun import shell
 from dlrun.errors import Failure, Mistake
 from dlrun.record import points
 from dlrun.record.files import guard, overwrite, read_json, replacing, text, write, write_json
@@ -126,7 +126,7 @@ class Record:
         except Failure as failure:
             if status not in (FAILED, KILLED):
                 raise
-            if not overwrite(path, text(shown.plain(new)) + "\n"):
+            if not overwrite(path, text(shell.redacted_values(new)) + "\n"):
                 _log.warning(str(failure))
 
     def close(self) -> None:
@@ -145,9 +145,9 @@ def create(outputs: str | Path, name: str, info: dict[str, Any], recipe: str) ->
     `info` goes into `run.json` beside what is known here; its entries win.
     Raises Mistake where the directory cannot be written.
     """
-    with guard(places.path(outputs, "outputs"), Mistake, f"outputs={outputs}"):
+    with guard(shell.path(outputs, "outputs"), Mistake, f"outputs={outputs}"):
         started = datetime.now(UTC)
-        directory = _new_directory(places.path(outputs, "outputs").absolute() / "runs", started)
+        directory = _new_directory(shell.path(outputs, "outputs").absolute() / "runs", started)
         known = {
             "id": directory.name,
             "uid": secrets.token_hex(16),
@@ -159,7 +159,7 @@ def create(outputs: str | Path, name: str, info: dict[str, Any], recipe: str) ->
             "versions": info["versions"] if "versions" in info else versions(),
             "git": info["git"] if "git" in info else git(),
         }
-        write(directory / "recipe.yaml", shown.redacted(recipe))
+        write(directory / "recipe.yaml", shell.redacted(recipe))
         write_json(directory / "run.json", known | info)
         record = open_existing(directory)
         record.set_status(RUNNING)
@@ -209,7 +209,7 @@ def all_runs(outputs: str | Path) -> list[Path]:
     """The directories of all runs under `outputs`, the first started first."""
     found = [
         path.parent
-        for path in (places.path(outputs, "outputs").absolute() / "runs").glob("*/run.json")
+        for path in (shell.path(outputs, "outputs").absolute() / "runs").glob("*/run.json")
     ]
     started = {run: str(read_json(run / "run.json").get("started", "")) for run in found}
     return sorted(found, key=lambda run: (started[run], run.name))
@@ -223,7 +223,7 @@ def find(outputs: str | Path, which: str) -> Path:
 
     Raises Mistake, with the nearest ids, where there is none or more than one.
     """
-    named = places.path(which, "run")
+    named = shell.path(which, "run")
     if (named / "run.json").is_file():
         return named.absolute()
     runs = {run.name: run for run in all_runs(outputs)}

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from dlrun import shown
+from dlrun import shell
 from dlrun.errors import DlrunError, Failure
 from dlrun.record.bounds import JSON_BYTES
 
@@ -27,7 +27,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file whole or not at all, without any password that a URI in it has."""
-    write(path, text(shown.plain(content), indent=2) + "\n")
+    write(path, text(shell.redacted_values(content), indent=2) + "\n")
 
 
 def text(content: Any, indent: int | None = None) -> str:

@@ -24,6 +24,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from dlrun import shell
 from dlrun.metric import metric_of, score
 from dlrun.record import FAILED, FINISHED, KILLED, PRUNED, RUNNING
 from dlrun.record.files import read_json
@@ -243,7 +244,7 @@ class Point:
     @property
     def words(self) -> dict[str, str]:
         """The override of each key."""
-        return {key_of(word): word for word in self.overrides}
+        return {shell.key(word): word for word in self.overrides}
 
     @property
     def label(self) -> str:
@@ -422,18 +423,13 @@ def named(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else json.dumps(value, default=str)
 
 
-def key_of(word: str) -> str:
-    """What an override changes: `optimizer.lr` of `+optimizer.lr=0.1`."""
-    return word.partition("=")[0].lstrip("+~")
-
-
 def _merge(group: Sequence[Point]) -> Point:
     """Points that differ in nothing but their seed as one."""
     first = group[0]
     return replace(
         first,
         values={key: value for key, value in first.values.items() if key != SEED},
-        overrides=[word for word in first.overrides if key_of(word) != SEED],
+        overrides=[word for word in first.overrides if shell.key(word) != SEED],
         runs=[run for point in group for run in point.runs],
         status=min((point.status for point in group), key=_WORST_FIRST.index),
     )

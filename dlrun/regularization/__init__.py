@@ -1,29 +1,92 @@
 """The group `regularization`: any number at once, each acting in visible places.
 
-A regularizer is an object with one or more of these methods; `build` sorts them
-by the places they act in, and each place is one line of the build or of the loop.
+A regularizer is a `Regularizer` with one or more methods of its own: the methods of that
+class are all places where one may act, and each is one line of the build or of the loop.
+The class may be left out: an object with some of the methods is one too.
 
-    change_model(model, x) -> nn.Module     once, before the initializer and the optimizer;
-                                            x is a small preprocessed batch on the device
-    change_loss(loss, outputs) -> loss      once: what targets the loss is given
-    change_batch(x, y, generator) -> (x, y) every training batch, after preprocessing
-    add_gradient(weights) -> None           after backward: adds to .grad, be it the gradient
-                                            of a penalty or noise
-    penalty(weights) -> Tensor              the penalty itself, a scalar, without gradient
-    constrain(model) -> None                after every optimizer step; the loop sets the
-                                            attribute `groups` to the optimizer's before, with
-                                            the `lr` of that step for the `params` of each
-    should_stop(score, step) -> bool        after every validation; a higher score is better
-    averages() -> [(live, average), ...]    tensors of the model and what stands in for them in
-                                            validation, in the best weights and at the end,
-                                            with batch norm's statistics estimated for them;
-                                            none before averaging begins
-
-Of one with an attribute `regression`, build sets it to whether the targets are numbers.
-weights: every trainable parameter of the model. What of it is a weight, `model/roles.py` knows.
-Those with a memory have state_dict() and load_state_dict(state), tensors and plain values
-alone. One that stops training says in its attribute `restore_best` whether the best weights
-so far are the result, and then in `min_improvement`, if it has that, by how much a score must
-be above the best so far to be the next best. What changes the model raises Mistake where it
-finds no place to act.
+What of a parameter is a weight, `model/roles.py` knows. What changes the model raises
+Mistake where it finds no place to act.
 """
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor, nn
+
+    from dlrun.loss import Loss
+
+
+class Regularizer:
+    """All places where a regularizer may act; here each does nothing.
+
+    regression: whether the targets are numbers; the build sets it.
+
+    Of one that stops training:
+    metric: the recorded value that it watches; "" for what the recipe monitors.
+    restore_best: whether the best weights so far are the result, not the last ones.
+    min_improvement: by how much a score must be above the best so far to be the next best.
+    patience, best_step: how many steps it waits for a better score, and since when.
+    pruned: whether it has stopped the run because others are better.
+    """
+
+    regression = False
+    metric = ""
+    restore_best = True
+    min_improvement = 0.0
+    patience: int | None = None
+    best_step = 0
+    pruned = False
+
+    def change_model(self, model: nn.Module, x: Tensor) -> nn.Module:
+        """Once, before the initializer and the optimizer; x: a small preprocessed batch."""
+        return model
+
+    def change_loss(self, loss: Loss, outputs: int) -> Loss:
+        """Once: what targets the loss is given."""
+        return loss
+
+    def change_batch(self, x: Tensor, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Every training batch, after preprocessing."""
+        return x, y
+
+    def add_gradient(self, weights: Sequence[Tensor]) -> None:
+        """After backward: adds to .grad of the trainable parameters a penalty's or noise."""
+
+    def penalty(self, weights: Sequence[Tensor]) -> Tensor:
+        """The penalty itself, a scalar, without gradient; weights: all trainable parameters."""
+        raise NotImplementedError
+
+    def constrain(self, model: nn.Module, groups: Sequence[dict[str, Any]]) -> None:
+        """After every step of the optimizer, whose groups hold `params` and the step's `lr`."""
+
+    def should_stop(self, score: float, step: int) -> bool:
+        """After every validation; a higher score is better."""
+        return False
+
+    def averages(self) -> list[tuple[Tensor, Tensor]]:
+        """Tensors of the model, each with what stands in for it.
+
+        In validation, in the best weights and at the end, with batch norm's statistics
+        estimated for them; none before averaging begins.
+        """
+        return []
+
+    def state_dict(self) -> dict[str, Any]:
+        """What must survive a kill, as tensors and plain values."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state_dict."""
+
+
+def acts(rule: Regularizer, place: str) -> bool:
+    """Whether a regularizer does something in a place, by the name of the method."""
+    return getattr(type(rule), place) is not getattr(Regularizer, place)
+
+
+def acting(rules: Iterable[Regularizer], place: str) -> list[Regularizer]:
+    """Those that do something in a place."""
+    return [rule for rule in rules if acts(rule, place)]

@@ -14,6 +14,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from dlrun.errors import Mistake
 from dlrun.model.order import evaluation
+from dlrun.regularization import Regularizer
 
 ACTIVATIONS = (
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU),
@@ -24,12 +25,12 @@ _NORMS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNo
 _log = logging.getLogger("dlrun")
 
 
-class BatchNorm:
+class BatchNorm(Regularizer):
     """(h − mean)/√(variance + eps)·γ + β before each activation, over the mini-batch.
 
-    Evaluation uses running averages of mean and variance. Where activations are functions
-    of the model's code or one module at several places, it stands behind each linear and
-    convolution layer but the last instead. A model with batch norm stays as it is.
+    Evaluation uses running averages of mean and variance. Where activations are functions in
+    the model's code, or one module in several places, it goes after each linear and convolution
+    layer except the last instead. A model that has batch norm stays as it is.
     """
 
     def __init__(self, momentum: float = 0.1, eps: float = 1e-5) -> None:
@@ -68,9 +69,9 @@ class BatchNorm:
 def _places(
     model: nn.Module, x: Tensor
 ) -> tuple[list[tuple[nn.Module, Tensor]], list[tuple[nn.Module, Tensor]]]:
-    """Activations with what goes into them, and weight layers with what comes out, as they run.
+    """Activations with their input, and weight layers with their output, in the order they run.
 
-    Raises Mistake where features do not stand on axis 1, as in transformers.
+    Raises Mistake where features are not on axis 1, as in transformers.
     """
     before: list[tuple[nn.Module, Tensor]] = []
     behind: dict[nn.Module, Tensor] = {}
@@ -81,8 +82,8 @@ def _places(
     def leave(module: nn.Module, args: Any, out: Tensor) -> None:
         if out.dim() not in _NORMS or (isinstance(module, nn.Linear) and out.dim() > 2):
             raise Mistake(
-                f"regularization.batch_norm: has no form for what {type(module).__name__} layers "
-                f"of this model give, of shape {tuple(out.shape)}; leave it out"
+                f"regularization.batch_norm: has no form for the output of {type(module).__name__} "
+                f"layers, of shape {tuple(out.shape)}; leave it out"
             )
         behind.setdefault(module, out)
 
@@ -102,7 +103,7 @@ def _places(
 
 
 def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    """Put another module wherever the old one stands."""
+    """Replace a module wherever it occurs."""
     for parent in list(model.modules()):
         for name, child in list(parent._modules.items()):
             if child is old:

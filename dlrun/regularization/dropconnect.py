@@ -1,4 +1,4 @@
-"""Weights left out at random, where dropout leaves out units.
+"""Weights dropped at random, where dropout drops units.
 
 Wan, Zeiler, Zhang, LeCun, Fergus 2013, Regularization of Neural Networks using DropConnect.
 """
@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from dlrun.errors import Mistake
+from dlrun.regularization import Regularizer
 from dlrun.regularization.dropout import drop
 
 _CONVOLUTIONS: dict[int, Any] = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}
 
 
 class Connections:
-    """Takes the place of a layer's forward: in training, with some connections missing.
+    """Replaces a layer's forward; in training some of its connections are missing.
 
     An object of its own, not a closure: it is copied and pickled with the layer.
     """
@@ -26,7 +27,7 @@ class Connections:
         self.layer, self.rate, self.masks = layer, rate, masks
 
     def __call__(self, x: Tensor) -> Tensor:
-        """What the layer gives; in training with weights and biases dropped and scaled."""
+        """The layer's output; in training with weights and biases dropped and scaled."""
         layer = self.layer
         weight, bias = layer.weight, layer.bias
         if not layer.training:
@@ -44,12 +45,12 @@ class Connections:
         return out
 
 
-class DropConnect:
+class DropConnect(Regularizer):
     """Each weight and bias is 0 with probability p, else divided by 1 − p; not in evaluation.
 
     linear: p in every linear layer. convolution: p in every convolution. masks: "batch",
-    one mask for all samples of a mini-batch; "sample", one for each, as in the paper, which
-    takes the memory of all those weights. Evaluation uses the mean of the weights, where
+    one mask for all samples of a mini-batch; "sample", one for each, as in the paper, with
+    the memory of all those weights. Evaluation uses the mean of the weights, where
     the paper draws from a Gaussian of that mean. Random numbers come from torch's global
     generator of the device.
     """
@@ -87,7 +88,7 @@ class DropConnect:
 
 
 def _linear(layer: nn.Linear, x: Tensor, weights: Tensor, biases: Tensor | None) -> Tensor:
-    """(n, ..., inputs) -> (n, ..., outputs), each sample with weights of its own."""
+    """(n, ..., inputs) -> (n, ..., outputs), each sample with its own weights."""
     out = torch.bmm(x.reshape(len(x), -1, x.shape[-1]), weights.transpose(1, 2))
     if biases is not None:
         out = out + biases[:, None]

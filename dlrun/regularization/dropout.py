@@ -11,13 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlrun.model.order import weight_layers
+from dlrun.regularization import Regularizer
 
 
 def drop(x: Tensor, rate: float) -> Tensor:
     """x with each element 0 with probability `rate`, else divided by 1 − rate.
 
-    On a CPU torch's own dropout spends most of its time in drawing from a Bernoulli
-    distribution; a uniform number and a comparison take a quarter of that.
+    On a CPU torch's own dropout spends most of its time drawing from a Bernoulli distribution;
+    a uniform number and a comparison take a quarter of that.
     """
     if not x.is_cpu:
         return F.dropout(x, rate)
@@ -42,10 +43,10 @@ class Drop:
         return (drop(args[0], self.rate), *args[1:])
 
 
-class Dropout:
+class Dropout(Regularizer):
     """Each element is 0 with probability p, else divided by 1 − p; nothing in evaluation.
 
-    visible: p on the network's input. hidden: p on the input of each linear layer but
+    visible: p on the network's input. hidden: p on the input of each linear layer except
     the network's first weight layer. convolution: the same for convolutions. Random
     numbers come from torch's global generator of the device.
     """

@@ -6,14 +6,17 @@ Morgan, Bourlard 1990; Prechelt 1998, Early Stopping — But When?
 from math import inf
 
 from dlrun.duration import Steps
+from dlrun.regularization import Regularizer
 
 
-class EarlyStopping:
-    """Says stop once `patience` steps have gone by without a better score.
+class EarlyStopping(Regularizer):
+    """Stops after `patience` steps without a better score.
 
     Better: above the best so far by more than min_improvement. A score that is not a
     number is never better.
     """
+
+    patience: Steps
 
     def __init__(
         self, patience: Steps, min_improvement: float = 0.0, restore_best: bool = True

@@ -1,27 +1,19 @@
-"""Targets that are never quite sure.
+"""Targets that are never quite certain.
 
 Szegedy, Vanhoucke, Ioffe, Shlens, Wojna 2016, Rethinking the Inception Architecture for
 Computer Vision, section 7.
 """
 
-from collections.abc import Callable
-from functools import partial
-
-import torch.nn.functional as F
-from torch import Tensor
-
-from dlrun.errors import Mistake
-from dlrun.loss import hinge, targets
-
-Loss = Callable[..., Tensor]
+from dlrun.loss import Loss
+from dlrun.regularization import Regularizer
 
 
-class LabelSmoothing:
+class LabelSmoothing(Regularizer):
     """1 − amount on the true class, the rest spread over the classes.
 
     spread: "others", amount/(K − 1) on each other class; "all", amount/K on every class,
-    the true one included, which is torch's form. Class probabilities are smoothed likewise:
-    each class in proportion to what it had. For classes only.
+    the true one included, which is torch's form. Class probabilities are smoothed in the same
+    way, each class in proportion to its probability. For classes only.
     """
 
     def __init__(self, amount: float = 0.1, spread: str = "others") -> None:
@@ -32,28 +24,16 @@ class LabelSmoothing:
         self.amount, self.spread = amount, spread
 
     def change_loss(self, loss: Loss, outputs: int) -> Loss:
-        """The loss with smoothed targets; one output tells two classes apart.
+        """The loss with smoothed targets; one output means two classes.
 
         Raises Mistake where a loss takes no class probabilities.
         """
-        function = getattr(loss, "func", loss)
-        if function is hinge:
-            raise Mistake(
-                "regularization.label_smoothing: loss=hinge takes whole labels only; "
-                "use loss=cross_entropy, bce or mse"
-            )
         classes = max(outputs, 2)
-        # The share that is spread over all classes alike.
+        # The share that is spread evenly over all classes.
         spread = self.amount * (classes / (classes - 1) if self.spread == "others" else 1.0)
         if spread > 1:
             raise ValueError(
                 f"amount must be at most {(classes - 1) / classes:g} for {classes} classes, "
                 f"got {self.amount}"
             )
-        if function is F.cross_entropy:
-            return partial(loss, label_smoothing=spread)
-
-        def smoothed(logits: Tensor, y: Tensor) -> Tensor:
-            return loss(logits, targets(logits, y) * (1 - spread) + spread / classes)
-
-        return smoothed
+        return loss.smoothed(spread, classes)

@@ -3,19 +3,23 @@
 Srebro, Shraibman 2005; Srivastava et al. 2014, Dropout, section 5.1.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils import parametrize
 
+from dlrun.regularization import Regularizer
 from dlrun.regularization.weight_norm import length
 
 
-class MaxNorm:
+class MaxNorm(Regularizer):
     """Each unit's incoming weights are projected back into a ball of radius `limit`.
 
-    After every step, in all linear and convolution layers; biases stay. Where a layer is
-    weight-normalized its length g is limited, which is the same.
+    This happens after every step, in all linear and convolution layers; biases stay. Where a
+    layer is weight-normalized its length g is limited, which is equivalent.
     """
 
     def __init__(self, limit: float = 3.0) -> None:
@@ -26,9 +30,9 @@ class MaxNorm:
         self._layers: list[nn.Linear | _ConvNd] = []
 
     @torch.no_grad()
-    def constrain(self, model: nn.Module) -> None:
+    def constrain(self, model: nn.Module, groups: Sequence[dict[str, Any]]) -> None:
         """Project all weights."""
-        if model is not self._model:  # looking through a deep network takes a while
+        if model is not self._model:  # searching a deep network takes a while
             layers = [m for m in model.modules() if isinstance(m, nn.Linear | _ConvNd)]
             self._model, self._layers = model, layers
         for layer in self._layers:

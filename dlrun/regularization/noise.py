@@ -1,4 +1,4 @@
-"""Noise on what goes in, on what should come out, and on the gradient."""
+"""Noise on the input, on the targets, and on the gradient."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,30 +6,32 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
+from dlrun.regularization import Regularizer
 
-class InputNoise:
-    """x + N(0, std²), every element of every batch anew (Bishop 1995)."""
+
+class InputNoise(Regularizer):
+    """x + N(0, std²), drawn for every element of every batch (Bishop 1995)."""
 
     def __init__(self, std: float = 0.1) -> None:
         if std < 0:
             raise ValueError(f"std must not be negative, got {std}")
         self.std = std
 
-    def change_batch(self, x: Tensor, y: Any, generator: Generator) -> tuple[Tensor, Any]:
+    def change_batch(self, x: Tensor, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """Add the noise to x; y stays."""
         return x + self.std * _normal(x, generator), y
 
 
-class TargetNoise:
-    """Wrong labels now and then, or numbers that are a little off (Xie et al. 2016, DisturbLabel).
+class TargetNoise(Regularizer):
+    """Some wrong labels, or slightly wrong numbers (Xie et al. 2016, DisturbLabel).
 
-    flip: with this probability a sample's class becomes another one, each as likely. Class
-    probabilities move likewise, by a shift of all classes. std: of the Gaussian noise on
-    the numbers of a regression. outputs: how many classes there are. The attribute
-    `regression` says what float targets are, numbers or class probabilities.
+    flip: the probability that a sample's class becomes another one, all equally likely. Class
+    probabilities move in the same way, by a shift of all classes. std: of the Gaussian noise on
+    the numbers of a regression. outputs: the number of classes. The attribute `regression` says
+    whether float targets are numbers or class probabilities.
     """
 
-    regression = True
+    regression = True  # where nobody says otherwise
 
     def __init__(self, outputs: int, flip: float = 0.1, std: float = 0.1) -> None:
         if not 0 <= flip <= 1:
@@ -37,7 +39,7 @@ class TargetNoise:
         if std < 0:
             raise ValueError(f"std must not be negative, got {std}")
         self.flip, self.std = flip, std
-        self._classes = max(outputs, 2)  # one output tells two classes apart
+        self._classes = max(outputs, 2)  # one output means two classes
 
     def change_batch(self, x: Tensor, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """Change y, (n,) class indices, (n, classes) probabilities or (n, targets) numbers."""
@@ -49,18 +51,18 @@ class TargetNoise:
         return x, y.gather(1, (classes - self._shifts(y, generator)[:, None]) % self._classes)
 
     def _shifts(self, y: Tensor, generator: Generator) -> Tensor:
-        """(n,): 0 where a label stays, else how many classes further it goes."""
+        """(n,): 0 where a label stays, else by how many classes it moves."""
         shape, device = y.shape[:1], y.device
         chosen = torch.rand(shape, generator=generator, device=device) < self.flip
         further = torch.randint(1, self._classes, shape, generator=generator, device=device)
         return chosen * further
 
 
-class GradientNoise:
+class GradientNoise(Regularizer):
     """g + N(0, eta/(1 + t)^gamma) at step t = 0, 1, 2, ... (Neelakantan et al. 2015).
 
-    A step in which the optimizer asks for several gradients is one step. The noise comes
-    from torch's global generator of the device.
+    A step with several gradients counts as one. The noise comes from torch's global generator
+    of the device.
     """
 
     def __init__(self, eta: float = 0.01, gamma: float = 0.55) -> None:
@@ -73,7 +75,7 @@ class GradientNoise:
 
     @torch.no_grad()
     def add_gradient(self, weights: Sequence[Tensor]) -> None:
-        """Add noise to every gradient there is."""
+        """Add noise to every gradient."""
         grads = [w.grad for w in weights if w.grad is not None]
         std = self.eta**0.5 * (1.0 + self.step) ** (-self.gamma / 2)
         if grads and std:
@@ -84,12 +86,12 @@ class GradientNoise:
             ]
             torch._foreach_add_(grads, noise, alpha=std)
 
-    def constrain(self, model: nn.Module) -> None:
-        """One more step is behind; the model stays as it is."""
+    def constrain(self, model: nn.Module, groups: Sequence[dict[str, Any]]) -> None:
+        """Count the step; the model stays as it is."""
         self.step += 1
 
     def state_dict(self) -> dict[str, int]:
-        """How many steps are behind."""
+        """The number of steps taken."""
         return {"step": self.step}
 
     def load_state_dict(self, state: dict[str, int]) -> None:

@@ -2,7 +2,7 @@
 
 Each adds its gradient after backward, which costs less than building it into the loss. Where
 a layer computes its weight from other parameters, such as g·v/‖v‖, the penalty is that of the
-weight, and these get their share of its gradient.
+weight, and those parameters get their share of its gradient.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,17 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from dlrun.model.roles import Used, decaying, everything, length, value, weights
+from dlrun.regularization import Regularizer
 
 Slope = Callable[[list[Tensor]], Sequence[Tensor]]
-"""The gradient of a penalty of strength 1 by each of its tensors."""
+"""The gradient of a penalty of strength 1 with respect to each of its tensors."""
 
 
 class Choice:
     """The tensors of a model that a penalty is for.
 
-    parameters: "weights", which are what `model/roles.py` calls so, or "all"; among parameters
-    of no known model those with more than one axis are weights. squares: whether the penalty
-    is of squares alone; then g stands for a weight g·v/‖v‖, because Σw² = Σg².
+    parameters: "weights", as in `model/roles.py`, or "all"; without a known model, parameters
+    with more than one axis are weights. squares: whether the penalty is one of squares only;
+    then g replaces a weight g·v/‖v‖, because Σw² = Σg².
     """
 
     def __init__(self, parameters: str, squares: bool = False) -> None:
@@ -31,7 +32,7 @@ class Choice:
         self._found: Used | None = None
 
     def among(self, given: Sequence[Tensor]) -> Used:
-        """The tensors; found late, when every other rule has changed the model."""
+        """The tensors; found late, after all other rules have changed the model."""
         if self.model is None:
             return Used([w for w in given if self.parameters == "all" or w.ndim > 1], [])
         if self._found is None:
@@ -66,7 +67,7 @@ class Choice:
 
     @torch.no_grad()
     def norms(self, given: Sequence[Tensor], order: int) -> Tensor:
-        """The norm of each tensor, (chosen,); maybe none, whose sum is 0."""
+        """The norm of each tensor, (chosen,); may be empty, with sum 0."""
         chosen = self.among(given)
         tensors = [*chosen.plain, *(value(made) for made in chosen.made)]
         if not tensors:
@@ -75,14 +76,14 @@ class Choice:
 
 
 def require(strength: float, parameters: str) -> None:
-    """Raise ValueError where a value of these two options cannot be."""
+    """Raise ValueError for a value that these two options cannot have."""
     if strength < 0:
         raise ValueError(f"strength must not be negative, got {strength}")
     if parameters not in ("weights", "all"):
         raise ValueError(f"parameters must be weights or all, got {parameters}")
 
 
-class L2:
+class L2(Regularizer):
     """(strength/2)·Σw², whose gradient is strength·w (Hoerl, Kennard 1970)."""
 
     def __init__(self, strength: float = 1e-3, parameters: str = "weights") -> None:
@@ -103,27 +104,23 @@ class L2:
         return self.strength / 2 * self._choice.norms(weights, 2).square().sum()
 
 
-class Decay:
-    """w ← (1 − rate·strength)·w after every step, past the optimizer (Loshchilov, Hutter 2019).
+class Decay(Regularizer):
+    """w ← (1 − rate·strength)·w after every step, outside the optimizer (Loshchilov, Hutter 2019).
 
-    groups: the optimizer's, which the loop sets; each weight has the `lr` of its group. Without
-    groups all have `rate`. Of a weight g·v/‖v‖ it is g that shrinks, which is the same; what
-    another reparametrization computes a weight from shrinks itself. Frozen weights stay.
+    Each weight at the `lr` of its group. Of a weight g·v/‖v‖ only g shrinks, which is equivalent;
+    with other reparametrizations their parameters shrink. Frozen weights stay.
     """
 
     def __init__(self, strength: float = 1e-3, parameters: str = "weights") -> None:
         require(strength, parameters)
         self.strength, self.parameters = strength, parameters
-        self.groups: Sequence[dict[str, Any]] = ()
-        self.rate = 0.0
         self._model: nn.Module | None = None
         self._groups: Sequence[dict[str, Any]] = ()
         self._chosen: list[list[Tensor]] = []
 
     @torch.no_grad()
-    def constrain(self, model: nn.Module) -> None:
-        """Make the weights smaller."""
-        groups = self.groups or [{"params": list(model.parameters()), "lr": self.rate}]
+    def constrain(self, model: nn.Module, groups: Sequence[dict[str, Any]]) -> None:
+        """Shrink the weights."""
         if model is not self._model or groups is not self._groups:
             chosen = set(decaying(model, self.parameters == "all"))
             self._model, self._groups = model, groups
@@ -134,11 +131,11 @@ class Decay:
 
 
 def l2(strength: float = 1e-3, parameters: str = "weights", decoupled: bool = False) -> L2 | Decay:
-    """The penalty, or decay that no gradient scaling of the optimizer touches."""
+    """The penalty, or decay that the optimizer does not scale."""
     return (Decay if decoupled else L2)(strength, parameters)
 
 
-class L1:
+class L1(Regularizer):
     """strength·Σ|w|, whose gradient is strength·sign(w), 0 at 0 (Tibshirani 1996)."""
 
     def __init__(self, strength: float = 1e-5, parameters: str = "weights") -> None:
@@ -159,7 +156,7 @@ class L1:
         return self.strength * self._choice.norms(weights, 1).sum()
 
 
-class Elastic:
+class Elastic(Regularizer):
     """strength·(ratio·Σ|w| + (1 − ratio)/2·Σw²): L1 and L2 in one (Zou, Hastie 2005)."""
 
     def __init__(

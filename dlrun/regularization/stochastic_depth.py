@@ -1,4 +1,4 @@
-"""Residual branches left out at random.
+"""Residual branches dropped at random.
 
 Huang, Sun, Liu, Sedra, Weinberger 2016, Deep Networks with Stochastic Depth.
 """
@@ -11,10 +11,11 @@ from torchvision import ops
 
 from dlrun.errors import Mistake
 from dlrun.model.order import residual_ends
+from dlrun.regularization import Regularizer
 
 
 class DropBranch:
-    """A forward hook that drops what a residual branch gives while it trains.
+    """A forward hook that drops the output of a residual branch in training.
 
     An object of its own, not a closure: it is copied and pickled with the network.
     """
@@ -28,12 +29,12 @@ class DropBranch:
         return dropped
 
 
-class StochasticDepth:
+class StochasticDepth(Regularizer):
     """Branch l of L survives with probability 1 − (l/L)·(1 − survival).
 
-    A surviving branch is divided by that probability, so evaluation takes the branches as
-    they are. drop: "batch", a branch is left out for a whole mini-batch, as in the paper;
-    "row", for each sample by itself. Acts on the blocks of model=resnet and torchvision's
+    A surviving branch is divided by that probability, so that evaluation takes the branches as
+    they are. drop: "batch", a branch is dropped for a whole mini-batch, as in the paper; "row",
+    for each sample by itself. Acts on the blocks of model=resnet and torchvision's
     ResNet, ResNeXt and Wide ResNet; in networks of torchvision with a stochastic depth of
     their own, such as EfficientNet, ConvNeXt and Swin, it sets the probabilities. Random
     numbers come from torch's global generator of the device.
@@ -73,7 +74,7 @@ def _branches(model: nn.Module) -> Iterator[nn.Module]:
     if own:
         yield from own
         return
-    # Without a shortcut, nothing would be left of a dropped branch.
+    # Without a shortcut a dropped branch would leave nothing.
     plain = [m for m in model.modules() if getattr(m, "shortcut", m) is None]
     without = {end for block in plain for end in residual_ends(block)}
     yield from (end for end in residual_ends(model) if end not in without)

@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlrun.errors import Mistake
+from dlrun.regularization import Regularizer
 
 
 class StochasticPool2d(nn.Module):
     """One element of each region, drawn with probability aᵢ/Σa; in evaluation Σaᵢ²/Σa.
 
-    For activations that are not negative, as the paper's. Of others only the positive
-    elements count; where a region has none, all of its elements are as likely. Padding is
-    never drawn.
+    For activations that are not negative, as in the paper. Of others only the positive elements
+    count; where a region has none, all its elements are equally likely. Padding is never drawn.
     """
 
     def __init__(
@@ -42,10 +42,10 @@ class StochasticPool2d(nn.Module):
         if not self.training:
             shares = (chances / upto[..., -1:]).to(x.dtype)
             return (shares * regions).sum(-1)
-        # The first element at which the running sum passes a uniform part of the whole.
+        # The first element whose running sum passes a uniform share of the total.
         drawn = torch.rand_like(upto[..., :1]) * upto[..., -1:]
         chosen = (upto <= drawn).sum(-1, keepdim=True)
-        chosen = chosen.clamp(max=upto.shape[-1] - 1)  # an infinite sum is never passed
+        chosen = chosen.clamp(max=upto.shape[-1] - 1)  # an infinite sum is never reached
         return regions.gather(-1, chosen).squeeze(-1)
 
     def extra_repr(self) -> str:
@@ -82,7 +82,7 @@ class StochasticPool2d(nn.Module):
         return before, max(steps * stride + span - size - before, 0)
 
 
-class StochasticPooling:
+class StochasticPooling(Regularizer):
     """Stochastic pooling in place of every max and average pooling of the model."""
 
     def change_model(self, model: nn.Module, x: Tensor) -> nn.Module:

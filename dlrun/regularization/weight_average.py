@@ -1,25 +1,26 @@
-"""Averages of the weights over the steps: evaluated and kept in place of the last weights.
+"""Averages of the weights over the steps, evaluated and kept instead of the last weights.
 
 Polyak, Juditsky 1992, Acceleration of Stochastic Approximation by Averaging.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dlrun.duration import Steps
+from dlrun.regularization import Regularizer
 
 Share = Callable[[int, int], float]
 """(steps taken, weights averaged so far) -> the share of the new weights, 0 for none."""
 
 
-class WeightAverage:
+class WeightAverage(Regularizer):
     """Averages of all trainable parameters and of all floating buffers of a model.
 
-    Whole numbers, such as a count of batches, stay those of the live model. What batch norm
-    knows of its inputs is estimated anew wherever averages are evaluated.
+    Whole numbers, such as a count of batches, stay those of the live model. The statistics of
+    batch norm are estimated again wherever averages are evaluated.
     """
 
     def __init__(self, share: Share) -> None:
@@ -35,8 +36,8 @@ class WeightAverage:
         return model
 
     @torch.no_grad()
-    def constrain(self, model: nn.Module) -> None:
-        """Take in the weights after one more step; the model stays as it is."""
+    def constrain(self, model: nn.Module, groups: Sequence[dict[str, Any]]) -> None:
+        """Take in the weights after a step; the model stays as it is."""
         self._model = self._model or model
         self.steps += 1
         share = self.share(self.steps, self.count)
@@ -54,7 +55,7 @@ class WeightAverage:
         return list(zip(self._bound(), self._averages, strict=True)) if self._averages else []
 
     def state_dict(self) -> dict[str, Any]:
-        """The steps behind, the weights averaged so far, and their averages."""
+        """The steps taken, the number of weights averaged so far, and their averages."""
         return {"steps": self.steps, "count": self.count, "averages": list(self._averages)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -64,11 +65,11 @@ class WeightAverage:
         self._live = []
 
     def _bound(self) -> list[Tensor]:
-        """The live tensors; found late, when every other rule has changed the model."""
+        """The live tensors; found late, after all other rules have changed the model."""
         if not self._live and self._model is not None:
             weights = [p for p in self._model.parameters() if p.requires_grad]
             self._live = weights + [b for b in self._model.buffers() if b.is_floating_point()]
-            # Those of a checkpoint come on the CPU.
+            # A checkpoint has them on the CPU.
             for i, kept in enumerate(self._averages):
                 self._averages[i] = torch.empty_like(self._live[i]).copy_(kept)
         return self._live
@@ -90,8 +91,8 @@ def weight_average(
 def exponential(decay: float, warmup: bool = True) -> Share:
     """a ← d·a + (1 − d)·w after every step; a begins with the weights after the first one.
 
-    warmup: d = min(decay, (1 + t)/(10 + t)), t the weights averaged so far, so that the
-    early ones are soon forgotten; else d = decay.
+    warmup: d = min(decay, (1 + t)/(10 + t)), t the number of weights averaged so far, which
+    soon forgets the early ones; else d = decay.
     """
     if not 0 <= decay < 1:
         raise ValueError(f"decay must be at least 0 and below 1, got {decay}")

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dlrun import shell
-from dlrun.record.sweep import Point, Sweep, key_of
+from dlrun.record.sweep import Point, Sweep
 
 _OF_THE_SWEEP = ("sweep", "hydra")
 
@@ -23,7 +23,7 @@ def again(sweep: Sweep, changes: Mapping[str, str | None]) -> str:
     words = shlex.split(sweep.command)[1:] or ["-m"]
     kept, seen = [], set()
     for word in words:
-        key = key_of(word)
+        key = shell.key(word)
         if "=" not in word or word.startswith("-") or key not in changes:
             kept.append(word)
         elif changes[key] is not None and key not in seen:
@@ -59,13 +59,13 @@ def compare(sweep: Sweep, points: Sequence[Point], repeats: int) -> str:
 
 def _recipe(sweep: Sweep, words: Mapping[str, str], more: Iterable[str]) -> list[str]:
     """The fixed words that concern the recipe and are not in `more`, and the point's own."""
-    taken = {key_of(word) for word in more} | set(words)
+    taken = {shell.key(word) for word in more} | set(words)
     fixed = [
         word
         for word in sweep.overrides
-        if key_of(word) not in taken and _room(key_of(word)) not in _OF_THE_SWEEP
+        if shell.key(word) not in taken and _room(shell.key(word)) not in _OF_THE_SWEEP
     ]
-    if any(key_of(word) == "experiment" for word in fixed):
+    if any(shell.key(word) == "experiment" for word in fixed):
         fixed.append("sweep=grid")  # or the experiment would search again
     return [*fixed, *words.values()]
 

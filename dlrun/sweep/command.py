@@ -11,9 +11,8 @@ from dlrun import shell
 from dlrun.console import screen
 from dlrun.errors import Failure, Mistake
 from dlrun.recipe import compose, mistakes
-from dlrun.recipe.nearest import Place
+from dlrun.recipe.compose import Composer
 from dlrun.recipe.schema import Sweep as Settings
-from dlrun.record.sweep import key_of
 from dlrun.sweep import dry_run
 from dlrun.sweep.driver import Driver
 from dlrun.sweep.plan import Plan, plan
@@ -23,18 +22,18 @@ _NARROWING = {"around": 3, "margin": 0.1}
 """Settings of a stage alone: the best points of the stage before, and how far beyond them."""
 
 
-def run(place: Place, words: Sequence[str], command: Sequence[str]) -> None:
+def run(composer: Composer, words: Sequence[str], command: Sequence[str]) -> None:
     """Do what the command asks for. Raises Failure where points have failed."""
-    asked = plan(place, words, command)
+    asked = plan(composer, words, command)
     asked.check_searched()
     listed: Any = OmegaConf.to_container(asked.settings.stages)
     stages = [read_stage(stage) for stage in listed]
     head = ["dlrun", *shell.config_dirs(command), "-m"]
-    _look_ahead(place, words, stages)
+    _look_ahead(composer, words, stages)
     if stages and asked.settings.dry_run:
-        _dry_run(place, words, stages, head)
+        _dry_run(composer, words, stages, head)
         return
-    done = _in_turn(place, words, stages, head) if stages else [_one(asked)]
+    done = _in_turn(composer, words, stages, head) if stages else [_one(asked)]
     failed = sum(ended.failed for ended in done)
     if failed:  # after all stages: the others say enough
         raise Failure(f"{failed} of {sum(ended.driver.total for ended in done)} points failed")
@@ -58,7 +57,7 @@ class Stage:
         """
         narrowed = _narrowed(words, before, self) if before is not None else words
         keys = ["sweep.stages", *(one.key_or_group for one in compose.parse(self.changes))]
-        return [word for word in narrowed if key_of(word) not in keys] + list(self.changes)
+        return [word for word in narrowed if shell.key(word) not in keys] + list(self.changes)
 
 
 def read_stage(stage: Any) -> Stage:
@@ -105,28 +104,28 @@ def _one(asked: Plan, goes_on: bool = False) -> _Ended:
 
 
 def _in_turn(
-    place: Place, words: Sequence[str], stages: Sequence[Stage], head: Sequence[str]
+    composer: Composer, words: Sequence[str], stages: Sequence[Stage], head: Sequence[str]
 ) -> list[_Ended]:
     """One stage after another, each around the best points of the one before."""
     done: list[_Ended] = []
     for number, stage in enumerate(stages, 1):
         typed = stage.words(words, done[-1].driver if done else None)
         _say(number, len(stages), [*head, *typed])
-        staged = plan(place, typed, [*head, *typed])
+        staged = plan(composer, typed, [*head, *typed])
         done.append(_one(staged, goes_on=number < len(stages)))
         if staged.settings.dry_run:
             break
     return done
 
 
-def _look_ahead(place: Place, words: Sequence[str], stages: Sequence[Stage]) -> None:
+def _look_ahead(composer: Composer, words: Sequence[str], stages: Sequence[Stage]) -> None:
     """Raise Mistake for what is wrong with any stage, before the first of them trains."""
     for number, stage in enumerate(stages, 1):
         typed = stage.words(words)
         try:
-            mistakes.words(place, typed)
-            staged = plan(place, typed, ["dlrun", "-m", *typed])
-            with mistakes.explained(place, staged.asked):
+            mistakes.words(composer, typed)
+            staged = plan(composer, typed, ["dlrun", "-m", *typed])
+            with mistakes.explained(composer, staged.asked):
                 staged.check()
                 staged.check_gaps()
                 staged.check_values()
@@ -135,7 +134,7 @@ def _look_ahead(place: Place, words: Sequence[str], stages: Sequence[Stage]) -> 
 
 
 def _dry_run(
-    place: Place, words: Sequence[str], stages: Sequence[Stage], head: Sequence[str]
+    composer: Composer, words: Sequence[str], stages: Sequence[Stage], head: Sequence[str]
 ) -> None:
     """What each stage would cost; the later ones as if their ranges stayed as they are."""
     failures = []
@@ -145,7 +144,7 @@ def _dry_run(
         if number > 1:
             screen.console().print("in ranges that the stage before will have narrowed")
         try:
-            dry_run.show(Driver(plan(place, typed, [*head, *typed])))
+            dry_run.show(Driver(plan(composer, typed, [*head, *typed])))
         except Failure as failure:
             failures.append(failure)
     if failures:
@@ -159,7 +158,7 @@ def _narrowed(words: Sequence[str], before: Driver, stage: Stage) -> list[str]:
         raise Failure("no point of the stage before has finished, so there is no best one")
     narrow = before.plan.space.around([point.values for point in best], stage.margin).dimensions
     keys = [one.key for one in narrow]
-    kept = [word for word in words if key_of(word) not in keys]
+    kept = [word for word in words if shell.key(word) not in keys]
     narrowed = [one.word() for one in narrow]
     if all(not override.is_sweep_override() for override in compose.parse(narrowed)):
         kept = [word for word in kept if not word.startswith(("sweep=", "sweep.sampler."))]

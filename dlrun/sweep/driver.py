@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from dlrun import record, shown
+from dlrun import record, shell
 from dlrun.console import screen
 from dlrun.console.outcome import report
 from dlrun.engine.interrupt import raised
@@ -37,11 +37,11 @@ class Driver:
 
     def __init__(self, plan: Plan) -> None:
         """Nothing is read or trained yet. Raises Mistake where a point cannot be composed."""
-        with mistakes.explained(plan.place, plan.asked):
+        with mistakes.explained(plan.composer, plan.asked):
             plan.check()
         self.plan, self.settings, self.total = plan, plan.settings, plan.total()
         self.directory = plan.directory
-        self.jobs = Jobs(plan.composed, plan.place.hydra, self.directory / "jobs")
+        self.jobs = Jobs(plan.composed, plan.composer, self.directory / "jobs")
         self.shared = Shared(brief=True)
         self.console = screen.console()
         self.failures = 0
@@ -275,7 +275,7 @@ class Driver:
                 overrides=[*self.plan.words, *changed],
                 changed=changed,
                 command=self.plan.command,
-                directories=self.plan.place.directories,
+                directories=self.plan.composer.catalogue.own,
                 resume=str(directory) if directory and resumable(directory) else None,
                 whole=self.settings.export == "all",
                 check=made.family not in self._checked,
@@ -340,7 +340,7 @@ class Driver:
 
     def _say(self, trial: int, name: str, *more: str) -> None:
         place = f"{trial + 1}/{self.total}"
-        line = "  ".join(filter(None, (f"{place:>8}", shown.name(name or "default"), *more)))
+        line = "  ".join(filter(None, (f"{place:>8}", shell.name(name or "default"), *more)))
         self.console.print(line, markup=False, soft_wrap=True)
 
 

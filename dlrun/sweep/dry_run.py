@@ -11,7 +11,7 @@ from dlrun import record
 from dlrun.console.outcome import report
 from dlrun.errors import DlrunError, Failure
 from dlrun.recipe import mistakes
-from dlrun.recipe.groups import GROUPS, SEVERAL
+from dlrun.recipe.schema import GROUPS, SEVERAL
 
 if TYPE_CHECKING:
     from dlrun.engine.run import Run
@@ -36,7 +36,7 @@ def show(driver: "Driver") -> None:
         try:
             made = driver.plan.recipes.of(overrides)
             recipe = copy.deepcopy(made.recipe)
-            mistakes.check(recipe, made.choices, driver.plan.place.directories)
+            mistakes.check(recipe, made.choices, driver.plan.composer.catalogue.own)
             with mistakes.resolved():
                 build.check(recipe)
                 run = build.build(recipe, driver.shared.data(recipe))
@@ -108,14 +108,14 @@ def _step_time(run: "Run") -> float:
             for steps in (1, _STEPS):  # the first step makes buffers and chooses kernels
                 few = min(steps, whole.total_steps)
                 run.lengths = replace(whole, total_steps=few, log_every=_STEPS)
-                at = train(run, State(), kept, Progress(brief=True))
+                counters = train(run, State(), kept, Progress(brief=True)).counters
         finally:
             kept.close()
     begun = perf_counter()
     if len(val):
         measure(run, val)
     validation = perf_counter() - begun
-    return at.elapsed / max(at.step, 1) + validation / whole.validate_every
+    return counters.elapsed / max(counters.step, 1) + validation / whole.validate_every
 
 
 def _memory() -> float:

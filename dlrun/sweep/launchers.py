@@ -17,11 +17,6 @@ from time import sleep
 from typing import Any
 
 from filelock import FileLock, Timeout
-from hydra._internal.callbacks import Callbacks
-from hydra._internal.hydra import Hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.plugins import Plugins
-from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun import record
@@ -29,8 +24,9 @@ from dlrun.console.outcome import report
 from dlrun.engine.interrupt import raised, within
 from dlrun.errors import DlrunError, Failure, Interrupted, Mistake
 from dlrun.job.session import Shared
-from dlrun.recipe import catalogue, compose, schema
-from dlrun.recipe.lookup import LAUNCHER
+from dlrun.recipe import compose
+from dlrun.recipe.catalogue import LAUNCHER, Catalogue
+from dlrun.recipe.compose import Composer
 from dlrun.recipe.signature import expected
 from dlrun.record.sweep import RunResult
 from dlrun.sweep.recipes import Composed
@@ -79,17 +75,17 @@ class Remote:
         """Train one run; gives what came of it, and leaves that as a file."""
         if self.driver not in (None, os.getpid()):  # itself, with n_jobs=1
             _end_with(self.driver)
-        schema.register()
-        task = self.tasks[int(HydraConfig.get().job.num)]
+        compose.register()
+        about = compose.job()
+        task = self.tasks[about.number]
         if (self.folder / "stop").exists():
             return {}
-        _, choices = compose.job()
         recipe = compose.without_sweep(recipe)
         shared = Shared(brief=True, cores=self.cores)
         try:
             with raised(), own_gpu(recipe, self.folder, self.gpus, task.trial):
                 stopping = self._stopping(task)
-                result = perform(task, Composed(recipe, choices), shared, stopping, _bug)
+                result = perform(task, Composed(recipe, about.choices), shared, stopping, _bug)
         except Interrupted as interrupted:
             result = RunResult(task.seed, task.hash, None, record.KILLED, message=str(interrupted))
         finally:
@@ -160,15 +156,15 @@ class Jobs:
     local: jobs run here, one after another; queues: it takes more jobs than it runs at once.
     """
 
-    def __init__(self, composed: DictConfig, hydra: Hydra, folder: Path) -> None:
+    def __init__(self, composed: DictConfig, composer: Composer, folder: Path) -> None:
         """composed: the config of the whole command. Raises Mistake where a plugin is missing."""
-        self._config, self._hydra, self._folder = composed, hydra, folder
+        self._config, self._composer, self._folder = composed, composer, folder
         self._class = str(composed.hydra.launcher._target_)
         self.local = self._class == BASIC
         self._plugin = self._class.split(".")[1]
         self.queues = not self._class.endswith("submitit_launcher.LocalLauncher")
         self._typed = f"hydra/launcher={composed.hydra.runtime.choices['hydra/launcher']}"
-        if not self.local and self._class not in Plugins.instance().class_name_to_class:
+        if not self.local and not compose.is_installed(self._class):
             extra = _EXTRAS.get(self._plugin, "")
             hint = f"; in dlrun's checkout: pip install -e '.[{extra}]'" if extra else ""
             raise Mistake(f"{self._typed}: its plugin is not installed{hint}")
@@ -199,12 +195,8 @@ class Jobs:
         shares = self._plugin == "hydra_joblib_launcher" or not self.queues  # this machine
         cores = max(1, _cpus() // min(self.at_once, len(tasks))) if shares else None
         driver = os.getpid() if self._plugin == "hydra_joblib_launcher" else None
-        context = HydraContext(self._hydra.config_loader, Callbacks(self._config))
-        launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=context,
-            task_function=Remote(list(tasks), self._folder, cores, shares, watch, driver),
-            config=self._config,
-        )
+        remote = Remote(list(tasks), self._folder, cores, shares, watch, driver)
+        launcher = self._composer.launcher(self._config, remote)
         inbox = _Inbox(self._folder, tasks, done)
         inbox.start()
         try:
@@ -274,9 +266,8 @@ class _Inbox(threading.Thread):
 
 def _check(composed: DictConfig) -> None:
     """Raise Mistake where a setting of a launcher is none of the kind that it usually is."""
-    file = catalogue.options(LAUNCHER, [catalogue.packaged()])
-    path = file.get(str(composed.hydra.runtime.choices[LAUNCHER]))
-    usual: Any = OmegaConf.to_container(OmegaConf.load(path)) if path is not None else {}
+    option = Catalogue().options(LAUNCHER).get(str(composed.hydra.runtime.choices[LAUNCHER]))
+    usual: Any = OmegaConf.to_container(OmegaConf.load(option.file)) if option else {}
     wrong = []
     for key, value in composed.hydra.launcher.items():
         at = f"hydra.launcher.{key}={value}"

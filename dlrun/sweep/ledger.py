@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from dlrun import record, shown
+from dlrun import record, shell
 from dlrun.errors import Mistake
 from dlrun.record import FAILED, FINISHED, KILLED, PRUNED, RUNNING, points
 from dlrun.record.sweep import ENDED, LEDGER, SWEEP, Point, RunResult, Sweep, lines
@@ -131,4 +131,4 @@ def _append(path: Path, point: Point) -> None:
 
 
 def _written(point: Point) -> str:
-    return record.text(shown.plain(point.line())) + "\n"
+    return record.text(shell.redacted_values(point.line())) + "\n"

@@ -9,15 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.types import Override
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import places, shell
+from dlrun import shell
 from dlrun.errors import Mistake
-from dlrun.recipe import compose, mistakes, signature
-from dlrun.recipe.flags import nearest
-from dlrun.recipe.nearest import Place
+from dlrun.recipe import compose, mistakes
+from dlrun.recipe.compose import Composer, Override
+from dlrun.recipe.suggest import nearest
 from dlrun.record.sweep import SEED, Point, Sweep
 from dlrun.sweep import recipes, samplers, space
 from dlrun.sweep.recipes import NEUTRAL, Composed, Recipes
@@ -39,7 +37,7 @@ class Plan:
     and these, with `hydra` and `sweep`.
     """
 
-    place: Place
+    composer: Composer
     command: Sequence[str]
     asked: Sequence[str]
     fixed: Sequence[Override]
@@ -62,7 +60,7 @@ class Plan:
     def recipes(self) -> Recipes:
         """What makes the recipes of the points."""
         known = {tuple(self.first): (self.base, compose.choices(self.composed))}
-        return Recipes(self.place, space.lines(self.fixed), known)
+        return Recipes(self.composer, space.lines(self.fixed), known)
 
     @property
     def words(self) -> list[str]:
@@ -97,7 +95,7 @@ class Plan:
     @property
     def outputs(self) -> Path:
         """Where the runs are kept."""
-        return places.path(self.base.outputs, "outputs").absolute()
+        return shell.path(self.base.outputs, "outputs").absolute()
 
     @property
     def independent(self) -> bool:
@@ -132,7 +130,7 @@ class Plan:
         """Raise Mistake where a setting that is needed has no value."""
         families = {made.family: made for made in self._samples()}
         for made in families.values():
-            mistakes.check(made.recipe, made.choices, self.place.directories)
+            mistakes.check(made.recipe, made.choices, self.composer.catalogue.own)
 
     def check_values(self) -> None:
         """Raise Mistake where a value is none that its setting takes. Imports torch."""
@@ -185,20 +183,20 @@ class Plan:
         return map(self.recipe, self.each()[:_LOOK])
 
 
-def plan(place: Place, words: Sequence[str], command: Sequence[str]) -> Plan:
+def plan(composer: Composer, words: Sequence[str], command: Sequence[str]) -> Plan:
     """Read a command. Raises Mistake for what cannot be searched."""
-    fixed, sweeps = space.read(place.hydra, words)
+    fixed, sweeps = space.read(composer, words)
     _check_lists(fixed)
-    more = _params(place, words, fixed, sweeps)
+    more = _params(composer, words, fixed, sweeps)
     asked = [*words, *more]
     if more:
-        mistakes.words(place, more)
-        fixed, sweeps = space.read(place.hydra, [*space.lines(fixed), *more, *space.lines(sweeps)])
+        mistakes.words(composer, more)
+        fixed, sweeps = space.read(composer, [*space.lines(fixed), *more, *space.lines(sweeps)])
     _check_swept(sweeps)
-    first = _firsts(place, sweeps)
-    with mistakes.explained(place, asked):
-        composed = _composed(place, [*space.lines(fixed), *first])
-    mistakes.refuse_sweeper(place, words, composed.hydra.sweeper)
+    first = _firsts(composer, sweeps)
+    with mistakes.explained(composer, asked):
+        composed = composer.sweep([*space.lines(fixed), *first])
+    mistakes.refuse_sweeper(composer, words, composed.hydra.sweeper)
     if composed.tracking and composed.tracking.get("uri"):  # jobs elsewhere get it in a file
         composed.tracking.uri = credentials.hidden(str(composed.tracking.uri))
     if "${" in str(OmegaConf.to_container(composed, resolve=False)["outputs"]):  # type: ignore[call-overload, index]
@@ -211,7 +209,7 @@ def plan(place: Place, words: Sequence[str], command: Sequence[str]) -> Plan:
     base = compose.without_hydra(composed)
     found = space.build(sweeps, base, _zips(settings.zip), settings.seed)
     samplers.check_start(settings, [one.key for one in found.dimensions if one.ranged])
-    return Plan(place, command, asked, fixed, first, found, composed)
+    return Plan(composer, command, asked, fixed, first, found, composed)
 
 
 def _check_swept(sweeps: Sequence[Override]) -> None:
@@ -226,23 +224,23 @@ def _check_swept(sweeps: Sequence[Override]) -> None:
 
 
 def _params(
-    place: Place, words: Sequence[str], fixed: Sequence[Override], sweeps: Sequence[Override]
+    composer: Composer, words: Sequence[str], fixed: Sequence[Override], sweeps: Sequence[Override]
 ) -> list[str]:
     """The overrides in `sweep.params`, as an experiment has them, whose keys are not typed.
 
     Read from the choices alone: what is set beside may need what only they bring.
     """
-    choosing = space.lines(each for each in fixed if place.chooses(each) or _is_how(each))
-    with mistakes.explained(place, words):
-        composed = _composed(place, [*choosing, *_firsts(place, sweeps)])
+    choosing = space.lines(each for each in fixed if composer.chooses(each) or _is_how(each))
+    with mistakes.explained(composer, words):
+        composed = composer.sweep([*choosing, *_firsts(composer, sweeps)])
     typed = {override.key_or_group for override in (*fixed, *sweeps)}
     params = {str(key): value for key, value in composed.sweep.params.items()}
     return [f"{key}={value}" for key, value in params.items() if key not in typed]
 
 
-def _firsts(place: Place, sweeps: Sequence[Override]) -> list[str]:
+def _firsts(composer: Composer, sweeps: Sequence[Override]) -> list[str]:
     """The first of the options of each group that is swept."""
-    return [_first(sweep) for sweep in sweeps if place.options(sweep.key_or_group)]
+    return [_first(sweep) for sweep in sweeps if composer.options(sweep.key_or_group)]
 
 
 def _check_lists(fixed: Sequence[Override]) -> None:
@@ -253,12 +251,6 @@ def _check_lists(fixed: Sequence[Override]) -> None:
             right = "[[optimizer,optimizer.lr]]"
             right = "[{epochs: 2, trials: 20}, {epochs: 20}]" if key == "sweep.stages" else right
             raise Mistake(f"{override.input_line}: expected a list, e.g. {key}={right}")
-
-
-def _composed(place: Place, words: Sequence[str]) -> DictConfig:
-    return place.hydra.compose_config(
-        compose.PRIMARY, [*words, "hydra.mode=MULTIRUN"], RunMode.MULTIRUN
-    )
 
 
 def _first(sweep: Override) -> str:
@@ -283,7 +275,7 @@ def _zips(written: Any) -> list[list[str]]:
     if listed and all(isinstance(key, str) for key in listed):
         listed = [listed]
     if not all(OmegaConf.is_list(keys) or isinstance(keys, list) for keys in listed):
-        shown = signature.shown(OmegaConf.to_container(written))
+        shown = shell.shown(OmegaConf.to_container(written))
         raise Mistake(f"sweep.zip={shown}: expected keys, e.g. sweep.zip=[[optimizer,seed]]")
     return [[str(key) for key in keys] for keys in listed]
 

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from dlrun.recipe import compose
-from dlrun.recipe.nearest import Place
+from dlrun.recipe.compose import Composer
 
 NEUTRAL = ("outputs", "name", "device", "threads", "tracking", "resume", "facts", "sweep")
 """Settings that change nothing of what a run finds: they are no part of a recipe's hash."""
@@ -44,12 +43,12 @@ class Recipes:
 
     def __init__(
         self,
-        place: Place,
+        composer: Composer,
         fixed: Sequence[str],
         known: Mapping[tuple[str, ...], tuple[DictConfig, dict[str, Any]]],
     ) -> None:
         """fixed: the overrides of every point; known: what options of groups compose to."""
-        self._place, self._fixed, self._known = place, list(fixed), dict(known)
+        self._composer, self._fixed, self._known = composer, list(fixed), dict(known)
         self._recent: dict[tuple[str, ...], Composed] = {}
 
     def of(self, overrides: Sequence[str]) -> Composed:
@@ -63,16 +62,18 @@ class Recipes:
 
     def _make(self, overrides: Sequence[str]) -> Composed:
         words = compose.parse(overrides)
-        plain = [o for o in words if not self._place.options(o.key_or_group) and o.package is None]
+        plain = [
+            o for o in words if not self._composer.options(o.key_or_group) and o.package is None
+        ]
         choosing = tuple(o.input_line or "" for o in words if o not in plain)
         if choosing not in self._known:
             # Values of the group's options may be among the fixed words, so all go together.
-            composed = compose.full(self._place.hydra, [*self._fixed, *choosing])
+            composed = self._composer.full([*self._fixed, *choosing])
             recipe = compose.without_hydra(composed)
             self._known[choosing] = recipe, compose.choices(composed)
         base, choices = self._known[choosing]
         recipe = copy.deepcopy(base)
-        ConfigLoaderImpl._apply_overrides_to_config(plain, recipe)
+        compose.apply(plain, recipe)
         referring = [o.input_line or "" for o in plain if _REFERS.search(o.input_line or "")]
         return Composed(recipe, choices, (*choosing, *referring))
 

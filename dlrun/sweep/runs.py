@@ -20,7 +20,7 @@ from dlrun import metric, record
 from dlrun.errors import Mistake
 from dlrun.job import code
 from dlrun.job.session import Shared
-from dlrun.recipe.groups import GROUPS
+from dlrun.recipe.schema import GROUPS
 from dlrun.record.sweep import Point, RunResult
 from dlrun.sweep.plan import Plan
 

@@ -12,6 +12,7 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from dlrun import shell
 from dlrun.errors import Mistake
 from dlrun.recipe import signature
 
@@ -70,7 +71,7 @@ def check(settings: DictConfig) -> None:
     if node is None:
         return
     if not isinstance(node, DictConfig) or not isinstance(node.get("_target_"), str):
-        shown = signature.shown(OmegaConf.to_container(node) if OmegaConf.is_config(node) else node)
+        shown = shell.shown(OmegaConf.to_container(node) if OmegaConf.is_config(node) else node)
         raise Mistake(
             f"sweep.sampler={shown}: choose one with sweep=random, tpe, cmaes, gp or qmc, and set "
             "what it takes, e.g. sweep.sampler.seed=1"
@@ -94,7 +95,7 @@ def check(settings: DictConfig) -> None:
     except Exception as error:
         cause: BaseException = error.__cause__ or error
         given = [key for key, value in values.items() if value is not None and key in str(cause)]
-        at = f"sweep.sampler.{given[0]}={signature.shown(values[given[0]])}" if given else target
+        at = f"sweep.sampler.{given[0]}={shell.shown(values[given[0]])}" if given else target
         raise Mistake(f"{at}: {str(cause).splitlines()[0] if str(cause) else cause!r}") from error
 
 
@@ -103,7 +104,7 @@ def check_start(settings: DictConfig, keys: Sequence[str]) -> None:
     start = settings.sampler.get("x0") if settings.sampler else None
     missing = [key for key in keys if key not in start] if start is not None else []
     if missing:
-        shown = signature.shown(OmegaConf.to_container(start))
+        shown = shell.shown(OmegaConf.to_container(start))
         raise Mistake(f"sweep.sampler.x0={shown}: has no number for {', '.join(missing)}")
 
 
@@ -111,7 +112,7 @@ def _unfit(kind: type, values: Mapping[str, Any]) -> Iterator[str]:
     """Values that are no number, or not of the type that Optuna has written beside the name."""
     parameters = inspect.signature(kind).parameters
     for key, value in values.items():
-        at = f"sweep.sampler.{key}={signature.shown(value)}"
+        at = f"sweep.sampler.{key}={shell.shown(value)}"
         hint = _hint(parameters[key].annotation) if key in parameters else Any
         number = isinstance(value, int | float) and not isinstance(value, bool)
         right = signature.expected(hint)

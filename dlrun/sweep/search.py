@@ -23,6 +23,7 @@ from optuna.trial import TrialState
 from dlrun import record
 from dlrun.metric import metric_of
 from dlrun.record.sweep import Dimension, Point
+from dlrun.regularization import Regularizer
 from dlrun.sweep.space import Space, Values
 
 STATES = {
@@ -47,13 +48,11 @@ class Search(Protocol):
         """What judges the run of a trial while it trains."""
 
 
-class Pruner:
+class Pruner(Regularizer):
     """A stopping rule that asks Optuna whether the run is worth going on with.
 
     It counts validations: the n-th score after its start is the n-th report.
     """
-
-    restore_best = True
 
     def __init__(self, trial: optuna.Trial, objective: str) -> None:
         """objective: the metric that the trial is judged by, whatever the run monitors."""

@@ -20,19 +20,18 @@ from itertools import product
 from math import exp, isfinite, log, prod
 from typing import Any
 
-from hydra._internal.hydra import Hydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import (
+from omegaconf import DictConfig, OmegaConf
+
+from dlrun.errors import Mistake
+from dlrun.recipe import compose
+from dlrun.recipe.compose import (
     ChoiceSweep,
+    Composer,
     IntervalSweep,
     Override,
     RangeSweep,
     Transformer,
 )
-from omegaconf import DictConfig, OmegaConf
-
-from dlrun.errors import Mistake
-from dlrun.recipe import compose
 from dlrun.record.sweep import SEED, Dimension, without_noise
 
 Values = dict[str, Any]
@@ -93,9 +92,9 @@ class Space:
         return Space(tuple(narrowed))
 
 
-def read(hydra: Hydra, words: Sequence[str]) -> tuple[list[Override], list[Override]]:
+def read(composer: Composer, words: Sequence[str]) -> tuple[list[Override], list[Override]]:
     """The words as fixed overrides and those with several values; the last of a key holds."""
-    parsed = OverridesParser.create(config_loader=hydra.config_loader).parse_overrides(list(words))
+    parsed = composer.parse(words)
     for override in parsed:
         compose.refuse_many(override)
     last = {override.key_or_group: override for override in parsed}

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from dlrun import places, record
+from dlrun import record, shell
 from dlrun.console import screen
 from dlrun.console.outcome import report
 from dlrun.engine.interrupt import within
@@ -94,7 +94,7 @@ def perform(
     """
     if not trains(made.recipe):
         return _perform(task, made, shared, stopping, say)
-    outputs = places.path(made.recipe.outputs, "outputs").absolute()
+    outputs = shell.path(made.recipe.outputs, "outputs").absolute()
     with claims.held(outputs, task.hash, partial(_waiting, task)) as claim:
         other, now = claim.found(), partial(data_digest, shared=shared)
         if other and ended(other) and not changed(other, made.recipe, now):

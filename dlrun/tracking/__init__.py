@@ -27,7 +27,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from dlrun import places, shell, shown
+from dlrun import shell
 from dlrun.errors import Mistake
 from dlrun.tracking import address, credentials, cursor
 from dlrun.tracking.address import sqlite_path
@@ -69,7 +69,7 @@ def start(
         "model": model,
     }
     environment = ENVIRONMENT | os.environ
-    if shown.HIDDEN in str(settings["uri"]):
+    if shell.HIDDEN in str(settings["uri"]):
         environment["MLFLOW_TRACKING_URI"] = credentials.whole(str(settings["uri"]))
     return Shipper(settings, environment)
 
@@ -88,10 +88,10 @@ def resolve_uri(uri: str | None, outputs: str | Path) -> str:
     key = "tracking.uri" if uri else "MLFLOW_TRACKING_URI"
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
-        return f"sqlite:///{places.path(outputs, 'outputs').absolute() / 'mlflow.db'}"
+        return f"sqlite:///{shell.path(outputs, 'outputs').absolute() / 'mlflow.db'}"
     problem = address.problem(uri)
     if problem:
-        raise Mistake(f"{key}={shown.redacted(uri)}: {problem}")
+        raise Mistake(f"{key}={shell.redacted(uri)}: {problem}")
     path = sqlite_path(uri)
     if path is None:
         scheme, colon, rest = uri.partition(":")
@@ -108,7 +108,7 @@ def known_uri(directory: str | Path, outputs: str | Path) -> str | None:
     known = cursor.read(Path(directory)).get("uri")
     if not isinstance(known, str):
         return None
-    path, moved = sqlite_path(known), places.path(outputs, "outputs").absolute() / "mlflow.db"
+    path, moved = sqlite_path(known), shell.path(outputs, "outputs").absolute() / "mlflow.db"
     if path is not None and not path.parent.exists() and moved.exists():
         return f"sqlite:///{moved}"
     return known

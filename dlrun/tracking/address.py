@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import SplitResult, quote, urlsplit
 
-from dlrun import places
+from dlrun import shell
 
 ADVICE = (
     "MLflow takes a server or a database, such as http://127.0.0.1:5000 or sqlite:///runs/mlflow.db"
@@ -57,7 +57,7 @@ def sqlite_path(uri: str) -> Path | None:
     The path is meant as it is written, whatever signs are in it; `~` is the home directory.
     """
     path = re.sub(r"(?i)^sqlite(\+pysqlite)?:///", "", uri)
-    return places.path(path, "tracking.uri") if path and path != uri else None
+    return shell.path(path, "tracking.uri") if path and path != uri else None
 
 
 def is_database(path: Path) -> bool:

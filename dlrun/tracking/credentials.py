@@ -10,7 +10,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from dlrun import places, shown
+from dlrun import shell
 
 _log = logging.getLogger("dlrun")
 _typed: dict[str, str] = {}
@@ -19,7 +19,7 @@ _typed: dict[str, str] = {}
 
 def hidden(uri: str) -> str:
     """The URI as it may be recorded; keeps the whole one for `whole`."""
-    seen = shown.redacted(uri)
+    seen = shell.redacted(uri)
     if seen != uri:
         _typed[seen] = uri
         _keep(seen, uri)
@@ -28,20 +28,20 @@ def hidden(uri: str) -> str:
 
 def whole(uri: str) -> str:
     """The URI to deliver to: with user and password where they are known, else without."""
-    if shown.HIDDEN not in uri:
+    if shell.HIDDEN not in uri:
         return uri
     given = os.environ.get("MLFLOW_TRACKING_URI", "")
-    known = _typed.get(uri) or (given if shown.redacted(given) == uri else _kept(uri))
+    known = _typed.get(uri) or (given if shell.redacted(given) == uri else _kept(uri))
     if not known and "MLFLOW_TRACKING_PASSWORD" not in os.environ:
         _log.warning(
             f"the password for {uri} is not known here; type tracking.uri= with it once more, "
             "or set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
         )
-    return known or uri.replace(f"{shown.HIDDEN}@", "")
+    return known or uri.replace(f"{shell.HIDDEN}@", "")
 
 
 def _file(uri: str) -> Path:
-    state = places.path(os.environ.get("XDG_STATE_HOME") or "~/.local/state", "XDG_STATE_HOME")
+    state = shell.path(os.environ.get("XDG_STATE_HOME") or "~/.local/state", "XDG_STATE_HOME")
     return state / "dlrun" / "credentials" / hashlib.sha256(uri.encode()).hexdigest()[:16]
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from time import monotonic
 from typing import IO, TYPE_CHECKING, Any
 
-from dlrun import record, shown
+from dlrun import record, shell
 from dlrun.tracking import cursor
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class Ship:
 
     def _fail(self, error: Exception) -> None:
         trace = "".join(traceback.format_exception(error))
-        print(shown.clean(trace), file=sys.stderr)  # seen with DLRUN_DEBUG=1
+        print(shell.clean(trace), file=sys.stderr)  # seen with DLRUN_DEBUG=1
         self._tell("failing")
         if not self._warned:
             self._warned = True
@@ -180,7 +180,7 @@ def reason(error: BaseException) -> str:
     for known in ("Connection refused", "timed out", "Name or service not known"):
         if known in str(error):
             return known
-    return shown.redacted(first)[:200]
+    return shell.redacted(first)[:200]
 
 
 def main() -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import BaseFileLock, Timeout
 
-from dlrun import places, record, shell, shown
+from dlrun import record, shell
 from dlrun.errors import Mistake
 from dlrun.tracking import ENVIRONMENT, cursor, default_experiment, known_uri, resolve_uri
 
@@ -88,7 +88,7 @@ def sync(outputs: str | Path, which: list[str], uri: str | None = None) -> int:
     something could not be delivered. Raises Mistake where there is no such run, and where
     `uri` is of no kind that MLflow takes.
     """
-    outputs = places.path(outputs, "outputs")
+    outputs = shell.path(outputs, "outputs")
     if outputs.exists() and not outputs.is_dir():
         raise Mistake(f"outputs={outputs}: is a file; write the directory that runs/ is in")
     for key, value in ENVIRONMENT.items():
@@ -130,7 +130,7 @@ def _each(runs: list[Path], asked: "_Asked") -> int:
 
 
 def _say(line: str) -> None:
-    print(shown.clean(line), flush=True)
+    print(shell.clean(line), flush=True)
 
 
 def _elsewhere(failed: Mapping[Path, str], outputs: Path) -> str:

@@ -46,8 +46,9 @@ def jittered(image: np.ndarray, b: float, c: float, s: float, turn: float) -> np
     return np.tensordot(np.linalg.inv(to_yiq), np.stack([y, i, q]), 1)
 
 
+@pytest.mark.proves("augmentation=color_jitter")
 @pytest.mark.parametrize("options", [(0.4, 0.4, 0.4, 0.0), (0.2, 0.9, 1.5, 0.5), (0, 0, 0, 0.3)])
-def test_jitter_is_the_four_changes_in_turn(options: tuple[float, ...]) -> None:
+def test_jitter_is_the_four_changes_in_turn(options):
     x = images()
     out, _ = ColorJitter(*options)(x, None, seeded(2))
     drawn = 2 * torch.rand(4, 8, generator=seeded(2)).double().numpy() - 1
@@ -57,6 +58,7 @@ def test_jitter_is_the_four_changes_in_turn(options: tuple[float, ...]) -> None:
         np.testing.assert_allclose(out[k], expected.clip(0, 1), atol=2e-4)
 
 
+@pytest.mark.proves("augmentation=color_jitter")
 @pytest.mark.parametrize(
     ("options", "theirs"),
     [
@@ -65,7 +67,7 @@ def test_jitter_is_the_four_changes_in_turn(options: tuple[float, ...]) -> None:
         ((0.0, 0.0, 0.3), tv.adjust_saturation),
     ],
 )
-def test_each_change_is_that_of_torchvision(options: tuple[float, ...], theirs) -> None:
+def test_each_change_is_that_of_torchvision(options, theirs):
     x = images() / 255
     out, _ = ColorJitter(*options)(x, None, seeded(3))
     drawn = 2 * torch.rand(4, 8, generator=seeded(3)) - 1
@@ -75,7 +77,7 @@ def test_each_change_is_that_of_torchvision(options: tuple[float, ...], theirs) 
         torch.testing.assert_close(seen, theirs(image, 1 + 0.3 * float(u)), atol=1e-3, rtol=0)
 
 
-def test_hue_turns_the_colour_and_keeps_the_grey() -> None:
+def test_hue_turns_the_colour_and_keeps_the_grey():
     x = torch.tensor([0.6, 0.4, 0.4]).view(1, 3, 1, 1).repeat(64, 1, 2, 2)
     out, _ = ColorJitter(0.0, 0.0, 0.0, 0.5)(x, None, seeded(1))
     brightness = torch.einsum("nchw,c->n", out, torch.tensor(GREY)) / 4
@@ -85,7 +87,7 @@ def test_hue_turns_the_colour_and_keeps_the_grey() -> None:
     assert min(np.histogram(hues, 3, (0, 1))[0]) > 5
 
 
-def test_greys_stay_grey_and_one_channel_is_grey() -> None:
+def test_greys_stay_grey_and_one_channel_is_grey():
     x = images(channels=1)
     jitter = ColorJitter(0.4, 0.4, 0.4, 0.5)
     single, _ = jitter(x, None, seeded(4))
@@ -95,7 +97,7 @@ def test_greys_stay_grey_and_one_channel_is_grey() -> None:
         torch.testing.assert_close(triple[:, channel : channel + 1], single, atol=1e-3, rtol=0)
 
 
-def test_merged_colours_are_one_after_another() -> None:
+def test_merged_colours_are_one_after_another():
     x = images() / 255 * 0.2 + 0.4  # far from black and white, where nothing is clamped
     steps = [ColorJitter(0.1, 0.2, 0.3, 0.1), Photometric(0.1, "imagenet"), ColorJitter(0.2, 0.1)]
     merged, _ = compose(steps)(x, None, seeded(5))
@@ -105,7 +107,7 @@ def test_merged_colours_are_one_after_another() -> None:
     torch.testing.assert_close(merged, turn, atol=1e-5, rtol=0)
 
 
-def test_any_colour_matrix_is_applied_to_each_pixel() -> None:
+def test_any_colour_matrix_is_applied_to_each_pixel():
     linear = torch.randn(3, 3, generator=seeded(1)) * 0.3
     shift = torch.tensor([0.1, 0.5, 0.2])
     x = images()
@@ -124,7 +126,8 @@ def colourful(n: int = 300) -> torch.Tensor:
     return torch.einsum("ij,njhw->nihw", mixed, base).add(128).clamp(0, 255).to(torch.uint8)
 
 
-def test_lighting_has_the_axes_of_the_training_split() -> None:
+@pytest.mark.proves("augmentation=photometric")
+def test_lighting_has_the_axes_of_the_training_split():
     x = colourful()
     step = Photometric(0.5)
     step.fit(x.split(70))
@@ -137,7 +140,7 @@ def test_lighting_has_the_axes_of_the_training_split() -> None:
     np.testing.assert_allclose(found, expected, atol=0.02 * expected.max())
 
 
-def test_the_covariance_of_large_images_is_found_on_some_of_their_pixels() -> None:
+def test_the_covariance_of_large_images_is_found_on_some_of_their_pixels():
     x = colourful(20).repeat_interleave(4, 2).repeat_interleave(4, 3)
     whole, part = Photometric(1.0), Photometric(1.0)
     whole.fit([colourful(20)])
@@ -145,7 +148,7 @@ def test_the_covariance_of_large_images_is_found_on_some_of_their_pixels() -> No
     torch.testing.assert_close(part.axes, whole.axes)
 
 
-def test_published_axes_are_those_of_imagenet() -> None:
+def test_published_axes_are_those_of_imagenet():
     step = Photometric(0.1, "imagenet")
     step.fit([])  # nothing to learn
     axes = step.axes.double()
@@ -155,7 +158,8 @@ def test_published_axes_are_those_of_imagenet() -> None:
     np.testing.assert_allclose(unit.T @ unit, np.eye(3), atol=1e-3)
 
 
-def test_lighting_adds_one_colour_to_all_pixels_of_an_image() -> None:
+@pytest.mark.proves("augmentation=photometric")
+def test_lighting_adds_one_colour_to_all_pixels_of_an_image():
     x = images() / 255 * 0.2 + 0.4
     out, _ = Photometric(0.1, "imagenet")(x, None, seeded(7))
     apart = out - x
@@ -164,7 +168,7 @@ def test_lighting_adds_one_colour_to_all_pixels_of_an_image() -> None:
 
 
 @pytest.mark.parametrize("step", [ColorJitter(hue=0.2), Photometric(1.0, "imagenet")])
-def test_the_generator_alone_decides(step) -> None:
+def test_the_generator_alone_decides(step):
     x = images(1).repeat(50, 1, 1, 1)
     first, _ = step(x, None, seeded(3))
     torch.rand(5)
@@ -174,7 +178,7 @@ def test_the_generator_alone_decides(step) -> None:
     assert 0 <= first.min() <= first.max() <= 1
 
 
-def test_what_cannot_be_is_refused() -> None:
+def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match=r"contrast must be 0 or more, got -0\.1"):
         ColorJitter(contrast=-0.1)
     with pytest.raises(ValueError, match="hue must be between 0 and 0"):

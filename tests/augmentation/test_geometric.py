@@ -1,7 +1,6 @@
 """The maps of geometric steps, drawn again by hand, and what images look like under them."""
 
 import math
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -14,7 +13,6 @@ from torchvision.transforms.v2 import functional as tv
 
 from dlrun.augmentation import compose, geometric
 from dlrun.augmentation.distortion import elastic, lens, smooth
-from dlrun.augmentation.warp import Geometric
 from tests.augmentation.reference import pixels, resampled
 
 N = 4000
@@ -35,14 +33,15 @@ def is_uniform(values: np.ndarray, low: float, high: float) -> bool:
     return bool(np.abs(share - (np.arange(len(values)) + 0.5) / len(values)).max() < 1.95 / N**0.5)
 
 
-def test_flip_mirrors_each_axis_with_its_probability() -> None:
+@pytest.mark.proves("augmentation=flip")
+def test_flip_mirrors_each_axis_with_its_probability():
     maps = drawn(geometric.flip(0.3, 0.6))
     assert (np.abs(maps) == [[1, 0, 0], [0, 1, 0]]).all()
     assert (maps[:, 0, 0] < 0).mean() == pytest.approx(0.3, abs=0.03)
     assert (maps[:, 1, 1] < 0).mean() == pytest.approx(0.6, abs=0.03)
 
 
-def test_crop_moves_by_whole_pixels() -> None:
+def test_crop_moves_by_whole_pixels():
     maps = drawn(geometric.crop(2))
     assert (maps[:, :, :2] == np.eye(2)).all()
     places, counts = np.unique(maps[:, :, 2], axis=0, return_counts=True)
@@ -50,21 +49,24 @@ def test_crop_moves_by_whole_pixels() -> None:
     assert ((counts - N / 25) ** 2 / (N / 25)).sum() < 51.2  # 0.1 %, 24 degrees of freedom
 
 
-def test_translate_is_uniform_in_shares_of_the_sides() -> None:
+@pytest.mark.proves("augmentation=translate")
+def test_translate_is_uniform_in_shares_of_the_sides():
     maps = drawn(geometric.translate(0.1, 0.2))
     assert (maps[:, :, :2] == np.eye(2)).all()
     assert is_uniform(maps[:, 0, 2], -3, 3)
     assert is_uniform(maps[:, 1, 2], -4, 4)
 
 
-def test_rescale_is_uniform_in_the_logarithm() -> None:
+@pytest.mark.proves("augmentation=rescale")
+def test_rescale_is_uniform_in_the_logarithm():
     maps = drawn(geometric.rescale(0.5, 4))
     assert (maps[:, 0, 0] == maps[:, 1, 1]).all()
     assert (maps[:, [0, 1], [1, 0]] == 0).all()
     assert is_uniform(-np.log(maps[:, 0, 0]), math.log(0.5), math.log(4))
 
 
-def test_rotate_is_a_rotation_by_a_uniform_angle() -> None:
+@pytest.mark.proves("augmentation=rotate")
+def test_rotate_is_a_rotation_by_a_uniform_angle():
     maps = drawn(geometric.rotate(25))
     angle = np.arctan2(maps[:, 1, 0], maps[:, 0, 0])
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -72,7 +74,8 @@ def test_rotate_is_a_rotation_by_a_uniform_angle() -> None:
     assert is_uniform(np.degrees(angle), -25, 25)
 
 
-def test_rotated_images_as_torchvision_rotates_them() -> None:
+@pytest.mark.proves("augmentation=rotate")
+def test_rotated_images_as_torchvision_rotates_them():
     x = torch.rand(5, 3, 16, 16, generator=seeded(1))
     step = geometric.rotate(60)
     maps = step.draw(5, (16, 16), seeded(2))
@@ -84,20 +87,23 @@ def test_rotated_images_as_torchvision_rotates_them() -> None:
         assert (seen - theirs)[inner].abs().max() < 1e-3
 
 
-def test_stretch_keeps_the_area() -> None:
+@pytest.mark.proves("augmentation=stretch")
+def test_stretch_keeps_the_area():
     maps = drawn(geometric.stretch(2))
     np.testing.assert_allclose(maps[:, 0, 0] * maps[:, 1, 1], 1, rtol=1e-6)
     assert is_uniform(np.log(maps[:, 1, 1] / maps[:, 0, 0]), -math.log(2), math.log(2))
 
 
-def test_shear_leans_by_uniform_angles() -> None:
+@pytest.mark.proves("augmentation=shear")
+def test_shear_leans_by_uniform_angles():
     maps = drawn(geometric.shear(30, 10))
     assert (maps[:, [0, 1], [0, 1]] == 1).all()
     assert is_uniform(np.degrees(np.arctan(maps[:, 0, 1])), -30, 30)
     assert is_uniform(np.degrees(np.arctan(maps[:, 1, 0])), -10, 10)
 
 
-def test_lens_moves_along_the_radius_by_the_formula() -> None:
+@pytest.mark.proves("augmentation=lens")
+def test_lens_moves_along_the_radius_by_the_formula():
     size = (12, 16)
     points = torch.from_numpy(pixels(*size)).float().expand(N, -1, -1, -1)
     out = lens(0.3).draw(N, size, seeded())(points, torch.arange(N)).double().numpy()
@@ -110,7 +116,8 @@ def test_lens_moves_along_the_radius_by_the_formula() -> None:
     np.testing.assert_allclose(out, expected, atol=1e-4)
 
 
-def test_elastic_is_alpha_times_smoothed_noise() -> None:
+@pytest.mark.proves("augmentation=elastic")
+def test_elastic_is_alpha_times_smoothed_noise():
     size, n = (14, 17), 3
     step = elastic(alpha=34, sigma=2.5)
     points = torch.from_numpy(pixels(*size)).float().expand(n, -1, -1, -1)
@@ -122,14 +129,15 @@ def test_elastic_is_alpha_times_smoothed_noise() -> None:
             np.testing.assert_allclose(moved[k, ..., axis], 34 * smoothed, atol=2e-4)
 
 
-def test_smoothing_weights_sum_to_one_far_from_the_ends() -> None:
+def test_smoothing_weights_sum_to_one_far_from_the_ends():
     matrix = smooth(101, 4.0, torch.zeros(()))
     assert matrix[50].sum() == pytest.approx(1, abs=1e-6)
     assert matrix[0].sum() == pytest.approx(0.5 + float(matrix[50, 50]) / 2, abs=1e-6)
 
 
+@pytest.mark.proves("augmentation=scale_crop")
 @pytest.mark.parametrize(("height", "width"), [(40, 60), (60, 40)])
-def test_scale_crop_is_a_whole_window_of_the_resized_image(height: int, width: int) -> None:
+def test_scale_crop_is_a_whole_window_of_the_resized_image(height, width):
     step = geometric.scale_crop(24, (30, 48))
     maps = step.draw(N, (height, width), seeded()).double().numpy()
     short = np.round(40 / maps[:, 0 if width == 40 else 1, 0 if width == 40 else 1])
@@ -152,7 +160,7 @@ def is_uniform_place(start: np.ndarray, places: np.ndarray) -> bool:
     return bool(abs(share.mean() - 0.5) < 4 * (1 / 12 / len(share)) ** 0.5)
 
 
-def test_scale_crop_takes_the_paper_s_shares_of_the_size_by_default() -> None:
+def test_scale_crop_takes_the_paper_s_shares_of_the_size_by_default():
     x = torch.rand(64, 1, 224, 300)
     given, usual = geometric.scale_crop(224, (256, 480)), geometric.scale_crop()
     assert torch.equal(given(x, None, seeded(0))[0], usual(x, None, seeded(0))[0])
@@ -161,7 +169,8 @@ def test_scale_crop_takes_the_paper_s_shares_of_the_size_by_default() -> None:
         geometric.scale_crop(None, (6, 9))(x[..., :8, :8], None, seeded(0))
 
 
-def test_scale_crop_enlarges_as_torchvision_resizes() -> None:
+@pytest.mark.proves("augmentation=scale_crop")
+def test_scale_crop_enlarges_as_torchvision_resizes():
     x = torch.rand(6, 3, 12, 18, generator=seeded(1))
     step = geometric.scale_crop(16, (24, 24))
     out, _ = step(x, None, seeded(2))
@@ -174,7 +183,7 @@ def test_scale_crop_enlarges_as_torchvision_resizes() -> None:
 
 
 @pytest.mark.parametrize("side", [12, 17, 24, 31])
-def test_scale_crop_without_a_cut_is_torch_s_resizing_to_the_last_pixel(side: int) -> None:
+def test_scale_crop_without_a_cut_is_torch_s_resizing_to_the_last_pixel(side):
     x = torch.rand(3, 2, 12, 12, generator=seeded(1)).double()
     out, _ = geometric.scale_crop(side, (side, side))(x, None, seeded())
     expected = F.interpolate(x, (side, side), mode="bilinear", align_corners=False)
@@ -184,9 +193,7 @@ def test_scale_crop_without_a_cut_is_torch_s_resizing_to_the_last_pixel(side: in
 @pytest.mark.parametrize("make", [geometric.flip, partial(geometric.rotate, 0.0)])
 @pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize("short", [None, (32, 64), (8, 16)])
-def test_scale_crop_darkens_no_border(
-    make: Callable[[], Geometric], last: bool, short: tuple[int, int] | None
-) -> None:
+def test_scale_crop_darkens_no_border(make, last, short):
     """Alone or beside a step that shows black beyond the image, none of which is in sight."""
     crop = geometric.scale_crop(None if short is None else short[0], short)
     x = torch.ones(50, 1, 32, 40)
@@ -196,7 +203,8 @@ def test_scale_crop_darkens_no_border(
         torch.testing.assert_close(out, torch.ones_like(out), atol=1e-5, rtol=0)
 
 
-def test_scale_crop_averages_pixels_where_it_makes_smaller() -> None:
+@pytest.mark.proves("augmentation=scale_crop")
+def test_scale_crop_averages_pixels_where_it_makes_smaller():
     x = torch.rand(4, 1, 60, 60, generator=seeded(1))
     step = geometric.scale_crop(20, (20, 20))
     out, _ = step(x, None, seeded(2))
@@ -228,6 +236,6 @@ def test_scale_crop_averages_pixels_where_it_makes_smaller() -> None:
         (lambda: elastic(interpolation="cubic"), "interpolation must be one of nearest"),
     ],
 )
-def test_what_cannot_be_is_refused(make, message: str) -> None:
+def test_what_cannot_be_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dlrun.augmentation import Augmentation, compose
+from dlrun.augmentation import compose
 from dlrun.augmentation.indexing import crop, flip, pad
 from dlrun.errors import Mistake
 
@@ -22,11 +22,12 @@ def distinct(n: int, height: int = 5, width: int = 6) -> torch.Tensor:
     )
 
 
+@pytest.mark.proves("augmentation=flip")
 @pytest.mark.parametrize(
     ("options", "axis"),
     [({"horizontal": 0.3}, 2), ({"horizontal": 0.0, "vertical": 0.3}, 1)],
 )
-def test_flip_mirrors_or_leaves_each_image(options: dict[str, float], axis: int) -> None:
+def test_flip_mirrors_or_leaves_each_image(options, axis):
     x = distinct(4000)
     out, y = flip(x, torch.arange(4000), seeded(), **options)
     mirrored = np.flip(x[0].numpy(), axis)
@@ -37,7 +38,7 @@ def test_flip_mirrors_or_leaves_each_image(options: dict[str, float], axis: int)
     assert torch.equal(y, torch.arange(4000))
 
 
-def test_both_flips_are_drawn_apart() -> None:
+def test_both_flips_are_drawn_apart():
     x = distinct(4000)
     out, _ = flip(x, None, seeded(), horizontal=0.5, vertical=0.5)
     image = x[0].numpy()
@@ -52,18 +53,20 @@ def chi_square(counts: list[int]) -> float:
     return sum((count - expected) ** 2 / expected for count in counts)
 
 
+@pytest.mark.proves("augmentation=crop")
 @pytest.mark.parametrize("mode", ["zero", "reflect", "edge"])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_padding_as_in_numpy(mode: str, dtype: torch.dtype) -> None:
+def test_padding_as_in_numpy(mode, dtype):
     x = distinct(3).to(dtype)
     modes = {"zero": "constant", "reflect": "reflect", "edge": "edge"}
     expected = np.pad(x.numpy(), ((0, 0), (0, 0), (3, 3), (3, 3)), mode=modes[mode])
     np.testing.assert_array_equal(pad(x, 3, mode), expected)
 
 
+@pytest.mark.proves("augmentation=crop")
 @pytest.mark.parametrize("mode", ["zero", "reflect", "edge"])
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_crop_cuts_a_window_of_the_padded_image(mode: str, channels_last: bool) -> None:
+def test_crop_cuts_a_window_of_the_padded_image(mode, channels_last):
     x = distinct(3000)
     if channels_last:
         x = x.to(memory_format=torch.channels_last)
@@ -79,7 +82,7 @@ def test_crop_cuts_a_window_of_the_padded_image(mode: str, channels_last: bool) 
 
 
 @pytest.mark.parametrize("augment", [flip, crop, compose([flip, crop])])
-def test_the_generator_alone_decides(augment: Augmentation) -> None:
+def test_the_generator_alone_decides(augment):
     x = torch.randint(0, 256, (64, 3, 8, 8), dtype=torch.uint8)
     first = augment(x, None, seeded(3))[0]
     torch.rand(5)
@@ -88,14 +91,14 @@ def test_the_generator_alone_decides(augment: Augmentation) -> None:
     assert first.dtype == torch.uint8
 
 
-def test_the_input_stays_as_it_is() -> None:
+def test_the_input_stays_as_it_is():
     x = torch.randint(0, 256, (64, 3, 8, 8), dtype=torch.uint8)
     before = x.clone()
     compose([flip, crop])(x, None, seeded())
     assert torch.equal(x, before)
 
 
-def test_compose_keeps_the_order() -> None:
+def test_compose_keeps_the_order():
     x = distinct(50)
     both = compose([flip, crop])(x, None, seeded(7))[0]
     generator = seeded(7)
@@ -103,7 +106,7 @@ def test_compose_keeps_the_order() -> None:
     assert torch.equal(both, crop(one, None, generator)[0])
 
 
-def test_what_cannot_be_is_refused() -> None:
+def test_what_cannot_be_is_refused():
     x = distinct(2)
     with pytest.raises(Mistake, match="augmentation=flip needs images"):
         flip(torch.zeros(4, 13), None, seeded())

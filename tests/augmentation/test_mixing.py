@@ -14,8 +14,9 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+@pytest.mark.proves("augmentation=mixup")
 @pytest.mark.parametrize("alpha", [0.05, 0.2, 0.5, 1.0, 2.0, 8.0])
-def test_shares_have_the_beta_distribution(alpha: float) -> None:
+def test_shares_have_the_beta_distribution(alpha):
     drawn = beta(alpha, 50_000, seeded()).double().numpy()
     # Of the lower half alone: above it a small alpha draws what float32 rounds to 1.
     lower = drawn[drawn < 0.5]
@@ -26,12 +27,13 @@ def test_shares_have_the_beta_distribution(alpha: float) -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.2, 1.0, 4.0, 50.0])
-def test_shares_are_the_quantiles_of_the_uniform_draw(alpha: float) -> None:
+def test_shares_are_the_quantiles_of_the_uniform_draw(alpha):
     u = torch.rand(2000, generator=seeded(1)).double().numpy()
     np.testing.assert_allclose(beta(alpha, 2000, seeded(1)), exact.ppf(u, alpha, alpha), atol=3e-6)
 
 
-def test_mixup_blends_samples_and_targets_by_the_same_share() -> None:
+@pytest.mark.proves("augmentation=mixup")
+def test_mixup_blends_samples_and_targets_by_the_same_share():
     # Sample k is the number k, so that a blend of two says which and how.
     n, classes = 64, 64
     x = torch.arange(n, dtype=torch.float32).view(n, 1, 1, 1).expand(n, 3, 4, 4) / n
@@ -57,7 +59,7 @@ def after_beta(n: int) -> torch.Generator:
     return generator
 
 
-def test_mixup_of_bytes_and_of_tables() -> None:
+def test_mixup_of_bytes_and_of_tables():
     x = torch.randint(0, 256, (8, 3, 4, 4), generator=seeded(1), dtype=torch.uint8)
     y = torch.arange(8) % 3
     first, _ = mixup(x, y, seeded(2), classes=3)
@@ -76,8 +78,9 @@ def after(seed: int, n: int) -> torch.Generator:
     return generator
 
 
+@pytest.mark.proves("augmentation=cutmix")
 @pytest.mark.parametrize("size", [(7, 9), (16, 16), (1, 1)])
-def test_cutmix_mixes_targets_by_the_area_that_is_left(size: tuple[int, int]) -> None:
+def test_cutmix_mixes_targets_by_the_area_that_is_left(size):
     n = 500
     x = torch.arange(n).view(n, 1, 1, 1).expand(n, 2, *size).float()
     out, mixed = cutmix(x, torch.arange(n), seeded(), classes=n)
@@ -94,7 +97,8 @@ def test_cutmix_mixes_targets_by_the_area_that_is_left(size: tuple[int, int]) ->
         assert float(mixed[k, k]) == pytest.approx(float(own), abs=1e-6)
 
 
-def test_cutmix_rectangles_have_the_sides_of_the_formula() -> None:
+@pytest.mark.proves("augmentation=cutmix")
+def test_cutmix_rectangles_have_the_sides_of_the_formula():
     n, side = 3000, 101
     x = torch.arange(n).view(n, 1, 1, 1).expand(n, 1, side, side).float()
     out, _ = cutmix(x, torch.zeros(n, dtype=torch.long), seeded(), alpha=2.0, classes=1)
@@ -118,7 +122,7 @@ def test_cutmix_rectangles_have_the_sides_of_the_formula() -> None:
     assert abs(float(sides[:50].mean() - sides[51:].mean())) < 0.03
 
 
-def test_mixed_targets_are_mixed_again() -> None:
+def test_mixed_targets_are_mixed_again():
     x = torch.rand(16, 3, 8, 8, generator=seeded(1))
     generator = seeded(2)
     x, y = mixup(x, torch.arange(16) % 4, generator, alpha=1.0, classes=4)
@@ -127,7 +131,7 @@ def test_mixed_targets_are_mixed_again() -> None:
     torch.testing.assert_close(y.sum(1), torch.ones(16))
 
 
-def test_losses_take_mixed_targets() -> None:
+def test_losses_take_mixed_targets():
     x, y = torch.rand(16, 3, 8, 8), torch.arange(16) % 4
     _, soft = mixup(x, y, seeded(), classes=4)
     logits = torch.randn(16, 4, generator=seeded(1))
@@ -136,7 +140,7 @@ def test_losses_take_mixed_targets() -> None:
 
 
 @pytest.mark.parametrize("step", [mixup, cutmix])
-def test_the_generator_alone_decides_and_the_input_stays(step) -> None:
+def test_the_generator_alone_decides_and_the_input_stays(step):
     x = torch.randint(0, 256, (32, 3, 8, 8), generator=seeded(1), dtype=torch.uint8)
     y, before = torch.arange(32) % 5, x.clone()
     first = step(x, y, seeded(3), classes=5)
@@ -147,7 +151,7 @@ def test_the_generator_alone_decides_and_the_input_stays(step) -> None:
     assert torch.equal(x, before)
 
 
-def test_what_cannot_be_is_refused() -> None:
+def test_what_cannot_be_is_refused():
     x, y = torch.zeros(4, 1, 5, 5), torch.arange(4)
     for step in (mixup, cutmix):
         with pytest.raises(ValueError, match=r"alpha must be between 0\.01 and 100, got 0"):

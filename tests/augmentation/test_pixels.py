@@ -12,7 +12,8 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_noise_is_normal_for_each_pixel_and_clamped() -> None:
+@pytest.mark.proves("augmentation=noise")
+def test_noise_is_normal_for_each_pixel_and_clamped():
     x = torch.full((50, 3, 20, 20), 128, dtype=torch.uint8)
     out, _ = noise(x, None, seeded(), std=0.1)
     added = (out - 128 / 255).flatten().double().numpy()
@@ -25,9 +26,10 @@ def test_noise_is_normal_for_each_pixel_and_clamped() -> None:
     assert dark.max() == 1
 
 
+@pytest.mark.proves("augmentation=cutout")
 @pytest.mark.parametrize("size", [1, 4, 5, 30])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_cutout_covers_one_square_about_a_pixel_of_the_image(size: int, dtype: torch.dtype) -> None:
+def test_cutout_covers_one_square_about_a_pixel_of_the_image(size, dtype):
     height, width, n = 6, 8, 5000
     x = torch.ones(n, 2, height, width, dtype=dtype)
     out, _ = cutout(x, None, seeded(), size=size, fill=0.0)
@@ -48,7 +50,7 @@ def test_cutout_covers_one_square_about_a_pixel_of_the_image(size: int, dtype: t
         assert abs(counts[form] - n * share) <= 5 * (n * share * (1 - share)) ** 0.5
 
 
-def test_cutout_fills_with_the_mean_colour_or_the_given_one() -> None:
+def test_cutout_fills_with_the_mean_colour_or_the_given_one():
     x = torch.randint(0, 256, (40, 3, 9, 9), generator=seeded(1), dtype=torch.uint8)
     before = x.clone()
     means = x.double().mean((2, 3)).round()
@@ -62,14 +64,14 @@ def test_cutout_fills_with_the_mean_colour_or_the_given_one() -> None:
         assert torch.equal(out[k][:, ~covered[k]], x[k][:, ~covered[k]])
 
 
-def test_cutout_leaves_images_by_its_probability() -> None:
+def test_cutout_leaves_images_by_its_probability():
     x = torch.ones(4000, 1, 5, 5)
     out, _ = cutout(x, None, seeded(), size=3, probability=0.3, fill=0.0)
     share = (out.amin((1, 2, 3)) == 0).double().mean()
     assert float(share) == pytest.approx(0.3, abs=0.03)
 
 
-def test_what_cannot_be_is_refused() -> None:
+def test_what_cannot_be_is_refused():
     x = torch.zeros(2, 1, 5, 5)
     for step in (noise, cutout):
         with pytest.raises(Mistake, match=f"augmentation={step.__name__} needs images"):

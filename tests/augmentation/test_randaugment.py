@@ -16,7 +16,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 @pytest.fixture
-def x() -> torch.Tensor:
+def x():
     """Bytes of few and of many values, as a photograph has them."""
     values = torch.randn(12, 3, 11, 10, generator=seeded(1)) * 40 + 110
     return values.clamp(0, 255).to(torch.uint8)
@@ -35,12 +35,11 @@ THEIRS = {
 }
 
 
+@pytest.mark.proves("augmentation=randaugment")
 @pytest.mark.parametrize("name", list(ra.OTHERS))
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
 @pytest.mark.parametrize("strength", [0.0, 0.3, 0.7, 1.0])
-def test_each_operation_is_that_of_torchvision(
-    x: torch.Tensor, name: str, sign: float, strength: float
-) -> None:
+def test_each_operation_is_that_of_torchvision(x, name, sign, strength):
     signs = torch.full((len(x), 1, 1, 1), sign)
     out = ra.OTHERS[name](x / 255, signs, strength).clamp(0, 1) * 255
     theirs = THEIRS[name](x, sign, strength)
@@ -50,7 +49,7 @@ def test_each_operation_is_that_of_torchvision(
     assert not exact or (out - theirs).abs().max() < 0.01
 
 
-def test_operations_on_one_channel(x: torch.Tensor) -> None:
+def test_operations_on_one_channel(x):
     one = x[:, :1] / 255
     signs = torch.ones(len(x), 1, 1, 1)
     for operation in ra.OTHERS.values():
@@ -58,7 +57,7 @@ def test_operations_on_one_channel(x: torch.Tensor) -> None:
     assert torch.equal(ra.color(one, signs, 0.5), one)
 
 
-def test_constant_images_stay_as_they_are() -> None:
+def test_constant_images_stay_as_they_are():
     x = torch.full((2, 3, 6, 6), 77 / 255)
     signs = torch.ones(2, 1, 1, 1)
     for name in ("autocontrast", "equalize", "sharpness", "contrast", "color"):
@@ -66,7 +65,7 @@ def test_constant_images_stay_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("name", ra.GEOMETRIC)
-def test_geometric_operations_are_their_maps(name: str) -> None:
+def test_geometric_operations_are_their_maps(name):
     sign = torch.tensor([1.0, -1.0])
     chosen = torch.full((2,), ra.GEOMETRIC.index(name))
     found = ra.maps(chosen, sign, 0.5, (20, 40)).double().numpy()
@@ -85,7 +84,7 @@ def test_geometric_operations_are_their_maps(name: str) -> None:
     assert torch.equal(still, torch.eye(2, 3).expand(9, 2, 3))
 
 
-def test_each_image_gets_its_operations_in_turn(x: torch.Tensor) -> None:
+def test_each_image_gets_its_operations_in_turn(x):
     step = ra.randaugment(operations=3, magnitude=15)
     generator = seeded(4)
     chosen = torch.randint(14, (3, len(x)), generator=generator)
@@ -109,7 +108,8 @@ def test_each_image_gets_its_operations_in_turn(x: torch.Tensor) -> None:
         assert (apart > 1e-3).double().mean() < 0.02
 
 
-def test_operations_and_signs_are_drawn_equally_often() -> None:
+@pytest.mark.proves("augmentation=randaugment")
+def test_operations_and_signs_are_drawn_equally_often():
     n = 7000
     x = torch.rand(1, 3, 8, 8, generator=seeded(5)).expand(n, 3, 8, 8)
     out, _ = ra.randaugment(1, 15)(x, None, seeded(3))
@@ -121,7 +121,7 @@ def test_operations_and_signs_are_drawn_equally_often() -> None:
     assert ((sides[18:] - n / 14).abs() < 5 * (n / 14) ** 0.5).all()
 
 
-def test_the_generator_alone_decides_and_the_input_stays(x: torch.Tensor) -> None:
+def test_the_generator_alone_decides_and_the_input_stays(x):
     before = x.clone()
     step = ra.randaugment(2, 20)
     first, _ = step(x, None, seeded(3))
@@ -133,7 +133,7 @@ def test_the_generator_alone_decides_and_the_input_stays(x: torch.Tensor) -> Non
     assert 0 <= first.min() <= first.max() <= 1
 
 
-def test_what_cannot_be_is_refused() -> None:
+def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match="operations must be between 1 and 100, got 0"):
         ra.randaugment(0)
     with pytest.raises(ValueError, match="magnitude must be between 0 and 30, got 31"):

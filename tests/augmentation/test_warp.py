@@ -61,7 +61,7 @@ STEPS = {
 
 @pytest.mark.parametrize("name", list(STEPS))
 @pytest.mark.parametrize("mode", ["zero", "edge", "reflect"])
-def test_one_step_shows_each_pixel_where_its_map_says(name: str, mode: str) -> None:
+def test_one_step_shows_each_pixel_where_its_map_says(name, mode):
     step = Geometric(name, STEPS[name].draw, mode)
     x, labels = images(), torch.arange(6)
     out, y = step(x, labels, seeded(3))
@@ -83,7 +83,7 @@ def test_one_step_shows_each_pixel_where_its_map_says(name: str, mode: str) -> N
         ["lens", "elastic"],
     ],
 )
-def test_merged_steps_are_the_composition_of_their_maps(names: list[str]) -> None:
+def test_merged_steps_are_the_composition_of_their_maps(names):
     steps = [STEPS[name] for name in names]
     x = images()
     out, _ = compose(steps)(x, None, seeded(5))
@@ -93,7 +93,7 @@ def test_merged_steps_are_the_composition_of_their_maps(names: list[str]) -> Non
         np.testing.assert_allclose(out[k], expected, atol=3e-4)
 
 
-def test_merged_steps_mean_what_they_do_one_after_another() -> None:
+def test_merged_steps_mean_what_they_do_one_after_another():
     # A smooth image, so that resampling twice blurs it but little.
     x = torch.from_numpy(
         gaussian_filter(np.random.default_rng(0).random((8, 1, 40, 40)), (0, 0, 4, 4))
@@ -114,7 +114,7 @@ def test_merged_steps_mean_what_they_do_one_after_another() -> None:
     assert (merged - x)[middle].abs().max() > 0.2
 
 
-def test_where_the_mode_changes_the_image_ends() -> None:
+def test_where_the_mode_changes_the_image_ends():
     crop, rotate = geometric.crop(3, "reflect"), geometric.rotate(40, "zero")
     back = geometric.translate(0.3, 0.3, "edge")
     x = images()
@@ -132,7 +132,7 @@ def test_where_the_mode_changes_the_image_ends() -> None:
         np.testing.assert_allclose(out[k].numpy()[:, ~near], expected[:, ~near], atol=2e-4)
 
 
-def test_flip_and_crop_alone_move_whole_pixels_as_their_maps_do() -> None:
+def test_flip_and_crop_alone_move_whole_pixels_as_their_maps_do():
     x = images(200)
     exact, _ = compose([indexing.flip, partial(indexing.crop, padding=2)])(x, None, seeded())
     assert exact.dtype == torch.uint8
@@ -148,7 +148,7 @@ def test_flip_and_crop_alone_move_whole_pixels_as_their_maps_do() -> None:
             assert ((image * 255).round() - image * 255).abs().max() < 5e-3
 
 
-def test_flip_and_crop_join_the_map_beside_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flip_and_crop_join_the_map_beside_others(monkeypatch):
     calls = []
     sample = torch.nn.functional.grid_sample
     monkeypatch.setattr(warp.F, "grid_sample", lambda *a, **k: calls.append(1) or sample(*a, **k))
@@ -159,15 +159,16 @@ def test_flip_and_crop_join_the_map_beside_others(monkeypatch: pytest.MonkeyPatc
     assert out.dtype == torch.float32
 
 
-def test_the_options_of_flip_and_crop_hold_in_the_map() -> None:
+def test_the_options_of_flip_and_crop_hold_in_the_map():
     x = images(3)
     always = partial(indexing.flip, horizontal=1.0, vertical=1.0)
     out, _ = compose([always, geometric.rotate(0.0)])(x, None, seeded())
     torch.testing.assert_close(out, x.flip(2, 3) / 255, atol=1e-4, rtol=0)
 
 
+@pytest.mark.proves("augmentation=elastic")
 @pytest.mark.parametrize("kind", ["nearest", "bilinear", "bicubic", "area"])
-def test_each_interpolation_by_hand(kind: str) -> None:
+def test_each_interpolation_by_hand(kind):
     turn = geometric.rotate(30)
     x = images(3)
     out, _ = Geometric("rotate", turn.draw, "edge", kind)(x, None, seeded(4))
@@ -188,7 +189,7 @@ def test_each_interpolation_by_hand(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["nearest", "bilinear", "bicubic", "area", "random"])
-def test_what_stays_where_it_is_is_not_darkened_at_its_border(kind: str) -> None:
+def test_what_stays_where_it_is_is_not_darkened_at_its_border(kind):
     x = torch.ones(40, 1, 9, 12)
     out, _ = elastic(0.0, interpolation=kind)(x, None, seeded())
     torch.testing.assert_close(out, x, atol=1e-6, rtol=0)
@@ -196,7 +197,7 @@ def test_what_stays_where_it_is_is_not_darkened_at_its_border(kind: str) -> None
     torch.testing.assert_close(smaller(x, None, seeded())[0], x, atol=1e-6, rtol=0)
 
 
-def test_a_mean_over_points_takes_black_for_those_beyond_the_image_alone() -> None:
+def test_a_mean_over_points_takes_black_for_those_beyond_the_image_alone():
     turn, x = geometric.rotate(30), images(3)
     out, _ = Geometric("rotate", turn.draw, "zero", "area")(x, None, seeded(4))
     for k, (one,) in enumerate(in_turn([turn], 3, (9, 12), 4)):
@@ -229,7 +230,8 @@ def bicubic(image: np.ndarray, points: np.ndarray) -> np.ndarray:
     return out.clip(0, 1)
 
 
-def test_random_interpolation_takes_each_kind_equally_often_image_by_image() -> None:
+@pytest.mark.proves("augmentation=elastic")
+def test_random_interpolation_takes_each_kind_equally_often_image_by_image():
     shift = torch.tensor([[1.0, 0, 0.3], [0, 1, 0.3]])
 
     def still(n: int, size: tuple[int, int], generator: torch.Generator) -> torch.Tensor:
@@ -249,7 +251,7 @@ def test_random_interpolation_takes_each_kind_equally_often_image_by_image() -> 
 
 @pytest.mark.parametrize("shape", [(4, 1, 1, 1), (4, 3, 1, 5), (1, 3, 7, 1)])
 @pytest.mark.parametrize("mode", ["zero", "edge", "reflect"])
-def test_images_of_one_pixel_do_no_harm(shape: tuple[int, ...], mode: str) -> None:
+def test_images_of_one_pixel_do_no_harm(shape, mode):
     x = torch.randint(0, 256, shape, dtype=torch.uint8)
     steps = [geometric.rotate(90, mode), geometric.crop(1, "edge"), lens(), elastic(mode=mode)]
     out, _ = compose(steps)(x, None, seeded())
@@ -258,7 +260,7 @@ def test_images_of_one_pixel_do_no_harm(shape: tuple[int, ...], mode: str) -> No
 
 
 @pytest.mark.parametrize("name", list(STEPS))
-def test_the_generator_alone_decides_and_each_image_has_its_own_draw(name: str) -> None:
+def test_the_generator_alone_decides_and_each_image_has_its_own_draw(name):
     x = images(1).repeat(40, 1, 1, 1)
     before = x.clone()
     first, _ = STEPS[name](x, None, seeded(3))
@@ -271,7 +273,7 @@ def test_the_generator_alone_decides_and_each_image_has_its_own_draw(name: str) 
     torch.testing.assert_close(STEPS[name](x / 255, None, seeded(3))[0], first)
 
 
-def test_what_cannot_be_is_refused() -> None:
+def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match="mode must be zero, reflect or edge, got wrap"):
         geometric.rotate(10, "wrap")
     with pytest.raises(Mistake, match="augmentation=rotate needs images"):

@@ -15,8 +15,8 @@ from tests.bench import bare
 def main() -> None:
     """Train so many runs, with the seeds 0, 1, ..., in this process."""
     runs, words = int(sys.argv[1]), sys.argv[2:]
-    with compose.hydra([]) as hydra:
-        config = compose.recipe(hydra, words)
+    with compose.composer([]) as composer:
+        config = composer.recipe(words)
     data = build.load_data(config)
     for seed in range(runs):
         config.seed = seed

@@ -53,8 +53,8 @@ CASES = (
 
 def compare(case: Case, images: Data, repeats: int) -> dict[str, float | str]:
     """The median ratio of epoch times over `repeats` pairs, and the median times."""
-    with compose.hydra([]) as hydra:
-        config = compose.recipe(hydra, [*case.recipe, "tracking=none"])
+    with compose.composer([]) as composer:
+        config = composer.recipe([*case.recipe, "tracking=none"])
     data = build.load_data(config) if case.samples is None else part_of(images, case.samples)
     ours, theirs, same = [], [], True
     with tempfile.TemporaryDirectory() as folder:
@@ -147,8 +147,8 @@ def part_of(data: Data, samples: int) -> Data:
 def images(root: Path | None) -> Data:
     """CIFAR-10 as a folder of images, or random ones of the same size where there is none."""
     if root is not None:
-        with compose.hydra([]) as hydra:
-            config = compose.recipe(hydra, ["data=imagefolder", f"data.root={root}"])
+        with compose.composer([]) as composer:
+            config = composer.recipe(["data=imagefolder", f"data.root={root}"])
         return build.load_data(config)
     generator = torch.Generator().manual_seed(0)
     x = torch.randint(0, 256, (30_000, 3, 32, 32), generator=generator, dtype=torch.uint8)

@@ -46,8 +46,8 @@ def compare(images: Data, repeats: int) -> list[dict[str, Any]]:
 
 
 def _train(recipe: Sequence[str], data: Data) -> tuple[float, float]:
-    with compose.hydra([]) as hydra:
-        config = compose.recipe(hydra, recipe)
+    with compose.composer([]) as composer:
+        config = composer.recipe(recipe)
     run = build.build(config, data)
     with tempfile.TemporaryDirectory() as folder:
         kept = record.create(folder, "bench", run.facts(), "")

@@ -10,7 +10,8 @@ import pytest
 from dlrun.__main__ import main
 from dlrun.cli import completion
 from dlrun.cli.completion import candidates
-from dlrun.recipe import catalogue, lookup, schema
+from dlrun.recipe import schema
+from dlrun.recipe.catalogue import Catalogue
 
 DLRUN = Path(sys.executable).with_name("dlrun")
 
@@ -91,8 +92,8 @@ def test_where_nothing_fits(line):
 
 def test_words_are_offered_for_settings_that_there_are():
     root = schema.Settings.__annotations__
-    for key in completion._WORDS:
-        assert key in root or lookup.settings(key, [catalogue.packaged()])
+    for key in completion._tables()["words"]:
+        assert key in root or Catalogue().settings(key)
 
 
 def test_options_of_the_user_only_with_their_directory():
@@ -130,7 +131,7 @@ def test_a_tab_imports_nothing_heavy_and_answers_at_once():
     assert "optimizer.lr=" in done.stdout
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "dlrun.cli.completion" in imported
-    assert not imported & {"torch", "mlflow", "hydra", "omegaconf", "yaml", "sklearn", "rich"}
+    assert not imported & {"torch", "mlflow", "hydra", "omegaconf", "numpy", "sklearn", "rich"}
 
     def once():
         start = time.perf_counter()

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import in_suite
+
 # Blocks where the signal is to come, and says so; the module is imported by the command.
 POINTS = {
-    "flags": "dlrun.recipe.flags",
+    "flags": "dlrun.cli.flags",
     "hydra": "hydra.core.plugins",
     "optuna": "optuna",
     "torch": "torch",
@@ -37,7 +39,7 @@ sys.exit(console())
 """
 
 
-@pytest.mark.parametrize("at", POINTS)
+@pytest.mark.parametrize("at", in_suite(["flags", "torch"], POINTS))
 def test_sigint_during_imports_is_one_line(at: str, tmp_path: Path) -> None:
     words = ["epochs=100000", "tracking=none"]
     words = ["-m", "seed=0,1", *words] if at == "optuna" else words

@@ -5,6 +5,9 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
+from dlrun.__main__ import main
+from dlrun.cli import launch
+from dlrun.cli.flags import Flags
 from dlrun.errors import Mistake
 from dlrun.recipe import compose, resume
 from dlrun.recipe.resume import changes, merge
@@ -95,8 +98,8 @@ def record(directory, overrides, recipe, command="dlrun"):
 
 
 def composed(overrides):
-    with compose.hydra([]) as hydra:
-        recipe = compose.recipe(hydra, overrides)
+    with compose.composer([]) as composer:
+        recipe = composer.recipe(overrides)
     recipe.facts.shape, recipe.facts.outputs = [1, 8, 8], 10
     return recipe
 
@@ -109,9 +112,9 @@ def test_recorded_values_stay_where_defaults_have_changed(tmp_path, caplog, monk
     previous = resume.find(["resume=last", f"outputs={tmp_path}"])
     assert previous is not None
     monkeypatch.setattr(logging.getLogger("dlrun"), "propagate", True)
-    with compose.hydra([]) as hydra, caplog.at_level("WARNING", "dlrun"):
-        words = previous.merge(hydra, ["resume=last", "epochs=40", "clip_norm=5"])
-        recipe = previous.restore(hydra, compose.recipe(hydra, words), words)
+    with compose.composer([]) as composer, caplog.at_level("WARNING", "dlrun"):
+        words = previous.merge(composer, ["resume=last", "epochs=40", "clip_norm=5"])
+        recipe = previous.restore(composer, composer.recipe(words), words)
     assert words == ["seed=3", "epochs=40", "clip_norm=5"]
     assert recipe.optimizer.lr == 0.123
     assert recipe.clip_norm == 5
@@ -126,9 +129,9 @@ def test_an_override_that_is_dropped_does_not_count_as_a_changed_default(tmp_pat
     record(tmp_path / "runs" / "one", overrides, composed(overrides))
     previous = resume.find(["resume=last", f"outputs={tmp_path}"])
     assert previous is not None
-    with compose.hydra([]) as hydra:
-        words = previous.merge(hydra, ["resume=last", "optimizer=adam"])
-        recipe = previous.restore(hydra, compose.recipe(hydra, words), words)
+    with compose.composer([]) as composer:
+        words = previous.merge(composer, ["resume=last", "optimizer=adam"])
+        recipe = previous.restore(composer, composer.recipe(words), words)
     assert recipe.optimizer._target_ == "torch.optim.Adam"
     assert recipe.optimizer.lr != 0.5
     assert caplog.messages == []
@@ -141,7 +144,7 @@ def test_the_recorded_recipe_directories_are_used_again(tmp_path):
     record(tmp_path / "runs" / "one", ["seed=1"], composed([]), command)
     previous = resume.find(["resume=one", f"outputs={tmp_path}"])
     assert previous is not None
-    assert previous.config_dirs == [own]
+    assert launch._directories(Flags(), previous) == [own]
 
 
 DAMAGED = [
@@ -151,8 +154,6 @@ DAMAGED = [
     ("run.json", "command", 5, "command is 5, but should be text or a list"),
     ("run.json", "command", [5], "does not say its overrides"),
     ("run.json", "command", "dlrun 'a", "No closing quotation"),
-    ("run.json", "command", "dlrun --foo", "unknown flag --foo"),
-    ("run.json", "command", "dlrun -cd gone", "no such directory"),
     ("run.json", "name", None, "name is None, but should be text"),
     ("run.json", "cwd", 3, "cwd is 3, but should be text"),
     ("run.json", "data", [], "data is [], but should be a mapping"),
@@ -180,6 +181,20 @@ def test_a_damaged_record_is_a_mistake_that_names_the_file(tmp_path, file, key, 
     assert len(str(mistake.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [("dlrun --foo", "unknown flag --foo"), ("dlrun -cd gone", "no such directory")],
+)
+def test_a_damaged_command_is_a_mistake_that_names_the_file(tmp_path, capsys, command, message):
+    run = tmp_path / "runs" / "one"
+    record(run, [], composed([]), command)
+    assert main([f"resume={run}"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: resume={run}: {run / 'run.json'}")
+    assert message in said
+    assert len(said.splitlines()) == 1
+
+
 def test_a_missing_recipe_is_a_mistake(tmp_path):
     record(tmp_path / "runs" / "one", [], composed([]))
     (tmp_path / "runs" / "one" / "recipe.yaml").unlink()
@@ -200,8 +215,8 @@ def test_a_missing_recipe_is_a_mistake(tmp_path):
 def test_a_recorded_override_that_cannot_be_is_a_mistake(tmp_path, override, message):
     record(tmp_path / "runs" / "one", [override], composed([]))
     previous = resume.find(["resume=last", f"outputs={tmp_path}"])
-    with compose.hydra([]) as hydra, pytest.raises(Mistake) as mistake:
-        previous.merge(hydra, ["resume=last"])
+    with compose.composer([]) as composer, pytest.raises(Mistake) as mistake:
+        previous.merge(composer, ["resume=last"])
     assert str(mistake.value).startswith(f"{tmp_path / 'runs' / 'one' / 'run.json'}: {message}")
 
 
@@ -225,9 +240,9 @@ class TestFromAnotherDirectory:
             monkeypatch.chdir(at)
             words = [f"resume={directory}", *typed]
             previous = resume.find(words)
-            with compose.hydra([]) as hydra:
-                words = previous.merge(hydra, words)
-                return words, previous.restore(hydra, compose.recipe(hydra, words), words)
+            with compose.composer([]) as composer:
+                words = previous.merge(composer, words)
+                return words, previous.restore(composer, composer.recipe(words), words)
 
         return home, away, resumed
 

@@ -13,10 +13,10 @@ import urllib.request
 import warnings
 
 import pytest
-from tests.command.test_mistakes import COMPOSING, words_of
 
 from dlrun import record
 from dlrun.__main__ import main
+from tests.cli.test_mistakes import COMPOSING, words_of
 
 with warnings.catch_warnings():  # MLflow's own, while it is imported
     warnings.simplefilter("ignore")
@@ -157,7 +157,9 @@ def test_a_run_of_another_directory_goes_on_in_its_own(here, capsys, monkeypatch
 DEAD = "http://127.0.0.1:9"
 
 
-@pytest.mark.parametrize(("count", "folder"), [(1, "a b/c"), (3, "outputs")])
+@pytest.mark.parametrize(
+    ("count", "folder"), [(1, "a b/c"), pytest.param(3, "outputs", marks=pytest.mark.proof)]
+)
 def test_what_did_not_arrive_is_delivered_as_the_warnings_say(count, folder, here, capsys):
     sweep = ["-m", f"seed={','.join(map(str, range(count)))}"] if count > 1 else []
     place = [f"outputs={folder}", f"tracking.uri={DEAD}"]

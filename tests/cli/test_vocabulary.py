@@ -1,12 +1,15 @@
 """Words of other libraries: each is answered by what it is called here."""
 
+import re
+
 import pytest
 
 from dlrun.__main__ import main
-from dlrun.recipe import catalogue, lookup, vocabulary
+from dlrun.recipe import suggest
+from dlrun.recipe.catalogue import Catalogue
 
-PACKAGED = [catalogue.packaged()]
-ROOT = [setting.key for setting in catalogue.read(catalogue.primary(PACKAGED)).root]
+CATALOGUE = Catalogue()
+ROOT = [setting.key for setting in CATALOGUE.primary.root]
 
 
 @pytest.mark.parametrize(
@@ -45,15 +48,87 @@ def test_the_word_here(typed, right, capsys):
     assert right in shown
 
 
-@pytest.mark.parametrize("template", sorted(set(vocabulary.SETTINGS.values())))
+# The words of `words.yaml`, each beside a library or tool whose users type it.
+LIBRARIES = {
+    "PyTorch, torchvision and their examples": (
+        "num_epochs n_epochs manual_seed clip_grad_norm log_interval root transforms transform "
+        "normalize hidden_channels net arch nonlinearity loss_fn criterion optim scheduler "
+        "lr_scheduler dataset checkpoint gpu no_cuda num_workers amp"
+    ),
+    "Keras": (
+        "learning_rate nb_epoch metrics callbacks units kernel_initializer kernel_regularizer "
+        "validation_split tuner image_size"
+    ),
+    "Lightning": (
+        "max_epochs max_steps accumulate_grad_batches gradient_clip_val val_check_interval "
+        "check_val_every_n_epoch log_every_n_steps ckpt_path default_root_dir datamodule logger "
+        "gpus devices accelerator enable_checkpointing"
+    ),
+    "Hugging Face": (
+        "num_train_epochs per_device_train_batch_size gradient_accumulation_steps max_grad_norm "
+        "warmup_steps num_warmup_steps eval_steps logging_steps save_steps output_dir run_name "
+        "resume_from_checkpoint lr_scheduler_type report_to fp16 bf16 mixed_precision"
+    ),
+    "fastai": "base_lr wd n_epoch bs dls cbs loss_func opt_func",
+    "timm": (
+        "opt sched warmup_epochs clip_grad img_size input_size data_dir act_layer weight_init "
+        "workers"
+    ),
+    "scikit-learn": (
+        "learning_rate_init max_iter random_state hidden_layer_sizes test_size shuffle preprocessor"
+    ),
+    "Ultralytics": "lr0 batch imgsz project save_dir half",
+    "MMEngine": "max_iters checkpoint_interval resume_from architecture backbone",
+    "DeepSpeed, nanoGPT": "train_batch_size init_lr eval_interval out_dir",
+    "gradient boosting": "eta iterations random_seed",
+    "TensorBoard, MLflow, Albumentations": "log_dir experiment_name augmentations",
+    "Hydra": "sweeper hydra/sweeper",
+    "others": "regularizer bit_depth",
+}
+RANGES = {
+    "Optuna": "suggest_float suggest_uniform suggest_loguniform suggest_discrete_uniform "
+    "suggest_int suggest_categorical",
+    "Hyperopt": "uniform loguniform quniform qloguniform normal lognormal uniformint choice",
+    "Ray Tune": "randint qrandint lograndint qlograndint randn grid_search",
+    "Weights & Biases": "log_uniform q_uniform q_log_uniform int_uniform",
+    "NumPy, SciPy": "linspace logspace arange reciprocal",
+    "scikit-optimize": "real integer categorical",
+    "dlrun": "interval",
+}
+
+
+def test_every_word_is_one_that_users_of_some_library_type():
+    tables = ("settings", "groups", "sayings")
+    known = [word for table in tables for word in suggest.words(table)]
+    assert sorted(known) == sorted(" ".join(LIBRARIES.values()).split())
+    assert sorted(suggest.words("ranges")) == sorted(" ".join(RANGES.values()).split())
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_each_is_answered(library):
+    for word in LIBRARIES[library].split():
+        for typed in (word, f"trainer.{word}", word.upper()):
+            said = suggest.here(typed, "3", CATALOGUE)
+            assert said.startswith("; ")
+            assert said.endswith("?") or "=" in said
+
+
+@pytest.mark.parametrize("library", RANGES)
+def test_each_range_is_written_as_here(library):
+    for word in RANGES[library].split():
+        said = suggest.distribution(f"optimizer.lr={word}(1,2,3)")
+        assert re.match(r"write -m (sweep=random )?'optimizer\.lr=[a-z(,]+\(", said), word
+
+
+@pytest.mark.parametrize("template", sorted(set(suggest.words("settings").values())))
 def test_what_is_proposed_is_a_setting(template):
     key = template.partition("=")[0]
-    assert key in ROOT or lookup.settings(key, PACKAGED)
+    assert key in ROOT or CATALOGUE.settings(key)
 
 
 def test_no_word_is_one_of_dlrun_itself():
-    words = {*vocabulary.SETTINGS, *vocabulary.GROUPS, *vocabulary.SAYINGS}
-    assert not words & {*ROOT, *catalogue.groups(PACKAGED)}
-    assert set(vocabulary.GROUPS.values()) <= set(catalogue.groups(PACKAGED))
-    count = len(vocabulary.SETTINGS) + len(vocabulary.GROUPS) + len(vocabulary.SAYINGS)
-    assert len(words) == count, "a word that means two things"
+    tables = [suggest.words(name) for name in ("settings", "groups", "sayings")]
+    words = {word for table in tables for word in table}
+    assert not words & {*ROOT, *CATALOGUE.groups}
+    assert set(suggest.words("groups").values()) <= set(CATALOGUE.groups)
+    assert len(words) == sum(map(len, tables)), "a word that means two things"

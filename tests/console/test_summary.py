@@ -120,7 +120,7 @@ def test_why_a_run_stopped(train_recipe: Callable[..., Trained], tmp_path: Path)
     words = ["regularization=[early_stopping]", "regularization.early_stopping.patience=2 epochs"]
     frozen = ["optimizer=sgd", "optimizer.lr=0"]
     trained = train_recipe("epochs=9", *words, *frozen)
-    why = why_stopped(trained.run, trained.at)
+    why = why_stopped(trained.run, trained.state)
     assert why == {"metric": "val/accuracy", "since": 34}
     points = [
         (34, 1.0, {"val/accuracy": 0.5}),
@@ -131,7 +131,7 @@ def test_why_a_run_stopped(train_recipe: Callable[..., Trained], tmp_path: Path)
     assert "stopped at epoch 3: no improvement of val/accuracy since epoch 1\n" in text
     # Where the rule holds at the very end, the run has its whole length.
     trained = train_recipe("epochs=3", *words, *frozen)
-    assert why_stopped(trained.run, trained.at) is None
+    assert why_stopped(trained.run, trained.state) is None
 
 
 def test_a_rule_of_another_kind_says_nothing(train_recipe: Callable[..., Trained]) -> None:
@@ -143,4 +143,4 @@ def test_a_rule_of_another_kind_says_nothing(train_recipe: Callable[..., Trained
         run.stopping.append(Halt())
 
     trained = train_recipe("epochs=2", change=change)
-    assert why_stopped(trained.run, trained.at) is None
+    assert why_stopped(trained.run, trained.state) is None

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 from sklearn.datasets import load_digits
 
@@ -6,6 +7,7 @@ from dlrun.data import split
 from dlrun.data.digits import digits
 
 
+@pytest.mark.proves("data=digits")
 def test_digits_are_scikit_learns_to_the_last_pixel_times_15():
     images, labels = load_digits(return_X_y=True)
     for source in (digits(), digits()):

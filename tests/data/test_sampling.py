@@ -75,7 +75,7 @@ def test_balanced_draws_are_mixed():
 
 @pytest.mark.parametrize("batch_size", [1, 7, 32, 100, 333, 610])
 @pytest.mark.parametrize("counts", [(200, 200, 210), (500, 90, 12, 5, 3), tuple([61] * 10)])
-def test_stratified_batches_have_the_shares_of_the_whole(counts: tuple[int, ...], batch_size: int):
+def test_stratified_batches_have_the_shares_of_the_whole(counts, batch_size):
     y = labels(*counts)
     rows = spread_rows(y)
     drawn = stratified(rows, y, 2, 0, batch_size)
@@ -180,6 +180,6 @@ def test_a_sample_of_more_classes_than_it_has_rows_and_of_numbers():
 
 
 @pytest.mark.parametrize("n", [0, 1, 5, 64])
-def test_a_sample_of_fewer_rows_is_all_of_them(n: int):
+def test_a_sample_of_fewer_rows_is_all_of_them(n):
     split = Split(torch.zeros(99, 1), torch.arange(99) % 3, torch.arange(n) + 30)
     assert sorted(sample(split, 64, 0).tolist()) == split.rows.tolist()

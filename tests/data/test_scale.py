@@ -1,14 +1,13 @@
 """Standardized targets: by the training split alone, and back again."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from dlrun import record
-from dlrun.data import Data, split
+from dlrun.data import split
 from dlrun.data.arrays import arrays
 from dlrun.data.scale import Unscale, standardize
 from dlrun.engine.state import begin
@@ -16,7 +15,7 @@ from dlrun.engine.train import train
 from dlrun.procedure.train import deployable
 from dlrun.procedure.train import test_values as measure_test
 from dlrun.recipe import build
-from tests.conftest import Recipe, Watcher
+from tests.conftest import Watcher
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(200, 3))
@@ -26,13 +25,13 @@ WORDS = ("model=linear", "loss=mse", "epochs=30", "batch_size=16")
 
 
 @pytest.fixture
-def houses(tmp_path: Path) -> Data:
+def houses(tmp_path):
     """A table whose targets are large."""
     np.savez(tmp_path / "houses.npz", x=X, y=Y)
     return split.make(arrays(str(tmp_path / "houses.npz")), "60/20/20")
 
 
-def test_standardized_by_some_rows_and_back() -> None:
+def test_standardized_by_some_rows_and_back():
     y = torch.tensor([[1e6, 5.0], [1e6 + 2, 5.0], [1e9, -1.0]])
     scaled, scale = standardize(y, torch.tensor([0, 1]))
     assert scale.mean.tolist() == [1e6 + 1, 5]
@@ -41,7 +40,7 @@ def test_standardized_by_some_rows_and_back() -> None:
     torch.testing.assert_close(Unscale(scale)(scaled), y)
 
 
-def test_the_training_split_alone_decides(houses: Data) -> None:
+def test_the_training_split_alone_decides(houses):
     assert houses.scale is not None
     own = Y[houses.train.rows.numpy()]
     np.testing.assert_allclose(houses.scale.mean, own.mean(0), rtol=1e-6)
@@ -51,7 +50,7 @@ def test_the_training_split_alone_decides(houses: Data) -> None:
         np.testing.assert_allclose(part.y[part.rows], expected, atol=1e-5)
 
 
-def test_the_record_keeps_the_scale(compose_recipe: Recipe, houses: Data, tmp_path: Path) -> None:
+def test_the_record_keeps_the_scale(compose_recipe, houses, tmp_path):
     """So that the weights alone, in best.pt, can be made sense of."""
     own = Y[houses.train.rows.numpy()]
     facts = build.build(compose_recipe(*WORDS), houses).facts()["data"]
@@ -61,9 +60,7 @@ def test_the_record_keeps_the_scale(compose_recipe: Recipe, houses: Data, tmp_pa
     assert plain.facts()["data"]["scale"] is None
 
 
-def test_errors_and_predictions_are_in_the_units_of_the_data(
-    compose_recipe: Recipe, houses: Data, tmp_path: Path
-) -> None:
+def test_errors_and_predictions_are_in_the_units_of_the_data(compose_recipe, houses, tmp_path):
     run = build.build(compose_recipe(*WORDS), houses)
     kept, show = record.create(tmp_path, "test", {}, ""), Watcher()
     train(run, begin(run, kept), kept, show)
@@ -83,7 +80,7 @@ def test_errors_and_predictions_are_in_the_units_of_the_data(
     assert best == pytest.approx(abs(given - Y[rows.numpy()]).mean(), rel=1e-3)
 
 
-def test_a_model_that_reconstructs_is_not_concerned(compose_recipe: Recipe, houses: Data) -> None:
+def test_a_model_that_reconstructs_is_not_concerned(compose_recipe, houses):
     words = ("model=autoencoder", "loss=mse", "model.code=2")
     plain = build.build(compose_recipe(*words), replace(houses, scale=None))
     scaled = build.build(compose_recipe(*words), houses)

@@ -39,6 +39,7 @@ def write_mnist(folder, packed):
                 path.write_bytes(idx(array))
 
 
+@pytest.mark.proves("data=mnist", "data=fashion_mnist")
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize(("load", "folder"), [(mnist, "MNIST"), (fashion_mnist, "FashionMNIST")])
 def test_mnist(tmp_path, load, folder, packed):
@@ -91,6 +92,7 @@ def any_checksum(monkeypatch):
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda path, md5=None: True)
 
 
+@pytest.mark.proves("data=cifar10", "data=cifar100")
 @pytest.mark.usefixtures("any_checksum")
 @pytest.mark.parametrize("load", [cifar10, cifar100])
 @pytest.mark.parametrize("packed", [True, False])

@@ -22,6 +22,7 @@ from dlrun.engine.state import begin
 from dlrun.engine.train import train
 from dlrun.procedure.train import deployable
 from dlrun.recipe import build
+from dlrun.regularization import Regularizer
 from dlrun.regularization.stochastic_depth import DropBranch
 from tests.conftest import Recipe, Trained, Watcher
 from tests.states import differences, without_clock
@@ -147,7 +148,7 @@ def by_torch(run: Run, weights: dict[str, Tensor], most: int | None) -> dict[str
 def test_the_final_weights_know_the_whole_split(train_recipe: Train, name: str) -> None:
     trained = train_recipe(*AVERAGING[name])
     run = trained.run
-    assert trained.at.best_averaged
+    assert trained.state.runs[0].best_averaged
     kept = checkpoint.read(trained.directory / "checkpoints" / "best.pt")
     final = dict(run.model.state_dict())
     assert differences(kept, final) == []
@@ -157,7 +158,7 @@ def test_the_final_weights_know_the_whole_split(train_recipe: Train, name: str) 
     x, y = run.data.val.x[run.data.val.rows], run.data.val.y[run.data.val.rows]
     with torch.no_grad():
         found = run.model.eval()(run.evaluation(x)).argmax(1) == y
-    assert trained.at.best_score == float(found.double().mean())
+    assert trained.state.runs[0].best_score == float(found.double().mean())
 
 
 @pytest.mark.parametrize("name", AVERAGING)
@@ -202,7 +203,7 @@ def test_training_is_the_same_as_without(train_recipe: Train, name: str) -> None
 def test_before_the_average_begins_the_statistics_are_the_live_ones(train_recipe: Train) -> None:
     late = (*NETWORK, *SWA, "regularization.weight_average.start='9 epochs'")
     trained = train_recipe(*late)
-    assert not trained.at.best_averaged
+    assert not trained.state.runs[0].best_averaged
     without = [word for word in late if "regularization" not in word]
     plain = train_recipe(*without, "regularization=[dropout]")
     for name in ("val/loss", "val/accuracy", "train/loss"):
@@ -217,7 +218,7 @@ def test_a_run_that_went_on_is_a_whole_one(
 ) -> None:
     """Stopped between two validations, with a best of its own behind it."""
 
-    class Halt:
+    class Halt(Regularizer):
         def should_stop(self, score: float, step: int) -> bool:
             return step == 75
 
@@ -231,17 +232,17 @@ def test_a_run_that_went_on_is_a_whole_one(
             train(run, begin(run, kept), kept, Watcher())
             run = build.build(compose_recipe(*words), digits)
             state = begin(run, kept)
-            state.at.stopped = False
+            state.runs[0].stopped = False
         else:
             state = begin(run, kept)
-        at = train(run, state, kept, Watcher())
+        standing = train(run, state, kept, Watcher()).runs[0]
         timeless = [
             {k: v for k, v in point["values"].items() if not k.startswith("time/")}
             for point in kept.points()
         ]
         folder = kept.directory / "checkpoints"
         states = [checkpoint.read(folder / file) for file in ("best.pt", "last.pt")]
-        found.append([timeless, states[0], without_clock(states[1]), at.best_score])
+        found.append([timeless, states[0], without_clock(states[1]), standing.best_score])
         kept.close()
     assert differences(*found) == []
 

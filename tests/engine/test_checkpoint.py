@@ -146,7 +146,7 @@ def test_what_torch_makes_of_a_full_disk_is_said_too(
 def test_a_file_that_may_not_grow_is_said(tmp_path: Path) -> None:
     code = (
         "import pathlib, resource, signal, sys, torch\n"
-        "from dlrun import checkpoint\n"
+        "from dlrun.engine import checkpoint\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
         "checkpoint.save({'weights': torch.zeros(50_000)}, pathlib.Path(sys.argv[1]))\n"

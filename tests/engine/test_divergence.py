@@ -7,6 +7,8 @@ from torch.nn.functional import cross_entropy
 
 from dlrun.engine.run import Run
 from dlrun.errors import Failure
+from dlrun.loss import Loss
+from dlrun.schedule import Fixed
 from tests.conftest import Trained
 
 Train = Callable[..., Trained]
@@ -28,7 +30,7 @@ def explode(step: int, above: float) -> Callable[[Run], None]:
             bad = torch.is_grad_enabled() and rate > above and now[0] == step
             return value * float("nan") if bad else value
 
-        run.schedule, run.objective = noted, brittle
+        run.schedule, run.objective = Fixed(noted), Loss(brittle)
 
     return change
 
@@ -42,7 +44,7 @@ def test_half_the_rate_from_the_last_good_state(train_recipe: Train) -> None:
     )
     assert trained.values("lr") == [0.1] + [0.05] * 5
     assert trained.values("backoff/1") == [0.5]
-    assert trained.at.backoffs == 1
+    assert trained.state.runs[0].backoffs == 1
     assert [p["step"] for p in trained.points if "train/loss" in p["values"]] == [
         34 * epoch for epoch in range(1, 7)
     ]
@@ -74,7 +76,7 @@ def test_going_back_changes_nothing_but_the_rate(train_recipe: Train) -> None:
     back = train_recipe("epochs=3", "on_divergence=backoff", *CONSTANT, change=explode(50, 0.06))
 
     def halve(run: Run) -> None:
-        run.schedule = lambda step, total, per_epoch: 1.0 if step < 34 else 0.5
+        run.schedule = Fixed(lambda step, total, per_epoch: 1.0 if step < 34 else 0.5)
 
     plain = train_recipe("epochs=3", *CONSTANT, change=halve)
     assert back.values("train/loss") == plain.values("train/loss")
@@ -128,16 +130,18 @@ def test_a_penalty_that_is_not_finite_is_noticed(train_recipe: Train, step: int)
     with pytest.raises(Failure, match=f"became inf at step {step} with"):
         train_recipe("epochs=3", *CONSTANT, change=punish)
     trained = train_recipe("epochs=3", "on_divergence=backoff", *CONSTANT, change=punish)
-    assert trained.at.step == 3 * 34
-    assert trained.at.backoffs == 1
+    assert trained.state.counters.step == 3 * 34
+    assert trained.state.runs[0].backoffs == 1
 
 
 def test_what_is_minimized_may_be_finite_where_the_loss_is_not(train_recipe: Train) -> None:
     """Neither goes unnoticed: train/loss would be recorded as nan."""
 
     def clamp(run: Run) -> None:
-        loss, run.objective = run.loss, lambda logits, y: cross_entropy(logits, y)
-        run.loss = lambda logits, y: loss(logits, y) * (float("nan") if run.model.training else 1.0)
+        loss, run.objective = run.loss, Loss(lambda logits, y: cross_entropy(logits, y))
+        run.loss = Loss(
+            lambda logits, y: loss(logits, y) * (float("nan") if run.model.training else 1.0)
+        )
 
     with pytest.raises(Failure, match="the training loss became nan at step 1 with"):
         train_recipe("epochs=3", *CONSTANT, change=clamp)

@@ -12,7 +12,7 @@ from dlrun.engine.evaluate import measure
 from dlrun.engine.feed import prepare
 from dlrun.engine.run import Run
 from dlrun.errors import Mistake
-from dlrun.loss import averaged, bce
+from dlrun.loss import bce
 from dlrun.recipe import build
 from tests.conftest import Recipe
 
@@ -83,7 +83,7 @@ def test_averages_of_sure_predictions_keep_their_digits() -> None:
     z = torch.tensor([[[90.0, -90.0, 40.0]], [[80.0, -100.0, -40.0]]])
     chance = z.double().sigmoid().mean(0), (-z.double()).sigmoid().mean(0)
     expected = (chance[0].log() - chance[1].log()).float()
-    torch.testing.assert_close(averaged(bce, z), expected)
+    torch.testing.assert_close(bce.averaged(z), expected)
 
 
 def several_labels(values: Tensor) -> Data:

@@ -18,6 +18,7 @@ from dlrun.engine.state import State, begin
 from dlrun.engine.train import train
 from dlrun.errors import Mistake
 from dlrun.recipe import build
+from dlrun.regularization import Regularizer
 from tests.conftest import Recipe, Watcher
 
 SHORT = ("epochs='6 steps'", "validate_every='2 steps'", "log_every='2 steps'")
@@ -62,9 +63,9 @@ def test_the_same_recipe_goes_on_without_a_word(train_then_resume: Callable[...,
     words = "schedule=plateau; regularization=[early_stopping,weight_average]"
     run, state, said = train_then_resume(words, words)
     assert said == []
-    assert state.at.step == 6
-    assert state.at.best_step > 0
-    assert state.best is not None
+    assert state.counters.step == 6
+    assert state.runs[0].best_step > 0
+    assert state.runs[0].best is not None
     assert run.regularizers["regularization.weight_average"].steps == 6
 
 
@@ -72,7 +73,11 @@ def test_another_monitor_begins_the_best_anew(train_then_resume: Callable[..., R
     words = "regularization=[early_stopping]; schedule=plateau"
     run, state, said = train_then_resume(words, f"{words}; monitor=val/loss")
     assert said == ["begins anew: the best, which was chosen by val/accuracy and is by val/loss"]
-    assert (state.at.best_score, state.at.best_step, state.best) == (-math.inf, 0, None)
+    assert (state.runs[0].best_score, state.runs[0].best_step, state.runs[0].best) == (
+        -math.inf,
+        0,
+        None,
+    )
     assert run.regularizers["regularization.early_stopping"].best == -math.inf
     assert run.schedule.best == -math.inf  # type: ignore[attr-defined]
 
@@ -85,7 +90,7 @@ def test_scores_of_another_loss_or_split_begin_the_best_anew(
     train_then_resume: Callable[..., Resumed], changed: str, monitor: str, anew: bool
 ) -> None:
     _, state, said = train_then_resume(f"monitor={monitor}", f"monitor={monitor}", (changed,))
-    assert (state.at.best_step == 0) is anew
+    assert (state.runs[0].best_step == 0) is anew
     assert len(said) == anew
 
 
@@ -95,9 +100,9 @@ def test_a_loss_of_another_kind_breaks_no_tie(
 ) -> None:
     _, state, said = train_then_resume("", "", changed)
     assert said == []
-    assert state.at.best_step > 0
-    assert state.at.beaten(state.at.best_score, 1e-9) is breaks
-    assert not state.at.beaten(state.at.best_score, math.inf)
+    assert state.runs[0].best_step > 0
+    assert state.runs[0].beaten(state.runs[0].best_score, 1e-9) is breaks
+    assert not state.runs[0].beaten(state.runs[0].best_score, math.inf)
 
 
 WINDOW = "log_every='5 steps'; regularization=[l1,l2,label_smoothing]"
@@ -116,7 +121,7 @@ WINDOW = "log_every='5 steps'; regularization=[l1,l2,label_smoothing]"
 def test_the_mini_batches_since_the_last_point_count_where_the_same_is_minimized(
     compose_recipe: Recipe, digits: Data, tmp_path: Path, then: str, kept: int
 ) -> None:
-    class Halt:
+    class Halt(Regularizer):
         def should_stop(self, score: float, step: int) -> bool:
             return step == 4
 
@@ -134,8 +139,8 @@ def test_the_mini_batches_since_the_last_point_count_where_the_same_is_minimized
     if kept:
         assert torch.equal(window.minimized(), before.window.minimized())
         assert not torch.equal(window.minimized(), torch.stack(window.losses))
-    state.at.stopped = False
-    assert train(run, state, made, Watcher()).step == 9
+    state.runs[0].stopped = False
+    assert train(run, state, made, Watcher()).counters.step == 9
     points = [point["values"] for point in made.points()]
     made.close()
     assert all(set(run_names(run)) <= values.keys() for values in points if "lr" in values)
@@ -188,25 +193,6 @@ def test_regularizers_find_their_memories_by_key(train_then_resume: Callable[...
     assert run.regularizers["regularization.gradient_noise"].state_dict() == {"step": 6}
 
 
-def test_memories_that_were_kept_in_order(train_then_resume: Callable[..., Resumed]) -> None:
-    """As checkpoints of earlier versions have them."""
-
-    def age(kept: record.Record) -> None:
-        path = kept.directory / "checkpoints"
-        saved = checkpoint.read(path / "last.pt")
-        del saved["monitor"]
-        memories = saved["regularization"].values()
-        saved["regularization"] = [one["state"] for one in memories if one]
-        saved["schedule"] = saved["schedule"]["state"]
-        checkpoint.save(saved, path)
-
-    words = "schedule=plateau; regularization=[l2,weight_average,early_stopping]"
-    run, state, said = train_then_resume(words, words, (), age)
-    assert said == []
-    assert run.regularizers["regularization.weight_average"].steps == 6
-    assert run.schedule.best == state.at.best_score  # type: ignore[attr-defined]
-
-
 @pytest.mark.parametrize("rise", ["", "; warmup=10%"])
 def test_another_schedule_with_a_memory(
     train_then_resume: Callable[..., Resumed], rise: str
@@ -232,7 +218,7 @@ def test_an_optimizer_with_another_state_begins_anew_and_trains(
     assert said[0].startswith(f"begins anew: the optimizer, {why}")
     assert memory(run) == []
     kept = record.create(tmp_path / "on", "test", {}, "")
-    assert train(run, state, kept, Watcher()).step == 9
+    assert train(run, state, kept, Watcher()).counters.step == 9
     kept.close()
 
 
@@ -257,7 +243,7 @@ def test_an_optimizer_with_other_groups_of_weights_begins_anew_and_trains(
     assert said == ["begins anew: the optimizer, which has its weights in other groups"]
     assert memory(run) == []
     kept = record.create(tmp_path / "on", "test", {}, "")
-    assert train(run, state, kept, Watcher()).step == 9
+    assert train(run, state, kept, Watcher()).counters.step == 9
     kept.close()
 
 
@@ -296,7 +282,7 @@ class TestAfterEarlyStopping:
 
     def test_it_is_said_what_to_type(self, resume: Callable[[str], Resumed]) -> None:
         _, state, [said] = resume(f"[l2,early_stopping]; {self.PATIENCE.format(1)}")
-        assert state.at.stopped
+        assert state.runs[0].stopped
         assert said.startswith("regularization.early_stopping has ended the run at epoch ")
         more = r"regularization\.early_stopping\.patience='\d epochs' or regularization=\[l2\]"
         assert re.search(f"it would with {more}$", said)
@@ -314,8 +300,8 @@ class TestAfterEarlyStopping:
     ) -> None:
         _, state, said = resume(rules)
         assert said == []
-        assert 0 < state.at.step < 9
-        assert not state.at.stopped
+        assert 0 < state.counters.step < 9
+        assert not state.runs[0].stopped
 
 
 def test_a_length_that_is_behind_the_run_is_refused(
@@ -367,7 +353,7 @@ def test_a_run_that_has_trained_nothing_may_have_other_steps(
             path.unlink()
 
     run, state, said = train_then_resume("", "batch_size=16", (), lose)
-    assert (state.at.step, run.lengths.batch_size, said) == (0, 16, [])
+    assert (state.counters.step, run.lengths.batch_size, said) == (0, 16, [])
 
 
 def test_the_best_averages_stay_the_best_where_nothing_averages_any_more(
@@ -380,11 +366,12 @@ def test_the_best_averages_stay_the_best_where_nothing_averages_any_more(
 
     first = "regularization=[weight_average]; monitor=val/loss"
     run, state, _ = train_then_resume(first, "monitor=val/loss", (), look)
-    assert state.at.best_step == state.at.step == 6
-    assert state.best is not None
-    assert all(torch.equal(state.best[name], kept_best[name]) for name in kept_best)
+    assert state.runs[0].best_step == state.counters.step == 6
+    assert state.runs[0].best is not None
+    assert all(torch.equal(state.runs[0].best[name], kept_best[name]) for name in kept_best)
     assert any(
-        not torch.equal(state.best[name], now) for name, now in run.model.state_dict().items()
+        not torch.equal(state.runs[0].best[name], now)
+        for name, now in run.model.state_dict().items()
     )
 
 
@@ -416,7 +403,7 @@ def test_a_checkpoint_that_knows_of_lost_points_is_passed_over(
     train_then_resume: Callable[..., Resumed], harm: Any, step: int, instead: str
 ) -> None:
     _, state, [said] = train_then_resume("", "", (), harm)
-    assert state.at.step == step
+    assert state.counters.step == step
     assert said.endswith(f"points of metrics.jsonl are lost; going on from {instead}")
 
 
@@ -428,5 +415,5 @@ def test_what_is_no_checkpoint_is_passed_over(
         torch.save(content, kept.directory / "checkpoints" / "last.pt")
 
     _, state, [said] = train_then_resume("", "", (), harm)
-    assert state.at.step == 5
+    assert state.counters.step == 5
     assert "last.pt is damaged (it is no state of a run); going on from" in said

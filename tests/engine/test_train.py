@@ -17,10 +17,14 @@ from dlrun.data import Data
 from dlrun.engine.evaluate import measure, samples
 from dlrun.engine.run import Run
 from dlrun.engine.state import begin
-from dlrun.engine.train import _scaled_step, takes_closure, train
+from dlrun.engine.step import scaled_step
+from dlrun.engine.train import train
 from dlrun.errors import Failure
+from dlrun.loss import Loss
+from dlrun.optimizer import takes_closure
 from dlrun.procedure.train import measure_test
 from dlrun.recipe import build
+from dlrun.regularization import Regularizer
 from tests.bench import bare
 from tests.conftest import Recipe, Trained, Watcher
 
@@ -62,7 +66,9 @@ def test_recorded_values_are_those_of_the_weights(train_recipe: Train) -> None:
     run.model.eval()
     with torch.no_grad():
         logits = run.model(x)
-    best = trained.points[trained.at.best_step // run.lengths.steps_per_epoch - 1]["values"]
+    best = trained.points[trained.state.runs[0].best_step // run.lengths.steps_per_epoch - 1][
+        "values"
+    ]
     assert best["val/loss"] == pytest.approx(float(cross_entropy(logits, y)), rel=1e-5)
     assert best["val/accuracy"] == float((logits.argmax(1) == y).double().mean())
     assert max(trained.values("val/accuracy")) == best["val/accuracy"]
@@ -96,7 +102,7 @@ def test_accumulated_batches_are_one_large_batch(train_recipe: Train) -> None:
     words = ["epochs=2", "optimizer=momentum", "monitor=train/loss"]
     large = train_recipe(*words, "batch_size=96", change=in_double)
     small = train_recipe(*words, "batch_size=32", "accumulate=3", change=in_double)
-    assert large.at.step == small.at.step
+    assert large.state.counters.step == small.state.counters.step
     for a, b in zip(large.run.model.parameters(), small.run.model.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(
@@ -112,15 +118,15 @@ def test_accumulated_batches_are_one_large_batch(train_recipe: Train) -> None:
 )
 def test_extreme_batches(train_recipe: Train, words: list[str], steps: int) -> None:
     trained = train_recipe("epochs=3", "optimizer.lr=0.001", "model=linear", *words)
-    assert trained.at.step == steps
+    assert trained.state.counters.step == steps
     losses = trained.values("train/loss")
     assert losses[-1] < losses[0]
 
 
 def test_drop_last_leaves_out_the_smaller_batch(train_recipe: Train) -> None:
     trained = train_recipe("epochs=2", "batch_size=50", "drop_last=true")
-    assert trained.at.step == 2 * (1078 // 50)
-    assert trained.at.epoch == 2
+    assert trained.state.counters.step == 2 * (1078 // 50)
+    assert trained.state.counters.epoch == 2
 
 
 @pytest.mark.parametrize(
@@ -171,7 +177,7 @@ def test_warmup_and_schedule_reach_the_optimizer(train_recipe: Train) -> None:
         *("epochs=3", "warmup='10 steps'", "schedule=cosine", "optimizer.lr=0.4"),
         *("log_every='1 steps'", "validate_every=3"),
     )
-    total = trained.at.step
+    total = trained.state.counters.step
     expected = [0.4 * (t + 1) / 10 for t in range(10)] + [
         0.2 * (1 + math.cos(math.pi * t / (total - 10))) for t in range(total - 10)
     ]
@@ -186,8 +192,8 @@ def test_early_stopping_ends_the_run_with_the_best_weights(train_recipe: Train) 
     per_epoch = trained.run.lengths.steps_per_epoch
     accuracies = trained.values("val/accuracy")
     best = accuracies.index(max(accuracies))
-    assert trained.at.stopped
-    assert trained.at.step == (best + 1 + 4) * per_epoch
+    assert trained.state.runs[0].stopped
+    assert trained.state.counters.step == (best + 1 + 4) * per_epoch
     x, y = whole(trained.run, "val")
     trained.run.model.eval()
     with torch.no_grad():
@@ -310,7 +316,7 @@ def test_the_time_of_an_epoch_is_that_of_all_its_batches(
 def test_training_on_keeps_the_rates(compose_recipe: Recipe, digits: Data, tmp_path: Path) -> None:
     """A run that is trained in two calls goes through the rates of one."""
 
-    class Halt:
+    class Halt(Regularizer):
         def should_stop(self, score: float, step: int) -> bool:
             return step == 68
 
@@ -319,7 +325,7 @@ def test_training_on_keeps_the_rates(compose_recipe: Recipe, digits: Data, tmp_p
     kept = record.create(tmp_path, "test", {}, "")
     state = begin(run, kept)
     train(run, state, kept, Watcher())
-    state.at.stopped = False
+    state.runs[0].stopped = False
     train(run, state, kept, Watcher())
     rates = [p["values"]["lr"] for p in kept.points() if "lr" in p["values"]]
     kept.close()
@@ -329,7 +335,7 @@ def test_training_on_keeps_the_rates(compose_recipe: Recipe, digits: Data, tmp_p
 def test_a_rule_judges_by_the_metric_it_asks_for(train_recipe: Train) -> None:
     seen = []
 
-    class Rule:
+    class Rule(Regularizer):
         metric = "val/loss"
 
         def should_stop(self, score: float, step: int) -> bool:
@@ -344,7 +350,7 @@ def test_a_rule_judges_by_the_metric_it_asks_for(train_recipe: Train) -> None:
 def test_a_rule_that_judges_by_another_metric_does_not_choose_the_best(
     train_recipe: Train,
 ) -> None:
-    class Rule:
+    class Rule(Regularizer):
         metric, min_improvement = "val/loss", 1e9
 
         def should_stop(self, score: float, step: int) -> bool:
@@ -353,7 +359,7 @@ def test_a_rule_that_judges_by_another_metric_does_not_choose_the_best(
     trained = train_recipe("epochs=3", change=lambda run: run.stopping.append(Rule()))
     accuracies = trained.values("val/accuracy")
     assert accuracies[0] < max(accuracies)
-    assert trained.at.best_step == 34 * (accuracies.index(max(accuracies)) + 1)
+    assert trained.state.runs[0].best_step == 34 * (accuracies.index(max(accuracies)) + 1)
 
 
 def test_a_step_that_overflows_is_none() -> None:
@@ -362,11 +368,11 @@ def test_a_step_that_overflows_is_none() -> None:
     optimizer = torch.optim.SGD([weight], lr=1.0)
     scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
     scaler.scale(weight.sum()).backward()
-    assert _scaled_step(scaler, optimizer)
+    assert scaled_step(scaler, optimizer)
     assert weight.tolist() == [0, 0]
     optimizer.zero_grad()
     scaler.scale(weight.sum() * torch.inf).backward()
-    assert not _scaled_step(scaler, optimizer)
+    assert not scaled_step(scaler, optimizer)
     assert weight.tolist() == [0, 0]
 
 
@@ -491,7 +497,7 @@ def test_the_loss_is_plain_and_the_objective_is_what_is_minimized(
         if l2:
             parts = [watched.penalties[i][1] * l2 * sizes[i] for i in window]
             assert values["train/l2"] == pytest.approx(sum(parts) / many, rel=1e-4)
-    assert before == trained.at.step
+    assert before == trained.state.counters.step
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "line_search"])
@@ -538,7 +544,7 @@ def test_where_the_loss_is_minimized_it_is_computed_once(
             calls.append(run.model.training)
             return loss(logits, y)
 
-        run.loss = run.objective = counted
+        run.loss = run.objective = Loss(counted)
         run.model.register_forward_hook(lambda model, inputs, y: calls.append(None))
 
     trained = train_recipe("epochs=1", *words, change=count)
@@ -553,7 +559,7 @@ def test_validation_and_training_losses_can_be_compared(train_recipe: Train) -> 
     loss, accuracy = measure(trained.run, trained.run.train)
     assert trained.values("train/loss") == [pytest.approx(loss, rel=1e-6)]
     assert trained.values("train/accuracy") == [pytest.approx(accuracy)]
-    assert trained.at.best_score == -trained.values("train/loss")[0]
+    assert trained.state.runs[0].best_score == -trained.values("train/loss")[0]
     assert trained.values("train/objective")[0] > 1.001 * loss
 
 
@@ -580,7 +586,7 @@ def test_decay_of_weights_alone(train_recipe: Train) -> None:
 
     def silence(run: Run) -> None:
         before.update({name: value.clone() for name, value in run.model.state_dict().items()})
-        run.objective = lambda logits, y: (logits * 0).sum()
+        run.objective = Loss(lambda logits, y: (logits * 0).sum())
 
     trained = train_recipe(
         *("epochs='3 steps'", "optimizer=sgd", "optimizer.lr=0.1", "optimizer.weight_decay=0.5"),
@@ -622,7 +628,7 @@ def test_decay_of_weights_is_that_of_the_computed_ones(
         pairs = lengths_and_directions(run)
         before["w"] = [(g * v / v.norm(dim=1, keepdim=True)).detach() for g, v in pairs]
         before["v"] = [v.detach().clone() for _, v in pairs]
-        run.objective = lambda logits, y: (logits * 0).sum()
+        run.objective = Loss(lambda logits, y: (logits * 0).sum())
 
     same = ("epochs='3 steps'", "optimizer=sgd", "optimizer.lr=0.1", "schedule=constant")
     trained = train_recipe(*same, "model.hidden=[6]", *words, change=silence)
@@ -673,7 +679,7 @@ def test_decoupled_decay_has_the_rate_that_each_weight_is_trained_with(
 
     def silence(run: Run) -> None:
         before.update({name: value.clone() for name, value in run.model.state_dict().items()})
-        run.objective = lambda logits, y: (logits * 0).sum()
+        run.objective = Loss(lambda logits, y: (logits * 0).sum())
 
     trained = train_recipe(
         *("epochs='4 steps'", "optimizer=muon", "optimizer.lr=0.2", "optimizer.adamw_lr=0.03"),
@@ -709,7 +715,9 @@ def test_averaged_weights_are_what_is_evaluated_and_kept(train_recipe: Train) ->
     run.model.eval()
     with torch.no_grad():
         loss = float(cross_entropy(run.model(x), y))
-    best = trained.points[trained.at.best_step // run.lengths.steps_per_epoch - 1]["values"]
+    best = trained.points[trained.state.runs[0].best_step // run.lengths.steps_per_epoch - 1][
+        "values"
+    ]
     assert best["val/loss"] == pytest.approx(loss, rel=1e-5)
     last = torch.load(trained.directory / "checkpoints/last.pt", weights_only=True)
     kept = torch.load(trained.directory / "checkpoints/best.pt", weights_only=True)
@@ -731,6 +739,7 @@ def test_an_autoencoder_learns_its_input(train_recipe: Train) -> None:
     assert "val/mae" in trained.points[0]["values"]
 
 
+@pytest.mark.proves("test_augmentation=center_crop")
 def test_trained_on_crops_and_evaluated_on_the_middle(train_recipe: Train, digits: Data) -> None:
     """Where augmentation makes images smaller, validation takes the middle of each."""
     trained = train_recipe(

@@ -14,7 +14,7 @@ from dlrun.model.resnet import resnet
 
 
 @pytest.fixture(autouse=True)
-def _seeded() -> None:
+def _seeded():
     torch.manual_seed(0)
 
 
@@ -30,8 +30,9 @@ def batch() -> torch.Tensor:
     return torch.rand(64, 3, 8, 8, dtype=torch.float64) * 3 + 1
 
 
+@pytest.mark.proves("initializer=lsuv")
 @pytest.mark.parametrize("tolerance", [0.1, 0.001])
-def test_lsuv_gives_every_layer_unit_variance(tolerance: float) -> None:
+def test_lsuv_gives_every_layer_unit_variance(tolerance):
     model, x = network(), batch()
     with torch.no_grad():
         lsuv(model, x, tolerance=tolerance)
@@ -45,8 +46,9 @@ def test_lsuv_gives_every_layer_unit_variance(tolerance: float) -> None:
         torch.testing.assert_close(product, torch.eye(len(product)).double() * product[0, 0])
 
 
+@pytest.mark.proves("initializer=data_dependent")
 @pytest.mark.parametrize("beta", [0.0, 0.5])
-def test_every_unit_gets_its_mean_and_unit_variance(beta: float) -> None:
+def test_every_unit_gets_its_mean_and_unit_variance(beta):
     model, x = network(), batch()
     with torch.no_grad():
         data_dependent(model, x, beta=beta, rounds=0)
@@ -58,7 +60,7 @@ def test_every_unit_gets_its_mean_and_unit_variance(beta: float) -> None:
         torch.testing.assert_close(variance, torch.ones_like(variance))
 
 
-def test_the_rate_of_change_of_one_layer_by_hand() -> None:
+def test_the_rate_of_change_of_one_layer_by_hand():
     model, x = nn.Sequential(nn.Linear(4, 3)).double(), torch.randn(6, 4, dtype=torch.float64)
     torch.manual_seed(3)
     (rate,) = change_rates(model, weight_layers(model, x), x)
@@ -71,8 +73,9 @@ def test_the_rate_of_change_of_one_layer_by_hand() -> None:
     assert rate == pytest.approx((sum(squares) / 6).sqrt().item() / model[0].weight.norm().item())
 
 
+@pytest.mark.proves("initializer=data_dependent")
 @pytest.mark.parametrize("reparametrized", [False, True])
-def test_all_layers_learn_equally_fast_and_the_output_stays(reparametrized: bool) -> None:
+def test_all_layers_learn_equally_fast_and_the_output_stays(reparametrized):
     plain, even, x = network(), network(), batch()
     if reparametrized:
         for model in (plain, even):
@@ -94,8 +97,8 @@ def test_all_layers_learn_equally_fast_and_the_output_stays(reparametrized: bool
 
 
 def test_where_scale_cannot_move_each_layer_keeps_its_own(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+    caplog,
+):
     x = torch.randn(32, 3, 16, 16)
     model, alone = (resnet([3, 16, 16], 5, nn.ReLU, 8) for _ in range(2))
     with torch.no_grad(), caplog.at_level(logging.WARNING, "dlrun"):
@@ -107,7 +110,7 @@ def test_where_scale_cannot_move_each_layer_keeps_its_own(
     torch.testing.assert_close(model.state_dict(), alone.state_dict())
 
 
-def test_the_mode_stays() -> None:
+def test_the_mode_stays():
     model, x = network().train(), batch()
     model[8].eval()
     with torch.no_grad():
@@ -117,7 +120,7 @@ def test_the_mode_stays() -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_values_out_of_range_are_refused() -> None:
+def test_values_out_of_range_are_refused():
     with torch.no_grad():
         with pytest.raises(ValueError, match="tolerance must be above 0, got 0"):
             lsuv(network(), batch(), tolerance=0)

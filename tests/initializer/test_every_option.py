@@ -27,7 +27,7 @@ NETWORKS = {
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("name", NAMES)
-def test_sets_all_weights_and_the_seed_alone_decides(name: str, network: str) -> None:
+def test_sets_all_weights_and_the_seed_alone_decides(name, network):
     """From weights that are no numbers to finite ones, the same for the same seed."""
     config = OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml"))
     assert isinstance(config, dict)

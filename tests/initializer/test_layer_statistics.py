@@ -17,7 +17,7 @@ LECUN = [0.628, 0.486, 0.408, 0.357, 0.320, 0.292, 0.273, 0.255, 0.239, 0.228]
 
 
 @pytest.fixture(scope="module")
-def inputs() -> list[torch.Tensor]:
+def inputs():
     return [torch.randn(1000, 500, generator=torch.Generator().manual_seed(s)) for s in range(10)]
 
 
@@ -35,7 +35,8 @@ def deviations(name: str, inputs: list[torch.Tensor]) -> list[float]:
     return totals
 
 
-def test_small_weights_let_the_signal_vanish(inputs: list[torch.Tensor]) -> None:
+@pytest.mark.proves("initializer=small_normal")
+def test_small_weights_let_the_signal_vanish(inputs):
     found = deviations("small_normal", inputs)
     # The table has four decimals, so 0.0005 stands for anything up to 0.00055.
     table = [0.2131, 0.0476, 0.0106, 0.0024, 0.0005]
@@ -46,9 +47,11 @@ def test_small_weights_let_the_signal_vanish(inputs: list[torch.Tensor]) -> None
         assert after / before == pytest.approx(0.2236, rel=0.02)
 
 
-def test_large_weights_saturate_every_layer(inputs: list[torch.Tensor]) -> None:
+@pytest.mark.proves("initializer=large_normal")
+def test_large_weights_saturate_every_layer(inputs):
     assert deviations("large_normal", inputs) == pytest.approx([0.982] * 10, rel=0.02)
 
 
-def test_lecun_lets_it_fall_slowly(inputs: list[torch.Tensor]) -> None:
+@pytest.mark.proves("initializer=lecun")
+def test_lecun_lets_it_fall_slowly(inputs):
     assert deviations("lecun", inputs) == pytest.approx(LECUN, rel=0.02)

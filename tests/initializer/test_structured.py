@@ -18,7 +18,7 @@ from dlrun.model.torchvision import torchvision
 
 
 @pytest.fixture(autouse=True)
-def _without_gradient() -> None:
+def _without_gradient():
     torch.manual_seed(0)
 
 
@@ -26,8 +26,9 @@ def identity(n: int) -> torch.Tensor:
     return torch.eye(n, dtype=torch.float64)
 
 
+@pytest.mark.proves("initializer=orthogonal")
 @pytest.mark.parametrize("gain", [1.0, 1.5])
-def test_orthogonal(gain: float) -> None:
+def test_orthogonal(gain):
     model = nn.Sequential(nn.Linear(7, 5), nn.Linear(5, 9), nn.Conv2d(3, 8, 3)).double()
     with torch.no_grad():
         orthogonal(model, torch.zeros(0), gain=gain)
@@ -37,7 +38,8 @@ def test_orthogonal(gain: float) -> None:
     torch.testing.assert_close(conv @ conv.T, gain**2 * identity(8))
 
 
-def test_dirac_hands_the_input_on() -> None:
+@pytest.mark.proves("initializer=dirac")
+def test_dirac_hands_the_input_on():
     model = nn.Sequential(
         nn.Conv2d(3, 5, 3, padding=1), nn.Conv2d(5, 4, 5, padding=2), nn.Flatten(1, 2)
     )
@@ -60,7 +62,7 @@ LAYERS: list[Callable[[], nn.Module]] = [
 
 
 @pytest.mark.parametrize("make", LAYERS)
-def test_the_norm_and_the_scale_of_each_unit(make: Callable[[], nn.Module]) -> None:
+def test_the_norm_and_the_scale_of_each_unit(make):
     layer = make()
     nn.init.zeros_(layer.bias)
     units = len(layer.bias)
@@ -80,10 +82,11 @@ def test_the_norm_and_the_scale_of_each_unit(make: Callable[[], nn.Module]) -> N
     torch.testing.assert_close(layer(x).reshape(units, -1), expected)
 
 
+@pytest.mark.proves("initializer=weight_norm")
 @pytest.mark.parametrize("wrap", [lambda layer: layer, normed])
 def test_weight_norm_gives_each_unit_its_length(
-    wrap: Callable[[nn.Module], nn.Module],
-) -> None:
+    wrap,
+):
     widths = [300, 500, 200, 400, 10]
     model = nn.Sequential()
     for inputs, width in pairwise(widths):
@@ -102,7 +105,8 @@ def test_weight_norm_gives_each_unit_its_length(
             torch.testing.assert_close(lengths, torch.full((fan_out, 1), g))
 
 
-def test_weight_norm_keeps_the_norm_through_layers_of_any_width() -> None:
+@pytest.mark.proves("initializer=weight_norm")
+def test_weight_norm_keeps_the_norm_through_layers_of_any_width():
     layers = [[nn.Linear(a, b), nn.ReLU()] for a, b in pairwise([300, 500, 200, 400, 10])]
     model = nn.Sequential(*[module for pair in layers for module in pair])
     x = torch.randn(20, 300)
@@ -126,7 +130,7 @@ class Residual(nn.Module):
         return x + self.residual(x)
 
 
-def test_weight_norm_bounds_residual_networks() -> None:
+def test_weight_norm_bounds_residual_networks():
     model = nn.Sequential(*[Residual() for _ in range(10)], nn.Linear(400, 2))
     x = torch.randn(100, 400)
     with torch.no_grad():
@@ -138,7 +142,8 @@ def test_weight_norm_bounds_residual_networks() -> None:
     assert grown.item() == pytest.approx(1.1**10, rel=0.15)
 
 
-def test_hanin_rolnick_scales_the_branches() -> None:
+@pytest.mark.proves("initializer=hanin_rolnick")
+def test_hanin_rolnick_scales_the_branches():
     model = nn.Sequential(*[Residual() for _ in range(4)], nn.Linear(400, 2))
     x = torch.randn(500, 400)
     with torch.no_grad():
@@ -150,7 +155,7 @@ def test_hanin_rolnick_scales_the_branches() -> None:
         assert last.item() == pytest.approx(deviation * 0.5**number, rel=0.02)
 
 
-def test_branches_that_end_in_a_norm() -> None:
+def test_branches_that_end_in_a_norm():
     x = torch.randn(2, 3, 32, 32)
     ours, theirs = resnet([3, 32, 32], 10, nn.ReLU, 14), torchvision([3, 32, 32], 10, "resnet18")
     with torch.no_grad():
@@ -179,7 +184,7 @@ def test_branches_that_end_in_a_norm() -> None:
         partial(random_walk, activation=nn.ReLU),
     ],
 )
-def test_weight_normalized_layers_get_the_same_weights(initialize: Callable[..., None]) -> None:
+def test_weight_normalized_layers_get_the_same_weights(initialize):
     found = []
     for wrap in (lambda layer: layer, normed):
         torch.manual_seed(0)
@@ -193,6 +198,6 @@ def test_weight_normalized_layers_get_the_same_weights(initialize: Callable[...,
         torch.testing.assert_close(plain, reparametrized)
 
 
-def test_values_out_of_range_are_refused() -> None:
+def test_values_out_of_range_are_refused():
     with pytest.raises(ValueError, match="decay must be above 0 and at most 1, got 0"):
         hanin_rolnick(nn.Linear(2, 2), torch.zeros(0), decay=0)

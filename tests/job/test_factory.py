@@ -20,8 +20,7 @@ from dlrun import record
 from dlrun.__main__ import main
 from dlrun.engine import checkpoint
 from dlrun.engine.feed import Feed
-from dlrun.engine.run import Run
-from dlrun.engine.state import Weights
+from dlrun.engine.run import Run, Weights
 from dlrun.job import factory
 
 FAST = ("tracking=none", "threads=1", "epochs=2")
@@ -63,6 +62,7 @@ def wait_for_points(here: Path, count: int, process: "subprocess.Popen[str]") ->
     raise AssertionError("no points")
 
 
+@pytest.mark.proves("procedure=train")
 def test_what_a_run_leaves(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*FAST, "optimizer=adam", "seed=3"]) == 0
     directory = last(here)
@@ -222,6 +222,7 @@ def test_going_on_from_another_directory(here: Path, monkeypatch: pytest.MonkeyP
     assert not list(Path.cwd().iterdir())
 
 
+@pytest.mark.proves("model=custom")
 def test_the_users_own_model(here: Path) -> None:
     (here / "ournet.py").write_text(
         "from torch import nn\n"
@@ -254,7 +255,10 @@ def test_regression_from_a_table(here: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.proof)],
+)
 def test_a_signal_saves_the_state(here: Path, number: int, code: int) -> None:
     """Stopped in the middle, then resumed: the points of an uninterrupted run."""
     words = ["threads=1", "epochs=150", "tracking=none"]

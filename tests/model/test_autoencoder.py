@@ -22,9 +22,7 @@ SHAPES = [[13], [1, 8, 8], [3, 9, 7], [2, 1, 6]]
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("channels", [[], [4], [4, 5, 6]])
-def test_the_output_has_the_shape_of_the_input(
-    shape: list[int], channels: list[int], tied: bool
-) -> None:
+def test_the_output_has_the_shape_of_the_input(shape, channels, tied):
     if len(shape) == 1 and channels:
         with pytest.raises(Mistake, match="model=autoencoder with channels needs images"):
             autoencoder(shape, nn.ReLU, 3, [8], channels, tied)
@@ -43,7 +41,7 @@ def test_the_output_has_the_shape_of_the_input(
     assert all(p.grad is not None for p in model.parameters())
 
 
-def test_weights_of_both_forms() -> None:
+def test_weights_of_both_forms():
     down = 64 * 20 + 20 * 6
     biases = 20 + 6 + 20 + 64
     assert parameters(autoencoder([1, 8, 8], nn.ReLU, 6, [20])) == 2 * down + biases
@@ -55,7 +53,8 @@ def test_weights_of_both_forms() -> None:
     assert parameters(autoencoder([1, 8, 8], nn.ReLU, tied=True, **options)) == down + biases
 
 
-def test_tied_gradients_by_hand() -> None:
+@pytest.mark.proves("model=autoencoder")
+def test_tied_gradients_by_hand():
     """x̂ = W₁ᵀ·a(W₂ᵀ·(W₂·a(W₁x + b₁) + b₂) + c₂) + c₁ with a = tanh and loss ‖x̂ − x‖²/2."""
     torch.manual_seed(0)
     model = autoencoder([6], nn.Tanh, 2, [4], tied=True).double()
@@ -90,7 +89,7 @@ def test_tied_gradients_by_hand() -> None:
 
 
 @pytest.mark.parametrize("shape", [[2, 8, 8], [2, 7, 6]])
-def test_tied_gradients_are_the_sum_over_both_halves(shape: list[int]) -> None:
+def test_tied_gradients_are_the_sum_over_both_halves(shape):
     torch.manual_seed(0)
     tied = autoencoder(shape, nn.Tanh, 3, [7], [4, 5], tied=True).double()
     free = autoencoder(shape, nn.Tanh, 3, [7], [4, 5]).double()
@@ -116,7 +115,7 @@ def test_tied_gradients_are_the_sum_over_both_halves(shape: list[int]) -> None:
         torch.testing.assert_close(of.weight.grad, same[of].weight.grad + other)
 
 
-def test_the_transposed_convolution_is_the_adjoint() -> None:
+def test_the_transposed_convolution_is_the_adjoint():
     """⟨K·x, h⟩ = ⟨x, Kᵀ·h⟩ for even and odd sides."""
     for shape in ([2, 8, 7], [3, 5, 6]):
         model = autoencoder(shape, nn.Identity, 3, channels=[4], tied=True).double()
@@ -129,7 +128,8 @@ def test_the_transposed_convolution_is_the_adjoint() -> None:
             torch.testing.assert_close((forth * h).sum(), (x * transposed(h)).sum())
 
 
-def test_a_linear_one_learns_the_principal_subspace() -> None:
+@pytest.mark.proves("model=autoencoder")
+def test_a_linear_one_learns_the_principal_subspace():
     """Baldi, Hornik 1989: at the optimum it projects on the first principal components."""
     torch.manual_seed(0)
     scales = torch.tensor([4.0, 3.0, 0.5, 0.3, 0.1])
@@ -151,7 +151,7 @@ def test_a_linear_one_learns_the_principal_subspace() -> None:
     assert left == pytest.approx(values[:3].sum().item(), rel=1e-4)
 
 
-def test_a_copy_is_tied_to_itself() -> None:
+def test_a_copy_is_tied_to_itself():
     model = autoencoder([1, 8, 8], nn.ReLU, 3, [5], [4], tied=True).eval()
     x = torch.randn(2, 1, 8, 8)
     before = model(x)
@@ -168,7 +168,7 @@ def test_a_copy_is_tied_to_itself() -> None:
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("rule", [BatchNorm, Dropout, DropConnect, WeightNorm])
-def test_with_rules_that_change_the_model(rule: type, tied: bool) -> None:
+def test_with_rules_that_change_the_model(rule, tied):
     model = autoencoder([1, 8, 8], nn.ReLU, 3, [5], [4], tied=tied)
     x = torch.randn(4, 1, 8, 8)
     model = rule().change_model(model, x)
@@ -177,7 +177,7 @@ def test_with_rules_that_change_the_model(rule: type, tied: bool) -> None:
     assert all(p.grad is not None for p in model.parameters())
 
 
-def test_maxout_widens_every_layer_but_the_ends() -> None:
+def test_maxout_widens_every_layer_but_the_ends():
     model = autoencoder([1, 8, 8], lambda: Maxout(3), 6, [20], [4])
     down = 9 * 12 + 12 + 64 * 60 + 60 + 20 * 6 + 6
     up = 6 * 60 + 60 + 20 * 192 + 192 + 9 * 4 * 1 + 1
@@ -187,7 +187,7 @@ def test_maxout_widens_every_layer_but_the_ends() -> None:
         autoencoder([1, 8, 8], lambda: Maxout(3), tied=True)
 
 
-def test_values_out_of_range_are_refused() -> None:
+def test_values_out_of_range_are_refused():
     for name, value in (("code", 0), ("hidden", [0]), ("channels", [-1])):
         with pytest.raises(ValueError, match=f"{name} must be whole numbers above 0"):
             autoencoder([1, 8, 8], nn.ReLU, **{name: value})

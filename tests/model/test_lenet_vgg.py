@@ -1,7 +1,5 @@
 """LeNet-5 and VGG: the weights and sizes of the papers, and the networks written out."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,7 +12,8 @@ from dlrun.model.lenet import lenet
 from dlrun.model.vgg import vgg
 
 
-def test_weights_of_lenet_5() -> None:
+@pytest.mark.proves("model=lenet")
+def test_weights_of_lenet_5():
     """LeNet-5 with full connections: 156 + 2,416 + 48,120 + 10,164 + 850."""
     for side in (28, 32, 8, 31):
         assert parameters(lenet([1, side, side], 10, nn.Tanh)) == 61_706
@@ -22,8 +21,9 @@ def test_weights_of_lenet_5() -> None:
     assert [parameters(m) for m in layers] == [156, 2_416, 48_120, 10_164, 850]
 
 
+@pytest.mark.proves("model=lenet")
 @pytest.mark.parametrize("shape", [[1, 28, 28], [1, 8, 8], [3, 32, 32], [2, 40, 20]])
-def test_lenet_written_out(shape: list[int]) -> None:
+def test_lenet_written_out(shape):
     torch.manual_seed(0)
     model = lenet(shape, 10, nn.Tanh).double()
     p = list(model.parameters())
@@ -44,7 +44,7 @@ def test_lenet_written_out(shape: list[int]) -> None:
     torch.testing.assert_close(model(x), h @ p[8].T + p[9])
 
 
-def test_sizes_inside_lenet() -> None:
+def test_sizes_inside_lenet():
     sizes = []
     model = lenet([1, 28, 28], 10, nn.Tanh)
     for layer in model:
@@ -59,8 +59,9 @@ def test_sizes_inside_lenet() -> None:
 STAGES = [[4, 4], [6], [8, 8]]
 
 
+@pytest.mark.proves("model=vgg")
 @pytest.mark.parametrize("norm", ["none", "batch", "layer"])
-def test_vgg_written_out(norm: str) -> None:
+def test_vgg_written_out(norm):
     torch.manual_seed(0)
     model = vgg([3, 9, 8], 5, nn.ReLU, STAGES, [7], norm).double().eval()
     x = torch.randn(2, 3, 9, 8, dtype=torch.float64)
@@ -83,7 +84,8 @@ def test_vgg_written_out(norm: str) -> None:
     assert not list(rest)
 
 
-def test_weights_of_vgg_16() -> None:
+@pytest.mark.proves("model=vgg")
+def test_weights_of_vgg_16():
     """Configuration D of the paper, table 2: 138 million."""
     with torch.device("meta"):
         model = vgg([3, 224, 224], 1000, nn.ReLU,
@@ -92,7 +94,7 @@ def test_weights_of_vgg_16() -> None:
     assert parameters(model) == 138_357_544
 
 
-def test_maxout_multiplies_the_weights() -> None:
+def test_maxout_multiplies_the_weights():
     def three() -> nn.Module:
         return Maxout(3)
 
@@ -113,12 +115,12 @@ def test_maxout_multiplies_the_weights() -> None:
         (lambda: vgg([3, 8, 8], 5, nn.ReLU, [[4]], [0]), "hidden must be whole numbers"),
     ],
 )
-def test_values_out_of_range_are_refused(make: Callable[[], nn.Module], words: str) -> None:
+def test_values_out_of_range_are_refused(make, words):
     with pytest.raises(ValueError, match=words):
         make()
 
 
-def test_tables_are_no_images() -> None:
+def test_tables_are_no_images():
     with pytest.raises(Mistake, match="model=lenet needs images"):
         lenet([13], 2, nn.ReLU)
     with pytest.raises(Mistake, match="model=vgg needs images"):

@@ -1,7 +1,5 @@
 """Networks: what they compute, how many weights they have, what they refuse."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
@@ -11,7 +9,6 @@ from dlrun.errors import Mistake
 from dlrun.model.cnn import cnn
 from dlrun.model.mlp import linear, mlp
 from dlrun.model.resnet import resnet
-from tests.conftest import Trained
 
 
 def count(model: nn.Module) -> int:
@@ -27,7 +24,8 @@ class TwoPieces(nn.Module):
         return x.unflatten(1, (-1, 2)).amax(2)
 
 
-def test_mlp_as_in_numpy() -> None:
+@pytest.mark.proves("model=mlp")
+def test_mlp_as_in_numpy():
     model = mlp([2, 3], 4, nn.Tanh, [5, 7]).double()
     x = torch.randn(6, 2, 3, dtype=torch.float64)
     h = x.numpy().reshape(6, 6)
@@ -37,7 +35,8 @@ def test_mlp_as_in_numpy() -> None:
     np.testing.assert_allclose(model(x).detach(), h @ p[4].T + p[5], atol=1e-12)
 
 
-def test_linear_is_an_mlp_without_hidden_layers() -> None:
+@pytest.mark.proves("model=linear")
+def test_linear_is_an_mlp_without_hidden_layers():
     torch.manual_seed(0)
     one = linear([3, 4], 5)
     torch.manual_seed(0)
@@ -48,14 +47,14 @@ def test_linear_is_an_mlp_without_hidden_layers() -> None:
 
 
 @pytest.mark.parametrize(("norm", "extra"), [("none", 0), ("batch", 2 * 13), ("layer", 2 * 13)])
-def test_weights_of_an_mlp(norm: str, extra: int) -> None:
+def test_weights_of_an_mlp(norm, extra):
     model = mlp([10], 3, nn.ReLU, [6, 7], norm)
     assert count(model) == 10 * 6 + 6 + 6 * 7 + 7 + 7 * 3 + 3 + extra
     kinds = {"none": nn.ReLU, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
     assert isinstance(model[2], kinds[norm])
 
 
-def test_an_activation_of_several_pieces_widens_the_layer_before_it() -> None:
+def test_an_activation_of_several_pieces_widens_the_layer_before_it():
     assert count(mlp([10], 3, TwoPieces, [6], "batch")) == 10 * 12 + 12 + 24 + 6 * 3 + 3
     assert mlp([10], 3, TwoPieces, [6])(torch.randn(2, 10)).shape == (2, 3)
     model = cnn([1, 8, 8], 3, TwoPieces, channels=[4, 5])
@@ -63,7 +62,8 @@ def test_an_activation_of_several_pieces_widens_the_layer_before_it() -> None:
     assert model(torch.randn(2, 1, 8, 8)).shape == (2, 3)
 
 
-def test_weights_and_sizes_of_a_cnn() -> None:
+@pytest.mark.proves("model=cnn")
+def test_weights_and_sizes_of_a_cnn():
     default = [32, 32, 64, 64, 128]
     model = cnn([1, 8, 8], 10, nn.ReLU, channels=default)
     pairs = zip([1, *default], default, strict=False)
@@ -79,7 +79,7 @@ def test_weights_and_sizes_of_a_cnn() -> None:
 @pytest.mark.parametrize("pooling", ["max", "average", "none"])
 @pytest.mark.parametrize("norm", ["none", "batch", "layer"])
 @pytest.mark.parametrize("global_pool", [True, False])
-def test_forms_of_a_cnn(pooling: str, norm: str, global_pool: bool) -> None:
+def test_forms_of_a_cnn(pooling, norm, global_pool):
     model = cnn([3, 9, 8], 4, nn.ReLU, channels=[6, 5], kernel=5, norm=norm, pooling=pooling,
                 pool_every=1, global_pool=global_pool, hidden=[7])  # fmt: skip
     assert model(torch.randn(2, 3, 9, 8)).shape == (2, 4)
@@ -89,9 +89,7 @@ def test_forms_of_a_cnn(pooling: str, norm: str, global_pool: bool) -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["momentum", "adam"])
-def test_the_default_cnn_learns_from_the_first_epoch_on(
-    train_recipe: Callable[..., Trained], optimizer: str
-) -> None:
+def test_the_default_cnn_learns_from_the_first_epoch_on(train_recipe, optimizer):
     words = ("model=cnn", "epochs=2", f"optimizer={optimizer}")
     assert train_recipe(*words).values("val/accuracy")[-1] > 0.9
     regular = ("regularization=[dropout,l2]", "warmup='1 epochs'")
@@ -99,20 +97,22 @@ def test_the_default_cnn_learns_from_the_first_epoch_on(
 
 
 # The paper's table 6 gives 0.27, 0.46, 0.66, 0.85 and 1.7 million.
+@pytest.mark.proves("model=resnet")
 @pytest.mark.parametrize(
     ("depth", "weights"),
     [(20, 269_722), (32, 464_154), (44, 658_586), (56, 853_018), (110, 1_727_962)],
 )
-def test_weights_of_the_residual_networks_of_the_paper(depth: int, weights: int) -> None:
+def test_weights_of_the_residual_networks_of_the_paper(depth, weights):
     assert count(resnet([3, 32, 32], 10, nn.ReLU, depth)) == weights
 
 
-def test_shortcuts_that_project_have_weights_of_their_own() -> None:
+def test_shortcuts_that_project_have_weights_of_their_own():
     extra = 16 * 32 + 2 * 32 + 32 * 64 + 2 * 64
     assert count(resnet([3, 32, 32], 10, nn.ReLU, shortcut="project")) == 269_722 + extra
 
 
-def test_skip_connections_add_the_padded_input() -> None:
+@pytest.mark.proves("model=resnet")
+def test_skip_connections_add_the_padded_input():
     model = resnet([3, 9, 8], 10, nn.ReLU, 8, width=4).eval()
     block = model[4]
     x = torch.randn(2, 4, 9, 8)
@@ -123,7 +123,7 @@ def test_skip_connections_add_the_padded_input() -> None:
     torch.testing.assert_close(block(x), torch.relu(block.residual(x) + x))
 
 
-def test_without_skip_the_network_is_a_plain_chain() -> None:
+def test_without_skip_the_network_is_a_plain_chain():
     model = resnet([3, 8, 8], 10, nn.ReLU, 8, skip=False).eval()
     assert count(model) == count(resnet([3, 8, 8], 10, nn.ReLU, 8))
     x = torch.randn(2, 3, 8, 8)
@@ -147,7 +147,7 @@ def test_without_skip_the_network_is_a_plain_chain() -> None:
         (lambda: resnet([3, 8, 8], 2, nn.ReLU, shortcut="C"), "shortcut must be pad or project"),
     ],
 )
-def test_values_out_of_range_are_refused(make: Callable[[], nn.Module], words: str) -> None:
+def test_values_out_of_range_are_refused(make, words):
     with pytest.raises(ValueError, match=words):
         make()
 
@@ -155,11 +155,11 @@ def test_values_out_of_range_are_refused(make: Callable[[], nn.Module], words: s
 @pytest.mark.parametrize(
     "make", [lambda s: cnn(s, 2, nn.ReLU, [4]), lambda s: resnet(s, 2, nn.ReLU)]
 )
-def test_tables_are_no_images(make: Callable[[list[int]], nn.Module]) -> None:
+def test_tables_are_no_images(make):
     with pytest.raises(Mistake, match="needs images"):
         make([13])
 
 
-def test_skip_connections_and_maxout_do_not_fit() -> None:
+def test_skip_connections_and_maxout_do_not_fit():
     with pytest.raises(Mistake, match="model=resnet: takes no activation=maxout"):
         resnet([3, 8, 8], 2, TwoPieces)

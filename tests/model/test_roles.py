@@ -63,7 +63,7 @@ MATRICES = {
 }
 
 
-def test_weights_are_told_from_biases_gains_slopes_and_places() -> None:
+def test_weights_are_told_from_biases_gains_slopes_and_places():
     model = every_kind()
     assert names(model, matrices(model)) == MATRICES
     assert names(model, decaying(model)) == MATRICES | {"table.weight"}
@@ -74,7 +74,7 @@ def test_weights_are_told_from_biases_gains_slopes_and_places() -> None:
     assert len(everything(model).plain) == len(list(model.parameters()))
 
 
-def test_of_length_and_direction_one_is_a_matrix_and_the_other_shrinks() -> None:
+def test_of_length_and_direction_one_is_a_matrix_and_the_other_shrinks():
     model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ConvTranspose2d(4, 2, 3))
     WeightNorm().change_model(model, torch.zeros(1))
     assert names(model, matrices(model)) == {
@@ -88,14 +88,14 @@ def test_of_length_and_direction_one_is_a_matrix_and_the_other_shrinks() -> None
     ]
 
 
-def test_the_older_weight_norm_of_torch() -> None:
+def test_the_older_weight_norm_of_torch():
     with pytest.warns(FutureWarning, match="weight_norm"):
         model = nn.Sequential(nn.utils.weight_norm(nn.Linear(3, 2)))
     assert names(model, matrices(model)) == {"0.weight_v"}
     assert names(model, decaying(model)) == {"0.weight_g"}
 
 
-def test_other_reparametrizations_are_seen_through() -> None:
+def test_other_reparametrizations_are_seen_through():
     model = nn.Sequential(
         parametrizations.orthogonal(nn.Linear(3, 3)),
         parametrizations.spectral_norm(nn.Linear(3, 2)),
@@ -104,7 +104,7 @@ def test_other_reparametrizations_are_seen_through() -> None:
     assert names(model, matrices(model)) == names(model, decaying(model)) == originals
 
 
-def test_looking_at_a_weight_moves_nothing() -> None:
+def test_looking_at_a_weight_moves_nothing():
     layer = parametrizations.spectral_norm(nn.Linear(5, 4)).train()
     before = {name: buffer.clone() for name, buffer in layer.named_buffers()}
     value(layer.parametrizations.weight)
@@ -113,7 +113,7 @@ def test_looking_at_a_weight_moves_nothing() -> None:
     assert all(module.training for module in layer.modules())
 
 
-def test_frozen_ones_are_left_out_and_shared_ones_stand_once() -> None:
+def test_frozen_ones_are_left_out_and_shared_ones_stand_once():
     class Tied(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -127,7 +127,7 @@ def test_frozen_ones_are_left_out_and_shared_ones_stand_once() -> None:
     assert len(weights(model).plain) == 1
 
 
-def test_a_branch_ends_in_its_last_layer_even_where_that_is_reparametrized() -> None:
+def test_a_branch_ends_in_its_last_layer_even_where_that_is_reparametrized():
     class Block(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -13,12 +13,13 @@ from dlrun.model.torchvision import torchvision
 
 @pytest.mark.parametrize("shape", [[3, 64, 64], [1, 64, 64], [4, 64, 64]])
 @pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "googlenet", "vit_b_32"])
-def test_takes_the_channels_and_gives_the_outputs(name: str, shape: list[int]) -> None:
+def test_takes_the_channels_and_gives_the_outputs(name, shape):
     model = torchvision(shape, 7, name).train()
     assert model(torch.randn(2, *shape)).shape == (2, 7)
 
 
-def test_three_channels_give_torchvision_s_own_network() -> None:
+@pytest.mark.proves("model=torchvision")
+def test_three_channels_give_torchvision_s_own_network():
     torch.manual_seed(0)
     own = models.resnet18(num_classes=7)
     torch.manual_seed(0)
@@ -40,9 +41,7 @@ def store(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> nn.Module
 
 
 @pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1"])
-def test_trained_weights_with_a_new_classifier(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_trained_weights_with_a_new_classifier(name, tmp_path, monkeypatch):
     trained = store(tmp_path, monkeypatch, name).state_dict()
     model = torchvision([3, 64, 64], 7, name, weights="DEFAULT")
     fresh = {
@@ -53,9 +52,7 @@ def test_trained_weights_with_a_new_classifier(
     assert model.eval()(torch.randn(2, 3, 64, 64)).shape == (2, 7)
 
 
-def test_a_grey_image_gives_what_three_equal_channels_gave(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_grey_image_gives_what_three_equal_channels_gave(tmp_path, monkeypatch):
     trained = store(tmp_path, monkeypatch, "resnet18")
     model = torchvision([1, 64, 64], 7, weights="DEFAULT").eval()
     x = torch.randn(2, 1, 64, 64)
@@ -64,7 +61,7 @@ def test_a_grey_image_gives_what_three_equal_channels_gave(
     )
 
 
-def test_missing_weights_say_where_they_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_weights_say_where_they_go(tmp_path, monkeypatch):
     def unreachable(*args: object, **kwargs: object) -> None:
         raise OSError("no network")
 
@@ -74,7 +71,7 @@ def test_missing_weights_say_where_they_go(tmp_path: Path, monkeypatch: pytest.M
         torchvision([3, 64, 64], 7, weights="DEFAULT")
 
 
-def test_what_cannot_be_is_refused() -> None:
+def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match=r"name must be .* resnet50.*, got resnet51"):
         torchvision([3, 64, 64], 7, "resnet51")
     with pytest.raises(ValueError, match=r"weights must be null or one of .*IMAGENET1K_V1"):

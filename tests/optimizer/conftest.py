@@ -1,6 +1,5 @@
 """A small problem, and the closure that the loop gives to optimizers."""
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ CONF = Path(__file__).parents[2] / "conf" / "optimizer"
 
 
 @pytest.fixture
-def float64() -> Iterator[None]:
+def float64():
     """torch keeps some counters in its default type. The draws are the same every time."""
     torch.manual_seed(0)
     torch.set_default_dtype(torch.float64)
@@ -25,7 +24,7 @@ def float64() -> Iterator[None]:
 
 
 @pytest.fixture
-def make() -> Callable[..., torch.optim.Optimizer]:
+def make():
     """make("adam", given, lr=0.1) is the packaged option over parameters or a model."""
 
     def made(name: str, given: Any, **options: Any) -> torch.optim.Optimizer:
@@ -37,7 +36,7 @@ def make() -> Callable[..., torch.optim.Optimizer]:
 
 
 @pytest.fixture
-def closure() -> Callable[..., Objective]:
+def closure():
     """closure(model, x, y, loss) as the loop makes it; `calls` lists what was asked for."""
 
     def made(

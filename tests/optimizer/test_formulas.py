@@ -18,7 +18,7 @@ Formula = Callable[[np.ndarray, float], Iterator[np.ndarray]]
 
 
 @pytest.fixture(autouse=True)
-def _float64() -> Iterator[None]:
+def _float64():
     """torch keeps some counters in its default type."""
     torch.set_default_dtype(torch.float64)
     yield
@@ -151,21 +151,34 @@ FORMULAS: dict[str, Formula] = {
 }
 
 
+@pytest.mark.proves(
+    "optimizer=sgd",
+    "optimizer=momentum",
+    "optimizer=nesterov",
+    "optimizer=adagrad",
+    "optimizer=adadelta",
+    "optimizer=rmsprop",
+    "optimizer=adam",
+    "optimizer=adamw",
+    "optimizer=nadam",
+    "optimizer=radam",
+    "optimizer=asgd",
+)
 @pytest.mark.parametrize("decay", [0.0, DECAY])
 @pytest.mark.parametrize("name", FORMULAS)
-def test_five_steps_follow_the_formula(name: str, decay: float) -> None:
+def test_five_steps_follow_the_formula(name, decay):
     formula = FORMULAS[name](START, decay)
     for step in taken(name, weight_decay=decay):
         np.testing.assert_allclose(step, next(formula), rtol=0, atol=1e-10)
 
 
-def test_radam_trusts_the_variance_from_its_sixth_step_on() -> None:
+def test_radam_trusts_the_variance_from_its_sixth_step_on():
     formula = radam(START, 0.0)
     for step in taken("radam", steps=9):
         np.testing.assert_allclose(step, next(formula), rtol=0, atol=1e-10)
 
 
-def test_adagrad_with_a_falling_rate() -> None:
+def test_adagrad_with_a_falling_rate():
     w, s = START, np.full(3, 0.3)
     options = {"lr_decay": 0.5, "initial_accumulator_value": 0.3}
     for t, step in enumerate(taken("adagrad", **options)):
@@ -174,7 +187,7 @@ def test_adagrad_with_a_falling_rate() -> None:
         np.testing.assert_allclose(step, w, rtol=0, atol=1e-10)
 
 
-def test_rmsprop_centered_with_momentum() -> None:
+def test_rmsprop_centered_with_momentum():
     w, s, m, v = START, np.zeros(3), np.zeros(3), np.zeros(3)
     for step in taken("rmsprop", centered=True, momentum=0.8):
         g = gradient(w)
@@ -184,7 +197,8 @@ def test_rmsprop_centered_with_momentum() -> None:
         np.testing.assert_allclose(step, w, rtol=0, atol=1e-10)
 
 
-def test_rprop_follows_its_formula_where_signs_hold_and_turn() -> None:
+@pytest.mark.proves("optimizer=rprop")
+def test_rprop_follows_its_formula_where_signs_hold_and_turn():
     """Each weight on its own: it grows while the sign holds, shrinks and waits when it turns."""
     w, sizes, before = START.copy(), [LR] * 3, [0.0] * 3
     turned = 0
@@ -203,7 +217,8 @@ def test_rprop_follows_its_formula_where_signs_hold_and_turn() -> None:
     assert turned > 2
 
 
-def test_momentum_rises_from_its_start_to_its_end() -> None:
+@pytest.mark.proves("optimizer=momentum")
+def test_momentum_rises_from_its_start_to_its_end():
     w, v = START, np.zeros(3)
     for t, step in enumerate(taken("momentum", momentum_start=0.5, momentum_steps=3)):
         v = [0.5, 0.5 + 0.4 / 3, 0.5 + 0.8 / 3, 0.9, 0.9][t] * v + gradient(w)
@@ -211,15 +226,16 @@ def test_momentum_rises_from_its_start_to_its_end() -> None:
         np.testing.assert_allclose(step, w, rtol=0, atol=1e-10)
 
 
-def test_momentum_that_is_not_warmed_is_torch_itself() -> None:
+def test_momentum_that_is_not_warmed_is_torch_itself():
     w = torch.zeros(2, requires_grad=True)
     optimizer = instantiate(OmegaConf.load(CONF / "momentum.yaml"))([w])
     assert type(optimizer) is torch.optim.SGD
     assert not optimizer._optimizer_step_pre_hooks
 
 
+@pytest.mark.proves("optimizer=asgd")
 @pytest.mark.parametrize("start", [0, 2])
-def test_asgd_averages_the_weights_after_its_start(start: int) -> None:
+def test_asgd_averages_the_weights_after_its_start(start):
     w = torch.tensor(START, requires_grad=True)
     config = OmegaConf.load(CONF / "asgd.yaml")
     optimizer = instantiate(config, lr=LR, start=start, weight_decay=DECAY)([w])

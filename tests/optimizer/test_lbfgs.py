@@ -1,6 +1,5 @@
 """L-BFGS converges on a quadratic as theory says, through the packaged option."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,6 @@ import torch
 from torch import nn
 
 from dlrun.optimizer.lbfgs import lbfgs
-from dlrun.optimizer.replay import Objective
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -22,9 +20,8 @@ def regression(samples: int = 50, inputs: int = 8) -> tuple[torch.Tensor, torch.
     return x, y, np.linalg.lstsq(x.numpy(), y.numpy(), rcond=None)[0].T
 
 
-def test_a_quadratic_is_solved_where_descent_has_hardly_begun(
-    make: Callable[..., torch.optim.Optimizer], closure: Callable[..., Objective]
-) -> None:
+@pytest.mark.proves("optimizer=lbfgs")
+def test_a_quadratic_is_solved_where_descent_has_hardly_begun(make, closure):
     """Eight weights, condition number 1000: exact where descent has hardly begun."""
     x, y, solution = regression()
     model = nn.Linear(8, 1, bias=False)
@@ -42,7 +39,8 @@ def test_a_quadratic_is_solved_where_descent_has_hardly_begun(
     assert np.abs(descent.weight.detach().numpy() - solution).max() > 1e-3
 
 
-def test_first_iterations_follow_the_formula(closure: Callable[..., Objective]) -> None:
+@pytest.mark.proves("optimizer=lbfgs")
+def test_first_iterations_follow_the_formula(closure):
     """Without a line search: the two-loop recursion equals BFGS's matrix from H₀ = γI."""
     x, y, _ = regression(inputs=4)
     model = nn.Linear(4, 1, bias=False)
@@ -73,7 +71,7 @@ def test_first_iterations_follow_the_formula(closure: Callable[..., Objective]) 
         np.testing.assert_allclose(model.weight.detach().numpy().ravel(), w, rtol=0, atol=1e-10)
 
 
-def test_all_evaluations_of_a_step_see_the_same_mask() -> None:
+def test_all_evaluations_of_a_step_see_the_same_mask():
     model = nn.Sequential(nn.Dropout(0.5), nn.Linear(32, 1))
     masks: list[torch.Tensor] = []
     model[0].register_forward_hook(lambda module, args, out: masks.append(out.detach() != 0))
@@ -93,7 +91,7 @@ def test_all_evaluations_of_a_step_see_the_same_mask() -> None:
     assert not torch.equal(masks[count], masks[0])
 
 
-def test_gradients_of_any_layout() -> None:
+def test_gradients_of_any_layout():
     """Weights laid out for channels_last give the steps of plain ones."""
 
     def trained(layout: torch.memory_format) -> dict[str, Any]:
@@ -118,6 +116,6 @@ def test_gradients_of_any_layout() -> None:
 
 
 @pytest.mark.parametrize("name", ["iterations", "history"])
-def test_values_out_of_range_are_refused(name: str) -> None:
+def test_values_out_of_range_are_refused(name):
     with pytest.raises(ValueError, match=name):
         lbfgs(nn.Linear(2, 1), **{name: 0})

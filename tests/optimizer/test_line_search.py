@@ -1,13 +1,10 @@
 """The line search against trials made by hand."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import nn
 
 from dlrun.optimizer.line_search import LineSearch
-from dlrun.optimizer.replay import Objective
 
 MULTIPLIERS = [0.25, 0.5, 1.0, 2.0, 4.0]
 
@@ -30,7 +27,8 @@ def value_at(w: torch.Tensor) -> float:
     return float((0.5 * CURVATURE * w**2 + (3 * w).cos()).sum())
 
 
-def test_five_steps_keep_the_lowest_of_all_trials(closure: Callable[..., Objective]) -> None:
+@pytest.mark.proves("optimizer=line_search")
+def test_five_steps_keep_the_lowest_of_all_trials(closure):
     model = Bowl()
     optimizer = LineSearch(model, lr=0.15, multipliers=MULTIPLIERS)
     objective = closure(model, CURVATURE, None, lambda value, _: value)
@@ -48,7 +46,7 @@ def test_five_steps_keep_the_lowest_of_all_trials(closure: Callable[..., Objecti
     assert objective.calls == ([True] + [False] * 5) * 5
 
 
-def test_weights_stay_where_no_trial_is_lower(closure: Callable[..., Objective]) -> None:
+def test_weights_stay_where_no_trial_is_lower(closure):
     model = Bowl()
     before = model.w.detach().clone()
     optimizer = LineSearch(model, lr=1e6, multipliers=[1.0, 1e300])  # one trial overflows
@@ -56,7 +54,8 @@ def test_weights_stay_where_no_trial_is_lower(closure: Callable[..., Objective])
     assert torch.equal(model.w.detach(), before)
 
 
-def test_every_trial_sees_the_same_dropout_mask() -> None:
+@pytest.mark.proves("optimizer=line_search")
+def test_every_trial_sees_the_same_dropout_mask():
     """A linear function of the mask: each trial's value tells which mask it saw."""
     model = nn.Sequential(nn.Dropout(0.5), nn.Linear(64, 1, bias=False)).double()
     x, masks = torch.ones(1, 64, dtype=torch.float64), []
@@ -80,7 +79,7 @@ def test_every_trial_sees_the_same_dropout_mask() -> None:
     assert not torch.equal(masks[4], masks[8])
 
 
-def test_running_statistics_take_note_of_the_batch_once() -> None:
+def test_running_statistics_take_note_of_the_batch_once():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
     x = torch.randn(20, 3)
@@ -99,7 +98,7 @@ def test_running_statistics_take_note_of_the_batch_once() -> None:
     assert model[1].num_batches_tracked == 1
 
 
-def test_values_out_of_range_are_refused() -> None:
+def test_values_out_of_range_are_refused():
     model = nn.Linear(2, 1)
     with pytest.raises(ValueError, match="multipliers"):
         LineSearch(model, lr=0.1, multipliers=[])

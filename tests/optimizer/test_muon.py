@@ -1,7 +1,5 @@
 """Muon against numpy, the singular value decomposition, and torch's own."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
@@ -25,8 +23,9 @@ def turned(matrix: np.ndarray) -> np.ndarray:
     return u @ np.diag(quintic(s / np.sqrt((matrix**2).sum()))) @ v
 
 
+@pytest.mark.proves("optimizer=muon")
 @pytest.mark.parametrize("shape", SHAPES)
-def test_orthogonal_keeps_the_singular_vectors(shape: tuple[int, int]) -> None:
+def test_orthogonal_keeps_the_singular_vectors(shape):
     matrices = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
     for matrix, result in zip(matrices, orthogonal(matrices), strict=True):
         np.testing.assert_allclose(result.numpy(), turned(matrix.numpy()), rtol=0, atol=1e-10)
@@ -37,7 +36,7 @@ def test_orthogonal_keeps_the_singular_vectors(shape: tuple[int, int]) -> None:
         assert values.max() < 1.25
 
 
-def test_orthogonal_of_nothing_is_nothing() -> None:
+def test_orthogonal_of_nothing_is_nothing():
     assert torch.equal(orthogonal(torch.zeros(1, 3, 2)), torch.zeros(1, 3, 2))
 
 
@@ -54,7 +53,7 @@ def by_muon(model: nn.Module, **options: bool) -> set[str]:
     return {names[id(p)] for group in groups for p in group["params"]}
 
 
-def test_matrices_and_kernels_but_the_last_are_muons() -> None:
+def test_matrices_and_kernels_but_the_last_are_muons():
     model = network()
     assert by_muon(model) == {"0.weight", "1.weight", "3.weight"}
     assert by_muon(model, adamw_first=True) == {"1.weight", "3.weight"}
@@ -62,8 +61,9 @@ def test_matrices_and_kernels_but_the_last_are_muons() -> None:
     assert by_muon(model, adamw_last=False) == everything
 
 
+@pytest.mark.proves("optimizer=muon")
 @pytest.mark.parametrize("nesterov", [True, False])
-def test_five_steps_follow_the_formula(nesterov: bool) -> None:
+def test_five_steps_follow_the_formula(nesterov):
     """Muon's by SVD, AdamW's written out; rates, decay and groups as the loop gives them."""
     model, generator = network(), torch.Generator().manual_seed(4)
     weights = list(model.parameters())
@@ -101,7 +101,7 @@ def test_five_steps_follow_the_formula(nesterov: bool) -> None:
             np.testing.assert_allclose(p.detach().numpy(), w, rtol=0, atol=1e-10)
 
 
-def test_agrees_with_torch_up_to_its_bfloat16() -> None:
+def test_agrees_with_torch_up_to_its_bfloat16():
     ours = [torch.randn(8, 5, requires_grad=True), torch.randn(5, 8, requires_grad=True)]
     theirs = [p.detach().clone().requires_grad_() for p in ours]
     start = [p.detach().clone() for p in ours]
@@ -119,8 +119,8 @@ def test_agrees_with_torch_up_to_its_bfloat16() -> None:
 
 
 def test_packaged_option_trains_a_linear_model_by_adamw_alone(
-    make: Callable[..., torch.optim.Optimizer],
-) -> None:
+    make,
+):
     model = nn.Linear(3, 2)
     optimizer = make("muon", model.parameters())
     (group,) = optimizer.param_groups
@@ -135,6 +135,6 @@ def test_packaged_option_trains_a_linear_model_by_adamw_alone(
         *({"iterations": 0}, {"betas": (0.9, 1.0)}),
     ],
 )
-def test_values_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+def test_values_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Muon(nn.Linear(2, 1).parameters(), **wrong)

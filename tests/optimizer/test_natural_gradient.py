@@ -12,9 +12,9 @@ from torch.autograd.functional import hessian as hessian_of
 from torch.nn.utils import parametrizations
 
 from dlrun.errors import Mistake
-from dlrun.optimizer.fisher import LOSSES, watched
+from dlrun.loss import LOSSES
+from dlrun.optimizer.fisher import watched
 from dlrun.optimizer.natural_gradient import NaturalGradient, factorable
-from dlrun.optimizer.replay import Objective
 
 pytestmark = pytest.mark.usefixtures("float64")
 EXACT = {"draws": 0, "max_kl": None, "momentum": 0.0, "damping": 1e-28, "lr": 1.0}
@@ -28,7 +28,7 @@ def moments(
     model: nn.Module, x: Tensor, loss: str = "mse", draws: int = 0
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """A and G of every layer, as one forward pass gives them."""
-    with watched(model, factorable(model), loss, draws) as factors:
+    with watched(model, factorable(model), LOSSES[loss].fisher, draws) as factors:
         model(x)
     return [tuple(m.numpy() for m in factors[layer].moments()) for layer in factorable(model)]
 
@@ -45,15 +45,15 @@ REAL: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_drawn_gradients_vary_as_the_loss_bends(name: str) -> None:
+def test_drawn_gradients_vary_as_the_loss_bends(name):
     """Their covariance is the Hessian of the loss by the logits, found by autograd."""
     for logits in drawn(4, 5):
         hessian = hessian_of(lambda z: REAL[name](z, torch.eye(5)[2]), logits)
-        columns = LOSSES[name](logits.expand(5, 5), torch.eye(5))
+        columns = LOSSES[name].fisher(logits.expand(5, 5), torch.eye(5))
         torch.testing.assert_close(columns.T @ columns, hessian, rtol=0, atol=1e-12)
 
 
-def test_factors_of_linear_layers_are_exact() -> None:
+def test_factors_of_linear_layers_are_exact():
     """A and G of both layers of a network by the chain rule, sample by sample."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
@@ -71,7 +71,7 @@ def test_factors_of_linear_layers_are_exact() -> None:
     np.testing.assert_allclose(g2, np.eye(2), atol=1e-12)
 
 
-def test_kronecker_product_is_the_whole_fisher_of_one_layer() -> None:
+def test_kronecker_product_is_the_whole_fisher_of_one_layer():
     """For squared errors of an affine map nothing is approximate."""
     model, x, y = nn.Linear(3, 2), drawn(9, 3), drawn(9, 2, seed=1)
     ((a, g),) = moments(model, x)
@@ -83,8 +83,9 @@ def test_kronecker_product_is_the_whole_fisher_of_one_layer() -> None:
     np.testing.assert_allclose(np.kron(g, a), hessian.numpy(), rtol=0, atol=1e-12)
 
 
+@pytest.mark.proves("optimizer=natural_gradient")
 @pytest.mark.parametrize(("stride", "padding", "dilation"), [(1, 0, 1), (2, 1, 1), (1, 2, 2)])
-def test_factors_of_a_convolution_are_exact(stride: int, padding: int, dilation: int) -> None:
+def test_factors_of_a_convolution_are_exact(stride, padding, dilation):
     """A by loops over positions; G from a linear layer's gradients behind it."""
     torch.manual_seed(0)
     layer = nn.Conv2d(2, 3, 3, stride=stride, padding=padding, dilation=dilation)
@@ -108,7 +109,7 @@ def test_factors_of_a_convolution_are_exact(stride: int, padding: int, dilation:
     np.testing.assert_allclose(g, outputs, rtol=0, atol=1e-12)
 
 
-def test_drawn_targets_give_the_exact_factor_in_the_mean() -> None:
+def test_drawn_targets_give_the_exact_factor_in_the_mean():
     torch.manual_seed(0)
     model, x = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3)), drawn(50, 3)
     exact = [g for _, g in moments(model, x, "cross_entropy")]
@@ -117,10 +118,10 @@ def test_drawn_targets_give_the_exact_factor_in_the_mean() -> None:
         np.testing.assert_allclose(other, one, rtol=0, atol=0.03 * np.abs(one).max())
 
 
-def test_several_mini_batches_count_as_one() -> None:
+def test_several_mini_batches_count_as_one():
     model, x = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), drawn(12, 3)
     whole = moments(model, x, "bce")
-    with watched(model, factorable(model), "bce", 0) as factors:
+    with watched(model, factorable(model), LOSSES["bce"].fisher, 0) as factors:
         model(x[:9])
         model(x[9:])
     for layer, expected in zip(factorable(model), whole, strict=True):
@@ -128,14 +129,15 @@ def test_several_mini_batches_count_as_one() -> None:
             np.testing.assert_allclose(found.numpy(), one, rtol=0, atol=1e-12)
 
 
-def test_activations_in_place_change_nothing() -> None:
+def test_activations_in_place_change_nothing():
     layers = [nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)]
     plain = moments(nn.Sequential(*layers), drawn(6, 3))
     other = moments(nn.Sequential(layers[0], nn.ReLU(inplace=True), layers[2]), drawn(6, 3))
     np.testing.assert_equal(other, plain)
 
 
-def test_one_step_solves_linear_regression(closure: Callable[..., Objective]) -> None:
+@pytest.mark.proves("optimizer=natural_gradient")
+def test_one_step_solves_linear_regression(closure):
     """Natural gradient on a linear model with Gaussian noise is Newton's step."""
     x, y = drawn(30, 4) * torch.tensor([0.1, 1.0, 3.0, 20.0]), drawn(30, 2, seed=1)
     model = nn.Linear(4, 2)
@@ -146,8 +148,8 @@ def test_one_step_solves_linear_regression(closure: Callable[..., Objective]) ->
 
 
 def test_steps_do_not_depend_on_how_inputs_and_hidden_units_are_measured(
-    closure: Callable[..., Objective],
-) -> None:
+    closure,
+):
     """Martens, Grosse 2015, section 10: invariant to affine maps of inputs and activities."""
     torch.manual_seed(0)
     x, y = drawn(40, 3), drawn(40, 2, seed=1)
@@ -218,10 +220,9 @@ def by_hand(
     return path
 
 
+@pytest.mark.proves("optimizer=natural_gradient")
 @pytest.mark.parametrize(("max_kl", "shortened"), [(1e9, False), (0.01, True)])
-def test_steps_follow_the_formula(
-    max_kl: float, shortened: bool, closure: Callable[..., Objective]
-) -> None:
+def test_steps_follow_the_formula(max_kl, shortened, closure):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
     options = {"lr": 0.3, "momentum": 0.9, "damping": 0.05, "decay": 0.6, "max_kl": max_kl}
@@ -246,7 +247,7 @@ def test_steps_follow_the_formula(
             np.testing.assert_allclose(found, one, rtol=0, atol=1e-10)
 
 
-def test_other_parameters_go_by_momentum(closure: Callable[..., Objective]) -> None:
+def test_other_parameters_go_by_momentum(closure):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 1))
     optimizer = NaturalGradient(model, "mse", other_lr=0.2, momentum=0.8)
@@ -272,7 +273,7 @@ class Tied(nn.Module):
         self.b.weight = self.a.weight
 
 
-def test_layers_that_do_not_factor_are_left_out() -> None:
+def test_layers_that_do_not_factor_are_left_out():
     tied = Tied()
     assert factorable(tied) == [tied.c]
     frozen = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
@@ -284,15 +285,13 @@ def test_layers_that_do_not_factor_are_left_out() -> None:
     assert factorable(nn.Sequential(*kernels, nn.Conv1d(2, 2, 3), nn.Conv2d(2, 2, 3)))
 
 
-def test_no_hook_stays_behind(closure: Callable[..., Objective]) -> None:
+def test_no_hook_stays_behind(closure):
     model = nn.Sequential(nn.Linear(3, 1))
     NaturalGradient(model, "mse").step(closure(model, drawn(4, 3), drawn(4, 1)))
     assert not any(module._forward_hooks for module in model.modules())
 
 
-def test_a_network_without_such_layers_is_said_to_be_plain_descent(
-    caplog: pytest.LogCaptureFixture, closure: Callable[..., Objective]
-) -> None:
+def test_a_network_without_such_layers_is_said_to_be_plain_descent(caplog, closure):
     model = nn.Sequential(nn.LayerNorm(3))
     with caplog.at_level(logging.WARNING, "dlrun"):
         optimizer = NaturalGradient(model, "mse", other_lr=0.1, momentum=0.0)
@@ -302,7 +301,7 @@ def test_a_network_without_such_layers_is_said_to_be_plain_descent(
     torch.testing.assert_close(model[0].weight.detach(), before - 0.1 * model[0].weight.grad)
 
 
-def test_layers_that_never_run_are_a_mistake() -> None:
+def test_layers_that_never_run_are_a_mistake():
     class Hidden(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -330,6 +329,6 @@ def test_layers_that_never_run_are_a_mistake() -> None:
         {"loss": "mynet.loss"},
     ],
 )
-def test_values_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
+def test_values_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         NaturalGradient(nn.Linear(2, 1), **({"loss": "mse"} | wrong))

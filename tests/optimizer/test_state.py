@@ -1,7 +1,7 @@
 """What every optimizer remembers: saved and loaded, it goes on bit for bit the same."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dlrun.engine.train import takes_closure
+from dlrun.optimizer import takes_closure
 
 NAMES = sorted(path.stem for path in Path(__file__).parents[2].glob("conf/optimizer/*.yaml"))
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -23,7 +23,7 @@ Make = Callable[..., torch.optim.Optimizer]
 
 
 @pytest.fixture(params=[torch.float32, torch.float64], autouse=True)
-def _default_type(request: pytest.FixtureRequest) -> Iterator[None]:
+def _default_type(request):
     torch.set_default_dtype(request.param)
     yield
     torch.set_default_dtype(torch.float32)
@@ -80,7 +80,7 @@ def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> N
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_three_steps_and_three_more_are_six(name: str, make: Make) -> None:
+def test_three_steps_and_three_more_are_six(name, make):
     whole = network()
     optimizer = optimizer_of(make, name, whole)
     for group in optimizer.param_groups:
@@ -116,7 +116,7 @@ def test_three_steps_and_three_more_are_six(name: str, make: Make) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_parameter_without_a_gradient_stays(name: str, make: Make) -> None:
+def test_a_parameter_without_a_gradient_stays(name, make):
     """A part of the network that this batch did not use."""
 
     class Parted(nn.Module):

@@ -1,14 +1,12 @@
 """vSGD against its formula written out weight by weight, and what the papers promise of it."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from dlrun.optimizer.replay import Objective
 from dlrun.optimizer.vsgd import VSGD
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -75,10 +73,9 @@ class Unit(nn.Module):
         return (x[:, :2] @ self.a.T + x[:, 2:] * self.b).tanh()
 
 
+@pytest.mark.proves("optimizer=vsgd")
 @pytest.mark.parametrize(("collect", "slow"), [(1, 1.0), (3, 10.0)])
-def test_steps_follow_the_formula(
-    collect: int, slow: float, closure: Callable[..., Objective]
-) -> None:
+def test_steps_follow_the_formula(collect, slow, closure):
     start, data = [0.5, -0.8, 1.2], batches(collect + 30)
     model = Unit(start)
     optimizer = VSGD(model, collect=collect, slow_start=slow, eps=EPS)
@@ -89,7 +86,7 @@ def test_steps_follow_the_formula(
     assert np.abs(np.array(w) - start).max() > 0.05
 
 
-def test_first_steps_only_collect(closure: Callable[..., Objective]) -> None:
+def test_first_steps_only_collect(closure):
     model = Unit([0.5, -0.8, 1.2])
     optimizer = VSGD(model, collect=4)
     for x, y in batches(4):
@@ -98,7 +95,7 @@ def test_first_steps_only_collect(closure: Callable[..., Objective]) -> None:
     assert model.b.item() == 1.2
 
 
-def test_rate_is_the_inverse_curvature_without_noise() -> None:
+def test_rate_is_the_inverse_curvature_without_noise():
     """On ½λw² all gradients agree: the rate is 1/λ, and one step reaches the minimum."""
     model = nn.Linear(3, 1, bias=False)
     curvature = torch.tensor([[0.1, 1.0, 30.0]])
@@ -115,7 +112,7 @@ def test_rate_is_the_inverse_curvature_without_noise() -> None:
     torch.testing.assert_close(model.weight, torch.zeros(1, 3), rtol=0, atol=1e-9)
 
 
-def test_rate_falls_where_noise_outweighs_the_gradient() -> None:
+def test_rate_falls_where_noise_outweighs_the_gradient():
     """For ½(w − ξ)² with ξ ~ N(0, 1), Schaul's rate near the optimum falls towards 0."""
     torch.manual_seed(0)
     model = nn.Linear(100, 1, bias=False)
@@ -137,7 +134,7 @@ def test_rate_falls_where_noise_outweighs_the_gradient() -> None:
     assert np.mean(distances[-50:]) < 0.1  # then far below the noise of a fixed rate of 1
 
 
-def test_both_gradients_see_the_same_mask() -> None:
+def test_both_gradients_see_the_same_mask():
     """A mask that changed between them would look like curvature; a linear loss has none."""
     model = nn.Sequential(nn.Dropout(0.5), nn.Linear(16, 1, bias=False))
 
@@ -154,6 +151,6 @@ def test_both_gradients_see_the_same_mask() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"lr": -1.0}, {"collect": 0}, {"slow_start": 0.5}, {"eps": 0.0}])
-def test_values_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+def test_values_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         VSGD(nn.Linear(2, 1), **wrong)

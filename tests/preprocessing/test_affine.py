@@ -1,7 +1,6 @@
 """Steps that treat each element apart, against numpy in float64."""
 
 import copy
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from dlrun.preprocessing.moments import moments
 
 
 @pytest.fixture
-def images() -> torch.Tensor:
+def images():
     generator = torch.Generator().manual_seed(1)
     x = torch.randint(0, 256, (101, 3, 6, 5), generator=generator, dtype=torch.uint8)
     x[:, 2] //= 4
@@ -24,8 +23,9 @@ def in_numpy(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     return (x - x.mean(axes, keepdims=True)) / x.std(axes, keepdims=True)
 
 
+@pytest.mark.proves("preprocessing=standardize")
 @pytest.mark.parametrize(("by", "axes"), [("channel", (0, 2, 3)), ("feature", (0,))])
-def test_images_as_in_numpy(images: torch.Tensor, by: str, axes: tuple[int, ...]) -> None:
+def test_images_as_in_numpy(images, by, axes):
     steps = chain([standardize(by)])
     fit(steps, lambda: images.split(30))
     expected = in_numpy(images.numpy() / 255, axes)
@@ -35,7 +35,8 @@ def test_images_as_in_numpy(images: torch.Tensor, by: str, axes: tuple[int, ...]
     assert steps(images).dtype == torch.float32
 
 
-def test_tables_go_by_feature() -> None:
+@pytest.mark.proves("preprocessing=standardize")
+def test_tables_go_by_feature():
     x = torch.randn(200, 5) * torch.tensor([1.0, 10, 100, 0.1, 1]) + 3
     steps = chain([standardize()])
     fit(steps, lambda: [x])
@@ -44,9 +45,7 @@ def test_tables_go_by_feature() -> None:
 
 @pytest.mark.parametrize("by", ["channel", "feature"])
 @pytest.mark.parametrize("size", [1, 7, 50, 101])
-def test_batches_of_any_size_give_the_same_moments(
-    images: torch.Tensor, by: str, size: int
-) -> None:
+def test_batches_of_any_size_give_the_same_moments(images, by, size):
     mean, variance = moments(images.split(size), by)
     axes = (0, 2, 3) if by == "channel" else (0,)
     x = images.numpy().astype(float)
@@ -54,13 +53,13 @@ def test_batches_of_any_size_give_the_same_moments(
     np.testing.assert_allclose(variance.squeeze(), x.var(axes).squeeze(), rtol=1e-12)
 
 
-def test_moments_keep_their_digits_far_from_zero() -> None:
+def test_moments_keep_their_digits_far_from_zero():
     x = torch.randn(1000, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     _, variance = moments((x + 1e8).split(64), "feature")
     np.testing.assert_allclose(variance, (x + 1e8).numpy().var(0), rtol=1e-8)
 
 
-def test_a_constant_feature_becomes_zero() -> None:
+def test_a_constant_feature_becomes_zero():
     x = torch.stack([torch.full((50,), 0.1), torch.arange(50.0)], 1)
     steps = chain([standardize()])
     fit(steps, lambda: x.split(7))
@@ -69,14 +68,14 @@ def test_a_constant_feature_becomes_zero() -> None:
     assert out[:, 1].std(correction=0).item() == pytest.approx(1, abs=1e-6)
 
 
-def test_each_step_is_fitted_on_what_the_one_before_gives(images: torch.Tensor) -> None:
+def test_each_step_is_fitted_on_what_the_one_before_gives(images):
     steps = chain([standardize("feature"), standardize("channel")])
     fit(steps, lambda: images.split(30))
     first = in_numpy(images.numpy() / 255, (0,))
     np.testing.assert_allclose(steps(images), in_numpy(first, (0, 2, 3)), atol=5e-6)
 
 
-def test_without_steps_images_become_floats(images: torch.Tensor) -> None:
+def test_without_steps_images_become_floats(images):
     steps = chain([])
     fit(steps, lambda: [images])
     np.testing.assert_allclose(steps(images), images.numpy() / 255, atol=1e-7)
@@ -84,7 +83,7 @@ def test_without_steps_images_become_floats(images: torch.Tensor) -> None:
     np.testing.assert_array_equal(steps(table), table.float())
 
 
-def test_the_state_travels(images: torch.Tensor) -> None:
+def test_the_state_travels(images):
     steps = chain([standardize("feature")])
     fit(steps, lambda: [images])
     loaded = chain([standardize("feature")])
@@ -94,7 +93,7 @@ def test_the_state_travels(images: torch.Tensor) -> None:
         assert torch.equal(other(images), steps(images))
 
 
-def test_values_out_of_range_are_refused() -> None:
+def test_values_out_of_range_are_refused():
     with pytest.raises(ValueError, match="by must be channel or feature, got pixel"):
         standardize("pixel")
     with pytest.raises(ValueError, match="no training sample"):
@@ -109,15 +108,17 @@ def fitted(step: Affine, x: torch.Tensor, size: int) -> torch.nn.Sequential:
     return steps
 
 
+@pytest.mark.proves("preprocessing=center")
 @pytest.mark.parametrize("size", [1, 30, 101])
-def test_center_takes_the_mean_image_away(images: torch.Tensor, size: int) -> None:
+def test_center_takes_the_mean_image_away(images, size):
     x = images.numpy() / 255
     steps = fitted(center(), images, size)
     np.testing.assert_allclose(steps(images), x - x.mean(0), atol=2e-6)
     np.testing.assert_allclose(steps(to_float(images)), x - x.mean(0), atol=2e-6)
 
 
-def test_center_channel_takes_the_mean_colour_away(images: torch.Tensor) -> None:
+@pytest.mark.proves("preprocessing=center_channel")
+def test_center_channel_takes_the_mean_colour_away(images):
     x = images.numpy() / 255
     steps = fitted(center_channel(), images, 30)
     np.testing.assert_allclose(steps(images), x - x.mean((0, 2, 3), keepdims=True), atol=2e-6)
@@ -125,16 +126,15 @@ def test_center_channel_takes_the_mean_colour_away(images: torch.Tensor) -> None
 
 
 @pytest.mark.parametrize("step", [center, center_channel])
-def test_tables_are_centred_by_feature(step: Callable[[], Affine]) -> None:
+def test_tables_are_centred_by_feature(step):
     x = torch.randn(200, 5, dtype=torch.float64) * 3 + torch.arange(5)
     out = fitted(step(), x, 30)(x)
     np.testing.assert_allclose(out, x - x.mean(0), atol=1e-5)
 
 
+@pytest.mark.proves("preprocessing=rescale")
 @pytest.mark.parametrize(("low", "high"), [(-1.0, 1.0), (0.0, 1.0)])
-def test_bytes_are_rescaled_from_their_whole_range(
-    images: torch.Tensor, low: float, high: float
-) -> None:
+def test_bytes_are_rescaled_from_their_whole_range(images, low, high):
     dark = images // 2  # 0..127: the range of the samples does not count
     steps = fitted(rescale(low, high), dark, 30)
     expected = low + (high - low) * dark.numpy() / 255
@@ -144,8 +144,9 @@ def test_bytes_are_rescaled_from_their_whole_range(
     assert steps(ends).amin((1, 2, 3)).tolist() == pytest.approx([low, high])
 
 
+@pytest.mark.proves("preprocessing=rescale")
 @pytest.mark.parametrize("size", [1, 7, 200])
-def test_tables_are_rescaled_from_the_range_of_each_feature(size: int) -> None:
+def test_tables_are_rescaled_from_the_range_of_each_feature(size):
     x = torch.randn(200, 4, dtype=torch.float64) * torch.tensor([1, 10, 100, 0]) + 5
     out = fitted(rescale(-1.0, 1.0), x, size)(x).numpy()
     low, high = x.numpy().min(0), x.numpy().max(0)
@@ -154,16 +155,14 @@ def test_tables_are_rescaled_from_the_range_of_each_feature(size: int) -> None:
     assert out[:, 3] == pytest.approx(-1)
 
 
-def test_images_of_floats_are_rescaled_from_the_range_of_all_pixels() -> None:
+def test_images_of_floats_are_rescaled_from_the_range_of_all_pixels():
     x = torch.randn(50, 3, 4, 4) * torch.tensor([1.0, 5.0, 0.1]).view(1, 3, 1, 1)
     out = fitted(rescale(0.0, 1.0), x, 7)(x).numpy()
     np.testing.assert_allclose(out, (x - x.min()) / (x.max() - x.min()), atol=1e-6)
 
 
 @pytest.mark.parametrize("step", [center(), center_channel(), rescale(), standardize("feature")])
-def test_every_step_is_loaded_before_it_is_fitted_and_exported(
-    images: torch.Tensor, step: Affine
-) -> None:
+def test_every_step_is_loaded_before_it_is_fitted_and_exported(images, step):
     loaded = chain([copy.deepcopy(step)])
     steps = fitted(step, images, 30)
     loaded.load_state_dict(steps.state_dict())

@@ -1,7 +1,6 @@
 """Principal components and whitening against numpy and scikit-learn, in float64."""
 
 import copy
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -28,7 +27,7 @@ def correlated(n: int, d: int, seed: int = 0) -> torch.Tensor:
 
 
 @pytest.fixture
-def images() -> torch.Tensor:
+def images():
     x = correlated(300, 3 * 4 * 5).reshape(300, 3, 4, 5)
     return (x - x.min()).div(x.max() - x.min()).mul(255).to(torch.uint8)
 
@@ -44,20 +43,20 @@ def spread(y: torch.Tensor) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [1, 7, 50, 300])
-def test_covariance_in_chunks_is_that_of_the_whole(size: int) -> None:
+def test_covariance_in_chunks_is_that_of_the_whole(size):
     x = correlated(300, 8)
     mean, found = covariance(x.split(size))
     np.testing.assert_allclose(mean, x.numpy().mean(0), rtol=1e-13)
     np.testing.assert_allclose(found, np.cov(x.numpy().T, bias=True), rtol=1e-11, atol=1e-12)
 
 
-def test_covariance_keeps_its_digits_far_from_zero() -> None:
+def test_covariance_keeps_its_digits_far_from_zero():
     x = correlated(1000, 4) + 1e7
     _, found = covariance(x.split(64))
     np.testing.assert_allclose(found, np.cov(x.numpy().T, bias=True), rtol=1e-8)
 
 
-def test_axes_diagonalize_the_covariance() -> None:
+def test_axes_diagonalize_the_covariance():
     x = correlated(500, 12)
     mean, found = covariance([x])
     variances, axes = principal_axes(found)
@@ -70,8 +69,9 @@ def test_axes_diagonalize_the_covariance() -> None:
     assert all(axis[axis.abs().argmax()] > 0 for axis in axes)
 
 
+@pytest.mark.proves("preprocessing=pca")
 @pytest.mark.parametrize("components", [None, 3, 0.9, 0.99, 1.0])
-def test_pca_as_in_scikit_learn(components: int | float | None) -> None:
+def test_pca_as_in_scikit_learn(components):
     x = correlated(400, 10)
     out = fitted(pca(components), x, 90)(x).numpy()
     # scikit-learn takes a share strictly between 0 and 1.
@@ -81,7 +81,8 @@ def test_pca_as_in_scikit_learn(components: int | float | None) -> None:
     np.testing.assert_allclose(out, theirs * signs, atol=2e-5 * np.abs(theirs).max())
 
 
-def test_the_share_of_variance_is_reached_and_not_with_one_less() -> None:
+@pytest.mark.proves("preprocessing=pca")
+def test_the_share_of_variance_is_reached_and_not_with_one_less():
     variances = torch.tensor([5.0, 3.0, 1.0, 1.0], dtype=torch.float64)
     shares = {0.3: 1, 0.5: 1, 0.51: 2, 0.8: 2, 0.85: 3, 0.9: 3, 0.95: 4, 1.0: 4}
     assert {share: how_many(variances, share) for share in shares} == shares
@@ -89,8 +90,9 @@ def test_the_share_of_variance_is_reached_and_not_with_one_less() -> None:
     assert how_many(variances, 2) == 2
 
 
+@pytest.mark.proves("preprocessing=pca")
 @pytest.mark.parametrize("size", [7, 300])
-def test_pca_of_images_is_decorrelated(images: torch.Tensor, size: int) -> None:
+def test_pca_of_images_is_decorrelated(images, size):
     out = fitted(pca(20), images, size)(images)
     assert out.shape == (300, 20)
     found = spread(out)
@@ -99,33 +101,34 @@ def test_pca_of_images_is_decorrelated(images: torch.Tensor, size: int) -> None:
     assert np.abs(found - np.diag(np.diag(found))).max() < 1e-5 * expected[0]
 
 
+@pytest.mark.proves("preprocessing=whiten")
 @pytest.mark.parametrize("step", [whiten(eps=0.0), zca(eps=0.0)])
 @pytest.mark.parametrize("size", [31, 300])
-def test_whitened_images_have_the_identity_as_covariance(
-    images: torch.Tensor, step: Projection, size: int
-) -> None:
+def test_whitened_images_have_the_identity_as_covariance(images, step, size):
     out = fitted(step, images, size)(images)
     assert out.shape == (images.shape if step.turn_back else (300, 60))
     np.testing.assert_allclose(spread(out), np.eye(60), atol=2e-3)
     assert out.mean(0).abs().max() < 1e-3
 
 
+@pytest.mark.proves("preprocessing=whiten")
 @pytest.mark.parametrize("make", [whiten, zca])
-def test_whitened_tables_in_float64(make: Callable[..., Projection]) -> None:
+def test_whitened_tables_in_float64(make):
     x = correlated(300, 6)
     step = make(eps=0.0)
     step.fit(x.split(77))
     assert spread(step.double()(x)) == pytest.approx(np.eye(6), abs=1e-5)
 
 
-def test_eps_shrinks_what_has_little_variance() -> None:
+def test_eps_shrinks_what_has_little_variance():
     x = correlated(300, 6)
     variances = np.linalg.eigvalsh(spread(x))[::-1]
     out = fitted(whiten(eps=0.5), x)(x)
     np.testing.assert_allclose(np.diag(spread(out)), variances / (variances + 0.5), rtol=1e-4)
 
 
-def test_zca_is_the_formula_and_symmetric(images: torch.Tensor) -> None:
+@pytest.mark.proves("preprocessing=zca")
+def test_zca_is_the_formula_and_symmetric(images):
     x = images.numpy().reshape(300, -1) / 255
     values, vectors = np.linalg.eigh(np.cov(x.T, bias=True))
     matrix = vectors @ np.diag((values + 0.01) ** -0.5) @ vectors.T
@@ -135,14 +138,14 @@ def test_zca_is_the_formula_and_symmetric(images: torch.Tensor) -> None:
     torch.testing.assert_close(steps[1].weight, steps[1].weight.T)
 
 
-def test_a_constant_feature_does_no_harm() -> None:
+def test_a_constant_feature_does_no_harm():
     x = torch.cat([correlated(100, 3), torch.full((100, 1), 7.0)], 1)
     for step in (pca(), whiten(), zca()):
         assert fitted(step, x)(x).isfinite().all()
 
 
 @pytest.mark.parametrize("step", [pca(7), whiten(0.9), zca()])
-def test_the_state_travels_and_is_exported(images: torch.Tensor, step: Projection) -> None:
+def test_the_state_travels_and_is_exported(images, step):
     loaded = chain([copy.deepcopy(step)])
     steps = fitted(step, images)
     loaded.load_state_dict(steps.state_dict())
@@ -155,12 +158,12 @@ def test_the_state_travels_and_is_exported(images: torch.Tensor, step: Projectio
         torch.testing.assert_close(program(images[:n]), deployed(images[:n]))
 
 
-def test_images_as_floats_are_the_same_images(images: torch.Tensor) -> None:
+def test_images_as_floats_are_the_same_images(images):
     steps = fitted(whiten(5), images)
     torch.testing.assert_close(steps(to_float(images)), steps(images))
 
 
-def test_what_cannot_be_is_refused() -> None:
+def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match="components must be at least 1, got 0"):
         pca(0)
     with pytest.raises(ValueError, match=r"components must be .* share in \(0, 1\], got 1\.5"):

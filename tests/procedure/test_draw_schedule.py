@@ -21,6 +21,7 @@ def drawn(*words: str) -> list[float]:
     return [point["values"]["lr"] for point in points if "lr" in point["values"]]
 
 
+@pytest.mark.proves("procedure=draw_schedule")
 @pytest.mark.parametrize(
     "words",
     [
@@ -47,6 +48,7 @@ def test_it_draws_what_training_does(
     assert not (directory / "checkpoints").exists()
 
 
+@pytest.mark.proves("procedure=draw_schedule")
 def test_a_schedule_that_watches_validation(compose_recipe: Recipe, digits: Data) -> None:
     words = ("schedule=halve_on_worse", "optimizer.lr=0.8", "epochs=4")
     run = build.build(compose_recipe(*words), digits)

@@ -74,7 +74,7 @@ def test_weighted_classes_in_accumulated_mini_batches(
     words = ("epochs=2", "class_weights=balanced", "model=linear", f"regularization={smoothing}")
     large = train_recipe(*words, "batch_size=32", data=uneven)
     small = train_recipe(*words, "batch_size=8", "accumulate=4", data=uneven)
-    assert small.at.step == large.at.step
+    assert small.state.counters.step == large.state.counters.step
     for one, other in zip(small.run.weights, large.run.weights, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(

@@ -90,7 +90,7 @@ def test_batch_norm_needs_two(
 
 
 def test_a_model_that_gives_another_shape(compose_recipe: Recipe, digits: Data) -> None:
-    words = ("model=custom", "model._target_=tests.test_compatible.Nine")
+    words = ("model=custom", "model._target_=tests.recipe.test_checks.Nine")
     message = refused(compose_recipe, digits, *words)
     assert "model=Nine: gives (2, 9)" in message
     assert "(2, 10), one number a class" in message
@@ -104,7 +104,7 @@ def test_a_model_for_another_input(compose_recipe: Recipe, digits: Data) -> None
 
 
 def test_probabilities_where_logits_are_due(compose_recipe: Recipe, digits: Data) -> None:
-    words = ("model=custom", "model._target_=tests.test_compatible.Probable")
+    words = ("model=custom", "model._target_=tests.recipe.test_checks.Probable")
     assert "softmax" in refused(compose_recipe, digits, *words)
 
 

@@ -2,7 +2,6 @@
 
 import copy
 import logging
-from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -28,6 +27,7 @@ def norms(model: nn.Module) -> dict[str, tuple[str, int]]:
     }
 
 
+@pytest.mark.proves("regularization=batch_norm")
 @pytest.mark.parametrize(
     ("model", "shape", "expected"),
     [
@@ -40,7 +40,7 @@ def norms(model: nn.Module) -> dict[str, tuple[str, int]]:
                                                     "3.1": ("BatchNorm1d", 7)}),
     ],
 )  # fmt: skip
-def test_places(model: nn.Module, shape: tuple[int, ...], expected: dict[str, object]) -> None:
+def test_places(model, shape, expected):
     x = torch.randn(4, *shape)
     keys = len(model.state_dict())
     BatchNorm().change_model(model, x)
@@ -49,7 +49,7 @@ def test_places(model: nn.Module, shape: tuple[int, ...], expected: dict[str, ob
     assert len(model.state_dict()) == keys + 5 * len(expected)
 
 
-def test_in_a_network_of_torchvision() -> None:
+def test_in_a_network_of_torchvision():
     model = torchvision([3, 32, 32], 10, "vgg11")
     BatchNorm().change_model(model, torch.randn(2, 3, 32, 32))
     given = norms(model)
@@ -79,14 +79,15 @@ class Own(nn.Module):
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_where_activations_cannot_be_told_apart(shared: bool) -> None:
+def test_where_activations_cannot_be_told_apart(shared):
     model = Own(shared)
     BatchNorm().change_model(model, torch.randn(3, 1, 5, 5))
     assert norms(model) == {"conv.1": ("BatchNorm2d", 4), "hidden.1": ("BatchNorm1d", 6)}
     assert model(torch.randn(3, 1, 5, 5)).shape == (3, 2)
 
 
-def test_what_it_computes() -> None:
+@pytest.mark.proves("regularization=batch_norm")
+def test_what_it_computes():
     torch.manual_seed(0)
     model = mlp([5], 2, nn.Sigmoid, [4]).double()
     x = torch.randn(9, 5, dtype=torch.float64) * 3 + 1
@@ -110,9 +111,7 @@ def test_what_it_computes() -> None:
     "make",
     [lambda: resnet([3, 8, 8], 10, nn.ReLU, 8), lambda: mlp([3, 8, 8], 10, nn.ReLU, [4], "batch")],
 )
-def test_models_that_have_it_stay(
-    make: Callable[[], nn.Module], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_models_that_have_it_stay(make, caplog):
     model = make()
     keys = list(model.state_dict())
     with caplog.at_level(logging.WARNING, "dlrun"):
@@ -121,7 +120,7 @@ def test_models_that_have_it_stay(
     assert "has batch norm and stays as it is" in caplog.text
 
 
-def test_the_pass_that_looks_leaves_no_trace() -> None:
+def test_the_pass_that_looks_leaves_no_trace():
     model = mlp([12], 3, nn.ReLU, [8])
     BatchNorm().change_model(model, torch.randn(2, 12))
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
@@ -132,11 +131,11 @@ def test_the_pass_that_looks_leaves_no_trace() -> None:
     assert torch.equal(copy.deepcopy(model)(x), model(x))
 
 
-def test_what_has_no_place_for_it_is_refused() -> None:
+def test_what_has_no_place_for_it_is_refused():
     with pytest.raises(Mistake, match="batch_norm: the model has no activation"):
         BatchNorm().change_model(linear([4], 2), torch.zeros(2, 4))
     transformer = VisionTransformer(8, 4, 1, 2, 8, 16, num_classes=3)
-    with pytest.raises(Mistake, match="batch_norm: has no form for what Linear layers"):
+    with pytest.raises(Mistake, match="batch_norm: has no form for the output of Linear layers"):
         BatchNorm().change_model(transformer, torch.zeros(2, 3, 8, 8))
     with pytest.raises(ValueError, match="momentum must be above 0 and at most 1, got 0"):
         BatchNorm(momentum=0)

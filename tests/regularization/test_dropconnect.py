@@ -31,8 +31,9 @@ def masks_of(layer: nn.Linear, n: int) -> Tensor:
     return torch.stack(out, 2)
 
 
+@pytest.mark.proves("regularization=dropconnect")
 @pytest.mark.parametrize("rate", [0.5, 0.2])
-def test_masks_for_a_mini_batch(rate: float) -> None:
+def test_masks_for_a_mini_batch(rate):
     layer = nn.Linear(60, 300, bias=False)
     DropConnect(rate).change_model(layer, torch.zeros(1, 60))
     masks = masks_of(layer, 3)
@@ -41,8 +42,9 @@ def test_masks_for_a_mini_batch(rate: float) -> None:
     check_statistics(masks[0], rate)
 
 
+@pytest.mark.proves("regularization=dropconnect")
 @pytest.mark.parametrize("rate", [0.5, 0.2])
-def test_masks_for_each_sample(rate: float) -> None:
+def test_masks_for_each_sample(rate):
     layer = nn.Linear(30, 40, bias=False)
     DropConnect(rate, masks="sample").change_model(layer, torch.zeros(1, 30))
     masks = masks_of(layer, 50)
@@ -65,7 +67,7 @@ def check_statistics(masks: Tensor, rate: float) -> None:
         assert means.std().item() == pytest.approx(spread / kept.shape[axis] ** 0.5, rel=0.2)
 
 
-def test_every_forward_pass_has_new_masks() -> None:
+def test_every_forward_pass_has_new_masks():
     layer = nn.Linear(200, 200)
     DropConnect().change_model(layer, torch.zeros(1, 200))
     x = torch.eye(200)
@@ -86,11 +88,10 @@ LAYERS: list[Any] = [
 ]
 
 
+@pytest.mark.proves("regularization=dropconnect")
 @pytest.mark.parametrize("masks", ["batch", "sample"])
 @pytest.mark.parametrize(("layer", "shape"), LAYERS)
-def test_the_mean_of_many_passes_is_the_whole_layer(
-    layer: nn.Module, shape: tuple[int, ...], masks: str
-) -> None:
+def test_the_mean_of_many_passes_is_the_whole_layer(layer, shape, masks):
     torch.manual_seed(0)
     layer = copy.deepcopy(layer).double()
     x = torch.randn(shape, dtype=torch.float64)
@@ -105,7 +106,7 @@ def test_the_mean_of_many_passes_is_the_whole_layer(
 
 
 @pytest.mark.parametrize(("layer", "shape"), LAYERS)
-def test_one_sample_is_a_mini_batch_of_one(layer: nn.Module, shape: tuple[int, ...]) -> None:
+def test_one_sample_is_a_mini_batch_of_one(layer, shape):
     x = torch.randn(shape)[:1]
     results = []
     for masks in ("batch", "sample"):
@@ -115,7 +116,7 @@ def test_one_sample_is_a_mini_batch_of_one(layer: nn.Module, shape: tuple[int, .
     torch.testing.assert_close(*results)
 
 
-def test_dropped_weights_get_no_gradient() -> None:
+def test_dropped_weights_get_no_gradient():
     layer = nn.Linear(20, 10)
     DropConnect(0.5).change_model(layer, torch.zeros(1, 20))
     torch.manual_seed(3)
@@ -123,7 +124,7 @@ def test_dropped_weights_get_no_gradient() -> None:
     assert set(layer.weight.grad.unique().tolist()) == {0.0, 8.0}
 
 
-def test_where_it_acts() -> None:
+def test_where_it_acts():
     model = cnn([3, 8, 8], 10, nn.ReLU, channels=[4, 4], hidden=[16])
     DropConnect(0.5, 0.1, "sample").change_model(model, torch.zeros(1, 3, 8, 8))
     rates = {name: m.forward.rate for name, m in model.named_modules() if "forward" in vars(m)}
@@ -132,7 +133,7 @@ def test_where_it_acts() -> None:
 
 
 @pytest.mark.parametrize("masks", ["batch", "sample"])
-def test_the_network_stays_whole(masks: str) -> None:
+def test_the_network_stays_whole(masks):
     x = torch.randn(4, 3, 8, 8)
     model = cnn([3, 8, 8], 10, nn.ReLU, channels=[4, 4], hidden=[16])
     before, keys = model.eval()(x), list(model.state_dict())
@@ -157,7 +158,7 @@ def test_the_network_stays_whole(masks: str) -> None:
     assert model(x).any()
 
 
-def test_with_weight_norm() -> None:
+def test_with_weight_norm():
     x = torch.randn(4, 12)
     model = mlp([12], 3, nn.ReLU, [8])
     for rule in (DropConnect(), WeightNorm()):
@@ -168,7 +169,7 @@ def test_with_weight_norm() -> None:
     torch.testing.assert_close(copy.deepcopy(model)(x), before)
 
 
-def test_what_cannot_be_is_refused() -> None:
+def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match=r"linear must be at least 0 and below 1, got 1\.0"):
         DropConnect(1.0)
     with pytest.raises(ValueError, match="masks must be batch or sample, got unit"):

@@ -2,7 +2,6 @@
 
 import copy
 import pickle
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -36,12 +35,12 @@ def small_cnn() -> nn.Module:
         (small_cnn(), (3, 8, 8), {"": [0.2], "2": [0.1], "7": [0.5], "9": [0.5]}),
     ],
 )
-def test_places(model: nn.Module, shape: tuple[int, ...], expected: dict[str, list[float]]) -> None:
+def test_places(model, shape, expected):
     Dropout(convolution=0.1).change_model(model, torch.randn(2, *shape))
     assert rates(model) == expected
 
 
-def test_places_in_a_network_of_torchvision() -> None:
+def test_places_in_a_network_of_torchvision():
     model = torchvision([3, 32, 32], 10, "vgg11")
     Dropout().change_model(model, torch.randn(2, 3, 32, 32))
     assert rates(model) == {"": [0.2], "classifier.0": [0.5], "classifier.3": [0.5],
@@ -51,7 +50,7 @@ def test_places_in_a_network_of_torchvision() -> None:
     assert rates(model) == {"fc": [0.5]}
 
 
-def test_the_order_is_that_of_running_not_of_definition() -> None:
+def test_the_order_is_that_of_running_not_of_definition():
     class Backwards(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -66,7 +65,8 @@ def test_the_order_is_that_of_running_not_of_definition() -> None:
     assert rates(model) == {"last": [0.5]}
 
 
-def test_what_reaches_the_layers_is_dropped_and_scaled() -> None:
+@pytest.mark.proves("regularization=dropout")
+def test_what_reaches_the_layers_is_dropped_and_scaled():
     model = nn.Sequential(nn.Linear(50, 60), nn.Identity(), nn.Linear(60, 2))
     seen = {}
     x = torch.rand(4000, 50) + 0.5
@@ -93,7 +93,7 @@ def test_what_reaches_the_layers_is_dropped_and_scaled() -> None:
 
 
 @pytest.mark.parametrize("make", [small_cnn, lambda: mlp([3, 8, 8], 10, nn.ReLU, [16])])
-def test_the_network_stays_whole(make: Callable[[], nn.Module]) -> None:
+def test_the_network_stays_whole(make):
     x = torch.randn(4, 3, 8, 8)
     model = make()
     before, keys = model.eval()(x), list(model.state_dict())
@@ -115,7 +115,7 @@ def test_the_network_stays_whole(make: Callable[[], nn.Module]) -> None:
         assert torch.equal(other(x), dropped)
 
 
-def test_compiled_networks_drop_too() -> None:
+def test_compiled_networks_drop_too():
     model = mlp([40], 10, nn.ReLU, [30])
     x = torch.randn(8, 40)
     Dropout().change_model(model, x)
@@ -128,6 +128,6 @@ def test_compiled_networks_drop_too() -> None:
     torch.testing.assert_close(compiled(x), model(x))
 
 
-def test_values_out_of_range_are_refused() -> None:
+def test_values_out_of_range_are_refused():
     with pytest.raises(ValueError, match=r"hidden must be at least 0 and below 1, got 1\.0"):
         Dropout(hidden=1.0)

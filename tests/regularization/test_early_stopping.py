@@ -16,6 +16,7 @@ def stops_at(rule: EarlyStopping, scores: list[float], every: int = 10) -> int |
     return None
 
 
+@pytest.mark.proves("regularization=early_stopping")
 @pytest.mark.parametrize(
     ("scores", "least", "expected"),
     [
@@ -29,11 +30,11 @@ def stops_at(rule: EarlyStopping, scores: list[float], every: int = 10) -> int |
         ([-5, -4, -3, -3, -2], 0.0, None),
     ],
 )
-def test_stops(scores: list[float], least: float, expected: int | None) -> None:
+def test_stops(scores, least, expected):
     assert stops_at(EarlyStopping(Steps(30), least), scores) == expected
 
 
-def test_goes_on_from_its_state() -> None:
+def test_goes_on_from_its_state():
     rule, other = EarlyStopping(Steps(30)), EarlyStopping(Steps(30))
     assert stops_at(rule, [1, 2, 1]) is None
     other.load_state_dict(rule.state_dict())
@@ -41,7 +42,7 @@ def test_goes_on_from_its_state() -> None:
         assert rule.should_stop(1, step) == other.should_stop(1, step) == (step == 50)
 
 
-def test_values_out_of_range_are_refused() -> None:
+def test_values_out_of_range_are_refused():
     with pytest.raises(ValueError, match="patience must be at least one step, got 0"):
         EarlyStopping(Steps(0))
     with pytest.raises(ValueError, match="min_improvement must not be negative, got -1"):

@@ -1,7 +1,6 @@
 """Smoothed targets against the written cross entropy."""
 
 from collections.abc import Callable
-from functools import partial
 
 import pytest
 import torch
@@ -38,17 +37,18 @@ def written_cross_entropy(logits: Tensor, q: Tensor) -> Tensor:
 
 
 WRITTEN: dict[Callable[..., Tensor], Callable[[Tensor, Tensor], Tensor]] = {
-    F.cross_entropy: written_cross_entropy,
+    losses.cross_entropy: written_cross_entropy,
     losses.mse: lambda z, q: ((z - q) ** 2).mean(),
     losses.mae: lambda z, q: (z - q).abs().mean(),
     losses.bce: lambda z, q: -(q * z.sigmoid().log() + (1 - q) * (-z).sigmoid().log()).mean(),
 }
 
 
+@pytest.mark.proves("regularization=label_smoothing")
 @pytest.mark.parametrize("loss", WRITTEN)
 @pytest.mark.parametrize("spread", ["others", "all"])
 @pytest.mark.parametrize("amount", [0.0, 0.1, 0.7])
-def test_loss_and_gradient(loss: Callable[..., Tensor], spread: str, amount: float) -> None:
+def test_loss_and_gradient(loss, spread, amount):
     logits, y = problem()
     logits.requires_grad_()
     ours = LabelSmoothing(amount, spread).change_loss(loss, K)(logits, y)
@@ -59,16 +59,17 @@ def test_loss_and_gradient(loss: Callable[..., Tensor], spread: str, amount: flo
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
 
 
-def test_the_second_form_is_torch_s() -> None:
+@pytest.mark.proves("regularization=label_smoothing")
+def test_the_second_form_is_torch_s():
     logits, y = problem()
-    ours = LabelSmoothing(0.2, "all").change_loss(F.cross_entropy, K)(logits, y)
+    ours = LabelSmoothing(0.2, "all").change_loss(losses.cross_entropy, K)(logits, y)
     theirs = torch.nn.CrossEntropyLoss(label_smoothing=0.2)(logits, y)
     torch.testing.assert_close(ours, theirs, rtol=1e-14, atol=0)
 
 
-@pytest.mark.parametrize("loss", [F.cross_entropy, losses.mse])
+@pytest.mark.parametrize("loss", [losses.cross_entropy, losses.mse])
 @pytest.mark.parametrize("spread", ["others", "all"])
-def test_class_probabilities(loss: Callable[..., Tensor], spread: str) -> None:
+def test_class_probabilities(loss, spread):
     """A sample that is 30% one class and 70% another costs so much of each."""
     logits, y = problem()
     other = (y + 1) % K
@@ -80,28 +81,28 @@ def test_class_probabilities(loss: Callable[..., Tensor], spread: str) -> None:
 
 
 @pytest.mark.parametrize(("spread", "right", "wrong"), [("others", 0.9, 0.1), ("all", 0.95, 0.05)])
-def test_one_output_tells_two_classes_apart(spread: str, right: float, wrong: float) -> None:
+def test_one_output_tells_two_classes_apart(spread, right, wrong):
     logits, y = torch.tensor([[0.3], [-1.2]], dtype=torch.float64), torch.tensor([1, 0])
     ours = LabelSmoothing(0.1, spread).change_loss(losses.bce, 1)(logits, y)
     q = torch.tensor([[right], [wrong]], dtype=torch.float64)
     torch.testing.assert_close(ours, WRITTEN[losses.bce](logits, q), rtol=1e-12, atol=0)
 
 
-def test_options_of_the_loss_stay() -> None:
+def test_options_of_the_loss_stay():
     logits, y = problem()
     weight = torch.rand(K, dtype=torch.float64)
     rule = LabelSmoothing(0.2, "all")
-    ours = rule.change_loss(partial(F.cross_entropy, weight=weight), K)(logits, y)
+    ours = rule.change_loss(losses.cross_entropy.bound(weight=weight), K)(logits, y)
     theirs = F.cross_entropy(logits, y, weight=weight, label_smoothing=0.2)
     torch.testing.assert_close(ours, theirs)
 
 
-def test_what_cannot_be_is_refused() -> None:
+def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match=r"amount must be at least 0 and below 1, got 1\.0"):
         LabelSmoothing(1.0)
     with pytest.raises(ValueError, match="spread must be others or all, got some"):
         LabelSmoothing(0.1, "some")
     with pytest.raises(ValueError, match=r"amount must be at most 0\.5 for 2 classes, got 0\.6"):
-        LabelSmoothing(0.6).change_loss(F.cross_entropy, 2)
+        LabelSmoothing(0.6).change_loss(losses.cross_entropy, 2)
     with pytest.raises(Mistake, match="loss=hinge takes whole labels only"):
-        LabelSmoothing().change_loss(partial(losses.hinge, margin=1.0), 3)
+        LabelSmoothing().change_loss(losses.hinge.bound(margin=1.0), 3)

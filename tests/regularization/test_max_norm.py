@@ -36,12 +36,13 @@ def network() -> nn.Sequential:
     return model
 
 
-def test_each_unit_is_projected_by_itself() -> None:
+@pytest.mark.proves("regularization=max_norm")
+def test_each_unit_is_projected_by_itself():
     model = network()
     layers = [model[i] for i in (0, 2, 3, 5)]
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     old = [incoming(layer) for layer in layers]
-    MaxNorm(1.5).constrain(model)
+    MaxNorm(1.5).constrain(model, [])
     moved = stayed = 0
     for layer, rows in zip(layers, old, strict=True):
         for w, was in zip(incoming(layer), rows, strict=True):
@@ -55,28 +56,28 @@ def test_each_unit_is_projected_by_itself() -> None:
             assert torch.equal(p, before[name])
 
 
-def test_twice_is_once() -> None:
+def test_twice_is_once():
     model, rule = network(), MaxNorm(0.5)
-    rule.constrain(model)
+    rule.constrain(model, [])
     once = [p.clone() for p in model.parameters()]
-    rule.constrain(model)
+    rule.constrain(model, [])
     for a, b in zip(model.parameters(), once, strict=True):
         assert torch.equal(a, b)
 
 
-def test_the_length_of_weight_normalized_layers_is_limited() -> None:
+def test_the_length_of_weight_normalized_layers_is_limited():
     model = network()
     x = torch.randn(1, 2, 8, 8, dtype=torch.float64)
     WeightNorm().change_model(model, x)
     directions = [model[i].parametrizations.weight.original1.clone() for i in (0, 2, 5)]
-    MaxNorm(0.5).constrain(model)
+    MaxNorm(0.5).constrain(model, [])
     for i, v in zip((0, 2, 5), directions, strict=True):
         norms = incoming(model[i]).norm(dim=1)
         assert (norms <= 0.5 + 1e-12).all()
         assert torch.equal(model[i].parametrizations.weight.original1, v)
 
 
-def test_weights_stay_in_the_ball_while_they_train() -> None:
+def test_weights_stay_in_the_ball_while_they_train():
     torch.manual_seed(0)
     model, rule = nn.Sequential(nn.Linear(10, 8), nn.ReLU(), nn.Linear(8, 3)), MaxNorm(0.7)
     optimizer = torch.optim.SGD(model.parameters(), 0.5)
@@ -86,13 +87,13 @@ def test_weights_stay_in_the_ball_while_they_train() -> None:
         optimizer.zero_grad()
         nn.functional.cross_entropy(model(x), y).backward()
         optimizer.step()
-        rule.constrain(model)
+        rule.constrain(model, [])
         norms = torch.cat([model[0].weight.norm(dim=1), model[2].weight.norm(dim=1)])
         assert norms.max() <= 0.7 + 1e-6
         reached = max(reached, norms.max().item())
     assert reached > 0.699
 
 
-def test_values_out_of_range_are_refused() -> None:
+def test_values_out_of_range_are_refused():
     with pytest.raises(ValueError, match="limit must be above 0, got 0"):
         MaxNorm(0)

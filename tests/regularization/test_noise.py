@@ -1,7 +1,5 @@
 """Noise: its size, its independence, and what it amounts to."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,16 +7,17 @@ from torch import Tensor, nn
 from dlrun.data import Data, Split
 from dlrun.engine.run import Run
 from dlrun.recipe import build
+from dlrun.regularization import acts
 from dlrun.regularization.noise import GradientNoise, InputNoise, TargetNoise
 from dlrun.regularization.penalty import L2
-from tests.conftest import Recipe, Trained
 
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_input_noise_is_normal_and_fresh() -> None:
+@pytest.mark.proves("regularization=input_noise")
+def test_input_noise_is_normal_and_fresh():
     x = torch.linspace(-3, 3, 200_000, dtype=torch.float64).reshape(1000, 200)
     y = torch.arange(1000)
     rule, generator = InputNoise(0.3), seeded()
@@ -45,7 +44,8 @@ def linear_problem() -> tuple[nn.Linear, Tensor, Tensor]:
     return model, torch.randn(20, 6, dtype=torch.float64), torch.randn(20, 3, dtype=torch.float64)
 
 
-def test_input_noise_equals_l2_for_a_linear_network_exactly() -> None:
+@pytest.mark.proves("regularization=input_noise")
+def test_input_noise_equals_l2_for_a_linear_network_exactly():
     """E‖W(x + ε) + b − y‖²/2 = ‖Wx + b − y‖²/2 + (σ²/2)·Σw², and so are the gradients.
 
     The 2d points ±σ√d·e_i have the mean and covariance of the noise, which is all that the
@@ -70,7 +70,7 @@ def test_input_noise_equals_l2_for_a_linear_network_exactly() -> None:
     torch.testing.assert_close(value, total, rtol=1e-12, atol=0)
 
 
-def test_drawn_input_noise_equals_l2_in_the_mean() -> None:
+def test_drawn_input_noise_equals_l2_in_the_mean():
     model, x, y = linear_problem()
     std, rounds = 0.7, 400
     rule, generator = InputNoise(std), seeded()
@@ -88,8 +88,9 @@ def test_drawn_input_noise_equals_l2_in_the_mean() -> None:
     assert (error < 0.01 * std**2 * model.weight.abs().max()).all()  # fine enough to tell
 
 
+@pytest.mark.proves("regularization=target_noise")
 @pytest.mark.parametrize("classes", [2, 4])
-def test_labels_flip_to_each_other_class_alike(classes: int) -> None:
+def test_labels_flip_to_each_other_class_alike(classes):
     n, flip = 200_000, 0.3
     y = torch.arange(n) % classes
     x = torch.zeros(n, 1)
@@ -106,7 +107,7 @@ def test_labels_flip_to_each_other_class_alike(classes: int) -> None:
     assert (flipped[1:] & flipped[:-1]).double().mean().item() == pytest.approx(flip**2, abs=0.005)
 
 
-def test_class_probabilities_flip_as_labels_do() -> None:
+def test_class_probabilities_flip_as_labels_do():
     y = torch.randint(0, 5, (1000,), generator=seeded(3))
     x = torch.zeros(1000, 1)
     _, labels = TargetNoise(5, 0.4).change_batch(x, y, seeded())
@@ -117,14 +118,15 @@ def test_class_probabilities_flip_as_labels_do() -> None:
     assert torch.equal(rows.sum(1), torch.ones(1000).double())
 
 
-def test_one_output_has_two_classes() -> None:
+def test_one_output_has_two_classes():
     _, flipped = TargetNoise(1, 1.0).change_batch(torch.zeros(4, 1), torch.tensor([0, 1, 1, 0]),
                                                   seeded())  # fmt: skip
     assert flipped.tolist() == [1, 0, 0, 1]
 
 
+@pytest.mark.proves("regularization=target_noise")
 @pytest.mark.parametrize("targets", [1, 3])
-def test_numbers_get_gaussian_noise(targets: int) -> None:
+def test_numbers_get_gaussian_noise(targets):
     y = torch.linspace(0, 1, 90_000, dtype=torch.float64).reshape(-1, targets)
     x = torch.zeros(len(y), 1)
     _, noisy = TargetNoise(targets, flip=0.5, std=0.2).change_batch(x, y, seeded())
@@ -133,7 +135,7 @@ def test_numbers_get_gaussian_noise(targets: int) -> None:
     assert noise.std().item() == pytest.approx(0.2, abs=4 * 0.2 / (2 * 90_000) ** 0.5)
 
 
-def test_numbers_that_sum_to_one_are_numbers(compose_recipe: Recipe) -> None:
+def test_numbers_that_sum_to_one_are_numbers(compose_recipe):
     """Shares of a mixture as targets of a regression; mixed labels look the same."""
     x, y = torch.randn(60, 5), torch.rand(60, 3, generator=seeded())
     y = y / y.sum(1, keepdim=True)
@@ -147,7 +149,7 @@ def test_numbers_that_sum_to_one_are_numbers(compose_recipe: Recipe) -> None:
     assert ((noisy.sum(1) - 1).abs() > 0.01).double().mean() > 0.9
 
 
-def test_mixed_labels_are_probabilities(compose_recipe: Recipe, digits: Data) -> None:
+def test_mixed_labels_are_probabilities(compose_recipe, digits):
     words = ("regularization=[target_noise]", "regularization.target_noise.flip=1")
     run = build.build(compose_recipe(*words, "augmentation=[mixup]"), digits)
     [rule] = run.change_batch
@@ -157,7 +159,8 @@ def test_mixed_labels_are_probabilities(compose_recipe: Recipe, digits: Data) ->
     assert not (noisy == y).all(1).any()
 
 
-def test_gradient_noise_shrinks_with_the_steps() -> None:
+@pytest.mark.proves("regularization=gradient_noise")
+def test_gradient_noise_shrinks_with_the_steps():
     """σ² = η/(1 + t)^γ, as in the paper's equation, over steps and several weights at once."""
     torch.manual_seed(0)
     eta, gamma = 0.3, 0.55
@@ -177,12 +180,12 @@ def test_gradient_noise_shrinks_with_the_steps() -> None:
         if last is not None:
             assert abs(torch.corrcoef(torch.stack([noise, last]))[0, 1]) < 4 / len(noise) ** 0.5
         last = noise
-        rule.constrain(nn.Identity())
+        rule.constrain(nn.Identity(), [])
     assert weights[2].grad is None
-    assert not hasattr(rule, "penalty")
+    assert not acts(rule, "penalty")
 
 
-def test_gradient_noise_goes_on_from_its_state() -> None:
+def test_gradient_noise_goes_on_from_its_state():
     rules = [GradientNoise(0.3), GradientNoise(0.3)]
     results = []
     for rule in rules:
@@ -191,21 +194,21 @@ def test_gradient_noise_goes_on_from_its_state() -> None:
         if rule is rules[0]:
             for _ in range(6):
                 rule.add_gradient([w])
-                rule.constrain(nn.Identity())
+                rule.constrain(nn.Identity(), [])
         else:
             rule.load_state_dict(rules[0].state_dict() | {"step": 6})
         w.grad = torch.zeros(5)
         torch.manual_seed(5)
         rule.add_gradient([w])
-        rule.constrain(nn.Identity())
+        rule.constrain(nn.Identity(), [])
         results.append(w.grad)
     assert torch.equal(*results)
     assert rules[0].state_dict() == rules[1].state_dict() == {"step": 7}
 
 
 def test_gradient_noise_counts_the_steps_of_the_optimizer(
-    train_recipe: Callable[..., Trained],
-) -> None:
+    train_recipe,
+):
     """L-BFGS evaluates the gradient several times in a step."""
     calls = []
 
@@ -221,7 +224,7 @@ def test_gradient_noise_counts_the_steps_of_the_optimizer(
     assert len(calls) > 4
 
 
-def test_values_out_of_range_are_refused() -> None:
+def test_values_out_of_range_are_refused():
     with pytest.raises(ValueError, match="std must not be negative, got -1"):
         InputNoise(-1)
     with pytest.raises(ValueError, match="flip must be between 0 and 1, got 2"):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from dlrun.regularization import acts
 from dlrun.regularization.penalty import L1, L2, Decay, Elastic, l2
 from dlrun.regularization.weight_norm import WeightNorm
 
@@ -17,6 +18,11 @@ def network() -> nn.Sequential:
     return model
 
 
+def at_rate(model: nn.Module, rate: float) -> list[dict[str, object]]:
+    """All parameters of a model as the one group of an optimizer."""
+    return [{"params": list(model.parameters()), "lr": rate}]
+
+
 def written(kind: type, strength: float, weights: list[torch.Tensor]) -> torch.Tensor:
     squares, sizes = sum((w**2).sum() for w in weights), sum(w.abs().sum() for w in weights)
     share = {L1: 1.0, L2: 0.0, Elastic: 0.5}[kind]
@@ -24,7 +30,7 @@ def written(kind: type, strength: float, weights: list[torch.Tensor]) -> torch.T
 
 
 @pytest.mark.parametrize("kind", [L1, L2, Elastic])
-def test_without_a_matrix_there_is_nothing_to_penalize(kind: type) -> None:
+def test_without_a_matrix_there_is_nothing_to_penalize(kind):
     scale = torch.ones(3, dtype=torch.float64, requires_grad=True)
     rule = kind(0.3)
     value = rule.penalty([scale])
@@ -36,9 +42,10 @@ def test_without_a_matrix_there_is_nothing_to_penalize(kind: type) -> None:
     assert torch.equal(scale.grad, torch.ones_like(scale))
 
 
+@pytest.mark.proves("regularization=l1", "regularization=l2")
 @pytest.mark.parametrize("kind", [L1, L2, Elastic])
 @pytest.mark.parametrize("parameters", ["weights", "all"])
-def test_gradient_and_value_of_the_penalty(kind: type, parameters: str) -> None:
+def test_gradient_and_value_of_the_penalty(kind, parameters):
     model = network()
     x = torch.randn(5, 2, 6, 6, dtype=torch.float64)
     every = list(model.parameters())
@@ -74,9 +81,7 @@ def reparametrized() -> nn.Sequential:
 
 @pytest.mark.parametrize("kind", [L1, L2, Elastic])
 @pytest.mark.parametrize("parameters", ["weights", "all"])
-def test_where_weights_are_computed_the_penalty_is_that_of_the_weights(
-    kind: type, parameters: str
-) -> None:
+def test_where_weights_are_computed_the_penalty_is_that_of_the_weights(kind, parameters):
     """Against autograd of the written penalty; lengths and directions are none of its weights."""
     model, x = reparametrized(), torch.randn(5, 2, 6, 6, dtype=torch.float64)
     model.eval()  # else every look at the spectral norm would make it a little more exact
@@ -99,7 +104,7 @@ def test_where_weights_are_computed_the_penalty_is_that_of_the_weights(
     assert rule.penalty(every).item() == pytest.approx(penalty.item(), rel=1e-12)
 
 
-def test_l2_leaves_directions_alone_to_the_last_digit() -> None:
+def test_l2_leaves_directions_alone_to_the_last_digit():
     """Σw² does not depend on v; a rounding error would be a step of Adam's where no gradient is."""
     model = network()
     WeightNorm().change_model(model, torch.zeros(1))
@@ -114,22 +119,21 @@ def test_l2_leaves_directions_alone_to_the_last_digit() -> None:
 
 
 @pytest.mark.parametrize("parameters", ["weights", "all"])
-def test_decoupled_decay_of_lengths_is_that_of_the_weights(parameters: str) -> None:
+def test_decoupled_decay_of_lengths_is_that_of_the_weights(parameters):
     model = reparametrized()
     layers = [model[i] for i in (0, 3)]
     before = [layer.weight.detach().clone() for layer in layers]
     directions = [layer.parametrizations.weight.original1.clone() for layer in layers]
     gain = model[1].weight.detach().clone()
     rule = l2(0.3, parameters, decoupled=True)
-    rule.rate = 0.5
-    rule.constrain(model)
+    rule.constrain(model, at_rate(model, 0.5))
     for layer, w, v in zip(layers, before, directions, strict=True):
         torch.testing.assert_close(layer.weight, w * 0.85, rtol=1e-12, atol=0)
         assert torch.equal(layer.parametrizations.weight.original1, v)
     torch.testing.assert_close(model[1].weight, gain * (0.85 if parameters == "all" else 1))
 
 
-def test_decoupled_decay_goes_by_the_rate_of_each_group() -> None:
+def test_decoupled_decay_goes_by_the_rate_of_each_group():
     model = network()
     before = [w.detach().clone() for w in model.parameters()]
     rule = l2(0.3, decoupled=True)
@@ -138,15 +142,14 @@ def test_decoupled_decay_goes_by_the_rate_of_each_group() -> None:
     for scale in (1.0, 0.5):
         for group, rate in zip(optimizer.param_groups, (0.5, 0.1, 0.1), strict=True):
             group["lr"] = rate * scale
-        rule.groups = optimizer.param_groups
-        rule.constrain(model)
+        rule.constrain(model, optimizer.param_groups)
     factors = [(1 - rate * 0.3) * (1 - rate / 2 * 0.3) for rate in (0.5, 0.1)]
     for i, (w, old) in enumerate(zip(model.parameters(), before, strict=True)):
         factor = {0: factors[0], 4: factors[1]}.get(i, 1.0)
         torch.testing.assert_close(w, old * factor, rtol=1e-14, atol=0)
 
 
-def test_l1_leaves_zeros_alone() -> None:
+def test_l1_leaves_zeros_alone():
     w = torch.zeros(3, 3, requires_grad=True)
     w.grad = torch.zeros(3, 3)
     L1(1.0).add_gradient([w])
@@ -154,7 +157,7 @@ def test_l1_leaves_zeros_alone() -> None:
 
 
 @pytest.mark.parametrize("kind", [L1, L2])
-def test_weights_without_a_gradient_are_passed_over(kind: type) -> None:
+def test_weights_without_a_gradient_are_passed_over(kind):
     w, frozen = torch.ones(2, 2, requires_grad=True), torch.ones(2, 2, requires_grad=True)
     w.grad = torch.zeros(2, 2)
     kind(0.5).add_gradient([w, frozen])
@@ -162,8 +165,9 @@ def test_weights_without_a_gradient_are_passed_over(kind: type) -> None:
     assert frozen.grad is None
 
 
+@pytest.mark.proves("regularization=elastic")
 @pytest.mark.parametrize("ratio", [0.0, 0.2, 1.0])
-def test_the_ratio_of_the_elastic_net(ratio: float) -> None:
+def test_the_ratio_of_the_elastic_net(ratio):
     w = torch.tensor([[1.0, -2.0], [0.0, 4.0]], dtype=torch.float64, requires_grad=True)
     w.grad = torch.zeros_like(w)
     rule = Elastic(0.5, ratio)
@@ -173,24 +177,24 @@ def test_the_ratio_of_the_elastic_net(ratio: float) -> None:
     assert rule.penalty([w]).item() == pytest.approx(0.5 * (ratio * 7 + (1 - ratio) / 2 * 21))
 
 
+@pytest.mark.proves("regularization=l2")
 @pytest.mark.parametrize("parameters", ["weights", "all"])
-def test_decoupled_decay_scales_the_weights_by_the_rate(parameters: str) -> None:
+def test_decoupled_decay_scales_the_weights_by_the_rate(parameters):
     model = network()
     model[1].weight.requires_grad_(False)
     before = [w.detach().clone() for w in model.parameters()]
     rule = l2(0.3, parameters, decoupled=True)
-    assert not hasattr(rule, "add_gradient")
+    assert not acts(rule, "add_gradient")
     factor = 1.0
     for rate in (0.1, 0.5, 0.0):
-        rule.rate = rate
-        rule.constrain(model)
+        rule.constrain(model, at_rate(model, rate))
         factor *= 1 - rate * 0.3
     for w, old in zip(model.parameters(), before, strict=True):
-        acts = w.requires_grad and (parameters == "all" or w.ndim > 1)
-        torch.testing.assert_close(w, old * factor if acts else old, rtol=1e-14, atol=0)
+        acted = w.requires_grad and (parameters == "all" or w.ndim > 1)
+        torch.testing.assert_close(w, old * factor if acted else old, rtol=1e-14, atol=0)
 
 
-def test_with_plain_steps_decay_and_penalty_differ_by_rate_squared() -> None:
+def test_with_plain_steps_decay_and_penalty_differ_by_rate_squared():
     """One step of SGD: (1 − ηα)(w − ηg) against w − η(g + αw), so by ηη·α·g."""
     w, g, rate = torch.randn(3, 3, dtype=torch.float64), torch.randn(3, 3).double(), 0.1
     ways = []
@@ -203,19 +207,18 @@ def test_with_plain_steps_decay_and_penalty_differ_by_rate_squared() -> None:
             rule.add_gradient(list(layer.parameters()))
         torch.optim.SGD(layer.parameters(), rate).step()
         if isinstance(rule, Decay):
-            rule.rate = rate
-            rule.constrain(layer)
+            rule.constrain(layer, at_rate(layer, rate))
         ways.append(layer.weight.detach())
     torch.testing.assert_close(ways[0] - ways[1], rate**2 * 0.4 * g, rtol=0, atol=1e-14)
 
 
-def test_the_share_of_l1_must_be_a_share() -> None:
+def test_the_share_of_l1_must_be_a_share():
     with pytest.raises(ValueError, match=r"ratio must be between 0 and 1, got 1\.5"):
         Elastic(0.1, 1.5)
 
 
 @pytest.mark.parametrize("kind", [L1, L2, Decay, Elastic])
-def test_values_out_of_range_are_refused(kind: type) -> None:
+def test_values_out_of_range_are_refused(kind):
     with pytest.raises(ValueError, match=r"strength must not be negative, got -0\.1"):
         kind(-0.1)
     with pytest.raises(ValueError, match="parameters must be weights or all, got biases"):

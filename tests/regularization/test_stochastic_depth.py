@@ -29,14 +29,14 @@ def rates(model: nn.Module) -> dict[str, float]:
     }
 
 
-def test_survival_falls_linearly_with_depth() -> None:
+def test_survival_falls_linearly_with_depth():
     model = small()
     StochasticDepth(0.5).change_model(model, torch.zeros(1, 3, 8, 8))
     expected = {f"{3 + i}.residual.4": (i + 1) / 9 * 0.5 for i in range(9)}
     assert rates(model) == pytest.approx(expected)
 
 
-def test_in_networks_of_torchvision() -> None:
+def test_in_networks_of_torchvision():
     model = torchvision([3, 32, 32], 10, "resnet18")
     StochasticDepth(0.2).change_model(model, torch.zeros(1, 3, 32, 32))
     names = [f"layer{i}.{j}.bn2" for i in (1, 2, 3, 4) for j in (0, 1)]
@@ -68,8 +68,9 @@ def branch_outputs(model: nn.Sequential, x: Tensor) -> list[Tensor]:
     return given
 
 
+@pytest.mark.proves("regularization=stochastic_depth")
 @pytest.mark.parametrize("drop", ["batch", "row"])
-def test_how_often_branches_survive(drop: str) -> None:
+def test_how_often_branches_survive(drop):
     model = small(8)
     n, passes = 8, 300
     StochasticDepth(0.4, drop).change_model(model, torch.zeros(1, 3, 8, 8))
@@ -92,7 +93,7 @@ def test_how_often_branches_survive(drop: str) -> None:
     assert both == pytest.approx(0.8 * 0.6, abs=5 * 0.5 / trials**0.5)
 
 
-def test_a_dropped_branch_leaves_the_shortcut_and_others_are_scaled() -> None:
+def test_a_dropped_branch_leaves_the_shortcut_and_others_are_scaled():
     block = small(8)[3:4]
     x = torch.rand(4, 2, 8, 8)
     whole = block.eval()(x)
@@ -121,7 +122,8 @@ def test_a_dropped_branch_leaves_the_shortcut_and_others_are_scaled() -> None:
     torch.testing.assert_close(block[0].residual(x), branch)
 
 
-def test_survivors_are_divided_by_their_probability() -> None:
+@pytest.mark.proves("regularization=stochastic_depth")
+def test_survivors_are_divided_by_their_probability():
     out = torch.rand(6, 2, 3, 3) + 0.1
     module = nn.Identity()
     for drop, per in (("row", 6), ("batch", 1)):
@@ -136,7 +138,7 @@ def test_survivors_are_divided_by_their_probability() -> None:
         assert ((total / rounds / out - 1).abs() < 5 * spread).all(), per
 
 
-def test_the_network_stays_whole() -> None:
+def test_the_network_stays_whole():
     model, x = small(8), torch.randn(4, 3, 8, 8)
     before, keys = model.eval()(x), list(model.state_dict())
     StochasticDepth().change_model(model, x)
@@ -155,12 +157,12 @@ def test_the_network_stays_whole() -> None:
     "model",
     [resnet([3, 8, 8], 10, nn.ReLU, 8, skip=False), cnn([3, 8, 8], 10, nn.ReLU, [4])],
 )
-def test_networks_without_skip_connections_are_refused(model: nn.Module) -> None:
+def test_networks_without_skip_connections_are_refused(model):
     with pytest.raises(Mistake, match="stochastic_depth: the model has no residual branches"):
         StochasticDepth().change_model(model, torch.zeros(1, 3, 8, 8))
 
 
-def test_values_out_of_range_are_refused() -> None:
+def test_values_out_of_range_are_refused():
     with pytest.raises(ValueError, match="survival must be above 0 and at most 1, got 0"):
         StochasticDepth(0)
     with pytest.raises(ValueError, match="drop must be batch or row, got column"):

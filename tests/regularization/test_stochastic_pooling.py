@@ -16,7 +16,8 @@ from dlrun.regularization.stochastic_pooling import StochasticPool2d, Stochastic
 DRAWS = 20_000
 
 
-def test_elements_are_drawn_by_their_size() -> None:
+@pytest.mark.proves("regularization=stochastic_pooling")
+def test_elements_are_drawn_by_their_size():
     """The example of the paper's figure 1: activations 1.6 and 2.4 of 4."""
     region = torch.tensor([[1.6, 0.0, 0.0], [0.0, 0.0, 2.4], [0.0, 0.0, 0.0]])
     torch.manual_seed(0)
@@ -25,7 +26,8 @@ def test_elements_are_drawn_by_their_size() -> None:
     assert (drawn > 2).double().mean().item() == pytest.approx(0.6, abs=5 * 0.5 / DRAWS**0.5)
 
 
-def test_training_has_the_mean_that_evaluation_gives() -> None:
+@pytest.mark.proves("regularization=stochastic_pooling")
+def test_training_has_the_mean_that_evaluation_gives():
     torch.manual_seed(0)
     x = torch.rand(1, 3, 6, 8, dtype=torch.float64)
     pool = StochasticPool2d(2, 2)
@@ -46,7 +48,7 @@ def test_training_has_the_mean_that_evaluation_gives() -> None:
     torch.testing.assert_close(second, expected, rtol=0.05, atol=0)
 
 
-def test_regions_samples_and_steps_are_drawn_apart() -> None:
+def test_regions_samples_and_steps_are_drawn_apart():
     torch.manual_seed(0)
     pool, x = StochasticPool2d(2, 2), torch.arange(1.0, 5.0).view(2, 2).repeat(1, 1, 8, 8)
     x = x.expand(500, 4, 16, 16)
@@ -64,7 +66,7 @@ def test_regions_samples_and_steps_are_drawn_apart() -> None:
 
 
 @pytest.mark.parametrize("place", [0, 3])
-def test_infinite_activations_are_pooled_too(place: int) -> None:
+def test_infinite_activations_are_pooled_too(place):
     """So that a run that diverges is noticed by its loss."""
     x = torch.ones(4, 2, 4, 4)
     x[..., place] = torch.inf
@@ -87,9 +89,7 @@ GEOMETRIES: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("options", GEOMETRIES)
 @pytest.mark.parametrize("size", [(7, 9), (8, 8), (10, 6)])
-def test_regions_are_those_of_the_pooling_in_its_place(
-    options: dict[str, Any], size: tuple[int, int]
-) -> None:
+def test_regions_are_those_of_the_pooling_in_its_place(options, size):
     """One huge element a region is drawn for certain: then it is max pooling."""
     torch.manual_seed(0)
     ranks = torch.rand(2, 3, *size).flatten(2).argsort(2).reshape(2, 3, *size)
@@ -103,7 +103,7 @@ def test_regions_are_those_of_the_pooling_in_its_place(
 
 
 @pytest.mark.parametrize("options", GEOMETRIES[:-1])
-def test_shapes_are_those_of_average_pooling(options: dict[str, Any]) -> None:
+def test_shapes_are_those_of_average_pooling(options):
     pool = nn.AvgPool2d(**options)
     own = stochastic(pool)
     assert own is not None
@@ -113,7 +113,7 @@ def test_shapes_are_those_of_average_pooling(options: dict[str, Any]) -> None:
     assert (own.eval()(ones) == 1).all()
 
 
-def test_regions_without_a_positive_element() -> None:
+def test_regions_without_a_positive_element():
     torch.manual_seed(0)
     pool = StochasticPool2d(2, 2)
     zero = torch.zeros(1, 1, 2, 2)
@@ -130,7 +130,7 @@ def test_regions_without_a_positive_element() -> None:
     assert torch.equal(padded(negative), negative)
 
 
-def test_the_gradient_goes_to_the_element_drawn() -> None:
+def test_the_gradient_goes_to_the_element_drawn():
     torch.manual_seed(0)
     x = torch.rand(2, 3, 4, 4, requires_grad=True)
     out = StochasticPool2d(2, 2)(x)
@@ -139,13 +139,13 @@ def test_the_gradient_goes_to_the_element_drawn() -> None:
     torch.testing.assert_close((x.grad * x).sum(), out.sum())
 
 
-def test_evaluation_has_the_probabilities_as_constants() -> None:
+def test_evaluation_has_the_probabilities_as_constants():
     x = torch.rand(1, 1, 2, 2, dtype=torch.float64, requires_grad=True)
     StochasticPool2d(2, 2).eval()(x).sum().backward()
     torch.testing.assert_close(x.grad, x.detach() / x.detach().sum())
 
 
-def test_poolings_are_replaced_in_any_model() -> None:
+def test_poolings_are_replaced_in_any_model():
     model = cnn([3, 8, 8], 10, nn.ReLU, [4, 4, 4, 4])
     keys = list(model.state_dict())
     x = torch.randn(4, 3, 8, 8)
@@ -166,7 +166,7 @@ def test_poolings_are_replaced_in_any_model() -> None:
     assert model(torch.randn(2, 3, 32, 32)).shape == (2, 10)
 
 
-def test_in_lower_precision() -> None:
+def test_in_lower_precision():
     torch.manual_seed(0)
     x = torch.rand(2, 3, 4, 4)
     with torch.autocast("cpu", torch.bfloat16):
@@ -175,6 +175,6 @@ def test_in_lower_precision() -> None:
     assert out.dtype == h.dtype == torch.bfloat16
 
 
-def test_a_model_without_pooling_is_refused() -> None:
+def test_a_model_without_pooling_is_refused():
     with pytest.raises(Mistake, match="stochastic_pooling: the model has no pooling"):
         StochasticPooling().change_model(nn.Linear(3, 2), torch.zeros(1, 3))

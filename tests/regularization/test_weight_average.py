@@ -1,7 +1,6 @@
 """Averages of weights against sums written out."""
 
 import io
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -9,7 +8,6 @@ from torch import Tensor, nn
 
 from dlrun.duration import Steps
 from dlrun.regularization.weight_average import WeightAverage, equal, exponential, weight_average
-from tests.conftest import Trained
 
 
 def network() -> nn.Sequential:
@@ -28,7 +26,7 @@ def train(model: nn.Sequential, rule: WeightAverage, steps: int) -> list[dict[st
         x = torch.randn(8, 3, dtype=torch.float64)
         model(x).square().mean().backward()
         optimizer.step()
-        rule.constrain(model)
+        rule.constrain(model, [])
         seen.append({name: value.clone() for name, value in model.state_dict().items()})
     return seen
 
@@ -45,8 +43,9 @@ AVERAGED = {
 }
 
 
+@pytest.mark.proves("regularization=weight_average")
 @pytest.mark.parametrize("warmup", [True, False])
-def test_exponential_average(warmup: bool) -> None:
+def test_exponential_average(warmup):
     model, rule = network(), WeightAverage(exponential(0.9, warmup))
     rule.change_model(model, torch.zeros(1))
     assert rule.averages() == []
@@ -65,7 +64,8 @@ def test_exponential_average(warmup: bool) -> None:
         torch.testing.assert_close(average, expected, rtol=1e-10, atol=1e-12)
 
 
-def test_mean_from_a_start_at_every_period() -> None:
+@pytest.mark.proves("regularization=weight_average")
+def test_mean_from_a_start_at_every_period():
     model, rule = network(), WeightAverage(equal(start=4, period=3))
     seen: list[dict[str, Tensor]] = []
     for step in range(1, 15):
@@ -78,7 +78,7 @@ def test_mean_from_a_start_at_every_period() -> None:
             torch.testing.assert_close(average, expected, rtol=1e-12, atol=1e-14)
 
 
-def test_a_start_of_zero_is_the_first_step() -> None:
+def test_a_start_of_zero_is_the_first_step():
     model, rule = network(), WeightAverage(equal(start=0, period=1))
     seen = train(model, rule, 5)
     for name, average in named(model, rule).items():
@@ -86,7 +86,7 @@ def test_a_start_of_zero_is_the_first_step() -> None:
         torch.testing.assert_close(average, expected, rtol=1e-12, atol=1e-14)
 
 
-def test_the_live_model_is_not_touched() -> None:
+def test_the_live_model_is_not_touched():
     plain, averaged = network(), network()
     torch.manual_seed(1)
     train(plain, WeightAverage(lambda steps, count: 0.0), 10)
@@ -98,7 +98,7 @@ def test_the_live_model_is_not_touched() -> None:
 
 @pytest.mark.parametrize("form", ["ema", "swa"])
 @pytest.mark.parametrize("before", [0, 1, 6, 11])
-def test_goes_on_from_its_state(form: str, before: int) -> None:
+def test_goes_on_from_its_state(form, before):
     def make() -> WeightAverage:
         return weight_average(Steps(5), Steps(2), form, decay=0.8)
 
@@ -128,7 +128,7 @@ def compare(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
         assert torch.equal(a[name], b[name])
 
 
-def test_a_state_can_be_loaded_into_a_rule_at_work() -> None:
+def test_a_state_can_be_loaded_into_a_rule_at_work():
     model, rule = network(), WeightAverage(equal(1, 1))
     train(model, rule, 3)
     memory = {key: value for key, value in rule.state_dict().items() if key != "averages"}
@@ -139,7 +139,7 @@ def test_a_state_can_be_loaded_into_a_rule_at_work() -> None:
         assert torch.equal(average, kept)
 
 
-def test_values_out_of_range_are_refused() -> None:
+def test_values_out_of_range_are_refused():
     with pytest.raises(ValueError, match="form must be ema or swa, got mean"):
         weight_average(Steps(1), Steps(1), "mean")
     with pytest.raises(ValueError, match="decay must be at least 0 and below 1, got 1"):
@@ -151,9 +151,7 @@ def test_values_out_of_range_are_refused() -> None:
 
 
 @pytest.mark.parametrize("order", ["[weight_average,max_norm]", "[max_norm,weight_average]"])
-def test_averages_are_of_weights_within_their_ball(
-    train_recipe: Callable[..., Trained], order: str
-) -> None:
+def test_averages_are_of_weights_within_their_ball(train_recipe, order):
     trained = train_recipe(
         *("epochs=2", "model=linear", f"regularization={order}", "schedule=constant"),
         *("regularization.max_norm.limit=0.3", "optimizer.lr=0.5"),

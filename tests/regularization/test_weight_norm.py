@@ -12,7 +12,7 @@ from dlrun.model.torchvision import torchvision
 from dlrun.regularization.weight_norm import WeightNorm, length
 
 
-def test_the_function_stays_as_it_was() -> None:
+def test_the_function_stays_as_it_was():
     torch.manual_seed(0)
     for model in (cnn([3, 8, 8], 10, nn.ReLU, [4, 5], hidden=[6]), torchvision([3, 32, 32], 10)):
         x = torch.randn(2, 3, model_size(model), model_size(model))
@@ -28,7 +28,8 @@ def model_size(model: nn.Module) -> int:
     return 8 if isinstance(model, nn.Sequential) else 32
 
 
-def test_gradients_of_length_and_direction() -> None:
+@pytest.mark.proves("regularization=weight_norm")
+def test_gradients_of_length_and_direction():
     """∂g = ∂w·v/‖v‖ for each unit, ∂v = g/‖v‖·(∂w − ∂g·v/‖v‖): equation 3 of the paper."""
     torch.manual_seed(0)
     plain = nn.Linear(6, 4).double()
@@ -51,7 +52,7 @@ def test_gradients_of_length_and_direction() -> None:
     torch.testing.assert_close(layer.bias.grad, plain.bias.grad, rtol=1e-12, atol=1e-12)
 
 
-def test_each_unit_has_its_length() -> None:
+def test_each_unit_has_its_length():
     model = nn.Sequential(nn.Conv2d(2, 5, 3), nn.ConvTranspose2d(5, 7, 2), nn.Linear(3, 4))
     weights = [layer.weight.detach().clone() for layer in model]
     WeightNorm().change_model(model, torch.zeros(1))
@@ -63,7 +64,7 @@ def test_each_unit_has_its_length() -> None:
     assert length(nn.Linear(2, 2)) is None
 
 
-def test_layers_that_are_reparametrized_stay() -> None:
+def test_layers_that_are_reparametrized_stay():
     layer = nn.utils.parametrizations.orthogonal(nn.Linear(4, 4))
     model = nn.Sequential(layer, nn.Linear(4, 2))
     WeightNorm().change_model(model, torch.zeros(1, 4))
@@ -71,6 +72,6 @@ def test_layers_that_are_reparametrized_stay() -> None:
     assert length(model[1]) is not None
 
 
-def test_a_model_without_layers_is_refused() -> None:
+def test_a_model_without_layers_is_refused():
     with pytest.raises(Mistake, match="weight_norm: the model has no linear"):
         WeightNorm().change_model(nn.Sequential(nn.BatchNorm1d(3)), torch.zeros(2, 3))

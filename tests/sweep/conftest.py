@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dlrun.recipe import catalogue, compose
-from dlrun.recipe.nearest import Place
+from dlrun.recipe import compose
 from dlrun.sweep.plan import Plan, plan
 
 QUICK = ("tracking=none", "threads=1", "epochs=1")
@@ -29,9 +28,9 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]
 @pytest.fixture
 def planned() -> Iterator[Callable[..., Plan]]:
     """planned("optimizer.lr=0.1,0.2", ...) is the Plan of that command."""
-    with compose.hydra([]) as hydra:
+    with compose.composer([], multirun=True) as composer:
 
         def read(*words: str) -> Plan:
-            return plan(Place(hydra, [catalogue.packaged()], True), words, ["dlrun", "-m", *words])
+            return plan(composer, words, ["dlrun", "-m", *words])
 
         yield read

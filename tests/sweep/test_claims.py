@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from dlrun import record
+from tests.conftest import in_suite
 from tests.sweep.typed import start
 
 SLOW = """
@@ -67,7 +68,7 @@ def begin(words: list[str], folder: Path) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+@pytest.mark.parametrize("launcher", in_suite(["basic"], ["basic", "joblib"]))
 def test_what_two_sweeps_share_is_trained_once(launcher: str, tmp_path: Path) -> None:
     (tmp_path / "slow_net.py").write_text(SLOW)
     (tmp_path / "hold").touch()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dlrun import record
+from tests.conftest import in_suite
 from tests.sweep.typed import points, start, table
 
 COMMON = ("tracking=none", "threads=1", "checkpoint_every='40 steps'")
@@ -26,9 +27,7 @@ SWEEPS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", ["grid", "random, twice", pytest.param("tpe, pruned", marks=pytest.mark.proof)]
-)
+@pytest.mark.parametrize("name", in_suite(["random, twice"], SWEEPS))
 def test_a_killed_sweep_ends_as_a_whole_one_does(name: str, tmp_path: Path) -> None:
     kills, words = SWEEPS[name]
     words = [*COMMON, *words]

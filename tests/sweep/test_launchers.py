@@ -16,6 +16,7 @@ from dlrun import record
 from dlrun.errors import Mistake
 from dlrun.sweep.launchers import Jobs
 from dlrun.sweep.plan import Plan
+from tests.conftest import in_suite
 from tests.sweep.typed import points, start, table
 
 LAUNCHERS = {
@@ -77,7 +78,7 @@ def test_joblib_with_one_job_trains_in_this_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", LAUNCHERS)
+@pytest.mark.parametrize("name", in_suite(["joblib"], LAUNCHERS))
 def test_a_launcher_finds_what_one_process_finds(name: str, tmp_path: Path) -> None:
     one, many = tmp_path / "one", tmp_path / "many"
     assert in_one_process(POINTS, one) == 1
@@ -97,7 +98,7 @@ def test_a_launcher_finds_what_one_process_finds(name: str, tmp_path: Path) -> N
     assert len({status["pid"] for status in told}) > 1, "more than one process has trained"
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_sigint_ends_a_joblib_sweep_and_the_command_goes_on(tmp_path: Path) -> None:
     words = [*COMMON, "epochs=60", "optimizer.lr=0.1,0.03,0.01,0.003,0.001,0.0003"]
     one, many = tmp_path / "one", tmp_path / "many"
@@ -146,8 +147,8 @@ def jobs(planned: Callable[..., Plan], tmp_path: Path) -> Callable[..., Jobs]:
     def made(*words: str) -> Jobs:
         from dlrun.recipe import compose
 
-        with compose.hydra([]) as hydra:
-            return Jobs(planned(*words).composed, hydra, tmp_path)
+        with compose.composer([]) as composer:
+            return Jobs(planned(*words).composed, composer, tmp_path)
 
     return made
 

@@ -6,8 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from dlrun.errors import Mistake
-from dlrun.recipe import catalogue, compose
-from dlrun.recipe.nearest import Place
+from dlrun.recipe import compose
 from dlrun.sweep.plan import Plan
 from dlrun.sweep.recipes import Recipes, digest
 
@@ -83,10 +82,10 @@ def test_how_much_is_searched_does_not_change_what_is(planned: Planned):
 
 
 def test_a_hash_stands_for_what_is_trained():
-    with compose.hydra([]) as hydra:
+    with compose.composer([]) as composer:
 
         def hash_of(*words: str) -> str:
-            return digest(compose.recipe(hydra, words))
+            return digest(composer.recipe(words))
 
         same = ["outputs=x", "name=y", "device=cpu", "threads=1", "tracking=none", "epochs=20"]
         assert {hash_of(word) for word in same} == {hash_of()}
@@ -108,11 +107,11 @@ def test_a_hash_stands_for_what_is_trained():
 def test_a_recipe_is_the_one_that_hydra_composes(words: list[str]):
     fixed = ["schedule=constant", "accumulate=2", "sweep=random"]
 
-    with compose.hydra([]) as hydra:
-        recipes = Recipes(Place(hydra, [catalogue.packaged()], True), fixed, {})
+    with compose.composer([]) as composer:
+        recipes = Recipes(composer, fixed, {})
         recipes.of(["optimizer.lr=0.9"])  # leaves nothing behind
         made = recipes.of(words)
-        whole = compose.full(hydra, [*fixed, *words])
+        whole = composer.full([*fixed, *words])
     expected = compose.without_hydra(whole)
     assert OmegaConf.to_container(made.recipe) == OmegaConf.to_container(expected)
     assert made.choices == compose.choices(whole)

@@ -29,8 +29,8 @@ def test_it_can_be_planned(
     assert made.total() >= 2
     for stage in made.settings.stages:
         read_stage(dict(stage))
-    with compose.hydra([]) as hydra:
-        assert Jobs(made.composed, hydra, tmp_path).at_once >= 1
+    with compose.composer([]) as composer:
+        assert Jobs(made.composed, composer, tmp_path).at_once >= 1
 
 
 def test_every_way_is_shown() -> None:

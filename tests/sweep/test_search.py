@@ -76,6 +76,7 @@ def test_a_search_that_begins_again_stands_where_it_stood(planned: Planned, opti
     assert len({point.values["optimizer.lr"] for point in whole}) == count
 
 
+@pytest.mark.proves("sweep=tpe", "sweep=cmaes", "sweep=gp")
 @pytest.mark.parametrize("option", ["tpe", "cmaes", "gp"])
 def test_a_sampler_that_learns_beats_one_that_does_not(planned: Planned, option: str):
     def best(name: str, seed: int) -> float:
@@ -87,6 +88,7 @@ def test_a_sampler_that_learns_beats_one_that_does_not(planned: Planned, option:
     assert sum(best(option, seed) > best("random", seed) for seed in seeds) > len(seeds) / 2
 
 
+@pytest.mark.proves("sweep=random")
 def test_ranges_are_kept_to(planned: Planned):
     one = made(planned("sweep=random", *SPACE, "epochs=range(2,9,3)"))
     asked = [one.ask(trial) for trial in range(300)]
@@ -96,6 +98,17 @@ def test_ranges_are_kept_to(planned: Planned):
     assert all(float(f"{rate:.4g}") == rate for rate in rates), "four digits"
     assert {values["epochs"] for values in asked if values} == {2, 5, 8}
     assert all(type(values["batch_size"]) is int for values in asked if values)
+
+
+@pytest.mark.proves("sweep=qmc")
+def test_quasi_random_points_fill_ranges_evenly(planned: Planned):
+    """Each sixteenth of a range has one of 16 scrambled Sobol' points, in every dimension."""
+    one = made(planned("sweep=qmc", *SPACE[:2]))
+    asked = [values for values in map(one.ask, range(17)) if values][1:]  # one at random
+    rates = [(math.log10(values["optimizer.lr"]) + 4) / 4 for values in asked]
+    momenta = [values["optimizer.momentum"] / 0.99 for values in asked]
+    assert sorted(int(16 * share) for share in rates) == list(range(16))
+    assert sorted(int(16 * share) for share in momenta) == list(range(16))
 
 
 def test_zipped_keys_are_one_choice(planned: Planned):

@@ -27,7 +27,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     made.kill()
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_four_jobs_at_once_lose_nothing(server: Server, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "dlrun", "-m", *WORDS, "optimizer.momentum=0.9,0.5", *PARALLEL],

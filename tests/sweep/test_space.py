@@ -47,6 +47,7 @@ def test_a_word_becomes_a_dimension(planned: Planned, word, kind, scale, low, hi
     assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
 
 
+@pytest.mark.proves("sweep=grid")
 def test_a_grid_is_the_product_in_the_order_typed(planned: Planned):
     plan = planned("optimizer=sgd,adam", "batch_size=range(8,25,8)", "epochs=3")
     points = [plan.space.overrides(values) for values in plan.space.grid()]
@@ -103,10 +104,10 @@ def test_steps_of_a_float_are_typed_again_as_they_are(planned: Planned):
 def test_any_space_can_be_typed_again(planned: Planned):
     draw = random.Random(0)
     base = planned("seed=0,1").base
-    with compose.hydra([]) as hydra:
+    with compose.composer([]) as composer:
         for _ in range(300):
             one = drawn(draw)
-            [again] = space.build(space.read(hydra, [one.word()])[1], base, [], 0).dimensions
+            [again] = space.build(space.read(composer, [one.word()])[1], base, [], 0).dimensions
             assert again == one, one.word()
             assert again.listed == one.listed
 

@@ -37,6 +37,7 @@ def whole(delivery):
     return delivery.run_id
 
 
+@pytest.mark.proves("tracking=mlflow")
 def test_a_run_arrives_with_all_that_is_known_of_it(begin, deliver, database, assert_each_once):
     run = begin(3, "adam", data={"name": "digits", "digest": "abc"}, choices={"optimizer": "sgd"})
     run.set_status(record.FINISHED)

@@ -12,6 +12,7 @@ import pytest
 
 from dlrun import record
 from dlrun.__main__ import main
+from tests.conftest import in_suite
 
 USER, PASSWORD = "someone", "s3cr3t%2Fpass"
 QUICK = ("epochs=2 steps", "threads=1", "tracking.checkpoints=false", "tracking.model=false")
@@ -77,7 +78,7 @@ def files_with(folder, *texts):
     return [path for path in files if any(text.encode() in path.read_bytes() for text in texts)]
 
 
-@pytest.mark.parametrize("way", ["typed", "environment", "file"])
+@pytest.mark.parametrize("way", in_suite(["typed"], ["typed", "environment", "file"]))
 def test_a_password_delivers_and_is_nowhere(
     way, guarded, server, here, tmp_path, monkeypatch, capfd
 ):

@@ -335,6 +335,7 @@ class TestServer:
         files = [file.path for file in MlflowClient(server.uri).list_artifacts(found.info.run_id)]
         assert "recipe.yaml" in files
 
+    @pytest.mark.proof
     def test_slow(self, begin, start, prompt, server, assert_each_once, add, caplog):
         with closing(Proxy(server.port)) as proxy:
             proxy.delay = 0.3

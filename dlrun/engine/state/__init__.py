@@ -13,22 +13,21 @@ from typing import Any
 from dlrun.engine import checkpoint
 from dlrun.engine.run import Run
 from dlrun.engine.state.kept import (
-    Position,
-    Result,
+    Counters,
+    Standing,
     State,
-    Weights,
     Window,
-    best_weights,
     capture,
     keeps_last,
-    settle,
+    load_best_weights,
 )
 from dlrun.engine.state.restored import restore
 from dlrun.errors import Mistake
 from dlrun.record import FINISHED, Record, read_status
+from dlrun.regularization import acts
 
-__all__ = ["Position", "Result", "State", "Weights", "Window"]
-__all__ += ["begin", "best_weights", "capture", "keeps_last", "restore", "settle"]
+__all__ = ["Counters", "Standing", "State", "Window"]
+__all__ += ["begin", "capture", "keeps_last", "load_best_weights", "restore"]
 
 _log = logging.getLogger("dlrun")
 _PARTS: dict[str, type] = {"position": dict, "window": dict, "model": dict, "preprocessing": dict}
@@ -47,7 +46,7 @@ def begin(run: Run, record: Record, changed: Collection[str] = ()) -> State:
     state = State()
     if saved:
         state = restore(run, saved, changed)
-        forgotten = saved["position"]["best_step"] > state.at.best_step
+        forgotten = saved["position"]["best_step"] > state.runs[0].best_step
         finished = read_status(record.directory).get("status") == FINISHED
         _look_ahead(run, state, forgotten, finished)
     record.truncate(saved["recorded"] if saved else 0)
@@ -55,37 +54,36 @@ def begin(run: Run, record: Record, changed: Collection[str] = ()) -> State:
 
 
 def _look_ahead(run: Run, state: State, forgotten: bool, finished: bool) -> None:
-    """See to it that a resumed run has something to do, or that it is said why not.
+    """Make sure that a resumed run has something to do, or say why not.
 
     forgotten: the best so far no longer counts, so that another one must be found.
     finished: the run has come to its end before.
     """
-    at, total = state.at, run.lengths.total_steps
-    epoch = f"{at.step / run.lengths.steps_per_epoch:.4g}"
-    if at.step > total:
+    step, total, standing = state.counters.step, run.lengths.total_steps, state.runs[0]
+    epoch = f"{step / run.lengths.steps_per_epoch:.4g}"
+    if step > total:
         asked = f"{total / run.lengths.steps_per_epoch:.4g}"
         raise Mistake(
             f"epochs={asked}: the run is at epoch {epoch} already; epochs= counts from its "
             "beginning, so write more"
         )
-    if at.step >= total and forgotten:
+    if step >= total and forgotten:
         raise Mistake(
             f"monitor={run.monitor}: the run has ended at epoch {epoch}, and nothing after it "
             f"would be judged by {run.monitor}; let it train for longer, with epochs="
         )
-    rules = {key: r for key, r in run.regularizers.items() if hasattr(r, "should_stop")}
+    rules = {key: r for key, r in run.regularizers.items() if acts(r, "should_stop")}
     foreign = len(run.stopping) > len(rules)  # a sweep's, which knows better
-    if not at.stopped or at.step >= total or foreign:
+    if not standing.stopped or step >= total or foreign:
         return
-    holding = [key for key, rule in rules.items() if rule.should_stop(math.nan, at.step)]
-    at.stopped = bool(holding)
+    holding = [key for key, rule in rules.items() if rule.should_stop(math.nan, step)]
+    standing.stopped = bool(holding)
     if holding:
         others = [key.partition(".")[2] for key in run.regularizers if key not in holding]
         without = f"[{','.join(others)}]" if others else "none"
-        twice = math.ceil(2 * at.step / run.lengths.steps_per_epoch)
-        more = f"{holding[0]}.patience='{twice} epochs' or " * hasattr(
-            rules[holding[0]], "patience"
-        )
+        twice = math.ceil(2 * step / run.lengths.steps_per_epoch)
+        waits = rules[holding[0]].patience is not None
+        more = f"{holding[0]}.patience='{twice} epochs' or " if waits else ""
         said = (
             f"{holding[0]} has ended the run at epoch {epoch}, so it trains no further; "
             f"it would with {more}regularization={without}"

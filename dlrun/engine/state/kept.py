@@ -1,7 +1,7 @@
 """What of a run changes while it trains, and all of it as tensors and plain values."""
 
-import copy
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -9,20 +9,27 @@ import torch
 from torch import Tensor
 
 from dlrun.engine import checkpoint
-from dlrun.engine.evaluate import averaged, averages, estimate_statistics
-from dlrun.engine.run import Run
-
-Weights = dict[str, Tensor]
+from dlrun.engine.evaluate import averages, best_weights, estimate_statistics
+from dlrun.engine.run import Run, Weights
+from dlrun.engine.step import StepResult
+from dlrun.regularization import Regularizer
+from dlrun.schedule import Schedule
 
 
 @dataclass
-class Position:
-    """Where a run stands, in plain numbers."""
+class Counters:
+    """How far the loop is, with all the runs that it trains together."""
 
     step: int = 0  # optimizer steps taken
     epoch: int = 0  # whole epochs behind it
     seen: int = 0  # samples of the current epoch behind it
     elapsed: float = 0.0  # seconds in the loop, validation included
+
+
+@dataclass
+class Standing:
+    """What one run has reached."""
+
     stopped: bool = False  # a stopping rule held
     scale: float = 1.0  # of all rates, after returns from a divergence
     backoffs: int = 0  # how many of these there were
@@ -30,111 +37,117 @@ class Position:
     best_loss: float = math.inf  # val/loss with it, which breaks ties
     best_step: int = 0
     best_averaged: bool = False  # its weights are averages
+    best: Weights | None = None  # the weights at `best_step`
+    good: dict[str, Any] | None = None  # what a diverged run returns to
 
     def beaten(self, score: float, loss: float, margin: float = 0.0) -> bool:
         """Whether a score is above the best by more than a margin, or equals it at less loss."""
         tie = score == self.best_score and loss < self.best_loss
         return tie or score > self.best_score + margin
 
-
-Result = tuple[Tensor, Tensor, Tensor | None, list[Tensor]]
-"""Of a mini-batch: loss, hits, the objective where it is another than the loss, penalties."""
+    def numbers(self) -> dict[str, Any]:
+        """All but weights and states."""
+        names = self.__dataclass_fields__.keys() - {"best", "good"}
+        return {name: value for name, value in vars(self).items() if name in names}
 
 
 @dataclass
 class Window:
-    """What the mini-batches since the last point gave, scalars on the device.
+    """What the mini-batches since the last point gave, on the device.
 
-    losses: as val/loss is computed. objectives: what was trained, without penalties; none where
-    it is the loss. penalties: of each rule that has one, in a step; none where no rule has.
+    Each entry is a scalar, or (runs,) where several train at once. losses: as val/loss is
+    computed. objectives: what was trained, without penalties; none where it is the loss.
+    penalties: of each rule that has one, in a step; none where no rule has.
     """
 
     losses: list[Tensor] = field(default_factory=list)
-    hits: list[Tensor] = field(default_factory=list)
+    metric_sums: list[Tensor] = field(default_factory=list)
     objectives: list[Tensor] = field(default_factory=list)
     penalties: list[list[Tensor]] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     seconds: float = 0.0
 
-    def add(
-        self,
-        size: int,
-        loss: Tensor,
-        hits: Tensor,
-        objective: Tensor | None,
-        penalties: list[Tensor],
-    ) -> None:
-        """One more mini-batch of so many samples."""
-        self.sizes.append(size)
-        self.losses.append(loss)
-        self.hits.append(hits)
-        if objective is not None:
-            self.objectives.append(objective)
-        if penalties:
-            self.penalties.append(penalties)
+    def add(self, result: StepResult) -> int:
+        """The mini-batches of one more step; how many samples they had."""
+        samples = 0
+        for size, loss, metric_sum, objective, penalties in result.batches:
+            samples += size
+            self.sizes.append(size)
+            self.losses.append(loss)
+            self.metric_sums.append(metric_sum)
+            if objective is not None:
+                self.objectives.append(objective)
+            if penalties:
+                self.penalties.append(penalties)
+        return samples
+
+    def of(self, entries: Sequence[Tensor] | Tensor, number: int) -> list[float]:
+        """Those of one run, out of entries for each run."""
+        values = entries if isinstance(entries, Tensor) else torch.stack(list(entries))
+        found: list[float] = values.reshape(len(values), -1)[:, number].tolist()
+        return found
 
     def minimized(self) -> Tensor:
-        """(n,): of each mini-batch what its step made small, the objective and the penalties."""
+        """(n,) or (n, runs): of each mini-batch the objective and the penalties of its step."""
         objectives = torch.stack(self.objectives or self.losses)
         if not self.penalties:
             return objectives
-        return objectives + torch.stack([torch.stack(each).sum() for each in self.penalties])
+        return objectives + torch.stack([torch.stack(each).sum(0) for each in self.penalties])
 
     def clear(self) -> None:
         """Begin a new window."""
-        self.losses, self.hits, self.objectives, self.penalties = [], [], [], []
+        self.losses, self.metric_sums, self.objectives, self.penalties = [], [], [], []
         self.sizes, self.seconds = [], 0.0
 
 
 @dataclass
 class State:
-    """Everything beside the parts of the Run that a checkpoint must hold."""
+    """Everything beside the parts of the runs that a checkpoint must hold.
 
-    at: Position = field(default_factory=Position)
+    runs: of each run that trains; one, where they train one by one.
+    """
+
+    counters: Counters = field(default_factory=Counters)
     window: Window = field(default_factory=Window)
-    best: Weights | None = None  # the weights at `best_step`
-    good: dict[str, Any] | None = None  # what a diverged run returns to
+    runs: list[Standing] = field(default_factory=lambda: [Standing()])
+
+    def become(self, other: "State") -> None:
+        """Take over another state, in place."""
+        self.counters, self.window, self.runs[:] = other.counters, other.window, other.runs
 
 
-def best_weights(run: Run) -> Weights:
-    """A copy of what is evaluated: all parameters and buffers, averaged where the recipe does."""
-    with averaged(run):
-        state = run.model.state_dict()
-        return {  # a module of the user may keep more than tensors
-            name: value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
-            for name, value in state.items()
-        }
-
-
-def settle(run: Run, state: State) -> int:
+def load_best_weights(run: Run, counters: Counters, standing: Standing) -> int:
     """Put the weights that count into the model, and say of which step they are.
 
     They are the best, or the last ones where a rule wants those. Averages get batch norm's
-    statistics from the whole training split, those that are the best in `state` as well.
+    statistics from the whole training split, those that are the best in `standing` as well.
     """
-    at, best = state.at, None if keeps_last(run) else state.best
-    are_averages = bool(averages(run)) if best is None else at.best_averaged
+    best = None if keeps_last(run) else standing.best
+    are_averages = bool(averages(run)) if best is None else standing.best_averaged
     run.model.load_state_dict(best_weights(run) if best is None else best)
-    run.averaging = []
+    run.averaging, run.modes = [], None
     if are_averages and estimate_statistics(run) and best is not None:
-        state.best = best_weights(run)
-    return at.step if best is None else at.best_step
+        standing.best = best_weights(run)
+    return counters.step if best is None else standing.best_step
 
 
 def keeps_last(run: Run) -> bool:
     """Whether a rule wants the last weights rather than the best."""
-    return any(not getattr(rule, "restore_best", True) for rule in run.stopping)
+    return any(not rule.restore_best for rule in run.stopping)
 
 
-def capture(run: Run, state: State, recorded: int) -> dict[str, Any]:
-    """All of it as tensors and plain values; `recorded` is the length of the record so far."""
-    window = state.window
+def capture(run: Run, state: State, recorded: int, number: int = 0) -> dict[str, Any]:
+    """All of it as tensors and plain values.
+
+    recorded: the length of the record so far. number: of the run among those of the state.
+    """
+    window, standing = state.window, state.runs[number]
     return {
-        "position": asdict(state.at),
+        "position": asdict(state.counters) | standing.numbers(),
         "monitor": run.monitor,
         "window": {
             "losses": torch.stack(window.losses) if window.losses else None,
-            "hits": torch.stack(window.hits) if window.hits else None,
+            "metric_sums": torch.stack(window.metric_sums) if window.metric_sums else None,
             "objectives": torch.stack(window.objectives) if window.objectives else None,
             "penalties": torch.stack([torch.stack(each) for each in window.penalties])
             if window.penalties
@@ -142,7 +155,7 @@ def capture(run: Run, state: State, recorded: int) -> dict[str, Any]:
             "sizes": window.sizes,
             "seconds": window.seconds,
         },
-        "best": None if _is_current(run, state) else state.best,
+        "best": None if _is_current(run, state.counters, standing) else standing.best,
         "model": run.model.state_dict(),
         "preprocessing": run.preprocessing.state_dict(),
         "steps": steps(run),
@@ -151,12 +164,12 @@ def capture(run: Run, state: State, recorded: int) -> dict[str, Any]:
             "groups": groups(run),
             "state": run.optimizer.state_dict(),
         },
-        "schedule": _memory(run.schedule),
-        "regularization": {key: _memory(rule) for key, rule in run.regularizers.items()},
+        "schedule": memory(run.schedule),
+        "regularization": {key: memory(rule) for key, rule in run.regularizers.items()},
         "scaler": None if run.scaler is None else run.scaler.state_dict(),
         "random": checkpoint.random_state(run.generator),
         "recorded": recorded,
-        "good": state.good,
+        "good": standing.good,
     }
 
 
@@ -180,20 +193,20 @@ def groups(run: Run) -> list[list[str]]:
     ]
 
 
-def _is_current(run: Run, state: State) -> bool:
+def _is_current(run: Run, counters: Counters, standing: Standing) -> bool:
     """Whether the best weights are those of the model, so that they need no second place.
 
     Averages are not: only a recipe that averages, too, could make them again.
     """
-    return state.at.best_step == state.at.step and not run.averaging
+    return standing.best_step == counters.step and not run.averaging and run.modes is None
 
 
-def _memory(part: object) -> Any:
-    if not hasattr(part, "state_dict"):
-        return None
-    return {"name": kind(part), "state": part.state_dict()}
+def memory(part: Schedule | Regularizer) -> dict[str, Any] | None:
+    """What of a part must survive a kill, under its name; None where it has nothing to keep."""
+    state = part.state_dict()
+    return {"name": kind(part), "state": state} if state else None
 
 
-def kind(part: object) -> str:
+def kind(part: Schedule | Regularizer) -> str:
     """The class, of a schedule after a warm-up its own."""
-    return type(getattr(part, "schedule", part)).__name__
+    return part.kind if isinstance(part, Schedule) else type(part).__name__

@@ -4,27 +4,23 @@ import logging
 import math
 from collections.abc import Collection
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from dlrun.data import Split
 from dlrun.engine import checkpoint
+from dlrun.engine.evaluate import best_weights
 from dlrun.engine.feed import Feed
-from dlrun.engine.run import Run
-from dlrun.engine.state.kept import (
-    Position,
-    State,
-    Weights,
-    Window,
-    best_weights,
-    groups,
-    kind,
-    steps,
-)
+from dlrun.engine.run import Run, Weights
+from dlrun.engine.state.kept import Counters, Standing, State, Window, groups, kind, steps
 from dlrun.errors import Mistake
+from dlrun.metric import METRICS, metric_of
+from dlrun.regularization import Regularizer, acts
+from dlrun.schedule import Schedule, watches
 
+T = TypeVar("T", Counters, Standing)
 _log = logging.getLogger("dlrun")
 _SHAPING = {
     "Adam": ("amsgrad",),
@@ -52,10 +48,11 @@ def restore(run: Run, saved: dict[str, Any], changed: Collection[str] = ()) -> S
     anew += _restore_optimizer(run, saved["optimizer"])
     judged = _judged_anew(run, saved, changed)
     anew += [judged] if judged else []
-    memories = {"schedule": saved["schedule"], **_by_key(run, saved["regularization"])}
-    parts = {"schedule": run.schedule, **run.regularizers}
+    known = {key: each for key, each in saved["regularization"].items() if key in run.regularizers}
+    memories = {"schedule": saved["schedule"], **known}
+    parts: dict[str, Schedule | Regularizer] = {"schedule": run.schedule, **run.regularizers}
     for key, part in parts.items():
-        judges = hasattr(part, "observe") or hasattr(part, "should_stop")
+        judges = watches(part) if isinstance(part, Schedule) else acts(part, "should_stop")
         if key in memories and not (judged and judges) and not _remember(part, memories[key]):
             what = "the schedule" if part is run.schedule else key
             anew.append(f"{what}, which is another")
@@ -63,26 +60,27 @@ def restore(run: Run, saved: dict[str, Any], changed: Collection[str] = ()) -> S
         run.scaler.load_state_dict(saved["scaler"])
     checkpoint.restore_random_state(saved["random"], run.generator)
 
-    known = {entry.name for entry in fields(Position)}
-    at = Position(**{key: value for key, value in saved["position"].items() if key in known})
-    window = _window(run, saved)
-    best = saved["best"]
+    counters, standing = _filled(Counters, saved["position"]), _filled(Standing, saved["position"])
     if judged:
-        at.best_score, at.best_loss, at.best_step, best = -math.inf, math.inf, 0, None
-        at.stopped = at.best_averaged = False
-    elif best is not None:
-        best = {
+        standing = Standing(scale=standing.scale, backoffs=standing.backoffs)
+    elif saved["best"] is not None:
+        standing.best = {
             name: value.to(device) if isinstance(value, Tensor) else value
-            for name, value in best.items()
+            for name, value in saved["best"].items()
         }
-    elif at.best_step and at.best_step == at.step:
-        best = best_weights(run)
+    elif standing.best_step and standing.best_step == counters.step:
+        standing.best = best_weights(run)
     if not judged and {"loss", "val"} & set(changed):
-        at.best_loss = -math.inf  # of another loss or split, so that it breaks no tie
+        standing.best_loss = -math.inf  # of another loss or split, so that it breaks no tie
     if anew:
         _log.warning(f"begins anew: {'; '.join(anew)}")
     same = not anew and memories.keys() == parts.keys()
-    return State(at, window, best, saved.get("good") if same else None)
+    standing.good = saved.get("good") if same else None
+    return State(counters, _window(run, saved), [standing])
+
+
+def _filled(kind: type[T], values: dict[str, Any]) -> T:
+    return kind(**{each.name: values[each.name] for each in fields(kind) if each.name in values})
 
 
 def _refuse_other_steps(run: Run, saved: dict[str, Any]) -> None:
@@ -182,9 +180,9 @@ def _restore_optimizer(run: Run, saved: dict[str, Any]) -> list[str]:
 def _window(run: Run, saved: dict[str, Any]) -> Window:
     """What the mini-batches since the last point gave; none where another objective was trained."""
     kept = saved["window"]
-    losses, hits, objectives, penalties = (
+    losses, metric_sums, objectives, penalties = (
         [] if kept.get(key) is None else list(kept[key].to(run.device).unbind())
-        for key in ("losses", "hits", "objectives", "penalties")
+        for key in ("losses", "metric_sums", "objectives", "penalties")
     )
     same = bool(objectives) == (run.objective is not run.loss)
     if penalties or run.penalties:
@@ -192,7 +190,7 @@ def _window(run: Run, saved: dict[str, Any]) -> Window:
     if losses and not same:
         return Window()
     apart = [list(each.unbind()) for each in penalties]
-    return Window(losses, hits, objectives, apart, list(kept["sizes"]), kept["seconds"])
+    return Window(losses, metric_sums, objectives, apart, list(kept["sizes"]), kept["seconds"])
 
 
 def _judged_anew(run: Run, saved: dict[str, Any], changed: Collection[str]) -> str:
@@ -202,27 +200,19 @@ def _judged_anew(run: Run, saved: dict[str, Any], changed: Collection[str]) -> s
         return f"the best, which was chosen by {before} and is by {run.monitor}"
     if "val" in changed and run.monitor.startswith("val/"):
         return "the best, because the val split is another"
-    if "loss" in changed and run.monitor.endswith("/loss"):
+    if "loss" in changed and metric_of(run.monitor) is METRICS["loss"]:
         return f"the best, because {run.monitor} is of another loss"
     return ""
 
 
-def _by_key(run: Run, memories: Any) -> dict[str, Any]:
-    """The memories of regularizers; earlier versions kept them in order, without their keys."""
-    if isinstance(memories, dict):
-        return {key: memories[key] for key in run.regularizers if key in memories}
-    keys = [key for key, rule in run.regularizers.items() if hasattr(rule, "state_dict")]
-    return dict(zip(keys, memories, strict=False))
-
-
-def _remember(part: object, memory: Any) -> bool:
+def _remember(part: Schedule | Regularizer, memory: dict[str, Any] | None) -> bool:
     """Take over a memory, if it has one; whether it was of the same kind."""
-    if memory is None or not hasattr(part, "load_state_dict"):
+    if memory is None:
         return True
-    if memory.get("name", kind(part)) != kind(part):
+    if memory["name"] != kind(part):
         return False
     try:
-        part.load_state_dict(memory["state"] if "name" in memory else memory)
+        part.load_state_dict(memory["state"])
     except (KeyError, ValueError, TypeError, RuntimeError):
         return False
     return True

@@ -1,0 +1,185 @@
+"""What is to be predicted: classes or numbers, and how whole numbers are taken."""
+
+import logging
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlrun.data import Source
+from dlrun.data.tables import cells
+from dlrun.data.tables.columns import Column
+from dlrun.errors import Mistake
+
+TASKS = ("auto", "classification", "regression")
+MOST, EACH = 1000, 5
+"""Whole numbers are classes if there are at most `MOST`, with `EACH` samples of each on average."""
+
+_EVIDENT = 20  # at most so many are taken for classes without a warning
+_WHOLE = 2**24  # above, float32 has no fractions: every number looks whole
+_log = logging.getLogger("dlrun")
+
+Array = NDArray[Any]
+
+
+def encode(y: Array, task: str = "auto") -> tuple[Array, tuple[str, ...]]:
+    """Targets as (n,) int64 classes 0..K-1 and their names, or (n, targets) float32 and ().
+
+    auto: strings are classes, fractions are numbers; whole numbers are classes where there
+    are two different ones, or at most 1000, each of them 5 times on average.
+    Classes are in the order of their values. Raises Mistake for what is neither.
+    """
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    kind = y.dtype.kind
+    if kind not in "iubfUS":
+        raise Mistake(f"y has the type {y.dtype}; expected numbers or strings")
+    if task == "auto":
+        task = "classification" if _are_classes(y) else "regression"
+    if kind == "f" and not np.isfinite(y).all():
+        raise Mistake(f"y has {(~np.isfinite(y)).sum()} missing or infinite values")
+    if kind == "S":
+        try:
+            y = np.char.decode(y, "utf-8")
+        except UnicodeDecodeError as error:
+            raise Mistake("y has bytes that are no text in UTF-8") from error
+    if task == "regression":
+        return _as_numbers(y), ()
+    if y.ndim != 1:
+        raise Mistake(
+            f"y has the shape {y.shape}, classes must be (n,); "
+            "data.task=regression predicts several numbers"
+        )
+    if kind == "f" and (y != np.round(y)).any():
+        raise Mistake("data.task=classification: y has fractions; use data.task=regression")
+    values, labels = np.unique(y, return_inverse=True)
+    if len(values) < 2:
+        raise Mistake(f"y has the single class {values[0]}; at least 2 are needed")
+    names = tuple(str(int(v) if kind == "f" else v) for v in values.tolist())
+    return labels.astype(np.int64), names
+
+
+def read_target(column: Column, task: str, decimal: str) -> tuple[Array, str]:
+    """A column of a table as `encode` takes it, and a note on it.
+
+    int64 where every text is a whole number as usually written, so that 001 and 1 stay two
+    classes; float64 for numbers with fractions or exponents; else strings. Regression takes any
+    number, 001 too.
+    Raises Mistake for what is meant as numbers but not written as such.
+    """
+    texts, name = column.texts, column.name
+    numbers = cells.read_numbers(texts, decimal)
+    if task == "regression":
+        if column.numbers is None:
+            raise Mistake(f"data.task=regression: y has strings: {_odd(column, decimal)}")
+        return column.numbers, ""
+    whole = cells.read_whole(texts)
+    if whole is not None:
+        return whole, ""
+    padded = next(filter(cells.is_padded, texts), None)
+    fraction = next((text for text in texts if set(text) & set(".,eE")), None)
+    if numbers is None:
+        return _read_names(column, task, decimal)
+    if task == "classification" and (padded or (numbers == np.round(numbers)).all()):
+        return np.array(texts), ""
+    if fraction and padded:
+        raise Mistake(
+            f"the column {name} holds both {padded!r} and {fraction!r}; "
+            "data.task=classification takes them for class names, data.task=regression for numbers"
+        )
+    if fraction:
+        return numbers, ""
+    odd = next(text for text in texts if not cells.is_whole(text))
+    return np.array(texts), (
+        f"holds {cells.shown(odd)}: its {len(set(texts))} different texts are taken for class "
+        "names, as they are written; data.task=regression takes them for numbers"
+    )
+
+
+def _read_names(column: Column, task: str, decimal: str) -> tuple[Array, str]:
+    """A column that does not hold numbers, as strings."""
+    texts = column.texts
+    if task == "auto":
+        _refuse_numbers(column, decimal)
+    booleans = cells.read_booleans(texts)
+    if booleans is not None and len(set(texts)) > 2:
+        names = np.array(["False", "True"])[booleans.astype(np.int64)]
+        return names, "writes true and false in several ways, taken for two classes"
+    if "" in texts:
+        blank = f"has {list(texts).count('')} empty values, taken for a class of their own"
+        return np.array(texts), f"{blank}; 'data.missing=[\"\"]' takes them for missing"
+    return np.array(texts), ""
+
+
+def _refuse_numbers(column: Column, decimal: str) -> None:
+    """Raise Mistake where texts meant as numbers would become class names."""
+    different = set(column.texts)
+    odd = {text for text in different if cells.not_number(text, decimal)}
+    classes = "data.task=classification takes every text for a class name"
+    if all(cells.advice(text, decimal) for text in odd):
+        raise Mistake(f"{_odd(column, decimal)}; {classes}")
+    meant = {text for text in different if cells.is_amount(text, decimal)}
+    rows = sum(text in meant for text in column.texts)
+    most = _most(len(column.texts))
+    if not set("".join(meant)) & set(".,"):  # labels, perhaps, one of them a word
+        most = max(most, _EVIDENT)
+    if 2 * rows >= len(column.texts) and len(meant) > most:
+        raise Mistake(
+            f"{_odd(column, decimal)}, among {len(meant)} different numbers; "
+            f"write plain numbers; {classes}"
+        )
+
+
+def _odd(column: Column, decimal: str) -> str:
+    """Which text is not a number, where, and what to do about it."""
+    row, text = next((i, t) for i, t in enumerate(column.texts) if cells.not_number(t, decimal))
+    hint = cells.advice(text, decimal)
+    where = f"the column {column.name} holds {cells.shown(text)} in row {row + 1}"
+    return f"{where}; {hint}" if hint else where
+
+
+def say_what_for(source: Source) -> None:
+    """Say what `auto` took whole numbers for, where something else may be meant."""
+    if source.classes:
+        names, found = source.classes, len(source.classes)
+        if found > _EVIDENT and all(map(cells.is_whole, names)):
+            _log.warning(
+                f"y has {found} different whole numbers in {len(source.y)} samples, taken for "
+                "classes; data.task=regression takes them for numbers"
+            )
+        return
+    y = source.y.numpy()
+    if y.shape[1] == 1 and (y == np.round(y)).all() and np.abs(y).max() < _WHOLE:
+        _log.warning(
+            f"y has {len(np.unique(y))} different whole numbers in {len(y)} samples, taken for "
+            "numbers (regression); data.task=classification takes them for classes"
+        )
+
+
+def _are_classes(y: Array) -> bool:
+    if y.dtype.kind not in "iu" or y.ndim != 1:
+        return y.dtype.kind != "f"
+    return len(np.unique(y)) <= _most(len(y))
+
+
+def _most(rows: int) -> int:
+    """The most different whole numbers that are classes."""
+    return min(MOST, max(2, rows // EACH))
+
+
+def _as_numbers(y: Array) -> NDArray[np.float32]:
+    """Targets of a regression, (n, targets). Raises Mistake for what cannot be one."""
+    if y.dtype.kind == "U" and y.ndim in (1, 2):
+        numbers = cells.read_numbers(y.ravel().tolist(), "point")
+        if numbers is None:
+            raise Mistake("data.task=regression: y has strings; expected numbers")
+        y = numbers.reshape(y.shape)
+    if y.ndim not in (1, 2):
+        raise Mistake(
+            f"data.task=regression: y has the shape {y.shape}; expected (n,) or (n, targets)"
+        )
+    with np.errstate(over="ignore"):  # said below
+        y = y.reshape(len(y), -1).astype(np.float32)
+    if not np.isfinite(y).all():
+        raise Mistake(f"y has {(~np.isfinite(y)).sum()} values beyond 3.4e38")
+    return y

@@ -1,0 +1,220 @@
+"""What was meant where a word is wrong: the one place that guesses.
+
+Most functions give the end of a message, `; did you mean ...?`, or nothing where no guess is
+good enough. `words.yaml` has what users of other libraries type.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from dlrun import shell
+from dlrun.recipe.catalogue import Catalogue, load
+from dlrun.recipe.schema import NEEDED, SEVERAL
+
+_CALL = re.compile(r"(?:[a-z]+\.)*([a-z_]+)\((.*)\)", re.I)
+_NUMBER = r"[-+]?(?:\d+(?:\.\d+)?|\.\d+)(?:e[-+]?\d+)?"
+_DOTS = re.compile(rf"({_NUMBER})\s*(?:\.\.\.?|…)\s*({_NUMBER})", re.I)
+
+
+def close(wrong: str, right: Sequence[str]) -> str:
+    """The name that is nearest to a wrong one, whatever its case; empty where none comes near."""
+    cases = {name.lower(): name for name in reversed(right)}
+    near = difflib.get_close_matches(wrong.lower(), list(cases), n=1, cutoff=0.74)
+    return cases[near[0]] if near else ""
+
+
+def nearest(wrong: str, right: Sequence[str], template: str = "{}") -> str:
+    """Ask whether the nearest name is meant. The first {} of the template is for the name."""
+    near = close(wrong, right)
+    return f"; did you mean {template.replace('{}', near, 1)}?" if near else ""
+
+
+@cache
+def words(table: str) -> dict[str, str]:
+    """A table of `words.yaml`: what each word of another library is here."""
+    content = load(Path(__file__).with_name("words.yaml"))[table]
+    listed = content if isinstance(content, dict) else {content: ""}
+    return {word: here for names, here in listed.items() for word in names.split()}
+
+
+def inner(key: str) -> str:
+    """The key without what other libraries put before all keys: trainer.lr is lr."""
+    outer, _, rest = key.partition(".")
+    return rest if rest and outer in words("outer") else key
+
+
+def here(key: str, value: str, catalogue: Catalogue) -> str:
+    """Say what a key of another library is here."""
+    key = inner(key).lower()
+    if key in words("settings"):
+        return f"; did you mean {words('settings')[key].format(value)}?"
+    if key in words("sayings"):
+        return f"; {words('sayings')[key]}"
+    if key not in words("groups"):
+        return ""
+    group = words("groups")[key]
+    if all(name in catalogue.options(group) for name in value.strip("[]").split(",")):
+        return f"; did you mean {group}={value}?"
+    return f"; here it is {group}=...; dlrun --help {group} lists them"
+
+
+def option(word: str, group: str, value: Any, names: Sequence[str]) -> str | None:
+    """What is wrong with the choice `value` of a group that has the options `names`."""
+    wanted = [word.partition("=")[2]] if value is None else value
+    wanted = wanted if isinstance(wanted, list) else [wanted]
+    if value is None and group not in NEEDED:
+        return f"{word}: write {group}=none" if "none" in names else f"{word}: write ~{group}"
+    if len(wanted) > 1 and group not in SEVERAL:
+        each = ",".join(map(str, wanted))
+        return f"{word}: takes one option; a sweep over several is -m {group}={each}"
+    for name in map(str, wanted):
+        if name not in names:
+            near = nearest(name, names)
+            near = near or f"; there are {', '.join(names)}; dlrun --help {group} shows them"
+            if "." in name and "custom" in names:
+                near = f"; a class of your own is {group}=custom {group}._target_={name}"
+            return f"{word}: no {group.rpartition('/')[2]} is called {name!r}{near}"
+    return None
+
+
+def setting(
+    word: str,
+    key: str,
+    names: Sequence[str],
+    chosen: Mapping[str, Sequence[str]],
+    catalogue: Catalogue,
+) -> str:
+    """What is wrong with a key that a recipe does not have, and the nearest one that there is.
+
+    names: the keys that the recipe has; chosen: the options of each of its groups.
+    """
+    group, _, rest = key.partition(".")
+    value = word.partition("=")[2]
+    if not (rest and group in catalogue.groups):
+        near = here(key, value, catalogue) or _elsewhere(inner(key), value, names, catalogue)
+        return f"{word}: there is no setting {key!r}{near}"
+    options, typed = catalogue.options(group), ",".join(chosen[group])
+    typed = f"[{typed}]" if group in SEVERAL and typed else typed or "none"
+    mine = [name.partition(".")[2] for name in names if name.startswith(f"{group}.")]
+    mine = [name for name in mine if not name.startswith("_")]
+    mine = [name for name in mine if not any(one.startswith(f"{name}.") for one in mine)]
+    others = [
+        one.typed.partition("=")[2]
+        for one in options.values()
+        if rest in [each.key for each in one.settings]
+    ]
+    near = nearest(rest, mine, f"{group}.{{}}={value}")
+    called = words("settings").get(rest, "").format(value)
+    open_ = ("_target_", "???") in [
+        (each.key, each.value)
+        for name in chosen[group]
+        for each in (options[name].settings if name in options else ())
+    ]
+    if not near and open_:
+        near = f"; write +{key}={value} where it is an argument of your own class"
+    elif others:
+        near = f"; it is a setting of {group}={' or '.join(others)}"
+    elif not near and called.partition("=")[0] in names and called.startswith(f"{group}."):
+        near = f"; did you mean {called}?"
+    elif not near:
+        near = f"; it has {', '.join(mine)}" if mine else "; it has no settings"
+    near = "" if f"mean {word}?" in near else near
+    return f"{word}: {group}={typed} has no setting {rest!r}{near}"
+
+
+def _elsewhere(key: str, value: str, names: Sequence[str], catalogue: Catalogue) -> str:
+    """Where a key belongs that begins with no group: to the recipe, to a group, to an option."""
+    group, _, rest = key.partition(".")
+    having = dict.fromkeys(one.option.typed for one in catalogue.settings(key))
+    if key.startswith("hydra.launcher.") and having:
+        return f"; it is a setting of {' or '.join(having)}"
+    if key in names:
+        return f"; did you mean {key}={value}?"
+    near = nearest(group, catalogue.groups, f"{{}}{rest and '.'}{rest}={value}")
+    if near:
+        return near
+    inside = [name for name in names if name.endswith(f".{key}") and not name.startswith("facts")]
+    if inside:
+        return f"; did you mean {' or '.join(f'{name}={value}' for name in inside[:3])}?"
+    for option in catalogue.named(key):
+        return f"; did you mean {option.typed}?"
+    for found in catalogue.settings(key):
+        return f"; did you mean {found.full}={value}, a setting of {found.option.typed}?"
+    leaves = {name.rpartition(".")[2]: name for name in reversed(names)}
+    leaf = close(key, list(leaves))
+    near = nearest(key, names, f"{{}}={value}")
+    near = near or (f"; did you mean {leaves[leaf]}={value}?" if leaf else "")
+    return near or "; dlrun --help lists them"
+
+
+def flag(key: str, value: str, catalogue: Catalogue) -> str:
+    """Say how a setting is written that was typed as the flag --key."""
+    choices = [option.typed for option in catalogue.named(key)]
+    if choices and key not in catalogue.names:
+        return f"; an option is written {' or '.join(choices)}, without dashes"
+    keys = [key] if key in catalogue.names else catalogue.keys(key)
+    if keys and key:
+        value = value or ("last" if key == "resume" else "...")
+        written = " or ".join(shell.quote(f"{each}={value}") for each in keys[:3])
+        return f"; a setting is written {written}, without dashes"
+    return here(key, value or "...", catalogue)
+
+
+def stray(typed: Sequence[str], number: int, catalogue: Catalogue) -> str:
+    """Say what a word without = may mean, given those beside it; number: its place in `typed`."""
+    word = typed[number]
+    before = typed[number - 1] if number else ""
+    after = typed[number + 1] if len(typed) > number + 1 else ""
+    if "=" in before and word.strip() and not close(word, ["sync"]):
+        return f", or quotes around a value with spaces: {shell.quote(f'{before} {word}')}"
+    said = "" if before else _command(word, after) or nearest(word, ["sync"], "dlrun {}")
+    if said or not word.strip():
+        return said
+    choices = [option.typed for option in catalogue.named(word)]
+    if word in catalogue.names or catalogue.settings(word):
+        return f"; dlrun --help {word} says more about it"
+    if choices:
+        return f"; did you mean {' or '.join(choices[:3])}?"
+    return nearest(word, catalogue.names, "{}=...")
+
+
+def _command(word: str, after: str) -> str:
+    """Say how to do what `dlrun <word> <after>` asks for."""
+    said = words("commands").get(word, "")
+    trains = said == words("commands")["train"]
+    usual = "model=cnn" if trains else "optimizer"
+    fits = "=" in after or (after and not trains)
+    return f"; {said.replace('{}', shell.quote(after) if fits else usual)}" if said else ""
+
+
+def distribution(word: str) -> str:
+    """How a range that is written as in another library is written here, or nothing."""
+    key, _, value = word.partition("=")
+    call = _CALL.fullmatch(value)
+    form = words("ranges").get(call[1].lower()) if call else None
+    if call is None or form is None:
+        return ""
+    parts = call[2].strip()
+    if form == "choice({})":
+        if re.search(r"\w\(", parts):
+            return "a range stands alone, not in a list; write its values one by one"
+        listed = parts.strip("[]()") or "a,b,c"
+        return f"write -m '{key}={form.format(listed)}', or -m {key}={listed}"
+    numbers = [part.rpartition("=")[2].strip() for part in parts.split(",")]
+    numbers = [number for number in numbers if re.fullmatch(_NUMBER, number, re.I)]
+    bounds = numbers if len(numbers) >= form.count("{}") else ["low", "high", "step"]
+    return f"write -m sweep=random '{key}={form.format(*bounds)}'"
+
+
+def dots(word: str) -> str:
+    """What to write for `0.1..1`, or nothing."""
+    key, _, value = word.partition("=")
+    ends = _DOTS.fullmatch(value)
+    if not ends:
+        return ""
+    low, high = sorted(ends.groups(), key=float)
+    return f"a range is -m sweep=random '{key}=interval({low},{high})'"
