@@ -76,13 +76,13 @@ def perform(
     shared: Shared,
     stopping: Sequence["Regularizer"] = (),
     whole: bool = False,
-    tests: bool = True,
+    measure_test: bool = True,
 ) -> float | None:
     """One job of maybe several; gives the value it is judged by.
 
     stopping: rules beside those of the recipe; one that says `pruned` makes the run PRUNED.
     whole: with figures, and with a model where the recipe says so.
-    tests: whether the test split may be measured; of a sweep only `complete` does it.
+    measure_test: whether the recipe's `test` holds; in a sweep, `complete` measures instead.
     """
     shipper = shared.shipper(config)
     from dlrun.recipe import build, instantiate  # import torch: two seconds
@@ -115,20 +115,20 @@ def perform(
                 shipper.finish(ended.directory)
 
         export = whole and bool((config.tracking or {}).get("model", False))
-        measures = config.test and tests
-        return Trial(run, state, kept, shared.show, finished, measures, export, whole)
+        tests = config.test and measure_test
+        return Trial(run, state, kept, shared.show, finished, tests, export, whole)
 
     result: float | None = instantiate.part(config, "procedure")(make_run)
     return result
 
 
 def complete(
-    config: DictConfig, directory: Path, shared: Shared, tests: bool, exports: bool
+    config: DictConfig, directory: Path, shared: Shared, measure_test: bool, export: bool
 ) -> None:
-    """Add to a run that has ended what it was trained without, and deliver it.
+    """Add what is still missing to a run that has ended, and deliver it.
 
-    tests: measure the test split with its best weights, if that has not been done.
-    exports: draw figures, and make a model where the recipe says so.
+    measure_test: with its best weights, where the recipe says so and it has not been done.
+    export: draw figures, and save a model where the recipe says so.
     """
     from dlrun.engine import checkpoint
     from dlrun.engine import device as devices
@@ -139,8 +139,9 @@ def complete(
 
     shipper = shared.shipper(config)
     values = record.last_values(record.read_points(directory))
-    tests = tests and config.test and not any(name.startswith("test/") for name in values)
-    exports = exports and not (directory / "figures").exists()  # they are drawn last
+    tested = any(name.startswith("test/") for name in values)
+    tests = measure_test and config.test and not tested
+    exports = export and not (directory / "figures").exists()  # they are drawn last
     if not tests and not exports:
         return
     kept = record.open_existing(directory)

@@ -1,4 +1,4 @@
-"""A sweep on disk: what is searched, and every point with what came of its runs.
+"""A sweep on disk: what is searched, and every point with the results of its runs.
 
     <outputs>/sweeps/<id>/
         sweep.json       what is searched, and how: the fields of `Sweep` without its points
@@ -33,7 +33,7 @@ from dlrun.record.points import last_values, read_points
 SWEEP, LEDGER = "sweep.json", "ledger.jsonl"
 ENDED = (FINISHED, PRUNED, FAILED)
 SEED = "seed"
-"""The dimension whose values are repeats of a point rather than points."""
+"""The dimension whose values repeat a point rather than make new ones."""
 
 _WORST_FIRST = (FAILED, KILLED, RUNNING, PRUNED, FINISHED)
 _WIDE = 30.0
@@ -83,7 +83,7 @@ class Dimension:
 
     @property
     def log(self) -> bool:
-        """Whether its scale is logarithmic; that of a list also where it spans decades."""
+        """Whether its scale is logarithmic; a list of numbers also if it spans decades."""
         wide = not self.ranged and self.numeric and spans_decades(self.choices)
         return self.numeric and (self.scale == "log" or wide)
 
@@ -96,7 +96,7 @@ class Dimension:
 
     @property
     def listed(self) -> list[Any]:
-        """All values where they can be listed: the choices, or the steps of a range."""
+        """All values, if they can be listed: the choices, or the steps of a range."""
         if not self.ranged:
             return list(self.choices)
         if self.step is None:
@@ -141,7 +141,7 @@ class Dimension:
         return f"{self.prefix}{self.key}={self.words()[at]}"
 
     def word(self) -> str:
-        """All of it as an override; one with a single value left is that value."""
+        """The whole dimension as an override, of one value if only one is left."""
         if not self.ranged:
             return f"{self.prefix}{self.key}={','.join(self.words())}"
         low, high = self.ends
@@ -160,7 +160,7 @@ class Dimension:
 
 @dataclass(frozen=True)
 class RunResult:
-    """One run of a point, and what came of it.
+    """One run of a point and its result.
 
     directory: relative to the outputs; None while it is not known.
     value: the best one of the objective, over `samples` samples; loss: val/loss with it, which
@@ -206,12 +206,12 @@ class Point:
 
     @property
     def value(self) -> float | None:
-        """The mean of the scores; None where there are none."""
+        """The mean of the scores; None if there are none."""
         return statistics.fmean(self.scores) if self.scores else None
 
     @property
     def mean(self) -> float:
-        """The mean of the scores; nan where there are none."""
+        """The mean of the scores; nan if there are none."""
         return math.nan if self.value is None else self.value
 
     @property
@@ -222,13 +222,13 @@ class Point:
 
     @property
     def loss(self) -> float:
-        """The mean val/loss with the scores, which breaks ties; inf where it is not known."""
+        """The mean val/loss with the scores, which breaks ties; inf if unknown."""
         losses = [run.loss for run in self.scored if run.loss is not None]
         return statistics.fmean(losses) if losses else math.inf
 
     @property
     def samples(self) -> int | None:
-        """How many samples one score was measured on; None where it is not known."""
+        """How many samples a score was measured on; None if unknown."""
         return next((run.samples for run in self.runs if run.samples), None)
 
     @property
@@ -398,7 +398,7 @@ def is_number(value: object) -> bool:
 
 
 def spans_decades(values: Iterable[float]) -> bool:
-    """Whether positive values reach so far that a logarithmic scale shows them better."""
+    """Whether values are positive and so far apart that a logarithmic scale shows them better."""
     found = list(values)
     return bool(found) and min(found) > 0 and max(found) / min(found) > _WIDE
 

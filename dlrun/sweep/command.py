@@ -1,4 +1,4 @@
-"""The command `dlrun -m`: one sweep, or several stages of one, and what is said at the end."""
+"""The command `dlrun -m`: one sweep, or several stages one after another."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ from dlrun.sweep.plan import Plan, plan
 
 _OWN = tuple(Settings.__dataclass_fields__)
 _NARROWING = {"around": 3, "margin": 0.1}
-"""Settings of a stage alone: the best points of the stage before, and how far beyond them."""
+"""Settings that only a stage has, and their defaults."""
 
 
 def run(composer: Composer, words: Sequence[str], command: Sequence[str]) -> None:
-    """Do what the command asks for. Raises Failure where points have failed."""
+    """Do what the command asks for. Raises Failure if points have failed."""
     asked = plan(composer, words, command)
     asked.check_searched()
     listed: Any = OmegaConf.to_container(asked.settings.stages)
@@ -41,9 +41,10 @@ def run(composer: Composer, words: Sequence[str], command: Sequence[str]) -> Non
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of a sweep: around how many points of the one before, and what it changes.
+    """A stage of a sweep, around the best points of the one before.
 
-    margin: how far beyond them, as a part of each range; changes: its own overrides.
+    around: how many of them; margin: how far beyond them, as a part of each range; changes:
+    the overrides of the stage.
     """
 
     around: float
@@ -51,9 +52,9 @@ class Stage:
     changes: Sequence[str]
 
     def words(self, words: Sequence[str], before: "Driver | None" = None) -> list[str]:
-        """The words of the command, with its own in the place of some.
+        """The words of the command, some replaced by those of the stage.
 
-        before: the stage before it, around whose best points it searches.
+        before: the previous stage, whose best points narrow the ranges.
         """
         narrowed = _narrowed(words, before, self) if before is not None else words
         keys = ["sweep.stages", *(one.key_or_group for one in compose.parse(self.changes))]
@@ -61,7 +62,7 @@ class Stage:
 
 
 def read_stage(stage: Any) -> Stage:
-    """A stage as it is typed. Raises Mistake where it is none."""
+    """A stage as typed. Raises Mistake if it is not one."""
     if not isinstance(stage, dict):
         raise Mistake(f"sweep.stages: {stage} is no stage; write {{epochs: 2, trials: 20}}")
     narrowing = {key: stage.get(key, usual) for key, usual in _NARROWING.items()}
@@ -79,7 +80,7 @@ def read_stage(stage: Any) -> Stage:
 
 @dataclass(frozen=True)
 class _Ended:
-    """A sweep that has run, or one of its stages, and how many of its points have failed."""
+    """A sweep or a stage that has run, and how many of its points have failed."""
 
     driver: Driver
     failed: int = 0
@@ -93,7 +94,7 @@ def _one(asked: Plan, goes_on: bool = False) -> _Ended:
         return _Ended(driver)
     with driver.held():
         failed = driver.run()
-        driver.complete_best(tests=not goes_on and not driver.stopped)
+        driver.complete_best(measure_test=not goes_on and not driver.stopped)
         from dlrun.report.sweep import summarize
 
         summarize(driver.directory, driver.console, goes_on and not driver.stopped)
@@ -119,7 +120,7 @@ def _in_turn(
 
 
 def _look_ahead(composer: Composer, words: Sequence[str], stages: Sequence[Stage]) -> None:
-    """Raise Mistake for what is wrong with any stage, before the first of them trains."""
+    """Raise Mistake for what is wrong with any stage, before the first one trains."""
     for number, stage in enumerate(stages, 1):
         typed = stage.words(words)
         try:
@@ -136,7 +137,7 @@ def _look_ahead(composer: Composer, words: Sequence[str], stages: Sequence[Stage
 def _dry_run(
     composer: Composer, words: Sequence[str], stages: Sequence[Stage], head: Sequence[str]
 ) -> None:
-    """What each stage would cost; the later ones as if their ranges stayed as they are."""
+    """Print what each stage would cost, as if no range were narrowed."""
     failures = []
     for number, stage in enumerate(stages, 1):
         typed = stage.words(words)
@@ -152,7 +153,7 @@ def _dry_run(
 
 
 def _narrowed(words: Sequence[str], before: Driver, stage: Stage) -> list[str]:
-    """The words with each dimension around the best points of the stage before."""
+    """The words, with each dimension narrowed around the best points of the stage before."""
     best = before.ledger.sweep().ranked[: max(1, int(stage.around))]
     if not best:
         raise Failure("no point of the stage before has finished, so there is no best one")
@@ -172,7 +173,7 @@ def _say(number: int, count: int, words: Sequence[str]) -> None:
 
 
 def _typed(value: Any) -> str:
-    """A value of a stage as an override's."""
+    """A value of a stage as it is written in an override."""
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, list):

@@ -1,13 +1,14 @@
-"""One sweep under way: asks the search for points, has them trained, and writes down what came.
+"""One running sweep: asks the search for points, trains them, and records the results.
 
-The ledger says what is done; a run on disk that the ledger does not know of yet counts as
-well. What is left: points that had begun, failed ones with tries left, then new ones.
+The ledger says what is done; runs on disk count too, even if the ledger does not know them.
+What is left to train: points that had begun, failed ones with tries left, then new ones.
 """
 
 import copy
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from dlrun.job import factory
 from dlrun.job.session import Shared
 from dlrun.recipe import mistakes
 from dlrun.record.sweep import ENDED, SWEEP, Point, RunResult
-from dlrun.sweep import samplers
+from dlrun.sweep import claims, samplers
 from dlrun.sweep.launchers import Jobs, Watch
 from dlrun.sweep.ledger import Ledger, alone, repaired
 from dlrun.sweep.plan import OBJECTIVES, Plan
@@ -36,7 +37,7 @@ class Driver:
     """A sweep; one process at a time drives it."""
 
     def __init__(self, plan: Plan) -> None:
-        """Nothing is read or trained yet. Raises Mistake where a point cannot be composed."""
+        """Reads and trains nothing yet. Raises Mistake if a point cannot be composed."""
         with mistakes.explained(plan.composer, plan.asked):
             plan.check()
         self.plan, self.settings, self.total = plan, plan.settings, plan.total()
@@ -45,7 +46,7 @@ class Driver:
         self.shared = Shared(brief=True)
         self.console = screen.console()
         self.failures = 0
-        self.stopped = False  # at the first failure, where that is asked for
+        self.stopped = False  # at the first failure, with sweep.fail_fast
         self.objective = ""
         self.ledger: Ledger
         self.search: Search
@@ -56,7 +57,7 @@ class Driver:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Inside, no other process drives the sweep; at the end all is delivered."""
+        """Inside, no other process drives the sweep. At the end everything is delivered."""
         with record.guard(self.plan.outputs, Mistake, f"outputs={self.plan.base.outputs}"):
             self.directory.mkdir(parents=True, exist_ok=True)
         with alone(self.directory):
@@ -72,7 +73,7 @@ class Driver:
                 self.shared.close()
 
     def run(self) -> int:
-        """Train what is left to train; the number of points that have failed."""
+        """Train what is left; returns how many points have failed."""
         self._prepare()
         left = self.ledger.left()
         self._say_begin()
@@ -87,10 +88,10 @@ class Driver:
             self.console.print(f"{len(points)} points, {different} of them different", markup=False)
         return sum(point.status == record.FAILED for point in points)
 
-    def complete_best(self, tests: bool) -> None:
-        """Give the best run its figures and its model, and where it `tests`, the test split's say.
+    def complete_best(self, measure_test: bool) -> None:
+        """Add figures and a model to the best run, and measure the test split with it.
 
-        What has been done already is not done again.
+        What is there already is not made again, whichever sweep has made it.
         """
         sweep = self.ledger.sweep()
         run = sweep.best_run
@@ -98,15 +99,17 @@ class Driver:
         if run is None or directory is None or not directory.exists():
             return
         made = self.plan.recipes.of([*sweep.ranked[0].overrides, f"seed={run.seed}"])
-        if trains(made.recipe):
-            exports = self.settings.export == "best"
-            recipe = copy.deepcopy(made.recipe)
-            factory.complete(recipe, directory, self.shared, tests, exports)
+        if not trains(made.recipe):
+            return
+        recipe, export = copy.deepcopy(made.recipe), self.settings.export == "best"
+        wait_for(directory, self.console)
+        with claims.held(self.plan.outputs, run.hash, partial(self._say_waits, directory)):
+            factory.complete(recipe, directory, self.shared, measure_test, export)
 
     def deliver(self) -> None:
-        """Bring the summary, which holds the report, to where the runs are delivered.
+        """Deliver the summary, which holds the report, to where the runs go.
 
-        What a server has missed of the runs that other commands have trained goes there too.
+        Runs of earlier commands that the store lacks are delivered too.
         """
         from dlrun.tracking import summary  # imports what plots need
 
@@ -121,13 +124,13 @@ class Driver:
             shipper.finish(directory)
 
     def proposals(self) -> Iterator[Values]:
-        """The values of all points, as far as they don't depend on what comes of others."""
+        """The values of all points, as far as they do not depend on results."""
         search = self._search(None)
         asked = (search.ask(trial) for trial in range(self.total))
         return (values for values in asked if values is not None)
 
     def _prepare(self) -> None:
-        """The search and the ledger, brought to where the last command left them."""
+        """Bring the search and the ledger to where the last command left them."""
         before = record.read_json(self.directory / SWEEP)
         known = before.get("objective")
         self.objective = known if known in OBJECTIVES else self._find_objective()
@@ -142,9 +145,9 @@ class Driver:
         self._recall(repaired(self.directory, self.plan.holds))
 
     def _find_objective(self) -> str:
-        """What is searched, once all values were looked at, and a point has been built.
+        """Check all values, then build points until one can be built: it knows what it monitors.
 
-        A point that cannot be built is one that fails where others can be. Raises Mistake.
+        If one can, the others fail on their own later. Raises Mistake.
         """
         self.plan.check_gaps()
         if self.jobs.local:  # gets ready while torch is imported
@@ -165,7 +168,7 @@ class Driver:
         raise wrong[0] if wrong else Mistake("there is no point to train")
 
     def _recall(self, lines: Sequence[Point]) -> None:
-        """Ask and tell the search again what the ledger says, in the same order."""
+        """Repeat to the search what the ledger says, in the same order."""
         written = {point.trial: point for point in lines}
         for point in lines:
             while self._asked <= point.trial:
@@ -180,7 +183,7 @@ class Driver:
         self.earlier += [self.plan.outputs / str(run.directory) for run in closed]
 
     def _replay(self, point: Point) -> None:
-        """Tell the search again; its pruner first sees the run's validations again."""
+        """Repeat a result to the search, after the validations to its pruner."""
         judge = self.search.pruner(point.trial)
         directory = point.runs[0].directory if point.runs else None
         if judge is not None and directory is not None:
@@ -188,7 +191,7 @@ class Driver:
         self.search.tell(point)
 
     def _ask(self, written: Container[int] = ()) -> Point | None:
-        """The next point of the search; None where there is none, or the ledger has it."""
+        """The next point of the search; None if there is none, or the ledger has it."""
         trial, self._asked = self._asked, self._asked + 1
         values = self.search.ask(trial)
         if values is None or trial in written:
@@ -220,13 +223,13 @@ class Driver:
         return batch
 
     def _train(self, batch: Sequence[Point]) -> None:
-        """Train the open runs of some points, here or elsewhere, and write down what came of it."""
+        """Train the open runs of some points, here or elsewhere, and record the results."""
         once = [point for point in batch if self.ledger.twin(point) is None]
         if self.jobs.local:
             for point in once:
                 for task in self._tasks(point):
                     if self._here(task).status in (record.PRUNED, record.FAILED):
-                        break  # that tells enough of the point
+                        break  # the point needs no more runs
         else:
             tasks = [task for point in once for task in self._tasks(point)]
             if tasks:
@@ -238,7 +241,7 @@ class Driver:
         self.stopped = bool(self.settings.fail_fast and self.failures)
 
     def _take_over(self, point: Point, twin: Point) -> bool:
-        """Let what came of a point count for one with the same recipe; False where it is open."""
+        """Use the result of a point with the same recipe; False if it has none yet."""
         if twin.status not in ENDED:
             return False
         self.ledger.keep(replace(point, runs=twin.runs, status=twin.status))
@@ -246,7 +249,7 @@ class Driver:
         return True
 
     def _tasks(self, point: Point) -> list[Task]:
-        """The runs of a point that are to be trained; those on disk that ended are taken over."""
+        """The runs of a point to train; finished runs on disk are taken over."""
         first = int(self.plan.recipes.of(point.overrides).recipe.seed)
         runs = {run.seed: run for run in point.runs}
         tasks = []
@@ -303,7 +306,7 @@ class Driver:
         return run
 
     def _watch(self, batch: Sequence[Point]) -> Watch | None:
-        """How jobs in other processes reach the pruner; None where nothing is to be pruned."""
+        """How jobs in other processes reach the pruner; None if nothing is to be pruned."""
         pruner = samplers.pruner(self.settings)
         if pruner is None or not isinstance(self.search, Sampled):
             return None
@@ -311,7 +314,7 @@ class Driver:
         return Watch(self.directory / "journal.log", self.plan.id, pruner, trials)
 
     def _done(self, task: Task, run: RunResult) -> None:
-        """A run has ended, wherever it was trained."""
+        """Record a run that has ended, wherever it was trained."""
         directory = self.plan.outputs / run.directory if run.directory else None
         if directory is not None:
             self.runs.add(run.hash, directory)
@@ -331,6 +334,9 @@ class Driver:
         state = "" if run.status == record.FINISHED else run.status.lower()
         self._say(task.trial, task.name, value, state)
 
+    def _say_waits(self, run: Path) -> None:
+        self.console.print(f"waiting for run {run.name}, which another sweep completes")
+
     def _say_begin(self) -> None:
         done = self.ledger.done()
         runs = f", {self.settings.repeats} runs each" if self.settings.repeats > 1 else ""
@@ -345,7 +351,7 @@ class Driver:
 
 
 def _is_delivered(directory: Path, settings: dict[str, object]) -> bool:
-    """Whether a store has all of a run; one that has been deleted has nothing to deliver."""
+    """Whether a store has all of a run; of a deleted run there is nothing to deliver."""
     if not (directory / "run.json").exists():
         return True
     known = record.read_json(directory / "tracking.json")

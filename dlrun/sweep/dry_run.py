@@ -1,4 +1,4 @@
-"""Every point of a sweep composed and built, none trained: how many, how large, how long."""
+"""A dry run: builds every point of a sweep and trains none; says how many, how large, how long."""
 
 import copy
 import resource
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 _STEPS = 20
 _FREE = ("schedule", "initializer", "procedure", "test_augmentation", "tracking")
-"""Groups whose options take no time in a step."""
+"""Groups that do not change the time of a step."""
 
 
 def show(driver: "Driver") -> None:
-    """Build every point, and print what it would cost. Raises Failure where one cannot be."""
+    """Build every point and print the cost. Raises Failure if one cannot be built."""
     from dlrun.model.count import parameters as count_parameters
     from dlrun.recipe import build
 
@@ -73,7 +73,7 @@ def show(driver: "Driver") -> None:
 
 
 def _kind(made: "Composed", run: "Run", size: int) -> str:
-    """What the time of a step depends on: recipes that agree in it are timed once."""
+    """What the time of a step depends on; recipes with the same are timed once."""
     recipe, lengths = made.recipe, run.lengths
     parts = {group: made.choices.get(group) for group in GROUPS if group not in _FREE}
     parts |= {group: list(recipe[group] or []) for group in SEVERAL}
@@ -83,7 +83,7 @@ def _kind(made: "Composed", run: "Run", size: int) -> str:
 
 
 def _tried(run: "Run") -> float | None:
-    """Seconds of a step; None where training fails so early, which says nothing of its time."""
+    """Seconds of a step; None if training fails in its first steps."""
     try:
         with mistakes.resolved():
             return _step_time(run)
@@ -92,7 +92,7 @@ def _tried(run: "Run") -> float | None:
 
 
 def _step_time(run: "Run") -> float:
-    """Seconds of a step, with its share of the validations."""
+    """Seconds of a step, including its share of the validations."""
     from dataclasses import replace
 
     from dlrun.console.progress import Progress
@@ -119,7 +119,7 @@ def _step_time(run: "Run") -> float:
 
 
 def _memory() -> float:
-    """Bytes: the most the accelerator has held, or this process where there is none."""
+    """Peak bytes of the accelerator, or of this process if there is none."""
     import torch
 
     if torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""Where the runs of a sweep are trained: in this process, or where a Hydra launcher starts jobs.
+"""Where the runs of a sweep are trained: in this process, or in jobs of a Hydra launcher.
 
 Jobs in other processes get their overrides; what came of each they leave as a file, which
 this process reads while it waits, so that it hears of a failure at once.
@@ -43,11 +43,11 @@ _LOST = {
     "UncompletedJobError",  # submitit
     *("ConnectionError", "RayError"),
 }
-"""What launchers raise where a process has died, or the cluster is not there."""
+"""What launchers raise if a process has died, or the cluster cannot be reached."""
 _EVERY = 0.3  # seconds between looks at what has come in
 
 Done = Callable[[Task, RunResult], None]
-"""Called with every run that has ended, in the order in which they end."""
+"""Called with the result of each run, in the order in which they end."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Remote:
     driver: int | None = None  # the parent process, without which there is nobody to train for
 
     def __call__(self, recipe: DictConfig) -> dict[str, Any]:
-        """Train one run; gives what came of it, and leaves that as a file."""
+        """Train one run; returns its result, and leaves it as a file."""
         if self.driver not in (None, os.getpid()):  # itself, with n_jobs=1
             _end_with(self.driver)
         compose.register()
@@ -124,14 +124,14 @@ def _end_with(parent: int) -> None:
 
 
 def _bug(error: BaseException, name: str) -> None:
-    """The traceback of what was not foreseen; the process that drives the sweep says the rest."""
+    """Print the traceback of an unforeseen error; the driver of the sweep prints the rest."""
     if not isinstance(error, DlrunError) or os.environ.get("DLRUN_DEBUG") == "1":
         report(error, name)
 
 
 @contextmanager
 def own_gpu(recipe: DictConfig, folder: Path, wanted: bool, number: int) -> Iterator[None]:
-    """Give a job a GPU of its own where there are some and the recipe leaves it to us."""
+    """Give a job a GPU of its own, if there are any and the recipe does not choose one."""
     count = _gpus() if wanted and recipe.device in ("auto", "cuda") else 0
     for index in range(count):
         lock = FileLock(folder / f"gpu-{index}.lock", timeout=0)
@@ -157,7 +157,7 @@ class Jobs:
     """
 
     def __init__(self, composed: DictConfig, composer: Composer, folder: Path) -> None:
-        """composed: the config of the whole command. Raises Mistake where a plugin is missing."""
+        """composed: the config of the whole command. Raises Mistake if a plugin is missing."""
         self._config, self._composer, self._folder = composed, composer, folder
         self._class = str(composed.hydra.launcher._target_)
         self.local = self._class == BASIC
@@ -177,7 +177,7 @@ class Jobs:
 
     @property
     def at_once(self) -> int:
-        """How many jobs run at the same time, as far as it is known."""
+        """How many jobs run at the same time, as far as known."""
         if self.local:
             return 1
         settings = self._config.hydra.launcher
@@ -187,7 +187,7 @@ class Jobs:
         return count if count > 0 else max(1, _cpus() + 1 + count)
 
     def run(self, tasks: Sequence[Task], done: Done, watch: Watch | None = None) -> None:
-        """Train all tasks; comes back when every one has ended. Raises what a launcher raises."""
+        """Train all tasks, and return when the last has ended. Raises what the launcher raises."""
         self._folder.mkdir(exist_ok=True)
         for stale in self._folder.iterdir():
             if stale.suffix == ".json" or stale.name == "stop":
@@ -214,7 +214,7 @@ class Jobs:
             inbox.take(task.id, result.return_value or {})
 
     def close(self) -> None:
-        """End the processes that a launcher has kept for more jobs: they would outlive us."""
+        """End the processes that a launcher keeps for more jobs: they would outlive this one."""
         if self._plugin == "hydra_joblib_launcher":
             from joblib.executor import MemmappingExecutor
 
@@ -229,12 +229,12 @@ class Jobs:
             ray.shutdown()
 
     def stop(self) -> None:
-        """Let the jobs that have not begun end at once."""
+        """Make jobs that have not begun end at once."""
         (self._folder / "stop").touch()
 
 
 class _Inbox(threading.Thread):
-    """Takes in what jobs in other processes leave, each once, in the order in which they end."""
+    """Collects the results of jobs in other processes, each once, as they end."""
 
     def __init__(self, folder: Path, tasks: Sequence[Task], done: Done) -> None:
         super().__init__(daemon=True)
@@ -252,7 +252,7 @@ class _Inbox(threading.Thread):
         self._look()
 
     def take(self, id: str, told: Mapping[str, Any]) -> None:
-        """told: what a task has come to; nothing where it has not begun."""
+        """told: the result of a task; empty if it has not begun."""
         with self._lock:
             task = self._waited_for.pop(id, None) if told else None
             if task is not None:
@@ -265,7 +265,7 @@ class _Inbox(threading.Thread):
 
 
 def _check(composed: DictConfig) -> None:
-    """Raise Mistake where a setting of a launcher is none of the kind that it usually is."""
+    """Raise Mistake if a setting of a launcher has the wrong type."""
     option = Catalogue().options(LAUNCHER).get(str(composed.hydra.runtime.choices[LAUNCHER]))
     usual: Any = OmegaConf.to_container(OmegaConf.load(option.file)) if option else {}
     wrong = []

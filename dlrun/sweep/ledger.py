@@ -1,4 +1,4 @@
-"""The points of a sweep under way: what is left of them, written down as it comes in."""
+"""The ledger of a running sweep: its points, and every change written down at once."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -17,47 +17,47 @@ _log = logging.getLogger("dlrun")
 
 
 class Ledger:
-    """The points of a sweep in memory and on disk, which always say the same.
+    """The points of a sweep, the same in memory and on disk.
 
     A run that has failed is tried again up to `retries` times.
     """
 
     def __init__(self, directory: Path, sweep: Sweep, retries: int) -> None:
-        """Writes down what is searched. Raises Failure on a full disk."""
+        """Writes `sweep.json`. Raises Failure on a full disk."""
         self.points: dict[int, Point] = {}
         self._directory, self._sweep, self._retries = directory, sweep, retries
         record.write_json(directory / SWEEP, sweep.described())
 
     def sweep(self) -> Sweep:
-        """What is known now, with each recipe once and its seeds as repeats."""
+        """The sweep as it stands, with each recipe once and its seeds as repeats."""
         points = tuple(self.points[trial] for trial in sorted(self.points))
         return replace(self._sweep, points=points).merged()
 
     def left(self) -> list[Point]:
-        """The points that still have something to train or to be written down, in order."""
+        """The points that are not complete, in order."""
         return [self.points[trial] for trial in sorted(self.points) if self._is_left(trial)]
 
     def twin(self, point: Point) -> Point | None:
-        """The first point with the same recipe, where it is another: searches draw some twice."""
+        """An earlier point with the same recipe, if there is one: searches draw some twice."""
         same = (one for one in self.points.values() if one.hash == point.hash)
         first = min(same, key=lambda one: one.trial, default=point)
         return first if first.trial < point.trial else None
 
     def done(self) -> int:
-        """How many points have nothing left to train."""
+        """How many points need no more training."""
         return sum(map(self._is_trained, self.points))
 
     def is_open(self, run: RunResult) -> bool:
-        """Whether a run is to be trained, or trained again."""
+        """Whether a run still needs training, or may be tried again."""
         return run.tries <= self._retries if run.status == FAILED else run.status not in ENDED
 
     def keep(self, point: Point) -> None:
-        """Write a point down."""
+        """Add or change a point."""
         self.points[point.trial] = point
         _append(self._directory / LEDGER, point)
 
     def ran(self, trial: int, run: RunResult) -> None:
-        """Write down what came of a run; its point is RUNNING until all runs are in."""
+        """Record the result of a run; its point stays RUNNING until `end`."""
         point = self.points[trial]
         others = [one for one in point.runs if one.seed != run.seed]
         failed = [one for one in point.runs if one.seed == run.seed and one.status == FAILED]
@@ -68,7 +68,7 @@ class Ledger:
         self.keep(replace(point, runs=runs, status=status))
 
     def end(self, trial: int) -> bool:
-        """Write down what came of a point whose runs are in; False where they are not."""
+        """Record how a point has ended; False if it was killed or has no runs."""
         states = {run.status for run in self.points[trial].runs}
         if KILLED in states or not states:
             return False
@@ -91,9 +91,9 @@ class Ledger:
 
 
 def repaired(directory: Path, fits: Callable[[Point], bool]) -> list[Point]:
-    """All lines, oldest first, after those that are damaged have been taken out of the file.
+    """All lines, oldest first; damaged ones are removed from the file, with a warning.
 
-    fits: whether a point is one of the sweep. What is lost is on disk as a run, or trained again.
+    fits: whether a point belongs to the sweep. A lost run is found on disk or trained again.
     """
     found = lines(directory)
     good = [p for p in found if p is not None and p.trial <= len(found) and fits(p)]

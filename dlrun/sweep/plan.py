@@ -1,4 +1,4 @@
-"""What a sweep is to do, read from its command: the space, the settings, the id."""
+"""What a command asks for: the space of a sweep, its settings, its id."""
 
 import os
 import shlex
@@ -30,7 +30,7 @@ OBJECTIVES = ("val/accuracy", "val/loss", "train/accuracy", "train/loss")
 
 @dataclass(frozen=True)
 class Plan:
-    """One sweep, as its command asks for it.
+    """One sweep, as asked for.
 
     asked: all overrides, as typed and as in `sweep.params`; fixed: those of every point.
     first: some options of the groups that are swept; composed: the config of the fixed ones
@@ -47,7 +47,7 @@ class Plan:
 
     @property
     def settings(self) -> DictConfig:
-        """Those of the sweep itself."""
+        """The settings `sweep.*`."""
         settings: DictConfig = self.composed.sweep
         return settings
 
@@ -58,7 +58,7 @@ class Plan:
 
     @cached_property
     def recipes(self) -> Recipes:
-        """What makes the recipes of the points."""
+        """Composes the recipes of the points."""
         known = {tuple(self.first): (self.base, compose.choices(self.composed))}
         return Recipes(self.composer, space.lines(self.fixed), known)
 
@@ -74,7 +74,7 @@ class Plan:
 
     @cached_property
     def id(self) -> str:
-        """A hash of what is searched and how, not of how much."""
+        """A hash of what is searched and how, but not of how much."""
         search = {
             "recipe": recipes.digest(self.base),
             "dimensions": [replace(one, typed=(), prefix="") for one in self.space.dimensions],
@@ -89,21 +89,21 @@ class Plan:
 
     @property
     def directory(self) -> Path:
-        """Where the ledger is kept."""
+        """The directory of the ledger."""
         return self.outputs / "sweeps" / self.id
 
     @property
     def outputs(self) -> Path:
-        """Where the runs are kept."""
+        """The directory of all runs and sweeps."""
         return shell.path(self.base.outputs, "outputs").absolute()
 
     @property
     def independent(self) -> bool:
-        """Whether a point does not depend on what came of others."""
+        """Whether no point depends on the results of others."""
         return self.sampler in ("grid", "random", "qmc") and self.settings.pruner == "none"
 
     def total(self) -> int:
-        """How many points there are to be. Raises Mistake for a grid with an interval."""
+        """How many points to train. Raises Mistake for a grid with an interval."""
         if self.settings.sampler:
             return int(self.settings.trials)
         count = len(self.space.grid())
@@ -118,7 +118,7 @@ class Plan:
             self.recipe(values)
 
     def check_searched(self) -> None:
-        """Raise Mistake where a search has nothing to choose from."""
+        """Raise Mistake if a search has nothing to choose from."""
         if self.settings.sampler and all(len(one.listed) == 1 for one in self.space.dimensions):
             raise Mistake(
                 f"sweep={self.sampler}: has nothing to search; give it a range or several values, "
@@ -127,13 +127,13 @@ class Plan:
             )
 
     def check_gaps(self) -> None:
-        """Raise Mistake where a setting that is needed has no value."""
+        """Raise Mistake if a required setting has no value."""
         families = {made.family: made for made in self._samples()}
         for made in families.values():
             mistakes.check(made.recipe, made.choices, self.composer.catalogue.own)
 
     def check_values(self) -> None:
-        """Raise Mistake where a value is none that its setting takes. Imports torch."""
+        """Raise Mistake if a setting does not take its value. Imports torch."""
         from dlrun.recipe import build
 
         with mistakes.resolved():
@@ -145,7 +145,7 @@ class Plan:
         return self.recipes.of(self.space.overrides(values))
 
     def each(self) -> list[Values]:
-        """A point with each of the values that are listed, the others at their first value."""
+        """A point with each of the listed values, the other keys at their first value."""
         first = {one.key: (one.listed or [one.low])[0] for one in self.space.dimensions}
         columns = [
             first | dict(zip([one.key for one in axis], column, strict=True))
@@ -155,14 +155,14 @@ class Plan:
         return columns or [first]
 
     def holds(self, point: Point) -> bool:
-        """Whether a point has a value of each dimension, and of a list one that is on it."""
+        """Whether a point has a value for each dimension, and listed ones where there is a list."""
         dimensions = self.space.dimensions
         return set(point.values) == {one.key for one in dimensions} and all(
             one.ranged or point.values[one.key] in one.choices for one in dimensions
         )
 
     def sweep(self, objective: str, started: object = None) -> Sweep:
-        """The sweep without its points; started: when it was begun, where that is known."""
+        """The sweep without its points. started: the time of its first command, if known."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         return Sweep(
             id=self.id,
@@ -179,7 +179,7 @@ class Plan:
         )
 
     def _samples(self) -> Iterator[Composed]:
-        """Recipes with each of the values that are listed, as far as that takes a second."""
+        """The recipes of `each`, as many as take about a second."""
         return map(self.recipe, self.each()[:_LOOK])
 
 
@@ -213,7 +213,7 @@ def plan(composer: Composer, words: Sequence[str], command: Sequence[str]) -> Pl
 
 
 def _check_swept(sweeps: Sequence[Override]) -> None:
-    """Raise Mistake where what is swept is no part of a recipe, or changes nothing."""
+    """Raise Mistake if what is swept is not part of a recipe, or has no effect."""
     for sweep in sweeps:
         if _is_how(sweep):
             raise Mistake(f"{sweep.input_line}: how a sweep runs cannot itself be swept")
@@ -226,7 +226,7 @@ def _check_swept(sweeps: Sequence[Override]) -> None:
 def _params(
     composer: Composer, words: Sequence[str], fixed: Sequence[Override], sweeps: Sequence[Override]
 ) -> list[str]:
-    """The overrides in `sweep.params`, as an experiment has them, whose keys are not typed.
+    """The overrides in `sweep.params` of an experiment whose keys are not typed.
 
     Read from the choices alone: what is set beside may need what only they bring.
     """
@@ -239,12 +239,12 @@ def _params(
 
 
 def _firsts(composer: Composer, sweeps: Sequence[Override]) -> list[str]:
-    """The first of the options of each group that is swept."""
+    """The first option of each group that is swept."""
     return [_first(sweep) for sweep in sweeps if composer.options(sweep.key_or_group)]
 
 
 def _check_lists(fixed: Sequence[Override]) -> None:
-    """Raise Mistake where a list is none, for which Hydra has other words."""
+    """Raise Mistake if a setting that takes a list is given something else."""
     for override in fixed:
         key, value = override.key_or_group, override.value()
         if key in ("sweep.zip", "sweep.stages") and not isinstance(value, list | str):
@@ -261,7 +261,7 @@ def _first(sweep: Override) -> str:
 
 
 def _is_how(override: Override) -> bool:
-    """Whether it says how recipes are searched and run, rather than what they are."""
+    """Whether an override says how to search and run, rather than what to train."""
     return override.is_hydra_override() or _top(override.key_or_group) == "sweep"
 
 
@@ -281,7 +281,7 @@ def _zips(written: Any) -> list[list[str]]:
 
 
 def _check(settings: DictConfig, swept: Sequence[str]) -> None:
-    """Raise one Mistake that names every setting of the sweep whose value cannot be."""
+    """Raise one Mistake that names every wrong setting of the sweep."""
     wrong = []
 
     def require(holds: bool, key: str, right: str) -> None:

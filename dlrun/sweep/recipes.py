@@ -1,4 +1,4 @@
-"""From the overrides of a point to its recipe and the hash that it is known by.
+"""From the overrides of a point to its recipe, and the hash that identifies it.
 
 Hydra composes once for every combination of group options; plain values are then set on
 a copy, by the function that Hydra itself sets them with.
@@ -19,18 +19,18 @@ from dlrun.recipe import compose
 from dlrun.recipe.compose import Composer
 
 NEUTRAL = ("outputs", "name", "device", "threads", "tracking", "resume", "facts", "sweep")
-"""Settings that change nothing of what a run finds: they are no part of a recipe's hash."""
+"""Settings that do not change the result of a run, so they are not part of the hash."""
 _RECENT = 100  # recipes kept for when they are asked for again
 _REFERS = re.compile(r"\$\{|\?\?\?")
 
 
 @dataclass(frozen=True)
 class Composed:
-    """A recipe, of which nobody may change more than `resume`, and the option of every group."""
+    """A recipe and the option of every group. Only its `resume` may be changed."""
 
     recipe: DictConfig
     choices: dict[str, Any]
-    family: tuple[str, ...] = ()  # recipes of one have the same keys and references
+    family: tuple[str, ...] = ()  # recipes of one family have the same keys and references
 
     @cached_property
     def digest(self) -> str:
@@ -94,7 +94,7 @@ def digest(recipe: DictConfig) -> str:
 
 
 def short(content: Any) -> str:
-    """Sixteen hexadecimal digits that stand for plain values."""
+    """A hash of plain values, 16 hexadecimal digits."""
     text = json.dumps(content, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -1,6 +1,6 @@
-"""Runs on disk: what came of them, and which of them a sweep takes over or goes on with.
+"""Runs on disk: their results, and which of them a sweep reuses or resumes.
 
-A run counts as long as its data and the user's own code are what they were when it was
+A run counts only while its data and the user's own code are what they were when it was
 trained, as `make` compares a file with its sources.
 """
 
@@ -31,7 +31,7 @@ class Runs:
     """The runs under a sweep's outputs, by the hashes of their recipes."""
 
     def __init__(self, plan: Plan, shared: Shared) -> None:
-        """Nothing is read yet. Data are loaded once, and only where a run has to be compared."""
+        """Reads nothing yet. Data are loaded once, and only if a run must be compared."""
         self._plan, self._shared = plan, shared
         self._found: dict[str, list[Path]] = {}
         self._digests: dict[str, str | None] = {}
@@ -39,10 +39,10 @@ class Runs:
         self._may_change = bool(_files(plan.base) or code.digests(plan.base)) or any(
             key in GROUPS or key.startswith("data.") or key.endswith("._target_") for key in keys
         )
-        self._changed: dict[str, None] = {}  # what is no longer as it was, in order
+        self._changed: dict[str, None] = {}  # the sources that have changed, in order
 
     def scan(self) -> None:
-        """Look at every run: those of the sweep count, and finished ones of others."""
+        """Find the runs of this sweep, and the finished ones of others."""
         for directory in record.all_runs(self._plan.outputs):
             told = record.read_json(directory / "run.json").get("sweep")
             if not isinstance(told, dict) or not isinstance(told.get("hash"), str):
@@ -51,14 +51,11 @@ class Runs:
                 self.add(told["hash"], directory)
 
     def add(self, hash: str, directory: Path) -> None:
-        """One more run."""
+        """Add a run."""
         self._found.setdefault(hash, []).append(directory)
 
     def find(self, hash: str, recipe: DictConfig) -> Path | None:
-        """A run of a recipe that still counts: the first that has ended as it should, or the last.
-
-        None where there is none.
-        """
+        """A run of a recipe that still counts: one that has finished, else the latest; or None."""
         found = [
             directory
             for directory in self._found.get(hash, [])
@@ -67,7 +64,7 @@ class Runs:
         return next(filter(ended, found), found[-1] if found else None)
 
     def current(self, point: Point) -> Point:
-        """The point without its runs that no longer count; itself where all of them do."""
+        """The point without the runs that no longer count; the same object if all do."""
         if not self._may_change or not point.runs:
             return point
         recipe = self._plan.recipes.of(point.overrides).recipe
@@ -86,7 +83,7 @@ class Runs:
         )
 
     def warn(self, dropped: Sequence[Point]) -> None:
-        """Say that these points are trained anew."""
+        """Say that these points are trained again."""
         if dropped:
             points = "1 point" if len(dropped) == 1 else f"{len(dropped)} points"
             _log.warning(
@@ -102,7 +99,7 @@ class Runs:
 
 
 def outcome(run: RunResult, directory: Path, objective: str) -> RunResult:
-    """The run as its record tells it."""
+    """The result that a run's record holds."""
     status, points = record.read_status(directory), record.read_points(directory)
     data = record.read_json(directory / "run.json").get("data") or {}
     value, loss = _best(points, objective)
@@ -119,9 +116,9 @@ def outcome(run: RunResult, directory: Path, objective: str) -> RunResult:
 
 
 def _best(points: Sequence[Mapping[str, Any]], objective: str) -> tuple[float | None, float | None]:
-    """The best value of the objective, of equal ones that of the least val/loss, and that loss.
+    """The best value of the objective and the val/loss with it, which breaks ties.
 
-    Where the run has ended and has chosen its weights by it: that of these weights.
+    If the run chose its weights by the objective: the value of these weights.
     """
     end = record.last_values(points)
     chosen = end.get(f"best/{objective.replace('/', '_')}")
@@ -139,18 +136,18 @@ def _best(points: Sequence[Mapping[str, Any]], objective: str) -> tuple[float | 
 
 
 def ended(directory: Path, *statuses: str) -> bool:
-    """Whether a run has ended as it should, or with one of these statuses."""
+    """Whether a run has finished or was pruned, or has one of the given statuses."""
     status = record.read_status(directory).get("status")
     return status in (statuses or (record.FINISHED, record.PRUNED))
 
 
 def resumable(directory: Path) -> bool:
-    """Whether a run has begun to train and not ended, so that it can be gone on with."""
+    """Whether a run has started to train and has not ended."""
     return not ended(directory) and "data" in record.read_json(directory / "run.json")
 
 
 def replay(judge: Any, directory: Path, objective: str) -> None:
-    """Show a pruner the validations that a run has behind it."""
+    """Show a pruner the validations of a run again."""
     for point in record.read_points(directory):
         value = point["values"].get(objective)
         if value is not None and "time/elapsed" in point["values"]:
@@ -158,7 +155,7 @@ def replay(judge: Any, directory: Path, objective: str) -> None:
 
 
 def wait_for(directory: Path, console: Console) -> None:
-    """Until no other process trains a run, such as a job that outlived its sweep."""
+    """Wait while another process holds a run, such as a job that outlived its sweep."""
     said = 0.0
     while record.is_running(directory):
         if monotonic() - said > 60:
@@ -168,9 +165,9 @@ def wait_for(directory: Path, console: Console) -> None:
 
 
 def changed(directory: Path, recipe: DictConfig, digest: Callable[[DictConfig], str | None]) -> str:
-    """Which of a run's files has changed since it was trained; empty where none has.
+    """Which source of a run has changed since it was trained; empty if none has.
 
-    digest: of the data of a recipe as they are now.
+    digest: gives that of a recipe's data as they are now.
     """
     info = record.read_json(directory / "run.json")
     was, now = info.get("code"), code.digests(recipe)
@@ -183,7 +180,7 @@ def changed(directory: Path, recipe: DictConfig, digest: Callable[[DictConfig], 
 
 
 def data_digest(recipe: DictConfig, shared: Shared) -> str | None:
-    """Of the data now; None where they cannot be read, which training will say."""
+    """The digest of the data now; None if they cannot be read, which training will report."""
     try:
         return shared.data(recipe).digest
     except Mistake:
@@ -191,6 +188,6 @@ def data_digest(recipe: DictConfig, shared: Shared) -> str | None:
 
 
 def _files(recipe: DictConfig) -> str:
-    """Where the data are, as typed; empty where they are no files."""
+    """The override that names the data files; empty if there are none."""
     where = next((key for key in ("path", "root") if recipe.data.get(key)), None)
     return f"data.{where}={recipe.data[where]}" if where else ""

@@ -40,7 +40,7 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True)
 class Space:
-    """The dimensions, in the order in which they were typed."""
+    """The dimensions, in the order typed."""
 
     dimensions: tuple[Dimension, ...]
 
@@ -49,14 +49,14 @@ class Space:
         return [one.override(values[one.key]) for one in self.dimensions]
 
     def axes(self) -> list[tuple[Dimension, ...]]:
-        """The dimensions, those of one zip together, in their order."""
+        """The dimensions in their order, those of one zip together."""
         found: dict[Any, list[Dimension]] = {}
         for one in self.dimensions:
             found.setdefault(one.key if one.zip is None else one.zip, []).append(one)
         return [tuple(group) for group in found.values()]
 
     def grid(self) -> list[Values]:
-        """All points of the product. Raises Mistake for an interval, and for far too many."""
+        """All points of the product. Raises Mistake for an interval, and for too many points."""
         steps = []
         for group in self.axes():
             for one in group:
@@ -93,7 +93,7 @@ class Space:
 
 
 def read(composer: Composer, words: Sequence[str]) -> tuple[list[Override], list[Override]]:
-    """The words as fixed overrides and those with several values; the last of a key holds."""
+    """The fixed overrides, and those with several values; the last one of a key counts."""
     parsed = composer.parse(words)
     for override in parsed:
         compose.refuse_many(override)
@@ -134,7 +134,7 @@ def build(
 
 
 def _narrowed(one: Dimension, values: Sequence[Any], margin: float) -> Dimension:
-    """A dimension narrowed to some of its values."""
+    """A dimension narrowed to the best values."""
     if not one.ranged:
         kept = [at for at, choice in enumerate(one.choices) if choice in values]
         choices, typed = ([words[at] for at in kept] for words in (one.choices, one.typed))
@@ -149,7 +149,7 @@ def _narrowed(one: Dimension, values: Sequence[Any], margin: float) -> Dimension
 
 
 def _dimension(override: Override, base: DictConfig, seed: int) -> Dimension:
-    """The dimension of one override. Raises Mistake where it has no values."""
+    """The dimension of one override. Raises Mistake if it has no values."""
     value, sign = override.value(), override.get_key_element()
     tags = sorted(getattr(value, "tags", ()))
     if tags not in ([], ["log"]):
@@ -182,7 +182,7 @@ def _dimension(override: Override, base: DictConfig, seed: int) -> Dimension:
 
 
 def _interval(override: Override, base: DictConfig, blank: Dimension) -> Dimension:
-    """An interval, of whole numbers where that is meant. Raises Mistake where it is none."""
+    """An interval of numbers, whole ones if that is meant. Raises Mistake for wrong bounds."""
     line, value = override.input_line or "", override.value()
     assert isinstance(value, IntervalSweep)
     assert value.start is not None
@@ -202,7 +202,7 @@ def _interval(override: Override, base: DictConfig, blank: Dimension) -> Dimensi
 
 
 def _steps(value: RangeSweep, blank: Dimension) -> Dimension | None:
-    """A range of steps that rise; None for another, whose values are a list."""
+    """A range of rising steps; None for any other, which becomes a list."""
     steps: list[Any] = list(value.range())
     if len(steps) < 2 or blank.scale == "log" or steps[0] > steps[-1]:
         return None

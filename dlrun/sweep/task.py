@@ -1,4 +1,4 @@
-"""One run of a point, wherever it is trained: from its recipe to what came of it."""
+"""One run of a point, in whatever process: from its recipe to its result."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -51,20 +51,20 @@ class Task:
 
     @property
     def id(self) -> str:
-        """Its number in the sweep, and its seed."""
+        """The trial and the seed."""
         return f"{self.trial}-{self.seed}"
 
     @property
     def name(self) -> str:
-        """In a word for messages and the run's name."""
+        """The name for messages and for the run."""
         return " ".join(self.changed) or "default"
 
     def label(self, message: str) -> str:
-        """The name, for a message that does not begin with it."""
+        """The name, unless the message already begins with it."""
         return "" if message.startswith(self.name) else self.name
 
     def asked(self, choices: Mapping[str, Any]) -> factory.Asked:
-        """As a job takes it."""
+        """What the job factory needs to know of it."""
         told = {"id": self.sweep, "trial": self.trial, "seed": self.seed, "hash": self.hash}
         tags: dict[str, Any] = {"dlrun.sweep": self.sweep, "dlrun.trial": self.trial}
         tags |= {f"sweep.{key}": value for key, value in self.values.items()}
@@ -75,7 +75,7 @@ class Task:
 
 
 def trains(recipe: DictConfig) -> bool:
-    """Whether a recipe's procedure trains it, as one run."""
+    """Whether the recipe's procedure is to train it once."""
     return bool(recipe.procedure.get("_target_") == TRAIN)
 
 
@@ -86,9 +86,9 @@ def perform(
     stopping: Sequence[Any] = (),
     say: Callable[[BaseException, str], Any] = report,
 ) -> RunResult:
-    """Train a run; an error becomes one line on stderr and a result that says FAILED.
+    """Train a run; an error becomes one line on stderr and a FAILED result.
 
-    What another process trains just now is waited for, and taken over where it finishes.
+    If another process trains the recipe now, wait for it and use its result if it finishes.
 
     say: takes the error and the run's name. Raises Interrupted alone.
     """
@@ -127,7 +127,7 @@ def _perform(
         if task.check:
             mistakes.check(recipe, made.choices, task.directories)
         with mistakes.resolved():
-            value = factory.perform(recipe, asked, shared, stopping, task.whole, tests=False)
+            value = factory.perform(recipe, asked, shared, stopping, task.whole, measure_test=False)
     except Interrupted:
         raise
     except Exception as error:
@@ -149,5 +149,5 @@ def _perform(
 
 @cache
 def _origin() -> dict[str, Any]:
-    """What the runs of one process have in common: the code that it has loaded."""
+    """The code that this process has loaded, which all of its runs share."""
     return {"versions": record.versions(), "git": record.git()}

@@ -10,7 +10,9 @@ import pytest
 from dlrun import record
 from dlrun.__main__ import main
 from dlrun.errors import Interrupted
+from dlrun.job import factory
 from dlrun.procedure import train
+from dlrun.sweep import claims
 from tests.sweep.conftest import QUICK
 from tests.sweep.typed import directory, points
 
@@ -107,6 +109,22 @@ def test_a_sweep_that_was_killed_before_does_it_then(
     assert sweep(*WORDS) == 0
     assert [run for run in runs if of_test_split(run)] == [best(tmp_path)]
     assert (best(tmp_path) / "figures" / "loss.png").exists()
+
+
+def test_two_sweeps_do_not_complete_one_run_at_once(
+    sweep: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complete, held = factory.complete, []
+
+    def remember(*given: Any) -> None:
+        for path in (tmp_path / "outputs" / "claims").iterdir():
+            with path.open("r+") as file:
+                held.append(not claims._locked(file.fileno()))
+        complete(*given)
+
+    monkeypatch.setattr(factory, "complete", remember)
+    assert sweep(*WORDS) == 0
+    assert sorted(held) == [False, False, True]
 
 
 @pytest.mark.parametrize(
