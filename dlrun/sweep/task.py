@@ -73,11 +73,14 @@ class Task:
 
 
 def trains(recipe: DictConfig) -> bool:
-    """Whether a recipe's procedure trains it, as one run. Raises Mistake as building does."""
+    """Whether a recipe's procedure trains it, as one run."""
     from dlrun import procedure
     from dlrun.recipe.instantiate import part
 
-    made = procedure.of(part(recipe, "procedure"))
+    try:
+        made = procedure.of(part(recipe, "procedure"))
+    except Mistake:  # is said when the procedure is about to begin
+        return False
     return made.single and made.trains
 
 
