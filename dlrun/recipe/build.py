@@ -6,7 +6,7 @@ setting and every argument before any data are read, `build` at what depends on 
 
 import inspect
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -66,13 +66,20 @@ def check(config: DictConfig, chosen: Sequence[str] = ()) -> None:
     devices.choose(config.device)
 
 
-def load_data(config: DictConfig, report: Report | None = None) -> Data:
-    """The splits of the recipe's data; `report(done, total)` is called while decoding."""
+def load_data(
+    config: DictConfig,
+    report: Report | None = None,
+    rows: Mapping[str, Sequence[int]] | None = None,
+) -> Data:
+    """The splits of the recipe's data; `report(done, total)` is called while decoding.
+
+    rows: of each split, where the recipe is not to decide.
+    """
     values = plain(config.data, "data", None)
     splitting = {key: values.pop(key) for key in SPLITTING if key in values}
     with explained("data", values | splitting):
         source = instantiate(values, report=report, _convert_="all")
-        data = splits.make(source, **splitting)
+        data = splits.make(source, **splitting, rows=rows)
     if not len(data.train):
         raise Mistake(f"data.split={splitting.get('split')}: leaves no sample to train on")
     return data
@@ -289,6 +296,7 @@ def _lengths(config: DictConfig, samples: int, elements: int) -> Lengths:
         drop_last=config.drop_last,
         steps_per_epoch=steps_per_epoch,
         total_steps=total,
+        schedule_steps=total,
         validate_every=steps("validate_every"),
         log_every=steps("log_every"),
         checkpoint_every=checkpoint_every,

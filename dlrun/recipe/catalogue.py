@@ -1,4 +1,4 @@
-"""What can be chosen: every group, option and setting, from the YAML files themselves.
+"""What can be chosen: every group, option and setting, read from the YAML files.
 
 YAML says what the values are, a file's own comments say what they mean. Imports nothing
 heavy, so that `dlrun --help` and TAB answer at once.
@@ -30,7 +30,7 @@ _MARKED = re.compile(r"(?:[&!]\S*\s+)+")  # an anchor, a tag
 
 @dataclass(frozen=True)
 class Setting:
-    """A key below that of its option, its value as written, and the comment after it."""
+    """A key of an option, its value as written, and the comment after it."""
 
     option: "Option" = field(compare=False, repr=False)
     key: str
@@ -82,7 +82,7 @@ class Option:
 
     @property
     def own(self) -> list[Setting]:
-        """What a user may set: not where the function is, nor what follows from other choices."""
+        """What a user may set: no `_target_`, and nothing that follows from other choices."""
         return [
             setting
             for setting in self.settings
@@ -141,7 +141,7 @@ class Catalogue:
         return [*self.groups, *(setting.key for setting in self.primary.root)]
 
     def options(self, group: str) -> dict[str, Option]:
-        """The options of a group, by name; empty where it is none."""
+        """The options of a group, by name; empty where there is no such group."""
         if group and group not in self._options:
             files: dict[str, Path] = {}
             for directory in reversed(self.directories):
@@ -195,7 +195,7 @@ class Catalogue:
         return sorted(found, key=lambda setting: not setting.option.usual)
 
     def keys(self, name: str) -> list[str]:
-        """The keys among them that a user sets, each once: none that follow from others."""
+        """Their keys, each once, without those that follow from other settings."""
         found = [one for one in self.settings(name) if "${" not in one.value]
         return list(dict.fromkeys(one.full for one in found if one.option.group != LAUNCHER))
 
@@ -213,7 +213,7 @@ def load(file: Path) -> Any:
 
 
 def read(file: Path, group: str = "", usual: bool = False) -> Option:
-    """Read one YAML file; one that is none says so in its header."""
+    """Read one YAML file; where it cannot be read, the header says why."""
     option = Option(file, group, usual)
     try:
         text = file.read_text(encoding="utf-8")
@@ -248,9 +248,9 @@ def unreadable(file: Path, error: Exception) -> str:
 
 
 def chosen(group: str, content: Any) -> list[tuple[str, str]]:
-    """The options that the defaults list of a file of a group names, each with its group.
+    """The options that the defaults list of a file names, each with its group.
 
-    The name is empty where the group is to have none.
+    group: that of the file. A name is empty where a group has no option.
     """
     listed = content.get("defaults") if isinstance(content, dict) else None
     found = []

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from dlrun import record
 from dlrun.job import factory
-from dlrun.job.session import Shared
+from dlrun.job.session import Session
 from dlrun.sweep.book import Book
 from dlrun.sweep.plan import Plan
 from dlrun.sweep.task import TRAIN
 
 
-def export(plan: Plan, book: Book, shared: Shared) -> None:
+def export(plan: Plan, book: Book, shared: Session) -> None:
     """Figures and a model of the best run, where they are asked for and not there yet."""
     best = book.best_run()
     if best is None or plan.settings.export != "best":
@@ -26,7 +26,7 @@ def export(plan: Plan, book: Book, shared: Shared) -> None:
         factory.export(copy.deepcopy(made.recipe), directory, shared)
 
 
-def deliver(plan: Plan, shared: Shared, earlier: Iterable[Path]) -> None:
+def deliver(plan: Plan, shared: Session, earlier: Iterable[Path]) -> None:
     """Bring the summary, which holds the report, to where the runs are delivered.
 
     earlier: runs that other commands have trained; what a server has missed of them goes too.

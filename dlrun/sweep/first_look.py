@@ -7,7 +7,7 @@ from itertools import islice
 from omegaconf import DictConfig
 
 from dlrun.errors import Mistake
-from dlrun.job.session import Shared
+from dlrun.job.session import Session
 from dlrun.recipe import mistakes
 from dlrun.sweep.plan import Plan
 from dlrun.sweep.points import Made
@@ -17,7 +17,7 @@ _LOOK = 200  # values that are looked at, which takes milliseconds each
 _BUILD = 20  # points that are built until one can be
 
 
-def first_look(plan: Plan, points: Iterable[Values], shared: Shared, *, local: bool) -> str:
+def first_look(plan: Plan, points: Iterable[Values], shared: Session, *, local: bool) -> str:
     """Look at all values, build points until one can be built; gives what is searched.
 
     points: in the order in which they will be trained. A point that cannot be built is one
@@ -66,7 +66,7 @@ def _looked_at(plan: Plan) -> Iterator[Made]:
         yield plan.composer.recipe(plan.space.overrides(values))
 
 
-def _monitor(recipe: DictConfig, shared: Shared) -> str:
+def _monitor(recipe: DictConfig, shared: Session) -> str:
     from dlrun.recipe import build
 
     with mistakes.resolved():

@@ -23,7 +23,7 @@ from dlrun import record
 from dlrun.console.outcome import report
 from dlrun.engine.interrupt import raised, within
 from dlrun.errors import DlrunError, Failure, Interrupted, Mistake
-from dlrun.job.session import Shared
+from dlrun.job.session import Session
 from dlrun.recipe import compose
 from dlrun.recipe.catalogue import LAUNCHER, Catalogue
 from dlrun.recipe.compose import Composer
@@ -80,7 +80,7 @@ class Remote:
         if (self.folder / "stop").exists():
             return {}
         recipe = compose.without_sweep(recipe)
-        shared = Shared(brief=True, cores=self.cores)
+        shared = Session(brief=True, cores=self.cores)
         try:
             with raised(), own_gpu(recipe, self.folder, self.gpus, task.trial):
                 stopping = self._stopping(task)

@@ -13,12 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from dlrun import shell
 from dlrun.errors import Mistake
-from dlrun.recipe import compose, mistakes
+from dlrun.recipe import compose, identity, mistakes
 from dlrun.recipe.compose import Composer, Override
+from dlrun.recipe.identity import NEUTRAL
 from dlrun.recipe.suggest import nearest
-from dlrun.sweep import points, samplers, space
+from dlrun.sweep import samplers, space
 from dlrun.sweep.ledger import Point
-from dlrun.sweep.points import NEUTRAL, Points
+from dlrun.sweep.points import Points
 from dlrun.sweep.space import Space, Values
 from dlrun.tracking import credentials
 
@@ -55,7 +56,7 @@ class Plan:
     def id(self) -> str:
         """A hash of what is searched and how, not of how much."""
         search = {
-            "recipe": points.digest(self.base),
+            "recipe": identity.digest(self.base),
             "dimensions": [one.described() for one in self.space.dimensions],
             "sampler": OmegaConf.to_container(self.settings.sampler, resolve=True)
             if self.settings.sampler
@@ -66,7 +67,7 @@ class Plan:
         }
         if self.settings.pruner != "none":
             search["pruning"] = OmegaConf.to_container(self.settings.pruning)
-        return points.short(search)[:10]
+        return identity.short(search)[:10]
 
     @property
     def first(self) -> Values:
@@ -141,7 +142,7 @@ class Plan:
             "dimensions": [one.described() for one in self.space.dimensions],
             "sampler": self.sampler,
             "repeats": self.settings.repeats,
-            "settings": points.plain(self.settings),
+            "settings": identity.plain(self.settings),
         }
 
     def make_sampler(self) -> Callable[[int], Any] | None:

@@ -5,21 +5,18 @@ a copy, by the function that Hydra itself sets them with.
 """
 
 import copy
-import hashlib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from dlrun.recipe import compose
 from dlrun.recipe.compose import Composer
+from dlrun.recipe.identity import digest
 
-NEUTRAL = ("outputs", "name", "device", "threads", "tracking", "resume", "facts", "sweep")
-"""Settings that change nothing of what a run finds: they are no part of a recipe's hash."""
 _RECENT = 100  # recipes kept for when they are asked for again
 _REFERS = re.compile(r"\$\{|\?\?\?")
 
@@ -76,29 +73,3 @@ class Points:
         compose.apply(plain, recipe)
         referring = [o.input_line or "" for o in plain if _REFERS.search(o.input_line or "")]
         return Made(recipe, choices, (*choosing, *referring))
-
-
-def digest(recipe: DictConfig) -> str:
-    """The hash of a resolved recipe."""
-    facts = recipe.facts
-    facts.shape, facts.outputs = [0], 0  # references to them resolve
-    try:
-        values = OmegaConf.to_container(recipe, resolve=True, throw_on_missing=False)
-    finally:
-        facts.shape = facts.outputs = MISSING
-    assert isinstance(values, dict)
-    kept = {str(key): value for key, value in values.items() if key not in NEUTRAL}
-    if isinstance(kept.get("data"), dict):
-        kept["data"] = {key: value for key, value in kept["data"].items() if key != "cache"}
-    return short(kept)
-
-
-def short(content: Any) -> str:
-    """Sixteen hexadecimal digits that stand for plain values."""
-    text = json.dumps(content, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def plain(node: DictConfig) -> Any:
-    """A part of a config as plain values."""
-    return OmegaConf.to_container(node, resolve=True, throw_on_missing=False)

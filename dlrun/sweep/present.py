@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from dlrun import record
 from dlrun.errors import Mistake
 from dlrun.job import code
-from dlrun.job.session import Shared
+from dlrun.job.session import Session
 from dlrun.recipe.schema import GROUPS
 from dlrun.sweep.ledger import Point
 
@@ -27,7 +27,7 @@ class Present:
     Data are loaded once, and only where a run has to be compared.
     """
 
-    def __init__(self, plan: "Plan", shared: Shared) -> None:
+    def __init__(self, plan: "Plan", shared: Session) -> None:
         self._composer, self._outputs, self._shared = plan.composer, plan.outputs, shared
         keys = [dimension.key for dimension in plan.space.dimensions]
         self._looks = bool(_files(plan.base) or code.digests(plan.base)) or any(
@@ -94,7 +94,7 @@ def difference(
     return _files(recipe)
 
 
-def digest(recipe: DictConfig, shared: Shared) -> str | None:
+def digest(recipe: DictConfig, shared: Session) -> str | None:
     """Of the data now; None where they cannot be read, which training will say."""
     try:
         return shared.data(recipe).digest

@@ -15,7 +15,7 @@ from dlrun.console import screen
 from dlrun.console.outcome import report
 from dlrun.engine.interrupt import raised
 from dlrun.errors import Failure, Interrupted, Mistake
-from dlrun.job.session import Shared
+from dlrun.job.session import Session
 from dlrun.metric import metric_of
 from dlrun.recipe import mistakes
 from dlrun.recipe.compose import Composer
@@ -41,7 +41,7 @@ class Sweep:
         self.plan, self.settings, self.total = plan, plan.settings, plan.total()
         self.directory = plan.directory
         self.jobs = Jobs(plan.composed, composer, self.directory / "jobs")
-        self.shared = Shared(brief=True)
+        self.shared = Session(brief=True)
         self.console = screen.console()
         self.failures = 0
         self.stopped = False  # at the first failure, where that is asked for

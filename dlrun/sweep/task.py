@@ -17,8 +17,8 @@ from dlrun.console import screen
 from dlrun.console.outcome import report
 from dlrun.engine.interrupt import within
 from dlrun.errors import Interrupted, Mistake
-from dlrun.job import factory
-from dlrun.job.session import Shared
+from dlrun.job import factory, recording
+from dlrun.job.session import Session
 from dlrun.recipe import mistakes
 from dlrun.sweep import claims
 from dlrun.sweep.ledger import Attempt
@@ -60,14 +60,14 @@ class Task:
         """The name, for a message that does not begin with it."""
         return "" if message.startswith(self.name) else self.name
 
-    def asked(self, choices: Mapping[str, Any]) -> factory.Asked:
+    def asked(self, choices: Mapping[str, Any]) -> recording.Invocation:
         """As a job takes it."""
         told = {"id": self.sweep, "trial": self.trial, "seed": self.seed, "hash": self.hash}
         tags: dict[str, Any] = {"dlrun.sweep": self.sweep, "dlrun.trial": self.trial}
         tags |= {f"sweep.{key}": value for key, value in self.values.items()}
         info = {"sweep": told | {"values": dict(self.values)}, "tags": tags, **_origin()}
-        return factory.Asked(
-            self.overrides, self.command, choices, factory.name(self.changed), info
+        return recording.Invocation(
+            self.overrides, self.command, choices, recording.name(self.changed), info
         )
 
 
@@ -75,7 +75,7 @@ def perform(
     task: Task,
     recipe: DictConfig,
     choices: Mapping[str, Any],
-    shared: Shared,
+    shared: Session,
     stopping: Sequence[Any] = (),
     say: Callable[[BaseException, str], Any] = report,
 ) -> Attempt:
@@ -109,7 +109,7 @@ def _perform(
     task: Task,
     recipe: DictConfig,
     choices: Mapping[str, Any],
-    shared: Shared,
+    shared: Session,
     stopping: Sequence[Any],
     say: Callable[[BaseException, str], Any],
 ) -> Attempt:

@@ -335,11 +335,12 @@ def test_an_option_of_the_user_may_have_them_or_not(capsys, tmp_path):
     assert "model=loop" in shown(capsys, *own, "--help", "model=loop")
 
 
-def test_a_closed_pipe_is_no_error():
+@pytest.mark.parametrize("words", [["--help"], ["--info", "searchpath"]])
+def test_a_closed_pipe_is_no_error(words):
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
-        [DLRUN, "--help"], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=30
+        [DLRUN, *words], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=30
     )
     os.close(writer)
     assert done.returncode == 0

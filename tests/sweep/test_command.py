@@ -222,7 +222,7 @@ def validated(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def plan(*found: tuple[float, float]) -> None:
         left = iter(found)
-        monkeypatch.setattr("dlrun.engine.train.measure", lambda run, feed: next(left))
+        monkeypatch.setattr("dlrun.engine.step.measure", lambda run, feed: next(left))
 
     return plan
 
