@@ -19,9 +19,11 @@ from torch import Tensor, nn
 from dlrun import duration, preprocessing
 from dlrun import loss as losses
 from dlrun.augmentation import clamps, compose
-from dlrun.data import Data, Report, sampling
+from dlrun.data import Data, Report
 from dlrun.data import split as splits
+from dlrun.data.sample import sample
 from dlrun.engine import device as devices
+from dlrun.engine import sampling
 from dlrun.engine.feed import prepare
 from dlrun.engine.run import Augment, Lengths, Run
 from dlrun.errors import Mistake
@@ -263,7 +265,7 @@ def _example(
     And the preprocessing of evaluation: where augmentation changes the size of images,
     validation and test take the middle of each.
     """
-    rows = sampling.sample(data.train, SAMPLES, config.seed)
+    rows = sample(data.train, SAMPLES, config.seed)
     x, y = data.train.x[rows].to(device), data.train.y[rows].to(device)
     before, aim, evaluation = x.shape, y, chain
     if augmentation is not None:
