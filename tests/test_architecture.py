@@ -12,7 +12,7 @@ INGREDIENTS = {
     *("data", "preprocessing", "augmentation", "test_augmentation", "model", "activation"),
     *("initializer", "loss", "metric", "optimizer", "schedule", "regularization"),
 }
-BASE = {"errors", "duration", "shell"}
+BASE = {"errors", "duration", "imports", "shell"}
 BELOW = INGREDIENTS | BASE | {"record"}
 USES = {
     **dict.fromkeys(INGREDIENTS, INGREDIENTS | BASE),
@@ -32,7 +32,10 @@ USES = {
 LIGHT = {"__main__", "cli", "recipe", "record", "job", "console"} | BASE
 PUBLIC = {"hydra.utils.instantiate", "hydra.errors.InstantiationException"}
 """What of Hydra any room above the ingredients may use."""
-HEAVY = {"recipe/build.py", "recipe/checks.py", "recipe/instantiate.py", "recipe/signature.py"}
+HEAVY = {"recipe/build.py", "recipe/checks.py", "recipe/instantiate.py"}
+
+BLOCKS = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
+# Functions longer than 60 lines, and nested deeper than four: may only become fewer.
 
 BLOCKS = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
 # Functions longer than 60 lines, and nested deeper than four: may only become fewer.

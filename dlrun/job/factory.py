@@ -9,12 +9,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import record, shell
+from dlrun import imports, record, shell
 from dlrun.console import format
 from dlrun.engine.interrupt import raised
 from dlrun.errors import Mistake
@@ -65,9 +66,8 @@ def run(config: DictConfig, asked: Asked) -> float | None:
             try:
                 shared.close()
             finally:  # a signal ends the waiting alone
-                shipper = shared.shipper(config) if shared.records else None
                 for directory in shared.records:
-                    shared.show.closing(directory, shipper.uri if shipper else None)
+                    shared.show.closing(directory, shared.uri)
 
 
 def perform(
@@ -84,8 +84,9 @@ def perform(
     whole: with figures, and with a model where the recipe says so.
     measure_test: whether the recipe's `test` holds; in a sweep, `complete` measures instead.
     """
-    shipper = shared.shipper(config)
-    from dlrun.recipe import build, instantiate  # import torch: two seconds
+    shared.prepare(config, draws=whole)
+    with imports.quick():
+        from dlrun.recipe import build, instantiate  # import torch: a second and more
 
     build.check(config, [_key(word) for word in asked.overrides])
     data = shared.data(config)
@@ -100,8 +101,7 @@ def perform(
         run.stopping.extend(stopping)
         kept, state = _begin(recipe, run, asked)
         shared.records.append(kept.directory)
-        if shipper is not None:
-            shipper.ship(kept.directory)
+        shared.follow(kept.directory)
         lengths = run.lengths
         text = summary(kept, state, lengths)
         shared.show.begin(text, lengths.total_steps, lengths.steps_per_epoch)
@@ -111,12 +111,11 @@ def perform(
             pruned = any(rule.pruned for rule in stopping)
             if pruned and ended.points()[-1]["step"] < run.lengths.total_steps:
                 ended.set_status(record.PRUNED, "stopped early: others were better by then")
-            if shipper is not None:
-                shipper.finish(ended.directory)
 
         export = whole and bool((config.tracking or {}).get("model", False))
+        draw = partial(shared.draw, kept.directory) if whole else None
         tests = config.test and measure_test
-        return Trial(run, state, kept, shared.show, finished, tests, export, whole)
+        return Trial(run, state, kept, shared.show, finished, tests, export, draw)
 
     result: float | None = instantiate.part(config, "procedure")(make_run)
     return result
@@ -135,20 +134,18 @@ def complete(
     from dlrun.engine.state import load_best_weights, restore
     from dlrun.procedure import train
     from dlrun.recipe import build
-    from dlrun.report import curves
 
-    shipper = shared.shipper(config)
     values = record.last_values(record.read_points(directory))
     tested = any(name.startswith("test/") for name in values)
     tests = measure_test and config.test and not tested
     exports = export and not (directory / "figures").exists()  # they are drawn last
     if not tests and not exports:
         return
+    shared.prepare(config, draws=exports)
     kept = record.open_existing(directory)
     try:
-        if shipper is not None:  # before anything changes, so that no kill leaves it behind
-            shipper.ship(directory)
-        saves = exports and shipper is not None and config.tracking.get("model", False)
+        shared.follow(directory)  # before anything changes, so that no kill leaves it behind
+        saves = exports and config.tracking and config.tracking.get("model", False)
         saved = checkpoint.load(directory / "checkpoints") if tests or saves else None
         if saved is not None:
             run = build.build(config, shared.data(config), shared.cores)
@@ -162,11 +159,9 @@ def complete(
         elif tests or saves:
             _log.warning(f"{directory}: has lost its checkpoints, and with them its best weights")
         if exports:
-            curves.draw(directory)
+            shared.draw(directory)
     finally:
         kept.close()
-    if shipper is not None:
-        shipper.finish(directory)
 
 
 def refused(config: DictConfig, asked: Asked, shared: Shared, message: str) -> None:
@@ -181,10 +176,8 @@ def refused(config: DictConfig, asked: Asked, shared: Shared, message: str) -> N
     kept.set_status(record.FAILED, message)
     kept.close()
     shared.records.append(kept.directory)
-    shipper = shared.shipper(config)
-    if shipper is not None:
-        shipper.ship(kept.directory)
-        shipper.finish(kept.directory)
+    shared.prepare(config)
+    shared.follow(kept.directory)
 
 
 def _begin(recipe: DictConfig, run: "Run", asked: Asked) -> tuple[record.Record, "State"]:

@@ -3,6 +3,7 @@
 Imports nothing heavy: the tracking process is started before torch is imported.
 """
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from dlrun.recipe import signature
 
 if TYPE_CHECKING:
     from dlrun.data import Data
-    from dlrun.tracking.shipper import Shipper
+    from dlrun.tracking.follower import Follower
 
 
 class Shared:
@@ -33,22 +34,45 @@ class Shared:
         self.cores = cores
         self.show = Progress(brief=brief)
         self.records: list[Path] = []
-        self._shippers: dict[str, Shipper] = {}
+        self._followers: dict[str, Follower] = {}
+        self._follower: Follower | None = None  # of the last job
         self._data: tuple[Any, Data] | None = None
 
-    def shipper(self, config: DictConfig) -> "Shipper | None":
-        """The process that delivers to the recipe's tracking store; None for `tracking=none`."""
-        if not config.tracking:
-            return None
-        tracking: Any = OmegaConf.create(OmegaConf.to_container(config.tracking, resolve=True))
-        if config.resume and tracking.get("experiment") is None:  # a run stays where it is
-            known = record.read_json(Path(config.resume) / "tracking.json").get("experiment")
-            if known:
-                tracking.experiment = known
-        key = OmegaConf.to_yaml(tracking)
-        if key not in self._shippers:
-            self._shippers[key] = _start_tracking(tracking)
-        return self._shippers[key]
+    def prepare(self, config: DictConfig, draws: bool = False) -> "Follower | None":
+        """Start what follows the records of a recipe, so that it gets ready meanwhile.
+
+        draws: whether curves are wanted. None where they are not, and nothing is delivered.
+        """
+        key = ""
+        if config.tracking:
+            tracking: Any = OmegaConf.create(OmegaConf.to_container(config.tracking, resolve=True))
+            if config.resume and tracking.get("experiment") is None:  # a run stays where it is
+                known = record.read_json(Path(config.resume) / "tracking.json").get("experiment")
+                if known:
+                    tracking.experiment = known
+            key = OmegaConf.to_yaml(tracking)
+        if key not in self._followers and (key or draws):
+            self._followers[key] = _deliverer(tracking) if key else _drawer()
+        self._follower = self._followers.get(key)
+        return self._follower
+
+    def follow(self, directory: Path) -> None:
+        """Deliver a record from now on to where the recipe of the last `prepare` says.
+
+        Call it once the record exists and says where it goes on from; its end is noticed.
+        """
+        if self._follower is not None:
+            self._follower.follow(directory)
+
+    def draw(self, directory: Path) -> None:
+        """Draw the curves of a record now, while this process goes on."""
+        if self._follower is not None:
+            self._follower.draw(directory)
+
+    @property
+    def uri(self) -> str | None:
+        """The tracking store of the last job; None where nothing is delivered."""
+        return self._follower.uri if self._follower is not None else None
 
     def data(self, config: DictConfig) -> "Data":
         """The recipe's data; those of the last job where they are the same."""
@@ -60,20 +84,27 @@ class Shared:
         return self._data[1]
 
     def close(self) -> None:
-        """Wait until all is delivered."""
+        """Wait until all is drawn and delivered, or that makes no progress any more."""
         self.show.end()
-        for shipper in self._shippers.values():
-            shipper.close()
+        for follower in self._followers.values():
+            follower.close()
 
 
-def _start_tracking(tracking: Any) -> "Shipper":
+def _drawer() -> "Follower":
+    """The process that draws curves alone, getting ready."""
+    from dlrun.tracking.follower import Follower
+
+    return Follower(None, os.environ)
+
+
+def _deliverer(tracking: Any) -> "Follower":
     """The process that delivers to a tracking store, getting ready."""
     values = {str(key): value for key, value in tracking.items() if key != "_target_"}
     wrong = signature.problems(tracking._target_, values, "tracking")
     if wrong:
         raise Mistake("\n".join(wrong))
     try:
-        shipper: Shipper = instantiate(tracking)
+        follower: Follower = instantiate(tracking)
     except Exception as error:
         raise error.__cause__ or error from None
-    return shipper
+    return follower

@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils import flop_counter
 
 from dlrun.model.order import evaluation
+from dlrun.optimizer.eager import unhide
 
 
 def parameters(model: nn.Module) -> int:
@@ -23,7 +24,8 @@ def flops(model: nn.Module, x: Tensor) -> int:
     attention and recurrent layers, but not what costs little beside them: biases, activations,
     norms and pooling.
     """
-    counter = FlopCounterMode(display=False, custom_mapping=_RECURRENT)
+    unhide(flop_counter._FlopCounterMode.__torch_dispatch__)
+    counter = flop_counter.FlopCounterMode(display=False, custom_mapping=_RECURRENT)
     fast_path = torch.backends.mha.get_fastpath_enabled()
     # torch's counter does not see into fused kernels of attention and of transformer layers.
     torch.backends.mha.set_fastpath_enabled(False)

@@ -26,7 +26,7 @@ class Trial:
     finished: called with the record when its final status is on disk.
     measure_test: whether the test split is measured at the end.
     export: whether the best weights become a model that others can load.
-    figures: whether the curves are drawn.
+    draw: begins to draw the curves of what is recorded so far, if they are wanted.
     """
 
     run: Run
@@ -36,7 +36,7 @@ class Trial:
     finished: Callable[[Record], None]
     measure_test: bool = True
     export: bool = True
-    figures: bool = True
+    draw: Callable[[], None] | None = None
 
     @contextmanager
     def recorded(self) -> Iterator[None]:

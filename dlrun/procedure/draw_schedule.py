@@ -32,10 +32,8 @@ def draw_schedule(make_run: MakeRun, errors: list[float] | None = None) -> None:
         for step, rate in enumerate(rates(trial.run, errors), 1):
             if step % every == 0 or step in (1, lengths.total_steps):
                 trial.record.append(step, step / lengths.steps_per_epoch, {"lr": rate})
-        if trial.figures:
-            from dlrun.report import curves  # imports matplotlib, which takes a while
-
-            curves.draw(trial.record.directory)
+        if trial.draw is not None:
+            trial.draw()
 
 
 def _assumed(run: Run) -> str:

@@ -46,10 +46,8 @@ def conclude(trial: Trial) -> None:
         record.update(test_measured=timestamp())
     record.append(now, epoch, values)
     trial.show.point(now, epoch, values)
-    if trial.figures:
-        from dlrun.report import curves  # imports matplotlib, which takes a while
-
-        curves.draw(record.directory)
+    if trial.draw is not None:
+        trial.draw()
     if trial.export:
         export(run, record.directory / "model", step)
 
@@ -80,7 +78,7 @@ def add_test(run: Run, record: Record) -> None:
 
 def export(run: Run, folder: Path, step: int) -> None:
     """Save the model of a trained run, whose weights are those of `step`."""
-    from dlrun.tracking.model import save_model  # imports mlflow, which takes a second
+    from dlrun.tracking.model import save_model
 
     save_model(deployable(run), raw_example(run.data), folder, step, run.classes, run.data.reading)
 

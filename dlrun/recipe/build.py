@@ -29,6 +29,7 @@ from dlrun.loss import Loss
 from dlrun.model import roles
 from dlrun.model.count import flops
 from dlrun.optimizer import takes_closure
+from dlrun.optimizer.eager import eager
 from dlrun.recipe import checks, signature
 from dlrun.recipe import schema as settings
 from dlrun.recipe.instantiate import as_a, explained, part, plain, several
@@ -333,7 +334,7 @@ def _optimizer(
     if "trained" in asks:
         make = partial(make, trained=loss)
     with explained("optimizer", config.optimizer):
-        optimizer: torch.optim.Optimizer = make(given)
+        optimizer = make(given) if config.compile else eager(make, given)
     times = lengths.batch_size * lengths.accumulate / config.base_batch_size
     factor = {"none": 1.0, "linear": times, "sqrt": times**0.5}[config.scale_lr]
     for group in optimizer.param_groups:

@@ -199,6 +199,10 @@ def read(file: Path, group: str = "", usual: bool = False) -> Option:
     option = Option(file, group, usual)
     try:
         text = file.read_text(encoding="utf-8")
+        if re.search(r"\s&\w", text):  # a few aliases can stand for more than a memory holds
+            from dlrun.record import bounds
+
+            bounds.read_yaml(file)
         lines = re.match(r"(?:#.*\n?)*", text)[0].splitlines()  # type: ignore[index]
         comments = [line.removeprefix("#").removeprefix(" ").rstrip() for line in lines]
         option.across = any(line.startswith("@package") for line in comments)

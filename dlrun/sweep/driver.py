@@ -114,14 +114,13 @@ class Driver:
         from dlrun.tracking import summary  # imports what plots need
 
         summary.prepare(self.directory)
-        shipper = self.shared.shipper(self.plan.base)
-        if shipper is None:
+        follower = self.shared.prepare(self.plan.base)
+        if follower is None or follower.settings is None:
             return
-        earlier = dict.fromkeys(self.earlier)
-        missed = [run for run in earlier if not _is_delivered(run, shipper.settings)]
+        earlier, store = dict.fromkeys(self.earlier), follower.settings
+        missed = [run for run in earlier if not _is_delivered(run, store)]
         for directory in (*missed, self.directory):
-            shipper.ship(directory)
-            shipper.finish(directory)
+            self.shared.follow(directory)
 
     def proposals(self) -> Iterator[Values]:
         """The values of all points, as far as they do not depend on results."""
@@ -151,7 +150,7 @@ class Driver:
         """
         self.plan.check_gaps()
         if self.jobs.local:  # gets ready while torch is imported
-            self.shared.shipper(self.plan.base)
+            self.shared.prepare(self.plan.base)
         self.plan.check_values()
         if self.settings.objective:
             return str(self.settings.objective)

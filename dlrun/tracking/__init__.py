@@ -1,23 +1,26 @@
 """The group `tracking`: the way from a run's record on disk to MLflow.
 
-The training process never talks to a tracking server. It starts a second process,
-which reads the records and delivers them in batches, outlives a killed trainer,
-and tries again while a server is down. What is not delivered in the end stays
-on disk; `dlrun sync` delivers it.
+The training process never talks to a tracking server. It writes the record; a second process
+follows it, draws its curves, and delivers it in batches. That process outlives a killed
+trainer, and tries again while a server is down. What is not delivered in the end stays on
+disk; `dlrun sync` delivers it in the same way.
 
-    ship.py      the second process: takes commands, keeps trying
+    follower.py  the trainer's end of the second process
+    follow.py    the second process: follows records until they are final
+    sync.py      `dlrun sync`: which runs, and what it prints
+    catch_up.py  what it does with a run
     delivery.py  one run: create it, deliver each point once, finish it
-    address.py   what a tracking URI may be
     cursor.py    `tracking.json`: where a run is delivered, and how much is there
     history.py   what the store has of a run, and whether that is still so
     artifacts.py the files of a run, and which of them the store lacks
+    model.py     the best weights as an MLflow model
+    entries.py   a recipe and a record as params, tags and data set
+    store.py     the tracking store: a fresh database, the experiment
     deadline.py  a limit for the whole of a request
     late.py      asking a slow server once for what must be there once
-    store.py     the tracking store: a fresh database, the experiment
+    address.py   what a tracking URI may be
     credentials.py  the password of a store: recorded nowhere, yet known to the delivery
-    entries.py   a recipe and a record as params, tags and data set
-    model.py     the best weights as an MLflow model
-    sync.py      the same delivery on request, for `dlrun sync`
+    summary.py   the record that stands for a whole sweep
 """
 
 import logging
@@ -31,7 +34,7 @@ from dlrun import shell
 from dlrun.errors import Mistake
 from dlrun.tracking import address, credentials, cursor
 from dlrun.tracking.address import sqlite_path
-from dlrun.tracking.shipper import Shipper
+from dlrun.tracking.follower import Follower
 
 _log = logging.getLogger("dlrun")
 
@@ -52,8 +55,8 @@ def start(
     checkpoints: bool = True,
     model: bool = True,
     outputs: str = "outputs",
-) -> Shipper:
-    """Start the shipping process; it gets ready while the trainer imports torch.
+) -> Follower:
+    """Start the process that delivers; it gets ready while the trainer imports torch.
 
     experiment: None means the one that MLFLOW_EXPERIMENT_NAME names, or `dlrun`.
     checkpoints, model: whether they go to the server too, at the end of a run.
@@ -71,7 +74,7 @@ def start(
     environment = ENVIRONMENT | os.environ
     if shell.HIDDEN in str(settings["uri"]):
         environment["MLFLOW_TRACKING_URI"] = credentials.whole(str(settings["uri"]))
-    return Shipper(settings, environment)
+    return Follower(settings, environment)
 
 
 def default_experiment() -> str:

@@ -6,16 +6,21 @@ Only who holds `tracking.lock` writes it, so that two stores are never mixed up 
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import BaseFileLock, FileLock, Timeout
 
 from dlrun import record
 
 NAME = "tracking.json"
 
 
-def lock(directory: Path) -> FileLock:
-    """The lock of whoever delivers a run; not taken yet."""
-    return FileLock(directory / "tracking.lock", timeout=0, thread_local=False)
+def hold(directory: Path) -> BaseFileLock | None:
+    """Take the run to deliver it, until the lock is released; None while another process has it."""
+    lock = FileLock(directory / "tracking.lock", timeout=0, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        return None
+    return lock
 
 
 def read(directory: Path) -> dict[str, Any]:

@@ -10,12 +10,10 @@ and replaced.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import BaseFileLock, Timeout
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
@@ -31,28 +29,46 @@ _CHUNK = 4_000_000  # bytes of points that are read at once
 _HEADLINES = ("val/accuracy", "val/loss")
 
 Say = Callable[[float], None]
-"""Told after every answer of the server; how long the next may take, in seconds."""
+"""Told after every answer of the server: how many seconds the next may take."""
+
+
+class _Heard:
+    """A client that says so after each answer, or a slow server would pass for a dead one."""
+
+    def __init__(self, client: MlflowClient, say: Say) -> None:
+        self._client, self._say = client, say
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            answer = method(*arguments, **named)
+            self._say(5)
+            return answer
+
+        return call if callable(method) else method
 
 
 class Delivery:
-    """Delivers the run in `directory`; every method may be repeated after an error."""
+    """Delivers the run in `directory`, which the caller holds; see `cursor.hold`.
+
+    Every method may be repeated after an error.
+    """
 
     def __init__(
         self,
         client: MlflowClient,
         experiment: str,
         directory: Path,
-        say: Say,
-        lock: BaseFileLock | None = None,
+        say: Say = lambda seconds: None,
     ) -> None:
-        """Nothing is sent yet. lock: that of the run, where it is held already."""
+        """Nothing is sent yet."""
         self.directory = directory
         self.run_id = ""
         self.new_points = 0
-        self._client = client
+        self._client: Any = _Heard(client, say)
         self._experiment = experiment
         self._say = say
-        self._lock = lock or cursor.lock(directory)
         self._late = Late(client, directory)
         self._offset = 0  # bytes of metrics.jsonl that are done with
         self._lines = 0
@@ -61,20 +77,24 @@ class Delivery:
         self._sure = False  # whether nothing else may have got there since
         self._described: dict[str, Any] = {}
 
-    def hold(self) -> bool:
-        """Whether the run is this process's to deliver; then it is until `close`."""
-        if not self._lock.is_locked:
-            with suppress(Timeout):
-                self._lock.acquire()
-        return self._lock.is_locked
+    def deliver(self, live: bool) -> None:
+        """Bring over all that is on disk.
 
-    def begin(self, live: bool) -> bool:
-        """Find or create the run, and describe it; False while another process delivers it.
+        live: whether a process still holds the record. Once none does, the record is final:
+        the run is finished in the store too.
+        """
+        if not live:
+            record.mark_killed(self.directory)
+        self.begin(live)
+        self.points()
+        if not live:
+            self.finish()
+
+    def begin(self, live: bool) -> None:
+        """Find or create the run, and describe it.
 
         live: whether its trainer is at work, so that MLflow shows it as RUNNING.
         """
-        if not self.hold():
-            return False
         if not self.run_id:
             self.run_id = self._find() or self._create()
             if cursor.read(self.directory).get("run_id") != self.run_id:
@@ -85,10 +105,8 @@ class Delivery:
                 self._client.restore_run(self.run_id)
             if live and run.info.status != record.RUNNING:
                 self._client.update_run(self.run_id, record.RUNNING)
-            self._say(5)
         self._rename()
         self._describe()
-        return True
 
     def points(self) -> None:
         """Send every point that is on disk and not yet there."""
@@ -104,7 +122,6 @@ class Delivery:
                 self._sure = False  # until it is known to have arrived
                 self._client.log_batch(self.run_id, metrics=batch)
                 self._sure = True
-                self._say(5)
             self._offset += sum(len(line) for line in lines)
             self._lines += len(lines)
             self._last = lines[-1]
@@ -121,10 +138,8 @@ class Delivery:
             self._replace()
             self.points()
         self._describe()
-        self._say(5)  # each few requests, or a slow server passes for one that is dead
         settings = cursor.read(self.directory)
         self._files(settings)
-        self._say(5)
         saved = self.directory / "model"
         if artifacts.lacks_model(self._client, self.directory, settings):
             stamp = (saved / "MLmodel").stat().st_mtime_ns
@@ -135,7 +150,6 @@ class Delivery:
         state = status.get("status", record.KILLED)
         if state not in (record.FINISHED, record.FAILED, record.KILLED):
             state = record.KILLED
-        self._say(5)
         message = entries.shorten(status.get("message", ""), entries.TAG_LIMIT)
         known = self._client.get_run(self.run_id).data.tags
         if message or "dlrun.message" in known:
@@ -143,14 +157,8 @@ class Delivery:
         files = (self.directory / name for name in ("status.json", "metrics.jsonl"))
         at = max((file.stat().st_mtime for file in files if file.exists()), default=None)
         self._client.set_terminated(self.run_id, state, at and round(at * 1000))
-        self._say(5)
         self._twins()  # of an answer that came late, maybe after the run was found
         self._keep(done=True)
-        self._say(5)
-
-    def close(self) -> None:
-        """Let another process deliver the run."""
-        self._lock.release()
 
     def _find(self) -> str | None:
         self._sure = False
@@ -232,7 +240,6 @@ class Delivery:
         for key, value in params.items():  # MLflow lets no param change
             if key in known and known[key] != value:
                 tags[entries.shorten(f"resumed.{key}", entries.KEY_LIMIT)] = value
-        self._say(5)
         self._client.log_batch(self.run_id, tags=[RunTag(*tag) for tag in tags.items()])
         data = entries.dataset(info)
         if data:
@@ -243,11 +250,10 @@ class Delivery:
             except MlflowException:  # another process has just made the same data set known
                 self._client.log_inputs(self.run_id, inputs)
         self._described = {"info": info, "recipe": recipe}
-        self._say(5)
 
     def _reconcile(self) -> None:
         """Ask the server which points it has, and start again at the first line."""
-        self._begin_again(history.fetch(self._client, self.run_id, self._say))
+        self._begin_again(history.fetch(self._client, self.run_id))
 
     def _begin_again(self, seen: history.History) -> None:
         self._seen, self._sure = seen, True
@@ -270,7 +276,6 @@ class Delivery:
     def _files(self, settings: dict[str, Any]) -> None:
         """The recipe, the points, reports, figures and checkpoints; those that have changed."""
         there = artifacts.there(self._client, self.run_id)
-        self._say(5)
         sent = dict(settings.get("files", {}))
         for name in artifacts.lacking(self.directory, settings, there):
             path = self.directory / name

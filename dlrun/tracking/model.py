@@ -13,18 +13,23 @@ metadata say so. The names of its classes are there as well:
     mlflow.models.get_model_info("outputs/runs/<id>/model").metadata["classes"]
 """
 
+import json
 import logging
 import os
+import platform
 import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import yaml
 
+from dlrun import imports
 from dlrun.record import bounds, versions
 
 if TYPE_CHECKING:
@@ -67,10 +72,10 @@ def save_model(
     try:
         with _quiet():
             try:
-                _save(module, example, part, told | {"mode": _MODE}, "pt2")
+                _save_program(module, example, part, told | {"mode": _MODE})
             except Exception as error:
                 shutil.rmtree(part, ignore_errors=True)
-                _save(module, example, part, told, "pickle")
+                _save_pickle(module, example, part, told)
                 pickled = error
         shutil.rmtree(directory, ignore_errors=True)
         shutil.move(part, directory)
@@ -149,35 +154,99 @@ def _find(client: "MlflowClient", experiment: str, run_id: str, known: str | Non
     return found[0] if found else None
 
 
-def _save(
-    module: "nn.Module", example: "Tensor", path: Path, told: dict[str, Any], form: str
-) -> None:
-    import mlflow.pytorch
-    import numpy as np
+def _save_program(module: "nn.Module", x: "Tensor", path: Path, told: dict[str, Any]) -> None:
+    """Write a model of MLflow's form around a `torch.export` program.
+
+    As `mlflow.pytorch.save_model` does, whose import would take longer than the rest.
+    https://mlflow.org/docs/latest/ml/model says what is in which file.
+    """
     import torch
-    from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
 
     with torch.no_grad():
-        result = module(example)
+        result = module(x)
+    (path / "data").mkdir(parents=True)
+    batches = {0: torch.export.Dim.AUTO}
+    with imports.quick():  # the compiler, if this process has not needed it before
+        program = torch.export.export(module, (x[:2],), dynamic_shapes=[batches])
+        torch.export.save(program, path / "data" / "model.pt2")
+    python, found, sample = platform.python_version(), versions(), x[:2].tolist()
+    packages = _requirements()
+    content = {
+        "flavors": {
+            "python_function": {
+                "config": {"device": None},
+                "data": "data",
+                "env": {"conda": "conda.yaml", "virtualenv": "python_env.yaml"},
+                "loader_module": "mlflow.pytorch",
+                "pickle_module_name": "mlflow.pytorch.pickle_module",
+                "python_version": python,
+            },
+            "pytorch": {"code": None, "model_data": "data", "pytorch_version": found["torch"]},
+        },
+        "metadata": told,
+        "mlflow_version": found["mlflow"],
+        "model_size_bytes": (path / "data" / "model.pt2").stat().st_size,
+        "model_uuid": uuid4().hex,
+        "saved_input_example_info": {
+            "artifact_path": "input_example.json",
+            "serving_input_path": "serving_input_example.json",
+            "type": "ndarray",
+        },
+        "signature": {"inputs": _schema(x), "outputs": _schema(result), "params": None},
+        "utc_time_created": str(datetime.now(UTC).replace(tzinfo=None)),
+    }
+    environment = {
+        "channels": ["conda-forge"],
+        "dependencies": [f"python={python}", "pip", {"pip": packages}],
+        "name": "mlflow-env",
+    }
+    virtual = {
+        "python": python,
+        "build_dependencies": ["pip", "setuptools", "wheel"],
+        "dependencies": ["-r requirements.txt"],
+    }
+    for name, described in (
+        ("MLmodel", content),
+        ("conda.yaml", environment),
+        ("python_env.yaml", virtual),
+    ):
+        (path / name).write_text(yaml.safe_dump(described, sort_keys=False), encoding="utf-8")
+    (path / "requirements.txt").write_text("\n".join(packages))
+    (path / "input_example.json").write_text(json.dumps(sample))
+    (path / "serving_input_example.json").write_text(json.dumps({"inputs": sample}))
 
-    def batches(tensor: "Tensor") -> Schema:
-        array = tensor[:0].numpy()
-        return Schema([TensorSpec(np.dtype(array.dtype), (-1, *array.shape[1:]))])
 
-    found = versions()
+def _schema(batch: "Tensor") -> str:
+    """Of a tensor of any number of samples, as a model's signature has it."""
+    kind = {"dtype": str(batch.numpy().dtype), "shape": [-1, *batch.shape[1:]]}
+    return json.dumps([{"type": "tensor", "tensor-spec": kind}])
+
+
+def _save_pickle(module: "nn.Module", x: "Tensor", path: Path, told: dict[str, Any]) -> None:
+    import mlflow.pytorch
+    import torch
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema
+
+    with torch.no_grad():
+        result = module(x)
     mlflow.pytorch.save_model(
         module,
         str(path),
-        signature=ModelSignature(inputs=batches(example), outputs=batches(result)),
-        input_example=example[:2].numpy(),
-        # Without a local part (+cpu, +cu130), which no package index has.
-        pip_requirements=[
-            f"{name}=={found[name].partition('+')[0]}" for name in ("mlflow", "torch")
-        ],
+        signature=ModelSignature(
+            *(Schema.from_json(_schema(batch)) for batch in (x, result)),
+        ),
+        input_example=x[:2].numpy(),
+        pip_requirements=_requirements(),
         metadata=told,
-        serialization_format=form,
+        serialization_format="pickle",
     )
+
+
+def _requirements() -> list[str]:
+    """Without the local part of a version (+cpu, +cu130), which no package index has."""
+    found = versions()
+    return [f"{name}=={found[name].partition('+')[0]}" for name in ("mlflow", "torch")]
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from dlrun.engine.state import State
 from dlrun.engine.train import train
 from dlrun.recipe import build, compose
 from dlrun.tracking import start
-from dlrun.tracking.shipper import Shipper
+from dlrun.tracking.follower import Follower
 from tests.bench import bare
 
 
@@ -58,15 +58,15 @@ def compare(case: Case, images: Data, repeats: int) -> dict[str, float | str]:
     data = build.load_data(config) if case.samples is None else part_of(images, case.samples)
     ours, theirs, same = [], [], True
     with tempfile.TemporaryDirectory() as folder:
-        shipper = start(outputs=folder, model=False, checkpoints=False)
+        follower = start(outputs=folder, model=False, checkpoints=False)
         _bare(config, data)  # warm: allocator, caches, kernels
         for _ in range(repeats):
-            seconds, weights = _dlrun(config, data, folder, shipper)
+            seconds, weights = _dlrun(config, data, folder, follower)
             ours.append(seconds)
             seconds, bare_weights = _bare(config, data)
             theirs.append(seconds)
             same &= all(map(torch.equal, weights, bare_weights))
-        shipper.close()
+        follower.close()
     return {
         "case": case.name,
         "dlrun": statistics.median(ours),
@@ -78,11 +78,11 @@ def compare(case: Case, images: Data, repeats: int) -> dict[str, float | str]:
 
 
 def _dlrun(
-    config: DictConfig, data: Data, folder: str, shipper: Shipper
+    config: DictConfig, data: Data, folder: str, follower: Follower
 ) -> tuple[float, list[Tensor]]:
     run = build.build(config, data)
     kept = record.create(folder, "bench", run.facts(), "")
-    shipper.ship(kept.directory)
+    follower.follow(kept.directory)
     show = Progress()
     show.begin("", run.lengths.total_steps, run.lengths.steps_per_epoch)
     begin = perf_counter()
@@ -91,7 +91,6 @@ def _dlrun(
     show.end()
     final = torch.load(kept.directory / "checkpoints/last.pt", weights_only=True)["model"]
     kept.set_status(record.FINISHED)
-    shipper.finish(kept.directory)
     kept.close()
     return seconds / _epochs(run), list(final.values())
 

@@ -1,6 +1,6 @@
 """`make bench`: how fast dlrun is, as ratios measured in one process; never a timed test.
 
-python -m tests.bench.run [--data CIFAR10_FOLDER] [--repeats 7] [--only loop,sweep]
+python -m tests.bench.run [--data CIFAR10_FOLDER] [--repeats 7] [--only command,loop]
 """
 
 import argparse
@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import augmentation, busy, loop, precision, sweep
+from tests.bench import augmentation, busy, command, loop, precision, sweep
 
 
 def main() -> None:
@@ -22,13 +22,16 @@ def main() -> None:
     )
     parser.add_argument("--repeats", type=int, default=7, help="pairs of each comparison")
     parser.add_argument(
-        "--only", default="loop,augmentation,precision,sweep,busy", help="which benchmarks"
+        "--only",
+        default="command,loop,augmentation,precision,sweep,busy",
+        help="which benchmarks",
     )
     asked = parser.parse_args()
     images = loop.images(asked.data)
     out = Path("outputs/bench.txt")
     out.parent.mkdir(exist_ok=True)
     benches: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "command": lambda: command.compare(asked.repeats),
         "loop": lambda: [loop.compare(case, images, asked.repeats) for case in loop.CASES],
         "augmentation": lambda: augmentation.compare(asked.repeats),
         "precision": lambda: precision.compare(images, asked.repeats),

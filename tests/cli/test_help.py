@@ -250,6 +250,17 @@ def test_a_block_list_is_in_help_and_completion(capsys, tmp_path):
     assert candidates(f"{words}hidden=") == ["model.hidden=[64,32]"]
 
 
+def test_aliases_of_aliases_are_not_written_out(capsys, tmp_path):
+    folder = tmp_path / "mine" / "optimizer"
+    folder.mkdir(parents=True)
+    lines = "a0: &a0\n  - x\n  - x\n" + "".join(
+        f"a{n}: &a{n}\n  - *a{n - 1}\n  - *a{n - 1}\n" for n in range(1, 40)
+    )
+    (folder / "bad.yaml").write_text(lines)
+    text = shown(capsys, "--config-dir", str(folder.parent), "--help", "optimizer")
+    assert "stands for more than 100,000 values" in " ".join(text.split())
+
+
 def test_a_file_that_is_no_yaml_says_so_in_its_line(capsys, tmp_path):
     folder = tmp_path / "mine" / "optimizer"
     folder.mkdir(parents=True)

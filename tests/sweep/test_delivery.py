@@ -17,17 +17,13 @@ STORE = {"uri": "http://example", "experiment": "dlrun"}
 
 @dataclass
 class Deliveries:
-    """Takes the place of the shipping process, and keeps what it is told."""
+    """Takes the place of the process that delivers, and keeps what it is told."""
 
     settings: dict[str, Any] = field(default_factory=lambda: STORE)
-    shipped: list[str] = field(default_factory=list)
-    finished: list[str] = field(default_factory=list)
+    followed: list[str] = field(default_factory=list)
 
-    def ship(self, run: Path) -> None:
-        self.shipped.append(run.name)
-
-    def finish(self, run: Path) -> None:
-        self.finished.append(run.name)
+    def follow(self, run: Path) -> None:
+        self.followed.append(run.name)
 
 
 def test_runs_that_a_server_lacks_are_delivered_by_the_next_command(
@@ -40,11 +36,11 @@ def test_runs_that_a_server_lacks_are_delivered_by_the_next_command(
     record.write_json(elsewhere / "tracking.json", {**STORE, "uri": "http://old", "done": True})
     record.write_json(broken / "tracking.json", STORE | {"done": False})
     sent = Deliveries()
-    monkeypatch.setattr(Shared, "shipper", lambda self, config: sent)
+    monkeypatch.setattr(Shared, "prepare", lambda self, config, draws=False: sent)
+    monkeypatch.setattr(Shared, "follow", lambda self, run: sent.follow(run))
     assert sweep(*words) == 0
     late = [elsewhere.name, broken.name, missing.name, directory(tmp_path).name]
-    assert sent.shipped == late
-    assert sent.finished == late
+    assert sent.followed == late
 
 
 def test_what_another_sweep_has_trained_is_delivered_too(
@@ -53,7 +49,8 @@ def test_what_another_sweep_has_trained_is_delivered_too(
     assert sweep("optimizer.lr=0.1,0.05") == 0
     runs = [run.name for run in record.all_runs(tmp_path / "outputs")]
     sent = Deliveries()
-    monkeypatch.setattr(Shared, "shipper", lambda self, config: sent)
+    monkeypatch.setattr(Shared, "prepare", lambda self, config, draws=False: sent)
+    monkeypatch.setattr(Shared, "follow", lambda self, run: sent.follow(run))
     assert sweep("optimizer.lr=0.05,0.1") == 0
-    assert sorted(sent.finished[:2]) == sorted(runs)
-    assert len(sent.finished) == 3, "and the summary"
+    assert sorted(sent.followed[:2]) == sorted(runs)
+    assert len(sent.followed) == 3, "and the summary"

@@ -26,7 +26,8 @@ for _key, _value in tracking.ENVIRONMENT.items():  # before anything imports MLf
     os.environ.setdefault(_key, _value)
 with warnings.catch_warnings():  # MLflow's own, while it is imported
     warnings.simplefilter("ignore")
-    importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
+    for _name in ("mlflow.store.tracking.sqlalchemy_store", "mlflow.pyfunc", "mlflow.pytorch"):
+        importlib.import_module(_name)
 
 
 @pytest.fixture(autouse=True)

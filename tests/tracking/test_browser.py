@@ -49,18 +49,18 @@ def test_two_runs_are_two_curves_in_one_chart(browser, server, begin, tmp_path):
     from dlrun import tracking
 
     expected = {}
-    shipper = tracking.start(server.uri, experiment="browser", outputs=str(tmp_path))
+    follower = tracking.start(server.uri, experiment="browser", outputs=str(tmp_path))
     for name, rate in (("optimizer=adam", 3), ("optimizer=sgd", 6)):
         run = begin(name=name, choices={"optimizer": name.removeprefix("optimizer=")})
-        shipper.ship(run.directory)
+        follower.follow(run.directory)
         steps = [45 * epoch for epoch in range(20)]
         values = [1 - math.exp(-step / 45 / rate) for step in steps]
         for step, value in zip(steps, values, strict=True):
             run.append(step, step / 45, {"val/accuracy": value, "val/loss": 1 - value})
         run.set_status(record.FINISHED)
-        shipper.finish(run.directory)
+        run.close()
         expected[name] = steps, values
-    shipper.close()
+    follower.close()
     experiment = record.read_json(run.directory / "tracking.json")["experiment_id"]
 
     browser.get(f"{server.uri}/#/experiments/{experiment}/runs?compareRunsMode=CHART")

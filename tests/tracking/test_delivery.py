@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from dlrun import record
-from dlrun.tracking import store
+from dlrun.tracking import cursor, store
 from dlrun.tracking.delivery import Delivery
 
 
@@ -17,23 +17,13 @@ from dlrun.tracking.delivery import Delivery
 def deliver(database):
     """A new delivery of a run, as a process that has just started makes it."""
     client, experiment = store.connect(database, "dlrun")
-    made = []
-
-    def deliver(run):
-        delivery = Delivery(client, experiment, run.directory, lambda patience: None)
-        made.append(delivery)
-        return delivery
-
-    yield deliver
-    for delivery in made:
-        delivery.close()
+    return lambda run: Delivery(client, experiment, run.directory)
 
 
 def whole(delivery):
-    assert delivery.begin(live=False)
+    delivery.begin(live=False)
     delivery.points()
     delivery.finish()
-    delivery.close()
     return delivery.run_id
 
 
@@ -137,7 +127,6 @@ def test_a_second_start_continues_the_same_run(begin, deliver, database, add, as
     first = deliver(run)
     first.begin(live=True)
     first.points()
-    first.close()
     add(run, 5, 8)
     run.set_status(record.FINISHED)
     second = deliver(run)
@@ -146,9 +135,9 @@ def test_a_second_start_continues_the_same_run(begin, deliver, database, add, as
     assert_each_once(database, run, first.run_id)
 
 
-@pytest.mark.parametrize("cursor", ["kept", "old", "lost"])
+@pytest.mark.parametrize("left", ["kept", "old", "lost"])
 def test_killed_between_the_request_and_the_cursor(
-    begin, deliver, database, cursor, assert_each_once
+    begin, deliver, database, left, assert_each_once
 ):
     run = begin(3)
     first = deliver(run)
@@ -156,10 +145,9 @@ def test_killed_between_the_request_and_the_cursor(
     path = run.directory / "tracking.json"
     before = path.read_text()
     first.points()
-    first.close()
-    if cursor == "old":
+    if left == "old":
         path.write_text(before)
-    elif cursor == "lost":
+    elif left == "lost":
         path.unlink()
     run.set_status(record.FINISHED)
     assert whole(deliver(run)) == first.run_id
@@ -199,7 +187,6 @@ def test_a_resumed_run_replays_without_doubling(begin, deliver, database, add, a
     first = deliver(run)
     first.begin(live=True)
     first.points()
-    first.close()
     run.set_status(record.KILLED, "stopped by SIGINT")
     run_id = whole(deliver(run))
     run.truncate(position)
@@ -383,7 +370,6 @@ def test_a_failure_on_the_way_to_a_fresh_run_leaves_one(begin, deliver, database
     delivery.begin(live=True)
     with pytest.raises(MlflowException):
         delivery.points()
-    delivery.close()
     then = whole(deliver(run))
     assert not failing
     assert then != first
@@ -404,14 +390,13 @@ def test_a_changed_param_of_a_resumed_run_becomes_a_tag(begin, deliver, database
     assert found.data.tags["resumed.epochs"] == "40"
 
 
-def test_one_process_at_a_time_delivers_a_run(begin, deliver):
+def test_one_process_at_a_time_delivers_a_run(begin):
     run = begin(1)
-    first, second = deliver(run), deliver(run)
-    assert first.begin(live=True)
-    assert not second.begin(live=True)
-    first.close()
-    assert second.begin(live=True)
-    assert second.run_id == first.run_id
+    first = cursor.hold(run.directory)
+    assert cursor.hold(run.directory) is None
+    first.release()
+    second = cursor.hold(run.directory)
+    second.release()
 
 
 class _Spy:

@@ -154,6 +154,7 @@ def test_tables_and_a_single_example(tmp_path):
 
 
 def test_what_cannot_be_exported_is_pickled(tmp_path, caplog):
+    caplog.set_level("WARNING", logger="dlrun")  # MLflow raises the level of all, on import
     network = Exotic().eval()
     x = torch.ones(2, 3)
     assert model.save_model(network, x, tmp_path / "model")
@@ -167,6 +168,8 @@ def test_what_cannot_be_exported_is_pickled(tmp_path, caplog):
 
 
 def test_what_cannot_be_saved_is_left_out_with_one_warning(tmp_path, caplog):
+    caplog.set_level("WARNING", logger="dlrun")  # MLflow raises the level of all, on import
+
     def refuse(*_):
         raise RuntimeError("no logits today\nand more")
 
@@ -181,11 +184,11 @@ def test_what_cannot_be_saved_is_left_out_with_one_warning(tmp_path, caplog):
 
 
 def test_a_signal_in_the_middle_is_not_swallowed(tmp_path, monkeypatch):
-    def save(module, example, path, step, form):
+    def save(module, example, path, told):
         path.mkdir()
         raise Interrupted(15)
 
-    monkeypatch.setattr(model, "_save", save)
+    monkeypatch.setattr(model, "_save_program", save)
     with pytest.raises(Interrupted):
         model.save_model(nn.Linear(2, 1).eval(), torch.zeros(2, 2), tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
@@ -204,10 +207,9 @@ def test_a_run_has_its_model_once_and_the_newest_weights(
         changed.load_state_dict(network.state_dict())
         changed.head.bias.data += bias
         assert model.save_model(changed, images, run.directory / "model", step=7)
-        delivery = Delivery(client, experiment, run.directory, lambda patience: None)
-        assert delivery.begin(live=False)
+        delivery = Delivery(client, experiment, run.directory)
+        delivery.begin(live=False)
         delivery.finish()
-        delivery.close()
     found = client.search_logged_models([experiment])
     (logged,) = [each for each in found if each.source_run_id == delivery.run_id]
     assert str(logged.status) == "READY"

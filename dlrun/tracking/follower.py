@@ -1,4 +1,4 @@
-"""The trainer's end of the shipping process: never waits for a server, except in `close`."""
+"""The trainer's end of the process that follows its records; waits for nothing but in `close`."""
 
 import json
 import logging
@@ -11,9 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
-from typing import IO, Any
-
-from filelock import Timeout
+from typing import Any
 
 from dlrun import record, shell
 from dlrun.tracking import address, cursor
@@ -25,21 +23,20 @@ _NAMED = 2  # runs that were not delivered and are named, each in a warning of i
 _log = logging.getLogger("dlrun")
 
 
-class Shipper:
-    """Delivers any number of runs to one tracking store, from a process of its own."""
+class Follower:
+    """Completes any number of records, and delivers them to one store; see `follow`."""
 
-    def __init__(self, settings: dict[str, Any], environment: Mapping[str, str]) -> None:
-        """Start the process; returns at once."""
+    def __init__(self, settings: dict[str, Any] | None, environment: Mapping[str, str]) -> None:
+        """Start the process; returns at once. settings: of the store; None to draw curves alone."""
         self.settings = settings
-        self.run_ids: dict[str, str] = {}
-        self._runs: list[Path] = []
+        self._records: list[Path] = []
         self._closed = False
-        self._quiet_until = monotonic() + 60  # MLflow's import, on a busy machine
+        self._quiet_until = monotonic() + 60  # its imports, on a busy machine
         debug = bool(environment.get("DLRUN_DEBUG"))
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the child inherits it
         self._process = subprocess.Popen(
             [
-                *(sys.executable, "-P", "-m", "dlrun.tracking.ship"),
+                *(sys.executable, "-P", "-m", "dlrun.tracking.follow"),
                 *(json.dumps(settings), str(os.getpid())),
             ],
             stdin=subprocess.PIPE,
@@ -50,32 +47,34 @@ class Shipper:
             start_new_session=True,  # neither Ctrl-C nor the trainer's death reaches it
         )
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        assert self._process.stdin is not None
+        self._in = self._process.stdin
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
     @property
-    def uri(self) -> str:
-        """The tracking store's URI, as MLflow's own commands take it."""
-        return address.engine_uri(str(self.settings["uri"]))
+    def uri(self) -> str | None:
+        """The tracking store's URI, as MLflow's own commands take it; None where there is none."""
+        return address.engine_uri(str(self.settings["uri"])) if self.settings else None
 
-    def ship(self, directory: str | Path) -> None:
-        """Deliver the run in `directory` from now on; call it after any truncation."""
+    def follow(self, directory: str | Path) -> None:
+        """Deliver a record from now on, until it is final; call it after any truncation."""
         path = Path(directory).absolute()
-        self._runs.append(path)
-        with suppress(Timeout), cursor.lock(path):  # else the shipping process does, when it can
-            cursor.settle(path, self.settings)
-        self._tell("ship", path)
+        if self.settings is None:
+            return
+        if lock := cursor.hold(path):  # else the process settles it, when it can
+            try:
+                cursor.settle(path, self.settings)
+            finally:
+                lock.release()
+        self._tell(path, draw=False)
 
-    def finish(self, directory: str | Path) -> None:
-        """Say that nothing more comes from a run whose final status is on disk."""
-        self._tell("finish", Path(directory).absolute())
-
-    def run_id(self, directory: str | Path) -> str | None:
-        """MLflow's id of a run, once there is one."""
-        return self.run_ids.get(str(Path(directory).absolute()))
+    def draw(self, directory: str | Path) -> None:
+        """Draw the curves of a record now."""
+        self._tell(Path(directory).absolute(), draw=True)
 
     def close(self, patience: float = PATIENCE) -> None:
-        """Wait while the rest is delivered, `patience` seconds without progress at most.
+        """Wait while all is completed, `patience` seconds without progress at most.
 
         Leaves no process behind; says in one line what could not be delivered.
         """
@@ -83,11 +82,11 @@ class Shipper:
             return
         self._closed = True
         with suppress(OSError):
-            self._stdin.close()
+            self._in.close()
         give_up = monotonic() + patience
         try:
             while (
-                self._runs
+                self._records
                 and self._process.poll() is None
                 and monotonic() < max(give_up, self._quiet_until)
             ):
@@ -96,35 +95,28 @@ class Shipper:
                     self._process.wait(0.1)
         finally:
             self._stop()
-            self._report()
+            if self.settings:
+                self._report(self.settings)
 
-    @property
-    def _stdin(self) -> IO[str]:
-        assert self._process.stdin is not None
-        return self._process.stdin
-
-    def _tell(self, do: str, directory: Path) -> None:
+    def _tell(self, path: Path, draw: bool) -> None:
+        self._records.append(path)
         with suppress(OSError, ValueError):  # a dead process is reported by the listener
-            self._stdin.write(json.dumps({"do": do, "directory": str(directory)}) + "\n")
-            self._stdin.flush()
+            self._in.write(json.dumps([str(path), draw]) + "\n")
+            self._in.flush()
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            event = json.loads(line)
-            if event["event"] == "progress":
-                self._quiet_until = monotonic() + event["patience"]
-            elif event["event"] == "failing":
-                self._quiet_until = 0.0
-            elif event["event"] == "run":
-                self.run_ids[event["directory"]] = event["run_id"]
-            elif event["event"] == "warning":
-                _log.warning(event["text"])
+            told = json.loads(line)
+            if isinstance(told, str):
+                _log.warning(told)
+            else:
+                self._quiet_until = max(self._quiet_until, monotonic() + told) if told else 0.0
         if not self._closed:
-            _log.warning(
-                "the process that delivers to MLflow has ended; the record is kept on disk, "
-                f"and `{shell.sync(*self._runs[-1:])}` delivers it"
-            )
+            what = "delivers to MLflow" if self.settings else "draws the curves"
+            later = shell.sync(*self._records[-1:])
+            way = f", and `{later}` delivers it" if self.settings else ""
+            _log.warning(f"the process that {what} has ended; the record is kept on disk{way}")
 
     def _stop(self) -> None:
         if self._process.poll() is None:
@@ -138,10 +130,10 @@ class Shipper:
         if self._process.stdout is not None:
             self._process.stdout.close()
 
-    def _report(self) -> None:
+    def _report(self, settings: dict[str, Any]) -> None:
         missing: dict[Path, str] = {}
-        for run in dict.fromkeys(run for run in self._runs if run.is_dir()):
-            known = cursor.read(run) if cursor.fits(run, self.settings) else {}
+        for run in dict.fromkeys(run for run in self._records if run.is_dir()):
+            known = cursor.read(run) if cursor.fits(run, settings) else {}
             left = len(record.read_points(run)) - known.get("delivered", 0)
             if left > 0 or not known.get("done"):
                 missing[run] = f"{left} points" if left > 0 else "the end"

@@ -1,4 +1,4 @@
-"""The shipping process and real servers that are dead, die, hang or are slow.
+"""The process that follows records, and real servers that are dead, die, hang or are slow.
 
 Whatever the server does, the trainer's side never waits, and in the end every point
 is there exactly once.
@@ -26,30 +26,30 @@ pytestmark = pytest.mark.slow
 TRAINER = """
 import sys, time
 from dlrun import record, tracking
-shipper = tracking.start(uri=sys.argv[2] or None, outputs=sys.argv[1])
+follower = tracking.start(uri=sys.argv[2] or None, outputs=sys.argv[1])
 run = record.create(sys.argv[1], "killed", {}, "seed: 1")
-shipper.ship(run.directory)
+follower.follow(run.directory)
 for step in range(50):
     run.append(step, step / 10, {"train/loss": 1 / (step + 1), "val/accuracy": step / 1000})
-print(run.directory, shipper._process.pid, flush=True)
+print(run.directory, follower._process.pid, flush=True)
 time.sleep(120)
 """
 
 
 @pytest.fixture
 def start(tmp_path):
-    """Start a shipper; all are closed afterwards."""
+    """Start a follower; all are closed afterwards."""
     made = []
 
     def start(uri=None, **options):
-        shipper = tracking.start(uri=uri, outputs=str(tmp_path), **options)
-        made.append(shipper)
-        return shipper
+        follower = tracking.start(uri=uri, outputs=str(tmp_path), **options)
+        made.append(follower)
+        return follower
 
     yield start
-    for shipper in made:
-        shipper.close(0)
-        assert shipper._process.returncode is not None
+    for follower in made:
+        follower.close(0)
+        assert follower._process.returncode is not None
 
 
 @pytest.fixture
@@ -121,17 +121,17 @@ class Proxy:
 
 
 def test_a_run_into_a_fresh_database(begin, start, prompt, assert_each_once, tmp_path, caplog):
-    shipper = prompt(start)
+    follower = prompt(start)
     run = begin(20)
-    prompt(shipper.ship, run.directory)
+    prompt(follower.follow, run.directory)
     run.set_status(record.FINISHED)
-    prompt(shipper.finish, run.directory)
-    shipper.close()
-    assert shipper.uri == f"sqlite:///{tmp_path}/mlflow.db"
+    run.close()
+    follower.close()
+    assert follower.uri == f"sqlite:///{tmp_path}/mlflow.db"
     assert not list(tmp_path.glob("mlflow.db-*"))  # it can be copied as one file
-    run_id = shipper.run_id(run.directory)
-    assert_each_once(shipper.uri, run, run_id)
-    found = MlflowClient(shipper.uri).get_run(run_id)
+    run_id = cursor(run)["run_id"]
+    assert_each_once(follower.uri, run, run_id)
+    found = MlflowClient(follower.uri).get_run(run_id)
     assert found.info.status == "FINISHED"
     assert found.info.artifact_uri.startswith(str(tmp_path / "artifacts"))
     assert not caplog.records
@@ -139,83 +139,83 @@ def test_a_run_into_a_fresh_database(begin, start, prompt, assert_each_once, tmp
 
 
 def test_without_a_run_nothing_is_waited_for(start, prompt, caplog):
-    shipper = start()
+    follower = start()
     time.sleep(0.2)
-    prompt(shipper.close)
-    assert shipper._process.returncode is not None
+    prompt(follower.close)
+    assert follower._process.returncode is not None
     assert not caplog.records
 
 
 def test_points_arrive_while_training_goes_on(begin, start, database, assert_each_once, add):
-    shipper = start(database)
+    follower = start(database)
     run = begin()
-    shipper.ship(run.directory)
+    follower.follow(run.directory)
     add(run, 0, 5)
     wait_until(lambda: cursor(run)["delivered"] == 5)
     add(run, 5, 10)
     wait_until(lambda: cursor(run)["delivered"] == 10)
-    run_id = shipper.run_id(run.directory)
+    run_id = cursor(run)["run_id"]
     assert MlflowClient(database).get_run(run_id).info.status == "RUNNING"
     assert_each_once(database, run, run_id)
     run.set_status(record.KILLED, "stopped by SIGINT")
-    shipper.finish(run.directory)
-    shipper.close()
+    run.close()
+    follower.close()
     found = MlflowClient(database).get_run(run_id)
     assert found.info.status == "KILLED"
     assert found.data.tags["dlrun.message"] == "stopped by SIGINT"
 
 
-def test_one_shipper_serves_many_runs(begin, start, database, assert_each_once):
-    shipper = start(database)
+def test_one_follower_serves_many_runs(begin, start, database, assert_each_once):
+    follower = start(database)
     runs = [begin(points, f"run {points}") for points in (1, 2, 3)]
     for run in runs:
-        shipper.ship(run.directory)
+        follower.follow(run.directory)
         run.set_status(record.FINISHED)
     for run in runs:
-        shipper.finish(run.directory)
-    shipper.close()
+        run.close()
+    follower.close()
     for run in runs:
-        assert_each_once(database, run, shipper.run_id(run.directory))
-    assert len(set(shipper.run_ids.values())) == 3
+        assert_each_once(database, run, cursor(run)["run_id"])
+    assert len({cursor(run)["run_id"] for run in runs}) == 3
 
 
 def test_a_damaged_record_holds_up_no_other_run(begin, start, database, assert_each_once):
-    shipper = start(database)
+    follower = start(database)
     lost, kept = begin(1), begin(1)
     (lost.directory / "run.json").unlink()
     for run in (lost, kept):
-        shipper.ship(run.directory)
+        follower.follow(run.directory)
         run.set_status(record.FINISHED)
-        shipper.finish(run.directory)
+        run.close()
     wait_until(lambda: cursor(kept)["done"])
-    assert_each_once(database, kept, shipper.run_id(kept.directory))
+    assert_each_once(database, kept, cursor(kept)["run_id"])
 
 
 def test_a_run_thrown_away_is_let_go(begin, start, database, caplog):
-    shipper = start(database)
+    follower = start(database)
     run = begin(1)
-    shipper.ship(run.directory)
+    follower.follow(run.directory)
     wait_until(lambda: cursor(run).get("delivered") == 1)
     shutil.rmtree(run.directory)
     began = time.monotonic()
-    shipper.close()
+    follower.close()
     assert time.monotonic() - began < 5
     assert not caplog.records
 
 
 def test_six_at_once_on_a_fresh_database(begin, start, assert_each_once, caplog):
     runs = [begin(10, f"run {number}") for number in range(6)]
-    shippers = [start() for _ in runs]
-    for shipper, run in zip(shippers, runs, strict=True):
-        shipper.ship(run.directory)
+    followers = [start() for _ in runs]
+    for follower, run in zip(followers, runs, strict=True):
+        follower.follow(run.directory)
         run.set_status(record.FINISHED)
-        shipper.finish(run.directory)
-    for shipper in shippers:
-        shipper.close(120)
+        run.close()
+    for follower in followers:
+        follower.close(120)
     assert not caplog.records
-    for shipper, run in zip(shippers, runs, strict=True):
-        assert_each_once(shipper.uri, run, shipper.run_id(run.directory))
-    experiments = MlflowClient(shippers[0].uri).search_experiments()
+    for follower, run in zip(followers, runs, strict=True):
+        assert_each_once(follower.uri, run, cursor(run)["run_id"])
+    experiments = MlflowClient(followers[0].uri).search_experiments()
     assert sorted(each.name for each in experiments) == ["Default", "dlrun"]
 
 
@@ -246,19 +246,19 @@ def test_a_trainer_killed_while_the_server_is_dead_leaves_no_process(dead_server
     wait_until(lambda: gone(pid), 60)
 
 
-def test_a_shipper_that_dies_is_reported_and_the_rest_delivered_later(
+def test_a_follower_that_dies_is_reported_and_the_rest_delivered_later(
     begin, start, database, tmp_path, assert_each_once, caplog, capsys, add
 ):
-    shipper = start(database)
+    follower = start(database)
     run = begin(3)
-    shipper.ship(run.directory)
+    follower.follow(run.directory)
     wait_until(lambda: cursor(run)["delivered"] == 3)
-    os.kill(shipper._process.pid, signal.SIGKILL)
+    os.kill(follower._process.pid, signal.SIGKILL)
     wait_until(lambda: "has ended" in caplog.text)
     add(run, 3, 6)
     run.set_status(record.FINISHED)
-    shipper.finish(run.directory)
-    shipper.close()
+    run.close()
+    follower.close()
     assert f"3 points of run {run.id} did not reach" in caplog.text
     run.close()
     assert sync(tmp_path, [run.id]) == 0
@@ -269,12 +269,12 @@ def test_a_shipper_that_dies_is_reported_and_the_rest_delivered_later(
 def test_many_runs_that_did_not_arrive_are_told_in_one_line(
     begin, start, database, caplog, tmp_path
 ):
-    shipper = start(database)
+    follower = start(database)
     for number in range(3):
-        shipper.ship(begin(number).directory)
-    os.kill(shipper._process.pid, signal.SIGKILL)
+        follower.follow(begin(number).directory)
+    os.kill(follower._process.pid, signal.SIGKILL)
     wait_until(lambda: "has ended" in caplog.text)
-    shipper.close()
+    follower.close()
     ending, last = (each.getMessage() for each in caplog.records)
     assert "has ended" in ending
     assert last == (
@@ -287,14 +287,14 @@ class TestServer:
     def test_dead_at_the_start_and_to_the_end(
         self, begin, start, prompt, dead_server, tmp_path, assert_each_once, caplog, capsys
     ):
-        shipper = prompt(start, dead_server.uri)
+        follower = prompt(start, dead_server.uri)
         run = prompt(begin, 30)
-        prompt(shipper.ship, run.directory)
+        prompt(follower.follow, run.directory)
         wait_until(lambda: "nothing reaches" in caplog.text)
         run.set_status(record.FINISHED)
-        prompt(shipper.finish, run.directory)
+        run.close()
         began = time.monotonic()
-        shipper.close()
+        follower.close()
         assert time.monotonic() - began < 8
         run.close()
         first, last = (each.getMessage() for each in caplog.records)
@@ -314,9 +314,9 @@ class TestServer:
     def test_killed_in_the_middle_and_back_again(
         self, begin, start, prompt, server, assert_each_once, add, caplog
     ):
-        shipper = start(server.uri)
+        follower = start(server.uri)
         run = begin(10)
-        shipper.ship(run.directory)
+        follower.follow(run.directory)
         wait_until(lambda: cursor(run)["delivered"] == 10)
         server.kill()
         for step in range(10, 40):
@@ -326,11 +326,11 @@ class TestServer:
         server.start()
         add(run, 40, 50)
         run.set_status(record.FINISHED)
-        prompt(shipper.finish, run.directory)
-        shipper.close(30)
+        run.close()
+        follower.close(30)
         assert len(caplog.records) == 1
-        assert_each_once(server.uri, run, shipper.run_id(run.directory))
-        found = MlflowClient(server.uri).get_run(shipper.run_id(run.directory))
+        assert_each_once(server.uri, run, cursor(run)["run_id"])
+        found = MlflowClient(server.uri).get_run(cursor(run)["run_id"])
         assert found.info.status == "FINISHED"
         files = [file.path for file in MlflowClient(server.uri).list_artifacts(found.info.run_id)]
         assert "recipe.yaml" in files
@@ -339,31 +339,31 @@ class TestServer:
     def test_slow(self, begin, start, prompt, server, assert_each_once, add, caplog):
         with closing(Proxy(server.port)) as proxy:
             proxy.delay = 0.3
-            shipper = prompt(start, proxy.uri)
+            follower = prompt(start, proxy.uri)
             run = begin(5)
-            prompt(shipper.ship, run.directory)
+            prompt(follower.follow, run.directory)
             prompt(add, run, 5, 2000)
             run.set_status(record.FINISHED)
-            prompt(shipper.finish, run.directory)
-            shipper.close()
+            run.close()
+            follower.close()
         assert not caplog.records
-        assert_each_once(server.uri, run, shipper.run_id(run.directory))
+        assert_each_once(server.uri, run, cursor(run)["run_id"])
 
     def test_it_hangs_and_what_it_took_is_not_sent_twice(
         self, begin, start, prompt, server, tmp_path, assert_each_once, add, history, caplog
     ):
         with closing(Proxy(server.port)) as proxy:
-            shipper = start(proxy.uri)
+            follower = start(proxy.uri)
             run = begin(10)
-            shipper.ship(run.directory)
+            follower.follow(run.directory)
             wait_until(lambda: cursor(run)["delivered"] == 10)
             proxy.hangs = True
             prompt(add, run, 10, 20)
             time.sleep(3)
             run.set_status(record.FINISHED)
-            prompt(shipper.finish, run.directory)
+            run.close()
             began = time.monotonic()
-            shipper.close()
+            follower.close()
             assert time.monotonic() - began < 8
             assert f"10 points of run {run.id} did not reach" in caplog.text
             run.close()

@@ -1,0 +1,230 @@
+"""The second process: follows records until they are final, then completes them.
+
+    python -m dlrun.tracking.follow SETTINGS PARENT
+
+SETTINGS are those of the store, as JSON, or null where nothing is delivered and curves alone
+are drawn. A line in is `[directory, draw]`, a record to follow from then on; `draw` says that
+its curves can be drawn now. No more come once the input ends or the process PARENT is gone;
+what is still open then is finished. A line out is a number, the seconds that the next step may
+take (0 while nothing gets through), or a text, a warning.
+
+Nothing else is said: a record is final when no process holds it, and its own status tells how
+it ended. So a trainer that is killed needs no farewell.
+"""
+
+import importlib
+import json
+import os
+import select
+import sys
+import traceback
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic, sleep
+from typing import IO, TYPE_CHECKING, Any
+
+from dlrun import imports, record, shell
+from dlrun.tracking import cursor
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+    from mlflow import MlflowClient
+
+    from dlrun.tracking.delivery import Delivery
+
+EVERY = 2.0
+"""Seconds between two deliveries."""
+GRACE = 3.0
+"""Seconds of failure after which the process ends once no more records come."""
+LONGEST_WAIT = 30.0
+"""Seconds between two tries while a server is down."""
+
+
+@dataclass
+class _Followed:
+    """A record that is not all delivered. lock: of the delivery, once this process has it."""
+
+    lock: "BaseFileLock | None" = None
+    delivery: "Delivery | None" = None
+
+
+class Follower:
+    """All records that are followed, on their way to one store."""
+
+    def __init__(self, settings: dict[str, Any] | None, parent: int, out: IO[str]) -> None:
+        """Nothing is imported or sent yet."""
+        self._settings = settings
+        self._parent = parent
+        self._out = out
+        self._store: tuple[MlflowClient, str] | None = None  # with the experiment's id
+        self._to_draw: list[Path] = []
+        self._records: dict[Path, _Followed] = {}
+        self._half_line = b""
+        self._ended_at = 0.0  # when it was known that no more records come; 0 before
+        self._warned = False
+        local = settings is not None and settings["uri"].startswith("sqlite:")
+        self._least = 60 if local else 0  # a busy disk is no outage
+
+    def serve(self) -> int:
+        """Follow until the input has ended and all is done, or nothing can be; the exit code."""
+        if self._settings is None:
+            with imports.quick():  # while there is time
+                importlib.import_module("matplotlib.backends.backend_agg")
+        failing: float | None = None  # since when
+        wait = 0.0
+        while True:
+            self._listen(wait)
+            if self._ended_at and not self._records and not self._to_draw:
+                return 0
+            try:
+                self._advance()
+                failing, wait = None, EVERY
+            except Exception as error:  # whatever it is, it must not end the delivery
+                failing = failing or monotonic()
+                wait = min(max(2 * wait, 1), LONGEST_WAIT)
+                self._fail(error)
+            if self._ended_at:
+                wait = 0.5
+                if failing and monotonic() - max(failing, self._ended_at) > GRACE:
+                    return 3
+
+    def disconnect(self) -> None:
+        """Close the connections to the store, if there are any."""
+        if self._store is not None and self._settings is not None:
+            from dlrun.tracking import store
+
+            with suppress(Exception):
+                store.disconnect(self._settings["uri"])
+
+    def _listen(self, wait: float) -> None:
+        """Wait for records, and take all there are."""
+        if self._ended_at:
+            sleep(wait if self._records else 0)
+            return
+        ended = False
+        while not ended and select.select([0], [], [], wait)[0]:
+            chunk = os.read(0, 65536)
+            *lines, self._half_line = (self._half_line + chunk).split(b"\n")
+            for directory, draw in map(json.loads, lines):
+                if draw:
+                    self._to_draw.append(Path(directory))
+                if self._settings is not None:
+                    self._records.setdefault(Path(directory), _Followed())
+            ended, wait = not chunk, 0.0
+        if ended or os.getppid() != self._parent:  # a child of the trainer may hold the pipe open
+            self._ended_at = monotonic()
+
+    def _advance(self) -> None:
+        """Do what can be done. Raises the first error, once no other record waits for it."""
+        while self._to_draw:
+            self._draw(self._to_draw.pop())
+        if self._settings is None:
+            return
+        if self._store is None:
+            with imports.quick():
+                from dlrun.tracking import delivery, store  # noqa: F401
+
+            self._say(5)
+            self._store = store.connect(self._settings["uri"], self._settings["experiment"])
+            self._say(5)
+        failed: list[Exception] = []
+        for path, followed in list(self._records.items()):
+            try:
+                done = not path.is_dir()  # thrown away
+                if done or self._deliver(path, followed, self._store, self._settings):
+                    self._let_go(path)
+            except Exception as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
+
+    def _let_go(self, path: Path) -> None:
+        lock = self._records.pop(path).lock
+        if lock is not None:
+            lock.release()
+
+    def _draw(self, path: Path) -> None:
+        from dlrun.report import curves
+
+        self._say(30)
+        try:
+            curves.draw(path)
+        except Exception as error:
+            self._tell(f"the curves of run {path.name} were not drawn: {error}")
+
+    def _deliver(
+        self,
+        path: Path,
+        followed: _Followed,
+        where: "tuple[MlflowClient, str]",
+        settings: dict[str, Any],
+    ) -> bool:
+        """Bring over what is there; whether nothing of the record is left to do here."""
+        if followed.lock is None:
+            followed.lock = cursor.hold(path)
+        if followed.lock is None:
+            return False
+        if followed.delivery is None:
+            from dlrun.tracking.delivery import Delivery
+
+            if not cursor.fits(path, settings):  # another process had it at first
+                cursor.settle(path, settings)
+            followed.delivery = Delivery(*where, path, self._say)
+        live = record.is_running(path)
+        followed.delivery.deliver(live)
+        # Whoever holds the record when no more come is another trainer, with a follower of its own.
+        return not live or bool(self._ended_at)
+
+    def _fail(self, error: Exception) -> None:
+        trace = "".join(traceback.format_exception(error))
+        print(shell.clean(trace), file=sys.stderr)  # seen with DLRUN_DEBUG=1
+        self._tell(0)
+        if not self._warned and self._settings is not None:
+            self._warned = True
+            self._tell(
+                f"nothing reaches {self._settings['uri']} for now ({reason(error)}); training goes "
+                "on, the record is kept on disk, and what is missing is delivered later"
+            )
+
+    def _say(self, seconds: float) -> None:
+        self._tell(max(seconds, self._least))
+
+    def _tell(self, line: float | str) -> None:
+        with suppress(OSError):  # nobody listens any more
+            print(json.dumps(line), file=self._out, flush=True)
+
+
+def reason(error: BaseException) -> str:
+    """The innermost cause of a failed request in a few words."""
+    lines = str(error).strip().splitlines()
+    first = lines[0] if lines else type(error).__name__
+    for known in ("Connection refused", "timed out", "Name or service not known"):
+        if known in str(error):
+            return known
+    return shell.redacted(first)[:200]
+
+
+def main() -> None:
+    """Serve the trainer that started this process."""
+    with suppress(OSError, AttributeError):
+        os.nice(5)  # training comes first
+    out = os.fdopen(os.dup(1), "w")
+    sys.stdout = sys.stderr  # whatever MLflow prints is for nobody
+    settings = json.loads(sys.argv[1])
+    follower = Follower(settings, int(sys.argv[2]), out)
+    if settings is None:
+        code = follower.serve()
+    else:
+        with imports.quick():
+            from dlrun.tracking import deadline
+
+        with deadline.every_request():
+            code = follower.serve()
+        follower.disconnect()
+    sys.stderr.flush()
+    os._exit(code)  # all is written; taking MLflow apart would cost most of a second
+
+
+if __name__ == "__main__":
+    main()
