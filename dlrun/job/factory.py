@@ -85,6 +85,7 @@ def complete(
     session.prepare(config, draws=exports)
     kept = record.open_existing(directory)
     try:
+        session.follow(directory)  # before anything changes, so that no kill leaves it behind
         saves = exports and config.tracking and config.tracking.get("model", False)
         saved = checkpoint.load(directory / "checkpoints") if tests or saves else None
         if saved is not None:
@@ -102,7 +103,6 @@ def complete(
             session.draw(directory)
     finally:
         kept.close()
-    session.follow(directory)
 
 
 def refused(config: DictConfig, invocation: Invocation, session: Session, message: str) -> None:

@@ -101,7 +101,7 @@ def add_test(run: Run, record: Record) -> None:
 
 def export(run: Run, folder: Path, step: int) -> None:
     """Save the model of a trained run, whose weights are those of `step`."""
-    from dlrun.tracking.model import save_model  # imports mlflow, which takes a second
+    from dlrun.tracking.model import save_model
 
     save_model(deployable(run), raw_example(run.data), folder, step, run.classes, run.data.reading)
 
