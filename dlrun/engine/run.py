@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from dlrun.data import Data, Scale
 from dlrun.data.fingerprint import hash_rows
 from dlrun.duration import Duration
+from dlrun.engine.count import parameters
 from dlrun.engine.feed import Feed
 from dlrun.loss import Loss
 from dlrun.metric import METRICS
-from dlrun.model.count import parameters
 from dlrun.optimizer import Averaging, Switching
 from dlrun.regularization import Regularizer, acting
 from dlrun.schedule import Schedule

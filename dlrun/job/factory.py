@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import imports, record, shell
+from dlrun import record, shell
 from dlrun.engine.interrupt import raised
 from dlrun.job import recording
 from dlrun.job.recording import Invocation
 from dlrun.job.session import Session
+from dlrun.tracking import imports
 
 if TYPE_CHECKING:
     from dlrun.regularization import Regularizer

@@ -6,9 +6,9 @@ setting and every argument before any data are read, `build` at what depends on 
 
 import inspect
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 import torch
@@ -24,14 +24,14 @@ from dlrun.data import split as splits
 from dlrun.data.sample import sample
 from dlrun.engine import device as devices
 from dlrun.engine import sampling
+from dlrun.engine.count import flops
+from dlrun.engine.eager import eager
 from dlrun.engine.feed import prepare
 from dlrun.engine.run import Augment, Lengths, Run
 from dlrun.errors import Mistake
 from dlrun.loss import Loss
 from dlrun.model import roles
-from dlrun.model.count import flops
 from dlrun.optimizer import takes_closure
-from dlrun.optimizer.eager import eager
 from dlrun.recipe import checks, signature
 from dlrun.recipe import schema as settings
 from dlrun.recipe.instantiate import as_a, explained, part, plain, several
@@ -91,78 +91,36 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
     cores: how many threads it may use where the recipe does not say; None for all.
     Raises Mistake for what does not fit together. Fills in `config.facts`.
     """
-    # Where it computes, and what the model will see.
     most = cores or devices.CORES
     devices.set_up(config.threads or most, config.deterministic)
     device = devices.choose(config.device)
-    augmentation = _augmentation(config, data, device)
-    chain = _fitted(config, data, device)
-    x, y, aim, evaluation = _example(config, data, augmentation, chain, device)
-    config.facts.shape, config.facts.outputs = list(x.shape[1:]), data.outputs
-    lengths = _lengths(config, len(data.train), x[0].numel())
-
-    # The model, the loss, what the regularizers make of them, and the weights to start from.
-    _seed(config.seed)
-    model = checks.check_module(config, part(config, "model", apart=("max_parameters",)))
-    model = model.to(device)
-    loss = losses.of(part(config, "loss"))
-    checks.check_forward(config, model, loss, x, y, data)
-    reconstructs = checks.reconstructs(model)
-    if reconstructs:
-        checks.check_reconstruction(loss, map(chain, _raw(data, device)))
-    regression = reconstructs or not data.classes
-    regularizers = {
-        key: as_a(Regularizer, rule)
-        for key, rule in several(config, "regularization", lengths).items()
-    }
-    for rule in regularizers.values():
-        rule.regression = regression
-    model, objective = _regularized(config, regularizers, model, loss, x, data)
-    objective = _weighted(config, objective, data, device)
-    checks.check_size(config, model, config.model.get("max_parameters"))
-    initialize = part(config, "initializer")
-    with torch.no_grad(), explained("initializer", config.initializer):
-        initialize(model, x)
-    checks.check_step(config, model, objective, x, aim, data, lengths)
-    views = part(config, "test_augmentation") if config.test_augmentation else None
-    if views is not None:
-        raw = data.train.x[data.train.rows[:2]].to(device)  # for their shape and type alone
-        before = chain if has_size(views) else evaluation
-        checks.check_views(config, views, before, model, raw, data.outputs)
-    layout = devices.lay_out(model, config.channels_last and x.dim() == 4)
-
-    # How the weights change.
-    optimizer = _optimizer(config, model, loss, lengths)
-    scaler = torch.amp.GradScaler(device.type) if config.precision == "fp16" else None
-    if scaler is not None and takes_closure(optimizer):
-        raise Mistake("precision=fp16: this optimizer evaluates the loss itself; use bf16")
-    schedule = _schedule(config, lengths)
-    rise = duration.parse(config.warmup).steps(lengths.steps_per_epoch, lengths.total_steps)
-    with explained("schedule", config.schedule):
-        schedule = warmup(schedule, rise)
-        schedule(0, lengths.total_steps, lengths.steps_per_epoch)
-
-    operations = flops(model, x)
+    seen = _see(config, data, device)
+    config.facts.shape, config.facts.outputs = list(seen.x.shape[1:]), data.outputs
+    lengths = _lengths(config, len(data.train), seen.x[0].numel())
+    learner = _learner(config, data, seen, lengths)
+    model = learner.model
+    views = _views(config, data, seen, model)
+    layout = devices.lay_out(model, config.channels_last and seen.x.dim() == 4)
+    optimizer = _optimizer(config, model, learner.loss, lengths)
+    operations = flops(model, seen.x)
     if config.threads is None:
         batch = min(lengths.batch_size, len(data.train))
         torch.set_num_threads(devices.worthwhile(batch * operations, most))
-
-    # Averages are taken last, of weights that every other rule has had its say about.
-    regularizers = dict(sorted(regularizers.items(), key=lambda item: acts(item[1], "averages")))
-    train = prepare(data.train, chain, device, fixed=augmentation is None)
+    train = prepare(data.train, seen.chain, device, fixed=seen.augmentation is None)
+    schedule = _schedule(config, lengths)
     _seed(config.seed + 1)  # the noise of training, whatever the initializer has drawn
     return Run(
         data=data,
         train=train,
-        val=prepare(data.val, evaluation, device, fixed=True),
-        preprocessing=chain,
-        evaluation=evaluation,
-        augmentation=augmentation,
+        val=prepare(data.val, seen.evaluation, device, fixed=True),
+        preprocessing=seen.chain,
+        evaluation=seen.evaluation,
+        augmentation=seen.augmentation,
         model=model,
         forward=devices.caller(model, config.precision, device, config.compile),
         uncompiled=devices.caller(model, config.precision, device, compiled=False),
-        loss=loss,
-        objective=objective,
+        loss=learner.loss,
+        objective=learner.objective,
         order=sampling.by_epoch(
             config.sampling, train.rows, train.y, config.seed, lengths.batch_size, config.drop_last
         ),
@@ -171,17 +129,95 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
         lengths=lengths,
         device=device,
         generator=torch.Generator(device).manual_seed(config.seed + 2),
-        monitor=checks.monitored(config.monitor, data, regression),
+        monitor=checks.monitored(config.monitor, data, learner.reconstructs or not data.classes),
         clip_norm=config.clip_norm,
         clip_value=config.clip_value,
         layout=layout,
-        scaler=scaler,
+        scaler=_scaler(config, optimizer, device),
         flops=operations,
         views=views,
         backoff=config.on_divergence == "backoff",
-        reconstructs=reconstructs,
-        regularizers=regularizers,
+        reconstructs=learner.reconstructs,
+        regularizers=learner.regularizers,
     )
+
+
+class _Seen(NamedTuple):
+    """What the model will see. x, y, aim: of some samples, as `_example` gives them."""
+
+    augmentation: Augment | None
+    chain: nn.Sequential
+    evaluation: nn.Sequential
+    x: Tensor
+    y: Tensor
+    aim: Tensor
+
+
+class _Learner(NamedTuple):
+    """The model with its first weights, and what it is to make small."""
+
+    model: nn.Module
+    loss: Loss
+    objective: Loss
+    regularizers: dict[str, Regularizer]
+    reconstructs: bool
+
+
+def _see(config: DictConfig, data: Data, device: torch.device) -> _Seen:
+    augmentation = _augmentation(config, data, device)
+    chain = _fitted(config, data, device)
+    x, y, aim, evaluation = _example(config, data, augmentation, chain, device)
+    return _Seen(augmentation, chain, evaluation, x, y, aim)
+
+
+def _learner(config: DictConfig, data: Data, seen: _Seen, lengths: Lengths) -> _Learner:
+    """The model, the loss, what the regularizers make of them, and the weights to start from."""
+    _seed(config.seed)
+    device = seen.x.device
+    model = checks.check_module(config, part(config, "model", apart=("max_parameters",)))
+    model = model.to(device)
+    loss = losses.of(part(config, "loss"))
+    checks.check_forward(config, model, loss, seen.x, seen.y, data)
+    reconstructs = checks.reconstructs(model)
+    if reconstructs:
+        checks.check_reconstruction(loss, map(seen.chain, _raw(data, device)))
+    rules = several(config, "regularization", lengths)
+    regularizers = {key: as_a(Regularizer, rule) for key, rule in rules.items()}
+    for rule in regularizers.values():
+        rule.regression = reconstructs or not data.classes
+    model, objective = _regularized(config, regularizers, model, loss, seen.x, data)
+    objective = _weighted(config, objective, data, device)
+    checks.check_size(config, model, config.model.get("max_parameters"))
+    initialize = part(config, "initializer")
+    with torch.no_grad(), explained("initializer", config.initializer):
+        initialize(model, seen.x)
+    checks.check_step(config, model, objective, seen.x, seen.aim, data, lengths)
+    # Averages are taken last, of weights that every other rule has had its say about.
+    ordered = sorted(regularizers.items(), key=lambda item: acts(item[1], "averages"))
+    return _Learner(model, loss, objective, dict(ordered), reconstructs)
+
+
+def _views(
+    config: DictConfig, data: Data, seen: _Seen, model: nn.Module
+) -> Callable[[Tensor], list[Tensor]] | None:
+    """Of a raw batch, for the test split; None where the recipe asks for none."""
+    if not config.test_augmentation:
+        return None
+    views: Callable[[Tensor], list[Tensor]] = part(config, "test_augmentation")
+    raw = data.train.x[data.train.rows[:2]].to(seen.x.device)  # for their shape and type alone
+    before = seen.chain if has_size(views) else seen.evaluation
+    checks.check_views(config, views, before, model, raw, data.outputs)
+    return views
+
+
+def _scaler(
+    config: DictConfig, optimizer: torch.optim.Optimizer, device: torch.device
+) -> torch.amp.GradScaler | None:
+    if config.precision != "fp16":
+        return None
+    if takes_closure(optimizer):
+        raise Mistake("precision=fp16: this optimizer evaluates the loss itself; use bf16")
+    return torch.amp.GradScaler(device.type)
 
 
 def _regularized(
@@ -315,10 +351,15 @@ def _weighted(config: DictConfig, loss: Loss, data: Data, device: torch.device) 
 
 
 def _schedule(config: DictConfig, lengths: Lengths) -> Schedule:
+    """The schedule, after its warm-up; tried once."""
     made = part(config, "schedule", lengths)
-    if inspect.isroutine(made) or isinstance(made, partial):
-        return Fixed(made)
-    return as_a(Schedule, made)
+    plain = inspect.isroutine(made) or isinstance(made, partial)
+    schedule = Fixed(made) if plain else as_a(Schedule, made)
+    rise = duration.parse(config.warmup).steps(lengths.steps_per_epoch, lengths.total_steps)
+    with explained("schedule", config.schedule):
+        schedule = warmup(schedule, rise)
+        schedule(0, lengths.total_steps, lengths.steps_per_epoch)
+    return schedule
 
 
 def _optimizer(

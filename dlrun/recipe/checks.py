@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from dlrun import loss as losses
 from dlrun.data import Data
+from dlrun.engine.count import parameters
 from dlrun.engine.run import Lengths
 from dlrun.errors import Mistake
 from dlrun.loss import Loss
-from dlrun.model.count import parameters
 from dlrun.recipe.instantiate import explained, ours
 
 _TELLING = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)

@@ -25,7 +25,7 @@ _FREE = ("schedule", "initializer", "procedure", "test_augmentation", "tracking"
 
 def show(driver: "Driver") -> None:
     """Build every point and print the cost. Raises Failure if one cannot be built."""
-    from dlrun.model.count import parameters as count_parameters
+    from dlrun.engine.count import parameters as count_parameters
     from dlrun.recipe import build
 
     points = list(driver.proposals())

@@ -24,8 +24,8 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import IO, TYPE_CHECKING, Any
 
-from dlrun import imports, record, shell
-from dlrun.tracking import cursor
+from dlrun import record, shell
+from dlrun.tracking import cursor, imports
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock

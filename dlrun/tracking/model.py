@@ -29,8 +29,8 @@ from uuid import uuid4
 
 import yaml
 
-from dlrun import imports
 from dlrun.record import bounds, versions
+from dlrun.tracking import imports
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from dlrun.activation import Maxout
+from dlrun.engine.count import parameters
 from dlrun.errors import Mistake
 from dlrun.model.autoencoder import Transposed, autoencoder
-from dlrun.model.count import parameters
 from dlrun.regularization.batch_norm import BatchNorm
 from dlrun.regularization.dropconnect import DropConnect
 from dlrun.regularization.dropout import Dropout

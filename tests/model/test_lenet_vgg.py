@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from dlrun.activation import Maxout
+from dlrun.engine.count import parameters
 from dlrun.errors import Mistake
-from dlrun.model.count import parameters
 from dlrun.model.lenet import lenet
 from dlrun.model.vgg import vgg
 

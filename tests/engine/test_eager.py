@@ -14,8 +14,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
-from dlrun.optimizer import eager as module
-from dlrun.optimizer.eager import eager
+from dlrun.engine import eager as module
+from dlrun.engine.eager import eager
 
 CONF = Path(__file__).parents[2] / "conf" / "optimizer"
 NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
@@ -29,8 +29,8 @@ OF_A_MODEL = {"lbfgs", "line_search", "natural_gradient", "vsgd"}
 
 WITHOUT_DYNAMO = """
 import sys
-from tests.optimizer.test_eager import NAMES, train
-from dlrun.optimizer.eager import eager
+from tests.engine.test_eager import NAMES, train
+from dlrun.engine.eager import eager
 for name in NAMES:
     train(name, eager)
     assert "torch._dynamo" not in sys.modules, name

@@ -6,9 +6,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import models
 
+from dlrun.engine.count import flops, parameters
 from dlrun.model.autoencoder import autoencoder
 from dlrun.model.cnn import cnn
-from dlrun.model.count import flops, parameters
 from dlrun.model.mlp import mlp
 from dlrun.model.resnet import resnet
 

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import flop_counter
 
+from dlrun.engine.eager import unhide
 from dlrun.model.order import evaluation
-from dlrun.optimizer.eager import unhide
 
 
 def parameters(model: nn.Module) -> int:
