@@ -17,7 +17,7 @@ BELOW = INGREDIENTS | BASE | {"record"}
 USES = {
     **dict.fromkeys(INGREDIENTS, INGREDIENTS | BASE),
     **dict.fromkeys(BASE, BASE),
-    "record": {"record"} | BASE,
+    "record": {"record", "metric"} | BASE,
     "engine": BELOW | {"engine"},
     "report": {"report", "record", "metric"} | BASE,
     "tracking": {"tracking", "report", "record"} | BASE | {"data"},

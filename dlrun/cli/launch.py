@@ -87,9 +87,9 @@ def _do(
         with _root_logging():
             hydra.show_info(asked.info, compose.PRIMARY, words)
     elif not previous and (asked.multirun or composer.asks_for_sweep(words)):
-        from dlrun.sweep import driver  # imports optuna
+        from dlrun.sweep import command as sweep  # imports optuna
 
-        driver.run(replace(composer, multirun=True), words, command)  # or an experiment asks for it
+        sweep.run(replace(composer, multirun=True), words, command)  # or an experiment asks for it
     else:
         searching = next((word for word in words if word.startswith(_SWEEPING)), None)
         if searching:

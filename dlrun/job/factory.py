@@ -3,6 +3,7 @@
 Imports nothing heavy before the process that delivers is on its way, so that both start at once.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ from dlrun.job.session import Session
 
 if TYPE_CHECKING:
     from dlrun.regularization import Regularizer
+
+_log = logging.getLogger("dlrun")
 
 
 def run(config: DictConfig, invocation: Invocation) -> float | None:
@@ -39,11 +42,13 @@ def perform(
     session: Session,
     stopping: Sequence["Regularizer"] = (),
     whole: bool = False,
+    measure_test: bool = True,
 ) -> float | None:
     """One job of maybe several; gives the value it is judged by.
 
     stopping: rules beside those of the recipe; one that says `pruned` makes the run PRUNED.
     whole: with figures, and with a model where the recipe says so.
+    measure_test: whether the recipe's `test` holds; in a sweep, `complete` measures instead.
     """
     session.prepare(config, draws=whole)
     with imports.quick():
@@ -53,30 +58,51 @@ def perform(
 
     build.check(config, [shell.key(word) for word in invocation.overrides])
     made = procedure.of(instantiate.part(config, "procedure"))
-    return Lab(config, invocation, session, made, stopping, whole).perform().value
+    lab = Lab(config, invocation, session, made, stopping, whole, measure_test)
+    return lab.perform().value
 
 
-def export(config: DictConfig, directory: Path, session: Session) -> None:
-    """Add figures, and a model where the recipe says so, to a run that has ended without."""
+def complete(
+    config: DictConfig, directory: Path, session: Session, measure_test: bool, export: bool
+) -> None:
+    """Add what is still missing to a run that has ended, and deliver it.
+
+    measure_test: with its best weights, where the recipe says so and it has not been done.
+    export: draw figures, and save a model where the recipe says so.
+    """
     from dlrun.engine import checkpoint
-    from dlrun.procedure.train import deployable
+    from dlrun.engine import device as devices
+    from dlrun.engine.state import load_best_weights, restore
+    from dlrun.procedure import train
     from dlrun.recipe import build
 
-    session.prepare(config, draws=True)
-    saved = checkpoint.load(directory / "checkpoints")
-    if config.tracking and config.tracking.get("model", False) and saved:
-        from dlrun.data.depth import raw_example
-        from dlrun.engine.state import load_best_weights, restore
-        from dlrun.tracking.model import save_model
-
-        data = session.data(config)
-        run = build.build(config, data, session.cores)
-        state = restore(run, saved)
-        step = load_best_weights(run, state.counters, state.runs[0])
-        example = raw_example(data)
-        save_model(deployable(run), example, directory / "model", step, run.classes, data.reading)
-    session.draw(directory)
-    session.follow(directory)
+    values = record.last_values(record.read_points(directory))
+    tested = any(name.startswith("test/") for name in values)
+    tests = measure_test and config.test and not tested
+    exports = export and not (directory / "figures").exists()  # they are drawn last
+    if not tests and not exports:
+        return
+    session.prepare(config, draws=exports)
+    kept = record.open_existing(directory)
+    try:
+        session.follow(directory)  # before anything changes, so that no kill leaves it behind
+        saves = exports and config.tracking and config.tracking.get("model", False)
+        saved = checkpoint.load(directory / "checkpoints") if tests or saves else None
+        if saved is not None:
+            run = build.build(config, session.data(config), session.cores)
+            devices.keep_threads(kept.info.get("threads"), typed=False)
+            state = restore(run, saved)
+            step = load_best_weights(run, state.counters, state.runs[0])
+            if tests and len(run.data.test):
+                train.add_test(run, kept)
+            if saves:
+                train.export(run, directory / "model", step)
+        elif tests or saves:
+            _log.warning(f"{directory}: has lost its checkpoints, and with them its best weights")
+        if exports:
+            session.draw(directory)
+    finally:
+        kept.close()
 
 
 def refused(config: DictConfig, invocation: Invocation, session: Session, message: str) -> None:

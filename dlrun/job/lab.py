@@ -188,7 +188,10 @@ class Lab:
         if self.directory is None:
             return config, self.invocation
         config.procedure = OmegaConf.create(_TRAIN)
-        settings = [f"++{key}={shell.spelled(v)}" for key, v in training.settings.items()]
+        settings = [
+            f"{'' if _has(self.recipe, key) else '+'}{key}={shell.spelled(value)}"
+            for key, value in training.settings.items()
+        ]
         kept = [
             word
             for word in self.invocation.overrides
@@ -240,9 +243,8 @@ class Lab:
             if record.read_json(directory / "run.json").get("hash") == known_by:
                 return record.open_existing(directory)
         info = recording.info(config, invocation) | {"kind": "procedure", "hash": known_by}
-        unbuilt = copy.deepcopy(config)
-        unbuilt.facts = {}  # nothing has been built yet that would know them
-        text = OmegaConf.to_yaml(unbuilt, resolve=False)
+        unbuilt = {**self.recipe, "facts": {}}  # nothing is built yet that would know them
+        text = OmegaConf.to_yaml(OmegaConf.create(unbuilt))
         return record.create(config.outputs, recording.named(config, invocation), info, text)
 
 
@@ -253,6 +255,14 @@ def _recorded(directory: Path) -> RecordedRun:
     best = [v for key, v in end.items() if key.startswith("best/") and key != "best/epoch"]
     status = str(record.read_status(directory).get("status", ""))
     return RecordedRun(directory, status, best[0] if best else None, points)
+
+
+def _has(values: Mapping[str, Any], key: str) -> bool:
+    """Whether nested values have something under a dotted key."""
+    head, _, rest = key.partition(".")
+    if not isinstance(values, Mapping) or head not in values:
+        return False
+    return not rest or _has(values[head], rest)
 
 
 def _plain(training: Training) -> dict[str, Any]:

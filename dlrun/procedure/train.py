@@ -3,6 +3,8 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -17,6 +19,7 @@ from dlrun.engine.run import Run
 from dlrun.engine.state import State, keeps_last
 from dlrun.engine.train import train as loop
 from dlrun.procedure import BuiltRun, Lab, Outcome, Training, procedure
+from dlrun.record import Record
 
 
 @procedure(single=True)
@@ -52,7 +55,8 @@ def conclude(built: BuiltRun, ending: Ending) -> None:
     best = metric.score(run.monitor, standing.best_score)
     values = {f"best/{run.monitor.replace('/', '_')}": best}
     values["best/epoch"] = standing.best_step / run.lengths.steps_per_epoch
-    if ending.test and len(run.data.test):
+    tested = ending.test and len(run.data.test) > 0
+    if tested:
         values |= measured(run, "test")
     if run.data.held_out:
         values |= measured(run, "held_out")
@@ -60,15 +64,14 @@ def conclude(built: BuiltRun, ending: Ending) -> None:
     step = now if keeps_last(run) else standing.best_step
     why = why_stopped(run, built.state)
     record.update(result_step=step, stopped=why, ended_by_rule=standing.stopped)
+    if tested:
+        record.update(test_measured=timestamp())
     record.append(now, epoch, values)
     built.show.point(now, epoch, values)
     if ending.draw is not None:
         ending.draw()
     if ending.export:
-        from dlrun.tracking.model import save_model
-
-        example, reading = raw_example(run.data), run.data.reading
-        save_model(deployable(run), example, record.directory / "model", step, run.classes, reading)
+        export(run, record.directory / "model", step)
 
 
 def why_stopped(run: Run, state: State) -> dict[str, Any] | None:
@@ -87,6 +90,25 @@ def measured(run: Run, name: str) -> dict[str, float]:
     feed = prepare(split, run.evaluation, run.device, fixed=False)
     loss, found = measure(run, feed, run.views)
     return {f"{name}/{run.metric.name}": found, f"{name}/loss": loss}
+
+
+def add_test(run: Run, record: Record) -> None:
+    """Measure the test split for a run that has ended without, as its last point."""
+    last = record.points()[-1]
+    record.append(last["step"], last["epoch"], measured(run, "test"))
+    record.update(test_measured=timestamp())
+
+
+def export(run: Run, folder: Path, step: int) -> None:
+    """Save the model of a trained run, whose weights are those of `step`."""
+    from dlrun.tracking.model import save_model
+
+    save_model(deployable(run), raw_example(run.data), folder, step, run.classes, run.data.reading)
+
+
+def timestamp() -> str:
+    """The time in ISO 8601, by which a record says when its test split was measured."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def deployable(run: Run) -> nn.Module:

@@ -33,12 +33,12 @@ from dlrun.errors import Failure, Mistake
 from dlrun.record import points
 from dlrun.record.files import guard, overwrite, read_json, replacing, text, write, write_json
 from dlrun.record.origin import git, versions
-from dlrun.record.points import is_whole, read_points
+from dlrun.record.points import is_whole, last_values, read_points
 
 __all__ = ["FAILED", "FINISHED", "KILLED", "PRUNED", "RUNNING", "Record"]
 __all__ += ["all_runs", "create", "find", "is_running", "mark_killed", "open_existing"]
 __all__ += ["read_json", "read_points", "read_status", "replacing", "text", "write", "write_json"]
-__all__ += ["git", "guard", "is_whole", "versions"]
+__all__ += ["git", "guard", "is_whole", "last_values", "versions"]
 
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 PRUNED = "PRUNED"  # stopped by a sweep that had better runs; MLflow calls it KILLED
