@@ -1,8 +1,5 @@
 """Sweeps as they are typed: in this process, or in a child that may be killed."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
-
 import pytest
 
 from dlrun.recipe import compose
@@ -12,7 +9,7 @@ QUICK = ("tracking=none", "threads=1", "epochs=1")
 
 
 @pytest.fixture
-def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+def sweep(tmp_path, monkeypatch):
     """sweep("optimizer.lr=0.1,0.2", ...) types `dlrun -m` in an empty directory; the exit code."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DLRUN_DEBUG", raising=False)
@@ -26,7 +23,7 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]
 
 
 @pytest.fixture
-def planned() -> Iterator[Callable[..., Plan]]:
+def planned():
     """planned("optimizer.lr=0.1,0.2", ...) is the Plan of that command."""
     with compose.composer([], multirun=True) as composer:
 

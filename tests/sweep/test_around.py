@@ -1,20 +1,16 @@
 """Narrowing a space to where the best points are."""
 
 import random
-from collections.abc import Callable
 from math import log
 
 import pytest
 
 from dlrun.record.sweep import Dimension
-from dlrun.sweep.plan import Plan
 from dlrun.sweep.space import Space
 from tests.sweep.test_space import drawn
 
-Planned = Callable[..., Plan]
 
-
-def test_narrowing_around_the_best(planned: Planned):
+def test_narrowing_around_the_best(planned):
     plan = planned(
         *(
             "optimizer.lr=tag(log,interval(1e-6,1))",
@@ -37,7 +33,7 @@ def test_narrowing_around_the_best(planned: Planned):
 
 
 @pytest.mark.parametrize("scale", ["log", "linear"])
-def test_rounding_leads_nowhere_beyond_the_range(scale: str):
+def test_rounding_leads_nowhere_beyond_the_range(scale):
     one = Dimension("a", "float", scale, 1.23444e-4, 9.87654)
     for value in (one.low, one.high):
         [found] = Space((one,)).around([{"a": value}], 0.1).dimensions
@@ -70,12 +66,12 @@ def test_any_space_stays_within_itself_and_holds_the_best():
         (Dimension("a", "float", "log", 0.1, 0.5), 0.25, "a=0.25"),
     ],
 )
-def test_a_single_value_that_is_left_is_typed_as_one(one: Dimension, best: float, word: str):
+def test_a_single_value_that_is_left_is_typed_as_one(one, best, word):
     [found] = Space((one,)).around([{one.key: best}], 0).dimensions
     assert found.word() == word
 
 
-def test_what_is_zipped_stays_whole(planned: Planned):
+def test_what_is_zipped_stays_whole(planned):
     words = ["batch_size=range(8,33,8)", "accumulate=range(1,5,1)"]
     plan = planned(*words, "sweep.zip=[batch_size,accumulate]")
     found = plan.space.around([{"batch_size": 8, "accumulate": 1}], 0.1)

@@ -69,7 +69,7 @@ def begin(words: list[str], folder: Path) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", in_suite(["basic"], ["basic", "joblib"]))
-def test_what_two_sweeps_share_is_trained_once(launcher: str, tmp_path: Path) -> None:
+def test_what_two_sweeps_share_is_trained_once(launcher, tmp_path):
     (tmp_path / "slow_net.py").write_text(SLOW)
     (tmp_path / "hold").touch()
     words = [*WORDS, f"hydra/launcher={launcher}"]
@@ -92,7 +92,7 @@ def test_what_two_sweeps_share_is_trained_once(launcher: str, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
+def test_a_claim_ends_with_its_process(tmp_path):
     (tmp_path / "slow_net.py").write_text(SLOW)
     (tmp_path / "hold").touch()
     left = begin([*WORDS, "+model.width=5,4"], tmp_path)
@@ -111,7 +111,7 @@ def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_waiting_ends_at_ctrl_c(tmp_path: Path) -> None:
+def test_waiting_ends_at_ctrl_c(tmp_path):
     (tmp_path / "slow_net.py").write_text(SLOW)
     (tmp_path / "hold").touch()
     left = begin([*WORDS, "+model.width=5,4"], tmp_path)

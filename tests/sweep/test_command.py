@@ -3,7 +3,6 @@
 import math
 import re
 import statistics
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from dlrun.engine.run import Run
 from dlrun.sweep import dry_run
 from tests.sweep.typed import points
 
-Typed = Callable[..., int]
 NET = """
 from pathlib import Path
 import torch
@@ -32,9 +30,7 @@ def runs(folder: Path) -> list[Path]:
     return record.all_runs(folder / "outputs")
 
 
-def test_a_test_metric_is_refused_with_the_reason(
-    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_test_metric_is_refused_with_the_reason(sweep, tmp_path, capsys):
     assert sweep("seed=0,1", "sweep.objective=test/accuracy") == 2
     err = capsys.readouterr().err
     assert err.startswith("error: sweep.objective=test/accuracy: the test split is for one")
@@ -42,9 +38,7 @@ def test_a_test_metric_is_refused_with_the_reason(
     assert not (tmp_path / "outputs").exists()
 
 
-def test_what_failed_is_retried_as_often_as_asked(
-    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_failed_is_retried_as_often_as_asked(sweep, tmp_path, capsys):
     (tmp_path / "net_of_mine.py").write_text(NET)
     assert sweep(*OWN, "sweep.retries=1") == 1
     first = [point.status for point in points(tmp_path)]
@@ -61,9 +55,7 @@ def test_what_failed_is_retried_as_often_as_asked(
     assert capsys.readouterr().err.count("+model.depth=1: ") == 2
 
 
-def test_fail_fast_stops_at_the_first_failure(
-    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_fail_fast_stops_at_the_first_failure(sweep, tmp_path, capsys):
     words = ["optimizer.lr=0.1,-1,0.2"]
     assert sweep(*words, "sweep.fail_fast=true") == 1
     out, err = capsys.readouterr()
@@ -74,9 +66,7 @@ def test_fail_fast_stops_at_the_first_failure(
     assert [point.status for point in points(tmp_path)] == ["FINISHED", "FAILED", "FINISHED"]
 
 
-def test_a_dry_run_builds_every_point_and_trains_none(
-    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_dry_run_builds_every_point_and_trains_none(sweep, tmp_path, capsys):
     words = ["model.hidden=[10],[20,30]", "optimizer.lr=0.1,0.2", "sweep.dry_run=true"]
     assert sweep(*words, "sweep.repeats=3") == 0
     said = capsys.readouterr().out
@@ -92,9 +82,7 @@ def test_a_dry_run_builds_every_point_and_trains_none(
     assert "optimizer.lr=-1: " in err
 
 
-def test_repeats_give_the_mean_and_its_standard_error(
-    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_repeats_give_the_mean_and_its_standard_error(sweep, tmp_path, capsys):
     assert sweep("optimizer.lr=0.1,0.01", "sweep.repeats=3") == 0
     for point in points(tmp_path):
         values = [run.value or 0.0 for run in point.runs]
@@ -108,9 +96,7 @@ def test_repeats_give_the_mean_and_its_standard_error(
     assert len(runs(tmp_path)) == 8, "only the fourth seed was trained"
 
 
-def test_a_pruned_run_is_marked_so(
-    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_pruned_run_is_marked_so(sweep, tmp_path, capsys):
     words = ["epochs=4", "optimizer.lr=0.1,0.05,1e-7", "sweep.pruner=median"]
     assert sweep(*words, "sweep.pruning.startup=2", "sweep.pruning.warmup=2") == 0
     *good, bad = points(tmp_path)
@@ -124,24 +110,20 @@ def test_a_pruned_run_is_marked_so(
     assert err == ""
 
 
-def test_a_run_that_fails_before_its_first_point_is_no_matter_for_a_pruner(
-    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_that_fails_before_its_first_point_is_no_matter_for_a_pruner(sweep, tmp_path, capsys):
     assert sweep("optimizer.lr=0.1,1e30", "sweep.pruner=median") == 1
     assert [point.status for point in points(tmp_path)] == ["FINISHED", "FAILED"]
     assert "did not foresee" not in capsys.readouterr().err
 
 
-def test_a_run_that_came_to_its_end_is_not_pruned(sweep: Typed, tmp_path: Path) -> None:
+def test_a_run_that_came_to_its_end_is_not_pruned(sweep, tmp_path):
     words = ["epochs=2", "optimizer.lr=0.1,0.05,1e-7", "sweep.pruner=median"]
     assert sweep(*words, "sweep.pruning.startup=2", "sweep.pruning.warmup=2") == 0
     assert [point.status for point in points(tmp_path)] == 3 * ["FINISHED"]
 
 
 @pytest.mark.parametrize("best", [True, False])
-def test_the_model_of_the_best_point_has_the_weights_that_were_tested(
-    sweep: Typed, tmp_path: Path, best: bool
-) -> None:
+def test_the_model_of_the_best_point_has_the_weights_that_were_tested(sweep, tmp_path, best):
     rule = "regularization.early_stopping.patience='99 epochs'"
     words = ["regularization=[early_stopping]", rule, "epochs=6", "optimizer.lr=0.5"]
     kept = f"regularization.early_stopping.restore_best={str(best).lower()}"
@@ -157,9 +139,7 @@ def test_the_model_of_the_best_point_has_the_weights_that_were_tested(
         assert torch.equal(exported[f"1.{name}"], value)
 
 
-def test_stages_go_on_around_the_best_and_can_be_typed_alone(
-    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_stages_go_on_around_the_best_and_can_be_typed_alone(sweep, tmp_path, capsys):
     rate = "optimizer.lr=tag(log,interval(1e-4,1))"
     stages = "sweep.stages=[{epochs: 1, trials: 4}, {epochs: 2, trials: 3, around: 2}]"
     assert sweep("sweep=random", rate, stages) == 0
@@ -181,9 +161,7 @@ def test_stages_go_on_around_the_best_and_can_be_typed_alone(
     assert {path.name for path in (tmp_path / "outputs" / "sweeps").iterdir()} == sweeps
 
 
-def test_the_same_command_again_trains_nothing(
-    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_same_command_again_trains_nothing(sweep, tmp_path, capsys):
     words = ["optimizer=sgd,adam", "optimizer.lr=0.1,0.01", "sweep.zip=[optimizer,optimizer.lr]"]
     assert sweep(*words) == 0
     told = [point.values for point in points(tmp_path)]
@@ -197,17 +175,13 @@ def test_the_same_command_again_trains_nothing(
     assert len(runs(tmp_path)) == 2
 
 
-def test_a_wrong_value_in_a_list_is_said_before_anything_is_trained(
-    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_wrong_value_in_a_list_is_said_before_anything_is_trained(sweep, tmp_path, capsys):
     assert sweep("optimizer.lr=0.1,0.2,abc") == 2
     assert "optimizer.lr=abc: expected a number" in capsys.readouterr().err
     assert runs(tmp_path) == []
 
 
-def test_a_dry_run_counts_the_steps_of_every_point(
-    sweep: Typed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_dry_run_counts_the_steps_of_every_point(sweep, monkeypatch, capsys):
     def a_second(run: Run) -> float:
         run.lengths = replace(run.lengths, total_steps=1)  # as timing leaves it
         return 1.0
@@ -218,7 +192,7 @@ def test_a_dry_run_counts_the_steps_of_every_point(
 
 
 @pytest.fixture
-def validated(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def validated(monkeypatch):
     """validated((loss, accuracy), ...) are what the validations of a sweep's runs find in turn."""
 
     def plan(*found: tuple[float, float]) -> None:
@@ -229,11 +203,11 @@ def validated(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 def test_points_that_tie_are_ranked_by_their_loss(
-    sweep: Typed,
-    tmp_path: Path,
-    validated: Callable[..., None],
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    sweep,
+    tmp_path,
+    validated,
+    capsys,
+):
     validated((0.227, 0.95), (0.049, 0.95), (0.01, 0.9))
     store = f"tracking.uri=sqlite:///{tmp_path}/store.db"
     assert sweep("optimizer.lr=0.1,0.05,0.01", "test=false", "tracking=mlflow", store) == 0
@@ -256,9 +230,7 @@ def test_points_that_tie_are_ranked_by_their_loss(
     assert summary["tags"]["best.optimizer.lr"] == "0.05"
 
 
-def test_the_value_of_a_run_is_that_of_the_weights_it_keeps(
-    sweep: Typed, tmp_path: Path, validated: Callable[..., None]
-) -> None:
+def test_the_value_of_a_run_is_that_of_the_weights_it_keeps(sweep, tmp_path, validated):
     """Two validations tie, and one that is better by less than asked for is no new best."""
     validated((0.5, 0.7), (0.3, 0.7), (0.2, 0.75))
     rule = "regularization.early_stopping.{}"

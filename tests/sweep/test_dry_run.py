@@ -1,6 +1,5 @@
 """The dry run's estimate: what is timed, and what it comes to."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -8,12 +7,11 @@ import pytest
 from dlrun.engine.run import Run
 from dlrun.sweep import dry_run
 
-Typed = Callable[..., int]
 SHORT = ("epochs='10 steps'", "sweep.dry_run=true")
 
 
 @pytest.fixture
-def timed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def timed(monkeypatch):
     """The optimizers that were timed; a step of L-BFGS takes ten seconds, of others one."""
     found = []
 
@@ -27,9 +25,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("optimizers", ["sgd,lbfgs", "lbfgs,sgd"])
-def test_the_order_of_options_changes_nothing(
-    sweep: Typed, timed: list[str], optimizers: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_order_of_options_changes_nothing(sweep, timed, optimizers, capsys):
     assert sweep(*SHORT, f"optimizer={optimizers}", "optimizer.lr=0.1,0.2") == 0
     assert "time         3 min 40 s of training" in capsys.readouterr().out
     assert len(timed) == 2
@@ -49,16 +45,12 @@ def test_the_order_of_options_changes_nothing(
     ],
     ids=str,
 )
-def test_one_step_is_timed_for_each_kind_of_recipe(
-    sweep: Typed, timed: list[str], words: list[str], count: int
-) -> None:
+def test_one_step_is_timed_for_each_kind_of_recipe(sweep, timed, words, count):
     assert sweep(*SHORT, *words) == 0
     assert len(timed) == count
 
 
-def test_a_point_that_diverges_at_once_tells_no_time(
-    sweep: Typed, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_point_that_diverges_at_once_tells_no_time(sweep, capsys):
     assert sweep(*SHORT, "optimizer.lr=1e28,0.1") == 0
     assert "s of training" in capsys.readouterr().out
     assert sweep(*SHORT, "optimizer.lr=1e28,1e29") == 0

@@ -28,7 +28,7 @@ SWEEPS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", in_suite(["random, twice"], SWEEPS))
-def test_a_killed_sweep_ends_as_a_whole_one_does(name: str, tmp_path: Path) -> None:
+def test_a_killed_sweep_ends_as_a_whole_one_does(name, tmp_path):
     kills, words = SWEEPS[name]
     words = [*COMMON, *words]
     whole, killed = tmp_path / "whole", tmp_path / "killed"

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,6 @@ import pytest
 from dlrun import record
 from dlrun.errors import Mistake
 from dlrun.sweep.launchers import Jobs
-from dlrun.sweep.plan import Plan
 from tests.conftest import in_suite
 from tests.sweep.typed import points, start, table
 
@@ -70,7 +69,7 @@ def in_one_process(words: Sequence[str], folder: Path) -> int:
 
 
 @pytest.mark.slow
-def test_joblib_with_one_job_trains_in_this_process(tmp_path: Path) -> None:
+def test_joblib_with_one_job_trains_in_this_process(tmp_path):
     words = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=1", "optimizer.lr=0.1,0.2"]
     folder = tmp_path / "one"
     assert in_one_process([*COMMON, *words, "epochs='1 steps'"], folder) == 0
@@ -79,7 +78,7 @@ def test_joblib_with_one_job_trains_in_this_process(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", in_suite(["joblib"], LAUNCHERS))
-def test_a_launcher_finds_what_one_process_finds(name: str, tmp_path: Path) -> None:
+def test_a_launcher_finds_what_one_process_finds(name, tmp_path):
     one, many = tmp_path / "one", tmp_path / "many"
     assert in_one_process(POINTS, one) == 1
     many.mkdir()
@@ -99,7 +98,7 @@ def test_a_launcher_finds_what_one_process_finds(name: str, tmp_path: Path) -> N
 
 
 @pytest.mark.proof
-def test_sigint_ends_a_joblib_sweep_and_the_command_goes_on(tmp_path: Path) -> None:
+def test_sigint_ends_a_joblib_sweep_and_the_command_goes_on(tmp_path):
     words = [*COMMON, "epochs=60", "optimizer.lr=0.1,0.03,0.01,0.003,0.001,0.0003"]
     one, many = tmp_path / "one", tmp_path / "many"
     assert in_one_process(words, one) == 0
@@ -141,7 +140,7 @@ def finished(folder: Path) -> int:
 
 
 @pytest.fixture
-def jobs(planned: Callable[..., Plan], tmp_path: Path) -> Callable[..., Jobs]:
+def jobs(planned, tmp_path):
     """jobs("hydra/launcher=joblib") is what runs the jobs of that command."""
 
     def made(*words: str) -> Jobs:
@@ -153,9 +152,7 @@ def jobs(planned: Callable[..., Plan], tmp_path: Path) -> Callable[..., Jobs]:
     return made
 
 
-def test_slurm_is_refused_where_there_is_none(
-    jobs: Callable[..., Jobs], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slurm_is_refused_where_there_is_none(jobs, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(Mistake, match=r"submitit_slurm: this machine has no srun.*submitit_local"):
         jobs("hydra/launcher=submitit_slurm", "seed=0,1")
@@ -174,17 +171,17 @@ def test_slurm_is_refused_where_there_is_none(
     ],
 )
 def test_how_many_run_at_once(
-    jobs: Callable[..., Jobs],
-    monkeypatch: pytest.MonkeyPatch,
-    words: list[str],
-    at_once: int,
-) -> None:
+    jobs,
+    monkeypatch,
+    words,
+    at_once,
+):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
     assert jobs(*words).at_once == at_once
 
 
 @pytest.mark.slow
-def test_a_lost_job_is_one_line(tmp_path: Path) -> None:
+def test_a_lost_job_is_one_line(tmp_path):
     (tmp_path / "deadly.py").write_text(DEADLY)
     words = ["model=custom", "model._target_=deadly.net", *COMMON, "epochs=1", "seed=0,1"]
     child = type_([*words, *LAUNCHERS["joblib"]], tmp_path)
@@ -196,7 +193,7 @@ def test_a_lost_job_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_workers_end_with_the_process_that_drives_them(tmp_path: Path) -> None:
+def test_workers_end_with_the_process_that_drives_them(tmp_path):
     (tmp_path / "slow.py").write_text(SLOW)
     words = ["model=custom", "model._target_=slow.net", *COMMON, "epochs=1", "seed=0,1,2"]
     child = type_([*words, *LAUNCHERS["joblib"]], tmp_path)

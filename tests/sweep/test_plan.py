@@ -1,17 +1,13 @@
 """The settings of a sweep, its id, and the hash of a recipe."""
 
-from collections.abc import Callable
-
 import pytest
 from omegaconf import OmegaConf
 
 from dlrun.errors import Mistake
 from dlrun.recipe import compose
 from dlrun.recipe.identity import digest
-from dlrun.sweep.plan import Plan
 from dlrun.sweep.recipes import Recipes
 
-Planned = Callable[..., Plan]
 LR = "optimizer.lr=tag(log,interval(1e-3,1))"
 
 
@@ -29,7 +25,7 @@ LR = "optimizer.lr=tag(log,interval(1e-3,1))"
         ("sweep.pruning.factor=1", "must be 2 or more"),
     ],
 )
-def test_a_wrong_setting_is_named(planned: Planned, word: str, what: str):
+def test_a_wrong_setting_is_named(planned, word, what):
     with pytest.raises(Mistake, match=what):
         planned("sweep=random", LR, word)
 
@@ -37,24 +33,24 @@ def test_a_wrong_setting_is_named(planned: Planned, word: str, what: str):
 @pytest.mark.parametrize(
     "word", ["name=a,b", "outputs=a,b", "tracking=none,mlflow", "device=cpu,cuda", "threads=1,2"]
 )
-def test_what_changes_nothing_is_not_swept(planned: Planned, word: str):
+def test_what_changes_nothing_is_not_swept(planned, word):
     with pytest.raises(Mistake, match=f"^{word}: changes nothing of what a run finds"):
         planned("seed=0,1", word)
 
 
-def test_a_seed_is_not_repeated(planned: Planned):
+def test_a_seed_is_not_repeated(planned):
     with pytest.raises(Mistake, match=r"sweep.repeats=2: seed is swept already"):
         planned("seed=0,1", "sweep.repeats=2")
     planned("seed=0,1", "sweep.repeats=1")
 
 
 @pytest.mark.parametrize("word", ["sweep.zip={a:1}", "sweep.stages={epochs:2}", "sweep.zip=3"])
-def test_what_is_to_be_a_list_is_one(planned: Planned, word: str):
+def test_what_is_to_be_a_list_is_one(planned, word):
     with pytest.raises(Mistake, match=r"expected a list, e\.g\. sweep\."):
         planned("seed=0,1", word)
 
 
-def test_how_much_is_searched_does_not_change_what_is(planned: Planned):
+def test_how_much_is_searched_does_not_change_what_is(planned):
     words = ["sweep=tpe", LR]
     same = [
         [],
@@ -105,7 +101,7 @@ def test_a_hash_stands_for_what_is_trained():
         ["+model.extra={a: 1}", "~optimizer.momentum", "warmup=${epochs}"],
     ],
 )
-def test_a_recipe_is_the_one_that_hydra_composes(words: list[str]):
+def test_a_recipe_is_the_one_that_hydra_composes(words):
     fixed = ["schedule=constant", "accumulate=2", "sweep=random"]
 
     with compose.composer([]) as composer:

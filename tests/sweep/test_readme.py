@@ -2,14 +2,12 @@
 
 import shlex
 import shutil
-from collections.abc import Callable
 
 import pytest
 
 from dlrun.recipe import compose
 from dlrun.sweep.command import read_stage
 from dlrun.sweep.launchers import Jobs
-from dlrun.sweep.plan import Plan
 from tests.readme import README
 
 SECTION = README.read_text(encoding="utf-8").partition("\n## Sweeps\n")[2].partition("\n## ")[0]
@@ -18,9 +16,7 @@ COUNTS = {"sweep.trials=50": 50, "sweep.trials=40": 40, "sweep.zip": 2, "+experi
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_it_can_be_planned(
-    command: str, planned: Callable[..., Plan], tmp_path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_can_be_planned(command, planned, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: name)  # as if srun were there
     words = [word for word in shlex.split(command, comments=True)[1:] if word != "-m"]
     made = planned(*words)
@@ -33,7 +29,7 @@ def test_it_can_be_planned(
         assert Jobs(made.composed, composer, tmp_path).at_once >= 1
 
 
-def test_every_way_is_shown() -> None:
+def test_every_way_is_shown():
     shown = " ".join(COMMANDS)
     ways = ["sweep=random", "sweep=tpe", "sweep.zip", "sweep.repeats", "sweep.pruner"]
     ways += ["sweep.stages", "sweep.dry_run", "joblib", "submitit_slurm", "ray", "+experiment"]

@@ -1,7 +1,6 @@
 """A sweep goes on where its own files are damaged: the runs on disk tell what is done."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,6 @@ import pytest
 from dlrun import record
 from tests.sweep.typed import directory, table
 
-Typed = Callable[..., int]
 WORDS = ("optimizer.lr=0.1,0.05,0.01",)
 GARBAGE = {
     "no JSON": "garbage\n",
@@ -36,9 +34,7 @@ def trained(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("damage", GARBAGE)
-def test_a_damaged_line_is_passed_over(
-    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
-) -> None:
+def test_a_damaged_line_is_passed_over(sweep, tmp_path, capsys, damage):
     assert sweep(*WORDS) == 0
     found, before = table(tmp_path), trained(tmp_path)
     ledger = directory(tmp_path) / "ledger.jsonl"
@@ -55,9 +51,7 @@ def test_a_damaged_line_is_passed_over(
 
 
 @pytest.mark.parametrize("words", [WORDS, ("sweep=qmc", "sweep.trials=3", "batch_size=16,32,64")])
-def test_a_trial_whose_lines_are_lost_is_asked_for_in_its_place(
-    sweep: Typed, tmp_path: Path, words: tuple[str, ...]
-) -> None:
+def test_a_trial_whose_lines_are_lost_is_asked_for_in_its_place(sweep, tmp_path, words):
     assert sweep(*words) == 0
     found, before = table(tmp_path), trained(tmp_path)
     ledger = directory(tmp_path) / "ledger.jsonl"
@@ -72,7 +66,7 @@ def test_a_trial_whose_lines_are_lost_is_asked_for_in_its_place(
 @pytest.mark.parametrize(
     "content", ["", "null", "[]", '{"objective": 3, "started": [1], "dimensions": 7}']
 )
-def test_a_damaged_description_is_written_anew(sweep: Typed, tmp_path: Path, content: str) -> None:
+def test_a_damaged_description_is_written_anew(sweep, tmp_path, content):
     assert sweep(*WORDS) == 0
     told = directory(tmp_path) / "sweep.json"
     before = record.read_json(told)
@@ -84,11 +78,11 @@ def test_a_damaged_description_is_written_anew(sweep: Typed, tmp_path: Path, con
 
 
 def test_outputs_that_cannot_be_written_are_one_line(
-    sweep: Typed,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    sweep,
+    tmp_path,
+    capsys,
+    monkeypatch,
+):
     (tmp_path / "file").touch()
     assert sweep(*WORDS, "outputs=file/out") == 2
     assert (

@@ -2,16 +2,13 @@
 
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from dlrun import record
 from tests.sweep.typed import points, table
 
-Typed = Callable[..., int]
 WORDS = ("data=arrays", "data.path=mine.npz", "model=linear", "optimizer.lr=0.1,0.01")
 
 
@@ -22,9 +19,7 @@ def write(folder: Path, seed: int) -> None:
     np.savez(folder / "mine.npz", x=draw.normal(size=(60, 3)) + y[:, None], y=y)
 
 
-def test_changed_data_are_trained_on_anew(
-    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_changed_data_are_trained_on_anew(sweep, tmp_path, capsys):
     write(tmp_path, 0)
     assert sweep(*WORDS) == 0
     first = table(tmp_path)
@@ -55,9 +50,7 @@ def test_changed_data_are_trained_on_anew(
     assert len(record.all_runs(tmp_path / "outputs")) == 4
 
 
-def test_data_that_are_gone_leave_what_was_found(
-    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_data_that_are_gone_leave_what_was_found(sweep, tmp_path, capsys):
     write(tmp_path, 0)
     assert sweep(*WORDS) == 0
     (tmp_path / "mine.npz").unlink()
@@ -66,11 +59,11 @@ def test_data_that_are_gone_leave_what_was_found(
 
 
 def test_changed_code_of_the_user_is_trained_anew(
-    sweep: Typed,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    sweep,
+    tmp_path,
+    capsys,
+    monkeypatch,
+):
     code = (
         "from torch.nn import *\ndef net():\n    return Sequential(Flatten(), Linear(64, 10{}))\n"
     )

@@ -1,7 +1,6 @@
 """What a sampler is made from: any seed there is, and settings that it takes."""
 
 import warnings
-from collections.abc import Callable
 
 import pytest
 
@@ -11,7 +10,6 @@ from dlrun.sweep.plan import Plan
 from dlrun.sweep.search import Sampled
 from dlrun.sweep.space import Values
 
-Planned = Callable[..., Plan]
 LR = "optimizer.lr=tag(log,interval(1e-3,1))"
 
 
@@ -22,14 +20,14 @@ def drawn(plan: Plan) -> list[Values | None]:
 
 
 @pytest.mark.parametrize("option", ["random", "tpe", "cmaes", "qmc", "gp"])
-def test_any_seed_is_one(planned: Planned, option: str) -> None:
+def test_any_seed_is_one(planned, option):
     asked = (f"sweep={option}", LR, "batch_size=8,16")
     large = drawn(planned(*asked, "sweep.seed=4295"))
     assert large == drawn(planned(*asked, "sweep.seed=4295"))
     assert large != drawn(planned(*asked, f"sweep.seed={2**63}"))
 
 
-def test_small_seeds_draw_what_they_always_drew(planned: Planned) -> None:
+def test_small_seeds_draw_what_they_always_drew(planned):
     import optuna
 
     space = {"lr": optuna.distributions.FloatDistribution(1e-3, 1, log=True)}
@@ -62,15 +60,13 @@ def test_small_seeds_draw_what_they_always_drew(planned: Planned) -> None:
         ("random", "sweep.sampler._target_=optuna.samplers.Tpe", "has no 'Tpe'"),
     ],
 )
-def test_a_wrong_setting_names_its_key_and_value(
-    planned: Planned, option: str, word: str, what: str
-) -> None:
+def test_a_wrong_setting_names_its_key_and_value(planned, option, word, what):
     with pytest.raises(Mistake, match=what) as caught:
         planned(f"sweep={option}", LR, word)
     assert str(caught.value).startswith(word.lstrip("+").partition("=")[0])
 
 
-def test_what_optuna_may_change_is_not_said(planned: Planned) -> None:
+def test_what_optuna_may_change_is_not_said(planned):
     words = ("+sweep.sampler.group=true", "+sweep.sampler.consider_endpoints=true")
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -80,9 +76,7 @@ def test_what_optuna_may_change_is_not_said(planned: Planned) -> None:
 
 
 @pytest.mark.parametrize("option", ["random", "tpe", "qmc"])
-def test_a_seed_of_the_sampler_draws_other_points_but_not_one_alone(
-    planned: Planned, option: str
-) -> None:
+def test_a_seed_of_the_sampler_draws_other_points_but_not_one_alone(planned, option):
     mine = drawn(planned(f"sweep={option}", LR, "sweep.sampler.seed=3"))
     assert mine[0] != mine[1] != mine[2]
     assert mine != drawn(planned(f"sweep={option}", LR))

@@ -1,9 +1,7 @@
 """Samplers that stand where they stood, and rules that prune."""
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import optuna
 import pytest
@@ -15,7 +13,6 @@ from dlrun.sweep.plan import Plan
 from dlrun.sweep.search import Pruner, Sampled
 from dlrun.sweep.space import Values
 
-Planned = Callable[..., Plan]
 SPACE = (
     "optimizer.lr=tag(log,interval(1e-4,1))",
     "optimizer.momentum=interval(0,0.99)",
@@ -61,7 +58,7 @@ def run(one: Sampled, trials: range, before: list[Point] | None = None) -> list[
 
 
 @pytest.mark.parametrize("option", ["random", "tpe", "cmaes", "qmc", "gp"])
-def test_a_search_that_begins_again_stands_where_it_stood(planned: Planned, option: str):
+def test_a_search_that_begins_again_stands_where_it_stood(planned, option):
     startup = ["sweep.sampler.n_startup_trials=4"] if option in ("tpe", "gp") else []
     plan = planned(f"sweep={option}", *SPACE, *CHOICES, *startup)
     count = 8 if option == "gp" else 14
@@ -78,7 +75,7 @@ def test_a_search_that_begins_again_stands_where_it_stood(planned: Planned, opti
 
 @pytest.mark.proves("sweep=tpe", "sweep=cmaes", "sweep=gp")
 @pytest.mark.parametrize("option", ["tpe", "cmaes", "gp"])
-def test_a_sampler_that_learns_beats_one_that_does_not(planned: Planned, option: str):
+def test_a_sampler_that_learns_beats_one_that_does_not(planned, option):
     def best(name: str, seed: int) -> float:
         count = 25 if option == "gp" else 50
         points = run(made(planned(f"sweep={name}", f"sweep.seed={seed}", *SPACE)), range(4, count))
@@ -89,7 +86,7 @@ def test_a_sampler_that_learns_beats_one_that_does_not(planned: Planned, option:
 
 
 @pytest.mark.proves("sweep=random")
-def test_ranges_are_kept_to(planned: Planned):
+def test_ranges_are_kept_to(planned):
     one = made(planned("sweep=random", *SPACE, "epochs=range(2,9,3)"))
     asked = [one.ask(trial) for trial in range(300)]
     rates = [values["optimizer.lr"] for values in asked if values]
@@ -101,7 +98,7 @@ def test_ranges_are_kept_to(planned: Planned):
 
 
 @pytest.mark.proves("sweep=qmc")
-def test_quasi_random_points_fill_ranges_evenly(planned: Planned):
+def test_quasi_random_points_fill_ranges_evenly(planned):
     """Each sixteenth of a range has one of 16 scrambled Sobol' points, in every dimension."""
     one = made(planned("sweep=qmc", *SPACE[:2]))
     asked = [values for values in map(one.ask, range(17)) if values][1:]  # one at random
@@ -111,7 +108,7 @@ def test_quasi_random_points_fill_ranges_evenly(planned: Planned):
     assert sorted(int(16 * share) for share in momenta) == list(range(16))
 
 
-def test_zipped_keys_are_one_choice(planned: Planned):
+def test_zipped_keys_are_one_choice(planned):
     plan = planned(
         "sweep=tpe",
         "optimizer=sgd,adam",
@@ -124,7 +121,7 @@ def test_zipped_keys_are_one_choice(planned: Planned):
     assert pairs == {("sgd", 0.1), ("adam", 0.001)}
 
 
-def test_a_point_that_failed_may_succeed_later(planned: Planned):
+def test_a_point_that_failed_may_succeed_later(planned):
     one = made(planned("sweep=tpe", *SPACE))
     values = one.ask(0)
     assert values is not None
@@ -135,7 +132,7 @@ def test_a_point_that_failed_may_succeed_later(planned: Planned):
     assert states == ["FAIL", "COMPLETE"]
 
 
-def test_what_another_release_drew_is_told_as_it_was(planned: Planned):
+def test_what_another_release_drew_is_told_as_it_was(planned):
     one = made(planned("sweep=tpe", *SPACE))
     drawn = one.ask(0)
     assert drawn is not None
@@ -144,7 +141,7 @@ def test_what_another_release_drew_is_told_as_it_was(planned: Planned):
     assert one._study.best_params["optimizer.lr"] == 0.5
 
 
-def test_a_pruner_counts_validations_and_remembers(planned: Planned):
+def test_a_pruner_counts_validations_and_remembers(planned):
     plan = planned("sweep=random", "sweep.pruner=median", "sweep.pruning.startup=2", *SPACE)
     one = made(plan)
     for trial, level in enumerate((0.8, 0.9)):
@@ -163,7 +160,7 @@ def test_a_pruner_counts_validations_and_remembers(planned: Planned):
     assert one.pruner(0) is None, "a point that has been told needs none"
 
 
-def test_pruners_of_other_processes_see_each_other(planned: Planned, tmp_path: Path):
+def test_pruners_of_other_processes_see_each_other(planned, tmp_path):
     plan = planned("sweep=random", "sweep.pruner=median", "sweep.pruning.startup=1", *SPACE)
     path, pruner = tmp_path / "journal.log", samplers.pruner(plan.settings)
     one = Sampled(plan.space, samplers.sampler(plan.settings), pruner, "val/loss", "test", path)
@@ -184,6 +181,6 @@ def test_pruners_of_other_processes_see_each_other(planned: Planned, tmp_path: P
         ("hyperband", optuna.pruners.HyperbandPruner),
     ],
 )
-def test_pruners_by_name(planned: Planned, name: str, kind: type):
+def test_pruners_by_name(planned, name, kind):
     plan = planned("sweep=random", *SPACE, f"sweep.pruner={name}")
     assert isinstance(samplers.pruner(plan.settings), kind)

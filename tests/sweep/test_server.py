@@ -3,8 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -17,7 +15,7 @@ PARALLEL = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=4", "tracking.model=
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
+def server(tmp_path):
     """A server of this test alone."""
     folder = tmp_path / "server"
     folder.mkdir()
@@ -28,7 +26,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.mark.proof
-def test_four_jobs_at_once_lose_nothing(server: Server, tmp_path: Path) -> None:
+def test_four_jobs_at_once_lose_nothing(server, tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "dlrun", "-m", *WORDS, "optimizer.momentum=0.9,0.5", *PARALLEL],
         cwd=tmp_path,

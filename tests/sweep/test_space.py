@@ -1,7 +1,6 @@
 """The overrides of a sweep as dimensions, and the points of a grid."""
 
 import random
-from collections.abc import Callable
 
 import pytest
 
@@ -9,9 +8,6 @@ from dlrun.errors import Mistake
 from dlrun.recipe import compose
 from dlrun.record.sweep import Dimension, without_noise
 from dlrun.sweep import space
-from dlrun.sweep.plan import Plan
-
-Planned = Callable[..., Plan]
 
 
 @pytest.mark.parametrize(
@@ -40,7 +36,7 @@ Planned = Callable[..., Plan]
         ("test=true,false", "categorical", "linear", None, None, (True, False)),
     ],
 )
-def test_a_word_becomes_a_dimension(planned: Planned, word, kind, scale, low, high, choices):
+def test_a_word_becomes_a_dimension(planned, word, kind, scale, low, high, choices):
     [found] = planned(word, "sweep=random").space.dimensions
     assert found.key == word.partition("=")[0]
     assert (found.kind, found.scale, found.choices) == (kind, scale, choices)
@@ -48,7 +44,7 @@ def test_a_word_becomes_a_dimension(planned: Planned, word, kind, scale, low, hi
 
 
 @pytest.mark.proves("sweep=grid")
-def test_a_grid_is_the_product_in_the_order_typed(planned: Planned):
+def test_a_grid_is_the_product_in_the_order_typed(planned):
     plan = planned("optimizer=sgd,adam", "batch_size=range(8,25,8)", "epochs=3")
     points = [plan.space.overrides(values) for values in plan.space.grid()]
     assert points == [
@@ -57,7 +53,7 @@ def test_a_grid_is_the_product_in_the_order_typed(planned: Planned):
     assert list(plan.words) == ["epochs=3"]
 
 
-def test_zipped_keys_advance_together(planned: Planned):
+def test_zipped_keys_advance_together(planned):
     words = ["optimizer=sgd,adam", "optimizer.lr=0.1,0.001", "seed=0,1"]
     plan = planned(*words, "sweep.zip=[[optimizer,optimizer.lr]]")
     points = [tuple(values.values()) for values in plan.space.grid()]
@@ -65,13 +61,13 @@ def test_zipped_keys_advance_together(planned: Planned):
     assert planned(*words, "sweep.zip=[optimizer,optimizer.lr]").space.grid() == plan.space.grid()
 
 
-def test_a_later_word_of_a_key_holds(planned: Planned):
+def test_a_later_word_of_a_key_holds(planned):
     assert not planned("seed=0,1", "seed=7").space.dimensions
     [one] = planned("seed=7", "seed=0,1").space.dimensions
     assert one.choices == (0, 1)
 
 
-def test_a_shuffle_is_the_same_every_time(planned: Planned):
+def test_a_shuffle_is_the_same_every_time(planned):
     word = "seed=shuffle(range(0,20))"
     first, again = (planned(word).space.dimensions[0].choices for _ in range(2))
     assert first == again
@@ -80,7 +76,7 @@ def test_a_shuffle_is_the_same_every_time(planned: Planned):
     assert planned(word, "sweep.seed=1").space.dimensions[0].choices != first
 
 
-def test_every_dimension_can_be_typed_again(planned: Planned):
+def test_every_dimension_can_be_typed_again(planned):
     words = [
         "optimizer.lr=tag(log,interval(1e-06,0.001))",
         "batch_size=range(16,65,16)",
@@ -93,7 +89,7 @@ def test_every_dimension_can_be_typed_again(planned: Planned):
     assert found == again
 
 
-def test_steps_of_a_float_are_typed_again_as_they_are(planned: Planned):
+def test_steps_of_a_float_are_typed_again_as_they_are(planned):
     [one] = planned("optimizer.lr=range(0.1,0.25,0.1)").space.dimensions
     assert one.listed == [0.1, 0.2]
     assert one.word() == "optimizer.lr=range(0.1,0.25,0.1)"
@@ -101,7 +97,7 @@ def test_steps_of_a_float_are_typed_again_as_they_are(planned: Planned):
     assert three.listed == [0.1, 0.2, 0.3], "without the noise of adding"
 
 
-def test_any_space_can_be_typed_again(planned: Planned):
+def test_any_space_can_be_typed_again(planned):
     draw = random.Random(0)
     base = planned("seed=0,1").base
     with compose.composer([]) as composer:
@@ -151,6 +147,6 @@ def drawn(draw: random.Random) -> Dimension:
         (["sweep.trials=1,2"], "cannot itself be swept"),
     ],
 )
-def test_what_cannot_be_searched_is_said(planned: Planned, words, what):
+def test_what_cannot_be_searched_is_said(planned, words, what):
     with pytest.raises(Mistake, match=what):
         planned(*words).total()

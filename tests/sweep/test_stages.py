@@ -1,20 +1,15 @@
 """Stages of a sweep: one after another, and what is said after each."""
 
 import shlex
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from dlrun import record
 
-Typed = Callable[..., int]
 RATE = "optimizer.lr=tag(log,interval(1e-4,1))"
 
 
-def test_the_table_and_the_advice_come_after_the_last_stage(
-    sweep: Typed, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_table_and_the_advice_come_after_the_last_stage(sweep, capsys):
     stages = "sweep.stages=[{epochs: 1, trials: 3}, {epochs: 2, trials: 3, around: 2}]"
     assert sweep("sweep=random", RATE, stages) == 0
     first, second = capsys.readouterr().out.split("stage 2 of 2: ")
@@ -25,9 +20,7 @@ def test_the_table_and_the_advice_come_after_the_last_stage(
     assert "So few finished points" in second
 
 
-def test_a_point_that_fails_does_not_keep_the_next_stage_from_its_turn(
-    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_point_that_fails_does_not_keep_the_next_stage_from_its_turn(sweep, tmp_path, capsys):
     stages = "sweep.stages=[{}, {epochs: 2, around: 1}]"
     assert sweep("optimizer.lr=0.1,-1,0.2", stages) == 1
     out, err = capsys.readouterr()
@@ -37,9 +30,7 @@ def test_a_point_that_fails_does_not_keep_the_next_stage_from_its_turn(
     assert len(record.all_runs(tmp_path / "outputs")) == 4
 
 
-def test_nothing_is_narrowed_around_what_has_failed(
-    sweep: Typed, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_nothing_is_narrowed_around_what_has_failed(sweep, capsys):
     assert sweep("optimizer.lr=1e28,1e29", "sweep.stages=[{}, {epochs: 2}]") == 1
     assert "so there is no best one" in capsys.readouterr().err.splitlines()[-1]
 
@@ -54,9 +45,7 @@ def test_nothing_is_narrowed_around_what_has_failed(
         ("{optimizer: adamm}", "did you mean"),
     ],
 )
-def test_what_is_wrong_with_a_later_stage_is_said_first(
-    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str], stage: str, what: str
-) -> None:
+def test_what_is_wrong_with_a_later_stage_is_said_first(sweep, tmp_path, capsys, stage, what):
     assert sweep("sweep=random", RATE, f"sweep.stages=[{{trials: 2}}, {stage}]") == 2
     err = capsys.readouterr().err
     assert err.startswith("error: stage 2 of 2: ")
@@ -64,17 +53,13 @@ def test_what_is_wrong_with_a_later_stage_is_said_first(
     assert not (tmp_path / "outputs").exists()
 
 
-def test_the_settings_of_a_later_stage_are_read_first(
-    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_settings_of_a_later_stage_are_read_first(sweep, tmp_path, capsys):
     assert sweep("sweep=random", RATE, "sweep.stages=[{trials: 2}, {around: x}]") == 2
     assert "around=x must be a number" in capsys.readouterr().err
     assert not (tmp_path / "outputs").exists()
 
 
-def test_a_dry_run_shows_all_stages(
-    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_dry_run_shows_all_stages(sweep, tmp_path, capsys):
     stages = "sweep.stages=[{trials: 2}, {epochs: 2, trials: 3}]"
     assert sweep("sweep=random", RATE, stages, "sweep.dry_run=true") == 0
     said = capsys.readouterr().out

@@ -1,21 +1,15 @@
 """Points with one recipe are trained once and count once, whichever sweep has trained them."""
 
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
 
 from dlrun import record
 from dlrun.record.sweep import read
 from tests.sweep.typed import directory, points
 
-Typed = Callable[..., int]
 TWICE = ("sweep=random", "sweep.trials=6", "optimizer=sgd,adam")
 
 
-def test_a_point_that_is_drawn_again_is_taken_over(
-    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_point_that_is_drawn_again_is_taken_over(sweep, tmp_path, capsys):
     assert sweep(*TWICE) == 0
     said = capsys.readouterr().out
     assert len(record.all_runs(tmp_path / "outputs")) == 2
@@ -30,9 +24,7 @@ def test_a_point_that_is_drawn_again_is_taken_over(
     assert len({point.mean for point in found.ranked}) == 2
 
 
-def test_one_that_failed_is_not_tried_again_by_its_twins(
-    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_one_that_failed_is_not_tried_again_by_its_twins(sweep, tmp_path, capsys):
     words = ["sweep=random", "sweep.trials=5", "optimizer.lr=0.1,-1"]
     assert sweep(*words) == 1
     assert capsys.readouterr().err.count("Invalid learning rate") == 1
@@ -40,9 +32,7 @@ def test_one_that_failed_is_not_tried_again_by_its_twins(
     assert {point.status for point in points(tmp_path)} == {"FINISHED", "FAILED"}
 
 
-def test_what_another_sweep_has_trained_is_taken_over(
-    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_another_sweep_has_trained_is_taken_over(sweep, tmp_path, capsys):
     assert sweep("optimizer.lr=0.1,0.05,0.01") == 0
     before = {run.name for run in record.all_runs(tmp_path / "outputs")}
     capsys.readouterr()
@@ -53,9 +43,7 @@ def test_what_another_sweep_has_trained_is_taken_over(
     assert before < set(after)
 
 
-def test_a_constructor_that_fails_is_a_failed_point_wherever_it_stands(
-    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_constructor_that_fails_is_a_failed_point_wherever_it_stands(sweep, tmp_path, capsys):
     for words in (["optimizer.lr=-1,0.1"], ["optimizer.lr=0.1,-1"]):
         assert sweep(*words) == 1
         out, err = capsys.readouterr()
@@ -66,9 +54,7 @@ def test_a_constructor_that_fails_is_a_failed_point_wherever_it_stands(
 
 
 @pytest.mark.parametrize("order", ["digits,imagefolder", "imagefolder,digits"])
-def test_a_setting_that_is_missing_is_a_mistake_wherever_it_stands(
-    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str], order: str
-) -> None:
+def test_a_setting_that_is_missing_is_a_mistake_wherever_it_stands(sweep, tmp_path, capsys, order):
     assert sweep(f"data={order}") == 2
     assert capsys.readouterr().err.startswith("error: data.root is required")
     assert record.all_runs(tmp_path / "outputs") == []

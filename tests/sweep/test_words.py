@@ -1,13 +1,11 @@
 """A word of a sweep is judged by the points that it appears in, and so are those of a file."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from dlrun import record
 
-Typed = Callable[..., int]
 GLOBAL = "# @package _global_\n"
 BETAS = "optimizer.betas=[0.9,0.99]"
 QUICK = "epochs='1 steps'"
@@ -75,22 +73,20 @@ def write(name: str, content: str) -> None:
 
 
 @pytest.mark.parametrize(("words", "found"), KNOWN)
-def test_what_all_points_know_is_right(
-    words: list[str], found: list[object], sweep: Typed, tmp_path: Path
-) -> None:
+def test_what_all_points_know_is_right(words, found, sweep, tmp_path):
     assert sweep(*words, QUICK) == 0
     assert recipes(tmp_path, str(found[0])) == found[1]
 
 
 @pytest.mark.parametrize(("words", "word", "right"), ONLY_SOME)
 def test_what_some_points_do_not_know_is_refused_with_their_names(
-    words: list[str],
-    word: str,
-    right: str,
-    sweep: Typed,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    words,
+    word,
+    right,
+    sweep,
+    tmp_path,
+    capsys,
+):
     assert sweep(*words, QUICK) == 2
     said = capsys.readouterr().err
     assert said.startswith(f"error: {word}: ")
@@ -98,9 +94,7 @@ def test_what_some_points_do_not_know_is_refused_with_their_names(
     assert not (tmp_path / "outputs").exists()
 
 
-def test_the_words_of_an_experiment_are_judged_by_its_points(
-    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_words_of_an_experiment_are_judged_by_its_points(sweep, tmp_path, capsys):
     from dlrun.__main__ import main
 
     (tmp_path / "mine").mkdir()
@@ -124,9 +118,7 @@ def test_the_words_of_an_experiment_are_judged_by_its_points(
         ["-m", "hydra.sweeper={params: {optimizer.lr: '0.1,0.2'}}", "seed=0,1"],
     ],
 )
-def test_what_hydras_sweeper_is_to_search_is_refused(
-    words: list[str], sweep: Typed, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_hydras_sweeper_is_to_search_is_refused(words, sweep, capsys):
     from dlrun.__main__ import main
 
     assert main(words) == 2
@@ -136,9 +128,7 @@ def test_what_hydras_sweeper_is_to_search_is_refused(
 
 
 @pytest.mark.parametrize("how", ["-m", "mode", "one"])
-def test_a_file_that_asks_hydras_sweeper_is_named(
-    how: str, sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_file_that_asks_hydras_sweeper_is_named(how, sweep, tmp_path, capsys):
     from dlrun.__main__ import main
 
     mode = "mode: MULTIRUN, " if how == "mode" else ""
@@ -153,9 +143,7 @@ def test_a_file_that_asks_hydras_sweeper_is_named(
 
 
 @pytest.mark.parametrize("word", ["hydra.sweeper.n_trials=9", "+hydra.sweeper.n_jobs=2"])
-def test_other_settings_of_a_sweeper_are_those_of_a_search(
-    word: str, sweep: Typed, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_other_settings_of_a_sweeper_are_those_of_a_search(word, sweep, capsys):
     assert sweep(word, "seed=0,1") == 2
     said = capsys.readouterr().err
     assert said.startswith(f"error: {word}: ")
@@ -163,9 +151,7 @@ def test_other_settings_of_a_sweeper_are_those_of_a_search(
 
 
 @pytest.mark.parametrize("search", ["random", "qmc", "tpe", "gp", "cmaes"])
-def test_a_search_needs_something_to_search(
-    search: str, sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_search_needs_something_to_search(search, sweep, tmp_path, capsys):
     for words in ([], ["optimizer=choice(sgd)"]):
         assert sweep(f"sweep={search}", *words) == 2
         said = capsys.readouterr().err
@@ -175,9 +161,7 @@ def test_a_search_needs_something_to_search(
     assert not (tmp_path / "outputs").exists()
 
 
-def test_a_stage_with_nothing_left_to_search_is_one_point(
-    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_stage_with_nothing_left_to_search_is_one_point(sweep, tmp_path, capsys):
     import shlex
 
     from dlrun.__main__ import main
