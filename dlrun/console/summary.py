@@ -28,6 +28,8 @@ def show(console: Console, directory: Path, uri: str | None) -> None:
     status, info = record.read_status(directory), record.read_json(directory / "run.json")
     points = record.read_points(directory)
     console.print()
+    for line in _runs(directory, info):
+        console.print(line, markup=False, soft_wrap=True)
     if points:
         table = _table(points, info)
         if table.row_count:
@@ -39,6 +41,19 @@ def show(console: Console, directory: Path, uri: str | None) -> None:
     console.print(f"{state}: {shell.near(directory)}", markup=False, soft_wrap=True)
     for what, command in _next(directory, status, uri, _longer(directory, info)):
         console.print(Text.assemble((f"  {what:<22}", "dim"), command), soft_wrap=True)
+
+
+def _runs(directory: Path, info: Mapping[str, Any]) -> list[str]:
+    """The runs that a procedure has made, each with its best value, and the procedure's."""
+    lines = []
+    for name in info.get("runs", ()):
+        run = directory.with_name(name)
+        points = record.read_points(run)
+        said = _best(points) if points else ""
+        lines.append(f"{record.read_json(run / 'run.json').get('name', name)}: {said}")
+    if info.get("value") is not None:
+        lines.append(f"value {format.cell(info['value'])}")
+    return lines
 
 
 def _table(points: Sequence[Point], info: Mapping[str, Any]) -> Table:
@@ -125,7 +140,8 @@ def _next(
     """What the user may want to type now."""
     tips = []
     if status.get("status") == record.FINISHED:
-        tips.append(("the curves", shell.near(directory / "figures")))
+        if (directory / "figures").is_dir():
+            tips.append(("the curves", shell.near(directory / "figures")))
         if longer:
             tips.append(("train on", shell.resume(directory, longer)))
     else:
@@ -142,7 +158,8 @@ def _longer(directory: Path, info: Mapping[str, Any]) -> str:
     with suppress(OSError, Mistake):
         recipe = (directory / "recipe.yaml").read_text(encoding="utf-8")
         length = re.search(r"^epochs: (.+)$", recipe, re.MULTILINE)
-        if length and info.get("trains", True) and not info.get("ended_by_rule"):
+        trains = info.get("trains", True) and info.get("kind") != "procedure"
+        if length and trains and not info.get("ended_by_rule"):
             whole = duration.parse(length[1].strip("'\""))
             amount = f"{2 * whole.amount:.15g}"
             return f"epochs={amount}" + ("" if whole.unit == "epochs" else f" {whole.unit}")

@@ -4,6 +4,7 @@ Imports nothing heavy: the second process is started before torch is imported.
 """
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from dlrun.tracking.follower import Follower
 
 
-class Shared:
+class Session:
     """What the jobs of one process share: the data, and the process that follows their records.
 
     records: the runs of the last job, the first begun first.
@@ -74,10 +75,15 @@ class Shared:
         """The tracking store of the last job; None where nothing is delivered."""
         return self._follower.uri if self._follower is not None else None
 
-    def data(self, config: DictConfig) -> "Data":
-        """The recipe's data; those of the last job where they are the same."""
+    def data(self, config: DictConfig, rows: Mapping[str, Sequence[int]] | None = None) -> "Data":
+        """The recipe's data; those of the last job where they are the same.
+
+        rows: of each split, where the recipe is not to decide.
+        """
         from dlrun.recipe import build
 
+        if rows is not None:
+            return build.load_data(config, self.show.loading, rows)
         key = OmegaConf.to_container(config.data, resolve=True)
         if self._data is None or self._data[0] != key:
             self._data = key, build.load_data(config, self.show.loading)

@@ -7,7 +7,7 @@ changed is noticed, wherever the file was cut.
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,16 @@ def read_points(directory: str | Path) -> list[dict[str, Any]]:
     if len(points) < len(found):
         _say_damaged(Path(directory) / NAME, len(found) - len(points))
     return points
+
+
+def last_values(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The values at the last step of a run, which may have several points there; a later wins.
+
+    The best and the test of a run that has ended are among them.
+    """
+    step = points[-1]["step"] if points else None
+    last = [point["values"] for point in points if point["step"] == step]
+    return {name: value for values in last for name, value in values.items()}
 
 
 def is_whole(directory: str | Path) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dlrun import shell
-from dlrun.report.results import Dimension, Point, Sweep, key_of
+from dlrun.record.sweep import Point, Sweep
 
 _OF_THE_SWEEP = ("sweep", "hydra")
 
@@ -23,7 +23,7 @@ def again(sweep: Sweep, changes: Mapping[str, str | None]) -> str:
     words = shlex.split(sweep.command)[1:] or ["-m"]
     kept, seen = [], set()
     for word in words:
-        key = key_of(word)
+        key = shell.key(word)
         if "=" not in word or word.startswith("-") or key not in changes:
             kept.append(word)
         elif changes[key] is not None and key not in seen:
@@ -57,49 +57,15 @@ def compare(sweep: Sweep, points: Sequence[Point], repeats: int) -> str:
     return shell.line(["dlrun", *_directories(sweep), "-m", *words])
 
 
-def interval(dimension: Dimension, low: float, high: float, head: str) -> str:
-    """A word for the range, e.g. `optimizer.lr=tag(log,interval(0.001,0.1))`.
-
-    head: the key as it was typed, with its `+`.
-    """
-    ends = f"{number(low, dimension.whole)},{number(high, dimension.whole)}"
-    if dimension.step is not None:
-        step = number(dimension.step, dimension.whole)
-        end = number(high + dimension.step, dimension.whole)
-        text = f"range({number(low, dimension.whole)},{end},{step})"
-    else:
-        text = f"int(interval({ends}))" if dimension.whole else f"interval({ends})"
-    return f"{head}=tag(log,{text})" if dimension.log else f"{head}={text}"
-
-
-def number(value: float, whole: bool = False) -> str:
-    """A number as one types it, to four digits; one that is not `whole` shows that it is not."""
-    if whole:
-        return str(round(value))
-    text = f"{value:.4g}"
-    if "e" in text:
-        mantissa, _, exponent = text.partition("e")
-        return f"{mantissa}e{int(exponent)}"
-    return text if "." in text else f"{text}.0"
-
-
-def head(sweep: Sweep, dimension: Dimension) -> str:
-    """The key of a dimension as it was typed, with its `+`."""
-    for point in sweep.points:
-        if dimension.key in point.words:
-            return point.words[dimension.key].partition("=")[0]
-    return dimension.key
-
-
 def _recipe(sweep: Sweep, words: Mapping[str, str], more: Iterable[str]) -> list[str]:
     """The fixed words that concern the recipe and are not in `more`, and the point's own."""
-    taken = {key_of(word) for word in more} | set(words)
+    taken = {shell.key(word) for word in more} | set(words)
     fixed = [
         word
-        for word in sweep.fixed
-        if key_of(word) not in taken and _room(key_of(word)) not in _OF_THE_SWEEP
+        for word in sweep.overrides
+        if shell.key(word) not in taken and _room(shell.key(word)) not in _OF_THE_SWEEP
     ]
-    if any(key_of(word) == "experiment" for word in fixed):
+    if any(shell.key(word) == "experiment" for word in fixed):
         fixed.append("sweep=grid")  # or the experiment would search again
     return [*fixed, *words.values()]
 
@@ -111,18 +77,3 @@ def _directories(sweep: Sweep) -> list[str]:
 
 def _room(key: str) -> str:
     return key.replace("/", ".").partition(".")[0]
-
-
-def typed(sweep: Sweep, dimension: Dimension) -> dict[float, str]:
-    """The numbers of a list as they were typed."""
-    words = {float(choice): str(choice) for choice in dimension.choices}
-    for point in sweep.points:
-        if dimension.key in point.words:
-            value = float(point.values[dimension.key])
-            words[value] = point.words[dimension.key].partition("=")[2]
-    return words
-
-
-def shown(value: float) -> str:
-    """A number for people, to three digits."""
-    return f"{value:.3g}"

@@ -7,9 +7,14 @@ from typing import Any
 
 from dlrun import record
 from dlrun.metric import METRICS, metric_of
+from dlrun.record.sweep import Sweep, spans_decades
 
 # Okabe and Ito, Color universal design, 2008: told apart with any kind of colour vision.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
+
+
+Curve = tuple[list[float], list[float]]
+"""Epochs and values."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,6 @@ SECTIONS = (
     Section("lr", "learning rate", (("lr", "learning rate", GREEN),)),
     Section("grad_norm", "norm of the gradient", (("grad/norm", "gradient", GREY),)),
 )
-_WIDE = 30.0
-"""A curve of positive values that span so many times themselves gets a logarithmic axis."""
 
 
 def draw(directory: str | Path) -> list[Path]:
@@ -62,7 +65,17 @@ def draw(directory: str | Path) -> list[Path]:
     return drawn
 
 
-def curve(points: list[dict[str, Any]], key: str) -> tuple[list[float], list[float]]:
+def of_runs(sweep: Sweep, outputs: str | Path) -> dict[int, list[Curve]]:
+    """The course of the objective in every run of a sweep, by the point's trial."""
+    found = {}
+    for point in sweep.points:
+        runs = (record.read_points(Path(outputs) / run) for run in point.directories)
+        drawn = [curve(points, sweep.objective) for points in runs]
+        found[point.trial] = [each for each in drawn if each[0]]
+    return found
+
+
+def curve(points: list[dict[str, Any]], key: str) -> Curve:
     """Epochs and finite values of one metric."""
     found = [
         (float(point["epoch"]), float(point["values"][key]))
@@ -72,15 +85,10 @@ def curve(points: list[dict[str, Any]], key: str) -> tuple[list[float], list[flo
     return [epoch for epoch, _ in found], [value for _, value in found]
 
 
-def wants_log(values: list[float]) -> bool:
-    """Whether a logarithmic axis shows these values better."""
-    return bool(values) and min(values) > 0 and max(values) / min(values) > _WIDE
-
-
 def metric_wants_log(metric: str, values: list[float]) -> bool:
     """Whether a logarithmic axis shows the values of a metric better: never a share or a rate."""
     known = METRICS.get(metric.rpartition("/")[2])
-    return metric != "lr" and not (known and known.share) and wants_log(values)
+    return metric != "lr" and not (known and known.share) and spans_decades(values)
 
 
 def _chosen(points: list[dict[str, Any]], metric: str) -> float | None:

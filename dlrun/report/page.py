@@ -1,13 +1,15 @@
 """The report of a sweep as one page of HTML that needs no network and no script."""
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 
 from dlrun import record
-from dlrun.report import drawing, parallel, plots, rates
+from dlrun.record.sweep import Point, Sweep, named
+from dlrun.report import plots
 from dlrun.report.commands import Remark
-from dlrun.report.results import Curve, Point, Sweep, named
+from dlrun.report.curves import Curve
 
 ROWS = 200
 """Rows of the ranking; what lies behind is counted."""
@@ -27,7 +29,7 @@ def page(
         parts.append(
             _section(
                 "All points at once",
-                _wide(parallel.coordinates(sweep), len(sweep.dimensions) + 1),
+                _wide(plots.coordinates(sweep), len(sweep.dimensions) + 1),
                 "Each line is a point, the darker the better; the thick one is the best. "
                 + ("Dotted ones failed." if sweep.counts().get(record.FAILED) else ""),
             )
@@ -48,7 +50,7 @@ def page(
 def drawn(sweep: Sweep, learning_rates: Mapping[str, Curve]) -> str:
     """The page of a sweep that drew learning rates and trained nothing."""
     head = _title(sweep) + f"<section><code>{escape(sweep.command)}</code></section>"
-    figure = _wide(rates.figure(learning_rates))
+    figure = _wide(plots.rates(learning_rates))
     return _document(sweep, [head, _section("Learning rates", figure), _troubles(sweep)])
 
 
@@ -62,16 +64,44 @@ def _document(sweep: Sweep, parts: Sequence[str]) -> str:
     )
 
 
+Column = tuple[str, bool, list[str]]
+"""Its name, whether it holds numbers, and a cell for each point."""
+
+
+def ranking(sweep: Sweep, rows: int) -> list[Column]:
+    """The finished points, the best first, so many at most."""
+    points = sweep.ranked[:rows]
+    places = [str(place) for place in range(1, len(points) + 1)]
+    columns = [("", True, places), (sweep.objective, True, [score(point) for point in points])]
+    if sweep.tied:  # it decides their order
+        losses = [f"{p.loss:.4g}" if math.isfinite(p.loss) else "" for p in points]
+        columns.append(("val/loss", True, losses))
+    if sweep.test_metric in sweep.test:
+        test = _digits(sweep.test[sweep.test_metric])
+        columns.append((sweep.test_metric, True, [test, *[""] * (len(points) - 1)]))
+    for one in sweep.dimensions:
+        values = [named(point.values.get(one.key)) for point in points]
+        columns.append((one.key, one.numeric, values))
+    return columns
+
+
+def tested(sweep: Sweep) -> str:
+    """What the test split has been measured for; empty where it has not."""
+    run = sweep.best_run
+    if not sweep.test or run is None:
+        return ""
+    values = ", ".join(f"{key} {_digits(value)}" for key, value in sweep.test.items())
+    run_id = str(run.directory).rpartition("/")[2]
+    return f"{values}: measured for the best point alone, once, by its run {run_id}"
+
+
 def score(point: Point) -> str:
     """The mean of a point and its standard error, to the digits that it allows."""
-    if point.stderr is None:
-        return f"{point.mean:.4f}" if abs(point.mean) < 10 else f"{point.mean:.5g}"
-    return f"{point.mean:.4f} ± {point.stderr:.4f}"
+    return _digits(point.mean) + ("" if point.stderr is None else f" ± {point.stderr:.4f}")
 
 
-def loss(point: Point) -> str:
-    """The mean val/loss of a point, where it is known."""
-    return f"{point.loss:.4g}" if point.losses else ""
+def _digits(value: float) -> str:
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:.5g}"
 
 
 def counted(sweep: Sweep) -> str:
@@ -137,24 +167,22 @@ def _critic(remarks: Sequence[Remark]) -> str:
 
 
 def _ranking(sweep: Sweep) -> str:
-    ranked = sweep.ranked
-    if not ranked:
+    points = sweep.ranked[:ROWS]
+    if not points:
         return ""
-    more = ["val/loss"] if sweep.tied else []  # it decides their order
-    names = ["", sweep.objective, *more, *(one.key for one in sweep.dimensions), "epochs", "run"]
-    numeric = [True, True, *(True for _ in more), *(one.numeric for one in sweep.dimensions)]
-    numeric += [True, False]
-    rows = []
-    for place, point in enumerate(ranked[:ROWS], start=1):
-        values = [named(point.values.get(one.key)) for one in sweep.dimensions]
-        runs = " ".join(run.rpartition("/")[2] for run in point.runs)
-        losses = [loss(point) for _ in more]
-        cells = [str(place), score(point), *losses, *values, f"{point.epochs:.4g}", runs]
-        rows.append(_row(cells, numeric, "td", ' class="best"' if place == 1 else ""))
-    left = len(ranked) - ROWS
+    runs = [" ".join(run.rpartition("/")[2] for run in p.directories) for p in points]
+    columns = ranking(sweep, ROWS)
+    columns += [("epochs", True, [f"{p.epochs:.4g}" for p in points]), ("run", False, runs)]
+    names, numeric, cells = zip(*columns, strict=True)
+    rows = [
+        _row(row, numeric, "td", ' class="best"' if place == 0 else "")
+        for place, row in enumerate(zip(*cells, strict=True))
+    ]
+    left = len(sweep.ranked) - ROWS
+    notes = [f"{left} more finished points are in ledger.jsonl"] if left > 0 else []
+    notes += filter(None, [tested(sweep)])
     table = f"<table>{_row(names, numeric, 'th')}{''.join(rows)}</table>"
-    rest = f"{left} more finished points are in ledger.jsonl." if left > 0 else ""
-    return _section("Ranking", f'<div class="scroll tall">{table}</div>', rest)
+    return _section("Ranking", f'<div class="scroll tall">{table}</div>', "; ".join(notes))
 
 
 def _troubles(sweep: Sweep) -> str:
@@ -181,7 +209,7 @@ def _figure(svg: str) -> str:
 
 def _wide(svg: str, axes: int = 1) -> str:
     """A figure as wide as the page, which scrolls rather than have text too small to read."""
-    width = 4.2 * drawing.across(axes)
+    width = 4.2 * plots.across(axes)
     return f'<div class="scroll"><figure style="min-width:{width:g}rem">{svg}</figure></div>'
 
 

@@ -1,149 +1,283 @@
-"""The plots of a sweep's report, each as the text of an SVG that needs nothing else."""
+"""The figures of a sweep's report, each as the text of an SVG that needs nothing else."""
 
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from io import StringIO
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from dlrun import record
-from dlrun.report import drawing
-from dlrun.report.curves import BLUE, GREY, ORANGE, metric_wants_log
-from dlrun.report.drawing import MANY
-from dlrun.report.results import Curve, Dimension, Point, Sweep, named
+from dlrun.record.sweep import Dimension, Point, Sweep, named
+from dlrun.report.curves import BLUE, GREY, ORANGE, Curve, metric_wants_log
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MANY = 150
+"""Curves and lines of points beyond the best so many are left out."""
+WIDE = 10.4
+"""Inches of a figure that is as wide as the page; its text is then as large as in the others."""
+_PALE = "#dddddd"
+_COLOURS = "cividis_r"  # told apart with any kind of colour vision (Nuñez, Anderton, Renslow 2018)
+# Okabe and Ito, Color universal design, 2008: the same for lines.
+_LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_DASHES = ("-", "--", ":", "-.")
+
+
+def coordinates(sweep: Sweep) -> str:
+    """Parallel coordinates: every point as a line through an axis for each dimension.
+
+    The last axis is that of the objective, which failed points do not reach.
+    """
+    ranked = sweep.ranked[:MANY]
+    failed = [point for point in sweep.points if point.status == record.FAILED][:MANY]
+    scores = [point.mean for point in ranked]
+    scale = "log" if metric_wants_log(sweep.objective, scores) else "linear"
+    objective = Dimension(sweep.objective, "float", scale, min(scores), max(scores))
+    axes_of = [*sweep.dimensions, objective]
+    width = across(len(axes_of))
+    left, right, bottom = 0.7 / width, 1.0 / width, 0.16
+    figure, axes = blank(width, 3.6, (left, bottom, 1 - left - right, 0.96 - bottom))
+    for point in failed:
+        places = [_place(one, point) for one in sweep.dimensions]
+        axes.plot(places, color=ORANGE, linewidth=0.8, linestyle=":", clip_on=False)
+    for rank, point in reversed(list(enumerate(ranked))):
+        places = [_place(one, point) for one in sweep.dimensions]
+        thick = 1.1 if rank else 2.6
+        colour = _colour(rank, len(ranked))
+        axes.plot([*places, objective.place(point.mean)], color=colour, linewidth=thick, alpha=0.9)
+    for number, one in enumerate(axes_of):
+        _upright(axes, number, one)
+    axes.set_xticks(range(len(axes_of)), map(_title, axes_of), fontweight="bold", fontsize=8)
+    axes.set_xlim(0, len(sweep.dimensions))
+    axes.set_ylim(-0.06, 1.06)
+    axes.set_yticks([])
+    axes.tick_params(bottom=False)
+    axes.spines[:].set_visible(False)
+    return svg(figure)
 
 
 def against(sweep: Sweep, dimension: Dimension) -> str:
     """The objective against one hyperparameter, on its own scale; alone, as wide as the page."""
     if len(sweep.dimensions) == 1:
-        figure, axes = drawing.figure(drawing.across(), 3.4, (0.07, 0.15, 0.92, 0.82))
+        figure, axes = blank(across(), 3.4, (0.07, 0.15, 0.92, 0.82))
     else:
-        figure, axes = drawing.figure(4.4, 3.0, (0.16, 0.17, 0.81, 0.79))
-    best = sweep.ranked[0] if sweep.ranked else None
-    listed = [] if dimension.numeric else drawing.choices(dimension, sweep.points)
-    at = {id(point): _across(dimension, point, listed) for point in sweep.points}
-    shown = [point for point in sweep.points if point.scores]
-    for status, marker, face in ((record.FINISHED, "o", BLUE), (record.PRUNED, "D", "none")):
-        some = [point for point in shown if point.status == status and point is not best]
-        if some:
-            colour = BLUE if status == record.FINISHED else GREY
-            axes.errorbar(
-                [at[id(point)] for point in some],
-                [point.mean for point in some],
-                yerr=[point.stderr or 0.0 for point in some],
-                fmt=marker,
-                color=colour,
-                markerfacecolor=face,
-                markersize=5,
-                elinewidth=0.8,
-                alpha=0.8,
-            )
+        figure, axes = blank(4.4, 3.0, (0.16, 0.17, 0.81, 0.79))
+    best, others = sweep.ranked[:1], [p for p in sweep.points if p.scores]
+    others = [point for point in others if point not in best]
+    finished = [point for point in others if point.status == record.FINISHED]
+    pruned = [point for point in others if point.status == record.PRUNED]
+    faint = {"markersize": 5, "elinewidth": 0.8, "alpha": 0.8}
+    _scatter(axes, dimension, finished, fmt="o", color=BLUE, **faint)
+    _scatter(axes, dimension, pruned, fmt="D", color=GREY, markerfacecolor="none", **faint)
     if not dimension.numeric:
-        _boxes(axes, sweep, dimension, listed)
-    if best is not None:
-        star: dict[str, Any] = {"color": ORANGE, "markersize": 13, "zorder": 5}
-        axes.errorbar([at[id(best)]], [best.mean], [best.stderr or 0.0], fmt="*", **star)
-    if drawing.Scale(sweep.objective, [point.mean for point in shown]).log:
+        _boxes(axes, sweep, dimension)
+    _scatter(axes, dimension, best, fmt="*", color=ORANGE, markersize=13, zorder=5)
+    if metric_wants_log(sweep.objective, [point.mean for point in [*best, *others]]):
         axes.set_yscale("log")
-    failed = [at[id(point)] for point in sweep.points if point.status == record.FAILED]
-    if failed:
-        bottom = axes.get_xaxis_transform()
-        style: dict[str, Any] = {
-            "color": ORANGE,
-            "transform": bottom,
-            "clip_on": False,
-        }
-        axes.plot(failed, [0.0] * len(failed), "x", markersize=7, markeredgewidth=1.6, **style)
+    failed = [_across(dimension, p) for p in sweep.points if p.status == record.FAILED]
+    style: dict[str, Any] = {"color": ORANGE, "clip_on": False, "markersize": 7}
+    bottom = axes.get_xaxis_transform()
+    axes.plot(failed, [0.0] * len(failed), "x", transform=bottom, markeredgewidth=1.6, **style)
     if dimension.log:
         axes.set_xscale("log")
     if dimension.ranged and len({*dimension.ends}) == 2:
         axes.axvspan(*dimension.ends, color="#f3f6fa", zorder=0)
     if not dimension.numeric:
-        axes.set_xticks(range(len(listed)), [drawing.short(choice, 14) for choice in listed])
-        axes.set_xlim(-0.6, len(listed) - 0.4)
-        if len(listed) > 4:
-            axes.tick_params(axis="x", labelrotation=30)
-    axes.set_xlabel(drawing.literal(dimension.key))
-    axes.set_ylabel(drawing.literal(sweep.objective))
-    drawing.plain(axes)
-    return drawing.svg(figure)
+        names = dimension.names
+        axes.set_xticks(range(len(names)), [short(name, 14) for name in names])
+        axes.set_xlim(-0.6, len(names) - 0.4)
+        axes.tick_params(axis="x", labelrotation=30 if len(names) > 4 else 0)
+    _finish(axes, literal(dimension.key), literal(sweep.objective))
+    return svg(figure)
 
 
 def bars(importance: Mapping[str, float]) -> str:
     """The share of every hyperparameter, the largest on top."""
-    names = [drawing.literal(key) for key in importance]
-    width, height = drawing.across(), 0.65 + 0.3 * len(names)
+    names, shares = [literal(key) for key in importance], list(importance.values())
+    height = 0.65 + 0.3 * len(names)
     longest = min(0.4, 0.02 + 0.0085 * max(map(len, names)))
-    figure, axes = drawing.figure(
-        width, height, (longest, 0.5 / height, 0.98 - longest, 1 - 0.6 / height)
-    )
-    axes.barh(names, list(importance.values()), color=BLUE, height=0.6)
-    for place, share in enumerate(importance.values()):
+    box = (longest, 0.5 / height, 0.98 - longest, 1 - 0.6 / height)
+    figure, axes = blank(across(), height, box)
+    axes.barh(names, shares, color=BLUE, height=0.6)
+    for place, share in enumerate(shares):
         axes.text(share + 0.005, place, f"{share:.0%}", va="center", fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.05 * max(importance.values()) + 0.02)
-    axes.set_xlabel("share of the variation it explains")
+    axes.set_xlim(0, 1.05 * max(shares) + 0.02)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    drawing.plain(axes)
+    _finish(axes, "share of the variation it explains", "")
     axes.tick_params(left=False)
     axes.grid(visible=False, axis="y")
-    return drawing.svg(figure)
+    return svg(figure)
 
 
 def learning(sweep: Sweep, curves: Mapping[int, Sequence[Curve]]) -> str:
     """The objective of every run over its epochs, coloured by the rank of its point."""
     from matplotlib.ticker import MaxNLocator
 
-    figure, axes = drawing.figure(drawing.across(), 4.0, (0.07, 0.12, 0.92, 0.79))
+    figure, axes = blank(across(), 4.0, (0.07, 0.12, 0.92, 0.79))
     ranked = sweep.ranked
-    others = [point for point in sweep.points if point not in ranked]
-    for point in others[:MANY]:
+    faint: dict[str, Any] = {"color": GREY, "linewidth": 0.8, "alpha": 0.7}
+    for point in [point for point in sweep.points if point not in ranked][:MANY]:
         dash = "--" if point.status == record.PRUNED else ":"
-        for epochs, values in curves.get(point.trial, ()):
-            axes.plot(*_thin(epochs, values), color=GREY, linewidth=0.8, linestyle=dash, alpha=0.7)
+        for curve in curves.get(point.trial, ()):
+            axes.plot(*_thin(*curve), linestyle=dash, **faint)
     everything: list[float] = []
-    for number, point in reversed(list(enumerate(ranked[:MANY]))):
-        colour = ORANGE if number == 0 else drawing.colour(number, len(ranked))
-        for place, (epochs, values) in enumerate(curves.get(point.trial, ())):
+    for rank, point in reversed(list(enumerate(ranked[:MANY]))):
+        label = None if rank else f"best: {short(point.label, 130)}"
+        for epochs, values in curves.get(point.trial, ()):
             everything += values
-            label = (
-                f"best: {drawing.short(point.label, 130)}" if number == 0 and place == 0 else None
-            )
-            width = 2.2 if number == 0 else 1.0
-            marker = "o" if len(epochs) == 1 else ""
-            style: dict[str, Any] = {
-                "color": colour,
-                "linewidth": width,
-                "label": label,
-                "marker": marker,
-            }
+            style: dict[str, Any] = {"linewidth": 1.0 if rank else 2.2, "label": label}
+            style |= {"color": _colour(rank, len(ranked)), "marker": "o" * (len(epochs) == 1)}
             axes.plot(*_thin(epochs, values), **style)
+            label = None
     if metric_wants_log(sweep.objective, everything):
         axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
-    axes.set_xlabel("epoch")
-    axes.set_ylabel(drawing.literal(sweep.objective))
-    drawing.plain(axes)
+    _finish(axes, "epoch", literal(sweep.objective))
     if axes.get_legend_handles_labels()[1]:
-        above: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0)}
-        axes.legend(frameon=False, fontsize=8, borderaxespad=0.2, **above)
-    return drawing.svg(figure)
+        _legend(axes)
+    return svg(figure)
 
 
-def _across(dimension: Dimension, point: Point, listed: Sequence[str]) -> float:
+def rates(courses: Mapping[str, Curve]) -> str:
+    """Learning rates over the epochs; told apart by colours, then by dashes."""
+    legend = 0.3 + 0.2 * -(-len(courses) // 2)  # inches
+    height = 3.6 + legend
+    box = (0.07, 0.5 / height, 0.92, (height - 0.5 - legend) / height)
+    figure, axes = blank(across(), height, box)
+    styles = cycle((colour, dash) for dash in _DASHES for colour in _LINES)
+    for (name, curve), (colour, dash) in zip(courses.items(), styles, strict=False):
+        axes.plot(*curve, color=colour, linestyle=dash, linewidth=1.6, label=short(name, 70))
+    _finish(axes, "epoch", "learning rate")
+    _legend(axes, columns=2)
+    return svg(figure)
+
+
+def across(axes: int = 1) -> float:
+    """Inches of a figure as wide as the page, or wider for so many upright axes."""
+    return max(WIDE, 1.3 * axes)
+
+
+def blank(
+    width: float, height: float, box: tuple[float, float, float, float]
+) -> tuple["Figure", "Axes"]:
+    """An empty figure of so many inches, its axes in the box (left, bottom, width, height)."""
+    # Imported here, and without pyplot: it has a global state and costs a second.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
+    figure.patch.set_alpha(0)
+    return figure, figure.add_axes(box)
+
+
+def svg(figure: "Figure") -> str:
+    """The figure as the element <svg> of a page."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    text = StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.id": None}):  # text stays text
+        FigureCanvasSVG(figure).print_figure(
+            text, format="svg", metadata={"Date": None, "Creator": None}
+        )
+    return text.getvalue()[text.getvalue().index("<svg") :]
+
+
+def short(text: str, most: int) -> str:
+    """The text, or so many of its letters."""
+    return literal(text if len(text) <= most else text[: most - 1] + "…")
+
+
+def literal(text: str) -> str:
+    """Text that Matplotlib takes as it is: between dollars it would read a formula."""
+    return text.replace("$", r"\$")
+
+
+def _finish(axes: "Axes", x: str, y: str) -> None:
+    """The names of the axes, a light grid, and no frame."""
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(color=_PALE, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8)
+
+
+def _legend(axes: "Axes", columns: int = 1) -> None:
+    """The names of the lines, above them."""
+    above: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0)}
+    axes.legend(frameon=False, fontsize=8, borderaxespad=0.2, ncols=columns, **above)
+
+
+def _colour(rank: int, count: int) -> Any:
+    """The better, the darker; the best stands out."""
+    from matplotlib import colormaps
+
+    return colormaps[_COLOURS](0.15 + 0.85 * (1 - rank / count)) if rank else ORANGE
+
+
+def _upright(axes: "Axes", at: int, dimension: Dimension) -> None:
+    """One upright axis of parallel coordinates, its ticks labelled beside it."""
+    axes.plot([at, at], [0, 1], color=GREY, linewidth=1, zorder=3, clip_on=False)
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.9, "pad": 0.6}
+    beside: dict[str, Any] = {"xytext": (6, 0), "textcoords": "offset points", "bbox": box}
+    for value in dict.fromkeys(_ticks(dimension)):
+        text = f"{value:.3g}" if dimension.numeric else short(named(value), 14)
+        height = dimension.place(value)
+        axes.plot(at, height, "_", color=GREY, markersize=6, zorder=3, clip_on=False)
+        axes.annotate(text, (at, height), va="center", fontsize=8, zorder=4, **beside)
+
+
+def _ticks(dimension: Dimension) -> list[Any]:
+    """The values that are labelled: all of a list, else decades or quarters of the range."""
+    if not dimension.numeric:
+        return dimension.names
+    if not dimension.ranged:
+        return sorted(map(float, dimension.choices))
+    low, high = dimension.ends
+    if not dimension.log:
+        return [low + (high - low) * quarter / 4 for quarter in range(5)]
+    first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
+    powers = range(first, last + 1, max(1, math.ceil((last - first) / 6)))
+    return [10.0**power for power in powers] if last > first else [low, math.sqrt(low * high), high]
+
+
+def _title(dimension: Dimension) -> str:
+    """The key, on two lines where it is long."""
+    room, _, last = literal(dimension.key).rpartition(".")
+    return f"{room}.\n{last}" if len(dimension.key) > 14 and room else literal(dimension.key)
+
+
+def _place(dimension: Dimension, point: Point) -> float:
+    """Where a point crosses an upright axis; nan where it does not."""
+    value = point.values.get(dimension.key)
+    return math.nan if value is None else dimension.place(value)
+
+
+def _across(dimension: Dimension, point: Point) -> float:
     """Where a point stands on the axis of a dimension; choices are spread a little."""
     value: Any = point.values.get(dimension.key)
+    if value is None:
+        return math.nan
     if dimension.numeric:
-        return math.nan if value is None else float(value)
-    place = listed.index(named(value)) if named(value) in listed else math.nan
-    return place + 0.3 * ((point.trial * 0.618034) % 1 - 0.5)  # by the golden section
+        return float(value)
+    spread = 0.3 * ((point.trial * 0.618034) % 1 - 0.5)  # by the golden section
+    return dimension.names.index(named(value)) + spread
 
 
-def _boxes(axes: "Axes", sweep: Sweep, dimension: Dimension, listed: Sequence[str]) -> None:
+def _scatter(axes: "Axes", dimension: Dimension, points: Sequence[Point], **style: Any) -> None:
+    """The means of some points, with their standard errors."""
+    if points:
+        x, y = [_across(dimension, p) for p in points], [p.mean for p in points]
+        axes.errorbar(x, y, yerr=[point.stderr or 0.0 for point in points], **style)
+
+
+def _boxes(axes: "Axes", sweep: Sweep, dimension: Dimension) -> None:
     """The quartiles behind the points of a choice, or a bar at their median where they are few."""
-    for place, name in enumerate(listed):
+    for place, name in enumerate(dimension.names):
         means = [p.mean for p in sweep.ranked if named(p.values.get(dimension.key)) == name]
         if len(means) >= 5:
             low, middle, high = statistics.quantiles(means, n=4, method="inclusive")

@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from dlrun import record
-from dlrun.report import critic, importance, page, rates, results
+from dlrun.record.sweep import Sweep, read
+from dlrun.report import critic, evidence, page, rates
 from dlrun.report.commands import Remark
-from dlrun.report.results import Curve, Sweep, named
+from dlrun.report.curves import Curve, of_runs
 
 ROWS = 10
 """Points in the table on the terminal; the report has the others."""
@@ -23,15 +25,15 @@ def summarize(directory: str | Path, console: Console, goes_on: bool = False) ->
     Returns the path of `report.html`. Raises Failure where it cannot be written.
     """
     directory = Path(directory)
-    sweep, outputs = results.read(directory), directory.absolute().parent.parent
+    sweep, outputs = read(directory), directory.absolute().parent.parent
     path = directory / "report.html"
     drawn = rates.drawn(sweep, outputs)
     if drawn:
         record.write(path, page.drawn(sweep, drawn))
         _show_drawn(sweep, drawn, console)
     else:
-        curves = results.curves(sweep, outputs)
-        shares = importance.importances(sweep)
+        curves = of_runs(sweep, outputs)
+        shares = evidence.importances(sweep)
         remarks = critic.remarks(sweep, shares, curves)
         record.write(path, page.page(sweep, shares, curves, remarks))
         if goes_on:
@@ -56,6 +58,8 @@ def show(
         left = len(sweep.ranked) - rows
         if left > 0:
             console.print(f"… and {left} more", style="dim")
+    if sweep.test:
+        console.print(Text(page.tested(sweep), style="dim"), soft_wrap=True)
     _show_troubles(sweep, console)
     if shares:
         most = ", ".join(f"{key} {share:.0%}" for key, share in list(shares.items())[:5])
@@ -92,17 +96,14 @@ def _show_troubles(sweep: Sweep, console: Console) -> None:
 
 def _table(sweep: Sweep, rows: int) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("", justify="right", style="dim")
-    table.add_column(Text(sweep.objective), justify="right", no_wrap=True)
-    if sweep.tied:
-        table.add_column("val/loss", justify="right", no_wrap=True)
-    for dimension in sweep.dimensions:
-        table.add_column(Text(dimension.key), justify="right" if dimension.numeric else "left")
-    for place, point in enumerate(sweep.ranked[:rows], start=1):
-        values = [Text(named(point.values.get(one.key))) for one in sweep.dimensions]
-        style = "bold" if place == 1 else ""
-        losses = [page.loss(point)] if sweep.tied else []
-        table.add_row(str(place), page.score(point), *losses, *values, style=style)
+    columns = page.ranking(sweep, rows)
+    for place, (name, numeric, _) in enumerate(columns):
+        justify: Literal["left", "right"] = "right" if numeric else "left"
+        style = "" if place else "dim"
+        table.add_column(Text(name), justify=justify, no_wrap=place == 1, style=style)
+    cells = zip(*(cells for *_, cells in columns), strict=True)
+    for place, row in enumerate(cells):
+        table.add_row(*map(Text, row), style="" if place else "bold")
     return table
 
 

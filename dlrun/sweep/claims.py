@@ -1,4 +1,4 @@
-"""A claim on a recipe: while one process trains it, others wait and take over what it finds.
+"""Claims on recipes: while one process trains a recipe, others wait and use its result.
 
     <outputs>/claims/<hash>     locked while a process trains; names the last run that finished
 
@@ -21,19 +21,19 @@ _EVERY = 0.2  # seconds between two looks at whether a claim is free
 
 @dataclass(frozen=True)
 class Claim:
-    """A recipe that no other process trains meanwhile."""
+    """The exclusive right to train a recipe."""
 
     _runs: Path
     _file: int
 
     def found(self) -> Path | None:
-        """The run of this recipe that was the last to finish under a claim; None where none is."""
+        """The last run of this recipe that finished under a claim; None if there is none."""
         name = os.pread(self._file, 256, 0).decode(errors="replace").strip()
         directory = self._runs / name
         return directory if name and (directory / "run.json").exists() else None
 
     def finished(self, directory: Path) -> None:
-        """Let others find this run."""
+        """Let other processes find this run."""
         with record.guard(self._runs):
             os.ftruncate(self._file, 0)
             os.pwrite(self._file, directory.name.encode(), 0)
@@ -41,7 +41,7 @@ class Claim:
 
 @contextmanager
 def held(outputs: Path, hash: str, wait: Callable[[], object]) -> Iterator[Claim]:
-    """Inside, no other process trains this recipe; `wait` is called once where one does.
+    """Inside, no other process trains this recipe. `wait` is called once before waiting.
 
     Raises Mistake where the directory cannot be written.
     """

@@ -1,178 +1,359 @@
-"""The command `dlrun -m`: one sweep, or several stages of one, and what is said at the end."""
+"""One running sweep: asks the search for points, trains them, and records the results.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from math import inf
-from typing import Any
+The ledger says what is done; runs on disk count too, even if the ledger does not know them.
+What is left to train: points that had begun, failed ones with tries left, then new ones.
+"""
 
-from omegaconf import OmegaConf
+import copy
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
 
-from dlrun import shell
+from dlrun import record, shell
 from dlrun.console import screen
-from dlrun.errors import Failure, Mistake
-from dlrun.recipe import compose, mistakes
-from dlrun.recipe.compose import Composer
-from dlrun.recipe.schema import Sweep as Settings
-from dlrun.sweep import dry_run, first_look
-from dlrun.sweep.around import around
-from dlrun.sweep.plan import Plan, plan
-from dlrun.sweep.sweep import Sweep
+from dlrun.console.outcome import report
+from dlrun.engine.interrupt import raised
+from dlrun.errors import Failure, Interrupted, Mistake
+from dlrun.job import factory
+from dlrun.job.session import Session
+from dlrun.recipe import mistakes
+from dlrun.record.sweep import ENDED, SWEEP, Point, RunResult
+from dlrun.sweep import claims, samplers
+from dlrun.sweep.launchers import Jobs, Watch
+from dlrun.sweep.ledger import Ledger, alone, repaired
+from dlrun.sweep.plan import OBJECTIVES, Plan
+from dlrun.sweep.runs import Runs, ended, outcome, replay, resumable, wait_for
+from dlrun.sweep.search import Grid, Sampled, Search
+from dlrun.sweep.space import Values
+from dlrun.sweep.task import Task, perform, trains
 
-_OWN = tuple(Settings.__dataclass_fields__)
-_NARROWING = {"around": 3, "margin": 0.1}
-"""Settings of a stage alone: the best points of the stage before, and how far beyond them."""
+_BUILD = 20  # points that are built until one can be
 
 
-def run(composer: Composer, words: Sequence[str], command: Sequence[str]) -> None:
-    """Do what the command asks for. Raises Failure where points have failed."""
-    asked = plan(composer, words, command)
-    asked.check_searched()
-    stages: Any = OmegaConf.to_container(asked.settings.stages)
-    if not stages:
-        _raise([_one(composer, asked)])
-        return
-    head = ["dlrun", *shell.config_dirs(command), "-m"]
-    _look_ahead(composer, words, stages)
-    if asked.settings.dry_run:
-        _dry_run(composer, words, stages, head)
-        return
-    done: list[_Ended] = []
-    for number, stage in enumerate(stages, 1):
-        narrowing, changes = _read(stage)
-        typed = _narrowed(words, done[-1], narrowing) if done else words
-        typed = _changed(typed, changes)
-        _say(number, len(stages), [*head, *typed])
-        staged = plan(composer, typed, [*head, *typed])
-        done.append(_one(composer, staged, goes_on=number < len(stages)))
-        if staged.settings.dry_run:
+class Driver:
+    """A sweep; one process at a time drives it."""
+
+    def __init__(self, plan: Plan) -> None:
+        """Reads and trains nothing yet. Raises Mistake if a point cannot be composed."""
+        with mistakes.explained(plan.composer, plan.asked):
+            plan.check()
+        self.plan, self.settings, self.total = plan, plan.settings, plan.total()
+        self.directory = plan.directory
+        self.jobs = Jobs(plan.composed, plan.composer, self.directory / "jobs")
+        self.session = Session(brief=True)
+        self.console = screen.console()
+        self.failures = 0
+        self.stopped = False  # at the first failure, with sweep.fail_fast
+        self.objective = ""
+        self.ledger: Ledger
+        self.search: Search
+        self.runs = Runs(plan, self.session)
+        self.earlier: list[Path] = []  # runs that were trained by other commands
+        self._asked = 0
+        self._checked: set[tuple[str, ...]] = set()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Inside, no other process drives the sweep. At the end everything is delivered."""
+        with record.guard(self.plan.outputs, Mistake, f"outputs={self.plan.base.outputs}"):
+            self.directory.mkdir(parents=True, exist_ok=True)
+        with alone(self.directory):
+            try:
+                with raised():
+                    yield
+            except Interrupted:
+                self.console.print("the same command, typed again, goes on from here")
+                raise
+            finally:
+                self.jobs.close()
+                self._clear()
+                self.session.close()
+
+    def run(self) -> int:
+        """Train what is left; returns how many points have failed."""
+        self._prepare()
+        left = self.ledger.left()
+        self._say_begin()
+        at_once = self.settings.parallel or self.jobs.at_once
+        if self.jobs.queues and not self.jobs.local and self.plan.independent:
+            at_once = self.total
+        while not self.stopped and (batch := self._batch(left, at_once)):
+            self._train(batch)
+        points = self.ledger.points.values()
+        different = len({point.hash for point in points})
+        if different < len(points):
+            self.console.print(f"{len(points)} points, {different} of them different", markup=False)
+        return sum(point.status == record.FAILED for point in points)
+
+    def complete_best(self, measure_test: bool) -> None:
+        """Add figures and a model to the best run, and measure the test split with it.
+
+        What is there already is not made again, whichever sweep has made it.
+        """
+        sweep = self.ledger.sweep()
+        run = sweep.best_run
+        directory = self.plan.outputs / str(run.directory) if run else None
+        if run is None or directory is None or not directory.exists():
             return
-    _raise(done)
+        made = self.plan.recipes.of([*sweep.ranked[0].overrides, f"seed={run.seed}"])
+        if not trains(made.recipe):
+            return
+        recipe, export = copy.deepcopy(made.recipe), self.settings.export == "best"
+        wait_for(directory, self.console)
+        with claims.held(self.plan.outputs, run.hash, partial(self._say_waits, directory)):
+            factory.complete(recipe, directory, self.session, measure_test, export)
 
+    def deliver(self) -> None:
+        """Deliver the summary, which holds the report, to where the runs go.
 
-def _look_ahead(composer: Composer, words: Sequence[str], stages: Sequence[Any]) -> None:
-    """Raise Mistake for what is wrong with any stage, before the first of them trains."""
-    for number, stage in enumerate(stages, 1):
-        typed = _changed(words, _read(stage)[1])
+        Runs of earlier commands that the store lacks are delivered too.
+        """
+        from dlrun.tracking import summary  # imports what plots need
+
+        summary.prepare(self.directory)
+        follower = self.session.prepare(self.plan.base)
+        if follower is None or follower.settings is None:
+            return
+        store, earlier = follower.settings, dict.fromkeys(self.earlier)
+        missed = [run for run in earlier if not _is_delivered(run, store)]
+        for directory in (*missed, self.directory):
+            self.session.follow(directory)
+
+    def proposals(self) -> Iterator[Values]:
+        """The values of all points, as far as they do not depend on results."""
+        search = self._search(None)
+        asked = (search.ask(trial) for trial in range(self.total))
+        return (values for values in asked if values is not None)
+
+    def _prepare(self) -> None:
+        """Bring the search and the ledger to where the last command left them."""
+        before = record.read_json(self.directory / SWEEP)
+        known = before.get("objective")
+        self.objective = known if known in OBJECTIVES else self._find_objective()
+        sweep = self.plan.sweep(self.objective, before.get("started"))
+        self.ledger = Ledger(self.directory, sweep, self.settings.retries)
+        storage = None
+        if self.settings.pruner != "none" and not self.jobs.local:
+            self._clear()
+            storage = self.directory / "journal.log"
+        self.search = self._search(storage)
+        self.runs.scan()
+        self._recall(repaired(self.directory, self.plan.holds))
+
+    def _find_objective(self) -> str:
+        """Check all values, then build points until one can be built: it knows what it monitors.
+
+        If one can, the others fail on their own later. Raises Mistake.
+        """
+        self.plan.check_gaps()
+        if self.jobs.local:  # gets ready while torch is imported
+            self.session.prepare(self.plan.base)
+        self.plan.check_values()
+        if self.settings.objective:
+            return str(self.settings.objective)
+        from dlrun.recipe import build
+
+        wrong = []
+        for values in islice(self.proposals(), _BUILD):
+            recipe = copy.deepcopy(self.plan.recipe(values).recipe)
+            try:
+                with mistakes.resolved():
+                    return build.build(recipe, self.session.data(recipe)).monitor
+            except Mistake as mistake:
+                wrong.append(mistake)
+        raise wrong[0] if wrong else Mistake("there is no point to train")
+
+    def _recall(self, lines: Sequence[Point]) -> None:
+        """Repeat to the search what the ledger says, in the same order."""
+        written = {point.trial: point for point in lines}
+        for point in lines:
+            while self._asked <= point.trial:
+                self._ask(written)
+            now = self.ledger.points[point.trial] = self.runs.current(point)
+            if now is point and point.status in ENDED:
+                self._replay(point)
+        points = self.ledger.points
+        self.runs.warn([last for trial, last in written.items() if points[trial] is not last])
+        runs = [run for point in points.values() for run in point.runs]
+        closed = [run for run in runs if run.directory and not self.ledger.is_open(run)]
+        self.earlier += [self.plan.outputs / str(run.directory) for run in closed]
+
+    def _replay(self, point: Point) -> None:
+        """Repeat a result to the search, after the validations to its pruner."""
+        judge = self.search.pruner(point.trial)
+        directory = point.runs[0].directory if point.runs else None
+        if judge is not None and directory is not None:
+            replay(judge, self.plan.outputs / directory, self.objective)
+        self.search.tell(point)
+
+    def _ask(self, written: Container[int] = ()) -> Point | None:
+        """The next point of the search; None if there is none, or the ledger has it."""
+        trial, self._asked = self._asked, self._asked + 1
+        values = self.search.ask(trial)
+        if values is None or trial in written:
+            return None
+        overrides = self.plan.space.overrides(values)
+        point = Point(trial, self.plan.recipe(values).digest, values, overrides)
+        self.ledger.keep(point)
+        return point
+
+    def _search(self, storage: Path | None) -> Search:
+        pruner, make_sampler = samplers.pruner(self.settings), samplers.sampler(self.settings)
+        if make_sampler is None and pruner is None:
+            return Grid(self.plan.space)
+        objective = self.objective or OBJECTIVES[0]  # any will do where nothing is told
+        return Sampled(self.plan.space, make_sampler, pruner, objective, self.plan.id, storage)
+
+    def _clear(self) -> None:
+        for path in self.directory.glob("journal.log*"):
+            path.unlink(missing_ok=True)
+
+    def _batch(self, left: list[Point], size: int) -> list[Point]:
+        """The next points: those that had begun, then new ones."""
+        batch = [left.pop(0) for _ in range(min(size, len(left)))]
+        while len(batch) < size and self._asked < self.total:
+            point = self._ask()
+            if point is None:
+                break
+            batch.append(point)
+        return batch
+
+    def _train(self, batch: Sequence[Point]) -> None:
+        """Train the open runs of some points, here or elsewhere, and record the results."""
+        once = [point for point in batch if self.ledger.twin(point) is None]
+        if self.jobs.local:
+            for point in once:
+                for task in self._tasks(point):
+                    if self._here(task).status in (record.PRUNED, record.FAILED):
+                        break  # the point needs no more runs
+        else:
+            tasks = [task for point in once for task in self._tasks(point)]
+            if tasks:
+                self.jobs.run(tasks, self._done, self._watch(once))
+        for point in batch:
+            twin = self.ledger.twin(point)
+            if self.ledger.end(point.trial) if twin is None else self._take_over(point, twin):
+                self.search.tell(self.ledger.points[point.trial])
+        self.stopped = bool(self.settings.fail_fast and self.failures)
+
+    def _take_over(self, point: Point, twin: Point) -> bool:
+        """Use the result of a point with the same recipe; False if it has none yet."""
+        if twin.status not in ENDED:
+            return False
+        self.ledger.keep(replace(point, runs=twin.runs, status=twin.status))
+        self._say(point.trial, " ".join(point.overrides), f"as point {twin.trial + 1}")
+        return True
+
+    def _tasks(self, point: Point) -> list[Task]:
+        """The runs of a point to train; finished runs on disk are taken over."""
+        first = int(self.plan.recipes.of(point.overrides).recipe.seed)
+        runs = {run.seed: run for run in point.runs}
+        tasks = []
+        for seed in range(first, first + self.settings.repeats):
+            if seed in runs and not self.ledger.is_open(runs[seed]):
+                continue
+            changed = [*point.overrides, *([] if seed == first else [f"seed={seed}"])]
+            made = self.plan.recipes.of(changed)
+            directory = self.runs.find(made.digest, made.recipe)
+            if directory is not None and trains(made.recipe):
+                wait_for(directory, self.console)
+                if ended(directory):
+                    run = outcome(RunResult(seed, made.digest), directory, self.objective)
+                    self.ledger.ran(point.trial, run)
+                    self.earlier.append(directory)
+                    self._say(point.trial, " ".join(changed), f"as run {directory.name}")
+                    continue
+            task = Task(
+                sweep=self.plan.id,
+                trial=point.trial,
+                seed=seed,
+                first=seed == first,
+                hash=made.digest,
+                objective=self.objective,
+                values=point.values,
+                overrides=[*self.plan.words, *changed],
+                changed=changed,
+                command=self.plan.command,
+                directories=self.plan.composer.catalogue.own,
+                resume=str(directory) if directory and resumable(directory) else None,
+                whole=self.settings.export == "all",
+                check=made.family not in self._checked,
+            )
+            tasks.append(task)
+        return tasks
+
+    def _here(self, task: Task) -> RunResult:
+        """Train a run in this process."""
+        made = self.plan.recipes.of(task.changed)
+        judge = self.search.pruner(task.trial) if task.first else None
+        if judge is not None and task.resume:
+            replay(judge, Path(task.resume), self.objective)
         try:
-            mistakes.words(composer, typed)
-            staged = plan(composer, typed, ["dlrun", "-m", *typed])
-            with mistakes.explained(composer, staged.asked):
-                staged.check()
-                first_look.check_values(staged)
-        except Mistake as mistake:
-            raise Mistake(f"stage {number} of {len(stages)}: {mistake}") from mistake
+            run = perform(task, made, self.session, [judge] if judge is not None else [])
+        except Interrupted:
+            run = RunResult(task.seed, task.hash)
+            if self.session.records:
+                run = outcome(run, self.session.records[-1], task.objective)
+            self.ledger.ran(task.trial, replace(run, status=record.KILLED))
+            raise
+        if run.status != record.FAILED:
+            self._checked.add(made.family)
+        self._done(task, run)
+        return run
+
+    def _watch(self, batch: Sequence[Point]) -> Watch | None:
+        """How jobs in other processes reach the pruner; None if nothing is to be pruned."""
+        pruner = samplers.pruner(self.settings)
+        if pruner is None or not isinstance(self.search, Sampled):
+            return None
+        trials = {point.trial: self.search.id(point.trial) for point in batch}
+        return Watch(self.directory / "journal.log", self.plan.id, pruner, trials)
+
+    def _done(self, task: Task, run: RunResult) -> None:
+        """Record a run that has ended, wherever it was trained."""
+        directory = self.plan.outputs / run.directory if run.directory else None
+        if directory is not None:
+            self.runs.add(run.hash, directory)
+        self.ledger.ran(task.trial, run)
+        if run.status == record.FAILED:
+            self.failures += 1
+            if not self.jobs.local:
+                report(Failure(run.message), task.label(run.message))
+                if self.settings.fail_fast:
+                    self.jobs.stop()
+        told = record.read_json(directory / "run.json").get("sweep") if directory else None
+        if directory is not None and isinstance(told, dict) and told.get("id") != self.plan.id:
+            self.earlier.append(directory)  # another sweep has trained it meanwhile
+            self._say(task.trial, task.name, f"as run {directory.name}")
+            return
+        value = "" if run.value is None else f"{task.objective} {run.value:.4f}"
+        state = "" if run.status == record.FINISHED else run.status.lower()
+        self._say(task.trial, task.name, value, state)
+
+    def _say_waits(self, run: Path) -> None:
+        self.console.print(f"waiting for run {run.name}, which another sweep completes")
+
+    def _say_begin(self) -> None:
+        done = self.ledger.done()
+        runs = f", {self.settings.repeats} runs each" if self.settings.repeats > 1 else ""
+        more = f"  ·  {done} done already" if done else ""
+        what = f"sweep {self.plan.id}  ·  {self.total} points{runs}"
+        self.console.print(f"{what}  ·  {self.objective}{more}", markup=False)
+
+    def _say(self, trial: int, name: str, *more: str) -> None:
+        place = f"{trial + 1}/{self.total}"
+        line = "  ".join(filter(None, (f"{place:>8}", shell.name(name or "default"), *more)))
+        self.console.print(line, markup=False, soft_wrap=True)
 
 
-def _dry_run(
-    composer: Composer, words: Sequence[str], stages: Sequence[Any], head: Sequence[str]
-) -> None:
-    """What each stage would cost; the later ones as if their ranges stayed as they are."""
-    failures = []
-    for number, stage in enumerate(stages, 1):
-        typed = _changed(words, _read(stage)[1])
-        _say(number, len(stages), [*head, *typed])
-        if number > 1:
-            screen.console().print("in ranges that the stage before will have narrowed")
-        try:
-            dry_run.show(Sweep(plan(composer, typed, [*head, *typed]), composer))
-        except Failure as failure:
-            failures.append(failure)
-    if failures:
-        raise failures[0]
-
-
-@dataclass(frozen=True)
-class _Ended:
-    """A sweep that has run, or one of its stages, and how many of its points have failed."""
-
-    plan: Plan
-    sweep: Sweep
-    failed: int = 0
-
-
-def _one(composer: Composer, asked: Plan, goes_on: bool = False) -> _Ended:
-    """One sweep, to its end or as a dry run; goes_on: another stage follows."""
-    sweep = Sweep(asked, composer)
-    if asked.settings.dry_run:
-        dry_run.show(sweep)
-        return _Ended(asked, sweep)
-    with sweep.held():
-        failed = sweep.run()
-        from dlrun.report.sweep import summarize
-
-        summarize(sweep.directory, sweep.console, goes_on and not sweep.stopped)
-        sweep.deliver()
-    if sweep.stopped:
-        raise Failure("stopped at the first failure; sweep.fail_fast=false goes on")
-    return _Ended(asked, sweep, failed)
-
-
-def _raise(done: Sequence[_Ended]) -> None:
-    """Raise Failure where points have failed, after all stages: the others say enough."""
-    failed = sum(each.failed for each in done)
-    if failed:
-        raise Failure(f"{failed} of {sum(each.sweep.total for each in done)} points failed")
-
-
-def _read(stage: Any) -> tuple[dict[str, float], list[str]]:
-    """A stage as its own settings and as overrides."""
-    if not isinstance(stage, dict):
-        raise Mistake(f"sweep.stages: {stage} is no stage; write {{epochs: 2, trials: 20}}")
-    narrowing = {key: stage.get(key, usual) for key, usual in _NARROWING.items()}
-    for key in ("around", "margin"):
-        value = narrowing[key]
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not 0 <= value < inf:
-            raise Mistake(f"sweep.stages: {key}={value} must be a number, not below 0")
-    changes = []
-    for key, value in stage.items():
-        if key not in _NARROWING:
-            name = f"sweep.{key}" if key.partition(".")[0] in _OWN else str(key)
-            changes.append(f"{name}={_typed(value)}")
-    return narrowing, changes
-
-
-def _narrowed(words: Sequence[str], before: _Ended, narrowing: dict[str, float]) -> list[str]:
-    """The words with each dimension around the best points of the stage before."""
-    book = before.sweep.book
-    best = [point.values for point in book.best(max(1, int(narrowing["around"])))]
-    if not best:
-        raise Failure("no point of the stage before has finished, so there is no best one")
-    narrow = around(before.plan.space, best, float(narrowing["margin"]))
-    keys = [one.key for one in narrow.dimensions]
-    kept = [word for word in words if not any(_is(word, key) for key in keys)]
-    narrowed = [one.word() for one in narrow.dimensions]
-    if all(not override.is_sweep_override() for override in compose.parse(narrowed)):
-        kept = [word for word in kept if not word.startswith(("sweep=", "sweep.sampler."))]
-        kept.append("sweep=grid")  # of one point: there is nothing left to search
-    return kept + narrowed
-
-
-def _changed(words: Sequence[str], changes: Sequence[str]) -> list[str]:
-    """The words of a stage: those of the command, with its own in the place of some."""
-    keys = ["sweep.stages", *map(_key, changes)]
-    return [word for word in words if not any(_is(word, key) for key in keys)] + list(changes)
-
-
-def _say(number: int, count: int, words: Sequence[str]) -> None:
-    line = f"stage {number} of {count}: {shell.line(words)}"
-    screen.console().print(line, markup=False, soft_wrap=True)
-
-
-def _typed(value: Any) -> str:
-    """A value of a stage as an override's."""
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "null"}[value]
-    if isinstance(value, list):
-        return "[" + ",".join(_typed(one) for one in value) + "]"
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{key}:{_typed(one)}" for key, one in value.items()) + "}"
-    return f"'{value}'" if isinstance(value, str) and " " in value else str(value)
-
-
-def _key(word: str) -> str:
-    return compose.parse([word])[0].key_or_group
-
-
-def _is(word: str, key: str) -> bool:
-    return word.partition("=")[0].lstrip("+~") == key
+def _is_delivered(directory: Path, settings: dict[str, object]) -> bool:
+    """Whether a store has all of a run; of a deleted run there is nothing to deliver."""
+    if not (directory / "run.json").exists():
+        return True
+    known = record.read_json(directory / "tracking.json")
+    same = all(known.get(key) == settings[key] for key in ("uri", "experiment"))
+    there = known.get("delivered", 0) if same and known.get("done") else -1
+    return bool(there >= len(record.read_points(directory)))

@@ -1,4 +1,4 @@
-"""Every point of a sweep composed and built, none trained: how many, how large, how long."""
+"""A dry run: builds every point of a sweep and trains none; says how many, how large, how long."""
 
 import copy
 import resource
@@ -15,31 +15,31 @@ from dlrun.recipe.schema import GROUPS, SEVERAL
 
 if TYPE_CHECKING:
     from dlrun.engine.run import Run
-    from dlrun.sweep.points import Made
-    from dlrun.sweep.sweep import Sweep
+    from dlrun.sweep.driver import Driver
+    from dlrun.sweep.recipes import Composed
 
 _STEPS = 20
 _FREE = ("schedule", "initializer", "procedure", "test_augmentation", "tracking")
-"""Groups whose options take no time in a step."""
+"""Groups that do not change the time of a step."""
 
 
-def show(sweep: "Sweep") -> None:
-    """Build every point, and print what it would cost. Raises Failure where one cannot be."""
+def show(driver: "Driver") -> None:
+    """Build every point and print the cost. Raises Failure if one cannot be built."""
     from dlrun.model.count import parameters as count_parameters
     from dlrun.recipe import build
 
-    points = sweep.proposed()
+    points = list(driver.proposals())
     parameters, steps, failed = [], [], 0
     step_time: dict[str, float | None] = {}
     for values in points:
-        overrides = sweep.plan.space.overrides(values)
+        overrides = driver.plan.space.overrides(values)
         try:
-            made = sweep.plan.composer.recipe(overrides)
+            made = driver.plan.recipes.of(overrides)
             recipe = copy.deepcopy(made.recipe)
-            mistakes.check(recipe, made.choices, sweep.plan.directories)
+            mistakes.check(recipe, made.choices, driver.plan.composer.catalogue.own)
             with mistakes.resolved():
                 build.check(recipe)
-                run = build.build(recipe, sweep.shared.data(recipe))
+                run = build.build(recipe, driver.session.data(recipe))
         except DlrunError as error:
             failed += 1
             report(error, job=" ".join(overrides))
@@ -49,8 +49,8 @@ def show(sweep: "Sweep") -> None:
         steps.append((kind, run.lengths.total_steps))
         if step_time.get(kind) is None:
             step_time[kind] = _tried(run)
-    runs = len(points) * sweep.settings.repeats
-    say = sweep.console.print
+    runs = len(points) * driver.settings.repeats
+    say = driver.console.print
     which = f"{failed} of the points cannot be built" if failed else "all can be built"
     say(f"{len(points)} points, {runs} runs; {which}")
     if parameters:
@@ -62,18 +62,18 @@ def show(sweep: "Sweep") -> None:
     timed = [time * count for kind, count in steps if (time := step_time[kind]) is not None]
     if timed:
         seconds = sum(timed) / len(timed) * runs
-        at_once = sweep.jobs.at_once
+        at_once = driver.jobs.at_once
         beside = f", {_time(seconds / at_once)} with {at_once} at once" if at_once > 1 else ""
         say(f"time         {_time(seconds)} of training{beside}, from {_STEPS} steps of each kind")
     elif parameters:
         say("time         unknown: all of them fail in their first steps")
-    sweep.shared.close()
+    driver.session.close()
     if failed:
         raise Failure(f"{failed} of {len(points)} points cannot be built")
 
 
-def _kind(made: "Made", run: "Run", size: int) -> str:
-    """What the time of a step depends on: recipes that agree in it are timed once."""
+def _kind(made: "Composed", run: "Run", size: int) -> str:
+    """What the time of a step depends on; recipes with the same are timed once."""
     recipe, lengths = made.recipe, run.lengths
     parts = {group: made.choices.get(group) for group in GROUPS if group not in _FREE}
     parts |= {group: list(recipe[group] or []) for group in SEVERAL}
@@ -83,7 +83,7 @@ def _kind(made: "Made", run: "Run", size: int) -> str:
 
 
 def _tried(run: "Run") -> float | None:
-    """Seconds of a step; None where training fails so early, which says nothing of its time."""
+    """Seconds of a step; None if training fails in its first steps."""
     try:
         with mistakes.resolved():
             return _step_time(run)
@@ -92,7 +92,7 @@ def _tried(run: "Run") -> float | None:
 
 
 def _step_time(run: "Run") -> float:
-    """Seconds of a step, with its share of the validations."""
+    """Seconds of a step, including its share of the validations."""
     from dataclasses import replace
 
     from dlrun.console.progress import Progress
@@ -119,7 +119,7 @@ def _step_time(run: "Run") -> float:
 
 
 def _memory() -> float:
-    """Bytes: the most the accelerator has held, or this process where there is none."""
+    """Peak bytes of the accelerator, or of this process if there is none."""
     import torch
 
     if torch.cuda.is_available():

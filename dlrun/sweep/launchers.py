@@ -1,4 +1,4 @@
-"""Where the runs of a sweep are trained: in this process, or where a Hydra launcher starts jobs.
+"""Where the runs of a sweep are trained: in this process, or in jobs of a Hydra launcher.
 
 Jobs in other processes get their overrides; what came of each they leave as a file, which
 this process reads while it waits, so that it hears of a failure at once.
@@ -7,7 +7,7 @@ this process reads while it waits, so that it hears of a failure at once.
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -23,12 +23,13 @@ from dlrun import record
 from dlrun.console.outcome import report
 from dlrun.engine.interrupt import raised, within
 from dlrun.errors import DlrunError, Failure, Interrupted, Mistake
-from dlrun.job.session import Shared
+from dlrun.job.session import Session
 from dlrun.recipe import compose
 from dlrun.recipe.catalogue import LAUNCHER, Catalogue
 from dlrun.recipe.compose import Composer
 from dlrun.recipe.signature import expected
-from dlrun.sweep.ledger import Attempt
+from dlrun.record.sweep import RunResult
+from dlrun.sweep.recipes import Composed
 from dlrun.sweep.task import Task, perform
 
 BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
@@ -42,11 +43,11 @@ _LOST = {
     "UncompletedJobError",  # submitit
     *("ConnectionError", "RayError"),
 }
-"""What launchers raise where a process has died, or the cluster is not there."""
+"""What launchers raise if a process has died, or the cluster cannot be reached."""
 _EVERY = 0.3  # seconds between looks at what has come in
 
-Done = Callable[[Task, Attempt], None]
-"""Called with every run that has ended, in the order in which they end."""
+Done = Callable[[Task, RunResult], None]
+"""Called with the result of each run, in the order in which they end."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Remote:
     driver: int | None = None  # the parent process, without which there is nobody to train for
 
     def __call__(self, recipe: DictConfig) -> dict[str, Any]:
-        """Train one run; gives the attempt, and leaves it as a file."""
+        """Train one run; returns its result, and leaves it as a file."""
         if self.driver not in (None, os.getpid()):  # itself, with n_jobs=1
             _end_with(self.driver)
         compose.register()
@@ -80,17 +81,17 @@ class Remote:
         if (self.folder / "stop").exists():
             return {}
         recipe = compose.without_sweep(recipe)
-        shared = Shared(brief=True, cores=self.cores)
+        session = Session(brief=True, cores=self.cores)
         try:
             with raised(), own_gpu(recipe, self.folder, self.gpus, task.trial):
                 stopping = self._stopping(task)
-                attempt = perform(task, recipe, about.choices, shared, stopping, _bug)
+                result = perform(task, Composed(recipe, about.choices), session, stopping, _bug)
         except Interrupted as interrupted:
-            attempt = Attempt(task.seed, task.hash, None, record.KILLED, message=str(interrupted))
+            result = RunResult(task.seed, task.hash, None, record.KILLED, message=str(interrupted))
         finally:
-            shared.close()
-        told = asdict(attempt)
-        record.write_json(self.folder / f"{task.trial}-{task.seed}.json", told)
+            session.close()
+        told = asdict(result)
+        record.write_json(self.folder / f"{task.id}.json", told)
         return told
 
     def _stopping(self, task: Task) -> list[Any]:
@@ -123,14 +124,14 @@ def _end_with(parent: int) -> None:
 
 
 def _bug(error: BaseException, name: str) -> None:
-    """The traceback of what was not foreseen; the process that drives the sweep says the rest."""
+    """Print the traceback of an unforeseen error; the driver of the sweep prints the rest."""
     if not isinstance(error, DlrunError) or os.environ.get("DLRUN_DEBUG") == "1":
         report(error, name)
 
 
 @contextmanager
 def own_gpu(recipe: DictConfig, folder: Path, wanted: bool, number: int) -> Iterator[None]:
-    """Give a job a GPU of its own where there are some and the recipe leaves it to us."""
+    """Give a job a GPU of its own, if there are any and the recipe does not choose one."""
     count = _gpus() if wanted and recipe.device in ("auto", "cuda") else 0
     for index in range(count):
         lock = FileLock(folder / f"gpu-{index}.lock", timeout=0)
@@ -156,7 +157,7 @@ class Jobs:
     """
 
     def __init__(self, composed: DictConfig, composer: Composer, folder: Path) -> None:
-        """composed: the config of the whole command. Raises Mistake where a plugin is missing."""
+        """composed: the config of the whole command. Raises Mistake if a plugin is missing."""
         self._config, self._composer, self._folder = composed, composer, folder
         self._class = str(composed.hydra.launcher._target_)
         self.local = self._class == BASIC
@@ -176,7 +177,7 @@ class Jobs:
 
     @property
     def at_once(self) -> int:
-        """How many jobs run at the same time, as far as it is known."""
+        """How many jobs run at the same time, as far as known."""
         if self.local:
             return 1
         settings = self._config.hydra.launcher
@@ -186,7 +187,7 @@ class Jobs:
         return count if count > 0 else max(1, _cpus() + 1 + count)
 
     def run(self, tasks: Sequence[Task], done: Done, watch: Watch | None = None) -> None:
-        """Train all tasks; comes back when every one has ended. Raises what a launcher raises."""
+        """Train all tasks, and return when the last has ended. Raises what the launcher raises."""
         self._folder.mkdir(exist_ok=True)
         for stale in self._folder.iterdir():
             if stale.suffix == ".json" or stale.name == "stop":
@@ -196,7 +197,7 @@ class Jobs:
         driver = os.getpid() if self._plugin == "hydra_joblib_launcher" else None
         remote = Remote(list(tasks), self._folder, cores, shares, watch, driver)
         launcher = self._composer.launcher(self._config, remote)
-        inbox = _Inbox(self._folder, {(task.trial, task.seed): task for task in tasks}, done)
+        inbox = _Inbox(self._folder, tasks, done)
         inbox.start()
         try:
             returned = launcher.launch([list(task.overrides) for task in tasks], 0)
@@ -209,12 +210,11 @@ class Jobs:
             raise Failure(f"{self._typed}: lost a job: {why}") from error
         finally:
             inbox.stop()
-        for task, result in zip(tasks, returned, strict=True):
-            if result.return_value:
-                inbox.take(task, Attempt(**result.return_value))
+        for task, result in zip(tasks, returned, strict=True):  # a shared disk may be slow
+            inbox.take(task.id, result.return_value or {})
 
     def close(self) -> None:
-        """End the processes that a launcher has kept for more jobs: they would outlive us."""
+        """End the processes that a launcher keeps for more jobs: they would outlive this one."""
         if self._plugin == "hydra_joblib_launcher":
             from joblib.executor import MemmappingExecutor
 
@@ -229,19 +229,18 @@ class Jobs:
             ray.shutdown()
 
     def stop(self) -> None:
-        """Let the jobs that have not begun end at once."""
+        """Make jobs that have not begun end at once."""
         (self._folder / "stop").touch()
 
 
 class _Inbox(threading.Thread):
-    """Takes in what jobs in other processes leave, each once."""
+    """Collects the results of jobs in other processes, each once, as they end."""
 
-    def __init__(self, folder: Path, tasks: dict[tuple[int, int], Task], done: Done) -> None:
+    def __init__(self, folder: Path, tasks: Sequence[Task], done: Done) -> None:
         super().__init__(daemon=True)
-        self._folder, self._tasks, self._done = folder, tasks, done
-        self._seen: set[tuple[int, int]] = set()
-        self._ended = threading.Event()
-        self._lock = threading.Lock()
+        self._folder, self._done = folder, done
+        self._waited_for = {task.id: task for task in tasks}
+        self._ended, self._lock = threading.Event(), threading.Lock()
 
     def run(self) -> None:
         while not self._ended.wait(_EVERY):
@@ -252,24 +251,21 @@ class _Inbox(threading.Thread):
         self.join()
         self._look()
 
-    def take(self, task: Task, attempt: Attempt) -> None:
-        key = (task.trial, task.seed)
+    def take(self, id: str, told: Mapping[str, Any]) -> None:
+        """told: the result of a task; empty if it has not begun."""
         with self._lock:
-            if key not in self._seen:
-                self._seen.add(key)
-                self._done(task, attempt)
+            task = self._waited_for.pop(id, None) if told else None
+            if task is not None:
+                self._done(task, RunResult(**told))
 
     def _look(self) -> None:
         for file in sorted(self._folder.glob("*-*.json"), key=lambda file: file.stat().st_mtime):
-            trial, _, seed = file.stem.partition("-")
-            task = self._tasks.get((int(trial), int(seed)))
-            told = record.read_json(file)
-            if task is not None and told:
-                self.take(task, Attempt(**told))
+            if file.stem in self._waited_for:
+                self.take(file.stem, record.read_json(file))
 
 
 def _check(composed: DictConfig) -> None:
-    """Raise Mistake where a setting of a launcher is none of the kind that it usually is."""
+    """Raise Mistake if a setting of a launcher has the wrong type."""
     option = Catalogue().options(LAUNCHER).get(str(composed.hydra.runtime.choices[LAUNCHER]))
     usual: Any = OmegaConf.to_container(OmegaConf.load(option.file)) if option else {}
     wrong = []

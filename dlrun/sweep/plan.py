@@ -1,9 +1,9 @@
-"""What a sweep is to do, read from its command: the space, the settings, the id."""
+"""What a command asks for: the space of a sweep, its settings, its id."""
 
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -13,38 +13,60 @@ from omegaconf import DictConfig, OmegaConf
 
 from dlrun import shell
 from dlrun.errors import Mistake
-from dlrun.recipe import compose, mistakes
+from dlrun.recipe import compose, identity, mistakes
 from dlrun.recipe.compose import Composer, Override
+from dlrun.recipe.identity import NEUTRAL
 from dlrun.recipe.suggest import nearest
-from dlrun.sweep import points, samplers, space
-from dlrun.sweep.ledger import Point
-from dlrun.sweep.points import NEUTRAL, Points
+from dlrun.record.sweep import SEED, Point, Sweep
+from dlrun.sweep import samplers, space
+from dlrun.sweep.recipes import Composed, Recipes
 from dlrun.sweep.space import Space, Values
 from dlrun.tracking import credentials
 
 PRUNERS = ("none", "median", "halving", "hyperband")
 EXPORTS = ("best", "all", "none")
+_LOOK = 200  # recipes that are looked at, which takes milliseconds each
 OBJECTIVES = ("val/accuracy", "val/loss", "train/accuracy", "train/loss")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One sweep, as its command asks for it.
+    """One sweep, as asked for.
 
-    words: the overrides without those of the sweep and of Hydra; base: the recipe of the
-    first options; composed: the config of the whole command, with `hydra` and `sweep`.
-    asked: all overrides, as typed and as in `sweep.params`.
+    asked: all overrides, as typed and as in `sweep.params`; fixed: those of every point.
+    first: some options of the groups that are swept; composed: the config of the fixed ones
+    and these, with `hydra` and `sweep`.
     """
 
+    composer: Composer
     command: Sequence[str]
     asked: Sequence[str]
-    words: Sequence[str]
+    fixed: Sequence[Override]
+    first: Sequence[str]
     space: Space
-    composer: Points
-    base: DictConfig
     composed: DictConfig
-    settings: DictConfig
-    directories: Sequence[Path]
+
+    @property
+    def settings(self) -> DictConfig:
+        """The settings `sweep.*`."""
+        settings: DictConfig = self.composed.sweep
+        return settings
+
+    @cached_property
+    def base(self) -> DictConfig:
+        """The recipe of the first options."""
+        return compose.without_hydra(self.composed)
+
+    @cached_property
+    def recipes(self) -> Recipes:
+        """Composes the recipes of the points."""
+        known = {tuple(self.first): (self.base, compose.choices(self.composed))}
+        return Recipes(self.composer, space.lines(self.fixed), known)
+
+    @property
+    def words(self) -> list[str]:
+        """The overrides of every run, as typed."""
+        return space.lines(override for override in self.fixed if not _is_how(override))
 
     @property
     def sampler(self) -> str:
@@ -53,43 +75,36 @@ class Plan:
 
     @cached_property
     def id(self) -> str:
-        """A hash of what is searched and how, not of how much."""
+        """A hash of what is searched and how, but not of how much."""
         search = {
-            "recipe": points.digest(self.base),
-            "dimensions": [one.described() for one in self.space.dimensions],
-            "sampler": OmegaConf.to_container(self.settings.sampler, resolve=True)
-            if self.settings.sampler
-            else None,
+            "recipe": identity.digest(self.base),
+            "dimensions": [replace(one, typed=(), prefix="") for one in self.space.dimensions],
+            "sampler": identity.plain(self.settings.sampler),
             "seed": self.settings.seed if self.settings.sampler else None,
             "pruner": self.settings.pruner,
             "objective": self.settings.objective,
         }
         if self.settings.pruner != "none":
-            search["pruning"] = OmegaConf.to_container(self.settings.pruning)
-        return points.short(search)[:10]
-
-    @property
-    def first(self) -> Values:
-        """Some point: the first value of every dimension."""
-        return {one.key: (one.listed or [one.low])[0] for one in self.space.dimensions}
+            search["pruning"] = identity.plain(self.settings.pruning)
+        return identity.short(search)[:10]
 
     @property
     def directory(self) -> Path:
-        """Where the ledger is kept."""
+        """The directory of the ledger."""
         return self.outputs / "sweeps" / self.id
 
     @property
     def outputs(self) -> Path:
-        """Where the runs are kept."""
+        """The directory of all runs and sweeps."""
         return shell.path(self.base.outputs, "outputs").absolute()
 
     @property
     def independent(self) -> bool:
-        """Whether a point does not depend on what came of others."""
+        """Whether no point depends on the results of others."""
         return self.sampler in ("grid", "random", "qmc") and self.settings.pruner == "none"
 
     def total(self) -> int:
-        """How many points there are to be. Raises Mistake for a grid with an interval."""
+        """How many points to train. Raises Mistake for a grid with an interval."""
         if self.settings.sampler:
             return int(self.settings.trials)
         count = len(self.space.grid())
@@ -101,10 +116,10 @@ class Plan:
         Raises what Hydra raises where a recipe cannot be composed.
         """
         for values in self.each() if self.settings.sampler else self.space.grid():
-            self.composer.recipe(self.space.overrides(values))
+            self.recipe(values)
 
     def check_searched(self) -> None:
-        """Raise Mistake where a search has nothing to choose from."""
+        """Raise Mistake if a search has nothing to choose from."""
         if self.settings.sampler and all(len(one.listed) == 1 for one in self.space.dimensions):
             raise Mistake(
                 f"sweep={self.sampler}: has nothing to search; give it a range or several values, "
@@ -112,55 +127,61 @@ class Plan:
                 "sweep.params in a file"
             )
 
+    def check_gaps(self) -> None:
+        """Raise Mistake if a required setting has no value."""
+        families = {made.family: made for made in self._samples()}
+        for made in families.values():
+            mistakes.check(made.recipe, made.choices, self.composer.catalogue.own)
+
+    def check_values(self) -> None:
+        """Raise Mistake if a setting does not take its value. Imports torch."""
+        from dlrun.recipe import build
+
+        with mistakes.resolved():
+            for made in self._samples():
+                build.check(made.recipe)
+
+    def recipe(self, values: Values) -> Composed:
+        """The recipe of a point."""
+        return self.recipes.of(self.space.overrides(values))
+
     def each(self) -> list[Values]:
-        """A point with each of the values that are listed, the others at their first."""
-        return [
-            self.first | dict(zip([one.key for one in axis], column, strict=True))
+        """A point with each of the listed values, the other keys at their first value."""
+        first = {one.key: (one.listed or [one.low])[0] for one in self.space.dimensions}
+        columns = [
+            first | dict(zip([one.key for one in axis], column, strict=True))
             for axis in self.space.axes()
             for column in zip(*(one.listed or [one.low] for one in axis), strict=True)
         ]
+        return columns or [first]
 
     def holds(self, point: Point) -> bool:
-        """Whether a point has a value of each dimension, and of a list one that is on it."""
+        """Whether a point has a value for each dimension, and listed ones where there is a list."""
         dimensions = self.space.dimensions
         return set(point.values) == {one.key for one in dimensions} and all(
-            one.choices is None or point.values[one.key] in one.choices for one in dimensions
+            one.ranged or point.values[one.key] in one.choices for one in dimensions
         )
 
-    def described(self, before: Mapping[str, Any]) -> dict[str, Any]:
-        """What `sweep.json` says of it; before: what that said when the sweep was left."""
-        started = before.get("started")
-        return {
-            "id": self.id,
-            "command": shlex.join(self.command),
-            "started": started
-            if isinstance(started, str)
-            else datetime.now(UTC).isoformat(timespec="seconds"),
-            "cwd": os.getcwd(),
-            "overrides": list(self.words),
-            "dimensions": [one.described() for one in self.space.dimensions],
-            "sampler": self.sampler,
-            "repeats": self.settings.repeats,
-            "settings": points.plain(self.settings),
-        }
+    def sweep(self, objective: str, started: object = None) -> Sweep:
+        """The sweep without its points. started: the time of its first command, if known."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return Sweep(
+            id=self.id,
+            command=shlex.join(self.command),
+            objective=objective,
+            dimensions=self.space.dimensions,
+            overrides=tuple(self.words),
+            trials=self.total(),
+            repeats=self.settings.repeats,
+            sampler=self.sampler,
+            started=started if isinstance(started, str) else now,
+            cwd=os.getcwd(),
+            settings=identity.plain(self.settings),
+        )
 
-    def make_sampler(self) -> Callable[[int], Any] | None:
-        """A sampler of Optuna from the number of a trial; None for a grid."""
-        return samplers.maker(self.settings)
-
-    def make_pruner(self) -> Any:
-        """A pruner of Optuna, which counts validations; None where nothing is to be pruned."""
-        from optuna import pruners
-
-        how = self.settings.pruning
-        match self.settings.pruner:
-            case "median":
-                return pruners.MedianPruner(how.startup, how.warmup)
-            case "halving":
-                return pruners.SuccessiveHalvingPruner(how.warmup, how.factor)
-            case "hyperband":
-                return pruners.HyperbandPruner(how.warmup, "auto", how.factor)
-        return None
+    def _samples(self) -> Iterator[Composed]:
+        """The recipes of `each`, as many as take about a second."""
+        return map(self.recipe, self.each()[:_LOOK])
 
 
 def plan(composer: Composer, words: Sequence[str], command: Sequence[str]) -> Plan:
@@ -171,90 +192,66 @@ def plan(composer: Composer, words: Sequence[str], command: Sequence[str]) -> Pl
     asked = [*words, *more]
     if more:
         mistakes.words(composer, more)
-        fixed, sweeps = space.read(composer, [*fixed, *more, *_lines(sweeps)])
-    for sweep in sweeps:
-        if sweep.is_hydra_override() or _top(sweep.key_or_group) == "sweep":
-            raise Mistake(f"{sweep.input_line}: how a sweep runs cannot itself be swept")
-        if _top(sweep.key_or_group) in NEUTRAL or sweep.key_or_group == "data.cache":
-            raise Mistake(
-                f"{sweep.input_line}: changes nothing of what a run finds, so it cannot be swept"
-            )
+        fixed, sweeps = space.read(composer, [*space.lines(fixed), *more, *space.lines(sweeps)])
+    _check_swept(sweeps)
     first = _firsts(composer, sweeps)
     with mistakes.explained(composer, asked):
-        composed = composer.sweep([*fixed, *first])
+        composed = composer.sweep([*space.lines(fixed), *first])
     mistakes.refuse_sweeper(composer, words, composed.hydra.sweeper)
     if composed.tracking and composed.tracking.get("uri"):  # jobs elsewhere get it in a file
         composed.tracking.uri = credentials.hidden(str(composed.tracking.uri))
     if "${" in str(OmegaConf.to_container(composed, resolve=False)["outputs"]):  # type: ignore[call-overload, index]
         composed.outputs = str(composed.outputs)  # one place for all points, whatever the time
-        fixed = [word for word in fixed if word.partition("=")[0].lstrip("+") != "outputs"]
-        fixed.append(shell.setting("outputs", composed.outputs))
+        fixed = [override for override in fixed if override.key_or_group != "outputs"]
+        fixed += compose.parse([shell.setting("outputs", composed.outputs)])
     settings = composed.sweep
-    _check(settings)
-    if settings.repeats > 1 and any(sweep.key_or_group == "seed" for sweep in sweeps):
-        raise Mistake(
-            f"sweep.repeats={settings.repeats}: seed is swept already; leave out one of the two"
-        )
+    _check(settings, [sweep.key_or_group for sweep in sweeps])
     samplers.check(settings)
     base = compose.without_hydra(composed)
-    zips = _zips(settings.zip)
-    found = space.build(fixed, sweeps, base, zips, settings.seed)
-    samplers.check_start(settings, [one.key for one in found.dimensions if one.choices is None])
-    recipe_words = [
-        w
-        for w, o in zip(fixed, compose.parse(fixed), strict=True)
-        if not o.is_hydra_override() and _top(o.key_or_group) != "sweep"
-    ]
-    made = Points(composer, fixed)
-    made.knows(first, base, compose.choices(composed))
-    return Plan(
-        command,
-        asked,
-        recipe_words,
-        found,
-        made,
-        base,
-        composed,
-        settings,
-        composer.catalogue.own,
-    )
+    found = space.build(sweeps, base, _zips(settings.zip), settings.seed)
+    samplers.check_start(settings, [one.key for one in found.dimensions if one.ranged])
+    return Plan(composer, command, asked, fixed, first, found, composed)
+
+
+def _check_swept(sweeps: Sequence[Override]) -> None:
+    """Raise Mistake if what is swept is not part of a recipe, or has no effect."""
+    for sweep in sweeps:
+        if _is_how(sweep):
+            raise Mistake(f"{sweep.input_line}: how a sweep runs cannot itself be swept")
+        if _top(sweep.key_or_group) in NEUTRAL or sweep.key_or_group == "data.cache":
+            raise Mistake(
+                f"{sweep.input_line}: changes nothing of what a run finds, so it cannot be swept"
+            )
 
 
 def _params(
-    composer: Composer, words: Sequence[str], fixed: Sequence[str], sweeps: Sequence[Override]
+    composer: Composer, words: Sequence[str], fixed: Sequence[Override], sweeps: Sequence[Override]
 ) -> list[str]:
-    """The overrides in `sweep.params`, as an experiment has them, whose keys are not typed.
+    """The overrides in `sweep.params` of an experiment whose keys are not typed.
 
     Read from the choices alone: what is set beside may need what only they bring.
     """
-    parsed = compose.parse(fixed)
-    choosing = [
-        word
-        for word, override in zip(fixed, parsed, strict=True)
-        if composer.chooses(override)
-        or override.is_hydra_override()
-        or _top(override.key_or_group) == "sweep"
-    ]
+    choosing = space.lines(each for each in fixed if composer.chooses(each) or _is_how(each))
     with mistakes.explained(composer, words):
         composed = composer.sweep([*choosing, *_firsts(composer, sweeps)])
-    typed = {override.key_or_group for override in (*parsed, *sweeps)}
+    typed = {override.key_or_group for override in (*fixed, *sweeps)}
     params = {str(key): value for key, value in composed.sweep.params.items()}
     return [f"{key}={value}" for key, value in params.items() if key not in typed]
 
 
 def _firsts(composer: Composer, sweeps: Sequence[Override]) -> list[str]:
-    """The first of the options of each group that is swept."""
+    """The first option of each group that is swept."""
     return [_first(sweep) for sweep in sweeps if composer.options(sweep.key_or_group)]
 
 
-def _check_lists(words: Sequence[str]) -> None:
-    """Raise Mistake where a list is none, for which Hydra has other words."""
-    for word, override in zip(words, compose.parse(words), strict=True):
+def _check_lists(fixed: Sequence[Override]) -> None:
+    """Raise Mistake if a setting that takes a list is given something else."""
+    for override in fixed:
         key, value = override.key_or_group, override.value()
         if key in ("sweep.zip", "sweep.stages") and not isinstance(value, list | str):
             right = "[[optimizer,optimizer.lr]]"
             right = "[{epochs: 2, trials: 20}, {epochs: 20}]" if key == "sweep.stages" else right
-            raise Mistake(f"{word}: expected a list, e.g. {key}={right}")
+            raise Mistake(f"{override.input_line}: expected a list, e.g. {key}={right}")
 
 
 def _first(sweep: Override) -> str:
@@ -264,8 +261,9 @@ def _first(sweep: Override) -> str:
     return f"{sweep.get_key_element()}={value}"
 
 
-def _lines(sweeps: Sequence[Override]) -> list[str]:
-    return [sweep.input_line or "" for sweep in sweeps]
+def _is_how(override: Override) -> bool:
+    """Whether an override says how to search and run, rather than what to train."""
+    return override.is_hydra_override() or _top(override.key_or_group) == "sweep"
 
 
 def _top(key: str) -> str:
@@ -283,8 +281,8 @@ def _zips(written: Any) -> list[list[str]]:
     return [[str(key) for key in keys] for keys in listed]
 
 
-def _check(settings: Mapping[str, Any] | DictConfig) -> None:
-    """Raise one Mistake that names every setting of the sweep whose value cannot be."""
+def _check(settings: DictConfig, swept: Sequence[str]) -> None:
+    """Raise one Mistake that names every wrong setting of the sweep."""
     wrong = []
 
     def require(holds: bool, key: str, right: str) -> None:
@@ -314,5 +312,9 @@ def _check(settings: Mapping[str, Any] | DictConfig) -> None:
         near = nearest(objective, OBJECTIVES)
         right = f"must be one of {', '.join(OBJECTIVES)}{near}"
         require(objective in OBJECTIVES, "objective", right)
+    if settings.repeats > 1 and SEED in swept:
+        wrong.append(
+            f"sweep.repeats={settings.repeats}: seed is swept already; leave out one of the two"
+        )
     if wrong:
         raise Mistake("\n".join(wrong))

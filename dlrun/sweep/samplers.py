@@ -1,4 +1,4 @@
-"""The sampler of a sweep, one of Optuna's: its settings checked, and made anew for each trial."""
+"""The sampler and the pruner of a sweep, both from Optuna, and the check of their settings."""
 
 import inspect
 import math
@@ -23,8 +23,8 @@ _PLAIN = {"int": int, "float": float, "bool": bool, "str": str, "None": type(Non
 _ABOVE_0 = ("sigma0", "n_ei_candidates", "prior_weight")
 
 
-def maker(settings: DictConfig) -> Callable[[int], Any] | None:
-    """A sampler of Optuna from the number of a trial; None for a grid."""
+def sampler(settings: DictConfig) -> Callable[[int], Any] | None:
+    """Makes the sampler of a trial from its number; None for a grid."""
     node = settings.sampler
     if not node:
         return None
@@ -50,8 +50,23 @@ def maker(settings: DictConfig) -> Callable[[int], Any] | None:
     return make
 
 
+def pruner(settings: DictConfig) -> Any:
+    """The pruner, which counts validations; None if nothing is to be pruned."""
+    from optuna import pruners
+
+    how = settings.pruning
+    match settings.pruner:
+        case "median":
+            return pruners.MedianPruner(how.startup, how.warmup)
+        case "halving":
+            return pruners.SuccessiveHalvingPruner(how.warmup, how.factor)
+        case "hyperband":
+            return pruners.HyperbandPruner(how.warmup, "auto", how.factor)
+    return None
+
+
 def check(settings: DictConfig) -> None:
-    """Raise a Mistake that names every setting of the sampler that cannot be."""
+    """Raise a Mistake that names every wrong setting of the sampler."""
     node = settings.sampler
     if node is None:
         return
@@ -73,7 +88,7 @@ def check(settings: DictConfig) -> None:
     wrong = [*signature.problems(target, values, "sweep.sampler"), *_unfit(kind, values)]
     if wrong:
         raise Mistake("\n".join(dict.fromkeys(wrong)))
-    make = maker(settings)
+    make = sampler(settings)
     assert make is not None
     try:
         make(0)
@@ -85,7 +100,7 @@ def check(settings: DictConfig) -> None:
 
 
 def check_start(settings: DictConfig, keys: Sequence[str]) -> None:
-    """Raise Mistake where CMA-ES is told where to begin, but not for each of the ranges `keys`."""
+    """Raise Mistake if the start of CMA-ES is given, but not for each of the ranges `keys`."""
     start = settings.sampler.get("x0") if settings.sampler else None
     missing = [key for key in keys if key not in start] if start is not None else []
     if missing:
@@ -94,7 +109,7 @@ def check_start(settings: DictConfig, keys: Sequence[str]) -> None:
 
 
 def _unfit(kind: type, values: Mapping[str, Any]) -> Iterator[str]:
-    """Values that are no number, or not of the type that Optuna has written beside the name."""
+    """What is wrong with values: no finite number, out of range, or of another type."""
     parameters = inspect.signature(kind).parameters
     for key, value in values.items():
         at = f"sweep.sampler.{key}={shell.shown(value)}"
@@ -113,7 +128,7 @@ def _unfit(kind: type, values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _hint(written: Any) -> Any:
-    """An annotation that is kept as text; an object is a mapping with a `_target_`."""
+    """The type of an annotation, which may be text; an object is a mapping with a `_target_`."""
     if not isinstance(written, str):
         return written
     return reduce(or_, [_PLAIN.get(part.strip(), dict) for part in written.split("|")])
@@ -121,7 +136,7 @@ def _hint(written: Any) -> Any:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Inside, Optuna does not say that it may change: what a sweep uses is pinned."""
+    """Inside, Optuna does not warn of experimental features: its version is pinned."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,4 +1,4 @@
-"""Which point comes next: the next of a grid, or what one of Optuna's samplers proposes.
+"""Which point comes next: the next one of a grid, or a proposal of an Optuna sampler.
 
 The ledger is the memory. A sampler is asked and told again what it was asked and told
 before, in the same order, and so stands where it stood: its random numbers depend on the
@@ -22,9 +22,9 @@ from optuna.trial import TrialState
 
 from dlrun import record
 from dlrun.metric import metric_of
+from dlrun.record.sweep import Dimension, Point
 from dlrun.regularization import Regularizer
-from dlrun.sweep.ledger import Point
-from dlrun.sweep.space import Dimension, Space, Values
+from dlrun.sweep.space import Space, Values
 
 STATES = {
     record.FINISHED: TrialState.COMPLETE,
@@ -36,16 +36,16 @@ FAIL = TrialState.FAIL
 
 
 class Search(Protocol):
-    """Asked for points one after another, and told what came of them."""
+    """Proposes points one after another, and learns from their results."""
 
     def ask(self, trial: int) -> Values | None:
-        """The values of a trial; None where there are no more. Trials are asked in order."""
+        """The values of a trial, in order from 0; None if there are no more."""
 
     def tell(self, point: Point) -> None:
-        """What came of a trial that has ended."""
+        """Take in the result of a trial."""
 
     def pruner(self, trial: int) -> "Pruner | None":
-        """What judges the run of a trial while it trains."""
+        """The rule that may stop the first run of a trial; None if nothing is pruned."""
 
 
 class Pruner(Regularizer):
@@ -79,19 +79,19 @@ class Grid:
         self.points = space.grid()
 
     def ask(self, trial: int) -> Values | None:
-        """The values of a trial; None behind the last."""
+        """The values of a trial; None after the last."""
         return self.points[trial] if trial < len(self.points) else None
 
     def tell(self, point: Point) -> None:
-        """A grid learns nothing."""
+        """Do nothing: a grid learns nothing."""
 
     def pruner(self, trial: int) -> Pruner | None:
-        """A grid as such prunes nothing."""
+        """None: a grid alone prunes nothing."""
         return None
 
 
 class Sampled:
-    """Points that a sampler of Optuna proposes, or those of a list, with a pruner."""
+    """Points from a sampler of Optuna, or those of a grid with a pruner."""
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class Sampled:
         self._distributions = {_name(axis): distribution(axis) for axis in self._axes}
 
     def ask(self, trial: int) -> Values | None:
-        """The values of a trial; None behind the last point of a list."""
+        """The values of a trial; None after the last point of a grid."""
         if self._make_sampler is None:
             if trial >= len(self._points):
                 return None
@@ -135,7 +135,7 @@ class Sampled:
         return self._values(asked.params)
 
     def tell(self, point: Point) -> None:
-        """What came of a trial; of one that had failed before, that it has succeeded now."""
+        """Take in the result of a trial, which may have failed before and succeeded now."""
         state = STATES[point.status]
         worth = point.value if state is TrialState.COMPLETE else None
         if state is TrialState.COMPLETE and worth is None:
@@ -156,22 +156,21 @@ class Sampled:
             self._told[point.trial] = state
 
     def _values(self, params: Mapping[str, Any]) -> Values:
-        """What Optuna drew as one types it: numbers with four digits."""
+        """What Optuna drew, with numbers to four digits."""
         values: Values = {}
         for axis in self._axes:
             drawn = params[_name(axis)]
             for one in axis:
-                if one.choices is not None or one.zip is not None:
+                if not one.ranged or one.zip is not None:
                     values[one.key] = one.listed[drawn]
                 elif one.kind == "float" and one.step is None:
-                    assert one.low is not None
-                    assert one.high is not None
-                    values[one.key] = min(max(float(f"{drawn:.4g}"), one.low), one.high)
+                    low, high = one.ends
+                    values[one.key] = min(max(one.rounded(drawn), low), high)
                 else:
                     values[one.key] = drawn
         return {one.key: values[one.key] for one in self._space.dimensions}
 
-    def _params(self, values: Values) -> dict[str, Any]:
+    def _params(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The values as Optuna knows them."""
         params = {}
         for axis in self._axes:
@@ -181,27 +180,25 @@ class Sampled:
         return params
 
     def pruner(self, trial: int) -> Pruner | None:
-        """What judges the first run of a trial, from its beginning."""
+        """The rule that may stop the first run of a trial."""
         if not self._prunes or trial in self._told:
             return None
         return Pruner(self._trials[trial], self._objective)
 
     def id(self, trial: int) -> int:
-        """Optuna's own id of a trial, for a process that reports to it through the storage."""
+        """Optuna's id of a trial, by which another process reports through the storage."""
         return int(self._trials[trial]._trial_id)
 
 
 def distribution(axis: Sequence[Dimension]) -> BaseDistribution:
-    """What Optuna draws from: numbers, or the place of a choice."""
+    """What Optuna draws from: numbers, or the index of a choice."""
     one = axis[0]
-    if one.choices is not None or one.zip is not None:
+    if not one.ranged or one.zip is not None:
         return CategoricalDistribution(tuple(range(len(one.listed))))
-    assert one.low is not None
-    assert one.high is not None
-    log = one.scale == "log"
-    if one.kind == "int":
-        return IntDistribution(int(one.low), int(one.high), log, int(one.step or 1))
-    return FloatDistribution(one.low, one.high, log, one.step)
+    if one.whole:
+        low, high = map(int, one.ends)
+        return IntDistribution(low, high, one.log, int(one.step or 1))
+    return FloatDistribution(*one.ends, one.log, one.step)
 
 
 def journal(path: Path) -> optuna.storages.BaseStorage:

@@ -15,15 +15,13 @@ from typing import Any
 
 from dlrun import record
 from dlrun.record import points
-from dlrun.report import results
-from dlrun.report.results import Dimension, Sweep, named
+from dlrun.record.sweep import Dimension, Sweep, named, read
 
 
 def prepare(directory: str | Path) -> None:
     """Write the sweep's record beside its ledger: run.json, recipe.yaml, metrics, status."""
     directory = Path(directory)
-    sweep = results.read(directory)
-    asked = record.read_json(directory / "sweep.json")
+    sweep = read(directory)
     known = record.read_json(directory / "run.json")
     info = {
         "id": sweep.id,
@@ -31,7 +29,7 @@ def prepare(directory: str | Path) -> None:
         "name": f"sweep {sweep.id}",
         "started": sweep.started,
         "command": sweep.command,
-        "cwd": asked.get("cwd"),
+        "cwd": sweep.cwd,
         "host": platform.node(),
         "versions": record.versions(),
         "tags": {"dlrun.sweep": sweep.id, "dlrun.summary": "true"} | _best(sweep),
@@ -53,12 +51,12 @@ def _settings(sweep: Sweep) -> dict[str, Any]:
             "sampler": sweep.sampler,
             "drawing": {key: value for key, value in drawing.items() if key != "_target_"},
             "objective": sweep.objective,
-            "direction": "maximize" if sweep.maximize else "minimize",
+            "direction": sweep.direction,
             "trials": sweep.trials,
             "repeats": sweep.repeats,
         },
         "search": {dimension.key: _range(dimension) for dimension in sweep.dimensions},
-        "fixed": " ".join(sweep.fixed),
+        "fixed": " ".join(sweep.overrides),
     }
 
 
@@ -86,16 +84,17 @@ def _append(directory: Path, sweep: Sweep) -> None:
     ended = sum(len(point.scores) for point in sweep.points)
     best, key = sweep.ranked[0], f"best/{sweep.objective.replace('/', '_')}"
     before = [one for one in record.read_points(directory) if one["step"] <= ended]
-    if before and before[-1]["step"] == ended:
-        if before[-1]["values"].get(key) == best.mean:
+    last = before.pop()["values"] if before and before[-1]["step"] == ended else {}
+    if last.get(key) == best.mean:
+        values = last | dict(sweep.test)
+        if values == last:
             return
-        del before[-1]
-    values = {key: best.mean}
-    if best.stderr is not None:
-        values["best/stderr"] = best.stderr
-    counts = sweep.counts()
-    for status in (record.FINISHED, record.PRUNED, record.FAILED):
-        values[f"points/{status.lower()}"] = float(counts.get(status, 0))
+    else:
+        errors = {} if best.stderr is None else {"best/stderr": best.stderr}
+        counts = sweep.counts()
+        states = (record.FINISHED, record.PRUNED, record.FAILED)
+        many = {f"points/{status.lower()}": float(counts.get(status, 0)) for status in states}
+        values = {key: best.mean} | errors | many | dict(sweep.test)
     point = {"step": ended, "epoch": ended, "time": round(time() * 1000), "values": values}
     lines = b"".join(map(points.line, [*before, point]))
     record.write(directory / points.NAME, lines.decode())

@@ -3,14 +3,15 @@
 import json
 import math
 import random
+from dataclasses import replace
 
 import pytest
 
-from dlrun.report.results import Dimension, Point, Sweep
+from dlrun.record.sweep import Dimension, Point, RunResult, Sweep
 
-LR = Dimension("optimizer.lr", 1e-4, 1e-1, log=True)
-L2 = Dimension("l2", 1e-6, 1.0, log=True)
-WIDTH = Dimension("width", 8, 64, whole=True)
+LR = Dimension("optimizer.lr", "float", "log", 1e-4, 1e-1)
+L2 = Dimension("l2", "float", "log", 1e-6, 1.0)
+WIDTH = Dimension("width", "int", "linear", 8, 64)
 OPTIMIZER = Dimension("optimizer", choices=("sgd", "adam", "rmsprop"))
 
 
@@ -25,12 +26,32 @@ def point():
     """A point from its values and scores."""
 
     def make(
-        trial, values, *scores, status="FINISHED", message="", epochs=5.0, runs=(), samples=None
+        trial,
+        values,
+        *scores,
+        status="FINISHED",
+        message="",
+        epochs=5.0,
+        runs=(),
+        samples=None,
+        loss=None,
     ):
-        words = {key: f"{key}={_text(value)}" for key, value in values.items()}
-        messages = (message,) if message else ()
-        runs = tuple(runs)
-        return Point(trial, values, words, status, scores, messages, runs, epochs, samples)
+        words = [f"{key}={_text(value)}" for key, value in values.items()]
+        found = [
+            RunResult(
+                seed,
+                f"{trial}-{seed}",
+                directory=runs[seed] if seed < len(runs) else None,
+                status=status,
+                value=score,
+                loss=loss,
+                epochs=epochs,
+                message=message,
+                samples=samples,
+            )
+            for seed, score in enumerate(scores or (None,))
+        ]
+        return Point(trial, f"x{trial}", values, words, found, status)
 
     return make
 
@@ -48,8 +69,7 @@ def sweep():
             "id": "a1b2c3",
             "command": command,
             "objective": "val/accuracy",
-            "maximize": True,
-            "fixed": ("sweep=random", "sweep.trials=20", "model=mlp"),
+            "overrides": ("sweep=random", "sweep.trials=20", "model=mlp"),
             "trials": len(points),
             "sampler": "random",
         }
@@ -94,23 +114,11 @@ def on_disk():
     def write(outputs, sweep, epochs=5):
         directory = outputs / "sweeps" / sweep.id
         directory.mkdir(parents=True)
-        asked = {
-            "id": sweep.id,
-            "command": sweep.command,
-            "started": "2026-11-03T12:34:56+00:00",
-            "overrides": list(sweep.fixed),
-            "dimensions": [_described(one) for one in sweep.dimensions],
-            "objective": sweep.objective,
-            "direction": "maximize" if sweep.maximize else "minimize",
-            "sampler": sweep.sampler,
-            "trials": sweep.trials,
-            "repeats": sweep.repeats,
-            "settings": {"trials": sweep.trials, "pruner": None},
-        }
-        (directory / "sweep.json").write_text(json.dumps(asked))
+        asked = {"started": "2026-11-03T12:34:56+00:00", "settings": {"trials": sweep.trials}}
+        (directory / "sweep.json").write_text(json.dumps(sweep.described() | asked))
         with (directory / "ledger.jsonl").open("w") as ledger:
             for point in sweep.points:
-                entry = _line(outputs, sweep, point, epochs)
+                entry = _recorded(outputs, sweep, point, epochs).line()
                 ledger.write(json.dumps(entry | {"status": "RUNNING", "runs": []}) + "\n")
                 ledger.write(json.dumps(entry) + "\n")
             ledger.write('{"trial": 0, "half')
@@ -119,37 +127,17 @@ def on_disk():
     return write
 
 
-def _described(one):
-    kind = "categorical" if one.choices else "int" if one.whole else "float"
-    choices = list(one.choices) or None
-    scale = "log" if one.log else "linear"
-    return {
-        **{"key": one.key, "kind": kind, "scale": scale, "low": one.low, "high": one.high},
-        **{"step": one.step, "choices": choices, "zip": 0 if one.zipped else None},
-    }
-
-
-def _line(outputs, sweep, point, epochs):
+def _recorded(outputs, sweep, point, epochs):
+    """The point with a run on disk for each of its scores."""
     runs = []
-    for seed, score in enumerate(point.scores or (None,)):
-        name = f"runs/{point.trial:03}-{seed}"
+    for run in point.runs:
+        name = f"runs/{point.trial:03}-{run.seed}"
         folder = outputs / name
         folder.mkdir(parents=True)
-        (folder / "run.json").write_text('{"data": {"samples": {"train": 999, "val": 360}}}')
         with (folder / "metrics.jsonl").open("w") as file:
             for epoch in range(1, epochs + 1):
-                reached = (score or 0.1) * (1 - 0.6 * math.exp(-epoch))
+                reached = (run.value or 0.1) * (1 - 0.6 * math.exp(-epoch))
                 values = {sweep.objective: reached, "val/loss": 1.0}
                 file.write(json.dumps({"step": epoch, "epoch": epoch, "values": values}) + "\n")
-        message = point.messages[0] if point.messages else ""
-        runs.append(
-            {
-                **{"seed": seed, "hash": "x", "directory": name, "status": point.status},
-                **{"value": score, "epochs": point.epochs, "message": message, "tries": 1},
-            }
-        )
-    return {
-        **{"trial": point.trial, "hash": f"x{point.trial}", "values": dict(point.values)},
-        **{"overrides": list(point.words.values()), "runs": runs, "status": point.status},
-        **{"value": point.mean if point.scores else None, "stderr": point.stderr},
-    }
+        runs.append(replace(run, directory=name))
+    return replace(point, runs=runs)

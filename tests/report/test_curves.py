@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from dlrun import record
+from dlrun.record.sweep import spans_decades
 from dlrun.report import curves
 
 
@@ -92,7 +93,7 @@ def test_the_point_whose_weights_were_kept_is_marked(run, monkeypatch):
     [([1.0, 0.5], False), ([2.0, 0.01], True), ([2.0, 0.0], False), ([], False)],
 )
 def test_a_wide_range_of_positive_values_wants_a_logarithmic_axis(values, log):
-    assert curves.wants_log(values) is log
+    assert spans_decades(values) is log
 
 
 @pytest.mark.parametrize(

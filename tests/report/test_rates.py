@@ -4,7 +4,7 @@ import json
 import re
 from dataclasses import replace
 
-from dlrun.report import rates
+from dlrun.report import plots, rates
 
 
 def recorded(tmp_path, *values):
@@ -37,5 +37,5 @@ def test_a_course_rises_and_falls_with_the_rates():
 
 def test_many_courses_in_one_figure_are_told_apart():
     names = [f"schedule={n}" for n in range(10)]
-    shown = rates.figure({name: ([0.0, 1.0], [0.1, n]) for n, name in enumerate(names)})
+    shown = plots.rates({name: ([0.0, 1.0], [0.1, n]) for n, name in enumerate(names)})
     assert [name for name in names if f">{name}<" not in shown] == []

@@ -1,6 +1,5 @@
 """The report of a sweep: what is read, what is shown, and the page."""
 
-import json
 import math
 import re
 import subprocess
@@ -12,15 +11,16 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from dlrun.report import drawing, page, parallel, plots, results
-from dlrun.report.importance import LEAST, importances
-from dlrun.report.results import Dimension
+from dlrun.record.sweep import Dimension, read
+from dlrun.report import curves as courses
+from dlrun.report import page, plots
+from dlrun.report.evidence import LEAST, importances
 from dlrun.report.sweep import summarize
 
-LR = Dimension("optimizer.lr", 1e-4, 1e-1, log=True)
-L2 = Dimension("l2", 1e-6, 1.0, log=True)
+LR = Dimension("optimizer.lr", "float", "log", 1e-4, 1e-1)
+L2 = Dimension("l2", "float", "log", 1e-6, 1.0)
 OPTIMIZER = Dimension("optimizer", choices=("sgd", "adam", "rmsprop"))
-WIDTH = Dimension("width", 8, 64, whole=True)
+WIDTH = Dimension("width", "int", "linear", 8, 64)
 
 
 def mixed(values, draw):
@@ -48,30 +48,24 @@ def shown(directory, width=100):
 
 def test_a_sweep_is_read_as_it_was_written(tmp_path, planted, on_disk):
     directory = on_disk(tmp_path, planted)
-    read = results.read(directory)
-    assert read.dimensions == planted.dimensions
-    assert (read.command, read.objective, read.maximize) == (planted.command, "val/accuracy", True)
-    for there, here in zip(read.points, planted.points, strict=True):
+    found = read(directory)
+    assert found.dimensions == planted.dimensions
+    assert (found.command, found.objective, found.maximize) == (
+        planted.command,
+        "val/accuracy",
+        True,
+    )
+    for there, here in zip(found.points, planted.points, strict=True):
         assert (there.trial, there.values, there.status) == (here.trial, here.values, here.status)
         assert (there.scores, there.words) == (here.scores, here.words)
         assert there.stderr == here.stderr
-        assert there.samples == 360
-    assert read.ranked[0].trial == planted.ranked[0].trial
-    curves = results.curves(read, tmp_path)
-    assert [len(curves[point.trial]) for point in read.points] == [
+        assert there.samples == here.samples
+    assert found.ranked[0].trial == planted.ranked[0].trial
+    curves = courses.of_runs(found, tmp_path)
+    assert [len(curves[point.trial]) for point in found.points] == [
         len(point.scores) or 1 for point in planted.points
     ]
     assert curves[0][0][0] == [1, 2, 3, 4, 5]
-
-
-def test_drawn_numbers_are_shortened_and_typed_ones_kept(tmp_path, sweep, point, on_disk):
-    directory = on_disk(tmp_path, sweep([LR], [point(0, {"optimizer.lr": 0.01}, 0.5)]))
-    entry = json.loads((directory / "ledger.jsonl").read_text().splitlines()[1])
-    entry["values"] = {"optimizer.lr": 0.012345678, "a": 0.1, "b": 1e-05}
-    entry["overrides"] = ["+optimizer.lr=0.012345678", "a=0.10000", "b=1e-5"]
-    (directory / "ledger.jsonl").write_text(json.dumps(entry) + "\n")
-    words = results.read(directory).points[0].words
-    assert words == {"optimizer.lr": "+optimizer.lr=0.01235", "a": "a=0.10000", "b": "b=1e-5"}
 
 
 def test_seeds_that_were_swept_are_repeats(tmp_path, sweep, point, on_disk):
@@ -82,12 +76,12 @@ def test_seeds_that_were_swept_are_repeats(tmp_path, sweep, point, on_disk):
         for place, name in enumerate(names.choices)
         for number in seed.choices
     ]
-    points[5] = replace(points[5], status="FAILED", scores=(), messages=("nan",))
-    read = results.read(on_disk(tmp_path, sweep([names, seed], points, sampler="grid")))
-    assert [one.key for one in read.dimensions] == ["optimizer"]
-    assert [point.status for point in read.points] == ["FINISHED", "FAILED"]
-    best = read.ranked[0]
-    assert best.scores == (0.5, 0.6, 0.7)
+    points[5] = point(5, points[5].values, status="FAILED", message="nan")
+    found = read(on_disk(tmp_path, sweep([names, seed], points, sampler="grid")))
+    assert [one.key for one in found.dimensions] == ["optimizer"]
+    assert [point.status for point in found.points] == ["FINISHED", "FAILED"]
+    best = found.ranked[0]
+    assert best.scores == [0.5, 0.6, 0.7]
     assert best.stderr == pytest.approx(0.1 / math.sqrt(3))
     assert best.label == "optimizer=sgd"
     assert len(best.runs) == 3
@@ -216,7 +210,7 @@ def test_what_users_write_is_escaped(tmp_path, sweep, point, on_disk):
 
 def cases(sweep, point, drawn):
     """Sweeps at the margin."""
-    zipped = replace(LR, low=None, high=None, log=False, choices=(0.1, 0.2), zipped=True)
+    zipped = Dimension("optimizer.lr", choices=(0.1, 0.2), zip=0)
     lists = Dimension("regularization", choices=(["l2"], ["l2", "dropout"], []))
     values = {"optimizer.lr": 0.01}
     return {
@@ -235,9 +229,7 @@ def cases(sweep, point, drawn):
             [lists],
             [point(n, {"regularization": v}, 0.1 * n) for n, v in enumerate(lists.choices)],
         ),
-        "a loss over decades": drawn(
-            lambda values, draw: values["l2"], maximize=False, objective="val/loss"
-        ),
+        "a loss over decades": drawn(lambda values, draw: values["l2"], objective="val/loss"),
         "one value each": sweep(
             [Dimension("a", choices=(1,)), Dimension("b", choices=(True, False))],
             [point(n, {"a": 1, "b": bool(n)}, 0.1 * n) for n in range(2)],
@@ -314,13 +306,13 @@ def test_an_accuracy_is_linear_however_far_it_spans(monkeypatch, sweep, point):
     monkeypatch.setattr(Axes, "set_yscale", lambda axes, value: scales.append(value))
     points = [point(n, {"l2": 10.0**-n}, score) for n, score in enumerate((0.925, 0.025))]
     curves = {n: [([1.0, 2.0], [0.025, 0.9])] for n in range(2)}
-    for objective, maximize, ticks, scale in (
-        ("val/accuracy", True, ["0.025", "0.475", "0.925"], []),
-        ("val/loss", False, ["0.025", "0.152", "0.925"], ["log"]),
+    for objective, ticks, scale in (
+        ("val/accuracy", ["0.025", "0.475", "0.925"], []),
+        ("val/loss", ["0.025", "0.152", "0.925"], ["log"]),
     ):
         scales.clear()
-        made = sweep([L2], points, objective=objective, maximize=maximize)
-        shown = parallel.coordinates(made)
+        made = sweep([L2], points, objective=objective)
+        shown = plots.coordinates(made)
         assert [text for text in ticks if f">{text}<" not in shown] == []
         plots.against(made, L2)
         assert scales == scale
@@ -332,8 +324,8 @@ def test_figures_fill_the_page(planted, sweep, point):
     alone = sweep([L2], [point(0, {"l2": 0.1}, 0.5), point(1, {"l2": 0.2}, 0.6)])
     curves = {0: [([1.0, 2.0], [0.2, 0.5])]}
     figures = [
-        parallel.coordinates(alone),
-        parallel.coordinates(planted),
+        plots.coordinates(alone),
+        plots.coordinates(planted),
         plots.against(alone, L2),
         plots.learning(alone, curves),
         plots.bars({"l2": 1.0}),
@@ -352,7 +344,7 @@ def test_the_legend_of_the_learning_curves_stands_above_them(monkeypatch, sweep,
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     kept = []
-    monkeypatch.setattr(drawing, "svg", lambda figure: kept.append(figure) or "")
+    monkeypatch.setattr(plots, "svg", lambda figure: kept.append(figure) or "")
     made = sweep([L2], [point(0, {"l2": 0.1}, 0.5)])
     plots.learning(made, {0: [([1.0, 2.0], [0.2, 0.5])]})
     FigureCanvasAgg(kept[0]).draw()

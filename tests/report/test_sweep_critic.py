@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from dlrun.report import commands, critic, edges, evidence
-from dlrun.report.importance import importances
-from dlrun.report.results import Dimension
+from dlrun.record.sweep import Dimension, number
+from dlrun.report import commands, critic, evidence
+from dlrun.report.evidence import importances
 
-LR = Dimension("optimizer.lr", 1e-4, 1e-1, log=True)
-L2 = Dimension("l2", 1e-6, 1.0, log=True)
-DROPOUT = Dimension("dropout.rate", 0.0, 0.9)
-WIDTH = Dimension("width", 8, 64, whole=True)
+LR = Dimension("optimizer.lr", "float", "log", 1e-4, 1e-1)
+L2 = Dimension("l2", "float", "log", 1e-6, 1.0)
+DROPOUT = Dimension("dropout.rate", "float", "linear", 0.0, 0.9)
+WIDTH = Dimension("width", "int", "linear", 8, 64)
 ALONE = {"optimizer.lr": 0.98, "l2": 0.02}
 
 
@@ -33,7 +33,7 @@ def grid(sweep, point, dimension, scores, **more):
 
 
 def test_a_best_value_at_the_upper_edge_is_to_be_widened(drawn):
-    found = edges.at_the_edge(drawn(peak(1.0)), ALONE)
+    found = critic.at_the_edge(drawn(peak(1.0)), ALONE)
     assert len(found) == 1
     assert "best optimizer.lr" in found[0].text
     assert "upper edge" in found[0].text
@@ -43,7 +43,7 @@ def test_a_best_value_at_the_upper_edge_is_to_be_widened(drawn):
 
 
 def test_a_best_value_at_the_lower_edge_is_to_be_widened(drawn):
-    found = edges.at_the_edge(drawn(peak(-6.0)), ALONE)
+    found = critic.at_the_edge(drawn(peak(-6.0)), ALONE)
     assert "lower edge" in found[0].text
     assert "optimizer.lr=tag(log,interval(3e-6,0.1))" in found[0].command
 
@@ -54,7 +54,7 @@ def test_a_best_value_at_the_lower_edge_is_to_be_widened(drawn):
 def test_the_edge_is_five_percent_of_the_range_on_its_own_scale(sweep, point, place, said):
     values = [10 ** (-4 + 3 * each) for each in (place, 0.3, 0.5, 0.02, 0.98)]
     points = [point(n, {"optimizer.lr": lr}, 0.9 - n / 10) for n, lr in enumerate(values)]
-    assert bool(edges.at_the_edge(sweep([LR], points), {})) is said
+    assert bool(critic.at_the_edge(sweep([LR], points), {})) is said
 
 
 def test_the_outermost_value_that_was_tried_may_lie_further_in(sweep, point):
@@ -66,29 +66,29 @@ def test_the_outermost_value_that_was_tried_may_lie_further_in(sweep, point):
         points[-1] = replace(points[-1], status=status)
         return sweep([LR], points)
 
-    assert edges.at_the_edge(made(0.88, 0.1, 0.5, 0.7), {}) != []
-    assert edges.at_the_edge(made(0.88, 0.1, 0.5, 0.9), {}) == []
-    assert edges.at_the_edge(made(0.82, 0.1, 0.5, 0.7), {}) == []
-    assert edges.at_the_edge(made(0.97, 0.1, 0.5, 0.99), {}) != []
-    assert edges.at_the_edge(made(0.97, 0.1, 0.5, 0.99, status="FAILED"), {}) == []
-    assert edges.at_the_edge(made(0.97, 0.1, 0.5, 0.7, status="FAILED"), {}) != []
+    assert critic.at_the_edge(made(0.88, 0.1, 0.5, 0.7), {}) != []
+    assert critic.at_the_edge(made(0.88, 0.1, 0.5, 0.9), {}) == []
+    assert critic.at_the_edge(made(0.82, 0.1, 0.5, 0.7), {}) == []
+    assert critic.at_the_edge(made(0.97, 0.1, 0.5, 0.99), {}) != []
+    assert critic.at_the_edge(made(0.97, 0.1, 0.5, 0.99, status="FAILED"), {}) == []
+    assert critic.at_the_edge(made(0.97, 0.1, 0.5, 0.7, status="FAILED"), {}) != []
 
 
 def test_the_least_loss_is_the_best_where_the_objective_is_one(sweep, point):
     points = [point(n, {"optimizer.lr": lr}, lr) for n, lr in enumerate([1.1e-4, 1e-3, 9e-2])]
-    found = edges.at_the_edge(sweep([LR], points, objective="val/loss", maximize=False), {})
+    found = critic.at_the_edge(sweep([LR], points, objective="val/loss"), {})
     assert "lower edge" in found[0].text
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_best_value_inside_is_no_edge(drawn, seed):
-    assert edges.at_the_edge(drawn(peak(-2.5), seed=seed, dimensions=(LR,)), {}) == []
+    assert critic.at_the_edge(drawn(peak(-2.5), seed=seed, dimensions=(LR,)), {}) == []
 
 
 def test_an_edge_of_what_hardly_matters_is_not_said(drawn):
     planted = drawn(peak(1.0), dimensions=(LR,))
-    assert edges.at_the_edge(planted, {"optimizer.lr": 0.06}) != []
-    assert edges.at_the_edge(planted, {"optimizer.lr": 0.04}) == []
+    assert critic.at_the_edge(planted, {"optimizer.lr": 0.06}) != []
+    assert critic.at_the_edge(planted, {"optimizer.lr": 0.04}) == []
 
 
 @pytest.mark.parametrize("at", [1.0, -6.0])
@@ -96,7 +96,7 @@ def test_a_best_value_beyond_the_edge_is_found_from_22_random_points(drawn, at):
     found = wrong = 0
     for seed in range(10):
         planted = drawn(peak(at), seed=seed)
-        said = [remark.text for remark in edges.at_the_edge(planted, importances(planted))]
+        said = [remark.text for remark in critic.at_the_edge(planted, importances(planted))]
         found += any(text.startswith("The best optimizer.lr") for text in said)
         wrong += any(text.startswith("The best l2") for text in said)
     assert found == 10
@@ -109,55 +109,55 @@ def test_an_edge_is_not_said_where_an_inner_point_is_as_good(sweep, point):
         point(1, {"optimizer.lr": 0.01}, 0.90, 0.915),
         point(2, {"optimizer.lr": 0.001}, 0.5, 0.51),
     ]
-    assert edges.at_the_edge(sweep([LR], points), {}) == []
+    assert critic.at_the_edge(sweep([LR], points), {}) == []
     apart = [points[0], point(1, {"optimizer.lr": 0.01}, 0.7, 0.71), points[2]]
-    assert len(edges.at_the_edge(sweep([LR], apart), {})) == 1
+    assert len(critic.at_the_edge(sweep([LR], apart), {})) == 1
 
 
 def test_what_ends_for_good_is_not_widened(sweep, point):
     lowest = [point(n, {"dropout.rate": rate}, 1 - rate) for n, rate in enumerate([0.01, 0.4, 0.8])]
-    assert edges.at_the_edge(sweep([DROPOUT], lowest), {}) == []
+    assert critic.at_the_edge(sweep([DROPOUT], lowest), {}) == []
     highest = [point(n, {"dropout.rate": rate}, rate) for n, rate in enumerate([0.01, 0.4, 0.89])]
-    found = edges.at_the_edge(sweep([DROPOUT], highest), {})
+    found = critic.at_the_edge(sweep([DROPOUT], highest), {})
     assert "dropout.rate=interval(0.0,1.0)" in found[0].command  # no rate beyond 1
     one = replace(DROPOUT, low=0.1, high=1.0)
     assert (
-        edges.at_the_edge(sweep([one], [*highest[1:], point(9, {"dropout.rate": 1.0}, 2)]), {})
+        critic.at_the_edge(sweep([one], [*highest[1:], point(9, {"dropout.rate": 1.0}, 2)]), {})
         == []
     )
 
 
 def test_whole_numbers_stay_whole(sweep, point):
     points = [point(n, {"width": width}, width) for n, width in enumerate([8, 20, 64])]
-    found = edges.at_the_edge(sweep([WIDTH], points), {})
+    found = critic.at_the_edge(sweep([WIDTH], points), {})
     assert "width=int(interval(8,92))" in found[0].command
     stepped = replace(WIDTH, step=8)
-    found = edges.at_the_edge(sweep([stepped], points), {})
+    found = critic.at_the_edge(sweep([stepped], points), {})
     assert "width=range(8,104,8)" in found[0].command  # 8, 16 … 96
-    layers = Dimension("layers", 1, 8, whole=True, log=True)
+    layers = Dimension("layers", "int", "log", 1, 8)
     fewest = [point(n, {"layers": many}, -many) for n, many in enumerate([1, 3, 8])]
-    assert edges.at_the_edge(sweep([layers], fewest), {}) == []
+    assert critic.at_the_edge(sweep([layers], fewest), {}) == []
 
 
 def test_the_end_of_a_grid_goes_on_in_its_steps(sweep, point):
-    rates = Dimension("optimizer.lr", choices=(0.001, 0.01, 0.1), log=True)
-    found = edges.at_the_edge(grid(sweep, point, rates, [0.3, 0.5, 0.7]), {})
+    rates = Dimension("optimizer.lr", choices=(0.001, 0.01, 0.1))
+    found = critic.at_the_edge(grid(sweep, point, rates, [0.3, 0.5, 0.7]), {})
     assert found[0].command == "dlrun -m model=mlp optimizer.lr=0.1,1.0,10.0"
     depth = Dimension("depth", choices=(2, 3, 4))
-    found = edges.at_the_edge(grid(sweep, point, depth, [0.3, 0.5, 0.7]), {})
+    found = critic.at_the_edge(grid(sweep, point, depth, [0.3, 0.5, 0.7]), {})
     assert found[0].command == "dlrun -m model=mlp depth=4,5,6"
     fractions = Dimension("rate", choices=(0.2, 0.5, 0.8))
-    assert edges.at_the_edge(grid(sweep, point, fractions, [0.3, 0.5, 0.7]), {}) == []
-    assert edges.at_the_edge(grid(sweep, point, rates, [0.3, 0.7, 0.5]), {}) == []
+    assert critic.at_the_edge(grid(sweep, point, fractions, [0.3, 0.5, 0.7]), {}) == []
+    assert critic.at_the_edge(grid(sweep, point, rates, [0.3, 0.7, 0.5]), {}) == []
 
 
 def test_two_values_and_names_have_no_edge(sweep, point):
     two = Dimension("optimizer.lr", choices=(0.01, 0.1))
-    assert edges.at_the_edge(grid(sweep, point, two, [0.3, 0.7]), {}) == []
+    assert critic.at_the_edge(grid(sweep, point, two, [0.3, 0.7]), {}) == []
     names = Dimension("optimizer", choices=("adam", "rmsprop", "sgd"))
-    assert edges.at_the_edge(grid(sweep, point, names, [0.3, 0.5, 0.7]), {}) == []
-    zipped = Dimension("optimizer.lr", choices=(0.001, 0.01, 0.1), zipped=True)
-    assert edges.at_the_edge(grid(sweep, point, zipped, [0.3, 0.5, 0.7]), {}) == []
+    assert critic.at_the_edge(grid(sweep, point, names, [0.3, 0.5, 0.7]), {}) == []
+    zipped = Dimension("optimizer.lr", choices=(0.001, 0.01, 0.1), zip=0)
+    assert critic.at_the_edge(grid(sweep, point, zipped, [0.3, 0.5, 0.7]), {}) == []
 
 
 def test_the_best_two_within_their_noise_are_to_be_repeated(sweep, point):
@@ -213,11 +213,11 @@ def test_an_accuracy_measured_once_has_the_noise_of_its_samples(
     sweep, point, scores, samples, noise
 ):
     points = [
-        replace(point(n, {"optimizer.lr": 0.01 * (n + 1)}, score), samples=samples)
+        point(n, {"optimizer.lr": 0.01 * (n + 1)}, score, samples=samples)
         for n, score in enumerate(scores)
     ]
     # What lies behind the best two changes nothing.
-    worst = replace(point(2, {"optimizer.lr": 0.09}, 0.1), samples=samples)
+    worst = point(2, {"optimizer.lr": 0.09}, 0.1, samples=samples)
     for more in ([], [worst], [worst] * 9):
         found = critic.within_noise(sweep([LR], points + more))
         assert len(found) == (noise is not None)
@@ -229,11 +229,11 @@ def test_an_accuracy_measured_once_has_the_noise_of_its_samples(
 
 def test_repeats_tell_the_noise_before_samples_do(sweep, point):
     points = [
-        replace(point(0, {"optimizer.lr": 0.01}, 0.910, 0.911, 0.912), samples=100),
-        replace(point(1, {"optimizer.lr": 0.02}, 0.900, 0.901, 0.902), samples=100),
+        point(0, {"optimizer.lr": 0.01}, 0.910, 0.911, 0.912, samples=100),
+        point(1, {"optimizer.lr": 0.02}, 0.900, 0.901, 0.902, samples=100),
     ]
     assert critic.within_noise(sweep([LR], points)) == []
-    points[1] = replace(points[1], scores=(0.9,))
+    points[1] = replace(points[1], runs=points[1].runs[:1])
     assert "two standard errors are 0.06 for accuracies of 100 samples" in (
         critic.within_noise(sweep([LR], points))[0].text
     )
@@ -241,7 +241,7 @@ def test_repeats_tell_the_noise_before_samples_do(sweep, point):
 
 def test_a_loss_that_was_measured_once_has_no_known_noise(sweep, point):
     points = [point(n, {"optimizer.lr": 0.01 * (n + 1)}, 0.5 + n, samples=360) for n in range(3)]
-    found = critic.within_noise(sweep([LR], points, objective="val/loss", maximize=False))
+    found = critic.within_noise(sweep([LR], points, objective="val/loss"))
     assert "differ by 1; trained once, they don't tell how much of val/loss" in found[0].text
     assert found[0].command.endswith("optimizer.lr=0.01,0.02 sweep.repeats=3")
 
@@ -314,7 +314,7 @@ def test_points_that_collapsed_to_one_score_have_diverged(drawn):
         return 0.1 if values["optimizer.lr"] > 0.02 else 0.5 + draw.gauss(0, 0.1)
 
     planted = drawn(score, many=30)
-    many = sum(point.scores == (0.1,) for point in planted.points)
+    many = sum(point.scores == [0.1] for point in planted.points)
     found = critic.above_a_rate(planted)
     assert f"{many} of the {many} points with optimizer.lr above" in found[0].text
 
@@ -334,7 +334,7 @@ def test_failures_that_are_scattered_have_no_rate(drawn):
 
 
 def test_failures_above_a_rate_of_a_grid(sweep, point):
-    rates = Dimension("optimizer.lr", choices=(0.01, 0.1, 1.0), log=True)
+    rates = Dimension("optimizer.lr", choices=(0.01, 0.1, 1.0))
     points = []
     for trial, (rate, seed) in enumerate(itertools.product(rates.choices, range(4))):
         values = {"optimizer.lr": rate, "width": seed}
@@ -357,7 +357,7 @@ def test_what_still_improves_is_to_be_trained_longer(sweep, point):
     found = critic.still_improving(planted, rising)
     assert found[0].command == "dlrun model=mlp optimizer.lr=0.01 epochs=20"
     assert "epoch 10" in found[0].text
-    falling = replace(planted, maximize=False, points=planted.points[:1])
+    falling = replace(planted, objective="val/loss", points=planted.points[:1])
     assert critic.still_improving(falling, rising) == []
     sinking = {0: [curve(lambda epoch: 2 - epoch / 12)]}
     assert "fell by 0.25" in critic.still_improving(falling, sinking)[0].text
@@ -392,8 +392,10 @@ def test_all_points_equal(sweep, point):
 
 def test_points_of_one_score_and_different_losses_are_not_the_same(sweep, point):
     """What was changed had an effect, and the loss says which is best."""
-    points = [point(n, {"optimizer.lr": 0.01 * (n + 1)}, 0.95, samples=360) for n in range(4)]
-    points = [replace(one, losses=(0.3 - 0.05 * one.trial,)) for one in points]
+    points = [
+        point(n, {"optimizer.lr": 0.01 * (n + 1)}, 0.95, samples=360, loss=0.3 - 0.05 * n)
+        for n in range(4)
+    ]
     found = critic.remarks(sweep([LR], points), {}, {})
     assert not any(one.text.startswith("All 4 points") for one in found)
     assert critic.all_equal(sweep([LR], points)) == []
@@ -460,26 +462,20 @@ def test_words_are_changed_where_they_stand_or_added(sweep, point):
 
 def test_what_follows_an_experiment_searches_no_more(sweep, point):
     found = [point(0, {"optimizer.lr": 0.01}, 0.5), point(1, {"optimizer.lr": 0.1}, 0.4)]
-    made = replace(sweep([LR], found), fixed=["+experiment=x", "sweep.trials=9"])
+    made = replace(sweep([LR], found), overrides=["+experiment=x", "sweep.trials=9"])
     assert commands.once(made, found[0]).startswith("dlrun +experiment=x sweep=grid optimizer.lr=")
     compared = commands.compare(made, found, 3)
     assert compared.startswith("dlrun -m +experiment=x sweep=grid optimizer.lr=0.01,0.1 ")
-    plain = replace(made, fixed=["epochs=3", "sweep=random"])
+    plain = replace(made, overrides=["epochs=3", "sweep=random"])
     assert "sweep=" not in commands.once(plain, found[0])
 
 
 @pytest.mark.parametrize(
-    ("value", "whole", "text"),
-    [
-        (0.1, False, "0.1"),
-        (1.0, False, "1.0"),
-        (1e-6, False, "1e-6"),
-        (64.0, True, "64"),
-        (0.001037, False, "0.001037"),  # as a stage types its ends
-    ],
+    ("value", "text"),
+    [(0.1, "0.1"), (1.0, "1.0"), (1e-6, "1e-6"), (64, "64"), (0.001037, "0.001037")],
 )
-def test_numbers_as_one_types_them(value, whole, text):
-    assert commands.number(value, whole) == text
+def test_numbers_as_one_types_them(value, text):
+    assert number(value) == text
 
 
 def test_the_chance_of_a_split_against_counting_them_all():

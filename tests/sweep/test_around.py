@@ -6,9 +6,9 @@ from math import log
 
 import pytest
 
-from dlrun.sweep.around import around
+from dlrun.record.sweep import Dimension
 from dlrun.sweep.plan import Plan
-from dlrun.sweep.space import Dimension, Space
+from dlrun.sweep.space import Space
 from tests.sweep.test_space import drawn
 
 Planned = Callable[..., Plan]
@@ -27,7 +27,7 @@ def test_narrowing_around_the_best(planned: Planned):
         {"optimizer.lr": 1e-3, "batch_size": 48, "clip_norm": 8.5, "optimizer": "momentum"},
         {"optimizer.lr": 1e-2, "batch_size": 64, "clip_norm": 4.0, "optimizer": "sgd"},
     ]
-    lr, batch, clip, optimizer = around(plan.space, best, 0.1).dimensions
+    lr, batch, clip, optimizer = plan.space.around(best, 0.1).dimensions
     wide = 0.1 * log(1e6)
     assert log(lr.low) == pytest.approx(log(1e-3) - wide, rel=1e-3)
     assert log(lr.high) == pytest.approx(log(1e-2) + wide, rel=1e-3)
@@ -40,7 +40,7 @@ def test_narrowing_around_the_best(planned: Planned):
 def test_rounding_leads_nowhere_beyond_the_range(scale: str):
     one = Dimension("a", "float", scale, 1.23444e-4, 9.87654)
     for value in (one.low, one.high):
-        [found] = around(Space((), (one,)), [{"a": value}], 0.1).dimensions
+        [found] = Space((one,)).around([{"a": value}], 0.1).dimensions
         assert one.low <= found.low < found.high <= one.high
         assert value in (found.low, found.high)
 
@@ -53,7 +53,7 @@ def test_any_space_stays_within_itself_and_holds_the_best():
         values = [min(max(value, one.low), one.high) for value in values]
         best = [{one.key: value} for value in draw.sample(values, draw.randint(1, len(values)))]
         margin = draw.choice([0, 0.01, 0.1, 3])
-        [found] = around(Space((), (one,)), best, margin).dimensions
+        [found] = Space((one,)).around(best, margin).dimensions
         assert one.low <= found.low <= found.high <= one.high
         assert set(found.listed) <= set(one.listed)
         places = [point[one.key] for point in best]
@@ -71,12 +71,12 @@ def test_any_space_stays_within_itself_and_holds_the_best():
     ],
 )
 def test_a_single_value_that_is_left_is_typed_as_one(one: Dimension, best: float, word: str):
-    [found] = around(Space((), (one,)), [{one.key: best}], 0).dimensions
+    [found] = Space((one,)).around([{one.key: best}], 0).dimensions
     assert found.word() == word
 
 
 def test_what_is_zipped_stays_whole(planned: Planned):
     words = ["batch_size=range(8,33,8)", "accumulate=range(1,5,1)"]
     plan = planned(*words, "sweep.zip=[batch_size,accumulate]")
-    found = around(plan.space, [{"batch_size": 8, "accumulate": 1}], 0.1)
+    found = plan.space.around([{"batch_size": 8, "accumulate": 1}], 0.1)
     assert found.dimensions == plan.space.dimensions

@@ -99,6 +99,7 @@ def test_repeats_give_the_mean_and_its_standard_error(
     for point in points(tmp_path):
         values = [run.value or 0.0 for run in point.runs]
         assert [run.seed for run in point.runs] == [0, 1, 2]
+        assert [run.samples for run in point.runs] == 3 * [360]
         assert len(set(values)) > 1
         assert point.value == pytest.approx(statistics.mean(values))
         assert point.stderr == pytest.approx(statistics.stdev(values) / math.sqrt(3))
@@ -222,7 +223,7 @@ def validated(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def plan(*found: tuple[float, float]) -> None:
         left = iter(found)
-        monkeypatch.setattr("dlrun.engine.train.measure", lambda run, feed: next(left))
+        monkeypatch.setattr("dlrun.engine.step.measure", lambda run, feed: next(left))
 
     return plan
 
@@ -235,7 +236,7 @@ def test_points_that_tie_are_ranked_by_their_loss(
 ) -> None:
     validated((0.227, 0.95), (0.049, 0.95), (0.01, 0.9))
     store = f"tracking.uri=sqlite:///{tmp_path}/store.db"
-    assert sweep("optimizer.lr=0.1,0.05,0.01", "tracking=mlflow", store) == 0
+    assert sweep("optimizer.lr=0.1,0.05,0.01", "test=false", "tracking=mlflow", store) == 0
     [directory] = (tmp_path / "outputs" / "sweeps").iterdir()
     said = capsys.readouterr().out
     table = [line.split() for line in said.splitlines() if re.match(r" *[123]  +0\.9", line)]

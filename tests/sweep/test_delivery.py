@@ -32,7 +32,7 @@ def test_runs_that_a_server_lacks_are_delivered_by_the_next_command(
     words = ("optimizer.lr=0.1,0.05,0.01,0.005",)
     assert sweep(*words) == 0
     whole, elsewhere, broken, missing = record.all_runs(tmp_path / "outputs")
-    record.write_json(whole / "tracking.json", STORE | {"done": True})
+    record.write_json(whole / "tracking.json", STORE | {"done": True, "delivered": 99})
     record.write_json(elsewhere / "tracking.json", {**STORE, "uri": "http://old", "done": True})
     record.write_json(broken / "tracking.json", STORE | {"done": False})
     sent = Deliveries()

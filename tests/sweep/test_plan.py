@@ -7,8 +7,9 @@ from omegaconf import OmegaConf
 
 from dlrun.errors import Mistake
 from dlrun.recipe import compose
+from dlrun.recipe.identity import digest
 from dlrun.sweep.plan import Plan
-from dlrun.sweep.points import Points, digest
+from dlrun.sweep.recipes import Recipes
 
 Planned = Callable[..., Plan]
 LR = "optimizer.lr=tag(log,interval(1e-3,1))"
@@ -108,9 +109,9 @@ def test_a_recipe_is_the_one_that_hydra_composes(words: list[str]):
     fixed = ["schedule=constant", "accumulate=2", "sweep=random"]
 
     with compose.composer([]) as composer:
-        points = Points(composer, fixed)
-        points.recipe(["optimizer.lr=0.9"])  # leaves nothing behind
-        made = points.recipe(words)
+        recipes = Recipes(composer, fixed, {})
+        recipes.of(["optimizer.lr=0.9"])  # leaves nothing behind
+        made = recipes.of(words)
         whole = composer.full([*fixed, *words])
     expected = compose.without_hydra(whole)
     assert OmegaConf.to_container(made.recipe) == OmegaConf.to_container(expected)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from dlrun.recipe import compose
-from dlrun.sweep.driver import _read
+from dlrun.sweep.command import read_stage
 from dlrun.sweep.launchers import Jobs
 from dlrun.sweep.plan import Plan
 from tests.readme import README
@@ -28,7 +28,7 @@ def test_it_can_be_planned(
     assert made.total() == next((n for key, n in COUNTS.items() if key in command), made.total())
     assert made.total() >= 2
     for stage in made.settings.stages:
-        _read(dict(stage))
+        read_stage(dict(stage))
     with compose.composer([]) as composer:
         assert Jobs(made.composed, composer, tmp_path).at_once >= 1
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from dlrun.errors import Mistake
+from dlrun.sweep import samplers
 from dlrun.sweep.plan import Plan
 from dlrun.sweep.search import Sampled
 from dlrun.sweep.space import Values
@@ -16,7 +17,7 @@ LR = "optimizer.lr=tag(log,interval(1e-3,1))"
 
 def drawn(plan: Plan) -> list[Values | None]:
     """The values of the first three trials."""
-    one = Sampled(plan.space, plan.make_sampler(), None, "maximize", "test")
+    one = Sampled(plan.space, samplers.sampler(plan.settings), None, "val/accuracy", "test")
     return [one.ask(trial) for trial in range(3)]
 
 
@@ -33,7 +34,7 @@ def test_small_seeds_draw_what_they_always_drew(planned: Planned) -> None:
 
     space = {"lr": optuna.distributions.FloatDistribution(1e-3, 1, log=True)}
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(7 * 1_000_003 + 2))
-    make = planned("sweep=random", LR, "sweep.seed=7").make_sampler()
+    make = samplers.sampler(planned("sweep=random", LR, "sweep.seed=7").settings)
     assert make is not None
     again = optuna.create_study(sampler=make(2))
     assert again.ask(space).params == study.ask(space).params

@@ -9,8 +9,8 @@ import optuna
 import pytest
 
 from dlrun import record
-from dlrun.sweep import search
-from dlrun.sweep.ledger import Attempt, Point
+from dlrun.record.sweep import Point, RunResult
+from dlrun.sweep import samplers, search
 from dlrun.sweep.plan import Plan
 from dlrun.sweep.search import Pruner, Sampled
 from dlrun.sweep.space import Values
@@ -25,7 +25,13 @@ CHOICES = ("optimizer=sgd,adam,momentum",)
 
 
 def made(plan: Plan) -> Sampled:
-    return Sampled(plan.space, plan.make_sampler(), plan.make_pruner(), "val/accuracy", "test")
+    return Sampled(
+        plan.space,
+        samplers.sampler(plan.settings),
+        samplers.pruner(plan.settings),
+        "val/accuracy",
+        "test",
+    )
 
 
 def worth(values: Values) -> float:
@@ -35,7 +41,7 @@ def worth(values: Values) -> float:
 
 
 def ended(trial: int, values: Values, status: str = record.FINISHED) -> Point:
-    runs = [Attempt(0, "", "", status, worth(values))]
+    runs = [RunResult(0, "", "", status, worth(values))]
     return Point(trial, "", values, [], runs, status)
 
 
@@ -159,8 +165,8 @@ def test_a_pruner_counts_validations_and_remembers(planned: Planned):
 
 def test_pruners_of_other_processes_see_each_other(planned: Planned, tmp_path: Path):
     plan = planned("sweep=random", "sweep.pruner=median", "sweep.pruning.startup=1", *SPACE)
-    path, pruner = tmp_path / "journal.log", plan.make_pruner()
-    one = Sampled(plan.space, plan.make_sampler(), pruner, "val/loss", "test", path)
+    path, pruner = tmp_path / "journal.log", samplers.pruner(plan.settings)
+    one = Sampled(plan.space, samplers.sampler(plan.settings), pruner, "val/loss", "test", path)
     first, _ = one.ask(0), one.ask(1)
     assert first is not None
     good = Pruner(search.attached(path, "test", one.id(0), pruner), "val/loss")
@@ -179,4 +185,5 @@ def test_pruners_of_other_processes_see_each_other(planned: Planned, tmp_path: P
     ],
 )
 def test_pruners_by_name(planned: Planned, name: str, kind: type):
-    assert isinstance(planned("sweep=random", *SPACE, f"sweep.pruner={name}").make_pruner(), kind)
+    plan = planned("sweep=random", *SPACE, f"sweep.pruner={name}")
+    assert isinstance(samplers.pruner(plan.settings), kind)

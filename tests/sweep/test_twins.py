@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dlrun import record
-from dlrun.report import results
+from dlrun.record.sweep import read
 from tests.sweep.typed import directory, points
 
 Typed = Callable[..., int]
@@ -25,9 +25,9 @@ def test_a_point_that_is_drawn_again_is_taken_over(
     assert "no effect" not in said
     assert "may be chance" not in said
     assert {point.status for point in points(tmp_path)} == {"FINISHED"}
-    read = results.read(directory(tmp_path))
-    assert len(read.points) == 2
-    assert len({point.mean for point in read.ranked}) == 2
+    found = read(directory(tmp_path))
+    assert len(found.points) == 2
+    assert len({point.mean for point in found.ranked}) == 2
 
 
 def test_one_that_failed_is_not_tried_again_by_its_twins(

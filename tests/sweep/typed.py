@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dlrun.sweep import ledger
-from dlrun.sweep.ledger import Point
+from dlrun.record.sweep import Point, latest
 
-PRELOAD = ("dlrun.sweep.driver", "dlrun.recipe.build", "dlrun.report.sweep", "sklearn.datasets")
+PRELOAD = ("dlrun.sweep.command", "dlrun.recipe.build", "dlrun.report.sweep", "sklearn.datasets")
 SERVER = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
 
 
@@ -21,9 +20,9 @@ def directory(folder: Path) -> Path:
     return found
 
 
-def points(folder: Path) -> list[Point]:
+def points(folder: Path) -> tuple[Point, ...]:
     """The points of the one sweep below a working directory."""
-    return ledger.read(directory(folder))
+    return latest(directory(folder))
 
 
 def table(folder: Path) -> list[tuple[Any, ...]]:

@@ -58,7 +58,7 @@ def add(directory, trial, value, status="FINISHED"):
         "hash": str(trial),
         "values": {"optimizer.lr": 0.1, "l2": 0.5 + trial},
         "overrides": ["optimizer.lr=0.1", f"l2={0.5 + trial}"],
-        "runs": [{"seed": 0, "status": status, "value": value, "directory": None, "message": ""}],
+        "runs": [{"seed": 0, "hash": str(trial), "status": status, "value": value}],
         "status": status,
     }
     with (directory / "ledger.jsonl").open("a") as ledger:

@@ -1,10 +1,11 @@
 """Failures that are one: messages that differ in their numbers alone."""
 
-from dlrun.report.results import Point, Sweep
+from dlrun.record.sweep import Point, RunResult, Sweep
 
 
 def failed(trial, message):
-    return Point(trial, {}, {}, "FAILED", messages=(message,))
+    runs = [RunResult(0, "x", status="FAILED", message=message)]
+    return Point(trial, f"x{trial}", {}, [], runs, "FAILED")
 
 
 def test_messages_that_differ_in_numbers_are_one_trouble():
@@ -14,7 +15,7 @@ def test_messages_that_differ_in_numbers_are_one_trouble():
         failed(2, "layer conv2 has no weights"),
         failed(3, "layer conv3 has no weights"),
     )
-    sweep = Sweep("id", "", "val/accuracy", True, (), points)
+    sweep = Sweep("id", "", "val/accuracy", (), points)
     many = {message: len(alike) for message, alike in sweep.troubles().items()}
     assert many == {
         "the loss is nan at step 12 with a rate of 1e+03": 2,

@@ -1,4 +1,4 @@
-"""What has been found on other data does not count for those that are there now."""
+"""What has been found on other data, or with other code, does not count any more."""
 
 import shutil
 import sys

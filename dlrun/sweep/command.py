@@ -1,0 +1,183 @@
+"""The command `dlrun -m`: one sweep, or several stages one after another."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from dlrun import shell
+from dlrun.console import screen
+from dlrun.errors import Failure, Mistake
+from dlrun.recipe import compose, mistakes
+from dlrun.recipe.compose import Composer
+from dlrun.recipe.schema import Sweep as Settings
+from dlrun.sweep import dry_run
+from dlrun.sweep.driver import Driver
+from dlrun.sweep.plan import Plan, plan
+
+_OWN = tuple(Settings.__dataclass_fields__)
+_NARROWING = {"around": 3, "margin": 0.1}
+"""Settings that only a stage has, and their defaults."""
+
+
+def run(composer: Composer, words: Sequence[str], command: Sequence[str]) -> None:
+    """Do what the command asks for. Raises Failure if points have failed."""
+    asked = plan(composer, words, command)
+    asked.check_searched()
+    listed: Any = OmegaConf.to_container(asked.settings.stages)
+    stages = [read_stage(stage) for stage in listed]
+    head = ["dlrun", *shell.config_dirs(command), "-m"]
+    _look_ahead(composer, words, stages)
+    if stages and asked.settings.dry_run:
+        _dry_run(composer, words, stages, head)
+        return
+    done = _in_turn(composer, words, stages, head) if stages else [_one(asked)]
+    failed = sum(ended.failed for ended in done)
+    if failed:  # after all stages: the others say enough
+        raise Failure(f"{failed} of {sum(ended.driver.total for ended in done)} points failed")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of a sweep, around the best points of the one before.
+
+    around: how many of them; margin: how far beyond them, as a part of each range; changes:
+    the overrides of the stage.
+    """
+
+    around: float
+    margin: float
+    changes: Sequence[str]
+
+    def words(self, words: Sequence[str], before: "Driver | None" = None) -> list[str]:
+        """The words of the command, some replaced by those of the stage.
+
+        before: the previous stage, whose best points narrow the ranges.
+        """
+        narrowed = _narrowed(words, before, self) if before is not None else words
+        keys = ["sweep.stages", *(one.key_or_group for one in compose.parse(self.changes))]
+        return [word for word in narrowed if shell.key(word) not in keys] + list(self.changes)
+
+
+def read_stage(stage: Any) -> Stage:
+    """A stage as typed. Raises Mistake if it is not one."""
+    if not isinstance(stage, dict):
+        raise Mistake(f"sweep.stages: {stage} is no stage; write {{epochs: 2, trials: 20}}")
+    narrowing = {key: stage.get(key, usual) for key, usual in _NARROWING.items()}
+    for key, value in narrowing.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not 0 <= value < inf:
+            raise Mistake(f"sweep.stages: {key}={value} must be a number, not below 0")
+    changes = {
+        f"sweep.{key}" if key.partition(".")[0] in _OWN else str(key): _typed(value)
+        for key, value in stage.items()
+        if key not in _NARROWING
+    }
+    return Stage(**narrowing, changes=[f"{key}={value}" for key, value in changes.items()])
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """A sweep or a stage that has run, and how many of its points have failed."""
+
+    driver: Driver
+    failed: int = 0
+
+
+def _one(asked: Plan, goes_on: bool = False) -> _Ended:
+    """One sweep, to its end or as a dry run; goes_on: another stage follows."""
+    driver = Driver(asked)
+    if asked.settings.dry_run:
+        dry_run.show(driver)
+        return _Ended(driver)
+    with driver.held():
+        failed = driver.run()
+        driver.complete_best(measure_test=not goes_on and not driver.stopped)
+        from dlrun.report.sweep import summarize
+
+        summarize(driver.directory, driver.console, goes_on and not driver.stopped)
+        driver.deliver()
+    if driver.stopped:
+        raise Failure("stopped at the first failure; sweep.fail_fast=false goes on")
+    return _Ended(driver, failed)
+
+
+def _in_turn(
+    composer: Composer, words: Sequence[str], stages: Sequence[Stage], head: Sequence[str]
+) -> list[_Ended]:
+    """One stage after another, each around the best points of the one before."""
+    done: list[_Ended] = []
+    for number, stage in enumerate(stages, 1):
+        typed = stage.words(words, done[-1].driver if done else None)
+        _say(number, len(stages), [*head, *typed])
+        staged = plan(composer, typed, [*head, *typed])
+        done.append(_one(staged, goes_on=number < len(stages)))
+        if staged.settings.dry_run:
+            break
+    return done
+
+
+def _look_ahead(composer: Composer, words: Sequence[str], stages: Sequence[Stage]) -> None:
+    """Raise Mistake for what is wrong with any stage, before the first one trains."""
+    for number, stage in enumerate(stages, 1):
+        typed = stage.words(words)
+        try:
+            mistakes.words(composer, typed)
+            staged = plan(composer, typed, ["dlrun", "-m", *typed])
+            with mistakes.explained(composer, staged.asked):
+                staged.check()
+                staged.check_gaps()
+                staged.check_values()
+        except Mistake as mistake:
+            raise Mistake(f"stage {number} of {len(stages)}: {mistake}") from mistake
+
+
+def _dry_run(
+    composer: Composer, words: Sequence[str], stages: Sequence[Stage], head: Sequence[str]
+) -> None:
+    """Print what each stage would cost, as if no range were narrowed."""
+    failures = []
+    for number, stage in enumerate(stages, 1):
+        typed = stage.words(words)
+        _say(number, len(stages), [*head, *typed])
+        if number > 1:
+            screen.console().print("in ranges that the stage before will have narrowed")
+        try:
+            dry_run.show(Driver(plan(composer, typed, [*head, *typed])))
+        except Failure as failure:
+            failures.append(failure)
+    if failures:
+        raise failures[0]
+
+
+def _narrowed(words: Sequence[str], before: Driver, stage: Stage) -> list[str]:
+    """The words, with each dimension narrowed around the best points of the stage before."""
+    best = before.ledger.sweep().ranked[: max(1, int(stage.around))]
+    if not best:
+        raise Failure("no point of the stage before has finished, so there is no best one")
+    narrow = before.plan.space.around([point.values for point in best], stage.margin).dimensions
+    keys = [one.key for one in narrow]
+    kept = [word for word in words if shell.key(word) not in keys]
+    narrowed = [one.word() for one in narrow]
+    if all(not override.is_sweep_override() for override in compose.parse(narrowed)):
+        kept = [word for word in kept if not word.startswith(("sweep=", "sweep.sampler."))]
+        kept.append("sweep=grid")  # of one point: there is nothing left to search
+    return kept + narrowed
+
+
+def _say(number: int, count: int, words: Sequence[str]) -> None:
+    line = f"stage {number} of {count}: {shell.line(words)}"
+    screen.console().print(line, markup=False, soft_wrap=True)
+
+
+def _typed(value: Any) -> str:
+    """A value of a stage as it is written in an override."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, list):
+        return "[" + ",".join(_typed(one) for one in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_typed(one)}" for key, one in value.items()) + "}"
+    return f"'{value}'" if isinstance(value, str) and " " in value else str(value)

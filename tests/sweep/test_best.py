@@ -1,0 +1,191 @@
+"""The test split is measured for the run that a sweep names best, at its end, and for no other."""
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlrun import record
+from dlrun.__main__ import main
+from dlrun.errors import Interrupted
+from dlrun.job import factory
+from dlrun.procedure import train
+from dlrun.sweep import claims
+from tests.sweep.conftest import QUICK
+from tests.sweep.typed import directory, points
+
+Typed = Callable[..., int]
+WORDS = ("optimizer.lr=0.1,0.01,0.03",)
+
+
+def of_test_split(run: Path) -> dict[str, float]:
+    """What a record says of the test split."""
+    values = [item for point in record.read_points(run) for item in point["values"].items()]
+    found = [(key, value) for key, value in values if key.startswith("test/")]
+    assert len(found) == len(dict(found)), "once"
+    assert bool(found) == ("test_measured" in record.read_json(run / "run.json"))
+    return dict(found)
+
+
+def best(folder: Path) -> Path:
+    """The best run of the one sweep below a working directory."""
+    runs = [run for point in points(folder) for run in point.runs]
+    return folder / "outputs" / str(max(runs, key=lambda run: run.value or 0.0).directory)
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, float]]:
+    """What was measured of the test split, each time that it was."""
+    found = []
+    measure = train.measure_test
+
+    def remember(run: Any) -> dict[str, float]:
+        found.append(measure(run))
+        return found[-1]
+
+    monkeypatch.setattr(train, "measure_test", remember)
+    return found
+
+
+def test_the_best_run_alone_is_tested_as_one_command_would(
+    sweep: Typed,
+    tmp_path: Path,
+    measured: list[dict[str, float]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert sweep(*WORDS, "epochs=2") == 0
+    said, run = capsys.readouterr().out, best(tmp_path)
+    assert len(measured) == 1
+    assert {path.name: of_test_split(path) for path in record.all_runs(tmp_path / "outputs")} == {
+        path.name: measured[0] if path == run else {}
+        for path in record.all_runs(tmp_path / "outputs")
+    }
+    when = datetime.fromisoformat(record.read_json(run / "run.json")["test_measured"])
+    assert abs(when.timestamp() - record.read_points(run)[-1]["time"] / 1000) < 60
+    assert record.read_status(run)["status"] == "FINISHED"
+    assert f"test/accuracy {measured[0]['test/accuracy']:.4f}, test/loss " in said
+    assert f"measured for the best point alone, once, by its run {run.name}" in said
+    first, second = (line.split() for line in said.splitlines() if line[:3] in ("1  ", "2  "))
+    assert len(first) == len(second) + 1
+    page = (directory(tmp_path) / "report.html").read_text()
+    assert "<th class=number>test/accuracy</th>" in page
+    assert "measured for the best point alone" in page
+
+    word = next(p.overrides[0] for p in points(tmp_path) if str(p.runs[0].directory) in str(run))
+    assert main([*QUICK, word, "epochs=2", "outputs=alone"]) == 0
+    [alone] = record.all_runs(tmp_path / "alone")
+    assert of_test_split(alone) == measured[0] == measured[1], "to the last bit"
+
+
+def test_it_is_never_tested_twice(
+    sweep: Typed, tmp_path: Path, measured: list[dict[str, float]]
+) -> None:
+    assert sweep(*WORDS) == 0
+    assert sweep(*WORDS) == 0
+    assert len(measured) == 1
+    values = [(run.value, run.loss) for point in points(tmp_path) for run in point.runs]
+    assert sweep(*reversed(WORDS), "sweep.seed=3", "sweep.trials=2") == 0
+    (tmp_path / "outputs" / "sweeps").rename(tmp_path / "lost")
+    assert sweep(*WORDS) == 0, "taken over from the runs on disk"
+    assert len(measured) == 1
+    assert [(run.value, run.loss) for point in points(tmp_path) for run in point.runs] == values
+
+
+def test_a_sweep_that_was_killed_before_does_it_then(
+    sweep: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(run: Any) -> dict[str, float]:
+        raise Interrupted(15)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "measure_test", killed)
+        assert sweep(*WORDS) == 143
+    runs = record.all_runs(tmp_path / "outputs")
+    assert len(runs) == 3
+    assert not any(map(of_test_split, runs))
+    assert not (directory(tmp_path) / "report.html").exists()
+    assert sweep(*WORDS) == 0
+    assert [run for run in runs if of_test_split(run)] == [best(tmp_path)]
+    assert (best(tmp_path) / "figures" / "loss.png").exists()
+
+
+def test_two_sweeps_do_not_complete_one_run_at_once(
+    sweep: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complete, held = factory.complete, []
+
+    def remember(*given: Any) -> None:
+        for path in (tmp_path / "outputs" / "claims").iterdir():
+            with path.open("r+") as file:
+                held.append(not claims._locked(file.fileno()))
+        complete(*given)
+
+    monkeypatch.setattr(factory, "complete", remember)
+    assert sweep(*WORDS) == 0
+    assert sorted(held) == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("words", "count"),
+    [(["test=false"], 0), (["sweep.export=none"], 1), (["sweep.export=all"], 1)],
+)
+def test_what_is_exported_is_another_matter(
+    sweep: Typed, tmp_path: Path, measured: list[dict[str, float]], words: list[str], count: int
+) -> None:
+    assert sweep(*WORDS, *words) == 0
+    assert len(measured) == count
+    figures = list((tmp_path / "outputs").glob("runs/*/figures"))
+    assert len(figures) == {"none": 0, "all": 3}.get(words[0].rpartition("=")[2], 1)
+
+
+def test_the_best_of_repeated_points_has_the_best_mean(
+    sweep: Typed, tmp_path: Path, measured: list[dict[str, float]]
+) -> None:
+    """Seeds that are swept are repeats: the best single run may be of another point."""
+    assert sweep("optimizer.lr=0.1,0.03,0.01", "seed=0,1", "epochs=2") == 0
+    means: dict[float, list[Any]] = {}
+    for point in points(tmp_path):
+        means.setdefault(point.values["optimizer.lr"], []).append(point.runs[0])
+    wanted = max(means.values(), key=lambda runs: sum(run.value for run in runs))
+    run = min(wanted, key=lambda run: (-run.value, run.loss))
+    assert [one for one in record.all_runs(tmp_path / "outputs") if of_test_split(one)] == [
+        tmp_path / "outputs" / run.directory
+    ]
+
+
+def test_a_stage_that_another_follows_tests_nothing(
+    sweep: Typed, tmp_path: Path, measured: list[dict[str, float]]
+) -> None:
+    stages = "sweep.stages=[{epochs: 1}, {epochs: 2, around: 1}]"
+    assert sweep("optimizer.lr=0.1,0.01", stages) == 0
+    assert len(measured) == 1
+    [run] = [run for run in record.all_runs(tmp_path / "outputs") if of_test_split(run)]
+    assert "epochs=2" in record.read_json(run / "run.json")["overrides"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # SQLAlchemy's, of MLflow's queries
+def test_it_is_delivered_with_the_other_points(
+    sweep: Typed, tmp_path: Path, measured: list[dict[str, float]]
+) -> None:
+    from mlflow import MlflowClient
+
+    store = f"sqlite:///{tmp_path}/store.db"
+    words = (*WORDS, "tracking=mlflow", f"tracking.uri={store}", "tracking.model=false")
+    assert sweep(*words) == 0
+    client = MlflowClient(store)
+    experiment = client.get_experiment_by_name("dlrun")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    found = {
+        run.data.tags["dlrun.id"]: {k: v for k, v in run.data.metrics.items() if "test/" in k}
+        for run in runs
+    }
+    expected = {run.name: of_test_split(run) for run in record.all_runs(tmp_path / "outputs")}
+    assert found == expected | {directory(tmp_path).name: measured[0]}
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    [chosen] = [run for run in runs if run.data.tags["dlrun.id"] == best(tmp_path).name]
+    for key in chosen.data.metrics:
+        steps = [at.step for at in client.get_metric_history(chosen.info.run_id, key)]
+        assert len(steps) == len(set(steps)), "each point once"
