@@ -41,7 +41,7 @@ readme: $(VENV)/.installed  ## write the table of groups in README.md anew
 	$(BIN)/python -m tests.readme
 
 .PHONY: bench
-bench: $(VENV)/.installed  ## compare the loop with a bare one: a table, also in outputs/
+bench: $(VENV)/.installed  ## compare the command and the loop with bare ones: tables, also in outputs/
 	$(BIN)/python -m tests.bench.run $(ARGS)
 
 .PHONY: ui
