@@ -1,4 +1,4 @@
-"""The command. Imports nothing before SIGINT is seen to; a mistake becomes one short message.
+"""The command. Imports nothing before SIGINT is handled; a mistake becomes one short message.
 
 dlrun [key=value ...]           train one recipe
 dlrun -m key=a,b ...            train every combination

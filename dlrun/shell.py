@@ -7,7 +7,7 @@ where need be, for Hydra; and text that is safe to show and to record.
 import os
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ def path(text: str | Path, key: str) -> Path:
 
 
 def near(path: Path) -> str:
-    """A path as it is seen from the working directory: relative where it lies below."""
+    """A path as seen from the working directory: relative where it lies below."""
     here = Path.cwd()
     seen = str(path.relative_to(here) if path.is_relative_to(here) else path)
     return f"./{seen}" if seen.startswith("~") else seen
@@ -63,8 +63,19 @@ def quote(word: str) -> str:
     return f"$'{kept.decode()}'"
 
 
+def spelled(value: Any) -> str:
+    """A plain value, a list or a mapping as Hydra reads it in an override."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{key}:{spelled(each)}' for key, each in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(spelled, value))}]"
+    return repr(value) if isinstance(value, int | float) else quoted(str(value))
+
+
 def setting(key: str, value: str) -> str:
-    """The override that gives a key this text, whatever is in it, and not as a number."""
+    """The override that sets a key to this text, whatever is in it, and not to a number."""
     plain = _UNQUOTED.fullmatch(value) and not _is_number(value)
     return f"{key}={value if plain else quoted(value)}".replace("${", "\\${")
 
@@ -122,7 +133,7 @@ def config_dirs(words: Sequence[str]) -> list[str]:
 
 
 def outputs(directory: Path) -> list[str]:
-    """The word that says where the runs beside this one are; none where it needs not be said."""
+    """The override `outputs=` that finds this run; none where it is the default."""
     folder = directory.absolute().parents[1]
     return [] if folder == Path.cwd() / "outputs" else [setting("outputs", near(folder))]
 
@@ -154,7 +165,7 @@ def clean(text: str) -> str:
 
 
 def message(kind: str, text: str) -> str:
-    """A message as it is shown: `error: ...`, all lines of it beside each other."""
+    """A message as it is shown, e.g. `error: ...`, with its further lines indented."""
     return f"{kind}: {clean(text)}".replace("\n", "\n" + " " * (len(kind) + 2))
 
 

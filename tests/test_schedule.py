@@ -232,12 +232,12 @@ def test_patience_runs_while_the_rate_rises():
     assert rates[50:] == [0.25] * 10
 
 
-def test_warmup_of_no_steps_is_the_schedule_itself() -> None:
+def test_warmup_of_no_steps_is_the_schedule_itself():
     constant = schedules.Fixed(schedules.constant)
     assert schedules.warmup(constant, Steps(0)) is constant
 
 
-def test_warmup_longer_than_the_training() -> None:
+def test_warmup_longer_than_the_training():
     warmed = schedules.warmup(schedules.Fixed(schedules.cosine), Steps(100))
     assert [warmed(t, 10, 5) for t in range(10)] == pytest.approx(
         [(t + 1) / 100 for t in range(10)]
@@ -274,7 +274,7 @@ def test_values_out_of_range_are_refused():
         schedules.Plateau(Steps(0))
 
 
-def test_a_call_costs_little() -> None:
+def test_a_call_costs_little():
     warmed = schedules.warmup(schedules.Fixed(schedules.cosine), Steps(10))
     fastest = min(timeit(lambda: warmed(500, 1000, 50), number=1000) for _ in range(20)) / 1000
     assert fastest < 10e-6  # about 0.3 µs on a quiet machine

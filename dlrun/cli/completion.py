@@ -1,4 +1,4 @@
-"""Completion with TAB in bash, zsh and fish; reads the YAML files alone, so it answers at once.
+"""Completion with TAB in bash, zsh and fish, from the YAML files alone, so that it is fast.
 
 The shell asks `dlrun -sc query=bash` with the line in COMP_LINE and the cursor in COMP_POINT,
 and takes one whole word from each line of the answer.
@@ -30,7 +30,7 @@ def text(words: Sequence[str]) -> str:
 
 
 def words(key: str) -> Sequence[str]:
-    """The words that a setting takes, or mostly does; none where it takes others."""
+    """The words that a setting takes; none where it takes other values."""
     return CHOICES.get(key) or _tables()["words"].get(key, "").split()
 
 

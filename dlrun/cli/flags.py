@@ -99,7 +99,7 @@ def _unknown(flag: str, value: str, left: Sequence[str]) -> str:
 
 
 def _folder(name: str) -> Path:
-    """A directory as typed; what refers to the environment is read as in a recipe."""
+    """A directory as typed; references to the environment are read as in a recipe."""
     if "${" in name:
         from dlrun.recipe import compose  # imports Hydra
 

@@ -50,7 +50,7 @@ def _everything(catalogue: Catalogue) -> Iterator[str]:
 
 
 def _usage() -> Any:
-    """What there is to say about the command itself."""
+    """What help says about the command itself."""
     return load(Path(__file__).with_name("usage.yaml"))
 
 
@@ -69,9 +69,8 @@ def _about(word: str, catalogue: Catalogue) -> Iterator[str]:
         return _about_group(group, list(options.values()))
     names = name.strip("[]").split(",") if group in SEVERAL else [name]
     for name in names:
-        if name not in options:
-            near = suggest.nearest(name, list(options)) or f"; there are {', '.join(options)}"
-            raise Mistake(f"--help {word}: no {group} is called {name!r}{near}")
+        if wrong := suggest.option(f"--help {word}", group, name, list(options)):
+            raise Mistake(wrong)
     return _apart([_about_option(options[name]) for name in names])
 
 
@@ -123,7 +122,7 @@ def _about_setting(key: str, catalogue: Catalogue) -> Iterator[str]:
 
 
 def _about_places(places: Sequence[Setting], catalogue: Catalogue) -> Iterator[str]:
-    """The options that have a setting, each with its default and the comment."""
+    """The options that have a setting, each with its default and its comment."""
     first = places[0]
     everywhere = len(places) == len(catalogue.options(first.option.group))
     if everywhere and all(one == first for one in places):

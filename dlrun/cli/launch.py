@@ -64,7 +64,7 @@ def _hidden(word: str) -> str:
 
 
 def _added(composer: Composer, word: str) -> str:
-    """The override of a group that the default recipe has nothing of, with the + it needs."""
+    """The override with the + that a group needs where the default recipe does not list it."""
     group, known = word.partition("=")[0], composer.catalogue
     return f"+{word}" if group in known.groups and group not in known.defaults else word
 
@@ -89,7 +89,7 @@ def _do(
     elif not previous and (asked.multirun or composer.asks_for_sweep(words)):
         from dlrun.sweep import command as sweep  # imports optuna
 
-        sweep.run(replace(composer, multirun=True), words, command)  # an experiment may ask, too
+        sweep.run(replace(composer, multirun=True), words, command)  # or an experiment asks for it
     else:
         searching = next((word for word in words if word.startswith(_SWEEPING)), None)
         if searching:
@@ -100,7 +100,7 @@ def _do(
 def _one(
     composer: Composer, words: list[str], previous: Previous | None, command: list[str]
 ) -> None:
-    """Do what one recipe says."""
+    """Run the job of one recipe."""
 
     def job(recipe: DictConfig) -> Any:
         about = compose.job()
@@ -112,10 +112,12 @@ def _one(
                 previous.keep_store(recipe, command[1:])
             mistakes.check(recipe, about.choices, composer.catalogue.own)
             recipe.outputs = str(recipe.outputs)  # the time in it is that of now
-            from dlrun.job import factory as jobs
+            from dlrun.job import factory
+            from dlrun.job.recording import Invocation
 
             with mistakes.resolved():
-                return jobs.run(recipe, jobs.Asked(about.overrides, command, about.choices))
+                invocation = Invocation(about.overrides, command, about.choices)
+                return factory.run(recipe, invocation)
         except (Exception, Interrupted) as error:  # Hydra would wrap it
             return error
 
@@ -147,11 +149,13 @@ class _Plain(logging.Formatter):
 
 @contextmanager
 def _root_logging() -> Iterator[None]:
-    """Take back what Hydra's --info does to the root logger."""
+    """Undo what Hydra's --info does to the root logger, through which it prints."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
+    complains, logging.raiseExceptions = logging.raiseExceptions, False  # dlrun --info | head
     try:
         yield
     finally:
+        logging.raiseExceptions = complains
         root.handlers[:] = handlers
         root.setLevel(level)

@@ -2,7 +2,7 @@
 
 progress.py   while a run goes on
 summary.py    when it has ended
-screen.py     standard output that may be closed
+screen.py     standard output, which may be closed
 outcome.py    what went wrong, and the exit code
 format.py     numbers, short
 """

@@ -1,22 +1,22 @@
-"""Numbers as the screen shows them: short, and never with more digits than mean something."""
+"""Numbers as the terminal shows them: short, without meaningless digits."""
 
 
 def value(number: float) -> str:
-    """A loss, an accuracy, an error: four digits, without an exponent where that is readable."""
+    """A loss, an accuracy, an error: four digits, without an exponent where possible."""
     if 1000 <= abs(number) < 1e7:
         return f"{number:,.0f}"
     return f"{number:.4g}"
 
 
 def cell(number: float) -> str:
-    """The same for a table, where digits stand below each other."""
+    """The same for a table, where decimal points line up."""
     if number == 0 or 1e-3 <= abs(number) < 1000:
         return f"{number:.4f}"
     return value(number)
 
 
 def epoch(number: float, of: float = 0.0) -> str:
-    """A number of epochs, the more roughly the more there are: 1.25, 12.5, 125; `of`: in all."""
+    """A number of epochs, with fewer digits the more there are: 1.25, 12.5, 125. of: the total."""
     decimals = 2 if max(number, of) < 10 else 1 if max(number, of) < 100 else 0
     text = f"{number:.{decimals}f}"
     return text.rstrip("0").rstrip(".") if decimals else text

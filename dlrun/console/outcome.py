@@ -1,4 +1,4 @@
-"""How a command ends that went wrong: one short message on stderr and an exit code."""
+"""How a failed command ends: one short message on stderr and an exit code."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from dlrun.errors import DlrunError, Interrupted
 
 
 def report(error: BaseException, job: str = "") -> int:
-    """Say on stderr what went wrong, in the job of a sweep where one is named; the exit code."""
+    """Print on stderr what went wrong, and in which job of a sweep; returns the exit code."""
     if isinstance(error, KeyboardInterrupt):
         error = Interrupted(2)
     foreseen = isinstance(error, DlrunError | Interrupted)

@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: live on a terminal, plain lines elsewhere."""
+"""What a run shows while it trains: a live bar on a terminal, plain lines elsewhere."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,18 +11,18 @@ from rich.progress import Progress as Bar
 from dlrun.console import format, screen, summary
 
 _PAUSE = 1.0  # seconds between plain lines, so that a short epoch does not flood a log
-_SMOOTH = 0.1  # how much the latest samples per second count in the mean that is shown
+_SMOOTH = 0.1  # weight of the latest value in the mean of samples per second
 _WIDE_BAR, _NARROW_BAR = 24, 10
-_TIME = 10  # what the remaining time and the spaces about it take: 12:34:56
+_TIME = 10  # columns of the remaining time, 12:34:56, and the spaces around it
 
 
 class Progress:
     """Follows one run at a time; the loop's `Show`."""
 
     def __init__(self, console: Console | None = None, brief: bool = False) -> None:
-        """`console` is where it is shown; standard output by default.
+        """console: standard output by default.
 
-        brief: of a run among many, show what moves on a terminal alone.
+        brief: for a run among many: the bar on a terminal, nothing elsewhere.
         """
         self.console = console or screen.console()
         self._brief = brief
@@ -33,7 +33,7 @@ class Progress:
         self._latest: dict[str, float] = {}
 
     def loading(self, done: int, total: int) -> None:
-        """How far the reading of a data set is, in samples."""
+        """How many samples of a data set are read."""
         text = f"reading  {done:,} of {total:,} samples"
         if self._live and self._bar is None:
             self._start(total)
@@ -77,13 +77,13 @@ class Progress:
             self._say(self._line(step, epoch))
 
     def end(self) -> None:
-        """Take the bar off the screen."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = self._task = None
 
-    def closing(self, directory: Path, uri: str | None) -> None:
-        """The results of a run that has ended, and what to type next."""
+    def summary(self, directory: Path, uri: str | None) -> None:
+        """Show the results of a run that has ended, and what to type next."""
         summary.show(self.console, directory, uri)
 
     @property
@@ -107,11 +107,11 @@ class Progress:
         return self.console.width >= 120
 
     def _text(self, step: int, epoch: float, loss: float) -> str:
-        """As much as fits beside the bar: what matters less is left out first."""
+        """What fits beside the bar; leaves out first what matters least."""
         val = [(name, value) for name, value in self._latest.items() if name.startswith("val/")]
         shown = [f"{name} {format.value(value)}" for name, value in val]
         place, steps = self._place(step, epoch)
-        # In the order of the screen, each with its rank.
+        # In the order of the line, each with its rank.
         parts = [(0, place), (4, steps), (2, f"train/loss {format.value(loss)}")]
         parts += [(1 if i == 0 else 5, one) for i, one in enumerate(shown)]
         parts.append((3, format.rate(self._rate)))
@@ -125,7 +125,7 @@ class Progress:
         return "  ".join(part for k, (_, part) in enumerate(parts) if k in chosen)
 
     def _place(self, step: int, epoch: float) -> tuple[str, str]:
-        """Where the training is: in epochs and in steps, or in steps alone where it is short."""
+        """How far training is, in epochs and steps, or in steps alone where it is short."""
         steps = f"step {step:,}/{self._total:,}"
         epochs = self._total / self._per_epoch
         if epochs < 1:

@@ -12,7 +12,7 @@ from dlrun import shell
 
 
 class Output:
-    """Standard output that may be closed or full: what cannot be shown is left out.
+    """Standard output that may be closed or full; drops what it cannot write.
 
     A reader that has gone away (`dlrun | head -1`) must not end hours of training.
     """
@@ -33,10 +33,10 @@ class Output:
 
 
 class _Clean(RenderHook):
-    """Lets nothing through that a name of a file may order the terminal to do."""
+    """Removes control sequences, which the name of a file may contain."""
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
-        """What is printed, piece by piece."""
+        """What is printed, each part cleaned."""
         return [_Pieces(each) for each in renderables]
 
 
@@ -50,7 +50,7 @@ class _Pieces:
 
 
 def console() -> Console:
-    """A console on standard output, whatever happens to that."""
+    """A console on standard output, whatever happens to it."""
     made = Console(file=cast(IO[str], Output()), highlight=False)
     made.push_render_hook(_Clean())
     return made

@@ -1,4 +1,4 @@
-"""What a run shows when it has ended: its results, where they are, and what to type next."""
+"""What the terminal shows when a run has ended: results, where they are, what to type next."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -22,12 +22,14 @@ Point = Mapping[str, Any]
 
 
 def show(console: Console, directory: Path, uri: str | None) -> None:
-    """The table at the end of a run, where its results are, and what to type next."""
+    """Print a table of results, where they are, and what to type next."""
     if not directory.is_dir():
-        return  # deleted while it was trained; the error says so
+        return  # deleted during training; the error says so
     status, info = record.read_status(directory), record.read_json(directory / "run.json")
     points = record.read_points(directory)
     console.print()
+    for line in _runs(directory, info):
+        console.print(line, markup=False, soft_wrap=True)
     if points:
         table = _table(points, info)
         if table.row_count:
@@ -41,9 +43,22 @@ def show(console: Console, directory: Path, uri: str | None) -> None:
         console.print(Text.assemble((f"  {what:<22}", "dim"), command), soft_wrap=True)
 
 
+def _runs(directory: Path, info: Mapping[str, Any]) -> list[str]:
+    """The runs that a procedure has made, each with its best value, and the procedure's."""
+    lines = []
+    for name in info.get("runs", ()):
+        run = directory.with_name(name)
+        points = record.read_points(run)
+        said = _best(points) if points else ""
+        lines.append(f"{record.read_json(run / 'run.json').get('name', name)}: {said}")
+    if info.get("value") is not None:
+        lines.append(f"value {format.cell(info['value'])}")
+    return lines
+
+
 def _table(points: Sequence[Point], info: Mapping[str, Any]) -> Table:
     """The latest values, the best validation, and the test; each with the epoch of its weights."""
-    latest: dict[str, Point] = {}  # of each split, where it was recorded last
+    latest: dict[str, Point] = {}  # the last point that has values of the split
     for point in points:
         latest |= {split: point for split in _SPLITS if _values(point, split)}
     end = points[-1]
@@ -72,27 +87,27 @@ def _table(points: Sequence[Point], info: Mapping[str, Any]) -> Table:
 
 
 def _values(point: Point, split: str) -> dict[str, float]:
-    """Its values of a split, by their names without it."""
+    """The values of a split, by their names without its prefix."""
     start = f"{split}/"
     values = point["values"].items()
     return {name.removeprefix(start): value for name, value in values if name.startswith(start)}
 
 
 def _at_epoch(points: Sequence[Point], epoch: float | None) -> Point | None:
-    """The point of that epoch with a validation, or the only one of it."""
+    """The point of an epoch, one with a validation if there is one."""
     found = [p for p in points if epoch is not None and abs(p["epoch"] - epoch) < 1e-9]
     return next((p for p in found if _values(p, "val")), found[0] if found else None)
 
 
 def _when(point: Point, end: Point) -> str:
-    """The place of a point in a run that ended at `end`; in steps where it was very short."""
+    """Where a point lies in a run that ended at `end`; in steps where the run is very short."""
     if end["epoch"] < 1 and "step" in point:
         return f"step {point['step']:,}"
     return f"epoch {format.epoch(point['epoch'])}"
 
 
 def _best(points: Sequence[Point]) -> str:
-    """The best value and when it was reached; empty where no run came that far."""
+    """The best value and when it was reached; empty where the run did not finish."""
     values = points[-1]["values"]
     for name, value in values.items():
         if name.startswith("best/") and name != "best/epoch":
@@ -103,7 +118,7 @@ def _best(points: Sequence[Point]) -> str:
 
 
 def _stopped(points: Sequence[Point], info: Mapping[str, Any]) -> str:
-    """When and why a run ended before its length; empty where it did not."""
+    """When and why a run stopped early; empty where it did not."""
     why = info.get("stopped")
     if not why or "best/epoch" not in points[-1]["values"]:
         return ""
@@ -113,7 +128,7 @@ def _stopped(points: Sequence[Point], info: Mapping[str, Any]) -> str:
 
 
 def _course(points: list[dict[str, Any]]) -> str:
-    """The learning rate as a line of small bars, where nothing else was recorded."""
+    """The learning rate as a line of small bars, if nothing else was recorded."""
     if any(set(point["values"]) != {"lr"} for point in points):
         return ""
     return rates.course(curve(points, "lr"))
@@ -125,24 +140,26 @@ def _next(
     """What the user may want to type now."""
     tips = []
     if status.get("status") == record.FINISHED:
-        tips.append(("the curves", shell.near(directory / "figures")))
+        if (directory / "figures").is_dir():
+            tips.append(("the curves", shell.near(directory / "figures")))
         if longer:
             tips.append(("train on", shell.resume(directory, longer)))
     else:
         tips.append(("go on with it", shell.resume(directory)))
     if uri is not None:
-        web = uri.startswith("http") or shell.HIDDEN in uri  # a place, no command
+        web = uri.startswith("http") or shell.HIDDEN in uri  # an address, no command
         browse = uri if web else shell.line(["mlflow", "ui", "--backend-store-uri", uri])
         tips.append(("compare in MLflow", browse))
     return tips
 
 
 def _longer(directory: Path, info: Mapping[str, Any]) -> str:
-    """The word for twice the length of a run; empty where no length would let it train on."""
+    """The setting that doubles the length of a run; empty where it could not train on."""
     with suppress(OSError, Mistake):
         recipe = (directory / "recipe.yaml").read_text(encoding="utf-8")
         length = re.search(r"^epochs: (.+)$", recipe, re.MULTILINE)
-        if length and info.get("trains", True) and not info.get("ended_by_rule"):
+        trains = info.get("trains", True) and info.get("kind") != "procedure"
+        if length and trains and not info.get("ended_by_rule"):
             whole = duration.parse(length[1].strip("'\""))
             amount = f"{2 * whole.amount:.15g}"
             return f"epochs={amount}" + ("" if whole.unit == "epochs" else f" {whole.unit}")

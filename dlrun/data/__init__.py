@@ -117,6 +117,7 @@ class Data:
     classes: class names; empty in regression.
     outputs: how many numbers a model returns for a sample.
     val and test may be empty (len 0).
+    held_out: rows that a procedure keeps away from training, to measure at the end.
     scale: of the targets, where these are standardized.
     depth: for files of more than 8 bits: x is value/(2^depth − 1), or with depth 8 the value
         itself as uint8.
@@ -133,4 +134,5 @@ class Data:
     digest: str
     scale: Scale | None = None
     depth: int | None = None
+    held_out: Split | None = None
     reading: Mapping[str, Any] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dlrun.data import Data, Values
 from dlrun.data.images.read import DEPTHS, bits
-from dlrun.data.sampling import sample
+from dlrun.data.sample import sample
 from dlrun.errors import Mistake
 
 _log = logging.getLogger("dlrun")

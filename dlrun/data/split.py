@@ -1,7 +1,7 @@
 """From a Source to its train, val and test splits, without leaks between them."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -13,6 +13,7 @@ from dlrun.data.scale import standardize
 from dlrun.errors import Mistake
 
 NAMES = ("train", "val", "test")
+HELD_OUT = "held_out"
 LEAKS = ("warn", "error", "drop")
 _log = logging.getLogger("dlrun")
 
@@ -26,8 +27,12 @@ def make(
     val: float = 0.1,
     split_seed: int = 0,
     leaks: str = "warn",
+    rows: Mapping[str, Sequence[int]] | None = None,
 ) -> Data:
     """Split a source; the same arguments give the same splits.
+
+    rows: of each split, by "train", "val", "test" and "held_out", instead of all that follows;
+        one that is not named is empty.
 
     split: fractions for train, val and test such as '60/20/20', [60, 20, 20] or
         [0.6, 0.2, 0.2], for which all samples are pooled; or 'source': as the source
@@ -50,17 +55,21 @@ def make(
         raise ValueError(f"val must be at least 0 and below 1, got {val}")
     if split_seed < 0:
         raise ValueError(f"split_seed must not be negative, got {split_seed}")
-    generator = torch.Generator().manual_seed(split_seed)
-    rows = _choose_rows(source, split, val, generator)
-    rows = _treat_leaks(rows, source.hashes.numpy(), leaks)
+    if rows is None:
+        generator = torch.Generator().manual_seed(split_seed)
+        chosen = _choose_rows(source, split, val, generator)
+        chosen = _treat_leaks(chosen, source.hashes.numpy(), leaks)
+    else:
+        chosen = {name: np.asarray(rows.get(name, ()), np.int64) for name in (*NAMES, HELD_OUT)}
     if source.settle is not None:
-        source = source.settle(rows)
+        source = source.settle(chosen)
     y, scale = source.y, None
     if source.scale_targets:
-        y, scale = standardize(y, torch.from_numpy(rows["train"]))
+        y, scale = standardize(y, torch.from_numpy(chosen["train"]))
+    parts = {name: Split(source.x, y, torch.from_numpy(some)) for name, some in chosen.items()}
     return Data(
         name=source.name,
-        **{name: Split(source.x, y, torch.from_numpy(rows[name])) for name in NAMES},
+        **parts,
         shape=tuple(source.x.shape[1:]),
         classes=source.classes,
         outputs=len(source.classes) or source.y.shape[1],

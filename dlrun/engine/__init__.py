@@ -2,6 +2,7 @@
 
 run.py         the plain parts of a run
 feed.py        a split on the device, preprocessed once where that is possible
+batches.py, sampling.py   its mini-batches; the order of the samples in an epoch
 train.py       the loop
 evaluate.py, batch_statistics.py   loss and quality of a split; statistics of batch norm
 state/, checkpoint.py   what changes while it trains, and its file

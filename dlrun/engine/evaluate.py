@@ -9,8 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from dlrun.data.batches import batches, gather, order
 from dlrun.engine import batch_statistics, checkpoint
+from dlrun.engine.batches import batches, gather, order
 from dlrun.engine.feed import Feed
 from dlrun.engine.run import Run, Weights
 from dlrun.test_augmentation import has_size

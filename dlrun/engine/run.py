@@ -106,6 +106,8 @@ class Run:
     def facts(self) -> dict[str, Any]:
         """What the record says of the run beside its recipe."""
         splits = {name: getattr(self.data, name) for name in ("train", "val", "test")}
+        if self.data.held_out:
+            splits["held_out"] = self.data.held_out
         return {
             "device": _device_name(self.device),
             "threads": torch.get_num_threads(),
@@ -143,6 +145,7 @@ class Lengths:
     drop_last: bool
     steps_per_epoch: int
     total_steps: int
+    schedule_steps: int  # for which the schedule is drawn
     validate_every: int
     log_every: int
     checkpoint_every: Duration  # in steps or in seconds

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from dlrun.data.batches import Batch, batches, grouped
+from dlrun.engine.batches import Batch, batches, grouped
 from dlrun.engine.evaluate import best_weights, measure
 from dlrun.engine.run import Run, Weights
 from dlrun.optimizer import takes_closure

@@ -1,4 +1,4 @@
-"""The files of the user's own code that a recipe names, known by their content."""
+"""The user's own code that a recipe names, identified by the content of its files."""
 
 import hashlib
 import importlib.util
@@ -10,13 +10,13 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 _OTHERS = ("dlrun", "torch", "torchvision", "optuna", "mlflow")
-"""Packages that are never the user's own; to look for them would import them."""
+"""Packages that are never the user's own; looking for them would import them."""
 
 
 def digests(recipe: DictConfig) -> dict[str, str]:
     """A short hash of each file that a `_target_` comes from, by the name of its module.
 
-    Without what is installed. Of a package, the module that is named counts alone.
+    Leaves out installed packages. Of a package, only the named module counts.
     """
     found = {}
     for target in sorted(set(_targets(OmegaConf.to_container(recipe, resolve=False)))):
@@ -39,7 +39,7 @@ def _targets(node: Any) -> Iterator[str]:
 
 
 def _file(target: str) -> tuple[str, Path | None]:
-    """The module that a target names something of, and its file if that is the user's own."""
+    """The module that a target lies in, and its file where that is the user's own."""
     parts = target.split(".")
     if parts[0] in _OTHERS:
         return target, None

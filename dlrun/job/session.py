@@ -1,9 +1,10 @@
-"""What the jobs of one process share: the data and the way to MLflow, opened once for all.
+"""What the jobs of one process share: the data, and the process that follows their records.
 
-Imports nothing heavy: the tracking process is started before torch is imported.
+Imports nothing heavy: the second process is started before torch is imported.
 """
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
     from dlrun.tracking.follower import Follower
 
 
-class Shared:
-    """What the jobs of one process have in common: the data and the way to MLflow, opened once.
+class Session:
+    """What the jobs of one process share: the data, and the process that follows their records.
 
     records: the runs of the last job, the first begun first.
     """
 
     def __init__(self, brief: bool = False, cores: int | None = None) -> None:
-        """brief: show a run as little more than its progress, for one among many.
+        """brief: show little more than progress, for a run among many.
 
         cores: how many threads a job may use where its recipe does not say; None for all.
         """
@@ -39,9 +40,9 @@ class Shared:
         self._data: tuple[Any, Data] | None = None
 
     def prepare(self, config: DictConfig, draws: bool = False) -> "Follower | None":
-        """Start what follows the records of a recipe, so that it gets ready meanwhile.
+        """Start the process that follows the records of a recipe, so that it gets ready meanwhile.
 
-        draws: whether curves are wanted. None where they are not, and nothing is delivered.
+        draws: whether curves will be drawn. Gives None where there is nothing to do.
         """
         key = ""
         if config.tracking:
@@ -74,10 +75,15 @@ class Shared:
         """The tracking store of the last job; None where nothing is delivered."""
         return self._follower.uri if self._follower is not None else None
 
-    def data(self, config: DictConfig) -> "Data":
-        """The recipe's data; those of the last job where they are the same."""
+    def data(self, config: DictConfig, rows: Mapping[str, Sequence[int]] | None = None) -> "Data":
+        """The recipe's data; those of the last job where they are the same.
+
+        rows: of each split, where the recipe is not to decide.
+        """
         from dlrun.recipe import build
 
+        if rows is not None:
+            return build.load_data(config, self.show.loading, rows)
         key = OmegaConf.to_container(config.data, resolve=True)
         if self._data is None or self._data[0] != key:
             self._data = key, build.load_data(config, self.show.loading)

@@ -1,64 +1,161 @@
 """The group `procedure`: what is done with a recipe. Training it is the first of them.
 
-    (make_run, **options) -> the value that the recipe is judged by, or None
+    (lab, **options) -> Outcome
 
-`make_run(**changes)` builds a fresh Trial of the recipe, with some settings changed, so
-that cross-validation or bagging never sees a config.
+A procedure describes the runs that it wants as a list of `Training`s, plain values, and hands
+the list to `lab.train`. Who trains them, one after another or elsewhere, is not its business.
+It never sees Hydra's config: `lab.recipe` are the recipe's settings as plain values.
+
+A function alone is a procedure of several runs: it has a record of its own, and typed again it
+goes on with what is missing. `@procedure(...)` says otherwise.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Protocol
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
-from dlrun import record as records
-from dlrun.engine.run import Run
-from dlrun.engine.state import State
-from dlrun.engine.train import Show
-from dlrun.errors import Interrupted
 from dlrun.record import Record
+
+if TYPE_CHECKING:
+    from dlrun.data import Data
+    from dlrun.engine.run import Run
+    from dlrun.engine.state import State
+    from dlrun.engine.train import Show
+
+SPLITS = ("train", "val", "test", "held_out")
+
+
+@dataclass(frozen=True)
+class Training:
+    """A run that a procedure wants.
+
+    name: of the run; "" for one made of its settings.
+    settings: other settings of the recipe, by their dotted keys.
+    rows: of the data set, for "train", "val", "test" and "held_out"; a split that is not named
+        is empty. None: as the recipe splits. The held out ones are measured at the end, as
+        `held_out/…`.
+    weights: a file of weights to start from, such as a run's checkpoints/best.pt.
+    preprocessing: the directory of a run whose fitted preprocessing is taken.
+    schedule_steps: the length for which the schedule is drawn; None for that of the run.
+    test: whether the test split is measured at the end, where the recipe says so.
+    recorded: else nothing is left of it but what it gives; for looks of a few steps.
+    """
+
+    name: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    rows: Mapping[str, Sequence[int]] | None = None
+    weights: str | None = None
+    preprocessing: str | None = None
+    schedule_steps: int | None = None
+    test: bool = True
+    recorded: bool = True
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """A run that has been trained: its directory, and what its record says.
+
+    value: the best of what the recipe monitors. points: all that were recorded.
+    """
+
+    directory: Path
+    status: str
+    value: float | None
+    points: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a procedure comes to: the value that the recipe is judged by, and the runs it made.
+
+    findings: what it found out, as plain values for the record.
+    """
+
+    value: float | None = None
+    runs: Sequence[RecordedRun] = ()
+    findings: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass
-class Trial:
-    """A Run, where it stands, its record, and those who follow it.
+class BuiltRun:
+    """A run that is built and has a record, for those who do something else than train it."""
 
-    finished: called with the record when its final status is on disk.
-    measure_test: whether the test split is measured at the end.
-    export: whether the best weights become a model that others can load.
-    draw: begins to draw the curves of what is recorded so far, if they are wanted.
+    run: "Run"
+    state: "State"
+    record: Record
+    show: "Show"
+
+
+class Lab(Protocol):
+    """What a procedure works with.
+
+    directory: where the procedure's own record is; None for a procedure of one run.
     """
 
-    run: Run
-    state: State
-    record: Record
-    show: Show
-    finished: Callable[[Record], None]
-    measure_test: bool = True
-    export: bool = True
-    draw: Callable[[], None] | None = None
+    directory: Path | None
 
-    @contextmanager
-    def recorded(self) -> Iterator[None]:
-        """Inside, the run is RUNNING; how it ends becomes its status, whatever happens."""
-        self.record.set_status(records.RUNNING)
-        status, message = records.FINISHED, ""
-        try:
-            yield
-        except (Interrupted, KeyboardInterrupt) as interrupted:
-            status, message = records.KILLED, str(interrupted)
-            raise
-        except BaseException as error:  # SystemExit too, which a model of the user may raise
-            status, message = records.FAILED, str(error) or type(error).__name__
-            raise
-        finally:
-            self.record.set_status(status, message)
-            self.finished(self.record)
-            self.record.close()
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """The settings as plain values."""
+
+    @property
+    def words(self) -> Sequence[str]:
+        """The command that was typed, to propose the next one."""
+
+    def data(self) -> "Data":
+        """The recipe's data."""
+
+    def train(self, trainings: Sequence[Training]) -> list[RecordedRun]:
+        """Train what has not been trained yet; gives all of them. Raises Mistake and Failure."""
+
+    def built(self, training: Training) -> AbstractContextManager[BuiltRun]:
+        """Inside, a built run that is being recorded and not trained."""
+
+    def draw(self, directory: Path) -> None:
+        """Draw the curves of a record."""
 
 
-class MakeRun(Protocol):
-    """Builds a Trial of the recipe; `changes` are settings by their dotted keys."""
+@dataclass(eq=False)
+class Procedure:
+    """A procedure, and what it says of itself.
 
-    def __call__(self, **changes: object) -> Trial:
-        """Raises Mistake for what cannot be."""
+    single: whether it is one run, which has no record beside its own.
+    judged: whether a sweep may judge a recipe by its value.
+    trains: whether its run is one that can be trained on.
+    """
+
+    function: Callable[..., Outcome]
+    single: bool = False
+    judged: bool = True
+    trains: bool = True
+
+    def __post_init__(self) -> None:
+        # The signature and the docstring are the function's, for whoever checks arguments.
+        functools.update_wrapper(self, self.function, updated=())
+
+    def __call__(self, lab: Lab, **options: Any) -> Outcome:
+        """Do it."""
+        return self.function(lab, **options)
+
+
+def procedure(
+    single: bool = False, judged: bool = True, trains: bool = True
+) -> Callable[[Callable[..., Outcome]], Procedure]:
+    """Decorate a function that is another kind of procedure than most."""
+
+    def declare(function: Callable[..., Outcome]) -> Procedure:
+        return Procedure(function, single, judged, trains)
+
+    return declare
+
+
+def of(made: Callable[..., Outcome]) -> Procedure:
+    """What a recipe's procedure is, with its options."""
+    if isinstance(made, functools.partial) and isinstance(made.func, Procedure):
+        known = made.func
+        bound = functools.partial(known.function, **made.keywords)
+        return Procedure(bound, known.single, known.judged, known.trains)
+    return made if isinstance(made, Procedure) else Procedure(made)

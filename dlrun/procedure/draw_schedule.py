@@ -5,14 +5,15 @@ from collections.abc import Sequence
 
 from dlrun.engine.run import Run
 from dlrun.errors import Mistake
-from dlrun.procedure import MakeRun
+from dlrun.procedure import Lab, Outcome, Training, procedure
 from dlrun.schedule import watches
 
 _log = logging.getLogger("dlrun")
 _POINTS = 1000  # of the curve that is recorded, at most about so many
 
 
-def draw_schedule(make_run: MakeRun, errors: list[float] | None = None) -> None:
+@procedure(single=True, judged=False, trains=False)
+def draw_schedule(lab: Lab, errors: list[float] | None = None) -> Outcome:
     """The procedure `draw_schedule`: records `lr` as training would, and draws it.
 
     errors: the validation error after each validation, for schedules that watch it; the last
@@ -22,18 +23,16 @@ def draw_schedule(make_run: MakeRun, errors: list[float] | None = None) -> None:
     """
     if errors is not None and not errors:
         raise Mistake("procedure.errors=[]: must hold at least one number, or be null")
-    trial = make_run()
-    trial.record.update(trains=False)
-    lengths = trial.run.lengths
-    if errors is None and watches(trial.run.schedule):
-        _log.warning(_assumed(trial.run))
-    every = max(1, lengths.total_steps // _POINTS)
-    with trial.recorded():
-        for step, rate in enumerate(rates(trial.run, errors), 1):
+    with lab.built(Training()) as built:
+        lengths = built.run.lengths
+        if errors is None and watches(built.run.schedule):
+            _log.warning(_assumed(built.run))
+        every = max(1, lengths.total_steps // _POINTS)
+        for step, rate in enumerate(rates(built.run, errors), 1):
             if step % every == 0 or step in (1, lengths.total_steps):
-                trial.record.append(step, step / lengths.steps_per_epoch, {"lr": rate})
-        if trial.draw is not None:
-            trial.draw()
+                built.record.append(step, step / lengths.steps_per_epoch, {"lr": rate})
+        lab.draw(built.record.directory)
+    return Outcome()
 
 
 def _assumed(run: Run) -> str:

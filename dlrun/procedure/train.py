@@ -1,6 +1,8 @@
 """Train one recipe, then measure it once on the test split with its best weights."""
 
 import copy
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from dlrun import metric
+from dlrun.data import Split
 from dlrun.data.depth import FromDepth, raw_example
 from dlrun.data.scale import Unscale
 from dlrun.engine.evaluate import measure
@@ -15,40 +18,59 @@ from dlrun.engine.feed import prepare
 from dlrun.engine.run import Run
 from dlrun.engine.state import State, keeps_last
 from dlrun.engine.train import train as loop
-from dlrun.procedure import MakeRun, Trial
+from dlrun.procedure import BuiltRun, Lab, Outcome, Training, procedure
 from dlrun.record import Record
 
 
-def train(make_run: MakeRun) -> float:
-    """The procedure `train`; gives the best value of what the recipe monitors."""
-    trial = make_run()
-    with trial.recorded():
-        loop(trial.run, trial.state, trial.record, trial.show)
-        conclude(trial)
-    return metric.score(trial.run.monitor, trial.state.runs[0].best_score)
+@procedure(single=True)
+def train(lab: Lab) -> Outcome:
+    """The procedure `train`; its value is the best of what the recipe monitors."""
+    runs = lab.train([Training()])
+    return Outcome(runs[0].value, runs)
 
 
-def conclude(trial: Trial) -> None:
+@dataclass(frozen=True)
+class Ending:
+    """What is done when a run has been trained.
+
+    test: whether the test split is measured. draw: begins to draw the curves of what is
+    recorded so far. export: whether the best weights become a model that others can load.
+    """
+
+    test: bool = True
+    draw: Callable[[], None] | None = None
+    export: bool = False
+
+
+def train_built(built: BuiltRun, ending: Ending) -> None:
+    """Train a built run to its end."""
+    loop(built.run, built.state, built.record, built.show)
+    conclude(built, ending)
+
+
+def conclude(built: BuiltRun, ending: Ending) -> None:
     """The last points, the figures and the model of a trained run."""
-    run, record, now = trial.run, trial.record, trial.state.counters.step
-    standing = trial.state.runs[0]
+    run, record, now = built.run, built.record, built.state.counters.step
+    standing = built.state.runs[0]
     best = metric.score(run.monitor, standing.best_score)
     values = {f"best/{run.monitor.replace('/', '_')}": best}
     values["best/epoch"] = standing.best_step / run.lengths.steps_per_epoch
-    tested = trial.measure_test and len(run.data.test) > 0
+    tested = ending.test and len(run.data.test) > 0
     if tested:
-        values |= measure_test(run)
+        values |= measured(run, "test")
+    if run.data.held_out:
+        values |= measured(run, "held_out")
     epoch = now / run.lengths.steps_per_epoch
     step = now if keeps_last(run) else standing.best_step
-    why = why_stopped(run, trial.state)
+    why = why_stopped(run, built.state)
     record.update(result_step=step, stopped=why, ended_by_rule=standing.stopped)
     if tested:
         record.update(test_measured=timestamp())
     record.append(now, epoch, values)
-    trial.show.point(now, epoch, values)
-    if trial.draw is not None:
-        trial.draw()
-    if trial.export:
+    built.show.point(now, epoch, values)
+    if ending.draw is not None:
+        ending.draw()
+    if ending.export:
         export(run, record.directory / "model", step)
 
 
@@ -62,17 +84,18 @@ def why_stopped(run: Run, state: State) -> dict[str, Any] | None:
     return None
 
 
-def measure_test(run: Run) -> dict[str, float]:
-    """Loss and metric on the test split, which nothing before has looked at."""
-    feed = prepare(run.data.test, run.evaluation, run.device, fixed=False)
+def measured(run: Run, name: str) -> dict[str, float]:
+    """Loss and metric on a split which nothing before has looked at: test, or held_out."""
+    split: Split = getattr(run.data, name)
+    feed = prepare(split, run.evaluation, run.device, fixed=False)
     loss, found = measure(run, feed, run.views)
-    return {f"test/{run.metric.name}": found, "test/loss": loss}
+    return {f"{name}/{run.metric.name}": found, f"{name}/loss": loss}
 
 
 def add_test(run: Run, record: Record) -> None:
     """Measure the test split for a run that has ended without, as its last point."""
     last = record.points()[-1]
-    record.append(last["step"], last["epoch"], measure_test(run))
+    record.append(last["step"], last["epoch"], measured(run, "test"))
     record.update(test_measured=timestamp())
 
 

@@ -6,7 +6,7 @@ setting and every argument before any data are read, `build` at what depends on 
 
 import inspect
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,9 +19,11 @@ from torch import Tensor, nn
 from dlrun import duration, preprocessing
 from dlrun import loss as losses
 from dlrun.augmentation import clamps, compose
-from dlrun.data import Data, Report, sampling
+from dlrun.data import Data, Report
 from dlrun.data import split as splits
+from dlrun.data.sample import sample
 from dlrun.engine import device as devices
+from dlrun.engine import sampling
 from dlrun.engine.feed import prepare
 from dlrun.engine.run import Augment, Lengths, Run
 from dlrun.errors import Mistake
@@ -64,13 +66,20 @@ def check(config: DictConfig, chosen: Sequence[str] = ()) -> None:
     devices.choose(config.device)
 
 
-def load_data(config: DictConfig, report: Report | None = None) -> Data:
-    """The splits of the recipe's data; `report(done, total)` is called while decoding."""
+def load_data(
+    config: DictConfig,
+    report: Report | None = None,
+    rows: Mapping[str, Sequence[int]] | None = None,
+) -> Data:
+    """The splits of the recipe's data; `report(done, total)` is called while decoding.
+
+    rows: of each split, where the recipe is not to decide.
+    """
     values = plain(config.data, "data", None)
     splitting = {key: values.pop(key) for key in SPLITTING if key in values}
     with explained("data", values | splitting):
         source = instantiate(values, report=report, _convert_="all")
-        data = splits.make(source, **splitting)
+        data = splits.make(source, **splitting, rows=rows)
     if not len(data.train):
         raise Mistake(f"data.split={splitting.get('split')}: leaves no sample to train on")
     return data
@@ -256,7 +265,7 @@ def _example(
     And the preprocessing of evaluation: where augmentation changes the size of images,
     validation and test take the middle of each.
     """
-    rows = sampling.sample(data.train, SAMPLES, config.seed)
+    rows = sample(data.train, SAMPLES, config.seed)
     x, y = data.train.x[rows].to(device), data.train.y[rows].to(device)
     before, aim, evaluation = x.shape, y, chain
     if augmentation is not None:
@@ -287,6 +296,7 @@ def _lengths(config: DictConfig, samples: int, elements: int) -> Lengths:
         drop_last=config.drop_last,
         steps_per_epoch=steps_per_epoch,
         total_steps=total,
+        schedule_steps=total,
         validate_every=steps("validate_every"),
         log_every=steps("log_every"),
         checkpoint_every=checkpoint_every,

@@ -1,4 +1,4 @@
-"""What can be chosen: every group, option and setting, from the YAML files themselves.
+"""What can be chosen: every group, option and setting, read from the YAML files.
 
 YAML says what the values are, a file's own comments say what they mean. Imports nothing
 heavy, so that `dlrun --help` and TAB answer at once.
@@ -7,7 +7,7 @@ heavy, so that `dlrun --help` and TAB answer at once.
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ _MARKED = re.compile(r"(?:[&!]\S*\s+)+")  # an anchor, a tag
 
 @dataclass(frozen=True)
 class Setting:
-    """A key below that of its option, its value as written, and the comment after it."""
+    """A key of an option, its value as written, and the comment after it."""
 
     option: "Option" = field(compare=False, repr=False)
     key: str
@@ -48,7 +48,7 @@ class Option:
     """One YAML file: an option of a group, or the default recipe, which has no group.
 
     header: the comment lines on top. across: sets keys of the whole recipe, as an experiment does.
-    usual: one of the default recipe.
+    usual: one of the default recipe. bases: what its defaults list names.
     """
 
     file: Path
@@ -57,6 +57,7 @@ class Option:
     header: tuple[str, ...] = ()
     settings: tuple[Setting, ...] = ()
     across: bool = False
+    bases: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -81,7 +82,7 @@ class Option:
 
     @property
     def own(self) -> list[Setting]:
-        """What a user may set: not where the function is, nor what follows from other choices."""
+        """What a user may set: no `_target_`, and nothing that follows from other choices."""
         return [
             setting
             for setting in self.settings
@@ -140,7 +141,7 @@ class Catalogue:
         return [*self.groups, *(setting.key for setting in self.primary.root)]
 
     def options(self, group: str) -> dict[str, Option]:
-        """The options of a group, by name; empty where it is none."""
+        """The options of a group, by name; empty where there is no such group."""
         if group and group not in self._options:
             files: dict[str, Path] = {}
             for directory in reversed(self.directories):
@@ -152,7 +153,24 @@ class Catalogue:
                 name: read(files[name], group, name in usual)
                 for name in sorted(files, key=lambda name: (name != "none", name))
             }
+            bases: dict[Path, Option] = {}
+            for option in self._options[group].values():
+                self._inherit(option, bases)
         return self._options.get(group, {})
+
+    def _inherit(self, option: Option, read_before: dict[Path, Option]) -> None:
+        """Add to an option the settings that it has from the files of its defaults list."""
+        bases = list(option.bases)
+        for base in bases:  # which grows by those of each
+            files = (directory / f"{base}.yaml" for directory in self.directories)
+            file = next(filter(Path.is_file, files), None)
+            if file is not None and file != option.file:
+                found = read_before.get(file) or read(file, option.group)
+                read_before[file] = found
+                bases += [name for name in found.bases if name not in bases]
+                known = {setting.key for setting in option.settings}
+                new = (replace(one, option=option) for one in found.settings)
+                option.settings += tuple(one for one in new if one.key not in known)
 
     def named(self, name: str) -> list[Option]:
         """The options of this name, in whatever group."""
@@ -177,7 +195,7 @@ class Catalogue:
         return sorted(found, key=lambda setting: not setting.option.usual)
 
     def keys(self, name: str) -> list[str]:
-        """The keys among them that a user sets, each once: none that follow from others."""
+        """Their keys, each once, without those that follow from other settings."""
         found = [one for one in self.settings(name) if "${" not in one.value]
         return list(dict.fromkeys(one.full for one in found if one.option.group != LAUNCHER))
 
@@ -195,7 +213,7 @@ def load(file: Path) -> Any:
 
 
 def read(file: Path, group: str = "", usual: bool = False) -> Option:
-    """Read one YAML file; one that is none says so in its header."""
+    """Read one YAML file; where it cannot be read, the header says why."""
     option = Option(file, group, usual)
     try:
         text = file.read_text(encoding="utf-8")
@@ -207,7 +225,10 @@ def read(file: Path, group: str = "", usual: bool = False) -> Option:
         comments = [line.removeprefix("#").removeprefix(" ").rstrip() for line in lines]
         option.across = any(line.startswith("@package") for line in comments)
         option.header = tuple(line for line in comments if not line.startswith("@package"))
-        option.settings = tuple(_settings(option, yaml.compose(text, Loader=LOADER), text))
+        node = yaml.compose(text, Loader=LOADER)
+        option.settings = tuple(_settings(option, node, text))
+        listed = chosen(group, {"defaults": _defaults(node)}) if group else []
+        option.bases = tuple(f"{at}/{name}" for at, name in listed if within(at, group, "/"))
     except UNREADABLE as error:
         option.header = (unreadable(file, error),)
     return option
@@ -227,9 +248,9 @@ def unreadable(file: Path, error: Exception) -> str:
 
 
 def chosen(group: str, content: Any) -> list[tuple[str, str]]:
-    """The options that the defaults list of a file of a group names, each with its group.
+    """The options that the defaults list of a file names, each with its group.
 
-    The name is empty where the group is to have none.
+    group: that of the file. A name is empty where a group has no option.
     """
     listed = content.get("defaults") if isinstance(content, dict) else None
     found = []
@@ -245,9 +266,16 @@ def chosen(group: str, content: Any) -> list[tuple[str, str]]:
     return found
 
 
-def within(key: str, top: str) -> bool:
+def within(key: str, top: str, mark: str = ".") -> bool:
     """Whether a key is `top` or lies below it."""
-    return key == top or key.startswith(f"{top}.")
+    return key == top or key.startswith(f"{top}{mark}")
+
+
+def _defaults(node: Any) -> Any:
+    """The defaults list in the content of a file; None where it has none."""
+    pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+    found = next((value for key, value in pairs if key.value == "defaults"), None)
+    return LOADER("").construct_document(found) if found else None
 
 
 def _settings(option: Option, node: Any, text: str, above: str = "") -> Iterator[Setting]:

@@ -90,16 +90,16 @@ class Composer:
     multirun: bool = False
 
     def options(self, group: str) -> list[str]:
-        """The names of the options of a group; empty where it is none."""
+        """The names of the options of a group; empty where there is no such group."""
         return list(self.catalogue.options(group))
 
     def hydra_options(self, group: str) -> list[str]:
-        """Those of one of Hydra's own groups, as far as Hydra knows."""
+        """The options of one of Hydra's own groups."""
         names = self.hydra.config_loader.get_group_options(group)
         return [name for name in names if not name.startswith("_")]
 
     def chooses(self, override: Override) -> bool:
-        """Whether an override chooses options, on which depends what there is to be set."""
+        """Whether an override chooses options, which decide what settings a recipe has."""
         key = override.key_or_group
         return bool(self.catalogue.options(key)) or "/" in key
 
@@ -113,7 +113,7 @@ class Composer:
         return self.hydra.compose_config(PRIMARY, list(overrides), RunMode.RUN)
 
     def sweep(self, overrides: Sequence[str]) -> DictConfig:
-        """The same of a sweep, with the settings of its launcher."""
+        """The same for a sweep, with the settings of its launcher."""
         words = [*overrides, "hydra.mode=MULTIRUN"]
         return self.hydra.compose_config(PRIMARY, words, RunMode.MULTIRUN)
 
@@ -131,7 +131,7 @@ class Composer:
         return bool(self.hydra.get_mode(PRIMARY, words) == RunMode.MULTIRUN)
 
     def launch(self, overrides: Sequence[str], job: Callable[[DictConfig], Any]) -> Any:
-        """Run the job for one recipe; what it returned."""
+        """Run the job for one recipe; returns what the job returns."""
         words = [*overrides, "hydra.mode=RUN"]
         return self.hydra.run(PRIMARY, job, words).return_value
 
@@ -167,7 +167,7 @@ def register() -> None:
 
 
 def _prefer_packaged_launchers() -> None:
-    """Let `conf/hydra/launcher/` take the place of what the launchers' plugins register."""
+    """Make `conf/hydra/launcher/` replace what the launchers' plugins register."""
     Plugins.instance()
     registered: Any = ConfigStore.instance().repo.get("hydra", {})
     for file in (packaged() / "hydra" / "launcher").glob("*.yaml"):
@@ -175,12 +175,12 @@ def _prefer_packaged_launchers() -> None:
 
 
 def is_installed(plugin: str) -> bool:
-    """Whether there is a plugin of Hydra of this class."""
+    """Whether a plugin of Hydra with this class is installed."""
     return plugin in Plugins.instance().class_name_to_class
 
 
 def is_from_composing(error: BaseException) -> bool:
-    """Whether Hydra raised an error, or OmegaConf, while a recipe was composed."""
+    """Whether Hydra or OmegaConf raised an error while composing a recipe."""
     if isinstance(error, HydraException | OmegaConfBaseException):
         return True
     frames = traceback.extract_tb(error.__traceback__)
@@ -193,7 +193,7 @@ def sets_whole_recipe(text: str) -> bool:
 
 
 def refuse_endless(directories: Sequence[Path]) -> None:
-    """Raise Mistake where a recipe of the user's stands for more values than can be read."""
+    """Raise Mistake where a file of the user's has more values than can be read."""
     patterns = ("*.yaml", "*/*.yaml", "hydra/*/*.yaml")
     found = (file for d in directories for pattern in patterns for file in d.glob(pattern))
     for file in filter(Path.is_file, found):
@@ -218,7 +218,7 @@ def apply(overrides: Sequence[Override], recipe: DictConfig) -> None:
 def readable(word: str, several: bool = False) -> str:
     """An override of a path in the form that Hydra reads: `~/x` and `photos (1)` need quotes.
 
-    several: whether commas are between values of a sweep.
+    several: whether commas separate the values of a sweep.
     """
     key, _, value = word.partition("=")
     if key.lstrip("+") not in PATHS or not value or set(value) & set("'\"") or value[0] in "[{":
@@ -263,12 +263,12 @@ def refuse_many(override: Override) -> None:
 
 
 def without_hydra(composed: DictConfig) -> DictConfig:
-    """A copy of the composed config without what is no part of a recipe: `hydra` and `sweep`."""
+    """A copy of the composed config without `hydra` and `sweep`, which are not part of a recipe."""
     return _without(composed, "hydra", "sweep")
 
 
 def without_sweep(composed: DictConfig) -> DictConfig:
-    """A copy of what Hydra gives a job without the key `sweep`."""
+    """A copy of the config of a job without `sweep`; Hydra has taken out its own part."""
     return _without(composed, "sweep")
 
 
@@ -288,7 +288,7 @@ def choices(composed: DictConfig) -> dict[str, Any]:
 
 
 def chosen(composed: DictConfig, groups: Sequence[str]) -> dict[str, list[str]]:
-    """The options of each of these groups; of those with several, each one."""
+    """The options that a recipe has of each of these groups."""
     names = {group: composed[group] or () for group in SEVERAL}
     one = composed.hydra.runtime.choices
     return {group: [*map(str, names.get(group, [one.get(group)]))] for group in groups}
@@ -309,7 +309,7 @@ def keys(composed: DictConfig) -> list[str]:
 
 @dataclass(frozen=True)
 class Job:
-    """What Hydra says of the job that it runs now; number: among those of a launcher."""
+    """The job that Hydra runs now; number: its place among the jobs of a launcher."""
 
     overrides: list[str]
     choices: dict[str, Any]
@@ -318,7 +318,7 @@ class Job:
 
 
 def job() -> Job:
-    """The job that Hydra runs now."""
+    """What Hydra says of the job that it runs now."""
     settings = HydraConfig.get()
     overrides: Any = OmegaConf.to_container(settings.overrides.task, resolve=False)
     chosen: Any = OmegaConf.to_container(settings.runtime.choices)

@@ -1,8 +1,8 @@
-"""How a recipe and its data differ from those that a resumed run was trained with so far."""
+"""How the recipe and data of a resumed run differ from those it was trained with so far."""
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -17,7 +17,7 @@ _SPLITTING = ("data.split", "data.val", "data.split_seed", "data.leaks")
 
 
 def since(recipe: DictConfig, kept: Record, facts: Mapping[str, Any]) -> set[str]:
-    """What of a resumed run is other than in its record, as `state.begin` wants to know it.
+    """What has changed since a resumed run was recorded, in the terms of `state.begin`.
 
     Raises Mistake where samples that were trained on would be in val or test, and where the
     targets or the pixels would have another scale than the weights know.
@@ -50,11 +50,9 @@ def since(recipe: DictConfig, kept: Record, facts: Mapping[str, Any]) -> set[str
 def _check_scale(recipe: Any, kept: Record, data: Mapping[str, Any]) -> None:
     was = bool((kept.info.get("data") or {}).get("scale"))
     if was != bool(data.get("scale")) and _trained(kept):
-        key, forms = "data.scale_targets", ("the targets as they are", "standardized targets")
-        raise Mistake(
-            f"{key}={shown(_resolved(recipe, key))}: the run was trained on {forms[was]}, "
-            f"and would go on with {forms[not was]}; set {key}={str(was).lower()}"
-        )
+        forms = ("the targets as they are", "standardized targets")
+        right = f"set data.scale_targets={shown(was)}"
+        _refuse(recipe, "data.scale_targets", forms[was], forms[not was], right)
 
 
 def _check_depth(recipe: Any, kept: Record, data: Mapping[str, Any]) -> None:
@@ -63,10 +61,14 @@ def _check_depth(recipe: Any, kept: Record, data: Mapping[str, Any]) -> None:
     if before != depth and _trained(kept):
         right = f"set data.depth={before}" if before else "take the new images away"
         trained, now = (f"{bits} bits" if bits else "any values" for bits in (before, depth))
-        raise Mistake(
-            f"data.depth={shown(_resolved(recipe, 'data.depth'))}: the run was trained on images "
-            f"of {trained}, and would go on with {now}; {right}"
-        )
+        _refuse(recipe, "data.depth", f"images of {trained}", now, right)
+
+
+def _refuse(recipe: Any, key: str, trained: str, now: str, right: str) -> NoReturn:
+    raise Mistake(
+        f"{key}={shown(_resolved(recipe, key))}: the run was trained on {trained}, and would go on "
+        f"with {now}; {right}"
+    )
 
 
 def _trained(kept: Record) -> bool:

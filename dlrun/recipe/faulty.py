@@ -66,9 +66,9 @@ def setting(composer: Composer, option: str, key: str) -> tuple[str, str]:
 def _files(
     composer: Composer, overrides: Sequence[Override]
 ) -> Iterator[tuple[_Chosen, tuple[_Chosen, ...], Path]]:
-    """The user's own files that are chosen, with those whose defaults have led to each.
+    """The user's own files that are chosen, each with the files whose defaults led to it.
 
-    One that leads back to itself comes once more. Each must be readable to ask for the next.
+    A file that leads back to itself comes twice. Each must be readable to ask for the next.
     """
     todo: list[tuple[_Chosen, tuple[_Chosen, ...]]] = [(("", catalogue.PRIMARY), ())]
     for override in overrides:
@@ -96,7 +96,7 @@ def _file(composer: Composer, group: str, name: str) -> Path | None:
 
 
 def _names(override: Override) -> list[str]:
-    """The options that an override of a group chooses, those of a sweep too."""
+    """The options that an override of a group chooses, also in a sweep."""
     swept = override.is_discrete_sweep()
     values = list(override.sweep_iterator()) if swept else [override.value()]
     return [
@@ -110,7 +110,7 @@ def _read(path: Path) -> Any:
 
 
 def _problems(composer: Composer, group: str, path: Path, content: Any) -> Iterator[str]:
-    """What is wrong with a file of a group; nothing where something isn't."""
+    """What is wrong with a file of a group; empty messages where nothing is."""
     listed = content.get("defaults", []) if isinstance(content, dict) else []
     if group.partition("/")[0] not in (*_ROOT, "hydra"):
         yield _header(group, path)
@@ -127,7 +127,7 @@ def _problems(composer: Composer, group: str, path: Path, content: Any) -> Itera
 
 
 def _header(group: str, path: Path) -> str:
-    """What is wrong with the package of a file, whose keys would land where no recipe has any."""
+    """What is wrong with the `@package` of a file: without it the keys land in no known place."""
     text = path.read_text(encoding="utf-8")
     if not group or sets_whole_recipe(text):
         return ""

@@ -1,4 +1,4 @@
-"""A wrong command becomes one short message: the key, the value, the nearest right one.
+"""Turn a wrong command into one short message: the key, the value, the nearest right one.
 
 `words` looks at the overrides before anything is composed, `explained` turns what Hydra
 raises while composing into the same kind of message, and `check` reads the composed
@@ -26,7 +26,7 @@ from dlrun.errors import Mistake
 from dlrun.recipe import compose, faulty, suggest
 from dlrun.recipe.catalogue import LAUNCHER, Catalogue, unreadable
 from dlrun.recipe.compose import ChoiceSweep, Composer, Glob, Override, Sweep
-from dlrun.recipe.schema import NEEDED, Settings
+from dlrun.recipe.schema import NEEDED, SEVERAL, Settings
 from dlrun.recipe.signature import expected
 
 OWN = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir")
@@ -68,7 +68,7 @@ def resolved() -> Iterator[None]:
 
 
 def check(recipe: DictConfig, chosen: Mapping[str, Any], directories: Sequence[Path]) -> None:
-    """Raise Mistake for required settings without a value, and references to what is not there.
+    """Raise Mistake for required settings without a value, and references to missing keys.
 
     chosen: the option of every group; directories: the user's recipes.
     """
@@ -81,10 +81,7 @@ def check(recipe: DictConfig, chosen: Mapping[str, Any], directories: Sequence[P
         if problem:
             wrong.append(problem)
         elif rest:
-            names = (
-                rest.partition(".")[0],
-                str(chosen.get(group)),
-            )  # the first in groups of several
+            names = [rest.partition(".")[0] if group in SEVERAL else str(chosen.get(group))]
             settings = [s for name in names if name in options for s in options[name].settings]
             meant = [f": {s.comment}" for s in settings if s.full == key and s.comment]
             wrong.append(f"{key} is required{''.join(meant[:1])}")
@@ -96,7 +93,7 @@ def check(recipe: DictConfig, chosen: Mapping[str, Any], directories: Sequence[P
 
 
 def refuse_sweeper(composer: Composer, typed: Sequence[str], sweeper: DictConfig) -> None:
-    """Raise Mistake where a file tells Hydra's own sweeper what to do, which nobody asks."""
+    """Raise Mistake where a file configures Hydra's own sweeper, which dlrun does not use."""
     told = {str(key): value for key, value in sweeper.items() if value is not None}
     if told.pop("_target_") == BASIC and not told:
         return
@@ -108,7 +105,7 @@ def refuse_sweeper(composer: Composer, typed: Sequence[str], sweeper: DictConfig
 
 
 def _forms(composer: Composer, typed: Sequence[str]) -> tuple[list[str], list[Override]]:
-    """What is wrong with the overrides one by one, and those that are well formed."""
+    """What is wrong with each override by itself, and the overrides that are well formed."""
     wrong, good = [], []
     for word in typed:
         override = _parsed(composer, word)
@@ -124,7 +121,7 @@ def _forms(composer: Composer, typed: Sequence[str]) -> tuple[list[str], list[Ov
 
 
 def _parsed(composer: Composer, word: str) -> Override | str:
-    """An override as Hydra reads it; or why it cannot, and what would be right."""
+    """An override as Hydra reads it, or why Hydra cannot read it and what would be right."""
     key, _, value = word.partition("=")
     if word.encode(errors="ignore").decode() != word:
         return "is no UTF-8 text"
@@ -175,7 +172,7 @@ def _form(composer: Composer, word: str, override: Override) -> str | None:
 
 
 def _value(composer: Composer, word: str, override: Override, names: Sequence[str]) -> str | None:
-    """What is wrong with the value of an override; names: the options where it is of a group."""
+    """What is wrong with the value of an override; names: the options, where it sets a group."""
     key = override.key_or_group
     if key != "name" and (range_ := suggest.dots(word)):
         return f"{word}: {range_}"
@@ -215,7 +212,7 @@ def _hydras(composer: Composer, word: str, override: Override) -> str | None:
 
 
 def _instead(params: Any) -> str:
-    """What to write instead of settings of Hydra's sweeper; params: what it was to search."""
+    """What to write instead of settings of Hydra's sweeper; params: what it should search."""
     if not isinstance(params, Mapping) or not params:
         return (
             "dlrun has searches of its own; write sweep=random, say, with sweep.trials=20 and "
@@ -230,7 +227,7 @@ def _instead(params: Any) -> str:
 
 
 def _params(word: str, key: str, value: Any) -> dict[str, Any]:
-    """What an override wants Hydra's sweeper to search."""
+    """What an override asks Hydra's sweeper to search."""
     inside = key.removeprefix("hydra.sweeper").strip(".")
     if inside.startswith("params."):
         return {inside.removeprefix("params."): word.partition("=")[2]}
@@ -239,7 +236,7 @@ def _params(word: str, key: str, value: Any) -> dict[str, Any]:
 
 
 def _inside(value: Any) -> Iterator[Any]:
-    """All that stands in a value of several parts."""
+    """All parts of a list, a mapping or a choice, and their parts."""
     value = value.list if isinstance(value, ChoiceSweep) else value
     value = list(value.values()) if isinstance(value, dict) else value
     for one in value if isinstance(value, list) else ():
@@ -247,13 +244,13 @@ def _inside(value: Any) -> Iterator[Any]:
         yield from _inside(one)
 
 
-# Which override is at fault: each is tried alone on what the command chooses.
+# Which override is at fault: each is tried alone on the options that the command chooses.
 
 
 def _tried(composer: Composer, overrides: Sequence[Override]) -> list[str]:
-    """Compose the choices alone, then try every other override on them, one by one.
+    """Compose the options that are chosen, then try every other override on them, one by one.
 
-    In a sweep on the choices of each of its points, for a word is right where all points know it.
+    In a sweep, try it on the options of each point: an override is right if all points take it.
     """
     last = {o.key_or_group: o for o in overrides}
     choosing = [o for o in overrides if composer.chooses(o) and last[o.key_or_group] is o]
@@ -279,7 +276,7 @@ def _tried(composer: Composer, overrides: Sequence[Override]) -> list[str]:
 
 
 def _swept(choosing: Sequence[Override]) -> list[list[str]]:
-    """The choices of a sweep: each value of each, with the first of the others."""
+    """The options that a sweep chooses: each value of a group, with the first of the others."""
     swept = list(filter(None, (_lines(o) for o in choosing if o.is_discrete_sweep())))
     first = [values[0] for values in swept]
     return [first] + [
@@ -290,7 +287,7 @@ def _swept(choosing: Sequence[Override]) -> list[list[str]]:
 
 
 def _lines(override: Override) -> list[str]:
-    """An override with each of its values alone; of an interval, with its first."""
+    """An override once for each of its values; for an interval, with its lower end."""
     key, line = override.get_key_element(), override.input_line or ""
     if override.is_discrete_sweep():
         return [f"{key}={value}" for value in override.sweep_string_iterator()]
@@ -307,7 +304,7 @@ def _error(composer: Composer, words: Sequence[str]) -> Exception | None:
 
 
 def _lacking(word: str, key: str, points: Sequence[Sequence[str]]) -> str:
-    """What is wrong with a word that only some points of a sweep know; points: the others."""
+    """What is wrong with an override that some points of a sweep do not take: these points."""
     group = key.partition(".")[0]
     near = [[line for line in point if line.partition("=")[0] == group] for point in points]
     names = [" ".join(own or point) for own, point in zip(near, points, strict=True)]
@@ -343,7 +340,7 @@ def _no_setting(composer: Composer, word: str, key: str, recipe: DictConfig) -> 
 
 
 def _list(key: str, recipe: DictConfig) -> str:
-    """The key, or the part of it, that is a list in the recipe; empty where none is."""
+    """The part of a key that names a list in the recipe; empty where none does."""
     node: Any = OmegaConf.to_container(recipe, resolve=False)
     parts = key.split(".")
     for count, part in enumerate(parts, 1):
@@ -354,7 +351,7 @@ def _list(key: str, recipe: DictConfig) -> str:
 
 
 def _wanted(key: str) -> str:
-    """What a setting of every recipe takes, in words."""
+    """What a root setting takes, in words."""
     hint: Any = Settings
     for name in key.split("."):
         hint = typing.get_type_hints(hint).get(name) if dataclasses.is_dataclass(hint) else None
@@ -367,7 +364,7 @@ def _wanted(key: str) -> str:
 
 
 def _otherwise(composer: Composer, error: Exception, overrides: Sequence[Override]) -> str:
-    """Where no override is wrong by itself: a conflict, or a faulty YAML file."""
+    """What is wrong where no override is wrong by itself: a conflict, or a faulty YAML file."""
     cause = error.__cause__ or error
     key, mark = getattr(cause, "full_key", None), getattr(error, "problem_mark", None)
     if mark is not None:
@@ -393,7 +390,7 @@ def _in_file(composer: Composer, option: str, error: OmegaConfBaseException) -> 
 
 
 def _gaps(node: DictConfig | ListConfig, names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Keys without a value, and keys that refer to what is not there, with the problem."""
+    """Keys without a value, and keys that refer to a missing key, each with the problem."""
     for key in range(len(node)) if isinstance(node, ListConfig) else list(node):
         full = node._get_full_key(key)
         if OmegaConf.is_interpolation(node, key):

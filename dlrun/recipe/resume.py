@@ -98,11 +98,11 @@ class Previous:
 
     @property
     def _outputs(self) -> Path | None:
-        """Where the run is kept, with others."""
+        """The directory `outputs` that the run lies in; None where it was moved out."""
         return self.directory.parents[1] if self.directory.parent.name == "runs" else None
 
     def keep_store(self, recipe: DictConfig, typed: Sequence[str]) -> None:
-        """Let the run be delivered where it was, whatever MLFLOW_TRACKING_URI says now."""
+        """Deliver the run to the same store as before, whatever MLFLOW_TRACKING_URI says now."""
         if recipe.tracking:
             from dlrun import tracking
 
@@ -112,7 +112,7 @@ class Previous:
             )
 
     def _move(self, recipe: DictConfig, typed: Sequence[str]) -> None:
-        """Let what was recorded in another directory mean what it meant there."""
+        """Make paths and modules mean what they meant in the directory of the run."""
         for key, path in _paths(self._placed(recipe)):
             if not any(within(key, top) for top in typed):
                 OmegaConf.update(recipe, key, path)
@@ -120,7 +120,7 @@ class Previous:
             sys.path.insert(-1, str(self.cwd))  # before that of now, which comes last
 
     def _placed(self, recipe: DictConfig) -> DictConfig:
-        """A copy of the recipe whose paths are meant in the directory of the run."""
+        """A copy of the recipe with paths as seen from the directory of the run."""
         placed = recipe.copy()
         for key, path in _paths(recipe):
             OmegaConf.update(placed, key, _placed(path, self.cwd))
@@ -146,7 +146,7 @@ def find(words: Sequence[str]) -> Previous | None:
 
 
 def merge(recorded: Sequence[str], new: Sequence[str], choices: Mapping[str, Any]) -> list[str]:
-    """Recorded overrides, then new ones, which replace those they make void.
+    """Recorded overrides, then new ones, without the recorded ones that these replace.
 
     choices: which option each group had in the recorded run.
     """
@@ -160,7 +160,7 @@ def merge(recorded: Sequence[str], new: Sequence[str], choices: Mapping[str, Any
 
 
 def changes(before: DictConfig, kept: DictConfig, ignored: Sequence[str]) -> dict[str, Any]:
-    """Recorded values that the same overrides no longer lead to, by key.
+    """Recorded values that the same overrides no longer give, by key.
 
     before: the recipe as the recorded overrides give it today; kept: as recorded.
     ignored: keys whose value is chosen anew, with everything below them.
@@ -182,7 +182,7 @@ def changes(before: DictConfig, kept: DictConfig, ignored: Sequence[str]) -> dic
 
 
 def _replaces(new: str, old: str, choices: Mapping[str, Any]) -> bool:
-    """Whether the override `old` is void once `new` is given."""
+    """Whether the override `new` replaces `old`."""
     key, before = shell.key(new), shell.key(old)
     if key == before:
         return True
@@ -195,7 +195,7 @@ def _replaces(new: str, old: str, choices: Mapping[str, Any]) -> bool:
 
 
 def _read_info(path: Path) -> dict[str, Any]:
-    """What `run.json` says. Raises Mistake where resuming could not make sense of it."""
+    """What `run.json` says. Raises Mistake where it is damaged."""
     info = record.read_json(path)
     for key, kind in _KINDS.items():
         if key in info and not fits(info[key], kind):

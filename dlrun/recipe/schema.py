@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 SEVERAL = ("preprocessing", "augmentation", "regularization")
-"""Those that allow several options at once; each nests under its own name."""
+"""The groups that take several options at once; each option lies under its own name."""
 
 CHOICES = {
     "precision": ("float32", "bf16", "fp16"),
@@ -28,7 +28,7 @@ CHOICES = {
     "on_divergence": ("stop", "backoff"),
     "monitor": ("auto", "val/accuracy", "val/loss", "train/loss"),
 }
-"""The words that some settings beside the groups take."""
+"""The words that some root settings take."""
 
 MISSING: Any = "???"
 """OmegaConf's sign for a value that a recipe must give."""
@@ -149,7 +149,7 @@ NEEDED = tuple(f.name for f in fields(Settings) if f.default == MISSING)
 
 
 def check(config: "DictConfig") -> None:
-    """Raise one Mistake that names every root setting whose value cannot be."""
+    """Raise one Mistake that names every root setting with an impossible value."""
     wrong = []
 
     def require(holds: bool, key: str, right: str) -> None:

@@ -15,9 +15,9 @@ from dlrun.recipe import suggest
 from dlrun.shell import shown
 
 LARGEST = 2**63 - 1
-"""What whole numbers end at: torch keeps them in 64 bits."""
+"""The largest whole number: torch keeps them in 64 bits."""
 MOST = 1e30
-"""What other numbers end at, so that their products with a few others fit into 32 bits."""
+"""The largest of other numbers: its product with a few others fits into float32."""
 
 
 def _is_number(value: object, *types: type) -> bool:
@@ -29,7 +29,7 @@ def _is_list(value: object) -> typing.TypeGuard[Sequence[Any]]:
 
 
 def _beyond(value: object) -> str:
-    """Why a number, or one in a list, cannot be computed with; nothing where it can."""
+    """Why a number, or one in a list, is out of range; empty where it is not."""
     if _is_list(value):
         return next(filter(None, map(_beyond, value)), "")
     if isinstance(value, float) and not isfinite(value):
@@ -57,7 +57,7 @@ _KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
         lambda value: isinstance(value, str | int | float) and not isinstance(value, bool),
     ),
 }
-"""What YAML can write of each type: in words, and whether a value is it."""
+"""The types that YAML can write: each in words, and a test of a value."""
 
 
 def problems(target: str, kwargs: Mapping[str, Any], key: str, partial: bool = True) -> list[str]:
@@ -192,7 +192,7 @@ def expected(hint: Any) -> str:
 
 
 def _writable(union: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The types of a union that YAML can write; all of them where it can write none but null.
+    """The types of a union that YAML can write; all of them where that is null alone.
 
     torch annotates a rate `float | Tensor`: that is a number, not anything at all.
     """

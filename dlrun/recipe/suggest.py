@@ -28,7 +28,7 @@ def close(wrong: str, right: Sequence[str]) -> str:
 
 
 def nearest(wrong: str, right: Sequence[str], template: str = "{}") -> str:
-    """Ask whether the nearest name is meant. The first {} of the template is for the name."""
+    """Propose the nearest name, in the place of the first {} of the template."""
     near = close(wrong, right)
     return f"; did you mean {template.replace('{}', near, 1)}?" if near else ""
 
@@ -88,7 +88,7 @@ def setting(
     chosen: Mapping[str, Sequence[str]],
     catalogue: Catalogue,
 ) -> str:
-    """What is wrong with a key that a recipe does not have, and the nearest one that there is.
+    """What is wrong with a key that a recipe does not have, and the nearest one it could have.
 
     names: the keys that the recipe has; chosen: the options of each of its groups.
     """
@@ -127,7 +127,7 @@ def setting(
 
 
 def _elsewhere(key: str, value: str, names: Sequence[str], catalogue: Catalogue) -> str:
-    """Where a key belongs that begins with no group: to the recipe, to a group, to an option."""
+    """Say where a key belongs that begins with no group: to the root, a group, or an option."""
     group, _, rest = key.partition(".")
     having = dict.fromkeys(one.option.typed for one in catalogue.settings(key))
     if key.startswith("hydra.launcher.") and having:

@@ -219,7 +219,8 @@ def find(outputs: str | Path, which: str) -> Path:
     """The directory of a run: `last`, an id or the start of one, MLflow's id, or a directory.
 
     `last` is the last one that has trained, or was about to: `trains: false` in `run.json`
-    says that a run never does.
+    says that a run never does. Runs that a procedure has made are its own: `last` is then
+    the procedure.
 
     Raises Mistake, with the nearest ids, where there is none or more than one.
     """
@@ -230,8 +231,10 @@ def find(outputs: str | Path, which: str) -> Path:
     if not runs:
         raise Mistake(f"no run {which!r}: there are no runs in {Path(outputs) / 'runs'}")
     if which == "last":
-        trained = [run for run in runs.values() if read_json(run / "run.json").get("trains", True)]
-        return (trained or list(runs.values()))[-1]
+        told = {run: read_json(run / "run.json") for run in runs.values()}
+        own = [run for run in told if "parent" not in told[run]] or list(told)
+        trained = [run for run in own if told[run].get("trains", True)]
+        return (trained or own)[-1]
     if which in runs:
         return runs[which]
     matches = [id for id in runs if which and id.startswith(which)]

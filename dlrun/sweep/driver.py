@@ -18,7 +18,7 @@ from dlrun.console.outcome import report
 from dlrun.engine.interrupt import raised
 from dlrun.errors import Failure, Interrupted, Mistake
 from dlrun.job import factory
-from dlrun.job.session import Shared
+from dlrun.job.session import Session
 from dlrun.recipe import mistakes
 from dlrun.record.sweep import ENDED, SWEEP, Point, RunResult
 from dlrun.sweep import claims, samplers
@@ -43,14 +43,14 @@ class Driver:
         self.plan, self.settings, self.total = plan, plan.settings, plan.total()
         self.directory = plan.directory
         self.jobs = Jobs(plan.composed, plan.composer, self.directory / "jobs")
-        self.shared = Shared(brief=True)
+        self.session = Session(brief=True)
         self.console = screen.console()
         self.failures = 0
         self.stopped = False  # at the first failure, with sweep.fail_fast
         self.objective = ""
         self.ledger: Ledger
         self.search: Search
-        self.runs = Runs(plan, self.shared)
+        self.runs = Runs(plan, self.session)
         self.earlier: list[Path] = []  # runs that were trained by other commands
         self._asked = 0
         self._checked: set[tuple[str, ...]] = set()
@@ -72,7 +72,7 @@ class Driver:
                     self.jobs.close()
                     self._clear()
         finally:
-            self.shared.close()  # the summary is final once nobody holds the sweep
+            self.session.close()  # the summary is final once nobody holds the sweep
 
     def run(self) -> int:
         """Train what is left; returns how many points have failed."""
@@ -106,7 +106,7 @@ class Driver:
         recipe, export = copy.deepcopy(made.recipe), self.settings.export == "best"
         wait_for(directory, self.console)
         with claims.held(self.plan.outputs, run.hash, partial(self._say_waits, directory)):
-            factory.complete(recipe, directory, self.shared, measure_test, export)
+            factory.complete(recipe, directory, self.session, measure_test, export)
 
     def deliver(self) -> None:
         """Deliver the summary, which holds the report, to where the runs go.
@@ -116,13 +116,13 @@ class Driver:
         from dlrun.tracking import summary  # imports what plots need
 
         summary.prepare(self.directory)
-        follower = self.shared.prepare(self.plan.base)
+        follower = self.session.prepare(self.plan.base)
         if follower is None or follower.settings is None:
             return
-        earlier, store = dict.fromkeys(self.earlier), follower.settings
+        store, earlier = follower.settings, dict.fromkeys(self.earlier)
         missed = [run for run in earlier if not _is_delivered(run, store)]
         for directory in (*missed, self.directory):
-            self.shared.follow(directory)
+            self.session.follow(directory)
 
     def proposals(self) -> Iterator[Values]:
         """The values of all points, as far as they do not depend on results."""
@@ -152,7 +152,7 @@ class Driver:
         """
         self.plan.check_gaps()
         if self.jobs.local:  # gets ready while torch is imported
-            self.shared.prepare(self.plan.base)
+            self.session.prepare(self.plan.base)
         self.plan.check_values()
         if self.settings.objective:
             return str(self.settings.objective)
@@ -163,7 +163,7 @@ class Driver:
             recipe = copy.deepcopy(self.plan.recipe(values).recipe)
             try:
                 with mistakes.resolved():
-                    return build.build(recipe, self.shared.data(recipe)).monitor
+                    return build.build(recipe, self.session.data(recipe)).monitor
             except Mistake as mistake:
                 wrong.append(mistake)
         raise wrong[0] if wrong else Mistake("there is no point to train")
@@ -294,11 +294,11 @@ class Driver:
         if judge is not None and task.resume:
             replay(judge, Path(task.resume), self.objective)
         try:
-            run = perform(task, made, self.shared, [judge] if judge is not None else [])
+            run = perform(task, made, self.session, [judge] if judge is not None else [])
         except Interrupted:
             run = RunResult(task.seed, task.hash)
-            if self.shared.records:
-                run = outcome(run, self.shared.records[-1], task.objective)
+            if self.session.records:
+                run = outcome(run, self.session.records[-1], task.objective)
             self.ledger.ran(task.trial, replace(run, status=record.KILLED))
             raise
         if run.status != record.FAILED:

@@ -39,7 +39,7 @@ def show(driver: "Driver") -> None:
             mistakes.check(recipe, made.choices, driver.plan.composer.catalogue.own)
             with mistakes.resolved():
                 build.check(recipe)
-                run = build.build(recipe, driver.shared.data(recipe))
+                run = build.build(recipe, driver.session.data(recipe))
         except DlrunError as error:
             failed += 1
             report(error, job=" ".join(overrides))
@@ -67,7 +67,7 @@ def show(driver: "Driver") -> None:
         say(f"time         {_time(seconds)} of training{beside}, from {_STEPS} steps of each kind")
     elif parameters:
         say("time         unknown: all of them fail in their first steps")
-    driver.shared.close()
+    driver.session.close()
     if failed:
         raise Failure(f"{failed} of {len(points)} points cannot be built")
 

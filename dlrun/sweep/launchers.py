@@ -23,7 +23,7 @@ from dlrun import record
 from dlrun.console.outcome import report
 from dlrun.engine.interrupt import raised, within
 from dlrun.errors import DlrunError, Failure, Interrupted, Mistake
-from dlrun.job.session import Shared
+from dlrun.job.session import Session
 from dlrun.recipe import compose
 from dlrun.recipe.catalogue import LAUNCHER, Catalogue
 from dlrun.recipe.compose import Composer
@@ -81,15 +81,15 @@ class Remote:
         if (self.folder / "stop").exists():
             return {}
         recipe = compose.without_sweep(recipe)
-        shared = Shared(brief=True, cores=self.cores)
+        session = Session(brief=True, cores=self.cores)
         try:
             with raised(), own_gpu(recipe, self.folder, self.gpus, task.trial):
                 stopping = self._stopping(task)
-                result = perform(task, Composed(recipe, about.choices), shared, stopping, _bug)
+                result = perform(task, Composed(recipe, about.choices), session, stopping, _bug)
         except Interrupted as interrupted:
             result = RunResult(task.seed, task.hash, None, record.KILLED, message=str(interrupted))
         finally:
-            shared.close()
+            session.close()
         told = asdict(result)
         record.write_json(self.folder / f"{task.id}.json", told)
         return told

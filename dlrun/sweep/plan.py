@@ -13,12 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from dlrun import shell
 from dlrun.errors import Mistake
-from dlrun.recipe import compose, mistakes
+from dlrun.recipe import compose, identity, mistakes
 from dlrun.recipe.compose import Composer, Override
+from dlrun.recipe.identity import NEUTRAL
 from dlrun.recipe.suggest import nearest
 from dlrun.record.sweep import SEED, Point, Sweep
-from dlrun.sweep import recipes, samplers, space
-from dlrun.sweep.recipes import NEUTRAL, Composed, Recipes
+from dlrun.sweep import samplers, space
+from dlrun.sweep.recipes import Composed, Recipes
 from dlrun.sweep.space import Space, Values
 from dlrun.tracking import credentials
 
@@ -76,16 +77,16 @@ class Plan:
     def id(self) -> str:
         """A hash of what is searched and how, but not of how much."""
         search = {
-            "recipe": recipes.digest(self.base),
+            "recipe": identity.digest(self.base),
             "dimensions": [replace(one, typed=(), prefix="") for one in self.space.dimensions],
-            "sampler": recipes.plain(self.settings.sampler),
+            "sampler": identity.plain(self.settings.sampler),
             "seed": self.settings.seed if self.settings.sampler else None,
             "pruner": self.settings.pruner,
             "objective": self.settings.objective,
         }
         if self.settings.pruner != "none":
-            search["pruning"] = recipes.plain(self.settings.pruning)
-        return recipes.short(search)[:10]
+            search["pruning"] = identity.plain(self.settings.pruning)
+        return identity.short(search)[:10]
 
     @property
     def directory(self) -> Path:
@@ -175,7 +176,7 @@ class Plan:
             sampler=self.sampler,
             started=started if isinstance(started, str) else now,
             cwd=os.getcwd(),
-            settings=recipes.plain(self.settings),
+            settings=identity.plain(self.settings),
         )
 
     def _samples(self) -> Iterator[Composed]:

@@ -5,21 +5,18 @@ a copy, by the function that Hydra itself sets them with.
 """
 
 import copy
-import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from dlrun.recipe import compose
 from dlrun.recipe.compose import Composer
+from dlrun.recipe.identity import digest
 
-NEUTRAL = ("outputs", "name", "device", "threads", "tracking", "resume", "facts", "sweep")
-"""Settings that do not change the result of a run, so they are not part of the hash."""
 _RECENT = 100  # recipes kept for when they are asked for again
 _REFERS = re.compile(r"\$\{|\?\?\?")
 
@@ -76,29 +73,3 @@ class Recipes:
         compose.apply(plain, recipe)
         referring = [o.input_line or "" for o in plain if _REFERS.search(o.input_line or "")]
         return Composed(recipe, choices, (*choosing, *referring))
-
-
-def digest(recipe: DictConfig) -> str:
-    """The hash of a resolved recipe."""
-    facts = recipe.facts
-    facts.shape, facts.outputs = [0], 0  # references to them resolve
-    try:
-        values = OmegaConf.to_container(recipe, resolve=True, throw_on_missing=False)
-    finally:
-        facts.shape = facts.outputs = MISSING
-    assert isinstance(values, dict)
-    kept = {str(key): value for key, value in values.items() if key not in NEUTRAL}
-    if isinstance(kept.get("data"), dict):
-        kept["data"] = {key: value for key, value in kept["data"].items() if key != "cache"}
-    return short(kept)
-
-
-def short(content: Any) -> str:
-    """A hash of plain values, 16 hexadecimal digits."""
-    text = json.dumps(content, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def plain(node: DictConfig | None) -> Any:
-    """A part of a config as plain values; None for an empty one."""
-    return OmegaConf.to_container(node, resolve=True, throw_on_missing=False) if node else None

@@ -19,7 +19,7 @@ from rich.console import Console
 from dlrun import metric, record
 from dlrun.errors import Mistake
 from dlrun.job import code
-from dlrun.job.session import Shared
+from dlrun.job.session import Session
 from dlrun.recipe.schema import GROUPS
 from dlrun.record.sweep import Point, RunResult
 from dlrun.sweep.plan import Plan
@@ -30,9 +30,9 @@ _log = logging.getLogger("dlrun")
 class Runs:
     """The runs under a sweep's outputs, by the hashes of their recipes."""
 
-    def __init__(self, plan: Plan, shared: Shared) -> None:
+    def __init__(self, plan: Plan, session: Session) -> None:
         """Reads nothing yet. Data are loaded once, and only if a run must be compared."""
-        self._plan, self._shared = plan, shared
+        self._plan, self._session = plan, session
         self._found: dict[str, list[Path]] = {}
         self._digests: dict[str, str | None] = {}
         keys = [dimension.key for dimension in plan.space.dimensions]
@@ -94,7 +94,7 @@ class Runs:
     def _digest(self, recipe: DictConfig) -> str | None:
         key = OmegaConf.to_yaml(recipe.data, resolve=True)
         if key not in self._digests:
-            self._digests[key] = data_digest(recipe, self._shared)
+            self._digests[key] = data_digest(recipe, self._session)
         return self._digests[key]
 
 
@@ -179,10 +179,10 @@ def changed(directory: Path, recipe: DictConfig, digest: Callable[[DictConfig], 
     return "" if same else files
 
 
-def data_digest(recipe: DictConfig, shared: Shared) -> str | None:
+def data_digest(recipe: DictConfig, session: Session) -> str | None:
     """The digest of the data now; None if they cannot be read, which training will report."""
     try:
-        return shared.data(recipe).digest
+        return session.data(recipe).digest
     except Mistake:
         return None
 

@@ -14,15 +14,13 @@ from dlrun.console import screen
 from dlrun.console.outcome import report
 from dlrun.engine.interrupt import within
 from dlrun.errors import Interrupted, Mistake
-from dlrun.job import factory
-from dlrun.job.session import Shared
+from dlrun.job import factory, recording
+from dlrun.job.session import Session
 from dlrun.recipe import mistakes
 from dlrun.record.sweep import RunResult
 from dlrun.sweep import claims
 from dlrun.sweep.recipes import Composed
 from dlrun.sweep.runs import changed, data_digest, ended, outcome
-
-TRAIN = "dlrun.procedure.train.train"
 
 
 @dataclass(frozen=True)
@@ -63,26 +61,33 @@ class Task:
         """The name, unless the message already begins with it."""
         return "" if message.startswith(self.name) else self.name
 
-    def asked(self, choices: Mapping[str, Any]) -> factory.Asked:
+    def asked(self, choices: Mapping[str, Any]) -> recording.Invocation:
         """What the job factory needs to know of it."""
         told = {"id": self.sweep, "trial": self.trial, "seed": self.seed, "hash": self.hash}
         tags: dict[str, Any] = {"dlrun.sweep": self.sweep, "dlrun.trial": self.trial}
         tags |= {f"sweep.{key}": value for key, value in self.values.items()}
         info = {"sweep": told | {"values": dict(self.values)}, "tags": tags, **_origin()}
-        return factory.Asked(
-            self.overrides, self.command, choices, factory.name(self.changed), info
+        return recording.Invocation(
+            self.overrides, self.command, choices, recording.name(self.changed), info
         )
 
 
 def trains(recipe: DictConfig) -> bool:
-    """Whether the recipe's procedure is to train it once."""
-    return bool(recipe.procedure.get("_target_") == TRAIN)
+    """Whether a recipe's procedure trains it, as one run."""
+    from dlrun import procedure
+    from dlrun.recipe.instantiate import part
+
+    try:
+        made = procedure.of(part(recipe, "procedure"))
+    except Mistake:  # is said when the procedure is about to begin
+        return False
+    return made.single and made.trains
 
 
 def perform(
     task: Task,
     made: Composed,
-    shared: Shared,
+    session: Session,
     stopping: Sequence[Any] = (),
     say: Callable[[BaseException, str], Any] = report,
 ) -> RunResult:
@@ -93,14 +98,14 @@ def perform(
     say: takes the error and the run's name. Raises Interrupted alone.
     """
     if not trains(made.recipe):
-        return _perform(task, made, shared, stopping, say)
+        return _perform(task, made, session, stopping, say)
     outputs = shell.path(made.recipe.outputs, "outputs").absolute()
     with claims.held(outputs, task.hash, partial(_waiting, task)) as claim:
-        other, now = claim.found(), partial(data_digest, shared=shared)
+        other, now = claim.found(), partial(data_digest, session=session)
         if other and ended(other) and not changed(other, made.recipe, now):
-            shared.records = []
+            session.records = []
             return outcome(RunResult(task.seed, task.hash), other, task.objective)
-        result = _perform(task, made, shared, stopping, say)
+        result = _perform(task, made, session, stopping, say)
         if result.status == record.FINISHED and result.directory is not None:
             claim.finished(Path(result.directory))
     return result
@@ -115,19 +120,21 @@ def _waiting(task: Task) -> None:
 def _perform(
     task: Task,
     made: Composed,
-    shared: Shared,
+    session: Session,
     stopping: Sequence[Any],
     say: Callable[[BaseException, str], Any],
 ) -> RunResult:
     result, value = RunResult(task.seed, task.hash), None
     asked, recipe = task.asked(made.choices), made.recipe
     recipe.resume = task.resume
-    shared.records = []
+    session.records = []
     try:
         if task.check:
             mistakes.check(recipe, made.choices, task.directories)
         with mistakes.resolved():
-            value = factory.perform(recipe, asked, shared, stopping, task.whole, measure_test=False)
+            value = factory.perform(
+                recipe, asked, session, stopping, task.whole, measure_test=False
+            )
     except Interrupted:
         raise
     except Exception as error:
@@ -136,10 +143,10 @@ def _perform(
         message = str(error) or type(error).__name__
         say(error, task.label(message))
         with suppress(Mistake, OSError):
-            factory.refused(recipe, asked, shared, message)
+            factory.refused(recipe, asked, session, message)
         result = replace(result, status=record.FAILED, message=message)
-    if shared.records:
-        result = outcome(result, shared.records[-1], task.objective)
+    if session.records:
+        result = outcome(result, session.records[-1], task.objective)
     elif result.status == record.RUNNING:
         result = replace(result, status=record.FINISHED)
     if not trains(recipe) and result.status == record.FINISHED:

@@ -40,13 +40,13 @@ _log = logging.getLogger("dlrun")
 
 ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # MLflow's own 120 s × 7 tries hang for minutes
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # blindly repeated, a request may make two runs
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # a request repeated blindly may create two runs
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
-"""How MLflow behaves here unless the user's environment says otherwise."""
+"""MLflow's settings here, where the user's environment sets none."""
 
 
 def start(
@@ -78,7 +78,7 @@ def start(
 
 
 def default_experiment() -> str:
-    """The experiment of those runs whose recipe names none."""
+    """The experiment of runs whose recipe names none."""
     return os.environ.get("MLFLOW_EXPERIMENT_NAME", "").strip() or "dlrun"
 
 
@@ -118,9 +118,10 @@ def known_uri(directory: str | Path, outputs: str | Path) -> str | None:
 
 
 def resumed_uri(directory: str | Path, uri: str | None, outputs: str | Path, typed: bool) -> Any:
-    """Where a resumed run goes: where it was, unless `tracking.uri` was typed now.
+    """Where a resumed run goes: where it is already, unless `tracking.uri` was typed now.
 
-    uri: that of the recipe. Says so where it moves, or does not go where MLFLOW_TRACKING_URI says.
+    uri: that of the recipe. Warns where the run moves, and where MLFLOW_TRACKING_URI names
+    another store, which it does not move to.
     """
     known = known_uri(directory, outputs)
     if known is None:
@@ -145,12 +146,12 @@ def resumed_uri(directory: str | Path, uri: str | None, outputs: str | Path, typ
 
 
 def _place(uri: str) -> str:
-    """The URI without a user's name and password."""
+    """The URI without user and password."""
     return re.sub(r"(?<=://)[^/]*@", "", uri)
 
 
 def _refuse_unwritable(given: str, path: Path) -> None:
-    """Raise Mistake where no database can be kept: what is not there would not be said for long."""
+    """Raise Mistake where no database can be written; else it would only show at the end."""
     if path.is_dir():
         raise Mistake(f"{given}: cannot be written: Is a directory")
     if path.exists() and not os.access(path, os.W_OK):

@@ -1,4 +1,4 @@
-"""The files of a run's record that go to the store, and which of them the store lacks."""
+"""The files of a record that go to the store, and which of them the store lacks."""
 
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,11 @@ _NAMES = ("run.json", "status.json")
 _CHECKPOINTS = ("checkpoints/last.pt", "checkpoints/best.pt")
 
 There = dict[str, int | None]
-"""The sizes in bytes of the files that a store has, by their names; None where it says none."""
+"""The sizes in bytes of the files in a store, by name; None where it does not say."""
 
 
 def there(client: MlflowClient, run_id: str) -> There:
-    """What the store has of a run."""
+    """The files of a run that the store has."""
     found: There = {}
     folders: list[str | None] = [None]
     for folder in folders:
@@ -30,11 +30,11 @@ def there(client: MlflowClient, run_id: str) -> There:
 
 
 def lacking(directory: Path, settings: dict[str, Any], there: There) -> list[str]:
-    """The files that have changed since they were sent, or are not in the store any more."""
+    """The files that have changed since they were sent, or have gone from the store."""
     wanted = [path for pattern in _PATTERNS for path in directory.glob(pattern)]
     names = [*_NAMES, *(_CHECKPOINTS if settings.get("checkpoints", True) else ())]
     if record.is_whole(directory) or "metrics.jsonl" not in there:
-        names.append("metrics.jsonl")  # damaged, it does not replace one that is whole
+        names.append("metrics.jsonl")  # a damaged file does not replace a whole one
     wanted += [directory / name for name in names]
     sent = dict(settings.get("files") or {})
     found = {path.relative_to(directory).as_posix(): path for path in wanted if path.is_file()}
@@ -46,7 +46,7 @@ def lacking(directory: Path, settings: dict[str, Any], there: There) -> list[str
 
 
 def stamp(path: Path) -> list[int]:
-    """By which a file is known to be the one that was sent."""
+    """Size and time, which tell whether a file is still the one that was sent."""
     return [path.stat().st_size, path.stat().st_mtime_ns]
 
 

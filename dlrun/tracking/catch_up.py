@@ -26,7 +26,7 @@ from dlrun.tracking.late import Unanswered
 
 
 class Elsewhere(Exception):
-    """Another process delivers the run, and to another store than the one that was asked for."""
+    """Another process delivers the run, to another store than the one that was asked for."""
 
 
 class CatchUp:
@@ -38,7 +38,7 @@ class CatchUp:
         """named: whether the runs were, so that deleted ones come back. say: prints a line."""
         self._outputs, self._uri, self._named, self._say = outputs, uri, named, say
         self._found: dict[tuple[str, str], Any] = {}  # stores, or why they do not answer
-        if os.environ.get("DLRUN_DEBUG") != "1":  # else it shows the traceback of a full disk
+        if os.environ.get("DLRUN_DEBUG") != "1":  # it logs a traceback where the disk is full
             logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
     def settings(self, run: Path) -> dict[str, Any]:
@@ -54,7 +54,7 @@ class CatchUp:
         return fresh | kept | {"uri": target, "run_id": None, "delivered": 0, "done": False}
 
     def deliver(self, run: Path) -> str:
-        """What came of it. Nothing is read that is to be written before the run is held."""
+        """Deliver a run; what came of it. Reads nothing of the cursor before it holds the run."""
         lock = cursor.hold(run)
         if lock is None:
             known = cursor.read(run).get("uri")
@@ -97,7 +97,7 @@ class CatchUp:
         return f"{state}: {total} points, {delivery.new_points} of them delivered now"
 
     def _look(self, settings: dict[str, Any]) -> tuple[MlflowClient, Experiment | None] | None:
-        """The store; one that does not answer is asked once for all runs."""
+        """The store; one that does not answer is asked only once for all runs."""
         key = settings["uri"], settings["experiment"]
         if key not in self._found:
             try:
@@ -110,7 +110,7 @@ class CatchUp:
         return found  # type: ignore[no-any-return]
 
     def _wait_for_answers(self, delivery: Delivery, live: bool) -> None:
-        """Begin, and wait where a server may still answer what it was asked before."""
+        """Begin; wait while a server may still carry out an earlier request."""
         said = False
         while True:
             try:
@@ -134,7 +134,7 @@ def _standing(
 
 
 def _is_complete(client: MlflowClient, found: Run, run: Path, settings: dict[str, Any]) -> bool:
-    """Whether the store has all of a run: what the cursor says is asked of the store."""
+    """Whether the store has all of a run; the store is asked, whatever the cursor says."""
     points = record.read_points(run)
     return (
         bool(settings.get("done"))

@@ -1,7 +1,7 @@
 """The user and the password of a tracking server: used for delivery, recorded nowhere else.
 
-A URI is known everywhere as `http://***@host:5000`. The whole one is kept in a file of the
-user's own, which nobody else can read, so that what was interrupted is delivered later.
+A URI appears everywhere as `http://***@host:5000`. The whole one is kept in a file that only
+the user can read, so that an interrupted delivery can be completed later.
 """
 
 import hashlib
@@ -14,11 +14,11 @@ from dlrun import shell
 
 _log = logging.getLogger("dlrun")
 _typed: dict[str, str] = {}
-"""What this process has been told, by what is shown of it."""
+"""The URIs that this process was given, by the form in which they are shown."""
 
 
 def hidden(uri: str) -> str:
-    """The URI as it may be recorded; keeps the whole one for `whole`."""
+    """The URI as it may be recorded; `whole` gives the original back."""
     seen = shell.redacted(uri)
     if seen != uri:
         _typed[seen] = uri
@@ -27,7 +27,7 @@ def hidden(uri: str) -> str:
 
 
 def whole(uri: str) -> str:
-    """The URI to deliver to: with user and password where they are known, else without."""
+    """The URI to deliver to, with user and password where they are known."""
     if shell.HIDDEN not in uri:
         return uri
     given = os.environ.get("MLFLOW_TRACKING_URI", "")

@@ -1,6 +1,6 @@
-"""`tracking.json` in a run's directory: where the run is delivered, and how much is there.
+"""`tracking.json` in a run's directory: where the run is delivered, and how much has arrived.
 
-Only who holds `tracking.lock` writes it, so that two stores are never mixed up in it.
+Only the process that holds `tracking.lock` writes it, so that it never mixes two stores.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ NAME = "tracking.json"
 
 
 def hold(directory: Path) -> BaseFileLock | None:
-    """Take the run to deliver it, until the lock is released; None while another process has it."""
+    """The lock of the run's delivery, acquired; None while another process holds it."""
     lock = FileLock(directory / "tracking.lock", timeout=0, thread_local=False)
     try:
         lock.acquire()
@@ -29,13 +29,13 @@ def read(directory: Path) -> dict[str, Any]:
 
 
 def fits(directory: Path, settings: dict[str, Any]) -> bool:
-    """Whether the cursor is of the store and experiment that the settings name."""
+    """Whether the cursor is about the store and experiment that the settings name."""
     known = read(directory)
     return all(known.get(key) == settings[key] for key in ("uri", "experiment"))
 
 
 def settle(directory: Path, settings: dict[str, Any]) -> None:
-    """Go on with a cursor, or begin a new one where it was of another store."""
+    """Go on with the cursor, or begin a new one where it was about another store."""
     known = read(directory) if fits(directory, settings) else {}
     cursor = {"run_id": None, "delivered": 0} | known | settings | {"done": False}
     record.write_json(directory / NAME, cursor)

@@ -1,7 +1,9 @@
-"""A limit for the whole of a request to a server, not only for the time between two bytes.
+"""A time limit for a whole request to a server, not only between two of its bytes.
 
-MLflow's timeout begins anew with each byte and each redirect. A server that sends one now and
-then, or never ends its answer, would hold a delivery for as long as it likes.
+MLflow's timeout starts again with each byte and each redirect. A server that sends one now and
+then, or never ends its answer, would hold up a delivery for as long as it likes. MLflow makes
+the sessions of its requests itself and takes none, so the limit is put around
+`requests.Session.request`.
 """
 
 import functools
@@ -15,14 +17,14 @@ from typing import Any
 import requests
 
 MOST = 256_000_000
-"""Bytes of an answer."""
+"""Bytes of the largest answer."""
 SLOWEST = 100_000
 """Bytes a second at which files are sent."""
 
 
 @contextmanager
 def every_request() -> Iterator[None]:
-    """Inside, each request of this process's main thread ends in time."""
+    """Inside, each request of the main thread ends in time."""
     before = requests.Session.request
 
     @functools.wraps(before)
@@ -42,7 +44,7 @@ def every_request() -> Iterator[None]:
 
 
 def _whole(response: requests.Response) -> requests.Response:
-    """The response with its content read, which has an end."""
+    """The response, its content read up to a limit."""
     content = bytearray()
     for chunk in response.iter_content(1_000_000):
         content += chunk
@@ -57,7 +59,7 @@ def _whole(response: requests.Response) -> requests.Response:
 
 @contextmanager
 def _within(seconds: float) -> Iterator[None]:
-    """Raise a timeout of requests after so long. Only the main thread can be interrupted."""
+    """Raise a timeout after so long. Only the main thread can be interrupted."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -66,7 +68,9 @@ def _within(seconds: float) -> Iterator[None]:
         raise requests.exceptions.ReadTimeout(f"timed out: not ended after {seconds:.0f} s")
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)  # again, where something has swallowed it
+    signal.setitimer(
+        signal.ITIMER_REAL, seconds, 1.0
+    )  # repeated, in case something swallows the error
     try:
         yield
     finally:
@@ -75,7 +79,7 @@ def _within(seconds: float) -> Iterator[None]:
 
 
 def _size(data: Any) -> int:
-    """Bytes of a file, or of a piece of one, that is sent."""
+    """Bytes of what is sent: a file, or part of one."""
     try:
         return len(data) if isinstance(data, (bytes, str)) else os.fstat(data.fileno()).st_size
     except (AttributeError, OSError, ValueError):

@@ -1,12 +1,12 @@
-"""One run on its way to MLflow: created once, each point once, finished in the end.
+"""One run on its way to MLflow: created once, each point sent once, finished at the end.
 
-`tracking.json` in the run's directory is the cursor: the store, MLflow's run id, and
-how many points are there. It is a hint. Whenever it may be wrong, after a restart or a
-failed request, the server's own history says which points it has.
+`tracking.json` in the run's directory is the cursor: the store, MLflow's run id, and how many
+points have arrived. It is a hint. Whenever it may be wrong, after a restart or a failed
+request, the server is asked which points it has.
 
-MLflow's points stay for ever. Where a resumed run has gone another way than those that
-it has of it, the record goes to a fresh run in MLflow; the one before is marked as KILLED
-and replaced.
+MLflow never changes or deletes a point. Where a resumed run contradicts the points that the
+server has, the record goes to a fresh run in MLflow; the earlier one is marked as KILLED and
+replaced.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,11 +29,11 @@ _CHUNK = 4_000_000  # bytes of points that are read at once
 _HEADLINES = ("val/accuracy", "val/loss")
 
 Say = Callable[[float], None]
-"""Told after every answer of the server: how many seconds the next may take."""
+"""Called after every answer of the server, with the seconds that the next one may take."""
 
 
 class _Heard:
-    """A client that says so after each answer, or a slow server would pass for a dead one."""
+    """A client that reports each answer, so that a slow server is not taken for a dead one."""
 
     def __init__(self, client: MlflowClient, say: Say) -> None:
         self._client, self._say = client, say
@@ -70,18 +70,18 @@ class Delivery:
         self._experiment = experiment
         self._say = say
         self._late = Late(client, directory)
-        self._offset = 0  # bytes of metrics.jsonl that are done with
+        self._offset = 0  # of metrics.jsonl, in bytes: what comes before it is in the store
         self._lines = 0
-        self._last = b""  # the line before the offset
-        self._seen: history.History = {}  # what the server had when it was asked
-        self._sure = False  # whether nothing else may have got there since
+        self._last = b""  # the line that ends there: another one means that the file was cut
+        self._seen: history.History = {}  # what the server had when it was last asked
+        self._sure = False  # whether the server has just that and what was sent since
         self._described: dict[str, Any] = {}
 
     def deliver(self, live: bool) -> None:
-        """Bring over all that is on disk.
+        """Send all that is on disk and not in the store.
 
-        live: whether a process still holds the record. Once none does, the record is final:
-        the run is finished in the store too.
+        live: whether a process still holds the record. Once none does, the record is final,
+        and the run is finished in the store too.
         """
         if not live:
             record.mark_killed(self.directory)
@@ -119,7 +119,7 @@ class Delivery:
             fresh = sorted(lacking, key=_rank)
             for start in range(0, len(fresh), MAX_METRICS_PER_BATCH):
                 batch = fresh[start : start + MAX_METRICS_PER_BATCH]
-                self._sure = False  # until it is known to have arrived
+                self._sure = False  # a request that fails may have been carried out
                 self._client.log_batch(self.run_id, metrics=batch)
                 self._sure = True
             self._offset += sum(len(line) for line in lines)
@@ -131,9 +131,9 @@ class Delivery:
     def finish(self) -> None:
         """Send the files, the model and the final status; `points` comes before it."""
         status = record.read_status(self.directory)
-        # A killed run may go on, and come by the same points again.
+        # Not of a killed run: resumed, it may reach these points again.
         ended = status.get("status") in (record.FINISHED, record.PRUNED, record.FAILED)
-        whole = record.is_whole(self.directory)  # else the store may have what the record has lost
+        whole = record.is_whole(self.directory)  # a damaged line is in the store, not in the record
         if ended and whole and history.outlives(self._seen, record.read_points(self.directory)):
             self._replace()
             self.points()
@@ -157,7 +157,7 @@ class Delivery:
         files = (self.directory / name for name in ("status.json", "metrics.jsonl"))
         at = max((file.stat().st_mtime for file in files if file.exists()), default=None)
         self._client.set_terminated(self.run_id, state, at and round(at * 1000))
-        self._twins()  # of an answer that came late, maybe after the run was found
+        self._twins()  # a late answer may have created a second run meanwhile
         self._keep(done=True)
 
     def _find(self) -> str | None:
@@ -166,7 +166,7 @@ class Delivery:
         return str(found[0].info.run_id) if found else None
 
     def _twins(self) -> list[Run]:
-        """The runs that stand for the record; what a server made twice is thrown away."""
+        """The runs in the store that stand for the record; removes what was made twice."""
         known = self.run_id or cursor.read(self.directory).get("run_id")
         uid = record.read_json(self.directory / "run.json").get("uid", "")
         found = history.runs(self._client, self._experiment, uid, known)
@@ -196,17 +196,17 @@ class Delivery:
         return str(run.info.run_id)
 
     def _replace(self) -> None:
-        """Leave the run in MLflow to what is no longer so; the record goes to a fresh one."""
+        """Give up the run in MLflow, whose points no longer hold, for a fresh one."""
         info = record.read_json(self.directory / "run.json")
         self._client.set_terminated(self.run_id, record.KILLED)
         self._client.update_run(self.run_id, name=f"{_name(info, self.directory)} (replaced)")
-        # Last, because from then on it is found no more.
+        # Last: a run with this tag is not found again.
         self._client.set_tag(self.run_id, REPLACED, "the run was resumed and went another way")
         self.run_id, self._described = "", {}
         self.begin(live=True)
 
     def _rename(self) -> None:
-        """Call the run as its record does now; a name that the user gave it in MLflow stays."""
+        """Give the run the name that its record has now; a name given in MLflow stays."""
         name = _name(record.read_json(self.directory / "run.json"), self.directory)
         known = cursor.read(self.directory).get("name")
         if known not in (None, name):
@@ -215,7 +215,7 @@ class Delivery:
             self._keep(name=name)
 
     def _describe(self) -> None:
-        """Params, tags and the data set, again wherever the record of them has changed."""
+        """Send params, tags and the data set, again whenever they have changed in the record."""
         info = record.read_json(self.directory / "run.json")
         path = self.directory / "recipe.yaml"
         try:
@@ -227,7 +227,7 @@ class Delivery:
         tags = entries.tags(info)
         known = self._client.get_run(self.run_id).data.params
         limit = entries.VALUE_LIMIT
-        for limit in (entries.VALUE_LIMIT, 500, 250):  # older servers take less
+        for limit in (entries.VALUE_LIMIT, 500, 250):  # older servers accept less
             params = entries.params(recipe, info.get("choices"), limit)
             new = [Param(key, value) for key, value in params.items() if key not in known]
             try:
@@ -237,7 +237,7 @@ class Delivery:
             except MlflowException as error:
                 if error.error_code != "INVALID_PARAMETER_VALUE" or limit == 250:
                     raise
-        for key, value in params.items():  # MLflow lets no param change
+        for key, value in params.items():  # MLflow allows no param to change
             if key in known and known[key] != value:
                 tags[entries.shorten(f"resumed.{key}", entries.KEY_LIMIT)] = value
         self._client.log_batch(self.run_id, tags=[RunTag(*tag) for tag in tags.items()])
@@ -247,12 +247,12 @@ class Delivery:
             inputs = [DatasetInput(Dataset(**data), [context])]
             try:
                 self._client.log_inputs(self.run_id, inputs)
-            except MlflowException:  # another process has just made the same data set known
+            except MlflowException:  # another process has just added the same data set
                 self._client.log_inputs(self.run_id, inputs)
         self._described = {"info": info, "recipe": recipe}
 
     def _reconcile(self) -> None:
-        """Ask the server which points it has, and start again at the first line."""
+        """Ask the server which points it has, and begin again at the first line."""
         self._begin_again(history.fetch(self._client, self.run_id))
 
     def _begin_again(self, seen: history.History) -> None:
@@ -260,14 +260,14 @@ class Delivery:
         self._offset, self._lines, self._last = 0, 0, b""
 
     def _read(self, path: Path) -> list[bytes]:
-        """The next whole lines; from the first one on where the file has been cut."""
+        """The next whole lines; the first ones again where the file was cut."""
         if not self._sure:
             self._reconcile()
         if not path.exists():
             return []
         with path.open("rb") as file:
             file.seek(self._offset - len(self._last))
-            if file.read(len(self._last)) != self._last:  # cut off, and maybe grown again
+            if file.read(len(self._last)) != self._last:  # it was cut, and may have grown again
                 self._reconcile()
                 file.seek(0)
             chunk = file.read(_CHUNK)
@@ -302,7 +302,7 @@ def _metrics(line: bytes) -> Iterator[Metric]:
 
 
 def _rank(metric: Metric) -> int:
-    """The place of a metric in a request: MLflow compares runs by what it got first."""
+    """The place of a metric in a request: MLflow compares runs by the metric it received first."""
     return _HEADLINES.index(metric.key) if metric.key in _HEADLINES else len(_HEADLINES)
 
 

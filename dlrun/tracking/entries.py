@@ -36,7 +36,7 @@ def params(
 
 
 def flatten(content: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested mappings as dotted keys with their values as text; empty ones are left out."""
+    """Nested mappings as dotted keys and their values as text; leaves out empty mappings."""
     flat = []
     for key, value in content.items():
         if isinstance(value, dict):
@@ -56,13 +56,13 @@ def text(value: object) -> str:
 
 
 def legal_key(key: str) -> str:
-    """The key with what MLflow refuses in names replaced by `_`."""
+    """The key, with `_` for every character that MLflow refuses."""
     parts = [part if part.strip(".") else "_" for part in _ILLEGAL.sub("_", key).split("/")]
     return "/".join(parts)[:KEY_LIMIT]
 
 
 def shorten(value: str, limit: int) -> str:
-    """At most `limit` characters, the last an ellipsis where something is missing."""
+    """At most `limit` characters, the last an ellipsis where something was cut."""
     value = value.encode(errors="backslashreplace").decode()  # a path need not be UTF-8
     return value if len(value) <= limit else value[: limit - 1] + "…"
 

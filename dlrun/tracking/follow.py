@@ -43,14 +43,14 @@ LONGEST_WAIT = 30.0
 
 @dataclass
 class _Followed:
-    """A record that is not all delivered. lock: of the delivery, once this process has it."""
+    """A record that is not all delivered yet. lock: of its delivery, once this process has it."""
 
     lock: "BaseFileLock | None" = None
     delivery: "Delivery | None" = None
 
 
 class Follower:
-    """All records that are followed, on their way to one store."""
+    """The records that are followed, all on their way to one store."""
 
     def __init__(self, settings: dict[str, Any] | None, parent: int, out: IO[str]) -> None:
         """Nothing is imported or sent yet."""
@@ -61,7 +61,7 @@ class Follower:
         self._to_draw: list[Path] = []
         self._records: dict[Path, _Followed] = {}
         self._half_line = b""
-        self._ended_at = 0.0  # when it was known that no more records come; 0 before
+        self._ended_at = 0.0  # when no more records were to come; 0 before
         self._warned = False
         local = settings is not None and settings["uri"].startswith("sqlite:")
         self._least = 60 if local else 0  # a busy disk is no outage
@@ -80,7 +80,7 @@ class Follower:
             try:
                 self._advance()
                 failing, wait = None, EVERY
-            except Exception as error:  # whatever it is, it must not end the delivery
+            except Exception as error:  # no error must end the delivery
                 failing = failing or monotonic()
                 wait = min(max(2 * wait, 1), LONGEST_WAIT)
                 self._fail(error)
@@ -116,7 +116,7 @@ class Follower:
             self._ended_at = monotonic()
 
     def _advance(self) -> None:
-        """Do what can be done. Raises the first error, once no other record waits for it."""
+        """Do what can be done now. Raises the first error after all records had their turn."""
         while self._to_draw:
             self._draw(self._to_draw.pop())
         if self._settings is None:
@@ -160,7 +160,7 @@ class Follower:
         where: "tuple[MlflowClient, str]",
         settings: dict[str, Any],
     ) -> bool:
-        """Bring over what is there; whether nothing of the record is left to do here."""
+        """Deliver what a record has; whether this process is done with it."""
         if followed.lock is None:
             followed.lock = cursor.hold(path)
         if followed.lock is None:
@@ -173,7 +173,7 @@ class Follower:
             followed.delivery = Delivery(*where, path, self._say)
         live = record.is_running(path)
         followed.delivery.deliver(live)
-        # Whoever holds the record when no more come is another trainer, with a follower of its own.
+        # With the input at an end, another trainer holds the record, and has its own follower.
         return not live or bool(self._ended_at)
 
     def _fail(self, error: Exception) -> None:
@@ -191,7 +191,7 @@ class Follower:
         self._tell(max(seconds, self._least))
 
     def _tell(self, line: float | str) -> None:
-        with suppress(OSError):  # nobody listens any more
+        with suppress(OSError):  # the trainer is gone
             print(json.dumps(line), file=self._out, flush=True)
 
 
@@ -210,7 +210,7 @@ def main() -> None:
     with suppress(OSError, AttributeError):
         os.nice(5)  # training comes first
     out = os.fdopen(os.dup(1), "w")
-    sys.stdout = sys.stderr  # whatever MLflow prints is for nobody
+    sys.stdout = sys.stderr  # nothing that MLflow prints is part of the protocol
     settings = json.loads(sys.argv[1])
     follower = Follower(settings, int(sys.argv[2]), out)
     if settings is None:
@@ -223,7 +223,7 @@ def main() -> None:
             code = follower.serve()
         follower.disconnect()
     sys.stderr.flush()
-    os._exit(code)  # all is written; taking MLflow apart would cost most of a second
+    os._exit(code)  # all is written; an orderly exit would cost most of a second
 
 
 if __name__ == "__main__":

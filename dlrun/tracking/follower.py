@@ -1,4 +1,4 @@
-"""The trainer's end of the process that follows its records; waits for nothing but in `close`."""
+"""The trainer's end of the process that follows its records; only `close` ever waits."""
 
 import json
 import logging
@@ -18,20 +18,20 @@ from dlrun.tracking import address, cursor
 
 PATIENCE = 5.0
 """Seconds without progress after which `close` gives up."""
-_NAMED = 2  # runs that were not delivered and are named, each in a warning of its own
+_NAMED = 2  # undelivered runs that get a warning of their own; more are counted in one
 
 _log = logging.getLogger("dlrun")
 
 
 class Follower:
-    """Completes any number of records, and delivers them to one store; see `follow`."""
+    """Draws and delivers any number of records in a second process; see `dlrun.tracking.follow`."""
 
     def __init__(self, settings: dict[str, Any] | None, environment: Mapping[str, str]) -> None:
         """Start the process; returns at once. settings: of the store; None to draw curves alone."""
         self.settings = settings
         self._records: list[Path] = []
         self._closed = False
-        self._quiet_until = monotonic() + 60  # its imports, on a busy machine
+        self._quiet_until = monotonic() + 60  # its imports may take long on a busy machine
         debug = bool(environment.get("DLRUN_DEBUG"))
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the child inherits it
         self._process = subprocess.Popen(
@@ -62,7 +62,7 @@ class Follower:
         path = Path(directory).absolute()
         if self.settings is None:
             return
-        if lock := cursor.hold(path):  # else the process settles it, when it can
+        if lock := cursor.hold(path):  # else the second process does so, when it can
             try:
                 cursor.settle(path, self.settings)
             finally:
@@ -74,9 +74,9 @@ class Follower:
         self._tell(Path(directory).absolute(), draw=True)
 
     def close(self, patience: float = PATIENCE) -> None:
-        """Wait while all is completed, `patience` seconds without progress at most.
+        """Wait until all is done, at most `patience` seconds without progress.
 
-        Leaves no process behind; says in one line what could not be delivered.
+        Leaves no process behind; names in one line what could not be delivered.
         """
         if self._closed:
             return
@@ -90,7 +90,7 @@ class Follower:
                 and self._process.poll() is None
                 and monotonic() < max(give_up, self._quiet_until)
             ):
-                self._process.send_signal(signal.SIGCONT)  # who stopped it waits for it in vain
+                self._process.send_signal(signal.SIGCONT)  # a stopped process would never end
                 with suppress(subprocess.TimeoutExpired):
                     self._process.wait(0.1)
         finally:
@@ -100,7 +100,7 @@ class Follower:
 
     def _tell(self, path: Path, draw: bool) -> None:
         self._records.append(path)
-        with suppress(OSError, ValueError):  # a dead process is reported by the listener
+        with suppress(OSError, ValueError):  # the listener reports a process that has died
             self._in.write(json.dumps([str(path), draw]) + "\n")
             self._in.flush()
 

@@ -1,7 +1,7 @@
-"""What a tracking store has of a run's points, and whether the record still says so.
+"""Which points of a run a tracking store has, and whether they agree with the record.
 
-A resumed run may go another way than it went before it was stopped, and MLflow neither
-changes nor deletes a point. So it must be noticed before anything is sent.
+A resumed run may take another course than before it was stopped, and MLflow neither changes
+nor deletes a point. So a contradiction must be noticed before anything is sent.
 """
 
 import math
@@ -16,19 +16,19 @@ from mlflow.exceptions import MlflowException
 from dlrun.tracking import entries
 
 CLOCK = "time/"
-"""Metrics that begin so tell how long something took, and are never the same again."""
+"""Metrics with this prefix are durations, which differ each time."""
 
 REPLACED = "dlrun.replaced"
 """The tag of a run in MLflow whose record is in another run there."""
 
 History = dict[str, dict[int, list[float]]]
-"""The values by key and step; of each step one, unless something else has written there."""
+"""The values by key and step; one each, unless something else has written there."""
 
 
 def runs(client: MlflowClient, experiment: str, uid: str, known: str | None) -> list[Run]:
     """The runs that stand for a record, deleted ones too; the one to go on with comes first.
 
-    known: the id that the cursor has. More than one is left where a server was slow to answer.
+    known: the id in the cursor. There is more than one where a server was slow to answer.
     """
     asked = f"tags.`dlrun.uid` = '{uid}'"
     found = list(client.search_runs([experiment], asked, ViewType.ALL)) if experiment else []
@@ -46,12 +46,12 @@ def runs(client: MlflowClient, experiment: str, uid: str, known: str | None) -> 
 
 
 def is_deleted(run: Run) -> bool:
-    """Whether somebody has deleted it in MLflow, where it can still be restored."""
+    """Whether a user has deleted it in MLflow, which keeps it so that it can be restored."""
     return str(run.info.lifecycle_stage) != "active"
 
 
 def ends_as(run: Run, points: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether the store has the last value of every metric; all of its points cost more to ask."""
+    """Whether the store has the last value of every metric; asking for all points costs more."""
     last: dict[str, tuple[int, float]] = {}
     for point in points:
         for key, value in point["values"].items():
@@ -63,7 +63,7 @@ def ends_as(run: Run, points: Iterable[Mapping[str, Any]]) -> bool:
 
 
 def fetch(client: MlflowClient, run_id: str) -> History:
-    """All points that the store has of a run."""
+    """All points of a run that the store has."""
     found: History = {}
     for key in client.get_run(run_id).data.metrics:
         steps = found.setdefault(key, {})
@@ -88,16 +88,16 @@ def contradicts(known: History, metrics: Iterable[Metric]) -> bool:
 
 
 def outlives(known: History, points: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether the store has steps that a run, at its end, has no point of.
+    """Whether the store has steps at which a finished run has no point.
 
-    A measure that only an earlier end had, such as that of the test split, stays true.
+    Metrics that only an earlier end has, such as those of the test split, do not count.
     """
     steps = {point["step"] for point in points}
     return any(not steps >= there.keys() for there in known.values())
 
 
 def _same(stored: float, value: float) -> bool:
-    """Whether a value has become this one in a database, which knows no infinity."""
+    """Whether a database, which has no infinity, stores a value as this one."""
     if math.isnan(value):
         return math.isnan(stored)
     largest = sys.float_info.max

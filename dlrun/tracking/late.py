@@ -1,7 +1,7 @@
-"""Asking a server once for what must be there once, though its answer may come late.
+"""Asking a server once for what must exist once, though its answer may come late.
 
-A request that times out may still be carried out. Asked again at once, a slow server makes
-two runs of one. So for a while it is looked for, and not asked for.
+A request that times out may still be carried out. Asked again at once, a slow server creates
+two runs. So for a while the run is looked for instead of being asked for again.
 """
 
 from collections.abc import Callable
@@ -18,25 +18,25 @@ from dlrun.errors import led_to
 from dlrun.tracking import cursor
 
 WINDOW = 60.0
-"""Seconds after which a request that was not answered is held to be lost."""
+"""Seconds after which an unanswered request counts as lost."""
 
 Made = TypeVar("Made")
 
 
 class Unanswered(Exception):
-    """It was asked for, and may still come."""
+    """It was asked for and may still appear."""
 
 
 class Late:
-    """What was asked of a server and not answered, kept in the cursor of a run."""
+    """The requests of a run that were not answered; its cursor remembers them."""
 
     def __init__(self, client: MlflowClient, directory: Path) -> None:
-        """Nothing is asked yet."""
+        """Asks for nothing yet."""
         self._directory = directory
         self._remote = client.tracking_uri.startswith(("http", "databricks"))
 
     def once(self, what: str, make: Callable[[], Made]) -> Made:
-        """Ask for something that was not found. Raises Unanswered while it may still come."""
+        """Ask for something that was not found. Raises Unanswered while it may still appear."""
         if not self._remote:
             return make()
         key = f"asked_{what}"
@@ -59,7 +59,7 @@ class Late:
 
 def _refused(error: BaseException | None) -> bool:
     """Whether a request certainly had no effect."""
-    if isinstance(error, MlflowException) and hasattr(error, "json"):  # an answer of MLflow's own
+    if isinstance(error, MlflowException) and hasattr(error, "json"):  # MLflow itself has answered
         return int(error.get_http_status_code()) < 500
     for each in led_to(error):
         reason = getattr(each.args[0], "reason", None) if each.args else None

@@ -1,14 +1,14 @@
 """The best weights as an MLflow model, and its registration with a run.
 
-The model is saved as a `torch.export` program: loading it needs torch alone, neither
-dlrun nor the class it was made of, and it takes batches of any size. What cannot be
-exported is pickled instead, and then needs its class. Loading and serving:
+The model is saved as a `torch.export` program: loading it needs torch alone, neither dlrun nor
+the model's class, and it takes batches of any size. What cannot be exported is pickled instead,
+and then needs its class. To load and to serve it:
 
     mlflow.pytorch.load_model("outputs/runs/<id>/model")
     mlflow models predict -m outputs/runs/<id>/model -i images.json --env-manager local
 
-Such a program evaluates for good, and torch refuses its `.eval()` and `.train()`; the model's
-metadata say so. The names of its classes are there as well:
+Such a program always evaluates, and torch refuses its `.eval()` and `.train()`; the model's
+metadata say so. They also hold the names of the classes:
 
     mlflow.models.get_model_info("outputs/runs/<id>/model").metadata["classes"]
 """
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _log = logging.getLogger("dlrun")
-_TYPE = "dlrun"  # of the models that are made here
+_TYPE = "dlrun"  # by which our models are told from others
 _MODE = "evaluation: an exported program needs no .eval(), and torch refuses to change it"
 
 
@@ -55,8 +55,8 @@ def save_model(
     example: (n, ...) raw samples, uint8, uint16 or float32; two or more, else the batch
         size of the saved model may be fixed.
     step: the step that the weights are of.
-    classes: what the logits are of, in their order, where they are of classes.
-    reading: how its samples were made of image files; kept in the metadata as `images`.
+    classes: their names, in the order of the logits.
+    reading: how samples are made from image files; kept in the metadata as `images`.
 
     A model that cannot be saved is left out with one warning.
     """
@@ -72,10 +72,10 @@ def save_model(
     try:
         with _quiet():
             try:
-                _save_program(module, example, part, told | {"mode": _MODE})
+                _save(module, example, part, told | {"mode": _MODE}, _export)
             except Exception as error:
                 shutil.rmtree(part, ignore_errors=True)
-                _save_pickle(module, example, part, told)
+                _save(module, example, part, told, _pickle)
                 pickled = error
         shutil.rmtree(directory, ignore_errors=True)
         shutil.move(part, directory)
@@ -100,8 +100,8 @@ def register(
 ) -> str:
     """Make a saved model the model of a run, once; returns its id.
 
-    known: the id under which an earlier try made it, if that is known.
-    once: calls what asks the server for something; see `dlrun.tracking.late`.
+    known: the id that an earlier attempt got, if there was one.
+    once: sends the request that creates it; see `dlrun.tracking.late`.
     """
     from mlflow.entities import LoggedModelOutput
 
@@ -138,7 +138,7 @@ def register(
 
 
 def _find(client: "MlflowClient", experiment: str, run_id: str, known: str | None) -> str | None:
-    """The model that an earlier try made for the run; what a server made twice is deleted."""
+    """The model that an earlier attempt created for the run; deletes one created twice."""
     found: list[str] = []
     token: str | None = None
     while True:
@@ -154,21 +154,39 @@ def _find(client: "MlflowClient", experiment: str, run_id: str, known: str | Non
     return found[0] if found else None
 
 
-def _save_program(module: "nn.Module", x: "Tensor", path: Path, told: dict[str, Any]) -> None:
-    """Write a model of MLflow's form around a `torch.export` program.
+Write = Callable[["nn.Module", "Tensor", Path], None]
+"""Writes a module into a folder; the tensor is an example of its input."""
 
-    As `mlflow.pytorch.save_model` does, whose import would take longer than the rest.
-    https://mlflow.org/docs/latest/ml/model says what is in which file.
+
+def _export(module: "nn.Module", x: "Tensor", folder: Path) -> None:
+    import torch
+
+    batches = {0: torch.export.Dim.AUTO}
+    with imports.quick():  # it imports the compiler
+        program = torch.export.export(module, (x,), dynamic_shapes=[batches])
+        torch.export.save(program, folder / "model.pt2")
+
+
+def _pickle(module: "nn.Module", x: "Tensor", folder: Path) -> None:
+    import torch
+    from mlflow.pytorch import pickle_module
+
+    (folder / "pickle_module_info.txt").write_text(pickle_module.__name__)
+    torch.save(module, folder / "model.pth", pickle_module=pickle_module)
+
+
+def _save(module: "nn.Module", x: "Tensor", path: Path, told: dict[str, Any], write: Write) -> None:
+    """Write a directory that MLflow takes as a model, with `told` as its metadata.
+
+    `mlflow.pytorch.save_model` writes the same, but its import takes longer than all the rest.
+    The files are described in https://mlflow.org/docs/latest/ml/model.
     """
     import torch
 
     with torch.no_grad():
         result = module(x)
     (path / "data").mkdir(parents=True)
-    batches = {0: torch.export.Dim.AUTO}
-    with imports.quick():  # the compiler, if this process has not needed it before
-        program = torch.export.export(module, (x[:2],), dynamic_shapes=[batches])
-        torch.export.save(program, path / "data" / "model.pt2")
+    write(module, x[:2], path / "data")
     python, found, sample = platform.python_version(), versions(), x[:2].tolist()
     packages = _requirements()
     content = {
@@ -185,7 +203,7 @@ def _save_program(module: "nn.Module", x: "Tensor", path: Path, told: dict[str, 
         },
         "metadata": told,
         "mlflow_version": found["mlflow"],
-        "model_size_bytes": (path / "data" / "model.pt2").stat().st_size,
+        "model_size_bytes": sum(file.stat().st_size for file in (path / "data").iterdir()),
         "model_uuid": uuid4().hex,
         "saved_input_example_info": {
             "artifact_path": "input_example.json",
@@ -217,30 +235,9 @@ def _save_program(module: "nn.Module", x: "Tensor", path: Path, told: dict[str, 
 
 
 def _schema(batch: "Tensor") -> str:
-    """Of a tensor of any number of samples, as a model's signature has it."""
+    """The entry of a model's signature for a batch of any size."""
     kind = {"dtype": str(batch.numpy().dtype), "shape": [-1, *batch.shape[1:]]}
     return json.dumps([{"type": "tensor", "tensor-spec": kind}])
-
-
-def _save_pickle(module: "nn.Module", x: "Tensor", path: Path, told: dict[str, Any]) -> None:
-    import mlflow.pytorch
-    import torch
-    from mlflow.models import ModelSignature
-    from mlflow.types import Schema
-
-    with torch.no_grad():
-        result = module(x)
-    mlflow.pytorch.save_model(
-        module,
-        str(path),
-        signature=ModelSignature(
-            *(Schema.from_json(_schema(batch)) for batch in (x, result)),
-        ),
-        input_example=x[:2].numpy(),
-        pip_requirements=_requirements(),
-        metadata=told,
-        serialization_format="pickle",
-    )
 
 
 def _requirements() -> list[str]:
@@ -251,7 +248,7 @@ def _requirements() -> list[str]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the remarks of MLflow and of the exporter, which the user cannot act on."""
+    """Without the messages of MLflow and of the exporter, on which the user cannot act."""
     loggers = [logging.getLogger(name) for name in ("mlflow", "torch")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():

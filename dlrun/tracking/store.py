@@ -1,4 +1,4 @@
-"""The tracking store: a database that is made once, and the experiment in it."""
+"""The tracking store: a database that is created once, and the experiment in it."""
 
 import os
 import sqlite3
@@ -18,7 +18,7 @@ from dlrun.tracking.address import artifacts, engine_uri, sqlite_path
 def look(uri: str, experiment: str) -> tuple[MlflowClient, Experiment | None] | None:
     """A client of the store and the experiment in it, as they are; None where there is no store.
 
-    Makes and restores nothing. Raises what MLflow raises where a server does not answer.
+    Creates and restores nothing. Raises what MLflow raises where a server does not answer.
     """
     path = sqlite_path(uri)
     if path is not None and not _is_made(path):
@@ -28,9 +28,9 @@ def look(uri: str, experiment: str) -> tuple[MlflowClient, Experiment | None] | 
 
 
 def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
-    """A client of the store and the experiment's id; makes what is missing.
+    """A client of the store and the experiment's id; creates what is missing.
 
-    Any number of processes may do so at once. Raises what MLflow raises where a
+    Any number of processes may call it at once. Raises what MLflow raises where a
     server does not answer.
     """
     path = sqlite_path(uri)
@@ -54,13 +54,13 @@ def disconnect(uri: str) -> None:
 
 
 def _is_made(path: Path) -> bool:
-    """Whether there is a database; what is no file, such as a device, is not to be replaced."""
+    """Whether there is a database. What is no file, such as a device, is never replaced."""
     return path.exists() and (path.stat().st_size > 0 or not path.is_file())
 
 
 def _make(path: Path) -> None:
-    """A fresh database, migrated under another name: no one ever meets half of it."""
-    for stale in path.parent.glob(f".{path.name}.*.part*"):  # of one that was killed meanwhile
+    """Create a database, under another name until its tables are complete."""
+    for stale in path.parent.glob(f".{path.name}.*.part*"):  # left by a process that was killed
         stale.unlink()
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     store = SqlAlchemyStore(engine_uri(f"sqlite:///{part}"), artifacts(path))
@@ -77,6 +77,6 @@ def _experiment(client: MlflowClient, name: str, location: str | None = None) ->
             if known.lifecycle_stage != "active":
                 client.restore_experiment(known.experiment_id)
             return str(known.experiment_id)
-        with suppress(MlflowException):  # another process was faster; look again
+        with suppress(MlflowException):  # another process was faster: look again
             return str(client.create_experiment(name, artifact_location=location))
     return str(client.create_experiment(name, artifact_location=location))

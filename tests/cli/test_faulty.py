@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ import pytest
 from dlrun.__main__ import main
 from dlrun.recipe import catalogue
 
-Typed = Callable[..., tuple[int, str]]
 GLOBAL = "# @package _global_\n"
 FIRST = "`# @package _global_`; write it as the first line"
 UP = "`# @package _global_`; move it up: it must be the first line"
@@ -56,9 +54,7 @@ BINARY = [b"\xff\xfe\x00\x01", b"lr: \0\n", "lr: 1\n".encode("utf-16")]
 
 
 @pytest.fixture
-def typed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Typed:
+def typed(tmp_path, monkeypatch, capsys):
     """typed(...) types a command beside the directory `mine`: the exit code and what it said."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DLRUN_DEBUG", raising=False)
@@ -85,9 +81,7 @@ def write(option: str, content: str | bytes) -> Path:
     [(*case, ("--cfg", "job")) for case in FAULTY]
     + [(*case, ("-m", "batch_size=8,16", "tracking=none")) for case in FAULTY[::6]],
 )
-def test_the_file_is_named_with_what_to_write(
-    option: str, content: str, right: str, also: tuple[str, ...], typed: Typed
-) -> None:
+def test_the_file_is_named_with_what_to_write(option, content, right, also, typed):
     file = write(option, content)
     group = option.rpartition("/")[0]
     chosen = [] if not group else [f"{group}=[a]" if group == "regularization" else f"{group}=a"]
@@ -98,7 +92,7 @@ def test_the_file_is_named_with_what_to_write(
     assert len(said.splitlines()) == 1
 
 
-def test_files_that_lead_to_each_other_are_named(typed: Typed) -> None:
+def test_files_that_lead_to_each_other_are_named(typed):
     write("experiment/a", f"{GLOBAL}defaults:\n  - b\n")
     write("experiment/b", f"{GLOBAL}defaults:\n  - a\n")
     code, said = typed("experiment=a")
@@ -107,7 +101,7 @@ def test_files_that_lead_to_each_other_are_named(typed: Typed) -> None:
 
 
 @pytest.mark.parametrize("content", BINARY)
-def test_a_binary_file_is_no_matter_until_it_is_chosen(content: bytes, typed: Typed) -> None:
+def test_a_binary_file_is_no_matter_until_it_is_chosen(content, typed):
     file = write("optimizer/a", content)
     assert typed("--cfg", "job")[0] == 0
     assert typed("--help")[0] == 0
@@ -120,7 +114,7 @@ def test_a_binary_file_is_no_matter_until_it_is_chosen(content: bytes, typed: Ty
 
 
 @pytest.mark.parametrize("content", BINARY)
-def test_a_binary_default_recipe_is_named_by_every_command(content: bytes, typed: Typed) -> None:
+def test_a_binary_default_recipe_is_named_by_every_command(content, typed):
     file = write("config", content)
     for words in (["epochs=1"], ["-m", "seed=0,1"], ["--cfg", "job"]):
         code, said = typed(*words)
@@ -129,7 +123,7 @@ def test_a_binary_default_recipe_is_named_by_every_command(content: bytes, typed
         assert "no text in UTF-8" in said
 
 
-def test_only_files_are_options(typed: Typed) -> None:
+def test_only_files_are_options(typed):
     folder = write("optimizer/a", "lr: 1\n").parent
     (folder / "folder.yaml").mkdir()
     (folder / "gone.yaml").symlink_to("nowhere")
@@ -142,7 +136,7 @@ def test_only_files_are_options(typed: Typed) -> None:
 
 
 @pytest.mark.parametrize(("flag", "level"), [("-O", ""), ("-OO", ""), ("-P", "1")])
-def test_asserts_that_are_left_out_change_nothing(flag: str, level: str, tmp_path: Path) -> None:
+def test_asserts_that_are_left_out_change_nothing(flag, level, tmp_path):
     words = ["-m", "sweep=random", "optimizer.lr=tag(log,interval(0.01,0.1))", "+model.more={a: 1}"]
     command = [sys.executable, flag, "-m", "dlrun", *words, "sweep.trials=0"]
     environment = os.environ | {"PYTHONOPTIMIZE": level}

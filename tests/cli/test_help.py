@@ -304,11 +304,43 @@ def test_it_answers_at_once_with_and_without_libyaml(without, limit):
     assert min(once() for _ in range(5)) < limit
 
 
-def test_a_closed_pipe_is_no_error():
+@pytest.mark.parametrize("group", ["data", "model", "sweep"])
+def test_what_all_options_have_in_common_is_shown_with_each(capsys, group):
+    common = yaml.safe_load((catalogue.packaged() / group / "common/settings.yaml").read_text())
+    assert "common" not in CATALOGUE.options(group)
+    for name in CATALOGUE.options(group):
+        text = shown(capsys, "--help", f"{group}={name}")
+        typed = candidates(f"dlrun {group}={name} {group}.")
+        for key in common:
+            assert len(re.findall(rf"^  {group}\.{key}[ .]", text, re.M)) >= 1, (name, key)
+            assert any(each.startswith(f"{group}.{key}") for each in typed), (name, key)
+
+
+def test_an_option_of_the_user_may_have_them_or_not(capsys, tmp_path):
+    for folder, name, text in (
+        ("data", "plain", "_target_: dlrun.data.digits.digits\n"),
+        ("model", "big", "defaults: [mlp, _self_]\nhidden: [512]  # wide\n"),
+        ("model", "loop", "defaults: [pool, _self_]\n"),
+        ("model", "pool", "defaults: [loop, _self_]\n"),
+    ):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / f"{name}.yaml").write_text(f"# Mine\n{text}")
+    own = ["--config-dir", str(tmp_path)]
+    assert "data.leaks" not in shown(capsys, *own, "--help", "data=plain")
+    text = shown(capsys, *own, "--help", "model=big")
+    assert re.search(r"^  model.hidden +\[512\] +wide$", text, re.M)
+    assert re.search(r"^  model.max_parameters +null", text, re.M)
+    words = [*own, "data=plain", "model=big", "epochs=1 steps", "tracking=none", "threads=1"]
+    assert main([*words, f"outputs={tmp_path}/outputs"]) == 0
+    assert "model=loop" in shown(capsys, *own, "--help", "model=loop")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--info", "searchpath"]])
+def test_a_closed_pipe_is_no_error(words):
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
-        [DLRUN, "--help"], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=30
+        [DLRUN, *words], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=30
     )
     os.close(writer)
     assert done.returncode == 0

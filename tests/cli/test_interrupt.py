@@ -40,7 +40,7 @@ sys.exit(console())
 
 
 @pytest.mark.parametrize("at", in_suite(["flags", "torch"], POINTS))
-def test_sigint_during_imports_is_one_line(at: str, tmp_path: Path) -> None:
+def test_sigint_during_imports_is_one_line(at, tmp_path):
     words = ["epochs=100000", "tracking=none"]
     words = ["-m", "seed=0,1", *words] if at == "optuna" else words
     child = subprocess.Popen(
@@ -61,7 +61,7 @@ def test_sigint_during_imports_is_one_line(at: str, tmp_path: Path) -> None:
     assert child.returncode == 130
 
 
-def test_sigint_reaches_no_process_that_delivers(tmp_path: Path) -> None:
+def test_sigint_reaches_no_process_that_delivers(tmp_path):
     child = subprocess.Popen(
         [sys.executable, "-m", "dlrun", "epochs='20 steps'"],
         cwd=tmp_path,

@@ -15,7 +15,7 @@ from dlrun.console import format
         (float("nan"), "nan", "nan"),
     ],
 )
-def test_values(number: float, short: str, aligned: str) -> None:
+def test_values(number, short, aligned):
     assert format.value(number) == short
     assert format.cell(number) == aligned
 
@@ -32,10 +32,10 @@ def test_values(number: float, short: str, aligned: str) -> None:
         (100, 0, "100"),
     ],
 )
-def test_epochs(number: float, of: float, text: str) -> None:
+def test_epochs(number, of, text):
     assert format.epoch(number, of) == text
 
 
-def test_rates() -> None:
+def test_rates():
     assert format.rate(12_345.6) == "12,300 samples/s"
     assert format.rate(2.345) == "2.35 samples/s"

@@ -20,7 +20,7 @@ VALUES = {
 }
 
 
-def test_plain_lines_without_a_terminal() -> None:
+def test_plain_lines_without_a_terminal():
     progress, out = shown(terminal=False)
     progress.begin("a run", 20, 10)
     progress.step(5, 0.5, 0.3, 1000)
@@ -34,7 +34,7 @@ def test_plain_lines_without_a_terminal() -> None:
     assert "\x1b" not in out.getvalue()
 
 
-def test_short_epochs_do_not_flood_a_log() -> None:
+def test_short_epochs_do_not_flood_a_log():
     progress, out = shown(terminal=False)
     progress.begin("a run", 1000, 1)
     for step in range(1, 1001):
@@ -44,7 +44,7 @@ def test_short_epochs_do_not_flood_a_log() -> None:
     assert lines[-1].startswith("epoch 1000/1000")
 
 
-def test_a_bar_on_a_terminal() -> None:
+def test_a_bar_on_a_terminal():
     progress, out = shown(terminal=True)
     progress.begin("a run", 20, 10)
     progress.point(10, 1.0, VALUES)
@@ -67,9 +67,7 @@ LONG = {"val/accuracy": 0.93333, "val/loss": 0.212345, "train/loss": 0.25, "time
         (160, ["epoch 2588/3000", "step 87,992/102,000", "val/loss 0.2123"], []),
     ],
 )
-def test_the_bar_fits_the_terminal_and_keeps_what_matters_most(
-    width: int, there: list[str], not_there: list[str]
-) -> None:
+def test_the_bar_fits_the_terminal_and_keeps_what_matters_most(width, there, not_there):
     progress, out = shown(terminal=True, width=width)
     progress.begin("", 102_000, 34)
     progress.point(34, 1.0, LONG)
@@ -85,7 +83,7 @@ def test_the_bar_fits_the_terminal_and_keeps_what_matters_most(
         assert part not in line
 
 
-def test_a_training_of_less_than_an_epoch_is_shown_in_steps() -> None:
+def test_a_training_of_less_than_an_epoch_is_shown_in_steps():
     progress, out = shown(terminal=False)
     progress.begin("a run", 20, 1000)
     progress.point(20, 0.02, VALUES)
@@ -93,14 +91,14 @@ def test_a_training_of_less_than_an_epoch_is_shown_in_steps() -> None:
     assert "epoch" not in out.getvalue()
 
 
-def test_a_line_without_a_rate_says_none() -> None:
+def test_a_line_without_a_rate_says_none():
     progress, out = shown(terminal=False)
     progress.begin("a run", 20, 10)
     progress.point(20, 2.0, {"val/accuracy": 0.5, "time/elapsed": 1.0})
     assert out.getvalue().splitlines()[-1] == "epoch 2/2  step 20/20  val/accuracy 0.5"
 
 
-def test_samples_per_second_do_not_jump() -> None:
+def test_samples_per_second_do_not_jump():
     progress, out = shown(terminal=True)
     progress.begin("a run", 100, 10)
     for step in range(1, 51):
@@ -111,7 +109,7 @@ def test_samples_per_second_do_not_jump() -> None:
     assert "19,000 samples/s" in out.getvalue()
 
 
-def test_reading_is_shown() -> None:
+def test_reading_is_shown():
     progress, out = shown(terminal=False)
     progress.loading(1, 1000)
     progress.loading(1000, 1000)

@@ -1,7 +1,6 @@
 """What a run shows at its end: which weights each column is of, and why it ended."""
 
 import io
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from dlrun import record
 from dlrun.console import summary
 from dlrun.engine.run import Run
 from dlrun.procedure.train import why_stopped
-from tests.conftest import Trained
+from dlrun.regularization import Regularizer
 
 ENDED = {"best/val_accuracy": 0.75, "best/epoch": 1.0, "test/accuracy": 0.4321}
 
@@ -42,7 +41,7 @@ def rows(text: str) -> list[list[str]]:
         (record.FAILED, ["failed: ", "dlrun resume="]),
     ],
 )
-def test_the_end_says_where_and_what_next(tmp_path: Path, status: str, expected: list[str]) -> None:
+def test_the_end_says_where_and_what_next(tmp_path, status, expected):
     run = record.create(tmp_path, "", {}, "epochs: 20\n")
     run.append(10, 1.0, {"val/accuracy": 0.5, "val/loss": 1.5, "train/loss": 1.25})
     run.append(10, 1.0, {"best/val_accuracy": 0.5, "best/epoch": 1.0, "test/accuracy": 0.4321})
@@ -55,7 +54,7 @@ def test_the_end_says_where_and_what_next(tmp_path: Path, status: str, expected:
         assert part in text, text
 
 
-def test_each_column_names_the_epoch_of_its_weights(tmp_path: Path) -> None:
+def test_each_column_names_the_epoch_of_its_weights(tmp_path):
     points = [
         (10, 1.0, {"val/accuracy": 0.75, "val/loss": 1.5, "train/loss": 1.25}),
         (20, 2.0, {"val/accuracy": 0.5, "val/loss": 2.5, "train/loss": 0.25}),
@@ -73,12 +72,12 @@ def test_each_column_names_the_epoch_of_its_weights(tmp_path: Path) -> None:
     assert rows(kept_last)[1] == ["epoch", "2", "epoch", "2", "epoch", "1", "epoch", "2"]
 
 
-def test_the_best_at_the_end_has_no_column_of_its_own(tmp_path: Path) -> None:
+def test_the_best_at_the_end_has_no_column_of_its_own(tmp_path):
     points = [(10, 1.0, {"val/accuracy": 0.75, "train/loss": 1.25}), (10, 1.0, ENDED)]
     assert rows(closed(tmp_path, points))[0] == ["train", "val", "test"]
 
 
-def test_a_test_of_before_the_run_went_on_is_not_shown(tmp_path: Path) -> None:
+def test_a_test_of_before_the_run_went_on_is_not_shown(tmp_path):
     points = [
         (10, 1.0, {"val/accuracy": 0.75, "train/loss": 1.25}),
         (10, 1.0, ENDED),
@@ -89,7 +88,7 @@ def test_a_test_of_before_the_run_went_on_is_not_shown(tmp_path: Path) -> None:
     assert "stopped" not in text
 
 
-def test_less_than_an_epoch_is_said_in_steps(tmp_path: Path) -> None:
+def test_less_than_an_epoch_is_said_in_steps(tmp_path):
     ended = ENDED | {"best/epoch": 0.01}
     text = closed(tmp_path, [(20, 0.01, {"val/accuracy": 0.5}), (20, 0.01, ended)])
     assert rows(text)[1] == ["step", "20", "step", "20"]
@@ -97,7 +96,7 @@ def test_less_than_an_epoch_is_said_in_steps(tmp_path: Path) -> None:
     assert "epoch " not in text
 
 
-def test_what_is_minimized_has_a_row_of_its_own(tmp_path: Path) -> None:
+def test_what_is_minimized_has_a_row_of_its_own(tmp_path):
     """Below the loss, which can be compared with that of validation."""
     values = {"val/accuracy": 0.75, "val/loss": 0.36, "train/loss": 0.35, "train/objective": 0.82}
     text = closed(tmp_path, [(10, 1.0, values | {"train/l2": 0.01}), (10, 1.0, ENDED)])
@@ -109,14 +108,14 @@ def test_what_is_minimized_has_a_row_of_its_own(tmp_path: Path) -> None:
     ]
 
 
-def test_errors_in_large_units_are_readable(tmp_path: Path) -> None:
+def test_errors_in_large_units_are_readable(tmp_path):
     values = {"val/mae": 12046.1187, "val/loss": 1.5e-5, "train/mae": 123.4}
     text = closed(tmp_path, [(10, 1.0, values)])
     assert rows(text)[2] == ["mae", "123.4000", "12,046"]
     assert rows(text)[3] == ["loss", "1.5e-05"]
 
 
-def test_why_a_run_stopped(train_recipe: Callable[..., Trained], tmp_path: Path) -> None:
+def test_why_a_run_stopped(train_recipe, tmp_path):
     words = ["regularization=[early_stopping]", "regularization.early_stopping.patience=2 epochs"]
     frozen = ["optimizer=sgd", "optimizer.lr=0"]
     trained = train_recipe("epochs=9", *words, *frozen)
@@ -134,8 +133,8 @@ def test_why_a_run_stopped(train_recipe: Callable[..., Trained], tmp_path: Path)
     assert why_stopped(trained.run, trained.state) is None
 
 
-def test_a_rule_of_another_kind_says_nothing(train_recipe: Callable[..., Trained]) -> None:
-    class Halt:
+def test_a_rule_of_another_kind_says_nothing(train_recipe):
+    class Halt(Regularizer):
         def should_stop(self, score: float, step: int) -> bool:
             return True
 

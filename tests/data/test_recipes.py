@@ -1,4 +1,7 @@
-"""Every YAML of the group lists what its source and the split take, with the same defaults."""
+"""Every YAML of the group lists what its source and the split take, with the same defaults.
+
+The settings that all have in common stand in a file of their own.
+"""
 
 import importlib
 import inspect
@@ -20,12 +23,14 @@ def test_there_are_recipes():
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_lists_every_option(recipe):
     listed = yaml.safe_load(recipe.read_text())
+    assert listed.pop("defaults") == ["_self_", "common/settings@_here_"]
+    listed |= yaml.safe_load((recipe.parent / "common" / "settings.yaml").read_text())
     module, name = listed.pop("_target_").rsplit(".", 1)
     options = dict(inspect.signature(getattr(importlib.import_module(module), name)).parameters)
     assert options.pop("report").default is None
     options |= inspect.signature(split.make).parameters
     del options["source"]
-    assert list(listed) == list(options)
+    assert listed.keys() == options.keys()
     for key, option in options.items():
         required = option.default is inspect.Parameter.empty
         if not (key == "split" and recipe.stem in OWN_SPLIT):

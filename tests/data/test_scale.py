@@ -12,8 +12,7 @@ from dlrun.data.arrays import arrays
 from dlrun.data.scale import Unscale, standardize
 from dlrun.engine.state import begin
 from dlrun.engine.train import train
-from dlrun.procedure.train import deployable
-from dlrun.procedure.train import test_values as measure_test
+from dlrun.procedure.train import deployable, measured
 from dlrun.recipe import build
 from tests.conftest import Watcher
 
@@ -71,7 +70,8 @@ def test_errors_and_predictions_are_in_the_units_of_the_data(compose_recipe, hou
         for part in (houses.val, houses.test):
             error = deployable(run)(part.x[part.rows]).numpy() - Y[part.rows.numpy()]
             if part is houses.test:
-                assert measure_test(run)["test/mae"] == pytest.approx(abs(error).mean(), rel=1e-3)
+                found = measured(run, "test")["test/mae"]
+                assert found == pytest.approx(abs(error).mean(), rel=1e-3)
             assert (abs(error).mean(0) < 0.2 * Y.std(0)).all()
     best = min(show.points, key=lambda point: point[2]["val/loss"])[2]["val/mae"]
     rows = houses.val.rows
@@ -84,6 +84,6 @@ def test_a_model_that_reconstructs_is_not_concerned(compose_recipe, houses):
     words = ("model=autoencoder", "loss=mse", "model.code=2")
     plain = build.build(compose_recipe(*words), replace(houses, scale=None))
     scaled = build.build(compose_recipe(*words), houses)
-    assert measure_test(plain) == measure_test(scaled)
+    assert measured(plain, "test") == measured(scaled, "test")
     x = houses.test.x[:4]
     assert torch.equal(deployable(plain)(x), deployable(scaled)(x))

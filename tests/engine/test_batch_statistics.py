@@ -15,8 +15,8 @@ from torch.optim.swa_utils import update_bn
 from dlrun import record
 from dlrun.__main__ import main
 from dlrun.data import Data
-from dlrun.data.batches import order
 from dlrun.engine import batch_statistics, checkpoint
+from dlrun.engine.batches import order
 from dlrun.engine.run import Run
 from dlrun.engine.state import begin
 from dlrun.engine.train import train

@@ -22,7 +22,7 @@ from dlrun.engine.train import train
 from dlrun.errors import Failure
 from dlrun.loss import Loss
 from dlrun.optimizer import takes_closure
-from dlrun.procedure.train import measure_test
+from dlrun.procedure.train import measured
 from dlrun.recipe import build
 from dlrun.regularization import Regularizer
 from tests.bench import bare
@@ -771,7 +771,7 @@ def test_mirrored_views_have_the_size_that_the_model_is_trained_on(
     with torch.no_grad():
         both = [run.model(run.preprocessing(view)).softmax(1) for view in (x, x.flip(3))]
     mean = torch.stack(both).mean(0)
-    values = measure_test(run)
+    values = measured(run, "test")
     assert values["test/accuracy"] == float((mean.argmax(1) == y).double().mean())
     expected = -mean.gather(1, y[:, None]).log().mean()
     assert values["test/loss"] == pytest.approx(float(expected), rel=1e-4)
@@ -791,7 +791,7 @@ def test_views_with_a_size_have_it_whatever_the_model_is_trained_on(
     with torch.no_grad():
         logits = run.model(run.preprocessing(x))
     expected = torch.nn.functional.cross_entropy(logits, y)
-    assert measure_test(run)["test/loss"] == pytest.approx(float(expected), rel=1e-4)
+    assert measured(run, "test")["test/loss"] == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_views_are_averaged_as_probabilities(train_recipe: Train, digits: Data) -> None:
@@ -803,7 +803,7 @@ def test_views_are_averaged_as_probabilities(train_recipe: Train, digits: Data) 
     with torch.no_grad():
         both = [run.model(run.preprocessing(view)).softmax(1) for view in (x, x.flip(3))]
     mean = torch.stack(both).mean(0)
-    values = measure_test(run)
+    values = measured(run, "test")
     assert values["test/accuracy"] == float((mean.argmax(1) == y).double().mean())
     expected = -mean.gather(1, y[:, None]).log().mean()
     assert values["test/loss"] == pytest.approx(float(expected), rel=1e-4)
@@ -815,7 +815,7 @@ def test_the_test_split_is_measured_with_the_best_average(train_recipe: Train) -
         *("epochs=6", "optimizer=asgd", "optimizer.lr=2", "schedule=constant", "seed=1")
     )
     kept = torch.load(trained.directory / "checkpoints/best.pt", weights_only=True)
-    measure_test(trained.run)
+    measured(trained.run, "test")
     for name, value in trained.run.model.state_dict().items():
         assert torch.equal(value, kept[name])
     assert trained.run.averaging == []

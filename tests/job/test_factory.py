@@ -21,7 +21,7 @@ from dlrun.__main__ import main
 from dlrun.engine import checkpoint
 from dlrun.engine.feed import Feed
 from dlrun.engine.run import Run, Weights
-from dlrun.job import factory
+from dlrun.job import recording
 
 FAST = ("tracking=none", "threads=1", "epochs=2")
 
@@ -336,11 +336,11 @@ def test_killed_runs_are_in_mlflow_once(here: Path) -> None:
 
 
 def test_names() -> None:
-    assert factory.name([]) == "default"
+    assert recording.name([]) == "default"
     assert (
-        factory.name(["model=cnn", "device=cpu", "tracking=none", "seed=1"]) == "model=cnn seed=1"
+        recording.name(["model=cnn", "device=cpu", "tracking=none", "seed=1"]) == "model=cnn seed=1"
     )
-    assert len(factory.name([f"model.hidden=[{'1,' * 500}]"])) <= 250
+    assert len(recording.name([f"model.hidden=[{'1,' * 500}]"])) <= 250
 
 
 VALIDATED = ["regularization=[early_stopping]", "regularization.early_stopping.patience='30 steps'"]
@@ -358,7 +358,7 @@ def scores(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Weights]]:
             seen.append({name: value.clone() for name, value in run.model.state_dict().items()})
             return found[len(seen) - 1]
 
-        monkeypatch.setattr("dlrun.engine.train.measure", measured)
+        monkeypatch.setattr("dlrun.engine.step.measure", measured)
         return seen
 
     return plan
@@ -406,11 +406,11 @@ def test_early_stopping_returns_the_step_that_its_patience_counts_from(
     seen = scores(list(zip(losses, [0.5, 0.55, 0.6, 0.65, 0.6, 0.5], strict=True)))
     tested: list[Weights] = []
 
-    def test(run: Run) -> dict[str, float]:
+    def test(run: Run, split: str) -> dict[str, float]:
         tested.append({name: value.clone() for name, value in run.model.state_dict().items()})
         return {"test/loss": 1.0}
 
-    monkeypatch.setattr("dlrun.procedure.train.measure_test", test)
+    monkeypatch.setattr("dlrun.procedure.train.measured", test)
     assert main([*FAST, *VALIDATED, *rule]) == 0
     directory = last(here)
     end = record.read_points(directory)[-1]

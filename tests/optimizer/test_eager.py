@@ -5,24 +5,21 @@ import inspect
 import subprocess
 import sys
 import weakref
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import nn
 
 from dlrun.optimizer import eager as module
 from dlrun.optimizer.eager import eager
 
 CONF = Path(__file__).parents[2] / "conf" / "optimizer"
 NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
-OPTIONS: dict[str, dict[str, Any]] = {
+OPTIONS = {
     "asgd": {"start": 2},
     "momentum": {"momentum_start": 0.5, "momentum_steps": 5},
     "natural_gradient": {"loss": "mse", "inverse_every": 2},
@@ -40,7 +37,7 @@ for name in NAMES:
 """
 
 
-def train(name: str, build: Callable[..., Optimizer]) -> tuple[list[Tensor], Any]:
+def train(name, build):
     """Three steps of a small network; its weights, and the state of the optimizer."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2))
@@ -50,7 +47,7 @@ def train(name: str, build: Callable[..., Optimizer]) -> tuple[list[Tensor], Any
     optimizer = build(make, model if name in OF_A_MODEL else list(model.parameters()))
     optimizer.load_state_dict(optimizer.state_dict())
 
-    def closure(x: Tensor, y: Tensor, backward: bool = True) -> Tensor:
+    def closure(x, y, backward=True):
         with torch.set_grad_enabled(backward):
             optimizer.zero_grad()
             loss = nn.functional.mse_loss(model(x), y)
@@ -69,28 +66,28 @@ def train(name: str, build: Callable[..., Optimizer]) -> tuple[list[Tensor], Any
     return [weight.detach() for weight in model.parameters()], optimizer.state_dict()
 
 
-def ordinary(make: Callable[..., Optimizer], parameters: Any) -> Optimizer:
+def ordinary(make, parameters):
     return make(parameters)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_computes_what_the_ordinary_one_computes(name: str) -> None:
+def test_it_computes_what_the_ordinary_one_computes(name):
     (weights, state), (expected, known) = train(name, eager), train(name, ordinary)
     assert all(map(torch.equal, weights, expected))
     assert str(state) == str(known)
 
 
-def test_no_optimizer_imports_the_compiler() -> None:
+def test_no_optimizer_imports_the_compiler():
     subprocess.run([sys.executable, "-c", WITHOUT_DYNAMO], check=True, cwd=CONF.parents[1])
 
 
-def sgd() -> tuple[Optimizer, nn.Parameter]:
+def sgd():
     weight = nn.Parameter(torch.ones(2))
     weight.grad = torch.ones(2)
     return eager(partial(torch.optim.SGD, lr=0.5), [weight]), weight
 
 
-def test_hooks_of_a_step_are_called() -> None:
+def test_hooks_of_a_step_are_called():
     optimizer, weight = sgd()
     seen = []
     optimizer.register_step_pre_hook(lambda *_: seen.append("before"))
@@ -100,12 +97,12 @@ def test_hooks_of_a_step_are_called() -> None:
     assert weight.tolist() == [0.5, 0.5]
 
 
-def test_a_differentiable_step_stays_torchs_own() -> None:
+def test_a_differentiable_step_stays_torchs_own():
     made = eager(partial(torch.optim.SGD, differentiable=True), [nn.Parameter(torch.ones(2))])
     assert "step" not in vars(made)
 
 
-def test_another_kind_of_wrapper_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_kind_of_wrapper_is_left_alone(monkeypatch):
     monkeypatch.setattr(module, "_wraps", lambda *_: False)
     optimizer, weight = sgd()
     assert "step" not in vars(optimizer)
@@ -113,7 +110,7 @@ def test_another_kind_of_wrapper_is_left_alone(monkeypatch: pytest.MonkeyPatch) 
     assert weight.tolist() == [0.5, 0.5]
 
 
-def test_an_optimizer_is_freed_at_once() -> None:
+def test_an_optimizer_is_freed_at_once():
     optimizer, _ = sgd()
     optimizer.step()
     left = weakref.ref(optimizer)

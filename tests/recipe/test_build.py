@@ -1,6 +1,5 @@
 """What build makes of several settings at once."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -10,11 +9,10 @@ from dlrun.data import Data, Split
 from dlrun.errors import Mistake
 from dlrun.model.order import output_of, weight_layers
 from dlrun.recipe import build
-from tests.conftest import Recipe, Trained
 
 
 @pytest.fixture
-def sorted_by_class() -> Data:
+def sorted_by_class():
     """Three classes of 120 images, one after the other, that differ in brightness."""
     generator = torch.Generator().manual_seed(0)
     level = torch.tensor([30.0, 120.0, 220.0]).repeat_interleave(120)
@@ -30,8 +28,8 @@ def sorted_by_class() -> Data:
     [(("initializer=lsuv",), 0.8), (("initializer=data_dependent", "initializer.rounds=0"), 0.8)],
 )
 def test_initializers_see_all_classes_of_a_set_that_is_sorted(
-    compose_recipe: Recipe, sorted_by_class: Data, words: tuple[str, ...], least: float
-) -> None:
+    compose_recipe, sorted_by_class, words, least
+):
     """Variances are 1; fitted to the first 64 rows, which are of one class, they are 3 to 26."""
     network = ("model=cnn", "model.channels=[8,12]", "model.hidden=[20]")
     for seed in (0, 1, 2):
@@ -44,9 +42,7 @@ def test_initializers_see_all_classes_of_a_set_that_is_sorted(
             assert least < found < 1 / least
 
 
-def test_bce_looks_at_every_image_that_it_is_to_give_back(
-    compose_recipe: Recipe, sorted_by_class: Data
-) -> None:
+def test_bce_looks_at_every_image_that_it_is_to_give_back(compose_recipe, sorted_by_class):
     x = sorted_by_class.train.x / 255
     x[-3] = 1.7  # one image of the last class
     splits = {
@@ -58,7 +54,7 @@ def test_bce_looks_at_every_image_that_it_is_to_give_back(
 
 
 @pytest.fixture
-def uneven(digits: Data) -> Data:
+def uneven(digits):
     """The digits with few of the lower ones, so that their weights differ."""
     rows = digits.train.rows
     y = digits.train.y[rows]
@@ -67,9 +63,7 @@ def uneven(digits: Data) -> Data:
 
 
 @pytest.mark.parametrize("smoothing", ["none", "[label_smoothing]"])
-def test_weighted_classes_in_accumulated_mini_batches(
-    train_recipe: Callable[..., Trained], uneven: Data, smoothing: str
-) -> None:
+def test_weighted_classes_in_accumulated_mini_batches(train_recipe, uneven, smoothing):
     """4×8 samples are 1×32, whatever classes each of the four has."""
     words = ("epochs=2", "class_weights=balanced", "model=linear", f"regularization={smoothing}")
     large = train_recipe(*words, "batch_size=32", data=uneven)

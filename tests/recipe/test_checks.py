@@ -27,21 +27,21 @@ def refused(compose_recipe: Recipe, data: Data, *words: str, chosen: tuple[str, 
 
 
 @pytest.fixture
-def table(digits: Data) -> Data:
+def table(digits):
     """A regression with 5 features and 2 targets."""
     x, y = torch.randn(60, 5), torch.randn(60, 2)
     splits = [Split(x, y, rows) for rows in torch.arange(60).split([40, 10, 10])]
     return Data("table", *splits, (5,), (), 2, "")
 
 
-def test_an_activation_that_the_model_does_not_take(compose_recipe: Recipe, digits: Data) -> None:
+def test_an_activation_that_the_model_does_not_take(compose_recipe, digits):
     words = ("model=torchvision", "model.name=resnet18", "activation=tanh")
     message = refused(compose_recipe, digits, *words, chosen=("activation",))
     assert "activation: changes nothing" in message
     assert "mlp, cnn or resnet" in message
 
 
-def test_the_limit_of_parameters(compose_recipe: Recipe, digits: Data) -> None:
+def test_the_limit_of_parameters(compose_recipe, digits):
     words = ("model.max_parameters=1000",)
     assert "model.max_parameters=1,000: this model has 4,810" in refused(
         compose_recipe, digits, *words
@@ -49,7 +49,7 @@ def test_the_limit_of_parameters(compose_recipe: Recipe, digits: Data) -> None:
     build.build(compose_recipe("model.max_parameters=4810"), digits)
 
 
-def test_a_loss_for_another_task(compose_recipe: Recipe, table: Data) -> None:
+def test_a_loss_for_another_task(compose_recipe, table):
     assert "loss" in refused(compose_recipe, table, "loss=hinge", "model=linear")
 
 
@@ -63,13 +63,11 @@ def test_a_loss_for_another_task(compose_recipe: Recipe, table: Data) -> None:
         (("augmentation=[flip]", "loss=mse"), "augmentation=none"),
     ],
 )
-def test_what_needs_classes_or_images(
-    compose_recipe: Recipe, table: Data, words: tuple[str, ...], right: str
-) -> None:
+def test_what_needs_classes_or_images(compose_recipe, table, words, right):
     assert right in refused(compose_recipe, table, *words)
 
 
-def test_no_validation_split(compose_recipe: Recipe, digits: Data) -> None:
+def test_no_validation_split(compose_recipe, digits):
     empty = replace(digits, val=Split(digits.val.x, digits.val.y, digits.val.rows[:0]))
     assert "monitor=train/loss" in refused(compose_recipe, empty, "monitor=val/loss")
     assert build.build(compose_recipe(), empty).monitor == "train/loss"
@@ -82,28 +80,26 @@ def test_no_validation_split(compose_recipe: Recipe, digits: Data) -> None:
         (("batch_size=359",), "drop_last=true"),  # 1078 = 3·359 + 1
     ],
 )
-def test_batch_norm_needs_two(
-    compose_recipe: Recipe, digits: Data, words: tuple[str, ...], right: str
-) -> None:
+def test_batch_norm_needs_two(compose_recipe, digits, words, right):
     assert right in refused(compose_recipe, digits, "model.norm=batch", *words)
     build.build(compose_recipe("model.norm=batch", "batch_size=359", "drop_last=true"), digits)
 
 
-def test_a_model_that_gives_another_shape(compose_recipe: Recipe, digits: Data) -> None:
+def test_a_model_that_gives_another_shape(compose_recipe, digits):
     words = ("model=custom", "model._target_=tests.recipe.test_checks.Nine")
     message = refused(compose_recipe, digits, *words)
     assert "model=Nine: gives (2, 9)" in message
     assert "(2, 10), one number a class" in message
 
 
-def test_a_model_for_another_input(compose_recipe: Recipe, digits: Data) -> None:
+def test_a_model_for_another_input(compose_recipe, digits):
     words = ("model=custom", "model._target_=torch.nn.Linear")
     words += ("+model.in_features=3", "+model.out_features=10")
     message = refused(compose_recipe, digits, *words)
     assert "model=Linear: does not take samples of shape (1, 8, 8) from data=digits" in message
 
 
-def test_probabilities_where_logits_are_due(compose_recipe: Recipe, digits: Data) -> None:
+def test_probabilities_where_logits_are_due(compose_recipe, digits):
     words = ("model=custom", "model._target_=tests.recipe.test_checks.Probable")
     assert "softmax" in refused(compose_recipe, digits, *words)
 
@@ -122,7 +118,7 @@ class Probable(torch.nn.Sequential):
         super().__init__(torch.nn.Flatten(), torch.nn.Linear(64, 10), torch.nn.Softmax(1))
 
 
-def test_cross_entropy_on_numbers(compose_recipe: Recipe, table: Data) -> None:
+def test_cross_entropy_on_numbers(compose_recipe, table):
     message = refused(compose_recipe, table, "model=linear")
     assert "loss=cross_entropy: compares classes" in message
     assert "loss=mse" in message
@@ -161,9 +157,7 @@ class Own(torch.nn.Module):
         ("whole", "gives torch.int64; it must give floating-point numbers"),
     ],
 )
-def test_a_users_network_that_fails(
-    compose_recipe: Recipe, digits: Data, monkeypatch: pytest.MonkeyPatch, how: str, message: str
-) -> None:
+def test_a_users_network_that_fails(compose_recipe, digits, monkeypatch, how, message):
     import sys
 
     monkeypatch.setitem(sys.modules, "owned", sys.modules[__name__])
@@ -173,12 +167,12 @@ def test_a_users_network_that_fails(
     assert message in said
 
 
-def test_a_model_must_be_a_module(compose_recipe: Recipe, digits: Data) -> None:
+def test_a_model_must_be_a_module(compose_recipe, digits):
     words = ("model=custom", "model._target_=builtins.dict")
     assert "gives a dict, no torch.nn.Module" in refused(compose_recipe, digits, *words)
 
 
-def test_the_trial_step_leaves_the_model_as_it_is(compose_recipe: Recipe, digits: Data) -> None:
+def test_the_trial_step_leaves_the_model_as_it_is(compose_recipe, digits):
     run = build.build(compose_recipe("model=mlp", "model.norm=batch"), digits)
     means = [value for name, value in run.model.named_buffers() if name.endswith("running_mean")]
     assert means
@@ -186,7 +180,7 @@ def test_the_trial_step_leaves_the_model_as_it_is(compose_recipe: Recipe, digits
     assert all(weight.grad is None for weight in run.model.parameters())
 
 
-def test_batch_norm_needs_more_than_one_value(compose_recipe: Recipe, digits: Data) -> None:
+def test_batch_norm_needs_more_than_one_value(compose_recipe, digits):
     deep = ("model=torchvision", "model.name=resnet18")  # 8×8 pixels end as 1×1
     assert "batch_size=1: batch norm" in refused(compose_recipe, digits, *deep, "batch_size=1")
     samples = len(digits.train)
@@ -195,7 +189,7 @@ def test_batch_norm_needs_more_than_one_value(compose_recipe: Recipe, digits: Da
     build.build(compose_recipe("model=cnn", "regularization=batch_norm", "batch_size=1"), digits)
 
 
-def test_views_that_the_model_does_not_take(compose_recipe: Recipe, digits: Data) -> None:
+def test_views_that_the_model_does_not_take(compose_recipe, digits):
     words = ("test_augmentation=five_crop", "test_augmentation.size=6")
     message = refused(compose_recipe, digits, *words)
     assert (
@@ -204,7 +198,7 @@ def test_views_that_the_model_does_not_take(compose_recipe: Recipe, digits: Data
 
 
 @pytest.fixture
-def floats(digits: Data) -> Data:
+def floats(digits):
     """The digits as they come, from 0 to 16."""
     x = digits.train.x.float() / 15
     splits = [Split(x, s.y, s.rows) for s in (digits.train, digits.val, digits.test)]
@@ -212,15 +206,13 @@ def floats(digits: Data) -> Data:
 
 
 @pytest.mark.parametrize("name", ["noise", "color_jitter", "photometric", "randaugment", "elastic"])
-def test_an_augmentation_that_would_cut_values_off(
-    compose_recipe: Recipe, floats: Data, name: str
-) -> None:
+def test_an_augmentation_that_would_cut_values_off(compose_recipe, floats, name):
     message = refused(compose_recipe, floats, f"augmentation=[{name}]")
     assert message.startswith(f"augmentation.{name}: takes images with values from 0 to 1")
     assert "data=floats go from 0 to 16; rescale them to 0..1 in the file, or save" in message
 
 
-def test_augmentations_that_keep_any_values(compose_recipe: Recipe, floats: Data) -> None:
+def test_augmentations_that_keep_any_values(compose_recipe, floats):
     words = ("augmentation=[flip,rotate,cutout,mixup]", "augmentation.cutout.size=2")
     x, y = floats.train.x[floats.train.rows[:64]], floats.train.y[floats.train.rows[:64]]
     run = build.build(compose_recipe(*words), floats)
@@ -228,7 +220,7 @@ def test_augmentations_that_keep_any_values(compose_recipe: Recipe, floats: Data
     assert run.augmentation(x, y, torch.Generator().manual_seed(0))[0].max() > 10
 
 
-def test_float_images_in_the_unit_range_are_augmented(compose_recipe: Recipe, floats: Data) -> None:
+def test_float_images_in_the_unit_range_are_augmented(compose_recipe, floats):
     splits = [Split(s.x / 16, s.y, s.rows) for s in (floats.train, floats.val, floats.test)]
     scaled = Data("unit", *splits, floats.shape, floats.classes, 10, "")
     build.build(compose_recipe("augmentation=[noise]"), scaled)
@@ -242,8 +234,8 @@ def whole_labels(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("name", ["mixup", "cutmix"])
 @pytest.mark.parametrize("loss", ["hinge", "whole_labels"])
 def test_mixed_labels_and_a_loss_that_takes_whole_ones(
-    compose_recipe: Recipe, digits: Data, monkeypatch: pytest.MonkeyPatch, name: str, loss: str
-) -> None:
+    compose_recipe, digits, monkeypatch, name, loss
+):
     import sys
 
     monkeypatch.setitem(sys.modules, "owned", sys.modules[__name__])
@@ -256,18 +248,16 @@ def test_mixed_labels_and_a_loss_that_takes_whole_ones(
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "bce", "mse", "mae", "huber"])
-def test_mixed_labels_and_a_loss_that_takes_probabilities(
-    compose_recipe: Recipe, digits: Data, loss: str
-) -> None:
+def test_mixed_labels_and_a_loss_that_takes_probabilities(compose_recipe, digits, loss):
     build.build(compose_recipe("augmentation=[mixup]", f"loss={loss}"), digits)
 
 
-def test_an_initializer_that_would_work_for_hours(compose_recipe: Recipe, digits: Data) -> None:
+def test_an_initializer_that_would_work_for_hours(compose_recipe, digits):
     words = ("initializer=data_dependent", "initializer.rounds=100000")
     message = refused(compose_recipe, digits, *words)
     assert message.startswith("initializer.rounds=100000: rounds must be between 0 and 1000")
 
 
-def test_views_of_a_table(compose_recipe: Recipe, table: Data) -> None:
+def test_views_of_a_table(compose_recipe, table):
     words = ("test_augmentation=flip", "loss=mse", "model=linear", "preprocessing=none")
     assert "needs images" in refused(compose_recipe, table, *words)

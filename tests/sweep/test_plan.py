@@ -7,8 +7,9 @@ from omegaconf import OmegaConf
 
 from dlrun.errors import Mistake
 from dlrun.recipe import compose
+from dlrun.recipe.identity import digest
 from dlrun.sweep.plan import Plan
-from dlrun.sweep.recipes import Recipes, digest
+from dlrun.sweep.recipes import Recipes
 
 Planned = Callable[..., Plan]
 LR = "optimizer.lr=tag(log,interval(1e-3,1))"

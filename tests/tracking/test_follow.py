@@ -19,6 +19,7 @@ import pytest
 from mlflow import MlflowClient
 
 from dlrun import record, tracking
+from dlrun.tracking.follower import Follower
 from dlrun.tracking.sync import sync
 
 pytestmark = pytest.mark.slow
@@ -281,6 +282,54 @@ def test_many_runs_that_did_not_arrive_are_told_in_one_line(
         f"something of 3 runs did not reach {database} and stays on disk; "
         f"`dlrun sync outputs={tmp_path}` delivers it"
     )
+
+
+class TestCurvesAlone:
+    """What is done where nothing is delivered."""
+
+    @pytest.fixture
+    def drawer(self):
+        made = Follower(None, os.environ)
+        yield made
+        made.close(0)
+
+    def test_they_are_there_when_it_has_closed(self, begin, drawer, caplog):
+        run = begin(3)
+        drawer.follow(run.directory)
+        drawer.draw(run.directory)
+        drawer.close()
+        assert (run.directory / "figures" / "loss.png").is_file()
+        assert not (run.directory / "tracking.json").exists()
+        assert not caplog.records
+
+    def test_what_cannot_be_drawn_is_said(self, begin, drawer, caplog):
+        run = begin(3)
+        (run.directory / "figures").write_text("")
+        drawer.draw(run.directory)
+        drawer.close()
+        [said] = [each.getMessage() for each in caplog.records]
+        assert said.startswith(f"the curves of run {run.id} were not drawn: cannot write")
+
+    def test_nothing_is_imported_for_a_store(self):
+        """And without its parent it ends, though somebody else keeps the pipe open."""
+        command = [sys.executable, "-X", "importtime", "-m", "dlrun.tracking.follow", "null", "1"]
+        done = subprocess.run(command, stdin=subprocess.PIPE, capture_output=True, text=True)
+        assert done.returncode == 0
+        imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+        assert "dlrun.tracking.cursor" in imported
+        assert not imported & {"mlflow", "sqlalchemy", "torch", "requests", "rich", "hydra"}
+
+
+def test_curves_are_delivered_too(begin, start, database):
+    follower = start(database)
+    run = begin(3)
+    follower.follow(run.directory)
+    follower.draw(run.directory)
+    run.set_status(record.FINISHED)
+    run.close()
+    follower.close()
+    files = MlflowClient(database).list_artifacts(cursor(run)["run_id"], "figures")
+    assert "figures/loss.png" in {file.path for file in files}
 
 
 class TestServer:

@@ -154,7 +154,6 @@ def test_tables_and_a_single_example(tmp_path):
 
 
 def test_what_cannot_be_exported_is_pickled(tmp_path, caplog):
-    caplog.set_level("WARNING", logger="dlrun")  # MLflow raises the level of all, on import
     network = Exotic().eval()
     x = torch.ones(2, 3)
     assert model.save_model(network, x, tmp_path / "model")
@@ -168,7 +167,6 @@ def test_what_cannot_be_exported_is_pickled(tmp_path, caplog):
 
 
 def test_what_cannot_be_saved_is_left_out_with_one_warning(tmp_path, caplog):
-    caplog.set_level("WARNING", logger="dlrun")  # MLflow raises the level of all, on import
 
     def refuse(*_):
         raise RuntimeError("no logits today\nand more")
@@ -184,11 +182,10 @@ def test_what_cannot_be_saved_is_left_out_with_one_warning(tmp_path, caplog):
 
 
 def test_a_signal_in_the_middle_is_not_swallowed(tmp_path, monkeypatch):
-    def save(module, example, path, told):
-        path.mkdir()
+    def save(module, example, folder):
         raise Interrupted(15)
 
-    monkeypatch.setattr(model, "_save_program", save)
+    monkeypatch.setattr(model, "_export", save)
     with pytest.raises(Interrupted):
         model.save_model(nn.Linear(2, 1).eval(), torch.zeros(2, 2), tmp_path / "model")
     assert list(tmp_path.iterdir()) == []

@@ -150,7 +150,7 @@ def _check(
     beside = f"; there are {left_out}" if left_out else ""
     if not layout.paths:
         raise Mistake(
-            f"it has no images in class folders; expected <class>{os.sep}*.jpg "
+            f"data.root={root} has no images in class folders; expected <class>{os.sep}*.jpg "
             f"or train{os.sep}<class>{os.sep}*.jpg{beside}"
         )
     split = "train" if any(layout.splits) else ""

@@ -21,13 +21,13 @@ from dlrun.engine.state.kept import (
     keeps_last,
     load_best_weights,
 )
-from dlrun.engine.state.restored import restore
+from dlrun.engine.state.restored import restore, take_preprocessing
 from dlrun.errors import Mistake
 from dlrun.record import FINISHED, Record, read_status
 from dlrun.regularization import acts
 
 __all__ = ["Counters", "Standing", "State", "Window"]
-__all__ += ["begin", "capture", "keeps_last", "load_best_weights", "restore"]
+__all__ += ["begin", "capture", "keeps_last", "load_best_weights", "restore", "take_preprocessing"]
 
 _log = logging.getLogger("dlrun")
 _PARTS: dict[str, type] = {"position": dict, "window": dict, "model": dict, "preprocessing": dict}

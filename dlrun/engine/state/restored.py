@@ -43,7 +43,7 @@ def restore(run: Run, saved: dict[str, Any], changed: Collection[str] = ()) -> S
     _refuse_other_steps(run, saved)
     device, anew = run.device, []  # what begins anew, and why
     _restore_model(run, saved["model"])
-    if "preprocessing" in changed or not _restore_preprocessing(run, saved["preprocessing"]):
+    if "preprocessing" in changed or not take_preprocessing(run, saved["preprocessing"]):
         anew.append("the preprocessing, which is another")
     anew += _restore_optimizer(run, saved["optimizer"])
     judged = _judged_anew(run, saved, changed)
@@ -125,7 +125,7 @@ def _restore_model(run: Run, weights: Weights) -> None:
         raise Mistake(f"the checkpoint does not fit the model: {message}") from error
 
 
-def _restore_preprocessing(run: Run, fitted: Weights) -> bool:
+def take_preprocessing(run: Run, fitted: Weights) -> bool:
     """Take over what was fitted; whether that was possible.
 
     What lies ready for the model is made again where it differs (another device, say).

@@ -523,6 +523,7 @@ def latest(tmp_path):
     return max((tmp_path / "outputs" / "runs").iterdir())
 
 
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred")  # MLflow, of itself
 @pytest.mark.parametrize(("largest", "depth"), [(200, 8), (4000, 12)])
 def test_the_saved_model_scales_raw_images_as_training_did(tmp_path, monkeypatch, largest, depth):
     monkeypatch.chdir(tmp_path)

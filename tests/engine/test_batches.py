@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dlrun.data.batches import AHEAD, batches, gather, grouped, order
+from dlrun.engine.batches import AHEAD, batches, gather, grouped, order
 
 
 def samples(n=23):
@@ -118,7 +118,7 @@ def test_no_more_than_a_few_batches_are_gathered_ahead(monkeypatch):
         gathered.append(rows)
         return gather(x, y, rows)
 
-    monkeypatch.setattr("dlrun.data.batches.gather", count)
+    monkeypatch.setattr("dlrun.engine.batches.gather", count)
     x, y = samples()
     running = batches(x, y, torch.arange(23), 1, "cpu", prefetch=True)
     for taken in range(1, 6):

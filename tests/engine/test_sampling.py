@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from dlrun.data import Split
-from dlrun.data.batches import order
-from dlrun.data.sampling import balanced, class_weights, sample, shuffle, stratified
+from dlrun.data.sample import sample
+from dlrun.engine.batches import order
+from dlrun.engine.sampling import balanced, class_weights, shuffle, stratified
 
 
 def labels(*counts: int, seed: int = 0) -> torch.Tensor:

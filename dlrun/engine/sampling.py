@@ -1,4 +1,4 @@
-"""The order of the samples in an epoch, a sample of a split, and class weights.
+"""The order of the samples in an epoch, and class weights.
 
     (rows, y, epoch, seed, batch_size) -> rows of the epoch, (n,) int64
 
@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlrun.data import Split
-from dlrun.data.batches import make_generator, order
+from dlrun.data.sample import make_generator
+from dlrun.engine.batches import order
 from dlrun.errors import Mistake
 
-# Uses of (seed, epoch), beside that of batches.py; each draws independent numbers.
-_BALANCED, _STRATIFIED, _SAMPLE = 2, 3, 4
+# Uses of (seed, epoch), beside those of batches.py and data/sample.py; each draws independent
+# numbers.
+_BALANCED, _STRATIFIED = 2, 3
 
 
 def by_epoch(
@@ -89,24 +90,6 @@ def stratified(rows: Tensor, y: Tensor, epoch: int, seed: int, batch_size: int) 
     chance = torch.rand(n, generator=generator, dtype=torch.float64)
     visited = dealt[torch.from_numpy(np.lexsort((chance.numpy(), hands.numpy())))]
     return rows[visited.to(rows.device)]
-
-
-def sample(split: Split, count: int, seed: int) -> Tensor:
-    """A random sample of a split: `count` rows, or all where it has fewer, in random order.
-
-    Each class has its share, rounded up or down. Never take the first rows instead: sets are
-    often sorted by class. (m,) int64.
-    """
-    generator = make_generator(_SAMPLE, seed, 0)
-    n, y = len(split), split.y[split.rows].cpu()
-    dealt = _permutation(n, generator)
-    if not y.is_floating_point():
-        dealt = dealt[y[dealt].argsort(stable=True)]
-    m = min(count, n)
-    start = torch.rand((), generator=generator, dtype=torch.float64)
-    places = ((torch.arange(m) + start) * (n / max(m, 1))).long().clamp(max=n - 1)
-    chosen = dealt[places][_permutation(m, generator)]
-    return split.rows[chosen.to(split.rows.device)]
 
 
 def class_weights(y: Tensor, classes: int) -> Tensor:

@@ -8,9 +8,10 @@ from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from dlrun.data.sample import make_generator
 
 Batch = tuple[Tensor, Tensor]
 
@@ -24,12 +25,6 @@ def order(rows: Tensor, epoch: int, seed: int) -> Tensor:
     """The rows of an epoch, (n,) int64, shuffled; depends on (seed, epoch) alone."""
     shuffled = torch.randperm(len(rows), generator=make_generator(_SHUFFLE, seed, epoch))
     return rows[shuffled.to(rows.device)]
-
-
-def make_generator(use: int, seed: int, epoch: int) -> torch.Generator:
-    """Random numbers for one use of (seed, epoch), independent of those for other uses."""
-    mixed = np.random.SeedSequence([use, seed, epoch]).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(mixed[0]))
 
 
 def gather(x: Tensor, y: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:

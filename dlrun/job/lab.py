@@ -1,0 +1,299 @@
+"""What a procedure works with: it trains the runs that the procedure describes, one by one.
+
+Each run is checked, named, tagged with its parent and exactly resumable. A procedure of several
+runs has a record of its own; typed again, it goes on with what is not finished.
+"""
+
+import copy
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from dlrun import metric, record, shell
+from dlrun.errors import Mistake
+from dlrun.job import code, recording
+from dlrun.job.recording import Invocation
+from dlrun.job.session import Session
+from dlrun.procedure import BuiltRun, Outcome, Procedure, RecordedRun, Training
+from dlrun.procedure.train import Ending, train_built
+from dlrun.recipe import build, identity
+from dlrun.record import Record
+
+if TYPE_CHECKING:
+    from dlrun.data import Data
+    from dlrun.engine.run import Run
+    from dlrun.regularization import Regularizer
+
+_TRAIN = {"_target_": "dlrun.procedure.train.train", "_partial_": True}
+_ROWS = "rows.npz"
+
+
+@dataclass
+class Lab:
+    """One job: a recipe, what was typed, and the procedure that acts on the recipe.
+
+    rules: that stop a run, beside those of the recipe; one that says `pruned` makes it PRUNED.
+    whole: with figures, and with a model where the recipe says so.
+    directory: of the procedure's own record; None for a procedure of one run.
+    """
+
+    config: DictConfig
+    invocation: Invocation
+    session: Session
+    procedure: Procedure
+    rules: Sequence["Regularizer"] = ()
+    whole: bool = False
+    tests: bool = True
+    directory: Path | None = None
+    _asked: int = field(default=0, init=False)
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """The recipe's settings as plain values; what only the data know is left as written."""
+        plain = OmegaConf.to_container(self.config, resolve=False)
+        assert isinstance(plain, dict)
+        return {str(key): value for key, value in plain.items()}
+
+    @property
+    def words(self) -> Sequence[str]:
+        """The command that was typed."""
+        return tuple(self.invocation.command)
+
+    def data(self) -> "Data":
+        """The recipe's data."""
+        return self.session.data(self.config)
+
+    def perform(self) -> Outcome:
+        """Do what the procedure says."""
+        if self.procedure.single:
+            return self.procedure(self)
+        kept = self._own_record()
+        self.directory = kept.directory
+        self.session.records.append(kept.directory)
+        self.session.follow(kept.directory)
+        try:
+            with recording.status_of(kept):
+                outcome = self.procedure(self)
+                kept.update(
+                    value=outcome.value,
+                    findings=[dict(each) for each in outcome.findings],
+                    runs=[run.directory.name for run in outcome.runs if run.directory.exists()],
+                )
+        finally:
+            self.session.records[:] = [kept.directory]
+            kept.close()
+        return outcome
+
+    def train(self, trainings: Sequence[Training]) -> list[RecordedRun]:
+        """Train what has not been trained yet, one after another; gives all of them."""
+        return [self._train(training) for training in trainings]
+
+    @contextmanager
+    def built(self, training: Training) -> Iterator[BuiltRun]:
+        """Inside, a built run that is being recorded and not trained."""
+        with self._opened(training, self.config.resume) as built:
+            built.record.update(trains=False)
+            yield built
+
+    def draw(self, directory: Path) -> None:
+        """Draw the curves of a record."""
+        if self.whole:
+            self.session.draw(directory)
+
+    def _train(self, training: Training) -> RecordedRun:
+        resume = self.config.resume
+        if self.directory is not None:
+            resume = self._known(training)
+            if resume and record.read_status(resume).get("status") == record.FINISHED:
+                self._asked += 1
+                return _recorded(Path(resume))
+        elif resume:
+            training = _remembered(Path(resume)) or training
+        with self._opened(training, resume) as built:
+            directory = built.record.directory
+            exports = self.whole and bool((self.config.tracking or {}).get("model", False))
+            ending = Ending(
+                test=self.tests and training.test and bool(self.config.test),
+                draw=partial(self.session.draw, directory)
+                if self.whole and training.recorded
+                else None,
+                export=exports and training.recorded,
+            )
+            train_built(built, ending)
+            value = metric.score(built.run.monitor, built.state.runs[0].best_score)
+            points = built.record.points()
+        self._asked += 1
+        return RecordedRun(directory, record.FINISHED, value, points)
+
+    @contextmanager
+    def _opened(self, training: Training, resume: str | None) -> Iterator[BuiltRun]:
+        """Inside, a run of the recipe with its record; how it ends becomes its status."""
+        config, invocation = self._of(training, resume)
+        folder = None
+        if not training.recorded:
+            folder = config.outputs = tempfile.mkdtemp(prefix="dlrun-")
+        run = self._build(config, training)
+        kept, state = recording.begin(config, run, invocation)
+        try:
+            if self.directory is not None:
+                _keep_rows(kept.directory, training)
+            if training.recorded:
+                if self.directory is None:
+                    self.session.records.append(kept.directory)
+                self.session.follow(kept.directory)
+                lengths, text = run.lengths, recording.summary(kept, state, run.lengths)
+                self.session.show.begin(text, lengths.total_steps, lengths.steps_per_epoch)
+            show = self.session.show if training.recorded else recording.Silent()
+            with recording.status_of(kept, self.rules, run.lengths.total_steps):
+                yield BuiltRun(run, state, kept, show)
+        finally:
+            self.session.show.end()
+            kept.close()
+            if folder:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _build(self, config: DictConfig, training: Training) -> "Run":
+        """The run, with what the training brings along."""
+        from dlrun.engine import checkpoint
+        from dlrun.engine.state import take_preprocessing
+
+        run = build.build(config, self.session.data(config, training.rows), self.session.cores)
+        run.stopping.extend(self.rules)
+        if training.schedule_steps is not None:
+            run.lengths = replace(run.lengths, schedule_steps=training.schedule_steps)
+        if training.preprocessing is not None:
+            fitted = checkpoint.load(Path(training.preprocessing) / "checkpoints")
+            if fitted is None or not take_preprocessing(run, fitted["preprocessing"]):
+                raise Mistake(f"{training.preprocessing}: has no preprocessing that fits")
+        if training.weights is not None:
+            run.model.load_state_dict(checkpoint.read(Path(training.weights)))
+        return run
+
+    def _of(self, training: Training, resume: str | None) -> tuple[DictConfig, Invocation]:
+        """The recipe of a run that the procedure wants, and how it would be typed."""
+        config = copy.deepcopy(self.config)
+        config.resume = resume
+        for key, value in training.settings.items():
+            OmegaConf.update(config, key, value, force_add=True)
+        if training.settings:
+            build.check(config)
+        if self.directory is None:
+            return config, self.invocation
+        config.procedure = OmegaConf.create(_TRAIN)
+        settings = [
+            f"{'' if _has(self.recipe, key) else '+'}{key}={shell.spelled(value)}"
+            for key, value in training.settings.items()
+        ]
+        kept = [
+            word
+            for word in self.invocation.overrides
+            if shell.key(word).partition(".")[0] not in ("procedure", "name")
+        ]
+        config.name = training.name or f"{self._named} {self._asked}"
+        plain = _plain(training)
+        asked = {**plain, "rows": training.rows is not None}
+        info = {"parent": self.directory.name, "training": {"hash": self._hash(plain), **asked}}
+        tags = {"dlrun.parent": self.directory.name}
+        invocation = replace(
+            self.invocation,
+            overrides=[*kept, *settings],
+            choices={**self.invocation.choices, "procedure": "train"},
+            name=config.name,
+            info=info | {"tags": tags},
+        )
+        return config, invocation
+
+    @property
+    def _named(self) -> str:
+        return str(self.invocation.choices.get("procedure") or self.procedure.function.__name__)
+
+    def _hash(self, plain: Mapping[str, Any]) -> str:
+        """What a run of the procedure is known by: its place and what it is."""
+        return identity.short([self._asked, plain])
+
+    def _known(self, training: Training) -> str | None:
+        """The run that has been made of a training before."""
+        assert self.directory is not None
+        wanted = self._hash(_plain(training))
+        for directory in record.all_runs(self.directory.parents[1]):
+            info = record.read_json(directory / "run.json")
+            made = info.get("parent") == self.directory.name and info["training"]["hash"] == wanted
+            if made and "data" in info:  # else it failed before it began
+                return str(directory)
+        return None
+
+    def _own_record(self) -> Record:
+        """The procedure's record: the one that was begun before, or a new one."""
+        config, invocation = self.config, self.invocation
+        if config.resume:
+            return record.open_existing(config.resume)
+        digests = code.digests(config)
+        known_by = identity.short(
+            [identity.digest(copy.deepcopy(config)), self.data().digest, digests]
+        )
+        for directory in reversed(record.all_runs(config.outputs)):
+            if record.read_json(directory / "run.json").get("hash") == known_by:
+                return record.open_existing(directory)
+        info = recording.info(config, invocation) | {"kind": "procedure", "hash": known_by}
+        unbuilt = {**self.recipe, "facts": {}}  # nothing is built yet that would know them
+        text = OmegaConf.to_yaml(OmegaConf.create(unbuilt))
+        return record.create(config.outputs, recording.named(config, invocation), info, text)
+
+
+def _recorded(directory: Path) -> RecordedRun:
+    """A run that has been trained before, as its record says."""
+    points = record.read_points(directory)
+    end = points[-1]["values"] if points else {}
+    best = [v for key, v in end.items() if key.startswith("best/") and key != "best/epoch"]
+    status = str(record.read_status(directory).get("status", ""))
+    return RecordedRun(directory, status, best[0] if best else None, points)
+
+
+def _has(values: Mapping[str, Any], key: str) -> bool:
+    """Whether nested values have something under a dotted key."""
+    head, _, rest = key.partition(".")
+    if not isinstance(values, Mapping) or head not in values:
+        return False
+    return not rest or _has(values[head], rest)
+
+
+def _plain(training: Training) -> dict[str, Any]:
+    values = asdict(training)
+    if training.rows is not None:
+        values["rows"] = {name: list(map(int, rows)) for name, rows in training.rows.items()}
+    return values
+
+
+def _keep_rows(directory: Path, training: Training) -> None:
+    """Write the rows of a run beside its recipe, so that it can be gone on with alone."""
+    if training.rows is not None and not (directory / _ROWS).exists():
+        rows = {name: np.asarray(some, np.int64) for name, some in training.rows.items()}
+        with record.replacing(directory / _ROWS) as part, part.open("wb") as file:
+            np.savez_compressed(file, **rows)  # type: ignore[arg-type]
+
+
+def _remembered(directory: Path) -> Training | None:
+    """What a run of a procedure was asked to be; None for a run of its own.
+
+    Raises Mistake where its rows are lost.
+    """
+    asked = record.read_json(directory / "run.json").get("training")
+    if not asked:
+        return None
+    rows = None
+    if asked["rows"]:
+        try:
+            with np.load(directory / _ROWS) as file:
+                rows = {name: file[name].tolist() for name in file.files}
+        except (OSError, ValueError, KeyError) as error:
+            raise Mistake(f"{directory / _ROWS} cannot be read: {error}") from None
+    known = {name: value for name, value in asked.items() if name != "hash"}
+    return Training(**known | {"rows": rows})

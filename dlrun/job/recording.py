@@ -1,0 +1,174 @@
+"""The record of a job's run: made, taken up again, and what it says of the run."""
+
+import logging
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from dlrun import record, shell
+from dlrun.console import format
+from dlrun.errors import Interrupted, Mistake
+from dlrun.job import code
+from dlrun.recipe import differences
+from dlrun.recipe.schema import GROUPS, SEVERAL
+from dlrun.record import Record
+
+if TYPE_CHECKING:
+    from dlrun.engine.run import Lengths, Run
+    from dlrun.engine.state import State
+    from dlrun.regularization import Regularizer
+
+_log = logging.getLogger("dlrun")
+_UNNAMED = ("name", "outputs", "resume", "device", "threads", "tracking", "data.cache")
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What was typed, for the record and the run's name.
+
+    choices: the option of every group; overrides: as typed; command: the whole line.
+    name: of the run, where the overrides are not to name it; info: more for `run.json`.
+    """
+
+    overrides: Sequence[str]
+    command: Sequence[str]
+    choices: Mapping[str, Any]
+    name: str | None = None
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+    def chosen(self, recipe: DictConfig) -> dict[str, str]:
+        """The option of each group; those of a group with several, in their order."""
+        names = {group: str(self.choices[group]) for group in GROUPS if group in self.choices}
+        for group in SEVERAL:
+            names[group] = ", ".join(map(str, recipe[group] or ["none"]))
+        return names
+
+
+class Silent:
+    """A loop's `Show` that shows nothing."""
+
+    def step(self, step: int, epoch: float, loss: float, samples_per_second: float) -> None:
+        """Nothing."""
+
+    def point(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def status_of(
+    kept: Record, rules: Sequence["Regularizer"] = (), total_steps: int = 0
+) -> Iterator[None]:
+    """Inside, a record is RUNNING; how it ends becomes its status, whatever happens.
+
+    PRUNED where one of the rules has ended it before its length.
+    """
+    kept.set_status(record.RUNNING)
+    status, message = record.FINISHED, ""
+    try:
+        yield
+        if any(rule.pruned for rule in rules) and kept.points()[-1]["step"] < total_steps:
+            status, message = record.PRUNED, "stopped early: others were better by then"
+    except (Interrupted, KeyboardInterrupt) as interrupted:
+        status, message = record.KILLED, str(interrupted)
+        raise
+    except BaseException as error:  # SystemExit too, which a model of the user may raise
+        status, message = record.FAILED, str(error) or type(error).__name__
+        raise
+    finally:
+        kept.set_status(status, message)
+
+
+def begin(recipe: DictConfig, run: "Run", invocation: Invocation) -> tuple[Record, "State"]:
+    """A new record, or that of the run which is resumed, and the state to train on from."""
+    from dlrun.engine import device as devices
+    from dlrun.engine import state as states
+
+    text = OmegaConf.to_yaml(recipe, resolve=True)
+    if not recipe.resume:
+        about = info(recipe, invocation) | run.facts()
+        kept = record.create(recipe.outputs, named(recipe, invocation), about, text)
+        return kept, states.begin(run, kept)
+    kept = record.open_existing(recipe.resume)
+    typed = "threads" in map(shell.key, invocation.overrides)
+    devices.keep_threads(kept.info.get("threads"), typed)
+    facts = run.facts()
+    try:
+        changed = differences.since(recipe, kept, facts)
+        state = states.begin(run, kept, changed)
+    except Mistake:
+        kept.close()
+        raise
+    data, recorded = facts["data"], kept.info.get("data") or {}
+    if state.counters.step and recorded.get("digest", data["digest"]) != data["digest"]:
+        _log.warning(
+            "the data are not those that the run began with; "
+            "what it has trained on may now be in val or test"
+        )
+        data = {**data, "digest": recorded["digest"], "splits": recorded.get("splits", {})}
+    new = [word for word in invocation.overrides if word not in kept.info.get("overrides", [])]
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    history = [*kept.info.get("resumed", []), {"time": now, "new": new}]
+    known = {"name": named(recipe, invocation)} | kept.info | facts | {"data": data}
+    digests = code.digests(recipe)
+    before = kept.info.get("code") or {}
+    edited = [module for module, was in before.items() if digests.get(module) != was]
+    if state.counters.step and edited:
+        _log.warning(f"{', '.join(edited)}: the code has changed since the run was trained")
+    known |= {"overrides": list(invocation.overrides), "code": digests}
+    known |= {"choices": invocation.chosen(recipe)}
+    if kept.info.get("name") == name(kept.info.get("overrides", [])):
+        known["name"] = named(recipe, invocation)  # says what is trained now
+    kept.update(**known | {"resumed": history})
+    record.write(kept.directory / "recipe.yaml", shell.redacted(text))
+    return kept, state
+
+
+def info(recipe: DictConfig, invocation: Invocation) -> dict[str, Any]:
+    """What `run.json` says of the command."""
+    return {
+        "overrides": list(invocation.overrides),
+        "choices": invocation.chosen(recipe),
+        "command": shlex.join(invocation.command),
+        "code": code.digests(recipe),
+        **invocation.info,
+    }
+
+
+def named(recipe: DictConfig, invocation: Invocation) -> str:
+    """The name of the run: as the recipe or the invocation says, else what was changed."""
+    return recipe.name or invocation.name or name(invocation.overrides)
+
+
+def summary(kept: Record, state: "State", lengths: "Lengths") -> str:
+    """What is about to be trained, in a few lines; of a resumed run also from where."""
+    about = kept.info
+    data = about["data"]
+    sizes = " / ".join(f"{count:,}" for count in data["samples"].values())
+    lines = [
+        f"{shell.name(about['name'])}  ·  run {kept.id}",
+        f"{data['name']}: {sizes} samples of shape {'×'.join(map(str, data['shape']))} to train, "
+        "validate and test",
+        f"{about['parameters']:,} parameters, {about.get('flops', 0):,} floating-point operations "
+        f"a sample  ·  {about['device']}",
+    ]
+    if state.counters.step:
+        epoch = format.epoch(state.counters.step / lengths.steps_per_epoch)
+        lines.append(f"goes on from epoch {epoch}, step {state.counters.step:,}")
+    elif about.get("resumed"):
+        lines.append("begins again: it had no checkpoint yet")
+    return "\n".join(lines)
+
+
+def name(overrides: Sequence[str]) -> str:
+    """A run's name: what was changed, e.g. `model=cnn optimizer.lr=0.1`; `default` if nothing."""
+    telling = [
+        word
+        for word in overrides
+        if not any(f"{shell.key(word)}.".startswith(f"{key}.") for key in _UNNAMED)
+    ]
+    return " ".join(telling)[:250] or "default"

@@ -1,0 +1,139 @@
+"""Procedures of several runs: other rows, exact results, killed and typed again."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from dlrun import record
+from dlrun.__main__ import main
+from dlrun.data.digits import digits
+from dlrun.engine import checkpoint
+from tests.job.thirds import parts
+from tests.states import differences, without_clock
+
+TARGET = "procedure._target_=tests.job.thirds.train_thirds"
+COMMON = ("tracking=none", "threads=1", "epochs=3", "checkpoint_every='7 steps'")
+RECIPE = (*COMMON, "optimizer=adam", "regularization=[dropout]")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def children(outputs="outputs"):
+    runs = [(run, record.read_json(run / "run.json")) for run in record.all_runs(outputs)]
+    return [run for run, info in runs if "parent" in info]
+
+
+def parent(outputs="outputs"):
+    runs = [(run, record.read_json(run / "run.json")) for run in record.all_runs(outputs)]
+    return [run for run, info in runs if info.get("kind") == "procedure"]
+
+
+def results(run):
+    """The points without the clock, the last state, the best weights."""
+    points = [
+        {k: v for k, v in point["values"].items() if not k.startswith("time/")}
+        for point in record.read_points(run)
+    ]
+    states = [checkpoint.read(run / "checkpoints" / f"{name}.pt") for name in ("last", "best")]
+    return points, without_clock(states[0]), states[1]
+
+
+def assert_equal(one, other):
+    points, state, best = results(one)
+    expected, expected_state, expected_best = results(other)
+    assert points == expected
+    assert not differences(state, expected_state)
+    assert not differences(best, expected_best)
+
+
+def test_three_runs_on_other_rows_are_three_commands_on_files_of_these_rows(here):
+    assert main([*RECIPE, f"+{TARGET.replace('procedure.', 'procedure.', 1)}"[1:]]) == 0
+    runs = children()
+    assert len(runs) == 3
+    infos = [record.read_json(run / "run.json") for run in runs]
+    assert [info["name"] for info in infos] == ["third 0", "third 1", "third 2"]
+    assert len({info["data"]["splits"]["train"] for info in infos}) == 3
+    source = digits()
+    for number, rows in enumerate(parts(source.y)):
+        arrays = {}
+        for split, some in rows.items():
+            arrays |= {f"x_{split}": source.x[some].numpy(), f"y_{split}": source.y[some].numpy()}
+        np.savez(here / "part.npz", **arrays)
+        words = ["data=arrays", "data.path=part.npz", f"seed={number}", f"outputs=alone{number}"]
+        assert main([*RECIPE, *words]) == 0
+        assert_equal(runs[number], record.find(f"alone{number}", "last"))
+
+
+def test_it_has_a_record_and_trains_nothing_when_typed_again(here, capsys):
+    words = [*COMMON, TARGET]
+    assert main(words) == 0
+    [own] = parent()
+    info = record.read_json(own / "run.json")
+    assert record.read_status(own)["status"] == record.FINISHED
+    assert info["runs"] == [run.name for run in children()]
+    values = [record.read_points(run)[-1]["values"]["best/val_accuracy"] for run in children()]
+    assert info["value"] == pytest.approx(sum(values) / 3)
+    assert info["findings"] == [{"name": "spread", "numbers": values}]
+    assert all(
+        record.read_json(run / "run.json")["tags"] == {"dlrun.parent": own.name}
+        for run in children()
+    )
+    assert record.find("outputs", "last") == own
+    before = {run: (run / "metrics.jsonl").read_bytes() for run in record.all_runs("outputs")}
+    capsys.readouterr()
+    assert main(words) == 0
+    assert {run: (run / "metrics.jsonl").read_bytes() for run in before} == before
+    assert record.all_runs("outputs") == list(before)
+    assert f"{info['value']:.4f}" in capsys.readouterr().out
+    assert main([*words, "seed=5"]) == 0
+    assert len(parent()) == 2, "another recipe is another procedure"
+
+
+def killed(words, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "dlrun", *words],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("again", ["typed", "resumed", "child"])
+def test_killed_in_the_second_run_it_ends_as_a_whole_one(here, again, request):
+    whole = [*RECIPE, TARGET, "outputs=whole"]
+    assert main(whole) == 0
+    words = [*RECIPE, TARGET, "+procedure.kill_in=1"]
+    environment = {"PYTHONPATH": str(request.config.rootpath)}
+    done = killed(words, **environment)
+    assert done.returncode == -9, done.stderr
+    assert [record.read_status(run)["status"] for run in children()] == ["FINISHED", "RUNNING"]
+    if again == "child":
+        done = killed([f"resume={children()[1].name}", *COMMON[:1]], **environment, SPARED="1")
+        assert done.returncode == 0, done.stderr
+        assert_equal(children()[1], children("whole")[1])
+    last = words if again == "typed" else ["resume=last", *COMMON[:1]]
+    done = killed(last, **environment, SPARED="1")
+    assert done.returncode == 0, done.stderr
+    assert len(children()) == 3
+    for one, other in zip(children(), children("whole"), strict=True):
+        assert_equal(one, other)
+    told = [json.loads((run / "run.json").read_text()) for run in (*parent(), *parent("whole"))]
+    assert told[0]["value"] == told[1]["value"]
+
+
+def test_a_user_s_rows_are_kept_with_the_run(here):
+    assert main([*COMMON, TARGET]) == 0
+    run = children()[2]
+    (run / "rows.npz").unlink()
+    (run / "status.json").write_text('{"status": "KILLED"}')
+    assert main([f"resume={run.name}", "epochs=5"]) == 2
+    assert torch.is_grad_enabled()
