@@ -67,12 +67,12 @@ def _table(points: Sequence[Point], info: Mapping[str, Any]) -> Table:
         for split in ("train", "val")
         if split in latest
     ]
-    best = _at_epoch(points, end["values"].get("best/epoch"))
+    best = _at_epoch(points, record.last_values(points).get("best/epoch"))
     if best is not None and "val" in latest and best["step"] != latest["val"]["step"]:
         columns.append(("best val", best, _values(best, "val")))
-    if latest.get("test") is end:
+    if "test" in latest and latest["test"]["step"] == end["step"]:
         used = next((p for p in points if p["step"] == info.get("result_step")), best or end)
-        columns.append(("test", used, _values(end, "test")))
+        columns.append(("test", used, _values(latest["test"], "test")))
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
@@ -108,7 +108,7 @@ def _when(point: Point, end: Point) -> str:
 
 def _best(points: Sequence[Point]) -> str:
     """The best value and when it was reached; empty where the run did not finish."""
-    values = points[-1]["values"]
+    values = record.last_values(points)
     for name, value in values.items():
         if name.startswith("best/") and name != "best/epoch":
             what = name.removeprefix("best/").replace("_", "/", 1)
@@ -120,7 +120,7 @@ def _best(points: Sequence[Point]) -> str:
 def _stopped(points: Sequence[Point], info: Mapping[str, Any]) -> str:
     """When and why a run stopped early; empty where it did not."""
     why = info.get("stopped")
-    if not why or "best/epoch" not in points[-1]["values"]:
+    if not why or "best/epoch" not in record.last_values(points):
         return ""
     since = next((point for point in points if point["step"] == why["since"]), None)
     last = f" since {_when(since, points[-1])}" if since else ""

@@ -251,7 +251,7 @@ class Lab:
 def _recorded(directory: Path) -> RecordedRun:
     """A run that has been trained before, as its record says."""
     points = record.read_points(directory)
-    end = points[-1]["values"] if points else {}
+    end = record.last_values(points)
     best = [v for key, v in end.items() if key.startswith("best/") and key != "best/epoch"]
     status = str(record.read_status(directory).get("status", ""))
     return RecordedRun(directory, status, best[0] if best else None, points)

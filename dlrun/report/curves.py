@@ -93,7 +93,7 @@ def metric_wants_log(metric: str, values: list[float]) -> bool:
 
 def _chosen(points: list[dict[str, Any]], metric: str) -> float | None:
     """The epoch of the weights that were kept, where this metric has chosen them."""
-    end = points[-1]["values"]
+    end = record.last_values(points)
     return end.get("best/epoch") if f"best/{metric.replace('/', '_')}" in end else None
 
 

@@ -60,17 +60,19 @@ class Driver:
         """Inside, no other process drives the sweep. At the end everything is delivered."""
         with record.guard(self.plan.outputs, Mistake, f"outputs={self.plan.base.outputs}"):
             self.directory.mkdir(parents=True, exist_ok=True)
-        with alone(self.directory):
-            try:
-                with raised():
-                    yield
-            except Interrupted:
-                self.console.print("the same command, typed again, goes on from here")
-                raise
-            finally:
-                self.jobs.close()
-                self._clear()
-                self.session.close()
+        try:
+            with alone(self.directory):
+                try:
+                    with raised():
+                        yield
+                except Interrupted:
+                    self.console.print("the same command, typed again, goes on from here")
+                    raise
+                finally:
+                    self.jobs.close()
+                    self._clear()
+        finally:
+            self.session.close()  # the summary is final once nobody holds the sweep
 
     def run(self) -> int:
         """Train what is left; returns how many points have failed."""

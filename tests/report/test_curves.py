@@ -84,6 +84,7 @@ def test_the_point_whose_weights_were_kept_is_marked(run, monkeypatch):
     for epoch, (loss, accuracy) in enumerate([(3, 0.9), (2, 0.9), (1, 0.8)]):
         run.append(epoch, epoch, {"val/loss": loss, "val/accuracy": accuracy})
     run.append(2, 2, {"best/val_accuracy": 0.9, "best/epoch": 1.0})
+    run.append(2, 2, {"test/accuracy": 0.8})  # measured later, as for the best run of a sweep
     curves.draw(run.directory)
     assert marked == [(2.0, 1.0), (1.0, 0.9)]
 

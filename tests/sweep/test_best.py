@@ -39,13 +39,14 @@ def best(folder: Path) -> Path:
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, float]]:
     """What was measured of the test split, each time that it was."""
     found = []
-    measure = train.measure_test
+    measure = train.measured
 
-    def remember(run: Any) -> dict[str, float]:
-        found.append(measure(run))
+    def remember(run: Any, split: str) -> dict[str, float]:
+        assert split == "test"
+        found.append(measure(run, split))
         return found[-1]
 
-    monkeypatch.setattr(train, "measure_test", remember)
+    monkeypatch.setattr(train, "measured", remember)
     return found
 
 
@@ -96,11 +97,11 @@ def test_it_is_never_tested_twice(
 def test_a_sweep_that_was_killed_before_does_it_then(
     sweep: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(run: Any) -> dict[str, float]:
+    def killed(run: Any, split: str) -> dict[str, float]:
         raise Interrupted(15)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "measure_test", killed)
+        patch.setattr(train, "measured", killed)
         assert sweep(*WORDS) == 143
     runs = record.all_runs(tmp_path / "outputs")
     assert len(runs) == 3

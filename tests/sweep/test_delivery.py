@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dlrun import record
-from dlrun.job.session import Shared
+from dlrun.job.session import Session
 from tests.sweep.typed import directory
 
 Typed = Callable[..., int]
@@ -36,8 +36,8 @@ def test_runs_that_a_server_lacks_are_delivered_by_the_next_command(
     record.write_json(elsewhere / "tracking.json", {**STORE, "uri": "http://old", "done": True})
     record.write_json(broken / "tracking.json", STORE | {"done": False})
     sent = Deliveries()
-    monkeypatch.setattr(Shared, "prepare", lambda self, config, draws=False: sent)
-    monkeypatch.setattr(Shared, "follow", lambda self, run: sent.follow(run))
+    monkeypatch.setattr(Session, "prepare", lambda self, config, draws=False: sent)
+    monkeypatch.setattr(Session, "follow", lambda self, run: sent.follow(run))
     assert sweep(*words) == 0
     late = [elsewhere.name, broken.name, missing.name, directory(tmp_path).name]
     assert sent.followed == late
@@ -49,8 +49,8 @@ def test_what_another_sweep_has_trained_is_delivered_too(
     assert sweep("optimizer.lr=0.1,0.05") == 0
     runs = [run.name for run in record.all_runs(tmp_path / "outputs")]
     sent = Deliveries()
-    monkeypatch.setattr(Shared, "prepare", lambda self, config, draws=False: sent)
-    monkeypatch.setattr(Shared, "follow", lambda self, run: sent.follow(run))
+    monkeypatch.setattr(Session, "prepare", lambda self, config, draws=False: sent)
+    monkeypatch.setattr(Session, "follow", lambda self, run: sent.follow(run))
     assert sweep("optimizer.lr=0.05,0.1") == 0
     assert sorted(sent.followed[:2]) == sorted(runs)
     assert len(sent.followed) == 3, "and the summary"
