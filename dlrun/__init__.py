@@ -1,1 +1,19 @@
-"""dlrun: a command-line laboratory for training deep networks."""
+"""dlrun: a command-line laboratory for training deep networks.
+
+From the command down to the numbers:
+
+cli/         what is typed: flags, help, completion, and which command it is
+sweep/       many recipes: points, search, ledger, launchers
+job/         one recipe to its recorded runs
+recipe/      what a recipe means: composing, resuming, mistakes, building
+procedure/   what is done with a recipe: train, draw_schedule
+tracking/    from the records on disk to MLflow
+console/     what the terminal shows
+report/      figures and pages, from records alone
+engine/      training one run: the step, the loop, checkpoints
+record/      runs and sweeps on disk
+data, preprocessing, augmentation, model, activation, initializer, loss, metric, optimizer,
+schedule, regularization, test_augmentation: the ingredients, each a group in conf/
+
+Each room's first lines say what is where. Imports go down this list, never up.
+"""

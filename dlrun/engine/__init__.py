@@ -3,10 +3,11 @@
 run.py         the plain parts of a run
 feed.py        a split on the device, preprocessed once where that is possible
 batches.py, sampling.py   its mini-batches; the order of the samples in an epoch
-train.py       the loop
+step.py, train.py   one step; the loop
 evaluate.py, batch_statistics.py   loss and quality of a split; statistics of batch norm
 state/, checkpoint.py   what changes while it trains, and its file
 divergence.py  a loss that is no longer finite
+eager.py, count.py   optimizers without the compiler; parameters and operations
 device.py      the device and the number of threads
 interrupt.py   SIGINT and SIGTERM
 """

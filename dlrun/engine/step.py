@@ -74,8 +74,9 @@ class SingleStep:
 
     def rows(self, epoch: int) -> Tensor:
         """The rows of an epoch; what has joined the model since the last one is trained too."""
+        rows = self.run.order(epoch)
         self._gather()
-        return self.run.order(epoch)
+        return rows
 
     def batches(self, rows: Tensor, start: int) -> Iterator[list[Batch]]:
         """The mini-batches of each step, as the model sees them."""

@@ -819,3 +819,65 @@ def test_the_test_split_is_measured_with_the_best_average(train_recipe: Train) -
     for name, value in trained.run.model.state_dict().items():
         assert torch.equal(value, kept[name])
     assert trained.run.averaging == []
+
+
+class Shifted(torch.optim.SGD):
+    """Trains its weights where they are, and is evaluated with them doubled."""
+
+    def train(self):
+        self._scale(0.5)
+
+    def eval(self):
+        self._scale(2.0)
+
+    def _scale(self, factor):
+        if getattr(self, "factor", 1.0) * factor in (1.0, 2.0):
+            self.factor = getattr(self, "factor", 1.0) * factor
+            for group in self.param_groups:
+                for weight in group["params"]:
+                    weight.mul_(factor)
+
+
+def test_an_optimizer_that_switches_is_evaluated_with_its_other_weights(train_recipe):
+    def change(run):
+        run.optimizer = Shifted(run.weights, lr=0.0)
+        run.modes = run.optimizer
+        run.start = [weight.detach().clone() for weight in run.weights]
+
+    trained = train_recipe("epochs=2", "optimizer=sgd", change=change)
+    run = trained.run
+    for now, start in zip(run.weights, run.start, strict=True):
+        torch.testing.assert_close(now, 2 * start, rtol=0, atol=0)
+    loss, accuracy = measure(run, run.val)
+    assert trained.values("val/loss") == pytest.approx([loss, loss], rel=1e-6)
+    assert trained.values("val/accuracy") == pytest.approx([accuracy, accuracy])
+    last = torch.load(trained.directory / "checkpoints/last.pt", weights_only=True)
+    for saved, start in zip(last["model"].values(), run.start, strict=True):
+        torch.testing.assert_close(saved, start, rtol=0, atol=0)
+
+
+def test_parameters_that_join_later_are_trained_from_then_on(train_recipe):
+    def change(run):
+        frozen = run.weights[:2]
+        rest = run.weights[2:]
+        run.optimizer = torch.optim.SGD(rest, lr=0.1)
+        for weight in frozen:
+            weight.requires_grad_(False)
+        run.start = [weight.detach().clone() for weight in frozen]
+        order = run.order
+
+        def joining(epoch):
+            if epoch == 1 and len(run.optimizer.param_groups) == 1:
+                run.at_joining = [weight.detach().clone() for weight in frozen]
+                for weight in frozen:
+                    weight.requires_grad_(True)
+                run.optimizer.add_param_group({"params": frozen, "lr": 0.01})
+            return order(epoch)
+
+        run.order = joining
+
+    trained = train_recipe("epochs=3", "schedule=constant", "monitor=train/loss", change=change)
+    run = trained.run
+    assert all(map(torch.equal, run.start, run.at_joining))
+    assert run.rates == [0.1, 0.01]
+    assert not any(map(torch.equal, run.start, run.weights[:2]))
