@@ -54,7 +54,7 @@ class Progress:
             self.console.print(summary, markup=False, soft_wrap=True)
         self._said = monotonic()
 
-    def step(self, step: int, epoch: float, loss: float, rate: float) -> None:
+    def step(self, step: int, epoch: float, loss: float, samples_per_second: float) -> None:
         """A few times a second."""
         if not self._live:
             return
@@ -63,7 +63,8 @@ class Progress:
         assert self._bar is not None
         assert self._task is not None
         # The loop measures from point to point, so its first values after one say little.
-        self._rate = rate if not self._rate else self._rate + _SMOOTH * (rate - self._rate)
+        now = samples_per_second
+        self._rate = now if not self._rate else self._rate + _SMOOTH * (now - self._rate)
         self._bar.update(self._task, completed=step, what=self._text(step, epoch, loss))
         self._bar.refresh()
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dlrun.engine import batch_statistics, checkpoint
 from dlrun.engine.batches import batches, gather, order
-from dlrun.engine.feed import Feed
+from dlrun.engine.feed import PreparedSplit
 from dlrun.engine.run import Run, Weights
 from dlrun.test_augmentation import has_size
 
@@ -22,7 +22,7 @@ MINI_BATCHES = 32
 """Of the training split, from which batch norm is estimated whenever averages are evaluated."""
 
 
-def measure(run: Run, feed: Feed, views: Views | None = None) -> tuple[float, float]:
+def measure(run: Run, feed: PreparedSplit, views: Views | None = None) -> tuple[float, float]:
     """Mean loss and mean metric of a run on a split, with averaged weights where it has them.
 
     views: makes several of a raw batch; their predictions are averaged.
@@ -34,7 +34,7 @@ def measure(run: Run, feed: Feed, views: Views | None = None) -> tuple[float, fl
         return evaluate(run, partial(_predict, run, views, chain), samples(run, feed, raw=True))
 
 
-def samples(run: Run, feed: Feed, raw: bool = False) -> Batches:
+def samples(run: Run, feed: PreparedSplit, raw: bool = False) -> Batches:
     """A split in order, in batches (x, y) as the model sees them in evaluation, or raw."""
     size = run.lengths.evaluation_batch
     for x, y in batches(feed.x, feed.y, feed.rows, size, run.device, prefetch=feed.prefetch):

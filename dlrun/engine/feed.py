@@ -17,7 +17,7 @@ _SHARE = 0.25  # of the free memory that one split may take
 
 
 @dataclass(frozen=True)
-class Feed:
+class PreparedSplit:
     """x[rows], y[rows] are the samples of a split.
 
     prepared: they are ready for the model, else raw. prefetch: gathering a batch may wait
@@ -35,14 +35,16 @@ class Feed:
 
 
 @torch.no_grad()
-def prepare(split: Split, preprocessing: nn.Module, device: torch.device, fixed: bool) -> Feed:
+def prepare(
+    split: Split, preprocessing: nn.Module, device: torch.device, fixed: bool
+) -> PreparedSplit:
     """Preprocess a split once and hold it on the device, if `fixed` and if memory allows.
 
     Where only the raw samples fit, these are held there; otherwise they stay where they are.
     """
     count = len(split)
     if not count:
-        return Feed(split.x, split.y, split.rows, prepared=False)
+        return PreparedSplit(split.x, split.y, split.rows, prepared=False)
     first = preprocessing(split.x[split.rows[:1]].to(device))  # for its shape and type alone
     if fixed and _fits(first.nbytes * count, device):
         x = torch.empty((count, *first.shape[1:]), dtype=first.dtype, device=device)
@@ -50,14 +52,14 @@ def prepare(split: Split, preprocessing: nn.Module, device: torch.device, fixed:
         for start in range(0, count, chunk):
             part = split.rows[start : start + chunk]
             x[start : start + chunk] = preprocessing(split.x.index_select(0, part).to(device))
-        return Feed(x, *_on(device, split), prepared=True)
+        return PreparedSplit(x, *_on(device, split), prepared=True)
     size = split.x[0].nbytes * count
     if device.type == "cpu":
-        return Feed(split.x, split.y, split.rows, False, prefetch=not _fits(size, device))
+        return PreparedSplit(split.x, split.y, split.rows, False, prefetch=not _fits(size, device))
     if _fits(size, device):
         x = split.x.index_select(0, split.rows).to(device)
-        return Feed(x, *_on(device, split), prepared=False)
-    return Feed(split.x, split.y, split.rows, prepared=False, prefetch=True)
+        return PreparedSplit(x, *_on(device, split), prepared=False)
+    return PreparedSplit(split.x, split.y, split.rows, prepared=False, prefetch=True)
 
 
 def _on(device: torch.device, split: Split) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from dlrun.data import Data, Scale
 from dlrun.data.fingerprint import hash_rows
 from dlrun.duration import Duration
 from dlrun.engine.count import parameters
-from dlrun.engine.feed import Feed
+from dlrun.engine.feed import PreparedSplit
 from dlrun.loss import Loss
 from dlrun.metric import METRICS
 from dlrun.optimizer import Averaging, Switching
@@ -44,8 +44,8 @@ class Run:
     """
 
     data: Data
-    train: Feed
-    val: Feed
+    train: PreparedSplit
+    val: PreparedSplit
     preprocessing: nn.Module
     evaluation: nn.Module
     augmentation: Augment | None
@@ -57,7 +57,7 @@ class Run:
     order: Callable[[int], Tensor]
     optimizer: torch.optim.Optimizer
     schedule: Schedule
-    lengths: "Lengths"
+    lengths: "LoopConfig"
     device: torch.device
     generator: torch.Generator
     monitor: str
@@ -137,7 +137,7 @@ def _device_name(device: torch.device) -> str:
 
 
 @dataclass(frozen=True)
-class Lengths:
+class LoopConfig:
     """How long and how often, in optimizer steps except where it says samples."""
 
     batch_size: int  # samples in a mini-batch

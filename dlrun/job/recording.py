@@ -19,7 +19,7 @@ from dlrun.recipe.schema import GROUPS, SEVERAL
 from dlrun.record import Record
 
 if TYPE_CHECKING:
-    from dlrun.engine.run import Lengths, Run
+    from dlrun.engine.run import LoopConfig, Run
     from dlrun.engine.state import State
     from dlrun.regularization import Regularizer
 
@@ -144,7 +144,7 @@ def named(recipe: DictConfig, invocation: Invocation) -> str:
     return recipe.name or invocation.name or name(invocation.overrides)
 
 
-def summary(kept: Record, state: "State", lengths: "Lengths") -> str:
+def summary(kept: Record, state: "State", lengths: "LoopConfig") -> str:
     """What is about to be trained, in a few lines; of a resumed run also from where."""
     about = kept.info
     data = about["data"]

@@ -27,7 +27,7 @@ from dlrun.engine import sampling
 from dlrun.engine.count import flops
 from dlrun.engine.eager import eager
 from dlrun.engine.feed import prepare
-from dlrun.engine.run import Augment, Lengths, Run
+from dlrun.engine.run import Augment, LoopConfig, Run
 from dlrun.errors import Mistake
 from dlrun.loss import Loss
 from dlrun.model import roles
@@ -170,7 +170,7 @@ def _see(config: DictConfig, data: Data, device: torch.device) -> _Seen:
     return _Seen(augmentation, chain, evaluation, x, y, aim)
 
 
-def _learner(config: DictConfig, data: Data, seen: _Seen, lengths: Lengths) -> _Learner:
+def _learner(config: DictConfig, data: Data, seen: _Seen, lengths: LoopConfig) -> _Learner:
     """The model, the loss, what the regularizers make of them, and the weights to start from."""
     _seed(config.seed)
     device = seen.x.device
@@ -312,7 +312,7 @@ def _example(
         return chain(x), y, aim, evaluation
 
 
-def _lengths(config: DictConfig, samples: int, elements: int) -> Lengths:
+def _lengths(config: DictConfig, samples: int, elements: int) -> LoopConfig:
     size = samples if config.batch_size == "full" else int(config.batch_size)
     if size > samples and config.drop_last:
         raise Mistake(f"batch_size={size}: drop_last leaves nothing of {samples} samples")
@@ -326,7 +326,7 @@ def _lengths(config: DictConfig, samples: int, elements: int) -> Lengths:
     checkpoint_every = duration.parse(config.checkpoint_every)
     if checkpoint_every.unit != "seconds":
         checkpoint_every = duration.Duration(steps("checkpoint_every"), "steps")
-    return Lengths(
+    return LoopConfig(
         batch_size=size,
         accumulate=config.accumulate,
         drop_last=config.drop_last,
@@ -350,7 +350,7 @@ def _weighted(config: DictConfig, loss: Loss, data: Data, device: torch.device) 
     return loss.weighted(weights.to(device))
 
 
-def _schedule(config: DictConfig, lengths: Lengths) -> Schedule:
+def _schedule(config: DictConfig, lengths: LoopConfig) -> Schedule:
     """The schedule, after its warm-up; tried once."""
     made = part(config, "schedule", lengths)
     plain = inspect.isroutine(made) or isinstance(made, partial)
@@ -363,7 +363,7 @@ def _schedule(config: DictConfig, lengths: Lengths) -> Schedule:
 
 
 def _optimizer(
-    config: DictConfig, model: nn.Module, loss: Loss, lengths: Lengths
+    config: DictConfig, model: nn.Module, loss: Loss, lengths: LoopConfig
 ) -> torch.optim.Optimizer:
     """The optimizer over the trainable parameters, its rate scaled with the batch if asked."""
     make = part(config, "optimizer", lengths)

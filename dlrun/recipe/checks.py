@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dlrun import loss as losses
 from dlrun.data import Data
 from dlrun.engine.count import parameters
-from dlrun.engine.run import Lengths
+from dlrun.engine.run import LoopConfig
 from dlrun.errors import Mistake
 from dlrun.loss import Loss
 from dlrun.recipe.instantiate import explained, ours
@@ -137,7 +137,7 @@ def check_step(
     x: Tensor,
     y: Tensor,
     data: Data,
-    lengths: Lengths,
+    lengths: LoopConfig,
 ) -> None:
     """One forward and backward pass in training mode; the model stays as it is.
 

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from dlrun import duration, shell
-from dlrun.engine.run import Lengths
+from dlrun.engine.run import LoopConfig
 from dlrun.errors import DlrunError, Mistake
 from dlrun.recipe import signature
 from dlrun.recipe.schema import GROUPS, NEEDED, SEVERAL
@@ -30,7 +30,7 @@ _KINDS: dict[str, tuple[Any, str]] = {
 
 
 def part(
-    config: DictConfig, group: str, lengths: Lengths | None = None, apart: tuple[str, ...] = ()
+    config: DictConfig, group: str, lengths: LoopConfig | None = None, apart: tuple[str, ...] = ()
 ) -> Any:
     """The object that a group's option describes, or a partial of it where it says so.
 
@@ -44,7 +44,7 @@ def part(
         return _bare(instantiate(values, _convert_="all"))
 
 
-def several(config: DictConfig, group: str, lengths: Lengths | None = None) -> dict[str, Any]:
+def several(config: DictConfig, group: str, lengths: LoopConfig | None = None) -> dict[str, Any]:
     """The objects of a group that takes any number of options, by key, in their order."""
     made = {}
     nodes: dict[str, DictConfig] = dict(config[group] or {})
@@ -91,7 +91,7 @@ def _resolved(node: DictConfig, name: Any) -> Any:
         return written[name]
 
 
-def plain(node: DictConfig, key: str, lengths: Lengths | None) -> dict[str, Any]:
+def plain(node: DictConfig, key: str, lengths: LoopConfig | None) -> dict[str, Any]:
     """The node as plain values; durations become steps, or stay to be refused where unknown."""
     content = OmegaConf.to_container(node, resolve=True)
     assert isinstance(content, dict)

@@ -19,7 +19,7 @@ import torch
 from dlrun import record
 from dlrun.__main__ import main
 from dlrun.engine import checkpoint
-from dlrun.engine.feed import Feed
+from dlrun.engine.feed import PreparedSplit
 from dlrun.engine.run import Run, Weights
 from dlrun.job import recording
 
@@ -354,7 +354,7 @@ def scores(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Weights]]:
     def plan(found: Sequence[tuple[float, float]]) -> list[Weights]:
         seen: list[Weights] = []
 
-        def measured(run: Run, feed: Feed) -> tuple[float, float]:
+        def measured(run: Run, feed: PreparedSplit) -> tuple[float, float]:
             seen.append({name: value.clone() for name, value in run.model.state_dict().items()})
             return found[len(seen) - 1]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dlrun.data import Split
 from dlrun.engine import checkpoint
 from dlrun.engine.evaluate import best_weights
-from dlrun.engine.feed import Feed
+from dlrun.engine.feed import PreparedSplit
 from dlrun.engine.run import Run, Weights
 from dlrun.engine.state.kept import Counters, Standing, State, Window, groups, kind, steps
 from dlrun.errors import Mistake
@@ -145,7 +145,9 @@ def take_preprocessing(run: Run, fitted: Weights) -> bool:
 
 
 @torch.no_grad()
-def _prepare_again(feed: Feed, split: Split, chain: nn.Module, device: torch.device) -> None:
+def _prepare_again(
+    feed: PreparedSplit, split: Split, chain: nn.Module, device: torch.device
+) -> None:
     for start in range(0, len(feed) if feed.prepared else 0, _CHUNK):
         rows = split.rows[start : start + _CHUNK]
         feed.x[start : start + _CHUNK] = chain(split.x.index_select(0, rows).to(device))
