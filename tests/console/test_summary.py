@@ -43,6 +43,7 @@ def rows(text: str) -> list[list[str]]:
 )
 def test_the_end_says_where_and_what_next(tmp_path, status, expected):
     run = record.create(tmp_path, "", {}, "epochs: 20\n")
+    (run.directory / "figures").mkdir()
     run.append(10, 1.0, {"val/accuracy": 0.5, "val/loss": 1.5, "train/loss": 1.25})
     run.append(10, 1.0, {"best/val_accuracy": 0.5, "best/epoch": 1.0, "test/accuracy": 0.4321})
     run.set_status(status)
