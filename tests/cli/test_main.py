@@ -19,7 +19,9 @@ def jobs(monkeypatch, tmp_path):
         return 0.5
 
     monkeypatch.setattr(factory, "run", run)
-    monkeypatch.setattr(factory, "perform", lambda recipe, asked, *more: run(recipe, asked))
+    monkeypatch.setattr(
+        factory, "perform", lambda recipe, asked, *more, **named: run(recipe, asked)
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DLRUN_DEBUG", raising=False)
     return seen
@@ -36,7 +38,9 @@ def fails(jobs, monkeypatch):
             raise errors[recipe.seed]
 
     monkeypatch.setattr(factory, "run", run)
-    monkeypatch.setattr(factory, "perform", lambda recipe, asked, *more: run(recipe, asked))
+    monkeypatch.setattr(
+        factory, "perform", lambda recipe, asked, *more, **named: run(recipe, asked)
+    )
     return errors
 
 
