@@ -85,7 +85,7 @@ def train_together(members: Sequence[Member], state: State, step: Step) -> None:
             except Diverged as diverged:
                 member = members[diverged.number]
                 back_off(member.run, state, member.record, diverged)
-                member.standing = state.runs[diverged.number]
+                member.standing = state.runs[diverged.number]  # that of the last good state
         if state.counters.step > begun:
             save(members, state)
     for member in members:
@@ -110,6 +110,7 @@ def _train_epoch(
         validates = ends or now % lengths.validate_every == 0
         result = step(group, [member.factor(counters.step) for member in members], logs)
 
+        # A checkpoint may be written after any step, so the counters always say where it stands.
         counters.step = now
         counters.seen += window.add(result)
         if counters.seen >= samples:
@@ -137,6 +138,7 @@ def _record_point(
     members: Sequence[Member], state: State, step: Step, clock: "Clock", point: Point
 ) -> None:
     """Measure and record every run, then choose its best weights, react, and stop it."""
+    # Validation takes time too, but counts neither as training nor as samples per second.
     clock.lap(training=True)
     for number, member in enumerate(members):
         check_finite(member.run, state, number)

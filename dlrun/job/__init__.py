@@ -1,6 +1,8 @@
 """One job: from a recipe to its recorded runs.
 
-factory.py   makes the runs that a procedure asks for, and records them
-session.py   what the jobs of one process share: the data and the way to MLflow
-code.py      the user's own code, known by its content
+factory.py    a job of a command or of a sweep; what a run that has ended still lacks
+lab.py        trains the runs that a procedure describes, one after another
+recording.py  the record of a run: begun, or taken up again with resume=
+session.py    what the jobs of one process share: the data and the way to MLflow
+code.py       the user's own code, known by its content
 """

@@ -10,4 +10,5 @@ signature.py              the arguments of a `_target_`, checked before it is ca
 instantiate.py            an ingredient from its part of the recipe
 checks.py                 whether the ingredients fit each other
 build.py                  a Run from a recipe
+identity.py               the hash that a recipe is known by
 """

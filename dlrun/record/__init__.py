@@ -94,7 +94,7 @@ class Record:
         return self._size
 
     def holds(self, position: int) -> bool:
-        """Whether all points up to a position of before are there and whole."""
+        """Whether all points before a position are on disk, and whole."""
         return points.holds(self.directory, position)
 
     def truncate(self, to: int) -> None:
