@@ -13,7 +13,9 @@ report/      figures and pages, from records alone
 engine/      training one run: the step, the loop, checkpoints
 record/      runs and sweeps on disk
 data, preprocessing, augmentation, model, activation, initializer, loss, metric, optimizer,
-schedule, regularization, test_augmentation: the ingredients, each a group in conf/
+schedule, regularization, test_augmentation: the ingredients
+shell.py, duration.py, errors.py: text typed and printed, lengths of time, what can go wrong
 
-Each room's first lines say what is where. Imports go down this list, never up.
+The options of each group are YAML files in conf/<group>/, beside this package. Each room's first
+lines say what is where. A room imports only what stands below it here.
 """

@@ -7,7 +7,8 @@ step.py, train.py   one step; the loop
 evaluate.py, batch_statistics.py   loss and quality of a split; statistics of batch norm
 state/, checkpoint.py   what changes while it trains, and its file
 divergence.py  a loss that is no longer finite
-eager.py, count.py   optimizers without the compiler; parameters and operations
+eager.py       optimizers without importing torch.compile, which takes seconds
+count.py       parameters and operations of a model
 device.py      the device and the number of threads
 interrupt.py   SIGINT and SIGTERM
 """

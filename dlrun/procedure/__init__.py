@@ -6,8 +6,11 @@ A procedure describes the runs that it wants as a list of `Training`s, plain val
 the list to `lab.train`. Who trains them, one after another or elsewhere, is not its business.
 It never sees Hydra's config: `lab.recipe` are the recipe's settings as plain values.
 
-A function alone is a procedure of several runs: it has a record of its own, and typed again it
-goes on with what is missing. `@procedure(...)` says otherwise.
+A plain function is taken for a procedure of several runs: it gets a record of its own, and goes
+on with what is missing when it is typed again. `@procedure(single=True)` makes one of one run.
+
+train.py           trains the recipe, then measures it on the test split
+draw_schedule.py   draws the learning rates, and trains nothing
 """
 
 import functools
@@ -41,7 +44,7 @@ class Training:
     preprocessing: the directory of a run whose fitted preprocessing is taken.
     schedule_steps: the length for which the schedule is drawn; None for that of the run.
     test: whether the test split is measured at the end, where the recipe says so.
-    recorded: else nothing is left of it but what it gives; for looks of a few steps.
+    recorded: False for a short trial whose record is deleted when it ends.
     """
 
     name: str = ""

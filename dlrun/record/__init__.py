@@ -10,6 +10,9 @@
 
 A checkpoint stores `Record.position()`; resuming cuts the points after it off, so
 that no point is there twice. Reading needs no lock.
+
+points.py, files.py, bounds.py, origin.py   its lines, its files, what is too much to read, versions
+sweep.py   a sweep on disk: its points, their ranking, the best of them
 """
 
 import difflib
@@ -219,7 +222,7 @@ def find(outputs: str | Path, which: str) -> Path:
     """The directory of a run: `last`, an id or the start of one, MLflow's id, or a directory.
 
     `last` is the last one that has trained, or was about to: `trains: false` in `run.json`
-    says that a run never does. Runs that a procedure has made are its own: `last` is then
+    says that a run never does. Of the runs of a procedure and the procedure itself, `last` is
     the procedure.
 
     Raises Mistake, with the nearest ids, where there is none or more than one.

@@ -4,7 +4,7 @@ A regularizer is a `Regularizer` with one or more methods of its own: the method
 class are all places where one may act, and each is one line of the build or of the loop.
 The class may be left out: an object with some of the methods is one too.
 
-What of a parameter is a weight, `model/roles.py` knows. What changes the model raises
+`model/roles.py` tells weights from biases and scales. A rule that changes the model raises
 Mistake where it finds no place to act.
 """
 
@@ -53,7 +53,7 @@ class Regularizer:
         return x, y
 
     def add_gradient(self, weights: Sequence[Tensor]) -> None:
-        """After backward: adds to .grad of the trainable parameters a penalty's or noise."""
+        """After backward: adds to .grad of the weights, the gradient of a penalty or noise."""
 
     def penalty(self, weights: Sequence[Tensor]) -> Tensor:
         """The penalty itself, a scalar, without gradient; weights: all trainable parameters."""

@@ -8,16 +8,16 @@ disk; `dlrun sync` delivers it in the same way.
     follower.py  the trainer's end of the second process
     follow.py    the second process: follows records until they are final
     sync.py      `dlrun sync`: which runs, and what it prints
-    catch_up.py  what it does with a run
+    catch_up.py  one run: what the store lacks of it is delivered
     delivery.py  one run: create it, deliver each point once, finish it
     cursor.py    `tracking.json`: where a run is delivered, and how much is there
-    history.py   what the store has of a run, and whether that is still so
+    history.py   which points the store has, and whether they still hold
     artifacts.py the files of a run, and which of them the store lacks
     model.py     the best weights as an MLflow model
     entries.py   a recipe and a record as params, tags and data set
     store.py     the tracking store: a fresh database, the experiment
     deadline.py  a limit for the whole of a request
-    late.py      asking a slow server once for what must be there once
+    late.py      creates a run once, though a slow server answers late
     address.py   what a tracking URI may be
     credentials.py  the password of a store: recorded nowhere, yet known to the delivery
     summary.py   the record that stands for a whole sweep
