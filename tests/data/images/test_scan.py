@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from PIL import Image, features
+from PIL import Image
 
 from dlrun.data.imagefolder import imagefolder
 from dlrun.data.images.scan import scan, suffixes
@@ -12,7 +12,7 @@ from tests.data.folders import make_folder, pixels, save
 
 def test_what_pillow_reads_is_read(tmp_path, caplog):
     names = ["1.jpg", "2.PNG", "3.ppm", "4.tga", "5.Jp2", "6.webp", "7.pcx", "8.jfif", "9.BMP"]
-    names += ["10.avif"] if features.check("avif") else []
+    names += ["10.avif"] if ".avif" in suffixes() else []
     for number, name in enumerate(names):
         (tmp_path / "a").mkdir(exist_ok=True)
         kind = Image.registered_extensions()[os.path.splitext(name)[1].lower()]
