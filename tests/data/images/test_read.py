@@ -334,7 +334,8 @@ def test_other_colours_become_red_green_blue(tmp_path):
     save(tmp_path / "b" / "cmyk.jpg", image.convert("CMYK"), quality=100, subsampling=0)
     save(tmp_path / "b" / "ycbcr.tif", image.convert("YCbCr"))
     try:
-        Image.open(tmp_path / "b" / "ycbcr.tif").load()
+        with Image.open(tmp_path / "b" / "ycbcr.tif") as written:
+            written.load()
     except OSError:  # Pillow before 13 does not read what it writes here
         (tmp_path / "b" / "ycbcr.tif").unlink()
     x, _ = settled(tmp_path)
