@@ -277,7 +277,8 @@ def _keep_rows(directory: Path, training: Training) -> None:
     if training.rows is not None and not (directory / _ROWS).exists():
         rows = {name: np.asarray(some, np.int64) for name, some in training.rows.items()}
         with record.replacing(directory / _ROWS) as part, part.open("wb") as file:
-            np.savez_compressed(file, **rows)  # type: ignore[arg-type]
+            save: Any = np.savez_compressed  # its stubs differ from release to release
+            save(file, **rows)
 
 
 def _remembered(directory: Path) -> Training | None:
