@@ -129,7 +129,8 @@ def _as_samples(x: Array) -> Array:
     if not np.isfinite(x).all():
         rows = (~np.isfinite(x.reshape(len(x), -1))).any(1)
         raise Mistake(
-            f"x has missing or infinite values in {rows.sum()} samples, first in x[{rows.argmax()}]"
+            f"x has missing or infinite values in {rows.sum()} samples, "
+            f"first in x[{np.argmax(rows)}]"
         )
     return x
 

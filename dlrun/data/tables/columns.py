@@ -76,7 +76,7 @@ def _identifies(column: Column, decimal: str, named_so: bool) -> str:
         return "its text is different in every row" if 2 * amounts < rows else ""
     exact = read_whole(texts)
     whole = numbers if exact is None else exact
-    if int(whole.max()) - int(whole.min()) == rows - 1:
+    if int(np.max(whole)) - int(np.min(whole)) == rows - 1:
         return "its whole numbers are consecutive, one for each row"
     if named_so or any(map(is_padded, texts)):
         return "its whole numbers are different in every row"

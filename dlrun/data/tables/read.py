@@ -147,7 +147,7 @@ def _as_features(kept: Sequence[Column], decimal: str) -> NDArray[np.float64]:
             raise Mistake(f"{_explain(column, decimal, out)}")
         large = np.abs(column.numbers) > _LARGEST
         if large.any():
-            row = int(large.argmax())
+            row = int(np.argmax(large))
             held = f"holds {cells.shown(column.texts[row])} in row {row + 1}"
             raise Mistake(f"the column {column.name} {held}; numbers end at {_LARGEST:.2g}")
     return np.stack([column.numbers for column in kept if column.numbers is not None], 1)
