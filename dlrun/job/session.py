@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dlrun import record
 from dlrun.console.progress import Progress
-from dlrun.errors import Mistake
+from dlrun.errors import refuse
 from dlrun.recipe import signature
 
 if TYPE_CHECKING:
@@ -106,9 +106,7 @@ def _drawer() -> "Follower":
 def _deliverer(tracking: Any) -> "Follower":
     """The process that delivers to a tracking store, getting ready."""
     values = {str(key): value for key, value in tracking.items() if key != "_target_"}
-    wrong = signature.problems(tracking._target_, values, "tracking")
-    if wrong:
-        raise Mistake("\n".join(wrong))
+    refuse(signature.problems(tracking._target_, values, "tracking"))
     try:
         follower: Follower = instantiate(tracking)
     except Exception as error:

@@ -28,15 +28,13 @@ from dlrun.engine.count import flops
 from dlrun.engine.eager import eager
 from dlrun.engine.feed import prepare
 from dlrun.engine.run import Augment, LoopConfig, Run
-from dlrun.errors import Mistake
+from dlrun.errors import Mistake, refuse
 from dlrun.loss import Loss
 from dlrun.model import roles
 from dlrun.optimizer import takes_closure
-from dlrun.recipe import checks, signature
-from dlrun.recipe import schema as settings
+from dlrun.recipe import checks, schema, signature
+from dlrun.recipe import instantiate as ingredients
 from dlrun.recipe.instantiate import as_a, explained, part, plain, several
-from dlrun.recipe.instantiate import check as check_group
-from dlrun.recipe.schema import GROUPS
 from dlrun.regularization import Regularizer, acts
 from dlrun.schedule import Fixed, Schedule, warmup
 from dlrun.test_augmentation import CenterCrop, has_size
@@ -52,17 +50,14 @@ def check(config: DictConfig, chosen: Sequence[str] = ()) -> None:
     chosen: the groups whose option was asked for rather than left at its default.
     """
     apart = {"data": SPLITTING, "model": ("max_parameters",)}
-    looks = [partial(settings.check, config), partial(_check_splitting, config)]
-    looks += [partial(check_group, config, group, apart.get(group, ())) for group in GROUPS]
-    looks.append(partial(checks.check_activation, config, "activation" in chosen))
-    wrong = []
-    for look in looks:
-        try:
-            look()
-        except Mistake as mistake:
-            wrong.append(str(mistake))
-    if wrong:
-        raise Mistake("\n".join(wrong))
+    splitting = {str(key): value for key, value in config.data.items() if key in SPLITTING}
+    wrong = [*schema.problems(config)]
+    wrong += signature.problems("dlrun.data.split.make", splitting, "data")
+    for group in schema.GROUPS:
+        wrong += ingredients.problems(config, group, apart.get(group, ()))
+    if "activation" in chosen:
+        wrong += checks.idle_activation(config)
+    refuse(wrong)
     devices.choose(config.device)
 
 
@@ -239,13 +234,6 @@ def _regularized(
                 checks.check_classes(key, data, model)
                 objective = rule.change_loss(objective, data.outputs)
     return model, objective
-
-
-def _check_splitting(config: DictConfig) -> None:
-    given = {str(key): value for key, value in config.data.items() if key in SPLITTING}
-    wrong = signature.problems("dlrun.data.split.make", given, "data")
-    if wrong:
-        raise Mistake("\n".join(wrong))
 
 
 def _seed(seed: int) -> None:

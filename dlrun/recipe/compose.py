@@ -46,7 +46,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlrun import shell
-from dlrun.errors import Mistake
+from dlrun.errors import Mistake, first_line
 from dlrun.recipe.catalogue import PRIMARY, Catalogue, packaged
 from dlrun.recipe.schema import SEVERAL, Settings
 from dlrun.record import bounds
@@ -246,7 +246,7 @@ def text(word: str) -> str:
     except OverrideParseException:
         value = word.partition("=")[2]
     except OmegaConfBaseException as error:
-        raise Mistake(f"{word}: {str(error).splitlines()[0]}") from None
+        raise Mistake(f"{word}: {first_line(error)}") from None
     return "" if value is None else str(value)
 
 

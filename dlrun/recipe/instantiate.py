@@ -14,7 +14,7 @@ from torch import nn
 
 from dlrun import duration, shell
 from dlrun.engine.run import LoopConfig
-from dlrun.errors import DlrunError, Mistake
+from dlrun.errors import DlrunError, Mistake, first_line, refuse
 from dlrun.recipe import signature
 from dlrun.recipe.schema import GROUPS, NEEDED, SEVERAL
 
@@ -60,10 +60,10 @@ def several(config: DictConfig, group: str, lengths: LoopConfig | None = None) -
     return made
 
 
-def targets(config: DictConfig, group: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each option of a group as (key, its plain content); what refers to the data is left as it is.
+def problems(config: DictConfig, group: str, apart: tuple[str, ...] = ()) -> Iterator[str]:
+    """What is wrong with the options of a group and with their arguments, one message each.
 
-    Raises Mistake for an option that names no function or class.
+    apart: keys of the group that are not for its target.
     """
     node = config[group]
     if not node and group not in NEEDED:
@@ -71,14 +71,27 @@ def targets(config: DictConfig, group: str) -> Iterator[tuple[str, dict[str, Any
     several = group in SEVERAL and isinstance(node, DictConfig)
     options = {f"{group}.{name}": node[name] for name in node} if several else {group: node}
     for key, option in options.items():
-        if not isinstance(option, DictConfig):
-            raise Mistake(
-                f"{key}={shell.shown(option)}: stands where settings do; write {key}.name=value"
-            )
-        values = {str(name): _resolved(option, name) for name in option}
-        if not isinstance(values.get("_target_"), str):
-            raise Mistake(f"{key}._target_ is required: the function or class, e.g. mynet.Net")
-        yield key, values
+        if isinstance(option, DictConfig):
+            values = {str(name): _resolved(option, name) for name in option if name not in apart}
+            yield from _wrong_arguments(key, values)
+        else:
+            yield f"{key}={shell.shown(option)}: stands where settings do; write {key}.name=value"
+
+
+def _wrong_arguments(key: str, values: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the content of an option."""
+    target = values.get("_target_")
+    if not isinstance(target, str):
+        yield f"{key}._target_ is required: the function or class, e.g. mynet.Net"
+        return
+    given = {name: value for name, value in values.items() if not re.fullmatch(r"_\w+_", name)}
+    yield from signature.problems(target, given, key, bool(values.get("_partial_")))
+    for name in _given(values):
+        try:
+            if "${" not in str(values[name]):
+                read_durations(f"{key}.{name}", values[name])
+        except Mistake as mistake:
+            yield str(mistake)
 
 
 def _resolved(node: DictConfig, name: Any) -> Any:
@@ -99,9 +112,7 @@ def plain(node: DictConfig, key: str, lengths: LoopConfig | None) -> dict[str, A
     written = OmegaConf.to_container(node, resolve=False)
     assert isinstance(written, dict)
     late = {name: values[name] for name in values if "${facts." in str(written.get(name))}
-    wrong = signature.problems(values["_target_"], late, key)
-    if wrong:
-        raise Mistake("\n".join(wrong))
+    refuse(signature.problems(values["_target_"], late, key))
     if lengths is not None:
         for name in _given(values):
             lasts = read_durations(f"{key}.{name}", values[name])
@@ -122,30 +133,6 @@ def read_durations(key: str, value: object) -> list[duration.Duration]:
     return found
 
 
-def check(config: DictConfig, group: str, apart: tuple[str, ...] = ()) -> None:
-    """Raise one Mistake for all arguments of a group that its targets don't take.
-
-    apart: keys of the group that are not for its target.
-    """
-    wrong = []
-    for key, values in targets(config, group):
-        given = {
-            name: value
-            for name, value in values.items()
-            if name not in apart and not re.fullmatch(r"_\w+_", name)
-        }
-        partial = bool(values.get("_partial_"))
-        wrong += signature.problems(values["_target_"], given, key, partial)
-        for name in _given(values):
-            try:
-                if "${" not in str(values[name]):
-                    read_durations(f"{key}.{name}", values[name])
-            except Mistake as mistake:
-                wrong.append(str(mistake))
-    if wrong:
-        raise Mistake("\n".join(wrong))
-
-
 @contextmanager
 def explained(key: str, values: Mapping[str, Any]) -> Iterator[None]:
     """Inside, an error that the recipe's values provoke becomes a Mistake that names the key."""
@@ -159,7 +146,7 @@ def explained(key: str, values: Mapping[str, Any]) -> Iterator[None]:
             raise cause from None
         target = str(values.get("_target_", "dlrun."))
         if isinstance(cause, _TELLING) and not isinstance(cause, NotImplementedError):
-            message = str(cause).strip().split("\n")[0]
+            message = first_line(cause)
             memory = re.search(r"tried to allocate (\d+) bytes", message)
             if memory:
                 message = f"needs {int(memory[1]) / 1e9:,.0f} GB of memory, which are not there"
