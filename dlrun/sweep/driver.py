@@ -26,7 +26,7 @@ from dlrun.sweep.launchers import Jobs, Watch
 from dlrun.sweep.ledger import Ledger, alone, repaired
 from dlrun.sweep.plan import OBJECTIVES, Plan
 from dlrun.sweep.runs import Runs, ended, outcome, replay, resumable, wait_for
-from dlrun.sweep.search import Grid, Sampled, Search
+from dlrun.sweep.search import Search
 from dlrun.sweep.space import Values
 from dlrun.sweep.task import Task, perform, trains
 
@@ -204,10 +204,8 @@ class Driver:
 
     def _search(self, storage: Path | None) -> Search:
         pruner, make_sampler = samplers.pruner(self.settings), samplers.sampler(self.settings)
-        if make_sampler is None and pruner is None:
-            return Grid(self.plan.space)
         objective = self.objective or OBJECTIVES[0]  # any will do where nothing is told
-        return Sampled(self.plan.space, make_sampler, pruner, objective, self.plan.id, storage)
+        return Search(self.plan.space, make_sampler, pruner, objective, self.plan.id, storage)
 
     def _clear(self) -> None:
         for path in self.directory.glob("journal.log*"):
@@ -309,7 +307,7 @@ class Driver:
     def _watch(self, batch: Sequence[Point]) -> Watch | None:
         """How jobs in other processes reach the pruner; None if nothing is to be pruned."""
         pruner = samplers.pruner(self.settings)
-        if pruner is None or not isinstance(self.search, Sampled):
+        if pruner is None:
             return None
         trials = {point.trial: self.search.id(point.trial) for point in batch}
         return Watch(self.directory / "journal.log", self.plan.id, pruner, trials)
