@@ -29,19 +29,29 @@ from pathlib import Path
 from time import time
 from typing import Any, BinaryIO
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock
 
 from dlrun import shell
 from dlrun.errors import Failure, Mistake
 from dlrun.record import points
-from dlrun.record.files import guard, overwrite, read_json, replacing, text, write, write_json
+from dlrun.record.files import (
+    guard,
+    held,
+    hold,
+    overwrite,
+    read_json,
+    replacing,
+    text,
+    write,
+    write_json,
+)
 from dlrun.record.origin import git, versions
 from dlrun.record.points import is_whole, last_values, read_points
 
 __all__ = ["FAILED", "FINISHED", "KILLED", "PRUNED", "RUNNING", "Record"]
 __all__ += ["all_runs", "create", "find", "is_running", "mark_killed", "open_existing"]
 __all__ += ["read_json", "read_points", "read_status", "replacing", "text", "write", "write_json"]
-__all__ += ["git", "guard", "is_whole", "last_values", "versions"]
+__all__ += ["git", "guard", "held", "hold", "is_whole", "last_values", "versions"]
 
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 PRUNED = "PRUNED"  # stopped by a sweep that had better runs; MLflow calls it KILLED
@@ -54,7 +64,7 @@ class Record:
     """A run's directory, held by this process alone until `close`."""
 
     directory: Path
-    _lock: FileLock
+    _lock: BaseFileLock
     _file: BinaryIO
     _size: int
     _info: dict[str, Any] = field(default_factory=dict)
@@ -177,33 +187,26 @@ def open_existing(directory: str | Path) -> Record:
     directory = Path(directory).absolute()
     path = directory / points.NAME
     with guard(directory, Mistake):
-        lock = FileLock(directory / "lock", timeout=0.5, thread_local=False)
-        try:
-            lock.acquire()
-        except Timeout:
+        lock = hold(directory / "lock", timeout=0.5)
+        if lock is None:
             pid = read_status(directory).get("pid", "?")
-            raise Mistake(f"run {directory.name} is still running (pid {pid})") from None
+            raise Mistake(f"run {directory.name} is still running (pid {pid})")
         file = path.open("ab", buffering=0)
         return Record(directory, lock, file, points.cut(path), read_json(directory / "run.json"))
 
 
 def is_running(directory: str | Path) -> bool:
     """Whether a living process holds the run."""
-    lock = FileLock(Path(directory) / "lock", timeout=0)
-    try:
-        with lock:
-            return False
-    except Timeout:
-        return True
+    with held(Path(directory) / "lock") as free:
+        return not free
 
 
 def mark_killed(directory: str | Path) -> None:
     """Call a run KILLED that says it is RUNNING while no process holds it."""
     if read_status(directory).get("status") != RUNNING:
         return
-    lock = FileLock(Path(directory) / "lock", timeout=0.5)
-    with suppress(Timeout), lock:
-        if read_status(directory).get("status") == RUNNING:
+    with held(Path(directory) / "lock", timeout=0.5) as free:
+        if free and read_status(directory).get("status") == RUNNING:
             status = {"status": KILLED, "message": "the process ended unexpectedly"}
             write_json(Path(directory) / "status.json", status)
 

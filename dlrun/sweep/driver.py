@@ -29,6 +29,7 @@ from dlrun.sweep.runs import Runs, ended, outcome, replay, resumable, wait_for
 from dlrun.sweep.search import Search
 from dlrun.sweep.space import Values
 from dlrun.sweep.task import Task, perform, trains
+from dlrun.tracking import cursor
 
 _BUILD = 20  # points that are built until one can be
 
@@ -119,10 +120,10 @@ class Driver:
         follower = self.session.prepare(self.plan.base)
         if follower is None or follower.settings is None:
             return
-        store, earlier = follower.settings, dict.fromkeys(self.earlier)
-        missed = [run for run in earlier if not _is_delivered(run, store)]
-        for directory in (*missed, self.directory):
-            self.session.follow(directory)
+        for directory in dict.fromkeys(self.earlier):
+            if cursor.missing(directory, follower.settings):
+                self.session.follow(directory)
+        self.session.follow(self.directory)
 
     def proposals(self) -> Iterator[Values]:
         """The values of all points, as far as they do not depend on results."""
@@ -347,13 +348,3 @@ class Driver:
         place = f"{trial + 1}/{self.total}"
         line = "  ".join(filter(None, (f"{place:>8}", shell.name(name or "default"), *more)))
         self.console.print(line, markup=False, soft_wrap=True)
-
-
-def _is_delivered(directory: Path, settings: dict[str, object]) -> bool:
-    """Whether a store has all of a run; of a deleted run there is nothing to deliver."""
-    if not (directory / "run.json").exists():
-        return True
-    known = record.read_json(directory / "tracking.json")
-    same = all(known.get(key) == settings[key] for key in ("uri", "experiment"))
-    there = known.get("delivered", 0) if same and known.get("done") else -1
-    return bool(there >= len(record.read_points(directory)))

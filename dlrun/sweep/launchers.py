@@ -16,7 +16,6 @@ from pathlib import Path
 from time import sleep
 from typing import Any
 
-from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun import record
@@ -134,17 +133,11 @@ def own_gpu(recipe: DictConfig, folder: Path, wanted: bool, number: int) -> Iter
     """Give a job a GPU of its own, if there are any and the recipe does not choose one."""
     count = _gpus() if wanted and recipe.device in ("auto", "cuda") else 0
     for index in range(count):
-        lock = FileLock(folder / f"gpu-{index}.lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            continue
-        recipe.device = f"cuda:{index}"
-        try:
-            yield
-        finally:
-            lock.release()
-        return
+        with record.held(folder / f"gpu-{index}.lock") as free:
+            if free:
+                recipe.device = f"cuda:{index}"
+                yield
+                return
     if count:  # more jobs than GPUs: they share
         recipe.device = f"cuda:{number % count}"
     yield
