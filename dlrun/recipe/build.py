@@ -138,7 +138,13 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
 
 
 class _Seen(NamedTuple):
-    """What the model will see. x, y, aim: of some samples, as `_example` gives them."""
+    """What the model will see.
+
+    evaluation: the preprocessing there; where augmentation changes the size of images,
+        validation and test take the middle of each.
+    x, y, aim: a drawn batch: x as the model sees it in training, y as the data give it, aim as
+        augmentation makes it.
+    """
 
     augmentation: Augment | None
     chain: nn.Sequential
@@ -161,8 +167,15 @@ class _Learner(NamedTuple):
 def _see(config: DictConfig, data: Data, device: torch.device) -> _Seen:
     augmentation = _augmentation(config, data, device)
     chain = _fitted(config, data, device)
-    x, y, aim, evaluation = _example(config, data, augmentation, chain, device)
-    return _Seen(augmentation, chain, evaluation, x, y, aim)
+    rows = sample(data.train, SAMPLES, config.seed)
+    x, y = data.train.x[rows].to(device), data.train.y[rows].to(device)
+    before, aim, evaluation = x.shape, y, chain
+    if augmentation is not None:
+        x, aim = augmentation(x, y, torch.Generator(device).manual_seed(0))
+    if x.shape != before:
+        evaluation = nn.Sequential(CenterCrop(list(x.shape[2:])), *chain)
+    with torch.no_grad(), explained("preprocessing", {}):
+        return _Seen(augmentation, chain, evaluation, chain(x), y, aim)
 
 
 def _learner(config: DictConfig, data: Data, seen: _Seen, lengths: LoopConfig) -> _Learner:
@@ -275,29 +288,6 @@ def _raw(data: Data, device: torch.device) -> Iterator[Tensor]:
     chunk = max(1, _PASS // max(data.train.x[0].numel(), 1))
     for rows in data.train.rows.split(chunk):
         yield data.train.x.index_select(0, rows).to(device)
-
-
-def _example(
-    config: DictConfig,
-    data: Data,
-    augmentation: Augment | None,
-    chain: nn.Sequential,
-    device: torch.device,
-) -> tuple[Tensor, Tensor, Tensor, nn.Sequential]:
-    """A drawn batch: x as the model sees it in training, y as the data and augmentation give it.
-
-    And the preprocessing of evaluation: where augmentation changes the size of images,
-    validation and test take the middle of each.
-    """
-    rows = sample(data.train, SAMPLES, config.seed)
-    x, y = data.train.x[rows].to(device), data.train.y[rows].to(device)
-    before, aim, evaluation = x.shape, y, chain
-    if augmentation is not None:
-        x, aim = augmentation(x, y, torch.Generator(device).manual_seed(0))
-    if x.shape != before:
-        evaluation = nn.Sequential(CenterCrop(list(x.shape[2:])), *chain)
-    with torch.no_grad(), explained("preprocessing", {}):
-        return chain(x), y, aim, evaluation
 
 
 def _lengths(config: DictConfig, samples: int, elements: int) -> LoopConfig:

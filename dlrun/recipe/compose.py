@@ -250,6 +250,12 @@ def text(word: str) -> str:
     return "" if value is None else str(value)
 
 
+def values(override: Override) -> list[Any]:
+    """The values that an override lists, or its only one."""
+    swept = override.is_discrete_sweep()
+    return list(override.sweep_iterator()) if swept else [override.value()]
+
+
 def refuse_many(override: Override) -> None:
     """Raise Mistake for a range that lists more than `MOST` values, or none."""
     value = override.value()
@@ -264,18 +270,9 @@ def refuse_many(override: Override) -> None:
 
 def without_hydra(composed: DictConfig) -> DictConfig:
     """A copy of the composed config without `hydra` and `sweep`, which are not part of a recipe."""
-    return _without(composed, "hydra", "sweep")
-
-
-def without_sweep(composed: DictConfig) -> DictConfig:
-    """A copy of the config of a job without `sweep`; Hydra has taken out its own part."""
-    return _without(composed, "sweep")
-
-
-def _without(composed: DictConfig, *keys: str) -> DictConfig:
     copy = composed.copy()
     OmegaConf.set_struct(copy, False)
-    for key in keys:
+    for key in ("hydra", "sweep"):
         copy.pop(key, None)
     OmegaConf.set_struct(copy, True)
     return copy

@@ -15,7 +15,7 @@ from torch import nn
 from dlrun import duration, shell
 from dlrun.engine.run import LoopConfig
 from dlrun.errors import DlrunError, Mistake, first_line, refuse
-from dlrun.recipe import signature
+from dlrun.recipe import identity, signature
 from dlrun.recipe.schema import GROUPS, NEEDED, SEVERAL
 
 _TELLING = (
@@ -39,9 +39,7 @@ def part(
     Raises Mistake for a value that the object refuses.
     """
     values = plain(config[group], group, lengths)
-    values = {name: value for name, value in values.items() if name not in apart}
-    with explained(group, values):
-        return _bare(instantiate(values, _convert_="all"))
+    return _made(group, {name: value for name, value in values.items() if name not in apart})
 
 
 def several(config: DictConfig, group: str, lengths: LoopConfig | None = None) -> dict[str, Any]:
@@ -51,8 +49,7 @@ def several(config: DictConfig, group: str, lengths: LoopConfig | None = None) -
     for name, node in nodes.items():
         key = f"{group}.{name}"
         values = plain(node, key, lengths)
-        with explained(key, values):
-            made[key] = _bare(instantiate(values, _convert_="all"))
+        made[key] = _made(key, values)
         right, what = _KINDS.get(group, (object, ""))
         if not isinstance(made[key], right):
             kind = type(made[key]).__name__
@@ -97,8 +94,7 @@ def _wrong_arguments(key: str, values: Mapping[str, Any]) -> Iterator[str]:
 def _resolved(node: DictConfig, name: Any) -> Any:
     """A value of the node as a plain one; as written where it refers to what is not known yet."""
     try:
-        value = node[name]
-        return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        return identity.plain(node[name])
     except OmegaConfBaseException:
         written: Any = OmegaConf.to_container(node, resolve=False)
         return written[name]
@@ -176,8 +172,13 @@ def ours(target: str) -> bool:
     return target.startswith("dlrun.")
 
 
-def _bare(made: Any) -> Any:
-    """Hydra's partial as Python's own, or the function itself: it is called in every step."""
+def _made(key: str, values: Mapping[str, Any]) -> Any:
+    """What the plain content of an option describes.
+
+    Hydra's partial becomes Python's own, or the function itself: it is called in every step.
+    """
+    with explained(key, values):
+        made = instantiate(values, _convert_="all")
     if not isinstance(made, functools.partial):
         return made
     if made.args or made.keywords:

@@ -182,8 +182,7 @@ def _value(composer: Composer, word: str, override: Override, names: Sequence[st
         compose.refuse_many(override)
     except Mistake as mistake:
         return str(mistake)
-    swept = override.is_discrete_sweep()
-    values = list(override.sweep_iterator()) if swept else [override.value()]
+    values = compose.values(override)
     if not names:
         listed = any(one.value[:1] == "[" for one in composer.catalogue.settings(key))
         one = len(values) == 1 and not listed and word.partition("=")[2].startswith("choice([")

@@ -79,7 +79,7 @@ class Remote:
         task = self.tasks[about.number]
         if (self.folder / "stop").exists():
             return {}
-        recipe = compose.without_sweep(recipe)
+        recipe = compose.without_hydra(recipe)
         session = Session(brief=True, cores=self.cores)
         try:
             with raised(), own_gpu(recipe, self.folder, self.gpus, task.trial):
