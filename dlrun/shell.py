@@ -71,13 +71,17 @@ def spelled(value: Any) -> str:
         return f"{{{','.join(f'{key}:{spelled(each)}' for key, each in value.items())}}}"
     if isinstance(value, list | tuple):
         return f"[{','.join(map(spelled, value))}]"
-    return repr(value) if isinstance(value, int | float) else quoted(str(value))
+    return repr(value) if isinstance(value, int | float) else _as_text(str(value))
 
 
 def setting(key: str, value: str) -> str:
     """The override that sets a key to this text, whatever is in it, and not to a number."""
-    plain = _UNQUOTED.fullmatch(value) and not _is_number(value)
-    return f"{key}={value if plain else quoted(value)}".replace("${", "\\${")
+    return f"{key}={_as_text(value)}".replace("${", "\\${")
+
+
+def _as_text(value: str) -> str:
+    """A text in quotes where Hydra would read another value."""
+    return value if _UNQUOTED.fullmatch(value) and not _is_number(value) else quoted(value)
 
 
 def shown(value: object) -> str:

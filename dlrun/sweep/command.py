@@ -173,11 +173,5 @@ def _say(number: int, count: int, words: Sequence[str]) -> None:
 
 
 def _typed(value: Any) -> str:
-    """A value of a stage as it is written in an override."""
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "null"}[value]
-    if isinstance(value, list):
-        return "[" + ",".join(_typed(one) for one in value) + "]"
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{key}:{_typed(one)}" for key, one in value.items()) + "}"
-    return f"'{value}'" if isinstance(value, str) and " " in value else str(value)
+    """A value of a stage as it is written in an override; text may be a range of values."""
+    return value if isinstance(value, str) and " " not in value else shell.spelled(value)
