@@ -21,7 +21,7 @@ from dlrun.job import factory
 from dlrun.job.session import Session
 from dlrun.recipe import mistakes
 from dlrun.record.sweep import ENDED, SWEEP, Point, RunResult
-from dlrun.sweep import claims, samplers
+from dlrun.sweep import claims, samplers, summary
 from dlrun.sweep.launchers import Jobs, Watch
 from dlrun.sweep.ledger import Ledger, alone, repaired
 from dlrun.sweep.plan import OBJECTIVES, Plan
@@ -114,8 +114,6 @@ class Driver:
 
         Runs of earlier commands that the store lacks are delivered too.
         """
-        from dlrun.tracking import summary  # imports what plots need
-
         summary.prepare(self.directory)
         follower = self.session.prepare(self.plan.base)
         if follower is None or follower.settings is None:
