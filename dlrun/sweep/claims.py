@@ -7,11 +7,13 @@ The lock ends with the process that holds it, however that ends.
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
+
+from rich.console import Console
 
 from dlrun import record
 from dlrun.errors import Mistake
@@ -40,10 +42,11 @@ class Claim:
 
 
 @contextmanager
-def held(outputs: Path, hash: str, wait: Callable[[], object]) -> Iterator[Claim]:
-    """Inside, no other process trains this recipe. `wait` is called once before waiting.
+def held(outputs: Path, hash: str, what: str, console: Console) -> Iterator[Claim]:
+    """Inside, no other process trains this recipe.
 
-    Raises Mistake where the directory cannot be written.
+    what: is waited for, as the console says once. Raises Mistake where the directory cannot be
+    written.
     """
     folder = outputs / "claims"
     with record.guard(folder, Mistake):
@@ -53,7 +56,7 @@ def held(outputs: Path, hash: str, wait: Callable[[], object]) -> Iterator[Claim
         said = False
         while not _locked(file):
             if not said:
-                wait()
+                console.print(f"waiting for {what}", markup=False, soft_wrap=True)
                 said = True
             sleep(_EVERY)
         yield Claim(outputs / "runs", file)

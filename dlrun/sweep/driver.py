@@ -8,7 +8,6 @@ import copy
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -106,7 +105,8 @@ class Driver:
             return
         recipe, export = copy.deepcopy(made.recipe), self.settings.export == "best"
         wait_for(directory, self.console)
-        with claims.held(self.plan.outputs, run.hash, partial(self._say_waits, directory)):
+        what = f"run {directory.name}, which another sweep completes"
+        with claims.held(self.plan.outputs, run.hash, what, self.console):
             factory.complete(recipe, directory, self.session, measure_test, export)
 
     def deliver(self) -> None:
@@ -331,9 +331,6 @@ class Driver:
         value = "" if run.value is None else f"{task.objective} {run.value:.4f}"
         state = "" if run.status == record.FINISHED else run.status.lower()
         self._say(task.trial, task.name, value, state)
-
-    def _say_waits(self, run: Path) -> None:
-        self.console.print(f"waiting for run {run.name}, which another sweep completes")
 
     def _say_begin(self) -> None:
         done = self.ledger.done()
