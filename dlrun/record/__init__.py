@@ -23,7 +23,7 @@ import secrets
 import shlex
 import sys
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from time import time
@@ -61,23 +61,21 @@ _log = logging.getLogger("dlrun")
 
 @dataclass
 class Record:
-    """A run's directory, held by this process alone until `close`."""
+    """A run's directory, held by this process alone until `close`.
+
+    info: what `run.json` says; `update` changes it.
+    """
 
     directory: Path
     _lock: BaseFileLock
     _file: BinaryIO
     _size: int
-    _info: dict[str, Any] = field(default_factory=dict)
+    info: dict[str, Any]
 
     @property
     def id(self) -> str:
         """The run's id, which is the name of its directory."""
         return self.directory.name
-
-    @property
-    def info(self) -> dict[str, Any]:
-        """What `run.json` says."""
-        return self._info
 
     def append(self, step: int, epoch: float, values: dict[str, float]) -> None:
         """Add one point. Raises Failure where the disk refuses it; no half line stays."""
@@ -121,8 +119,8 @@ class Record:
 
     def update(self, **changes: Any) -> None:
         """Change or add entries of `run.json`."""
-        self._info |= changes
-        write_json(self.directory / "run.json", self._info)
+        self.info |= changes
+        write_json(self.directory / "run.json", self.info)
 
     def set_status(self, status: str, message: str = "") -> None:
         """Say how the run is doing, and why.
@@ -169,11 +167,10 @@ def create(outputs: str | Path, name: str, info: dict[str, Any], recipe: str) ->
             "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             "cwd": os.getcwd(),
             "host": platform.node(),
-            "versions": info["versions"] if "versions" in info else versions(),
-            "git": info["git"] if "git" in info else git(),
         }
+        origin = {} if "versions" in info else {"versions": versions(), "git": git()}
         write(directory / "recipe.yaml", shell.redacted(recipe))
-        write_json(directory / "run.json", known | info)
+        write_json(directory / "run.json", known | origin | info)
         record = open_existing(directory)
         record.set_status(RUNNING)
     return record
@@ -213,10 +210,8 @@ def mark_killed(directory: str | Path) -> None:
 
 def all_runs(outputs: str | Path) -> list[Path]:
     """The directories of all runs under `outputs`, the first started first."""
-    found = [
-        path.parent
-        for path in (shell.path(outputs, "outputs").absolute() / "runs").glob("*/run.json")
-    ]
+    folder = shell.path(outputs, "outputs").absolute() / "runs"
+    found = [file.parent for file in folder.glob("*/run.json")]
     started = {run: str(read_json(run / "run.json").get("started", "")) for run in found}
     return sorted(found, key=lambda run: (started[run], run.name))
 
@@ -262,8 +257,8 @@ def read_status(directory: str | Path) -> dict[str, Any]:
 
 def _new_directory(runs: Path, started: datetime) -> Path:
     runs.mkdir(parents=True, exist_ok=True)
+    stamp = started.astimezone().strftime("%Y%m%d-%H%M%S")
     while True:
-        stamp = started.astimezone().strftime("%Y%m%d-%H%M%S")
         directory = runs / f"{stamp}-{secrets.token_hex(2)}"
         with suppress(FileExistsError):
             directory.mkdir()
