@@ -1,14 +1,13 @@
 """What a run shows while it trains: a live bar on a terminal, plain lines elsewhere."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from time import monotonic
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from dlrun.console import format, screen, summary
+from dlrun.console import format, screen
 
 _PAUSE = 1.0  # seconds between plain lines, so that a short epoch does not flood a log
 _SMOOTH = 0.1  # weight of the latest value in the mean of samples per second
@@ -82,10 +81,6 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
             self._bar = self._task = None
-
-    def summary(self, directory: Path, uri: str | None) -> None:
-        """Show the results of a run that has ended, and what to type next."""
-        summary.show(self.console, directory, uri)
 
     @property
     def _live(self) -> bool:
