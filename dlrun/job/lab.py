@@ -24,7 +24,7 @@ from dlrun.job.recording import Invocation
 from dlrun.job.session import Session
 from dlrun.procedure import BuiltRun, Outcome, Procedure, RecordedRun, Training
 from dlrun.procedure.train import Ending, train_built
-from dlrun.recipe import build, identity
+from dlrun.recipe import build, compose, identity
 from dlrun.record import Record
 
 if TYPE_CHECKING:
@@ -188,8 +188,9 @@ class Lab:
         if self.directory is None:
             return config, self.invocation
         config.procedure = OmegaConf.create(_TRAIN)
+        known = compose.keys(self.config)
         settings = [
-            f"{'' if _has(self.recipe, key) else '+'}{key}={shell.spelled(value)}"
+            f"{'' if key in known else '+'}{key}={shell.spelled(value)}"
             for key, value in training.settings.items()
         ]
         kept = [
@@ -255,14 +256,6 @@ def _recorded(directory: Path) -> RecordedRun:
     best = [v for key, v in end.items() if key.startswith("best/") and key != "best/epoch"]
     status = str(record.read_status(directory).get("status", ""))
     return RecordedRun(directory, status, best[0] if best else None, points)
-
-
-def _has(values: Mapping[str, Any], key: str) -> bool:
-    """Whether nested values have something under a dotted key."""
-    head, _, rest = key.partition(".")
-    if not isinstance(values, Mapping) or head not in values:
-        return False
-    return not rest or _has(values[head], rest)
 
 
 def _plain(training: Training) -> dict[str, Any]:
