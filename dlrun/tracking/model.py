@@ -29,6 +29,7 @@ from uuid import uuid4
 
 import yaml
 
+from dlrun.errors import first_line
 from dlrun.record import bounds, versions
 from dlrun.tracking import imports
 
@@ -263,5 +264,4 @@ def _quiet() -> Iterator[None]:
 
 
 def _short(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+    return f"{type(error).__name__}: {first_line(error)[:200]}"
