@@ -1,5 +1,6 @@
 """The tracking store: a database that is created once, and the experiment in it."""
 
+import os
 import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
@@ -10,7 +11,6 @@ from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-from dlrun import record
 from dlrun.tracking import credentials
 from dlrun.tracking.address import artifacts, engine_uri, sqlite_path
 
@@ -62,11 +62,12 @@ def _make(path: Path) -> None:
     """Create a database, under another name until its tables are complete."""
     for stale in path.parent.glob(f".{path.name}.*.part*"):  # left by a process that was killed
         stale.unlink()
-    with record.replacing(path) as part:
-        store = SqlAlchemyStore(engine_uri(f"sqlite:///{part}"), artifacts(path))
-        store.engine.dispose()
-        with closing(sqlite3.connect(part)) as database:
-            database.execute("PRAGMA journal_mode=WAL")  # no reader and writer block each other
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    store = SqlAlchemyStore(engine_uri(f"sqlite:///{part}"), artifacts(path))
+    store.engine.dispose()
+    with closing(sqlite3.connect(part)) as database:
+        database.execute("PRAGMA journal_mode=WAL")  # readers and a writer don't block each other
+    part.replace(path)
 
 
 def _experiment(client: MlflowClient, name: str, location: str | None = None) -> str:
