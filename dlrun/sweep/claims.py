@@ -11,14 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from time import sleep
 
 from rich.console import Console
 
 from dlrun import record
 from dlrun.errors import Mistake
-
-_EVERY = 0.2  # seconds between two looks at whether a claim is free
 
 
 @dataclass(frozen=True)
@@ -53,20 +50,11 @@ def held(outputs: Path, hash: str, what: str, console: Console) -> Iterator[Clai
         folder.mkdir(parents=True, exist_ok=True)
         file = os.open(folder / hash, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        said = False
-        while not _locked(file):
-            if not said:
-                console.print(f"waiting for {what}", markup=False, soft_wrap=True)
-                said = True
-            sleep(_EVERY)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            console.print(f"waiting for {what}", markup=False, soft_wrap=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield Claim(outputs / "runs", file)
     finally:
         os.close(file)
-
-
-def _locked(file: int) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
