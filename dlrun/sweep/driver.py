@@ -34,7 +34,11 @@ _BUILD = 20  # points that are built until one can be
 
 
 class Driver:
-    """A sweep; one process at a time drives it."""
+    """A sweep; one process at a time drives it.
+
+    failed: how many points have failed; stopped: at the first failure, with sweep.fail_fast.
+    earlier: runs that were trained by other commands.
+    """
 
     def __init__(self, plan: Plan) -> None:
         """Reads and trains nothing yet. Raises Mistake if a point cannot be composed."""
@@ -45,13 +49,13 @@ class Driver:
         self.jobs = Jobs(plan.composed, plan.composer, self.directory / "jobs")
         self.session = Session(brief=True)
         self.console = screen.console()
-        self.failures = 0
-        self.stopped = False  # at the first failure, with sweep.fail_fast
+        self.failed, self.stopped = 0, False
         self.objective = ""
         self.ledger: Ledger
         self.search: Search
         self.runs = Runs(plan, self.session)
-        self.earlier: list[Path] = []  # runs that were trained by other commands
+        self.earlier: list[Path] = []
+        self._failures = 0  # of runs, now
         self._asked = 0
         self._checked: set[tuple[str, ...]] = set()
 
@@ -74,8 +78,8 @@ class Driver:
         finally:
             self.session.close()  # the summary is final once nobody holds the sweep
 
-    def run(self) -> int:
-        """Train what is left; returns how many points have failed."""
+    def run(self) -> None:
+        """Train what is left."""
         self._prepare()
         left = self.ledger.left()
         self._say_begin()
@@ -88,7 +92,7 @@ class Driver:
         different = len({point.hash for point in points})
         if different < len(points):
             self.console.print(f"{len(points)} points, {different} of them different", markup=False)
-        return sum(point.status == record.FAILED for point in points)
+        self.failed = sum(point.status == record.FAILED for point in points)
 
     def complete_best(self, measure_test: bool) -> None:
         """Add figures and a model to the best run, and measure the test split with it.
@@ -236,7 +240,7 @@ class Driver:
             twin = self.ledger.twin(point)
             if self.ledger.end(point.trial) if twin is None else self._take_over(point, twin):
                 self.search.tell(self.ledger.points[point.trial])
-        self.stopped = bool(self.settings.fail_fast and self.failures)
+        self.stopped = bool(self.settings.fail_fast and self._failures)
 
     def _take_over(self, point: Point, twin: Point) -> bool:
         """Use the result of a point with the same recipe; False if it has none yet."""
@@ -318,7 +322,7 @@ class Driver:
             self.runs.add(run.hash, directory)
         self.ledger.ran(task.trial, run)
         if run.status == record.FAILED:
-            self.failures += 1
+            self._failures += 1
             if not self.jobs.local:
                 report(Failure(run.message), task.label(run.message))
                 if self.settings.fail_fast:
