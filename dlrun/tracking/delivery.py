@@ -11,6 +11,7 @@ replaced.
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,8 @@ from mlflow.utils.validation import MAX_METRICS_PER_BATCH
 
 from dlrun import record
 from dlrun.record import bounds, points
-from dlrun.tracking import artifacts, cursor, entries, history, model
+from dlrun.tracking import artifacts, cursor, entries, history, late, model
 from dlrun.tracking.history import REPLACED
-from dlrun.tracking.late import Late
 
 _CHUNK = 4_000_000  # bytes of points that are read at once
 _HEADLINES = ("val/accuracy", "val/loss")
@@ -69,7 +69,7 @@ class Delivery:
         self._client: Any = _Heard(client, say)
         self._experiment = experiment
         self._say = say
-        self._late = Late(client, directory)
+        self._once = partial(late.once, client.tracking_uri, directory)
         self._offset = 0  # of metrics.jsonl, in bytes: what comes before it is in the store
         self._lines = 0
         self._last = b""  # the line that ends there: another one means that the file was cut
@@ -145,7 +145,7 @@ class Delivery:
             stamp = (saved / "MLmodel").stat().st_mtime_ns
             self._say(_time_for(saved))
             known = settings.get("model_id")
-            model_id = model.register(self._client, self.run_id, saved, known, self._late.once)
+            model_id = model.register(self._client, self.run_id, saved, known, self._once)
             self._keep(model_id=model_id, model_stamp=stamp)
         state = status.get("status")
         if state not in (record.FINISHED, record.FAILED):
@@ -192,7 +192,7 @@ class Delivery:
     def _create(self) -> str:
         info = self._info
         started = datetime.fromisoformat(info["started"]).timestamp()
-        run = self._late.once(
+        run = self._once(
             "run",
             lambda: self._client.create_run(
                 self._experiment,
