@@ -198,7 +198,8 @@ class Lab:
             for word in self.invocation.overrides
             if shell.key(word).partition(".")[0] not in ("procedure", "name")
         ]
-        config.name = training.name or f"{self._named} {self._asked}"
+        procedure = self.invocation.choices.get("procedure") or self.procedure.function.__name__
+        config.name = training.name or f"{procedure} {self._asked}"
         plain = _plain(training)
         asked = {**plain, "rows": training.rows is not None}
         info = {"parent": self.directory.name, "training": {"hash": self._hash(plain), **asked}}
@@ -211,10 +212,6 @@ class Lab:
             info=info | {"tags": tags},
         )
         return config, invocation
-
-    @property
-    def _named(self) -> str:
-        return str(self.invocation.choices.get("procedure") or self.procedure.function.__name__)
 
     def _hash(self, plain: Mapping[str, Any]) -> str:
         """What a run of the procedure is known by: its place and what it is."""
