@@ -5,10 +5,9 @@ runs has a record of its own; typed again, it goes on with what is not finished.
 """
 
 import copy
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -30,6 +29,7 @@ from dlrun.record import Record
 if TYPE_CHECKING:
     from dlrun.data import Data
     from dlrun.engine.run import Run
+    from dlrun.engine.train import Show
     from dlrun.regularization import Regularizer
 
 _TRAIN = {"_target_": "dlrun.procedure.train.train", "_partial_": True}
@@ -119,13 +119,11 @@ class Lab:
             training = _remembered(Path(resume)) or training
         with self._opened(training, resume) as built:
             directory = built.record.directory
-            exports = self.whole and bool((self.config.tracking or {}).get("model", False))
+            whole = self.whole and training.recorded
             ending = Ending(
                 test=self.tests and training.test and bool(self.config.test),
-                draw=partial(self.session.draw, directory)
-                if self.whole and training.recorded
-                else None,
-                export=exports and training.recorded,
+                draw=partial(self.session.draw, directory) if whole else None,
+                export=whole and bool((self.config.tracking or {}).get("model", False)),
             )
             train_built(built, ending)
             value = metric.score(built.run.monitor, built.state.runs[0].best_score)
@@ -137,28 +135,26 @@ class Lab:
     def _opened(self, training: Training, resume: str | None) -> Iterator[BuiltRun]:
         """Inside, a run of the recipe with its record; how it ends becomes its status."""
         config, invocation = self._of(training, resume)
-        folder = None
-        if not training.recorded:
-            folder = config.outputs = tempfile.mkdtemp(prefix="dlrun-")
-        run = self._build(config, training)
-        kept, state = recording.begin(config, run, invocation)
-        try:
+        with ExitStack() as stack:
+            if not training.recorded:
+                folder = tempfile.TemporaryDirectory(prefix="dlrun-", ignore_cleanup_errors=True)
+                config.outputs = stack.enter_context(folder)
+            run = self._build(config, training)
+            kept, state = recording.begin(config, run, invocation)
+            stack.callback(kept.close)
+            stack.callback(self.session.show.end)
+            show: Show = recording.Silent()
             if self.directory is not None:
                 _keep_rows(kept.directory, training)
             if training.recorded:
                 if self.directory is None:
                     self.session.records.append(kept.directory)
                 self.session.follow(kept.directory)
-                lengths, text = run.lengths, recording.summary(kept, state, run.lengths)
-                self.session.show.begin(text, lengths.total_steps, lengths.steps_per_epoch)
-            show = self.session.show if training.recorded else recording.Silent()
+                show, lengths = self.session.show, run.lengths
+                text = recording.summary(kept, state, lengths)
+                show.begin(text, lengths.total_steps, lengths.steps_per_epoch)
             with recording.status_of(kept, self.rules, run.lengths.total_steps):
                 yield BuiltRun(run, state, kept, show)
-        finally:
-            self.session.show.end()
-            kept.close()
-            if folder:
-                shutil.rmtree(folder, ignore_errors=True)
 
     def _build(self, config: DictConfig, training: Training) -> "Run":
         """The run, with what the training brings along."""
