@@ -6,7 +6,7 @@ What is left to train: points that had begun, failed ones with tries left, then 
 
 import copy
 from collections.abc import Container, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -64,19 +64,17 @@ class Driver:
         """Inside, no other process drives the sweep. At the end everything is delivered."""
         with record.guard(self.plan.outputs, Mistake, f"outputs={self.plan.base.outputs}"):
             self.directory.mkdir(parents=True, exist_ok=True)
-        try:
-            with alone(self.directory):
-                try:
-                    with raised():
-                        yield
-                except Interrupted:
-                    self.console.print("the same command, typed again, goes on from here")
-                    raise
-                finally:
-                    self.jobs.close()
-                    self._clear()
-        finally:
-            self.session.close()  # the summary is final once nobody holds the sweep
+        with ExitStack() as stack:
+            stack.callback(self.session.close)  # the summary is final once nobody holds the sweep
+            stack.enter_context(alone(self.directory))
+            stack.callback(self._clear)
+            stack.callback(self.jobs.close)
+            try:
+                with raised():
+                    yield
+            except Interrupted:
+                self.console.print("the same command, typed again, goes on from here")
+                raise
 
     def run(self) -> None:
         """Train what is left."""
