@@ -35,6 +35,20 @@ class Finding:
         return asdict(self) | {"numbers": dict(self.numbers)}
 
 
+def of(plain: Mapping[str, Any]) -> Finding:
+    """The finding that a record holds."""
+    return Finding(**plain)
+
+
+def text(findings: Sequence[Finding]) -> str:
+    """Findings for a text file, each with its command below it."""
+    parts = []
+    for finding in findings:
+        command = f"\n    {finding.command}" if finding.command else ""
+        parts.append(f"{finding.level}  {finding.name}\n    {finding.text}{command}\n")
+    return "\n".join(parts)
+
+
 def by_level(findings: Sequence[Finding]) -> list[Finding]:
     """Failures first, then warnings, then notes; in their order otherwise."""
     return sorted(findings, key=lambda finding: LEVELS.index(finding.level))
