@@ -87,6 +87,10 @@ NAMES: dict[str, tuple[str, str]] = {
     "class_imbalance": ("some classes are much rarer than others", "He and Garcia 2009"),
     "leak": ("samples of one split stand in another", "Kaufman et al. 2012"),
     "cannot_overfit": ("a few samples cannot be memorized", "Goodfellow et al. 2016, 11.5"),
+    "no_validation": (
+        "there is no validation split to choose and to stop by",
+        "Humbatova et al. 2021",
+    ),
     "wrong_loss": ("the loss does not suit the task", "Humbatova et al. 2021"),
     # of the signal
     "dead_units": ("rectified units are zero for every sample", "Lu et al. 2020"),
