@@ -37,10 +37,13 @@ def show(console: Console, directory: Path, uri: str | None) -> None:
         for line in (_best(points), _stopped(points, info), _course(points)):
             if line:
                 console.print(line, markup=False)
-    findings.show(console, record.findings_of(directory))
+    found = record.findings_of(directory)
+    if "checked" in info:
+        console.print(f"{info['checked']} checks, {len(found) or 'no'} findings")
+    findings.show(console, found)
     state = str(status.get("status", "")).lower()
     console.print(f"{state}: {shell.near(directory)}", markup=False, soft_wrap=True)
-    for what, command in _next(directory, status, uri, _longer(directory, info)):
+    for what, command in _next(directory, status, uri, info):
         console.print(Text.assemble((f"  {what:<22}", "dim"), command), soft_wrap=True)
 
 
@@ -136,16 +139,16 @@ def _course(points: list[dict[str, Any]]) -> str:
 
 
 def _next(
-    directory: Path, status: Mapping[str, Any], uri: str | None, longer: str
+    directory: Path, status: Mapping[str, Any], uri: str | None, info: Mapping[str, Any]
 ) -> list[tuple[str, str]]:
     """What the user may want to type now."""
     tips = []
     if status.get("status") == record.FINISHED:
         if (directory / "figures").is_dir():
             tips.append(("the curves", shell.near(directory / "figures")))
-        if longer:
+        if longer := _longer(directory, info):
             tips.append(("train on", shell.resume(directory, longer)))
-    else:
+    elif info.get("trains", True):
         tips.append(("go on with it", shell.resume(directory)))
     if uri is not None:
         web = uri.startswith("http") or shell.HIDDEN in uri  # an address, no command

@@ -5,6 +5,7 @@ runs has a record of its own; typed again, it goes on with what is not finished.
 """
 
 import copy
+import logging
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dlrun import metric, record, shell
 from dlrun.errors import Failure, Mistake
+from dlrun.finding import FAIL, NOTE
 from dlrun.job import code, recording
 from dlrun.job.recording import Invocation
 from dlrun.job.session import Session
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from dlrun.engine.run import Run
     from dlrun.regularization import Regularizer
 
+_log = logging.getLogger("dlrun")
 _TRAIN = {"_target_": "dlrun.procedure.train.train", "_partial_": True}
 _ROWS = "rows.npz"
 
@@ -142,11 +145,34 @@ class Lab:
                 else None,
                 export=exports and training.recorded,
             )
+            if training.recorded and not resume:
+                self._preflight(built)
             train_built(built, ending)
             value = metric.score(built.run.monitor, built.state.runs[0].best_score)
             points = built.record.points()
         self._asked += 1
         return RecordedRun(directory, record.FINISHED, value, points)
+
+    def _preflight(self, built: BuiltRun) -> None:
+        """Check a new run, once for recipes that differ in numbers alone.
+
+        Raises Failure under preflight=strict where something must fail.
+        """
+        from dlrun.engine.preflight import preflight
+
+        how, structure = self.config.preflight, identity.structure(copy.deepcopy(self.config))
+        if how == "off" or structure in self.session.checked:
+            return
+        self.session.checked.add(structure)
+        found = [each.completed(self.command) for each in preflight(built.run)]
+        if found:
+            built.record.keep_findings(found)
+        for each in found:
+            if each.level != NOTE:
+                _log.warning(f"{each.name}: {each.text}")
+        failed = [each.name for each in found if each.level == FAIL]
+        if failed and how == "strict":
+            raise Failure(f"preflight=strict: {', '.join(failed)}")
 
     @contextmanager
     def _opened(self, training: Training, resume: str | None) -> Iterator[BuiltRun]:

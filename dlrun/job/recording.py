@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dlrun.regularization import Regularizer
 
 _log = logging.getLogger("dlrun")
-_UNNAMED = ("name", "outputs", "resume", "device", "threads", "tracking", "data.cache")
+_UNNAMED = ("name", "outputs", "resume", "device", "threads", "tracking", "data.cache", "preflight")
 
 
 @dataclass(frozen=True)

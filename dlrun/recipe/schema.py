@@ -26,6 +26,7 @@ CHOICES = {
     "scale_lr": ("none", "linear", "sqrt"),
     "decay": ("all", "weights"),
     "on_divergence": ("stop", "backoff"),
+    "preflight": ("off", "quick", "strict"),
     "monitor": ("auto", "val/accuracy", "val/loss", "train/loss"),
 }
 """The words that some root settings take."""
@@ -135,6 +136,7 @@ class Settings:
     checkpoint_every: Any = "30 seconds"
     monitor: str = "auto"
     test: bool = True
+    preflight: str = "quick"
 
     name: str | None = None
     outputs: str = "outputs"
