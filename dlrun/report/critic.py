@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from dlrun import record
+from dlrun.metric import metric_of
 from dlrun.record.sweep import Dimension, Point, Sweep, number
 from dlrun.report import commands
 from dlrun.report.commands import Remark
@@ -30,6 +31,10 @@ WEAK = 0.05
 """The share of the variation below which a hyperparameter hardly matters."""
 ERRORS = 2.0
 """Standard errors of a difference within which it is called noise."""
+SAMPLES = "data.samples"
+"""The dimension that is no choice of a recipe but asks for a learning curve."""
+LITTLE = 0.05
+"""The part of the error that a doubling of the data must take away to be worth it."""
 
 
 def remarks(
@@ -51,6 +56,7 @@ def remarks(
     found += too_few(sweep) + at_the_edge(sweep, importance)
     return (
         found
+        + more_data(sweep)
         + within_noise(sweep)
         + hardly_matters(sweep, importance)
         + still_improving(sweep, curves)
@@ -121,6 +127,8 @@ def at_the_edge(sweep: Sweep, importance: Mapping[str, float]) -> list[Remark]:
         key = dimension.key
         if not dimension.numeric or dimension.zip is not None or importance.get(key, 1.0) < WEAK:
             continue
+        if key == SAMPLES:  # more are better, which `more_data` looks at
+            continue
         if len({point.values[key] for point in points}) < 3:
             continue
         place = dimension.place(float(best.values[key]))
@@ -146,6 +154,8 @@ def within_noise(sweep: Sweep) -> list[Remark]:
     so many samples. Where neither is known, that is said. The second is the best that is not
     the same as the first for any practical purpose.
     """
+    if [dimension.key for dimension in varied(sweep)] == [SAMPLES]:
+        return []
     first, *others = sweep.ranked
     second = next((point for point in others if not alike(sweep, first, point)), None)
     if second is None:
@@ -182,6 +192,65 @@ def within_noise(sweep: Sweep) -> list[Remark]:
     ]
 
 
+def more_data(sweep: Sweep) -> list[Remark]:
+    """Whether more training samples would help, where `data.samples` was searched.
+
+    The best point with the most samples against the best one with half as many or fewer. What
+    another doubling would gain is read from a power law through both, as learning curves follow
+    (Hestness et al. 2017). More data help where both differ by more than two standard errors, and
+    hardly where a doubling would take away less than 5 % of the error.
+    """
+    best: dict[int, Point] = {}
+    for point in sweep.ranked:
+        if point.trained_on and any(one.key == SAMPLES for one in sweep.dimensions):
+            best.setdefault(point.trained_on, point)
+    most = max(best, default=0)
+    halves = [count for count in best if 2 * count <= most]
+    if len(best) < 3 or not halves:
+        return []
+    full, half = best[most], best[max(halves)]
+    gain = (full.mean - half.mean) * (1 if sweep.maximize else -1)
+    text = f"With {most:,} training samples {sweep.objective} is {full.mean:.4g}, with "
+    text += f"{max(halves):,} {half.mean:.4g}: "
+    errors = error(sweep, full), error(sweep, half)
+    noise = math.inf if None in errors else ERRORS * math.hypot(*filter(None, errors))
+    wrong = 1 - full.mean if metric_of(sweep.objective).share else full.mean
+    if wrong <= 0:
+        return []
+
+    def next_gain(gain: float) -> float:
+        left = wrong / (wrong + max(gain, 0.0))
+        return wrong * (1 - left ** (1 / math.log2(most / max(halves))))
+
+    if gain > noise and next_gain(gain) > LITTLE * wrong:
+        text += (
+            f"another doubling would gain about {next_gain(gain):.2g}, so more data would help. "
+        )
+        return [_with_more(sweep, full, text)]
+    if gain > noise or next_gain(gain + noise) < LITTLE * wrong:
+        text += (
+            f"another doubling would gain {next_gain(gain + noise):.2g} at most, so more data would "
+            "hardly help. To find a better recipe, fewer samples do."
+        )
+        return [Remark(text, commands.once(sweep, half))]
+    seeds = min(len(full.scores), len(half.scores))
+    repeats = 2 * seeds if seeds > 1 else REPEATS
+    why = "trained once, they don't tell how much of it is chance"
+    if noise < math.inf:
+        why = f"two standard errors of the difference are {noise:.2g}"
+    text += f"{why}, so this doesn't say whether more data would help. Repeat with {repeats} seeds."
+    return [Remark(text, commands.compare(sweep, (full, half), repeats))]
+
+
+def _with_more(sweep: Sweep, full: Point, text: str) -> Remark:
+    """Train on all samples where some are left; else say that others are needed."""
+    if full.values.get(SAMPLES) in (None, "100%"):
+        text += "All there are were used: add some, or vary them by augmentation, and train again."
+        return Remark(text, commands.once(sweep, full))
+    word = f"{SAMPLES}=100%"
+    return Remark(text + "Train on all there are.", commands.once(sweep, full, word))
+
+
 def hardly_matters(sweep: Sweep, importance: Mapping[str, float]) -> list[Remark]:
     """A share below 5 %, and points no further apart than chance would have them."""
     found = []
@@ -190,7 +259,7 @@ def hardly_matters(sweep: Sweep, importance: Mapping[str, float]) -> list[Remark
         return []
     for dimension in sweep.dimensions:
         share = importance.get(dimension.key)
-        if share is None or share >= WEAK or dimension.zip is not None:
+        if share is None or share >= WEAK or dimension.zip is not None or dimension.key == SAMPLES:
             continue
         if chance(dimension, points) < SURE:
             continue
