@@ -220,7 +220,7 @@ def more_data(sweep: Sweep) -> list[Remark]:
 
     def next_gain(gain: float) -> float:
         left = wrong / (wrong + max(gain, 0.0))
-        return wrong * (1 - left ** (1 / math.log2(most / max(halves))))
+        return wrong * (1 - math.pow(left, 1 / math.log2(most / max(halves))))
 
     if gain > noise and next_gain(gain) > LITTLE * wrong:
         text += (
@@ -229,8 +229,8 @@ def more_data(sweep: Sweep) -> list[Remark]:
         return [_with_more(sweep, full, text)]
     if gain > noise or next_gain(gain + noise) < LITTLE * wrong:
         text += (
-            f"another doubling would gain {next_gain(gain + noise):.2g} at most, so more data would "
-            "hardly help. To find a better recipe, fewer samples do."
+            f"another doubling would gain {next_gain(gain + noise):.2g} at most, so more data "
+            "would hardly help. To find a better recipe, fewer samples do."
         )
         return [Remark(text, commands.once(sweep, half))]
     seeds = min(len(full.scores), len(half.scores))
