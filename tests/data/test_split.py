@@ -228,6 +228,14 @@ def test_no_leaks_no_warning(caplog):
     assert not caplog.records
 
 
+def test_rows_that_are_handed_over_are_the_splits():
+    rows = {"train": [5, 1, 1], "val": [2], "fold": [0, 7]}
+    data = split.make(source([0, 1] * 5), rows=rows, samples=1, train_dev=1)
+    assert parts(data) == [[5, 1, 1], [2], []]
+    assert data.splits["fold"].rows.tolist() == [0, 7]
+    assert list(data.splits) == ["train", "val", "test", "fold"]
+
+
 def test_facts():
     data = split.make(source([0, 1, 2] * 10), "60/20/20")
     assert (data.name, data.shape, data.outputs, data.digest) == ("made", (1,), 3, "0")

@@ -130,3 +130,11 @@ def test_a_learning_curve_is_one_sweep(capsys):
     said = capsys.readouterr().out
     assert "With 1,078 training samples val/accuracy is" in said
     assert "so more data would help" in said
+
+
+def test_rows_of_any_name_that_a_procedure_gives_are_measured_at_the_end():
+    assert main([*QUICK, "procedure._target_=tests.job.thirds.hold_out", "epochs=1"]) == 0
+    [run] = [run for run in record.all_runs("outputs") if record.read_points(run)]
+    info = record.read_json(run / "run.json")
+    assert info["data"]["samples"] == {"train": 646, "val": 216, "test": 0, "fold": 216}
+    assert {"fold/accuracy", "fold/loss"} <= record.read_points(run)[-1]["values"].keys()
