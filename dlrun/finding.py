@@ -35,6 +35,20 @@ class Finding:
         return asdict(self) | {"numbers": dict(self.numbers)}
 
 
+def of(plain: Mapping[str, Any]) -> Finding:
+    """The finding that a record holds."""
+    return Finding(**plain)
+
+
+def text(findings: Sequence[Finding]) -> str:
+    """Findings for a text file, each with its command below it."""
+    parts = []
+    for finding in findings:
+        command = f"\n    {finding.command}" if finding.command else ""
+        parts.append(f"{finding.level}  {finding.name}\n    {finding.text}{command}\n")
+    return "\n".join(parts)
+
+
 def by_level(findings: Sequence[Finding]) -> list[Finding]:
     """Failures first, then warnings, then notes; in their order otherwise."""
     return sorted(findings, key=lambda finding: LEVELS.index(finding.level))
@@ -73,6 +87,10 @@ NAMES: dict[str, tuple[str, str]] = {
     "class_imbalance": ("some classes are much rarer than others", "He and Garcia 2009"),
     "leak": ("samples of one split stand in another", "Kaufman et al. 2012"),
     "cannot_overfit": ("a few samples cannot be memorized", "Goodfellow et al. 2016, 11.5"),
+    "no_validation": (
+        "there is no validation split to choose and to stop by",
+        "Humbatova et al. 2021",
+    ),
     "wrong_loss": ("the loss does not suit the task", "Humbatova et al. 2021"),
     # of the signal
     "dead_units": ("rectified units are zero for every sample", "Lu et al. 2020"),
@@ -116,6 +134,7 @@ NAMES: dict[str, tuple[str, str]] = {
         "Zhang et al. 2017",
     ),
     "too_little_data": ("more training data would help most", "Ng 2018"),
+    "enough_data": ("more training data would hardly help", "Hestness et al. 2017"),
     "validation_easier": ("validation is clearly better than training", "Ng 2018"),
     "train_mode_differs": (
         "training and evaluation mode disagree on the same samples",
