@@ -141,6 +141,7 @@ NAMES: dict[str, tuple[str, str]] = {
         "Zhang et al. 2017",
     ),
     "too_little_data": ("more training data would help most", "Ng 2018"),
+    "enough_data": ("more training data would hardly help", "Hestness et al. 2017"),
     "validation_easier": ("validation is clearly better than training", "Ng 2018"),
     "train_mode_differs": (
         "training and evaluation mode disagree on the same samples",

@@ -105,9 +105,7 @@ class Run:
 
     def facts(self) -> dict[str, Any]:
         """What the record says of the run beside its recipe."""
-        splits = {name: getattr(self.data, name) for name in ("train", "val", "test")}
-        if self.data.held_out:
-            splits["held_out"] = self.data.held_out
+        splits = self.data.splits
         return {
             "device": _device_name(self.device),
             "threads": torch.get_num_threads(),

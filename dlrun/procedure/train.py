@@ -10,7 +10,6 @@ from typing import Any
 from torch import nn
 
 from dlrun import metric
-from dlrun.data import Split
 from dlrun.data.depth import FromDepth, raw_example
 from dlrun.data.scale import Unscale
 from dlrun.engine.evaluate import measure
@@ -58,8 +57,8 @@ def conclude(built: BuiltRun, ending: Ending) -> None:
     tested = ending.test and len(run.data.test) > 0
     if tested:
         values |= measured(run, "test")
-    if run.data.held_out:
-        values |= measured(run, "held_out")
+    for name in run.data.extra:
+        values |= measured(run, name)
     epoch = now / run.lengths.steps_per_epoch
     step = now if keeps_last(run) else standing.best_step
     why = why_stopped(run, built.state)
@@ -85,10 +84,12 @@ def why_stopped(run: Run, state: State) -> dict[str, Any] | None:
 
 
 def measured(run: Run, name: str) -> dict[str, float]:
-    """Loss and metric on a split which nothing before has looked at: test, or held_out."""
-    split: Split = getattr(run.data, name)
-    feed = prepare(split, run.evaluation, run.device, fixed=False)
-    loss, found = measure(run, feed, run.views)
+    """Loss and metric on a split that nothing before has looked at.
+
+    On the test split as `test_augmentation` says, on others as on val, to be compared with it.
+    """
+    feed = prepare(run.data.splits[name], run.evaluation, run.device, fixed=False)
+    loss, found = measure(run, feed, run.views if name == "test" else None)
     return {f"{name}/{run.metric.name}": found, f"{name}/loss": loss}
 
 

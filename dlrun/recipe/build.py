@@ -41,7 +41,7 @@ from dlrun.regularization import Regularizer, acts
 from dlrun.schedule import Fixed, Schedule, warmup
 from dlrun.test_augmentation import CenterCrop, has_size
 
-SPLITTING = ("split", "val", "split_seed", "leaks")
+SPLITTING = ("split", "val", "split_seed", "leaks", "samples", "train_dev")
 SAMPLES = 64  # of the training split, for whatever looks at data before training
 _PASS = 2**22  # elements of the training split that are preprocessed at once
 
@@ -77,8 +77,9 @@ def load_data(
     """
     values = plain(config.data, "data", None)
     splitting = {key: values.pop(key) for key in SPLITTING if key in values}
-    with explained("data", values | splitting):
+    with explained("data", values):
         source = instantiate(values, report=report, _convert_="all")
+    with explained("data", splitting):
         data = splits.make(source, **splitting, rows=rows)
     if not len(data.train):
         raise Mistake(f"data.split={splitting.get('split')}: leaves no sample to train on")
@@ -243,9 +244,11 @@ def _regularized(
 
 def _check_splitting(config: DictConfig) -> None:
     given = {str(key): value for key, value in config.data.items() if key in SPLITTING}
-    wrong = signature.problems("dlrun.data.split.make", given, "data")
+    wrong = signature.problems("dlrun.data.split.check", given, "data")
     if wrong:
         raise Mistake("\n".join(wrong))
+    with explained("data", given):
+        splits.check(**given)
 
 
 def _seed(seed: int) -> None:

@@ -42,6 +42,7 @@ _TYPES: dict[str, Any] = {
     **{"trial": int, "hash": str, "values": dict, "overrides": list, "runs": list},
     **{"seed": int, "directory": str | None, "value": int | float | None, "tries": int},
     **{"loss": int | float | None, "epochs": int | float, "message": str, "samples": int | None},
+    "trained_on": int | None,
 }
 
 
@@ -164,7 +165,8 @@ class RunResult:
 
     directory: relative to the outputs; None while it is not known.
     value: the best one of the objective, over `samples` samples; loss: val/loss with it, which
-    breaks ties. epochs: where training ended. tries: how often it was begun.
+    breaks ties. epochs: where training ended. tries: how often it was begun. trained_on: how many
+    samples.
     """
 
     seed: int
@@ -177,6 +179,7 @@ class RunResult:
     message: str = ""
     tries: int = 1
     samples: int | None = None
+    trained_on: int | None = None
 
 
 @dataclass(frozen=True)
@@ -230,6 +233,11 @@ class Point:
     def samples(self) -> int | None:
         """How many samples a score was measured on; None if unknown."""
         return next((run.samples for run in self.runs if run.samples), None)
+
+    @property
+    def trained_on(self) -> int | None:
+        """How many samples it was trained on; None if unknown."""
+        return next((run.trained_on for run in self.runs if run.trained_on), None)
 
     @property
     def epochs(self) -> float:

@@ -102,6 +102,7 @@ def outcome(run: RunResult, directory: Path, objective: str) -> RunResult:
     """The result that a run's record holds."""
     status, points = record.read_status(directory), record.read_points(directory)
     data = record.read_json(directory / "run.json").get("data") or {}
+    samples = data.get("samples") or {}
     value, loss = _best(points, objective)
     return replace(
         run,
@@ -111,7 +112,8 @@ def outcome(run: RunResult, directory: Path, objective: str) -> RunResult:
         value=value,
         loss=loss,
         epochs=float(points[-1]["epoch"]) if points else 0.0,
-        samples=(data.get("samples") or {}).get(objective.partition("/")[0]),
+        samples=samples.get(objective.partition("/")[0]),
+        trained_on=samples.get("train"),
     )
 
 
