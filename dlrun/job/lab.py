@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import metric, record, shell
+from dlrun import record, shell
 from dlrun.errors import Mistake
 from dlrun.job import code, recording
 from dlrun.job.recording import Invocation
@@ -128,7 +128,7 @@ class Lab:
                 export=exports and training.recorded,
             )
             train_built(built, ending)
-            value = metric.score(built.run.monitor, built.state.runs[0].best_score)
+            value = built.run.score(built.run.monitor, built.state.runs[0].best_score)
             points = built.record.points()
         self._asked += 1
         return RecordedRun(directory, record.FINISHED, value, points)
