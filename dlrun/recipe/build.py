@@ -141,10 +141,9 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
         reconstructs=learner.reconstructs,
         regularizers=learner.regularizers,
         metrics=metrics(config),
-        labels=checks.are_labels(learner.loss, data, learner.reconstructs)
-        if config.metric
-        else False,
+        labels=checks.are_labels(learner.loss, data, learner.reconstructs),
     )
+    checks.check_recorded("monitor", run.monitor, run)
     if config.metric:
         run.metrics.pop(run.metric.name, None)  # is measured anyway
         checks.check_metrics(config, run, seen.x, seen.y)

@@ -210,24 +210,19 @@ def check_recorded(key: str, value: str, run: Run) -> None:
     """Raise Mistake where a setting names a value that no point of this run will have."""
     if value.rpartition("/")[2] not in run.measured:
         there = "there are no classes" if run.regression else "there are classes"
-        raise Mistake(f"{key}={value}: is not measured, because {there}; use val/{run.metric.name}")
+        right = f"{key}=val/{run.metric.name}"
+        raise Mistake(f"{key}={value}: is not measured, because {there}; use {right}")
     if value.startswith("val/") and not len(run.val):
         raise Mistake(f"{key}={value}: there is no validation split; use {key}=train/loss")
 
 
 def monitored(name: str, data: Data, regression: bool) -> str:
     """The value that decides which weights are best; `auto` is what suits the task."""
-    if name == "auto":
-        if not len(data.val):
-            return "train/loss"
-        return "val/loss" if regression else "val/accuracy"
-    if name.startswith("val/") and not len(data.val):
-        raise Mistake(f"monitor={name}: there is no validation split; use monitor=train/loss")
-    if name == "val/accuracy" and regression:
-        raise Mistake("monitor=val/accuracy: there are no classes; use monitor=val/loss")
-    if name == "val/mae" and not regression:
-        raise Mistake("monitor=val/mae: is of numbers, and there are classes; use val/accuracy")
-    return name
+    if name != "auto":
+        return name
+    if not len(data.val):
+        return "train/loss"
+    return "val/loss" if regression else "val/accuracy"
 
 
 def are_labels(loss: Loss, data: Data, reconstructs: bool) -> bool:
