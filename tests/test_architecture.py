@@ -12,7 +12,7 @@ INGREDIENTS = {
     *("data", "preprocessing", "augmentation", "test_augmentation", "model", "activation"),
     *("initializer", "loss", "metric", "optimizer", "schedule", "regularization"),
 }
-BASE = {"errors", "duration", "shell"}
+BASE = {"errors", "duration", "shell", "finding"}
 BELOW = INGREDIENTS | BASE | {"record"}
 USES = {
     **dict.fromkeys(INGREDIENTS, INGREDIENTS | BASE),

@@ -5,6 +5,7 @@ dlrun --help optimizer         the options of a group, with their settings
 dlrun --help optimizer=adam    one option: its formula, source, use and settings
 dlrun --help optimizer.lr      one setting: the options that have it, their defaults
 dlrun --help sync              a subcommand
+dlrun --help findings          what checks and diagnoses say, each by its name
 """
 
 import os
@@ -14,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from dlrun import finding
 from dlrun.errors import Mistake
 from dlrun.recipe import suggest
 from dlrun.recipe.catalogue import Catalogue, Option, Setting, load, within
@@ -63,6 +65,8 @@ def _about(word: str, catalogue: Catalogue) -> Iterator[str]:
     if group in commands:
         mine = _settings([setting for setting in catalogue.primary.root if setting.key == group])
         return _apart([iter(commands[group].splitlines()), mine])
+    if group == "findings":
+        return _about_findings()
     if not options:
         return _about_setting(group, catalogue)
     if not name:
@@ -99,6 +103,13 @@ def _about_option(option: Option) -> Iterator[str]:
     if option.own:
         yield from _section("Settings")
         yield from _settings(option.own)
+
+
+def _about_findings() -> Iterator[str]:
+    yield _bold("findings") + " of checks, diagnoses and the critic of a sweep"
+    yield ""
+    rows = [(name, "", f"{means} ({source})") for name, (means, source) in finding.NAMES.items()]
+    yield from _table(rows)
 
 
 def _about_setting(key: str, catalogue: Catalogue) -> Iterator[str]:

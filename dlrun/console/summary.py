@@ -13,7 +13,7 @@ from rich.text import Text
 from dlrun import duration, record, shell
 from dlrun.console import format
 from dlrun.errors import Mistake
-from dlrun.report import rates
+from dlrun.report import findings, rates
 from dlrun.report.curves import curve
 
 _SPLITS = ("train", "val", "test")
@@ -37,6 +37,7 @@ def show(console: Console, directory: Path, uri: str | None) -> None:
         for line in (_best(points), _stopped(points, info), _course(points)):
             if line:
                 console.print(line, markup=False)
+    findings.show(console, record.findings_of(directory))
     state = str(status.get("status", "")).lower()
     console.print(f"{state}: {shell.near(directory)}", markup=False, soft_wrap=True)
     for what, command in _next(directory, status, uri, _longer(directory, info)):

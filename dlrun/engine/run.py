@@ -13,7 +13,7 @@ from dlrun.duration import Duration
 from dlrun.engine.count import parameters
 from dlrun.engine.feed import PreparedSplit
 from dlrun.loss import Loss
-from dlrun.metric import METRICS, Metric, metric_of
+from dlrun.metric import METRICS, Metric, score
 from dlrun.optimizer import Averaging, Switching
 from dlrun.regularization import Regularizer, acting
 from dlrun.schedule import Schedule
@@ -121,7 +121,7 @@ class Run:
 
     def score(self, key: str, value: float) -> float:
         """A value that is recorded under this key, with the sign that makes higher better."""
-        return metric_of(key, self.measured).score(value)
+        return score(key, value, self.measured)
 
     @property
     def weights(self) -> list[nn.Parameter]:

@@ -18,7 +18,7 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun import record, shell
-from dlrun.errors import Mistake
+from dlrun.errors import Failure, Mistake
 from dlrun.job import code, recording
 from dlrun.job.recording import Invocation
 from dlrun.job.session import Session
@@ -67,6 +67,21 @@ class Lab:
         """The command that was typed."""
         return tuple(self.invocation.command)
 
+    def command(self, changes: Mapping[str, Any]) -> str:
+        """The command that was typed with other settings; None leaves a key out."""
+        typed, own = self.invocation.overrides, ("procedure", "resume", "name")
+        kept = [word for word in typed if shell.key(word).partition(".")[0] not in own]
+        words = {
+            key: None if value is None else self._word(key, value) for key, value in changes.items()
+        }
+        where = shell.config_dirs(self.invocation.command)
+        return shell.line(["dlrun", *where, *shell.replaced(kept, words)])
+
+    def _word(self, key: str, value: Any) -> str:
+        """The override that gives a key of the recipe this value."""
+        word = f"{key}={shell.spelled(value)}"
+        return word if _has(self.recipe, key) else f"+{word}"
+
     def data(self) -> "Data":
         """The recipe's data."""
         return self.session.data(self.config)
@@ -82,11 +97,11 @@ class Lab:
         try:
             with recording.status_of(kept):
                 outcome = self.procedure(self)
-                kept.update(
-                    value=outcome.value,
-                    findings=[dict(each) for each in outcome.findings],
-                    runs=[run.directory.name for run in outcome.runs if run.directory.exists()],
-                )
+                runs = [run.directory.name for run in outcome.runs if run.directory.exists()]
+                kept.update(value=outcome.value, runs=runs)
+                kept.keep_findings(outcome.findings)
+                if outcome.failure:
+                    raise Failure(outcome.failure)
         finally:
             self.session.records[:] = [kept.directory]
             kept.close()
@@ -188,10 +203,7 @@ class Lab:
         if self.directory is None:
             return config, self.invocation
         config.procedure = OmegaConf.create(_TRAIN)
-        settings = [
-            f"{'' if _has(self.recipe, key) else '+'}{key}={shell.spelled(value)}"
-            for key, value in training.settings.items()
-        ]
+        settings = [self._word(key, value) for key, value in training.settings.items()]
         kept = [
             word
             for word in self.invocation.overrides

@@ -148,3 +148,8 @@ def metric_of(key: str, among: Mapping[str, Metric] = METRICS) -> Metric:
     Raises KeyError where the key ends in no metric's name, as `lr` does.
     """
     return among[key.rpartition("/")[2]]
+
+
+def score(key: str, value: float, among: Mapping[str, Metric] = METRICS) -> float:
+    """A recorded value with the sign that makes higher better; of a score, the value again."""
+    return metric_of(key, among).score(value)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from dlrun.finding import Finding
 from dlrun.record import Record
 
 if TYPE_CHECKING:
@@ -74,12 +75,13 @@ class RecordedRun:
 class Outcome:
     """What a procedure comes to: the value that the recipe is judged by, and the runs it made.
 
-    findings: what it found out, as plain values for the record.
+    failure: why the command is to end with exit code 1; "" where it is not.
     """
 
     value: float | None = None
     runs: Sequence[RecordedRun] = ()
-    findings: Sequence[Mapping[str, Any]] = ()
+    findings: Sequence[Finding] = ()
+    failure: str = ""
 
 
 @dataclass
@@ -107,6 +109,12 @@ class Lab(Protocol):
     @property
     def words(self) -> Sequence[str]:
         """The command that was typed, to propose the next one."""
+
+    def command(self, changes: Mapping[str, Any]) -> str:
+        """The command that was typed with other settings, by their dotted keys: what to type next.
+
+        None leaves a key out. The words of the procedure go; `changes` may name another.
+        """
 
     def data(self) -> "Data":
         """The recipe's data."""

@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from dlrun import shell
 from dlrun.record.sweep import Point, Sweep
@@ -10,27 +9,10 @@ from dlrun.record.sweep import Point, Sweep
 _OF_THE_SWEEP = ("sweep", "hydra")
 
 
-@dataclass(frozen=True)
-class Remark:
-    """One thing that the results of a sweep say, and what to type next."""
-
-    text: str
-    command: str
-
-
 def again(sweep: Sweep, changes: Mapping[str, str | None]) -> str:
     """The sweep's own command with other words for some keys; None leaves a key out."""
     words = shlex.split(sweep.command)[1:] or ["-m"]
-    kept, seen = [], set()
-    for word in words:
-        key = shell.key(word)
-        if "=" not in word or word.startswith("-") or key not in changes:
-            kept.append(word)
-        elif changes[key] is not None and key not in seen:
-            kept.append(str(changes[key]))
-        seen.add(key)
-    kept += [word for key, word in changes.items() if key not in seen and word is not None]
-    return shell.line(["dlrun", *kept])
+    return shell.line(["dlrun", *shell.replaced(words, changes)])
 
 
 def once(sweep: Sweep, point: Point, *more: str) -> str:

@@ -1,6 +1,6 @@
 """What the results of a sweep say, in words, each with the command to type next.
 
-Pure functions of plain data. A remark is made only where the points support it.
+Pure functions of plain data. A finding is made only where the points support it.
 """
 
 import math
@@ -10,9 +10,9 @@ from dataclasses import replace
 from itertools import pairwise
 
 from dlrun import record
+from dlrun.finding import FAIL, NOTE, WARN, Finding
 from dlrun.record.sweep import Dimension, Point, Sweep, number
 from dlrun.report import commands
-from dlrun.report.commands import Remark
 from dlrun.report.curves import Curve
 from dlrun.report.evidence import alike, chance, enough, error, slope, tail, varied
 
@@ -32,9 +32,9 @@ ERRORS = 2.0
 """Standard errors of a difference within which it is called noise."""
 
 
-def remarks(
+def findings(
     sweep: Sweep, importance: Mapping[str, float], curves: Mapping[int, Sequence[Curve]]
-) -> list[Remark]:
+) -> list[Finding]:
     """Everything the results support, the most pressing first.
 
     importance: the share of each dimension, as `evidence.importances` gives it.
@@ -57,17 +57,18 @@ def remarks(
     )
 
 
-def nothing_finished(sweep: Sweep) -> list[Remark]:
+def nothing_finished(sweep: Sweep) -> list[Finding]:
     """No point came to its end, and at least one failed."""
     troubles = sweep.troubles()
     if not troubles:
         return []
     message, points = next(iter(troubles.items()))
     text = f"No point finished. {len(points)} of {len(sweep.points)} say: {message}"
-    return [Remark(text, commands.once(sweep, points[0]))]
+    numbers = {"failed": len(points), "points": len(sweep.points)}
+    return [Finding("points_failed", FAIL, text, numbers, commands.once(sweep, points[0]))]
 
 
-def all_equal(sweep: Sweep) -> list[Remark]:
+def all_equal(sweep: Sweep) -> list[Finding]:
     """At least three points that differ, and all of them with one score and one loss."""
     points = sweep.ranked
     scores = {score for point in points for score in point.scores}
@@ -81,10 +82,11 @@ def all_equal(sweep: Sweep) -> list[Remark]:
         f"All {len(points)} points give the same {sweep.objective}, {points[0].mean:.4g}: "
         f"{keys} had no effect at all. See whether the recipe holds what you changed."
     )
-    return [Remark(text, commands.once(sweep, points[-1], "--cfg", "job"))]
+    command = commands.once(sweep, points[-1], "--cfg", "job")
+    return [Finding("no_effect", WARN, text, {"points": len(points)}, command)]
 
 
-def too_few(sweep: Sweep) -> list[Remark]:
+def too_few(sweep: Sweep) -> list[Finding]:
     """Fewer drawn points than it takes to say what matters. A grid has what it has."""
     if sweep.sampler == "grid" or not sweep.dimensions:
         return []
@@ -101,10 +103,11 @@ def too_few(sweep: Sweep) -> list[Remark]:
         f"So few finished points ({many}) of a search over {len(sweep.dimensions)} "
         f"hyperparameter{'s' * (len(sweep.dimensions) != 1)}{said} say little; {wanted} would do."
     )
-    return [Remark(text, commands.again(sweep, {"sweep.trials": f"sweep.trials={more}"}))]
+    command = commands.again(sweep, {"sweep.trials": f"sweep.trials={more}"})
+    return [Finding("too_few_points", NOTE, text, {"points": many, "wanted": wanted}, command)]
 
 
-def at_the_edge(sweep: Sweep, importance: Mapping[str, float]) -> list[Remark]:
+def at_the_edge(sweep: Sweep, importance: Mapping[str, float]) -> list[Finding]:
     """The best value lies within 5 % of the end of its range, on its own scale.
 
     Or within 15 % where nothing was tried beyond it: few points are drawn so far out.
@@ -135,11 +138,13 @@ def at_the_edge(sweep: Sweep, importance: Mapping[str, float]) -> list[Remark]:
                 f"{'upper' if place > 0.5 else 'lower'} edge of its range "
                 f"({low:.3g} to {high:.3g}); better ones may lie beyond: widen it to {end:.3g}."
             )
-            found.append(Remark(text, commands.again(sweep, {key: word})))
+            numbers = {"best": float(best.values[key]), "low": low, "high": high, "wider": end}
+            command = commands.again(sweep, {key: word})
+            found.append(Finding("at_the_edge", WARN, text, numbers, command))
     return found
 
 
-def within_noise(sweep: Sweep) -> list[Remark]:
+def within_noise(sweep: Sweep) -> list[Finding]:
     """The best two differ by less than two standard errors of their difference.
 
     The standard error is that of the repeats; of an accuracy that was measured once, that of
@@ -163,7 +168,8 @@ def within_noise(sweep: Sweep) -> list[Remark]:
             f"trained once, they don't tell how much of {sweep.objective} is chance. "
             f"Repeat them with {REPEATS} seeds each."
         )
-        return [Remark(text, commands.compare(sweep, (first, second), REPEATS))]
+        command = commands.compare(sweep, (first, second), REPEATS)
+        return [Finding("inconclusive", NOTE, text, {"gap": gap, "seeds": REPEATS}, command)]
     noise = ERRORS * math.hypot(errors[0], errors[1])
     if gap >= noise:
         return []
@@ -177,12 +183,13 @@ def within_noise(sweep: Sweep) -> list[Remark]:
         repeats = math.ceil(min(max(enough, now + 2), max(10, 2 * now)) - 1e-9)
         how = f"{repeats - now} more seeds"
     text += f"two standard errors are {noise:.2g} {why}, so this may be chance. "
-    return [
-        Remark(text + f"Repeat them with {how}.", commands.compare(sweep, (first, second), repeats))
-    ]
+    text += f"Repeat them with {how}."
+    numbers = {"gap": gap, "noise": noise, "seeds": repeats}
+    command = commands.compare(sweep, (first, second), repeats)
+    return [Finding("inconclusive", NOTE, text, numbers, command)]
 
 
-def hardly_matters(sweep: Sweep, importance: Mapping[str, float]) -> list[Remark]:
+def hardly_matters(sweep: Sweep, importance: Mapping[str, float]) -> list[Finding]:
     """A share below 5 %, and points no further apart than chance would have them."""
     found = []
     points = sweep.ranked
@@ -200,11 +207,12 @@ def hardly_matters(sweep: Sweep, importance: Mapping[str, float]) -> list[Remark
                 f"{dimension.key} hardly matters here: it explains {share:.0%} of the variation. "
                 f"Leave it at {word.partition('=')[2]} and search the others."
             )
-            found.append(Remark(text, commands.again(sweep, {dimension.key: word})))
+            command = commands.again(sweep, {dimension.key: word})
+            found.append(Finding("hardly_matters", NOTE, text, {"share": share}, command))
     return found
 
 
-def above_a_rate(sweep: Sweep) -> list[Remark]:
+def above_a_rate(sweep: Sweep) -> list[Finding]:
     """Failed or diverged points gather above a value: the split by which chance is least.
 
     Those count as diverged that share the worst score to the last digit, as networks do
@@ -242,10 +250,12 @@ def above_a_rate(sweep: Sweep) -> list[Remark]:
         listed = zip(dimension.choices, dimension.words(), strict=True)
         words = ",".join(word for choice, word in listed if choice <= limit)
         word = f"{dimension.prefix}{dimension.key}={words}"
-    return [Remark(text, commands.again(sweep, {dimension.key: word}))]
+    numbers = {"limit": limit, "failed": many, "points": of}
+    command = commands.again(sweep, {dimension.key: word})
+    return [Finding("points_failed", WARN, text, numbers, command)]
 
 
-def still_improving(sweep: Sweep, curves: Mapping[int, Sequence[Curve]]) -> list[Remark]:
+def still_improving(sweep: Sweep, curves: Mapping[int, Sequence[Curve]]) -> list[Finding]:
     """The best point's objective still rises over the last third of its training.
 
     Its slope there must be more than twice its standard error, and what it gained there more
@@ -267,7 +277,9 @@ def still_improving(sweep: Sweep, curves: Mapping[int, Sequence[Curve]]) -> list
         f"{sweep.objective} {'rose' if sweep.maximize else 'fell'} by {gained:.2g} "
         f"over the last {epochs[-1] - epochs[-last]:.3g} epochs. Train longer."
     )
-    return [Remark(text, commands.once(sweep, best, f"epochs={longer}"))]
+    numbers = {"gained": gained, "epochs": epochs[-1], "longer": longer}
+    command = commands.once(sweep, best, f"epochs={longer}")
+    return [Finding("still_improving", WARN, text, numbers, command)]
 
 
 def _limit(dimension: Dimension, below: float, above: float) -> float:

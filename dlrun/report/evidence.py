@@ -1,4 +1,4 @@
-"""The statistics behind the critic's remarks: what may be chance, a trend, and what matters."""
+"""The statistics behind the critic's findings: what may be chance, a trend, and what matters."""
 
 import math
 import random

@@ -20,7 +20,7 @@ from dlrun import metric, record
 from dlrun.errors import Mistake
 from dlrun.job import code
 from dlrun.job.session import Session
-from dlrun.metric import Metric, metric_of
+from dlrun.metric import Metric, score
 from dlrun.recipe.schema import GROUPS
 from dlrun.record.sweep import Point, RunResult
 from dlrun.sweep.plan import Plan
@@ -137,8 +137,10 @@ def _best(
     ]
     if not rated:
         return chosen, {}
-    judged = metric_of(objective, metrics)
-    best = max(rated, key=lambda at: (judged.score(at[objective]), -at.get("val/loss", inf)))
+    best = max(
+        rated,
+        key=lambda at: (score(objective, at[objective], metrics), -at.get("val/loss", inf)),
+    )
     return best[objective] if chosen is None else chosen, best
 
 
@@ -159,7 +161,7 @@ def replay(judge: Any, directory: Path, objective: str) -> None:
     for point in record.read_points(directory):
         value = point["values"].get(objective)
         if value is not None and "time/elapsed" in point["values"]:
-            judge.should_stop(metric_of(objective, metrics).score(value), point["step"])
+            judge.should_stop(score(objective, value, metrics), point["step"])
 
 
 def wait_for(directory: Path, console: Console) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dlrun import finding
 from dlrun.__main__ import main
 from dlrun.cli import help
 from dlrun.cli.completion import candidates
@@ -345,3 +346,10 @@ def test_a_closed_pipe_is_no_error(words):
     os.close(writer)
     assert done.returncode == 0
     assert done.stderr == ""
+
+
+def test_findings_are_listed_with_what_they_mean(capsys):
+    text = shown(capsys, "--help", "findings")
+    assert max(map(len, text.splitlines())) <= 100
+    for name, (means, _) in finding.NAMES.items():
+        assert re.search(rf"^  {name}  +{re.escape(means[:20])}", text, re.M), name

@@ -3,6 +3,7 @@
 import os
 import signal
 
+from dlrun.finding import NOTE, Finding
 from dlrun.procedure import Outcome, Training
 
 
@@ -25,7 +26,8 @@ def train_thirds(lab, kill_in=None):
         _die_in(kill_in)
     runs = lab.train(trainings)
     value = sum(run.value for run in runs) / 3
-    return Outcome(value, runs, [{"name": "spread", "numbers": [run.value for run in runs]}])
+    numbers = {run.directory.name: run.value for run in runs}
+    return Outcome(value, runs, [Finding("good_fit", NOTE, "All thirds fit.", numbers)])
 
 
 def _die_in(kill_in):

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from dlrun.errors import Mistake
-from dlrun.metric import METRICS, Metric, accuracy, known, mae, metric, metric_of, of
+from dlrun.metric import METRICS, Metric, accuracy, known, mae, metric, metric_of, of, score
 from dlrun.metric.probabilities import calibration_error
 
 
@@ -26,9 +26,8 @@ def test_what_is_no_metric_has_no_direction(key):
     [("val/accuracy", 0.9, 0.8), ("val/loss", 0.1, 0.2), ("test/mae", 1.0, 3.0)],
 )
 def test_of_scores_the_higher_is_better(key, better, worse):
-    score = metric_of(key).score
-    assert score(better) > score(worse)
-    assert score(score(better)) == better
+    assert score(key, better) > score(key, worse)
+    assert score(key, score(key, better)) == better
 
 
 @metric(higher_is_better=True, label="nearly right")
@@ -46,7 +45,8 @@ def test_a_record_says_the_direction_of_all():
     assert found["within_two"].label == "nearly right"
     assert found["accuracy"].share
     assert not found["within_two"].share
-    assert metric_of("val/within_two", found).score(0.5) == 0.5
+    assert score("val/within_two", 0.5, found) == 0.5
+    assert score("val/mae", 0.5, found) == -0.5
 
 
 @pytest.mark.parametrize("told", [None, [], "x", {"a": 1, "b": {}, "c": {"higher_is_better": 1}}])

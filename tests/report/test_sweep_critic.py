@@ -96,7 +96,7 @@ def test_a_best_value_beyond_the_edge_is_found_from_22_random_points(drawn, at):
     found = wrong = 0
     for seed in range(10):
         planted = drawn(peak(at), seed=seed)
-        said = [remark.text for remark in critic.at_the_edge(planted, importances(planted))]
+        said = [finding.text for finding in critic.at_the_edge(planted, importances(planted))]
         found += any(text.startswith("The best optimizer.lr") for text in said)
         wrong += any(text.startswith("The best l2") for text in said)
     assert found == 10
@@ -221,10 +221,10 @@ def test_an_accuracy_measured_once_has_the_noise_of_its_samples(
     for more in ([], [worst], [worst] * 9):
         found = critic.within_noise(sweep([LR], points + more))
         assert len(found) == (noise is not None)
-        for remark in found:
-            assert f"two standard errors are {noise} for accuracies of {samples}" in remark.text
-            assert f"differ by {scores[0] - scores[1]:.2g};" in remark.text
-            assert remark.command.endswith("optimizer.lr=0.01,0.02 sweep.repeats=3")
+        for finding in found:
+            assert f"two standard errors are {noise} for accuracies of {samples}" in finding.text
+            assert f"differ by {scores[0] - scores[1]:.2g};" in finding.text
+            assert finding.command.endswith("optimizer.lr=0.01,0.02 sweep.repeats=3")
 
 
 def test_repeats_tell_the_noise_before_samples_do(sweep, point):
@@ -269,11 +269,11 @@ def test_what_has_no_effect_hardly_matters(drawn):
     for seed in range(10):
         planted = drawn(peak(-1.5), many=40, seed=seed)
         found = critic.hardly_matters(planted, importances(planted))
-        said += [remark.text.split()[0] for remark in found]
-        for remark in found:
-            assert f" {planted.ranked[0].words['l2']}" in remark.command
-            assert "l2=tag" not in remark.command
-            assert "optimizer.lr=tag" in remark.command
+        said += [finding.text.split()[0] for finding in found]
+        for finding in found:
+            assert f" {planted.ranked[0].words['l2']}" in finding.command
+            assert "l2=tag" not in finding.command
+            assert "optimizer.lr=tag" in finding.command
     assert said == ["l2"] * len(said)
     assert len(said) >= 8
 
@@ -384,8 +384,8 @@ def test_what_no_longer_improves_is_left_alone(sweep, point, function):
 
 def test_all_points_equal(sweep, point):
     same = [point(n, {"optimizer.lr": 0.01 * (n + 1)}, 0.1) for n in range(4)]
-    found = critic.remarks(sweep([LR], same, sampler="grid"), {}, {})
-    assert [remark.text.startswith("All 4 points give the same") for remark in found] == [True]
+    found = critic.findings(sweep([LR], same, sampler="grid"), {}, {})
+    assert [finding.text.startswith("All 4 points give the same") for finding in found] == [True]
     assert found[0].command == "dlrun model=mlp optimizer.lr=0.04 --cfg job"
     assert critic.all_equal(sweep([LR], [*same, point(4, {"optimizer.lr": 0.09}, 0.11)])) == []
 
@@ -396,7 +396,7 @@ def test_points_of_one_score_and_different_losses_are_not_the_same(sweep, point)
         point(n, {"optimizer.lr": 0.01 * (n + 1)}, 0.95, samples=360, loss=0.3 - 0.05 * n)
         for n in range(4)
     ]
-    found = critic.remarks(sweep([LR], points), {}, {})
+    found = critic.findings(sweep([LR], points), {}, {})
     assert not any(one.text.startswith("All 4 points") for one in found)
     assert critic.all_equal(sweep([LR], points)) == []
     [said] = critic.within_noise(sweep([LR], points))
@@ -407,7 +407,7 @@ def test_points_of_one_score_and_different_losses_are_not_the_same(sweep, point)
 def test_one_point_drawn_several_times_says_nothing(sweep, point):
     for dimensions, values in (([LR], {"optimizer.lr": 0.01}), ([], {})):
         same = [point(n, values, 0.5, samples=360) for n in range(4)]
-        found = critic.remarks(sweep(dimensions, same), {}, {})
+        found = critic.findings(sweep(dimensions, same), {}, {})
         assert [one.text for one in found if "So few finished" not in one.text] == []
         assert dimensions or found == []
 
@@ -432,10 +432,10 @@ def test_too_few_points_to_say(drawn, sweep, point):
 def test_nothing_finished(sweep, point):
     values = {"optimizer.lr": 0.01}
     failed = [point(n, values, status="FAILED", message="no such file\nmore") for n in range(3)]
-    found = critic.remarks(sweep([LR], failed), {}, {})
+    found = critic.findings(sweep([LR], failed), {}, {})
     assert found[0].text == "No point finished. 3 of 3 say: no such file"
     assert found[0].command == "dlrun model=mlp optimizer.lr=0.01"
-    assert critic.remarks(sweep([LR], []), {}, {}) == []
+    assert critic.findings(sweep([LR], []), {}, {}) == []
 
 
 def test_a_clear_result_inside_its_ranges_needs_no_remark(drawn):
@@ -445,7 +445,7 @@ def test_a_clear_result_inside_its_ranges_needs_no_remark(drawn):
 
     planted = drawn(score, many=40, repeats=3)
     curves = {p.trial: [curve(lambda epoch: 0.9 * (1 - math.exp(-epoch)))] for p in planted.points}
-    assert critic.remarks(planted, importances(planted), curves) == []
+    assert critic.findings(planted, importances(planted), curves) == []
 
 
 def test_words_are_changed_where_they_stand_or_added(sweep, point):

@@ -1,0 +1,162 @@
+"""Findings: what checks, diagnoses and critics have to say, each by a name from one closed list.
+
+A finding never stops a training. In a record it stands under `findings`, as `plain` gives it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+FAIL, WARN, NOTE = "fail", "warn", "note"
+LEVELS = (FAIL, WARN, NOTE)
+"""From what needs mending to what is good to know."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was found.
+
+    name: one of NAMES. level: one of LEVELS. numbers: what it was concluded from, by name.
+    text: one sentence. command: what to type next, complete; "" where nothing is to be typed.
+    """
+
+    name: str
+    level: str
+    text: str
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        assert self.name in NAMES, self.name
+        assert self.level in LEVELS, self.level
+
+    def plain(self) -> dict[str, Any]:
+        """As plain values for a record."""
+        return asdict(self) | {"numbers": dict(self.numbers)}
+
+
+def of(plain: Mapping[str, Any]) -> Finding:
+    """The finding that a record holds."""
+    return Finding(**plain)
+
+
+def text(findings: Sequence[Finding]) -> str:
+    """Findings for a text file, each with its command below it."""
+    parts = []
+    for finding in findings:
+        command = f"\n    {finding.command}" if finding.command else ""
+        parts.append(f"{finding.level}  {finding.name}\n    {finding.text}{command}\n")
+    return "\n".join(parts)
+
+
+def by_level(findings: Sequence[Finding]) -> list[Finding]:
+    """Failures first, then warnings, then notes; in their order otherwise."""
+    return sorted(findings, key=lambda finding: LEVELS.index(finding.level))
+
+
+NAMES: dict[str, tuple[str, str]] = {
+    # of the set-up
+    "initial_loss": (
+        "the untrained network's loss is not that of an undecided one",
+        "log C for C classes, the targets' spread for numbers; Karpathy 2019",
+    ),
+    "probabilities_into_loss": (
+        "the loss takes logits and is given probabilities: softmax or sigmoid acts twice",
+        "Humbatova et al. 2021",
+    ),
+    "batch_mixing": (
+        "the output for one sample depends on another: a wrong dimension in softmax, mean or view",
+        "the gradient of one output by another sample; Karpathy 2019",
+    ),
+    "no_gradient": ("a parameter gets no gradient, or one that is not finite", "Karpathy 2019"),
+    "ignores_input": (
+        "the network says the same of real inputs as of zeros",
+        "the input-independent baseline of Karpathy 2019",
+    ),
+    "random_in_eval": (
+        "two passes in evaluation mode differ: dropout or noise is left on",
+        "Humbatova et al. 2021",
+    ),
+    "input_scale": ("inputs are far from zero mean and unit variance", "LeCun et al. 1998"),
+    "dependent_inputs": (
+        "some inputs are nearly a linear combination of others",
+        "the condition number of their correlations; Belsley et al. 1980",
+    ),
+    "label_range": ("targets lie outside what loss and outputs can give", "Zhang et al. 2018"),
+    "class_missing": ("a class has no training or no validation sample", "He and Garcia 2009"),
+    "class_imbalance": ("some classes are much rarer than others", "He and Garcia 2009"),
+    "leak": ("samples of one split stand in another", "Kaufman et al. 2012"),
+    "cannot_overfit": ("a few samples cannot be memorized", "Goodfellow et al. 2016, 11.5"),
+    "no_validation": (
+        "there is no validation split to choose and to stop by",
+        "Humbatova et al. 2021",
+    ),
+    "wrong_loss": ("the loss does not suit the task", "Humbatova et al. 2021"),
+    # of the signal
+    "dead_units": ("rectified units are zero for every sample", "Lu et al. 2020"),
+    "saturated_units": (
+        "units stay at the flat ends of their activation",
+        "Glorot and Bengio 2010",
+    ),
+    "symmetric_units": (
+        "units of a layer are equal and stay equal",
+        "Goodfellow et al. 2016, 8.4",
+    ),
+    "vanishing_gradient": ("early layers get hardly any gradient", "Glorot and Bengio 2010"),
+    "exploding_gradient": ("gradients grow without bound", "Pascanu et al. 2013"),
+    "linear_network": (
+        "the network is linear: there is no activation between its layers",
+        "Goodfellow et al. 2016, 6.1",
+    ),
+    # of the rate and the length
+    "rate_too_high": (
+        "the loss jumps, rises or settles far too high",
+        "Goodfellow et al. 2016, 11.4",
+    ),
+    "rate_too_low": ("the loss falls far too slowly", "Goodfellow et al. 2016, 11.4"),
+    "diverged": ("the loss is no longer finite, or far above where it began", "Smith 2017"),
+    "plateau": ("training has stopped getting better well before it ended", "Prechelt 1998"),
+    "noisy": ("validation jumps from point to point more than it changes", "Prechelt 1998"),
+    "still_improving": ("validation was still getting better at the end", "Prechelt 1998"),
+    # of the fit
+    "good_fit": (
+        "training and validation are close, and both are good",
+        "Goodfellow et al. 2016, 5.2",
+    ),
+    "underfit": ("the training error itself is large", "Ng 2018"),
+    "overfit": ("validation is much worse than training", "Ng 2018"),
+    "too_much_regularization": (
+        "penalties or noise keep the network from fitting the training data",
+        "Goodfellow et al. 2016, 7",
+    ),
+    "label_noise": (
+        "many labels contradict what the network learns elsewhere",
+        "Zhang et al. 2017",
+    ),
+    "too_little_data": ("more training data would help most", "Ng 2018"),
+    "validation_easier": ("validation is clearly better than training", "Ng 2018"),
+    "train_mode_differs": (
+        "training and evaluation mode disagree on the same samples",
+        "Ioffe 2017",
+    ),
+    "distribution_shift": (
+        "validation or test data come from another distribution than training data",
+        "Ng 2018",
+    ),
+    "validation_overused": (
+        "the test split is much worse than the validation split that was chosen by",
+        "Ng 2018",
+    ),
+    "simpler_would_do": (
+        "a linear model or the majority class is as good",
+        "Goodfellow et al. 2016, 11.2",
+    ),
+    "inconclusive": ("the data are too few to decide", "two standard errors"),
+    # of a sweep
+    "points_failed": ("points of the sweep failed", "Bergstra and Bengio 2012"),
+    "no_effect": ("what was changed had no effect at all", "Bergstra and Bengio 2012"),
+    "hardly_matters": ("a hyperparameter hardly matters", "Bergstra and Bengio 2012"),
+    "too_few_points": ("there are too few points to say what matters", "Bergstra and Bengio 2012"),
+    "at_the_edge": ("the best value lies at the end of its range", "Bergstra and Bengio 2012"),
+}
+"""What each finding means, and where it comes from."""
