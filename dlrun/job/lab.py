@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import metric, record, shell
+from dlrun import record, shell
 from dlrun.errors import Failure, Mistake
 from dlrun.finding import FAIL, NOTE
 from dlrun.job import code, recording
@@ -148,7 +148,7 @@ class Lab:
             if training.recorded and not resume:
                 self._preflight(built)
             train_built(built, ending)
-            value = metric.score(built.run.monitor, built.state.runs[0].best_score)
+            value = built.run.score(built.run.monitor, built.state.runs[0].best_score)
             points = built.record.points()
         self._asked += 1
         return RecordedRun(directory, record.FINISHED, value, points)

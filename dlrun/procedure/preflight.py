@@ -38,7 +38,8 @@ def driven(built: BuiltRun, steps: int) -> list[Finding]:
     x, y = seen.x[:_BATCH], seen.y[:_BATCH]
 
     def measured() -> tuple[float, float]:
-        return evaluate(run, run.uncompiled, iter([(x, y)]))
+        values = evaluate(run, run.uncompiled, iter([(x, y)]))
+        return values["loss"], values[run.metric.name]
 
     first, _ = measured()
     step, batch = SingleStep(run), [(x, y)]

@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from dlrun import duration, preprocessing
+from dlrun import duration, metric, preprocessing
 from dlrun import loss as losses
 from dlrun.augmentation import clamps, compose
 from dlrun.data import Data, Report
@@ -30,9 +30,10 @@ from dlrun.engine.feed import prepare
 from dlrun.engine.run import Augment, LoopConfig, Run
 from dlrun.errors import Mistake
 from dlrun.loss import Loss
+from dlrun.metric import Metric
 from dlrun.model import roles
 from dlrun.optimizer import takes_closure
-from dlrun.recipe import checks, signature
+from dlrun.recipe import checks, signature, suggest
 from dlrun.recipe import schema as settings
 from dlrun.recipe.instantiate import as_a, explained, part, plain, several
 from dlrun.recipe.instantiate import check as check_group
@@ -55,6 +56,7 @@ def check(config: DictConfig, chosen: Sequence[str] = ()) -> None:
     looks = [partial(settings.check, config), partial(_check_splitting, config)]
     looks += [partial(check_group, config, group, apart.get(group, ())) for group in GROUPS]
     looks.append(partial(checks.check_activation, config, "activation" in chosen))
+    looks.append(partial(_check_monitor, config))
     wrong = []
     for look in looks:
         try:
@@ -109,8 +111,7 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
         torch.set_num_threads(devices.worthwhile(batch * operations, most))
     train = prepare(data.train, seen.chain, device, fixed=seen.augmentation is None)
     schedule = _schedule(config, lengths)
-    _seed(config.seed + 1)  # the noise of training, whatever the initializer has drawn
-    return Run(
+    run = Run(
         data=data,
         train=train,
         val=prepare(data.val, seen.evaluation, device, fixed=True),
@@ -140,7 +141,21 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
         backoff=config.on_divergence == "backoff",
         reconstructs=learner.reconstructs,
         regularizers=learner.regularizers,
+        metrics=metrics(config),
+        labels=checks.are_labels(learner.loss, data, learner.reconstructs),
     )
+    checks.check_recorded("monitor", run.monitor, run)
+    if config.metric:
+        run.metrics.pop(run.metric.name, None)  # is measured anyway
+        checks.check_metrics(config, run, seen.x, seen.y)
+    _seed(config.seed + 1)  # the noise of training, whatever else has drawn from it
+    return run
+
+
+def metrics(config: DictConfig) -> dict[str, Metric]:
+    """The metrics that a recipe asks for, by name. Raises Mistake."""
+    made = several(config, "metric")
+    return {name: metric.of(made[f"metric.{name}"], str(name)) for name in config.metric or ()}
 
 
 class _Seen(NamedTuple):
@@ -240,6 +255,14 @@ def _regularized(
                 checks.check_classes(key, data, model)
                 objective = rule.change_loss(objective, data.outputs)
     return model, objective
+
+
+def _check_monitor(config: DictConfig) -> None:
+    """Raise Mistake where no split has the value that is to be monitored."""
+    chosen = list(config.metric or ())
+    wrong = suggest.watched("monitor", config.monitor, settings.MONITORS, chosen)
+    if wrong:
+        raise Mistake(wrong)
 
 
 def _check_splitting(config: DictConfig) -> None:

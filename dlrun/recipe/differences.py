@@ -30,7 +30,8 @@ def since(recipe: DictConfig, kept: Record, facts: Mapping[str, Any]) -> set[str
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):
         return set()
     groups = ("preprocessing", "loss")
-    changed = {group for group in groups if _resolved(before, group) != _resolved(recipe, group)}
+    keys = [*groups, *(f"metric.{name}" for name in recipe.metric or ())]
+    changed = {key for key in keys if _resolved(before, key) != _resolved(recipe, key)}
     data, recorded = facts["data"], kept.info.get("data") or {}
     _check_scale(recipe, kept, data)
     _check_depth(recipe, kept, data)

@@ -16,7 +16,7 @@ from dlrun.shell import shown
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-SEVERAL = ("preprocessing", "augmentation", "regularization")
+SEVERAL = ("preprocessing", "augmentation", "metric", "regularization")
 """The groups that take several options at once; each option lies under its own name."""
 
 CHOICES = {
@@ -27,9 +27,10 @@ CHOICES = {
     "decay": ("all", "weights"),
     "on_divergence": ("stop", "backoff"),
     "preflight": ("off", "quick", "strict"),
-    "monitor": ("auto", "val/accuracy", "val/loss", "train/loss"),
 }
 """The words that some root settings take."""
+MONITORS = ("auto", "val/accuracy", "val/mae", "val/loss", "train/loss")
+"""What `monitor` takes, beside val/<name> of the chosen metrics."""
 
 MISSING: Any = "???"
 """OmegaConf's sign for a value that a recipe must give."""
@@ -101,6 +102,7 @@ class Settings:
     activation: Any = MISSING
     initializer: Any = MISSING
     loss: Any = MISSING
+    metric: Any = None
     optimizer: Any = MISSING
     schedule: Any = MISSING
     regularization: Any = None

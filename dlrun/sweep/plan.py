@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -16,7 +16,7 @@ from dlrun.errors import Mistake
 from dlrun.recipe import compose, identity, mistakes
 from dlrun.recipe.compose import Composer, Override
 from dlrun.recipe.identity import NEUTRAL
-from dlrun.recipe.suggest import nearest
+from dlrun.recipe.suggest import nearest, watched
 from dlrun.record.sweep import SEED, Point, Sweep
 from dlrun.sweep import samplers, space
 from dlrun.sweep.recipes import Composed, Recipes
@@ -26,7 +26,7 @@ from dlrun.tracking import credentials
 PRUNERS = ("none", "median", "halving", "hyperband")
 EXPORTS = ("best", "all", "none")
 _LOOK = 200  # recipes that are looked at, which takes milliseconds each
-OBJECTIVES = ("val/accuracy", "val/loss", "train/accuracy", "train/loss")
+OBJECTIVES = ("val/accuracy", "val/mae", "val/loss", "train/accuracy", "train/mae", "train/loss")
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,7 @@ class Plan:
         with mistakes.resolved():
             for made in self._samples():
                 build.check(made.recipe)
+                _check_objective(self.settings.objective, made.recipe)
 
     def recipe(self, values: Values) -> Composed:
         """The recipe of a point."""
@@ -162,13 +163,14 @@ class Plan:
             one.ranged or point.values[one.key] in one.choices for one in dimensions
         )
 
-    def sweep(self, objective: str, started: object = None) -> Sweep:
+    def sweep(self, objective: str, metrics: Mapping[str, Any], started: object = None) -> Sweep:
         """The sweep without its points. started: the time of its first command, if known."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         return Sweep(
             id=self.id,
             command=shlex.join(self.command),
             objective=objective,
+            metrics=metrics,
             dimensions=self.space.dimensions,
             overrides=tuple(self.words),
             trials=self.total(),
@@ -208,6 +210,7 @@ def plan(composer: Composer, words: Sequence[str], command: Sequence[str]) -> Pl
     _check(settings, [sweep.key_or_group for sweep in sweeps])
     samplers.check(settings)
     base = compose.without_hydra(composed)
+    _check_objective(settings.objective, base)
     found = space.build(sweeps, base, _zips(settings.zip), settings.seed)
     samplers.check_start(settings, [one.key for one in found.dimensions if one.ranged])
     return Plan(composer, command, asked, fixed, first, found, composed)
@@ -281,6 +284,14 @@ def _zips(written: Any) -> list[list[str]]:
     return [[str(key) for key in keys] for keys in listed]
 
 
+def _check_objective(objective: str | None, recipe: DictConfig) -> None:
+    """Raise Mistake for an objective that no run of the recipe records."""
+    chosen = list(recipe.metric or ())
+    wrong = objective and watched("sweep.objective", objective, OBJECTIVES, chosen)
+    if wrong:
+        raise Mistake(wrong)
+
+
 def _check(settings: DictConfig, swept: Sequence[str]) -> None:
     """Raise one Mistake that names every wrong setting of the sweep."""
     wrong = []
@@ -308,10 +319,6 @@ def _check(settings: DictConfig, swept: Sequence[str]) -> None:
             f"sweep.objective={objective}: the test split is for one measurement at the very end; "
             f"a search on it would fit it. Use val{objective[4:]}"
         )
-    elif objective is not None:
-        near = nearest(objective, OBJECTIVES)
-        right = f"must be one of {', '.join(OBJECTIVES)}{near}"
-        require(objective in OBJECTIVES, "objective", right)
     if settings.repeats > 1 and SEED in swept:
         wrong.append(
             f"sweep.repeats={settings.repeats}: seed is swept already; leave out one of the two"
