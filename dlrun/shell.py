@@ -72,17 +72,31 @@ def spelled(value: Any) -> str:
         return f"{{{','.join(f'{key}:{spelled(each)}' for key, each in value.items())}}}"
     if isinstance(value, list | tuple):
         return f"[{','.join(map(spelled, value))}]"
-    return repr(value) if isinstance(value, int | float) else _as_text(str(value))
+    return repr(value) if isinstance(value, int | float) else _bare(str(value))
 
 
 def setting(key: str, value: str) -> str:
     """The override that sets a key to this text, whatever is in it, and not to a number."""
-    return f"{key}={_as_text(value)}".replace("${", "\\${")
+    return f"{key}={_bare(value)}".replace("${", "\\${")
 
 
-def _as_text(value: str) -> str:
-    """A text in quotes where Hydra would read another value."""
-    return value if _UNQUOTED.fullmatch(value) and not _is_number(value) else quoted(value)
+def _bare(value: str) -> str:
+    """A text without quotes where Hydra takes it for this text all the same."""
+    plain = _UNQUOTED.fullmatch(value) and not _is_number(value)
+    return value if plain else quoted(value)
+
+
+def replaced(words: Iterable[str], changes: Mapping[str, str | None]) -> list[str]:
+    """The words of a command with others for some keys; None leaves a key out."""
+    kept, seen = [], set()
+    for word in words:
+        name = key(word)
+        if "=" not in word or word.startswith("-") or name not in changes:
+            kept.append(word)
+        elif name not in seen:
+            kept += filter(None, [changes[name]])
+        seen.add(name)
+    return kept + [word for name, word in changes.items() if word and name not in seen]
 
 
 def typed(value: object) -> str:

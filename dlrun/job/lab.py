@@ -5,6 +5,7 @@ runs has a record of its own; typed again, it goes on with what is not finished.
 """
 
 import copy
+import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import metric, record, shell
-from dlrun.errors import Mistake
+from dlrun import record, shell
+from dlrun.errors import Failure, Mistake
+from dlrun.finding import FAIL, NOTE
 from dlrun.job import code, recording
 from dlrun.job.recording import Invocation
 from dlrun.job.session import Session
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from dlrun.engine.train import Show
     from dlrun.regularization import Regularizer
 
+_log = logging.getLogger("dlrun")
 _TRAIN = {"_target_": "dlrun.procedure.train.train", "_partial_": True}
 _ROWS = "rows.npz"
 
@@ -67,6 +70,21 @@ class Lab:
         """The command that was typed."""
         return tuple(self.invocation.command)
 
+    def command(self, changes: Mapping[str, Any]) -> str:
+        """The command that was typed with other settings; None leaves a key out."""
+        typed, own = self.invocation.overrides, ("procedure", "resume", "name")
+        kept = [word for word in typed if shell.key(word).partition(".")[0] not in own]
+        words = {
+            key: None if value is None else self._word(key, value) for key, value in changes.items()
+        }
+        where = shell.config_dirs(self.invocation.command)
+        return shell.line(["dlrun", *where, *shell.replaced(kept, words)])
+
+    def _word(self, key: str, value: Any) -> str:
+        """The override that gives a key of the recipe this value."""
+        word = f"{key}={shell.spelled(value)}"
+        return word if key in compose.keys(self.config) else f"+{word}"
+
     def data(self) -> "Data":
         """The recipe's data."""
         return self.session.data(self.config)
@@ -82,11 +100,11 @@ class Lab:
         try:
             with recording.status_of(kept):
                 outcome = self.procedure(self)
-                kept.update(
-                    value=outcome.value,
-                    findings=[dict(each) for each in outcome.findings],
-                    runs=[run.directory.name for run in outcome.runs if run.directory.exists()],
-                )
+                runs = [run.directory.name for run in outcome.runs if run.directory.exists()]
+                kept.update(value=outcome.value, runs=runs)
+                kept.keep_findings(outcome.findings)
+                if outcome.failure:
+                    raise Failure(outcome.failure)
         finally:
             self.session.records[:] = [kept.directory]
             kept.close()
@@ -125,11 +143,34 @@ class Lab:
                 draw=partial(self.session.draw, directory) if whole else None,
                 export=whole and bool((self.config.tracking or {}).get("model", False)),
             )
+            if training.recorded and not resume:
+                self._preflight(built)
             train_built(built, ending)
-            value = metric.score(built.run.monitor, built.state.runs[0].best_score)
+            value = built.run.score(built.run.monitor, built.state.runs[0].best_score)
             points = built.record.points()
         self._asked += 1
         return RecordedRun(directory, record.FINISHED, value, points)
+
+    def _preflight(self, built: BuiltRun) -> None:
+        """Check a new run, once for recipes that differ in numbers alone.
+
+        Raises Failure under preflight=strict where something must fail.
+        """
+        from dlrun.engine.preflight import preflight
+
+        how, structure = self.config.preflight, identity.structure(copy.deepcopy(self.config))
+        if how == "off" or structure in self.session.checked:
+            return
+        self.session.checked.add(structure)
+        found = [each.completed(self.command) for each in preflight(built.run)]
+        if found:
+            built.record.keep_findings(found)
+        for each in found:
+            if each.level != NOTE:
+                _log.warning(f"{each.name}: {each.text}")
+        failed = [each.name for each in found if each.level == FAIL]
+        if failed and how == "strict":
+            raise Failure(f"preflight=strict: {', '.join(failed)}")
 
     @contextmanager
     def _opened(self, training: Training, resume: str | None) -> Iterator[BuiltRun]:
@@ -184,11 +225,7 @@ class Lab:
         if self.directory is None:
             return config, self.invocation
         config.procedure = OmegaConf.create(_TRAIN)
-        known = compose.keys(self.config)
-        settings = [
-            f"{'' if key in known else '+'}{key}={shell.spelled(value)}"
-            for key, value in training.settings.items()
-        ]
+        settings = [self._word(key, value) for key, value in training.settings.items()]
         kept = [
             word
             for word in self.invocation.overrides

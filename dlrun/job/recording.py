@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dlrun.regularization import Regularizer
 
 _log = logging.getLogger("dlrun")
-_UNNAMED = ("name", "outputs", "resume", "device", "threads", "tracking", "data.cache")
+_UNNAMED = ("name", "outputs", "resume", "device", "threads", "tracking", "data.cache", "preflight")
 
 
 @dataclass(frozen=True)
@@ -147,11 +147,13 @@ def summary(kept: Record, state: "State", lengths: "LoopConfig") -> str:
     """What is about to be trained, in a few lines; of a resumed run also from where."""
     about = kept.info
     data = about["data"]
-    sizes = " / ".join(f"{count:,}" for count in data["samples"].values())
+    counts = dict(data["samples"])
+    sizes = " / ".join(f"{counts.pop(name, 0):,}" for name in ("train", "val", "test"))
+    more = "".join(f", {count:,} as {name}" for name, count in counts.items())
     lines = [
         f"{shell.name(about['name'])}  ·  run {kept.id}",
         f"{data['name']}: {sizes} samples of shape {'×'.join(map(str, data['shape']))} to train, "
-        "validate and test",
+        f"validate and test{more}",
         f"{about['parameters']:,} parameters, {about.get('flops', 0):,} floating-point operations "
         f"a sample  ·  {about['device']}",
     ]

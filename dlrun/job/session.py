@@ -35,6 +35,7 @@ class Session:
         self.cores = cores
         self.show = Progress(brief=brief)
         self.records: list[Path] = []
+        self.checked: set[str] = set()  # structures of recipes that preflight has looked at
         self._followers: dict[str, Follower] = {}
         self._follower: Follower | None = None  # of the last job
         self._data: tuple[Any, Data] | None = None

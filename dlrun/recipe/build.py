@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from dlrun import duration, preprocessing
+from dlrun import duration, metric, preprocessing
 from dlrun import loss as losses
 from dlrun.augmentation import clamps, compose
 from dlrun.data import Data, Report
@@ -30,16 +30,17 @@ from dlrun.engine.feed import prepare
 from dlrun.engine.run import Augment, LoopConfig, Run
 from dlrun.errors import Mistake, refuse
 from dlrun.loss import Loss
+from dlrun.metric import Metric
 from dlrun.model import roles
 from dlrun.optimizer import takes_closure
-from dlrun.recipe import checks, schema, signature
+from dlrun.recipe import checks, schema, signature, suggest
 from dlrun.recipe import instantiate as ingredients
 from dlrun.recipe.instantiate import as_a, explained, part, plain, several
 from dlrun.regularization import Regularizer, acts
 from dlrun.schedule import Fixed, Schedule, warmup
 from dlrun.test_augmentation import CenterCrop, has_size
 
-SPLITTING = ("split", "val", "split_seed", "leaks")
+SPLITTING = ("split", "val", "split_seed", "leaks", "samples", "train_dev")
 SAMPLES = 64  # of the training split, for whatever looks at data before training
 _PASS = 2**22  # elements of the training split that are preprocessed at once
 
@@ -50,13 +51,14 @@ def check(config: DictConfig, chosen: Sequence[str] = ()) -> None:
     chosen: the groups whose option was asked for rather than left at its default.
     """
     apart = {"data": SPLITTING, "model": ("max_parameters",)}
-    splitting = {str(key): value for key, value in config.data.items() if key in SPLITTING}
-    wrong = [*schema.problems(config)]
-    wrong += signature.problems("dlrun.data.split.make", splitting, "data")
+    wrong = [*schema.problems(config), *_wrong_splitting(config)]
     for group in schema.GROUPS:
         wrong += ingredients.problems(config, group, apart.get(group, ()))
     if "activation" in chosen:
         wrong += checks.idle_activation(config)
+    metrics = list(config.metric or ())
+    if unknown := suggest.watched("monitor", config.monitor, schema.MONITORS, metrics):
+        wrong.append(unknown)
     refuse(wrong)
     devices.choose(config.device)
 
@@ -72,8 +74,9 @@ def load_data(
     """
     values = plain(config.data, "data", None)
     splitting = {key: values.pop(key) for key in SPLITTING if key in values}
-    with explained("data", values | splitting):
+    with explained("data", values):
         source = instantiate(values, report=report, _convert_="all")
+    with explained("data", splitting):
         data = splits.make(source, **splitting, rows=rows)
     if not len(data.train):
         raise Mistake(f"data.split={splitting.get('split')}: leaves no sample to train on")
@@ -103,8 +106,7 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
         torch.set_num_threads(devices.worthwhile(batch * operations, most))
     train = prepare(data.train, seen.chain, device, fixed=seen.augmentation is None)
     schedule = _schedule(config, lengths)
-    _seed(config.seed + 1)  # the noise of training, whatever the initializer has drawn
-    return Run(
+    run = Run(
         data=data,
         train=train,
         val=prepare(data.val, seen.evaluation, device, fixed=True),
@@ -134,7 +136,21 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
         backoff=config.on_divergence == "backoff",
         reconstructs=learner.reconstructs,
         regularizers=learner.regularizers,
+        metrics=metrics(config),
+        labels=checks.are_labels(learner.loss, data, learner.reconstructs),
     )
+    checks.check_recorded("monitor", run.monitor, run)
+    if config.metric:
+        run.metrics.pop(run.metric.name, None)  # is measured anyway
+        checks.check_metrics(config, run, seen.x, seen.y)
+    _seed(config.seed + 1)  # the noise of training, whatever else has drawn from it
+    return run
+
+
+def metrics(config: DictConfig) -> dict[str, Metric]:
+    """The metrics that a recipe asks for, by name. Raises Mistake."""
+    made = several(config, "metric")
+    return {name: metric.of(made[f"metric.{name}"], str(name)) for name in config.metric or ()}
 
 
 class _Seen(NamedTuple):
@@ -247,6 +263,18 @@ def _regularized(
                 checks.check_classes(key, data, model)
                 objective = rule.change_loss(objective, data.outputs)
     return model, objective
+
+
+def _wrong_splitting(config: DictConfig) -> Iterator[str]:
+    given = {str(key): value for key, value in config.data.items() if key in SPLITTING}
+    wrong = signature.problems("dlrun.data.split.check", given, "data")
+    yield from wrong
+    try:
+        if not wrong:
+            with explained("data", given):
+                splits.check(**given)
+    except Mistake as mistake:
+        yield str(mistake)
 
 
 def _seed(seed: int) -> None:

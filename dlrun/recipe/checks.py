@@ -13,15 +13,17 @@ from torch import Tensor, nn
 from dlrun import loss as losses
 from dlrun.data import Data
 from dlrun.engine.count import parameters
-from dlrun.engine.run import LoopConfig
-from dlrun.errors import Mistake, first_line
+from dlrun.engine.run import LoopConfig, Run
+from dlrun.errors import Mistake, first_line, refuse
 from dlrun.loss import Loss
+from dlrun.metric import CLASSES, LABELS, NUMBERS, Metric
 from dlrun.recipe.instantiate import explained, ours
 
 _TELLING = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
 """What torch raises where shapes and types do not fit: its words are good enough."""
 _ROUNDING = 1e-3
 """How far values may lie outside the range they are meant for."""
+_TARGETS = {CLASSES: "classes", LABELS: "several labels at once", NUMBERS: "numbers"}
 
 
 def idle_activation(config: DictConfig) -> Iterator[str]:
@@ -108,7 +110,8 @@ def check_forward(
                 losses.require_numbers(loss, where, "mse, mae or huber")
             numbers = data.train.y[data.train.rows]
             losses.require_unit_targets(loss, numbers, "loss=mse, mae or huber")
-        losses.refuse_probabilities(loss, model, x)
+        if config.preflight != "off":
+            losses.refuse_probabilities(loss, model, x)
     except _TELLING as error:
         message = f"model={name}: does not take samples of shape {shape} from data={data.name}"
         raise Mistake(f"{message}: {first_line(error)}") from error
@@ -196,17 +199,75 @@ def check_views(
             raise Mistake(f"test_augmentation={name}: needs one prediction a class, not {given}")
 
 
+def check_recorded(key: str, value: str, run: Run) -> None:
+    """Raise Mistake where a setting names a value that no point of this run will have."""
+    if value.rpartition("/")[2] not in run.measured:
+        there = "there are no classes" if run.regression else "there are classes"
+        right = f"{key}=val/{run.metric.name}"
+        raise Mistake(f"{key}={value}: is not measured, because {there}; use {right}")
+    if value.startswith("val/") and not len(run.val):
+        raise Mistake(f"{key}={value}: there is no validation split; use {key}=train/loss")
+
+
 def monitored(name: str, data: Data, regression: bool) -> str:
     """The value that decides which weights are best; `auto` is what suits the task."""
-    if name == "auto":
-        if not len(data.val):
-            return "train/loss"
-        return "val/loss" if regression else "val/accuracy"
-    if name.startswith("val/") and not len(data.val):
-        raise Mistake(f"monitor={name}: there is no validation split; use monitor=train/loss")
-    if name == "val/accuracy" and regression:
-        raise Mistake("monitor=val/accuracy: there are no classes; use monitor=val/loss")
-    return name
+    if name != "auto":
+        return name
+    if not len(data.val):
+        return "train/loss"
+    return "val/loss" if regression else "val/accuracy"
+
+
+def are_labels(loss: Loss, data: Data, reconstructs: bool) -> bool:
+    """Whether the targets are several labels at once: each 0 or 1, and the loss has a sigmoid."""
+    return not reconstructs and loss.link == "sigmoid" and _are_binary(data)
+
+
+def _are_binary(data: Data) -> bool:
+    y = data.train.y
+    return not data.classes and bool(((y == 0) | (y == 1)).all())
+
+
+def check_metrics(config: DictConfig, run: Run, x: Tensor, y: Tensor) -> None:
+    """Raise one Mistake for all metrics that don't fit the task, or fail on a few samples.
+
+    x, y: some of the training split, x as the model sees it.
+    """
+    refuse(filter(None, (_unfit(run, one) for one in run.metrics.values())))
+    was_training = run.model.training
+    run.model.eval()
+    with torch.no_grad():
+        answers = run.answers(run.uncompiled(x), x if run.reconstructs else y)
+        for name, metric in run.metrics.items():
+            with explained(f"metric.{name}", config.metric[name]):
+                value = metric(*answers)
+                value = value if metric.of_sums is None else metric.of_sums(value, len(y))
+                size = torch.as_tensor(value).numel()
+            if size != 1:
+                raise Mistake(f"metric.{name}: must give one number for a split, not {size}")
+    run.model.train(was_training)
+
+
+def _unfit(run: Run, metric: Metric) -> str:
+    """Why a metric cannot be had of this task; empty where it can."""
+    kinds = (CLASSES,) if not run.regression else (LABELS, NUMBERS) if run.labels else (NUMBERS,)
+    if not set(kinds) & set(metric.takes):
+        there = f"those of data={run.data.name} are {_TARGETS[kinds[0]]}"
+        if run.reconstructs:
+            there = "the model gives its input back"
+        meant = " or ".join(_TARGETS[kind] for kind in metric.takes)
+        right = "leave it out"
+        if LABELS in metric.takes and _are_binary(run.data) and not run.reconstructs:
+            right = "for labels, each 0 or 1, there is loss=bce"
+        return f"metric={metric.name}: is for targets that are {meant}, and {there}; {right}"
+    if metric.probabilities and not run.loss.link:
+        name = run.loss.name
+        own = "" if name in losses.LOSSES else ", or a dlrun.loss.Loss that says its link"
+        return (
+            f"metric={metric.name}: needs probabilities, and loss={name} gives none; "
+            f"use loss=cross_entropy or bce{own}"
+        )
+    return ""
 
 
 @contextmanager

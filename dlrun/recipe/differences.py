@@ -14,7 +14,10 @@ from dlrun.record import Record, bounds
 from dlrun.shell import shown
 
 _log = logging.getLogger("dlrun")
-_SPLITTING = ("data.split", "data.val", "data.split_seed", "data.leaks")
+_SPLITTING = (
+    *("data.split", "data.val", "data.split_seed", "data.leaks", "data.train_dev"),
+    "data.samples",
+)
 
 
 def since(recipe: DictConfig, kept: Record, facts: Mapping[str, Any]) -> set[str]:
@@ -28,7 +31,8 @@ def since(recipe: DictConfig, kept: Record, facts: Mapping[str, Any]) -> set[str
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):
         return set()
     groups = ("preprocessing", "loss")
-    changed = {group for group in groups if _resolved(before, group) != _resolved(recipe, group)}
+    keys = [*groups, *(f"metric.{name}" for name in recipe.metric or ())]
+    changed = {key for key in keys if _resolved(before, key) != _resolved(recipe, key)}
     data, recorded = facts["data"], kept.info.get("data") or {}
     if _trained(kept):
         _check_scale(recipe, recorded, data)
@@ -38,15 +42,28 @@ def since(recipe: DictConfig, kept: Record, facts: Mapping[str, Any]) -> set[str
         return changed
     moved = [name for name, rows in splits.items() if known.get(name, rows) != rows]
     if "train" in moved and _trained(kept):
-        keys = [key for key in _SPLITTING if _resolved(before, key) != _resolved(recipe, key)]
-        values = [f"{key}={_resolved(recipe, key)} (was {_resolved(before, key)})" for key in keys]
-        raise Mistake(
-            f"{', '.join(values) or 'data'}: splits the data in another way, so that samples "
-            "the run has trained on would be in val or test; keep it as it was, or start a new run"
-        )
+        _refuse_splits(before, recipe)
     if moved and "train" not in moved:
         _log.warning(f"not the same samples as before in {' and '.join(moved)}")
     return changed | {"val"} & set(moved)
+
+
+def _refuse_splits(before: Any, recipe: Any) -> NoReturn:
+    """Raise the Mistake of another training split, naming the settings that make it so."""
+    keys = [key for key in _SPLITTING if _resolved(before, key) != _resolved(recipe, key)]
+    values = []
+    for key in keys:
+        now, was = (
+            "null" if value is None else value
+            for value in (_resolved(recipe, key), _resolved(before, key))
+        )
+        values.append(f"{key}={now} (was {was})")
+    where = "train_dev" if keys == ["data.train_dev"] else "val or test"
+    why = "splits the data in another way, so that samples the run has trained on would be in "
+    why += where
+    if keys == ["data.samples"]:
+        why = "the run would go on with other training samples than it has had"
+    raise Mistake(f"{', '.join(values) or 'data'}: {why}; keep it as it was, or start a new run")
 
 
 def _check_scale(recipe: Any, recorded: Mapping[str, Any], data: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from dlrun.shell import shown
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-SEVERAL = ("preprocessing", "augmentation", "regularization")
+SEVERAL = ("preprocessing", "augmentation", "metric", "regularization")
 """The groups that take several options at once; each option lies under its own name."""
 
 CHOICES = {
@@ -27,9 +27,11 @@ CHOICES = {
     "scale_lr": ("none", "linear", "sqrt"),
     "decay": ("all", "weights"),
     "on_divergence": ("stop", "backoff"),
-    "monitor": ("auto", "val/accuracy", "val/loss", "train/loss"),
+    "preflight": ("off", "quick", "strict"),
 }
 """The words that some root settings take."""
+MONITORS = ("auto", "val/accuracy", "val/mae", "val/loss", "train/loss")
+"""What `monitor` takes, beside val/<name> of the chosen metrics."""
 
 MISSING: Any = "???"
 """OmegaConf's sign for a value that a recipe must give."""
@@ -101,6 +103,7 @@ class Settings:
     activation: Any = MISSING
     initializer: Any = MISSING
     loss: Any = MISSING
+    metric: Any = None
     optimizer: Any = MISSING
     schedule: Any = MISSING
     regularization: Any = None
@@ -136,6 +139,7 @@ class Settings:
     checkpoint_every: Any = "30 seconds"
     monitor: str = "auto"
     test: bool = True
+    preflight: str = "quick"
 
     name: str | None = None
     outputs: str = "outputs"

@@ -6,6 +6,7 @@
         metrics.jsonl    one point a line: step, epoch, time (ms), values, and a checksum
         status.json      RUNNING, FINISHED, PRUNED, FAILED or KILLED, and why
         tracking.json    how much of it a tracking server has (written by `dlrun.tracking`)
+        findings.txt     what was found out about the run; run.json has it as `findings`
         checkpoints/  figures/  model/
 
 A checkpoint stores `Record.position()`; resuming cuts the points after it off, so
@@ -22,6 +23,7 @@ import platform
 import secrets
 import shlex
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,8 +33,9 @@ from typing import Any, BinaryIO
 
 from filelock import BaseFileLock
 
-from dlrun import shell
+from dlrun import finding, shell
 from dlrun.errors import Failure, Mistake
+from dlrun.finding import Finding
 from dlrun.record import points
 from dlrun.record.files import (
     guard,
@@ -52,6 +55,7 @@ __all__ = ["FAILED", "FINISHED", "KILLED", "PRUNED", "RUNNING", "Record"]
 __all__ += ["all_runs", "create", "find", "is_running", "mark_killed", "open_existing"]
 __all__ += ["read_json", "read_points", "read_status", "replacing", "text", "write", "write_json"]
 __all__ += ["git", "guard", "held", "hold", "is_whole", "last_values", "versions"]
+__all__ += ["findings_of", "keep_findings"]
 
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 PRUNED = "PRUNED"  # stopped by a sweep that had better runs; MLflow calls it KILLED
@@ -121,6 +125,10 @@ class Record:
         """Change or add entries of `run.json`."""
         self.info |= changes
         write_json(self.directory / "run.json", self.info)
+
+    def keep_findings(self, findings: Sequence[Finding]) -> None:
+        """Say what was found out, the worst first, in place of what was said before."""
+        self.info |= keep_findings(self.directory, findings)
 
     def set_status(self, status: str, message: str = "") -> None:
         """Say how the run is doing, and why.
@@ -248,6 +256,20 @@ def find(outputs: str | Path, which: str) -> Path:
             return run
     near = difflib.get_close_matches(which, runs, n=3, cutoff=0.5) or list(runs)[-3:]
     raise Mistake(f"no run {which!r} in {Path(outputs) / 'runs'}; there are last, {_some(near)}")
+
+
+def keep_findings(directory: Path, findings: Sequence[Finding]) -> dict[str, Any]:
+    """Write findings into a record, the worst first; gives what `run.json` then says of them."""
+    found = finding.by_level(findings)
+    said = {"findings": [each.plain() for each in found]}
+    write_json(directory / "run.json", read_json(directory / "run.json") | said)
+    write(directory / "findings.txt", finding.text(found))
+    return said
+
+
+def findings_of(directory: Path) -> list[Finding]:
+    """What was found out about a run, the worst first."""
+    return [finding.of(each) for each in read_json(directory / "run.json").get("findings", ())]
 
 
 def read_status(directory: str | Path) -> dict[str, Any]:

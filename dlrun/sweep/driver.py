@@ -5,13 +5,14 @@ What is left to train: points that had begun, failed ones with tries left, then 
 """
 
 import copy
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from dlrun import record, shell
+from dlrun import metric, record, shell
 from dlrun.console import screen
 from dlrun.console.outcome import report
 from dlrun.engine.interrupt import raised
@@ -51,6 +52,7 @@ class Driver:
         self.console = screen.console()
         self.failed, self.stopped = 0, False
         self.objective = ""
+        self.metrics: Mapping[str, Any] = {}  # what a run says of the metrics
         self.ledger: Ledger
         self.search: Search
         self.runs = Runs(plan, self.session)
@@ -134,9 +136,12 @@ class Driver:
     def _prepare(self) -> None:
         """Bring the search and the ledger to where the last command left them."""
         before = record.read_json(self.directory / SWEEP)
-        known = before.get("objective")
-        self.objective = known if known in OBJECTIVES else self._find_objective()
-        sweep = self.plan.sweep(self.objective, before.get("started"))
+        objective, known = before.get("objective"), metric.known(before.get("metrics"))
+        if isinstance(objective, str) and objective.rpartition("/")[2] in known:
+            self.objective, self.metrics = objective, before.get("metrics", {})
+        else:
+            self.objective, self.metrics = self._find_objective()
+        sweep = self.plan.sweep(self.objective, self.metrics, before.get("started"))
         self.ledger = Ledger(self.directory, sweep, self.settings.retries)
         storage = None
         if self.settings.pruner != "none" and not self.jobs.local:
@@ -146,25 +151,26 @@ class Driver:
         self.runs.scan()
         self._recall(repaired(self.directory, self.plan.holds))
 
-    def _find_objective(self) -> str:
+    def _find_objective(self) -> tuple[str, dict[str, Any]]:
         """Check all values, then build points until one can be built: it knows what it monitors.
 
-        If one can, the others fail on their own later. Raises Mistake.
+        And what its metrics are. If one can, the others fail on their own later. Raises Mistake.
         """
         self.plan.check_gaps()
         if self.jobs.local:  # gets ready while torch is imported
             self.session.prepare(self.plan.base)
         self.plan.check_values()
-        if self.settings.objective:
-            return str(self.settings.objective)
-        from dlrun.recipe import build
+        from dlrun.recipe import build, checks
 
         wrong = []
         for values in islice(self.proposals(), _BUILD):
             recipe = copy.deepcopy(self.plan.recipe(values).recipe)
             try:
                 with mistakes.resolved():
-                    return build.build(recipe, self.session.data(recipe)).monitor
+                    run = build.build(recipe, self.session.data(recipe))
+                objective = str(self.settings.objective or run.monitor)
+                checks.check_recorded("sweep.objective", objective, run)
+                return objective, run.facts()["metrics"]
             except Mistake as mistake:
                 wrong.append(mistake)
         raise wrong[0] if wrong else Mistake("there is no point to train")
@@ -206,7 +212,9 @@ class Driver:
     def _search(self, storage: Path | None) -> Search:
         pruner, make_sampler = samplers.pruner(self.settings), samplers.sampler(self.settings)
         objective = self.objective or OBJECTIVES[0]  # any will do where nothing is told
-        return Search(self.plan.space, make_sampler, pruner, objective, self.plan.id, storage)
+        maximize = metric.metric_of(objective, metric.known(self.metrics)).higher_is_better
+        space, name = self.plan.space, self.plan.id
+        return Search(space, make_sampler, pruner, objective, name, storage, maximize)
 
     def _clear(self) -> None:
         for path in self.directory.glob("journal.log*"):

@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -16,7 +16,7 @@ from dlrun.errors import Mistake, refuse
 from dlrun.recipe import compose, identity, mistakes
 from dlrun.recipe.compose import Composer, Override
 from dlrun.recipe.identity import NEUTRAL
-from dlrun.recipe.suggest import nearest
+from dlrun.recipe.suggest import nearest, watched
 from dlrun.record.sweep import SEED, Point, Sweep
 from dlrun.sweep import samplers, space
 from dlrun.sweep.recipes import Composed, Recipes
@@ -26,7 +26,7 @@ from dlrun.tracking import credentials
 PRUNERS = ("none", "median", "halving", "hyperband")
 EXPORTS = ("best", "all", "none")
 _LOOK = 200  # recipes that are looked at, which takes milliseconds each
-OBJECTIVES = ("val/accuracy", "val/loss", "train/accuracy", "train/loss")
+OBJECTIVES = ("val/accuracy", "val/mae", "val/loss", "train/accuracy", "train/mae", "train/loss")
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,7 @@ class Plan:
         with mistakes.resolved():
             for made in self._samples():
                 build.check(made.recipe)
+                _check_objective(self.settings.objective, made.recipe)
 
     def recipe(self, values: Values) -> Composed:
         """The recipe of a point."""
@@ -162,13 +163,14 @@ class Plan:
             one.ranged or point.values[one.key] in one.choices for one in dimensions
         )
 
-    def sweep(self, objective: str, started: object = None) -> Sweep:
+    def sweep(self, objective: str, metrics: Mapping[str, Any], started: object = None) -> Sweep:
         """The sweep without its points. started: the time of its first command, if known."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         return Sweep(
             id=self.id,
             command=shlex.join(self.command),
             objective=objective,
+            metrics=metrics,
             dimensions=self.space.dimensions,
             overrides=tuple(self.words),
             trials=self.total(),
@@ -212,6 +214,7 @@ def plan(composer: Composer, words: Sequence[str], command: Sequence[str]) -> Pl
     )
     samplers.check(settings)
     base = compose.without_hydra(composed)
+    _check_objective(settings.objective, base)
     found = space.build(sweeps, base, _zips(settings.zip), settings.seed)
     samplers.check_start(settings, [one.key for one in found.dimensions if one.ranged])
     return Plan(composer, command, asked, fixed, first, found, composed)
@@ -285,6 +288,14 @@ def _zips(written: Any) -> list[list[str]]:
     return [[str(key) for key in keys] for keys in listed]
 
 
+def _check_objective(objective: str | None, recipe: DictConfig) -> None:
+    """Raise Mistake for an objective that no run of the recipe records."""
+    chosen = list(recipe.metric or ())
+    wrong = objective and watched("sweep.objective", objective, OBJECTIVES, chosen)
+    if wrong:
+        raise Mistake(wrong)
+
+
 def _unfit(settings: DictConfig, swept: Sequence[str]) -> Iterator[tuple[str, str]]:
     """The settings of a sweep with an impossible value, each with what would be right."""
     for key in ("trials", "parallel", "repeats"):
@@ -298,15 +309,15 @@ def _unfit(settings: DictConfig, swept: Sequence[str]) -> Iterator[tuple[str, st
     for key, least in (("startup", 0), ("warmup", 1), ("factor", 2)):
         if settings.pruning[key] < least:
             yield f"pruning.{key}", f"must be {least} or more"
-    for key, names in (("pruner", PRUNERS), ("export", EXPORTS), ("objective", OBJECTIVES)):
-        value = settings[key]
-        if key == "objective" and str(value).startswith("test"):
-            yield (
-                key,
-                "the test split is for one measurement at the very end; a search on it would fit "
-                f"it. Use val{value[4:]}",
-            )
-        elif value is not None and value not in names:
-            yield key, f"must be one of {', '.join(names)}{nearest(str(value), names)}"
+    for key, names in (("pruner", PRUNERS), ("export", EXPORTS)):
+        if settings[key] not in names:
+            near = nearest(str(settings[key]), names)
+            yield key, f"must be one of {', '.join(names)}{near}"
+    if str(settings.objective).startswith("test"):
+        yield (
+            "objective",
+            "the test split is for one measurement at the very end; a search on it would fit it. "
+            f"Use val{settings.objective[4:]}",
+        )
     if settings.repeats > 1 and SEED in swept:
         yield "repeats", "seed is swept already; leave out one of the two"

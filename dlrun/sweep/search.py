@@ -18,10 +18,10 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from dlrun import record
-from dlrun.metric import metric_of
 from dlrun.record.sweep import Dimension, Point
 from dlrun.regularization import Regularizer
 from dlrun.sweep.space import Space, Values
@@ -45,7 +45,8 @@ class Pruner(Regularizer):
         """objective: the metric that the trial is judged by, whatever the run monitors."""
         self.pruned = False
         self.metric = objective
-        self._trial, self._sign = trial, 1.0 if metric_of(objective).higher_is_better else -1.0
+        maximizes = trial.study.direction is StudyDirection.MAXIMIZE
+        self._trial, self._sign = trial, 1.0 if maximizes else -1.0
         self._decided: dict[int, bool] = {}  # by step: a resumed run comes by some again
 
     def should_stop(self, score: float, step: int) -> bool:
@@ -73,10 +74,12 @@ class Search:
         objective: str,
         name: str,
         storage: Path | None = None,
+        maximize: bool = True,
     ) -> None:
         """make_sampler: a sampler from the number of a trial; None to go through the grid instead.
 
         storage: a file through which other processes report to the pruner.
+        maximize: whether more of the objective is better.
         Raises Mistake where a dimension of a grid cannot be listed.
         """
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -88,7 +91,7 @@ class Search:
             storage=None if storage is None else journal(storage),
             sampler=optuna.samplers.RandomSampler(),
             pruner=pruner or optuna.pruners.NopPruner(),
-            direction="maximize" if metric_of(objective).higher_is_better else "minimize",
+            direction="maximize" if maximize else "minimize",
             study_name=name,
         )
         self._trials: dict[int, optuna.Trial] = {}

@@ -26,7 +26,6 @@ from dlrun.tracking import artifacts, cursor, entries, history, late, model
 from dlrun.tracking.history import REPLACED
 
 _CHUNK = 4_000_000  # bytes of points that are read at once
-_HEADLINES = ("val/accuracy", "val/loss")
 
 Say = Callable[[float], None]
 """Called after every answer of the server, with the seconds that the next one may take."""
@@ -301,9 +300,12 @@ def _metrics(line: bytes) -> Iterator[Metric]:
         yield Metric(entries.legal_key(key), float(value), point.get("time", 0), point["step"])
 
 
-def _rank(metric: Metric) -> int:
-    """The place of a metric in a request: MLflow compares runs by the metric it received first."""
-    return _HEADLINES.index(metric.key) if metric.key in _HEADLINES else len(_HEADLINES)
+def _rank(metric: Metric) -> bool:
+    """The place of a metric in a request: MLflow compares runs by the metric it received first.
+
+    That is the first one of a validation: what the run monitors.
+    """
+    return not metric.key.startswith("val/")
 
 
 def _time_for(path: Path) -> float:

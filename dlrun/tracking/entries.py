@@ -77,6 +77,7 @@ def tags(info: dict[str, Any]) -> dict[str, str]:
         "mlflow.source.name": info.get("command"),
         "mlflow.source.git.commit": git.get("commit"),
     }
+    found["dlrun.findings"] = " ".join(each["name"] for each in info.get("findings", ()))
     found |= {f"versions.{name}": version for name, version in info.get("versions", {}).items()}
     found |= info.get("tags") or {}
     return {

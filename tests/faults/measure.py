@@ -1,0 +1,181 @@
+"""Prove which recipes of the table are broken: train each and its twin with five paired seeds.
+
+    DLRUN_CIFAR10=/tmp/cifar10 python -m tests.faults.measure [--only pattern]
+
+Writes measured.json beside this file: by name the values of the broken recipe and of its twin,
+signed so that higher is better, the mean of the paired differences, its standard error, and
+whether the recipe is broken. What stands there for the same words is not trained again.
+"""
+
+import argparse
+import json
+import logging
+import math
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+
+from dlrun import metric, record
+from dlrun.data import Data
+from dlrun.engine.state import begin
+from dlrun.engine.train import train
+from dlrun.errors import Failure, Mistake
+from dlrun.recipe import build, compose
+from tests.faults import sets
+from tests.faults.table import FAULTS, Fault
+
+FILE = Path(__file__).with_name("measured.json")
+SEEDS = range(5)
+ERRORS = 2.0  # standard errors by which a broken recipe is worse
+
+Values = list[float | None]
+
+
+class Silent:
+    """Shows nothing of a run."""
+
+    def step(self, step: int, epoch: float, loss: float, samples_per_second: float) -> None:
+        """A few times a second."""
+
+    def point(self, step: int, epoch: float, values: dict[str, float]) -> None:
+        """After every point that is recorded."""
+
+
+class Trainer:
+    """Trains recipes one after another; keeps the data of the last one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._data: tuple[str, Data] | None = None
+
+    def values(self, words: str, by: str) -> Values:
+        """The validation result of each seed, higher is better; None for one that broke off."""
+        return [self._value(words, seed, by) for seed in SEEDS]
+
+    def _value(self, words: str, seed: int, by: str) -> float | None:
+        typed = [*sets.typed(words, self.folder), f"seed={seed}", "threads=1", "tracking=none"]
+        with compose.composer([]) as composer:
+            recipe = composer.recipe(typed)
+        build.check(recipe)
+        key = str(recipe.data)
+        if self._data is None or self._data[0] != key:
+            self._data = key, build.load_data(recipe)
+        with tempfile.TemporaryDirectory(dir=self.folder) as outputs:
+            kept = record.create(Path(outputs), "measured", {}, "")
+            try:
+                run = build.build(recipe, self._data[1])
+                standing = train(run, begin(run, kept), kept, Silent()).runs[0]
+            except Mistake as mistake:
+                if "takes logits, but the model ends in" in str(mistake):  # refused: never trained
+                    return None
+                raise
+            except Failure:  # a loss that is no longer finite
+                return None
+            finally:
+                points = kept.points()
+                kept.close()
+        if not by:
+            return standing.best_score
+        best = next(point for point in points if point["step"] == standing.best_step)
+        return metric.score(by, best["values"][by])
+
+
+def judge(broken: Values, mended: Values) -> tuple[float, float, bool]:
+    """The mean of the paired differences, its standard error, and whether it is broken.
+
+    A recipe of which most trainings break off is broken, if its twin's do not.
+    """
+    pairs = [(b, m) for b, m in zip(broken, mended, strict=True) if b is not None and m is not None]
+    if broken.count(None) > len(broken) / 2:
+        return math.inf, 0.0, None not in mended
+    differences = [m - b for b, m in pairs]
+    difference, error = mean(differences), stdev(differences) / math.sqrt(len(differences))
+    return difference, error, difference > ERRORS * error
+
+
+def known() -> dict[str, dict[str, Any]]:
+    """What has been measured, by name."""
+    return json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
+
+
+def current(fault: Fault, measured: dict[str, Any] | None) -> bool:
+    """Whether what was measured is of the recipe as it stands in the table."""
+    asked = {"words": fault.words, "twin": fault.twin, "by": fault.by}
+    return measured is not None and {key: measured[key] for key in asked} == asked
+
+
+def measure(
+    fault: Fault, trainer: Trainer, trained: dict[tuple[str, str], Values]
+) -> dict[str, Any]:
+    """Train a fault and its twin; `trained` remembers what several share."""
+    for words in (fault.words, fault.twin):
+        if (words, fault.by) not in trained:
+            trained[words, fault.by] = trainer.values(words, fault.by)
+    broken, mended = trained[fault.words, fault.by], trained[fault.twin, fault.by]
+    difference, error, worse = judge(broken, mended)
+    return {
+        "words": fault.words,
+        "twin": fault.twin,
+        "by": fault.by,
+        "values": [_round(value) for value in broken],
+        "twin_values": [_round(value) for value in mended],
+        "difference": _round(difference),
+        "error": _round(error),
+        "broken": worse,
+    }
+
+
+def _round(value: float | None) -> float | None:
+    """Six digits; None for what is not finite, which JSON has not."""
+    return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure what has not been measured, and say what is not broken."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="*", help="names to measure, with * and ?")
+    asked = parser.parse_args(arguments)
+    logging.getLogger("dlrun").setLevel(logging.ERROR)
+    torch.set_num_threads(1)
+    results = {f.name: known()[f.name] for f in FAULTS if current(f, known().get(f.name))}
+    trained = {}
+    for result in results.values():
+        trained[result["words"], result["by"]] = result["values"]
+        trained[result["twin"], result["by"]] = result["twin_values"]
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ.setdefault("DLRUN_CACHE", f"{folder}/cache")
+        trainer = Trainer(Path(folder))
+        for fault in FAULTS:
+            if not fnmatch(fault.name, asked.only):
+                continue
+            if fault.name not in results:
+                if fault.data == "cifar10" and sets.CIFAR10 not in os.environ:
+                    print(f"{fault.name:36} skipped: {sets.CIFAR10} is not set", flush=True)
+                    continue
+                start = time.process_time()
+                results[fault.name] = measure(fault, trainer, trained)
+                spent = time.process_time() - start
+                text = json.dumps(dict(sorted(results.items())), indent=1)
+                FILE.write_text(f"{text}\n", encoding="utf-8")
+            else:
+                spent = 0.0
+            print(_line(fault, results[fault.name], spent), flush=True)
+
+
+def _line(fault: Fault, result: dict[str, Any], spent: float) -> str:
+    said = "broken" if result["broken"] else "as it is" if fault.counts else "NOT BROKEN"
+    return (
+        f"{fault.name:36} {said:10} difference {result['difference']} ± {result['error']} "
+        f"of {result['twin_values'][0]}  {spent:.1f} s"
+    )
+
+
+if __name__ == "__main__":
+    main()
