@@ -34,14 +34,15 @@ def since(recipe: DictConfig, kept: Record, facts: Mapping[str, Any]) -> set[str
     keys = [*groups, *(f"metric.{name}" for name in recipe.metric or ())]
     changed = {key for key in keys if _resolved(before, key) != _resolved(recipe, key)}
     data, recorded = facts["data"], kept.info.get("data") or {}
-    if _trained(kept):
+    trained = any((kept.directory / "checkpoints").glob("*.pt"))
+    if trained:
         _check_scale(recipe, recorded, data)
         _check_depth(recipe, recorded, data)
     splits, known = data["splits"], recorded.get("splits") or {}
     if recorded.get("digest") != data["digest"] or not known:
         return changed
     moved = [name for name, rows in splits.items() if known.get(name, rows) != rows]
-    if "train" in moved and _trained(kept):
+    if "train" in moved and trained:
         _refuse_splits(before, recipe)
     if moved and "train" not in moved:
         _log.warning(f"not the same samples as before in {' and '.join(moved)}")
@@ -88,10 +89,6 @@ def _refuse(recipe: Any, key: str, trained: str, now: str, right: str) -> NoRetu
         f"{key}={shown(_resolved(recipe, key))}: the run was trained on {trained}, and would go on "
         f"with {now}; {right}"
     )
-
-
-def _trained(kept: Record) -> bool:
-    return any((kept.directory / "checkpoints").glob("*.pt"))
 
 
 def _resolved(recipe: Any, key: str) -> Any:
