@@ -10,14 +10,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dlrun.errors import Mistake
 from dlrun.recipe import identity
+from dlrun.recipe.schema import SPLITTING
 from dlrun.record import Record, bounds
 from dlrun.shell import shown
 
 _log = logging.getLogger("dlrun")
-_SPLITTING = (
-    *("data.split", "data.val", "data.split_seed", "data.leaks", "data.train_dev"),
-    "data.samples",
-)
 
 
 def since(recipe: DictConfig, kept: Record, facts: Mapping[str, Any]) -> set[str]:
@@ -51,7 +48,8 @@ def since(recipe: DictConfig, kept: Record, facts: Mapping[str, Any]) -> set[str
 
 def _refuse_splits(before: Any, recipe: Any) -> NoReturn:
     """Raise the Mistake of another training split, naming the settings that make it so."""
-    keys = [key for key in _SPLITTING if _resolved(before, key) != _resolved(recipe, key)]
+    split = [f"data.{name}" for name in SPLITTING]
+    keys = [key for key in split if _resolved(before, key) != _resolved(recipe, key)]
     values = []
     for key in keys:
         now, was = (
