@@ -42,6 +42,9 @@ MOST = {
     "threads": 1024,  # OpenMP ends the process where it cannot start so many
 }
 
+_ABOVE_0 = (
+    *("accumulate", "base_batch_size", "clip_norm", "clip_value", "threads", "validate_on"),
+)
 LENGTHS = {
     "epochs": ("epochs", "steps"),
     "warmup": ("epochs", "steps", "%"),
@@ -137,6 +140,8 @@ class Settings:
     log_every: Any = 1
     checkpoint_every: Any = "30 seconds"
     monitor: str = "auto"
+    validate_on: int | None = None
+    train_eval: bool = False
     test: bool = True
     preflight: str = "quick"
 
@@ -164,7 +169,7 @@ def check(config: "DictConfig") -> None:
     whole = isinstance(size, int) and not isinstance(size, bool) and size > 0
     require(whole or size == "full", "batch_size", "must be a whole number above 0, or full")
     require(config.seed >= 0, "seed", "must not be negative")
-    for key in ("accumulate", "base_batch_size", "clip_norm", "clip_value", "threads"):
+    for key in _ABOVE_0:
         require(config[key] is None or config[key] > 0, key, "must be greater than 0")
     for key, units in LENGTHS.items():
         length = None
