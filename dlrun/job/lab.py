@@ -6,10 +6,9 @@ runs has a record of its own; typed again, it goes on with what is not finished.
 
 import copy
 import logging
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -26,12 +25,13 @@ from dlrun.job.recording import Invocation
 from dlrun.job.session import Session
 from dlrun.procedure import BuiltRun, Outcome, Procedure, RecordedRun, Training
 from dlrun.procedure.train import Ending, train_built
-from dlrun.recipe import build, identity
+from dlrun.recipe import build, compose, identity
 from dlrun.record import Record
 
 if TYPE_CHECKING:
     from dlrun.data import Data
     from dlrun.engine.run import Run
+    from dlrun.engine.train import Show
     from dlrun.regularization import Regularizer
 
 _log = logging.getLogger("dlrun")
@@ -83,7 +83,7 @@ class Lab:
     def _word(self, key: str, value: Any) -> str:
         """The override that gives a key of the recipe this value."""
         word = f"{key}={shell.spelled(value)}"
-        return word if _has(self.recipe, key) else f"+{word}"
+        return word if key in compose.keys(self.config) else f"+{word}"
 
     def data(self) -> "Data":
         """The recipe's data."""
@@ -137,13 +137,11 @@ class Lab:
             training = _remembered(Path(resume)) or training
         with self._opened(training, resume) as built:
             directory = built.record.directory
-            exports = self.whole and bool((self.config.tracking or {}).get("model", False))
+            whole = self.whole and training.recorded
             ending = Ending(
                 test=self.tests and training.test and bool(self.config.test),
-                draw=partial(self.session.draw, directory)
-                if self.whole and training.recorded
-                else None,
-                export=exports and training.recorded,
+                draw=partial(self.session.draw, directory) if whole else None,
+                export=whole and bool((self.config.tracking or {}).get("model", False)),
             )
             if training.recorded and not resume:
                 self._preflight(built)
@@ -177,28 +175,26 @@ class Lab:
     def _opened(self, training: Training, resume: str | None) -> Iterator[BuiltRun]:
         """Inside, a run of the recipe with its record; how it ends becomes its status."""
         config, invocation = self._of(training, resume)
-        folder = None
-        if not training.recorded:
-            folder = config.outputs = tempfile.mkdtemp(prefix="dlrun-")
-        run = self._build(config, training)
-        kept, state = recording.begin(config, run, invocation)
-        try:
+        with ExitStack() as stack:
+            if not training.recorded:
+                folder = tempfile.TemporaryDirectory(prefix="dlrun-", ignore_cleanup_errors=True)
+                config.outputs = stack.enter_context(folder)
+            run = self._build(config, training)
+            kept, state = recording.begin(config, run, invocation)
+            stack.callback(kept.close)
+            stack.callback(self.session.show.end)
+            show: Show = recording.Silent()
             if self.directory is not None:
                 _keep_rows(kept.directory, training)
             if training.recorded:
                 if self.directory is None:
                     self.session.records.append(kept.directory)
                 self.session.follow(kept.directory)
-                lengths, text = run.lengths, recording.summary(kept, state, run.lengths)
-                self.session.show.begin(text, lengths.total_steps, lengths.steps_per_epoch)
-            show = self.session.show if training.recorded else recording.Silent()
+                show, lengths = self.session.show, run.lengths
+                text = recording.summary(kept, state, lengths)
+                show.begin(text, lengths.total_steps, lengths.steps_per_epoch)
             with recording.status_of(kept, self.rules, run.lengths.total_steps):
                 yield BuiltRun(run, state, kept, show)
-        finally:
-            self.session.show.end()
-            kept.close()
-            if folder:
-                shutil.rmtree(folder, ignore_errors=True)
 
     def _build(self, config: DictConfig, training: Training) -> "Run":
         """The run, with what the training brings along."""
@@ -234,7 +230,8 @@ class Lab:
             for word in self.invocation.overrides
             if shell.key(word).partition(".")[0] not in ("procedure", "name")
         ]
-        config.name = training.name or f"{self._named} {self._asked}"
+        procedure = self.invocation.choices.get("procedure") or self.procedure.function.__name__
+        config.name = training.name or f"{procedure} {self._asked}"
         plain = _plain(training)
         asked = {**plain, "rows": training.rows is not None}
         info = {"parent": self.directory.name, "training": {"hash": self._hash(plain), **asked}}
@@ -247,10 +244,6 @@ class Lab:
             info=info | {"tags": tags},
         )
         return config, invocation
-
-    @property
-    def _named(self) -> str:
-        return str(self.invocation.choices.get("procedure") or self.procedure.function.__name__)
 
     def _hash(self, plain: Mapping[str, Any]) -> str:
         """What a run of the procedure is known by: its place and what it is."""
@@ -297,14 +290,6 @@ def _best(points: Sequence[Mapping[str, Any]]) -> float | None:
     end = record.last_values(points)
     best = (v for key, v in end.items() if key.startswith("best/") and key != "best/epoch")
     return next(best, None)
-
-
-def _has(values: Mapping[str, Any], key: str) -> bool:
-    """Whether nested values have something under a dotted key."""
-    head, _, rest = key.partition(".")
-    if not isinstance(values, Mapping) or head not in values:
-        return False
-    return not rest or _has(values[head], rest)
 
 
 def _plain(training: Training) -> dict[str, Any]:

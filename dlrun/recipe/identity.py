@@ -53,6 +53,6 @@ def short(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def plain(node: DictConfig | None) -> Any:
-    """A part of a config as plain values; None for an empty one."""
-    return OmegaConf.to_container(node, resolve=True, throw_on_missing=False) if node else None
+def plain(value: Any) -> Any:
+    """A value of a config as a plain one, with all that it refers to."""
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

@@ -4,6 +4,7 @@ The groups are open here: what an option takes is the signature of its `_target_
 Imports nothing heavy: `dlrun --help` reads it too.
 """
 
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from itertools import takewhile
@@ -157,31 +158,33 @@ NEEDED = tuple(f.name for f in fields(Settings) if f.default == MISSING)
 """The groups that every recipe has an option of."""
 
 
-def check(config: "DictConfig") -> None:
-    """Raise one Mistake that names every root setting with an impossible value."""
-    wrong = []
+def problems(config: "DictConfig") -> Iterator[str]:
+    """What is wrong with the values of the root settings, one message each."""
+    for key, right in _unfit(config):
+        yield f"{key}={shown(config[key])}: {right}"
 
-    def require(holds: bool, key: str, right: str) -> None:
-        if not holds:
-            wrong.append(f"{key}={shown(config[key])}: {right}")
 
+def _unfit(config: "DictConfig") -> Iterator[tuple[str, str]]:
+    """The root settings with an impossible value, each with what would be right."""
     size = config.batch_size
     whole = isinstance(size, int) and not isinstance(size, bool) and size > 0
-    require(whole or size == "full", "batch_size", "must be a whole number above 0, or full")
-    require(config.seed >= 0, "seed", "must not be negative")
+    if not whole and size != "full":
+        yield "batch_size", "must be a whole number above 0, or full"
+    if config.seed < 0:
+        yield "seed", "must not be negative"
     for key in _ABOVE_0:
-        require(config[key] is None or config[key] > 0, key, "must be greater than 0")
+        if not (config[key] is None or config[key] > 0):  # which nan is not either
+            yield key, "must be greater than 0"
     for key, units in LENGTHS.items():
         length = None
         with suppress(Mistake):
             length = duration.parse(config[key])
-        right = "write a duration as " + " or ".join(_FORMS[unit] for unit in units)
         above = length is not None and (length.amount > 0 or key == "warmup")
-        require(length is not None and length.unit in units and above, key, right)
+        if length is None or length.unit not in units or not above:
+            yield key, "write a duration as " + " or ".join(_FORMS[unit] for unit in units)
     for key, most in MOST.items():
-        value = config[key]
-        require(not isinstance(value, int) or value <= most, key, f"must be at most {most}")
+        if isinstance(config[key], int) and config[key] > most:
+            yield key, f"must be at most {most}"
     for key, choices in CHOICES.items():
-        require(config[key] in choices, key, f"must be one of {', '.join(choices)}")
-    if wrong:
-        raise Mistake("\n".join(wrong))
+        if config[key] not in choices:
+            yield key, f"must be one of {', '.join(choices)}"

@@ -104,8 +104,8 @@ class Dimension:
         if self.step is None:
             return []
         low, high = self.ends
-        values = [low + n * self.step for n in range(round((high - low) / self.step) + 1)]
-        return [int(value) if self.whole else without_noise(value) for value in values]
+        steps = range(round((high - low) / self.step) + 1)
+        return [self.rounded(low + n * self.step) for n in steps]
 
     def rounded(self, value: float) -> float:
         """A number of a range as one types it: on a step, whole, or with four digits."""

@@ -77,11 +77,9 @@ class Runs:
                 self._changed[what] = None
             else:
                 runs.append(run)
-        return (
-            point
-            if len(runs) == len(point.runs)
-            else replace(point, runs=runs, status=record.RUNNING)
-        )
+        if len(runs) == len(point.runs):
+            return point
+        return replace(point, runs=runs, status=record.RUNNING)
 
     def warn(self, dropped: Sequence[Point]) -> None:
         """Say that these points are trained again."""
