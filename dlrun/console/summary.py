@@ -17,6 +17,8 @@ from dlrun.report import findings, rates
 from dlrun.report.curves import curve
 
 Point = Mapping[str, Any]
+_DURING = ("train", "train_eval", "val")
+"""What is measured during training; the other splits are at its end."""
 
 
 def show(console: Console, directory: Path, uri: str | None) -> None:
@@ -64,17 +66,22 @@ def _table(points: Sequence[Point], info: Mapping[str, Any]) -> Table:
     Each with the epoch of its weights.
     """
     latest: dict[str, Point] = {}  # the last point that has values of the split
-    ends = [name for name in _splits(info) if name not in ("train", "val")]
+    ends = [name for name in _splits(info) if name not in _DURING]
     for point in points:
-        latest |= {split: point for split in ("train", "val", *ends) if _values(point, split)}
+        latest |= {split: point for split in (*_DURING, *ends) if _values(point, split)}
     end = points[-1]
     columns: list[tuple[str, Point, dict[str, float]]] = [
         (split, latest[split], _values(latest[split], split))
-        for split in ("train", "val")
+        for split in _DURING
         if split in latest
     ]
-    best = _at_epoch(points, record.last_values(points).get("best/epoch"))
-    if best is not None and "val" in latest and best["step"] != latest["val"]["step"]:
+    last = record.last_values(points)
+    best = _at_epoch(points, last.get("best/epoch"))
+    start = "best/val_"
+    whole = {key[len(start) :]: value for key, value in last.items() if key.startswith(start)}
+    if best is not None and len(whole) > 1:  # training saw a part of the split
+        columns.append(("best val, all", best, whole))
+    elif best is not None and "val" in latest and best["step"] != latest["val"]["step"]:
         columns.append(("best val", best, _values(best, "val")))
     used = next((p for p in points if p["step"] == info.get("result_step")), best or end)
     columns += [

@@ -146,10 +146,9 @@ class Lab:
             if training.recorded and not resume:
                 self._preflight(built)
             train_built(built, ending)
-            value = built.run.score(built.run.monitor, built.state.runs[0].best_score)
             points = built.record.points()
         self._asked += 1
-        return RecordedRun(directory, record.FINISHED, value, points)
+        return RecordedRun(directory, record.FINISHED, _best(points), points)
 
     def _preflight(self, built: BuiltRun) -> None:
         """Check a new run, once for recipes that differ in numbers alone.
@@ -282,10 +281,15 @@ class Lab:
 def _recorded(directory: Path) -> RecordedRun:
     """A run that has been trained before, as its record says."""
     points = record.read_points(directory)
-    end = record.last_values(points)
-    best = [v for key, v in end.items() if key.startswith("best/") and key != "best/epoch"]
     status = str(record.read_status(directory).get("status", ""))
-    return RecordedRun(directory, status, best[0] if best else None, points)
+    return RecordedRun(directory, status, _best(points), points)
+
+
+def _best(points: Sequence[Mapping[str, Any]]) -> float | None:
+    """The best of what a run monitors, which its end names first."""
+    end = record.last_values(points)
+    best = (v for key, v in end.items() if key.startswith("best/") and key != "best/epoch")
+    return next(best, None)
 
 
 def _plain(training: Training) -> dict[str, Any]:

@@ -52,6 +52,9 @@ def conclude(built: BuiltRun, ending: Ending) -> None:
     standing = built.state.runs[0]
     best = run.score(run.monitor, standing.best_score)
     values = {f"best/{run.monitor.replace('/', '_')}": best}
+    if len(run.val) < len(run.data.val):  # what was validated on is a part
+        whole = measured(run, "val")
+        values |= {key.replace("val/", "best/val_", 1): value for key, value in whole.items()}
     values["best/epoch"] = standing.best_step / run.lengths.steps_per_epoch
     tested = ending.test and len(run.data.test) > 0
     if tested:

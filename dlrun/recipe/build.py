@@ -7,6 +7,7 @@ setting and every argument before any data are read, `build` at what depends on 
 import inspect
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from dlrun import duration, metric, preprocessing
 from dlrun import loss as losses
 from dlrun.augmentation import clamps, compose
-from dlrun.data import Data, Report
+from dlrun.data import Data, Report, Split
 from dlrun.data import split as splits
 from dlrun.data.sample import sample
 from dlrun.engine import device as devices
@@ -40,6 +41,7 @@ from dlrun.regularization import Regularizer, acts
 from dlrun.schedule import Fixed, Schedule, warmup
 from dlrun.test_augmentation import CenterCrop, has_size
 
+TRAIN_EVAL = 2000  # of the training split, at most, that are measured as validation is
 SAMPLES = 64  # of the training split, for whatever looks at data before training
 _PASS = 2**22  # elements of the training split that are preprocessed at once
 
@@ -108,7 +110,7 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
     run = Run(
         data=data,
         train=train,
-        val=prepare(data.val, seen.evaluation, device, fixed=True),
+        val=prepare(_validated(config, data), seen.evaluation, device, fixed=True),
         preprocessing=seen.chain,
         evaluation=seen.evaluation,
         augmentation=seen.augmentation,
@@ -137,6 +139,9 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
         regularizers=learner.regularizers,
         metrics=metrics(config),
         labels=checks.are_labels(learner.loss, data, learner.reconstructs),
+        train_eval=prepare(_part(data.train, TRAIN_EVAL), seen.evaluation, device, fixed=True)
+        if config.train_eval
+        else None,
     )
     checks.check_recorded("monitor", run.monitor, run)
     if config.metric:
@@ -150,6 +155,17 @@ def metrics(config: DictConfig) -> dict[str, Metric]:
     """The metrics that a recipe asks for, by name. Raises Mistake."""
     made = several(config, "metric")
     return {name: metric.of(made[f"metric.{name}"], str(name)) for name in config.metric or ()}
+
+
+def _part(split: Split, count: int) -> Split:
+    """So many samples of a split, each class with its share, or all where it has fewer."""
+    return replace(split, rows=sample(split, count, seed=0).sort().values)
+
+
+def _validated(config: DictConfig, data: Data) -> Split:
+    """The samples of the validation split that are measured during training."""
+    most = config.validate_on
+    return data.val if most is None or most >= len(data.val) else _part(data.val, most)
 
 
 class _Seen(NamedTuple):

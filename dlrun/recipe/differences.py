@@ -30,6 +30,8 @@ def since(recipe: DictConfig, kept: Record, facts: Mapping[str, Any]) -> set[str
     groups = ("preprocessing", "loss")
     keys = [*groups, *(f"metric.{name}" for name in recipe.metric or ())]
     changed = {key for key in keys if _resolved(before, key) != _resolved(recipe, key)}
+    if _resolved(before, "validate_on") != recipe.validate_on:
+        changed.add("val")
     data, recorded = facts["data"], kept.info.get("data") or {}
     trained = any((kept.directory / "checkpoints").glob("*.pt"))
     if trained:

@@ -46,6 +46,9 @@ MOST = {
     "threads": 1024,  # OpenMP ends the process where it cannot start so many
 }
 
+_ABOVE_0 = (
+    *("accumulate", "base_batch_size", "clip_norm", "clip_value", "threads", "validate_on"),
+)
 LENGTHS = {
     "epochs": ("epochs", "steps"),
     "warmup": ("epochs", "steps", "%"),
@@ -141,6 +144,8 @@ class Settings:
     log_every: Any = 1
     checkpoint_every: Any = "30 seconds"
     monitor: str = "auto"
+    validate_on: int | None = None
+    train_eval: bool = False
     test: bool = True
     preflight: str = "quick"
 
@@ -170,7 +175,7 @@ def _unfit(config: "DictConfig") -> Iterator[tuple[str, str]]:
         yield "batch_size", "must be a whole number above 0, or full"
     if config.seed < 0:
         yield "seed", "must not be negative"
-    for key in ("accumulate", "base_batch_size", "clip_norm", "clip_value", "threads"):
+    for key in _ABOVE_0:
         if not (config[key] is None or config[key] > 0):  # which nan is not either
             yield key, "must be greater than 0"
     for key, units in LENGTHS.items():

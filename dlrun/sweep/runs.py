@@ -135,13 +135,15 @@ def _best(
         if isfinite(point["values"].get(objective, inf))
         and (chosen is None or point["epoch"] == end["best/epoch"])
     ]
+    start = "best/val_"
+    whole = {f"val/{k[len(start) :]}": v for k, v in end.items() if k.startswith(start)}
     if not rated:
         return chosen, {}
     best = max(
         rated,
         key=lambda at: (score(objective, at[objective], metrics), -at.get("val/loss", inf)),
     )
-    return best[objective] if chosen is None else chosen, best
+    return best[objective] if chosen is None else chosen, best | whole
 
 
 def ended(directory: Path, *statuses: str) -> bool:

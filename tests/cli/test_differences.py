@@ -15,6 +15,7 @@ RECIPE = {
     "preprocessing": {"standardize": {"_target_": "a.B"}},
     "loss": {"_target_": "a.loss"},
     "metric": None,
+    "validate_on": None,
 }
 
 
