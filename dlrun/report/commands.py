@@ -35,6 +35,8 @@ def compare(sweep: Sweep, points: Sequence[Point], repeats: int) -> str:
     if len(apart) > 1:  # else it would be the product
         words.append(f"sweep.zip=[[{','.join(apart)}]]")
     fixed = _recipe(sweep, dict.fromkeys(keys, ""), ["sweep"])
+    if sweep.settings.get("objective"):  # what they are compared by
+        words.append(f"sweep.objective={sweep.settings['objective']}")
     words = [*filter(None, fixed), *words, f"sweep.repeats={repeats}"]
     return shell.line(["dlrun", *_directories(sweep), "-m", *words])
 
