@@ -210,7 +210,7 @@ def check_recorded(key: str, value: str, run: Run) -> None:
     """Raise Mistake where a setting names a value that no point of this run will have."""
     if value.rpartition("/")[2] not in run.measured:
         there = "there are no classes" if run.regression else "there are classes"
-        right = f"{key}=val/{run.metric.name}"
+        right = f"{key}=val/loss or val/{run.metric.name}"
         raise Mistake(f"{key}={value}: is not measured, because {there}; use {right}")
     if value.startswith("val/") and not len(run.val):
         raise Mistake(f"{key}={value}: there is no validation split; use {key}=train/loss")

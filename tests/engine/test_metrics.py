@@ -181,7 +181,11 @@ MISFITS = [
     (("metric=[top5]", "loss=bce"), "labels", "those of data=table are several labels at once"),
     (("metric=[auroc]", "loss=mse", "model=autoencoder"), "digits", "the model gives its input"),
     (("monitor=val/mae",), "digits", "monitor=val/mae: is not measured, because there are classes"),
-    (("monitor=val/accuracy", "loss=mse"), "numbers", "there are no classes; use monitor=val/mae"),
+    (
+        ("monitor=val/accuracy", "loss=mse"),
+        "numbers",
+        "there are no classes; use monitor=val/loss or val/mae",
+    ),
 ]
 
 
