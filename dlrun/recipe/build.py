@@ -147,6 +147,7 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
     if config.metric:
         run.metrics.pop(run.metric.name, None)  # is measured anyway
         checks.check_metrics(config, run, seen.x, seen.y)
+        checks.check_monitored(run)
     _seed(config.seed + 1)  # the noise of training, whatever else has drawn from it
     return run
 

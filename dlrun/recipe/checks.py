@@ -1,5 +1,6 @@
 """What does not fit together in a recipe, said before training."""
 
+import math
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from dlrun import loss as losses
 from dlrun.data import Data
 from dlrun.engine.count import parameters
+from dlrun.engine.evaluate import Tally
 from dlrun.engine.run import LoopConfig, Run
 from dlrun.errors import Mistake
 from dlrun.loss import Loss
@@ -255,6 +257,25 @@ def check_metrics(config: DictConfig, run: Run, x: Tensor, y: Tensor) -> None:
             if size != 1:
                 raise Mistake(f"metric.{name}: must give one number for a split, not {size}")
     run.model.train(was_training)
+
+
+def check_monitored(run: Run) -> None:
+    """Raise Mistake where the metric that is monitored can be no number on the val split.
+
+    As for the area under the ROC curve of one class; tried with predictions drawn at random.
+    """
+    name = run.monitor.rpartition("/")[2]
+    if name not in run.metrics or (run.regression and not run.labels):
+        return
+    draw = torch.Generator().manual_seed(0)
+    drawn = torch.randn((len(run.val), run.data.outputs), generator=draw).to(run.device)
+    tally = Tally({name: run.metrics[name]})
+    tally.add(*run.answers(drawn, run.val.y[run.val.rows].to(run.device)))
+    if math.isnan(tally.values(len(drawn))[name]):
+        raise Mistake(
+            f"monitor={run.monitor}: is no number on the val split, which has too few classes or "
+            "samples for it; choose another, or a larger split with data.split"
+        )
 
 
 def _unfit(run: Run, metric: Metric) -> str:
