@@ -247,7 +247,8 @@ def refuse_probabilities(loss: Loss, model: nn.Module, x: Tensor) -> None:
     if ending is not None:
         raise Mistake(
             f"loss={loss.name}: takes logits, but the model ends in a {ending}, which "
-            f"this loss applies itself; leave the model's {ending} out, or use loss=mse"
+            f"this loss applies itself (probabilities_into_loss); leave the model's {ending} out, "
+            "or use loss=mse; preflight=off trains it as it is"
         )
 
 

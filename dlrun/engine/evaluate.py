@@ -40,7 +40,7 @@ def samples(run: Run, feed: PreparedSplit, raw: bool = False) -> Batches:
     size = run.lengths.evaluation_batch
     for x, y in batches(feed.x, feed.y, feed.rows, size, run.device, prefetch=feed.prefetch):
         if not raw:
-            x = _ready(run, x if feed.prepared else run.evaluation(x))
+            x = ready(run, x if feed.prepared else run.evaluation(x))
         yield x, x if run.reconstructs else y
 
 
@@ -110,7 +110,7 @@ def _sample(run: Run, most: int | None) -> Iterator[Tensor]:
     rows = order(feed.rows, epoch=0, seed=0)[: None if most is None else most * size]
     for part in rows.tensor_split(max(1, len(rows) // size)):
         x = gather(feed.x, feed.y, part.to(feed.x.device))[0].to(run.device)
-        yield _ready(run, x if feed.prepared else run.evaluation(x))
+        yield ready(run, x if feed.prepared else run.evaluation(x))
 
 
 @torch.no_grad()
@@ -167,11 +167,12 @@ class Tally:
 
 def _predict(run: Run, views: Views, chain: nn.Module, x: Tensor) -> Tensor:
     """What the model says of a raw batch, averaged over its views as the loss averages."""
-    seen = [run.forward(_ready(run, chain(view))) for view in views(x)]
+    seen = [run.forward(ready(run, chain(view))) for view in views(x)]
     return run.loss.averaged(torch.stack(seen))
 
 
-def _ready(run: Run, x: Tensor) -> Tensor:
+def ready(run: Run, x: Tensor) -> Tensor:
+    """A preprocessed batch in the layout of memory that the run asks for."""
     return x.contiguous(memory_format=run.layout) if x.dim() == 4 else x
 
 

@@ -26,6 +26,8 @@ Augment = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 class Run:
     """Everything that `train` needs, and nothing that knows where it came from.
 
+    val: what is measured during training; of `data.val` all or, with `validate_on`, a part.
+    train_eval: samples of the training split that are measured as val is; None for none.
     preprocessing: of training batches; evaluation: of all others, where images may have
         to be cut to the size that the model is trained on.
     forward: the model as it is called: compiled, and in lower precision, where asked.
@@ -74,6 +76,7 @@ class Run:
     regularizers: dict[str, Regularizer] = field(default_factory=dict)
     rates: list[float] = field(default_factory=list)
     metrics: dict[str, Metric] = field(default_factory=dict)
+    train_eval: PreparedSplit | None = None
     labels: bool = False
 
     def __post_init__(self) -> None:
@@ -130,9 +133,7 @@ class Run:
 
     def facts(self) -> dict[str, Any]:
         """What the record says of the run beside its recipe."""
-        splits = {name: getattr(self.data, name) for name in ("train", "val", "test")}
-        if self.data.held_out:
-            splits["held_out"] = self.data.held_out
+        splits = self.data.splits
         return {
             "device": _device_name(self.device),
             "threads": torch.get_num_threads(),

@@ -147,6 +147,9 @@ def _record_point(
             if not math.isfinite(found["loss"]):
                 raise Diverged(state.counters.step, found["loss"], "validation", number)
             values[number] = _validation(members[number].run, found)
+    if point.validates and members[0].run.train_eval is not None:
+        for number, found in enumerate(step.measure("train_eval")):
+            values[number] |= {f"train_eval/{name}": value for name, value in found.items()}
     if point.logs:
         for number, member in enumerate(members):
             values[number] |= _window_means(member.run, state.window, point, number)

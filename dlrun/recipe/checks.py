@@ -16,7 +16,7 @@ from dlrun.data import Data
 from dlrun.engine.count import parameters
 from dlrun.engine.evaluate import Tally
 from dlrun.engine.run import LoopConfig, Run
-from dlrun.errors import Mistake
+from dlrun.errors import Mistake, first_line, refuse
 from dlrun.loss import Loss
 from dlrun.metric import CLASSES, LABELS, NUMBERS, Metric
 from dlrun.recipe.instantiate import explained, ours
@@ -28,14 +28,13 @@ _ROUNDING = 1e-3
 _TARGETS = {CLASSES: "classes", LABELS: "several labels at once", NUMBERS: "numbers"}
 
 
-def check_activation(config: DictConfig, chosen: bool) -> None:
-    """An activation that was asked for must be one that the model asks for in turn."""
+def idle_activation(config: DictConfig) -> Iterator[str]:
+    """What is wrong with an activation that was asked for where the model asks for none."""
     model = OmegaConf.to_container(config.model, resolve=False)
-    if chosen and "${activation}" not in str(model):
-        name = str(config.model._target_).rpartition(".")[2]
-        raise Mistake(
-            f"activation: changes nothing, because model={name} brings its own activations; "
-            "leave it out, or choose a model such as mlp, cnn or resnet"
+    if "${activation}" not in str(model):
+        yield (
+            f"activation: changes nothing, because model={_name(config, 'model')} brings its own "
+            "activations; leave it out, or choose a model such as mlp, cnn or resnet"
         )
 
 
@@ -98,7 +97,7 @@ def check_forward(
 ) -> None:
     """One forward pass and one loss on a few samples: shapes, and logits where logits are due."""
     x, y = x[:2], y[:2]
-    name, shape = str(config.model._target_).rpartition(".")[2], tuple(x.shape[1:])
+    name, shape = _name(config, "model"), tuple(x.shape[1:])
     model.eval()
     try:
         with torch.no_grad(), _users(config, "model"):
@@ -113,11 +112,11 @@ def check_forward(
                 losses.require_numbers(loss, where, "mse, mae or huber")
             numbers = data.train.y[data.train.rows]
             losses.require_unit_targets(loss, numbers, "loss=mse, mae or huber")
-        losses.refuse_probabilities(loss, model, x)
+        if config.preflight != "off":
+            losses.refuse_probabilities(loss, model, x)
     except _TELLING as error:
-        reason = str(error).strip().split("\n")[0]
         message = f"model={name}: does not take samples of shape {shape} from data={data.name}"
-        raise Mistake(f"{message}: {reason}") from error
+        raise Mistake(f"{message}: {first_line(error)}") from error
     finally:
         model.train()
     with explained("loss", config.loss), _users(config, "loss"):
@@ -151,18 +150,14 @@ def check_step(
     batch = lengths.smallest(len(data.train))
     mixed = bool(data.classes) and y.is_floating_point()
     x, y = x[: min(batch, 2)], y[: min(batch, 2)]
-    buffers = {name: value.clone() for name, value in model.named_buffers()}
-    name = str(config.model._target_).rpartition(".")[2]
+    buffers = {key: value.clone() for key, value in model.named_buffers()}
+    name = _name(config, "model")
     model.train()
     try:
         with _users(config, "model"):
             logits = model(x)
         target = x if reconstructs(model) else y
-        with (
-            explained("loss", config.loss),
-            _told_of(mixed, config),
-            _users(config, "loss"),
-        ):
+        with explained("loss", config.loss), _told_of(mixed, config), _users(config, "loss"):
             value = objective(logits, target)
         if not value.requires_grad:
             where = f"model={name}" if not logits.requires_grad else f"loss={config.loss._target_}"
@@ -171,8 +166,7 @@ def check_step(
     except _TELLING as error:
         if "more than 1 value per channel" in str(error):
             raise Mistake(_too_few(config, batch)) from None
-        reason = str(error).strip().split("\n")[0]
-        raise Mistake(f"model={name}: fails in a step of training: {reason}") from error
+        raise Mistake(f"model={name}: fails in a step of training: {first_line(error)}") from error
     finally:
         with torch.no_grad():
             for key, before in buffers.items():
@@ -189,7 +183,7 @@ def check_views(
     outputs: int,
 ) -> None:
     """Views of two raw samples x must be such as the model takes; they are used after training."""
-    name = str(config.test_augmentation._target_).rpartition(".")[2]
+    name = _name(config, "test_augmentation")
     with explained("test_augmentation", config.test_augmentation):
         seen = views(x)
     model.eval()
@@ -199,9 +193,8 @@ def check_views(
             with torch.no_grad():
                 given = tuple(model(preprocessing(view)).shape)
         except (RuntimeError, ValueError) as error:
-            reason = str(error).strip().split("\n")[0]
             message = f"test_augmentation={name}: the model does not take views of shape {shape}"
-            raise Mistake(f"{message}: {reason}") from error
+            raise Mistake(f"{message}: {first_line(error)}") from error
         finally:
             model.train()
         if given != (len(x), outputs):
@@ -242,9 +235,7 @@ def check_metrics(config: DictConfig, run: Run, x: Tensor, y: Tensor) -> None:
 
     x, y: some of the training split, x as the model sees it.
     """
-    wrong = list(filter(None, (_unfit(run, one) for one in run.metrics.values())))
-    if wrong:
-        raise Mistake("\n".join(wrong))
+    refuse(filter(None, (_unfit(run, one) for one in run.metrics.values())))
     was_training = run.model.training
     run.model.eval()
     with torch.no_grad():
@@ -324,12 +315,16 @@ def _told_of(mixed: bool, config: DictConfig) -> Iterator[None]:
     except (Mistake, *_TELLING) as error:
         if not mixed:
             raise
-        name = str(config.loss._target_).rpartition(".")[2]
         raise Mistake(
             f"augmentation=[{','.join(config.augmentation)}]: mixes labels into probabilities, and "
-            f"loss={name} takes whole labels only; use loss=cross_entropy, bce or mse, or an "
-            "augmentation without mixup and cutmix"
+            f"loss={_name(config, 'loss')} takes whole labels only; use loss=cross_entropy, bce "
+            "or mse, or an augmentation without mixup and cutmix"
         ) from error
+
+
+def _name(config: DictConfig, group: str) -> str:
+    """The function or class that a group's option names, without its module."""
+    return str(config[group]._target_).rpartition(".")[2]
 
 
 def _too_few(config: DictConfig, batch: int) -> str:

@@ -42,6 +42,7 @@ _TYPES: dict[str, Any] = {
     **{"trial": int, "hash": str, "values": dict, "overrides": list, "runs": list},
     **{"seed": int, "directory": str | None, "value": int | float | None, "tries": int},
     **{"loss": int | float | None, "epochs": int | float, "message": str, "samples": int | None},
+    "trained_on": int | None,
     "others": dict,
 }
 
@@ -103,8 +104,8 @@ class Dimension:
         if self.step is None:
             return []
         low, high = self.ends
-        values = [low + n * self.step for n in range(round((high - low) / self.step) + 1)]
-        return [int(value) if self.whole else without_noise(value) for value in values]
+        steps = range(round((high - low) / self.step) + 1)
+        return [self.rounded(low + n * self.step) for n in steps]
 
     def rounded(self, value: float) -> float:
         """A number of a range as one types it: on a step, whole, or with four digits."""
@@ -165,8 +166,8 @@ class RunResult:
 
     directory: relative to the outputs; None while it is not known.
     value: the best one of the objective, over `samples` samples; loss: val/loss with it, which
-    breaks ties. epochs: where training ended. tries: how often it was begun. others: the values
-    of other metrics that were asked for, with it.
+    breaks ties. epochs: where training ended. tries: how often it was begun. trained_on: how many
+    samples. others: the values of other metrics that were asked for, with it.
     """
 
     seed: int
@@ -179,6 +180,7 @@ class RunResult:
     message: str = ""
     tries: int = 1
     samples: int | None = None
+    trained_on: int | None = None
     others: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -238,6 +240,11 @@ class Point:
     def samples(self) -> int | None:
         """How many samples a score was measured on; None if unknown."""
         return next((run.samples for run in self.runs if run.samples), None)
+
+    @property
+    def trained_on(self) -> int | None:
+        """How many samples it was trained on; None if unknown."""
+        return next((run.trained_on for run in self.runs if run.trained_on), None)
 
     @property
     def epochs(self) -> float:

@@ -42,8 +42,9 @@ def compare(sweep: Sweep, points: Sequence[Point], repeats: int) -> str:
 
 
 def _recipe(sweep: Sweep, words: Mapping[str, str], more: Iterable[str]) -> list[str]:
-    """The fixed words that concern the recipe and are not in `more`, and the point's own."""
-    taken = {shell.key(word) for word in more} | set(words)
+    """The fixed words that concern the recipe, and the point's own; none that are in `more`."""
+    new = {shell.key(word) for word in more}
+    taken = new | set(words)
     fixed = [
         word
         for word in sweep.overrides
@@ -51,7 +52,7 @@ def _recipe(sweep: Sweep, words: Mapping[str, str], more: Iterable[str]) -> list
     ]
     if any(shell.key(word) == "experiment" for word in fixed):
         fixed.append("sweep=grid")  # or the experiment would search again
-    return [*fixed, *words.values()]
+    return [*fixed, *(word for key, word in words.items() if key not in new)]
 
 
 def _directories(sweep: Sweep) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun import shell
-from dlrun.errors import Mistake
+from dlrun.errors import Mistake, refuse
 from dlrun.recipe import compose, identity, mistakes
 from dlrun.recipe.compose import Composer, Override
 from dlrun.recipe.identity import NEUTRAL
@@ -207,7 +207,11 @@ def plan(composer: Composer, words: Sequence[str], command: Sequence[str]) -> Pl
         fixed = [override for override in fixed if override.key_or_group != "outputs"]
         fixed += compose.parse([shell.setting("outputs", composed.outputs)])
     settings = composed.sweep
-    _check(settings, [sweep.key_or_group for sweep in sweeps])
+    unfit = _unfit(settings, [sweep.key_or_group for sweep in sweeps])
+    refuse(
+        f"sweep.{key}={shell.shown(OmegaConf.select(settings, key))}: {right}"
+        for key, right in unfit
+    )
     samplers.check(settings)
     base = compose.without_hydra(composed)
     _check_objective(settings.objective, base)
@@ -292,36 +296,28 @@ def _check_objective(objective: str | None, recipe: DictConfig) -> None:
         raise Mistake(wrong)
 
 
-def _check(settings: DictConfig, swept: Sequence[str]) -> None:
-    """Raise one Mistake that names every wrong setting of the sweep."""
-    wrong = []
-
-    def require(holds: bool, key: str, right: str) -> None:
-        if not holds:
-            wrong.append(f"sweep.{key}={settings[key]}: {right}")
-
-    for key in ("trials", "parallel"):
-        require(settings[key] is None or settings[key] > 0, key, "must be greater than 0")
-    require(settings["repeats"] > 0, "repeats", "must be greater than 0")
+def _unfit(settings: DictConfig, swept: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The settings of a sweep with an impossible value, each with what would be right."""
+    for key in ("trials", "parallel", "repeats"):
+        if settings[key] is not None and settings[key] <= 0:
+            yield key, "must be greater than 0"
     for key in ("retries", "seed"):
-        require(settings[key] >= 0, key, "must not be negative")
-    for key, names in (("pruner", PRUNERS), ("export", EXPORTS)):
-        near = nearest(str(settings[key]), names)
-        require(settings[key] in names, key, f"must be one of {', '.join(names)}{near}")
-    if settings["sampler"] and settings["trials"] is None:
-        wrong.append("sweep.trials=null: a sampler needs a number of trials")
+        if settings[key] < 0:
+            yield key, "must not be negative"
+    if settings.sampler and settings.trials is None:
+        yield "trials", "a sampler needs a number of trials"
     for key, least in (("startup", 0), ("warmup", 1), ("factor", 2)):
-        if settings["pruning"][key] < least:
-            wrong.append(f"sweep.pruning.{key}={settings['pruning'][key]}: must be {least} or more")
-    objective = settings["objective"]
-    if objective is not None and objective.startswith("test"):
-        wrong.append(
-            f"sweep.objective={objective}: the test split is for one measurement at the very end; "
-            f"a search on it would fit it. Use val{objective[4:]}"
+        if settings.pruning[key] < least:
+            yield f"pruning.{key}", f"must be {least} or more"
+    for key, names in (("pruner", PRUNERS), ("export", EXPORTS)):
+        if settings[key] not in names:
+            near = nearest(str(settings[key]), names)
+            yield key, f"must be one of {', '.join(names)}{near}"
+    if str(settings.objective).startswith("test"):
+        yield (
+            "objective",
+            "the test split is for one measurement at the very end; a search on it would fit it. "
+            f"Use val{settings.objective[4:]}",
         )
     if settings.repeats > 1 and SEED in swept:
-        wrong.append(
-            f"sweep.repeats={settings.repeats}: seed is swept already; leave out one of the two"
-        )
-    if wrong:
-        raise Mistake("\n".join(wrong))
+        yield "repeats", "seed is swept already; leave out one of the two"

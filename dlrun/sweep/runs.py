@@ -77,11 +77,9 @@ class Runs:
                 self._changed[what] = None
             else:
                 runs.append(run)
-        return (
-            point
-            if len(runs) == len(point.runs)
-            else replace(point, runs=runs, status=record.RUNNING)
-        )
+        if len(runs) == len(point.runs):
+            return point
+        return replace(point, runs=runs, status=record.RUNNING)
 
     def warn(self, dropped: Sequence[Point]) -> None:
         """Say that these points are trained again."""
@@ -104,6 +102,7 @@ def outcome(run: RunResult, directory: Path, objective: str) -> RunResult:
     status, points = record.read_status(directory), record.read_points(directory)
     info = record.read_json(directory / "run.json")
     data, metrics = info.get("data") or {}, metric.known(info.get("metrics"))
+    samples = data.get("samples") or {}
     value, best = _best(points, objective, metrics)
     loss = best.get("val/loss", inf)
     others = (f"val/{name}" for name in metrics if name not in metric.METRICS)
@@ -115,7 +114,8 @@ def outcome(run: RunResult, directory: Path, objective: str) -> RunResult:
         value=value,
         loss=loss if isfinite(loss) else None,
         epochs=float(points[-1]["epoch"]) if points else 0.0,
-        samples=(data.get("samples") or {}).get(objective.partition("/")[0]),
+        samples=samples.get(objective.partition("/")[0]),
+        trained_on=samples.get("train"),
         others={key: best[key] for key in others if key in best and key != objective},
     )
 
@@ -135,13 +135,15 @@ def _best(
         if isfinite(point["values"].get(objective, inf))
         and (chosen is None or point["epoch"] == end["best/epoch"])
     ]
+    start = "best/val_"
+    whole = {f"val/{k[len(start) :]}": v for k, v in end.items() if k.startswith(start)}
     if not rated:
         return chosen, {}
     best = max(
         rated,
         key=lambda at: (score(objective, at[objective], metrics), -at.get("val/loss", inf)),
     )
-    return best[objective] if chosen is None else chosen, best
+    return best[objective] if chosen is None else chosen, best | whole
 
 
 def ended(directory: Path, *statuses: str) -> bool:
