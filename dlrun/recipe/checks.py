@@ -231,10 +231,13 @@ def _are_binary(data: Data) -> bool:
 
 
 def check_metrics(config: DictConfig, run: Run, x: Tensor, y: Tensor) -> None:
-    """Raise one Mistake for all metrics that don't fit the task, or fail on a few samples.
+    """Raise Mistake for what cannot be monitored, and for metrics that don't fit the task.
 
-    x, y: some of the training split, x as the model sees it.
+    x, y: some of the training split, x as the model sees it; the metrics are tried on them.
     """
+    check_recorded("monitor", run.monitor, run)
+    if not run.metrics:
+        return
     refuse(filter(None, (_unfit(run, one) for one in run.metrics.values())))
     was_training = run.model.training
     run.model.eval()
@@ -248,9 +251,10 @@ def check_metrics(config: DictConfig, run: Run, x: Tensor, y: Tensor) -> None:
             if size != 1:
                 raise Mistake(f"metric.{name}: must give one number for a split, not {size}")
     run.model.train(was_training)
+    _check_monitored(run)
 
 
-def check_monitored(run: Run) -> None:
+def _check_monitored(run: Run) -> None:
     """Raise Mistake where the metric that is monitored can be no number on the val split.
 
     As for the area under the ROC curve of one class; tried with predictions drawn at random.
