@@ -119,7 +119,7 @@ def _draw(
     from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(6.4, 4.0))
-    axes = figure.add_axes((0.12, 0.13, 0.85, 0.83))
+    axes = figure.add_axes((0.14, 0.13, 0.83, 0.83))
     for key, name, colour in section.curves:
         epochs, values = curves[key]
         if epochs:
