@@ -27,6 +27,7 @@ from dlrun.data import Data
 from dlrun.engine.state import begin
 from dlrun.engine.train import train
 from dlrun.errors import Failure, Mistake
+from dlrun.procedure.train import measured
 from dlrun.recipe import build, compose
 from tests.faults import sets
 from tests.faults.table import FAULTS, Fault
@@ -83,6 +84,8 @@ class Trainer:
                 kept.close()
         if not by:
             return standing.best_score
+        if by.startswith("test/"):
+            return metric.score(by, measured(run, "test")[by])
         best = next(point for point in points if point["step"] == standing.best_step)
         return metric.score(by, best["values"][by])
 
@@ -105,10 +108,10 @@ def known() -> dict[str, dict[str, Any]]:
     return json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
 
 
-def current(fault: Fault, measured: dict[str, Any] | None) -> bool:
-    """Whether what was measured is of the recipe as it stands in the table."""
+def current(fault: Fault, found: dict[str, Any] | None) -> bool:
+    """Whether what was found is of the recipe as it stands in the table."""
     asked = {"words": fault.words, "twin": fault.twin, "by": fault.by}
-    return measured is not None and {key: measured[key] for key in asked} == asked
+    return found is not None and {key: found[key] for key in asked} == asked
 
 
 def measure(
