@@ -98,6 +98,8 @@ def judge(broken: Values, mended: Values) -> tuple[float, float, bool]:
     pairs = [(b, m) for b, m in zip(broken, mended, strict=True) if b is not None and m is not None]
     if broken.count(None) > len(broken) / 2:
         return math.inf, 0.0, None not in mended
+    if len(pairs) < 2:
+        return 0.0, math.inf, False
     differences = [m - b for b, m in pairs]
     difference, error = mean(differences), stdev(differences) / math.sqrt(len(differences))
     return difference, error, difference > ERRORS * error
