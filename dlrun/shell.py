@@ -4,6 +4,7 @@ In: paths as one types them. Out: commands that run as printed, quoted for the s
 where need be, for Hydra; and text that is safe to show and to record.
 """
 
+import json
 import os
 import re
 import shlex
@@ -71,22 +72,44 @@ def spelled(value: Any) -> str:
         return f"{{{','.join(f'{key}:{spelled(each)}' for key, each in value.items())}}}"
     if isinstance(value, list | tuple):
         return f"[{','.join(map(spelled, value))}]"
-    return repr(value) if isinstance(value, int | float) else quoted(str(value))
+    return repr(value) if isinstance(value, int | float) else _bare(str(value))
 
 
 def setting(key: str, value: str) -> str:
     """The override that sets a key to this text, whatever is in it, and not to a number."""
+    return f"{key}={_bare(value)}".replace("${", "\\${")
+
+
+def _bare(value: str) -> str:
+    """A text without quotes where Hydra takes it for this text all the same."""
     plain = _UNQUOTED.fullmatch(value) and not _is_number(value)
-    return f"{key}={value if plain else quoted(value)}".replace("${", "\\${")
+    return value if plain else quoted(value)
+
+
+def replaced(words: Iterable[str], changes: Mapping[str, str | None]) -> list[str]:
+    """The words of a command with others for some keys; None leaves a key out."""
+    kept, seen = [], set()
+    for word in words:
+        name = key(word)
+        if "=" not in word or word.startswith("-") or name not in changes:
+            kept.append(word)
+        elif name not in seen:
+            kept += filter(None, [changes[name]])
+        seen.add(name)
+    return kept + [word for name, word in changes.items() if word and name not in seen]
+
+
+def typed(value: object) -> str:
+    """A plain value as one would type it."""
+    if isinstance(value, list):
+        return f"[{','.join(map(typed, value))}]"
+    plain = value is None or isinstance(value, bool | dict)
+    return json.dumps(value, default=str) if plain else str(value)
 
 
 def shown(value: object) -> str:
-    """A value as it is typed, cut off where it is long."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, list):
-        return f"[{','.join(map(shown, value))}]"
-    text = str(value)
+    """The same, cut off where it is long."""
+    text = typed(value)
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 

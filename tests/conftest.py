@@ -1,5 +1,6 @@
 """What many tests need: a recipe composed as the command does it, data, a Run, a trained one."""
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,11 @@ from dlrun.engine.train import train
 from dlrun.recipe import build, compose
 
 Recipe = Callable[..., DictConfig]
+
+# Tests ask for the same numbers to the last bit, so they stay on the CPU. DLRUN_DEVICE=cuda
+# lets `device=auto` find a GPU, for those of tests/engine/test_cuda.py and others by choice.
+if os.environ.get("DLRUN_DEVICE") != "cuda":
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def in_suite(kept: Iterable[str], values: Iterable[str]) -> list[Any]:

@@ -5,10 +5,10 @@ runs has a record of its own; typed again, it goes on with what is not finished.
 """
 
 import copy
-import shutil
+import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -17,21 +17,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import metric, record, shell
-from dlrun.errors import Mistake
+from dlrun import record, shell
+from dlrun.errors import Failure, Mistake
+from dlrun.finding import FAIL, NOTE
 from dlrun.job import code, recording
 from dlrun.job.recording import Invocation
 from dlrun.job.session import Session
 from dlrun.procedure import BuiltRun, Outcome, Procedure, RecordedRun, Training
 from dlrun.procedure.train import Ending, train_built
-from dlrun.recipe import build, identity
+from dlrun.recipe import build, compose, identity
 from dlrun.record import Record
 
 if TYPE_CHECKING:
     from dlrun.data import Data
     from dlrun.engine.run import Run
+    from dlrun.engine.train import Show
     from dlrun.regularization import Regularizer
 
+_log = logging.getLogger("dlrun")
 _TRAIN = {"_target_": "dlrun.procedure.train.train", "_partial_": True}
 _ROWS = "rows.npz"
 
@@ -67,6 +70,21 @@ class Lab:
         """The command that was typed."""
         return tuple(self.invocation.command)
 
+    def command(self, changes: Mapping[str, Any]) -> str:
+        """The command that was typed with other settings; None leaves a key out."""
+        typed, own = self.invocation.overrides, ("procedure", "resume", "name")
+        kept = [word for word in typed if shell.key(word).partition(".")[0] not in own]
+        words = {
+            key: None if value is None else self._word(key, value) for key, value in changes.items()
+        }
+        where = shell.config_dirs(self.invocation.command)
+        return shell.line(["dlrun", *where, *shell.replaced(kept, words)])
+
+    def _word(self, key: str, value: Any) -> str:
+        """The override that gives a key of the recipe this value."""
+        word = f"{key}={shell.spelled(value)}"
+        return word if key in compose.keys(self.config) else f"+{word}"
+
     def data(self) -> "Data":
         """The recipe's data."""
         return self.session.data(self.config)
@@ -82,11 +100,11 @@ class Lab:
         try:
             with recording.status_of(kept):
                 outcome = self.procedure(self)
-                kept.update(
-                    value=outcome.value,
-                    findings=[dict(each) for each in outcome.findings],
-                    runs=[run.directory.name for run in outcome.runs if run.directory.exists()],
-                )
+                runs = [run.directory.name for run in outcome.runs if run.directory.exists()]
+                kept.update(value=outcome.value, runs=runs)
+                kept.keep_findings(outcome.findings)
+                if outcome.failure:
+                    raise Failure(outcome.failure)
         finally:
             self.session.records[:] = [kept.directory]
             kept.close()
@@ -119,46 +137,64 @@ class Lab:
             training = _remembered(Path(resume)) or training
         with self._opened(training, resume) as built:
             directory = built.record.directory
-            exports = self.whole and bool((self.config.tracking or {}).get("model", False))
+            whole = self.whole and training.recorded
             ending = Ending(
                 test=self.tests and training.test and bool(self.config.test),
-                draw=partial(self.session.draw, directory)
-                if self.whole and training.recorded
-                else None,
-                export=exports and training.recorded,
+                draw=partial(self.session.draw, directory) if whole else None,
+                export=whole and bool((self.config.tracking or {}).get("model", False)),
             )
+            if training.recorded and not resume:
+                self._preflight(built)
             train_built(built, ending)
-            value = metric.score(built.run.monitor, built.state.runs[0].best_score)
             points = built.record.points()
         self._asked += 1
-        return RecordedRun(directory, record.FINISHED, value, points)
+        return RecordedRun(directory, record.FINISHED, _best(points), points)
+
+    def _preflight(self, built: BuiltRun) -> None:
+        """Check a new run, once for recipes that differ in numbers alone.
+
+        Raises Failure under preflight=strict where something must fail.
+        """
+        from dlrun.engine.preflight import preflight
+
+        how, structure = self.config.preflight, identity.structure(copy.deepcopy(self.config))
+        if how == "off" or structure in self.session.checked:
+            return
+        self.session.checked.add(structure)
+        found = [each.completed(self.command) for each in preflight(built.run)]
+        if found:
+            built.record.keep_findings(found)
+        for each in found:
+            if each.level != NOTE:
+                _log.warning(f"{each.name}: {each.text}")
+        failed = [each.name for each in found if each.level == FAIL]
+        if failed and how == "strict":
+            raise Failure(f"preflight=strict: {', '.join(failed)}")
 
     @contextmanager
     def _opened(self, training: Training, resume: str | None) -> Iterator[BuiltRun]:
         """Inside, a run of the recipe with its record; how it ends becomes its status."""
         config, invocation = self._of(training, resume)
-        folder = None
-        if not training.recorded:
-            folder = config.outputs = tempfile.mkdtemp(prefix="dlrun-")
-        run = self._build(config, training)
-        kept, state = recording.begin(config, run, invocation)
-        try:
+        with ExitStack() as stack:
+            if not training.recorded:
+                folder = tempfile.TemporaryDirectory(prefix="dlrun-", ignore_cleanup_errors=True)
+                config.outputs = stack.enter_context(folder)
+            run = self._build(config, training)
+            kept, state = recording.begin(config, run, invocation)
+            stack.callback(kept.close)
+            stack.callback(self.session.show.end)
+            show: Show = recording.Silent()
             if self.directory is not None:
                 _keep_rows(kept.directory, training)
             if training.recorded:
                 if self.directory is None:
                     self.session.records.append(kept.directory)
                 self.session.follow(kept.directory)
-                lengths, text = run.lengths, recording.summary(kept, state, run.lengths)
-                self.session.show.begin(text, lengths.total_steps, lengths.steps_per_epoch)
-            show = self.session.show if training.recorded else recording.Silent()
+                show, lengths = self.session.show, run.lengths
+                text = recording.summary(kept, state, lengths)
+                show.begin(text, lengths.total_steps, lengths.steps_per_epoch)
             with recording.status_of(kept, self.rules, run.lengths.total_steps):
                 yield BuiltRun(run, state, kept, show)
-        finally:
-            self.session.show.end()
-            kept.close()
-            if folder:
-                shutil.rmtree(folder, ignore_errors=True)
 
     def _build(self, config: DictConfig, training: Training) -> "Run":
         """The run, with what the training brings along."""
@@ -188,16 +224,14 @@ class Lab:
         if self.directory is None:
             return config, self.invocation
         config.procedure = OmegaConf.create(_TRAIN)
-        settings = [
-            f"{'' if _has(self.recipe, key) else '+'}{key}={shell.spelled(value)}"
-            for key, value in training.settings.items()
-        ]
+        settings = [self._word(key, value) for key, value in training.settings.items()]
         kept = [
             word
             for word in self.invocation.overrides
             if shell.key(word).partition(".")[0] not in ("procedure", "name")
         ]
-        config.name = training.name or f"{self._named} {self._asked}"
+        procedure = self.invocation.choices.get("procedure") or self.procedure.function.__name__
+        config.name = training.name or f"{procedure} {self._asked}"
         plain = _plain(training)
         asked = {**plain, "rows": training.rows is not None}
         info = {"parent": self.directory.name, "training": {"hash": self._hash(plain), **asked}}
@@ -210,10 +244,6 @@ class Lab:
             info=info | {"tags": tags},
         )
         return config, invocation
-
-    @property
-    def _named(self) -> str:
-        return str(self.invocation.choices.get("procedure") or self.procedure.function.__name__)
 
     def _hash(self, plain: Mapping[str, Any]) -> str:
         """What a run of the procedure is known by: its place and what it is."""
@@ -251,18 +281,15 @@ class Lab:
 def _recorded(directory: Path) -> RecordedRun:
     """A run that has been trained before, as its record says."""
     points = record.read_points(directory)
-    end = record.last_values(points)
-    best = [v for key, v in end.items() if key.startswith("best/") and key != "best/epoch"]
     status = str(record.read_status(directory).get("status", ""))
-    return RecordedRun(directory, status, best[0] if best else None, points)
+    return RecordedRun(directory, status, _best(points), points)
 
 
-def _has(values: Mapping[str, Any], key: str) -> bool:
-    """Whether nested values have something under a dotted key."""
-    head, _, rest = key.partition(".")
-    if not isinstance(values, Mapping) or head not in values:
-        return False
-    return not rest or _has(values[head], rest)
+def _best(points: Sequence[Mapping[str, Any]]) -> float | None:
+    """The best of what a run monitors, which its end names first."""
+    end = record.last_values(points)
+    best = (v for key, v in end.items() if key.startswith("best/") and key != "best/epoch")
+    return next(best, None)
 
 
 def _plain(training: Training) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from dlrun.finding import Finding
 from dlrun.record import Record
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from dlrun.engine.state import State
     from dlrun.engine.train import Show
 
-SPLITS = ("train", "val", "test", "held_out")
-
 
 @dataclass(frozen=True)
 class Training:
@@ -37,9 +36,8 @@ class Training:
 
     name: of the run; "" for one made of its settings.
     settings: other settings of the recipe, by their dotted keys.
-    rows: of the data set, for "train", "val", "test" and "held_out"; a split that is not named
-        is empty. None: as the recipe splits. The held out ones are measured at the end, as
-        `held_out/…`.
+    rows: of the data set, for "train", "val" and "test"; one that is not named is empty. Those
+        of any other name are measured at the end, as `<name>/…`. None: as the recipe splits.
     weights: a file of weights to start from, such as a run's checkpoints/best.pt.
     preprocessing: the directory of a run whose fitted preprocessing is taken.
     schedule_steps: the length for which the schedule is drawn; None for that of the run.
@@ -74,12 +72,13 @@ class RecordedRun:
 class Outcome:
     """What a procedure comes to: the value that the recipe is judged by, and the runs it made.
 
-    findings: what it found out, as plain values for the record.
+    failure: why the command is to end with exit code 1; "" where it is not.
     """
 
     value: float | None = None
     runs: Sequence[RecordedRun] = ()
-    findings: Sequence[Mapping[str, Any]] = ()
+    findings: Sequence[Finding] = ()
+    failure: str = ""
 
 
 @dataclass
@@ -107,6 +106,12 @@ class Lab(Protocol):
     @property
     def words(self) -> Sequence[str]:
         """The command that was typed, to propose the next one."""
+
+    def command(self, changes: Mapping[str, Any]) -> str:
+        """The command that was typed with other settings, by their dotted keys: what to type next.
+
+        None leaves a key out. The words of the procedure go; `changes` may name another.
+        """
 
     def data(self) -> "Data":
         """The recipe's data."""

@@ -4,4 +4,5 @@ curves.py, rates.py      the curves of one run; its learning rates as a line of 
 sweep.py                 the table at a sweep's end, and its page: page.py, plots.py
 critic.py, evidence.py   what a sweep shows, and how sure that is
 commands.py              the commands that it proposes
+findings.py              findings on the terminal
 """

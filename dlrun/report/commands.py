@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from dlrun import shell
 from dlrun.record.sweep import Point, Sweep
@@ -10,27 +9,10 @@ from dlrun.record.sweep import Point, Sweep
 _OF_THE_SWEEP = ("sweep", "hydra")
 
 
-@dataclass(frozen=True)
-class Remark:
-    """One thing that the results of a sweep say, and what to type next."""
-
-    text: str
-    command: str
-
-
 def again(sweep: Sweep, changes: Mapping[str, str | None]) -> str:
     """The sweep's own command with other words for some keys; None leaves a key out."""
     words = shlex.split(sweep.command)[1:] or ["-m"]
-    kept, seen = [], set()
-    for word in words:
-        key = shell.key(word)
-        if "=" not in word or word.startswith("-") or key not in changes:
-            kept.append(word)
-        elif changes[key] is not None and key not in seen:
-            kept.append(str(changes[key]))
-        seen.add(key)
-    kept += [word for key, word in changes.items() if key not in seen and word is not None]
-    return shell.line(["dlrun", *kept])
+    return shell.line(["dlrun", *shell.replaced(words, changes)])
 
 
 def once(sweep: Sweep, point: Point, *more: str) -> str:
@@ -53,13 +35,16 @@ def compare(sweep: Sweep, points: Sequence[Point], repeats: int) -> str:
     if len(apart) > 1:  # else it would be the product
         words.append(f"sweep.zip=[[{','.join(apart)}]]")
     fixed = _recipe(sweep, dict.fromkeys(keys, ""), ["sweep"])
+    if sweep.settings.get("objective"):  # what they are compared by
+        words.append(f"sweep.objective={sweep.settings['objective']}")
     words = [*filter(None, fixed), *words, f"sweep.repeats={repeats}"]
     return shell.line(["dlrun", *_directories(sweep), "-m", *words])
 
 
 def _recipe(sweep: Sweep, words: Mapping[str, str], more: Iterable[str]) -> list[str]:
-    """The fixed words that concern the recipe and are not in `more`, and the point's own."""
-    taken = {shell.key(word) for word in more} | set(words)
+    """The fixed words that concern the recipe, and the point's own; none that are in `more`."""
+    new = {shell.key(word) for word in more}
+    taken = new | set(words)
     fixed = [
         word
         for word in sweep.overrides
@@ -67,7 +52,7 @@ def _recipe(sweep: Sweep, words: Mapping[str, str], more: Iterable[str]) -> list
     ]
     if any(shell.key(word) == "experiment" for word in fixed):
         fixed.append("sweep=grid")  # or the experiment would search again
-    return [*fixed, *words.values()]
+    return [*fixed, *(word for key, word in words.items() if key not in new)]
 
 
 def _directories(sweep: Sweep) -> list[str]:

@@ -1,6 +1,6 @@
 """What the results of a sweep say, in words, each with the command to type next.
 
-Pure functions of plain data. A remark is made only where the points support it.
+Pure functions of plain data. A finding is made only where the points support it.
 """
 
 import math
@@ -10,9 +10,10 @@ from dataclasses import replace
 from itertools import pairwise
 
 from dlrun import record
+from dlrun.finding import FAIL, NOTE, WARN, Finding
+from dlrun.metric import metric_of
 from dlrun.record.sweep import Dimension, Point, Sweep, number
 from dlrun.report import commands
-from dlrun.report.commands import Remark
 from dlrun.report.curves import Curve
 from dlrun.report.evidence import alike, chance, enough, error, slope, tail, varied
 
@@ -30,11 +31,15 @@ WEAK = 0.05
 """The share of the variation below which a hyperparameter hardly matters."""
 ERRORS = 2.0
 """Standard errors of a difference within which it is called noise."""
+SAMPLES = "data.samples"
+"""The dimension that is no choice of a recipe but asks for a learning curve."""
+LITTLE = 0.05
+"""The part of the error that a doubling of the data must take away to be worth it."""
 
 
-def remarks(
+def findings(
     sweep: Sweep, importance: Mapping[str, float], curves: Mapping[int, Sequence[Curve]]
-) -> list[Remark]:
+) -> list[Finding]:
     """Everything the results support, the most pressing first.
 
     importance: the share of each dimension, as `evidence.importances` gives it.
@@ -51,23 +56,25 @@ def remarks(
     found += too_few(sweep) + at_the_edge(sweep, importance)
     return (
         found
+        + more_data(sweep)
         + within_noise(sweep)
         + hardly_matters(sweep, importance)
         + still_improving(sweep, curves)
     )
 
 
-def nothing_finished(sweep: Sweep) -> list[Remark]:
+def nothing_finished(sweep: Sweep) -> list[Finding]:
     """No point came to its end, and at least one failed."""
     troubles = sweep.troubles()
     if not troubles:
         return []
     message, points = next(iter(troubles.items()))
     text = f"No point finished. {len(points)} of {len(sweep.points)} say: {message}"
-    return [Remark(text, commands.once(sweep, points[0]))]
+    numbers = {"failed": len(points), "points": len(sweep.points)}
+    return [Finding("points_failed", FAIL, text, numbers, commands.once(sweep, points[0]))]
 
 
-def all_equal(sweep: Sweep) -> list[Remark]:
+def all_equal(sweep: Sweep) -> list[Finding]:
     """At least three points that differ, and all of them with one score and one loss."""
     points = sweep.ranked
     scores = {score for point in points for score in point.scores}
@@ -81,10 +88,11 @@ def all_equal(sweep: Sweep) -> list[Remark]:
         f"All {len(points)} points give the same {sweep.objective}, {points[0].mean:.4g}: "
         f"{keys} had no effect at all. See whether the recipe holds what you changed."
     )
-    return [Remark(text, commands.once(sweep, points[-1], "--cfg", "job"))]
+    command = commands.once(sweep, points[-1], "--cfg", "job")
+    return [Finding("no_effect", WARN, text, {"points": len(points)}, command)]
 
 
-def too_few(sweep: Sweep) -> list[Remark]:
+def too_few(sweep: Sweep) -> list[Finding]:
     """Fewer drawn points than it takes to say what matters. A grid has what it has."""
     if sweep.sampler == "grid" or not sweep.dimensions:
         return []
@@ -101,10 +109,11 @@ def too_few(sweep: Sweep) -> list[Remark]:
         f"So few finished points ({many}) of a search over {len(sweep.dimensions)} "
         f"hyperparameter{'s' * (len(sweep.dimensions) != 1)}{said} say little; {wanted} would do."
     )
-    return [Remark(text, commands.again(sweep, {"sweep.trials": f"sweep.trials={more}"}))]
+    command = commands.again(sweep, {"sweep.trials": f"sweep.trials={more}"})
+    return [Finding("too_few_points", NOTE, text, {"points": many, "wanted": wanted}, command)]
 
 
-def at_the_edge(sweep: Sweep, importance: Mapping[str, float]) -> list[Remark]:
+def at_the_edge(sweep: Sweep, importance: Mapping[str, float]) -> list[Finding]:
     """The best value lies within 5 % of the end of its range, on its own scale.
 
     Or within 15 % where nothing was tried beyond it: few points are drawn so far out.
@@ -121,6 +130,8 @@ def at_the_edge(sweep: Sweep, importance: Mapping[str, float]) -> list[Remark]:
         key = dimension.key
         if not dimension.numeric or dimension.zip is not None or importance.get(key, 1.0) < WEAK:
             continue
+        if key == SAMPLES:  # more are better, which `more_data` looks at
+            continue
         if len({point.values[key] for point in points}) < 3:
             continue
         place = dimension.place(float(best.values[key]))
@@ -135,17 +146,21 @@ def at_the_edge(sweep: Sweep, importance: Mapping[str, float]) -> list[Remark]:
                 f"{'upper' if place > 0.5 else 'lower'} edge of its range "
                 f"({low:.3g} to {high:.3g}); better ones may lie beyond: widen it to {end:.3g}."
             )
-            found.append(Remark(text, commands.again(sweep, {key: word})))
+            numbers = {"best": float(best.values[key]), "low": low, "high": high, "wider": end}
+            command = commands.again(sweep, {key: word})
+            found.append(Finding("at_the_edge", WARN, text, numbers, command))
     return found
 
 
-def within_noise(sweep: Sweep) -> list[Remark]:
+def within_noise(sweep: Sweep) -> list[Finding]:
     """The best two differ by less than two standard errors of their difference.
 
     The standard error is that of the repeats; of an accuracy that was measured once, that of
     so many samples. Where neither is known, that is said. The second is the best that is not
     the same as the first for any practical purpose.
     """
+    if [dimension.key for dimension in varied(sweep)] == [SAMPLES]:
+        return []
     first, *others = sweep.ranked
     second = next((point for point in others if not alike(sweep, first, point)), None)
     if second is None:
@@ -163,7 +178,8 @@ def within_noise(sweep: Sweep) -> list[Remark]:
             f"trained once, they don't tell how much of {sweep.objective} is chance. "
             f"Repeat them with {REPEATS} seeds each."
         )
-        return [Remark(text, commands.compare(sweep, (first, second), REPEATS))]
+        command = commands.compare(sweep, (first, second), REPEATS)
+        return [Finding("inconclusive", NOTE, text, {"gap": gap, "seeds": REPEATS}, command)]
     noise = ERRORS * math.hypot(errors[0], errors[1])
     if gap >= noise:
         return []
@@ -177,12 +193,76 @@ def within_noise(sweep: Sweep) -> list[Remark]:
         repeats = math.ceil(min(max(enough, now + 2), max(10, 2 * now)) - 1e-9)
         how = f"{repeats - now} more seeds"
     text += f"two standard errors are {noise:.2g} {why}, so this may be chance. "
-    return [
-        Remark(text + f"Repeat them with {how}.", commands.compare(sweep, (first, second), repeats))
-    ]
+    text += f"Repeat them with {how}."
+    numbers = {"gap": gap, "noise": noise, "seeds": repeats}
+    command = commands.compare(sweep, (first, second), repeats)
+    return [Finding("inconclusive", NOTE, text, numbers, command)]
 
 
-def hardly_matters(sweep: Sweep, importance: Mapping[str, float]) -> list[Remark]:
+def more_data(sweep: Sweep) -> list[Finding]:
+    """Whether more training samples would help, where `data.samples` was searched.
+
+    The best point with the most samples against the best one with half as many or fewer. What
+    another doubling would gain is read from a power law through both, as learning curves follow
+    (Hestness et al. 2017). More data help where both differ by more than two standard errors, and
+    hardly where a doubling would take away less than 5 % of the error.
+    """
+    best: dict[int, Point] = {}
+    for point in sweep.ranked:
+        if point.trained_on and any(one.key == SAMPLES for one in sweep.dimensions):
+            best.setdefault(point.trained_on, point)
+    most = max(best, default=0)
+    halves = [count for count in best if 2 * count <= most]
+    if len(best) < 3 or not halves:
+        return []
+    full, half = best[most], best[max(halves)]
+    gain = (full.mean - half.mean) * (1 if sweep.maximize else -1)
+    text = f"With {most:,} training samples {sweep.objective} is {full.mean:.4g}, with "
+    text += f"{max(halves):,} {half.mean:.4g}: "
+    numbers = {"samples": most, "half": max(halves), "gain": gain}
+    errors = error(sweep, full), error(sweep, half)
+    noise = math.inf if None in errors else ERRORS * math.hypot(*filter(None, errors))
+    wrong = 1 - full.mean if metric_of(sweep.objective).share else full.mean
+    if wrong <= 0:
+        return []
+
+    def next_gain(gain: float) -> float:
+        left = wrong / (wrong + max(gain, 0.0))
+        return wrong * (1 - math.pow(left, 1 / math.log2(most / max(halves))))
+
+    if gain > noise and next_gain(gain) > LITTLE * wrong:
+        text += (
+            f"another doubling would gain about {next_gain(gain):.2g}, so more data would help. "
+        )
+        numbers["next_gain"] = next_gain(gain)
+        more, command = _with_more(sweep, full)
+        return [Finding("too_little_data", WARN, text + more, numbers, command)]
+    if gain > noise or next_gain(gain + noise) < LITTLE * wrong:
+        text += (
+            f"another doubling would gain {next_gain(gain + noise):.2g} at most, so more data "
+            "would hardly help. To find a better recipe, fewer samples do."
+        )
+        numbers["next_gain"] = next_gain(gain + noise)
+        return [Finding("enough_data", NOTE, text, numbers, commands.once(sweep, half))]
+    seeds = min(len(full.scores), len(half.scores))
+    repeats = 2 * seeds if seeds > 1 else REPEATS
+    why = "trained once, they don't tell how much of it is chance"
+    if noise < math.inf:
+        why = f"two standard errors of the difference are {noise:.2g}"
+    text += f"{why}, so this doesn't say whether more data would help. Repeat with {repeats} seeds."
+    command = commands.compare(sweep, (full, half), repeats)
+    return [Finding("inconclusive", NOTE, text, numbers | {"seeds": repeats}, command)]
+
+
+def _with_more(sweep: Sweep, full: Point) -> tuple[str, str]:
+    """What to do, and type, for more training samples: take all, or add some to the set."""
+    if full.values.get(SAMPLES) in (None, "100%"):
+        text = "All there are were used: add some, or vary them by augmentation, and train again."
+        return text, commands.once(sweep, full)
+    return "Train on all there are.", commands.once(sweep, full, f"{SAMPLES}=100%")
+
+
+def hardly_matters(sweep: Sweep, importance: Mapping[str, float]) -> list[Finding]:
     """A share below 5 %, and points no further apart than chance would have them."""
     found = []
     points = sweep.ranked
@@ -190,7 +270,7 @@ def hardly_matters(sweep: Sweep, importance: Mapping[str, float]) -> list[Remark
         return []
     for dimension in sweep.dimensions:
         share = importance.get(dimension.key)
-        if share is None or share >= WEAK or dimension.zip is not None:
+        if share is None or share >= WEAK or dimension.zip is not None or dimension.key == SAMPLES:
             continue
         if chance(dimension, points) < SURE:
             continue
@@ -200,11 +280,12 @@ def hardly_matters(sweep: Sweep, importance: Mapping[str, float]) -> list[Remark
                 f"{dimension.key} hardly matters here: it explains {share:.0%} of the variation. "
                 f"Leave it at {word.partition('=')[2]} and search the others."
             )
-            found.append(Remark(text, commands.again(sweep, {dimension.key: word})))
+            command = commands.again(sweep, {dimension.key: word})
+            found.append(Finding("hardly_matters", NOTE, text, {"share": share}, command))
     return found
 
 
-def above_a_rate(sweep: Sweep) -> list[Remark]:
+def above_a_rate(sweep: Sweep) -> list[Finding]:
     """Failed or diverged points gather above a value: the split by which chance is least.
 
     Those count as diverged that share the worst score to the last digit, as networks do
@@ -242,10 +323,12 @@ def above_a_rate(sweep: Sweep) -> list[Remark]:
         listed = zip(dimension.choices, dimension.words(), strict=True)
         words = ",".join(word for choice, word in listed if choice <= limit)
         word = f"{dimension.prefix}{dimension.key}={words}"
-    return [Remark(text, commands.again(sweep, {dimension.key: word}))]
+    numbers = {"limit": limit, "failed": many, "points": of}
+    command = commands.again(sweep, {dimension.key: word})
+    return [Finding("points_failed", WARN, text, numbers, command)]
 
 
-def still_improving(sweep: Sweep, curves: Mapping[int, Sequence[Curve]]) -> list[Remark]:
+def still_improving(sweep: Sweep, curves: Mapping[int, Sequence[Curve]]) -> list[Finding]:
     """The best point's objective still rises over the last third of its training.
 
     Its slope there must be more than twice its standard error, and what it gained there more
@@ -267,7 +350,9 @@ def still_improving(sweep: Sweep, curves: Mapping[int, Sequence[Curve]]) -> list
         f"{sweep.objective} {'rose' if sweep.maximize else 'fell'} by {gained:.2g} "
         f"over the last {epochs[-1] - epochs[-last]:.3g} epochs. Train longer."
     )
-    return [Remark(text, commands.once(sweep, best, f"epochs={longer}"))]
+    numbers = {"gained": gained, "epochs": epochs[-1], "longer": longer}
+    command = commands.once(sweep, best, f"epochs={longer}")
+    return [Finding("still_improving", WARN, text, numbers, command)]
 
 
 def _limit(dimension: Dimension, below: float, above: float) -> float:

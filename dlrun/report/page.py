@@ -6,9 +6,9 @@ from html import escape
 from importlib.resources import files
 
 from dlrun import record
+from dlrun.finding import Finding
 from dlrun.record.sweep import Point, Sweep, named
 from dlrun.report import plots
-from dlrun.report.commands import Remark
 from dlrun.report.curves import Curve
 
 ROWS = 200
@@ -19,10 +19,10 @@ def page(
     sweep: Sweep,
     importance: Mapping[str, float],
     curves: Mapping[int, Sequence[Curve]],
-    remarks: Sequence[Remark],
+    findings: Sequence[Finding],
 ) -> str:
-    """The whole page. The arguments are those of `critic.remarks`, and what it said."""
-    parts = [_head(sweep), _critic(remarks), _ranking(sweep), _troubles(sweep)]
+    """The whole page. The arguments are those of `critic.findings`, and what it said."""
+    parts = [_head(sweep), _critic(findings), _ranking(sweep), _troubles(sweep)]
     if sweep.ranked and sweep.dimensions:
         shape = _wide if len(sweep.dimensions) == 1 else _figure
         each = [shape(plots.against(sweep, one)) for one in sweep.dimensions]
@@ -76,6 +76,9 @@ def ranking(sweep: Sweep, rows: int) -> list[Column]:
     if sweep.tied:  # it decides their order
         losses = [f"{p.loss:.4g}" if math.isfinite(p.loss) else "" for p in points]
         columns.append(("val/loss", True, losses))
+    for key in sweep.others:
+        others = (point.other(key) for point in points)
+        columns.append((key, True, ["" if math.isnan(one) else _digits(one) for one in others]))
     if sweep.test_metric in sweep.test:
         test = _digits(sweep.test[sweep.test_metric])
         columns.append((sweep.test_metric, True, [test, *[""] * (len(points) - 1)]))
@@ -157,13 +160,14 @@ def _kinds(sweep: Sweep) -> str:
     return ", ".join(told) + "."
 
 
-def _critic(remarks: Sequence[Remark]) -> str:
-    if not remarks:
+def _critic(findings: Sequence[Finding]) -> str:
+    if not findings:
         return ""
     items = [
-        f"<li>{escape(remark.text)}<code>{escape(remark.command)}</code></li>" for remark in remarks
+        f"<li><b>{each.name}</b>: {escape(each.text)}<code>{escape(each.command)}</code></li>"
+        for each in findings
     ]
-    return _section("What to do next", f'<ol class="remarks">{"".join(items)}</ol>')
+    return _section("What to do next", f'<ol class="findings">{"".join(items)}</ol>')
 
 
 def _ranking(sweep: Sweep) -> str:

@@ -9,9 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from dlrun import record
+from dlrun.finding import Finding
 from dlrun.record.sweep import Sweep, read
 from dlrun.report import critic, evidence, page, rates
-from dlrun.report.commands import Remark
+from dlrun.report import findings as shown
 from dlrun.report.curves import Curve, of_runs
 
 ROWS = 10
@@ -34,12 +35,13 @@ def summarize(directory: str | Path, console: Console, goes_on: bool = False) ->
     else:
         curves = of_runs(sweep, outputs)
         shares = evidence.importances(sweep)
-        remarks = critic.remarks(sweep, shares, curves)
-        record.write(path, page.page(sweep, shares, curves, remarks))
+        findings = critic.findings(sweep, shares, curves)
+        record.keep_findings(directory, findings)
+        record.write(path, page.page(sweep, shares, curves, findings))
         if goes_on:
             show(sweep, {}, [], console, rows=1)
         else:
-            show(sweep, shares, remarks, console)
+            show(sweep, shares, findings, console)
     console.print(Text.assemble(("report: ", "dim"), str(_near(path))), soft_wrap=True)
     return path
 
@@ -47,7 +49,7 @@ def summarize(directory: str | Path, console: Console, goes_on: bool = False) ->
 def show(
     sweep: Sweep,
     shares: Mapping[str, float],
-    remarks: Sequence[Remark],
+    findings: Sequence[Finding],
     console: Console,
     rows: int = ROWS,
 ) -> None:
@@ -64,11 +66,7 @@ def show(
     if shares:
         most = ", ".join(f"{key} {share:.0%}" for key, share in list(shares.items())[:5])
         console.print(Text.assemble(("what mattered: ", "dim"), most), soft_wrap=True)
-    for remark in remarks:
-        console.print()
-        # A terminal breaks lines between words; elsewhere they are as long as they are.
-        console.print(Text(remark.text), soft_wrap=not console.is_terminal)
-        console.print(Text(f"  {remark.command}", style="cyan"), soft_wrap=True)
+    shown.show(console, findings)
     console.print()
 
 

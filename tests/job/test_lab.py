@@ -82,7 +82,12 @@ def test_it_has_a_record_and_trains_nothing_when_typed_again(here, capsys):
     assert info["runs"] == [run.name for run in children()]
     values = [record.read_points(run)[-1]["values"]["best/val_accuracy"] for run in children()]
     assert info["value"] == pytest.approx(sum(values) / 3)
-    assert info["findings"] == [{"name": "spread", "numbers": values}]
+    [found] = info["findings"]
+    assert (found["name"], found["numbers"]) == (
+        "good_fit",
+        dict(zip(info["runs"], values, strict=True)),
+    )
+    assert "All thirds fit." in (own / "findings.txt").read_text()
     assert all(
         record.read_json(run / "run.json")["tags"] == {"dlrun.parent": own.name}
         for run in children()

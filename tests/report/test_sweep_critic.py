@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import random
 from dataclasses import replace
 
 import pytest
@@ -96,7 +97,7 @@ def test_a_best_value_beyond_the_edge_is_found_from_22_random_points(drawn, at):
     found = wrong = 0
     for seed in range(10):
         planted = drawn(peak(at), seed=seed)
-        said = [remark.text for remark in critic.at_the_edge(planted, importances(planted))]
+        said = [finding.text for finding in critic.at_the_edge(planted, importances(planted))]
         found += any(text.startswith("The best optimizer.lr") for text in said)
         wrong += any(text.startswith("The best l2") for text in said)
     assert found == 10
@@ -221,10 +222,10 @@ def test_an_accuracy_measured_once_has_the_noise_of_its_samples(
     for more in ([], [worst], [worst] * 9):
         found = critic.within_noise(sweep([LR], points + more))
         assert len(found) == (noise is not None)
-        for remark in found:
-            assert f"two standard errors are {noise} for accuracies of {samples}" in remark.text
-            assert f"differ by {scores[0] - scores[1]:.2g};" in remark.text
-            assert remark.command.endswith("optimizer.lr=0.01,0.02 sweep.repeats=3")
+        for finding in found:
+            assert f"two standard errors are {noise} for accuracies of {samples}" in finding.text
+            assert f"differ by {scores[0] - scores[1]:.2g};" in finding.text
+            assert finding.command.endswith("optimizer.lr=0.01,0.02 sweep.repeats=3")
 
 
 def test_repeats_tell_the_noise_before_samples_do(sweep, point):
@@ -269,11 +270,11 @@ def test_what_has_no_effect_hardly_matters(drawn):
     for seed in range(10):
         planted = drawn(peak(-1.5), many=40, seed=seed)
         found = critic.hardly_matters(planted, importances(planted))
-        said += [remark.text.split()[0] for remark in found]
-        for remark in found:
-            assert f" {planted.ranked[0].words['l2']}" in remark.command
-            assert "l2=tag" not in remark.command
-            assert "optimizer.lr=tag" in remark.command
+        said += [finding.text.split()[0] for finding in found]
+        for finding in found:
+            assert f" {planted.ranked[0].words['l2']}" in finding.command
+            assert "l2=tag" not in finding.command
+            assert "optimizer.lr=tag" in finding.command
     assert said == ["l2"] * len(said)
     assert len(said) >= 8
 
@@ -384,8 +385,8 @@ def test_what_no_longer_improves_is_left_alone(sweep, point, function):
 
 def test_all_points_equal(sweep, point):
     same = [point(n, {"optimizer.lr": 0.01 * (n + 1)}, 0.1) for n in range(4)]
-    found = critic.remarks(sweep([LR], same, sampler="grid"), {}, {})
-    assert [remark.text.startswith("All 4 points give the same") for remark in found] == [True]
+    found = critic.findings(sweep([LR], same, sampler="grid"), {}, {})
+    assert [finding.text.startswith("All 4 points give the same") for finding in found] == [True]
     assert found[0].command == "dlrun model=mlp optimizer.lr=0.04 --cfg job"
     assert critic.all_equal(sweep([LR], [*same, point(4, {"optimizer.lr": 0.09}, 0.11)])) == []
 
@@ -396,7 +397,7 @@ def test_points_of_one_score_and_different_losses_are_not_the_same(sweep, point)
         point(n, {"optimizer.lr": 0.01 * (n + 1)}, 0.95, samples=360, loss=0.3 - 0.05 * n)
         for n in range(4)
     ]
-    found = critic.remarks(sweep([LR], points), {}, {})
+    found = critic.findings(sweep([LR], points), {}, {})
     assert not any(one.text.startswith("All 4 points") for one in found)
     assert critic.all_equal(sweep([LR], points)) == []
     [said] = critic.within_noise(sweep([LR], points))
@@ -407,7 +408,7 @@ def test_points_of_one_score_and_different_losses_are_not_the_same(sweep, point)
 def test_one_point_drawn_several_times_says_nothing(sweep, point):
     for dimensions, values in (([LR], {"optimizer.lr": 0.01}), ([], {})):
         same = [point(n, values, 0.5, samples=360) for n in range(4)]
-        found = critic.remarks(sweep(dimensions, same), {}, {})
+        found = critic.findings(sweep(dimensions, same), {}, {})
         assert [one.text for one in found if "So few finished" not in one.text] == []
         assert dimensions or found == []
 
@@ -429,13 +430,95 @@ def test_too_few_points_to_say(drawn, sweep, point):
     assert len(critic.too_few(sweep([rates], both[:1]))) == 1
 
 
+def learning_curve(sweep, point, scores, words=("10%", "50%", "100%"), **more):
+    """A sweep over data.samples; scores: those of each size, by the number of samples."""
+    dimension = Dimension("data.samples", choices=tuple(words))
+    objective = more.pop("objective", "val/accuracy")
+    points = [
+        point(trial, {"data.samples": words[trial]}, *found, trained_on=count, **more)
+        for trial, (count, found) in enumerate(scores.items())
+    ]
+    command = f"dlrun -m model=mlp data.samples={','.join(map(str, words))}"
+    fixed = {"overrides": ("model=mlp",), "objective": objective, "sampler": "grid"}
+    return sweep([dimension], points, command=command, **fixed)
+
+
+def test_more_data_help_where_the_curve_still_rises(sweep, point):
+    scores = {100: [0.7], 500: [0.8], 1000: [0.84]}
+    made = learning_curve(sweep, point, scores, samples=10_000)
+    [found] = critic.more_data(made)
+    assert (found.name, found.level) == ("too_little_data", "warn")
+    assert "With 1,000 training samples val/accuracy is 0.84, with 500 0.8: " in found.text
+    assert "another doubling would gain about 0.032," in found.text  # 0.16·(1 − 0.16/0.2)
+    assert "add some" in found.text
+    assert found.command == "dlrun model=mlp data.samples=100%"
+    part = learning_curve(sweep, point, scores, (100, 500, 1000), samples=10_000)
+    [found] = critic.more_data(part)
+    assert "Train on all there are." in found.text
+    assert found.command == "dlrun model=mlp data.samples=100%"
+    assert critic.findings(part, {}, {}) == [found], "the most samples are no edge, no noise"
+
+
+def test_the_same_of_a_loss_over_several_doublings(sweep, point):
+    scores = {125: [2.0, 2.02, 1.98], 1000: [0.5, 0.51, 0.49], 250: [1.2]}
+    made = learning_curve(sweep, point, scores, (125, 1000, 250), objective="val/loss")
+    assert "Repeat with 3 seeds" in critic.more_data(made)[0].text, "250 was trained once"
+    scores[250] = [1.19, 1.2, 1.21]
+    made = learning_curve(sweep, point, scores, (125, 1000, 250), objective="val/loss")
+    exponent = math.log2(1.2 / 0.5) / 2  # error ∝ samples^−exponent
+    gain = 0.5 * (1 - 2**-exponent)
+    assert f"would gain about {gain:.2g}, so more data would help" in critic.more_data(made)[0].text
+
+
+def test_more_data_hardly_help_where_the_curve_is_flat(sweep, point):
+    scores = {100: [0.5, 0.5], 500: [0.7990, 0.7991], 1000: [0.8, 0.8001]}
+    [found] = critic.more_data(learning_curve(sweep, point, scores))
+    assert (found.name, found.level) == ("enough_data", "note")
+    assert "more data would hardly help" in found.text
+    assert found.command == "dlrun model=mlp data.samples=50%"
+
+
+def test_too_few_validation_samples_say_nothing_about_more_data(sweep, point):
+    scores = {100: [0.7], 500: [0.8], 1000: [0.84]}
+    [found] = critic.more_data(learning_curve(sweep, point, scores, samples=200))
+    assert (found.name, found.level, found.numbers["seeds"]) == ("inconclusive", "note", 3)
+    assert "two standard errors of the difference are 0.077, so this doesn't say" in found.text
+    assert found.command == "dlrun -m model=mlp data.samples=100%,50% sweep.repeats=3"
+    unknown = learning_curve(sweep, point, scores, objective="val/loss")
+    assert "trained once" in critic.more_data(unknown)[0].text
+    noisy = {100: [0.7, 0.71], 500: [0.8, 0.84], 1000: [0.82, 0.86]}
+    [found] = critic.more_data(learning_curve(sweep, point, noisy))
+    assert found.command.endswith("sweep.repeats=4")
+
+
+def test_noise_is_seldom_taken_for_a_learning_curve(sweep, point):
+    draw = random.Random(0)
+    said = 0
+    for _ in range(300):
+        right = {count: sum(draw.random() < 0.8 for _ in range(400)) for count in (100, 500, 1000)}
+        scores = {count: [many / 400] for count, many in right.items()}
+        found = critic.more_data(learning_curve(sweep, point, scores, samples=400))
+        said += any("so more data would help" in one.text for one in found)
+    assert said <= 0.05 * 300
+
+
+def test_a_learning_curve_has_three_sizes_one_of_them_half_the_most(sweep, point):
+    assert critic.more_data(learning_curve(sweep, point, {500: [0.7], 1000: [0.9]})) == []
+    near = {600: [0.7], 800: [0.8], 1000: [0.9]}
+    assert critic.more_data(learning_curve(sweep, point, near)) == []
+    perfect = {100: [0.7], 500: [0.9], 1000: [1.0]}
+    assert critic.more_data(learning_curve(sweep, point, perfect, samples=9)) == []
+    rates = [point(n, {"optimizer.lr": 0.1**n}, n / 9, trained_on=100 * 2**n) for n in range(4)]
+    assert critic.more_data(sweep([LR], rates)) == []
+
+
 def test_nothing_finished(sweep, point):
     values = {"optimizer.lr": 0.01}
     failed = [point(n, values, status="FAILED", message="no such file\nmore") for n in range(3)]
-    found = critic.remarks(sweep([LR], failed), {}, {})
+    found = critic.findings(sweep([LR], failed), {}, {})
     assert found[0].text == "No point finished. 3 of 3 say: no such file"
     assert found[0].command == "dlrun model=mlp optimizer.lr=0.01"
-    assert critic.remarks(sweep([LR], []), {}, {}) == []
+    assert critic.findings(sweep([LR], []), {}, {}) == []
 
 
 def test_a_clear_result_inside_its_ranges_needs_no_remark(drawn):
@@ -445,7 +528,7 @@ def test_a_clear_result_inside_its_ranges_needs_no_remark(drawn):
 
     planted = drawn(score, many=40, repeats=3)
     curves = {p.trial: [curve(lambda epoch: 0.9 * (1 - math.exp(-epoch)))] for p in planted.points}
-    assert critic.remarks(planted, importances(planted), curves) == []
+    assert critic.findings(planted, importances(planted), curves) == []
 
 
 def test_words_are_changed_where_they_stand_or_added(sweep, point):
