@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from dlrun import metric, record
+from dlrun import record
 from dlrun.data import Data
 from dlrun.engine.state import begin
 from dlrun.engine.train import train
@@ -85,9 +85,14 @@ class Trainer:
         if not by:
             return standing.best_score
         if by.startswith("test/"):
-            return metric.score(by, measured(run, "test")[by])
+            return _score(by, measured(run, "test")[by])
         best = next(point for point in points if point["step"] == standing.best_step)
-        return metric.score(by, best["values"][by])
+        return _score(by, best["values"][by])
+
+
+def _score(by: str, value: float) -> float:
+    """A value with the sign that makes higher better: of accuracy, loss and mae."""
+    return value if by.endswith("/accuracy") else -value
 
 
 def judge(broken: Values, mended: Values) -> tuple[float, float, bool]:

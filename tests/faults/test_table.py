@@ -169,7 +169,7 @@ def test_changes_of_the_data_do_what_they_say():
     assert sum(row.tobytes() in rows for row in leaked["x_test"]) >= 198
     noisy = sets.read("friedman-noised-2")["x_train"] - sets.read("friedman")["x_train"]
     assert noisy.std() == pytest.approx(2 * sets.read("friedman")["x_train"].std(), rel=0.05)
-    moved = sets.read("friedman-shifted-0.2")["x_val"] - sets.read("friedman")["x_val"]
+    moved = sets.read("friedman-shifted-0.1")["x_val"] - sets.read("friedman")["x_val"]
     assert moved.std(0).max() < 1e-6
     twice = sets.read("quantiles-overlapped-0.1")
     assert len(twice["y_train"]) == 1320
