@@ -91,6 +91,7 @@ NAMES: dict[str, tuple[str, str]] = {
         "there is no validation split to choose and to stop by",
         "Humbatova et al. 2021",
     ),
+    "memorized": ("a few samples are memorized, as they should be", "Goodfellow et al. 2016, 11.5"),
     "wrong_loss": ("the loss does not suit the task", "Humbatova et al. 2021"),
     # of the signal
     "dead_units": ("rectified units are zero for every sample", "Lu et al. 2020"),

@@ -68,6 +68,11 @@ COMPOSING = [
         "did you mean procedure.rates=[0.1,0.01]?",
     ),
     ("procedure=find_lr method=range", "method=range", "did you mean procedure.method=range?"),
+    (
+        "procedure=overfit samples=[1,10]",
+        "samples=[1,10]",
+        "did you mean procedure.samples=[1,10]?",
+    ),
     ("procedure=lr_find", "procedure=lr_find", "there are draw_schedule, find_lr"),
     ("procedure.rates=[0.1]", "procedure.rates=[0.1]", "a setting of procedure=find_lr"),
     ("~activation", "~activation", "choose activation="),
