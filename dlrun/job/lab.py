@@ -5,10 +5,10 @@ runs has a record of its own; typed again, it goes on with what is not finished.
 """
 
 import copy
-import shutil
+import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import metric, record, shell
+from dlrun import record, shell
 from dlrun.errors import Failure, Mistake
+from dlrun.finding import FAIL, NOTE
 from dlrun.job import code, recording
 from dlrun.job.recording import Invocation
 from dlrun.job.session import Session
@@ -32,7 +33,9 @@ from dlrun.regularization import Regularizer
 if TYPE_CHECKING:
     from dlrun.data import Data
     from dlrun.engine.run import Run
+    from dlrun.engine.train import Show
 
+_log = logging.getLogger("dlrun")
 _TRAIN = {"_target_": "dlrun.procedure.train.train", "_partial_": True}
 _ROWS = "rows.npz"
 
@@ -82,7 +85,7 @@ class Lab:
     def _word(self, key: str, value: Any) -> str:
         """The override that gives a key of the recipe this value."""
         word = f"{key}={shell.spelled(value)}"
-        return word if _has(self.recipe, key) else f"+{word}"
+        return word if key in compose.keys(self.config) else f"+{word}"
 
     def data(self) -> "Data":
         """The recipe's data."""
@@ -145,46 +148,64 @@ class Lab:
             training = _remembered(Path(resume)) or training
         with self._opened(training, resume) as built:
             directory = built.record.directory
-            exports = self.whole and bool((self.config.tracking or {}).get("model", False))
+            whole = self.whole and training.recorded
             ending = Ending(
                 test=self.tests and training.test and bool(self.config.test),
-                draw=partial(self.session.draw, directory)
-                if self.whole and training.recorded
-                else None,
-                export=exports and training.recorded,
+                draw=partial(self.session.draw, directory) if whole else None,
+                export=whole and bool((self.config.tracking or {}).get("model", False)),
             )
+            if training.recorded and not resume:
+                self._preflight(built, training.settings.get("preflight", self.config.preflight))
             train_built(built, ending)
-            value = metric.score(built.run.monitor, built.state.runs[0].best_score)
             points = built.record.points()
         self._asked += 1
-        return RecordedRun(directory, record.FINISHED, value, points)
+        return RecordedRun(directory, record.FINISHED, _best(points), points)
+
+    def _preflight(self, built: BuiltRun, how: str) -> None:
+        """Check a new run, once for recipes that differ in numbers alone.
+
+        Raises Failure under preflight=strict where something must fail.
+        """
+        from dlrun.engine.preflight import preflight
+
+        structure = identity.structure(copy.deepcopy(self.config))
+        if how == "off" or structure in self.session.checked:
+            return
+        self.session.checked.add(structure)
+        found = [each.completed(self.command) for each in preflight(built.run)]
+        if found:
+            built.record.keep_findings(found)
+        for each in found:
+            if each.level != NOTE:
+                _log.warning(f"{each.name}: {each.text}")
+        failed = [each.name for each in found if each.level == FAIL]
+        if failed and how == "strict":
+            raise Failure(f"preflight=strict: {', '.join(failed)}")
 
     @contextmanager
     def _opened(self, training: Training, resume: str | None) -> Iterator[BuiltRun]:
         """Inside, a run of the recipe with its record; how it ends becomes its status."""
         config, invocation = self._of(training, resume)
-        folder = None
-        if not training.recorded:
-            folder = config.outputs = tempfile.mkdtemp(prefix="dlrun-")
-        run = self._build(config, training)
-        kept, state = recording.begin(config, run, invocation)
-        try:
+        with ExitStack() as stack:
+            if not training.recorded:
+                folder = tempfile.TemporaryDirectory(prefix="dlrun-", ignore_cleanup_errors=True)
+                config.outputs = stack.enter_context(folder)
+            run = self._build(config, training)
+            kept, state = recording.begin(config, run, invocation)
+            stack.callback(kept.close)
+            stack.callback(self.session.show.end)
+            show: Show = recording.Silent()
             if self.directory is not None:
                 _keep_rows(kept.directory, training)
             if training.recorded:
                 if self.directory is None:
                     self.session.records.append(kept.directory)
                 self.session.follow(kept.directory)
-                lengths, text = run.lengths, recording.summary(kept, state, run.lengths)
-                self.session.show.begin(text, lengths.total_steps, lengths.steps_per_epoch)
-            show = self.session.show if training.recorded else recording.Silent()
+                show, lengths = self.session.show, run.lengths
+                text = recording.summary(kept, state, lengths)
+                show.begin(text, lengths.total_steps, lengths.steps_per_epoch)
             with recording.status_of(kept, self.rules, run.lengths.total_steps):
                 yield BuiltRun(run, state, kept, show)
-        finally:
-            self.session.show.end()
-            kept.close()
-            if folder:
-                shutil.rmtree(folder, ignore_errors=True)
 
     def _build(self, config: DictConfig, training: Training) -> "Run":
         """The run, with what the training brings along."""
@@ -193,7 +214,9 @@ class Lab:
 
         run = build.build(config, self.session.data(config, training.rows), self.session.cores)
         run.stopping.extend(self.rules)
-        run.stopping.extend(Reached(*goal) for goal in training.until.items())
+        for key, value in training.until.items():
+            if key.rpartition("/")[2] in run.measured:
+                run.stopping.append(Reached(key, run.score(key, value)))
         if training.schedule_steps is not None:
             run.lengths = replace(run.lengths, schedule_steps=training.schedule_steps)
         if training.preprocessing is not None:
@@ -224,7 +247,8 @@ class Lab:
             for word in self.invocation.overrides
             if shell.key(word).partition(".")[0] not in gone and shell.key(word) not in groups
         ]
-        config.name = training.name or f"{self._named} {self._asked}"
+        procedure = self.invocation.choices.get("procedure") or self.procedure.function.__name__
+        config.name = training.name or f"{procedure} {self._asked}"
         plain = _plain(training)
         asked = {**plain, "rows": training.rows is not None}
         info = {"parent": self.directory.name, "training": {"hash": self._hash(plain), **asked}}
@@ -250,10 +274,6 @@ class Lab:
             return found[group]
         here = self.recipe[group] or {}
         return {name: here.get(name, found[group][name]) for name in names} or None
-
-    @property
-    def _named(self) -> str:
-        return str(self.invocation.choices.get("procedure") or self.procedure.function.__name__)
 
     def _hash(self, plain: Mapping[str, Any]) -> str:
         """What a run of the procedure is known by: its place and what it is."""
@@ -294,8 +314,8 @@ class Reached(Regularizer):
 
     restore_best = False
 
-    def __init__(self, name: str, value: float) -> None:
-        self.metric, self._score = name, metric.score(name, value)
+    def __init__(self, metric: str, score: float) -> None:
+        self.metric, self._score = metric, score
 
     def should_stop(self, score: float, step: int) -> bool:
         """After every point that has the metric."""
@@ -305,18 +325,15 @@ class Reached(Regularizer):
 def _recorded(directory: Path) -> RecordedRun:
     """A run that has been trained before, as its record says."""
     points = record.read_points(directory)
-    end = record.last_values(points)
-    best = [v for key, v in end.items() if key.startswith("best/") and key != "best/epoch"]
     status = str(record.read_status(directory).get("status", ""))
-    return RecordedRun(directory, status, best[0] if best else None, points)
+    return RecordedRun(directory, status, _best(points), points)
 
 
-def _has(values: Mapping[str, Any], key: str) -> bool:
-    """Whether nested values have something under a dotted key."""
-    head, _, rest = key.partition(".")
-    if not isinstance(values, Mapping) or head not in values:
-        return False
-    return not rest or _has(values[head], rest)
+def _best(points: Sequence[Mapping[str, Any]]) -> float | None:
+    """The best of what a run monitors, which its end names first."""
+    end = record.last_values(points)
+    best = (v for key, v in end.items() if key.startswith("best/") and key != "best/epoch")
+    return next(best, None)
 
 
 def _plain(training: Training) -> dict[str, Any]:

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from dlrun.engine.state import State
     from dlrun.engine.train import Show
 
-SPLITS = ("train", "val", "test", "held_out")
-
 
 @dataclass(frozen=True)
 class Training:
@@ -42,14 +40,13 @@ class Training:
     name: of the run; "" for one made of its settings.
     settings: other settings of the recipe, by their dotted keys. A group has the name of an
         option, or a list of names, whose settings in the recipe stay as they are.
-    rows: of the data set, for "train", "val", "test" and "held_out"; a split that is not named
-        is empty. None: as the recipe splits. The held out ones are measured at the end, as
-        `held_out/…`.
+    rows: of the data set, for "train", "val" and "test"; one that is not named is empty. Those
+        of any other name are measured at the end, as `<name>/…`. None: as the recipe splits.
     weights: a file of weights to start from, such as a run's checkpoints/best.pt.
     preprocessing: the directory of a run whose fitted preprocessing is taken.
     schedule_steps: the length for which the schedule is drawn; None for that of the run.
-    until: values of recorded metrics; the run ends, with its last weights, as soon as one is
-        reached.
+    until: values of metrics, by their keys in the record; a run that records one ends, with its
+        last weights, as soon as it is reached.
     test: whether the test split is measured at the end, where the recipe says so.
     recorded: False for a short trial whose record is deleted when it ends.
     """

@@ -127,7 +127,8 @@ def _settings(recipe: Mapping[str, Any], steps: int) -> dict[str, Any]:
     rules = [name for name in recipe["regularization"] or () if name in _BUILT_IN]
     settings: dict[str, Any] = {"augmentation": [], "regularization": rules}
     settings |= {"schedule": "cosine", "warmup": 0, "epochs": f"{steps} steps"}
-    settings |= {"log_every": 1, "monitor": "train/loss", "drop_last": False}
+    settings |= {"log_every": 1, "monitor": "train/loss", "drop_last": False, "preflight": "off"}
+    settings |= {"validate_on": None, "train_eval": False}
     if recipe["optimizer"].get("weight_decay"):
         settings["optimizer.weight_decay"] = 0.0
     return settings

@@ -9,8 +9,6 @@ from typing import Any
 
 from torch import nn
 
-from dlrun import metric
-from dlrun.data import Split
 from dlrun.data.depth import FromDepth, raw_example
 from dlrun.data.scale import Unscale
 from dlrun.engine.evaluate import measure
@@ -52,14 +50,17 @@ def conclude(built: BuiltRun, ending: Ending) -> None:
     """The last points, the figures and the model of a trained run."""
     run, record, now = built.run, built.record, built.state.counters.step
     standing = built.state.runs[0]
-    best = metric.score(run.monitor, standing.best_score)
+    best = run.score(run.monitor, standing.best_score)
     values = {f"best/{run.monitor.replace('/', '_')}": best}
+    if len(run.val) < len(run.data.val):  # what was validated on is a part
+        whole = measured(run, "val")
+        values |= {key.replace("val/", "best/val_", 1): value for key, value in whole.items()}
     values["best/epoch"] = standing.best_step / run.lengths.steps_per_epoch
     tested = ending.test and len(run.data.test) > 0
     if tested:
         values |= measured(run, "test")
-    if run.data.held_out:
-        values |= measured(run, "held_out")
+    for name in run.data.extra:
+        values |= measured(run, name)
     epoch = now / run.lengths.steps_per_epoch
     step = now if keeps_last(run) else standing.best_step
     why = why_stopped(run, built.state)
@@ -85,11 +86,13 @@ def why_stopped(run: Run, state: State) -> dict[str, Any] | None:
 
 
 def measured(run: Run, name: str) -> dict[str, float]:
-    """Loss and metric on a split which nothing before has looked at: test, or held_out."""
-    split: Split = getattr(run.data, name)
-    feed = prepare(split, run.evaluation, run.device, fixed=False)
-    loss, found = measure(run, feed, run.views)
-    return {f"{name}/{run.metric.name}": found, f"{name}/loss": loss}
+    """The loss and the metrics on a split that nothing before has looked at.
+
+    On the test split as `test_augmentation` says, on others as on val, to be compared with it.
+    """
+    feed = prepare(run.data.splits[name], run.evaluation, run.device, fixed=False)
+    views = run.views if name == "test" else None
+    return {f"{name}/{key}": value for key, value in measure(run, feed, views).items()}
 
 
 def add_test(run: Run, record: Record) -> None:

@@ -16,7 +16,6 @@ from dlrun.engine.feed import PreparedSplit
 from dlrun.engine.run import Run, Weights
 from dlrun.engine.state.kept import Counters, Standing, State, Window, groups, kind, steps
 from dlrun.errors import Mistake
-from dlrun.metric import METRICS, metric_of
 from dlrun.regularization import Regularizer, acts
 from dlrun.schedule import Schedule, watches
 
@@ -202,8 +201,11 @@ def _judged_anew(run: Run, saved: dict[str, Any], changed: Collection[str]) -> s
         return f"the best, which was chosen by {before} and is by {run.monitor}"
     if "val" in changed and run.monitor.startswith("val/"):
         return "the best, because the val split is another"
-    if "loss" in changed and metric_of(run.monitor) is METRICS["loss"]:
+    measured = run.monitor.rpartition("/")[2]
+    if "loss" in changed and measured == "loss":
         return f"the best, because {run.monitor} is of another loss"
+    if f"metric.{measured}" in changed:
+        return f"the best, because {run.monitor} is measured in another way"
     return ""
 
 
