@@ -12,6 +12,7 @@ on with what is missing when it is typed again. `@procedure(single=True)` makes 
 train.py           trains the recipe, then measures it on the test split
 find_lr.py         proposes a learning rate, by short trials
 overfit.py         trains on a few samples, which must be memorized
+baseline.py        a constant, a linear model and a shallow network
 draw_schedule.py   draws the learning rates, and trains nothing
 """
 
