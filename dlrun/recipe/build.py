@@ -143,10 +143,7 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
         if config.train_eval
         else None,
     )
-    checks.check_recorded("monitor", run.monitor, run)
-    if config.metric:
-        run.metrics.pop(run.metric.name, None)  # is measured anyway
-        checks.check_metrics(config, run, seen.x, seen.y)
+    checks.check_metrics(config, run, seen.x, seen.y)
     _seed(config.seed + 1)  # the noise of training, whatever else has drawn from it
     return run
 

@@ -382,7 +382,8 @@ def scores(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Weights]]:
 
         def measured(run: Run, feed: PreparedSplit) -> dict[str, float]:
             seen.append({name: value.clone() for name, value in run.model.state_dict().items()})
-            return dict(zip(("loss", "accuracy"), found[len(seen) - 1], strict=True))
+            loss, accuracy = found[len(seen) - 1]
+            return {"accuracy": accuracy, "loss": loss}
 
         monkeypatch.setattr("dlrun.engine.step.measure", measured)
         return seen
