@@ -28,8 +28,11 @@ def show(console: Console, directory: Path, uri: str | None) -> None:
     status, info = record.read_status(directory), record.read_json(directory / "run.json")
     points = record.read_points(directory)
     console.print()
-    for line in _runs(directory, info):
-        console.print(line, markup=False, soft_wrap=True)
+    if info.get("table"):
+        console.print(_rows(info["table"]))
+    else:
+        for line in _runs(directory, info):
+            console.print(line, markup=False, soft_wrap=True)
     if points:
         table = _table(points, info)
         if table.row_count:
@@ -58,6 +61,23 @@ def _runs(directory: Path, info: Mapping[str, Any]) -> list[str]:
     if info.get("value") is not None:
         lines.append(f"value {format.cell(info['value'])}")
     return lines
+
+
+def _rows(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """The closing table of a procedure; its columns are named in the first row."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for place, name in enumerate(rows[0]):
+        table.add_column(Text(name), justify="right" if place else "left")
+    for row in rows:
+        table.add_row(*(Text(_cell(row.get(name))) for name in rows[0]))
+    return table
+
+
+def _cell(value: Any) -> str:
+    """A value of a closing table; numbers that were chosen look as they are typed."""
+    if isinstance(value, float):
+        return format.cell(value)
+    return "" if value is None else str(value)
 
 
 def _table(points: Sequence[Point], info: Mapping[str, Any]) -> Table:

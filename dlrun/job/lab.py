@@ -26,13 +26,14 @@ from dlrun.job.session import Session
 from dlrun.procedure import BuiltRun, Outcome, Procedure, RecordedRun, Training
 from dlrun.procedure.train import Ending, train_built
 from dlrun.recipe import build, compose, identity
+from dlrun.recipe.schema import GROUPS, SEVERAL
 from dlrun.record import Record
+from dlrun.regularization import Regularizer
 
 if TYPE_CHECKING:
     from dlrun.data import Data
     from dlrun.engine.run import Run
     from dlrun.engine.train import Show
-    from dlrun.regularization import Regularizer
 
 _log = logging.getLogger("dlrun")
 _TRAIN = {"_target_": "dlrun.procedure.train.train", "_partial_": True}
@@ -45,17 +46,18 @@ class Lab:
 
     rules: that stop a run, beside those of the recipe; one that says `pruned` makes it PRUNED.
     whole: with figures, and with a model where the recipe says so.
-    directory: of the procedure's own record; None for a procedure of one run.
+    record, directory: the procedure's own, and where it is; None for a procedure of one run.
     """
 
     config: DictConfig
     invocation: Invocation
     session: Session
     procedure: Procedure
-    rules: Sequence["Regularizer"] = ()
+    rules: Sequence[Regularizer] = ()
     whole: bool = False
     tests: bool = True
     directory: Path | None = None
+    record: Record | None = None
     _asked: int = field(default=0, init=False)
 
     @property
@@ -94,15 +96,19 @@ class Lab:
         if self.procedure.single:
             return self.procedure(self)
         kept = self._own_record()
-        self.directory = kept.directory
+        self.directory, self.record = kept.directory, kept
         self.session.records.append(kept.directory)
         self.session.follow(kept.directory)
         try:
             with recording.status_of(kept):
                 outcome = self.procedure(self)
                 runs = [run.directory.name for run in outcome.runs if run.directory.exists()]
-                kept.update(value=outcome.value, runs=runs)
+                chart = outcome.chart.plain() if outcome.chart else None
+                table = [dict(row) for row in outcome.table]
+                kept.update(value=outcome.value, runs=runs, table=table, chart=chart)
                 kept.keep_findings(outcome.findings)
+                if chart:
+                    self.draw(kept.directory)
                 if outcome.failure:
                     raise Failure(outcome.failure)
         finally:
@@ -117,7 +123,8 @@ class Lab:
     @contextmanager
     def built(self, training: Training) -> Iterator[BuiltRun]:
         """Inside, a built run that is being recorded and not trained."""
-        with self._opened(training, self.config.resume) as built:
+        resume = self.config.resume if self.directory is None else None
+        with self._opened(training, resume) as built:
             built.record.update(trains=False)
             yield built
 
@@ -125,6 +132,10 @@ class Lab:
         """Draw the curves of a record."""
         if self.whole:
             self.session.draw(directory)
+
+    def progress(self, said: str, done: int, total: int) -> None:
+        """Show how far it is, where nothing that trains shows it."""
+        self.session.show.busy(said, done, total)
 
     def _train(self, training: Training) -> RecordedRun:
         resume = self.config.resume
@@ -144,20 +155,20 @@ class Lab:
                 export=whole and bool((self.config.tracking or {}).get("model", False)),
             )
             if training.recorded and not resume:
-                self._preflight(built)
+                self._preflight(built, training.settings.get("preflight", self.config.preflight))
             train_built(built, ending)
             points = built.record.points()
         self._asked += 1
         return RecordedRun(directory, record.FINISHED, _best(points), points)
 
-    def _preflight(self, built: BuiltRun) -> None:
+    def _preflight(self, built: BuiltRun, how: str) -> None:
         """Check a new run, once for recipes that differ in numbers alone.
 
         Raises Failure under preflight=strict where something must fail.
         """
         from dlrun.engine.preflight import preflight
 
-        how, structure = self.config.preflight, identity.structure(copy.deepcopy(self.config))
+        structure = identity.structure(copy.deepcopy(self.config))
         if how == "off" or structure in self.session.checked:
             return
         self.session.checked.add(structure)
@@ -203,6 +214,9 @@ class Lab:
 
         run = build.build(config, self.session.data(config, training.rows), self.session.cores)
         run.stopping.extend(self.rules)
+        for key, value in training.until.items():
+            if key.rpartition("/")[2] in run.measured:
+                run.stopping.append(Reached(key, run.score(key, value)))
         if training.schedule_steps is not None:
             run.lengths = replace(run.lengths, schedule_steps=training.schedule_steps)
         if training.preprocessing is not None:
@@ -218,17 +232,20 @@ class Lab:
         config = copy.deepcopy(self.config)
         config.resume = resume
         for key, value in training.settings.items():
-            OmegaConf.update(config, key, value, force_add=True)
+            chosen = self._chosen(key, value) if key in GROUPS else value
+            OmegaConf.update(config, key, chosen, merge=False, force_add=True)
         if training.settings:
             build.check(config)
         if self.directory is None:
             return config, self.invocation
         config.procedure = OmegaConf.create(_TRAIN)
-        settings = [self._word(key, value) for key, value in training.settings.items()]
+        groups = {key: value for key, value in training.settings.items() if key in GROUPS}
+        settings = [self._word(key, value or "none") for key, value in training.settings.items()]
+        gone = ("procedure", "name", *(key for key in groups if key not in SEVERAL))
         kept = [
             word
             for word in self.invocation.overrides
-            if shell.key(word).partition(".")[0] not in ("procedure", "name")
+            if shell.key(word).partition(".")[0] not in gone and shell.key(word) not in groups
         ]
         procedure = self.invocation.choices.get("procedure") or self.procedure.function.__name__
         config.name = training.name or f"{procedure} {self._asked}"
@@ -239,11 +256,24 @@ class Lab:
         invocation = replace(
             self.invocation,
             overrides=[*kept, *settings],
-            choices={**self.invocation.choices, "procedure": "train"},
+            choices={**self.invocation.choices, **groups, "procedure": "train"},
             name=config.name,
             info=info | {"tags": tags},
         )
         return config, invocation
+
+    def _chosen(self, group: str, names: str | Sequence[str]) -> Any:
+        """What a group holds with other options; one that the recipe has stays as it is."""
+        words = shell.config_dirs(self.invocation.command)
+        named = [word.partition("=")[2] if word.startswith("-") else word for word in words]
+        own = [shell.path(name, "--config-dir").absolute() for name in named if name]
+        with compose.composer(own) as composer:
+            composed = composer.recipe([f"{group}={shell.spelled(names or 'none')}"])
+        found: Any = OmegaConf.to_container(composed, resolve=False)
+        if group not in SEVERAL:
+            return found[group]
+        here = self.recipe[group] or {}
+        return {name: here.get(name, found[group][name]) for name in names} or None
 
     def _hash(self, plain: Mapping[str, Any]) -> str:
         """What a run of the procedure is known by: its place and what it is."""
@@ -273,9 +303,23 @@ class Lab:
             if record.read_json(directory / "run.json").get("hash") == known_by:
                 return record.open_existing(directory)
         info = recording.info(config, invocation) | {"kind": "procedure", "hash": known_by}
+        info["trains"] = self.procedure.trains
         unbuilt = {**self.recipe, "facts": {}}  # nothing is built yet that would know them
         text = OmegaConf.to_yaml(OmegaConf.create(unbuilt))
         return record.create(config.outputs, recording.named(config, invocation), info, text)
+
+
+class Reached(Regularizer):
+    """Ends a run, with its last weights, once a metric is as good as asked."""
+
+    restore_best = False
+
+    def __init__(self, metric: str, score: float) -> None:
+        self.metric, self._score = metric, score
+
+    def should_stop(self, score: float, step: int) -> bool:
+        """After every point that has the metric."""
+        return score >= self._score
 
 
 def _recorded(directory: Path) -> RecordedRun:

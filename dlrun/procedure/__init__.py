@@ -10,6 +10,9 @@ A plain function is taken for a procedure of several runs: it gets a record of i
 on with what is missing when it is typed again. `@procedure(single=True)` makes one of one run.
 
 train.py           trains the recipe, then measures it on the test split
+find_lr.py         proposes a learning rate, by short trials
+overfit.py         trains on a few samples, which must be memorized
+baseline.py        a constant, a linear model and a shallow network
 draw_schedule.py   draws the learning rates, and trains nothing
 """
 
@@ -22,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from dlrun.finding import Finding
 from dlrun.record import Record
+from dlrun.report.chart import Chart
 
 if TYPE_CHECKING:
     from dlrun.data import Data
@@ -35,12 +39,15 @@ class Training:
     """A run that a procedure wants.
 
     name: of the run; "" for one made of its settings.
-    settings: other settings of the recipe, by their dotted keys.
+    settings: other settings of the recipe, by their dotted keys. A group has the name of an
+        option, or a list of names, whose settings in the recipe stay as they are.
     rows: of the data set, for "train", "val" and "test"; one that is not named is empty. Those
         of any other name are measured at the end, as `<name>/…`. None: as the recipe splits.
     weights: a file of weights to start from, such as a run's checkpoints/best.pt.
     preprocessing: the directory of a run whose fitted preprocessing is taken.
     schedule_steps: the length for which the schedule is drawn; None for that of the run.
+    until: values of metrics, by their keys in the record; a run that records one ends, with its
+        last weights, as soon as it is reached.
     test: whether the test split is measured at the end, where the recipe says so.
     recorded: False for a short trial whose record is deleted when it ends.
     """
@@ -51,6 +58,7 @@ class Training:
     weights: str | None = None
     preprocessing: str | None = None
     schedule_steps: int | None = None
+    until: Mapping[str, float] = field(default_factory=dict)
     test: bool = True
     recorded: bool = True
 
@@ -72,12 +80,15 @@ class RecordedRun:
 class Outcome:
     """What a procedure comes to: the value that the recipe is judged by, and the runs it made.
 
+    table: its closing table: rows of values by their column. chart: its figure.
     failure: why the command is to end with exit code 1; "" where it is not.
     """
 
     value: float | None = None
     runs: Sequence[RecordedRun] = ()
     findings: Sequence[Finding] = ()
+    table: Sequence[Mapping[str, Any]] = ()
+    chart: Chart | None = None
     failure: str = ""
 
 
@@ -94,10 +105,12 @@ class BuiltRun:
 class Lab(Protocol):
     """What a procedure works with.
 
-    directory: where the procedure's own record is; None for a procedure of one run.
+    record: the procedure's own, and `directory` where it is; None for a procedure of one run.
+        What it has noted there as points, it finds again when it is typed again.
     """
 
     directory: Path | None
+    record: Record | None
 
     @property
     def recipe(self) -> Mapping[str, Any]:
@@ -124,6 +137,9 @@ class Lab(Protocol):
 
     def draw(self, directory: Path) -> None:
         """Draw the curves of a record."""
+
+    def progress(self, said: str, done: int, total: int) -> None:
+        """Show how far it is, where nothing that trains shows it."""
 
 
 @dataclass(eq=False)
