@@ -30,7 +30,9 @@ def show(console: Console, directory: Path, uri: str | None) -> None:
     console.print()
     for line in _runs(directory, info):
         console.print(line, markup=False, soft_wrap=True)
-    if points:
+    if info.get("kind") == "procedure":
+        _print_results(console, info)
+    elif points:
         table = _table(points, info)
         if table.row_count:
             console.print(table)
@@ -45,16 +47,37 @@ def show(console: Console, directory: Path, uri: str | None) -> None:
 
 
 def _runs(directory: Path, info: Mapping[str, Any]) -> list[str]:
-    """The runs that a procedure has made, each with its best value, and the procedure's."""
+    """The runs that a procedure has made, each with its best value, where it has no table."""
     lines = []
-    for name in info.get("runs", ()):
+    for name in () if info.get("table") else info.get("runs", ()):
         run = directory.with_name(name)
         points = record.read_points(run)
         said = _best(points) if points else ""
         lines.append(f"{record.read_json(run / 'run.json').get('name', name)}: {said}")
-    if info.get("value") is not None:
-        lines.append(f"value {format.cell(info['value'])}")
     return lines
+
+
+def _print_results(console: Console, info: Mapping[str, Any]) -> None:
+    """The table of a procedure, and what it comes to."""
+    rows = info.get("table") or []
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        words = any(isinstance(row.get(name), str) for row in rows)
+        table.add_column(name, justify="left" if words else "right")
+    for row in rows:
+        cells = [row.get(name, "") for name in columns]
+        table.add_row(*(each if isinstance(each, str) else _number(each) for each in cells))
+    if rows:
+        console.print(table)
+    if info.get("text"):
+        console.print(info["text"], markup=False, soft_wrap=True)
+    elif info.get("value") is not None and not rows:
+        console.print(f"value {format.cell(info['value'])}", markup=False)
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else format.cell(value)
 
 
 def _table(points: Sequence[Point], info: Mapping[str, Any]) -> Table:

@@ -34,6 +34,44 @@ def measure(run: Run, feed: PreparedSplit, views: Views | None = None) -> tuple[
         return evaluate(run, partial(_predict, run, views, chain), samples(run, feed, raw=True))
 
 
+@torch.no_grad()
+def objective(run: Run, feed: PreparedSplit) -> float:
+    """What training makes small, of a split in evaluation mode.
+
+    The mean loss with what class weights and regularizers make of it, and all penalties.
+    """
+    with averaged(run):
+        was_training = run.model.training
+        run.model.eval()
+        parts = [run.objective(run.forward(x), y) * len(y) for x, y in samples(run, feed)]
+        penalties = [float(rule.penalty(run.weights)) for rule in run.penalties]
+        run.model.train(was_training)
+    return _total(parts) / len(feed) + sum(penalties)
+
+
+@torch.no_grad()
+def predictions(run: Run, feed: PreparedSplit) -> tuple[Tensor, Tensor]:
+    """What a run says of the samples of a split, and their targets, both on the CPU.
+
+    (n, outputs) float64: probabilities, where the loss has a softmax or a sigmoid; else what the
+    model gives. Numbers, and targets that are numbers, are in the units of the data.
+    """
+    outputs, targets = [], []
+    with averaged(run):
+        was_training = run.model.training
+        run.model.eval()
+        for x, y in samples(run, feed):
+            logits = run.forward(x).to("cpu", torch.float64)
+            outputs.append(logits.softmax(1) if run.loss.link == "softmax" else logits)
+            targets.append(y.cpu())
+        run.model.train(was_training)
+    found, y = run.loss.predicted(torch.cat(outputs)), torch.cat(targets)
+    if run.scale is None:
+        return found, y
+    std, mean = run.scale.std.double(), run.scale.mean.double()
+    return found * std + mean, y.double() * std + mean
+
+
 def samples(run: Run, feed: PreparedSplit, raw: bool = False) -> Batches:
     """A split in order, in batches (x, y) as the model sees them in evaluation, or raw."""
     size = run.lengths.evaluation_batch

@@ -153,6 +153,22 @@ def _prepare_again(
         feed.x[start : start + _CHUNK] = chain(split.x.index_select(0, rows).to(device))
 
 
+def take_optimizer(run: Run, saved: dict[str, Any]) -> bool:
+    """Take over the state of another run's optimizer with its last rate; whether that was possible.
+
+    And what the scaler of gradients and the regularizers remember.
+    """
+    if _restore_optimizer(run, saved["optimizer"]):
+        return False
+    before = saved["optimizer"]["state"]["param_groups"]
+    for group, old in zip(run.optimizer.param_groups, before, strict=True):
+        group["lr"] = old["lr"]
+    if run.scaler is not None and saved["scaler"]:
+        run.scaler.load_state_dict(saved["scaler"])
+    known = saved["regularization"]
+    return all(_remember(rule, known.get(key)) for key, rule in run.regularizers.items())
+
+
 def _restore_optimizer(run: Run, saved: dict[str, Any]) -> list[str]:
     """Take over the state; what begins anew instead."""
     now, before = type(run.optimizer).__name__, saved["name"]
