@@ -12,6 +12,7 @@ on with what is missing when it is typed again. `@procedure(single=True)` makes 
 train.py            trains the recipe, then measures it on the test split
 draw_schedule.py    draws the learning rates, and trains nothing
 cross_validate.py   trains on all folds but one, in turn
+retrain.py          trains on train and val, as long as a first training says
 """
 
 import functools

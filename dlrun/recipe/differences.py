@@ -51,7 +51,8 @@ def since(recipe: DictConfig, kept: Record, facts: Mapping[str, Any]) -> set[str
 def keys(recipe: DictConfig, recorded: DictConfig, apart: Sequence[str]) -> list[str]:
     """The settings in which a recipe is not a recorded one, but for those in `apart`."""
     now = recipe.copy()
-    now.facts = recorded.facts
+    for fact, value in recorded.facts.items():
+        now.facts[fact] = value
     plain = [OmegaConf.to_container(each, resolve=True) for each in (now, recorded)]
     here, there = (dict(_leaves(each)) for each in plain)
     return sorted(

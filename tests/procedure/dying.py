@@ -3,6 +3,7 @@
 import os
 
 from dlrun.procedure import cross_validate as validating
+from dlrun.procedure import retrain as training
 from tests.job.thirds import die_in
 
 
@@ -10,6 +11,12 @@ def cross_validate(lab, kill_in=1, **options):
     """kill_in: the number of the run in whose second validation it ends."""
     _prepare(kill_in)
     return validating.cross_validate(lab, **options)
+
+
+def retrain(lab, kill_in=1, **options):
+    """The same."""
+    _prepare(kill_in)
+    return training.retrain(lab, **options)
 
 
 def _prepare(kill_in):
