@@ -9,7 +9,7 @@ Anything else is a bug of dlrun and keeps its traceback.
 """
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 
 class DlrunError(Exception):
@@ -38,6 +38,17 @@ class Interrupted(BaseException):
         name = signal.Signals(signum).name
         super().__init__(message or f"by {name}")
         self.exit_code = 128 + signum
+
+
+def refuse(wrong: Iterable[str]) -> None:
+    """Raise one Mistake that names all that is wrong, each once; do nothing where nothing is."""
+    if found := dict.fromkeys(wrong):
+        raise Mistake("\n".join(found))
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line; its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def led_to(error: BaseException | None) -> Iterator[BaseException]:

@@ -3,8 +3,8 @@
 A finding never stops a training. In a record it stands under `findings`, as `plain` gives it.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 FAIL, WARN, NOTE = "fail", "warn", "note"
@@ -18,6 +18,7 @@ class Finding:
 
     name: one of NAMES. level: one of LEVELS. numbers: what it was concluded from, by name.
     text: one sentence. command: what to type next, complete; "" where nothing is to be typed.
+    changes: the settings that this command changes, for those who don't know what was typed.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Finding:
     text: str
     numbers: Mapping[str, float] = field(default_factory=dict)
     command: str = ""
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         assert self.name in NAMES, self.name
@@ -32,7 +34,12 @@ class Finding:
 
     def plain(self) -> dict[str, Any]:
         """As plain values for a record."""
-        return asdict(self) | {"numbers": dict(self.numbers)}
+        kept = asdict(self) | {"numbers": dict(self.numbers)}
+        return {key: value for key, value in kept.items() if key != "changes"}
+
+    def completed(self, command: Callable[[Mapping[str, Any]], str]) -> "Finding":
+        """With the command that makes its changes."""
+        return replace(self, command=command(self.changes)) if self.changes else self
 
 
 def of(plain: Mapping[str, Any]) -> Finding:
@@ -138,6 +145,7 @@ NAMES: dict[str, tuple[str, str]] = {
         "Zhang et al. 2017",
     ),
     "too_little_data": ("more training data would help most", "Ng 2018"),
+    "enough_data": ("more training data would hardly help", "Hestness et al. 2017"),
     "validation_easier": ("validation is clearly better than training", "Ng 2018"),
     "train_mode_differs": (
         "training and evaluation mode disagree on the same samples",

@@ -66,6 +66,17 @@ class Loss:
         """What the logits say of targets that are numbers."""
         return logits.sigmoid() if self.link == "sigmoid" else logits
 
+    def scores(self, logits: Tensor) -> Tensor:
+        """What the logits (n, classes) say of each class: its probability, where that is known.
+
+        Else a score. Only the differences between those of a sample count, so their mean is 0.
+        """
+        if self.link == "softmax":
+            return logits.softmax(-1)
+        if self.link == "sigmoid":
+            return logits.sigmoid()
+        return logits - logits.mean(-1, keepdim=True)
+
     def averaged(self, logits: Tensor) -> Tensor:
         """One prediction out of several of each sample: (views, n, ...) -> (n, ...).
 
@@ -236,7 +247,8 @@ def refuse_probabilities(loss: Loss, model: nn.Module, x: Tensor) -> None:
     if ending is not None:
         raise Mistake(
             f"loss={loss.name}: takes logits, but the model ends in a {ending}, which "
-            f"this loss applies itself; leave the model's {ending} out, or use loss=mse"
+            f"this loss applies itself (probabilities_into_loss); leave the model's {ending} out, "
+            "or use loss=mse; preflight=off trains it as it is"
         )
 
 

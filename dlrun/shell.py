@@ -4,6 +4,7 @@ In: paths as one types them. Out: commands that run as printed, quoted for the s
 where need be, for Hydra; and text that is safe to show and to record.
 """
 
+import json
 import os
 import re
 import shlex
@@ -98,13 +99,17 @@ def replaced(words: Iterable[str], changes: Mapping[str, str | None]) -> list[st
     return kept + [word for name, word in changes.items() if word and name not in seen]
 
 
-def shown(value: object) -> str:
-    """A value as it is typed, cut off where it is long."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
+def typed(value: object) -> str:
+    """A plain value as one would type it."""
     if isinstance(value, list):
-        return f"[{','.join(map(shown, value))}]"
-    text = str(value)
+        return f"[{','.join(map(typed, value))}]"
+    plain = value is None or isinstance(value, bool | dict)
+    return json.dumps(value, default=str) if plain else str(value)
+
+
+def shown(value: object) -> str:
+    """The same, cut off where it is long."""
+    text = typed(value)
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 

@@ -28,6 +28,7 @@ RECIPES = {
         *("optimizer=adamw", "optimizer.lr=0.003", "augmentation=[flip,crop]"),
         *("augmentation.crop.padding=1", "regularization=[early_stopping,dropout]", "epochs=40"),
         *("regularization.early_stopping.patience='12 epochs'",),
+        *("data.samples=80%", "data.train_dev=5%"),
     ],
     "nesterov, step, accumulation, clipping": [
         *("optimizer=nesterov", "schedule=step", "accumulate=3", "clip_norm=1", "batch_size=20"),

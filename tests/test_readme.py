@@ -1,8 +1,10 @@
 import re
 import shlex
+import textwrap
 
 import pytest
 
+from dlrun import record
 from dlrun.__main__ import main
 from tests import readme
 
@@ -31,3 +33,37 @@ def test_every_command_composes(command, capsys):
 
 def test_there_are_commands():
     assert len(COMMANDS) >= 8
+
+
+def own_files(folder, name):
+    """Write the files that the README shows of one's own `name`; the command below them."""
+    blocks = re.findall(r"(?:^    .*\n|^\n(?=    ))+", TEXT, re.MULTILINE)
+    shown = next(block for block in blocks if f"{name}.yaml" in block)
+    parts = re.split(r"^# (\S+\.(?:py|yaml))$", textwrap.dedent(shown), flags=re.MULTILINE)
+    for path, content in zip(parts[1::2], parts[2::2], strict=True):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        kept = [line for line in content.splitlines() if not line.startswith("dlrun ")]
+        (folder / path).write_text("\n".join(kept).strip() + "\n", encoding="utf-8")
+    [command] = re.findall(r"^dlrun (.*)$", textwrap.dedent(shown), re.MULTILINE)
+    return shlex.split(command), sum(len(part.strip().splitlines()) for part in parts[2::2])
+
+
+def test_a_metric_of_ones_own_in_ten_lines(tmp_path, monkeypatch, capsys):
+    words, lines = own_files(tmp_path, "within")
+    monkeypatch.chdir(tmp_path)
+    assert main([*words, "epochs=2", "tracking=none", "threads=1"]) == 0, capsys.readouterr().err
+    shown = capsys.readouterr().out
+    assert "best val/within " in shown
+    assert "macro_f1" in shown
+    [run] = record.all_runs("outputs")
+    told = record.read_json(run / "run.json")["metrics"]
+    assert told["within"] == {"higher_is_better": True, "share": False, "label": ""}
+    points = record.read_points(run)
+    found = [point["values"]["val/within"] for point in points if "val/within" in point["values"]]
+    assert record.last_values(points)["best/val_within"] == max(found) > 0.5
+    assert (run / "figures" / "within.png").exists()
+    assert lines <= 12  # with the command and the comment on top
+    assert main([*words[:2], "--help", "metric=within"]) == 0
+    assert "metric.within.distance  1" in capsys.readouterr().out
+    assert main([*words, "metric.within.distanc=2"]) == 2
+    assert "did you mean metric.within.distance=2?" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from dlrun import shell
 from dlrun.cli import flags
 from dlrun.errors import Mistake
 from dlrun.recipe.catalogue import LAUNCHER, Catalogue, Setting, load
-from dlrun.recipe.schema import CHOICES, SEVERAL
+from dlrun.recipe.schema import CHOICES, MONITORS, SEVERAL
 
 
 def text(words: Sequence[str]) -> str:
@@ -76,7 +76,7 @@ def _overrides(word: str, before: Sequence[str], catalogue: Catalogue) -> Iterat
 def _values(key: str, value: str, before: Sequence[str], catalogue: Catalogue) -> Iterator[str]:
     """Options of a group, also inside [a,b] and a,b; runs; files; or the default of a setting."""
     head = value[: max(value.rfind(","), value.rfind("[")) + 1]
-    names = catalogue.options(key) or words(key)
+    names = catalogue.options(key) or words(key) or _recorded(key, before)
     if names:
         used = head.strip("[").split(",")
         yield from (f"{key}={head}{name}" for name in names if name not in used)
@@ -88,6 +88,16 @@ def _values(key: str, value: str, before: Sequence[str], catalogue: Catalogue) -
         yield from _files(key, value)
     else:
         yield from (f"{key}={each}" for each in _default(key, before, catalogue))
+
+
+def _recorded(key: str, before: Sequence[str]) -> list[str]:
+    """The recorded values that a setting may name, those of the metrics typed before among them."""
+    if key not in ("monitor", "sweep.objective"):
+        return []
+    usual = [name for name in MONITORS if name != "auto" or key == "monitor"]
+    typed = [word.partition("=")[2].strip("[]") for word in before if word.startswith("metric=")]
+    chosen = [f"val/{name}" for name in (typed[-1].split(",") if typed else ())]
+    return [*usual, *(name for name in chosen if name not in (*usual, "val/none"))]
 
 
 def _settings(group: str, before: Sequence[str], catalogue: Catalogue) -> list[Setting]:

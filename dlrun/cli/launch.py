@@ -104,7 +104,7 @@ def _one(
 
     def job(recipe: DictConfig) -> Any:
         about = compose.job()
-        recipe = compose.without_sweep(recipe)
+        recipe = compose.without_hydra(recipe)
         try:
             mistakes.refuse_sweeper(composer, words, about.sweeper)
             if previous:

@@ -1,14 +1,13 @@
 """What a run shows while it trains: a live bar on a terminal, plain lines elsewhere."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from time import monotonic
 
 from rich.console import Console
-from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from dlrun.console import format, screen, summary
+from dlrun.console import format, screen
 
 _PAUSE = 1.0  # seconds between plain lines, so that a short epoch does not flood a log
 _SMOOTH = 0.1  # weight of the latest value in the mean of samples per second
@@ -27,7 +26,6 @@ class Progress:
         self.console = console or screen.console()
         self._brief = brief
         self._bar: Bar | None = None
-        self._task: TaskID | None = None
         self._total = self._per_epoch = 1
         self._said = self._rate = 0.0
         self._latest: dict[str, float] = {}
@@ -35,11 +33,8 @@ class Progress:
     def loading(self, done: int, total: int) -> None:
         """How many samples of a data set are read."""
         text = f"reading  {done:,} of {total:,} samples"
-        if self._live and self._bar is None:
-            self._start(total)
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done, total=total, what=text)
-            self._bar.refresh()
+        if self._live:
+            self._draw(done, total, text)
             if done == total:
                 self.end()
         elif done == total or monotonic() - self._said >= _PAUSE:
@@ -58,15 +53,10 @@ class Progress:
         """A few times a second."""
         if not self._live:
             return
-        if self._bar is None:
-            self._start(self._total)
-        assert self._bar is not None
-        assert self._task is not None
         # The loop measures from point to point, so its first values after one say little.
         now = samples_per_second
         self._rate = now if not self._rate else self._rate + _SMOOTH * (now - self._rate)
-        self._bar.update(self._task, completed=step, what=self._text(step, epoch, loss))
-        self._bar.refresh()
+        self._draw(step, self._total, self._text(step, epoch, loss))
 
     def point(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
         """After every recorded point."""
@@ -81,31 +71,31 @@ class Progress:
         """Remove the bar."""
         if self._bar is not None:
             self._bar.stop()
-            self._bar = self._task = None
-
-    def summary(self, directory: Path, uri: str | None) -> None:
-        """Show the results of a run that has ended, and what to type next."""
-        summary.show(self.console, directory, uri)
+            self._bar = None
 
     @property
     def _live(self) -> bool:
         return self.console.is_terminal
 
-    def _start(self, total: int) -> None:
-        self._bar = Bar(
-            BarColumn(bar_width=_WIDE_BAR if self._wide else _NARROW_BAR),
-            TextColumn("{task.fields[what]}"),
-            TimeRemainingColumn(compact=True),
-            console=self.console,
-            auto_refresh=False,
-            transient=True,
-        )
-        self._bar.start()
-        self._task = self._bar.add_task("", total=total, what="")
+    def _draw(self, done: int, total: int, text: str) -> None:
+        """Move the bar, which begins where there is none."""
+        if self._bar is None:
+            self._bar = Bar(
+                BarColumn(bar_width=self._bar_width),
+                TextColumn("{task.fields[what]}"),
+                TimeRemainingColumn(compact=True),
+                console=self.console,
+                auto_refresh=False,
+                transient=True,
+            )
+            self._bar.start()
+            self._bar.add_task("", total=total, what="")
+        self._bar.update(self._bar.task_ids[0], completed=done, total=total, what=text)
+        self._bar.refresh()
 
     @property
-    def _wide(self) -> bool:
-        return self.console.width >= 120
+    def _bar_width(self) -> int:
+        return _WIDE_BAR if self.console.width >= 120 else _NARROW_BAR
 
     def _text(self, step: int, epoch: float, loss: float) -> str:
         """What fits beside the bar; leaves out first what matters least."""
@@ -116,7 +106,7 @@ class Progress:
         parts = [(0, place), (4, steps), (2, f"train/loss {format.value(loss)}")]
         parts += [(1 if i == 0 else 5, one) for i, one in enumerate(shown)]
         parts.append((3, format.rate(self._rate)))
-        room = self.console.width - (_WIDE_BAR if self._wide else _NARROW_BAR) - _TIME
+        room = self.console.width - self._bar_width - _TIME
         chosen: set[int] = set()
         for _, i in sorted((rank, i) for i, (rank, part) in enumerate(parts) if part):
             line = "  ".join(part for k, (_, part) in enumerate(parts) if k in chosen | {i})

@@ -16,9 +16,9 @@ from dlrun.errors import Mistake
 from dlrun.report import findings, rates
 from dlrun.report.curves import curve
 
-_SPLITS = ("train", "val", "test")
-
 Point = Mapping[str, Any]
+_DURING = ("train", "train_eval", "val")
+"""What is measured during training; the other splits are at its end."""
 
 
 def show(console: Console, directory: Path, uri: str | None) -> None:
@@ -39,10 +39,13 @@ def show(console: Console, directory: Path, uri: str | None) -> None:
         for line in (_best(points), _stopped(points, info), _course(points)):
             if line:
                 console.print(line, markup=False)
-    findings.show(console, record.findings_of(directory))
+    found = record.findings_of(directory)
+    if "checked" in info:
+        console.print(f"{info['checked']} checks, {len(found) or 'no'} findings")
+    findings.show(console, found)
     state = str(status.get("status", "")).lower()
     console.print(f"{state}: {shell.near(directory)}", markup=False, soft_wrap=True)
-    for what, command in _next(directory, status, uri, _longer(directory, info)):
+    for what, command in _next(directory, status, uri, info):
         console.print(Text.assemble((f"  {what:<22}", "dim"), command), soft_wrap=True)
 
 
@@ -81,22 +84,34 @@ def _number(value: float) -> str:
 
 
 def _table(points: Sequence[Point], info: Mapping[str, Any]) -> Table:
-    """The latest values, the best validation, and the test; each with the epoch of its weights."""
+    """The latest values, the best validation, and what is measured at the end.
+
+    Each with the epoch of its weights.
+    """
     latest: dict[str, Point] = {}  # the last point that has values of the split
+    ends = [name for name in _splits(info) if name not in _DURING]
     for point in points:
-        latest |= {split: point for split in _SPLITS if _values(point, split)}
+        latest |= {split: point for split in (*_DURING, *ends) if _values(point, split)}
     end = points[-1]
     columns: list[tuple[str, Point, dict[str, float]]] = [
         (split, latest[split], _values(latest[split], split))
-        for split in ("train", "val")
+        for split in _DURING
         if split in latest
     ]
-    best = _at_epoch(points, record.last_values(points).get("best/epoch"))
-    if best is not None and "val" in latest and best["step"] != latest["val"]["step"]:
+    last = record.last_values(points)
+    best = _at_epoch(points, last.get("best/epoch"))
+    start = "best/val_"
+    whole = {key[len(start) :]: value for key, value in last.items() if key.startswith(start)}
+    if best is not None and len(whole) > 1:  # training saw a part of the split
+        columns.append(("best val, all", best, whole))
+    elif best is not None and "val" in latest and best["step"] != latest["val"]["step"]:
         columns.append(("best val", best, _values(best, "val")))
-    if "test" in latest and latest["test"]["step"] == end["step"]:
-        used = next((p for p in points if p["step"] == info.get("result_step")), best or end)
-        columns.append(("test", used, _values(latest["test"], "test")))
+    used = next((p for p in points if p["step"] == info.get("result_step")), best or end)
+    columns += [
+        (name, used, _values(latest[name], name))
+        for name in ends
+        if name in latest and latest[name]["step"] == end["step"]
+    ]
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
@@ -108,6 +123,12 @@ def _table(points: Sequence[Point], info: Mapping[str, Any]) -> Table:
         cells = [values.get(name) for _, _, values in columns]
         table.add_row(name, *("" if number is None else format.cell(number) for number in cells))
     return table
+
+
+def _splits(info: Mapping[str, Any]) -> list[str]:
+    """The names of all splits, test at the end."""
+    named = (info.get("data") or {}).get("samples") or {}
+    return [*(name for name in named if name != "test"), "test"]
 
 
 def _values(point: Point, split: str) -> dict[str, float]:
@@ -159,16 +180,16 @@ def _course(points: list[dict[str, Any]]) -> str:
 
 
 def _next(
-    directory: Path, status: Mapping[str, Any], uri: str | None, longer: str
+    directory: Path, status: Mapping[str, Any], uri: str | None, info: Mapping[str, Any]
 ) -> list[tuple[str, str]]:
     """What the user may want to type now."""
     tips = []
     if status.get("status") == record.FINISHED:
         if (directory / "figures").is_dir():
             tips.append(("the curves", shell.near(directory / "figures")))
-        if longer:
+        if longer := _longer(directory, info):
             tips.append(("train on", shell.resume(directory, longer)))
-    else:
+    elif info.get("trains", True):
         tips.append(("go on with it", shell.resume(directory)))
     if uri is not None:
         web = uri.startswith("http") or shell.HIDDEN in uri  # an address, no command

@@ -10,7 +10,7 @@ train, val and test splits: a source does not know how it will be split.
 
 digits.py, torchvision_sets.py, imagefolder.py, arrays.py   the sources
 images/, tables/   how files of images and tables become samples
-split.py, sample.py   the splits; a few samples of one
+split.py, shares.py, sample.py   the splits, folds; how they are dealt; a few samples of one
 scale.py, depth.py    the scale of targets and of pixels
 cache.py, fingerprint.py   decoded samples on disk, known by their content
 """
@@ -70,6 +70,7 @@ class Source:
     hashes: (n,) int64, equal for identical samples.
     digest: a short hash of the whole content, for the record.
     scale_targets: whether to standardize the targets of a regression.
+    groups: (n,) int64 numbers of groups that each stay in one split; None where there are none.
     values: of images of more than 8 bits.
     settle: where the scale depends on the training split: takes the rows of each split, returns
         the samples on that scale, and says which it is.
@@ -84,6 +85,7 @@ class Source:
     classes: tuple[str, ...] = ()
     given: dict[str, Tensor] = field(default_factory=dict)
     scale_targets: bool = False
+    groups: Tensor | None = None
     values: Values | None = None
     settle: Callable[[Mapping[str, NDArray[Any]]], Source] | None = None
     reading: Mapping[str, Any] = field(default_factory=dict)
@@ -123,10 +125,12 @@ class Data:
     classes: class names; empty in regression.
     outputs: how many numbers a model returns for a sample.
     val and test may be empty (len 0).
-    held_out: rows that a procedure keeps away from training, to measure at the end.
+    extra: more splits by their names, such as train_dev: nothing trains on them or chooses by
+        them; they are measured at the end, as `train_dev/…`.
     scale: of the targets, where these are standardized.
     depth: for files of more than 8 bits: x is value/(2^depth − 1), or with depth 8 the value
         itself as uint8.
+    groups: of all samples of the set, by their rows, as in `Source`.
     reading: as in `Source`.
     """
 
@@ -140,5 +144,11 @@ class Data:
     digest: str
     scale: Scale | None = None
     depth: int | None = None
-    held_out: Split | None = None
+    groups: Tensor | None = None
+    extra: Mapping[str, Split] = field(default_factory=dict)
     reading: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """All splits by their names."""
+        return {"train": self.train, "val": self.val, "test": self.test, **self.extra}

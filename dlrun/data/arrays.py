@@ -29,6 +29,7 @@ def arrays(
     path: str,
     target: str | None = None,
     features: list[str] | None = None,
+    group: str | None = None,
     missing: list[Any] | None = None,
     decimal: str | None = None,
     task: str = "auto",
@@ -43,6 +44,7 @@ def arrays(
     target: the CSV's column to predict.
     features: the CSV's columns to predict it from: numbers, or true and false. None takes all
         others except identifiers, constants and copies of the target.
+    group: the CSV's column whose rows with one value stay in one split; it is no feature.
     missing: the texts that mean a missing value in a CSV, instead of the usual ones.
     decimal: the decimal mark of a CSV, point or comma; None: as its columns show.
     task: auto takes strings for classes and fractions for regression; whole numbers are classes
@@ -62,7 +64,8 @@ def arrays(
         raise ValueError(f"decimal must be one of {', '.join(DECIMALS)}, got {decimal}")
     find_missing(missing)  # raises ValueError
     file = shell.path(path, "data.path")
-    columns = {"target": target, "features": features, "missing": missing, "decimal": decimal}
+    columns = {"target": target, "features": features, "group": group}
+    columns |= {"missing": missing, "decimal": decimal}
     with blame(f"data.path={path}"):
         _check_file(file, columns)
         key = hash_files(stat_files([file]), FORMAT, *columns.values(), task)
@@ -87,7 +90,8 @@ def _check_file(file: Path, columns: Mapping[str, Any]) -> None:
         raise Mistake("expected a file .npz, .safetensors or .csv")
     for key, value in columns.items() if form in STORED else ():
         if value is not None:
-            does = "names a column" if key in ("target", "features") else "is for the texts"
+            about = ("target", "features", "group")
+            does = "names a column" if key in about else "is for the texts"
             raise Mistake(f"data.{key}={value}: {does} of a table; {file.name} has x and y")
 
 
@@ -97,10 +101,11 @@ def _build(
     """Read the file into the cache."""
     notes: list[str] = []
     given: dict[str, NDArray[np.int64]] = {}
+    groups = None
     if file.suffix.lower() in STORED:
         x, y, given = _join(_read_arrays(file))
     else:
-        x, y, notes = read_table(file, task=task, **columns)
+        x, y, groups, notes = read_table(file, task=task, **columns)
     x = _as_samples(x)
     y, classes = encode(y, task)
     if len(x) != len(y):
@@ -109,7 +114,7 @@ def _build(
         writer.add(x[start : start + 10_000])
         if report:
             report(min(start + 10_000, len(x)), len(x))
-    return Labels(y, classes, given, notes=tuple(notes))
+    return Labels(y, classes, given, notes=tuple(notes), groups=groups)
 
 
 def _as_samples(x: Array) -> Array:

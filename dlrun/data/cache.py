@@ -40,7 +40,7 @@ class Labels:
     y, classes, given: as in `Source`.
     bad: (file, why) of all that was left out.
     notes: what was guessed, a sentence each, logged at every start.
-    values: as in `Source`.
+    values, groups: as in `Source`.
     """
 
     y: NDArray[Any]
@@ -49,6 +49,7 @@ class Labels:
     bad: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     values: Values | None = None
+    groups: NDArray[np.int64] | None = None
 
 
 class Writer:
@@ -149,7 +150,7 @@ def _read(name: str, entry: Path) -> tuple[Source, dict[str, Any]]:
         with (entry / "rest.npz").open("rb") as file, np.load(file, allow_pickle=False) as stored:
             rest = {key: stored[key] for key in stored.files}
         facts = json.loads(str(rest.pop("facts")))
-        hashes, y = rest.pop("hashes"), rest.pop("y")
+        hashes, y, groups = rest.pop("hashes"), rest.pop("y"), rest.pop("groups", None)
         values = None
         if facts["values"]:
             depth, bits = facts["values"]
@@ -172,6 +173,7 @@ def _read(name: str, entry: Path) -> tuple[Source, dict[str, Any]]:
         digest=facts["digest"],
         classes=tuple(facts["classes"]),
         given={key: torch.from_numpy(rows) for key, rows in rest.items()},
+        groups=None if groups is None else torch.from_numpy(groups),
         values=values,
     )
     return source, facts
@@ -197,9 +199,13 @@ def _write(entry: Path, build: Build) -> None:
             "bad": labels.bad,
             "notes": [*labels.notes, *_sameness(hashes, writer)],
             "values": labels.values and (labels.values.depth, labels.values.bits),
-            "digest": hash_content(hashes, labels.y, labels.classes, labels.given),
         }
         arrays: dict[str, Any] = {"y": labels.y, "hashes": hashes, **labels.given}
+        if labels.groups is not None:
+            arrays["groups"] = labels.groups
+        facts["digest"] = hash_content(
+            hashes, labels.y, labels.classes, labels.given, labels.groups
+        )
         arrays["facts"] = np.array(json.dumps(facts))
         if labels.values is not None:
             arrays["extents"] = labels.values.extents

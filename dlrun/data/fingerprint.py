@@ -30,9 +30,12 @@ def hash_content(
     y: NDArray[np.generic],
     classes: Sequence[str],
     given: dict[str, NDArray[np.int64]],
+    groups: NDArray[np.int64] | None = None,
 ) -> str:
     """The digest of a data set: 16 hexadecimal digits that change when any of it does."""
     parts = {"samples": hashes, "y": y, **{f"given/{name}": given[name] for name in sorted(given)}}
+    if groups is not None:
+        parts["groups"] = groups
     whole = hashlib.blake2b(json.dumps(list(classes)).encode(), digest_size=8)
     for name, part in parts.items():
         whole.update(f"\n{name} {part.dtype.str} {part.shape}\n".encode())

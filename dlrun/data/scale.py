@@ -21,17 +21,14 @@ def standardize(y: Tensor, rows: Tensor) -> tuple[Tensor, Scale]:
 
 def rescaled(data: Data, scale: Scale) -> Data:
     """The same data with standardized targets on another scale than their own."""
-    own = data.scale
-    if own is None:
+    now = data.scale
+    if now is None:
         return data
-    raw = data.train.y.double() * own.std.double() + own.mean.double()
+    raw = data.train.y.double() * now.std.double() + now.mean.double()
     y = ((raw - scale.mean.double()) / scale.std.double()).float()
-    splits = {
-        name: replace(split, y=y)
-        for name in ("train", "val", "test", "held_out")
-        if (split := getattr(data, name)) is not None
-    }
-    return replace(data, scale=scale, **splits)
+    train, val, test = (replace(split, y=y) for split in (data.train, data.val, data.test))
+    extra = {name: replace(split, y=y) for name, split in data.extra.items()}
+    return replace(data, train=train, val=val, test=test, extra=extra, scale=scale)
 
 
 class Unscale(nn.Module):

@@ -1,8 +1,8 @@
-"""Loss and metric of a model on a split, without gradients and in evaluation mode."""
+"""Loss and metrics of a model on a split, without gradients and in evaluation mode."""
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
@@ -13,6 +13,7 @@ from dlrun.engine import batch_statistics, checkpoint
 from dlrun.engine.batches import batches, gather, order
 from dlrun.engine.feed import PreparedSplit
 from dlrun.engine.run import Run, Weights
+from dlrun.metric import Metric
 from dlrun.test_augmentation import has_size
 
 Batches = Iterator[tuple[Tensor, Tensor]]
@@ -22,8 +23,8 @@ MINI_BATCHES = 32
 """Of the training split, from which batch norm is estimated whenever averages are evaluated."""
 
 
-def measure(run: Run, feed: PreparedSplit, views: Views | None = None) -> tuple[float, float]:
-    """Mean loss and mean metric of a run on a split, with averaged weights where it has them.
+def measure(run: Run, feed: PreparedSplit, views: Views | None = None) -> dict[str, float]:
+    """The loss and all metrics of a run on a split, with averaged weights where it has them.
 
     views: makes several of a raw batch; their predictions are averaged.
     """
@@ -51,25 +52,14 @@ def objective(run: Run, feed: PreparedSplit) -> float:
 
 @torch.no_grad()
 def predictions(run: Run, feed: PreparedSplit) -> tuple[Tensor, Tensor]:
-    """What a run says of the samples of a split, and their targets, both on the CPU.
-
-    (n, outputs) float64: probabilities, where the loss has a softmax or a sigmoid; else what the
-    model gives. Numbers, and targets that are numbers, are in the units of the data.
-    """
-    outputs, targets = [], []
+    """What a run says of the samples of a split, and what is so, as the metrics take both."""
     with averaged(run):
         was_training = run.model.training
         run.model.eval()
-        for x, y in samples(run, feed):
-            logits = run.forward(x).to("cpu", torch.float64)
-            outputs.append(logits.softmax(1) if run.loss.link == "softmax" else logits)
-            targets.append(y.cpu())
+        found = [run.answers(run.forward(x), y) for x, y in samples(run, feed)]
         run.model.train(was_training)
-    found, y = run.loss.predicted(torch.cat(outputs)), torch.cat(targets)
-    if run.scale is None:
-        return found, y
-    std, mean = run.scale.std.double(), run.scale.mean.double()
-    return found * std + mean, y.double() * std + mean
+    predicted, y = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
+    return predicted, y
 
 
 def samples(run: Run, feed: PreparedSplit, raw: bool = False) -> Batches:
@@ -77,7 +67,7 @@ def samples(run: Run, feed: PreparedSplit, raw: bool = False) -> Batches:
     size = run.lengths.evaluation_batch
     for x, y in batches(feed.x, feed.y, feed.rows, size, run.device, prefetch=feed.prefetch):
         if not raw:
-            x = _ready(run, x if feed.prepared else run.evaluation(x))
+            x = ready(run, x if feed.prepared else run.evaluation(x))
         yield x, x if run.reconstructs else y
 
 
@@ -147,33 +137,69 @@ def _sample(run: Run, most: int | None) -> Iterator[Tensor]:
     rows = order(feed.rows, epoch=0, seed=0)[: None if most is None else most * size]
     for part in rows.tensor_split(max(1, len(rows) // size)):
         x = gather(feed.x, feed.y, part.to(feed.x.device))[0].to(run.device)
-        yield _ready(run, x if feed.prepared else run.evaluation(x))
+        yield ready(run, x if feed.prepared else run.evaluation(x))
 
 
 @torch.no_grad()
-def evaluate(run: Run, forward: Callable[[Tensor], Tensor], data: Batches) -> tuple[float, float]:
-    """Mean loss and mean metric over all samples; sums stay on the device until the end."""
+def evaluate(run: Run, forward: Callable[[Tensor], Tensor], data: Batches) -> dict[str, float]:
+    """The loss and all metrics over all samples; what they need stays on the device until then."""
     was_training = run.model.training
     run.model.eval()
-    losses, metrics, count = [], [], 0
+    losses, sums, count = [], [], 0
+    tally = Tally(run.metrics) if run.metrics else None
     for x, y in data:
         logits = forward(x)
         losses.append(run.loss(logits, y) * len(y))
-        metrics.append(run.metric_sum(logits, y))
+        sums.append(run.metric_sum(logits, y))
+        if tally is not None:
+            tally.add(*run.answers(logits, y))
         count += len(y)
     run.model.train(was_training)
     if not count:
-        return math.nan, math.nan
-    return _total(losses) / count, _total(metrics) / count
+        return dict.fromkeys(run.measured, math.nan)
+    values = {run.metric.name: _total(sums) / count, "loss": _total(losses) / count}
+    return values if tally is None else values | tally.values(count)
+
+
+class Tally:
+    """What metrics have seen of a split so far."""
+
+    def __init__(self, metrics: Mapping[str, Metric]) -> None:
+        self._metrics = metrics
+        self._sums: dict[str, Tensor] = {}
+        self._keeps = any(metric.of_sums is None for metric in metrics.values())
+        self._kept: list[tuple[Tensor, Tensor]] = []
+
+    def add(self, predicted: Tensor, y: Tensor) -> None:
+        """Take in a batch of answers."""
+        for name, metric in self._metrics.items():
+            if metric.of_sums is not None:
+                part = metric(predicted, y)
+                self._sums[name] = self._sums[name] + part if name in self._sums else part
+        if self._keeps:
+            self._kept.append((predicted, y))
+
+    def values(self, samples: int) -> dict[str, float]:
+        """The value of each metric over all samples, read out at once."""
+        answers = [torch.cat(parts) for parts in zip(*self._kept, strict=True)]
+        found = [
+            metric(*answers)
+            if metric.of_sums is None
+            else metric.of_sums(self._sums[name], samples)
+            for name, metric in self._metrics.items()
+        ]
+        numbers = torch.stack([torch.as_tensor(each, dtype=torch.float64) for each in found])
+        return dict(zip(self._metrics, numbers.tolist(), strict=True))
 
 
 def _predict(run: Run, views: Views, chain: nn.Module, x: Tensor) -> Tensor:
     """What the model says of a raw batch, averaged over its views as the loss averages."""
-    seen = [run.forward(_ready(run, chain(view))) for view in views(x)]
+    seen = [run.forward(ready(run, chain(view))) for view in views(x)]
     return run.loss.averaged(torch.stack(seen))
 
 
-def _ready(run: Run, x: Tensor) -> Tensor:
+def ready(run: Run, x: Tensor) -> Tensor:
+    """A preprocessed batch in the layout of memory that the run asks for."""
     return x.contiguous(memory_format=run.layout) if x.dim() == 4 else x
 
 

@@ -13,7 +13,7 @@ from dlrun.duration import Duration
 from dlrun.engine.count import parameters
 from dlrun.engine.feed import PreparedSplit
 from dlrun.loss import Loss
-from dlrun.metric import METRICS
+from dlrun.metric import METRICS, Metric, score
 from dlrun.optimizer import Averaging, Switching
 from dlrun.regularization import Regularizer, acting
 from dlrun.schedule import Schedule
@@ -26,6 +26,8 @@ Augment = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 class Run:
     """Everything that `train` needs, and nothing that knows where it came from.
 
+    val: what is measured during training; of `data.val` all or, with `validate_on`, a part.
+    train_eval: samples of the training split that are measured as val is; None for none.
     preprocessing: of training batches; evaluation: of all others, where images may have
         to be cut to the size that the model is trained on.
     forward: the model as it is called: compiled, and in lower precision, where asked.
@@ -41,6 +43,8 @@ class Run:
     regularizers: by their keys in the recipe; each acts in one or more places;
         `change_batch`, `penalties` and the others after them are those that act there.
     rates: of the optimizer's groups, which the schedule multiplies; known once it trains.
+    metrics: what is measured beside the loss and `metric`, by name; not on training batches.
+    labels: whether the targets are several labels at once, each 0 or 1; asked for `metrics`.
     """
 
     data: Data
@@ -71,6 +75,9 @@ class Run:
     reconstructs: bool = False
     regularizers: dict[str, Regularizer] = field(default_factory=dict)
     rates: list[float] = field(default_factory=list)
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    train_eval: PreparedSplit | None = None
+    labels: bool = False
 
     def __post_init__(self) -> None:
         rules = list(self.regularizers.values())
@@ -89,14 +96,35 @@ class Run:
         self.classes = () if self.regression else tuple(self.data.classes)
         self.scale: Scale | None = None if self.reconstructs else self.data.scale
         self.metric = METRICS["mae" if self.regression else "accuracy"]
-        one = torch.ones(1, device=self.device)
-        self._units = one if self.scale is None else self.scale.std.to(self.device)
+        own = {self.metric.name: self.metric, "loss": METRICS["loss"]}
+        self.measured: dict[str, Metric] = own | self.metrics
+        if self.scale is not None:
+            self._std, self._mean = (
+                value.to(self.device) for value in (self.scale.std, self.scale.mean)
+            )
 
     def metric_sum(self, logits: Tensor, y: Tensor) -> Tensor:
         """The metric beside the loss, summed over a batch: a scalar on the device."""
-        assert self.metric.total is not None
-        predicted = self.loss.predicted(logits.detach()) if self.regression else logits
-        return self.metric.total(predicted, y, self._units)
+        if self.regression:
+            logits = self.loss.predicted(logits.detach())
+        if self.scale is not None:
+            logits, y = logits * self._std, y * self._std
+        return self.metric(logits, y)
+
+    def answers(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """What the logits say and what is so, as the metrics take both."""
+        where = "cpu" if self.device.type == "mps" else self.device
+        logits, y = logits.to(where, torch.float64), y.to(where)
+        if not self.regression or self.labels:
+            return self.loss.scores(logits), y.long()
+        predicted, y = self.loss.predicted(logits), y.double()
+        if self.scale is not None:
+            predicted, y = (each * self._std + self._mean for each in (predicted, y))
+        return predicted.flatten(1), y.flatten(1)
+
+    def score(self, key: str, value: float) -> float:
+        """A value that is recorded under this key, with the sign that makes higher better."""
+        return score(key, value, self.measured)
 
     @property
     def weights(self) -> list[nn.Parameter]:
@@ -105,14 +133,13 @@ class Run:
 
     def facts(self) -> dict[str, Any]:
         """What the record says of the run beside its recipe."""
-        splits = {name: getattr(self.data, name) for name in ("train", "val", "test")}
-        if self.data.held_out:
-            splits["held_out"] = self.data.held_out
+        splits = self.data.splits
         return {
             "device": _device_name(self.device),
             "threads": torch.get_num_threads(),
             "parameters": parameters(self.model),
             "flops": self.flops,
+            "metrics": {name: one.facts() for name, one in self.measured.items()},
             "data": {
                 "name": self.data.name,
                 "digest": self.data.digest,

@@ -53,8 +53,8 @@ class Step(Protocol):
     def __call__(self, group: list[Batch], factors: Sequence[float], norm: bool) -> StepResult:
         """Take a step; factors: of each run's learning rates; norm: whether it is asked for."""
 
-    def measure(self) -> list[tuple[float, float]]:
-        """Of each run the loss and the metric on its validation split."""
+    def measure(self, split: str = "val") -> list[dict[str, float]]:
+        """Of each run the loss and the metrics on its split val or train_eval."""
 
     def weights(self, number: int) -> Weights:
         """A copy of the weights of one run as they are evaluated."""
@@ -102,9 +102,11 @@ class SingleStep:
         # The first evaluation belongs to the weights before the step.
         return StepResult(self._results[: len(group)], self._norm, applied)
 
-    def measure(self) -> list[tuple[float, float]]:
-        """Loss and metric on the validation split."""
-        return [measure(self.run, self.run.val)]
+    def measure(self, split: str = "val") -> list[dict[str, float]]:
+        """The loss and the metrics on a split."""
+        feed = self.run.val if split == "val" else self.run.train_eval
+        assert feed is not None
+        return [measure(self.run, feed)]
 
     def weights(self, number: int) -> Weights:
         """A copy of the weights as they are evaluated."""

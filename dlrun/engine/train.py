@@ -14,7 +14,6 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from dlrun import metric
 from dlrun.engine import checkpoint
 from dlrun.engine.divergence import Diverged, back_off, check_finite, good
 from dlrun.engine.evaluate import averages, measure
@@ -144,10 +143,13 @@ def _record_point(
         check_finite(member.run, state, number)
     values: list[dict[str, float]] = [{} for _ in members]
     if point.validates and any(len(member.run.val) for member in members):
-        for number, (loss, found) in enumerate(step.measure()):
-            if not math.isfinite(loss):
-                raise Diverged(state.counters.step, loss, "validation", number)
-            values[number] = _validation(members[number].run, loss, found)
+        for number, found in enumerate(step.measure()):
+            if not math.isfinite(found["loss"]):
+                raise Diverged(state.counters.step, found["loss"], "validation", number)
+            values[number] = _validation(members[number].run, found)
+    if point.validates and members[0].run.train_eval is not None:
+        for number, found in enumerate(step.measure("train_eval")):
+            values[number] |= {f"train_eval/{name}": value for name, value in found.items()}
     if point.logs:
         for number, member in enumerate(members):
             values[number] |= _window_means(member.run, state.window, point, number)
@@ -165,7 +167,7 @@ def _judge(member: Member, state: State, step: Step, number: int, values: dict[s
     """Choose the best weights, tell the schedule, and ask the rules that stop training."""
     run, standing, now = member.run, member.standing, state.counters.step
     if run.monitor in values:
-        score, loss = metric.score(run.monitor, values[run.monitor]), values.get("val/loss", inf)
+        score, loss = run.score(run.monitor, values[run.monitor]), values.get("val/loss", inf)
         if standing.beaten(score, loss, _margin(run)):
             standing.best_score, standing.best_loss, standing.best_step = score, loss, now
             standing.best_averaged = bool(averages(run))
@@ -174,7 +176,7 @@ def _judge(member: Member, state: State, step: Step, number: int, values: dict[s
     for rule in run.stopping:
         watched = rule.metric or run.monitor
         if watched in values:
-            stops = rule.should_stop(metric.score(watched, values[watched]), now)
+            stops = rule.should_stop(run.score(watched, values[watched]), now)
             standing.stopped = standing.stopped or stops
     if run.backoff:
         standing.good = good(run, state, number)
@@ -273,16 +275,16 @@ def _finish(member: Member, state: State) -> None:
         return
     checkpoint.save_best(standing.best, member.record.directory / "checkpoints")
     if run.monitor.startswith("val/"):
-        values = _validation(run, *measure(run, run.val))
-        standing.best_score = metric.score(run.monitor, values[run.monitor])
+        values = _validation(run, measure(run, run.val))
+        standing.best_score = run.score(run.monitor, values[run.monitor])
 
 
-def _validation(run: Run, loss: float, found: float) -> dict[str, float]:
-    """What a validation found, by name.
+def _validation(run: Run, found: dict[str, float]) -> dict[str, float]:
+    """What a validation found, by the keys of the record.
 
     The headline first: MLflow's comparisons begin with what was recorded first.
     """
-    named = {f"val/{run.metric.name}": found, "val/loss": loss}
+    named = {f"val/{name}": value for name, value in found.items()}
     return dict(sorted(named.items(), key=lambda item: item[0] != run.monitor))
 
 

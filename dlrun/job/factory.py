@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun import record, shell
+from dlrun.console import summary
 from dlrun.engine.interrupt import raised
 from dlrun.job import recording
 from dlrun.job.recording import Invocation
@@ -34,7 +35,7 @@ def run(config: DictConfig, invocation: Invocation) -> float | None:
                 session.close()
             finally:  # a signal ends the waiting alone
                 for directory in session.records:
-                    session.show.summary(directory, session.uri)
+                    summary.show(session.show.console, directory, session.uri)
 
 
 def perform(

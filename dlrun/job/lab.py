@@ -5,7 +5,7 @@ runs has a record of its own; typed again, it goes on with what is not finished.
 """
 
 import copy
-import shutil
+import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,14 +18,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import metric, record, shell
+from dlrun import record, shell
 from dlrun.data import Scale
 from dlrun.data.fingerprint import hash_rows
 from dlrun.data.scale import rescaled
 from dlrun.errors import Failure, Mistake
+from dlrun.finding import FAIL, NOTE
 from dlrun.job import code, recording
 from dlrun.job.recording import Invocation
 from dlrun.job.session import Session
+from dlrun.metric import known, score
 from dlrun.procedure import (
     OBJECTIVE,
     RULES,
@@ -36,7 +38,7 @@ from dlrun.procedure import (
     Training,
 )
 from dlrun.procedure.train import Ending, train_built
-from dlrun.recipe import build, differences, identity
+from dlrun.recipe import build, compose, differences, identity
 from dlrun.record import Record
 from dlrun.record.bounds import read_yaml
 from dlrun.schedule import Fixed, Replay, constant
@@ -45,8 +47,10 @@ if TYPE_CHECKING:
     from dlrun.data import Data
     from dlrun.engine.ending import AtObjective
     from dlrun.engine.run import Run
+    from dlrun.engine.train import Show
     from dlrun.regularization import Regularizer
 
+_log = logging.getLogger("dlrun")
 _TRAIN = {"_target_": "dlrun.procedure.train.train", "_partial_": True}
 _ROWS = "rows.npz"
 _APART = (*identity.NEUTRAL, "procedure", "test", "data.cache", "checkpoint_every")
@@ -102,7 +106,7 @@ class Lab:
     def _word(self, key: str, value: Any) -> str:
         """The override that gives a key of the recipe this value."""
         word = f"{key}={shell.spelled(value)}"
-        return word if _has(self.recipe, key) else f"+{word}"
+        return word if key in compose.keys(self.config) else f"+{word}"
 
     def data(self) -> "Data":
         """The recipe's data."""
@@ -158,7 +162,7 @@ class Lab:
             raise Mistake(
                 f"{said}: is of another recipe, by {', '.join(other)}; type its settings here too"
             )
-        here = {name: hash_rows(getattr(data, name).rows.numpy()) for name in splits or ()}
+        here = {name: hash_rows(split.rows.numpy()) for name, split in data.splits.items()}
         if info["data"].get("digest") != data.digest or splits != here:
             raise Mistake(f"{said}: was trained on other data, or on another split of them")
         return _recorded(directory)
@@ -190,48 +194,66 @@ class Lab:
             training = _remembered(Path(resume)) or training
         with self._opened(training, resume) as built:
             directory = built.record.directory
-            exports = self.whole and bool((self.config.tracking or {}).get("model", False))
+            whole = self.whole and training.recorded
             ending = Ending(
                 test=self.tests and training.test and bool(self.config.test),
-                draw=partial(self.session.draw, directory)
-                if self.whole and training.recorded
-                else None,
-                export=exports and training.recorded,
+                draw=partial(self.session.draw, directory) if whole else None,
+                export=whole and bool((self.config.tracking or {}).get("model", False)),
                 predict=training.predict,
                 values=next((rule.values for rule in _targeted(built.run)), dict),
             )
+            if training.recorded and not resume:
+                self._preflight(built)
             train_built(built, ending)
-            value = metric.score(built.run.monitor, built.state.runs[0].best_score)
             points = built.record.points()
         self._asked += 1
-        return RecordedRun(directory, record.FINISHED, value, points)
+        return RecordedRun(directory, record.FINISHED, _best(points), points)
+
+    def _preflight(self, built: BuiltRun) -> None:
+        """Check a new run, once for recipes that differ in numbers alone.
+
+        Raises Failure under preflight=strict where something must fail.
+        """
+        from dlrun.engine.preflight import preflight
+
+        how, structure = self.config.preflight, identity.structure(copy.deepcopy(self.config))
+        if how == "off" or structure in self.session.checked:
+            return
+        self.session.checked.add(structure)
+        found = [each.completed(self.command) for each in preflight(built.run)]
+        if found:
+            built.record.keep_findings(found)
+        for each in found:
+            if each.level != NOTE:
+                _log.warning(f"{each.name}: {each.text}")
+        failed = [each.name for each in found if each.level == FAIL]
+        if failed and how == "strict":
+            raise Failure(f"preflight=strict: {', '.join(failed)}")
 
     @contextmanager
     def _opened(self, training: Training, resume: str | None) -> Iterator[BuiltRun]:
         """Inside, a run of the recipe with its record; how it ends becomes its status."""
         config, invocation = self._of(training, resume)
-        folder = None
-        if not training.recorded:
-            folder = config.outputs = tempfile.mkdtemp(prefix="dlrun-")
-        run = self._build(config, training)
-        kept, state = recording.begin(config, run, invocation)
-        try:
+        with ExitStack() as stack:
+            if not training.recorded:
+                folder = tempfile.TemporaryDirectory(prefix="dlrun-", ignore_cleanup_errors=True)
+                config.outputs = stack.enter_context(folder)
+            run = self._build(config, training)
+            kept, state = recording.begin(config, run, invocation)
+            stack.callback(kept.close)
+            stack.callback(self.session.show.end)
+            show: Show = recording.Silent()
             if self.directory is not None:
                 _keep_rows(kept.directory, training)
             if training.recorded:
                 if self.directory is None:
                     self.session.records.append(kept.directory)
                 self.session.follow(kept.directory)
-                lengths, text = run.lengths, recording.summary(kept, state, run.lengths)
-                self.session.show.begin(text, lengths.total_steps, lengths.steps_per_epoch)
-            show = self.session.show if training.recorded else recording.Silent()
+                show, lengths = self.session.show, run.lengths
+                text = recording.summary(kept, state, lengths)
+                show.begin(text, lengths.total_steps, lengths.steps_per_epoch)
             with recording.status_of(kept, self.rules, run.lengths.total_steps):
                 yield BuiltRun(run, state, kept, show)
-        finally:
-            self.session.show.end()
-            kept.close()
-            if folder:
-                shutil.rmtree(folder, ignore_errors=True)
 
     def _build(self, config: DictConfig, training: Training) -> "Run":
         """The run, with what the training brings along."""
@@ -272,8 +294,8 @@ class Lab:
         info, points = record.read_json(before / "run.json"), record.read_points(before)
         lengths = build.lengths_of(config, info["data"]["samples"]["train"], elements=1)
         found = [(p["step"], p["values"]) for p in points if "time/elapsed" in p["values"]]
-        key = info["monitor"]
-        scores = [(step, metric.score(key, some[key])) for step, some in found if key in some]
+        key, metrics = info["monitor"], known(info.get("metrics"))
+        scores = [(step, score(key, some[key], metrics)) for step, some in found if key in some]
         every = Fraction(lengths.steps_per_epoch, run.lengths.steps_per_epoch)
         return Replay(
             build.schedule_of(config, lengths),
@@ -300,7 +322,8 @@ class Lab:
             for word in self.invocation.overrides
             if shell.key(word).partition(".")[0] not in ("procedure", "name")
         ]
-        config.name = training.name or f"{self._named} {self._asked}"
+        procedure = self.invocation.choices.get("procedure") or self.procedure.function.__name__
+        config.name = training.name or f"{procedure} {self._asked}"
         plain = _plain(training)
         asked = {**plain, "rows": training.rows is not None}
         info = {"parent": self.directory.name, "training": {"hash": self._hash(plain), **asked}}
@@ -313,10 +336,6 @@ class Lab:
             info=info | {"tags": tags},
         )
         return config, invocation
-
-    @property
-    def _named(self) -> str:
-        return str(self.invocation.choices.get("procedure") or self.procedure.function.__name__)
 
     def _hash(self, plain: Mapping[str, Any]) -> str:
         """What a run of the procedure is known by: its place and what it is."""
@@ -354,18 +373,15 @@ class Lab:
 def _recorded(directory: Path) -> RecordedRun:
     """A run that has been trained before, as its record says."""
     points = record.read_points(directory)
-    end = record.last_values(points)
-    best = [v for key, v in end.items() if key.startswith("best/") and key != "best/epoch"]
     status = str(record.read_status(directory).get("status", ""))
-    return RecordedRun(directory, status, best[0] if best else None, points)
+    return RecordedRun(directory, status, _best(points), points)
 
 
-def _has(values: Mapping[str, Any], key: str) -> bool:
-    """Whether nested values have something under a dotted key."""
-    head, _, rest = key.partition(".")
-    if not isinstance(values, Mapping) or head not in values:
-        return False
-    return not rest or _has(values[head], rest)
+def _best(points: Sequence[Mapping[str, Any]]) -> float | None:
+    """The best of what a run monitors, which its end names first."""
+    end = record.last_values(points)
+    best = (v for key, v in end.items() if key.startswith("best/") and key != "best/epoch")
+    return next(best, None)
 
 
 def _targeted(run: "Run") -> list["AtObjective"]:

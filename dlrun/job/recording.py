@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dlrun.regularization import Regularizer
 
 _log = logging.getLogger("dlrun")
-_UNNAMED = ("name", "outputs", "resume", "device", "threads", "tracking", "data.cache")
+_UNNAMED = ("name", "outputs", "resume", "device", "threads", "tracking", "data.cache", "preflight")
 
 
 @dataclass(frozen=True)
@@ -110,20 +110,19 @@ def begin(recipe: DictConfig, run: "Run", invocation: Invocation) -> tuple[Recor
             "what it has trained on may now be in val or test"
         )
         data = {**data, "digest": recorded["digest"], "splits": recorded.get("splits", {})}
-    new = [word for word in invocation.overrides if word not in kept.info.get("overrides", [])]
+    overrides = kept.info.get("overrides", [])
+    new = [word for word in invocation.overrides if word not in overrides]
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    history = [*kept.info.get("resumed", []), {"time": now, "new": new}]
-    known = {"name": named(recipe, invocation)} | kept.info | facts | {"data": data}
-    digests = code.digests(recipe)
+    about = info(recipe, invocation)
     before = kept.info.get("code") or {}
-    edited = [module for module, was in before.items() if digests.get(module) != was]
+    edited = [module for module, was in before.items() if about["code"].get(module) != was]
     if state.counters.step and edited:
         _log.warning(f"{', '.join(edited)}: the code has changed since the run was trained")
-    known |= {"overrides": list(invocation.overrides), "code": digests}
-    known |= {"choices": invocation.chosen(recipe)}
-    if kept.info.get("name") == name(kept.info.get("overrides", [])):
+    known = {key: about[key] for key in ("overrides", "choices", "code")}
+    known["resumed"] = [*kept.info.get("resumed", []), {"time": now, "new": new}]
+    if kept.info.get("name") in (None, name(overrides)):
         known["name"] = named(recipe, invocation)  # says what is trained now
-    kept.update(**known | {"resumed": history})
+    kept.update(**facts | known | {"data": data})
     record.write(kept.directory / "recipe.yaml", shell.redacted(text))
     return kept, state
 
@@ -148,11 +147,13 @@ def summary(kept: Record, state: "State", lengths: "LoopConfig") -> str:
     """What is about to be trained, in a few lines; of a resumed run also from where."""
     about = kept.info
     data = about["data"]
-    sizes = " / ".join(f"{count:,}" for count in data["samples"].values())
+    counts = dict(data["samples"])
+    sizes = " / ".join(f"{counts.pop(name, 0):,}" for name in ("train", "val", "test"))
+    more = "".join(f", {count:,} as {name}" for name, count in counts.items())
     lines = [
         f"{shell.name(about['name'])}  ·  run {kept.id}",
         f"{data['name']}: {sizes} samples of shape {'×'.join(map(str, data['shape']))} to train, "
-        "validate and test",
+        f"validate and test{more}",
         f"{about['parameters']:,} parameters, {about.get('flops', 0):,} floating-point operations "
         f"a sample  ·  {about['device']}",
     ]

@@ -13,12 +13,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from dlrun import record
 from dlrun.console.progress import Progress
-from dlrun.errors import Mistake
+from dlrun.errors import refuse
 from dlrun.recipe import signature
+from dlrun.tracking.follower import Follower
 
 if TYPE_CHECKING:
     from dlrun.data import Data
-    from dlrun.tracking.follower import Follower
 
 
 class Session:
@@ -35,11 +35,12 @@ class Session:
         self.cores = cores
         self.show = Progress(brief=brief)
         self.records: list[Path] = []
+        self.checked: set[str] = set()  # structures of recipes that preflight has looked at
         self._followers: dict[str, Follower] = {}
         self._follower: Follower | None = None  # of the last job
         self._data: tuple[Any, Data] | None = None
 
-    def prepare(self, config: DictConfig, draws: bool = False) -> "Follower | None":
+    def prepare(self, config: DictConfig, draws: bool = False) -> Follower | None:
         """Start the process that follows the records of a recipe, so that it gets ready meanwhile.
 
         draws: whether curves will be drawn. Gives None where there is nothing to do.
@@ -53,7 +54,7 @@ class Session:
                     tracking.experiment = known
             key = OmegaConf.to_yaml(tracking)
         if key not in self._followers and (key or draws):
-            self._followers[key] = _deliverer(tracking) if key else _drawer()
+            self._followers[key] = _deliverer(tracking) if key else Follower(None, os.environ)
         self._follower = self._followers.get(key)
         return self._follower
 
@@ -96,19 +97,10 @@ class Session:
             follower.close()
 
 
-def _drawer() -> "Follower":
-    """The process that draws curves alone, getting ready."""
-    from dlrun.tracking.follower import Follower
-
-    return Follower(None, os.environ)
-
-
-def _deliverer(tracking: Any) -> "Follower":
+def _deliverer(tracking: Any) -> Follower:
     """The process that delivers to a tracking store, getting ready."""
     values = {str(key): value for key, value in tracking.items() if key != "_target_"}
-    wrong = signature.problems(tracking._target_, values, "tracking")
-    if wrong:
-        raise Mistake("\n".join(wrong))
+    refuse(signature.problems(tracking._target_, values, "tracking"))
     try:
         follower: Follower = instantiate(tracking)
     except Exception as error:

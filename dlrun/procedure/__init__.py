@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from dlrun.engine.state import State
     from dlrun.engine.train import Show
 
-SPLITS = ("train", "val", "test", "held_out")
 RULES, LENGTH, OBJECTIVE = "rules", "length", "objective"
 """What ends a training, besides its length; see `Training`."""
 
@@ -42,9 +41,8 @@ class Training:
 
     name: of the run; "" for one made of its settings.
     settings: other settings of the recipe, by their dotted keys.
-    rows: of the data set, for "train", "val", "test" and "held_out"; a split that is not named
-        is empty. None: as the recipe splits. The held out ones are measured at the end, as
-        `held_out/…`.
+    rows: of the data set, for "train", "val" and "test"; one that is not named is empty. Those
+        of any other name are measured at the end, as `<name>/…`. None: as the recipe splits.
     weights: a file of weights to start from, such as a run's checkpoints/best.pt.
     preprocessing: the directory of a run whose fitted preprocessing is taken.
     optimizer: the directory of a run whose optimizer's last state and rate are taken; the rate

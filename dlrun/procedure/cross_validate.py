@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlrun.data import folds as dealing
+from dlrun.data import split as splits
 from dlrun.errors import Mistake
 from dlrun.finding import NOTE, WARN, Finding
 from dlrun.procedure import Lab, Outcome, RecordedRun, Training
@@ -40,7 +40,8 @@ def cross_validate(lab: Lab, folds: int = 5, repeats: int = 1, val: float | str 
     data = lab.data()
     seed = int(lab.recipe["data"].get("split_seed") or 0)
     rows = np.sort(np.concatenate([data.train.rows.numpy(), data.val.rows.numpy()]))
-    dealt = list(deal(rows, data.train.y.numpy(), folds, repeats, val, seed))
+    of = None if data.groups is None else data.groups.numpy()
+    dealt = list(deal(rows, data.train.y.numpy(), folds, repeats, val, seed, of))
     runs = lab.train([_training(fold, repeats) for fold in dealt])
     key = f"{HELD_OUT}/{runs[0].info['monitor'].rpartition('/')[2]}"
     values = np.array([run.last[key] for run in runs])
@@ -74,14 +75,14 @@ def deal(
     kinds, of = y[rows], None if groups is None else groups[rows]
     for repeat in range(repeats):
         with _naming("folds", folds):
-            dealt = dealing.folds(kinds, folds, seed + repeat, of)
+            dealt = splits.folds(kinds, folds, seed + repeat, of)
         for number, fold in enumerate(dealt):
             left = np.setdiff1d(np.arange(len(rows)), fold)
             with _naming("val", val):
-                many = dealing.amount(val, len(left))
-            chosen = dealing.part(
-                kinds[left], many, seed + repeat, None if of is None else of[left]
-            )
+                many = splits.read_amount("val", val, len(left))
+                if many == len(left):
+                    raise ValueError("must leave samples for training")
+            chosen = splits.part(kinds[left], many, seed + repeat, None if of is None else of[left])
             parts = {"train": np.delete(left, chosen), "val": left[chosen], HELD_OUT: fold}
             yield Fold(repeat, number, {name: rows[some] for name, some in parts.items()})
 

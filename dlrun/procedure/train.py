@@ -9,8 +9,6 @@ from typing import Any
 
 from torch import nn
 
-from dlrun import metric
-from dlrun.data import Split
 from dlrun.data.depth import FromDepth, raw_example
 from dlrun.data.scale import Unscale
 from dlrun.engine.evaluate import measure, predictions
@@ -55,14 +53,17 @@ def conclude(built: BuiltRun, ending: Ending) -> None:
     """The last points, the figures and the model of a trained run."""
     run, record, now = built.run, built.record, built.state.counters.step
     standing = built.state.runs[0]
-    best = metric.score(run.monitor, standing.best_score)
+    best = run.score(run.monitor, standing.best_score)
     values = {f"best/{run.monitor.replace('/', '_')}": best}
+    if len(run.val) < len(run.data.val):  # what was validated on is a part
+        whole = measured(run, "val")
+        values |= {key.replace("val/", "best/val_", 1): value for key, value in whole.items()}
     values["best/epoch"] = standing.best_step / run.lengths.steps_per_epoch
     tested = ending.test and len(run.data.test) > 0
     if tested:
         values |= measured(run, "test")
-    if run.data.held_out:
-        values |= measured(run, "held_out")
+    for name in run.data.extra:
+        values |= measured(run, name)
     values |= ending.values()
     if ending.predict:
         keep_predictions(run, ending.predict, record)
@@ -93,19 +94,21 @@ def why_stopped(run: Run, state: State) -> dict[str, Any] | None:
 
 
 def measured(run: Run, name: str) -> dict[str, float]:
-    """Loss and metric on a split which nothing before has looked at: test, or held_out."""
-    split: Split = getattr(run.data, name)
-    feed = prepare(split, run.evaluation, run.device, fixed=False)
-    loss, found = measure(run, feed, run.views)
-    return {f"{name}/{run.metric.name}": found, f"{name}/loss": loss}
+    """The loss and the metrics on a split that nothing before has looked at.
+
+    On the test split as `test_augmentation` says, on others as on val, to be compared with it.
+    """
+    feed = prepare(run.data.splits[name], run.evaluation, run.device, fixed=False)
+    views = run.views if name == "test" else None
+    return {f"{name}/{key}": value for key, value in measure(run, feed, views).items()}
 
 
 def keep_predictions(run: Run, name: str, record: Record) -> None:
     """Write what the model says of a split into the record, as predictions.npz.
 
-    row: (n,) of the data set; y: its target; output: as `predictions` gives it.
+    row: (n,) of the data set; y: its target; output: as the metrics take it.
     """
-    split: Split = getattr(run.data, name)
+    split = run.data.splits[name]
     output, y = predictions(run, prepare(split, run.evaluation, run.device, fixed=False))
     write_arrays(
         record.directory / PREDICTIONS, row=split.rows.numpy(), y=y.numpy(), output=output.numpy()

@@ -7,6 +7,7 @@ setting and every argument before any data are read, `build` at what depends on 
 import inspect
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,10 +17,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from dlrun import duration, preprocessing
+from dlrun import duration, metric, preprocessing
 from dlrun import loss as losses
 from dlrun.augmentation import clamps, compose
-from dlrun.data import Data, Report
+from dlrun.data import Data, Report, Split
 from dlrun.data import split as splits
 from dlrun.data.sample import sample
 from dlrun.engine import device as devices
@@ -28,20 +29,20 @@ from dlrun.engine.count import flops
 from dlrun.engine.eager import eager
 from dlrun.engine.feed import prepare
 from dlrun.engine.run import Augment, LoopConfig, Run
-from dlrun.errors import Mistake
+from dlrun.errors import Mistake, refuse
 from dlrun.loss import Loss
+from dlrun.metric import Metric
 from dlrun.model import roles
 from dlrun.optimizer import takes_closure
-from dlrun.recipe import checks, signature
-from dlrun.recipe import schema as settings
+from dlrun.recipe import checks, schema, signature, suggest
+from dlrun.recipe import instantiate as ingredients
 from dlrun.recipe.instantiate import as_a, explained, part, plain, several
-from dlrun.recipe.instantiate import check as check_group
-from dlrun.recipe.schema import GROUPS
 from dlrun.regularization import Regularizer, acts
 from dlrun.schedule import Fixed, Schedule, warmup
 from dlrun.test_augmentation import CenterCrop, has_size
 
-SPLITTING = ("split", "val", "split_seed", "leaks")
+SPLITTING = ("split", "val", "split_seed", "leaks", "samples", "train_dev")
+TRAIN_EVAL = 2000  # of the training split, at most, that are measured as validation is
 SAMPLES = 64  # of the training split, for whatever looks at data before training
 _PASS = 2**22  # elements of the training split that are preprocessed at once
 
@@ -52,17 +53,15 @@ def check(config: DictConfig, chosen: Sequence[str] = ()) -> None:
     chosen: the groups whose option was asked for rather than left at its default.
     """
     apart = {"data": SPLITTING, "model": ("max_parameters",)}
-    looks = [partial(settings.check, config), partial(_check_splitting, config)]
-    looks += [partial(check_group, config, group, apart.get(group, ())) for group in GROUPS]
-    looks.append(partial(checks.check_activation, config, "activation" in chosen))
-    wrong = []
-    for look in looks:
-        try:
-            look()
-        except Mistake as mistake:
-            wrong.append(str(mistake))
-    if wrong:
-        raise Mistake("\n".join(wrong))
+    wrong = [*schema.problems(config), *_wrong_splitting(config)]
+    for group in schema.GROUPS:
+        wrong += ingredients.problems(config, group, apart.get(group, ()))
+    if "activation" in chosen:
+        wrong += checks.idle_activation(config)
+    metrics = list(config.metric or ())
+    if unknown := suggest.watched("monitor", config.monitor, schema.MONITORS, metrics):
+        wrong.append(unknown)
+    refuse(wrong)
     devices.choose(config.device)
 
 
@@ -77,8 +76,9 @@ def load_data(
     """
     values = plain(config.data, "data", None)
     splitting = {key: values.pop(key) for key in SPLITTING if key in values}
-    with explained("data", values | splitting):
+    with explained("data", values):
         source = instantiate(values, report=report, _convert_="all")
+    with explained("data", splitting):
         data = splits.make(source, **splitting, rows=rows)
     if not len(data.train):
         raise Mistake(f"data.split={splitting.get('split')}: leaves no sample to train on")
@@ -108,11 +108,10 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
         torch.set_num_threads(devices.worthwhile(batch * operations, most))
     train = prepare(data.train, seen.chain, device, fixed=seen.augmentation is None)
     schedule = schedule_of(config, lengths)
-    _seed(config.seed + 1)  # the noise of training, whatever the initializer has drawn
-    return Run(
+    run = Run(
         data=data,
         train=train,
-        val=prepare(data.val, seen.evaluation, device, fixed=True),
+        val=prepare(_validated(config, data), seen.evaluation, device, fixed=True),
         preprocessing=seen.chain,
         evaluation=seen.evaluation,
         augmentation=seen.augmentation,
@@ -139,11 +138,45 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
         backoff=config.on_divergence == "backoff",
         reconstructs=learner.reconstructs,
         regularizers=learner.regularizers,
+        metrics=metrics(config),
+        labels=checks.are_labels(learner.loss, data, learner.reconstructs),
+        train_eval=prepare(_part(data.train, TRAIN_EVAL), seen.evaluation, device, fixed=True)
+        if config.train_eval
+        else None,
     )
+    checks.check_recorded("monitor", run.monitor, run)
+    if config.metric:
+        run.metrics.pop(run.metric.name, None)  # is measured anyway
+        checks.check_metrics(config, run, seen.x, seen.y)
+    _seed(config.seed + 1)  # the noise of training, whatever else has drawn from it
+    return run
+
+
+def metrics(config: DictConfig) -> dict[str, Metric]:
+    """The metrics that a recipe asks for, by name. Raises Mistake."""
+    made = several(config, "metric")
+    return {name: metric.of(made[f"metric.{name}"], str(name)) for name in config.metric or ()}
+
+
+def _part(split: Split, count: int) -> Split:
+    """So many samples of a split, each class with its share, or all where it has fewer."""
+    return replace(split, rows=sample(split, count, seed=0).sort().values)
+
+
+def _validated(config: DictConfig, data: Data) -> Split:
+    """The samples of the validation split that are measured during training."""
+    most = config.validate_on
+    return data.val if most is None or most >= len(data.val) else _part(data.val, most)
 
 
 class _Seen(NamedTuple):
-    """What the model will see. x, y, aim: of some samples, as `_example` gives them."""
+    """What the model will see.
+
+    evaluation: the preprocessing there; where augmentation changes the size of images,
+        validation and test take the middle of each.
+    x, y, aim: a drawn batch: x as the model sees it in training, y as the data give it, aim as
+        augmentation makes it.
+    """
 
     augmentation: Augment | None
     chain: nn.Sequential
@@ -166,8 +199,15 @@ class _Learner(NamedTuple):
 def _see(config: DictConfig, data: Data, device: torch.device) -> _Seen:
     augmentation = _augmentation(config, data, device)
     chain = _fitted(config, data, device)
-    x, y, aim, evaluation = _example(config, data, augmentation, chain, device)
-    return _Seen(augmentation, chain, evaluation, x, y, aim)
+    rows = sample(data.train, SAMPLES, config.seed)
+    x, y = data.train.x[rows].to(device), data.train.y[rows].to(device)
+    before, aim, evaluation = x.shape, y, chain
+    if augmentation is not None:
+        x, aim = augmentation(x, y, torch.Generator(device).manual_seed(0))
+    if x.shape != before:
+        evaluation = nn.Sequential(CenterCrop(list(x.shape[2:])), *chain)
+    with torch.no_grad(), explained("preprocessing", {}):
+        return _Seen(augmentation, chain, evaluation, chain(x), y, aim)
 
 
 def _learner(config: DictConfig, data: Data, seen: _Seen, lengths: LoopConfig) -> _Learner:
@@ -241,11 +281,16 @@ def _regularized(
     return model, objective
 
 
-def _check_splitting(config: DictConfig) -> None:
+def _wrong_splitting(config: DictConfig) -> Iterator[str]:
     given = {str(key): value for key, value in config.data.items() if key in SPLITTING}
-    wrong = signature.problems("dlrun.data.split.make", given, "data")
-    if wrong:
-        raise Mistake("\n".join(wrong))
+    wrong = signature.problems("dlrun.data.split.check", given, "data")
+    yield from wrong
+    try:
+        if not wrong:
+            with explained("data", given):
+                splits.check(**given)
+    except Mistake as mistake:
+        yield str(mistake)
 
 
 def _seed(seed: int) -> None:
@@ -287,29 +332,6 @@ def _raw(data: Data, device: torch.device) -> Iterator[Tensor]:
     chunk = max(1, _PASS // max(data.train.x[0].numel(), 1))
     for rows in data.train.rows.split(chunk):
         yield data.train.x.index_select(0, rows).to(device)
-
-
-def _example(
-    config: DictConfig,
-    data: Data,
-    augmentation: Augment | None,
-    chain: nn.Sequential,
-    device: torch.device,
-) -> tuple[Tensor, Tensor, Tensor, nn.Sequential]:
-    """A drawn batch: x as the model sees it in training, y as the data and augmentation give it.
-
-    And the preprocessing of evaluation: where augmentation changes the size of images,
-    validation and test take the middle of each.
-    """
-    rows = sample(data.train, SAMPLES, config.seed)
-    x, y = data.train.x[rows].to(device), data.train.y[rows].to(device)
-    before, aim, evaluation = x.shape, y, chain
-    if augmentation is not None:
-        x, aim = augmentation(x, y, torch.Generator(device).manual_seed(0))
-    if x.shape != before:
-        evaluation = nn.Sequential(CenterCrop(list(x.shape[2:])), *chain)
-    with torch.no_grad(), explained("preprocessing", {}):
-        return chain(x), y, aim, evaluation
 
 
 def lengths_of(config: DictConfig, samples: int, elements: int) -> LoopConfig:

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from dlrun.errors import Mistake
+from dlrun.errors import Mistake, first_line
 from dlrun.recipe.schema import SEVERAL
 
 PRIMARY = "config"
@@ -243,8 +243,7 @@ def unreadable(file: Path, error: Exception) -> str:
         return f"{file}: is no text in UTF-8, so no YAML file; mend it or take it away"
     if isinstance(error, RecursionError):
         return f"{file}: is nested too deeply"
-    why = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
-    return f"{file}: cannot be read: {why.splitlines()[0]}"
+    return f"{file}: cannot be read: {getattr(error, 'strerror', None) or first_line(error)}"
 
 
 def chosen(group: str, content: Any) -> list[tuple[str, str]]:

@@ -13,25 +13,26 @@ from torch import Tensor, nn
 from dlrun import loss as losses
 from dlrun.data import Data
 from dlrun.engine.count import parameters
-from dlrun.engine.run import LoopConfig
-from dlrun.errors import Mistake
+from dlrun.engine.run import LoopConfig, Run
+from dlrun.errors import Mistake, first_line, refuse
 from dlrun.loss import Loss
+from dlrun.metric import CLASSES, LABELS, NUMBERS, Metric
 from dlrun.recipe.instantiate import explained, ours
 
 _TELLING = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
 """What torch raises where shapes and types do not fit: its words are good enough."""
 _ROUNDING = 1e-3
 """How far values may lie outside the range they are meant for."""
+_TARGETS = {CLASSES: "classes", LABELS: "several labels at once", NUMBERS: "numbers"}
 
 
-def check_activation(config: DictConfig, chosen: bool) -> None:
-    """An activation that was asked for must be one that the model asks for in turn."""
+def idle_activation(config: DictConfig) -> Iterator[str]:
+    """What is wrong with an activation that was asked for where the model asks for none."""
     model = OmegaConf.to_container(config.model, resolve=False)
-    if chosen and "${activation}" not in str(model):
-        name = str(config.model._target_).rpartition(".")[2]
-        raise Mistake(
-            f"activation: changes nothing, because model={name} brings its own activations; "
-            "leave it out, or choose a model such as mlp, cnn or resnet"
+    if "${activation}" not in str(model):
+        yield (
+            f"activation: changes nothing, because model={_name(config, 'model')} brings its own "
+            "activations; leave it out, or choose a model such as mlp, cnn or resnet"
         )
 
 
@@ -94,7 +95,7 @@ def check_forward(
 ) -> None:
     """One forward pass and one loss on a few samples: shapes, and logits where logits are due."""
     x, y = x[:2], y[:2]
-    name, shape = str(config.model._target_).rpartition(".")[2], tuple(x.shape[1:])
+    name, shape = _name(config, "model"), tuple(x.shape[1:])
     model.eval()
     try:
         with torch.no_grad(), _users(config, "model"):
@@ -109,11 +110,11 @@ def check_forward(
                 losses.require_numbers(loss, where, "mse, mae or huber")
             numbers = data.train.y[data.train.rows]
             losses.require_unit_targets(loss, numbers, "loss=mse, mae or huber")
-        losses.refuse_probabilities(loss, model, x)
+        if config.preflight != "off":
+            losses.refuse_probabilities(loss, model, x)
     except _TELLING as error:
-        reason = str(error).strip().split("\n")[0]
         message = f"model={name}: does not take samples of shape {shape} from data={data.name}"
-        raise Mistake(f"{message}: {reason}") from error
+        raise Mistake(f"{message}: {first_line(error)}") from error
     finally:
         model.train()
     with explained("loss", config.loss), _users(config, "loss"):
@@ -147,18 +148,14 @@ def check_step(
     batch = lengths.smallest(len(data.train))
     mixed = bool(data.classes) and y.is_floating_point()
     x, y = x[: min(batch, 2)], y[: min(batch, 2)]
-    buffers = {name: value.clone() for name, value in model.named_buffers()}
-    name = str(config.model._target_).rpartition(".")[2]
+    buffers = {key: value.clone() for key, value in model.named_buffers()}
+    name = _name(config, "model")
     model.train()
     try:
         with _users(config, "model"):
             logits = model(x)
         target = x if reconstructs(model) else y
-        with (
-            explained("loss", config.loss),
-            _told_of(mixed, config),
-            _users(config, "loss"),
-        ):
+        with explained("loss", config.loss), _told_of(mixed, config), _users(config, "loss"):
             value = objective(logits, target)
         if not value.requires_grad:
             where = f"model={name}" if not logits.requires_grad else f"loss={config.loss._target_}"
@@ -167,8 +164,7 @@ def check_step(
     except _TELLING as error:
         if "more than 1 value per channel" in str(error):
             raise Mistake(_too_few(config, batch)) from None
-        reason = str(error).strip().split("\n")[0]
-        raise Mistake(f"model={name}: fails in a step of training: {reason}") from error
+        raise Mistake(f"model={name}: fails in a step of training: {first_line(error)}") from error
     finally:
         with torch.no_grad():
             for key, before in buffers.items():
@@ -185,7 +181,7 @@ def check_views(
     outputs: int,
 ) -> None:
     """Views of two raw samples x must be such as the model takes; they are used after training."""
-    name = str(config.test_augmentation._target_).rpartition(".")[2]
+    name = _name(config, "test_augmentation")
     with explained("test_augmentation", config.test_augmentation):
         seen = views(x)
     model.eval()
@@ -195,26 +191,83 @@ def check_views(
             with torch.no_grad():
                 given = tuple(model(preprocessing(view)).shape)
         except (RuntimeError, ValueError) as error:
-            reason = str(error).strip().split("\n")[0]
             message = f"test_augmentation={name}: the model does not take views of shape {shape}"
-            raise Mistake(f"{message}: {reason}") from error
+            raise Mistake(f"{message}: {first_line(error)}") from error
         finally:
             model.train()
         if given != (len(x), outputs):
             raise Mistake(f"test_augmentation={name}: needs one prediction a class, not {given}")
 
 
+def check_recorded(key: str, value: str, run: Run) -> None:
+    """Raise Mistake where a setting names a value that no point of this run will have."""
+    if value.rpartition("/")[2] not in run.measured:
+        there = "there are no classes" if run.regression else "there are classes"
+        right = f"{key}=val/{run.metric.name}"
+        raise Mistake(f"{key}={value}: is not measured, because {there}; use {right}")
+    if value.startswith("val/") and not len(run.val):
+        raise Mistake(f"{key}={value}: there is no validation split; use {key}=train/loss")
+
+
 def monitored(name: str, data: Data, regression: bool) -> str:
     """The value that decides which weights are best; `auto` is what suits the task."""
-    if name == "auto":
-        if not len(data.val):
-            return "train/loss"
-        return "val/loss" if regression else "val/accuracy"
-    if name.startswith("val/") and not len(data.val):
-        raise Mistake(f"monitor={name}: there is no validation split; use monitor=train/loss")
-    if name == "val/accuracy" and regression:
-        raise Mistake("monitor=val/accuracy: there are no classes; use monitor=val/loss")
-    return name
+    if name != "auto":
+        return name
+    if not len(data.val):
+        return "train/loss"
+    return "val/loss" if regression else "val/accuracy"
+
+
+def are_labels(loss: Loss, data: Data, reconstructs: bool) -> bool:
+    """Whether the targets are several labels at once: each 0 or 1, and the loss has a sigmoid."""
+    return not reconstructs and loss.link == "sigmoid" and _are_binary(data)
+
+
+def _are_binary(data: Data) -> bool:
+    y = data.train.y
+    return not data.classes and bool(((y == 0) | (y == 1)).all())
+
+
+def check_metrics(config: DictConfig, run: Run, x: Tensor, y: Tensor) -> None:
+    """Raise one Mistake for all metrics that don't fit the task, or fail on a few samples.
+
+    x, y: some of the training split, x as the model sees it.
+    """
+    refuse(filter(None, (_unfit(run, one) for one in run.metrics.values())))
+    was_training = run.model.training
+    run.model.eval()
+    with torch.no_grad():
+        answers = run.answers(run.uncompiled(x), x if run.reconstructs else y)
+        for name, metric in run.metrics.items():
+            with explained(f"metric.{name}", config.metric[name]):
+                value = metric(*answers)
+                value = value if metric.of_sums is None else metric.of_sums(value, len(y))
+                size = torch.as_tensor(value).numel()
+            if size != 1:
+                raise Mistake(f"metric.{name}: must give one number for a split, not {size}")
+    run.model.train(was_training)
+
+
+def _unfit(run: Run, metric: Metric) -> str:
+    """Why a metric cannot be had of this task; empty where it can."""
+    kinds = (CLASSES,) if not run.regression else (LABELS, NUMBERS) if run.labels else (NUMBERS,)
+    if not set(kinds) & set(metric.takes):
+        there = f"those of data={run.data.name} are {_TARGETS[kinds[0]]}"
+        if run.reconstructs:
+            there = "the model gives its input back"
+        meant = " or ".join(_TARGETS[kind] for kind in metric.takes)
+        right = "leave it out"
+        if LABELS in metric.takes and _are_binary(run.data) and not run.reconstructs:
+            right = "for labels, each 0 or 1, there is loss=bce"
+        return f"metric={metric.name}: is for targets that are {meant}, and {there}; {right}"
+    if metric.probabilities and not run.loss.link:
+        name = run.loss.name
+        own = "" if name in losses.LOSSES else ", or a dlrun.loss.Loss that says its link"
+        return (
+            f"metric={metric.name}: needs probabilities, and loss={name} gives none; "
+            f"use loss=cross_entropy or bce{own}"
+        )
+    return ""
 
 
 @contextmanager
@@ -241,12 +294,16 @@ def _told_of(mixed: bool, config: DictConfig) -> Iterator[None]:
     except (Mistake, *_TELLING) as error:
         if not mixed:
             raise
-        name = str(config.loss._target_).rpartition(".")[2]
         raise Mistake(
             f"augmentation=[{','.join(config.augmentation)}]: mixes labels into probabilities, and "
-            f"loss={name} takes whole labels only; use loss=cross_entropy, bce or mse, or an "
-            "augmentation without mixup and cutmix"
+            f"loss={_name(config, 'loss')} takes whole labels only; use loss=cross_entropy, bce "
+            "or mse, or an augmentation without mixup and cutmix"
         ) from error
+
+
+def _name(config: DictConfig, group: str) -> str:
+    """The function or class that a group's option names, without its module."""
+    return str(config[group]._target_).rpartition(".")[2]
 
 
 def _too_few(config: DictConfig, batch: int) -> str:

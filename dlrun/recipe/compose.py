@@ -46,7 +46,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlrun import shell
-from dlrun.errors import Mistake
+from dlrun.errors import Mistake, first_line
 from dlrun.recipe.catalogue import PRIMARY, Catalogue, packaged
 from dlrun.recipe.schema import SEVERAL, Settings
 from dlrun.record import bounds
@@ -246,8 +246,14 @@ def text(word: str) -> str:
     except OverrideParseException:
         value = word.partition("=")[2]
     except OmegaConfBaseException as error:
-        raise Mistake(f"{word}: {str(error).splitlines()[0]}") from None
+        raise Mistake(f"{word}: {first_line(error)}") from None
     return "" if value is None else str(value)
+
+
+def values(override: Override) -> list[Any]:
+    """The values that an override lists, or its only one."""
+    swept = override.is_discrete_sweep()
+    return list(override.sweep_iterator()) if swept else [override.value()]
 
 
 def refuse_many(override: Override) -> None:
@@ -264,18 +270,9 @@ def refuse_many(override: Override) -> None:
 
 def without_hydra(composed: DictConfig) -> DictConfig:
     """A copy of the composed config without `hydra` and `sweep`, which are not part of a recipe."""
-    return _without(composed, "hydra", "sweep")
-
-
-def without_sweep(composed: DictConfig) -> DictConfig:
-    """A copy of the config of a job without `sweep`; Hydra has taken out its own part."""
-    return _without(composed, "sweep")
-
-
-def _without(composed: DictConfig, *keys: str) -> DictConfig:
     copy = composed.copy()
     OmegaConf.set_struct(copy, False)
-    for key in keys:
+    for key in ("hydra", "sweep"):
         copy.pop(key, None)
     OmegaConf.set_struct(copy, True)
     return copy

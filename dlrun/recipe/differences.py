@@ -9,12 +9,16 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlrun.errors import Mistake
+from dlrun.recipe import identity
 from dlrun.recipe.catalogue import within
 from dlrun.record import Record, bounds
 from dlrun.shell import shown
 
 _log = logging.getLogger("dlrun")
-_SPLITTING = ("data.split", "data.val", "data.split_seed", "data.leaks")
+_SPLITTING = (
+    *("data.split", "data.val", "data.split_seed", "data.leaks", "data.train_dev"),
+    "data.samples",
+)
 
 
 def since(recipe: DictConfig, kept: Record, facts: Mapping[str, Any]) -> set[str]:
@@ -28,21 +32,20 @@ def since(recipe: DictConfig, kept: Record, facts: Mapping[str, Any]) -> set[str
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):
         return set()
     groups = ("preprocessing", "loss")
-    changed = {group for group in groups if _resolved(before, group) != _resolved(recipe, group)}
+    keys = [*groups, *(f"metric.{name}" for name in recipe.metric or ())]
+    changed = {key for key in keys if _resolved(before, key) != _resolved(recipe, key)}
+    if _resolved(before, "validate_on") != recipe.validate_on:
+        changed.add("val")
     data, recorded = facts["data"], kept.info.get("data") or {}
-    _check_scale(recipe, kept, data)
-    _check_depth(recipe, kept, data)
+    if _trained(kept):
+        _check_scale(recipe, recorded, data)
+        _check_depth(recipe, recorded, data)
     splits, known = data["splits"], recorded.get("splits") or {}
     if recorded.get("digest") != data["digest"] or not known:
         return changed
     moved = [name for name, rows in splits.items() if known.get(name, rows) != rows]
     if "train" in moved and _trained(kept):
-        keys = [key for key in _SPLITTING if _resolved(before, key) != _resolved(recipe, key)]
-        values = [f"{key}={_resolved(recipe, key)} (was {_resolved(before, key)})" for key in keys]
-        raise Mistake(
-            f"{', '.join(values) or 'data'}: splits the data in another way, so that samples "
-            "the run has trained on would be in val or test; keep it as it was, or start a new run"
-        )
+        _refuse_splits(before, recipe)
     if moved and "train" not in moved:
         _log.warning(f"not the same samples as before in {' and '.join(moved)}")
     return changed | {"val"} & set(moved)
@@ -70,18 +73,36 @@ def _leaves(node: Any, above: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{above}{key}", value
 
 
-def _check_scale(recipe: Any, kept: Record, data: Mapping[str, Any]) -> None:
-    was = bool((kept.info.get("data") or {}).get("scale"))
-    if was != bool(data.get("scale")) and _trained(kept):
+def _refuse_splits(before: Any, recipe: Any) -> NoReturn:
+    """Raise the Mistake of another training split, naming the settings that make it so."""
+    keys = [key for key in _SPLITTING if _resolved(before, key) != _resolved(recipe, key)]
+    values = []
+    for key in keys:
+        now, was = (
+            "null" if value is None else value
+            for value in (_resolved(recipe, key), _resolved(before, key))
+        )
+        values.append(f"{key}={now} (was {was})")
+    where = "train_dev" if keys == ["data.train_dev"] else "val or test"
+    why = "splits the data in another way, so that samples the run has trained on would be in "
+    why += where
+    if keys == ["data.samples"]:
+        why = "the run would go on with other training samples than it has had"
+    raise Mistake(f"{', '.join(values) or 'data'}: {why}; keep it as it was, or start a new run")
+
+
+def _check_scale(recipe: Any, recorded: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    was = bool(recorded.get("scale"))
+    if was != bool(data.get("scale")):
         forms = ("the targets as they are", "standardized targets")
         right = f"set data.scale_targets={shown(was)}"
         _refuse(recipe, "data.scale_targets", forms[was], forms[not was], right)
 
 
-def _check_depth(recipe: Any, kept: Record, data: Mapping[str, Any]) -> None:
+def _check_depth(recipe: Any, recorded: Mapping[str, Any], data: Mapping[str, Any]) -> None:
     depth = (data.get("reading") or {}).get("depth")
-    before = ((kept.info.get("data") or {}).get("reading") or {}).get("depth", depth)
-    if before != depth and _trained(kept):
+    before = (recorded.get("reading") or {}).get("depth", depth)
+    if before != depth:
         right = f"set data.depth={before}" if before else "take the new images away"
         trained, now = (f"{bits} bits" if bits else "any values" for bits in (before, depth))
         _refuse(recipe, "data.depth", f"images of {trained}", now, right)
@@ -100,5 +121,4 @@ def _trained(kept: Record) -> bool:
 
 def _resolved(recipe: Any, key: str) -> Any:
     """The value of a key, as plain values."""
-    value = OmegaConf.select(recipe, key)
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    return identity.plain(OmegaConf.select(recipe, key))

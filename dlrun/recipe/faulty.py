@@ -13,8 +13,8 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dlrun.recipe import catalogue, suggest
-from dlrun.recipe.compose import Composer, Override, sets_whole_recipe
+from dlrun.recipe import catalogue, compose, suggest
+from dlrun.recipe.compose import Composer, Override
 from dlrun.recipe.schema import Settings
 from dlrun.shell import shown
 
@@ -97,10 +97,10 @@ def _file(composer: Composer, group: str, name: str) -> Path | None:
 
 def _names(override: Override) -> list[str]:
     """The options that an override of a group chooses, also in a sweep."""
-    swept = override.is_discrete_sweep()
-    values = list(override.sweep_iterator()) if swept else [override.value()]
     return [
-        str(name) for value in values for name in (value if isinstance(value, list) else [value])
+        str(name)
+        for value in compose.values(override)
+        for name in (value if isinstance(value, list) else [value])
     ]
 
 
@@ -129,7 +129,7 @@ def _problems(composer: Composer, group: str, path: Path, content: Any) -> Itera
 def _header(group: str, path: Path) -> str:
     """What is wrong with the `@package` of a file: without it the keys land in no known place."""
     text = path.read_text(encoding="utf-8")
-    if not group or sets_whole_recipe(text):
+    if not group or compose.sets_whole_recipe(text):
         return ""
     late = re.search(r"^\s*#\s*@package\s+_global_\s*$", text, re.M)
     where = "move it up: it must be" if late else "write it as"

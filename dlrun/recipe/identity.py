@@ -6,12 +6,20 @@ from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-NEUTRAL = ("outputs", "name", "device", "threads", "tracking", "resume", "facts", "sweep")
+NEUTRAL = (
+    *("outputs", "name", "device", "threads", "tracking", "resume", "facts", "sweep"),
+    "preflight",
+)
 """Settings that change nothing of what a run finds: they are no part of a recipe's hash."""
 
 
 def digest(recipe: DictConfig) -> str:
     """The hash of a resolved recipe."""
+    return short(_deciding(recipe))
+
+
+def _deciding(recipe: DictConfig) -> dict[str, Any]:
+    """The plain values that decide what a run finds."""
     facts = recipe.facts
     facts.shape, facts.outputs = [0], 0  # references to them resolve
     try:
@@ -22,7 +30,21 @@ def digest(recipe: DictConfig) -> str:
     kept = {str(key): value for key, value in values.items() if key not in NEUTRAL}
     if isinstance(kept.get("data"), dict):
         kept["data"] = {key: value for key, value in kept["data"].items() if key != "cache"}
-    return short(kept)
+    return kept
+
+
+def structure(recipe: DictConfig) -> str:
+    """The hash of a recipe without its numbers: what checks find is alike where it is."""
+
+    def kinds(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: kinds(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [kinds(each) for each in value]
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return "number" if number else value
+
+    return short(kinds(_deciding(recipe)))
 
 
 def short(content: Any) -> str:
@@ -31,6 +53,6 @@ def short(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def plain(node: DictConfig | None) -> Any:
-    """A part of a config as plain values; None for an empty one."""
-    return OmegaConf.to_container(node, resolve=True, throw_on_missing=False) if node else None
+def plain(value: Any) -> Any:
+    """A value of a config as a plain one, with all that it refers to."""
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

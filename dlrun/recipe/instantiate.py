@@ -14,8 +14,8 @@ from torch import nn
 
 from dlrun import duration, shell
 from dlrun.engine.run import LoopConfig
-from dlrun.errors import DlrunError, Mistake
-from dlrun.recipe import signature
+from dlrun.errors import DlrunError, Mistake, first_line, refuse
+from dlrun.recipe import identity, signature
 from dlrun.recipe.schema import GROUPS, NEEDED, SEVERAL
 
 _TELLING = (
@@ -39,9 +39,7 @@ def part(
     Raises Mistake for a value that the object refuses.
     """
     values = plain(config[group], group, lengths)
-    values = {name: value for name, value in values.items() if name not in apart}
-    with explained(group, values):
-        return _bare(instantiate(values, _convert_="all"))
+    return _made(group, {name: value for name, value in values.items() if name not in apart})
 
 
 def several(config: DictConfig, group: str, lengths: LoopConfig | None = None) -> dict[str, Any]:
@@ -51,8 +49,7 @@ def several(config: DictConfig, group: str, lengths: LoopConfig | None = None) -
     for name, node in nodes.items():
         key = f"{group}.{name}"
         values = plain(node, key, lengths)
-        with explained(key, values):
-            made[key] = _bare(instantiate(values, _convert_="all"))
+        made[key] = _made(key, values)
         right, what = _KINDS.get(group, (object, ""))
         if not isinstance(made[key], right):
             kind = type(made[key]).__name__
@@ -60,10 +57,10 @@ def several(config: DictConfig, group: str, lengths: LoopConfig | None = None) -
     return made
 
 
-def targets(config: DictConfig, group: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each option of a group as (key, its plain content); what refers to the data is left as it is.
+def problems(config: DictConfig, group: str, apart: tuple[str, ...] = ()) -> Iterator[str]:
+    """What is wrong with the options of a group and with their arguments, one message each.
 
-    Raises Mistake for an option that names no function or class.
+    apart: keys of the group that are not for its target.
     """
     node = config[group]
     if not node and group not in NEEDED:
@@ -71,21 +68,33 @@ def targets(config: DictConfig, group: str) -> Iterator[tuple[str, dict[str, Any
     several = group in SEVERAL and isinstance(node, DictConfig)
     options = {f"{group}.{name}": node[name] for name in node} if several else {group: node}
     for key, option in options.items():
-        if not isinstance(option, DictConfig):
-            raise Mistake(
-                f"{key}={shell.shown(option)}: stands where settings do; write {key}.name=value"
-            )
-        values = {str(name): _resolved(option, name) for name in option}
-        if not isinstance(values.get("_target_"), str):
-            raise Mistake(f"{key}._target_ is required: the function or class, e.g. mynet.Net")
-        yield key, values
+        if isinstance(option, DictConfig):
+            values = {str(name): _resolved(option, name) for name in option if name not in apart}
+            yield from _wrong_arguments(key, values)
+        else:
+            yield f"{key}={shell.shown(option)}: stands where settings do; write {key}.name=value"
+
+
+def _wrong_arguments(key: str, values: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the content of an option."""
+    target = values.get("_target_")
+    if not isinstance(target, str):
+        yield f"{key}._target_ is required: the function or class, e.g. mynet.Net"
+        return
+    given = {name: value for name, value in values.items() if not re.fullmatch(r"_\w+_", name)}
+    yield from signature.problems(target, given, key, bool(values.get("_partial_")))
+    for name in _given(values):
+        try:
+            if "${" not in str(values[name]):
+                read_durations(f"{key}.{name}", values[name])
+        except Mistake as mistake:
+            yield str(mistake)
 
 
 def _resolved(node: DictConfig, name: Any) -> Any:
     """A value of the node as a plain one; as written where it refers to what is not known yet."""
     try:
-        value = node[name]
-        return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        return identity.plain(node[name])
     except OmegaConfBaseException:
         written: Any = OmegaConf.to_container(node, resolve=False)
         return written[name]
@@ -99,9 +108,7 @@ def plain(node: DictConfig, key: str, lengths: LoopConfig | None) -> dict[str, A
     written = OmegaConf.to_container(node, resolve=False)
     assert isinstance(written, dict)
     late = {name: values[name] for name in values if "${facts." in str(written.get(name))}
-    wrong = signature.problems(values["_target_"], late, key)
-    if wrong:
-        raise Mistake("\n".join(wrong))
+    refuse(signature.problems(values["_target_"], late, key))
     if lengths is not None:
         for name in _given(values):
             lasts = read_durations(f"{key}.{name}", values[name])
@@ -122,30 +129,6 @@ def read_durations(key: str, value: object) -> list[duration.Duration]:
     return found
 
 
-def check(config: DictConfig, group: str, apart: tuple[str, ...] = ()) -> None:
-    """Raise one Mistake for all arguments of a group that its targets don't take.
-
-    apart: keys of the group that are not for its target.
-    """
-    wrong = []
-    for key, values in targets(config, group):
-        given = {
-            name: value
-            for name, value in values.items()
-            if name not in apart and not re.fullmatch(r"_\w+_", name)
-        }
-        partial = bool(values.get("_partial_"))
-        wrong += signature.problems(values["_target_"], given, key, partial)
-        for name in _given(values):
-            try:
-                if "${" not in str(values[name]):
-                    read_durations(f"{key}.{name}", values[name])
-            except Mistake as mistake:
-                wrong.append(str(mistake))
-    if wrong:
-        raise Mistake("\n".join(wrong))
-
-
 @contextmanager
 def explained(key: str, values: Mapping[str, Any]) -> Iterator[None]:
     """Inside, an error that the recipe's values provoke becomes a Mistake that names the key."""
@@ -159,7 +142,7 @@ def explained(key: str, values: Mapping[str, Any]) -> Iterator[None]:
             raise cause from None
         target = str(values.get("_target_", "dlrun."))
         if isinstance(cause, _TELLING) and not isinstance(cause, NotImplementedError):
-            message = str(cause).strip().split("\n")[0]
+            message = first_line(cause)
             memory = re.search(r"tried to allocate (\d+) bytes", message)
             if memory:
                 message = f"needs {int(memory[1]) / 1e9:,.0f} GB of memory, which are not there"
@@ -189,8 +172,13 @@ def ours(target: str) -> bool:
     return target.startswith("dlrun.")
 
 
-def _bare(made: Any) -> Any:
-    """Hydra's partial as Python's own, or the function itself: it is called in every step."""
+def _made(key: str, values: Mapping[str, Any]) -> Any:
+    """What the plain content of an option describes.
+
+    Hydra's partial becomes Python's own, or the function itself: it is called in every step.
+    """
+    with explained(key, values):
+        made = instantiate(values, _convert_="all")
     if not isinstance(made, functools.partial):
         return made
     if made.args or made.keywords:

@@ -22,7 +22,7 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from dlrun.errors import Mistake
+from dlrun.errors import Mistake, first_line, refuse
 from dlrun.recipe import compose, faulty, suggest
 from dlrun.recipe.catalogue import LAUNCHER, Catalogue, unreadable
 from dlrun.recipe.compose import ChoiceSweep, Composer, Glob, Override, Sweep
@@ -40,7 +40,7 @@ def words(composer: Composer, typed: Sequence[str]) -> None:
     if file := faulty.file(composer, []):
         raise Mistake(file)
     if wrong:
-        raise Mistake("\n".join(wrong + _tried(composer, good)))
+        refuse(wrong + _tried(composer, good))
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def resolved() -> Iterator[None]:
         yield
     except OmegaConfBaseException as error:
         key = f"{error.full_key}: " if error.full_key else ""
-        raise Mistake(f"{key}{_first_line(error)}") from error
+        raise Mistake(f"{key}{first_line(error)}") from error
 
 
 def check(recipe: DictConfig, chosen: Mapping[str, Any], directories: Sequence[Path]) -> None:
@@ -74,22 +74,22 @@ def check(recipe: DictConfig, chosen: Mapping[str, Any], directories: Sequence[P
     """
     known = recipe.copy()
     known.facts.shape, known.facts.outputs = [1, 1, 1], 1
-    wrong = []
-    for key, problem in _gaps(known, compose.keys(recipe)):
-        group, _, rest = key.partition(".")
-        options = Catalogue(directories).options(group)
-        if problem:
-            wrong.append(problem)
-        elif rest:
-            names = [rest.partition(".")[0] if group in SEVERAL else str(chosen.get(group))]
-            settings = [s for name in names if name in options for s in options[name].settings]
-            meant = [f": {s.comment}" for s in settings if s.full == key and s.comment]
-            wrong.append(f"{key} is required{''.join(meant[:1])}")
-        else:
-            right = f"choose one of {', '.join(options)}" if options else "give it a value"
-            wrong.append(f"{key} is required: {right}")
-    if wrong:
-        raise Mistake("\n".join(wrong))
+    catalogue = Catalogue(directories)
+    refuse(
+        problem or f"{key} is required{_meaning(key, chosen, catalogue)}"
+        for key, problem in _gaps(known, compose.keys(recipe))
+    )
+
+
+def _meaning(key: str, chosen: Mapping[str, Any], catalogue: Catalogue) -> str:
+    """What a required setting is, as its comment says, or what can be chosen."""
+    group, _, rest = key.partition(".")
+    options = catalogue.options(group)
+    if not rest:
+        return f": choose one of {', '.join(options)}" if options else ": give it a value"
+    option = options.get(rest.partition(".")[0] if group in SEVERAL else str(chosen.get(group)))
+    comments = (one.comment for one in (option.settings if option else ()) if one.full == key)
+    return next((f": {comment}" for comment in comments if comment), "")
 
 
 def refuse_sweeper(composer: Composer, typed: Sequence[str], sweeper: DictConfig) -> None:
@@ -182,8 +182,7 @@ def _value(composer: Composer, word: str, override: Override, names: Sequence[st
         compose.refuse_many(override)
     except Mistake as mistake:
         return str(mistake)
-    swept = override.is_discrete_sweep()
-    values = list(override.sweep_iterator()) if swept else [override.value()]
+    values = compose.values(override)
     if not names:
         listed = any(one.value[:1] == "[" for one in composer.catalogue.settings(key))
         one = len(values) == 1 and not listed and word.partition("=")[2].startswith("choice([")
@@ -330,7 +329,7 @@ def _wrong(composer: Composer, word: str, key: str, recipe: DictConfig, error: E
         return _no_setting(composer, word, full if full.startswith(f"{key}.") else key, recipe)
     if isinstance(cause, ValidationError):
         return f"{word}: expected {_wanted(str(cause.full_key or key))}"
-    return f"{word}: {_first_line(cause)}"
+    return f"{word}: {first_line(cause)}"
 
 
 def _no_setting(composer: Composer, word: str, key: str, recipe: DictConfig) -> str:
@@ -375,7 +374,7 @@ def _otherwise(composer: Composer, error: Exception, overrides: Sequence[Overrid
     for override in overrides:
         if composer.multirun and key and override.key_or_group == key:
             return f"{override.input_line}: not every recipe of the sweep has {key!r}"
-    return _first_line(error if str(error) else cause)
+    return first_line(error if str(error) else cause)
 
 
 def _in_file(composer: Composer, option: str, error: OmegaConfBaseException) -> str:
@@ -413,8 +412,4 @@ def _reference(
         for name in re.findall(r"\$\{([\w.]+)\}", str(raw[key])):
             if name not in names:
                 return f"{where}: there is no {name!r}{suggest.nearest(name, names, '${{}}')}"
-    return f"{where}: {_first_line(error)}"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return f"{where}: {first_line(error)}"

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlrun import record, shell
-from dlrun.errors import Mistake
+from dlrun.errors import Mistake, first_line
 from dlrun.recipe import compose, mistakes
 from dlrun.recipe.catalogue import within
 from dlrun.recipe.compose import Composer
@@ -217,8 +217,7 @@ def _read_recipe(path: Path) -> DictConfig:
     except FileNotFoundError:
         raise Mistake(f"{path} is missing") from None
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
-        line = str(error).strip().splitlines()[0]
-        raise Mistake(f"{path} cannot be read: {line}") from None
+        raise Mistake(f"{path} cannot be read: {first_line(error)}") from None
     if not isinstance(recipe, DictConfig) or "data" not in recipe:
         raise Mistake(f"{path} is no recipe")
     return recipe

@@ -4,6 +4,7 @@ The groups are open here: what an option takes is the signature of its `_target_
 Imports nothing heavy: `dlrun --help` reads it too.
 """
 
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from itertools import takewhile
@@ -16,7 +17,7 @@ from dlrun.shell import shown
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-SEVERAL = ("preprocessing", "augmentation", "regularization")
+SEVERAL = ("preprocessing", "augmentation", "metric", "regularization")
 """The groups that take several options at once; each option lies under its own name."""
 
 CHOICES = {
@@ -26,9 +27,11 @@ CHOICES = {
     "scale_lr": ("none", "linear", "sqrt"),
     "decay": ("all", "weights"),
     "on_divergence": ("stop", "backoff"),
-    "monitor": ("auto", "val/accuracy", "val/loss", "train/loss"),
+    "preflight": ("off", "quick", "strict"),
 }
 """The words that some root settings take."""
+MONITORS = ("auto", "val/accuracy", "val/mae", "val/loss", "train/loss")
+"""What `monitor` takes, beside val/<name> of the chosen metrics."""
 
 MISSING: Any = "???"
 """OmegaConf's sign for a value that a recipe must give."""
@@ -40,6 +43,9 @@ MOST = {
     "threads": 1024,  # OpenMP ends the process where it cannot start so many
 }
 
+_ABOVE_0 = (
+    *("accumulate", "base_batch_size", "clip_norm", "clip_value", "threads", "validate_on"),
+)
 LENGTHS = {
     "epochs": ("epochs", "steps"),
     "warmup": ("epochs", "steps", "%"),
@@ -100,6 +106,7 @@ class Settings:
     activation: Any = MISSING
     initializer: Any = MISSING
     loss: Any = MISSING
+    metric: Any = None
     optimizer: Any = MISSING
     schedule: Any = MISSING
     regularization: Any = None
@@ -134,7 +141,10 @@ class Settings:
     log_every: Any = 1
     checkpoint_every: Any = "30 seconds"
     monitor: str = "auto"
+    validate_on: int | None = None
+    train_eval: bool = False
     test: bool = True
+    preflight: str = "quick"
 
     name: str | None = None
     outputs: str = "outputs"
@@ -148,31 +158,33 @@ NEEDED = tuple(f.name for f in fields(Settings) if f.default == MISSING)
 """The groups that every recipe has an option of."""
 
 
-def check(config: "DictConfig") -> None:
-    """Raise one Mistake that names every root setting with an impossible value."""
-    wrong = []
+def problems(config: "DictConfig") -> Iterator[str]:
+    """What is wrong with the values of the root settings, one message each."""
+    for key, right in _unfit(config):
+        yield f"{key}={shown(config[key])}: {right}"
 
-    def require(holds: bool, key: str, right: str) -> None:
-        if not holds:
-            wrong.append(f"{key}={shown(config[key])}: {right}")
 
+def _unfit(config: "DictConfig") -> Iterator[tuple[str, str]]:
+    """The root settings with an impossible value, each with what would be right."""
     size = config.batch_size
     whole = isinstance(size, int) and not isinstance(size, bool) and size > 0
-    require(whole or size == "full", "batch_size", "must be a whole number above 0, or full")
-    require(config.seed >= 0, "seed", "must not be negative")
-    for key in ("accumulate", "base_batch_size", "clip_norm", "clip_value", "threads"):
-        require(config[key] is None or config[key] > 0, key, "must be greater than 0")
+    if not whole and size != "full":
+        yield "batch_size", "must be a whole number above 0, or full"
+    if config.seed < 0:
+        yield "seed", "must not be negative"
+    for key in _ABOVE_0:
+        if not (config[key] is None or config[key] > 0):  # which nan is not either
+            yield key, "must be greater than 0"
     for key, units in LENGTHS.items():
         length = None
         with suppress(Mistake):
             length = duration.parse(config[key])
-        right = "write a duration as " + " or ".join(_FORMS[unit] for unit in units)
         above = length is not None and (length.amount > 0 or key == "warmup")
-        require(length is not None and length.unit in units and above, key, right)
+        if length is None or length.unit not in units or not above:
+            yield key, "write a duration as " + " or ".join(_FORMS[unit] for unit in units)
     for key, most in MOST.items():
-        value = config[key]
-        require(not isinstance(value, int) or value <= most, key, f"must be at most {most}")
+        if isinstance(config[key], int) and config[key] > most:
+            yield key, f"must be at most {most}"
     for key, choices in CHOICES.items():
-        require(config[key] in choices, key, f"must be one of {', '.join(choices)}")
-    if wrong:
-        raise Mistake("\n".join(wrong))
+        if config[key] not in choices:
+            yield key, f"must be one of {', '.join(choices)}"

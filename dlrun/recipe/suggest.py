@@ -17,6 +17,7 @@ from dlrun.recipe.schema import NEEDED, SEVERAL
 
 _CALL = re.compile(r"(?:[a-z]+\.)*([a-z_]+)\((.*)\)", re.I)
 _NUMBER = r"[-+]?(?:\d+(?:\.\d+)?|\.\d+)(?:e[-+]?\d+)?"
+_OF_VAL = re.compile(r"(?i)(val|valid|validation|eval)[_-]")
 _DOTS = re.compile(rf"({_NUMBER})\s*(?:\.\.\.?|…)\s*({_NUMBER})", re.I)
 
 
@@ -57,8 +58,12 @@ def here(key: str, value: str, catalogue: Catalogue) -> str:
     if key not in words("groups"):
         return ""
     group = words("groups")[key]
-    if all(name in catalogue.options(group) for name in value.strip("[]").split(",")):
-        return f"; did you mean {group}={value}?"
+    typed = value.strip("[]").split(",")
+    if group == "metric":
+        typed = [words("metrics").get(name.strip().lower(), name) for name in typed]
+    if all(name in catalogue.options(group) for name in typed):
+        right = f"[{','.join(typed)}]" if value.startswith("[") else ",".join(typed)
+        return f"; did you mean {group}={right}?"
     return f"; here it is {group}=...; dlrun --help {group} lists them"
 
 
@@ -73,12 +78,38 @@ def option(word: str, group: str, value: Any, names: Sequence[str]) -> str | Non
         return f"{word}: takes one option; a sweep over several is -m {group}={each}"
     for name in map(str, wanted):
         if name not in names:
-            near = nearest(name, names)
+            meant = words("metrics").get(name.lower()) if group == "metric" else None
+            near = f"; did you mean {meant}?" if meant else nearest(name, names)
             near = near or f"; there are {', '.join(names)}; dlrun --help {group} shows them"
             if "." in name and "custom" in names:
                 near = f"; a class of your own is {group}=custom {group}._target_={name}"
             return f"{word}: no {group.rpartition('/')[2]} is called {name!r}{near}"
     return None
+
+
+def watched(key: str, value: str, usual: Sequence[str], chosen: Sequence[str]) -> str:
+    """What is wrong with the recorded value that a setting names; empty where it is recorded.
+
+    usual: those that every recipe has; chosen: the options of `metric` that this one has.
+    """
+    recorded = [*usual, *(f"val/{name}" for name in chosen)]
+    if value in recorded:
+        return ""
+    word = f"{key}={value}"
+    known = [name for name in Catalogue().options("metric") if name != "none"]
+    split, _, measured = value.rpartition("/")
+    measured = measured if split else _OF_VAL.sub("", measured)
+    name = words("metrics").get(measured.lower(), measured)
+    right = f"val/{name}"
+    if right in recorded:
+        return f"{word}: cannot be watched; did you mean {key}={right}?"
+    if name in known:
+        measure = f"metric=[{','.join([*chosen, name])}]"
+        if right == value:
+            return f"{word}: is not measured; add {measure}"
+        return f"{word}: cannot be watched; did you mean {measure} {key}={right}?"
+    near = nearest(value, [*recorded, *(f"val/{one}" for one in known)])
+    return f"{word}: must be one of {', '.join(recorded)}, or val/name with metric=[name]{near}"
 
 
 def setting(

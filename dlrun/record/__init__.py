@@ -26,13 +26,13 @@ import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from time import time
 from typing import Any, BinaryIO
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock
 
 from dlrun import finding, shell
 from dlrun.errors import Failure, Mistake
@@ -40,6 +40,8 @@ from dlrun.finding import Finding
 from dlrun.record import points
 from dlrun.record.files import (
     guard,
+    held,
+    hold,
     overwrite,
     read_json,
     replacing,
@@ -54,7 +56,7 @@ from dlrun.record.points import is_whole, last_values, read_points
 __all__ = ["FAILED", "FINISHED", "KILLED", "PRUNED", "RUNNING", "Record"]
 __all__ += ["all_runs", "create", "find", "is_running", "mark_killed", "open_existing"]
 __all__ += ["read_json", "read_points", "read_status", "replacing", "text", "write", "write_json"]
-__all__ += ["git", "guard", "is_whole", "last_values", "versions"]
+__all__ += ["git", "guard", "held", "hold", "is_whole", "last_values", "versions"]
 __all__ += ["findings_of", "keep_findings", "write_arrays"]
 
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
@@ -66,23 +68,21 @@ _log = logging.getLogger("dlrun")
 
 @dataclass
 class Record:
-    """A run's directory, held by this process alone until `close`."""
+    """A run's directory, held by this process alone until `close`.
+
+    info: what `run.json` says; `update` changes it.
+    """
 
     directory: Path
-    _lock: FileLock
+    _lock: BaseFileLock
     _file: BinaryIO
     _size: int
-    _info: dict[str, Any] = field(default_factory=dict)
+    info: dict[str, Any]
 
     @property
     def id(self) -> str:
         """The run's id, which is the name of its directory."""
         return self.directory.name
-
-    @property
-    def info(self) -> dict[str, Any]:
-        """What `run.json` says."""
-        return self._info
 
     def append(self, step: int, epoch: float, values: dict[str, float]) -> None:
         """Add one point. Raises Failure where the disk refuses it; no half line stays."""
@@ -126,12 +126,12 @@ class Record:
 
     def update(self, **changes: Any) -> None:
         """Change or add entries of `run.json`."""
-        self._info |= changes
-        write_json(self.directory / "run.json", self._info)
+        self.info |= changes
+        write_json(self.directory / "run.json", self.info)
 
     def keep_findings(self, findings: Sequence[Finding]) -> None:
         """Say what was found out, the worst first, in place of what was said before."""
-        self._info |= keep_findings(self.directory, findings)
+        self.info |= keep_findings(self.directory, findings)
 
     def set_status(self, status: str, message: str = "") -> None:
         """Say how the run is doing, and why.
@@ -178,11 +178,10 @@ def create(outputs: str | Path, name: str, info: dict[str, Any], recipe: str) ->
             "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             "cwd": os.getcwd(),
             "host": platform.node(),
-            "versions": info["versions"] if "versions" in info else versions(),
-            "git": info["git"] if "git" in info else git(),
         }
+        origin = {} if "versions" in info else {"versions": versions(), "git": git()}
         write(directory / "recipe.yaml", shell.redacted(recipe))
-        write_json(directory / "run.json", known | info)
+        write_json(directory / "run.json", known | origin | info)
         record = open_existing(directory)
         record.set_status(RUNNING)
     return record
@@ -196,43 +195,34 @@ def open_existing(directory: str | Path) -> Record:
     directory = Path(directory).absolute()
     path = directory / points.NAME
     with guard(directory, Mistake):
-        lock = FileLock(directory / "lock", timeout=0.5, thread_local=False)
-        try:
-            lock.acquire()
-        except Timeout:
+        lock = hold(directory / "lock", timeout=0.5)
+        if lock is None:
             pid = read_status(directory).get("pid", "?")
-            raise Mistake(f"run {directory.name} is still running (pid {pid})") from None
+            raise Mistake(f"run {directory.name} is still running (pid {pid})")
         file = path.open("ab", buffering=0)
         return Record(directory, lock, file, points.cut(path), read_json(directory / "run.json"))
 
 
 def is_running(directory: str | Path) -> bool:
     """Whether a living process holds the run."""
-    lock = FileLock(Path(directory) / "lock", timeout=0)
-    try:
-        with lock:
-            return False
-    except Timeout:
-        return True
+    with held(Path(directory) / "lock") as free:
+        return not free
 
 
 def mark_killed(directory: str | Path) -> None:
     """Call a run KILLED that says it is RUNNING while no process holds it."""
     if read_status(directory).get("status") != RUNNING:
         return
-    lock = FileLock(Path(directory) / "lock", timeout=0.5)
-    with suppress(Timeout), lock:
-        if read_status(directory).get("status") == RUNNING:
+    with held(Path(directory) / "lock", timeout=0.5) as free:
+        if free and read_status(directory).get("status") == RUNNING:
             status = {"status": KILLED, "message": "the process ended unexpectedly"}
             write_json(Path(directory) / "status.json", status)
 
 
 def all_runs(outputs: str | Path) -> list[Path]:
     """The directories of all runs under `outputs`, the first started first."""
-    found = [
-        path.parent
-        for path in (shell.path(outputs, "outputs").absolute() / "runs").glob("*/run.json")
-    ]
+    folder = shell.path(outputs, "outputs").absolute() / "runs"
+    found = [file.parent for file in folder.glob("*/run.json")]
     started = {run: str(read_json(run / "run.json").get("started", "")) for run in found}
     return sorted(found, key=lambda run: (started[run], run.name))
 
@@ -292,8 +282,8 @@ def read_status(directory: str | Path) -> dict[str, Any]:
 
 def _new_directory(runs: Path, started: datetime) -> Path:
     runs.mkdir(parents=True, exist_ok=True)
+    stamp = started.astimezone().strftime("%Y%m%d-%H%M%S")
     while True:
-        stamp = started.astimezone().strftime("%Y%m%d-%H%M%S")
         directory = runs / f"{stamp}-{secrets.token_hex(2)}"
         with suppress(FileExistsError):
             directory.mkdir()

@@ -28,26 +28,26 @@ def _refuse_endless(text: str) -> None:
 
     Looks at the marks alone, one after another, without making any value.
     """
-    named: dict[str, int] = {}
-    above: list[tuple[str | None, int]] = []  # of each list or mapping: its name, the values so far
+    sizes: dict[str | None, int] = {}  # by their names; the unnamed are not asked for
+    above: list[tuple[str | None, int]] = []  # of each list or mapping: its name, the values before
     size = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         name = getattr(event, "anchor", None)
-        if isinstance(event, yaml.CollectionStartEvent):
-            above.append((name, size))
-            size = 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            name, before = above.pop()
-            named |= {name: size} if name else {}
-            size += before
-        elif isinstance(event, yaml.ScalarEvent):
-            own = 1 + len(event.value) // 100
-            named |= {name: own} if name else {}
-            size += own
-        elif isinstance(event, yaml.AliasEvent):
-            if name not in named:
-                raise ValueError(f"*{name} is within itself, or nowhere")
-            size += named[name]
+        match event:
+            case yaml.CollectionStartEvent():
+                above.append((name, size))
+                size = 1
+            case yaml.CollectionEndEvent():
+                name, before = above.pop()
+                sizes[name] = size
+                size += before
+            case yaml.ScalarEvent():
+                sizes[name] = 1 + len(event.value) // 100
+                size += sizes[name]
+            case yaml.AliasEvent():
+                if name not in sizes:
+                    raise ValueError(f"*{name} is within itself, or nowhere")
+                size += sizes[name]
         if size > VALUES:
             raise ValueError(f"stands for more than {VALUES:,} values")
         if len(above) > DEPTH:

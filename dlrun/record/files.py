@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import BaseFileLock, FileLock, Timeout
+
 from dlrun import shell
 from dlrun.errors import DlrunError, Failure
 from dlrun.record.bounds import JSON_BYTES
@@ -67,6 +69,30 @@ def overwrite(path: Path, content: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def hold(path: Path, timeout: float = 0) -> BaseFileLock | None:
+    """A lock that this process holds until it is released; None while another holds it.
+
+    timeout: seconds to wait for it.
+    """
+    lock = FileLock(path, timeout=timeout, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        return None
+    return lock
+
+
+@contextmanager
+def held(path: Path, timeout: float = 0) -> Iterator[bool]:
+    """Inside, this process alone holds a lock; gives False where another holds it."""
+    lock = hold(path, timeout)
+    try:
+        yield lock is not None
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun import shell
-from dlrun.metric import metric_of, score
+from dlrun.metric import Metric, known, metric_of
 from dlrun.record import FAILED, FINISHED, KILLED, PRUNED, RUNNING
 from dlrun.record.files import read_json
 from dlrun.record.points import last_values, read_points
@@ -42,6 +42,8 @@ _TYPES: dict[str, Any] = {
     **{"trial": int, "hash": str, "values": dict, "overrides": list, "runs": list},
     **{"seed": int, "directory": str | None, "value": int | float | None, "tries": int},
     **{"loss": int | float | None, "epochs": int | float, "message": str, "samples": int | None},
+    "trained_on": int | None,
+    "others": dict,
 }
 
 
@@ -102,8 +104,8 @@ class Dimension:
         if self.step is None:
             return []
         low, high = self.ends
-        values = [low + n * self.step for n in range(round((high - low) / self.step) + 1)]
-        return [int(value) if self.whole else without_noise(value) for value in values]
+        steps = range(round((high - low) / self.step) + 1)
+        return [self.rounded(low + n * self.step) for n in steps]
 
     def rounded(self, value: float) -> float:
         """A number of a range as one types it: on a step, whole, or with four digits."""
@@ -164,7 +166,8 @@ class RunResult:
 
     directory: relative to the outputs; None while it is not known.
     value: the best one of the objective, over `samples` samples; loss: val/loss with it, which
-    breaks ties. epochs: where training ended. tries: how often it was begun.
+    breaks ties. epochs: where training ended. tries: how often it was begun. trained_on: how many
+    samples. others: the values of other metrics that were asked for, with it.
     """
 
     seed: int
@@ -177,6 +180,8 @@ class RunResult:
     message: str = ""
     tries: int = 1
     samples: int | None = None
+    trained_on: int | None = None
+    others: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -226,10 +231,20 @@ class Point:
         losses = [run.loss for run in self.scored if run.loss is not None]
         return statistics.fmean(losses) if losses else math.inf
 
+    def other(self, key: str) -> float:
+        """The mean of another metric with the scores; nan if there are none."""
+        values = [run.others[key] for run in self.scored if is_number(run.others.get(key))]
+        return statistics.fmean(values) if values else math.nan
+
     @property
     def samples(self) -> int | None:
         """How many samples a score was measured on; None if unknown."""
         return next((run.samples for run in self.runs if run.samples), None)
+
+    @property
+    def trained_on(self) -> int | None:
+        """How many samples it was trained on; None if unknown."""
+        return next((run.trained_on for run in self.runs if run.trained_on), None)
 
     @property
     def epochs(self) -> float:
@@ -263,6 +278,7 @@ class Sweep:
 
     overrides: those of all runs, as typed; trials: how many points there are to be.
     test: what the test split says of the best run, the only one that it is measured on.
+    metrics: what `run.json` of a run says of the metrics, by name.
     """
 
     id: str
@@ -278,11 +294,17 @@ class Sweep:
     cwd: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     test: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def metric(self) -> Metric:
+        """What the objective is."""
+        return metric_of(self.objective, known(self.metrics))
 
     @property
     def maximize(self) -> bool:
         """Whether more of the objective is better."""
-        return metric_of(self.objective).higher_is_better
+        return self.metric.higher_is_better
 
     @property
     def direction(self) -> str:
@@ -293,7 +315,8 @@ class Sweep:
     def ranked(self) -> list[Point]:
         """The finished points, the best first; equal ones by val/loss, then by their trials."""
         done = [point for point in self.points if point.status == FINISHED and point.scores]
-        return sorted(done, key=lambda point: (-score(self.objective, point.mean), point.loss))
+        judged = self.metric
+        return sorted(done, key=lambda point: (-judged.score(point.mean), point.loss))
 
     @property
     def tied(self) -> bool:
@@ -303,10 +326,11 @@ class Sweep:
     @property
     def best_run(self) -> RunResult | None:
         """The best run of the best point."""
+        judged = self.metric
 
         def rank(run: RunResult) -> tuple[float, float]:
             loss = math.inf if run.loss is None else run.loss
-            return -score(self.objective, run.value or 0.0), loss
+            return -judged.score(run.value or 0.0), loss
 
         runs = [run for point in self.ranked[:1] for run in point.scored if run.directory]
         return min(runs, key=rank, default=None)
@@ -315,6 +339,11 @@ class Sweep:
     def test_metric(self) -> str:
         """The metric of the test split that tells what the objective tells of another."""
         return f"test/{self.objective.rpartition('/')[2]}"
+
+    @property
+    def others(self) -> list[str]:
+        """The other metrics that were asked for, by the keys of their values."""
+        return list(dict.fromkeys(key for p in self.points for run in p.runs for key in run.others))
 
     def counts(self) -> dict[str, int]:
         """How many points ended in which way."""

@@ -35,13 +35,16 @@ def compare(sweep: Sweep, points: Sequence[Point], repeats: int) -> str:
     if len(apart) > 1:  # else it would be the product
         words.append(f"sweep.zip=[[{','.join(apart)}]]")
     fixed = _recipe(sweep, dict.fromkeys(keys, ""), ["sweep"])
+    if sweep.settings.get("objective"):  # what they are compared by
+        words.append(f"sweep.objective={sweep.settings['objective']}")
     words = [*filter(None, fixed), *words, f"sweep.repeats={repeats}"]
     return shell.line(["dlrun", *_directories(sweep), "-m", *words])
 
 
 def _recipe(sweep: Sweep, words: Mapping[str, str], more: Iterable[str]) -> list[str]:
-    """The fixed words that concern the recipe and are not in `more`, and the point's own."""
-    taken = {shell.key(word) for word in more} | set(words)
+    """The fixed words that concern the recipe, and the point's own; none that are in `more`."""
+    new = {shell.key(word) for word in more}
+    taken = new | set(words)
     fixed = [
         word
         for word in sweep.overrides
@@ -49,7 +52,7 @@ def _recipe(sweep: Sweep, words: Mapping[str, str], more: Iterable[str]) -> list
     ]
     if any(shell.key(word) == "experiment" for word in fixed):
         fixed.append("sweep=grid")  # or the experiment would search again
-    return [*fixed, *words.values()]
+    return [*fixed, *(word for key, word in words.items() if key not in new)]
 
 
 def _directories(sweep: Sweep) -> list[str]:

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from dlrun import record
 from dlrun.finding import FAIL, NOTE, WARN, Finding
+from dlrun.metric import metric_of
 from dlrun.record.sweep import Dimension, Point, Sweep, number
 from dlrun.report import commands
 from dlrun.report.curves import Curve
@@ -30,6 +31,10 @@ WEAK = 0.05
 """The share of the variation below which a hyperparameter hardly matters."""
 ERRORS = 2.0
 """Standard errors of a difference within which it is called noise."""
+SAMPLES = "data.samples"
+"""The dimension that is no choice of a recipe but asks for a learning curve."""
+LITTLE = 0.05
+"""The part of the error that a doubling of the data must take away to be worth it."""
 
 
 def findings(
@@ -51,6 +56,7 @@ def findings(
     found += too_few(sweep) + at_the_edge(sweep, importance)
     return (
         found
+        + more_data(sweep)
         + within_noise(sweep)
         + hardly_matters(sweep, importance)
         + still_improving(sweep, curves)
@@ -124,6 +130,8 @@ def at_the_edge(sweep: Sweep, importance: Mapping[str, float]) -> list[Finding]:
         key = dimension.key
         if not dimension.numeric or dimension.zip is not None or importance.get(key, 1.0) < WEAK:
             continue
+        if key == SAMPLES:  # more are better, which `more_data` looks at
+            continue
         if len({point.values[key] for point in points}) < 3:
             continue
         place = dimension.place(float(best.values[key]))
@@ -151,6 +159,8 @@ def within_noise(sweep: Sweep) -> list[Finding]:
     so many samples. Where neither is known, that is said. The second is the best that is not
     the same as the first for any practical purpose.
     """
+    if [dimension.key for dimension in varied(sweep)] == [SAMPLES]:
+        return []
     first, *others = sweep.ranked
     second = next((point for point in others if not alike(sweep, first, point)), None)
     if second is None:
@@ -189,6 +199,69 @@ def within_noise(sweep: Sweep) -> list[Finding]:
     return [Finding("inconclusive", NOTE, text, numbers, command)]
 
 
+def more_data(sweep: Sweep) -> list[Finding]:
+    """Whether more training samples would help, where `data.samples` was searched.
+
+    The best point with the most samples against the best one with half as many or fewer. What
+    another doubling would gain is read from a power law through both, as learning curves follow
+    (Hestness et al. 2017). More data help where both differ by more than two standard errors, and
+    hardly where a doubling would take away less than 5 % of the error.
+    """
+    best: dict[int, Point] = {}
+    for point in sweep.ranked:
+        if point.trained_on and any(one.key == SAMPLES for one in sweep.dimensions):
+            best.setdefault(point.trained_on, point)
+    most = max(best, default=0)
+    halves = [count for count in best if 2 * count <= most]
+    if len(best) < 3 or not halves:
+        return []
+    full, half = best[most], best[max(halves)]
+    gain = (full.mean - half.mean) * (1 if sweep.maximize else -1)
+    text = f"With {most:,} training samples {sweep.objective} is {full.mean:.4g}, with "
+    text += f"{max(halves):,} {half.mean:.4g}: "
+    numbers = {"samples": most, "half": max(halves), "gain": gain}
+    errors = error(sweep, full), error(sweep, half)
+    noise = math.inf if None in errors else ERRORS * math.hypot(*filter(None, errors))
+    wrong = 1 - full.mean if metric_of(sweep.objective).share else full.mean
+    if wrong <= 0:
+        return []
+
+    def next_gain(gain: float) -> float:
+        left = wrong / (wrong + max(gain, 0.0))
+        return wrong * (1 - math.pow(left, 1 / math.log2(most / max(halves))))
+
+    if gain > noise and next_gain(gain) > LITTLE * wrong:
+        text += (
+            f"another doubling would gain about {next_gain(gain):.2g}, so more data would help. "
+        )
+        numbers["next_gain"] = next_gain(gain)
+        more, command = _with_more(sweep, full)
+        return [Finding("too_little_data", WARN, text + more, numbers, command)]
+    if gain > noise or next_gain(gain + noise) < LITTLE * wrong:
+        text += (
+            f"another doubling would gain {next_gain(gain + noise):.2g} at most, so more data "
+            "would hardly help. To find a better recipe, fewer samples do."
+        )
+        numbers["next_gain"] = next_gain(gain + noise)
+        return [Finding("enough_data", NOTE, text, numbers, commands.once(sweep, half))]
+    seeds = min(len(full.scores), len(half.scores))
+    repeats = 2 * seeds if seeds > 1 else REPEATS
+    why = "trained once, they don't tell how much of it is chance"
+    if noise < math.inf:
+        why = f"two standard errors of the difference are {noise:.2g}"
+    text += f"{why}, so this doesn't say whether more data would help. Repeat with {repeats} seeds."
+    command = commands.compare(sweep, (full, half), repeats)
+    return [Finding("inconclusive", NOTE, text, numbers | {"seeds": repeats}, command)]
+
+
+def _with_more(sweep: Sweep, full: Point) -> tuple[str, str]:
+    """What to do, and type, for more training samples: take all, or add some to the set."""
+    if full.values.get(SAMPLES) in (None, "100%"):
+        text = "All there are were used: add some, or vary them by augmentation, and train again."
+        return text, commands.once(sweep, full)
+    return "Train on all there are.", commands.once(sweep, full, f"{SAMPLES}=100%")
+
+
 def hardly_matters(sweep: Sweep, importance: Mapping[str, float]) -> list[Finding]:
     """A share below 5 %, and points no further apart than chance would have them."""
     found = []
@@ -197,7 +270,7 @@ def hardly_matters(sweep: Sweep, importance: Mapping[str, float]) -> list[Findin
         return []
     for dimension in sweep.dimensions:
         share = importance.get(dimension.key)
-        if share is None or share >= WEAK or dimension.zip is not None:
+        if share is None or share >= WEAK or dimension.zip is not None or dimension.key == SAMPLES:
             continue
         if chance(dimension, points) < SURE:
             continue

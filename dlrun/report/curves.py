@@ -1,12 +1,13 @@
 """The curves of a run as figures, drawn from its `metrics.jsonl`."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dlrun import record
-from dlrun.metric import METRICS, metric_of
+from dlrun.metric import Metric, known
 from dlrun.record.sweep import Sweep, spans_decades
 
 # Okabe and Ito, Color universal design, 2008: told apart with any kind of colour vision.
@@ -19,30 +20,39 @@ Curve = tuple[list[float], list[float]]
 
 @dataclass(frozen=True)
 class Section:
-    """One figure: its file name, its axis, and the metrics that it shows."""
+    """One figure: its file name, its axis, and the values that it shows."""
 
     name: str
     label: str
-    curves: tuple[tuple[str, str, str], ...]  # metric, name in the legend, colour
-    best: str = ""  # the metric whose best point is marked
+    curves: tuple[tuple[str, str, str], ...]  # key, name in the legend, colour
+    metric: Metric | None = None  # what the values are; its best validation is marked
+    linear: bool = False  # never on a logarithmic axis
 
 
-SECTIONS = (
-    Section(
-        "loss",
-        "loss",
-        (("train/loss", "training", BLUE), ("val/loss", "validation", ORANGE)),
-        best="val/loss",
-    ),
-    Section(
-        "accuracy",
-        "accuracy",
-        (("train/accuracy", "training", BLUE), ("val/accuracy", "validation", ORANGE)),
-        best="val/accuracy",
-    ),
-    Section("lr", "learning rate", (("lr", "learning rate", GREEN),)),
+_OTHERS = (
+    Section("lr", "learning rate", (("lr", "learning rate", GREEN),), linear=True),
     Section("grad_norm", "norm of the gradient", (("grad/norm", "gradient", GREY),)),
 )
+
+
+def sections(metrics: Iterable[Metric]) -> list[Section]:
+    """The figures of a run: one of each metric, and some others."""
+    taken = {section.name for section in _OTHERS}
+    return [
+        *(
+            Section(
+                f"{one.name}_metric" if one.name in taken else one.name,
+                one.label or one.name.replace("_", " "),
+                (
+                    (f"train/{one.name}", "training", BLUE),
+                    (f"val/{one.name}", "validation", ORANGE),
+                ),
+                one,
+            )
+            for one in metrics
+        ),
+        *_OTHERS,
+    ]
 
 
 def draw(directory: str | Path) -> list[Path]:
@@ -53,14 +63,15 @@ def draw(directory: str | Path) -> list[Path]:
     points = record.read_points(directory)
     folder = Path(directory) / "figures"
     drawn = []
-    for section in SECTIONS:
+    metrics = known(record.read_json(Path(directory) / "run.json").get("metrics"))
+    for section in sections(metrics.values()):
         curves = {key: curve(points, key) for key, _, _ in section.curves}
         if not any(epochs for epochs, _ in curves.values()):
             continue
         with record.guard(folder):
             folder.mkdir(exist_ok=True)
         path = folder / f"{section.name}.png"
-        _draw(section, curves, path, _chosen(points, section.best))
+        _draw(section, curves, path, _chosen(points, section.metric))
         drawn.append(path)
     return drawn
 
@@ -85,16 +96,15 @@ def curve(points: list[dict[str, Any]], key: str) -> Curve:
     return [epoch for epoch, _ in found], [value for _, value in found]
 
 
-def metric_wants_log(metric: str, values: list[float]) -> bool:
-    """Whether a logarithmic axis shows the values of a metric better: never a share or a rate."""
-    known = METRICS.get(metric.rpartition("/")[2])
-    return metric != "lr" and not (known and known.share) and spans_decades(values)
+def wants_log(metric: Metric | None, values: list[float]) -> bool:
+    """Whether a logarithmic axis shows values better: never those of which more is better."""
+    return not (metric and metric.higher_is_better) and spans_decades(values)
 
 
-def _chosen(points: list[dict[str, Any]], metric: str) -> float | None:
+def _chosen(points: list[dict[str, Any]], metric: Metric | None) -> float | None:
     """The epoch of the weights that were kept, where this metric has chosen them."""
     end = record.last_values(points)
-    return end.get("best/epoch") if f"best/{metric.replace('/', '_')}" in end else None
+    return end.get("best/epoch") if metric and f"best/val_{metric.name}" in end else None
 
 
 def _draw(
@@ -116,11 +126,12 @@ def _draw(
             marker = "o" if len(epochs) <= 40 else ""
             axes.plot(epochs, values, color=colour, label=name, marker=marker, markersize=3)
     everything = [value for _, values in curves.values() for value in values]
-    if metric_wants_log(section.curves[0][0], everything):
+    metric = section.metric
+    if not section.linear and wants_log(metric, everything):
         axes.set_yscale("log")
-    if section.best and curves[section.best][0]:
-        epochs, values = curves[section.best]
-        choose = max if metric_of(section.best).higher_is_better else min
+    if metric is not None and curves[f"val/{metric.name}"][0]:
+        epochs, values = curves[f"val/{metric.name}"]
+        choose = max if metric.higher_is_better else min
         place = epochs.index(chosen) if chosen in epochs else values.index(choose(values))
         best = f"best: {values[place]:.4g} at epoch {epochs[place]:.4g}"
         axes.plot(epochs[place], values[place], "*", color=ORANGE, markersize=13, label=best)

@@ -6,7 +6,6 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from dlrun.metric import metric_of
 from dlrun.record.sweep import Dimension, Point, Sweep, named
 
 NEIGHBOURS = 0.05
@@ -23,7 +22,7 @@ def error(sweep: Sweep, point: Point) -> float | None:
     """
     if point.stderr is not None:
         return point.stderr
-    if not metric_of(sweep.objective).share or not point.samples:
+    if not sweep.metric.share or not point.samples:
         return None
     share = min(max(point.mean, 0.0), 1.0)
     return math.sqrt(share * (1 - share) / point.samples)

@@ -76,6 +76,9 @@ def ranking(sweep: Sweep, rows: int) -> list[Column]:
     if sweep.tied:  # it decides their order
         losses = [f"{p.loss:.4g}" if math.isfinite(p.loss) else "" for p in points]
         columns.append(("val/loss", True, losses))
+    for key in sweep.others:
+        others = (point.other(key) for point in points)
+        columns.append((key, True, ["" if math.isnan(one) else _digits(one) for one in others]))
     if sweep.test_metric in sweep.test:
         test = _digits(sweep.test[sweep.test_metric])
         columns.append((sweep.test_metric, True, [test, *[""] * (len(points) - 1)]))

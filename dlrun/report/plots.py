@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlrun import record
 from dlrun.record.sweep import Dimension, Point, Sweep, named
-from dlrun.report.curves import BLUE, GREY, ORANGE, Curve, metric_wants_log
+from dlrun.report.curves import BLUE, GREY, ORANGE, Curve, wants_log
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +34,7 @@ def coordinates(sweep: Sweep) -> str:
     ranked = sweep.ranked[:MANY]
     failed = [point for point in sweep.points if point.status == record.FAILED][:MANY]
     scores = [point.mean for point in ranked]
-    scale = "log" if metric_wants_log(sweep.objective, scores) else "linear"
+    scale = "log" if wants_log(sweep.metric, scores) else "linear"
     objective = Dimension(sweep.objective, "float", scale, min(scores), max(scores))
     axes_of = [*sweep.dimensions, objective]
     width = across(len(axes_of))
@@ -75,7 +75,7 @@ def against(sweep: Sweep, dimension: Dimension) -> str:
     if not dimension.numeric:
         _boxes(axes, sweep, dimension)
     _scatter(axes, dimension, best, fmt="*", color=ORANGE, markersize=13, zorder=5)
-    if metric_wants_log(sweep.objective, [point.mean for point in [*best, *others]]):
+    if wants_log(sweep.metric, [point.mean for point in [*best, *others]]):
         axes.set_yscale("log")
     failed = [_across(dimension, p) for p in sweep.points if p.status == record.FAILED]
     style: dict[str, Any] = {"color": ORANGE, "clip_on": False, "markersize": 7}
@@ -133,7 +133,7 @@ def learning(sweep: Sweep, curves: Mapping[int, Sequence[Curve]]) -> str:
             style |= {"color": _colour(rank, len(ranked)), "marker": "o" * (len(epochs) == 1)}
             axes.plot(*_thin(epochs, values), **style)
             label = None
-    if metric_wants_log(sweep.objective, everything):
+    if wants_log(sweep.metric, everything):
         axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     _finish(axes, "epoch", literal(sweep.objective))

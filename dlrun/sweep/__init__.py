@@ -14,6 +14,7 @@ How a point travels, and the module of each stop:
     claims.py     while a process trains a recipe, others wait for what it finds
     task.py       the run is trained and recorded; its record says what came of it
     ledger.py     that is written down, and told to the search
+    summary.py    one more record stands for the whole sweep in MLflow
     dry_run.py    or every point is built and timed, and none is trained
 
 At the end the driver has the best run measured on the test split. What is on disk is described

@@ -7,16 +7,15 @@ The lock ends with the process that holds it, however that ends.
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from time import sleep
+
+from rich.console import Console
 
 from dlrun import record
 from dlrun.errors import Mistake
-
-_EVERY = 0.2  # seconds between two looks at whether a claim is free
 
 
 @dataclass(frozen=True)
@@ -40,30 +39,22 @@ class Claim:
 
 
 @contextmanager
-def held(outputs: Path, hash: str, wait: Callable[[], object]) -> Iterator[Claim]:
-    """Inside, no other process trains this recipe. `wait` is called once before waiting.
+def held(outputs: Path, hash: str, what: str, console: Console) -> Iterator[Claim]:
+    """Inside, no other process trains this recipe.
 
-    Raises Mistake where the directory cannot be written.
+    what: is waited for, as the console says once. Raises Mistake where the directory cannot be
+    written.
     """
     folder = outputs / "claims"
     with record.guard(folder, Mistake):
         folder.mkdir(parents=True, exist_ok=True)
         file = os.open(folder / hash, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        said = False
-        while not _locked(file):
-            if not said:
-                wait()
-                said = True
-            sleep(_EVERY)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            console.print(f"waiting for {what}", markup=False, soft_wrap=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield Claim(outputs / "runs", file)
     finally:
         os.close(file)
-
-
-def _locked(file: int) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -34,9 +34,9 @@ def run(composer: Composer, words: Sequence[str], command: Sequence[str]) -> Non
         _dry_run(composer, words, stages, head)
         return
     done = _in_turn(composer, words, stages, head) if stages else [_one(asked)]
-    failed = sum(ended.failed for ended in done)
+    failed = sum(driver.failed for driver in done)
     if failed:  # after all stages: the others say enough
-        raise Failure(f"{failed} of {sum(ended.driver.total for ended in done)} points failed")
+        raise Failure(f"{failed} of {sum(driver.total for driver in done)} points failed")
 
 
 @dataclass(frozen=True)
@@ -78,22 +78,14 @@ def read_stage(stage: Any) -> Stage:
     return Stage(**narrowing, changes=[f"{key}={value}" for key, value in changes.items()])
 
 
-@dataclass(frozen=True)
-class _Ended:
-    """A sweep or a stage that has run, and how many of its points have failed."""
-
-    driver: Driver
-    failed: int = 0
-
-
-def _one(asked: Plan, goes_on: bool = False) -> _Ended:
+def _one(asked: Plan, goes_on: bool = False) -> Driver:
     """One sweep, to its end or as a dry run; goes_on: another stage follows."""
     driver = Driver(asked)
     if asked.settings.dry_run:
         dry_run.show(driver)
-        return _Ended(driver)
+        return driver
     with driver.held():
-        failed = driver.run()
+        driver.run()
         driver.complete_best(measure_test=not goes_on and not driver.stopped)
         from dlrun.report.sweep import summarize
 
@@ -101,16 +93,16 @@ def _one(asked: Plan, goes_on: bool = False) -> _Ended:
         driver.deliver()
     if driver.stopped:
         raise Failure("stopped at the first failure; sweep.fail_fast=false goes on")
-    return _Ended(driver, failed)
+    return driver
 
 
 def _in_turn(
     composer: Composer, words: Sequence[str], stages: Sequence[Stage], head: Sequence[str]
-) -> list[_Ended]:
+) -> list[Driver]:
     """One stage after another, each around the best points of the one before."""
-    done: list[_Ended] = []
+    done: list[Driver] = []
     for number, stage in enumerate(stages, 1):
-        typed = stage.words(words, done[-1].driver if done else None)
+        typed = stage.words(words, done[-1] if done else None)
         _say(number, len(stages), [*head, *typed])
         staged = plan(composer, typed, [*head, *typed])
         done.append(_one(staged, goes_on=number < len(stages)))
@@ -173,11 +165,5 @@ def _say(number: int, count: int, words: Sequence[str]) -> None:
 
 
 def _typed(value: Any) -> str:
-    """A value of a stage as it is written in an override."""
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "null"}[value]
-    if isinstance(value, list):
-        return "[" + ",".join(_typed(one) for one in value) + "]"
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{key}:{_typed(one)}" for key, one in value.items()) + "}"
-    return f"'{value}'" if isinstance(value, str) and " " in value else str(value)
+    """A value of a stage as it is written in an override; text may be a range of values."""
+    return value if isinstance(value, str) and " " not in value else shell.spelled(value)

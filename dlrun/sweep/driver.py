@@ -5,14 +5,14 @@ What is left to train: points that had begun, failed ones with tries left, then 
 """
 
 import copy
-from collections.abc import Container, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from dlrun import record, shell
+from dlrun import metric, record, shell
 from dlrun.console import screen
 from dlrun.console.outcome import report
 from dlrun.engine.interrupt import raised
@@ -21,20 +21,25 @@ from dlrun.job import factory
 from dlrun.job.session import Session
 from dlrun.recipe import mistakes
 from dlrun.record.sweep import ENDED, SWEEP, Point, RunResult
-from dlrun.sweep import claims, samplers
+from dlrun.sweep import claims, samplers, summary
 from dlrun.sweep.launchers import Jobs, Watch
 from dlrun.sweep.ledger import Ledger, alone, repaired
 from dlrun.sweep.plan import OBJECTIVES, Plan
 from dlrun.sweep.runs import Runs, ended, outcome, replay, resumable, wait_for
-from dlrun.sweep.search import Grid, Sampled, Search
+from dlrun.sweep.search import Search
 from dlrun.sweep.space import Values
 from dlrun.sweep.task import Task, perform, trains
+from dlrun.tracking import cursor
 
 _BUILD = 20  # points that are built until one can be
 
 
 class Driver:
-    """A sweep; one process at a time drives it."""
+    """A sweep; one process at a time drives it.
+
+    failed: how many points have failed; stopped: at the first failure, with sweep.fail_fast.
+    earlier: runs that were trained by other commands.
+    """
 
     def __init__(self, plan: Plan) -> None:
         """Reads and trains nothing yet. Raises Mistake if a point cannot be composed."""
@@ -45,13 +50,14 @@ class Driver:
         self.jobs = Jobs(plan.composed, plan.composer, self.directory / "jobs")
         self.session = Session(brief=True)
         self.console = screen.console()
-        self.failures = 0
-        self.stopped = False  # at the first failure, with sweep.fail_fast
+        self.failed, self.stopped = 0, False
         self.objective = ""
+        self.metrics: Mapping[str, Any] = {}  # what a run says of the metrics
         self.ledger: Ledger
         self.search: Search
         self.runs = Runs(plan, self.session)
-        self.earlier: list[Path] = []  # runs that were trained by other commands
+        self.earlier: list[Path] = []
+        self._failures = 0  # of runs, now
         self._asked = 0
         self._checked: set[tuple[str, ...]] = set()
 
@@ -60,22 +66,20 @@ class Driver:
         """Inside, no other process drives the sweep. At the end everything is delivered."""
         with record.guard(self.plan.outputs, Mistake, f"outputs={self.plan.base.outputs}"):
             self.directory.mkdir(parents=True, exist_ok=True)
-        try:
-            with alone(self.directory):
-                try:
-                    with raised():
-                        yield
-                except Interrupted:
-                    self.console.print("the same command, typed again, goes on from here")
-                    raise
-                finally:
-                    self.jobs.close()
-                    self._clear()
-        finally:
-            self.session.close()  # the summary is final once nobody holds the sweep
+        with ExitStack() as stack:
+            stack.callback(self.session.close)  # the summary is final once nobody holds the sweep
+            stack.enter_context(alone(self.directory))
+            stack.callback(self._clear)
+            stack.callback(self.jobs.close)
+            try:
+                with raised():
+                    yield
+            except Interrupted:
+                self.console.print("the same command, typed again, goes on from here")
+                raise
 
-    def run(self) -> int:
-        """Train what is left; returns how many points have failed."""
+    def run(self) -> None:
+        """Train what is left."""
         self._prepare()
         left = self.ledger.left()
         self._say_begin()
@@ -88,7 +92,7 @@ class Driver:
         different = len({point.hash for point in points})
         if different < len(points):
             self.console.print(f"{len(points)} points, {different} of them different", markup=False)
-        return sum(point.status == record.FAILED for point in points)
+        self.failed = sum(point.status == record.FAILED for point in points)
 
     def complete_best(self, measure_test: bool) -> None:
         """Add figures and a model to the best run, and measure the test split with it.
@@ -105,7 +109,8 @@ class Driver:
             return
         recipe, export = copy.deepcopy(made.recipe), self.settings.export == "best"
         wait_for(directory, self.console)
-        with claims.held(self.plan.outputs, run.hash, partial(self._say_waits, directory)):
+        what = f"run {directory.name}, which another sweep completes"
+        with claims.held(self.plan.outputs, run.hash, what, self.console):
             factory.complete(recipe, directory, self.session, measure_test, export)
 
     def deliver(self) -> None:
@@ -113,16 +118,14 @@ class Driver:
 
         Runs of earlier commands that the store lacks are delivered too.
         """
-        from dlrun.tracking import summary  # imports what plots need
-
         summary.prepare(self.directory)
         follower = self.session.prepare(self.plan.base)
         if follower is None or follower.settings is None:
             return
-        store, earlier = follower.settings, dict.fromkeys(self.earlier)
-        missed = [run for run in earlier if not _is_delivered(run, store)]
-        for directory in (*missed, self.directory):
-            self.session.follow(directory)
+        for directory in dict.fromkeys(self.earlier):
+            if cursor.missing(directory, follower.settings):
+                self.session.follow(directory)
+        self.session.follow(self.directory)
 
     def proposals(self) -> Iterator[Values]:
         """The values of all points, as far as they do not depend on results."""
@@ -133,9 +136,12 @@ class Driver:
     def _prepare(self) -> None:
         """Bring the search and the ledger to where the last command left them."""
         before = record.read_json(self.directory / SWEEP)
-        known = before.get("objective")
-        self.objective = known if known in OBJECTIVES else self._find_objective()
-        sweep = self.plan.sweep(self.objective, before.get("started"))
+        objective, known = before.get("objective"), metric.known(before.get("metrics"))
+        if isinstance(objective, str) and objective.rpartition("/")[2] in known:
+            self.objective, self.metrics = objective, before.get("metrics", {})
+        else:
+            self.objective, self.metrics = self._find_objective()
+        sweep = self.plan.sweep(self.objective, self.metrics, before.get("started"))
         self.ledger = Ledger(self.directory, sweep, self.settings.retries)
         storage = None
         if self.settings.pruner != "none" and not self.jobs.local:
@@ -145,25 +151,26 @@ class Driver:
         self.runs.scan()
         self._recall(repaired(self.directory, self.plan.holds))
 
-    def _find_objective(self) -> str:
+    def _find_objective(self) -> tuple[str, dict[str, Any]]:
         """Check all values, then build points until one can be built: it knows what it monitors.
 
-        If one can, the others fail on their own later. Raises Mistake.
+        And what its metrics are. If one can, the others fail on their own later. Raises Mistake.
         """
         self.plan.check_gaps()
         if self.jobs.local:  # gets ready while torch is imported
             self.session.prepare(self.plan.base)
         self.plan.check_values()
-        if self.settings.objective:
-            return str(self.settings.objective)
-        from dlrun.recipe import build
+        from dlrun.recipe import build, checks
 
         wrong = []
         for values in islice(self.proposals(), _BUILD):
             recipe = copy.deepcopy(self.plan.recipe(values).recipe)
             try:
                 with mistakes.resolved():
-                    return build.build(recipe, self.session.data(recipe)).monitor
+                    run = build.build(recipe, self.session.data(recipe))
+                objective = str(self.settings.objective or run.monitor)
+                checks.check_recorded("sweep.objective", objective, run)
+                return objective, run.facts()["metrics"]
             except Mistake as mistake:
                 wrong.append(mistake)
         raise wrong[0] if wrong else Mistake("there is no point to train")
@@ -204,10 +211,10 @@ class Driver:
 
     def _search(self, storage: Path | None) -> Search:
         pruner, make_sampler = samplers.pruner(self.settings), samplers.sampler(self.settings)
-        if make_sampler is None and pruner is None:
-            return Grid(self.plan.space)
         objective = self.objective or OBJECTIVES[0]  # any will do where nothing is told
-        return Sampled(self.plan.space, make_sampler, pruner, objective, self.plan.id, storage)
+        maximize = metric.metric_of(objective, metric.known(self.metrics)).higher_is_better
+        space, name = self.plan.space, self.plan.id
+        return Search(space, make_sampler, pruner, objective, name, storage, maximize)
 
     def _clear(self) -> None:
         for path in self.directory.glob("journal.log*"):
@@ -239,7 +246,7 @@ class Driver:
             twin = self.ledger.twin(point)
             if self.ledger.end(point.trial) if twin is None else self._take_over(point, twin):
                 self.search.tell(self.ledger.points[point.trial])
-        self.stopped = bool(self.settings.fail_fast and self.failures)
+        self.stopped = bool(self.settings.fail_fast and self._failures)
 
     def _take_over(self, point: Point, twin: Point) -> bool:
         """Use the result of a point with the same recipe; False if it has none yet."""
@@ -309,7 +316,7 @@ class Driver:
     def _watch(self, batch: Sequence[Point]) -> Watch | None:
         """How jobs in other processes reach the pruner; None if nothing is to be pruned."""
         pruner = samplers.pruner(self.settings)
-        if pruner is None or not isinstance(self.search, Sampled):
+        if pruner is None:
             return None
         trials = {point.trial: self.search.id(point.trial) for point in batch}
         return Watch(self.directory / "journal.log", self.plan.id, pruner, trials)
@@ -321,7 +328,7 @@ class Driver:
             self.runs.add(run.hash, directory)
         self.ledger.ran(task.trial, run)
         if run.status == record.FAILED:
-            self.failures += 1
+            self._failures += 1
             if not self.jobs.local:
                 report(Failure(run.message), task.label(run.message))
                 if self.settings.fail_fast:
@@ -335,9 +342,6 @@ class Driver:
         state = "" if run.status == record.FINISHED else run.status.lower()
         self._say(task.trial, task.name, value, state)
 
-    def _say_waits(self, run: Path) -> None:
-        self.console.print(f"waiting for run {run.name}, which another sweep completes")
-
     def _say_begin(self) -> None:
         done = self.ledger.done()
         runs = f", {self.settings.repeats} runs each" if self.settings.repeats > 1 else ""
@@ -349,13 +353,3 @@ class Driver:
         place = f"{trial + 1}/{self.total}"
         line = "  ".join(filter(None, (f"{place:>8}", shell.name(name or "default"), *more)))
         self.console.print(line, markup=False, soft_wrap=True)
-
-
-def _is_delivered(directory: Path, settings: dict[str, object]) -> bool:
-    """Whether a store has all of a run; of a deleted run there is nothing to deliver."""
-    if not (directory / "run.json").exists():
-        return True
-    known = record.read_json(directory / "tracking.json")
-    same = all(known.get(key) == settings[key] for key in ("uri", "experiment"))
-    there = known.get("delivered", 0) if same and known.get("done") else -1
-    return bool(there >= len(record.read_points(directory)))

@@ -4,6 +4,7 @@ import copy
 import resource
 import sys
 import tempfile
+from contextlib import suppress
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -47,8 +48,9 @@ def show(driver: "Driver") -> None:
         parameters.append(count_parameters(run.model))
         kind = _kind(made, run, parameters[-1])
         steps.append((kind, run.lengths.total_steps))
-        if step_time.get(kind) is None:
-            step_time[kind] = _tried(run)
+        if step_time.setdefault(kind) is None:
+            with suppress(Failure), mistakes.resolved():  # training fails in its first steps
+                step_time[kind] = _step_time(run)
     runs = len(points) * driver.settings.repeats
     say = driver.console.print
     which = f"{failed} of the points cannot be built" if failed else "all can be built"
@@ -80,15 +82,6 @@ def _kind(made: "Composed", run: "Run", size: int) -> str:
     parts |= {key: recipe[key] for key in ("precision", "channels_last", "compile", "accumulate")}
     sizes = size, run.flops, lengths.batch_size, lengths.validate_every
     return repr((parts, recipe.model.get("_target_"), sizes))
-
-
-def _tried(run: "Run") -> float | None:
-    """Seconds of a step; None if training fails in its first steps."""
-    try:
-        with mistakes.resolved():
-            return _step_time(run)
-    except Failure:
-        return None
 
 
 def _step_time(run: "Run") -> float:
@@ -131,10 +124,6 @@ def _memory() -> float:
 def _time(seconds: float) -> str:
     hours, rest = divmod(round(seconds), 3600)
     minutes, left = divmod(rest, 60)
-    return (
-        f"{hours} h {minutes} min"
-        if hours
-        else f"{minutes} min {left} s"
-        if minutes
-        else f"{seconds:.1f} s"
-    )
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {left} s" if minutes else f"{seconds:.1f} s"

@@ -16,13 +16,12 @@ from pathlib import Path
 from time import sleep
 from typing import Any
 
-from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun import record
 from dlrun.console.outcome import report
 from dlrun.engine.interrupt import raised, within
-from dlrun.errors import DlrunError, Failure, Interrupted, Mistake
+from dlrun.errors import DlrunError, Failure, Interrupted, Mistake, first_line, refuse
 from dlrun.job.session import Session
 from dlrun.recipe import compose
 from dlrun.recipe.catalogue import LAUNCHER, Catalogue
@@ -80,7 +79,7 @@ class Remote:
         task = self.tasks[about.number]
         if (self.folder / "stop").exists():
             return {}
-        recipe = compose.without_sweep(recipe)
+        recipe = compose.without_hydra(recipe)
         session = Session(brief=True, cores=self.cores)
         try:
             with raised(), own_gpu(recipe, self.folder, self.gpus, task.trial):
@@ -134,17 +133,11 @@ def own_gpu(recipe: DictConfig, folder: Path, wanted: bool, number: int) -> Iter
     """Give a job a GPU of its own, if there are any and the recipe does not choose one."""
     count = _gpus() if wanted and recipe.device in ("auto", "cuda") else 0
     for index in range(count):
-        lock = FileLock(folder / f"gpu-{index}.lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            continue
-        recipe.device = f"cuda:{index}"
-        try:
-            yield
-        finally:
-            lock.release()
-        return
+        with record.held(folder / f"gpu-{index}.lock") as free:
+            if free:
+                recipe.device = f"cuda:{index}"
+                yield
+                return
     if count:  # more jobs than GPUs: they share
         recipe.device = f"cuda:{number % count}"
     yield
@@ -168,7 +161,7 @@ class Jobs:
             extra = _EXTRAS.get(self._plugin, "")
             hint = f"; in dlrun's checkout: pip install -e '.[{extra}]'" if extra else ""
             raise Mistake(f"{self._typed}: its plugin is not installed{hint}")
-        _check(composed)
+        refuse(_wrong_settings(composed))
         if self._class.endswith("SlurmLauncher") and shutil.which("srun") is None:
             raise Mistake(
                 f"{self._typed}: this machine has no srun; type the command on one of the "
@@ -206,8 +199,7 @@ class Jobs:
                 raise interrupted from None
             if not _LOST & {kind.__name__ for kind in type(error).__mro__}:
                 raise
-            why = next(filter(None, str(error).splitlines()), type(error).__name__)
-            raise Failure(f"{self._typed}: lost a job: {why}") from error
+            raise Failure(f"{self._typed}: lost a job: {first_line(error)}") from error
         finally:
             inbox.stop()
         for task, result in zip(tasks, returned, strict=True):  # a shared disk may be slow
@@ -264,20 +256,17 @@ class _Inbox(threading.Thread):
                 self.take(file.stem, record.read_json(file))
 
 
-def _check(composed: DictConfig) -> None:
-    """Raise Mistake if a setting of a launcher has the wrong type."""
+def _wrong_settings(composed: DictConfig) -> Iterator[str]:
+    """What is wrong with the settings of a launcher, one message each."""
     option = Catalogue().options(LAUNCHER).get(str(composed.hydra.runtime.choices[LAUNCHER]))
     usual: Any = OmegaConf.to_container(OmegaConf.load(option.file)) if option else {}
-    wrong = []
     for key, value in composed.hydra.launcher.items():
         at = f"hydra.launcher.{key}={value}"
         kind = int if key in ("n_jobs", "array_parallelism") else type(usual.get(key))
         if kind in (int, bool) and value is not None and type(value) is not kind:
-            wrong.append(f"{at}: expected {expected(kind)}")
+            yield f"{at}: expected {expected(kind)}"
         elif key == "n_jobs" and value == 0:
-            wrong.append(f"{at}: must be above 0, or -1 for as many as there are cores")
-    if wrong:
-        raise Mistake("\n".join(wrong))
+            yield f"{at}: must be above 0, or -1 for as many as there are cores"
 
 
 def _gpus() -> int:

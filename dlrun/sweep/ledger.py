@@ -2,11 +2,9 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from dlrun import record, shell
 from dlrun.errors import Mistake
@@ -108,19 +106,14 @@ def repaired(directory: Path, fits: Callable[[Point], bool]) -> list[Point]:
 @contextmanager
 def alone(directory: Path) -> Iterator[None]:
     """Inside, no other process drives the sweep. Raises Mistake where one does."""
-    lock = FileLock(directory / "lock", timeout=0.5)
-    with record.guard(directory, Mistake):
-        try:
-            lock.acquire()
-        except Timeout:
-            raise Mistake(
-                f"sweep {directory.name} is being run by another process; type the command again "
-                "when that has ended"
-            ) from None
-    try:
+    with ExitStack() as stack:
+        with record.guard(directory, Mistake):
+            if not stack.enter_context(record.held(directory / "lock", timeout=0.5)):
+                raise Mistake(
+                    f"sweep {directory.name} is being run by another process; type the command "
+                    "again when that has ended"
+                )
         yield
-    finally:
-        lock.release()
 
 
 def _append(path: Path, point: Point) -> None:

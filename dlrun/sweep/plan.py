@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -12,11 +12,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun import shell
-from dlrun.errors import Mistake
+from dlrun.errors import Mistake, refuse
 from dlrun.recipe import compose, identity, mistakes
 from dlrun.recipe.compose import Composer, Override
 from dlrun.recipe.identity import NEUTRAL
-from dlrun.recipe.suggest import nearest
+from dlrun.recipe.suggest import nearest, watched
 from dlrun.record.sweep import SEED, Point, Sweep
 from dlrun.sweep import samplers, space
 from dlrun.sweep.recipes import Composed, Recipes
@@ -26,7 +26,7 @@ from dlrun.tracking import credentials
 PRUNERS = ("none", "median", "halving", "hyperband")
 EXPORTS = ("best", "all", "none")
 _LOOK = 200  # recipes that are looked at, which takes milliseconds each
-OBJECTIVES = ("val/accuracy", "val/loss", "train/accuracy", "train/loss")
+OBJECTIVES = ("val/accuracy", "val/mae", "val/loss", "train/accuracy", "train/mae", "train/loss")
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,7 @@ class Plan:
         with mistakes.resolved():
             for made in self._samples():
                 build.check(made.recipe)
+                _check_objective(self.settings.objective, made.recipe)
 
     def recipe(self, values: Values) -> Composed:
         """The recipe of a point."""
@@ -162,13 +163,14 @@ class Plan:
             one.ranged or point.values[one.key] in one.choices for one in dimensions
         )
 
-    def sweep(self, objective: str, started: object = None) -> Sweep:
+    def sweep(self, objective: str, metrics: Mapping[str, Any], started: object = None) -> Sweep:
         """The sweep without its points. started: the time of its first command, if known."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         return Sweep(
             id=self.id,
             command=shlex.join(self.command),
             objective=objective,
+            metrics=metrics,
             dimensions=self.space.dimensions,
             overrides=tuple(self.words),
             trials=self.total(),
@@ -205,9 +207,14 @@ def plan(composer: Composer, words: Sequence[str], command: Sequence[str]) -> Pl
         fixed = [override for override in fixed if override.key_or_group != "outputs"]
         fixed += compose.parse([shell.setting("outputs", composed.outputs)])
     settings = composed.sweep
-    _check(settings, [sweep.key_or_group for sweep in sweeps])
+    unfit = _unfit(settings, [sweep.key_or_group for sweep in sweeps])
+    refuse(
+        f"sweep.{key}={shell.shown(OmegaConf.select(settings, key))}: {right}"
+        for key, right in unfit
+    )
     samplers.check(settings)
     base = compose.without_hydra(composed)
+    _check_objective(settings.objective, base)
     found = space.build(sweeps, base, _zips(settings.zip), settings.seed)
     samplers.check_start(settings, [one.key for one in found.dimensions if one.ranged])
     return Plan(composer, command, asked, fixed, first, found, composed)
@@ -281,40 +288,36 @@ def _zips(written: Any) -> list[list[str]]:
     return [[str(key) for key in keys] for keys in listed]
 
 
-def _check(settings: DictConfig, swept: Sequence[str]) -> None:
-    """Raise one Mistake that names every wrong setting of the sweep."""
-    wrong = []
-
-    def require(holds: bool, key: str, right: str) -> None:
-        if not holds:
-            wrong.append(f"sweep.{key}={settings[key]}: {right}")
-
-    for key in ("trials", "parallel"):
-        require(settings[key] is None or settings[key] > 0, key, "must be greater than 0")
-    require(settings["repeats"] > 0, "repeats", "must be greater than 0")
-    for key in ("retries", "seed"):
-        require(settings[key] >= 0, key, "must not be negative")
-    for key, names in (("pruner", PRUNERS), ("export", EXPORTS)):
-        near = nearest(str(settings[key]), names)
-        require(settings[key] in names, key, f"must be one of {', '.join(names)}{near}")
-    if settings["sampler"] and settings["trials"] is None:
-        wrong.append("sweep.trials=null: a sampler needs a number of trials")
-    for key, least in (("startup", 0), ("warmup", 1), ("factor", 2)):
-        if settings["pruning"][key] < least:
-            wrong.append(f"sweep.pruning.{key}={settings['pruning'][key]}: must be {least} or more")
-    objective = settings["objective"]
-    if objective is not None and objective.startswith("test"):
-        wrong.append(
-            f"sweep.objective={objective}: the test split is for one measurement at the very end; "
-            f"a search on it would fit it. Use val{objective[4:]}"
-        )
-    elif objective is not None:
-        near = nearest(objective, OBJECTIVES)
-        right = f"must be one of {', '.join(OBJECTIVES)}{near}"
-        require(objective in OBJECTIVES, "objective", right)
-    if settings.repeats > 1 and SEED in swept:
-        wrong.append(
-            f"sweep.repeats={settings.repeats}: seed is swept already; leave out one of the two"
-        )
+def _check_objective(objective: str | None, recipe: DictConfig) -> None:
+    """Raise Mistake for an objective that no run of the recipe records."""
+    chosen = list(recipe.metric or ())
+    wrong = objective and watched("sweep.objective", objective, OBJECTIVES, chosen)
     if wrong:
-        raise Mistake("\n".join(wrong))
+        raise Mistake(wrong)
+
+
+def _unfit(settings: DictConfig, swept: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The settings of a sweep with an impossible value, each with what would be right."""
+    for key in ("trials", "parallel", "repeats"):
+        if settings[key] is not None and settings[key] <= 0:
+            yield key, "must be greater than 0"
+    for key in ("retries", "seed"):
+        if settings[key] < 0:
+            yield key, "must not be negative"
+    if settings.sampler and settings.trials is None:
+        yield "trials", "a sampler needs a number of trials"
+    for key, least in (("startup", 0), ("warmup", 1), ("factor", 2)):
+        if settings.pruning[key] < least:
+            yield f"pruning.{key}", f"must be {least} or more"
+    for key, names in (("pruner", PRUNERS), ("export", EXPORTS)):
+        if settings[key] not in names:
+            near = nearest(str(settings[key]), names)
+            yield key, f"must be one of {', '.join(names)}{near}"
+    if str(settings.objective).startswith("test"):
+        yield (
+            "objective",
+            "the test split is for one measurement at the very end; a search on it would fit it. "
+            f"Use val{settings.objective[4:]}",
+        )
+    if settings.repeats > 1 and SEED in swept:
+        yield "repeats", "seed is swept already; leave out one of the two"

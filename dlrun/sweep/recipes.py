@@ -8,7 +8,7 @@ import copy
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from omegaconf import DictConfig
@@ -46,18 +46,13 @@ class Recipes:
     ) -> None:
         """fixed: the overrides of every point; known: what options of groups compose to."""
         self._composer, self._fixed, self._known = composer, list(fixed), dict(known)
-        self._recent: dict[tuple[str, ...], Composed] = {}
+        self._recent = lru_cache(_RECENT)(self._make)
 
     def of(self, overrides: Sequence[str]) -> Composed:
         """The recipe of these overrides over the fixed ones."""
-        key = tuple(overrides)
-        if key not in self._recent:
-            if len(self._recent) >= _RECENT:
-                del self._recent[next(iter(self._recent))]
-            self._recent[key] = self._make(overrides)
-        return self._recent[key]
+        return self._recent(tuple(overrides))
 
-    def _make(self, overrides: Sequence[str]) -> Composed:
+    def _make(self, overrides: tuple[str, ...]) -> Composed:
         words = compose.parse(overrides)
         plain = [
             o for o in words if not self._composer.options(o.key_or_group) and o.package is None

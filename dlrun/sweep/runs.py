@@ -20,6 +20,7 @@ from dlrun import metric, record
 from dlrun.errors import Mistake
 from dlrun.job import code
 from dlrun.job.session import Session
+from dlrun.metric import Metric, score
 from dlrun.recipe.schema import GROUPS
 from dlrun.record.sweep import Point, RunResult
 from dlrun.sweep.plan import Plan
@@ -76,11 +77,9 @@ class Runs:
                 self._changed[what] = None
             else:
                 runs.append(run)
-        return (
-            point
-            if len(runs) == len(point.runs)
-            else replace(point, runs=runs, status=record.RUNNING)
-        )
+        if len(runs) == len(point.runs):
+            return point
+        return replace(point, runs=runs, status=record.RUNNING)
 
     def warn(self, dropped: Sequence[Point]) -> None:
         """Say that these points are trained again."""
@@ -101,38 +100,50 @@ class Runs:
 def outcome(run: RunResult, directory: Path, objective: str) -> RunResult:
     """The result that a run's record holds."""
     status, points = record.read_status(directory), record.read_points(directory)
-    data = record.read_json(directory / "run.json").get("data") or {}
-    value, loss = _best(points, objective)
+    info = record.read_json(directory / "run.json")
+    data, metrics = info.get("data") or {}, metric.known(info.get("metrics"))
+    samples = data.get("samples") or {}
+    value, best = _best(points, objective, metrics)
+    loss = best.get("val/loss", inf)
+    others = (f"val/{name}" for name in metrics if name not in metric.METRICS)
     return replace(
         run,
         directory=os.path.relpath(directory, directory.parents[1]),
         status=status.get("status", record.KILLED),
         message=status.get("message", ""),
         value=value,
-        loss=loss,
+        loss=loss if isfinite(loss) else None,
         epochs=float(points[-1]["epoch"]) if points else 0.0,
-        samples=(data.get("samples") or {}).get(objective.partition("/")[0]),
+        samples=samples.get(objective.partition("/")[0]),
+        trained_on=samples.get("train"),
+        others={key: best[key] for key in others if key in best and key != objective},
     )
 
 
-def _best(points: Sequence[Mapping[str, Any]], objective: str) -> tuple[float | None, float | None]:
-    """The best value of the objective and the val/loss with it, which breaks ties.
+def _best(
+    points: Sequence[Mapping[str, Any]], objective: str, metrics: Mapping[str, Metric]
+) -> tuple[float | None, Mapping[str, float]]:
+    """The best value of the objective and all values with it; val/loss breaks ties.
 
     If the run chose its weights by the objective: the value of these weights.
     """
     end = record.last_values(points)
     chosen = end.get(f"best/{objective.replace('/', '_')}")
     rated = [
-        (metric.score(objective, point["values"][objective]), -point["values"].get("val/loss", inf))
+        point["values"]
         for point in points
         if isfinite(point["values"].get(objective, inf))
         and (chosen is None or point["epoch"] == end["best/epoch"])
     ]
+    start = "best/val_"
+    whole = {f"val/{k[len(start) :]}": v for k, v in end.items() if k.startswith(start)}
     if not rated:
-        return chosen, None
-    score, loss = max(rated)
-    value = metric.score(objective, score) if chosen is None else chosen
-    return value, -loss if isfinite(loss) else None
+        return chosen, {}
+    best = max(
+        rated,
+        key=lambda at: (score(objective, at[objective], metrics), -at.get("val/loss", inf)),
+    )
+    return best[objective] if chosen is None else chosen, best | whole
 
 
 def ended(directory: Path, *statuses: str) -> bool:
@@ -148,10 +159,11 @@ def resumable(directory: Path) -> bool:
 
 def replay(judge: Any, directory: Path, objective: str) -> None:
     """Show a pruner the validations of a run again."""
+    metrics = metric.known(record.read_json(directory / "run.json").get("metrics"))
     for point in record.read_points(directory):
         value = point["values"].get(objective)
         if value is not None and "time/elapsed" in point["values"]:
-            judge.should_stop(metric.score(objective, value), point["step"])
+            judge.should_stop(score(objective, value, metrics), point["step"])
 
 
 def wait_for(directory: Path, console: Console) -> None:

@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun import shell
-from dlrun.errors import Mistake
+from dlrun.errors import Mistake, first_line, refuse
 from dlrun.recipe import signature
 
 SEEDS = 2**32
@@ -85,9 +85,7 @@ def check(settings: DictConfig) -> None:
     kind = signature.find(target, "sweep.sampler")
     if not (inspect.isclass(kind) and issubclass(kind, optuna.samplers.BaseSampler)):
         raise Mistake(f"{signature.where('sweep.sampler', target)}: is no sampler of Optuna")
-    wrong = [*signature.problems(target, values, "sweep.sampler"), *_unfit(kind, values)]
-    if wrong:
-        raise Mistake("\n".join(dict.fromkeys(wrong)))
+    refuse([*signature.problems(target, values, "sweep.sampler"), *_unfit(kind, values)])
     make = sampler(settings)
     assert make is not None
     try:
@@ -96,7 +94,7 @@ def check(settings: DictConfig) -> None:
         cause: BaseException = error.__cause__ or error
         given = [key for key, value in values.items() if value is not None and key in str(cause)]
         at = f"sweep.sampler.{given[0]}={shell.shown(values[given[0]])}" if given else target
-        raise Mistake(f"{at}: {str(cause).splitlines()[0] if str(cause) else cause!r}") from error
+        raise Mistake(f"{at}: {first_line(cause)}") from error
 
 
 def check_start(settings: DictConfig, keys: Sequence[str]) -> None:

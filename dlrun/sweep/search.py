@@ -9,7 +9,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import optuna
 from optuna.distributions import (
@@ -18,10 +18,10 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from dlrun import record
-from dlrun.metric import metric_of
 from dlrun.record.sweep import Dimension, Point
 from dlrun.regularization import Regularizer
 from dlrun.sweep.space import Space, Values
@@ -35,19 +35,6 @@ STATES = {
 FAIL = TrialState.FAIL
 
 
-class Search(Protocol):
-    """Proposes points one after another, and learns from their results."""
-
-    def ask(self, trial: int) -> Values | None:
-        """The values of a trial, in order from 0; None if there are no more."""
-
-    def tell(self, point: Point) -> None:
-        """Take in the result of a trial."""
-
-    def pruner(self, trial: int) -> "Pruner | None":
-        """The rule that may stop the first run of a trial; None if nothing is pruned."""
-
-
 class Pruner(Regularizer):
     """A stopping rule that asks Optuna whether the run is worth going on with.
 
@@ -58,7 +45,8 @@ class Pruner(Regularizer):
         """objective: the metric that the trial is judged by, whatever the run monitors."""
         self.pruned = False
         self.metric = objective
-        self._trial, self._sign = trial, 1.0 if metric_of(objective).higher_is_better else -1.0
+        maximizes = trial.study.direction is StudyDirection.MAXIMIZE
+        self._trial, self._sign = trial, 1.0 if maximizes else -1.0
         self._decided: dict[int, bool] = {}  # by step: a resumed run comes by some again
 
     def should_stop(self, score: float, step: int) -> bool:
@@ -71,27 +59,12 @@ class Pruner(Regularizer):
         return self.pruned
 
 
-class Grid:
-    """Every point of a product, in order."""
+class Search:
+    """Proposes points one after another, and learns from their results.
 
-    def __init__(self, space: Space) -> None:
-        """Raises Mistake where a dimension cannot be listed."""
-        self.points = space.grid()
-
-    def ask(self, trial: int) -> Values | None:
-        """The values of a trial; None after the last."""
-        return self.points[trial] if trial < len(self.points) else None
-
-    def tell(self, point: Point) -> None:
-        """Do nothing: a grid learns nothing."""
-
-    def pruner(self, trial: int) -> Pruner | None:
-        """None: a grid alone prunes nothing."""
-        return None
-
-
-class Sampled:
-    """Points from a sampler of Optuna, or those of a grid with a pruner."""
+    Those of a sampler of Optuna, or of a grid in order; of a grid without a pruner, Optuna
+    hears nothing.
+    """
 
     def __init__(
         self,
@@ -101,10 +74,13 @@ class Sampled:
         objective: str,
         name: str,
         storage: Path | None = None,
+        maximize: bool = True,
     ) -> None:
-        """make_sampler: a sampler from a seed; None to go through the grid instead.
+        """make_sampler: a sampler from the number of a trial; None to go through the grid instead.
 
         storage: a file through which other processes report to the pruner.
+        maximize: whether more of the objective is better.
+        Raises Mistake where a dimension of a grid cannot be listed.
         """
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._space, self._make_sampler = space, make_sampler
@@ -115,32 +91,36 @@ class Sampled:
             storage=None if storage is None else journal(storage),
             sampler=optuna.samplers.RandomSampler(),
             pruner=pruner or optuna.pruners.NopPruner(),
-            direction="maximize" if metric_of(objective).higher_is_better else "minimize",
+            direction="maximize" if maximize else "minimize",
             study_name=name,
         )
         self._trials: dict[int, optuna.Trial] = {}
         self._told: dict[int, TrialState] = {}
         self._axes = space.axes()
-        self._distributions = {_name(axis): distribution(axis) for axis in self._axes}
+        drawn = self._axes if make_sampler else ()
+        self._distributions = {_name(axis): distribution(axis) for axis in drawn}
 
     def ask(self, trial: int) -> Values | None:
-        """The values of a trial; None after the last point of a grid."""
-        if self._make_sampler is None:
-            if trial >= len(self._points):
-                return None
+        """The values of a trial, in order from 0; None after the last point of a grid."""
+        if self._make_sampler is not None:
+            self._study.sampler = self._make_sampler(trial)
+            asked = self._trials[trial] = self._study.ask(self._distributions)
+            return self._values(asked.params)
+        if trial >= len(self._points):
+            return None
+        if self._prunes:
             self._trials[trial] = self._study.ask()
-            return self._points[trial]
-        self._study.sampler = self._make_sampler(trial)
-        asked = self._trials[trial] = self._study.ask(self._distributions)
-        return self._values(asked.params)
+        return self._points[trial]
 
     def tell(self, point: Point) -> None:
         """Take in the result of a trial, which may have failed before and succeeded now."""
+        trial = self._trials.get(point.trial)
+        if trial is None:
+            return
         state = STATES[point.status]
         worth = point.value if state is TrialState.COMPLETE else None
         if state is TrialState.COMPLETE and worth is None:
-            state = TrialState.FAIL
-        trial = self._trials[point.trial]
+            state = FAIL
         params = self._params(point.values) if self._make_sampler else {}
         before = self._told.get(point.trial)
         same = not params or self._values(trial.params) == point.values
@@ -175,12 +155,12 @@ class Sampled:
         params = {}
         for axis in self._axes:
             value = values[axis[0].key]
-            counted = isinstance(distribution(axis), CategoricalDistribution)
+            counted = isinstance(self._distributions[_name(axis)], CategoricalDistribution)
             params[_name(axis)] = axis[0].listed.index(value) if counted else value
         return params
 
     def pruner(self, trial: int) -> Pruner | None:
-        """The rule that may stop the first run of a trial."""
+        """The rule that may stop the first run of a trial; None if nothing is pruned."""
         if not self._prunes or trial in self._told:
             return None
         return Pruner(self._trials[trial], self._objective)

@@ -10,7 +10,6 @@ from typing import Any
 from omegaconf import DictConfig
 
 from dlrun import record, shell
-from dlrun.console import screen
 from dlrun.console.outcome import report
 from dlrun.engine.interrupt import within
 from dlrun.errors import Interrupted, Mistake
@@ -100,7 +99,8 @@ def perform(
     if not trains(made.recipe):
         return _perform(task, made, session, stopping, say)
     outputs = shell.path(made.recipe.outputs, "outputs").absolute()
-    with claims.held(outputs, task.hash, partial(_waiting, task)) as claim:
+    what = f"{task.name}, which another sweep trains"
+    with claims.held(outputs, task.hash, what, session.show.console) as claim:
         other, now = claim.found(), partial(data_digest, session=session)
         if other and ended(other) and not changed(other, made.recipe, now):
             session.records = []
@@ -109,12 +109,6 @@ def perform(
         if result.status == record.FINISHED and result.directory is not None:
             claim.finished(Path(result.directory))
     return result
-
-
-def _waiting(task: Task) -> None:
-    screen.console().print(
-        f"waiting for {task.name}, which another sweep trains", markup=False, soft_wrap=True
-    )
 
 
 def _perform(

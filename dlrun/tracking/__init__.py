@@ -20,7 +20,6 @@ disk; `dlrun sync` delivers it in the same way.
     late.py      creates a run once, though a slow server answers late
     address.py   what a tracking URI may be
     credentials.py  the password of a store: recorded nowhere, yet known to the delivery
-    summary.py   the record that stands for a whole sweep
 """
 
 import logging

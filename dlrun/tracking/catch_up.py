@@ -55,18 +55,15 @@ class CatchUp:
 
     def deliver(self, run: Path) -> str:
         """Deliver a run; what came of it. Reads nothing of the cursor before it holds the run."""
-        lock = cursor.hold(run)
-        if lock is None:
-            known = cursor.read(run).get("uri")
-            if known in (None, self.settings(run)["uri"]):
-                return "is being delivered by another process"
-            raise Elsewhere(
-                f"another process delivers it to {known}; type the command again when it has ended"
-            )
-        try:
-            return self._deliver(run)
-        finally:
-            lock.release()
+        with cursor.held(run) as free:
+            if free:
+                return self._deliver(run)
+        known = cursor.read(run).get("uri")
+        if known in (None, self.settings(run)["uri"]):
+            return "is being delivered by another process"
+        raise Elsewhere(
+            f"another process delivers it to {known}; type the command again when it has ended"
+        )
 
     def close(self) -> None:
         """Close the connections to databases, so that each is one file again."""

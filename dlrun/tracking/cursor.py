@@ -3,24 +3,26 @@
 Only the process that holds `tracking.lock` writes it, so that it never mixes two stores.
 """
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import BaseFileLock
 
 from dlrun import record
 
 NAME = "tracking.json"
+_LOCK = "tracking.lock"
 
 
 def hold(directory: Path) -> BaseFileLock | None:
     """The lock of the run's delivery, acquired; None while another process holds it."""
-    lock = FileLock(directory / "tracking.lock", timeout=0, thread_local=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        return None
-    return lock
+    return record.hold(directory / _LOCK)
+
+
+def held(directory: Path) -> AbstractContextManager[bool]:
+    """Inside, the run's delivery is held; gives False where another process holds it."""
+    return record.held(directory / _LOCK)
 
 
 def read(directory: Path) -> dict[str, Any]:
@@ -39,6 +41,17 @@ def settle(directory: Path, settings: dict[str, Any]) -> None:
     known = read(directory) if fits(directory, settings) else {}
     cursor = {"run_id": None, "delivered": 0} | known | settings | {"done": False}
     record.write_json(directory / NAME, cursor)
+
+
+def missing(directory: Path, settings: dict[str, Any]) -> str:
+    """What the store lacks of a run, in words; empty where that is nothing, or the run deleted."""
+    if not (directory / "run.json").exists():
+        return ""
+    known = read(directory) if fits(directory, settings) else {}
+    left = len(record.read_points(directory)) - known.get("delivered", 0)
+    if left > 0:
+        return f"{left} points"
+    return "" if known.get("done") else "the end"
 
 
 def keep(directory: Path, **changes: Any) -> None:

@@ -32,9 +32,8 @@ def every_request() -> Iterator[None]:
         known = more.get("timeout")  # which is MLFLOW_HTTP_REQUEST_TIMEOUT
         seconds = known if isinstance(known, (int, float)) else 10
         with _within(seconds + _size(more.get("data")) / SLOWEST):
-            if more.get("stream"):
-                return before(session, method, url, **more)
-            return _whole(before(session, method, url, stream=True, **_without(more, "stream")))
+            response = before(session, method, url, **more | {"stream": True})
+            return response if more.get("stream") else _whole(response)
 
     requests.Session.request = request  # type: ignore[method-assign, assignment]
     try:
@@ -68,9 +67,8 @@ def _within(seconds: float) -> Iterator[None]:
         raise requests.exceptions.ReadTimeout(f"timed out: not ended after {seconds:.0f} s")
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(
-        signal.ITIMER_REAL, seconds, 1.0
-    )  # repeated, in case something swallows the error
+    # Repeated, in case something swallows the error.
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
     try:
         yield
     finally:
@@ -84,7 +82,3 @@ def _size(data: Any) -> int:
         return len(data) if isinstance(data, (bytes, str)) else os.fstat(data.fileno()).st_size
     except (AttributeError, OSError, ValueError):
         return 0
-
-
-def _without(more: dict[str, Any], key: str) -> dict[str, Any]:
-    return {name: value for name, value in more.items() if name != key}

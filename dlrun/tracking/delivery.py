@@ -11,6 +11,7 @@ replaced.
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,10 @@ from mlflow.utils.validation import MAX_METRICS_PER_BATCH
 
 from dlrun import record
 from dlrun.record import bounds, points
-from dlrun.tracking import artifacts, cursor, entries, history, model
+from dlrun.tracking import artifacts, cursor, entries, history, late, model
 from dlrun.tracking.history import REPLACED
-from dlrun.tracking.late import Late
 
 _CHUNK = 4_000_000  # bytes of points that are read at once
-_HEADLINES = ("val/accuracy", "val/loss")
 
 Say = Callable[[float], None]
 """Called after every answer of the server, with the seconds that the next one may take."""
@@ -69,7 +68,7 @@ class Delivery:
         self._client: Any = _Heard(client, say)
         self._experiment = experiment
         self._say = say
-        self._late = Late(client, directory)
+        self._once = partial(late.once, client.tracking_uri, directory)
         self._offset = 0  # of metrics.jsonl, in bytes: what comes before it is in the store
         self._lines = 0
         self._last = b""  # the line that ends there: another one means that the file was cut
@@ -145,10 +144,10 @@ class Delivery:
             stamp = (saved / "MLmodel").stat().st_mtime_ns
             self._say(_time_for(saved))
             known = settings.get("model_id")
-            model_id = model.register(self._client, self.run_id, saved, known, self._late.once)
+            model_id = model.register(self._client, self.run_id, saved, known, self._once)
             self._keep(model_id=model_id, model_stamp=stamp)
-        state = status.get("status", record.KILLED)
-        if state not in (record.FINISHED, record.FAILED, record.KILLED):
+        state = status.get("status")
+        if state not in (record.FINISHED, record.FAILED):
             state = record.KILLED
         message = entries.shorten(status.get("message", ""), entries.TAG_LIMIT)
         known = self._client.get_run(self.run_id).data.tags
@@ -160,6 +159,15 @@ class Delivery:
         self._twins()  # a late answer may have created a second run meanwhile
         self._keep(done=True)
 
+    @property
+    def _info(self) -> dict[str, Any]:
+        """What the record says of the run now."""
+        return record.read_json(self.directory / "run.json")
+
+    @property
+    def _name(self) -> str:
+        return self._info.get("name") or self.directory.name
+
     def _find(self) -> str | None:
         self._sure = False
         found = self._twins()
@@ -168,7 +176,7 @@ class Delivery:
     def _twins(self) -> list[Run]:
         """The runs in the store that stand for the record; removes what was made twice."""
         known = self.run_id or cursor.read(self.directory).get("run_id")
-        uid = record.read_json(self.directory / "run.json").get("uid", "")
+        uid = self._info.get("uid", "")
         found = history.runs(self._client, self._experiment, uid, known)
         for twin in found[1:]:
             if history.is_deleted(twin):
@@ -181,15 +189,15 @@ class Delivery:
         return found
 
     def _create(self) -> str:
-        info = record.read_json(self.directory / "run.json")
+        info = self._info
         started = datetime.fromisoformat(info["started"]).timestamp()
-        run = self._late.once(
+        run = self._once(
             "run",
             lambda: self._client.create_run(
                 self._experiment,
                 start_time=round(started * 1000),
                 tags=entries.tags(info),
-                run_name=_name(info, self.directory),
+                run_name=self._name,
             ),
         )
         self._begin_again({})
@@ -197,9 +205,8 @@ class Delivery:
 
     def _replace(self) -> None:
         """Give up the run in MLflow, whose points no longer hold, for a fresh one."""
-        info = record.read_json(self.directory / "run.json")
         self._client.set_terminated(self.run_id, record.KILLED)
-        self._client.update_run(self.run_id, name=f"{_name(info, self.directory)} (replaced)")
+        self._client.update_run(self.run_id, name=f"{self._name} (replaced)")
         # Last: a run with this tag is not found again.
         self._client.set_tag(self.run_id, REPLACED, "the run was resumed and went another way")
         self.run_id, self._described = "", {}
@@ -207,7 +214,7 @@ class Delivery:
 
     def _rename(self) -> None:
         """Give the run the name that its record has now; a name given in MLflow stays."""
-        name = _name(record.read_json(self.directory / "run.json"), self.directory)
+        name = self._name
         known = cursor.read(self.directory).get("name")
         if known not in (None, name):
             self._client.update_run(self.run_id, name=name)
@@ -216,7 +223,7 @@ class Delivery:
 
     def _describe(self) -> None:
         """Send params, tags and the data set, again whenever they have changed in the record."""
-        info = record.read_json(self.directory / "run.json")
+        info = self._info
         path = self.directory / "recipe.yaml"
         try:
             recipe = bounds.read_yaml(path) if path.exists() else ""
@@ -226,7 +233,6 @@ class Delivery:
             return
         tags = entries.tags(info)
         known = self._client.get_run(self.run_id).data.params
-        limit = entries.VALUE_LIMIT
         for limit in (entries.VALUE_LIMIT, 500, 250):  # older servers accept less
             params = entries.params(recipe, info.get("choices"), limit)
             new = [Param(key, value) for key, value in params.items() if key not in known]
@@ -241,8 +247,7 @@ class Delivery:
             if key in known and known[key] != value:
                 tags[entries.shorten(f"resumed.{key}", entries.KEY_LIMIT)] = value
         self._client.log_batch(self.run_id, tags=[RunTag(*tag) for tag in tags.items()])
-        data = entries.dataset(info)
-        if data:
+        if data := entries.dataset(info):
             context = InputTag("mlflow.data.context", "training")
             inputs = [DatasetInput(Dataset(**data), [context])]
             try:
@@ -251,24 +256,22 @@ class Delivery:
                 self._client.log_inputs(self.run_id, inputs)
         self._described = {"info": info, "recipe": recipe}
 
-    def _reconcile(self) -> None:
-        """Ask the server which points it has, and begin again at the first line."""
-        self._begin_again(history.fetch(self._client, self.run_id))
-
-    def _begin_again(self, seen: history.History) -> None:
-        self._seen, self._sure = seen, True
+    def _begin_again(self, seen: history.History | None = None) -> None:
+        """Go on at the first line; seen: what the server has, which is asked where it is None."""
+        self._seen = history.fetch(self._client, self.run_id) if seen is None else seen
+        self._sure = True
         self._offset, self._lines, self._last = 0, 0, b""
 
     def _read(self, path: Path) -> list[bytes]:
         """The next whole lines; the first ones again where the file was cut."""
         if not self._sure:
-            self._reconcile()
+            self._begin_again()
         if not path.exists():
             return []
         with path.open("rb") as file:
             file.seek(self._offset - len(self._last))
             if file.read(len(self._last)) != self._last:  # it was cut, and may have grown again
-                self._reconcile()
+                self._begin_again()
                 file.seek(0)
             chunk = file.read(_CHUNK)
         return chunk[: chunk.rfind(b"\n") + 1].splitlines(keepends=True)
@@ -290,10 +293,6 @@ class Delivery:
         cursor.keep(self.directory, **changes)
 
 
-def _name(info: dict[str, Any], directory: Path) -> str:
-    return info.get("name") or directory.name
-
-
 def _metrics(line: bytes) -> Iterator[Metric]:
     """The values of a line; none where it is damaged."""
     point = points.parse(line) or {"values": {}}
@@ -301,9 +300,12 @@ def _metrics(line: bytes) -> Iterator[Metric]:
         yield Metric(entries.legal_key(key), float(value), point.get("time", 0), point["step"])
 
 
-def _rank(metric: Metric) -> int:
-    """The place of a metric in a request: MLflow compares runs by the metric it received first."""
-    return _HEADLINES.index(metric.key) if metric.key in _HEADLINES else len(_HEADLINES)
+def _rank(metric: Metric) -> bool:
+    """The place of a metric in a request: MLflow compares runs by the metric it received first.
+
+    That is the first one of a validation: what the run monitors.
+    """
+    return not metric.key.startswith("val/")
 
 
 def _time_for(path: Path) -> float:

@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from dlrun import shell
+
 KEY_LIMIT = 250
 VALUE_LIMIT = 6000
 TAG_LIMIT = 5000
@@ -42,17 +44,8 @@ def flatten(content: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         if isinstance(value, dict):
             flat += flatten(value, f"{prefix}{key}.")
         else:
-            flat.append((f"{prefix}{key}", text(value)))
+            flat.append((f"{prefix}{key}", shell.typed(value)))
     return flat
-
-
-def text(value: object) -> str:
-    """A value as one would type it on the command line."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list):
-        return "[" + ",".join(text(item) for item in value) + "]"
-    return json.dumps(value, default=str)
 
 
 def legal_key(key: str) -> str:
@@ -88,7 +81,7 @@ def tags(info: dict[str, Any]) -> dict[str, str]:
     found |= {f"versions.{name}": version for name, version in info.get("versions", {}).items()}
     found |= info.get("tags") or {}
     return {
-        legal_key(key): shorten(text(value), TAG_LIMIT)
+        legal_key(key): shorten(shell.typed(value), TAG_LIMIT)
         for key, value in found.items()
         if value is not None and value != ""
     }

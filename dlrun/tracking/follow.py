@@ -25,6 +25,7 @@ from time import monotonic, sleep
 from typing import IO, TYPE_CHECKING, Any
 
 from dlrun import record, shell
+from dlrun.errors import first_line
 from dlrun.tracking import cursor, imports
 
 if TYPE_CHECKING:
@@ -197,12 +198,10 @@ class Follower:
 
 def reason(error: BaseException) -> str:
     """The innermost cause of a failed request in a few words."""
-    lines = str(error).strip().splitlines()
-    first = lines[0] if lines else type(error).__name__
     for known in ("Connection refused", "timed out", "Name or service not known"):
         if known in str(error):
             return known
-    return shell.redacted(first)[:200]
+    return shell.redacted(first_line(error))[:200]
 
 
 def main() -> None:

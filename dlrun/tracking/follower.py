@@ -13,7 +13,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from dlrun import record, shell
+from dlrun import shell
 from dlrun.tracking import address, cursor
 
 PATIENCE = 5.0
@@ -62,11 +62,9 @@ class Follower:
         path = Path(directory).absolute()
         if self.settings is None:
             return
-        if lock := cursor.hold(path):  # else the second process does so, when it can
-            try:
+        with cursor.held(path) as free:
+            if free:  # else the second process does so, when it can
                 cursor.settle(path, self.settings)
-            finally:
-                lock.release()
         self._tell(path, draw=False)
 
     def draw(self, directory: str | Path) -> None:
@@ -131,12 +129,8 @@ class Follower:
             self._process.stdout.close()
 
     def _report(self, settings: dict[str, Any]) -> None:
-        missing: dict[Path, str] = {}
-        for run in dict.fromkeys(run for run in self._records if run.is_dir()):
-            known = cursor.read(run) if cursor.fits(run, settings) else {}
-            left = len(record.read_points(run)) - known.get("delivered", 0)
-            if left > 0 or not known.get("done"):
-                missing[run] = f"{left} points" if left > 0 else "the end"
+        lacking = {run: cursor.missing(run, settings) for run in self._records}
+        missing = {run: what for run, what in lacking.items() if what}
         if len(missing) > _NAMED:
             command = shell.line(["dlrun", "sync", *shell.outputs(next(iter(missing)))])
             _log.warning(

@@ -9,7 +9,6 @@ from pathlib import Path
 from time import time
 from typing import TypeVar
 
-from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from requests.exceptions import ConnectTimeout
 from urllib3.exceptions import NewConnectionError
@@ -27,34 +26,29 @@ class Unanswered(Exception):
     """It was asked for and may still appear."""
 
 
-class Late:
-    """The requests of a run that were not answered; its cursor remembers them."""
+def once(uri: str, directory: Path, what: str, make: Callable[[], Made]) -> Made:
+    """Ask a store for something of a run that was not found; the run's cursor remembers it.
 
-    def __init__(self, client: MlflowClient, directory: Path) -> None:
-        """Asks for nothing yet."""
-        self._directory = directory
-        self._remote = client.tracking_uri.startswith(("http", "databricks"))
-
-    def once(self, what: str, make: Callable[[], Made]) -> Made:
-        """Ask for something that was not found. Raises Unanswered while it may still appear."""
-        if not self._remote:
-            return make()
-        key = f"asked_{what}"
-        since = time() - cursor.read(self._directory).get(key, 0)
-        if 0 <= since < WINDOW:
-            raise Unanswered(
-                f"the server was asked for the {what} {since:.0f} s ago and has not answered; "
-                f"it is asked again after {WINDOW:.0f} s"
-            )
-        cursor.keep(self._directory, **{key: time()})
-        try:
-            made = make()
-        except MlflowException as error:
-            if _refused(error):
-                cursor.keep(self._directory, **{key: 0})
-            raise
-        cursor.keep(self._directory, **{key: 0})
-        return made
+    Raises Unanswered while what was asked for before may still appear.
+    """
+    if not uri.startswith(("http", "databricks")):
+        return make()
+    key = f"asked_{what}"
+    since = time() - cursor.read(directory).get(key, 0)
+    if 0 <= since < WINDOW:
+        raise Unanswered(
+            f"the server was asked for the {what} {since:.0f} s ago and has not answered; "
+            f"it is asked again after {WINDOW:.0f} s"
+        )
+    cursor.keep(directory, **{key: time()})
+    try:
+        made = make()
+    except MlflowException as error:
+        if _refused(error):
+            cursor.keep(directory, **{key: 0})
+        raise
+    cursor.keep(directory, **{key: 0})
+    return made
 
 
 def _refused(error: BaseException | None) -> bool:

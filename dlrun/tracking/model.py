@@ -29,6 +29,7 @@ from uuid import uuid4
 
 import yaml
 
+from dlrun.errors import first_line
 from dlrun.record import bounds, versions
 from dlrun.tracking import imports
 
@@ -139,15 +140,8 @@ def register(
 
 def _find(client: "MlflowClient", experiment: str, run_id: str, known: str | None) -> str | None:
     """The model that an earlier attempt created for the run; deletes one created twice."""
-    found: list[str] = []
-    token: str | None = None
-    while True:
-        page = client.search_logged_models([experiment], page_token=token)
-        mine = (m for m in page if m.source_run_id == run_id and m.model_type == _TYPE)
-        found += [str(model.model_id) for model in mine]
-        token = page.token
-        if not token:
-            break
+    mine = f"source_run_id = '{run_id}' AND model_type = '{_TYPE}'"
+    found = [str(model.model_id) for model in client.search_logged_models([experiment], mine)]
     found.sort(key=lambda model_id: model_id != known)
     for twin in found[1:]:
         client.delete_logged_model(twin)
@@ -263,5 +257,4 @@ def _quiet() -> Iterator[None]:
 
 
 def _short(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+    return f"{type(error).__name__}: {first_line(error)[:200]}"

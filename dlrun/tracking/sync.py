@@ -22,7 +22,8 @@ def sync(outputs: str | Path, which: list[str], uri: str | None = None) -> int:
     outputs = shell.path(outputs, "outputs")
     if outputs.exists() and not outputs.is_dir():
         raise Mistake(f"outputs={outputs}: is a file; write the directory that runs/ is in")
-    sweeps = {path.parent.name: path.parent for path in _summaries(outputs)}
+    summaries = sorted((outputs.absolute() / "sweeps").glob("*/run.json"))
+    sweeps = {file.parent.name: file.parent for file in summaries}
     if which:
         runs = [sweeps.get(each) or record.find(outputs, each) for each in which]
     else:
@@ -75,8 +76,3 @@ def _elsewhere(failed: Mapping[Path, str], outputs: Path) -> str:
     free = next(path for path in databases if f"sqlite:///{path}" not in failed.values())
     where = shell.setting("tracking.uri", f"sqlite:///{shell.near(free)}")
     return f"{shell.sync(*failed)} {shell.quote(where)}"
-
-
-def _summaries(outputs: Path) -> list[Path]:
-    """The records of the sweeps that have a summary."""
-    return sorted((outputs.absolute() / "sweeps").glob("*/run.json"))

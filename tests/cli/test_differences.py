@@ -54,6 +54,12 @@ def test_trained_samples_never_come_into_val_or_test(kept):
         since(kept, splits={"train": "x", "val": "y", "test": "z"}, data__split_seed=3)
     with pytest.raises(Mistake, match=r"^data\.split=50/25/25 \(was \[60, 20, 20\]\), data\.val"):
         since(kept, splits={"train": "x"}, data__split="50/25/25", data__val=0.2)
+    right = r"^data\.samples=200 \(was null\): .* other training samples .*start a new run"
+    with pytest.raises(Mistake, match=right):
+        since(kept, splits={"train": "x"}, data__samples=200)
+    right = r"^data\.train_dev=5% \(was null\): .* trained on would be in train_dev; "
+    with pytest.raises(Mistake, match=right):
+        since(kept, splits={"train": "x"}, data__train_dev="5%")
     with pytest.raises(Mistake, match=r"^data: splits the data in another way"):
         since(kept, splits={"train": "x"})
 

@@ -34,7 +34,12 @@ ROOT = [setting.key for setting in CATALOGUE.primary.root]
         ("loss_fn=mse", "did you mean loss=mse?"),
         ("criterion=nll", "dlrun --help loss lists them"),
         ("callbacks=early_stopping", "regularization=[early_stopping]"),
-        ("metrics=f1", "monitor=val/loss"),
+        ("metrics=accuracy", "did you mean metric=accuracy?"),
+        ("metrics=f1", "did you mean metric=macro_f1?"),
+        ("metrics=[AUC]", "did you mean metric=[auroc]?"),
+        ("metrics=[roc_auc,R2Score]", "did you mean metric=[auroc,r2]?"),
+        ("metrics=[rouge]", "here it is metric=...; dlrun --help metric lists them"),
+        ("eval_metric=ece", "did you mean metric=calibration_error?"),
         ("checkpoint=best", "checkpoint_every="),
         ("gpus=1", "device=cuda"),
         ("accelerator=gpu", "device=cuda"),
@@ -67,7 +72,8 @@ LIBRARIES = {
     "Hugging Face": (
         "num_train_epochs per_device_train_batch_size gradient_accumulation_steps max_grad_norm "
         "warmup_steps num_warmup_steps eval_steps logging_steps save_steps output_dir run_name "
-        "resume_from_checkpoint lr_scheduler_type report_to fp16 bf16 mixed_precision"
+        "resume_from_checkpoint lr_scheduler_type report_to fp16 bf16 mixed_precision "
+        "compute_metrics"
     ),
     "fastai": "base_lr wd n_epoch bs dls cbs loss_func opt_func",
     "timm": (
@@ -75,15 +81,34 @@ LIBRARIES = {
         "workers"
     ),
     "scikit-learn": (
-        "learning_rate_init max_iter random_state hidden_layer_sizes test_size shuffle preprocessor"
+        "learning_rate_init max_iter random_state hidden_layer_sizes test_size shuffle "
+        "preprocessor scoring"
     ),
     "Ultralytics": "lr0 batch imgsz project save_dir half",
     "MMEngine": "max_iters checkpoint_interval resume_from architecture backbone",
     "DeepSpeed, nanoGPT": "train_batch_size init_lr eval_interval out_dir",
-    "gradient boosting": "eta iterations random_seed",
+    "gradient boosting": "eta iterations random_seed eval_metric",
     "TensorBoard, MLflow, Albumentations": "log_dir experiment_name augmentations",
     "Hydra": "sweeper hydra/sweeper",
     "others": "regularizer bit_depth",
+}
+METRICS = {
+    "Keras": (
+        "acc categorical_accuracy sparse_categorical_accuracy topkcategoricalaccuracy f1score auc "
+        "meanabsoluteerror rootmeansquarederror r2score"
+    ),
+    "scikit-learn": (
+        "accuracy_score top_k_accuracy_score balanced_accuracy_score precision_score "
+        "precision_macro recall_score recall_macro f1 f1_score f1_macro fbeta_score roc_auc "
+        "roc_auc_score roc_auc_ovr average_precision_score brier_score_loss neg_brier_score "
+        "mean_absolute_error neg_mean_absolute_error root_mean_squared_error "
+        "neg_root_mean_squared_error r2_score"
+    ),
+    "fastai, torchmetrics": "top_k_accuracy rocauc averageprecision calibrationerror",
+    "papers and contests": (
+        "top5_accuracy top_5_accuracy sensitivity fscore ap map pr_auc auprc ece "
+        "expected_calibration_error brier_score r_squared"
+    ),
 }
 RANGES = {
     "Optuna": "suggest_float suggest_uniform suggest_loguniform suggest_discrete_uniform "
@@ -101,6 +126,7 @@ def test_every_word_is_one_that_users_of_some_library_type():
     tables = ("settings", "groups", "sayings")
     known = [word for table in tables for word in suggest.words(table)]
     assert sorted(known) == sorted(" ".join(LIBRARIES.values()).split())
+    assert sorted(suggest.words("metrics")) == sorted(" ".join(METRICS.values()).split())
     assert sorted(suggest.words("ranges")) == sorted(" ".join(RANGES.values()).split())
 
 
@@ -124,6 +150,16 @@ def test_each_range_is_written_as_here(library):
 def test_what_is_proposed_is_a_setting(template):
     key = template.partition("=")[0]
     assert key in ROOT or CATALOGUE.settings(key)
+
+
+@pytest.mark.parametrize("library", METRICS)
+def test_each_metric_is_called_as_here(library):
+    options = CATALOGUE.options("metric")
+    for word in METRICS[library].split():
+        assert word not in options
+        assert suggest.words("metrics")[word] in options
+        said = suggest.option("metric=x", "metric", word.upper(), list(options))
+        assert said.endswith(f"; did you mean {suggest.words('metrics')[word]}?")
 
 
 def test_no_word_is_one_of_dlrun_itself():

@@ -73,6 +73,21 @@ def test_each_column_names_the_epoch_of_its_weights(tmp_path):
     assert rows(kept_last)[1] == ["epoch", "2", "epoch", "2", "epoch", "1", "epoch", "2"]
 
 
+def test_every_split_that_is_measured_at_the_end_has_a_column(tmp_path):
+    points: list[tuple[int, float, dict[str, float]]] = [
+        (10, 1.0, {"val/accuracy": 0.75, "train/accuracy": 0.9}),
+        (20, 2.0, {"val/accuracy": 0.5, "train/accuracy": 0.95}),
+        (20, 2.0, ENDED | {"train_dev/accuracy": 0.8}),
+    ]
+    samples = {"train": 5, "val": 2, "test": 2, "train_dev": 1}
+    text = closed(tmp_path, points, result_step=10, data={"samples": samples})
+    assert rows(text)[:3] == [
+        ["train", "val", "best", "val", "train_dev", "test"],
+        ["epoch", "2", "epoch", "2", *["epoch", "1"] * 3],
+        ["accuracy", "0.9500", "0.5000", "0.7500", "0.8000", "0.4321"],
+    ]
+
+
 def test_the_best_at_the_end_has_no_column_of_its_own(tmp_path):
     points = [(10, 1.0, {"val/accuracy": 0.75, "train/loss": 1.25}), (10, 1.0, ENDED)]
     assert rows(closed(tmp_path, points))[0] == ["train", "val", "test"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import StratifiedKFold
 
-from dlrun.data.folds import amount, folds, part
+from dlrun.data.split import folds, part
 
 LABELS = np.repeat([0, 1, 2, 3], [17, 40, 5, 101])
 
@@ -58,10 +58,3 @@ def test_too_few_or_too_many_folds(count):
         folds(LABELS, count, 0)
     with pytest.raises(ValueError, match="as many as groups"):
         folds(LABELS, 3, 0, LABELS // 2)
-
-
-def test_amounts():
-    assert [amount(value, 200) for value in ("10%", "7.4%", 30, "30")] == [20, 15, 30, 30]
-    for value in (0, "0%", 0.1, 200, "100%", "ten", -3, "0.1%"):
-        with pytest.raises(ValueError, match="a whole number from 1 to 199, got"):
-            amount(value, 200)

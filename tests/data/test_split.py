@@ -1,10 +1,14 @@
 import logging
 import math
+import warnings
 from collections import Counter
+from dataclasses import replace
 from itertools import chain
 
+import numpy as np
 import pytest
 import torch
+from sklearn.model_selection import GroupKFold, StratifiedKFold
 
 from dlrun.data import Source, split
 from dlrun.errors import Mistake
@@ -156,6 +160,27 @@ def test_many_small_classes_do_not_all_round_alike():
         ({"val": math.nan}, "val"),
         ({"split_seed": -1}, "split_seed"),
         ({"leaks": "ignore"}, "leaks"),
+        *(
+            ({key: value}, key)
+            for key in ("samples", "train_dev")
+            for value in (
+                0,
+                -5,
+                0.5,
+                "0%",
+                "101%",
+                "x",
+                "5%%",
+                "",
+                "nan",
+                "1/0",
+                17,
+                "1%",
+                math.inf,
+            )
+        ),
+        ({"train_dev": 16}, "train_dev"),
+        ({"train_dev": "100%"}, "train_dev"),
     ],
 )
 def test_a_value_out_of_range_is_named(arguments, named):
@@ -203,7 +228,272 @@ def test_no_leaks_no_warning(caplog):
     assert not caplog.records
 
 
+def test_rows_that_are_handed_over_are_the_splits():
+    rows = {"train": [5, 1, 1], "val": [2], "fold": [0, 7]}
+    data = split.make(source([0, 1] * 5), rows=rows, samples=1, train_dev=1)
+    assert parts(data) == [[5, 1, 1], [2], []]
+    assert data.splits["fold"].rows.tolist() == [0, 7]
+    assert list(data.splits) == ["train", "val", "test", "fold"]
+
+
 def test_facts():
     data = split.make(source([0, 1, 2] * 10), "60/20/20")
     assert (data.name, data.shape, data.outputs, data.digest) == ("made", (1,), 3, "0")
     assert data.train.x is data.test.x
+
+
+def thinned(labels, samples, seed=0, **more):
+    return split.make(source(labels), "60/20/20", split_seed=seed, samples=samples, **more)
+
+
+@pytest.mark.parametrize("counts", [[300, 300, 300], [900, 90, 10]])
+def test_samples_thin_the_training_split_alone_and_are_nested(counts):
+    labels = uneven_labels(counts)
+    whole, smaller = thinned(labels, None), set()
+    exact = Counter(whole.train.y[whole.train.rows].tolist())
+    for count in (1, 7, 100, 539, 540):
+        data = thinned(labels, count)
+        assert parts(data)[1:] == parts(whole)[1:]
+        rows = set(data.train.rows.tolist())
+        assert len(rows) == len(data.train) == count
+        assert smaller <= rows <= set(whole.train.rows.tolist())
+        found = Counter(data.train.y[data.train.rows].tolist())
+        for label, many in exact.items():
+            assert abs(found[label] - many * count / 540) < 1 or len(whole.train) != 540
+        smaller = rows
+
+
+def test_samples_are_drawn_by_the_seed_of_the_split():
+    labels = uneven_labels([200, 100])
+    first, again, other = (thinned(labels, 50, seed).train.rows.tolist() for seed in (1, 1, 2))
+    assert first == again != other
+    # A recorded run must find the same samples on another machine and in a later release.
+    assert thinned([0, 1] * 12, 5, 7).train.rows.tolist() == [10, 13, 14, 18, 19]
+
+
+def test_samples_as_a_share_and_all_of_them():
+    labels = uneven_labels([300, 300])
+    assert len(thinned(labels, "5%").train) == 18
+    assert len(thinned(labels, "12.5 %").train) == 45
+    assert len(thinned(labels, 20.0).train) == 20
+    assert parts(thinned(labels, "100%")) == parts(thinned(labels, None))
+    assert parts(thinned(labels, 360)) == parts(thinned(labels, None))
+
+
+def test_samples_of_a_regression_are_nested_and_leave_the_scale():
+    made = replace(source([0] * 200, classes=()), scale_targets=True)
+    whole, some, few = (split.make(made, "60/20/20", samples=n) for n in (None, 50, "10%"))
+    assert (len(whole.train), len(some.train), len(few.train)) == (120, 50, 12)
+    assert set(few.train.rows.tolist()) < set(some.train.rows.tolist())
+    assert torch.equal(whole.scale.std, few.scale.std), "losses can be compared"
+    assert parts(whole)[1:] == parts(few)[1:]
+
+
+def test_fewer_samples_than_classes_are_said_in_one_line(caplog):
+    thinned(uneven_labels([60] * 8), 5)
+    [said] = caplog.messages
+    assert said.startswith("data.samples=5: 3 of 8 classes have no sample among the 5 to train on")
+    caplog.clear()
+    thinned(uneven_labels([60] * 8), 8)
+    assert not caplog.messages
+
+
+def test_thinning_does_not_change_which_leaks_are_dropped():
+    whole = split.make(leaking(), leaks="drop")
+    few = split.make(leaking(), leaks="drop", samples=2)
+    assert parts(few)[1:] == parts(whole)[1:]
+    assert len(few.train) == 2
+
+
+@pytest.mark.parametrize(("train_dev", "size"), [("5%", 18), (50, 50)])
+def test_train_dev_is_taken_from_train_alone(train_dev, size):
+    labels = uneven_labels([300, 200, 100])
+    whole, held = thinned(labels, None), thinned(labels, None, train_dev=train_dev)
+    assert parts(held)[1:] == parts(whole)[1:]
+    rows = held.splits["train_dev"].rows.tolist()
+    assert len(rows) == size
+    assert sorted(rows + held.train.rows.tolist()) == whole.train.rows.tolist()
+    for label, count in enumerate([180, 120, 60]):
+        assert abs(sum(labels[row] == label for row in rows) - count * size / 360) < 1
+    few = thinned(labels, 10, train_dev=train_dev)
+    assert few.splits["train_dev"].rows.tolist() == rows, "the same for any number of samples"
+    assert not {*few.train.rows.tolist()} & {*rows}
+    assert thinned(labels, None).extra == {}
+
+
+def test_leaks_between_train_and_train_dev_are_found(caplog):
+    hashes = [row // 2 for row in range(40)]
+    made = source([0, 1] * 20, {"train": list(range(40))}, hashes)
+    data = split.make(made, val=0, train_dev=10, leaks="drop")
+    seen = {hashes[row] for row in data.train.rows.tolist()}
+    assert not seen & {hashes[row] for row in data.splits["train_dev"].rows.tolist()}
+    assert "samples of train_dev are identical to samples of train" in caplog.text
+    assert len(data.train) == 30
+
+
+def test_sizes_are_exact_and_stratified():
+    labels = uneven_labels([101, 203, 306, 390])
+    for sizes in ("700/200/100", [555, 222, 223], "998/1/1", "600/400/0"):
+        data = split.make(source(labels), sizes)
+        wanted = [int(n) for n in (sizes.split("/") if isinstance(sizes, str) else sizes)]
+        assert [len(part) for part in parts(data)] == wanted
+        assert sorted(chain(*parts(data))) == list(range(1000))
+        for rows, size in zip(parts(data), wanted, strict=True):
+            found = Counter(labels[row] for row in rows)
+            assert all(abs(found[label] - n * size / 1000) < 1 for label, n in enumerate(data_of))
+
+
+data_of = [101, 203, 306, 390]
+
+
+def test_a_split_that_the_source_gives_in_that_size_is_kept(caplog):
+    given = {"train": list(range(70)), "test": list(range(70, 100))}
+    made = source([0, 1] * 50, given)
+    data = split.make(replace(made, x=made.x, name="mnist"), "60.0/10/30")
+    assert parts(data)[2] != given["test"], "shares of 100 pool all"
+    assert not caplog.messages
+    given = {"train": list(range(80)), "test": list(range(80, 120))}
+    data = split.make(source([0, 1] * 60, given), "65/15/40")
+    assert parts(data)[2] == given["test"]
+    assert sorted(parts(data)[0] + parts(data)[1]) == given["train"]
+    assert (len(data.train), len(data.val)) == (65, 15)
+    assert "data.split: test is the 40 samples that made comes with as test" in caplog.text
+    data = split.make(source([0, 1] * 60, given), "80/0/40")
+    assert parts(data) == [given["train"], [], given["test"]]
+    pooled = split.make(source([0, 1] * 60, given), "70/20/30")
+    assert [len(part) for part in parts(pooled)] == [70, 20, 30]
+    assert set(parts(pooled)[2]) - set(given["test"])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "total"), [("15/3/1", "19"), ([0.5, 0.2, 0.2], "0.9"), ("15.5/3/1.5", "20")]
+)
+def test_what_sums_to_nothing_gives_the_sum_and_the_size(sizes, total):
+    with pytest.raises(ValueError, match=rf"^split must .*100.*, which sum to {total}$"):
+        split.make(source([0, 1] * 10), sizes)
+    if "." not in str(sizes):
+        with pytest.raises(ValueError, match="whole numbers that sum to the set's 20 samples"):
+            split.make(source([0, 1] * 10), sizes)
+
+
+def grouped(sizes, classes=None, seed=0):
+    """A source with groups of these sizes, their rows mixed."""
+    groups = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+    order = torch.randperm(len(groups), generator=torch.Generator().manual_seed(seed))
+    return replace(source([0, 1] * (len(groups) // 2), classes=classes), groups=groups[order])
+
+
+def test_a_group_stays_in_one_split():
+    made = grouped([1 + n % 9 for n in range(80)])
+    data = split.make(made, "60/20/20", train_dev="10%")
+    found = [{*made.groups[some.rows].tolist()} for some in data.splits.values()]
+    assert sum(map(len, found)) == 80
+    assert sorted(chain(*(some.rows.tolist() for some in data.splits.values()))) == list(
+        range(len(made.x))
+    )
+    total = len(made.x)
+    assert abs(len(data.val) - 0.2 * total) < 1
+    assert abs(len(data.test) - 0.2 * total) < 1
+    again, other = (split.make(made, "60/20/20", split_seed=s, train_dev="10%") for s in (0, 1))
+    assert parts(again) == parts(data) != parts(other)
+    assert torch.equal(data.groups, made.groups)
+
+
+def test_groups_that_cannot_come_near_are_said(caplog):
+    data = split.make(grouped([70, 10, 10, 10]), "60/20/20")
+    assert [len(part) for part in parts(data)] == [70, 20, 10] or len(data.test) == 20
+    assert "4 groups in 100 samples leave 70 for train" in caplog.text
+    caplog.clear()
+    split.make(grouped([4] * 30), "60/40/20")
+    assert not caplog.messages
+    split.make(grouped([4] * 30), "61/39/20")
+    assert "30 groups in 120 samples leave 60 for train, 40 for val, 20 for test" in caplog.text
+    with pytest.raises(Mistake, match="2 groups in 20 samples are too large to leave any for"):
+        split.make(grouped([10, 10]), "60/20/20")
+
+
+def test_a_class_that_groups_take_out_of_train_is_said(caplog):
+    made = grouped([10] * 10)
+    made = replace(made, y=(made.groups == 0).long())
+    for seed in range(9):
+        data = split.make(made, "60/20/20", split_seed=seed)
+        if not (made.groups[data.train.rows] == 0).any():
+            break
+    assert "data.group: 1 of 2 classes have no sample among the 60 to train on (c1)" in caplog.text
+
+
+@pytest.mark.parametrize("count", [2, 5, 7])
+@pytest.mark.parametrize("counts", [[50, 50], [7, 103, 28, 3, 99], [9] * 20])
+def test_folds_have_the_properties_of_stratified_k_fold(counts, count):
+    labels = np.array(uneven_labels(counts))
+    found = split.folds(labels, count, seed=3)
+    assert sorted(chain(*found)) == list(range(len(labels)))
+    assert np.ptp([len(fold) for fold in found]) <= 1
+    shares = np.array([np.bincount(labels[fold], minlength=len(counts)) for fold in found])
+    assert (np.abs(shares - np.array(counts) / count) < 1).all()
+    model = StratifiedKFold(count, shuffle=True, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of classes with fewer samples than folds
+        theirs = [fold for _, fold in model.split(labels, labels)]
+    their_shares = [np.bincount(labels[fold], minlength=len(counts)) for fold in theirs]
+    assert sorted(map(len, found)) == sorted(map(len, theirs)) or np.ptp([*map(len, theirs)]) > 1
+    np.testing.assert_array_equal(np.sort(shares, 0), np.sort(their_shares, 0))
+
+
+def test_folds_of_numbers_and_of_several_targets_are_dealt_at_random():
+    for y in (np.arange(50) / 3, np.zeros((50, 2), np.float32), torch.rand(50)):
+        found = split.folds(y, 4, seed=0)
+        assert sorted(chain(*found)) == list(range(50))
+        assert sorted(map(len, found)) == [12, 12, 13, 13]
+        assert any((np.diff(fold) != 4).any() for fold in found)
+
+
+def test_folds_keep_groups_whole_as_group_k_fold_does():
+    made = grouped([1 + n * n % 13 for n in range(40)])
+    groups = made.groups.numpy()
+    found = split.folds(made.y, 5, seed=0, groups=made.groups)
+    assert sorted(chain(*found)) == list(range(len(groups)))
+    assert sum(len({*groups[fold]}) for fold in found) == 40
+    theirs = [len(fold) for _, fold in GroupKFold(5).split(groups, groups=groups)]
+    assert np.ptp([len(fold) for fold in found]) <= max(1, np.ptp(theirs))
+    alone = split.folds(np.zeros(23), 5, seed=0, groups=np.arange(23))
+    assert sorted(map(len, alone)) == [4, 4, 5, 5, 5]
+
+
+def test_folds_are_decided_by_their_seed_alone():
+    labels = np.array(uneven_labels([30, 40]))
+    first, again, other = (split.folds(labels, 5, seed) for seed in (1, 1, 2))
+    assert all((a == b).all() for a, b in zip(first, again, strict=True))
+    assert any(len(a) != len(b) or (a != b).any() for a, b in zip(first, other, strict=True))
+
+
+@pytest.mark.parametrize("count", [1, 0, 9])
+def test_as_many_folds_as_there_are_samples_or_groups(count):
+    with pytest.raises(
+        ValueError, match=f"folds must be from 2 to 8, as many as samples, .*{count}"
+    ):
+        split.folds(np.zeros(8), count, 0)
+    with pytest.raises(ValueError, match="as many as groups"):
+        split.folds(np.zeros(20), count, 0, groups=np.arange(20) % 8)
+
+
+def test_a_bootstrap_draws_with_replacement_and_says_what_is_left():
+    rows, left = split.bootstrap(10_000, seed=0)
+    assert len(rows) == 10_000
+    assert not np.isin(left, rows).any()
+    assert len(left) + len(np.unique(rows)) == 10_000
+    assert len(left) / 10_000 == pytest.approx(1 / math.e, abs=0.015)
+    times = np.bincount(np.unique(rows, return_counts=True)[1])
+    assert times[1] / 10_000 == pytest.approx(1 / math.e, abs=0.015)  # Poisson with mean 1
+    assert (split.bootstrap(10_000, seed=0)[0] == rows).all()
+    assert (split.bootstrap(10_000, seed=1)[0] != rows).any()
+
+
+def test_a_bootstrap_of_groups_draws_them_whole():
+    groups = np.arange(60) // 3
+    rows, left = split.bootstrap(60, seed=2, groups=groups)
+    assert len(rows) == 60
+    assert not {*groups[rows]} & {*groups[left]}
+    counts = np.bincount(rows, minlength=60).reshape(20, 3)
+    assert (counts == counts[:, :1]).all()
+    assert len(left)

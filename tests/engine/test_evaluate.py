@@ -74,9 +74,9 @@ def test_views_are_averaged_as_the_loss_takes_them(of: Callable[[str], Run], los
     run.model.eval()
     with torch.no_grad():
         z = torch.stack([run.model(run.preprocessing(view)) for view in (x, x.flip(3))]).double()
-    assert measured[0] == pytest.approx(float(WRITTEN[loss](z, y)), rel=1e-5)
+    assert measured["loss"] == pytest.approx(float(WRITTEN[loss](z, y)), rel=1e-5)
     mean = {"cross_entropy": z.softmax(-1), "bce": z.sigmoid()}.get(loss, z).mean(0)
-    assert measured[1] == pytest.approx(float((mean.argmax(1) == y).double().mean()))
+    assert measured["accuracy"] == pytest.approx(float((mean.argmax(1) == y).double().mean()))
 
 
 def test_averages_of_sure_predictions_keep_their_digits() -> None:
@@ -100,7 +100,7 @@ def test_several_labels_are_measured_as_probabilities(compose_recipe: Recipe) ->
     with torch.no_grad():
         z = run.model(run.preprocessing(run.data.val.x[run.data.val.rows]))
     expected = (z.double().sigmoid() - y[run.data.val.rows]).abs().mean()
-    assert measure(run, run.val)[1] == pytest.approx(float(expected), rel=1e-5)
+    assert measure(run, run.val)["mae"] == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_bce_refuses_numbers_beyond_the_unit_range(compose_recipe: Recipe, digits: Data) -> None:
@@ -120,4 +120,4 @@ def test_an_autoencoder_with_bce_is_measured_by_its_pictures(
     run.model.eval()
     with torch.no_grad():
         expected = (run.model(x).double().sigmoid() - x).abs().mean()
-    assert measure(run, run.val)[1] == pytest.approx(float(expected), rel=1e-5)
+    assert measure(run, run.val)["mae"] == pytest.approx(float(expected), rel=1e-5)

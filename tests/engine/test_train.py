@@ -556,7 +556,8 @@ def test_validation_and_training_losses_can_be_compared(train_recipe: Train) -> 
     """With weights that stay, train/loss is what val/loss would be of the training split."""
     words = ["regularization=[label_smoothing,l2]", "class_weights=balanced", "epochs=1"]
     trained = train_recipe(*words, "optimizer=sgd", "optimizer.lr=0", "monitor=train/loss")
-    loss, accuracy = measure(trained.run, trained.run.train)
+    found = measure(trained.run, trained.run.train)
+    loss, accuracy = found["loss"], found["accuracy"]
     assert trained.values("train/loss") == [pytest.approx(loss, rel=1e-6)]
     assert trained.values("train/accuracy") == [pytest.approx(accuracy)]
     assert trained.state.runs[0].best_score == -trained.values("train/loss")[0]
@@ -848,7 +849,8 @@ def test_an_optimizer_that_switches_is_evaluated_with_its_other_weights(train_re
     run = trained.run
     for now, start in zip(run.weights, run.start, strict=True):
         torch.testing.assert_close(now, 2 * start, rtol=0, atol=0)
-    loss, accuracy = measure(run, run.val)
+    found = measure(run, run.val)
+    loss, accuracy = found["loss"], found["accuracy"]
     assert trained.values("val/loss") == pytest.approx([loss, loss], rel=1e-6)
     assert trained.values("val/accuracy") == pytest.approx([accuracy, accuracy])
     last = torch.load(trained.directory / "checkpoints/last.pt", weights_only=True)

@@ -182,6 +182,32 @@ def test_going_on_by_another_measure(here: Path, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err == ""
 
 
+def test_going_on_with_more_to_measure(here):
+    assert main([*FAST]) == 0
+    assert main(["resume=last", "epochs=3", "metric=[brier]"]) == 0
+    points = record.read_points(last(here))
+    *_, third, end = points
+    assert sum("val/brier" in point["values"] for point in points) == 1
+    assert third["values"]["val/brier"] > 0
+    assert end["values"]["test/brier"] > 0
+    told = record.read_json(last(here) / "run.json")["metrics"]
+    assert told["brier"]["higher_is_better"] is False
+
+
+def test_going_on_with_a_metric_that_is_measured_in_another_way(here, capsys):
+    words = ["metric=[calibration_error,brier]", "monitor=val/calibration_error"]
+    assert main([*FAST, *words]) == 0
+    assert main(["resume=last", "epochs=3", "metric.calibration_error.bins=5"]) == 0
+    assert "val/calibration_error is measured in another way" in capsys.readouterr().err
+    *_, third, end = record.read_points(last(here))
+    best = end["values"]["best/val_calibration_error"]
+    assert best == third["values"]["val/calibration_error"]
+    assert main(["resume=last", "epochs=4", "metric=[calibration_error]"]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["resume=last", "epochs=5", "metric=none"]) == 2
+    assert "monitor=val/calibration_error: is not measured; add" in capsys.readouterr().err
+
+
 def test_going_on_without_a_regularizer(here: Path) -> None:
     rules = ["regularization=[l2]", "regularization.l2.strength=0.001"]
     assert main([*FAST, *rules]) == 0

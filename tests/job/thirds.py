@@ -3,6 +3,9 @@
 import os
 import signal
 
+import numpy as np
+
+from dlrun.data.split import folds
 from dlrun.finding import NOTE, Finding
 from dlrun.procedure import Outcome, Training
 
@@ -28,6 +31,16 @@ def train_thirds(lab, kill_in=None):
     value = sum(run.value for run in runs) / 3
     numbers = {run.directory.name: run.value for run in runs}
     return Outcome(value, runs, [Finding("good_fit", NOTE, "All thirds fit.", numbers)])
+
+
+def hold_out(lab):
+    """One run, with a fifth of its rows kept away as `fold`."""
+    data = lab.data()
+    fold, *others = folds(data.train.y[data.train.rows], 5, seed=0)
+    rows = {"train": np.concatenate(others[1:]), "val": others[0], "fold": fold}
+    rows = {name: data.train.rows.numpy()[places].tolist() for name, places in rows.items()}
+    runs = lab.train([Training(rows=rows)])
+    return Outcome(runs[0].value, runs)
 
 
 def die_in(kill_in):

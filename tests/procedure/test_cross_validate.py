@@ -131,6 +131,20 @@ def test_regression_is_in_the_units_of_the_data(here: Path):
         assert found == pytest.approx(last(run)["held_out/mae"], rel=1e-5)
 
 
+def test_a_group_is_in_one_fold_and_not_in_its_val(here: Path):
+    generator = np.random.default_rng(0)
+    lines = [
+        f"{a:.3f},{b:.3f},{'yes' if a + b > 0 else 'no'},patient{number % 30}"
+        for number, (a, b) in enumerate(generator.normal(size=(150, 2)))
+    ]
+    (here / "table.csv").write_text("\n".join(["a,b,ill,who", *lines]) + "\n")
+    words = ("data=arrays", "data.path=table.csv", "data.target=ill", "data.group=who")
+    assert main([*WORDS, *words]) == 0
+    for run in children():
+        who = [{row % 30 for row in rows} for rows in rows_of(run).values()]
+        assert sum(map(len, who)) == len(set.union(*who))
+
+
 def test_killed_in_a_fold_and_typed_again_it_is_as_if_never_killed(request):
     words = [*COMMON, "procedure=cross_validate", "procedure.folds=3", "optimizer=adam"]
     words += ["checkpoint_every='7 steps'", "regularization=[dropout]"]
@@ -194,8 +208,10 @@ def test_it_says_where_the_set_is_too_small_to_tell(here: Path):
         ("procedure.folds=5000", "procedure.folds=5000: must be from 2 to 1,438"),
         ("procedure.folds=many", "procedure.folds=many: "),
         ("procedure.repeats=0", "procedure.repeats=0: must be at least 1"),
-        ("procedure.val=0", "procedure.val=0: must be a share such as 10%, or a whole number"),
-        ("procedure.val=0.1", "procedure.val=0.1: must be a share such as 10%"),
+        ("procedure.val=0", "procedure.val=0: must be a whole number above 0, such as 100, or a"),
+        ("procedure.val=0.1", "did you mean 10%?"),
+        ("procedure.val=100%", "procedure.val=100%: must leave samples for training"),
+        ("procedure.val=1e9", "procedure.val=1000000000.0: must be at most"),
         ("procedure.fold=5", "did you mean procedure.folds=5?"),
         ("folds=5", "did you mean procedure.folds=5?"),
     ],

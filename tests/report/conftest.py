@@ -35,6 +35,7 @@ def point():
         runs=(),
         samples=None,
         loss=None,
+        trained_on=None,
     ):
         words = [f"{key}={_text(value)}" for key, value in values.items()]
         found = [
@@ -48,6 +49,7 @@ def point():
                 epochs=epochs,
                 message=message,
                 samples=samples,
+                trained_on=trained_on,
             )
             for seed, score in enumerate(scores or (None,))
         ]

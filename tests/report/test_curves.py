@@ -98,11 +98,49 @@ def test_a_wide_range_of_positive_values_wants_a_logarithmic_axis(values, log):
 
 
 @pytest.mark.parametrize(
-    ("metric", "log"),
+    ("key", "log"),
     [("val/loss", True), ("grad/norm", True), ("val/accuracy", False), ("lr", False)],
 )
-def test_an_accuracy_never_has_a_logarithmic_axis(metric, log):
-    assert curves.metric_wants_log(metric, [0.025, 0.95]) is log
+def test_an_accuracy_never_has_a_logarithmic_axis(key, log, run, monkeypatch):
+    from matplotlib.axes import Axes
+
+    scales = []
+    monkeypatch.setattr(Axes, "set_yscale", lambda axes, scale: scales.append(scale))
+    for epoch, value in enumerate([0.025, 0.95]):
+        run.append(epoch, epoch, {key: value})
+    assert curves.draw(run.directory)
+    assert scales == (["log"] if log else [])
+
+
+def test_a_figure_of_each_metric_that_was_asked_for(run, monkeypatch):
+    """Titles say what it is, the record which way is better; a name that is taken loses nothing."""
+    from matplotlib.axes import Axes
+
+    titles, marked = [], []
+    label, plot = Axes.set_ylabel, Axes.plot
+
+    def remember(axes, *values, **options):
+        if "best" in options["label"]:
+            marked.append(options["label"])
+        return plot(axes, *values, **options)
+
+    monkeypatch.setattr(Axes, "set_ylabel", lambda axes, text: label(axes, titles.append(text)))
+    monkeypatch.setattr(Axes, "plot", remember)
+    told = {
+        "auroc": {"higher_is_better": True, "share": False, "label": "area under the ROC curve"},
+        "cost_of_errors": {"higher_is_better": False, "share": False, "label": ""},
+        "lr": {"higher_is_better": False, "share": False, "label": ""},
+    }
+    run.update(metrics=told)
+    for epoch, value in enumerate([0.3, 0.5, 0.4]):
+        values = {f"val/{name}": value for name in told}
+        run.append(epoch, epoch, {"val/mae": value, **values, "lr": 0.1})
+    drawn = [path.name for path in curves.draw(run.directory)]
+    assert drawn == ["mae.png", "auroc.png", "cost_of_errors.png", "lr_metric.png", "lr.png"]
+    area = "area under the ROC curve"
+    assert titles == ["mean absolute error", area, "cost of errors", "lr", "learning rate"]
+    best = [label.split()[1] for label in marked]
+    assert best == ["0.3", "0.5", "0.3", "0.3"]
 
 
 def test_it_imports_neither_pyplot_nor_training_code(run):

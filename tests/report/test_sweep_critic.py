@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import random
 from dataclasses import replace
 
 import pytest
@@ -427,6 +428,88 @@ def test_too_few_points_to_say(drawn, sweep, point):
     both = [point(trial, {rates.key: rates.choices[trial]}, 0.5) for trial in range(2)]
     assert critic.too_few(sweep([rates], both)) == [], "there are no others to draw"
     assert len(critic.too_few(sweep([rates], both[:1]))) == 1
+
+
+def learning_curve(sweep, point, scores, words=("10%", "50%", "100%"), **more):
+    """A sweep over data.samples; scores: those of each size, by the number of samples."""
+    dimension = Dimension("data.samples", choices=tuple(words))
+    objective = more.pop("objective", "val/accuracy")
+    points = [
+        point(trial, {"data.samples": words[trial]}, *found, trained_on=count, **more)
+        for trial, (count, found) in enumerate(scores.items())
+    ]
+    command = f"dlrun -m model=mlp data.samples={','.join(map(str, words))}"
+    fixed = {"overrides": ("model=mlp",), "objective": objective, "sampler": "grid"}
+    return sweep([dimension], points, command=command, **fixed)
+
+
+def test_more_data_help_where_the_curve_still_rises(sweep, point):
+    scores = {100: [0.7], 500: [0.8], 1000: [0.84]}
+    made = learning_curve(sweep, point, scores, samples=10_000)
+    [found] = critic.more_data(made)
+    assert (found.name, found.level) == ("too_little_data", "warn")
+    assert "With 1,000 training samples val/accuracy is 0.84, with 500 0.8: " in found.text
+    assert "another doubling would gain about 0.032," in found.text  # 0.16·(1 − 0.16/0.2)
+    assert "add some" in found.text
+    assert found.command == "dlrun model=mlp data.samples=100%"
+    part = learning_curve(sweep, point, scores, (100, 500, 1000), samples=10_000)
+    [found] = critic.more_data(part)
+    assert "Train on all there are." in found.text
+    assert found.command == "dlrun model=mlp data.samples=100%"
+    assert critic.findings(part, {}, {}) == [found], "the most samples are no edge, no noise"
+
+
+def test_the_same_of_a_loss_over_several_doublings(sweep, point):
+    scores = {125: [2.0, 2.02, 1.98], 1000: [0.5, 0.51, 0.49], 250: [1.2]}
+    made = learning_curve(sweep, point, scores, (125, 1000, 250), objective="val/loss")
+    assert "Repeat with 3 seeds" in critic.more_data(made)[0].text, "250 was trained once"
+    scores[250] = [1.19, 1.2, 1.21]
+    made = learning_curve(sweep, point, scores, (125, 1000, 250), objective="val/loss")
+    exponent = math.log2(1.2 / 0.5) / 2  # error ∝ samples^−exponent
+    gain = 0.5 * (1 - 2**-exponent)
+    assert f"would gain about {gain:.2g}, so more data would help" in critic.more_data(made)[0].text
+
+
+def test_more_data_hardly_help_where_the_curve_is_flat(sweep, point):
+    scores = {100: [0.5, 0.5], 500: [0.7990, 0.7991], 1000: [0.8, 0.8001]}
+    [found] = critic.more_data(learning_curve(sweep, point, scores))
+    assert (found.name, found.level) == ("enough_data", "note")
+    assert "more data would hardly help" in found.text
+    assert found.command == "dlrun model=mlp data.samples=50%"
+
+
+def test_too_few_validation_samples_say_nothing_about_more_data(sweep, point):
+    scores = {100: [0.7], 500: [0.8], 1000: [0.84]}
+    [found] = critic.more_data(learning_curve(sweep, point, scores, samples=200))
+    assert (found.name, found.level, found.numbers["seeds"]) == ("inconclusive", "note", 3)
+    assert "two standard errors of the difference are 0.077, so this doesn't say" in found.text
+    assert found.command == "dlrun -m model=mlp data.samples=100%,50% sweep.repeats=3"
+    unknown = learning_curve(sweep, point, scores, objective="val/loss")
+    assert "trained once" in critic.more_data(unknown)[0].text
+    noisy = {100: [0.7, 0.71], 500: [0.8, 0.84], 1000: [0.82, 0.86]}
+    [found] = critic.more_data(learning_curve(sweep, point, noisy))
+    assert found.command.endswith("sweep.repeats=4")
+
+
+def test_noise_is_seldom_taken_for_a_learning_curve(sweep, point):
+    draw = random.Random(0)
+    said = 0
+    for _ in range(300):
+        right = {count: sum(draw.random() < 0.8 for _ in range(400)) for count in (100, 500, 1000)}
+        scores = {count: [many / 400] for count, many in right.items()}
+        found = critic.more_data(learning_curve(sweep, point, scores, samples=400))
+        said += any("so more data would help" in one.text for one in found)
+    assert said <= 0.05 * 300
+
+
+def test_a_learning_curve_has_three_sizes_one_of_them_half_the_most(sweep, point):
+    assert critic.more_data(learning_curve(sweep, point, {500: [0.7], 1000: [0.9]})) == []
+    near = {600: [0.7], 800: [0.8], 1000: [0.9]}
+    assert critic.more_data(learning_curve(sweep, point, near)) == []
+    perfect = {100: [0.7], 500: [0.9], 1000: [1.0]}
+    assert critic.more_data(learning_curve(sweep, point, perfect, samples=9)) == []
+    rates = [point(n, {"optimizer.lr": 0.1**n}, n / 9, trained_on=100 * 2**n) for n in range(4)]
+    assert critic.more_data(sweep([LR], rates)) == []
 
 
 def test_nothing_finished(sweep, point):

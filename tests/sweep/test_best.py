@@ -1,5 +1,6 @@
 """The test split is measured for the run that a sweep names best, at its end, and for no other."""
 
+import fcntl
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +13,6 @@ from dlrun.__main__ import main
 from dlrun.errors import Interrupted
 from dlrun.job import factory
 from dlrun.procedure import train
-from dlrun.sweep import claims
 from tests.sweep.conftest import QUICK
 from tests.sweep.typed import directory, points
 
@@ -117,10 +117,16 @@ def test_two_sweeps_do_not_complete_one_run_at_once(
 ) -> None:
     complete, held = factory.complete, []
 
+    def is_held(path: Path) -> bool:
+        with path.open("r+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
     def remember(*given: Any) -> None:
-        for path in (tmp_path / "outputs" / "claims").iterdir():
-            with path.open("r+") as file:
-                held.append(not claims._locked(file.fileno()))
+        held.extend(map(is_held, (tmp_path / "outputs" / "claims").iterdir()))
         complete(*given)
 
     monkeypatch.setattr(factory, "complete", remember)

@@ -7,7 +7,7 @@ import pytest
 from dlrun.errors import Mistake
 from dlrun.sweep import samplers
 from dlrun.sweep.plan import Plan
-from dlrun.sweep.search import Sampled
+from dlrun.sweep.search import Search
 from dlrun.sweep.space import Values
 
 LR = "optimizer.lr=tag(log,interval(1e-3,1))"
@@ -15,7 +15,7 @@ LR = "optimizer.lr=tag(log,interval(1e-3,1))"
 
 def drawn(plan: Plan) -> list[Values | None]:
     """The values of the first three trials."""
-    one = Sampled(plan.space, samplers.sampler(plan.settings), None, "val/accuracy", "test")
+    one = Search(plan.space, samplers.sampler(plan.settings), None, "val/accuracy", "test")
     return [one.ask(trial) for trial in range(3)]
 
 

@@ -10,7 +10,7 @@ from dlrun import record
 from dlrun.record.sweep import Point, RunResult
 from dlrun.sweep import samplers, search
 from dlrun.sweep.plan import Plan
-from dlrun.sweep.search import Pruner, Sampled
+from dlrun.sweep.search import Pruner, Search
 from dlrun.sweep.space import Values
 
 SPACE = (
@@ -21,8 +21,8 @@ SPACE = (
 CHOICES = ("optimizer=sgd,adam,momentum",)
 
 
-def made(plan: Plan) -> Sampled:
-    return Sampled(
+def made(plan: Plan) -> Search:
+    return Search(
         plan.space,
         samplers.sampler(plan.settings),
         samplers.pruner(plan.settings),
@@ -42,7 +42,7 @@ def ended(trial: int, values: Values, status: str = record.FINISHED) -> Point:
     return Point(trial, "", values, [], runs, status)
 
 
-def run(one: Sampled, trials: range, before: list[Point] | None = None) -> list[Point]:
+def run(one: Search, trials: range, before: list[Point] | None = None) -> list[Point]:
     """Ask and tell; first again what was asked and told before."""
     points = []
     for point in before or []:
@@ -132,6 +132,27 @@ def test_a_point_that_failed_may_succeed_later(planned):
     assert states == ["FAIL", "COMPLETE"]
 
 
+def test_a_point_of_a_grid_with_a_pruner_that_failed_may_succeed_later(planned):
+    one = made(planned("optimizer.lr=0.1,0.01", "sweep.pruner=median"))
+    values = one.ask(0)
+    assert values == {"optimizer.lr": 0.1}
+    for status in (record.FAILED, record.FINISHED):
+        runs = [RunResult(0, "", "", status, 0.5)]
+        one.tell(Point(0, "", values, [], runs, status))
+    assert [trial.state.name for trial in one._study.trials] == ["FAIL", "COMPLETE"]
+    assert one.ask(2) is None
+
+
+def test_a_grid_without_a_pruner_gives_its_points_in_order_and_learns_nothing(planned):
+    one = made(planned("optimizer.lr=0.1,0.01"))
+    first, second = one.ask(0), one.ask(1)
+    assert (first, second) == ({"optimizer.lr": 0.1}, {"optimizer.lr": 0.01})
+    assert one.ask(2) is None
+    one.tell(Point(0, "", first, [], [RunResult(0, "", "", record.FINISHED, 0.5)], record.FINISHED))
+    assert not one._study.trials
+    assert one.pruner(0) is None
+
+
 def test_what_another_release_drew_is_told_as_it_was(planned):
     one = made(planned("sweep=tpe", *SPACE))
     drawn = one.ask(0)
@@ -163,7 +184,7 @@ def test_a_pruner_counts_validations_and_remembers(planned):
 def test_pruners_of_other_processes_see_each_other(planned, tmp_path):
     plan = planned("sweep=random", "sweep.pruner=median", "sweep.pruning.startup=1", *SPACE)
     path, pruner = tmp_path / "journal.log", samplers.pruner(plan.settings)
-    one = Sampled(plan.space, samplers.sampler(plan.settings), pruner, "val/loss", "test", path)
+    one = Search(plan.space, samplers.sampler(plan.settings), pruner, "val/loss", "test", path)
     first, _ = one.ask(0), one.ask(1)
     assert first is not None
     good = Pruner(search.attached(path, "test", one.id(0), pruner), "val/loss")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dlrun import record
-from dlrun.tracking import summary
+from dlrun.sweep import summary
 from dlrun.tracking.sync import sync
 
 
@@ -173,6 +173,6 @@ def test_importing_it_does_not_import_mlflow():
     import subprocess
     import sys
 
-    code = "import sys; import dlrun.tracking.summary; print('mlflow' in sys.modules)"
+    code = "import sys; import dlrun.sweep.summary; print('mlflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -26,16 +26,18 @@ def read_table(
     file: Path,
     target: str | None,
     features: Sequence[str] | None,
+    group: str | None = None,
     task: str = "auto",
     missing: Sequence[object] | None = None,
     decimal: str | None = None,
-) -> tuple[NDArray[np.float64], NDArray[Any], list[str]]:
-    """The features, (n, columns), the target, (n,) int64, float64 or strings, and what to say.
+) -> tuple[NDArray[np.float64], NDArray[Any], NDArray[np.int64] | None, list[str]]:
+    """The features, (n, columns), the target, (n,) int64, float64 or strings, the groups, notes.
 
     features: the columns to use, in this order;
-    None takes all but the target and those that `columns.why_useless` finds. Only columns that
-    are used must be complete. missing: see `cells.find_missing`. decimal: point, comma, or
-    None for what the columns show. What to say: which column was left out and why, a
+    None takes all but the target, the group and those that `columns.why_useless` finds. Only
+    columns that are used must be complete. group: the column whose texts are groups; they are
+    numbered, (n,) int64, or None. missing: see `cells.find_missing`. decimal: point, comma, or
+    None for what the columns show. Notes: which column was left out and why, a
     sentence each.
     Raises Mistake where there is no such column, a value is missing, or a feature holds words.
     """
@@ -43,14 +45,21 @@ def read_table(
     if target is None:
         raise Mistake(f"data.target=null: name the column to predict: {some(list(texts))}")
     _require_column("data.target", target, texts)
-    used = [name for name in texts if name != target]
+    notes: list[str] = []
+    groups = None
+    if group is not None:
+        groups = _read_groups(texts, group, target, missing)
+        notes.append(
+            f"the column {group} makes {groups.max() + 1:,} groups, each of which stays in one "
+            "split; it is no feature"
+        )
+    used = [name for name in texts if name not in (target, group)]
     if features is not None:
         only = nameless[0] if len(nameless) == 1 else ""
         used = [name or only for name in features]
-        _require_features(used, target, texts)
+        _require_features(used, {target: "data.target", group: "data.group"}, texts)
     if not used:
-        raise Mistake(f"it has no column besides {target}")
-    notes: list[str] = []
+        raise Mistake(f"it has no column besides {' and '.join(filter(None, (target, group)))}")
     missing_rows = _find_missing_rows({name: texts[name] for name in (target, *used)}, missing)
     if decimal is None:
         decimal, more = _guess_decimal(texts, missing_rows)
@@ -67,7 +76,19 @@ def read_table(
     if features is None:
         kept, more = _choose(kept, found[target], decimal, nameless)
         notes += more
-    return _as_features(kept, decimal), y, notes
+    return _as_features(kept, decimal), y, groups, notes
+
+
+def _read_groups(
+    texts: Mapping[str, Sequence[str]], group: str, target: str, missing: Sequence[object] | None
+) -> NDArray[np.int64]:
+    """The number of each row's group; rows with the same text are one."""
+    _require_column("data.group", group, texts)
+    if group == target:
+        raise Mistake(f"data.group={group}: is data.target, which is to be predicted")
+    rows = _find_missing_rows({group: texts[group]}, missing)[group]
+    _require_complete(Column(group, texts[group], rows, None), missing is None)
+    return np.unique(texts[group], return_inverse=True)[1].astype(np.int64)
 
 
 def _find_missing_rows(
@@ -190,13 +211,17 @@ def _explain(column: Column, decimal: str, out: str) -> str:
     return f"the column {column.name} holds {cells.shown(text)}; features must be numbers: {todo}"
 
 
-def _require_features(features: Sequence[str], target: str, texts: Collection[str]) -> None:
+def _require_features(
+    features: Sequence[str], taken: Mapping[str | None, str], texts: Collection[str]
+) -> None:
+    """taken: columns that cannot be features, each with the setting that names it."""
     if not features:
         raise Mistake(f"data.features=[]: name at least one of {some(list(texts))}")
     for name in features:
         _require_column("data.features", name, texts)
-    if target in features:
-        raise Mistake(f"data.features: has {target}, which is data.target; leave it out")
+    for name in features:
+        if name in taken:
+            raise Mistake(f"data.features: has {name}, which is {taken[name]}; leave it out")
     if len(set(features)) < len(features):
         twice = next(name for name in features if features.count(name) > 1)
         raise Mistake(f"data.features: names {twice} twice")

@@ -38,8 +38,8 @@ _PARTS |= {"optimizer": dict, "random": dict, "recorded": int}
 def begin(run: Run, record: Record, changed: Collection[str] = ()) -> State:
     """The state to train on from: that of the newest checkpoint in `record`, or the beginning.
 
-    changed: of "preprocessing", "loss" and "val" (the validation split), what is no longer
-    as it was. What has a memory that no longer applies begins anew, with one warning.
+    changed: of "preprocessing", "loss", "metric.<name>" and "val" (the validation split), what
+    is no longer as it was. What has a memory that no longer applies begins anew, with one warning.
     Points of the record after the checkpoint are cut off: they will come again. Raises
     Mistake, and leaves the record as it is, where the checkpoint does not fit the run.
     """

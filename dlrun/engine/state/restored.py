@@ -9,14 +9,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from dlrun.data import Split
 from dlrun.engine import checkpoint
 from dlrun.engine.evaluate import best_weights
 from dlrun.engine.feed import PreparedSplit
 from dlrun.engine.run import Run, Weights
 from dlrun.engine.state.kept import Counters, Standing, State, Window, groups, kind, steps
 from dlrun.errors import Mistake
-from dlrun.metric import METRICS, metric_of
 from dlrun.regularization import Regularizer, acts
 from dlrun.schedule import Schedule, watches
 
@@ -139,16 +137,18 @@ def take_preprocessing(run: Run, fitted: Weights) -> bool:
         return False
     after = run.preprocessing.state_dict()
     if any(not torch.equal(after[name], before[name]) for name in before):
-        _prepare_again(run.train, run.data.train, run.preprocessing, run.device)
-        _prepare_again(run.val, run.data.val, run.evaluation, run.device)
+        _prepare_again(run.train, run.preprocessing, run.device)
+        for feed in (run.val, run.train_eval):
+            _prepare_again(feed, run.evaluation, run.device)
     return True
 
 
 @torch.no_grad()
-def _prepare_again(
-    feed: PreparedSplit, split: Split, chain: nn.Module, device: torch.device
-) -> None:
-    for start in range(0, len(feed) if feed.prepared else 0, _CHUNK):
+def _prepare_again(feed: PreparedSplit | None, chain: nn.Module, device: torch.device) -> None:
+    if feed is None or feed.source is None:
+        return
+    split = feed.source
+    for start in range(0, len(feed), _CHUNK):
         rows = split.rows[start : start + _CHUNK]
         feed.x[start : start + _CHUNK] = chain(split.x.index_select(0, rows).to(device))
 
@@ -218,8 +218,11 @@ def _judged_anew(run: Run, saved: dict[str, Any], changed: Collection[str]) -> s
         return f"the best, which was chosen by {before} and is by {run.monitor}"
     if "val" in changed and run.monitor.startswith("val/"):
         return "the best, because the val split is another"
-    if "loss" in changed and metric_of(run.monitor) is METRICS["loss"]:
+    measured = run.monitor.rpartition("/")[2]
+    if "loss" in changed and measured == "loss":
         return f"the best, because {run.monitor} is of another loss"
+    if f"metric.{measured}" in changed:
+        return f"the best, because {run.monitor} is measured in another way"
     return ""
 
 

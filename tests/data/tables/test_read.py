@@ -458,3 +458,45 @@ def test_a_number_that_is_too_large_is_named(table):
         Mistake, match=r"the column a holds '1e39' in row 1; numbers end at 3\.4e\+38"
     ):
         arrays(path, target="y")
+
+
+def test_a_group_of_rows_stays_in_one_split_and_is_no_feature(table, caplog):
+    patients = [f"p{n * n % 23}" for n in range(200)]
+    path = table(patient=patients, a=fractions(200), y=["0", "1"] * 100)
+    for _ in range(2):  # the second time from the cache
+        caplog.clear()
+        source = arrays(path, target="y", group="patient")
+        [said] = caplog.messages
+        assert said == (
+            f"the column patient makes {len(set(patients))} groups, each of which stays in one "
+            "split; it is no feature"
+        )
+        assert source.x.shape == (200, 1)
+        data = split.make(source, "60/20/20", samples="50%")
+        found = [{patients[row] for row in part.rows} for part in (data.train, data.val, data.test)]
+        assert sum(map(len, found)) == len(set.union(*found)), "no group is in two splits"
+    alone = arrays(table(a=fractions(200), y=["0", "1"] * 100), target="y")
+    assert source.digest != alone.digest, "the groups are part of the content"
+    assert alone.groups is None
+
+
+def test_rows_with_the_same_text_are_a_group(table):
+    path = table(place=["01", "1", "01", " 1"] * 5, a=fractions(20), y=["0", "1"] * 10)
+    source = arrays(path, target="y", group="place")
+    assert source.groups.tolist() == [0, 1, 0, 1] * 5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"group": "plac"}, r"data\.group=plac: there is no such column; did you mean place\?"),
+        ({"group": "y"}, r"data\.group=y: is data\.target"),
+        ({"group": "place", "features": ["a", "place"]}, r"has place, which is data\.group"),
+        ({"group": "gaps"}, "the column gaps lacks 1 of 20 values, first in row 3"),
+    ],
+)
+def test_what_cannot_be_a_group(table, options, message):
+    gaps = ["a", "b", "", *"cdefghijklmnopqrs"]
+    path = table(place=list("abcde") * 4, gaps=gaps, a=fractions(20), y=["0", "1"] * 10)
+    with pytest.raises(Mistake, match=message):
+        arrays(path, target="y", **options)

@@ -1,0 +1,515 @@
+"""What can be told of a run before it trains: each check says what it found.
+
+Karpathy 2019, A Recipe for Training Neural Networks; Goodfellow et al. 2016, chapter 11.
+Nothing that a training reads is changed: buffers, modes, gradients and every source of random
+numbers are put back.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from dlrun.data import Split
+from dlrun.data.sample import sample
+from dlrun.engine import checkpoint, signal
+from dlrun.engine.batches import gather
+from dlrun.engine.evaluate import ready
+from dlrun.engine.run import Run
+from dlrun.finding import FAIL, NOTE, WARN, Finding
+from dlrun.loss import REARRANGES
+from dlrun.model.order import evaluation
+
+SAMPLES = 256
+"""Training samples that are looked at; rows of a batch that is trained on: at most 64."""
+_BATCH = 64
+_MIXED = 8  # samples whose outputs must not depend on each other
+_STEP = 1e-3  # the length of a small step, as a share of a parameter's
+
+CONFIDENT = {True: 3.0, False: 6.0}
+"""How many times the loss of an undecided network may be, of classes (True) or of numbers.
+
+He's initialization gives outputs the variance 2: a loss of log C + 1, or of three times the
+spread of the targets. Twice that is out of proportion.
+"""
+SCALE = (0.01, 10.0)
+"""Root mean squares of inputs between which the usual rates and initial weights are meant."""
+DEPENDENT = 1000.0
+"""The condition number of correlations from which inputs count as dependent (Belsley 1980)."""
+RARE = 5.0
+"""How many times as frequent as the rarest class the most frequent one may be."""
+DEAD, SATURATED = 0.9, 0.5
+"""Shares of dead units and of saturated values from which a layer is called so.
+
+In a narrow layer that begins with small weights, biases alone keep half of the units at zero.
+"""
+VANISHING, EXPLODING = 1e-4, 1e3
+"""Root mean squares of a layer's gradient, in terms of that of a sample's outputs."""
+
+
+def preflight(run: Run) -> list[Finding]:
+    """Every finding of the set-up and of the signal of a run that has not been trained."""
+    with untouched(run):
+        seen = Seen(run)
+        return [found for check in CHECKS for found in check(seen)]
+
+
+@contextmanager
+def untouched(run: Run) -> Iterator[None]:
+    """Inside, a run may go forward and backward; afterwards it is as it was."""
+    random = checkpoint.random_state(run.generator)
+    kept = {name: value.detach().clone() for name, value in run.model.state_dict().items()}
+    gradients = [weight.grad for weight in run.model.parameters()]
+    modes = [(module, module.training) for module in run.model.modules()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, value in run.model.state_dict().items():
+                value.copy_(kept[name])
+        for weight, gradient in zip(run.model.parameters(), gradients, strict=True):
+            weight.grad = gradient
+        for module, training in modes:
+            module.training = training
+        checkpoint.restore_random_state(random, run.generator)
+
+
+class Seen:
+    """What the checks look at; each thing is computed once, when the first check asks for it.
+
+    x, y: samples of the training split as the model sees them in evaluation, and their targets.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        split = run.data.train
+        rows = sample(split, SAMPLES, seed=0)
+        x, y = gather(split.x, split.y, rows.to(split.x.device))
+        with torch.no_grad():
+            self.x = ready(run, run.evaluation(x.to(run.device)))
+        self.y = self.x if run.reconstructs else y.to(run.device)
+
+    @cached_property
+    def outputs(self) -> Tensor:
+        """Of the untrained network in evaluation mode."""
+        return self.evaluated(self.x)
+
+    @cached_property
+    def trained(self) -> "Backward":
+        """A mini-batch forward and back, in training mode."""
+        return self._backward()
+
+    @cached_property
+    def layers(self) -> list[tuple[str, nn.Parameter]]:
+        """The weights that are trained and mix units, the first layer first."""
+        return [pair for pair in signal.weight_layers(self.run.model) if pair[1].requires_grad]
+
+    @torch.no_grad()
+    def evaluated(self, x: Tensor) -> Tensor:
+        """Outputs in evaluation mode."""
+        with evaluation(self.run.model):
+            return self.run.uncompiled(x).float()
+
+    def after_a_step(self) -> "Backward":
+        """The same mini-batch once more, after one small step down the gradient.
+
+        A branch that begins at zero has no gradient before that, and has one now.
+        """
+        gradients = self.trained.gradients
+        with untouched(self.run):
+            with torch.no_grad():
+                for name, weight in self.run.model.named_parameters():
+                    if name in gradients:
+                        size = gradients[name].norm().clamp(min=1e-12)
+                        weight.sub_(gradients[name] * (_STEP * (1 + weight.norm()) / size))
+            return self._backward()
+
+    def _backward(self) -> "Backward":
+        model, size = self.run.model, min(_BATCH, self.run.lengths.batch_size)
+        with untouched(self.run):
+            model.train()
+            model.zero_grad(set_to_none=True)
+            outputs = self.run.uncompiled(self.x[:size])
+            met = signal.activations(outputs)
+            outputs.retain_grad()
+            self.run.objective(outputs, self.y[:size]).backward()
+            found = [(name, weight.grad) for name, weight in model.named_parameters()]
+        at_output = 0.0 if outputs.grad is None else len(outputs) * _rms(outputs.grad)
+        return Backward(met, {name: grad for name, grad in found if grad is not None}, at_output)
+
+
+@dataclass(frozen=True)
+class Backward:
+    """What a mini-batch gave in training mode: hidden activations, gradients by parameter.
+
+    at_output: the root mean square of the gradient of a sample's loss by its outputs.
+    """
+
+    activations: list[signal.Activations]
+    gradients: dict[str, Tensor]
+    at_output: float
+
+
+def initial_loss(seen: Seen) -> Iterator[Finding]:
+    """The loss against that of a network that has no opinion: equal logits, or the mean."""
+    run = seen.run
+    if run.regression:
+        undecided = seen.y.mean(0, keepdim=True).expand_as(seen.y).reshape(seen.outputs.shape)
+        undecided = torch.logit(undecided, eps=1e-6) if run.loss.link == "sigmoid" else undecided
+        # Targets that are not standardized are far from 0, where networks begin.
+        expected = max(float(run.objective(each, seen.y)) for each in (undecided, 0 * undecided))
+    else:
+        expected = float(run.objective(torch.zeros_like(seen.outputs), seen.y))
+    got = float(run.objective(seen.outputs, seen.y))
+    numbers = {"loss": got, "undecided": expected}
+    if not torch.isfinite(torch.tensor(got)):
+        yield Finding("initial_loss", FAIL, f"The untrained network's loss is {got}.", numbers)
+    elif got > CONFIDENT[not run.regression] * expected:
+        yield Finding(
+            "initial_loss",
+            WARN,
+            f"The untrained network's loss is {got:.3g}, and an undecided one's {expected:.3g}: "
+            "its first outputs are far too large; scale the inputs, or begin with smaller weights.",
+            numbers,
+            changes={"preprocessing": ["standardize"], "initializer": "default"},
+        )
+
+
+def probabilities_into_loss(seen: Seen) -> Iterator[Finding]:
+    """Outputs that are probabilities already, for a loss that takes logits."""
+    out, loss = seen.outputs, seen.run.loss
+    if not loss.takes_logits or out.dim() != 2:
+        return
+    sums = out.sum(1)
+    softmax = bool((out >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3)
+    if softmax or last_function(seen) == "SigmoidBackward0":
+        yield Finding(
+            "probabilities_into_loss",
+            FAIL,
+            f"The model ends in a {'softmax' if softmax else 'sigmoid'}, but loss={loss.name} "
+            "takes logits and applies it itself; leave the model's out.",
+            {"lowest": float(out.min()), "highest": float(out.max())},
+            changes={"loss": "mse"},
+        )
+
+
+def batch_mixing(seen: Seen) -> Iterator[Finding]:
+    """The gradient of one sample's output by another sample, in evaluation mode."""
+    x = seen.x[:_MIXED].clone()
+    if len(x) < 2 or not x.is_floating_point():
+        return
+    with evaluation(seen.run.model), torch.enable_grad():
+        outputs = seen.run.uncompiled(x.requires_grad_()).flatten(1)
+        if len(outputs) != len(x) or not outputs.requires_grad:
+            return
+        # Unequal weights: a softmax sums to 1 whatever its input.
+        weights = torch.linspace(1, 2, outputs.shape[1], device=x.device, dtype=outputs.dtype)
+        [gradient] = torch.autograd.grad((outputs[0] * weights).sum(), x, allow_unused=True)
+    if gradient is None:
+        return
+    other = float(gradient[1:].abs().max())
+    if other > 0:
+        yield Finding(
+            "batch_mixing",
+            FAIL,
+            "The output for one sample depends on the other samples of its batch: look for a "
+            "softmax, mean, sum, norm or view over axis 0 in the model.",
+            {"gradient_by_others": other, "gradient_by_itself": float(gradient[0].abs().max())},
+            changes={"model": "mlp"},
+        )
+
+
+def no_gradient(seen: Seen) -> Iterator[Finding]:
+    """Parameters that are not trained, and those whose gradient is missing or not finite."""
+    model, gradients = seen.run.model, seen.trained.gradients
+    trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    frozen = [name for name, _ in model.named_parameters() if name not in trained]
+    missing = [name for name in trained if name not in gradients]
+    wild = [name for name, value in gradients.items() if not value.isfinite().all()]
+    zero = {name for name, value in gradients.items() if value.dim() > 1 and not value.any()}
+    if zero and not wild:
+        after = seen.after_a_step().gradients
+        zero = {name for name in zero if name not in after or not after[name].any()}
+    for names, level, what in (
+        (missing, FAIL, "get no gradient: the loss does not depend on them"),
+        (wild, FAIL, "get gradients that are not finite"),
+        (sorted(zero), WARN, "get a gradient of exactly zero"),
+        (frozen, WARN, "are frozen: requires_grad is False"),
+    ):
+        if names:
+            some = ", ".join(sorted(names)[:3]) + (", …" if len(names) > 3 else "")
+            numbers = {"parameters": len(names)}
+            command = {"procedure": "probe"}
+            yield Finding("no_gradient", level, f"{some} {what}.", numbers, changes=command)
+
+
+def ignores_input(seen: Seen) -> Iterator[Finding]:
+    """Outputs for real inputs against those for zeros."""
+    blank = seen.evaluated(torch.zeros_like(seen.x[:1]))
+    spread = float((seen.outputs - blank).abs().max())
+    if spread <= 1e-6 * float(blank.abs().max()):
+        yield Finding(
+            "ignores_input",
+            FAIL,
+            "The network says the same of every sample and of zeros: nothing of the input "
+            "reaches its output.",
+            {"difference": spread},
+            changes={"initializer": "default"},
+        )
+
+
+def random_in_eval(seen: Seen) -> Iterator[Finding]:
+    """Two passes in evaluation mode."""
+    x = seen.x[:_BATCH]
+    difference = float((seen.evaluated(x) - seen.evaluated(x)).abs().max())
+    if difference > 1e-4 * max(1.0, float(seen.outputs.abs().max())):
+        yield Finding(
+            "random_in_eval",
+            FAIL,
+            "Two passes in evaluation mode over the same samples differ: dropout or noise stays "
+            "on; give it `self.training`, or use nn.Dropout.",
+            {"difference": difference},
+            changes={"model": "mlp"},
+        )
+
+
+def input_scale(seen: Seen) -> Iterator[Finding]:
+    """Root mean square of all inputs, and of each column of a table."""
+    x = seen.x.float()
+    if _normalizes_first(seen.run.model):
+        return
+    columns = x if x.dim() == 2 else x.flatten(1).reshape(-1, 1)
+    spread = columns.std(0, correction=0)
+    sizes = columns.square().mean(0).sqrt()[spread > 0]
+    if not len(sizes):
+        return
+    low, high = float(sizes.min()), float(sizes.max())
+    if high > SCALE[1] or high < SCALE[0]:
+        worst = high
+        yield Finding(
+            "input_scale",
+            WARN,
+            f"Inputs have a root mean square of {worst:.3g}, and networks are made for about 1: "
+            "standardize them.",
+            {"lowest": low, "highest": high},
+            changes={"preprocessing": ["standardize"]},
+        )
+
+
+def dependent_inputs(seen: Seen) -> Iterator[Finding]:
+    """The condition number of the correlations between the columns of a table."""
+    x = seen.x.double().cpu()
+    if x.dim() != 2:
+        return
+    x = x[:, x.std(0, correction=0) > 0]
+    if x.shape[1] < 2 or len(x) < 2 * x.shape[1]:
+        return
+    values = torch.linalg.eigvalsh(torch.corrcoef(x.T))
+    condition = float(values[-1] / values[0].clamp(min=1e-12))
+    if condition > DEPENDENT:
+        yield Finding(
+            "dependent_inputs",
+            NOTE,
+            "Some inputs are nearly a linear combination of others (condition number "
+            f"{condition:.2g}), which slows gradient descent down; whitening takes it away.",
+            {"condition": condition},
+            changes={"preprocessing": ["standardize", "whiten"]},
+        )
+
+
+def label_range(seen: Seen) -> Iterator[Finding]:
+    """Targets that the last function of the model can never give."""
+    if not seen.run.regression:
+        return
+    kind = last_function(seen)
+    ends = {**signal.SATURATES, "ReluBackward0": (0.0, float("inf"))}.get(kind)
+    low, high = float(seen.y.min()), float(seen.y.max())
+    if ends and (low < ends[0] - 1e-3 or high > ends[1] + 1e-3):
+        yield Finding(
+            "label_range",
+            FAIL,
+            f"Targets go from {low:.3g} to {high:.3g}, but the model ends in a "
+            f"{kind.removesuffix('Backward0').lower()} and can give {ends[0]:g} to {ends[1]:g} "
+            "alone; leave it out.",
+            {"lowest": low, "highest": high},
+            changes={"model": "mlp"},
+        )
+
+
+def classes(seen: Seen) -> Iterator[Finding]:
+    """How many samples each class has in training and validation."""
+    run = seen.run
+    if run.regression or run.data.train.y.is_floating_point():
+        return
+    train, val = (_counts(split, run.data.outputs) for split in (run.data.train, run.data.val))
+    names = run.data.classes
+    present = [count for count in train if count]
+    if len(present) == 1:
+        yield Finding("class_missing", FAIL, "All training samples are of one class.")
+        return
+    for where, counts, others in (("training", train, val), ("validation", val, train)):
+        missing = [name for name, n, m in zip(names, counts, others, strict=True) if not n and m]
+        if missing and sum(counts):
+            some = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
+            yield Finding(
+                "class_missing",
+                WARN,
+                f"Class {some} has no {where} sample.",
+                {"classes": len(missing)},
+                changes={"data.split": "60/20/20"},
+            )
+    weighted = run.objective.function is not run.loss.function
+    if len(present) > 1 and max(present) > RARE * min(present) and not weighted:
+        rare = names[train.index(min(present))]
+        yield Finding(
+            "class_imbalance",
+            WARN,
+            f"Class {rare} has {min(present)} training samples, the most frequent one "
+            f"{max(present)}: a network may ignore it and still be right most of the time.",
+            {"rarest": min(present), "most": max(present)},
+            changes={"sampling": "balanced"},
+        )
+
+
+def wrong_loss(seen: Seen) -> Iterator[Finding]:
+    """A loss for numbers where there are classes."""
+    loss = seen.run.loss
+    if not seen.run.regression and loss.name in ("mae", "huber", "mse"):
+        least = " is least for saying 0 to every class, and" if loss.name == "mae" else ""
+        yield Finding(
+            "wrong_loss",
+            NOTE if loss.name == "mse" else WARN,
+            f"loss={loss.name}{least} is meant for numbers; classes are learnt faster with "
+            "cross entropy.",
+            changes={"loss": "cross_entropy"},
+        )
+
+
+def dead_units(seen: Seen) -> Iterator[Finding]:
+    """Rectified units that are zero for the whole batch."""
+    shares = [met.dead for met in seen.trained.activations]
+    worst = max(shares, default=0.0)
+    if worst >= DEAD:
+        yield Finding(
+            "dead_units",
+            FAIL if worst == 1 else WARN,
+            f"In hidden layer {shares.index(worst) + 1}, {worst:.0%} of the units are zero for "
+            "every sample: no gradient passes them.",
+            {"share": worst},
+            changes={"initializer": "he"},
+        )
+
+
+def saturated_units(seen: Seen) -> Iterator[Finding]:
+    """Values at the flat ends of tanh and sigmoid."""
+    shares = [met.saturated for met in seen.trained.activations]
+    worst = max(shares, default=0.0)
+    if worst >= SATURATED:
+        yield Finding(
+            "saturated_units",
+            WARN,
+            f"In hidden layer {shares.index(worst) + 1}, {worst:.0%} of the values lie at the "
+            "flat ends of the activation, where hardly any gradient passes.",
+            {"share": worst},
+            changes={"initializer": "xavier", "preprocessing": ["standardize"]},
+        )
+
+
+def symmetric_units(seen: Seen) -> Iterator[Finding]:
+    """Units of a hidden layer that are equal, and get the same gradient."""
+    for name, weight in seen.layers[:-1]:
+        gradient = seen.trained.gradients.get(name)
+        if len(weight) > 1 and signal.distinct(weight, gradient) == 1:
+            yield Finding(
+                "symmetric_units",
+                FAIL,
+                f"All {len(weight)} units of {name} are equal and get the same gradient, so they "
+                "stay equal: draw the weights at random.",
+                {"units": len(weight), "distinct": 1},
+                changes={"initializer": "default"},
+            )
+            return
+
+
+def gradients(seen: Seen) -> Iterator[Finding]:
+    """The gradient of each layer's weights in terms of that of the outputs of a sample."""
+    passed = seen.trained
+    sizes = [_rms(passed.gradients[name]) for name, _ in seen.layers if name in passed.gradients]
+    if len(sizes) < 2 or not all(sizes) or not passed.at_output:
+        return
+    least, most = min(sizes) / passed.at_output, max(sizes) / passed.at_output
+    numbers = {"least": least, "most": most}
+    if least < VANISHING:
+        layer = 1 + sizes.index(min(sizes))
+        yield Finding(
+            "vanishing_gradient",
+            WARN,
+            f"The gradient that reaches layer {layer} is {least:.1g} times that at the output: "
+            "the layer will hardly learn.",
+            numbers,
+            changes={"activation": "relu", "initializer": "he"},
+        )
+    elif most > EXPLODING:
+        layer = 1 + sizes.index(max(sizes))
+        yield Finding(
+            "exploding_gradient",
+            WARN,
+            f"The gradient that reaches layer {layer} is {most:.1g} times that at the output.",
+            numbers,
+            changes={"initializer": "default", "clip_norm": 1.0},
+        )
+
+
+def linear_network(seen: Seen) -> Iterator[Finding]:
+    """Whether the middle between two samples gives the middle of their outputs."""
+    if len(seen.layers) < 2 or len(seen.x) < 2:
+        return
+    half = min(len(seen.x), _BATCH) // 2
+    a, b = seen.x[:half], seen.x[half : 2 * half]
+    middle = (seen.evaluated(a) + seen.evaluated(b)) / 2
+    bend = float((seen.evaluated((a + b) / 2) - middle).abs().max())
+    spread = float((seen.outputs - seen.outputs.mean(0)).abs().max())
+    if spread > 0 and bend < 1e-4 * spread:
+        yield Finding(
+            "linear_network",
+            WARN,
+            f"The network has {len(seen.layers)} layers and is linear all the same: there is no "
+            "activation between them, so it can do no more than a single layer.",
+            {"layers": len(seen.layers), "bend": bend / spread},
+            changes={"activation": "relu"},
+        )
+
+
+CHECKS = (  # what causes others comes first
+    *(probabilities_into_loss, batch_mixing, label_range, symmetric_units, random_in_eval),
+    *(classes, input_scale, initial_loss, dead_units, saturated_units, gradients, no_gradient),
+    *(linear_network, wrong_loss, dependent_inputs, ignores_input),
+)
+
+
+def last_function(seen: Seen) -> str:
+    """What autograd calls the last function of the model that changes values."""
+    with torch.enable_grad(), evaluation(seen.run.model):
+        out = seen.run.uncompiled(seen.x[:_MIXED])
+    names = (node.name() for node in signal.nodes(out))
+    return next((n for n in names if not any(part in n for part in REARRANGES)), "")
+
+
+def _rms(value: Tensor) -> float:
+    return float(value.square().mean().sqrt())
+
+
+def _normalizes_first(model: nn.Module) -> bool:
+    """Whether the first layer with parameters or statistics normalizes its input."""
+    leaves = (module for module in model.modules() if not list(module.children()))
+    first = next((leaf for leaf in leaves if [*leaf.parameters(), *leaf.buffers()]), None)
+    return isinstance(first, _NormBase | nn.LayerNorm | nn.GroupNorm)
+
+
+def _counts(split: Split, outputs: int) -> list[int]:
+    counts: list[int] = torch.bincount(split.y[split.rows], minlength=outputs).tolist()
+    return counts

@@ -1,0 +1,68 @@
+"""Check a recipe before it is trained; says what it found, and fails where training would."""
+
+from dlrun.engine.evaluate import evaluate
+from dlrun.engine.preflight import CHECKS, Seen
+from dlrun.engine.preflight import preflight as checks
+from dlrun.engine.step import SingleStep
+from dlrun.errors import Failure, Mistake
+from dlrun.finding import FAIL, Finding
+from dlrun.procedure import BuiltRun, Lab, Outcome, Training, procedure
+
+_BATCH = 32  # samples that are to be known by heart
+_LEFT = 0.05  # of the first loss, where numbers count as known by heart
+
+
+@procedure(single=True, judged=False, trains=False)
+def preflight(lab: Lab, steps: int = 500) -> Outcome:
+    """The procedure `preflight`: all checks, and one mini-batch driven to a loss near zero.
+
+    Raises Mistake where `steps` is not above 0, Failure where a check fails.
+    """
+    if steps < 1:
+        raise Mistake(f"procedure.steps={steps}: must be above 0")
+    with lab.built(Training()) as built:
+        found = [*checks(built.run), *driven(built, steps)]
+        found = [each.completed(lab.command) for each in found]
+        built.record.keep_findings(found)
+        built.record.update(checked=len(CHECKS) + 1)
+        failed = [each.name for each in found if each.level == FAIL]
+        if failed:
+            raise Failure(f"preflight: {', '.join(failed)}")
+    return Outcome()
+
+
+def driven(built: BuiltRun, steps: int) -> list[Finding]:
+    """Train one mini-batch, without augmentation, at the recipe's own rate; the run is used up."""
+    run = built.run
+    seen = Seen(run)
+    x, y = seen.x[:_BATCH], seen.y[:_BATCH]
+
+    def measured() -> tuple[float, float]:
+        values = evaluate(run, run.uncompiled, iter([(x, y)]))
+        return values["loss"], values[run.metric.name]
+
+    first, _ = measured()
+    step, batch = SingleStep(run), [(x, y)]
+    run.model.train()
+    for number in range(1, steps + 1):
+        step(batch, [1.0], norm=False)
+        if number % 10 == 0 or number == steps:
+            loss, right = measured()
+            if _known(run.regression, first, loss, right):
+                return []
+    share = "" if run.regression else f", with {right:.0%} of them right"
+    return [
+        Finding(
+            "cannot_overfit",
+            FAIL,
+            f"After {steps} steps on the same {len(x)} samples the loss is {loss:.3g}{share} "
+            f"(it began at {first:.3g}): a network that is able to learn knows them by heart.",
+            {"first": first, "loss": loss, "steps": steps, "samples": len(x)},
+            changes={"procedure": "find_lr"},
+        )
+    ]
+
+
+def _known(regression: bool, first: float, loss: float, right: float) -> bool:
+    """Whether all answers are right, or the loss is next to nothing."""
+    return loss <= _LEFT * first if regression else right == 1

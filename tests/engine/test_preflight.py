@@ -1,0 +1,251 @@
+"""Each check finds what it is for, finds nothing in sound recipes, and changes nothing."""
+
+import pytest
+import torch
+from torch import nn
+
+from dlrun.data import Data, Split
+from dlrun.engine import signal
+from dlrun.engine.preflight import Seen, preflight, untouched
+from dlrun.finding import FAIL, WARN
+from dlrun.recipe import build
+from tests.states import differences
+
+OWN = ("model=custom", "'+model.shape=${facts.shape}'", "'+model.outputs=${facts.outputs}'")
+
+
+def network(*last, shape=(1, 8, 8), outputs=10, width=16):
+    inputs = shape[0] * shape[1] * shape[2]
+    layers = (nn.Flatten(), nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, outputs))
+    return nn.Sequential(*layers, *last)
+
+
+class Does(nn.Module):
+    """A layer that does what a function does."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+@pytest.fixture
+def found(compose_recipe, digits):
+    """found(words, model=..., data=...) is {name: level} of what preflight says."""
+
+    def look(*words, model=None, data=digits):
+        run = build.build(compose_recipe(*words), data)
+        if model is not None:
+            run.model = run.uncompiled = model
+        return {each.name: each.level for each in preflight(run)}
+
+    return look
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("model=cnn", "augmentation=[crop]"),
+        ("model=resnet", "model.depth=8"),
+        ("optimizer=adam", "regularization=[dropout,batch_norm,l2]"),
+        ("initializer=he", "model.hidden=[64,64,64]"),
+        ("activation=tanh", "initializer=xavier", "model.hidden=[64,64]"),
+        ("model=autoencoder", "loss=mse"),
+        ("model=linear",),
+        ("regularization=[label_smoothing]", "class_weights=balanced"),
+        ("loss=hinge",),
+        ("loss=bce",),
+    ],
+    ids=" ".join,
+)
+def test_sound_recipes_are_let_pass(found, words):
+    assert found(*words) == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "level"),
+    [
+        (("initializer=zeros",), "symmetric_units", FAIL),
+        (("initializer=constant",), "symmetric_units", FAIL),
+        (("initializer=normal", "initializer.std=3"), "initial_loss", WARN),
+        (("activation=identity",), "linear_network", WARN),
+        (("loss=mae",), "wrong_loss", WARN),
+        (("activation=sigmoid", "model.hidden=[50,50,50,50]"), "vanishing_gradient", WARN),
+        (
+            ("activation=tanh", "initializer=normal", "initializer.std=1", "model.hidden=[99,99]"),
+            "saturated_units",
+            WARN,
+        ),
+        (
+            ("initializer=normal", "initializer.std=20", "model.hidden=[99,99,99]"),
+            "exploding_gradient",
+            WARN,
+        ),
+    ],
+    ids=str,
+)
+def test_of_the_recipe(found, words, name, level):
+    assert found(*words).get(name) == level
+
+
+def dying():
+    model = network()
+    nn.init.constant_(model[1].bias, -100.0)
+    return model
+
+
+def frozen():
+    model = network()
+    model[1].requires_grad_(False)
+    return model
+
+
+def unused():
+    model = network()
+    model.register_parameter("spare", nn.Parameter(torch.ones(3, 3)))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "level"),
+    [
+        (network(nn.Softmax(1)), "probabilities_into_loss", FAIL),
+        (network(Does(lambda x: x.exp() / x.exp().sum(1, True))), "probabilities_into_loss", FAIL),
+        (network(nn.Sigmoid()), "probabilities_into_loss", FAIL),
+        (network(nn.Softmax(0)), "batch_mixing", FAIL),
+        (network(Does(lambda x: x - x.mean())), "batch_mixing", FAIL),
+        (network(Does(lambda x: x.view(10, -1).t())), "batch_mixing", FAIL),
+        (network(Does(lambda x: nn.functional.dropout(x, 0.5))), "random_in_eval", FAIL),
+        (network(Does(lambda x: x * 0)), "ignores_input", FAIL),
+        (frozen(), "no_gradient", WARN),
+        (unused(), "no_gradient", FAIL),
+        (dying(), "dead_units", FAIL),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_of_the_users_own_model(found, model, name, level):
+    assert found(model=model).get(name) == level
+
+
+def made(x, y, train=None, classes=3, scale=None):
+    rows = torch.arange(len(x))
+    train = rows[: len(x) // 2] if train is None else train
+    splits = [Split(x, y, part) for part in (train, rows[len(x) // 2 :], rows[:0])]
+    names = tuple("abcdefghij"[:classes])
+    outputs = classes or y.shape[1]
+    return Data("made", *splits, tuple(x.shape[1:]), names, outputs, "", scale)
+
+
+@pytest.fixture
+def table():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(400, 5, generator=generator)
+    return x, torch.arange(400) % 3
+
+
+def test_of_a_sound_table(found, table):
+    assert found(data=made(*table)) == {}
+
+
+def test_inputs_that_are_not_scaled(found, table):
+    x, y = table
+    x = x * torch.tensor([1.0, 1.0, 1.0, 1.0, 5000.0])
+    assert found("preprocessing=none", data=made(x, y))["input_scale"] == WARN
+    assert "input_scale" not in found(data=made(x, y))
+    assert "input_scale" not in found("preprocessing=none", model=_normed(), data=made(x, y))
+
+
+def _normed():
+    return nn.Sequential(nn.BatchNorm1d(5), nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+def test_inputs_that_depend_on_each_other(found, table):
+    x, y = table
+    x = torch.cat((x, x[:, :1] + x[:, 1:2] + 1e-3 * x[:, 2:3]), 1)
+    assert "dependent_inputs" in found(data=made(x, y))
+
+
+def test_a_class_that_is_missing_or_rare(found, table):
+    x, y = table
+    rows = torch.arange(200)
+    assert found(data=made(x, y, rows[y[:200] != 2]))["class_missing"] == WARN
+    assert found(data=made(x, y, rows[y[:200] == 1]))["class_missing"] == FAIL
+    rare = torch.cat((rows[y[:200] != 2], rows[y[:200] == 2][:9]))
+    assert found(data=made(x, y, rare))["class_imbalance"] == WARN
+    assert "class_imbalance" not in found("class_weights=balanced", data=made(x, y, rare))
+
+
+def test_targets_that_the_last_function_cannot_give(found, table):
+    x, _ = table
+    y = torch.randn(400, 1, generator=torch.Generator().manual_seed(1))
+    data = made(x, y, classes=0)
+    layers = (nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 1))
+    assert found("loss=mse", data=data) == {}
+    for last in (nn.Sigmoid(), nn.Tanh(), nn.ReLU()):
+        assert found("loss=mse", model=nn.Sequential(*layers, last), data=data)["label_range"]
+
+
+def test_the_undecided_loss_is_that_of_the_formula(compose_recipe, digits):
+    for words, expected in (
+        ((), torch.tensor(10.0).log()),
+        (("loss=bce",), torch.tensor(2.0).log()),
+        (("loss=hinge",), torch.tensor(9.0)),
+    ):
+        run = build.build(compose_recipe("initializer=normal", "initializer.std=9", *words), digits)
+        [loss] = [each for each in preflight(run) if each.name == "initial_loss"]
+        assert loss.numbers["undecided"] == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("regularization=[dropout,batch_norm]", "augmentation=[crop]", "model=cnn"),
+        ("regularization=[weight_norm,dropconnect]", "optimizer=adam"),
+        ("regularization=[gradient_noise,weight_average]", "optimizer=lbfgs", "batch_size=full"),
+    ],
+    ids=str,
+)
+def test_training_goes_as_if_nobody_had_looked(train_recipe, words):
+    words = ("epochs='5 steps'", *words)
+    alone = train_recipe(*words)
+    looked = train_recipe(*words, change=preflight)
+    assert not differences(alone.run.model.state_dict(), looked.run.model.state_dict())
+    assert alone.values("val/loss") == looked.values("val/loss")
+
+
+def test_everything_is_put_back(compose_recipe, digits):
+    words = ("model=cnn", "regularization=[dropout]")
+    run = build.build(compose_recipe(*words), digits)
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    with untouched(run):
+        run.model.eval()
+        first = torch.rand(1)
+        run.model(torch.rand(2, 1, 8, 8)).sum().backward()
+        with torch.no_grad():
+            next(run.model.parameters()).zero_()
+    assert torch.rand(1) == first
+    assert run.model.training
+    assert all(weight.grad is None for weight in run.model.parameters())
+    assert not differences(before, run.model.state_dict())
+
+
+def test_shares_of_dead_and_saturated_units_by_hand():
+    values = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 2.0]])
+    assert signal.Activations("ReluBackward0", values).dead == pytest.approx(1 / 3)
+    assert signal.Activations("TanhBackward0", values).dead == 0
+    maps = torch.zeros(2, 2, 3, 3)
+    maps[1, 0, 2, 2] = 1
+    assert signal.Activations("ReluBackward0", maps).dead == 0.5
+    values = torch.tensor([[-0.999, 0.0], [0.5, 0.99]])
+    assert signal.Activations("TanhBackward0", values).saturated == 0.5
+    values = torch.tensor([[0.001, 0.5], [0.02, 0.995]])
+    assert signal.Activations("SigmoidBackward0", values).saturated == 0.5
+
+
+def test_activations_come_in_the_order_of_the_network(compose_recipe, digits):
+    run = build.build(compose_recipe("model.hidden=[7,5,3]"), digits)
+    met = Seen(run).trained.activations
+    assert [each.values.shape[1] for each in met] == [7, 5, 3]
