@@ -98,6 +98,7 @@ NAMES: dict[str, tuple[str, str]] = {
         "there is no validation split to choose and to stop by",
         "Humbatova et al. 2021",
     ),
+    "memorized": ("a few samples are memorized, as they should be", "Goodfellow et al. 2016, 11.5"),
     "wrong_loss": ("the loss does not suit the task", "Humbatova et al. 2021"),
     # of the signal
     "dead_units": ("rectified units are zero for every sample", "Lu et al. 2020"),
@@ -121,6 +122,10 @@ NAMES: dict[str, tuple[str, str]] = {
         "Goodfellow et al. 2016, 11.4",
     ),
     "rate_too_low": ("the loss falls far too slowly", "Goodfellow et al. 2016, 11.4"),
+    "best_rate": (
+        "the learning rate at which the loss has fallen most in a short trial",
+        "Smith 2017",
+    ),
     "diverged": ("the loss is no longer finite, or far above where it began", "Smith 2017"),
     "plateau": ("training has stopped getting better well before it ended", "Prechelt 1998"),
     "noisy": ("validation jumps from point to point more than it changes", "Prechelt 1998"),
@@ -161,6 +166,11 @@ NAMES: dict[str, tuple[str, str]] = {
     ),
     "simpler_would_do": (
         "a linear model or the majority class is as good",
+        "Goodfellow et al. 2016, 11.2",
+    ),
+    "baseline": (
+        "what any network must beat: the majority class or the mean, a linear model, a shallow "
+        "network",
         "Goodfellow et al. 2016, 11.2",
     ),
     "inconclusive": ("the data are too few to decide", "two standard errors"),

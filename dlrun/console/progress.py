@@ -32,7 +32,10 @@ class Progress:
 
     def loading(self, done: int, total: int) -> None:
         """How many samples of a data set are read."""
-        text = f"reading  {done:,} of {total:,} samples"
+        self.busy(f"reading  {done:,} of {total:,} samples", done, total)
+
+    def busy(self, text: str, done: int, total: int) -> None:
+        """How much of some other work than training is done."""
         if self._live:
             self._draw(done, total, text)
             if done == total:

@@ -28,11 +28,14 @@ def show(console: Console, directory: Path, uri: str | None) -> None:
     status, info = record.read_status(directory), record.read_json(directory / "run.json")
     points = record.read_points(directory)
     console.print()
-    for line in _runs(directory, info):
-        console.print(line, markup=False, soft_wrap=True)
-    if info.get("kind") == "procedure":
-        _print_results(console, info)
-    elif points:
+    if info.get("table"):
+        console.print(_rows(info["table"]))
+    else:
+        for line in _runs(directory, info):
+            console.print(line, markup=False, soft_wrap=True)
+    if info.get("text"):
+        console.print(info["text"], markup=False, soft_wrap=True)
+    if points and info.get("kind") != "procedure":
         table = _table(points, info)
         if table.row_count:
             console.print(table)
@@ -60,27 +63,22 @@ def _runs(directory: Path, info: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _print_results(console: Console, info: Mapping[str, Any]) -> None:
-    """The table of a procedure, and what it comes to."""
-    rows = info.get("table") or []
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+def _rows(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """The closing table of a procedure."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in columns:
-        words = any(isinstance(row.get(name), str) for row in rows)
-        table.add_column(name, justify="left" if words else "right")
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    for place, name in enumerate(columns):
+        table.add_column(Text(name), justify="right" if place else "left")
     for row in rows:
-        cells = [row.get(name, "") for name in columns]
-        table.add_row(*(each if isinstance(each, str) else _number(each) for each in cells))
-    if rows:
-        console.print(table)
-    if info.get("text"):
-        console.print(info["text"], markup=False, soft_wrap=True)
-    elif info.get("value") is not None and not rows:
-        console.print(f"value {format.cell(info['value'])}", markup=False)
+        table.add_row(*(Text(_cell(row.get(name))) for name in columns))
+    return table
 
 
-def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else format.cell(value)
+def _cell(value: Any) -> str:
+    """A value of a closing table; numbers that were chosen look as they are typed."""
+    if isinstance(value, float):
+        return format.cell(value)
+    return "" if value is None else str(value)
 
 
 def _table(points: Sequence[Point], info: Mapping[str, Any]) -> Table:

@@ -39,8 +39,10 @@ from dlrun.procedure import (
 )
 from dlrun.procedure.train import Ending, train_built
 from dlrun.recipe import build, compose, differences, identity
+from dlrun.recipe.schema import GROUPS, SEVERAL
 from dlrun.record import Record
 from dlrun.record.bounds import read_yaml
+from dlrun.regularization import Regularizer
 from dlrun.schedule import Fixed, Replay, constant
 
 if TYPE_CHECKING:
@@ -48,7 +50,6 @@ if TYPE_CHECKING:
     from dlrun.engine.ending import AtObjective
     from dlrun.engine.run import Run
     from dlrun.engine.train import Show
-    from dlrun.regularization import Regularizer
 
 _log = logging.getLogger("dlrun")
 _TRAIN = {"_target_": "dlrun.procedure.train.train", "_partial_": True}
@@ -69,7 +70,7 @@ class Lab:
     invocation: Invocation
     session: Session
     procedure: Procedure
-    rules: Sequence["Regularizer"] = ()
+    rules: Sequence[Regularizer] = ()
     whole: bool = False
     tests: bool = True
     _asked: int = field(default=0, init=False)
@@ -78,8 +79,13 @@ class Lab:
 
     @property
     def directory(self) -> Path | None:
-        """Of the procedure's own record, which begins now; None for a procedure of one run."""
-        return None if self.procedure.single else self._begun().directory
+        """Of the procedure's own record."""
+        return self.record.directory if self.record else None
+
+    @property
+    def record(self) -> Record | None:
+        """The procedure's own, which begins now; None for a procedure of one run."""
+        return None if self.procedure.single else self._begun()
 
     @property
     def recipe(self) -> Mapping[str, Any]:
@@ -120,11 +126,15 @@ class Lab:
             outcome = self.procedure(self)
             kept = self._begun()
             runs = [run.directory.name for run in outcome.runs if run.directory.exists()]
+            chart = outcome.chart.plain() if outcome.chart else None
             table = [dict(row) for row in outcome.table]
-            kept.update(value=outcome.value, runs=runs, text=outcome.text, table=table)
+            kept.update(value=outcome.value, runs=runs, text=outcome.text)
+            kept.update(table=table, chart=chart)
             if outcome.values and not kept.points():
                 kept.append(len(runs), float(len(runs)), dict(outcome.values))
             kept.keep_findings(outcome.findings)
+            if chart:
+                self.draw(kept.directory)
             if outcome.failure:
                 raise Failure(outcome.failure)
         return outcome
@@ -174,7 +184,8 @@ class Lab:
     @contextmanager
     def built(self, training: Training) -> Iterator[BuiltRun]:
         """Inside, a built run that is being recorded and not trained."""
-        with self._opened(training, self.config.resume) as built:
+        resume = self.config.resume if self.directory is None else None
+        with self._opened(training, resume) as built:
             built.record.update(trains=False)
             yield built
 
@@ -182,6 +193,10 @@ class Lab:
         """Draw the curves of a record."""
         if self.whole:
             self.session.draw(directory)
+
+    def progress(self, said: str, done: int, total: int) -> None:
+        """Show how far it is, where nothing that trains shows it."""
+        self.session.show.busy(said, done, total)
 
     def _train(self, training: Training) -> RecordedRun:
         resume = self.config.resume
@@ -203,20 +218,20 @@ class Lab:
                 values=next((rule.values for rule in _targeted(built.run)), dict),
             )
             if training.recorded and not resume:
-                self._preflight(built)
+                self._preflight(built, training.settings.get("preflight", self.config.preflight))
             train_built(built, ending)
             points = built.record.points()
         self._asked += 1
         return RecordedRun(directory, record.FINISHED, _best(points), points)
 
-    def _preflight(self, built: BuiltRun) -> None:
+    def _preflight(self, built: BuiltRun, how: str) -> None:
         """Check a new run, once for recipes that differ in numbers alone.
 
         Raises Failure under preflight=strict where something must fail.
         """
         from dlrun.engine.preflight import preflight
 
-        how, structure = self.config.preflight, identity.structure(copy.deepcopy(self.config))
+        structure = identity.structure(copy.deepcopy(self.config))
         if how == "off" or structure in self.session.checked:
             return
         self.session.checked.add(structure)
@@ -286,6 +301,9 @@ class Lab:
         if training.ends != RULES:
             run.stopping = [AtObjective(run) if training.ends == OBJECTIVE else AtLength()]
         run.stopping.extend(self.rules)
+        for key, value in training.until.items():
+            if key.rpartition("/")[2] in run.measured:
+                run.stopping.append(Reached(key, run.score(key, value)))
         return run
 
     def _replayed(self, config: DictConfig, training: Training, run: "Run") -> Replay:
@@ -310,17 +328,20 @@ class Lab:
         config = copy.deepcopy(self.config)
         config.resume = resume
         for key, value in training.settings.items():
-            OmegaConf.update(config, key, value, force_add=True)
+            chosen = self._chosen(key, value) if key in GROUPS else value
+            OmegaConf.update(config, key, chosen, merge=False, force_add=True)
         if training.settings:
             build.check(config)
         if self.directory is None:
             return config, self.invocation
         config.procedure = OmegaConf.create(_TRAIN)
-        settings = [self._word(key, value) for key, value in training.settings.items()]
+        groups = {key: value for key, value in training.settings.items() if key in GROUPS}
+        settings = [self._word(key, value or "none") for key, value in training.settings.items()]
+        gone = ("procedure", "name", *(key for key in groups if key not in SEVERAL))
         kept = [
             word
             for word in self.invocation.overrides
-            if shell.key(word).partition(".")[0] not in ("procedure", "name")
+            if shell.key(word).partition(".")[0] not in gone and shell.key(word) not in groups
         ]
         procedure = self.invocation.choices.get("procedure") or self.procedure.function.__name__
         config.name = training.name or f"{procedure} {self._asked}"
@@ -331,11 +352,24 @@ class Lab:
         invocation = replace(
             self.invocation,
             overrides=[*kept, *settings],
-            choices={**self.invocation.choices, "procedure": "train"},
+            choices={**self.invocation.choices, **groups, "procedure": "train"},
             name=config.name,
             info=info | {"tags": tags},
         )
         return config, invocation
+
+    def _chosen(self, group: str, names: str | Sequence[str]) -> Any:
+        """What a group holds with other options; one that the recipe has stays as it is."""
+        words = shell.config_dirs(self.invocation.command)
+        named = [word.partition("=")[2] if word.startswith("-") else word for word in words]
+        own = [shell.path(name, "--config-dir").absolute() for name in named if name]
+        with compose.composer(own) as composer:
+            composed = composer.recipe([f"{group}={shell.spelled(names or 'none')}"])
+        found: Any = OmegaConf.to_container(composed, resolve=False)
+        if group not in SEVERAL:
+            return found[group]
+        here = self.recipe[group] or {}
+        return {name: here.get(name, found[group][name]) for name in names} or None
 
     def _hash(self, plain: Mapping[str, Any]) -> str:
         """What a run of the procedure is known by: its place and what it is."""
@@ -365,9 +399,23 @@ class Lab:
             if record.read_json(directory / "run.json").get("hash") == known_by:
                 return record.open_existing(directory)
         info = recording.info(config, invocation) | {"kind": "procedure", "hash": known_by}
+        info["trains"] = self.procedure.trains
         unbuilt = {**self.recipe, "facts": {}}  # nothing is built yet that would know them
         text = OmegaConf.to_yaml(OmegaConf.create(unbuilt))
         return record.create(config.outputs, recording.named(config, invocation), info, text)
+
+
+class Reached(Regularizer):
+    """Ends a run, with its last weights, once a metric is as good as asked."""
+
+    restore_best = False
+
+    def __init__(self, metric: str, score: float) -> None:
+        self.metric, self._score = metric, score
+
+    def should_stop(self, score: float, step: int) -> bool:
+        """After every point that has the metric."""
+        return score >= self._score
 
 
 def _recorded(directory: Path) -> RecordedRun:

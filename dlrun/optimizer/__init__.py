@@ -9,6 +9,7 @@ The loop sets each group's `lr` before a step. One whose `step` requires a `clos
 evaluates the objective itself: `closure()` with its gradient, `closure(backward=False)`
 alone; `replay.py` gives all calls of a step the same random numbers. One that is `Averaging`
 or `Switching` is evaluated with other weights than it trains.
+A group whose rate is a setting of its own beside `lr` says so: `own_rate=True`.
 What changes while training goes on is in `state_dict()`, never in a group's options:
 those are the recipe's.
 """

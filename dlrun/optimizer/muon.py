@@ -63,7 +63,8 @@ class Muon(torch.optim.Optimizer):
             parted = [p for p in group["params"] if p in own]
             others = [p for p in group["params"] if p not in own]
             groups += [group | {"params": parted, "muon": True}] if parted else []
-            groups += [group | {"params": others, "muon": False, "lr": adamw_lr}] if others else []
+            own_rate = {"muon": False, "lr": adamw_lr, "own_rate": True}
+            groups += [group | {"params": others} | own_rate] if others else []
         groups.sort(key=lambda group: not group["muon"])  # the rate of the first is shown: Muon's
         super().__init__(groups, {"lr": lr, "weight_decay": weight_decay})
         self._momentum, self._nesterov, self._iterations = momentum, nesterov, iterations

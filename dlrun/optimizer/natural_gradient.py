@@ -71,7 +71,7 @@ class NaturalGradient(torch.optim.Optimizer):
         known = {id(p) for p in natural}
         others = [p for p in trainable(model) if id(p) not in known]
         groups: list[dict[str, Any]] = [{"params": natural}] if natural else []
-        groups += [{"params": others, "lr": other_lr}] if others else []
+        groups += [{"params": others, "lr": other_lr, "own_rate": True}] if others else []
         super().__init__(groups, {"lr": lr})
         self._momentum, self._damping, self._decay = momentum, damping, decay
         self._moments_every, self._inverse_every = moments_every, inverse_every

@@ -10,6 +10,9 @@ A plain function is taken for a procedure of several runs: it gets a record of i
 on with what is missing when it is typed again. `@procedure(single=True)` makes one of one run.
 
 train.py            trains the recipe, then measures it on the test split
+find_lr.py          proposes a learning rate, by short trials
+overfit.py          trains on a few samples, which must be memorized
+baseline.py         a constant, a linear model and a shallow network
 draw_schedule.py    draws the learning rates, and trains nothing
 cross_validate.py   trains on all folds but one, in turn
 retrain.py          trains on train and val, as long as a first training says
@@ -24,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from dlrun.finding import Finding
 from dlrun.record import Record, read_json
+from dlrun.report.chart import Chart
 
 if TYPE_CHECKING:
     from dlrun.data import Data
@@ -40,7 +44,8 @@ class Training:
     """A run that a procedure wants.
 
     name: of the run; "" for one made of its settings.
-    settings: other settings of the recipe, by their dotted keys.
+    settings: other settings of the recipe, by their dotted keys. A group has the name of an
+        option, or a list of names, whose settings in the recipe stay as they are.
     rows: of the data set, for "train", "val" and "test"; one that is not named is empty. Those
         of any other name are measured at the end, as `<name>/…`. None: as the recipe splits.
     weights: a file of weights to start from, such as a run's checkpoints/best.pt.
@@ -52,6 +57,8 @@ class Training:
     schedule_steps: the length for which the schedule is drawn; None for that of the recipe.
     rates: the directory of a run of the same recipe whose learning rates are taken, those of the
         same step, or with `by_passes` after as many passes.
+    until: values of metrics, by their keys in the record; a run that records one ends, with its
+        last weights, as soon as it is reached.
     ends: RULES, as the recipe says. LENGTH, at its length alone; or OBJECTIVE, earlier, once the
         objective on val is below what it was at first on that part of train which is not in val.
         With these two the last weights are the result.
@@ -70,6 +77,7 @@ class Training:
     schedule_steps: int | None = None
     rates: str | None = None
     by_passes: bool = False
+    until: Mapping[str, float] = field(default_factory=dict)
     ends: str = RULES
     predict: str = ""
     test: bool = True
@@ -105,7 +113,8 @@ class Outcome:
     """What a procedure comes to: the value that the recipe is judged by, and the runs it made.
 
     values: what is recorded as the point of the procedure's own record, by name.
-    text: the result in one sentence; table: of the closing lines, row by row, by column.
+    text: the result in one sentence. table: the closing table: rows of values by their column.
+    chart: its figure.
     failure: why the command is to end with exit code 1; "" where it is not.
     """
 
@@ -115,6 +124,7 @@ class Outcome:
     values: Mapping[str, float] = field(default_factory=dict)
     text: str = ""
     table: Sequence[Mapping[str, Any]] = ()
+    chart: Chart | None = None
     failure: str = ""
 
 
@@ -131,13 +141,18 @@ class BuiltRun:
 class Lab(Protocol):
     """What a procedure works with.
 
-    directory: where the procedure's own record is, which begins when it is first asked for, or
-        at the first run; None for a procedure of one run.
+    record: the procedure's own, which begins when it is first asked for, or at the first run, and
+        `directory` where it is; None for a procedure of one run. What it has noted there as
+        points, it finds again when it is typed again.
     """
 
     @property
     def directory(self) -> Path | None:
         """Of the procedure's own record."""
+
+    @property
+    def record(self) -> Record | None:
+        """The procedure's own record."""
 
     @property
     def recipe(self) -> Mapping[str, Any]:
@@ -170,6 +185,9 @@ class Lab(Protocol):
 
     def draw(self, directory: Path) -> None:
         """Draw the curves of a record."""
+
+    def progress(self, said: str, done: int, total: int) -> None:
+        """Show how far it is, where nothing that trains shows it."""
 
 
 @dataclass(eq=False)

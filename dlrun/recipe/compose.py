@@ -152,13 +152,14 @@ def composer(own: Sequence[Path], multirun: bool = False) -> Iterator[Composer]:
     path = create_config_search_path(str(packaged()))
     for directory in own:
         path.prepend("command-line", f"file://{directory}", SearchPathQuery(provider="main"))
+    before = HydraConfig.instance().cfg  # of a job that composes another recipe
     GlobalHydra.instance().clear()
     _prefer_packaged_launchers()
     try:
         yield Composer(Hydra.create_main_hydra2("dlrun", path), Catalogue(own), multirun)
     finally:
         GlobalHydra.instance().clear()
-        HydraConfig.instance().cfg = None
+        HydraConfig.instance().cfg = before
 
 
 def register() -> None:

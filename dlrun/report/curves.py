@@ -4,11 +4,14 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dlrun import record
 from dlrun.metric import Metric, known
 from dlrun.record.sweep import Sweep, spans_decades
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Okabe and Ito, Color universal design, 2008: told apart with any kind of colour vision.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
@@ -68,8 +71,6 @@ def draw(directory: str | Path) -> list[Path]:
         curves = {key: curve(points, key) for key, _, _ in section.curves}
         if not any(epochs for epochs, _ in curves.values()):
             continue
-        with record.guard(folder):
-            folder.mkdir(exist_ok=True)
         path = folder / f"{section.name}.png"
         _draw(section, curves, path, _chosen(points, section.metric))
         drawn.append(path)
@@ -113,13 +114,9 @@ def _draw(
     path: Path,
     chosen: float | None,
 ) -> None:
-    # Imported here, and without pyplot: it has a global state and costs a second.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(6.4, 4.0))
-    axes = figure.add_axes((0.12, 0.13, 0.85, 0.83))
+    axes = blank()
     for key, name, colour in section.curves:
         epochs, values = curves[key]
         if epochs:
@@ -135,13 +132,30 @@ def _draw(
         place = epochs.index(chosen) if chosen in epochs else values.index(choose(values))
         best = f"best: {values[place]:.4g} at epoch {epochs[place]:.4g}"
         axes.plot(epochs[place], values[place], "*", color=ORANGE, markersize=13, label=best)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel(section.label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    write(axes, "epoch", section.label, path)
+
+
+def blank() -> "Axes":
+    """The axes of an empty figure of one PNG."""
+    # Imported here, and without pyplot: it has a global state and costs a second.
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(6.4, 4.0)).add_axes((0.14, 0.13, 0.83, 0.83))
+
+
+def write(axes: "Axes", x: str, y: str, path: Path) -> None:
+    """Name the axes, and write their figure as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     if len(axes.get_lines()) > 1:
         axes.legend(frameon=False)
+    with record.guard(path.parent):
+        path.parent.mkdir(exist_ok=True)
     with record.replacing(path) as part:
-        FigureCanvasAgg(figure).print_figure(part, format="png", dpi=110)
+        FigureCanvasAgg(axes.get_figure(root=True)).print_figure(part, format="png", dpi=110)

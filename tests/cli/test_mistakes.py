@@ -73,6 +73,19 @@ COMPOSING = [
     ("procedure=cross_validate folds=5", "folds=5", "did you mean procedure.folds=5?"),
     ("procedure=cross_validate procedure.folds=x", "procedure.folds=x", "a whole number"),
     ("procedure=retrain run=last", "run=last", "did you mean procedure.run=last?"),
+    (
+        "procedure=find_lr rates=[0.1,0.01]",
+        "rates=[0.1,0.01]",
+        "did you mean procedure.rates=[0.1,0.01]?",
+    ),
+    ("procedure=find_lr method=range", "method=range", "did you mean procedure.method=range?"),
+    (
+        "procedure=overfit samples=[1,10]",
+        "samples=[1,10]",
+        "did you mean procedure.samples=[1,10]?",
+    ),
+    ("procedure=lr_find", "procedure=lr_find", "draw_schedule, find_lr"),
+    ("procedure.rates=[0.1]", "procedure.rates=[0.1]", "a setting of procedure=find_lr"),
     ("~activation", "~activation", "choose activation="),
     ("~initializer", "~initializer", "choose initializer="),
     ("regularization={l2:{}}", "regularization={l2:{}}", "regularization.name=value"),
@@ -273,7 +286,11 @@ BUILDING = [
     ("monitor=val_loss", "monitor=val_loss", "did you mean monitor=val/loss?"),
     ("monitor=test/accuracy", "monitor=test/accuracy", "did you mean monitor=val/accuracy?"),
     ("metric=[auroc] monitor=train/auroc", "monitor=train/auroc", "mean monitor=val/auroc?"),
-    ("monitor=val/mae", "monitor=val/mae", "there are classes; use monitor=val/accuracy"),
+    (
+        "monitor=val/mae",
+        "monitor=val/mae",
+        "there are classes; use monitor=val/loss or val/accuracy",
+    ),
     ("metric=[r2,rmse]", "metric=r2: is for targets that are numbers", "classes; leave it out"),
     ("metric=brier loss=hinge", "metric=brier: needs probabilities", "loss=cross_entropy or bce"),
     (

@@ -44,6 +44,11 @@ ROOT = [setting.key for setting in CATALOGUE.primary.root]
         ("gpus=1", "device=cuda"),
         ("accelerator=gpu", "device=cuda"),
         ("num_workers=4", "decoded once"),
+        ("auto_lr_find=true", "procedure=find_lr tries learning rates and proposes one"),
+        ("trainer.auto_lr_find=true", "procedure=find_lr"),
+        ("lr_find=true", "procedure=find_lr"),
+        ("find_lr=true", "did you mean procedure=find_lr?"),
+        ("overfit_batches=10", "procedure=overfit trains on a few samples"),
     ],
 )
 def test_the_word_here(typed, right, capsys):
@@ -67,15 +72,15 @@ LIBRARIES = {
     "Lightning": (
         "max_epochs max_steps accumulate_grad_batches gradient_clip_val val_check_interval "
         "check_val_every_n_epoch log_every_n_steps ckpt_path default_root_dir datamodule logger "
-        "gpus devices accelerator enable_checkpointing"
+        "gpus devices accelerator enable_checkpointing auto_lr_find overfit_batches"
     ),
     "Hugging Face": (
         "num_train_epochs per_device_train_batch_size gradient_accumulation_steps max_grad_norm "
         "warmup_steps num_warmup_steps eval_steps logging_steps save_steps output_dir run_name "
         "resume_from_checkpoint lr_scheduler_type report_to fp16 bf16 mixed_precision "
-        "compute_metrics"
+        "compute_metrics max_train_samples"
     ),
-    "fastai": "base_lr wd n_epoch bs dls cbs loss_func opt_func",
+    "fastai": "base_lr wd n_epoch bs dls cbs loss_func opt_func lr_find",
     "timm": (
         "opt sched warmup_epochs clip_grad img_size input_size data_dir act_layer weight_init "
         "workers"
@@ -90,7 +95,7 @@ LIBRARIES = {
     "gradient boosting": "eta iterations random_seed eval_metric",
     "TensorBoard, MLflow, Albumentations": "log_dir experiment_name augmentations",
     "Hydra": "sweeper hydra/sweeper",
-    "others": "regularizer bit_depth",
+    "others": "regularizer bit_depth lr_finder",
 }
 METRICS = {
     "Keras": (

@@ -1,0 +1,78 @@
+"""The figure of a procedure: curves over a number that the runs differ in, as plain values."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+from dlrun import record
+from dlrun.record.sweep import spans_decades
+from dlrun.report.curves import BLUE, GREEN, GREY, ORANGE, blank, write
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure, drawn into `figures/<name>.png` of the procedure's record.
+
+    x, y: what the axes show. at: (n,) places on the x axis, logarithmic with `log`, in order.
+    curves: (n,) values by the name in the legend; None where there is none. gap: what it means
+    that the first curve has none; marked by crosses on top. lines: upright ones at a place on x,
+    by name. best: the place on the first curve that is marked; None for none.
+    """
+
+    name: str
+    x: str
+    y: str
+    at: Sequence[float]
+    curves: Mapping[str, Sequence[float | None]]
+    log: bool = False
+    gap: str = ""
+    lines: Mapping[str, float] = field(default_factory=dict)
+    best: float | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """As plain values for a record."""
+        return asdict(self)
+
+
+def draw(directory: Path) -> list[Path]:
+    """Draw the chart of a record, if it has one; the files that were written."""
+    told = record.read_json(directory / "run.json").get("chart")
+    if not told:
+        return []
+    chart = Chart(**told)
+    path = directory / "figures" / f"{chart.name}.png"
+    _draw(chart, path)
+    return [path]
+
+
+def _draw(chart: Chart, path: Path) -> None:
+    axes = blank()
+    everything = []
+    for (name, values), colour in zip(
+        chart.curves.items(), cycle((BLUE, ORANGE, GREEN)), strict=False
+    ):
+        drawn = [(x, y) for x, y in zip(chart.at, values, strict=True) if y is not None]
+        marker = "o" if len(drawn) <= 40 else ""
+        axes.plot(*zip(*drawn, strict=True), color=colour, label=name, marker=marker, markersize=3)
+        everything += [y for _, y in drawn]
+    if chart.log:
+        axes.set_xscale("log")
+    if spans_decades(everything):
+        axes.set_yscale("log")
+    first = dict(zip(chart.at, next(iter(chart.curves.values())), strict=True))
+    gaps = [place for place, value in first.items() if value is None]
+    if chart.gap and gaps:
+        style: Any = {"clip_on": False, "markersize": 7, "markeredgewidth": 1.6}
+        top = axes.get_xaxis_transform()
+        axes.plot(
+            gaps, [1.0] * len(gaps), "x", color=ORANGE, transform=top, label=chart.gap, **style
+        )
+    for name, place in chart.lines.items():
+        axes.axvline(place, color=GREY, linestyle=":", label=f"{name}: {place:g}")
+    if chart.best is not None:
+        value = first[chart.best] or 0.0
+        label = f"best: {value:.4g} at {chart.best:g}"
+        axes.plot(chart.best, value, "*", color=ORANGE, markersize=13, label=label)
+    write(axes, chart.x, chart.y, path)

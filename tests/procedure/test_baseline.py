@@ -1,0 +1,184 @@
+"""Baselines equal numpy on labels alone, and the same models typed alone."""
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from dlrun import record
+from dlrun.__main__ import main
+from dlrun.procedure.baseline import of_constant, shallow
+from dlrun.recipe import build
+
+COMMON = ("tracking=none", "threads=1", "epochs=2")
+BASELINE = (*COMMON, "procedure=baseline")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def told(outputs="outputs"):
+    """What the procedure's record says, and the runs it has made by name."""
+    runs = record.all_runs(outputs)
+    infos = {run: record.read_json(run / "run.json") for run in runs}
+    [own] = [info for info in infos.values() if info.get("kind") == "procedure"]
+    return own, {info["name"]: run for run, info in infos.items() if info is not own}
+
+
+def points(run):
+    """Without the clock, and without what belongs to the test split."""
+    return [
+        {k: v for k, v in point["values"].items() if not k.startswith(("time/", "test/"))}
+        for point in record.read_points(run)
+    ]
+
+
+@pytest.mark.proves("procedure=baseline")
+def test_each_is_what_it_is_alone(here, digits, capsys):
+    words = ["model.hidden=[24,16,8,8,8,8]", "optimizer=adam", "regularization=[l2]"]
+    assert main([*BASELINE, *words, "initializer=he"]) == 0
+    assert "warning" not in capsys.readouterr().err
+    info, runs = told()
+    table = {row["model"]: row for row in info["table"]}
+    names = ["majority class", "linear", "mlp with 1 of 6 hidden layers"]
+    assert list(table) == names
+    assert list(runs) == names[1:]
+    train, val = (split.y[split.rows].numpy() for split in (digits.train, digits.val))
+    shares = np.bincount(train) / len(train)
+    assert table[names[0]]["val/accuracy"] == np.mean(val == shares.argmax())
+    assert table[names[0]]["val/loss"] == pytest.approx(-np.log(shares)[val].mean(), rel=1e-6)
+    typed = {
+        names[1]: ["model=linear", "optimizer=adam"],
+        names[2]: ["model.hidden=[24]", "optimizer=adam", "initializer=he", words[2]],
+    }
+    for number, (name, alone) in enumerate(typed.items()):
+        assert main([*COMMON, *alone, f"outputs=alone{number}"]) == 0
+        other = record.find(f"alone{number}", "last")
+        assert points(runs[name]) == points(other)
+        best = max(p["val/accuracy"] for p in points(other) if "val/accuracy" in p)
+        assert table[name]["val/accuracy"] == best
+        assert not any("test/loss" in p["values"] for p in record.read_points(runs[name]))
+    [found] = info["findings"]
+    assert (found["name"], found["level"]) == ("baseline", "note")
+    assert found["numbers"] == {name: row["val/accuracy"] for name, row in table.items()}
+    assert found["command"].startswith("dlrun tracking=none threads=1 epochs=2 'model.hidden=[24,")
+    assert "procedure" not in found["command"]
+    made = [yaml.safe_load((run / "recipe.yaml").read_text()) for run in runs.values()]
+    assert [one["regularization"] is None for one in made] == [True, False]
+    before = {run: (run / "metrics.jsonl").read_bytes() for run in record.all_runs("outputs")}
+    assert main([*BASELINE, *words, "initializer=he"]) == 0
+    after = {run: (run / "metrics.jsonl").read_bytes() for run in record.all_runs("outputs")}
+    assert after == before, "typed again, it trains nothing"
+
+
+def test_numbers_have_a_mean(here, compose_recipe):
+    random = np.random.default_rng(1)
+    y = random.normal(3, 5, size=(80, 2)).astype("float32")
+    np.savez("numbers.npz", x=random.normal(size=(80, 3)).astype("float32"), y=y)
+    words = ["data=arrays", "data.path=numbers.npz", "data.task=regression", "loss=mse"]
+    assert main([*BASELINE, *words]) == 0
+    info, _ = told()
+    mean, linear, network = info["table"]
+    assert (mean["model"], linear["model"]) == ("mean", "linear")
+    assert network["model"] == "mlp with 1 of 1 hidden layers"
+    data = build.load_data(compose_recipe(*words))
+    train, val = (y[split.rows.numpy()] for split in (data.train, data.val))
+    off = np.abs(val - train.mean(0))
+    assert mean["val/mae"] == pytest.approx(off.mean(), rel=1e-5)
+    assert mean["val/loss"] == pytest.approx(((off / train.std(0)) ** 2).mean(), rel=1e-5)
+    assert info["findings"][0]["text"].startswith("What any network must beat in val/loss: mean ")
+
+
+@pytest.mark.parametrize("loss", ["bce", "hinge", "mse"])
+def test_a_constant_under_other_losses(compose_recipe, digits, loss):
+    run = build.build(compose_recipe(f"loss={loss}"), digits)
+    got = of_constant(run)
+    shares = torch.bincount(run.train.y, minlength=10).double() / len(run.train)
+    y = torch.nn.functional.one_hot(run.val.y, 10).double()
+    if loss == "bce":
+        by_hand = -(y * shares.log() + (1 - y) * (1 - shares).log()).mean()
+    elif loss == "mse":
+        by_hand = ((y - shares) ** 2).mean()
+    else:
+        by_hand = 10 * torch.nn.functional.multi_margin_loss(shares.expand_as(y), run.val.y)
+    assert got["val/loss"] == pytest.approx(float(by_hand), rel=1e-5)
+    assert got["val/accuracy"] == pytest.approx(0.1, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "settings"),
+    [
+        (
+            {"_target_": "dlrun.model.mlp.mlp", "hidden": [9, 8, 7, 6, 5, 4, 3, 2]},
+            "mlp with 2 of 8 hidden layers",
+            {"model.hidden": [9, 8]},
+        ),
+        (
+            {"_target_": "dlrun.model.cnn.cnn", "channels": [8] * 11, "hidden": [5] * 5},
+            "cnn with 2 of 11 convolutions",
+            {"model.channels": [8, 8], "model.hidden": [5]},
+        ),
+        (
+            {"_target_": "dlrun.model.vgg.vgg", "stages": [[1, 2], [3] * 6, [4] * 7], "hidden": []},
+            "vgg with 3 of 15 convolutions",
+            {"model.stages": [[1, 2], [3]]},
+        ),
+        (
+            {"_target_": "dlrun.model.vgg.vgg", "stages": [[1, 2], [3]], "hidden": [4]},
+            "vgg with 1 of 3 convolutions",
+            {"model.stages": [[1]], "model.hidden": []},
+        ),
+        (
+            {"_target_": "dlrun.model.resnet.resnet", "depth": 56},
+            "resnet of depth 14",
+            {"model.depth": 14},
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_fifth_of_the_layers_and_at_least_one(model, name, settings):
+    assert shallow(model) == (name, settings)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"_target_": "dlrun.model.lenet.lenet"},
+        {"_target_": "mynet.Net", "hidden": [1, 2]},
+        {"_target_": "dlrun.model.mlp.mlp", "hidden": []},
+    ],
+    ids=str,
+)
+def test_a_model_that_cannot_be_made_shallower(model):
+    assert shallow(model) is None
+
+
+def test_what_cannot_be_trained_is_left_out_in_a_line(here, capsys):
+    words = ["model=lenet", "optimizer=sgd", "loss=mse", "optimizer.lr=1e10", "epochs='40 steps'"]
+    assert main([*BASELINE, *words, "data.samples=64"]) == 0
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("warning: a shallow network is left out: nobody knows how to make")
+    assert second.startswith("warning: linear is left out: the")
+    assert [row["model"] for row in told()[0]["table"]] == ["majority class"]
+
+
+def test_it_is_a_point_like_another(here, capsys):
+    assert main(["-m", *BASELINE, "epochs='2 steps'", "batch_size=16,32"]) == 0
+    assert "2 finished" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["model=autoencoder", "loss=mse"], "gives its input back"),
+        (["data.split=80/0/20", "monitor=train/loss"], "no validation split"),
+        (["procedure.share=3"], "procedure.share=3"),
+    ],
+    ids=str,
+)
+def test_mistakes(here, capsys, words, said):
+    assert main([*BASELINE, *words]) == 2
+    assert said in capsys.readouterr().err
