@@ -169,7 +169,7 @@ def _said(
         key = next((key for key in worst if key == "train/accuracy"), "train/loss")
         return (
             f"{_counted(worst['samples'])} not memorized within {steps:,} steps: "
-            f"{key} {worst[key]:.4g}."
+            f"{key} {_number(worst[key])}."
         )
     done = [row for row in rows if row["memorized"]]
     if not done:
@@ -192,11 +192,15 @@ def _moved(
         return ""
     metric, value, _ = guess
     if moves is None:
-        return f"Validation is nowhere better than a guess (val/{metric} {value:.4g})."
+        return f"Validation is nowhere better than a guess (val/{metric} {_number(value)})."
     return (
         f"Validation moves from {moves['samples']:,} on: val/{metric} "
-        f"{moves[f'val/{metric}']:.4g}, a guess has {value:.4g}."
+        f"{_number(moves[f'val/{metric}'])}, a guess has {_number(value)}."
     )
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _chart(rows: Sequence[Mapping[str, Any]]) -> Chart:
