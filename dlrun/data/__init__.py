@@ -125,6 +125,7 @@ class Data:
     classes: class names; empty in regression.
     outputs: how many numbers a model returns for a sample.
     val and test may be empty (len 0).
+    hashes: as in `Source`, where they are known.
     extra: more splits by their names, such as train_dev: nothing trains on them or chooses by
         them; they are measured at the end, as `train_dev/…`.
     scale: of the targets, where these are standardized.
@@ -146,6 +147,7 @@ class Data:
     depth: int | None = None
     groups: Tensor | None = None
     extra: Mapping[str, Split] = field(default_factory=dict)
+    hashes: Tensor | None = None
     reading: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -86,6 +86,7 @@ def make(
         name=source.name,
         **{name: parts.pop(name) for name in NAMES},
         extra=parts,
+        hashes=source.hashes,
         shape=tuple(source.x.shape[1:]),
         classes=source.classes,
         outputs=len(source.classes) or source.y.shape[1],

@@ -40,6 +40,8 @@ SCALE = (0.01, 10.0)
 """Root mean squares of inputs between which the usual rates and initial weights are meant."""
 DEPENDENT = 1000.0
 """The condition number of correlations from which inputs count as dependent (Belsley 1980)."""
+LEAKED = 0.01
+"""The share of a split that may stand in another one, as in most sets some samples do."""
 RARE = 5.0
 """How many times as frequent as the rarest class the most frequent one may be."""
 DEAD, SATURATED = 0.9, 0.5
@@ -130,7 +132,7 @@ class Seen:
 
     def _backward(self) -> "Backward":
         model, size = self.run.model, min(_BATCH, self.run.lengths.batch_size)
-        with untouched(self.run):
+        with untouched(self.run), torch.enable_grad():
             model.train()
             model.zero_grad(set_to_none=True)
             outputs = self.run.uncompiled(self.x[:size])
@@ -375,6 +377,28 @@ def classes(seen: Seen) -> Iterator[Finding]:
         )
 
 
+def leak(seen: Seen) -> Iterator[Finding]:
+    """Samples of val and test that are identical to samples of an earlier split."""
+    data = seen.run.data
+    if data.hashes is None:
+        return
+    known = data.hashes[data.train.rows]
+    for name, split in (("validation", data.val), ("test", data.test)):
+        hashes = data.hashes[split.rows]
+        many = int(torch.isin(hashes, known).sum())
+        if many:
+            share = many / len(split)
+            yield Finding(
+                "leak",
+                WARN if share > LEAKED else NOTE,
+                f"{many} {name} samples ({share:.1%}) are identical to others that choose or "
+                "train the network: its result there is too good.",
+                {"samples": many, "share": share},
+                changes={"data.leaks": "drop"},
+            )
+        known = torch.cat((known, hashes))
+
+
 def wrong_loss(seen: Seen) -> Iterator[Finding]:
     """A loss for numbers where there are classes."""
     loss = seen.run.loss
@@ -486,8 +510,8 @@ def linear_network(seen: Seen) -> Iterator[Finding]:
 
 CHECKS = (  # what causes others comes first
     *(probabilities_into_loss, batch_mixing, label_range, symmetric_units, random_in_eval),
-    *(classes, input_scale, initial_loss, dead_units, saturated_units, gradients, no_gradient),
-    *(linear_network, wrong_loss, dependent_inputs, ignores_input),
+    *(leak, classes, input_scale, initial_loss, dead_units, saturated_units, gradients),
+    *(no_gradient, linear_network, wrong_loss, dependent_inputs, ignores_input),
 )
 
 

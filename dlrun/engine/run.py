@@ -96,6 +96,7 @@ class Run:
         self.classes = () if self.regression else tuple(self.data.classes)
         self.scale: Scale | None = None if self.reconstructs else self.data.scale
         self.metric = METRICS["mae" if self.regression else "accuracy"]
+        self.metrics.pop(self.metric.name, None)  # is measured anyway
         own = {self.metric.name: self.metric, "loss": METRICS["loss"]}
         self.measured: dict[str, Metric] = own | self.metrics
         if self.scale is not None:

@@ -41,7 +41,6 @@ from dlrun.regularization import Regularizer, acts
 from dlrun.schedule import Fixed, Schedule, warmup
 from dlrun.test_augmentation import CenterCrop, has_size
 
-SPLITTING = ("split", "val", "split_seed", "leaks", "samples", "train_dev")
 TRAIN_EVAL = 2000  # of the training split, at most, that are measured as validation is
 SAMPLES = 64  # of the training split, for whatever looks at data before training
 _PASS = 2**22  # elements of the training split that are preprocessed at once
@@ -52,7 +51,7 @@ def check(config: DictConfig, chosen: Sequence[str] = ()) -> None:
 
     chosen: the groups whose option was asked for rather than left at its default.
     """
-    apart = {"data": SPLITTING, "model": ("max_parameters",)}
+    apart = {"data": schema.SPLITTING, "model": ("max_parameters",)}
     wrong = [*schema.problems(config), *_wrong_splitting(config)]
     for group in schema.GROUPS:
         wrong += ingredients.problems(config, group, apart.get(group, ()))
@@ -80,7 +79,7 @@ def load_data(
 def read_data(config: DictConfig, report: Report | None = None) -> Source:
     """All samples of the recipe's data; `report(done, total)` is called while decoding."""
     values = plain(config.data, "data", None)
-    values = {key: value for key, value in values.items() if key not in SPLITTING}
+    values = {key: value for key, value in values.items() if key not in schema.SPLITTING}
     with explained("data", values):
         source: Source = instantiate(values, report=report, _convert_="all")
     return source
@@ -91,7 +90,7 @@ def split_data(
 ) -> Data:
     """The splits of samples that are read, as the recipe or `rows` says."""
     values = plain(config.data, "data", None)
-    splitting = {key: value for key, value in values.items() if key in SPLITTING}
+    splitting = {key: value for key, value in values.items() if key in schema.SPLITTING}
     with explained("data", splitting):
         data = splits.make(source, **splitting, rows=rows)
     if not len(data.train):
@@ -158,10 +157,7 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
         if config.train_eval
         else None,
     )
-    checks.check_recorded("monitor", run.monitor, run)
-    if config.metric:
-        run.metrics.pop(run.metric.name, None)  # is measured anyway
-        checks.check_metrics(config, run, seen.x, seen.y)
+    checks.check_metrics(config, run, seen.x, seen.y)
     _seed(config.seed + 1)  # the noise of training, whatever else has drawn from it
     return run
 
@@ -296,7 +292,7 @@ def _regularized(
 
 
 def _wrong_splitting(config: DictConfig) -> Iterator[str]:
-    given = {str(key): value for key, value in config.data.items() if key in SPLITTING}
+    given = {str(key): value for key, value in config.data.items() if key in schema.SPLITTING}
     wrong = signature.problems("dlrun.data.split.check", given, "data")
     yield from wrong
     try:

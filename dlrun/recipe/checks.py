@@ -1,5 +1,6 @@
 """What does not fit together in a recipe, said before training."""
 
+import math
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from dlrun import loss as losses
 from dlrun.data import Data
 from dlrun.engine.count import parameters
+from dlrun.engine.evaluate import Tally
 from dlrun.engine.run import LoopConfig, Run
 from dlrun.errors import Mistake, first_line, refuse
 from dlrun.loss import Loss
@@ -203,7 +205,7 @@ def check_recorded(key: str, value: str, run: Run) -> None:
     """Raise Mistake where a setting names a value that no point of this run will have."""
     if value.rpartition("/")[2] not in run.measured:
         there = "there are no classes" if run.regression else "there are classes"
-        right = f"{key}=val/{run.metric.name}"
+        right = f"{key}=val/loss or val/{run.metric.name}"
         raise Mistake(f"{key}={value}: is not measured, because {there}; use {right}")
     if value.startswith("val/") and not len(run.val):
         raise Mistake(f"{key}={value}: there is no validation split; use {key}=train/loss")
@@ -229,10 +231,13 @@ def _are_binary(data: Data) -> bool:
 
 
 def check_metrics(config: DictConfig, run: Run, x: Tensor, y: Tensor) -> None:
-    """Raise one Mistake for all metrics that don't fit the task, or fail on a few samples.
+    """Raise Mistake for what cannot be monitored, and for metrics that don't fit the task.
 
-    x, y: some of the training split, x as the model sees it.
+    x, y: some of the training split, x as the model sees it; the metrics are tried on them.
     """
+    check_recorded("monitor", run.monitor, run)
+    if not run.metrics:
+        return
     refuse(filter(None, (_unfit(run, one) for one in run.metrics.values())))
     was_training = run.model.training
     run.model.eval()
@@ -246,6 +251,26 @@ def check_metrics(config: DictConfig, run: Run, x: Tensor, y: Tensor) -> None:
             if size != 1:
                 raise Mistake(f"metric.{name}: must give one number for a split, not {size}")
     run.model.train(was_training)
+    _check_monitored(run)
+
+
+def _check_monitored(run: Run) -> None:
+    """Raise Mistake where the metric that is monitored can be no number on the val split.
+
+    As for the area under the ROC curve of one class; tried with predictions drawn at random.
+    """
+    name = run.monitor.rpartition("/")[2]
+    if name not in run.metrics or (run.regression and not run.labels):
+        return
+    draw = torch.Generator().manual_seed(0)
+    drawn = torch.randn((len(run.val), run.data.outputs), generator=draw).to(run.device)
+    tally = Tally({name: run.metrics[name]})
+    tally.add(*run.answers(drawn, run.val.y[run.val.rows].to(run.device)))
+    if math.isnan(tally.values(len(drawn))[name]):
+        raise Mistake(
+            f"monitor={run.monitor}: is no number on the val split, which has too few classes or "
+            "samples for it; choose another, or a larger split with data.split"
+        )
 
 
 def _unfit(run: Run, metric: Metric) -> str:

@@ -10,14 +10,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dlrun.errors import Mistake
 from dlrun.recipe import identity
+from dlrun.recipe.schema import SPLITTING
 from dlrun.record import Record, bounds
 from dlrun.shell import shown
 
 _log = logging.getLogger("dlrun")
-_SPLITTING = (
-    *("data.split", "data.val", "data.split_seed", "data.leaks", "data.train_dev"),
-    "data.samples",
-)
 
 
 def since(recipe: DictConfig, kept: Record, facts: Mapping[str, Any]) -> set[str]:
@@ -36,14 +33,15 @@ def since(recipe: DictConfig, kept: Record, facts: Mapping[str, Any]) -> set[str
     if _resolved(before, "validate_on") != recipe.validate_on:
         changed.add("val")
     data, recorded = facts["data"], kept.info.get("data") or {}
-    if _trained(kept):
+    trained = any((kept.directory / "checkpoints").glob("*.pt"))
+    if trained:
         _check_scale(recipe, recorded, data)
         _check_depth(recipe, recorded, data)
     splits, known = data["splits"], recorded.get("splits") or {}
     if recorded.get("digest") != data["digest"] or not known:
         return changed
     moved = [name for name, rows in splits.items() if known.get(name, rows) != rows]
-    if "train" in moved and _trained(kept):
+    if "train" in moved and trained:
         _refuse_splits(before, recipe)
     if moved and "train" not in moved:
         _log.warning(f"not the same samples as before in {' and '.join(moved)}")
@@ -52,7 +50,8 @@ def since(recipe: DictConfig, kept: Record, facts: Mapping[str, Any]) -> set[str
 
 def _refuse_splits(before: Any, recipe: Any) -> NoReturn:
     """Raise the Mistake of another training split, naming the settings that make it so."""
-    keys = [key for key in _SPLITTING if _resolved(before, key) != _resolved(recipe, key)]
+    split = [f"data.{name}" for name in SPLITTING]
+    keys = [key for key in split if _resolved(before, key) != _resolved(recipe, key)]
     values = []
     for key in keys:
         now, was = (
@@ -90,10 +89,6 @@ def _refuse(recipe: Any, key: str, trained: str, now: str, right: str) -> NoRetu
         f"{key}={shown(_resolved(recipe, key))}: the run was trained on {trained}, and would go on "
         f"with {now}; {right}"
     )
-
-
-def _trained(kept: Record) -> bool:
-    return any((kept.directory / "checkpoints").glob("*.pt"))
 
 
 def _resolved(recipe: Any, key: str) -> Any:

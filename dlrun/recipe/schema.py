@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 SEVERAL = ("preprocessing", "augmentation", "metric", "regularization")
 """The groups that take several options at once; each option lies under its own name."""
 
+SPLITTING = ("split", "val", "split_seed", "leaks", "train_dev", "samples")
+"""The settings of `data` that split it, whatever the source."""
+
 CHOICES = {
     "precision": ("float32", "bf16", "fp16"),
     "sampling": ("shuffle", "balanced", "stratified"),

@@ -484,7 +484,11 @@ def _fits(entry: Any, kind: type) -> bool:
     """Whether an entry has all that it needs, of the right types."""
     if not isinstance(entry, dict) or entry.get("status") not in _WORST_FIRST:
         return False
-    needed = {each.name for each in fields(kind) if each.default is MISSING}
+    needed = {
+        each.name
+        for each in fields(kind)
+        if each.default is MISSING and each.default_factory is MISSING
+    }
     typed = all(isinstance(value, _TYPES[key]) for key, value in entry.items() if key in _TYPES)
     return (
         needed <= entry.keys() and typed and min(entry.get("trial", 0), entry.get("seed", 0)) >= 0

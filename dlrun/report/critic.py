@@ -11,7 +11,6 @@ from itertools import pairwise
 
 from dlrun import record
 from dlrun.finding import FAIL, NOTE, WARN, Finding
-from dlrun.metric import metric_of
 from dlrun.record.sweep import Dimension, Point, Sweep, number
 from dlrun.report import commands
 from dlrun.report.curves import Curve
@@ -222,7 +221,7 @@ def more_data(sweep: Sweep) -> list[Finding]:
     numbers = {"samples": most, "half": max(halves), "gain": gain}
     errors = error(sweep, full), error(sweep, half)
     noise = math.inf if None in errors else ERRORS * math.hypot(*filter(None, errors))
-    wrong = 1 - full.mean if metric_of(sweep.objective).share else full.mean
+    wrong = 1 - full.mean if sweep.maximize else full.mean  # no score is above 1
     if wrong <= 0:
         return []
 

@@ -141,7 +141,7 @@ def blank() -> "Axes":
     # Imported here, and without pyplot: it has a global state and costs a second.
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(6.4, 4.0)).add_axes((0.12, 0.13, 0.85, 0.83))
+    return Figure(figsize=(6.4, 4.0)).add_axes((0.14, 0.13, 0.83, 0.83))
 
 
 def write(axes: "Axes", x: str, y: str, path: Path) -> None:

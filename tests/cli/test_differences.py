@@ -14,6 +14,8 @@ RECIPE = {
     "data": {"split": [60, 20, 20], "val": 0.1, "split_seed": 0, "leaks": "warn"},
     "preprocessing": {"standardize": {"_target_": "a.B"}},
     "loss": {"_target_": "a.loss"},
+    "metric": None,
+    "validate_on": None,
 }
 
 

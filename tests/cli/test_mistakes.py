@@ -280,7 +280,11 @@ BUILDING = [
     ("monitor=val_loss", "monitor=val_loss", "did you mean monitor=val/loss?"),
     ("monitor=test/accuracy", "monitor=test/accuracy", "did you mean monitor=val/accuracy?"),
     ("metric=[auroc] monitor=train/auroc", "monitor=train/auroc", "mean monitor=val/auroc?"),
-    ("monitor=val/mae", "monitor=val/mae", "there are classes; use monitor=val/accuracy"),
+    (
+        "monitor=val/mae",
+        "monitor=val/mae",
+        "there are classes; use monitor=val/loss or val/accuracy",
+    ),
     ("metric=[r2,rmse]", "metric=r2: is for targets that are numbers", "classes; leave it out"),
     ("metric=brier loss=hinge", "metric=brier: needs probabilities", "loss=cross_entropy or bce"),
     (

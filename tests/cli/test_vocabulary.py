@@ -78,7 +78,7 @@ LIBRARIES = {
         "num_train_epochs per_device_train_batch_size gradient_accumulation_steps max_grad_norm "
         "warmup_steps num_warmup_steps eval_steps logging_steps save_steps output_dir run_name "
         "resume_from_checkpoint lr_scheduler_type report_to fp16 bf16 mixed_precision "
-        "compute_metrics"
+        "compute_metrics max_train_samples"
     ),
     "fastai": "base_lr wd n_epoch bs dls cbs loss_func opt_func lr_find",
     "timm": (

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -181,7 +182,11 @@ MISFITS = [
     (("metric=[top5]", "loss=bce"), "labels", "those of data=table are several labels at once"),
     (("metric=[auroc]", "loss=mse", "model=autoencoder"), "digits", "the model gives its input"),
     (("monitor=val/mae",), "digits", "monitor=val/mae: is not measured, because there are classes"),
-    (("monitor=val/accuracy", "loss=mse"), "numbers", "there are no classes; use monitor=val/mae"),
+    (
+        ("monitor=val/accuracy", "loss=mse"),
+        "numbers",
+        "there are no classes; use monitor=val/loss or val/mae",
+    ),
 ]
 
 
@@ -204,6 +209,19 @@ def three_classes(digits):
 def test_five_of_three_classes_are_refused(compose_recipe, digits):
     with pytest.raises(Mistake, match="metric=top5: would always be 1, because there are 3"):
         build.build(compose_recipe("metric=[top5]"), three_classes(digits))
+
+
+@pytest.mark.parametrize("name", ["auroc", "macro_f1"])
+def test_a_val_split_of_one_class_has_no_order_to_choose_by(name, compose_recipe, digits):
+    data = three_classes(digits)
+    rows = torch.arange(len(data.train.y))[data.train.y == 1]
+    data = replace(data, val=Split(data.val.x, data.val.y, rows[:50]))
+    recipe = compose_recipe(f"metric=[{name}]", f"monitor=val/{name}")
+    if name == "macro_f1":
+        assert build.build(recipe, data).monitor == "val/macro_f1"
+        return
+    with pytest.raises(Mistake, match="monitor=val/auroc: is no number on the val split, which"):
+        build.build(recipe, data)
 
 
 def several_numbers(predicted, y):

@@ -1,5 +1,7 @@
 """Each check finds what it is for, finds nothing in sound recipes, and changes nothing."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -7,7 +9,7 @@ from torch import nn
 from dlrun.data import Data, Split
 from dlrun.engine import signal
 from dlrun.engine.preflight import Seen, preflight, untouched
-from dlrun.finding import FAIL, WARN
+from dlrun.finding import FAIL, NOTE, WARN
 from dlrun.recipe import build
 from tests.states import differences
 
@@ -166,6 +168,17 @@ def test_inputs_that_depend_on_each_other(found, table):
     x, y = table
     x = torch.cat((x, x[:, :1] + x[:, 1:2] + 1e-3 * x[:, 2:3]), 1)
     assert "dependent_inputs" in found(data=made(x, y))
+
+
+def test_samples_that_stand_in_two_splits(found, table):
+    x, y = table
+    hashes = torch.arange(400)
+    data = replace(made(x, y), hashes=hashes)
+    assert "leak" not in found(data=data)
+    hashes[200:210] = hashes[:10]
+    assert found(data=replace(data, hashes=hashes))["leak"] == WARN
+    hashes[201:400] = torch.arange(201, 400)
+    assert found(data=replace(data, hashes=hashes))["leak"] == NOTE
 
 
 def test_a_class_that_is_missing_or_rare(found, table):

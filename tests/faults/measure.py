@@ -22,11 +22,12 @@ from typing import Any
 
 import torch
 
-from dlrun import metric, record
+from dlrun import record
 from dlrun.data import Data
 from dlrun.engine.state import begin
 from dlrun.engine.train import train
 from dlrun.errors import Failure, Mistake
+from dlrun.procedure.train import measured
 from dlrun.recipe import build, compose
 from tests.faults import sets
 from tests.faults.table import FAULTS, Fault
@@ -83,8 +84,15 @@ class Trainer:
                 kept.close()
         if not by:
             return standing.best_score
+        if by.startswith("test/"):
+            return _score(by, measured(run, "test")[by])
         best = next(point for point in points if point["step"] == standing.best_step)
-        return metric.score(by, best["values"][by])
+        return _score(by, best["values"][by])
+
+
+def _score(by: str, value: float) -> float:
+    """A value with the sign that makes higher better: of accuracy, loss and mae."""
+    return value if by.endswith("/accuracy") else -value
 
 
 def judge(broken: Values, mended: Values) -> tuple[float, float, bool]:
@@ -95,6 +103,8 @@ def judge(broken: Values, mended: Values) -> tuple[float, float, bool]:
     pairs = [(b, m) for b, m in zip(broken, mended, strict=True) if b is not None and m is not None]
     if broken.count(None) > len(broken) / 2:
         return math.inf, 0.0, None not in mended
+    if len(pairs) < 2:
+        return 0.0, math.inf, False
     differences = [m - b for b, m in pairs]
     difference, error = mean(differences), stdev(differences) / math.sqrt(len(differences))
     return difference, error, difference > ERRORS * error
@@ -105,10 +115,10 @@ def known() -> dict[str, dict[str, Any]]:
     return json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
 
 
-def current(fault: Fault, measured: dict[str, Any] | None) -> bool:
-    """Whether what was measured is of the recipe as it stands in the table."""
+def current(fault: Fault, found: dict[str, Any] | None) -> bool:
+    """Whether what was found is of the recipe as it stands in the table."""
     asked = {"words": fault.words, "twin": fault.twin, "by": fault.by}
-    return measured is not None and {key: measured[key] for key in asked} == asked
+    return found is not None and {key: found[key] for key in asked} == asked
 
 
 def measure(

@@ -99,6 +99,14 @@ def friedman() -> Arrays:
     return _dealt(x.astype(np.float32), y.astype(np.float32), 1200, 400)
 
 
+def ripples() -> Arrays:
+    """cos(2·r) + noise, r the distance of two normal inputs from the origin: 1,200 / 400 / 400."""
+    generator = np.random.default_rng(0)
+    x = generator.standard_normal((2000, 2))
+    y = np.cos(2 * np.hypot(*x.T)) + 0.05 * generator.standard_normal(2000)
+    return _dealt(x.astype(np.float32), y.astype(np.float32), 1200, 400)
+
+
 def cifar() -> Arrays:
     """Photographs of CIFAR-10 in three classes, 32×32 RGB: 1,200 / 400 / 200."""
     return _dealt(*_photographs(), 1200, 400)
@@ -222,7 +230,7 @@ def _named(made: Sequence[Callable[..., Arrays]]) -> dict[str, Callable[..., Arr
     return {each.__name__: each for each in made}
 
 
-BASES = _named([digits, quantiles, cancer, friedman, cifar])
+BASES = _named([digits, quantiles, cancer, friedman, ripples, cifar])
 CHANGES = _named(
     [relabelled, thinned, rare, single, overlapped, leaked, noised, shifted, scaled, padded]
 )

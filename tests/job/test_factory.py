@@ -380,9 +380,10 @@ def scores(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Weights]]:
     def plan(found: Sequence[tuple[float, float]]) -> list[Weights]:
         seen: list[Weights] = []
 
-        def measured(run: Run, feed: PreparedSplit) -> tuple[float, float]:
+        def measured(run: Run, feed: PreparedSplit) -> dict[str, float]:
             seen.append({name: value.clone() for name, value in run.model.state_dict().items()})
-            return found[len(seen) - 1]
+            loss, accuracy = found[len(seen) - 1]
+            return {"accuracy": accuracy, "loss": loss}
 
         monkeypatch.setattr("dlrun.engine.step.measure", measured)
         return seen

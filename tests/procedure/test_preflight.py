@@ -4,6 +4,7 @@ import pytest
 
 from dlrun import record
 from dlrun.__main__ import main
+from dlrun.engine.preflight import CHECKS
 
 COMMON = ("tracking=none", "threads=1", "epochs='2 steps'")
 
@@ -20,7 +21,7 @@ def found(which="last"):
 @pytest.mark.proves("procedure=preflight")
 def test_a_sound_recipe_passes(capsys):
     assert main([*COMMON, "procedure=preflight"]) == 0
-    assert "17 checks, no findings" in capsys.readouterr().out
+    assert f"{len(CHECKS) + 1} checks, no findings" in capsys.readouterr().out
     assert found() == []
     assert "train on" not in capsys.readouterr().out
 

@@ -196,7 +196,7 @@ def validated(monkeypatch):
     """validated((loss, accuracy), ...) are what the validations of a sweep's runs find in turn."""
 
     def plan(*found: tuple[float, float]) -> None:
-        left = iter(found)
+        left = (dict(zip(("loss", "accuracy"), each, strict=True)) for each in found)
         monkeypatch.setattr("dlrun.engine.step.measure", lambda run, feed: next(left))
 
     return plan
