@@ -76,7 +76,7 @@ def back_off(run: Run, state: State, record: Record, diverged: Diverged) -> None
     first = diverged.step <= run.lengths.steps_per_epoch
     scale = standing.scale * (0.1 if first else 0.5)
     kept["position"] |= {"scale": scale, "backoffs": count}
-    state.become(restore(run, kept))
+    state.become(restore(run, copy.deepcopy(kept)))  # the optimizer changes what it is given
     state.runs[0].good = kept
     epoch = diverged.step / run.lengths.steps_per_epoch
     record.append(diverged.step, epoch, {f"backoff/{count}": scale})

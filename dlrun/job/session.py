@@ -18,7 +18,7 @@ from dlrun.recipe import signature
 from dlrun.tracking.follower import Follower
 
 if TYPE_CHECKING:
-    from dlrun.data import Data
+    from dlrun.data import Data, Source
 
 
 class Session:
@@ -38,7 +38,8 @@ class Session:
         self.checked: set[str] = set()  # structures of recipes that preflight has looked at
         self._followers: dict[str, Follower] = {}
         self._follower: Follower | None = None  # of the last job
-        self._data: tuple[Any, Data] | None = None
+        self._source: tuple[Any, Source] | None = None  # what was read last, by its settings
+        self._data: Data | None = None  # as its recipe splits it
 
     def prepare(self, config: DictConfig, draws: bool = False) -> Follower | None:
         """Start the process that follows the records of a recipe, so that it gets ready meanwhile.
@@ -83,12 +84,15 @@ class Session:
         """
         from dlrun.recipe import build
 
-        if rows is not None:
-            return build.load_data(config, self.show.loading, rows)
         key = OmegaConf.to_container(config.data, resolve=True)
-        if self._data is None or self._data[0] != key:
-            self._data = key, build.load_data(config, self.show.loading)
-        return self._data[1]
+        if self._source is None or self._source[0] != key:
+            self._data = None
+            self._source = key, build.read_data(config, self.show.loading)
+        if rows is not None:
+            return build.split_data(config, self._source[1], rows)
+        if self._data is None:
+            self._data = build.split_data(config, self._source[1])
+        return self._data
 
     def close(self) -> None:
         """Wait until all is drawn and delivered, or that makes no progress any more."""

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from math import sqrt
 from typing import Any
 
@@ -40,7 +41,8 @@ def overfit(
     runs = _train(lab, data, sorted(set(samples)), steps)
     rows = [_row(count, run) for count, run in runs.items()]
     guess = guessed(data)
-    moves = next((row for row in rows if guess and _better(row, *guess)), None)
+    better = [*takewhile(lambda row: guess and _better(row, *guess), reversed(rows))]
+    moves = better[-1] if better else None
     failed = [row for row in rows if row["samples"] <= FEW and not row["memorized"]]
     numbers = {f"{key} of {row['samples']}": row[key] for row in rows for key in _measured(row)}
     text = f"{_said(rows, failed, steps)} {_moved(rows, moves, guess)}".strip()
@@ -169,7 +171,7 @@ def _said(
         key = next((key for key in worst if key == "train/accuracy"), "train/loss")
         return (
             f"{_counted(worst['samples'])} not memorized within {steps:,} steps: "
-            f"{key} {worst[key]:.4g}."
+            f"{key} {_number(worst[key])}."
         )
     done = [row for row in rows if row["memorized"]]
     if not done:
@@ -187,16 +189,20 @@ def _moved(
     moves: Mapping[str, Any] | None,
     guess: tuple[str, float, float] | None,
 ) -> str:
-    """From which number of samples on validation is better than a guess."""
+    """From which number of samples on validation is better than a guess, with all larger ones."""
     if guess is None or f"val/{guess[0]}" not in rows[-1]:
         return ""
     metric, value, _ = guess
     if moves is None:
-        return f"Validation is nowhere better than a guess (val/{metric} {value:.4g})."
+        return f"Validation is nowhere better than a guess (val/{metric} {_number(value)})."
     return (
         f"Validation moves from {moves['samples']:,} on: val/{metric} "
-        f"{moves[f'val/{metric}']:.4g}, a guess has {value:.4g}."
+        f"{_number(moves[f'val/{metric}'])}, a guess has {_number(value)}."
     )
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _chart(rows: Sequence[Mapping[str, Any]]) -> Chart:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from dlrun import duration, metric, preprocessing
 from dlrun import loss as losses
 from dlrun.augmentation import clamps, compose
-from dlrun.data import Data, Report, Split
+from dlrun.data import Data, Report, Source, Split
 from dlrun.data import split as splits
 from dlrun.data.sample import sample
 from dlrun.engine import device as devices
@@ -73,10 +73,24 @@ def load_data(
 
     rows: of each split, where the recipe is not to decide.
     """
+    return split_data(config, read_data(config, report), rows)
+
+
+def read_data(config: DictConfig, report: Report | None = None) -> Source:
+    """All samples of the recipe's data; `report(done, total)` is called while decoding."""
     values = plain(config.data, "data", None)
-    splitting = {key: values.pop(key) for key in schema.SPLITTING if key in values}
+    values = {key: value for key, value in values.items() if key not in schema.SPLITTING}
     with explained("data", values):
-        source = instantiate(values, report=report, _convert_="all")
+        source: Source = instantiate(values, report=report, _convert_="all")
+    return source
+
+
+def split_data(
+    config: DictConfig, source: Source, rows: Mapping[str, Sequence[int]] | None = None
+) -> Data:
+    """The splits of samples that are read, as the recipe or `rows` says."""
+    values = plain(config.data, "data", None)
+    splitting = {key: value for key, value in values.items() if key in schema.SPLITTING}
     with explained("data", splitting):
         data = splits.make(source, **splitting, rows=rows)
     if not len(data.train):

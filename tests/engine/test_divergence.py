@@ -1,15 +1,20 @@
+import copy
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from dlrun.engine import divergence
 from dlrun.engine.run import Run
+from dlrun.engine.state import State
 from dlrun.errors import Failure
 from dlrun.loss import Loss
 from dlrun.schedule import Fixed
 from tests.conftest import Trained
+from tests.states import differences
 
 Train = Callable[..., Trained]
 
@@ -55,6 +60,22 @@ def test_half_the_rate_from_the_last_good_state(train_recipe: Train) -> None:
     ]
     assert step == 50
     assert epoch == pytest.approx(50 / 34)
+
+
+def test_it_returns_to_the_same_state_each_time(
+    train_recipe: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    returns, restore = [], divergence.restore
+
+    def noted(run: Run, saved: dict[str, Any]) -> State:
+        returns.append(copy.deepcopy(saved["optimizer"]["state"]["state"]))
+        return restore(run, saved)
+
+    monkeypatch.setattr(divergence, "restore", noted)
+    words = ("epochs=3", "on_divergence=backoff", *CONSTANT, "optimizer=adagrad")
+    train_recipe(*words, change=explode(50, above=0.03))
+    assert len(returns) == 2
+    assert not differences(*returns)
 
 
 def test_a_tenth_within_the_first_epoch_and_again_where_it_did_not_help(

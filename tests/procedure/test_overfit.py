@@ -195,3 +195,12 @@ def test_a_single_sample_that_batch_norm_refuses_is_left_out(here, capsys):
     assert main([*COMMON, *words]) == 0
     assert "procedure.samples: 1 left out: " in capsys.readouterr().err
     assert [row["samples"] for row in told()[0]["table"]] == [4]
+
+
+def test_the_data_are_read_once(here, capsys):
+    lines = [f"{n},{n * n % 17},{n % 5}.5" for n in range(60)]
+    (here / "few.csv").write_text("\n".join(["a,b,y", *lines]))
+    words = ["data=arrays", "data.path=few.csv", "data.target=y", "loss=mse"]
+    words += ["data.features=[a,b]", "procedure.samples=[1,4]", "procedure.steps=50"]
+    assert main([*COMMON, *words]) in (0, 1)
+    assert capsys.readouterr().out.count("reading ") <= 1
