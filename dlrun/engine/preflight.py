@@ -41,7 +41,7 @@ SCALE = (0.01, 10.0)
 DEPENDENT = 1000.0
 """The condition number of correlations from which inputs count as dependent (Belsley 1980)."""
 LEAKED = 0.01
-"""The share of a split that may stand in another one, as in most sets some samples do."""
+"""The share of a split that may stand in another one, or twice, as in most sets some samples do."""
 RARE = 5.0
 """How many times as frequent as the rarest class the most frequent one may be."""
 DEAD, SATURATED = 0.9, 0.5
@@ -399,6 +399,29 @@ def leak(seen: Seen) -> Iterator[Finding]:
         known = torch.cat((known, hashes))
 
 
+def label_noise(seen: Seen) -> Iterator[Finding]:
+    """Training samples that are identical and have different labels."""
+    run, train = seen.run, seen.run.data.train
+    if run.regression or run.data.hashes is None or train.y.is_floating_point():
+        return
+    y = train.y[train.rows]
+    unique, place = run.data.hashes[train.rows].unique(return_inverse=True)
+    ends = [
+        torch.zeros_like(unique).scatter_reduce(0, place, y, how, include_self=False)
+        for how in ("amin", "amax")
+    ]
+    many = int((ends[0] != ends[1])[place].sum())
+    if many > LEAKED * len(y):
+        yield Finding(
+            "label_noise",
+            WARN,
+            f"{many} training samples ({many / len(y):.1%}) are identical to others that have "
+            "another label: one of the two is wrong.",
+            {"samples": many, "share": many / len(y)},
+            changes={"procedure": "show_data"},
+        )
+
+
 def wrong_loss(seen: Seen) -> Iterator[Finding]:
     """A loss for numbers where there are classes."""
     loss = seen.run.loss
@@ -510,7 +533,16 @@ def linear_network(seen: Seen) -> Iterator[Finding]:
 
 CHECKS = (  # what causes others comes first
     *(probabilities_into_loss, batch_mixing, label_range, symmetric_units, random_in_eval),
-    *(leak, classes, input_scale, dead_units, saturated_units, initial_loss, gradients),
+    *(
+        leak,
+        label_noise,
+        classes,
+        input_scale,
+        dead_units,
+        saturated_units,
+        initial_loss,
+        gradients,
+    ),
     *(no_gradient, linear_network, wrong_loss, dependent_inputs, ignores_input),
 )
 

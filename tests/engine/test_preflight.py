@@ -181,6 +181,15 @@ def test_samples_that_stand_in_two_splits(found, table):
     assert found(data=replace(data, hashes=hashes))["leak"] == NOTE
 
 
+def test_identical_samples_with_different_labels(found, table):
+    x, y = table
+    hashes = torch.arange(400)
+    hashes[:9] = hashes[9:18]
+    assert found(data=replace(made(x, y), hashes=hashes)) == {}, "labels agree: 9 is 3 times 3"
+    hashes[:10] = hashes[10:20]
+    assert found(data=replace(made(x, y), hashes=hashes))["label_noise"] == WARN
+
+
 def test_a_class_that_is_missing_or_rare(found, table):
     x, y = table
     rows = torch.arange(200)

@@ -1,0 +1,106 @@
+"""Look at the data before a network does: how many, of what, and what a network sees of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dlrun.data import Data
+from dlrun.data.sample import sample
+from dlrun.engine.preflight import preflight
+from dlrun.engine.run import Run
+from dlrun.errors import Mistake
+from dlrun.procedure import Lab, Outcome, Training, procedure
+from dlrun.report import gallery
+
+_OF_DATA = (
+    *("leak", "label_noise", "class_missing", "class_imbalance", "input_scale"),
+    *("dependent_inputs", "label_range"),
+)
+_COLUMNS = 50  # of a table, at most, that are listed
+
+
+@procedure(judged=False, trains=False)
+def show_data(lab: Lab, examples: int = 10) -> Outcome:
+    """The procedure `show_data`: counts, ranges and examples, and what is wrong with the data.
+
+    examples: how many images are drawn. Raises Mistake where it is below 1.
+    """
+    if examples < 1:
+        raise Mistake(f"procedure.examples={examples}: must be above 0")
+    data = lab.data()
+    with lab.built(Training(recorded=False)) as built:
+        found = [each for each in preflight(built.run) if each.name in _OF_DATA]
+        if len(data.shape) == 3 and data.shape[0] in (1, 3) and lab.directory is not None:
+            rows = _examples(built.run, examples)
+            gallery.write(rows, lab.directory / "figures" / "examples.png")
+    table = _classes(data) if data.classes else _ranges(data.train.y, data, "target")
+    if len(data.shape) == 1:
+        table += _ranges(data.train.x, data, "column")
+    findings = [each.completed(lab.command) for each in found]
+    return Outcome(findings=findings, table=table, text=_described(data))
+
+
+def _described(data: Data) -> str:
+    """The set in one sentence."""
+    x = _values(data.train.x, data)
+    kind = str(data.train.x.dtype).removeprefix("torch.")
+    sizes = ", ".join(f"{len(split):,} to {name}" for name, split in data.splits.items())
+    return (
+        f"{data.name}: {sizes}; samples of shape {'×'.join(map(str, data.shape))} ({kind}) with "
+        f"values from {float(x.min()):g} to {float(x.max()):g}, mean {float(x.mean()):.4g}, "
+        f"standard deviation {float(x.std(correction=0)):.4g}"
+    )
+
+
+def _classes(data: Data) -> list[Mapping[str, Any]]:
+    """How many samples of each class are in each split."""
+    counts = {
+        name: torch.bincount(split.y[split.rows], minlength=data.outputs).tolist()
+        for name, split in data.splits.items()
+    }
+    return [
+        {"class": label, **{name: many[place] for name, many in counts.items()}}
+        for place, label in enumerate(data.classes)
+    ]
+
+
+def _ranges(source: Tensor, data: Data, what: str) -> list[Mapping[str, Any]]:
+    """What the columns of the training split hold."""
+    values = _values(source, data).flatten(1)
+    if what == "target" and data.scale is not None:
+        values = values * data.scale.std + data.scale.mean
+    return [
+        {
+            what: f"{what} {place + 1}",
+            "lowest": float(column.min()),
+            "mean": float(column.mean()),
+            "highest": float(column.max()),
+            "std": float(column.std(correction=0)),
+        }
+        for place, column in enumerate(values.T[:_COLUMNS])
+    ]
+
+
+def _values(source: Tensor, data: Data) -> Tensor:
+    """At most 10,000 training samples, as numbers."""
+    return source[sample(data.train, 10_000, seed=0)].float()
+
+
+def _examples(run: Run, count: int) -> list[Tensor]:
+    """Rows of images (count, channels, height, width): raw, then as the network sees them."""
+    rows = sample(run.data.train, count, seed=0)
+    raw = run.data.train.x[rows].to(run.device)
+    shown = [raw]
+    y = run.data.train.y[rows].to(run.device)
+    for seed in range(3 if run.augmentation is not None else 1):
+        x = raw
+        if run.augmentation is not None:
+            generator = torch.Generator(run.device).manual_seed(seed)
+            x, _ = run.augmentation(raw, y, generator)
+        with torch.no_grad():
+            x = run.preprocessing(x)
+        if x.dim() == 4 and x.shape[1] in (1, 3):
+            shown.append(x)
+    return [each.float().cpu() for each in shown]

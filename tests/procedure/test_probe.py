@@ -1,0 +1,58 @@
+"""What passes through an untrained network, against hand-made networks."""
+
+import pytest
+import torch
+
+from dlrun import record
+from dlrun.__main__ import main
+from dlrun.engine.layers import layers
+from dlrun.engine.preflight import Seen
+from dlrun.recipe import build
+from tests.states import differences
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.proves("procedure=probe")
+def test_statistics_are_those_of_the_tensors(compose_recipe, digits):
+    run = build.build(compose_recipe("model.hidden=[16,12]", "activation=tanh"), digits)
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    found = layers(run)
+    assert [each.kind for each in found] == ["Flatten", *["Linear", "Tanh"] * 2, "Linear"]
+    assert [each.units for each in found] == [64, 16, 16, 12, 12, 10]
+    assert [each.distinct for each in found] == [None, 16, None, 12, None, 10]
+    assert not differences(before, dict(run.model.state_dict()))
+
+    seen = Seen(run)
+    out = seen.x
+    for each, module in zip(found, run.model, strict=True):
+        out = module(out)
+        values = out.detach()
+        assert each.mean == pytest.approx(float(values.mean()), abs=1e-6)
+        assert each.std == pytest.approx(float(values.std(correction=0)), rel=1e-5)
+    out.retain_grad()
+    torch.nn.functional.cross_entropy(out, seen.y).backward()
+    expected = float((out.grad * len(out)).square().mean().sqrt())
+    assert found[-1].gradient == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.proves("procedure=probe")
+def test_equal_units_and_zeros_are_seen(compose_recipe, digits):
+    run = build.build(compose_recipe("initializer=zeros"), digits)
+    _, first, relu, last = layers(run)
+    assert (first.distinct, last.distinct) == (1, 1)
+    assert relu.zeros == 1
+
+
+def test_the_shell_shows_a_table_and_a_figure(capsys):
+    words = ["procedure=probe", "tracking=none", "model.hidden=[16,12]", "activation=identity"]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "distinct" in said
+    assert "linear_network" in said
+    [own] = record.all_runs("outputs")
+    assert (own / "figures" / "layers.png").stat().st_size > 5000
+    assert [row["units"] for row in record.read_json(own / "run.json")["table"]][-1] == 10

@@ -1,0 +1,67 @@
+"""What is shown of the data, against counting and numpy."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dlrun import record
+from dlrun.__main__ import main
+from dlrun.data.digits import digits
+from dlrun.report import gallery
+
+COMMON = ("procedure=show_data", "tracking=none")
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def own():
+    [run] = record.all_runs("outputs")
+    return run, record.read_json(run / "run.json")
+
+
+@pytest.mark.proves("procedure=show_data")
+def test_counts_by_class(capsys):
+    assert main([*COMMON, "augmentation=[rotate]"]) == 0
+    run, info = own()
+    counts = np.bincount(digits().y.numpy())
+    for row, count in zip(info["table"], counts, strict=True):
+        assert row["train"] + row["val"] + row["test"] == count
+    said = capsys.readouterr().out
+    assert "1,078 to train, 360 to val, 359 to test; samples of shape 1×8×8" in said
+    with Image.open(run / "figures" / "examples.png") as image:
+        assert image.size == (10 * 68, 4 * 68 - 0)
+
+
+@pytest.mark.proves("procedure=show_data")
+def test_columns_of_a_table(tmp_path, capsys):
+    x = np.stack([np.linspace(-1, 3, 60), np.linspace(0, 900, 60)], 1)
+    np.savez(tmp_path / "t.npz", x=x.astype("float32"), y=(x[:, :1] * 2).astype("float32"))
+    words = ["data=arrays", "data.path=t.npz", "loss=mse", "data.split=100/0/0"]
+    assert main([*COMMON, *words, "preprocessing=none"]) == 0
+    run, info = own()
+    target, first, second = info["table"]
+    assert (target["lowest"], target["highest"]) == pytest.approx((-2, 6), abs=1e-4)
+    assert (first["lowest"], first["highest"]) == pytest.approx((-1, 3))
+    assert second["mean"] == pytest.approx(450, rel=1e-5)
+    assert [each["name"] for each in info["findings"]] == ["input_scale", "dependent_inputs"]
+    assert "procedure" not in info["findings"][0]["command"]
+    assert not (run / "figures" / "examples.png").exists()
+
+
+def test_a_number_of_examples_below_1(capsys):
+    assert main([*COMMON, "procedure.examples=0"]) == 2
+    assert "procedure.examples=0: must be above 0" in capsys.readouterr().err
+
+
+def test_a_gallery_spreads_each_row_over_black_to_white(tmp_path):
+    rows = [torch.tensor([0.0, 2.0]).reshape(2, 1, 1, 1), torch.full((2, 3, 1, 1), -5.0)]
+    gallery.write(rows, tmp_path / "g.png")
+    with Image.open(tmp_path / "g.png") as image:
+        pixels = np.asarray(image)
+    assert pixels.shape == (136, 136, 3)
+    assert (pixels[0, 0], pixels[0, 70]) == (pytest.approx([0] * 3), pytest.approx([255] * 3))
+    assert pixels[70, 0] == pytest.approx([0] * 3)
