@@ -53,13 +53,15 @@ def show(console: Console, directory: Path, uri: str | None) -> None:
 
 
 def _runs(directory: Path, info: Mapping[str, Any]) -> list[str]:
-    """The runs that a procedure has made, each with its best value, where it has no table."""
+    """The runs that a procedure has made, each with its best value, and the procedure's."""
     lines = []
-    for name in () if info.get("table") else info.get("runs", ()):
+    for name in info.get("runs", ()):
         run = directory.with_name(name)
         points = record.read_points(run)
         said = _best(points) if points else ""
         lines.append(f"{record.read_json(run / 'run.json').get('name', name)}: {said}")
+    if info.get("value") is not None:
+        lines.append(f"value {format.cell(info['value'])}")
     return lines
 
 

@@ -82,7 +82,7 @@ COMPOSING = [
     (
         "procedure=overfit samples=[1,10]",
         "samples=[1,10]",
-        "did you mean procedure.samples=[1,10]?",
+        "did you mean data.samples=[1,10] or procedure.samples=[1,10]?",
     ),
     ("procedure=lr_find", "procedure=lr_find", "draw_schedule, find_lr"),
     ("procedure.rates=[0.1]", "procedure.rates=[0.1]", "a setting of procedure=find_lr"),
