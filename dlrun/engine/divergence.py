@@ -12,6 +12,10 @@ from dlrun.record import Record
 AT_MOST = 20  # returns with a smaller rate before giving up
 
 
+class NotFinite(Failure):
+    """The end of a run whose loss is no longer finite."""
+
+
 class Diverged(Exception):
     """The loss of `step` is `loss`, which is not finite. number: of the run that diverged."""
 
@@ -62,13 +66,13 @@ def back_off(run: Run, state: State, record: Record, diverged: Diverged) -> None
     standing = state.runs[diverged.number]
     kept = standing.good
     if not run.backoff or kept is None:
-        raise Failure(
+        raise NotFinite(
             f"{diverged} with a rate of {rate:g}; try a smaller optimizer.lr, clip_norm=1, "
             "or on_divergence=backoff"
         )
     count = standing.backoffs + 1
     if count > AT_MOST:
-        raise Failure(f"{diverged}, after {AT_MOST} returns to a smaller rate, now {rate:g}")
+        raise NotFinite(f"{diverged}, after {AT_MOST} returns to a smaller rate, now {rate:g}")
     first = diverged.step <= run.lengths.steps_per_epoch
     scale = standing.scale * (0.1 if first else 0.5)
     kept["position"] |= {"scale": scale, "backoffs": count}

@@ -30,11 +30,11 @@ _BATCH = 64
 _MIXED = 8  # samples whose outputs must not depend on each other
 _STEP = 1e-3  # the length of a small step, as a share of a parameter's
 
-CONFIDENT = {True: 3.0, False: 6.0}
+CONFIDENT = {True: 4.0, False: 6.0}
 """How many times the loss of an undecided network may be, of classes (True) or of numbers.
 
-He's initialization gives outputs the variance 2: a loss of log C + 1, or of three times the
-spread of the targets. Twice that is out of proportion.
+He's initialization gives outputs the variance 2: a loss of about log C + 1, or of three times
+the spread of the targets. More than twice that is out of proportion.
 """
 SCALE = (0.01, 10.0)
 """Root mean squares of inputs between which the usual rates and initial weights are meant."""
@@ -510,7 +510,7 @@ def linear_network(seen: Seen) -> Iterator[Finding]:
 
 CHECKS = (  # what causes others comes first
     *(probabilities_into_loss, batch_mixing, label_range, symmetric_units, random_in_eval),
-    *(leak, classes, input_scale, initial_loss, dead_units, saturated_units, gradients),
+    *(leak, classes, input_scale, dead_units, saturated_units, initial_loss, gradients),
     *(no_gradient, linear_network, wrong_loss, dependent_inputs, ignores_input),
 )
 

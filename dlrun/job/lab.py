@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dlrun import record, shell
 from dlrun.errors import Failure, Mistake
-from dlrun.finding import FAIL, NOTE
+from dlrun.finding import FAIL, NOTE, Finding
 from dlrun.job import code, recording
 from dlrun.job.recording import Invocation
 from dlrun.job.session import Session
@@ -29,6 +29,7 @@ from dlrun.recipe import build, compose, identity
 from dlrun.recipe.schema import GROUPS, SEVERAL
 from dlrun.record import Record
 from dlrun.regularization import Regularizer
+from dlrun.report import diagnosis
 
 if TYPE_CHECKING:
     from dlrun.data import Data
@@ -76,6 +77,7 @@ class Lab:
         """The command that was typed with other settings; None leaves a key out."""
         typed, own = self.invocation.overrides, ("procedure", "resume", "name")
         kept = [word for word in typed if shell.key(word).partition(".")[0] not in own]
+        kept = [word for word in kept if not _lost(shell.key(word), changes)]
         words = {
             key: None if value is None else self._word(key, value) for key, value in changes.items()
         }
@@ -156,10 +158,41 @@ class Lab:
             )
             if training.recorded and not resume:
                 self._preflight(built, training.settings.get("preflight", self.config.preflight))
-            train_built(built, ending)
+            with self._verdict(built):
+                train_built(built, ending)
+                if whole:
+                    self._diagnose(built)
             points = built.record.points()
         self._asked += 1
         return RecordedRun(directory, record.FINISHED, _best(points), points)
+
+    @contextmanager
+    def _verdict(self, built: BuiltRun) -> Iterator[None]:
+        """Inside, a loss that is no longer finite becomes a finding, too."""
+        from dlrun.engine.divergence import NotFinite
+
+        try:
+            yield
+        except NotFinite as failure:
+            first = str(failure).partition(";")[0]
+            self._keep(built, [diagnosis.diverged(f"T{first[1:]}", self.recipe)])
+            raise
+
+    def _diagnose(self, built: BuiltRun) -> None:
+        """Say of a trained run how it fits, and what to type next."""
+        from dlrun.engine.examine import examined
+
+        if self.config.preflight != "off":
+            seen = examined(built.run)
+            built.record.update(examined=seen)
+            self._keep(built, diagnosis.diagnose(seen, built.record.points(), self.recipe))
+
+    def _keep(self, built: BuiltRun, found: Sequence[Finding]) -> None:
+        """Add findings to those of the set-up, in place of an earlier diagnosis."""
+        before = record.findings_of(built.record.directory)
+        kept = [each for each in before if each.name not in diagnosis.NAMES]
+        found = [each.completed(self.command) for each in found]
+        built.record.keep_findings([*kept, *found])
 
     def _preflight(self, built: BuiltRun, how: str) -> None:
         """Check a new run, once for recipes that differ in numbers alone.
@@ -320,6 +353,15 @@ class Reached(Regularizer):
     def should_stop(self, score: float, step: int) -> bool:
         """After every point that has the metric."""
         return score >= self._score
+
+
+def _lost(key: str, changes: Mapping[str, Any]) -> bool:
+    """Whether a setting's option goes with a change of its group."""
+    group, _, rest = key.partition(".")
+    if not rest or group not in changes or key in changes:
+        return False
+    chosen = changes[group]
+    return rest.partition(".")[0] not in chosen if group in SEVERAL else True
 
 
 def _recorded(directory: Path) -> RecordedRun:

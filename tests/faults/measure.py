@@ -1,6 +1,6 @@
 """Prove which recipes of the table are broken: train each and its twin with five paired seeds.
 
-    DLRUN_CIFAR10=/tmp/cifar10 python -m tests.faults.measure [--only pattern]
+    DLRUN_CIFAR10=/tmp/cifar10 python -m tests.faults.measure [--only pattern ...]
 
 Writes measured.json beside this file: by name the values of the broken recipe and of its twin,
 signed so that higher is better, the mean of the paired differences, its standard error, and
@@ -115,6 +115,12 @@ def known() -> dict[str, dict[str, Any]]:
     return json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
 
 
+def keep(results: dict[str, dict[str, Any]]) -> None:
+    """Write what has been measured, a line each."""
+    lines = [f"{json.dumps(name)}: {json.dumps(each)}" for name, each in sorted(results.items())]
+    FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
 def current(fault: Fault, found: dict[str, Any] | None) -> bool:
     """Whether what was found is of the recipe as it stands in the table."""
     asked = {"words": fault.words, "twin": fault.twin, "by": fault.by}
@@ -150,7 +156,7 @@ def _round(value: float | None) -> float | None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what has not been measured, and say what is not broken."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default="*", help="names to measure, with * and ?")
+    parser.add_argument("--only", default=["*"], nargs="+", help="names to measure, with * and ?")
     asked = parser.parse_args(arguments)
     logging.getLogger("dlrun").setLevel(logging.ERROR)
     torch.set_num_threads(1)
@@ -163,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.environ.setdefault("DLRUN_CACHE", f"{folder}/cache")
         trainer = Trainer(Path(folder))
         for fault in FAULTS:
-            if not fnmatch(fault.name, asked.only):
+            if not any(fnmatch(fault.name, pattern) for pattern in asked.only):
                 continue
             if fault.name not in results:
                 if fault.data == "cifar10" and sets.CIFAR10 not in os.environ:
@@ -172,8 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 start = time.process_time()
                 results[fault.name] = measure(fault, trainer, trained)
                 spent = time.process_time() - start
-                text = json.dumps(dict(sorted(results.items())), indent=1)
-                FILE.write_text(f"{text}\n", encoding="utf-8")
+                keep(results)
             else:
                 spent = 0.0
             print(_line(fault, results[fault.name], spent), flush=True)

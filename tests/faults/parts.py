@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from math import prod
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -116,8 +115,3 @@ def broadcast_mse(logits: Tensor, y: Tensor) -> Tensor:
 def mse_of_labels(logits: Tensor, y: Tensor) -> Tensor:
     """The largest probability against the number of the class, as if labels were quantities."""
     return (logits.softmax(1).max(1).values - y).square().mean()
-
-
-def unaveraged(logits: Tensor, y: Tensor) -> Tensor:
-    """The sum over the batch instead of its mean."""
-    return torch.nn.functional.cross_entropy(logits, y, reduction="sum")

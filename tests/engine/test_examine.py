@@ -1,0 +1,87 @@
+"""The numbers of a diagnosis against independent computations."""
+
+import math
+
+import pytest
+import torch
+from scipy import stats
+from sklearn.neighbors import KNeighborsClassifier
+
+from dlrun.data.sample import sample
+from dlrun.engine import examine
+from dlrun.engine.evaluate import evaluate, samples
+from dlrun.engine.feed import prepare
+from tests.states import differences
+
+
+@pytest.fixture
+def trained(train_recipe):
+    return train_recipe("epochs=2", "regularization=[dropout]").run
+
+
+def test_losses_are_those_of_an_evaluation(trained):
+    seen = examine.examined(trained)
+    for name, split in (("train_eval", trained.data.train), ("val", trained.data.val)):
+        feed = prepare(split, trained.evaluation, trained.device, fixed=True)
+        values = evaluate(trained, trained.forward, samples(trained, feed))
+        assert seen[f"{name}/loss"] == pytest.approx(values["loss"], rel=1e-5)
+        assert seen[f"{name}/accuracy"] == pytest.approx(values["accuracy"])
+        assert seen[f"{name}/samples"] == len(split)
+
+
+def test_the_error_is_about_that_of_single_losses(trained):
+    x, y = next(samples(trained, trained.val))
+    with torch.no_grad():
+        trained.model.eval()
+        losses = torch.nn.functional.cross_entropy(trained.forward(x), y, reduction="none")
+    error = float(losses.std() / math.sqrt(len(losses)))
+    assert examine.examined(trained)["val/error"] == pytest.approx(error, rel=0.5)
+
+
+def test_the_constant_answer(trained):
+    seen = examine.examined(trained)
+    train, val = trained.data.train, trained.data.val
+    shares = torch.bincount(train.y[train.rows]) / len(train)
+    y = val.y[val.rows]
+    assert seen["undecided"] == pytest.approx(float(-shares.log()[y].mean()), rel=1e-5)
+    assert seen["guess"] == pytest.approx(float((y == shares.argmax()).float().mean()))
+    assert seen["classes"] < 0.05
+
+
+def test_neighbours_are_those_of_scikit_learn(trained):
+    seen = examine.examined(trained)
+    train = trained.data.train
+    rows = sample(train, examine.PROBED + examine.REFERENCES, seed=1)
+    probes = min(examine.PROBED, len(rows) // 3)
+    x, y = train.x[rows].float().flatten(1).numpy(), train.y[rows].numpy()
+    known = KNeighborsClassifier(examine.NEIGHBOURS).fit(x[probes:], y[probes:])
+    wrong = 1 - known.score(x[:probes], y[:probes])
+    # Inputs are standardized for all pixels alike, so neighbours stay neighbours.
+    assert seen["labels/train"] == pytest.approx(wrong, abs=0.02)
+    assert seen["probes"] == probes
+
+
+def test_the_chance_to_lie_further_is_mann_and_whitneys():
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.rand(40, generator=generator), torch.rand(30, generator=generator) + 0.1
+    b[:3] = a[:3]
+    expected = stats.mannwhitneyu(a.numpy(), b.numpy()).statistic / (40 * 30)
+    assert examine._further(a, b) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "words", [("model=autoencoder", "loss=mse"), ("loss=bce",), ("loss=hinge",)], ids=str
+)
+def test_of_other_tasks(train_recipe, words):
+    seen = examine.examined(train_recipe("epochs=2", *words).run)
+    assert all(math.isfinite(value) for value in seen.values())
+    assert seen["train_eval/loss"] < seen["undecided"]
+
+
+def test_it_changes_nothing(train_recipe):
+    run = train_recipe("epochs=1", "model=cnn", "regularization=[dropout]").run
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    state = torch.get_rng_state()
+    examine.examined(run)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not differences(before, dict(run.model.state_dict()))

@@ -1,0 +1,138 @@
+"""Every verdict on numbers made for it, and silence where they support none."""
+
+import pytest
+
+from dlrun.finding import FAIL, NOTE, WARN
+from dlrun.report.diagnosis import NAMES, diagnose, diverged
+
+SOUND = {
+    **{"train_eval/loss": 0.10, "train_eval/error": 0.01, "train_eval/samples": 2000.0},
+    **{"val/loss": 0.15, "val/error": 0.02, "val/samples": 1000.0, "val/accuracy": 0.95},
+    **{"undecided": 2.3, "guess": 0.1, "dead": 0.1, "saturated": 0.0, "classes": 0.02},
+    **{"labels/train": 0.05, "labels/train_error": 0.01, "labels/val": 0.05},
+    **{"labels/val_error": 0.01, "shift": 0.5, "probes": 500.0},
+}
+RECIPE = {"epochs": 20, "optimizer": {"lr": 0.01, "weight_decay": 0.0}, "regularization": {}}
+NOTHING = {"train_eval/loss": 2.2, "val/loss": 2.25}
+FELL = [2.3, 0.5, 0.3, 0.2, 0.15, 0.12, 0.11, 0.105, 0.104]
+FLAT = [2.3, 2.31, 2.29, 2.31, 2.3, 2.31, 2.3, 2.31, 2.3]
+CREPT = [2.300, 2.299, 2.298, 2.297, 2.296, 2.295, 2.294, 2.293, 2.292]
+FALLING = [2.3, 2.2, 2.1, 2.0, 1.9, 1.85, 1.8, 1.75, 1.7]
+
+
+def found(losses=FELL, recipe=None, **changed):
+    seen = SOUND | {key.replace("__", "/"): value for key, value in changed.items()}
+    points = [{"step": n, "values": {"train/loss": loss}} for n, loss in enumerate(losses)]
+    return diagnose(seen, points, RECIPE | (recipe or {}))
+
+
+def one(*args, **changed):
+    [finding] = found(*args, **changed)
+    assert finding.name in NAMES
+    return finding
+
+
+def nothing_learnt(losses, recipe=None, **more):
+    return one(losses, recipe, train_eval__loss=2.2, val__loss=2.25, **more)
+
+
+def test_a_sound_training():
+    finding = one()
+    assert (finding.name, finding.level, finding.changes) == ("good_fit", NOTE, {})
+
+
+def test_too_few_samples_to_tell():
+    finding = one(val__error=0.3, val__samples=50.0)
+    assert (finding.name, finding.level) == ("inconclusive", NOTE)
+    wide = 2 * (0.3**2 + 0.01**2) ** 0.5
+    assert finding.numbers["samples"] == pytest.approx(50 * (wide / 0.23) ** 2, abs=1)
+
+
+def test_labels_that_neighbours_contradict_in_training_alone():
+    noisy = {"labels__train": 0.3, "train_eval__loss": 0.9, "val__loss": 0.5}
+    assert one(**noisy).name == "label_noise"
+    assert found(**noisy, labels__train_error=0.1) == [], "may be chance"
+    assert one(**noisy, shift=0.1).name == "distribution_shift"
+    assert one(labels__train=0.3).name == "good_fit", "training is fitted better"
+
+
+@pytest.mark.parametrize(("shift", "where"), [(0.9, "further from"), (0.1, "nearer to")])
+def test_splits_from_two_distributions(shift, where):
+    finding = one(shift=shift)
+    assert (finding.name, finding.level) == ("distribution_shift", WARN)
+    assert where in finding.text
+    assert one(shift=shift, probes=8.0).name == "good_fit", "may be chance"
+    assert one(shift=shift, classes=0.4).name == "good_fit", "the classes have other shares"
+
+
+def test_a_wide_gap_is_overfitting():
+    finding = one(val__loss=0.9)
+    assert finding.name == "overfit"
+    assert finding.changes == {"regularization": ["early_stopping", "l2"]}
+    kept = one(FELL, {"regularization": {"dropout": {}}}, val__loss=0.9)
+    assert kept.changes == {"regularization": ["dropout", "early_stopping", "l2"]}
+    assert found(val__loss=0.9, val__error=0.5)[0].name == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("losses", "recipe", "name", "changes"),
+    [
+        (CREPT, {}, "rate_too_low", {"optimizer.lr": 0.1}),
+        (CREPT, {"optimizer": {}}, "rate_too_low", {"procedure": "find_lr"}),
+        (FALLING, {}, "still_improving", {"epochs": 60}),
+        (FALLING, {"epochs": "100 steps"}, "still_improving", {"epochs": "300 steps"}),
+        (FALLING[:2], {"epochs": 2}, "still_improving", {"epochs": 6}),
+        (FLAT, {}, "underfit", {"procedure": "find_lr"}),
+        (
+            FLAT,
+            {"regularization": {"l2": {}, "batch_norm": {}}},
+            "too_much_regularization",
+            {"regularization": ["batch_norm"]},
+        ),
+        (
+            FLAT,
+            {"regularization": {"dropout": {}}},
+            "too_much_regularization",
+            {"regularization": "none"},
+        ),
+        (
+            FLAT,
+            {"optimizer": {"lr": 1.0, "weight_decay": 0.5}},
+            "too_much_regularization",
+            {"optimizer.weight_decay": 0.0},
+        ),
+    ],
+    ids=str,
+)
+def test_why_nothing_was_learnt(losses, recipe, name, changes):
+    finding = nothing_learnt(losses, recipe)
+    assert (finding.name, finding.level) == (name, WARN)
+    assert finding.changes == changes
+
+
+def test_dead_units_come_before_the_rate():
+    assert nothing_learnt(FALLING, dead=0.95).name == "dead_units"
+
+
+def test_worse_than_at_the_beginning():
+    finding = one([2.3, 9.0, 30.0], train_eval__loss=40.0, val__loss=41.0, dead=1.0)
+    assert (finding.name, finding.changes) == ("rate_too_high", {"optimizer.lr": 0.001})
+
+
+def test_worse_than_ten_neighbours():
+    assert one(FLAT, val__accuracy=0.8, train_eval__loss=0.5, val__loss=0.5).name == "underfit"
+    assert one(val__accuracy=0.93).name == "good_fit", "may be chance"
+
+
+def test_a_loss_that_is_no_longer_finite():
+    finding = diverged("The training loss became nan at step 3", RECIPE)
+    assert (finding.name, finding.level) == ("diverged", FAIL)
+    assert finding.changes == {"optimizer.lr": 0.001}
+    assert diverged("It", {}).changes == {"clip_norm": 1.0}
+
+
+def test_without_validation_nothing_is_said_of_it():
+    seen = {key: value for key, value in SOUND.items() if not key.startswith(("val/", "labels/"))}
+    del seen["shift"]
+    points = [{"values": {"train/loss": loss}} for loss in FELL]
+    assert diagnose(seen, points, RECIPE) == []
