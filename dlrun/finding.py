@@ -130,6 +130,10 @@ NAMES: dict[str, tuple[str, str]] = {
     "plateau": ("training has stopped getting better well before it ended", "Prechelt 1998"),
     "noisy": ("validation jumps from point to point more than it changes", "Prechelt 1998"),
     "still_improving": ("validation was still getting better at the end", "Prechelt 1998"),
+    "not_reached": (
+        "training went on for its whole length without reaching what would have ended it",
+        "Goodfellow et al. 2016, 7.8",
+    ),
     # of the fit
     "good_fit": (
         "training and validation are close, and both are good",

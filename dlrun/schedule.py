@@ -10,7 +10,8 @@ count from 0 and change after their last step.
 A schedule that reacts to validation is a `Schedule`, an object.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from fractions import Fraction
 from functools import partial
 from math import cos, exp, inf, isnan, log, pi, sqrt
 from typing import Any
@@ -288,6 +289,39 @@ class Plateau(Schedule):
         """Go on from a state_dict."""
         self.multiplier, self.best = state["multiplier"], state["best"]
         self.since, self.step = int(state["since"]), int(state["step"])
+
+
+class Replay(Schedule):
+    """The rates of another training, at the same step or after as many of its steps.
+
+    schedule: as that training began with it; steps, per_epoch: its length, and its steps in an
+    epoch. scores: its validations, as (step, score), for schedules that react to them. every:
+    how many of its steps one of the new training stands for.
+    """
+
+    shifts = False
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        steps: int,
+        per_epoch: int,
+        scores: Sequence[tuple[int, float]] = (),
+        every: Fraction = Fraction(1),
+    ) -> None:
+        self.schedule, self.steps, self.per_epoch = schedule, steps, per_epoch
+        self.left, self.every = list(scores), every
+
+    def __call__(self, step: int, total_steps: int, steps_per_epoch: int) -> float:
+        """The multiplier of a step."""
+        now = int(step * self.every)
+        while self.left and self.left[0][0] <= now:
+            at, score = self.left.pop(0)
+            self.schedule(
+                at - 1, self.steps, self.per_epoch
+            )  # some note the step they are asked for
+            self.schedule.observe(score)
+        return self.schedule(now, self.steps, self.per_epoch)
 
 
 class Warmup(Schedule):

@@ -33,7 +33,9 @@ def show(console: Console, directory: Path, uri: str | None) -> None:
     else:
         for line in _runs(directory, info):
             console.print(line, markup=False, soft_wrap=True)
-    if points:
+    if info.get("text"):
+        console.print(info["text"], markup=False, soft_wrap=True)
+    if points and info.get("kind") != "procedure":
         table = _table(points, info)
         if table.row_count:
             console.print(table)
@@ -51,25 +53,24 @@ def show(console: Console, directory: Path, uri: str | None) -> None:
 
 
 def _runs(directory: Path, info: Mapping[str, Any]) -> list[str]:
-    """The runs that a procedure has made, each with its best value, and the procedure's."""
+    """The runs that a procedure has made, each with its best value, where it has no table."""
     lines = []
-    for name in info.get("runs", ()):
+    for name in () if info.get("table") else info.get("runs", ()):
         run = directory.with_name(name)
         points = record.read_points(run)
         said = _best(points) if points else ""
         lines.append(f"{record.read_json(run / 'run.json').get('name', name)}: {said}")
-    if info.get("value") is not None:
-        lines.append(f"value {format.cell(info['value'])}")
     return lines
 
 
 def _rows(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """The closing table of a procedure; its columns are named in the first row."""
+    """The closing table of a procedure."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for place, name in enumerate(rows[0]):
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    for place, name in enumerate(columns):
         table.add_column(Text(name), justify="right" if place else "left")
     for row in rows:
-        table.add_row(*(Text(_cell(row.get(name))) for name in rows[0]))
+        table.add_row(*(Text(_cell(row.get(name))) for name in columns))
     return table
 
 

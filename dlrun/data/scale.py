@@ -1,9 +1,11 @@
 """Targets of a regression with mean 0 and standard deviation 1, and the way back."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
-from dlrun.data import Scale
+from dlrun.data import Data, Scale
 
 
 def standardize(y: Tensor, rows: Tensor) -> tuple[Tensor, Scale]:
@@ -15,6 +17,18 @@ def standardize(y: Tensor, rows: Tensor) -> tuple[Tensor, Scale]:
     mean, std = seen.mean(0), seen.std(0, unbiased=False)
     std = torch.where(std > 0, std, torch.ones_like(std))
     return ((y.double() - mean) / std).float(), Scale(mean.float(), std.float())
+
+
+def rescaled(data: Data, scale: Scale) -> Data:
+    """The same data with standardized targets on another scale than their own."""
+    now = data.scale
+    if now is None:
+        return data
+    raw = data.train.y.double() * now.std.double() + now.mean.double()
+    y = ((raw - scale.mean.double()) / scale.std.double()).float()
+    train, val, test = (replace(split, y=y) for split in (data.train, data.val, data.test))
+    extra = {name: replace(split, y=y) for name, split in data.extra.items()}
+    return replace(data, train=train, val=val, test=test, extra=extra, scale=scale)
 
 
 class Unscale(nn.Module):

@@ -19,7 +19,7 @@ from dlrun.errors import Mistake
 NAMES = ("train", "val", "test")
 TRAIN_DEV = "train_dev"
 LEAKS = ("warn", "error", "drop")
-_HOLD_BACK, _THIN, _FOLDS, _BOOTSTRAP = 5, 6, 7, 8  # uses of a seed; others are elsewhere
+_HOLD_BACK, _THIN, _FOLDS, _BOOTSTRAP, _PART = 5, 6, 7, 8, 9  # uses of a seed; others are elsewhere
 _log = logging.getLogger("dlrun")
 
 # numpy, not torch: the first parallel work of torch can wait a second for a busy processor.
@@ -205,10 +205,35 @@ def folds(
     if groups is not None:
         part = by_group(np.bincount(of), [len(found) / count] * count, generator)[of]
         return [np.flatnonzero(part == fold) for fold in range(count)]
-    order = _shuffled(np.arange(len(found)), generator)
-    if found.ndim == 1 and found.dtype.kind in "iub":
-        order = order[found[order].argsort(kind="stable")]
+    order = _grouped_by_label(found, generator)
     return [np.sort(order[fold::count]) for fold in range(count)]
+
+
+def part(
+    labels: NDArray[Any] | Tensor,
+    count: int,
+    seed: int,
+    groups: NDArray[Any] | Tensor | None = None,
+) -> Rows:
+    """So many places of labels, 0 to n−1, of each class its share, within one sample.
+
+    groups: (n,) of each place; whole groups are taken, about so many places in all.
+    """
+    found, generator = np.asarray(labels), make_generator(_PART, seed, 0)
+    if groups is not None:
+        of = np.unique(np.asarray(groups), return_inverse=True)[1]
+        taken = by_group(np.bincount(of), [len(found) - count, count], generator)
+        return np.flatnonzero(taken[of] == 1)
+    order = _grouped_by_label(found, generator)
+    return np.sort(order[np.arange(count) * len(order) // count])
+
+
+def _grouped_by_label(labels: NDArray[Any], generator: torch.Generator) -> Rows:
+    """All places, class by class, shuffled in each: every k-th has the shares of the whole."""
+    order = _shuffled(np.arange(len(labels)), generator)
+    if labels.ndim == 1 and labels.dtype.kind in "iub":
+        order = order[labels[order].argsort(kind="stable")]
+    return order
 
 
 def bootstrap(

@@ -35,6 +35,33 @@ def measure(run: Run, feed: PreparedSplit, views: Views | None = None) -> dict[s
         return evaluate(run, partial(_predict, run, views, chain), samples(run, feed, raw=True))
 
 
+@torch.no_grad()
+def objective(run: Run, feed: PreparedSplit) -> float:
+    """What training makes small, of a split in evaluation mode.
+
+    The mean loss with what class weights and regularizers make of it, and all penalties.
+    """
+    with averaged(run):
+        was_training = run.model.training
+        run.model.eval()
+        parts = [run.objective(run.forward(x), y) * len(y) for x, y in samples(run, feed)]
+        penalties = [float(rule.penalty(run.weights)) for rule in run.penalties]
+        run.model.train(was_training)
+    return _total(parts) / len(feed) + sum(penalties)
+
+
+@torch.no_grad()
+def predictions(run: Run, feed: PreparedSplit) -> tuple[Tensor, Tensor]:
+    """What a run says of the samples of a split, and what is so, as the metrics take both."""
+    with averaged(run):
+        was_training = run.model.training
+        run.model.eval()
+        found = [run.answers(run.forward(x), y) for x, y in samples(run, feed)]
+        run.model.train(was_training)
+    predicted, y = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
+    return predicted, y
+
+
 def samples(run: Run, feed: PreparedSplit, raw: bool = False) -> Batches:
     """A split in order, in batches (x, y) as the model sees them in evaluation, or raw."""
     size = run.lengths.evaluation_batch

@@ -21,7 +21,8 @@ class PreparedSplit:
     """x[rows], y[rows] are the samples of a split.
 
     prepared: they are ready for the model, else raw. prefetch: gathering a batch may wait
-    for a disk or for a transfer to the device, so a thread does it ahead.
+    for a disk or for a transfer to the device, so a thread does it ahead. source: what they were
+    prepared from.
     """
 
     x: Tensor
@@ -29,6 +30,7 @@ class PreparedSplit:
     rows: Tensor
     prepared: bool
     prefetch: bool = False
+    source: Split | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -52,7 +54,7 @@ def prepare(
         for start in range(0, count, chunk):
             part = split.rows[start : start + chunk]
             x[start : start + chunk] = preprocessing(split.x.index_select(0, part).to(device))
-        return PreparedSplit(x, *_on(device, split), prepared=True)
+        return PreparedSplit(x, *_on(device, split), prepared=True, source=split)
     size = split.x[0].nbytes * count
     if device.type == "cpu":
         return PreparedSplit(split.x, split.y, split.rows, False, prefetch=not _fits(size, device))

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,27 +19,44 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun import record, shell
+from dlrun.data import Scale
+from dlrun.data.fingerprint import hash_rows
+from dlrun.data.scale import rescaled
 from dlrun.errors import Failure, Mistake
 from dlrun.finding import FAIL, NOTE, Finding
 from dlrun.job import code, recording
 from dlrun.job.recording import Invocation
 from dlrun.job.session import Session
-from dlrun.procedure import BuiltRun, Outcome, Procedure, RecordedRun, Training
+from dlrun.metric import known, score
+from dlrun.procedure import (
+    OBJECTIVE,
+    RULES,
+    BuiltRun,
+    Outcome,
+    Procedure,
+    RecordedRun,
+    Training,
+)
 from dlrun.procedure.train import Ending, train_built
-from dlrun.recipe import build, compose, identity
+from dlrun.recipe import build, compose, differences, identity
 from dlrun.recipe.schema import GROUPS, SEVERAL
 from dlrun.record import Record
+from dlrun.record.bounds import read_yaml
 from dlrun.regularization import Regularizer
 from dlrun.report import diagnosis
+from dlrun.schedule import Fixed, Replay, constant
 
 if TYPE_CHECKING:
     from dlrun.data import Data
+    from dlrun.engine.ending import AtObjective
     from dlrun.engine.run import Run
     from dlrun.engine.train import Show
 
 _log = logging.getLogger("dlrun")
 _TRAIN = {"_target_": "dlrun.procedure.train.train", "_partial_": True}
 _ROWS = "rows.npz"
+_APART = (*identity.NEUTRAL, "procedure", "test", "data.cache", "checkpoint_every")
+"""Settings in which a run may differ that stands for another."""
 
 
 @dataclass
@@ -47,7 +65,6 @@ class Lab:
 
     rules: that stop a run, beside those of the recipe; one that says `pruned` makes it PRUNED.
     whole: with figures, and with a model where the recipe says so.
-    record, directory: the procedure's own, and where it is; None for a procedure of one run.
     """
 
     config: DictConfig
@@ -57,9 +74,19 @@ class Lab:
     rules: Sequence[Regularizer] = ()
     whole: bool = False
     tests: bool = True
-    directory: Path | None = None
-    record: Record | None = None
     _asked: int = field(default=0, init=False)
+    _own: Record | None = field(default=None, init=False)
+    _ends: ExitStack = field(default_factory=ExitStack, init=False)
+
+    @property
+    def directory(self) -> Path | None:
+        """Of the procedure's own record."""
+        return self.record.directory if self.record else None
+
+    @property
+    def record(self) -> Record | None:
+        """The procedure's own, which begins now; None for a procedure of one run."""
+        return None if self.procedure.single else self._begun()
 
     @property
     def recipe(self) -> Mapping[str, Any]:
@@ -97,26 +124,60 @@ class Lab:
         """Do what the procedure says."""
         if self.procedure.single:
             return self.procedure(self)
-        kept = self._own_record()
-        self.directory, self.record = kept.directory, kept
-        self.session.records.append(kept.directory)
-        self.session.follow(kept.directory)
-        try:
-            with recording.status_of(kept):
-                outcome = self.procedure(self)
-                runs = [run.directory.name for run in outcome.runs if run.directory.exists()]
-                chart = outcome.chart.plain() if outcome.chart else None
-                table = [dict(row) for row in outcome.table]
-                kept.update(value=outcome.value, runs=runs, table=table, chart=chart)
-                kept.keep_findings(outcome.findings)
-                if chart:
-                    self.draw(kept.directory)
-                if outcome.failure:
-                    raise Failure(outcome.failure)
-        finally:
-            self.session.records[:] = [kept.directory]
-            kept.close()
+        with self._ends:
+            outcome = self.procedure(self)
+            kept = self._begun()
+            runs = [run.directory.name for run in outcome.runs if run.directory.exists()]
+            chart = outcome.chart.plain() if outcome.chart else None
+            table = [dict(row) for row in outcome.table]
+            kept.update(value=outcome.value, runs=runs, text=outcome.text)
+            kept.update(table=table, chart=chart)
+            if outcome.values and not kept.points():
+                kept.append(len(runs), float(len(runs)), dict(outcome.values))
+            kept.keep_findings(outcome.findings)
+            if chart:
+                self.draw(kept.directory)
+            if outcome.failure:
+                raise Failure(outcome.failure)
         return outcome
+
+    def _begun(self) -> Record:
+        """The procedure's own record; how the procedure ends becomes its status."""
+        if self._own is None:
+            kept = self._own = self._own_record()
+            self.session.records.append(kept.directory)
+            self.session.follow(kept.directory)
+            self._ends.callback(self._end, kept)
+            self._ends.enter_context(recording.status_of(kept))
+        return self._own
+
+    def _end(self, kept: Record) -> None:
+        self.session.records[:] = [kept.directory]
+        kept.close()
+
+    def find(self, which: str) -> RecordedRun:
+        """A run that has been trained with this recipe on these data."""
+        said = f"procedure.run={which}"
+        try:
+            directory = record.find(self.config.outputs, which)
+        except Mistake as mistake:
+            raise Mistake(f"{said}: {mistake}") from None
+        if record.read_status(directory).get("status") != record.FINISHED:
+            raise Mistake(f"{said}: has not ended; go on with it: {shell.resume(directory)}")
+        info, data = record.read_json(directory / "run.json"), self.data()
+        splits = (info.get("data") or {}).get("splits")
+        if "result_step" not in info:
+            raise Mistake(f"{said}: is no training")
+        recorded = OmegaConf.create(read_yaml(directory / "recipe.yaml"))
+        other = differences.keys(self.config, DictConfig(recorded), _APART)
+        if other:
+            raise Mistake(
+                f"{said}: is of another recipe, by {', '.join(other)}; type its settings here too"
+            )
+        here = {name: hash_rows(split.rows.numpy()) for name, split in data.splits.items()}
+        if info["data"].get("digest") != data.digest or splits != here:
+            raise Mistake(f"{said}: was trained on other data, or on another split of them")
+        return _recorded(directory)
 
     def train(self, trainings: Sequence[Training]) -> list[RecordedRun]:
         """Train what has not been trained yet, one after another; gives all of them."""
@@ -155,6 +216,8 @@ class Lab:
                 test=self.tests and training.test and bool(self.config.test),
                 draw=partial(self.session.draw, directory) if whole else None,
                 export=whole and bool((self.config.tracking or {}).get("model", False)),
+                predict=training.predict,
+                values=next((rule.values for rule in _targeted(built.run)), dict),
             )
             checks = training.settings.get("preflight", self.config.preflight)
             if training.recorded and not resume:
@@ -243,22 +306,55 @@ class Lab:
     def _build(self, config: DictConfig, training: Training) -> "Run":
         """The run, with what the training brings along."""
         from dlrun.engine import checkpoint
-        from dlrun.engine.state import take_preprocessing
+        from dlrun.engine.ending import AtLength, AtObjective
+        from dlrun.engine.state import take_optimizer, take_preprocessing
 
-        run = build.build(config, self.session.data(config, training.rows), self.session.cores)
-        run.stopping.extend(self.rules)
-        for key, value in training.until.items():
-            if key.rpartition("/")[2] in run.measured:
-                run.stopping.append(Reached(key, run.score(key, value)))
+        data = self.session.data(config, training.rows)
+        scale = _scale_of(training.preprocessing)
+        run = build.build(config, rescaled(data, scale) if scale else data, self.session.cores)
+        lengths = run.lengths
+        if training.length is not None:
+            many = training.length * (lengths.steps_per_epoch if training.by_passes else 1)
+            run.lengths = replace(lengths, total_steps=max(1, round(many)))
         if training.schedule_steps is not None:
             run.lengths = replace(run.lengths, schedule_steps=training.schedule_steps)
         if training.preprocessing is not None:
             fitted = checkpoint.load(Path(training.preprocessing) / "checkpoints")
             if fitted is None or not take_preprocessing(run, fitted["preprocessing"]):
                 raise Mistake(f"{training.preprocessing}: has no preprocessing that fits")
+        if training.optimizer is not None:
+            saved = checkpoint.load(Path(training.optimizer) / "checkpoints")
+            if saved is None or not take_optimizer(run, saved):
+                raise Mistake(f"{training.optimizer}: has no state of an optimizer that fits")
+            run.schedule = Fixed(constant)
         if training.weights is not None:
             run.model.load_state_dict(checkpoint.read(Path(training.weights)))
+        if training.rates is not None:
+            run.schedule = self._replayed(config, training, run)
+        if training.ends != RULES:
+            run.stopping = [AtObjective(run) if training.ends == OBJECTIVE else AtLength()]
+        run.stopping.extend(self.rules)
+        for key, value in training.until.items():
+            if key.rpartition("/")[2] in run.measured:
+                run.stopping.append(Reached(key, run.score(key, value)))
         return run
+
+    def _replayed(self, config: DictConfig, training: Training, run: "Run") -> Replay:
+        """The learning rates of a run before, by its recipe, its length and its validations."""
+        before = Path(str(training.rates))
+        info, points = record.read_json(before / "run.json"), record.read_points(before)
+        lengths = build.lengths_of(config, info["data"]["samples"]["train"], elements=1)
+        found = [(p["step"], p["values"]) for p in points if "time/elapsed" in p["values"]]
+        key, metrics = info["monitor"], known(info.get("metrics"))
+        scores = [(step, score(key, some[key], metrics)) for step, some in found if key in some]
+        every = Fraction(lengths.steps_per_epoch, run.lengths.steps_per_epoch)
+        return Replay(
+            build.schedule_of(config, lengths),
+            lengths.total_steps,
+            lengths.steps_per_epoch,
+            scores,
+            every if training.by_passes else Fraction(1),
+        )
 
     def _of(self, training: Training, resume: str | None) -> tuple[DictConfig, Invocation]:
         """The recipe of a run that the procedure wants, and how it would be typed."""
@@ -378,10 +474,27 @@ def _best(points: Sequence[Mapping[str, Any]]) -> float | None:
     return next(best, None)
 
 
+def _targeted(run: "Run") -> list["AtObjective"]:
+    from dlrun.engine.ending import AtObjective
+
+    return [rule for rule in run.stopping if isinstance(rule, AtObjective)]
+
+
+def _scale_of(directory: str | None) -> "Scale | None":
+    """The scale of a run's targets, where they were standardized."""
+    import torch
+
+    info = record.read_json(Path(directory) / "run.json") if directory else {}
+    kept = (info.get("data") or {}).get("scale")
+    return Scale(torch.tensor(kept["mean"]), torch.tensor(kept["std"])) if kept else None
+
+
 def _plain(training: Training) -> dict[str, Any]:
-    values = asdict(training)
+    """A training as plain values; of its rows, of which there are many, the hashes."""
+    values = asdict(replace(training, rows=None))
     if training.rows is not None:
-        values["rows"] = {name: list(map(int, rows)) for name, rows in training.rows.items()}
+        rows = {name: np.asarray(some, np.int64) for name, some in training.rows.items()}
+        values["rows"] = {name: hash_rows(some) for name, some in rows.items()}
     return values
 
 
@@ -389,9 +502,7 @@ def _keep_rows(directory: Path, training: Training) -> None:
     """Write the rows of a run beside its recipe, so that it can be gone on with alone."""
     if training.rows is not None and not (directory / _ROWS).exists():
         rows = {name: np.asarray(some, np.int64) for name, some in training.rows.items()}
-        with record.replacing(directory / _ROWS) as part, part.open("wb") as file:
-            save: Any = np.savez_compressed  # its stubs differ from release to release
-            save(file, **rows)
+        record.write_arrays(directory / _ROWS, **rows)
 
 
 def _remembered(directory: Path) -> Training | None:

@@ -9,11 +9,13 @@ It never sees Hydra's config: `lab.recipe` are the recipe's settings as plain va
 A plain function is taken for a procedure of several runs: it gets a record of its own, and goes
 on with what is missing when it is typed again. `@procedure(single=True)` makes one of one run.
 
-train.py           trains the recipe, then measures it on the test split
-find_lr.py         proposes a learning rate, by short trials
-overfit.py         trains on a few samples, which must be memorized
-baseline.py        a constant, a linear model and a shallow network
-draw_schedule.py   draws the learning rates, and trains nothing
+train.py            trains the recipe, then measures it on the test split
+find_lr.py          proposes a learning rate, by short trials
+overfit.py          trains on a few samples, which must be memorized
+baseline.py         a constant, a linear model and a shallow network
+draw_schedule.py    draws the learning rates, and trains nothing
+cross_validate.py   trains on all folds but one, in turn
+retrain.py          trains on train and val, as long as a first training says
 """
 
 import functools
@@ -24,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dlrun.finding import Finding
-from dlrun.record import Record
+from dlrun.record import Record, read_json
 from dlrun.report.chart import Chart
 
 if TYPE_CHECKING:
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from dlrun.engine.run import Run
     from dlrun.engine.state import State
     from dlrun.engine.train import Show
+
+RULES, LENGTH, OBJECTIVE = "rules", "length", "objective"
+"""What ends a training, besides its length; see `Training`."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +50,19 @@ class Training:
         of any other name are measured at the end, as `<name>/…`. None: as the recipe splits.
     weights: a file of weights to start from, such as a run's checkpoints/best.pt.
     preprocessing: the directory of a run whose fitted preprocessing is taken.
-    schedule_steps: the length for which the schedule is drawn; None for that of the run.
+    optimizer: the directory of a run whose optimizer's last state and rate are taken; the rate
+        then stays as it is.
+    length: in steps, or with `by_passes` in passes over the training split; None for that of the
+        recipe, of which all percentages remain.
+    schedule_steps: the length for which the schedule is drawn; None for that of the recipe.
+    rates: the directory of a run of the same recipe whose learning rates are taken, those of the
+        same step, or with `by_passes` after as many passes.
     until: values of metrics, by their keys in the record; a run that records one ends, with its
         last weights, as soon as it is reached.
+    ends: RULES, as the recipe says. LENGTH, at its length alone; or OBJECTIVE, earlier, once the
+        objective on val is below what it was at first on that part of train which is not in val.
+        With these two the last weights are the result.
+    predict: a split whose predictions are kept at the end, in the run's `predictions.npz`.
     test: whether the test split is measured at the end, where the recipe says so.
     recorded: False for a short trial whose record is deleted when it ends.
     """
@@ -57,8 +72,14 @@ class Training:
     rows: Mapping[str, Sequence[int]] | None = None
     weights: str | None = None
     preprocessing: str | None = None
+    optimizer: str | None = None
+    length: float | None = None
     schedule_steps: int | None = None
+    rates: str | None = None
+    by_passes: bool = False
     until: Mapping[str, float] = field(default_factory=dict)
+    ends: str = RULES
+    predict: str = ""
     test: bool = True
     recorded: bool = True
 
@@ -75,18 +96,33 @@ class RecordedRun:
     value: float | None
     points: Sequence[Mapping[str, Any]]
 
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """What its `run.json` says."""
+        return read_json(self.directory / "run.json")
+
+    @property
+    def last(self) -> Mapping[str, float]:
+        """The values of its last point: the best, and what was measured at the end."""
+        values: Mapping[str, float] = self.points[-1]["values"]
+        return values
+
 
 @dataclass(frozen=True)
 class Outcome:
     """What a procedure comes to: the value that the recipe is judged by, and the runs it made.
 
-    table: its closing table: rows of values by their column. chart: its figure.
+    values: what is recorded as the point of the procedure's own record, by name.
+    text: the result in one sentence. table: the closing table: rows of values by their column.
+    chart: its figure.
     failure: why the command is to end with exit code 1; "" where it is not.
     """
 
     value: float | None = None
     runs: Sequence[RecordedRun] = ()
     findings: Sequence[Finding] = ()
+    values: Mapping[str, float] = field(default_factory=dict)
+    text: str = ""
     table: Sequence[Mapping[str, Any]] = ()
     chart: Chart | None = None
     failure: str = ""
@@ -105,12 +141,18 @@ class BuiltRun:
 class Lab(Protocol):
     """What a procedure works with.
 
-    record: the procedure's own, and `directory` where it is; None for a procedure of one run.
-        What it has noted there as points, it finds again when it is typed again.
+    record: the procedure's own, which begins when it is first asked for, or at the first run, and
+        `directory` where it is; None for a procedure of one run. What it has noted there as
+        points, it finds again when it is typed again.
     """
 
-    directory: Path | None
-    record: Record | None
+    @property
+    def directory(self) -> Path | None:
+        """Of the procedure's own record."""
+
+    @property
+    def record(self) -> Record | None:
+        """The procedure's own record."""
 
     @property
     def recipe(self) -> Mapping[str, Any]:
@@ -128,6 +170,12 @@ class Lab(Protocol):
 
     def data(self) -> "Data":
         """The recipe's data."""
+
+    def find(self, which: str) -> RecordedRun:
+        """A run that has been trained with this recipe on these data, by its id or `last`.
+
+        Raises Mistake, which names `procedure.run`, where it is none.
+        """
 
     def train(self, trainings: Sequence[Training]) -> list[RecordedRun]:
         """Train what has not been trained yet; gives all of them. Raises Mistake and Failure."""

@@ -1,7 +1,7 @@
 """Train one recipe, then measure it once on the test split with its best weights."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,13 +11,13 @@ from torch import nn
 
 from dlrun.data.depth import FromDepth, raw_example
 from dlrun.data.scale import Unscale
-from dlrun.engine.evaluate import measure
+from dlrun.engine.evaluate import measure, predictions
 from dlrun.engine.feed import prepare
 from dlrun.engine.run import Run
 from dlrun.engine.state import State, keeps_last
 from dlrun.engine.train import train as loop
 from dlrun.procedure import BuiltRun, Lab, Outcome, Training, procedure
-from dlrun.record import Record
+from dlrun.record import PREDICTIONS, Record, write_arrays
 
 
 @procedure(single=True)
@@ -33,11 +33,14 @@ class Ending:
 
     test: whether the test split is measured. draw: begins to draw the curves of what is
     recorded so far. export: whether the best weights become a model that others can load.
+    predict: a split whose predictions are kept. values: more of the last point.
     """
 
     test: bool = True
     draw: Callable[[], None] | None = None
     export: bool = False
+    predict: str = ""
+    values: Callable[[], Mapping[str, float]] = dict
 
 
 def train_built(built: BuiltRun, ending: Ending) -> None:
@@ -61,10 +64,15 @@ def conclude(built: BuiltRun, ending: Ending) -> None:
         values |= measured(run, "test")
     for name in run.data.extra:
         values |= measured(run, name)
+    values |= ending.values()
+    if ending.predict:
+        keep_predictions(run, ending.predict, record)
     epoch = now / run.lengths.steps_per_epoch
     step = now if keeps_last(run) else standing.best_step
     why = why_stopped(run, built.state)
-    record.update(result_step=step, stopped=why, ended_by_rule=standing.stopped)
+    record.update(
+        monitor=run.monitor, result_step=step, stopped=why, ended_by_rule=standing.stopped
+    )
     if tested:
         record.update(test_measured=timestamp())
     record.append(now, epoch, values)
@@ -93,6 +101,18 @@ def measured(run: Run, name: str) -> dict[str, float]:
     feed = prepare(run.data.splits[name], run.evaluation, run.device, fixed=False)
     views = run.views if name == "test" else None
     return {f"{name}/{key}": value for key, value in measure(run, feed, views).items()}
+
+
+def keep_predictions(run: Run, name: str, record: Record) -> None:
+    """Write what the model says of a split into the record, as predictions.npz.
+
+    row: (n,) of the data set; y: its target; output: as the metrics take it.
+    """
+    split = run.data.splits[name]
+    output, y = predictions(run, prepare(split, run.evaluation, run.device, fixed=False))
+    write_arrays(
+        record.directory / PREDICTIONS, row=split.rows.numpy(), y=y.numpy(), output=output.numpy()
+    )
 
 
 def add_test(run: Run, record: Record) -> None:

@@ -109,7 +109,7 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
     device = devices.choose(config.device)
     seen = _see(config, data, device)
     config.facts.shape, config.facts.outputs = list(seen.x.shape[1:]), data.outputs
-    lengths = _lengths(config, len(data.train), seen.x[0].numel())
+    lengths = lengths_of(config, len(data.train), seen.x[0].numel())
     learner = _learner(config, data, seen, lengths)
     model = learner.model
     views = _views(config, data, seen, model)
@@ -120,7 +120,7 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
         batch = min(lengths.batch_size, len(data.train))
         torch.set_num_threads(devices.worthwhile(batch * operations, most))
     train = prepare(data.train, seen.chain, device, fixed=seen.augmentation is None)
-    schedule = _schedule(config, lengths)
+    schedule = schedule_of(config, lengths)
     run = Run(
         data=data,
         train=train,
@@ -344,7 +344,8 @@ def _raw(data: Data, device: torch.device) -> Iterator[Tensor]:
         yield data.train.x.index_select(0, rows).to(device)
 
 
-def _lengths(config: DictConfig, samples: int, elements: int) -> LoopConfig:
+def lengths_of(config: DictConfig, samples: int, elements: int) -> LoopConfig:
+    """How long a recipe trains on so many samples, each of so many elements, and how often."""
     size = samples if config.batch_size == "full" else int(config.batch_size)
     if size > samples and config.drop_last:
         raise Mistake(f"batch_size={size}: drop_last leaves nothing of {samples} samples")
@@ -382,7 +383,7 @@ def _weighted(config: DictConfig, loss: Loss, data: Data, device: torch.device) 
     return loss.weighted(weights.to(device))
 
 
-def _schedule(config: DictConfig, lengths: LoopConfig) -> Schedule:
+def schedule_of(config: DictConfig, lengths: LoopConfig) -> Schedule:
     """The schedule, after its warm-up; tried once."""
     made = part(config, "schedule", lengths)
     plain = inspect.isroutine(made) or isinstance(made, partial)

@@ -48,6 +48,15 @@ def write(path: Path, content: str) -> None:
         os.fsync(file.fileno())
 
 
+def write_arrays(path: Path, **arrays: Any) -> None:
+    """Write arrays of numpy as an .npz, whole or not at all. Raises Failure as `write`."""
+    import numpy
+
+    save: Any = numpy.savez_compressed  # its stubs differ from release to release
+    with replacing(path) as part, part.open("wb") as file:
+        save(file, **arrays)
+
+
 def overwrite(path: Path, content: str) -> bool:
     """Write over the start of a small file that exists, which a full disk allows; whether it did.
 

@@ -9,7 +9,7 @@ from mlflow.exceptions import MlflowException
 from dlrun import record
 
 _PATTERNS = ("*.yaml", "*.html", "figures/*.png")
-_NAMES = ("run.json", "status.json", "findings.txt")
+_NAMES = ("run.json", "status.json", "findings.txt", "predictions.npz")
 _CHECKPOINTS = ("checkpoints/last.pt", "checkpoints/best.pt")
 
 There = dict[str, int | None]

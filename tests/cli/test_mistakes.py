@@ -67,6 +67,12 @@ COMPOSING = [
     ("facts.outputs=3", "facts.outputs=3", "comes from the data"),
     ("~facts.shape", "~facts.shape", "comes from the data"),
     ("~procedure", "~procedure", "choose procedure="),
+    ("procedure=cross_validation", "procedure=cross_validation", "did you mean cross_validate?"),
+    ("folds=5", "folds=5", "procedure.folds=5, a setting of procedure=cross_validate"),
+    ("procedure.folds=5", "procedure.folds=5", "it is a setting of procedure=cross_validate"),
+    ("procedure=cross_validate folds=5", "folds=5", "did you mean procedure.folds=5?"),
+    ("procedure=cross_validate procedure.folds=x", "procedure.folds=x", "a whole number"),
+    ("procedure=retrain run=last", "run=last", "did you mean procedure.run=last?"),
     (
         "procedure=find_lr rates=[0.1,0.01]",
         "rates=[0.1,0.01]",

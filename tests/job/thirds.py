@@ -26,7 +26,7 @@ def train_thirds(lab, kill_in=None):
         for number, rows in enumerate(parts(lab.data().train.y))
     ]
     if kill_in is not None and not os.environ.get("SPARED"):
-        _die_in(kill_in)
+        die_in(kill_in)
     runs = lab.train(trainings)
     value = sum(run.value for run in runs) / 3
     numbers = {run.directory.name: run.value for run in runs}
@@ -43,7 +43,8 @@ def hold_out(lab):
     return Outcome(runs[0].value, runs)
 
 
-def _die_in(kill_in):
+def die_in(kill_in):
+    """Kill this process in the second measuring of validation of the run of this number."""
     from dlrun.engine import train
     from dlrun.engine.step import SingleStep
 

@@ -21,13 +21,14 @@ from dlrun.engine.state.kept import (
     keeps_last,
     load_best_weights,
 )
-from dlrun.engine.state.restored import restore, take_preprocessing
+from dlrun.engine.state.restored import restore, take_optimizer, take_preprocessing
 from dlrun.errors import Mistake
 from dlrun.record import FINISHED, Record, read_status
 from dlrun.regularization import acts
 
 __all__ = ["Counters", "Standing", "State", "Window"]
-__all__ += ["begin", "capture", "keeps_last", "load_best_weights", "restore", "take_preprocessing"]
+__all__ += ["begin", "capture", "keeps_last", "load_best_weights", "restore"]
+__all__ += ["take_optimizer", "take_preprocessing"]
 
 _log = logging.getLogger("dlrun")
 _PARTS: dict[str, type] = {"position": dict, "window": dict, "model": dict, "preprocessing": dict}
@@ -73,7 +74,8 @@ def _look_ahead(run: Run, state: State, forgotten: bool, finished: bool) -> None
             f"would be judged by {run.monitor}; let it train for longer, with epochs="
         )
     rules = {key: r for key, r in run.regularizers.items() if acts(r, "should_stop")}
-    foreign = len(run.stopping) > len(rules)  # a sweep's, which knows better
+    own = list(rules.values())
+    foreign = any(rule not in own for rule in run.stopping)  # a sweep's, which knows better
     if not standing.stopped or step >= total or foreign:
         return
     holding = [key for key, rule in rules.items() if rule.should_stop(math.nan, step)]

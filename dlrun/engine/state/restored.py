@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from dlrun.data import Split
 from dlrun.engine import checkpoint
 from dlrun.engine.evaluate import best_weights
 from dlrun.engine.feed import PreparedSplit
@@ -138,18 +137,36 @@ def take_preprocessing(run: Run, fitted: Weights) -> bool:
         return False
     after = run.preprocessing.state_dict()
     if any(not torch.equal(after[name], before[name]) for name in before):
-        _prepare_again(run.train, run.data.train, run.preprocessing, run.device)
-        _prepare_again(run.val, run.data.val, run.evaluation, run.device)
+        _prepare_again(run.train, run.preprocessing, run.device)
+        for feed in (run.val, run.train_eval):
+            _prepare_again(feed, run.evaluation, run.device)
     return True
 
 
 @torch.no_grad()
-def _prepare_again(
-    feed: PreparedSplit, split: Split, chain: nn.Module, device: torch.device
-) -> None:
-    for start in range(0, len(feed) if feed.prepared else 0, _CHUNK):
+def _prepare_again(feed: PreparedSplit | None, chain: nn.Module, device: torch.device) -> None:
+    if feed is None or feed.source is None:
+        return
+    split = feed.source
+    for start in range(0, len(feed), _CHUNK):
         rows = split.rows[start : start + _CHUNK]
         feed.x[start : start + _CHUNK] = chain(split.x.index_select(0, rows).to(device))
+
+
+def take_optimizer(run: Run, saved: dict[str, Any]) -> bool:
+    """Take over the state of another run's optimizer with its last rate; whether that was possible.
+
+    And what the scaler of gradients and the regularizers remember.
+    """
+    if _restore_optimizer(run, saved["optimizer"]):
+        return False
+    before = saved["optimizer"]["state"]["param_groups"]
+    for group, old in zip(run.optimizer.param_groups, before, strict=True):
+        group["lr"] = old["lr"]
+    if run.scaler is not None and saved["scaler"]:
+        run.scaler.load_state_dict(saved["scaler"])
+    known = saved["regularization"]
+    return all(_remember(rule, known.get(key)) for key, rule in run.regularizers.items())
 
 
 def _restore_optimizer(run: Run, saved: dict[str, Any]) -> list[str]:
