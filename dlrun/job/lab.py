@@ -219,11 +219,12 @@ class Lab:
                 predict=training.predict,
                 values=next((rule.values for rule in _targeted(built.run)), dict),
             )
+            checks = training.settings.get("preflight", self.config.preflight)
             if training.recorded and not resume:
-                self._preflight(built, training.settings.get("preflight", self.config.preflight))
+                self._preflight(built, checks)
             with self._verdict(built):
                 train_built(built, ending)
-                if whole:
+                if whole and checks != "off":
                     self._diagnose(built)
             points = built.record.points()
         self._asked += 1
@@ -245,10 +246,9 @@ class Lab:
         """Say of a trained run how it fits, and what to type next."""
         from dlrun.engine.examine import examined
 
-        if self.config.preflight != "off":
-            seen = examined(built.run)
-            built.record.update(examined=seen)
-            self._keep(built, diagnosis.diagnose(seen, built.record.points(), self.recipe))
+        seen = examined(built.run)
+        built.record.update(examined=seen)
+        self._keep(built, diagnosis.diagnose(seen, built.record.points(), self.recipe))
 
     def _keep(self, built: BuiltRun, found: Sequence[Finding]) -> None:
         """Add findings to those of the set-up, in place of an earlier diagnosis."""

@@ -82,9 +82,9 @@ COMPOSING = [
     (
         "procedure=overfit samples=[1,10]",
         "samples=[1,10]",
-        "did you mean data.samples=[1,10] or procedure.samples=[1,10]?",
+        "procedure.samples=[1,10]?",
     ),
-    ("procedure=lr_find", "procedure=lr_find", "draw_schedule, find_lr"),
+    ("procedure=lr_find", "procedure=lr_find", "find_lr"),
     ("procedure.rates=[0.1]", "procedure.rates=[0.1]", "a setting of procedure=find_lr"),
     ("~activation", "~activation", "choose activation="),
     ("~initializer", "~initializer", "choose initializer="),
