@@ -109,6 +109,7 @@ def test_batches_from_pinned_memory_are_those_that_lie_on_the_gpu(
         torch.testing.assert_close(streamed["model"][key], value, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:TensorFloat32:UserWarning")  # the compiler would rather round
 @pytest.mark.parametrize(
     "words",
     [

@@ -56,7 +56,7 @@ def test_a_loss_for_another_task(compose_recipe, table):
 @pytest.mark.parametrize(
     ("words", "right"),
     [
-        (("monitor=val/accuracy", "loss=mse"), "monitor=val/mae"),
+        (("monitor=val/accuracy", "loss=mse"), "use monitor=val/loss or val/mae"),
         (("sampling=balanced", "loss=mse"), "sampling=shuffle"),
         (("class_weights=balanced", "loss=mse"), "loss=cross_entropy"),
         (("model=cnn", "loss=mse"), "image"),
