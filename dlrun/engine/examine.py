@@ -28,8 +28,9 @@ def examined(run: Run) -> dict[str, float]:
     undecided: the loss of a network without an opinion, on the validation split.
     guess: the metric beside the loss of the best constant answer there.
     train_eval/…, val/…: loss and metric of at most 2,000 samples; …/error: the standard error
-    of the loss. dead, saturated: the largest shares of a layer. classes: how far the shares of
-    the classes are apart in training and validation, from 0 to 1. labels/train, labels/val: how
+    of the loss, of a single sample the loss itself. dead, saturated: the largest shares of a
+    layer. classes: how far the shares of the classes are apart in training and validation, from
+    0 to 1. labels/train, labels/val: how
     often the ten nearest training samples say another label, or the mean squared error of
     their mean; …_error: its standard error. shift: how often a validation sample lies further
     from the training samples than a training sample does, 0.5 where they are alike; of `probes`
@@ -62,7 +63,7 @@ def _measured(run: Run, name: str, split: Split) -> dict[str, float]:
     return {
         f"{name}/loss": float(run.loss(outputs, y)),
         f"{name}/{run.metric.name}": float(run.metric_sum(outputs, y)) / len(y),
-        f"{name}/error": stdev(losses) / math.sqrt(len(losses)) if len(losses) > 1 else math.inf,
+        f"{name}/error": stdev(losses) / math.sqrt(len(losses)) if losses[1:] else abs(losses[0]),
         f"{name}/samples": float(len(y)),
     }
 

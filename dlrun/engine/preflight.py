@@ -355,7 +355,7 @@ def classes(seen: Seen) -> Iterator[Finding]:
         return
     for where, counts, others in (("training", train, val), ("validation", val, train)):
         missing = [name for name, n, m in zip(names, counts, others, strict=True) if not n and m]
-        if missing and sum(counts):
+        if missing and sum(counts) >= len(counts):  # fewer samples than classes miss some
             some = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
             yield Finding(
                 "class_missing",

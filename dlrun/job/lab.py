@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -247,8 +248,9 @@ class Lab:
         from dlrun.engine.examine import examined
 
         seen = examined(built.run)
-        built.record.update(examined=seen)
-        self._keep(built, diagnosis.diagnose(seen, built.record.points(), self.recipe))
+        if all(map(isfinite, seen.values())):  # else there is nothing to compare
+            built.record.update(examined=seen)
+            self._keep(built, diagnosis.diagnose(seen, built.record.points(), self.recipe))
 
     def _keep(self, built: BuiltRun, found: Sequence[Finding]) -> None:
         """Add findings to those of the set-up, in place of an earlier diagnosis."""

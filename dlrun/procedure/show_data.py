@@ -33,7 +33,7 @@ def show_data(lab: Lab, examples: int = 10) -> Outcome:
     with lab.built(Training(recorded=False)) as built:
         found = [each for each in preflight(built.run) if each.name in _OF_DATA]
         if len(data.shape) == 3 and data.shape[0] in (1, 3) and lab.directory is not None:
-            rows = _examples(built.run, examples)
+            rows = [each.numpy() for each in _examples(built.run, examples)]
             gallery.write(rows, lab.directory / "figures" / "examples.png")
     table = _classes(data) if data.classes else _ranges(data.train.y, data, "target")
     if len(data.shape) == 1:

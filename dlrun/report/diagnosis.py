@@ -129,7 +129,7 @@ def _why(
     chosen = list(recipe.get("regularization") or {})
     rules = [key for key in chosen if key not in _HARMLESS]
     decay = float((recipe.get("optimizer") or {}).get("weight_decay") or 0.0)
-    if max(losses) > WORSE * seen["undecided"]:
+    if max(losses, default=0.0) > WORSE * seen["undecided"]:
         changes = {"optimizer.lr": _rounded(rate / 10)} if rate else {"clip_norm": 1.0}
         clause = "and its training loss was far above that: the steps are too large"
         return "rate_too_high", clause, changes

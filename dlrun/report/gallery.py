@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from dlrun import record
 
@@ -14,7 +13,7 @@ _SMALLEST = 64  # pixels of an image in the figure, at least
 _GAP = 4  # pixels between images
 
 
-def write(rows: Sequence[Tensor], path: Path) -> None:
+def write(rows: Sequence[NDArray[np.float32]], path: Path) -> None:
     """Write rows of images, (n, channels, height, width) each, on any scale of values.
 
     Each row is spread over black to white by its own lowest and highest value.
@@ -31,14 +30,13 @@ def write(rows: Sequence[Tensor], path: Path) -> None:
         Image.fromarray(np.concatenate(filled)).save(part, format="png")
 
 
-def _line(row: Tensor) -> NDArray[np.uint8]:
+def _line(row: NDArray[np.float32]) -> NDArray[np.uint8]:
     """A row of images as (height, width, 3) bytes."""
     low, high = float(row.min()), float(row.max())
-    scaled = ((row - low) / max(high - low, 1e-12) * 255).round().byte()
+    scaled = ((row - low) / max(high - low, 1e-12) * 255).round().astype(np.uint8)
     if scaled.shape[1] == 1:
-        scaled = scaled.expand(-1, 3, -1, -1)
+        scaled = scaled.repeat(3, axis=1)
     times = max(1, -(-_SMALLEST // scaled.shape[3]))
-    scaled = scaled.repeat_interleave(times, 2).repeat_interleave(times, 3)
-    images = scaled.permute(0, 2, 3, 1).numpy()
+    images = scaled.repeat(times, axis=2).repeat(times, axis=3).transpose(0, 2, 3, 1)
     padded = np.pad(images, ((0, 0), (0, 0), (0, _GAP), (0, 0)), constant_values=255)
     return np.concatenate(list(padded), axis=1)

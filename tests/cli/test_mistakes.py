@@ -220,7 +220,7 @@ COMPOSING = [
         "optimizer.lr=0.1..1",
         "-m sweep=random 'optimizer.lr=interval(0.1,1)'",
     ),
-    ("metrcs=f1", "metrcs=f1", "did you mean metric=f1?"),
+    ("metrcs=auroc", "metrcs=auroc", "did you mean metric=auroc?"),
     ("metrics=accuracy", "metrics=accuracy", "did you mean metric=accuracy?"),
     ("metrics=[AUC]", "metrics=[AUC]", "did you mean metric=[auroc]?"),
     ("metric=f1", "metric=f1", "did you mean macro_f1?"),

@@ -1,6 +1,7 @@
 """The numbers of a diagnosis against independent computations."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -76,6 +77,13 @@ def test_of_other_tasks(train_recipe, words):
     seen = examine.examined(train_recipe("epochs=2", *words).run)
     assert all(math.isfinite(value) for value in seen.values())
     assert seen["train_eval/loss"] < seen["undecided"]
+
+
+def test_of_a_single_sample_the_error_is_the_loss(train_recipe, digits):
+    one = replace(digits, val=replace(digits.val, rows=digits.val.rows[:1]))
+    seen = examine.examined(train_recipe("epochs=1", data=one).run)
+    assert seen["val/error"] == pytest.approx(seen["val/loss"])
+    assert seen["val/samples"] == 1
 
 
 def test_it_changes_nothing(train_recipe):

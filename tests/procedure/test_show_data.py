@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from dlrun import record
@@ -58,7 +57,7 @@ def test_a_number_of_examples_below_1(capsys):
 
 
 def test_a_gallery_spreads_each_row_over_black_to_white(tmp_path):
-    rows = [torch.tensor([0.0, 2.0]).reshape(2, 1, 1, 1), torch.full((2, 3, 1, 1), -5.0)]
+    rows = [np.array([0.0, 2.0]).reshape(2, 1, 1, 1), np.full((2, 3, 1, 1), -5.0)]
     gallery.write(rows, tmp_path / "g.png")
     with Image.open(tmp_path / "g.png") as image:
         pixels = np.asarray(image)

@@ -131,6 +131,10 @@ def test_a_loss_that_is_no_longer_finite():
     assert diverged("It", {}).changes == {"clip_norm": 1.0}
 
 
+def test_a_run_without_a_point_of_training_is_called_too_short():
+    assert one([], train_eval__loss=2.2, val__loss=2.25).name == "still_improving"
+
+
 def test_without_validation_nothing_is_said_of_it():
     seen = {key: value for key, value in SOUND.items() if not key.startswith(("val/", "labels/"))}
     del seen["shift"]
