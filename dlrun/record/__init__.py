@@ -266,7 +266,10 @@ def keep_findings(directory: Path, findings: Sequence[Finding]) -> dict[str, Any
     found = finding.by_level(findings)
     said = {"findings": [each.plain() for each in found]}
     write_json(directory / "run.json", read_json(directory / "run.json") | said)
-    write(directory / "findings.txt", finding.text(found))
+    if found:
+        write(directory / "findings.txt", finding.text(found))
+    else:
+        (directory / "findings.txt").unlink(missing_ok=True)
     return said
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from dlrun import record
 from dlrun.errors import Failure, Mistake
+from dlrun.finding import WARN, Finding
 
 HOLD = """
 import sys, time
@@ -330,3 +331,16 @@ def test_no_changed_byte_of_a_point_goes_unnoticed(tmp_path):
             changed[place] ^= 1 << bit
             path.write_bytes(changed)
             assert record.read_points(run.directory) == []
+
+
+def test_findings_stand_in_a_file_while_there_are_some(tmp_path):
+    kept = record.create(tmp_path, "x", {}, "")
+    kept.keep_findings([Finding("leak", WARN, "Two.", {"samples": 2}, "dlrun seed=1")])
+    assert (kept.directory / "findings.txt").read_text() == (
+        "warn  leak\n    Two.\n    dlrun seed=1\n"
+    )
+    assert record.findings_of(kept.directory)[0].numbers == {"samples": 2}
+    kept.keep_findings([])
+    assert not (kept.directory / "findings.txt").exists()
+    assert record.findings_of(kept.directory) == []
+    kept.close()
