@@ -56,7 +56,8 @@ def _measured(run: Run, name: str, split: Split) -> dict[str, float]:
     """Loss and metric of a part of a split, and the standard error of the loss."""
     x, y = _some(run, split, SAMPLES)
     run.model.eval()
-    outputs = torch.cat([run.uncompiled(part).float() for part in x.split(1000)])
+    batches = x.split(run.lengths.evaluation_batch)
+    outputs = torch.cat([run.uncompiled(part).float() for part in batches])
     size = max(1, min(50, len(y) // _CHUNKS))
     parts = zip(outputs.split(size), y.split(size), strict=True)
     losses = torch.stack([run.loss(out, part) for out, part in parts]).tolist()

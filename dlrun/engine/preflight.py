@@ -27,6 +27,7 @@ from dlrun.model.order import evaluation
 SAMPLES = 256
 """Training samples that are looked at; rows of a batch that is trained on: at most 64."""
 _BATCH = 64
+_OPERATIONS = 1e10  # of a pass over the samples; a large network sees fewer, 16 at least
 _MIXED = 8  # samples whose outputs must not depend on each other
 _STEP = 1e-3  # the length of a small step, as a share of a parameter's
 
@@ -64,15 +65,19 @@ def preflight(run: Run) -> list[Finding]:
 def untouched(run: Run) -> Iterator[None]:
     """Inside, a run may go forward and backward; afterwards it is as it was."""
     random = checkpoint.random_state(run.generator)
-    kept = {name: value.detach().clone() for name, value in run.model.state_dict().items()}
+    # No state_dict: it lacks some buffers, and a module of the user may keep more than tensors.
+    kept = [(name, weight.detach().clone()) for name, weight in run.model.named_parameters()]
+    buffers = [(name, value.clone()) for name, value in run.model.named_buffers()]
     gradients = [weight.grad for weight in run.model.parameters()]
     modes = [(module, module.training) for module in run.model.modules()]
     try:
         yield
     finally:
         with torch.no_grad():
-            for name, value in run.model.state_dict().items():
-                value.copy_(kept[name])
+            for name, before in kept:
+                run.model.get_parameter(name).copy_(before)
+            for name, before in buffers:
+                run.model.get_buffer(name).copy_(before)
         for weight, gradient in zip(run.model.parameters(), gradients, strict=True):
             weight.grad = gradient
         for module, training in modes:
@@ -89,7 +94,8 @@ class Seen:
     def __init__(self, run: Run) -> None:
         self.run = run
         split = run.data.train
-        rows = sample(split, SAMPLES, seed=0)
+        most = min(SAMPLES, max(_BATCH // 4, int(_OPERATIONS / max(run.flops, 1))))
+        rows = sample(split, most, seed=0)
         x, y = gather(split.x, split.y, rows.to(split.x.device))
         with torch.no_grad():
             self.x = ready(run, run.evaluation(x.to(run.device)))
@@ -114,7 +120,8 @@ class Seen:
     def evaluated(self, x: Tensor) -> Tensor:
         """Outputs in evaluation mode."""
         with evaluation(self.run.model):
-            return self.run.uncompiled(x).float()
+            parts = x.split(self.run.lengths.evaluation_batch)
+            return torch.cat([self.run.uncompiled(part).float() for part in parts])
 
     def after_a_step(self) -> "Backward":
         """The same mini-batch once more, after one small step down the gradient.
@@ -513,7 +520,7 @@ def gradients(seen: Seen) -> Iterator[Finding]:
 
 def linear_network(seen: Seen) -> Iterator[Finding]:
     """Whether the middle between two samples gives the middle of their outputs."""
-    if len(seen.layers) < 2 or len(seen.x) < 2:
+    if len(seen.layers) < 2 or len(seen.x) < 2 or not seen.x.is_floating_point():
         return
     half = min(len(seen.x), _BATCH) // 2
     a, b = seen.x[:half], seen.x[half : 2 * half]

@@ -254,6 +254,42 @@ def test_everything_is_put_back(compose_recipe, digits):
     assert not differences(before, run.model.state_dict())
 
 
+class Keeps(nn.Module):
+    """Keeps a buffer that no state_dict has, and something that is no tensor."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = network()
+        self.register_buffer("calls", torch.zeros(1), persistent=False)
+
+    def get_extra_state(self):
+        return {"words": ["a", "b"]}
+
+    def set_extra_state(self, state):
+        pass
+
+    def forward(self, x):
+        self.calls += 1
+        return self.layers(x)
+
+
+def test_a_users_module_may_keep_more_than_tensors(found):
+    model = Keeps()
+    assert found(model=model) == {}
+    assert model.calls == 0
+
+
+def test_a_large_network_sees_fewer_samples_in_batches_as_it_evaluates(compose_recipe, digits):
+    run = build.build(compose_recipe(), digits)
+    assert len(Seen(run).x) == 256
+    run.flops = 10**12
+    run.lengths = replace(run.lengths, evaluation_batch=5)
+    sizes, forward = [], run.uncompiled
+    run.uncompiled = lambda x: sizes.append(len(x)) or forward(x)
+    assert len(Seen(run).outputs) == 16
+    assert sizes == [5, 5, 5, 1]
+
+
 def test_shares_of_dead_and_saturated_units_by_hand():
     values = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 2.0]])
     assert signal.Activations("ReluBackward0", values).dead == pytest.approx(1 / 3)
