@@ -2,6 +2,8 @@
 
 factory.py    a job of a command or of a sweep; what a run that has ended still lacks
 lab.py        trains the runs that a procedure describes, one after another
+training.py   a training that a procedure wants becomes a run
+verdict.py    checks before a training, diagnosis after it
 recording.py  the record of a run: begun, or taken up again with resume=
 session.py    what the jobs of one process share: the data and the way to MLflow
 code.py       the user's own code, known by its content

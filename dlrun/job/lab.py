@@ -5,33 +5,24 @@ runs has a record of its own; typed again, it goes on with what is not finished.
 """
 
 import copy
-import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from fractions import Fraction
+from dataclasses import dataclass, field, replace
 from functools import partial
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun import record, shell
-from dlrun.data import Scale
 from dlrun.data.fingerprint import hash_rows
-from dlrun.data.scale import rescaled
 from dlrun.errors import Failure, Mistake
-from dlrun.finding import FAIL, NOTE, Finding
-from dlrun.job import code, recording
+from dlrun.job import code, recording, verdict
 from dlrun.job.recording import Invocation
 from dlrun.job.session import Session
-from dlrun.metric import known, score
+from dlrun.job.training import keep_rows, plain, remembered, run_of, targeted
 from dlrun.procedure import (
-    OBJECTIVE,
-    RULES,
     BuiltRun,
     Outcome,
     Procedure,
@@ -44,18 +35,12 @@ from dlrun.recipe.schema import GROUPS, SEVERAL
 from dlrun.record import Record
 from dlrun.record.bounds import read_yaml
 from dlrun.regularization import Regularizer
-from dlrun.report import diagnosis
-from dlrun.schedule import Fixed, Replay, constant
 
 if TYPE_CHECKING:
     from dlrun.data import Data
-    from dlrun.engine.ending import AtObjective
-    from dlrun.engine.run import Run
     from dlrun.engine.train import Show
 
-_log = logging.getLogger("dlrun")
 _TRAIN = {"_target_": "dlrun.procedure.train.train", "_partial_": True}
-_ROWS = "rows.npz"
 _APART = (*identity.NEUTRAL, "procedure", "test", "data.cache", "checkpoint_every")
 """Settings in which a run may differ that stands for another."""
 
@@ -92,9 +77,9 @@ class Lab:
     @property
     def recipe(self) -> Mapping[str, Any]:
         """The recipe's settings as plain values; what only the data know is left as written."""
-        plain = OmegaConf.to_container(self.config, resolve=False)
-        assert isinstance(plain, dict)
-        return {str(key): value for key, value in plain.items()}
+        values = OmegaConf.to_container(self.config, resolve=False)
+        assert isinstance(values, dict)
+        return {str(key): value for key, value in values.items()}
 
     @property
     def words(self) -> Sequence[str]:
@@ -209,7 +194,7 @@ class Lab:
                 self._asked += 1
                 return _recorded(Path(resume))
         elif resume:
-            training = _remembered(Path(resume)) or training
+            training = remembered(Path(resume)) or training
         with self._opened(training, resume) as built:
             directory = built.record.directory
             whole = self.whole and training.recorded
@@ -218,67 +203,18 @@ class Lab:
                 draw=partial(self.session.draw, directory) if whole else None,
                 export=whole and bool((self.config.tracking or {}).get("model", False)),
                 predict=training.predict,
-                values=next((rule.values for rule in _targeted(built.run)), dict),
+                values=next((rule.values for rule in targeted(built.run)), dict),
             )
             checks = training.settings.get("preflight", self.config.preflight)
             if training.recorded and not resume:
-                self._preflight(built, checks)
-            with self._verdict(built):
+                checked = self.session.checked
+                verdict.preflight(built, checks, self.config, checked, self.command)
+            diagnosed = whole and checks != "off"
+            with verdict.after(built, diagnosed, self.recipe, self.command):
                 train_built(built, ending)
-                if whole and checks != "off":
-                    self._diagnose(built)
             points = built.record.points()
         self._asked += 1
         return RecordedRun(directory, record.FINISHED, _best(points), points)
-
-    @contextmanager
-    def _verdict(self, built: BuiltRun) -> Iterator[None]:
-        """Inside, a loss that is no longer finite becomes a finding, too."""
-        from dlrun.engine.divergence import NotFinite
-
-        try:
-            yield
-        except NotFinite as failure:
-            first = str(failure).partition(";")[0]
-            self._keep(built, [diagnosis.diverged(f"T{first[1:]}", self.recipe)])
-            raise
-
-    def _diagnose(self, built: BuiltRun) -> None:
-        """Say of a trained run how it fits, and what to type next."""
-        from dlrun.engine.examine import examined
-
-        seen = examined(built.run)
-        if all(map(isfinite, seen.values())):  # else there is nothing to compare
-            built.record.update(examined=seen)
-            self._keep(built, diagnosis.diagnose(seen, built.record.points(), self.recipe))
-
-    def _keep(self, built: BuiltRun, found: Sequence[Finding]) -> None:
-        """Add findings to those of the set-up, in place of an earlier diagnosis."""
-        before = record.findings_of(built.record.directory)
-        kept = [each for each in before if each.name not in diagnosis.NAMES]
-        found = [each.completed(self.command) for each in found]
-        built.record.keep_findings([*kept, *found])
-
-    def _preflight(self, built: BuiltRun, how: str) -> None:
-        """Check a new run, once for recipes that differ in numbers alone.
-
-        Raises Failure under preflight=strict where something must fail.
-        """
-        from dlrun.engine.preflight import preflight
-
-        structure = identity.structure(copy.deepcopy(self.config))
-        if how == "off" or structure in self.session.checked:
-            return
-        self.session.checked.add(structure)
-        found = [each.completed(self.command) for each in preflight(built.run)]
-        if found:
-            built.record.keep_findings(found)
-        for each in found:
-            if each.level != NOTE:
-                _log.warning(f"{each.name}: {each.text}")
-        failed = [each.name for each in found if each.level == FAIL]
-        if failed and how == "strict":
-            raise Failure(f"preflight=strict: {', '.join(failed)}")
 
     @contextmanager
     def _opened(self, training: Training, resume: str | None) -> Iterator[BuiltRun]:
@@ -288,13 +224,13 @@ class Lab:
             if not training.recorded:
                 folder = tempfile.TemporaryDirectory(prefix="dlrun-", ignore_cleanup_errors=True)
                 config.outputs = stack.enter_context(folder)
-            run = self._build(config, training)
+            run = run_of(config, training, self.session, self.rules)
             kept, state = recording.begin(config, run, invocation)
             stack.callback(kept.close)
             stack.callback(self.session.show.end)
             show: Show = recording.Silent()
             if self.directory is not None:
-                _keep_rows(kept.directory, training)
+                keep_rows(kept.directory, training)
             if training.recorded:
                 if self.directory is None:
                     self.session.records.append(kept.directory)
@@ -304,59 +240,6 @@ class Lab:
                 show.begin(text, lengths.total_steps, lengths.steps_per_epoch)
             with recording.status_of(kept, self.rules, run.lengths.total_steps):
                 yield BuiltRun(run, state, kept, show)
-
-    def _build(self, config: DictConfig, training: Training) -> "Run":
-        """The run, with what the training brings along."""
-        from dlrun.engine import checkpoint
-        from dlrun.engine.ending import AtLength, AtObjective
-        from dlrun.engine.state import take_optimizer, take_preprocessing
-
-        data = self.session.data(config, training.rows)
-        scale = _scale_of(training.preprocessing)
-        run = build.build(config, rescaled(data, scale) if scale else data, self.session.cores)
-        lengths = run.lengths
-        if training.length is not None:
-            many = training.length * (lengths.steps_per_epoch if training.by_passes else 1)
-            run.lengths = replace(lengths, total_steps=max(1, round(many)))
-        if training.schedule_steps is not None:
-            run.lengths = replace(run.lengths, schedule_steps=training.schedule_steps)
-        if training.preprocessing is not None:
-            fitted = checkpoint.load(Path(training.preprocessing) / "checkpoints")
-            if fitted is None or not take_preprocessing(run, fitted["preprocessing"]):
-                raise Mistake(f"{training.preprocessing}: has no preprocessing that fits")
-        if training.optimizer is not None:
-            saved = checkpoint.load(Path(training.optimizer) / "checkpoints")
-            if saved is None or not take_optimizer(run, saved):
-                raise Mistake(f"{training.optimizer}: has no state of an optimizer that fits")
-            run.schedule = Fixed(constant)
-        if training.weights is not None:
-            run.model.load_state_dict(checkpoint.read(Path(training.weights)))
-        if training.rates is not None:
-            run.schedule = self._replayed(config, training, run)
-        if training.ends != RULES:
-            run.stopping = [AtObjective(run) if training.ends == OBJECTIVE else AtLength()]
-        run.stopping.extend(self.rules)
-        for key, value in training.until.items():
-            if key.rpartition("/")[2] in run.measured:
-                run.stopping.append(Reached(key, run.score(key, value)))
-        return run
-
-    def _replayed(self, config: DictConfig, training: Training, run: "Run") -> Replay:
-        """The learning rates of a run before, by its recipe, its length and its validations."""
-        before = Path(str(training.rates))
-        info, points = record.read_json(before / "run.json"), record.read_points(before)
-        lengths = build.lengths_of(config, info["data"]["samples"]["train"], elements=1)
-        found = [(p["step"], p["values"]) for p in points if "time/elapsed" in p["values"]]
-        key, metrics = info["monitor"], known(info.get("metrics"))
-        scores = [(step, score(key, some[key], metrics)) for step, some in found if key in some]
-        every = Fraction(lengths.steps_per_epoch, run.lengths.steps_per_epoch)
-        return Replay(
-            build.schedule_of(config, lengths),
-            lengths.total_steps,
-            lengths.steps_per_epoch,
-            scores,
-            every if training.by_passes else Fraction(1),
-        )
 
     def _of(self, training: Training, resume: str | None) -> tuple[DictConfig, Invocation]:
         """The recipe of a run that the procedure wants, and how it would be typed."""
@@ -380,9 +263,9 @@ class Lab:
         ]
         procedure = self.invocation.choices.get("procedure") or self.procedure.function.__name__
         config.name = training.name or f"{procedure} {self._asked}"
-        plain = _plain(training)
-        asked = {**plain, "rows": training.rows is not None}
-        info = {"parent": self.directory.name, "training": {"hash": self._hash(plain), **asked}}
+        values = plain(training)
+        asked = {"hash": self._hash(values), **values, "rows": training.rows is not None}
+        info = {"parent": self.directory.name, "training": asked}
         tags = {"dlrun.parent": self.directory.name}
         invocation = replace(
             self.invocation,
@@ -406,14 +289,14 @@ class Lab:
         here = self.recipe[group] or {}
         return {name: here.get(name, found[group][name]) for name in names} or None
 
-    def _hash(self, plain: Mapping[str, Any]) -> str:
+    def _hash(self, values: Mapping[str, Any]) -> str:
         """What a run of the procedure is known by: its place and what it is."""
-        return identity.short([self._asked, plain])
+        return identity.short([self._asked, values])
 
     def _known(self, training: Training) -> str | None:
         """The run that has been made of a training before."""
         assert self.directory is not None
-        wanted = self._hash(_plain(training))
+        wanted = self._hash(plain(training))
         for directory in record.all_runs(self.directory.parents[1]):
             info = record.read_json(directory / "run.json")
             made = info.get("parent") == self.directory.name and info["training"]["hash"] == wanted
@@ -440,19 +323,6 @@ class Lab:
         return record.create(config.outputs, recording.named(config, invocation), info, text)
 
 
-class Reached(Regularizer):
-    """Ends a run, with its last weights, once a metric is as good as asked."""
-
-    restore_best = False
-
-    def __init__(self, metric: str, score: float) -> None:
-        self.metric, self._score = metric, score
-
-    def should_stop(self, score: float, step: int) -> bool:
-        """After every point that has the metric."""
-        return score >= self._score
-
-
 def _lost(key: str, changes: Mapping[str, Any]) -> bool:
     """Whether a setting's option goes with a change of its group."""
     group, _, rest = key.partition(".")
@@ -474,53 +344,3 @@ def _best(points: Sequence[Mapping[str, Any]]) -> float | None:
     end = record.last_values(points)
     best = (v for key, v in end.items() if key.startswith("best/") and key != "best/epoch")
     return next(best, None)
-
-
-def _targeted(run: "Run") -> list["AtObjective"]:
-    from dlrun.engine.ending import AtObjective
-
-    return [rule for rule in run.stopping if isinstance(rule, AtObjective)]
-
-
-def _scale_of(directory: str | None) -> "Scale | None":
-    """The scale of a run's targets, where they were standardized."""
-    import torch
-
-    info = record.read_json(Path(directory) / "run.json") if directory else {}
-    kept = (info.get("data") or {}).get("scale")
-    return Scale(torch.tensor(kept["mean"]), torch.tensor(kept["std"])) if kept else None
-
-
-def _plain(training: Training) -> dict[str, Any]:
-    """A training as plain values; of its rows, of which there are many, the hashes."""
-    values = asdict(replace(training, rows=None))
-    if training.rows is not None:
-        rows = {name: np.asarray(some, np.int64) for name, some in training.rows.items()}
-        values["rows"] = {name: hash_rows(some) for name, some in rows.items()}
-    return values
-
-
-def _keep_rows(directory: Path, training: Training) -> None:
-    """Write the rows of a run beside its recipe, so that it can be gone on with alone."""
-    if training.rows is not None and not (directory / _ROWS).exists():
-        rows = {name: np.asarray(some, np.int64) for name, some in training.rows.items()}
-        record.write_arrays(directory / _ROWS, **rows)
-
-
-def _remembered(directory: Path) -> Training | None:
-    """What a run of a procedure was asked to be; None for a run of its own.
-
-    Raises Mistake where its rows are lost.
-    """
-    asked = record.read_json(directory / "run.json").get("training")
-    if not asked:
-        return None
-    rows = None
-    if asked["rows"]:
-        try:
-            with np.load(directory / _ROWS) as file:
-                rows = {name: file[name].tolist() for name in file.files}
-        except (OSError, ValueError, KeyError) as error:
-            raise Mistake(f"{directory / _ROWS} cannot be read: {error}") from None
-    known = {name: value for name, value in asked.items() if name != "hash"}
-    return Training(**known | {"rows": rows})

@@ -1,0 +1,155 @@
+"""How a training that a procedure wants becomes a run, and how its record remembers it."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from omegaconf import DictConfig
+
+from dlrun import record
+from dlrun.data import Scale
+from dlrun.data.fingerprint import hash_rows
+from dlrun.data.scale import rescaled
+from dlrun.errors import Mistake
+from dlrun.metric import known, score
+from dlrun.procedure import OBJECTIVE, RULES, Training
+from dlrun.recipe import build
+from dlrun.regularization import Regularizer
+from dlrun.schedule import Fixed, Replay, constant
+
+if TYPE_CHECKING:
+    from dlrun.engine.ending import AtObjective
+    from dlrun.engine.run import Run
+    from dlrun.job.session import Session
+
+_ROWS = "rows.npz"
+
+
+def run_of(
+    config: DictConfig,
+    training: Training,
+    session: "Session",
+    rules: Sequence[Regularizer] = (),
+) -> "Run":
+    """The run of a recipe, with what the training brings along.
+
+    rules: that stop it, beside those of the recipe.
+    """
+    from dlrun.engine import checkpoint
+    from dlrun.engine.ending import AtLength, AtObjective
+    from dlrun.engine.state import take_optimizer, take_preprocessing
+
+    data = session.data(config, training.rows)
+    scale = _scale_of(training.preprocessing)
+    run = build.build(config, rescaled(data, scale) if scale else data, session.cores)
+    lengths = run.lengths
+    if training.length is not None:
+        many = training.length * (lengths.steps_per_epoch if training.by_passes else 1)
+        run.lengths = replace(lengths, total_steps=max(1, round(many)))
+    if training.schedule_steps is not None:
+        run.lengths = replace(run.lengths, schedule_steps=training.schedule_steps)
+    if training.preprocessing is not None:
+        fitted = checkpoint.load(Path(training.preprocessing) / "checkpoints")
+        if fitted is None or not take_preprocessing(run, fitted["preprocessing"]):
+            raise Mistake(f"{training.preprocessing}: has no preprocessing that fits")
+    if training.optimizer is not None:
+        saved = checkpoint.load(Path(training.optimizer) / "checkpoints")
+        if saved is None or not take_optimizer(run, saved):
+            raise Mistake(f"{training.optimizer}: has no state of an optimizer that fits")
+        run.schedule = Fixed(constant)
+    if training.weights is not None:
+        run.model.load_state_dict(checkpoint.read(Path(training.weights)))
+    if training.rates is not None:
+        run.schedule = _replayed(config, training, run)
+    if training.ends != RULES:
+        run.stopping = [AtObjective(run) if training.ends == OBJECTIVE else AtLength()]
+    run.stopping.extend(rules)
+    for key, value in training.until.items():
+        if key.rpartition("/")[2] in run.measured:
+            run.stopping.append(_Reached(key, run.score(key, value)))
+    return run
+
+
+class _Reached(Regularizer):
+    """Ends a run, with its last weights, once a metric is as good as asked."""
+
+    restore_best = False
+
+    def __init__(self, metric: str, score: float) -> None:
+        self.metric, self._score = metric, score
+
+    def should_stop(self, score: float, step: int) -> bool:
+        """After every point that has the metric."""
+        return score >= self._score
+
+
+def targeted(run: "Run") -> list["AtObjective"]:
+    """The rules of a run that end it by an objective."""
+    from dlrun.engine.ending import AtObjective
+
+    return [rule for rule in run.stopping if isinstance(rule, AtObjective)]
+
+
+def _replayed(config: DictConfig, training: Training, run: "Run") -> Replay:
+    """The learning rates of a run before, by its recipe, its length and its validations."""
+    before = Path(str(training.rates))
+    info, points = record.read_json(before / "run.json"), record.read_points(before)
+    lengths = build.lengths_of(config, info["data"]["samples"]["train"], elements=1)
+    found = [(p["step"], p["values"]) for p in points if "time/elapsed" in p["values"]]
+    key, metrics = info["monitor"], known(info.get("metrics"))
+    scores = [(step, score(key, some[key], metrics)) for step, some in found if key in some]
+    every = Fraction(lengths.steps_per_epoch, run.lengths.steps_per_epoch)
+    return Replay(
+        build.schedule_of(config, lengths),
+        lengths.total_steps,
+        lengths.steps_per_epoch,
+        scores,
+        every if training.by_passes else Fraction(1),
+    )
+
+
+def _scale_of(directory: str | None) -> "Scale | None":
+    """The scale of a run's targets, where they were standardized."""
+    import torch
+
+    info = record.read_json(Path(directory) / "run.json") if directory else {}
+    kept = (info.get("data") or {}).get("scale")
+    return Scale(torch.tensor(kept["mean"]), torch.tensor(kept["std"])) if kept else None
+
+
+def plain(training: Training) -> dict[str, Any]:
+    """A training as plain values; of its rows, of which there are many, the hashes."""
+    values = asdict(replace(training, rows=None))
+    if training.rows is not None:
+        rows = {name: np.asarray(some, np.int64) for name, some in training.rows.items()}
+        values["rows"] = {name: hash_rows(some) for name, some in rows.items()}
+    return values
+
+
+def keep_rows(directory: Path, training: Training) -> None:
+    """Write the rows of a run beside its recipe, so that it can be gone on with alone."""
+    if training.rows is not None and not (directory / _ROWS).exists():
+        rows = {name: np.asarray(some, np.int64) for name, some in training.rows.items()}
+        record.write_arrays(directory / _ROWS, **rows)
+
+
+def remembered(directory: Path) -> Training | None:
+    """What a run of a procedure was asked to be; None for a run of its own.
+
+    Raises Mistake where its rows are lost.
+    """
+    asked = record.read_json(directory / "run.json").get("training")
+    if not asked:
+        return None
+    rows = None
+    if asked["rows"]:
+        try:
+            with np.load(directory / _ROWS) as file:
+                rows = {name: file[name].tolist() for name in file.files}
+        except (OSError, ValueError, KeyError) as error:
+            raise Mistake(f"{directory / _ROWS} cannot be read: {error}") from None
+    known = {name: value for name, value in asked.items() if name != "hash"}
+    return Training(**known | {"rows": rows})
