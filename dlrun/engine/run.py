@@ -45,6 +45,7 @@ class Run:
     rates: of the optimizer's groups, which the schedule multiplies; known once it trains.
     metrics: what is measured beside the loss and `metric`, by name; not on training batches.
     labels: whether the targets are several labels at once, each 0 or 1; asked for `metrics`.
+    watch: of `layers` and `sharpness` what is looked at while it trains.
     """
 
     data: Data
@@ -78,6 +79,7 @@ class Run:
     metrics: dict[str, Metric] = field(default_factory=dict)
     train_eval: PreparedSplit | None = None
     labels: bool = False
+    watch: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         rules = list(self.regularizers.values())
@@ -178,6 +180,7 @@ class LoopConfig:
     log_every: int
     checkpoint_every: Duration  # in steps or in seconds
     evaluation_batch: int  # samples
+    watch_every: int = 0  # 0 for never
 
     def smallest(self, samples: int) -> int:
         """Samples in the smallest mini-batch of an epoch of so many samples."""
