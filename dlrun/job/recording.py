@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("dlrun")
 _UNNAMED = (
-    *("name", "outputs", "resume", "device", "threads", "tracking", "data.cache", "preflight"),
-    *("watch", "watch_every"),
+    *("name", "outputs", "resume", "device", "threads", "tracking", "data.cache"),
+    *("preflight", "target_error", "watch", "watch_every"),
 )
 
 
