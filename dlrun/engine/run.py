@@ -137,7 +137,8 @@ class Run:
     def facts(self) -> dict[str, Any]:
         """What the record says of the run beside its recipe."""
         splits = self.data.splits
-        return {
+        known = {"layers": self._layers()} if "layers" in self.watch else {}
+        return known | {
             "device": _device_name(self.device),
             "threads": torch.get_num_threads(),
             "parameters": parameters(self.model),
@@ -158,6 +159,11 @@ class Run:
                 "splits": {name: hash_rows(split.rows.numpy()) for name, split in splits.items()},
             },
         }
+
+    def _layers(self) -> dict[str, str]:
+        """The class of each module, by its name."""
+        modules = self.model.named_modules()
+        return {name or "model": type(module).__name__ for name, module in modules}
 
 
 def _device_name(device: torch.device) -> str:
