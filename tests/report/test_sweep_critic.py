@@ -516,6 +516,7 @@ def test_nothing_finished(sweep, point):
     values = {"optimizer.lr": 0.01}
     failed = [point(n, values, status="FAILED", message="no such file\nmore") for n in range(3)]
     found = critic.findings(sweep([LR], failed), {}, {})
+    assert (found[0].name, found[0].level) == ("points_failed", "fail")
     assert found[0].text == "No point finished. 3 of 3 say: no such file"
     assert found[0].command == "dlrun model=mlp optimizer.lr=0.01"
     assert critic.findings(sweep([LR], []), {}, {}) == []
