@@ -39,6 +39,7 @@ def preflight(
     checked.add(structure)
     found = [each.completed(command) for each in check(built.run)]
     if found:
+        built.record.update(found_before=[each.name for each in found])
         built.record.keep_findings(found)
     for each in found:
         if each.level != NOTE:
@@ -70,6 +71,9 @@ def after(
     seen = examined(built.run, trained) if diagnosed else {}
     if seen and all(map(isfinite, seen.values())):  # else there is nothing to compare
         built.record.update(examined=seen)
+        before = {each.name for each in _of_the_setup(built)}
+        seen["stopped"] = float(bool(built.record.info.get("stopped")))
+        seen["dead_before"] = float("dead_units" in before)
         _keep(built, _verdict(seen, built.record.points(), recipe), command)
 
 
@@ -88,7 +92,13 @@ def _verdict(
 
 def _keep(built: BuiltRun, found: Sequence[Finding], command: Command) -> None:
     """Add findings to those of the set-up, in place of an earlier diagnosis."""
-    before = record.findings_of(built.record.directory)
-    kept = [each for each in before if each.name not in diagnosis.NAMES]
-    found = [each.completed(command) for each in found]
-    built.record.keep_findings([*kept, *found])
+    before = _of_the_setup(built)
+    known = {each.name for each in before}
+    new = [each.completed(command) for each in found if each.name not in known]
+    built.record.keep_findings([*before, *new])
+
+
+def _of_the_setup(built: BuiltRun) -> list[Finding]:
+    """What the checks have found before the training."""
+    before = built.record.info.get("found_before", ())
+    return [each for each in record.findings_of(built.record.directory) if each.name in before]
