@@ -63,7 +63,9 @@ def after(
         first = str(failure).partition(";")[0]
         _keep(built, [diagnosis.diverged(f"T{first[1:]}", recipe)], command)
         raise
-    seen = examined(built.run) if diagnosed else {}
+    lengths, step = built.run.lengths, built.state.counters.step
+    trained = step * lengths.batch_size * lengths.accumulate
+    seen = examined(built.run, trained) if diagnosed else {}
     if seen and all(map(isfinite, seen.values())):  # else there is nothing to compare
         built.record.update(examined=seen)
         _keep(built, diagnosis.diagnose(seen, built.record.points(), recipe), command)
