@@ -28,7 +28,7 @@ def bagging(
 
     Raises Mistake where a setting is out of range.
     """
-    check_count("models", models)
+    check_count("models", models, models)
     check_passes(passes)
     data, seed = lab.data(), int(lab.recipe["data"].get("split_seed") or 0)
     many = None if features is None else _how_many(data, features)

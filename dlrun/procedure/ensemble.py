@@ -25,6 +25,7 @@ from dlrun.procedure.train import deployable, timestamp
 from dlrun.record import PREDICTIONS, write_arrays
 from dlrun.regularization.dropout import turn_on
 from dlrun.report.chart import Chart
+from dlrun.shell import typed
 
 OUT_OF_BAG = "out_of_bag"
 SEEDS = 5
@@ -45,7 +46,7 @@ def ensemble(
     """
     if runs is not None and seeds is not None:
         raise Mistake(f"procedure.seeds={seeds}: trains new runs, and procedure.runs names others")
-    check_count("seeds", SEEDS if seeds is None else seeds)
+    check_count("seeds", seeds, SEEDS if seeds is None else seeds)
     check_passes(passes)
     if not len(lab.data().val):
         raise Mistake("procedure=ensemble: there is no validation split to measure on")
@@ -60,10 +61,10 @@ def ensemble(
     return together(lab, judge, lab.train(wanted), passes)
 
 
-def check_count(setting: str, count: int) -> None:
-    """Raise Mistake for an ensemble of one."""
+def check_count(setting: str, value: Any, count: int) -> None:
+    """Raise Mistake for a setting that asks for an ensemble of one."""
     if count < 2:
-        raise Mistake(f"procedure.{setting}={count}: an ensemble has at least 2 members")
+        raise Mistake(f"procedure.{setting}={value}: an ensemble has at least 2 members")
 
 
 def check_passes(passes: int) -> None:
@@ -74,7 +75,7 @@ def check_passes(passes: int) -> None:
 
 def _found(lab: Lab, which: Sequence[str]) -> list[RecordedRun]:
     """The runs that are named, each once."""
-    check_count("runs", len(which))
+    check_count("runs", typed(which), len(which))
     found = [lab.find(one, "runs", other=True) for one in which]
     ids = [run.directory.name for run in found]
     twice = next((one for one in ids if ids.count(one) > 1), None)
