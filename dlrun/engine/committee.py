@@ -102,7 +102,7 @@ def of_numbers(run: Run, numbers: Tensor) -> Answer:
 
 def says(run: Run, logits: Tensor) -> Tensor:
     """(n, outputs) of z: what a run says, from its logits."""
-    z = logits.double().cpu()
+    z = logits.cpu().double()
     if are_numbers(run):
         z = run.loss.predicted(z)
     return z if run.scale is None else Unscale(run.scale)(z)

@@ -117,10 +117,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Heard:
-    """The members' answers by split, that of one with its dropout on, and their modules."""
+    """The members' answers by split, what one with its dropout on has there, and their modules."""
 
     parts: Mapping[str, Part]
-    dropped: Mapping[str, float]
+    dropped: Mapping[str, Mapping[str, float]]
     modules: Sequence[nn.Module]
 
 
@@ -143,10 +143,7 @@ def together(
             rows[name] = data.splits[name].rows.numpy()
     heard = _hear(lab, judge, runs, rows, own, passes)
     first, *_ = heard.parts
-    table = [row for name, part in heard.parts.items() for row in _rows(judge, name, part)]
-    if heard.dropped:
-        at = sum(row["on"] == first for row in table)
-        table.insert(at, {"": DROPPED, "on": first, **heard.dropped})
+    table = [row for name in heard.parts for row in _rows(judge, name, heard)]
     _keep(lab, judge, heard.parts)
     if heard.modules:
         _export(lab, judge, heard.modules)
@@ -186,26 +183,34 @@ def _hear(
     }
     for number, some in enumerate(own or ()):
         parts[OUT_OF_BAG].there[number] = torch.from_numpy(np.isin(rows[OUT_OF_BAG], some))
-    first, *_ = parts.values()
-    dropped: dict[str, float] = {}
+    dropped: dict[str, dict[str, float]] = {}
     modules = []
     for number, recorded in enumerate(runs):
-        lab.progress("asking the members", number, len(runs))
         run = lab.trained(recorded)
         _agree(judge, run, recorded)
         for name, part in parts.items():
             there = part.there[number]
             part.z[number, there] = _ask(run, part.rows[there.numpy()], name)
         if not dropped and turn_on(run.model, on=False):
-            there = first.there[number]
-            asked = first.rows[there.numpy()]
             torch.manual_seed(int(lab.recipe["seed"]))
-            z = torch.stack([_ask(run, asked, drops=True) for _ in range(passes)])
-            mean = combined(judge, z, torch.ones(z.shape[:2], dtype=torch.bool))[MEAN]
-            dropped = measured(judge, mean, first.y[there])
+            for name in sorted(parts.keys() - {"test"}):
+                dropped[name] = _dropped(judge, run, parts[name], number, passes)
         if lab.exports:
             modules.append(deployable(run))
+        lab.progress(f"asked {number + 1} of {len(runs)} members", number + 1, len(runs))
     return Heard(parts, dropped, modules)
+
+
+def _dropped(judge: Run, run: Run, part: Part, number: int, passes: int) -> dict[str, float]:
+    """What the mean of passes with dropout on comes to, on the rows that a member is asked about.
+
+    Gal, Ghahramani 2016, Dropout as a Bayesian Approximation.
+    """
+    there = part.there[number]
+    rows = part.rows[there.numpy()]
+    z = torch.stack([_ask(run, rows, drops=True) for _ in range(passes)])
+    mean = combined(judge, z, torch.ones(z.shape[:2], dtype=torch.bool))[MEAN]
+    return measured(judge, mean, part.y[there])
 
 
 def _ask(run: Run, rows: Rows, name: str = "", drops: bool = False) -> Tensor:
@@ -231,8 +236,9 @@ def _agree(judge: Run, run: Run, recorded: RecordedRun) -> None:
         )
 
 
-def _rows(judge: Run, name: str, part: Part) -> list[dict[str, Any]]:
+def _rows(judge: Run, name: str, heard: Heard) -> list[dict[str, Any]]:
     """Of the closing table; of test, the ensemble alone."""
+    part = heard.parts[name]
     some = part.there.any(0)
     answers = combined(judge, part.z[:, some], part.there[:, some])
     if name == "test":
@@ -248,7 +254,8 @@ def _rows(judge: Run, name: str, part: Part) -> list[dict[str, Any]]:
         for z, there in zip(part.z, part.there, strict=True)
     ]
     mean = {key: float(np.mean([values[key] for values in each])) for key in each[0]}
-    return [{"": MEMBER, "on": name, **mean}, *rows]
+    dropped = [{"": DROPPED, "on": name, **heard.dropped[name]}] if heard.dropped else []
+    return [{"": MEMBER, "on": name, **mean}, *rows, *dropped]
 
 
 def _values(table: Sequence[Mapping[str, Any]]) -> dict[str, float]:
