@@ -93,6 +93,13 @@ def said(run: Run, z: Tensor) -> Tensor:
     return F.one_hot(z.argmax(-1), z.shape[-1]).double()
 
 
+def right(run: Run, z: Tensor, y: Tensor) -> Tensor:
+    """(models, n) 1 where a model names the right class, else 0; of labels, how many it has."""
+    if run.labels:
+        return ((z > 0) == y.bool()).double().mean(-1)
+    return (z.argmax(-1) == y).double()
+
+
 def of_numbers(run: Run, numbers: Tensor) -> Answer:
     """The answer that gives these numbers, (n, outputs) in the units of the data."""
     if run.scale is not None:

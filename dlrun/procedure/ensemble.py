@@ -20,7 +20,9 @@ from dlrun.engine.evaluate import outputs
 from dlrun.engine.feed import prepare
 from dlrun.engine.run import Run
 from dlrun.errors import Mistake
+from dlrun.finding import Finding, undecided
 from dlrun.procedure import Lab, Outcome, RecordedRun, Training
+from dlrun.procedure.cross_validate import standard_error
 from dlrun.procedure.train import deployable, timestamp
 from dlrun.record import PREDICTIONS, write_arrays
 from dlrun.regularization.dropout import turn_on
@@ -155,6 +157,7 @@ def together(
     return Outcome(
         value=values[f"{first}/{key}"],
         runs=runs,
+        findings=_gain(judge, first, heard.parts[first]),
         values=values | {f"{why[0]}/{name}": value for name, value in why[1].items()},
         text="\n".join([_said(table, first, key, len(runs)), *_told(judge, *why, heard.parts)]),
         table=table,
@@ -273,6 +276,29 @@ def _said(table: Sequence[Mapping[str, Any]], first: str, key: str, members: int
     of = {row[""]: row[key] for row in table if row["on"] == first and key in row}
     others = ", ".join(f"{name} {of[name]:.4g}" for name in (MEMBER, DROPPED) if name in of)
     return f"{first}/{key} {of[MEAN]:.4g} by the mean of {members} members; {others}"
+
+
+def _gain(judge: Run, split: str, part: Part) -> list[Finding]:
+    """Whether the ensemble names more classes or labels rightly than the mean member, or fewer.
+
+    Of numbers and of probabilities the mean is never worse: their errors are convex.
+    """
+    some = part.there.any(0)
+    if committee.are_numbers(judge) or some.sum() < 2:
+        return []
+    there, y = part.there[:, some].double(), part.y[some]
+    of_each = (committee.right(judge, part.z[:, some], y) * there).sum(0) / there.sum(0)
+    logits = part.mean(judge)[0].logits
+    assert logits is not None
+    gains = (committee.right(judge, logits[None], y)[0] - of_each).numpy()
+    gain, error = float(gains.mean()), standard_error(gains)
+    if abs(gain) > 2 * error:
+        return []
+    said = (
+        f"the ensemble answers {abs(gain):.2%} ± {error:.2%} {'more' if gain > 0 else 'less'} of "
+        f"{split.replace('_', ' ')} rightly than the mean member"
+    )
+    return [undecided(said, gain, error, len(gains))]
 
 
 def _why(judge: Run, parts: Mapping[str, Part]) -> tuple[str, dict[str, float]]:

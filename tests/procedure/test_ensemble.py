@@ -20,7 +20,10 @@ from dlrun.procedure.bagging import columns
 from tests.data.folders import make_folder
 from tests.job.test_lab import assert_equal, children, parent
 
-COMMON = ("tracking=none", "threads=1", "epochs='40 steps'", "validate_every='20 steps'")
+COMMON = (
+    *("tracking=none", "threads=1", "preflight=off"),
+    *("epochs='40 steps'", "validate_every='20 steps'"),
+)
 BAGGING = (*COMMON, "procedure=bagging", "procedure.models=3")
 ENSEMBLE = (*COMMON, "procedure=ensemble", "procedure.seeds=3")
 
@@ -128,6 +131,14 @@ def test_bags_are_a_few_lines_of_numpy(capsys):
     assert info["value"] == found["out_of_bag", "mean"]["accuracy"]
     assert info["test_measured"]
     assert last(own)["out_of_bag/accuracy"] == info["value"]
+    right = np.where(np.isfinite(p[:, some, 0]), p[:, some].argmax(2) == y[some], np.nan)
+    gains = (mean.argmax(1) == y[some]) - np.nanmean(right, 0)
+    error = gains.std(ddof=1) / np.sqrt(len(gains))
+    for finding in info["findings"]:
+        assert (finding["name"], finding["level"]) == ("inconclusive", "note")
+        assert finding["numbers"]["gain"] == pytest.approx(gains.mean())
+        assert finding["numbers"]["standard_error"] == pytest.approx(error)
+    assert bool(info["findings"]) == (abs(gains.mean()) <= 2 * error)
     assert f"out_of_bag/accuracy {info['value']:.4g} by the mean of 3 members" in (
         capsys.readouterr().out
     )
@@ -271,6 +282,16 @@ def test_several_labels(here: Path):
     assert row["brier"] == pytest.approx(((mean - bag["y"]) ** 2).sum(1).mean())
     assert 0.5 < row["macro_f1"] < 1
     assert "vote" in {name for _, name in found}
+
+
+def test_it_says_where_the_gain_may_be_chance(here: Path):
+    generator = np.random.default_rng(1)
+    x, y = generator.normal(size=(100, 5)).astype(np.float32), np.arange(100) % 2
+    np.savez(here / "set.npz", x=x, y=y)
+    assert main([*ENSEMBLE, "data=arrays", "data.path=set.npz"]) == 0
+    [found] = record.read_json(parent()[0] / "run.json")["findings"]
+    assert (found["name"], found["level"]) == ("inconclusive", "note")
+    assert "rightly than the mean member, which is too little to tell" in found["text"]
 
 
 def test_a_group_is_in_the_bag_or_out_of_it(here: Path):
