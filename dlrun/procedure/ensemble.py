@@ -194,7 +194,7 @@ def _hear(
         for name, part in parts.items():
             there = part.there[number]
             part.z[number, there] = _ask(run, part.rows[there.numpy()], name)
-        if not dropped and turn_on(run.model, on=False):
+        if not dropped and turn_on(run.model, on=False):  # where it has dropout
             torch.manual_seed(int(lab.recipe["seed"]))
             for name in sorted(parts.keys() - {"test"}):
                 dropped[name] = _dropped(judge, run, parts[name], number, passes)
@@ -295,7 +295,7 @@ def _gain(judge: Run, split: str, part: Part) -> list[Finding]:
     if abs(gain) > 2 * error:
         return []
     said = (
-        f"the ensemble answers {abs(gain):.2%} ± {error:.2%} {'more' if gain > 0 else 'less'} of "
+        f"The ensemble answers {abs(gain):.2%} ± {error:.2%} {'more' if gain > 0 else 'less'} of "
         f"{split.replace('_', ' ')} rightly than the mean member"
     )
     return [undecided(said, gain, error, len(gains))]
