@@ -44,8 +44,8 @@ def examined(run: Run, trained: int) -> dict[str, float]:
 
     undecided: the loss of a network without an opinion, on the validation split.
     guess: the metric beside the loss of the best constant answer there.
-    train_eval/…, val/…: loss and metric of at most 2,000 samples; …/error: the standard error
-    of the loss, of a single sample the loss itself. dead, saturated: the largest shares of a
+    train_eval/…, val/…: loss and metric of at most 2,000 samples; …/error, …/metric_error: their
+    standard errors, of a single sample the value itself. dead, saturated: the largest shares of a
     layer. train_mode: the loss of training samples where batch norm normalizes by themselves;
     …_before with its running averages. classes: how far the shares of the classes are apart in
     training and validation, from 0 to 1. linear: how often a linear model is wrong on
@@ -54,7 +54,8 @@ def examined(run: Run, trained: int) -> dict[str, float]:
     training samples say another label, or the mean squared error of their mean; …_error: its
     standard error. shift: how often a validation sample lies further from the training samples
     than a training sample does, 0.5 where they are alike; of `probes` samples of each.
-    trial/…: as `trial.improved` says. test/samples: how many the test split has.
+    trial/…: as `trial.improved` says. test/samples: how many the test split has; so
+    for other splits that nothing is trained on.
     """
     with untouched(run), averaged(run):
         train = _looked(run, run.data.train)
@@ -68,8 +69,8 @@ def examined(run: Run, trained: int) -> dict[str, float]:
             val = _looked(run, run.data.val)
             found |= _measured(run, "val", val) | _linear(run, train, val)
             found |= improved(run, (train.x, train.y), (val.x, val.y), trained)
-        if len(run.data.test):
-            found["test/samples"] = float(len(run.data.test))
+        for name in ("test", *run.data.extra):
+            found[f"{name}/samples"] = float(len(run.data.splits[name]))
         if len(run.data.val) >= NEIGHBOURS and not run.reconstructs:
             found |= _neighbours(run)
     return found
@@ -87,14 +88,21 @@ def _measured(run: Run, name: str, split: Looked) -> dict[str, float]:
     """Loss and metric of a part of a split, and the standard error of the loss."""
     outputs, y = split.outputs, split.y
     size = max(1, min(50, len(y) // _CHUNKS))
-    parts = zip(outputs.split(size), y.split(size), strict=True)
+    parts = list(zip(outputs.split(size), y.split(size), strict=True))
     losses = torch.stack([run.loss(out, part) for out, part in parts]).tolist()
+    metrics = torch.stack([run.metric_sum(out, part) / len(part) for out, part in parts]).tolist()
     return {
         f"{name}/loss": float(run.loss(outputs, y)),
         f"{name}/{run.metric.name}": float(run.metric_sum(outputs, y)) / len(y),
-        f"{name}/error": stdev(losses) / math.sqrt(len(losses)) if losses[1:] else abs(losses[0]),
+        f"{name}/error": _error(losses),
+        f"{name}/metric_error": _error(metrics),
         f"{name}/samples": float(len(y)),
     }
+
+
+def _error(values: list[float]) -> float:
+    """The standard error of their mean; of a single one the value itself."""
+    return stdev(values) / math.sqrt(len(values)) if values[1:] else abs(values[0])
 
 
 @torch.no_grad()
@@ -192,6 +200,26 @@ def _neighbours(run: Run) -> dict[str, float]:
     found["shift"] = _further(apart["val"], apart["train"])
     found["probes"] = float(probes)
     return found
+
+
+def told_apart(run: Run) -> dict[str, float]:
+    """How well a classifier tells training inputs from validation inputs (Lopez-Paz, Oquab 2017).
+
+    share: of as many samples of each, those that their √n nearest others put into the right split,
+    each left out in turn; 0.5 where nothing tells them apart. error: its standard error there.
+    {} where a split has fewer than ten samples.
+    """
+    count = min(REFERENCES, len(run.data.train), len(run.data.val))
+    if count < NEIGHBOURS:
+        return {}
+    splits = (run.data.train, run.data.val)
+    x = torch.cat([_flat(run, split, sample(split, count, seed=2))[0] for split in splits])
+    of_val = torch.arange(2 * count, device=x.device) >= count
+    distances = torch.cdist(x, x).fill_diagonal_(math.inf)
+    near = distances.topk(math.isqrt(2 * count) // 2 * 2 + 1, largest=False).indices
+    right = (of_val[near].float().mean(1) > 0.5) == of_val
+    share, error = float(right.float().mean()), 0.5 / math.sqrt(2 * count)
+    return {"share": share, "error": error, "samples": float(count)}
 
 
 def _further(a: Tensor, b: Tensor) -> float:

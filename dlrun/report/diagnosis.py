@@ -29,6 +29,8 @@ CLOSE = 0.1
 """The share of the undecided loss within which validation is as good as training."""
 GAIN = 0.04
 """The share of the validation loss by which a few more steps must lower it to be worth them."""
+FASTER = 4.0
+"""How many times as much as a step of the training one of the trial must do, to be too short."""
 JUMP = 0.1
 """The share of the validation loss by which it must jump to be called noisy."""
 _HARMLESS = (
@@ -143,9 +145,7 @@ def train_mode_differs(trained: Trained) -> Iterator[Finding]:
     batch, running = seen["train_mode"], seen["train_mode_before"]
     if running - batch > max(GAP * seen["undecided"], SURE * seen["train_eval/error"]):
         own = "batch_norm" in (trained.recipe.get("regularization") or {})
-        change = (
-            {"regularization.batch_norm.momentum": 0.1} if own else {"epochs": _longer(trained)}
-        )
+        change = {"regularization.batch_norm.momentum": 0.1} if own else {"epochs": longer(trained)}
         yield Finding(
             "train_mode_differs",
             WARN,
@@ -190,6 +190,16 @@ def _better_without(trained: Trained) -> bool:
     return gained > max(GAIN * seen["trial/before"], SURE * seen["trial/error"])
 
 
+def _steps_are_small(trained: Trained) -> bool:
+    """Whether a step of the trial lowers the loss far more than one of the training has."""
+    seen = trained.seen
+    if not _better_without(trained):
+        return False
+    gained = (seen["trial/before"] - seen["trial/after"]) / seen["trial/steps"]
+    fallen = (seen["undecided"] - seen["train_eval/loss"]) / max(trained.points[-1]["step"], 1)
+    return bool(gained > FASTER * fallen)
+
+
 def _why(left: float, trained: Trained) -> tuple[str, str, Mapping[str, Any]]:
     """Why a network does not fit its training samples: a name, a clause, what to change.
 
@@ -215,9 +225,13 @@ def _why(left: float, trained: Trained) -> tuple[str, str, Mapping[str, Any]]:
     if decay > DECAY:
         clause = f"a weight decay of {decay:g} may keep it from fitting"
         return "too_much_regularization", clause, {"optimizer.weight_decay": 0.0}
+    if _steps_are_small(trained):
+        changes = {"optimizer.lr": _rounded(10 * rate)} if rate else {"procedure": "find_lr"}
+        clause = "each of these steps does far more than one of the training; its rate is too low"
+        return "rate_too_low", clause, changes
     if _falls(losses):
         clause = "its loss was still falling; train longer, or at a higher rate"
-        return "still_improving", clause, {"epochs": _longer(trained)}
+        return "still_improving", clause, {"epochs": longer(trained)}
     if _creeps(losses):
         changes = {"optimizer.lr": _rounded(10 * rate)} if rate else {"procedure": "find_lr"}
         clause = "its loss falls from point to point, but hardly; the steps are too small"
@@ -404,7 +418,7 @@ def _falls(losses: Sequence[float]) -> bool:
     return bool(last < 0.99 * between or between < 0.97 * before)
 
 
-def _longer(trained: Trained) -> Any:
+def longer(trained: Trained) -> Any:
     """Three times the length, as one types it."""
     amount, _, unit = str(trained.recipe["epochs"]).partition(" ")
     longer = f"{3 * float(amount):.15g}"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import stats
 from sklearn.linear_model import Ridge
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 from dlrun.data.sample import sample
 from dlrun.engine import examine
@@ -137,3 +137,17 @@ def test_it_changes_nothing(train_recipe):
     examine.examined(run, 2000)
     assert torch.equal(torch.get_rng_state(), state)
     assert not differences(before, dict(run.model.state_dict()))
+
+
+def test_the_classifier_of_two_splits_is_scikit_learns(trained):
+    told = examine.told_apart(trained)
+    train, val = trained.data.train, trained.data.val
+    count = len(val)
+    rows = [sample(split, count, seed=2) for split in (train, val)]
+    x = torch.cat([train.x[each].float().flatten(1) for each in rows]).numpy()
+    of_val = np.arange(2 * count) >= count
+    near = math.isqrt(2 * count) // 2 * 2 + 1
+    indices = NearestNeighbors(n_neighbors=near).fit(x).kneighbors(return_distance=False)
+    right = (of_val[indices].mean(1) > 0.5) == of_val
+    assert told["share"] == pytest.approx(right.mean(), abs=0.02)
+    assert told["samples"] == count

@@ -8,8 +8,7 @@ their 95 % intervals (Wilson 1927). A command counts as a help where the mean of
 seeds is better by more than two standard errors, when it is typed as it stands.
 """
 
-import contextlib
-import io
+import logging
 import os
 import shlex
 import sys
@@ -20,9 +19,13 @@ from statistics import NormalDist
 
 import torch
 
-from dlrun import record
-from dlrun.__main__ import main as dlrun
+from dlrun import procedure, record
+from dlrun.errors import Failure, Mistake
 from dlrun.finding import FAIL, NAMES, NOTE, Finding, by_level
+from dlrun.job.lab import Lab
+from dlrun.job.recording import Invocation
+from dlrun.job.session import Session
+from dlrun.recipe import compose, instantiate
 from tests.faults import measure, sets
 from tests.faults.table import FAULTS, Fault, half, healthy
 
@@ -78,16 +81,27 @@ def wilson(hits: int, all: int, level: float = 0.95) -> tuple[float, float]:
 
 
 def judged(name: str, words: str, folder: Path, causes: tuple[str, ...] = ()) -> Verdict:
-    """Type a recipe, and read what its record says; a refusal has its name in the message."""
+    """Train a recipe as the command does, without figures, and read what its record says.
+
+    A refusal has the name in its message.
+    """
     with tempfile.TemporaryDirectory(dir=folder) as outputs:
         typed = sets.typed(words, folder)
-        said = io.StringIO()
-        with contextlib.redirect_stderr(said):
-            dlrun([*typed, "threads=1", "tracking=none", f"outputs={outputs}"])
+        typed += ["threads=1", "tracking=none", f"outputs={outputs}"]
+        refused = ""
+        with compose.composer([]) as composer:
+            composed = composer.full(typed)
+            config, choices = composer.recipe(typed), compose.choices(composed)
+        made = procedure.of(instantiate.part(config, "procedure"))
+        asked = Invocation(typed, ["dlrun", *typed], choices)
+        try:
+            Lab(config, asked, Session(), made, whole=True).perform()
+        except (Mistake, Failure) as error:
+            refused = str(error)
         runs = record.all_runs(outputs)
         found = record.findings_of(runs[-1]) if runs else []
-    if not runs:  # refused
-        found = [Finding(each, FAIL, "") for each in NAMES if f"({each})" in said.getvalue()]
+    if not runs:
+        found = [Finding(each, FAIL, "") for each in NAMES if f"({each})" in refused]
     return Verdict(name, [each for each in by_level(found) if each.level != NOTE], causes)
 
 
@@ -135,6 +149,7 @@ def rates(which: str, folder: Path, commands: bool = True) -> dict[str, Rate]:
 def main(which: str) -> None:
     """Print the rates of a half."""
     torch.set_num_threads(1)
+    logging.getLogger("dlrun").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         os.environ.setdefault("DLRUN_CACHE", f"{folder}/cache")
         for name, rate in rates(which, Path(folder)).items():

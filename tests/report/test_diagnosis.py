@@ -143,6 +143,16 @@ def test_a_trial_that_makes_validation_better_says_that_more_fitting_would_help(
     assert one(**better | {"trial/error": 0.01}).name == "good_fit", "may be chance"
 
 
+def test_a_trial_whose_steps_do_far_more_than_those_of_the_training():
+    better = TRIED | {"trial/before": 1.6, "trial/after": 1.1, "val__loss": 1.6}
+    slow = better | {"train_eval__loss": 1.5}
+    points = [2.2 - n / 1000 for n in range(300)]
+    finding = one(points, **slow)
+    assert (finding.name, finding.changes) == ("rate_too_low", {"optimizer.lr": 0.1})
+    assert one(points, {"optimizer": {}}, **slow).changes == {"procedure": "find_lr"}
+    assert one(FALLING, **slow).name == "still_improving", "as much as a step had done"
+
+
 def test_worse_than_a_linear_model():
     worse = {"linear": 0.04, "linear/worse": 0.05, "linear/error": 0.01}
     assert found(FLAT, **worse)[0].name == "underfit"
