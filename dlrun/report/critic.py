@@ -11,8 +11,8 @@ from itertools import pairwise
 
 from dlrun import record
 from dlrun.finding import FAIL, NOTE, WARN, Finding
-from dlrun.record.sweep import Dimension, Point, Sweep, number
-from dlrun.report import commands
+from dlrun.record.sweep import WITHOUT, Dimension, Point, Sweep, number
+from dlrun.report import commands, evidence
 from dlrun.report.curves import Curve
 from dlrun.report.evidence import (
     LEVEL,
@@ -55,6 +55,8 @@ def findings(
     """
     if not sweep.ranked:
         return nothing_finished(sweep)
+    if sweep.whole:
+        return ingredients(sweep) + still_improving(sweep, curves)
     found = above_a_rate(sweep)
     if len(sweep.ranked) < 2:
         return [*found, *too_few(sweep), *still_improving(sweep, curves)]
@@ -231,6 +233,64 @@ def _decide(apart: Difference) -> str:
         return f"To tell them apart, {MOST_SEEDS} seeds would not be enough."
     more = apart.wanted - apart.pairs
     return f"About {more} more seed{'s' * (more > 1)} would decide."
+
+
+def ingredients(sweep: Sweep) -> list[Finding]:
+    """What an ablation says: what does harm, what changes nothing, what nobody can tell yet."""
+    gains = evidence.gains(sweep)
+    found = []
+    for point, gives in gains:
+        if gives.decided and gives.mean < 0:
+            low, high = sorted(-end for end in gives.ends)
+            text = (
+                f"The recipe is better {_without(point)}: {sweep.objective} "
+                f"{'rises' if sweep.maximize else 'falls'} by {-gives.mean:.2g} "
+                f"({low:.2g} to {high:.2g})."
+            )
+            numbers = {"gain": -gives.mean, "low": low, "high": high}
+            command = commands.once(sweep, point)
+            found.append(Finding("better_without", WARN, text, numbers, command))
+    idle = [p for p, _ in gains if sweep.whole and _results(p) == _results(sweep.whole)]
+    if idle:
+        text = f"Every run ends the same {_and([_without(point) for point in idle])}."
+        numbers = {"points": len(idle)}
+        found.append(Finding("no_effect", NOTE, text, numbers, commands.once(sweep, idle[0])))
+    open_ = [(p, gives) for p, gives in gains if not gives.decided and p not in idle]
+    if open_:
+        found.append(_undecided(sweep, open_))
+    return found
+
+
+def _undecided(sweep: Sweep, gains: Sequence[tuple[Point, Difference]]) -> Finding:
+    """Ingredients of which chance may be all that is seen, and the seeds that would decide."""
+    names = _and([str(point.values[WITHOUT]) for point, _ in gains])
+    which = f"The intervals of {names} hold" if len(gains) > 1 else f"The interval of {names} holds"
+    text = f"{which} 0, so what is seen may be chance. "
+    wanted = {gives.wanted: point for point, gives in reversed(gains) if gives.wanted}
+    repeats = min(wanted, default=0)
+    if not gains[0][1].pairs:
+        repeats = REPEATS
+        text += f"Repeat each point with {REPEATS} seeds."
+    elif repeats:
+        text += f"About {repeats} seeds would decide on {wanted[repeats].values[WITHOUT]}"
+        text += ", the others need more." if len(gains) > 1 else "."
+    else:
+        text += f"{MOST_SEEDS} seeds would not be enough to decide."
+    changes = {"sweep.repeats": f"sweep.repeats={repeats}"}
+    command = commands.again(sweep, changes) if repeats else ""
+    numbers = {"ingredients": len(gains), "seeds": repeats}
+    return Finding("inconclusive", NOTE, text, numbers, command)
+
+
+def _without(point: Point) -> str:
+    """What a point of an ablation does, as a part of a sentence."""
+    name = str(point.values[WITHOUT])
+    return f"without {name}" if "." in name else f"with the default {name}"
+
+
+def _results(point: Point) -> list[tuple[int, float | None, float | None]]:
+    """What came of each seed, to the last bit."""
+    return [(run.seed, run.value, run.loss) for run in point.runs]
 
 
 def more_data(sweep: Sweep) -> list[Finding]:

@@ -86,6 +86,27 @@ def difference(sweep: Sweep, one: Point, other: Point) -> Difference | None:
     return Difference(sign * (one.mean - other.mean), math.hypot(errors[0], errors[1]), ERRORS)
 
 
+def gains(sweep: Sweep) -> list[tuple[Point, Difference]]:
+    """What each ingredient of an ablation gives, the most first: the recipe against that without.
+
+    Empty where the sweep is no ablation, or the whole recipe has no result.
+    """
+    whole = sweep.whole
+    if whole is None:
+        return []
+    sign = 1 if sweep.maximize else -1
+    found = [
+        (
+            point,
+            difference(sweep, whole, point)
+            or Difference(sign * (whole.mean - point.mean), math.inf, ERRORS),
+        )
+        for point in sweep.ranked
+        if point is not whole
+    ]
+    return sorted(found, key=lambda pair: -pair[1].mean)
+
+
 def _rounding(sweep: Sweep, point: Point) -> float:
     """The least spread of differences of an accuracy, which goes by steps of one sample.
 

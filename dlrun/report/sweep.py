@@ -98,7 +98,8 @@ def _table(sweep: Sweep, rows: int) -> Table:
     for place, (name, numeric, _) in enumerate(columns):
         justify: Literal["left", "right"] = "right" if numeric else "left"
         style = "" if place else "dim"
-        table.add_column(Text(name), justify=justify, no_wrap=place == 1, style=style)
+        whole = place == 1 or (numeric and sweep.whole is not None)
+        table.add_column(Text(name), justify=justify, no_wrap=whole, style=style)
     cells = zip(*(cells for *_, cells in columns), strict=True)
     for place, row in enumerate(cells):
         table.add_row(*map(Text, row), style="" if place else "bold")
