@@ -18,7 +18,7 @@ from dlrun.console.outcome import report
 from dlrun.engine.interrupt import raised
 from dlrun.errors import Failure, Interrupted, Mistake
 from dlrun.job import factory
-from dlrun.job.session import Session
+from dlrun.job.session import Checked, Session
 from dlrun.recipe import mistakes
 from dlrun.record.sweep import ENDED, NOTHING, SWEEP, WITHOUT, Point, RunResult
 from dlrun.sweep import claims, samplers, summary
@@ -95,9 +95,10 @@ class Driver:
         self.failed = sum(point.status == record.FAILED for point in points)
 
     def complete_best(self, measure_test: bool) -> None:
-        """Add figures and a model to the best run, and measure the test split with it.
+        """Add figures, a diagnosis and a model to the best run, and measure the test split with it.
 
-        What is there already is not made again, whichever sweep has made it.
+        Of a procedure of several runs, the figures of each. What is there already is not made
+        again, whichever sweep has made it.
         """
         sweep = self.ledger.sweep()
         run = sweep.best_run
@@ -105,9 +106,11 @@ class Driver:
         if run is None or directory is None or not directory.exists():
             return
         made = self.plan.recipes.of([*sweep.ranked[0].overrides, f"seed={run.seed}"])
-        if not trains(made.recipe):
-            return
         recipe, export = copy.deepcopy(made.recipe), self.settings.export == "best"
+        if not trains(made.recipe):
+            if export:
+                factory.draw(recipe, directory, self.session)
+            return
         wait_for(directory, self.console)
         what = f"run {directory.name}, which another sweep completes"
         with claims.held(self.plan.outputs, run.hash, what, self.console):
@@ -147,8 +150,8 @@ class Driver:
         sweep = self.plan.sweep(self.objective, self.metrics, before.get("started"))
         self.ledger = Ledger(self.directory, sweep, self.settings.retries)
         storage = None
+        self._clear()
         if self.settings.pruner != "none" and not self.jobs.local:
-            self._clear()
             storage = self.directory / "journal.log"
         self.search = self._search(storage)
         self.runs.scan()
@@ -246,6 +249,8 @@ class Driver:
         return Search(space, make_sampler, pruner, objective, name, storage, maximize)
 
     def _clear(self) -> None:
+        """Take away what the processes of one command tell each other."""
+        Checked(self.directory / "jobs").clear()
         for path in self.directory.glob("journal.log*"):
             path.unlink(missing_ok=True)
 
