@@ -106,7 +106,7 @@ def complete(
             if saves:
                 train.export(run, directory / "model", step)
             if examines:
-                _diagnose(run, kept, config, session)
+                _diagnose(run, kept, state.counters.step, config, session)
         elif needs_weights:
             _log.warning(f"{directory}: has lost its checkpoints, and with them its best weights")
         if exports:
@@ -130,8 +130,8 @@ def draw(config: DictConfig, directory: Path, session: Session) -> None:
         kept.close()
 
 
-def _diagnose(run: "Run", kept: Record, config: DictConfig, session: Session) -> None:
-    """Say how well a run fits that has been trained before."""
+def _diagnose(run: "Run", kept: Record, steps: int, config: DictConfig, session: Session) -> None:
+    """Say how well a run fits that has been trained before, for so many steps."""
     from dlrun import procedure
     from dlrun.job import verdict
     from dlrun.job.lab import Lab
@@ -141,7 +141,7 @@ def _diagnose(run: "Run", kept: Record, config: DictConfig, session: Session) ->
     known = Invocation(info["overrides"], shlex.split(info["command"]), info["choices"])
     made = procedure.of(instantiate.part(config, "procedure"))
     lab = Lab(config, known, session, made)
-    verdict.diagnose(run, kept, lab.recipe, lab.command)
+    verdict.diagnose(run, kept, steps, lab.recipe, lab.command)
 
 
 def refused(config: DictConfig, invocation: Invocation, session: Session, message: str) -> None:

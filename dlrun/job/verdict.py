@@ -10,8 +10,10 @@ from dlrun import record
 from dlrun.errors import Failure
 from dlrun.finding import FAIL, NOTE, Finding
 from dlrun.procedure import BuiltRun
+from dlrun.recipe.schema import target_error
 from dlrun.record import Record
 from dlrun.report import diagnosis
+from dlrun.report.error_parts import error_parts
 
 if TYPE_CHECKING:
     from dlrun.engine.run import Run
@@ -68,17 +70,36 @@ def after(
         _keep(built.record, [diagnosis.diverged(f"T{first[1:]}", recipe)], command)
         raise
     if diagnosed:
-        diagnose(built.run, built.record, recipe, command)
+        diagnose(built.run, built.record, built.state.counters.step, recipe, command)
 
 
-def diagnose(run: "Run", kept: Record, recipe: Mapping[str, Any], command: Command) -> None:
-    """Examine a trained run, whose weights are those of its result, and keep what is found."""
+def diagnose(
+    run: "Run", kept: Record, steps: int, recipe: Mapping[str, Any], command: Command
+) -> None:
+    """Examine a run, whose weights are those of its result, and keep what is found.
+
+    steps: how many it has been trained for.
+    """
     from dlrun.engine.examine import examined
 
-    seen = examined(run)
+    trained = steps * run.lengths.batch_size * run.lengths.accumulate
+    seen = examined(run, trained)
     if all(map(isfinite, seen.values())):  # else there is nothing to compare
         kept.update(examined=seen)
-        _keep(kept, diagnosis.diagnose(seen, kept.points(), recipe), command)
+        _keep(kept, _verdict(seen, kept.points(), recipe), command)
+
+
+def _verdict(
+    seen: Mapping[str, float], points: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]
+) -> list[Finding]:
+    """The diagnosis; where an error is aimed at, that error in parts comes first."""
+    found = diagnosis.diagnose(seen, points, recipe)
+    target = target_error(recipe.get("target_error"))
+    if target is None or "val/samples" not in seen:
+        return found
+    first = error_parts(diagnosis.Trained(seen, points, recipe), target)
+    said = [each.name for each in first]
+    return first + [each for each in found if each.name not in (*said, "good_fit", "inconclusive")]
 
 
 def _keep(kept: Record, found: Sequence[Finding], command: Command) -> None:
