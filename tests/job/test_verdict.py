@@ -17,7 +17,7 @@ def _here(tmp_path, monkeypatch):
 
 def verdicts():
     run = record.find("outputs", "last")
-    checked = record.read_json(run / "run.json").get("found_before", ())
+    checked = record.read_json(run / "run.json").get("set_up", ())
     return [each for each in record.findings_of(run) if each.name not in checked]
 
 
