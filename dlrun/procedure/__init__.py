@@ -12,6 +12,7 @@ on with what is missing when it is typed again. `@procedure(single=True)` makes 
 train.py            trains the recipe, then measures it on the test split
 find_lr.py          proposes a learning rate, by short trials
 overfit.py          trains on a few samples, which must be memorized
+time.py             times a step and its parts, and what could be faster
 baseline.py         a constant, a linear model and a shallow network
 draw_schedule.py    draws the learning rates, and trains nothing
 cross_validate.py   trains on all folds but one, in turn
@@ -64,6 +65,7 @@ class Training:
         With these two the last weights are the result.
     predict: a split whose predictions are kept at the end, in the run's `predictions.npz`.
     test: whether the test split is measured at the end, where the recipe says so.
+    halved: whether its images have half the width and height, for a trial of how fast that is.
     recorded: False for a short trial whose record is deleted when it ends.
     """
 
@@ -81,6 +83,7 @@ class Training:
     ends: str = RULES
     predict: str = ""
     test: bool = True
+    halved: bool = False
     recorded: bool = True
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from dlrun import record
 from dlrun.record.sweep import spans_decades
-from dlrun.report.curves import BLUE, GREEN, GREY, ORANGE, blank, write
+from dlrun.report.curves import BLUE, COLOURS, GREEN, GREY, ORANGE, blank, write
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class Chart:
     x, y: what the axes show. at: (n,) places on the x axis, logarithmic with `log`, in order.
     curves: (n,) values by the name in the legend; None where there is none. gap: what it means
     that the first curve has none; marked by crosses on top. lines: upright ones at a place on x,
-    by name. best: the place on the first curve that is marked; None for none.
+    by name. best: the place on the first curve that is marked; None for none. bars: the names of
+    the places, of which each is a bar then, made of its values one beside the other.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Chart:
     gap: str = ""
     lines: Mapping[str, float] = field(default_factory=dict)
     best: float | None = None
+    bars: Sequence[str] = ()
 
     def plain(self) -> dict[str, Any]:
         """As plain values for a record."""
@@ -43,8 +45,25 @@ def draw(directory: Path) -> list[Path]:
         return []
     chart = Chart(**told)
     path = directory / "figures" / f"{chart.name}.png"
-    _draw(chart, path)
+    (_draw_bars if chart.bars else _draw)(chart, path)
     return [path]
+
+
+def _draw_bars(chart: Chart, path: Path) -> None:
+    """Bars below each other, in the order of the places."""
+    axes = blank()
+    ends = [0.0] * len(chart.at)
+    for (name, values), colour in zip(chart.curves.items(), cycle(COLOURS), strict=False):
+        lengths = [value or 0.0 for value in values]
+        axes.barh(chart.at, lengths, 0.62, ends, color=colour, label=name)
+        ends = [end + length for end, length in zip(ends, lengths, strict=True)]
+    left = min(0.5, 0.04 + 0.012 * max(map(len, chart.bars)))
+    axes.set_position((left, 0.13, 0.97 - left, 0.72))
+    axes.set_yticks(list(chart.at), list(chart.bars))
+    axes.invert_yaxis()
+    axes.tick_params(left=False)
+    axes.legend(frameon=False, fontsize=8, ncols=4, loc="lower right", bbox_to_anchor=(1.0, 1.0))
+    write(axes, chart.y, chart.x, path)
 
 
 def _draw(chart: Chart, path: Path) -> None:

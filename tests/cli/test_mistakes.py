@@ -84,6 +84,8 @@ COMPOSING = [
         "samples=[1,10]",
         "procedure.samples=[1,10]?",
     ),
+    ("procedure=time seconds=5", "seconds=5", "did you mean procedure.seconds=5?"),
+    ("procedure=time procedure.seconds=x", "procedure.seconds=x", "a number"),
     ("procedure=lr_find", "procedure=lr_find", "find_lr"),
     ("procedure.rates=[0.1]", "procedure.rates=[0.1]", "a setting of procedure=find_lr"),
     ("~activation", "~activation", "choose activation="),
