@@ -4,11 +4,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dlrun import record
 from dlrun.record.sweep import spans_decades
-from dlrun.report.curves import BLUE, COLOURS, GREEN, GREY, ORANGE, blank, write
+from dlrun.report import plots
+from dlrun.report.curves import BLUE, COLOURS, GREEN, GREY, ORANGE, blank, finish, write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_FEW = 6  # places on a logarithmic axis that are all labelled
+Drawn = tuple["Axes", str, str]
+"""The axes of a figure, and what they show across and upwards."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +53,24 @@ def draw(directory: Path) -> list[Path]:
         return []
     chart = Chart(**told)
     path = directory / "figures" / f"{chart.name}.png"
-    (_draw_bars if chart.bars else _draw)(chart, path)
+    write(*_drawn(chart), path)
     return [path]
 
 
-def _draw_bars(chart: Chart, path: Path) -> None:
+def svg(chart: Chart) -> str:
+    """A chart as the element <svg> of a page."""
+    axes, x, y = _drawn(chart)
+    finish(axes, x, y)
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return plots.svg(figure)
+
+
+def _drawn(chart: Chart) -> Drawn:
+    return _bars(chart) if chart.bars else _lines(chart)
+
+
+def _bars(chart: Chart) -> Drawn:
     """Bars below each other, in the order of the places."""
     axes = blank()
     ends = [0.0] * len(chart.at)
@@ -63,10 +84,11 @@ def _draw_bars(chart: Chart, path: Path) -> None:
     axes.invert_yaxis()
     axes.tick_params(left=False)
     axes.legend(frameon=False, fontsize=8, ncols=4, loc="lower right", bbox_to_anchor=(1.0, 1.0))
-    write(axes, chart.y, chart.x, path)
+    return axes, chart.y, chart.x
 
 
-def _draw(chart: Chart, path: Path) -> None:
+def _lines(chart: Chart) -> Drawn:
+    """Curves over the places."""
     axes = blank()
     everything = []
     for (name, values), colour in zip(
@@ -78,6 +100,9 @@ def _draw(chart: Chart, path: Path) -> None:
         everything += [y for _, y in drawn]
     if chart.log:
         axes.set_xscale("log")
+        if len(chart.at) <= _FEW:
+            axes.set_xticks(list(chart.at), [f"{place:g}" for place in chart.at])
+            axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
     if spans_decades(everything):
         axes.set_yscale("log")
     first = dict(zip(chart.at, next(iter(chart.curves.values())), strict=True))
@@ -94,4 +119,4 @@ def _draw(chart: Chart, path: Path) -> None:
         value = first[chart.best] or 0.0
         label = f"best: {value:.4g} at {chart.best:g}"
         axes.plot(chart.best, value, "*", color=ORANGE, markersize=13, label=label)
-    write(axes, chart.x, chart.y, path)
+    return axes, chart.x, chart.y

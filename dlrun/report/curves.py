@@ -149,6 +149,15 @@ def write(axes: "Axes", x: str, y: str, path: Path) -> None:
     """Name the axes, and write their figure as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+    finish(axes, x, y)
+    with record.guard(path.parent):
+        path.parent.mkdir(exist_ok=True)
+    with record.replacing(path) as part:
+        FigureCanvasAgg(axes.get_figure(root=True)).print_figure(part, format="png", dpi=110)
+
+
+def finish(axes: "Axes", x: str, y: str) -> None:
+    """Name the axes; a light grid, no frame, and a legend where there are several lines."""
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(color="#dddddd", linewidth=0.6)
@@ -156,7 +165,3 @@ def write(axes: "Axes", x: str, y: str, path: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     if len(axes.get_lines()) > 1:
         axes.legend(frameon=False)
-    with record.guard(path.parent):
-        path.parent.mkdir(exist_ok=True)
-    with record.replacing(path) as part:
-        FigureCanvasAgg(axes.get_figure(root=True)).print_figure(part, format="png", dpi=110)
