@@ -170,6 +170,10 @@ NAMES: dict[str, tuple[str, str]] = {
         "validation or test data come from another distribution than training data",
         "Ng 2018",
     ),
+    "same_distribution": (
+        "a classifier does not tell training inputs from validation inputs",
+        "Lopez-Paz and Oquab 2017",
+    ),
     "validation_overused": (
         "the test split is much worse than the validation split that was chosen by",
         "Ng 2018",

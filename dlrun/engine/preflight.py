@@ -5,10 +5,12 @@ Nothing that a training reads is changed: buffers, modes, gradients and every so
 numbers are put back.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import NormalDist
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +20,7 @@ from dlrun.data import Split
 from dlrun.data.sample import sample
 from dlrun.engine import checkpoint, signal
 from dlrun.engine.batches import gather
+from dlrun.engine.ending import AtLength
 from dlrun.engine.evaluate import ready
 from dlrun.engine.run import Run
 from dlrun.finding import FAIL, NOTE, WARN, Finding
@@ -37,14 +40,19 @@ CONFIDENT = {True: 4.0, False: 6.0}
 He's initialization gives outputs the variance 2: a loss of about log C + 1, or of three times
 the spread of the targets. More than twice that is out of proportion.
 """
-SCALE = (0.01, 10.0)
-"""Root mean squares of inputs between which the usual rates and initial weights are meant."""
+SCALE = (0.01, 3.2)
+"""Root mean squares of inputs between which the usual rates and initial weights are meant.
+
+At 3.2 the curvature by the first weights is ten times what it is at 1; small inputs do less harm.
+"""
 DEPENDENT = 1000.0
 """The condition number of correlations from which inputs count as dependent (Belsley 1980)."""
 LEAKED = 0.01
 """The share of a split that may stand in another one, or twice, as in most sets some samples do."""
 RARE = 5.0
 """How many times as frequent as the rarest class the most frequent one may be."""
+CHANCE = 1e-3
+"""How often splits at random would leave some class as much rarer in training."""
 DEAD, SATURATED = 0.9, 0.5
 """Shares of dead units and of saturated values from which a layer is called so.
 
@@ -105,6 +113,14 @@ class Seen:
     def outputs(self) -> Tensor:
         """Of the untrained network in evaluation mode."""
         return self.evaluated(self.x)
+
+    @cached_property
+    def counts(self) -> tuple[list[int], list[int]] | None:
+        """Samples of each class in training and validation; None where there are no classes."""
+        data = self.run.data
+        if self.run.regression or data.train.y.is_floating_point():
+            return None
+        return _counts(data.train, data.outputs), _counts(data.val, data.outputs)
 
     @cached_property
     def trained(self) -> "Backward":
@@ -349,17 +365,15 @@ def label_range(seen: Seen) -> Iterator[Finding]:
         )
 
 
-def classes(seen: Seen) -> Iterator[Finding]:
-    """How many samples each class has in training and validation."""
-    run = seen.run
-    if run.regression or run.data.train.y.is_floating_point():
+def class_missing(seen: Seen) -> Iterator[Finding]:
+    """Classes without a training or a validation sample."""
+    if not seen.counts:
         return
-    train, val = (_counts(split, run.data.outputs) for split in (run.data.train, run.data.val))
-    names = run.data.classes
-    present = [count for count in train if count]
-    if len(present) == 1:
+    train, val = seen.counts
+    if sum(map(bool, train)) == 1:
         yield Finding("class_missing", FAIL, "All training samples are of one class.")
         return
+    names = seen.run.data.classes
     for where, counts, others in (("training", train, val), ("validation", val, train)):
         missing = [name for name, n, m in zip(names, counts, others, strict=True) if not n and m]
         if missing and sum(counts) >= len(counts):  # fewer samples than classes miss some
@@ -371,16 +385,51 @@ def classes(seen: Seen) -> Iterator[Finding]:
                 {"classes": len(missing)},
                 changes={"data.split": "60/20/20"},
             )
-    weighted = run.objective.function is not run.loss.function
-    if len(present) > 1 and max(present) > RARE * min(present) and not weighted:
-        rare = names[train.index(min(present))]
+
+
+def class_imbalance(seen: Seen) -> Iterator[Finding]:
+    """Classes that are rare in training, or rarer than in validation beyond chance."""
+    run = seen.run
+    if not seen.counts or run.objective.function is not run.loss.function:  # weighted already
+        return
+    train, val = seen.counts
+    present = [count for count in train if count]
+    if len(present) < 2:
+        return
+    most, rarest = max(present), min(present)
+    if most > RARE * rarest:
+        said = (
+            f"Class {run.data.classes[train.index(rarest)]} has {rarest} training samples, the "
+            f"most frequent one {most}"
+        )
+        numbers = {"rarest": float(rarest), "most": float(most)}
+    else:
+        pairs = list(zip(train, val, strict=True))
+        rarer = [_rarer(n, sum(train), m, sum(val)) for n, m in pairs]
+        if max(rarer) < NormalDist().inv_cdf(1 - CHANCE / len(rarer)):
+            return
+        worst = rarer.index(max(rarer))
+        here, there = train[worst] / sum(train), val[worst] / sum(val)
+        said = (
+            f"Class {run.data.classes[worst]} makes up {here:.1%} of training and {there:.1%} of "
+            "validation, which is no chance"
+        )
+        numbers = {"train": here, "val": there}
+    said += ": a network may ignore it and still be right most of the time."
+    changes = {"sampling": "balanced"}
+    yield Finding("class_imbalance", WARN, said, numbers, changes=changes)
+
+
+def no_validation(seen: Seen) -> Iterator[Finding]:
+    """No sample to choose the best weights by, or to stop by."""
+    by_length = any(isinstance(rule, AtLength) for rule in seen.run.stopping)
+    if not len(seen.run.data.val) and not by_length:
         yield Finding(
-            "class_imbalance",
+            "no_validation",
             WARN,
-            f"Class {rare} has {min(present)} training samples, the most frequent one "
-            f"{max(present)}: a network may ignore it and still be right most of the time.",
-            {"rarest": min(present), "most": max(present)},
-            changes={"sampling": "balanced"},
+            "There is no validation split: nothing tells overfitting, and the last weights are "
+            "the result.",
+            changes={"data.split": "60/20/20"},
         )
 
 
@@ -543,7 +592,9 @@ CHECKS = (  # what causes others comes first
     *(
         leak,
         label_noise,
-        classes,
+        class_missing,
+        class_imbalance,
+        no_validation,
         input_scale,
         dead_units,
         saturated_units,
@@ -571,6 +622,15 @@ def _normalizes_first(model: nn.Module) -> bool:
     leaves = (module for module in model.modules() if not list(module.children()))
     first = next((leaf for leaf in leaves if [*leaf.parameters(), *leaf.buffers()]), None)
     return isinstance(first, _NormBase | nn.LayerNorm | nn.GroupNorm)
+
+
+def _rarer(here: int, all_here: int, there: int, all_there: int) -> float:
+    """By how many standard errors a share is smaller here than there."""
+    if not all_there:
+        return 0.0
+    both = (here + there) / (all_here + all_there)
+    error = math.sqrt(both * (1 - both) * (1 / all_here + 1 / all_there))
+    return (there / all_there - here / all_here) / error if error else 0.0
 
 
 def _counts(split: Split, outputs: int) -> list[int]:

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from dlrun.regularization import Regularizer
 
 _log = logging.getLogger("dlrun")
-_UNNAMED = ("name", "outputs", "resume", "device", "threads", "tracking", "data.cache", "preflight")
+_UNNAMED = (
+    *("name", "outputs", "resume", "device", "threads", "tracking", "data.cache"),
+    *("preflight", "target_error"),
+)
 
 
 @dataclass(frozen=True)

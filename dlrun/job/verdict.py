@@ -14,7 +14,9 @@ from dlrun.errors import Failure
 from dlrun.finding import FAIL, NOTE, Finding
 from dlrun.procedure import BuiltRun
 from dlrun.recipe import identity
+from dlrun.recipe.schema import target_error
 from dlrun.report import diagnosis
+from dlrun.report.error_parts import error_parts
 
 _log = logging.getLogger("dlrun")
 Command = Callable[[Mapping[str, Any]], str]
@@ -63,10 +65,25 @@ def after(
         first = str(failure).partition(";")[0]
         _keep(built, [diagnosis.diverged(f"T{first[1:]}", recipe)], command)
         raise
-    seen = examined(built.run) if diagnosed else {}
+    lengths, step = built.run.lengths, built.state.counters.step
+    trained = step * lengths.batch_size * lengths.accumulate
+    seen = examined(built.run, trained) if diagnosed else {}
     if seen and all(map(isfinite, seen.values())):  # else there is nothing to compare
         built.record.update(examined=seen)
-        _keep(built, diagnosis.diagnose(seen, built.record.points(), recipe), command)
+        _keep(built, _verdict(seen, built.record.points(), recipe), command)
+
+
+def _verdict(
+    seen: Mapping[str, float], points: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]
+) -> list[Finding]:
+    """The diagnosis; where an error is aimed at, that error in parts comes first."""
+    found = diagnosis.diagnose(seen, points, recipe)
+    target = target_error(recipe.get("target_error"))
+    if target is None or "val/samples" not in seen:
+        return found
+    first = error_parts(diagnosis.Trained(seen, points, recipe), target)
+    said = [each.name for each in first]
+    return first + [each for each in found if each.name not in (*said, "good_fit", "inconclusive")]
 
 
 def _keep(built: BuiltRun, found: Sequence[Finding], command: Command) -> None:

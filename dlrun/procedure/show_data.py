@@ -8,11 +8,14 @@ from torch import Tensor
 
 from dlrun.data import Data
 from dlrun.data.sample import sample
+from dlrun.engine.examine import NEIGHBOURS, told_apart
 from dlrun.engine.preflight import preflight
 from dlrun.engine.run import Run
 from dlrun.errors import Mistake
+from dlrun.finding import NOTE, WARN, Finding
 from dlrun.procedure import Lab, Outcome, Training, procedure
 from dlrun.report import gallery
+from dlrun.report.diagnosis import SURE
 
 _OF_DATA = (
     *("leak", "label_noise", "class_missing", "class_imbalance", "input_scale"),
@@ -22,16 +25,23 @@ _COLUMNS = 50  # of a table, at most, that are listed
 
 
 @procedure(judged=False, trains=False)
-def show_data(lab: Lab, examples: int = 10) -> Outcome:
+def show_data(lab: Lab, examples: int = 10, tell_apart: bool = False) -> Outcome:
     """The procedure `show_data`: counts, ranges and examples, and what is wrong with the data.
 
-    examples: how many images are drawn. Raises Mistake where it is below 1.
+    examples: how many images are drawn. tell_apart: whether a classifier tries to tell training
+    inputs from validation inputs. Raises Mistake where there are no examples, or no validation.
     """
     if examples < 1:
         raise Mistake(f"procedure.examples={examples}: must be above 0")
     data = lab.data()
+    if tell_apart and len(data.val) < NEIGHBOURS:
+        raise Mistake(
+            f"procedure.tell_apart=true: needs {NEIGHBOURS} validation samples, not {len(data.val)}"
+        )
     with lab.built(Training(recorded=False)) as built:
         found = [each for each in preflight(built.run) if each.name in _OF_DATA]
+        if tell_apart:
+            found.append(_shift(told_apart(built.run)))
         if len(data.shape) == 3 and data.shape[0] in (1, 3) and lab.directory is not None:
             rows = [each.numpy() for each in _examples(built.run, examples)]
             gallery.write(rows, lab.directory / "figures" / "examples.png")
@@ -40,6 +50,24 @@ def show_data(lab: Lab, examples: int = 10) -> Outcome:
         table += _ranges(data.train.x, data, "column")
     findings = [each.completed(lab.command) for each in found]
     return Outcome(findings=findings, table=table, text=_described(data))
+
+
+def _shift(told: Mapping[str, float]) -> Finding:
+    """What a classifier that tells training from validation comes to."""
+    share, error = told["share"], told["error"]
+    said = (
+        f"Nearest neighbours tell training inputs from validation inputs in {share:.1%} of "
+        f"{2 * told['samples']:.0f} samples, where chance is right in 50%"
+    )
+    if share - 0.5 > SURE * error:
+        text = f"{said}: the two splits come from different distributions."
+        return Finding("distribution_shift", WARN, text, dict(told))
+    return Finding(
+        "same_distribution",
+        NOTE,
+        f"{said} ± {2 * error:.1%}: nothing tells them apart.",
+        dict(told),
+    )
 
 
 def _described(data: Data) -> str:

@@ -4,6 +4,7 @@ The groups are open here: what an option takes is the signature of its `_target_
 Imports nothing heavy: `dlrun --help` reads it too.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
@@ -148,6 +149,7 @@ class Settings:
     train_eval: bool = False
     test: bool = True
     preflight: str = "quick"
+    target_error: Any = None
 
     name: str | None = None
     outputs: str = "outputs"
@@ -165,6 +167,20 @@ def problems(config: "DictConfig") -> Iterator[str]:
     """What is wrong with the values of the root settings, one message each."""
     for key, right in _unfit(config):
         yield f"{key}={shown(config[key])}: {right}"
+
+
+def target_error(value: Any) -> float | None:
+    """The error that a recipe aims at: a share such as 1% or 0.01, or a number of its metric.
+
+    Raises ValueError where it is neither.
+    """
+    if value is None:
+        return None
+    text = str(value).strip()
+    number = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    if isinstance(value, bool) or not 0 <= number < math.inf or (text.endswith("%") and number > 1):
+        raise ValueError(text)
+    return number
 
 
 def _unfit(config: "DictConfig") -> Iterator[tuple[str, str]]:
@@ -185,6 +201,10 @@ def _unfit(config: "DictConfig") -> Iterator[tuple[str, str]]:
         above = length is not None and (length.amount > 0 or key == "warmup")
         if length is None or length.unit not in units or not above:
             yield key, "write a duration as " + " or ".join(_FORMS[unit] for unit in units)
+    try:
+        target_error(config.target_error)
+    except ValueError:
+        yield "target_error", "write a share of errors such as 1%, or in regression a val/mae"
     for key, most in MOST.items():
         if isinstance(config[key], int) and config[key] > most:
             yield key, f"must be at most {most}"

@@ -6,7 +6,9 @@ counts from `SURE` standard errors on.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from statistics import median
 from typing import Any
 
 from dlrun.finding import FAIL, NOTE, WARN, Finding
@@ -25,6 +27,12 @@ DEAD, DECAY = 0.9, 0.01
 """The share of dead units, and the weight decay, from which they explain a bad fit."""
 CLOSE = 0.1
 """The share of the undecided loss within which validation is as good as training."""
+GAIN = 0.04
+"""The share of the validation loss by which a few more steps must lower it to be worth them."""
+FASTER = 4.0
+"""How many times as much as a step of the training one of the trial must do, to be too short."""
+JUMP = 0.1
+"""The share of the validation loss by which it must jump to be called noisy."""
 _HARMLESS = (
     *("label_smoothing", "max_norm", "weight_norm", "batch_norm", "early_stopping"),
     "weight_average",
@@ -33,16 +41,39 @@ _HARMLESS = (
 
 
 NAMES = (
-    *("label_noise", "distribution_shift", "dead_units", "too_much_regularization"),
-    *("rate_too_high", "inconclusive"),
-    *("still_improving", "rate_too_low", "underfit", "overfit", "good_fit", "diverged"),
+    *("label_noise", "distribution_shift", "train_mode_differs", "dead_units"),
+    *("too_much_regularization", "rate_too_high", "inconclusive", "still_improving"),
+    *("rate_too_low", "underfit", "overfit", "good_fit", "diverged", "validation_easier"),
+    *("validation_overused", "simpler_would_do", "plateau", "noisy"),
 )
 """What a diagnosis may say; a later one of the same run takes its place."""
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What is known of a run that has been trained.
+
+    seen: as `engine.examine.examined` gives it. points, recipe: of the record, plain values.
+    """
+
+    seen: Mapping[str, float]
+    points: Sequence[Mapping[str, Any]]
+    recipe: Mapping[str, Any]
+
+    def values(self, key: str) -> list[float]:
+        """What was recorded under a key, in its order."""
+        return [point["values"][key] for point in self.points if key in point["values"]]
+
+    @property
+    def rate(self) -> float | None:
+        """The recipe's learning rate, where it is a number."""
+        rate = (self.recipe.get("optimizer") or {}).get("lr")
+        return float(rate) if isinstance(rate, int | float) else None
+
+
 def diverged(message: str, recipe: Mapping[str, Any]) -> Finding:
     """The finding of a run that has ended because its loss was no longer finite."""
-    rate = _rate(recipe)
+    rate = Trained({}, (), recipe).rate
     changes = {"clip_norm": 1.0} if rate is None else {"optimizer.lr": _rounded(rate / 10)}
     return Finding("diverged", FAIL, f"{message}.", changes=changes)
 
@@ -54,17 +85,22 @@ def diagnose(
 
     seen: as `engine.examine.examined` gives it. points, recipe: of the record, plain values.
     """
-    for explanation in (label_noise, distribution_shift, underfit, overfit):
-        found = list(explanation(seen, points, recipe))
+    trained = Trained(seen, points, recipe)
+    found: list[Finding] = []
+    explanations = (label_noise, distribution_shift, train_mode_differs, underfit, overfit)
+    for explanation in (*explanations, validation_easier, good_fit):
+        found = list(explanation(trained))
         if found:
-            return found
-    return list(good_fit(seen))
+            break
+    notes = [noisy, plateau] if all(each.level == NOTE for each in found) else []
+    for more in (validation_overused, simpler_would_do, *notes):
+        found += more(trained)
+    return found
 
 
-def label_noise(
-    seen: Mapping[str, float], points: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]
-) -> Iterator[Finding]:
+def label_noise(trained: Trained) -> Iterator[Finding]:
     """Neighbours contradict the labels of training more often than those of validation."""
+    seen = trained.seen
     if "labels/train" not in seen or abs(seen["shift"] - 0.5) > APART + _chance(seen):
         return
     here, there = seen["labels/train"], seen["labels/val"]
@@ -82,10 +118,9 @@ def label_noise(
         )
 
 
-def distribution_shift(
-    seen: Mapping[str, float], points: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]
-) -> Iterator[Finding]:
+def distribution_shift(trained: Trained) -> Iterator[Finding]:
     """Validation samples lie further from training samples, or nearer, than these do."""
+    seen = trained.seen
     if "shift" not in seen or seen.get("classes", 0.0) > APART:
         return
     apart = abs(seen["shift"] - 0.5)
@@ -102,69 +137,119 @@ def distribution_shift(
         )
 
 
-def underfit(
-    seen: Mapping[str, float], points: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]
-) -> Iterator[Finding]:
-    """The network explains next to nothing, or less than ten neighbours do; and why."""
+def train_mode_differs(trained: Trained) -> Iterator[Finding]:
+    """Batch norm's running averages, by which the network is evaluated, do not fit."""
+    seen = trained.seen
+    if "train_mode" not in seen:
+        return
+    batch, running = seen["train_mode"], seen["train_mode_before"]
+    if running - batch > max(GAP * seen["undecided"], SURE * seen["train_eval/error"]):
+        own = "batch_norm" in (trained.recipe.get("regularization") or {})
+        change = {"regularization.batch_norm.momentum": 0.1} if own else {"epochs": longer(trained)}
+        yield Finding(
+            "train_mode_differs",
+            WARN,
+            f"The same training samples have a loss of {batch:.3g} where batch norm normalizes by "
+            f"mini-batches, and of {running:.3g} by its running averages, as in evaluation: they "
+            "lag behind, or mini-batches are too small.",
+            {"train_mode": batch, "evaluation": running},
+            changes=change,
+        )
+
+
+def underfit(trained: Trained) -> Iterator[Finding]:
+    """The network explains next to nothing, or less than it easily could; and why."""
+    seen = trained.seen
     left = seen["train_eval/loss"] / seen["undecided"] if seen["undecided"] > 0 else 0.0
-    if left > UNEXPLAINED or _worse_than_neighbours(seen):
-        said = f"The network leaves {left:.0%} of an undecided network's loss on training samples"
-        numbers = {"loss": seen["train_eval/loss"], "undecided": seen["undecided"]}
-        name, why, changes = _why(left, seen, points, recipe)
-        yield Finding(name, WARN, f"{said}, {why}.", numbers, changes=changes)
+    numbers = {"loss": seen["train_eval/loss"], "undecided": seen["undecided"]}
+    said = f"The network leaves {left:.0%} of an undecided network's loss on training samples"
+    if _better_without(trained):
+        before, after = seen["trial/before"], seen["trial/after"]
+        said += (
+            f", and {seen['trial/steps']:.0f} more steps without penalties lower validation's "
+            f"from {before:.3g} to {after:.3g}"
+        )
+        said += ", both at their best temperature" if seen["trial/tempered"] else ""
+        numbers |= {"before": before, "after": after, "error": seen["trial/error"]}
+    elif _worse_than_neighbours(seen):
+        said += ", and ten nearest neighbours do better on validation"
+    elif _worse_than_linear(seen):
+        said += ", and a linear model does better on validation"
+    elif left <= UNEXPLAINED:
+        return
+    name, why, changes = _why(left, trained)
+    yield Finding(name, WARN, f"{said}: {why}.", numbers, changes=changes)
 
 
-def _why(
-    left: float,
-    seen: Mapping[str, float],
-    points: Sequence[Mapping[str, Any]],
-    recipe: Mapping[str, Any],
-) -> tuple[str, str, Mapping[str, Any]]:
+def _better_without(trained: Trained) -> bool:
+    """Whether a short trial without penalties made validation better, beyond chance."""
+    seen = trained.seen
+    if "trial/before" not in seen:
+        return False
+    gained = seen["trial/before"] - seen["trial/after"]
+    return gained > max(GAIN * seen["trial/before"], SURE * seen["trial/error"])
+
+
+def _steps_are_small(trained: Trained) -> bool:
+    """Whether a step of the trial lowers the loss far more than one of the training has."""
+    seen = trained.seen
+    if not _better_without(trained):
+        return False
+    gained = (seen["trial/before"] - seen["trial/after"]) / seen["trial/steps"]
+    fallen = (seen["undecided"] - seen["train_eval/loss"]) / max(trained.points[-1]["step"], 1)
+    return bool(gained > FASTER * fallen)
+
+
+def _why(left: float, trained: Trained) -> tuple[str, str, Mapping[str, Any]]:
     """Why a network does not fit its training samples: a name, a clause, what to change.
 
     left: the share of the undecided loss that it leaves.
     """
     changes: dict[str, Any]
-    losses, rate = _losses(points), _rate(recipe)
+    seen, recipe, rate = trained.seen, trained.recipe, trained.rate
+    losses = trained.values("train/loss")
     chosen = list(recipe.get("regularization") or {})
     rules = [key for key in chosen if key not in _HARMLESS]
     decay = float((recipe.get("optimizer") or {}).get("weight_decay") or 0.0)
     if max(losses, default=0.0) > WORSE * seen["undecided"]:
         changes = {"optimizer.lr": _rounded(rate / 10)} if rate else {"clip_norm": 1.0}
-        clause = "and its training loss was far above that: the steps are too large"
+        clause = "its training loss was far above that, as steps that are too large make it"
         return "rate_too_high", clause, changes
     if seen["dead"] >= DEAD:
-        clause = f"and {seen['dead']:.0%} of the units of a layer are zero for every sample"
+        clause = f"{seen['dead']:.0%} of the units of a layer are zero for every sample"
         return "dead_units", clause, {"activation": "leaky_relu"}
     if rules:
         kept = [key for key in chosen if key in _HARMLESS]
-        clause = f"and {' and '.join(rules)} may keep it from fitting them"
+        clause = f"{' and '.join(rules)} may keep it from fitting"
         return "too_much_regularization", clause, {"regularization": kept or "none"}
     if decay > DECAY:
-        clause = f"and a weight decay of {decay:g} may keep it from fitting them"
+        clause = f"a weight decay of {decay:g} may keep it from fitting"
         return "too_much_regularization", clause, {"optimizer.weight_decay": 0.0}
-    if _falls(points):
-        clause = "and its loss was still falling: train longer, or at a higher rate"
-        return "still_improving", clause, {"epochs": _longer(recipe["epochs"])}
-    if _creeps(points):
+    if _steps_are_small(trained):
         changes = {"optimizer.lr": _rounded(10 * rate)} if rate else {"procedure": "find_lr"}
-        clause = "and its loss falls from point to point, but hardly: the steps are too small"
+        clause = "each of these steps does far more than one of the training; its rate is too low"
         return "rate_too_low", clause, changes
-    clause = "and its loss no longer falls: try another rate, then a larger network"
+    if _falls(losses):
+        clause = "its loss was still falling; train longer, or at a higher rate"
+        return "still_improving", clause, {"epochs": longer(trained)}
+    if _creeps(losses):
+        changes = {"optimizer.lr": _rounded(10 * rate)} if rate else {"procedure": "find_lr"}
+        clause = "its loss falls from point to point, but hardly; the steps are too small"
+        return "rate_too_low", clause, changes
+    clause = "its loss no longer falls; try another rate, then a larger network"
     return "underfit", clause, {"procedure": "find_lr"}
 
 
-def overfit(
-    seen: Mapping[str, float], points: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]
-) -> Iterator[Finding]:
+def overfit(trained: Trained) -> Iterator[Finding]:
     """Validation leaves much more of the undecided loss than training."""
+    seen = trained.seen
     if "val/loss" not in seen or seen["undecided"] <= 0:
         return
     train, val = seen["train_eval/loss"], seen["val/loss"]
     gap = (val - train) / seen["undecided"]
     error = math.hypot(seen["train_eval/error"], seen["val/error"]) / seen["undecided"]
     if gap > GAP and gap > SURE * error and val > 2 * train:
-        more = sorted({*(recipe.get("regularization") or {}), "l2", "early_stopping"})
+        more = sorted({*(trained.recipe.get("regularization") or {}), "l2", "early_stopping"})
         yield Finding(
             "overfit",
             WARN,
@@ -175,8 +260,27 @@ def overfit(
         )
 
 
-def good_fit(seen: Mapping[str, float]) -> Iterator[Finding]:
+def validation_easier(trained: Trained) -> Iterator[Finding]:
+    """Validation leaves clearly less of the undecided loss than training."""
+    seen = trained.seen
+    if "val/loss" not in seen or seen["undecided"] <= 0:
+        return
+    train, val = seen["train_eval/loss"], seen["val/loss"]
+    error = math.hypot(seen["train_eval/error"], seen["val/error"])
+    if train - val > max(CLOSE * seen["undecided"], SURE * error):
+        yield Finding(
+            "validation_easier",
+            WARN,
+            f"Validation has a loss of {val:.3g}, and training, measured alike, one of "
+            f"{train:.3g}: its samples are easier, so it promises too much.",
+            {"train": train, "val": val, "error": error},
+            changes={"procedure": "show_data"},
+        )
+
+
+def good_fit(trained: Trained) -> Iterator[Finding]:
     """Validation is as good as training; or nobody can tell, and how many samples would."""
+    seen = trained.seen
     if "val/loss" not in seen or seen["undecided"] <= 0:
         return
     train, val = seen["train_eval/loss"], seen["val/loss"]
@@ -197,8 +301,82 @@ def good_fit(seen: Mapping[str, float]) -> Iterator[Finding]:
         yield Finding(
             "good_fit",
             NOTE,
-            f"Validation is as good as training: losses of {val:.3g} and {train:.3g}.",
+            f"Training and validation are close: losses of {train:.3g} and {val:.3g}, and "
+            f"{seen['undecided']:.3g} of a network without an opinion.",
             numbers,
+        )
+
+
+def validation_overused(trained: Trained) -> Iterator[Finding]:
+    """The test split is worse than validation, by which the recipe was chosen."""
+    seen, tested = trained.seen, trained.values("test/loss")
+    if not tested or "val/loss" not in seen or "test/samples" not in seen:
+        return
+    test, val = tested[-1], seen["val/loss"]
+    error = seen["val/error"] * math.sqrt(1 + seen["val/samples"] / seen["test/samples"])
+    if test - val > max(CLOSE * seen["undecided"], SURE * error):
+        yield Finding(
+            "validation_overused",
+            WARN,
+            f"The test split has a loss of {test:.3g}, and validation one of {val:.3g}: too much "
+            "was chosen by validation, or the test split comes from another distribution.",
+            {"test": test, "val": val, "error": error},
+            changes={"data.split_seed": 1, "procedure": "cross_validate"},
+        )
+
+
+def simpler_would_do(trained: Trained) -> Iterator[Finding]:
+    """A linear model is at least as good on validation as a network with hidden layers."""
+    seen = trained.seen
+    linear = "linear" in str((trained.recipe.get("model") or {}).get("_target_"))
+    if "linear" not in seen or linear or seen["linear/worse"] < 0:
+        return
+    if seen["linear/error"] <= CLOSE * max(seen["linear"], CLOSE):
+        yield Finding(
+            "simpler_would_do",
+            NOTE,
+            f"A linear model has an error of {seen['linear']:.3g} on validation, and the network "
+            f"one of {seen['linear'] + seen['linear/worse']:.3g}: it gains nothing by its layers.",
+            {"linear": seen["linear"], "network": seen["linear"] + seen["linear/worse"]},
+            changes={"model": "linear"},
+        )
+
+
+def noisy(trained: Trained) -> Iterator[Finding]:
+    """In its second half validation jumps by more than it gets better in all."""
+    losses = trained.values("val/loss")
+    late = losses[len(losses) // 2 :]
+    if len(late) < 5:
+        return
+    jump = median(abs(after - before) for before, after in pairwise(late))
+    if jump > max(JUMP * min(late), abs(late[0] - late[-1]) / 2):
+        rate = trained.rate
+        yield Finding(
+            "noisy",
+            NOTE,
+            f"The validation loss jumps by {jump:.3g} from point to point, and its least is "
+            f"{min(late):.3g}: let the rate fall, or average the weights.",
+            {"jump": jump, "least": min(late)},
+            changes={"schedule": "cosine"} | ({"optimizer.lr": _rounded(rate / 3)} if rate else {}),
+        )
+
+
+def plateau(trained: Trained) -> Iterator[Finding]:
+    """Validation has not got better for the second half of the training, or longer."""
+    scored = [p for p in trained.points if "val/loss" in p["values"]]
+    if len(scored) < 6:
+        return
+    best = min(scored, key=lambda point: float(point["values"]["val/loss"]))
+    if best["step"] <= scored[-1]["step"] / 2:
+        yield Finding(
+            "plateau",
+            NOTE,
+            f"The validation loss was least at epoch {best['epoch']:.3g} of "
+            f"{scored[-1]['epoch']:.3g}: so much less would do.",
+            {"best": best["epoch"], "length": scored[-1]["epoch"]},
+            changes={
+                "regularization": [*(trained.recipe.get("regularization") or {}), "early_stopping"]
+            },
         )
 
 
@@ -216,29 +394,23 @@ def _worse_than_neighbours(seen: Mapping[str, float]) -> bool:
     return wrong - seen["labels/val"] > SURE * math.hypot(error, seen["labels/val_error"])
 
 
-def _rate(recipe: Mapping[str, Any]) -> float | None:
-    rate = (recipe.get("optimizer") or {}).get("lr")
-    return float(rate) if isinstance(rate, int | float) else None
+def _worse_than_linear(seen: Mapping[str, float]) -> bool:
+    """Whether a linear model does better on validation, beyond chance."""
+    return "linear" in seen and seen["linear/worse"] > SURE * seen["linear/error"] > 0
 
 
 def _rounded(value: float) -> float:
     return float(f"{value:.3g}")
 
 
-def _losses(points: Sequence[Mapping[str, Any]]) -> list[float]:
-    return [p["values"]["train/loss"] for p in points if "train/loss" in p["values"]]
-
-
-def _creeps(points: Sequence[Mapping[str, Any]]) -> bool:
+def _creeps(losses: Sequence[float]) -> bool:
     """Whether the training loss fell nearly all the time."""
-    losses = _losses(points)
     rises = sum(after > before for before, after in pairwise(losses))
     return losses[-1] < losses[0] and rises <= len(losses) / 4
 
 
-def _falls(points: Sequence[Mapping[str, Any]]) -> bool:
+def _falls(losses: Sequence[float]) -> bool:
     """Whether the training loss fell by more than 1 % in the last third, or 3 % before."""
-    losses = _losses(points)
     if len(losses) < 3:
         return True  # too short to have come to rest
     third = len(losses) // 3
@@ -246,8 +418,8 @@ def _falls(points: Sequence[Mapping[str, Any]]) -> bool:
     return bool(last < 0.99 * between or between < 0.97 * before)
 
 
-def _longer(length: Any) -> Any:
-    """Three times a length, as one types it."""
-    amount, _, unit = str(length).partition(" ")
+def longer(trained: Trained) -> Any:
+    """Three times the length, as one types it."""
+    amount, _, unit = str(trained.recipe["epochs"]).partition(" ")
     longer = f"{3 * float(amount):.15g}"
     return f"{longer} {unit}" if unit else float(longer) if "." in longer else int(longer)

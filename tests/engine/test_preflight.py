@@ -200,6 +200,20 @@ def test_a_class_that_is_missing_or_rare(found, table):
     assert "class_imbalance" not in found("class_weights=balanced", data=made(x, y, rare))
 
 
+def test_a_class_that_is_rarer_in_training_than_in_validation(found):
+    x, y = torch.rand(4000, 6), torch.arange(4000) % 3
+    rows = torch.arange(2000)
+    half = rows[(y[:2000] != 2) | (rows % 2 == 0)]
+    assert found(data=made(x, y, half))["class_imbalance"] == WARN
+    nearly = rows[(y[:2000] != 2) | (rows % 10 != 0)]
+    assert "class_imbalance" not in found(data=made(x, y, nearly)), "may be chance"
+
+
+def test_no_validation_split(found, digits):
+    none = replace(digits, val=replace(digits.val, rows=digits.val.rows[:0]))
+    assert found(data=none)["no_validation"] == WARN
+
+
 def test_targets_that_the_last_function_cannot_give(found, table):
     x, _ = table
     y = torch.randn(400, 1, generator=torch.Generator().manual_seed(1))

@@ -64,3 +64,30 @@ def test_a_gallery_spreads_each_row_over_black_to_white(tmp_path):
     assert pixels.shape == (136, 136, 3)
     assert (pixels[0, 0], pixels[0, 70]) == (pytest.approx([0] * 3), pytest.approx([255] * 3))
     assert pixels[70, 0] == pytest.approx([0] * 3)
+
+
+def test_a_classifier_tells_shifted_splits_apart_if_asked(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 4)).astype("float32")
+    y = (x[:, 0] > 0).astype("int64")
+    for name, shift in (("same", 0.0), ("apart", 1.0)):
+        arrays = {
+            "x_train": x[:200],
+            "y_train": y[:200],
+            "x_val": x[200:] + shift,
+            "y_val": y[200:],
+        }
+        np.savez(tmp_path / f"{name}.npz", **arrays)
+        words = ["data=arrays", f"data.path={name}.npz", f"outputs={name}"]
+        assert main([*COMMON, *words, "procedure.tell_apart=true"]) == 0
+        [run] = record.all_runs(name)
+        found = {f.name: f for f in record.findings_of(run)}
+        if name == "same":
+            told = found["same_distribution"].numbers
+            assert abs(told["share"] - 0.5) < 3.5 * told["error"]
+        else:
+            assert found["distribution_shift"].numbers["share"] > 0.8
+            assert found["distribution_shift"].level == "warn"
+    words = ["data=digits", "data.split=100/0/0", "procedure.tell_apart=true", "outputs=none"]
+    assert main([*COMMON, *words]) == 2
+    assert "needs 10 validation samples, not 0" in capsys.readouterr().err

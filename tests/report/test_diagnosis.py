@@ -20,9 +20,13 @@ CREPT = [2.300, 2.299, 2.298, 2.297, 2.296, 2.295, 2.294, 2.293, 2.292]
 FALLING = [2.3, 2.2, 2.1, 2.0, 1.9, 1.85, 1.8, 1.75, 1.7]
 
 
-def found(losses=FELL, recipe=None, **changed):
+def found(losses=FELL, recipe=None, last=None, **changed):
     seen = SOUND | {key.replace("__", "/"): value for key, value in changed.items()}
-    points = [{"step": n, "values": {"train/loss": loss}} for n, loss in enumerate(losses)]
+    points = [
+        {"step": n, "epoch": float(n), "values": {"train/loss": loss, "val/loss": loss + 0.05}}
+        for n, loss in enumerate(losses)
+    ]
+    points.append({"step": len(losses), "epoch": 0.0, "values": dict(last or {})})
     return diagnose(seen, points, RECIPE | (recipe or {}))
 
 
@@ -51,7 +55,7 @@ def test_too_few_samples_to_tell():
 def test_labels_that_neighbours_contradict_in_training_alone():
     noisy = {"labels__train": 0.3, "train_eval__loss": 0.9, "val__loss": 0.5}
     assert one(**noisy).name == "label_noise"
-    assert found(**noisy, labels__train_error=0.1) == [], "may be chance"
+    assert one(**noisy, labels__train_error=0.1).name == "validation_easier", "may be chance"
     assert one(**noisy, shift=0.1).name == "distribution_shift"
     assert one(labels__train=0.3).name == "good_fit", "training is fitted better"
 
@@ -122,6 +126,86 @@ def test_worse_than_at_the_beginning():
 def test_worse_than_ten_neighbours():
     assert one(FLAT, val__accuracy=0.8, train_eval__loss=0.5, val__loss=0.5).name == "underfit"
     assert one(val__accuracy=0.93).name == "good_fit", "may be chance"
+
+
+TRIED = {"trial/before": 0.15, "trial/error": 0.003, "trial/steps": 15.0, "trial/tempered": 0.0}
+
+
+def test_a_trial_that_makes_validation_better_says_that_more_fitting_would_help():
+    better = TRIED | {"trial/after": 0.12}
+    finding = one(FALLING, **better)
+    assert (finding.name, finding.changes) == ("still_improving", {"epochs": 60})
+    assert "15 more steps without penalties lower validation's from 0.15 to 0.12" in finding.text
+    rules = {"regularization": {"l2": {}}}
+    assert one(FALLING, rules, **better).name == "too_much_regularization"
+    assert "temperature" in one(FALLING, **better | {"trial/tempered": 1.0}).text
+    assert one(**TRIED | {"trial/after": 0.145}).name == "good_fit", "too little"
+    assert one(**better | {"trial/error": 0.01}).name == "good_fit", "may be chance"
+
+
+def test_a_trial_whose_steps_do_far_more_than_those_of_the_training():
+    better = TRIED | {"trial/before": 1.6, "trial/after": 1.1, "val__loss": 1.6}
+    slow = better | {"train_eval__loss": 1.5}
+    points = [2.2 - n / 1000 for n in range(300)]
+    finding = one(points, **slow)
+    assert (finding.name, finding.changes) == ("rate_too_low", {"optimizer.lr": 0.1})
+    assert one(points, {"optimizer": {}}, **slow).changes == {"procedure": "find_lr"}
+    assert one(FALLING, **slow).name == "still_improving", "as much as a step had done"
+
+
+def test_worse_than_a_linear_model():
+    worse = {"linear": 0.04, "linear/worse": 0.05, "linear/error": 0.01}
+    assert found(FLAT, **worse)[0].name == "underfit"
+    assert "a linear model does better" in found(FLAT, **worse)[0].text
+    assert one(**worse | {"linear/error": 0.02}).name == "good_fit", "may be chance"
+
+
+def test_a_linear_model_that_is_as_good():
+    same = {"linear": 0.2, "linear/worse": 0.0, "linear/error": 0.01}
+    fit, simpler = found(**same)
+    assert fit.name == "good_fit"
+    assert (simpler.name, simpler.level) == ("simpler_would_do", NOTE)
+    assert simpler.changes == {"model": "linear"}
+    assert one(**same | {"linear/worse": -0.01}).name == "good_fit"
+    linear = {"model": {"_target_": "dlrun.model.linear.linear"}}
+    assert one(FELL, linear, **same).name == "good_fit"
+
+
+def test_validation_that_is_easier():
+    finding = one(train_eval__loss=0.6)
+    assert (finding.name, finding.level) == ("validation_easier", WARN)
+    assert one(train_eval__loss=0.6, train_eval__error=0.2).name != "validation_easier"
+
+
+def test_batch_norm_that_lags_behind():
+    lagging = {"train_mode": 0.1, "train_mode_before": 1.5}
+    finding = one(FELL, {"regularization": {"batch_norm": {"momentum": 0.001}}}, **lagging)
+    assert (finding.name, finding.level) == ("train_mode_differs", WARN)
+    assert finding.changes == {"regularization.batch_norm.momentum": 0.1}
+    assert one(**lagging).changes == {"epochs": 60}
+    assert one(**lagging | {"train_mode_before": 0.2}).name == "good_fit"
+
+
+def test_a_test_split_that_is_worse_than_validation():
+    worse = {"test/loss": 0.8}
+    fit, overused = found(last=worse, test__samples=1000.0)
+    assert (fit.name, overused.name, overused.level) == ("good_fit", "validation_overused", WARN)
+    assert overused.numbers["error"] == pytest.approx(0.02 * 2**0.5)
+    assert one(last=worse, test__samples=2.0).name == "good_fit", "may be chance"
+    assert one(last={"test/loss": 0.2}, test__samples=1000.0).name == "good_fit"
+
+
+def test_validation_that_jumps():
+    finding = found([2.3, 1.0, 0.5, 0.3, 0.5, 0.3, 0.5, 0.3, 0.5, 0.3])[1]
+    assert (finding.name, finding.level) == ("noisy", NOTE)
+    assert finding.changes == {"schedule": "cosine", "optimizer.lr": 0.00333}
+
+
+def test_validation_that_stopped_getting_better():
+    finding = found([2.3, 0.5, 0.1, 0.1, 0.101, 0.1, 0.101, 0.1])[1]
+    assert (finding.name, finding.level) == ("plateau", NOTE)
+    assert finding.changes == {"regularization": ["early_stopping"]}
+    assert finding.numbers == {"best": 2.0, "length": 7.0}
 
 
 def test_a_loss_that_is_no_longer_finite():

@@ -1,0 +1,137 @@
+"""A short trial after a training: would more fitting help on validation?
+
+From the weights that are the result, a few steps go down the gradient of the plain loss, in
+evaluation mode and without penalties. Where validation gets better by that, beyond chance,
+training was too short, too slow, or kept from fitting; where it does not, it was long enough.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from dlrun.engine.batches import Batch
+from dlrun.engine.run import Run
+from dlrun.regularization import acting
+
+SHARE, LEAST, MOST = 0.05, 15, 50
+"""The trial takes this share of the training's samples, but so many steps at least and at most.
+
+Where something keeps the network from fitting, MOST steps at least: it acts on long ways.
+"""
+_LENGTH = 0.1  # of the whole way, in terms of a parameter's root mean square, if it were random
+_BATCH = 64
+_DEAR = 2e9  # operations from which a trial keeps to its share, however short the training was
+_DECAYS = (0.9, 0.99)  # of the means of gradients and of their squares (Kingma, Ba 2015)
+_CHUNKS = 100  # parts of a split whose losses give the standard error
+_TEMPERATURES = torch.logspace(-1, 1, 41).tolist()
+
+
+def improved(run: Run, train: Batch, val: Batch, trained: int) -> dict[str, float]:
+    """By how much the loss on validation changes; {} where nothing was tried.
+
+    trained: how many samples the training has seen, repeats included. Call it with evaluation
+    weights, inside `untouched`. Where the training changes its samples or targets, or has batch
+    norm, the losses are those at their best temperature (Guo et al. 2017): it makes less sure.
+    trial/before, trial/after: the losses. trial/error: the standard error of their difference.
+    trial/tempered: 1 where they are those at their best temperature, else 0.
+    """
+    steps = _steps(run, trained)
+    weights = [weight for weight in run.model.parameters() if weight.requires_grad]
+    if not steps or not weights or len(val[1]) < 2:
+        return {}
+    run.model.eval()
+    before = _losses(run, val)
+    if not _descend(run, train, weights, steps):
+        return {}
+    after = _losses(run, val)
+    if not after.isfinite().all():
+        return {}
+    change = after - before
+    return {
+        "trial/before": float(before.mean()),
+        "trial/after": float(after.mean()),
+        "trial/error": float(change.std() / math.sqrt(len(change))),
+        "trial/steps": float(steps),
+        "trial/tempered": float(_unsure(run)),
+    }
+
+
+def _steps(run: Run, trained: int) -> int:
+    """So many that the trial costs next to nothing beside the training."""
+    restrained = run.penalties or run.change_gradient or _noisy(run.model)
+    least = MOST if restrained else LEAST
+    cheap = 3 * run.flops * _BATCH * least < _DEAR
+    return min(MOST, max(int(SHARE * trained / _BATCH), least if cheap else 0))
+
+
+def _noisy(model: nn.Module) -> bool:
+    """Whether it drops values in training."""
+    return any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0 for m in model.modules())
+
+
+def _descend(run: Run, train: Batch, weights: Sequence[nn.Parameter], steps: int) -> bool:
+    """Steps whose length falls to 0 by a cosine, as in Adam, in terms of each parameter's size.
+
+    False where the loss has no gradient.
+    """
+    x, y = train
+    generator = torch.Generator().manual_seed(0)
+    length = _LENGTH / math.sqrt(steps)
+    sizes = [length * max(float(_rms(weight)), 1e-3) for weight in weights]
+    means = [(torch.zeros_like(weight), torch.zeros_like(weight)) for weight in weights]
+    for step in range(steps):
+        rows = torch.randint(len(y), (min(_BATCH, len(y)),), generator=generator).to(y.device)
+        gradients = _gradients(run, x[rows], y[rows], weights)
+        if gradients is None:
+            return False
+        factor = (1 + math.cos(math.pi * step / steps)) / 2
+        corrections = [1 - decay ** (step + 1) for decay in _DECAYS]
+        with torch.no_grad():
+            for weight, size, (first, second), gradient in zip(
+                weights, sizes, means, gradients, strict=True
+            ):
+                if gradient is not None:
+                    first.lerp_(gradient, 1 - _DECAYS[0])
+                    second.lerp_(gradient.square(), 1 - _DECAYS[1])
+                    scale = (second / corrections[1]).sqrt_().add_(1e-12)
+                    weight.sub_(factor * size * (first / corrections[0]) / scale)
+    return True
+
+
+def _gradients(
+    run: Run, x: Tensor, y: Tensor, weights: Sequence[nn.Parameter]
+) -> Sequence[Tensor | None] | None:
+    # cuDNN goes back through recurrent layers in training mode alone.
+    with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
+        loss = run.loss(run.uncompiled(x).float(), y)
+        return torch.autograd.grad(loss, weights, allow_unused=True) if loss.requires_grad else None
+
+
+@torch.no_grad()
+def _losses(run: Run, split: Batch) -> Tensor:
+    """The mean losses of parts of a split, (parts,)."""
+    x, y = split
+    parts = x.split(run.lengths.evaluation_batch)
+    outputs = torch.cat([run.uncompiled(part).float() for part in parts])
+    if _unsure(run):
+        outputs = outputs * min(_TEMPERATURES, key=lambda t: float(run.loss(outputs * t, y)))
+    size = max(1, len(y) // _CHUNKS)
+    pairs = zip(outputs.split(size), y.split(size), strict=True)
+    return torch.stack([run.loss(output, target) for output, target in pairs])
+
+
+def _unsure(run: Run) -> bool:
+    """Whether training is on other samples or targets than evaluation, which makes less sure."""
+    if not run.loss.link:
+        return False
+    rules = list(run.regularizers.values())
+    normalized = any(isinstance(module, _NormBase) for module in run.model.modules())
+    changed = run.augmentation is not None or bool(run.change_batch)
+    return normalized or changed or bool(acting(rules, "change_loss"))
+
+
+def _rms(value: Tensor) -> Tensor:
+    return value.detach().square().mean().sqrt()

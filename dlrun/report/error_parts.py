@@ -1,0 +1,113 @@
+"""The error of a run in parts: bias, variance, mismatch, and what was chosen by validation.
+
+Ng 2018, Machine Learning Yearning, chapters 20 to 30 and 40 to 43: each part has its recipe.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from dlrun.finding import NOTE, WARN, Finding
+from dlrun.report.diagnosis import SURE, Trained, longer
+
+
+class Part(NamedTuple):
+    """By how much the error of one split is above another's, and its standard error."""
+
+    name: str
+    finding: str
+    amount: float
+    error: float
+    advice: str
+    changes: Mapping[str, Any]
+
+
+def error_parts(trained: Trained, target: float) -> list[Finding]:
+    """Where the error comes from, the largest part first that is beyond chance.
+
+    target: the error of an expert, or the least possible: a share of the samples, or the mean
+    absolute error in the units of the targets.
+    """
+    parts = _parts(trained, target)
+    total = target + sum(part.amount for part in parts)
+    accuracy = _metric(trained) == "accuracy"
+    said = ", ".join(
+        f"{_shown(part.amount, accuracy, sign=True)} {part.name} (±{_shown(part.error, accuracy)})"
+        for part in parts
+    )
+    text = (
+        f"An error of {_shown(total, accuracy)} is a target of {_shown(target, accuracy)}, {said}"
+    )
+    numbers = {"target": target} | {part.name: part.amount for part in parts}
+    sure = [part for part in parts if part.amount > SURE * part.error]
+    worst = max(sure, key=lambda part: part.amount, default=None)
+    if worst is not None:
+        text += f": {worst.name} is the largest. {worst.advice}"
+        return [Finding(worst.finding, WARN, text, numbers, changes=worst.changes)]
+    largest = max(parts, key=lambda part: part.amount)
+    if largest.amount <= 0:
+        return [Finding("good_fit", NOTE, f"{text}: none is above its target.", numbers)]
+    times = (SURE * largest.error / largest.amount) ** 2
+    samples = math.ceil(times * trained.seen["val/samples"])
+    text += f": none is beyond chance; about {samples:,} validation samples would decide."
+    return [Finding("inconclusive", NOTE, text, numbers | {"samples": float(samples)})]
+
+
+def _parts(trained: Trained, target: float) -> list[Part]:
+    """The parts whose splits have been measured, in the order of the splits."""
+    seen, metric = trained.seen, _metric(trained)
+    known = {"train_eval": (seen[f"train_eval/{metric}"], seen["train_eval/metric_error"])}
+    known["val"] = (seen[f"val/{metric}"], seen["val/metric_error"])
+    for split in ("train_dev", "test"):
+        values = trained.values(f"{split}/{metric}")
+        if values and f"{split}/samples" in seen:
+            scale = math.sqrt(seen["val/samples"] / seen[f"{split}/samples"])
+            known[split] = values[-1], seen["val/metric_error"] * scale
+    rules = sorted({*(trained.recipe.get("regularization") or {}), "l2", "early_stopping"})
+    told = {
+        "bias": (
+            "underfit",
+            "Train a larger network, longer, or with another optimizer.",
+            {"epochs": longer(trained)},
+        ),
+        "variance": (
+            "overfit",
+            "Get more data, or use augmentation and regularization.",
+            {"regularization": rules},
+        ),
+        "mismatch": (
+            "distribution_shift",
+            "Make training data more like those of validation.",
+            {"procedure": "show_data"},
+        ),
+        "overfitting of validation": (
+            "validation_overused",
+            "Get more validation data.",
+            {"procedure": "cross_validate"},
+        ),
+    }
+    between = "train_dev" if "train_dev" in known else "val"
+    steps = [("bias", "", "train_eval"), ("variance", "train_eval", between)]
+    steps += [("mismatch", "train_dev", "val")] if "train_dev" in known else []
+    steps += [("overfitting of validation", "val", "test")] if "test" in known else []
+    found = []
+    for name, before, after in steps:
+        (value, error), (low, spread) = known[after], known.get(before, (None, 0.0))
+        start = target if low is None else _error(metric, low)
+        amount = _error(metric, value) - start
+        finding, advice, changes = told[name]
+        found.append(Part(name, finding, amount, math.hypot(error, spread), advice, changes))
+    return found
+
+
+def _metric(trained: Trained) -> str:
+    return "accuracy" if "val/accuracy" in trained.seen else "mae"
+
+
+def _error(metric: str, value: float) -> float:
+    return 1 - value if metric == "accuracy" else value
+
+
+def _shown(value: float, share: bool, sign: bool = False) -> str:
+    plus = "+" if sign else ""
+    return f"{value:{plus}.1%}" if share else f"{value:{plus}.3g}"

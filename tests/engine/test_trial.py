@@ -1,0 +1,92 @@
+"""A short trial after a training: what it finds, what it leaves alone, and what it costs."""
+
+import math
+
+import pytest
+import torch
+
+from dlrun.engine import examine, trial
+from dlrun.engine.preflight import untouched
+from tests.states import differences
+
+
+def tried(run, samples=4000):
+    with untouched(run):
+        train, val = (examine._looked(run, split) for split in (run.data.train, run.data.val))
+        return trial.improved(run, (train.x, train.y), (val.x, val.y), samples)
+
+
+def gained(run):
+    seen = tried(run)
+    return (seen["trial/before"] - seen["trial/after"]) / seen["trial/error"]
+
+
+def test_a_training_that_is_too_slow_gains(train_recipe):
+    run = train_recipe("epochs=3", "optimizer.lr=0.0003").run
+    seen = tried(run)
+    assert seen["trial/tempered"] == 0
+    assert seen["trial/after"] < 0.95 * seen["trial/before"]
+    assert gained(run) > 10
+
+
+def test_one_that_is_kept_from_fitting_gains(train_recipe):
+    words = ("regularization=[l2]", "regularization.l2.strength=0.1")
+    assert gained(train_recipe("epochs=6", *words).run) > 5
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("regularization=[batch_norm]",), ("regularization=[label_smoothing]",)], ids=str
+)
+def test_a_sound_training_does_not(train_recipe, words):
+    assert gained(train_recipe("epochs=12", *words).run) < 3
+
+
+def test_the_loss_before_is_that_of_validation(train_recipe):
+    run = train_recipe("epochs=1").run
+    with untouched(run):
+        val = examine._looked(run, run.data.val)
+    expected = torch.nn.functional.cross_entropy(val.outputs, val.y)
+    assert tried(run)["trial/before"] == pytest.approx(float(expected), rel=0.02)
+
+
+def test_surer_predictions_alone_are_no_gain(train_recipe):
+    run = train_recipe("epochs=12", "regularization=[label_smoothing]").run
+    with untouched(run):
+        val = examine._looked(run, run.data.val)
+        losses = trial._losses(run, (val.x, val.y))
+    logits = val.outputs.double()
+    factors = torch.linspace(0.1, 10, 2000, dtype=torch.float64)
+    least = min(float(torch.nn.functional.cross_entropy(logits * t, val.y)) for t in factors)
+    assert float(losses.mean()) == pytest.approx(least, rel=0.02)
+
+
+def test_it_costs_a_twentieth_of_the_training_or_a_few_steps(train_recipe):
+    run = train_recipe("epochs=1").run
+    assert trial._steps(run, 0) == trial.LEAST
+    assert trial._steps(run, 64 * 800) == 40
+    assert trial._steps(run, 64 * 10**6) == trial.MOST
+    run.flops = 10**9
+    assert trial._steps(run, 64 * 100) == 5
+    assert tried(run, 0) == {}
+
+
+def test_a_model_without_a_gradient_is_not_tried(train_recipe):
+    run = train_recipe("epochs=1").run
+    for weight in run.model.parameters():
+        weight.requires_grad = False
+    assert tried(run) == {}
+
+
+@pytest.mark.parametrize("words", [("model=autoencoder", "loss=mse"), ("loss=hinge",)], ids=str)
+def test_of_other_tasks(train_recipe, words):
+    assert all(map(math.isfinite, tried(train_recipe("epochs=1", *words).run).values()))
+
+
+def test_it_changes_nothing(train_recipe):
+    run = train_recipe("epochs=1", "regularization=[batch_norm,dropout]").run
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    state = torch.get_rng_state()
+    tried(run)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not differences(before, dict(run.model.state_dict()))
+    assert all(module.training for module in run.model.modules())

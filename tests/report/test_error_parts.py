@@ -1,0 +1,79 @@
+"""The error in parts: the arithmetic, and what is said of the largest."""
+
+import pytest
+
+from dlrun.finding import NOTE, WARN
+from dlrun.report.diagnosis import Trained
+from dlrun.report.error_parts import error_parts
+
+SEEN = {
+    **{"train_eval/accuracy": 0.97, "train_eval/metric_error": 0.002},
+    **{"val/accuracy": 0.90, "val/metric_error": 0.004, "val/samples": 1000.0},
+    **{"train_dev/samples": 250.0, "test/samples": 1000.0},
+}
+END = {"train_dev/accuracy": 0.95, "test/accuracy": 0.895}
+
+
+def parted(target=0.01, end=END, recipe=None, **changed):
+    seen = SEEN | {key.replace("__", "/"): value for key, value in changed.items()}
+    points = [{"values": {}}, {"values": end}]
+    [finding] = error_parts(Trained(seen, points, {"epochs": 5} | (recipe or {})), target)
+    return finding
+
+
+def test_the_parts_sum_to_the_error_on_the_test_split():
+    finding = parted()
+    assert finding.numbers == pytest.approx(
+        {
+            "target": 0.01,
+            "bias": 0.02,
+            "variance": 0.02,
+            "mismatch": 0.05,
+            "overfitting of validation": 0.005,
+        }
+    )
+    assert sum(finding.numbers.values()) == pytest.approx(1 - 0.895)
+    assert (finding.name, finding.level) == ("distribution_shift", WARN)
+    assert "10.5% is a target of 1.0%, +2.0% bias" in finding.text
+    assert finding.changes == {"procedure": "show_data"}
+
+
+def test_without_train_dev_and_test_there_are_two_parts():
+    finding = parted(end={})
+    assert finding.numbers == pytest.approx({"target": 0.01, "bias": 0.02, "variance": 0.07})
+    assert (finding.name, finding.changes) == (
+        "overfit",
+        {"regularization": ["early_stopping", "l2"]},
+    )
+
+
+def test_the_largest_part_decides():
+    assert parted(train_eval__accuracy=0.85, end={}).name == "underfit"
+    assert parted(train_eval__accuracy=0.85, end={}).changes == {"epochs": 15}
+    worse = END | {"test/accuracy": 0.7}
+    assert parted(end=worse).name == "validation_overused"
+
+
+def test_what_may_be_chance_is_inconclusive():
+    finding = parted(end={}, val__metric_error=0.05, train_eval__metric_error=0.05)
+    assert (finding.name, finding.level) == ("inconclusive", NOTE)
+    spread = 3.5 * (0.05**2 + 0.05**2) ** 0.5
+    assert finding.numbers["samples"] == pytest.approx((spread / 0.07) ** 2 * 1000, abs=1)
+
+
+def test_a_network_that_reaches_its_target():
+    finding = parted(target=0.5, end={}, val__accuracy=0.97)
+    assert (finding.name, finding.level) == ("good_fit", NOTE)
+
+
+def test_of_numbers_by_the_mean_absolute_error():
+    seen = {
+        "train_eval/mae": 0.5,
+        "train_eval/metric_error": 0.01,
+        "val/mae": 2.0,
+        "val/metric_error": 0.02,
+        "val/samples": 100.0,
+    }
+    [finding] = error_parts(Trained(seen, [], {"epochs": 5}), 0.1)
+    assert finding.numbers == pytest.approx({"target": 0.1, "bias": 0.4, "variance": 1.5})
+    assert "An error of 2 is a target of 0.1, +0.4 bias (±0.01)" in finding.text
