@@ -5,6 +5,7 @@ A finding never stops a training. In a record it stands under `findings`, as `pl
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from math import ceil
 from typing import Any
 
 FAIL, WARN, NOTE = "fail", "warn", "note"
@@ -45,6 +46,18 @@ class Finding:
 def of(plain: Mapping[str, Any]) -> Finding:
     """The finding that a record holds."""
     return Finding(**plain)
+
+
+def undecided(said: str, gain: float, error: float, samples: int) -> Finding:
+    """That a difference lies within two standard errors, and how many samples would decide.
+
+    said: the beginning of the sentence, with the difference. samples: there are now.
+    """
+    numbers, told = {"gain": gain, "standard_error": error}, f"{said}, which is too little to tell"
+    if gain:
+        needed = numbers["samples_needed"] = ceil(samples * (2 * error / gain) ** 2)
+        told += f"; about {needed:,} samples would decide, of {samples:,} now"
+    return Finding("inconclusive", NOTE, f"{told}.", numbers)
 
 
 def text(findings: Sequence[Finding]) -> str:
@@ -134,6 +147,16 @@ NAMES: dict[str, tuple[str, str]] = {
         "training went on for its whole length without reaching what would have ended it",
         "Goodfellow et al. 2016, 7.8",
     ),
+    "first_recipe": (
+        "the recipe to go on with, from short runs over rate and decay",
+        "Karpathy 2019; CS231n, Neural Networks Part 3",
+    ),
+    # of the speed
+    "slow_step": ("a step takes so long that nothing can be tried out", "half a second a step"),
+    "faster": (
+        "a setting trains faster on this machine",
+        "rounds in turn, 3.5 standard errors",
+    ),
     # of the fit
     "good_fit": (
         "training and validation are close, and both are good",
@@ -183,6 +206,10 @@ NAMES: dict[str, tuple[str, str]] = {
     "no_effect": ("what was changed had no effect at all", "Bergstra and Bengio 2012"),
     "hardly_matters": ("a hyperparameter hardly matters", "Bergstra and Bengio 2012"),
     "too_few_points": ("there are too few points to say what matters", "Bergstra and Bengio 2012"),
+    "better_without": (
+        "the recipe is better without one of its ingredients",
+        "Meyes et al. 2019",
+    ),
     "at_the_edge": ("the best value lies at the end of its range", "Bergstra and Bengio 2012"),
 }
 """What each finding means, and where it comes from."""

@@ -9,28 +9,32 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun import record, shell
+from dlrun.console import summary
 from dlrun.data.fingerprint import hash_rows
 from dlrun.errors import Failure, Mistake
 from dlrun.job import code, recording, verdict
 from dlrun.job.recording import Invocation
 from dlrun.job.session import Session
-from dlrun.job.training import keep_rows, plain, remembered, run_of, targeted
+from dlrun.job.training import keep_rows, plain, remembered, run_of, targeted, trained
 from dlrun.procedure import (
     BuiltRun,
+    Done,
     Outcome,
     Procedure,
     RecordedRun,
     Training,
+    of,
 )
 from dlrun.procedure.train import Ending, train_built
-from dlrun.recipe import build, compose, differences, identity
+from dlrun.recipe import build, compose, differences, identity, instantiate
+from dlrun.recipe.resume import placed
 from dlrun.recipe.schema import GROUPS, SEVERAL
 from dlrun.record import Record
 from dlrun.record.bounds import read_yaml
@@ -38,11 +42,14 @@ from dlrun.regularization import Regularizer
 
 if TYPE_CHECKING:
     from dlrun.data import Data
+    from dlrun.engine.run import Run
     from dlrun.engine.train import Show
 
 _TRAIN = {"_target_": "dlrun.procedure.train.train", "_partial_": True}
-_APART = (*identity.NEUTRAL, "procedure", "test", "data.cache", "checkpoint_every")
+_HOW = ("data.cache", "checkpoint_every")
+_APART = (*identity.NEUTRAL, *_HOW, "procedure", "test")
 """Settings in which a run may differ that stands for another."""
+_HELD_OUT = ("val", "test")
 
 
 @dataclass
@@ -63,6 +70,8 @@ class Lab:
     _asked: int = field(default=0, init=False)
     _own: Record | None = field(default=None, init=False)
     _ends: ExitStack = field(default_factory=ExitStack, init=False)
+    _outcome: Outcome | None = field(default=None, init=False)
+    _options: dict[str, Any] = field(default_factory=dict, init=False)
 
     @property
     def directory(self) -> Path | None:
@@ -87,7 +96,10 @@ class Lab:
         return tuple(self.invocation.command)
 
     def command(self, changes: Mapping[str, Any]) -> str:
-        """The command that was typed with other settings; None leaves a key out."""
+        """The command that was typed with other settings; None leaves a key out.
+
+        Those with a tuple are swept.
+        """
         typed, own = self.invocation.overrides, ("procedure", "resume", "name")
         kept = [word for word in typed if shell.key(word).partition(".")[0] not in own]
         kept = [word for word in kept if not _lost(shell.key(word), changes)]
@@ -95,12 +107,20 @@ class Lab:
             key: None if value is None else self._word(key, value) for key, value in changes.items()
         }
         where = shell.config_dirs(self.invocation.command)
+        where += ["-m"] if any(isinstance(value, tuple) for value in changes.values()) else []
         return shell.line(["dlrun", *where, *shell.replaced(kept, words)])
 
     def _word(self, key: str, value: Any) -> str:
         """The override that gives a key of the recipe this value."""
-        word = f"{key}={shell.spelled(value)}"
-        return word if key in compose.keys(self.config) else f"+{word}"
+        each = value if isinstance(value, tuple) else (value,)
+        word = f"{key}={','.join(map(shell.spelled, each))}"
+        known = key in compose.keys(self.config) or key.startswith(("procedure.", "sweep."))
+        return word if known else f"+{word}"
+
+    @cached_property
+    def _structure(self) -> str:
+        """What recipes have in common that differ in numbers alone."""
+        return identity.structure(copy.deepcopy(self.config))
 
     def data(self) -> "Data":
         """The recipe's data."""
@@ -111,7 +131,7 @@ class Lab:
         if self.procedure.single:
             return self.procedure(self)
         with self._ends:
-            outcome = self.procedure(self)
+            outcome = self._outcome = self.procedure(self)
             kept = self._begun()
             runs = [run.directory.name for run in outcome.runs if run.directory.exists()]
             chart = outcome.chart.plain() if outcome.chart else None
@@ -127,6 +147,42 @@ class Lab:
                 raise Failure(outcome.failure)
         return outcome
 
+    def do(self, name: str, **options: Any) -> Done:
+        """Do another procedure of several runs with this recipe, as its own command would."""
+        lab = self._other(name, options)
+        self.say(f"procedure={name}")
+        try:
+            lab.perform()
+        except Failure:
+            if lab._outcome is None or not lab._outcome.failure:
+                raise
+        assert lab._outcome is not None
+        assert lab.directory is not None
+        summary.show(self.session.show.console, lab.directory, None)
+        return Done(lab._outcome, lab.directory)
+
+    def _other(self, name: str, options: Mapping[str, Any]) -> "Lab":
+        """A lab with another procedure, whose record says that this one has asked for it."""
+        assert self.directory is not None
+        config, invocation = copy.deepcopy(self.config), self.invocation
+        config.procedure = OmegaConf.create({**self._chosen("procedure", name), **options})
+        config.resume = config.name = None
+        own = ("procedure", "resume", "name")
+        words = [w for w in invocation.overrides if shell.key(w).partition(".")[0] not in own]
+        words.append(f"procedure={name}")
+        words += [f"procedure.{key}={shell.spelled(value)}" for key, value in options.items()]
+        build.check(config)
+        parent = {"parent": self.directory.name, "tags": {"dlrun.parent": self.directory.name}}
+        invocation = replace(
+            invocation,
+            overrides=words,
+            choices={**invocation.choices, "procedure": name},
+            name=None,
+            info=parent,
+        )
+        made = of(instantiate.part(config, "procedure"))
+        return replace(self, config=config, invocation=invocation, procedure=made)
+
     def _begun(self) -> Record:
         """The procedure's own record; how the procedure ends becomes its status."""
         if self._own is None:
@@ -141,9 +197,9 @@ class Lab:
         self.session.records[:] = [kept.directory]
         kept.close()
 
-    def find(self, which: str) -> RecordedRun:
+    def find(self, which: str, setting: str = "run", other: bool = False) -> RecordedRun:
         """A run that has been trained with this recipe on these data."""
-        said = f"procedure.run={which}"
+        said = f"procedure.{setting}={which}"
         try:
             directory = record.find(self.config.outputs, which)
         except Mistake as mistake:
@@ -151,19 +207,39 @@ class Lab:
         if record.read_status(directory).get("status") != record.FINISHED:
             raise Mistake(f"{said}: has not ended; go on with it: {shell.resume(directory)}")
         info, data = record.read_json(directory / "run.json"), self.data()
-        splits = (info.get("data") or {}).get("splits")
+        splits: dict[str, Any] = (info.get("data") or {}).get("splits") or {}
         if "result_step" not in info:
             raise Mistake(f"{said}: is no training")
         recorded = OmegaConf.create(read_yaml(directory / "recipe.yaml"))
-        other = differences.keys(self.config, DictConfig(recorded), _APART)
-        if other:
+        wrong = [] if other else differences.keys(self.config, DictConfig(recorded), _APART)
+        if wrong:
             raise Mistake(
-                f"{said}: is of another recipe, by {', '.join(other)}; type its settings here too"
+                f"{said}: is of another recipe, by {', '.join(wrong)}; type its settings here too"
             )
-        here = {name: hash_rows(split.rows.numpy()) for name, split in data.splits.items()}
+        here: dict[str, Any] = {
+            name: hash_rows(split.rows.numpy()) for name, split in data.splits.items()
+        }
+        if other:  # may have been trained on some of the training split
+            splits, here = ({name: rows.get(name) for name in _HELD_OUT} for rows in (splits, here))
         if info["data"].get("digest") != data.digest or splits != here:
             raise Mistake(f"{said}: was trained on other data, or on another split of them")
         return _recorded(directory)
+
+    def untrained(self) -> "Run":
+        """The recipe's run as it would begin, without a record."""
+        return run_of(copy.deepcopy(self.config), Training(), self.session)
+
+    def trained(self, run: RecordedRun) -> "Run":
+        """A run that has been trained, with the weights that count, made anew from its record."""
+        recipe = DictConfig(OmegaConf.create(read_yaml(run.directory / "recipe.yaml")))
+        where = run.info["cwd"]
+        if where != str(Path.cwd()):
+            recipe = placed(recipe, Path(where))
+        recipe.device, recipe.compile = self.config.device, False
+        found = trained(recipe, run.directory, self.session)
+        if found is None:
+            raise Mistake(f"{run.directory}: has lost its checkpoints, and with them its weights")
+        return found[0]
 
     def train(self, trainings: Sequence[Training]) -> list[RecordedRun]:
         """Train what has not been trained yet, one after another; gives all of them."""
@@ -182,6 +258,22 @@ class Lab:
         if self.whole:
             self.session.draw(directory)
 
+    @property
+    def measures_test(self) -> bool:
+        """Whether the test split is measured at the end."""
+        return self.tests and bool(self.config.test)
+
+    @property
+    def exports(self) -> bool:
+        """Whether a model is saved that others can load."""
+        return self.whole and bool((self.config.tracking or {}).get("model", False))
+
+    def say(self, text: str) -> None:
+        """Tell whoever watches what comes next."""
+        console = self.session.show.console
+        console.print()
+        console.print(text, style="bold", markup=False, soft_wrap=True)
+
     def progress(self, said: str, done: int, total: int) -> None:
         """Show how far it is, where nothing that trains shows it."""
         self.session.show.busy(said, done, total)
@@ -197,18 +289,18 @@ class Lab:
             training = remembered(Path(resume)) or training
         with self._opened(training, resume) as built:
             directory = built.record.directory
-            whole = self.whole and training.recorded
+            whole = self.whole and training.recorded and training.export
             ending = Ending(
-                test=self.tests and training.test and bool(self.config.test),
+                test=self.measures_test and training.test,
                 draw=partial(self.session.draw, directory) if whole else None,
-                export=whole and bool((self.config.tracking or {}).get("model", False)),
+                export=self.exports and training.recorded,
                 predict=training.predict,
                 values=next((rule.values for rule in targeted(built.run)), dict),
             )
             checks = training.settings.get("preflight", self.config.preflight)
-            if training.recorded and not resume:
-                checked = self.session.checked
-                verdict.preflight(built, checks, self.config, checked, self.command)
+            if training.recorded and not resume and checks != "off":
+                known = self.session.checked
+                verdict.preflight(built, checks, self._structure, known, self.command)
             diagnosed = whole and checks != "off"
             with verdict.after(built, diagnosed, self.recipe, self.command):
                 train_built(built, ending)
@@ -225,6 +317,8 @@ class Lab:
                 folder = tempfile.TemporaryDirectory(prefix="dlrun-", ignore_cleanup_errors=True)
                 config.outputs = stack.enter_context(folder)
             run = run_of(config, training, self.session, self.rules)
+            known_by = {"structure": self._structure}
+            invocation = replace(invocation, info={**invocation.info, **known_by})
             kept, state = recording.begin(config, run, invocation)
             stack.callback(kept.close)
             stack.callback(self.session.show.end)
@@ -254,7 +348,10 @@ class Lab:
             return config, self.invocation
         config.procedure = OmegaConf.create(_TRAIN)
         groups = {key: value for key, value in training.settings.items() if key in GROUPS}
-        settings = [self._word(key, value or "none") for key, value in training.settings.items()]
+        settings = [
+            self._word(key, (value or "none") if key in GROUPS else value)
+            for key, value in training.settings.items()
+        ]
         gone = ("procedure", "name", *(key for key in groups if key not in SEVERAL))
         kept = [
             word
@@ -281,9 +378,12 @@ class Lab:
         words = shell.config_dirs(self.invocation.command)
         named = [word.partition("=")[2] if word.startswith("-") else word for word in words]
         own = [shell.path(name, "--config-dir").absolute() for name in named if name]
-        with compose.composer(own) as composer:
-            composed = composer.recipe([f"{group}={shell.spelled(names or 'none')}"])
-        found: Any = OmegaConf.to_container(composed, resolve=False)
+        word = f"{group}={shell.spelled(names or 'none')}"
+        if word not in self._options:  # composing takes longer than many a step
+            with compose.composer(own) as composer:
+                recipe = composer.recipe([word])
+            self._options[word] = OmegaConf.to_container(recipe, resolve=False)
+        found: Any = copy.deepcopy(self._options[word])
         if group not in SEVERAL:
             return found[group]
         here = self.recipe[group] or {}
@@ -299,8 +399,9 @@ class Lab:
         wanted = self._hash(plain(training))
         for directory in record.all_runs(self.directory.parents[1]):
             info = record.read_json(directory / "run.json")
-            made = info.get("parent") == self.directory.name and info["training"]["hash"] == wanted
-            if made and "data" in info:  # else it failed before it began
+            made = (info.get("training") or {}).get("hash") == wanted
+            own = info.get("parent") == self.directory.name
+            if made and own and "data" in info:  # else it failed before it began
                 return str(directory)
         return None
 
@@ -308,6 +409,7 @@ class Lab:
         """The procedure's record: the one that was begun before, or a new one."""
         config, invocation = self.config, self.invocation
         if config.resume:
+            self._refuse_changes(Path(config.resume))
             return record.open_existing(config.resume)
         digests = code.digests(config)
         known_by = identity.short(
@@ -321,6 +423,17 @@ class Lab:
         unbuilt = {**self.recipe, "facts": {}}  # nothing is built yet that would know them
         text = OmegaConf.to_yaml(OmegaConf.create(unbuilt))
         return record.create(config.outputs, recording.named(config, invocation), info, text)
+
+    def _refuse_changes(self, directory: Path) -> None:
+        """Raise Mistake where its runs would be of other recipes than those it has already."""
+        before = DictConfig(OmegaConf.create(read_yaml(directory / "recipe.yaml")))
+        before.facts = {"shape": [0], "outputs": 0}  # nobody knew them when it began
+        keys = differences.keys(self.config, before, (*identity.NEUTRAL, *_HOW))
+        if keys:
+            raise Mistake(
+                f"resume={directory.name}: {', '.join(keys)} changes what the procedure has begun "
+                "with; leave it out, or begin anew, without resume="
+            )
 
 
 def _lost(key: str, changes: Mapping[str, Any]) -> bool:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from dlrun import record
 from dlrun.data import Scale
 from dlrun.data.fingerprint import hash_rows
+from dlrun.data.images.resize import halved
 from dlrun.data.scale import rescaled
 from dlrun.errors import Mistake
 from dlrun.metric import known, score
@@ -43,6 +44,8 @@ def run_of(
     from dlrun.engine.state import take_optimizer, take_preprocessing
 
     data = session.data(config, training.rows)
+    if training.halved:
+        data = halved(data)
     scale = _scale_of(training.preprocessing)
     run = build.build(config, rescaled(data, scale) if scale else data, session.cores)
     lengths = run.lengths
@@ -71,6 +74,23 @@ def run_of(
         if key.rpartition("/")[2] in run.measured:
             run.stopping.append(_Reached(key, run.score(key, value)))
     return run
+
+
+def trained(config: DictConfig, directory: Path, session: "Session") -> tuple["Run", int] | None:
+    """A run that has been trained, with the weights that count, and the step they are of.
+
+    config: its recipe. None where its checkpoints are lost.
+    """
+    from dlrun.engine import checkpoint, device
+    from dlrun.engine.state import load_best_weights, restore
+
+    saved = checkpoint.load(directory / "checkpoints")
+    if saved is None:
+        return None
+    run = run_of(config, remembered(directory) or Training(), session)
+    device.keep_threads(record.read_json(directory / "run.json").get("threads"), typed=False)
+    state = restore(run, saved)
+    return run, load_best_weights(run, state.counters, state.runs[0])
 
 
 class _Reached(Regularizer):

@@ -217,7 +217,7 @@ def _see(config: DictConfig, data: Data, device: torch.device) -> _Seen:
         x, aim = augmentation(x, y, torch.Generator(device).manual_seed(0))
     if x.shape != before:
         evaluation = nn.Sequential(CenterCrop(list(x.shape[2:])), *chain)
-    with torch.no_grad(), explained("preprocessing", {}):
+    with torch.no_grad(), explained("preprocessing", config.preprocessing or {}):
         return _Seen(augmentation, chain, evaluation, chain(x), y, aim)
 
 

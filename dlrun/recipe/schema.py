@@ -87,7 +87,7 @@ class Sweep:
 
     sampler: Any = None
     trials: int | None = None
-    repeats: int = 1
+    repeats: int | None = None
     retries: int = 1
     fail_fast: bool = False
     dry_run: bool = False

@@ -177,9 +177,10 @@ def _elsewhere(key: str, value: str, names: Sequence[str], catalogue: Catalogue)
     if key in names:
         return f"; did you mean {key}={value}?"
     near = nearest(group, catalogue.groups, f"{{}}{rest and '.'}{rest}={value}")
-    if near:
-        return near
     inside = [name for name in names if name.endswith(f".{key}") and not name.startswith("facts")]
+    known = bool(inside or catalogue.settings(key))
+    if near and (rest or not known or value in catalogue.options(close(group, catalogue.groups))):
+        return near
     if inside:
         return f"; did you mean {' or '.join(f'{name}={value}' for name in inside[:3])}?"
     for option in catalogue.named(key):

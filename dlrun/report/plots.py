@@ -8,8 +8,9 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from dlrun import record
-from dlrun.record.sweep import Dimension, Point, Sweep, named
-from dlrun.report.curves import BLUE, GREY, ORANGE, Curve, wants_log
+from dlrun.record.sweep import WITHOUT, Dimension, Point, Sweep, named
+from dlrun.report.curves import BLUE, COLOURS, GREY, ORANGE, Curve, wants_log
+from dlrun.report.evidence import Difference
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,8 +22,6 @@ WIDE = 10.4
 """Inches of a figure that is as wide as the page; its text is then as large as in the others."""
 _PALE = "#dddddd"
 _COLOURS = "cividis_r"  # told apart with any kind of colour vision (Nuñez, Anderton, Renslow 2018)
-# Okabe and Ito, Color universal design, 2008: the same for lines.
-_LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _DASHES = ("-", "--", ":", "-.")
 
 
@@ -113,6 +112,29 @@ def bars(importance: Mapping[str, float]) -> str:
     return svg(figure)
 
 
+def gains(objective: str, found: Sequence[tuple[Point, Difference]]) -> str:
+    """What each ingredient of an ablation gives, the most on top, with its interval."""
+    names = [literal(str(point.values[WITHOUT])) for point, _ in found]
+    means, noise = ([getattr(apart, what) for _, apart in found] for what in ("mean", "noise"))
+    height = 0.75 + 0.34 * len(names)
+    longest = min(0.4, 0.02 + 0.0085 * max(map(len, names)))
+    figure, axes = blank(
+        across(), height, (longest, 0.5 / height, 0.98 - longest, 1 - 0.6 / height)
+    )
+    colours = [(BLUE if a.mean > 0 else ORANGE) if a.decided else _PALE for _, a in found]
+    axes.barh(names, means, color=colours, height=0.6)
+    known = [place for place, each in enumerate(noise) if math.isfinite(each)]
+    at = [means[place] for place in known]
+    spread = [noise[place] for place in known]
+    axes.errorbar(at, known, xerr=spread, fmt="none", ecolor="#222222", elinewidth=1.2, capsize=3)
+    axes.axvline(0, color=GREY, linewidth=1)
+    axes.invert_yaxis()
+    _finish(axes, f"what it gives in {literal(objective)}", "")
+    axes.tick_params(left=False)
+    axes.grid(visible=False, axis="y")
+    return svg(figure)
+
+
 def learning(sweep: Sweep, curves: Mapping[int, Sequence[Curve]]) -> str:
     """The objective of every run over its epochs, coloured by the rank of its point."""
     from matplotlib.ticker import MaxNLocator
@@ -148,7 +170,7 @@ def rates(courses: Mapping[str, Curve]) -> str:
     height = 3.6 + legend
     box = (0.07, 0.5 / height, 0.92, (height - 0.5 - legend) / height)
     figure, axes = blank(across(), height, box)
-    styles = cycle((colour, dash) for dash in _DASHES for colour in _LINES)
+    styles = cycle((colour, dash) for dash in _DASHES for colour in COLOURS)
     for (name, curve), (colour, dash) in zip(courses.items(), styles, strict=False):
         axes.plot(*curve, color=colour, linestyle=dash, linewidth=1.6, label=short(name, 70))
     _finish(axes, "epoch", "learning rate")

@@ -150,8 +150,8 @@ class Follower:
 
         self._say(30)
         try:
-            curves.draw(path)
-            chart.draw(path)
+            if not chart.draw(path):  # which is all there is of several runs
+                curves.draw(path)
             layers.draw(path)
         except Exception as error:
             self._tell(f"the curves of run {path.name} were not drawn: {error}")
