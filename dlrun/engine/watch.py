@@ -5,6 +5,7 @@ leaves everything as it was. Nothing of it needs to survive a kill.
 """
 
 import logging
+from copy import copy
 from math import hypot, isfinite
 
 import torch
@@ -17,6 +18,9 @@ from dlrun.engine.sharpness import sharpness
 from dlrun.errors import first_line
 
 _log = logging.getLogger("dlrun")
+_SHARE = 0.03
+"""Samples of a look at the layers, as a share of those that are trained on between two looks."""
+_LEAST = 32  # of them
 
 
 class Watch:
@@ -28,6 +32,9 @@ class Watch:
         self._seen: Seen | None = None
         self._parts: Parts | None = None
         self._before: dict[str, list[Tensor]] = {}
+        lengths = run.lengths
+        between = lengths.watch_every * lengths.accumulate * lengths.batch_size
+        self._samples = max(_LEAST, int(_SHARE * between))  # of those that are seen
 
     def before(self) -> None:
         """Remember the weights that a step is about to move."""
@@ -55,10 +62,11 @@ class Watch:
         return {name: value for name, value in found.items() if isfinite(value)}
 
     def _layers(self, seen: Seen, parts: Parts) -> dict[str, float]:
-        updates = self._updates(parts)
+        updates, some = self._updates(parts), copy(seen)
+        some.x, some.y = seen.x[: self._samples], seen.y[: self._samples]
         return {
             f"layer/{layer.name}/{name}": value
-            for layer in layers(self._run, seen, parts)
+            for layer in layers(self._run, some, parts)
             for name, value in (layer.statistics() | updates.get(layer.name, {})).items()
         }
 
