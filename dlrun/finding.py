@@ -196,6 +196,10 @@ NAMES: dict[str, tuple[str, str]] = {
     "no_effect": ("what was changed had no effect at all", "Bergstra and Bengio 2012"),
     "hardly_matters": ("a hyperparameter hardly matters", "Bergstra and Bengio 2012"),
     "too_few_points": ("there are too few points to say what matters", "Bergstra and Bengio 2012"),
+    "better_without": (
+        "the recipe is better without one of its ingredients",
+        "Meyes et al. 2019",
+    ),
     "at_the_edge": ("the best value lies at the end of its range", "Bergstra and Bengio 2012"),
 }
 """What each finding means, and where it comes from."""

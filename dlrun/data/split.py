@@ -444,13 +444,13 @@ def _treat_leaks(rows: dict[str, Rows], hashes: NDArray[np.int64], leaks: str) -
         return rows
     message = ", ".join(found)
     if leaks == "error":
-        raise Mistake(f"data.leaks=error: {message}; data.leaks=drop removes them")
+        raise Mistake(f"data.leaks=error: {message}; data.leaks=drop removes them", "leak")
     if leaks == "warn":
         _log.warning(f"{message}; data.leaks=drop removes them")
         return rows
     emptied = [name for name in order if len(rows[name]) and not len(kept[name])]
     if emptied:
-        raise Mistake(f"data.leaks=drop: {message}, which leaves {emptied[0]} empty")
+        raise Mistake(f"data.leaks=drop: {message}, which leaves {emptied[0]} empty", "leak")
     lost = [f"{len(rows[name]) - len(kept[name])} from {name}" for name in order[1:]]
     _log.warning(f"{message}; data.leaks=drop removed {' and '.join(lost)}")
     return kept

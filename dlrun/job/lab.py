@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +105,11 @@ class Lab:
         """The override that gives a key of the recipe this value."""
         word = f"{key}={shell.spelled(value)}"
         return word if key in compose.keys(self.config) else f"+{word}"
+
+    @cached_property
+    def _structure(self) -> str:
+        """What recipes have in common that differ in numbers alone."""
+        return identity.structure(copy.deepcopy(self.config))
 
     def data(self) -> "Data":
         """The recipe's data."""
@@ -240,9 +245,9 @@ class Lab:
                 values=next((rule.values for rule in targeted(built.run)), dict),
             )
             checks = training.settings.get("preflight", self.config.preflight)
-            if training.recorded and not resume:
-                checked = self.session.checked
-                verdict.preflight(built, checks, self.config, checked, self.command)
+            if training.recorded and not resume and checks != "off":
+                known = self.session.checked
+                verdict.preflight(built, checks, self._structure, known, self.command)
             diagnosed = whole and checks != "off"
             with verdict.after(built, diagnosed, self.recipe, self.command):
                 train_built(built, ending)
@@ -259,6 +264,8 @@ class Lab:
                 folder = tempfile.TemporaryDirectory(prefix="dlrun-", ignore_cleanup_errors=True)
                 config.outputs = stack.enter_context(folder)
             run = run_of(config, training, self.session, self.rules)
+            known_by = {"structure": self._structure}
+            invocation = replace(invocation, info={**invocation.info, **known_by})
             kept, state = recording.begin(config, run, invocation)
             stack.callback(kept.close)
             stack.callback(self.session.show.end)

@@ -13,7 +13,7 @@ from typing import Any
 
 from dlrun import shell
 from dlrun.recipe.catalogue import Catalogue, load
-from dlrun.recipe.schema import NEEDED, SEVERAL
+from dlrun.recipe.schema import NEEDED, SEVERAL, WATCHED, looks
 
 _CALL = re.compile(r"(?:[a-z]+\.)*([a-z_]+)\((.*)\)", re.I)
 _NUMBER = r"[-+]?(?:\d+(?:\.\d+)?|\.\d+)(?:e[-+]?\d+)?"
@@ -110,6 +110,17 @@ def watched(key: str, value: str, usual: Sequence[str], chosen: Sequence[str]) -
         return f"{word}: cannot be watched; did you mean {measure} {key}={right}?"
     near = nearest(value, [*recorded, *(f"val/{one}" for one in known)])
     return f"{word}: must be one of {', '.join(recorded)}, or val/name with metric=[name]{near}"
+
+
+def looked_at(value: Any) -> str:
+    """What is wrong with the words of `watch`; empty where nothing is."""
+    wrong = [word for word in looks(value) if word not in WATCHED]
+    if not wrong:
+        return ""
+    meant = words("watched").get(wrong[0].lower())
+    near = f"; did you mean {meant}?" if meant else nearest(wrong[0], WATCHED)
+    right = f"must be {', '.join(WATCHED)}, [{','.join(WATCHED)}] or null"
+    return f"watch={shell.shown(value)}: {right}{near}"
 
 
 def setting(
