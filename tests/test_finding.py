@@ -1,8 +1,10 @@
 import json
+from pathlib import Path
 
 import pytest
 
-from dlrun.finding import FAIL, NOTE, WARN, Finding, by_level
+import dlrun
+from dlrun.finding import FAIL, NAMES, NOTE, WARN, Finding, by_level
 
 
 def test_what_is_worst_comes_first_and_the_order_holds_otherwise():
@@ -30,3 +32,15 @@ def test_it_becomes_plain_values():
 def test_names_and_levels_are_a_closed_list(name, level):
     with pytest.raises(AssertionError):
         Finding(name, level, "")
+
+
+def test_every_name_is_said_somewhere_and_provoked_by_a_test():
+    def text(folder, *without):
+        files = [path for path in folder.rglob("*.py") if path.name not in without]
+        return "".join(path.read_text(encoding="utf-8") for path in files)
+
+    said, here = text(Path(dlrun.__file__).parent, "finding.py"), Path(__file__)
+    tested = text(here.parent, here.name, "table.py")
+    for name in NAMES:
+        assert f'"{name}"' in said, name
+        assert f'"{name}"' in tested, name

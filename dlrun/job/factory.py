@@ -75,11 +75,8 @@ def complete(
     measure_test: with its best weights, where the recipe says so and it has not been done.
     export: draw figures, say how well it fits, and save a model where the recipe says so.
     """
-    from dlrun.engine import checkpoint
-    from dlrun.engine import device as devices
-    from dlrun.engine.state import load_best_weights, restore
+    from dlrun.job.training import trained
     from dlrun.procedure import train
-    from dlrun.recipe import build
 
     values = record.last_values(record.read_points(directory))
     tested = any(name.startswith("test/") for name in values)
@@ -94,20 +91,16 @@ def complete(
     try:
         session.follow(directory)  # before anything changes, so that no kill leaves it behind
         saves = exports and config.tracking and config.tracking.get("model", False)
-        needs_weights = tests or saves or examines
-        saved = checkpoint.load(directory / "checkpoints") if needs_weights else None
-        if saved is not None:
-            run = build.build(config, session.data(config), session.cores)
-            devices.keep_threads(kept.info.get("threads"), typed=False)
-            state = restore(run, saved)
-            step = load_best_weights(run, state.counters, state.runs[0])
+        found = trained(config, directory, session) if tests or saves or examines else None
+        if found is not None:
+            run, step = found
             if tests and len(run.data.test):
                 train.add_test(run, kept)
             if saves:
                 train.export(run, directory / "model", step)
             if examines:
-                _diagnose(run, kept, state.counters.step, config, session)
-        elif needs_weights:
+                _diagnose(run, kept, kept.points()[-1]["step"], config, session)
+        elif tests or saves or examines:
             _log.warning(f"{directory}: has lost its checkpoints, and with them its best weights")
         if exports:
             session.draw(directory)

@@ -94,6 +94,8 @@ def diagnose(
         return
     if all(map(isfinite, seen.values())):  # else there is nothing to compare
         kept.update(examined=seen)
+        seen["stopped"] = float(bool(kept.info.get("stopped")))
+        seen["dead_before"] = float("dead_units" in kept.info.get("set_up", ()))
         _keep(kept, _verdict(seen, kept.points(), recipe), command)
 
 
@@ -112,7 +114,7 @@ def _verdict(
 
 def _keep(kept: Record, found: Sequence[Finding], command: Command) -> None:
     """Add findings to those of the set-up, in place of an earlier diagnosis."""
-    before, set_up = record.findings_of(kept.directory), kept.info.get("set_up", ())
-    stays = [each for each in before if each.name in set_up or each.name not in diagnosis.NAMES]
-    found = [each.completed(command) for each in found if each.name not in set_up]
-    kept.keep_findings([*stays, *found])
+    set_up = kept.info.get("set_up", ())
+    stays = [each for each in record.findings_of(kept.directory) if each.name in set_up]
+    new = [each.completed(command) for each in found if each.name not in set_up]
+    kept.keep_findings([*stays, *new])

@@ -18,7 +18,8 @@ class Chart:
     x, y: what the axes show. at: (n,) places on the x axis, logarithmic with `log`, in order.
     curves: (n,) values by the name in the legend; None where there is none. gap: what it means
     that the first curve has none; marked by crosses on top. lines: upright ones at a place on x,
-    by name. best: the place on the first curve that is marked; None for none.
+    by name. levels: flat ones at a value on y, by name. best: the place on the first curve that is
+    marked; None for none.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Chart:
     log: bool = False
     gap: str = ""
     lines: Mapping[str, float] = field(default_factory=dict)
+    levels: Mapping[str, float] = field(default_factory=dict)
     best: float | None = None
 
     def plain(self) -> dict[str, Any]:
@@ -57,8 +59,12 @@ def _draw(chart: Chart, path: Path) -> None:
         marker = "o" if len(drawn) <= 40 else ""
         axes.plot(*zip(*drawn, strict=True), color=colour, label=name, marker=marker, markersize=3)
         everything += [y for _, y in drawn]
+    for (name, level), dashes in zip(chart.levels.items(), ("--", ":"), strict=False):
+        axes.axhline(level, color=GREY, linestyle=dashes, label=f"{name}: {level:.4g}")
     if chart.log:
         axes.set_xscale("log")
+    elif all(place == int(place) for place in chart.at):
+        axes.locator_params(axis="x", integer=True)
     if spans_decades(everything):
         axes.set_yscale("log")
     first = dict(zip(chart.at, next(iter(chart.curves.values())), strict=True))

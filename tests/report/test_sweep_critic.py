@@ -37,6 +37,7 @@ def grid(sweep, point, dimension, scores, **more):
 
 def test_a_best_value_at_the_upper_edge_is_to_be_widened(drawn):
     found = critic.at_the_edge(drawn(peak(1.0)), ALONE)
+    assert found[0].name == "at_the_edge"
     assert len(found) == 1
     assert "best optimizer.lr" in found[0].text
     assert "upper edge" in found[0].text
@@ -357,6 +358,7 @@ def test_what_has_no_effect_hardly_matters(drawn):
     for seed in range(10):
         planted = drawn(peak(-1.5), many=40, seed=seed)
         found = critic.hardly_matters(planted, importances(planted))
+        assert {each.name for each in found} <= {"hardly_matters"}
         said += [finding.text.split()[0] for finding in found]
         for finding in found:
             assert f" {planted.ranked[0].words['l2']}" in finding.command
@@ -475,6 +477,7 @@ def test_all_points_equal(sweep, point):
     found = critic.findings(sweep([LR], same, sampler="grid"), {}, {})
     assert [finding.text.startswith("All 4 points give the same") for finding in found] == [True]
     assert found[0].command == "dlrun model=mlp optimizer.lr=0.04 --cfg job"
+    assert critic.all_equal(sweep([LR], same))[0].name == "no_effect"
     assert critic.all_equal(sweep([LR], [*same, point(4, {"optimizer.lr": 0.09}, 0.11)])) == []
 
 
@@ -502,6 +505,7 @@ def test_one_point_drawn_several_times_says_nothing(sweep, point):
 
 def test_too_few_points_to_say(drawn, sweep, point):
     found = critic.too_few(drawn(peak(-2.0), many=6))
+    assert found[0].name == "too_few_points"
     assert "(6) of a search over 2 hyperparameters say little; 10 would do" in found[0].text
     assert "sweep.trials=10 " in found[0].command
     assert "sweep.trials=20" not in found[0].command
@@ -603,6 +607,7 @@ def test_nothing_finished(sweep, point):
     values = {"optimizer.lr": 0.01}
     failed = [point(n, values, status="FAILED", message="no such file\nmore") for n in range(3)]
     found = critic.findings(sweep([LR], failed), {}, {})
+    assert (found[0].name, found[0].level) == ("points_failed", "fail")
     assert found[0].text == "No point finished. 3 of 3 say: no such file"
     assert found[0].command == "dlrun model=mlp optimizer.lr=0.01"
     assert critic.findings(sweep([LR], []), {}, {}) == []
