@@ -18,7 +18,7 @@ def parameters(model: nn.Module) -> int:
 
 
 def flops(model: nn.Module, x: Tensor) -> int:
-    """Floating-point operations of the forward pass of one sample, (n, *shape) being given.
+    """Floating-point operations of the forward pass of one sample, n being given, (n, *shape).
 
     A multiplication and an addition count as two. It counts matrix products, convolutions,
     attention and recurrent layers, but not what costs little beside them: biases, activations,
@@ -31,10 +31,10 @@ def flops(model: nn.Module, x: Tensor) -> int:
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with evaluation(model), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-            model(x[:1])
+            model(x)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
-    return int(counter.get_total_flops())
+    return int(counter.get_total_flops()) // len(x)
 
 
 def _recurrence(x: torch.Size, weights: list[torch.Size], *rest: Any, **named: Any) -> int:

@@ -6,7 +6,8 @@ numbers are put back.
 """
 
 import math
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,7 @@ from dlrun.engine.batches import gather
 from dlrun.engine.ending import AtLength
 from dlrun.engine.evaluate import ready
 from dlrun.engine.run import Run
+from dlrun.errors import first_line
 from dlrun.finding import FAIL, NOTE, WARN, Finding
 from dlrun.loss import REARRANGES
 from dlrun.model.order import evaluation
@@ -63,10 +65,44 @@ VANISHING, EXPLODING = 1e-4, 1e3
 
 
 def preflight(run: Run) -> list[Finding]:
-    """Every finding of the set-up and of the signal of a run that has not been trained."""
+    """Every finding of the set-up and of the signal of a run that has not been trained.
+
+    A check is left out, which is said, where the user's model raises an error in it: it may take
+    batches of some sizes alone.
+    """
+    found: list[Finding] = []
+    left_out: dict[str, Exception] = {}
     with untouched(run):
         seen = Seen(run)
-        return [found for check in CHECKS for found in check(seen)]
+        for check in CHECKS:
+            try:
+                found += check(seen)
+            except Exception as error:
+                if not raised_by(run.model, error):
+                    raise
+                left_out[check.__name__] = error
+    return [*found, *_incomplete(left_out)]
+
+
+def raised_by(model: nn.Module, error: BaseException) -> bool:
+    """Whether a module of a model has raised an error that is not dlrun's own, nor torch's."""
+    kinds = [(module, type(module).__module__.partition(".")[0]) for module in model.modules()]
+    own = {id(module) for module, package in kinds if package not in ("dlrun", "torch")}
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(id(frame.f_locals.get("self")) in own for frame, _ in frames)
+
+
+def _incomplete(left_out: Mapping[str, Exception]) -> Iterator[Finding]:
+    """Which checks could not be made, and why."""
+    if left_out:
+        error = next(iter(left_out.values()))
+        yield Finding(
+            "inconclusive",
+            NOTE,
+            f"The model does not take the batches of some checks, which are left out "
+            f"({', '.join(left_out)}): {type(error).__name__}: {first_line(error).rstrip('.')}.",
+            {"checks": len(left_out)},
+        )
 
 
 @contextmanager

@@ -81,9 +81,17 @@ def diagnose(
     steps: how many it has been trained for.
     """
     from dlrun.engine.examine import examined
+    from dlrun.engine.preflight import raised_by
 
     trained = steps * run.lengths.batch_size * run.lengths.accumulate
-    seen = examined(run, trained)
+    try:
+        seen = examined(run, trained)
+    except Exception as error:
+        if not raised_by(run.model, error):
+            raise
+        why = f"The model does not take the batches of the verdict, which is left out: {error}."
+        _keep(kept, [Finding("inconclusive", NOTE, why)], command)
+        return
     if all(map(isfinite, seen.values())):  # else there is nothing to compare
         kept.update(examined=seen)
         seen["stopped"] = float(bool(kept.info.get("stopped")))

@@ -115,7 +115,7 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
     views = _views(config, data, seen, model)
     layout = devices.lay_out(model, config.channels_last and seen.x.dim() == 4)
     optimizer = _optimizer(config, model, learner.loss, lengths)
-    operations = flops(model, seen.x)
+    operations = flops(model, seen.x[: learner.tried])
     if config.threads is None:
         batch = min(lengths.batch_size, len(data.train))
         torch.set_num_threads(devices.worthwhile(batch * operations, most))
@@ -205,6 +205,7 @@ class _Learner(NamedTuple):
     objective: Loss
     regularizers: dict[str, Regularizer]
     reconstructs: bool
+    tried: int  # samples of a batch that the model takes
 
 
 def _see(config: DictConfig, data: Data, device: torch.device) -> _Seen:
@@ -228,7 +229,7 @@ def _learner(config: DictConfig, data: Data, seen: _Seen, lengths: LoopConfig) -
     model = checks.check_module(config, part(config, "model", apart=("max_parameters",)))
     model = model.to(device)
     loss = losses.of(part(config, "loss"))
-    checks.check_forward(config, model, loss, seen.x, seen.y, data)
+    tried = checks.check_forward(config, model, loss, seen.x, seen.y, data, lengths.batch_size)
     reconstructs = checks.reconstructs(model)
     if reconstructs:
         checks.check_reconstruction(loss, map(seen.chain, _raw(data, device)))
@@ -242,10 +243,10 @@ def _learner(config: DictConfig, data: Data, seen: _Seen, lengths: LoopConfig) -
     initialize = part(config, "initializer")
     with torch.no_grad(), explained("initializer", config.initializer):
         initialize(model, seen.x)
-    checks.check_step(config, model, objective, seen.x, seen.aim, data, lengths)
+    checks.check_step(config, model, objective, seen.x, seen.aim, data, lengths, tried)
     # Averages are taken last, of weights that every other rule has had its say about.
     ordered = sorted(regularizers.items(), key=lambda item: acts(item[1], "averages"))
-    return _Learner(model, loss, objective, dict(ordered), reconstructs)
+    return _Learner(model, loss, objective, dict(ordered), reconstructs, tried)
 
 
 def _views(

@@ -95,9 +95,37 @@ def check_forward(
     x: Tensor,
     y: Tensor,
     data: Data,
+    batch: int,
+) -> int:
+    """One forward pass and one loss on a few samples: shapes, and logits where logits are due.
+
+    Gives how many samples the model takes: two, or a mini-batch where it takes nothing smaller.
+    """
+
+    def attempt(many: int) -> None:
+        _try_forward(config, model, loss, x[:many], y[:many], data)
+
+    return _enough(attempt, 2, min(batch, len(x)))
+
+
+def _enough(attempt: Callable[[int], None], few: int, batch: int) -> int:
+    """How many samples do for an attempt: a few, or a mini-batch if the model takes no less.
+
+    Raises the Mistake of the attempt with most.
+    """
+    try:
+        attempt(few)
+    except Mistake as mistake:
+        if mistake.__cause__ is None or batch <= few:
+            raise
+        attempt(batch)
+        return batch
+    return few
+
+
+def _try_forward(
+    config: DictConfig, model: nn.Module, loss: Loss, x: Tensor, y: Tensor, data: Data
 ) -> None:
-    """One forward pass and one loss on a few samples: shapes, and logits where logits are due."""
-    x, y = x[:2], y[:2]
     name, shape = _name(config, "model"), tuple(x.shape[1:])
     model.eval()
     try:
@@ -142,15 +170,32 @@ def check_step(
     y: Tensor,
     data: Data,
     lengths: LoopConfig,
+    tried: int,
 ) -> None:
     """One forward and backward pass in training mode; the model stays as it is.
 
     What fails there alone would stop a run after hours. x and y are as training has them, y
     maybe mixed. Of the smallest mini-batch: one sample gives batch norm no variance.
+    tried: how many samples the model takes in evaluation mode.
     """
     batch = lengths.smallest(len(data.train))
+
+    def attempt(many: int) -> None:
+        _try_step(config, model, objective, x[:many], y[:many], data, batch)
+
+    _enough(attempt, min(batch, tried), batch)
+
+
+def _try_step(
+    config: DictConfig,
+    model: nn.Module,
+    objective: Callable[[Tensor, Tensor], Tensor],
+    x: Tensor,
+    y: Tensor,
+    data: Data,
+    batch: int,
+) -> None:
     mixed = bool(data.classes) and y.is_floating_point()
-    x, y = x[: min(batch, 2)], y[: min(batch, 2)]
     buffers = {key: value.clone() for key, value in model.named_buffers()}
     name = _name(config, "model")
     model.train()

@@ -6,6 +6,7 @@ import pytest
 
 from dlrun import record
 from dlrun.__main__ import main
+from dlrun.engine import preflight
 
 COMMON = ("tracking=none", "threads=1")
 
@@ -78,3 +79,64 @@ def test_off_measures_nothing():
     assert main([*COMMON, "epochs=1", "preflight=off"]) == 0
     assert verdicts() == []
     assert "examined" not in record.read_json(record.find("outputs", "last") / "run.json")
+
+
+ODD = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.kind, self.layer = kind, nn.Linear(64, 10)
+
+    def forward(self, x):
+        many = len(x)
+        refused = {
+            "only 32 and more": many < 32,
+            "trains with 32 and more": self.training and many < 32,
+            "never one": many == 1,
+            "no thousand": many > 1000,
+            "no evaluation": not self.training,
+        }
+        if refused[self.kind]:
+            raise ValueError(f"{many} are refused")
+        return self.layer(x.flatten(1))
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("only 32 and more", "some checks, which are left out (probabilities_into_loss,"),
+        ("trains with 32 and more", None),
+        ("never one", "of some checks, which are left out (ignores_input): ValueError: 1 are"),
+        ("no thousand", "of the verdict, which is left out: 1078 are refused."),
+    ],
+)
+def test_a_model_that_refuses_some_batches_trains_all_the_same(kind, said, tmp_path, capsys):
+    (tmp_path / "odd.py").write_text(ODD)
+    words = ("model=custom", "model._target_=odd.Net", f"+model.kind='{kind}'", "drop_last=true")
+    assert main([*COMMON, *words, "epochs=1"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.count("does not take the batches") == (said is not None)
+    assert (said or "") in out
+    assert record.read_status(record.find("outputs", "last"))["status"] == "FINISHED"
+
+
+def test_a_model_that_cannot_be_evaluated_is_refused_in_one_line(tmp_path, capsys):
+    (tmp_path / "odd.py").write_text(ODD)
+    words = ("model=custom", "model._target_=odd.Net", "+model.kind='no evaluation'")
+    assert main([*COMMON, *words]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert err.endswith("are refused\n")
+
+
+def test_an_error_of_a_check_itself_is_not_hidden(monkeypatch):
+    def broken(seen):
+        raise ZeroDivisionError
+        yield
+
+    monkeypatch.setattr(preflight, "CHECKS", (broken,))
+    assert main([*COMMON, "epochs=1"]) == 1
