@@ -168,7 +168,8 @@ class _Report:
 
     def search(self, title: str, points: Sequence[_Point], epochs: int) -> list[_Tried]:
         """Train all points, with a constant rate; gives them, the best first."""
-        self._lab.say(f"{title}: {len(points)} runs of {epochs} epochs")
+        of = "1 epoch" if epochs == 1 else f"{epochs} epochs"
+        self._lab.say(f"{title}: {len(points)} runs of {of}")
         tried = []
         for point in points:
             try:
@@ -188,7 +189,7 @@ class _Report:
             Step(
                 title,
                 self._lab.command({**swept, **_length(epochs), "test": False}),
-                f"{len(tried)} runs of {epochs} epochs with a constant rate{more}.",
+                f"{len(tried)} runs of {of} with a constant rate{more}.",
                 [_row(each) for each in ranked],
                 chart=_chart(ranked),
                 best=0,
@@ -352,18 +353,22 @@ def _said(fine: Sequence[_Tried]) -> str:
 
 
 def _chart(tried: Sequence[_Tried]) -> Chart | None:
-    """What is monitored over the rates, a curve for each decay, the best one first."""
+    """What is monitored over the rates, a curve for each decay; the best comes first."""
     if tried[0].point.rate is None:
         return None
     rates = sorted({each.point.rate for each in tried if each.point.rate is not None})
     values = {(each.point.rate, each.point.decay): each.run.value for each in tried}
     decays = dict.fromkeys(each.point.decay for each in tried)
+    curves = {f"decay {decay:g}": [values.get((rate, decay)) for rate in rates] for decay in decays}
+    if len(decays) == len(tried) > 1:
+        of_rates = {each.point.rate: each.run.value for each in tried}
+        curves = {"each with another decay": [of_rates[rate] for rate in rates]}
     return Chart(
         "rates",
         _RATE,
         tried[0].key,
         rates,
-        {f"decay {decay:g}": [values.get((rate, decay)) for rate in rates] for decay in decays},
+        curves,
         log=True,
         best=tried[0].point.rate,
     )
