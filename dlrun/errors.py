@@ -11,6 +11,8 @@ Anything else is a bug of dlrun and keeps its traceback.
 import signal
 from collections.abc import Iterable, Iterator
 
+from dlrun.finding import NAMES
+
 
 class DlrunError(Exception):
     """A message for the user: names the key, the value, and what would be right."""
@@ -22,6 +24,11 @@ class Mistake(DlrunError):
     """Found before training: a key, a value, a file or a device that cannot be."""
 
     exit_code = 2
+
+    def __init__(self, message: str, finding: str = "") -> None:
+        """finding: the name of what was found, where preflight has one for it; ends the message."""
+        assert not finding or finding in NAMES, finding
+        super().__init__(f"{message} ({finding})" if finding else message)
 
 
 class Failure(DlrunError):

@@ -5,6 +5,7 @@ A finding never stops a training. In a record it stands under `findings`, as `pl
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from math import ceil
 from typing import Any
 
 FAIL, WARN, NOTE = "fail", "warn", "note"
@@ -45,6 +46,18 @@ class Finding:
 def of(plain: Mapping[str, Any]) -> Finding:
     """The finding that a record holds."""
     return Finding(**plain)
+
+
+def undecided(said: str, gain: float, error: float, samples: int) -> Finding:
+    """That a difference lies within two standard errors, and how many samples would decide.
+
+    said: the beginning of the sentence, with the difference. samples: there are now.
+    """
+    numbers, told = {"gain": gain, "standard_error": error}, f"{said}, which is too little to tell"
+    if gain:
+        needed = numbers["samples_needed"] = ceil(samples * (2 * error / gain) ** 2)
+        told += f"; about {needed:,} samples would decide, of {samples:,} now"
+    return Finding("inconclusive", NOTE, f"{told}.", numbers)
 
 
 def text(findings: Sequence[Finding]) -> str:
@@ -193,6 +206,10 @@ NAMES: dict[str, tuple[str, str]] = {
     "no_effect": ("what was changed had no effect at all", "Bergstra and Bengio 2012"),
     "hardly_matters": ("a hyperparameter hardly matters", "Bergstra and Bengio 2012"),
     "too_few_points": ("there are too few points to say what matters", "Bergstra and Bengio 2012"),
+    "better_without": (
+        "the recipe is better without one of its ingredients",
+        "Meyes et al. 2019",
+    ),
     "at_the_edge": ("the best value lies at the end of its range", "Bergstra and Bengio 2012"),
 }
 """What each finding means, and where it comes from."""

@@ -220,7 +220,8 @@ def hinge(logits: Tensor, y: Tensor, margin: float = 1.0, power: int = 1) -> Ten
     if power not in (1, 2):
         raise ValueError(f"power must be 1 or 2, got {power}")
     if y.is_floating_point():
-        raise Mistake("loss=hinge: needs class labels, and the targets here are numbers")
+        message = "loss=hinge: needs class labels, and the targets here are numbers"
+        raise Mistake(message, "wrong_loss")
     return F.multi_margin_loss(logits, y, p=power, margin=margin) * logits.shape[-1]
 
 
@@ -247,8 +248,9 @@ def refuse_probabilities(loss: Loss, model: nn.Module, x: Tensor) -> None:
     if ending is not None:
         raise Mistake(
             f"loss={loss.name}: takes logits, but the model ends in a {ending}, which "
-            f"this loss applies itself (probabilities_into_loss); leave the model's {ending} out, "
-            "or use loss=mse; preflight=off trains it as it is"
+            f"this loss applies itself; leave the model's {ending} out, or use loss=mse; "
+            "preflight=off trains it as it is",
+            "probabilities_into_loss",
         )
 
 
@@ -260,11 +262,13 @@ def require_unit_targets(loss: Loss, y: Tensor, otherwise: str) -> None:
     if low < -_ROUNDING or high > 1 + _ROUNDING:
         raise Mistake(
             f"loss={loss.name}: takes targets between 0 and 1, and here they go from {low:g} to "
-            f"{high:g}; use {otherwise}"
+            f"{high:g}; use {otherwise}",
+            "label_range",
         )
 
 
 def require_numbers(loss: Loss, where: str, otherwise: str) -> None:
     """Raise Mistake where the loss compares classes and the targets are numbers."""
     if NUMBERS not in loss.takes:
-        raise Mistake(f"loss={loss.name}: compares classes, but {where}; use loss={otherwise}")
+        message = f"loss={loss.name}: compares classes, but {where}; use loss={otherwise}"
+        raise Mistake(message, "wrong_loss")

@@ -38,7 +38,7 @@ def test_there_are_commands():
 def own_files(folder, name):
     """Write the files that the README shows of one's own `name`; the command below them."""
     blocks = re.findall(r"(?:^    .*\n|^\n(?=    ))+", TEXT, re.MULTILINE)
-    shown = next(block for block in blocks if f"{name}.yaml" in block)
+    shown = next(block for block in blocks if re.search(rf"# (\S+/)?{name}\.(yaml|py)\n", block))
     parts = re.split(r"^# (\S+\.(?:py|yaml))$", textwrap.dedent(shown), flags=re.MULTILINE)
     for path, content in zip(parts[1::2], parts[2::2], strict=True):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -67,3 +67,21 @@ def test_a_metric_of_ones_own_in_ten_lines(tmp_path, monkeypatch, capsys):
     assert "metric.within.distance  1" in capsys.readouterr().out
     assert main([*words, "metric.within.distanc=2"]) == 2
     assert "did you mean metric.within.distance=2?" in capsys.readouterr().err
+
+
+def test_a_procedure_of_ones_own_in_ten_lines(tmp_path, monkeypatch, capsys):
+    words, lines = own_files(tmp_path, "twice")
+    assert lines <= 10  # with the command
+    monkeypatch.chdir(tmp_path)
+    assert main([*words, "tracking=none", "threads=1"]) == 0, capsys.readouterr().err
+    shown = capsys.readouterr().out
+    told = {run: record.read_json(run / "run.json") for run in record.all_runs("outputs")}
+    [own] = [run for run, info in told.items() if info.get("kind") == "procedure"]
+    first, second = [run for run in told if run != own]
+    assert [told[run]["name"] for run in (first, second)] == ["seed 0", "seed 1"]
+    assert all(told[run]["tags"] == {"dlrun.parent": own.name} for run in (first, second))
+    ends = [record.last_values(record.read_points(run)) for run in (first, second)]
+    assert told[own]["value"] == min(end["best/val_accuracy"] for end in ends)
+    assert f"value {told[own]['value']:.4f}" in shown
+    assert main([*words, "procedure.seeds=[0]", "tracking=none", "threads=1"]) == 2
+    assert main([*words, "+procedure.seeds=[0,1,2]", "tracking=none", "threads=1"]) == 0

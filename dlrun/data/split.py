@@ -150,11 +150,13 @@ def read_split(
     return tuple(part / total for part in exact), not shares
 
 
-def read_amount(name: str, amount: float | str, available: int | None = None) -> int:
+def read_amount(
+    name: str, amount: float | str, available: int | None = None, of: str = "for training"
+) -> int:
     """How many samples `100` or `5%` is, at least one; 0 where nothing says of how many.
 
-    name: of the setting. available: how many there are.
-    Raises ValueError for another form, and for less than one sample or more than there are.
+    name: of the setting. available: how many there are. of: what they are.
+    Raises ValueError for another form, and for less than one or more than there are.
     """
     form = "a whole number above 0, such as 100, or a share such as 5%"
     text, percent = str(amount).strip().removesuffix("%"), str(amount).strip().endswith("%")
@@ -170,12 +172,10 @@ def read_amount(name: str, amount: float | str, available: int | None = None) ->
     if percent:
         exact *= Fraction(available, 100)
     if exact < 1:
-        raise ValueError(
-            f"{name} must be at least one: {amount} of the {available:,} for training is less"
-        )
+        raise ValueError(f"{name} must be at least one: {amount} of the {available:,} {of} is less")
     if exact > available:
         raise ValueError(
-            f"{name} must be at most {available:,}, as many as there are for training, got {amount}"
+            f"{name} must be at most {available:,}, as many as there are {of}, got {amount}"
         )
     return round(exact)
 
@@ -444,13 +444,13 @@ def _treat_leaks(rows: dict[str, Rows], hashes: NDArray[np.int64], leaks: str) -
         return rows
     message = ", ".join(found)
     if leaks == "error":
-        raise Mistake(f"data.leaks=error: {message}; data.leaks=drop removes them")
+        raise Mistake(f"data.leaks=error: {message}; data.leaks=drop removes them", "leak")
     if leaks == "warn":
         _log.warning(f"{message}; data.leaks=drop removes them")
         return rows
     emptied = [name for name in order if len(rows[name]) and not len(kept[name])]
     if emptied:
-        raise Mistake(f"data.leaks=drop: {message}, which leaves {emptied[0]} empty")
+        raise Mistake(f"data.leaks=drop: {message}, which leaves {emptied[0]} empty", "leak")
     lost = [f"{len(rows[name]) - len(kept[name])} from {name}" for name in order[1:]]
     _log.warning(f"{message}; data.leaks=drop removed {' and '.join(lost)}")
     return kept

@@ -6,6 +6,7 @@ batches.py, sampling.py   its mini-batches; the order of the samples in an epoch
 step.py, train.py   one step; the loop
 evaluate.py, batch_statistics.py   loss and quality of a split; statistics of batch norm
 state/, checkpoint.py   what changes while it trains, and its file
+watch.py       a look at the layers (layers.py, signal.py) and at the sharpness (sharpness.py)
 divergence.py  a loss that is no longer finite
 eager.py       optimizers without importing torch.compile, which takes seconds
 count.py       parameters and operations of a model

@@ -14,6 +14,7 @@ from dlrun.engine.batches import batches, gather, order
 from dlrun.engine.feed import PreparedSplit
 from dlrun.engine.run import Run, Weights
 from dlrun.metric import Metric
+from dlrun.regularization import dropout
 from dlrun.test_augmentation import has_size
 
 Batches = Iterator[tuple[Tensor, Tensor]]
@@ -29,10 +30,38 @@ def measure(run: Run, feed: PreparedSplit, views: Views | None = None) -> dict[s
     views: makes several of a raw batch; their predictions are averaged.
     """
     with averaged(run):
-        if views is None:
-            return evaluate(run, run.forward, samples(run, feed))
-        chain = run.preprocessing if has_size(views) else run.evaluation
-        return evaluate(run, partial(_predict, run, views, chain), samples(run, feed, raw=True))
+        return evaluate(run, *_ways(run, feed, views))
+
+
+def _ways(
+    run: Run, feed: PreparedSplit, views: Views | None
+) -> tuple[Callable[[Tensor], Tensor], Batches]:
+    """How the model is called, and the batches that it is called with."""
+    if views is None:
+        return run.forward, samples(run, feed)
+    chain = run.preprocessing if has_size(views) else run.evaluation
+    return partial(_predict, run, views, chain), samples(run, feed, raw=True)
+
+
+@torch.no_grad()
+def outputs(
+    run: Run, feed: PreparedSplit, views: Views | None = None, drops: bool = False
+) -> Tensor:
+    """(n, outputs) What the model gives for a split in evaluation mode.
+
+    views: as `measure` takes it. drops: whether dropout stays on (Gal, Ghahramani 2016).
+    """
+    with averaged(run):
+        was_training = run.model.training
+        run.model.eval()
+        if drops:
+            dropout.turn_on(run.model)
+        forward, data = _ways(run, feed, views)
+        found = torch.cat([forward(x) for x, _ in data])
+        if drops:
+            dropout.turn_on(run.model, on=False)
+        run.model.train(was_training)
+    return found
 
 
 @torch.no_grad()

@@ -1,6 +1,9 @@
 """Statistics of every layer for one mini-batch: what comes out of it, what gradient comes back."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -9,65 +12,240 @@ from torch import Tensor, nn
 from dlrun.engine import signal
 from dlrun.engine.preflight import Seen, untouched
 from dlrun.engine.run import Run
+from dlrun.model import roles
+
+STATISTICS = (
+    *("mean", "std", "zeros", "dead", "saturated"),
+    *("gradient_mean", "gradient_std", "same_sign"),
+)
+"""What is measured of a layer, in the order of `Layer`."""
+_PASSING = ("flatten", "dropout", "pooling", "padding", "upsampling")
+"""Modules of torch.nn whose layers learn nothing and bend nothing."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of a network.
+    """One layer of a network; of one that runs several times the mean over its calls.
 
-    name, kind: its place in the model and its class. units: its outputs, the channels of a
-    convolution. mean, std, zeros: of its output; zeros: the share of exact zeros. gradient: the
-    root mean square of a sample's gradient by the output. distinct: how many units differ by their
-    weights, None where it has none.
+    name, kind: its place in the model and its class; of a nonlinearity that is no module the
+    place of the module before it and what it does, as in `fc1.relu`. units: its outputs, the
+    channels of a convolution. acts: whether it learns or bends, rather than reshapes, pools or
+    drops. rows: of its weights, one a unit in most layers; distinct: how many of them differ.
+
+    The rest is None where there is none. mean, std, zeros: of its output; zeros: the share of
+    exact zeros. dead: the share of its units that are zero for every sample, of a rectifier.
+    saturated: the share of values near a flat end, of tanh and sigmoid. gradient_mean,
+    gradient_std: of the gradient of a sample's loss by its output. same_sign: how far the
+    gradients of a unit's weights have one sign, see `signal.same_sign`.
     """
 
     name: str
     kind: str
     units: int
-    mean: float
-    std: float
-    zeros: float
-    gradient: float
-    distinct: int | None
+    acts: bool = True
+    rows: int = 0
+    distinct: int | None = None
+    mean: float | None = None
+    std: float | None = None
+    zeros: float | None = None
+    dead: float | None = None
+    saturated: float | None = None
+    gradient_mean: float | None = None
+    gradient_std: float | None = None
+    same_sign: float | None = None
+
+    @property
+    def gradient(self) -> float:
+        """The root mean square of a sample's gradient by the output."""
+        return math.hypot(self.gradient_mean or 0.0, self.gradient_std or 0.0)
+
+    def statistics(self) -> dict[str, float]:
+        """What is recorded of it, by its name; of the rows that differ their share."""
+        found = {name: getattr(self, name) for name in STATISTICS}
+        found["distinct"] = None if self.distinct is None else self.distinct / self.rows
+        return {name: value for name, value in found.items() if value is not None}
 
 
-def layers(run: Run) -> list[Layer]:
-    """Every layer, in the order in which they run; nothing of the run is changed."""
-    seen = Seen(run)
-    met: dict[nn.Module, Tensor] = {}
+def layers(run: Run, seen: Seen | None = None) -> list[Layer]:
+    """Every layer, in the order in which they run; nothing of the run is changed.
 
-    def meet(module: nn.Module, args: Any, out: Any) -> None:
-        if isinstance(out, Tensor) and out.is_floating_point() and module not in met:
-            if out.requires_grad:
-                out.retain_grad()
-            met[module] = out
-
-    leaves = [module for module in run.model.modules() if not list(module.children())]
-    handles = [module.register_forward_hook(meet) for module in leaves]
-    try:
-        with untouched(run), torch.enable_grad():
-            run.model.train()
-            outputs = run.uncompiled(seen.x)
+    In training mode and single precision, on the samples that are seen. Weights of a layer that
+    does not run as a module come last.
+    """
+    with untouched(run), torch.enable_grad():
+        seen = seen or Seen(run)
+        run.model.train()
+        run.model.zero_grad(set_to_none=True)
+        met = _Pass(run.model)
+        with met.hooked():
+            outputs = run.model(seen.x)
+            met.add_functions(outputs)
             run.objective(outputs, seen.y).backward()
-    finally:
-        for handle in handles:
-            handle.remove()
-    names = {module: name for name, module in run.model.named_modules()}
-    return [_layer(names[module], module, out) for module, out in met.items()]
+        met.add_weights()
+        return met.read(len(seen.x))
 
 
-def _layer(name: str, module: nn.Module, out: Tensor) -> Layer:
-    values = out.detach().float()
-    weight: Any = getattr(module, "weight", None)
-    mixes = isinstance(weight, Tensor) and weight.dim() > 1
-    gradient = 0.0 if out.grad is None else float(out.grad.float().square().mean().sqrt())
-    return Layer(
-        name=name or "model",
-        kind=type(module).__name__,
-        units=values.shape[1] if values.dim() > 1 else 1,
-        mean=float(values.mean()),
-        std=float(values.std(correction=0)),
-        zeros=float((values == 0).float().mean()),
-        gradient=gradient * len(values),
-        distinct=signal.distinct(weight) if mixes else None,
-    )
+def weights(model: nn.Module) -> dict[str, list[nn.Parameter]]:
+    """The trained weights of each layer, by its name, `model` at the root; no biases, no norms."""
+    names = {parameter: f".{name}" for name, parameter in model.named_parameters()}
+    found: dict[str, list[nn.Parameter]] = {}
+    for parameter, role in roles.roles(model).items():
+        if role in (roles.WEIGHT, roles.TABLE, roles.DIRECTION):
+            layer = names[parameter].rpartition(".")[0].partition(".parametrizations")[0]
+            found.setdefault(layer[1:] or "model", []).append(parameter)
+    return found
+
+
+@dataclass
+class _Met:
+    """A layer that has been met.
+
+    axis: of its units. calls: statistics as scalars on the device, of each call, and of each of
+    its weights. rows, distinct: of its weights together.
+    """
+
+    name: str
+    kind: str
+    units: int
+    axis: int
+    acts: bool = True
+    calls: list[dict[str, Tensor]] = field(default_factory=list)
+    rows: int = 0
+    distinct: int = 0
+
+
+class _Pass:
+    """The layers that a mini-batch meets on its way forward and back, in their order."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._names = {
+            module: name or "model"
+            for name, module in model.named_modules()
+            if "parametrizations" not in name.split(".")
+        }
+        self._weights = weights(model)
+        self._met: dict[str, _Met] = {}
+        self._made: dict[Any, _Met] = {}  # by the function of the graph that gave its output
+        self._handles: list[Any] = []
+
+    @contextmanager
+    def hooked(self) -> Iterator[None]:
+        """Inside, layers are met: modules with weights of their own, and those without parts."""
+        try:
+            for module, name in self._names.items():
+                if name in self._weights or not any(p in self._names for p in module.children()):
+                    self._handles.append(module.register_forward_hook(self._meet))
+            yield
+        finally:
+            for handle in self._handles:
+                handle.remove()
+
+    def add_functions(self, outputs: Tensor) -> None:
+        """The nonlinearities that are no modules, each after the layer before it."""
+        found = [each for each in signal.nonlinearities(outputs) if each[0] not in self._made]
+        for node, values in reversed(found):
+            before = next((self._made[n] for n in signal.behind(node) if n in self._made), None)
+            if before is None:
+                continue
+            kind = node.name().removesuffix("Backward0").lower()
+            name, axis = f"{before.name}.{kind}", min(before.axis, values.dim() - 1)
+            if name not in self._met:
+                order = [*self._met]
+                place = order.index(before.name) + 1
+                self._met[name] = _Met(name, kind, values.shape[axis], axis)
+                order.insert(place, name)
+                self._met = {each: self._met[each] for each in order}
+            self._met[name].calls.append(_statistics(values, axis, node.name()))
+
+    def add_weights(self) -> None:
+        """What the weights of each layer and their gradients are like."""
+        modules = {name: module for module, name in self._names.items()}
+        for name, own in self._weights.items():
+            if name not in self._met:
+                self._met[name] = _Met(name, type(modules[name]).__name__, len(own[0]), 0)
+            met = self._met[name]
+            met.rows = sum(map(len, own))
+            met.distinct = sum(map(signal.distinct, own))
+            for weight in own:
+                if weight.grad is not None:
+                    met.calls.append({"same_sign": signal.same_sign(weight.grad)})
+
+    def read(self, samples: int) -> list[Layer]:
+        """What has been met, read out of the device at once."""
+        scalars = [
+            value for met in self._met.values() for call in met.calls for value in call.values()
+        ]
+        numbers = iter(torch.stack(scalars).tolist() if scalars else ())
+        found = []
+        for met in self._met.values():
+            values = _means([{key: next(numbers) for key in call} for call in met.calls])
+            for key in values.keys() & {"gradient_mean", "gradient_std"}:
+                values[key] *= samples  # the loss is the mean over them
+            distinct = met.distinct if met.rows else None
+            layer = (met.name, met.kind, met.units, met.acts, met.rows, distinct)
+            found.append(Layer(*layer, *map(values.get, STATISTICS)))
+        return found
+
+    def _meet(self, module: nn.Module, args: Any, out: Any) -> None:
+        """A hook of a layer: its statistics now, before it may be changed in place."""
+        values = _tensor(out)
+        if values is None or not values.numel() or not values.dim():
+            return
+        name = self._names[module]
+        if name not in self._met:
+            axis = self._axis(name, values.dim())
+            passes = type(module).__module__.rpartition(".")[2] in _PASSING
+            acts = not (passes or isinstance(module, nn.Identity))
+            self._met[name] = _Met(name, type(module).__name__, values.shape[axis], axis, acts)
+        met, made = self._met[name], values.grad_fn
+        call = _statistics(values.detach(), met.axis, made.name() if made else "")
+        met.calls.append(call)
+        if made is not None:
+            self._made.setdefault(made, met)
+        if values.requires_grad:
+            hook = values.register_hook(lambda grad: call.update(_moments(grad, "gradient_")))
+            self._handles.append(hook)
+
+    def _axis(self, name: str, axes: int) -> int:
+        """The axis of a layer's units; where it has no weights, as in the layer before it."""
+        own = self._weights.get(name)
+        before = next(reversed(self._met.values()), None)
+        last = own[0].dim() == 2 if own else before is not None and before.axis != 1
+        return axes - 1 if last else min(1, axes - 1)
+
+
+def _statistics(values: Tensor, axis: int, kind: str) -> dict[str, Tensor]:
+    """Of one call of a layer, as scalars on the device; kind: what autograd calls its function."""
+    found = _moments(values)
+    found["zeros"] = (values == 0).float().mean()
+    if kind in signal.RECTIFIES:
+        found["dead"] = signal.dead(values, min(axis, values.dim() - 1))
+    if kind in signal.SATURATES:
+        found["saturated"] = signal.saturated(values, kind)
+    return found
+
+
+def _moments(values: Tensor, of: str = "") -> dict[str, Tensor]:
+    """Mean and standard deviation, as scalars on the device."""
+    mean = values.mean()
+    deviation = torch.linalg.vector_norm(values - mean) / math.sqrt(values.numel())
+    return {f"{of}mean": mean, f"{of}std": deviation}
+
+
+def _means(calls: list[dict[str, float]]) -> dict[str, float]:
+    """Of each statistic the mean over the calls that have it, as a finite number."""
+    found: dict[str, list[float]] = {}
+    for call in calls:
+        for key, value in call.items():
+            if math.isfinite(value):
+                found.setdefault(key, []).append(value)
+    return {key: sum(values) / len(values) for key, values in found.items()}
+
+
+def _tensor(out: Any) -> Tensor | None:
+    """The output of a layer, or the first of several; None where it is no numbers."""
+    if isinstance(out, dict):
+        out = tuple(out.values())
+    while isinstance(out, tuple | list) and out:
+        out = out[0]
+    return out if isinstance(out, Tensor) and out.is_floating_point() else None

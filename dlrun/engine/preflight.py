@@ -53,7 +53,7 @@ RARE = 5.0
 """How many times as frequent as the rarest class the most frequent one may be."""
 CHANCE = 1e-3
 """How often splits at random would leave some class as much rarer in training."""
-DEAD, SATURATED = 0.9, 0.5
+DEAD, SATURATED = 0.75, 0.5
 """Shares of dead units and of saturated values from which a layer is called so.
 
 In a narrow layer that begins with small weights, biases alone keep half of the units at zero.
@@ -276,6 +276,8 @@ def ignores_input(seen: Seen) -> Iterator[Finding]:
     """Outputs for real inputs against those for zeros."""
     blank = seen.evaluated(torch.zeros_like(seen.x[:1]))
     spread = float((seen.outputs - blank).abs().max())
+    if max((met.dead for met in seen.trained.activations), default=0.0) >= DEAD:
+        return  # which explains it
     if spread <= 1e-6 * float(blank.abs().max()):
         yield Finding(
             "ignores_input",

@@ -45,6 +45,7 @@ class Run:
     rates: of the optimizer's groups, which the schedule multiplies; known once it trains.
     metrics: what is measured beside the loss and `metric`, by name; not on training batches.
     labels: whether the targets are several labels at once, each 0 or 1; asked for `metrics`.
+    watch: of `layers` and `sharpness` what is looked at while it trains.
     """
 
     data: Data
@@ -78,6 +79,7 @@ class Run:
     metrics: dict[str, Metric] = field(default_factory=dict)
     train_eval: PreparedSplit | None = None
     labels: bool = False
+    watch: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         rules = list(self.regularizers.values())
@@ -135,7 +137,8 @@ class Run:
     def facts(self) -> dict[str, Any]:
         """What the record says of the run beside its recipe."""
         splits = self.data.splits
-        return {
+        known = {"layers": self._layers()} if "layers" in self.watch else {}
+        return known | {
             "device": _device_name(self.device),
             "threads": torch.get_num_threads(),
             "parameters": parameters(self.model),
@@ -156,6 +159,11 @@ class Run:
                 "splits": {name: hash_rows(split.rows.numpy()) for name, split in splits.items()},
             },
         }
+
+    def _layers(self) -> dict[str, str]:
+        """The class of each module, by its name."""
+        modules = self.model.named_modules()
+        return {name or "model": type(module).__name__ for name, module in modules}
 
 
 def _device_name(device: torch.device) -> str:
@@ -178,6 +186,7 @@ class LoopConfig:
     log_every: int
     checkpoint_every: Duration  # in steps or in seconds
     evaluation_batch: int  # samples
+    watch_every: int = 0  # 0 for never
 
     def smallest(self, samples: int) -> int:
         """Samples in the smallest mini-batch of an epoch of so many samples."""

@@ -31,25 +31,47 @@ class Activations:
     @property
     def dead(self) -> float:
         """The share of rectified units that are zero for every sample, at every place."""
-        if self.kind not in RECTIFIES:
-            return 0.0
-        active = (self.values != 0).flatten(2) if self.values.dim() > 2 else self.values != 0
-        axes = [axis for axis in range(active.dim()) if axis != 1]
-        return float((~active.any(dim=axes)).float().mean())
+        return float(dead(self.values)) if self.kind in RECTIFIES else 0.0
 
     @property
     def saturated(self) -> float:
         """The share of values near a flat end of their function."""
-        if self.kind not in SATURATES:
-            return 0.0
-        low, high = SATURATES[self.kind]
-        near = FLAT * (high - low)
-        return float(((self.values < low + near) | (self.values > high - near)).float().mean())
+        return float(saturated(self.values, self.kind)) if self.kind in SATURATES else 0.0
+
+
+def dead(values: Tensor, axis: int = 1) -> Tensor:
+    """The share of units that are zero for every sample, at every place; axis: of the units."""
+    others = [each for each in range(values.dim()) if each != axis % values.dim()]
+    return (values.abs().amax(others) == 0).float().mean()
+
+
+def saturated(values: Tensor, kind: str) -> Tensor:
+    """The share of values near a flat end of the function that autograd calls so."""
+    low, high = SATURATES[kind]
+    near = FLAT * (high - low)
+    return ((values < low + near) | (values > high - near)).float().mean()
+
+
+def same_sign(gradient: Tensor) -> Tensor:
+    """How far the gradients of a unit's weights (units, ...) have one sign.
+
+    The share of weights whose gradient has the sign that is the more frequent one in its unit,
+    without gradients of 0: 0.5 where both are as frequent, 1 where each unit has one sign, as
+    after inputs that are all positive (LeCun, Bottou, Orr, Müller 1998, Efficient BackProp,
+    4.3). nan where all are 0.
+    """
+    signs = gradient.flatten(1).sign()
+    return (1 + signs.sum(1).abs().sum() / signs.abs().sum()) / 2
 
 
 def nodes(outputs: Tensor) -> Iterator[Any]:
     """The functions of the graph behind outputs, from the outputs back; each once."""
-    waiting, seen = [outputs.grad_fn], set()
+    return behind(outputs.grad_fn)
+
+
+def behind(start: Any) -> Iterator[Any]:
+    """A function of a graph and all before it, the nearest first; each once."""
+    waiting, seen = [start], set()
     for node in waiting:
         if node is not None and node not in seen:
             seen.add(node)
@@ -59,14 +81,17 @@ def nodes(outputs: Tensor) -> Iterator[Any]:
 
 def activations(outputs: Tensor) -> list[Activations]:
     """The hidden nonlinearities behind outputs, the first in the network first."""
-    found = []
+    found = [Activations(node.name(), kept) for node, kept in nonlinearities(outputs)]
+    return [each for each in found if each.values.shape[:1] == outputs.shape[:1]][::-1]
+
+
+def nonlinearities(outputs: Tensor) -> Iterator[tuple[Any, Tensor]]:
+    """The functions behind outputs that saturate or rectify, and what they gave; the last first."""
     for node in nodes(outputs):
-        kind = node.name()
-        if kind in SATURATES or kind in RECTIFIES:
+        if node.name() in SATURATES or node.name() in RECTIFIES:
             kept = getattr(node, "_saved_result", None)
-            if isinstance(kept, Tensor) and kept.dim() > 1 and kept.shape[:1] == outputs.shape[:1]:
-                found.append(Activations(kind, kept.detach()))
-    return found[::-1]
+            if isinstance(kept, Tensor) and kept.dim() > 1:
+                yield node, kept.detach()
 
 
 def weight_layers(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
@@ -77,6 +102,9 @@ def weight_layers(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
 def distinct(weight: Tensor, gradient: Tensor | None = None) -> int:
     """How many units of a layer differ, by their weights (units, ...) and gradients."""
     rows = weight.detach().flatten(1)
+    first = rows[:, 0]
+    if len(first.unique()) == len(first):  # much faster than to compare whole rows
+        return len(rows)
     if gradient is not None:
         rows = torch.cat((rows, gradient.flatten(1)), 1)
     return len(rows.unique(dim=0))

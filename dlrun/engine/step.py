@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dlrun.engine.batches import Batch, batches, grouped
 from dlrun.engine.evaluate import best_weights, measure
 from dlrun.engine.run import Run, Weights
+from dlrun.engine.watch import Watch
 from dlrun.optimizer import takes_closure
 
 
@@ -51,11 +52,19 @@ class Step(Protocol):
     def batches(self, rows: Tensor, start: int) -> Iterator[list[Batch]]:
         """The mini-batches of each step from sample `start` of an epoch on."""
 
-    def __call__(self, group: list[Batch], factors: Sequence[float], norm: bool) -> StepResult:
-        """Take a step; factors: of each run's learning rates; norm: whether it is asked for."""
+    def __call__(
+        self, group: list[Batch], factors: Sequence[float], norm: bool, watched: bool = False
+    ) -> StepResult:
+        """Take a step; factors: of each run's learning rates; norm: whether it is asked for.
+
+        watched: whether `look` comes next.
+        """
 
     def measure(self, split: str = "val") -> list[dict[str, float]]:
         """Of each run the loss and the metrics on its split val or train_eval."""
+
+    def look(self) -> list[dict[str, float]]:
+        """Of each run what is watched, after a step that knew of it."""
 
     def weights(self, number: int) -> Weights:
         """A copy of the weights of one run as they are evaluated."""
@@ -66,6 +75,7 @@ class SingleStep:
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self._watch = Watch(run)
         self._closure = takes_closure(run.optimizer)
         self._group: list[Batch] = []
         self._results: list[BatchResult] = []
@@ -83,9 +93,13 @@ class SingleStep:
         """The mini-batches of each step, as the model sees them."""
         return grouped(_training_batches(self.run, rows[start:]), self.run.lengths.accumulate)
 
-    def __call__(self, group: list[Batch], factors: Sequence[float], norm: bool) -> StepResult:
+    def __call__(
+        self, group: list[Batch], factors: Sequence[float], norm: bool, watched: bool = False
+    ) -> StepResult:
         """Forward, backward, update, and what acts after it."""
         run, optimizer = self.run, self.run.optimizer
+        if watched:
+            self._watch.before()
         for options, rate in zip(optimizer.param_groups, run.rates, strict=True):
             options["lr"] = rate * factors[0]
         self._group, self._results, self._norm, self._asks_norm = group, [], None, norm
@@ -108,6 +122,10 @@ class SingleStep:
         feed = self.run.val if split == "val" else self.run.train_eval
         assert feed is not None
         return [measure(self.run, feed)]
+
+    def look(self) -> list[dict[str, float]]:
+        """What is watched of the layers and of the curvature of the loss."""
+        return [self._watch.look()]
 
     def weights(self, number: int) -> Weights:
         """A copy of the weights as they are evaluated."""

@@ -127,10 +127,12 @@ class WatchedStep:
                 return
             yield group
 
-    def __call__(self, group: list[Batch], factors: Sequence[float], norm: bool) -> StepResult:
+    def __call__(
+        self, group: list[Batch], factors: Sequence[float], norm: bool, watched: bool = False
+    ) -> StepResult:
         """Take the step."""
         self.watch.enter(UPDATE)
-        result = self._step(group, factors, norm)
+        result = self._step(group, factors, norm, watched)
         self.watch.leave()
         self.steps += 1
         self.samples += sum(batch.samples for batch in result.batches)
@@ -144,6 +146,13 @@ class WatchedStep:
         found = self._step.measure(split)
         self.watch.leave()
         self.validations += split == "val"
+        return found
+
+    def look(self) -> list[dict[str, float]]:
+        """What is watched of the layers and of the curvature of the loss."""
+        self.watch.enter(RECORD)
+        found = self._step.look()
+        self.watch.leave()
         return found
 
     def weights(self, number: int) -> Weights:

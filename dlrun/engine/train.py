@@ -107,28 +107,31 @@ def _train_epoch(
         ends = now == lengths.total_steps
         logs = ends or now % lengths.log_every == 0
         validates = ends or now % lengths.validate_every == 0
-        result = step(group, [member.factor(counters.step) for member in members], logs)
+        watches = bool(lengths.watch_every) and (ends or now % lengths.watch_every == 0)
+        result = step(group, [member.factor(counters.step) for member in members], logs, watches)
 
         # A checkpoint may be written after any step, so the counters always say where it stands.
         counters.step = now
         counters.seen += window.add(result)
         if counters.seen >= samples:
             counters.epoch, counters.seen = counters.epoch + 1, 0
-        if logs or validates:
-            _record_point(members, state, step, clock, Point(logs, validates, result.norm, samples))
+        if logs or validates or watches:
+            due = Point(logs, validates, watches, result.norm, samples)
+            _record_point(members, state, step, clock, due)
         housekeeping.attend()
         if ends or _stopped(members):
             return
 
 
 class Point(NamedTuple):
-    """What is due after a step: the window's means, a validation.
+    """What is due after a step: the window's means, a validation, a look at the layers.
 
     norm: of the step's gradient. samples: of an epoch.
     """
 
     logs: bool
     validates: bool
+    watches: bool
     norm: Tensor | None
     samples: int
 
@@ -150,6 +153,9 @@ def _record_point(
     if point.validates and members[0].run.train_eval is not None:
         for number, found in enumerate(step.measure("train_eval")):
             values[number] |= {f"train_eval/{name}": value for name, value in found.items()}
+    if point.watches:
+        for number, found in enumerate(step.look()):
+            values[number] |= found
     if point.logs:
         for number, member in enumerate(members):
             values[number] |= _window_means(member.run, state.window, point, number)
@@ -160,7 +166,8 @@ def _record_point(
         values[number]["time/elapsed"] = state.counters.elapsed
         member.record.append(now, epoch, values[number])
         member.show.point(now, epoch, values[number])
-        _judge(member, state, step, number, values[number])
+        if point.logs or point.validates:  # a look alone changes nothing
+            _judge(member, state, step, number, values[number])
 
 
 def _judge(member: Member, state: State, step: Step, number: int, values: dict[str, float]) -> None:

@@ -4,6 +4,7 @@ Imports nothing heavy before the process that delivers is on its way, so that bo
 """
 
 import logging
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +17,11 @@ from dlrun.engine.interrupt import raised
 from dlrun.job import recording
 from dlrun.job.recording import Invocation
 from dlrun.job.session import Session
+from dlrun.record import Record
 from dlrun.tracking import imports
 
 if TYPE_CHECKING:
+    from dlrun.engine.run import Run
     from dlrun.regularization import Regularizer
 
 _log = logging.getLogger("dlrun")
@@ -70,41 +73,68 @@ def complete(
     """Add what is still missing to a run that has ended, and deliver it.
 
     measure_test: with its best weights, where the recipe says so and it has not been done.
-    export: draw figures, and save a model where the recipe says so.
+    export: draw figures, say how well it fits, and save a model where the recipe says so.
     """
-    from dlrun.engine import checkpoint
-    from dlrun.engine import device as devices
-    from dlrun.engine.state import load_best_weights, restore
+    from dlrun.job.training import trained
     from dlrun.procedure import train
-    from dlrun.recipe import build
 
     values = record.last_values(record.read_points(directory))
     tested = any(name.startswith("test/") for name in values)
     tests = measure_test and config.test and not tested
     exports = export and not (directory / "figures").exists()  # they are drawn last
-    if not tests and not exports:
+    info = record.read_json(directory / "run.json")
+    examines = export and config.preflight != "off" and "examined" not in info
+    if not (tests or exports or examines):
         return
     session.prepare(config, draws=exports)
     kept = record.open_existing(directory)
     try:
         session.follow(directory)  # before anything changes, so that no kill leaves it behind
         saves = exports and config.tracking and config.tracking.get("model", False)
-        saved = checkpoint.load(directory / "checkpoints") if tests or saves else None
-        if saved is not None:
-            run = build.build(config, session.data(config), session.cores)
-            devices.keep_threads(kept.info.get("threads"), typed=False)
-            state = restore(run, saved)
-            step = load_best_weights(run, state.counters, state.runs[0])
+        found = trained(config, directory, session) if tests or saves or examines else None
+        if found is not None:
+            run, step = found
             if tests and len(run.data.test):
                 train.add_test(run, kept)
             if saves:
                 train.export(run, directory / "model", step)
-        elif tests or saves:
+            if examines:
+                _diagnose(run, kept, kept.points()[-1]["step"], config, session)
+        elif tests or saves or examines:
             _log.warning(f"{directory}: has lost its checkpoints, and with them its best weights")
         if exports:
             session.draw(directory)
     finally:
         kept.close()
+
+
+def draw(config: DictConfig, directory: Path, session: Session) -> None:
+    """Draw what is still to be drawn of a procedure's record and of its runs, and deliver it."""
+    info = record.read_json(directory / "run.json")
+    runs = [directory.with_name(name) for name in info.get("runs", ())]
+    wanted = [*(run for run in runs if run.is_dir()), *([directory] if info.get("chart") else [])]
+    left = [each for each in wanted if not (each / "figures").exists()]
+    if left:
+        session.prepare(config, draws=True)
+    for each in left:
+        kept = record.open_existing(each)
+        session.follow(each)
+        session.draw(each)
+        kept.close()
+
+
+def _diagnose(run: "Run", kept: Record, steps: int, config: DictConfig, session: Session) -> None:
+    """Say how well a run fits that has been trained before, for so many steps."""
+    from dlrun import procedure
+    from dlrun.job import verdict
+    from dlrun.job.lab import Lab
+    from dlrun.recipe import instantiate
+
+    info = kept.info
+    known = Invocation(info["overrides"], shlex.split(info["command"]), info["choices"])
+    made = procedure.of(instantiate.part(config, "procedure"))
+    lab = Lab(config, known, session, made)
+    verdict.diagnose(run, kept, steps, lab.recipe, lab.command)
 
 
 def refused(config: DictConfig, invocation: Invocation, session: Session, message: str) -> None:

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from dlrun.errors import Failure, Mistake
 from dlrun.job import code, recording, verdict
 from dlrun.job.recording import Invocation
 from dlrun.job.session import Session
-from dlrun.job.training import keep_rows, plain, remembered, run_of, targeted
+from dlrun.job.training import keep_rows, plain, remembered, run_of, targeted, trained
 from dlrun.procedure import (
     BuiltRun,
     Done,
@@ -34,6 +34,7 @@ from dlrun.procedure import (
 )
 from dlrun.procedure.train import Ending, train_built
 from dlrun.recipe import build, compose, differences, identity, instantiate
+from dlrun.recipe.resume import placed
 from dlrun.recipe.schema import GROUPS, SEVERAL
 from dlrun.record import Record
 from dlrun.record.bounds import read_yaml
@@ -41,11 +42,14 @@ from dlrun.regularization import Regularizer
 
 if TYPE_CHECKING:
     from dlrun.data import Data
+    from dlrun.engine.run import Run
     from dlrun.engine.train import Show
 
 _TRAIN = {"_target_": "dlrun.procedure.train.train", "_partial_": True}
-_APART = (*identity.NEUTRAL, "procedure", "test", "data.cache", "checkpoint_every")
+_HOW = ("data.cache", "checkpoint_every")
+_APART = (*identity.NEUTRAL, *_HOW, "procedure", "test")
 """Settings in which a run may differ that stands for another."""
+_HELD_OUT = ("val", "test")
 
 
 @dataclass
@@ -112,6 +116,11 @@ class Lab:
         word = f"{key}={','.join(map(shell.spelled, each))}"
         known = key in compose.keys(self.config) or key.startswith(("procedure.", "sweep."))
         return word if known else f"+{word}"
+
+    @cached_property
+    def _structure(self) -> str:
+        """What recipes have in common that differ in numbers alone."""
+        return identity.structure(copy.deepcopy(self.config))
 
     def data(self) -> "Data":
         """The recipe's data."""
@@ -188,9 +197,9 @@ class Lab:
         self.session.records[:] = [kept.directory]
         kept.close()
 
-    def find(self, which: str) -> RecordedRun:
+    def find(self, which: str, setting: str = "run", other: bool = False) -> RecordedRun:
         """A run that has been trained with this recipe on these data."""
-        said = f"procedure.run={which}"
+        said = f"procedure.{setting}={which}"
         try:
             directory = record.find(self.config.outputs, which)
         except Mistake as mistake:
@@ -198,19 +207,39 @@ class Lab:
         if record.read_status(directory).get("status") != record.FINISHED:
             raise Mistake(f"{said}: has not ended; go on with it: {shell.resume(directory)}")
         info, data = record.read_json(directory / "run.json"), self.data()
-        splits = (info.get("data") or {}).get("splits")
+        splits: dict[str, Any] = (info.get("data") or {}).get("splits") or {}
         if "result_step" not in info:
             raise Mistake(f"{said}: is no training")
         recorded = OmegaConf.create(read_yaml(directory / "recipe.yaml"))
-        other = differences.keys(self.config, DictConfig(recorded), _APART)
-        if other:
+        wrong = [] if other else differences.keys(self.config, DictConfig(recorded), _APART)
+        if wrong:
             raise Mistake(
-                f"{said}: is of another recipe, by {', '.join(other)}; type its settings here too"
+                f"{said}: is of another recipe, by {', '.join(wrong)}; type its settings here too"
             )
-        here = {name: hash_rows(split.rows.numpy()) for name, split in data.splits.items()}
+        here: dict[str, Any] = {
+            name: hash_rows(split.rows.numpy()) for name, split in data.splits.items()
+        }
+        if other:  # may have been trained on some of the training split
+            splits, here = ({name: rows.get(name) for name in _HELD_OUT} for rows in (splits, here))
         if info["data"].get("digest") != data.digest or splits != here:
             raise Mistake(f"{said}: was trained on other data, or on another split of them")
         return _recorded(directory)
+
+    def untrained(self) -> "Run":
+        """The recipe's run as it would begin, without a record."""
+        return run_of(copy.deepcopy(self.config), Training(), self.session)
+
+    def trained(self, run: RecordedRun) -> "Run":
+        """A run that has been trained, with the weights that count, made anew from its record."""
+        recipe = DictConfig(OmegaConf.create(read_yaml(run.directory / "recipe.yaml")))
+        where = run.info["cwd"]
+        if where != str(Path.cwd()):
+            recipe = placed(recipe, Path(where))
+        recipe.device, recipe.compile = self.config.device, False
+        found = trained(recipe, run.directory, self.session)
+        if found is None:
+            raise Mistake(f"{run.directory}: has lost its checkpoints, and with them its weights")
+        return found[0]
 
     def train(self, trainings: Sequence[Training]) -> list[RecordedRun]:
         """Train what has not been trained yet, one after another; gives all of them."""
@@ -228,6 +257,16 @@ class Lab:
         """Draw the curves of a record."""
         if self.whole:
             self.session.draw(directory)
+
+    @property
+    def measures_test(self) -> bool:
+        """Whether the test split is measured at the end."""
+        return self.tests and bool(self.config.test)
+
+    @property
+    def exports(self) -> bool:
+        """Whether a model is saved that others can load."""
+        return self.whole and bool((self.config.tracking or {}).get("model", False))
 
     def say(self, text: str) -> None:
         """Tell whoever watches what comes next."""
@@ -252,16 +291,16 @@ class Lab:
             directory = built.record.directory
             whole = self.whole and training.recorded and training.export
             ending = Ending(
-                test=self.tests and training.test and bool(self.config.test),
+                test=self.measures_test and training.test,
                 draw=partial(self.session.draw, directory) if whole else None,
-                export=whole and bool((self.config.tracking or {}).get("model", False)),
+                export=self.exports and training.recorded,
                 predict=training.predict,
                 values=next((rule.values for rule in targeted(built.run)), dict),
             )
             checks = training.settings.get("preflight", self.config.preflight)
-            if training.recorded and not resume:
-                checked = self.session.checked
-                verdict.preflight(built, checks, self.config, checked, self.command)
+            if training.recorded and not resume and checks != "off":
+                known = self.session.checked
+                verdict.preflight(built, checks, self._structure, known, self.command)
             diagnosed = whole and checks != "off"
             with verdict.after(built, diagnosed, self.recipe, self.command):
                 train_built(built, ending)
@@ -278,6 +317,8 @@ class Lab:
                 folder = tempfile.TemporaryDirectory(prefix="dlrun-", ignore_cleanup_errors=True)
                 config.outputs = stack.enter_context(folder)
             run = run_of(config, training, self.session, self.rules)
+            known_by = {"structure": self._structure}
+            invocation = replace(invocation, info={**invocation.info, **known_by})
             kept, state = recording.begin(config, run, invocation)
             stack.callback(kept.close)
             stack.callback(self.session.show.end)
@@ -307,7 +348,10 @@ class Lab:
             return config, self.invocation
         config.procedure = OmegaConf.create(_TRAIN)
         groups = {key: value for key, value in training.settings.items() if key in GROUPS}
-        settings = [self._word(key, value or "none") for key, value in training.settings.items()]
+        settings = [
+            self._word(key, (value or "none") if key in GROUPS else value)
+            for key, value in training.settings.items()
+        ]
         gone = ("procedure", "name", *(key for key in groups if key not in SEVERAL))
         kept = [
             word
@@ -365,6 +409,7 @@ class Lab:
         """The procedure's record: the one that was begun before, or a new one."""
         config, invocation = self.config, self.invocation
         if config.resume:
+            self._refuse_changes(Path(config.resume))
             return record.open_existing(config.resume)
         digests = code.digests(config)
         known_by = identity.short(
@@ -378,6 +423,17 @@ class Lab:
         unbuilt = {**self.recipe, "facts": {}}  # nothing is built yet that would know them
         text = OmegaConf.to_yaml(OmegaConf.create(unbuilt))
         return record.create(config.outputs, recording.named(config, invocation), info, text)
+
+    def _refuse_changes(self, directory: Path) -> None:
+        """Raise Mistake where its runs would be of other recipes than those it has already."""
+        before = DictConfig(OmegaConf.create(read_yaml(directory / "recipe.yaml")))
+        before.facts = {"shape": [0], "outputs": 0}  # nobody knew them when it began
+        keys = differences.keys(self.config, before, (*identity.NEUTRAL, *_HOW))
+        if keys:
+            raise Mistake(
+                f"resume={directory.name}: {', '.join(keys)} changes what the procedure has begun "
+                "with; leave it out, or begin anew, without resume="
+            )
 
 
 def _lost(key: str, changes: Mapping[str, Any]) -> bool:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("dlrun")
 _UNNAMED = (
     *("name", "outputs", "resume", "device", "threads", "tracking", "data.cache"),
-    *("preflight", "target_error"),
+    *("preflight", "target_error", "watch", "watch_every"),
 )
 
 

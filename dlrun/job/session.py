@@ -11,14 +11,53 @@ from typing import TYPE_CHECKING, Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import record
+from dlrun import finding, record
 from dlrun.console.progress import Progress
 from dlrun.errors import refuse
+from dlrun.finding import Finding
 from dlrun.recipe import signature
 from dlrun.tracking.follower import Follower
 
 if TYPE_CHECKING:
     from dlrun.data import Data, Source
+
+
+class Checked:
+    """What preflight has found of each structure of a recipe, in all processes of a command."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        """folder: where the processes tell each other; None for one alone."""
+        self._folder = folder
+        self._found: dict[str, list[Finding]] = {}
+
+    def find(self, structure: str) -> list[Finding] | None:
+        """What was found of a structure; None where nobody has looked."""
+        if structure not in self._found and self._folder is not None:
+            kept = record.read_json(self._file(structure))
+            if kept:
+                self._found[structure] = list(map(finding.of, kept["findings"]))
+        return self._found.get(structure)
+
+    def keep(self, structure: str, found: list[Finding]) -> bool:
+        """Let the others know; whether these are the first, who say it."""
+        self._found[structure] = found
+        if self._folder is None:
+            return True
+        file = self._file(structure)
+        try:
+            os.close(os.open(file.with_suffix(".first"), os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return False
+        record.write_json(file, {"findings": [each.plain() for each in found]})
+        return True
+
+    def clear(self) -> None:
+        """Forget what the processes of a command before have found."""
+        for file in self._folder.glob("checked-*") if self._folder else ():
+            file.unlink(missing_ok=True)
+
+    def _file(self, structure: str) -> Path:
+        return (self._folder or Path()) / f"checked-{structure}.found"
 
 
 class Session:
@@ -27,15 +66,18 @@ class Session:
     records: the runs of the last job, the first begun first.
     """
 
-    def __init__(self, brief: bool = False, cores: int | None = None) -> None:
+    def __init__(
+        self, brief: bool = False, cores: int | None = None, checked: Path | None = None
+    ) -> None:
         """brief: show little more than progress, for a run among many.
 
         cores: how many threads a job may use where its recipe does not say; None for all.
+        checked: a folder in which processes tell each other what preflight has found.
         """
         self.cores = cores
         self.show = Progress(brief=brief)
         self.records: list[Path] = []
-        self.checked: set[str] = set()  # structures of recipes that preflight has looked at
+        self.checked = Checked(checked)
         self._followers: dict[str, Follower] = {}
         self._follower: Follower | None = None  # of the last job
         self._source: tuple[Any, Source] | None = None  # what was read last, by its settings

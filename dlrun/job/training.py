@@ -76,6 +76,23 @@ def run_of(
     return run
 
 
+def trained(config: DictConfig, directory: Path, session: "Session") -> tuple["Run", int] | None:
+    """A run that has been trained, with the weights that count, and the step they are of.
+
+    config: its recipe. None where its checkpoints are lost.
+    """
+    from dlrun.engine import checkpoint, device
+    from dlrun.engine.state import load_best_weights, restore
+
+    saved = checkpoint.load(directory / "checkpoints")
+    if saved is None:
+        return None
+    run = run_of(config, remembered(directory) or Training(), session)
+    device.keep_threads(record.read_json(directory / "run.json").get("threads"), typed=False)
+    state = restore(run, saved)
+    return run, load_best_weights(run, state.counters, state.runs[0])
+
+
 class _Reached(Regularizer):
     """Ends a run, with its last weights, once a metric is as good as asked."""
 

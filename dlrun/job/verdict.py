@@ -1,22 +1,23 @@
 """What is found of a run: by the checks before its training, by the diagnosis after it."""
 
-import copy
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import isfinite
-from typing import Any
-
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING, Any
 
 from dlrun import record
 from dlrun.errors import Failure
 from dlrun.finding import FAIL, NOTE, Finding
 from dlrun.procedure import BuiltRun
-from dlrun.recipe import identity
 from dlrun.recipe.schema import target_error
+from dlrun.record import Record
 from dlrun.report import diagnosis
 from dlrun.report.error_parts import error_parts
+
+if TYPE_CHECKING:
+    from dlrun.engine.run import Run
+    from dlrun.job.session import Checked
 
 _log = logging.getLogger("dlrun")
 Command = Callable[[Mapping[str, Any]], str]
@@ -24,28 +25,32 @@ Command = Callable[[Mapping[str, Any]], str]
 
 
 def preflight(
-    built: BuiltRun, how: str, config: DictConfig, checked: set[str], command: Command
+    built: BuiltRun, how: str, structure: str, checked: "Checked", command: Command
 ) -> None:
     """Check a new run, once for recipes that differ in numbers alone.
 
-    how: off, quick or strict. checked: the structures of the recipes that have been checked.
+    how: quick or strict. structure: of the recipe. checked: what was found before.
     Raises Failure under preflight=strict where something must fail.
     """
     from dlrun.engine.preflight import preflight as check
 
-    structure = identity.structure(copy.deepcopy(config))
-    if how == "off" or structure in checked:
-        return
-    checked.add(structure)
-    found = [each.completed(command) for each in check(built.run)]
-    if found:
-        built.record.keep_findings(found)
-    for each in found:
-        if each.level != NOTE:
-            _log.warning(f"{each.name}: {each.text}")
+    found = checked.find(structure)
+    if found is None:
+        found = [each.completed(command) for each in check(built.run)]
+        if checked.keep(structure, found) and found:
+            _say(built, found)
     failed = [each.name for each in found if each.level == FAIL]
     if failed and how == "strict":
         raise Failure(f"preflight=strict: {', '.join(failed)}")
+
+
+def _say(built: BuiltRun, found: Sequence[Finding]) -> None:
+    """Say what was found of the set-up, and keep it."""
+    built.record.update(set_up=[each.name for each in found])
+    built.record.keep_findings(found)
+    for each in found:
+        if each.level != NOTE:
+            _log.warning(f"{each.name}: {each.text}")
 
 
 @contextmanager
@@ -57,20 +62,33 @@ def after(
     diagnosed: whether more is looked at than that its loss is finite.
     """
     from dlrun.engine.divergence import NotFinite
-    from dlrun.engine.examine import examined
 
     try:
         yield
     except NotFinite as failure:
         first = str(failure).partition(";")[0]
-        _keep(built, [diagnosis.diverged(f"T{first[1:]}", recipe)], command)
+        _keep(built.record, [diagnosis.diverged(f"T{first[1:]}", recipe)], command)
         raise
-    lengths, step = built.run.lengths, built.state.counters.step
-    trained = step * lengths.batch_size * lengths.accumulate
-    seen = examined(built.run, trained) if diagnosed else {}
-    if seen and all(map(isfinite, seen.values())):  # else there is nothing to compare
-        built.record.update(examined=seen)
-        _keep(built, _verdict(seen, built.record.points(), recipe), command)
+    if diagnosed:
+        diagnose(built.run, built.record, built.state.counters.step, recipe, command)
+
+
+def diagnose(
+    run: "Run", kept: Record, steps: int, recipe: Mapping[str, Any], command: Command
+) -> None:
+    """Examine a run, whose weights are those of its result, and keep what is found.
+
+    steps: how many it has been trained for.
+    """
+    from dlrun.engine.examine import examined
+
+    trained = steps * run.lengths.batch_size * run.lengths.accumulate
+    seen = examined(run, trained)
+    if all(map(isfinite, seen.values())):  # else there is nothing to compare
+        kept.update(examined=seen)
+        seen["stopped"] = float(bool(kept.info.get("stopped")))
+        seen["dead_before"] = float("dead_units" in kept.info.get("set_up", ()))
+        _keep(kept, _verdict(seen, kept.points(), recipe), command)
 
 
 def _verdict(
@@ -86,9 +104,9 @@ def _verdict(
     return first + [each for each in found if each.name not in (*said, "good_fit", "inconclusive")]
 
 
-def _keep(built: BuiltRun, found: Sequence[Finding], command: Command) -> None:
+def _keep(kept: Record, found: Sequence[Finding], command: Command) -> None:
     """Add findings to those of the set-up, in place of an earlier diagnosis."""
-    before = record.findings_of(built.record.directory)
-    kept = [each for each in before if each.name not in diagnosis.NAMES]
-    found = [each.completed(command) for each in found]
-    built.record.keep_findings([*kept, *found])
+    set_up = kept.info.get("set_up", ())
+    stays = [each for each in record.findings_of(kept.directory) if each.name in set_up]
+    new = [each.completed(command) for each in found if each.name not in set_up]
+    kept.keep_findings([*stays, *new])

@@ -18,6 +18,8 @@ baseline.py         a constant, a linear model and a shallow network
 draw_schedule.py    draws the learning rates, and trains nothing
 cross_validate.py   trains on all folds but one, in turn
 retrain.py          trains on train and val, as long as a first training says
+ensemble.py         several trained runs as one model
+bagging.py          trains them on samples drawn with replacement
 """
 
 import functools
@@ -186,11 +188,29 @@ class Lab(Protocol):
     def data(self) -> "Data":
         """The recipe's data."""
 
-    def find(self, which: str) -> RecordedRun:
+    def find(self, which: str, setting: str = "run", other: bool = False) -> RecordedRun:
         """A run that has been trained with this recipe on these data, by its id or `last`.
 
-        Raises Mistake, which names `procedure.run`, where it is none.
+        setting: of the procedure, which names it. other: whether another recipe will do, and
+        another training split. Raises Mistake where it is none.
         """
+
+    def untrained(self) -> "Run":
+        """The recipe's run as it would begin, without a record. Raises Mistake."""
+
+    def trained(self, run: RecordedRun) -> "Run":
+        """A run that has been trained, with the weights that count, made anew from its record.
+
+        Raises Mistake where its checkpoints are lost.
+        """
+
+    @property
+    def measures_test(self) -> bool:
+        """Whether the test split is measured at the end."""
+
+    @property
+    def exports(self) -> bool:
+        """Whether a model is saved that others can load, as `model/` of the record."""
 
     def train(self, trainings: Sequence[Training]) -> list[RecordedRun]:
         """Train what has not been trained yet; gives all of them. Raises Mistake and Failure."""

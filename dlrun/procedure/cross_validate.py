@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import ceil, sqrt
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dlrun.data import split as splits
 from dlrun.errors import Mistake
-from dlrun.finding import NOTE, WARN, Finding
+from dlrun.finding import WARN, Finding, undecided
 from dlrun.procedure import Lab, Outcome, RecordedRun, Training
 from dlrun.record import PREDICTIONS, write_arrays
 
@@ -172,9 +172,4 @@ def _findings(lab: Lab, dealt: Sequence[Fold], kept: Mapping[str, NDArray[Any]])
         return []
     if gain < -2 * error:
         return [Finding("simpler_would_do", WARN, f"{said}.", numbers)]
-    text = f"{said}, which is too little to tell"
-    if gain:
-        needed = ceil(len(gains) * (2 * error / gain) ** 2)
-        numbers["samples_needed"] = needed
-        text += f"; about {needed:,} samples would decide, of {len(gains):,} now"
-    return [Finding("inconclusive", NOTE, f"{text}.", numbers)]
+    return [undecided(said, gain, error, len(gains))]

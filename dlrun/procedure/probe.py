@@ -24,8 +24,7 @@ def probe(lab: Lab) -> Outcome:
         }
         for each in found
     ]
-    # The reshaping of inputs is no layer of its own.
-    drawn = [each for each in found if each.kind not in ("Flatten", "Unflatten", "Identity")]
+    drawn = [each for each in found if each.acts and each.std is not None]
     chart = Chart(
         name="layers",
         x="layer",

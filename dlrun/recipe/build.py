@@ -58,8 +58,8 @@ def check(config: DictConfig, chosen: Sequence[str] = ()) -> None:
     if "activation" in chosen:
         wrong += checks.idle_activation(config)
     metrics = list(config.metric or ())
-    if unknown := suggest.watched("monitor", config.monitor, schema.MONITORS, metrics):
-        wrong.append(unknown)
+    monitored = suggest.watched("monitor", config.monitor, schema.MONITORS, metrics)
+    wrong += filter(None, (monitored, suggest.looked_at(config.watch)))
     refuse(wrong)
     devices.choose(config.device)
 
@@ -153,6 +153,7 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
         regularizers=learner.regularizers,
         metrics=metrics(config),
         labels=checks.are_labels(learner.loss, data, learner.reconstructs),
+        watch=schema.looks(config.watch),
         train_eval=prepare(_part(data.train, TRAIN_EVAL), seen.evaluation, device, fixed=True)
         if config.train_eval
         else None,
@@ -216,7 +217,7 @@ def _see(config: DictConfig, data: Data, device: torch.device) -> _Seen:
         x, aim = augmentation(x, y, torch.Generator(device).manual_seed(0))
     if x.shape != before:
         evaluation = nn.Sequential(CenterCrop(list(x.shape[2:])), *chain)
-    with torch.no_grad(), explained("preprocessing", {}):
+    with torch.no_grad(), explained("preprocessing", config.preprocessing or {}):
         return _Seen(augmentation, chain, evaluation, chain(x), y, aim)
 
 
@@ -369,6 +370,7 @@ def lengths_of(config: DictConfig, samples: int, elements: int) -> LoopConfig:
         validate_every=steps("validate_every"),
         log_every=steps("log_every"),
         checkpoint_every=checkpoint_every,
+        watch_every=steps("watch_every") if config.watch else 0,
         evaluation_batch=max(min(size, 1024), min(4096, 2**20 // max(elements, 1))),
     )
 

@@ -74,7 +74,8 @@ def check_size(config: DictConfig, model: nn.Module, at_most: int | None) -> Non
     if at_most is not None and (not isinstance(at_most, int) or at_most < 1):
         raise Mistake(f"model.max_parameters={at_most}: must be a whole number above 0")
     if not count:
-        raise Mistake(f"model={config.model._target_}: has nothing to train, no parameters")
+        message = f"model={config.model._target_}: has nothing to train, no parameters"
+        raise Mistake(message, "no_gradient")
     if at_most is not None and count > at_most:
         raise Mistake(f"model.max_parameters={at_most:,}: this model has {count:,} parameters")
 
@@ -161,7 +162,8 @@ def check_step(
             value = objective(logits, target)
         if not value.requires_grad:
             where = f"model={name}" if not logits.requires_grad else f"loss={config.loss._target_}"
-            raise Mistake(f"{where}: its result has no gradient, so nothing would be trained")
+            message = f"{where}: its result has no gradient, so nothing would be trained"
+            raise Mistake(message, "no_gradient")
         value.backward()
     except _TELLING as error:
         if "more than 1 value per channel" in str(error):
@@ -208,7 +210,8 @@ def check_recorded(key: str, value: str, run: Run) -> None:
         right = f"{key}=val/loss or val/{run.metric.name}"
         raise Mistake(f"{key}={value}: is not measured, because {there}; use {right}")
     if value.startswith("val/") and not len(run.val):
-        raise Mistake(f"{key}={value}: there is no validation split; use {key}=train/loss")
+        message = f"{key}={value}: there is no validation split; use {key}=train/loss"
+        raise Mistake(message, "no_validation")
 
 
 def monitored(name: str, data: Data, regression: bool) -> str:
@@ -322,7 +325,8 @@ def _told_of(mixed: bool, config: DictConfig) -> Iterator[None]:
         raise Mistake(
             f"augmentation=[{','.join(config.augmentation)}]: mixes labels into probabilities, and "
             f"loss={_name(config, 'loss')} takes whole labels only; use loss=cross_entropy, bce "
-            "or mse, or an augmentation without mixup and cutmix"
+            "or mse, or an augmentation without mixup and cutmix",
+            "wrong_loss",
         ) from error
 
 

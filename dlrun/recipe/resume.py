@@ -80,13 +80,14 @@ class Previous:
 
     def restore(self, composer: Composer, recipe: DictConfig, words: Sequence[str]) -> DictConfig:
         """The recipe with recorded values where defaults have changed; points at the run."""
+        self._refuse_procedure(recipe)
         recipe.resume = str(self.directory)
         if self._outputs not in (None, shell.path(recipe.outputs, "outputs").absolute()):
             recipe.outputs = str(self._outputs)
-        before = self._placed(composer.recipe(self.overrides))
+        before = placed(composer.recipe(self.overrides), self.cwd)
         typed = [shell.key(word) for word in words if word not in self.overrides]
         dropped = [shell.key(word) for word in self.overrides if word not in words]
-        changed = changes(before, self._placed(self.recipe), [*typed, *dropped])
+        changed = changes(before, placed(self.recipe, self.cwd), [*typed, *dropped])
         for key, value in changed.items():
             OmegaConf.update(recipe, key, value, force_add=True)
         if changed:
@@ -95,6 +96,19 @@ class Previous:
         if self.cwd != Path.cwd():
             self._move(recipe, typed)
         return recipe
+
+    def _refuse_procedure(self, recipe: DictConfig) -> None:
+        """Raise Mistake where another procedure would write over the record."""
+        was, now = (
+            str(OmegaConf.select(one, "procedure._target_") or "") for one in (self.recipe, recipe)
+        )
+        if was and was != now:
+            name = was.rpartition(".")[2]
+            raise Mistake(
+                f"resume={self.asked}: is a record of procedure={name}, which would be lost to "
+                f"procedure={now.rpartition('.')[2]}; leave procedure= out to go on with it, or "
+                "leave resume= out"
+            )
 
     @property
     def _outputs(self) -> Path | None:
@@ -113,18 +127,19 @@ class Previous:
 
     def _move(self, recipe: DictConfig, typed: Sequence[str]) -> None:
         """Make paths and modules mean what they meant in the directory of the run."""
-        for key, path in _paths(self._placed(recipe)):
+        for key, path in _paths(placed(recipe, self.cwd)):
             if not any(within(key, top) for top in typed):
                 OmegaConf.update(recipe, key, path)
         if str(self.cwd) not in sys.path:
             sys.path.insert(-1, str(self.cwd))  # before that of now, which comes last
 
-    def _placed(self, recipe: DictConfig) -> DictConfig:
-        """A copy of the recipe with paths as seen from the directory of the run."""
-        placed = recipe.copy()
-        for key, path in _paths(recipe):
-            OmegaConf.update(placed, key, _placed(path, self.cwd))
-        return placed
+
+def placed(recipe: DictConfig, cwd: Path) -> DictConfig:
+    """A copy of a recipe with absolute paths, as they are meant in a directory."""
+    copy = recipe.copy()
+    for key, path in _paths(recipe):
+        OmegaConf.update(copy, key, _placed(path, cwd))
+    return copy
 
 
 def find(words: Sequence[str]) -> Previous | None:

@@ -5,7 +5,7 @@ Imports nothing heavy: `dlrun --help` reads it too.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from itertools import takewhile
@@ -34,6 +34,8 @@ CHOICES = {
     "preflight": ("off", "quick", "strict"),
 }
 """The words that some root settings take."""
+WATCHED = ("layers", "sharpness")
+"""What `watch` takes, one or several."""
 MONITORS = ("auto", "val/accuracy", "val/mae", "val/loss", "train/loss")
 """What `monitor` takes, beside val/<name> of the chosen metrics."""
 
@@ -56,6 +58,7 @@ LENGTHS = {
     "validate_every": ("epochs", "steps", "%"),
     "log_every": ("epochs", "steps", "%"),
     "checkpoint_every": ("seconds", "epochs", "steps", "%"),
+    "watch_every": ("epochs", "steps", "%"),
 }
 """The settings that are durations, and their units."""
 _FORMS = {"epochs": "'5 epochs'", "steps": "'200 steps'", "%": "10%", "seconds": "'30 seconds'"}
@@ -84,7 +87,7 @@ class Sweep:
 
     sampler: Any = None
     trials: int | None = None
-    repeats: int = 1
+    repeats: int | None = None
     retries: int = 1
     fail_fast: bool = False
     dry_run: bool = False
@@ -149,6 +152,8 @@ class Settings:
     train_eval: bool = False
     test: bool = True
     preflight: str = "quick"
+    watch: Any = None
+    watch_every: Any = "1 epochs"
     target_error: Any = None
 
     name: str | None = None
@@ -161,6 +166,14 @@ GROUPS = tuple(takewhile(lambda name: name != "sweep", Settings.__dataclass_fiel
 """Each is a folder of `conf/` and a room of `dlrun/`; in the order in which they are shown."""
 NEEDED = tuple(f.name for f in fields(Settings) if f.default == MISSING)
 """The groups that every recipe has an option of."""
+
+
+def looks(value: Any) -> tuple[str, ...]:
+    """What `watch` asks for: a word, a list of words, or null."""
+    if value is None:
+        return ()
+    words = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    return tuple(dict.fromkeys(map(str, words)))
 
 
 def problems(config: "DictConfig") -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from dlrun import shell
 from dlrun.recipe.catalogue import Catalogue, load
-from dlrun.recipe.schema import NEEDED, SEVERAL
+from dlrun.recipe.schema import NEEDED, SEVERAL, WATCHED, looks
 
 _CALL = re.compile(r"(?:[a-z]+\.)*([a-z_]+)\((.*)\)", re.I)
 _NUMBER = r"[-+]?(?:\d+(?:\.\d+)?|\.\d+)(?:e[-+]?\d+)?"
@@ -112,6 +112,17 @@ def watched(key: str, value: str, usual: Sequence[str], chosen: Sequence[str]) -
     return f"{word}: must be one of {', '.join(recorded)}, or val/name with metric=[name]{near}"
 
 
+def looked_at(value: Any) -> str:
+    """What is wrong with the words of `watch`; empty where nothing is."""
+    wrong = [word for word in looks(value) if word not in WATCHED]
+    if not wrong:
+        return ""
+    meant = words("watched").get(wrong[0].lower())
+    near = f"; did you mean {meant}?" if meant else nearest(wrong[0], WATCHED)
+    right = f"must be {', '.join(WATCHED)}, [{','.join(WATCHED)}] or null"
+    return f"watch={shell.shown(value)}: {right}{near}"
+
+
 def setting(
     word: str,
     key: str,
@@ -166,9 +177,10 @@ def _elsewhere(key: str, value: str, names: Sequence[str], catalogue: Catalogue)
     if key in names:
         return f"; did you mean {key}={value}?"
     near = nearest(group, catalogue.groups, f"{{}}{rest and '.'}{rest}={value}")
-    if near:
-        return near
     inside = [name for name in names if name.endswith(f".{key}") and not name.startswith("facts")]
+    known = bool(inside or catalogue.settings(key))
+    if near and (rest or not known or value in catalogue.options(close(group, catalogue.groups))):
+        return near
     if inside:
         return f"; did you mean {' or '.join(f'{name}={value}' for name in inside[:3])}?"
     for option in catalogue.named(key):

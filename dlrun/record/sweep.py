@@ -34,6 +34,8 @@ SWEEP, LEDGER = "sweep.json", "ledger.jsonl"
 ENDED = (FINISHED, PRUNED, FAILED)
 SEED = "seed"
 """The dimension whose values repeat a point rather than make new ones."""
+WITHOUT, NOTHING = "without", "nothing"
+"""The dimension of an ablation, and its value for the recipe with all of its ingredients."""
 
 _WORST_FIRST = (FAILED, KILLED, RUNNING, PRUNED, FINISHED)
 _WIDE = 30.0
@@ -317,6 +319,11 @@ class Sweep:
         done = [point for point in self.points if point.status == FINISHED and point.scores]
         judged = self.metric
         return sorted(done, key=lambda point: (-judged.score(point.mean), point.loss))
+
+    @property
+    def whole(self) -> Point | None:
+        """The recipe with all of its ingredients, where the others are without one; else None."""
+        return next((p for p in self.ranked if p.values.get(WITHOUT) == NOTHING), None)
 
     @property
     def tied(self) -> bool:

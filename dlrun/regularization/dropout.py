@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from dlrun.model.order import weight_layers
 from dlrun.regularization import Regularizer
@@ -31,16 +32,34 @@ class Drop:
     """A forward pre-hook that drops elements of a module's input while it trains.
 
     An object of its own, not a closure: it is copied and pickled with the network.
+    on: whether it does so in evaluation too.
     """
 
     def __init__(self, rate: float) -> None:
-        self.rate = rate
+        self.rate, self.on = rate, False
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         """The inputs with the first one dropped; None leaves them as they are."""
-        if not module.training:
+        if not (module.training or self.on):
             return None
         return (drop(args[0], self.rate), *args[1:])
+
+
+def turn_on(model: nn.Module, on: bool = True) -> bool:
+    """Turn the dropout of a model in evaluation mode on or off; whether it has any.
+
+    That of the recipe, and that of torch's own layers.
+    """
+    found = False
+    for module in model.modules():
+        if isinstance(module, _DropoutNd):
+            found = True
+            module.training = on
+        for hook in module._forward_pre_hooks.values():
+            if isinstance(hook, Drop):
+                found = True
+                hook.on = on
+    return found
 
 
 class Dropout(Regularizer):

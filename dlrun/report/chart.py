@@ -26,8 +26,9 @@ class Chart:
     x, y: what the axes show. at: (n,) places on the x axis, logarithmic with `log`, in order.
     curves: (n,) values by the name in the legend; None where there is none. gap: what it means
     that the first curve has none; marked by crosses on top. lines: upright ones at a place on x,
-    by name. best: the place on the first curve that is marked; None for none. bars: the names of
-    the places, of which each is a bar then, made of its values one beside the other.
+    by name. levels: flat ones at a value on y, by name. best: the place on the first curve that is
+    marked; None for none. bars: the names of the places, of which each is a bar then, made of
+    its values one beside the other.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Chart:
     log: bool = False
     gap: str = ""
     lines: Mapping[str, float] = field(default_factory=dict)
+    levels: Mapping[str, float] = field(default_factory=dict)
     best: float | None = None
     bars: Sequence[str] = ()
 
@@ -98,11 +100,15 @@ def _lines(chart: Chart) -> Drawn:
         marker = "o" if len(drawn) <= 40 else ""
         axes.plot(*zip(*drawn, strict=True), color=colour, label=name, marker=marker, markersize=3)
         everything += [y for _, y in drawn]
+    for (name, level), dashes in zip(chart.levels.items(), ("--", ":"), strict=False):
+        axes.axhline(level, color=GREY, linestyle=dashes, label=f"{name}: {level:.4g}")
     if chart.log:
         axes.set_xscale("log")
         if len(chart.at) <= _FEW:
             axes.set_xticks(list(chart.at), [f"{place:g}" for place in chart.at])
             axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
+    elif all(place == int(place) for place in chart.at):
+        axes.locator_params(axis="x", integer=True)
     if spans_decades(everything):
         axes.set_yscale("log")
     first = dict(zip(chart.at, next(iter(chart.curves.values())), strict=True))

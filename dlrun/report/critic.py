@@ -11,10 +11,21 @@ from itertools import pairwise
 
 from dlrun import record
 from dlrun.finding import FAIL, NOTE, WARN, Finding
-from dlrun.record.sweep import Dimension, Point, Sweep, number
-from dlrun.report import commands
+from dlrun.record.sweep import WITHOUT, Dimension, Point, Sweep, number
+from dlrun.report import commands, evidence
 from dlrun.report.curves import Curve
-from dlrun.report.evidence import alike, chance, enough, error, slope, tail, varied
+from dlrun.report.evidence import (
+    LEVEL,
+    MOST_SEEDS,
+    Difference,
+    alike,
+    chance,
+    difference,
+    enough,
+    slope,
+    tail,
+    varied,
+)
 
 CHANCE = 0.05
 """How often a split of failed and finished points may come about by chance."""
@@ -28,8 +39,6 @@ NEAR = 0.15
 """The part that does where the best value is the outermost one of a range that was tried."""
 WEAK = 0.05
 """The share of the variation below which a hyperparameter hardly matters."""
-ERRORS = 2.0
-"""Standard errors of a difference within which it is called noise."""
 SAMPLES = "data.samples"
 """The dimension that is no choice of a recipe but asks for a learning curve."""
 LITTLE = 0.05
@@ -46,6 +55,8 @@ def findings(
     """
     if not sweep.ranked:
         return nothing_finished(sweep)
+    if sweep.whole:
+        return ingredients(sweep) + still_improving(sweep, curves)
     found = above_a_rate(sweep)
     if len(sweep.ranked) < 2:
         return [*found, *too_few(sweep), *still_improving(sweep, curves)]
@@ -152,11 +163,12 @@ def at_the_edge(sweep: Sweep, importance: Mapping[str, float]) -> list[Finding]:
 
 
 def within_noise(sweep: Sweep) -> list[Finding]:
-    """The best two differ by less than two standard errors of their difference.
+    """The best two may be as good as each other.
 
-    The standard error is that of the repeats; of an accuracy that was measured once, that of
-    so many samples. Where neither is known, that is said. The second is the best that is not
-    the same as the first for any practical purpose.
+    Where both were run with the same seeds, by the interval of the paired differences; else
+    where they differ by less than two standard errors: of the repeats, or, of an accuracy that
+    was measured once, of so many samples. Where neither is known, that is said. The second is
+    the best that is not the same as the first for any practical purpose.
     """
     if [dimension.key for dimension in varied(sweep)] == [SAMPLES]:
         return []
@@ -164,24 +176,37 @@ def within_noise(sweep: Sweep) -> list[Finding]:
     second = next((point for point in others if not alike(sweep, first, point)), None)
     if second is None:
         return []
+    apart = difference(sweep, first, second)
+    if apart is not None and apart.decided:
+        return []
     gap = abs(first.mean - second.mean)
-    errors = error(sweep, first), error(sweep, second)
     next_one = "the next" if second is others[0] else "the next that is no neighbour of it"
     text = f"The best point ({_score(first)}) and {next_one} ({_score(second)}) "
     if gap == 0 and first.loss != second.loss:
         text += f"are told apart by val/loss alone, {first.loss:.4g} and {second.loss:.4g}; "
     else:
         text += f"differ by {gap:.2g}; "
-    if errors[0] is None or errors[1] is None:
+    numbers = {"gap": gap}
+    if apart is None:
+        repeats = REPEATS
         text += (
             f"trained once, they don't tell how much of {sweep.objective} is chance. "
             f"Repeat them with {REPEATS} seeds each."
         )
-        command = commands.compare(sweep, (first, second), REPEATS)
-        return [Finding("inconclusive", NOTE, text, {"gap": gap, "seeds": REPEATS}, command)]
-    noise = ERRORS * math.hypot(errors[0], errors[1])
-    if gap >= noise:
-        return []
+    elif apart.pairs:
+        repeats = apart.wanted
+        text += f"{_interval(apart)}, so this may be chance. {_decide(apart)}"
+        numbers |= dict(zip(("low", "high"), apart.ends, strict=True))
+    else:
+        repeats, said = _unpaired(first, second, gap, apart.noise)
+        text += said
+    numbers |= {"seeds": repeats} | ({"noise": apart.noise} if apart else {})
+    command = commands.compare(sweep, (first, second), repeats) if repeats else ""
+    return [Finding("inconclusive", NOTE, text, numbers, command)]
+
+
+def _unpaired(first: Point, second: Point, gap: float, noise: float) -> tuple[int, str]:
+    """How many seeds to repeat two points with that were run with different ones, and why."""
     now = min(len(first.scores), len(second.scores))
     if now < 2:
         why = f"for accuracies of {_samples(first, second)} samples"
@@ -191,11 +216,81 @@ def within_noise(sweep: Sweep) -> list[Finding]:
         enough = now * (noise / gap) ** 2 if gap > 0 else math.inf  # errors fall as 1/√n
         repeats = math.ceil(min(max(enough, now + 2), max(10, 2 * now)) - 1e-9)
         how = f"{repeats - now} more seeds"
-    text += f"two standard errors are {noise:.2g} {why}, so this may be chance. "
-    text += f"Repeat them with {how}."
-    numbers = {"gap": gap, "noise": noise, "seeds": repeats}
-    command = commands.compare(sweep, (first, second), repeats)
-    return [Finding("inconclusive", NOTE, text, numbers, command)]
+    said = f"two standard errors are {noise:.2g} {why}, so this may be chance. "
+    return repeats, said + f"Repeat them with {how}."
+
+
+def _interval(apart: Difference) -> str:
+    """The interval of paired differences, in words."""
+    low, high = apart.ends
+    seeds = f"over the same {apart.pairs} seeds"
+    return f"{seeds} its {LEVEL:.0%} interval is {low:.2g} to {high:.2g}"
+
+
+def _decide(apart: Difference) -> str:
+    """How many more seeds it takes to know whether paired differences are above 0."""
+    if not apart.wanted:
+        return f"To tell them apart, {MOST_SEEDS} seeds would not be enough."
+    more = apart.wanted - apart.pairs
+    return f"About {more} more seed{'s' * (more > 1)} would decide."
+
+
+def ingredients(sweep: Sweep) -> list[Finding]:
+    """What an ablation says: what does harm, what changes nothing, what nobody can tell yet."""
+    gains = evidence.gains(sweep)
+    found = []
+    for point, gives in gains:
+        if gives.decided and gives.mean < 0:
+            low, high = sorted(-end for end in gives.ends)
+            text = (
+                f"The recipe is better {_without(point)}: {sweep.objective} "
+                f"{'rises' if sweep.maximize else 'falls'} by {-gives.mean:.2g} "
+                f"({low:.2g} to {high:.2g})."
+            )
+            numbers = {"gain": -gives.mean, "low": low, "high": high}
+            command = commands.once(sweep, point)
+            found.append(Finding("better_without", WARN, text, numbers, command))
+    idle = [p for p, _ in gains if sweep.whole and _results(p) == _results(sweep.whole)]
+    if idle:
+        text = f"Every run ends the same {_and([_without(point) for point in idle])}."
+        numbers = {"points": len(idle)}
+        found.append(Finding("no_effect", NOTE, text, numbers, commands.once(sweep, idle[0])))
+    open_ = [(p, gives) for p, gives in gains if not gives.decided and p not in idle]
+    if open_:
+        found.append(_undecided(sweep, open_))
+    return found
+
+
+def _undecided(sweep: Sweep, gains: Sequence[tuple[Point, Difference]]) -> Finding:
+    """Ingredients of which chance may be all that is seen, and the seeds that would decide."""
+    names = _and([str(point.values[WITHOUT]) for point, _ in gains])
+    which = f"The intervals of {names} hold" if len(gains) > 1 else f"The interval of {names} holds"
+    text = f"{which} 0, so what is seen may be chance. "
+    wanted = {gives.wanted: point for point, gives in reversed(gains) if gives.wanted}
+    repeats = min(wanted, default=0)
+    if not gains[0][1].pairs:
+        repeats = REPEATS
+        text += f"Repeat each point with {REPEATS} seeds."
+    elif repeats:
+        text += f"About {repeats} seeds would decide on {wanted[repeats].values[WITHOUT]}"
+        text += ", the others need more." if len(gains) > 1 else "."
+    else:
+        text += f"{MOST_SEEDS} seeds would not be enough to decide."
+    changes = {"sweep.repeats": f"sweep.repeats={repeats}"}
+    command = commands.again(sweep, changes) if repeats else ""
+    numbers = {"ingredients": len(gains), "seeds": repeats}
+    return Finding("inconclusive", NOTE, text, numbers, command)
+
+
+def _without(point: Point) -> str:
+    """What a point of an ablation does, as a part of a sentence."""
+    name = str(point.values[WITHOUT])
+    return f"without {name}" if "." in name else f"with the default {name}"
+
+
+def _results(point: Point) -> list[tuple[int, float | None, float | None]]:
+    """What came of each seed, to the last bit."""
+    return [(run.seed, run.value, run.loss) for run in point.runs]
 
 
 def more_data(sweep: Sweep) -> list[Finding]:
@@ -203,8 +298,8 @@ def more_data(sweep: Sweep) -> list[Finding]:
 
     The best point with the most samples against the best one with half as many or fewer. What
     another doubling would gain is read from a power law through both, as learning curves follow
-    (Hestness et al. 2017). More data help where both differ by more than two standard errors, and
-    hardly where a doubling would take away less than 5 % of the error.
+    (Hestness et al. 2017). More data help where both differ by more than chance, and hardly
+    where a doubling would take away less than 5 % of the error.
     """
     best: dict[int, Point] = {}
     for point in sweep.ranked:
@@ -215,12 +310,12 @@ def more_data(sweep: Sweep) -> list[Finding]:
     if len(best) < 3 or not halves:
         return []
     full, half = best[most], best[max(halves)]
-    gain = (full.mean - half.mean) * (1 if sweep.maximize else -1)
+    apart = difference(sweep, full, half)
+    gain = apart.mean if apart else (full.mean - half.mean) * (1 if sweep.maximize else -1)
     text = f"With {most:,} training samples {sweep.objective} is {full.mean:.4g}, with "
     text += f"{max(halves):,} {half.mean:.4g}: "
     numbers = {"samples": most, "half": max(halves), "gain": gain}
-    errors = error(sweep, full), error(sweep, half)
-    noise = math.inf if None in errors else ERRORS * math.hypot(*filter(None, errors))
+    noise = apart.noise if apart else math.inf
     wrong = 1 - full.mean if sweep.maximize else full.mean  # no score is above 1
     if wrong <= 0:
         return []
@@ -246,7 +341,9 @@ def more_data(sweep: Sweep) -> list[Finding]:
     seeds = min(len(full.scores), len(half.scores))
     repeats = 2 * seeds if seeds > 1 else REPEATS
     why = "trained once, they don't tell how much of it is chance"
-    if noise < math.inf:
+    if apart and apart.pairs:
+        why = f"the gain is {gain:.2g}, and {_interval(apart)}"
+    elif apart:
         why = f"two standard errors of the difference are {noise:.2g}"
     text += f"{why}, so this doesn't say whether more data would help. Repeat with {repeats} seeds."
     command = commands.compare(sweep, (full, half), repeats)
@@ -421,8 +518,8 @@ def _as_good_inside(sweep: Sweep, dimension: Dimension) -> bool:
         if _inside(dimension, dimension.place(float(point.values[dimension.key]))):
             if best.stderr is None or point.stderr is None:
                 return False
-            error = math.hypot(best.stderr, point.stderr)
-            return abs(best.mean - point.mean) < ERRORS * error
+            apart = difference(sweep, best, point)
+            return apart is not None and not apart.decided
     return False
 
 

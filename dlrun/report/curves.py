@@ -12,6 +12,7 @@ from dlrun.record.sweep import Sweep, spans_decades
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe and Ito, Color universal design, 2008: told apart with any kind of colour vision.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
@@ -36,6 +37,14 @@ class Section:
 _OTHERS = (
     Section("lr", "learning rate", (("lr", "learning rate", GREEN),), linear=True),
     Section("grad_norm", "norm of the gradient", (("grad/norm", "gradient", GREY),)),
+    Section(
+        "sharpness",
+        "curvature of the loss",
+        (
+            ("sharpness", "largest eigenvalue of the Hessian", BLUE),
+            ("sharpness/bound", "2 / learning rate", GREY),
+        ),
+    ),
 )
 
 
@@ -49,6 +58,7 @@ def sections(metrics: Iterable[Metric]) -> list[Section]:
                 one.label or one.name.replace("_", " "),
                 (
                     (f"train/{one.name}", "training", BLUE),
+                    (f"train_eval/{one.name}", "training, in evaluation mode", GREEN),
                     (f"val/{one.name}", "validation", ORANGE),
                 ),
                 one,
@@ -147,13 +157,10 @@ def blank() -> "Axes":
 
 def write(axes: "Axes", x: str, y: str, path: Path) -> None:
     """Name the axes, and write their figure as a PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     finish(axes, x, y)
-    with record.guard(path.parent):
-        path.parent.mkdir(exist_ok=True)
-    with record.replacing(path) as part:
-        FigureCanvasAgg(axes.get_figure(root=True)).print_figure(part, format="png", dpi=110)
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    save(figure, path)
 
 
 def finish(axes: "Axes", x: str, y: str) -> None:
@@ -165,3 +172,13 @@ def finish(axes: "Axes", x: str, y: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     if len(axes.get_lines()) > 1:
         axes.legend(frameon=False)
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """Write a figure as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    with record.guard(path.parent):
+        path.parent.mkdir(exist_ok=True)
+    with record.replacing(path) as part:
+        FigureCanvasAgg(figure).print_figure(part, format="png", dpi=110)

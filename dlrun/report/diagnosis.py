@@ -23,7 +23,7 @@ UNEXPLAINED = 0.75
 """The share of the undecided loss from which next to nothing has been learnt."""
 WORSE = 1.5
 """Times the undecided loss from which a network is worse than if it said nothing."""
-DEAD, DECAY = 0.9, 0.01
+DEAD, DECAY = 0.75, 0.01
 """The share of dead units, and the weight decay, from which they explain a bad fit."""
 CLOSE = 0.1
 """The share of the undecided loss within which validation is as good as training."""
@@ -40,20 +40,13 @@ _HARMLESS = (
 """Regularizers that keep no network from fitting its training samples."""
 
 
-NAMES = (
-    *("label_noise", "distribution_shift", "train_mode_differs", "dead_units"),
-    *("too_much_regularization", "rate_too_high", "inconclusive", "still_improving"),
-    *("rate_too_low", "underfit", "overfit", "good_fit", "diverged", "validation_easier"),
-    *("validation_overused", "simpler_would_do", "plateau", "noisy"),
-)
-"""What a diagnosis may say; a later one of the same run takes its place."""
-
-
 @dataclass(frozen=True)
 class Trained:
     """What is known of a run that has been trained.
 
-    seen: as `engine.examine.examined` gives it. points, recipe: of the record, plain values.
+    seen: as `engine.examine.examined` gives it; `stopped` is 1 where a rule ended the training
+    before its length, `dead_before` where units were dead before it. points, recipe: of the
+    record, plain values.
     """
 
     seen: Mapping[str, float]
@@ -63,6 +56,12 @@ class Trained:
     def values(self, key: str) -> list[float]:
         """What was recorded under a key, in its order."""
         return [point["values"][key] for point in self.points if key in point["values"]]
+
+    @property
+    def left(self) -> float:
+        """The share of an undecided network's loss that is left on training samples."""
+        undecided = self.seen["undecided"]
+        return self.seen["train_eval/loss"] / undecided if undecided > 0 else 0.0
 
     @property
     def rate(self) -> float | None:
@@ -87,8 +86,8 @@ def diagnose(
     """
     trained = Trained(seen, points, recipe)
     found: list[Finding] = []
-    explanations = (label_noise, distribution_shift, train_mode_differs, underfit, overfit)
-    for explanation in (*explanations, validation_easier, good_fit):
+    explanations = (label_noise, distribution_shift, train_mode_differs, died, underfit)
+    for explanation in (*explanations, overfit, validation_easier, good_fit):
         found = list(explanation(trained))
         if found:
             break
@@ -157,10 +156,24 @@ def train_mode_differs(trained: Trained) -> Iterator[Finding]:
         )
 
 
+def died(trained: Trained) -> Iterator[Finding]:
+    """Most units of a layer are dead, and were not before the training."""
+    seen, rate, left = trained.seen, trained.rate, trained.left
+    if seen["dead"] >= DEAD and left > GAP and not seen.get("dead_before"):
+        yield Finding(
+            "rate_too_high",
+            WARN,
+            f"After the training {seen['dead']:.0%} of the units of a layer are zero for every "
+            f"sample, as steps that are too large make them; the network leaves {left:.0%} of an "
+            "undecided network's loss.",
+            {"dead": seen["dead"], "left": left},
+            changes={"optimizer.lr": _rounded(rate / 10)} if rate else {"clip_norm": 1.0},
+        )
+
+
 def underfit(trained: Trained) -> Iterator[Finding]:
     """The network explains next to nothing, or less than it easily could; and why."""
-    seen = trained.seen
-    left = seen["train_eval/loss"] / seen["undecided"] if seen["undecided"] > 0 else 0.0
+    seen, left = trained.seen, trained.left
     numbers = {"loss": seen["train_eval/loss"], "undecided": seen["undecided"]}
     said = f"The network leaves {left:.0%} of an undecided network's loss on training samples"
     if _better_without(trained):
@@ -229,6 +242,11 @@ def _why(left: float, trained: Trained) -> tuple[str, str, Mapping[str, Any]]:
         changes = {"optimizer.lr": _rounded(10 * rate)} if rate else {"procedure": "find_lr"}
         clause = "each of these steps does far more than one of the training; its rate is too low"
         return "rate_too_low", clause, changes
+    patience = (recipe.get("regularization") or {}).get("early_stopping", {}).get("patience")
+    if seen.get("stopped") and patience:
+        changes = {"regularization.early_stopping.patience": _times(patience, 10)}
+        clause = "early stopping has ended it too soon; give it more patience"
+        return "still_improving", clause, changes
     if _falls(losses):
         clause = "its loss was still falling; train longer, or at a higher rate"
         return "still_improving", clause, {"epochs": longer(trained)}
@@ -420,6 +438,14 @@ def _falls(losses: Sequence[float]) -> bool:
 
 def longer(trained: Trained) -> Any:
     """Three times the length, as one types it."""
-    amount, _, unit = str(trained.recipe["epochs"]).partition(" ")
-    longer = f"{3 * float(amount):.15g}"
+    return _times(trained.recipe["epochs"], 3)
+
+
+def _times(length: Any, factor: int) -> Any:
+    """So many times a duration, as one types it; of a percentage at most all."""
+    text = str(length)
+    if text.endswith("%"):
+        return f"{min(100.0, factor * float(text[:-1])):g}%"
+    amount, _, unit = text.partition(" ")
+    longer = f"{factor * float(amount):.15g}"
     return f"{longer} {unit}" if unit else float(longer) if "." in longer else int(longer)

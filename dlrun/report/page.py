@@ -6,8 +6,8 @@ from html import escape
 
 from dlrun import record
 from dlrun.finding import Finding
-from dlrun.record.sweep import Point, Sweep, named
-from dlrun.report import html, plots
+from dlrun.record.sweep import WITHOUT, Point, Sweep, named
+from dlrun.report import evidence, html, plots
 from dlrun.report.curves import Curve
 
 ROWS = 200
@@ -23,7 +23,9 @@ def page(
     """The whole page. The arguments are those of `critic.findings`, and what it said."""
     advice = html.section("What to do next", html.findings(findings)) if findings else ""
     parts = [_head(sweep), advice, _ranking(sweep), _troubles(sweep)]
-    if sweep.ranked and sweep.dimensions:
+    if sweep.whole:
+        parts.insert(1, _gains(sweep))
+    elif sweep.ranked and sweep.dimensions:
         shape = html.wide if len(sweep.dimensions) == 1 else html.figure
         each = [shape(plots.against(sweep, one)) for one in sweep.dimensions]
         parts.append(
@@ -60,24 +62,64 @@ Column = tuple[str, bool, list[str]]
 """Its name, whether it holds numbers, and a cell for each point."""
 
 
+def listed(sweep: Sweep, rows: int) -> list[Point]:
+    """The finished points that are shown, the best first, so many at most.
+
+    Of an ablation the whole recipe, then the points by what their ingredient gives.
+    """
+    gains = [point for point, _ in evidence.gains(sweep)]
+    return [sweep.whole, *gains][:rows] if sweep.whole else sweep.ranked[:rows]
+
+
 def ranking(sweep: Sweep, rows: int) -> list[Column]:
-    """The finished points, the best first, so many at most."""
-    points = sweep.ranked[:rows]
+    """The finished points that are shown, as a table."""
+    points = listed(sweep, rows)
     places = [str(place) for place in range(1, len(points) + 1)]
     columns = [("", True, places), (sweep.objective, True, [score(point) for point in points])]
-    if sweep.tied:  # it decides their order
+    if sweep.whole:
+        columns = [*_gives(sweep, points), columns[1]]
+    if sweep.tied and not sweep.whole:  # it decides their order
         losses = [f"{p.loss:.4g}" if math.isfinite(p.loss) else "" for p in points]
         columns.append(("val/loss", True, losses))
     for key in sweep.others:
         others = (point.other(key) for point in points)
         columns.append((key, True, ["" if math.isnan(one) else _digits(one) for one in others]))
-    if sweep.test_metric in sweep.test:
+    if sweep.test_metric in sweep.test and not sweep.whole:
         test = _digits(sweep.test[sweep.test_metric])
         columns.append((sweep.test_metric, True, [test, *[""] * (len(points) - 1)]))
-    for one in sweep.dimensions:
+    for one in () if sweep.whole else sweep.dimensions:
         values = [named(point.values.get(one.key)) for point in points]
         columns.append((one.key, one.numeric, values))
     return columns
+
+
+def _gives(sweep: Sweep, points: Sequence[Point]) -> list[Column]:
+    """What each point of an ablation goes without, and what that gives, with its interval."""
+    apart = {point.trial: each for point, each in evidence.gains(sweep)}
+    known = [apart.get(point.trial) for point in points]
+    columns = [
+        (WITHOUT, False, [str(point.values[WITHOUT]) for point in points]),
+        ("gives", True, ["" if each is None else _gift(each) for each in known]),
+    ]
+    if any(each and math.isfinite(each.error) for each in known):
+        ends = ["" if each is None else " to ".join(map(_signed, each.ends)) for each in known]
+        columns.append((_level(known), True, ends))
+    return columns
+
+
+def _gift(apart: evidence.Difference) -> str:
+    error = f" ± {apart.error:.4f}" if math.isfinite(apart.error) else ""
+    return f"{_signed(apart.mean)}{error}"
+
+
+def _signed(value: float) -> str:
+    return f"{'-' if value < 0 else '+'}{_digits(abs(value))}"
+
+
+def _level(known: Sequence[evidence.Difference | None]) -> str:
+    """What the intervals are: Student's of paired seeds, or two standard errors."""
+    paired = any(one and one.pairs for one in known)
+    return f"{evidence.LEVEL:.0%} interval" if paired else f"{evidence.ERRORS:g} errors"
 
 
 def tested(sweep: Sweep) -> str:
@@ -152,7 +194,7 @@ def _kinds(sweep: Sweep) -> str:
 
 
 def _ranking(sweep: Sweep) -> str:
-    points = sweep.ranked[:ROWS]
+    points = listed(sweep, ROWS)
     if not points:
         return ""
     runs = [" ".join(run.rpartition("/")[2] for run in p.directories) for p in points]
@@ -160,14 +202,29 @@ def _ranking(sweep: Sweep) -> str:
     columns += [("epochs", True, [f"{p.epochs:.4g}" for p in points]), ("run", False, runs)]
     names, numeric, cells = zip(*columns, strict=True)
     rows = [
-        html.row(row, numeric, "td", ' class="best"' if place == 0 else "")
-        for place, row in enumerate(zip(*cells, strict=True))
+        html.row(row, numeric, "td", ' class="best"' if point is sweep.ranked[0] else "")
+        for point, row in zip(points, zip(*cells, strict=True), strict=True)
     ]
     left = len(sweep.ranked) - ROWS
     notes = [f"{left} more finished points are in ledger.jsonl"] if left > 0 else []
     notes += filter(None, [tested(sweep)])
     table = f"<table>{html.row(names, numeric, 'th')}{''.join(rows)}</table>"
     return html.section("Ranking", f'<div class="scroll tall">{table}</div>', "; ".join(notes))
+
+
+def _gains(sweep: Sweep) -> str:
+    """The figure of an ablation; empty where the recipe alone has a result."""
+    gains = evidence.gains(sweep)
+    if not gains:
+        return ""
+    better = "falls" if sweep.maximize else "rises"
+    note = (
+        f"By how much {sweep.objective} {better} without it, the mean over the same seeds. Lines "
+        f"are {_level([each for _, each in gains])}s; grey where that holds 0, so that it may be "
+        "chance."
+    )
+    figure = html.wide(plots.gains(sweep.objective, gains))
+    return html.section("What each ingredient gives", figure, note)
 
 
 def _troubles(sweep: Sweep) -> str:

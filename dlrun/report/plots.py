@@ -8,8 +8,9 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from dlrun import record
-from dlrun.record.sweep import Dimension, Point, Sweep, named
+from dlrun.record.sweep import WITHOUT, Dimension, Point, Sweep, named
 from dlrun.report.curves import BLUE, COLOURS, GREY, ORANGE, Curve, wants_log
+from dlrun.report.evidence import Difference
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -106,6 +107,29 @@ def bars(importance: Mapping[str, float]) -> str:
     axes.set_xlim(0, 1.05 * max(shares) + 0.02)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     _finish(axes, "share of the variation it explains", "")
+    axes.tick_params(left=False)
+    axes.grid(visible=False, axis="y")
+    return svg(figure)
+
+
+def gains(objective: str, found: Sequence[tuple[Point, Difference]]) -> str:
+    """What each ingredient of an ablation gives, the most on top, with its interval."""
+    names = [literal(str(point.values[WITHOUT])) for point, _ in found]
+    means, noise = ([getattr(apart, what) for _, apart in found] for what in ("mean", "noise"))
+    height = 0.75 + 0.34 * len(names)
+    longest = min(0.4, 0.02 + 0.0085 * max(map(len, names)))
+    figure, axes = blank(
+        across(), height, (longest, 0.5 / height, 0.98 - longest, 1 - 0.6 / height)
+    )
+    colours = [(BLUE if a.mean > 0 else ORANGE) if a.decided else _PALE for _, a in found]
+    axes.barh(names, means, color=colours, height=0.6)
+    known = [place for place, each in enumerate(noise) if math.isfinite(each)]
+    at = [means[place] for place in known]
+    spread = [noise[place] for place in known]
+    axes.errorbar(at, known, xerr=spread, fmt="none", ecolor="#222222", elinewidth=1.2, capsize=3)
+    axes.axvline(0, color=GREY, linewidth=1)
+    axes.invert_yaxis()
+    _finish(axes, f"what it gives in {literal(objective)}", "")
     axes.tick_params(left=False)
     axes.grid(visible=False, axis="y")
     return svg(figure)

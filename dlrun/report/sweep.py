@@ -11,7 +11,7 @@ from rich.text import Text
 from dlrun import record
 from dlrun.finding import Finding
 from dlrun.record.sweep import Sweep, read
-from dlrun.report import critic, evidence, page, rates
+from dlrun.report import critic, evidence, page, rates, runs
 from dlrun.report import findings as shown
 from dlrun.report.curves import Curve, of_runs
 
@@ -35,7 +35,11 @@ def summarize(directory: str | Path, console: Console, goes_on: bool = False) ->
     else:
         curves = of_runs(sweep, outputs)
         shares = evidence.importances(sweep)
-        findings = critic.findings(sweep, shares, curves)
+        findings = [
+            *runs.set_up(sweep, outputs),
+            *critic.findings(sweep, shares, curves),
+            *runs.verdicts(sweep, outputs),
+        ]
         record.keep_findings(directory, findings)
         record.write(path, page.page(sweep, shares, curves, findings))
         if goes_on:
@@ -98,7 +102,8 @@ def _table(sweep: Sweep, rows: int) -> Table:
     for place, (name, numeric, _) in enumerate(columns):
         justify: Literal["left", "right"] = "right" if numeric else "left"
         style = "" if place else "dim"
-        table.add_column(Text(name), justify=justify, no_wrap=place == 1, style=style)
+        whole = place == 1 or (numeric and sweep.whole is not None)
+        table.add_column(Text(name), justify=justify, no_wrap=whole, style=style)
     cells = zip(*(cells for *_, cells in columns), strict=True)
     for place, row in enumerate(cells):
         table.add_row(*map(Text, row), style="" if place else "bold")

@@ -18,9 +18,9 @@ from dlrun.console.outcome import report
 from dlrun.engine.interrupt import raised
 from dlrun.errors import Failure, Interrupted, Mistake
 from dlrun.job import factory
-from dlrun.job.session import Session
+from dlrun.job.session import Checked, Session
 from dlrun.recipe import mistakes
-from dlrun.record.sweep import ENDED, SWEEP, Point, RunResult
+from dlrun.record.sweep import ENDED, NOTHING, SWEEP, WITHOUT, Point, RunResult
 from dlrun.sweep import claims, samplers, summary
 from dlrun.sweep.launchers import Jobs, Watch
 from dlrun.sweep.ledger import Ledger, alone, repaired
@@ -95,9 +95,10 @@ class Driver:
         self.failed = sum(point.status == record.FAILED for point in points)
 
     def complete_best(self, measure_test: bool) -> None:
-        """Add figures and a model to the best run, and measure the test split with it.
+        """Add figures, a diagnosis and a model to the best run, and measure the test split with it.
 
-        What is there already is not made again, whichever sweep has made it.
+        Of a procedure of several runs, the figures of each. What is there already is not made
+        again, whichever sweep has made it.
         """
         sweep = self.ledger.sweep()
         run = sweep.best_run
@@ -105,9 +106,11 @@ class Driver:
         if run is None or directory is None or not directory.exists():
             return
         made = self.plan.recipes.of([*sweep.ranked[0].overrides, f"seed={run.seed}"])
-        if not trains(made.recipe):
-            return
         recipe, export = copy.deepcopy(made.recipe), self.settings.export == "best"
+        if not trains(made.recipe):
+            if export:
+                factory.draw(recipe, directory, self.session)
+            return
         wait_for(directory, self.console)
         what = f"run {directory.name}, which another sweep completes"
         with claims.held(self.plan.outputs, run.hash, what, self.console):
@@ -139,41 +142,70 @@ class Driver:
         objective, known = before.get("objective"), metric.known(before.get("metrics"))
         if isinstance(objective, str) and objective.rpartition("/")[2] in known:
             self.objective, self.metrics = objective, before.get("metrics", {})
+            self._keep([name for one in before["dimensions"] for name in one["choices"]])
         else:
-            self.objective, self.metrics = self._find_objective()
+            if self.jobs.local:  # gets ready while torch is imported
+                self.session.prepare(self.plan.base)
+            self.objective, self.metrics = self.find_objective()
         sweep = self.plan.sweep(self.objective, self.metrics, before.get("started"))
         self.ledger = Ledger(self.directory, sweep, self.settings.retries)
         storage = None
+        self._clear()
         if self.settings.pruner != "none" and not self.jobs.local:
-            self._clear()
             storage = self.directory / "journal.log"
         self.search = self._search(storage)
         self.runs.scan()
         self._recall(repaired(self.directory, self.plan.holds))
 
-    def _find_objective(self) -> tuple[str, dict[str, Any]]:
+    def find_objective(self) -> tuple[str, dict[str, Any]]:
         """Check all values, then build points until one can be built: it knows what it monitors.
 
         And what its metrics are. If one can, the others fail on their own later. Raises Mistake.
         """
         self.plan.check_gaps()
-        if self.jobs.local:  # gets ready while torch is imported
-            self.session.prepare(self.plan.base)
         self.plan.check_values()
+        wrong, found = list[tuple[Any, Mistake]](), list[tuple[str, dict[str, Any]]]()
+        for values in islice(self.proposals(), _BUILD):
+            if found and not self.plan.space.points:
+                break
+            try:
+                found.append(self._built(values, found[0][0] if found else ""))
+            except Mistake as error:
+                wrong.append((values.get(WITHOUT), error))
+        if not found or NOTHING in dict(wrong):
+            raise wrong[0][1] if wrong else Mistake("there is no point to train")
+        if self.plan.space.points:
+            for name, mistake in wrong:
+                line = shell.clean(f"{WITHOUT}={name}: left out: {mistake}")
+                self.console.print(line, markup=False, soft_wrap=True)
+            self._keep([name for name in self.plan.space.points if name not in dict(wrong)])
+        return found[0]
+
+    def _built(self, values: Values, before: str) -> tuple[str, dict[str, Any]]:
+        """What a point is judged by, and what it says of its metrics; built, and not trained.
+
+        before: what the whole recipe of an ablation is judged by.
+        """
         from dlrun.recipe import build, checks
 
-        wrong = []
-        for values in islice(self.proposals(), _BUILD):
-            recipe = copy.deepcopy(self.plan.recipe(values).recipe)
-            try:
-                with mistakes.resolved():
-                    run = build.build(recipe, self.session.data(recipe))
-                objective = str(self.settings.objective or run.monitor)
-                checks.check_recorded("sweep.objective", objective, run)
-                return objective, run.facts()["metrics"]
-            except Mistake as mistake:
-                wrong.append(mistake)
-        raise wrong[0] if wrong else Mistake("there is no point to train")
+        recipe = copy.deepcopy(self.plan.recipe(values).recipe)
+        objective = str(self.settings.objective or before)
+        if objective.endswith("/loss") and values.get(WITHOUT) == "loss":
+            raise Mistake(
+                f"{objective} of two losses cannot be compared; see whether another metric can, "
+                "with sweep.objective"
+            )
+        with mistakes.resolved():
+            run = build.build(recipe, self.session.data(recipe))
+        objective = objective or run.monitor
+        checks.check_recorded("sweep.objective", objective, run)
+        return objective, run.facts()["metrics"]
+
+    def _keep(self, names: Sequence[str]) -> None:
+        """Leave out the points of an ablation that are not among these."""
+        if self.plan.space.points:
+            self.plan = self.plan.only(names)
+            self.total = self.plan.total()
 
     def _recall(self, lines: Sequence[Point]) -> None:
         """Repeat to the search what the ledger says, in the same order."""
@@ -217,6 +249,8 @@ class Driver:
         return Search(space, make_sampler, pruner, objective, name, storage, maximize)
 
     def _clear(self) -> None:
+        """Take away what the processes of one command tell each other."""
+        Checked(self.directory / "jobs").clear()
         for path in self.directory.glob("journal.log*"):
             path.unlink(missing_ok=True)
 
@@ -253,7 +287,9 @@ class Driver:
         if twin.status not in ENDED:
             return False
         self.ledger.keep(replace(point, runs=twin.runs, status=twin.status))
-        self._say(point.trial, " ".join(point.overrides), f"as point {twin.trial + 1}")
+        self._say(
+            point.trial, " ".join(self.plan.space.named(point.values)), f"as point {twin.trial + 1}"
+        )
         return True
 
     def _tasks(self, point: Point) -> list[Task]:
@@ -264,7 +300,9 @@ class Driver:
         for seed in range(first, first + self.settings.repeats):
             if seed in runs and not self.ledger.is_open(runs[seed]):
                 continue
-            changed = [*point.overrides, *([] if seed == first else [f"seed={seed}"])]
+            more = [] if seed == first else [f"seed={seed}"]
+            changed = [*point.overrides, *more]
+            named = [*self.plan.space.named(point.values), *more]
             made = self.plan.recipes.of(changed)
             directory = self.runs.find(made.digest, made.recipe)
             if directory is not None and trains(made.recipe):
@@ -273,7 +311,7 @@ class Driver:
                     run = outcome(RunResult(seed, made.digest), directory, self.objective)
                     self.ledger.ran(point.trial, run)
                     self.earlier.append(directory)
-                    self._say(point.trial, " ".join(changed), f"as run {directory.name}")
+                    self._say(point.trial, " ".join(named), f"as run {directory.name}")
                     continue
             task = Task(
                 sweep=self.plan.id,
@@ -285,6 +323,7 @@ class Driver:
                 values=point.values,
                 overrides=[*self.plan.words, *changed],
                 changed=changed,
+                named=named,
                 command=self.plan.command,
                 directories=self.plan.composer.catalogue.own,
                 resume=str(directory) if directory and resumable(directory) else None,

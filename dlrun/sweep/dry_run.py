@@ -29,6 +29,8 @@ def show(driver: "Driver") -> None:
     from dlrun.engine.count import parameters as count_parameters
     from dlrun.recipe import build
 
+    if driver.plan.space.points:
+        driver.find_objective()  # leaves out what cannot be built
     points = list(driver.proposals())
     parameters, steps, failed = [], [], 0
     step_time: dict[str, float | None] = {}

@@ -80,7 +80,7 @@ class Remote:
         if (self.folder / "stop").exists():
             return {}
         recipe = compose.without_hydra(recipe)
-        session = Session(brief=True, cores=self.cores)
+        session = Session(brief=True, cores=self.cores, checked=self.folder)
         try:
             with raised(), own_gpu(recipe, self.folder, self.gpus, task.trial):
                 stopping = self._stopping(task)

@@ -18,7 +18,7 @@ from dlrun.recipe.compose import Composer, Override
 from dlrun.recipe.identity import NEUTRAL
 from dlrun.recipe.suggest import nearest, watched
 from dlrun.record.sweep import SEED, Point, Sweep
-from dlrun.sweep import samplers, space
+from dlrun.sweep import ablation, samplers, space
 from dlrun.sweep.recipes import Composed, Recipes
 from dlrun.sweep.space import Space, Values
 from dlrun.tracking import credentials
@@ -35,7 +35,8 @@ class Plan:
 
     asked: all overrides, as typed and as in `sweep.params`; fixed: those of every point.
     first: some options of the groups that are swept; composed: the config of the fixed ones
-    and these, with `hydra` and `sweep`.
+    and these, with `hydra` and `sweep`; of an ablation, of all words of the whole recipe.
+    known_as: the id, where points that cannot be built have been left out of the space.
     """
 
     composer: Composer
@@ -45,6 +46,7 @@ class Plan:
     first: Sequence[str]
     space: Space
     composed: DictConfig
+    known_as: str = ""
 
     @property
     def settings(self) -> DictConfig:
@@ -61,6 +63,7 @@ class Plan:
     def recipes(self) -> Recipes:
         """Composes the recipes of the points."""
         known = {tuple(self.first): (self.base, compose.choices(self.composed))}
+        known = {} if self.space.points else known  # all of which have other words
         return Recipes(self.composer, space.lines(self.fixed), known)
 
     @property
@@ -76,6 +79,8 @@ class Plan:
     @cached_property
     def id(self) -> str:
         """A hash of what is searched and how, but not of how much."""
+        if self.known_as:
+            return self.known_as
         search = {
             "recipe": identity.digest(self.base),
             "dimensions": [replace(one, typed=(), prefix="") for one in self.space.dimensions],
@@ -86,6 +91,8 @@ class Plan:
         }
         if self.settings.pruner != "none":
             search["pruning"] = identity.plain(self.settings.pruning)
+        if self.space.points:
+            search["points"] = [self.recipe(values).digest for values in self.space.grid()]
         return identity.short(search)[:10]
 
     @property
@@ -101,7 +108,10 @@ class Plan:
     @property
     def independent(self) -> bool:
         """Whether no point depends on the results of others."""
-        return self.sampler in ("grid", "random", "qmc") and self.settings.pruner == "none"
+        return (
+            self.sampler in ("grid", "random", "qmc", ablation.NAME)
+            and self.settings.pruner == "none"
+        )
 
     def total(self) -> int:
         """How many points to train. Raises Mistake for a grid with an interval."""
@@ -142,6 +152,12 @@ class Plan:
                 build.check(made.recipe)
                 _check_procedure(made.recipe)
                 _check_objective(self.settings.objective, made.recipe)
+
+    def only(self, names: Sequence[str]) -> "Plan":
+        """The same sweep with these points of an ablation alone."""
+        [one] = self.space.dimensions
+        kept = replace(one, choices=tuple(name for name in one.choices if name in names))
+        return replace(self, space=replace(self.space, dimensions=(kept,)), known_as=self.id)
 
     def recipe(self, values: Values) -> Composed:
         """The recipe of a point."""
@@ -208,6 +224,11 @@ def plan(composer: Composer, words: Sequence[str], command: Sequence[str]) -> Pl
         fixed = [override for override in fixed if override.key_or_group != "outputs"]
         fixed += compose.parse([shell.setting("outputs", composed.outputs)])
     settings = composed.sweep
+    ablates = compose.choices(composed)["sweep"] == ablation.NAME
+    if ablates:
+        _check_ablation(sweeps, settings)
+    if settings.repeats is None:
+        settings.repeats = ablation.REPEATS if ablates else 1
     unfit = _unfit(settings, [sweep.key_or_group for sweep in sweeps])
     refuse(
         f"sweep.{key}={shell.shown(OmegaConf.select(settings, key))}: {right}"
@@ -216,6 +237,9 @@ def plan(composer: Composer, words: Sequence[str], command: Sequence[str]) -> Pl
     samplers.check(settings)
     base = compose.without_hydra(composed)
     _check_objective(settings.objective, base)
+    if ablates:
+        rest, found = ablation.divided(composer, fixed, base)
+        return Plan(composer, command, asked, rest, first, found, composed)
     found = space.build(sweeps, base, _zips(settings.zip), settings.seed)
     samplers.check_start(settings, [one.key for one in found.dimensions if one.ranged])
     return Plan(composer, command, asked, fixed, first, found, composed)
@@ -229,6 +253,24 @@ def _check_swept(sweeps: Sequence[Override]) -> None:
         if _top(sweep.key_or_group) in NEUTRAL or sweep.key_or_group == "data.cache":
             raise Mistake(
                 f"{sweep.input_line}: changes nothing of what a run finds, so it cannot be swept"
+            )
+
+
+def _check_ablation(sweeps: Sequence[Override], settings: DictConfig) -> None:
+    """Raise Mistake for what an ablation, which makes its own points, cannot use."""
+    for sweep in sweeps:
+        right = (
+            "sweep.repeats=5 trains with several" if sweep.key_or_group == SEED else "give it one"
+        )
+        raise Mistake(
+            f"{sweep.input_line}: has several values, and sweep={ablation.NAME} is of one recipe; "
+            f"{right}"
+        )
+    for key in ("stages", "zip"):
+        if settings[key]:
+            shown = shell.shown(OmegaConf.to_container(settings[key]))
+            raise Mistake(
+                f"sweep.{key}={shown}: sweep={ablation.NAME} makes its own points; leave it out"
             )
 
 

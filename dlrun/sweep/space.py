@@ -15,7 +15,7 @@ Whole bounds of a setting that is a whole number mean whole numbers as well.
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from math import exp, isfinite, log, prod
 from typing import Any
@@ -32,7 +32,7 @@ from dlrun.recipe.compose import (
     RangeSweep,
     Transformer,
 )
-from dlrun.record.sweep import SEED, Dimension, without_noise
+from dlrun.record.sweep import SEED, WITHOUT, Dimension, without_noise
 
 Values = dict[str, Any]
 """A value for every dimension, by its key."""
@@ -40,13 +40,23 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True)
 class Space:
-    """The dimensions, in the order typed."""
+    """The dimensions, in the order typed.
+
+    points: of an ablation the words of each point, by what it goes without.
+    """
 
     dimensions: tuple[Dimension, ...]
+    points: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def overrides(self, values: Mapping[str, Any]) -> list[str]:
         """The overrides of one point."""
+        if self.points:
+            return list(self.points[values[WITHOUT]])
         return [one.override(values[one.key]) for one in self.dimensions]
+
+    def named(self, values: Mapping[str, Any]) -> list[str]:
+        """What a point is called by: its overrides, or what it goes without."""
+        return [f"{WITHOUT}={values[WITHOUT]}"] if self.points else self.overrides(values)
 
     def axes(self) -> list[tuple[Dimension, ...]]:
         """The dimensions in their order, those of one zip together."""

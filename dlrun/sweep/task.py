@@ -26,7 +26,7 @@ from dlrun.sweep.runs import changed, data_digest, ended, outcome
 class Task:
     """What a process needs to know to train one run.
 
-    overrides: all of them; changed: those of the point and the seed, which name the run.
+    overrides: all of them; changed: those of the point and the seed; named: what names the run.
     first: whether it is the first run of its point; resume: the directory of a run to go on
         with; whole: with figures and a model; check: look for missing values and references.
     """
@@ -40,6 +40,7 @@ class Task:
     values: Mapping[str, Any]
     overrides: Sequence[str]
     changed: Sequence[str]
+    named: Sequence[str]
     command: Sequence[str]
     directories: Sequence[Path] = ()
     resume: str | None = None
@@ -54,7 +55,7 @@ class Task:
     @property
     def name(self) -> str:
         """The name for messages and for the run."""
-        return " ".join(self.changed) or "default"
+        return " ".join(self.named) or "default"
 
     def label(self, message: str) -> str:
         """The name, unless the message already begins with it."""
@@ -67,7 +68,7 @@ class Task:
         tags |= {f"sweep.{key}": value for key, value in self.values.items()}
         info = {"sweep": told | {"values": dict(self.values)}, "tags": tags, **_origin()}
         return recording.Invocation(
-            self.overrides, self.command, choices, recording.name(self.changed), info
+            self.overrides, self.command, choices, recording.name(self.named), info
         )
 
 

@@ -49,6 +49,7 @@ ROOT = [setting.key for setting in CATALOGUE.primary.root]
         ("lr_find=true", "procedure=find_lr"),
         ("find_lr=true", "did you mean procedure=find_lr?"),
         ("overfit_batches=10", "procedure=overfit trains on a few samples"),
+        ("n_estimators=10", "procedure=bagging procedure.models=10 averages models of rows"),
     ],
 )
 def test_the_word_here(typed, right, capsys):

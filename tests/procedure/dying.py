@@ -2,7 +2,9 @@
 
 import os
 
+from dlrun.procedure import bagging as bags
 from dlrun.procedure import cross_validate as validating
+from dlrun.procedure import ensemble as together
 from dlrun.procedure import retrain as training
 from tests.job.thirds import die_in
 
@@ -17,6 +19,18 @@ def retrain(lab, kill_in=1, **options):
     """The same."""
     _prepare(kill_in)
     return training.retrain(lab, **options)
+
+
+def bagging(lab, kill_in=1, **options):
+    """The same."""
+    _prepare(kill_in)
+    return bags.bagging(lab, **options)
+
+
+def ensemble(lab, kill_in=1, **options):
+    """The same."""
+    _prepare(kill_in)
+    return together.ensemble(lab, **options)
 
 
 def _prepare(kill_in):

@@ -150,3 +150,27 @@ def test_it_imports_neither_pyplot_nor_training_code(run):
     command = [sys.executable, "-c", code, str(run.directory)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_training_in_evaluation_mode_and_sharpness_have_curves(run, monkeypatch):
+    from matplotlib.axes import Axes
+
+    drawn = []
+    plot = Axes.plot
+
+    def remember(axes, *values, **options):
+        drawn.append((options["label"], *values))
+        return plot(axes, *values, **options)
+
+    monkeypatch.setattr(Axes, "plot", remember)
+    for epoch in (1, 2):
+        values = {f"{split}/loss": epoch / 10 for split in ("train", "train_eval", "val")}
+        run.append(epoch, epoch, values | {"sharpness": 3.0, "sharpness/bound": 20.0 * epoch})
+    assert [path.name for path in curves.draw(run.directory)] == ["loss.png", "sharpness.png"]
+    assert [line for line in drawn if "best" not in line[0]] == [
+        ("training", [1.0, 2.0], [0.1, 0.2]),
+        ("training, in evaluation mode", [1.0, 2.0], [0.1, 0.2]),
+        ("validation", [1.0, 2.0], [0.1, 0.2]),
+        ("largest eigenvalue of the Hessian", [1.0, 2.0], [3.0, 3.0]),
+        ("2 / learning rate", [1.0, 2.0], [20.0, 40.0]),
+    ]

@@ -3,7 +3,7 @@
 import pytest
 
 from dlrun.finding import FAIL, NOTE, WARN
-from dlrun.report.diagnosis import NAMES, diagnose, diverged
+from dlrun.report.diagnosis import diagnose, diverged
 
 SOUND = {
     **{"train_eval/loss": 0.10, "train_eval/error": 0.01, "train_eval/samples": 2000.0},
@@ -14,6 +14,7 @@ SOUND = {
 }
 RECIPE = {"epochs": 20, "optimizer": {"lr": 0.01, "weight_decay": 0.0}, "regularization": {}}
 NOTHING = {"train_eval/loss": 2.2, "val/loss": 2.25}
+TRIED = {"trial/before": 0.15, "trial/error": 0.003, "trial/steps": 15.0, "trial/tempered": 0.0}
 FELL = [2.3, 0.5, 0.3, 0.2, 0.15, 0.12, 0.11, 0.105, 0.104]
 FLAT = [2.3, 2.31, 2.29, 2.31, 2.3, 2.31, 2.3, 2.31, 2.3]
 CREPT = [2.300, 2.299, 2.298, 2.297, 2.296, 2.295, 2.294, 2.293, 2.292]
@@ -32,7 +33,6 @@ def found(losses=FELL, recipe=None, last=None, **changed):
 
 def one(*args, **changed):
     [finding] = found(*args, **changed)
-    assert finding.name in NAMES
     return finding
 
 
@@ -115,7 +115,24 @@ def test_why_nothing_was_learnt(losses, recipe, name, changes):
 
 
 def test_dead_units_come_before_the_rate():
-    assert nothing_learnt(FALLING, dead=0.95).name == "dead_units"
+    assert nothing_learnt(FALLING, dead=0.95, dead_before=1.0).name == "dead_units"
+
+
+def test_units_that_have_died_in_training():
+    finding = one(FELL, dead=0.8, train_eval__loss=0.6, val__loss=0.6)
+    assert (finding.name, finding.changes) == ("rate_too_high", {"optimizer.lr": 0.001})
+    assert one(FELL, dead=0.8).name == "good_fit"
+
+
+@pytest.mark.parametrize(
+    ("patience", "more"),
+    [(3, 30), ("10 steps", "100 steps"), ("20%", "100%"), ("0.5 epochs", "5 epochs")],
+)
+def test_a_training_that_early_stopping_has_ended_too_soon(patience, more):
+    recipe = {"regularization": {"early_stopping": {"patience": patience}}}
+    finding = one(FALLING, recipe, stopped=1.0, **TRIED | {"trial/after": 0.12})
+    assert finding.name == "still_improving"
+    assert finding.changes == {"regularization.early_stopping.patience": more}
 
 
 def test_worse_than_at_the_beginning():
@@ -126,9 +143,6 @@ def test_worse_than_at_the_beginning():
 def test_worse_than_ten_neighbours():
     assert one(FLAT, val__accuracy=0.8, train_eval__loss=0.5, val__loss=0.5).name == "underfit"
     assert one(val__accuracy=0.93).name == "good_fit", "may be chance"
-
-
-TRIED = {"trial/before": 0.15, "trial/error": 0.003, "trial/steps": 15.0, "trial/tempered": 0.0}
 
 
 def test_a_trial_that_makes_validation_better_says_that_more_fitting_would_help():

@@ -3,9 +3,11 @@
 import itertools
 import math
 import random
+import statistics
 from dataclasses import replace
 
 import pytest
+from scipy import stats
 
 from dlrun.record.sweep import Dimension, number
 from dlrun.report import commands, critic, evidence
@@ -162,10 +164,15 @@ def test_two_values_and_names_have_no_edge(sweep, point):
     assert critic.at_the_edge(grid(sweep, point, zipped, [0.3, 0.5, 0.7]), {}) == []
 
 
+def unpaired(point):
+    """The same point, run with seeds that no other point has."""
+    return replace(point, runs=[replace(run, seed=100 + run.seed) for run in point.runs])
+
+
 def test_the_best_two_within_their_noise_are_to_be_repeated(sweep, point):
     points = [
         point(0, {"optimizer.lr": 0.01, "l2": 0.1}, 0.90, 0.94, 0.92),
-        point(1, {"optimizer.lr": 0.02, "l2": 0.1}, 0.89, 0.93, 0.91),
+        unpaired(point(1, {"optimizer.lr": 0.02, "l2": 0.1}, 0.89, 0.93, 0.91)),
     ]
     found = critic.within_noise(sweep([LR, L2], points))
     assert "0.92 ± 0.012" in found[0].text
@@ -175,9 +182,12 @@ def test_the_best_two_within_their_noise_are_to_be_repeated(sweep, point):
     assert found[0].command == "dlrun -m model=mlp optimizer.lr=0.01,0.02 l2=0.1 sweep.repeats=10"
 
 
-def test_points_that_differ_in_several_values_are_paired(sweep, point):
+def test_points_that_differ_in_several_values_are_compared_as_they_are(sweep, point):
     values = [{"optimizer.lr": 0.01, "l2": 0.1}, {"optimizer.lr": 0.02, "l2": 0.3}]
-    points = [point(n, each, 0.9, 0.92) for n, each in enumerate(values)]
+    points = [
+        point(n, each, *scores)
+        for n, (each, scores) in enumerate(zip(values, [(0.9, 0.92), (0.91, 0.9)], strict=True))
+    ]
     found = critic.within_noise(sweep([LR, L2], points))
     assert "optimizer.lr=0.01,0.02 l2=0.1,0.3 'sweep.zip=[[optimizer.lr,l2]]'" in found[0].command
 
@@ -185,10 +195,87 @@ def test_points_that_differ_in_several_values_are_paired(sweep, point):
 def test_the_seeds_proposed_are_those_that_would_tell_the_two_apart(sweep, point):
     points = [
         point(0, {"optimizer.lr": 0.01}, 0.91, 0.93, 0.92),
-        point(1, {"optimizer.lr": 0.02}, 0.90, 0.92, 0.91),
+        unpaired(point(1, {"optimizer.lr": 0.02}, 0.90, 0.92, 0.91)),
     ]
     found = critic.within_noise(sweep([LR], points))
     assert "sweep.repeats=8" in found[0].command  # 2·√2·0.01/√8 = 0.01
+
+
+@pytest.mark.parametrize("objective", ["val/accuracy", "val/loss"])
+@pytest.mark.parametrize("many", [2, 3, 5, 20])
+def test_paired_seeds_are_compared_as_student_does(sweep, point, many, objective):
+    draw = random.Random(many)
+    luck = [draw.gauss(0.8, 0.05) for _ in range(many)]  # of a seed, alike for both
+    here = [each + draw.gauss(0.01, 0.01) for each in luck]
+    there = [each + draw.gauss(0.0, 0.01) for each in luck]
+    points = [point(0, {"optimizer.lr": 0.01}, *here), point(1, {"optimizer.lr": 0.02}, *there)]
+    made = sweep([LR], points, objective=objective)
+    apart = evidence.difference(made, *points)
+    sign = 1 if objective == "val/accuracy" else -1
+    known = stats.ttest_rel(here, there)
+    ends = sorted(sign * end for end in known.confidence_interval(0.95))
+    assert apart.ends == pytest.approx(ends)
+    assert apart.mean == pytest.approx(sign * (statistics.fmean(here) - statistics.fmean(there)))
+    assert apart.decided == bool(known.pvalue < 0.05)
+    assert apart.pairs == many
+
+
+def test_the_seeds_wanted_are_the_fewest_that_decide(sweep, point):
+    differences = [0.03, -0.01, 0.02, 0.0]
+    points = [
+        point(0, {"optimizer.lr": 0.01}, *(0.5 + each for each in differences)),
+        point(1, {"optimizer.lr": 0.02}, *[0.5] * 4),
+    ]
+    apart = evidence.difference(sweep([LR], points), *points)
+    mean, spread = statistics.fmean(differences), statistics.stdev(differences)
+    decides = [n for n in range(5, 99) if mean > stats.t.ppf(0.975, n - 1) * spread / math.sqrt(n)]
+    assert apart.wanted == decides[0] == 16
+    [found] = critic.within_noise(sweep([LR], points))
+    assert "over the same 4 seeds its 95% interval is -0.019 to 0.039, so this may" in found.text
+    assert "About 12 more seeds would decide." in found.text
+    assert found.command.endswith("optimizer.lr=0.01,0.02 sweep.repeats=16")
+
+
+def test_what_a_seed_gives_to_both_is_no_noise(sweep, point):
+    """The spread of each is ten times the difference, which every seed shows."""
+    luck = (0.5, 0.6, 0.7, 0.8)
+    points = [
+        point(0, {"optimizer.lr": 0.01}, *(each + 0.01 + 0.001 * n for n, each in enumerate(luck))),
+        point(1, {"optimizer.lr": 0.02}, *luck),
+    ]
+    assert critic.within_noise(sweep([LR], points)) == []
+    assert len(critic.within_noise(sweep([LR], [points[0], unpaired(points[1])]))) == 1
+
+
+def test_too_small_a_difference_is_not_to_be_decided(sweep, point):
+    points = [
+        point(0, {"optimizer.lr": 0.01}, 0.90, 0.80, 0.8501),
+        point(1, {"optimizer.lr": 0.02}, 0.80, 0.90, 0.85),
+    ]
+    [found] = critic.within_noise(sweep([LR], points))
+    assert "100 seeds would not be enough" in found.text
+    assert (found.command, found.numbers["seeds"]) == ("", 0)
+
+
+def test_seeds_that_agree_to_the_last_sample_are_not_certain(sweep, point):
+    """Two accuracies of 100 samples that differ by one sample in each of two seeds."""
+    points = [
+        point(0, {"optimizer.lr": 0.01}, 0.91, 0.93, samples=100),
+        point(1, {"optimizer.lr": 0.02}, 0.90, 0.92, samples=100),
+    ]
+    [found] = critic.within_noise(sweep([LR], points))
+    assert "over the same 2 seeds" in found.text
+
+
+def test_chance_is_seldom_taken_for_a_difference(sweep, point):
+    draw = random.Random(1)
+    said = 0
+    for _ in range(400):
+        luck = [draw.gauss(0.8, 0.05) for _ in range(3)]
+        scores = [[each + draw.gauss(0, 0.01) for each in luck] for _ in range(2)]
+        points = [point(n, {"optimizer.lr": 0.01 * (n + 1)}, *s) for n, s in enumerate(scores)]
+        said += evidence.difference(sweep([LR], points), *points).decided
+    assert 0.02 * 400 <= said <= 0.08 * 400
 
 
 def test_the_best_two_apart_by_more_than_their_noise_are_not_said(sweep, point):
@@ -231,12 +318,12 @@ def test_an_accuracy_measured_once_has_the_noise_of_its_samples(
 
 def test_repeats_tell_the_noise_before_samples_do(sweep, point):
     points = [
-        point(0, {"optimizer.lr": 0.01}, 0.910, 0.911, 0.912, samples=100),
-        point(1, {"optimizer.lr": 0.02}, 0.900, 0.901, 0.902, samples=100),
+        point(0, {"optimizer.lr": 0.01}, 0.92, 0.93, 0.94, samples=100),
+        point(1, {"optimizer.lr": 0.02}, 0.90, 0.90, 0.90, samples=100),
     ]
-    assert critic.within_noise(sweep([LR], points)) == []
+    assert critic.within_noise(sweep([LR], [points[0], unpaired(points[1])])) == []
     points[1] = replace(points[1], runs=points[1].runs[:1])
-    assert "two standard errors are 0.06 for accuracies of 100 samples" in (
+    assert "two standard errors are 0.061 for accuracies of 100 samples" in (
         critic.within_noise(sweep([LR], points))[0].text
     )
 
@@ -490,7 +577,7 @@ def test_too_few_validation_samples_say_nothing_about_more_data(sweep, point):
     assert found.command == "dlrun -m model=mlp data.samples=100%,50% sweep.repeats=3"
     unknown = learning_curve(sweep, point, scores, objective="val/loss")
     assert "trained once" in critic.more_data(unknown)[0].text
-    noisy = {100: [0.7, 0.71], 500: [0.8, 0.84], 1000: [0.82, 0.86]}
+    noisy = {100: [0.7, 0.71], 500: [0.8, 0.84], 1000: [0.81, 0.88]}
     [found] = critic.more_data(learning_curve(sweep, point, noisy))
     assert found.command.endswith("sweep.repeats=4")
 

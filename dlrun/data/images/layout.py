@@ -161,7 +161,8 @@ def _check(
         only = layout.classes[0]
         meant = os.path.join(root, only)
         near = f"; did you mean data.root={meant}?" if len(inner.get(only, [])) > 1 else ""
-        raise Mistake(f"it has the single class {only}; at least 2 are needed{near}")
+        message = f"it has the single class {only}; at least 2 are needed{near}"
+        raise Mistake(message, "class_missing")
 
 
 def _same_subfolders(folders: Sequence[str], depth: int) -> list[str]:

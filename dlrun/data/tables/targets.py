@@ -54,7 +54,8 @@ def encode(y: Array, task: str = "auto") -> tuple[Array, tuple[str, ...]]:
         raise Mistake("data.task=classification: y has fractions; use data.task=regression")
     values, labels = np.unique(y, return_inverse=True)
     if len(values) < 2:
-        raise Mistake(f"y has the single class {values[0]}; at least 2 are needed")
+        message = f"y has the single class {values[0]}; at least 2 are needed"
+        raise Mistake(message, "class_missing")
     names = tuple(str(int(v) if kind == "f" else v) for v in values.tolist())
     return labels.astype(np.int64), names
 

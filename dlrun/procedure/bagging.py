@@ -1,0 +1,96 @@
+"""Bagging: the recipe trained on samples of its training split, drawn with replacement.
+
+Breiman 1996, Bagging Predictors; with subsets of the columns Ho 1998, Random Subspaces.
+"""
+
+from typing import Any
+
+import torch
+
+from dlrun.data import Data
+from dlrun.data import split as splits
+from dlrun.data.sample import make_generator
+from dlrun.errors import Mistake
+from dlrun.procedure import Lab, Outcome, Training
+from dlrun.procedure.ensemble import Rows, check_count, check_passes, judge_of, together
+
+_COLUMNS = 10  # a use of the seed; others are elsewhere
+
+
+def bagging(
+    lab: Lab, models: int = 10, features: float | str | None = None, passes: int = 50
+) -> Outcome:
+    """The procedure `bagging`; its value is what the recipe monitors, of the rows out of the bags.
+
+    models: how many; each has its own seed, and stops and chooses its weights by the rows that it
+    has not drawn. features: how many columns of a table each sees, or what share of them; None
+    for all. passes: of one member with its dropout on, to compare with.
+
+    Raises Mistake where a setting is out of range.
+    """
+    check_count("models", models, models)
+    check_passes(passes)
+    data, seed = lab.data(), int(lab.recipe["data"].get("split_seed") or 0)
+    many = None if features is None else _how_many(data, features)
+    bags = [drawn(data, seed + number) for number in range(models)]
+    judge, first = judge_of(lab), int(lab.recipe["seed"])
+    wanted = [
+        Training(
+            name=f"model {number + 1}",
+            settings={"seed": first + number} | _seeing(lab, data, many, seed + number),
+            rows={"train": bag.tolist(), "val": rest.tolist()},
+            test=False,
+        )
+        for number, (bag, rest) in enumerate(bags)
+    ]
+    return together(lab, judge, lab.train(wanted), passes, own=[rest for _, rest in bags])
+
+
+def drawn(data: Data, seed: int) -> tuple[Rows, Rows]:
+    """As many rows of the training split as it has, with replacement, and those never drawn.
+
+    A group is drawn whole. Raises Mistake where every row is drawn.
+    """
+    rows = data.train.rows.numpy()
+    groups = None if data.groups is None else data.groups.numpy()[rows]
+    bag, rest = splits.bootstrap(len(rows), seed, groups)
+    if not len(rest):
+        raise Mistake(
+            f"procedure=bagging: a sample of the {len(rows):,} rows has all of them, which leaves "
+            "none to stop and to measure by; there are too few"
+        )
+    return rows[bag], rows[rest]
+
+
+def columns(count: int, many: int, seed: int) -> list[int]:
+    """So many of the columns 0 to count−1, in order."""
+    order = torch.randperm(count, generator=make_generator(_COLUMNS, seed, 0))
+    return sorted(order[:many].tolist())
+
+
+def _how_many(data: Data, features: float | str) -> int:
+    """The number of columns. Raises Mistake where there are not so many, or none at all."""
+    said = f"procedure.features={features}"
+    if len(data.shape) != 1:
+        shape = "×".join(map(str, data.shape))
+        raise Mistake(
+            f"{said}: is for the columns of a table; samples of data={data.name} are {shape}; "
+            "leave it out"
+        )
+    try:
+        return splits.read_amount("features", features, data.shape[0], "columns")
+    except ValueError as error:
+        raise Mistake(f"{said}: {str(error).removeprefix('features ')}") from None
+
+
+def _seeing(lab: Lab, data: Data, many: int | None, seed: int) -> dict[str, Any]:
+    """The settings of a model that sees so many columns."""
+    if many is None:
+        return {}
+    names = list(lab.recipe["preprocessing"] or {})
+    if "columns" in names:
+        raise Mistake("procedure.features: chooses columns, and so does preprocessing=[columns]")
+    return {
+        "preprocessing": ["columns", *names],
+        "preprocessing.columns.keep": columns(data.shape[0], many, seed),
+    }

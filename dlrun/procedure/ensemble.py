@@ -1,0 +1,367 @@
+"""Several trained runs as one model: the mean of what they say, and what that gains.
+
+Hansen, Salamon 1990; Lakshminarayanan, Pritzel, Blundell 2017.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dlrun.data import Split
+from dlrun.data.depth import raw_example
+from dlrun.engine import committee
+from dlrun.engine.committee import MEAN, Answer, Committee, combined, measured
+from dlrun.engine.evaluate import outputs
+from dlrun.engine.feed import prepare
+from dlrun.engine.run import Run
+from dlrun.errors import Mistake
+from dlrun.finding import Finding, undecided
+from dlrun.procedure import Lab, Outcome, RecordedRun, Training
+from dlrun.procedure.cross_validate import standard_error
+from dlrun.procedure.train import deployable, timestamp
+from dlrun.record import PREDICTIONS, write_arrays
+from dlrun.regularization.dropout import turn_on
+from dlrun.report.chart import Chart
+from dlrun.shell import typed
+
+OUT_OF_BAG = "out_of_bag"
+SEEDS = 5
+MEMBER, DROPPED = "mean member", "Monte Carlo dropout"
+
+Rows = NDArray[np.int64]
+
+
+def ensemble(
+    lab: Lab, runs: Sequence[str] | None = None, seeds: int | None = None, passes: int = 50
+) -> Outcome:
+    """The procedure `ensemble`; its value is what the recipe monitors, of the ensemble on val.
+
+    runs: which are there; None trains the recipe with so many seeds. passes: of one member with
+    its dropout on, to compare with.
+
+    Raises Mistake where these are too few, and where what runs say cannot be put together.
+    """
+    if runs is not None and seeds is not None:
+        raise Mistake(f"procedure.seeds={seeds}: trains new runs, and procedure.runs names others")
+    check_count("seeds", seeds, SEEDS if seeds is None else seeds)
+    check_passes(passes)
+    if not len(lab.data().val):
+        raise Mistake("procedure=ensemble: there is no validation split to measure on")
+    if runs is not None:
+        members = _found(lab, list(map(str, runs)))
+        return together(lab, judge_of(lab), members, passes)
+    judge, first = judge_of(lab), int(lab.recipe["seed"])
+    wanted = [
+        Training(name=f"seed {seed}", settings={"seed": seed}, test=False)
+        for seed in range(first, first + (seeds or SEEDS))
+    ]
+    return together(lab, judge, lab.train(wanted), passes)
+
+
+def check_count(setting: str, value: Any, count: int) -> None:
+    """Raise Mistake for a setting that asks for an ensemble of one."""
+    if count < 2:
+        raise Mistake(f"procedure.{setting}={value}: an ensemble has at least 2 members")
+
+
+def check_passes(passes: int) -> None:
+    """Raise Mistake for fewer than one."""
+    if passes < 1:
+        raise Mistake(f"procedure.passes={passes}: must be at least 1")
+
+
+def _found(lab: Lab, which: Sequence[str]) -> list[RecordedRun]:
+    """The runs that are named, each once."""
+    check_count("runs", typed(which), len(which))
+    found = [lab.find(one, "runs", other=True) for one in which]
+    ids = [run.directory.name for run in found]
+    twice = next((one for one in ids if ids.count(one) > 1), None)
+    if twice:
+        raise Mistake(f"procedure.runs: names {twice} twice")
+    return found
+
+
+def judge_of(lab: Lab) -> Run:
+    """A run of the recipe that is never trained: its loss and metrics judge the ensemble.
+
+    Raises Mistake for a recipe that cannot be built, and for one without targets.
+    """
+    run = lab.untrained()
+    if run.reconstructs:
+        name = lab.recipe["procedure"]["_target_"].rpartition(".")[2]
+        raise Mistake(f"procedure={name}: the model gives its input back; it has no target")
+    return run
+
+
+@dataclass(frozen=True)
+class Part:
+    """What all members say of some rows.
+
+    y: as the data of the judge give it. z, there: as `committee` has them.
+    """
+
+    rows: Rows
+    y: Tensor
+    z: Tensor
+    there: Tensor
+
+    def mean(self, judge: Run, members: int | None = None) -> tuple[Answer, Tensor]:
+        """What the first members say together, and the targets, where they say something."""
+        there = self.there[:members]
+        some = there.any(0)
+        return combined(judge, self.z[:members, some], there[:, some])[MEAN], self.y[some]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The members' answers by split, what one with its dropout on has there, and their modules."""
+
+    parts: Mapping[str, Part]
+    dropped: Mapping[str, Mapping[str, float]]
+    modules: Sequence[nn.Module]
+
+
+def together(
+    lab: Lab,
+    judge: Run,
+    runs: Sequence[RecordedRun],
+    passes: int,
+    own: Sequence[Rows] | None = None,
+) -> Outcome:
+    """What runs come to as one model: measured, compared, kept, and saved as a model.
+
+    own: rows that each has not been trained on, by which it is judged; None: those of val.
+    """
+    data, rows = judge.data, {}
+    if own is not None:
+        rows[OUT_OF_BAG] = np.unique(np.concatenate(own))
+    for name in ("val", "test") if lab.measures_test else ("val",):
+        if len(data.splits[name]):
+            rows[name] = data.splits[name].rows.numpy()
+    heard = _hear(lab, judge, runs, rows, own, passes)
+    first, *_ = heard.parts
+    table = [row for name in heard.parts for row in _rows(judge, name, heard)]
+    _keep(lab, judge, heard.parts)
+    if heard.modules:
+        _export(lab, judge, heard.modules)
+    assert lab.record is not None
+    if "test" in heard.parts and "test_measured" not in lab.record.info:
+        lab.record.update(test_measured=timestamp())
+    key = judge.monitor.rpartition("/")[2]
+    values, why = _values(table), _why(judge, heard.parts)
+    return Outcome(
+        value=values[f"{first}/{key}"],
+        runs=runs,
+        findings=_gain(judge, first, heard.parts[first]),
+        values=values | {f"{why[0]}/{name}": value for name, value in why[1].items()},
+        text="\n".join([_said(table, first, key, len(runs)), *_told(judge, *why, heard.parts)]),
+        table=table,
+        chart=_chart(judge, first, heard.parts[first], table, key),
+    )
+
+
+def _hear(
+    lab: Lab,
+    judge: Run,
+    runs: Sequence[RecordedRun],
+    rows: Mapping[str, Rows],
+    own: Sequence[Rows] | None,
+    passes: int,
+) -> Heard:
+    """Ask every member about the rows; of those out of its bag, about its own alone."""
+    y, many = judge.data.train.y, judge.data.outputs
+    parts = {
+        name: Part(
+            some,
+            y[torch.from_numpy(some)],
+            torch.zeros(len(runs), len(some), many, dtype=torch.float64),
+            torch.ones(len(runs), len(some), dtype=torch.bool),
+        )
+        for name, some in rows.items()
+    }
+    for number, some in enumerate(own or ()):
+        parts[OUT_OF_BAG].there[number] = torch.from_numpy(np.isin(rows[OUT_OF_BAG], some))
+    dropped: dict[str, dict[str, float]] = {}
+    modules = []
+    for number, recorded in enumerate(runs):
+        run = lab.trained(recorded)
+        _agree(judge, run, recorded)
+        for name, part in parts.items():
+            there = part.there[number]
+            part.z[number, there] = _ask(run, part.rows[there.numpy()], name)
+        if not dropped and turn_on(run.model, on=False):  # where it has dropout
+            torch.manual_seed(int(lab.recipe["seed"]))
+            for name in sorted(parts.keys() - {"test"}):
+                dropped[name] = _dropped(judge, run, parts[name], number, passes)
+        if lab.exports:
+            modules.append(deployable(run))
+        lab.progress(f"asked {number + 1} of {len(runs)} members", number + 1, len(runs))
+    return Heard(parts, dropped, modules)
+
+
+def _dropped(judge: Run, run: Run, part: Part, number: int, passes: int) -> dict[str, float]:
+    """What the mean of passes with dropout on comes to, on the rows that a member is asked about.
+
+    Gal, Ghahramani 2016, Dropout as a Bayesian Approximation.
+    """
+    there = part.there[number]
+    rows = part.rows[there.numpy()]
+    z = torch.stack([_ask(run, rows, drops=True) for _ in range(passes)])
+    mean = combined(judge, z, torch.ones(z.shape[:2], dtype=torch.bool))[MEAN]
+    return measured(judge, mean, part.y[there])
+
+
+def _ask(run: Run, rows: Rows, name: str = "", drops: bool = False) -> Tensor:
+    """(n, outputs) What a run says of these rows; those of test as the recipe augments them."""
+    x, y = run.data.train.x, run.data.train.y
+    split = Split(x, y, torch.from_numpy(rows))
+    feed = prepare(split, run.evaluation, run.device, fixed=False)
+    views = run.views if name == "test" else None
+    return committee.says(run, outputs(run, feed, views, drops))
+
+
+def _agree(judge: Run, run: Run, recorded: RecordedRun) -> None:
+    """Raise Mistake where the answers of a run are of another kind than the recipe's."""
+    said = f"procedure.runs: run {recorded.directory.name}"
+    if run.reconstructs:
+        raise Mistake(f"{said}: its model gives its input back; it has no target")
+    kinds = [committee.are_numbers(one) for one in (judge, run)]
+    links = [one.loss.link or one.loss.name for one in (judge, run)]
+    if kinds[0] != kinds[1] or (not kinds[0] and links[0] != links[1]):
+        raise Mistake(
+            f"{said}: was trained with loss={run.loss.name}, whose outputs have no mean with those "
+            f"of loss={judge.loss.name}; type loss={run.loss.name} where all have it"
+        )
+
+
+def _rows(judge: Run, name: str, heard: Heard) -> list[dict[str, Any]]:
+    """Of the closing table; of test, the ensemble alone."""
+    part = heard.parts[name]
+    some = part.there.any(0)
+    answers = combined(judge, part.z[:, some], part.there[:, some])
+    if name == "test":
+        answers = {MEAN: answers[MEAN]}
+    rows: list[dict[str, Any]] = [
+        {"": said, "on": name, **measured(judge, answer, part.y[some])}
+        for said, answer in answers.items()
+    ]
+    if name == "test":
+        return rows
+    each = [
+        measured(judge, committee.alone(judge, z[there]), part.y[there])
+        for z, there in zip(part.z, part.there, strict=True)
+    ]
+    mean = {key: float(np.mean([values[key] for values in each])) for key in each[0]}
+    dropped = [{"": DROPPED, "on": name, **heard.dropped[name]}] if heard.dropped else []
+    return [{"": MEMBER, "on": name, **mean}, *rows, *dropped]
+
+
+def _values(table: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The record's point: the ensemble's values by split, the others' under their names."""
+    found: dict[str, float] = {}
+    for row in table:
+        split, name = row["on"], row[""]
+        start = split if name == MEAN else f"{split}_{name.lower().replace(' ', '_')}"
+        found |= {f"{start}/{key}": row[key] for key in row if key not in ("", "on")}
+    return found
+
+
+def _said(table: Sequence[Mapping[str, Any]], first: str, key: str, members: int) -> str:
+    """What the ensemble gains."""
+    of = {row[""]: row[key] for row in table if row["on"] == first and key in row}
+    others = ", ".join(f"{name} {of[name]:.4g}" for name in (MEMBER, DROPPED) if name in of)
+    return f"{first}/{key} {of[MEAN]:.4g} by the mean of {members} members; {others}"
+
+
+def _gain(judge: Run, split: str, part: Part) -> list[Finding]:
+    """Whether the ensemble names more classes or labels rightly than the mean member, or fewer.
+
+    Of numbers and of probabilities the mean is never worse: their errors are convex.
+    """
+    some = part.there.any(0)
+    if committee.are_numbers(judge) or some.sum() < 2:
+        return []
+    there, y = part.there[:, some].double(), part.y[some]
+    of_each = (committee.right(judge, part.z[:, some], y) * there).sum(0) / there.sum(0)
+    logits = part.mean(judge)[0].logits
+    assert logits is not None
+    gains = (committee.right(judge, logits[None], y)[0] - of_each).numpy()
+    gain, error = float(gains.mean()), standard_error(gains)
+    if abs(gain) > 2 * error:
+        return []
+    said = (
+        f"The ensemble answers {abs(gain):.2%} ± {error:.2%} {'more' if gain > 0 else 'less'} of "
+        f"{split.replace('_', ' ')} rightly than the mean member"
+    )
+    return [undecided(said, gain, error, len(gains))]
+
+
+def _why(judge: Run, parts: Mapping[str, Part]) -> tuple[str, dict[str, float]]:
+    """Bias and variance of the members, and on which split: of those that all have answered."""
+    for name in ("test", "val"):
+        if name in parts:
+            return name, committee.decomposed(judge, parts[name].z, parts[name].y)
+    return "", {}
+
+
+def _told(judge: Run, split: str, why: Mapping[str, float], parts: Mapping[str, Part]) -> list[str]:
+    """Why members are wrong, in a line, where that is known."""
+    if not why:
+        return []
+    error, bias, variance = why.values()
+    what = "squared error" if committee.are_numbers(judge) else "error rate"
+    return [
+        f"{what} of a member on {len(parts[split].rows):,} samples of {split}: {error:.4g} = bias "
+        f"and noise {bias:.4g} + variance {variance:.4g}; without several labels of a sample, "
+        "noise cannot be told from bias"
+    ]
+
+
+def _keep(lab: Lab, judge: Run, parts: Mapping[str, Part]) -> None:
+    """Write what the ensemble and its members say into the procedure's record."""
+    found = []
+    for name, part in parts.items():
+        answer, y = part.mean(judge)
+        some = part.there.any(0)
+        said, so = committee.output(judge, answer, y)
+        z = part.z if committee.are_numbers(judge) else judge.loss.scores(part.z)
+        members = z.masked_fill(~part.there[..., None], torch.nan)[:, some]
+        rows = part.rows[some.numpy()]
+        found.append((rows, np.full(len(rows), name), so, said, members.transpose(0, 1)))
+    names = ("row", "split", "y", "output", "members")
+    arrays = (np.concatenate(each) for each in zip(*found, strict=True))
+    assert lab.directory is not None
+    write_arrays(lab.directory / PREDICTIONS, **dict(zip(names, arrays, strict=True)))
+
+
+def _export(lab: Lab, judge: Run, modules: Sequence[nn.Module]) -> None:
+    """Save the ensemble as one model."""
+    from dlrun.tracking.model import save_model
+
+    data = judge.data
+    assert lab.directory is not None
+    module = Committee(modules, judge.loss).eval()
+    save_model(
+        module,
+        raw_example(data),
+        lab.directory / "model",
+        classes=judge.classes,
+        reading=data.reading,
+    )
+
+
+def _chart(
+    judge: Run, split: str, part: Part, table: Sequence[Mapping[str, Any]], key: str
+) -> Chart:
+    """What is monitored by the number of members, the first ones of them."""
+    counts = list(range(1, len(part.z) + 1))
+    curve = [measured(judge, *part.mean(judge, many))[key] for many in counts]
+    found = {row[""]: row[key] for row in table if row["on"] == split and key in row}
+    levels = {name: found[name] for name in (MEMBER, DROPPED) if name in found}
+    label = f"{split.replace('_', ' ')}: {key}"
+    return Chart("members", "members", label, counts, {"ensemble": curve}, levels=levels)

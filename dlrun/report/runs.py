@@ -1,0 +1,78 @@
+"""What the runs of a sweep say of themselves, as findings of the sweep: each once."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from dlrun import record
+from dlrun.finding import Finding
+from dlrun.record.sweep import Point, Sweep
+
+_NAMED = 3  # points that are named, where more are concerned
+
+
+def set_up(sweep: Sweep, outputs: Path) -> list[Finding]:
+    """What preflight has found, with the points that it concerns.
+
+    Recipes that differ in numbers alone are checked once, so that what is found of one concerns
+    all that have its structure.
+    """
+    structures: dict[str, list[Point]] = {}
+    found: dict[tuple[str, str], tuple[Finding, list[str]]] = {}
+    for point in sweep.points:
+        for directory in _runs(point, outputs):
+            info = record.read_json(directory / "run.json")
+            structure, names = str(info.get("structure")), info.get("set_up", ())
+            alike = structures.setdefault(structure, [])
+            alike += [point] if point not in alike[-1:] else []
+            for each in record.findings_of(directory) if names else ():
+                if each.name in names:
+                    known = found.setdefault((each.name, each.level), (each, []))
+                    known[1].append(structure)
+    said = []
+    for finding, which in found.values():
+        trials = {point.trial for structure in which for point in structures[structure]}
+        points = [point for point in sweep.points if point.trial in trials]
+        numbers = {**finding.numbers, "points": len(points)}
+        text = f"{finding.text.rstrip('.')} ({_which(points, len(sweep.points))})."
+        said.append(replace(finding, text=text, numbers=numbers))
+    return said
+
+
+def verdicts(sweep: Sweep, outputs: Path) -> list[Finding]:
+    """The diagnosis of the best run, and what the procedures of all points have found."""
+    best = sweep.best_run
+    found: dict[tuple[str, str], tuple[Finding, list[str]]] = {}
+    for point in sweep.points:
+        for name in point.directories:
+            info = record.read_json(outputs / name / "run.json")
+            procedure = info.get("kind") == "procedure" or not info.get("trains", True)
+            if not procedure and (best is None or name != best.directory):
+                continue
+            which = point.label if procedure else f"the best run, {name.rpartition('/')[2]}"
+            for each in record.findings_of(outputs / name):
+                if each.name not in info.get("set_up", ()):
+                    known = found.setdefault((each.name, each.text), (each, []))
+                    known[1].append(which)
+    return [
+        replace(each, text=f"{each.text.rstrip('.')} ({'; '.join(which)}).")
+        for each, which in found.values()
+    ]
+
+
+def _runs(point: Point, outputs: Path) -> Iterator[Path]:
+    """The records of a point's runs, and of the runs of its procedures."""
+    for name in point.directories:
+        directory = outputs / name
+        yield directory
+        for run in record.read_json(directory / "run.json").get("runs", ()):
+            yield directory.with_name(run)
+
+
+def _which(points: list[Point], all_: int) -> str:
+    """Some points, in words."""
+    if len(points) == all_:
+        return {1: "the only point", 2: "both points"}.get(all_, f"all {all_} points")
+    labels = [point.label for point in points[:_NAMED]]
+    more = len(points) - len(labels)
+    return "; ".join(labels) + (f"; and {more} more points" if more else "")

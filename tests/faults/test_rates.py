@@ -1,0 +1,38 @@
+"""How good the verdicts are on the half of the planted faults that nothing was fitted to."""
+
+import os
+
+import pytest
+
+from dlrun.finding import by_level
+from tests.faults import sets
+from tests.faults.rates import judged, rates, wilson
+from tests.faults.table import FAULTS
+
+
+def test_an_interval_is_wilsons():
+    # Agresti and Coull 1998, table 1 for 95 %: 0 of 10, 5 of 10.
+    assert wilson(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
+    assert wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
+    assert wilson(0, 0) == (0.0, 1.0)
+
+
+def test_a_recipe_is_judged_as_the_command_judges_it(tmp_path):
+    faults = {fault.name: fault for fault in FAULTS}
+    broken = faults["zero_initialization-digits"]
+    verdict = judged(broken.name, broken.words, tmp_path, broken.causes)
+    assert verdict.right
+    assert verdict.found == by_level(verdict.found)
+    assert verdict.found[0].command.startswith("dlrun data=digits epochs=12 ")
+    assert judged("sound", broken.twin, tmp_path).found == []
+    refused = faults["softmax_before_loss-digits"]
+    assert judged(refused.name, refused.words, tmp_path, refused.causes).right
+
+
+@pytest.mark.proof
+def test_the_rates_of_the_final_half(tmp_path, capsys):
+    found = rates("final", tmp_path)
+    with capsys.disabled():
+        for name, rate in found.items():
+            print(f"\n{name}: {rate}", *rate.missed, sep="\n    ")
+    assert found["detected"].all >= (48 if sets.CIFAR10 in os.environ else 40)

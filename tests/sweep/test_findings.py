@@ -1,0 +1,137 @@
+"""What is found of the points of a sweep: said once, by the sweep, with the points concerned."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from dlrun import record
+from dlrun.__main__ import main
+from dlrun.finding import NOTE, WARN, Finding
+from dlrun.job.session import Checked
+from dlrun.report.diagnosis import NAMES
+from tests.sweep.typed import directory
+
+LINEAR = "linear_network: "
+
+
+def runs(folder: Path) -> dict[str, Path]:
+    """The runs by what was changed."""
+    found = record.all_runs(folder / "outputs")
+    return {record.read_json(run / "run.json")["name"]: run for run in found}
+
+
+def test_preflight_is_said_once_with_the_points_it_concerns(sweep, tmp_path, capsys):
+    words = ("activation=identity,relu", "optimizer.lr=0.1,0.01", "sweep.export=none")
+    assert sweep(*words) == 0
+    out, err = capsys.readouterr()
+    assert err.count(LINEAR) == 1
+    assert out.count(LINEAR) == 1
+    which = "(activation=identity optimizer.lr=0.1; activation=identity optimizer.lr=0.01)."
+    found = record.findings_of(directory(tmp_path))
+    [said] = [each for each in found if each.name == "linear_network"]
+    assert said.text.endswith(which)
+    assert (said.level, said.numbers["points"]) == (WARN, 2)
+    assert said.command in out
+    assert which in (directory(tmp_path) / "report.html").read_text()
+    kept = [name for name, run in runs(tmp_path).items() if record.findings_of(run)]
+    assert kept == ["activation=identity optimizer.lr=0.1"], "it was looked at once"
+    assert main(shlex.split(said.command)[1:]) == 0
+    assert sweep(*words) == 0
+    out, err = capsys.readouterr()
+    assert (out.count(LINEAR), err.count(LINEAR)) == (1, 0)
+
+
+def test_what_all_points_have_is_said_so(sweep, tmp_path):
+    assert sweep("activation=identity", "optimizer.lr=0.1,0.01,0.03", "epochs='2 steps'") == 0
+    found = record.findings_of(directory(tmp_path))
+    [said] = [each for each in found if each.name == "linear_network"]
+    assert said.text.endswith("(all 3 points).")
+
+
+def test_strict_stops_every_point(sweep, capsys):
+    assert sweep("initializer=constant", "optimizer.lr=0.1,0.01", "preflight=strict") == 1
+    out, err = capsys.readouterr()
+    assert err.count("preflight=strict: symmetric_units") == 2
+    assert err.count("warning: symmetric_units: ") == 1
+    assert "(both points)" in out
+
+
+def test_processes_tell_each_other_what_they_have_found(tmp_path):
+    found = [Finding("input_scale", WARN, "Far too large.", {"highest": 300.0}, "dlrun")]
+    one, other, alone = Checked(tmp_path), Checked(tmp_path), Checked()
+    assert one.find("a") is None
+    assert one.keep("a", found)
+    assert other.find("a") == found
+    assert other.find("b") is None
+    assert alone.find("a") is None
+    late = Checked(tmp_path)
+    assert not late.keep("a", found), "both have looked, one says it"
+    one.clear()
+    assert Checked(tmp_path).find("a") is None
+    assert one.keep("b", [])
+    assert other.find("b") == [], "nothing was found, which is known too"
+
+
+def test_jobs_elsewhere_say_it_once(sweep, tmp_path, capfd):
+    parallel = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=1", "epochs='2 steps'")
+    assert sweep("activation=identity", "optimizer.lr=0.1,0.01", *parallel) == 0
+    out, err = capfd.readouterr()
+    assert (out.count(LINEAR), err.count(LINEAR)) == (1, 1)
+    assert "(both points)" in out
+    assert not [*(directory(tmp_path) / "jobs").glob("checked*")]
+
+
+def test_the_best_run_alone_is_diagnosed(sweep, tmp_path, capsys):
+    words = ("optimizer.lr=0.0001,0.00001", "epochs=3")
+    assert sweep(*words) == 0
+    out = capsys.readouterr().out
+    examined = {
+        name: "examined" in record.read_json(run / "run.json")
+        for name, run in runs(tmp_path).items()
+    }
+    assert sorted(examined.values()) == [False, True]
+    [best] = [run for name, run in runs(tmp_path).items() if examined[name]]
+    [found] = [each for each in record.findings_of(best) if each.name in NAMES]
+    assert f"{found.name}: {found.text[:-1]} (the best run, {best.name})." in out
+    assert found.command in out
+    before = best.stat().st_mtime_ns, (best / "run.json").read_bytes()
+    assert sweep(*words) == 0
+    assert (best.stat().st_mtime_ns, (best / "run.json").read_bytes()) == before
+    assert f"(the best run, {best.name})" in capsys.readouterr().out
+
+    capsys.readouterr()
+    alone = [each for each in words if not each.startswith("optimizer")]
+    name = next(name for name in examined if examined[name])
+    lr = next(word for word in name.split() if word.startswith("optimizer.lr"))
+    assert main(["tracking=none", "threads=1", lr, *alone, "outputs=alone"]) == 0
+    [single] = record.all_runs(tmp_path / "alone")
+    told = [each for each in record.findings_of(single) if each.name in NAMES]
+    assert [(each.name, each.numbers) for each in told] == [(found.name, found.numbers)]
+
+
+@pytest.mark.parametrize(("export", "many"), [("none", 0), ("all", 2)])
+def test_what_is_exported_is_diagnosed(sweep, tmp_path, export, many):
+    assert sweep("optimizer.lr=0.1,0.01", f"sweep.export={export}") == 0
+    found = [record.read_json(run / "run.json") for run in runs(tmp_path).values()]
+    assert sum("examined" in info for info in found) == many
+
+
+def test_the_best_cross_validation_has_the_figures_of_its_folds(sweep, tmp_path):
+    words = ("procedure=cross_validate", "procedure.folds=2", "optimizer.lr=0.1,0.0001")
+    assert sweep(*words) == 0
+    drawn = {
+        run.name for run in record.all_runs(tmp_path / "outputs") if (run / "figures").is_dir()
+    }
+    points = [record.read_json(run / "run.json") for run in record.all_runs(tmp_path / "outputs")]
+    best = next(p for p in points if p.get("kind") and "optimizer.lr=0.1" in p["overrides"])
+    assert drawn == set(best["runs"])
+
+
+def test_what_procedures_find_is_said_of_each_point(sweep, tmp_path, capsys):
+    assert sweep("procedure=overfit", "procedure.samples=[1]", "optimizer=sgd,adam") == 0
+    out = capsys.readouterr().out
+    assert out.count("memorized: ") == 2
+    assert "(optimizer=sgd)." in out
+    found = record.findings_of(directory(tmp_path))
+    assert [(each.name, each.level) for each in found] == 2 * [("memorized", NOTE)]
