@@ -67,8 +67,8 @@ def start(
     coarse = report.search("Runs over rate and decay", points, epochs)
     around = list(_around(coarse[0].point, largest))
     fine = report.search("Longer runs around the best", around, fine_epochs)
-    report.do("baseline", "What any network must beat", {})
-    return report.ended(fine, coarse)
+    beaten = report.do("baseline", "What any network must beat", {})
+    return report.ended(fine, coarse, beaten.findings[0].numbers if beaten else {})
 
 
 @dataclass(frozen=True)
@@ -207,8 +207,10 @@ class _Report:
             runs=self._runs, findings=outcome.findings, text=self._commands(), failure=failure
         )
 
-    def ended(self, fine: Sequence[_Tried], coarse: Sequence[_Tried]) -> Outcome:
-        """The recipe to go on with."""
+    def ended(
+        self, fine: Sequence[_Tried], coarse: Sequence[_Tried], beaten: Mapping[str, float]
+    ) -> Outcome:
+        """The recipe to go on with. beaten: what simpler models have reached."""
         best = fine[0]
         assert best.run.value is not None
         finding = Finding(
@@ -219,7 +221,8 @@ class _Report:
             | {best.key: best.run.value},
             self._lab.command(best.point.settings),
         )
-        self._write([finding], "", {f"best {best.key}": f"{best.run.value:.4g}"})
+        reached = {f"best {best.key}": best.run.value, **beaten}
+        self._write([finding], "", {name: f"{value:.4g}" for name, value in reached.items()})
         return Outcome(
             value=best.run.value,
             runs=self._runs,
