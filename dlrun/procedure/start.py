@@ -200,8 +200,7 @@ class _Report:
     def stopped(self, name: str, outcome: Outcome) -> Outcome:
         """The end before the search, where something must be mended first."""
         command = self._steps[-1].command
-        said = f"Mend this first; then check it again with {command}"
-        self._write([*outcome.findings], said)
+        self._write(outcome.findings, again=command)
         failure = f"{outcome.failure.rstrip('.')}; mend this first, then check it with {command}"
         return Outcome(
             runs=self._runs, findings=outcome.findings, text=self._commands(), failure=failure
@@ -222,7 +221,7 @@ class _Report:
             self._lab.command(best.point.settings),
         )
         reached = {f"best {best.key}": best.run.value, **beaten}
-        self._write([finding], "", {name: f"{value:.4g}" for name, value in reached.items()})
+        self._write([finding], {name: f"{value:.4g}" for name, value in reached.items()})
         return Outcome(
             value=best.run.value,
             runs=self._runs,
@@ -242,7 +241,10 @@ class _Report:
         return "\n".join(lines)
 
     def _write(
-        self, findings: Sequence[Finding], text: str, numbers: Mapping[str, str] | None = None
+        self,
+        findings: Sequence[Finding],
+        numbers: Mapping[str, str] | None = None,
+        again: str = "",
     ) -> None:
         """Write the page."""
         assert self._lab.directory is not None
@@ -253,7 +255,7 @@ class _Report:
             self._lab.command({"procedure": "start"}),
             {**(numbers or {}), **shown},
             findings,
-            text,
+            again,
         )
         steps.write(self._lab.directory, head, self._steps)
 

@@ -144,7 +144,8 @@ def test_a_check_that_fails_ends_it_and_says_what_to_mend(here, capsys):
         *("start", "show_data", "preflight")
     ]
     page = (run / "report.html").read_text()
-    assert f"Mend this first; then check it again with {check}" in page
+    assert f"<p>When it is mended, check it again:</p><code>{check}</code>" in page
+    assert "report.html" in shown.out
 
 
 def test_what_cannot_memorize_goes_no_further(here, capsys, monkeypatch):
