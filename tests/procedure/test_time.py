@@ -10,8 +10,10 @@ import torch
 
 from dlrun import record
 from dlrun.__main__ import main
+from dlrun.engine import checkpoint
 from dlrun.procedure import time as timing
 from dlrun.procedure.time import gain, is_faster
+from tests.states import differences, without_clock
 
 COMMON = ("tracking=none", "threads=1", "procedure=time", "procedure.seconds=50")
 
@@ -108,6 +110,17 @@ class Hurried(Slow):
         bf16 = torch.is_autocast_enabled("cpu")
         time.sleep(0.06 - 0.03 * bf16 - 0.02 * compiled)
         return self.layer(x.flatten(1))
+
+
+def test_a_later_training_is_the_same_to_the_last_bit(here):
+    recipe = [*COMMON[:1], "epochs=2", "regularization=[dropout]", "augmentation=[noise]"]
+    assert main([*recipe, "outputs=alone"]) == 0
+    assert main([*recipe, *COMMON[2:], "procedure.seconds=1"]) == 0
+    assert main(recipe) == 0
+    trained, alone = record.find("outputs", "last"), record.find("alone", "last")
+    assert trained != record.all_runs("outputs")[0]
+    states = [checkpoint.read(run / "checkpoints" / "last.pt") for run in (trained, alone)]
+    assert not differences(*map(without_clock, states))
 
 
 def test_what_learns_the_same_is_tried_together(here, monkeypatch):
