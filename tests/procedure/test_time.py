@@ -56,16 +56,16 @@ def test_a_layer_that_sleeps_is_the_forward_pass_and_larger_batches_gain(here, c
     run, info = told()
     [point] = record.read_points(run)
     values = point["values"]
-    assert 0.02 <= values["time/forward"] < 0.04
+    assert 0.02 <= values["time/forward"] < 0.06
     parts = [values[f"time/{part}"] for part in ("fetch", "backward", "update", "record")]
     assert values["time/forward"] > 0.8 * values["time/step"] > sum(parts)
-    assert values["time/samples_per_second"] == pytest.approx(32 / values["time/step"], rel=0.3)
-    assert values["time/whole"] == pytest.approx(20 * values["time/step"], rel=0.5)
+    assert values["time/samples_per_second"] == pytest.approx(32 / values["time/step"], rel=0.5)
+    assert values["time/whole"] == pytest.approx(20 * values["time/step"], rel=1.0)
     assert values["memory/peak"] > 2**20
     table = {row["setting"]: row for row in info["table"]}
     for size, times in (("64", 2), ("128", 4)):
         told_gain = float(table[f"batch_size={size}"]["times as fast"].partition(" ")[0])
-        assert told_gain == pytest.approx(times, rel=0.25)
+        assert told_gain == pytest.approx(times, rel=0.35)
     [found] = info["findings"]
     assert (found["name"], found["level"]) == ("faster", "note")
     assert "batch_size=128 training is" in found["text"]
