@@ -183,9 +183,9 @@ def _next(
 ) -> list[tuple[str, str]]:
     """What the user may want to type now."""
     tips = []
+    if (directory / PAGE).is_file():
+        tips.append(("the page", shell.near(directory / PAGE)))
     if status.get("status") == record.FINISHED:
-        if (directory / PAGE).is_file():
-            tips.append(("the page", shell.near(directory / PAGE)))
         if (directory / "figures").is_dir():
             tips.append(("the curves", shell.near(directory / "figures")))
         if longer := _longer(directory, info):

@@ -26,9 +26,9 @@ PARTS = (FETCH, AUGMENT, PREPROCESS, FORWARD, BACKWARD, UPDATE, RECORD)
 """Of a step, in their order. forward: with the loss; backward: with penalties and clipping;
 record: the metric on the mini-batch, the curves, checkpoints and the screen."""
 VALIDATE = "validate"
-WARM = 3
-"""Steps that count for nothing, if more follow: the first ones allocate memory and look for the
-fastest kernels."""
+WARM = (1, 3)
+"""After so many steps what was counted is forgotten: the first ones compile, allocate memory and
+look for the fastest kernels."""
 
 
 class Enough(Exception):
@@ -83,9 +83,9 @@ class WatchedStep:
     validations: how many were made.
     """
 
-    def __init__(self, run: Run, until: float) -> None:
-        """until: on the clock of `perf_counter`; then `Enough` is raised, after one step."""
-        self._step, self._until = SingleStep(run), until
+    def __init__(self, run: Run, seconds: float) -> None:
+        """seconds: after the first step; then `Enough` is raised, after one more."""
+        self._step, self._seconds = SingleStep(run), seconds
         self.watch = watch = Watch(run.device)
         self.steps, self.validations, self.samples = 0, 0, 0
         self.ends: list[float] = []
@@ -114,9 +114,10 @@ class WatchedStep:
         """The mini-batches of each step."""
         groups = self._step.batches(rows, start)
         while True:
-            if self.ends and perf_counter() >= self._until:
+            done = len(self.ends)
+            if done > 1 and self.ends[-1] - self.ends[0] >= self._seconds:
                 raise Enough
-            if len(self.ends) == WARM:
+            if done in WARM:
                 self.steps = self.samples = self.validations = 0
                 self.watch.seconds.clear()
             self.watch.enter(FETCH)
@@ -170,8 +171,8 @@ class WatchedStep:
 
 
 def watched(run: Run, state: State, record: Record, show: Show, seconds: float) -> WatchedStep:
-    """Train in the loop itself for so many seconds, at least for one step, or to the end."""
-    step = WatchedStep(run, perf_counter() + seconds)
+    """Train in the loop itself for so many seconds, at least for two steps, or to the end."""
+    step = WatchedStep(run, seconds)
     with suppress(Enough, NotFinite):  # how far it has come stands in the step
         train_together([Member(run, state.runs[0], record, show)], state, step)
     return step

@@ -10,6 +10,9 @@ A plain function is taken for a procedure of several runs: it gets a record of i
 on with what is missing when it is typed again. `@procedure(single=True)` makes one of one run.
 
 train.py            trains the recipe, then measures it on the test split
+preflight.py        checks the set-up, and drives one mini-batch to a loss near zero
+show_data.py        counts, ranges and examples of the data
+probe.py            what passes through the layers of the untrained network
 find_lr.py          proposes a learning rate, by short trials
 overfit.py          trains on a few samples, which must be memorized
 start.py            the first steps with a recipe, one after another, on one page

@@ -67,8 +67,8 @@ def start(
     coarse = report.search("Runs over rate and decay", points, epochs)
     around = list(_around(coarse[0].point, largest))
     fine = report.search("Longer runs around the best", around, fine_epochs)
-    report.do("baseline", "What any network must beat", {})
-    return report.ended(fine, coarse)
+    beaten = report.do("baseline", "What any network must beat", {})
+    return report.ended(fine, coarse, beaten.findings[0].numbers if beaten else {})
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,8 @@ class _Report:
 
     def search(self, title: str, points: Sequence[_Point], epochs: int) -> list[_Tried]:
         """Train all points, with a constant rate; gives them, the best first."""
-        self._lab.say(f"{title}: {len(points)} runs of {epochs} epochs")
+        of = "1 epoch" if epochs == 1 else f"{epochs} epochs"
+        self._lab.say(f"{title}: {len(points)} runs of {of}")
         tried = []
         for point in points:
             try:
@@ -188,7 +189,7 @@ class _Report:
             Step(
                 title,
                 self._lab.command({**swept, **_length(epochs), "test": False}),
-                f"{len(tried)} runs of {epochs} epochs with a constant rate{more}.",
+                f"{len(tried)} runs of {of} with a constant rate{more}.",
                 [_row(each) for each in ranked],
                 chart=_chart(ranked),
                 best=0,
@@ -199,15 +200,16 @@ class _Report:
     def stopped(self, name: str, outcome: Outcome) -> Outcome:
         """The end before the search, where something must be mended first."""
         command = self._steps[-1].command
-        said = f"Mend this first; then check it again with {command}"
-        self._write([*outcome.findings], said)
+        self._write(outcome.findings, again=command)
         failure = f"{outcome.failure.rstrip('.')}; mend this first, then check it with {command}"
         return Outcome(
             runs=self._runs, findings=outcome.findings, text=self._commands(), failure=failure
         )
 
-    def ended(self, fine: Sequence[_Tried], coarse: Sequence[_Tried]) -> Outcome:
-        """The recipe to go on with."""
+    def ended(
+        self, fine: Sequence[_Tried], coarse: Sequence[_Tried], beaten: Mapping[str, float]
+    ) -> Outcome:
+        """The recipe to go on with. beaten: what simpler models have reached."""
         best = fine[0]
         assert best.run.value is not None
         finding = Finding(
@@ -218,7 +220,8 @@ class _Report:
             | {best.key: best.run.value},
             self._lab.command(best.point.settings),
         )
-        self._write([finding], "", {f"best {best.key}": f"{best.run.value:.4g}"})
+        reached = {f"best {best.key}": best.run.value, **beaten}
+        self._write([finding], {name: f"{value:.4g}" for name, value in reached.items()})
         return Outcome(
             value=best.run.value,
             runs=self._runs,
@@ -238,7 +241,10 @@ class _Report:
         return "\n".join(lines)
 
     def _write(
-        self, findings: Sequence[Finding], text: str, numbers: Mapping[str, str] | None = None
+        self,
+        findings: Sequence[Finding],
+        numbers: Mapping[str, str] | None = None,
+        again: str = "",
     ) -> None:
         """Write the page."""
         assert self._lab.directory is not None
@@ -249,7 +255,7 @@ class _Report:
             self._lab.command({"procedure": "start"}),
             {**(numbers or {}), **shown},
             findings,
-            text,
+            again,
         )
         steps.write(self._lab.directory, head, self._steps)
 
@@ -352,18 +358,22 @@ def _said(fine: Sequence[_Tried]) -> str:
 
 
 def _chart(tried: Sequence[_Tried]) -> Chart | None:
-    """What is monitored over the rates, a curve for each decay, the best one first."""
+    """What is monitored over the rates, a curve for each decay; the best comes first."""
     if tried[0].point.rate is None:
         return None
     rates = sorted({each.point.rate for each in tried if each.point.rate is not None})
     values = {(each.point.rate, each.point.decay): each.run.value for each in tried}
     decays = dict.fromkeys(each.point.decay for each in tried)
+    curves = {f"decay {decay:g}": [values.get((rate, decay)) for rate in rates] for decay in decays}
+    if len(decays) == len(tried) > 1:
+        of_rates = {each.point.rate: each.run.value for each in tried}
+        curves = {"each with another decay": [of_rates[rate] for rate in rates]}
     return Chart(
         "rates",
         _RATE,
         tried[0].key,
         rates,
-        {f"decay {decay:g}": [values.get((rate, decay)) for rate in rates] for decay in decays},
+        curves,
         log=True,
         best=tried[0].point.rate,
     )

@@ -85,6 +85,10 @@ class _Clock:
         return max(0.0, self._begun + share * self._seconds - perf_counter())
 
 
+_LeftOut = tuple[str, str]
+"""What is not tried, and why."""
+
+
 @dataclass(frozen=True)
 class _Variant:
     """Other settings. learns: what they change of what is learnt; "" where it is nothing."""
@@ -182,42 +186,43 @@ def _validation(run: Run, step: WatchedStep) -> float:
 
 def _variants(
     recipe: Mapping[str, Any], run: Run, seconds: float
-) -> tuple[list[_Variant], list[str]]:
+) -> tuple[list[_Variant], list[_LeftOut]]:
     """What is worth a try here, and what is not, with the reason."""
-    found, left = [], []
+    found: list[_Variant] = []
+    left: list[_LeftOut] = []
     on_cpu, images = run.device.type == "cpu", len(run.data.shape) == 3
     for precision in {"float32", "bf16", "fp16"} - {recipe["precision"]}:
         if precision == "fp16" and run.device.type != "cuda":
-            left.append("precision=fp16 (needs a GPU)")
+            left.append(("precision=fp16", "needs a GPU"))
         else:
             found.append(_Variant({"precision": precision}))
     found.sort(key=lambda variant: variant.name)
     if images and any(weight.dim() == 4 for weight in run.model.parameters()):
         found.append(_Variant({"channels_last": not recipe["channels_last"]}))
     else:
-        left.append("channels_last (no convolutions of images)")
+        left.append(("channels_last", "no convolutions of images"))
     if recipe["compile"]:
         found.append(_Variant({"compile": False}))
     elif why := _no_compiler(on_cpu, seconds):
-        left.append(f"compile=true ({why})")
+        left.append(("compile=true", why))
     else:
         found.append(_Variant({"compile": True}))
     if on_cpu:
         now, cores = torch.get_num_threads(), devices.CORES
         counts = sorted({1, cores // 2, cores} - {0, now})
         found += [_Variant({"threads": count}) for count in counts]
-        left += [] if counts else ["threads (there is one core)"]
+        left += [] if counts else [("threads", "there is one core")]
     size, most = recipe["batch_size"], len(run.train) // run.lengths.accumulate
     larger = [] if size == "full" else [size * times for times in (2, 4) if size * times <= most]
     learns = "a larger batch means fewer updates in an epoch, and often another learning rate"
     found += [_Variant({"batch_size": many}, learns) for many in larger]
-    left += [] if larger else ["batch_size (it holds the whole training split)"]
+    left += [] if larger else [("batch_size", "the training split is not larger")]
     if images and "size" in recipe["data"]:
         sides = [side // 2 for side in run.data.shape[1:]]
         value = sides[0] if sides[0] == sides[1] else sides
         found.append(_Variant({"data.size": value}, "smaller images show less", halved=True))
     else:
-        left.append(f"a smaller resolution (data={run.data.name} has no data.size)")
+        left.append(("a smaller resolution", f"data={run.data.name} has no data.size"))
     return found, left
 
 
@@ -226,7 +231,7 @@ def _no_compiler(on_cpu: bool, seconds: float) -> str:
     if on_cpu and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))):
         return "there is no C++ compiler"
     if seconds < COMPILING:
-        return f"takes long by itself; procedure.seconds={COMPILING:g} tries it"
+        return f"compiling takes long; procedure.seconds={COMPILING:g} tries it"
     return ""
 
 
@@ -250,24 +255,24 @@ def _built(
     variants: Sequence[_Variant],
     alike: Mapping[str, Any],
     clock: _Clock,
-) -> tuple[list[_Trial], list[str]]:
+) -> tuple[list[_Trial], list[_LeftOut]]:
     """The variants that can be built and take a step, and why others cannot."""
     trials: list[_Trial] = []
-    left = []
+    left: list[_LeftOut] = []
     for variant in variants:
         if trials and not clock.share(_COMPARED):
-            left.append(f"{variant.name} (there was no time; procedure.seconds= gives more)")
+            left.append((variant.name, "no time was left; procedure.seconds= gives more"))
             continue
         settings = {**alike["settings"], **({} if variant.halved else variant.changes)}
         training = Training(**{**alike, "settings": settings}, halved=variant.halved)
         try:
             built = stack.enter_context(lab.built(training))
             turns = Turns(built.run)
-            turns.take(1)
+            turns.take(2)
         except (DlrunError, RuntimeError) as error:  # no kernel, no memory, no compiler
             if not trials:
                 raise
-            left.append(f"{variant.name} ({first_line(error)})")
+            left.append((variant.name, first_line(error)))
         else:
             trials.append(_Trial(variant, built, turns))
     return trials, left
@@ -346,7 +351,9 @@ def _gains(trial: _Trial) -> bool:
     return is_faster(trial.beside, trial.times)
 
 
-def _outcome(lab: Lab, course: _Course, trials: Sequence[_Trial], left: Sequence[str]) -> Outcome:
+def _outcome(
+    lab: Lab, course: _Course, trials: Sequence[_Trial], left: Sequence[_LeftOut]
+) -> Outcome:
     assert lab.record is not None
     number = len(lab.record.points()) + 1
     lab.record.append(number, float(number), _values(course, trials[0]))
@@ -358,13 +365,22 @@ def _outcome(lab: Lab, course: _Course, trials: Sequence[_Trial], left: Sequence
     elif not faster:
         text.append(f"Nothing that was tried is faster by {LEAST - 1:.0%} and more than the noise.")
     if left:
-        text.append(f"Left out: {', '.join(left)}.")
+        text.append(_left_out(left))
     return Outcome(
         findings=findings,
         text="\n".join(text),
         table=[_row(trial) for trial in trials if trial.times],
         chart=_chart(trials),
     )
+
+
+def _left_out(left: Sequence[_LeftOut]) -> str:
+    """What was not tried, those with the same reason together."""
+    names: dict[str, list[str]] = {}
+    for name, why in left:
+        names.setdefault(why, []).append(name)
+    parts = [f"{', '.join(each)} ({why})" for why, each in names.items()]
+    return f"Left out: {'; '.join(parts)}."
 
 
 def _values(course: _Course, base: _Trial) -> dict[str, float]:
@@ -394,12 +410,12 @@ def _where(course: _Course, base: _Trial) -> str:
 def _how_long(course: _Course) -> str:
     """The whole length, and the first step that is better than chance."""
     whole = f"All {course.length:,} steps of the recipe take about {spoken(course.whole)}."
-    if course.chance is None:
-        took = spoken(course.ends[-1])
-        chance = f"not in the {course.seen:,} steps that were taken, {took}"
-    else:
-        chance = f"after {course.chance[0]:,} steps, {spoken(course.chance[1])}"
-    return f"{whole} The loss is better than chance ({course.undecided:.4g}) {chance}."
+    steps, took = course.chance or (course.seen, course.ends[-1])
+    was = "was not yet" if course.chance is None else "was"
+    return (
+        f"{whole} The loss {was} better than chance ({course.undecided:.4g}) after {steps:,} "
+        f"steps, {spoken(took)}."
+    )
 
 
 def _curve(course: _Course) -> str:
@@ -453,7 +469,9 @@ def _row(trial: _Trial) -> dict[str, Any]:
     if not trial.variant.changes:
         return row
     noise = f" ± {times * error:.2f}" if math.isfinite(error) else ""
-    return row | {"times as fast": f"{times:.2f}{noise}", "": "" if _gains(trial) else "no gain"}
+    few = len(trial.times) < FEWEST
+    said = "" if _gains(trial) else "too few rounds" if few else "no gain"
+    return row | {"times as fast": f"{times:.2f}{noise}", "": said}
 
 
 def _chart(trials: Sequence[_Trial]) -> Chart | None:

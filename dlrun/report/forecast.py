@@ -26,6 +26,8 @@ def better_than(losses: Sequence[float], loss: float) -> int | None:
     """The first step whose losses are below another by two standard errors; None for none."""
     for end in range(_WINDOW, len(losses) + 1):
         last = losses[end - _WINDOW : end]
+        if not math.isfinite(sum(last)):
+            return None
         if fmean(last) + 2 * stdev(last) / math.sqrt(_WINDOW) < loss:
             return end
     return None

@@ -34,13 +34,16 @@ class Step:
 
 @dataclass(frozen=True)
 class Head:
-    """What stands on top: the command that was typed, values by name, and what follows from all."""
+    """What stands on top: the command that was typed, values by name, and what follows from all.
+
+    again: the command that checks what was mended; "" where nothing needs mending.
+    """
 
     title: str
     command: str
     numbers: Mapping[str, str] = field(default_factory=dict)
     findings: Sequence[Finding] = ()
-    text: str = ""
+    again: str = ""
 
 
 def write(directory: Path, head: Head, steps: Sequence[Step]) -> None:
@@ -49,9 +52,10 @@ def write(directory: Path, head: Head, steps: Sequence[Step]) -> None:
         html.heading(head.title),
         f"<section>{html.code(head.command)}{html.numbers(head.numbers)}</section>",
     ]
-    if head.findings or head.text:
-        said = html.paragraphs(head.text) + html.findings(head.findings)
-        parts.append(html.section("What to do next", said))
+    said = html.findings(head.findings)
+    if head.again:
+        said += html.paragraphs("When it is mended, check it again:") + html.code(head.again)
+    parts.append(html.section("What to do next", said))
     parts += [_shown(number, step) for number, step in enumerate(steps, 1)]
     record.write(directory / PAGE, html.document(head.title, parts))
 

@@ -104,16 +104,15 @@ def test_where_the_time_goes_is_where_it_is_spent(compose_recipe, digits, tmp_pa
 
     run.augmentation, run.optimizer.step = slow, slower
     found = course(run, tmp_path)
-    assert found.steps == 8 - timing.WARM
+    assert found.steps == 8 - timing.WARM[-1]
     parts = found.of_a_step()
-    assert 0.03 <= parts["augment"] < 0.05
-    assert 0.06 <= parts["update"] < 0.08
-    assert sum(parts.values()) < 0.03 + 0.06 + 0.05
+    assert 0.03 <= parts["augment"] < 0.06 <= parts["update"] < 0.12
+    assert sum(parts.values()) - parts["augment"] - parts["update"] < 0.03
 
 
 def test_it_ends_when_the_time_is_up(compose_recipe, digits, tmp_path):
     run = build.build(compose_recipe("epochs=1000"), digits)
-    assert len(course(run, tmp_path / "none", seconds=0).ends) == 1
+    assert len(course(run, tmp_path / "none", seconds=0).ends) == 2
     some = course(run, tmp_path / "some", seconds=0.2)
     assert 1 < len(some.ends) < run.lengths.total_steps
 

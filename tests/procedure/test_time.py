@@ -10,8 +10,10 @@ import torch
 
 from dlrun import record
 from dlrun.__main__ import main
+from dlrun.engine import checkpoint
 from dlrun.procedure import time as timing
 from dlrun.procedure.time import gain, is_faster
+from tests.states import differences, without_clock
 
 COMMON = ("tracking=none", "threads=1", "procedure=time", "procedure.seconds=50")
 
@@ -54,16 +56,16 @@ def test_a_layer_that_sleeps_is_the_forward_pass_and_larger_batches_gain(here, c
     run, info = told()
     [point] = record.read_points(run)
     values = point["values"]
-    assert 0.02 <= values["time/forward"] < 0.04
+    assert 0.02 <= values["time/forward"] < 0.06
     parts = [values[f"time/{part}"] for part in ("fetch", "backward", "update", "record")]
     assert values["time/forward"] > 0.8 * values["time/step"] > sum(parts)
-    assert values["time/samples_per_second"] == pytest.approx(32 / values["time/step"], rel=0.3)
-    assert values["time/whole"] == pytest.approx(20 * values["time/step"], rel=0.5)
+    assert values["time/samples_per_second"] == pytest.approx(32 / values["time/step"], rel=0.5)
+    assert values["time/whole"] == pytest.approx(20 * values["time/step"], rel=1.0)
     assert values["memory/peak"] > 2**20
     table = {row["setting"]: row for row in info["table"]}
     for size, times in (("64", 2), ("128", 4)):
         told_gain = float(table[f"batch_size={size}"]["times as fast"].partition(" ")[0])
-        assert told_gain == pytest.approx(times, rel=0.25)
+        assert told_gain == pytest.approx(times, rel=0.35)
     [found] = info["findings"]
     assert (found["name"], found["level"]) == ("faster", "note")
     assert "batch_size=128 training is" in found["text"]
@@ -75,7 +77,7 @@ def test_a_layer_that_sleeps_is_the_forward_pass_and_larger_batches_gain(here, c
     assert info["chart"]["bars"][0] == "as it is"
     assert (run / "figures" / "step.png").is_file()
     left = info["text"].splitlines()[-1]
-    for what in ("precision=fp16 (needs a GPU)", "channels_last (no conv", "compile=true (takes"):
+    for what in ("precision=fp16 (needs a GPU)", "channels_last (no conv", "compile=true (compil"):
         assert what in left
 
 
@@ -98,7 +100,7 @@ def test_typed_again_it_measures_again(here):
     assert (first["step"], second["step"]) == (1, 2)
     assert first["values"].keys() == second["values"].keys()
     assert "steps of the recipe take about" in info["text"]
-    assert "The loss is better than chance (2.3" in info["text"]
+    assert "The loss was better than chance (2.3" in info["text"]
 
 
 class Hurried(Slow):
@@ -108,6 +110,17 @@ class Hurried(Slow):
         bf16 = torch.is_autocast_enabled("cpu")
         time.sleep(0.06 - 0.03 * bf16 - 0.02 * compiled)
         return self.layer(x.flatten(1))
+
+
+def test_a_later_training_is_the_same_to_the_last_bit(here):
+    recipe = [*COMMON[:1], "epochs=2", "regularization=[dropout]", "augmentation=[noise]"]
+    assert main([*recipe, "outputs=alone"]) == 0
+    assert main([*recipe, *COMMON[2:], "procedure.seconds=1"]) == 0
+    assert main(recipe) == 0
+    trained, alone = record.find("outputs", "last"), record.find("alone", "last")
+    assert trained != record.all_runs("outputs")[0]
+    states = [checkpoint.read(run / "checkpoints" / "last.pt") for run in (trained, alone)]
+    assert not differences(*map(without_clock, states))
 
 
 def test_what_learns_the_same_is_tried_together(here, monkeypatch):
@@ -169,6 +182,21 @@ def test_images_of_half_the_size_are_tried(here, capsys):
     settings = [row["setting"] for row in told()[1]["table"]]
     assert "data.size=[8, 6]" in settings
     assert "channels_last=true" in settings
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["optimizer.lr=1e9"], "The loss was not yet better than chance"),
+        (["optimizer=lbfgs", "batch_size=full"], "batch_size (the training split is not larger)"),
+        (["data.split=100/0/0", "procedure.seconds=0.01"], "(no time was left; procedure.seconds="),
+        (["model=autoencoder", "loss=mse", "accumulate=4"], "A step of 128 samples takes"),
+    ],
+    ids=lambda value: str(value)[:24],
+)
+def test_other_recipes(here, capsys, words, said):
+    assert main([*COMMON, "epochs=1", *words]) == 0, capsys.readouterr().err
+    assert said in told()[1]["text"]
 
 
 @pytest.mark.parametrize(
