@@ -42,20 +42,20 @@ def examined(run: Run, trained: int) -> dict[str, float]:
 
     trained: how many samples the training has seen, repeats included.
 
-    undecided: the loss of a network without an opinion, on the validation split.
-    guess: the metric beside the loss of the best constant answer there.
-    train_eval/…, val/…: loss and metric of at most 2,000 samples; …/error, …/metric_error: their
-    standard errors, of a single sample the value itself. dead, saturated: the largest shares of a
-    layer. train_mode: the loss of training samples where batch norm normalizes by themselves;
-    …_before with its running averages. classes: how far the shares of the classes are apart in
-    training and validation, from 0 to 1. linear: how often a linear model is wrong on
-    validation, or its mean squared error; linear/worse: by how much the network is worse;
-    linear/error: the standard error of that. labels/train, labels/val: how often the ten nearest
-    training samples say another label, or the mean squared error of their mean; …_error: its
-    standard error. shift: how often a validation sample lies further from the training samples
-    than a training sample does, 0.5 where they are alike; of `probes` samples of each.
-    trial/…: as `trial.improved` says. test/samples: how many the test split has; so
-    for other splits that nothing is trained on.
+    undecided: the loss of a network without an opinion, on the validation split. guess: the
+    metric beside the loss of the best constant answer there. train_eval/…, val/…: loss and
+    metric of at most 2,000 samples; …/error, …/metric_error: their standard errors, of a single
+    sample the value itself. dead, saturated: the largest shares of a layer. train_mode: the
+    loss of training samples where batch norm normalizes by themselves; …_before with its
+    running averages, of which …_momentum is what a mini-batch adds. classes: how far the shares
+    of the classes are apart in training and validation, from 0 to 1. linear: how often a linear
+    model is wrong on validation, or its mean squared error; linear/worse: by how much the
+    network is worse; linear/error: the standard error of that. labels/train, labels/val: how
+    often the ten nearest training samples say another label, or the mean squared error of their
+    mean; …_error: its standard error. shift: how often a validation sample lies further from
+    the training samples than a training sample does, 0.5 where they are alike; of `probes`
+    samples of each. trial/…: as `trial.improved` says. test/samples: how many the test split
+    has; so for other splits that nothing is trained on.
     """
     with untouched(run), averaged(run):
         train = _looked(run, run.data.train)
@@ -120,7 +120,12 @@ def _train_mode(run: Run, train: Looked) -> dict[str, float]:
             norm.train()
         for x, y in zip(train.x[:rows].split(size), train.y[:rows].split(size), strict=True):
             losses.append(run.loss(run.uncompiled(x).float(), y))
-    return {"train_mode": float(torch.stack(losses).mean()), "train_mode_before": float(before)}
+    slowest = min((norm.momentum or 1.0) for norm in norms)
+    return {
+        "train_mode": float(torch.stack(losses).mean()),
+        "train_mode_before": float(before),
+        "train_mode_momentum": slowest,
+    }
 
 
 def _linear(run: Run, train: Looked, val: Looked) -> dict[str, float]:

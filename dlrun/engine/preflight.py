@@ -62,6 +62,9 @@ In a narrow layer that begins with small weights, biases alone keep half of the 
 """
 VANISHING, EXPLODING = 1e-4, 1e3
 """Root mean squares of a layer's gradient, in terms of that of a sample's outputs."""
+FADING = 0.005
+"""The first layer's gradient in terms of the last one's: three sigmoids, at 1/4 or less each, and
+their weights take so much away."""
 
 
 def preflight(run: Run) -> list[Finding]:
@@ -403,6 +406,19 @@ def label_range(seen: Seen) -> Iterator[Finding]:
         )
 
 
+def cut_off(seen: Seen) -> Iterator[Finding]:
+    """Logits that pass a rectifier, which cuts half of what they can say."""
+    if not seen.run.regression and last_function(seen) == "ReluBackward0":
+        yield Finding(
+            "dead_units",
+            WARN,
+            "The model ends in a relu: no output is below 0, and where one is 0 no gradient "
+            "passes; leave it out.",
+            {"zeros": float((seen.outputs == 0).float().mean())},
+            changes={"model": "mlp"},
+        )
+
+
 def class_missing(seen: Seen) -> Iterator[Finding]:
     """Classes without a training or a validation sample."""
     if not seen.counts:
@@ -530,6 +546,25 @@ def wrong_loss(seen: Seen) -> Iterator[Finding]:
         )
 
 
+def not_a_mean(seen: Seen) -> Iterator[Finding]:
+    """A loss of numbers that is not the mean of its samples' losses, as when shapes broadcast."""
+    loss, out, y = seen.run.loss, seen.outputs[:_MIXED], seen.y[:_MIXED]
+    if not seen.run.regression or len(y) < 2:
+        return
+    each = [float(loss(out[n : n + 1], y[n : n + 1])) for n in range(len(y))]
+    mean, got = sum(each) / len(each), float(loss(out, y))
+    whole = len(each) * mean  # a sum is a choice
+    if min(abs(got - mean), abs(got - whole)) > 1e-3 * abs(mean):
+        yield Finding(
+            "wrong_loss",
+            WARN,
+            f"The loss of {len(each)} samples is {got:.4g}, and the mean of theirs {mean:.4g}: it "
+            "compares outputs with the targets of other samples, as when (n, 1) meets (n,).",
+            {"loss": got, "mean": mean},
+            changes={"loss": "mse"},
+        )
+
+
 def dead_units(seen: Seen) -> Iterator[Finding]:
     """Rectified units that are zero for the whole batch."""
     shares = [met.dead for met in seen.trained.activations]
@@ -583,14 +618,17 @@ def gradients(seen: Seen) -> Iterator[Finding]:
     if len(sizes) < 2 or not all(sizes) or not passed.at_output:
         return
     least, most = min(sizes) / passed.at_output, max(sizes) / passed.at_output
-    numbers = {"least": least, "most": most}
-    if least < VANISHING:
+    first = sizes[0] / sizes[-1]
+    numbers = {"least": least, "most": most, "first": first}
+    if least < VANISHING or first < FADING:
         layer = 1 + sizes.index(min(sizes))
+        what = f"{least:.1g} times that at the output"
+        if least >= VANISHING:
+            layer, what = 1, f"{first:.1g} times that of the last one"
         yield Finding(
             "vanishing_gradient",
             WARN,
-            f"The gradient that reaches layer {layer} is {least:.1g} times that at the output: "
-            "the layer will hardly learn.",
+            f"The gradient that reaches layer {layer} is {what}: the layer will hardly learn.",
             numbers,
             changes={"activation": "relu", "initializer": "he"},
         )
@@ -626,7 +664,8 @@ def linear_network(seen: Seen) -> Iterator[Finding]:
 
 
 CHECKS = (  # what causes others comes first
-    *(probabilities_into_loss, batch_mixing, label_range, symmetric_units, random_in_eval),
+    *(probabilities_into_loss, not_a_mean, batch_mixing, label_range, cut_off),
+    *(symmetric_units, random_in_eval),
     *(
         leak,
         label_noise,

@@ -29,6 +29,8 @@ CLOSE = 0.1
 """The share of the undecided loss within which validation is as good as training."""
 GAIN = 0.04
 """The share of the validation loss by which a few more steps must lower it to be worth them."""
+CAUGHT_UP, QUICK = 3.0, 0.05
+"""Running averages are within 5 % after 3/momentum updates; a momentum that is usual for them."""
 FASTER = 4.0
 """How many times as much as a step of the training one of the trial must do, to be too short."""
 JUMP = 0.1
@@ -142,6 +144,9 @@ def train_mode_differs(trained: Trained) -> Iterator[Finding]:
     if "train_mode" not in seen:
         return
     batch, running = seen["train_mode"], seen["train_mode_before"]
+    updates = trained.points[-1]["step"] * seen["train_mode_momentum"]
+    if updates < CAUGHT_UP and seen["train_mode_momentum"] >= QUICK:
+        return  # the training was too short for any average
     if running - batch > max(GAP * seen["undecided"], SURE * seen["train_eval/error"]):
         own = "batch_norm" in (trained.recipe.get("regularization") or {})
         change = {"regularization.batch_norm.momentum": 0.1} if own else {"epochs": longer(trained)}

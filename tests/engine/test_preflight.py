@@ -10,6 +10,7 @@ from dlrun.data import Data, Split
 from dlrun.engine import signal
 from dlrun.engine.preflight import Seen, preflight, untouched
 from dlrun.finding import FAIL, NOTE, WARN
+from dlrun.loss import Loss
 from dlrun.recipe import build
 from tests.states import differences
 
@@ -37,8 +38,10 @@ class Does(nn.Module):
 def found(compose_recipe, digits):
     """found(words, model=..., data=...) is {name: level} of what preflight says."""
 
-    def look(*words, model=None, data=digits):
+    def look(*words, model=None, data=digits, loss=None):
         run = build.build(compose_recipe(*words), data)
+        if loss is not None:
+            run.loss = Loss(loss)
         if model is not None:
             run.model = run.uncompiled = model
         return {each.name: each.level for each in preflight(run)}
@@ -321,3 +324,24 @@ def test_activations_come_in_the_order_of_the_network(compose_recipe, digits):
     run = build.build(compose_recipe("model.hidden=[7,5,3]"), digits)
     met = Seen(run).trained.activations
     assert [each.values.shape[1] for each in met] == [7, 5, 3]
+
+
+def test_a_loss_whose_shapes_broadcast(found, table):
+    x, _ = table
+    numbers = made(x, x[:, :1].contiguous(), classes=0)
+
+    def broadcast(logits, y):
+        return (logits - y.flatten()).square().mean()
+
+    assert found("loss=mse", data=numbers, loss=broadcast)["wrong_loss"] == WARN
+    assert "wrong_loss" not in found("loss=mse", data=numbers)
+    assert "wrong_loss" not in found("loss=mse", data=numbers, loss=nn.MSELoss(reduction="sum"))
+
+
+def test_logits_that_pass_a_rectifier(found):
+    assert found(model=nn.Sequential(network(), nn.ReLU()))["dead_units"] == WARN
+
+
+def test_a_gradient_that_fades_from_layer_to_layer(found):
+    assert found("activation=sigmoid", "model.hidden=[64,64,64,64]")["vanishing_gradient"] == WARN
+    assert "vanishing_gradient" not in found("model.hidden=[64,64,64,64]")

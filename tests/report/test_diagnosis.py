@@ -192,12 +192,13 @@ def test_validation_that_is_easier():
 
 
 def test_batch_norm_that_lags_behind():
-    lagging = {"train_mode": 0.1, "train_mode_before": 1.5}
+    lagging = {"train_mode": 0.1, "train_mode_before": 1.5, "train_mode_momentum": 0.001}
     finding = one(FELL, {"regularization": {"batch_norm": {"momentum": 0.001}}}, **lagging)
     assert (finding.name, finding.level) == ("train_mode_differs", WARN)
     assert finding.changes == {"regularization.batch_norm.momentum": 0.1}
     assert one(**lagging).changes == {"epochs": 60}
     assert one(**lagging | {"train_mode_before": 0.2}).name == "good_fit"
+    assert one(**lagging | {"train_mode_momentum": 0.1}).name == "good_fit", "9 steps are too few"
 
 
 def test_a_test_split_that_is_worse_than_validation():
