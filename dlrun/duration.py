@@ -61,3 +61,14 @@ def parse(value: object) -> Duration:
     if float(amount) > (100 if unit == "%" else LONGEST):
         raise Mistake(f"{value!r} is too long; durations end at 100% or {LONGEST:g}")
     return Duration(float(amount), _UNITS.get(unit, unit))
+
+
+def spoken(seconds: float) -> str:
+    """A time as one says it: 2 h 5 min, 3 min 20 s, 4.2 s, 350 ms."""
+    if seconds < 1:
+        return f"{1000 * seconds:.3g} ms"
+    hours, rest = divmod(round(seconds), 3600)
+    minutes, left = divmod(rest, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {left} s" if minutes else f"{seconds:.1f} s"

@@ -147,6 +147,16 @@ NAMES: dict[str, tuple[str, str]] = {
         "training went on for its whole length without reaching what would have ended it",
         "Goodfellow et al. 2016, 7.8",
     ),
+    "first_recipe": (
+        "the recipe to go on with, from short runs over rate and decay",
+        "Karpathy 2019; CS231n, Neural Networks Part 3",
+    ),
+    # of the speed
+    "slow_step": ("a step takes so long that nothing can be tried out", "half a second a step"),
+    "faster": (
+        "a setting trains faster on this machine",
+        "rounds in turn, 3.5 standard errors",
+    ),
     # of the fit
     "good_fit": (
         "training and validation are close, and both are good",

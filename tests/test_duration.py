@@ -1,6 +1,6 @@
 import pytest
 
-from dlrun.duration import Duration, parse
+from dlrun.duration import Duration, parse, spoken
 from dlrun.errors import Mistake
 
 
@@ -49,3 +49,19 @@ def test_no_duration_is_without_end(typed):
     with pytest.raises(Mistake, match=r"is too long|is no duration"):
         parse(typed)
     assert parse("100%").amount == 100
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.00035, "0.35 ms"),
+        (0.35, "350 ms"),
+        (4.23, "4.2 s"),
+        (59.94, "1 min 0 s"),
+        (200, "3 min 20 s"),
+        (3599.7, "1 h 0 min"),
+        (7500, "2 h 5 min"),
+    ],
+)
+def test_a_time_as_one_says_it(seconds, said):
+    assert spoken(seconds) == said

@@ -15,6 +15,7 @@ from dlrun.console import format
 from dlrun.errors import Mistake
 from dlrun.report import findings, rates
 from dlrun.report.curves import curve
+from dlrun.report.steps import PAGE
 
 Point = Mapping[str, Any]
 _DURING = ("train", "train_eval", "val")
@@ -43,8 +44,6 @@ def show(console: Console, directory: Path, uri: str | None) -> None:
             if line:
                 console.print(line, markup=False)
     found = record.findings_of(directory)
-    if "checked" in info:
-        console.print(f"{info['checked']} checks, {len(found) or 'no'} findings")
     findings.show(console, found)
     state = str(status.get("status", "")).lower()
     console.print(f"{state}: {shell.near(directory)}", markup=False, soft_wrap=True)
@@ -184,6 +183,8 @@ def _next(
 ) -> list[tuple[str, str]]:
     """What the user may want to type now."""
     tips = []
+    if (directory / PAGE).is_file():
+        tips.append(("the page", shell.near(directory / PAGE)))
     if status.get("status") == record.FINISHED:
         if (directory / "figures").is_dir():
             tips.append(("the curves", shell.near(directory / "figures")))

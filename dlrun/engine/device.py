@@ -3,6 +3,8 @@
 import logging
 import math
 import os
+import resource
+import sys
 from collections.abc import Callable
 
 import torch
@@ -114,3 +116,19 @@ def lay_out(model: nn.Module, channels_last: bool) -> torch.memory_format:
         if value.dim() == 4:
             value.data = value.data.contiguous(memory_format=torch.channels_last)
     return torch.channels_last
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until a device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most bytes in use so far: by the tensors on a GPU, else by this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == "darwin" else used * 1024

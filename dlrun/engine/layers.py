@@ -66,7 +66,31 @@ class Layer:
         return {name: value for name, value in found.items() if value is not None}
 
 
-def layers(run: Run, seen: Seen | None = None) -> list[Layer]:
+class Parts:
+    """What of a model is looked at; it holds as long as the model has the same modules.
+
+    looked: the modules with weights of their own and those without parts, by name, `model` at the
+    root. weights: the trained weights of each layer, no biases, no norms.
+    """
+
+    def __init__(self, model: nn.Module, passing: bool = False) -> None:
+        """passing: with those that learn nothing and bend nothing."""
+        self.modules = [*model.modules()]
+        self.weights = weights(model)
+        named = {
+            module: name or "model"
+            for name, module in model.named_modules()
+            if "parametrizations" not in name.split(".")
+        }
+        self.looked = {
+            module: name
+            for module, name in named.items()
+            if (name in self.weights or not any(part in named for part in module.children()))
+            and (passing or acts(module))
+        }
+
+
+def layers(run: Run, seen: Seen | None = None, parts: Parts | None = None) -> list[Layer]:
     """Every layer, in the order in which they run; nothing of the run is changed.
 
     In training mode and single precision, on the samples that are seen. Weights of a layer that
@@ -76,13 +100,19 @@ def layers(run: Run, seen: Seen | None = None) -> list[Layer]:
         seen = seen or Seen(run)
         run.model.train()
         run.model.zero_grad(set_to_none=True)
-        met = _Pass(run.model)
+        met = _Pass(parts or Parts(run.model, passing=True))
         with met.hooked():
             outputs = run.model(seen.x)
             met.add_functions(outputs)
             run.objective(outputs, seen.y).backward()
         met.add_weights()
         return met.read(len(seen.x))
+
+
+def acts(module: nn.Module) -> bool:
+    """Whether a module learns or bends, rather than reshapes, pools or drops."""
+    passes = type(module).__module__.rpartition(".")[2] in _PASSING
+    return not (passes or isinstance(module, nn.Identity))
 
 
 def weights(model: nn.Module) -> dict[str, list[nn.Parameter]]:
@@ -117,24 +147,18 @@ class _Met:
 class _Pass:
     """The layers that a mini-batch meets on its way forward and back, in their order."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self._names = {
-            module: name or "model"
-            for name, module in model.named_modules()
-            if "parametrizations" not in name.split(".")
-        }
-        self._weights = weights(model)
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
         self._met: dict[str, _Met] = {}
         self._made: dict[Any, _Met] = {}  # by the function of the graph that gave its output
         self._handles: list[Any] = []
 
     @contextmanager
     def hooked(self) -> Iterator[None]:
-        """Inside, layers are met: modules with weights of their own, and those without parts."""
+        """Inside, layers are met."""
         try:
-            for module, name in self._names.items():
-                if name in self._weights or not any(p in self._names for p in module.children()):
-                    self._handles.append(module.register_forward_hook(self._meet))
+            for module in self._parts.looked:
+                self._handles.append(module.register_forward_hook(self._meet))
             yield
         finally:
             for handle in self._handles:
@@ -159,8 +183,8 @@ class _Pass:
 
     def add_weights(self) -> None:
         """What the weights of each layer and their gradients are like."""
-        modules = {name: module for module, name in self._names.items()}
-        for name, own in self._weights.items():
+        modules = {name: module for module, name in self._parts.looked.items()}
+        for name, own in self._parts.weights.items():
             if name not in self._met:
                 self._met[name] = _Met(name, type(modules[name]).__name__, len(own[0]), 0)
             met = self._met[name]
@@ -191,12 +215,11 @@ class _Pass:
         values = _tensor(out)
         if values is None or not values.numel() or not values.dim():
             return
-        name = self._names[module]
+        name = self._parts.looked[module]
         if name not in self._met:
             axis = self._axis(name, values.dim())
-            passes = type(module).__module__.rpartition(".")[2] in _PASSING
-            acts = not (passes or isinstance(module, nn.Identity))
-            self._met[name] = _Met(name, type(module).__name__, values.shape[axis], axis, acts)
+            kind, units = type(module).__name__, values.shape[axis]
+            self._met[name] = _Met(name, kind, units, axis, acts(module))
         met, made = self._met[name], values.grad_fn
         call = _statistics(values.detach(), met.axis, made.name() if made else "")
         met.calls.append(call)
@@ -208,7 +231,7 @@ class _Pass:
 
     def _axis(self, name: str, axes: int) -> int:
         """The axis of a layer's units; where it has no weights, as in the layer before it."""
-        own = self._weights.get(name)
+        own = self._parts.weights.get(name)
         before = next(reversed(self._met.values()), None)
         last = own[0].dim() == 2 if own else before is not None and before.axis != 1
         return axes - 1 if last else min(1, axes - 1)

@@ -5,6 +5,7 @@ is another class with these methods.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, count
 from typing import NamedTuple, Protocol, cast
 
 import torch
@@ -104,9 +105,9 @@ class SingleStep:
         self._group, self._results, self._norm, self._asks_norm = group, [], None, norm
         applied = True
         if self._closure:
-            optimizer.step(cast(Callable[[], float], self._gradient))
+            optimizer.step(cast(Callable[[], float], self.gradient))
         else:
-            self._gradient()
+            self.gradient()
             if run.scaler is None:
                 optimizer.step()
             else:
@@ -135,7 +136,7 @@ class SingleStep:
         known = len(self.run.rates)
         self.run.rates += [float(g["lr"]) for g in self.run.optimizer.param_groups[known:]]
 
-    def _gradient(self, backward: bool = True) -> Tensor:
+    def gradient(self, backward: bool = True) -> Tensor:
         """The gradient of the step; some optimizers ask for it more than once.
 
         backward: else only the objective's value, without gradients.
@@ -150,7 +151,7 @@ class SingleStep:
         penalties = [rule.penalty(weights) for rule in run.penalties]
         parts = []
         for x, y in group:
-            share = self._loss(x, y, penalties)
+            share = self.forward(x, y, penalties)
             if samples:
                 share = share * (len(y) / samples)
             (share if run.scaler is None else run.scaler.scale(share)).backward()
@@ -158,7 +159,7 @@ class SingleStep:
         self._condition(first)
         return torch.stack(parts + penalties).sum() if self._closure else parts[0]
 
-    def _loss(self, x: Tensor, y: Tensor, penalties: list[Tensor]) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor, penalties: list[Tensor]) -> Tensor:
         """What a mini-batch is to make small; remembers what it gave."""
         run = self.run
         logits = run.forward(x)
@@ -187,6 +188,11 @@ class SingleStep:
             self._norm = nn.utils.get_total_norm([w.grad for w in weights if w.grad is not None])
         if run.clip_value is not None:
             nn.utils.clip_grad_value_(weights, run.clip_value)
+
+
+def endless(step: Step) -> Iterator[list[Batch]]:
+    """The mini-batches of each step, epoch after epoch."""
+    return chain.from_iterable(step.batches(step.rows(epoch), 0) for epoch in count())
 
 
 def scaled_step(scaler: torch.amp.GradScaler, optimizer: torch.optim.Optimizer) -> bool:

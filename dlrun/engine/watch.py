@@ -5,18 +5,22 @@ leaves everything as it was. Nothing of it needs to survive a kill.
 """
 
 import logging
+from copy import copy
 from math import hypot, isfinite
 
 import torch
 from torch import Tensor
 
-from dlrun.engine.layers import layers, weights
+from dlrun.engine.layers import Parts, layers
 from dlrun.engine.preflight import Seen, untouched
 from dlrun.engine.run import Run
 from dlrun.engine.sharpness import sharpness
 from dlrun.errors import first_line
 
 _log = logging.getLogger("dlrun")
+_SHARE = 0.03
+"""Samples of a look at the layers, as a share of those that are trained on between two looks."""
+_LEAST = 32  # of them
 
 
 class Watch:
@@ -24,60 +28,63 @@ class Watch:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._parts = set(run.watch)
+        self._asked = set(run.watch)
         self._seen: Seen | None = None
+        self._parts: Parts | None = None
         self._before: dict[str, list[Tensor]] = {}
+        lengths = run.lengths
+        between = lengths.watch_every * lengths.accumulate * lengths.batch_size
+        self._samples = max(_LEAST, int(_SHARE * between))  # of those that are seen
 
     def before(self) -> None:
         """Remember the weights that a step is about to move."""
-        if "layers" in self._parts:
-            found = weights(self._run.model)
-            self._before = {name: [w.detach().clone() for w in own] for name, own in found.items()}
+        if "layers" not in self._asked:
+            return
+        if self._parts is None or [*self._run.model.modules()] != self._parts.modules:
+            self._parts = Parts(self._run.model)
+        kept = self._parts.weights.items()
+        self._before = {name: [each.detach().clone() for each in own] for name, own in kept}
 
     def look(self) -> dict[str, float]:
-        """What there is to record, after the step: `layer/<name>/<statistic>`, `sharpness`.
+        """What there is to record after that step: `layer/<name>/<statistic>`, `sharpness`.
 
-        For `sharpness/bound`, 2/lr, see `engine/sharpness.py`. Values that are not finite are
-        left out.
+        `update` is the norm of the step over that of the layer's weights; `sharpness/bound` is
+        2/lr, see `engine/sharpness.py`. Values that are not finite are left out.
         """
         if self._seen is None:
             with untouched(self._run):
                 self._seen = Seen(self._run)
         found: dict[str, float] = {}
-        if "layers" in self._parts:
-            found |= self._layers(self._seen)
-        if "sharpness" in self._parts:
+        if self._parts is not None:
+            found |= self._layers(self._seen, self._parts)
+        if "sharpness" in self._asked:
             found |= self._sharpness(self._seen)
         return {name: value for name, value in found.items() if isfinite(value)}
 
-    def _layers(self, seen: Seen) -> dict[str, float]:
-        updates = self._updates()
-        found: dict[str, float] = {}
-        for layer in layers(self._run, seen):
-            values = layer.statistics()
-            if layer.name in updates:
-                values["update"] = updates[layer.name]
-            if layer.acts:
-                found |= {f"layer/{layer.name}/{name}": value for name, value in values.items()}
-        return found
+    def _layers(self, seen: Seen, parts: Parts) -> dict[str, float]:
+        updates, some = self._updates(parts), copy(seen)
+        some.x, some.y = seen.x[: self._samples], seen.y[: self._samples]
+        return {
+            f"layer/{layer.name}/{name}": value
+            for layer in layers(self._run, some, parts)
+            for name, value in (layer.statistics() | updates.get(layer.name, {})).items()
+        }
 
-    def _updates(self) -> dict[str, float]:
+    def _updates(self, parts: Parts) -> dict[str, dict[str, float]]:
         """Of each layer the norm of the step over that of the weights before it."""
-        before, self._before = self._before, {}
-        now = weights(self._run.model)
-        pairs = [
-            (name, live.detach(), old)
-            for name, kept in before.items()
-            for live, old in zip(now.get(name, ()), kept, strict=False)
+        norms = [
+            torch.stack(((now.detach() - old).norm(), old.norm()))
+            for name, kept in self._before.items()
+            for now, old in zip(parts.weights[name], kept, strict=True)
         ]
-        if not pairs:
-            return {}
-        norms = [torch.stack(((live - old).norm(), old.norm())) for _, live, old in pairs]
-        moved: dict[str, tuple[float, float]] = {}
-        for (name, _, _), (step, size) in zip(pairs, torch.stack(norms).tolist(), strict=True):
-            steps, sizes = moved.get(name, (0.0, 0.0))
-            moved[name] = hypot(steps, step), hypot(sizes, size)
-        return {name: step / size for name, (step, size) in moved.items() if size}
+        numbers = iter(torch.stack(norms).tolist() if norms else ())
+        found = {}
+        for name, kept in self._before.items():
+            steps, sizes = zip(*(next(numbers) for _ in kept), strict=True)
+            if any(sizes):
+                found[name] = {"update": hypot(*steps) / hypot(*sizes)}
+        self._before = {}
+        return found
 
     def _sharpness(self, seen: Seen) -> dict[str, float]:
         rate = float(self._run.optimizer.param_groups[0]["lr"])
@@ -85,6 +92,6 @@ class Watch:
             found = {"sharpness": sharpness(self._run, seen)}
         except RuntimeError as error:  # a function without a second derivative, or no memory
             _log.warning(f"watch=sharpness: cannot be had of this model: {first_line(error)}")
-            self._parts.discard("sharpness")
+            self._asked.discard("sharpness")
             return {}
         return found | ({"sharpness/bound": 2 / rate} if rate > 0 else {})

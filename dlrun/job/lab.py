@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun import record, shell
+from dlrun.console import summary
 from dlrun.data.fingerprint import hash_rows
 from dlrun.errors import Failure, Mistake
 from dlrun.job import code, recording, verdict
@@ -24,13 +25,15 @@ from dlrun.job.session import Session
 from dlrun.job.training import keep_rows, plain, remembered, run_of, targeted, trained
 from dlrun.procedure import (
     BuiltRun,
+    Done,
     Outcome,
     Procedure,
     RecordedRun,
     Training,
+    of,
 )
 from dlrun.procedure.train import Ending, train_built
-from dlrun.recipe import build, compose, differences, identity
+from dlrun.recipe import build, compose, differences, identity, instantiate
 from dlrun.recipe.resume import placed
 from dlrun.recipe.schema import GROUPS, SEVERAL
 from dlrun.record import Record
@@ -67,6 +70,8 @@ class Lab:
     _asked: int = field(default=0, init=False)
     _own: Record | None = field(default=None, init=False)
     _ends: ExitStack = field(default_factory=ExitStack, init=False)
+    _outcome: Outcome | None = field(default=None, init=False)
+    _options: dict[str, Any] = field(default_factory=dict, init=False)
 
     @property
     def directory(self) -> Path | None:
@@ -91,7 +96,10 @@ class Lab:
         return tuple(self.invocation.command)
 
     def command(self, changes: Mapping[str, Any]) -> str:
-        """The command that was typed with other settings; None leaves a key out."""
+        """The command that was typed with other settings; None leaves a key out.
+
+        Those with a tuple are swept.
+        """
         typed, own = self.invocation.overrides, ("procedure", "resume", "name")
         kept = [word for word in typed if shell.key(word).partition(".")[0] not in own]
         kept = [word for word in kept if not _lost(shell.key(word), changes)]
@@ -99,12 +107,15 @@ class Lab:
             key: None if value is None else self._word(key, value) for key, value in changes.items()
         }
         where = shell.config_dirs(self.invocation.command)
+        where += ["-m"] if any(isinstance(value, tuple) for value in changes.values()) else []
         return shell.line(["dlrun", *where, *shell.replaced(kept, words)])
 
     def _word(self, key: str, value: Any) -> str:
         """The override that gives a key of the recipe this value."""
-        word = f"{key}={shell.spelled(value)}"
-        return word if key in compose.keys(self.config) else f"+{word}"
+        each = value if isinstance(value, tuple) else (value,)
+        word = f"{key}={','.join(map(shell.spelled, each))}"
+        known = key in compose.keys(self.config) or key.startswith(("procedure.", "sweep."))
+        return word if known else f"+{word}"
 
     @cached_property
     def _structure(self) -> str:
@@ -120,7 +131,7 @@ class Lab:
         if self.procedure.single:
             return self.procedure(self)
         with self._ends:
-            outcome = self.procedure(self)
+            outcome = self._outcome = self.procedure(self)
             kept = self._begun()
             runs = [run.directory.name for run in outcome.runs if run.directory.exists()]
             chart = outcome.chart.plain() if outcome.chart else None
@@ -135,6 +146,42 @@ class Lab:
             if outcome.failure:
                 raise Failure(outcome.failure)
         return outcome
+
+    def do(self, name: str, **options: Any) -> Done:
+        """Do another procedure of several runs with this recipe, as its own command would."""
+        lab = self._other(name, options)
+        self.say(f"procedure={name}")
+        try:
+            lab.perform()
+        except Failure:
+            if lab._outcome is None or not lab._outcome.failure:
+                raise
+        assert lab._outcome is not None
+        assert lab.directory is not None
+        summary.show(self.session.show.console, lab.directory, None)
+        return Done(lab._outcome, lab.directory)
+
+    def _other(self, name: str, options: Mapping[str, Any]) -> "Lab":
+        """A lab with another procedure, whose record says that this one has asked for it."""
+        assert self.directory is not None
+        config, invocation = copy.deepcopy(self.config), self.invocation
+        config.procedure = OmegaConf.create({**self._chosen("procedure", name), **options})
+        config.resume = config.name = None
+        own = ("procedure", "resume", "name")
+        words = [w for w in invocation.overrides if shell.key(w).partition(".")[0] not in own]
+        words.append(f"procedure={name}")
+        words += [f"procedure.{key}={shell.spelled(value)}" for key, value in options.items()]
+        build.check(config)
+        parent = {"parent": self.directory.name, "tags": {"dlrun.parent": self.directory.name}}
+        invocation = replace(
+            invocation,
+            overrides=words,
+            choices={**invocation.choices, "procedure": name},
+            name=None,
+            info=parent,
+        )
+        made = of(instantiate.part(config, "procedure"))
+        return replace(self, config=config, invocation=invocation, procedure=made)
 
     def _begun(self) -> Record:
         """The procedure's own record; how the procedure ends becomes its status."""
@@ -221,6 +268,12 @@ class Lab:
         """Whether a model is saved that others can load."""
         return self.whole and bool((self.config.tracking or {}).get("model", False))
 
+    def say(self, text: str) -> None:
+        """Tell whoever watches what comes next."""
+        console = self.session.show.console
+        console.print()
+        console.print(text, style="bold", markup=False, soft_wrap=True)
+
     def progress(self, said: str, done: int, total: int) -> None:
         """Show how far it is, where nothing that trains shows it."""
         self.session.show.busy(said, done, total)
@@ -236,7 +289,7 @@ class Lab:
             training = remembered(Path(resume)) or training
         with self._opened(training, resume) as built:
             directory = built.record.directory
-            whole = self.whole and training.recorded
+            whole = self.whole and training.recorded and training.export
             ending = Ending(
                 test=self.measures_test and training.test,
                 draw=partial(self.session.draw, directory) if whole else None,
@@ -325,9 +378,12 @@ class Lab:
         words = shell.config_dirs(self.invocation.command)
         named = [word.partition("=")[2] if word.startswith("-") else word for word in words]
         own = [shell.path(name, "--config-dir").absolute() for name in named if name]
-        with compose.composer(own) as composer:
-            composed = composer.recipe([f"{group}={shell.spelled(names or 'none')}"])
-        found: Any = OmegaConf.to_container(composed, resolve=False)
+        word = f"{group}={shell.spelled(names or 'none')}"
+        if word not in self._options:  # composing takes longer than many a step
+            with compose.composer(own) as composer:
+                recipe = composer.recipe([word])
+            self._options[word] = OmegaConf.to_container(recipe, resolve=False)
+        found: Any = copy.deepcopy(self._options[word])
         if group not in SEVERAL:
             return found[group]
         here = self.recipe[group] or {}
@@ -343,8 +399,9 @@ class Lab:
         wanted = self._hash(plain(training))
         for directory in record.all_runs(self.directory.parents[1]):
             info = record.read_json(directory / "run.json")
-            made = info.get("parent") == self.directory.name and info["training"]["hash"] == wanted
-            if made and "data" in info:  # else it failed before it began
+            made = (info.get("training") or {}).get("hash") == wanted
+            own = info.get("parent") == self.directory.name
+            if made and own and "data" in info:  # else it failed before it began
                 return str(directory)
         return None
 

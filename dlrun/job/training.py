@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from dlrun import record
 from dlrun.data import Scale
 from dlrun.data.fingerprint import hash_rows
+from dlrun.data.images.resize import halved
 from dlrun.data.scale import rescaled
 from dlrun.errors import Mistake
 from dlrun.metric import known, score
@@ -43,6 +44,8 @@ def run_of(
     from dlrun.engine.state import take_optimizer, take_preprocessing
 
     data = session.data(config, training.rows)
+    if training.halved:
+        data = halved(data)
     scale = _scale_of(training.preprocessing)
     run = build.build(config, rescaled(data, scale) if scale else data, session.cores)
     lengths = run.lengths

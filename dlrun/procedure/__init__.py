@@ -10,8 +10,13 @@ A plain function is taken for a procedure of several runs: it gets a record of i
 on with what is missing when it is typed again. `@procedure(single=True)` makes one of one run.
 
 train.py            trains the recipe, then measures it on the test split
+preflight.py        checks the set-up, and drives one mini-batch to a loss near zero
+show_data.py        counts, ranges and examples of the data
+probe.py            what passes through the layers of the untrained network
 find_lr.py          proposes a learning rate, by short trials
 overfit.py          trains on a few samples, which must be memorized
+start.py            the first steps with a recipe, one after another, on one page
+time.py             times a step and its parts, and what could be faster
 baseline.py         a constant, a linear model and a shallow network
 draw_schedule.py    draws the learning rates, and trains nothing
 cross_validate.py   trains on all folds but one, in turn
@@ -66,6 +71,8 @@ class Training:
         With these two the last weights are the result.
     predict: a split whose predictions are kept at the end, in the run's `predictions.npz`.
     test: whether the test split is measured at the end, where the recipe says so.
+    export: whether it gets figures and a diagnosis, and a model where the recipe says so.
+    halved: whether its images have half the width and height, for a trial of how fast that is.
     recorded: False for a short trial whose record is deleted when it ends.
     """
 
@@ -83,6 +90,8 @@ class Training:
     ends: str = RULES
     predict: str = ""
     test: bool = True
+    export: bool = True
+    halved: bool = False
     recorded: bool = True
 
 
@@ -130,6 +139,14 @@ class Outcome:
     failure: str = ""
 
 
+@dataclass(frozen=True)
+class Done:
+    """A procedure that another one has had done: what came of it, and its record's directory."""
+
+    outcome: Outcome
+    directory: Path
+
+
 @dataclass
 class BuiltRun:
     """A run that is built and has a record, for those who do something else than train it."""
@@ -167,7 +184,8 @@ class Lab(Protocol):
     def command(self, changes: Mapping[str, Any]) -> str:
         """The command that was typed with other settings, by their dotted keys: what to type next.
 
-        None leaves a key out. The words of the procedure go; `changes` may name another.
+        None leaves a key out; a tuple is swept. The words of the procedure go; `changes` may
+        name another.
         """
 
     def data(self) -> "Data":
@@ -200,11 +218,21 @@ class Lab(Protocol):
     def train(self, trainings: Sequence[Training]) -> list[RecordedRun]:
         """Train what has not been trained yet; gives all of them. Raises Mistake and Failure."""
 
+    def do(self, name: str, **options: Any) -> Done:
+        """Do another procedure of several runs with this recipe, as its own command would.
+
+        It has its own record, in which it goes on; what was typed alone before is not done again.
+        Where it fails, its outcome says so. Raises Mistake where it cannot be done.
+        """
+
     def built(self, training: Training) -> AbstractContextManager[BuiltRun]:
         """Inside, a built run that is being recorded and not trained."""
 
     def draw(self, directory: Path) -> None:
         """Draw the curves of a record."""
+
+    def say(self, text: str) -> None:
+        """Tell whoever watches what comes next."""
 
     def progress(self, said: str, done: int, total: int) -> None:
         """Show how far it is, where nothing that trains shows it."""
@@ -216,13 +244,14 @@ class Procedure:
 
     single: whether it is one run, which has no record beside its own.
     judged: whether a sweep may judge a recipe by its value.
-    trains: whether its run is one that can be trained on.
+    trains: whether its run is one that can be trained on. alone: whether no sweep takes it.
     """
 
     function: Callable[..., Outcome]
     single: bool = False
     judged: bool = True
     trains: bool = True
+    alone: bool = False
 
     def __post_init__(self) -> None:
         # The signature and the docstring are the function's, for whoever checks arguments.
@@ -234,12 +263,12 @@ class Procedure:
 
 
 def procedure(
-    single: bool = False, judged: bool = True, trains: bool = True
+    single: bool = False, judged: bool = True, trains: bool = True, alone: bool = False
 ) -> Callable[[Callable[..., Outcome]], Procedure]:
     """Decorate a function that is another kind of procedure than most."""
 
     def declare(function: Callable[..., Outcome]) -> Procedure:
-        return Procedure(function, single, judged, trains)
+        return Procedure(function, single, judged, trains, alone)
 
     return declare
 
@@ -249,5 +278,5 @@ def of(made: Callable[..., Outcome]) -> Procedure:
     if isinstance(made, functools.partial) and isinstance(made.func, Procedure):
         known = made.func
         bound = functools.partial(known.function, **made.keywords)
-        return Procedure(bound, known.single, known.judged, known.trains)
+        return Procedure(bound, known.single, known.judged, known.trains, known.alone)
     return made if isinstance(made, Procedure) else Procedure(made)

@@ -26,15 +26,14 @@ def baseline(lab: Lab) -> Outcome:
 
     Raises Mistake where there is nothing to predict, or nothing to measure it on.
     """
-    with lab.built(Training(recorded=False)) as built:
-        run = built.run
-        if run.reconstructs:
-            raise Mistake("procedure=baseline: the model gives its input back; it has no target")
-        if not len(run.val):
-            raise Mistake("procedure=baseline: there is no validation split to measure on")
-        first = "mean" if run.regression else "majority class"
-        keys = [key for key in (run.monitor, f"val/{run.metric.name}") if key.startswith("val/")]
-        found = {first: of_constant(run)}
+    run = lab.untrained()
+    if run.reconstructs:
+        raise Mistake("procedure=baseline: the model gives its input back; it has no target")
+    if not len(run.val):
+        raise Mistake("procedure=baseline: there is no validation split to measure on")
+    first = "mean" if run.regression else "majority class"
+    keys = [key for key in (run.monitor, f"val/{run.metric.name}") if key.startswith("val/")]
+    found = {first: of_constant(run)}
     keys = list(dict.fromkeys([*keys, "val/loss"]))
     runs = _train(lab)
     found |= {name: _measured(one) for name, one in runs.items()}

@@ -157,7 +157,7 @@ def together(
     return Outcome(
         value=values[f"{first}/{key}"],
         runs=runs,
-        findings=_gain(judge, first, heard.parts[first]),
+        findings=_gain(judge, heard.parts),
         values=values | {f"{why[0]}/{name}": value for name, value in why[1].items()},
         text="\n".join([_said(table, first, key, len(runs)), *_told(judge, *why, heard.parts)]),
         table=table,
@@ -278,25 +278,24 @@ def _said(table: Sequence[Mapping[str, Any]], first: str, key: str, members: int
     return f"{first}/{key} {of[MEAN]:.4g} by the mean of {members} members; {others}"
 
 
-def _gain(judge: Run, split: str, part: Part) -> list[Finding]:
-    """Whether the ensemble names more classes or labels rightly than the mean member, or fewer.
+def _gain(judge: Run, parts: Mapping[str, Part]) -> list[Finding]:
+    """Whether the ensemble names more classes or labels of val rightly than the mean member.
 
     Of numbers and of probabilities the mean is never worse: their errors are convex.
     """
-    some = part.there.any(0)
-    if committee.are_numbers(judge) or some.sum() < 2:
+    val = parts.get("val")
+    if committee.are_numbers(judge) or val is None or len(val.y) < 2:
         return []
-    there, y = part.there[:, some].double(), part.y[some]
-    of_each = (committee.right(judge, part.z[:, some], y) * there).sum(0) / there.sum(0)
-    logits = part.mean(judge)[0].logits
-    assert logits is not None
-    gains = (committee.right(judge, logits[None], y)[0] - of_each).numpy()
+    answer, y = val.mean(judge)
+    assert answer.logits is not None
+    one, each = (committee.right(judge, z, y).mean(0) for z in (answer.logits[None], val.z))
+    gains = (one - each).numpy()
     gain, error = float(gains.mean()), standard_error(gains)
     if abs(gain) > 2 * error:
         return []
     said = (
         f"The ensemble answers {abs(gain):.2%} ± {error:.2%} {'more' if gain > 0 else 'less'} of "
-        f"{split.replace('_', ' ')} rightly than the mean member"
+        "val rightly than the mean member"
     )
     return [undecided(said, gain, error, len(gains))]
 

@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, count, islice, pairwise, repeat
+from itertools import islice, pairwise, repeat
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 from dlrun.engine.divergence import good
 from dlrun.engine.run import Run
 from dlrun.engine.state import State, restore
-from dlrun.engine.step import SingleStep
+from dlrun.engine.step import SingleStep, endless
 from dlrun.errors import Mistake
 from dlrun.finding import NOTE, WARN, Finding
 from dlrun.procedure import Lab, Outcome, Training, procedure
@@ -82,8 +82,7 @@ class Trials:
         if run.modes is not None:
             run.modes.train()
         step = SingleStep(run)
-        groups = chain.from_iterable(step.batches(step.rows(epoch), 0) for epoch in count())
-        for rate, group in zip(rates, groups, strict=False):
+        for rate, group in zip(rates, endless(step), strict=False):
             run.rates[:] = self._at(rate)
             batches = step(group, [1.0], norm=False).batches
             samples = sum(batch.samples for batch in batches)

@@ -4,7 +4,7 @@ from dlrun.engine.evaluate import evaluate
 from dlrun.engine.preflight import CHECKS, Seen
 from dlrun.engine.preflight import preflight as checks
 from dlrun.engine.step import SingleStep
-from dlrun.errors import Failure, Mistake
+from dlrun.errors import Mistake
 from dlrun.finding import FAIL, Finding
 from dlrun.procedure import BuiltRun, Lab, Outcome, Training, procedure
 
@@ -12,23 +12,22 @@ _BATCH = 32  # samples that are to be known by heart
 _LEFT = 0.05  # of the first loss, where numbers count as known by heart
 
 
-@procedure(single=True, judged=False, trains=False)
+@procedure(judged=False, trains=False)
 def preflight(lab: Lab, steps: int = 500) -> Outcome:
     """The procedure `preflight`: all checks, and one mini-batch driven to a loss near zero.
 
-    Raises Mistake where `steps` is not above 0, Failure where a check fails.
+    Raises Mistake where `steps` is not above 0. Fails where a check fails.
     """
     if steps < 1:
         raise Mistake(f"procedure.steps={steps}: must be above 0")
-    with lab.built(Training()) as built:
+    with lab.built(Training(recorded=False)) as built:
         found = [*checks(built.run), *driven(built, steps)]
-        found = [each.completed(lab.command) for each in found]
-        built.record.keep_findings(found)
-        built.record.update(checked=len(CHECKS) + 1)
-        failed = [each.name for each in found if each.level == FAIL]
-        if failed:
-            raise Failure(f"preflight: {', '.join(failed)}")
-    return Outcome()
+    failed = ", ".join(each.name for each in found if each.level == FAIL)
+    return Outcome(
+        findings=[each.completed(lab.command) for each in found],
+        text=f"{len(CHECKS) + 1} checks, {len(found) or 'no'} findings",
+        failure=failed and f"preflight: {failed}",
+    )
 
 
 def driven(built: BuiltRun, steps: int) -> list[Finding]:

@@ -4,11 +4,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dlrun import record
 from dlrun.record.sweep import spans_decades
-from dlrun.report.curves import BLUE, GREEN, GREY, ORANGE, blank, write
+from dlrun.report import plots
+from dlrun.report.curves import BLUE, COLOURS, GREEN, GREY, ORANGE, blank, finish, write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_FEW = 6  # places on a logarithmic axis that are all labelled
+Drawn = tuple["Axes", str, str]
+"""The axes of a figure, and what they show across and upwards."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +27,8 @@ class Chart:
     curves: (n,) values by the name in the legend; None where there is none. gap: what it means
     that the first curve has none; marked by crosses on top. lines: upright ones at a place on x,
     by name. levels: flat ones at a value on y, by name. best: the place on the first curve that is
-    marked; None for none.
+    marked; None for none. bars: the names of the places, of which each is a bar then, made of
+    its values one beside the other.
     """
 
     name: str
@@ -32,6 +41,7 @@ class Chart:
     lines: Mapping[str, float] = field(default_factory=dict)
     levels: Mapping[str, float] = field(default_factory=dict)
     best: float | None = None
+    bars: Sequence[str] = ()
 
     def plain(self) -> dict[str, Any]:
         """As plain values for a record."""
@@ -45,11 +55,42 @@ def draw(directory: Path) -> list[Path]:
         return []
     chart = Chart(**told)
     path = directory / "figures" / f"{chart.name}.png"
-    _draw(chart, path)
+    write(*_drawn(chart), path)
     return [path]
 
 
-def _draw(chart: Chart, path: Path) -> None:
+def svg(chart: Chart) -> str:
+    """A chart as the element <svg> of a page."""
+    axes, x, y = _drawn(chart)
+    finish(axes, x, y)
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return plots.svg(figure)
+
+
+def _drawn(chart: Chart) -> Drawn:
+    return _bars(chart) if chart.bars else _lines(chart)
+
+
+def _bars(chart: Chart) -> Drawn:
+    """Bars below each other, in the order of the places."""
+    axes = blank()
+    ends = [0.0] * len(chart.at)
+    for (name, values), colour in zip(chart.curves.items(), cycle(COLOURS), strict=False):
+        lengths = [value or 0.0 for value in values]
+        axes.barh(chart.at, lengths, 0.62, ends, color=colour, label=name)
+        ends = [end + length for end, length in zip(ends, lengths, strict=True)]
+    left = min(0.5, 0.04 + 0.012 * max(map(len, chart.bars)))
+    axes.set_position((left, 0.13, 0.97 - left, 0.72))
+    axes.set_yticks(list(chart.at), list(chart.bars))
+    axes.invert_yaxis()
+    axes.tick_params(left=False)
+    axes.legend(frameon=False, fontsize=8, ncols=4, loc="lower right", bbox_to_anchor=(1.0, 1.0))
+    return axes, chart.y, chart.x
+
+
+def _lines(chart: Chart) -> Drawn:
+    """Curves over the places."""
     axes = blank()
     everything = []
     for (name, values), colour in zip(
@@ -63,6 +104,9 @@ def _draw(chart: Chart, path: Path) -> None:
         axes.axhline(level, color=GREY, linestyle=dashes, label=f"{name}: {level:.4g}")
     if chart.log:
         axes.set_xscale("log")
+        if len(chart.at) <= _FEW:
+            axes.set_xticks(list(chart.at), [f"{place:g}" for place in chart.at])
+            axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
     elif all(place == int(place) for place in chart.at):
         axes.locator_params(axis="x", integer=True)
     if spans_decades(everything):
@@ -81,4 +125,4 @@ def _draw(chart: Chart, path: Path) -> None:
         value = first[chart.best] or 0.0
         label = f"best: {value:.4g} at {chart.best:g}"
         axes.plot(chart.best, value, "*", color=ORANGE, markersize=13, label=label)
-    write(axes, chart.x, chart.y, path)
+    return axes, chart.x, chart.y

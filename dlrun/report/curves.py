@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito, Color universal design, 2008: told apart with any kind of colour vision.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
+COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
 Curve = tuple[list[float], list[float]]
@@ -156,6 +157,14 @@ def blank() -> "Axes":
 
 def write(axes: "Axes", x: str, y: str, path: Path) -> None:
     """Name the axes, and write their figure as a PNG."""
+    finish(axes, x, y)
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    save(figure, path)
+
+
+def finish(axes: "Axes", x: str, y: str) -> None:
+    """Name the axes; a light grid, no frame, and a legend where there are several lines."""
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(color="#dddddd", linewidth=0.6)
@@ -163,9 +172,6 @@ def write(axes: "Axes", x: str, y: str, path: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     if len(axes.get_lines()) > 1:
         axes.legend(frameon=False)
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    save(figure, path)
 
 
 def save(figure: "Figure", path: Path) -> None:

@@ -31,6 +31,8 @@ PANELS = {
     "distinct": ("distinct units", SHARE),
 }
 """The statistics that are drawn, with their titles; see `dlrun/engine/layers.py`."""
+_USUAL = {"zeros": 0.0, "distinct": 1.0}
+"""What most layers have of a statistic; those that always have it are left out of its panel."""
 _ACROSS = 3
 _LABELLED = 40  # labels of layers in a panel, at most
 _ROWS = 50  # rows of cells that are as high as in a small panel, at most
@@ -75,8 +77,9 @@ def of_points(points: list[dict[str, Any]]) -> list[Panel]:
     for statistic in PANELS:
         mine = [key for key in keys if key.rpartition("/")[2] == statistic]
         courses = {_layer(key): curve(points, key) for key in mine}
-        if statistic == "zeros":  # most layers give none
-            courses = {name: course for name, course in courses.items() if any(course[1])}
+        if statistic in _USUAL:
+            usual = {_USUAL[statistic]}
+            courses = {name: course for name, course in courses.items() if {*course[1]} - usual}
         if courses:
             found.append(Panel(statistic, courses))
     return found
@@ -113,7 +116,8 @@ def _cells(figure: "Figure", axes: "Axes", panel: Panel) -> None:
     axes.set_facecolor("#eeeeee")
     axes.invert_yaxis()
     bar = figure.colorbar(drawn, cax=axes.inset_axes((1.02, 0, 0.035, 1)))
-    bar.ax.tick_params(which="both", labelsize=7)
+    bar.ax.tick_params(labelsize=7)
+    bar.minorticks_off()
     bar.outline.set_visible(False)
 
 
@@ -161,6 +165,7 @@ def _curves(panels: Sequence[Panel], kinds: Mapping[str, str]) -> "Figure":
             axes.set_yscale("log")
         elif scale in _LIMITS:
             axes.set_ylim(*_LIMITS[scale])
+        axes.minorticks_off()
         axes.grid(color="#dddddd", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
     lines = [Line2D([], [], color=colours[name], label=_label(name, kinds)) for name in shown]
@@ -203,7 +208,9 @@ def _grid(
             axes = figure.add_axes((*at, _WIDE / width, tall / height))
             axes.set_title(PANELS[panel.statistic][0], fontsize=9)
             axes.set_xlabel("epoch", fontsize=8)
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.xaxis.set_major_locator(
+                MaxNLocator(5, integer=True)
+            )  # ticks take most of the time
             axes.tick_params(labelsize=7)
             made.append(axes)
     return figure, made

@@ -3,12 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
-from importlib.resources import files
 
 from dlrun import record
 from dlrun.finding import Finding
 from dlrun.record.sweep import WITHOUT, Point, Sweep, named
-from dlrun.report import evidence, plots
+from dlrun.report import evidence, html, plots
 from dlrun.report.curves import Curve
 
 ROWS = 200
@@ -22,47 +21,40 @@ def page(
     findings: Sequence[Finding],
 ) -> str:
     """The whole page. The arguments are those of `critic.findings`, and what it said."""
-    parts = [_head(sweep), _critic(findings), _ranking(sweep), _troubles(sweep)]
+    advice = html.section("What to do next", html.findings(findings)) if findings else ""
+    parts = [_head(sweep), advice, _ranking(sweep), _troubles(sweep)]
     if sweep.whole:
         parts.insert(1, _gains(sweep))
     elif sweep.ranked and sweep.dimensions:
-        shape = _wide if len(sweep.dimensions) == 1 else _figure
+        shape = html.wide if len(sweep.dimensions) == 1 else html.figure
         each = [shape(plots.against(sweep, one)) for one in sweep.dimensions]
         parts.append(
-            _section(
+            html.section(
                 "All points at once",
-                _wide(plots.coordinates(sweep), len(sweep.dimensions) + 1),
+                html.wide(plots.coordinates(sweep), len(sweep.dimensions) + 1),
                 "Each line is a point, the darker the better; the thick one is the best. "
                 + ("Dotted ones failed." if sweep.counts().get(record.FAILED) else ""),
             )
         )
         parts.append(
-            _section("One by one", f'<div class="plots">{"".join(each)}</div>', _signs(sweep))
+            html.section("One by one", f'<div class="plots">{"".join(each)}</div>', _signs(sweep))
         )
     if importance:
         why = "A random forest's mean decrease in impurity, by Optuna, over the finished points."
-        parts.append(_section("What mattered", _wide(plots.bars(importance)), why))
+        parts.append(html.section("What mattered", html.wide(plots.bars(importance)), why))
     if any(curves.values()):
         parts.append(
-            _section("Learning curves", _wide(plots.learning(sweep, curves)), _kinds(sweep))
+            html.section("Learning curves", html.wide(plots.learning(sweep, curves)), _kinds(sweep))
         )
-    return _document(sweep, parts)
+    return html.document(f"Sweep {sweep.id}", parts)
 
 
 def drawn(sweep: Sweep, learning_rates: Mapping[str, Curve]) -> str:
     """The page of a sweep that drew learning rates and trained nothing."""
-    head = _title(sweep) + f"<section><code>{escape(sweep.command)}</code></section>"
-    figure = _wide(plots.rates(learning_rates))
-    return _document(sweep, [head, _section("Learning rates", figure), _troubles(sweep)])
-
-
-def _document(sweep: Sweep, parts: Sequence[str]) -> str:
-    style = files("dlrun.report").joinpath("sweep.css").read_text(encoding="utf-8")
-    title = escape(f"Sweep {sweep.id}")
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>\n{style}</style></head>\n<body>{''.join(parts)}</body></html>\n"
+    head = _title(sweep) + f"<section>{html.code(sweep.command)}</section>"
+    figure = html.wide(plots.rates(learning_rates))
+    return html.document(
+        f"Sweep {sweep.id}", [head, html.section("Learning rates", figure), _troubles(sweep)]
     )
 
 
@@ -174,11 +166,10 @@ def _head(sweep: Sweep) -> str:
         "runs": str(_runs(sweep)),
         "search": sweep.sampler + (f", {sweep.repeats} seeds each" if sweep.repeats > 1 else ""),
     }
-    shown = "".join(f"<div><b>{escape(b)}</b>{escape(a)}</div>" for a, b in numbers.items())
-    changed = f"<p>The best point</p><code>{escape(ranked[0].label)}</code>" if ranked else ""
+    changed = f"<p>The best point</p>{html.code(ranked[0].label)}" if ranked else ""
     return (
-        f"{_title(sweep)}<section><code>{escape(sweep.command)}</code>"
-        f'<div class="numbers">{shown}</div>{changed}</section>'
+        f"{_title(sweep)}<section>{html.code(sweep.command)}"
+        f"{html.numbers(numbers)}{changed}</section>"
     )
 
 
@@ -202,16 +193,6 @@ def _kinds(sweep: Sweep) -> str:
     return ", ".join(told) + "."
 
 
-def _critic(findings: Sequence[Finding]) -> str:
-    if not findings:
-        return ""
-    items = [
-        f"<li><b>{each.name}</b>: {escape(each.text)}<code>{escape(each.command)}</code></li>"
-        for each in findings
-    ]
-    return _section("What to do next", f'<ol class="findings">{"".join(items)}</ol>')
-
-
 def _ranking(sweep: Sweep) -> str:
     points = listed(sweep, ROWS)
     if not points:
@@ -221,14 +202,14 @@ def _ranking(sweep: Sweep) -> str:
     columns += [("epochs", True, [f"{p.epochs:.4g}" for p in points]), ("run", False, runs)]
     names, numeric, cells = zip(*columns, strict=True)
     rows = [
-        _row(row, numeric, "td", ' class="best"' if point is sweep.ranked[0] else "")
+        html.row(row, numeric, "td", ' class="best"' if point is sweep.ranked[0] else "")
         for point, row in zip(points, zip(*cells, strict=True), strict=True)
     ]
     left = len(sweep.ranked) - ROWS
     notes = [f"{left} more finished points are in ledger.jsonl"] if left > 0 else []
     notes += filter(None, [tested(sweep)])
-    table = f"<table>{_row(names, numeric, 'th')}{''.join(rows)}</table>"
-    return _section("Ranking", f'<div class="scroll tall">{table}</div>', "; ".join(notes))
+    table = f"<table>{html.row(names, numeric, 'th')}{''.join(rows)}</table>"
+    return html.section("Ranking", f'<div class="scroll tall">{table}</div>', "; ".join(notes))
 
 
 def _gains(sweep: Sweep) -> str:
@@ -242,7 +223,8 @@ def _gains(sweep: Sweep) -> str:
         f"are {_level([each for _, each in gains])}s; grey where that holds 0, so that it may be "
         "chance."
     )
-    return _section("What each ingredient gives", _wide(plots.gains(sweep.objective, gains)), note)
+    figure = html.wide(plots.gains(sweep.objective, gains))
+    return html.section("What each ingredient gives", figure, note)
 
 
 def _troubles(sweep: Sweep) -> str:
@@ -255,27 +237,4 @@ def _troubles(sweep: Sweep) -> str:
         for message, points in troubles.items()
     ]
     head = '<tr><th class="number">points</th><th>message</th><th>the first of them</th></tr>'
-    return _section("What failed", f"<table>{head}{''.join(rows)}</table>")
-
-
-def _section(title: str, content: str, note: str = "") -> str:
-    said = f'<p class="soft">{escape(note)}</p>' if note else ""
-    return f"<section><h2>{escape(title)}</h2>{content}{said}</section>"
-
-
-def _figure(svg: str) -> str:
-    return f"<figure>{svg}</figure>"
-
-
-def _wide(svg: str, axes: int = 1) -> str:
-    """A figure as wide as the page, which scrolls rather than have text too small to read."""
-    width = 4.2 * plots.across(axes)
-    return f'<div class="scroll"><figure style="min-width:{width:g}rem">{svg}</figure></div>'
-
-
-def _row(cells: Sequence[str], numeric: Sequence[bool], tag: str, kind: str = "") -> str:
-    shown = [
-        f"<{tag}{' class=number' if right else ''}>{escape(cell)}</{tag}>"
-        for cell, right in zip(cells, numeric, strict=True)
-    ]
-    return f"<tr{kind}>{''.join(shown)}</tr>"
+    return html.section("What failed", f"<table>{head}{''.join(rows)}</table>")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlrun import record
 from dlrun.record.sweep import WITHOUT, Dimension, Point, Sweep, named
-from dlrun.report.curves import BLUE, GREY, ORANGE, Curve, wants_log
+from dlrun.report.curves import BLUE, COLOURS, GREY, ORANGE, Curve, wants_log
 from dlrun.report.evidence import Difference
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ WIDE = 10.4
 """Inches of a figure that is as wide as the page; its text is then as large as in the others."""
 _PALE = "#dddddd"
 _COLOURS = "cividis_r"  # told apart with any kind of colour vision (Nuñez, Anderton, Renslow 2018)
-# Okabe and Ito, Color universal design, 2008: the same for lines.
-_LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _DASHES = ("-", "--", ":", "-.")
 
 
@@ -172,7 +170,7 @@ def rates(courses: Mapping[str, Curve]) -> str:
     height = 3.6 + legend
     box = (0.07, 0.5 / height, 0.92, (height - 0.5 - legend) / height)
     figure, axes = blank(across(), height, box)
-    styles = cycle((colour, dash) for dash in _DASHES for colour in _LINES)
+    styles = cycle((colour, dash) for dash in _DASHES for colour in COLOURS)
     for (name, curve), (colour, dash) in zip(courses.items(), styles, strict=False):
         axes.plot(*curve, color=colour, linestyle=dash, linewidth=1.6, label=short(name, 70))
     _finish(axes, "epoch", "learning rate")

@@ -1,8 +1,6 @@
 """A dry run: builds every point of a sweep and trains none; says how many, how large, how long."""
 
 import copy
-import resource
-import sys
 import tempfile
 from contextlib import suppress
 from time import perf_counter
@@ -10,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dlrun import record
 from dlrun.console.outcome import report
+from dlrun.duration import spoken
 from dlrun.errors import DlrunError, Failure
 from dlrun.recipe import mistakes
 from dlrun.recipe.schema import GROUPS, SEVERAL
@@ -26,6 +25,7 @@ _FREE = ("schedule", "initializer", "procedure", "test_augmentation", "tracking"
 
 def show(driver: "Driver") -> None:
     """Build every point and print the cost. Raises Failure if one cannot be built."""
+    from dlrun.engine import device as devices
     from dlrun.engine.count import parameters as count_parameters
     from dlrun.recipe import build
 
@@ -60,15 +60,14 @@ def show(driver: "Driver") -> None:
     if parameters:
         low, high = min(parameters), max(parameters)
         say(f"parameters   {low:,}" + (f" to {high:,}" if high != low else ""))
-        say(
-            f"memory       {_memory() / 2**20:,.0f} MiB, this process after some steps of each kind"
-        )
+        used = devices.peak_memory(devices.choose(driver.plan.base.device)) / 2**20
+        say(f"memory       {used:,.0f} MiB, this process after some steps of each kind")
     timed = [time * count for kind, count in steps if (time := step_time[kind]) is not None]
     if timed:
         seconds = sum(timed) / len(timed) * runs
         at_once = driver.jobs.at_once
-        beside = f", {_time(seconds / at_once)} with {at_once} at once" if at_once > 1 else ""
-        say(f"time         {_time(seconds)} of training{beside}, from {_STEPS} steps of each kind")
+        beside = f", {spoken(seconds / at_once)} with {at_once} at once" if at_once > 1 else ""
+        say(f"time         {spoken(seconds)} of training{beside}, from {_STEPS} steps of each kind")
     elif parameters:
         say("time         unknown: all of them fail in their first steps")
     driver.session.close()
@@ -111,21 +110,3 @@ def _step_time(run: "Run") -> float:
         measure(run, val)
     validation = perf_counter() - begun
     return counters.elapsed / max(counters.step, 1) + validation / whole.validate_every
-
-
-def _memory() -> float:
-    """Peak bytes of the accelerator, or of this process if there is none."""
-    import torch
-
-    if torch.cuda.is_available():
-        return float(torch.cuda.max_memory_allocated())
-    unit = 1 if sys.platform == "darwin" else 1024
-    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
-
-
-def _time(seconds: float) -> str:
-    hours, rest = divmod(round(seconds), 3600)
-    minutes, left = divmod(rest, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {left} s" if minutes else f"{seconds:.1f} s"

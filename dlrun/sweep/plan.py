@@ -150,6 +150,7 @@ class Plan:
         with mistakes.resolved():
             for made in self._samples():
                 build.check(made.recipe)
+                _check_procedure(made.recipe)
                 _check_objective(self.settings.objective, made.recipe)
 
     def only(self, names: Sequence[str]) -> "Plan":
@@ -336,6 +337,16 @@ def _check_objective(objective: str | None, recipe: DictConfig) -> None:
     wrong = objective and watched("sweep.objective", objective, OBJECTIVES, chosen)
     if wrong:
         raise Mistake(wrong)
+
+
+def _check_procedure(recipe: DictConfig) -> None:
+    """Raise Mistake for a procedure that no sweep takes. Imports torch."""
+    from dlrun import procedure
+    from dlrun.recipe.instantiate import part
+
+    if procedure.of(part(recipe, "procedure")).alone:
+        name = str(recipe.procedure._target_).rpartition(".")[2]
+        raise Mistake(f"procedure={name}: searches by itself, so no sweep takes it; leave out -m")
 
 
 def _unfit(settings: DictConfig, swept: Sequence[str]) -> Iterator[tuple[str, str]]:

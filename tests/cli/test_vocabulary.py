@@ -88,7 +88,7 @@ LIBRARIES = {
     ),
     "scikit-learn": (
         "learning_rate_init max_iter random_state hidden_layer_sizes test_size shuffle "
-        "preprocessor scoring"
+        "preprocessor scoring n_estimators bootstrap"
     ),
     "Ultralytics": "lr0 batch imgsz project save_dir half",
     "MMEngine": "max_iters checkpoint_interval resume_from architecture backbone",
@@ -96,6 +96,11 @@ LIBRARIES = {
     "gradient boosting": "eta iterations random_seed eval_metric",
     "TensorBoard, MLflow, Albumentations": "log_dir experiment_name augmentations",
     "Hydra": "sweeper hydra/sweeper",
+    "TensorBoard, Weights & Biases, Lightning": (
+        "activations curvature hessian histogram_freq log_freq log_gradients sharpness "
+        "track_grad_norm"
+    ),
+    "papers on ensembles": "n_models num_models ensemble_size",
     "others": "regularizer bit_depth lr_finder",
 }
 METRICS = {

@@ -172,6 +172,22 @@ def test_the_bound_is_two_over_the_rate_and_points_come_as_often_as_asked(train_
         assert not any(key.startswith("layer/") for key in point["values"])
 
 
+@pytest.mark.parametrize(
+    ("words", "samples"), [((), 32), (("watch_every=5",), 163), (("watch_every=9",), 256)]
+)
+def test_a_look_takes_a_small_share_of_what_is_trained_on(
+    compose_recipe, digits, monkeypatch, words, samples
+):
+    run = build.build(compose_recipe("watch=layers", *words), digits)
+    seen = []
+    monkeypatch.setattr(run.model, "forward", lambda x: seen.append(len(x)) or whole(x))
+    whole = type(run.model).forward.__get__(run.model)
+    watch = Watch(run)
+    watch.before()
+    assert watch.look()
+    assert seen == [samples]
+
+
 def test_nothing_is_recorded_or_built_when_it_is_off(train_recipe, monkeypatch):
     monkeypatch.setattr(Watch, "before", lambda self: pytest.fail("looks"))
     monkeypatch.setattr(Watch, "look", lambda self: pytest.fail("looks"))

@@ -182,3 +182,4 @@ def test_it_is_a_point_like_another(here, capsys):
 def test_mistakes(here, capsys, words, said):
     assert main([*BASELINE, *words]) == 2
     assert said in capsys.readouterr().err
+    assert not (here / "outputs").exists()
