@@ -5,6 +5,7 @@ How a point travels, and the module of each stop:
     command.py    the words after -m become one sweep, or several stages of one
     plan.py       what is asked: the settings checked, the sweep's id
     space.py      words with several values become dimensions; a grid of all points
+    ablation.py   or a recipe becomes points, each without one of its ingredients
     samplers.py   Optuna's samplers, their settings checked
     search.py     proposes the values of the next point, and a pruner that may stop its run
     recipes.py    values become a recipe, known by its hash
