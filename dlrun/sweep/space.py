@@ -32,7 +32,7 @@ from dlrun.recipe.compose import (
     RangeSweep,
     Transformer,
 )
-from dlrun.record.sweep import SEED, WITHOUT, Dimension, without_noise
+from dlrun.record.sweep import SEED, WITHOUT, Dimension, named, without_noise
 
 Values = dict[str, Any]
 """A value for every dimension, by its key."""
@@ -129,7 +129,11 @@ def build(
     zips: lists of keys that advance together; seed: of `shuffle(...)`.
     Raises Mistake for a zip of unequal lengths or of a key that has one value.
     """
-    found = {sweep.key_or_group: _dimension(sweep, base, seed) for sweep in sweeps}
+    together = {key for keys in zips for key in keys}
+    found = {
+        sweep.key_or_group: _dimension(sweep, base, seed, sweep.key_or_group in together)
+        for sweep in sweeps
+    }
     for number, keys in enumerate(zips):
         for key in keys:
             if key not in found:
@@ -138,8 +142,14 @@ def build(
         if len(set(counts.values())) > 1 or 0 in counts.values():
             each = ", ".join(f"{key} has {count or 'an interval'}" for key, count in counts.items())
             raise Mistake(f"sweep.zip={list(keys)}: needs lists of one length; {each}")
+        rows = list(zip(*(map(named, found[key].listed) for key in keys), strict=True))
+        first = [place for place, row in enumerate(rows) if row not in rows[:place]]
         for key in keys:
-            found[key] = replace(found[key], zip=number)
+            one = replace(found[key], zip=number)
+            if len(first) < len(rows):  # only lists have repeats
+                choices, typed = ([some[at] for at in first] for some in (one.choices, one.typed))
+                one = replace(one, choices=tuple(choices), typed=tuple(typed))
+            found[key] = one
     return Space(tuple(found.values()))
 
 
@@ -158,8 +168,11 @@ def _narrowed(one: Dimension, values: Sequence[Any], margin: float) -> Dimension
     return replace(one, low=low, high=high)
 
 
-def _dimension(override: Override, base: DictConfig, seed: int) -> Dimension:
-    """The dimension of one override. Raises Mistake if it has no values."""
+def _dimension(override: Override, base: DictConfig, seed: int, repeats: bool) -> Dimension:
+    """The dimension of one override. Raises Mistake if it has no values.
+
+    repeats: whether a value may come again, as beside others of a zip.
+    """
     value, sign = override.value(), override.get_key_element()
     tags = sorted(getattr(value, "tags", ()))
     if tags not in ([], ["log"]):
@@ -181,7 +194,7 @@ def _dimension(override: Override, base: DictConfig, seed: int) -> Dimension:
     choices = [Override._convert_value(one) for one in override.sweep_iterator()]
     if not choices:
         raise Mistake(f"{override.input_line}: leaves no value")
-    order = [place for place, text in enumerate(typed) if text not in typed[:place]]
+    order = [n for n, text in enumerate(typed) if repeats or text not in typed[:n]]
     if shuffled:
         random.Random(seed).shuffle(order)
     return replace(

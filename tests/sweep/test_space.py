@@ -53,6 +53,13 @@ def test_a_grid_is_the_product_in_the_order_typed(planned):
     assert list(plan.words) == ["epochs=3"]
 
 
+def test_values_of_a_zip_may_come_again(planned):
+    words = ("batch_size=8,8,16,8", "seed=3,4,5,3", "sweep.zip=[batch_size,seed]")
+    points = planned(*words).space.grid()
+    assert [(p["batch_size"], p["seed"]) for p in points] == [(8, 3), (8, 4), (16, 5)]
+    assert len(planned("batch_size=8,8,16").space.grid()) == 2
+
+
 def test_zipped_keys_advance_together(planned):
     words = ["optimizer=sgd,adam", "optimizer.lr=0.1,0.001", "seed=0,1"]
     plan = planned(*words, "sweep.zip=[[optimizer,optimizer.lr]]")
