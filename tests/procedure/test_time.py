@@ -1,6 +1,7 @@
 """The time of a step and its parts; a gain that is said is one, and noise is none."""
 
 import shlex
+import sys
 import time
 from functools import partial
 
@@ -11,6 +12,7 @@ import torch
 from dlrun import record
 from dlrun.__main__ import main
 from dlrun.engine import checkpoint
+from dlrun.engine import timing as engine_timing
 from dlrun.procedure import time as timing
 from dlrun.procedure.time import gain, is_faster
 from tests.states import differences, without_clock
@@ -18,9 +20,32 @@ from tests.states import differences, without_clock
 COMMON = ("tracking=none", "threads=1", "procedure=time", "procedure.seconds=50")
 
 
+class Clock:
+    """Time that passes by sleeping, and a little by every look: the same on a busy machine."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def read(self):
+        self.now += 1e-5
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+def sleep(seconds):
+    """As long as no clock stands in for it."""
+    time.sleep(seconds)
+
+
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """Few rounds of one step each, whatever the machine."""
+    """Few rounds of one step each, and a clock of their own."""
+    clock = Clock()
+    for module in (timing, engine_timing):
+        monkeypatch.setattr(module, "perf_counter", clock.read)
+    monkeypatch.setattr(sys.modules[__name__], "sleep", clock.sleep)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(timing, "MOST", 6)
     monkeypatch.setattr(timing, "_TURN", 0.0)
@@ -36,7 +61,7 @@ class Slow(torch.nn.Module):
         self.layer = torch.nn.Linear(64, outputs)
 
     def forward(self, x):
-        time.sleep(0.6 if len(x) == 31 else 0.02)
+        sleep(0.6 if len(x) == 31 else 0.02)
         return self.layer(x.flatten(1))
 
 
@@ -108,7 +133,7 @@ class Hurried(Slow):
 
     def forward(self, x, compiled=False):
         bf16 = torch.is_autocast_enabled("cpu")
-        time.sleep(0.06 - 0.03 * bf16 - 0.02 * compiled)
+        sleep(0.06 - 0.03 * bf16 - 0.02 * compiled)
         return self.layer(x.flatten(1))
 
 
@@ -189,7 +214,7 @@ def test_images_of_half_the_size_are_tried(here, capsys):
     [
         (["optimizer.lr=1e9"], "The loss was not yet better than chance"),
         (["optimizer=lbfgs", "batch_size=full"], "batch_size (the training split is not larger)"),
-        (["data.split=100/0/0", "procedure.seconds=0.01"], "(no time was left; procedure.seconds="),
+        (["data.split=100/0/0", "procedure.seconds=0.0001"], "(no time was left; procedure.seconds="),
         (["model=autoencoder", "loss=mse", "accumulate=4"], "A step of 128 samples takes"),
     ],
     ids=lambda value: str(value)[:24],
