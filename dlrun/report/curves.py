@@ -170,7 +170,7 @@ def finish(axes: "Axes", x: str, y: str) -> None:
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    if len(axes.get_lines()) > 1:
+    if len(axes.get_lines()) > 1 and axes.get_legend() is None:
         axes.legend(frameon=False)
 
 
