@@ -139,7 +139,7 @@ def _said(ends: Mapping[str, float]) -> str:
 def _row(name: str, point: Mapping[str, Any], run: RecordedRun) -> dict[str, Any]:
     """Of the closing table."""
     tested = _starting(run, "test/")
-    return {"": name, "steps": point["step"], "passes": point["epoch"], **tested}
+    return {"": name, "steps": point["step"], "passes": f"{point['epoch']:.4g}", **tested}
 
 
 def _starting(run: RecordedRun, *starts: str) -> dict[str, float]:
