@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dlrun import record
 from dlrun.record.sweep import spans_decades
 from dlrun.report import plots
-from dlrun.report.curves import BLUE, COLOURS, GREEN, GREY, ORANGE, blank, finish, write
+from dlrun.report.curves import BLUE, COLOURS, GREEN, GREY, ORANGE, blank, finish, number, write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -104,7 +104,7 @@ def _lines(chart: Chart) -> Drawn:
         axes.plot(*zip(*drawn, strict=True), color=colour, label=name, marker=marker, markersize=3)
         everything += [y for _, y in drawn]
     for (name, level), dashes in zip(chart.levels.items(), ("--", ":"), strict=False):
-        axes.axhline(level, color=GREY, linestyle=dashes, label=f"{name}: {level:.4g}")
+        axes.axhline(level, color=GREY, linestyle=dashes, label=f"{name}: {number(level)}")
     if chart.log:
         axes.set_xscale("log")
         if len(chart.at) <= _FEW:
@@ -134,9 +134,9 @@ def _lines(chart: Chart) -> Drawn:
         axes.axvline(place, color=GREY, linestyle=":", label=f"{name}: {place:g}")
     if chart.best is not None:
         value = first[chart.best] or 0.0
-        label = f"best: {value:.4g} at {chart.best:g}"
+        label = f"best: {number(value)} at {chart.best:g}"
         axes.plot(chart.best, value, "*", color=ORANGE, markersize=13, label=label)
-    if chart.lines:  # which would cross the words of a legend among them
+    if chart.lines or chart.levels:  # which would cross the words of a legend among them
         axes.set_position((0.14, 0.13, 0.83, 0.71))
         axes.legend(
             frameon=False, fontsize=9, ncols=2, loc="lower right", bbox_to_anchor=(1.0, 1.03)

@@ -113,4 +113,6 @@ def _error(metric: str, value: float) -> float:
 
 def _shown(value: float, share: bool, sign: bool = False) -> str:
     plus = "+" if sign else ""
-    return f"{value:{plus}.1%}" if share else f"{value:{plus}.3g}"
+    if share:
+        return f"{value:{plus}.1%}"
+    return f"{value:{plus},.0f}" if abs(value) >= 1000 else f"{value:{plus}.3g}"

@@ -83,6 +83,14 @@ def test_columns_have_the_names_of_the_file(tmp_path, capsys, target):
         assert heads == [ranges]
 
 
+def test_nobody_is_told_to_type_the_same_again(tmp_path):
+    x = np.repeat(np.arange(30.0), 4)[:, None].astype("float32")
+    np.savez(tmp_path / "t.npz", x=x, y=np.arange(120) % 2)
+    assert main([*COMMON, "data=arrays", "data.path=t.npz", "data.split=100/0/0"]) == 0
+    commands = {each["name"]: each["command"] for each in own()[1]["findings"]}
+    assert commands["label_noise"] == ""
+
+
 def test_a_number_of_examples_below_1(capsys):
     assert main([*COMMON, "procedure.examples=0"]) == 2
     assert "procedure.examples=0: must be above 0" in capsys.readouterr().err

@@ -34,6 +34,13 @@ def test_flat_lines_and_whole_numbers_on_the_axis(axes):
         "Monte Carlo dropout: 0.9": [0.9, 0.9],
     }
     assert all(place == int(place) for place in shown.get_xticks())
+    FigureCanvasAgg(shown.get_figure()).draw()
+    assert shown.get_legend().get_window_extent().y0 >= shown.get_window_extent().y1
+
+
+def test_large_values_in_a_legend_are_written_out(axes):
+    shown = axes(Chart("m", "members", "mae", [1, 2], {"mae": [21940.0, 0.5]}, levels={"one": 2e4}))
+    assert [line.get_label() for line in shown.lines] == ["mae", "one: 20,000"]
 
 
 def test_no_upright_line_crosses_the_words_of_the_legend(axes):
