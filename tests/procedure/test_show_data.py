@@ -83,6 +83,21 @@ def test_columns_have_the_names_of_the_file(tmp_path, capsys, target):
         assert heads == [ranges]
 
 
+@pytest.mark.parametrize("preprocessing", ["standardize", "[standardize,whiten]"])
+def test_a_column_for_every_class_is_said_and_whitening_is_not_advised(tmp_path, preprocessing):
+    """The direction in which nothing varies has no gradient, and whitening cannot mend it."""
+    rng = np.random.default_rng(0)
+    kind = rng.integers(3, size=200)
+    x = np.column_stack([np.eye(3)[kind], rng.normal(size=200), rng.normal(2000, 30, size=200)])
+    np.savez(tmp_path / "t.npz", x=x.astype("float32"), y=kind)
+    words = ["data=arrays", "data.path=t.npz", f"preprocessing={preprocessing}"]
+    assert main([*COMMON, *words]) == 0
+    found = [each for each in own()[1]["findings"] if each["name"] == "dependent_inputs"]
+    if preprocessing == "standardize":
+        assert found[0]["text"].startswith("Only 4 of 5 inputs are independent")
+    assert all(not each["command"] for each in found)
+
+
 def test_nobody_is_told_to_type_the_same_again(tmp_path):
     x = np.repeat(np.arange(30.0), 4)[:, None].astype("float32")
     np.savez(tmp_path / "t.npz", x=x, y=np.arange(120) % 2)
