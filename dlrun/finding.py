@@ -5,12 +5,14 @@ A finding never stops a training. In a record it stands under `findings`, as `pl
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from math import ceil
+from math import ceil, inf
 from typing import Any
 
 FAIL, WARN, NOTE = "fail", "warn", "note"
 LEVELS = (FAIL, WARN, NOTE)
 """From what needs mending to what is good to know."""
+MOST_TIMES = 1000
+"""How many times as many samples are worth naming as a number that would decide."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,13 @@ def of(plain: Mapping[str, Any]) -> Finding:
 def undecided(said: str, gain: float, error: float, samples: int) -> Finding:
     """That a difference lies within two standard errors, and how many samples would decide.
 
+    A gain of next to nothing, such as what rounding leaves of 0, asks for more than anybody has.
     said: the beginning of the sentence, with the difference. samples: there are now.
     """
     numbers, told = {"gain": gain, "standard_error": error}, f"{said}, which is too little to tell"
-    if gain:
-        needed = numbers["samples_needed"] = ceil(samples * (2 * error / gain) ** 2)
+    times = (2 * error / gain) ** 2 if gain else inf
+    if times <= MOST_TIMES:
+        needed = numbers["samples_needed"] = ceil(samples * times)
         told += f"; about {needed:,} samples would decide, of {samples:,} now"
     return Finding("inconclusive", NOTE, f"{told}.", numbers)
 

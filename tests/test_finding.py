@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 import dlrun
-from dlrun.finding import FAIL, NAMES, NOTE, WARN, Finding, by_level
+from dlrun.finding import FAIL, NAMES, NOTE, WARN, Finding, by_level, undecided
 
 
 def test_what_is_worst_comes_first_and_the_order_holds_otherwise():
@@ -44,3 +44,10 @@ def test_every_name_is_said_somewhere_and_provoked_by_a_test():
     for name in NAMES:
         assert f'"{name}"' in said, name
         assert f'"{name}"' in tested, name
+
+
+@pytest.mark.parametrize(("gain", "needed"), [(0.02, 1000), (0.0, None), (7e-18, None)])
+def test_how_many_samples_would_decide_if_a_number_says_anything(gain, needed):
+    found = undecided("It gains nothing", gain, 0.05, 40)
+    assert found.numbers.get("samples_needed") == needed
+    assert (" samples would decide, of 40 now" in found.text) == (needed is not None)

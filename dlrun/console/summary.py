@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -30,7 +30,8 @@ def show(console: Console, directory: Path, uri: str | None) -> None:
     points = record.read_points(directory)
     console.print()
     if info.get("table"):
-        console.print(_rows(info["table"]))
+        tables = [_rows(rows) for rows in record.tables(info["table"])]
+        console.print(Group(*[part for each in tables for part in (each, "")][:-1]))
     else:
         for line in _runs(directory, info):
             console.print(line, markup=False, soft_wrap=True)
@@ -65,7 +66,7 @@ def _runs(directory: Path, info: Mapping[str, Any]) -> list[str]:
 
 
 def _rows(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """The closing table of a procedure."""
+    """A closing table of a procedure."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     columns = list(dict.fromkeys(name for row in rows for name in row))
     for place, name in enumerate(columns):
@@ -187,7 +188,8 @@ def _next(
         tips.append(("the page", shell.near(directory / PAGE)))
     if status.get("status") == record.FINISHED:
         if (directory / "figures").is_dir():
-            tips.append(("the curves", shell.near(directory / "figures")))
+            drawn = "the figures" if info.get("kind") == "procedure" else "the curves"
+            tips.append((drawn, shell.near(directory / "figures")))
         if longer := _longer(directory, info):
             tips.append(("train on", shell.resume(directory, longer)))
     elif info.get("trains", True):

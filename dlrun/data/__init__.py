@@ -75,6 +75,7 @@ class Source:
     settle: where the scale depends on the training split: takes the rows of each split, returns
         the samples on that scale, and says which it is.
     reading: how files became samples, so that others can be read in the same way.
+    columns: the names of a table's features; empty where they have none.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Source:
     values: Values | None = None
     settle: Callable[[Mapping[str, NDArray[Any]]], Source] | None = None
     reading: Mapping[str, Any] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ class Data:
     depth: for files of more than 8 bits: x is value/(2^depth − 1), or with depth 8 the value
         itself as uint8.
     groups: of all samples of the set, by their rows, as in `Source`.
-    reading: as in `Source`.
+    reading, columns: as in `Source`.
     """
 
     name: str
@@ -149,6 +151,7 @@ class Data:
     extra: Mapping[str, Split] = field(default_factory=dict)
     hashes: Tensor | None = None
     reading: Mapping[str, Any] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
 
     @property
     def splits(self) -> dict[str, Split]:

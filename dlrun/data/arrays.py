@@ -102,10 +102,11 @@ def _build(
     notes: list[str] = []
     given: dict[str, NDArray[np.int64]] = {}
     groups = None
+    names: tuple[str, ...] = ()
     if file.suffix.lower() in STORED:
         x, y, given = _join(_read_arrays(file))
     else:
-        x, y, groups, notes = read_table(file, task=task, **columns)
+        x, y, groups, names, notes = read_table(file, task=task, **columns)
     x = _as_samples(x)
     y, classes = encode(y, task)
     if len(x) != len(y):
@@ -114,7 +115,7 @@ def _build(
         writer.add(x[start : start + 10_000])
         if report:
             report(min(start + 10_000, len(x)), len(x))
-    return Labels(y, classes, given, notes=tuple(notes), groups=groups)
+    return Labels(y, classes, given, notes=tuple(notes), groups=groups, columns=names)
 
 
 def _as_samples(x: Array) -> Array:

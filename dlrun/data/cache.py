@@ -26,7 +26,7 @@ from dlrun.data import Source, Values
 from dlrun.data.fingerprint import hash_content, hash_samples
 from dlrun.errors import Mistake
 
-FORMAT = 3
+FORMAT = 4
 """Part of every key: raise it when what is stored, or how it is decoded, changes."""
 
 _PROBES = 2048
@@ -40,7 +40,7 @@ class Labels:
     y, classes, given: as in `Source`.
     bad: (file, why) of all that was left out.
     notes: what was guessed, a sentence each, logged at every start.
-    values, groups: as in `Source`.
+    values, groups, columns: as in `Source`.
     """
 
     y: NDArray[Any]
@@ -50,6 +50,7 @@ class Labels:
     notes: tuple[str, ...] = ()
     values: Values | None = None
     groups: NDArray[np.int64] | None = None
+    columns: tuple[str, ...] = ()
 
 
 class Writer:
@@ -172,6 +173,7 @@ def _read(name: str, entry: Path) -> tuple[Source, dict[str, Any]]:
         hashes=torch.from_numpy(hashes),
         digest=facts["digest"],
         classes=tuple(facts["classes"]),
+        columns=tuple(facts["columns"]),
         given={key: torch.from_numpy(rows) for key, rows in rest.items()},
         groups=None if groups is None else torch.from_numpy(groups),
         values=values,
@@ -196,6 +198,7 @@ def _write(entry: Path, build: Build) -> None:
             "shape": writer.shape,
             "dtype": writer.dtype,
             "classes": labels.classes,
+            "columns": labels.columns,
             "bad": labels.bad,
             "notes": [*labels.notes, *_sameness(hashes, writer)],
             "values": labels.values and (labels.values.depth, labels.values.bits),

@@ -95,6 +95,7 @@ def make(
         groups=source.groups,
         depth=source.values.depth or None if source.values else None,
         reading=source.reading,
+        columns=source.columns,
     )
 
 

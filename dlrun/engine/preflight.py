@@ -49,6 +49,8 @@ At 3.2 the curvature by the first weights is ten times what it is at 1; small in
 """
 DEPENDENT = 1000.0
 """The condition number of correlations from which inputs count as dependent (Belsley 1980)."""
+NOTHING = 1e-9
+"""The share of the largest variance that rounding alone leaves of a direction without any."""
 LEAKED = 0.01
 """The share of a split that may stand in another one, or twice, as in most sets some samples do."""
 RARE = 5.0
@@ -375,7 +377,8 @@ def dependent_inputs(seen: Seen) -> Iterator[Finding]:
     if x.shape[1] < 2 or len(x) < 2 * x.shape[1]:
         return
     values = torch.linalg.eigvalsh(torch.corrcoef(x.T))
-    condition = float(values[-1] / values[0].clamp(min=1e-12))
+    there = values[values > NOTHING * values[-1]]  # elsewhere the gradient is 0, and slows nothing
+    condition, exact = float(values[-1] / there[0]), len(values) - len(there)
     if condition > DEPENDENT:
         yield Finding(
             "dependent_inputs",
@@ -384,6 +387,15 @@ def dependent_inputs(seen: Seen) -> Iterator[Finding]:
             f"{condition:.2g}), which slows gradient descent down; whitening takes it away.",
             {"condition": condition},
             changes={"preprocessing": ["standardize", "whiten"]},
+        )
+    elif exact:
+        yield Finding(
+            "dependent_inputs",
+            NOTE,
+            f"Only {len(there)} of {len(values)} inputs are independent; the rest are linear "
+            "combinations of them, as one of the columns for the classes of a word is, say nothing "
+            "new, and can be left out.",
+            {"inputs": float(exact)},
         )
 
 

@@ -124,7 +124,8 @@ class Outcome:
     """What a procedure comes to: the value that the recipe is judged by, and the runs it made.
 
     values: what is recorded as the point of the procedure's own record, by name.
-    text: the result in one sentence. table: the closing table: rows of values by their column.
+    text: the result in one sentence. table: the closing table: rows of values by their column;
+    rows with another first column than those before them begin another table.
     chart: its figure.
     failure: why the command is to end with exit code 1; "" where it is not.
     """

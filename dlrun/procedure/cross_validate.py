@@ -123,7 +123,7 @@ def _row(fold: Fold, run: RecordedRun, repeats: int) -> dict[str, Any]:
         "samples": len(fold.rows[HELD_OUT]),
         **measured,
         run.info["monitor"]: run.value,
-        "at epoch": run.last["best/epoch"],
+        "at epoch": f"{run.last['best/epoch']:.4g}",
     }
 
 

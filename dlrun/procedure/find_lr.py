@@ -300,6 +300,6 @@ def _range(lab: Lab, lr: float, rates: Sequence[float]) -> Outcome:
     )
     text = (
         f"The log loss falls fastest at optimizer.lr={best:g}, in one run from {rates[0]:g} to "
-        f"{at[-1]:g}, the largest rate with a finite loss."
+        f"{at[-1]:.2g}, the largest rate with a finite loss."
     )
     return Outcome(findings=[_finding(lab, best, at[-1], text)], chart=chart)

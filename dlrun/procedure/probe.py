@@ -29,7 +29,8 @@ def probe(lab: Lab) -> Outcome:
         name="layers",
         x="layer",
         y="root mean square",
-        at=list(range(1, len(drawn) + 1)),
+        at=list(range(len(drawn))),
+        names=[f"{each.name} {each.kind}" for each in drawn],
         curves={
             "activations (standard deviation)": [each.std for each in drawn],
             "gradients of a sample": [each.gradient or None for each in drawn],

@@ -1,6 +1,6 @@
 """Look at the data before a network does: how many, of what, and what a network sees of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ _OF_DATA = (
     *("leak", "label_noise", "class_missing", "class_imbalance", "input_scale"),
     *("dependent_inputs", "label_range"),
 )
+_ITSELF = {"procedure": "show_data"}  # what needs no typing again
 _COLUMNS = 50  # of a table, at most, that are listed
 
 
@@ -45,10 +46,12 @@ def show_data(lab: Lab, examples: int = 10, tell_apart: bool = False) -> Outcome
         if len(data.shape) == 3 and data.shape[0] in (1, 3) and lab.directory is not None:
             rows = [each.numpy() for each in _examples(built.run, examples)]
             gallery.write(rows, lab.directory / "figures" / "examples.png")
-    table = _classes(data) if data.classes else _ranges(data.train.y, data, "target")
+    target = lab.recipe["data"].get("target")
+    names = [f"{target} (target)"] if target else []
+    table = _classes(data) if data.classes else _ranges(data.train.y, data, names, "target")
     if len(data.shape) == 1:
-        table += _ranges(data.train.x, data, "column")
-    findings = [each.completed(lab.command) for each in found]
+        table += _ranges(data.train.x, data, data.columns, "column")
+    findings = [each.completed(lab.command) if each.changes != _ITSELF else each for each in found]
     return Outcome(findings=findings, table=table, text=_described(data))
 
 
@@ -94,14 +97,14 @@ def _classes(data: Data) -> list[Mapping[str, Any]]:
     ]
 
 
-def _ranges(source: Tensor, data: Data, what: str) -> list[Mapping[str, Any]]:
-    """What the columns of the training split hold."""
+def _ranges(source: Tensor, data: Data, names: Sequence[str], what: str) -> list[Mapping[str, Any]]:
+    """What the columns of the training split hold; what: of those that have no names."""
     values = _values(source, data).flatten(1)
     if what == "target" and data.scale is not None:
         values = values * data.scale.std + data.scale.mean
     return [
         {
-            what: f"{what} {place + 1}",
+            "column": names[place] if names else f"{what} {place + 1}",
             "lowest": float(column.min()),
             "mean": float(column.mean()),
             "highest": float(column.max()),

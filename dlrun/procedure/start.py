@@ -168,8 +168,7 @@ class _Report:
 
     def search(self, title: str, points: Sequence[_Point], epochs: int) -> list[_Tried]:
         """Train all points, with a constant rate; gives them, the best first."""
-        of = "1 epoch" if epochs == 1 else f"{epochs} epochs"
-        self._lab.say(f"{title}: {len(points)} runs of {of}")
+        self._lab.say(f"{title}: {len(points)} runs of {_counted(epochs)}")
         tried = []
         for point in points:
             try:
@@ -189,7 +188,7 @@ class _Report:
             Step(
                 title,
                 self._lab.command({**swept, **_length(epochs), "test": False}),
-                f"{len(tried)} runs of {of} with a constant rate{more}.",
+                f"{len(tried)} runs of {_counted(epochs)} with a constant rate{more}.",
                 [_row(each) for each in ranked],
                 chart=_chart(ranked),
                 best=0,
@@ -282,6 +281,10 @@ def _swept(points: Sequence[_Point]) -> dict[str, Any]:
     return {**settings[0], **values, **({"sweep.zip": apart} if pairs else {})}
 
 
+def _counted(epochs: int) -> str:
+    return "1 epoch" if epochs == 1 else f"{epochs} epochs"
+
+
 def _length(epochs: int) -> dict[str, Any]:
     return {"schedule": "constant", "epochs": epochs}
 
@@ -289,7 +292,7 @@ def _length(epochs: int) -> dict[str, Any]:
 def _training(point: _Point, epochs: int) -> Training:
     """A run of the search; its set-up has been checked already."""
     settings = {**point.settings, **_length(epochs), "preflight": "off"}
-    name = f"{point.name}, {epochs} epochs"
+    name = f"{point.name}, {_counted(epochs)}"
     return Training(name=name, settings=settings, test=False, export=False)
 
 

@@ -284,6 +284,11 @@ def check_metrics(config: DictConfig, run: Run, x: Tensor, y: Tensor) -> None:
     x, y: some of the training split, x as the model sees it; the metrics are tried on them.
     """
     check_recorded("monitor", run.monitor, run)
+    if run.metric.name != "accuracy" and str(config.target_error).strip().endswith("%"):
+        raise Mistake(
+            f"target_error={config.target_error}: a share of errors is for classes; write a "
+            f"val/{run.metric.name}, a number in the units of the data"
+        )
     if not run.metrics:
         return
     refuse(filter(None, (_unfit(run, one) for one in run.metrics.values())))

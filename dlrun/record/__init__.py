@@ -24,10 +24,11 @@ import platform
 import secrets
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from time import time
 from typing import Any, BinaryIO
@@ -271,6 +272,12 @@ def keep_findings(directory: Path, findings: Sequence[Finding]) -> dict[str, Any
     else:
         (directory / "findings.txt").unlink(missing_ok=True)
     return said
+
+
+def tables(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """The closing rows of a procedure, table by table: each has another first column."""
+    parts = groupby(rows, key=lambda row: next(iter(row), ""))
+    return [list(part) for _, part in parts]
 
 
 def findings_of(directory: Path) -> list[Finding]:

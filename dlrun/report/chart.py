@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 from dlrun import record
 from dlrun.record.sweep import spans_decades
 from dlrun.report import plots
-from dlrun.report.curves import BLUE, COLOURS, GREEN, GREY, ORANGE, blank, finish, write
+from dlrun.report.curves import BLUE, COLOURS, GREEN, GREY, ORANGE, blank, finish, number, write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _FEW = 6  # places on a logarithmic axis that are all labelled
+_NAMED = 40  # names below an axis, at most
+_LETTERS = 24  # of such a name, at most: its end says more
 Drawn = tuple["Axes", str, str]
 """The axes of a figure, and what they show across and upwards."""
 
@@ -27,8 +29,8 @@ class Chart:
     curves: (n,) values by the name in the legend; None where there is none. gap: what it means
     that the first curve has none; marked by crosses on top. lines: upright ones at a place on x,
     by name. levels: flat ones at a value on y, by name. best: the place on the first curve that is
-    marked; None for none. bars: the names of the places, of which each is a bar then, made of
-    its values one beside the other.
+    marked; None for none. names: of the places, below them. bars: the same, where each place is a
+    bar then, made of its values one beside the other.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Chart:
     lines: Mapping[str, float] = field(default_factory=dict)
     levels: Mapping[str, float] = field(default_factory=dict)
     best: float | None = None
+    names: Sequence[str] = ()
     bars: Sequence[str] = ()
 
     def plain(self) -> dict[str, Any]:
@@ -101,12 +104,20 @@ def _lines(chart: Chart) -> Drawn:
         axes.plot(*zip(*drawn, strict=True), color=colour, label=name, marker=marker, markersize=3)
         everything += [y for _, y in drawn]
     for (name, level), dashes in zip(chart.levels.items(), ("--", ":"), strict=False):
-        axes.axhline(level, color=GREY, linestyle=dashes, label=f"{name}: {level:.4g}")
+        axes.axhline(level, color=GREY, linestyle=dashes, label=f"{name}: {number(level)}")
     if chart.log:
         axes.set_xscale("log")
         if len(chart.at) <= _FEW:
             axes.set_xticks(list(chart.at), [f"{place:g}" for place in chart.at])
             axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
+    elif chart.names:
+        below = 0.13 + 0.0135 * min(_LETTERS, max(map(len, chart.names)))
+        axes.set_position((0.14, below, 0.83, 0.96 - below))
+        every = -(-len(chart.at) // _NAMED)
+        shown = [
+            name if len(name) <= _LETTERS else f"…{name[1 - _LETTERS :]}" for name in chart.names
+        ]
+        axes.set_xticks(list(chart.at)[::every], shown[::every], rotation=90, fontsize=7)
     elif all(place == int(place) for place in chart.at):
         axes.locator_params(axis="x", integer=True)
     if spans_decades(everything):
@@ -123,6 +134,11 @@ def _lines(chart: Chart) -> Drawn:
         axes.axvline(place, color=GREY, linestyle=":", label=f"{name}: {place:g}")
     if chart.best is not None:
         value = first[chart.best] or 0.0
-        label = f"best: {value:.4g} at {chart.best:g}"
+        label = f"best: {number(value)} at {chart.best:g}"
         axes.plot(chart.best, value, "*", color=ORANGE, markersize=13, label=label)
+    if chart.lines or chart.levels:  # which would cross the words of a legend among them
+        axes.set_position((0.14, 0.13, 0.83, 0.71))
+        axes.legend(
+            frameon=False, fontsize=9, ncols=2, loc="lower right", bbox_to_anchor=(1.0, 1.03)
+        )
     return axes, chart.x, chart.y

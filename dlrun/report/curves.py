@@ -141,10 +141,15 @@ def _draw(
         epochs, values = curves[f"val/{metric.name}"]
         choose = max if metric.higher_is_better else min
         place = epochs.index(chosen) if chosen in epochs else values.index(choose(values))
-        best = f"best: {values[place]:.4g} at epoch {epochs[place]:.4g}"
+        best = f"best: {number(values[place])} at epoch {epochs[place]:.4g}"
         axes.plot(epochs[place], values[place], "*", color=ORANGE, markersize=13, label=best)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     write(axes, "epoch", section.label, path)
+
+
+def number(value: float) -> str:
+    """A value in a legend: four digits, and all of a large one that people read, 21,940."""
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
 
 
 def blank() -> "Axes":
@@ -170,7 +175,7 @@ def finish(axes: "Axes", x: str, y: str) -> None:
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    if len(axes.get_lines()) > 1:
+    if len(axes.get_lines()) > 1 and axes.get_legend() is None:
         axes.legend(frameon=False)
 
 

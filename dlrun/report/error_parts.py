@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from dlrun.finding import NOTE, WARN, Finding
+from dlrun.finding import MOST_TIMES, NOTE, WARN, Finding
 from dlrun.report.diagnosis import SURE, Trained, longer
 
 
@@ -48,9 +48,12 @@ def error_parts(trained: Trained, target: float) -> list[Finding]:
     if largest.amount <= 0:
         return [Finding("good_fit", NOTE, f"{text}: none is above its target.", numbers)]
     times = (SURE * largest.error / largest.amount) ** 2
-    samples = math.ceil(times * trained.seen["val/samples"])
-    text += f": none is beyond chance; about {samples:,} validation samples would decide."
-    return [Finding("inconclusive", NOTE, text, numbers | {"samples": float(samples)})]
+    text += ": none is beyond chance"
+    if times <= MOST_TIMES:
+        samples = math.ceil(times * trained.seen["val/samples"])
+        text += f"; about {samples:,} validation samples would decide"
+        numbers["samples"] = float(samples)
+    return [Finding("inconclusive", NOTE, f"{text}.", numbers)]
 
 
 def _parts(trained: Trained, target: float) -> list[Part]:
@@ -110,4 +113,6 @@ def _error(metric: str, value: float) -> float:
 
 def _shown(value: float, share: bool, sign: bool = False) -> str:
     plus = "+" if sign else ""
-    return f"{value:{plus}.1%}" if share else f"{value:{plus}.3g}"
+    if share:
+        return f"{value:{plus}.1%}"
+    return f"{value:{plus},.0f}" if abs(value) >= 1000 else f"{value:{plus}.3g}"

@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from dlrun import record
 from dlrun.finding import Finding
 from dlrun.report import plots
 
@@ -81,14 +82,18 @@ def image(path: Path, said: str) -> str:
 
 
 def table(rows: Sequence[Mapping[str, Any]], best: int | None = None) -> str:
-    """Rows of values by their column. best: the row that stands out."""
+    """Tables of rows of values by their column. best: the row that stands out."""
+    return "".join(_table(part, best) for part in record.tables(rows))
+
+
+def _table(rows: Sequence[Mapping[str, Any]], best: int | None) -> str:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     numeric = [place > 0 for place in range(len(columns))]
     lines = [row(columns, numeric, "th")]
     for place, values in enumerate(rows):
         kind = ' class="best"' if place == best else ""
         lines.append(row([_cell(values.get(name)) for name in columns], numeric, "td", kind))
-    return f'<div class="scroll tall"><table>{"".join(lines)}</table></div>' if rows else ""
+    return f'<div class="scroll tall"><table>{"".join(lines)}</table></div>'
 
 
 def row(cells: Sequence[str], numeric: Sequence[bool], tag: str, kind: str = "") -> str:

@@ -88,7 +88,10 @@ def against(sweep: Sweep, dimension: Dimension) -> str:
         names = dimension.names
         axes.set_xticks(range(len(names)), [short(name, 14) for name in names])
         axes.set_xlim(-0.6, len(names) - 0.4)
-        axes.tick_params(axis="x", labelrotation=30 if len(names) > 4 else 0)
+        if len(names) > 4:  # which takes more room below
+            axes.tick_params(axis="x", labelrotation=30)
+            left, below, width, height = axes.get_position().bounds
+            axes.set_position((left, below + 0.14, width, height - 0.14))
     _finish(axes, literal(dimension.key), literal(sweep.objective))
     return svg(figure)
 

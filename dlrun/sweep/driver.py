@@ -385,7 +385,7 @@ class Driver:
         done = self.ledger.done()
         runs = f", {self.settings.repeats} runs each" if self.settings.repeats > 1 else ""
         more = f"  ·  {done} done already" if done else ""
-        what = f"sweep {self.plan.id}  ·  {self.total} points{runs}"
+        what = f"sweep {self.plan.id}  ·  {self.total} point{'s' * (self.total != 1)}{runs}"
         self.console.print(f"{what}  ·  {self.objective}{more}", markup=False)
 
     def _say(self, trial: int, name: str, *more: str) -> None:

@@ -312,6 +312,11 @@ BUILDING = [
         "there are classes; use monitor=val/loss or val/accuracy",
     ),
     ("metric=[r2,rmse]", "metric=r2: is for targets that are numbers", "classes; leave it out"),
+    (
+        "data=arrays data.path=table.npz data.task=regression loss=mse target_error=1%",
+        "target_error=1%: a share of errors is for classes",
+        "write a val/mae, a number in the units of the data",
+    ),
     ("metric=brier loss=hinge", "metric=brier: needs probabilities", "loss=cross_entropy or bce"),
     (
         "metric=[calibration_error] metric.calibration_error.bins=0",

@@ -49,6 +49,8 @@ def test_mean_error_and_predictions_are_those_of_the_folds(capsys):
     values = [last(run)["held_out/accuracy"] for run in runs]
     info = record.read_json(own / "run.json")
     assert info["value"] == pytest.approx(np.mean(values), rel=1e-12)
+    epochs = [f"{last(run)['best/epoch']:.4g}" for run in runs]
+    assert [row["at epoch"] for row in info["table"]] == epochs
     error = np.std(values, ddof=1) / np.sqrt(6)
     [point] = record.read_points(own)
     assert point["values"] == {

@@ -35,14 +35,16 @@ def test_a_broken_one_ends_with_1_and_says_what_to_type(capsys):
         "dlrun tracking=none threads=1 \"epochs='2 steps'\" initializer=default"
     )
     said = capsys.readouterr()
+    assert f" checks, {len(found())} findings" in said.out
     assert first.command in said.out
     assert "error: preflight: symmetric_units" in said.err
     assert "cannot_overfit" in {each.name for each in found()}
 
 
-def test_a_batch_that_cannot_be_learnt_by_heart():
+def test_a_batch_that_cannot_be_learnt_by_heart(capsys):
     assert main([*COMMON, "procedure=preflight", "optimizer.lr=1e-9", "procedure.steps=20"]) == 1
     assert [each.name for each in found()] == ["cannot_overfit"]
+    assert " checks, 1 finding\n" in capsys.readouterr().out
 
 
 def test_steps_must_be_above_0(capsys):

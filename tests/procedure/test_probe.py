@@ -55,4 +55,7 @@ def test_the_shell_shows_a_table_and_a_figure(capsys):
     assert "linear_network" in said
     [own] = record.all_runs("outputs")
     assert (own / "figures" / "layers.png").stat().st_size > 5000
-    assert [row["units"] for row in record.read_json(own / "run.json")["table"]][-1] == 10
+    info = record.read_json(own / "run.json")
+    assert [row["units"] for row in info["table"]][-1] == 10
+    rows = [row["layer"] for row in info["table"]]
+    assert info["chart"]["names"] == [name for name in rows if name.endswith("Linear")]

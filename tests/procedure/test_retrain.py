@@ -46,6 +46,16 @@ def state(run, name="last"):
     return checkpoint.read(run / "checkpoints" / f"{name}.pt")
 
 
+def test_that_val_is_trained_on_is_no_leak(capsys):
+    words = [*SHORT, "regularization=[early_stopping]"]
+    assert main(words) == 0
+    again = ["procedure=retrain", "procedure.strategy=continue", "procedure.run=last"]
+    assert main([*words, *again]) == 0
+    said = capsys.readouterr()
+    assert "leak" not in said.out + said.err
+    assert all("leak" not in {each.name for each in record.findings_of(r)} for r in children())
+
+
 @pytest.mark.proves("procedure=retrain")
 @pytest.mark.parametrize("count", ["steps", "passes"])
 def test_restart_is_a_command_on_a_file_of_train_and_val(count, here: Path):

@@ -51,6 +51,61 @@ def test_columns_of_a_table(tmp_path, capsys):
     assert not (run / "figures" / "examples.png").exists()
 
 
+@pytest.mark.parametrize("target", ["kind", "price"])
+def test_columns_have_the_names_of_the_file(tmp_path, capsys, target):
+    """Those that are left out, or stand elsewhere in the file, don't shift the others."""
+    kind = ["no", "yes"] if target == "kind" else [0, 1]
+    lines = [
+        f"c{row:03},{row % 7},7,{row % 9 + 0.5},{kind[row % 2]},{row * 1.5}" for row in range(60)
+    ]
+    text = "\n".join(["customer_id,rooms,same,area,kind,price", *lines])
+    (tmp_path / "t.csv").write_text(text + "\n")
+    words = ["data=arrays", "data.path=t.csv", f"data.target={target}", "data.split=100/0/0"]
+    words += ["loss=mse"] if target == "price" else []
+    assert main([*COMMON, *words]) == 0
+    rows = own()[1]["table"]
+    rooms, area = (
+        next(row for row in rows if row.get("column") == name) for name in ("rooms", "area")
+    )
+    assert (rooms["column"], rooms["lowest"], rooms["highest"]) == ("rooms", 0, 6)
+    assert (area["column"], area["lowest"], area["highest"]) == ("area", 0.5, 8.5)
+    heads = [
+        line.split()
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith(("class ", "column "))
+    ]
+    ranges = ["column", "lowest", "mean", "highest", "std"]
+    if target == "kind":
+        assert [row["class"] for row in rows[:2]] == ["no", "yes"]
+        assert heads == [["class", "train", "val", "test"], ranges]
+    else:
+        assert rows[0]["column"] == "price (target)"
+        assert heads == [ranges]
+
+
+@pytest.mark.parametrize("preprocessing", ["standardize", "[standardize,whiten]"])
+def test_a_column_for_every_class_is_said_and_whitening_is_not_advised(tmp_path, preprocessing):
+    """The direction in which nothing varies has no gradient, and whitening cannot mend it."""
+    rng = np.random.default_rng(0)
+    kind = rng.integers(3, size=200)
+    x = np.column_stack([np.eye(3)[kind], rng.normal(size=200), rng.normal(2000, 30, size=200)])
+    np.savez(tmp_path / "t.npz", x=x.astype("float32"), y=kind)
+    words = ["data=arrays", "data.path=t.npz", f"preprocessing={preprocessing}"]
+    assert main([*COMMON, *words]) == 0
+    found = [each for each in own()[1]["findings"] if each["name"] == "dependent_inputs"]
+    if preprocessing == "standardize":
+        assert found[0]["text"].startswith("Only 4 of 5 inputs are independent")
+    assert all(not each["command"] for each in found)
+
+
+def test_nobody_is_told_to_type_the_same_again(tmp_path):
+    x = np.repeat(np.arange(30.0), 4)[:, None].astype("float32")
+    np.savez(tmp_path / "t.npz", x=x, y=np.arange(120) % 2)
+    assert main([*COMMON, "data=arrays", "data.path=t.npz", "data.split=100/0/0"]) == 0
+    commands = {each["name"]: each["command"] for each in own()[1]["findings"]}
+    assert commands["label_noise"] == ""
+
+
 def test_a_number_of_examples_below_1(capsys):
     assert main([*COMMON, "procedure.examples=0"]) == 2
     assert "procedure.examples=0: must be above 0" in capsys.readouterr().err

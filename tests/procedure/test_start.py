@@ -63,6 +63,7 @@ def test_the_steps_are_the_procedures_themselves(here, capsys):
     settings = [each["training"]["settings"] for each in tried]
     first, longer = settings[:9], settings[9:]
     around = [float(f"{rate * factor:.2g}") for factor in (1 / 3, 1, 3)]
+    assert all(each["name"].endswith((", 1 epoch", ", 2 epochs")) for each in tried)
     assert [(each["optimizer.lr"], each["optimizer.weight_decay"]) for each in first] == [
         (lr, decay) for lr in around for decay in (1e-4, 1e-5, 0)
     ]

@@ -77,3 +77,20 @@ def test_of_numbers_by_the_mean_absolute_error():
     [finding] = error_parts(Trained(seen, [], {"epochs": 5}), 0.1)
     assert finding.numbers == pytest.approx({"target": 0.1, "bias": 0.4, "variance": 1.5})
     assert "An error of 2 is a target of 0.1, +0.4 bias (±0.01)" in finding.text
+    large = {key: value * 1e4 if "samples" not in key else value for key, value in seen.items()}
+    [finding] = error_parts(Trained(large, [], {"epochs": 5}), 1000.0)
+    assert "An error of 20,000 is a target of 1,000, +4,000 bias (±100)" in finding.text
+
+
+def test_what_rounding_leaves_asks_for_no_number_of_samples():
+    seen = {
+        "train_eval/mae": 0.1 + 1e-15,
+        "train_eval/metric_error": 0.01,
+        "val/mae": 0.1 + 1e-15,
+        "val/metric_error": 0.02,
+        "val/samples": 100.0,
+    }
+    [finding] = error_parts(Trained(seen, [], {"epochs": 5}), 0.1)
+    assert finding.name == "inconclusive"
+    assert "samples" not in finding.numbers
+    assert finding.text.endswith(": none is beyond chance.")

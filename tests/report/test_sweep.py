@@ -355,6 +355,25 @@ def test_the_legend_of_the_learning_curves_stands_above_them(monkeypatch, sweep,
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["best: l2=0.1"]
 
 
+@pytest.mark.parametrize(
+    "names", ["5%,10%,20%,50%,100%", ",".join(f"a-long-name-{n}" for n in "abcde")]
+)
+def test_slanted_names_leave_room_for_that_of_the_axis(monkeypatch, sweep, point, names):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    kept = []
+    monkeypatch.setattr(plots, "svg", lambda figure: kept.append(figure) or "")
+    names = names.split(",")
+    samples = Dimension("data.samples", choices=tuple(names))
+    points = [point(n, {"data.samples": name}, 0.5 + n / 100) for n, name in enumerate(names)]
+    alone = sweep([samples], points)
+    plots.against(alone, samples)
+    plots.against(replace(alone, dimensions=[samples, L2]), samples)
+    for figure in kept:
+        FigureCanvasAgg(figure).draw()
+        assert figure.axes[0].xaxis.label.get_window_extent().y0 >= 0
+
+
 def test_the_choices_of_a_figure_are_named_in_their_order(planted):
     svg = plots.against(planted, OPTIMIZER)
     names = re.findall(r">(sgd|adam|rmsprop)<", svg)

@@ -30,15 +30,15 @@ def read_table(
     task: str = "auto",
     missing: Sequence[object] | None = None,
     decimal: str | None = None,
-) -> tuple[NDArray[np.float64], NDArray[Any], NDArray[np.int64] | None, list[str]]:
-    """The features, (n, columns), the target, (n,) int64, float64 or strings, the groups, notes.
+) -> tuple[NDArray[np.float64], NDArray[Any], NDArray[np.int64] | None, tuple[str, ...], list[str]]:
+    """The features, (n, columns), the target, (n,) int64, float64 or strings, groups, names, notes.
 
     features: the columns to use, in this order;
     None takes all but the target, the group and those that `columns.why_useless` finds. Only
     columns that are used must be complete. group: the column whose texts are groups; they are
     numbered, (n,) int64, or None. missing: see `cells.find_missing`. decimal: point, comma, or
-    None for what the columns show. Notes: which column was left out and why, a
-    sentence each.
+    None for what the columns show. Names: of the features. Notes: which column was left out and
+    why, a sentence each.
     Raises Mistake where there is no such column, a value is missing, or a feature holds words.
     """
     texts, nameless = _read_columns(file)
@@ -76,7 +76,7 @@ def read_table(
     if features is None:
         kept, more = _choose(kept, found[target], decimal, nameless)
         notes += more
-    return _as_features(kept, decimal), y, groups, notes
+    return _as_features(kept, decimal), y, groups, tuple(each.name for each in kept), notes
 
 
 def _read_groups(
