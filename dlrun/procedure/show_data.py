@@ -68,7 +68,7 @@ def _shift(told: Mapping[str, float]) -> Finding:
     return Finding(
         "same_distribution",
         NOTE,
-        f"{said} ± {2 * error:.1%}: nothing tells them apart.",
+        f"{said}: more than {0.5 + SURE * error:.1%} would tell them apart.",
         dict(told),
     )
 

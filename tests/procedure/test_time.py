@@ -214,7 +214,7 @@ def test_images_of_half_the_size_are_tried(here, capsys):
     [
         (["optimizer.lr=1e9"], "The loss was not yet better than chance"),
         (["optimizer=lbfgs", "batch_size=full"], "batch_size (the training split is not larger)"),
-        (["data.split=100/0/0", "procedure.seconds=0.0001"], "(no time was left; procedure.seconds="),
+        (["data.split=100/0/0", "procedure.seconds=0.0001"], "(no time was left; "),
         (["model=autoencoder", "loss=mse", "accumulate=4"], "A step of 128 samples takes"),
     ],
     ids=lambda value: str(value)[:24],
