@@ -48,7 +48,7 @@ def show_data(lab: Lab, examples: int = 10, tell_apart: bool = False) -> Outcome
     table = _classes(data) if data.classes else _ranges(data.train.y, data, "target")
     if len(data.shape) == 1:
         table += _ranges(data.train.x, data, "column")
-    findings = [each.completed(lab.command) for each in found]
+    findings = [each.completed(lab.advice) for each in found]
     return Outcome(findings=findings, table=table, text=_described(data))
 
 
