@@ -176,7 +176,9 @@ def _without_network(run: Run) -> dict[str, float]:
     right = float((y == int(shares.argmax())).float().mean())
     theirs = torch.bincount(y.cpu(), minlength=run.data.outputs) / len(y)
     apart = float((shares - theirs).abs().sum() / 2)
-    return {"undecided": float(run.loss(answer, y)), "guess": right, "classes": apart}
+    # A class that training lacks makes its shares dear: then equal logits are the better guess.
+    undecided = min(float(run.loss(each, y)) for each in (answer, torch.zeros_like(answer)))
+    return {"undecided": undecided, "guess": right, "classes": apart}
 
 
 def _neighbours(run: Run) -> dict[str, float]:

@@ -5,9 +5,11 @@ Nothing that a training reads is changed: buffers, modes, gradients and every so
 numbers are put back.
 """
 
+import copy
 import math
 import traceback
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +31,8 @@ from dlrun.finding import FAIL, NOTE, WARN, Finding
 from dlrun.loss import REARRANGES
 from dlrun.model.order import evaluation
 
+_OF_MODULES = frozenset(vars(nn.Module()))
+_HOLDERS = (list, dict, set, deque)
 SAMPLES = 256
 """Training samples that are looked at; rows of a batch that is trained on: at most 64."""
 _BATCH = 64
@@ -114,7 +118,8 @@ def _incomplete(left_out: Mapping[str, Exception]) -> Iterator[Finding]:
 def untouched(run: Run) -> Iterator[None]:
     """Inside, a run may go forward and backward; afterwards it is as it was."""
     random = checkpoint.random_state(run.generator)
-    # No state_dict: it lacks some buffers, and a module of the user may keep more than tensors.
+    # No state_dict: it lacks some buffers, and what a module of the user keeps beside tensors.
+    own = [_remembered(module) for module in run.model.modules()]
     kept = [(name, weight.detach().clone()) for name, weight in run.model.named_parameters()]
     buffers = [(name, value.clone()) for name, value in run.model.named_buffers()]
     gradients = [weight.grad for weight in run.model.parameters()]
@@ -131,7 +136,35 @@ def untouched(run: Run) -> Iterator[None]:
             weight.grad = gradient
         for module, training in modes:
             module.training = training
+        for put_back in own:
+            put_back()
         checkpoint.restore_random_state(random, run.generator)
+
+
+def _remembered(module: nn.Module) -> Callable[[], None]:
+    """What gives a module its own attributes again, such as a counter or a list, as they are now.
+
+    What else they hold, inside an object of another kind, is left as it is.
+    """
+    attributes = vars(module)
+    before = {key: value for key, value in attributes.items() if key not in _OF_MODULES}
+    contents = [(value, copy.copy(value)) for value in before.values() if type(value) in _HOLDERS]
+    drawn = [(g, g.get_state()) for g in before.values() if isinstance(g, torch.Generator)]
+    tensors = [(t.detach(), t.detach().clone()) for t in before.values() if isinstance(t, Tensor)]
+
+    def put_back() -> None:
+        for key in attributes.keys() - _OF_MODULES - before.keys():
+            del attributes[key]
+        attributes.update(before)
+        for holder, content in contents:
+            holder.clear()
+            (holder.update if isinstance(holder, dict | set) else holder.extend)(content)
+        for generator, state in drawn:
+            generator.set_state(state)
+        for tensor, value in tensors:
+            tensor.copy_(value)
+
+    return put_back
 
 
 class Seen:
@@ -234,7 +267,7 @@ def initial_loss(seen: Seen) -> Iterator[Finding]:
     numbers = {"loss": got, "undecided": expected}
     if not torch.isfinite(torch.tensor(got)):
         yield Finding("initial_loss", FAIL, f"The untrained network's loss is {got}.", numbers)
-    elif got > CONFIDENT[not run.regression] * expected:
+    elif got > CONFIDENT[not run.regression] * expected > 0:
         yield Finding(
             "initial_loss",
             WARN,
@@ -400,9 +433,12 @@ def dependent_inputs(seen: Seen) -> Iterator[Finding]:
 
 
 def label_range(seen: Seen) -> Iterator[Finding]:
-    """Targets that the last function of the model can never give."""
+    """Targets that the last function of the model can never give, or that are all the same."""
     if not seen.run.regression:
         return
+    if len(seen.y) > 1 and bool((seen.y == seen.y[:1]).all()):
+        said = "All training samples have the same target: there is nothing to learn from them."
+        yield Finding("label_range", WARN, said, changes={"procedure": "show_data"})
     kind = last_function(seen)
     ends = {**signal.SATURATES, "ReluBackward0": (0.0, float("inf"))}.get(kind)
     low, high = float(seen.y.min()), float(seen.y.max())

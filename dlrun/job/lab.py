@@ -110,6 +110,17 @@ class Lab:
         where += ["-m"] if any(isinstance(value, tuple) for value in changes.values()) else []
         return shell.line(["dlrun", *where, *shell.replaced(kept, words)])
 
+    def advice(self, changes: Mapping[str, Any]) -> str:
+        """The command that makes changes; "" where the recipe is so already."""
+        chosen = self.invocation.chosen(self.config)
+        same = all(
+            chosen[key] == (value if isinstance(value, str) else ", ".join(value))
+            if key in chosen
+            else OmegaConf.select(self.config, key) == value
+            for key, value in changes.items()
+        )
+        return "" if same else self.command(changes)
+
     def _word(self, key: str, value: Any) -> str:
         """The override that gives a key of the recipe this value."""
         each = value if isinstance(value, tuple) else (value,)
@@ -300,9 +311,9 @@ class Lab:
             checks = training.settings.get("preflight", self.config.preflight)
             if training.recorded and not resume and checks != "off":
                 known = self.session.checked
-                verdict.preflight(built, checks, self._structure, known, self.command)
+                verdict.preflight(built, checks, self._structure, known, self.advice)
             diagnosed = whole and checks != "off"
-            with verdict.after(built, diagnosed, self.recipe, self.command):
+            with verdict.after(built, diagnosed, self.recipe, self.advice):
                 train_built(built, ending)
             points = built.record.points()
         self._asked += 1

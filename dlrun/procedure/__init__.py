@@ -189,6 +189,10 @@ class Lab(Protocol):
         name another.
         """
 
+    def advice(self, changes: Mapping[str, Any]) -> str:
+        """The command that makes changes; "" where the recipe is so already."""
+        ...
+
     def data(self) -> "Data":
         """The recipe's data."""
 

@@ -115,7 +115,8 @@ def _train(lab: Lab) -> dict[str, RecordedRun]:
         _log.warning(f"a shallow network is left out: nobody knows how to make {target} shallower")
     else:
         wanted[network[0]] = network[1]
-    runs = {}
+    runs: dict[str, RecordedRun] = {}
+    assert lab.directory is not None  # begins the record, whose failure is not a network's
     for name, settings in wanted.items():
         training = Training(name=name, settings={**settings, "preflight": "off"}, test=False)
         try:

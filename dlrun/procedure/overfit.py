@@ -23,6 +23,12 @@ _BUILT_IN = ("batch_norm", "weight_norm")  # regularization that a network is bu
 _log = logging.getLogger("dlrun")
 
 
+def check_samples(samples: Sequence[int]) -> None:
+    """Raise Mistake for what are no numbers of samples."""
+    if not samples or min(samples) < 1:
+        raise Mistake(f"procedure.samples={list(samples)}: must hold at least one, all above 0")
+
+
 @procedure(judged=False)
 def overfit(
     lab: Lab, samples: Sequence[int] = (1, 4, 5, 10, 100, 1000), steps: int = 1000
@@ -33,8 +39,7 @@ def overfit(
 
     Raises Mistake for what is no number of samples, and where no run can be built.
     """
-    if not samples or min(samples) < 1:
-        raise Mistake(f"procedure.samples={list(samples)}: must hold at least one, all above 0")
+    check_samples(samples)
     if steps < 1:
         raise Mistake(f"procedure.steps={steps}: must be at least 1")
     data = lab.data()

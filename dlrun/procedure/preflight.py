@@ -24,7 +24,7 @@ def preflight(lab: Lab, steps: int = 500) -> Outcome:
         found = [*checks(built.run), *driven(built, steps)]
     failed = ", ".join(each.name for each in found if each.level == FAIL)
     return Outcome(
-        findings=[each.completed(lab.command) for each in found],
+        findings=[each.completed(lab.advice) for each in found],
         text=f"{len(CHECKS) + 1} checks, {len(found) or 'no'} finding{'s' * (len(found) != 1)}",
         failure=failed and f"preflight: {failed}",
     )

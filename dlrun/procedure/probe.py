@@ -11,7 +11,7 @@ def probe(lab: Lab) -> Outcome:
     """The procedure `probe`: activations and gradients by layer, and what preflight finds."""
     with lab.built(Training(recorded=False)) as built:
         found = layers(built.run)
-        findings = [each.completed(lab.command) for each in preflight(built.run)]
+        findings = [each.completed(lab.advice) for each in preflight(built.run)]
     table = [
         {
             "layer": f"{each.name} {each.kind}",

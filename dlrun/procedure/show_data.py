@@ -21,7 +21,6 @@ _OF_DATA = (
     *("leak", "label_noise", "class_missing", "class_imbalance", "input_scale"),
     *("dependent_inputs", "label_range"),
 )
-_ITSELF = {"procedure": "show_data"}  # what needs no typing again
 _COLUMNS = 50  # of a table, at most, that are listed
 
 
@@ -51,7 +50,7 @@ def show_data(lab: Lab, examples: int = 10, tell_apart: bool = False) -> Outcome
     table = _classes(data) if data.classes else _ranges(data.train.y, data, names, "target")
     if len(data.shape) == 1:
         table += _ranges(data.train.x, data, data.columns, "column")
-    findings = [each.completed(lab.command) if each.changes != _ITSELF else each for each in found]
+    findings = [each.completed(lab.advice) for each in found]
     return Outcome(findings=findings, table=table, text=_described(data))
 
 

@@ -15,6 +15,7 @@ from dlrun.errors import Failure, Mistake
 from dlrun.finding import NOTE, Finding
 from dlrun.metric import known, score
 from dlrun.procedure import Lab, Outcome, RecordedRun, Training, procedure
+from dlrun.procedure.overfit import check_samples
 from dlrun.report import steps
 from dlrun.report.chart import Chart
 from dlrun.report.steps import Head, Step
@@ -54,6 +55,7 @@ def start(
     for name, value in (("rates", rates), ("epochs", epochs), ("fine_epochs", fine_epochs)):
         if value < 1:
             raise Mistake(f"procedure.{name}={value}: must be at least 1")
+    check_samples(samples)
     report = _Report(lab)
     rate, largest = lab.recipe["optimizer"].get("lr"), math.inf
     for name, title in _CHECKS:

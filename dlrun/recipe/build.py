@@ -158,6 +158,7 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
         if config.train_eval
         else None,
     )
+    checks.check_target(config, run)
     checks.check_metrics(config, run, seen.x, seen.y)
     _seed(config.seed + 1)  # the noise of training, whatever else has drawn from it
     return run

@@ -19,6 +19,7 @@ from dlrun.engine.run import LoopConfig, Run
 from dlrun.errors import Mistake, first_line, refuse
 from dlrun.loss import Loss
 from dlrun.metric import CLASSES, LABELS, NUMBERS, Metric
+from dlrun.recipe import schema
 from dlrun.recipe.instantiate import explained, ours
 
 _TELLING = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
@@ -278,17 +279,24 @@ def _are_binary(data: Data) -> bool:
     return not data.classes and bool(((y == 0) | (y == 1)).all())
 
 
+def check_target(config: DictConfig, run: Run) -> None:
+    """Raise Mistake for a share where a mean absolute error is due, or a share above 1."""
+    target, said = schema.target_error(config.target_error), f"target_error={config.target_error}"
+    if target is None:
+        return
+    if run.metric.name == "accuracy":
+        if target > 1:
+            raise Mistake(f"{said}: must be a share of errors, such as 1% or 0.01")
+    elif said.endswith("%"):
+        raise Mistake(f"{said}: must be a val/{run.metric.name}, such as 0.5, and no share")
+
+
 def check_metrics(config: DictConfig, run: Run, x: Tensor, y: Tensor) -> None:
     """Raise Mistake for what cannot be monitored, and for metrics that don't fit the task.
 
     x, y: some of the training split, x as the model sees it; the metrics are tried on them.
     """
     check_recorded("monitor", run.monitor, run)
-    if run.metric.name != "accuracy" and str(config.target_error).strip().endswith("%"):
-        raise Mistake(
-            f"target_error={config.target_error}: a share of errors is for classes; write a "
-            f"val/{run.metric.name}, a number in the units of the data"
-        )
     if not run.metrics:
         return
     refuse(filter(None, (_unfit(run, one) for one in run.metrics.values())))

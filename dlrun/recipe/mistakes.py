@@ -162,7 +162,8 @@ def _form(composer: Composer, word: str, override: Override) -> str | None:
             return f"{word}: a setting cannot be taken away; give it another value"
         return None
     if override.is_sweep_override() and not composer.multirun:
-        return f"{word}: several values are a sweep and need -m; one list is {key}=[{value}]"
+        list_of_it = f"; one list is {key}=[{value}]" if key in SEVERAL or not names else ""
+        return f"{word}: several values are a sweep and need -m{list_of_it}"
     if override.is_add() or override.is_force_add():
         if key in ROOT:
             return f"{word}: {key} exists already; write {key}={value}"

@@ -300,6 +300,13 @@ BUILDING = [
     ("epochs=", "epochs=", "5 epochs"),
     ("warmup=10x", "warmup=10x", "10%"),
     ("monitor=val/acuracy", "monitor=val/acuracy", "val/accuracy"),
+    ("target_error=5", "target_error=5", "a share of errors, such as 1% or 0.01"),
+    (
+        "model=autoencoder loss=mse target_error=1%",
+        "target_error=1%",
+        "must be a val/mae, such as 0.5, and no share",
+    ),
+    ("procedure=start procedure.samples=[0]", "procedure.samples=[0]", "at least one, all above 0"),
     ("monitor=val/auroc", "monitor=val/auroc", "is not measured; add metric=[auroc]"),
     ("metric=[recall] monitor=val/auroc", "monitor=val/auroc", "add metric=[recall,auroc]"),
     ("monitor=val_f1", "monitor=val_f1", "did you mean metric=[macro_f1] monitor=val/macro_f1?"),
@@ -314,8 +321,8 @@ BUILDING = [
     ("metric=[r2,rmse]", "metric=r2: is for targets that are numbers", "classes; leave it out"),
     (
         "data=arrays data.path=table.npz data.task=regression loss=mse target_error=1%",
-        "target_error=1%: a share of errors is for classes",
-        "write a val/mae, a number in the units of the data",
+        "target_error=1%",
+        "must be a val/mae, such as 0.5, and no share",
     ),
     ("metric=brier loss=hinge", "metric=brier: needs probabilities", "loss=cross_entropy or bce"),
     (
@@ -569,6 +576,13 @@ def test_a_device_that_is_not_there(device, place, capsys):
     message = message_of(capsys, main([f"device={device}", "tracking=none"]), 2)
     assert f"device={device}" in message
     assert "cpu" in message
+
+
+def test_a_list_is_proposed_only_where_a_group_takes_several(place, capsys):
+    message = message_of(capsys, main(["procedure=retrain,bagging"]), 2)
+    assert message.endswith("several values are a sweep and need -m\n")
+    message = message_of(capsys, main(["augmentation=crop,flip"]), 2)
+    assert "one list is augmentation=[crop,flip]" in message
 
 
 def test_all_mistakes_are_reported_together(place, capsys):

@@ -59,6 +59,13 @@ def test_the_constant_answer(trained):
     assert seen["classes"] < 0.05
 
 
+def test_without_an_opinion_where_training_lacks_classes(compose_recipe, train_recipe):
+    """The shares of two samples' classes say of all others that they never come."""
+    data = build.load_data(compose_recipe("data.samples=2"))
+    seen = examine.examined(train_recipe("epochs='2 steps'", data=data).run, 4)
+    assert seen["undecided"] == pytest.approx(math.log(10), rel=1e-5)
+
+
 def test_neighbours_are_those_of_scikit_learn(trained):
     seen = examine.examined(trained, 2000)
     train = trained.data.train

@@ -296,6 +296,48 @@ def test_a_users_module_may_keep_more_than_tensors(found):
     assert model.calls == 0
 
 
+class Remembers(nn.Module):
+    """What it gives depends on all that it has been asked, which it keeps beside its tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers, self.noise = network(), torch.Generator().manual_seed(0)
+        self.calls, self.seen, self.known, self.memory = 0, [], {}, torch.zeros(10)
+
+    def forward(self, x):
+        self.calls += 1
+        self.seen.append(len(x))
+        self.known[self.calls] = len(x)
+        self.later = self.calls
+        with torch.no_grad():
+            self.memory.add_(1)
+        noise = torch.rand(10, generator=self.noise)
+        return self.layers(x) * (1 + noise / len(self.seen)) + self.memory / 100
+
+
+def test_what_a_users_module_keeps_beside_tensors_is_put_back(compose_recipe, digits):
+    run = build.build(compose_recipe(), digits)
+    run.model = run.uncompiled = model = Remembers()
+    seen, known, memory = model.seen, model.known, model.memory
+    preflight(run)
+    assert model.seen is seen
+    assert model.known is known
+    assert model.memory is memory
+    assert (model.calls, seen, known, memory.any()) == (0, [], {}, False)
+    assert not hasattr(model, "later")
+    assert torch.equal(
+        torch.rand(3, generator=model.noise),
+        torch.rand(3, generator=torch.Generator().manual_seed(0)),
+    )
+
+
+def test_targets_that_are_all_the_same(found, table):
+    x, _ = table
+    same = found("loss=mse", data=made(x, torch.full((len(x), 1), 1.5), classes=0))
+    assert same["label_range"] == WARN
+    assert "initial_loss" not in same
+
+
 def test_a_large_network_sees_fewer_samples_in_batches_as_it_evaluates(compose_recipe, digits):
     run = build.build(compose_recipe(), digits)
     assert len(Seen(run).x) == 256

@@ -75,6 +75,26 @@ def test_a_later_verdict_takes_the_place_of_an_earlier_one():
     assert names.count("linear_network") == 1, "what was found before training stays"
 
 
+def test_a_command_that_would_change_nothing_is_not_proposed(tmp_path):
+    (tmp_path / "bias.py").write_text(
+        "import torch\n\n"
+        "class Net(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.bias = torch.nn.Parameter(torch.zeros(10))\n\n"
+        "    def forward(self, x):\n"
+        "        return self.bias.expand(len(x), -1)\n"
+    )
+    words = (*COMMON, "model=custom", "model._target_=bias.Net", "epochs=1")
+    found = {}
+    for initializer in ("default", "he"):
+        assert main([*words, f"initializer={initializer}"]) == 0
+        run = record.find("outputs", "last")
+        found |= {initializer: {one.name: one.command for one in record.findings_of(run)}}
+    assert found["default"]["ignores_input"] == ""
+    assert found["he"]["ignores_input"].endswith("initializer=default")
+
+
 def test_off_measures_nothing():
     assert main([*COMMON, "epochs=1", "preflight=off"]) == 0
     assert verdicts() == []

@@ -183,3 +183,12 @@ def test_mistakes(here, capsys, words, said):
     assert main([*BASELINE, *words]) == 2
     assert said in capsys.readouterr().err
     assert not (here / "outputs").exists()
+
+
+def test_outputs_that_cannot_be_written_are_said_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("")
+    assert main(["procedure=baseline", "tracking=none", "epochs=1", "outputs=taken/runs"]) == 2
+    out, err = capsys.readouterr()
+    assert "left out" not in out + err
+    assert err.startswith("error: outputs=taken/runs: ")
