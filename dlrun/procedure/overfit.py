@@ -112,6 +112,7 @@ def _train(lab: Lab, data: Data, samples: Sequence[int], steps: int) -> dict[int
     for count in samples:
         if count > len(order):
             continue
+        assert lab.directory is not None  # begins the record, whose failure is of no number
         training = Training(
             name=f"{count} sample{'s' if count > 1 else ''}",
             settings=_settings(lab.recipe, steps),

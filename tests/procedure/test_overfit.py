@@ -204,3 +204,12 @@ def test_the_data_are_read_once(here, capsys):
     words += ["data.features=[a,b]", "procedure.samples=[1,4]", "procedure.steps=50"]
     assert main([*COMMON, *words]) in (0, 1)
     assert capsys.readouterr().out.count("reading ") <= 1
+
+
+def test_outputs_that_cannot_be_written_are_said_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("")
+    assert main(["procedure=overfit", "tracking=none", "outputs=taken/runs"]) == 2
+    out, err = capsys.readouterr()
+    assert "left out" not in out + err
+    assert err.startswith("error: outputs=taken/runs: ")
