@@ -38,6 +38,11 @@ def numbers(here):
     return ["data=arrays", "data.path=noise.npz", "data.task=regression", "loss=mse"]
 
 
+def arrays(file):
+    with np.load(file) as stored:
+        return dict(stored)
+
+
 @pytest.mark.proves("procedure=overfit")
 def test_a_few_digits_are_memorized(here, capsys, digits):
     words = ["regularization=[dropout,batch_norm]", "regularization.batch_norm.momentum=0.2"]
@@ -67,7 +72,7 @@ def test_a_few_digits_are_memorized(here, capsys, digits):
         assert made["regularization"]["batch_norm"]["momentum"] == 0.2
         assert made["optimizer"]["weight_decay"] == 0
         assert made["schedule"]["_target_"] == "dlrun.schedule.cosine"
-    rows = [np.load(run / "rows.npz") for run in runs]
+    rows = [arrays(run / "rows.npz") for run in runs]
     assert set(rows[0]["train"]) < set(rows[1]["train"]) < set(rows[2]["train"])
     assert set(rows[2]["train"]) < set(digits.train.rows.tolist())
     assert sorted(digits.train.y[rows[1]["train"]].tolist()) == list(range(10))
@@ -127,7 +132,7 @@ def test_a_guess_is_the_most_frequent_class_or_the_mean(digits, compose_recipe, 
     assert clearly == pytest.approx(share + 2 * np.sqrt(share * (1 - share) / len(val)))
     data = build.load_data(compose_recipe(*numbers))
     metric, value, clearly = guessed(data)
-    y = np.load("noise.npz")["y"][:, 0]
+    y = arrays("noise.npz")["y"][:, 0]
     errors = np.abs(y[data.val.rows.numpy()] - y[data.train.rows.numpy()].mean())
     assert (metric, value) == ("mae", pytest.approx(errors.mean()))
     assert clearly == pytest.approx(errors.mean() - 2 * errors.std() / np.sqrt(len(errors)))

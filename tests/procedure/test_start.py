@@ -168,11 +168,15 @@ def test_what_cannot_memorize_goes_no_further(here, capsys, monkeypatch):
             "optimizer.weight_decay",
             "find_lr is left out: dlrun.optimizer.momentum",
         ),
-        (["optimizer=rprop", "batch_size=full"], "regularization.l2.strength", ""),
-        (
+        pytest.param(
+            *(["optimizer=rprop", "batch_size=full"], "regularization.l2.strength", ""),
+            marks=pytest.mark.proof,
+        ),
+        pytest.param(
             ["model=autoencoder", "loss=mse", "regularization=[l2]", "optimizer=vsgd"],
             "regularization.l2.strength",
             "baseline is left out: the model gives its input back",
+            marks=pytest.mark.proof,
         ),
     ],
     ids=lambda value: str(value)[:30],
