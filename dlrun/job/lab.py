@@ -119,6 +119,8 @@ class Lab:
             else OmegaConf.select(self.config, key) == value
             for key, value in changes.items()
         )
+        typed = map(shell.key, self.invocation.overrides)
+        same = same and not any(_lost(key, changes) for key in typed)  # which goes with its group
         return "" if same else self.command(changes)
 
     def _word(self, key: str, value: Any) -> str:

@@ -160,3 +160,10 @@ def test_an_error_of_a_check_itself_is_not_hidden(monkeypatch):
 
     monkeypatch.setattr(preflight, "CHECKS", (broken,))
     assert main([*COMMON, "epochs=1"]) == 1
+
+
+def test_an_option_is_proposed_again_where_its_settings_are_what_is_wrong():
+    words = ["initializer=he", "initializer.bias=-5", "epochs=1"]
+    assert main([*COMMON, *words]) == 0
+    found = {each.name: each for each in record.findings_of(record.find("outputs", "last"))}
+    assert found["dead_units"].command == ("dlrun tracking=none threads=1 initializer=he epochs=1")
