@@ -35,7 +35,7 @@ class Enough(Exception):
     """The time is up."""
 
 
-class Watch:
+class Stopwatch:
     """Seconds by part. What a part calls of another part counts for that one alone."""
 
     def __init__(self, device: torch.device) -> None:
@@ -76,7 +76,7 @@ class Watch:
         self.mark = now
 
 
-class WatchedStep:
+class TimedStep:
     """The step of one run with a watch around its parts, until the time is up.
 
     steps: how many are in `seconds`. ends: of each step, in seconds since the first began.
@@ -86,7 +86,7 @@ class WatchedStep:
     def __init__(self, run: Run, seconds: float) -> None:
         """seconds: after the first step; then `Enough` is raised, after one more."""
         self._step, self._seconds = SingleStep(run), seconds
-        self.watch = watch = Watch(run.device)
+        self.stopwatch = watch = Stopwatch(run.device)
         self.steps, self.validations, self.samples = 0, 0, 0
         self.ends: list[float] = []
         self._losses: list[list[Tensor]] = []
@@ -103,11 +103,11 @@ class WatchedStep:
     def rows(self, epoch: int) -> Tensor:
         """The rows of an epoch."""
         if not self._begun:
-            self.watch.enter(RECORD)  # what the loop does itself
-            self._begun = self.watch.mark
-        self.watch.enter(FETCH)
+            self.stopwatch.enter(RECORD)  # what the loop does itself
+            self._begun = self.stopwatch.mark
+        self.stopwatch.enter(FETCH)
         rows = self._step.rows(epoch)
-        self.watch.leave()
+        self.stopwatch.leave()
         return rows
 
     def batches(self, rows: Tensor, start: int) -> Iterator[list[Batch]]:
@@ -119,10 +119,10 @@ class WatchedStep:
                 raise Enough
             if done in WARM:
                 self.steps = self.samples = self.validations = 0
-                self.watch.seconds.clear()
-            self.watch.enter(FETCH)
+                self.stopwatch.seconds.clear()
+            self.stopwatch.enter(FETCH)
             group = next(groups, None)
-            self.watch.leave()
+            self.stopwatch.leave()
             if group is None:
                 return
             yield group
@@ -131,28 +131,28 @@ class WatchedStep:
         self, group: list[Batch], factors: Sequence[float], norm: bool, watched: bool = False
     ) -> StepResult:
         """Take the step."""
-        self.watch.enter(UPDATE)
+        self.stopwatch.enter(UPDATE)
         result = self._step(group, factors, norm, watched)
-        self.watch.leave()
+        self.stopwatch.leave()
         self.steps += 1
         self.samples += sum(batch.samples for batch in result.batches)
-        self.ends.append(self.watch.mark - self._begun)
+        self.ends.append(self.stopwatch.mark - self._begun)
         self._losses.append([batch.loss for batch in result.batches])
         return result
 
     def measure(self, split: str = "val") -> list[dict[str, float]]:
         """The loss and the metrics on a split."""
-        self.watch.enter(VALIDATE)
+        self.stopwatch.enter(VALIDATE)
         found = self._step.measure(split)
-        self.watch.leave()
+        self.stopwatch.leave()
         self.validations += split == "val"
         return found
 
     def look(self) -> list[dict[str, float]]:
         """What is watched of the layers and of the curvature of the loss."""
-        self.watch.enter(RECORD)
+        self.stopwatch.enter(RECORD)
         found = self._step.look()
-        self.watch.leave()
+        self.stopwatch.leave()
         return found
 
     def weights(self, number: int) -> Weights:
@@ -167,12 +167,12 @@ class WatchedStep:
 
     def of_a_step(self) -> dict[str, float]:
         """Seconds of a step by part, all of them."""
-        return {part: self.watch.seconds.get(part, 0.0) / self.steps for part in PARTS}
+        return {part: self.stopwatch.seconds.get(part, 0.0) / self.steps for part in PARTS}
 
 
-def watched(run: Run, state: State, record: Record, show: Show, seconds: float) -> WatchedStep:
+def timed_training(run: Run, state: State, record: Record, show: Show, seconds: float) -> TimedStep:
     """Train in the loop itself for so many seconds, at least for two steps, or to the end."""
-    step = WatchedStep(run, seconds)
+    step = TimedStep(run, seconds)
     with suppress(Enough, NotFinite):  # how far it has come stands in the step
         train_together([Member(run, state.runs[0], record, show)], state, step)
     return step

@@ -18,7 +18,7 @@ from dlrun.duration import spoken
 from dlrun.engine import device as devices
 from dlrun.engine.preflight import Seen
 from dlrun.engine.run import Run
-from dlrun.engine.timing import PARTS, VALIDATE, Turns, WatchedStep, watched
+from dlrun.engine.timing import PARTS, VALIDATE, TimedStep, Turns, timed_training
 from dlrun.errors import DlrunError, Mistake, first_line
 from dlrun.finding import NOTE, WARN, Finding
 from dlrun.procedure import BuiltRun, Lab, Outcome, Training, procedure
@@ -151,7 +151,7 @@ def _trained(built: BuiltRun, seconds: float) -> _Course:
     run, undecided = built.run, _undecided(built.run)
     if run.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(run.device)
-    step = watched(run, built.state, built.record, built.show, seconds)
+    step = timed_training(run, built.state, built.record, built.show, seconds)
     memory, losses, parts = devices.peak_memory(run.device), step.losses(), step.of_a_step()
     first = forecast.better_than(losses, undecided)
     lengths = run.lengths
@@ -177,11 +177,11 @@ def _undecided(run: Run) -> float:
     return float(run.loss(says.expand(len(y), *says.shape), y))
 
 
-def _validation(run: Run, step: WatchedStep) -> float:
+def _validation(run: Run, step: TimedStep) -> float:
     """Seconds of a validation; about as many as forward passes take, where none was seen."""
     if step.validations:
-        return step.watch.seconds[VALIDATE] / step.validations
-    return step.watch.seconds["forward"] / step.samples * len(run.val)
+        return step.stopwatch.seconds[VALIDATE] / step.validations
+    return step.stopwatch.seconds["forward"] / step.samples * len(run.val)
 
 
 def _variants(
@@ -321,7 +321,7 @@ def _look_inside(trials: Sequence[_Trial], clock: _Clock) -> None:
             return
         built = trial.built
         torch.set_num_threads(trial.turns.threads)
-        step = watched(built.run, built.state, built.record, built.show, min(left, _INSIDE))
+        step = timed_training(built.run, built.state, built.record, built.show, min(left, _INSIDE))
         parts = step.of_a_step()
         each = median(trial.times) / sum(parts.values())
         trial.parts = {part: each * value for part, value in parts.items()}

@@ -8,7 +8,7 @@ import torch
 from dlrun import record
 from dlrun.engine import timing
 from dlrun.engine.state import begin
-from dlrun.engine.timing import PARTS, VALIDATE, Turns, Watch, watched
+from dlrun.engine.timing import PARTS, VALIDATE, Stopwatch, Turns, timed_training
 from dlrun.recipe import build
 from tests.conftest import Watcher
 
@@ -38,7 +38,7 @@ class Two:
 
 
 def test_a_part_inside_another_counts_for_itself(monkeypatch):
-    clock, watch = Clock(monkeypatch), Watch(torch.device("cpu"))
+    clock, watch = Clock(monkeypatch), Stopwatch(torch.device("cpu"))
     parts = Two(clock)
     watch.around(parts, "inner", "backward")
     watch.around(parts, "outer", "update")
@@ -49,7 +49,7 @@ def test_a_part_inside_another_counts_for_itself(monkeypatch):
 
 
 def test_all_that_validation_calls_is_validation(monkeypatch):
-    clock, watch = Clock(monkeypatch), Watch(torch.device("cpu"))
+    clock, watch = Clock(monkeypatch), Stopwatch(torch.device("cpu"))
     parts = Two(clock)
     watch.around(parts, "inner", "record")
     watch.around(parts, "outer", VALIDATE)
@@ -60,7 +60,7 @@ def test_all_that_validation_calls_is_validation(monkeypatch):
 def course(run, tmp_path, seconds=1e9):
     kept = record.create(tmp_path, "test", {}, "")
     try:
-        return watched(run, begin(run, kept), kept, Watcher(), seconds)
+        return timed_training(run, begin(run, kept), kept, Watcher(), seconds)
     finally:
         kept.close()
 
