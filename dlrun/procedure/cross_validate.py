@@ -48,12 +48,14 @@ def cross_validate(lab: Lab, folds: int = 5, repeats: int = 1, val: float | str 
     mean, error = float(values.mean()), standard_error(values)
     kept = _keep(lab, dealt, runs)
     many = f"{folds} folds" if repeats == 1 else f"{folds} folds, {repeats} times"
+    thinned = lab.recipe["data"].get("samples")
+    pool = f"; data.samples={thinned} leaves {len(rows):,} rows of train and val" if thinned else ""
     return Outcome(
         value=mean,
         runs=runs,
         findings=_findings(lab, dealt, kept),
         values={key: mean, f"{key}_stderr": error},
-        text=f"{key} {mean:.4g} ± {error:#.2g} (mean ± standard error over {many})",
+        text=f"{key} {mean:.4g} ± {error:#.2g} (mean ± standard error over {many}){pool}",
         table=[_row(fold, run, repeats) for fold, run in zip(dealt, runs, strict=True)],
     )
 

@@ -98,6 +98,11 @@ def test_a_fold_is_a_command_on_a_file_of_its_rows(here: Path):
         assert measured["held_out/loss"] == last(alone)["test/loss"]
 
 
+def test_it_says_how_many_rows_thinning_leaves_to_be_dealt_out(capsys):
+    assert main([*WORDS, "data.samples=100"]) == 0
+    assert "; data.samples=100 leaves 460 rows of train and val" in capsys.readouterr().out
+
+
 def test_folds_share_no_row_with_what_trains_and_chooses():
     y = np.repeat(np.arange(4), [30, 50, 20, 100])
     rows, groups = np.arange(10, 190), np.arange(200) // 4
