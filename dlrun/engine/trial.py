@@ -19,7 +19,8 @@ from dlrun.regularization import acting
 SHARE, LEAST, MOST = 0.05, 15, 50
 """The trial takes this share of the training's samples, but so many steps at least and at most.
 
-Where something keeps the network from fitting, MOST steps at least: it acts on long ways.
+Where there are penalties, or the model itself drops values, MOST steps at least: these act on
+long ways.
 """
 _LENGTH = 0.1  # of the whole way, in terms of a parameter's root mean square, if it were random
 _BATCH = 64

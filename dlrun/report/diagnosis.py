@@ -387,7 +387,8 @@ def noisy(trained: Trained) -> Iterator[Finding]:
 def plateau(trained: Trained) -> Iterator[Finding]:
     """Validation has not got better for the second half of the training, or longer."""
     scored = [p for p in trained.points if "val/loss" in p["values"]]
-    if len(scored) < 6:
+    rules = list(trained.recipe.get("regularization") or {})
+    if len(scored) < 6 or "early_stopping" in rules:
         return
     best = min(scored, key=lambda point: float(point["values"]["val/loss"]))
     if best["step"] <= scored[-1]["step"] / 2:
@@ -397,9 +398,7 @@ def plateau(trained: Trained) -> Iterator[Finding]:
             f"The validation loss was least at epoch {best['epoch']:.3g} of "
             f"{scored[-1]['epoch']:.3g}: so much less would do.",
             {"best": best["epoch"], "length": scored[-1]["epoch"]},
-            changes={
-                "regularization": [*(trained.recipe.get("regularization") or {}), "early_stopping"]
-            },
+            changes={"regularization": [*rules, "early_stopping"]},
         )
 
 

@@ -221,6 +221,8 @@ def test_validation_that_stopped_getting_better():
     assert (finding.name, finding.level) == ("plateau", NOTE)
     assert finding.changes == {"regularization": ["early_stopping"]}
     assert finding.numbers == {"best": 2.0, "length": 7.0}
+    stops = {"regularization": {"early_stopping": {"patience": 9}}}
+    assert len(found([2.3, 0.5, 0.1, 0.1, 0.101, 0.1, 0.101, 0.1], stops)) == 1, "it has that"
 
 
 def test_a_loss_that_is_no_longer_finite():
