@@ -36,3 +36,7 @@ def test_the_rates_of_the_final_half(tmp_path, capsys):
         for name, rate in found.items():
             print(f"\n{name}: {rate}", *rate.missed, sep="\n    ")
     assert found["detected"].all >= (48 if sets.CIFAR10 in os.environ else 40)
+    # Floors below what was measured. Healthy and helped are goals; 95 and 80 % are not reached.
+    floors = {"detected": 0.8, "right": 0.65, "healthy": 0.95, "helped": 0.7}
+    for name, floor in floors.items():
+        assert found[name].hits >= floor * found[name].all, f"{name}: {found[name]}"
