@@ -48,7 +48,8 @@ def arrays(
     missing: the texts that mean a missing value in a CSV, instead of the usual ones.
     decimal: the decimal mark of a CSV, point or comma; None: as its columns show.
     task: auto takes strings for classes and fractions for regression; whole numbers are classes
-        where there are two different ones, or at most 1000, each 5 times on average.
+        where there are two different ones, or at most 1000, each 5 times on average. multilabel:
+        columns of 0 and 1.
     scale_targets: train on (y − mean)/std in regression; None does so unless all targets lie
         in 0..1.
 
@@ -71,14 +72,19 @@ def arrays(
         key = hash_files(stat_files([file]), FORMAT, *columns.values(), task)
         build = partial(_build, file, task, columns, report)
         source, _ = load("arrays", key, build, cache)
+    labels = None
     if task == "auto":
         say_what_for(source)
+    else:
+        labels = task == "multilabel"
+    if labels and scale_targets:
+        raise Mistake("data.scale_targets=true: labels are 0 and 1; data.task=regression scales")
     if scale_targets is None:
         y = source.y
         scale_targets = not source.classes and not (y.min() >= 0 and y.max() <= 1)
     elif scale_targets and source.classes:
         raise Mistake("data.scale_targets=true: there are classes; data.task=regression has none")
-    return replace(source, name=file.stem, scale_targets=scale_targets)
+    return replace(source, name=file.stem, scale_targets=scale_targets, labels=labels)
 
 
 def _check_file(file: Path, columns: Mapping[str, Any]) -> None:

@@ -34,7 +34,7 @@ from dlrun.loss import Loss
 from dlrun.metric import Metric
 from dlrun.model import roles
 from dlrun.optimizer import takes_closure
-from dlrun.recipe import checks, schema, signature, suggest
+from dlrun.recipe import checks, schema, signature, suggest, task
 from dlrun.recipe import instantiate as ingredients
 from dlrun.recipe.instantiate import as_a, explained, part, plain, several
 from dlrun.regularization import Regularizer, acts
@@ -102,11 +102,13 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
     """The Run of a recipe on these data; the same recipe gives the same Run.
 
     cores: how many threads it may use where the recipe does not say; None for all.
-    Raises Mistake for what does not fit together. Fills in `config.facts`.
+    Raises Mistake for what does not fit together. Fills in `config.facts`, and the loss of the
+    task where the recipe leaves it to that.
     """
     most = cores or devices.CORES
     devices.set_up(config.threads or most, config.deterministic)
     device = devices.choose(config.device)
+    task.settle_loss(config, data)
     seen = _see(config, data, device)
     config.facts.shape, config.facts.outputs = list(seen.x.shape[1:]), data.outputs
     lengths = lengths_of(config, len(data.train), seen.x[0].numel())

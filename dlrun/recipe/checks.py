@@ -138,8 +138,9 @@ def _try_forward(
             losses.require_numbers(loss, "the model gives its input back", "mse, mae, huber or bce")
         else:
             if not data.classes:
-                where = f"the targets of data={data.name} are numbers"
-                losses.require_numbers(loss, where, "mse, mae or huber")
+                labels = losses.are_labels(data.train.y, data.labels)
+                kind, right = ("labels", "bce") if labels else ("numbers", "mse, mae or huber")
+                losses.require_numbers(loss, f"the targets of data={data.name} are {kind}", right)
             numbers = data.train.y[data.train.rows]
             losses.require_unit_targets(loss, numbers, "loss=mse, mae or huber")
         if config.preflight != "off":

@@ -141,6 +141,11 @@ def find(target: str, key: str) -> Callable[..., Any]:
     return typing.cast(Callable[..., Any], found)
 
 
+def returns(function: Callable[..., Any]) -> Any:
+    """The class itself, or what a function is annotated to return; None where it is not."""
+    return function if inspect.isclass(function) else _hints(function).get("return")
+
+
 def durations(target: str) -> list[str]:
     """The parameters that are lengths of training: annotated `Steps`, or a list of them."""
     try:
