@@ -15,7 +15,7 @@ from dlrun.data.cache import FORMAT, Labels, Writer, load
 from dlrun.data.fingerprint import hash_files, stat_files
 from dlrun.data.tables.cells import DECIMALS, find_missing
 from dlrun.data.tables.read import read_table, some
-from dlrun.data.tables.targets import TASKS, encode, say_what_for
+from dlrun.data.tables.targets import TASKS, encode, for_task
 from dlrun.errors import Mistake
 
 SPLITS = ("train", "val", "test")
@@ -72,19 +72,7 @@ def arrays(
         key = hash_files(stat_files([file]), FORMAT, *columns.values(), task)
         build = partial(_build, file, task, columns, report)
         source, _ = load("arrays", key, build, cache)
-    labels = None
-    if task == "auto":
-        say_what_for(source)
-    else:
-        labels = task == "multilabel"
-    if labels and scale_targets:
-        raise Mistake("data.scale_targets=true: labels are 0 and 1; data.task=regression scales")
-    if scale_targets is None:
-        y = source.y
-        scale_targets = not source.classes and not (y.min() >= 0 and y.max() <= 1)
-    elif scale_targets and source.classes:
-        raise Mistake("data.scale_targets=true: there are classes; data.task=regression has none")
-    return replace(source, name=file.stem, scale_targets=scale_targets, labels=labels)
+    return replace(for_task(source, task, scale_targets), name=file.stem)
 
 
 def _check_file(file: Path, columns: Mapping[str, Any]) -> None:
@@ -113,7 +101,7 @@ def _build(
         x, y, given = _join(_read_arrays(file))
     else:
         x, y, groups, names, notes = read_table(file, task=task, **columns)
-    x = _as_samples(x)
+    x = as_samples(x)
     y, classes = encode(y, task)
     if len(x) != len(y):
         raise Mistake(f"x has {len(x)} samples but y has {len(y)}")
@@ -124,7 +112,12 @@ def _build(
     return Labels(y, classes, given, notes=tuple(notes), groups=groups, columns=names)
 
 
-def _as_samples(x: Array) -> Array:
+def as_samples(x: Array, before: int = 0) -> Array:
+    """Samples as they are kept: images (n, channels, h, w) uint8, else float32 of any shape.
+
+    before: how many samples come before these. Raises Mistake for what is neither images nor
+    numbers, and for values that are missing or not finite.
+    """
     if x.ndim < 2:
         raise Mistake(f"x has the shape {x.shape}; expected (n, features) or more")
     if len(x) == 0 or x[0].size == 0:
@@ -142,7 +135,7 @@ def _as_samples(x: Array) -> Array:
         rows = (~np.isfinite(x.reshape(len(x), -1))).any(1)
         raise Mistake(
             f"x has missing or infinite values in {rows.sum()} samples, "
-            f"first in x[{np.argmax(rows)}]"
+            f"first in x[{before + np.argmax(rows)}]"
         )
     return x
 

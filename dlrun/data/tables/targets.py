@@ -1,6 +1,7 @@
 """What is to be predicted: classes or numbers, and how whole numbers are taken."""
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -153,6 +154,23 @@ def _odd(column: Column, decimal: str) -> str:
     hint = cells.advice(text, decimal)
     where = f"the column {column.name} holds {cells.shown(text)} in row {row + 1}"
     return f"{where}; {hint}" if hint else where
+
+
+def for_task(source: Source, task: str, scale_targets: bool | None) -> Source:
+    """The source with what its task says of the targets; of `auto` it says what that took.
+
+    scale_targets: None standardizes numbers unless all of them lie in 0..1.
+    """
+    if task == "auto":
+        say_what_for(source)
+    labels = None if task == "auto" else task == "multilabel"
+    if scale_targets and (labels or source.classes):
+        there = "labels are 0 and 1" if labels else "there are classes"
+        raise Mistake(f"data.scale_targets=true: {there}; data.task=regression has numbers")
+    if scale_targets is None:
+        y = source.y
+        scale_targets = not source.classes and not (y.min() >= 0 and y.max() <= 1)
+    return replace(source, scale_targets=scale_targets, labels=labels)
 
 
 def say_what_for(source: Source) -> None:
