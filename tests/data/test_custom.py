@@ -100,7 +100,9 @@ def test_names_of_classes_are_found_through_a_subset_and_text_is_a_class():
 
 
 def test_splits_as_they_are_given():
-    source = read(lambda: {"train": (X[:30], Y[:30]), "test": Items(lambda i: (X[i], Y[i]), 10)})
+    source = read(
+        lambda: {"train": (X[:30], Y[:30]), "test": Items(lambda i: (X[30 + i], Y[30 + i]), 10)}
+    )
     assert source.given["train"].tolist() == list(range(30))
     assert source.given["test"].tolist() == list(range(30, 40))
     data = split.make(source, leaks="drop", val=0.2)
