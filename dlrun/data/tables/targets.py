@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from dlrun.data import Source
 from dlrun.data.tables import cells
-from dlrun.data.tables.columns import Column
+from dlrun.data.tables.columns import FEWEST, Column
 from dlrun.errors import Mistake
 
 TASKS = ("auto", "classification", "regression")
@@ -69,6 +69,10 @@ def read_target(column: Column, task: str, decimal: str) -> tuple[Array, str]:
     Raises Mistake for what is meant as numbers but not written as such.
     """
     texts, name = column.texts, column.name
+    if len(set(texts)) < 2:
+        message = f"the column {name}, which is to be predicted, has one value, "
+        message += f"{cells.shown(texts[0])}, in all {len(texts):,} rows"
+        raise Mistake(message, "class_missing")
     numbers = cells.read_numbers(texts, decimal)
     if task == "regression":
         if column.numbers is None:
@@ -101,7 +105,8 @@ def _read_names(column: Column, task: str, decimal: str) -> tuple[Array, str]:
     """A column that does not hold numbers, as strings."""
     texts = column.texts
     if task == "auto":
-        _refuse_numbers(column, decimal)
+        refuse_numbers(column, decimal, "data.task=classification takes every text for a class")
+        _refuse_names(column)
     booleans = cells.read_booleans(texts)
     if booleans is not None and len(set(texts)) > 2:
         names = np.array(["False", "True"])[booleans.astype(np.int64)]
@@ -112,28 +117,48 @@ def _read_names(column: Column, task: str, decimal: str) -> tuple[Array, str]:
     return np.array(texts), ""
 
 
-def _refuse_numbers(column: Column, decimal: str) -> None:
-    """Raise Mistake where texts meant as numbers would become class names."""
-    different = set(column.texts)
+def _refuse_names(column: Column) -> None:
+    """Raise Mistake where texts are too different to be classes."""
+    rows, different = len(column.texts), len(set(column.texts))
+    if rows >= FEWEST and 2 * different > rows:
+        right = "data.task=regression takes its days; " if column.kind == "date" else ""
+        raise Mistake(
+            f"the column {column.name}, which is to be predicted, has {different:,} different "
+            f"texts in {rows:,} rows, fewer than two rows each: nothing can be learned of most; "
+            f"{right}data.task=classification takes them for classes all the same"
+        )
+
+
+def refuse_numbers(column: Column, decimal: str, right: str) -> None:
+    """Raise Mistake where texts meant as numbers would become classes.
+
+    right: what takes them for classes all the same.
+    """
+    present = column.present
+    different = set(present)
     odd = {text for text in different if cells.not_number(text, decimal)}
-    classes = "data.task=classification takes every text for a class name"
     if all(cells.advice(text, decimal) for text in odd):
-        raise Mistake(f"{_odd(column, decimal)}; {classes}")
+        raise Mistake(f"{_odd(column, decimal)}; {right}")
     meant = {text for text in different if cells.is_amount(text, decimal)}
-    rows = sum(text in meant for text in column.texts)
-    most = _most(len(column.texts))
+    rows = sum(text in meant for text in present)
+    most = _most(len(present))
     if not set("".join(meant)) & set(".,"):  # labels, perhaps, one of them a word
         most = max(most, _EVIDENT)
-    if 2 * rows >= len(column.texts) and len(meant) > most:
+    if 2 * rows >= len(present) and len(meant) > most:
         raise Mistake(
             f"{_odd(column, decimal)}, among {len(meant)} different numbers; "
-            f"write plain numbers; {classes}"
+            f"write plain numbers; {right}"
         )
 
 
 def _odd(column: Column, decimal: str) -> str:
     """Which text is not a number, where, and what to do about it."""
-    row, text = next((i, t) for i, t in enumerate(column.texts) if cells.not_number(t, decimal))
+    without = set(column.missing_rows)
+    row, text = next(
+        (row, text)
+        for row, text in enumerate(column.texts)
+        if row not in without and cells.not_number(text, decimal)
+    )
     hint = cells.advice(text, decimal)
     where = f"the column {column.name} holds {cells.shown(text)} in row {row + 1}"
     return f"{where}; {hint}" if hint else where
