@@ -14,6 +14,7 @@ from dlrun.data import Report, Source, blame
 from dlrun.data.cache import FORMAT, Labels, Writer, load
 from dlrun.data.fingerprint import hash_files, stat_files
 from dlrun.data.tables.cells import DECIMALS, find_missing
+from dlrun.data.tables.columns import read_kinds
 from dlrun.data.tables.file import FORMS as TABLES
 from dlrun.data.tables.read import read_table, some
 from dlrun.data.tables.settle import settle
@@ -31,7 +32,7 @@ def arrays(
     target: str | None = None,
     features: list[str] | None = None,
     group: str | None = None,
-    columns: dict[str, str] | None = None,
+    columns: dict[str, str] | list[str] | None = None,
     missing: list[Any] | None = None,
     decimal: str | None = None,
     task: str = "auto",
@@ -49,7 +50,8 @@ def arrays(
         constants and copies of the target.
     group: the table's column whose rows with one value stay in one split; it is no feature.
     columns: what columns hold, by name: number, text, date or a form of dates such as %d/%m/%Y;
-        or out, which leaves one out. Others hold what their texts show.
+        or out, which leaves one out; or a list of texts such as 'zip: text'. Others hold what
+        their texts show.
     missing: the texts that mean a missing value in a table, instead of the usual ones.
     decimal: the decimal mark of a table, point or comma; None: as its columns show.
     task: auto takes strings for classes and fractions for regression; whole numbers are classes
@@ -69,8 +71,9 @@ def arrays(
     if decimal not in (None, *DECIMALS):
         raise ValueError(f"decimal must be one of {', '.join(DECIMALS)}, got {decimal}")
     find_missing(missing)  # raises ValueError
+    kinds = read_kinds(columns) or None
     file = shell.path(path, "data.path")
-    asked = {"target": target, "features": features, "group": group, "columns": columns}
+    asked = {"target": target, "features": features, "group": group, "columns": kinds}
     asked |= {"missing": missing, "decimal": decimal}
     with blame(f"data.path={path}"):
         _check_file(file, asked)

@@ -387,7 +387,11 @@ BUILDING = [
     ("data=arrays data.path=t.csv data.target=z", "column z", "has one value, 'a'"),
     ("data=arrays data.path=table.npz data.columns={a:out}", "data.columns", "of a table"),
     ("data=arrays data.path=t.csv data.target=z data.columns={q:out}", "data.columns=q", "no such"),
-    ("data=arrays data.path=t.csv data.target=z data.columns={x:word}", "x must be number", "word"),
+    (
+        "data=arrays data.path=t.csv data.target=z data.columns={x:word}",
+        "data.columns={",
+        "number, text, date, out",
+    ),
     ("data=arrays data.path=t.csv data.target=x data.columns={x:out}", "has x", "data.target"),
     ("data=arrays data.path=t.csv data.target=x data.columns={z:date}", "z holds 'a'", "%d/%m/%Y"),
     (

@@ -1,8 +1,9 @@
 """Which columns of a table cannot help to predict: identifiers, constants, copies of the target."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ _IDENTIFIES = re.compile(
 )
 _UNNAMED = re.compile(r"Unnamed: [0-9.]+")  # what pandas calls a column without a name
 _BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+CONSECUTIVE = "its whole numbers are consecutive, one for each row"
 _DIFFERENT = "its text is different in every row"
 _VALUES = ("null", "true", "false", "nan", "inf")  # Hydra reads them as such
 
@@ -31,10 +33,11 @@ _DATE = re.compile(
     r"|[0-9]{1,2}[- ][A-Za-z]{3,9}[- ][0-9]{4}|[A-Za-z]{3,9} [0-9]{1,2}, [0-9]{4}"
 )
 _FORMS = (
-    *("%Y-%m-%d", "ISO8601", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y"),
+    *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y"),
     *("%d-%b-%Y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y"),
     *(f"{day} {time}" for day in ("%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y")
       for time in ("%H:%M", "%H:%M:%S")),
+    "ISO8601",
 )  # fmt: skip
 MONTH_FIRST = "%m/%d/%Y"
 """The form of dates such as 3/4/2001, where no day above 12 tells the month from the day."""
@@ -186,7 +189,7 @@ def _identifies(column: Column, decimal: str, named_so: bool) -> str:
     exact = read_whole(texts)
     whole = numbers if exact is None else exact
     if int(np.max(whole)) - int(np.min(whole)) == rows - 1:
-        return "its whole numbers are consecutive, one for each row"
+        return CONSECUTIVE
     if named_so or any(map(is_padded, texts)):
         return "its whole numbers are different in every row"
     return ""
@@ -212,6 +215,35 @@ def features(names: Sequence[str]) -> str:
     written = [name if _is_bare(name) else shell.quoted(name) for name in names]
     word = f"data.features=[{','.join(written)}]"
     return word if all(map(_is_bare, names)) else shell.quote(word)
+
+
+def kinds(name: str, kind: str) -> str:
+    """The word that says what a column holds, as a shell takes it."""
+    if _is_bare(name) and "," not in kind:
+        return shell.quote(f"data.columns={{{name}: {kind}}}")
+    return shell.quote(f"data.columns=[{shell.quoted(f'{name}: {kind}')}]")
+
+
+def read_kinds(asked: Mapping[Any, Any] | Sequence[Any] | None) -> dict[str, str]:
+    """What columns hold, by name, of the forms {zip: text} and ['zip: text'].
+
+    The second one takes names that the first cannot have in a command. Raises ValueError for
+    another form.
+    """
+    if isinstance(asked, Mapping):
+        found = {"null" if name is None else str(name): kind for name, kind in asked.items()}
+    else:
+        found = {}
+        for one in [asked] if isinstance(asked, str) else asked or ():
+            name, _, kind = str(one).rpartition(": ")
+            found[name.strip()] = kind.strip()
+    for name, kind in found.items():
+        if not name or (kind not in KINDS and "%" not in str(kind)):
+            raise ValueError(
+                f"columns must give each name one of {', '.join(KINDS)} or a form of dates such as "
+                f"%d/%m/%Y, got {shell.shown(asked)}"
+            )
+    return found
 
 
 def _is_bare(name: str) -> bool:

@@ -13,11 +13,12 @@ from dlrun import shell
 from dlrun.data.tables import cells, columns
 from dlrun.data.tables.columns import Column
 from dlrun.data.tables.file import File, read_file
-from dlrun.data.tables.targets import read_target, refuse_numbers
+from dlrun.data.tables.targets import has_fractions, holds, odd, read_target, refuse_written
 from dlrun.errors import Mistake
 
 _LISTED = 10  # the most columns in a word that is proposed
 _INFINITE = ("inf", "infinity")
+_MARKS = 3  # the most texts that stand for missing values in a column of numbers
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -85,13 +86,14 @@ def read_table(
     y, what = read_target(found[target], task, decimal)
     if what:
         notes.append(f"the column {target} {what}")
-    kept = [found[name] for name in used]
+    kept, more = _clear([found[name] for name in used], said, decimal)
+    notes += more
     out = {name: "as data.columns says" for name, kind in said.items() if kind == "out"}
     if features is None:
         kept, more, why = _choose(kept, found[target], decimal, file.nameless, said)
         notes += more
         out |= why
-    notes += _check(kept, said, decimal)
+    notes += _check(kept)
     values = {each.name: sorted(set(_filled(each))) for each in kept if each.kind == "text"}
     return Table(
         x=np.stack([_as_numbers(each, values.get(each.name)) for each in kept], 1),
@@ -145,16 +147,10 @@ def _used(
 ) -> list[str]:
     """The columns that may be features."""
     taken = {target: "data.target", group: "data.group"}
-    for name, kind in said.items():
+    for name in said:
         _require_column("data.columns", name, file.texts)
         if name in taken:
             raise Mistake(f"data.columns: has {name}, which is {taken[name]}; leave it out")
-        if kind not in columns.KINDS and "%" not in kind:
-            known = ", ".join(columns.KINDS)
-            raise Mistake(
-                f"data.columns: {name} must be {known}, or a form of dates such as %d/%m/%Y, "
-                f"not {kind}"
-            )
     if features is not None:
         only = file.nameless[0] if len(file.nameless) == 1 else ""
         used = [name or only for name in features]
@@ -241,6 +237,17 @@ def _choose(
     out = {name: reason for name, reason in why.items() if reason}
     kept = [one for one in found if one.name not in out]
     notes: list[str] = []
+    last = [
+        one
+        for one in found
+        if out.get(one.name) == columns.CONSECUTIVE and not columns.says_identifier(one.name)
+    ]
+    if not kept and last:
+        kept = last[:1]
+        del out[kept[0].name]
+        notes.append(
+            f"the column {kept[0].name} counts the rows; it is taken in, since no other is left"
+        )
     for reason in dict.fromkeys(out.values()):
         left = [one for one in found if out.get(one.name) == reason]
         if len(left) > _LISTED:
@@ -269,21 +276,63 @@ def _usable(column: Column) -> bool:
     return column.numbers is not None and len(column.missing_rows) < len(column.texts)
 
 
-def _check(kept: Sequence[Column], said: Collection[str], decimal: str) -> list[str]:
+def _clear(
+    found: Sequence[Column], said: Collection[str], decimal: str
+) -> tuple[list[Column], list[str]]:
+    """The columns, those that hold both numbers and texts as one of them, and notes on these.
+
+    Texts that lack any digit stand for missing numbers; with digits, whole numbers are labels as
+    they are. Raises Mistake for fractions among what is no number.
+    """
+    clear, notes = [], []
+    for column in found:
+        mixed: set[str] = set()
+        if column.kind == "text" and column.name not in said:
+            _refuse_infinite(column, decimal)
+            as_text, as_number = _words(column, "text"), _words(column, "number")
+            refuse_written(column, decimal, f"{as_text} takes every text for a class")
+            mixed = odd(column, decimal)
+        if not mixed:
+            clear.append(column)
+        elif len(mixed) <= _MARKS and not any(map(str.isdigit, "".join(mixed))):
+            texts = ", ".join(map(cells.shown, sorted(mixed)))
+            notes.append(
+                f"the column {column.name} holds {texts} among numbers, which counts as missing; "
+                f"{as_text} says otherwise"
+            )
+            clear.append(
+                columns.read(column.name, column.texts, column.missing_rows, decimal, "number")
+            )
+        elif has_fractions(mixed ^ set(column.present)):
+            raise Mistake(
+                f"{holds(column, decimal)}; write plain numbers; {as_number} takes it for missing, "
+                f"{as_text} for a class"
+            )
+        else:
+            notes.append(
+                f"{holds(column, decimal)}, and is taken for text; {as_number} takes what is no "
+                "number for missing"
+            )
+            clear.append(column)
+    return clear, notes
+
+
+def _words(column: Column, kind: str) -> str:
+    """The word that says what a column holds, as a shell takes it."""
+    return columns.kinds(column.name, kind)
+
+
+def _check(kept: Sequence[Column]) -> list[str]:
     """Notes on features that may be meant otherwise. Raises Mistake for what none can be."""
     notes = []
     for column in kept:
         if len(column.missing_rows) == len(column.texts):
             raise Mistake(f"the column {column.name} has no values")
-        if column.kind == "text" and column.name not in said:
-            _refuse_infinite(column, decimal)
-            word = f"data.columns={{{column.name}: text}}"
-            refuse_numbers(column, decimal, f"{shell.quote(word)} takes every text for a class")
         if column.kind == "date" and columns.month_or_day(column):
             other = column.form.replace("%m/%d", "%d/%m")
             notes.append(
                 f"{column.present[0]} in the column {column.name} is read with the month first; "
-                f"{shell.quote(f'data.columns={{{column.name}: {other}}}')} says otherwise"
+                f"{_words(column, other)} says otherwise"
             )
         large = None if column.numbers is None else np.abs(column.numbers) > _LARGEST
         if large is not None and large.any():

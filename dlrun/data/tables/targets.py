@@ -1,6 +1,7 @@
 """What is to be predicted: classes or numbers, and how whole numbers are taken."""
 
 import logging
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -105,7 +106,7 @@ def _read_names(column: Column, task: str, decimal: str) -> tuple[Array, str]:
     """A column that does not hold numbers, as strings."""
     texts = column.texts
     if task == "auto":
-        refuse_numbers(column, decimal, "data.task=classification takes every text for a class")
+        _refuse_numbers(column, decimal)
         _refuse_names(column)
     booleans = cells.read_booleans(texts)
     if booleans is not None and len(set(texts)) > 2:
@@ -129,26 +130,47 @@ def _refuse_names(column: Column) -> None:
         )
 
 
-def refuse_numbers(column: Column, decimal: str, right: str) -> None:
-    """Raise Mistake where texts meant as numbers would become classes.
+def _refuse_numbers(column: Column, decimal: str) -> None:
+    """Raise Mistake where texts meant as numbers would become class names."""
+    right = "data.task=classification takes every text for a class name"
+    refuse_written(column, decimal, right)
+    if odd(column, decimal):
+        raise Mistake(f"{holds(column, decimal)}; write plain numbers; {right}")
 
-    right: what takes them for classes all the same.
+
+def refuse_written(column: Column, decimal: str, right: str) -> None:
+    """Raise Mistake where all that is no number is one, with other marks between its digits.
+
+    right: what takes it for text all the same.
     """
+    different = {text for text in set(column.present) if cells.not_number(text, decimal)}
+    if all(cells.advice(text, decimal) for text in different):
+        raise Mistake(f"{_odd(column, decimal)}; {right}")
+
+
+def odd(column: Column, decimal: str) -> set[str]:
+    """The texts that are no numbers, in a column that is meant for numbers; else none."""
     present = column.present
     different = set(present)
-    odd = {text for text in different if cells.not_number(text, decimal)}
-    if all(cells.advice(text, decimal) for text in odd):
-        raise Mistake(f"{_odd(column, decimal)}; {right}")
     meant = {text for text in different if cells.is_amount(text, decimal)}
     rows = sum(text in meant for text in present)
     most = _most(len(present))
-    if not set("".join(meant)) & set(".,"):  # labels, perhaps, one of them a word
+    if not has_fractions(meant):  # labels, perhaps, one of them a word
         most = max(most, _EVIDENT)
-    if 2 * rows >= len(present) and len(meant) > most:
-        raise Mistake(
-            f"{_odd(column, decimal)}, among {len(meant)} different numbers; "
-            f"write plain numbers; {right}"
-        )
+    if 2 * rows < len(present) or len(meant) <= most:
+        return set()
+    return {text for text in different if cells.not_number(text, decimal)}
+
+
+def has_fractions(texts: Collection[str]) -> bool:
+    """Whether some are no whole numbers, if they are numbers."""
+    return bool(set("".join(texts)) & set(".,"))
+
+
+def holds(column: Column, decimal: str) -> str:
+    """Which text is not a number, where, and among how many numbers."""
+    amounts = {text for text in set(column.present) if cells.is_amount(text, decimal)}
+    return f"{_odd(column, decimal)}, among {len(amounts)} different numbers"
 
 
 def _odd(column: Column, decimal: str) -> str:
