@@ -111,19 +111,23 @@ def names(columns: Columns) -> tuple[str, ...]:
     return tuple(found)
 
 
-def transform(frame: pd.DataFrame, columns: Columns) -> NDArray[np.float32]:
-    """(n, features) of rows as `typed` gives them."""
-    made = transformer(columns)
+def transform(
+    frame: pd.DataFrame, columns: Columns, made: ColumnTransformer | None = None
+) -> NDArray[np.float32]:
+    """(n, features) of rows as `typed` gives them; made: the transformer of the columns."""
+    made = made or transformer(columns)
     x = np.empty((len(frame), len(names(columns))), np.float32)
     for start in range(0, len(frame), _CHUNK):
         x[start : start + _CHUNK] = made.transform(frame.iloc[start : start + _CHUNK])
     return x
 
 
-def encode(raw: pd.DataFrame, reading: Reading) -> Encoded:
+def encode(
+    raw: pd.DataFrame, reading: Reading, made: ColumnTransformer | None = None
+) -> Encoded:
     """The rows of another table in the terms of a fitted one.
 
-    raw: texts as in a file, or numbers, booleans and times as pandas reads them; other columns
+    made: the transformer of its columns, where it is there. raw: texts as in a file, or numbers, booleans and times as pandas reads them; other columns
     and their order don't matter. Raises ValueError, which names them, where columns are missing.
     """
     frame, unread = typed(raw, reading)
@@ -132,7 +136,7 @@ def encode(raw: pd.DataFrame, reading: Reading) -> Encoded:
         if column["kind"] == "text" and not column["rare"]:
             count = int((~frame[column["name"]].isin(column["kept"])).sum())
             unknown |= {column["name"]: count} if count else {}
-    return Encoded(transform(frame, reading["columns"]), unread, unknown)
+    return Encoded(transform(frame, reading["columns"], made), unread, unknown)
 
 
 def typed(raw: pd.DataFrame, reading: Reading) -> tuple[pd.DataFrame, dict[str, int]]:
