@@ -74,9 +74,11 @@ class Source:
         as they look.
     groups: (n,) int64 numbers of groups that each stay in one split; None where there are none.
     values: of images of more than 8 bits.
-    settle: where the scale depends on the training split: takes the rows of each split, returns
-        the samples on that scale, and says which it is.
-    reading: how files became samples, so that others can be read in the same way.
+    settle: where samples depend on the training split: takes the rows of each split, those to
+        learn from as "fit", and perhaps the reading of another run to use instead; returns the
+        samples on that scale, or so encoded, and says which it is.
+    reading: how files became samples, so that others can be read in the same way; of a table see
+        `tables.encode`.
     columns: the names of a table's features; empty where they have none.
     """
 
@@ -91,7 +93,7 @@ class Source:
     labels: bool | None = None
     groups: Tensor | None = None
     values: Values | None = None
-    settle: Callable[[Mapping[str, NDArray[Any]]], Source] | None = None
+    settle: Callable[[Mapping[str, NDArray[Any]], Mapping[str, Any] | None], Source] | None = None
     reading: Mapping[str, Any] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
 

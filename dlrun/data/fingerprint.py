@@ -4,8 +4,9 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,12 +33,18 @@ def hash_content(
     classes: Sequence[str],
     given: dict[str, NDArray[np.int64]],
     groups: NDArray[np.int64] | None = None,
+    reading: Mapping[str, Any] | None = None,
 ) -> str:
-    """The digest of a data set: 16 hexadecimal digits that change when any of it does."""
+    """The digest of a data set: 16 hexadecimal digits that change when any of it does.
+
+    reading: of a table; of this the texts, whose places the samples hold.
+    """
     parts = {"samples": hashes, "y": y, **{f"given/{name}": given[name] for name in sorted(given)}}
     if groups is not None:
         parts["groups"] = groups
     whole = hashlib.blake2b(json.dumps(list(classes)).encode(), digest_size=8)
+    if texts := (reading or {}).get("texts"):
+        whole.update(json.dumps(texts).encode())
     for name, part in parts.items():
         whole.update(f"\n{name} {part.dtype.str} {part.shape}\n".encode())
         whole.update(np.ascontiguousarray(part).data)

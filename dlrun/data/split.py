@@ -35,11 +35,13 @@ def make(
     samples: float | str | None = None,
     train_dev: float | str | None = None,
     rows: Mapping[str, Sequence[int]] | None = None,
+    fitted: Mapping[str, Any] | None = None,
 ) -> Data:
     """Split a source; the same arguments give the same splits.
 
     rows: of each split, by "train", "val", "test" and any other name, instead of all that
         follows; of these three, one that is not named is empty.
+    fitted: the reading of another run; a table is encoded by what that has learned.
 
     split: fractions for train, val and test such as '60/20/20', [60, 20, 20] or
         [0.6, 0.2, 0.2], for which all samples are pooled; or 'source': as the source
@@ -73,14 +75,15 @@ def make(
     else:
         given = dict.fromkeys(NAMES, ()) | dict(rows)
         chosen = {name: np.asarray(some, np.int64) for name, some in given.items()}
-    if source.settle is not None:
-        like_train = np.concatenate([chosen["train"], chosen.get(TRAIN_DEV, chosen["train"][:0])])
-        source = source.settle(chosen | {"train": like_train})
-    y, scale = source.y, None
+    y, scale, whole = source.y, None, chosen["train"]
     if source.scale_targets:
-        y, scale = standardize(y, torch.from_numpy(chosen["train"]))
+        y, scale = standardize(y, torch.from_numpy(whole))
     if samples is not None and rows is None:
-        chosen["train"] = _thin(chosen["train"], source, samples, split_seed)
+        chosen["train"] = _thin(whole, source, samples, split_seed)
+    if source.settle is not None:
+        like_train = np.concatenate([whole, chosen.get(TRAIN_DEV, whole[:0])])
+        told = chosen | {"train": like_train, "fit": chosen["train"]}
+        source = source.settle(told, fitted)
     parts = {name: Split(source.x, y, torch.from_numpy(some)) for name, some in chosen.items()}
     return Data(
         name=source.name,

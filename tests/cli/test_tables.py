@@ -101,19 +101,22 @@ def test_resuming_reads_the_table_alike(place, capsys):
 
 def test_what_is_proposed_of_missing_values_runs_as_printed(place, capsys):
     write(place / "t.csv", a=fractions(0), kind=["NA", "x", "y", "z"] * 25)
-    words = ["data=arrays", "data.path=t.csv", "data.target=kind", "tracking=none"]
-    assert main(words) == 2
-    [word] = shlex.split(re.search(r"where 'NA' is a value, (\S+)", capsys.readouterr().err)[1])
-    assert run(capsys, *words[1:], word)[0]["classes"] == ["NA", "x", "y", "z"]
+    words = ["data.path=t.csv", "data.target=kind"]
+    found, said = run(capsys, *words)
+    assert found["classes"] == ["x", "y", "z"]
+    assert "25 of 100 rows are left out: they lack a value of kind" in "\n".join(said)
+    [word] = shlex.split(re.search(r"where 'NA' is a value, (\S+)", "\n".join(said))[1])
+    assert run(capsys, *words, word)[0]["classes"] == ["NA", "x", "y", "z"]
     write(place / "t.csv", a=fractions(0), kind=["NA", "x", "y", ""] * 25)
-    assert main(words) == 2
-    [word] = shlex.split(re.search(r"where 'NA' is a value, (\S+)", capsys.readouterr().err)[1])
-    assert main([*words, word]) == 2
-    assert "lacks 25 of 100 values, first in row 4;" in capsys.readouterr().err
-    found, said = run(capsys, *words[1:], "data.missing=[]")
+    found, said = run(capsys, *words)
+    [word] = shlex.split(re.search(r"where 'NA' is a value, (\S+)", "\n".join(said))[1])
+    found, said = run(capsys, *words, word)
+    assert found["classes"] == ["NA", "x", "y"]
+    assert any("25 of 100 rows are left out" in line for line in said)
+    found, said = run(capsys, *words, "data.missing=[]")
     assert found["classes"] == ["", "NA", "x", "y"]
     [word] = shlex.split(re.search(r"(\S+) takes them for missing", "\n".join(said))[1])
-    assert main([*words, word]) == 2
+    assert run(capsys, *words, word)[0]["classes"] == ["NA", "x", "y"]
 
 
 def test_decimal_commas_are_said_and_read(place, capsys):
