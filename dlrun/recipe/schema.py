@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SEVERAL = ("preprocessing", "augmentation", "metric", "regularization")
 """The groups that take several options at once; each option lies under its own name."""
 
-SPLITTING = ("split", "val", "split_seed", "leaks", "train_dev", "samples")
+SPLITTING = ("split", "val", "split_seed", "leaks", "train_dev", "samples", "classes")
 """The settings of `data` that split it, whatever the source."""
 
 CHOICES = {
