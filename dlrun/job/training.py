@@ -87,7 +87,11 @@ def trained(config: DictConfig, directory: Path, session: "Session") -> tuple["R
     saved = checkpoint.load(directory / "checkpoints")
     if saved is None:
         return None
-    run = run_of(config, remembered(directory) or Training(), session)
+    weights, config.weights = config.weights, None  # which are behind it
+    try:
+        run = run_of(config, remembered(directory) or Training(), session)
+    finally:
+        config.weights = weights
     device.keep_threads(record.read_json(directory / "run.json").get("threads"), typed=False)
     state = restore(run, saved)
     return run, load_best_weights(run, state.counters, state.runs[0])

@@ -24,18 +24,20 @@ from dlrun.data import Data, Report, Source, Split
 from dlrun.data import split as splits
 from dlrun.data.sample import sample
 from dlrun.engine import device as devices
-from dlrun.engine import sampling
+from dlrun.engine import sampling, transfer
 from dlrun.engine.count import flops
 from dlrun.engine.eager import eager
 from dlrun.engine.feed import prepare
 from dlrun.engine.run import Augment, LoopConfig, Run
+from dlrun.engine.transfer import Start
 from dlrun.errors import Mistake, refuse
 from dlrun.loss import Loss
 from dlrun.metric import Metric
 from dlrun.model import roles
 from dlrun.optimizer import takes_closure
-from dlrun.recipe import checks, schema, signature, suggest
+from dlrun.recipe import checks, named, schema, signature, suggest
 from dlrun.recipe import instantiate as ingredients
+from dlrun.recipe import start as starts
 from dlrun.recipe.instantiate import as_a, explained, part, plain, several
 from dlrun.regularization import Regularizer, acts
 from dlrun.schedule import Fixed, Schedule, warmup
@@ -107,14 +109,25 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
     most = cores or devices.CORES
     devices.set_up(config.threads or most, config.deterministic)
     device = devices.choose(config.device)
-    seen = _see(config, data, device)
+    start = starts.of(config)
+    if start is not None:
+        starts.warn_of_seen(start.facts, data)
+    seen = _see(config, data, device, start)
     config.facts.shape, config.facts.outputs = list(seen.x.shape[1:]), data.outputs
     lengths = lengths_of(config, len(data.train), seen.x[0].numel())
     learner = _learner(config, data, seen, lengths)
     model = learner.model
+    began = _started(config, model, start)
     views = _views(config, data, seen, model)
     layout = devices.lay_out(model, config.channels_last and seen.x.dim() == 4)
-    optimizer = _optimizer(config, model, learner.loss, lengths)
+    names = named.Names(model, seen.x[: learner.tried]) if named.asked(config) else None
+    frozen = named.frozen(config, model, names, lengths) if names else None
+    if frozen is not None and frozen.until is None:
+        frozen.at(0)
+    factors = named.factors(config, names) if names else {}
+    optimizer = _optimizer(config, model, learner.loss, lengths, factors)
+    if frozen is not None:
+        frozen.at(0)  # what joins later has its place in the optimizer
     operations = flops(model, seen.x[: learner.tried])
     if config.threads is None:
         batch = min(lengths.batch_size, len(data.train))
@@ -154,6 +167,8 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
         metrics=metrics(config),
         labels=checks.are_labels(learner.loss, data, learner.reconstructs),
         watch=schema.looks(config.watch),
+        began=began,
+        frozen=frozen,
         train_eval=prepare(_part(data.train, TRAIN_EVAL), seen.evaluation, device, fixed=True)
         if config.train_eval
         else None,
@@ -209,9 +224,12 @@ class _Learner(NamedTuple):
     tried: int  # samples of a batch that the model takes
 
 
-def _see(config: DictConfig, data: Data, device: torch.device) -> _Seen:
+def _see(config: DictConfig, data: Data, device: torch.device, start: Start | None) -> _Seen:
     augmentation = _augmentation(config, data, device)
     chain = _fitted(config, data, device)
+    if start is not None and start.preprocessing is not None:
+        kept = _take_fitted(chain, start.preprocessing)
+        start.facts["preprocessing"] = "kept" if kept else "fitted anew"
     rows = sample(data.train, SAMPLES, config.seed)
     x, y = data.train.x[rows].to(device), data.train.y[rows].to(device)
     before, aim, evaluation = x.shape, y, chain
@@ -340,6 +358,29 @@ def _fitted(config: DictConfig, data: Data, device: torch.device) -> nn.Sequenti
     return chain.eval()
 
 
+def _take_fitted(chain: nn.Sequential, fitted: Mapping[str, Tensor]) -> bool:
+    """Take over preprocessing that was fitted to other data; whether its shapes are the same."""
+    own = chain.state_dict()
+    shapes = [{name: value.shape for name, value in each.items()} for each in (own, fitted)]
+    if shapes[0] != shapes[1]:
+        return False
+    chain.load_state_dict(dict(fitted))
+    return True
+
+
+def _started(config: DictConfig, model: nn.Module, start: Start | None) -> dict[str, Any] | None:
+    """Put the weights to start from into the model; what became of them, for the record."""
+    if start is None:
+        return None
+    try:
+        found = transfer.put(model, start.tensors)
+    except ValueError as error:
+        model_of = start.facts.get("choices", {}).get("model")
+        right = f"; its run has model={model_of}" if model_of else ""
+        raise Mistake(f"weights={config.weights}: {error}{right}") from None
+    return dict(start.facts) | ({} if start.whole else found)
+
+
 def _raw(data: Data, device: torch.device) -> Iterator[Tensor]:
     """The training split as it is, in large batches."""
     chunk = max(1, _PASS // max(data.train.x[0].numel(), 1))
@@ -400,22 +441,29 @@ def schedule_of(config: DictConfig, lengths: LoopConfig) -> Schedule:
 
 
 def _optimizer(
-    config: DictConfig, model: nn.Module, loss: Loss, lengths: LoopConfig
+    config: DictConfig,
+    model: nn.Module,
+    loss: Loss,
+    lengths: LoopConfig,
+    factors: Mapping[str, float],
 ) -> torch.optim.Optimizer:
-    """The optimizer over the trainable parameters, its rate scaled with the batch if asked."""
+    """The optimizer over the trainable parameters, its rate scaled with the batch if asked.
+
+    factors: of the rates of some, by their names.
+    """
     make = part(config, "optimizer", lengths)
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    given: Any = weights
+    given: Any = _groups(config, model, factors)
     if next(iter(inspect.signature(make).parameters)) == "model":
+        asked = [key for key in named.APART if config[key] is not None]
+        if asked:
+            target = str(config.optimizer._target_)
+            name = target.split(".")[2] if ingredients.ours(target) else target
+            raise Mistake(
+                f"{', '.join(asked)}: optimizer={name} trains all weights at one rate, from the "
+                "first step on; choose another optimizer, such as adamw, or leave "
+                f"{'it' if len(asked) == 1 else 'them'} out"
+            )
         given = model
-    elif config.decay == "weights":
-        decaying = set(roles.decaying(model))
-        given = [
-            {"params": [weight for weight in weights if weight in decaying]},
-            {"params": [weight for weight in weights if weight not in decaying]},
-        ]
-        given[1]["weight_decay"] = 0.0
-        given = [group for group in given if group["params"]]
     asks = inspect.signature(make).parameters
     if "matrices" in asks:
         make = partial(make, matrices=roles.matrices(model))
@@ -426,5 +474,26 @@ def _optimizer(
     times = lengths.batch_size * lengths.accumulate / config.base_batch_size
     factor = {"none": 1.0, "linear": times, "sqrt": times**0.5}[config.scale_lr]
     for group in optimizer.param_groups:
-        group["lr"] = group["lr"] * factor
+        group["lr"] = group["lr"] * factor * group.get("factor", 1.0)
     return optimizer
+
+
+def _groups(config: DictConfig, model: nn.Module, factors: Mapping[str, float]) -> Any:
+    """The trainable parameters, or groups of them where they differ in rate or decay.
+
+    Those at the rate of the recipe come first: it is the one that is shown.
+    """
+    decaying = None if config.decay == "all" else set(roles.decaying(model))
+    found: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            kind = factors.get(name, 1.0), decaying is None or weight in decaying
+            found.setdefault(kind, []).append(weight)
+    if decaying is None and not factors:
+        return found[1.0, True]
+    groups = []
+    for factor, decays in sorted(found, key=lambda kind: (kind[0] != 1, not kind[1])):
+        options = {"factor": factor} if factors else {}
+        options |= {} if decays else {"weight_decay": 0.0}
+        groups.append({"params": found[factor, decays], **options})
+    return groups

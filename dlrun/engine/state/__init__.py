@@ -20,6 +20,7 @@ from dlrun.engine.state.kept import (
     capture,
     keeps_last,
     load_best_weights,
+    start,
 )
 from dlrun.engine.state.restored import restore, take_optimizer, take_preprocessing
 from dlrun.errors import Mistake
@@ -27,7 +28,7 @@ from dlrun.record import FINISHED, Record, read_status
 from dlrun.regularization import acts
 
 __all__ = ["Counters", "Standing", "State", "Window"]
-__all__ += ["begin", "capture", "keeps_last", "load_best_weights", "restore"]
+__all__ += ["begin", "capture", "keeps_last", "load_best_weights", "restore", "start"]
 __all__ += ["take_optimizer", "take_preprocessing"]
 
 _log = logging.getLogger("dlrun")
