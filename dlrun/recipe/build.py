@@ -150,7 +150,6 @@ def build(
     learner = _learner(config, data, seen, lengths)
     model = learner.model
     began = _started(config, model, start)
-    views = _views(config, data, seen, model)
     layout = devices.lay_out(model, config.channels_last and seen.x.dim() == 4)
     optimizer, frozen = _trained(config, learner, seen.x[: learner.tried], lengths)
     operations = flops(model, seen.x[: learner.tried])
@@ -158,7 +157,6 @@ def build(
         batch = min(lengths.batch_size, len(data.train))
         torch.set_num_threads(devices.worthwhile(batch * operations, most))
     train = prepare(data.train, seen.chain, device, fixed=seen.augmentation is None)
-    schedule = schedule_of(config, lengths)
     run = Run(
         data=data,
         train=train,
@@ -171,11 +169,9 @@ def build(
         uncompiled=devices.caller(model, config.precision, device, compiled=False),
         loss=learner.loss,
         objective=learner.objective,
-        order=sampling.by_epoch(
-            config.sampling, train.rows, train.y, config.seed, lengths.batch_size, config.drop_last
-        ),
+        order=_order(config, train, lengths),
         optimizer=optimizer,
-        schedule=schedule,
+        schedule=schedule_of(config, lengths),
         lengths=lengths,
         device=device,
         generator=torch.Generator(device).manual_seed(config.seed + 2),
@@ -185,7 +181,7 @@ def build(
         layout=layout,
         scaler=_scaler(config, optimizer, device),
         flops=operations,
-        views=views,
+        views=_views(config, data, seen, model),
         backoff=config.on_divergence == "backoff",
         reconstructs=learner.reconstructs,
         regularizers=learner.regularizers,
@@ -200,6 +196,16 @@ def build(
     checks.check_metrics(config, run, seen.x, seen.y)
     _seed(config.seed + 1)  # the noise of training, whatever else has drawn from it
     return run
+
+
+def _order(
+    config: DictConfig, train: PreparedSplit, lengths: LoopConfig
+) -> Callable[[int], Tensor]:
+    """The rows of each epoch, in their order."""
+    size = lengths.batch_size
+    return sampling.by_epoch(
+        config.sampling, train.rows, train.y, config.seed, size, config.drop_last
+    )
 
 
 def _trained(
