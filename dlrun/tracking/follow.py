@@ -146,13 +146,14 @@ class Follower:
             lock.release()
 
     def _draw(self, path: Path) -> None:
-        from dlrun.report import chart, curves, layers
+        from dlrun.report import answers, chart, curves, layers
 
         self._say(30)
         try:
             if not chart.draw(path):  # which is all there is of several runs
                 curves.draw(path)
             layers.draw(path)
+            answers.draw(path)
         except Exception as error:
             self._tell(f"the curves of run {path.name} were not drawn: {error}")
 
