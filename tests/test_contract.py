@@ -50,6 +50,22 @@ WITH: dict[tuple[str, str], tuple[str, ...]] = {
     ("regularization", "stochastic_depth"): ("model=resnet", "model.depth=8"),
     ("regularization", "early_stopping"): (),
 }
+# Other forms of an option, which keep other things or move at other times.
+FORMS: list[tuple[str, str, tuple[str, ...]]] = [
+    ("optimizer", "adam", ("optimizer.eps_form=inside", "optimizer.bias_correction=false")),
+    ("optimizer", "rmsprop", ("optimizer.eps_form=inside", "optimizer.centered=true")),
+    ("optimizer", "adagrad", ("optimizer.eps_form=inside",)),
+    ("optimizer", "adadelta", ("optimizer.window=2",)),
+    ("optimizer", "momentum", ("optimizer.form=classical", "optimizer.momentum_start=0.5")),
+    ("optimizer", "nesterov", ("optimizer.form=classical", "optimizer.momentum_start=0.5")),
+    (
+        *("optimizer", "nesterov"),
+        (
+            *("optimizer.momentum_start=0.5", "optimizer.momentum_rise=switch"),
+            "optimizer.momentum_patience='2 steps'",
+        ),
+    ),
+]
 LARGE = {("model", "lenet"), ("model", "vgg"), ("model", "torchvision")}
 SEVERAL_MODELS = {"augmentation": ("model=cnn", "model.channels=[4,4]", "batch_size=32")}
 
@@ -105,16 +121,19 @@ def stop_at_third(run: Run) -> None:
     run.schedule = Fixed(stopping)
 
 
-@pytest.mark.parametrize(("group", "name"), OPTIONS, ids=lambda value: str(value))
+@pytest.mark.parametrize(
+    ("group", "name", "form"), [*((*each, ()) for each in OPTIONS), *FORMS], ids=str
+)
 def test_every_option(
     group,
     name,
+    form,
     compose_recipe,
     small,
     pictures,
     tmp_path,
 ):
-    recipe = compose_recipe(*words_for(group, name))
+    recipe = compose_recipe(*words_for(group, name), *form)
     data = pictures if (group, name) in LARGE else small
     build.check(recipe)
 

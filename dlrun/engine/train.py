@@ -22,6 +22,7 @@ from dlrun.engine.run import Run
 from dlrun.engine.state import Standing, State, Window, capture, load_best_weights
 from dlrun.engine.step import SingleStep, Step
 from dlrun.errors import Interrupted
+from dlrun.optimizer import Observing
 from dlrun.record import Record
 
 _LOOK = 0.2  # seconds between looks at what the clock decides: the screen, a checkpoint
@@ -180,6 +181,8 @@ def _judge(member: Member, state: State, step: Step, number: int, values: dict[s
             standing.best_averaged = bool(averages(run))
             standing.best = step.weights(number)
         run.schedule.observe(score)
+        if isinstance(run.optimizer, Observing):
+            run.optimizer.observe(score)
     for rule in run.stopping:
         watched = rule.metric or run.monitor
         if watched in values:
