@@ -44,10 +44,14 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Distributions:
-    """Of weights and of activations, the first layer first. left_out: how many layers are not."""
+    """Of weights, and of activations for so many samples, the first layer first.
+
+    left_out: how many layers have no histogram.
+    """
 
     weights: Sequence[Histogram]
     activations: Sequence[Histogram]
+    samples: int
     left_out: int
 
 
@@ -117,8 +121,8 @@ def distributions(run: Run, split: Split) -> Distributions:
             run.model.eval()
             run.uncompiled(x)
     activations = [*found.values()]
-    left = max(0, len(of_weights) - LAYERS) + max(0, len(activations) - LAYERS)
-    return Distributions(_spread(of_weights), _spread(activations), left)
+    left = max(0, max(len(of_weights), len(activations)) - LAYERS)
+    return Distributions(_spread(of_weights), _spread(activations), len(x), left)
 
 
 def _histogram(layer: str, kind: str, values: Tensor) -> Histogram:

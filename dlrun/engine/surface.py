@@ -28,10 +28,10 @@ REACH = 1.0
 """How far the line and the plane go, in multiples of the filters' own norms."""
 ALONG, ACROSS = 41, 21
 """Points of the line, and of each side of the plane; odd, so that the weights are one of them."""
-MOST, LEAST = 512, 32
+MOST, LEAST = 256, 32
 """Samples of each split that the loss is measured on."""
 _DIRECTION = 11  # a use of the seed; data/ and engine/ have others
-_OPERATIONS = 2e12  # floating-point operations of the plane, beyond which it has fewer samples
+_OPERATIONS = 1e12  # floating-point operations of the plane, beyond which it has fewer samples
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ def surface(run: Run, data: Data, seed: int = 0, report: Report | None = None) -
             for place in places:
                 moved.to(*place)
                 found.append(_loss(run, *samples))
-                done += 1
-                if report is not None:
-                    report(done, total)
+            done += len(places)
+            if report is not None:
+                report(done, total)
             return torch.stack(found).tolist()
 
         along, across = _places(ALONG), _places(ACROSS)
@@ -103,7 +103,8 @@ def _like(weight: Tensor, generator: torch.Generator) -> Tensor:
     random = torch.randn(weight.shape, generator=generator).to(weight)
     rows, own = random.flatten(1), weight.flatten(1)
     length = own.norm(dim=1, keepdim=True) / rows.norm(dim=1, keepdim=True).clamp(min=1e-12)
-    return (rows * length).view_as(weight)
+    scaled: Tensor = rows * length
+    return scaled.view_as(weight)
 
 
 class _Moved:

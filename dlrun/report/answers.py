@@ -75,8 +75,8 @@ def draw(directory: Path) -> list[Path]:
     said = Said(arrays, tuple(map(str, data.get("classes") or ())))
     made: dict[str, Figure | None] = {}
     if "error" in said:
-        made["predictions"] = _reconstructed(said, "shown", "a random sample of")
-        made["mistakes"] = _reconstructed(said, "worst", "the worst of")
+        made["predictions"] = _reconstructed(said, "shown", "some")
+        made["mistakes"] = _reconstructed(said, "worst", "the worst")
     elif "truth" in said:
         made["predictions"] = _examples(said)
         made["mistakes"] = _mistakes(said)
@@ -98,7 +98,7 @@ def draw(directory: Path) -> list[Path]:
 def _examples(said: Said) -> "Figure | None":
     """Samples drawn at random, with what is said of them; the wrong ones stand out."""
     right = np.mean(said["y"] == said["predicted"])
-    title = f"a random sample of {said.count}, of which {right:.1%} are right"
+    title = f"{len(said['shown'])} of {said.count}, drawn at random; {right:.1%} of all are right"
     places = said["shown"]
     if "image" in said:
         return grid(_images(said, places), [_caption(said, p) for p in places], title, across=6)
@@ -135,7 +135,7 @@ def _mistakes(said: Said) -> "Figure | None":
         title,
         across=across,
         note=note,
-        rows=[said.name(label) for label in wrong],
+        rows=[f"is {said.name(label)}" for label in wrong],
     )
 
 
@@ -146,7 +146,7 @@ Caption = tuple[str, str]
 def _caption(said: Said, place: int, true: bool = True) -> Caption:
     label, guess = int(said["y"][place]), int(said["predicted"][place])
     sure = said.sure(float(said["confidence"][place]))
-    text = f"{said.name(guess, 11)} {sure}"
+    text = f"{said.name(guess, 11)} · {sure}"
     if label == guess:
         return text, BLUE
     return (f"{text}\nis {said.name(label, 13)}" if true else text), ORANGE
@@ -182,16 +182,17 @@ def grid(
     from matplotlib.figure import Figure
 
     left = 0.15 + (0.075 * max(map(len, rows)) if rows else 0)
-    side = min(1.15, (WIDE - left - 0.15) / across)
+    side = min(0.85 if rows else 1.15, (WIDE - left - 0.15) / across)
     lines = max((text.count("\n") + 1 for text, _ in filter(None, captions)), default=1)
     below = 0.06 + 0.14 * lines
     down = -(-len(images) // across)
-    top, foot = 0.38, 0.3 if note else 0.05
-    height = top + down * (side + below) + foot
+    top = 0.57 if note else 0.38
+    height = top + down * (side + below) + 0.05
     figure = Figure(figsize=(WIDE, height))
     figure.text(0.15 / WIDE, 1 - 0.14 / height, title, fontsize=9, va="top", weight="bold")
     if note:
-        figure.text(0.15 / WIDE, 0.1 / height, _cut(note, 108), fontsize=7.5, color=GREY)
+        y = 1 - 0.34 / height
+        figure.text(0.15 / WIDE, y, _cut(note, 108), fontsize=7.5, va="top", color=GREY)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_xlim(0, WIDE)
     axes.set_ylim(0, height)
@@ -204,7 +205,7 @@ def grid(
         _place(axes, image, x, y, side - 0.06)
         axes.text(
             *(x + side / 2 - 0.03, y - side + 0.03, caption[0]),
-            color=caption[1], fontsize=7.5 if across <= 6 else 6.5, ha="center", va="top",
+            color=caption[1], fontsize=7.5 if side > 1 else 6.6, ha="center", va="top",
             linespacing=1.1,
         )  # fmt: skip
     for line, name in enumerate(rows):
@@ -307,7 +308,8 @@ def _confusion(said: Said) -> "Figure":
     axes.set_facecolor("#eeeeee")
     every = -(-many // _LABELLED)
     size = 8 if many <= 12 else 7
-    axes.set_xticks(range(0, many, every), names[::every], rotation=90, fontsize=size)
+    turned = 90 if sum(map(len, names[::every])) > 40 else 0
+    axes.set_xticks(range(0, many, every), names[::every], rotation=turned, fontsize=size)
     axes.set_yticks(range(0, many, every), names[::every], fontsize=size)
     axes.set_xlabel("predicted class", fontsize=9)
     axes.set_ylabel("true class", fontsize=9)
@@ -366,10 +368,11 @@ def _reliability(said: Said) -> "Figure":
     upper.bar(
         middles[known], accuracy[known], width * 0.94, color=BLUE, label="how often it is right"
     )
-    error = np.sqrt(accuracy * (1 - accuracy) / np.maximum(counts, 1))
+    likely = (accuracy * counts + 1) / (counts + 2)  # Laplace: of one sample nobody is sure
+    error = np.sqrt(likely * (1 - likely) / (counts + 2))
     upper.errorbar(
         middles[known], accuracy[known], yerr=error[known],
-        fmt="none", ecolor="#222222", elinewidth=1, capsize=2,
+        fmt="none", ecolor="#222222", elinewidth=1, capsize=2, label="standard error",
     )  # fmt: skip
     upper.plot(
         confidence[known], confidence[known], "o", color=ORANGE, markersize=5,
@@ -473,8 +476,8 @@ def _reconstructed(said: Said, which: str, what: str) -> "Figure | None":
             said_of = [f"error {number(float(said['error'][p]))}" for p in part]
             captions += [(text if kind == "output" else "", GREY) for text in said_of]
             captions += [None] * (across - len(part))
-    title = f"{what} {said.count}: above the input, below what is made of it"
-    return grid(images, captions, title, across=across, note="error: mean square of a sample")
+    title = f"{what} of {said.count}, each above what the network makes of it"
+    return grid(images, captions, title, across=across, note="error: the mean square of a sample")
 
 
 def _cut(text: str, most: int) -> str:
