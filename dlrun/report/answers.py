@@ -120,11 +120,13 @@ def _mistakes(said: Said) -> "Figure | None":
     if "image" not in said:
         return _table(said, places, title, most=3 * _ROWS)
     images = _images(said, places)
-    if len(wrong) > _BY_ROWS:
+    if len(wrong) > _BY_ROWS or len(places) < 3 * len(wrong):
         shown = len(np.unique(y[places]))
         left = f", of the {shown} with most of {len(wrong)}" if shown < len(wrong) else ""
         captions = [_caption(said, place) for place in places]
-        return grid(images, captions, title + left, across=8, note=note)
+        return grid(
+            images, captions, title + left, across=6 if len(wrong) <= _BY_ROWS else 8, note=note
+        )
     rows = [[n for n, place in enumerate(places) if y[place] == label] for label in wrong]
     across = max(map(len, rows))
     cells = [row[k] if k < len(row) else None for row in rows for k in range(across)]
@@ -181,7 +183,8 @@ def grid(
     """
     from matplotlib.figure import Figure
 
-    left = 0.15 + (0.075 * max(map(len, rows)) if rows else 0)
+    longest = max((len(line) for name in rows for line in name.splitlines()), default=0)
+    left = 0.15 + 0.085 * longest
     side = min(0.85 if rows else 1.15, (WIDE - left - 0.15) / across)
     lines = max((text.count("\n") + 1 for text, _ in filter(None, captions)), default=1)
     below = 0.06 + 0.14 * lines

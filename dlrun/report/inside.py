@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dlrun.record.sweep import spans_decades
 from dlrun.report.answers import WIDE, grid, picture
-from dlrun.report.curves import BLUE, GREY, ORANGE, blank, number, save, write
+from dlrun.report.curves import BLUE, GREY, ORANGE, blank, save, write
 from dlrun.report.plots import short
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def filters(kernels: Images, path: Path) -> None:
     for place, kernel in enumerate(kernels):
         y, x = place // across * (tall + gap), place % across * (wide + gap)
         canvas[y : y + tall, x : x + wide] = np.moveaxis(kernel, 0, 2)
-    room = WIDE - 1.0 if channels == 1 else WIDE - 0.3
+    room = WIDE - 1.25 if channels == 1 else WIDE - 0.3
     high = min(room * size[0] / size[1], 9.0)
     height = high + 0.55
     figure = Figure(figsize=(WIDE, height))
@@ -70,15 +70,15 @@ def histograms(found: Sequence[Histogram], title: str, path: Path) -> None:
 
     across = min(_ACROSS, len(found))
     down = -(-len(found) // across)
-    high = 1.5
+    high = 1.35
     height = down * high + 0.4
     figure = Figure(figsize=(WIDE, height))
-    _title(figure, title)
+    _title(figure, f"{title}: how often each value occurs")
     for place, each in enumerate(found):
         row, column = divmod(place, across)
         cell = (WIDE - 0.1) / across
         box = (0.1 + column * cell + 0.12, height - 0.4 - (row + 1) * high + 0.38)
-        size = cell - 0.24, high - 0.75
+        size = cell - 0.24, high - 0.62
         axes = figure.add_axes((box[0] / WIDE, box[1] / height, size[0] / WIDE, size[1] / height))
         counts, edges = np.asarray(each["counts"]), np.asarray(each["edges"])
         axes.stairs(counts / max(counts.max(), 1), edges, fill=True, color=BLUE)
@@ -128,8 +128,8 @@ def line(
     if spans_decades(everything):
         axes.set_yscale("log")
     figure = axes.get_figure(root=True)
-    _title(figure, "the loss along a random direction, filter by filter as long as the weights")
-    write(axes, "distance, in norms of each filter", "loss", path)
+    _title(figure, "the loss along a random direction from the trained weights")
+    write(axes, "distance from the trained weights, in norms of each filter", "loss", path)
 
 
 def plane(
@@ -141,7 +141,7 @@ def plane(
 
     values = np.ma.masked_invalid(np.asarray(losses, np.float64))
     low, high = float(values.min()), float(values.max())
-    log = low > 0 and high > 5 * low
+    log = low > 0 and high > 3 * low
     high = max(high, low + 1e-9)
     levels = list(map(float, (np.geomspace if log else np.linspace)(low, high, 16)))
     figure = Figure(figsize=(WIDE, 5.4))
@@ -150,7 +150,7 @@ def plane(
     norm = LogNorm(low, high) if log else Normalize(low, high)
     drawn = axes.contourf(across, across, values, levels, cmap="cividis", norm=norm)
     lines = axes.contour(across, across, values, levels, colors="white", linewidths=0.5, norm=norm)
-    axes.clabel(lines, levels[::3], fontsize=7, fmt=number)
+    axes.clabel(lines, levels[::3], fontsize=7, fmt="{:.2g}".format)
     axes.plot(0, 0, "*", color=ORANGE, markersize=13, label="the trained weights")
     axes.set_aspect("equal")
     axes.set_xlabel("first direction, in norms of each filter", fontsize=9)
@@ -158,7 +158,7 @@ def plane(
     axes.tick_params(labelsize=8)
     axes.legend(fontsize=8, loc="upper right", framealpha=0.85)
     bar = figure.colorbar(drawn, cax=axes.inset_axes((1.04, 0, 0.045, 1)))
-    bar.set_ticks(levels[::3], labels=[number(level) for level in levels[::3]])
+    bar.set_ticks(levels[::3], labels=[f"{level:.2g}" for level in levels[::3]])
     bar.minorticks_off()
     bar.ax.tick_params(labelsize=8)
     bar.set_label("loss", fontsize=9)

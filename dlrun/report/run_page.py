@@ -88,7 +88,7 @@ def _figures(folder: Path) -> list[str]:
     parts = []
     if curves:
         pictures = "".join(html.picture(files[name], name) for name in curves)
-        parts.append(html.section("Curves", f'<div class="plots">{pictures}</div>'))
+        parts.append(html.section("Curves", f'<div class="plots two">{pictures}</div>'))
     for title, names in _SECTIONS.items():
         pictures = "".join(html.image(files[name], name) for name in names if name in files)
         if pictures:

@@ -75,7 +75,7 @@ def _look_inside(made: Opened) -> None:
         report.filters(kernels, folder / "filters.png")
     split = "val" if len(data.val) else "train"
     found = inside.distributions(run, data.splits[split])
-    left = f"; {found.left_out} more are not drawn" if found.left_out else ""
+    left = f" (some of {inside.LAYERS + found.left_out})" if found.left_out else ""
     samples = f"{found.samples:,} {'validation' if split == 'val' else 'training'} samples"
     for name, each, title in (
         ("weights", found.weights, f"the weights of each layer{left}"),
