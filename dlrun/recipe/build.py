@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from dlrun import duration, metric, preprocessing
 from dlrun import loss as losses
 from dlrun.augmentation import clamps, compose
-from dlrun.data import Data, Report, Source, Split
+from dlrun.data import Data, Report, Source, Split, blame, custom
 from dlrun.data import split as splits
 from dlrun.data.sample import sample
 from dlrun.engine import device as devices
@@ -34,9 +34,9 @@ from dlrun.loss import Loss
 from dlrun.metric import Metric
 from dlrun.model import roles
 from dlrun.optimizer import takes_closure
-from dlrun.recipe import checks, schema, signature, suggest
+from dlrun.recipe import checks, schema, signature, suggest, task
 from dlrun.recipe import instantiate as ingredients
-from dlrun.recipe.instantiate import as_a, explained, part, plain, several
+from dlrun.recipe.instantiate import as_a, explained, ours, part, plain, several
 from dlrun.regularization import Regularizer, acts
 from dlrun.schedule import Fixed, Schedule, warmup
 from dlrun.test_augmentation import CenterCrop, has_size
@@ -52,6 +52,8 @@ def check(config: DictConfig, chosen: Sequence[str] = ()) -> None:
     chosen: the groups whose option was asked for rather than left at its default.
     """
     apart = {"data": schema.SPLITTING, "model": ("max_parameters",)}
+    if not ours(str(config.data.get("_target_"))):
+        apart["data"] = (*schema.SPLITTING, *custom.OWN)
     wrong = [*schema.problems(config), *_wrong_splitting(config)]
     for group in schema.GROUPS:
         wrong += ingredients.problems(config, group, apart.get(group, ()))
@@ -80,9 +82,25 @@ def read_data(config: DictConfig, report: Report | None = None) -> Source:
     """All samples of the recipe's data; `report(done, total)` is called while decoding."""
     values = plain(config.data, "data", None)
     values = {key: value for key, value in values.items() if key not in schema.SPLITTING}
+    target = values["_target_"]
     with explained("data", values):
+        if not ours(target):
+            with blame(f"data._target_={target}"):
+                return _custom(values, report)
         source: Source = instantiate(values, report=report, _convert_="all")
     return source
+
+
+def _custom(values: dict[str, Any], report: Report | None) -> Source:
+    """What a user's own function gives, which takes `report` and `cache` where it wants to."""
+    function = signature.find(values["_target_"], "data")
+    takes = signature.parameters(function) or {}
+    own = {key: values[key] for key in custom.OWN if key in values and key not in takes}
+    given = {key: value for key, value in values.items() if key not in own}
+    more = {"report": report} if "report" in takes else {}
+    made = instantiate(given | {"_partial_": True}, _convert_="all", **more)
+    code = [signature.find(target, "data") for target in signature.targets(given)]
+    return custom.custom(made, given, code, **own, report=report)
 
 
 def split_data(
@@ -115,11 +133,13 @@ def build(
 
     cores: how many threads it may use where the recipe does not say; None for all.
     known: of the data that the recipe was trained on, where these only stand in for them.
-    Raises Mistake for what does not fit together. Fills in `config.facts`.
+    Raises Mistake for what does not fit together. Fills in `config.facts`, and the loss of the
+    task where the recipe leaves it to that.
     """
     most = cores or devices.CORES
     devices.set_up(config.threads or most, config.deterministic)
     device = devices.choose(config.device)
+    task.settle_loss(config, data)
     seen = _see(config, data, device, known.fitted if known else None)
     config.facts.shape, config.facts.outputs = list(seen.x.shape[1:]), data.outputs
     lengths = lengths_of(config, known.samples if known else len(data.train), seen.x[0].numel())
