@@ -13,6 +13,7 @@ from rich.text import Text
 from dlrun import duration, record, shell
 from dlrun.console import format
 from dlrun.errors import Mistake
+from dlrun.record import test_set
 from dlrun.report import findings, rates, results
 from dlrun.report.curves import curve
 from dlrun.report.steps import PAGE
@@ -39,9 +40,10 @@ def show(console: Console, directory: Path, uri: str | None) -> None:
         table = _table(points, info)
         if table.row_count:
             console.print(table)
-        for line in (_best(points), _stopped(points, info), _course(points)):
+        tested = test_set.warning(info.get("tested_recipes", 0))
+        for line in (_best(points), _stopped(points, info), _course(points), tested):
             if line:
-                console.print(line, markup=False)
+                console.print(line, markup=False, soft_wrap=True)
     found = record.findings_of(directory)
     findings.show(console, found)
     state = str(status.get("status", "")).lower()

@@ -162,6 +162,7 @@ class Run:
                 "outputs": self.data.outputs,
                 "depth": self.data.depth,
                 "reading": dict(self.data.reading),
+                "columns": list(self.data.columns),
                 "splits": {name: hash_rows(split.rows.numpy()) for name, split in splits.items()},
             },
         }

@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from dlrun.engine.run import Run
 from dlrun.engine.state import State, keeps_last
 from dlrun.engine.train import train as loop
 from dlrun.procedure import BuiltRun, Lab, Outcome, Training, procedure
-from dlrun.record import PREDICTIONS, VALIDATION, Record, write_arrays
+from dlrun.record import PREDICTIONS, VALIDATION, Record, test_set, write_arrays
 
 
 @procedure(single=True)
@@ -76,7 +75,7 @@ def conclude(built: BuiltRun, ending: Ending) -> None:
         monitor=run.monitor, result_step=step, stopped=why, ended_by_rule=standing.stopped
     )
     if tested:
-        record.update(test_measured=timestamp())
+        test_set.note(record, record.info["data"])
     record.append(now, epoch, values)
     built.show.point(now, epoch, values)
     if ending.draw is not None:
@@ -132,7 +131,7 @@ def add_test(run: Run, record: Record) -> None:
     """Measure the test split for a run that has ended without, as its last point."""
     last = record.points()[-1]
     record.append(last["step"], last["epoch"], measured(run, "test"))
-    record.update(test_measured=timestamp())
+    test_set.note(record, record.info["data"])
 
 
 def export(run: Run, folder: Path, step: int) -> None:
@@ -140,11 +139,6 @@ def export(run: Run, folder: Path, step: int) -> None:
     from dlrun.tracking.model import save_model
 
     save_model(deployable(run), raw_example(run.data), folder, step, run.classes, run.data.reading)
-
-
-def timestamp() -> str:
-    """The time in ISO 8601, by which a record says when its test split was measured."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def deployable(run: Run) -> nn.Module:
