@@ -97,7 +97,8 @@ def draw(runs: Sequence[tuple[str, Sequence[Path]]], path: Path) -> None:
         finish(axes, "epoch", label, legend=False)  # one for all panels stands above them
     labels = [literal(_short(name)) for name in handles]
     figure.legend(
-        [*handles.values()], labels, loc="upper left", bbox_to_anchor=(0.1, 1.0), frameon=False, fontsize=8,
+        [*handles.values()], labels, loc="upper left", bbox_to_anchor=(0.1, 1.0),
+        frameon=False, fontsize=8,
         title="validation; pale: training", title_fontsize=8, alignment="left",
     )  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
