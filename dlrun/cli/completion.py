@@ -67,7 +67,7 @@ def _of_verb(before: Sequence[str], word: str) -> Iterator[str]:
         yield from values
     elif given:
         yield from _values(key, value, before, Catalogue())
-        yield from (f"sort={order}" for order in of.get("sort", ()) if key == "sort")
+        yield from (f"{key}={each}" for each in of.get(key, ()) if key in of["keys"])
     elif word.startswith("-"):
         yield from (*of["flags"], "--help")
     else:

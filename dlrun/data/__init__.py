@@ -11,6 +11,7 @@ train, val and test splits: a source does not know how it will be split.
 digits.py, torchvision_sets.py, imagefolder.py, imagetable.py, arrays.py, custom.py   the sources
 images/, tables/   how files of images and tables become samples
 split.py, shares.py, sample.py   the splits, folds; how they are dealt; a few samples of one
+classes.py   some classes of a set alone
 scale.py, depth.py    the scale of targets and of pixels
 cache.py, fingerprint.py   decoded samples on disk, known by their content
 """
@@ -80,6 +81,7 @@ class Source:
     reading: how files became samples, so that others can be read in the same way; of a table see
         `tables.encode`.
     columns: the names of a table's features; empty where they have none.
+    rows: those that splits are made of; None for all.
     """
 
     name: str
@@ -96,6 +98,7 @@ class Source:
     settle: Callable[[Mapping[str, NDArray[Any]], Mapping[str, Any] | None], Source] | None = None
     reading: Mapping[str, Any] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
+    rows: Tensor | None = None
 
 
 @dataclass(frozen=True)

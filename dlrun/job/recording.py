@@ -1,5 +1,6 @@
 """The record of a job's run: made, taken up again, and what it says of the run."""
 
+import copy
 import logging
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,9 +16,9 @@ from dlrun.console import format
 from dlrun.data.tables import told
 from dlrun.errors import Interrupted, Mistake
 from dlrun.job import code
-from dlrun.recipe import differences
+from dlrun.recipe import differences, identity
 from dlrun.recipe.schema import GROUPS, SEVERAL
-from dlrun.record import Record
+from dlrun.record import Record, trained
 
 if TYPE_CHECKING:
     from dlrun.engine.run import LoopConfig, Run
@@ -89,6 +90,7 @@ def status_of(
 
 def begin(recipe: DictConfig, run: "Run", invocation: Invocation) -> tuple[Record, "State"]:
     """A new record, or that of the run which is resumed, and the state to train on from."""
+    from dlrun.engine import checkpoint
     from dlrun.engine import device as devices
     from dlrun.engine import state as states
 
@@ -96,6 +98,8 @@ def begin(recipe: DictConfig, run: "Run", invocation: Invocation) -> tuple[Recor
     if not recipe.resume:
         about = info(recipe, invocation) | run.facts()
         kept = record.create(recipe.outputs, named(recipe, invocation), about, text)
+        if run.began is not None:
+            checkpoint.save_start(states.start(run), kept.directory / "checkpoints")
         return kept, states.begin(run, kept)
     kept = record.open_existing(recipe.resume)
     typed = "threads" in map(shell.key, invocation.overrides)
@@ -122,7 +126,7 @@ def begin(recipe: DictConfig, run: "Run", invocation: Invocation) -> tuple[Recor
     edited = [module for module, was in before.items() if about["code"].get(module) != was]
     if state.counters.step and edited:
         _log.warning(f"{', '.join(edited)}: the code has changed since the run was trained")
-    known = {key: about[key] for key in ("overrides", "choices", "code")}
+    known = {key: about[key] for key in ("overrides", "choices", "code", "recipe")}
     known["resumed"] = [*kept.info.get("resumed", []), {"time": now, "new": new}]
     if kept.info.get("name") in (None, name(overrides)):
         known["name"] = named(recipe, invocation)  # says what is trained now
@@ -138,6 +142,7 @@ def info(recipe: DictConfig, invocation: Invocation) -> dict[str, Any]:
         "choices": invocation.chosen(recipe),
         "command": shlex.join(invocation.command),
         "code": code.digests(recipe),
+        "recipe": identity.without_seed(copy.deepcopy(recipe)),
         **invocation.info,
     }
 
@@ -162,6 +167,12 @@ def summary(kept: Record, state: "State", lengths: "LoopConfig") -> str:
         f"{about['parameters']:,} parameters, {about.get('flops', 0):,} floating-point operations "
         f"a sample  ·  {about['device']}",
     ]
+    if about.get("weights"):
+        lines.append(trained.said(about["weights"]))
+    if frozen := about.get("frozen"):
+        said = f"frozen: {frozen['parameters']} of {frozen['of']} parameters"
+        until = frozen["until"] and f" until epoch {frozen['until'] / lengths.steps_per_epoch:.4g}"
+        lines.append(said + (until or ""))
     if state.counters.step:
         epoch = format.epoch(state.counters.step / lengths.steps_per_epoch)
         lines.append(f"goes on from epoch {epoch}, step {state.counters.step:,}")

@@ -71,15 +71,19 @@ class Session:
     """
 
     def __init__(
-        self, brief: bool = False, cores: int | None = None, checked: Path | None = None
+        self,
+        brief: bool = False,
+        cores: int | None = None,
+        checked: Path | None = None,
+        show: Progress | None = None,
     ) -> None:
-        """brief: show little more than progress, for a run among many.
+        """brief: show little more than progress, for a run among many. show: another way to.
 
         cores: how many threads a job may use where its recipe does not say; None for all.
         checked: a folder in which processes tell each other what preflight has found.
         """
         self.cores = cores
-        self.show = Progress(brief=brief)
+        self.show = show or Progress(brief=brief)
         self.records: list[Path] = []
         self.checked = Checked(checked)
         self._followers: dict[str, Follower] = {}

@@ -10,6 +10,7 @@ from dlrun import shell
 from dlrun.errors import Mistake
 from dlrun.recipe import suggest
 from dlrun.recipe.catalogue import load
+from dlrun.recipe.schema import GROUPS
 
 
 @cache
@@ -41,6 +42,14 @@ class Asked:
 
         return compose.text(self.words[key]) or usual
 
+    def choice(self, key: str, usual: str) -> str:
+        """One of the words that verbs.yaml lists for a key. Raises Mistake for another."""
+        value, words = self.text(key, usual), verbs()[self.verb][key]
+        if value not in words:
+            near = suggest.nearest(value, words, f"{key}={{}}")
+            raise Mistake(f"{key}={value}: write one of {', '.join(words)}{near}")
+        return value
+
     @property
     def outputs(self) -> Path:
         """Where the runs are. Raises Mistake where that is a file."""
@@ -67,7 +76,8 @@ def parse(verb: str, typed: Sequence[str]) -> Asked:
             flags[flag] = value
         elif "=" in word:
             key = word.partition("=")[0]
-            if key not in keys and not ("data" in keys and key.startswith("data.")):
+            group = key.partition(".")[0]
+            if key not in keys and (group not in keys or group not in GROUPS):
                 raise Mistake(f"{word}: {verb} takes {_listed(keys)}{_near(word, key, keys)}")
             words[key] = word
         elif not word:
@@ -106,8 +116,7 @@ def _flag(verb: str, word: str, known: Mapping[str, Any], left: list[str]) -> tu
 
 def _listed(keys: Sequence[str]) -> str:
     names = [f"{key}=" for key in keys]
-    if "data" in keys:
-        names.append("data.…=")
+    names += [f"{key}.…=" for key in keys if key in GROUPS]
     return " and ".join([", ".join(names[:-1]), names[-1]]) if names[1:] else "".join(names)
 
 

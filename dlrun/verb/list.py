@@ -8,8 +8,6 @@ from typing import Any
 
 from dlrun import record, shell
 from dlrun.console import format
-from dlrun.errors import Mistake
-from dlrun.recipe import suggest
 from dlrun.record import sweep as sweeps
 from dlrun.verb import named
 from dlrun.verb.asked import Asked
@@ -25,10 +23,7 @@ _ORDERS: dict[str, Callable[[Row], Any]] = {
 
 def run(asked: Asked) -> int:
     """Print a line for each record, or all of them as JSON."""
-    order = asked.text("sort", "when")
-    if order not in _ORDERS:
-        near = suggest.nearest(order, list(_ORDERS), "sort={}")
-        raise Mistake(f"sort={order}: write one of {', '.join(_ORDERS)}{near}")
+    order = asked.choice("sort", "when")
     rows = [row(directory) for directory in _chosen(asked)]
     rows.sort(key=lambda each: each["started"])
     rows.sort(key=_ORDERS[order])

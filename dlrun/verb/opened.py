@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from dlrun import record, shell
 from dlrun.errors import Mistake
@@ -21,7 +21,7 @@ from dlrun.verb import named
 from dlrun.verb.asked import Asked
 
 if TYPE_CHECKING:
-    from dlrun.data import Data, Source
+    from dlrun.data import Data
     from dlrun.engine.run import Run
     from dlrun.job.session import Session
 
@@ -34,7 +34,8 @@ class Opened:
     """A run that has been trained.
 
     info: what run.json says. config: its recipe with what is typed now, other data among it.
-    recorded: its recipe as it was trained, with paths as they are meant here.
+    recorded: its recipe as it was trained, with paths as they are meant here. typed: the keys of
+    what is typed now.
     """
 
     directory: Path
@@ -42,16 +43,26 @@ class Opened:
     config: DictConfig
     recorded: DictConfig
     session: "Session"
-    other_data: bool
+    typed: tuple[str, ...]
+
+    @property
+    def other_data(self) -> bool:
+        """Whether other data than the run's are typed."""
+        return any(key.partition(".")[0] == "data" for key in self.typed)
 
     @cached_property
     def run(self) -> "Run":
-        """The run with the weights that count, on the chosen device; its splits stand in."""
+        """The run with the weights that count, on the chosen device; its splits stand in.
+
+        Its metrics are those that were recorded, and those that are typed.
+        """
         from dlrun.job.training import deployed
 
         config = self.recorded.copy()
         for key in HERE:
             config[key] = self.config[key]
+        metrics = {**(self.recorded.metric or {}), **(self.config.metric or {})}
+        OmegaConf.update(config, "metric", metrics or None, merge=False)
         found = deployed(config, self.directory, self.session)
         if found is None:
             raise Mistake(f"{shell.near(self.directory)}: has lost its checkpoints")
@@ -59,17 +70,14 @@ class Opened:
 
     @cached_property
     def data(self) -> "Data":
-        """The run's own data, split as they were when it was trained."""
+        """The run's own data, split as they were when it was trained, on the run's scale."""
+        from dlrun.data.scale import rescaled, scale_of
         from dlrun.job.training import remembered
 
         training = remembered(self.directory)
-        return self.session.data(self.recorded, training.rows if training else None)
-
-    def source(self) -> "Source":
-        """All samples of the data that are typed now."""
-        from dlrun.recipe import build
-
-        return build.read_data(self.config, self.session.show.loading)
+        data = self.session.data(self.recorded, training.rows if training else None)
+        scale = scale_of(self.info["data"])
+        return rescaled(data, scale) if scale else data
 
 
 @contextmanager
@@ -88,21 +96,27 @@ def opened(asked: Asked, which: str = "last") -> Iterator[Opened]:
         mistakes.words(composer, typed)
         words = before.merge(composer, typed)
         with mistakes.explained(composer, words):
-            config = before.restore(composer, composer.recipe(words), words)
+            composed = composer.full(words)
+            config = before.restore(composer, compose.without_hydra(composed), words)
+    mistakes.check(config, compose.choices(composed), own)
     recorded = resume.placed(before.recipe, before.cwd)
     for one in (config, recorded):
         one.compile, one.preflight = False, "off"
     if str(before.cwd) not in sys.path:
         sys.path.insert(-1, str(before.cwd))  # the user's own modules
 
+    from dlrun.console import screen
+    from dlrun.console.progress import Progress
     from dlrun.engine.interrupt import raised
     from dlrun.job.session import Session
 
-    session = Session()
+    session = Session(show=Progress(screen.console("stderr")))
     with raised(), mistakes.resolved():
+        from dlrun.recipe import build  # imports torch
+
+        build.check(config)
         try:
-            other = bool(asked.those("data"))
-            yield Opened(directory, info, config, recorded, session, other)
+            yield Opened(directory, info, config, recorded, session, tuple(asked.words))
         finally:
             session.close()
 
