@@ -78,6 +78,7 @@ class Source:
     reading: how files became samples, so that others can be read in the same way; of a table see
         `tables.encode`.
     columns: the names of a table's features; empty where they have none.
+    chance: whether samples are identical by chance, as rows of a table with few values are.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Source:
     settle: Callable[[Mapping[str, NDArray[Any]], Mapping[str, Any] | None], Source] | None = None
     reading: Mapping[str, Any] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
+    chance: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ class Data:
     classes: class names; empty in regression.
     outputs: how many numbers a model returns for a sample.
     val and test may be empty (len 0).
-    hashes: as in `Source`, where they are known.
+    hashes: as in `Source`; None where they are not known, or equal by chance.
     extra: more splits by their names, such as train_dev: nothing trains on them or chooses by
         them; they are measured at the end, as `train_dev/…`.
     scale: of the targets, where these are standardized.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dlrun import shell
 from dlrun.data import Report, Source, blame
 from dlrun.data.cache import FORMAT, Labels, Writer, load
-from dlrun.data.fingerprint import hash_files, stat_files
+from dlrun.data.fingerprint import coincide, hash_files, stat_files
 from dlrun.data.tables.cells import DECIMALS, find_missing
 from dlrun.data.tables.columns import read_kinds
 from dlrun.data.tables.file import FORMS as TABLES
@@ -125,6 +125,7 @@ def _build(
         x, y = table.x.astype(np.float32), table.y
         names = tuple(column["name"] for column in table.reading["columns"])
         known = {"notes": tuple(table.notes), "groups": table.groups, "columns": names}
+        known["chance"] = coincide(x)
         known["reading"] = {**table.reading, "texts": table.values}
     y, classes = encode(y, task)
     if len(x) != len(y):

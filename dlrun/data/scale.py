@@ -1,6 +1,8 @@
 """Targets of a regression with mean 0 and standard deviation 1, and the way back."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,12 @@ def standardize(y: Tensor, rows: Tensor) -> tuple[Tensor, Scale]:
     mean, std = seen.mean(0), seen.std(0, unbiased=False)
     std = torch.where(std > 0, std, torch.ones_like(std))
     return ((y.double() - mean) / std).float(), Scale(mean.float(), std.float())
+
+
+def scale_of(about: Mapping[str, Any] | None) -> Scale | None:
+    """The scale of the targets, where they were standardized; about: what a record says of data."""
+    kept = (about or {}).get("scale")
+    return Scale(torch.tensor(kept["mean"]), torch.tensor(kept["std"])) if kept else None
 
 
 def rescaled(data: Data, scale: Scale) -> Data:

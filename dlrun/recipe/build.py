@@ -27,8 +27,8 @@ from dlrun.engine import device as devices
 from dlrun.engine import sampling
 from dlrun.engine.count import flops
 from dlrun.engine.eager import eager
-from dlrun.engine.feed import prepare
-from dlrun.engine.run import Augment, LoopConfig, Run
+from dlrun.engine.feed import PreparedSplit, prepare
+from dlrun.engine.run import Augment, LoopConfig, Run, Weights
 from dlrun.errors import Mistake, refuse
 from dlrun.loss import Loss
 from dlrun.metric import Metric
@@ -104,18 +104,31 @@ def split_data(
     return data
 
 
-def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
+class Known(NamedTuple):
+    """What is known of a training split that is not read again.
+
+    fitted: what the preprocessing has learned from it.
+    """
+
+    fitted: Weights
+    samples: int
+
+
+def build(
+    config: DictConfig, data: Data, cores: int | None = None, known: Known | None = None
+) -> Run:
     """The Run of a recipe on these data; the same recipe gives the same Run.
 
     cores: how many threads it may use where the recipe does not say; None for all.
+    known: of the data that the recipe was trained on, where these only stand in for them.
     Raises Mistake for what does not fit together. Fills in `config.facts`.
     """
     most = cores or devices.CORES
     devices.set_up(config.threads or most, config.deterministic)
     device = devices.choose(config.device)
-    seen = _see(config, data, device)
+    seen = _see(config, data, device, known.fitted if known else None)
     config.facts.shape, config.facts.outputs = list(seen.x.shape[1:]), data.outputs
-    lengths = lengths_of(config, len(data.train), seen.x[0].numel())
+    lengths = lengths_of(config, known.samples if known else len(data.train), seen.x[0].numel())
     learner = _learner(config, data, seen, lengths)
     model = learner.model
     views = _views(config, data, seen, model)
@@ -160,9 +173,7 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
         metrics=metrics(config),
         labels=checks.are_labels(learner.loss, data, learner.reconstructs),
         watch=schema.looks(config.watch),
-        train_eval=prepare(_part(data.train, TRAIN_EVAL), seen.evaluation, device, fixed=True)
-        if config.train_eval
-        else None,
+        train_eval=_train_eval(data, seen, device) if config.train_eval else None,
     )
     checks.check_target(config, run)
     checks.check_metrics(config, run, seen.x, seen.y)
@@ -179,6 +190,11 @@ def metrics(config: DictConfig) -> dict[str, Metric]:
 def _part(split: Split, count: int) -> Split:
     """So many samples of a split, each class with its share, or all where it has fewer."""
     return replace(split, rows=sample(split, count, seed=0).sort().values)
+
+
+def _train_eval(data: Data, seen: "_Seen", device: torch.device) -> PreparedSplit:
+    """A fixed part of the training split, as evaluation sees it."""
+    return prepare(_part(data.train, TRAIN_EVAL), seen.evaluation, device, fixed=True)
 
 
 def _validated(config: DictConfig, data: Data) -> Split:
@@ -215,9 +231,11 @@ class _Learner(NamedTuple):
     tried: int  # samples of a batch that the model takes
 
 
-def _see(config: DictConfig, data: Data, device: torch.device) -> _Seen:
+def _see(
+    config: DictConfig, data: Data, device: torch.device, fitted: Weights | None = None
+) -> _Seen:
     augmentation = _augmentation(config, data, device)
-    chain = _fitted(config, data, device)
+    chain = _fitted(config, data, device, fitted)
     rows = sample(data.train, SAMPLES, config.seed)
     x, y = data.train.x[rows].to(device), data.train.y[rows].to(device)
     before, aim, evaluation = x.shape, y, chain
@@ -338,9 +356,14 @@ def _augmentation(config: DictConfig, data: Data, device: torch.device) -> Augme
     return compose(steps) if steps else None
 
 
-def _fitted(config: DictConfig, data: Data, device: torch.device) -> nn.Sequential:
-    """The preprocessing, fitted on the training split alone."""
+def _fitted(
+    config: DictConfig, data: Data, device: torch.device, known: Weights | None = None
+) -> nn.Sequential:
+    """The preprocessing, fitted on the training split alone, or with what is known."""
     chain = preprocessing.chain(list(several(config, "preprocessing").values())).to(device)
+    if known is not None:
+        preprocessing.recall(chain, known)
+        return chain.eval()
     with explained("preprocessing", config.preprocessing or {}):
         preprocessing.fit(chain, partial(_raw, data, device))
     return chain.eval()

@@ -7,8 +7,8 @@ and then needs its class. To load and to serve it:
     mlflow.pytorch.load_model("outputs/runs/<id>/model")
     mlflow models predict -m outputs/runs/<id>/model -i images.json --env-manager local
 
-The model of a table is a `pyfunc`, which takes the rows as they are, as a DataFrame: the columns are
-encoded by scikit-learn, as `dlrun/data/tables/served.py` says, whose code lies in the folder.
+The model of a table is a `pyfunc`, which takes the rows as they are, as a DataFrame: scikit-learn
+encodes them, as `dlrun/data/tables/served.py` says, whose code lies in the folder.
 
     mlflow.pyfunc.load_model("outputs/runs/<id>/model").predict(pandas.read_csv("new.csv"))
 

@@ -190,7 +190,6 @@ COMPOSING = [
     ("--verbose", "--verbose", "a setting is written verbose=..."),
     ("help", "help: ", "dlrun --help lists"),
     ("help loss", "help: ", "dlrun --help loss says"),
-    ("list", "list: ", "dlrun --help lists"),
     ("train", "train: ", "dlrun alone trains"),
     ("train model=mlp", "train: ", "dlrun model=mlp another"),
     ("version", "version: ", "dlrun --version"),

@@ -21,13 +21,18 @@ from dlrun.engine.state.kept import (
     keeps_last,
     load_best_weights,
 )
-from dlrun.engine.state.restored import restore, take_optimizer, take_preprocessing
+from dlrun.engine.state.restored import (
+    restore,
+    restore_model,
+    take_optimizer,
+    take_preprocessing,
+)
 from dlrun.errors import Mistake
 from dlrun.record import FINISHED, Record, read_status
 from dlrun.regularization import acts
 
 __all__ = ["Counters", "Standing", "State", "Window"]
-__all__ += ["begin", "capture", "keeps_last", "load_best_weights", "restore"]
+__all__ += ["begin", "capture", "keeps_last", "load_best_weights", "restore", "restore_model"]
 __all__ += ["take_optimizer", "take_preprocessing"]
 
 _log = logging.getLogger("dlrun")
