@@ -11,6 +11,7 @@ train, val and test splits: a source does not know how it will be split.
 digits.py, torchvision_sets.py, imagefolder.py, arrays.py   the sources
 images/, tables/   how files of images and tables become samples
 split.py, shares.py, sample.py   the splits, folds; how they are dealt; a few samples of one
+classes.py   some classes of a set alone
 scale.py, depth.py    the scale of targets and of pixels
 cache.py, fingerprint.py   decoded samples on disk, known by their content
 """
@@ -70,6 +71,8 @@ class Source:
     hashes: (n,) int64, equal for identical samples.
     digest: a short hash of the whole content, for the record.
     scale_targets: whether to standardize the targets of a regression.
+    labels: whether targets that are no classes are several labels at once, each 0 or 1; None:
+        as they look.
     groups: (n,) int64 numbers of groups that each stay in one split; None where there are none.
     values: of images of more than 8 bits.
     settle: where samples depend on the training split: takes the rows of each split, those to
@@ -79,6 +82,7 @@ class Source:
         `tables.encode`.
     columns: the names of a table's features; empty where they have none.
     chance: whether samples are identical by chance, as rows of a table with few values are.
+    rows: those that splits are made of; None for all.
     """
 
     name: str
@@ -89,12 +93,14 @@ class Source:
     classes: tuple[str, ...] = ()
     given: dict[str, Tensor] = field(default_factory=dict)
     scale_targets: bool = False
+    labels: bool | None = None
     groups: Tensor | None = None
     values: Values | None = None
     settle: Callable[[Mapping[str, NDArray[Any]], Mapping[str, Any] | None], Source] | None = None
     reading: Mapping[str, Any] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
     chance: bool = False
+    rows: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -138,7 +144,7 @@ class Data:
     depth: for files of more than 8 bits: x is value/(2^depth − 1), or with depth 8 the value
         itself as uint8.
     groups: of all samples of the set, by their rows, as in `Source`.
-    reading, columns: as in `Source`.
+    labels, reading, columns: as in `Source`.
     """
 
     name: str
@@ -154,6 +160,7 @@ class Data:
     groups: Tensor | None = None
     extra: Mapping[str, Split] = field(default_factory=dict)
     hashes: Tensor | None = None
+    labels: bool | None = None
     reading: Mapping[str, Any] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
 

@@ -18,7 +18,7 @@ from dlrun.data.tables.columns import read_kinds
 from dlrun.data.tables.file import FORMS as TABLES
 from dlrun.data.tables.read import read_table, some
 from dlrun.data.tables.settle import settle
-from dlrun.data.tables.targets import TASKS, encode, say_what_for
+from dlrun.data.tables.targets import TASKS, encode, for_task
 from dlrun.errors import Mistake
 
 SPLITS = ("train", "val", "test")
@@ -55,7 +55,8 @@ def arrays(
     missing: the texts that mean a missing value in a table, instead of the usual ones.
     decimal: the decimal mark of a table, point or comma; None: as its columns show.
     task: auto takes strings for classes and fractions for regression; whole numbers are classes
-        where there are two different ones, or at most 1000, each 5 times on average.
+        where there are two different ones, or at most 1000, each 5 times on average. multilabel:
+        columns of 0 and 1.
     scale_targets: train on (y − mean)/std in regression; None does so unless all targets lie
         in 0..1.
 
@@ -80,14 +81,7 @@ def arrays(
         key = hash_files(stat_files([file]), FORMAT, *asked.values(), task)
         build = partial(_build, file, task, asked, report)
         source, _ = load("arrays", key, build, cache)
-    if task == "auto":
-        say_what_for(source)
-    if scale_targets is None:
-        y = source.y
-        scale_targets = not source.classes and not (y.min() >= 0 and y.max() <= 1)
-    elif scale_targets and source.classes:
-        raise Mistake("data.scale_targets=true: there are classes; data.task=regression has none")
-    source = replace(source, name=file.stem, scale_targets=scale_targets)
+    source = replace(for_task(source, task, scale_targets), name=file.stem)
     if not source.reading:
         return source
     reading = dict(source.reading)
@@ -118,7 +112,7 @@ def _build(
     known: dict[str, Any] = {}
     if file.suffix.lower() in STORED:
         x, y, given = _join(_read_arrays(file))
-        x = _as_samples(x)
+        x = as_samples(x)
     else:
         options = dict(asked)
         table = read_table(file, task=task, kinds=options.pop("columns"), **options)
@@ -137,7 +131,12 @@ def _build(
     return Labels(y, classes, given, **known)
 
 
-def _as_samples(x: Array) -> Array:
+def as_samples(x: Array, before: int = 0) -> Array:
+    """Samples as they are kept: images (n, channels, h, w) uint8, else float32 of any shape.
+
+    before: how many samples come before these. Raises Mistake for what is neither images nor
+    numbers, and for values that are missing or not finite.
+    """
     if x.ndim < 2:
         raise Mistake(f"x has the shape {x.shape}; expected (n, features) or more")
     if len(x) == 0 or x[0].size == 0:
@@ -155,7 +154,7 @@ def _as_samples(x: Array) -> Array:
         rows = (~np.isfinite(x.reshape(len(x), -1))).any(1)
         raise Mistake(
             f"x has missing or infinite values in {rows.sum()} samples, "
-            f"first in x[{np.argmax(rows)}]"
+            f"first in x[{before + np.argmax(rows)}]"
         )
     return x
 

@@ -6,6 +6,7 @@ Imports nothing heavy before the process that delivers is on its way, so that bo
 import logging
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,7 @@ def perform(
         from dlrun.recipe import build, instantiate
 
     build.check(config, [shell.key(word) for word in invocation.overrides])
+    invocation = replace(invocation, choices=session.settled(config, invocation.choices))
     made = procedure.of(instantiate.part(config, "procedure"))
     lab = Lab(config, invocation, session, made, stopping, whole, measure_test)
     return lab.perform().value

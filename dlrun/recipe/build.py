@@ -20,23 +20,26 @@ from torch import Tensor, nn
 from dlrun import duration, metric, preprocessing
 from dlrun import loss as losses
 from dlrun.augmentation import clamps, compose
-from dlrun.data import Data, Report, Source, Split
+from dlrun.data import Data, Report, Source, Split, blame, custom
 from dlrun.data import split as splits
 from dlrun.data.sample import sample
 from dlrun.engine import device as devices
-from dlrun.engine import sampling
+from dlrun.engine import sampling, transfer
 from dlrun.engine.count import flops
 from dlrun.engine.eager import eager
 from dlrun.engine.feed import PreparedSplit, prepare
+from dlrun.engine.freezing import Frozen
 from dlrun.engine.run import Augment, LoopConfig, Run, Weights
+from dlrun.engine.transfer import Start
 from dlrun.errors import Mistake, refuse
 from dlrun.loss import Loss
 from dlrun.metric import Metric
 from dlrun.model import roles
 from dlrun.optimizer import takes_closure
-from dlrun.recipe import checks, schema, signature, suggest
+from dlrun.recipe import checks, named, schema, signature, suggest, task
 from dlrun.recipe import instantiate as ingredients
-from dlrun.recipe.instantiate import as_a, explained, part, plain, several
+from dlrun.recipe import start as starts
+from dlrun.recipe.instantiate import as_a, explained, ours, part, plain, several
 from dlrun.regularization import Regularizer, acts
 from dlrun.schedule import Fixed, Schedule, warmup
 from dlrun.test_augmentation import CenterCrop, has_size
@@ -52,6 +55,8 @@ def check(config: DictConfig, chosen: Sequence[str] = ()) -> None:
     chosen: the groups whose option was asked for rather than left at its default.
     """
     apart = {"data": schema.SPLITTING, "model": ("max_parameters",)}
+    if not ours(str(config.data.get("_target_"))):
+        apart["data"] = (*schema.SPLITTING, *custom.OWN)
     wrong = [*schema.problems(config), *_wrong_splitting(config)]
     for group in schema.GROUPS:
         wrong += ingredients.problems(config, group, apart.get(group, ()))
@@ -80,9 +85,25 @@ def read_data(config: DictConfig, report: Report | None = None) -> Source:
     """All samples of the recipe's data; `report(done, total)` is called while decoding."""
     values = plain(config.data, "data", None)
     values = {key: value for key, value in values.items() if key not in schema.SPLITTING}
+    target = values["_target_"]
     with explained("data", values):
+        if not ours(target):
+            with blame(f"data._target_={target}"):
+                return _custom(values, report)
         source: Source = instantiate(values, report=report, _convert_="all")
     return source
+
+
+def _custom(values: dict[str, Any], report: Report | None) -> Source:
+    """What a user's own function gives, which takes `report` and `cache` where it wants to."""
+    function = signature.find(values["_target_"], "data")
+    takes = signature.parameters(function) or {}
+    own = {key: values[key] for key in custom.OWN if key in values and key not in takes}
+    given = {key: value for key, value in values.items() if key not in own}
+    more = {"report": report} if "report" in takes else {}
+    made = instantiate(given | {"_partial_": True}, _convert_="all", **more)
+    code = [signature.find(target, "data") for target in signature.targets(given)]
+    return custom.custom(made, given, code, **own, report=report)
 
 
 def split_data(
@@ -121,19 +142,23 @@ def build(
 
     cores: how many threads it may use where the recipe does not say; None for all.
     known: of the data that the recipe was trained on, where these only stand in for them.
-    Raises Mistake for what does not fit together. Fills in `config.facts`.
+    Raises Mistake for what does not fit together. Fills in `config.facts`, and the loss of the
+    task where the recipe leaves it to that.
     """
     most = cores or devices.CORES
     devices.set_up(config.threads or most, config.deterministic)
     device = devices.choose(config.device)
-    seen = _see(config, data, device, known.fitted if known else None)
+    task.settle_loss(config, data)
+    start = starts.of(config)
+    seen = _see(config, data, device, start, known)
     config.facts.shape, config.facts.outputs = list(seen.x.shape[1:]), data.outputs
     lengths = lengths_of(config, known.samples if known else len(data.train), seen.x[0].numel())
     learner = _learner(config, data, seen, lengths)
     model = learner.model
+    began = _started(config, model, start)
     views = _views(config, data, seen, model)
     layout = devices.lay_out(model, config.channels_last and seen.x.dim() == 4)
-    optimizer = _optimizer(config, model, learner.loss, lengths)
+    optimizer, frozen = _trained(config, learner, seen.x[: learner.tried], lengths)
     operations = flops(model, seen.x[: learner.tried])
     if config.threads is None:
         batch = min(lengths.batch_size, len(data.train))
@@ -173,12 +198,31 @@ def build(
         metrics=metrics(config),
         labels=checks.are_labels(learner.loss, data, learner.reconstructs),
         watch=schema.looks(config.watch),
+        began=began,
+        frozen=frozen,
         train_eval=_train_eval(data, seen, device) if config.train_eval else None,
     )
     checks.check_target(config, run)
     checks.check_metrics(config, run, seen.x, seen.y)
     _seed(config.seed + 1)  # the noise of training, whatever else has drawn from it
     return run
+
+
+def _trained(
+    config: DictConfig, learner: "_Learner", x: Tensor, lengths: LoopConfig
+) -> tuple[torch.optim.Optimizer, Frozen | None]:
+    """The optimizer of what is trained, and what is not, or not from the beginning."""
+    model = learner.model
+    if not named.asked(config):
+        return _optimizer(config, model, learner.loss, lengths, {}), None
+    names = named.Names(model, x)
+    frozen = named.frozen(config, model, names, lengths)
+    if frozen is not None and frozen.until is None:
+        frozen.at(0)
+    optimizer = _optimizer(config, model, learner.loss, lengths, named.factors(config, names))
+    if frozen is not None:
+        frozen.at(0)  # what joins later has its place in the optimizer
+    return optimizer, frozen
 
 
 def metrics(config: DictConfig) -> dict[str, Metric]:
@@ -232,10 +276,19 @@ class _Learner(NamedTuple):
 
 
 def _see(
-    config: DictConfig, data: Data, device: torch.device, fitted: Weights | None = None
+    config: DictConfig,
+    data: Data,
+    device: torch.device,
+    start: Start | None,
+    known: Known | None,
 ) -> _Seen:
     augmentation = _augmentation(config, data, device)
-    chain = _fitted(config, data, device, fitted)
+    chain = _fitted(config, data, device, known.fitted if known else None)
+    if start is not None:
+        starts.warn_of_seen(start.facts, data)
+    if start is not None and start.preprocessing is not None:
+        kept = _take_fitted(chain, start.preprocessing)
+        start.facts["preprocessing"] = "kept" if kept else "fitted anew"
     rows = sample(data.train, SAMPLES, config.seed)
     x, y = data.train.x[rows].to(device), data.train.y[rows].to(device)
     before, aim, evaluation = x.shape, y, chain
@@ -369,6 +422,29 @@ def _fitted(
     return chain.eval()
 
 
+def _take_fitted(chain: nn.Sequential, fitted: Mapping[str, Tensor]) -> bool:
+    """Take over preprocessing that was fitted to other data; whether its shapes are the same."""
+    own = chain.state_dict()
+    shapes = [{name: value.shape for name, value in each.items()} for each in (own, fitted)]
+    if shapes[0] != shapes[1]:
+        return False
+    chain.load_state_dict(dict(fitted))
+    return True
+
+
+def _started(config: DictConfig, model: nn.Module, start: Start | None) -> dict[str, Any] | None:
+    """Put the weights to start from into the model; what became of them, for the record."""
+    if start is None:
+        return None
+    try:
+        found = transfer.put(model, start.tensors)
+    except ValueError as error:
+        model_of = start.facts.get("choices", {}).get("model")
+        right = f"; its run has model={model_of}" if model_of else ""
+        raise Mistake(f"weights={config.weights}: {error}{right}") from None
+    return dict(start.facts) | ({} if start.whole else found)
+
+
 def _raw(data: Data, device: torch.device) -> Iterator[Tensor]:
     """The training split as it is, in large batches."""
     chunk = max(1, _PASS // max(data.train.x[0].numel(), 1))
@@ -429,22 +505,29 @@ def schedule_of(config: DictConfig, lengths: LoopConfig) -> Schedule:
 
 
 def _optimizer(
-    config: DictConfig, model: nn.Module, loss: Loss, lengths: LoopConfig
+    config: DictConfig,
+    model: nn.Module,
+    loss: Loss,
+    lengths: LoopConfig,
+    factors: Mapping[str, float],
 ) -> torch.optim.Optimizer:
-    """The optimizer over the trainable parameters, its rate scaled with the batch if asked."""
+    """The optimizer over the trainable parameters, its rate scaled with the batch if asked.
+
+    factors: of the rates of some, by their names.
+    """
     make = part(config, "optimizer", lengths)
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    given: Any = weights
+    given: Any = _groups(config, model, factors)
     if next(iter(inspect.signature(make).parameters)) == "model":
+        asked = [key for key in named.APART if config[key] is not None]
+        if asked:
+            target = str(config.optimizer._target_)
+            name = target.split(".")[2] if ingredients.ours(target) else target
+            raise Mistake(
+                f"{', '.join(asked)}: optimizer={name} trains all weights at one rate, from the "
+                "first step on; choose another optimizer, such as adamw, or leave "
+                f"{'it' if len(asked) == 1 else 'them'} out"
+            )
         given = model
-    elif config.decay == "weights":
-        decaying = set(roles.decaying(model))
-        given = [
-            {"params": [weight for weight in weights if weight in decaying]},
-            {"params": [weight for weight in weights if weight not in decaying]},
-        ]
-        given[1]["weight_decay"] = 0.0
-        given = [group for group in given if group["params"]]
     asks = inspect.signature(make).parameters
     if "matrices" in asks:
         make = partial(make, matrices=roles.matrices(model))
@@ -455,5 +538,26 @@ def _optimizer(
     times = lengths.batch_size * lengths.accumulate / config.base_batch_size
     factor = {"none": 1.0, "linear": times, "sqrt": times**0.5}[config.scale_lr]
     for group in optimizer.param_groups:
-        group["lr"] = group["lr"] * factor
+        group["lr"] = group["lr"] * factor * group.get("factor", 1.0)
     return optimizer
+
+
+def _groups(config: DictConfig, model: nn.Module, factors: Mapping[str, float]) -> Any:
+    """The trainable parameters, or groups of them where they differ in rate or decay.
+
+    Those at the rate of the recipe come first: it is the one that is shown.
+    """
+    decaying = None if config.decay == "all" else set(roles.decaying(model))
+    found: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            kind = factors.get(name, 1.0), decaying is None or weight in decaying
+            found.setdefault(kind, []).append(weight)
+    if decaying is None and not factors:
+        return found[1.0, True]
+    groups = []
+    for factor, decays in sorted(found, key=lambda kind: (kind[0] != 1, not kind[1])):
+        options = {"factor": factor} if factors else {}
+        options |= {} if decays else {"weight_decay": 0.0}
+        groups.append({"params": found[factor, decays], **options})
+    return groups

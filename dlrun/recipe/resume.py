@@ -25,7 +25,7 @@ from dlrun.errors import Mistake, first_line
 from dlrun.recipe import compose, mistakes
 from dlrun.recipe.catalogue import within
 from dlrun.recipe.compose import Composer
-from dlrun.recipe.schema import SEVERAL
+from dlrun.recipe.schema import LOSS_OF_TASK, SEVERAL
 from dlrun.recipe.signature import expected, fits
 from dlrun.record import bounds
 
@@ -33,7 +33,7 @@ _log = logging.getLogger("dlrun")
 _OWN = ("resume", "facts", "outputs", "tracking.uri")
 """Settings of the run, not of the recipe: never taken from the record."""
 
-_PATHS = tuple(key for key in compose.PATHS if "." in key)
+_PATHS = ("weights", *(key for key in compose.PATHS if "." in key))
 _KINDS: dict[str, Any] = {
     "overrides": list,
     "command": str | list,
@@ -72,6 +72,11 @@ class Previous:
         except Mistake as mistake:
             raise Mistake(f"{self.directory / 'run.json'}: {mistake}") from None
         new = [word for word in typed if shell.key(word) != "resume"]
+        if again := next((word for word in new if shell.key(word) == "weights"), None):
+            raise Mistake(
+                f"{again}: a run that goes on has its weights; leave it out, or start a new run "
+                "without resume="
+            )
         if self.cwd != Path.cwd():  # the record has one directory for all its overrides
             new = [_placed_word(word, Path.cwd()) for word in new]
         if self._outputs is not None:  # the word only says where the run is
@@ -87,6 +92,8 @@ class Previous:
         before = placed(composer.recipe(self.overrides), self.cwd)
         typed = [shell.key(word) for word in words if word not in self.overrides]
         dropped = [shell.key(word) for word in self.overrides if word not in words]
+        if before.loss.get("_target_") == LOSS_OF_TASK:
+            dropped.append("loss")  # the record has the one that was taken
         changed = changes(before, placed(self.recipe, self.cwd), [*typed, *dropped])
         for key, value in changed.items():
             OmegaConf.update(recipe, key, value, force_add=True)

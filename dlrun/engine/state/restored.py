@@ -24,6 +24,9 @@ _SHAPING = {
     "Adam": ("amsgrad",),
     "AdamW": ("amsgrad",),
     "RMSprop": ("momentum", "centered"),
+    "Classical": ("nesterov",),
+    "Scaled": ("sums", "beta", "momentum", "centered"),
+    "AdaDelta": ("window", "numerator"),
     "LBFGS": ("history_size",),
     "Muon": ("muon",),
 }
