@@ -68,7 +68,7 @@ class Source:
     classes: the class names in the order of their indices; empty in regression.
     given: the rows of the splits that the source comes with, by "train", "val" and "test";
         empty where it has none.
-    hashes: (n,) int64, equal for identical samples.
+    hashes: (n,) int64, equal for identical samples; in a table their targets are part of them.
     digest: a short hash of the whole content, for the record.
     scale_targets: whether to standardize the targets of a regression.
     labels: whether targets that are no classes are several labels at once, each 0 or 1; None:

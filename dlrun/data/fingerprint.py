@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+_MIXED = np.uint64(0x9E3779B97F4A7C15)
 _COMPARED = 50  # columns that are left out in turn
 
 
@@ -29,11 +30,24 @@ def hash_samples(x: NDArray[np.generic]) -> NDArray[np.int64]:
     return np.frombuffer(found, dtype="<i8").astype(np.int64)
 
 
+def with_targets(
+    hashes: NDArray[np.int64], y: NDArray[np.int64] | NDArray[np.float32]
+) -> NDArray[np.int64]:
+    """Hashes that are equal where the targets are, too: y (n,) or (n, targets).
+
+    Rows of a table that differ in their target alone are no copies: its columns say so little.
+    """
+    bits = y.reshape(len(y), -1).astype(np.float64).view(np.uint64)
+    odd = np.arange(1, 2 * bits.shape[1], 2, dtype=np.uint64) * _MIXED
+    mixed: NDArray[np.uint64] = hashes.view(np.uint64) + (bits * odd).sum(1, dtype=np.uint64)
+    return mixed.view(np.int64)
+
+
 def coincide(x: NDArray[np.float32]) -> bool:
     """Whether rows of a table are identical by chance, since its columns have few values.
 
-    x: (n, columns). Then rows that differ in one column alone are as frequent as rows that differ
-    in none; copies of rows differ in none.
+    x: (n, columns), the target among them. Then rows that differ in one column alone are as
+    frequent as rows that differ in none; copies of rows differ in none.
     """
     words = np.ascontiguousarray(x).view(np.uint32).astype(np.uint64)
     draw = np.random.default_rng(0)

@@ -293,6 +293,11 @@ def test_samples_without_their_number_are_found_to_be_identical(table, caplog):
     assert len(source.hashes.unique()) == 10
     assert split.make(source).hashes is not None
     assert "identical to samples of train" in caplog.text
+    caplog.clear()
+    other = arrays(table(**copied, y=fractions(40, 9)), target="y")
+    assert len(other.hashes.unique()) == 40, "another target makes another row"
+    split.make(other)
+    assert not caplog.records
 
 
 def test_rows_of_few_values_are_identical_by_chance(table, caplog):
