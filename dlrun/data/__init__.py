@@ -68,7 +68,7 @@ class Source:
     classes: the class names in the order of their indices; empty in regression.
     given: the rows of the splits that the source comes with, by "train", "val" and "test";
         empty where it has none.
-    hashes: (n,) int64, equal for identical samples.
+    hashes: (n,) int64, equal for identical samples; in a table their targets are part of them.
     digest: a short hash of the whole content, for the record.
     scale_targets: whether to standardize the targets of a regression.
     labels: whether targets that are no classes are several labels at once, each 0 or 1; None:
@@ -81,6 +81,7 @@ class Source:
     reading: how files became samples, so that others can be read in the same way; of a table see
         `tables.encode`.
     columns: the names of a table's features; empty where they have none.
+    chance: whether samples are identical by chance, as rows of a table with few values are.
     rows: those that splits are made of; None for all.
     """
 
@@ -98,6 +99,7 @@ class Source:
     settle: Callable[[Mapping[str, NDArray[Any]], Mapping[str, Any] | None], Source] | None = None
     reading: Mapping[str, Any] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
+    chance: bool = False
     rows: Tensor | None = None
 
 
@@ -135,7 +137,7 @@ class Data:
     classes: class names; empty in regression.
     outputs: how many numbers a model returns for a sample.
     val and test may be empty (len 0).
-    hashes: as in `Source`, where they are known.
+    hashes: as in `Source`; None where they are not known, or equal by chance.
     extra: more splits by their names, such as train_dev: nothing trains on them or chooses by
         them; they are measured at the end, as `train_dev/…`.
     scale: of the targets, where these are standardized.

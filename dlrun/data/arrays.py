@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from dlrun import shell
 from dlrun.data import Report, Source, blame
 from dlrun.data.cache import FORMAT, Labels, Writer, load
-from dlrun.data.fingerprint import hash_files, stat_files
+from dlrun.data.fingerprint import coincide, hash_files, stat_files, with_targets
 from dlrun.data.tables.cells import DECIMALS, find_missing
 from dlrun.data.tables.columns import read_kinds
 from dlrun.data.tables.file import FORMS as TABLES
@@ -86,7 +87,8 @@ def arrays(
         return source
     reading = dict(source.reading)
     values = reading.pop("texts")
-    source = replace(source, reading=reading)
+    hashes = with_targets(source.hashes.numpy(), source.y.numpy())
+    source = replace(source, reading=reading, hashes=torch.from_numpy(hashes))
     return replace(source, settle=partial(settle, source, values))
 
 
@@ -123,6 +125,8 @@ def _build(
     y, classes = encode(y, task)
     if len(x) != len(y):
         raise Mistake(f"x has {len(x)} samples but y has {len(y)}")
+    if known:
+        known["chance"] = coincide(np.c_[x, y.astype(np.float32)])
     for start in range(0, len(x), 10_000):
         writer.add(x[start : start + 10_000])
         if report:

@@ -26,7 +26,7 @@ from dlrun.data import Source, Values
 from dlrun.data.fingerprint import hash_content, hash_samples
 from dlrun.errors import Mistake
 
-FORMAT = 5
+FORMAT = 7
 """Part of every key: raise it when what is stored, or how it is decoded, changes."""
 
 _PROBES = 2048
@@ -40,7 +40,7 @@ class Labels:
     y, classes, given: as in `Source`.
     bad: (file, why) of all that was left out.
     notes: what was guessed, a sentence each, logged at every start.
-    values, groups, columns, reading: as in `Source`; reading is part of the content.
+    values, groups, columns, reading, chance: as in `Source`; reading is part of the content.
     """
 
     y: NDArray[Any]
@@ -52,6 +52,7 @@ class Labels:
     groups: NDArray[np.int64] | None = None
     columns: tuple[str, ...] = ()
     reading: Mapping[str, Any] = field(default_factory=dict)
+    chance: bool = False
 
 
 class Writer:
@@ -176,6 +177,7 @@ def _read(name: str, entry: Path) -> tuple[Source, dict[str, Any]]:
         classes=tuple(facts["classes"]),
         columns=tuple(facts["columns"]),
         reading=facts["reading"],
+        chance=facts["chance"],
         given={key: torch.from_numpy(rows) for key, rows in rest.items()},
         groups=None if groups is None else torch.from_numpy(groups),
         values=values,
@@ -202,6 +204,7 @@ def _write(entry: Path, build: Build) -> None:
             "classes": labels.classes,
             "columns": labels.columns,
             "reading": dict(labels.reading),
+            "chance": labels.chance,
             "bad": labels.bad,
             "notes": [*labels.notes, *_sameness(hashes, writer)],
             "values": labels.values and (labels.values.depth, labels.values.bits),

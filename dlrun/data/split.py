@@ -53,7 +53,8 @@ def make(
         that the source gives in that size is kept, the others are drawn from the rest.
     leaks: what to do with samples of val that are identical to one of train, and samples of
         test that are identical to one of train or val: warn, error, or drop them from val
-        and test. Train never loses a sample.
+        and test. Train never loses a sample. Samples that are identical by chance are none to
+        be warned of.
     train_dev: how many samples of train, or what share of it, become a split of this name: of
         the distribution of train, but not trained on. For leaks it comes after train.
     samples: how many samples of train, or what share of what is left of it, are trained on.
@@ -76,7 +77,8 @@ def make(
         chosen = _choose_rows(source, split, val, generator)
         if train_dev is not None:
             chosen = _hold_back(chosen, source, train_dev, split_seed)
-        chosen = _treat_leaks(chosen, source.hashes.numpy(), leaks)
+        if leaks != "warn" or not source.chance:
+            chosen = _treat_leaks(chosen, source.hashes.numpy(), leaks)
     else:
         given = dict.fromkeys(NAMES, ()) | dict(rows)
         chosen = {name: np.asarray(some, np.int64) for name, some in given.items()}
@@ -95,7 +97,7 @@ def make(
         name=source.name,
         **{name: parts.pop(name) for name in NAMES},
         extra=parts,
-        hashes=source.hashes,
+        hashes=None if source.chance else source.hashes,
         labels=source.labels,
         shape=tuple(source.x.shape[1:]),
         classes=source.classes,

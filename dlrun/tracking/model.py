@@ -7,8 +7,8 @@ and then needs its class. To load and to serve it:
     mlflow.pytorch.load_model("outputs/runs/<id>/model")
     mlflow models predict -m outputs/runs/<id>/model -i images.json --env-manager local
 
-The model of a table is a `pyfunc`, which takes the rows as they are, as a DataFrame: the columns are
-encoded by scikit-learn, as `dlrun/data/tables/served.py` says, whose code lies in the folder.
+The model of a table is a `pyfunc`, which takes the rows as they are, as a DataFrame: scikit-learn
+encodes them, as `dlrun/data/tables/served.py` says, whose code lies in the folder.
 
     mlflow.pyfunc.load_model("outputs/runs/<id>/model").predict(pandas.read_csv("new.csv"))
 
@@ -30,7 +30,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 import yaml
@@ -200,13 +200,10 @@ def _save(
     write(module, x[:2], path / "data")
     python, found = platform.python_version(), versions()
     packages = _requirements(["mlflow", "torch"])
-    loader: dict[str, Any] = {"loader_module": "mlflow.pytorch"}
-    given, takes = _arrays(x)
+    loader, given = {"loader_module": "mlflow.pytorch"}, _arrays(x)
     if tables:
         packages += _requirements(["scikit-learn", "pandas", "numpy"])
-        _write_code(path, tables)
-        loader = {"loader_module": f"{_CODE}.served", "code": "code"}
-        given, takes = _rows(tables)
+        loader, given = _write_code(path, tables), _rows(tables)
     content = {
         "flavors": {
             "python_function": {
@@ -226,14 +223,22 @@ def _save(
         "saved_input_example_info": {
             "artifact_path": "input_example.json",
             "serving_input_path": "serving_input_example.json",
-            **given["info"],
+            **given.kind,
         },
-        "signature": {"inputs": takes, "outputs": _schema(result), "params": None},
+        "signature": {"inputs": given.schema, "outputs": _schema(result), "params": None},
         "utc_time_created": str(datetime.now(UTC).replace(tzinfo=None)),
     }
+    (path / "MLmodel").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    _write_environment(path, python, packages)
+    (path / "input_example.json").write_text(json.dumps(given.sample))
+    (path / "serving_input_example.json").write_text(json.dumps({given.key: given.sample}))
+
+
+def _write_environment(path: Path, python: str, packages: Sequence[str]) -> None:
+    """Say what has to be installed where the model is loaded."""
     environment = {
         "channels": ["conda-forge"],
-        "dependencies": [f"python={python}", "pip", {"pip": packages}],
+        "dependencies": [f"python={python}", "pip", {"pip": list(packages)}],
         "name": "mlflow-env",
     }
     virtual = {
@@ -241,38 +246,40 @@ def _save(
         "build_dependencies": ["pip", "setuptools", "wheel"],
         "dependencies": ["-r requirements.txt"],
     }
-    for name, described in (
-        ("MLmodel", content),
-        ("conda.yaml", environment),
-        ("python_env.yaml", virtual),
-    ):
+    for name, described in (("conda.yaml", environment), ("python_env.yaml", virtual)):
         (path / name).write_text(yaml.safe_dump(described, sort_keys=False), encoding="utf-8")
     (path / "requirements.txt").write_text("\n".join(packages))
-    (path / "input_example.json").write_text(json.dumps(given["sample"]))
-    (path / "serving_input_example.json").write_text(json.dumps({given["as"]: given["sample"]}))
 
 
-def _arrays(x: "Tensor") -> tuple[dict[str, Any], str]:
-    """An example of what a model takes, and the signature of that."""
-    return {"info": {"type": "ndarray"}, "as": "inputs", "sample": x[:2].tolist()}, _schema(x)
+class _Given(NamedTuple):
+    """An example of what a model takes, how it is written, and the signature of that."""
+
+    sample: Any
+    kind: dict[str, str]
+    key: str
+    schema: str
 
 
-def _rows(tables: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], str]:
-    """The same for the rows of a table.
+def _arrays(x: "Tensor") -> _Given:
+    return _Given(x[:2].tolist(), {"type": "ndarray"}, "inputs", _schema(x))
+
+
+def _rows(tables: Sequence[Mapping[str, Any]]) -> _Given:
+    """Of the rows of a table.
 
     The columns may have any type: a number without holes may be whole, and a text all of digits.
     """
     from dlrun.data.tables import encode
 
     row = encode.example(tables[0])
-    info = {"type": "dataframe", "pandas_orient": "split"}
+    kind = {"type": "dataframe", "pandas_orient": "split"}
     sample = {"columns": list(row), "data": row.to_numpy(object).tolist()}
     schema = [{"type": "any", "name": name, "required": True} for name in row]
-    return {"info": info, "as": "dataframe_split", "sample": sample}, json.dumps(schema)
+    return _Given(sample, kind, "dataframe_split", json.dumps(schema))
 
 
-def _write_code(path: Path, readings: Sequence[Mapping[str, Any]]) -> None:
-    """Put what loads a table's model beside it, and what its columns were found to be."""
+def _write_code(path: Path, readings: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Put what loads a table's model beside it, and how its columns are read; says where it is."""
     from dlrun.data import tables
 
     folder = path / "code" / _CODE
@@ -282,6 +289,7 @@ def _write_code(path: Path, readings: Sequence[Mapping[str, Any]]) -> None:
         shutil.copyfile(Path(tables.__path__[0]) / name, folder / name)
     text = json.dumps([dict(reading) for reading in readings])
     (path / "data" / "readings.json").write_text(text, encoding="utf-8")
+    return {"loader_module": f"{_CODE}.served", "code": "code"}
 
 
 def _schema(batch: "Tensor") -> str:

@@ -86,12 +86,6 @@ def tried(path: Path, target: str, *words: str) -> Tried:
     return Tried(path.stem, target, code, lines, info.get("data") or {} if code == 0 else {})
 
 
-def short(path: Path, target: str) -> Tried:
-    """What the short command makes of a table, with the loss of numbers where it asks for it."""
-    one = tried(path, target)
-    return tried(path, target, "loss=mse") if "wrong_loss" in one.reason else one
-
-
 def described(one: Tried) -> list[str]:
     """What is to be said of a table."""
     if one.code:
@@ -117,7 +111,7 @@ def run_all(folder: Path) -> None:
     """Try every table, and count."""
     counts: Counter[str] = Counter()
     for path, target in tables(folder):
-        one = short(path, target)
+        one = tried(path, target)
         print("\n".join(described(one)), flush=True)
         counts["trained" if one.code == 0 else f"refused, exit code {one.code}"] += 1
         if one.code == 0:

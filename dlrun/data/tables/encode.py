@@ -122,13 +122,12 @@ def transform(
     return x
 
 
-def encode(
-    raw: pd.DataFrame, reading: Reading, made: ColumnTransformer | None = None
-) -> Encoded:
+def encode(raw: pd.DataFrame, reading: Reading, made: ColumnTransformer | None = None) -> Encoded:
     """The rows of another table in the terms of a fitted one.
 
-    made: the transformer of its columns, where it is there. raw: texts as in a file, or numbers, booleans and times as pandas reads them; other columns
-    and their order don't matter. Raises ValueError, which names them, where columns are missing.
+    raw: texts as in a file, or numbers, booleans and times as pandas reads them; other columns
+    and their order don't matter. made: the transformer of the columns, where it is there.
+    Raises ValueError, which names them, where columns are missing.
     """
     frame, unread = typed(raw, reading)
     unknown: dict[str, int] = {}

@@ -5,12 +5,12 @@ the network as a torch program, which `mlflow.pytorch.load_model` gives alone: i
 are encoded.
 """
 
+import importlib
 import json
 import warnings
 from pathlib import Path
 from typing import Any
 
-import mlflow.pytorch
 import numpy as np
 import pandas as pd
 import torch
@@ -55,4 +55,16 @@ class TableModel:
 def _load_pyfunc(path: str) -> TableModel:
     """What MLflow calls, with the folder `data`."""
     readings = json.loads((Path(path) / READINGS).read_text(encoding="utf-8"))
-    return TableModel(readings, mlflow.pytorch.load_model(str(Path(path).parent)))
+    return TableModel(readings, _network(Path(path)))
+
+
+def _network(folder: Path) -> torch.nn.Module:
+    """The program, or where there is none the pickle."""
+    program = folder / "model.pt2"
+    if program.exists():
+        return torch.export.load(program).module()
+    pickled = importlib.import_module((folder / "pickle_module_info.txt").read_text())
+    network: torch.nn.Module = torch.load(
+        folder / "model.pth", map_location="cpu", pickle_module=pickled, weights_only=False
+    )
+    return network.eval()

@@ -287,12 +287,28 @@ def test_where_nothing_is_left(table):
 
 
 def test_samples_without_their_number_are_found_to_be_identical(table, caplog):
-    values = [f"{i % 10}.5" for i in range(40)]
-    path = table(**{"": map(str, range(40)), "a": values, "y": ["0", "1"] * 20})
+    copied = {name: fractions(10, seed) * 4 for seed, name in enumerate("abc")}
+    path = table(**{"": map(str, range(40)), **copied, "y": ["0", "1"] * 20})
     source = arrays(path, target="y")
     assert len(source.hashes.unique()) == 10
-    split.make(source)
+    assert split.make(source).hashes is not None
     assert "identical to samples of train" in caplog.text
+    caplog.clear()
+    other = arrays(table(**copied, y=fractions(40, 9)), target="y")
+    assert len(other.hashes.unique()) == 40, "another target makes another row"
+    split.make(other)
+    assert not caplog.records
+
+
+def test_rows_of_few_values_are_identical_by_chance(table, caplog):
+    draw = np.random.default_rng(0)
+    few = {name: list(map(str, draw.integers(0, 3, 60))) for name in "abc"}
+    path = table(**few, y=["0", "1"] * 30)
+    source = arrays(path, target="y")
+    assert split.make(source).hashes is None
+    assert not caplog.records
+    split.make(source, leaks="drop")
+    assert "data.leaks=drop removed" in caplog.text
 
 
 def test_a_column_that_is_constant_in_train_alone_stays(table):
