@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from dlrun import shell
 from dlrun.console import outcome
 from dlrun.errors import Interrupted, Mistake
-from dlrun.recipe import compose, flags, mistakes, resume, suggest
+from dlrun.recipe import compose, flags, mistakes, resume, start, suggest
 from dlrun.recipe.compose import Composer
 from dlrun.recipe.flags import Flags
 from dlrun.recipe.resume import Previous
@@ -26,6 +26,8 @@ def run(asked: Flags, command: Sequence[str]) -> int:
         typed = [_hidden(compose.readable(word, asked.multirun)) for word in asked.words]
         command = [_hidden(word) for word in command]
         previous = resume.find(typed)
+        if not previous:
+            typed = [start.placed(word, typed, asked.multirun) for word in typed]
         if previous and asked.multirun:
             raise Mistake("resume goes on with one run; leave out -m")
         directories = _directories(asked, previous)

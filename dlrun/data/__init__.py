@@ -11,6 +11,7 @@ train, val and test splits: a source does not know how it will be split.
 digits.py, torchvision_sets.py, imagefolder.py, arrays.py   the sources
 images/, tables/   how files of images and tables become samples
 split.py, shares.py, sample.py   the splits, folds; how they are dealt; a few samples of one
+classes.py   some classes of a set alone
 scale.py, depth.py    the scale of targets and of pixels
 cache.py, fingerprint.py   decoded samples on disk, known by their content
 """
@@ -78,6 +79,7 @@ class Source:
         the samples on that scale, and says which it is.
     reading: how files became samples, so that others can be read in the same way.
     columns: the names of a table's features; empty where they have none.
+    rows: those that splits are made of; None for all.
     """
 
     name: str
@@ -94,6 +96,7 @@ class Source:
     settle: Callable[[Mapping[str, NDArray[Any]]], Source] | None = None
     reading: Mapping[str, Any] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
+    rows: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dlrun.data import Data, Source, Split
+from dlrun.data import classes as some_classes
 from dlrun.data.sample import make_generator
 from dlrun.data.scale import standardize
 from dlrun.data.shares import by_class, by_group, in_turn
@@ -34,6 +35,7 @@ def make(
     leaks: str = "warn",
     samples: float | str | None = None,
     train_dev: float | str | None = None,
+    classes: list[str | int] | None = None,
     rows: Mapping[str, Sequence[int]] | None = None,
 ) -> Data:
     """Split a source; the same arguments give the same splits.
@@ -55,6 +57,7 @@ def make(
     samples: how many samples of train, or what share of what is left of it, are trained on.
         All else stays as it is, and so does the scale of the targets: losses can be compared.
         Of the same seed, the fewer are among the more.
+    classes: those that all this is about, as `classes.among` takes them; None for all.
 
     In each class the size of a split is within one of its exact fraction. A class with fewer
     samples than there are splits goes to train first. The groups of a source stay whole: then
@@ -63,7 +66,9 @@ def make(
     split that 'drop' would leave empty, and where the classes are so small that a split
     which should have samples gets none.
     """
-    check(split, val, split_seed, leaks, samples, train_dev)
+    check(split, val, split_seed, leaks, samples, train_dev, classes)
+    if classes is not None:
+        source = some_classes.among(source, classes)
     if rows is None:
         generator = torch.Generator().manual_seed(split_seed)
         chosen = _choose_rows(source, split, val, generator)
@@ -76,6 +81,7 @@ def make(
     if source.settle is not None:
         like_train = np.concatenate([chosen["train"], chosen.get(TRAIN_DEV, chosen["train"][:0])])
         source = source.settle(chosen | {"train": like_train})
+        source = some_classes.among(source, classes) if classes else source
     y, scale = source.y, None
     if source.scale_targets:
         y, scale = standardize(y, torch.from_numpy(chosen["train"]))
@@ -107,8 +113,11 @@ def check(
     leaks: str = "warn",
     samples: float | str | None = None,
     train_dev: float | str | None = None,
+    classes: list[str | int] | None = None,
 ) -> None:
     """Raise ValueError for an argument of `make` that is out of range whatever the set."""
+    if classes is not None:
+        some_classes.check(classes)
     if leaks not in LEAKS:
         raise ValueError(f"leaks must be one of {', '.join(LEAKS)}, got {leaks}")
     if not 0 <= val < 1:
@@ -258,7 +267,7 @@ def bootstrap(
 def _choose_rows(
     source: Source, split: str | list[float], val: float, generator: torch.Generator
 ) -> dict[str, Rows]:
-    everything = np.arange(len(source.x))
+    everything = _everything(source)
     given = {name: rows.numpy() for name, rows in source.given.items()}
     if split != "source":
         return _choose_by_shares(source, split, given, generator)
@@ -278,6 +287,11 @@ def _choose_rows(
     return rows
 
 
+def _everything(source: Source) -> Rows:
+    """The rows that splits are made of."""
+    return np.arange(len(source.x)) if source.rows is None else source.rows.numpy()
+
+
 def _choose_by_shares(
     source: Source,
     split: str | list[float],
@@ -285,12 +299,12 @@ def _choose_by_shares(
     generator: torch.Generator,
 ) -> dict[str, Rows]:
     """Shares of all samples, or sizes; a split that the source gives in that size is kept."""
-    rest = np.arange(len(source.x))
+    rest = _everything(source)
     fractions, sized = read_split(split, len(rest))
     shares = dict(zip(NAMES, fractions, strict=True))
     if not sized:
         return _deal("data.split", rest, source, shares, generator)
-    sizes = {name: int(share * len(source.x)) for name, share in shares.items()}
+    sizes = {name: int(share * len(rest)) for name, share in shares.items()}
     kept = {name: rows for name, rows in given.items() if len(rows) == sizes[name]}
     for name, rows in kept.items():
         _log.warning(

@@ -3,6 +3,8 @@
 `last.pt` holds the whole state, `previous.pt` the one before it. A new one is written
 to the side and synced, then both are renamed, so that whatever moment the machine dies
 at, a whole one is there. `best.pt` holds the best weights alone, for whoever wants to use them.
+`start.pt` holds the weights that a run with `weights=` has begun with: it does not need their
+source again.
 """
 
 import logging
@@ -22,6 +24,7 @@ from torch import Tensor
 from dlrun.errors import Mistake, led_to
 from dlrun.record import guard, replacing
 
+START = "start.pt"
 State = dict[str, Any]
 _log = logging.getLogger("dlrun")
 
@@ -39,6 +42,12 @@ def save_best(weights: Mapping[str, Tensor], folder: Path) -> None:
     """Write the best weights as best.pt. Raises Failure as `save` does."""
     with _writing(folder / "best.pt") as fresh:
         torch.save(dict(weights), fresh)
+
+
+def save_start(state: Mapping[str, Any], folder: Path) -> None:
+    """Write what a run begins with as start.pt. Raises Failure as `save` does."""
+    with _writing(folder / START) as fresh:
+        torch.save(dict(state), fresh)
 
 
 def load(folder: Path, unfit: Callable[[State], str] = lambda state: "") -> State | None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dlrun.engine import signal
+from dlrun.engine.count import parameters
 from dlrun.engine.preflight import Seen, untouched
 from dlrun.engine.run import Run
 from dlrun.model import roles
@@ -75,7 +76,7 @@ class Parts:
 
     def __init__(self, model: nn.Module, passing: bool = False) -> None:
         """passing: with those that learn nothing and bend nothing."""
-        self.modules = [*model.modules()]
+        self._modules, self._trained = [*model.modules()], parameters(model)
         self.weights = weights(model)
         named = {
             module: name or "model"
@@ -88,6 +89,10 @@ class Parts:
             if (name in self.weights or not any(part in named for part in module.children()))
             and (passing or acts(module))
         }
+
+    def changed(self, model: nn.Module) -> bool:
+        """Whether the model has other modules, or trains other parameters."""
+        return [*model.modules()] != self._modules or parameters(model) != self._trained
 
 
 def layers(run: Run, seen: Seen | None = None, parts: Parts | None = None) -> list[Layer]:

@@ -267,7 +267,7 @@ def initial_loss(seen: Seen) -> Iterator[Finding]:
     numbers = {"loss": got, "undecided": expected}
     if not torch.isfinite(torch.tensor(got)):
         yield Finding("initial_loss", FAIL, f"The untrained network's loss is {got}.", numbers)
-    elif got > CONFIDENT[not run.regression] * expected > 0:
+    elif run.began is None and got > CONFIDENT[not run.regression] * expected > 0:
         yield Finding(
             "initial_loss",
             WARN,
@@ -326,7 +326,9 @@ def no_gradient(seen: Seen) -> Iterator[Finding]:
     """Parameters that are not trained, and those whose gradient is missing or not finite."""
     model, gradients = seen.run.model, seen.trained.gradients
     trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
-    frozen = [name for name, _ in model.named_parameters() if name not in trained]
+    asked = seen.run.frozen.names if seen.run.frozen else ()
+    named = [name for name, _ in model.named_parameters() if name not in asked]
+    frozen = [name for name in named if name not in trained]
     missing = [name for name in trained if name not in gradients]
     wild = [name for name, value in gradients.items() if not value.isfinite().all()]
     zero = {name for name, value in gradients.items() if value.dim() > 1 and not value.any()}

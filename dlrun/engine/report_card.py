@@ -132,11 +132,15 @@ def worst_mistakes(predicted: Tensor, y: Tensor, each: int) -> list[list[int]]:
     """
     rows = torch.arange(len(y), device=predicted.device)
     highest, said = predicted.max(1)
-    gap = highest - predicted[rows, y]
+    return worst_by_gap(highest - predicted[rows, y], said, y, predicted.shape[1], each)
+
+
+def worst_by_gap(gap: Tensor, said: Tensor, y: Tensor, classes: int, each: int) -> list[list[int]]:
+    """The same, where of each sample only that gap and the class it is taken for are known."""
     order = gap.argsort(descending=True, stable=True)
     order = order[(said != y)[order]]
     of = y[order]
-    return [order[of == k][:each].tolist() for k in range(predicted.shape[1])]
+    return [order[of == k][:each].tolist() for k in range(classes)]
 
 
 def by_target(predicted: Tensor, y: Tensor, names: Sequence[str]) -> list[OfTarget]:

@@ -12,6 +12,7 @@ from dlrun.data.fingerprint import hash_rows
 from dlrun.duration import Duration
 from dlrun.engine.count import parameters
 from dlrun.engine.feed import PreparedSplit
+from dlrun.engine.freezing import Frozen
 from dlrun.loss import Loss
 from dlrun.metric import METRICS, Metric, score
 from dlrun.optimizer import Averaging, Switching
@@ -46,6 +47,8 @@ class Run:
     metrics: what is measured beside the loss and `metric`, by name; not on training batches.
     labels: whether the targets are several labels at once, each 0 or 1; asked for `metrics`.
     watch: of `layers` and `sharpness` what is looked at while it trains.
+    frozen: what is not trained, and until when; None for nothing.
+    began: from which weights, and what of them fits, see `transfer.put`; None for those drawn.
     """
 
     data: Data
@@ -80,6 +83,8 @@ class Run:
     train_eval: PreparedSplit | None = None
     labels: bool = False
     watch: tuple[str, ...] = ()
+    began: dict[str, Any] | None = None
+    frozen: Frozen | None = None
 
     def __post_init__(self) -> None:
         rules = list(self.regularizers.values())
@@ -145,7 +150,9 @@ class Run:
     def facts(self) -> dict[str, Any]:
         """What the record says of the run beside its recipe."""
         splits = self.data.splits
-        known = {"layers": self._layers()} if "layers" in self.watch else {}
+        known: dict[str, Any] = {"layers": self._layers()} if "layers" in self.watch else {}
+        known |= {"weights": self.began} if self.began else {}
+        known |= {"frozen": self.frozen.facts()} if self.frozen else {}
         return known | {
             "device": _device_name(self.device),
             "threads": torch.get_num_threads(),

@@ -49,6 +49,9 @@ class Step(Protocol):
     def rows(self, epoch: int) -> Tensor:
         """The rows of the training split in the order of an epoch, (n,) or (runs, n)."""
 
+    def reach(self, step: int) -> None:
+        """Train from this step on what it sets free, and no longer what it freezes."""
+
     def batches(self, rows: Tensor, start: int) -> Iterator[list[Batch]]:
         """The mini-batches of each step from sample `start` of an epoch on."""
 
@@ -88,6 +91,12 @@ class SingleStep:
         rows = self.run.order(epoch)
         self._gather()
         return rows
+
+    def reach(self, step: int) -> None:
+        """Freeze or set free what the recipe says."""
+        frozen = self.run.frozen
+        if frozen is not None and frozen.at(step):
+            self._gather()
 
     def batches(self, rows: Tensor, start: int) -> Iterator[list[Batch]]:
         """The mini-batches of each step, as the model sees them."""

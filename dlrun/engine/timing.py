@@ -100,6 +100,10 @@ class TimedStep:
         for rule in run.change_batch:
             watch.around(rule, "change_batch", AUGMENT)
 
+    def reach(self, step: int) -> None:
+        """As the step itself."""
+        self._step.reach(step)
+
     def rows(self, epoch: int) -> Tensor:
         """The rows of an epoch."""
         if not self._begun:

@@ -109,6 +109,7 @@ def _train_epoch(
         logs = ends or now % lengths.log_every == 0
         validates = ends or now % lengths.validate_every == 0
         watches = bool(lengths.watch_every) and (ends or now % lengths.watch_every == 0)
+        step.reach(counters.step)
         result = step(group, [member.factor(counters.step) for member in members], logs, watches)
 
         # A checkpoint may be written after any step, so the counters always say where it stands.

@@ -40,7 +40,7 @@ class Watch:
         """Remember the weights that a step is about to move."""
         if "layers" not in self._asked:
             return
-        if self._parts is None or [*self._run.model.modules()] != self._parts.modules:
+        if self._parts is None or self._parts.changed(self._run.model):
             self._parts = Parts(self._run.model)
         kept = self._parts.weights.items()
         self._before = {name: [each.detach().clone() for each in own] for name, own in kept}

@@ -93,7 +93,7 @@ def complete(
     try:
         session.follow(directory)  # before anything changes, so that no kill leaves it behind
         saves = exports and config.tracking and config.tracking.get("model", False)
-        found = trained(config, directory, session) if tests or saves or examines else None
+        found = trained(config, directory, session)
         if found is not None:
             run, step = found
             if tests and len(run.data.test):
@@ -102,7 +102,9 @@ def complete(
                 train.export(run, directory / "model", step)
             if examines:
                 _diagnose(run, kept, kept.points()[-1]["step"], config, session)
-        elif tests or saves or examines:
+            if exports:
+                train.keep_validation(run, directory)
+        else:
             _log.warning(f"{directory}: has lost its checkpoints, and with them its best weights")
         if exports:
             session.draw(directory)

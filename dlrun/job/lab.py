@@ -33,9 +33,10 @@ from dlrun.procedure import (
     of,
 )
 from dlrun.procedure.train import Ending, train_built
-from dlrun.recipe import build, compose, differences, identity, instantiate
+from dlrun.recipe import build, compose, differences, identity, instantiate, start
+from dlrun.recipe.catalogue import within
 from dlrun.recipe.resume import placed
-from dlrun.recipe.schema import GROUPS, SEVERAL
+from dlrun.recipe.schema import GROUPS, OF_MODEL, SEVERAL
 from dlrun.record import Record
 from dlrun.record.bounds import read_yaml
 from dlrun.regularization import Regularizer
@@ -329,6 +330,8 @@ class Lab:
         invocation = replace(invocation, choices=choices)
         with ExitStack() as stack:
             if not training.recorded:
+                if config.weights is not None:
+                    config.weights = start.absolute(config)
                 folder = tempfile.TemporaryDirectory(prefix="dlrun-", ignore_cleanup_errors=True)
                 config.outputs = stack.enter_context(folder)
             run = run_of(config, training, self.session, self.rules)
@@ -357,6 +360,8 @@ class Lab:
         for key, value in training.settings.items():
             chosen = self._chosen(key, value) if key in GROUPS else value
             OmegaConf.update(config, key, chosen, merge=False, force_add=True)
+        for key in OF_MODEL:
+            config[key] = None if _lost(key, training.settings) else config[key]
         if training.settings:
             build.check(config)
         if self.directory is None:
@@ -371,7 +376,9 @@ class Lab:
         kept = [
             word
             for word in self.invocation.overrides
-            if shell.key(word).partition(".")[0] not in gone and shell.key(word) not in groups
+            if shell.key(word).partition(".")[0] not in gone
+            and shell.key(word) not in groups
+            and not _lost(shell.key(word), training.settings)
         ]
         procedure = self.invocation.choices.get("procedure") or self.procedure.function.__name__
         config.name = training.name or f"{procedure} {self._asked}"
@@ -426,7 +433,9 @@ class Lab:
         if config.resume:
             self._refuse_changes(Path(config.resume))
             return record.open_existing(config.resume)
-        digests = code.digests(config)
+        digests = code.digests(config) | (
+            {"weights": start.digest(config)} if config.weights else {}
+        )
         known_by = identity.short(
             [identity.digest(copy.deepcopy(config)), self.data().digest, digests]
         )
@@ -452,7 +461,9 @@ class Lab:
 
 
 def _lost(key: str, changes: Mapping[str, Any]) -> bool:
-    """Whether a setting's option goes with a change of its group."""
+    """Whether a setting goes with a change: of the group of its option, or of the model."""
+    if key in OF_MODEL:
+        return key not in changes and any(within(each, "model") for each in changes)
     group, _, rest = key.partition(".")
     if not rest or group not in changes or key in changes:
         return False

@@ -17,7 +17,7 @@ from dlrun.errors import Interrupted, Mistake
 from dlrun.job import code
 from dlrun.recipe import differences, identity
 from dlrun.recipe.schema import GROUPS, SEVERAL
-from dlrun.record import Record
+from dlrun.record import Record, trained
 
 if TYPE_CHECKING:
     from dlrun.engine.run import LoopConfig, Run
@@ -89,6 +89,7 @@ def status_of(
 
 def begin(recipe: DictConfig, run: "Run", invocation: Invocation) -> tuple[Record, "State"]:
     """A new record, or that of the run which is resumed, and the state to train on from."""
+    from dlrun.engine import checkpoint
     from dlrun.engine import device as devices
     from dlrun.engine import state as states
 
@@ -96,6 +97,8 @@ def begin(recipe: DictConfig, run: "Run", invocation: Invocation) -> tuple[Recor
     if not recipe.resume:
         about = info(recipe, invocation) | run.facts()
         kept = record.create(recipe.outputs, named(recipe, invocation), about, text)
+        if run.began is not None:
+            checkpoint.save_start(states.start(run), kept.directory / "checkpoints")
         return kept, states.begin(run, kept)
     kept = record.open_existing(recipe.resume)
     typed = "threads" in map(shell.key, invocation.overrides)
@@ -162,6 +165,12 @@ def summary(kept: Record, state: "State", lengths: "LoopConfig") -> str:
         f"{about['parameters']:,} parameters, {about.get('flops', 0):,} floating-point operations "
         f"a sample  ·  {about['device']}",
     ]
+    if about.get("weights"):
+        lines.append(trained.said(about["weights"]))
+    if frozen := about.get("frozen"):
+        said = f"frozen: {frozen['parameters']} of {frozen['of']} parameters"
+        until = frozen["until"] and f" until epoch {frozen['until'] / lengths.steps_per_epoch:.4g}"
+        lines.append(said + (until or ""))
     if state.counters.step:
         epoch = format.epoch(state.counters.step / lengths.steps_per_epoch)
         lines.append(f"goes on from epoch {epoch}, step {state.counters.step:,}")

@@ -88,7 +88,11 @@ def trained(config: DictConfig, directory: Path, session: "Session") -> tuple["R
     saved = checkpoint.load(directory / "checkpoints")
     if saved is None:
         return None
-    run = run_of(config, remembered(directory) or Training(), session)
+    weights, config.weights = config.weights, None  # which are behind it
+    try:
+        run = run_of(config, remembered(directory) or Training(), session)
+    finally:
+        config.weights = weights
     device.keep_threads(record.read_json(directory / "run.json").get("threads"), typed=False)
     state = restore(run, saved)
     return run, load_best_weights(run, state.counters, state.runs[0])
@@ -110,6 +114,7 @@ def deployed(config: DictConfig, directory: Path, session: "Session") -> "Run | 
     about = record.read_json(directory / "run.json")["data"]
     recipe = config.copy()
     recipe.class_weights, recipe.train_eval, recipe.validate_on = "none", False, None
+    recipe.weights = None
     known = build.Known(saved["preprocessing"], about["samples"]["train"])
     run = build.build(recipe, stand_in(about), session.cores, known)
     if run.averaging or run.modes is not None:

@@ -37,9 +37,10 @@ class Used(NamedTuple):
     made: list[ParametrizationList]
 
 
-def roles(model: nn.Module) -> dict[nn.Parameter, str]:
+def roles(model: nn.Module, frozen: bool = False) -> dict[nn.Parameter, str]:
     """What each trainable parameter is, in the model's order.
 
+    frozen: what those are that are not trained, too.
     One that several layers share is a weight where it is one in any of them. What another
     reparametrization than weight normalization makes a weight of is a weight, too.
     """
@@ -48,7 +49,7 @@ def roles(model: nn.Module) -> dict[nn.Parameter, str]:
         for parameter, role in _roles(layer, name, part):
             if found.get(parameter, OTHER) == OTHER:
                 found[parameter] = role
-    return {p: found.get(p, OTHER) for p in model.parameters() if p.requires_grad}
+    return {p: found.get(p, OTHER) for p in model.parameters() if p.requires_grad or frozen}
 
 
 def matrices(model: nn.Module) -> list[nn.Parameter]:
@@ -56,13 +57,13 @@ def matrices(model: nn.Module) -> list[nn.Parameter]:
     return [p for p, role in roles(model).items() if role in (WEIGHT, DIRECTION)]
 
 
-def decaying(model: nn.Module, others: bool = False) -> list[nn.Parameter]:
+def decaying(model: nn.Module, others: bool = False, frozen: bool = False) -> list[nn.Parameter]:
     """The trainable parameters which shrink as the weights shrink; of g·v/‖v‖ it is g.
 
-    others: biases, gains and the rest, too; all but v then.
+    others: biases, gains and the rest, too; all but v then. frozen: those not trained, too.
     """
     kinds = {WEIGHT, TABLE, LENGTH} | ({OTHER} if others else set())
-    return [p for p, role in roles(model).items() if role in kinds]
+    return [p for p, role in roles(model, frozen).items() if role in kinds]
 
 
 def weights(model: nn.Module) -> Used:

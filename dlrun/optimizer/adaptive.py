@@ -72,14 +72,18 @@ def adam(
     eps: float = 1e-8,
     eps_form: str = "outside",
     bias_correction: bool = True,
+    amsgrad: bool = False,
     weight_decay: float = 0.0,
 ) -> torch.optim.Optimizer:
     """Adam (Kingma, Ba 2015); eps_form as in `adagrad`.
 
     bias_correction: m/(1 − β₁ᵗ) and v/(1 − β₂ᵗ); without, m and v as they are.
+    amsgrad: by the largest v̂ so far (Reddi, Kale, Kumar 2018).
     """
     if _outside(eps_form) and bias_correction:
-        return torch.optim.Adam(parameters, lr, betas, eps, weight_decay)
+        return torch.optim.Adam(parameters, lr, betas, eps, weight_decay, amsgrad)
+    if amsgrad:
+        raise ValueError("amsgrad is for eps_form=outside with bias_correction")
     for number, beta in enumerate(betas):
         if not 0 <= beta < 1:
             raise ValueError(f"betas must be at least 0 and below 1, got {beta} at {number}")

@@ -8,15 +8,17 @@ from typing import Any
 
 from torch import nn
 
+from dlrun.data import Data
 from dlrun.data.depth import FromDepth, raw_example
 from dlrun.data.scale import Unscale
+from dlrun.engine.answers import answers
 from dlrun.engine.evaluate import measure, predictions
 from dlrun.engine.feed import prepare
 from dlrun.engine.run import Run
 from dlrun.engine.state import State, keeps_last
 from dlrun.engine.train import train as loop
 from dlrun.procedure import BuiltRun, Lab, Outcome, Training, procedure
-from dlrun.record import PREDICTIONS, Record, test_set, write_arrays
+from dlrun.record import PREDICTIONS, VALIDATION, Record, test_set, write_arrays
 
 
 @procedure(single=True)
@@ -77,6 +79,7 @@ def conclude(built: BuiltRun, ending: Ending) -> None:
     record.append(now, epoch, values)
     built.show.point(now, epoch, values)
     if ending.draw is not None:
+        keep_validation(run, record.directory)
         ending.draw()
     if ending.export:
         export(run, record.directory / "model", step)
@@ -112,6 +115,16 @@ def keep_predictions(run: Run, name: str, record: Record) -> None:
     write_arrays(
         record.directory / PREDICTIONS, row=split.rows.numpy(), y=y.numpy(), output=output.numpy()
     )
+
+
+def keep_validation(run: Run, directory: Path, data: Data | None = None) -> None:
+    """Write what the run says of the validation split, for figures, as validation.npz.
+
+    data: whose split it is, where the run has a stand-in.
+    """
+    found = answers(run, data or run.data, "val")
+    if found:
+        write_arrays(directory / VALIDATION, **found)
 
 
 def add_test(run: Run, record: Record) -> None:

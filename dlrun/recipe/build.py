@@ -24,18 +24,21 @@ from dlrun.data import Data, Report, Source, Split, blame, custom
 from dlrun.data import split as splits
 from dlrun.data.sample import sample
 from dlrun.engine import device as devices
-from dlrun.engine import sampling
+from dlrun.engine import sampling, transfer
 from dlrun.engine.count import flops
 from dlrun.engine.eager import eager
 from dlrun.engine.feed import PreparedSplit, prepare
+from dlrun.engine.freezing import Frozen
 from dlrun.engine.run import Augment, LoopConfig, Run, Weights
+from dlrun.engine.transfer import Start
 from dlrun.errors import Mistake, refuse
 from dlrun.loss import Loss
 from dlrun.metric import Metric
 from dlrun.model import roles
 from dlrun.optimizer import takes_closure
-from dlrun.recipe import checks, schema, signature, suggest, task
+from dlrun.recipe import checks, named, schema, signature, suggest, task
 from dlrun.recipe import instantiate as ingredients
+from dlrun.recipe import start as starts
 from dlrun.recipe.instantiate import as_a, explained, ours, part, plain, several
 from dlrun.regularization import Regularizer, acts
 from dlrun.schedule import Fixed, Schedule, warmup
@@ -140,20 +143,20 @@ def build(
     devices.set_up(config.threads or most, config.deterministic)
     device = devices.choose(config.device)
     task.settle_loss(config, data)
-    seen = _see(config, data, device, known.fitted if known else None)
+    start = starts.of(config)
+    seen = _see(config, data, device, start, known)
     config.facts.shape, config.facts.outputs = list(seen.x.shape[1:]), data.outputs
     lengths = lengths_of(config, known.samples if known else len(data.train), seen.x[0].numel())
     learner = _learner(config, data, seen, lengths)
     model = learner.model
-    views = _views(config, data, seen, model)
+    began = _started(config, model, start)
     layout = devices.lay_out(model, config.channels_last and seen.x.dim() == 4)
-    optimizer = _optimizer(config, model, learner.loss, lengths)
+    optimizer, frozen = _trained(config, learner, seen.x[: learner.tried], lengths)
     operations = flops(model, seen.x[: learner.tried])
     if config.threads is None:
         batch = min(lengths.batch_size, len(data.train))
         torch.set_num_threads(devices.worthwhile(batch * operations, most))
     train = prepare(data.train, seen.chain, device, fixed=seen.augmentation is None)
-    schedule = schedule_of(config, lengths)
     run = Run(
         data=data,
         train=train,
@@ -166,11 +169,9 @@ def build(
         uncompiled=devices.caller(model, config.precision, device, compiled=False),
         loss=learner.loss,
         objective=learner.objective,
-        order=sampling.by_epoch(
-            config.sampling, train.rows, train.y, config.seed, lengths.batch_size, config.drop_last
-        ),
+        order=_order(config, train, lengths),
         optimizer=optimizer,
-        schedule=schedule,
+        schedule=schedule_of(config, lengths),
         lengths=lengths,
         device=device,
         generator=torch.Generator(device).manual_seed(config.seed + 2),
@@ -180,19 +181,48 @@ def build(
         layout=layout,
         scaler=_scaler(config, optimizer, device),
         flops=operations,
-        views=views,
+        views=_views(config, data, seen, model),
         backoff=config.on_divergence == "backoff",
         reconstructs=learner.reconstructs,
         regularizers=learner.regularizers,
         metrics=metrics(config),
         labels=checks.are_labels(learner.loss, data, learner.reconstructs),
         watch=schema.looks(config.watch),
+        began=began,
+        frozen=frozen,
         train_eval=_train_eval(data, seen, device) if config.train_eval else None,
     )
     checks.check_target(config, run)
     checks.check_metrics(config, run, seen.x, seen.y)
     _seed(config.seed + 1)  # the noise of training, whatever else has drawn from it
     return run
+
+
+def _order(
+    config: DictConfig, train: PreparedSplit, lengths: LoopConfig
+) -> Callable[[int], Tensor]:
+    """The rows of each epoch, in their order."""
+    size = lengths.batch_size
+    return sampling.by_epoch(
+        config.sampling, train.rows, train.y, config.seed, size, config.drop_last
+    )
+
+
+def _trained(
+    config: DictConfig, learner: "_Learner", x: Tensor, lengths: LoopConfig
+) -> tuple[torch.optim.Optimizer, Frozen | None]:
+    """The optimizer of what is trained, and what is not, or not from the beginning."""
+    model = learner.model
+    if not named.asked(config):
+        return _optimizer(config, model, learner.loss, lengths, {}), None
+    names = named.Names(model, x)
+    frozen = named.frozen(config, model, names, lengths)
+    if frozen is not None and frozen.until is None:
+        frozen.at(0)
+    optimizer = _optimizer(config, model, learner.loss, lengths, named.factors(config, names))
+    if frozen is not None:
+        frozen.at(0)  # what joins later has its place in the optimizer
+    return optimizer, frozen
 
 
 def metrics(config: DictConfig) -> dict[str, Metric]:
@@ -246,10 +276,19 @@ class _Learner(NamedTuple):
 
 
 def _see(
-    config: DictConfig, data: Data, device: torch.device, fitted: Weights | None = None
+    config: DictConfig,
+    data: Data,
+    device: torch.device,
+    start: Start | None,
+    known: Known | None,
 ) -> _Seen:
     augmentation = _augmentation(config, data, device)
-    chain = _fitted(config, data, device, fitted)
+    chain = _fitted(config, data, device, known.fitted if known else None)
+    if start is not None:
+        starts.warn_of_seen(start.facts, data)
+    if start is not None and start.preprocessing is not None:
+        kept = _take_fitted(chain, start.preprocessing)
+        start.facts["preprocessing"] = "kept" if kept else "fitted anew"
     rows = sample(data.train, SAMPLES, config.seed)
     x, y = data.train.x[rows].to(device), data.train.y[rows].to(device)
     before, aim, evaluation = x.shape, y, chain
@@ -383,6 +422,29 @@ def _fitted(
     return chain.eval()
 
 
+def _take_fitted(chain: nn.Sequential, fitted: Mapping[str, Tensor]) -> bool:
+    """Take over preprocessing that was fitted to other data; whether its shapes are the same."""
+    own = chain.state_dict()
+    shapes = [{name: value.shape for name, value in each.items()} for each in (own, fitted)]
+    if shapes[0] != shapes[1]:
+        return False
+    chain.load_state_dict(dict(fitted))
+    return True
+
+
+def _started(config: DictConfig, model: nn.Module, start: Start | None) -> dict[str, Any] | None:
+    """Put the weights to start from into the model; what became of them, for the record."""
+    if start is None:
+        return None
+    try:
+        found = transfer.put(model, start.tensors)
+    except ValueError as error:
+        model_of = start.facts.get("choices", {}).get("model")
+        right = f"; its run has model={model_of}" if model_of else ""
+        raise Mistake(f"weights={config.weights}: {error}{right}") from None
+    return dict(start.facts) | ({} if start.whole else found)
+
+
 def _raw(data: Data, device: torch.device) -> Iterator[Tensor]:
     """The training split as it is, in large batches."""
     chunk = max(1, _PASS // max(data.train.x[0].numel(), 1))
@@ -443,22 +505,29 @@ def schedule_of(config: DictConfig, lengths: LoopConfig) -> Schedule:
 
 
 def _optimizer(
-    config: DictConfig, model: nn.Module, loss: Loss, lengths: LoopConfig
+    config: DictConfig,
+    model: nn.Module,
+    loss: Loss,
+    lengths: LoopConfig,
+    factors: Mapping[str, float],
 ) -> torch.optim.Optimizer:
-    """The optimizer over the trainable parameters, its rate scaled with the batch if asked."""
+    """The optimizer over the trainable parameters, its rate scaled with the batch if asked.
+
+    factors: of the rates of some, by their names.
+    """
     make = part(config, "optimizer", lengths)
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    given: Any = weights
+    given: Any = _groups(config, model, factors)
     if next(iter(inspect.signature(make).parameters)) == "model":
+        asked = [key for key in named.APART if config[key] is not None]
+        if asked:
+            target = str(config.optimizer._target_)
+            name = target.split(".")[2] if ingredients.ours(target) else target
+            raise Mistake(
+                f"{', '.join(asked)}: optimizer={name} trains all weights at one rate, from the "
+                "first step on; choose another optimizer, such as adamw, or leave "
+                f"{'it' if len(asked) == 1 else 'them'} out"
+            )
         given = model
-    elif config.decay == "weights":
-        decaying = set(roles.decaying(model))
-        given = [
-            {"params": [weight for weight in weights if weight in decaying]},
-            {"params": [weight for weight in weights if weight not in decaying]},
-        ]
-        given[1]["weight_decay"] = 0.0
-        given = [group for group in given if group["params"]]
     asks = inspect.signature(make).parameters
     if "matrices" in asks:
         make = partial(make, matrices=roles.matrices(model))
@@ -469,5 +538,26 @@ def _optimizer(
     times = lengths.batch_size * lengths.accumulate / config.base_batch_size
     factor = {"none": 1.0, "linear": times, "sqrt": times**0.5}[config.scale_lr]
     for group in optimizer.param_groups:
-        group["lr"] = group["lr"] * factor
+        group["lr"] = group["lr"] * factor * group.get("factor", 1.0)
     return optimizer
+
+
+def _groups(config: DictConfig, model: nn.Module, factors: Mapping[str, float]) -> Any:
+    """The trainable parameters, or groups of them where they differ in rate or decay.
+
+    Those at the rate of the recipe come first: it is the one that is shown.
+    """
+    decaying = None if config.decay == "all" else set(roles.decaying(model))
+    found: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            kind = factors.get(name, 1.0), decaying is None or weight in decaying
+            found.setdefault(kind, []).append(weight)
+    if decaying is None and not factors:
+        return found[1.0, True]
+    groups = []
+    for factor, decays in sorted(found, key=lambda kind: (kind[0] != 1, not kind[1])):
+        options = {"factor": factor} if factors else {}
+        options |= {} if decays else {"weight_decay": 0.0}
+        groups.append({"params": found[factor, decays], **options})
+    return groups

@@ -54,7 +54,7 @@ from dlrun.record import bounds
 __all__ = ["ChoiceSweep", "Glob", "IntervalSweep", "Override", "OverrideParseException"]
 __all__ += ["PRIMARY", "RangeSweep", "Sweep", "Transformer"]
 
-PATHS = ("outputs", "resume", "data.root", "data.path", "data.cache", "tracking.uri")
+PATHS = ("outputs", "resume", "weights", "data.root", "data.path", "data.cache", "tracking.uri")
 """Settings that hold a path."""
 MOST = 100_000
 """Values of one key, and points of a grid."""

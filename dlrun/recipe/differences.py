@@ -36,6 +36,7 @@ def since(recipe: DictConfig, kept: Record, facts: Mapping[str, Any]) -> set[str
     data, recorded = facts["data"], kept.info.get("data") or {}
     trained = any((kept.directory / "checkpoints").glob("*.pt"))
     if trained:
+        _check_classes(before, recipe)
         _check_scale(recipe, recorded, data)
         _check_depth(recipe, recorded, data)
     splits, known = data["splits"], recorded.get("splits") or {}
@@ -88,6 +89,13 @@ def _refuse_splits(before: Any, recipe: Any) -> NoReturn:
     if keys == ["data.samples"]:
         why = "the run would go on with other training samples than it has had"
     raise Mistake(f"{', '.join(values) or 'data'}: {why}; keep it as it was, or start a new run")
+
+
+def _check_classes(before: Any, recipe: Any) -> None:
+    was, now = (_resolved(each, "data.classes") for each in (before, recipe))
+    if was != now:
+        trained, goes_on = (shown(each) if each else "all classes" for each in (was, now))
+        _refuse(recipe, "data.classes", trained, goes_on, f"set data.classes={shown(was)}")
 
 
 def _check_scale(recipe: Any, recorded: Mapping[str, Any], data: Mapping[str, Any]) -> None:

@@ -33,7 +33,7 @@ _log = logging.getLogger("dlrun")
 _OWN = ("resume", "facts", "outputs", "tracking.uri")
 """Settings of the run, not of the recipe: never taken from the record."""
 
-_PATHS = tuple(key for key in compose.PATHS if "." in key)
+_PATHS = ("weights", *(key for key in compose.PATHS if "." in key))
 _KINDS: dict[str, Any] = {
     "overrides": list,
     "command": str | list,
@@ -72,6 +72,11 @@ class Previous:
         except Mistake as mistake:
             raise Mistake(f"{self.directory / 'run.json'}: {mistake}") from None
         new = [word for word in typed if shell.key(word) != "resume"]
+        if again := next((word for word in new if shell.key(word) == "weights"), None):
+            raise Mistake(
+                f"{again}: a run that goes on has its weights; leave it out, or start a new run "
+                "without resume="
+            )
         if self.cwd != Path.cwd():  # the record has one directory for all its overrides
             new = [_placed_word(word, Path.cwd()) for word in new]
         if self._outputs is not None:  # the word only says where the run is

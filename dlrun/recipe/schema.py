@@ -5,7 +5,7 @@ Imports nothing heavy: `dlrun --help` reads it too.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from itertools import takewhile
@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 SEVERAL = ("preprocessing", "augmentation", "metric", "regularization")
 """The groups that take several options at once; each option lies under its own name."""
 
-SPLITTING = ("split", "val", "split_seed", "leaks", "train_dev", "samples")
+SPLITTING = ("split", "val", "split_seed", "leaks", "train_dev", "samples", "classes")
 """The settings of `data` that split it, whatever the source."""
+
+OF_MODEL = ("weights", "freeze", "unfreeze_at", "lr_of", "layer_decay")
+"""The settings that mean the parameters of one model: another one has others."""
 
 CHOICES = {
     "precision": ("float32", "bf16", "fp16"),
@@ -62,6 +65,7 @@ LENGTHS = {
     "log_every": ("epochs", "steps", "%"),
     "checkpoint_every": ("seconds", "epochs", "steps", "%"),
     "watch_every": ("epochs", "steps", "%"),
+    "unfreeze_at": ("epochs", "steps", "%"),
 }
 """The settings that are durations, and their units."""
 _FORMS = {"epochs": "'5 epochs'", "steps": "'200 steps'", "%": "10%", "seconds": "'30 seconds'"}
@@ -126,6 +130,11 @@ class Settings:
     sweep: Sweep = field(default_factory=Sweep)
 
     seed: int = 0
+    weights: str | None = None
+    freeze: Any = None
+    unfreeze_at: Any = None
+    lr_of: Any = None
+    layer_decay: float | None = None
     epochs: Any = 20
     batch_size: Any = 32
     accumulate: int = 1
@@ -179,6 +188,36 @@ def looks(value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(str, words)))
 
 
+def patterns(value: Any) -> list[str]:
+    """The patterns of `freeze`: a word, a list of them, or null."""
+    if value is None:
+        return []
+    return [str(each) for each in (value if _is_list(value) else [value])]
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _unfit_names(config: "DictConfig") -> Iterator[tuple[str, str]]:
+    """The settings about parameters with an impossible value, each with what would be right."""
+    words = config.freeze if _is_list(config.freeze) else [config.freeze]
+    if not all(each is None or isinstance(each, str | int) for each in words):
+        yield "freeze", "write names or patterns of parameters: [stem,layer1.*]"
+    if config.unfreeze_at is not None and not patterns(config.freeze):
+        yield "unfreeze_at", "nothing is frozen; say what, with freeze=[backbone]"
+    rates = {} if config.lr_of is None else config.lr_of
+    if not isinstance(rates, Mapping) or not all(map(_is_factor, rates.values())):
+        yield "lr_of", "write factors above 0 by names or patterns of parameters: {head: 10}"
+    if config.layer_decay is not None and not 0 < config.layer_decay <= 1:
+        yield "layer_decay", "must be above 0 and at most 1"
+
+
+def _is_factor(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and 0 < value < math.inf
+
+
 def problems(config: "DictConfig") -> Iterator[str]:
     """What is wrong with the values of the root settings, one message each."""
     for key, right in _unfit(config):
@@ -212,6 +251,8 @@ def _unfit(config: "DictConfig") -> Iterator[tuple[str, str]]:
             yield key, "must be greater than 0"
     for key, units in LENGTHS.items():
         length = None
+        if key == "unfreeze_at" and config[key] is None:
+            continue
         with suppress(Mistake):
             length = duration.parse(config[key])
         above = length is not None and (length.amount > 0 or key == "warmup")
@@ -221,6 +262,7 @@ def _unfit(config: "DictConfig") -> Iterator[tuple[str, str]]:
         target_error(config.target_error)
     except ValueError:
         yield "target_error", "write a share of errors such as 1%, or in regression a val/mae"
+    yield from _unfit_names(config)
     for key, most in MOST.items():
         if isinstance(config[key], int) and config[key] > most:
             yield key, f"must be at most {most}"

@@ -35,7 +35,7 @@ class MaxNorm(Regularizer):
         if model is not self._model:  # searching a deep network takes a while
             layers = [m for m in model.modules() if isinstance(m, nn.Linear | _ConvNd)]
             self._model, self._layers = model, layers
-        for layer in self._layers:
+        for layer in filter(_is_trained, self._layers):
             g = length(layer)
             if g is not None:
                 g.clamp_(-self.limit, self.limit)
@@ -45,6 +45,10 @@ class MaxNorm(Regularizer):
                 layer.weight = weight
             else:
                 project(layer.weight, layer, self.limit)
+
+
+def _is_trained(layer: nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in layer.parameters())
 
 
 def project(weight: Tensor, layer: nn.Module, limit: float) -> None:

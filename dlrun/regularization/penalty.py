@@ -30,12 +30,14 @@ class Choice:
         self.parameters, self.squares = parameters, squares
         self.model: nn.Module | None = None
         self._found: Used | None = None
+        self._trained = 0
 
     def among(self, given: Sequence[Tensor]) -> Used:
         """The tensors; found late, after all other rules have changed the model."""
         if self.model is None:
             return Used([w for w in given if self.parameters == "all" or w.ndim > 1], [])
-        if self._found is None:
+        if self._found is None or len(given) != self._trained:  # some may be trained later
+            self._trained = len(given)
             plain, made = (everything if self.parameters == "all" else weights)(self.model)
             for one in list(made) if self.squares else ():
                 g = length(one)
@@ -122,11 +124,11 @@ class Decay(Regularizer):
     def constrain(self, model: nn.Module, groups: Sequence[dict[str, Any]]) -> None:
         """Shrink the weights."""
         if model is not self._model or groups is not self._groups:
-            chosen = set(decaying(model, self.parameters == "all"))
+            found = set(decaying(model, self.parameters == "all", frozen=True))
             self._model, self._groups = model, groups
-            self._chosen = [[p for p in group["params"] if p in chosen] for group in groups]
-        for group, shrinking in zip(groups, self._chosen, strict=True):
-            if shrinking:
+            self._chosen = [[p for p in group["params"] if p in found] for group in groups]
+        for group, chosen in zip(groups, self._chosen, strict=True):
+            if shrinking := [p for p in chosen if p.requires_grad]:
                 torch._foreach_mul_(shrinking, 1 - float(group["lr"]) * self.strength)
 
 

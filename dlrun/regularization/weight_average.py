@@ -67,8 +67,9 @@ class WeightAverage(Regularizer):
     def _bound(self) -> list[Tensor]:
         """The live tensors; found late, after all other rules have changed the model."""
         if not self._live and self._model is not None:
-            weights = [p for p in self._model.parameters() if p.requires_grad]
-            self._live = weights + [b for b in self._model.buffers() if b.is_floating_point()]
+            # What is frozen, too: it may be trained later.
+            every = [*self._model.parameters(), *self._model.buffers()]
+            self._live = [each for each in every if each.is_floating_point()]
             # A checkpoint has them on the CPU.
             for i, kept in enumerate(self._averages):
                 self._averages[i] = torch.empty_like(self._live[i]).copy_(kept)

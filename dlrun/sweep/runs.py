@@ -21,6 +21,7 @@ from dlrun.errors import Mistake
 from dlrun.job import code
 from dlrun.job.session import Session
 from dlrun.metric import Metric, score
+from dlrun.recipe import start
 from dlrun.recipe.schema import GROUPS
 from dlrun.record.sweep import Point, RunResult
 from dlrun.sweep.plan import Plan
@@ -37,8 +38,10 @@ class Runs:
         self._found: dict[str, list[Path]] = {}
         self._digests: dict[str, str | None] = {}
         keys = [dimension.key for dimension in plan.space.dimensions]
-        self._may_change = bool(_files(plan.base) or code.digests(plan.base)) or any(
-            key in GROUPS or key.startswith("data.") or key.endswith("._target_") for key in keys
+        known = _files(plan.base) or code.digests(plan.base) or plan.base.weights
+        self._may_change = bool(known) or any(
+            key in (*GROUPS, "weights") or key.startswith("data.") or key.endswith("._target_")
+            for key in keys
         )
         self._changed: dict[str, None] = {}  # the sources that have changed, in order
 
@@ -187,6 +190,10 @@ def changed(directory: Path, recipe: DictConfig, digest: Callable[[DictConfig], 
     was, now = info.get("code"), code.digests(recipe)
     if isinstance(was, dict) and was != now:
         return next(str(name) for name in (*now, *was) if now.get(name) != was.get(name))
+    if recipe.weights is not None:
+        digest_now = start.digest(recipe)
+        if digest_now and (info.get("weights") or {}).get("digest") not in (None, digest_now):
+            return f"weights={recipe.weights}"
     told, files = info.get("data"), _files(recipe)
     recorded = told.get("digest") if isinstance(told, dict) else None
     same = not files or recorded is None or digest(recipe) in (None, recorded)

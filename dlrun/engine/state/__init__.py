@@ -20,6 +20,7 @@ from dlrun.engine.state.kept import (
     capture,
     keeps_last,
     load_best_weights,
+    start,
 )
 from dlrun.engine.state.restored import (
     restore,
@@ -33,6 +34,7 @@ from dlrun.regularization import acts
 
 __all__ = ["Counters", "Standing", "State", "Window"]
 __all__ += ["begin", "capture", "keeps_last", "load_best_weights", "restore", "restore_model"]
+__all__ += ["start"]
 __all__ += ["take_optimizer", "take_preprocessing"]
 
 _log = logging.getLogger("dlrun")

@@ -173,6 +173,15 @@ def capture(run: Run, state: State, recorded: int, number: int = 0) -> dict[str,
     }
 
 
+def start(run: Run) -> dict[str, Any]:
+    """What a run begins with whose weights come from elsewhere."""
+    return {
+        "model": run.model.state_dict(),
+        "preprocessing": run.preprocessing.state_dict(),
+        "facts": run.began,
+    }
+
+
 def steps(run: Run) -> dict[str, int | bool]:
     """What decides which samples a step sees, and how many steps an epoch has."""
     lengths = run.lengths

@@ -1,0 +1,125 @@
+"""`weights=`: what a recipe starts from, found and read before the model is built."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from dlrun import record, shell
+from dlrun.data.fingerprint import hash_rows
+from dlrun.errors import Mistake
+from dlrun.recipe import compose, identity
+from dlrun.record import bounds, trained
+
+if TYPE_CHECKING:
+    from dlrun.data import Data
+    from dlrun.engine.transfer import Start
+
+_log = logging.getLogger("dlrun")
+
+KEY = "weights"
+
+
+def placed(word: str, words: Sequence[str], several: bool = False) -> str:
+    """The override `weights=` with a path for a run: another one will be `last` tomorrow.
+
+    words: of the whole command. several: whether commas separate the values of a sweep.
+    """
+    if shell.key(word) != KEY or not word.partition("=")[2]:
+        return word
+    outputs = next((compose.text(w) for w in reversed(words) if shell.key(w) == "outputs"), "")
+    key, _, typed = word.partition("=")
+    values = typed.split(",") if several and typed[0] not in "'\"" else [typed]
+    return f"{key}={','.join(_path(f'{key}={each}', outputs or 'outputs') for each in values)}"
+
+
+def _path(word: str, outputs: str) -> str:
+    which = compose.text(word)
+    if not which:
+        return "null"
+    found = find(which, outputs)
+    kept = found.file if found.run is None or Path(which).is_file() else shell.near(found.run)
+    return shell.spelled(str(kept))
+
+
+def find(which: str, outputs: str) -> trained.Trained:
+    """The file of weights that is meant. Raises Mistake that names the setting."""
+    try:
+        return trained.find(outputs, which)
+    except Mistake as mistake:
+        raise Mistake(f"{KEY}={which}: {mistake}") from None
+
+
+def absolute(config: DictConfig) -> str:
+    """The file of weights, for a run whose outputs are elsewhere."""
+    return str(find(config.weights, config.outputs).file.absolute())
+
+
+def digest(config: DictConfig) -> str:
+    """A short hash of the weights as they are now; empty where there are none."""
+    if config.weights is None:
+        return ""
+    try:
+        return find(config.weights, config.outputs).digest
+    except (Mistake, OSError):
+        return ""
+
+
+def of(config: DictConfig) -> "Start | None":
+    """What a recipe starts from; a run that goes on, from what it has begun with.
+
+    Preprocessing that was fitted for the weights belongs to them, where the recipe asks for the
+    same: a value means to them what it has meant. Raises Mistake.
+    """
+    from dlrun.engine import checkpoint, transfer
+
+    if config.weights is None:
+        return None
+    begun = transfer.begun(Path(config.resume) / "checkpoints") if config.resume else None
+    if begun is not None:
+        return begun
+    found = find(config.weights, config.outputs)
+    facts: dict[str, Any] = {"from": str(config.weights), "digest": found.digest}
+    before = record.read_json(Path(config.resume) / "run.json") if config.resume else {}
+    if (before.get(KEY) or facts)["digest"] != found.digest:
+        raise Mistake(f"{KEY}={config.weights}: has changed since the run has begun with it")
+    try:
+        tensors, fitted = transfer.read(found.file)
+    except Mistake as mistake:
+        raise Mistake(f"{KEY}={config.weights}: {mistake}") from None
+    if found.run is None:
+        return transfer.Start(tensors, facts)
+    if fitted is None:
+        fitted = (checkpoint.load(found.run / "checkpoints") or {}).get("preprocessing")
+    facts |= {"run": found.run.name, "choices": dict(found.info.get("choices") or {})}
+    facts |= {"data": _data(found.info)}
+    alike = identity.plain(config.preprocessing) == _preprocessing(found.run)
+    return transfer.Start(tensors, facts, fitted if alike else None)
+
+
+def warn_of_seen(facts: Mapping[str, Any], data: "Data") -> None:
+    """Warn where val and test may hold samples that the weights have been trained on."""
+    before = facts.get("data") or {}
+    known = before.get("splits") or {}
+    here = {name: hash_rows(data.splits[name].rows.numpy()) for name in ("val", "test")}
+    if before.get("digest") == data.digest and any(known.get(name) != here[name] for name in here):
+        _log.warning(
+            f"{KEY}={facts['from']}: were trained on another split of the same data, so that val "
+            "and test may hold samples that they know"
+        )
+
+
+def _data(info: Mapping[str, Any]) -> dict[str, Any]:
+    """What the run has been trained on: the digest of the set, and of the rows of its splits."""
+    data = info.get("data") or {}
+    return {"digest": data.get("digest"), "splits": data.get("splits")}
+
+
+def _preprocessing(run: Path) -> Any:
+    """The settings of a run's preprocessing."""
+    try:
+        return identity.plain(OmegaConf.create(bounds.read_yaml(run / "recipe.yaml")).preprocessing)
+    except (OSError, ValueError, AttributeError):
+        return None
