@@ -137,7 +137,11 @@ def _open(
 
 
 def _settle(
-    folder: _Folder, wanted: Wanted, source: Source, rows: Mapping[str, NDArray[Any]]
+    folder: _Folder,
+    wanted: Wanted,
+    source: Source,
+    rows: Mapping[str, NDArray[Any]],
+    fitted: Mapping[str, Any] | None = None,
 ) -> Source:
     """The images on the scale of the training split, decoded again where it is another."""
     assert source.values is not None
