@@ -116,7 +116,7 @@ def _require_target(file: File, target: str | None) -> None:
         raise Mistake(f"data.target=null: name the column to predict: {some(list(file.texts))}")
     if target not in file.texts and not all(cells.not_number(name, "point") for name in file.texts):
         raise Mistake("its first line must name the columns, it holds numbers")
-    _require_column("data.target", target, file.texts)
+    require_column("data.target", target, file.texts)
 
 
 def _with_target(
@@ -148,7 +148,7 @@ def _used(
     """The columns that may be features."""
     taken = {target: "data.target", group: "data.group"}
     for name in said:
-        _require_column("data.columns", name, file.texts)
+        require_column("data.columns", name, file.texts)
         if name in taken:
             raise Mistake(f"data.columns: has {name}, which is {taken[name]}; leave it out")
     if features is not None:
@@ -169,7 +169,7 @@ def _read_groups(
     texts: Mapping[str, Sequence[str]], group: str, target: str, missing: Sequence[object] | None
 ) -> NDArray[np.int64]:
     """The number of each row's group; rows with the same text are one."""
-    _require_column("data.group", group, texts)
+    require_column("data.group", group, texts)
     if group == target:
         raise Mistake(f"data.group={group}: is data.target, which is to be predicted")
     is_missing = cells.find_missing(missing)
@@ -384,7 +384,7 @@ def _require_features(
     if not features:
         raise Mistake(f"data.features=[]: name at least one of {some(list(texts))}")
     for name in features:
-        _require_column("data.features", name, texts)
+        require_column("data.features", name, texts)
     for name in features:
         if name in taken:
             raise Mistake(f"data.features: has {name}, which is {taken[name]}; leave it out")
@@ -393,7 +393,8 @@ def _require_features(
         raise Mistake(f"data.features: names {twice} twice")
 
 
-def _require_column(key: str, name: str, columns: Collection[str]) -> None:
+def require_column(key: str, name: str, columns: Collection[str]) -> None:
+    """Raise Mistake where a setting names a column that is not there."""
     if name not in columns:
         near = difflib.get_close_matches(name, columns, 1)
         hint = f"did you mean {near[0]}?" if near else f"there are {some(list(columns))}"
