@@ -37,6 +37,7 @@ WITH: dict[tuple[str, str], tuple[str, ...]] = {
     ),
     ("model", "autoencoder"): ("loss=mse",),
     ("model", "torchvision"): ("model.name=squeezenet1_1",),
+    ("model", "timm"): ("model.name=test_resnet",),
     ("optimizer", "rprop"): ("batch_size=full",),
     ("optimizer", "lbfgs"): ("batch_size=full",),
     ("loss", "bce"): ("model=linear",),
@@ -50,7 +51,7 @@ WITH: dict[tuple[str, str], tuple[str, ...]] = {
     ("regularization", "stochastic_depth"): ("model=resnet", "model.depth=8"),
     ("regularization", "early_stopping"): (),
 }
-LARGE = {("model", "lenet"), ("model", "vgg"), ("model", "torchvision")}
+LARGE = {("model", name) for name in ("lenet", "vgg", "torchvision", "timm")}
 SEVERAL_MODELS = {"augmentation": ("model=cnn", "model.channels=[4,4]", "batch_size=32")}
 
 
@@ -114,6 +115,8 @@ def test_every_option(
     pictures,
     tmp_path,
 ):
+    if name == "timm":
+        pytest.importorskip("timm")
     recipe = compose_recipe(*words_for(group, name))
     data = pictures if (group, name) in LARGE else small
     build.check(recipe)

@@ -34,6 +34,7 @@ from dlrun.errors import Mistake, refuse
 from dlrun.loss import Loss
 from dlrun.metric import Metric
 from dlrun.model import roles
+from dlrun.model.pretrained import expected
 from dlrun.optimizer import takes_closure
 from dlrun.recipe import checks, named, schema, signature, suggest
 from dlrun.recipe import instantiate as ingredients
@@ -247,6 +248,7 @@ def _learner(config: DictConfig, data: Data, seen: _Seen, lengths: LoopConfig) -
     device = seen.x.device
     model = checks.check_module(config, part(config, "model", apart=("max_parameters",)))
     model = model.to(device)
+    starts.offer(config, expected(model))
     loss = losses.of(part(config, "loss"))
     tried = checks.check_forward(config, model, loss, seen.x, seen.y, data, lengths.batch_size)
     reconstructs = checks.reconstructs(model)
