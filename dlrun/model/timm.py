@@ -28,7 +28,8 @@ def timm(
     try:
         import timm as library
     except ImportError:
-        raise Mistake("model=timm: needs the library timm: pip install 'dlrun[timm]'") from None
+        said = "model=timm: needs the library timm; in dlrun's checkout: pip install -e '.[timm]'"
+        raise Mistake(said) from None
     plain, _, own_tag = name.partition(".")
     tag = weights if isinstance(weights, str) and weights != "DEFAULT" else own_tag
     if not library.is_model(plain):

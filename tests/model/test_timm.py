@@ -99,7 +99,7 @@ def test_what_cannot_be_is_refused(options, said):
 
 def test_where_it_is_not_installed(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "timm", None)
-    with pytest.raises(Mistake, match=r"pip install 'dlrun\[timm\]'"):
+    with pytest.raises(Mistake, match=r"pip install -e '\.\[timm\]'"):
         timm([3, 64, 64], 7)
 
 
