@@ -3,7 +3,7 @@
 dlrun [key=value ...]           train one recipe
 dlrun -m key=a,b ...            train every combination
 dlrun resume=last ...           go on with a run
-dlrun sync [run ...]            deliver what a tracking server has missed
+dlrun <verb> [run ...]          do something with what has been recorded: list, evaluate, ...
 dlrun --help [group|option|key] what can be chosen
 """
 

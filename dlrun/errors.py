@@ -68,3 +68,13 @@ def led_to(error: BaseException | None) -> Iterator[BaseException]:
         seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
+
+
+def told(error: BaseException) -> str:
+    """What a user's own code raised, and the last line of it that did, of no installed package."""
+    import traceback  # which takes long to import
+
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "site-packages" not in frame.filename]
+    place = (own or list(frames))[-1]
+    return f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})"

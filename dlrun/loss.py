@@ -227,6 +227,25 @@ def hinge(logits: Tensor, y: Tensor, margin: float = 1.0, power: int = 1) -> Ten
 
 LOSSES = {loss.name: loss for loss in (cross_entropy, mse, bce, hinge, mae, huber)}
 
+USUAL = {"classes": "cross_entropy", "numbers": "mse", "labels": "bce"}
+"""The loss of each kind of targets: one of several classes, numbers, several labels at once."""
+
+
+def auto(logits: Tensor, y: Tensor) -> Tensor:
+    """Stands in a recipe until the data are read; then one of `USUAL` comes in its place."""
+    raise NotImplementedError("the loss of the task takes the place of loss=auto")
+
+
+def are_labels(y: Tensor, said: bool | None) -> bool:
+    """Whether targets (n, targets) that are no classes are several labels at once.
+
+    said: by the data; None takes several columns of 0 and 1 alone for labels.
+    """
+    if said is not None:
+        return said
+    return y.dim() == 2 and y.shape[1] > 1 and bool(((y == 0) | (y == 1)).all())
+
+
 _ROUNDING = 1e-3  # by which targets may lie outside [0, 1]
 # What autograd calls the functions that squash, and those that only rearrange.
 SQUASHES = {"SoftmaxBackward0": "softmax", "SigmoidBackward0": "sigmoid"}

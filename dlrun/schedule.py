@@ -45,6 +45,10 @@ class Schedule:
     def observe(self, score: float) -> None:
         """After each validation; a higher score is better."""
 
+    def returns(self) -> bool:
+        """Whether the last score takes training back to its best weights."""
+        return False
+
     def state_dict(self) -> dict[str, Any]:
         """What must survive a kill, as plain values."""
         return {}
@@ -85,12 +89,18 @@ def constant(step: int, total_steps: int, steps_per_epoch: int) -> float:
 
 
 def step(
-    step: int, total_steps: int, steps_per_epoch: int, every: Steps, factor: float = 0.5
+    step: int,
+    total_steps: int,
+    steps_per_epoch: int,
+    every: Steps,
+    factor: float = 0.5,
+    rounding: str = "down",
 ) -> float:
-    """factor^⌊step / every⌋."""
+    """factor^⌊step / every⌋; rounding up: factor^⌈step / every⌉."""
     if every < 1:
         raise ValueError(f"every must be at least one step, got {every}")
-    return _power("factor", factor, step // every)
+    _one_of("rounding", rounding, ("down", "up"))
+    return _power("factor", factor, step // every if rounding == "down" else -(-step // every))
 
 
 @from_the_start
@@ -189,6 +199,48 @@ def cosine(step: int, total_steps: int, steps_per_epoch: int, final: float = 0.0
     return final + (1 - final) * 0.5 * (1 + cos(pi * step / total_steps))
 
 
+def restarts(
+    step: int,
+    total_steps: int,
+    steps_per_epoch: int,
+    first: Steps,
+    growth: float = 2.0,
+    final: float = 0.0,
+) -> float:
+    """Half a cosine again and again, each `growth` times as long (Loshchilov, Hutter 2017)."""
+    if first < 1:
+        raise ValueError(f"first must be at least one step, got {first}")
+    if growth < 1:
+        raise ValueError(f"growth must be at least 1, got {growth}")
+    _not_negative("final", final)
+    length, left = float(first), float(step)
+    while left >= length:
+        left, length = left - length, length * growth
+    return final + (1 - final) * 0.5 * (1 + cos(pi * left / length))
+
+
+def cyclic(
+    step: int,
+    total_steps: int,
+    steps_per_epoch: int,
+    half: Steps,
+    low: float = 0.1,
+    shape: str = "triangular",
+) -> float:
+    """From low to 1 in `half` steps and back, again and again (Smith 2017).
+
+    shape: triangular; or halved, where each cycle rises half as far as the one before.
+    """
+    if half < 1:
+        raise ValueError(f"half must be at least one step, got {half}")
+    if not 0 <= low <= 1:
+        raise ValueError(f"low must be between 0 and 1, got {low}")
+    _one_of("shape", shape, ("triangular", "halved"))
+    cycle, place = divmod(step, 2 * half)
+    height = (1 - low) * (0.5**cycle if shape == "halved" else 1.0)
+    return low + height * (1 - abs(place / half - 1))
+
+
 def one_cycle(
     step: int,
     total_steps: int,
@@ -199,8 +251,7 @@ def one_cycle(
     shape: str = "cosine",
 ) -> float:
     """From start up to 1 in the first `rise` steps, down to final at the last step."""
-    if shape not in ("cosine", "linear"):
-        raise ValueError(f"shape must be cosine or linear, got {shape}")
+    _one_of("shape", shape, ("cosine", "linear"))
     _not_negative("start", start)
     _not_negative("final", final)
     if step < rise:
@@ -213,14 +264,17 @@ def one_cycle(
 
 
 class HalveOnWorse(Schedule):
-    """Times factor after each validation with a lower score than the one before."""
+    """Times factor after each validation with a lower score than the one before.
+
+    return_to_best: then training goes on from its best weights.
+    """
 
     shifts = False
 
-    def __init__(self, factor: float = 0.5) -> None:
+    def __init__(self, factor: float = 0.5, return_to_best: bool = False) -> None:
         _between("factor", factor)
-        self.factor = factor
-        self.multiplier, self.previous = 1.0, -inf
+        self.factor, self.return_to_best = factor, return_to_best
+        self.multiplier, self.previous, self.worse = 1.0, -inf, False
 
     def __call__(self, step: int, total_steps: int, steps_per_epoch: int) -> float:
         """The multiplier now."""
@@ -228,9 +282,73 @@ class HalveOnWorse(Schedule):
 
     def observe(self, score: float) -> None:
         """Take in a score; one that is not a number is worse than any."""
-        if isnan(score) or score < self.previous:
+        self.worse = isnan(score) or score < self.previous
+        if self.worse:
             self.multiplier *= self.factor
         self.previous = score
+
+    def returns(self) -> bool:
+        """Whether the last score was worse, and that is wanted."""
+        return self.worse and self.return_to_best
+
+    def state_dict(self) -> dict[str, float]:
+        """The multiplier and the score before."""
+        return {"multiplier": self.multiplier, "previous": self.previous}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Go on from a state_dict."""
+        self.multiplier, self.previous = state["multiplier"], state["previous"]
+
+
+class BoldDriver(Schedule):
+    """Up after each better validation, down after each worse one.
+
+    up, down: factors. slow: where it is given, up only where the score has risen by less than
+    this share of what it was: then progress is slow. most: the highest multiplier.
+    return_to_best: down, and on from the best weights, as the driver does.
+
+    Vogl, Mangis, Rigler, Zink, Alkon 1988, Accelerating the Convergence of the Back-Propagation
+    Method; Battiti 1989, Accelerated Backpropagation Learning: Two Optimization Methods.
+    """
+
+    shifts = False
+
+    def __init__(
+        self,
+        up: float = 1.05,
+        down: float = 0.5,
+        slow: float | None = None,
+        most: float = 100.0,
+        return_to_best: bool = True,
+    ) -> None:
+        _between("down", down)
+        for name, value, least in (("up", up, 1.0), ("most", most, 1.0), ("slow", slow, 0.0)):
+            if value is not None and value < least:
+                raise ValueError(f"{name} must be at least {least:g}, got {value}")
+        self.up, self.down, self.slow, self.most = up, down, slow, most
+        self.return_to_best = return_to_best
+        self.multiplier, self.previous, self.worse = 1.0, -inf, False
+
+    def __call__(self, step: int, total_steps: int, steps_per_epoch: int) -> float:
+        """The multiplier now."""
+        return self.multiplier
+
+    def observe(self, score: float) -> None:
+        """Take in a score; one that is not a number is worse than any."""
+        self.worse = isnan(score) or score < self.previous
+        if self.worse:
+            self.multiplier *= self.down
+        elif self.previous > -inf and self._is_slow(score):
+            self.multiplier = min(self.multiplier * self.up, self.most)
+        if not (self.worse and self.return_to_best):
+            self.previous = score
+
+    def _is_slow(self, score: float) -> bool:
+        return self.slow is None or score - self.previous < self.slow * abs(self.previous)
+
+    def returns(self) -> bool:
+        """Whether the last score was worse, and that is wanted."""
+        return self.worse and self.return_to_best
 
     def state_dict(self) -> dict[str, float]:
         """The multiplier and the score before."""
@@ -245,7 +363,8 @@ class Plateau(Schedule):
     """Times factor after `patience` steps without a better score.
 
     Better: above the best so far by more than min_improvement. After a cut the patience starts
-    again; the multiplier never falls below minimum.
+    again; the multiplier never falls below minimum. return_to_best: at a cut training goes on
+    from its best weights.
     """
 
     shifts = False
@@ -256,6 +375,7 @@ class Plateau(Schedule):
         factor: float = 0.5,
         min_improvement: float = 0.0,
         minimum: float = 0.0,
+        return_to_best: bool = False,
     ) -> None:
         if patience < 1:
             raise ValueError(f"patience must be at least one step, got {patience}")
@@ -266,6 +386,7 @@ class Plateau(Schedule):
         self.patience, self.factor = patience, factor
         self.min_improvement, self.minimum = min_improvement, minimum
         self.multiplier, self.best, self.since, self.step = 1.0, -inf, 0, 0
+        self.return_to_best, self.cut = return_to_best, False
 
     def __call__(self, step: int, total_steps: int, steps_per_epoch: int) -> float:
         """The multiplier now; notes the step, for `observe` to measure patience by."""
@@ -274,11 +395,16 @@ class Plateau(Schedule):
 
     def observe(self, score: float) -> None:
         """Take in the score after the step that was last asked for."""
+        self.cut = False
         if score > self.best + self.min_improvement:
             self.best, self.since = score, self.step
         elif self.step - self.since >= self.patience:
             self.multiplier = max(self.multiplier * self.factor, self.minimum)
-            self.since = self.step
+            self.since, self.cut = self.step, True
+
+    def returns(self) -> bool:
+        """Whether the last score brought a cut, and that is wanted."""
+        return self.cut and self.return_to_best
 
     def state_dict(self) -> dict[str, float]:
         """The multiplier, the best score, and the steps they belong to."""
@@ -354,6 +480,10 @@ class Warmup(Schedule):
         """Hand the score on."""
         self.schedule.observe(score)
 
+    def returns(self) -> bool:
+        """As the schedule says."""
+        return self.schedule.returns()
+
     def state_dict(self) -> dict[str, Any]:
         """That of the schedule."""
         return self.schedule.state_dict()
@@ -381,6 +511,11 @@ def _power(name: str, base: float, exponent: int) -> float:
     """base^exponent; infinite where it overflows 32 bits."""
     _not_negative(name, base)
     return inf if base > 1 and exponent * log(base) > _LOG_MOST else base**exponent
+
+
+def _one_of(name: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} must be {' or '.join(known)}, got {value}")
 
 
 def _not_negative(name: str, value: float) -> None:

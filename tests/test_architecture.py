@@ -27,12 +27,14 @@ USES = {
     "job": BELOW | {"job", "recipe", "procedure", "engine", "report", "tracking", "console"},
     "sweep": BELOW
     | {"sweep", "job", "recipe", "procedure", "engine", "report", "tracking", "console"},
+    "verb": BELOW
+    | {"verb", "job", "recipe", "procedure", "engine", "report", "tracking", "console"},
 }
 """What each room may import; those that are not named may import all."""
-LIGHT = {"__main__", "cli", "recipe", "record", "job", "console"} | BASE
+LIGHT = {"__main__", "cli", "verb", "recipe", "record", "job", "console"} | BASE
 PUBLIC = {"hydra.utils.instantiate", "hydra.errors.InstantiationException"}
 """What of Hydra any room above the ingredients may use."""
-HEAVY = {"recipe/build.py", "recipe/checks.py", "recipe/instantiate.py"}
+HEAVY = {"recipe/named.py", "recipe/build.py", "recipe/checks.py", "recipe/instantiate.py"}
 
 BLOCKS = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
 # Functions longer than 60 lines, and nested deeper than four: may only become fewer.

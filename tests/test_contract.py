@@ -18,7 +18,6 @@ from dlrun.engine.train import train
 from dlrun.recipe import build
 from dlrun.recipe.catalogue import Catalogue
 from dlrun.recipe.schema import GROUPS, SEVERAL
-from dlrun.schedule import Fixed
 from tests.conftest import Watcher
 from tests.states import differences, without_clock
 
@@ -35,15 +34,14 @@ WITH: dict[tuple[str, str], tuple[str, ...]] = {
     ("model", "custom"): (
         *("model=custom", "model._target_=tests.conftest.Net", "+model.width=8"),
     ),
-    ("model", "autoencoder"): ("loss=mse",),
     ("model", "torchvision"): ("model.name=squeezenet1_1",),
     ("model", "timm"): ("model.name=test_resnet",),
     ("optimizer", "rprop"): ("batch_size=full",),
     ("optimizer", "lbfgs"): ("batch_size=full",),
     ("loss", "bce"): ("model=linear",),
-    ("metric", "mae"): ("model=autoencoder", "loss=mse"),
-    ("metric", "rmse"): ("model=autoencoder", "loss=mse"),
-    ("metric", "r2"): ("model=autoencoder", "loss=mse"),
+    ("metric", "mae"): ("model=autoencoder",),
+    ("metric", "rmse"): ("model=autoencoder",),
+    ("metric", "r2"): ("model=autoencoder",),
     ("initializer", "weight_norm"): ("regularization=[weight_norm]", "model.hidden=[16,16]"),
     ("initializer", "hanin_rolnick"): ("model=resnet", "model.depth=8"),
     ("initializer", "dirac"): ("model=cnn",),
@@ -51,6 +49,22 @@ WITH: dict[tuple[str, str], tuple[str, ...]] = {
     ("regularization", "stochastic_depth"): ("model=resnet", "model.depth=8"),
     ("regularization", "early_stopping"): (),
 }
+# Other forms of an option, which keep other things or move at other times.
+FORMS: list[tuple[str, str, tuple[str, ...]]] = [
+    ("optimizer", "adam", ("optimizer.eps_form=inside", "optimizer.bias_correction=false")),
+    ("optimizer", "rmsprop", ("optimizer.eps_form=inside", "optimizer.centered=true")),
+    ("optimizer", "adagrad", ("optimizer.eps_form=inside",)),
+    ("optimizer", "adadelta", ("optimizer.window=2",)),
+    ("optimizer", "momentum", ("optimizer.form=classical", "optimizer.momentum_start=0.5")),
+    ("optimizer", "nesterov", ("optimizer.form=classical", "optimizer.momentum_start=0.5")),
+    (
+        *("optimizer", "nesterov"),
+        (
+            *("optimizer.momentum_start=0.5", "optimizer.momentum_rise=switch"),
+            "optimizer.momentum_patience='2 steps'",
+        ),
+    ),
+]
 LARGE = {("model", name) for name in ("lenet", "vgg", "torchvision", "timm")}
 SEVERAL_MODELS = {"augmentation": ("model=cnn", "model.channels=[4,4]", "batch_size=32")}
 
@@ -96,20 +110,24 @@ class Stop(Exception):
 
 
 def stop_at_third(run: Run) -> None:
-    schedule = run.schedule
+    kind = type(run.schedule)
 
-    def stopping(step: int, total_steps: int, steps_per_epoch: int) -> float:
+    def stopping(self: Any, step: int, total_steps: int, steps_per_epoch: int) -> float:
         if step == 2:
             raise Stop
-        return schedule(step, total_steps, steps_per_epoch)
+        return kind.__call__(self, step, total_steps, steps_per_epoch)
 
-    run.schedule = Fixed(stopping)
+    # Of the same name and with all else, so that it hears and remembers as before.
+    run.schedule.__class__ = type(kind.__name__, (kind,), {"__call__": stopping})
 
 
-@pytest.mark.parametrize(("group", "name"), OPTIONS, ids=lambda value: str(value))
+@pytest.mark.parametrize(
+    ("group", "name", "form"), [*((*each, ()) for each in OPTIONS), *FORMS], ids=str
+)
 def test_every_option(
     group,
     name,
+    form,
     compose_recipe,
     small,
     pictures,
@@ -117,7 +135,7 @@ def test_every_option(
 ):
     if name == "timm":
         pytest.importorskip("timm")
-    recipe = compose_recipe(*words_for(group, name))
+    recipe = compose_recipe(*words_for(group, name), *form)
     data = pictures if (group, name) in LARGE else small
     build.check(recipe)
 

@@ -14,7 +14,11 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from dlrun import loss
+from dlrun.data import Data, Split
 from dlrun.errors import Mistake
+from dlrun.recipe import build
+from dlrun.recipe.identity import digest, structure
+from dlrun.recipe.task import settle_loss
 
 CONF = Path(__file__).parents[1] / "conf" / "loss"
 LABELS = torch.tensor([0, 3, 1, 2, 2, 0, 1])
@@ -82,7 +86,7 @@ def test_values_and_gradients(name, options, y, formula):
 
 
 def test_every_option_is_tested():
-    assert {path.stem for path in CONF.glob("*.yaml")} == {case[0] for case in CASES}
+    assert {path.stem for path in CONF.glob("*.yaml")} == {case[0] for case in CASES} | {"auto"}
 
 
 def test_one_logit_for_two_classes():
@@ -161,3 +165,36 @@ def test_values_out_of_range_are_refused():
         loss.hinge(z, LABELS, power=3)
     with pytest.raises(Mistake, match="loss=hinge: needs class labels"):
         loss.hinge(z, NUMBERS)
+
+
+@pytest.mark.proves("loss=auto")
+@pytest.mark.parametrize("kind", ["classes", "numbers", "labels"])
+def test_the_loss_of_the_task_is_that_of_its_own_option(compose_recipe, kind):
+    y = {"classes": LABELS, "numbers": NUMBERS, "labels": SEVERAL.round()}[kind]
+    classes = ("a", "b", "c", "d") if kind == "classes" else ()
+    splits = [Split(torch.randn(7, 5), y.float() if not classes else y, torch.arange(7))] * 3
+    data = Data("mine", *splits, (5,), classes, 4, "")
+    recipe, named = compose_recipe(), compose_recipe(f"loss={loss.USUAL[kind]}")
+    assert settle_loss(recipe, data) == kind
+    assert recipe.loss == named.loss
+    assert digest(recipe) == digest(named)
+    assert structure(recipe) == structure(named)
+    run = build.build(compose_recipe("model=linear"), data)
+    assert run.loss is loss.LOSSES[loss.USUAL[kind]]
+    given_back = compose_recipe("model=autoencoder")
+    assert settle_loss(given_back, data) == "numbers"
+    assert settle_loss(named, data) == ""
+
+
+@pytest.mark.parametrize(
+    ("y", "said", "labels"),
+    [
+        ([[0, 1], [1, 1]], None, True),
+        ([[0, 1], [1, 1]], False, False),
+        ([[0, 1], [1, 2]], None, False),
+        ([[0], [1]], None, False),
+        ([[0], [1]], True, True),
+    ],
+)
+def test_columns_of_0_and_1_alone_are_labels_unless_the_data_say_otherwise(y, said, labels):
+    assert loss.are_labels(torch.tensor(y).float(), said) == labels

@@ -278,3 +278,100 @@ def test_a_call_costs_little():
     warmed = schedules.warmup(schedules.Fixed(schedules.cosine), Steps(10))
     fastest = min(timeit(lambda: warmed(500, 1000, 50), number=1000) for _ in range(20)) / 1000
     assert fastest < 10e-6  # about 0.3 µs on a quiet machine
+
+
+def test_step_rounded_up():
+    rates = [schedules.step(t, 10, 2, Steps(4), 0.1, rounding="up") for t in range(10)]
+    assert rates == pytest.approx([1] + [0.1] * 4 + [0.01] * 4 + [0.001], abs=1e-15)
+
+
+@pytest.mark.proves("schedule=restarts")
+@pytest.mark.parametrize("growth", [1, 2])
+def test_restarts(growth):
+    rates = [schedules.restarts(t, 99, 5, Steps(4), growth, final=0.1) for t in range(30)]
+    own = rates_of_torch(
+        lambda o: torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(o, 4, growth, eta_min=0.1),
+        30,
+    )
+    assert rates == pytest.approx(own, abs=1e-12)
+
+
+@pytest.mark.proves("schedule=cyclic")
+@pytest.mark.parametrize(
+    ("shape", "mode"), [("triangular", "triangular"), ("halved", "triangular2")]
+)
+def test_cyclic(shape, mode):
+    rates = [schedules.cyclic(t, 99, 5, Steps(3), 0.2, shape) for t in range(20)]
+    own = rates_of_torch(
+        lambda o: torch.optim.lr_scheduler.CyclicLR(
+            o, 0.2, 1.0, step_size_up=3, mode=mode, cycle_momentum=False
+        ),
+        20,
+    )
+    assert rates == pytest.approx(own, abs=1e-12)
+
+
+@pytest.mark.proves("schedule=bold_driver")
+def test_bold_driver():
+    driver, multipliers, back = schedules.BoldDriver(up=1.1, down=0.5), [], []
+    for score in (1.0, 2.0, 1.5, 1.9, 2.5, nan):
+        driver.observe(score)
+        multipliers.append(driver(0, 1, 1))
+        back.append(driver.returns())
+    assert multipliers == pytest.approx([1, 1.1, 0.55, 0.275, 0.3025, 0.15125])
+    assert back == [False, False, True, True, False, True]
+
+
+def test_bold_driver_that_rises_only_where_progress_is_slow():
+    driver, multipliers = schedules.BoldDriver(up=2.0, slow=0.1, most=3.0), []
+    for score in (-10.0, -5.0, -4.9, -4.8, -4.7):
+        driver.observe(score)
+        multipliers.append(driver(0, 1, 1))
+    assert multipliers == [1, 1, 2, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (
+            partial(schedules.step, 0, 9, 3, Steps(3), rounding="near"),
+            "rounding must be down or up",
+        ),
+        (partial(schedules.restarts, 0, 9, 3, Steps(0)), "first must be at least one step"),
+        (partial(schedules.restarts, 0, 9, 3, Steps(1), growth=0.5), "growth must be at least 1"),
+        (partial(schedules.cyclic, 0, 9, 3, Steps(0)), "half must be at least one step"),
+        (partial(schedules.cyclic, 0, 9, 3, Steps(1), low=2), "low must be between 0 and 1"),
+        (partial(schedules.BoldDriver, up=0.9), "up must be at least 1, got 0.9"),
+        (partial(schedules.BoldDriver, down=1.5), "down must be between 0 and 1"),
+    ],
+)
+def test_schedules_that_cannot_be(make, said):
+    with pytest.raises(ValueError, match=said):
+        make()
+
+
+@pytest.mark.parametrize(
+    "schedule", ["bold_driver", "plateau schedule.patience=1", "halve_on_worse"]
+)
+def test_a_cut_takes_training_back_to_its_best_weights(schedule, train_recipe):
+    words = ["schedule=" + schedule.split()[0], *schedule.split()[1:]]
+    if "bold" not in schedule:
+        words.append("schedule.return_to_best=true")
+    starts: list[tuple[list[torch.Tensor], int]] = []
+
+    def change(run: Any) -> None:
+        order, observe = run.order, run.schedule.observe
+        shown, scores = iter([0.1, 0.9, 0.2, 0.2, 0.9, 0.9]), iter([-1.0, -0.5, -0.9, -0.9])
+
+        def noted(epoch: int) -> Any:
+            weights = [weight.detach().clone() for weight in run.weights]
+            starts.append((weights, len(run.optimizer.state)))
+            return order(epoch)
+
+        run.order, run.score = noted, lambda name, value: next(shown)
+        run.schedule.observe = lambda score: observe(next(scores))
+
+    train_recipe("epochs=4", *words, change=change)
+    assert not all(map(torch.equal, starts[1][0], starts[2][0]))
+    assert all(map(torch.equal, starts[2][0], starts[3][0]))  # the second validation was the best
+    assert [kept > 0 for _, kept in starts] == [False, True, True, False]

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from dlrun import shell
-from dlrun.cli import flags
 from dlrun.errors import Mistake
+from dlrun.recipe import flags
 from dlrun.recipe.catalogue import LAUNCHER, Catalogue, Setting, load
 from dlrun.recipe.schema import CHOICES, MONITORS, SEVERAL
+from dlrun.verb import asked
 
 
 def text(words: Sequence[str]) -> str:
@@ -42,20 +43,40 @@ def candidates(line: str) -> list[str]:
     """The words that the last word of the line can become, the line ending at the cursor."""
     before = line.split()[1:]
     word = before.pop() if before and not line[-1].isspace() else ""
-    asked = flags.tolerant(before)
-    own = [shell.path(name, "--config-dir") for name in asked.config_dir]
+    own = [shell.path(name, "--config-dir") for name in flags.tolerant(before).config_dir]
     option = flags.SWITCHES.get(before[-1], "") if before else ""
     if option in flags.VALUES and option != "info":
         found: Iterator[str] = iter(flags.VALUES[option])
-    elif word.startswith("-"):
+    elif word.startswith("-") and not (before and before[0] in asked.verbs()):
         found = iter(flags.SWITCHES)
-    elif before[:1] == ["sync"]:
-        found = _runs("", before)
+    elif before and before[0] in asked.verbs():
+        found = _of_verb(before, word)
     else:
         sign = word[: len(word) - len(word.lstrip("+~"))]
         catalogue = Catalogue([*filter(Path.is_dir, own)])
         found = (sign + each for each in _overrides(word.lstrip("+~"), before, catalogue))
     return sorted({each for each in found if each.startswith(word)})
+
+
+def _of_verb(before: Sequence[str], word: str) -> Iterator[str]:
+    """What may follow a verb: runs, its keys, its flags, and their values."""
+    of = asked.verbs()[before[0]]
+    values = of["flags"].get(before[-1])
+    key, given, value = word.partition("=")
+    if isinstance(values, list):
+        yield from values
+    elif given:
+        yield from _values(key, value, before, Catalogue())
+        yield from (f"{key}={each}" for each in of.get(key, ()) if key in of["keys"])
+    elif word.startswith("-"):
+        yield from (*of["flags"], "--help")
+    else:
+        yield from _runs("", before)
+        yield from (f"{name}=" for name in of["keys"] if name != "data")
+        if "data" in of["keys"]:
+            yield from ("data=", "data.")
+            options = _settings("data", before, Catalogue()) if word.startswith("data.") else ()
+            yield from (f"{setting.full}=" for setting in options)
 
 
 def _overrides(word: str, before: Sequence[str], catalogue: Catalogue) -> Iterator[str]:
@@ -64,7 +85,7 @@ def _overrides(word: str, before: Sequence[str], catalogue: Catalogue) -> Iterat
         yield from _values(key, value, before, catalogue)
         return
     if not before:
-        yield "sync"
+        yield from asked.verbs()
     group, inside, _ = word.partition(".")
     if inside:
         yield from (f"{setting.full}=" for setting in _settings(group, before, catalogue))

@@ -4,7 +4,7 @@ dlrun --help                   every group, option, setting and flag
 dlrun --help optimizer         the options of a group, with their settings
 dlrun --help optimizer=adam    one option: its formula, source, use and settings
 dlrun --help optimizer.lr      one setting: the options that have it, their defaults
-dlrun --help sync              a subcommand
+dlrun --help sync              a verb, for records
 dlrun --help findings          what checks and diagnoses say, each by its name
 """
 
@@ -20,6 +20,7 @@ from dlrun.errors import Mistake
 from dlrun.recipe import suggest
 from dlrun.recipe.catalogue import Catalogue, Option, Setting, load, within
 from dlrun.recipe.schema import SEVERAL
+from dlrun.verb import asked
 
 WIDTH = 100
 
@@ -38,6 +39,10 @@ def _everything(catalogue: Catalogue) -> Iterator[str]:
     usage = _usage()
     yield from usage["what"].splitlines()
     yield from _section("Usage", usage["usage"])
+    verbs = "\n".join(each["brief"] for each in asked.verbs().values())
+    yield from _section(
+        "What has been recorded: dlrun <verb> [run ...], the last one without", verbs
+    )
     yield from _section("Examples", usage["examples"])
     yield from _section("Groups and their options", "* marks the default, [,] several at once")
     wide = max(len(name) for group in catalogue.groups for name in catalogue.options(group))
@@ -61,7 +66,8 @@ def _about(word: str, catalogue: Catalogue) -> Iterator[str]:
     group = group.lstrip("+~")
     if not group:
         raise Mistake(f"--help {word}: name a group or a setting, e.g. --help optimizer")
-    options, commands = catalogue.options(group), _usage()["commands"]
+    options = catalogue.options(group)
+    commands = _usage()["commands"] | {verb: of["help"] for verb, of in asked.verbs().items()}
     if group in commands:
         mine = _settings([setting for setting in catalogue.primary.root if setting.key == group])
         return _apart([iter(commands[group].splitlines()), mine])

@@ -1,7 +1,6 @@
 """The commands that need a composed recipe: train, sweep, resume, --cfg, --info."""
 
 import logging
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,11 +10,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun import shell
-from dlrun.cli import flags
-from dlrun.cli.flags import Flags
+from dlrun.console import outcome
 from dlrun.errors import Interrupted, Mistake
-from dlrun.recipe import compose, mistakes, resume, start, suggest
+from dlrun.recipe import compose, flags, mistakes, resume, start, suggest
 from dlrun.recipe.compose import Composer
+from dlrun.recipe.flags import Flags
 from dlrun.recipe.resume import Previous
 
 _SWEEPING = ("sweep=", "sweep.", "hydra/launcher=", "hydra.launcher.")
@@ -23,7 +22,7 @@ _SWEEPING = ("sweep=", "sweep.", "hydra/launcher=", "hydra.launcher.")
 
 def run(asked: Flags, command: Sequence[str]) -> int:
     """Do what the flags ask for; the exit code."""
-    with _warnings():
+    with outcome.warnings():
         typed = [_hidden(compose.readable(word, asked.multirun)) for word in asked.words]
         command = [_hidden(word) for word in command]
         previous = resume.find(typed)
@@ -126,27 +125,6 @@ def _one(
     result = composer.launch(words, job)
     if isinstance(result, BaseException):
         raise result
-
-
-@contextmanager
-def _warnings() -> Iterator[None]:
-    """Show what the logger `dlrun` says, on stderr, for as long as the command runs."""
-    logger = logging.getLogger("dlrun")
-    logger.setLevel(logging.WARNING)  # libraries change the root logger's level on import
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Plain())
-    logger.addHandler(handler)
-    propagate, logger.propagate = logger.propagate, False
-    try:
-        yield
-    finally:
-        logger.propagate = propagate
-        logger.removeHandler(handler)
-
-
-class _Plain(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return shell.message(record.levelname.lower(), record.getMessage())
 
 
 @contextmanager

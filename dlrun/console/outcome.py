@@ -1,8 +1,11 @@
-"""How a failed command ends: one short message on stderr and an exit code."""
+"""How a failed command ends, with one short message on stderr and an exit code; warnings."""
 
+import logging
 import os
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from dlrun import shell
 from dlrun.errors import DlrunError, Interrupted
@@ -25,3 +28,24 @@ def report(error: BaseException, job: str = "") -> int:
     said = said.encode(encoding, "backslashreplace").decode(encoding)
     print(said, file=sys.stderr, flush=True)
     return code
+
+
+@contextmanager
+def warnings() -> Iterator[None]:
+    """Show what the logger `dlrun` says, on stderr, for as long as the command runs."""
+    logger = logging.getLogger("dlrun")
+    logger.setLevel(logging.WARNING)  # libraries change the root logger's level on import
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Plain())
+    logger.addHandler(handler)
+    propagate, logger.propagate = logger.propagate, False
+    try:
+        yield
+    finally:
+        logger.propagate = propagate
+        logger.removeHandler(handler)
+
+
+class _Plain(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return shell.message(record.levelname.lower(), record.getMessage())

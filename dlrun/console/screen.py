@@ -11,25 +11,29 @@ from rich.segment import Segment
 from dlrun import shell
 
 
+@dataclass(frozen=True)
 class Output:
-    """Standard output that may be closed or full; drops what it cannot write.
+    """Standard output, or another stream of sys, that may be closed or full.
 
-    A reader that has gone away (`dlrun | head -1`) must not end hours of training.
+    Drops what it cannot write: a reader that has gone away (`dlrun | head -1`) must not end hours
+    of training.
     """
+
+    name: str = "stdout"
 
     def write(self, text: str) -> int:
         """Write what can be written."""
         with suppress(OSError, ValueError):
-            sys.stdout.write(text)
+            getattr(sys, self.name).write(text)
         return len(text)
 
     def flush(self) -> None:
         """Flush what can be flushed."""
         with suppress(OSError, ValueError):
-            sys.stdout.flush()
+            getattr(sys, self.name).flush()
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(sys.stdout, name)
+        return getattr(getattr(sys, self.name), name)
 
 
 class _Clean(RenderHook):
@@ -49,8 +53,8 @@ class _Pieces:
             yield piece if piece.control else Segment(shell.clean(piece.text), piece.style)
 
 
-def console() -> Console:
-    """A console on standard output, whatever happens to it."""
-    made = Console(file=cast(IO[str], Output()), highlight=False)
+def console(stream: str = "stdout") -> Console:
+    """A console on standard output or `stderr`, whatever happens to it."""
+    made = Console(file=cast(IO[str], Output(stream)), highlight=False)
     made.push_render_hook(_Clean())
     return made

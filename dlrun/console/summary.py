@@ -13,13 +13,12 @@ from rich.text import Text
 from dlrun import duration, record, shell
 from dlrun.console import format
 from dlrun.errors import Mistake
-from dlrun.report import findings, rates
+from dlrun.record import test_set
+from dlrun.report import findings, rates, results
 from dlrun.report.curves import curve
 from dlrun.report.steps import PAGE
 
 Point = Mapping[str, Any]
-_DURING = ("train", "train_eval", "val")
-"""What is measured during training; the other splits are at its end."""
 
 
 def show(console: Console, directory: Path, uri: str | None) -> None:
@@ -41,9 +40,10 @@ def show(console: Console, directory: Path, uri: str | None) -> None:
         table = _table(points, info)
         if table.row_count:
             console.print(table)
-        for line in (_best(points), _stopped(points, info), _course(points)):
+        tested = test_set.warning(info.get("tested_recipes", 0))
+        for line in (_best(points), _stopped(points, info), _course(points), tested):
             if line:
-                console.print(line, markup=False)
+                console.print(line, markup=False, soft_wrap=True)
     found = record.findings_of(directory)
     findings.show(console, found)
     state = str(status.get("status", "")).lower()
@@ -88,60 +88,14 @@ def _table(points: Sequence[Point], info: Mapping[str, Any]) -> Table:
 
     Each with the epoch of its weights.
     """
-    latest: dict[str, Point] = {}  # the last point that has values of the split
-    ends = [name for name in _splits(info) if name not in _DURING]
-    for point in points:
-        latest |= {split: point for split in (*_DURING, *ends) if _values(point, split)}
-    end = points[-1]
-    columns: list[tuple[str, Point, dict[str, float]]] = [
-        (split, latest[split], _values(latest[split], split))
-        for split in _DURING
-        if split in latest
-    ]
-    last = record.last_values(points)
-    best = _at_epoch(points, last.get("best/epoch"))
-    start = "best/val_"
-    whole = {key[len(start) :]: value for key, value in last.items() if key.startswith(start)}
-    if best is not None and len(whole) > 1:  # training saw a part of the split
-        columns.append(("best val, all", best, whole))
-    elif best is not None and "val" in latest and best["step"] != latest["val"]["step"]:
-        columns.append(("best val", best, _values(best, "val")))
-    used = next((p for p in points if p["step"] == info.get("result_step")), best or end)
-    columns += [
-        (name, used, _values(latest[name], name))
-        for name in ends
-        if name in latest and latest[name]["step"] == end["step"]
-    ]
-
+    columns = results.columns(points, info)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
-    for name, point, _ in columns:
-        table.add_column(f"{name}\n{_when(point, end)}", justify="right")
-    headline = sorted(columns, key=lambda column: column[0] != "val")  # what is monitored first
-    names = dict.fromkeys(name for _, _, values in headline for name in values)
-    for name in names:
-        cells = [values.get(name) for _, _, values in columns]
-        table.add_row(name, *("" if number is None else format.cell(number) for number in cells))
+    for each in columns:
+        table.add_column(f"{each.name}\n{_when(each.point, points[-1])}", justify="right")
+    for name, row in results.rows(columns):
+        table.add_row(name, *("" if number is None else format.cell(number) for number in row))
     return table
-
-
-def _splits(info: Mapping[str, Any]) -> list[str]:
-    """The names of all splits, test at the end."""
-    named = (info.get("data") or {}).get("samples") or {}
-    return [*(name for name in named if name != "test"), "test"]
-
-
-def _values(point: Point, split: str) -> dict[str, float]:
-    """The values of a split, by their names without its prefix."""
-    start = f"{split}/"
-    values = point["values"].items()
-    return {name.removeprefix(start): value for name, value in values if name.startswith(start)}
-
-
-def _at_epoch(points: Sequence[Point], epoch: float | None) -> Point | None:
-    """The point of an epoch, one with a validation if there is one."""
-    found = [p for p in points if epoch is not None and abs(p["epoch"] - epoch) < 1e-9]
-    return next((p for p in found if _values(p, "val")), found[0] if found else None)
 
 
 def _when(point: Point, end: Point) -> str:
@@ -157,7 +111,7 @@ def _best(points: Sequence[Point]) -> str:
     for name, value in values.items():
         if name.startswith("best/") and name != "best/epoch":
             what = name.removeprefix("best/").replace("_", "/", 1)
-            at = _at_epoch(points, values["best/epoch"]) or {"epoch": values["best/epoch"]}
+            at = results.at_epoch(points, values["best/epoch"]) or {"epoch": values["best/epoch"]}
             return f"best {what} {format.cell(value)} at {_when(at, points[-1])}"
     return ""
 

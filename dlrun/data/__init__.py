@@ -71,6 +71,8 @@ class Source:
     hashes: (n,) int64, equal for identical samples.
     digest: a short hash of the whole content, for the record.
     scale_targets: whether to standardize the targets of a regression.
+    labels: whether targets that are no classes are several labels at once, each 0 or 1; None:
+        as they look.
     groups: (n,) int64 numbers of groups that each stay in one split; None where there are none.
     values: of images of more than 8 bits.
     settle: where the scale depends on the training split: takes the rows of each split, returns
@@ -88,6 +90,7 @@ class Source:
     classes: tuple[str, ...] = ()
     given: dict[str, Tensor] = field(default_factory=dict)
     scale_targets: bool = False
+    labels: bool | None = None
     groups: Tensor | None = None
     values: Values | None = None
     settle: Callable[[Mapping[str, NDArray[Any]]], Source] | None = None
@@ -137,7 +140,7 @@ class Data:
     depth: for files of more than 8 bits: x is value/(2^depth − 1), or with depth 8 the value
         itself as uint8.
     groups: of all samples of the set, by their rows, as in `Source`.
-    reading, columns: as in `Source`.
+    labels, reading, columns: as in `Source`.
     """
 
     name: str
@@ -153,6 +156,7 @@ class Data:
     groups: Tensor | None = None
     extra: Mapping[str, Split] = field(default_factory=dict)
     hashes: Tensor | None = None
+    labels: bool | None = None
     reading: Mapping[str, Any] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
 

@@ -15,7 +15,7 @@ from dlrun.data.cache import FORMAT, Labels, Writer, load
 from dlrun.data.fingerprint import hash_files, stat_files
 from dlrun.data.tables.cells import DECIMALS, find_missing
 from dlrun.data.tables.read import read_table, some
-from dlrun.data.tables.targets import TASKS, encode, say_what_for
+from dlrun.data.tables.targets import TASKS, encode, for_task
 from dlrun.errors import Mistake
 
 SPLITS = ("train", "val", "test")
@@ -48,7 +48,8 @@ def arrays(
     missing: the texts that mean a missing value in a CSV, instead of the usual ones.
     decimal: the decimal mark of a CSV, point or comma; None: as its columns show.
     task: auto takes strings for classes and fractions for regression; whole numbers are classes
-        where there are two different ones, or at most 1000, each 5 times on average.
+        where there are two different ones, or at most 1000, each 5 times on average. multilabel:
+        columns of 0 and 1.
     scale_targets: train on (y − mean)/std in regression; None does so unless all targets lie
         in 0..1.
 
@@ -71,14 +72,7 @@ def arrays(
         key = hash_files(stat_files([file]), FORMAT, *columns.values(), task)
         build = partial(_build, file, task, columns, report)
         source, _ = load("arrays", key, build, cache)
-    if task == "auto":
-        say_what_for(source)
-    if scale_targets is None:
-        y = source.y
-        scale_targets = not source.classes and not (y.min() >= 0 and y.max() <= 1)
-    elif scale_targets and source.classes:
-        raise Mistake("data.scale_targets=true: there are classes; data.task=regression has none")
-    return replace(source, name=file.stem, scale_targets=scale_targets)
+    return replace(for_task(source, task, scale_targets), name=file.stem)
 
 
 def _check_file(file: Path, columns: Mapping[str, Any]) -> None:
@@ -107,7 +101,7 @@ def _build(
         x, y, given = _join(_read_arrays(file))
     else:
         x, y, groups, names, notes = read_table(file, task=task, **columns)
-    x = _as_samples(x)
+    x = as_samples(x)
     y, classes = encode(y, task)
     if len(x) != len(y):
         raise Mistake(f"x has {len(x)} samples but y has {len(y)}")
@@ -118,7 +112,12 @@ def _build(
     return Labels(y, classes, given, notes=tuple(notes), groups=groups, columns=names)
 
 
-def _as_samples(x: Array) -> Array:
+def as_samples(x: Array, before: int = 0) -> Array:
+    """Samples as they are kept: images (n, channels, h, w) uint8, else float32 of any shape.
+
+    before: how many samples come before these. Raises Mistake for what is neither images nor
+    numbers, and for values that are missing or not finite.
+    """
     if x.ndim < 2:
         raise Mistake(f"x has the shape {x.shape}; expected (n, features) or more")
     if len(x) == 0 or x[0].size == 0:
@@ -136,7 +135,7 @@ def _as_samples(x: Array) -> Array:
         rows = (~np.isfinite(x.reshape(len(x), -1))).any(1)
         raise Mistake(
             f"x has missing or infinite values in {rows.sum()} samples, "
-            f"first in x[{np.argmax(rows)}]"
+            f"first in x[{before + np.argmax(rows)}]"
         )
     return x
 

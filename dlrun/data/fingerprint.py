@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -59,3 +60,11 @@ def stat_files(paths: Sequence[Path]) -> list[tuple[str, int, int]]:
     """The (path, size, time of change in ns) of files, for `hash_files`."""
     stats = [(path, path.stat()) for path in paths]
     return [(str(path.absolute()), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+
+
+def stat_below(path: Path) -> list[tuple[str, int, int]]:
+    """The same of a file, or of all files in a folder, sorted."""
+    if path.is_file():
+        return stat_files([path])
+    files = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
+    return sorted(stat_files([file for file in files if file.is_file()]))

@@ -1,12 +1,17 @@
-"""A random sample of a split, and random numbers for each use of a seed."""
+"""A random sample of a split, one that stands in for it, and random numbers for each seed."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dlrun.data import Split
+from dlrun.data import Data, Split
+from dlrun.data.scale import scale_of
 
 _SAMPLE = 4  # a use of the seed; the engine has others
+_STAND_IN = 32  # samples
 
 
 def make_generator(use: int, seed: int, epoch: int) -> torch.Generator:
@@ -31,3 +36,32 @@ def sample(split: Split, count: int, seed: int) -> Tensor:
     places = ((torch.arange(m) + start) * (n / max(m, 1))).long().clamp(max=n - 1)
     chosen = dealt[places][torch.randperm(m, generator=generator)]
     return split.rows[chosen.to(split.rows.device)]
+
+
+def stand_in(about: Mapping[str, Any]) -> Data:
+    """Random samples in place of a data set, of the shapes, types and classes of its own.
+
+    about: what a record says of the data.
+    """
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand((_STAND_IN, *about["shape"]), generator=generator)
+    if about["types"]["x"] == "uint8":
+        x = (255 * x).to(torch.uint8)
+    rows, classes = torch.arange(_STAND_IN), about["classes"]
+    y = rows % max(len(classes), 1)
+    if about["types"]["y"] != "int64":  # 0 and 1: as labels have them, and numbers may
+        y = (rows[:, None] % 2).expand(-1, about["outputs"]).float()
+    none = Split(x, y, rows[:0])
+    return Data(
+        name=about["name"],
+        train=Split(x, y, rows),
+        val=none,
+        test=none,
+        shape=tuple(about["shape"]),
+        classes=tuple(classes),
+        outputs=about["outputs"],
+        digest=about["digest"],
+        scale=scale_of(about),
+        depth=about["depth"],
+        reading=about["reading"],
+    )

@@ -1,6 +1,8 @@
 """Targets of a regression with mean 0 and standard deviation 1, and the way back."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +21,16 @@ def standardize(y: Tensor, rows: Tensor) -> tuple[Tensor, Scale]:
     return ((y.double() - mean) / std).float(), Scale(mean.float(), std.float())
 
 
+def scale_of(about: Mapping[str, Any] | None) -> Scale | None:
+    """The scale of the targets, where they were standardized; about: what a record says of data."""
+    kept = (about or {}).get("scale")
+    return Scale(torch.tensor(kept["mean"]), torch.tensor(kept["std"])) if kept else None
+
+
 def rescaled(data: Data, scale: Scale) -> Data:
     """The same data with standardized targets on another scale than their own."""
     now = data.scale
-    if now is None:
+    if now is None or (now.mean.equal(scale.mean) and now.std.equal(scale.std)):
         return data
     raw = data.train.y.double() * now.std.double() + now.mean.double()
     y = ((raw - scale.mean.double()) / scale.std.double()).float()

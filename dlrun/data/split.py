@@ -93,6 +93,7 @@ def make(
         **{name: parts.pop(name) for name in NAMES},
         extra=parts,
         hashes=source.hashes,
+        labels=source.labels,
         shape=tuple(source.x.shape[1:]),
         classes=source.classes,
         outputs=len(source.classes) or source.y.shape[1],

@@ -39,11 +39,26 @@ def _ways(
     """How the model is called, and the batches that it is called with."""
     if views is None:
         return run.forward, samples(run, feed)
-    chain = run.preprocessing if has_size(views) else run.evaluation
-    return partial(_predict, run, views, chain), samples(run, feed, raw=True)
+    return partial(_predict, run, views, _chain(run, views)), samples(run, feed, raw=True)
 
 
-@torch.no_grad()
+def _chain(run: Run, views: Views) -> nn.Module:
+    """The preprocessing of views, which may cut images to their size themselves."""
+    return run.preprocessing if has_size(views) else run.evaluation
+
+
+@contextmanager
+def evaluating(run: Run) -> Iterator[None]:
+    """Inside, the model is in evaluation mode, with averaged weights where it has them."""
+    with averaged(run), torch.no_grad():
+        was_training = run.model.training
+        run.model.eval()
+        try:
+            yield
+        finally:
+            run.model.train(was_training)
+
+
 def outputs(
     run: Run, feed: PreparedSplit, views: Views | None = None, drops: bool = False
 ) -> Tensor:
@@ -51,44 +66,58 @@ def outputs(
 
     views: as `measure` takes it. drops: whether dropout stays on (Gal, Ghahramani 2016).
     """
-    with averaged(run):
-        was_training = run.model.training
-        run.model.eval()
+    with evaluating(run):
         if drops:
             dropout.turn_on(run.model)
         forward, data = _ways(run, feed, views)
         found = torch.cat([forward(x) for x, _ in data])
         if drops:
             dropout.turn_on(run.model, on=False)
-        run.model.train(was_training)
     return found
 
 
-@torch.no_grad()
 def objective(run: Run, feed: PreparedSplit) -> float:
     """What training makes small, of a split in evaluation mode.
 
     The mean loss with what class weights and regularizers make of it, and all penalties.
     """
-    with averaged(run):
-        was_training = run.model.training
-        run.model.eval()
+    with evaluating(run):
         parts = [run.objective(run.forward(x), y) * len(y) for x, y in samples(run, feed)]
         penalties = [float(rule.penalty(run.weights)) for rule in run.penalties]
-        run.model.train(was_training)
     return _total(parts) / len(feed) + sum(penalties)
 
 
-@torch.no_grad()
 def predictions(run: Run, feed: PreparedSplit) -> tuple[Tensor, Tensor]:
     """What a run says of the samples of a split, and what is so, as the metrics take both."""
-    with averaged(run):
-        was_training = run.model.training
-        run.model.eval()
+    with evaluating(run):
         found = [run.answers(run.forward(x), y) for x, y in samples(run, feed)]
-        run.model.train(was_training)
     predicted, y = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
     return predicted, y
+
+
+def assess(
+    run: Run, feed: PreparedSplit, views: Views | None = None
+) -> tuple[dict[str, float], Tensor, Tensor]:
+    """What `measure` gives, and what the run says of the samples and what is so.
+
+    Both as the metrics take them, and on the CPU; the model sees each sample once.
+    """
+    logits = outputs(run, feed, views)
+    size, y = run.lengths.evaluation_batch, feed.y[feed.rows].to(logits.device)
+    values = evaluate(run, lambda z: z, zip(logits.split(size), y.split(size), strict=True))
+    predicted, true = run.answers(logits, y)
+    return values, predicted.cpu(), true.cpu()
+
+
+def answer(run: Run, x: Tensor, views: Views | None = None) -> Tensor:
+    """What the model says of raw samples, (n, *shape) -> (n, outputs), inside `evaluating`.
+
+    views: as `measure` takes it.
+    """
+    x = x.to(run.device)
+    if views is None:
+        return run.forward(ready(run, run.evaluation(x)))
+    return _predict(run, views, _chain(run, views), x)
 
 
 def samples(run: Run, feed: PreparedSplit, raw: bool = False) -> Batches:

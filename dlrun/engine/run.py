@@ -162,7 +162,14 @@ class Run:
                     "mean": self.scale.mean.tolist(),
                     "std": self.scale.std.tolist(),
                 },
+                "types": {
+                    name: str(values.dtype).removeprefix("torch.")
+                    for name, values in (("x", self.data.train.x), ("y", self.data.train.y))
+                },
+                "outputs": self.data.outputs,
+                "depth": self.data.depth,
                 "reading": dict(self.data.reading),
+                "columns": list(self.data.columns),
                 "splits": {name: hash_rows(split.rows.numpy()) for name, split in splits.items()},
             },
         }

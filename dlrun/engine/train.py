@@ -18,10 +18,11 @@ from dlrun.engine import checkpoint
 from dlrun.engine.divergence import Diverged, back_off, check_finite, good
 from dlrun.engine.evaluate import averages, measure
 from dlrun.engine.interrupt import Request, deferred
-from dlrun.engine.run import Run
+from dlrun.engine.run import Run, Weights
 from dlrun.engine.state import Standing, State, Window, capture, load_best_weights
 from dlrun.engine.step import SingleStep, Step
 from dlrun.errors import Interrupted
+from dlrun.optimizer import Observing
 from dlrun.record import Record
 
 _LOOK = 0.2  # seconds between looks at what the clock decides: the screen, a checkpoint
@@ -181,6 +182,10 @@ def _judge(member: Member, state: State, step: Step, number: int, values: dict[s
             standing.best_averaged = bool(averages(run))
             standing.best = step.weights(number)
         run.schedule.observe(score)
+        if isinstance(run.optimizer, Observing):
+            run.optimizer.observe(score)
+        if run.schedule.returns() and standing.best is not None:
+            _return(run, standing.best)
     for rule in run.stopping:
         watched = rule.metric or run.monitor
         if watched in values:
@@ -188,6 +193,12 @@ def _judge(member: Member, state: State, step: Step, number: int, values: dict[s
             standing.stopped = standing.stopped or stops
     if run.backoff:
         standing.good = good(run, state, number)
+
+
+def _return(run: Run, best: Weights) -> None:
+    """Train on from the best weights, with an optimizer that has forgotten its way from there."""
+    run.model.load_state_dict(best)
+    run.optimizer.state.clear()
 
 
 class Clock:

@@ -3,11 +3,11 @@
 import hashlib
 import importlib.util
 import sysconfig
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+
+from dlrun.recipe.signature import targets
 
 _OTHERS = ("dlrun", "torch", "torchvision", "optuna", "mlflow")
 """Packages that are never the user's own; looking for them would import them."""
@@ -19,23 +19,11 @@ def digests(recipe: DictConfig) -> dict[str, str]:
     Leaves out installed packages. Of a package, only the named module counts.
     """
     found = {}
-    for target in sorted(set(_targets(OmegaConf.to_container(recipe, resolve=False)))):
+    for target in sorted(set(targets(OmegaConf.to_container(recipe, resolve=False)))):
         module, file = _file(target)
         if file is not None:
             found[module] = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
     return found
-
-
-def _targets(node: Any) -> Iterator[str]:
-    if isinstance(node, dict):
-        target = node.get("_target_")
-        if isinstance(target, str):
-            yield target
-        for value in node.values():
-            yield from _targets(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _targets(value)
 
 
 def _file(target: str) -> tuple[str, Path | None]:

@@ -6,6 +6,7 @@ Imports nothing heavy before the process that delivers is on its way, so that bo
 import logging
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,7 @@ def perform(
         from dlrun.recipe import build, instantiate
 
     build.check(config, [shell.key(word) for word in invocation.overrides])
+    invocation = replace(invocation, choices=session.settled(config, invocation.choices))
     made = procedure.of(instantiate.part(config, "procedure"))
     lab = Lab(config, invocation, session, made, stopping, whole, measure_test)
     return lab.perform().value
@@ -91,7 +93,7 @@ def complete(
     try:
         session.follow(directory)  # before anything changes, so that no kill leaves it behind
         saves = exports and config.tracking and config.tracking.get("model", False)
-        found = trained(config, directory, session) if tests or saves or examines else None
+        found = trained(config, directory, session)
         if found is not None:
             run, step = found
             if tests and len(run.data.test):
@@ -100,7 +102,9 @@ def complete(
                 train.export(run, directory / "model", step)
             if examines:
                 _diagnose(run, kept, kept.points()[-1]["step"], config, session)
-        elif tests or saves or examines:
+            if exports:
+                train.keep_validation(run, directory)
+        else:
             _log.warning(f"{directory}: has lost its checkpoints, and with them its best weights")
         if exports:
             session.draw(directory)

@@ -326,6 +326,8 @@ class Lab:
     def _opened(self, training: Training, resume: str | None) -> Iterator[BuiltRun]:
         """Inside, a run of the recipe with its record; how it ends becomes its status."""
         config, invocation = self._of(training, resume)
+        choices = self.session.settled(config, invocation.choices)
+        invocation = replace(invocation, choices=choices)
         with ExitStack() as stack:
             if not training.recorded:
                 if config.weights is not None:

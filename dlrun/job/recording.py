@@ -1,5 +1,6 @@
 """The record of a job's run: made, taken up again, and what it says of the run."""
 
+import copy
 import logging
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from dlrun import record, shell
 from dlrun.console import format
 from dlrun.errors import Interrupted, Mistake
 from dlrun.job import code
-from dlrun.recipe import differences
+from dlrun.recipe import differences, identity
 from dlrun.recipe.schema import GROUPS, SEVERAL
 from dlrun.record import Record, trained
 
@@ -124,7 +125,7 @@ def begin(recipe: DictConfig, run: "Run", invocation: Invocation) -> tuple[Recor
     edited = [module for module, was in before.items() if about["code"].get(module) != was]
     if state.counters.step and edited:
         _log.warning(f"{', '.join(edited)}: the code has changed since the run was trained")
-    known = {key: about[key] for key in ("overrides", "choices", "code")}
+    known = {key: about[key] for key in ("overrides", "choices", "code", "recipe")}
     known["resumed"] = [*kept.info.get("resumed", []), {"time": now, "new": new}]
     if kept.info.get("name") in (None, name(overrides)):
         known["name"] = named(recipe, invocation)  # says what is trained now
@@ -140,6 +141,7 @@ def info(recipe: DictConfig, invocation: Invocation) -> dict[str, Any]:
         "choices": invocation.chosen(recipe),
         "command": shlex.join(invocation.command),
         "code": code.digests(recipe),
+        "recipe": identity.without_seed(copy.deepcopy(recipe)),
         **invocation.info,
     }
 

@@ -3,6 +3,7 @@
 Imports nothing heavy: the second process is started before torch is imported.
 """
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,10 +17,13 @@ from dlrun.console.progress import Progress
 from dlrun.errors import refuse
 from dlrun.finding import Finding
 from dlrun.recipe import signature
+from dlrun.recipe.schema import LOSS_OF_TASK
 from dlrun.tracking.follower import Follower
 
 if TYPE_CHECKING:
     from dlrun.data import Data, Source
+
+_log = logging.getLogger("dlrun")
 
 
 class Checked:
@@ -67,21 +71,26 @@ class Session:
     """
 
     def __init__(
-        self, brief: bool = False, cores: int | None = None, checked: Path | None = None
+        self,
+        brief: bool = False,
+        cores: int | None = None,
+        checked: Path | None = None,
+        show: Progress | None = None,
     ) -> None:
-        """brief: show little more than progress, for a run among many.
+        """brief: show little more than progress, for a run among many. show: another way to.
 
         cores: how many threads a job may use where its recipe does not say; None for all.
         checked: a folder in which processes tell each other what preflight has found.
         """
         self.cores = cores
-        self.show = Progress(brief=brief)
+        self.show = show or Progress(brief=brief)
         self.records: list[Path] = []
         self.checked = Checked(checked)
         self._followers: dict[str, Follower] = {}
         self._follower: Follower | None = None  # of the last job
         self._source: tuple[Any, Source] | None = None  # what was read last, by its settings
         self._data: Data | None = None  # as its recipe splits it
+        self._said = ""  # the digest of the data whose labels were said last
 
     def prepare(self, config: DictConfig, draws: bool = False) -> Follower | None:
         """Start the process that follows the records of a recipe, so that it gets ready meanwhile.
@@ -135,6 +144,28 @@ class Session:
         if self._data is None:
             self._data = build.split_data(config, self._source[1])
         return self._data
+
+    def settled(self, config: DictConfig, choices: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Take the loss of the task where a recipe leaves it to that; gives the choices so.
+
+        choices: the option of every group.
+        """
+        if config.loss.get("_target_") != LOSS_OF_TASK:
+            return choices
+        from dlrun import loss
+        from dlrun.recipe import task
+
+        data = self.data(config)
+        kind = task.settle_loss(config, data)
+        if kind == "labels" and data.labels is None and self._said != data.digest:
+            self._said = data.digest
+            single = bool((data.train.y.sum(1) == 1).all())
+            for_classes = "; of one class out of several save the number, y.argmax(1)"
+            _log.warning(
+                f"y has {data.outputs} columns of 0 and 1 alone, taken for as many labels at once; "
+                f"data.task=regression takes them for numbers{for_classes if single else ''}"
+            )
+        return {**choices, "loss": loss.USUAL[kind]}
 
     def close(self) -> None:
         """Wait until all is drawn and delivered, or that makes no progress any more."""

@@ -10,10 +10,10 @@ import numpy as np
 from omegaconf import DictConfig
 
 from dlrun import record
-from dlrun.data import Scale
 from dlrun.data.fingerprint import hash_rows
 from dlrun.data.images.resize import halved
-from dlrun.data.scale import rescaled
+from dlrun.data.sample import stand_in
+from dlrun.data.scale import rescaled, scale_of
 from dlrun.errors import Mistake
 from dlrun.metric import known, score
 from dlrun.procedure import OBJECTIVE, RULES, Training
@@ -46,7 +46,8 @@ def run_of(
     data = session.data(config, training.rows)
     if training.halved:
         data = halved(data)
-    scale = _scale_of(training.preprocessing)
+    before = Path(training.preprocessing) if training.preprocessing else None
+    scale = scale_of(record.read_json(before / "run.json").get("data")) if before else None
     run = build.build(config, rescaled(data, scale) if scale else data, session.cores)
     lengths = run.lengths
     if training.length is not None:
@@ -97,6 +98,33 @@ def trained(config: DictConfig, directory: Path, session: "Session") -> tuple["R
     return run, load_best_weights(run, state.counters, state.runs[0])
 
 
+def deployed(config: DictConfig, directory: Path, session: "Session") -> "Run | None":
+    """A run that has been trained, with the weights that count, without the data it came from.
+
+    config: its recipe. Its splits are a few random samples of the same shape. Where weights
+    are averaged, batch norm needs the training split, which is read then. None where its
+    checkpoints are lost.
+    """
+    from dlrun.engine import checkpoint
+    from dlrun.engine.state import keeps_last, restore_model
+
+    saved = checkpoint.load(directory / "checkpoints")
+    if saved is None:
+        return None
+    about = record.read_json(directory / "run.json")["data"]
+    recipe = config.copy()
+    recipe.class_weights, recipe.train_eval, recipe.validate_on = "none", False, None
+    recipe.weights = None
+    known = build.Known(saved["preprocessing"], about["samples"]["train"])
+    run = build.build(recipe, stand_in(about), session.cores, known)
+    if run.averaging or run.modes is not None:
+        found = trained(config, directory, session)
+        return found and found[0]
+    best = None if keeps_last(run) else saved["best"]
+    restore_model(run, saved["model"] if best is None else best)
+    return run
+
+
 class _Reached(Regularizer):
     """Ends a run, with its last weights, once a metric is as good as asked."""
 
@@ -133,15 +161,6 @@ def _replayed(config: DictConfig, training: Training, run: "Run") -> Replay:
         scores,
         every if training.by_passes else Fraction(1),
     )
-
-
-def _scale_of(directory: str | None) -> "Scale | None":
-    """The scale of a run's targets, where they were standardized."""
-    import torch
-
-    info = record.read_json(Path(directory) / "run.json") if directory else {}
-    kept = (info.get("data") or {}).get("scale")
-    return Scale(torch.tensor(kept["mean"]), torch.tensor(kept["std"])) if kept else None
 
 
 def plain(training: Training) -> dict[str, Any]:

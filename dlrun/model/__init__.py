@@ -6,6 +6,6 @@ shape: of one sample after preprocessing, e.g. [3, 32, 32] or [13]; outputs: how
 return for it; activation: a factory of `dlrun.activation`. The module takes (n, *shape) float
 and returns (n, outputs): logits, never probabilities.
 
-A model whose attribute `reconstructs` is true gives (n, *shape) instead: its input back.
+A model whose class has a true attribute `reconstructs` gives (n, *shape) instead: its input back.
 `count` computes the size of a model and its cost.
 """

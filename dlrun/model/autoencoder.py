@@ -63,7 +63,7 @@ def autoencoder(
     hidden: list[int] | None = None,
     channels: list[int] | None = None,
     tied: bool = False,
-) -> nn.Module:
+) -> Autoencoder:
     """Down to `code` numbers and back: (n, *shape) -> (n, *shape).
 
     channels: of 3×3 convolutions with stride 2, which come first; [] makes a dense network.

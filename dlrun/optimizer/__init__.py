@@ -8,7 +8,8 @@ parameters: tensors, or torch's parameter groups. A factory whose first paramete
 The loop sets each group's `lr` before a step. One whose `step` requires a `closure`
 evaluates the objective itself: `closure()` with its gradient, `closure(backward=False)`
 alone; `replay.py` gives all calls of a step the same random numbers. One that is `Averaging`
-or `Switching` is evaluated with other weights than it trains.
+or `Switching` is evaluated with other weights than it trains; one that is `Observing` hears of
+validations.
 A group whose rate is a setting of its own beside `lr` says so: `own_rate=True`.
 What changes while training goes on is in `state_dict()`, never in a group's options:
 those are the recipe's.
@@ -41,6 +42,14 @@ class Switching(Protocol):
 
     def eval(self) -> None:
         """To where it is evaluated."""
+
+
+@runtime_checkable
+class Observing(Protocol):
+    """Reacts to validation, as some schedules do."""
+
+    def observe(self, score: float) -> None:
+        """After each validation; a higher score is better."""
 
 
 def takes_closure(optimizer: Optimizer) -> bool:

@@ -11,7 +11,7 @@ unless that declares `takes_bytes = True` and reads uint8 itself, which saves a 
 batch. A step is fitted on the output of the steps before it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -65,3 +65,14 @@ def fit(preprocessing: nn.Sequential, batches: Callable[[], Iterable[Tensor]]) -
         for i, step in enumerate(steps):
             if isinstance(step, Learns):
                 step.fit(through(steps[:i]))
+
+
+def recall(chain: nn.Sequential, fitted: Mapping[str, Tensor]) -> None:
+    """Take over what a chain of the same steps has learned, whatever the shapes.
+
+    fitted: its state_dict.
+    """
+    for name, value in fitted.items():
+        owner, _, buffer = name.rpartition(".")
+        step = chain.get_submodule(owner)
+        setattr(step, buffer, value.to(getattr(step, buffer).device))

@@ -23,8 +23,8 @@ from dlrun.errors import Mistake
 from dlrun.finding import Finding, undecided
 from dlrun.procedure import Lab, Outcome, RecordedRun, Training
 from dlrun.procedure.cross_validate import standard_error
-from dlrun.procedure.train import deployable, timestamp
-from dlrun.record import PREDICTIONS, write_arrays
+from dlrun.procedure.train import deployable
+from dlrun.record import PREDICTIONS, test_set, write_arrays
 from dlrun.regularization.dropout import turn_on
 from dlrun.report.chart import Chart
 from dlrun.shell import typed
@@ -151,7 +151,7 @@ def together(
         _export(lab, judge, heard.modules)
     assert lab.record is not None
     if "test" in heard.parts and "test_measured" not in lab.record.info:
-        lab.record.update(test_measured=timestamp())
+        test_set.note(lab.record, runs[0].info["data"])
     key = judge.monitor.rpartition("/")[2]
     values, why = _values(table), _why(judge, heard.parts)
     return Outcome(

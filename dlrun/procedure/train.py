@@ -3,21 +3,22 @@
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from dlrun.data import Data
 from dlrun.data.depth import FromDepth, raw_example
 from dlrun.data.scale import Unscale
+from dlrun.engine.answers import answers
 from dlrun.engine.evaluate import measure, predictions
 from dlrun.engine.feed import prepare
 from dlrun.engine.run import Run
 from dlrun.engine.state import State, keeps_last
 from dlrun.engine.train import train as loop
 from dlrun.procedure import BuiltRun, Lab, Outcome, Training, procedure
-from dlrun.record import PREDICTIONS, Record, write_arrays
+from dlrun.record import PREDICTIONS, VALIDATION, Record, test_set, write_arrays
 
 
 @procedure(single=True)
@@ -74,10 +75,11 @@ def conclude(built: BuiltRun, ending: Ending) -> None:
         monitor=run.monitor, result_step=step, stopped=why, ended_by_rule=standing.stopped
     )
     if tested:
-        record.update(test_measured=timestamp())
+        test_set.note(record, record.info["data"])
     record.append(now, epoch, values)
     built.show.point(now, epoch, values)
     if ending.draw is not None:
+        keep_validation(run, record.directory)
         ending.draw()
     if ending.export:
         export(run, record.directory / "model", step)
@@ -115,11 +117,21 @@ def keep_predictions(run: Run, name: str, record: Record) -> None:
     )
 
 
+def keep_validation(run: Run, directory: Path, data: Data | None = None) -> None:
+    """Write what the run says of the validation split, for figures, as validation.npz.
+
+    data: whose split it is, where the run has a stand-in.
+    """
+    found = answers(run, data or run.data, "val")
+    if found:
+        write_arrays(directory / VALIDATION, **found)
+
+
 def add_test(run: Run, record: Record) -> None:
     """Measure the test split for a run that has ended without, as its last point."""
     last = record.points()[-1]
     record.append(last["step"], last["epoch"], measured(run, "test"))
-    record.update(test_measured=timestamp())
+    test_set.note(record, record.info["data"])
 
 
 def export(run: Run, folder: Path, step: int) -> None:
@@ -127,11 +139,6 @@ def export(run: Run, folder: Path, step: int) -> None:
     from dlrun.tracking.model import save_model
 
     save_model(deployable(run), raw_example(run.data), folder, step, run.classes, run.data.reading)
-
-
-def timestamp() -> str:
-    """The time in ISO 8601, by which a record says when its test split was measured."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def deployable(run: Run) -> nn.Module:

@@ -1,5 +1,6 @@
 """What a recipe means: from typed overrides to a checked configuration and a Run.
 
+flags.py                  the flags of a command, apart from the overrides
 schema.py                 the groups, and the settings that every recipe has
 catalogue.py              groups, options and settings, read from the YAML files
 compose.py                overrides to a recipe: the one module that drives Hydra

@@ -20,15 +20,16 @@ from torch import Tensor, nn
 from dlrun import duration, metric, preprocessing
 from dlrun import loss as losses
 from dlrun.augmentation import clamps, compose
-from dlrun.data import Data, Report, Source, Split
+from dlrun.data import Data, Report, Source, Split, blame, custom
 from dlrun.data import split as splits
 from dlrun.data.sample import sample
 from dlrun.engine import device as devices
 from dlrun.engine import sampling, transfer
 from dlrun.engine.count import flops
 from dlrun.engine.eager import eager
-from dlrun.engine.feed import prepare
-from dlrun.engine.run import Augment, LoopConfig, Run
+from dlrun.engine.feed import PreparedSplit, prepare
+from dlrun.engine.freezing import Frozen
+from dlrun.engine.run import Augment, LoopConfig, Run, Weights
 from dlrun.engine.transfer import Start
 from dlrun.errors import Mistake, refuse
 from dlrun.loss import Loss
@@ -36,10 +37,10 @@ from dlrun.metric import Metric
 from dlrun.model import roles
 from dlrun.model.pretrained import expected
 from dlrun.optimizer import takes_closure
-from dlrun.recipe import checks, named, schema, signature, suggest
+from dlrun.recipe import checks, named, schema, signature, suggest, task
 from dlrun.recipe import instantiate as ingredients
 from dlrun.recipe import start as starts
-from dlrun.recipe.instantiate import as_a, explained, part, plain, several
+from dlrun.recipe.instantiate import as_a, explained, ours, part, plain, several
 from dlrun.regularization import Regularizer, acts
 from dlrun.schedule import Fixed, Schedule, warmup
 from dlrun.test_augmentation import CenterCrop, has_size
@@ -55,6 +56,8 @@ def check(config: DictConfig, chosen: Sequence[str] = ()) -> None:
     chosen: the groups whose option was asked for rather than left at its default.
     """
     apart = {"data": schema.SPLITTING, "model": ("max_parameters",)}
+    if not ours(str(config.data.get("_target_"))):
+        apart["data"] = (*schema.SPLITTING, *custom.OWN)
     wrong = [*schema.problems(config), *_wrong_splitting(config)]
     for group in schema.GROUPS:
         wrong += ingredients.problems(config, group, apart.get(group, ()))
@@ -83,9 +86,25 @@ def read_data(config: DictConfig, report: Report | None = None) -> Source:
     """All samples of the recipe's data; `report(done, total)` is called while decoding."""
     values = plain(config.data, "data", None)
     values = {key: value for key, value in values.items() if key not in schema.SPLITTING}
+    target = values["_target_"]
     with explained("data", values):
+        if not ours(target):
+            with blame(f"data._target_={target}"):
+                return _custom(values, report)
         source: Source = instantiate(values, report=report, _convert_="all")
     return source
+
+
+def _custom(values: dict[str, Any], report: Report | None) -> Source:
+    """What a user's own function gives, which takes `report` and `cache` where it wants to."""
+    function = signature.find(values["_target_"], "data")
+    takes = signature.parameters(function) or {}
+    own = {key: values[key] for key in custom.OWN if key in values and key not in takes}
+    given = {key: value for key, value in values.items() if key not in own}
+    more = {"report": report} if "report" in takes else {}
+    made = instantiate(given | {"_partial_": True}, _convert_="all", **more)
+    code = [signature.find(target, "data") for target in signature.targets(given)]
+    return custom.custom(made, given, code, **own, report=report)
 
 
 def split_data(
@@ -101,40 +120,44 @@ def split_data(
     return data
 
 
-def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
+class Known(NamedTuple):
+    """What is known of a training split that is not read again.
+
+    fitted: what the preprocessing has learned from it.
+    """
+
+    fitted: Weights
+    samples: int
+
+
+def build(
+    config: DictConfig, data: Data, cores: int | None = None, known: Known | None = None
+) -> Run:
     """The Run of a recipe on these data; the same recipe gives the same Run.
 
     cores: how many threads it may use where the recipe does not say; None for all.
-    Raises Mistake for what does not fit together. Fills in `config.facts`.
+    known: of the data that the recipe was trained on, where these only stand in for them.
+    Raises Mistake for what does not fit together. Fills in `config.facts`, and the loss of the
+    task where the recipe leaves it to that.
     """
     most = cores or devices.CORES
     devices.set_up(config.threads or most, config.deterministic)
     device = devices.choose(config.device)
+    task.settle_loss(config, data)
     start = starts.of(config)
-    if start is not None:
-        starts.warn_of_seen(start.facts, data)
-    seen = _see(config, data, device, start)
+    seen = _see(config, data, device, start, known)
     config.facts.shape, config.facts.outputs = list(seen.x.shape[1:]), data.outputs
-    lengths = lengths_of(config, len(data.train), seen.x[0].numel())
+    lengths = lengths_of(config, known.samples if known else len(data.train), seen.x[0].numel())
     learner = _learner(config, data, seen, lengths)
     model = learner.model
     began = _started(config, model, start)
-    views = _views(config, data, seen, model)
     layout = devices.lay_out(model, config.channels_last and seen.x.dim() == 4)
-    names = named.Names(model, seen.x[: learner.tried]) if named.asked(config) else None
-    frozen = named.frozen(config, model, names, lengths) if names else None
-    if frozen is not None and frozen.until is None:
-        frozen.at(0)
-    factors = named.factors(config, names) if names else {}
-    optimizer = _optimizer(config, model, learner.loss, lengths, factors)
-    if frozen is not None:
-        frozen.at(0)  # what joins later has its place in the optimizer
+    optimizer, frozen = _trained(config, learner, seen.x[: learner.tried], lengths)
     operations = flops(model, seen.x[: learner.tried])
     if config.threads is None:
         batch = min(lengths.batch_size, len(data.train))
         torch.set_num_threads(devices.worthwhile(batch * operations, most))
     train = prepare(data.train, seen.chain, device, fixed=seen.augmentation is None)
-    schedule = schedule_of(config, lengths)
     run = Run(
         data=data,
         train=train,
@@ -147,11 +170,9 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
         uncompiled=devices.caller(model, config.precision, device, compiled=False),
         loss=learner.loss,
         objective=learner.objective,
-        order=sampling.by_epoch(
-            config.sampling, train.rows, train.y, config.seed, lengths.batch_size, config.drop_last
-        ),
+        order=_order(config, train, lengths),
         optimizer=optimizer,
-        schedule=schedule,
+        schedule=schedule_of(config, lengths),
         lengths=lengths,
         device=device,
         generator=torch.Generator(device).manual_seed(config.seed + 2),
@@ -161,7 +182,7 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
         layout=layout,
         scaler=_scaler(config, optimizer, device),
         flops=operations,
-        views=views,
+        views=_views(config, data, seen, model),
         backoff=config.on_divergence == "backoff",
         reconstructs=learner.reconstructs,
         regularizers=learner.regularizers,
@@ -170,14 +191,39 @@ def build(config: DictConfig, data: Data, cores: int | None = None) -> Run:
         watch=schema.looks(config.watch),
         began=began,
         frozen=frozen,
-        train_eval=prepare(_part(data.train, TRAIN_EVAL), seen.evaluation, device, fixed=True)
-        if config.train_eval
-        else None,
+        train_eval=_train_eval(data, seen, device) if config.train_eval else None,
     )
     checks.check_target(config, run)
     checks.check_metrics(config, run, seen.x, seen.y)
     _seed(config.seed + 1)  # the noise of training, whatever else has drawn from it
     return run
+
+
+def _order(
+    config: DictConfig, train: PreparedSplit, lengths: LoopConfig
+) -> Callable[[int], Tensor]:
+    """The rows of each epoch, in their order."""
+    size = lengths.batch_size
+    return sampling.by_epoch(
+        config.sampling, train.rows, train.y, config.seed, size, config.drop_last
+    )
+
+
+def _trained(
+    config: DictConfig, learner: "_Learner", x: Tensor, lengths: LoopConfig
+) -> tuple[torch.optim.Optimizer, Frozen | None]:
+    """The optimizer of what is trained, and what is not, or not from the beginning."""
+    model = learner.model
+    if not named.asked(config):
+        return _optimizer(config, model, learner.loss, lengths, {}), None
+    names = named.Names(model, x)
+    frozen = named.frozen(config, model, names, lengths)
+    if frozen is not None and frozen.until is None:
+        frozen.at(0)
+    optimizer = _optimizer(config, model, learner.loss, lengths, named.factors(config, names))
+    if frozen is not None:
+        frozen.at(0)  # what joins later has its place in the optimizer
+    return optimizer, frozen
 
 
 def metrics(config: DictConfig) -> dict[str, Metric]:
@@ -189,6 +235,11 @@ def metrics(config: DictConfig) -> dict[str, Metric]:
 def _part(split: Split, count: int) -> Split:
     """So many samples of a split, each class with its share, or all where it has fewer."""
     return replace(split, rows=sample(split, count, seed=0).sort().values)
+
+
+def _train_eval(data: Data, seen: "_Seen", device: torch.device) -> PreparedSplit:
+    """A fixed part of the training split, as evaluation sees it."""
+    return prepare(_part(data.train, TRAIN_EVAL), seen.evaluation, device, fixed=True)
 
 
 def _validated(config: DictConfig, data: Data) -> Split:
@@ -225,9 +276,17 @@ class _Learner(NamedTuple):
     tried: int  # samples of a batch that the model takes
 
 
-def _see(config: DictConfig, data: Data, device: torch.device, start: Start | None) -> _Seen:
+def _see(
+    config: DictConfig,
+    data: Data,
+    device: torch.device,
+    start: Start | None,
+    known: Known | None,
+) -> _Seen:
     augmentation = _augmentation(config, data, device)
-    chain = _fitted(config, data, device)
+    chain = _fitted(config, data, device, known.fitted if known else None)
+    if start is not None:
+        starts.warn_of_seen(start.facts, data)
     if start is not None and start.preprocessing is not None:
         kept = _take_fitted(chain, start.preprocessing)
         start.facts["preprocessing"] = "kept" if kept else "fitted anew"
@@ -352,9 +411,14 @@ def _augmentation(config: DictConfig, data: Data, device: torch.device) -> Augme
     return compose(steps) if steps else None
 
 
-def _fitted(config: DictConfig, data: Data, device: torch.device) -> nn.Sequential:
-    """The preprocessing, fitted on the training split alone."""
+def _fitted(
+    config: DictConfig, data: Data, device: torch.device, known: Weights | None = None
+) -> nn.Sequential:
+    """The preprocessing, fitted on the training split alone, or with what is known."""
     chain = preprocessing.chain(list(several(config, "preprocessing").values())).to(device)
+    if known is not None:
+        preprocessing.recall(chain, known)
+        return chain.eval()
     with explained("preprocessing", config.preprocessing or {}):
         preprocessing.fit(chain, partial(_raw, data, device))
     return chain.eval()

@@ -1,7 +1,6 @@
 """What does not fit together in a recipe, said before training."""
 
 import math
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from math import prod
@@ -16,7 +15,7 @@ from dlrun.data import Data
 from dlrun.engine.count import parameters
 from dlrun.engine.evaluate import Tally
 from dlrun.engine.run import LoopConfig, Run
-from dlrun.errors import Mistake, first_line, refuse
+from dlrun.errors import Mistake, first_line, refuse, told
 from dlrun.loss import Loss
 from dlrun.metric import CLASSES, LABELS, NUMBERS, Metric
 from dlrun.recipe import schema
@@ -138,8 +137,9 @@ def _try_forward(
             losses.require_numbers(loss, "the model gives its input back", "mse, mae, huber or bce")
         else:
             if not data.classes:
-                where = f"the targets of data={data.name} are numbers"
-                losses.require_numbers(loss, where, "mse, mae or huber")
+                labels = losses.are_labels(data.train.y, data.labels)
+                kind, right = ("labels", "bce") if labels else ("numbers", "mse, mae or huber")
+                losses.require_numbers(loss, f"the targets of data={data.name} are {kind}", right)
             numbers = data.train.y[data.train.rows]
             losses.require_unit_targets(loss, numbers, "loss=mse, mae or huber")
         if config.preflight != "off":
@@ -365,11 +365,7 @@ def _users(config: DictConfig, group: str) -> Iterator[None]:
     except Exception as error:
         if ours(target) or isinstance(error, _TELLING):
             raise
-        frames = traceback.extract_tb(error.__traceback__)
-        own = [frame for frame in frames if "site-packages" not in frame.filename]
-        place = (own or list(frames))[-1]
-        where = f"{place.filename}:{place.lineno}"
-        raise Mistake(f"{group}={target}: {type(error).__name__}: {error} ({where})") from error
+        raise Mistake(f"{group}={target}: {told(error)}") from error
 
 
 @contextmanager

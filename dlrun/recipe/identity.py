@@ -33,6 +33,12 @@ def _deciding(recipe: DictConfig) -> dict[str, Any]:
     return kept
 
 
+def without_seed(recipe: DictConfig) -> str:
+    """The hash of what a recipe is, whatever its seed and however it is recorded."""
+    apart = ("seed", "test", "checkpoint_every", "log_every", "train_eval")
+    return short({key: value for key, value in _deciding(recipe).items() if key not in apart})
+
+
 def structure(recipe: DictConfig) -> str:
     """The hash of a recipe without its numbers: what checks find is alike where it is."""
 

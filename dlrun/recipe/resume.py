@@ -25,7 +25,7 @@ from dlrun.errors import Mistake, first_line
 from dlrun.recipe import compose, mistakes
 from dlrun.recipe.catalogue import within
 from dlrun.recipe.compose import Composer
-from dlrun.recipe.schema import SEVERAL
+from dlrun.recipe.schema import LOSS_OF_TASK, SEVERAL
 from dlrun.recipe.signature import expected, fits
 from dlrun.record import bounds
 
@@ -92,6 +92,8 @@ class Previous:
         before = placed(composer.recipe(self.overrides), self.cwd)
         typed = [shell.key(word) for word in words if word not in self.overrides]
         dropped = [shell.key(word) for word in self.overrides if word not in words]
+        if before.loss.get("_target_") == LOSS_OF_TASK:
+            dropped.append("loss")  # the record has the one that was taken
         changed = changes(before, placed(self.recipe, self.cwd), [*typed, *dropped])
         for key, value in changed.items():
             OmegaConf.update(recipe, key, value, force_add=True)

@@ -42,6 +42,9 @@ WATCHED = ("layers", "sharpness")
 MONITORS = ("auto", "val/accuracy", "val/mae", "val/loss", "train/loss")
 """What `monitor` takes, beside val/<name> of the chosen metrics."""
 
+LOSS_OF_TASK = "dlrun.loss.auto"
+"""The target of `loss=auto`, in whose place the loss of the task comes once the data are read."""
+
 MISSING: Any = "???"
 """OmegaConf's sign for a value that a recipe must give."""
 MOST = {

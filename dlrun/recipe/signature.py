@@ -5,7 +5,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Any, Literal, Union
 
@@ -71,16 +71,13 @@ def problems(target: str, kwargs: Mapping[str, Any], key: str, partial: bool = T
     except Mistake as mistake:
         return [str(mistake)]
     name = target.rpartition(".")[2]
-    try:
-        parameters = inspect.signature(function).parameters
-    except (TypeError, ValueError):  # a C function without a signature
+    taken = parameters(function)
+    if taken is None:
         return []
     named = {
-        p.name: p
-        for p in parameters.values()
-        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        p.name: p for p in taken.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
     }
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in taken.values())
     hints = _hints(function)
     wrong, unknown = [], []
     for argument, value in kwargs.items():
@@ -139,6 +136,31 @@ def find(target: str, key: str) -> Callable[..., Any]:
     if not callable(found):
         raise Mistake(f"{at}: is not a function or a class")
     return typing.cast(Callable[..., Any], found)
+
+
+def parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter] | None:
+    """The parameters of a function or class by name; None where it doesn't say."""
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):  # a C function without a signature
+        return None
+
+
+def targets(node: Any) -> Iterator[str]:
+    """Every `_target_` in plain values."""
+    if isinstance(node, Mapping):
+        if isinstance(node.get("_target_"), str):
+            yield node["_target_"]
+        for value in node.values():
+            yield from targets(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from targets(value)
+
+
+def returns(function: Callable[..., Any]) -> Any:
+    """The class itself, or what a function is annotated to return; None where it is not."""
+    return function if inspect.isclass(function) else _hints(function).get("return")
 
 
 def durations(target: str) -> list[str]:

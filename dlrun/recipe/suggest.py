@@ -209,14 +209,21 @@ def flag(key: str, value: str, catalogue: Catalogue) -> str:
     return here(key, value or "...", catalogue)
 
 
-def stray(typed: Sequence[str], number: int, catalogue: Catalogue) -> str:
-    """Say what a word without = may mean, given those beside it; number: its place in `typed`."""
+def stray(
+    typed: Sequence[str], number: int, catalogue: Catalogue, verbs: Sequence[str] = ()
+) -> str:
+    """Say what a word without = may mean, given those beside it; number: its place in `typed`.
+
+    verbs: the first words of other commands.
+    """
     word = typed[number]
     before = typed[number - 1] if number else ""
     after = typed[number + 1] if len(typed) > number + 1 else ""
-    if "=" in before and word.strip() and not close(word, ["sync"]):
+    if word in verbs:
+        return f"; {word} comes first: dlrun {word} ..."
+    if "=" in before and word.strip() and not close(word, verbs):
         return f", or quotes around a value with spaces: {shell.quote(f'{before} {word}')}"
-    said = "" if before else _command(word, after) or nearest(word, ["sync"], "dlrun {}")
+    said = "" if before else _command(word, after) or nearest(word, verbs, "dlrun {}")
     if said or not word.strip():
         return said
     choices = [option.typed for option in catalogue.named(word)]

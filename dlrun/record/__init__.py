@@ -8,6 +8,7 @@
         tracking.json    how much of it a tracking server has (written by `dlrun.tracking`)
         findings.txt     what was found out about the run; run.json has it as `findings`
         predictions.npz  what the model says of samples, where a procedure keeps that
+        validation.npz   a little of what the best weights say of the validation split
         checkpoints/  figures/  model/
 
 A checkpoint stores `Record.position()`; resuming cuts the points after it off, so
@@ -44,6 +45,7 @@ from dlrun.record.files import (
     held,
     hold,
     overwrite,
+    read_arrays,
     read_json,
     replacing,
     text,
@@ -58,10 +60,10 @@ __all__ = ["FAILED", "FINISHED", "KILLED", "PRUNED", "RUNNING", "Record"]
 __all__ += ["all_runs", "create", "find", "is_running", "mark_killed", "open_existing"]
 __all__ += ["read_json", "read_points", "read_status", "replacing", "text", "write", "write_json"]
 __all__ += ["git", "guard", "held", "hold", "is_whole", "last_values", "versions"]
-__all__ += ["findings_of", "keep_findings", "write_arrays"]
+__all__ += ["findings_of", "keep_findings", "read_arrays", "write_arrays"]
 
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
-PREDICTIONS = "predictions.npz"
+PREDICTIONS, VALIDATION = "predictions.npz", "validation.npz"
 PRUNED = "PRUNED"  # stopped by a sweep that had better runs; MLflow calls it KILLED
 
 _log = logging.getLogger("dlrun")

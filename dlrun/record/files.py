@@ -57,6 +57,17 @@ def write_arrays(path: Path, **arrays: Any) -> None:
         save(file, **arrays)
 
 
+def read_arrays(path: Path) -> dict[str, Any]:
+    """The arrays of an .npz; empty where it is missing or damaged."""
+    import zipfile
+
+    import numpy
+
+    with suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), numpy.load(path) as file:
+        return {name: file[name] for name in file.files}
+    return {}
+
+
 def overwrite(path: Path, content: str) -> bool:
     """Write over the start of a small file that exists, which a full disk allows; whether it did.
 

@@ -201,6 +201,11 @@ class Point:
     status: str = RUNNING
 
     @property
+    def recipe(self) -> str:
+        """The hash of the recipe: that of its first run knows the loss which loss=auto took."""
+        return self.runs[0].hash if self.runs else self.hash
+
+    @property
     def scored(self) -> list[RunResult]:
         """The runs that have a finite value."""
         usable = [run for run in self.runs if run.status in (FINISHED, PRUNED)]
@@ -380,9 +385,9 @@ class Sweep:
         """
         once: dict[str, Point] = {}
         for point in self.points:
-            known = once.setdefault(point.hash, point)
+            known = once.setdefault(point.recipe, point)
             if known.status not in ENDED and point.status in ENDED:
-                once[point.hash] = replace(point, trial=known.trial)
+                once[point.recipe] = replace(point, trial=known.trial)
         points = tuple(once.values())
         if all(one.key != SEED for one in self.dimensions):
             return replace(self, points=points)

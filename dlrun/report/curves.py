@@ -168,14 +168,14 @@ def write(axes: "Axes", x: str, y: str, path: Path) -> None:
     save(figure, path)
 
 
-def finish(axes: "Axes", x: str, y: str) -> None:
+def finish(axes: "Axes", x: str, y: str, legend: bool = True) -> None:
     """Name the axes; a light grid, no frame, and a legend where there are several lines."""
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    if len(axes.get_lines()) > 1 and axes.get_legend() is None:
+    if legend and len(axes.get_lines()) > 1 and axes.get_legend() is None:
         axes.legend(frameon=False)
 
 

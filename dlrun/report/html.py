@@ -75,20 +75,31 @@ def wide(svg: str, axes: int = 1) -> str:
 
 
 def image(path: Path, said: str) -> str:
-    """A PNG, inside the page. said: what it shows."""
+    """A PNG, inside the page, at its own size. said: what it shows."""
+    return f'<div class="scroll">{_img(path, said)}</div>'
+
+
+def picture(path: Path, said: str) -> str:
+    """A PNG, inside the page, no wider than there is room for."""
+    return f"<figure>{_img(path, said)}</figure>"
+
+
+def _img(path: Path, said: str) -> str:
     content = base64.b64encode(path.read_bytes()).decode()
-    source = f"data:image/png;base64,{content}"
-    return f'<div class="scroll"><img src="{source}" alt="{escape(said)}"></div>'
+    return f'<img src="data:image/png;base64,{content}" alt="{escape(said)}">'
 
 
-def table(rows: Sequence[Mapping[str, Any]], best: int | None = None) -> str:
-    """Tables of rows of values by their column. best: the row that stands out."""
-    return "".join(_table(part, best) for part in record.tables(rows))
+def table(rows: Sequence[Mapping[str, Any]], best: int | None = None, numbers: bool = True) -> str:
+    """Tables of rows of values by their column. best: the row that stands out.
+
+    numbers: whether all columns but the first hold some.
+    """
+    return "".join(_table(part, best, numbers) for part in record.tables(rows))
 
 
-def _table(rows: Sequence[Mapping[str, Any]], best: int | None) -> str:
+def _table(rows: Sequence[Mapping[str, Any]], best: int | None, numbers: bool) -> str:
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    numeric = [place > 0 for place in range(len(columns))]
+    numeric = [numbers and place > 0 for place in range(len(columns))]
     lines = [row(columns, numeric, "th")]
     for place, values in enumerate(rows):
         kind = ' class="best"' if place == best else ""

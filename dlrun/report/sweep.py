@@ -10,6 +10,7 @@ from rich.text import Text
 
 from dlrun import record
 from dlrun.finding import Finding
+from dlrun.record import test_set
 from dlrun.record.sweep import Sweep, read
 from dlrun.report import critic, evidence, page, rates, runs
 from dlrun.report import findings as shown
@@ -46,8 +47,19 @@ def summarize(directory: str | Path, console: Console, goes_on: bool = False) ->
             show(sweep, {}, [], console, rows=1)
         else:
             show(sweep, shares, findings, console)
+        if said := _tested(sweep, outputs):
+            console.print(said, soft_wrap=True)
     console.print(Text.assemble(("report: ", "dim"), str(_near(path))), soft_wrap=True)
     return path
+
+
+def _tested(sweep: Sweep, outputs: Path) -> str:
+    """What is to be said where its best point is not the first recipe on its test split."""
+    run = sweep.best_run
+    if not sweep.test or run is None:
+        return ""
+    info = record.read_json(outputs / str(run.directory) / "run.json")
+    return test_set.warning(info.get("tested_recipes", 0))
 
 
 def show(

@@ -89,7 +89,7 @@ class Driver:
         while not self.stopped and (batch := self._batch(left, at_once)):
             self._train(batch)
         points = self.ledger.points.values()
-        different = len({point.hash for point in points})
+        different = len({point.recipe for point in points})
         if different < len(points):
             self.console.print(f"{len(points)} points, {different} of them different", markup=False)
         self.failed = sum(point.status == record.FAILED for point in points)
@@ -364,7 +364,8 @@ class Driver:
         """Record a run that has ended, wherever it was trained."""
         directory = self.plan.outputs / run.directory if run.directory else None
         if directory is not None:
-            self.runs.add(run.hash, directory)
+            for hash in {run.hash, task.hash}:
+                self.runs.add(hash, directory)
         self.ledger.ran(task.trial, run)
         if run.status == record.FAILED:
             self._failures += 1

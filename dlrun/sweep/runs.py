@@ -52,7 +52,8 @@ class Runs:
             if not isinstance(told, dict) or not isinstance(told.get("hash"), str):
                 continue
             if told.get("id") == self._plan.id or ended(directory, record.FINISHED):
-                self.add(told["hash"], directory)
+                for hash in {told["hash"], told.get("typed", told["hash"])}:
+                    self.add(hash, directory)
 
     def add(self, hash: str, directory: Path) -> None:
         """Add a run."""
@@ -111,6 +112,7 @@ def outcome(run: RunResult, directory: Path, objective: str) -> RunResult:
     others = (f"val/{name}" for name in metrics if name not in metric.METRICS)
     return replace(
         run,
+        hash=(info.get("sweep") or {}).get("hash", run.hash),
         directory=os.path.relpath(directory, directory.parents[1]),
         status=status.get("status", record.KILLED),
         message=status.get("message", ""),

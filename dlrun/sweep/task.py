@@ -1,5 +1,6 @@
 """One run of a point, in whatever process: from its recipe to its result."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from dlrun.errors import Interrupted, Mistake
 from dlrun.job import factory, recording
 from dlrun.job.session import Session
 from dlrun.recipe import mistakes
+from dlrun.recipe.schema import LOSS_OF_TASK
 from dlrun.record.sweep import RunResult
 from dlrun.sweep import claims
 from dlrun.sweep.recipes import Composed
@@ -29,6 +31,7 @@ class Task:
     overrides: all of them; changed: those of the point and the seed; named: what names the run.
     first: whether it is the first run of its point; resume: the directory of a run to go on
         with; whole: with figures and a model; check: look for missing values and references.
+    typed: the hash of the recipe as it was typed, where its loss is known since the data are read.
     """
 
     sweep: str
@@ -46,6 +49,7 @@ class Task:
     resume: str | None = None
     whole: bool = False
     check: bool = True
+    typed: str = ""
 
     @property
     def id(self) -> str:
@@ -64,6 +68,7 @@ class Task:
     def asked(self, choices: Mapping[str, Any]) -> recording.Invocation:
         """What the job factory needs to know of it."""
         told = {"id": self.sweep, "trial": self.trial, "seed": self.seed, "hash": self.hash}
+        told |= {"typed": self.typed} if self.typed else {}
         tags: dict[str, Any] = {"dlrun.sweep": self.sweep, "dlrun.trial": self.trial}
         tags |= {f"sweep.{key}": value for key, value in self.values.items()}
         info = {"sweep": told | {"values": dict(self.values)}, "tags": tags, **_origin()}
@@ -99,6 +104,9 @@ def perform(
     """
     if not trains(made.recipe):
         return _perform(task, made, session, stopping, say)
+    settled = _settled(made, session)
+    if settled is not made:
+        made, task = settled, replace(task, hash=settled.digest, typed=task.hash)
     outputs = shell.path(made.recipe.outputs, "outputs").absolute()
     what = f"{task.name}, which another sweep trains"
     with claims.held(outputs, task.hash, what, session.show.console) as claim:
@@ -110,6 +118,20 @@ def perform(
         if result.status == record.FINISHED and result.directory is not None:
             claim.finished(Path(result.directory))
     return result
+
+
+def _settled(made: Composed, session: Session) -> Composed:
+    """A recipe with the loss of its task; as it is where its data cannot be read, which is said
+    when it is about to begin."""
+    if made.recipe.loss.get("_target_") != LOSS_OF_TASK:
+        return made
+    recipe = copy.deepcopy(made.recipe)
+    try:
+        with mistakes.resolved():
+            choices = session.settled(recipe, made.choices)
+    except Exception:
+        return made
+    return replace(made, recipe=recipe, choices=dict(choices))
 
 
 def _perform(

@@ -2,11 +2,11 @@
 
     python -m dlrun.tracking.follow SETTINGS PARENT
 
-SETTINGS are those of the store, as JSON, or null where nothing is delivered and curves alone
+SETTINGS are those of the store, as JSON, or null where nothing is delivered and figures alone
 are drawn. A line in is `[directory, draw]`, a record to follow from then on; `draw` says that
-its curves can be drawn now. No more come once the input ends or the process PARENT is gone;
-what is still open then is finished. A line out is a number, the seconds that the next step may
-take (0 while nothing gets through), or a text, a warning.
+its figures can be drawn now, and its page once it is final. No more come once the input ends or
+the process PARENT is gone; what is still open then is finished. A line out is a number, the
+seconds that the next step may take (0 while nothing gets through), or a text, a warning.
 
 Nothing else is said: a record is final when no process holds it, and its own status tells how
 it ended. So a trainer that is killed needs no farewell.
@@ -60,6 +60,7 @@ class Follower:
         self._out = out
         self._store: tuple[MlflowClient, str] | None = None  # with the experiment's id
         self._to_draw: list[Path] = []
+        self._pages: list[Path] = []  # of records that are not final yet
         self._records: dict[Path, _Followed] = {}
         self._half_line = b""
         self._ended_at = 0.0  # when no more records were to come; 0 before
@@ -76,7 +77,7 @@ class Follower:
         wait = 0.0
         while True:
             self._listen(wait)
-            if self._ended_at and not self._records and not self._to_draw:
+            if self._ended_at and not (self._records or self._to_draw or self._pages):
                 return 0
             try:
                 self._advance()
@@ -101,7 +102,7 @@ class Follower:
     def _listen(self, wait: float) -> None:
         """Wait for records, and take all there are."""
         if self._ended_at:
-            sleep(wait if self._records else 0)
+            sleep(wait if self._records or self._pages else 0)
             return
         ended = False
         while not ended and select.select([0], [], [], wait)[0]:
@@ -120,6 +121,9 @@ class Follower:
         """Do what can be done now. Raises the first error after all records had their turn."""
         while self._to_draw:
             self._draw(self._to_draw.pop())
+        for path in list(self._pages):
+            if not record.is_running(path):
+                self._page(path)
         if self._settings is None:
             return
         if self._store is None:
@@ -146,15 +150,25 @@ class Follower:
             lock.release()
 
     def _draw(self, path: Path) -> None:
-        from dlrun.report import chart, curves, layers
+        from dlrun.report import figures
 
         self._say(30)
         try:
-            if not chart.draw(path):  # which is all there is of several runs
-                curves.draw(path)
-            layers.draw(path)
+            figures.draw(path)
         except Exception as error:
-            self._tell(f"the curves of run {path.name} were not drawn: {error}")
+            self._tell(f"the figures of run {path.name} were not drawn: {error}")
+        self._pages.append(path)
+
+    def _page(self, path: Path) -> None:
+        """Write the page of a record that is final."""
+        from dlrun.report import run_page
+
+        self._pages = [each for each in self._pages if each != path]
+        try:
+            if path.is_dir():  # not thrown away
+                run_page.write(path)
+        except Exception as error:
+            self._tell(f"the page of run {path.name} was not written: {error}")
 
     def _deliver(
         self,
@@ -175,6 +189,8 @@ class Follower:
                 cursor.settle(path, settings)
             followed.delivery = Delivery(*where, path, self._say)
         live = record.is_running(path)
+        if not live and path in self._pages:
+            self._page(path)
         followed.delivery.deliver(live)
         # With the input at an end, another trainer holds the record, and has its own follower.
         return not live or bool(self._ended_at)

@@ -13,7 +13,7 @@ from tests.conftest import in_suite
 
 # Blocks where the signal is to come, and says so; the module is imported by the command.
 POINTS = {
-    "flags": "dlrun.cli.flags",
+    "flags": "dlrun.recipe.flags",
     "hydra": "hydra.core.plugins",
     "optuna": "optuna",
     "torch": "torch",

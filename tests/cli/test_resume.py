@@ -7,9 +7,9 @@ from omegaconf import OmegaConf
 
 from dlrun.__main__ import main
 from dlrun.cli import launch
-from dlrun.cli.flags import Flags
 from dlrun.errors import Mistake
 from dlrun.recipe import compose, resume
+from dlrun.recipe.flags import Flags
 from dlrun.recipe.resume import changes, merge
 
 CHOICES = {"optimizer": "momentum", "model": "mlp", "schedule": "cosine"}

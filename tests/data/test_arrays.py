@@ -256,7 +256,7 @@ def test_which_targets_are_standardized(tmp_path):
         ({"x": TABLE[:, 0], "y": LABELS}, r"x has the shape \(20,\)"),
         ({"x": TABLE[:0], "y": TABLE[:0, 0]}, "x is empty"),
         ({"x": TABLE, "y": np.zeros(20, int)}, "the single class 0"),
-        ({"x": TABLE, "y": np.eye(20, 4, dtype=int)}, "classes must be"),
+        ({"x": TABLE, "y": 3 * np.eye(20, 4, dtype=int)}, "classes must be"),
         ({"x": TABLE, "y": LABELS.astype(complex)}, "y has the type complex128"),
         ({"x": TABLE.astype(object), "y": LABELS}, "cannot be read: .*pickle"),
     ],

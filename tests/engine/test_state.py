@@ -206,7 +206,7 @@ def test_another_schedule_with_a_memory(
     [
         ("optimizer=adam", "optimizer=rmsprop", "which was Adam and is RMSprop"),
         ("optimizer=rmsprop", "optimizer=rmsprop; optimizer.momentum=0.9", "whose momentum was 0"),
-        ("optimizer=adam", "optimizer=adam; +optimizer.amsgrad=true", "whose amsgrad was False"),
+        ("optimizer=adam", "optimizer=adam; optimizer.amsgrad=true", "whose amsgrad was False"),
         ("optimizer=lbfgs", "optimizer=lbfgs; optimizer.history=3", "whose history_size was 20"),
     ],
 )

@@ -1,7 +1,9 @@
 """Five steps of each optimizer against its written formula, in float64."""
 
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -143,6 +145,204 @@ def radam(w: np.ndarray, decay: float) -> Iterator[np.ndarray]:
             mean = mean * np.sqrt(top / bottom) * np.sqrt(1 - 0.999**t) / (np.sqrt(v) + 1e-8)
         w = w - LR * mean
         yield w
+
+
+def adagrad_inside(w: np.ndarray) -> Iterator[np.ndarray]:
+    s = np.full_like(w, 0.1)
+    for t in count():
+        g = gradient(w)
+        s = s + g**2
+        w = w - LR / (1 + 0.2 * t) * g / np.sqrt(s + 0.01)
+        yield w
+
+
+def rmsprop_inside(w: np.ndarray) -> Iterator[np.ndarray]:
+    s, v, m = np.zeros_like(w), np.zeros_like(w), np.zeros_like(w)
+    while True:
+        g = gradient(w)
+        s, m = 0.99 * s + 0.01 * g**2, 0.99 * m + 0.01 * g
+        v = 0.5 * v + g / np.sqrt(s - m**2 + 0.01)
+        w = w - LR * v
+        yield w
+
+
+def adam_form(w: np.ndarray, inside: bool, corrected: bool) -> Iterator[np.ndarray]:
+    m, v = np.zeros_like(w), np.zeros_like(w)
+    for t in count(1):
+        g = gradient(w) + DECAY * w
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+        a, b = (m / (1 - 0.9**t), v / (1 - 0.999**t)) if corrected else (m, v)
+        w = w - LR * a / (np.sqrt(b + 0.01) if inside else np.sqrt(b) + 0.01)
+        yield w
+
+
+def adadelta_form(w: np.ndarray, window: int | None, numerator: bool) -> Iterator[np.ndarray]:
+    squares: list[np.ndarray] = []
+    moves: list[np.ndarray] = []
+
+    def mean(values: list[np.ndarray]) -> np.ndarray:
+        if window:
+            return np.sum(values[-window:], 0) / max(1, min(len(values), window)) + 0 * w
+        running = np.zeros_like(w)
+        for value in values:
+            running = 0.9 * running + 0.1 * value
+        return running
+
+    while True:
+        g = gradient(w)
+        squares.append(g**2)
+        top = np.sqrt(mean(moves) + 1e-6) if numerator else 1.0
+        move = top * g / np.sqrt(mean(squares) + 1e-6)
+        moves.append(move**2)
+        w = w - LR * move
+        yield w
+
+
+INSIDE = {"eps_form": "inside", "eps": 0.01}
+FORMS: list[tuple[str, dict[str, Any], Iterator[np.ndarray]]] = [
+    (
+        "adagrad",
+        {**INSIDE, "lr_decay": 0.2, "initial_accumulator_value": 0.1},
+        adagrad_inside(START),
+    ),
+    ("rmsprop", {**INSIDE, "momentum": 0.5, "centered": True}, rmsprop_inside(START)),
+    ("adam", {**INSIDE, "weight_decay": DECAY}, adam_form(START, True, True)),
+    (
+        "adam",
+        {**INSIDE, "bias_correction": False, "weight_decay": DECAY},
+        adam_form(START, True, False),
+    ),
+    (
+        "adam",
+        {"eps": 0.01, "bias_correction": False, "weight_decay": DECAY},
+        adam_form(START, False, False),
+    ),
+    ("adadelta", {"window": 3}, adadelta_form(START, 3, True)),
+    ("adadelta", {"window": 2, "numerator": False}, adadelta_form(START, 2, False)),
+    ("adadelta", {"numerator": False}, adadelta_form(START, None, False)),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "formula"), FORMS)
+def test_the_boards_forms(name, options, formula):
+    for step, expected in zip(taken(name, steps=9, **options), formula, strict=False):
+        np.testing.assert_allclose(step, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("adam", {"eps_form": "below"}, "eps_form must be outside or inside, got below"),
+        ("adadelta", {"window": 0}, "window must be at least 1 step"),
+        ("momentum", {"form": "modern"}, "form must be torch or classical, got modern"),
+        ("nesterov", {"momentum_rise": "jump"}, "momentum_rise must be line or switch"),
+        ("momentum", {"momentum_rise": "switch"}, "momentum_rise=switch needs a momentum_start"),
+        ("momentum", {"momentum_patience": 3}, "momentum_patience is for momentum_rise=switch"),
+    ],
+)
+def test_a_form_that_is_none(name, options, said):
+    with pytest.raises(ValueError, match=said):
+        taken(name, **options)
+
+
+RATES = [0.1, 0.1, 0.01, 0.01, 0.01]
+
+
+def falling(name: str, **options: object) -> float:
+    """θ after five steps on θ²/2 from 1, with a rate that falls."""
+    w = torch.ones(1, requires_grad=True)
+    optimizer = instantiate(OmegaConf.load(CONF / f"{name}.yaml"), **options)([w])
+    for rate in RATES:
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.zero_grad()
+        (0.5 * w * w).sum().backward()
+        optimizer.step()
+    if hasattr(optimizer, "eval"):
+        optimizer.eval()
+    return float(w.detach())
+
+
+def test_forms_of_momentum_differ_where_the_rate_falls():
+    w, v = 1.0, 0.0
+    for rate in RATES:
+        v = 0.9 * v - rate * w
+        w += v
+    assert falling("momentum", form="classical") == pytest.approx(w)
+    w, v = 1.0, 0.0
+    for rate in RATES:
+        v = 0.9 * v + w
+        w -= rate * v
+    assert falling("momentum") == pytest.approx(w)
+    assert sorted(round(falling("momentum", form=form), 3) for form in ("torch", "classical")) == [
+        0.247,
+        0.637,
+    ]
+
+
+def test_classical_nesterov_keeps_the_point_before_the_look_ahead():
+    w, v = 1.0, 0.0
+    for rate in RATES:
+        v = 0.9 * v - rate * (w + 0.9 * v)
+        w += v
+    assert falling("nesterov", form="classical") == pytest.approx(w)
+
+
+def test_its_look_ahead_comes_back_to_the_last_bit():
+    w = torch.tensor(START, requires_grad=True)
+    optimizer = instantiate(OmegaConf.load(CONF / "nesterov.yaml"), form="classical")([w])
+    for _ in range(3):
+        optimizer.zero_grad()
+        w.sin().sum().backward()
+        optimizer.step()
+    there = w.detach().clone()
+    for _ in range(2):
+        optimizer.eval()
+        optimizer.eval()
+        assert not torch.equal(w, there)
+        optimizer.train()
+        optimizer.train()
+        assert torch.equal(w, there)
+
+
+@pytest.mark.parametrize("form", ["torch", "classical"])
+@pytest.mark.parametrize("name", ["momentum", "nesterov"])
+def test_both_forms_take_the_same_path_while_the_rate_stays(name, form):
+    for rise in ({}, {"momentum_start": 0.5, "momentum_steps": 3}):
+        if name == "nesterov" and rise:
+            continue  # the look-ahead of the one has the momentum of the next step
+        mine = taken(name, form=form, **rise)
+        np.testing.assert_allclose(mine, taken(name, **rise), rtol=1e-9)
+
+
+@pytest.mark.parametrize("form", ["torch", "classical"])
+def test_a_switch_of_momentum_after_some_steps(form):
+    w, v = START, np.zeros(3)
+    options = {"momentum_start": 0.5, "momentum_steps": 2, "momentum_rise": "switch"}
+    for t, step in enumerate(taken("momentum", form=form, **options)):
+        v = (0.5 if t < 2 else 0.9) * v - LR * gradient(w)
+        w = w + v
+        np.testing.assert_allclose(step, w, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("form", ["torch", "classical"])
+def test_a_switch_of_momentum_at_a_plateau(form):
+    w = torch.ones(1, requires_grad=True)
+    optimizer = instantiate(
+        OmegaConf.load(CONF / "momentum.yaml"),
+        form=form,
+        momentum_start=0.5,
+        momentum_rise="switch",
+        momentum_patience=2,
+    )([w])
+    theta, v, scores, momenta = 1.0, 0.0, [1, 2, 2, 2, 2], [0.5, 0.5, 0.5, 0.5, 0.9]
+    for score, beta in zip(scores, momenta, strict=True):
+        optimizer.zero_grad()
+        (0.5 * w * w).sum().backward()
+        optimizer.step()
+        v = beta * v - 0.05 * theta
+        theta += v
+        assert float(w.detach()) == pytest.approx(theta)
+        optimizer.observe(score)
 
 
 FORMULAS: dict[str, Formula] = {

@@ -63,7 +63,7 @@ def test_the_best_run_alone_is_tested_as_one_command_would(
         path.name: measured[0] if path == run else {}
         for path in record.all_runs(tmp_path / "outputs")
     }
-    when = datetime.fromisoformat(record.read_json(run / "run.json")["test_measured"])
+    when = datetime.fromisoformat(record.read_json(run / "run.json")["test_measured"][0]["when"])
     assert abs(when.timestamp() - record.read_points(run)[-1]["time"] / 1000) < 60
     assert record.read_status(run)["status"] == "FINISHED"
     assert f"test/accuracy {measured[0]['test/accuracy']:.4f}, test/loss " in said

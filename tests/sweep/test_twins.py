@@ -58,3 +58,19 @@ def test_a_setting_that_is_missing_is_a_mistake_wherever_it_stands(sweep, tmp_pa
     assert sweep(f"data={order}") == 2
     assert capsys.readouterr().err.startswith("error: data.root is required")
     assert record.all_runs(tmp_path / "outputs") == []
+
+
+def test_the_loss_of_the_task_and_the_one_that_it_is_are_one_recipe(sweep, tmp_path, capsys):
+    assert sweep("loss=auto,cross_entropy", "sweep.repeats=2") == 0
+    runs = record.all_runs(tmp_path / "outputs")
+    assert len(runs) == 2, "one for each seed"
+    out = capsys.readouterr().out
+    assert "2 points, 1 of them different" in out
+    assert {record.read_json(run / "run.json")["choices"]["loss"] for run in runs} == {
+        "cross_entropy"
+    }
+    assert sweep("loss=auto,cross_entropy", "sweep.repeats=2") == 0, "all are done"
+    assert sweep("optimizer.lr=0.1,0.05") == 0
+    assert sweep("optimizer.lr=0.1,0.05", "loss=cross_entropy") == 0
+    assert sweep("optimizer.lr=0.1,0.05", "loss=auto") == 0
+    assert len(record.all_runs(tmp_path / "outputs")) == 3

@@ -1,6 +1,7 @@
 """What is to be predicted: classes or numbers, and how whole numbers are taken."""
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from dlrun.data.tables import cells
 from dlrun.data.tables.columns import Column
 from dlrun.errors import Mistake
 
-TASKS = ("auto", "classification", "regression")
+TASKS = ("auto", "classification", "regression", "multilabel")
 MOST, EACH = 1000, 5
 """Whole numbers are classes if there are at most `MOST`, with `EACH` samples of each on average."""
 
@@ -26,7 +27,8 @@ def encode(y: Array, task: str = "auto") -> tuple[Array, tuple[str, ...]]:
     """Targets as (n,) int64 classes 0..K-1 and their names, or (n, targets) float32 and ().
 
     auto: strings are classes, fractions are numbers; whole numbers are classes where there
-    are two different ones, or at most 1000, each of them 5 times on average.
+    are two different ones, or at most 1000, each of them 5 times on average; several columns of
+    0 and 1 alone are labels, and numbers here.
     Classes are in the order of their values. Raises Mistake for what is neither.
     """
     if y.ndim == 2 and y.shape[1] == 1:
@@ -34,6 +36,8 @@ def encode(y: Array, task: str = "auto") -> tuple[Array, tuple[str, ...]]:
     kind = y.dtype.kind
     if kind not in "iubfUS":
         raise Mistake(f"y has the type {y.dtype}; expected numbers or strings")
+    if task == "auto" and y.ndim == 2 and kind in "iubf" and ((y == 0) | (y == 1)).all():
+        task = "multilabel"
     if task == "auto":
         task = "classification" if _are_classes(y) else "regression"
     if kind == "f" and not np.isfinite(y).all():
@@ -43,8 +47,11 @@ def encode(y: Array, task: str = "auto") -> tuple[Array, tuple[str, ...]]:
             y = np.char.decode(y, "utf-8")
         except UnicodeDecodeError as error:
             raise Mistake("y has bytes that are no text in UTF-8") from error
-    if task == "regression":
-        return _as_numbers(y), ()
+    if task in ("regression", "multilabel"):
+        numbers = _as_numbers(y)
+        if task == "multilabel":
+            require_labels(numbers)
+        return numbers, ()
     if y.ndim != 1:
         raise Mistake(
             f"y has the shape {y.shape}, classes must be (n,); "
@@ -60,6 +67,16 @@ def encode(y: Array, task: str = "auto") -> tuple[Array, tuple[str, ...]]:
     return labels.astype(np.int64), names
 
 
+def require_labels(y: Array) -> None:
+    """Raise Mistake where targets (n, labels) are not each 0 or 1."""
+    odd = y[(y != 0) & (y != 1)]
+    if len(odd):
+        raise Mistake(
+            f"data.task=multilabel: y has the value {odd[0]:g}; each label is 0 or 1, in a column "
+            "of its own"
+        )
+
+
 def read_target(column: Column, task: str, decimal: str) -> tuple[Array, str]:
     """A column of a table as `encode` takes it, and a note on it.
 
@@ -70,9 +87,9 @@ def read_target(column: Column, task: str, decimal: str) -> tuple[Array, str]:
     """
     texts, name = column.texts, column.name
     numbers = cells.read_numbers(texts, decimal)
-    if task == "regression":
+    if task in ("regression", "multilabel"):
         if column.numbers is None:
-            raise Mistake(f"data.task=regression: y has strings: {_odd(column, decimal)}")
+            raise Mistake(f"data.task={task}: y has strings: {_odd(column, decimal)}")
         return column.numbers, ""
     whole = cells.read_whole(texts)
     if whole is not None:
@@ -137,6 +154,23 @@ def _odd(column: Column, decimal: str) -> str:
     hint = cells.advice(text, decimal)
     where = f"the column {column.name} holds {cells.shown(text)} in row {row + 1}"
     return f"{where}; {hint}" if hint else where
+
+
+def for_task(source: Source, task: str, scale_targets: bool | None) -> Source:
+    """The source with what its task says of the targets; of `auto` it says what that took.
+
+    scale_targets: None standardizes numbers unless all of them lie in 0..1.
+    """
+    if task == "auto":
+        say_what_for(source)
+    labels = None if task == "auto" else task == "multilabel"
+    if scale_targets and (labels or source.classes):
+        there = "labels are 0 and 1" if labels else "there are classes"
+        raise Mistake(f"data.scale_targets=true: {there}; data.task=regression has numbers")
+    if scale_targets is None:
+        y = source.y
+        scale_targets = not source.classes and not (y.min() >= 0 and y.max() <= 1)
+    return replace(source, scale_targets=scale_targets, labels=labels)
 
 
 def say_what_for(source: Source) -> None:

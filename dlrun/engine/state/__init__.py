@@ -22,13 +22,19 @@ from dlrun.engine.state.kept import (
     load_best_weights,
     start,
 )
-from dlrun.engine.state.restored import restore, take_optimizer, take_preprocessing
+from dlrun.engine.state.restored import (
+    restore,
+    restore_model,
+    take_optimizer,
+    take_preprocessing,
+)
 from dlrun.errors import Mistake
 from dlrun.record import FINISHED, Record, read_status
 from dlrun.regularization import acts
 
 __all__ = ["Counters", "Standing", "State", "Window"]
-__all__ += ["begin", "capture", "keeps_last", "load_best_weights", "restore", "start"]
+__all__ += ["begin", "capture", "keeps_last", "load_best_weights", "restore", "restore_model"]
+__all__ += ["start"]
 __all__ += ["take_optimizer", "take_preprocessing"]
 
 _log = logging.getLogger("dlrun")

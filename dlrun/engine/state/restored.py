@@ -24,6 +24,9 @@ _SHAPING = {
     "Adam": ("amsgrad",),
     "AdamW": ("amsgrad",),
     "RMSprop": ("momentum", "centered"),
+    "Classical": ("nesterov",),
+    "Scaled": ("sums", "beta", "momentum", "centered"),
+    "AdaDelta": ("window", "numerator"),
     "LBFGS": ("history_size",),
     "Muon": ("muon",),
 }
@@ -40,7 +43,7 @@ def restore(run: Run, saved: dict[str, Any], changed: Collection[str] = ()) -> S
     """
     _refuse_other_steps(run, saved)
     device, anew = run.device, []  # what begins anew, and why
-    _restore_model(run, saved["model"])
+    restore_model(run, saved["model"])
     if "preprocessing" in changed or not take_preprocessing(run, saved["preprocessing"]):
         anew.append("the preprocessing, which is another")
     anew += _restore_optimizer(run, saved["optimizer"])
@@ -102,7 +105,8 @@ def _refuse_other_steps(run: Run, saved: dict[str, Any]) -> None:
     )
 
 
-def _restore_model(run: Run, weights: Weights) -> None:
+def restore_model(run: Run, weights: Weights) -> None:
+    """Put weights into the model. Raises Mistake where they are those of another."""
     now = run.model.state_dict()
     for name in (*weights, *now):
         shapes = [list(getattr(all.get(name), "shape", [])) for all in (weights, now)]

@@ -1,0 +1,280 @@
+"""Rates of each weight's own, in the forms of torch and of the board.
+
+torch's optimizers add ε outside of the root, g/(√s + ε), and Adam corrects its means for having
+begun at 0. The textbooks' other forms are here; the usual ones are torch's own.
+"""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import ParamsT
+
+FORMS = ("outside", "inside")
+
+
+def adagrad(
+    parameters: ParamsT,
+    lr: float = 0.02,
+    lr_decay: float = 0.0,
+    initial_accumulator_value: float = 0.0,
+    eps: float = 1e-10,
+    eps_form: str = "outside",
+    weight_decay: float = 0.0,
+) -> torch.optim.Optimizer:
+    """AdaGrad (Duchi, Hazan, Singer 2011); eps_form: outside, √s + ε, or inside, √(s + ε)."""
+    if _outside(eps_form):
+        return torch.optim.Adagrad(
+            parameters, lr, lr_decay, weight_decay, initial_accumulator_value, eps
+        )
+    _check(lr_decay=lr_decay, initial_accumulator_value=initial_accumulator_value)
+    return Scaled(
+        parameters,
+        lr=lr,
+        eps=eps,
+        sums=True,
+        lr_decay=lr_decay,
+        first=initial_accumulator_value,
+        weight_decay=weight_decay,
+    )
+
+
+def rmsprop(
+    parameters: ParamsT,
+    lr: float = 0.001,
+    alpha: float = 0.99,
+    momentum: float = 0.0,
+    centered: bool = False,
+    eps: float = 1e-8,
+    eps_form: str = "outside",
+    weight_decay: float = 0.0,
+) -> torch.optim.Optimizer:
+    """RMSprop (Tieleman, Hinton 2012; Graves 2013); eps_form as in `adagrad`."""
+    if _outside(eps_form):
+        return torch.optim.RMSprop(parameters, lr, alpha, eps, weight_decay, momentum, centered)
+    _check(alpha=alpha, momentum=momentum)
+    return Scaled(
+        parameters,
+        lr=lr,
+        eps=eps,
+        rho=alpha,
+        momentum=momentum,
+        centered=centered,
+        weight_decay=weight_decay,
+    )
+
+
+def adam(
+    parameters: ParamsT,
+    lr: float = 0.001,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    eps_form: str = "outside",
+    bias_correction: bool = True,
+    amsgrad: bool = False,
+    weight_decay: float = 0.0,
+) -> torch.optim.Optimizer:
+    """Adam (Kingma, Ba 2015); eps_form as in `adagrad`.
+
+    bias_correction: m/(1 − β₁ᵗ) and v/(1 − β₂ᵗ); without, m and v as they are.
+    amsgrad: by the largest v̂ so far (Reddi, Kale, Kumar 2018).
+    """
+    if _outside(eps_form) and bias_correction:
+        return torch.optim.Adam(parameters, lr, betas, eps, weight_decay, amsgrad)
+    if amsgrad:
+        raise ValueError("amsgrad is for eps_form=outside with bias_correction")
+    for number, beta in enumerate(betas):
+        if not 0 <= beta < 1:
+            raise ValueError(f"betas must be at least 0 and below 1, got {beta} at {number}")
+    return Scaled(
+        parameters,
+        lr=lr,
+        eps=eps,
+        inside=eps_form == "inside",
+        beta=betas[0],
+        rho=betas[1],
+        corrected=bias_correction,
+        weight_decay=weight_decay,
+    )
+
+
+def adadelta(
+    parameters: ParamsT,
+    lr: float = 1.0,
+    rho: float = 0.9,
+    eps: float = 1e-6,
+    window: int | None = None,
+    numerator: bool = True,
+    weight_decay: float = 0.0,
+) -> torch.optim.Optimizer:
+    """AdaDelta (Zeiler 2012); its ε is inside of the roots.
+
+    window: s and u are means over so many steps, as section 3.1 begins, not running ones.
+    numerator: √(u + ε) in the step; without, θ ← θ − α·g/√(s + ε).
+    """
+    if window is None and numerator:
+        return torch.optim.Adadelta(parameters, lr, rho, eps, weight_decay)
+    if window is not None and window < 1:
+        raise ValueError(f"window must be at least 1 step, got {window}")
+    return AdaDelta(parameters, lr, rho, eps, window, numerator, weight_decay)
+
+
+class Scaled(torch.optim.Optimizer):
+    """θ ← θ − α·m̂/√(ŝ + ε), in all forms that torch's optimizers do not have.
+
+    sums: s ← s + g²; else s ← ρs + (1−ρ)g². m ← βm + (1−β)g. corrected: m̂ = m/(1−βᵗ) and
+    ŝ = s/(1−ρᵗ), else m and s. inside: √(ŝ + ε), else √ŝ + ε. centered: less the square of the
+    running mean of g. momentum: of the steps. lr_decay: η in α/(1 + ηt). first: s at first.
+    """
+
+    def __init__(
+        self,
+        parameters: ParamsT,
+        lr: float,
+        eps: float,
+        weight_decay: float,
+        inside: bool = True,
+        sums: bool = False,
+        beta: float = 0.0,
+        rho: float = 0.0,
+        corrected: bool = False,
+        momentum: float = 0.0,
+        centered: bool = False,
+        lr_decay: float = 0.0,
+        first: float = 0.0,
+    ) -> None:
+        _check(lr=lr, eps=eps, weight_decay=weight_decay)
+        options = {
+            **{"lr": lr, "eps": eps, "weight_decay": weight_decay, "inside": inside},
+            **{"sums": sums, "beta": beta, "rho": rho, "corrected": corrected},
+            **{"momentum": momentum, "centered": centered, "lr_decay": lr_decay, "first": first},
+        }
+        super().__init__(parameters, options)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One step from the gradients."""
+        loss = _called(closure)
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    grad = p.grad
+                    if group["weight_decay"]:
+                        grad = grad.add(p, alpha=group["weight_decay"])
+                    self._move(p, grad, group)
+        return loss
+
+    def _move(self, p: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        memory = self.state[p]
+        if not memory:
+            memory["step"], memory["square"] = 0, torch.full_like(p, group["first"])
+        memory["step"] = t = memory["step"] + 1
+        square, rho = cast(Tensor, memory["square"]), group["rho"]
+        if group["sums"]:
+            square.addcmul_(grad, grad)
+        else:
+            square.mul_(rho).addcmul_(grad, grad, value=1 - rho)
+        size = square / (1 - rho**t) if group["corrected"] else square.clone()
+        if group["centered"]:
+            mean = _running(memory, "mean", grad, rho)
+            size.addcmul_(mean, mean, value=-1).clamp_(min=0)
+        scale = size.add_(group["eps"]).sqrt_() if group["inside"] else None
+        scale = size.sqrt_().add_(group["eps"]) if scale is None else scale
+        moved = grad
+        if group["beta"]:
+            moved = _running(memory, "momentum", grad, group["beta"])
+            moved = moved / (1 - group["beta"] ** t) if group["corrected"] else moved
+        if group["momentum"]:
+            velocity = memory.setdefault("velocity", torch.zeros_like(p))
+            moved = velocity.mul_(group["momentum"]).addcdiv_(moved, scale)
+            scale = torch.ones_like(scale)
+        p.addcdiv_(moved, scale, value=-group["lr"] / (1 + (t - 1) * group["lr_decay"]))
+
+
+class AdaDelta(torch.optim.Optimizer):
+    """AdaDelta over a window of steps, or without its numerator; see `adadelta`."""
+
+    def __init__(
+        self,
+        parameters: ParamsT,
+        lr: float,
+        rho: float,
+        eps: float,
+        window: int | None,
+        numerator: bool,
+        weight_decay: float,
+    ) -> None:
+        _check(lr=lr, rho=rho, eps=eps, weight_decay=weight_decay)
+        options = {"lr": lr, "rho": rho, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(parameters, options | {"window": window, "numerator": numerator})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One step from the gradients."""
+        loss = _called(closure)
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                grad = p.grad.add(p, alpha=group["weight_decay"])
+                memory = self.state[p]
+                memory["step"] = memory.get("step", 0) + 1
+                before = self._mean(memory, "moves", p, None, group)
+                scale = (self._mean(memory, "squares", p, grad, group) + group["eps"]).sqrt()
+                move = grad / scale
+                if group["numerator"]:
+                    move *= (before + group["eps"]).sqrt()
+                    self._mean(memory, "moves", p, move, group)
+                p.add_(move, alpha=-group["lr"])
+        return loss
+
+    def _mean(
+        self,
+        memory: dict[str, Any],
+        name: str,
+        p: Tensor,
+        new: Tensor | None,
+        group: dict[str, Any],
+    ) -> Tensor:
+        """The mean square of what has come so far, of the last ones where there is a window.
+
+        new: one more.
+        """
+        window = group["window"]
+        if name not in memory:
+            memory[name] = torch.zeros_like(p) if window is None else p.new_zeros(window, *p.shape)
+        kept, step = cast(Tensor, memory[name]), memory["step"]
+        if window is None:
+            if new is not None:
+                kept.mul_(group["rho"]).addcmul_(new, new, value=1 - group["rho"])
+            return kept
+        if new is not None:
+            kept[(step - 1) % window] = new * new
+        count = step if new is not None else step - 1
+        return cast(Tensor, kept.sum(0) / max(1, min(count, window)))
+
+
+def _running(memory: dict[str, Any], name: str, value: Tensor, rho: float) -> Tensor:
+    """The running mean of a value."""
+    mean = cast(Tensor, memory.setdefault(name, torch.zeros_like(value)))
+    return mean.mul_(rho).add_(value, alpha=1 - rho)
+
+
+def _called(closure: Callable[[], float] | None) -> float | None:
+    if closure is None:
+        return None
+    with torch.enable_grad():
+        return closure()
+
+
+def _outside(form: str) -> bool:
+    if form not in FORMS:
+        raise ValueError(f"eps_form must be {' or '.join(FORMS)}, got {form}")
+    return form == "outside"
+
+
+def _check(**values: float) -> None:
+    for name, value in values.items():
+        if value < 0:
+            raise ValueError(f"{name} must not be negative, got {value}")

@@ -1,0 +1,487 @@
+"""What a run says of validation samples, as figures: predictions, mistakes, confusion, reliability.
+
+They are drawn from `validation.npz` of a record, which `dlrun/engine/answers.py` describes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlrun import record
+from dlrun.report.curves import BLUE, GREY, ORANGE, number, save
+from dlrun.report.plots import short
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Arrays = Mapping[str, NDArray[Any]]
+
+WIDE = 6.4
+"""Inches of every figure, of 110 dots each."""
+_BY_ROWS = 16  # classes whose mistakes have a row each, at most
+_NUMBERED = 20  # classes whose confusion is written out, at most
+_LABELLED = 34  # labels on an axis, at most
+_PAIRS = 12  # of classes that are confused most
+_TARGETS = 6  # that are drawn, at most
+_DOTS = 4000  # of a scatter plot, at most
+_ROWS = 12  # of a table, at most
+_PALE = "#dddddd"
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a run says of the samples of a split. split: as a title names it."""
+
+    arrays: Arrays
+    classes: Sequence[str]
+    split: str = "validation"
+
+    def __getitem__(self, key: str) -> NDArray[Any]:
+        return self.arrays[key]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.arrays
+
+    @property
+    def count(self) -> str:
+        """Of its samples."""
+        many = len(self["row"])
+        return f"{many:,} {self.split} sample{'s' * (many != 1)}"
+
+    def name(self, label: int, most: int = 14) -> str:
+        """Of a class, so many letters at most."""
+        return short(str(self.classes[label]), most)
+
+    def sure(self, value: float) -> str:
+        """How sure the run is: a probability, or a score."""
+        return f"{value:.0%}" if self["probabilities"] else f"{value:.3g}"
+
+    def at(self, place: int) -> int:
+        """Where the input of a sample is among those that are kept."""
+        return int(np.searchsorted(self["place"], place))
+
+
+def draw(directory: Path) -> list[Path]:
+    """Draw what the record has of it into `figures/`; the files that were written."""
+    arrays = record.read_arrays(directory / record.VALIDATION)
+    if not arrays:
+        return []
+    data = record.read_json(directory / "run.json").get("data") or {}
+    said = Said(arrays, tuple(map(str, data.get("classes") or ())))
+    made: dict[str, Figure | None] = {}
+    if "error" in said:
+        made["predictions"] = _reconstructed(said, "shown", "some")
+        made["mistakes"] = _reconstructed(said, "worst", "the worst")
+    elif "truth" in said:
+        made["predictions"] = _examples(said)
+        made["mistakes"] = _mistakes(said)
+        made["confusion"] = _confusion(said)
+        made["reliability"] = _reliability(said) if said["probabilities"] else None
+    elif "bins" in said:
+        made["reliability"] = _reliability(said) if said["probabilities"] else None
+    else:
+        made["predictions"] = _scattered(said)
+        made["mistakes"] = _far_off(said)
+    drawn = []
+    for name, figure in made.items():
+        if figure is not None:
+            save(figure, directory / "figures" / f"{name}.png")
+            drawn.append(directory / "figures" / f"{name}.png")
+    return drawn
+
+
+def _examples(said: Said) -> "Figure | None":
+    """Samples drawn at random, with what is said of them; the wrong ones stand out."""
+    right = np.mean(said["y"] == said["predicted"])
+    title = f"{len(said['shown'])} of {said.count}, drawn at random; {right:.1%} of all are right"
+    places = said["shown"]
+    if "image" in said:
+        return grid(_images(said, places), [_caption(said, p) for p in places], title, across=6)
+    return _table(said, places, title)
+
+
+def _mistakes(said: Said) -> "Figure | None":
+    """The worst mistakes of each class: those whose true class has the least probability."""
+    places, y = said["worst"], said["y"]
+    wrong = np.unique(y[said["predicted"] != y])
+    never = [said.name(label) for label in np.unique(y) if label not in wrong]
+    less = "probability" if said["probabilities"] else "score"
+    title = f"the worst mistakes of each class among {said.count}"
+    note = f"the {less} is that of the class that was said"
+    if never and len(never) <= _BY_ROWS:
+        note += f"; no mistake of {', '.join(never)}"
+    if not len(places):
+        return _nothing(f"no mistakes among {said.count}")
+    if "image" not in said:
+        return _table(said, places, title, most=3 * _ROWS)
+    images = _images(said, places)
+    if len(wrong) > _BY_ROWS or len(places) < 3 * len(wrong):
+        shown = len(np.unique(y[places]))
+        left = f", of the {shown} with most of {len(wrong)}" if shown < len(wrong) else ""
+        captions = [_caption(said, place) for place in places]
+        return grid(
+            images, captions, title + left, across=6 if len(wrong) <= _BY_ROWS else 8, note=note
+        )
+    rows = [[n for n, place in enumerate(places) if y[place] == label] for label in wrong]
+    across = max(map(len, rows))
+    cells = [row[k] if k < len(row) else None for row in rows for k in range(across)]
+    of = [_caption(said, place, true=False) for place in places]
+    return grid(
+        [None if n is None else images[n] for n in cells],
+        [None if n is None else of[n] for n in cells],
+        title,
+        across=across,
+        note=note,
+        rows=[f"is {said.name(label)}" for label in wrong],
+    )
+
+
+Caption = tuple[str, str]
+"""Its text and colour."""
+
+
+def _caption(said: Said, place: int, true: bool = True) -> Caption:
+    label, guess = int(said["y"][place]), int(said["predicted"][place])
+    sure = said.sure(float(said["confidence"][place]))
+    text = f"{said.name(guess, 11)} · {sure}"
+    if label == guess:
+        return text, BLUE
+    return (f"{text}\nis {said.name(label, 13)}" if true else text), ORANGE
+
+
+def _images(said: Said, places: Sequence[int] | NDArray[Any]) -> list[NDArray[Any]]:
+    images = said["image"]
+    return [picture(images[said.at(int(place))]) for place in places]
+
+
+def picture(image: NDArray[Any]) -> NDArray[Any]:
+    """(channels, height, width) as (height, width, 3) from 0 to 1."""
+    values = image.astype(np.float32) / (255 if image.dtype == np.uint8 else 1)
+    low, high = float(values.min()), float(values.max())
+    if image.dtype != np.uint8 and (low < 0 or high > 1):
+        values = (values - low) / max(high - low, 1e-12)
+    whole: NDArray[Any] = np.moveaxis(np.broadcast_to(values, (3, *values.shape[1:])), 0, 2)
+    return whole
+
+
+def grid(
+    images: Sequence[NDArray[Any] | None],
+    captions: Sequence[Caption | None],
+    title: str,
+    across: int,
+    note: str = "",
+    rows: Sequence[str] = (),
+) -> "Figure":
+    """Pictures beside and below each other, each with its caption below.
+
+    rows: the name of each row, on its left.
+    """
+    from matplotlib.figure import Figure
+
+    longest = max((len(line) for name in rows for line in name.splitlines()), default=0)
+    left = 0.15 + 0.085 * longest
+    side = min(0.85 if rows else 1.15, (WIDE - left - 0.15) / across)
+    lines = max((text.count("\n") + 1 for text, _ in filter(None, captions)), default=1)
+    below = 0.06 + 0.14 * lines
+    down = -(-len(images) // across)
+    top = 0.57 if note else 0.38
+    height = top + down * (side + below) + 0.05
+    figure = Figure(figsize=(WIDE, height))
+    figure.text(0.15 / WIDE, 1 - 0.14 / height, title, fontsize=9, va="top", weight="bold")
+    if note:
+        y = 1 - 0.34 / height
+        figure.text(0.15 / WIDE, y, _cut(note, 108), fontsize=7.5, va="top", color=GREY)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_xlim(0, WIDE)
+    axes.set_ylim(0, height)
+    axes.set_axis_off()
+    for cell, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        if image is None or caption is None:
+            continue
+        x = left + cell % across * side
+        y = height - top - (cell // across) * (side + below)
+        _place(axes, image, x, y, side - 0.06)
+        axes.text(
+            *(x + side / 2 - 0.03, y - side + 0.03, caption[0]),
+            color=caption[1], fontsize=7.5 if side > 1 else 6.6, ha="center", va="top",
+            linespacing=1.1,
+        )  # fmt: skip
+    for line, name in enumerate(rows):
+        y = height - top - line * (side + below) - side / 2
+        axes.text(left - 0.1, y, name, fontsize=8, ha="right", va="center", weight="bold")
+    return figure
+
+
+def _place(axes: "Axes", image: NDArray[Any], x: float, y: float, side: float) -> None:
+    """An image into the square whose upper left corner this is."""
+    tall, wide = image.shape[:2]
+    high, broad = side * tall / max(tall, wide), side * wide / max(tall, wide)
+    x, y = x + (side - broad) / 2, y - (side - high) / 2
+    extent = (x, x + broad, y - high, y)
+    axes.imshow(image, extent=extent, interpolation="nearest", aspect="auto", vmin=0, vmax=1)
+    axes.set_autoscale_on(False)
+
+
+def _table(
+    said: Said, places: Sequence[int] | NDArray[Any], title: str, most: int = 2 * _ROWS
+) -> "Figure":
+    """Samples of a table: what is so, what is said, and some of their columns."""
+    head = ["row", "is", "said", "probability" if said["probabilities"] else "score"]
+    lines, colours = [], []
+    for place in places[:most]:
+        label, guess = int(said["y"][place]), int(said["predicted"][place])
+        sure = said.sure(float(said["confidence"][place]))
+        lines.append([str(said["row"][place]), said.name(label), said.name(guess), sure])
+        colours.append(BLUE if label == guess else ORANGE)
+    return _written(said, places[:most], title, head, lines, colours)
+
+
+def _written(
+    said: Said,
+    places: Sequence[int] | NDArray[Any],
+    title: str,
+    head: list[str],
+    lines: list[list[str]],
+    colours: Sequence[str],
+) -> "Figure":
+    """A table as a figure, with as many columns of the input as there is room for."""
+    from matplotlib.figure import Figure
+
+    if "input" in said:
+        for column, name in enumerate(said["columns"]):
+            cells = [number(float(said["input"][said.at(int(p)), column])) for p in places]
+            room = sum(_width(column) for column in zip(head, *lines, strict=True))
+            if room + _width([short(str(name), 12), *cells]) > 92:
+                break
+            head = [*head, short(str(name), 12)]
+            lines = [[*line, cell] for line, cell in zip(lines, cells, strict=True)]
+    height = 0.75 + 0.2 * len(lines)
+    figure = Figure(figsize=(WIDE, height))
+    figure.text(0.15 / WIDE, 1 - 0.14 / height, title, fontsize=9, va="top", weight="bold")
+    at = 0.15
+    for column, entries in enumerate(zip(head, *lines, strict=True)):
+        at += 0.066 * _width(entries)
+        for line, cell in enumerate(entries):
+            colour = GREY if not line else colours[line - 1] if column < 4 else "black"
+            y = 1 - (0.45 + 0.2 * line) / height
+            style: Any = {"fontsize": 8, "va": "top", "ha": "right", "color": colour}
+            figure.text((at - 0.1) / WIDE, y, cell, **style)
+    return figure
+
+
+def _width(cells: Sequence[str]) -> int:
+    return 2 + max(map(len, cells))
+
+
+def _nothing(text: str) -> "Figure":
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDE, 0.6))
+    figure.text(0.15 / WIDE, 0.5, text, fontsize=9, va="center", weight="bold")
+    return figure
+
+
+def _confusion(said: Said) -> "Figure":
+    """How often which class is taken for which, as a share of the true one."""
+    from matplotlib.colors import PowerNorm
+    from matplotlib.figure import Figure
+
+    counts = said["confusion"]
+    many = len(counts)
+    names = [said.name(label, 12) for label in range(many)]
+    pairs = _pairs(said) if many > _NUMBERED else []
+    margin = 0.45 + 0.07 * max(map(len, names))
+    side = WIDE - margin - 0.9
+    below = margin + (0.75 + 0.2 * len(pairs) if pairs else 0.0)
+    height = side + below + 0.4
+    figure = Figure(figsize=(WIDE, height))
+    figure.text(
+        0.15 / WIDE, 1 - 0.14 / height, f"{said.count}, as shares of each true class",
+        fontsize=9, va="top", weight="bold",
+    )  # fmt: skip
+    axes = figure.add_axes((margin / WIDE, below / height, side / WIDE, side / height))
+    totals = counts.sum(1, keepdims=True)
+    shares = np.where(totals > 0, counts / np.maximum(totals, 1), np.nan)
+    shown = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
+    axes.set_facecolor("#eeeeee")
+    every = -(-many // _LABELLED)
+    size = 8 if many <= 12 else 7
+    turned = 90 if sum(map(len, names[::every])) > 40 else 0
+    axes.set_xticks(range(0, many, every), names[::every], rotation=turned, fontsize=size)
+    axes.set_yticks(range(0, many, every), names[::every], fontsize=size)
+    axes.set_xlabel("predicted class", fontsize=9)
+    axes.set_ylabel("true class", fontsize=9)
+    if many <= _NUMBERED:
+        for (row, column), count in np.ndenumerate(counts):
+            if count:
+                ink = "white" if shares[row, column] > 0.45 else "black"
+                style: Any = {"ha": "center", "va": "center", "fontsize": size, "color": ink}
+                axes.text(column, row, f"{count}", **style)
+    bar = figure.colorbar(shown, cax=axes.inset_axes((1.03, 0, 0.03, 1)))
+    bar.set_ticks([0, 0.01, 0.05, 0.2, 0.5, 1], labels=["0", "1%", "5%", "20%", "50%", "100%"])
+    bar.ax.tick_params(labelsize=7)
+    if pairs:
+        _bars(figure, pairs, (1.9 / WIDE, 0.45 / height, 4.2 / WIDE, 0.2 * len(pairs) / height))
+    return figure
+
+
+def _pairs(said: Said) -> list[tuple[str, int]]:
+    """The classes that are confused most, and how often."""
+    counts = said["confusion"].copy()
+    np.fill_diagonal(counts, 0)
+    order = np.argsort(-counts, axis=None, kind="stable")[:_PAIRS]
+    pairs = [divmod(int(place), len(counts)) for place in order]
+    return [
+        (f"{said.name(a)} as {said.name(b)}", int(counts[a, b])) for a, b in pairs if counts[a, b]
+    ]
+
+
+def _bars(
+    figure: "Figure", pairs: Sequence[tuple[str, int]], box: tuple[float, float, float, float]
+) -> None:
+    axes = figure.add_axes(box)
+    axes.barh([name for name, _ in pairs], [count for _, count in pairs], color=ORANGE, height=0.6)
+    axes.invert_yaxis()
+    axes.locator_params(axis="x", integer=True)
+    axes.set_xlabel("samples of the pairs that are confused most", fontsize=8)
+    axes.tick_params(labelsize=8, left=False)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _reliability(said: Said) -> "Figure":
+    """How often it is right where it is so sure (DeGroot, Fienberg 1983), bin by bin."""
+    from matplotlib.figure import Figure
+
+    counts, confidence, accuracy = said["bins"]
+    confidence, accuracy = (each / np.maximum(counts, 1) for each in (confidence, accuracy))
+    edges = np.linspace(0, 1, len(counts) + 1)
+    known = counts > 0
+    figure = Figure(figsize=(WIDE, 5.2))
+    upper = figure.add_axes((0.12, 0.34, 0.85, 0.58))
+    lower = figure.add_axes((0.12, 0.1, 0.85, 0.17))
+    apart = float(np.sum(counts * np.abs(confidence - accuracy)) / max(counts.sum(), 1))
+    title = f"{said.count}, calibration error {apart:.3f}"
+    figure.text(0.15 / WIDE, 0.975, title, fontsize=9, va="top", weight="bold")
+    middles, width = (edges[:-1] + edges[1:]) / 2, edges[1] - edges[0]
+    upper.bar(
+        middles[known], accuracy[known], width * 0.94, color=BLUE, label="how often it is right"
+    )
+    likely = (accuracy * counts + 1) / (counts + 2)  # Laplace: of one sample nobody is sure
+    error = np.sqrt(likely * (1 - likely) / (counts + 2))
+    upper.errorbar(
+        middles[known], accuracy[known], yerr=error[known],
+        fmt="none", ecolor="#222222", elinewidth=1, capsize=2, label="standard error",
+    )  # fmt: skip
+    upper.plot(
+        confidence[known], confidence[known], "o", color=ORANGE, markersize=5,
+        label="how sure it is, on average",
+    )  # fmt: skip
+    upper.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
+    upper.set_ylim(0, 1.02)
+    upper.set_ylabel("share that is right", fontsize=9)
+    upper.legend(frameon=False, fontsize=8, loc="upper left")
+    lower.bar(middles, counts, width * 0.94, color=GREY)
+    lower.set_xlabel("probability of the predicted class", fontsize=9)
+    lower.set_ylabel("samples", fontsize=9)
+    if counts.max() > 50 * max(1, np.min(counts[known], initial=1)):
+        lower.set_yscale("log")
+    for axes in (upper, lower):
+        axes.set_xlim(0, 1)
+        _tidy(axes)
+    return figure
+
+
+def _tidy(axes: "Axes") -> None:
+    axes.grid(color=_PALE, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8)
+
+
+def _scattered(said: Said) -> "Figure":
+    """Predicted against true numbers, a panel for each target."""
+    from matplotlib.figure import Figure
+
+    y, predicted = said["y"], said["predicted"]
+    many = min(_TARGETS, y.shape[1])
+    across = 1 if many == 1 else 2
+    down = -(-many // across)
+    cell = (4.4 if many == 1 else 3.0) * down
+    height = cell + 0.4
+    figure = Figure(figsize=(WIDE, height))
+    left = f", {y.shape[1] - many} more targets are not drawn" if y.shape[1] > many else ""
+    error = number(float(np.abs(predicted - y).mean()))
+    title = f"{said.count}, mean absolute error {error}{left}"
+    figure.text(0.15 / WIDE, 1 - 0.14 / height, title, fontsize=9, va="top", weight="bold")
+    every = -(-len(y) // _DOTS)
+    for target in range(many):
+        row, column = divmod(target, across)
+        left_at = (column + (0.14 if across == 1 else 0.24)) / across
+        bottom = (cell * (1 - (row + 1) / down) + 0.55) / height
+        size = (0.83 if across == 1 else 0.72) / across, (cell / down - 0.75) / height
+        axes = figure.add_axes((left_at, bottom, *size))
+        truth, guess = y[:, target], predicted[:, target]
+        finite = np.isfinite(guess)
+        both = np.concatenate([truth, guess[finite]])
+        ends = [float(both.min()), float(both.max())]
+        axes.plot(truth[::every], guess[::every], ".", color=BLUE, markersize=4, alpha=0.5)
+        axes.plot(ends, ends, color=GREY, linestyle="--", linewidth=1)
+        name = f" of target {target + 1}" if y.shape[1] > 1 else ""
+        axes.set_xlabel(f"true value{name}", fontsize=9)
+        axes.set_ylabel("predicted value", fontsize=9)
+        _tidy(axes)
+    return figure
+
+
+def _far_off(said: Said) -> "Figure":
+    """The largest errors."""
+    places = said["worst"][:_ROWS]
+    title = f"the largest errors among {said.count}"
+    y, predicted = said["y"], said["predicted"]
+    several = y.shape[1] > 1
+    if "image" in said:
+        captions = [(f"{_numbers(predicted[p])}\nis {_numbers(y[p])}", ORANGE) for p in places]
+        return grid(_images(said, places), captions, title, across=6)
+    head = ["row", "is", "said", "mean error" if several else "error"]
+    lines = [
+        [str(said["row"][p]), _numbers(y[p]), _numbers(predicted[p]),
+         number(float((np.abs if several else np.array)(predicted[p] - y[p]).mean()))]
+        for p in places
+    ]  # fmt: skip
+    return _written(said, places, title, head, lines, [ORANGE] * len(lines))
+
+
+def _numbers(values: NDArray[Any]) -> str:
+    some = [number(float(value)) for value in values[:2]]
+    return ", ".join(some) + (" …" if len(values) > 2 else "")
+
+
+def _reconstructed(said: Said, which: str, what: str) -> "Figure | None":
+    """Images as the network sees them, and below each what it makes of it."""
+    if "target" not in said:
+        return None
+    places = [int(place) for place in said[which]]
+    low, high = float(said["target"].min()), float(said["target"].max())
+    images: list[NDArray[Any] | None] = []
+    captions: list[Caption | None] = []
+    across = 6
+    for start in range(0, len(places), across):
+        part = places[start : start + across]
+        for kind in ("target", "output"):
+            scaled = (said[kind].astype(np.float32) - low) / max(high - low, 1e-12)
+            images += [picture(scaled[said.at(p)].clip(0, 1)) for p in part]
+            images += [None] * (across - len(part))
+            said_of = [f"error {number(float(said['error'][p]))}" for p in part]
+            captions += [(text if kind == "output" else "", GREY) for text in said_of]
+            captions += [None] * (across - len(part))
+    title = f"{what} of {said.count}, each above what the network makes of it"
+    return grid(images, captions, title, across=across, note="error: the mean square of a sample")
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -1,0 +1,13 @@
+"""All figures of a record that can be drawn from its files."""
+
+from pathlib import Path
+
+from dlrun.report import answers, chart, curves, layers
+
+
+def draw(directory: Path) -> list[Path]:
+    """Draw what a record has into its `figures/`; the files that were written."""
+    drawn = chart.draw(directory)  # which is all there is of several runs
+    if not drawn:
+        drawn += curves.draw(directory)
+    return drawn + layers.draw(directory) + answers.draw(directory)

@@ -1,0 +1,398 @@
+"""`dlrun compare`: in what runs differ, what that changed, and whether it may be chance."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlrun import record, shell
+from dlrun.console import format, screen
+from dlrun.errors import Mistake
+from dlrun.recipe.identity import NEUTRAL
+from dlrun.recipe.schema import SEVERAL
+from dlrun.record import test_set
+from dlrun.record.bounds import read_yaml
+from dlrun.report import comparison, results
+from dlrun.report.comparison import Change
+from dlrun.report.evidence import Difference
+from dlrun.report.paired import binomial, mcnemar, paired, unpaired
+from dlrun.verb import named
+from dlrun.verb.asked import Asked
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_APART = (
+    *(*NEUTRAL, "data.cache", "checkpoint_every", "procedure", "test"),
+    *("model.shape", "model.outputs"),
+)
+"""Settings that make no difference to what a run finds, or follow from others."""
+_SEED = "seed"
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Runs of one recipe that differ in their seed alone; in most cases it is one run.
+
+    rows: which samples the values are of, and values: (seeds, n) of each whether it is right, or
+    how far off; both None where they are not known.
+    """
+
+    name: str
+    directories: Sequence[Path]
+    rows: NDArray[Any] | None = None
+    values: Values | None = None
+
+
+def run(asked: Asked) -> int:
+    """Print what differs, the results, and how sure they are; draw the curves."""
+    directories = [named.find(asked.outputs, name) for name in asked.names]
+    if len(directories) < 2:
+        raise Mistake(f"compare takes two runs or more, e.g. dlrun compare {_two(asked)}")
+    for name, one in zip(asked.names, directories, strict=True):
+        named.finished(one)
+        if directories.count(one) > 1:
+            raise Mistake(f"compare {name}: is named twice")
+    split = asked.choice("split", "val")
+    groups = _grouped(directories, _names(directories))
+    groups = [_with_values(asked, group, split) for group in groups]
+    firsts = [group.directories[0] for group in groups]
+    changes = _changes(firsts)
+    path = asked.outputs / "compared" / f"{'_'.join(each.name for each in directories[:3])}.png"
+    comparison.draw([(group.name, group.directories) for group in groups], path)
+    tests = [_told(groups[0], other, firsts[0], split) for other in groups[1:]]
+    if "--json" in asked.flags:
+        print(record.text(_plain(groups, changes, tests, path)))
+    else:
+        _show(screen.console(), groups, changes, tests, path)
+    return 0
+
+
+def _two(asked: Asked) -> str:
+    """Two runs that could be compared."""
+    runs = [
+        each
+        for each in record.all_runs(asked.outputs)
+        if (each / "checkpoints").is_dir() and each.name not in asked.names
+    ]
+    wanted = [*asked.names, *(each.name for each in runs[::-1])][:2]
+    return " ".join(wanted if len(wanted) == 2 else ["last", "20260101"])
+
+
+def _names(directories: Sequence[Path]) -> list[str]:
+    """What the runs are called: by name where that tells them apart."""
+    names = [str(record.read_json(each / "run.json").get("name") or "") for each in directories]
+    return [
+        name if name and names.count(name) == 1 else f"{name} {each.name[-4:]}".strip()
+        for name, each in zip(names, directories, strict=True)
+    ]
+
+
+def _grouped(directories: Sequence[Path], names: Sequence[str]) -> list[Compared]:
+    """Runs that differ in their seed alone belong together, unless nothing else differs."""
+    known: dict[str, list[int]] = {}
+    for place, each in enumerate(directories):
+        settings = {k: v for k, v in _settings(each).items() if k != _SEED}
+        known.setdefault(json.dumps(settings, sort_keys=True), []).append(place)
+    if len(known) == 1:
+        return [Compared(name, [each]) for name, each in zip(names, directories, strict=True)]
+    return [
+        Compared(
+            _of_several(names[places[0]], len(places)) if places[1:] else names[places[0]],
+            [directories[place] for place in places],
+        )
+        for places in known.values()
+    ]
+
+
+def _of_several(name: str, seeds: int) -> str:
+    """The name of a recipe, from that of one of its runs."""
+    words = [word for word in name.split() if not word.startswith(f"{_SEED}=")]
+    return f"{' '.join(words) or 'default'} ({seeds} seeds)"
+
+
+def _settings(directory: Path) -> dict[str, str]:
+    """The settings of a run that decide what it finds, by their dotted keys."""
+    import yaml
+
+    found: dict[str, str] = {}
+
+    def walk(node: Any, above: str) -> None:
+        for key, value in node.items():
+            name = f"{above}{key}"
+            if name in _APART:
+                continue
+            if isinstance(value, dict) and value:
+                walk(value, f"{name}.")
+            else:
+                found[name] = shell.typed(value)
+
+    walk(yaml.safe_load(read_yaml(directory / "recipe.yaml")) or {}, "")
+    return found
+
+
+def _changes(directories: Sequence[Path]) -> list[Change]:
+    choices = [
+        {
+            group: name
+            for group, name in record.read_json(each / "run.json").get("choices", {}).items()
+            if group not in _APART
+        }
+        for each in directories
+    ]
+    found = comparison.changes(choices, [_settings(each) for each in directories], SEVERAL)
+    return [each for each in found if not each.key.endswith("._target_")] or found
+
+
+def _with_values(asked: Asked, group: Compared, split: str) -> Compared:
+    """The runs with what each says of every sample."""
+    found = [_of_samples(asked, each, split) for each in group.directories]
+    rows = [each for each, _ in found]
+    if not all(_same(each, rows[0]) for each in rows):
+        return group
+    values = np.stack([values for _, values in found])
+    return Compared(group.name, group.directories, rows[0], values)
+
+
+def _same(one: NDArray[Any] | None, other: NDArray[Any] | None) -> bool:
+    """Whether these are the same samples, and known."""
+    return one is not None and other is not None and np.array_equal(one, other)
+
+
+def _of_samples(asked: Asked, directory: Path, split: str) -> tuple[NDArray[Any] | None, Values]:
+    """Of each sample of a split its row, and whether it is right, or how far off it is."""
+    kept = record.read_arrays(directory / record.VALIDATION) if split == "val" else {}
+    if not kept:
+        return _asked_of(asked, directory, split)
+    if "error" in kept:
+        return kept["row"], kept["error"].astype(np.float64)
+    if "truth" in kept:
+        return kept["row"], (kept["y"] == kept["predicted"]).astype(np.float64)
+    return kept["row"], np.abs(kept["predicted"] - kept["y"]).mean(1)
+
+
+def _asked_of(asked: Asked, directory: Path, split: str) -> tuple[NDArray[Any] | None, Values]:
+    """The same, by asking the model now."""
+    from dlrun.verb.opened import opened
+
+    nothing = np.zeros(0)
+    with opened(asked, str(directory)) as made:
+        from dlrun.engine.evaluate import assess
+        from dlrun.engine.feed import prepare
+
+        run, samples = made.run, made.data.splits[split]
+        if not len(samples) or run.reconstructs:
+            return None, nothing
+        kept = record.open_existing(directory) if split == "test" else None
+        try:
+            feed = prepare(samples, run.evaluation, run.device, fixed=False)
+            _, predicted, y = assess(run, feed, run.views if split == "test" else None)
+            if kept is not None:
+                test_set.note(kept, made.info["data"])
+        finally:
+            if kept is not None:
+                kept.close()
+    if y.dim() == 1:
+        return samples.rows.numpy(), (predicted.argmax(1) == y).double().numpy()
+    return samples.rows.numpy(), (predicted - y).abs().mean(1).double().numpy()
+
+
+@dataclass(frozen=True)
+class Told:
+    """By how much a run is better than the first one.
+
+    metric: of what. ours, theirs: its values. paired: whether both said something of the same
+    samples. first, second: how many of them the first and this one alone have right, and chance:
+    how often chance would part them as much; None where that is no question.
+    """
+
+    name: str
+    metric: str
+    difference: Difference
+    paired: bool
+    first: int | None = None
+    second: int | None = None
+    chance: float | None = None
+
+
+def _told(first: Compared, other: Compared, directory: Path, split: str) -> Told | None:
+    """How a run compares with the first; None where nothing tells."""
+    info = record.read_json(directory / "run.json")
+    theirs = record.read_json(other.directories[0] / "run.json")
+    classes = bool((info.get("data") or {}).get("classes"))
+    if bool((theirs.get("data") or {}).get("classes")) != classes:
+        return None
+    name = f"{split}/{'accuracy' if classes else 'mae'}"
+    same = (info.get("data") or {}).get("digest") == (theirs.get("data") or {}).get("digest")
+    if first.values is None or other.values is None:
+        return None
+    if not same or not _same(first.rows, other.rows):
+        means = [float(each.values.mean()) for each in (first, other) if each.values is not None]
+        errors = [_error(each.values, classes) for each in (first, other)]
+        return Told(other.name, name, unpaired(means[1], means[0], errors), False)
+    apart = paired(other.values.mean(0), first.values.mean(0))
+    seeds = math.hypot(apart.error, _of_seeds(first.values), _of_seeds(other.values))
+    apart = replace(apart, error=seeds)
+    if not classes or len(first.values) + len(other.values) > 2:
+        return Told(other.name, name, apart, True)
+    ours, before = other.values[0] > 0.5, first.values[0] > 0.5
+    only_first, only_second = int((before & ~ours).sum()), int((ours & ~before).sum())
+    chance = mcnemar(only_first, only_second)
+    return Told(other.name, name, apart, True, only_first, only_second, chance)
+
+
+def _of_seeds(values: Values) -> float:
+    """What chance in the training adds to the error of a mean over seeds."""
+    means = values.mean(1)
+    return float(means.std(ddof=1)) / math.sqrt(len(means)) if len(means) > 1 else 0.0
+
+
+def _error(values: Values | None, classes: bool) -> float:
+    if values is None:
+        return math.inf
+    some = values.mean(0)
+    if classes:
+        return binomial(float(some.mean()), len(some))
+    return float(some.std(ddof=1)) / math.sqrt(len(some)) if len(some) > 1 else math.inf
+
+
+def _table(groups: Sequence[Compared]) -> dict[str, list[list[float]]]:
+    """Each result with its values in every group, of each of its runs."""
+    found: dict[str, list[list[float]]] = {}
+    for place, group in enumerate(groups):
+        for each in group.directories:
+            for name, value in _results(each).items():
+                found.setdefault(name, [[] for _ in groups])[place].append(value)
+    return found
+
+
+def _results(directory: Path) -> dict[str, float]:
+    """What a run has come to: its best validation, and what was measured at its end."""
+    info, points = record.read_json(directory / "run.json"), record.read_points(directory)
+    columns = {each.name: each for each in results.columns(points, info)}
+    best = columns.get("best val, all") or columns.get("best val") or columns.get("val")
+    found = {f"val/{name}": value for name, value in (best.values if best else {}).items()}
+    for name, column in columns.items():
+        if name not in ("train", "train_eval", "val", "best val", "best val, all"):
+            found |= {f"{name}/{key}": value for key, value in column.values.items()}
+    if best is not None:
+        found["epoch of the best"] = float(best.point["epoch"])
+    found["epochs"] = float(points[-1]["epoch"])
+    found["parameters"] = float(info.get("parameters", 0))
+    elapsed = record.last_values(points).get("time/elapsed")
+    seconds = [p["values"]["time/elapsed"] for p in points if "time/elapsed" in p["values"]]
+    if elapsed is not None or seconds:
+        found["seconds"] = float(seconds[-1] if seconds else elapsed or 0.0)
+    monitor = str(info.get("monitor", ""))
+    return dict(sorted(found.items(), key=lambda item: item[0] != monitor))
+
+
+def _said(changes: Sequence[Change], seeds: bool) -> str:
+    """How much differs. seeds: whether some runs differ in their seed alone."""
+    counted = [each for each in changes if each.key != _SEED]
+    seed = " and the seed" if len(counted) < len(changes) and not seeds else ""
+    if not counted:
+        return "the recipes differ in their seed alone" if seed else "the recipes are the same"
+    if len(counted) == 1:
+        return f"one change{seed}"
+    return (
+        f"{len(counted)} changes{seed}: which of them made a difference is not known; "
+        "one change at a time tells"
+    )
+
+
+def _verdict(told: Told, better: bool) -> str:
+    """A difference in one sentence."""
+    apart, number = told.difference, told.metric
+    sign = "+" if apart.mean >= 0 else "-"
+    said = f"{told.name}: {number} {sign}{abs(apart.mean):.4g} ± {apart.error:.2g}"
+    samples = f", by the same {apart.pairs:,} samples" if told.paired else ", by other samples"
+    gone = apart.mean if better else -apart.mean
+    if not apart.decided:
+        sure = ", which may be chance"
+    else:
+        sure = f", {'better' if gone > 0 else 'worse'} by more than two standard errors"
+    if told.chance is None:
+        return f"{said}{samples}{sure}"
+    return (
+        f"{said}{samples}{sure}; {told.second:,} only this one has right, {told.first:,} only the "
+        f"first: McNemar's test p = {told.chance:.2g}"
+    )
+
+
+def _show(
+    console: "Console",
+    groups: Sequence[Compared],
+    changes: Sequence[Change],
+    tests: Sequence[Told | None],
+    path: Path,
+) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    if not console.is_terminal:
+        console.width = 10_000
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
+    for group in groups:
+        table.add_column(Text(shell.name(group.name)), justify="right", overflow="fold")
+    table.add_row("run", *(" ".join(d.name for d in group.directories) for group in groups))
+    for change in changes:
+        table.add_row(Text(change.key), *(Text(value or "-") for value in change.values))
+    table.add_section()
+    for name, values in _table(groups).items():
+        table.add_row(Text(name), *map(_cell, values))
+    console.print(table)
+    console.print(_said(changes, any(len(g.directories) > 1 for g in groups)), soft_wrap=True)
+    for told, group in zip(tests, groups[1:], strict=True):
+        if told is None:
+            line = f"{group.name}: no samples that both said something of"
+        else:
+            line = _verdict(told, told.metric.endswith("accuracy"))
+        console.print(line, markup=False, soft_wrap=True)
+    console.print(f"the curves: {shell.near(path)}", markup=False, soft_wrap=True)
+
+
+def _cell(values: Sequence[float]) -> str:
+    """The mean over seeds, with its standard error."""
+    if not values:
+        return ""
+    mean = fmean(values)
+    whole = all(float(value).is_integer() for value in values) and mean >= 1
+    text = f"{mean:,.0f}" if whole else format.cell(mean)
+    if len(values) < 2 or stdev(values) == 0:
+        return text
+    return f"{text} ± {stdev(values) / math.sqrt(len(values)):.2g}"
+
+
+def _plain(
+    groups: Sequence[Compared],
+    changes: Sequence[Change],
+    tests: Sequence[Told | None],
+    path: Path,
+) -> Mapping[str, Any]:
+    """All of it as plain values."""
+    table = _table(groups)
+    return {
+        "runs": [
+            {
+                "name": group.name,
+                "ids": [each.name for each in group.directories],
+                "results": {name: values[place] for name, values in table.items()},
+            }
+            for place, group in enumerate(groups)
+        ],
+        "changes": [asdict(each) for each in changes],
+        "differences": [
+            None if told is None else asdict(told) | {"decided": told.difference.decided}
+            for told in tests
+        ],
+        "curves": str(path),
+    }

@@ -1,0 +1,179 @@
+"""`dlrun evaluate`: how good a run is on its test split, or on other labelled data."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from dlrun import record, shell
+from dlrun.console import format, screen
+from dlrun.record import test_set
+from dlrun.verb.asked import Asked
+from dlrun.verb.opened import Opened, opened, trained_record
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dlrun.engine.report_card import Bin, Confused, OfClass
+    from dlrun.verb.labelled import Labelled
+
+_MATRIX = 16
+"""Classes, at most, whose confusion is shown as a matrix."""
+_CLASSES, _CONFUSED = 30, 10
+"""Rows that are shown, at most, of classes and of confusions."""
+
+
+def run(asked: Asked) -> int:
+    """Measure a run, and print what was found."""
+    split = asked.choice("split", "test") if "split" in asked.words else ""
+    directory = trained_record(asked)
+    with opened(asked, str(directory)) as made:
+        from dlrun.verb.labelled import labelled
+
+        samples = labelled(made, split)
+        kept = record.open_existing(directory) if samples.are_test else None
+        try:
+            found = measured(made, samples)
+            if kept is not None:
+                found["recipes_measured"] = len(test_set.note(kept, made.info["data"]))
+        finally:
+            if kept is not None:
+                kept.close()
+    if "--json" in asked.flags:
+        print(json.dumps({"run": directory.name, **found}))
+    else:
+        _show(made, samples, found)
+    return 0
+
+
+def measured(made: Opened, samples: "Labelled") -> dict[str, Any]:
+    """What is found of a run on samples, as plain values."""
+    from dlrun.engine.evaluate import assess, measure
+    from dlrun.engine.feed import prepare
+
+    run = made.run
+    feed = prepare(samples.samples, run.evaluation, run.device, fixed=False)
+    views = run.views if samples.split == "test" or not samples.own else None
+    about = {"data": samples.name, "split": samples.split, "samples": len(samples.samples)}
+    if run.reconstructs:
+        return {**about, "values": measure(run, feed, views)}
+    values, predicted, y = assess(run, feed, views)
+    return {**about, "values": values, **_card(made, predicted, y)}
+
+
+def _card(made: Opened, predicted: "Tensor", y: "Tensor") -> dict[str, Any]:
+    """The answers by class or target, by confidence, and where they are wrong."""
+    from dlrun.engine import report_card
+
+    run, classes = made.run, made.info["data"]["classes"]
+    names = classes or _targets(made, predicted.shape[1])
+    if run.regression and not run.labels:
+        return {"targets": [asdict(each) for each in report_card.by_target(predicted, y, names)]}
+    found: dict[str, Any] = {
+        "classes": [asdict(each) for each in report_card.by_class(predicted, y, names)]
+    }
+    if y.dim() == 1:
+        counts = report_card.confusion(predicted, y)
+        found["confusion"] = counts.tolist()
+        confused = report_card.most_confused(counts, names, _CONFUSED)
+        found["confused"] = [asdict(each) for each in confused]
+    if run.loss.link:
+        bins = report_card.reliability(predicted, y)
+        found["calibration_error"] = report_card.expected_calibration_error(bins)
+        found["reliability"] = [asdict(each) for each in bins]
+    return found
+
+
+def _targets(made: Opened, count: int) -> list[str]:
+    """What the numbers or labels that are predicted are called."""
+    named = made.recorded.data.get("target")
+    return [str(named)] if named and count == 1 else [str(place + 1) for place in range(count)]
+
+
+def _show(made: Opened, samples: "Labelled", found: Mapping[str, Any]) -> None:
+    from dlrun.engine.report_card import Bin, Confused, OfClass
+
+    console = screen.console()
+    if not console.is_terminal:
+        console.width = 10_000
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, soft_wrap=True)
+
+    name = made.info.get("name")
+    say(f"{shell.name(name)}  ·  run {made.directory.name}")
+    again = made.other_data and samples.own
+    say(samples.said + (", the data that it was trained on" if again else ""))
+    values = found["values"].items()
+    say("  ".join(f"{name} {format.cell(value)}" for name, value in values))
+    if "targets" in found:
+        rows = [list(each.values()) for each in found["targets"]]
+        console.print("", _table(["target", "mae", "rmse", "R²"], rows), sep="\n")
+    if "classes" in found:
+        console.print("", *_classes([OfClass(**each) for each in found["classes"]]), sep="\n")
+    if "confusion" in found:
+        confused = [Confused(**each) for each in found["confused"]]
+        names = [each["name"] for each in found["classes"]]
+        console.print("", *_confusion(found["confusion"], confused, names), sep="\n")
+    if "reliability" in found:
+        bins = [Bin(**each) for each in found["reliability"]]
+        console.print("", *_reliability(bins, found["calibration_error"]), sep="\n")
+    if said := test_set.warning(found.get("recipes_measured", 0)):
+        console.print()
+        say(said)
+
+
+def _classes(rows: Sequence["OfClass"]) -> list[Table | str]:
+    """The report of all classes, or of the worst ones where there are many."""
+    shown = sorted(rows, key=lambda each: each.f1)[:_CLASSES] if len(rows) > _CLASSES else rows
+    cells: list[list[Any]] = [list(asdict(each).values()) for each in shown]
+    means = [sum(getattr(each, key) for each in rows) / len(rows) for key in _SHARES]
+    cells.append(["mean", *means, sum(each.support for each in rows)])
+    head = "class" if len(shown) == len(rows) else f"the worst {_CLASSES} of {len(rows)} classes"
+    return [_table([head, *_SHARES, "samples"], cells)]
+
+
+_SHARES = ("precision", "recall", "f1")
+
+
+def _confusion(
+    counts: Sequence[Sequence[int]], confused: Sequence["Confused"], names: Sequence[str]
+) -> list[Table | str]:
+    """The matrix, or the most frequent confusions where it would be large."""
+    if len(names) <= _MATRIX:
+        rows = [[name, *map(_blank, row)] for name, row in zip(names, counts, strict=True)]
+        return [_table(["true \\ said", *names], rows)]
+    if not confused:
+        return ["no sample was taken for one of another class"]
+    shown = [[each.true, each.said, each.count, f"{each.share:.0%}"] for each in confused]
+    return [_table(["true", "taken for", "samples", "of its class"], shown)]
+
+
+def _blank(count: int) -> str:
+    return str(count) if count else "·"
+
+
+def _reliability(bins: Sequence["Bin"], error: float) -> list[Table | str]:
+    rows = [
+        [f"{each.low:.2f} to {each.high:.2f}", each.count, each.confidence, each.accuracy]
+        for each in bins
+    ]
+    table = _table(["confidence", "answers", "mean confidence", "right"], rows)
+    return [table, f"expected calibration error {format.cell(error)}"]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+    """The first column to the left, numbers to the right."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for place, name in enumerate(head):
+        table.add_column(Text(shell.name(name)), justify="right" if place else "left")
+    for row in rows:
+        table.add_row(*(Text(_cell(each)) for each in row))
+    return table
+
+
+def _cell(value: Any) -> str:
+    return format.cell(value) if isinstance(value, float) else shell.name(value)

@@ -1,0 +1,173 @@
+"""Labelled samples that a run is measured on: a split of its own data, or other data.
+
+Other data are read as the run's were, and said in its terms: classes by their names, columns by
+theirs, targets on its scale.
+"""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+
+from dlrun import shell
+from dlrun.errors import Mistake
+from dlrun.recipe import build
+from dlrun.recipe.schema import SPLITTING
+from dlrun.verb.opened import Opened
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dlrun.data import Source, Split
+
+_DATA, _ALL, _TEST = "data", "all", "test"
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Samples to measure a run on.
+
+    split: which of their data they are. own: whether these are the data that it was trained on.
+    name: of the data, as one says it.
+    """
+
+    samples: "Split"
+    split: str
+    own: bool
+    name: str
+
+    @property
+    def are_test(self) -> bool:
+        """Whether the run's own test split is among them."""
+        return self.own and self.split in (_TEST, _ALL)
+
+    @property
+    def said(self) -> str:
+        """What is measured, in a few words."""
+        which = "all samples" if self.split == _ALL else f"the {self.split} split"
+        return f"{which} of {shell.name(self.name)}: {len(self.samples):,} samples"
+
+
+def labelled(made: Opened, split: str) -> Labelled:
+    """The samples that are asked for.
+
+    split: "" for test, or for all samples of other data that come without one.
+    Raises Mistake where there are none, or none that the run could be asked about.
+    """
+    if not made.other_data:
+        return _own(made, split or _TEST)
+    for key in made.typed:
+        group, _, name = key.partition(".")
+        if group == _DATA and name in SPLITTING:
+            raise Mistake(f"{key}: is about training; split= says which samples are measured")
+    _read_as_before(made)
+    source = build.read_data(made.config, made.session.show.loading)
+    if source.digest == made.info["data"]["digest"]:
+        return _own(made, split or _TEST)
+    return _other(made, source, split)
+
+
+def _own(made: Opened, split: str) -> Labelled:
+    """A split of the run's own data."""
+    import torch
+
+    data = made.data
+    if split != _ALL:
+        samples = data.splits[split]
+        if not len(samples):
+            raise Mistake(f"split={split}: the run has no such samples")
+    else:
+        rows = torch.cat([each.rows for each in data.splits.values()]).unique()
+        samples = replace(data.train, rows=rows)
+    return Labelled(samples, split, True, data.name)
+
+
+def _read_as_before(made: Opened) -> None:
+    """Set what the source takes to what has made the run's samples, where nothing is typed."""
+    about = made.info["data"]
+    wanted = reading(about)
+    wanted["task"] = "classification" if about["classes"] else "regression"
+    for name, value in wanted.items():
+        key = f"{_DATA}.{name}"
+        if name in made.config.data and key not in made.typed and value is not None:
+            OmegaConf.update(made.config, key, value, merge=False)
+
+
+def reading(about: dict[str, Any]) -> dict[str, Any]:
+    """How images become samples of a run, as settings of a folder; empty where they are none.
+
+    about: what its record says of its data. depth: 0 or None where values are taken as they are.
+    """
+    known = dict(about["reading"])
+    if "size" in known or len(about["shape"]) != 3:
+        return {**known, "depth": known.get("depth") or None} if "size" in known else {}
+    channels, *size = about["shape"]
+    if channels not in (1, 3):
+        return {}
+    return {"size": size, "channels": "rgb" if channels == 3 else "grey"}
+
+
+def _other(made: Opened, source: "Source", split: str) -> Labelled:
+    """Samples of a source that the run has not been trained on."""
+    import numpy as np
+    import torch
+
+    from dlrun.data import Split
+
+    if split not in ("", _ALL) and split not in source.given:
+        has = f"comes with {', '.join(source.given)}" if source.given else "has no splits"
+        raise Mistake(f"split={split}: {source.name} {has}; split=all takes all of it")
+    split = split or (_TEST if _TEST in source.given else _ALL)
+    if source.settle is not None:
+        every = np.arange(len(source.y))
+        source = source.settle(dict.fromkeys(("train", "val", "test"), every))
+    x = _as_trained(made, source)
+    rows = torch.arange(len(x)) if split == _ALL else source.given[split]
+    return Labelled(Split(x, _targets(made, source), rows), split, False, source.name)
+
+
+def _as_trained(made: Opened, source: "Source") -> "Tensor":
+    """The samples, where they are such as the run takes. Raises Mistake."""
+    about, x = made.info["data"], source.x
+    names, wanted = list(source.columns), list(about.get("columns", ()))
+    if wanted and names != wanted:
+        if missing := [name for name in wanted if name not in names]:
+            raise Mistake(f"data: {source.name} lacks the columns {', '.join(missing)}")
+        x = x[:, [names.index(name) for name in wanted]]
+    kind = str(x.dtype).removeprefix("torch.")
+    if list(x.shape[1:]) != about["shape"] or kind != about["types"]["x"]:
+        here, there = (
+            f"{'×'.join(map(str, shape))} {form}"
+            for shape, form in ((x.shape[1:], kind), (about["shape"], about["types"]["x"]))
+        )
+        raise Mistake(f"data: {source.name} has samples of {here}, the run takes {there}")
+    return x
+
+
+def _targets(made: Opened, source: "Source") -> "Tensor":
+    """The targets by the run's classes, or on the scale of its numbers. Raises Mistake."""
+    import torch
+
+    from dlrun.data.scale import scale_of
+
+    about = made.info["data"]
+    classes = about["classes"]
+    if bool(classes) != bool(source.classes):
+        kinds = ("numbers", "classes") if classes else ("classes", "numbers")
+        raise Mistake(f"data: {source.name} has {kinds[0]} as targets, the run predicts {kinds[1]}")
+    if classes:
+        places = {name: place for place, name in enumerate(classes)}
+        if strange := [name for name in source.classes if name not in places]:
+            known = ", ".join(classes[:10]) + (", ..." if len(classes) > 10 else "")
+            raise Mistake(
+                f"data: {source.name} has the class {strange[0]}, which the run does not know; "
+                f"it knows {known}"
+            )
+        return torch.tensor([places[name] for name in source.classes])[source.y]
+    if source.y.shape[1] != about["outputs"]:
+        told = f"{source.y.shape[1]} targets, the run predicts {about['outputs']}"
+        raise Mistake(f"data: {source.name} has {told}")
+    scale = scale_of(about)
+    if scale is None:
+        return source.y
+    return ((source.y.double() - scale.mean.double()) / scale.std.double()).float()

@@ -1,0 +1,107 @@
+"""`dlrun list`: what has been recorded."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from dlrun import record, shell
+from dlrun.console import format
+from dlrun.record import sweep as sweeps
+from dlrun.verb import named
+from dlrun.verb.asked import Asked
+
+Row = Mapping[str, Any]
+_ORDERS: dict[str, Callable[[Row], Any]] = {
+    "when": lambda row: row["started"],
+    "name": lambda row: row["name"],
+    "status": lambda row: row["status"],
+    "value": lambda row: (row["score"] is not None, row["score"] or 0.0),
+}
+
+
+def run(asked: Asked) -> int:
+    """Print a line for each record, or all of them as JSON."""
+    order = asked.choice("sort", "when")
+    rows = [row(directory) for directory in _chosen(asked)]
+    rows.sort(key=lambda each: each["started"])
+    rows.sort(key=_ORDERS[order])
+    if "--json" in asked.flags:
+        print(json.dumps([{k: v for k, v in each.items() if k != "score"} for each in rows]))
+    elif rows:
+        _show(rows)
+    else:
+        print(shell.clean(f"no runs in {asked.outputs / 'runs'}"))
+    return 0
+
+
+def row(directory: Path) -> dict[str, Any]:
+    """What is listed of a record."""
+    info = record.read_json(directory / "run.json")
+    found = named.best(directory)
+    return {
+        "id": directory.name,
+        "name": info.get("name") or "",
+        "kind": info.get("kind", "run"),
+        "status": _status(directory),
+        "started": info.get("started", ""),
+        "metric": found and found[0],
+        "value": found[1] if found else info.get("value"),
+        "score": named.score(directory),
+        "sweep": (info.get("tags") or {}).get("dlrun.sweep"),
+        "parent": info.get("parent"),
+        "directory": str(directory),
+    }
+
+
+def _status(directory: Path) -> str:
+    """What it is now: a run whose process has gone is not running."""
+    record.mark_killed(directory)
+    return str(record.read_status(directory).get("status", "")).lower()
+
+
+def _chosen(asked: Asked) -> list[Path]:
+    """The records that are asked for: all of them, or those named."""
+    everything = record.all_runs(asked.outputs)
+    if not asked.names:
+        return everything
+    found: list[Path] = []
+    for name in asked.names:
+        sweep = named.sweep_folder(asked.outputs, name) if name != "last" else None
+        if sweep is not None:
+            runs = [run for point in sweeps.read(sweep).points for run in point.runs]
+            found += [sweep.parents[1] / run.directory for run in runs if run.directory]
+            continue
+        directory = record.find(asked.outputs, name)
+        found += [directory, *named.children(directory)]
+    return list(dict.fromkeys(found))
+
+
+def _show(rows: Sequence[Row]) -> None:
+    """A table, as wide as its content where nobody watches."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from dlrun.console import screen
+
+    console = screen.console()
+    if not console.is_terminal:
+        console.width = 10_000
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("id", "started", "status", "best value"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("name", overflow="ellipsis", no_wrap=True)
+    for each in rows:
+        started = str(each["started"])
+        when = datetime.fromisoformat(started).astimezone() if started else None
+        value = "" if each["value"] is None else format.cell(each["value"])
+        cells = [
+            str(each["id"]),
+            f"{when:%Y-%m-%d %H:%M}" if when else "",
+            str(each["status"]),
+            f"{each['metric'] or 'value'} {value}" if value else "",
+            ("  " if each["parent"] or each["sweep"] else "") + shell.name(str(each["name"])),
+        ]
+        table.add_row(*map(Text, cells))
+    console.print(table)

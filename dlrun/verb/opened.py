@@ -1,0 +1,130 @@
+"""A run made anew from its record, and data to put through it.
+
+The run is built on random samples in place of its data, which may have gone; its own data, or
+others, are read when they are asked for.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from dlrun import record, shell
+from dlrun.errors import Mistake
+from dlrun.recipe import compose, flags, mistakes, resume
+from dlrun.verb import named
+from dlrun.verb.asked import Asked
+
+if TYPE_CHECKING:
+    from dlrun.data import Data
+    from dlrun.engine.run import Run
+    from dlrun.job.session import Session
+
+HERE = ("device", "threads", "batch_size")
+"""Settings that may be typed for any verb that calls the model."""
+
+
+@dataclass
+class Opened:
+    """A run that has been trained.
+
+    info: what run.json says. config: its recipe with what is typed now, other data among it.
+    recorded: its recipe as it was trained, with paths as they are meant here. typed: the keys of
+    what is typed now.
+    """
+
+    directory: Path
+    info: dict[str, Any]
+    config: DictConfig
+    recorded: DictConfig
+    session: "Session"
+    typed: tuple[str, ...]
+
+    @property
+    def other_data(self) -> bool:
+        """Whether other data than the run's are typed."""
+        return any(key.partition(".")[0] == "data" for key in self.typed)
+
+    @cached_property
+    def run(self) -> "Run":
+        """The run with the weights that count, on the chosen device; its splits stand in.
+
+        Its metrics are those that were recorded, and those that are typed.
+        """
+        from dlrun.job.training import deployed
+
+        config = self.recorded.copy()
+        for key in HERE:
+            config[key] = self.config[key]
+        metrics = {**(self.recorded.metric or {}), **(self.config.metric or {})}
+        OmegaConf.update(config, "metric", metrics or None, merge=False)
+        found = deployed(config, self.directory, self.session)
+        if found is None:
+            raise Mistake(f"{shell.near(self.directory)}: has lost its checkpoints")
+        return found
+
+    @cached_property
+    def data(self) -> "Data":
+        """The run's own data, split as they were when it was trained, on the run's scale."""
+        from dlrun.data.scale import rescaled, scale_of
+        from dlrun.job.training import remembered
+
+        training = remembered(self.directory)
+        data = self.session.data(self.recorded, training.rows if training else None)
+        scale = scale_of(self.info["data"])
+        return rescaled(data, scale) if scale else data
+
+
+@contextmanager
+def opened(asked: Asked, which: str = "last") -> Iterator[Opened]:
+    """Inside, a run that has been trained, with the settings that are typed.
+
+    Raises Mistake where there is none, and for settings that don't fit.
+    """
+    directory = named.find(asked.outputs, which)
+    info = named.finished(directory)
+    typed = [compose.readable(word) for word in asked.those(*HERE, "data", "metric")]
+    before = resume.find([f"resume={shell.quoted(str(directory))}"])
+    assert before is not None
+    own = flags.parse(before.command[1:]).directories(before.cwd)
+    with compose.composer(own) as composer:
+        mistakes.words(composer, typed)
+        words = before.merge(composer, typed)
+        with mistakes.explained(composer, words):
+            composed = composer.full(words)
+            config = before.restore(composer, compose.without_hydra(composed), words)
+    mistakes.check(config, compose.choices(composed), own)
+    recorded = resume.placed(before.recipe, before.cwd)
+    for one in (config, recorded):
+        one.compile, one.preflight = False, "off"
+    if str(before.cwd) not in sys.path:
+        sys.path.insert(-1, str(before.cwd))  # the user's own modules
+
+    from dlrun.console import screen
+    from dlrun.console.progress import Progress
+    from dlrun.engine.interrupt import raised
+    from dlrun.job.session import Session
+
+    session = Session(show=Progress(screen.console("stderr")))
+    with raised(), mistakes.resolved():
+        from dlrun.recipe import build  # imports torch
+
+        build.check(config)
+        try:
+            yield Opened(directory, info, config, recorded, session, tuple(asked.words))
+        finally:
+            session.close()
+
+
+def trained_record(asked: Asked) -> Path:
+    """The record of the one run that a command names, `last` without any."""
+    if len(asked.names) > 1:
+        raise Mistake(f"{asked.verb} takes one run, not {len(asked.names)}")
+    directory = named.find(asked.outputs, *asked.names)
+    record.mark_killed(directory)
+    return directory

@@ -1,0 +1,95 @@
+"""`dlrun show`: figures of a run, and its page."""
+
+import webbrowser
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from dlrun import record, shell
+from dlrun.recipe import resume
+from dlrun.record import Record
+from dlrun.verb.asked import Asked
+from dlrun.verb.opened import Opened, opened, trained_record
+
+if TYPE_CHECKING:
+    pass
+
+_EXAMPLES = 6
+"""Samples that are shown before and after augmentation."""
+
+
+def run(asked: Asked) -> int:
+    """Draw all figures of a run, write its page, and say where they are."""
+    directory = trained_record(asked)
+    with opened(asked, str(directory)) as made, kept(made) as own:
+        from dlrun.report import figures, run_page
+
+        _measure(made)
+        figures.draw(directory)
+        _look_inside(made)
+        page = run_page.write(directory)
+        for path in sorted((own.directory / "figures").glob("*.png")):
+            print(shell.clean(shell.near(path)))
+    if page is not None:
+        print(shell.clean(shell.near(page)))
+        if "--open" in asked.flags:
+            webbrowser.open(page.as_uri())
+    return 0
+
+
+@contextmanager
+def kept(made: Opened) -> Iterator[Record]:
+    """Inside, the run's record, held; what is added to it goes to where the run is tracked."""
+    before = resume.find([f"resume={shell.quoted(str(made.directory))}"])
+    assert before is not None
+    before.keep_store(made.config, [])
+    made.session.prepare(made.config)
+    own = record.open_existing(made.directory)
+    try:
+        made.session.follow(made.directory)
+        yield own
+    finally:
+        own.close()
+
+
+def _measure(made: Opened) -> None:
+    """What the run says of the validation split, for figures."""
+    from dlrun.procedure.train import keep_validation
+
+    keep_validation(made.run, made.directory, made.data)
+
+
+def _look_inside(made: Opened) -> None:
+    """Figures of what is in the network, and of what goes in."""
+    from dlrun.engine import inside
+    from dlrun.engine.surface import surface
+    from dlrun.report import inside as report
+
+    run, data, folder = made.run, made.data, made.directory / "figures"
+    seen = inside.inputs(run, data.train, _EXAMPLES)
+    if seen is not None:
+        report.inputs(seen.raw, seen.augmented, seen.seen, folder / "inputs.png")
+    kernels = inside.filters(run, data.train)
+    if kernels is not None:
+        report.filters(kernels, folder / "filters.png")
+    split = "val" if len(data.val) else "train"
+    found = inside.distributions(run, data.splits[split])
+    left = f" (some of {inside.LAYERS + found.left_out})" if found.left_out else ""
+    samples = f"{found.samples:,} {'validation' if split == 'val' else 'training'} samples"
+    for name, each, title in (
+        ("weights", found.weights, f"the weights of each layer{left}"),
+        ("activations", found.activations, f"what each layer gives for {samples}{left}"),
+    ):
+        if each:
+            report.histograms([asdict(one) for one in each], title, folder / f"{name}.png")
+    around = surface(run, data, report=_progress(made))
+    report.line(around.along, around.line, around.samples, folder / "loss_line.png")
+    report.plane(around.across, around.plane, around.samples["train"], folder / "loss_plane.png")
+
+
+def _progress(made: Opened) -> Callable[[int, int], None]:
+    def report(done: int, total: int) -> None:
+        made.session.show.busy(f"the loss around the weights  {done} of {total}", done, total)
+
+    return report

@@ -1,0 +1,201 @@
+"""A user's own set: what its function gives becomes samples, and is read again when it changes."""
+
+import itertools
+import sys
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
+
+from dlrun import record
+from dlrun.__main__ import main
+from dlrun.data import Source, split
+from dlrun.data.custom import custom
+from dlrun.errors import Mistake
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.normal(size=(40, 3)), RNG.integers(0, 2, 40)
+IMAGES = RNG.integers(0, 256, (40, 5, 6, 3), dtype=np.uint8)
+
+
+CALLS = itertools.count()
+
+
+class Pictures(Dataset):
+    """Images of PIL with names for their classes."""
+
+    classes = ("cat", "dog", "owl")
+
+    def __init__(self, mode: str = "RGB") -> None:
+        self.mode = mode
+
+    def __len__(self) -> int:
+        return 40
+
+    def __getitem__(self, place: int):
+        return Image.fromarray(IMAGES[place]).convert(self.mode), int(Y[place])
+
+
+class Items(Dataset):
+    """Whatever a function of the place gives."""
+
+    def __init__(self, item, count: int = 20) -> None:
+        self.item, self.count = item, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, place: int):
+        return self.item(place)
+
+
+def read(made, **options) -> Source:
+    return custom(partial(made), {"call": next(CALLS)}, [made], **options)
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("DLRUN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.proves("data=custom")
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: (X, Y),
+        lambda: [torch.from_numpy(X), torch.from_numpy(Y)],
+        lambda: TensorDataset(torch.from_numpy(X), torch.from_numpy(Y)),
+        lambda: Items(lambda i: (list(X[i]), torch.tensor(Y[i])), 40),
+    ],
+    ids=["numpy", "torch", "dataset", "lists"],
+)
+def test_every_form_gives_the_same_samples(made):
+    source = read(made)
+    assert source.x.dtype == torch.float32
+    np.testing.assert_array_equal(source.x.numpy(), X.astype(np.float32))
+    assert source.y.tolist() == Y.tolist()
+    assert source.classes == ("0", "1")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA"])
+def test_images_of_pil(mode):
+    source = read(lambda: Pictures(mode))
+    assert source.x.dtype == torch.uint8
+    assert source.x.shape == (40, 1 if mode == "L" else 3, 5, 6)
+    assert source.classes == ("cat", "dog", "owl")
+    wanted = Image.fromarray(IMAGES[7]).convert(mode).convert("L" if mode == "L" else "RGB")
+    found = source.x[7].permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(found.squeeze(), np.asarray(wanted))
+
+
+def test_names_of_classes_are_found_through_a_subset_and_text_is_a_class():
+    assert read(lambda: Subset(Pictures(), range(5, 30))).classes == Pictures.classes
+    named = read(lambda: Items(lambda i: (X[i], "ab"[Y[i]])))
+    assert named.classes == ("a", "b")
+    assert named.y.tolist() == Y[:20].tolist()
+
+
+def test_splits_as_they_are_given():
+    source = read(
+        lambda: {"train": (X[:30], Y[:30]), "test": Items(lambda i: (X[30 + i], Y[30 + i]), 10)}
+    )
+    assert source.given["train"].tolist() == list(range(30))
+    assert source.given["test"].tolist() == list(range(30, 40))
+    data = split.make(source, leaks="drop", val=0.2)
+    assert (len(data.train), len(data.val)) == (24, 6)
+
+
+def test_numbers_are_standardized_and_columns_of_0_and_1_are_labels():
+    numbers = read(lambda: (X, 100 * X[:, 0]))
+    assert numbers.scale_targets
+    assert numbers.classes == ()
+    assert not read(lambda: (X, 100 * X[:, 0]), scale_targets=False).scale_targets
+    labels = read(lambda: (X, np.stack([Y, 1 - Y], 1)))
+    assert labels.labels is None
+    assert labels.y.dtype == torch.float32
+    assert read(lambda: (X, Y), task="multilabel").labels is True
+
+
+def test_a_transform_that_draws_at_random_is_named(caplog):
+    read(lambda: Items(lambda i: (X[i] + np.random.random(3), Y[i])))
+    assert "take random transforms out" in caplog.text
+
+
+def bad_sample(place: int):
+    if place == 3:
+        raise KeyError("gone")
+    return X[place], Y[place]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (5, "gives a int, not a Dataset"),
+        ((x for x in X), "a stream has no length"),
+        (DataLoader(TensorDataset(torch.ones(3, 2), torch.ones(3))), "give its dataset"),
+        ({"training": (X, Y)}, r"a mapping of \['training'\]"),
+        ({}, "a mapping of nothing"),
+        ((X, Y[:3]), "x has 40 samples but y has 3"),
+        (Items(lambda i: X[i]), "sample 0 is a ndarray; expected"),
+        (Items(lambda i: (X[i], 1, 2)), "sample 0 is a tuple of 3; expected"),
+        (Items(lambda i: (X[i][: 3 - i // 9], 1)), "x of sample 9 has the shape"),
+        (Items(lambda i: (X[0] if i < 256 else X[0][:2], 1), 300), "make them alike"),
+        (Items(lambda i: (X[0] / (i - 4), i % 2), 9), r"infinite values in 1 samples.* x\[4\]"),
+        (Items(bad_sample), r"KeyError: 'gone' \(.*test_custom.py:\d+\)"),
+        (Items(lambda i: (X[i], 1)), "the single class 1"),
+        (Items(lambda i: (X[i], {}), 5), "y has the type object"),
+        (Items(lambda i: (X[i], 1), 0), "gives no samples"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_what_is_no_set(given, message):
+    with pytest.raises(Mistake, match=message):
+        read(lambda: given)
+
+
+def test_a_source_of_ones_own_is_taken_as_it_is():
+    source = Source("s", torch.ones(2, 3), torch.tensor([0, 1]), torch.tensor([1, 2]), "", ("a",))
+    assert read(lambda: source) is source
+
+
+CODE = """
+from pathlib import Path
+
+import numpy as np
+
+
+def load(file, scale: float = 1.0):
+    with open("calls", "a") as calls:
+        calls.write("x")
+    x = scale * np.loadtxt(file).reshape(-1, 2)
+    return x, np.arange(len(x)) % 2
+"""
+
+
+def test_it_is_read_again_when_its_code_its_arguments_or_their_files_change(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "ownset.py").write_text(CODE)
+    np.savetxt("numbers.txt", RNG.normal(size=(40, 2)))
+
+    def calls(*words: str) -> int:
+        monkeypatch.delitem(sys.modules, "ownset", raising=False)
+        tiny = ("tracking=none", "threads=1", "epochs=1 steps", "test=false", "preflight=off")
+        own = ("data=custom", "data._target_=ownset.load", "+data.file=numbers.txt")
+        assert main([*tiny, *own, *words]) == 0
+        return len((tmp_path / "calls").read_text())
+
+    assert calls() == 1
+    assert calls("data.split=60/20/20") == 1, "splitting is no reason"
+    assert calls("+data.scale=2") == 2
+    (tmp_path / "ownset.py").write_text(CODE + "\nMORE = 1\n")
+    assert calls() == 3
+    np.savetxt("numbers.txt", RNG.normal(size=(44, 2)))
+    assert calls() == 4
+    assert calls() == 4
+    info = record.read_json(record.find("outputs", "last") / "run.json")
+    assert info["data"]["name"] == "load"
+    assert "ownset" in info["code"]

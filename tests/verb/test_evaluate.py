@@ -1,0 +1,169 @@
+"""`dlrun evaluate` says what the record says of the test split, and measures other data as such."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from sklearn import metrics
+
+from dlrun import record
+from dlrun.__main__ import main
+from dlrun.job.session import Session
+from dlrun.job.training import trained
+from dlrun.recipe.resume import placed
+from tests.verb.conftest import SHORT, write_houses, write_photos
+
+
+def evaluated(capsys, *words):
+    capsys.readouterr()
+    assert main(["evaluate", "--json", *words]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def recorded(run):
+    values = record.last_values(record.read_points(run))
+    return {key[5:]: value for key, value in values.items() if key.startswith("test/")}
+
+
+@pytest.mark.parametrize("name", ["digits", "prices", "photos"])
+def test_the_test_split_gives_what_training_recorded(name, runs, capsys):
+    found = evaluated(capsys, runs[name].name)
+    assert found["values"] == recorded(runs[name])
+    assert found["samples"] == record.read_json(runs[name] / "run.json")["data"]["samples"]["test"]
+
+
+def test_each_class_adds_up(runs, capsys):
+    found = evaluated(capsys, runs["digits"].name, "metric=[calibration_error,macro_f1]")
+    counts, values = np.array(found["confusion"]), found["values"]
+    assert counts.sum() == found["samples"]
+    assert np.trace(counts) / counts.sum() == pytest.approx(values["accuracy"])
+    assert [each["support"] for each in found["classes"]] == counts.sum(1).tolist()
+    assert found["calibration_error"] == pytest.approx(values["calibration_error"])
+    assert np.mean([each["f1"] for each in found["classes"]]) == pytest.approx(values["macro_f1"])
+
+
+def test_numbers_are_in_their_units(runs, capsys):
+    found = evaluated(capsys, runs["prices"].name)
+    [target] = found["targets"]
+    assert target["name"] == "price"
+    assert target["mae"] == pytest.approx(found["values"]["mae"])
+    assert target["mae"] > 100  # of standardized ones it would be below 1
+    with Session().show.console.capture():
+        recipe = placed(OmegaConf.load(runs["prices"] / "recipe.yaml"), runs["prices"].parents[2])
+        run, _ = trained(recipe, runs["prices"], Session())
+    split = run.data.test
+    with torch.no_grad():
+        z = run.model.eval()(run.evaluation(split.x[split.rows])).double()
+    scale = run.data.scale
+    said, true = (
+        each * scale.std.double() + scale.mean.double() for each in (z, split.y[split.rows])
+    )
+    assert target["rmse"] == pytest.approx(metrics.mean_squared_error(true, said) ** 0.5, rel=1e-5)
+    assert target["r2"] == pytest.approx(metrics.r2_score(true, said), rel=1e-4)
+
+
+def test_every_measurement_of_the_test_split_is_noted(runs, capsys):
+    before = record.read_json(runs["digits"] / "run.json")["test_measured"]
+    found = evaluated(capsys, runs["digits"].name)
+    after = record.read_json(runs["digits"] / "run.json")["test_measured"]
+    assert len(after) == len(before) + 1
+    assert found["recipes_measured"] == 1
+    evaluated(capsys, runs["digits"].name, "split=val")
+    assert record.read_json(runs["digits"] / "run.json")["test_measured"] == after
+
+
+def test_recipes_measured_on_one_test_split_are_counted(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    said = "recipes have been measured on this test split"
+    short = ("epochs='3 steps'", "tracking=none", "preflight=off")
+    assert main([*short]) == 0
+    assert main([*short, "seed=1"]) == 0
+    assert said not in capsys.readouterr().out, "a seed is no other recipe"
+    assert main([*short, "optimizer.lr=0.2", "test=false"]) == 0
+    assert said not in capsys.readouterr().out, "it was not measured"
+    assert main(["evaluate"]) == 0
+    assert f"2 {said}" in capsys.readouterr().out
+    assert main([*short, "optimizer.lr=0.3"]) == 0
+    assert f"3 {said}" in capsys.readouterr().out
+    assert main([*short, "seed=5", "optimizer.lr=0.3"]) == 0
+    assert said not in capsys.readouterr().out, "a repeat"
+    assert main([*short, "optimizer.lr=0.3", "data.split=50/20/30"]) == 0
+    assert said not in capsys.readouterr().out, "another test split"
+
+
+def test_other_classes_are_matched_by_name(runs, capsys, tmp_path):
+    write_photos(tmp_path / "new", 30, classes=("light",), size=(9, 6), seed=3)
+    write_photos(tmp_path / "new", 20, classes=("dark",), size=(9, 6), seed=4)
+    word = f"data.root={tmp_path / 'new'}"
+    found = evaluated(capsys, runs["photos"].name, word)
+    assert [(each["name"], each["support"]) for each in found["classes"]] == [
+        ("dark", 20),
+        ("light", 30),
+    ]
+    assert found["split"] == "all"
+    assert "recipes_measured" not in found
+    assert main(["evaluate", runs["photos"].name, word]) == 0
+    assert "all samples of new: 50 samples" in capsys.readouterr().out
+
+
+def test_other_columns_are_matched_by_name(runs, capsys, tmp_path):
+    other = tmp_path / "other.csv"
+    write_houses(other, 70, columns=("price", "area", "note", "rooms"), seed=5)
+    found = evaluated(capsys, runs["prices"].name, f"data.path={other}")
+    assert (found["samples"], found["split"]) == (70, "all")
+    own = evaluated(capsys, runs["prices"].name, "split=all")["targets"][0]
+    assert found["targets"][0]["rmse"] == pytest.approx(own["rmse"], rel=0.3)
+
+
+def test_a_split_of_other_data(runs, capsys, tmp_path):
+    draw = np.random.default_rng(0)
+    parts = {}
+    for name, count in (("train", 30), ("test", 12)):
+        parts[f"x_{name}"] = draw.integers(0, 255, (count, 8, 8), dtype=np.uint8)
+        parts[f"y_{name}"] = draw.integers(0, 10, count)
+    np.savez(tmp_path / "new.npz", **parts)
+    words = [runs["digits"].name, "data=arrays", f"data.path={tmp_path / 'new.npz'}"]
+    assert evaluated(capsys, *words)["samples"] == 12
+    assert evaluated(capsys, *words, "split=train")["samples"] == 30
+    assert evaluated(capsys, *words, "split=all")["samples"] == 42
+    assert main(["evaluate", *words, "split=val"]) == 2
+    assert "split=val: new comes with train, test" in capsys.readouterr().err
+
+
+def test_the_run_s_own_data_are_recognized(runs, capsys):
+    assert main(["evaluate", runs["digits"].name, "data=digits"]) == 0
+    out = capsys.readouterr().out
+    assert "the test split of digits: 359 samples, the data that it was trained on" in out
+
+
+def test_an_autoencoder_has_its_loss_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["model=autoencoder", "loss=mse", *SHORT]) == 0
+    [run] = record.all_runs("outputs")
+    found = evaluated(capsys)
+    assert found["values"] == recorded(run)
+    assert "classes" not in found
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nosuch"], "no run 'nosuch'"),
+        (["last", "last"], "evaluate takes one run, not 2"),
+        (["split=tset"], "split=tset: write one of test, val, train, all; did you mean split=test"),
+        (["epochs=3"], "epochs=3: evaluate takes outputs="),
+        (["metric=[auorc]"], "auroc"),
+        (["metric=[rmse]"], "rmse"),
+        (["data.split=60/20/20"], "data.split: is about training; split= says which"),
+        (["data=arrays", "data.path=houses.csv", "data.target=price"], "samples of 2 float32"),
+        (["data=imagefolder", "data.root=photos"], "photos has the class dark"),
+        (["data=imagefolder"], "data.root is required"),
+        (["--jsno"], "unknown flag --jsno of evaluate; did you mean --json?"),
+    ],
+)
+def test_a_mistake_is_named(words, said, runs, capsys):
+    own = [] if words[0] in ("nosuch", "last") else [runs["digits"].name]
+    assert main(["evaluate", *own, *words]) == 2
+    assert said in capsys.readouterr().err
