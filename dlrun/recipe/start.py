@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +114,7 @@ def warn_of_seen(facts: Mapping[str, Any], data: "Data") -> None:
     known = before.get("splits") or {}
     here = {name: hash_rows(data.splits[name].rows.numpy()) for name in ("val", "test")}
     if before.get("digest") == data.digest and any(known.get(name) != here[name] for name in here):
-        _log.warning(
+        _warn_once(
             f"{KEY}={facts['from']}: were trained on another split of the same data, so that val "
             "and test may hold samples that they know"
         )
@@ -137,7 +138,13 @@ def offer(config: DictConfig, expected: Mapping[str, Any]) -> None:
         asked = {"preprocessing": ["standardize"], **asked}
     if asked and not config.resume:
         words = [f"{key}={shell.spelled(value)}" for key, value in asked.items()]
-        _log.warning(f"the trained weights know images as these give them: {shell.line(words)}")
+        _warn_once(f"the trained weights know images as these give them: {shell.line(words)}")
+
+
+@cache
+def _warn_once(text: str) -> None:
+    """Warn, however many runs a command builds."""
+    _log.warning(text)
 
 
 def _data(info: Mapping[str, Any]) -> dict[str, Any]:
