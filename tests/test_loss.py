@@ -62,6 +62,7 @@ CASES: list[tuple[str, dict[str, Any], torch.Tensor, Any]] = [
     ("cross_entropy", {}, NUMBERS.softmax(1), cross_entropy),
     ("mse", {}, LABELS, mse),
     ("mse", {}, NUMBERS, mse),
+    ("mse", {"half": True}, NUMBERS, lambda z, t: mse(z, t) / 2),
     ("mae", {}, LABELS, mae),
     ("mae", {}, NUMBERS, mae),
     ("huber", {}, LABELS, huber),
