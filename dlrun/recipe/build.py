@@ -108,13 +108,19 @@ def _custom(values: dict[str, Any], report: Report | None) -> Source:
 
 
 def split_data(
-    config: DictConfig, source: Source, rows: Mapping[str, Sequence[int]] | None = None
+    config: DictConfig,
+    source: Source,
+    rows: Mapping[str, Sequence[int]] | None = None,
+    fitted: Mapping[str, Any] | None = None,
 ) -> Data:
-    """The splits of samples that are read, as the recipe or `rows` says."""
+    """The splits of samples that are read, as the recipe or `rows` says.
+
+    fitted: what another run has learned of a table, its `Data.reading`.
+    """
     values = plain(config.data, "data", None)
     splitting = {key: value for key, value in values.items() if key in schema.SPLITTING}
     with explained("data", splitting):
-        data = splits.make(source, **splitting, rows=rows)
+        data = splits.make(source, **splitting, rows=rows, fitted=fitted)
     if not len(data.train):
         raise Mistake(f"data.split={splitting.get('split')}: leaves no sample to train on")
     return data
