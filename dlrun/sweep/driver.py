@@ -47,8 +47,9 @@ class Driver:
             plan.check()
         self.plan, self.settings, self.total = plan, plan.settings, plan.total()
         self.directory = plan.directory
-        self.jobs = Jobs(plan.composed, plan.composer, self.directory / "jobs")
         self.session = Session(brief=True)
+        began = self.session.began
+        self.jobs = Jobs(plan.composed, plan.composer, self.directory / "jobs", began)
         self.console = screen.console()
         self.failed, self.stopped = 0, False
         self.objective = ""
@@ -87,6 +88,7 @@ class Driver:
         if self.jobs.queues and not self.jobs.local and self.plan.independent:
             at_once = self.total
         while not self.stopped and (batch := self._batch(left, at_once)):
+            self.session.stop_at(self.plan.base)
             self._train(batch)
         points = self.ledger.points.values()
         different = len({point.recipe for point in points})
