@@ -102,10 +102,9 @@ class Driver:
         Of a procedure of several runs, the figures of each. What is there already is not made
         again, whichever sweep has made it.
         """
-        sweep = self.ledger.sweep()
+        sweep, directory = self.ledger.sweep(), self.best_run()
         run = sweep.best_run
-        directory = self.plan.outputs / str(run.directory) if run else None
-        if run is None or directory is None or not directory.exists():
+        if run is None or directory is None:
             return
         made = self.plan.recipes.of([*sweep.ranked[0].overrides, f"seed={run.seed}"])
         recipe, export = copy.deepcopy(made.recipe), self.settings.export == "best"
@@ -117,6 +116,12 @@ class Driver:
         what = f"run {directory.name}, which another sweep completes"
         with claims.held(self.plan.outputs, run.hash, what, self.console):
             factory.complete(recipe, directory, self.session, measure_test, export)
+
+    def best_run(self) -> Path | None:
+        """The directory of the best run; None where there is none."""
+        run = self.ledger.sweep().best_run
+        directory = self.plan.outputs / str(run.directory) if run else None
+        return directory if directory is not None and directory.exists() else None
 
     def deliver(self) -> None:
         """Deliver the summary, which holds the report, to where the runs go.
