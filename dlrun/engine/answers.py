@@ -117,10 +117,8 @@ def _worst(run: Run, found: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
 
 def _places(split: Split, rows: Tensor) -> NDArray[Any]:
     """Where these rows are in a split."""
-    order = np.argsort(split.rows.cpu().numpy())
-    found: NDArray[Any] = order[
-        np.searchsorted(split.rows.cpu().numpy()[order], rows.cpu().numpy())
-    ]
+    own, order = split.rows.cpu().sort()
+    found: NDArray[Any] = order[torch.searchsorted(own, rows.cpu())].numpy()
     return found
 
 

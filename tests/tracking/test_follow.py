@@ -308,7 +308,7 @@ class TestCurvesAlone:
         drawer.draw(run.directory)
         drawer.close()
         [said] = [each.getMessage() for each in caplog.records]
-        assert said.startswith(f"the curves of run {run.id} were not drawn: cannot write")
+        assert said.startswith(f"the figures of run {run.id} were not drawn: cannot write")
 
     def test_nothing_is_imported_for_a_store(self):
         """And without its parent it ends, though somebody else keeps the pipe open."""
