@@ -59,6 +59,11 @@ def test_the_difference_is_that_of_the_samples(runs, others, capsys):
     assert told["chance"] == pytest.approx(mcnemar(*alone))
 
 
+def test_without_names_it_is_the_last_two(runs, others, capsys):
+    found = compared(capsys)
+    assert [each["ids"] for each in found["runs"]] == [[others[1]], [others[2]]]
+
+
 def test_several_changes_are_counted(runs, others, capsys):
     assert main(["compare", runs["digits"].name, others[1]]) == 0
     assert "2 changes: which of them made a difference is not known" in capsys.readouterr().out
@@ -102,8 +107,7 @@ def test_runs_on_other_data(runs, others, capsys):
 
 def test_mistakes(runs, capsys):
     for words, said in (
-        ([], "compare takes two runs or more, e.g. dlrun compare 2"),
-        (["last"], "compare takes two runs or more"),
+        (["last"], "compare takes two runs or more, or none for the last two"),
         (["last", "last"], "compare last: is named twice"),
         (["last", "nosuch"], "no run 'nosuch'"),
         (["last", runs["digits"].name, "split=tst"], "did you mean split=test?"),
