@@ -8,7 +8,8 @@ of the set, decoded, as one tensor that may be memory-mapped.
 It may call `report(done, total)` while it decodes. `split.py` turns a Source into `Data`, the
 train, val and test splits: a source does not know how it will be split.
 
-digits.py, torchvision_sets.py, imagefolder.py, arrays.py   the sources
+digits.py, toy.py, torchvision_sets.py, imagefolder.py, imagetable.py, arrays.py, custom.py   the
+sources
 images/, tables/   how files of images and tables become samples
 split.py, shares.py, sample.py   the splits, folds; how they are dealt; a few samples of one
 classes.py   some classes of a set alone
@@ -68,17 +69,20 @@ class Source:
     classes: the class names in the order of their indices; empty in regression.
     given: the rows of the splits that the source comes with, by "train", "val" and "test";
         empty where it has none.
-    hashes: (n,) int64, equal for identical samples.
+    hashes: (n,) int64, equal for identical samples; in a table their targets are part of them.
     digest: a short hash of the whole content, for the record.
     scale_targets: whether to standardize the targets of a regression.
     labels: whether targets that are no classes are several labels at once, each 0 or 1; None:
         as they look.
     groups: (n,) int64 numbers of groups that each stay in one split; None where there are none.
     values: of images of more than 8 bits.
-    settle: where the scale depends on the training split: takes the rows of each split, returns
-        the samples on that scale, and says which it is.
-    reading: how files became samples, so that others can be read in the same way.
+    settle: where samples depend on the training split: takes the rows of each split, those to
+        learn from as "fit", and perhaps the reading of another run to use instead; returns the
+        samples on that scale, or so encoded, and says which it is.
+    reading: how files became samples, so that others can be read in the same way; of a table see
+        `tables.encode`.
     columns: the names of a table's features; empty where they have none.
+    chance: whether samples are identical by chance, as rows of a table with few values are.
     rows: those that splits are made of; None for all.
     """
 
@@ -93,9 +97,10 @@ class Source:
     labels: bool | None = None
     groups: Tensor | None = None
     values: Values | None = None
-    settle: Callable[[Mapping[str, NDArray[Any]]], Source] | None = None
+    settle: Callable[[Mapping[str, NDArray[Any]], Mapping[str, Any] | None], Source] | None = None
     reading: Mapping[str, Any] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
+    chance: bool = False
     rows: Tensor | None = None
 
 
@@ -133,7 +138,7 @@ class Data:
     classes: class names; empty in regression.
     outputs: how many numbers a model returns for a sample.
     val and test may be empty (len 0).
-    hashes: as in `Source`, where they are known.
+    hashes: as in `Source`; None where they are not known, or equal by chance.
     extra: more splits by their names, such as train_dev: nothing trains on them or chooses by
         them; they are measured at the end, as `train_dev/…`.
     scale: of the targets, where these are standardized.

@@ -1,4 +1,4 @@
-"""Arrays from a file: .npz, .safetensors or CSV, for classification or regression."""
+"""Arrays from a file: .npz, .safetensors or a table, for classification or regression."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -7,20 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from dlrun import shell
 from dlrun.data import Report, Source, blame
 from dlrun.data.cache import FORMAT, Labels, Writer, load
-from dlrun.data.fingerprint import hash_files, stat_files
+from dlrun.data.fingerprint import coincide, hash_files, stat_files, with_targets
 from dlrun.data.tables.cells import DECIMALS, find_missing
+from dlrun.data.tables.columns import read_kinds
+from dlrun.data.tables.file import FORMS as TABLES
 from dlrun.data.tables.read import read_table, some
+from dlrun.data.tables.settle import settle
 from dlrun.data.tables.targets import TASKS, encode, for_task
 from dlrun.errors import Mistake
 
 SPLITS = ("train", "val", "test")
 STORED = (".npz", ".safetensors")
-TABLES = (".csv", ".tsv", ".txt")
 
 Array = NDArray[Any]
 
@@ -30,6 +33,7 @@ def arrays(
     target: str | None = None,
     features: list[str] | None = None,
     group: str | None = None,
+    columns: dict[str, str] | list[str] | None = None,
     missing: list[Any] | None = None,
     decimal: str | None = None,
     task: str = "auto",
@@ -40,13 +44,17 @@ def arrays(
     """Read x and y from a file.
 
     path: an .npz or .safetensors file with arrays x and y, or with x_train and y_train and
-        perhaps x_val, y_val, x_test, y_test; or a CSV whose first line names the columns.
-    target: the CSV's column to predict.
-    features: the CSV's columns to predict it from: numbers, or true and false. None takes all
-        others except identifiers, constants and copies of the target.
-    group: the CSV's column whose rows with one value stay in one split; it is no feature.
-    missing: the texts that mean a missing value in a CSV, instead of the usual ones.
-    decimal: the decimal mark of a CSV, point or comma; None: as its columns show.
+        perhaps x_val, y_val, x_test, y_test; or a table: a CSV whose first line names the
+        columns, a Parquet or an Arrow file.
+    target: the table's column to predict; rows that lack it are left out.
+    features: the table's columns to predict it from. None takes all others except identifiers,
+        constants and copies of the target.
+    group: the table's column whose rows with one value stay in one split; it is no feature.
+    columns: what columns hold, by name: number, text, date or a form of dates such as %d/%m/%Y;
+        or out, which leaves one out; or a list of texts such as 'zip: text'. Others hold what
+        their texts show.
+    missing: the texts that mean a missing value in a table, instead of the usual ones.
+    decimal: the decimal mark of a table, point or comma; None: as its columns show.
     task: auto takes strings for classes and fractions for regression; whole numbers are classes
         where there are two different ones, or at most 1000, each 5 times on average. multilabel:
         columns of 0 and 1.
@@ -55,6 +63,7 @@ def arrays(
 
     x uint8 counts as images: (n, h, w) becomes (n, 1, h, w), and (n, h, w, 1 or 3 or 4)
     is turned to channels first. Every other type becomes float32 and keeps its shape.
+    Columns of a table that are no numbers are encoded once the rows to train on are known.
     Returns y (n,) int64, or (n, targets) float32 in regression.
     Raises ValueError for an argument out of range, Mistake for what the file lacks, and
     for values that are missing or not finite.
@@ -64,52 +73,65 @@ def arrays(
     if decimal not in (None, *DECIMALS):
         raise ValueError(f"decimal must be one of {', '.join(DECIMALS)}, got {decimal}")
     find_missing(missing)  # raises ValueError
+    kinds = read_kinds(columns) or None
     file = shell.path(path, "data.path")
-    columns = {"target": target, "features": features, "group": group}
-    columns |= {"missing": missing, "decimal": decimal}
+    asked = {"target": target, "features": features, "group": group, "columns": kinds}
+    asked |= {"missing": missing, "decimal": decimal}
     with blame(f"data.path={path}"):
-        _check_file(file, columns)
-        key = hash_files(stat_files([file]), FORMAT, *columns.values(), task)
-        build = partial(_build, file, task, columns, report)
+        _check_file(file, asked)
+        key = hash_files(stat_files([file]), FORMAT, *asked.values(), task)
+        build = partial(_build, file, task, asked, report)
         source, _ = load("arrays", key, build, cache)
-    return replace(for_task(source, task, scale_targets), name=file.stem)
+    source = replace(for_task(source, task, scale_targets), name=file.stem)
+    if not source.reading:
+        return source
+    reading = dict(source.reading)
+    values = reading.pop("texts")
+    hashes = with_targets(source.hashes.numpy(), source.y.numpy())
+    source = replace(source, reading=reading, hashes=torch.from_numpy(hashes))
+    return replace(source, settle=partial(settle, source, values))
 
 
-def _check_file(file: Path, columns: Mapping[str, Any]) -> None:
+def _check_file(file: Path, asked: Mapping[str, Any]) -> None:
     """Raise Mistake where there is no such file, or for words about columns where it has none."""
     form = file.suffix.lower()
     if not file.is_file():
         raise Mistake("there is no such file")
     if form not in (*STORED, *TABLES):
-        raise Mistake("expected a file .npz, .safetensors or .csv")
-    for key, value in columns.items() if form in STORED else ():
+        raise Mistake("expected a file .npz, .safetensors, .csv, .parquet or .arrow")
+    for key, value in asked.items() if form in STORED else ():
         if value is not None:
-            about = ("target", "features", "group")
+            about = ("target", "features", "group", "columns")
             does = "names a column" if key in about else "is for the texts"
             raise Mistake(f"data.{key}={value}: {does} of a table; {file.name} has x and y")
 
 
 def _build(
-    file: Path, task: str, columns: Mapping[str, Any], report: Report | None, writer: Writer
+    file: Path, task: str, asked: Mapping[str, Any], report: Report | None, writer: Writer
 ) -> Labels:
     """Read the file into the cache."""
-    notes: list[str] = []
     given: dict[str, NDArray[np.int64]] = {}
-    groups = None
-    names: tuple[str, ...] = ()
+    known: dict[str, Any] = {}
     if file.suffix.lower() in STORED:
         x, y, given = _join(_read_arrays(file))
+        x = as_samples(x)
     else:
-        x, y, groups, names, notes = read_table(file, task=task, **columns)
-    x = as_samples(x)
+        options = dict(asked)
+        table = read_table(file, task=task, kinds=options.pop("columns"), **options)
+        x, y = table.x.astype(np.float32), table.y
+        names = tuple(column["name"] for column in table.reading["columns"])
+        known = {"notes": tuple(table.notes), "groups": table.groups, "columns": names}
+        known["reading"] = {**table.reading, "texts": table.values}
     y, classes = encode(y, task)
     if len(x) != len(y):
         raise Mistake(f"x has {len(x)} samples but y has {len(y)}")
+    if known:
+        known["chance"] = coincide(np.c_[x, y.astype(np.float32)])
     for start in range(0, len(x), 10_000):
         writer.add(x[start : start + 10_000])
         if report:
             report(min(start + 10_000, len(x)), len(x))
-    return Labels(y, classes, given, notes=tuple(notes), groups=groups, columns=names)
+    return Labels(y, classes, given, **known)
 
 
 def as_samples(x: Array, before: int = 0) -> Array:

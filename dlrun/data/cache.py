@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BufferedWriter
@@ -26,7 +26,7 @@ from dlrun.data import Source, Values
 from dlrun.data.fingerprint import hash_content, hash_samples
 from dlrun.errors import Mistake
 
-FORMAT = 4
+FORMAT = 7
 """Part of every key: raise it when what is stored, or how it is decoded, changes."""
 
 _PROBES = 2048
@@ -40,7 +40,7 @@ class Labels:
     y, classes, given: as in `Source`.
     bad: (file, why) of all that was left out.
     notes: what was guessed, a sentence each, logged at every start.
-    values, groups, columns: as in `Source`.
+    values, groups, columns, reading, chance: as in `Source`; reading is part of the content.
     """
 
     y: NDArray[Any]
@@ -51,6 +51,8 @@ class Labels:
     values: Values | None = None
     groups: NDArray[np.int64] | None = None
     columns: tuple[str, ...] = ()
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    chance: bool = False
 
 
 class Writer:
@@ -174,6 +176,8 @@ def _read(name: str, entry: Path) -> tuple[Source, dict[str, Any]]:
         digest=facts["digest"],
         classes=tuple(facts["classes"]),
         columns=tuple(facts["columns"]),
+        reading=facts["reading"],
+        chance=facts["chance"],
         given={key: torch.from_numpy(rows) for key, rows in rest.items()},
         groups=None if groups is None else torch.from_numpy(groups),
         values=values,
@@ -199,6 +203,8 @@ def _write(entry: Path, build: Build) -> None:
             "dtype": writer.dtype,
             "classes": labels.classes,
             "columns": labels.columns,
+            "reading": dict(labels.reading),
+            "chance": labels.chance,
             "bad": labels.bad,
             "notes": [*labels.notes, *_sameness(hashes, writer)],
             "values": labels.values and (labels.values.depth, labels.values.bits),
@@ -207,7 +213,7 @@ def _write(entry: Path, build: Build) -> None:
         if labels.groups is not None:
             arrays["groups"] = labels.groups
         facts["digest"] = hash_content(
-            hashes, labels.y, labels.classes, labels.given, labels.groups
+            hashes, labels.y, labels.classes, labels.given, labels.groups, labels.reading
         )
         arrays["facts"] = np.array(json.dumps(facts))
         if labels.values is not None:

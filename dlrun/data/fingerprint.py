@@ -4,11 +4,15 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+_MIXED = np.uint64(0x9E3779B97F4A7C15)
+_COMPARED = 50  # columns that are left out in turn
 
 
 def hash_samples(x: NDArray[np.generic]) -> NDArray[np.int64]:
@@ -26,18 +30,64 @@ def hash_samples(x: NDArray[np.generic]) -> NDArray[np.int64]:
     return np.frombuffer(found, dtype="<i8").astype(np.int64)
 
 
+def with_targets(
+    hashes: NDArray[np.int64], y: NDArray[np.int64] | NDArray[np.float32]
+) -> NDArray[np.int64]:
+    """Hashes that are equal where the targets are, too: y (n,) or (n, targets).
+
+    Rows of a table that differ in their target alone are no copies: its columns say so little.
+    """
+    bits = y.reshape(len(y), -1).astype(np.float64).view(np.uint64)
+    odd = np.arange(1, 2 * bits.shape[1], 2, dtype=np.uint64) * _MIXED
+    mixed: NDArray[np.uint64] = hashes.view(np.uint64) + (bits * odd).sum(1, dtype=np.uint64)
+    return mixed.view(np.int64)
+
+
+def coincide(x: NDArray[np.float32]) -> bool:
+    """Whether rows of a table are identical by chance, since its columns have few values.
+
+    x: (n, columns), the target among them. Then rows that differ in one column alone are as
+    frequent as rows that differ in none; copies of rows differ in none.
+    """
+    words = np.ascontiguousarray(x).view(np.uint32).astype(np.uint64)
+    draw = np.random.default_rng(0)
+    keys = draw.integers(1, 2**63, (2, x.shape[1]), np.uint64) | np.uint64(1)
+    mixed = (words * keys[0]) ^ keys[1]
+    mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed ^= mixed >> np.uint64(32)
+    whole = mixed.sum(1, dtype=np.uint64)
+    same, near = _pairs(whole), 0
+    for place in draw.permutation(x.shape[1])[:_COMPARED] if same else ():
+        near += _pairs(whole - mixed[:, place]) - same
+        if near >= same:
+            return True
+    return False
+
+
+def _pairs(hashes: NDArray[np.uint64]) -> int:
+    """How many pairs are equal."""
+    many = np.unique(hashes, return_counts=True)[1]
+    return int((many * (many - 1) // 2).sum())
+
+
 def hash_content(
     hashes: NDArray[np.int64],
     y: NDArray[np.generic],
     classes: Sequence[str],
     given: dict[str, NDArray[np.int64]],
     groups: NDArray[np.int64] | None = None,
+    reading: Mapping[str, Any] | None = None,
 ) -> str:
-    """The digest of a data set: 16 hexadecimal digits that change when any of it does."""
+    """The digest of a data set: 16 hexadecimal digits that change when any of it does.
+
+    reading: of a table; of this the texts, whose places the samples hold.
+    """
     parts = {"samples": hashes, "y": y, **{f"given/{name}": given[name] for name in sorted(given)}}
     if groups is not None:
         parts["groups"] = groups
     whole = hashlib.blake2b(json.dumps(list(classes)).encode(), digest_size=8)
+    if texts := (reading or {}).get("texts"):
+        whole.update(json.dumps(texts).encode())
     for name, part in parts.items():
         whole.update(f"\n{name} {part.dtype.str} {part.shape}\n".encode())
         whole.update(np.ascontiguousarray(part).data)

@@ -37,11 +37,13 @@ def make(
     train_dev: float | str | None = None,
     classes: list[str | int] | None = None,
     rows: Mapping[str, Sequence[int]] | None = None,
+    fitted: Mapping[str, Any] | None = None,
 ) -> Data:
     """Split a source; the same arguments give the same splits.
 
     rows: of each split, by "train", "val", "test" and any other name, instead of all that
         follows; of these three, one that is not named is empty.
+    fitted: the reading of another run; a table is encoded by what that has learned.
 
     split: fractions for train, val and test such as '60/20/20', [60, 20, 20] or
         [0.6, 0.2, 0.2], for which all samples are pooled; or 'source': as the source
@@ -51,7 +53,8 @@ def make(
         that the source gives in that size is kept, the others are drawn from the rest.
     leaks: what to do with samples of val that are identical to one of train, and samples of
         test that are identical to one of train or val: warn, error, or drop them from val
-        and test. Train never loses a sample.
+        and test. Train never loses a sample. Samples that are identical by chance are none to
+        be warned of.
     train_dev: how many samples of train, or what share of it, become a split of this name: of
         the distribution of train, but not trained on. For leaks it comes after train.
     samples: how many samples of train, or what share of what is left of it, are trained on.
@@ -74,25 +77,27 @@ def make(
         chosen = _choose_rows(source, split, val, generator)
         if train_dev is not None:
             chosen = _hold_back(chosen, source, train_dev, split_seed)
-        chosen = _treat_leaks(chosen, source.hashes.numpy(), leaks)
+        if leaks != "warn" or not source.chance:
+            chosen = _treat_leaks(chosen, source.hashes.numpy(), leaks)
     else:
         given = dict.fromkeys(NAMES, ()) | dict(rows)
         chosen = {name: np.asarray(some, np.int64) for name, some in given.items()}
-    if source.settle is not None:
-        like_train = np.concatenate([chosen["train"], chosen.get(TRAIN_DEV, chosen["train"][:0])])
-        source = source.settle(chosen | {"train": like_train})
-        source = some_classes.among(source, classes) if classes else source
-    y, scale = source.y, None
+    y, scale, whole = source.y, None, chosen["train"]
     if source.scale_targets:
-        y, scale = standardize(y, torch.from_numpy(chosen["train"]))
+        y, scale = standardize(y, torch.from_numpy(whole))
     if samples is not None and rows is None:
-        chosen["train"] = _thin(chosen["train"], source, samples, split_seed)
+        chosen["train"] = _thin(whole, source, samples, split_seed)
+    if source.settle is not None:
+        like_train = np.concatenate([whole, chosen.get(TRAIN_DEV, whole[:0])])
+        told = chosen | {"train": like_train, "fit": chosen["train"]}
+        source = source.settle(told, fitted)
+        source = some_classes.among(source, classes) if classes else source
     parts = {name: Split(source.x, y, torch.from_numpy(some)) for name, some in chosen.items()}
     return Data(
         name=source.name,
         **{name: parts.pop(name) for name in NAMES},
         extra=parts,
-        hashes=source.hashes,
+        hashes=None if source.chance else source.hashes,
         labels=source.labels,
         shape=tuple(source.x.shape[1:]),
         classes=source.classes,

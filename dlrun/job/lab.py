@@ -334,7 +334,7 @@ class Lab:
                     config.weights = start.absolute(config)
                 folder = tempfile.TemporaryDirectory(prefix="dlrun-", ignore_cleanup_errors=True)
                 config.outputs = stack.enter_context(folder)
-            run = run_of(config, training, self.session, self.rules)
+            run = run_of(config, training, self.session, self.rules, resume)
             known_by = {"structure": self._structure}
             invocation = replace(invocation, info={**invocation.info, **known_by})
             kept, state = recording.begin(config, run, invocation)

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dlrun import record, shell
 from dlrun.console import format
+from dlrun.data.tables import told
 from dlrun.errors import Interrupted, Mistake
 from dlrun.job import code
 from dlrun.recipe import differences, identity
@@ -162,6 +163,7 @@ def summary(kept: Record, state: "State", lengths: "LoopConfig") -> str:
         f"{shell.name(about['name'])}  ·  run {kept.id}",
         f"{data['name']}: {sizes} samples of shape {'×'.join(map(str, data['shape']))} to train, "
         f"validate and test{more}",
+        *told.summary(data.get("reading") or {}, data["shape"][-1]),
         f"{about['parameters']:,} parameters, {about.get('flops', 0):,} floating-point operations "
         f"a sample  ·  {about['device']}",
     ]

@@ -128,10 +128,16 @@ class Session:
         """The tracking store of the last job; None where nothing is delivered."""
         return self._follower.uri if self._follower is not None else None
 
-    def data(self, config: DictConfig, rows: Mapping[str, Sequence[int]] | None = None) -> "Data":
+    def data(
+        self,
+        config: DictConfig,
+        rows: Mapping[str, Sequence[int]] | None = None,
+        fitted: Mapping[str, Any] | None = None,
+    ) -> "Data":
         """The recipe's data; those of the last job where they are the same.
 
-        rows: of each split, where the recipe is not to decide.
+        rows: of each split, where the recipe is not to decide. fitted: what another run has
+        learned of a table.
         """
         from dlrun.recipe import build
 
@@ -139,8 +145,8 @@ class Session:
         if self._source is None or self._source[0] != key:
             self._data = None
             self._source = key, build.read_data(config, self.show.loading)
-        if rows is not None:
-            return build.split_data(config, self._source[1], rows)
+        if rows is not None or fitted is not None:
+            return build.split_data(config, self._source[1], rows, fitted)
         if self._data is None:
             self._data = build.split_data(config, self._source[1])
         return self._data

@@ -34,16 +34,18 @@ def run_of(
     training: Training,
     session: "Session",
     rules: Sequence[Regularizer] = (),
+    known: str | Path | None = None,
 ) -> "Run":
     """The run of a recipe, with what the training brings along.
 
-    rules: that stop it, beside those of the recipe.
+    rules: that stop it, beside those of the recipe. known: the directory of its record, where it
+    has one already.
     """
     from dlrun.engine import checkpoint
     from dlrun.engine.ending import AtLength, AtObjective
     from dlrun.engine.state import take_optimizer, take_preprocessing
 
-    data = session.data(config, training.rows)
+    data = session.data(config, training.rows, _learned(known or training.preprocessing))
     if training.halved:
         data = halved(data)
     before = Path(training.preprocessing) if training.preprocessing else None
@@ -90,7 +92,7 @@ def trained(config: DictConfig, directory: Path, session: "Session") -> tuple["R
         return None
     weights, config.weights = config.weights, None  # which are behind it
     try:
-        run = run_of(config, remembered(directory) or Training(), session)
+        run = run_of(config, remembered(directory) or Training(), session, known=directory)
     finally:
         config.weights = weights
     device.keep_threads(record.read_json(directory / "run.json").get("threads"), typed=False)
@@ -161,6 +163,13 @@ def _replayed(config: DictConfig, training: Training, run: "Run") -> Replay:
         scores,
         every if training.by_passes else Fraction(1),
     )
+
+
+def _learned(directory: str | Path | None) -> dict[str, Any] | None:
+    """What a run has learned of its table; None where its data are none."""
+    info = record.read_json(Path(directory) / "run.json") if directory else {}
+    reading: dict[str, Any] = (info.get("data") or {}).get("reading") or {}
+    return reading if "columns" in reading else None
 
 
 def plain(training: Training) -> dict[str, Any]:

@@ -77,10 +77,18 @@ def _how_many(data: Data, features: float | str) -> int:
             f"{said}: is for the columns of a table; samples of data={data.name} are {shape}; "
             "leave it out"
         )
+    there = len(_encoded(data)) or data.shape[0]
     try:
-        return splits.read_amount("features", features, data.shape[0], "columns")
+        return splits.read_amount("features", features, there, "columns")
     except ValueError as error:
         raise Mistake(f"{said}: {str(error).removeprefix('features ')}") from None
+
+
+def _encoded(data: Data) -> list[str]:
+    """The columns of a table whose inputs depend on the rows that are trained on; else none."""
+    table = data.reading.get("columns") or ()
+    depends = any(column["kind"] == "text" or column["absent"] for column in table)
+    return [column["name"] for column in table] if depends else []
 
 
 def _seeing(lab: Lab, data: Data, many: int | None, seed: int) -> dict[str, Any]:
@@ -90,6 +98,8 @@ def _seeing(lab: Lab, data: Data, many: int | None, seed: int) -> dict[str, Any]
     names = list(lab.recipe["preprocessing"] or {})
     if "columns" in names:
         raise Mistake("procedure.features: chooses columns, and so does preprocessing=[columns]")
+    if names := _encoded(data):
+        return {"data.features": [names[place] for place in columns(len(names), many, seed)]}
     return {
         "preprocessing": ["columns", *names],
         "preprocessing.columns.keep": columns(data.shape[0], many, seed),

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dlrun.data import Split
+from dlrun.data import Data, Split
 from dlrun.data.depth import raw_example
 from dlrun.engine import committee
 from dlrun.engine.committee import MEAN, Answer, Committee, combined, measured
@@ -21,6 +21,7 @@ from dlrun.engine.feed import prepare
 from dlrun.engine.run import Run
 from dlrun.errors import Mistake
 from dlrun.finding import Finding, undecided
+from dlrun.preprocessing.columns import Columns
 from dlrun.procedure import Lab, Outcome, RecordedRun, Training
 from dlrun.procedure.cross_validate import standard_error
 from dlrun.procedure.train import deployable
@@ -119,11 +120,15 @@ class Part:
 
 @dataclass(frozen=True)
 class Heard:
-    """The members' answers by split, what one with its dropout on has there, and their modules."""
+    """The members' answers by split, what one with its dropout on has there, and their modules.
+
+    data: that each member was trained on; empty as modules are where no model is saved.
+    """
 
     parts: Mapping[str, Part]
     dropped: Mapping[str, Mapping[str, float]]
     modules: Sequence[nn.Module]
+    data: Sequence[Data]
 
 
 def together(
@@ -148,7 +153,7 @@ def together(
     table = [row for name in heard.parts for row in _rows(judge, name, heard)]
     _keep(lab, judge, heard.parts)
     if heard.modules:
-        _export(lab, judge, heard.modules)
+        _export(lab, judge, heard)
     assert lab.record is not None
     if "test" in heard.parts and "test_measured" not in lab.record.info:
         test_set.note(lab.record, runs[0].info["data"])
@@ -187,7 +192,7 @@ def _hear(
     for number, some in enumerate(own or ()):
         parts[OUT_OF_BAG].there[number] = torch.from_numpy(np.isin(rows[OUT_OF_BAG], some))
     dropped: dict[str, dict[str, float]] = {}
-    modules = []
+    modules, data = [], []
     for number, recorded in enumerate(runs):
         run = lab.trained(recorded)
         _agree(judge, run, recorded)
@@ -200,8 +205,9 @@ def _hear(
                 dropped[name] = _dropped(judge, run, parts[name], number, passes)
         if lab.exports:
             modules.append(deployable(run))
+            data.append(run.data)
         lab.progress(f"asked {number + 1} of {len(runs)} members", number + 1, len(runs))
-    return Heard(parts, dropped, modules)
+    return Heard(parts, dropped, modules, data)
 
 
 def _dropped(judge: Run, run: Run, part: Part, number: int, passes: int) -> dict[str, float]:
@@ -338,19 +344,30 @@ def _keep(lab: Lab, judge: Run, parts: Mapping[str, Part]) -> None:
     write_arrays(lab.directory / PREDICTIONS, **dict(zip(names, arrays, strict=True)))
 
 
-def _export(lab: Lab, judge: Run, modules: Sequence[nn.Module]) -> None:
-    """Save the ensemble as one model."""
+def _export(lab: Lab, judge: Run, heard: Heard) -> None:
+    """Save the ensemble as one model.
+
+    Of a table, each member may have learned its own columns, which then stand side by side.
+    """
     from dlrun.tracking.model import save_model
 
-    data = judge.data
     assert lab.directory is not None
-    module = Committee(modules, judge.loss).eval()
+    modules, data = heard.modules, heard.data[:1]
+    tables = [each.reading for each in heard.data if "columns" in each.reading]
+    if any(each != tables[0] for each in tables):
+        data = heard.data
+        ends = np.cumsum([each.shape[0] for each in data]).tolist()
+        modules = [
+            Columns(range(end - each.shape[0], end)) for each, end in zip(data, ends, strict=True)
+        ]
+        modules = [nn.Sequential(*pair) for pair in zip(modules, heard.modules, strict=True)]
     save_model(
-        module,
-        raw_example(data),
+        Committee(modules, judge.loss).eval(),
+        torch.cat([raw_example(each) for each in data], 1),
         lab.directory / "model",
         classes=judge.classes,
-        reading=data.reading,
+        reading=None if tables else judge.data.reading,
+        tables=tables[: len(data)],
     )
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dlrun.data import Data
 from dlrun.data.sample import sample
+from dlrun.data.tables import told
 from dlrun.engine.examine import NEIGHBOURS, told_apart
 from dlrun.engine.preflight import preflight
 from dlrun.engine.run import Run
@@ -50,6 +51,7 @@ def show_data(lab: Lab, examples: int = 10, tell_apart: bool = False) -> Outcome
     table = _classes(data) if data.classes else _ranges(data.train.y, data, names, "target")
     if len(data.shape) == 1:
         table += _ranges(data.train.x, data, data.columns, "column")
+    table += told.listed(data.reading)
     findings = [each.completed(lab.advice) for each in found]
     return Outcome(findings=findings, table=table, text=_described(data))
 

@@ -138,7 +138,10 @@ def export(run: Run, folder: Path, step: int) -> None:
     """Save the model of a trained run, whose weights are those of `step`."""
     from dlrun.tracking.model import save_model
 
-    save_model(deployable(run), raw_example(run.data), folder, step, run.classes, run.data.reading)
+    data = run.data
+    tables = [data.reading] if "columns" in data.reading else []
+    reading = None if tables else data.reading
+    save_model(deployable(run), raw_example(data), folder, step, run.classes, reading, tables)
 
 
 def deployable(run: Run) -> nn.Module:

@@ -35,6 +35,7 @@ from dlrun.errors import Mistake, refuse
 from dlrun.loss import Loss
 from dlrun.metric import Metric
 from dlrun.model import roles
+from dlrun.model.pretrained import expected
 from dlrun.optimizer import takes_closure
 from dlrun.recipe import checks, named, schema, signature, suggest, task
 from dlrun.recipe import instantiate as ingredients
@@ -107,13 +108,19 @@ def _custom(values: dict[str, Any], report: Report | None) -> Source:
 
 
 def split_data(
-    config: DictConfig, source: Source, rows: Mapping[str, Sequence[int]] | None = None
+    config: DictConfig,
+    source: Source,
+    rows: Mapping[str, Sequence[int]] | None = None,
+    fitted: Mapping[str, Any] | None = None,
 ) -> Data:
-    """The splits of samples that are read, as the recipe or `rows` says."""
+    """The splits of samples that are read, as the recipe or `rows` says.
+
+    fitted: what another run has learned of a table, its `Data.reading`.
+    """
     values = plain(config.data, "data", None)
     splitting = {key: value for key, value in values.items() if key in schema.SPLITTING}
     with explained("data", splitting):
-        data = splits.make(source, **splitting, rows=rows)
+        data = splits.make(source, **splitting, rows=rows, fitted=fitted)
     if not len(data.train):
         raise Mistake(f"data.split={splitting.get('split')}: leaves no sample to train on")
     return data
@@ -306,6 +313,7 @@ def _learner(config: DictConfig, data: Data, seen: _Seen, lengths: LoopConfig) -
     device = seen.x.device
     model = checks.check_module(config, part(config, "model", apart=("max_parameters",)))
     model = model.to(device)
+    starts.offer(config, expected(model))
     loss = losses.of(part(config, "loss"))
     tried = checks.check_forward(config, model, loss, seen.x, seen.y, data, lengths.batch_size)
     reconstructs = checks.reconstructs(model)

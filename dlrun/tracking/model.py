@@ -7,6 +7,11 @@ and then needs its class. To load and to serve it:
     mlflow.pytorch.load_model("outputs/runs/<id>/model")
     mlflow models predict -m outputs/runs/<id>/model -i images.json --env-manager local
 
+The model of a table is a `pyfunc`, which takes the rows as they are, as a DataFrame: scikit-learn
+encodes them, as `dlrun/data/tables/served.py` says, whose code lies in the folder.
+
+    mlflow.pyfunc.load_model("outputs/runs/<id>/model").predict(pandas.read_csv("new.csv"))
+
 Such a program always evaluates, and torch refuses its `.eval()` and `.train()`; the model's
 metadata say so. They also hold the names of the classes:
 
@@ -23,8 +28,9 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 import yaml
@@ -39,6 +45,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("dlrun")
 _TYPE = "dlrun"  # by which our models are told from others
+_CODE = "dlrun_table"  # the package in the folder of a table's model
 _MODE = "evaluation: an exported program needs no .eval(), and torch refuses to change it"
 
 
@@ -49,15 +56,18 @@ def save_model(
     step: int = 0,
     classes: Sequence[str] = (),
     reading: Mapping[str, Any] | None = None,
+    tables: Sequence[Mapping[str, Any]] = (),
 ) -> bool:
     """Save a module as an MLflow model with a signature; whether that went well.
 
-    module: on the CPU, in eval mode, from raw samples to logits.
+    module: on the CPU, in eval mode, from raw samples to logits; of tables from encoded ones.
     example: (n, ...) raw samples, uint8, uint16 or float32; two or more, else the batch
         size of the saved model may be fixed.
     step: the step that the weights are of.
     classes: their names, in the order of the logits.
     reading: how samples are made from image files; kept in the metadata as `images`.
+    tables: how the columns of a table are read; of an ensemble for each member, whose inputs stand
+        side by side in the example.
 
     A model that cannot be saved is left out with one warning.
     """
@@ -73,10 +83,10 @@ def save_model(
     try:
         with _quiet():
             try:
-                _save(module, example, part, told | {"mode": _MODE}, _export)
+                _save(module, example, part, told | {"mode": _MODE}, _export, tables)
             except Exception as error:
                 shutil.rmtree(part, ignore_errors=True)
-                _save(module, example, part, told, _pickle)
+                _save(module, example, part, told, _pickle, tables)
                 pickled = error
         shutil.rmtree(directory, ignore_errors=True)
         shutil.move(part, directory)
@@ -180,7 +190,14 @@ def _pickle(module: "nn.Module", x: "Tensor", folder: Path) -> None:
     torch.save(module, folder / "model.pth", pickle_module=pickle_module)
 
 
-def _save(module: "nn.Module", x: "Tensor", path: Path, told: dict[str, Any], write: Write) -> None:
+def _save(
+    module: "nn.Module",
+    x: "Tensor",
+    path: Path,
+    told: dict[str, Any],
+    write: Write,
+    tables: Sequence[Mapping[str, Any]],
+) -> None:
     """Write a directory that MLflow takes as a model, with `told` as its metadata.
 
     `mlflow.pytorch.save_model` writes the same, but its import takes longer than all the rest.
@@ -192,15 +209,19 @@ def _save(module: "nn.Module", x: "Tensor", path: Path, told: dict[str, Any], wr
         result = module(x)
     (path / "data").mkdir(parents=True)
     write(module, x[:2], path / "data")
-    python, found, sample = platform.python_version(), versions(), x[:2].tolist()
-    packages = _requirements()
+    python, found = platform.python_version(), versions()
+    packages = _requirements(["mlflow", "torch"])
+    loader, given = {"loader_module": "mlflow.pytorch"}, _arrays(x)
+    if tables:
+        packages += _requirements(["scikit-learn", "pandas", "numpy"])
+        loader, given = _write_code(path, tables), _rows(tables)
     content = {
         "flavors": {
             "python_function": {
                 "config": {"device": None},
                 "data": "data",
                 "env": {"conda": "conda.yaml", "virtualenv": "python_env.yaml"},
-                "loader_module": "mlflow.pytorch",
+                **loader,
                 "pickle_module_name": "mlflow.pytorch.pickle_module",
                 "python_version": python,
             },
@@ -213,14 +234,22 @@ def _save(module: "nn.Module", x: "Tensor", path: Path, told: dict[str, Any], wr
         "saved_input_example_info": {
             "artifact_path": "input_example.json",
             "serving_input_path": "serving_input_example.json",
-            "type": "ndarray",
+            **given.kind,
         },
-        "signature": {"inputs": _schema(x), "outputs": _schema(result), "params": None},
+        "signature": {"inputs": given.schema, "outputs": _schema(result), "params": None},
         "utc_time_created": str(datetime.now(UTC).replace(tzinfo=None)),
     }
+    (path / "MLmodel").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    _write_environment(path, python, packages)
+    (path / "input_example.json").write_text(json.dumps(given.sample))
+    (path / "serving_input_example.json").write_text(json.dumps({given.key: given.sample}))
+
+
+def _write_environment(path: Path, python: str, packages: Sequence[str]) -> None:
+    """Say what has to be installed where the model is loaded."""
     environment = {
         "channels": ["conda-forge"],
-        "dependencies": [f"python={python}", "pip", {"pip": packages}],
+        "dependencies": [f"python={python}", "pip", {"pip": list(packages)}],
         "name": "mlflow-env",
     }
     virtual = {
@@ -228,15 +257,50 @@ def _save(module: "nn.Module", x: "Tensor", path: Path, told: dict[str, Any], wr
         "build_dependencies": ["pip", "setuptools", "wheel"],
         "dependencies": ["-r requirements.txt"],
     }
-    for name, described in (
-        ("MLmodel", content),
-        ("conda.yaml", environment),
-        ("python_env.yaml", virtual),
-    ):
+    for name, described in (("conda.yaml", environment), ("python_env.yaml", virtual)):
         (path / name).write_text(yaml.safe_dump(described, sort_keys=False), encoding="utf-8")
     (path / "requirements.txt").write_text("\n".join(packages))
-    (path / "input_example.json").write_text(json.dumps(sample))
-    (path / "serving_input_example.json").write_text(json.dumps({"inputs": sample}))
+
+
+class _Given(NamedTuple):
+    """An example of what a model takes, how it is written, and the signature of that."""
+
+    sample: Any
+    kind: dict[str, str]
+    key: str
+    schema: str
+
+
+def _arrays(x: "Tensor") -> _Given:
+    return _Given(x[:2].tolist(), {"type": "ndarray"}, "inputs", _schema(x))
+
+
+def _rows(tables: Sequence[Mapping[str, Any]]) -> _Given:
+    """Of the rows of a table.
+
+    The columns may have any type: a number without holes may be whole, and a text all of digits.
+    """
+    from dlrun.data.tables import encode
+
+    row = encode.example(tables[0])
+    kind = {"type": "dataframe", "pandas_orient": "split"}
+    sample = {"columns": list(row), "data": row.to_numpy(object).tolist()}
+    schema = [{"type": "any", "name": name, "required": True} for name in row]
+    return _Given(sample, kind, "dataframe_split", json.dumps(schema))
+
+
+def _write_code(path: Path, readings: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Put what loads a table's model beside it, and how its columns are read; says where it is."""
+    from dlrun.data import tables
+
+    folder = path / "code" / _CODE
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").touch()
+    for name in ("cells.py", "encode.py", "served.py"):
+        shutil.copyfile(Path(tables.__path__[0]) / name, folder / name)
+    text = json.dumps([dict(reading) for reading in readings])
+    (path / "data" / "readings.json").write_text(text, encoding="utf-8")
+    return {"loader_module": f"{_CODE}.served", "code": "code"}
 
 
 def _schema(batch: "Tensor") -> str:
@@ -245,10 +309,9 @@ def _schema(batch: "Tensor") -> str:
     return json.dumps([{"type": "tensor", "tensor-spec": kind}])
 
 
-def _requirements() -> list[str]:
+def _requirements(packages: Sequence[str]) -> list[str]:
     """Without the local part of a version (+cpu, +cu130), which no package index has."""
-    found = versions()
-    return [f"{name}=={found[name].partition('+')[0]}" for name in ("mlflow", "torch")]
+    return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in packages]
 
 
 @contextmanager

@@ -65,7 +65,7 @@ def test_the_second_start_decodes_nothing(tmp_path, monkeypatch):
     def refuse(*args):
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr("dlrun.data.imagefolder.decode", refuse)
+    monkeypatch.setattr("dlrun.data.images.samples.decode", refuse)
     second = imagefolder(str(tmp_path / "f"))
     assert torch.equal(first.x, second.x)
     assert first.digest == second.digest

@@ -23,6 +23,7 @@ _GROUPED = re.compile(
     r"[+-]?[1-9][0-9]{0,2}(?:([,.'’ \u00a0\u2009\u202f])[0-9]{3})(?:\1[0-9]{3})*((?!\1)[.,][0-9]+)?"
 )
 _LONGEST = 60  # characters of a text that are shown
+_EXACT = 2.0**53  # below, every whole number is a float
 _UNITS = " $€£¥%"
 _MARK = {"point": ".", "comma": ","}
 
@@ -70,6 +71,19 @@ def read_numbers(texts: Collection[str], decimal: str) -> NDArray[np.float64] | 
         return None
 
 
+def read_each(texts: Sequence[str], decimal: str) -> NDArray[np.float64]:
+    """Each text as a number, a boolean as 0 or 1; nan where it is neither."""
+    whole = read_numbers(texts, decimal)
+    if whole is not None:
+        return whole
+    known = dict.fromkeys(texts, np.nan)
+    for text in known:
+        for read in (read_numbers([text], decimal), read_booleans([text])):
+            if read is not None:
+                known[text] = float(read[0])
+    return np.array([known[text] for text in texts], np.float64)
+
+
 def read_booleans(texts: Collection[str]) -> NDArray[np.float64] | None:
     """0 for false, 1 for true, in upper case too; None where a text is neither."""
     if not {text.lower() for text in set(texts)} <= _BOOLEANS.keys():
@@ -91,6 +105,23 @@ def read_whole(texts: Collection[str]) -> NDArray[np.int64] | None:
         return np.array(numbers, np.int64)
     except (ValueError, OverflowError):
         return None
+
+
+def text_of(value: object) -> str:
+    """A value of a typed column as the text that a CSV would have for it, without outer spaces.
+
+    None is "", a whole float a whole number: what pandas has read as 7.0 beside missing values.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, float | np.floating) and abs(float(value)) < _EXACT:
+        return str(int(value)) if value == int(value) else str(value)
+    return str(value.isoformat()) if hasattr(value, "isoformat") else str(value).strip()
+
+
+def typable(name: str) -> str:
+    """The name of a column without control characters and line breaks, which nobody can type."""
+    return "".join(filter(str.isprintable, " ".join(name.split())))
 
 
 def is_whole(text: str) -> bool:

@@ -1,14 +1,17 @@
 """Which columns of a table cannot help to predict: identifiers, constants, copies of the target."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dlrun import shell
-from dlrun.data.tables.cells import is_amount, is_padded, read_booleans, read_numbers, read_whole
+from dlrun.data.tables import cells
+from dlrun.data.tables.cells import is_amount, is_padded, read_whole
+from dlrun.errors import Mistake
 
 FEWEST = 10
 """With fewer rows, values that all differ prove nothing; a column's name still does."""
@@ -19,7 +22,28 @@ _IDENTIFIES = re.compile(
 )
 _UNNAMED = re.compile(r"Unnamed: [0-9.]+")  # what pandas calls a column without a name
 _BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+CONSECUTIVE = "its whole numbers are consecutive, one for each row"
+_DIFFERENT = "its text is different in every row"
 _VALUES = ("null", "true", "false", "nan", "inf")  # Hydra reads them as such
+
+
+_DATE = re.compile(
+    r"[0-9]{4}([-/.])[0-9]{1,2}\1[0-9]{1,2}([T ][0-9:.+Z-]+)?"
+    r"|[0-9]{1,2}([/.])[0-9]{1,2}\3[0-9]{4}( [0-9:]+)?"
+    r"|[0-9]{1,2}[- ][A-Za-z]{3,9}[- ][0-9]{4}|[A-Za-z]{3,9} [0-9]{1,2}, [0-9]{4}"
+)
+_FORMS = (
+    *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y"),
+    *("%d-%b-%Y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y"),
+    *(f"{day} {time}" for day in ("%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y")
+      for time in ("%H:%M", "%H:%M:%S")),
+    "ISO8601",
+)  # fmt: skip
+MONTH_FIRST = "%m/%d/%Y"
+"""The form of dates such as 3/4/2001, where no day above 12 tells the month from the day."""
+
+KINDS = ("number", "text", "date", "out")
+"""What data.columns takes, beside a form of dates such as %d/%m/%Y."""
 
 
 @dataclass(frozen=True)
@@ -27,19 +51,102 @@ class Column:
     """A column of a table.
 
     texts: without the spaces around them. missing_rows: the rows without a value.
-    numbers: the texts as numbers, or booleans as 0 and 1; None where they are neither.
+    kind: number, boolean, date or text. form: of its dates.
+    numbers: the values of all rows, booleans as 0 and 1, dates as days, nan where missing; None
+        for texts.
     """
 
     name: str
     texts: Sequence[str]
     missing_rows: Sequence[int]
+    kind: str
     numbers: NDArray[np.float64] | None
+    form: str = ""
+
+    @property
+    def present(self) -> list[str]:
+        """The texts that are values."""
+        return _present(self.texts, self.missing_rows)
 
 
-def read_feature(texts: Sequence[str], decimal: str) -> NDArray[np.float64] | None:
-    """Numbers, or booleans as 0 and 1; None where they are neither."""
-    numbers = read_numbers(texts, decimal)
-    return read_booleans(texts) if numbers is None else numbers
+def read(
+    name: str, texts: Sequence[str], missing_rows: Sequence[int], decimal: str, kind: str = ""
+) -> Column:
+    """A column, as its texts show, or of this kind: then what is not so counts as missing."""
+    if kind == "text":
+        return Column(name, texts, missing_rows, "text", None)
+    present = _present(texts, missing_rows)
+    if kind == "number":
+        return _forced(name, texts, missing_rows, "number", cells.read_each(present, decimal))
+    if kind:
+        form = _form_of(present) if kind == "date" else kind
+        if not form:
+            raise Mistake(
+                f"data.columns: {name} holds {cells.shown(next(iter(present), ''))}, and dates of "
+                "no form that is known; write theirs instead of date: %d/%m/%Y, say"
+            )
+        return _forced(name, texts, missing_rows, "date", _dates(present, form), form)
+    numbers = cells.read_numbers(present, decimal)
+    if numbers is not None:
+        return Column(name, texts, missing_rows, "number", _filled(numbers, texts, missing_rows))
+    numbers = cells.read_booleans(present)
+    if numbers is not None:
+        return Column(name, texts, missing_rows, "boolean", _filled(numbers, texts, missing_rows))
+    if form := _form_of(present):
+        days = _filled(_dates(present, form), texts, missing_rows)
+        return Column(name, texts, missing_rows, "date", days, form)
+    return Column(name, texts, missing_rows, "text", None)
+
+
+def _present(texts: Sequence[str], missing_rows: Sequence[int]) -> list[str]:
+    without = set(missing_rows)
+    return [text for row, text in enumerate(texts) if row not in without]
+
+
+def _filled(
+    values: NDArray[np.float64], texts: Sequence[str], missing_rows: Sequence[int]
+) -> NDArray[np.float64]:
+    """The values in their rows, nan elsewhere."""
+    if not missing_rows:
+        return values
+    whole = np.full(len(texts), np.nan)
+    there = np.ones(len(texts), bool)
+    there[list(missing_rows)] = False
+    whole[there] = values
+    return whole
+
+
+def _forced(
+    name: str,
+    texts: Sequence[str],
+    missing_rows: Sequence[int],
+    kind: str,
+    values: NDArray[np.float64],
+    form: str = "",
+) -> Column:
+    """A column whose kind is said; it lacks what is not of this kind, too."""
+    whole = _filled(values, texts, missing_rows)
+    return Column(name, texts, np.flatnonzero(np.isnan(whole)).tolist(), kind, whole, form)
+
+
+def _form_of(present: Sequence[str]) -> str:
+    """The first form that all dates have; empty where these are no dates."""
+    if not present or not all(map(_DATE.fullmatch, present)):
+        return ""
+    return next((form for form in _FORMS if not np.isnan(_dates(present, form)).any()), "")
+
+
+def month_or_day(column: Column) -> bool:
+    """Whether the dates of a column may as well be read with the day before the month."""
+    return column.form.startswith(MONTH_FIRST) and not (
+        np.isnan(_dates(column.present, column.form.replace("%m/%d", "%d/%m"))).any()
+    )
+
+
+def _dates(texts: Sequence[str], form: str) -> NDArray[np.float64]:
+    from dlrun.data.tables.encode import read_dates  # imports pandas and scikit-learn
+
+    return read_dates(texts, form)
 
 
 def why_useless(column: Column, target: Column, decimal: str, nameless: bool = False) -> str:
@@ -50,8 +157,12 @@ def why_useless(column: Column, target: Column, decimal: str, nameless: bool = F
     texts, numbers, rows = column.texts, column.numbers, len(column.texts)
     if len(column.missing_rows) == rows:
         return "it has no values"
-    if column.missing_rows or rows < 2:
+    if rows < 2:
         return ""
+    if column.missing_rows:
+        present = column.present
+        names = column.kind == "text" and len(present) >= FEWEST
+        return _DIFFERENT if names and len(set(present)) == len(present) else ""
     if texts.count(texts[0]) == rows or (numbers is not None and (numbers == numbers[0]).all()):
         return "it has one value in all rows"
     if texts == target.texts or _same(numbers, target.numbers):
@@ -59,7 +170,8 @@ def why_useless(column: Column, target: Column, decimal: str, nameless: bool = F
     nameless = nameless or bool(_UNNAMED.fullmatch(column.name))
     if nameless and numbers is not None and np.isfinite(numbers).all() and _counts(numbers):
         return "it counts the rows"
-    return _identifies(column, decimal, nameless or says_identifier(column.name))
+    named_so = nameless or says_identifier(column.name)
+    return "" if column.kind == "date" else _identifies(column, decimal, named_so)
 
 
 def _identifies(column: Column, decimal: str, named_so: bool) -> str:
@@ -73,11 +185,11 @@ def _identifies(column: Column, decimal: str, named_so: bool) -> str:
         return ""
     if numbers is None:
         amounts = sum(is_amount(text, decimal) for text in texts)
-        return "its text is different in every row" if 2 * amounts < rows else ""
+        return _DIFFERENT if 2 * amounts < rows else ""
     exact = read_whole(texts)
     whole = numbers if exact is None else exact
     if int(np.max(whole)) - int(np.min(whole)) == rows - 1:
-        return "its whole numbers are consecutive, one for each row"
+        return CONSECUTIVE
     if named_so or any(map(is_padded, texts)):
         return "its whole numbers are different in every row"
     return ""
@@ -103,6 +215,35 @@ def features(names: Sequence[str]) -> str:
     written = [name if _is_bare(name) else shell.quoted(name) for name in names]
     word = f"data.features=[{','.join(written)}]"
     return word if all(map(_is_bare, names)) else shell.quote(word)
+
+
+def kinds(name: str, kind: str) -> str:
+    """The word that says what a column holds, as a shell takes it."""
+    if _is_bare(name) and "," not in kind:
+        return shell.quote(f"data.columns={{{name}: {kind}}}")
+    return shell.quote(f"data.columns=[{shell.quoted(f'{name}: {kind}')}]")
+
+
+def read_kinds(asked: Mapping[Any, Any] | Sequence[Any] | None) -> dict[str, str]:
+    """What columns hold, by name, of the forms {zip: text} and ['zip: text'].
+
+    The second one takes names that the first cannot have in a command. Raises ValueError for
+    another form.
+    """
+    if isinstance(asked, Mapping):
+        found = {"null" if name is None else str(name): kind for name, kind in asked.items()}
+    else:
+        found = {}
+        for one in [asked] if isinstance(asked, str) else asked or ():
+            name, _, kind = str(one).rpartition(": ")
+            found[name.strip()] = kind.strip()
+    for name, kind in found.items():
+        if not name or (kind not in KINDS and "%" not in str(kind)):
+            raise ValueError(
+                f"columns must give each name one of {', '.join(KINDS)} or a form of dates such as "
+                f"%d/%m/%Y, got {shell.shown(asked)}"
+            )
+    return found
 
 
 def _is_bare(name: str) -> bool:

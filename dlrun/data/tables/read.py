@@ -1,9 +1,8 @@
-"""Reads CSV files: the features and the target."""
+"""Reads tables, CSV or Arrow: the features and the target."""
 
-import csv
 import difflib
 from collections.abc import Collection, Mapping, Sequence
-from itertools import islice
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,92 +12,189 @@ from numpy.typing import NDArray
 from dlrun import shell
 from dlrun.data.tables import cells, columns
 from dlrun.data.tables.columns import Column
-from dlrun.data.tables.targets import read_target
+from dlrun.data.tables.file import File, read_file
+from dlrun.data.tables.targets import has_fractions, holds, odd, read_target, refuse_written
 from dlrun.errors import Mistake
 
-_SNIFFED = 100  # lines searched for the separator
 _LISTED = 10  # the most columns in a word that is proposed
 _INFINITE = ("inf", "infinity")
+_MARKS = 3  # the most texts that stand for missing values in a column of numbers
 _LARGEST = float(np.finfo(np.float32).max)
 
 
+@dataclass(frozen=True)
+class Table:
+    """The rows of a table that have a target.
+
+    x: (n, columns): numbers, nan where missing; of a text its place in `values`.
+    y: (n,) int64, float64 or strings. groups: (n,) int64, numbered, or None.
+    reading: how the columns are read, as `encode` has it, not fitted yet; with `absent`, the
+        number of values that are missing, `values`, the number of different texts, and `out`,
+        why other columns are left out.
+    values: the different texts, in order, of each column of texts.
+    notes: what was guessed and left out, a sentence each.
+    """
+
+    x: NDArray[np.float64]
+    y: NDArray[Any]
+    groups: NDArray[np.int64] | None
+    reading: Mapping[str, Any]
+    values: Mapping[str, Sequence[str]]
+    notes: Sequence[str]
+
+
 def read_table(
-    file: Path,
+    path: Path,
     target: str | None,
-    features: Sequence[str] | None,
+    features: Sequence[str] | None = None,
     group: str | None = None,
     task: str = "auto",
     missing: Sequence[object] | None = None,
     decimal: str | None = None,
-) -> tuple[NDArray[np.float64], NDArray[Any], NDArray[np.int64] | None, tuple[str, ...], list[str]]:
-    """The features, (n, columns), the target, (n,) int64, float64 or strings, groups, names, notes.
+    kinds: Mapping[str, str] | None = None,
+) -> Table:
+    """Read the columns that can help to predict the target.
 
-    features: the columns to use, in this order;
-    None takes all but the target, the group and those that `columns.why_useless` finds. Only
-    columns that are used must be complete. group: the column whose texts are groups; they are
-    numbered, (n,) int64, or None. missing: see `cells.find_missing`. decimal: point, comma, or
-    None for what the columns show. Names: of the features. Notes: which column was left out and
-    why, a sentence each.
-    Raises Mistake where there is no such column, a value is missing, or a feature holds words.
+    features: the columns to use, in this order; None takes all but the target, the group and
+    those that `columns.why_useless` finds. group: the column whose texts are groups. missing: see
+    `cells.find_missing`. decimal: point, comma, or None for what the columns show. kinds: what
+    columns hold, of `columns.KINDS` or a form of dates, where they are not to show it themselves.
+    Rows without a target are left out.
+    Raises Mistake where there is no such column, and for columns that cannot be used.
     """
-    texts, nameless = _read_columns(file)
-    if target is None:
-        raise Mistake(f"data.target=null: name the column to predict: {some(list(texts))}")
-    _require_column("data.target", target, texts)
-    notes: list[str] = []
+    file = read_file(path)
+    _require_target(file, target)
+    assert target is not None
+    file, notes = _with_target(file, target, missing)
+    said = dict(kinds or {})
     groups = None
     if group is not None:
-        groups = _read_groups(texts, group, target, missing)
+        groups = _read_groups(file.texts, group, target, missing)
         notes.append(
             f"the column {group} makes {groups.max() + 1:,} groups, each of which stays in one "
             "split; it is no feature"
         )
-    used = [name for name in texts if name not in (target, group)]
-    if features is not None:
-        only = nameless[0] if len(nameless) == 1 else ""
-        used = [name or only for name in features]
-        _require_features(used, {target: "data.target", group: "data.group"}, texts)
-    if not used:
-        raise Mistake(f"it has no column besides {' and '.join(filter(None, (target, group)))}")
-    missing_rows = _find_missing_rows({name: texts[name] for name in (target, *used)}, missing)
+    used = _used(file, target, features, group, said)
+    missing_rows = _find_missing_rows(file, (target, *used), missing)
     if decimal is None:
-        decimal, more = _guess_decimal(texts, missing_rows)
+        decimal, more = _guess_decimal(file.texts, missing_rows)
         notes += more
-    found = {}
-    for name, rows in missing_rows.items():
-        numbers = None if rows else columns.read_feature(texts[name], decimal)
-        found[name] = Column(name, texts[name], rows, numbers)
-    _require_complete(found[target], missing is None)
+    found = {
+        name: columns.read(name, file.texts[name], rows, decimal, said.get(name, ""))
+        for name, rows in missing_rows.items()
+    }
     y, what = read_target(found[target], task, decimal)
     if what:
         notes.append(f"the column {target} {what}")
-    kept = [found[name] for name in used]
+    kept, more = _clear([found[name] for name in used], said, decimal)
+    notes += more
+    out = {name: "as data.columns says" for name, kind in said.items() if kind == "out"}
     if features is None:
-        kept, more = _choose(kept, found[target], decimal, nameless)
+        kept, more, why = _choose(kept, found[target], decimal, file.nameless, said)
         notes += more
-    return _as_features(kept, decimal), y, groups, tuple(each.name for each in kept), notes
+        out |= why
+    notes += _check(kept)
+    values = {each.name: sorted(set(_filled(each))) for each in kept if each.kind == "text"}
+    return Table(
+        x=np.stack([_as_numbers(each, values.get(each.name)) for each in kept], 1),
+        y=y,
+        groups=groups,
+        reading={
+            "target": target,
+            "missing": None if missing is None else list(missing),
+            "decimal": decimal,
+            "columns": [_described(each, values.get(each.name)) for each in kept],
+            "out": {**out, **file.unusable},
+        },
+        values=values,
+        notes=[*file.notes, *notes],
+    )
+
+
+def _require_target(file: File, target: str | None) -> None:
+    if target is None:
+        raise Mistake(f"data.target=null: name the column to predict: {some(list(file.texts))}")
+    if target not in file.texts and not all(cells.not_number(name, "point") for name in file.texts):
+        raise Mistake("its first line must name the columns, it holds numbers")
+    require_column("data.target", target, file.texts)
+
+
+def _with_target(
+    file: File, target: str, missing: Sequence[object] | None
+) -> tuple[File, list[str]]:
+    """The rows that have a target, and a note on the others."""
+    without = set(_find_missing_rows(file, [target], missing)[target])
+    texts = file.texts[target]
+    if not without:
+        return file, []
+    if len(without) == len(texts):
+        raise Mistake(f"the column {target}, which is to be predicted, has no values")
+    marks = {texts[row] for row in without}
+    word = min(filter(None, marks), default="")
+    said = f"{len(without):,} of {len(texts):,} rows are left out: they lack a value of {target}"
+    if word and missing is None:
+        right = "'data.missing=[\"\"]'" if "" in marks else "data.missing=[]"
+        said += f"; where {cells.shown(word)} is a value, {right}"
+    return file.without(without), [said]
+
+
+def _used(
+    file: File,
+    target: str,
+    features: Sequence[str] | None,
+    group: str | None,
+    said: Mapping[str, str],
+) -> list[str]:
+    """The columns that may be features."""
+    taken = {target: "data.target", group: "data.group"}
+    for name in said:
+        require_column("data.columns", name, file.texts)
+        if name in taken:
+            raise Mistake(f"data.columns: has {name}, which is {taken[name]}; leave it out")
+    if features is not None:
+        only = file.nameless[0] if len(file.nameless) == 1 else ""
+        used = [name or only for name in features]
+        _require_features(used, taken, file.texts)
+        for name in used:
+            if said.get(name) == "out":
+                raise Mistake(f"data.features: has {name}, which data.columns leaves out")
+        return used
+    used = [name for name in file.texts if name not in taken and said.get(name) != "out"]
+    if not used:
+        raise Mistake(f"it has no column besides {' and '.join(filter(None, (target, group)))}")
+    return used
 
 
 def _read_groups(
     texts: Mapping[str, Sequence[str]], group: str, target: str, missing: Sequence[object] | None
 ) -> NDArray[np.int64]:
     """The number of each row's group; rows with the same text are one."""
-    _require_column("data.group", group, texts)
+    require_column("data.group", group, texts)
     if group == target:
         raise Mistake(f"data.group={group}: is data.target, which is to be predicted")
-    rows = _find_missing_rows({group: texts[group]}, missing)[group]
-    _require_complete(Column(group, texts[group], rows, None), missing is None)
+    is_missing = cells.find_missing(missing)
+    rows = [row for row, text in enumerate(texts[group]) if is_missing(text)]
+    if rows:
+        raise Mistake(
+            f"the column {group} lacks {len(rows)} of {len(texts[group])} values, first in row "
+            f"{rows[0] + 1} ({cells.shown(texts[group][rows[0]])}); fill them in, or leave those "
+            "rows out"
+        )
     return np.unique(texts[group], return_inverse=True)[1].astype(np.int64)
 
 
 def _find_missing_rows(
-    texts: Mapping[str, Sequence[str]], missing: Sequence[object] | None
+    file: File, names: Sequence[str], missing: Sequence[object] | None
 ) -> dict[str, list[int]]:
     """The rows that lack a value, by column."""
     is_missing = cells.find_missing(missing)
     return {
-        name: [row for row, text in enumerate(column) if is_missing(text)]
-        for name, column in texts.items()
+        name: [
+            row
+            for row, text in enumerate(file.texts[name])
+            if is_missing(text) or (file.typed and not text)
+        ]
+        for name in names
     }
 
 
@@ -126,16 +222,34 @@ def some(names: Sequence[str]) -> str:
 
 
 def _choose(
-    found: Sequence[Column], target: Column, decimal: str, nameless: Collection[str]
-) -> tuple[list[Column], list[str]]:
-    """The columns that may be features, and notes on the others."""
+    found: Sequence[Column],
+    target: Column,
+    decimal: str,
+    nameless: Collection[str],
+    said: Collection[str],
+) -> tuple[list[Column], list[str], dict[str, str]]:
+    """The columns that may be features, notes on the others, and why each of these is none."""
     why = {
-        one.name: columns.why_useless(one, target, decimal, one.name in nameless) for one in found
+        one.name: columns.why_useless(one, target, decimal, one.name in nameless)
+        for one in found
+        if one.name not in said
     }
-    kept = [one for one in found if not why[one.name]]
+    out = {name: reason for name, reason in why.items() if reason}
+    kept = [one for one in found if one.name not in out]
     notes: list[str] = []
-    for reason in dict.fromkeys(filter(None, why.values())):
-        left = [one for one in found if why[one.name] == reason]
+    last = [
+        one
+        for one in found
+        if out.get(one.name) == columns.CONSECUTIVE and not columns.says_identifier(one.name)
+    ]
+    if not kept and last:
+        kept = last[:1]
+        del out[kept[0].name]
+        notes.append(
+            f"the column {kept[0].name} counts the rows; it is taken in, since no other is left"
+        )
+    for reason in dict.fromkeys(out.values()):
+        left = [one for one in found if out.get(one.name) == reason]
         if len(left) > _LISTED:
             names = some([one.name for one in left])
             notes.append(f"{len(left)} columns are left out: of each, {reason}: {names}")
@@ -147,68 +261,120 @@ def _choose(
             with_it = [each.name for each in found if each in kept or each is one]
             short = len(with_it) <= _LISTED
             word = columns.features(with_it) if short else "naming it in data.features"
-            more = f"; {word} takes it in" if one.numbers is not None else ""
+            more = f"; {word} takes it in" if _usable(one) else ""
             notes.append(f"{subject} is left out: {reason}{more}")
     if not kept:
-        reasons = some([f"{name}: {reason}" for name, reason in why.items()])
-        usable = [one.name for one in found if one.numbers is not None]
+        reasons = some([f"{name}: {reason}" for name, reason in out.items()])
+        usable = [one.name for one in found if _usable(one)]
         word = f"; {columns.features(usable)} takes them all the same" if usable else ""
         raise Mistake(f"it leaves no column to predict {target.name} from ({reasons}){word}")
-    return kept, notes
+    return kept, notes, out
 
 
-def _as_features(kept: Sequence[Column], decimal: str) -> NDArray[np.float64]:
-    """The columns side by side. Raises Mistake for what is not a number, or not one of 32 bits."""
-    good = [column.name for column in kept if column.numbers is not None]
-    out = columns.features(good) if 0 < len(good) <= _LISTED else "data.features"
+def _usable(column: Column) -> bool:
+    """Whether it has numbers, which can be taken in all the same."""
+    return column.numbers is not None and len(column.missing_rows) < len(column.texts)
+
+
+def _clear(
+    found: Sequence[Column], said: Collection[str], decimal: str
+) -> tuple[list[Column], list[str]]:
+    """The columns, those that hold both numbers and texts as one of them, and notes on these.
+
+    Texts that lack any digit stand for missing numbers; with digits, whole numbers are labels as
+    they are. Raises Mistake for fractions among what is no number.
+    """
+    clear, notes = [], []
+    for column in found:
+        mixed: set[str] = set()
+        if column.kind == "text" and column.name not in said:
+            _refuse_infinite(column, decimal)
+            as_text, as_number = _words(column, "text"), _words(column, "number")
+            refuse_written(column, decimal, f"{as_text} takes every text for a class")
+            mixed = odd(column, decimal)
+        if not mixed:
+            clear.append(column)
+        elif len(mixed) <= _MARKS and not any(map(str.isdigit, "".join(mixed))):
+            texts = ", ".join(map(cells.shown, sorted(mixed)))
+            notes.append(
+                f"the column {column.name} holds {texts} among numbers, which counts as missing; "
+                f"{as_text} says otherwise"
+            )
+            clear.append(
+                columns.read(column.name, column.texts, column.missing_rows, decimal, "number")
+            )
+        elif has_fractions(mixed ^ set(column.present)):
+            raise Mistake(
+                f"{holds(column, decimal)}; write plain numbers; {as_number} takes it for missing, "
+                f"{as_text} for a class"
+            )
+        else:
+            notes.append(
+                f"{holds(column, decimal)}, and is taken for text; {as_number} takes what is no "
+                "number for missing"
+            )
+            clear.append(column)
+    return clear, notes
+
+
+def _words(column: Column, kind: str) -> str:
+    """The word that says what a column holds, as a shell takes it."""
+    return columns.kinds(column.name, kind)
+
+
+def _check(kept: Sequence[Column]) -> list[str]:
+    """Notes on features that may be meant otherwise. Raises Mistake for what none can be."""
+    notes = []
     for column in kept:
-        _require_complete(column, out=out)
-    for column in kept:
-        if column.numbers is None:
-            raise Mistake(f"{_explain(column, decimal, out)}")
-        large = np.abs(column.numbers) > _LARGEST
-        if large.any():
+        if len(column.missing_rows) == len(column.texts):
+            raise Mistake(f"the column {column.name} has no values")
+        if column.kind == "date" and columns.month_or_day(column):
+            other = column.form.replace("%m/%d", "%d/%m")
+            notes.append(
+                f"{column.present[0]} in the column {column.name} is read with the month first; "
+                f"{_words(column, other)} says otherwise"
+            )
+        large = None if column.numbers is None else np.abs(column.numbers) > _LARGEST
+        if large is not None and large.any():
             row = int(np.argmax(large))
             held = f"holds {cells.shown(column.texts[row])} in row {row + 1}"
             raise Mistake(f"the column {column.name} {held}; numbers end at {_LARGEST:.2g}")
-    return np.stack([column.numbers for column in kept if column.numbers is not None], 1)
+    return notes
 
 
-def _require_complete(column: Column, usual: bool = False, out: str = "") -> None:
-    """Raise Mistake where a column lacks values.
-
-    usual: whether the usual words were taken for missing values.
-
-    out: the word that leaves the column out.
-    """
-    if not column.missing_rows:
-        return
-    row = column.missing_rows[0]
-    marks = [column.texts[row] for row in column.missing_rows]
-    word = next(filter(None, marks), "")
-    more = f", or leave the column out with {out}" if out else ""
-    if word and usual:
-        without = "'data.missing=[\"\"]'" if "" in marks else "data.missing=[]"
-        more += f"; where {word!r} is a value, {without}"
-    first = f"row {row + 1}" + (f" ({cells.shown(marks[0])})" if marks[0] else "")
-    raise Mistake(
-        f"the column {column.name} lacks {len(column.missing_rows)} of "
-        f"{len(column.texts)} values, first in {first}; fill them in or leave those rows out{more}"
-    )
+def _filled(column: Column) -> list[str]:
+    """The texts, "" where there is no value."""
+    texts = list(column.texts)
+    for row in column.missing_rows:
+        texts[row] = ""
+    return texts
 
 
-def _explain(column: Column, decimal: str, out: str) -> str:
-    """Why a column cannot be a feature, and what to do; out: the word that leaves it out."""
-    odd = [(row, text) for row, text in enumerate(column.texts) if cells.not_number(text, decimal)]
-    row, text = odd[0]
+def _as_numbers(column: Column, values: Sequence[str] | None) -> NDArray[np.float64]:
+    if column.numbers is not None:
+        return column.numbers
+    places = {text: float(place) for place, text in enumerate(values or ())}
+    return np.array([places[text] for text in _filled(column)], np.float64)
+
+
+def _described(column: Column, values: Sequence[str] | None) -> dict[str, Any]:
+    found: dict[str, Any] = {"name": column.name, "kind": column.kind}
+    if column.kind == "date":
+        found["format"] = column.form
+    if values is not None:
+        found["values"] = len(values)
+    return found | {"absent": len(column.missing_rows)}
+
+
+def _refuse_infinite(column: Column, decimal: str) -> None:
+    rows = [(row, text) for row, text in enumerate(column.texts) if text]
+    odd = [(row, text) for row, text in rows if cells.not_number(text, decimal)]
     infinite = [text for _, text in odd if text.lower().lstrip("+-") in _INFINITE]
-    if len(infinite) == len(odd):
-        return (
+    if infinite and len(infinite) == len(odd):
+        raise Mistake(
             f"the column {column.name} has missing or infinite values in {len(odd)} samples, "
-            f"first {text!r} in row {row + 1}"
+            f"first {infinite[0]!r} in row {odd[0][0] + 1}"
         )
-    todo = cells.advice(text, decimal) or f"leave it out with {out}, or encode it"
-    return f"the column {column.name} holds {cells.shown(text)}; features must be numbers: {todo}"
 
 
 def _require_features(
@@ -218,7 +384,7 @@ def _require_features(
     if not features:
         raise Mistake(f"data.features=[]: name at least one of {some(list(texts))}")
     for name in features:
-        _require_column("data.features", name, texts)
+        require_column("data.features", name, texts)
     for name in features:
         if name in taken:
             raise Mistake(f"data.features: has {name}, which is {taken[name]}; leave it out")
@@ -227,64 +393,9 @@ def _require_features(
         raise Mistake(f"data.features: names {twice} twice")
 
 
-def _require_column(key: str, name: str, columns: Collection[str]) -> None:
+def require_column(key: str, name: str, columns: Collection[str]) -> None:
+    """Raise Mistake where a setting names a column that is not there."""
     if name not in columns:
         near = difflib.get_close_matches(name, columns, 1)
         hint = f"did you mean {near[0]}?" if near else f"there are {some(list(columns))}"
         raise Mistake(f"{key}={name}: there is no such column; {hint}")
-
-
-def _read_columns(file: Path) -> tuple[dict[str, list[str]], list[str]]:
-    """The columns by name, without spaces around their texts, and those that had no name.
-
-    The first line names them; one without a name is called after its place: column_1.
-    Raises Mistake where a line has too few values or too many, or the first line holds numbers.
-    """
-    try:
-        # utf-8-sig: spreadsheets put a mark at the start.
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            separator = _separator(list(islice(stream, _SNIFFED)))
-            stream.seek(0)
-            lines = csv.reader(stream, delimiter=separator, skipinitialspace=True, strict=True)
-            header = [_typable(name) for name in next(lines, [])]
-            rows = []
-            for row in lines:
-                if not row:
-                    continue
-                if len(row) != len(header):
-                    raise Mistake(
-                        f"line {lines.line_num} has {len(row)} values, "
-                        f"the first line names {len(header)} columns"
-                    )
-                rows.append(row)
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise Mistake(f"it cannot be read as CSV in UTF-8: {error}") from error
-    if not rows:
-        raise Mistake("it has no data below its first line")
-    if not all(cells.not_number(name, "point") for name in header):
-        raise Mistake("its first line must name the columns, it holds numbers")
-    names = [name or f"column_{place}" for place, name in enumerate(header, 1)]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise Mistake(f"two columns have the name {twice!r}")
-    texts = {
-        name: [text.strip() for text in column]
-        for name, column in zip(names, zip(*rows, strict=True), strict=True)
-    }
-    return texts, [name for name, given in zip(names, header, strict=True) if not given]
-
-
-def _typable(name: str) -> str:
-    """The name of a column without control characters and line breaks, which nobody can type."""
-    return "".join(filter(str.isprintable, " ".join(name.split())))
-
-
-def _separator(lines: Sequence[str]) -> str:
-    """Tab, semicolon or comma: the one that most lines have as often as the first line."""
-
-    def fit(separator: str) -> tuple[bool, int, int]:
-        parsed = csv.reader(lines, delimiter=separator, skipinitialspace=True)
-        widths = [len(row) for row in parsed if row] or [0]
-        return widths[0] > 1, widths.count(widths[0]), widths[0]
-
-    return max("\t;,", key=fit)

@@ -1,6 +1,7 @@
 """What is to be predicted: classes or numbers, and how whole numbers are taken."""
 
 import logging
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from dlrun.data import Source
 from dlrun.data.tables import cells
-from dlrun.data.tables.columns import Column
+from dlrun.data.tables.columns import FEWEST, Column
 from dlrun.errors import Mistake
 
 TASKS = ("auto", "classification", "regression", "multilabel")
@@ -86,6 +87,10 @@ def read_target(column: Column, task: str, decimal: str) -> tuple[Array, str]:
     Raises Mistake for what is meant as numbers but not written as such.
     """
     texts, name = column.texts, column.name
+    if len(set(texts)) < 2:
+        message = f"the column {name}, which is to be predicted, has one value, "
+        message += f"{cells.shown(texts[0])}, in all {len(texts):,} rows"
+        raise Mistake(message, "class_missing")
     numbers = cells.read_numbers(texts, decimal)
     if task in ("regression", "multilabel"):
         if column.numbers is None:
@@ -119,6 +124,7 @@ def _read_names(column: Column, task: str, decimal: str) -> tuple[Array, str]:
     texts = column.texts
     if task == "auto":
         _refuse_numbers(column, decimal)
+        _refuse_names(column)
     booleans = cells.read_booleans(texts)
     if booleans is not None and len(set(texts)) > 2:
         names = np.array(["False", "True"])[booleans.astype(np.int64)]
@@ -129,28 +135,69 @@ def _read_names(column: Column, task: str, decimal: str) -> tuple[Array, str]:
     return np.array(texts), ""
 
 
+def _refuse_names(column: Column) -> None:
+    """Raise Mistake where texts are too different to be classes."""
+    rows, different = len(column.texts), len(set(column.texts))
+    if rows >= FEWEST and 2 * different > rows:
+        right = "data.task=regression takes its days; " if column.kind == "date" else ""
+        raise Mistake(
+            f"the column {column.name}, which is to be predicted, has {different:,} different "
+            f"texts in {rows:,} rows, fewer than two rows each: nothing can be learned of most; "
+            f"{right}data.task=classification takes them for classes all the same"
+        )
+
+
 def _refuse_numbers(column: Column, decimal: str) -> None:
     """Raise Mistake where texts meant as numbers would become class names."""
-    different = set(column.texts)
-    odd = {text for text in different if cells.not_number(text, decimal)}
-    classes = "data.task=classification takes every text for a class name"
-    if all(cells.advice(text, decimal) for text in odd):
-        raise Mistake(f"{_odd(column, decimal)}; {classes}")
+    right = "data.task=classification takes every text for a class name"
+    refuse_written(column, decimal, right)
+    if odd(column, decimal):
+        raise Mistake(f"{holds(column, decimal)}; write plain numbers; {right}")
+
+
+def refuse_written(column: Column, decimal: str, right: str) -> None:
+    """Raise Mistake where all that is no number is one, with other marks between its digits.
+
+    right: what takes it for text all the same.
+    """
+    different = {text for text in set(column.present) if cells.not_number(text, decimal)}
+    if all(cells.advice(text, decimal) for text in different):
+        raise Mistake(f"{_odd(column, decimal)}; {right}")
+
+
+def odd(column: Column, decimal: str) -> set[str]:
+    """The texts that are no numbers, in a column that is meant for numbers; else none."""
+    present = column.present
+    different = set(present)
     meant = {text for text in different if cells.is_amount(text, decimal)}
-    rows = sum(text in meant for text in column.texts)
-    most = _most(len(column.texts))
-    if not set("".join(meant)) & set(".,"):  # labels, perhaps, one of them a word
+    rows = sum(text in meant for text in present)
+    most = _most(len(present))
+    if not has_fractions(meant):  # labels, perhaps, one of them a word
         most = max(most, _EVIDENT)
-    if 2 * rows >= len(column.texts) and len(meant) > most:
-        raise Mistake(
-            f"{_odd(column, decimal)}, among {len(meant)} different numbers; "
-            f"write plain numbers; {classes}"
-        )
+    if 2 * rows < len(present) or len(meant) <= most:
+        return set()
+    return {text for text in different if cells.not_number(text, decimal)}
+
+
+def has_fractions(texts: Collection[str]) -> bool:
+    """Whether some are no whole numbers, if they are numbers."""
+    return bool(set("".join(texts)) & set(".,"))
+
+
+def holds(column: Column, decimal: str) -> str:
+    """Which text is not a number, where, and among how many numbers."""
+    amounts = {text for text in set(column.present) if cells.is_amount(text, decimal)}
+    return f"{_odd(column, decimal)}, among {len(amounts)} different numbers"
 
 
 def _odd(column: Column, decimal: str) -> str:
     """Which text is not a number, where, and what to do about it."""
-    row, text = next((i, t) for i, t in enumerate(column.texts) if cells.not_number(t, decimal))
+    without = set(column.missing_rows)
+    row, text = next(
+        (row, text)
+        for row, text in enumerate(column.texts)
+        if row not in without and cells.not_number(text, decimal)
+    )
     hint = cells.advice(text, decimal)
     where = f"the column {column.name} holds {cells.shown(text)} in row {row + 1}"
     return f"{where}; {hint}" if hint else where

@@ -1,0 +1,244 @@
+"""Images that a table names, and what is to be predicted of each."""
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlrun import shell
+from dlrun.data import Report, Source, blame
+from dlrun.data.fingerprint import stat_files
+from dlrun.data.images.samples import Listed, Place, read_images, read_wanted
+from dlrun.data.images.scan import suffixes
+from dlrun.data.tables import cells
+from dlrun.data.tables.file import FORMS, File, read_file
+from dlrun.data.tables.read import require_column, some
+from dlrun.data.tables.targets import TASKS, encode, for_task
+from dlrun.errors import Mistake
+
+_LOOK = 100  # rows that are looked at for a guess
+_log = logging.getLogger("dlrun")
+
+Texts = Mapping[str, Sequence[str]]
+Rows = Mapping[str, NDArray[Any]]
+
+
+def imagetable(
+    path: str,
+    files: str | None = None,
+    target: str | list[str] | None = None,
+    root: str | None = None,
+    suffix: str = "",
+    group: str | None = None,
+    missing: list[Any] | None = None,
+    task: str = "auto",
+    scale_targets: bool | None = None,
+    size: int | list[int] | None = None,
+    resize: str = "short",
+    channels: str = "auto",
+    depth: int | None = None,
+    background: str = "white",
+    skip_bad: bool = False,
+    cache: str | None = None,
+    report: Report | None = None,
+) -> Source:
+    """Read the images that the rows of a table name.
+
+    path: a CSV whose first line names the columns, a Parquet or an Arrow file.
+    files: the column of the files. None takes the one that holds names of images.
+    target: the column to predict, or several: labels, each 0 or 1, or numbers. None takes the only
+        other one. Rows that lack a value of it are left out.
+    root: the folder that the names begin in; None: that of the table. suffix: what is added to
+        each name.
+    group: the column whose rows with one value stay in one split.
+    missing: the texts that mean a missing value, instead of the usual ones.
+    task, scale_targets: as for `arrays`; the others as for `imagefolder`.
+    skip_bad: leave out rows whose file is missing or cannot be read, with a warning.
+    Returns x (n, channels, height, width) uint8 or float32; y (n,) int64, or (n, targets) float32.
+    Raises ValueError for an argument out of range, Mistake for what the table or the folder lacks.
+    """
+    if task not in TASKS:
+        raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task}")
+    wanted = read_wanted(size, resize, channels, depth, background)
+    cells.find_missing(missing)  # raises ValueError
+    table = shell.path(path, "data.path").absolute()
+    folder = table.parent if root is None else shell.path(root, "data.root").absolute()
+    asked = {"files": files, "target": target, "group": group, "missing": missing, "task": task}
+    with blame(f"data.path={path}"):
+        if not table.is_file():
+            raise Mistake("there is no such file")
+        if table.suffix.lower() not in FORMS:
+            raise Mistake("expected a file .csv, .parquet or .arrow with a row for each image")
+        if not folder.is_dir():
+            raise Mistake(f"data.root={root}: there is no such folder")
+        content = read_file(table)
+        column = _file_column(content.texts, files)
+        names = [name + suffix for name in content.texts[column]]
+        stats, gone = _stats(folder, names)
+        if gone:
+            _say_missing(folder, column, names, gone, skip_bad, suffix)
+        rows = _Rows(content, column, names, frozenset(gone), folder)
+        place = Place(
+            "imagetable",
+            table.stem,
+            f"data.path={path}",
+            [*stat_files([table]), *stats],
+            (str(folder), suffix, *asked.values()),
+            partial(_listed, rows, asked),
+            cache,
+            report,
+        )
+        source = for_task(read_images(place, wanted, skip_bad), task, scale_targets)
+    settle = source.settle
+    if settle is None:
+        return source
+
+    def settled(rows: Rows, fitted: Mapping[str, Any] | None) -> Source:
+        again = settle(rows, fitted)
+        return replace(again, labels=source.labels, scale_targets=source.scale_targets)
+
+    return replace(source, settle=settled)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """A table of files. column: that names them; names: of each row; gone: rows without a file."""
+
+    content: File
+    column: str
+    names: Sequence[str]
+    gone: frozenset[int]
+    folder: Path
+
+
+def _file_column(texts: Texts, files: str | None) -> str:
+    """The column that names the files."""
+    if files is not None:
+        require_column("data.files", files, texts)
+        return files
+    for name, column in texts.items():
+        looked = [os.path.splitext(text)[1].lower() in suffixes() for text in column[:_LOOK]]
+        if sum(looked) > len(looked) / 2:
+            return name
+    raise Mistake(f"data.files=null: no column holds names of images; name it: {some(list(texts))}")
+
+
+def _stats(folder: Path, names: Sequence[str]) -> tuple[list[tuple[str, int, int]], list[int]]:
+    """The (path, size, time of change) of each file; the rows whose file is not there."""
+    stats, gone = [], []
+    for row, name in enumerate(names):
+        try:
+            stat = os.stat(os.path.join(folder, name))
+        except OSError:
+            gone.append(row)
+            stats.append((name, 0, -1))
+        else:
+            stats.append((name, stat.st_size, stat.st_mtime_ns))
+    return stats, gone
+
+
+def _say_missing(
+    folder: Path,
+    column: str,
+    names: Sequence[str],
+    gone: Sequence[int],
+    skip_bad: bool,
+    suffix: str,
+) -> None:
+    """Say which files are missing. Raises Mistake where they must be there."""
+    listed = ", ".join(shell.name(names[row]) for row in gone[:3])
+    more = f" and {len(gone) - 3:,} more" if len(gone) > 3 else ""
+    said = f"{len(gone):,} of {len(names):,} files that the column {column} names are not in "
+    said += f"{folder}: {listed}{more}"
+    some_there = len(gone) < len(names)
+    if skip_bad and some_there:
+        _log.warning(f"{said}; left out")
+        return
+    first = os.path.join(folder, names[gone[0]])
+    endings = [end for end in sorted(suffixes()) if not suffix and os.path.exists(first + end)]
+    if endings:
+        raise Mistake(f"{said}; did you mean data.suffix={endings[0]}?")
+    right = "data.root names the folder that they are in"
+    right += ", data.skip_bad=true leaves these rows out" if some_there else ""
+    raise Mistake(f"{said}; {right}")
+
+
+def _listed(rows: _Rows, asked: Mapping[str, Any]) -> Listed:
+    """The rows with a file and a target."""
+    texts, names, notes = rows.content.texts, rows.names, list(rows.content.notes)
+    targets = _targets(texts, rows.column, asked)
+    is_missing = cells.find_missing(asked["missing"])
+    lacking = {row for name in targets for row, text in enumerate(texts[name]) if is_missing(text)}
+    kept = [row for row in range(len(names)) if row not in rows.gone and row not in lacking]
+    if lacking:
+        what = " or ".join(targets)
+        notes.append(
+            f"{len(lacking):,} of {len(names):,} rows are left out: they lack a value of {what}"
+        )
+    if not kept:
+        raise Mistake("no row has a file and a value to predict")
+    of_rows = {name: [texts[name][row] for row in kept] for name in targets}
+    y = _one(of_rows[targets[0]]) if len(targets) == 1 else _several(of_rows)
+    y, classes = encode(y, asked["task"])
+    groups = None
+    if asked["group"] is not None:
+        require_column("data.group", asked["group"], texts)
+        of = [texts[asked["group"]][row] for row in kept]
+        groups = np.unique(of, return_inverse=True)[1].astype(np.int64)
+    paths = [names[row] for row in kept]
+    return Listed(str(rows.folder), paths, y, classes, groups=groups, notes=notes)
+
+
+def _targets(texts: Texts, column: str, asked: Mapping[str, Any]) -> list[str]:
+    """The columns to predict."""
+    target, group = asked["target"], asked["group"]
+    if target is None:
+        others = [name for name in texts if name not in (column, group)]
+        if len(others) != 1:
+            there = f"name the columns to predict: {some(others)}" if others else "it has no other"
+            raise Mistake(f"data.target=null: {there}")
+        return others
+    wanted = [target] if isinstance(target, str) else list(target)
+    if not wanted:
+        raise Mistake("data.target=[]: name the columns to predict")
+    for name in wanted:
+        require_column("data.target", name, texts)
+        if name in (column, group):
+            raise Mistake(f"data.target={name}: is the column of the files or of the groups")
+    return wanted
+
+
+def _one(texts: Sequence[str]) -> NDArray[Any]:
+    """A column to predict as `encode` takes it: whole numbers, other numbers, or texts."""
+    whole = cells.read_whole(texts)
+    if whole is not None:
+        return whole
+    numbers = None if any(map(cells.is_padded, texts)) else _numbers(texts)
+    return np.array(texts) if numbers is None else numbers
+
+
+def _several(texts: Texts) -> NDArray[Any]:
+    """Columns of numbers, true and false as 1 and 0; (n, columns)."""
+    found = []
+    for name, column in texts.items():
+        booleans = cells.read_booleans(column)
+        numbers = _numbers(column) if booleans is None else booleans
+        if numbers is None:
+            odd = next(text for text in column if _numbers([text]) is None)
+            raise Mistake(
+                f"data.target: of several columns each holds numbers, or 0 and 1 of a label, and "
+                f"{name} holds {cells.shown(odd)}"
+            )
+        found.append(numbers)
+    return np.stack(found, 1)
+
+
+def _numbers(texts: Sequence[str]) -> NDArray[np.float64] | None:
+    point = cells.read_numbers(texts, "point")
+    return cells.read_numbers(texts, "comma") if point is None else point

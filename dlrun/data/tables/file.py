@@ -1,0 +1,145 @@
+"""The columns of a table as its file has them: CSV, Parquet, or Arrow (Feather)."""
+
+import csv
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from dlrun.data.tables import cells
+from dlrun.errors import Mistake
+
+TYPED = (".parquet", ".pq", ".feather", ".arrow")
+FORMS = (".csv", ".tsv", ".txt", *TYPED)
+"""How the names of files with tables end."""
+
+_SNIFFED = 100  # lines searched for the separator
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")  # the marks that files in UTF-16 begin with
+
+
+@dataclass(frozen=True)
+class File:
+    """A table as texts.
+
+    texts: of each column by its name, without spaces around them.
+    nameless: the columns that have no name in the file; they are called after their place.
+    typed: whether an empty text always means a missing value, whatever the user says.
+    notes: what was renamed, a sentence each. unusable: why columns are left out.
+    """
+
+    texts: Mapping[str, Sequence[str]]
+    nameless: Sequence[str] = ()
+    typed: bool = False
+    notes: Sequence[str] = ()
+    unusable: Mapping[str, str] = field(default_factory=dict)
+
+    def without(self, rows: Collection[int]) -> "File":
+        """The same table without these rows."""
+        kept = {
+            name: [text for row, text in enumerate(column) if row not in rows]
+            for name, column in self.texts.items()
+        }
+        return replace(self, texts=kept)
+
+
+def read_file(path: Path) -> File:
+    """All columns of a table, under names that can be typed.
+
+    The first line of a CSV names them; one without a name is called after its place, column_1, and
+    a name that comes again gets a number, as pandas has it: age, age.1.
+    Raises Mistake where it is no such file, or has no rows.
+    """
+    typed = path.suffix.lower() in TYPED
+    header, columns, unusable = _read_arrow(path) if typed else _read_csv(path)
+    if not columns or not columns[0]:
+        raise Mistake("it has no rows" if typed else "it has no data below its first line")
+    typable = [cells.typable(name) for name in header]
+    names: list[str] = []
+    notes = []
+    for place, given in enumerate(typable, 1):
+        name, again = given or f"column_{place}", 0
+        while name in names:
+            again += 1
+            name = f"{given or f'column_{place}'}.{again}"
+        if again:
+            notes.append(f"the name {given or 'column'} comes again: column {place} is {name} here")
+        names.append(name)
+    nameless = [name for name, given in zip(names, typable, strict=True) if not given]
+    notes += [f"the column {name} is left out: {why}" for name, why in unusable.items()]
+    texts = dict(zip(names, columns, strict=True))
+    return File(texts, nameless, typed, notes, unusable)
+
+
+def _read_csv(path: Path) -> tuple[list[str], list[list[str]], dict[str, str]]:
+    """The names, the columns, and nothing.
+
+    Raises Mistake where a line has too few values or too many.
+    """
+    rows = []
+    try:
+        with path.open("rb") as file:
+            wide = file.read(2) in _UTF16
+        # utf-8-sig: spreadsheets put a mark at the start.
+        with path.open(encoding="utf-16" if wide else "utf-8-sig", newline="") as stream:
+            separator = _separator(list(islice(stream, _SNIFFED)))
+            stream.seek(0)
+            lines = csv.reader(stream, delimiter=separator, skipinitialspace=True, strict=True)
+            header = next(lines, [])
+            for row in lines:
+                if not row:
+                    continue
+                if len(row) != len(header):
+                    raise Mistake(
+                        f"line {lines.line_num} has {len(row)} values, "
+                        f"the first line names {len(header)} columns"
+                    )
+                rows.append(row)
+    except (csv.Error, UnicodeError) as error:
+        raise Mistake(f"it cannot be read as CSV in UTF-8: {error}") from error
+    columns = [[text.strip() for text in column] for column in zip(*rows, strict=True)]
+    return header, columns, {}
+
+
+def _separator(lines: Sequence[str]) -> str:
+    """Tab, semicolon, comma or bar: the one that most lines have as often as the first line."""
+
+    def fit(separator: str) -> tuple[bool, int, int]:
+        parsed = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+        widths = [len(row) for row in parsed if row] or [0]
+        return widths[0] > 1, widths.count(widths[0]), widths[0]
+
+    return max("\t;,|", key=fit)
+
+
+def _read_arrow(path: Path) -> tuple[list[str], list[list[str]], dict[str, str]]:
+    """The names and the columns as texts, "" where there is no value; those that hold no values.
+
+    What pandas has stored as the index of the rows counts them, and is no column.
+    """
+    import pyarrow as pa
+    from pyarrow import feather, parquet
+
+    try:
+        with path.open("rb") as file:
+            whole = file.read(4) == b"PAR1"
+        table = parquet.read_table(path) if whole else feather.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        message = str(error).strip().splitlines()[0]
+        raise Mistake(f"it cannot be read as Parquet or Arrow: {message}") from error
+    names, columns, unusable = [], [], {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        if name.startswith("__index_level_"):
+            continue
+        if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            unusable[name] = f"it holds {kind}, neither numbers nor texts"
+            continue
+        names.append(name)
+        columns.append([_text(value) for value in column.to_pylist()])
+    return names, columns, unusable
+
+
+def _text(value: Any) -> str:
+    """As a CSV would have it; not a number is no value."""
+    return "" if value is None or value != value else cells.text_of(value)

@@ -1,0 +1,71 @@
+"""A table that nobody has trained on, in the terms of one that somebody has."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dlrun.data.tables import cells
+from dlrun.data.tables import encode as encoding
+from dlrun.data.tables.encode import Encoded
+from dlrun.data.tables.file import read_file
+from dlrun.errors import Mistake
+
+Reading = Mapping[str, Any]
+
+
+def read_frame(path: Path) -> pd.DataFrame:
+    """The columns of a table as texts. Raises Mistake where the file holds none."""
+    texts = read_file(path).texts
+    return pd.DataFrame({name: pd.Series(column, dtype=object) for name, column in texts.items()})
+
+
+def encode(raw: pd.DataFrame, reading: Reading) -> Encoded:
+    """The rows as a trained network takes them; see `encode.Encoded`.
+
+    raw: of `read_frame` or of pandas. Raises Mistake where columns are missing.
+    """
+    try:
+        return encoding.encode(raw, reading)
+    except ValueError as error:
+        raise Mistake(str(error)) from None
+
+
+def targets(
+    raw: pd.DataFrame, reading: Reading, classes: Sequence[str]
+) -> tuple[NDArray[np.int64] | NDArray[np.float32], NDArray[np.int64]]:
+    """The targets of the rows that have one, and these rows.
+
+    classes: those of the trained network, whose places the targets are, (m,) int64; without any
+    they are numbers, (m, 1) float32. Raises Mistake where there is no target, or another class.
+    """
+    name = str(reading["target"])
+    kind = "text" if classes else "number"
+    asked = {**reading, "columns": [{"name": name, "kind": kind}]}
+    try:
+        frame, unread = encoding.typed(raw, asked)
+    except ValueError as error:
+        raise Mistake(f"{error}, which is the target") from None
+    found = frame[name].to_numpy()
+    if not classes:
+        if unread:
+            raise Mistake(f"the column {name} has {unread[name]} values that are no numbers")
+        rows = np.flatnonzero(~np.isnan(found))
+        return found[rows, None].astype(np.float32), rows
+    rows = np.flatnonzero(found != "")
+    places = {text: place for place, text in enumerate(classes)}
+    # pandas reads TRUE as True
+    places |= {text.capitalize(): place for text, place in places.items() if _is_boolean(text)}
+    strange = sorted({text for text in found[rows] if text not in places})
+    if strange:
+        raise Mistake(
+            f"the column {name} holds {cells.shown(strange[0])}, none of the {len(classes)} classes"
+        )
+    return np.array([places[text] for text in found[rows]], np.int64), rows
+
+
+def _is_boolean(text: str) -> bool:
+    return cells.read_booleans([text]) is not None

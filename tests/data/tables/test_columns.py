@@ -1,0 +1,245 @@
+"""What the columns of a table hold, and what is said of it."""
+
+import datetime
+import math
+import shlex
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+from pyarrow import feather, parquet
+
+from dlrun.data import split
+from dlrun.data.arrays import arrays
+from dlrun.data.tables import columns
+from dlrun.errors import Mistake
+
+ROWS = 40
+
+
+def write(tmp_path, separator=",", name="made.csv", encoding="utf-8", **named):
+    lines = [separator.join(named), *map(separator.join, zip(*named.values(), strict=True))]
+    path = tmp_path / name
+    path.write_text("\n".join(lines) + "\n", encoding=encoding)
+    return str(path)
+
+
+def fractions(seed=0):
+    return [f"{value:.6f}" for value in np.random.default_rng(seed).normal(size=ROWS)]
+
+
+def read(path, **options):
+    """The columns as they are read, by name."""
+    source = arrays(path, target="y", **options)
+    return {column.pop("name"): column for column in map(dict, source.reading["columns"])}
+
+
+KINDS = {
+    "numbers": (["1.5", "2", "-3e2", ""], "number"),
+    "true and false": (["TRUE", "False", "NA", "true"], "boolean"),
+    "texts": (["Rome", "Oslo", "", "Bern"], "text"),
+    "ordered texts": (["0-9g/day", "10-19", "20-29", "30+"], "text"),
+    "seasons": (["1999-00", "2000-01", "2001-02", "2002-03"], "text"),
+    "versions": (["1.2.3", "1.2.4", "1.3.0", "2.0.0"], "text"),
+    "yes and no": (["yes", "no", "", "no"], "text"),
+}
+
+
+@pytest.mark.parametrize(("texts", "kind"), KINDS.values(), ids=KINDS)
+def test_what_a_column_holds(tmp_path, caplog, texts, kind):
+    path = write(tmp_path, a=fractions(), b=texts * 10, y=["0", "1"] * 20)
+    found = read(path)["b"]
+    assert found["kind"] == kind
+    assert found["absent"] == 10 * sum(text in ("", "NA") for text in texts)
+    assert not caplog.records
+
+
+DATES = {
+    "%Y-%m-%d": ["2001-02-28", "1969-12-31"],
+    "ISO8601": ["2001-02-28T12:00:00", "1969-12-31 18:00"],
+    "%Y/%m/%d": ["2001/2/28", "1969/12/31"],
+    "%d.%m.%Y": ["28.2.2001", "31.12.1969"],
+    "%m/%d/%Y": ["2/28/2001", "12/31/1969"],
+    "%d/%m/%Y": ["28/02/2001", "31/12/1969"],
+    "%d-%b-%Y": ["28-Feb-2001", "31-Dec-1969"],
+    "%b %d, %Y": ["Feb 28, 2001", "Dec 31, 1969"],
+    "%d.%m.%Y %H:%M": ["28.2.2001 12:00", "31.12.1969 18:00"],
+}
+
+
+@pytest.mark.parametrize(("form", "texts"), DATES.items(), ids=DATES)
+def test_dates_become_days_since_1970(tmp_path, caplog, form, texts):
+    path = write(tmp_path, ";", a=fractions(), b=[*texts, "", texts[0]] * 10, y=["0", "1"] * 20)
+    source = arrays(path, target="y")
+    assert source.reading["columns"][1] == {
+        "name": "b",
+        "kind": "date",
+        "format": form,
+        "absent": 10,
+    }
+    noon = 0.5 if ":" in texts[0] else 0
+    last = (datetime.date(2001, 2, 28) - datetime.date(1970, 1, 1)).days + noon
+    first = -1 + (0.75 if ":" in texts[0] else 0)
+    found = source.x[:4, 1].tolist()
+    assert found[:2] == [last, first]
+    assert math.isnan(found[2])
+    assert not caplog.records
+
+
+def test_whether_the_month_comes_first_is_said(tmp_path, caplog):
+    path = write(tmp_path, a=fractions(), b=["3/4/2001", "1/2/2001"] * 20, y=["0", "1"] * 20)
+    assert read(path)["b"]["format"] == "%m/%d/%Y"
+    [said] = caplog.messages
+    word = "'data.columns={b: %d/%m/%Y}'"
+    assert said == f"3/4/2001 in the column b is read with the month first; {word} says otherwise"
+    caplog.clear()
+    assert read(path, columns={"b": "%d/%m/%Y"})["b"]["format"] == "%d/%m/%Y"
+    assert not caplog.records
+
+
+def test_columns_are_what_the_user_says(tmp_path, caplog):
+    named = {
+        "zip": [f"{code}" for code in range(1000, 1000 + ROWS)],
+        "size": ["1", "2", "large", "3"] * 10,
+        "note": fractions(1),
+        "y": ["0", "1"] * 20,
+    }
+    path = write(tmp_path, **named)
+    said = {"zip": "text", "size": "number", "note": "out"}
+    source = arrays(path, target="y", columns=said)
+    assert source.reading["columns"] == [
+        {"name": "zip", "kind": "text", "values": ROWS, "absent": 0},
+        {"name": "size", "kind": "number", "absent": 10},
+    ]
+    assert source.reading["out"] == {"note": "as data.columns says"}
+    assert not caplog.records, "what was said needs no advice"
+    as_list = ["zip: text", "size: number", "note: out"]
+    assert arrays(path, target="y", columns=as_list).reading == source.reading
+    with pytest.raises(Mistake, match="no column besides y"):
+        arrays(path, target="y", columns=dict.fromkeys(("zip", "size", "note"), "out"))
+    with pytest.raises(Mistake, match=r"dates of no form that is known; .* %d/%m/%Y, say"):
+        arrays(path, target="y", columns={"size": "date"})
+    with pytest.raises(ValueError, match=r"^columns must give each name one of number, text"):
+        arrays(path, target="y", columns=["size"])
+
+
+@pytest.mark.parametrize("name", ["a", "größe (m²)", "a b", "it's", "null", "12", "x: y"])
+@pytest.mark.parametrize("kind", ["text", "%b %d, %Y"])
+def test_what_a_column_holds_is_proposed_as_it_is_typed(name, kind):
+    [word] = shlex.split(columns.kinds(name, kind))
+    value = OverridesParser.create().parse_override(word).value()
+    plain = OmegaConf.to_container(OmegaConf.create({"it": value}), resolve=True)["it"]
+    assert columns.read_kinds(plain) == {name: kind}
+
+
+def test_marks_among_numbers_count_as_missing(tmp_path, caplog):
+    for numbers in (fractions(), [str(i * i) for i in range(ROWS)]):
+        caplog.clear()
+        texts = [*numbers[:-2], "n.a.", "-"]
+        path = write(tmp_path, a=fractions(1), b=texts, y=["0", "1"] * 20)
+        assert read(path)["b"] == {"kind": "number", "absent": 2}
+        [said] = caplog.messages
+        assert said.startswith("the column b holds '-', 'n.a.' among numbers, which counts as")
+        assert "'data.columns={b: text}' says otherwise" in said
+
+
+def test_labels_among_which_most_are_numbers_are_texts(tmp_path, caplog):
+    texts = [str(i) for i in range(ROWS // 2)] + [f"c{i}" for i in range(10)]
+    path = write(tmp_path, a=fractions(), b=[*texts, *texts][:ROWS], y=["0", "1"] * 20)
+    assert read(path)["b"]["kind"] == "text"
+    assert not caplog.records, "as many texts as numbers"
+    path = write(tmp_path, a=fractions(), b=[*map(str, range(39)), "c1"], y=["0", "1"] * 20)
+    assert read(path)["b"]["kind"] == "text"
+    [said] = caplog.messages
+    assert "holds 'c1' in row 40, among 39 different numbers, and is taken for text" in said
+    assert "'data.columns={b: number}' takes what is no number for missing" in said
+
+
+def test_names_that_come_again(tmp_path, caplog):
+    path = tmp_path / "made.csv"
+    path.write_text("a,a,,a,y\n" + "\n".join(f"{i},{i * i},x,{i % 3},{i % 2}" for i in range(20)))
+    assert list(read(str(path), features=["a", "a.1", "a.2"])) == ["a", "a.1", "a.2"]
+    assert caplog.messages == [
+        "the name a comes again: column 2 is a.1 here",
+        "the name a comes again: column 4 is a.2 here",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("separator", "encoding"),
+    [("|", "utf-8"), ("\t", "utf-16"), (";", "utf-8-sig"), (",", "utf-8")],
+)
+def test_files_as_programs_write_them(tmp_path, separator, encoding):
+    named = {"größe": fractions(), '"a\nb"': ['"x\ny"', '"z, ;|"'] * 20, "y": ["0", "1"] * 20}
+    path = write(tmp_path, separator, encoding=encoding, **named)
+    source = arrays(path, target="y")
+    assert source.columns == ("größe", "a b")
+    assert source.x.shape == (ROWS, 2)
+
+
+def arrow(tmp_path, name, **columns):
+    table = pa.table(columns)
+    path = tmp_path / name
+    (parquet.write_table if name.endswith(".parquet") else feather.write_feather)(table, path)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", ["made.parquet", "made.feather", "made.arrow"])
+def test_parquet_and_arrow(tmp_path, caplog, name):
+    day = datetime.datetime(2001, 2, 28, 12)
+    path = arrow(
+        tmp_path,
+        name,
+        whole=pa.array([1, None, 3, 4] * 10),
+        real=pa.array(np.arange(ROWS) / 7),
+        nan=pa.array([1.5, math.nan, 2.5, 3.5] * 10),
+        flag=pa.array([True, False, None, True] * 10),
+        when=pa.array([day, None, day + datetime.timedelta(days=1), day] * 10),
+        town=pa.array(["Rome", "Oslo", None, "Rome"] * 10).dictionary_encode(),
+        tags=pa.array([["a"], [], None, ["b"]] * 10),
+        y=pa.array(["no", "yes"] * 20),
+    )
+    source = arrays(path, target="y")
+    kinds = {column["name"]: column["kind"] for column in source.reading["columns"]}
+    assert kinds == {
+        **dict.fromkeys(("whole", "real", "nan"), "number"),
+        **{"flag": "boolean", "when": "date", "town": "text"},
+    }
+    np.testing.assert_array_equal(source.x[:, 1], (np.arange(ROWS) / 7).astype(np.float32))
+    assert [column["absent"] for column in source.reading["columns"]] == [10, 0, 10, 10, 10, 10]
+    [said] = caplog.messages
+    assert said.startswith("the column tags is left out: it holds list<")
+    assert split.make(source).shape == (5 + 4 + 3,)
+
+
+def test_files_of_arrow_that_cannot_be(tmp_path):
+    path = tmp_path / "made.parquet"
+    path.write_bytes(b"PAR1 and nothing more")
+    with pytest.raises(Mistake, match="it cannot be read as Parquet or Arrow: "):
+        arrays(str(path), target="y")
+    path = arrow(tmp_path, "none.parquet", a=pa.array([], pa.int64()), y=pa.array([], pa.int64()))
+    with pytest.raises(Mistake, match="it has no rows"):
+        arrays(path, target="y")
+
+
+def test_a_column_of_names_with_holes_is_left_out(tmp_path, caplog):
+    names = ["", "", *(f"n{i}" for i in range(ROWS - 2))]
+    path = write(tmp_path, a=fractions(), who=names, y=["0", "1"] * 20)
+    assert list(read(path)) == ["a"]
+    assert caplog.messages == ["the column who is left out: its text is different in every row"]
+
+
+def test_texts_that_hardly_come_twice_are_no_classes(tmp_path):
+    texts = [f"n{i // 2 if i < 10 else i}" for i in range(ROWS)]
+    path = write(tmp_path, a=fractions(), y=texts)
+    with pytest.raises(Mistake, match=r"has 35 different texts in 40 rows, fewer than two rows"):
+        arrays(path, target="y")
+    assert len(arrays(path, target="y", task="classification").classes) == 35
+    days = [f"2001-01-{1 + i % 31:02d}" for i in range(ROWS)]
+    path = write(tmp_path, a=fractions(), y=days)
+    with pytest.raises(Mistake, match=r"data\.task=regression takes its days"):
+        arrays(path, target="y")
+    found = arrays(path, target="y", task="regression").y.squeeze(1)
+    assert (found - found[0]).tolist() == [i % 31 for i in range(ROWS)]

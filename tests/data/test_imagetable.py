@@ -1,0 +1,148 @@
+"""Images that a table names: classes, labels and numbers, and what is said of rows that lack."""
+
+import numpy as np
+import pytest
+import torch
+
+from dlrun import record
+from dlrun.__main__ import main
+from dlrun.data import split
+from dlrun.data.imagetable import imagetable
+from dlrun.errors import Mistake
+from tests.data.folders import channels_first, pixels, save, save_png
+
+NAMES = [f"sub/{i}.png" if i % 3 else f"{i}.png" for i in range(30)]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder of images, and a table that names them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DLRUN_CACHE", str(tmp_path / "cache"))
+    for number, name in enumerate(NAMES):
+        save(tmp_path / "photos" / name, pixels(number))
+    return tmp_path
+
+
+def table(path, names=NAMES, **columns):
+    rows = zip(names, *columns.values(), strict=True)
+    lines = [",".join(["picture", *columns]), *(",".join(map(str, row)) for row in rows)]
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+KINDS = ["cat" if i % 2 else "dog" for i in range(30)]
+
+
+@pytest.mark.proves("data=imagetable")
+def test_a_class_for_each_file(place):
+    path = table(place / "labels.csv", kind=KINDS)
+    source = imagetable(path, root="photos")
+    assert source.name == "labels"
+    assert source.classes == ("cat", "dog")
+    assert source.y.tolist() == [int(kind == "dog") for kind in KINDS]
+    for number in (0, 1, 29):
+        found = source.x[number].numpy()
+        np.testing.assert_array_equal(found, channels_first(pixels(number)))
+    beside = table(place / "photos" / "labels.csv", kind=KINDS)
+    assert torch.equal(imagetable(beside).x, source.x), "the names begin beside the table"
+
+
+def test_several_columns_are_labels_or_numbers(place):
+    cats, dogs = [i % 2 for i in range(30)], ["true" if i % 3 else "false" for i in range(30)]
+    path = table(place / "t.csv", cat=cats, dog=dogs, far=[0.5 * i for i in range(30)])
+    labels = imagetable(path, target=["cat", "dog"], root="photos")
+    assert labels.classes == ()
+    assert labels.labels is None
+    assert labels.y.tolist() == [[i % 2, float(i % 3 > 0)] for i in range(30)]
+    assert not labels.scale_targets
+    numbers = imagetable(path, target=["cat", "far"], root="photos")
+    assert numbers.scale_targets
+    assert split.make(numbers).outputs == 2
+    one = imagetable(path, target="far", root="photos")
+    assert one.y[:, 0].tolist() == [0.5 * i for i in range(30)]
+    assert imagetable(path, target="cat", task="regression", root="photos").y.shape == (30, 1)
+    assert imagetable(path, target="cat", task="multilabel", root="photos").labels is True
+
+
+def test_groups_and_rows_without_a_target(place, caplog):
+    kinds = ["", *KINDS[1:]]
+    path = table(place / "t.csv", kind=kinds, patient=[i // 5 for i in range(30)])
+    source = imagetable(path, target="kind", root="photos", group="patient")
+    assert len(source.x) == 29
+    assert source.groups.tolist() == [i // 5 for i in range(1, 30)]
+    assert "1 of 30 rows are left out: they lack a value of kind" in caplog.text
+
+
+def test_files_that_are_not_there_are_named(place, caplog):
+    names = ["gone.png", *NAMES[1:]]
+    path = table(place / "t.csv", names, kind=KINDS)
+    said = r"1 of 30 files that the column picture names are not in .*photos: gone.png; data.root"
+    with pytest.raises(Mistake, match=said):
+        imagetable(path, root="photos")
+    source = imagetable(path, root="photos", skip_bad=True)
+    assert len(source.x) == 29
+    np.testing.assert_array_equal(source.x[0].numpy(), channels_first(pixels(1)))
+    assert "gone.png; left out" in caplog.text
+    save(place / "photos" / "gone.png", pixels(99))
+    assert len(imagetable(path, root="photos", skip_bad=True).x) == 30, "it is there now"
+
+
+def test_names_without_their_suffix(place):
+    bare = [name.removesuffix(".png") for name in NAMES]
+    path = table(place / "t.csv", bare, kind=KINDS)
+    with pytest.raises(Mistake, match=r"did you mean data.suffix=\.png"):
+        imagetable(path, files="picture", root="photos")
+    assert len(imagetable(path, files="picture", root="photos", suffix=".png").x) == 30
+
+
+def test_images_of_16_bits_keep_what_the_targets_are(place):
+    for number, name in enumerate(NAMES):
+        wide = np.random.default_rng(number).integers(0, 2**16, (6, 8))
+        save_png(place / "photos" / name, wide)
+    path = table(place / "t.csv", far=[100.0 + i for i in range(30)])
+    data = split.make(imagetable(path, root="photos"))
+    assert data.depth == 16
+    assert data.scale is not None
+    assert float(data.train.y[data.train.rows].mean()) == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"target": "kin"}, "data.target=kin: there is no such column; did you mean kind"),
+        ({"target": "picture"}, "data.target=picture: is the column of the files"),
+        ({"target": []}, r"data.target=\[\]"),
+        ({"target": ["kind", "far"]}, "kind holds 'dog'"),
+        ({"target": ["kind", "far"], "task": "classification"}, "kind holds 'dog'"),
+        ({}, "data.target=null: name the columns to predict: kind, far"),
+        ({"files": "photo"}, "data.files=photo: there is no such column"),
+        ({"files": "kind", "target": "far"}, "30 of 30 files .* data.root names the folder"),
+        ({"root": "nowhere"}, "data.root=nowhere: there is no such folder"),
+        ({"target": "kind", "group": "x"}, "data.group=x: there is no such column"),
+        ({"target": "far", "task": "multilabel"}, "each label is 0 or 1"),
+        ({"target": "kind", "scale_targets": True}, "data.scale_targets=true: there are classes"),
+    ],
+)
+def test_what_cannot_be(place, options, message):
+    path = table(place / "t.csv", kind=KINDS, far=[0.5 * i for i in range(30)])
+    with pytest.raises(Mistake, match=message):
+        imagetable(path, **{"root": "photos", **options})
+
+
+def test_no_column_of_files(place):
+    path = table(place / "t.csv", KINDS, far=range(30))
+    with pytest.raises(Mistake, match=r"data\.files=null: no column holds names of images"):
+        imagetable(path)
+
+
+@pytest.mark.parametrize(("target", "loss"), [("kind", "cross_entropy"), ("[a,b]", "bce")])
+def test_as_it_is_typed(place, target, loss):
+    more = {"a": [i % 2 for i in range(30)], "b": [i // 15 for i in range(30)]}
+    table(place / "t.csv", kind=KINDS, **more)
+    tiny = ("tracking=none", "threads=1", "epochs=2 steps", "preflight=off")
+    words = ("data=imagetable", "data.path=t.csv", "data.root=photos", "data.size=4")
+    assert main([*tiny, *words, f"data.target={target}"]) == 0
+    info = record.read_json(record.find("outputs", "last") / "run.json")
+    assert info["choices"]["loss"] == loss
+    assert info["data"]["reading"]["size"] == [4, 4]
