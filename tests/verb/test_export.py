@@ -2,7 +2,11 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -11,6 +15,7 @@ from dlrun import record
 from dlrun.__main__ import main
 from dlrun.verb.asked import Asked
 from dlrun.verb.opened import opened
+from tests.verb.conftest import SHORT
 
 HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
 
@@ -56,6 +61,32 @@ def test_onnx(name, runs, capsys):
     if name == "photos":
         assert json.loads(told["classes"]) == ["dark", "light"]
         assert json.loads(told["reading"])
+
+
+def test_of_a_table_with_texts_the_column_step_stands_beside(runs, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    draw = np.random.default_rng(0)
+    town, rooms = draw.choice(["Bonn", "Trier", ""], 90), draw.integers(1, 9, 90)
+    lines = [f"{t},{r or ''},{r * 5.5 + len(t)}" for t, r in zip(town, rooms, strict=True)]
+    Path("homes.csv").write_text("\n".join(["town,rooms,price", *lines]))
+    assert main(["data=arrays", "data.path=homes.csv", "data.target=price", *SHORT]) == 0
+    assert main(["export", "-o", "model.pt2"]) == 0
+    assert "from columns_of_model import inputs" in capsys.readouterr().out
+    ask = (
+        "import sys, torch, pandas; from columns_of_model import inputs; "
+        "x = torch.from_numpy(inputs(pandas.read_csv('homes.csv')[['rooms', 'town']])); "
+        "print(torch.export.load('model.pt2').module()(x)[:, 0].tolist()); "
+        "print('dlrun' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    found, imported = done.stdout.splitlines()
+    assert imported == "False"
+    with opened(Asked("export")) as made:
+        from dlrun.procedure.train import deployable
+
+        x, module = made.data.train.x, deployable(made.run)
+        with torch.no_grad():
+            assert json.loads(found) == pytest.approx(module(x)[:, 0].tolist(), rel=1e-5)
 
 
 def test_safetensors(runs, capsys):

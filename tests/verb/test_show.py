@@ -8,6 +8,7 @@ import pytest
 from dlrun import record
 from dlrun.__main__ import main
 from dlrun.engine import surface
+from tests.verb.conftest import SHORT
 
 ALWAYS = {"predictions", "mistakes", "weights", "activations", "loss_line", "loss_plane"}
 IMAGES = {"filters", "inputs"}
@@ -50,6 +51,22 @@ def test_it_says_again_what_training_has_kept(runs):
     assert found.keys() == kept.keys()
     for name, values in kept.items():
         assert np.array_equal(values, found[name])
+
+
+def test_what_it_draws_goes_to_mlflow(tmp_path, monkeypatch):
+    from mlflow import MlflowClient
+
+    monkeypatch.chdir(tmp_path)
+    assert main([*SHORT, "tracking=mlflow"]) == 0
+    assert main(["show"]) == 0
+    [run] = record.all_runs("outputs")
+    found = record.read_json(run / "tracking.json")["run_id"]
+    client = MlflowClient(f"sqlite:///{tmp_path}/outputs/mlflow.db")
+    files = [*client.list_artifacts(found), *client.list_artifacts(found, "figures")]
+    assert {"report.html", "figures/filters.png", "figures/mistakes.png"} <= {f.path for f in files}
+    sizes = {file.path: file.file_size for file in files}
+    assert sizes["report.html"] == (run / "report.html").stat().st_size
+    assert client.get_run(found).info.status == "FINISHED"
 
 
 def test_it_opens_the_page(runs, monkeypatch):
