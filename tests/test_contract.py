@@ -35,6 +35,7 @@ WITH: dict[tuple[str, str], tuple[str, ...]] = {
         *("model=custom", "model._target_=tests.conftest.Net", "+model.width=8"),
     ),
     ("model", "torchvision"): ("model.name=squeezenet1_1",),
+    ("model", "timm"): ("model.name=test_resnet",),
     ("optimizer", "rprop"): ("batch_size=full",),
     ("optimizer", "lbfgs"): ("batch_size=full",),
     ("loss", "bce"): ("model=linear",),
@@ -64,7 +65,7 @@ FORMS: list[tuple[str, str, tuple[str, ...]]] = [
         ),
     ),
 ]
-LARGE = {("model", "lenet"), ("model", "vgg"), ("model", "torchvision")}
+LARGE = {("model", name) for name in ("lenet", "vgg", "torchvision", "timm")}
 SEVERAL_MODELS = {"augmentation": ("model=cnn", "model.channels=[4,4]", "batch_size=32")}
 
 
@@ -132,6 +133,8 @@ def test_every_option(
     pictures,
     tmp_path,
 ):
+    if name == "timm":
+        pytest.importorskip("timm")
     recipe = compose_recipe(*words_for(group, name), *form)
     data = pictures if (group, name) in LARGE else small
     build.check(recipe)

@@ -14,6 +14,7 @@ COMMANDS = [
     for line in TEXT.splitlines()
     if re.match(r"    dlrun .*=", line)
     and "resume=" not in line
+    and "weights=last" not in line
     and "--help" not in line
     and "mine" not in line
 ]

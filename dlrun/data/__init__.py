@@ -8,7 +8,8 @@ of the set, decoded, as one tensor that may be memory-mapped.
 It may call `report(done, total)` while it decodes. `split.py` turns a Source into `Data`, the
 train, val and test splits: a source does not know how it will be split.
 
-digits.py, torchvision_sets.py, imagefolder.py, imagetable.py, arrays.py, custom.py   the sources
+digits.py, toy.py, torchvision_sets.py, imagefolder.py, imagetable.py, arrays.py, custom.py   the
+sources
 images/, tables/   how files of images and tables become samples
 split.py, shares.py, sample.py   the splits, folds; how they are dealt; a few samples of one
 classes.py   some classes of a set alone

@@ -117,9 +117,8 @@ def _worst(run: Run, found: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
 
 def _places(split: Split, rows: Tensor) -> NDArray[Any]:
     """Where these rows are in a split."""
-    there = split.rows.cpu().numpy()
-    order = np.argsort(there)
-    found: NDArray[Any] = order[np.searchsorted(there[order], rows.cpu().numpy())]
+    own, order = split.rows.cpu().sort()
+    found: NDArray[Any] = order[torch.searchsorted(own, rows.cpu())].numpy()
     return found
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 import torch
@@ -121,14 +122,22 @@ class Run:
 
     def answers(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """What the logits say and what is so, as the metrics take both."""
-        where = "cpu" if self.device.type == "mps" else self.device
-        logits, y = logits.to(where, torch.float64), y.to(where)
+        predicted = self.said(logits)
+        y = y.to(predicted.device)
         if not self.regression or self.labels:
-            return self.loss.scores(logits), y.long()
-        predicted, y = self.loss.predicted(logits), y.double()
+            return predicted, y.long()
+        y = y.double()
+        return predicted, (y if self.scale is None else y * self._std + self._mean).flatten(1)
+
+    def said(self, logits: Tensor) -> Tensor:
+        """What the logits say, as the metrics take it: see `dlrun.metric`."""
+        logits = logits.to("cpu" if self.device.type == "mps" else self.device, torch.float64)
+        if not self.regression or self.labels:
+            return self.loss.scores(logits)
+        predicted = self.loss.predicted(logits)
         if self.scale is not None:
-            predicted, y = (each * self._std + self._mean for each in (predicted, y))
-        return predicted.flatten(1), y.flatten(1)
+            predicted = predicted * self._std + self._mean
+        return predicted.flatten(1)
 
     def score(self, key: str, value: float) -> float:
         """A value that is recorded under this key, with the sign that makes higher better."""
@@ -201,6 +210,7 @@ class LoopConfig:
     checkpoint_every: Duration  # in steps or in seconds
     evaluation_batch: int  # samples
     watch_every: int = 0  # 0 for never
+    stop_at: float = inf  # by the clock, in seconds since 1970
 
     def smallest(self, samples: int) -> int:
         """Samples in the smallest mini-batch of an epoch of so many samples."""

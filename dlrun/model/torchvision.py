@@ -9,6 +9,7 @@ from torchvision import models
 
 from dlrun.errors import Mistake
 from dlrun.model.blocks import require_image
+from dlrun.model.pretrained import expect
 
 
 def torchvision(
@@ -41,6 +42,8 @@ def torchvision(
     else:
         model = _trained(name, weights, options)
         _replace_classifier(model, outputs)
+        seen = models.get_model_weights(name)[weights].transforms()
+        expect(model, seen.crop_size * 2, seen.mean, seen.std)
     if shape[0] != 3:
         _replace_first(model, shape[0], trained=weights is not None)
     return model

@@ -58,15 +58,24 @@ class Affine(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-def standardize(by: str = "channel") -> Affine:
+def standardize(
+    by: str = "channel", mean: list[float] | None = None, std: list[float] | None = None
+) -> Affine:
     """Mean 0 and standard deviation 1: (x − mean) / std.
 
     by: "channel" takes one mean and std for each channel of an image, "feature" one
     for each pixel. Tables always go by feature. A constant feature is only centred.
+    mean, std: given ones, of each channel of values in [0, 1], or of each feature of a table.
     """
     if by not in ("channel", "feature"):
         raise ValueError(f"by must be channel or feature, got {by}")
-    return Affine(partial(_mean_and_std, by))
+    if mean is None and std is None:
+        return Affine(partial(_mean_and_std, by))
+    if mean is None or std is None or len(mean) != len(std):
+        raise ValueError(f"mean and std must be given together, one a channel, got {mean}, {std}")
+    if min(std) <= 0:
+        raise ValueError(f"std must be above 0, got {std}")
+    return Affine(partial(_given, mean, std))
 
 
 def center() -> Affine:
@@ -96,6 +105,17 @@ def _mean_and_std(by: str, first: Tensor, batches: Iterable[Tensor]) -> tuple[Te
     std = variance.sqrt()
     # Rounding gives a constant feature a std of about 1e-16 of its size.
     return mean, torch.where(std > 1e-12 * mean.abs(), std, torch.ones_like(std))
+
+
+def _given(
+    mean: list[float], std: list[float], first: Tensor, batches: Iterable[Tensor]
+) -> tuple[Tensor, Tensor]:
+    if first.shape[1] != len(mean):
+        raise ValueError(f"mean must be of {first.shape[1]} channels or features, got {mean}")
+    unit = 255 if first.dtype == torch.uint8 else 1
+    shape = (-1, *(1 for _ in first.shape[2:]))
+    origin, scale = (torch.tensor(each, dtype=torch.float64) * unit for each in (mean, std))
+    return origin.reshape(shape), scale.reshape(shape)
 
 
 def _mean(by: str, first: Tensor, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:

@@ -35,6 +35,7 @@ from dlrun.errors import Mistake, refuse
 from dlrun.loss import Loss
 from dlrun.metric import Metric
 from dlrun.model import roles
+from dlrun.model.pretrained import expected
 from dlrun.optimizer import takes_closure
 from dlrun.recipe import checks, named, schema, signature, suggest, task
 from dlrun.recipe import instantiate as ingredients
@@ -312,6 +313,7 @@ def _learner(config: DictConfig, data: Data, seen: _Seen, lengths: LoopConfig) -
     device = seen.x.device
     model = checks.check_module(config, part(config, "model", apart=("max_parameters",)))
     model = model.to(device)
+    starts.offer(config, expected(model))
     loss = losses.of(part(config, "loss"))
     tried = checks.check_forward(config, model, loss, seen.x, seen.y, data, lengths.batch_size)
     reconstructs = checks.reconstructs(model)

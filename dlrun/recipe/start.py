@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,12 +31,20 @@ def placed(word: str, words: Sequence[str], several: bool = False) -> str:
     if shell.key(word) != KEY or not word.partition("=")[2]:
         return word
     outputs = next((compose.text(w) for w in reversed(words) if shell.key(w) == "outputs"), "")
+    again = several or any(shell.key(each) == "procedure" for each in words)
     key, _, typed = word.partition("=")
     values = typed.split(",") if several and typed[0] not in "'\"" else [typed]
-    return f"{key}={','.join(_path(f'{key}={each}', outputs or 'outputs') for each in values)}"
+    found = [_path(f"{key}={each}", outputs or "outputs") for each in values]
+    if again and "last" in values:
+        right = shell.line([f"{KEY}={found[values.index('last')]}"])
+        raise Mistake(
+            f"{KEY}=last: is another run when this command is typed again, to go on; write {right}"
+        )
+    return f"{key}={','.join(found)}"
 
 
 def _path(word: str, outputs: str) -> str:
+    """The path of the weights that an override names, as it is typed."""
     which = compose.text(word)
     if not which:
         return "null"
@@ -105,10 +114,37 @@ def warn_of_seen(facts: Mapping[str, Any], data: "Data") -> None:
     known = before.get("splits") or {}
     here = {name: hash_rows(data.splits[name].rows.numpy()) for name in ("val", "test")}
     if before.get("digest") == data.digest and any(known.get(name) != here[name] for name in here):
-        _log.warning(
+        _warn_once(
             f"{KEY}={facts['from']}: were trained on another split of the same data, so that val "
             "and test may hold samples that they know"
         )
+
+
+def offer(config: DictConfig, expected: Mapping[str, Any]) -> None:
+    """Say which settings would give trained weights the images that they know.
+
+    expected: these settings, by their keys. Those that the recipe has are left out.
+    """
+    if not expected or not (config.model.get(KEY) or config.weights):
+        return
+    asked: dict[str, Any] = {}
+    for key, value in expected.items():
+        here = identity.plain(OmegaConf.select(config, key))
+        there = key in compose.keys(config) or key.startswith("preprocessing.")
+        fits = not isinstance(value, list) or len(value) == config.facts.shape[0]
+        if there and fits and here != value:
+            asked[key] = value
+    if asked and "standardize" not in (config.preprocessing or {}) and len(asked) > 1:
+        asked = {"preprocessing": ["standardize"], **asked}
+    if asked and not config.resume:
+        words = [f"{key}={shell.spelled(value)}" for key, value in asked.items()]
+        _warn_once(f"the trained weights know images as these give them: {shell.line(words)}")
+
+
+@cache
+def _warn_once(text: str) -> None:
+    """Warn, however many runs a command builds."""
+    _log.warning(text)
 
 
 def _data(info: Mapping[str, Any]) -> dict[str, Any]:

@@ -136,6 +136,8 @@ def setting(
     """
     group, _, rest = key.partition(".")
     value = word.partition("=")[2]
+    if group == "lr_of":
+        return f"{word}: takes all factors at once; did you mean lr_of={{{rest}:{value}}}?"
     if not (rest and group in catalogue.groups):
         near = here(key, value, catalogue) or _elsewhere(inner(key), value, names, catalogue)
         return f"{word}: there is no setting {key!r}{near}"

@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("dlrun", "torch", "torchvision", "mlflow", "hydra-core", "numpy")
+PACKAGES = ("dlrun", "torch", "torchvision", "timm", "mlflow", "hydra-core", "numpy")
 
 
 def versions() -> dict[str, str]:

@@ -163,12 +163,23 @@ Write = Callable[["nn.Module", "Tensor", Path], None]
 
 
 def _export(module: "nn.Module", x: "Tensor", folder: Path) -> None:
+    save_program(module, x, folder / "model.pt2")
+
+
+def save_program(
+    module: "nn.Module", x: "Tensor", path: Path, texts: Mapping[str, str] | None = None
+) -> None:
+    """Save a module as a program of torch.export for batches of any size.
+
+    x: an example of its input, of two samples. texts: further files inside, by their names.
+    """
     import torch
 
     batches = {0: torch.export.Dim.AUTO}
     with imports.quick():  # it imports the compiler
         program = torch.export.export(module, (x,), dynamic_shapes=[batches])
-        torch.export.save(program, folder / "model.pt2")
+        with path.open("wb") as file:
+            torch.export.save(program, file, extra_files=dict(texts or {}))
 
 
 def _pickle(module: "nn.Module", x: "Tensor", folder: Path) -> None:

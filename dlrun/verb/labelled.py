@@ -120,8 +120,9 @@ def _other(made: Opened, source: "Source", split: str) -> Labelled:
     split = split or (_TEST if _TEST in source.given else _ALL)
     if source.settle is not None:
         every = np.arange(len(source.y))
-        rows_of = dict.fromkeys(("train", "val", "test", "fit"), every)
-        source = source.settle(rows_of, made.info["data"].get("reading"))
+        reading = made.info["data"]["reading"]
+        told = dict.fromkeys(("train", "val", "test", "fit"), every)
+        source = source.settle(told, reading if "columns" in reading else None)
     x = _as_trained(made, source)
     rows = torch.arange(len(x)) if split == _ALL else source.given[split]
     return Labelled(Split(x, _targets(made, source), rows), split, False, source.name)

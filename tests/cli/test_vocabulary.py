@@ -81,10 +81,14 @@ LIBRARIES = {
         "resume_from_checkpoint lr_scheduler_type report_to fp16 bf16 mixed_precision "
         "compute_metrics max_train_samples"
     ),
-    "fastai": "base_lr wd n_epoch bs dls cbs loss_func opt_func lr_find",
+    "fastai": "base_lr wd n_epoch bs dls cbs loss_func opt_func lr_find fine_tune",
+    "papers on transfer, and their code": (
+        "pretrained_weights finetune freeze_backbone freeze_layers linear_probe llrd "
+        "layerwise_lr_decay backbone_lr head_lr lr_mult"
+    ),
     "timm": (
         "opt sched warmup_epochs clip_grad img_size input_size data_dir act_layer weight_init "
-        "workers"
+        "workers pretrained initial_checkpoint"
     ),
     "scikit-learn": (
         "learning_rate_init max_iter random_state hidden_layer_sizes test_size shuffle "
@@ -101,6 +105,7 @@ LIBRARIES = {
         "track_grad_norm"
     ),
     "papers on ensembles": "n_models num_models ensemble_size",
+    "Keras, Hugging Face: weights": "load_weights finetune_from frozen",
     "others": "regularizer bit_depth lr_finder",
 }
 METRICS = {

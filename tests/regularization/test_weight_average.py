@@ -37,8 +37,8 @@ def named(model: nn.Module, rule: WeightAverage) -> dict[str, Tensor]:
     return {names[id(live)]: average for live, average in rule.averages()}
 
 
-AVERAGED = {
-    *("0.weight", "0.bias", "1.weight", "1.bias", "3.weight"),
+AVERAGED = {  # with what is frozen, which may be set free
+    *("0.weight", "0.bias", "1.weight", "1.bias", "3.weight", "3.bias"),
     *("1.running_mean", "1.running_var"),
 }
 

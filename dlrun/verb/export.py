@@ -1,0 +1,301 @@
+"""`dlrun export`: a trained network as one file for other programs, preprocessing inside."""
+
+import importlib.util
+import json
+import logging
+import re
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dlrun import record, shell
+from dlrun.errors import DlrunError, Failure, Mistake, first_line
+from dlrun.recipe import suggest
+from dlrun.tracking import imports
+from dlrun.verb.asked import Asked
+from dlrun.verb.opened import Opened, opened, trained_record
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_log = logging.getLogger("dlrun")
+_ENDINGS = {"torch": ".pt2", "onnx": ".onnx", "safetensors": ".safetensors"}
+_NEEDED = ("onnx", "onnxscript", "onnxruntime")
+_CHECKED = 64
+"""Samples on which the file is compared with the network."""
+_TOLERANCE = 1e-5
+"""How far their outputs may be apart, as a share of the largest, or of 1 where that is less."""
+
+
+_PACKAGE = '''"""The columns of a table as the inputs of a network."""
+
+import json
+from pathlib import Path
+
+from . import encode
+
+_READING = json.loads(Path(__file__).with_name("reading.json").read_text(encoding="utf-8"))
+_COLUMNS = encode.transformer(_READING["columns"])
+
+
+def inputs(table):
+    """(n, inputs) float32 of a pandas DataFrame with the columns of the training table."""
+    return encode.encode(table, _READING, _COLUMNS).x
+'''
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What is written: samples as they are stored in, logits or numbers in their units out.
+
+    x: real samples, or random ones where the data have gone. told: what the file says of itself.
+    """
+
+    module: "nn.Module"
+    x: "Tensor"
+    real: bool
+    told: Mapping[str, Any]
+
+
+def run(asked: Asked) -> int:
+    """Write the file, compare it with the network, and say what it takes and gives."""
+    kind, path = _target(asked)
+    if kind == "onnx":
+        _require_onnx()
+    directory = trained_record(asked)
+    path = path or Path(directory.name + _ENDINGS[kind])
+    with opened(asked, str(directory)) as made, imports.quick():
+        what = _exported(made)
+        with record.replacing(path) as part, _quiet():
+            said = _written(kind, made, what, part)
+        beside = _write_columns(made, path)
+    print(shell.clean(f"{shell.near(path)}  {path.stat().st_size / 1e6:.2f} MB"))
+    for line in (_takes(what), said, beside):
+        if line:
+            print(shell.clean(f"  {line}"))
+    return 0
+
+
+def _written(kind: str, made: Opened, what: Exported, path: Path) -> str:
+    """Write the file; how it is used, and how near it is. Raises Failure where it cannot be."""
+    try:
+        return _WRITERS[kind](made, what, path)
+    except (DlrunError, OSError):
+        raise
+    except Exception as error:  # of the exporter, which does not take every network
+        why = f"{type(error).__name__}: {first_line(error)}"
+        raise Failure(f"the network cannot be written as {kind}: {why}") from error
+
+
+def _target(asked: Asked) -> tuple[str, Path | None]:
+    """The format and the file. Raises Mistake where they don't fit, or it cannot be written."""
+    named = asked.flags.get("-o", "")
+    path = shell.path(named, "-o") if named else None
+    by_name = {ending: kind for kind, ending in _ENDINGS.items()}
+    guessed = by_name.get(path.suffix, "") if path is not None else ""
+    kind = asked.flags.get("--format") or guessed
+    if not kind:
+        if path is not None:
+            endings = ", ".join(_ENDINGS.values())
+            near = suggest.nearest(path.suffix, [*_ENDINGS.values()]) if path.suffix else ""
+            raise Mistake(f"-o {named}: end it in {endings}, or write --format{near}")
+        kind = "torch"
+    if guessed and guessed != kind:
+        raise Mistake(f"-o {named}: a file of --format {kind} ends in {_ENDINGS[kind]}")
+    if path is not None and path.is_dir():
+        raise Mistake(f"-o {named}: is a directory; write the file, e.g. model{_ENDINGS[kind]}")
+    if path is not None and not path.absolute().parent.is_dir():
+        raise Mistake(f"-o {named}: there is no directory {shell.near(path.absolute().parent)}")
+    return kind, path
+
+
+def _require_onnx() -> None:
+    lacking = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if lacking:
+        raise Mistake(
+            f"--format onnx: needs {', '.join(lacking)}; pip install 'dlrun[onnx]', in a checkout "
+            "pip install '.[onnx]'"
+        )
+
+
+def _exported(made: Opened) -> Exported:
+    """The network with its preprocessing, and samples to try it on."""
+    from dlrun.data.depth import raw_example
+    from dlrun.procedure.train import deployable
+
+    module = deployable(made.run)
+    try:
+        x, real = raw_example(made.data, _CHECKED), True
+    except DlrunError as error:
+        _log.warning(f"the data cannot be read, so random samples stand in for them: {error}")
+        x, real = raw_example(made.run.data, _CHECKED), False
+    if len(x) == 1:
+        x = x.repeat_interleave(2, 0)
+    about, link = made.info["data"], made.run.loss.link
+    told: dict[str, Any] = {
+        "dlrun": version("dlrun"),
+        "run": made.directory.name,
+        "name": str(made.info.get("name", "")),
+        "input": {"dtype": str(x.dtype).removeprefix("torch."), "shape": [None, *x.shape[1:]]},
+        "output": _output(made),
+    }
+    if made.run.classes:
+        told["classes"] = list(about["classes"])
+        told["probabilities"] = f"{link} of the output" if link else "the output is a score"
+    if about.get("columns"):
+        told["columns"] = list(about["columns"])
+    if about.get("reading"):
+        told["reading"] = about["reading"]
+    return Exported(module, x, real, told)
+
+
+def _output(made: Opened) -> str:
+    if made.run.reconstructs:
+        return "the input as the network gives it back, preprocessed"
+    return "logits" if made.run.classes else "numbers in the units of the data"
+
+
+def _write_torch(made: Opened, what: Exported, path: Path) -> str:
+    import torch
+
+    from dlrun.tracking.model import save_program
+
+    told = json.dumps(what.told)
+    save_program(what.module, what.x[:2], path, {"dlrun.json": told})
+    program = torch.export.load(path).module()
+    with torch.no_grad():
+        apart = _check(what, lambda x: program(x))
+    return f"torch.export.load(...).module()(x); {apart}"
+
+
+def _write_onnx(made: Opened, what: Exported, path: Path) -> str:
+    import onnx
+    import onnxruntime
+    import torch
+
+    batches = {0: torch.export.Dim("batch")}
+    names: dict[str, Any] = {"input_names": ["x"], "output_names": ["output"]}
+    program = torch.onnx.export(
+        *(what.module, (what.x[:2],)),
+        dynamo=True,
+        dynamic_shapes=(batches,),
+        verbose=False,
+        **names,
+    )
+    assert program is not None
+    model = program.model_proto
+    for key, value in what.told.items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        model.metadata_props.add(key=key, value=text)
+    onnx.save(model, path)
+    onnx.checker.check_model(path)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    apart = _check(what, lambda x: torch.from_numpy(session.run(None, {"x": x.numpy()})[0]))
+    return f"in onnxruntime, x in and output out; {apart}"
+
+
+def _write_safetensors(made: Opened, what: Exported, path: Path) -> str:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    parts = {"preprocessing": made.run.evaluation, "model": made.run.model}
+    tensors = {
+        f"{part}.{name}": value.detach().cpu().contiguous().clone()
+        for part, module in parts.items()
+        for name, value in module.state_dict().items()
+        if isinstance(value, torch.Tensor)
+    }
+    if made.run.scale is not None:
+        scale = made.run.scale
+        tensors |= {"scale.mean": scale.mean.clone(), "scale.std": scale.std.clone()}
+    recipe = (made.directory / "recipe.yaml").read_text(encoding="utf-8")
+    save_file(tensors, path, {"dlrun": json.dumps(what.told), "recipe": recipe})
+    back = load_file(path)
+    if any(not torch.equal(value, back[name]) for name, value in tensors.items()):
+        raise Failure(f"{path}: does not hold what was written")
+    return (
+        f"{len(tensors)} tensors: weights of the model, numbers of its preprocessing; "
+        "the metadata have the classes and the recipe"
+    )
+
+
+_WRITERS: Mapping[str, Callable[[Opened, Exported, Path], str]] = {
+    "torch": _write_torch,
+    "onnx": _write_onnx,
+    "safetensors": _write_safetensors,
+}
+
+
+def _check(what: Exported, call: "Callable[[Tensor], Tensor]") -> str:
+    """How far a file is from the network, for batches of several sizes.
+
+    Raises Failure where that is too much.
+    """
+    import torch
+
+    with torch.no_grad():
+        wanted = what.module(what.x)
+    found = torch.cat([call(what.x[:1]), call(what.x[1:])])
+    apart, largest = float((found - wanted).abs().max()), float(wanted.abs().max())
+    if not apart <= _TOLERANCE * max(1.0, largest):
+        raise Failure(
+            f"the file gives other outputs than the network: they are {apart:.2g} apart; "
+            "nothing was written"
+        )
+    kind = "real" if what.real else "random"
+    return (
+        f"checked on {len(what.x)} {kind} samples: outputs of up to {largest:.3g} are at most "
+        f"{apart:.1g} apart"
+    )
+
+
+def _takes(what: Exported) -> str:
+    shape = "×".join(map(str, what.x.shape[1:]))
+    kind = str(what.x.dtype).removeprefix("torch.")
+    outputs = what.told["output"]
+    return f"takes a batch of {kind} samples of shape {shape}, gives {outputs}"
+
+
+def _write_columns(made: Opened, path: Path) -> str:
+    """Write how the columns of a table become inputs, as a package beside the file.
+
+    What is said of it; "" where all columns are numbers, taken as they are.
+    """
+    from dlrun.data import tables
+
+    columns = (made.info["data"].get("reading") or {}).get("columns", ())
+    if all(each["kind"] == "number" and not each["flag"] for each in columns):
+        return ""
+    folder = path.with_name("columns_of_" + re.sub(r"\W", "_", path.stem))
+    with record.guard(folder):
+        folder.mkdir(exist_ok=True)
+        for name in ("cells.py", "encode.py"):
+            shutil.copyfile(Path(tables.__path__[0]) / name, folder / name)
+    reading = record.text(made.info["data"]["reading"], indent=2)
+    record.write(folder / "reading.json", reading + "\n")
+    record.write(folder / "__init__.py", _PACKAGE)
+    return (
+        "begins after the column step, in which text, dates and missing values become numbers: "
+        f"from {folder.name} import inputs; x = inputs(table), with pandas and scikit-learn alone"
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the messages of the exporters, on which the user cannot act."""
+    loggers = [logging.getLogger(name) for name in ("torch", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.CRITICAL)
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -1,0 +1,242 @@
+"""`dlrun predict`: what a run says of images, arrays or tables that nobody has labelled."""
+
+import csv
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dlrun import shell
+from dlrun.console import screen
+from dlrun.errors import Failure, Mistake
+from dlrun.verb import inputs, named
+from dlrun.verb.asked import Asked
+from dlrun.verb.opened import Opened, opened
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dlrun.verb.inputs import Inputs
+
+Columns = Mapping[str, Any]
+_FORMS = (".csv", ".parquet")
+_LISTED = 100
+"""Files that are named, at most, where they cannot be read."""
+
+
+def run(asked: Asked) -> int:
+    """Predict, and write what is said of each sample; 1 where something could not be read."""
+    which, words = _sorted(asked)
+    output = _output(asked, words)
+    directory = named.find(asked.outputs, which)
+    with opened(asked, str(directory)) as made:
+        found = inputs.of(words, made.info["data"], made.recorded.data.get("target"))
+        count = 0
+        with written(output) as write:
+            for columns in predicted(made, found):
+                write(columns)
+                count += len(columns[found.ids[0]])
+        if not count:
+            raise Failure(f"nothing could be predicted: {_some(found.faults)}")
+    _say(made, found, count, output)
+    return 1 if found.faults else 0
+
+
+def _sorted(asked: Asked) -> tuple[str, list[str]]:
+    """The run that is named, `last` without any, and the files and folders."""
+    words = list(asked.names)
+    if words and not inputs.is_input(words[0]) and not _is_path(words[0]):
+        return words[0], _some_input(words[1:])
+    return "last", _some_input(words)
+
+
+def _is_path(word: str) -> bool:
+    """Whether a word that is no file looks like one, rather than like a run."""
+    path = Path(word)
+    known = path.is_dir() and not inputs.is_input(word)  # a record
+    return not known and (bool(path.suffix) or word.endswith("/"))
+
+
+def _some_input(words: list[str]) -> list[str]:
+    if not words:
+        raise Mistake("predict: name what to predict, e.g. dlrun predict last photos/ -o out.csv")
+    return words
+
+
+def _output(asked: Asked, words: Sequence[str]) -> Path | None:
+    """The file to write; None for standard output. Raises Mistake where it cannot be one."""
+    word = asked.flags.get("-o")
+    if word is None or word == "-":
+        return None
+    path = shell.path(word, "-o")
+    if path.suffix.lower() not in _FORMS:
+        raise Mistake(f"-o {word}: write a file {' or '.join(_FORMS)}")
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        why = "is a directory" if path.is_dir() else "its directory is not there"
+        raise Mistake(f"-o {word}: {why}")
+    if any(path.exists() and path.samefile(each) for each in map(Path, words) if each.exists()):
+        raise Mistake(f"-o {word}: is what is to be predicted; name another file")
+    return path
+
+
+def predicted(made: Opened, found: "Inputs") -> Iterator[Columns]:
+    """What the run says of the inputs, batch by batch, as columns."""
+    import torch
+
+    from dlrun.engine.evaluate import evaluating
+
+    run, show = made.run, made.session.show
+    with evaluating(run):
+        for batch in found.batches(run.lengths.evaluation_batch):
+            show.busy(f"predicted  {batch.done:,} of {found.total:,}", batch.done, found.total)
+            if not len(batch.x):
+                continue
+            ids = dict(zip(found.ids, zip(*batch.ids, strict=True), strict=True))
+            yield {**ids, **answers(made, torch.from_numpy(batch.x))}
+    show.end()
+
+
+def answers(made: Opened, x: "Tensor") -> dict[str, Any]:
+    """What the run says of raw samples, by the names of the columns.
+
+    prediction: the class, or the number. p_<class>: its probability; score_<class> where the loss
+    knows none. Of several labels, <label> is 0 or 1. Of an autoencoder, the mean squared error of
+    what it gives back.
+    """
+    from dlrun.engine.evaluate import answer
+
+    run, classes = made.run, made.info["data"]["classes"]
+    if run.reconstructs:
+        return {"reconstruction_error": _reconstruction_error(made, x)}
+    said = run.said(answer(run, x, run.views)).cpu()
+    if run.labels:
+        columns = _numbered("label", said > 0.5)
+        return {name: column.long().numpy() for name, column in columns.items()} | {
+            name: column.numpy() for name, column in _numbered("p", said).items()
+        }
+    if not classes:
+        names = ["prediction"] if said.shape[1] == 1 else list(_numbered("prediction", said))
+        return dict(zip(names, said.T.numpy(), strict=True))
+    head = "p" if run.loss.link else "score"
+    best = [classes[place] for place in said.argmax(1).tolist()]
+    named_so = (f"{head}_{name}" for name in classes)
+    return {"prediction": best, **dict(zip(named_so, said.T.numpy(), strict=True))}
+
+
+def _numbered(name: str, said: "Tensor") -> dict[str, "Tensor"]:
+    return {f"{name}_{place}": column for place, column in enumerate(said.T, 1)}
+
+
+def _reconstruction_error(made: Opened, x: "Tensor") -> Any:
+    """(n,) Of each sample as the model sees it."""
+    from dlrun.engine.evaluate import ready
+
+    run = made.run
+    seen = ready(run, run.evaluation(x.to(run.device)))
+    back = run.loss.predicted(run.forward(seen)).double().flatten(1)
+    return (back - seen.double().flatten(1)).square().mean(1).cpu().numpy()
+
+
+def _say(made: Opened, found: "Inputs", count: int, output: Path | None) -> None:
+    """What was done, and what could not be."""
+    notes = list(found.notes)
+    if made.run.views is not None and not made.run.reconstructs:
+        option = made.info["choices"].get("test_augmentation")
+        notes.append(f"test_augmentation={option}: each answer is the mean over its views")
+    where = f": {shell.near(output.absolute())}" if output else ""
+    lines = [*notes, f"{count:,} predicted by run {made.directory.name}{where}"]
+    if found.faults:
+        lines.append(f"{len(found.faults):,} cannot be read: {_some(found.faults)}")
+    console = screen.console("stderr")
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _some(faults: Sequence[tuple[str, str]]) -> str:
+    left = len(faults) - _LISTED
+    more = f" and {left:,} more" if left > 0 else ""
+    return ", ".join(f"{shell.name(file)} ({why})" for file, why in faults[:_LISTED]) + more
+
+
+@contextmanager
+def written(output: Path | None) -> Iterator[Callable[[Columns], None]]:
+    """Inside, columns of more and more rows can be written to a file; None: to standard output.
+
+    The file is written beside its place, and moved there when all is done: whatever ends the
+    command before, what was there stays as it was. What a killed command has left there is
+    removed by the next one.
+    """
+    if output is None:
+        yield _csv(sys.stdout)
+        return
+    for left in output.parent.glob(f".{output.name}.*.part"):
+        if not _is_alive(left.name.split(".")[-2]):
+            left.unlink(missing_ok=True)
+    part = output.with_name(f".{output.name}.{os.getpid()}.part")
+    try:
+        if output.suffix.lower() == ".parquet":
+            with _parquet(part) as write:
+                yield write
+        else:
+            with part.open("w", encoding="utf-8", newline="") as file:
+                yield _csv(file)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(output)
+    except OSError as error:
+        raise Failure(f"-o {output}: {error.strerror or error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:  # of somebody else
+        return True
+    return True
+
+
+def _csv(file: Any) -> Callable[[Columns], None]:
+    """Writes rows below a first line with the names of the columns."""
+    writer = csv.writer(file, lineterminator="\n")
+    begun = False
+
+    def write(columns: Columns) -> None:
+        nonlocal begun
+        if not begun:
+            writer.writerow(columns)
+            begun = True
+        writer.writerows(zip(*map(_texts, columns.values()), strict=True))
+
+    return write
+
+
+def _texts(column: Any) -> Any:
+    """Floats with nine digits, as many as float32 has."""
+    kind = getattr(getattr(column, "dtype", None), "kind", "")
+    return [f"{value:.9g}" for value in column] if kind == "f" else column
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[Callable[[Columns], None]]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    writer: Any = None
+
+    def write(columns: Columns) -> None:
+        nonlocal writer
+        table = pa.table({name: pa.array(column) for name, column in columns.items()})
+        writer = writer or parquet.ParquetWriter(path, table.schema)
+        writer.write_table(table)
+
+    try:
+        yield write
+    finally:
+        if writer is not None:
+            writer.close()

@@ -1,0 +1,247 @@
+"""`weights=`: from a run, a sweep, a procedure, a file; what is said, kept, and refused."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from dlrun import record
+from dlrun.__main__ import main
+from dlrun.engine import checkpoint
+from tests.conftest import in_suite
+from tests.states import differences, without_clock
+
+TINY = ("tracking=none", "threads=1", "model.hidden=[8]", "preflight=off", "test=false")
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*words, code=0):
+    assert main([*TINY, *words]) == code
+    return record.all_runs("outputs")[-1] if record.all_runs("outputs") else None
+
+
+@pytest.fixture
+def eight(place):
+    """A run on eight of the digits."""
+    return run("data.classes=[0,1,2,3,4,5,6,7]", "epochs=2")
+
+
+def told(directory):
+    return json.loads((directory / "run.json").read_text())
+
+
+def best(directory):
+    return checkpoint.read(directory / "checkpoints" / "best.pt")
+
+
+def begun(directory):
+    return checkpoint.read(directory / "checkpoints" / "start.pt")
+
+
+def test_from_a_run_to_other_classes(eight, capsys):
+    two = run("data.classes=[8,9]", "weights=last", "epochs=1")
+    shown = capsys.readouterr().out
+    line = (
+        f"weights of run {eight.name}: 2 tensors with 520 numbers loaded; drawn anew: "
+        "3.weight (2×8, was 8×8), 3.bias (2, was 8); left out: none; preprocessing: kept"
+    )
+    assert line in shown.replace("\n", " ")
+    start = begun(two)["model"]
+    assert torch.equal(start["1.weight"], best(eight)["1.weight"])
+    assert start["3.weight"].shape == (2, 8)
+    facts = told(two)
+    assert facts["weights"]["run"] == eight.name
+    assert len(facts["weights"]["digest"]) == 16
+    assert f"weights=outputs/runs/{eight.name}" in facts["overrides"]  # another will be last
+    last = checkpoint.read(eight / "checkpoints" / "last.pt")
+    assert not differences(begun(two)["preprocessing"], last["preprocessing"])
+
+
+def test_preprocessing_of_another_kind_is_fitted_anew(eight, capsys):
+    two = run("data.classes=[8,9]", "weights=last", "epochs=1", "preprocessing=[center_channel]")
+    assert "preprocessing" not in told(two)["weights"]
+    last = checkpoint.read(eight / "checkpoints" / "last.pt")
+    assert differences(begun(two)["preprocessing"], last["preprocessing"])
+
+
+@pytest.mark.parametrize(
+    "kind", in_suite(["state dict"], ["state dict", "last.pt", "safetensors", "id", "directory"])
+)
+def test_all_ways_to_name_the_same_weights(kind, eight, place, capsys):
+    weights = best(eight)
+    if kind == "state dict":
+        torch.save({f"module.{name}": value for name, value in weights.items()}, "my net.pth")
+        which = "'my net.pth'"
+    elif kind == "safetensors":
+        save_file(weights, "w.safetensors")
+        which = "w.safetensors"
+    elif kind == "last.pt":
+        which = str(eight / "checkpoints" / "last.pt")
+        weights = checkpoint.read(which)["model"]
+    else:
+        which = eight.name if kind == "id" else str(eight)
+    two = run("data.classes=[8,9]", f"weights={which}", "epochs=1")
+    assert torch.equal(begun(two)["model"]["1.weight"], weights["1.weight"])
+
+
+def test_from_a_sweep_its_best_run(place, capsys):
+    words = ["-m", *TINY, "epochs=1", "optimizer.lr=0.05,1e-6", "sweep.export=none"]
+    assert main(words) == 0
+    [sweep] = (place / "outputs" / "sweeps").iterdir()
+    good = [run for run in record.all_runs("outputs") if "optimizer.lr=0.05" in told(run)["name"]]
+    two = run("data.classes=[8,9]", f"weights={sweep.name}", "epochs=1")
+    assert told(two)["weights"]["run"] == good[0].name
+
+
+def test_from_a_procedure_its_best_run(place, capsys):
+    run("procedure=ensemble", "procedure.seeds=2", "epochs=1")
+    [own] = [each for each in record.all_runs("outputs") if told(each).get("kind")]
+    ends = {
+        name: record.last_values(record.read_points(own.with_name(name)))["best/val_accuracy"]
+        for name in told(own)["runs"]
+    }
+    two = run("data.classes=[8,9]", f"weights={own.name}", "epochs=1")
+    assert ends[told(two)["weights"]["run"]] == max(ends.values())
+
+
+def test_last_weights_where_they_are_the_result(place, capsys):
+    words = ["regularization=[early_stopping]", "regularization.early_stopping.restore_best=false"]
+    first = run(*words, "epochs=4", "optimizer.lr=0.5", "optimizer.momentum=0.99")
+    state = checkpoint.read(first / "checkpoints" / "last.pt")
+    two = run("weights=last", "epochs=1")
+    kept = begun(two)["model"]
+    assert torch.equal(kept["1.weight"], state["model"]["1.weight"])
+    if state["position"]["best_step"] != state["position"]["step"]:
+        assert not torch.equal(kept["1.weight"], best(first)["1.weight"])
+
+
+def test_resuming_needs_no_source(eight, place, capsys):
+    words = ["data.classes=[8,9]", "weights=last", "epochs=3", "freeze=[backbone]"]
+    words += ["unfreeze_at='2 epochs'", "lr_of={head:3}", "checkpoint_every='1 epochs'"]
+    whole = run(*words)
+    state, points = (checkpoint.read(whole / "checkpoints" / "last.pt"), record.read_points(whole))
+    # As if it had been killed before its first checkpoint.
+    for file in ("last.pt", "best.pt", "previous.pt"):
+        (whole / "checkpoints" / file).unlink(missing_ok=True)
+    shutil.rmtree(eight)
+    assert main([f"resume={whole.name}"]) == 0, capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert f"weights of run {eight.name}: 2 tensors" in shown.out.replace("\n", " ")
+    again = checkpoint.read(whole / "checkpoints" / "last.pt")
+    assert not differences(without_clock(state), without_clock(again))
+    for before, now in zip(points, record.read_points(whole), strict=True):
+        same = [{k: v for k, v in p["values"].items() if "time" not in k} for p in (before, now)]
+        assert same[0] == same[1]
+    assert told(whole)["weights"]["run"] == eight.name
+
+
+def test_another_split_of_the_same_data_is_warned_of(place, capsys):
+    run("epochs=1")
+    run("weights=last", "epochs=1", "data.samples=50%")
+    assert "another split" not in capsys.readouterr().err
+    run("weights=last", "epochs=1", "data.split_seed=1")
+    assert "were trained on another split of the same data" in capsys.readouterr().err
+
+
+def test_a_sweep_over_weights_trains_anew_what_has_changed(eight, place, capsys):
+    torch.save(best(eight), "a.pt")
+    torch.save({k: v + 1 for k, v in best(eight).items()}, "b.pt")
+    words = ["-m", *TINY, "data.classes=[8,9]", "weights=a.pt,b.pt,last", "epochs=1"]
+    assert main(words) == 2
+    assert f"to go on; write weights=outputs/runs/{eight.name}\n" in capsys.readouterr().err
+    words[-2] = f"weights=a.pt,b.pt,{eight.name}"
+    assert main(words) == 0
+    runs = record.all_runs("outputs")
+    assert len(runs) == 4
+    assert main(words) == 0
+    assert record.all_runs("outputs") == runs
+    torch.save({k: v + 2 for k, v in best(eight).items()}, "b.pt")
+    assert main(words) == 0
+    assert len(record.all_runs("outputs")) == 5
+    assert "weights=b.pt: has changed since" in capsys.readouterr().err
+
+
+PROCEDURES = {"cross_validate": 2, "find_lr": 0, "baseline": 0}  # the last trains other models
+
+
+@pytest.mark.parametrize("procedure", in_suite(["cross_validate"], PROCEDURES))
+def test_procedures_begin_with_the_weights(procedure, eight, capsys):
+    options = {"find_lr": ["procedure.steps=10"], "cross_validate": ["procedure.folds=2"]}
+    words = [f"procedure={procedure}", *options.get(procedure, []), f"weights={eight.name}"]
+    words += ["freeze=[backbone]", "lr_of={head:2}", "epochs=1"]
+    assert main([*TINY, *words]) == 0, capsys.readouterr().err
+    found = {run: told(run).get("weights", {}).get("run") for run in record.all_runs("outputs")}
+    of = [run for run, source in found.items() if source == eight.name]
+    assert len(of) == PROCEDURES[procedure]
+
+
+WRONG = [
+    ("weights=lst", "weights=lst", "there are last, "),
+    ("weights=nope.pt", "weights=nope.pt", "there is no file nope.pt"),
+    ("weights=text.pt", "weights=text.pt", "is no whole file of weights"),
+    ("weights=module.pt", "weights=module.pt", "torch.save(model.state_dict()"),
+    ("weights=other.pt", "nothing fits: they are conv.weight (3×3)", "1.weight (8×64)"),
+    ("model=cnn weights=last", "nothing fits", "its run has model=mlp"),
+    ("weights=halted", "run halted has no weights yet", "dlrun resume=halted"),
+    ("freeze=[hed]", "freeze=[hed]", "did you mean head?"),
+    ("freeze=[1,2.*]", "no parameter has the name '2.*'", "there are head, backbone, 1, 3"),
+    ("freeze=['*']", "freeze=[*]: leaves nothing to train", "freeze=[backbone]"),
+    ("freeze=[1] unfreeze_at=soon", "unfreeze_at=soon", "'5 epochs' or '200 steps' or 10%"),
+    ("unfreeze_at=3", "unfreeze_at=3", "say what, with freeze=[backbone]"),
+    ("lr_of={nope:3}", "lr_of.nope=3: no parameter", "there are head"),
+    ("lr_of={head:0}", "lr_of={'head': 0}", "factors above 0"),
+    ("lr_of={head:fast}", "lr_of=", "factors above 0"),
+    ("lr_of=10", "lr_of=10", "{head: 10}"),
+    ("layer_decay=1.5", "layer_decay=1.5", "at most 1"),
+    ("freeze={a:1}", "freeze=", "[stem,layer1.*]"),
+    ("optimizer=lbfgs batch_size=full lr_of={head:3}", "lr_of: optimizer=lbfgs", "adamw"),
+    (
+        "optimizer=natural_gradient layer_decay=0.5 freeze=[1] unfreeze_at=1",
+        "unfreeze_at, layer_decay: optimizer=natural_gradient",
+        "leave them out",
+    ),
+    ("resume=last weights=last", "weights=last: a run that goes on", "without resume="),
+    ("pretrained=last", "pretrained=last", "weights="),
+    ("frozen=[1]", "frozen=[1]", "did you mean freeze=[1]?"),
+    ("lr_of.head=3", "lr_of.head=3", "lr_of={head:3}"),
+]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A directory with a run that has ended and one that has not begun."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        made = run("epochs=1")
+        halted = made.with_name("halted")
+        shutil.copytree(made, halted)
+        shutil.rmtree(halted / "checkpoints")
+        info = told(halted) | {"id": "halted", "started": "2000"}
+        (halted / "run.json").write_text(json.dumps(info))
+        (folder / "text.pt").write_text("hello")
+        torch.save(torch.nn.Linear(3, 3), "module.pt")
+        torch.save({"conv.weight": torch.ones(3, 3)}, "other.pt")
+    return folder
+
+
+@pytest.mark.parametrize(("command", "what", "right"), WRONG, ids=[c for c, *_ in WRONG])
+def test_what_is_wrong_is_said(command, what, right, trained, monkeypatch, capsys):
+    monkeypatch.chdir(trained)
+    before = record.all_runs("outputs")
+    words = command.split()
+    words = words if "resume" in command else [*(w for w in TINY if "hidden" not in w), *words]
+    words += [] if "model=" in command or "resume" in command else ["model.hidden=[8]"]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert what in said
+    assert right in said
+    assert record.all_runs("outputs") == before

@@ -1,0 +1,100 @@
+"""The figures of a run: which are drawn of what, and how large they are."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dlrun import record
+from dlrun.report import answers, inside
+
+CLASSES = [f"class {label}" for label in range(100)]
+
+
+def draw(tmp_path, classes=(), **arrays):
+    record.write_arrays(tmp_path / record.VALIDATION, **arrays)
+    record.write_json(tmp_path / "run.json", {"data": {"classes": list(classes)}})
+    drawn = answers.draw(tmp_path)
+    for path in drawn:
+        with Image.open(path) as image:
+            assert image.width == 704  # what MLflow shows at its own size, nearly
+            assert image.height < 2000
+    return [path.stem for path in drawn]
+
+
+def guessed(many, count=400, image=True):
+    """Answers to random samples, most of them right."""
+    rng = np.random.default_rng(0)
+    y = np.arange(count) % many
+    predicted = np.where(rng.random(count) < 0.7, y, rng.integers(0, many, count))
+    wrong = np.flatnonzero(y != predicted)[:100]
+    confusion = np.zeros((many, many), np.int64)
+    np.add.at(confusion, (y, predicted), 1)
+    places = np.unique([*range(24), *wrong])
+    shape = (len(places), 3, 20, 30) if image else (len(places), 5)
+    inputs = {"image": rng.integers(0, 255, shape, np.uint8)} if image else {}
+    if not image:
+        inputs = {"input": rng.normal(size=shape), "columns": np.array(list("abcde"))}
+    return {
+        "row": np.arange(count), "y": y, "predicted": predicted, "confidence": rng.random(count),
+        "truth": rng.random(count), "probabilities": np.array(True), "confusion": confusion,
+        "bins": np.array([[0, 300, 100], [0, 150, 90], [0, 120, 95.0]]), "shown": np.arange(24),
+        "worst": wrong, "place": places, **inputs,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("many", "image"), [(3, True), (100, True), (5, False)])
+def test_classes(many, image, tmp_path):
+    found = draw(tmp_path, CLASSES[:many], **guessed(many, image=image))
+    assert found == ["predictions", "mistakes", "confusion", "reliability"]
+
+
+def test_no_mistakes(tmp_path):
+    arrays = guessed(3)
+    arrays |= {"predicted": arrays["y"], "worst": np.zeros(0, np.int64)}
+    assert "mistakes" in draw(tmp_path, CLASSES[:3], **arrays)
+
+
+def test_scores_have_no_reliability(tmp_path):
+    arrays = guessed(3) | {"probabilities": np.array(False)}
+    assert draw(tmp_path, CLASSES[:3], **arrays) == ["predictions", "mistakes", "confusion"]
+
+
+@pytest.mark.parametrize("targets", [1, 3, 8])
+def test_numbers(targets, tmp_path):
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(50, targets))
+    arrays = {
+        "row": np.arange(50), "y": y, "predicted": y + 0.1, "shown": np.arange(24),
+        "worst": np.arange(24), "place": np.arange(24), "input": rng.normal(size=(24, 3)),
+        "columns": np.array(["a", "b", "a$b$"]),
+    }  # fmt: skip
+    assert draw(tmp_path, **arrays) == ["predictions", "mistakes"]
+
+
+def test_nothing_of_nothing(tmp_path):
+    assert answers.draw(tmp_path) == []
+
+
+def test_what_is_inside(tmp_path):
+    rng = np.random.default_rng(0)
+    paths = [tmp_path / f"{name}.png" for name in ("a", "b", "c", "d", "e", "f")]
+    inside.filters(rng.normal(size=(40, 1, 5, 5)), paths[0])
+    inside.filters(rng.normal(size=(3, 3, 11, 7)), paths[1])
+    counts, edges = np.histogram(rng.normal(size=100), 60)
+    one = {"layer": "x", "kind": "Linear", "counts": counts, "edges": edges, "zeros": 0.3}
+    inside.histograms([one] * 7, "weights", paths[2])
+    images = rng.random((6, 1, 8, 8))
+    inside.inputs(images, [images], images, paths[3])
+    along = np.linspace(-1, 1, 21)
+    inside.line(along, {"train": along**2 + 0.1}, {"train": 5}, paths[4])
+    around = along[:, None] ** 2 + along**2
+    around[0, 0] = np.nan
+    inside.plane(along, around.tolist(), 5, paths[5])
+    for path in paths:
+        with Image.open(path) as image:
+            assert image.width == 704
+
+
+def test_a_flat_loss_can_be_drawn(tmp_path):
+    inside.plane([-1, 0, 1], [[1.0] * 3] * 3, 5, tmp_path / "flat.png")
+    assert (tmp_path / "flat.png").is_file()

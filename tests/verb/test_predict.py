@@ -1,0 +1,229 @@
+"""`dlrun predict` says what the model says, of any input, and writes all of it or nothing."""
+
+import csv
+import io
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from dlrun.__main__ import main
+from dlrun.data.digits import digits
+from dlrun.procedure import train
+from dlrun.verb import predict
+from dlrun.verb.asked import Asked
+from dlrun.verb.opened import opened
+from tests.verb.conftest import SHORT, write_photos
+from tests.verb.test_evaluate import evaluated
+
+X = digits().x.numpy()  # (n, 1, 8, 8) uint8
+
+
+def predicted(capsys, *words, code=0):
+    capsys.readouterr()
+    assert main(["predict", *map(str, words)]) == code
+    return list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+
+
+def table(path):
+    return list(csv.DictReader(io.StringIO(path.read_text())))
+
+
+def numbers(rows, head):
+    names = [name for name in rows[0] if name.startswith(head)]
+    return np.array([[float(row[name]) for name in names] for row in rows])
+
+
+def test_it_agrees_with_evaluate_and_the_mlflow_model(runs, capsys, tmp_path):
+    run = runs["digits"]
+    with opened(Asked("predict"), str(run)) as made:
+        rows = made.data.test.rows.numpy()
+        y = made.data.test.y[made.data.test.rows].numpy()
+        train.export(made.run, tmp_path / "model", 1)
+    np.savez(tmp_path / "test.npz", x=X[rows])
+    p = numbers(predicted(capsys, run.name, tmp_path / "test.npz"), "p_")
+    logits = mlflow.pytorch.load_model(str(tmp_path / "model"))(torch.from_numpy(X[rows]))
+    assert p == pytest.approx(logits.softmax(1).detach().numpy(), abs=1e-5)
+    values = evaluated(capsys, run.name)["values"]
+    assert -np.log(p[np.arange(len(y)), y]).mean() == pytest.approx(values["loss"], abs=1e-5)
+    assert (p.argmax(1) == y).mean() == pytest.approx(values["accuracy"])
+
+
+@pytest.mark.parametrize("form", ["npz", "npy", "safetensors", "columnwise"])
+def test_arrays_of_any_form(form, runs, capsys, tmp_path):
+    path, x = tmp_path / f"x.{form}", X[:70]
+    if form == "npy":
+        np.save(path, x)
+    elif form == "safetensors":
+        from safetensors.numpy import save_file
+
+        save_file({"x": x, "y": np.zeros(70)}, path)
+    else:
+        path = path.with_suffix(".npz")
+        np.savez(path, x=np.asfortranarray(x) if form == "columnwise" else x, y=np.zeros(70))
+    whole = predicted(capsys, runs["digits"].name, path)
+    parts = predicted(capsys, runs["digits"].name, path, "batch_size=16")
+    assert [row["row"] for row in whole] == [str(row) for row in range(70)]
+    assert [row["prediction"] for row in whole] == [row["prediction"] for row in parts]
+    assert numbers(whole, "p_") == pytest.approx(numbers(parts, "p_"), abs=1e-6)
+    assert numbers(whole, "p_").sum(1) == pytest.approx(1)
+
+
+def test_photos_keep_their_names_and_bad_ones_are_named(runs, capsys, tmp_path):
+    write_photos(tmp_path / "new", 3, size=(9, 7))
+    (tmp_path / "new" / "dark" / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "new" / "notes.txt").write_text("hello")
+    out = tmp_path / "out.csv"
+    assert main(["predict", str(runs["photos"]), str(tmp_path / "new"), "-o", str(out)]) == 1
+    said = capsys.readouterr().err
+    assert "1 cannot be read: dark/bad.png (not an image)" in said
+    assert "6 images had another size than 6x6" in said
+    rows = table(out)
+    assert [row["file"] for row in rows][:3] == ["dark/0.png", "dark/1.png", "dark/2.png"]
+    assert [row["prediction"] for row in rows] == [row["file"].split("/")[0] for row in rows]
+    assert list(rows[0]) == ["file", "prediction", "p_dark", "p_light"]
+    one = predicted(capsys, runs["photos"], tmp_path / "new" / "light" / "1.png")
+    assert numbers(one, "p_") == pytest.approx(numbers(rows[4:5], "p_"), abs=1e-6)
+    assert not list(tmp_path.glob(".*.part"))
+
+
+def test_the_last_run_predicts_where_none_is_named(runs, capsys, tmp_path):
+    np.save(tmp_path / "x.npy", X[:3])
+    named = predicted(capsys, runs["digits"].name, tmp_path / "x.npy")
+    assert predicted(capsys, tmp_path / "x.npy") == named
+    assert predicted(capsys, "last", tmp_path / "x.npy") == named
+
+
+def test_parquet_has_the_same(runs, capsys, tmp_path):
+    np.savez(tmp_path / "x.npz", x=X[:40], y=np.zeros(40))
+    out = tmp_path / "out.parquet"
+    assert main(["predict", str(tmp_path / "x.npz"), "-o", str(out), "batch_size=16"]) == 0
+    assert "y is left out" in capsys.readouterr().err
+    found, rows = pd.read_parquet(out), predicted(capsys, tmp_path / "x.npz")
+    assert found["prediction"].tolist() == [row["prediction"] for row in rows]
+    assert found.filter(like="p_").to_numpy() == pytest.approx(numbers(rows, "p_"), abs=1e-8)
+
+
+def test_samples_that_are_no_numbers_are_named(runs, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    x = np.linspace(0, 1, 60, dtype=np.float32).reshape(20, 3)
+    np.savez("train.npz", x=x, y=x.sum(1))
+    assert main(["data=arrays", "data.path=train.npz", *SHORT, "batch_size=4"]) == 0
+    x[3, 1] = np.nan
+    np.save("x.npy", x)
+    rows = predicted(capsys, "x.npy", code=1)
+    assert [row["row"] for row in rows] == [str(row) for row in range(20) if row != 3]
+    assert list(rows[0]) == ["row", "prediction"]
+
+
+def test_an_autoencoder_says_how_well_it_gives_a_sample_back(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["model=autoencoder", "loss=mse", *SHORT]) == 0
+    with opened(Asked("evaluate")) as made:
+        rows = made.data.test.rows.numpy()
+    np.save("x.npy", X[rows])
+    errors = numbers(predicted(capsys, "x.npy"), "reconstruction_error")
+    assert errors.mean() == pytest.approx(evaluated(capsys)["values"]["loss"], abs=1e-5)
+
+
+def test_views_are_averaged_as_the_recipe_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["test_augmentation=flip", *SHORT]) == 0
+    with opened(Asked("evaluate")) as made:
+        test = made.data.test
+    np.save("x.npy", X[test.rows.numpy()])
+    assert main(["predict", "x.npy", "-o", "out.csv"]) == 0
+    assert "test_augmentation=flip: each answer is the mean" in capsys.readouterr().err
+    rows = table(Path("out.csv"))
+    said = np.array([int(row["prediction"]) for row in rows])
+    right = (said == test.y[test.rows].numpy()).mean()
+    assert right == pytest.approx(evaluated(capsys)["values"]["accuracy"])
+
+
+def test_what_was_there_stays_where_it_fails(tmp_path):
+    out = tmp_path / "out.csv"
+    out.write_text("before")
+    stale = tmp_path / ".out.csv.999999999.part"
+    stale.write_text("half a r")
+
+    def fail():
+        with predict.written(out) as write:
+            write({"row": ["1"], "prediction": ["a"]})
+            assert not stale.exists()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
+    assert out.read_text() == "before"
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_command_leaves_no_half_rows(signum, runs, tmp_path):
+    """Whenever it is killed, the output is not there or whole."""
+    np.save(tmp_path / "x.npy", np.repeat(X, 100, 0))
+    out = tmp_path / "out.csv"
+    words = [sys.executable, "-m", "dlrun", "predict", "last", str(tmp_path / "x.npy")]
+    process = subprocess.Popen([*words, "-o", str(out)])
+    while not list(tmp_path.glob(".out.csv.*.part")) and process.poll() is None:
+        pass
+    process.send_signal(signum)
+    process.wait()
+    assert not out.exists()
+    assert bool(list(tmp_path.glob(".*.part"))) == (signum == signal.SIGKILL)
+    assert subprocess.run([*words, "-o", str(out)]).returncode == 0
+    assert len(out.read_text().splitlines()) == 1 + 100 * len(X)
+    assert not list(tmp_path.glob(".*.part"))
+
+
+def write_inputs(folder):
+    np.savez(folder / "two.npz", a=X[:2], b=X[:2])
+    np.save(folder / "x.npy", X[:2])
+    np.save(folder / "wide.npy", np.zeros((2, 9, 9), np.uint8))
+    (folder / "empty").mkdir()
+    (folder / "a.doc").write_text("")
+    (folder / "torn.npz").write_bytes(b"PK")
+    Image.new("L", (8, 8)).save(folder / "a.png")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "predict: name what to predict, e.g. dlrun predict last photos/ -o out.csv"),
+        (["last"], "predict: name what to predict"),
+        (["nosuch", "x.npy"], "no run 'nosuch'"),
+        (["x.nyp"], "x.nyp: there is no such file or folder"),
+        (["last", "photos"], "photos: there is no such file or folder"),
+        (["two.npz"], "two.npz: holds a, b; expected x"),
+        (["torn.npz"], "torn.npz: cannot be read"),
+        (["wide.npy"], "has samples of 1×9×9 uint8, the run takes 1×8×8 uint8"),
+        (["empty"], "empty: has no image that can be read"),
+        (["a.doc"], "a.doc: expected images or a folder"),
+        (["x.npy", "a.png"], "x.npy (arrays) and a.png (images): predict one kind at a time"),
+        (["x.npy", "-o", "out.txt"], "-o out.txt: write a file .csv or .parquet"),
+        (["x.npy", "-o", "no/out.csv"], "-o no/out.csv: its directory is not there"),
+        (["x.npy", "-o"], "-o needs a value"),
+        (["x.npy", "--output", "a.csv"], "unknown flag --output of predict"),
+        (["x.npy", "data=digits"], "data=digits: predict takes outputs="),
+        (["x.npy", "device=gpu"], "device=gpu"),
+    ],
+)
+def test_a_mistake_is_named(words, said, runs, home, tmp_path, monkeypatch, capsys):
+    write_inputs(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert main(["predict", f"outputs={home / 'outputs'}", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_table_is_no_picture(runs, tmp_path, monkeypatch, capsys):
+    write_inputs(tmp_path)
+    assert main(["predict", runs["prices"].name, str(tmp_path / "a.png")]) == 2
+    assert "the run takes samples of shape 2, which are no images" in capsys.readouterr().err
