@@ -465,7 +465,7 @@ def _raw(data: Data, device: torch.device, most: int | None = None) -> Iterator[
     if most is not None and len(seen) * elements > most:
         seen = sample(data.train, max(most // elements, SAMPLES), seed=0).sort().values
         _log.warning(
-            f"what is learned of inputs, such as their mean and spread, is learned of {len(seen):,} "
+            f"what is learned of inputs, such as mean and spread, is learned of {len(seen):,} "
             f"of {len(data.train):,} training samples, drawn at random: all would take too long"
         )
     for rows in seen.split(max(1, _PASS // elements)):
