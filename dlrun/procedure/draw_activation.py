@@ -46,5 +46,5 @@ def draw_activation(lab: Lab, reach: float = 5.0) -> Outcome:
         text=f"f(0) = {y[middle]:.3g}, and f′ goes from {slope.min():.3g} to {slope.max():.3g}; "
         f"it is below {_FLAT:g} on {flat:.0%} of what is drawn, where no gradient passes.",
         values={"activation/steepest": float(slope.max()), "activation/flat": flat},
-        chart=Chart("activation", "x", name, x.tolist(), curves),
+        chart=Chart("activation", "x", name, x.tolist(), curves, linear=True),
     )
