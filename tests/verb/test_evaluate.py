@@ -18,7 +18,7 @@ from tests.verb.conftest import SHORT, write_houses, write_photos
 
 def evaluated(capsys, *words):
     capsys.readouterr()
-    assert main(["evaluate", "--json", *words]) == 0
+    assert main(["evaluate", "--json", *map(str, words)]) == 0
     return json.loads(capsys.readouterr().out)
 
 
