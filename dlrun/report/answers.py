@@ -123,10 +123,9 @@ def _mistakes(said: Said) -> "Figure | None":
     if len(wrong) > _BY_ROWS or len(places) < 3 * len(wrong):
         shown = len(np.unique(y[places]))
         left = f", of the {shown} with most of {len(wrong)}" if shown < len(wrong) else ""
-        captions = [_caption(said, place) for place in places]
-        return grid(
-            images, captions, title + left, across=6 if len(wrong) <= _BY_ROWS else 8, note=note
-        )
+        narrow = len(wrong) > _BY_ROWS
+        captions = [_caption(said, place, narrow=narrow) for place in places]
+        return grid(images, captions, title + left, across=8 if narrow else 6, note=note)
     rows = [[n for n, place in enumerate(places) if y[place] == label] for label in wrong]
     across = max(map(len, rows))
     cells = [row[k] if k < len(row) else None for row in rows for k in range(across)]
@@ -145,10 +144,16 @@ Caption = tuple[str, str]
 """Its text and colour."""
 
 
-def _caption(said: Said, place: int, true: bool = True) -> Caption:
+def _caption(said: Said, place: int, true: bool = True, narrow: bool = False) -> Caption:
+    """What is said of a sample, and what it is where that is something else and not said above.
+
+    narrow: on three lines.
+    """
     label, guess = int(said["y"][place]), int(said["predicted"][place])
     sure = said.sure(float(said["confidence"][place]))
-    text = f"{said.name(guess, 11)} · {sure}"
+    if narrow:
+        return f"{said.name(guess, 13)}\n{sure}, is\n{said.name(label, 13)}", ORANGE
+    text = f"{said.name(guess, 10)} · {sure}"
     if label == guess:
         return text, BLUE
     return (f"{text}\nis {said.name(label, 13)}" if true else text), ORANGE
@@ -186,11 +191,14 @@ def grid(
     longest = max((len(line) for name in rows for line in name.splitlines()), default=0)
     left = 0.15 + 0.085 * longest
     side = min(0.85 if rows else 1.15, (WIDE - left - 0.15) / across)
+    shapes = [image.shape[:2] for image in images if image is not None]
+    flat = max((tall / max(tall, wide) for tall, wide in shapes), default=1.0)
+    cell = (side - 0.06) * flat + 0.06
     lines = max((text.count("\n") + 1 for text, _ in filter(None, captions)), default=1)
     below = 0.06 + 0.14 * lines
     down = -(-len(images) // across)
     top = 0.57 if note else 0.38
-    height = top + down * (side + below) + 0.05
+    height = top + down * (cell + below) + 0.05
     figure = Figure(figsize=(WIDE, height))
     figure.text(0.15 / WIDE, 1 - 0.14 / height, title, fontsize=9, va="top", weight="bold")
     if note:
@@ -200,28 +208,28 @@ def grid(
     axes.set_xlim(0, WIDE)
     axes.set_ylim(0, height)
     axes.set_axis_off()
-    for cell, (image, caption) in enumerate(zip(images, captions, strict=True)):
+    for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
         if image is None or caption is None:
             continue
-        x = left + cell % across * side
-        y = height - top - (cell // across) * (side + below)
-        _place(axes, image, x, y, side - 0.06)
+        x = left + place % across * side
+        y = height - top - (place // across) * (cell + below)
+        _place(axes, image, x, y, side - 0.06, cell - 0.06)
         axes.text(
-            *(x + side / 2 - 0.03, y - side + 0.03, caption[0]),
+            *(x + side / 2 - 0.03, y - cell + 0.03, caption[0]),
             color=caption[1], fontsize=7.5 if side > 1 else 6.6, ha="center", va="top",
             linespacing=1.1,
         )  # fmt: skip
     for line, name in enumerate(rows):
-        y = height - top - line * (side + below) - side / 2
+        y = height - top - line * (cell + below) - cell / 2
         axes.text(left - 0.1, y, name, fontsize=8, ha="right", va="center", weight="bold")
     return figure
 
 
-def _place(axes: "Axes", image: NDArray[Any], x: float, y: float, side: float) -> None:
-    """An image into the square whose upper left corner this is."""
+def _place(axes: "Axes", image: NDArray[Any], x: float, y: float, side: float, room: float) -> None:
+    """An image into the cell, so wide and high, whose upper left corner this is."""
     tall, wide = image.shape[:2]
     high, broad = side * tall / max(tall, wide), side * wide / max(tall, wide)
-    x, y = x + (side - broad) / 2, y - (side - high) / 2
+    x, y = x + (side - broad) / 2, y - (room - high) / 2
     extent = (x, x + broad, y - high, y)
     axes.imshow(image, extent=extent, interpolation="nearest", aspect="auto", vmin=0, vmax=1)
     axes.set_autoscale_on(False)
@@ -326,7 +334,9 @@ def _confusion(said: Said) -> "Figure":
     bar.set_ticks([0, 0.01, 0.05, 0.2, 0.5, 1], labels=["0", "1%", "5%", "20%", "50%", "100%"])
     bar.ax.tick_params(labelsize=7)
     if pairs:
-        _bars(figure, pairs, (1.9 / WIDE, 0.45 / height, 4.2 / WIDE, 0.2 * len(pairs) / height))
+        left = 0.25 + 0.07 * max(len(name) for name, _ in pairs)
+        extent = (WIDE - left - 0.3) / WIDE, 0.2 * len(pairs) / height
+        _bars(figure, pairs, (left / WIDE, 0.45 / height, *extent))
     return figure
 
 

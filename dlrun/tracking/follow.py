@@ -122,7 +122,7 @@ class Follower:
         while self._to_draw:
             self._draw(self._to_draw.pop())
         for path in list(self._pages):
-            if not record.is_running(path):
+            if self._ended_at or not record.is_running(path):
                 self._page(path)
         if self._settings is None:
             return

@@ -53,10 +53,11 @@ class Compared:
 
 def run(asked: Asked) -> int:
     """Print what differs, the results, and how sure they are; draw the curves."""
-    directories = [named.find(asked.outputs, name) for name in asked.names]
+    names = asked.names or _last_two(asked)
+    directories = [named.find(asked.outputs, name) for name in names]
     if len(directories) < 2:
-        raise Mistake(f"compare takes two runs or more, e.g. dlrun compare {_two(asked)}")
-    for name, one in zip(asked.names, directories, strict=True):
+        raise Mistake("compare takes two runs or more, or none for the last two")
+    for name, one in zip(names, directories, strict=True):
         named.finished(one)
         if directories.count(one) > 1:
             raise Mistake(f"compare {name}: is named twice")
@@ -75,15 +76,12 @@ def run(asked: Asked) -> int:
     return 0
 
 
-def _two(asked: Asked) -> str:
-    """Two runs that could be compared."""
-    runs = [
-        each
-        for each in record.all_runs(asked.outputs)
-        if (each / "checkpoints").is_dir() and each.name not in asked.names
-    ]
-    wanted = [*asked.names, *(each.name for each in runs[::-1])][:2]
-    return " ".join(wanted if len(wanted) == 2 else ["last", "20260101"])
+def _last_two(asked: Asked) -> list[str]:
+    """The ids of the two runs that were trained last, the earlier one first."""
+    runs = [each for each in record.all_runs(asked.outputs) if (each / "checkpoints").is_dir()]
+    if len(runs) < 2:
+        raise Mistake(f"compare needs two runs; there are {len(runs)} in {asked.outputs / 'runs'}")
+    return [each.name for each in runs[-2:]]
 
 
 def _names(directories: Sequence[Path]) -> list[str]:

@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import logging
+import re
+import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +30,23 @@ _CHECKED = 64
 """Samples on which the file is compared with the network."""
 _TOLERANCE = 1e-5
 """How far their outputs may be apart, as a share of the largest, or of 1 where that is less."""
+
+
+_PACKAGE = '''"""The columns of a table as the inputs of a network."""
+
+import json
+from pathlib import Path
+
+from . import encode
+
+_READING = json.loads(Path(__file__).with_name("reading.json").read_text(encoding="utf-8"))
+_COLUMNS = encode.transformer(_READING["columns"])
+
+
+def inputs(table):
+    """(n, inputs) float32 of a pandas DataFrame with the columns of the training table."""
+    return encode.encode(table, _READING, _COLUMNS).x
+'''
 
 
 @dataclass(frozen=True)
@@ -128,6 +147,8 @@ def _exported(made: Opened) -> Exported:
     if made.run.classes:
         told["classes"] = list(about["classes"])
         told["probabilities"] = f"{link} of the output" if link else "the output is a score"
+    if about.get("columns"):
+        told["columns"] = list(about["columns"])
     if about.get("reading"):
         told["reading"] = about["reading"]
     return Exported(module, x, real, told)
@@ -220,14 +241,17 @@ def _check(what: Exported, call: "Callable[[Tensor], Tensor]") -> str:
     with torch.no_grad():
         wanted = what.module(what.x)
     found = torch.cat([call(what.x[:1]), call(what.x[1:])])
-    apart = float((found - wanted).abs().max())
-    if not apart <= _TOLERANCE * max(1.0, float(wanted.abs().max())):
+    apart, largest = float((found - wanted).abs().max()), float(wanted.abs().max())
+    if not apart <= _TOLERANCE * max(1.0, largest):
         raise Failure(
             f"the file gives other outputs than the network: they are {apart:.2g} apart; "
             "nothing was written"
         )
     kind = "real" if what.real else "random"
-    return f"checked on {len(what.x)} {kind} samples: at most {apart:.1e} apart"
+    return (
+        f"checked on {len(what.x)} {kind} samples: outputs of up to {largest:.3g} are at most "
+        f"{apart:.1g} apart"
+    )
 
 
 def _takes(what: Exported) -> str:
@@ -238,15 +262,26 @@ def _takes(what: Exported) -> str:
 
 
 def _write_columns(made: Opened, path: Path) -> str:
-    """Write how the columns of a table become inputs beside the file; what is said of it."""
-    reading = made.info["data"].get("reading") or {}
-    if "columns" not in reading:
+    """Write how the columns of a table become inputs, as a package beside the file.
+
+    What is said of it; "" where all columns are numbers, taken as they are.
+    """
+    from dlrun.data import tables
+
+    columns = (made.info["data"].get("reading") or {}).get("columns", ())
+    if all(each["kind"] == "number" and not each["flag"] for each in columns):
         return ""
-    beside = path.with_name(f"{path.stem}.columns.json")
-    record.write(beside, record.text(reading, indent=2) + "\n")
+    folder = path.with_name("columns_of_" + re.sub(r"\W", "_", path.stem))
+    with record.guard(folder):
+        folder.mkdir(exist_ok=True)
+        for name in ("cells.py", "encode.py"):
+            shutil.copyfile(Path(tables.__path__[0]) / name, folder / name)
+    reading = record.text(made.info["data"]["reading"], indent=2)
+    record.write(folder / "reading.json", reading + "\n")
+    record.write(folder / "__init__.py", _PACKAGE)
     return (
-        f"begins after the column step, which {shell.near(beside)} describes: text, dates and "
-        "missing values are encoded before"
+        "begins after the column step, in which text, dates and missing values become numbers: "
+        f"from {folder.name} import inputs; x = inputs(table), with pandas and scikit-learn alone"
     )
 
 

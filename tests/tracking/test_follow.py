@@ -299,6 +299,7 @@ class TestCurvesAlone:
         drawer.draw(run.directory)
         drawer.close()
         assert (run.directory / "figures" / "loss.png").is_file()
+        assert (run.directory / "report.html").is_file()
         assert not (run.directory / "tracking.json").exists()
         assert not caplog.records
 
@@ -328,8 +329,10 @@ def test_curves_are_delivered_too(begin, start, database):
     run.set_status(record.FINISHED)
     run.close()
     follower.close()
-    files = MlflowClient(database).list_artifacts(cursor(run)["run_id"], "figures")
-    assert "figures/loss.png" in {file.path for file in files}
+    client, found = MlflowClient(database), cursor(run)["run_id"]
+    files = [*client.list_artifacts(found), *client.list_artifacts(found, "figures")]
+    assert {"report.html", "figures/loss.png"} <= {file.path for file in files}
+    assert "finished" in (run.directory / "report.html").read_text()
 
 
 class TestServer:

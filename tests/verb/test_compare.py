@@ -1,0 +1,116 @@
+"""`dlrun compare` says what differs, what it changed, and whether it may be chance."""
+
+import json
+
+import numpy as np
+import pytest
+
+from dlrun import record
+from dlrun.__main__ import main
+from dlrun.report.paired import mcnemar
+from tests.verb.conftest import SHORT
+
+
+@pytest.fixture(scope="module")
+def others(home):
+    """Ids of runs on digits: a smaller network, another rate too, and two seeds of that."""
+    import os
+    from pathlib import Path
+
+    here = Path.cwd()
+    os.chdir(home)
+    try:
+        for words in (["model.hidden=[4]"], ["model.hidden=[4]", "optimizer.lr=0.001"]):
+            assert main([*words, *SHORT]) == 0
+        assert main(["model.hidden=[4]", "optimizer.lr=0.001", "seed=1", *SHORT]) == 0
+        return [each.name for each in record.all_runs("outputs")[-3:]]
+    finally:
+        os.chdir(here)
+
+
+def compared(capsys, *words):
+    capsys.readouterr()
+    assert main(["compare", "--json", *words]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_one_change(runs, others, capsys):
+    small, slow = others[:2]
+    found = compared(capsys, small, slow)
+    assert [each["key"] for each in found["changes"]] == ["optimizer.lr"]
+    assert main(["compare", small, slow]) == 0
+    printed = capsys.readouterr().out
+    assert "one change\n" in printed
+    assert f"the curves: {found['curves'].split('/', 1)[0]}" in printed
+
+
+def test_the_difference_is_that_of_the_samples(runs, others, capsys):
+    first, second = (
+        record.read_arrays(record.find("outputs", name) / record.VALIDATION) for name in others[:2]
+    )
+    [told] = compared(capsys, *others[:2])["differences"]
+    right = [each["y"] == each["predicted"] for each in (first, second)]
+    apart = right[1].astype(float) - right[0]
+    assert told["difference"]["mean"] == pytest.approx(apart.mean())
+    error = apart.std(ddof=1) / np.sqrt(len(apart))
+    assert told["difference"]["error"] == pytest.approx(error)
+    alone = [int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())]
+    assert [told["first"], told["second"]] == alone
+    assert told["chance"] == pytest.approx(mcnemar(*alone))
+
+
+def test_without_names_it_is_the_last_two(runs, others, capsys):
+    found = compared(capsys)
+    assert [each["ids"] for each in found["runs"]] == [[others[1]], [others[2]]]
+
+
+def test_several_changes_are_counted(runs, others, capsys):
+    assert main(["compare", runs["digits"].name, others[1]]) == 0
+    assert "2 changes: which of them made a difference is not known" in capsys.readouterr().out
+
+
+def test_seeds_of_one_recipe_are_one_column(runs, others, capsys):
+    found = compared(capsys, others[0], others[1], others[2])
+    assert [len(each["ids"]) for each in found["runs"]] == [1, 2]
+    assert len(found["runs"][1]["results"]["val/accuracy"]) == 2
+    found = compared(capsys, others[1], others[2])
+    assert [len(each["ids"]) for each in found["runs"]] == [1, 1]
+    assert [each["key"] for each in found["changes"]] == ["seed"]
+
+
+def test_without_what_training_has_kept_the_model_is_asked(runs, others, capsys):
+    kept = compared(capsys, *others[:2])
+    for name in others[:2]:
+        (record.find("outputs", name) / record.VALIDATION).unlink()
+    assert compared(capsys, *others[:2])["differences"] == kept["differences"]
+
+
+def test_the_test_split_is_measured_then(runs, others, capsys):
+    before = record.read_json(record.find("outputs", others[0]) / "run.json")["test_measured"]
+    [told] = compared(capsys, *others[:2], "split=test")["differences"]
+    assert told["metric"] == "test/accuracy"
+    values = [
+        record.last_values(record.read_points(record.find("outputs", name)))["test/accuracy"]
+        for name in others[:2]
+    ]
+    assert told["difference"]["mean"] == pytest.approx(values[1] - values[0])
+    after = record.read_json(record.find("outputs", others[0]) / "run.json")["test_measured"]
+    assert len(after) == len(before) + 1
+
+
+def test_runs_on_other_data(runs, others, capsys):
+    [told] = compared(capsys, runs["digits"].name, runs["photos"].name)["differences"]
+    assert not told["paired"]
+    assert told["chance"] is None
+    assert compared(capsys, runs["digits"].name, runs["prices"].name)["differences"] == [None]
+
+
+def test_mistakes(runs, capsys):
+    for words, said in (
+        (["last"], "compare takes two runs or more, or none for the last two"),
+        (["last", "last"], "compare last: is named twice"),
+        (["last", "nosuch"], "no run 'nosuch'"),
+        (["last", runs["digits"].name, "split=tst"], "did you mean split=test?"),
+    ):
+        assert main(["compare", *words]) == 2
+        assert said in capsys.readouterr().err

@@ -1,0 +1,87 @@
+"""`dlrun show` draws a run and writes its page."""
+
+import webbrowser
+
+import numpy as np
+import pytest
+
+from dlrun import record
+from dlrun.__main__ import main
+from dlrun.engine import surface
+from tests.verb.conftest import SHORT
+
+ALWAYS = {"predictions", "mistakes", "weights", "activations", "loss_line", "loss_plane"}
+IMAGES = {"filters", "inputs"}
+CLASSES = {"confusion", "reliability"}
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch):
+    monkeypatch.setattr(surface, "ALONG", 5)
+    monkeypatch.setattr(surface, "ACROSS", 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "figures"),
+    [("digits", ALWAYS | IMAGES | CLASSES), ("prices", ALWAYS)],
+)
+def test_it_draws(name, figures, runs, capsys):
+    before = record.read_json(runs[name] / "run.json")
+    assert main(["show", runs[name].name]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    drawn = {path.stem for path in (runs[name] / "figures").glob("*.png")}
+    assert figures <= drawn
+    assert not (IMAGES | CLASSES | ALWAYS) - figures & drawn
+    assert printed == [
+        *(f"outputs/runs/{runs[name].name}/figures/{each}.png" for each in sorted(drawn)),
+        f"outputs/runs/{runs[name].name}/report.html",
+    ]
+    page = (runs[name] / "report.html").read_text()
+    assert page.count("<img") == len(drawn)
+    assert record.read_json(runs[name] / "run.json") == before
+    assert record.read_status(runs[name])["status"] == "FINISHED"
+
+
+def test_it_says_again_what_training_has_kept(runs):
+    kept = record.read_arrays(runs["photos"] / record.VALIDATION)
+    (runs["photos"] / record.VALIDATION).unlink()
+    assert main(["show", "photos"]) == 2  # a run goes by its id
+    assert main(["show", runs["photos"].name]) == 0
+    found = record.read_arrays(runs["photos"] / record.VALIDATION)
+    assert found.keys() == kept.keys()
+    for name, values in kept.items():
+        assert np.array_equal(values, found[name])
+
+
+def test_what_it_draws_goes_to_mlflow(tmp_path, monkeypatch):
+    from mlflow import MlflowClient
+
+    monkeypatch.chdir(tmp_path)
+    assert main([*SHORT, "tracking=mlflow"]) == 0
+    assert main(["show"]) == 0
+    [run] = record.all_runs("outputs")
+    found = record.read_json(run / "tracking.json")["run_id"]
+    client = MlflowClient(f"sqlite:///{tmp_path}/outputs/mlflow.db")
+    files = [*client.list_artifacts(found), *client.list_artifacts(found, "figures")]
+    assert {"report.html", "figures/filters.png", "figures/mistakes.png"} <= {f.path for f in files}
+    sizes = {file.path: file.file_size for file in files}
+    assert sizes["report.html"] == (run / "report.html").stat().st_size
+    assert client.get_run(found).info.status == "FINISHED"
+
+
+def test_it_opens_the_page(runs, monkeypatch):
+    opened = []
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    assert main(["show", runs["digits"].name, "--open"]) == 0
+    assert opened == [(runs["digits"] / "report.html").as_uri()]
+
+
+def test_what_cannot_be_shown(runs, capsys):
+    for words, said in (
+        (["show", "nosuch"], "no run 'nosuch'"),
+        (["show", "last", "epochs=3"], "epochs=3: show takes"),
+        (["show", runs["digits"].name, runs["photos"].name], "show takes one run, not 2"),
+        (["show", "--opn"], "did you mean --open?"),
+    ):
+        assert main(words) == 2
+        assert said in capsys.readouterr().err
