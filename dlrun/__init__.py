@@ -20,4 +20,21 @@ shell.py, duration.py, errors.py: text typed and printed, lengths of time, what 
 
 The options of each group are YAML files in conf/<group>/, beside this package. Each room's first
 lines say what is where. A room imports only what stands below it here.
+
+From Python: `dlrun.run("model=cnn", "epochs=3")`, `dlrun.open("last")`; see notebook.py.
 """
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # known without importing typing
+    from dlrun.notebook import Failure, Mistake, Recorded, open, run
+
+__all__ = ["Failure", "Mistake", "Recorded", "open", "run"]
+
+
+def __getattr__(name: str) -> object:
+    """What `dlrun.notebook` offers, imported when it is first asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module 'dlrun' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module("dlrun.notebook"), name)

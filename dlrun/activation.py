@@ -9,6 +9,7 @@ returns; the layer before it is made k times as wide.
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 Activation = Callable[[], nn.Module]
@@ -35,3 +36,19 @@ class Maxout(nn.Module):
         """(n, k·features, ...) -> (n, features, ...)."""
         grouped: Tensor = x.unflatten(1, (-1, self.pieces))
         return grouped.amax(2)
+
+
+class MaxPReLU(nn.PReLU):
+    """max(a·x, x) with a learned a; where a is above 1 it bends the other way than PReLU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, features, ...) -> the same shape."""
+        shape = [1, -1] + [1] * (x.dim() - 2) if self.num_parameters > 1 else [1]
+        return torch.maximum(self.weight.view(shape) * x, x)
+
+
+def prelu(num_parameters: int = 1, init: float = 0.25, form: str = "slope") -> nn.PReLU:
+    """PReLU (He, Zhang, Ren, Sun 2015); form: slope, a·x below 0, or max, max(a·x, x)."""
+    if form not in ("slope", "max"):
+        raise ValueError(f"form must be slope or max, got {form}")
+    return (nn.PReLU if form == "slope" else MaxPReLU)(num_parameters, init)

@@ -15,11 +15,13 @@ Steps = NewType("Steps", int)
 """A number of optimizer steps; in a recipe, a duration."""
 
 _FORM = re.compile(
-    r"^\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*(epochs?|steps?|seconds?|s|%)?\s*$"
+    r"^\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*"
+    r"(epochs?|steps?|seconds?|s|minutes?|min|hours?|h|days?|%)?\s*$"
 )
 LONGEST = 1e12
 """No duration is longer, in whatever unit: steps are counted in 64 bits. In %, it is 100."""
 _UNITS = {"epoch": "epochs", "step": "steps", "second": "seconds", "s": "seconds", None: "epochs"}
+_SECONDS = {"min": 60, "minute": 60, "h": 3600, "hour": 3600, "day": 86400}
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Duration:
 
 
 def parse(value: object) -> Duration:
-    """Read a duration such as 5, '5 epochs', '200 steps', '10%' or '30 seconds'.
+    """Read a duration such as 5, '5 epochs', '200 steps', '10%', '30 seconds' or '2 hours'.
 
     Raises Mistake where it has another form, or is longer than `LONGEST`.
     """
@@ -60,6 +62,9 @@ def parse(value: object) -> Duration:
     amount, unit = match.groups()
     if float(amount) > (100 if unit == "%" else LONGEST):
         raise Mistake(f"{value!r} is too long; durations end at 100% or {LONGEST:g}")
+    in_seconds = _SECONDS.get(str(unit).removesuffix("s"))
+    if in_seconds:
+        return Duration(float(amount) * in_seconds, "seconds")
     return Duration(float(amount), _UNITS.get(unit, unit))
 
 

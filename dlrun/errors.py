@@ -4,6 +4,7 @@
     ├── Mistake           2   the user asked for something that cannot be
     └── Failure           1   the run went wrong: a non-finite loss, a full disk
     Interrupted           130 or 143   SIGINT or SIGTERM; the state is saved
+    └── OutOfTime         0   the time of stop_after is over
 
 Anything else is a bug of dlrun and keeps its traceback.
 """
@@ -45,6 +46,14 @@ class Interrupted(BaseException):
         name = signal.Signals(signum).name
         super().__init__(message or f"by {name}")
         self.exit_code = 128 + signum
+
+
+class OutOfTime(Interrupted):
+    """The time of `stop_after` is over: as after a signal, but this is what was asked for."""
+
+    def __init__(self, message: str = "by stop_after; the state is saved") -> None:
+        BaseException.__init__(self, message)
+        self.exit_code = 0
 
 
 def refuse(wrong: Iterable[str]) -> None:

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from scipy.special import erf
 from torch import nn
 
-from dlrun.activation import Maxout, pieces
+from dlrun.activation import Maxout, pieces, prelu
 from dlrun.model.mlp import mlp
 
 CONF = Path(__file__).parents[1] / "conf" / "activation"
@@ -109,3 +109,16 @@ def test_maxout_multiplies_the_weights_of_its_layer():
 def test_values_out_of_range_are_refused():
     with pytest.raises(ValueError, match="pieces must be at least 2, got 1"):
         Maxout(1)
+
+
+def test_prelu_as_a_maximum_differs_above_a_slope_of_1():
+    x = torch.linspace(-2, 2, 9)[None]
+    for slope in (0.25, 2.0):
+        usual, largest = prelu(init=slope), prelu(init=slope, form="max")
+        torch.testing.assert_close(largest(x), torch.maximum(slope * x, x))
+        assert torch.equal(usual(x), largest(x)) == (slope < 1)
+    wide = prelu(num_parameters=3, init=0.5, form="max")
+    image = torch.randn(2, 3, 4, 4)
+    torch.testing.assert_close(wide(image), torch.maximum(0.5 * image, image))
+    with pytest.raises(ValueError, match="form must be slope or max, got min"):
+        prelu(form="min")

@@ -39,6 +39,7 @@ RECIPES = {
         *("regularization=[weight_average,label_smoothing,l2]", "log_every='31 steps'"),
         *("regularization.weight_average.form=swa", "regularization.weight_average.start=30%"),
     ],
+    "a table with texts and holes": ["data=arrays", "data.path=../t.csv", "data.target=kind"],
 }
 QUICKEST = ("adamw, augmentation, early stopping", "sgd, batch norm, averages, label smoothing")
 PRELOAD = ("dlrun.cli.launch", "dlrun.recipe.build", "dlrun.report.curves", "sklearn.datasets")
@@ -100,6 +101,16 @@ def _run(words: Sequence[str], folder: Path, kill: Any = None) -> int:
     return int(child.exitcode)
 
 
+def _table() -> str:
+    """A CSV in which a number has holes, and a text more values than inputs."""
+    chance = random.Random(0)
+    rows = ["age,town,kind"]
+    for _ in range(400):
+        age = chance.choice(["", f"{chance.gauss(40, 10):.1f}"])
+        rows.append(f"{age},t{chance.randrange(70)},{chance.choice('ab')}")
+    return "\n".join(rows)
+
+
 def _result(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any]]:
     """The points without what the clock says, the last checkpoint, and the best weights."""
     directory = record.find(folder / "outputs", "last")
@@ -119,6 +130,7 @@ def test_killed_runs_end_as_whole_ones_do(recipe, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir()
     killed.mkdir()
+    (tmp_path / "t.csv").write_text(_table())
     assert _run(words, whole) == 0, (whole / "output.txt").read_text()
     expected_points, expected_state, expected_best = _result(whole)
 

@@ -37,7 +37,7 @@ def run(words: Sequence[str]) -> int:
                 raise Mistake(f"{word or chr(39) * 2}: write key=value, e.g. epochs=20{near}")
         from dlrun.cli import launch  # imports Hydra
 
-        return launch.run(typed, ["dlrun", *words])
+        launch.run(typed, ["dlrun", *words])
     return 0
 
 

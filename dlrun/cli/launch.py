@@ -20,8 +20,11 @@ from dlrun.recipe.resume import Previous
 _SWEEPING = ("sweep=", "sweep.", "hydra/launcher=", "hydra.launcher.")
 
 
-def run(asked: Flags, command: Sequence[str]) -> int:
-    """Do what the flags ask for; the exit code."""
+def run(asked: Flags, command: Sequence[str]) -> Path | None:
+    """Do what the flags ask for; gives the directory of the record that this made or went on with.
+
+    Of a sweep, the one of its best run; None where nothing was recorded.
+    """
     with outcome.warnings():
         typed = [_hidden(compose.readable(word, asked.multirun)) for word in asked.words]
         command = [_hidden(word) for word in command]
@@ -39,8 +42,7 @@ def run(asked: Flags, command: Sequence[str]) -> int:
                 words = previous.merge(composer, words)
             mistakes.words(composer, words)
             with mistakes.explained(composer, words):
-                _do(asked, composer, words, previous, list(command))
-    return 0
+                return _do(asked, composer, words, previous, list(command))
 
 
 def _directories(asked: Flags, previous: Previous | None) -> list[Path]:
@@ -76,7 +78,7 @@ def _do(
     words: list[str],
     previous: Previous | None,
     command: list[str],
-) -> None:
+) -> Path | None:
     hydra, part = composer.hydra, asked.package
     if asked.cfg:
         composed = composer.full(words)
@@ -90,18 +92,20 @@ def _do(
     elif not previous and (asked.multirun or composer.asks_for_sweep(words)):
         from dlrun.sweep import command as sweep  # imports optuna
 
-        sweep.run(replace(composer, multirun=True), words, command)  # or an experiment asks for it
+        # or an experiment asks for it
+        return sweep.run(replace(composer, multirun=True), words, command)
     else:
         searching = next((word for word in words if word.startswith(_SWEEPING)), None)
         if searching:
             raise Mistake(f"{searching}: is about a sweep, which needs -m")
-        _one(composer, words, previous, command)
+        return _one(composer, words, previous, command)
+    return None
 
 
 def _one(
     composer: Composer, words: list[str], previous: Previous | None, command: list[str]
-) -> None:
-    """Run the job of one recipe."""
+) -> Path | None:
+    """Run the job of one recipe; gives the directory of its record."""
 
     def job(recipe: DictConfig) -> Any:
         about = compose.job()
@@ -125,6 +129,8 @@ def _one(
     result = composer.launch(words, job)
     if isinstance(result, BaseException):
         raise result
+    made: Path | None = result
+    return made
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 _MIXED = np.uint64(0x9E3779B97F4A7C15)
 _COMPARED = 50  # columns that are left out in turn
+_FEW, _BEYOND = 5, 3  # rows to a value where values are few; as many times more than expected
 
 
 def hash_samples(x: NDArray[np.generic]) -> NDArray[np.int64]:
@@ -46,8 +47,9 @@ def with_targets(
 def coincide(x: NDArray[np.float32]) -> bool:
     """Whether rows of a table are identical by chance, since its columns have few values.
 
-    x: (n, columns), the target among them. Then rows that differ in one column alone are as
-    frequent as rows that differ in none; copies of rows differ in none.
+    x: (n, columns), the target among them. Then rows that differ in one column of few values alone
+    are as frequent as rows that differ in none, or rows agree in each column as often as others
+    do; copies of rows differ in none, also where a column has many values.
     """
     words = np.ascontiguousarray(x).view(np.uint32).astype(np.uint64)
     draw = np.random.default_rng(0)
@@ -56,12 +58,16 @@ def coincide(x: NDArray[np.float32]) -> bool:
     mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed ^= mixed >> np.uint64(32)
     whole = mixed.sum(1, dtype=np.uint64)
-    same, near = _pairs(whole), 0
+    same, near, expected = _pairs(whole), 0, float("inf")
     for place in draw.permutation(x.shape[1])[:_COMPARED] if same else ():
-        near += _pairs(whole - mixed[:, place]) - same
+        without = _pairs(whole - mixed[:, place])
+        agree = _pairs(mixed[:, place]) / (len(x) * (len(x) - 1) / 2)
+        expected = min(expected, without * agree)
+        if _FEW * len(np.unique(mixed[:, place])) <= len(x):
+            near += without - same
         if near >= same:
             return True
-    return False
+    return 0 < same <= _BEYOND * expected
 
 
 def _pairs(hashes: NDArray[np.uint64]) -> int:

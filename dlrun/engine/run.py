@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 import torch
@@ -209,6 +210,7 @@ class LoopConfig:
     checkpoint_every: Duration  # in steps or in seconds
     evaluation_batch: int  # samples
     watch_every: int = 0  # 0 for never
+    stop_at: float = inf  # by the clock, in seconds since 1970
 
     def smallest(self, samples: int) -> int:
         """Samples in the smallest mini-batch of an epoch of so many samples."""

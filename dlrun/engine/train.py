@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from operator import mul
-from time import perf_counter
+from time import perf_counter, time
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
@@ -21,7 +21,7 @@ from dlrun.engine.interrupt import Request, deferred
 from dlrun.engine.run import Run, Weights
 from dlrun.engine.state import Standing, State, Window, capture, load_best_weights
 from dlrun.engine.step import SingleStep, Step
-from dlrun.errors import Interrupted
+from dlrun.errors import Interrupted, OutOfTime
 from dlrun.optimizer import Observing
 from dlrun.record import Record
 
@@ -222,7 +222,7 @@ class Clock:
 
 
 class Housekeeping:
-    """What is done now and then: the screen, a checkpoint, a signal."""
+    """What is done now and then: the screen, a checkpoint, a signal, the end of the time."""
 
     def __init__(
         self, members: Sequence[Member], state: State, clock: Clock, signal: Request
@@ -230,6 +230,8 @@ class Housekeeping:
         self._members, self._state, self._clock, self._signal = members, state, clock, signal
         self._every = members[0].run.lengths.checkpoint_every
         self._look = clock.mark + _LOOK
+        lengths = members[0].run.lengths
+        self._stop, self._total = clock.mark + lengths.stop_at - time(), lengths.total_steps
         self._saved(clock.mark)
 
     def attend(self) -> None:
@@ -241,11 +243,14 @@ class Housekeeping:
         self._clock.lap(training=True)
         if self._state.window.losses:
             self._show()
-        if now >= self._save_time or step >= self._save_step or self._signal.signum:
+        ends = now >= self._stop and step < self._total
+        if now >= self._save_time or step >= self._save_step or self._signal.signum or ends:
             save(self._members, self._state)
             self._saved(perf_counter())
         if self._signal.signum:
             raise Interrupted(self._signal.signum, "the state is saved")
+        if ends:
+            raise OutOfTime()
         self._clock.restart()
 
     def _saved(self, now: float) -> None:

@@ -9,10 +9,17 @@ from dlrun.initializer import Layer, fans, fresh, layers, set_bias, set_weight
 from dlrun.model.order import residual_ends
 
 
-def lecun(model: nn.Module, x: Tensor, *, distribution: str = "normal", bias: float = 0.0) -> None:
-    """Weights of variance 1/fan_in (LeCun, Bottou, Orr, Müller 1998)."""
+def lecun(
+    model: nn.Module,
+    x: Tensor,
+    *,
+    distribution: str = "normal",
+    mode: str = "fan_in",
+    bias: float = 0.0,
+) -> None:
+    """Weights of variance 1/fan (LeCun, Bottou, Orr, Müller 1998); mode as in `he`."""
     for layer in layers(model):
-        _draw(layer, sqrt(1 / fans(layer)[0]), distribution)
+        _draw(layer, sqrt(1 / _fan(layer, mode)), distribution)
         set_bias(layer, bias)
 
 
@@ -21,13 +28,16 @@ def xavier(
     x: Tensor,
     *,
     distribution: str = "uniform",
+    mode: str = "average",
     gain: float = 1.0,
     bias: float = 0.0,
 ) -> None:
-    """Weights of variance gain²·2/(fan_in + fan_out) (Glorot, Bengio 2010)."""
+    """Weights of variance gain²/fan, by default gain²·2/(fan_in + fan_out); mode as in `he`.
+
+    Glorot, Bengio 2010.
+    """
     for layer in layers(model):
-        fan_in, fan_out = fans(layer)
-        _draw(layer, gain * sqrt(2 / (fan_in + fan_out)), distribution)
+        _draw(layer, gain * sqrt(1 / _fan(layer, mode)), distribution)
         set_bias(layer, bias)
 
 
@@ -43,15 +53,11 @@ def he(
     """Weights of variance 2/((1 + a²)·fan), a the activation's slope below 0.
 
     He, Zhang, Ren, Sun 2015. mode: fan_in keeps the variance of the signals, fan_out that of
-    the gradients.
+    the gradients, average something of both.
     """
-    if mode not in ("fan_in", "fan_out"):
-        raise ValueError(f"mode must be fan_in or fan_out, got {mode}")
     a = slope_below_zero(activation)
     for layer in layers(model):
-        fan_in, fan_out = fans(layer)
-        fan = fan_in if mode == "fan_in" else fan_out
-        _draw(layer, sqrt(2 / ((1 + a * a) * fan)), distribution)
+        _draw(layer, sqrt(2 / ((1 + a * a) * _fan(layer, mode))), distribution)
         set_bias(layer, bias)
 
 
@@ -118,6 +124,15 @@ def slope_below_zero(activation: Activation) -> float:
     if isinstance(module, nn.PReLU):
         return float(module.weight.detach().mean())
     return 0.0
+
+
+def _fan(layer: Layer, mode: str) -> float:
+    """How many numbers a unit takes in, or gives out, or the mean of both."""
+    fan_in, fan_out = fans(layer)
+    known = {"fan_in": fan_in, "fan_out": fan_out, "average": (fan_in + fan_out) / 2}
+    if mode not in known:
+        raise ValueError(f"mode must be fan_in, fan_out or average, got {mode}")
+    return known[mode]
 
 
 def _draw(layer: Layer, std: float, distribution: str) -> None:

@@ -28,18 +28,19 @@ if TYPE_CHECKING:
 _log = logging.getLogger("dlrun")
 
 
-def run(config: DictConfig, invocation: Invocation) -> float | None:
-    """Do what a recipe says, alone; gives the value it is judged by."""
+def run(config: DictConfig, invocation: Invocation) -> Path | None:
+    """Do what a recipe says, alone; gives the directory of its record, where it has one."""
     session = Session()
     with raised():
         try:
-            return perform(config, invocation, session, whole=True)
+            perform(config, invocation, session, whole=True)
         finally:
             try:
                 session.close()
             finally:  # a signal ends the waiting alone
                 for directory in session.records:
                     summary.show(session.show.console, directory, session.uri)
+    return session.records[-1] if session.records else None
 
 
 def perform(

@@ -334,7 +334,9 @@ class Lab:
                     config.weights = start.absolute(config)
                 folder = tempfile.TemporaryDirectory(prefix="dlrun-", ignore_cleanup_errors=True)
                 config.outputs = stack.enter_context(folder)
+            stop_at = self.session.stop_at(config)
             run = run_of(config, training, self.session, self.rules, resume)
+            run.lengths = replace(run.lengths, stop_at=stop_at)
             known_by = {"structure": self._structure}
             invocation = replace(invocation, info={**invocation.info, **known_by})
             kept, state = recording.begin(config, run, invocation)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("dlrun")
 _UNNAMED = (
     *("name", "outputs", "resume", "device", "threads", "tracking", "data.cache"),
-    *("preflight", "target_error", "watch", "watch_every"),
+    *("preflight", "target_error", "watch", "watch_every", "stop_after"),
 )
 
 

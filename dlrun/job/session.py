@@ -6,15 +6,17 @@ Imports nothing heavy: the second process is started before torch is imported.
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from math import inf
 from pathlib import Path
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import finding, record
+from dlrun import duration, finding, record
 from dlrun.console.progress import Progress
-from dlrun.errors import refuse
+from dlrun.errors import OutOfTime, refuse
 from dlrun.finding import Finding
 from dlrun.recipe import signature
 from dlrun.recipe.schema import LOSS_OF_TASK
@@ -76,13 +78,16 @@ class Session:
         cores: int | None = None,
         checked: Path | None = None,
         show: Progress | None = None,
+        began: float | None = None,
     ) -> None:
         """brief: show little more than progress, for a run among many. show: another way to.
 
         cores: how many threads a job may use where its recipe does not say; None for all.
+        began: when the command did, by the clock; None for now.
         checked: a folder in which processes tell each other what preflight has found.
         """
         self.cores = cores
+        self.began = time() if began is None else began
         self.show = show or Progress(brief=brief)
         self.records: list[Path] = []
         self.checked = Checked(checked)
@@ -109,6 +114,15 @@ class Session:
             self._followers[key] = _deliverer(tracking) if key else Follower(None, os.environ)
         self._follower = self._followers.get(key)
         return self._follower
+
+    def stop_at(self, config: DictConfig) -> float:
+        """When the command is to end, by the clock. Raises OutOfTime where that is over."""
+        if config.stop_after is None:
+            return inf
+        end = self.began + duration.parse(config.stop_after).amount
+        if time() >= end:
+            raise OutOfTime("by stop_after, before the next training")
+        return end
 
     def follow(self, directory: Path) -> None:
         """Deliver a record from now on to where the recipe of the last `prepare` says.

@@ -1,6 +1,7 @@
 """Pieces that several networks share."""
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from dlrun.activation import Activation, pieces
 from dlrun.errors import Mistake
@@ -38,19 +39,59 @@ def convolution(
     activation: Activation,
     norm: str,
     padding: int | None = None,
+    stride: int = 1,
+    size: tuple[int, int] | None = None,
 ) -> list[nn.Module]:
     """Convolution, normalization, activation; without `padding` given the size stays.
 
-    (n, inputs, h, w) -> (n, channels, h, w). "layer" normalizes over a whole image.
+    (n, inputs, h, w) -> (n, channels, h/stride, w/stride). "layer" normalizes over a whole image.
+    size: h, w, where each place has weights of its own.
     """
     wide = channels * pieces(activation)
     around = kernel // 2 if padding is None else padding
-    layers: list[nn.Module] = [nn.Conv2d(inputs, wide, kernel, padding=around, bias=norm == "none")]
+    layers: list[nn.Module] = [
+        nn.Conv2d(inputs, wide, kernel, stride, around, bias=norm == "none")
+        if size is None
+        else LocallyConnected(inputs, wide, kernel, stride, around, size, bias=norm == "none")
+    ]
     if norm == "batch":
         layers.append(nn.BatchNorm2d(wide))
     if norm == "layer":
         layers.append(nn.GroupNorm(1, wide))
     return [*layers, activation()]
+
+
+class LocallyConnected(nn.Module):
+    """A convolution whose weights are not shared: each place of the image has its own.
+
+    One linear layer for each place, as groups of one convolution over a single point.
+    LeCun 1989, Generalization and Network Design Strategies.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        channels: int,
+        kernel: int,
+        stride: int,
+        padding: int,
+        size: tuple[int, int],
+        bias: bool,
+    ) -> None:
+        super().__init__()
+        self.kernel, self.stride, self.padding = kernel, stride, padding
+        self.out = tuple((side + 2 * padding - kernel) // stride + 1 for side in size)
+        places = self.out[0] * self.out[1]
+        taken = inputs * kernel * kernel
+        self.linear = nn.Conv1d(places * taken, places * channels, 1, groups=places, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, inputs, h, w) -> (n, channels, out_h, out_w)."""
+        patches = F.unfold(x, self.kernel, padding=self.padding, stride=self.stride)
+        out = self.linear(patches.transpose(1, 2).flatten(1)[..., None])
+        places = self.out[0] * self.out[1]
+        mapped: Tensor = out.reshape(len(x), places, -1).transpose(1, 2).unflatten(2, self.out)
+        return mapped
 
 
 def require_image(shape: list[int], name: str) -> None:

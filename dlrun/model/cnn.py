@@ -14,15 +14,18 @@ def cnn(
     activation: Activation,
     channels: list[int],
     kernel: int = 3,
+    stride: int = 1,
     norm: str = "none",
     pooling: str = "max",
     pool_every: int = 2,
     global_pool: bool = True,
     hidden: list[int] | None = None,
+    shared: bool = True,
 ) -> nn.Module:
     """Convolutions with pooling between, then dense layers: (n, *shape) -> (n, outputs).
 
-    channels: one convolution each. A 2×2 pooling follows every `pool_every` of them.
+    channels: one convolution each, with this stride. A 2×2 pooling follows every `pool_every` of
+    them. shared: whether all places of an image have the same weights.
     global_pool averages over what is left of the image; without it that is flattened.
     hidden: widths of dense layers before the last.
     """
@@ -39,11 +42,16 @@ def cnn(
     if pool_every < 1:
         raise ValueError(f"pool_every must be at least 1, got {pool_every}")
 
+    if stride < 1:
+        raise ValueError(f"stride must be at least 1, got {stride}")
+
     layers: list[nn.Module] = []
     depth, height, width = shape
     for i, wider in enumerate(channels, start=1):
-        layers += convolution(depth, wider, kernel, activation, norm)
+        places = None if shared else (height, width)
+        layers += convolution(depth, wider, kernel, activation, norm, stride=stride, size=places)
         depth = wider
+        height, width = -(-height // stride), -(-width // stride)
         if pooling != "none" and i % pool_every == 0:
             layers.append(POOLINGS[pooling](2))
             height, width = height // 2, width // 2

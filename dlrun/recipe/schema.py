@@ -66,9 +66,17 @@ LENGTHS = {
     "checkpoint_every": ("seconds", "epochs", "steps", "%"),
     "watch_every": ("epochs", "steps", "%"),
     "unfreeze_at": ("epochs", "steps", "%"),
+    "stop_after": ("seconds",),
 }
 """The settings that are durations, and their units."""
-_FORMS = {"epochs": "'5 epochs'", "steps": "'200 steps'", "%": "10%", "seconds": "'30 seconds'"}
+_FORMS = {
+    "epochs": "'5 epochs'",
+    "steps": "'200 steps'",
+    "%": "10%",
+    "seconds": "'30 seconds', '2 hours'",
+}
+_OPTIONAL = ("unfreeze_at", "stop_after")
+"""Durations that may be null."""
 
 
 @dataclass
@@ -159,6 +167,7 @@ class Settings:
     validate_every: Any = 1
     log_every: Any = 1
     checkpoint_every: Any = "30 seconds"
+    stop_after: Any = None
     monitor: str = "auto"
     validate_on: int | None = None
     train_eval: bool = False
@@ -251,7 +260,7 @@ def _unfit(config: "DictConfig") -> Iterator[tuple[str, str]]:
             yield key, "must be greater than 0"
     for key, units in LENGTHS.items():
         length = None
-        if key == "unfreeze_at" and config[key] is None:
+        if key in _OPTIONAL and config[key] is None:
             continue
         with suppress(Mistake):
             length = duration.parse(config[key])

@@ -32,17 +32,19 @@ class Drop:
     """A forward pre-hook that drops elements of a module's input while it trains.
 
     An object of its own, not a closure: it is copied and pickled with the network.
-    on: whether it does so in evaluation too.
+    scales: what makes up for the elements that are missing: "train", which divides the others,
+    or "test", which multiplies all elements in evaluation. on: whether it drops there too.
     """
 
-    def __init__(self, rate: float) -> None:
-        self.rate, self.on = rate, False
+    def __init__(self, rate: float, scales: str = "train") -> None:
+        self.rate, self.scales, self.on = rate, scales, False
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         """The inputs with the first one dropped; None leaves them as they are."""
-        if not (module.training or self.on):
-            return None
-        return (drop(args[0], self.rate), *args[1:])
+        drops, kept = module.training or self.on, 1 - self.rate
+        if self.scales == "test":
+            return ((drop(args[0], self.rate) if drops else args[0]) * kept, *args[1:])
+        return (drop(args[0], self.rate), *args[1:]) if drops else None
 
 
 def turn_on(model: nn.Module, on: bool = True) -> bool:
@@ -66,24 +68,42 @@ class Dropout(Regularizer):
     """Each element is 0 with probability p, else divided by 1 − p; nothing in evaluation.
 
     visible: p on the network's input. hidden: p on the input of each linear layer except
-    the network's first weight layer. convolution: the same for convolutions. Random
-    numbers come from torch's global generator of the device.
+    the network's first weight layer. convolution: the same for convolutions. rates: whether
+    they are probabilities to drop or to keep; scales: as `Drop` takes it. Random numbers come
+    from torch's global generator of the device.
     """
 
-    def __init__(self, hidden: float = 0.5, visible: float = 0.2, convolution: float = 0.0) -> None:
-        rates = {"hidden": hidden, "visible": visible, "convolution": convolution}
-        for name, rate in rates.items():
-            if not 0 <= rate < 1:
+    def __init__(
+        self,
+        hidden: float = 0.5,
+        visible: float = 0.2,
+        convolution: float = 0.0,
+        rates: str = "drop",
+        scales: str = "train",
+    ) -> None:
+        for name, word, known in (
+            ("rates", rates, ("drop", "keep")),
+            ("scales", scales, ("train", "test")),
+        ):
+            if word not in known:
+                raise ValueError(f"{name} must be {' or '.join(known)}, got {word}")
+        given = {"hidden": hidden, "visible": visible, "convolution": convolution}
+        for name, rate in given.items():
+            if rates == "drop" and not 0 <= rate < 1:
                 raise ValueError(f"{name} must be at least 0 and below 1, got {rate}")
-        self.hidden, self.visible, self.convolution = hidden, visible, convolution
+            if rates == "keep" and not 0 < rate <= 1:
+                raise ValueError(f"{name} must be above 0 and at most 1, got {rate}")
+        drops = [rate if rates == "drop" else 1 - rate for rate in given.values()]
+        self.hidden, self.visible, self.convolution = drops
+        self.scales = scales
 
     def change_model(self, model: nn.Module, x: Tensor) -> nn.Module:
         """Put the hooks on; the model's state_dict stays as it is."""
         hidden = weight_layers(model, x)[1:]
         if self.visible:
-            model.register_forward_pre_hook(Drop(self.visible))
+            model.register_forward_pre_hook(Drop(self.visible, self.scales))
         for layer in hidden:
             rate = self.hidden if isinstance(layer, nn.Linear) else self.convolution
             if rate:
-                layer.register_forward_pre_hook(Drop(rate))
+                layer.register_forward_pre_hook(Drop(rate, self.scales))
         return model

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlrun.model.roles import Used, decaying, everything, length, value, weights
@@ -107,15 +108,21 @@ class L2(Regularizer):
 
 
 class Decay(Regularizer):
-    """w ← (1 − rate·strength)·w after every step, outside the optimizer (Loshchilov, Hutter 2019).
+    """Weights shrink after every step, outside the optimizer, by its rate times the strength.
+
+    absolute: whether by as much each, to 0 at most, w ← sign(w)·max(|w| − rate·strength, 0), the
+    proximal step of L1 (Daubechies, Defrise, De Mol 2004); else in proportion to what they are,
+    w ← (1 − rate·strength)·w (Loshchilov, Hutter 2019).
 
     Each weight at the `lr` of its group. Of a weight g·v/‖v‖ only g shrinks, which is equivalent;
     with other reparametrizations their parameters shrink. Frozen weights stay.
     """
 
-    def __init__(self, strength: float = 1e-3, parameters: str = "weights") -> None:
+    def __init__(
+        self, strength: float = 1e-3, parameters: str = "weights", absolute: bool = False
+    ) -> None:
         require(strength, parameters)
-        self.strength, self.parameters = strength, parameters
+        self.strength, self.parameters, self.absolute = strength, parameters, absolute
         self._model: nn.Module | None = None
         self._groups: Sequence[dict[str, Any]] = ()
         self._chosen: list[list[Tensor]] = []
@@ -128,13 +135,22 @@ class Decay(Regularizer):
             self._model, self._groups = model, groups
             self._chosen = [[p for p in group["params"] if p in found] for group in groups]
         for group, chosen in zip(groups, self._chosen, strict=True):
-            if shrinking := [p for p in chosen if p.requires_grad]:
-                torch._foreach_mul_(shrinking, 1 - float(group["lr"]) * self.strength)
+            shrinking, share = [p for p in chosen if p.requires_grad], group["lr"] * self.strength
+            if self.absolute:
+                for weight in shrinking:
+                    weight.copy_(F.softshrink(weight, float(share)))
+            elif shrinking:
+                torch._foreach_mul_(shrinking, 1 - float(share))
 
 
-def l2(strength: float = 1e-3, parameters: str = "weights", decoupled: bool = False) -> L2 | Decay:
-    """The penalty, or decay that the optimizer does not scale."""
-    return (Decay if decoupled else L2)(strength, parameters)
+def l2(
+    strength: float = 1e-3,
+    parameters: str = "weights",
+    half: bool = True,
+    decoupled: bool = False,
+) -> L2 | Decay:
+    """The penalty, or decay that the optimizer does not scale; half: (strength/2)·Σw²."""
+    return (Decay if decoupled else L2)(strength if half else 2 * strength, parameters)
 
 
 class L1(Regularizer):
@@ -156,6 +172,17 @@ class L1(Regularizer):
     def penalty(self, weights: Sequence[Tensor]) -> Tensor:
         """The penalty now, a scalar."""
         return self.strength * self._choice.norms(weights, 1).sum()
+
+
+def l1(
+    strength: float = 1e-5, parameters: str = "weights", form: str = "subgradient"
+) -> L1 | Decay:
+    """The penalty, or its proximal step."""
+    if form not in ("subgradient", "proximal"):
+        raise ValueError(f"form must be subgradient or proximal, got {form}")
+    if form == "proximal":
+        return Decay(strength, parameters, absolute=True)
+    return L1(strength, parameters)
 
 
 class Elastic(Regularizer):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -22,8 +23,11 @@ _NARROWING = {"around": 3, "margin": 0.1}
 """Settings that only a stage has, and their defaults."""
 
 
-def run(composer: Composer, words: Sequence[str], command: Sequence[str]) -> None:
-    """Do what the command asks for. Raises Failure if points have failed."""
+def run(composer: Composer, words: Sequence[str], command: Sequence[str]) -> Path | None:
+    """Do what the command asks for; gives the directory of the best run.
+
+    None where there is none. Raises Failure if points have failed.
+    """
     asked = plan(composer, words, command)
     asked.check_searched()
     listed: Any = OmegaConf.to_container(asked.settings.stages)
@@ -32,11 +36,12 @@ def run(composer: Composer, words: Sequence[str], command: Sequence[str]) -> Non
     _look_ahead(composer, words, stages)
     if stages and asked.settings.dry_run:
         _dry_run(composer, words, stages, head)
-        return
+        return None
     done = _in_turn(composer, words, stages, head) if stages else [_one(asked)]
     failed = sum(driver.failed for driver in done)
     if failed:  # after all stages: the others say enough
         raise Failure(f"{failed} of {sum(driver.total for driver in done)} points failed")
+    return None if asked.settings.dry_run else done[-1].best_run()
 
 
 @dataclass(frozen=True)

@@ -47,8 +47,9 @@ class Driver:
             plan.check()
         self.plan, self.settings, self.total = plan, plan.settings, plan.total()
         self.directory = plan.directory
-        self.jobs = Jobs(plan.composed, plan.composer, self.directory / "jobs")
         self.session = Session(brief=True)
+        began = self.session.began
+        self.jobs = Jobs(plan.composed, plan.composer, self.directory / "jobs", began)
         self.console = screen.console()
         self.failed, self.stopped = 0, False
         self.objective = ""
@@ -87,6 +88,7 @@ class Driver:
         if self.jobs.queues and not self.jobs.local and self.plan.independent:
             at_once = self.total
         while not self.stopped and (batch := self._batch(left, at_once)):
+            self.session.stop_at(self.plan.base)
             self._train(batch)
         points = self.ledger.points.values()
         different = len({point.recipe for point in points})
@@ -100,10 +102,9 @@ class Driver:
         Of a procedure of several runs, the figures of each. What is there already is not made
         again, whichever sweep has made it.
         """
-        sweep = self.ledger.sweep()
+        sweep, directory = self.ledger.sweep(), self.best_run()
         run = sweep.best_run
-        directory = self.plan.outputs / str(run.directory) if run else None
-        if run is None or directory is None or not directory.exists():
+        if run is None or directory is None:
             return
         made = self.plan.recipes.of([*sweep.ranked[0].overrides, f"seed={run.seed}"])
         recipe, export = copy.deepcopy(made.recipe), self.settings.export == "best"
@@ -115,6 +116,12 @@ class Driver:
         what = f"run {directory.name}, which another sweep completes"
         with claims.held(self.plan.outputs, run.hash, what, self.console):
             factory.complete(recipe, directory, self.session, measure_test, export)
+
+    def best_run(self) -> Path | None:
+        """The directory of the best run; None where there is none."""
+        run = self.ledger.sweep().best_run
+        directory = self.plan.outputs / str(run.directory) if run else None
+        return directory if directory is not None and directory.exists() else None
 
     def deliver(self) -> None:
         """Deliver the summary, which holds the report, to where the runs go.

@@ -68,6 +68,7 @@ class Remote:
     cores: int | None
     gpus: bool
     watch: Watch | None = None
+    began: float | None = None  # when the command did
     driver: int | None = None  # the parent process, without which there is nobody to train for
 
     def __call__(self, recipe: DictConfig) -> dict[str, Any]:
@@ -80,7 +81,7 @@ class Remote:
         if (self.folder / "stop").exists():
             return {}
         recipe = compose.without_hydra(recipe)
-        session = Session(brief=True, cores=self.cores, checked=self.folder)
+        session = Session(True, self.cores, self.folder, began=self.began)
         try:
             with raised(), own_gpu(recipe, self.folder, self.gpus, task.trial):
                 stopping = self._stopping(task)
@@ -149,9 +150,15 @@ class Jobs:
     local: jobs run here, one after another; queues: it takes more jobs than it runs at once.
     """
 
-    def __init__(self, composed: DictConfig, composer: Composer, folder: Path) -> None:
-        """composed: the config of the whole command. Raises Mistake if a plugin is missing."""
+    def __init__(
+        self, composed: DictConfig, composer: Composer, folder: Path, began: float | None = None
+    ) -> None:
+        """composed: the config of the whole command; began: when it did, None for unknown.
+
+        Raises Mistake if a plugin is missing.
+        """
         self._config, self._composer, self._folder = composed, composer, folder
+        self._began = began
         self._class = str(composed.hydra.launcher._target_)
         self.local = self._class == BASIC
         self._plugin = self._class.split(".")[1]
@@ -188,7 +195,7 @@ class Jobs:
         shares = self._plugin == "hydra_joblib_launcher" or not self.queues  # this machine
         cores = max(1, _cpus() // min(self.at_once, len(tasks))) if shares else None
         driver = os.getpid() if self._plugin == "hydra_joblib_launcher" else None
-        remote = Remote(list(tasks), self._folder, cores, shares, watch, driver)
+        remote = Remote(list(tasks), self._folder, cores, shares, watch, self._began, driver)
         launcher = self._composer.launcher(self._config, remote)
         inbox = _Inbox(self._folder, tasks, done)
         inbox.start()

@@ -93,6 +93,8 @@ def dataset(info: dict[str, Any]) -> dict[str, str] | None:
     name, digest = data.pop("name", None), data.pop("digest", None)
     if not name or not digest:
         return None
+    if columns := (data.get("reading") or {}).get("columns"):  # run.json has the rest
+        data["reading"] = {"columns": {each["name"]: each["kind"] for each in columns}}
     return {
         "name": str(name)[:500],
         "digest": str(digest)[:36],

@@ -175,7 +175,7 @@ def test_a_resumed_run_keeps_what_it_has_learned(place, capsys):
     assert main(["resume=last", "epochs=4 steps"]) == 0
     assert data("last") == found
     head, *rows = (place / "t.csv").read_text().splitlines()
-    changed = [f"{1000 + n},p{n % 3},{row.split(',', 2)[2]}" for n, row in enumerate(rows)]
+    changed = [f"{1000 + n % 50},p{n % 3},{row.split(',', 2)[2]}" for n, row in enumerate(rows)]
     (place / "t.csv").write_text("\n".join([head, *changed]))
     assert main(["resume=last", "epochs=6 steps"]) == 0
     assert "not those that the run began with" in capsys.readouterr().err

@@ -1,8 +1,9 @@
 import hashlib
 
 import numpy as np
+import pytest
 
-from dlrun.data.fingerprint import hash_content, hash_files, hash_samples
+from dlrun.data.fingerprint import coincide, hash_content, hash_files, hash_samples, with_targets
 
 
 def test_equal_samples_have_equal_hashes_and_no_others():
@@ -66,3 +67,40 @@ def test_the_key_of_files_changes_with_name_size_time_and_options():
     }
     assert len(keys) == 6
     assert hash_files([("\udcff.jpg", 1, 1)]) != hash_files([("\udcfe.jpg", 1, 1)])
+
+
+def made(kind):
+    """Rows of a table, and whether those that are identical are so by chance."""
+    draw = np.random.default_rng(0)
+    real, few = draw.normal(size=(1000, 5)), draw.integers(0, 3, (1000, 4))
+    codes, places = draw.integers(0, 6, 1000), draw.integers(0, 200, 1000)
+    amount = np.c_[real[:, :1], draw.integers(0, 2, (1000, 5))]
+    return {
+        "none identical": (real, False),
+        "copies": (np.r_[real, real[:100]], False),
+        "copies with one real number": (np.r_[amount, amount[:50]], False),
+        "few values": (few, True),
+        "one-hot": (np.c_[np.eye(6)[codes], np.eye(3)[few[:, 0]]], True),
+        "places and their towns": (np.c_[places, places // 10, few[:, 0]], True),
+        "a gap is a value": (np.where(few == 2, np.nan, few), True),
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("none identical", "copies", "copies with one real number", "few values"),
+        *("one-hot", "places and their towns", "a gap is a value"),
+    ],
+)
+def test_whether_rows_are_identical_by_chance(kind):
+    rows, chance = made(kind)
+    assert coincide(rows.astype(np.float32)) is chance
+
+
+def test_rows_with_other_targets_are_other_rows():
+    hashes = hash_samples(np.zeros((4, 2), np.float32))
+    for y in (np.array([0, 1, 0, 2]), np.array([[0.5], [1], [0.5], [2]], np.float32)):
+        found = with_targets(hashes, y)
+        assert found[0] == found[2]
+        assert len(set(found.tolist())) == 3

@@ -236,9 +236,24 @@ def test_values_out_of_range_are_refused():
     with torch.no_grad():
         with pytest.raises(ValueError, match="distribution must be normal or uniform, got flat"):
             xavier(network(), X, distribution="flat")
-        with pytest.raises(ValueError, match="mode must be fan_in or fan_out, got both"):
+        with pytest.raises(ValueError, match="mode must be fan_in, fan_out or average, got both"):
             he(network(), X, activation=nn.ReLU, mode="both")
         with pytest.raises(ValueError, match="high must not be below low=1, got 0"):
             uniform(network(), X, low=1, high=0)
         with pytest.raises(ValueError, match="std must not be negative, got -1"):
             normal(network(), X, std=-1)
+
+
+@pytest.mark.parametrize(
+    ("initialize", "top"),
+    [(lecun, 1.0), (xavier, 1.0), (partial(he, activation=nn.ReLU), 2.0)],
+)
+@pytest.mark.parametrize("mode", ["fan_in", "fan_out", "average"])
+def test_the_fan_that_counts(initialize, top, mode):
+    for weight, (fan_in, fan_out) in zip(
+        weights(initialize, mode=mode, distribution="normal"), FANS, strict=True
+    ):
+        fan = {"fan_in": fan_in, "fan_out": fan_out, "average": (fan_in + fan_out) / 2}[mode]
+        assert_drawn(weight, sqrt(top / fan), "normal")
+    with pytest.raises(ValueError, match="mode must be fan_in, fan_out or average, got both"):
+        weights(initialize, mode="both")

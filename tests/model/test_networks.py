@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from dlrun.errors import Mistake
+from dlrun.model.blocks import LocallyConnected
 from dlrun.model.cnn import cnn
 from dlrun.model.mlp import linear, mlp
 from dlrun.model.resnet import resnet
@@ -163,3 +164,35 @@ def test_tables_are_no_images(make):
 def test_skip_connections_and_maxout_do_not_fit():
     with pytest.raises(Mistake, match="model=resnet: takes no activation=maxout"):
         resnet([3, 8, 8], 2, TwoPieces)
+
+
+def test_the_stride_of_a_cnn():
+    model = cnn([1, 9, 8], 3, nn.ReLU, [4, 5], stride=2, pooling="none", global_pool=False)
+    assert model(torch.randn(2, 1, 9, 8)).shape == (2, 3)
+    assert model[-1].in_features == 5 * 3 * 2
+    with pytest.raises(ValueError, match="stride must be at least 1, got 0"):
+        cnn([1, 9, 8], 3, nn.ReLU, [4], stride=0)
+
+
+@pytest.mark.proves("model=locally_connected")
+@pytest.mark.parametrize("stride", [1, 2])
+def test_with_equal_weights_everywhere_it_is_a_convolution(stride):
+    torch.manual_seed(0)
+    shared = nn.Conv2d(2, 3, 3, stride, padding=1).double()
+    own = LocallyConnected(2, 3, 3, stride, 1, (6, 5), bias=True).double()
+    places = own.out[0] * own.out[1]
+    with torch.no_grad():
+        own.linear.weight.copy_(shared.weight.flatten(1).repeat(places, 1)[..., None])
+        own.linear.bias.copy_(shared.bias.repeat(places))
+    x = torch.randn(4, 2, 6, 5, dtype=torch.float64)
+    torch.testing.assert_close(own(x), shared(x))
+
+
+def test_each_place_has_weights_of_its_own():
+    model = cnn([1, 4, 4], 2, nn.ReLU, [3], pooling="none", global_pool=False, shared=False)
+    assert count(model) == 16 * (9 * 3 + 3) + 48 * 2 + 2
+    out = model[0](torch.ones(1, 1, 4, 4))
+    with torch.no_grad():
+        model[0].linear.weight[0] += 1  # the first channel of the first place
+    changed = model[0](torch.ones(1, 1, 4, 4)) != out
+    assert changed.nonzero().tolist() == [[0, 0, 0, 0]]

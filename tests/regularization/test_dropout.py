@@ -131,3 +131,31 @@ def test_compiled_networks_drop_too():
 def test_values_out_of_range_are_refused():
     with pytest.raises(ValueError, match=r"hidden must be at least 0 and below 1, got 1\.0"):
         Dropout(hidden=1.0)
+
+
+def test_scaled_at_the_test_it_drops_without_scaling_and_shrinks_in_evaluation():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(400, 300), nn.Linear(300, 2))
+    rule = Dropout(hidden=0.4, visible=0.2, scales="test")
+    rule.change_model(model, torch.zeros(2, 400))
+    seen: list[torch.Tensor] = []
+    model[0].register_forward_hook(lambda m, args, out: seen.append(args[0]))
+    x = torch.ones(50, 400)
+    model.train()
+    model(x)
+    assert set(seen[-1].unique().tolist()) == {0.0, 1.0}
+    assert float(seen[-1].mean()) == pytest.approx(0.8, abs=0.02)
+    model.eval()
+    model(x)
+    torch.testing.assert_close(seen[-1], 0.8 * x)
+
+
+def test_probabilities_to_keep():
+    one, same = Dropout(0.5, 0.8, 1.0, rates="keep"), Dropout(0.5, 0.2, 0.0)
+    assert [one.hidden, one.visible, one.convolution] == pytest.approx(
+        [same.hidden, same.visible, same.convolution]
+    )
+    with pytest.raises(ValueError, match="convolution must be above 0 and at most 1"):
+        Dropout(0.5, 0.8, rates="keep")
+    with pytest.raises(ValueError, match="scales must be train or test"):
+        Dropout(scales="both")

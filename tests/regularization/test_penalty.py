@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from dlrun.regularization import acts
-from dlrun.regularization.penalty import L1, L2, Decay, Elastic, l2
+from dlrun.regularization.penalty import L1, L2, Decay, Elastic, l1, l2
 from dlrun.regularization.weight_norm import WeightNorm
 
 
@@ -223,3 +223,41 @@ def test_values_out_of_range_are_refused(kind):
         kind(-0.1)
     with pytest.raises(ValueError, match="parameters must be weights or all, got biases"):
         kind(0.1, parameters="biases")
+
+
+@pytest.mark.proves("regularization=l1")
+def test_the_proximal_step_of_l1_gives_exact_zeros():
+    model = network()
+    weight, bias = model[3].weight, model[3].bias
+    before, kept = weight.detach().clone(), bias.detach().clone()
+    l1(0.5, form="proximal").constrain(model, at_rate(model, 0.1))
+    expected = before.sign() * (before.abs() - 0.05).clamp(min=0)
+    torch.testing.assert_close(weight.detach(), expected, rtol=0, atol=1e-15)
+    assert 0.1 < float((weight == 0).double().mean()) < 0.9
+    assert torch.equal(bias, kept)
+
+
+def test_l1_finds_the_lasso_of_its_formula():
+    """Of ½(w − a)² + s|w| the least is sign(a)·max(|a| − s, 0)."""
+    aims = torch.tensor([[-2.0, -0.3, 0.0, 0.2, 1.5]], dtype=torch.float64)
+    model = nn.Linear(5, 1, bias=False).double()
+    rule = l1(0.5, form="proximal")
+    for _ in range(400):
+        model.weight.data -= 0.1 * (model.weight.data - aims)
+        rule.constrain(model, at_rate(model, 0.1))
+    found = model.weight.detach()
+    torch.testing.assert_close(found, torch.tensor([[-1.5, 0.0, 0.0, 0.0, 1.0]]).double())
+
+
+def test_l2_without_its_half_is_twice_as_strong():
+    weight = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    squares = float((weight.detach() ** 2).sum())
+    assert float(l2(0.3, half=False).penalty([weight])) == pytest.approx(0.3 * squares)
+    decay = l2(0.3, half=False, decoupled=True)
+    assert isinstance(decay, Decay)
+    assert decay.strength == 0.6
+
+
+def test_a_form_of_l1_that_is_none():
+    with pytest.raises(ValueError, match="form must be subgradient or proximal, got soft"):
+        l1(form="soft")
