@@ -1,6 +1,5 @@
 """A folder of images with one folder per class."""
 
-import logging
 from functools import partial
 from pathlib import Path
 
@@ -12,8 +11,6 @@ from dlrun.data.images.layout import lay_out
 from dlrun.data.images.samples import Listed, Place, read_images, read_wanted
 from dlrun.data.images.scan import Found, scan
 from dlrun.errors import Mistake
-
-_log = logging.getLogger("dlrun")
 
 
 def imagefolder(
@@ -58,8 +55,6 @@ def imagefolder(
             found = scan(str(path))
         except OSError as error:
             raise Mistake(f"{error.filename}: {error.strerror}") from error
-        for note in found.notes:
-            _log.warning(note)
         place = Place(
             "imagefolder",
             path.name,
@@ -69,6 +64,7 @@ def imagefolder(
             partial(_listed, root, path, found),
             cache,
             report,
+            found.notes,
         )
         return read_images(place, wanted, skip_bad)
 

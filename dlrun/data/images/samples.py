@@ -49,7 +49,7 @@ class Place:
 
     kind: of set; name: of this one. setting: that names it, as typed. files: (path, size, time of
     change in ns), and options, by which the cache knows it. listed: lists them, which is done
-    where the cache has nothing.
+    where the cache has nothing. notes: what was left out, said once the images are there.
     """
 
     kind: str
@@ -60,6 +60,7 @@ class Place:
     listed: Callable[[], Listed]
     cache: str | None
     report: Report | None
+    notes: Sequence[str] = ()
 
 
 def read_wanted(
@@ -95,6 +96,8 @@ def read_images(place: Place, wanted: Wanted, skip_bad: bool) -> Source:
     skip_bad: leave out files that cannot be read, with a warning; else they are a Mistake.
     """
     source, bad = _open(place, wanted)
+    for note in place.notes:
+        _log.warning(note)
     if bad:
         message = f"{len(bad)} of {len(bad) + len(source.x)} images cannot be read: {some(bad)}"
         if not skip_bad:
