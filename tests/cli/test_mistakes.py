@@ -397,7 +397,7 @@ BUILDING = [
     ("data=arrays data.path=t.csv data.target=z data.columns={q:out}", "data.columns=q", "no such"),
     (
         "data=arrays data.path=t.csv data.target=z data.columns={x:word}",
-        "data.columns={",
+        "data.columns.x=word",
         "number, text, date, out",
     ),
     ("data=arrays data.path=t.csv data.target=x data.columns={x:out}", "has x", "data.target"),
