@@ -249,3 +249,16 @@ def test_what_is_wrong_is_said(command, trained, monkeypatch, capsys):
     assert what in said
     assert right in said
     assert record.all_runs("outputs") == before
+
+
+def test_retraining_goes_on_with_what_has_been_set_free(eight, capsys):
+    words = [f"weights={eight.name}", "freeze=[backbone]", "unfreeze_at='1 epochs'", "epochs=2"]
+    words += ["procedure=retrain", "procedure.strategy=continue", "regularization=[early_stopping]"]
+    assert main([*TINY, *words]) == 0, capsys.readouterr().err
+    first, second = (each for each in record.all_runs("outputs")[-2:])
+    moved = [best(each)["1.weight"] for each in (eight, first, second)]
+    assert told(second)["frozen"]["until"] == 0
+    assert not torch.equal(moved[0], moved[1])
+    assert not torch.equal(
+        moved[1], checkpoint.read(second / "checkpoints" / "last.pt")["model"]["1.weight"]
+    )
