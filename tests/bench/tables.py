@@ -5,9 +5,9 @@
     python -m tests.bench.tables resources/ --against-sklearn > against.txt
 
 The 424 tables with 60 to 60,000 rows and a column beside the count of rows and the last one, which
-is the target; a few come twice. `--against-sklearn` compares the
-default recipe with scikit-learn's MLP behind the same ColumnTransformer, on the 20 tables with
-texts or missing values whose names have the smallest SHA-1.
+is the target; a few come twice. `--against-sklearn` compares the default recipe with
+scikit-learn's MLP behind the same ColumnTransformer, on the 20 tables with texts or missing values
+whose names have the smallest SHA-1.
 """
 
 import argparse
