@@ -142,8 +142,7 @@ def _next(
         tips.append(("the page", shell.near(directory / PAGE)))
     if status.get("status") == record.FINISHED:
         if (directory / "figures").is_dir():
-            drawn = "the figures" if info.get("kind") == "procedure" else "the curves"
-            tips.append((drawn, shell.near(directory / "figures")))
+            tips.append(("the figures", shell.near(directory / "figures")))
         if longer := _longer(directory, info):
             tips.append(("train on", shell.resume(directory, longer)))
     elif info.get("trains", True):

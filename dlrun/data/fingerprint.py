@@ -108,9 +108,10 @@ def hash_rows(rows: NDArray[np.int64]) -> str:
 
 def hash_files(files: Sequence[tuple[str, int, int]], *options: object) -> str:
     """Identify files by (path, size, time of change in ns) and the options of decoding."""
-    lines = [repr(options), *(f"{path}\0{size}\0{changed}" for path, size, changed in files)]
-    text = "\n".join(lines).encode("utf-8", "surrogateescape")
-    return hashlib.blake2b(text, digest_size=12).hexdigest()
+    whole = hashlib.blake2b(repr(options).encode("utf-8", "surrogateescape"), digest_size=12)
+    for path, size, changed in files:  # of which there may be millions
+        whole.update(f"\n{path}\0{size}\0{changed}".encode("utf-8", "surrogateescape"))
+    return whole.hexdigest()
 
 
 def stat_files(paths: Sequence[Path]) -> list[tuple[str, int, int]]:

@@ -6,6 +6,8 @@ batches.py, sampling.py   its mini-batches; the order of the samples in an epoch
 step.py, train.py   one step; the loop
 evaluate.py, batch_statistics.py   loss and quality of a split; statistics of batch norm
 report_card.py   answers by class, by confidence, and the worst of them
+answers.py     a little of what is said of each sample, for figures and comparisons
+inside.py, surface.py   what is in a network, and the loss around its weights
 state/, checkpoint.py   what changes while it trains, and its file
 watch.py       a look at the layers (layers.py, signal.py) and at the sharpness (sharpness.py)
 divergence.py  a loss that is no longer finite

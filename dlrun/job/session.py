@@ -88,6 +88,7 @@ class Session:
         """
         self.cores = cores
         self.began = time() if began is None else began
+        self._is_first = began is None  # the next training is the first of the command
         self.show = show or Progress(brief=brief)
         self.records: list[Path] = []
         self.checked = Checked(checked)
@@ -116,11 +117,15 @@ class Session:
         return self._follower
 
     def stop_at(self, config: DictConfig) -> float:
-        """When the command is to end, by the clock. Raises OutOfTime where that is over."""
+        """When the command is to end, by the clock. Raises OutOfTime where that is over.
+
+        The first training begins in any case, so that there is something to go on with.
+        """
         if config.stop_after is None:
             return inf
         end = self.began + duration.parse(config.stop_after).amount
-        if time() >= end:
+        is_first, self._is_first = self._is_first, False
+        if time() >= end and not is_first:
             raise OutOfTime("by stop_after, before the next training")
         return end
 

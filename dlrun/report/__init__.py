@@ -1,8 +1,13 @@
 """Figures and tables of runs, read from their records alone, without any training code.
 
+figures.py               all figures of a record: those of the next four
 curves.py, rates.py      the curves of one run; its learning rates as a line of text
 layers.py                the heat map of the layers of a run that was watched, and their curves
+answers.py               predictions, the worst mistakes, confusion, reliability
 chart.py                 the figure of a procedure
+inside.py                filters, histograms, inputs, the loss around the weights
+results.py, run_page.py  what a run has come to, as a table; its page
+comparison.py, paired.py what differs between runs, and whether a difference may be chance
 forecast.py              what the losses so far say of those to come
 sweep.py                 the table at a sweep's end, and its page: page.py, plots.py
 steps.py, html.py        the page of a procedure of several steps; the pieces of any page

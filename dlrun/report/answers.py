@@ -35,10 +35,14 @@ _PALE = "#dddddd"
 
 @dataclass(frozen=True)
 class Said:
-    """What a run says of the samples of a split. split: as a title names it."""
+    """What a run says of the samples of a split. split: as a title names it.
+
+    target: the name of the number that is predicted; "value" where it has none.
+    """
 
     arrays: Arrays
     classes: Sequence[str]
+    target: str = "value"
     split: str = "validation"
 
     def __getitem__(self, key: str) -> NDArray[Any]:
@@ -72,7 +76,9 @@ def draw(directory: Path) -> list[Path]:
     if not arrays:
         return []
     data = record.read_json(directory / "run.json").get("data") or {}
-    said = Said(arrays, tuple(map(str, data.get("classes") or ())))
+    target = (data.get("reading") or {}).get("target")
+    name = target if isinstance(target, str) else "value"
+    said = Said(arrays, tuple(map(str, data.get("classes") or ())), short(name, 40))
     made: dict[str, Figure | None] = {}
     if "error" in said:
         made["predictions"] = _reconstructed(said, "shown", "some")
@@ -442,8 +448,8 @@ def _scattered(said: Said) -> "Figure":
         axes.plot(truth[::every], guess[::every], ".", color=BLUE, markersize=4, alpha=0.5)
         axes.plot(ends, ends, color=GREY, linestyle="--", linewidth=1)
         name = f" of target {target + 1}" if y.shape[1] > 1 else ""
-        axes.set_xlabel(f"true value{name}", fontsize=9)
-        axes.set_ylabel("predicted value", fontsize=9)
+        axes.set_xlabel(f"true {said.target}{name}", fontsize=9)
+        axes.set_ylabel(f"predicted {said.target}", fontsize=9)
         _tidy(axes)
     return figure
 

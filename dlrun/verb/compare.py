@@ -33,6 +33,7 @@ _APART = (
     *("model.shape", "model.outputs"),
 )
 """Settings that make no difference to what a run finds, or follow from others."""
+ACCURACY, MAE, ERROR = "accuracy", "mae", "error"
 _SEED = "seed"
 Values = NDArray[np.float64]
 
@@ -41,14 +42,38 @@ Values = NDArray[np.float64]
 class Compared:
     """Runs of one recipe that differ in their seed alone; in most cases it is one run.
 
-    rows: which samples the values are of, and values: (seeds, n) of each whether it is right, or
-    how far off; both None where they are not known.
+    samples: what each says of every sample; None where that is not known.
     """
 
     name: str
     directories: Sequence[Path]
-    rows: NDArray[Any] | None = None
-    values: Values | None = None
+    samples: "Samples | None" = None
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Of samples, by their rows in the data set, the values of a metric: (seeds, n).
+
+    ACCURACY: whether each is right. MAE, or ERROR of an autoencoder: how far off it is.
+    """
+
+    metric: str
+    rows: NDArray[Any]
+    values: Values
+
+    @property
+    def error(self) -> float:
+        """The standard error of their mean, where nothing else is known of the same samples."""
+        some = self.values.mean(0)
+        if self.metric == ACCURACY:
+            return binomial(float(some.mean()), len(some))
+        return float(some.std(ddof=1)) / math.sqrt(len(some)) if len(some) > 1 else math.inf
+
+    @property
+    def of_seeds(self) -> float:
+        """What chance in the training adds to the error of a mean over seeds."""
+        means = self.values.mean(1)
+        return float(means.std(ddof=1)) / math.sqrt(len(means)) if len(means) > 1 else 0.0
 
 
 def run(asked: Asked) -> int:
@@ -68,7 +93,7 @@ def run(asked: Asked) -> int:
     changes = _changes(firsts)
     path = asked.outputs / "compared" / f"{'_'.join(each.name for each in directories[:3])}.png"
     comparison.draw([(group.name, group.directories) for group in groups], path)
-    tests = [_told(groups[0], other, firsts[0], split) for other in groups[1:]]
+    tests = [_told(groups[0], other, split) for other in groups[1:]]
     if "--json" in asked.flags:
         print(record.text(_plain(groups, changes, tests, path)))
     else:
@@ -77,8 +102,13 @@ def run(asked: Asked) -> int:
 
 
 def _last_two(asked: Asked) -> list[str]:
-    """The ids of the two runs that were trained last, the earlier one first."""
+    """The ids of the two runs that were trained last, the earlier one first.
+
+    Those of procedures only where there are no others.
+    """
     runs = [each for each in record.all_runs(asked.outputs) if (each / "checkpoints").is_dir()]
+    own = [each for each in runs if "parent" not in record.read_json(each / "run.json")]
+    runs = own if len(own) > 1 else runs
     if len(runs) < 2:
         raise Mistake(f"compare needs two runs; there are {len(runs)} in {asked.outputs / 'runs'}")
     return [each.name for each in runs[-2:]]
@@ -152,42 +182,42 @@ def _changes(directories: Sequence[Path]) -> list[Change]:
 def _with_values(asked: Asked, group: Compared, split: str) -> Compared:
     """The runs with what each says of every sample."""
     found = [_of_samples(asked, each, split) for each in group.directories]
-    rows = [each for each, _ in found]
-    if not all(_same(each, rows[0]) for each in rows):
+    known = [each for each in found if each is not None]
+    if len(known) < len(found) or not all(_same(each, known[0]) for each in known):
         return group
-    values = np.stack([values for _, values in found])
-    return Compared(group.name, group.directories, rows[0], values)
+    values = np.concatenate([each.values for each in known])
+    return replace(group, samples=replace(known[0], values=values))
 
 
-def _same(one: NDArray[Any] | None, other: NDArray[Any] | None) -> bool:
-    """Whether these are the same samples, and known."""
-    return one is not None and other is not None and np.array_equal(one, other)
+def _same(one: Samples, other: Samples) -> bool:
+    """Whether both are of the same samples."""
+    return one.metric == other.metric and np.array_equal(one.rows, other.rows)
 
 
-def _of_samples(asked: Asked, directory: Path, split: str) -> tuple[NDArray[Any] | None, Values]:
-    """Of each sample of a split its row, and whether it is right, or how far off it is."""
+def _of_samples(asked: Asked, directory: Path, split: str) -> Samples | None:
+    """What a run says of each sample of a split; None where it has none."""
     kept = record.read_arrays(directory / record.VALIDATION) if split == "val" else {}
     if not kept:
         return _asked_of(asked, directory, split)
     if "error" in kept:
-        return kept["row"], kept["error"].astype(np.float64)
+        return Samples(ERROR, kept["row"], kept["error"][None].astype(np.float64))
     if "truth" in kept:
-        return kept["row"], (kept["y"] == kept["predicted"]).astype(np.float64)
-    return kept["row"], np.abs(kept["predicted"] - kept["y"]).mean(1)
+        right = kept["y"] == kept["predicted"]
+        return Samples(ACCURACY, kept["row"], right[None].astype(np.float64))
+    return Samples(MAE, kept["row"], np.abs(kept["predicted"] - kept["y"]).mean(1)[None])
 
 
-def _asked_of(asked: Asked, directory: Path, split: str) -> tuple[NDArray[Any] | None, Values]:
+def _asked_of(asked: Asked, directory: Path, split: str) -> Samples | None:
     """The same, by asking the model now."""
     from dlrun.verb.opened import opened
 
-    nothing = np.zeros(0)
     with opened(asked, str(directory)) as made:
         from dlrun.engine.evaluate import assess
         from dlrun.engine.feed import prepare
 
         run, samples = made.run, made.data.splits[split]
         if not len(samples) or run.reconstructs:
-            return None, nothing
+            return None
         kept = record.open_existing(directory) if split == "test" else None
         try:
             feed = prepare(samples, run.evaluation, run.device, fixed=False)
@@ -197,9 +227,10 @@ def _asked_of(asked: Asked, directory: Path, split: str) -> tuple[NDArray[Any] |
         finally:
             if kept is not None:
                 kept.close()
+    rows = samples.rows.cpu().numpy()
     if y.dim() == 1:
-        return samples.rows.numpy(), (predicted.argmax(1) == y).double().numpy()
-    return samples.rows.numpy(), (predicted - y).abs().mean(1).double().numpy()
+        return Samples(ACCURACY, rows, (predicted.argmax(1) == y).double().numpy()[None])
+    return Samples(MAE, rows, (predicted - y).abs().mean(1).double().numpy()[None])
 
 
 @dataclass(frozen=True)
@@ -220,45 +251,31 @@ class Told:
     chance: float | None = None
 
 
-def _told(first: Compared, other: Compared, directory: Path, split: str) -> Told | None:
+def _told(first: Compared, other: Compared, split: str) -> Told | None:
     """How a run compares with the first; None where nothing tells."""
-    info = record.read_json(directory / "run.json")
-    theirs = record.read_json(other.directories[0] / "run.json")
-    classes = bool((info.get("data") or {}).get("classes"))
-    if bool((theirs.get("data") or {}).get("classes")) != classes:
+    before, now = first.samples, other.samples
+    if before is None or now is None or before.metric != now.metric:
         return None
-    name = f"{split}/{'accuracy' if classes else 'mae'}"
-    same = (info.get("data") or {}).get("digest") == (theirs.get("data") or {}).get("digest")
-    if first.values is None or other.values is None:
-        return None
-    if not same or not _same(first.rows, other.rows):
-        means = [float(each.values.mean()) for each in (first, other) if each.values is not None]
-        errors = [_error(each.values, classes) for each in (first, other)]
-        return Told(other.name, name, unpaired(means[1], means[0], errors), False)
-    apart = paired(other.values.mean(0), first.values.mean(0))
-    seeds = math.hypot(apart.error, _of_seeds(first.values), _of_seeds(other.values))
-    apart = replace(apart, error=seeds)
-    if not classes or len(first.values) + len(other.values) > 2:
+    name = f"{split}/{now.metric}"
+    digests = [_digest(each.directories[0]) for each in (first, other)]
+    if digests[0] != digests[1] or not _same(before, now):
+        means = [float(each.values.mean()) for each in (now, before)]
+        return Told(
+            other.name, name, unpaired(means[0], means[1], (now.error, before.error)), False
+        )
+    apart = paired(now.values.mean(0), before.values.mean(0))
+    apart = replace(apart, error=math.hypot(apart.error, before.of_seeds, now.of_seeds))
+    if now.metric != ACCURACY or len(before.values) + len(now.values) > 2:
         return Told(other.name, name, apart, True)
-    ours, before = other.values[0] > 0.5, first.values[0] > 0.5
-    only_first, only_second = int((before & ~ours).sum()), int((ours & ~before).sum())
+    right, was_right = now.values[0] > 0.5, before.values[0] > 0.5
+    only_first, only_second = int((was_right & ~right).sum()), int((right & ~was_right).sum())
     chance = mcnemar(only_first, only_second)
     return Told(other.name, name, apart, True, only_first, only_second, chance)
 
 
-def _of_seeds(values: Values) -> float:
-    """What chance in the training adds to the error of a mean over seeds."""
-    means = values.mean(1)
-    return float(means.std(ddof=1)) / math.sqrt(len(means)) if len(means) > 1 else 0.0
-
-
-def _error(values: Values | None, classes: bool) -> float:
-    if values is None:
-        return math.inf
-    some = values.mean(0)
-    if classes:
-        return binomial(float(some.mean()), len(some))
-    return float(some.std(ddof=1)) / math.sqrt(len(some)) if len(some) > 1 else math.inf
+def _digest(directory: Path) -> str:
+    """Of the data of a run."""
+    return str((record.read_json(directory / "run.json").get("data") or {}).get("digest"))
 
 
 def _table(groups: Sequence[Compared]) -> dict[str, list[list[float]]]:
@@ -351,9 +368,9 @@ def _show(
     console.print(_said(changes, any(len(g.directories) > 1 for g in groups)), soft_wrap=True)
     for told, group in zip(tests, groups[1:], strict=True):
         if told is None:
-            line = f"{group.name}: no samples that both said something of"
+            line = f"{group.name}: what it predicts is not to be compared with the first"
         else:
-            line = _verdict(told, told.metric.endswith("accuracy"))
+            line = _verdict(told, told.metric.endswith(ACCURACY))
         console.print(line, markup=False, soft_wrap=True)
     console.print(f"the curves: {shell.near(path)}", markup=False, soft_wrap=True)
 

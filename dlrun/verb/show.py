@@ -31,6 +31,8 @@ def run(asked: Asked) -> int:
         page = run_page.write(directory)
         for path in sorted((own.directory / "figures").glob("*.png")):
             print(shell.clean(shell.near(path)))
+        if not len(made.data.val):
+            print("there are no validation samples, so no predictions are drawn")
     if page is not None:
         print(shell.clean(shell.near(page)))
         if "--open" in asked.flags:

@@ -524,8 +524,8 @@ BUILDING = [
     ("data.classes=[3,3]", "data.classes=[3, 3]", "two or more, each once"),
     (
         "data=arrays data.path=table.npz data.task=regression loss=mse data.classes=[0,1]",
-        "data.classes: data=table",
-        "has no classes, but numbers",
+        "data.classes: the set",
+        "has no classes to choose",
     ),
     ("data.train_dev=1078", "data.train_dev=1078", "leave samples for training"),
     ("data.train_dev=none", "data.train_dev=none", "such as 100"),

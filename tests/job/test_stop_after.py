@@ -84,3 +84,13 @@ def test_it_is_a_time(value, capsys):
     assert main([f"stop_after={value}"]) == 2
     said = capsys.readouterr().err
     assert f"stop_after={value.strip(chr(39))}: write a duration as '30 seconds'" in said
+
+
+def test_the_first_training_begins_whatever_the_time(looks_often, monkeypatch):
+    with monkeypatch.context() as patch:
+        clock(patch, [0, 2])
+        assert main([*WORDS, "stop_after='1 hours'"]) == 0
+    [run] = record.all_runs("outputs")
+    assert (run / "checkpoints" / "last.pt").is_file()
+    assert main([f"resume={run.name}"]) == 0
+    assert record.read_status(run)["status"] == record.FINISHED
