@@ -88,7 +88,8 @@ class Driver:
         if self.jobs.queues and not self.jobs.local and self.plan.independent:
             at_once = self.total
         while not self.stopped and (batch := self._batch(left, at_once)):
-            self.session.stop_at(self.plan.base)
+            if not self.jobs.local:  # else each training sees to it
+                self.session.stop_at(self.plan.base)
             self._train(batch)
         points = self.ledger.points.values()
         different = len({point.recipe for point in points})
