@@ -86,7 +86,7 @@ def draw(directory: Path) -> list[Path]:
     elif "truth" in said:
         made["predictions"] = _examples(said)
         made["mistakes"] = _mistakes(said)
-        made["confusion"] = _confusion(said)
+        made["confusion"] = _confusion(said) if "confusion" in said else None
         made["reliability"] = _reliability(said) if said["probabilities"] else None
     elif "bins" in said:
         made["reliability"] = _reliability(said) if said["probabilities"] else None
