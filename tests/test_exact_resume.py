@@ -39,6 +39,11 @@ RECIPES = {
         *("regularization=[weight_average,label_smoothing,l2]", "log_every='31 steps'"),
         *("regularization.weight_average.form=swa", "regularization.weight_average.start=30%"),
     ],
+    "frozen, then set free, rates by name and depth": [
+        *("optimizer=adamw", "model=mlp", "model.norm=batch", "freeze=[backbone]"),
+        *("unfreeze_at=50%", "lr_of={head:3}", "layer_decay=0.8", "log_every='9 steps'"),
+        "regularization=[l2,dropout]",
+    ],
     "a table with texts and holes": ["data=arrays", "data.path=../t.csv", "data.target=kind"],
 }
 QUICKEST = ("adamw, augmentation, early stopping", "sgd, batch norm, averages, label smoothing")

@@ -6,13 +6,16 @@ import pytest
 
 from dlrun import record
 from dlrun.__main__ import main
+from dlrun.verb import asked
 from tests import readme
+from tests.verb.conftest import write_houses, write_photos
 
 TEXT = readme.README.read_text(encoding="utf-8")
 COMMANDS = [
     line.split("  #")[0].strip()
     for line in TEXT.splitlines()
     if re.match(r"    dlrun .*=", line)
+    and line.split()[1] not in asked.verbs()
     and "resume=" not in line
     and "weights=last" not in line
     and "--help" not in line
@@ -86,3 +89,20 @@ def test_a_procedure_of_ones_own_in_ten_lines(tmp_path, monkeypatch, capsys):
     assert f"value {told[own]['value']:.4f}" in shown
     assert main([*words, "procedure.seeds=[0]", "tracking=none", "threads=1"]) == 2
     assert main([*words, "+procedure.seeds=[0,1,2]", "tracking=none", "threads=1"]) == 0
+
+
+@pytest.mark.proof
+def test_what_is_done_after_training_runs_as_printed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_photos("photos", 60, size=(8, 8))
+    write_houses("houses.csv", 120)
+    write_houses("newer.csv", 60, seed=1)
+    section = TEXT.split("## After training\n")[1].split("\n## ")[0]
+    commands = re.findall(r"^    dlrun (.*?)(?:  +#.*)?$", section, re.MULTILINE)
+    assert len(commands) >= 9
+    for command in commands:
+        words = shlex.split(command)
+        more = [] if words[0] in asked.verbs() else ["tracking=none"]
+        assert main([*words, *more]) == 0, capsys.readouterr().err
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 121
+    assert (tmp_path / "prices.parquet").exists()

@@ -32,11 +32,13 @@ def report(error: BaseException, job: str = "") -> int:
 
 @contextmanager
 def warnings() -> Iterator[None]:
-    """Show what the logger `dlrun` says, on stderr, for as long as the command runs."""
+    """Show what the logger `dlrun` says on stderr, each message once, while a command runs."""
     logger = logging.getLogger("dlrun")
     logger.setLevel(logging.WARNING)  # libraries change the root logger's level on import
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Plain())
+    said: set[str] = set()
+    handler.addFilter(lambda record: _is_new(record.getMessage(), said))
     logger.addHandler(handler)
     propagate, logger.propagate = logger.propagate, False
     try:
@@ -44,6 +46,13 @@ def warnings() -> Iterator[None]:
     finally:
         logger.propagate = propagate
         logger.removeHandler(handler)
+
+
+def _is_new(message: str, said: set[str]) -> bool:
+    """Whether a message has not been said yet."""
+    known = message in said
+    said.add(message)
+    return not known
 
 
 class _Plain(logging.Formatter):

@@ -83,8 +83,11 @@ def arrays(
         build = partial(_build, file, task, asked, report)
         source, _ = load("arrays", key, build, cache)
     source = replace(for_task(source, task, scale_targets), name=file.stem)
-    if not source.reading:
-        return source
+    return settling(source) if source.reading else source
+
+
+def settling(source: Source) -> Source:
+    """A table as the cache has it, which is encoded once the rows to train on are known."""
     reading = dict(source.reading)
     values = reading.pop("texts")
     hashes = with_targets(source.hashes.numpy(), source.y.numpy())

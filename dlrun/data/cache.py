@@ -30,6 +30,7 @@ FORMAT = 7
 """Part of every key: raise it when what is stored, or how it is decoded, changes."""
 
 _PROBES = 2048
+_PROBED = 32 * 2**20  # bytes of samples that are looked at, at most
 _log = logging.getLogger("dlrun")
 
 
@@ -161,7 +162,8 @@ def _read(name: str, entry: Path) -> tuple[Source, dict[str, Any]]:
         x = np.memmap(entry / "x.bin", np.dtype(facts["dtype"]), "r").reshape(-1, *facts["shape"])
         if len(x) != len(hashes):
             raise ValueError(f"{len(x)} samples instead of {len(hashes)}")
-        step = -(-len(x) // _PROBES)
+        probes = max(min(_PROBES, _PROBED // max(x[:1].nbytes, 1)), 1)
+        step = -(-len(x) // probes)
         if (hash_samples(x[::step]) != hashes[::step]).any():
             raise ValueError("samples have changed")
         # Copy-on-write: torch wants memory that may be written, the file must not change.

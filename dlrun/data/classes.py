@@ -27,7 +27,7 @@ def among(source: Source, classes: Sequence[str | int]) -> Source:
     """
     known = source.classes
     if not known:
-        raise Mistake(f"data.classes: data={source.name} has no classes, but numbers to predict")
+        raise Mistake("data.classes: the set has no classes to choose from")
     chosen = [_place(each, known) for each in classes]
     check([known[place] for place in chosen])
     labels = torch.full((len(known),), -1, dtype=source.y.dtype)

@@ -5,7 +5,7 @@ import inspect
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,11 @@ from PIL import Image
 from torch import Tensor
 
 from dlrun.data import Report, Source
-from dlrun.data.arrays import as_samples
 from dlrun.data.cache import FORMAT, Labels, Writer, load
 from dlrun.data.fingerprint import hash_files, stat_below
+from dlrun.data.parts import Part, write
 from dlrun.data.split import NAMES
-from dlrun.data.tables.targets import TASKS, encode, for_task
+from dlrun.data.tables.targets import TASKS, for_task
 from dlrun.errors import DlrunError, Mistake, told
 
 OWN = ("task", "scale_targets", "cache")
@@ -31,7 +31,6 @@ _CHUNK = 256
 _FORM = "a Dataset of (x, y), arrays (x, y), or one of these for each of train, val and test"
 
 Array = NDArray[Any]
-Parts = Iterator[tuple[Array, Array]]
 
 
 def custom(
@@ -73,16 +72,6 @@ class _GivenError(Exception):
         self.source = source
 
 
-@dataclass(frozen=True)
-class _Part:
-    """Samples of one split, in order. classes: their names, where the set has some."""
-
-    samples: Parts
-    count: int
-    classes: Sequence[str] = ()
-    notes: tuple[str, ...] = ()
-
-
 def _build(made: Callable[[], Any], task: str, report: Report | None, writer: Writer) -> Labels:
     with _users():
         found = made()
@@ -92,44 +81,10 @@ def _build(made: Callable[[], Any], task: str, report: Report | None, writer: Wr
     if strange := [name for name in splits if name not in ("", *NAMES)] or not splits:
         raise Mistake(f"it gives a mapping of {strange if splits else 'nothing'}; expected {_FORM}")
     parts = {name: _part(given) for name, given in splits.items()}
-    total = sum(part.count for part in parts.values())
-    targets, given, done = list[Array](), {}, 0
-    for name, part in parts.items():
-        begun = done
-        for x, y in part.samples:
-            x = as_samples(x, done)
-            if writer.shape and (x.shape[1:], x.dtype.str) != (writer.shape, writer.dtype):
-                raise Mistake(
-                    f"sample {done} is {x.shape[1:]} {x.dtype}, and those before it are "
-                    f"{writer.shape} {np.dtype(writer.dtype)}; make them alike"
-                )
-            writer.add(x)
-            targets.append(y)
-            done += len(x)
-            if report:
-                report(done, total)
-        if name:
-            given[name] = np.arange(begun, done)
-    if not done:
-        raise Mistake("it gives no samples")
-    names = next((tuple(part.classes) for part in parts.values() if part.classes), ())
-    y, classes = _encoded(targets, task, names)
-    notes = [note for part in parts.values() for note in part.notes]
-    return Labels(y, classes, given, notes=tuple(dict.fromkeys(notes)))
+    return write(parts, task, report, writer)
 
 
-def _encoded(targets: Sequence[Array], task: str, names: tuple[str, ...]) -> Any:
-    """As `encode`; class numbers with the names that the set has for them."""
-    if len({y.shape[1:] for y in targets}) > 1:
-        raise Mistake("y has another shape in some samples than in others")
-    y = np.concatenate(targets)
-    known = task in ("auto", "classification") and y.ndim == 1 and y.dtype.kind in "iu"
-    if known and len(names) > 1 and y.min() >= 0 and y.max() < len(names):
-        return y.astype(np.int64), names
-    return encode(y, task)
-
-
-def _part(given: Any) -> _Part:
+def _part(given: Any) -> Part:
     """The samples of what a function gives."""
     if isinstance(given, torch.utils.data.DataLoader):
         raise Mistake("it gives a DataLoader; give its dataset: mini-batches are made here")
@@ -138,7 +93,7 @@ def _part(given: Any) -> _Part:
         if len(x) != len(y):
             raise Mistake(f"x has {len(x)} samples but y has {len(y)}")
         places = range(0, len(x), 10_000)
-        return _Part(((x[at : at + 10_000], y[at : at + 10_000]) for at in places), len(x))
+        return Part(((x[at : at + 10_000], y[at : at + 10_000]) for at in places), len(x))
     takes = hasattr(given, "__getitem__") and hasattr(given, "__len__")
     if not takes or _is_array(given) or isinstance(given, str | bytes):
         why = "; a stream has no length, and cannot be split" if hasattr(given, "__iter__") else ""
@@ -148,7 +103,7 @@ def _part(given: Any) -> _Part:
         inner = inner.dataset
     names = getattr(inner, "classes", None)
     named = isinstance(names, Sequence) and all(isinstance(name, str) for name in names)
-    return _Part(_read(given), len(given), names if named and names else (), _changing(given))
+    return Part(_read(given), len(given), names if named and names else (), _changing(given))
 
 
 def _changing(given: Any) -> tuple[str, ...]:
@@ -164,7 +119,7 @@ def _changing(given: Any) -> tuple[str, ...]:
     )
 
 
-def _read(given: Any) -> Parts:
+def _read(given: Any) -> Iterator[tuple[Array, Array]]:
     """A map-style Dataset, some samples at a time."""
     for start in range(0, len(given), _CHUNK):
         places = range(start, min(start + _CHUNK, len(given)))
@@ -189,17 +144,16 @@ def _sample(given: Any, place: int) -> tuple[Array, Array]:
 
 
 def _array(value: Any) -> Array:
-    """A tensor, an image, or anything that numpy takes, as an array."""
+    """A tensor, an image (channels, h, w), or anything that numpy takes, as an array."""
     if isinstance(value, Tensor):
         value = value.detach().cpu()
         found: Array = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
         return found
-    if (
-        isinstance(value, Image.Image)
-        and value.mode not in ("L", "RGB", "F")
-        and value.mode[0] != "I"
-    ):
-        value = value.convert("L" if value.mode == "1" else "RGB")
+    if isinstance(value, Image.Image):
+        if value.mode not in ("L", "RGB", "F") and value.mode[0] != "I":
+            value = value.convert("L" if value.mode == "1" else "RGB")
+        pixels = np.asarray(value)
+        return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     return np.asarray(value)
 
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 _MIXED = np.uint64(0x9E3779B97F4A7C15)
 _COMPARED = 50  # columns that are left out in turn
-_FEW, _BEYOND = 5, 3  # rows to a value where values are few; as many times more than expected
+_OFTEN = 10  # as many times more pairs agree in a column of few values than in all
+_BEYOND = 3  # as many times more than expected is no chance
 
 
 def hash_samples(x: NDArray[np.generic]) -> NDArray[np.int64]:
@@ -61,9 +62,9 @@ def coincide(x: NDArray[np.float32]) -> bool:
     same, near, expected = _pairs(whole), 0, float("inf")
     for place in draw.permutation(x.shape[1])[:_COMPARED] if same else ():
         without = _pairs(whole - mixed[:, place])
-        agree = _pairs(mixed[:, place]) / (len(x) * (len(x) - 1) / 2)
-        expected = min(expected, without * agree)
-        if _FEW * len(np.unique(mixed[:, place])) <= len(x):
+        agree = _pairs(mixed[:, place])
+        expected = min(expected, without * agree / (len(x) * (len(x) - 1) / 2))
+        if agree >= _OFTEN * same:
             near += without - same
         if near >= same:
             return True
@@ -107,9 +108,10 @@ def hash_rows(rows: NDArray[np.int64]) -> str:
 
 def hash_files(files: Sequence[tuple[str, int, int]], *options: object) -> str:
     """Identify files by (path, size, time of change in ns) and the options of decoding."""
-    lines = [repr(options), *(f"{path}\0{size}\0{changed}" for path, size, changed in files)]
-    text = "\n".join(lines).encode("utf-8", "surrogateescape")
-    return hashlib.blake2b(text, digest_size=12).hexdigest()
+    whole = hashlib.blake2b(repr(options).encode("utf-8", "surrogateescape"), digest_size=12)
+    for path, size, changed in files:  # of which there may be millions
+        whole.update(f"\n{path}\0{size}\0{changed}".encode("utf-8", "surrogateescape"))
+    return whole.hexdigest()
 
 
 def stat_files(paths: Sequence[Path]) -> list[tuple[str, int, int]]:

@@ -22,9 +22,9 @@ MEANS = 10
 
 def toy(
     kind: str = "moons",
-    samples: int = 500,
+    n_samples: int = 500,
     noise: float = 0.2,
-    classes: int = 3,
+    n_classes: int = 3,
     turns: float = 1.0,
     seed: int = 0,
     cache: str | None = None,
@@ -32,23 +32,23 @@ def toy(
 ) -> Source:
     """Points in the plane in classes, or a curve of one variable with noise.
 
-    moons, circles: two classes; blobs, spiral: `classes` of them; mixture: two, each of ten
+    moons, circles: two classes; blobs, spiral: `n_classes` of them; mixture: two, each of ten
     Gaussians, see `mixture_means`. noise: a standard deviation; of a mixture √(1/5) always.
     line: y = x/2 + ε; sine: y = sin(2πx) + ε with x uniform in [0, 1]. turns: of a spiral.
-    Gives x (samples, 2) or (samples, 1) float32. Raises Mistake.
+    Gives x (n_samples, 2) or (n_samples, 1) float32. Raises Mistake.
     """
     makers: dict[str, Callable[[np.random.Generator], Made]] = {
-        "moons": lambda g: _of_sklearn("make_moons", g, samples, noise=noise),
-        "circles": lambda g: _of_sklearn("make_circles", g, samples, noise=noise, factor=0.5),
-        "blobs": lambda g: _blobs(g, samples, classes, noise),
-        "spiral": lambda g: _spiral(g, samples, classes, noise, turns),
-        "mixture": lambda g: _mixture(g, samples, seed),
-        "line": lambda g: _curve(g, samples, noise, lambda x: x / 2),
-        "sine": lambda g: _curve(g, samples, noise, lambda x: np.sin(2 * np.pi * x)),
+        "moons": lambda g: _of_sklearn("make_moons", g, n_samples, noise=noise),
+        "circles": lambda g: _of_sklearn("make_circles", g, n_samples, noise=noise, factor=0.5),
+        "blobs": lambda g: _blobs(g, n_samples, n_classes, noise),
+        "spiral": lambda g: _spiral(g, n_samples, n_classes, noise, turns),
+        "mixture": lambda g: _mixture(g, n_samples, seed),
+        "line": lambda g: _curve(g, n_samples, noise, lambda x: x / 2),
+        "sine": lambda g: _curve(g, n_samples, noise, lambda x: np.sin(2 * np.pi * x)),
     }
     if kind not in makers:
         raise Mistake(f"data.kind={kind}: write one of {', '.join(makers)}")
-    _check(samples=samples, classes=classes)
+    _check(n_samples=n_samples, n_classes=n_classes)
     if noise < 0:
         raise Mistake(f"data.noise={noise}: must not be negative")
     x, y = makers[kind](np.random.default_rng(seed))
@@ -56,18 +56,18 @@ def toy(
 
 
 def gaussian(
-    samples: int = 1000,
+    n_samples: int = 1000,
     features: int = 500,
-    classes: int = 10,
+    n_classes: int = 10,
     seed: int = 0,
     cache: str | None = None,
     report: Report | None = None,
 ) -> Source:
     """Numbers from N(0, 1) and classes drawn beside them: there is nothing to learn."""
-    _check(samples=samples, features=features, classes=classes)
+    _check(n_samples=n_samples, features=features, n_classes=n_classes)
     generator = np.random.default_rng(seed)
-    x = generator.standard_normal((samples, features))
-    return _source("gaussian", x, np.arange(samples) % classes, False)
+    x = generator.standard_normal((n_samples, features))
+    return _source("gaussian", x, np.arange(n_samples) % n_classes, False)
 
 
 def mixture_means(seed: int) -> Array:

@@ -3,9 +3,13 @@
 The order of an epoch is a pure function, so that training can resume in the middle of any epoch.
 """
 
+import ctypes
+import mmap
+import sys
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from itertools import islice
 
 import torch
@@ -17,6 +21,9 @@ Batch = tuple[Tensor, Tensor]
 
 AHEAD = 2
 """How many batches the prefetching thread prepares ahead."""
+
+WINDOW = 128 * 2**20
+"""Bytes of samples, at least, that the system is asked to read ahead in the order of the disk."""
 
 _SHUFFLE = 1  # a use of (seed, epoch); sampling.py has others
 
@@ -43,6 +50,7 @@ def batches(
     """Yield (x, y) of batch after batch on the device, in the given order of rows.
 
     prefetch: gather ahead in a thread, into pinned memory for CUDA; for x outside the device.
+        What is mapped from a disk is read in its order, some batches together.
         Errors of the thread are raised here; closing the generator ends it.
     """
     device = torch.device(device)
@@ -62,23 +70,54 @@ def _gather_ahead(
     x: Tensor, y: Tensor, chunks: tuple[Tensor, ...], device: torch.device
 ) -> Generator[Batch]:
     pin = device.type == "cuda"
+    window = max(AHEAD, WINDOW // max(x[:1].nbytes * len(chunks[0]), 1)) if chunks else AHEAD
 
-    def prepare(rows: Tensor) -> tuple[Tensor, Tensor]:
-        bx, by = gather(x, y, rows)
+    def prepare(place: int) -> tuple[Tensor, Tensor]:
+        if place % window == 0:
+            first = place + window if place else 0
+            will_need(x, torch.cat([*chunks[first : place + 2 * window], chunks[0][:0]]))
+        by_place = chunks[place].argsort()
+        bx, by = gather(x, y, chunks[place][by_place])
+        bx, by = (each.index_select(0, by_place.argsort()) for each in (bx, by))
         return (bx.pin_memory(), by.pin_memory()) if pin else (bx, by)
 
     thread = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
     try:
-        waiting = iter(chunks)
+        waiting = iter(range(len(chunks)))
         ahead: deque[Future[tuple[Tensor, Tensor]]] = deque(
-            thread.submit(prepare, rows) for rows in islice(waiting, AHEAD)
+            thread.submit(prepare, place) for place in islice(waiting, AHEAD)
         )
         while ahead:
             bx, by = ahead.popleft().result()
-            ahead.extend(thread.submit(prepare, rows) for rows in islice(waiting, 1))
+            ahead.extend(thread.submit(prepare, place) for place in islice(waiting, 1))
             yield bx.to(device, non_blocking=pin), by.to(device, non_blocking=pin)
     finally:
         thread.shutdown(cancel_futures=True)
+
+
+def will_need(x: Tensor, rows: Tensor) -> None:
+    """Let the system begin to read these rows of mapped memory, in the order of the disk.
+
+    It reads into its own cache of files, which gives way where memory is short; on Windows
+    nothing happens.
+    """
+    if sys.platform == "win32" or x.device.type != "cpu" or not len(rows):
+        return
+    advise, size, page = _madvise(), x[0].nbytes, mmap.PAGESIZE
+    if size < page:  # several samples share what is read at once
+        return
+    for row in rows.sort().values.tolist():
+        start = x.data_ptr() + row * size
+        begins = start // page * page
+        advise(begins, start + size - begins, mmap.MADV_WILLNEED)
+
+
+@cache
+def _madvise() -> Callable[[int, int, int], int]:
+    function = ctypes.CDLL(None).madvise
+    function.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    advise: Callable[[int, int, int], int] = function
+    return advise
 
 
 def grouped(samples: Iterable[Batch], size: int) -> Iterator[list[Batch]]:

@@ -543,6 +543,7 @@ def leak(seen: Seen) -> Iterator[Finding]:
     if data.hashes is None:
         return
     known = data.hashes[data.train.rows]
+    same = "their targets too: where a case is there twice, " if data.columns else ""
     for name, split in (("validation", data.val), ("test", data.test)):
         hashes = data.hashes[split.rows]
         many = int(torch.isin(hashes, known).sum())
@@ -552,7 +553,7 @@ def leak(seen: Seen) -> Iterator[Finding]:
                 "leak",
                 WARN if share > LEAKED else NOTE,
                 f"{many} {name} samples ({share:.1%}) are identical to others that choose or "
-                "train the network: its result there is too good.",
+                f"train the network{', ' if same else ': '}{same}its result there is too good.",
                 {"samples": many, "share": share},
                 changes={"data.leaks": "drop"} if many < len(split) else {"procedure": "show_data"},
             )

@@ -102,6 +102,12 @@ def begin(recipe: DictConfig, run: "Run", invocation: Invocation) -> tuple[Recor
             checkpoint.save_start(states.start(run), kept.directory / "checkpoints")
         return kept, states.begin(run, kept)
     kept = record.open_existing(recipe.resume)
+    if kept.info.get("cleaned"):
+        kept.close()
+        raise Mistake(
+            f"resume={kept.id}: dlrun clean has removed its checkpoints; begin a new run, without "
+            "resume="
+        )
     typed = "threads" in map(shell.key, invocation.overrides)
     devices.keep_threads(kept.info.get("threads"), typed)
     facts = run.facts()

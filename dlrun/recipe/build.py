@@ -5,6 +5,7 @@ setting and every argument before any data are read, `build` at what depends on 
 """
 
 import inspect
+import logging
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -45,8 +46,10 @@ from dlrun.regularization import Regularizer, acts
 from dlrun.schedule import Fixed, Schedule, warmup
 from dlrun.test_augmentation import CenterCrop, has_size
 
+_log = logging.getLogger("dlrun")
 TRAIN_EVAL = 2000  # of the training split, at most, that are measured as validation is
 SAMPLES = 64  # of the training split, for whatever looks at data before training
+_FITTED = 2**29  # elements of the training split that preprocessing is fitted to, at most
 _PASS = 2**22  # elements of the training split that are preprocessed at once
 
 
@@ -405,12 +408,12 @@ def _augmentation(config: DictConfig, data: Data, device: torch.device) -> Augme
         asks = "classes" in inspect.signature(step).parameters
         if asks and not data.classes:
             raise Mistake(f"{key}: mixes classes, and data={data.name} is a regression")
-        if clamps(step):
+        if clamps(step) and data.train.x.is_floating_point():
             checks.check_range(key, data.name, _raw(data, device))
         made = partial(step, classes=data.outputs) if asks else step
         with explained(key, config.augmentation[key.partition(".")[2]]):
             if hasattr(step, "fit"):
-                step.fit(_raw(data, device))
+                step.fit(_raw(data, device, _FITTED))
             rows = data.train.rows[:2]  # for their shape and type alone
             made(data.train.x[rows], data.train.y[rows], torch.Generator().manual_seed(0))
         steps.append(made)
@@ -426,7 +429,7 @@ def _fitted(
         preprocessing.recall(chain, known)
         return chain.eval()
     with explained("preprocessing", config.preprocessing or {}):
-        preprocessing.fit(chain, partial(_raw, data, device))
+        preprocessing.fit(chain, partial(_raw, data, device, _FITTED))
     return chain.eval()
 
 
@@ -453,10 +456,19 @@ def _started(config: DictConfig, model: nn.Module, start: Start | None) -> dict[
     return dict(start.facts) | ({} if start.whole else found)
 
 
-def _raw(data: Data, device: torch.device) -> Iterator[Tensor]:
-    """The training split as it is, in large batches."""
-    chunk = max(1, _PASS // max(data.train.x[0].numel(), 1))
-    for rows in data.train.rows.split(chunk):
+def _raw(data: Data, device: torch.device, most: int | None = None) -> Iterator[Tensor]:
+    """The training split as it is, in large batches.
+
+    most: of its elements; of a larger split a sample is drawn, which is said.
+    """
+    elements, seen = max(data.train.x[0].numel(), 1), data.train.rows
+    if most is not None and len(seen) * elements > most:
+        seen = sample(data.train, max(most // elements, SAMPLES), seed=0).sort().values
+        _log.warning(
+            f"what is learned of inputs, such as mean and spread, is learned of {len(seen):,} "
+            f"of {len(data.train):,} training samples, drawn at random: all would take too long"
+        )
+    for rows in seen.split(max(1, _PASS // elements)):
         yield data.train.x.index_select(0, rows).to(device)
 
 

@@ -30,7 +30,7 @@ class Chart:
     that the first curve has none; marked by crosses on top. lines: upright ones at a place on x,
     by name. levels: flat ones at a value on y, by name. best: the place on the first curve that is
     marked; None for none. names: of the places, below them. bars: the same, where each place is a
-    bar then, made of its values one beside the other.
+    bar then, made of its values one beside the other. linear: whether y is never logarithmic.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Chart:
     best: float | None = None
     names: Sequence[str] = ()
     bars: Sequence[str] = ()
+    linear: bool = False
 
     def plain(self) -> dict[str, Any]:
         """As plain values for a record."""
@@ -120,7 +121,7 @@ def _lines(chart: Chart) -> Drawn:
         axes.set_xticks(list(chart.at)[::every], shown[::every], rotation=90, fontsize=7)
     elif all(place == int(place) for place in chart.at):
         axes.locator_params(axis="x", integer=True)
-    if spans_decades(everything):
+    if not chart.linear and spans_decades(everything):
         axes.set_yscale("log")
     first = dict(zip(chart.at, next(iter(chart.curves.values())), strict=True))
     gaps = [place for place, value in first.items() if value is None]

@@ -4,7 +4,9 @@ Memory stays flat: no more than a batch is read at a time.
 """
 
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -13,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlrun import shell
+from dlrun.data.tables.columns import says_identifier
+from dlrun.data.tables.file import FORMS, Parts, read_parts
 from dlrun.errors import Mistake
 from dlrun.verb.labelled import reading
 
@@ -21,8 +25,10 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 IMAGES, ARRAYS, TABLES = "images", "arrays", "tables"
-_FORMS = {ARRAYS: (".npz", ".npy", ".safetensors")}
+_FORMS = {ARRAYS: (".npz", ".npy", ".safetensors"), TABLES: FORMS}
 _X = "x"
+_ROWS = 4096
+"""Of a table that are encoded at a time, at least: a few take as long as many."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +69,11 @@ def is_input(word: str) -> bool:
     return path.is_file()
 
 
-def of(words: Sequence[str], about: Mapping[str, Any], target: str | None) -> Inputs:
+def of(words: Sequence[str], about: Mapping[str, Any]) -> Inputs:
     """The inputs in files and folders of one kind.
 
-    about: what the record of the run says of its data. target: the column that it predicts.
-    Raises Mistake where there is none, or several kinds.
+    about: what the record of the run says of its data. Raises Mistake where there is none, or
+    several kinds.
     """
     paths = [shell.path(word, "input") for word in words]
     kinds = dict[str, Path]()
@@ -79,8 +85,9 @@ def of(words: Sequence[str], about: Mapping[str, Any], target: str | None) -> In
         one, other, *_ = (f"{shell.name(path)} ({kind})" for kind, path in kinds.items())
         raise Mistake(f"{one} and {other}: predict one kind at a time")
     [kind] = kinds
-    makers = {IMAGES: _images, ARRAYS: _arrays}
-    return makers[kind](paths, about)
+    if kind == TABLES:
+        return _tables(paths, about)
+    return _images(paths, about) if kind == IMAGES else _arrays(paths, about)
 
 
 def _kind(path: Path) -> str:
@@ -96,7 +103,8 @@ def _kind(path: Path) -> str:
     if suffix in suffixes():
         return IMAGES
     raise Mistake(
-        f"{shell.name(path)}: expected images or a folder of them, .npz, .npy, .safetensors or .csv"
+        f"{shell.name(path)}: expected images or a folder of them, .npz, .npy, .safetensors, .csv, "
+        ".parquet or .arrow"
     )
 
 
@@ -147,8 +155,6 @@ def _format(about: Mapping[str, Any]) -> "Format":
 
 def _decoded(made: Inputs, files: Sequence[tuple[str, str]], form: "Format") -> Iterator[Batch]:
     """The images in batches; those that cannot be read are left out and noted."""
-    from contextlib import closing
-
     from dlrun.data.images.decode import decode
 
     start, resized = 0, 0
@@ -311,15 +317,87 @@ def _as_run(path: Path, x: Array, about: Mapping[str, Any]) -> Array:
     """Samples in the form of the run's. Raises Mistake where they are of another shape or type."""
     from dlrun.data.arrays import as_samples
 
-    with_name = shell.name(path)
-    try:
+    with blame_file(path):
         x = as_samples(x) if len(x) else np.empty((0, *about["shape"]), about["types"]["x"])
-    except Mistake as mistake:
-        raise Mistake(f"{with_name}: {mistake}") from None
     if list(x.shape[1:]) != about["shape"] or str(x.dtype) != about["types"]["x"]:
         here, there = (
             f"{'×'.join(map(str, shape))} {form}"
             for shape, form in ((x.shape[1:], x.dtype), (about["shape"], about["types"]["x"]))
         )
-        raise Mistake(f"{with_name}: has samples of {here}, the run takes {there}")
+        raise Mistake(f"{shell.name(path)}: has samples of {here}, the run takes {there}")
     return x
+
+
+def _tables(paths: Sequence[Path], about: Mapping[str, Any]) -> Inputs:
+    """Tables in the terms of the one that the run was trained on."""
+    reading = about["reading"]
+    if "columns" not in reading:
+        raise Mistake(f"{shell.name(paths[0])}: the run was not trained on a table")
+    opened = []
+    for path in paths:
+        with blame_file(path):
+            opened.append(read_parts(path))
+    takes = [column["name"] for column in reading["columns"]]
+    head = _id_of(opened[0], takes)
+    ids = ("file", head or "row") if len(paths) > 1 else (head or "row",)
+    made = Inputs(TABLES, ids, 0, lambda size: _encoded(made, paths, opened, about, head, size))
+    made.total = sum(each.rows for each in opened)
+    names = opened[0].names
+    if reading["target"] in names:
+        made.notes.append(f"the column {reading['target']} is the target, and is left out")
+    known = (*takes, reading["target"], head)
+    if other := [name for name in names if name not in known]:
+        more = ", ..." if len(other) > 10 else ""
+        made.notes.append(f"columns that the run does not take: {', '.join(other[:10])}{more}")
+    return made
+
+
+def _id_of(table: Parts, takes: Sequence[str]) -> str:
+    """The first column, where it says which row it is and is no feature; else nothing."""
+    first = next(iter(table.names), "")
+    says = first in table.nameless or says_identifier(first)
+    return first if says and first not in takes else ""
+
+
+def _encoded(
+    made: Inputs,
+    paths: Sequence[Path],
+    opened: Sequence[Parts],
+    about: Mapping[str, Any],
+    head: str,
+    size: int,
+) -> Iterator[Batch]:
+    """The rows of tables as the run takes them; lines that cannot be read are noted."""
+    from dlrun.data.tables import encode, other
+
+    reading = about["reading"]
+    transformer = encode.transformer(reading["columns"])
+    strange = Counter[tuple[str, str]]()
+    done = 0
+    for path, table in zip(paths, opened, strict=True):
+        start = 0
+        for texts in table.parts(max(size, _ROWS)):
+            with blame_file(path):
+                found = other.encode(other.as_frame(texts), reading, transformer)
+            for said, counts in (("read", found.unread), ("known from training", found.unknown)):
+                strange.update({(name, said): count for name, count in counts.items()})
+            count = len(found.x)
+            names = texts.get(head) or [str(row) for row in range(start, start + count)]
+            start, done = start + count, done + count
+            ids = [(str(path), name) if len(paths) > 1 else (name,) for name in names]
+            yield Batch(found.x, ids, min(done, made.total))
+        where = f"{path}: " if len(paths) > 1 else ""
+        made.faults += [(f"{where}line {line}", why) for line, why in table.odd]
+    made.notes += [
+        f"the column {name} has {count:,} values that could not be {said}"
+        for (name, said), count in strange.items()
+    ]
+
+
+@contextmanager
+def blame_file(path: Path) -> Iterator[None]:
+    """A mistake found inside is that of this file."""
+    try:
+        yield
+    except Mistake as mistake:
+        raise Mistake(f"{shell.name(path)}: {mistake}") from None

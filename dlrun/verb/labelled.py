@@ -5,11 +5,14 @@ theirs, targets on its scale.
 """
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
 from dlrun import shell
+from dlrun.data import blame
+from dlrun.data.tables.file import FORMS
 from dlrun.errors import Mistake
 from dlrun.recipe import build
 from dlrun.recipe.schema import SPLITTING
@@ -60,6 +63,8 @@ def labelled(made: Opened, split: str) -> Labelled:
         group, _, name = key.partition(".")
         if group == _DATA and name in SPLITTING:
             raise Mistake(f"{key}: is about training; split= says which samples are measured")
+    if table := _other_table(made):
+        return _of_table(made, table, split)
     _read_as_before(made)
     source = build.read_data(made.config, made.session.show.loading)
     if source.digest == made.info["data"]["digest"]:
@@ -80,6 +85,43 @@ def _own(made: Opened, split: str) -> Labelled:
         rows = torch.cat([each.rows for each in data.splits.values()]).unique()
         samples = replace(data.train, rows=rows)
     return Labelled(samples, split, True, data.name)
+
+
+def _other_table(made: Opened) -> Path | None:
+    """The file of another table than the one that the run was trained on; None for other data."""
+    known = made.info["data"]["reading"]
+    path, own = (each.data.get("path") for each in (made.config, made.recorded))
+    if "columns" not in known or not path or Path(path).suffix.lower() not in FORMS:
+        return None
+    file = shell.path(path, "data.path")
+    if not file.is_file():
+        raise Mistake(f"data.path={path}: there is no such file")
+    return None if own and Path(own).exists() and file.samefile(own) else file
+
+
+def _of_table(made: Opened, file: Path, split: str) -> Labelled:
+    """The rows of another table that have a target, in the terms of the run's own."""
+    import torch
+
+    from dlrun.data import Split
+    from dlrun.data.tables import other
+
+    if split not in ("", _ALL):
+        raise Mistake(f"split={split}: {file.name} has no splits; split=all takes all of it")
+    about = made.info["data"]
+    reading = {**about["reading"]}
+    if "data.target" in made.typed:
+        reading["target"] = made.config.data.target
+    with blame(f"data.path={file}"):
+        raw = other.read_frame(file)
+        x = torch.from_numpy(other.encode(raw, reading).x)
+        y, rows = other.targets(raw, reading, about["classes"])
+    if not len(rows):
+        raise Mistake(f"data.path={file}: no row has a value of {reading['target']}")
+    kept = Split(
+        x[torch.from_numpy(rows)], _scaled(made, torch.from_numpy(y)), torch.arange(len(rows))
+    )
+    return Labelled(kept, _ALL, False, file.stem)
 
 
 def _read_as_before(made: Opened) -> None:
@@ -150,8 +192,6 @@ def _targets(made: Opened, source: "Source") -> "Tensor":
     """The targets by the run's classes, or on the scale of its numbers. Raises Mistake."""
     import torch
 
-    from dlrun.data.scale import scale_of
-
     about = made.info["data"]
     classes = about["classes"]
     if bool(classes) != bool(source.classes):
@@ -169,7 +209,14 @@ def _targets(made: Opened, source: "Source") -> "Tensor":
     if source.y.shape[1] != about["outputs"]:
         told = f"{source.y.shape[1]} targets, the run predicts {about['outputs']}"
         raise Mistake(f"data: {source.name} has {told}")
-    scale = scale_of(about)
+    return _scaled(made, source.y)
+
+
+def _scaled(made: Opened, y: "Tensor") -> "Tensor":
+    """Targets on the scale of the run's own, where these are numbers."""
+    from dlrun.data.scale import scale_of
+
+    scale = scale_of(made.info["data"])
     if scale is None:
-        return source.y
-    return ((source.y.double() - scale.mean.double()) / scale.std.double()).float()
+        return y
+    return ((y.double() - scale.mean.double()) / scale.std.double()).float()

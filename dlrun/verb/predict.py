@@ -32,7 +32,7 @@ def run(asked: Asked) -> int:
     output = _output(asked, words)
     directory = named.find(asked.outputs, which)
     with opened(asked, str(directory)) as made:
-        found = inputs.of(words, made.info["data"], made.recorded.data.get("target"))
+        found = inputs.of(words, made.info["data"])
         count = 0
         with written(output) as write:
             for columns in predicted(made, found):

@@ -397,7 +397,7 @@ BUILDING = [
     ("data=arrays data.path=t.csv data.target=z data.columns={q:out}", "data.columns=q", "no such"),
     (
         "data=arrays data.path=t.csv data.target=z data.columns={x:word}",
-        "data.columns={",
+        "data.columns.x=word",
         "number, text, date, out",
     ),
     ("data=arrays data.path=t.csv data.target=x data.columns={x:out}", "has x", "data.target"),
@@ -524,8 +524,8 @@ BUILDING = [
     ("data.classes=[3,3]", "data.classes=[3, 3]", "two or more, each once"),
     (
         "data=arrays data.path=table.npz data.task=regression loss=mse data.classes=[0,1]",
-        "data.classes: data=table",
-        "has no classes, but numbers",
+        "data.classes: the set",
+        "has no classes to choose",
     ),
     ("data.train_dev=1078", "data.train_dev=1078", "leave samples for training"),
     ("data.train_dev=none", "data.train_dev=none", "such as 100"),

@@ -100,6 +100,7 @@ def test_from_a_sweep_its_best_run(place, capsys):
     assert told(two)["weights"]["run"] == good[0].name
 
 
+@pytest.mark.proof
 def test_from_a_procedure_its_best_run(place, capsys):
     run("procedure=ensemble", "procedure.seeds=2", "epochs=1")
     [own] = [each for each in record.all_runs("outputs") if told(each).get("kind")]
@@ -111,6 +112,7 @@ def test_from_a_procedure_its_best_run(place, capsys):
     assert ends[told(two)["weights"]["run"]] == max(ends.values())
 
 
+@pytest.mark.proof
 def test_last_weights_where_they_are_the_result(place, capsys):
     words = ["regularization=[early_stopping]", "regularization.early_stopping.restore_best=false"]
     first = run(*words, "epochs=4", "optimizer.lr=0.5", "optimizer.momentum=0.99")

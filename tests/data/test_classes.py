@@ -88,7 +88,7 @@ def test_one_class_twice_by_name_and_number(animals):
 def test_numbers_to_predict_have_no_classes():
     x, y = torch.zeros(4, 1), torch.arange(4.0)[:, None]
     made = Source("made", x, y, torch.arange(4), "0")
-    with pytest.raises(Mistake, match="has no classes, but numbers to predict"):
+    with pytest.raises(Mistake, match="has no classes to choose from"):
         classes.among(made, ["a", "b"])
 
 

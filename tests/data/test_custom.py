@@ -92,6 +92,11 @@ def test_images_of_pil(mode):
     np.testing.assert_array_equal(found.squeeze(), np.asarray(wanted))
 
 
+def test_a_small_image_keeps_its_channels_first():
+    tiny = Image.fromarray(IMAGES[0][:4, :3])
+    assert read(lambda: Items(lambda i: (tiny, Y[i]))).x.shape == (20, 3, 4, 3)
+
+
 def test_names_of_classes_are_found_through_a_subset_and_text_is_a_class():
     assert read(lambda: Subset(Pictures(), range(5, 30))).classes == Pictures.classes
     named = read(lambda: Items(lambda i: (X[i], "ab"[Y[i]])))

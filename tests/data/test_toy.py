@@ -12,7 +12,7 @@ KINDS = ("moons", "circles", "blobs", "spiral", "mixture", "line", "sine")
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_seed_gives_the_same_samples(kind):
-    one, same, other = (toy.toy(kind, samples=60, seed=seed) for seed in (1, 1, 2))
+    one, same, other = (toy.toy(kind, n_samples=60, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(one.x, same.x)
     assert torch.equal(one.y, same.y)
     assert one.digest == same.digest != other.digest
@@ -28,7 +28,7 @@ THREE = ("blobs", "spiral")
 
 @pytest.mark.parametrize(("kind", "of"), [("line", lambda x: x / 2), ("sine", np.sin)])
 def test_curves_lie_around_what_they_are_of(kind, of):
-    made = toy.toy(kind, samples=4000, noise=0.1)
+    made = toy.toy(kind, n_samples=4000, noise=0.1)
     x, y = made.x.numpy().astype(float), made.y.numpy()
     left = y - of(2 * np.pi * x if kind == "sine" else x)
     assert abs(left.mean()) < 4 * 0.1 / np.sqrt(4000)
@@ -37,7 +37,7 @@ def test_curves_lie_around_what_they_are_of(kind, of):
 
 
 def test_the_bayes_rule_of_a_mixture_is_the_best_there_is():
-    made = toy.toy("mixture", samples=4000, seed=3)
+    made = toy.toy("mixture", n_samples=4000, seed=3)
     x, y = made.x.numpy(), made.y.numpy()
     odds = toy.mixture_odds(x, 3)
     best = float(np.mean((odds > 1) == (y == 1)))
@@ -50,7 +50,7 @@ def test_the_bayes_rule_of_a_mixture_is_the_best_there_is():
 
 
 def test_a_mixture_has_its_means_and_its_spread():
-    made = toy.toy("mixture", samples=40_000, seed=5)
+    made = toy.toy("mixture", n_samples=40_000, seed=5)
     x, y = made.x.numpy(), made.y.numpy()
     for label, means in enumerate(toy.mixture_means(5)):
         mine = x[y == label]
@@ -59,7 +59,7 @@ def test_a_mixture_has_its_means_and_its_spread():
 
 
 def test_arms_of_a_spiral():
-    made = toy.toy("spiral", samples=900, classes=3, noise=0.0, turns=1.5)
+    made = toy.toy("spiral", n_samples=900, n_classes=3, noise=0.0, turns=1.5)
     x = made.x.numpy().astype(float)
     radius = np.linalg.norm(x, axis=1)
     angle = 2 * np.pi * (made.y.numpy() / 3 + 1.5 * radius)
@@ -79,9 +79,9 @@ def test_gaussian():
     ("options", "said"),
     [
         ({"kind": "moon"}, "data.kind=moon: write one of moons"),
-        ({"samples": 0}, "data.samples=0"),
+        ({"n_samples": 0}, "data.n_samples=0"),
         ({"noise": -1.0}, "data.noise=-1.0: must not be negative"),
-        ({"kind": "blobs", "classes": 0}, "data.classes=0"),
+        ({"kind": "blobs", "n_classes": 0}, "data.n_classes=0"),
     ],
 )
 def test_what_cannot_be_made(options, said):

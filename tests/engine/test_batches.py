@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dlrun.engine.batches import AHEAD, batches, gather, grouped, order
+from dlrun.engine.batches import AHEAD, batches, gather, grouped, order, will_need
 
 
 def samples(n=23):
@@ -79,6 +79,30 @@ def test_gathering_from_mapped_memory(tmp_path):
     bx, by = gather(mapped, y, rows)
     assert torch.equal(bx, x[rows])
     assert by.tolist() == [4, 0, 22]
+
+
+def test_what_is_mapped_is_asked_for_in_the_order_of_the_disk(tmp_path, monkeypatch):
+    x = torch.arange(40 * 4096, dtype=torch.int32).reshape(40, 4096)
+    x.numpy().tofile(tmp_path / "x.bin")
+    mapped = torch.from_numpy(np.memmap(tmp_path / "x.bin", np.int32, "c", shape=x.shape))
+    asked: list[list[int]] = []
+
+    def remember(start, length, advice):
+        row = (start + length - mapped.data_ptr()) // x[0].nbytes - 1
+        asked[-1].append(row)
+        return 0
+
+    def window(x, rows):
+        asked.append([])
+        will_need(x, rows)
+
+    monkeypatch.setattr("dlrun.engine.batches._madvise", lambda: remember)
+    monkeypatch.setattr("dlrun.engine.batches.will_need", window)
+    monkeypatch.setattr("dlrun.engine.batches.WINDOW", 3 * 5 * x[0].nbytes)
+    rows = torch.randperm(40, generator=torch.Generator().manual_seed(1))
+    got = list(batches(mapped, torch.arange(40), rows, 5, "cpu", prefetch=True))
+    assert torch.equal(torch.cat([bx for bx, _ in got]), x[rows])
+    assert asked == [sorted(rows[:30].tolist()), sorted(rows[30:].tolist()), []]
 
 
 def test_what_the_thread_raises_is_raised_here():

@@ -74,3 +74,18 @@ def test_weighted_classes_in_accumulated_mini_batches(train_recipe, uneven, smoo
     torch.testing.assert_close(
         small.values("train/loss"), large.values("train/loss"), rtol=1e-5, atol=0
     )
+
+
+def test_of_a_very_large_split_preprocessing_learns_a_sample_that_is_drawn(
+    compose_recipe, digits, monkeypatch, caplog
+):
+    whole = build.build(compose_recipe(), digits).preprocessing
+    assert "learned" not in caplog.text
+    monkeypatch.setattr(build, "_FITTED", 500 * 64)
+    some = build.build(compose_recipe(), digits).preprocessing
+    assert "is learned of 500 of 1,078 training samples" in caplog.text
+    again = build.build(compose_recipe(), digits).preprocessing
+    for one, other, same in zip(*(each.buffers() for each in (whole, some, again)), strict=True):
+        assert torch.equal(other, same)
+        torch.testing.assert_close(one, other, rtol=0.05, atol=0.01)
+    assert not torch.equal(next(whole.buffers()), next(some.buffers()))

@@ -14,10 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
+import dlrun
 from dlrun.__main__ import main
 from dlrun.data.digits import digits
 from dlrun.procedure import train
-from dlrun.verb import predict
+from dlrun.verb import inputs, predict
 from dlrun.verb.asked import Asked
 from dlrun.verb.opened import opened
 from tests.verb.conftest import SHORT, write_photos
@@ -227,3 +228,99 @@ def test_a_table_is_no_picture(runs, tmp_path, monkeypatch, capsys):
     write_inputs(tmp_path)
     assert main(["predict", runs["prices"].name, str(tmp_path / "a.png")]) == 2
     assert "the run takes samples of shape 2, which are no images" in capsys.readouterr().err
+
+
+def write_trips(path, count, seed=0):
+    """A table with a nameless first column, texts, dates, holes and numbers."""
+    draw = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "city": draw.choice(["Oslo", "Rome", "Cairo"], count),
+            "day": pd.Timestamp("2024-01-01") + pd.to_timedelta(draw.integers(0, 300, count), "D"),
+            "km": np.where(draw.random(count) < 0.1, np.nan, draw.uniform(1, 50, count).round(1)),
+        },
+        index=[f"trip {row}" for row in range(count)],
+    )
+    frame["late"] = np.where((frame.city == "Rome") | (frame.km > 30), "yes", "no")
+    if path.suffix == ".parquet":
+        frame.reset_index(names="trip id").to_parquet(path)
+    else:
+        frame.to_csv(path)
+    return frame
+
+
+@pytest.fixture(scope="module")
+def trips(tmp_path_factory):
+    """A run on such a table, and its directory."""
+    folder = tmp_path_factory.mktemp("trips")
+    write_trips(folder / "trips.csv", 200)
+    words = ["data=arrays", f"data.path={folder / 'trips.csv'}", "data.target=late"]
+    assert main([*words, *SHORT, f"outputs={folder / 'outputs'}", "epochs=5"]) == 0
+    return folder, dlrun.open("last", folder / "outputs").directory
+
+
+def test_a_table_with_texts_dates_and_holes(trips, capsys, tmp_path):
+    frame = write_trips(tmp_path / "new.csv", 90, seed=1)
+    rows = predicted(capsys, trips[1], tmp_path / "new.csv")
+    assert list(rows[0]) == ["column_1", "prediction", "p_no", "p_yes"]
+    assert [row["column_1"] for row in rows] == frame.index.tolist()
+    found = evaluated(capsys, trips[1], f"data.path={tmp_path / 'new.csv'}")
+    right = np.mean([row["prediction"] == late for row, late in zip(rows, frame.late, strict=True)])
+    assert right == pytest.approx(found["values"]["accuracy"])
+    assert found["samples"] == 90
+
+
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred")  # MLflow, of itself
+def test_a_table_and_its_mlflow_model_agree(trips, capsys, tmp_path):
+    with opened(Asked("predict"), str(trips[1])) as made:
+        train.export(made.run, tmp_path / "model", 1)
+    frame = write_trips(tmp_path / "new.csv", 40, seed=2)
+    logits = torch.from_numpy(mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(frame))
+    p = numbers(predicted(capsys, trips[1], tmp_path / "new.csv"), "p_")
+    assert p == pytest.approx(logits.double().softmax(1).numpy(), abs=1e-5)
+
+
+def test_parts_of_a_table_are_as_the_whole(trips, capsys, tmp_path, monkeypatch):
+    write_trips(tmp_path / "new.csv", 90, seed=3)
+    write_trips(tmp_path / "new.parquet", 90, seed=3)
+    whole = predicted(capsys, trips[1], tmp_path / "new.csv")
+    monkeypatch.setattr(inputs, "_ROWS", 7)
+    parts = predicted(capsys, trips[1], tmp_path / "new.csv", "batch_size=1")
+    stored = predicted(capsys, trips[1], tmp_path / "new.parquet")
+    for other in (parts, stored):
+        assert [row["prediction"] for row in other] == [row["prediction"] for row in whole]
+        assert numbers(other, "p_") == pytest.approx(numbers(whole, "p_"), abs=1e-6)
+    assert [row["trip id"] for row in stored] == [row["column_1"] for row in whole]
+
+
+def test_what_is_odd_in_a_table_is_said(trips, capsys, tmp_path):
+    lines = [
+        "km,city,day,late,note",
+        "12,Oslo,2024-02-01,no,a",
+        "1,Rome,2024-02-01",
+    ]
+    lines += ["many,Lima,2024-02-30,no,b", "3,Rome,2024-03-01,yes,c"]
+    (tmp_path / "odd.csv").write_text("\n".join(lines) + "\n")
+    out = tmp_path / "out.csv"
+    assert main(["predict", str(trips[1]), str(tmp_path / "odd.csv"), "-o", str(out)]) == 1
+    said = capsys.readouterr().err
+    assert "the column late is the target, and is left out" in said
+    assert "columns that the run does not take: note" in said
+    assert "the column km has 1 values that could not be read" in said
+    assert "the column city has 1 values that could not be known from training" in said
+    assert "1 cannot be read: line 3 (has 3 values, the first line names 5 columns)" in said
+    assert [row["row"] for row in table(out)] == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("km,city\n1,Oslo\n", "new.csv: the table lacks the columns day"),
+        ("", "new.csv: "),
+    ],
+)
+def test_a_table_that_does_not_fit(content, said, trips, tmp_path, capsys):
+    (tmp_path / "new.csv").write_text(content)
+    assert main(["predict", str(trips[1]), str(tmp_path / "new.csv")]) == 2
+    assert said in capsys.readouterr().err
+    assert main(["evaluate", str(trips[1]), f"data.path={tmp_path / 'new.csv'}"]) == 2

@@ -116,7 +116,9 @@ def text_of(value: object) -> str:
         return ""
     if isinstance(value, float | np.floating) and abs(float(value)) < _EXACT:
         return str(int(value)) if value == int(value) else str(value)
-    return str(value.isoformat()) if hasattr(value, "isoformat") else str(value).strip()
+    if hasattr(value, "isoformat"):  # a day alone is written as a CSV has it
+        return str(value.isoformat()).removesuffix("T00:00:00")
+    return str(value).strip()
 
 
 def typable(name: str) -> str:

@@ -1,11 +1,13 @@
 """The columns of a table as its file has them: CSV, Parquet, or Arrow (Feather)."""
 
 import csv
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dlrun.data.tables import cells
 from dlrun.errors import Mistake
@@ -54,6 +56,60 @@ def read_file(path: Path) -> File:
     header, columns, unusable = _read_arrow(path) if typed else _read_csv(path)
     if not columns or not columns[0]:
         raise Mistake("it has no rows" if typed else "it has no data below its first line")
+    names, nameless, notes = _names(header)
+    notes += [f"the column {name} is left out: {why}" for name, why in unusable.items()]
+    texts = dict(zip(names, columns, strict=True))
+    return File(texts, nameless, typed, notes, unusable)
+
+
+@dataclass
+class Parts:
+    """A table that is read a few rows at a time.
+
+    names, nameless: as in `File`. rows: how many there are, about. odd: the lines of a CSV that
+    have too few values or too many, and are left out; known at the end.
+    """
+
+    names: Sequence[str]
+    nameless: Sequence[str]
+    rows: int
+    parts: Callable[[int], Iterator[Mapping[str, Sequence[str]]]]
+    odd: list[tuple[int, str]] = field(default_factory=list)
+
+
+def read_parts(path: Path) -> Parts:
+    """The same columns, for tables that are larger than memory. Raises Mistake as `read_file`."""
+    if path.suffix.lower() in TYPED:
+        with _arrow(path) as table:
+            rows, header = table.rows, _columns(table.empty)[0]
+    else:
+        rows, header = max(1, _newlines(path) - 1), next(_lines(path), [])
+    if not header:
+        raise Mistake("it holds nothing")
+    names, nameless, _ = _names(header)
+    made = Parts(names, nameless, rows, lambda size: _parts(path, made, size))
+    return made
+
+
+def _parts(path: Path, made: Parts, size: int) -> Iterator[Mapping[str, Sequence[str]]]:
+    if path.suffix.lower() in TYPED:
+        with _arrow(path) as table:
+            for part in table.parts(size):
+                yield dict(zip(made.names, _columns(part)[1], strict=True))
+        return
+    lines = _lines(path, made.odd)
+    next(lines, None)
+    while rows := list(islice(lines, size)):
+        yield dict(zip(made.names, _across(rows), strict=True))
+
+
+def _newlines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(block.count(b"\n") for block in iter(partial(file.read, 2**20), b""))
+
+
+def _names(header: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """The names of columns as they can be typed, those that have none in the file, and notes."""
     typable = [cells.typable(name) for name in header]
     names: list[str] = []
     notes = []
@@ -66,17 +122,14 @@ def read_file(path: Path) -> File:
             notes.append(f"the name {given or 'column'} comes again: column {place} is {name} here")
         names.append(name)
     nameless = [name for name, given in zip(names, typable, strict=True) if not given]
-    notes += [f"the column {name} is left out: {why}" for name, why in unusable.items()]
-    texts = dict(zip(names, columns, strict=True))
-    return File(texts, nameless, typed, notes, unusable)
+    return names, nameless, notes
 
 
-def _read_csv(path: Path) -> tuple[list[str], list[list[str]], dict[str, str]]:
-    """The names, the columns, and nothing.
+def _lines(path: Path, odd: list[tuple[int, str]] | None = None) -> Iterator[list[str]]:
+    """The lines of a CSV, the first of which names its columns.
 
-    Raises Mistake where a line has too few values or too many.
+    odd: takes those that have too few values or too many; None: such a one is a Mistake.
     """
-    rows = []
     try:
         with path.open("rb") as file:
             wide = file.read(2) in _UTF16
@@ -86,19 +139,33 @@ def _read_csv(path: Path) -> tuple[list[str], list[list[str]], dict[str, str]]:
             stream.seek(0)
             lines = csv.reader(stream, delimiter=separator, skipinitialspace=True, strict=True)
             header = next(lines, [])
+            yield header
             for row in lines:
                 if not row:
                     continue
                 if len(row) != len(header):
-                    raise Mistake(
-                        f"line {lines.line_num} has {len(row)} values, "
-                        f"the first line names {len(header)} columns"
-                    )
-                rows.append(row)
+                    has = f"has {len(row)} values, the first line names {len(header)} columns"
+                    if odd is None:
+                        raise Mistake(f"line {lines.line_num} {has}")
+                    odd.append((lines.line_num, has))
+                    continue
+                yield row
     except (csv.Error, UnicodeError) as error:
         raise Mistake(f"it cannot be read as CSV in UTF-8: {error}") from error
-    columns = [[text.strip() for text in column] for column in zip(*rows, strict=True)]
-    return header, columns, {}
+
+
+def _across(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The columns of rows."""
+    return [[text.strip() for text in column] for column in zip(*rows, strict=True)]
+
+
+def _read_csv(path: Path) -> tuple[list[str], list[list[str]], dict[str, str]]:
+    """The names, the columns, and nothing.
+
+    Raises Mistake where a line has too few values or too many.
+    """
+    header, *rows = _lines(path)
+    return header, _across(rows), {}
 
 
 def _separator(lines: Sequence[str]) -> str:
@@ -113,20 +180,60 @@ def _separator(lines: Sequence[str]) -> str:
 
 
 def _read_arrow(path: Path) -> tuple[list[str], list[list[str]], dict[str, str]]:
-    """The names and the columns as texts, "" where there is no value; those that hold no values.
+    """The names and the columns as texts, "" where there is no value; those that hold no values."""
+    with _arrow(path) as table:
+        return _columns(table.whole())
 
-    What pandas has stored as the index of the rows counts them, and is no column.
-    """
+
+class _Arrow(NamedTuple):
+    """A table in a file: its rows, none of them, all of them, or a few at a time."""
+
+    rows: int
+    empty: Any
+    whole: Callable[[], Any]
+    parts: Callable[[int], Iterator[Any]]
+
+
+@contextmanager
+def _arrow(path: Path) -> Iterator[_Arrow]:
+    """Inside, the file is open. Raises Mistake where it is neither Parquet nor Arrow."""
     import pyarrow as pa
     from pyarrow import feather, parquet
 
     try:
         with path.open("rb") as file:
-            whole = file.read(4) == b"PAR1"
-        table = parquet.read_table(path) if whole else feather.read_table(path)
+            is_parquet = file.read(4) == b"PAR1"
+        if is_parquet:
+            with parquet.ParquetFile(path) as stored:
+                yield _Arrow(
+                    stored.metadata.num_rows,
+                    stored.schema_arrow.empty_table(),
+                    stored.read,
+                    lambda size: (
+                        pa.Table.from_batches([batch]) for batch in stored.iter_batches(size)
+                    ),
+                )
+            return
+        table = feather.read_table(path, memory_map=True)
+        starts = partial(range, 0, table.num_rows)
+        yield _Arrow(
+            table.num_rows,
+            table.slice(0, 0),
+            lambda: table,
+            lambda size: (table.slice(start, size) for start in starts(size)),
+        )
     except (pa.ArrowException, OSError) as error:
         message = str(error).strip().splitlines()[0]
         raise Mistake(f"it cannot be read as Parquet or Arrow: {message}") from error
+
+
+def _columns(table: Any) -> tuple[list[str], list[list[str]], dict[str, str]]:
+    """The names and the columns as texts, "" where there is no value; those that hold no values.
+
+    What pandas has stored as the index of the rows counts them, and is no column.
+    """
+    import pyarrow as pa
+
     names, columns, unusable = [], [], {}
     for name, column in zip(table.column_names, table.columns, strict=True):
         kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn.compose import ColumnTransformer
 
 from dlrun.data.tables import cells
 from dlrun.data.tables import encode as encoding
@@ -19,17 +20,22 @@ Reading = Mapping[str, Any]
 
 def read_frame(path: Path) -> pd.DataFrame:
     """The columns of a table as texts. Raises Mistake where the file holds none."""
-    texts = read_file(path).texts
+    return as_frame(read_file(path).texts)
+
+
+def as_frame(texts: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Columns of texts by their names."""
     return pd.DataFrame({name: pd.Series(column, dtype=object) for name, column in texts.items()})
 
 
-def encode(raw: pd.DataFrame, reading: Reading) -> Encoded:
+def encode(raw: pd.DataFrame, reading: Reading, made: ColumnTransformer | None = None) -> Encoded:
     """The rows as a trained network takes them; see `encode.Encoded`.
 
-    raw: of `read_frame` or of pandas. Raises Mistake where columns are missing.
+    raw: of `read_frame` or of pandas. made: the transformer of the columns, where it is there.
+    Raises Mistake where columns are missing.
     """
     try:
-        return encoding.encode(raw, reading)
+        return encoding.encode(raw, reading, made)
     except ValueError as error:
         raise Mistake(str(error)) from None
 

@@ -1,0 +1,335 @@
+"""Sets in the form of the library `datasets`: a local folder of Parquet or Arrow files."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dlrun import shell
+from dlrun.data import Report, Source, blame
+from dlrun.data.arrays import settling
+from dlrun.data.cache import FORMAT, Labels, Writer, load
+from dlrun.data.fingerprint import hash_files, stat_below
+from dlrun.data.images.format import Wanted
+from dlrun.data.images.layout import split_named
+from dlrun.data.images.resize import resized
+from dlrun.data.images.samples import read_wanted
+from dlrun.data.parts import Part, write
+from dlrun.data.tables.read import read_table, require_column, some
+from dlrun.data.tables.targets import TASKS, encode, for_task
+from dlrun.errors import Mistake
+
+_CHUNK = 256
+_TARGETS = ("label", "labels", "target", "fine_label", "class", "y")
+_NEEDS = "needs the library datasets, which is not installed: pip install datasets"
+
+Array = NDArray[Any]
+Rows = Mapping[str, Sequence[Any]]
+
+
+def huggingface(
+    root: str,
+    target: str | None = None,
+    image: str | None = None,
+    features: list[str] | None = None,
+    task: str = "auto",
+    scale_targets: bool | None = None,
+    size: int | list[int] | None = None,
+    resize: str = "short",
+    channels: str = "auto",
+    cache: str | None = None,
+    report: Report | None = None,
+) -> Source:
+    """Read a folder that `save_to_disk` has written, or one of Parquet files; from no network.
+
+    Files of splits are known by their names or folders, as train-00000-of-00002.parquet or
+    test/0.parquet; a single split is dealt out as any set is.
+    target: the column to predict. None takes the only one of class labels, or one called label.
+    image: the column of images. None takes the first one; where there is none, it is a table.
+    features: the columns of a table to predict it from, as for `arrays`.
+    size, resize, channels: as for `imagefolder`; task, scale_targets: as for `arrays`.
+    Raises ValueError for an argument out of range, Mistake for what the folder lacks.
+    """
+    if task not in TASKS:
+        raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task}")
+    wanted = read_wanted(size, resize, channels, None, "white")
+    folder = shell.path(root, "data.root").absolute()
+    with blame(f"data.root={root}"):
+        if not folder.is_dir():
+            raise Mistake("there is no such folder; name one with files .parquet or .arrow")
+        asked = {"target": target, "image": image, "features": features, "task": task}
+        key = hash_files(stat_below(folder), FORMAT, *asked.values(), wanted)
+        build = partial(_build, folder, asked, wanted, report)
+        source, _ = load("huggingface", key, build, cache)
+    source = replace(for_task(source, task, scale_targets), name=folder.name)
+    if source.reading:
+        return settling(source)
+    reading: dict[str, Any] = {"size": list(source.x.shape[2:]), "background": "white"}
+    reading |= {"channels": "rgb" if source.x.shape[1] == 3 else "grey"}
+    reading |= {"resize": resize} if wanted.size else {}
+    return replace(source, reading=reading)
+
+
+@dataclass(frozen=True)
+class _Split:
+    """Rows of one split. features: what the columns hold; batches: decoded, some at a time."""
+
+    features: Mapping[str, Any]
+    count: int
+    batches: Callable[[], Iterator[Rows]]
+
+
+def _build(
+    folder: Path, asked: Mapping[str, Any], wanted: Wanted, report: Report | None, writer: Writer
+) -> Labels:
+    datasets = _library()
+    splits, notes = _splits(datasets, folder)
+    features = next(iter(splits.values())).features
+    image = asked["image"]
+    if image is None:
+        pictures = (name for name, kind in features.items() if isinstance(kind, datasets.Image))
+        image = next(pictures, None)
+    else:
+        require_column("data.image", image, features)
+    target = _target(datasets, features, asked["target"], image)
+    if image is None:
+        labels = _table(datasets, splits, target, asked, writer)
+    else:
+        if asked["features"] is not None:
+            raise Mistake(f"data.features: is about tables; the images of {image} are the features")
+        labels = _images(datasets, splits, image, target, (asked, wanted, report), writer)
+    return replace(labels, notes=(*notes, *labels.notes))
+
+
+def _library() -> ModuleType:
+    """The library `datasets`, which is kept from the network."""
+    os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
+    try:
+        import datasets
+    except ImportError:
+        raise Mistake(f"data=huggingface: {_NEEDS}") from None
+    found: ModuleType = datasets
+    return found
+
+
+def _splits(datasets: ModuleType, folder: Path) -> tuple[dict[str, _Split], list[str]]:
+    """The splits of a folder, and what is said of others; a single one is called ""."""
+    if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+        with blame("data.root"):
+            saved = datasets.load_from_disk(str(folder))
+        saved = saved if isinstance(saved, dict) else {"train": saved}
+        found = {name: _saved(each) for name, each in saved.items()}
+    else:
+        found = _of_files(datasets, folder)
+    if len(found) == 1:
+        return {"": next(iter(found.values()))}, []
+    known: dict[str, _Split] = {}
+    for name in found:
+        split = split_named(name)
+        if split and split not in known:
+            known[split] = found[name]
+    if "train" not in known:
+        raise Mistake(f"it has the splits {', '.join(found)}, and no train among them")
+    out = [name for name in found if known.get(split_named(name)) is not found[name]]
+    said = [f"{', '.join(out)} is none of train, val and test; left out"] if out else []
+    return {name: known[name] for name in ("train", "val", "test") if name in known}, said
+
+
+def _saved(each: Any) -> _Split:
+    return _Split(each.features, len(each), partial(each.iter, batch_size=_CHUNK))
+
+
+def _of_files(datasets: ModuleType, folder: Path) -> dict[str, _Split]:
+    """The splits of Parquet files, by the beginnings of their names, or their folders."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    by_split: dict[str, list[Path]] = {}
+    for path, _, _ in stat_below(folder):
+        file = Path(path)
+        if file.suffix.lower() in (".parquet", ".pq"):
+            stem = file.stem.partition("-")[0]
+            names = [stem, *(part for part in file.relative_to(folder).parts[-2::-1])]
+            name = next(filter(split_named, names), names[0] if file.stem != stem else "train")
+            by_split.setdefault(name, []).append(file)
+    if not by_split:
+        raise Mistake("it has no files .parquet, and was not written by save_to_disk")
+    found = {}
+    for name, files in by_split.items():
+        try:
+            opened = [parquet.ParquetFile(file) for file in files]
+        except (pa.ArrowException, OSError) as error:
+            raise Mistake(f"{name}: cannot be read as Parquet: {error}") from error
+        features = datasets.Features.from_arrow_schema(opened[0].schema_arrow)
+        for column, kind in features.items():
+            if isinstance(kind, dict) and set(kind) == {"bytes", "path"}:  # of another library
+                features[column] = datasets.Image()
+        count = sum(each.metadata.num_rows for each in opened)
+        found[name] = _Split(features, count, partial(_batches, opened, features))
+    return found
+
+
+def _batches(files: Sequence[Any], features: Any) -> Iterator[Rows]:
+    for file in files:
+        for batch in file.iter_batches(_CHUNK):
+            yield features.decode_batch(batch.to_pydict())
+
+
+def _target(
+    datasets: ModuleType, features: Mapping[str, Any], asked: str | None, image: str | None
+) -> str:
+    if asked is not None:
+        require_column("data.target", asked, features)
+        if asked == image:
+            raise Mistake(f"data.target={asked}: holds the images")
+        return asked
+    labels = [name for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
+    named = [name for name in _TARGETS if name in features and name != image]
+    others = [name for name in features if name != image]
+    for found in (labels, named, others):
+        if len(found) == 1 or (found and found is named):
+            return found[0]
+    raise Mistake(f"data.target=null: name the column to predict: {some(others)}")
+
+
+def _names(datasets: ModuleType, kind: Any) -> tuple[Sequence[str], bool]:
+    """The names of the classes of a column, if it has any; whether it holds lists of them."""
+    lists = hasattr(kind, "feature")
+    inner = kind.feature if lists else kind
+    return tuple(inner.names) if isinstance(inner, datasets.ClassLabel) else (), lists
+
+
+def _images(
+    datasets: ModuleType,
+    splits: Mapping[str, _Split],
+    image: str,
+    target: str,
+    how: tuple[Mapping[str, Any], Wanted, Report | None],
+    writer: Writer,
+) -> Labels:
+    """Read images, grey ones where none has colour, and what is to be predicted of each."""
+    asked, wanted, report = how
+    modes = {"auto": ("L", "RGB"), "grey": ("L",), "rgb": ("RGB",)}[wanted.channels]
+    for mode in modes:
+        look = _Look(image, target, mode, wanted)
+        parts = {}
+        for name, split in splits.items():
+            names, lists = _names(datasets, split.features[target])
+            pictures = _pictures(split, look, names, lists)
+            parts[name] = Part(pictures, split.count, () if lists else names)
+        try:
+            return write(parts, asked["task"], report, writer)
+        except _ColourError:
+            writer.clear()
+    raise AssertionError("an image with colour was read as grey")
+
+
+@dataclass(frozen=True)
+class _Look:
+    """The columns of images and targets, and how an image is to look; mode: L or RGB."""
+
+    image: str
+    target: str
+    mode: str
+    wanted: Wanted
+
+
+class _ColourError(Exception):
+    """An image has colour among grey ones."""
+
+
+def _pictures(
+    split: _Split, look: _Look, names: Sequence[str], lists: bool
+) -> Iterator[tuple[Array, Array]]:
+    """Images and targets, without the rows that have no target: −1 stands for none."""
+    size = look.wanted.size
+    for batch in split.batches():
+        targets, found, kept = batch[look.target], [], []
+        for one, y in zip(batch[look.image], targets, strict=True):
+            if y is None or (names and not lists and y < 0):
+                continue
+            found.append(_picture(one, look, size))
+            size = size or found[0].shape[1:]
+            kept.append(y)
+        if found:
+            yield np.stack(found), _values(kept, names if lists else ())
+
+
+def _picture(one: Any, look: _Look, size: tuple[int, int] | None) -> Array:
+    """The pixels of an image, (channels, h, w). size: that it must have, or gets."""
+    wide = getattr(one, "mode", "F") in ("I", "F") or one.mode.startswith("I;")
+    if not isinstance(one, Image.Image) or wide:
+        kind = getattr(one, "mode", type(one).__name__)
+        raise Mistake(f"the column {look.image} holds {kind}; images of 8 bits are read here")
+    if look.mode == "L" and look.wanted.channels == "auto" and one.mode not in ("1", "L", "LA"):
+        raise _ColourError
+    own = one.height, one.width
+    if look.wanted.size is None and own != (size or own):
+        assert size is not None
+        raise Mistake(
+            f"the images differ in size ({size[0]}x{size[1]}, {own[0]}x{own[1]}, height x width); "
+            "data.size=32 makes them all 32x32"
+        )
+    how = look.wanted.resize if look.wanted.size else None
+    pixels = resized(one.convert(look.mode), size or own, how)
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _values(values: Sequence[Any], names: Sequence[str]) -> Array:
+    """Targets as an array; lists of class numbers as columns of 0 and 1, one for each name."""
+    if not names:
+        return np.asarray(values)
+    found = np.zeros((len(values), len(names)), np.int64)
+    for row, labels in enumerate(values):
+        found[row, labels] = 1
+    return found
+
+
+def _table(
+    datasets: ModuleType,
+    splits: Mapping[str, _Split],
+    target: str,
+    asked: Mapping[str, Any],
+    writer: Writer,
+) -> Labels:
+    """Read a table as `arrays` does; class labels by their names."""
+    import pandas as pd
+
+    frames, given, done = [], {}, 0
+    for name, split in splits.items():
+        for batch in split.batches():
+            columns = {key: _named(datasets, split.features[key], batch[key]) for key in batch}
+            frames.append(pd.DataFrame(columns).dropna(subset=[target]))
+        count = sum(map(len, frames))
+        if name:
+            given[name] = np.arange(done, count)
+        done = count
+    with tempfile.TemporaryDirectory(prefix="dlrun-") as folder:
+        file = Path(folder) / "table.parquet"
+        pd.concat(frames, ignore_index=True).to_parquet(file)
+        table = read_table(file, target, asked["features"], task=asked["task"])
+    y, classes = encode(table.y, asked["task"])
+    writer.add(table.x.astype(np.float32))
+    return Labels(
+        y,
+        classes,
+        given,
+        notes=tuple(table.notes),
+        columns=tuple(column["name"] for column in table.reading["columns"]),
+        reading={**table.reading, "texts": table.values},
+    )
+
+
+def _named(datasets: ModuleType, kind: Any, values: Sequence[Any]) -> Sequence[Any]:
+    """The values of a column, class labels by their names; −1 stands for none."""
+    if not isinstance(kind, datasets.ClassLabel):
+        return values
+    return [None if value is None or value < 0 else kind.names[value] for value in values]

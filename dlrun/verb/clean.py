@@ -1,0 +1,185 @@
+"""`dlrun clean`: what takes space, and checkpoints that nobody needs any more."""
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dlrun import record, shell
+from dlrun.console import format, screen
+from dlrun.errors import Mistake
+from dlrun.record import sweep as sweeps
+from dlrun.verb import named
+from dlrun.verb.asked import Asked
+from dlrun.verb.list import row
+
+_CHECKPOINTS, _MODEL = "checkpoints", "model"
+_SHOWN = 20
+"""Runs whose checkpoints stay that are named, at most."""
+
+
+def run(asked: Asked) -> int:
+    """List what takes space; with --yes remove checkpoints, 1 where some could not be."""
+    outputs, console = asked.outputs, screen.console()
+    if not console.is_terminal:
+        console.width = 10_000
+    runs = record.all_runs(outputs)
+    kept: dict[Path, str] = {}
+    for directory, why in _needed(asked, outputs, runs):
+        kept.setdefault(directory, why)
+    held = [each for each in runs if (each / _CHECKPOINTS).is_dir()]
+    needless = {each: _bytes(each / _CHECKPOINTS) for each in held if each not in kept}
+    _print(console, [(what, _size(size)) for what, size in _parts(outputs, runs)])
+    stays = [f"{each.name} ({kept[each]})" for each in held if each in kept]
+    if stays:
+        more = f" and {len(stays) - _SHOWN:,} more" if len(stays) > _SHOWN else ""
+        said = f"checkpoints that stay: {', '.join(stays[-_SHOWN:])}{more}"
+        console.print(said, markup=False, soft_wrap=True, style="dim")
+    if not needless:
+        console.print("there are no others")
+        return 0
+    if "--yes" in asked.flags:
+        return _remove(needless, console)
+    console.print(f"not needed: {_size(sum(needless.values()))} of {_runs(len(needless))}")
+    _print(console, [(each.name, *_told(each), _size(size)) for each, size in needless.items()])
+    words = ["dlrun", "clean", *asked.names, *asked.those("outputs"), "--yes"]
+    console.print(f"to remove them: {shell.line(words)}", markup=False, soft_wrap=True)
+    return 0
+
+
+def _needed(asked: Asked, outputs: Path, runs: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """The runs whose checkpoints stay, each with the reason."""
+    for name in asked.names:
+        yield named.find(outputs, name), "named here"
+    if runs:
+        last = record.find(outputs, "last")
+        yield last, "the last"
+    for folder in sorted((outputs.absolute() / "sweeps").glob(f"*/{sweeps.SWEEP}")):
+        sweep = sweeps.read(folder.parent)
+        if (best := sweep.best_run) is not None and best.directory:
+            yield outputs.absolute() / best.directory, f"the best of sweep {sweep.id}"
+    for directory in runs:
+        yield from _own_needs(directory)
+
+
+def _own_needs(directory: Path) -> Iterator[tuple[Path, str]]:
+    """What one record says of its checkpoints, or of those of the runs of a procedure."""
+    info = record.read_json(directory / "run.json")
+    record.mark_killed(directory)
+    status = record.read_status(directory).get("status")
+    if status == record.RUNNING:
+        yield directory, "running"
+    if named.is_procedure(directory):
+        made = named.children(directory)
+        if status != record.FINISHED:
+            everything = {*made, *_begun(directory)}
+            yield from ((each, f"{directory.name} goes on with it") for each in everything)
+        elif any(named.score(each) is not None for each in made):
+            yield named.find(directory.parents[1], directory.name), f"the best of {directory.name}"
+    elif status != record.FINISHED and (info.get("sweep") or info.get("parent")):
+        if status != record.PRUNED:
+            yield directory, "what made it goes on with it"
+    elif "parent" not in info and any(
+        word.startswith("name=") for word in info.get("overrides", ())
+    ):
+        yield directory, "has a name of its own"
+
+
+def _begun(directory: Path) -> list[Path]:
+    """The runs that a procedure has begun, which it lists only once it has ended."""
+    found = directory.parent.glob("*/run.json")
+    return [file.parent for file in found if record.read_json(file).get("parent") == directory.name]
+
+
+def _remove(needless: dict[Path, int], console: Console) -> int:
+    """Remove the checkpoints of these runs, each while nobody else holds it."""
+    removed = 0
+    for directory, size in needless.items():
+        try:
+            kept = record.open_existing(directory)
+        except Mistake as mistake:
+            console.print(str(mistake), markup=False, soft_wrap=True)
+            continue
+        try:
+            kept.update(cleaned=datetime.now(UTC).isoformat(timespec="seconds"))
+            shutil.rmtree(directory / _CHECKPOINTS)
+            removed += size
+        finally:
+            kept.close()
+    left = sum((each / _CHECKPOINTS).is_dir() for each in needless)
+    console.print(f"removed {_size(removed)} of {_runs(len(needless) - left)}")
+    return 1 if left else 0
+
+
+def _parts(outputs: Path, runs: Sequence[Path]) -> Iterator[tuple[str, int]]:
+    """What takes space, the largest first, and how much in bytes."""
+    from dlrun.data import cache
+
+    checkpoints = sum(_bytes(each / _CHECKPOINTS) for each in runs)
+    models = sum(_bytes(each / _MODEL) for each in runs)
+    inside = sum(map(_bytes, runs))
+    whole, of_sweeps = _bytes(outputs), _bytes(outputs / "sweeps")
+    kept = cache.home()
+    found = {
+        f"checkpoints of {_runs(len(runs))}": checkpoints,
+        "their models, model/": models,
+        "their points, figures and the rest": inside - checkpoints - models,
+        "sweeps": of_sweeps,
+        f"the rest of {shell.near(outputs.absolute())}, such as MLflow's database": (
+            whole - inside - of_sweeps
+        ),
+        f"decoded data in {kept}, made again where they are needed": _bytes(kept),
+    }
+    yield from sorted(found.items(), key=lambda each: -each[1])
+
+
+def _told(directory: Path) -> tuple[str, str, str]:
+    """The status of a run, its best value and its name."""
+    about = row(directory)
+    value = "" if about["value"] is None else format.cell(about["value"])
+    return str(about["status"]), value, shell.name(about["name"])
+
+
+def _print(console: Console, rows: Sequence[Sequence[Any]]) -> None:
+    """Rows without a head; what the last column says is a size."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    width = max(map(len, rows), default=0)
+    for place in range(width):
+        table.add_column(justify="right" if place == width - 1 else "left", overflow="ellipsis")
+    for cells in rows:
+        table.add_row(*map(Text, cells))
+    console.print(table)
+
+
+def _runs(count: int) -> str:
+    return f"{count:,} run{'s' if count != 1 else ''}"
+
+
+def _bytes(path: Path) -> int:
+    """What is below a folder, without what links lead to."""
+    found, waiting = 0, [str(path)]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+                    else:
+                        found += entry.stat(follow_symlinks=False).st_size
+        except OSError:  # gone by now, or another user's
+            continue
+    return found
+
+
+def _size(count: int) -> str:
+    """Bytes as one says them."""
+    for unit, many in (("GB", 1e9), ("MB", 1e6)):
+        if count >= many:
+            return f"{count / many:.3g} {unit}"
+    return f"{count / 1e3:.0f} kB"

@@ -1,0 +1,14 @@
+"""How warnings are shown."""
+
+import logging
+
+from dlrun.console import outcome
+
+
+def test_a_warning_is_said_once_in_a_command(capsys):
+    logger = logging.getLogger("dlrun")
+    for _ in range(2):
+        with outcome.warnings():
+            for message in ("one", "two", "one"):
+                logger.warning(message)
+    assert capsys.readouterr().err == "warning: one\nwarning: two\n" * 2

@@ -1,0 +1,127 @@
+"""Sets of the library `datasets`, which is an extra: where it is not installed this is skipped."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dlrun.data import split
+from dlrun.data.huggingface import huggingface
+from dlrun.errors import Mistake
+
+datasets = pytest.importorskip("datasets", reason="pip install datasets")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (60, 6, 8, 3), dtype=np.uint8)
+FEATURES = datasets.Features(
+    {
+        "id": datasets.Value("int64"),
+        "image": datasets.Image(),
+        "label": datasets.ClassLabel(names=["cat", "dog"]),
+        "tags": datasets.Sequence(datasets.ClassLabel(names=["red", "old", "wet"])),
+        "breed": datasets.Value("string"),
+        "age": datasets.Value("float32"),
+    }
+)
+
+
+def rows(first: int, last: int, mode: str = "RGB") -> "datasets.Dataset":
+    places = range(first, last)
+    columns = {
+        "id": list(places),
+        "image": [Image.fromarray(PIXELS[i]).convert(mode) for i in places],
+        "label": [i % 2 for i in places],
+        "tags": [[0, 2] if i % 3 else [i % 2] for i in places],
+        "breed": ["pug" if i % 4 else "boxer" for i in places],
+        "age": [i / 2 for i in places],
+    }
+    return datasets.Dataset.from_dict(columns, features=FEATURES)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.setenv("DLRUN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    datasets.disable_progress_bars()
+    return tmp_path
+
+
+def saved(place, form, mode="RGB", **parts):
+    """The root of splits, as `save_to_disk` writes them, or as Parquet in two forms."""
+    given = {name: rows(*ends, mode) for name, ends in parts.items()}
+    root = place / form
+    if form == "disk":
+        datasets.DatasetDict(given).save_to_disk(str(root))
+    for name, part in given.items() if form != "disk" else ():
+        file = root / "data" / f"{name}-00000-of-00001.parquet"
+        file = file if form == "names" else root / name / "0000.parquet"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part.to_parquet(str(file))
+    return str(root)
+
+
+SPLITS = {"train": (0, 40), "validation": (40, 50), "test": (50, 60)}
+
+
+@pytest.mark.proves("data=huggingface")
+@pytest.mark.parametrize("form", ["disk", "names", "folders"])
+def test_images_labels_and_splits_as_they_come(place, form):
+    source = huggingface(saved(place, form, **SPLITS))
+    assert source.classes == ("cat", "dog")
+    assert source.x.dtype == torch.uint8
+    np.testing.assert_array_equal(source.x.permute(0, 2, 3, 1).numpy(), PIXELS)
+    assert source.y.tolist() == [i % 2 for i in range(60)]
+    data = split.make(source)
+    assert [len(part) for part in (data.train, data.val, data.test)] == [40, 10, 10]
+    assert data.val.rows.tolist() == list(range(40, 50))
+    assert huggingface(saved(place, "grey", "L", **SPLITS)).x.shape == (60, 1, 6, 8)
+    assert huggingface(str(place / form), size=4, channels="rgb").x.shape == (60, 3, 4, 4)
+
+
+def test_texts_numbers_and_lists_to_predict(place):
+    root = saved(place, "names", **SPLITS)
+    assert huggingface(root, target="breed").classes == ("boxer", "pug")
+    age = huggingface(root, target="age")
+    assert age.scale_targets
+    assert age.y[:, 0].tolist() == [i / 2 for i in range(60)]
+    tags = huggingface(root, target="tags")
+    assert tags.y[:3].tolist() == [[1, 0, 0], [1, 0, 1], [1, 0, 1]]
+    assert tags.classes == ()
+
+
+def test_without_images_it_is_a_table(place):
+    whole = rows(0, 60).remove_columns(["image", "tags"])
+    whole.to_parquet(str(place / "t" / "train.parquet"))
+    source = huggingface(str(place / "t"), features=["breed", "age"])
+    assert source.classes == ("cat", "dog")
+    assert source.given == {}, "a single split is dealt out"
+    data = split.make(source)
+    assert data.columns
+    assert len(data.train) == 48
+    assert data.shape == (3,), "two breeds and an age"
+
+
+def test_rows_without_a_label_and_other_splits_are_left_out(place, caplog):
+    part = rows(0, 20)
+    without = part.map(lambda row: {"label": -1 if row["id"] < 4 else row["label"]})
+    datasets.DatasetDict({"train": without.cast(FEATURES), "extra": rows(20, 24)}).save_to_disk(
+        str(place / "d")
+    )
+    source = huggingface(str(place / "d"))
+    assert len(source.x) == 16
+    assert "extra is none of train, val and test; left out" in caplog.text
+
+
+def test_what_cannot_be(place):
+    root = saved(place, "names", **SPLITS)
+    (place / "empty").mkdir()
+    for options, message in (
+        ({"root": str(place / "no")}, "there is no such folder"),
+        ({"root": str(place / "empty")}, "no files .parquet"),
+        ({"target": "lable"}, "data.target=lable: there is no such column; did you mean label"),
+        ({"image": "pic"}, "data.image=pic: there is no such column"),
+        ({"target": "image"}, "data.target=image: holds the images"),
+        ({"features": ["age"]}, "data.features: is about tables"),
+    ):
+        with pytest.raises(Mistake, match=message):
+            huggingface(**{"root": root, **options})

@@ -1,0 +1,108 @@
+"""`dlrun clean` removes only what it may, only when told, and says it first."""
+
+import pytest
+
+from dlrun import record
+from dlrun.__main__ import main
+from tests.verb.conftest import SHORT
+from tests.verb.test_list import keep
+
+
+def with_checkpoint(directory, size=1000):
+    (directory / "checkpoints").mkdir()
+    (directory / "checkpoints" / "best.pt").write_bytes(bytes(size))
+    return directory
+
+
+@pytest.fixture
+def several(tmp_path, monkeypatch):
+    """Records by their names, each with a checkpoint of 1 kB."""
+    monkeypatch.chdir(tmp_path)
+    found = {}
+    for number, name in enumerate(["old", "mine", "one", "two", "part", "last"]):
+        words = ["name=mine"] if name == "mine" else []
+        more = {"parent": "?"} if name in ("one", "two", "part") else {}
+        value = {"one": 0.9, "two": 0.7}.get(name, 0.8)
+        found[name] = with_checkpoint(keep("outputs", name, number, value, overrides=words, **more))
+    made = [found["one"].name, found["two"].name]
+    found["folds"] = keep("outputs", "folds", 3, kind="procedure", runs=made)
+    begun = keep("outputs", "begun", 4, kind="procedure")
+    record.write_json(begun / "status.json", {"status": record.KILLED})
+    about = record.read_json(found["part"] / "run.json") | {"parent": begun.name}
+    record.write_json(found["part"] / "run.json", about)
+    return found
+
+
+def there(runs):
+    return {name for name, run in runs.items() if (run / "checkpoints").exists()}
+
+
+def test_nothing_is_removed_before_it_is_said(several, capsys):
+    before = there(several)
+    assert main(["clean"]) == 0
+    out = capsys.readouterr().out
+    assert there(several) == before
+    assert "not needed: 2 kB of 2 runs" in out
+    rows = [line.split() for line in out.splitlines()]
+    assert [several["old"].name, "finished", "0.8000", "old", "1", "kB"] in rows
+    assert [several["two"].name, "finished", "0.7000", "two", "1", "kB"] in rows
+    for name, why in {
+        "mine": "has a name of its own",
+        "one": f"the best of {several['folds'].name}",
+        "last": "the last",
+    }.items():
+        assert f"{several[name].name} ({why})" in out
+    assert "to remove them: dlrun clean --yes" in out
+
+
+def test_what_nobody_needs_is_removed(several, capsys):
+    assert main(["clean", "--yes"]) == 0
+    assert there(several) == {"mine", "one", "part", "last"}
+    assert "removed 2 kB of 2 runs" in capsys.readouterr().out
+    assert (several["old"] / "metrics.jsonl").exists()
+    assert main(["clean", "--yes"]) == 0
+    assert "there are no others" in capsys.readouterr().out
+    assert main(["evaluate", several["old"].name]) == 2
+    assert "has no checkpoint" in capsys.readouterr().err
+
+
+def test_what_is_named_here_stays(several, capsys):
+    assert main(["clean", several["old"].name]) == 0
+    assert f"to remove them: dlrun clean {several['old'].name} --yes" in capsys.readouterr().out
+    assert main(["clean", several["old"].name, "--yes"]) == 0
+    assert there(several) == {"old", "mine", "one", "part", "last"}
+
+
+def test_what_runs_stays(several):
+    held = record.open_existing(several["old"])
+    held.set_status(record.RUNNING)
+    assert main(["clean", "--yes"]) == 0
+    held.close()
+    assert "old" in there(several)
+
+
+def test_the_best_of_a_sweep_stays_and_a_cleaned_run_begins_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["-m", "optimizer.lr=0.1,1e-5", *SHORT]) == 0
+    best, other = record.all_runs("outputs")
+    assert main(["epochs='1 steps'", "tracking=none", "preflight=off"]) == 0
+    assert main(["clean", "--yes"]) == 0
+    assert (best / "checkpoints").exists()
+    assert not (other / "checkpoints").exists()
+    points = record.read_points(other)
+    assert main([f"resume={other.name}", "epochs=3"]) == 2
+    assert "dlrun clean has removed its checkpoints" in capsys.readouterr().err
+    assert record.read_points(other) == points
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nosuch"], "no run 'nosuch'"),
+        (["--yse"], "unknown flag --yse of clean; did you mean --yes?"),
+        (["cache=x"], "cache=x: clean takes outputs="),
+    ],
+)
+def test_a_mistake_is_named(words, said, several, capsys):
+    assert main(["clean", *words]) == 2
+    assert said in capsys.readouterr().err
