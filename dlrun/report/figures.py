@@ -5,9 +5,12 @@ from pathlib import Path
 from dlrun.report import answers, chart, curves, layers
 
 
-def draw(directory: Path) -> list[Path]:
-    """Draw what a record has into its `figures/`; the files that were written."""
+def draw(directory: Path, whole: bool = False) -> list[Path]:
+    """Draw what a record has into its `figures/`; the files that were written.
+
+    whole: with those for which there is no time at the end of a training.
+    """
     drawn = chart.draw(directory)  # which is all there is of several runs
     if not drawn:
         drawn += curves.draw(directory)
-    return drawn + layers.draw(directory) + answers.draw(directory)
+    return drawn + layers.draw(directory) + answers.draw(directory, whole)
