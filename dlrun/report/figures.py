@@ -4,12 +4,22 @@ from pathlib import Path
 
 from dlrun.report import answers, chart, curves, layers
 
+_OF_SHOW = (
+    *("reliability", "filters", "weights", "activations", "inputs", "loss_line", "loss_plane"),
+)
+"""Figures that `dlrun show` draws alone. Those of a run that has trained on are of other weights."""
+
 
 def draw(directory: Path, whole: bool = False) -> list[Path]:
     """Draw what a record has into its `figures/`; the files that were written.
 
-    whole: with those for which there is no time at the end of a training.
+    whole: with those for which there is no time at the end of a training; else what was drawn of
+    them before goes.
     """
+    for name in _OF_SHOW if not whole else ():
+        path = directory / "figures" / f"{name}.png"
+        if path.is_file():
+            path.unlink()
     drawn = chart.draw(directory)  # which is all there is of several runs
     if not drawn:
         drawn += curves.draw(directory)
