@@ -7,7 +7,7 @@ from dlrun.report import answers, chart, curves, layers
 _OF_SHOW = (
     *("reliability", "filters", "weights", "activations", "inputs", "loss_line", "loss_plane"),
 )
-"""Figures that `dlrun show` draws alone. Those of a run that has trained on are of other weights."""
+"""What `dlrun show` draws alone; once a run has trained on, they are of other weights."""
 
 
 def draw(directory: Path, whole: bool = False) -> list[Path]:
