@@ -15,6 +15,7 @@ from dlrun.__main__ import main
 from dlrun.data import Source, split
 from dlrun.data.custom import custom
 from dlrun.errors import Mistake
+from dlrun.recipe import build
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(40, 3)), RNG.integers(0, 2, 40)
@@ -181,16 +182,17 @@ def load(file, scale: float = 1.0):
 """
 
 
-def test_it_is_read_again_when_its_code_its_arguments_or_their_files_change(tmp_path, monkeypatch):
+def test_it_is_read_again_when_its_code_its_arguments_or_their_files_change(
+    tmp_path, monkeypatch, compose_recipe
+):
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "ownset.py").write_text(CODE)
     np.savetxt("numbers.txt", RNG.normal(size=(40, 2)))
+    own = ("data=custom", "data._target_=ownset.load", "+data.file=numbers.txt")
 
     def calls(*words: str) -> int:
         monkeypatch.delitem(sys.modules, "ownset", raising=False)
-        tiny = ("tracking=none", "threads=1", "epochs=1 steps", "test=false", "preflight=off")
-        own = ("data=custom", "data._target_=ownset.load", "+data.file=numbers.txt")
-        assert main([*tiny, *own, *words]) == 0
+        build.load_data(compose_recipe(*own, *words))
         return len((tmp_path / "calls").read_text())
 
     assert calls() == 1
@@ -200,6 +202,8 @@ def test_it_is_read_again_when_its_code_its_arguments_or_their_files_change(tmp_
     assert calls() == 3
     np.savetxt("numbers.txt", RNG.normal(size=(44, 2)))
     assert calls() == 4
+    tiny = ("tracking=none", "threads=1", "epochs=1 steps", "test=false", "preflight=off")
+    assert main([*tiny, *own]) == 0
     assert calls() == 4
     info = record.read_json(record.find("outputs", "last") / "run.json")
     assert info["data"]["name"] == "load"

@@ -69,8 +69,6 @@ def test_the_loss_of_the_task_and_the_one_that_it_is_are_one_recipe(sweep, tmp_p
     assert {record.read_json(run / "run.json")["choices"]["loss"] for run in runs} == {
         "cross_entropy"
     }
-    assert sweep("loss=auto,cross_entropy", "sweep.repeats=2") == 0, "all are done"
     assert sweep("optimizer.lr=0.1,0.05") == 0
-    assert sweep("optimizer.lr=0.1,0.05", "loss=cross_entropy") == 0
-    assert sweep("optimizer.lr=0.1,0.05", "loss=auto") == 0
-    assert len(record.all_runs(tmp_path / "outputs")) == 3
+    assert sweep("optimizer.lr=0.05", "loss=cross_entropy") == 0
+    assert len(record.all_runs(tmp_path / "outputs")) == 3, "the rate 0.05 is the default one"
