@@ -3,7 +3,7 @@
 From the command down to the numbers:
 
 cli/         what is typed: help, completion, and which command it is
-verb/        what is done with records: dlrun list, evaluate, predict, compare, export, show
+verb/        what is done with records: dlrun list, evaluate, predict, compare, show, ...
 sweep/       many recipes: points, search, ledger, launchers
 job/         one recipe to its recorded runs
 recipe/      what a recipe means: composing, resuming, mistakes, building

@@ -17,7 +17,7 @@ from dlrun.data import Data, Split
 from dlrun.data.sample import sample
 from dlrun.engine.evaluate import averaged, samples
 from dlrun.engine.feed import prepare
-from dlrun.engine.report_card import BINS, confusion, worst_by_gap
+from dlrun.engine.report_card import BINS, confusion_of, worst_by_gap
 from dlrun.engine.run import Run
 from dlrun.metric.probabilities import calibration_error
 
@@ -27,6 +27,7 @@ SHOWN = 24
 """Samples that are shown with what is said of them, drawn at random."""
 WORST, CLASSES = 6, 100
 """The worst mistakes of a class, and classes of which there are some, at most."""
+_CONFUSED = 2000  # classes whose confusion is counted, at most
 _PIXELS = 96  # of the longer side of an image that is shown, at most
 _COLUMNS = 12  # of a table that are shown, at most
 _RECONSTRUCTED = 256  # samples of an autoencoder, which says as much as there is of each
@@ -37,8 +38,9 @@ def answers(run: Run, data: Data, name: str) -> Arrays:
 
     row: (n,) of the data set. Of classes: y, predicted: (n,) their numbers; confidence, truth:
     (n,) the probability, or the score, of the predicted and of the true class; probabilities:
-    whether it is one; confusion: (classes, classes) as `report_card.confusion` counts; bins:
-    (3, BINS) of each bin of confidence the samples, the sum of it, and how many are right. Of
+    whether it is one; confusion: (classes, classes) as `report_card.confusion` counts, of 2,000
+    classes at most; bins: (3, BINS) of each bin of confidence the samples, the sum of it, and how
+    many are right. Of
     numbers and of several labels: y, predicted: (n, targets), as the metrics take them. Of an
     autoencoder: error: (n,) the mean square for each sample.
 
@@ -72,8 +74,12 @@ def _said(run: Run, split: Split) -> Arrays:
             parts.append(_of_batch(run, output, truth))
         run.model.train(was_training)
     found = {key: torch.cat([part[key] for part in parts]).cpu().numpy() for key in parts[0]}
-    for key in found.keys() & {"confusion", "bins"}:
-        found[key] = torch.stack([part[key] for part in parts]).sum(0).cpu().numpy()
+    if "bins" in found:
+        found["bins"] = torch.stack([part["bins"] for part in parts]).sum(0).cpu().numpy()
+    many = max(len(run.classes), 2)
+    if "truth" in found and many <= _CONFUSED:
+        said, y = (torch.from_numpy(found[key]) for key in ("predicted", "y"))
+        found["confusion"] = confusion_of(said, y, many).numpy()
     if run.classes or run.labels:
         found["probabilities"] = np.array(run.loss.link in ("softmax", "sigmoid"))
     return found
@@ -93,7 +99,6 @@ def _of_batch(run: Run, output: Tensor, y: Tensor) -> dict[str, Tensor]:
         "predicted": predicted,
         "confidence": confidence,
         "truth": output.gather(1, y.reshape(-1, 1))[:, 0],
-        "confusion": confusion(output, y),
         "bins": calibration_error(output, y, bins=BINS),
     }
 
@@ -103,14 +108,14 @@ def _worst(run: Run, found: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     if run.regression or run.labels:
         error = np.abs(found["predicted"] - found["y"]).mean(1)
         return np.argsort(-error, kind="stable")[:SHOWN]
-    many = len(found["confusion"])
+    many = max(len(run.classes), 2)
     each = max(1, min(WORST, CLASSES // many))
     gap, said, y = (
         torch.from_numpy(values)
         for values in (found["confidence"] - found["truth"], found["predicted"], found["y"])
     )
     chosen = worst_by_gap(gap, said, y, many, each)
-    wrong = found["confusion"].sum(1) - np.diag(found["confusion"])
+    wrong = np.bincount(found["y"][found["predicted"] != found["y"]], minlength=many)
     kept = np.sort(np.argsort(-wrong, kind="stable")[:CLASSES])
     return np.array([place for label in kept for place in chosen[label]], np.int64)
 

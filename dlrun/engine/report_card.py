@@ -69,9 +69,12 @@ def confusion(predicted: Tensor, y: Tensor) -> Tensor:
 
     predicted: (n, classes); y: (n,).
     """
-    classes = predicted.shape[1]
-    pairs = y.cpu() * classes + predicted.argmax(1).cpu()
-    return pairs.bincount(minlength=classes**2).view(classes, classes)
+    return confusion_of(predicted.argmax(1).cpu(), y.cpu(), predicted.shape[1])
+
+
+def confusion_of(said: Tensor, y: Tensor, classes: int) -> Tensor:
+    """The same, where only the class that each sample is taken for is known. said, y: (n,)."""
+    return (y * classes + said).bincount(minlength=classes**2).view(classes, classes)
 
 
 def by_class(predicted: Tensor, y: Tensor, names: Sequence[str]) -> list[OfClass]:

@@ -121,13 +121,20 @@ class Session:
 
         The first training begins in any case, so that there is something to go on with.
         """
-        if config.stop_after is None:
-            return inf
-        end = self.began + duration.parse(config.stop_after).amount
+        end = self._end(config)
         is_first, self._is_first = self._is_first, False
         if time() >= end and not is_first:
             raise OutOfTime("by stop_after, before the next training")
         return end
+
+    def check_time(self, config: DictConfig) -> None:
+        """Raise OutOfTime where the time of the command is over."""
+        if time() >= self._end(config):
+            raise OutOfTime
+
+    def _end(self, config: DictConfig) -> float:
+        asked = config.stop_after
+        return inf if asked is None else self.began + duration.parse(asked).amount
 
     def follow(self, directory: Path) -> None:
         """Deliver a record from now on to where the recipe of the last `prepare` says.

@@ -66,6 +66,8 @@ def run_of(
         if saved is None or not take_optimizer(run, saved):
             raise Mistake(f"{training.optimizer}: has no state of an optimizer that fits")
         run.schedule = Fixed(constant)
+        if run.frozen is not None and run.frozen.until is not None:
+            run.frozen.until = 0  # what was to be trained later has been
     if training.weights is not None:
         run.model.load_state_dict(checkpoint.read(Path(training.weights)))
     if training.rates is not None:

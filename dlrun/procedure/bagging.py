@@ -98,8 +98,8 @@ def _seeing(lab: Lab, data: Data, many: int | None, seed: int) -> dict[str, Any]
     names = list(lab.recipe["preprocessing"] or {})
     if "columns" in names:
         raise Mistake("procedure.features: chooses columns, and so does preprocessing=[columns]")
-    if names := _encoded(data):
-        return {"data.features": [names[place] for place in columns(len(names), many, seed)]}
+    if table := _encoded(data):
+        return {"data.features": [table[place] for place in columns(len(table), many, seed)]}
     return {
         "preprocessing": ["columns", *names],
         "preprocessing.columns.keep": columns(data.shape[0], many, seed),

@@ -70,8 +70,11 @@ class Said:
         return int(np.searchsorted(self["place"], place))
 
 
-def draw(directory: Path) -> list[Path]:
-    """Draw what the record has of it into `figures/`; the files that were written."""
+def draw(directory: Path, whole: bool = False) -> list[Path]:
+    """Draw what the record has of it into `figures/`; the files that were written.
+
+    whole: with reliability, which takes as long as the others and need not be there at once.
+    """
     arrays = record.read_arrays(directory / record.VALIDATION)
     if not arrays:
         return []
@@ -86,13 +89,12 @@ def draw(directory: Path) -> list[Path]:
     elif "truth" in said:
         made["predictions"] = _examples(said)
         made["mistakes"] = _mistakes(said)
-        made["confusion"] = _confusion(said)
-        made["reliability"] = _reliability(said) if said["probabilities"] else None
-    elif "bins" in said:
-        made["reliability"] = _reliability(said) if said["probabilities"] else None
-    else:
+        made["confusion"] = _confusion(said) if "confusion" in said else None
+    elif "bins" not in said:
         made["predictions"] = _scattered(said)
         made["mistakes"] = _far_off(said)
+    if whole and "bins" in said and said["probabilities"]:
+        made["reliability"] = _reliability(said)
     drawn = []
     for name, figure in made.items():
         if figure is not None:

@@ -101,7 +101,8 @@ def draw(runs: Sequence[tuple[str, Sequence[Path]]], path: Path) -> None:
         frameon=False, fontsize=8,
         title="validation; pale: training", title_fontsize=8, alignment="left",
     )  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with record.guard(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
     save(figure, path)
 
 

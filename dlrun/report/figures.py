@@ -4,10 +4,23 @@ from pathlib import Path
 
 from dlrun.report import answers, chart, curves, layers
 
+_OF_SHOW = (
+    *("reliability", "filters", "weights", "activations", "inputs", "loss_line", "loss_plane"),
+)
+"""What `dlrun show` draws alone; once a run has trained on, they are of other weights."""
 
-def draw(directory: Path) -> list[Path]:
-    """Draw what a record has into its `figures/`; the files that were written."""
+
+def draw(directory: Path, whole: bool = False) -> list[Path]:
+    """Draw what a record has into its `figures/`; the files that were written.
+
+    whole: with those for which there is no time at the end of a training; else what was drawn of
+    them before goes.
+    """
+    for name in _OF_SHOW if not whole else ():
+        path = directory / "figures" / f"{name}.png"
+        if path.is_file():
+            path.unlink()
     drawn = chart.draw(directory)  # which is all there is of several runs
     if not drawn:
         drawn += curves.draw(directory)
-    return drawn + layers.draw(directory) + answers.draw(directory)
+    return drawn + layers.draw(directory) + answers.draw(directory, whole)

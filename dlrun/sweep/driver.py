@@ -88,8 +88,10 @@ class Driver:
         if self.jobs.queues and not self.jobs.local and self.plan.independent:
             at_once = self.total
         while not self.stopped and (batch := self._batch(left, at_once)):
-            self.session.stop_at(self.plan.base)
             self._train(batch)
+            known = self.ledger.points.values()
+            if not self.jobs.local and any(point.status not in ENDED for point in known):
+                self.session.check_time(self.plan.base)  # here, each training sees to it
         points = self.ledger.points.values()
         different = len({point.recipe for point in points})
         if different < len(points):

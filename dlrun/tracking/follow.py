@@ -166,6 +166,7 @@ class Follower:
         self._pages = [each for each in self._pages if each != path]
         try:
             if path.is_dir():  # not thrown away
+                record.mark_killed(path)
                 run_page.write(path)
         except Exception as error:
             self._tell(f"the page of run {path.name} was not written: {error}")

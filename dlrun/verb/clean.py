@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -163,17 +164,11 @@ def _runs(count: int) -> str:
 
 def _bytes(path: Path) -> int:
     """What is below a folder, without what links lead to."""
-    found, waiting = 0, [str(path)]
-    while waiting:
-        try:
-            with os.scandir(waiting.pop()) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-                    else:
-                        found += entry.stat(follow_symlinks=False).st_size
-        except OSError:  # gone by now, or another user's
-            continue
+    found = 0
+    for folder, _, files in os.walk(path):
+        for name in files:
+            with suppress(OSError):  # gone by now
+                found += os.lstat(os.path.join(folder, name)).st_size
     return found
 
 

@@ -1,6 +1,7 @@
 """`dlrun compare`: in what runs differ, what that changed, and whether it may be chance."""
 
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -33,6 +34,7 @@ _APART = (
     *("model.shape", "model.outputs"),
 )
 """Settings that make no difference to what a run finds, or follow from others."""
+_log = logging.getLogger("dlrun")
 ACCURACY, MAE, ERROR = "accuracy", "mae", "error"
 _SEED = "seed"
 Values = NDArray[np.float64]
@@ -86,6 +88,8 @@ def run(asked: Asked) -> int:
         named.finished(one)
         if directories.count(one) > 1:
             raise Mistake(f"compare {name}: is named twice")
+        if not record.read_points(one):
+            raise Mistake(f"compare {name}: has not come to a first point")
     split = asked.choice("split", "val")
     groups = _grouped(directories, _names(directories))
     groups = [_with_values(asked, group, split) for group in groups]
@@ -94,11 +98,21 @@ def run(asked: Asked) -> int:
     path = asked.outputs / "compared" / f"{'_'.join(each.name for each in directories[:3])}.png"
     comparison.draw([(group.name, group.directories) for group in groups], path)
     tests = [_told(groups[0], other, split) for other in groups[1:]]
+    if split == "test":
+        _warn_of_choosing(asked, directories[0])
     if "--json" in asked.flags:
         print(record.text(_plain(groups, changes, tests, path)))
     else:
         _show(screen.console(), groups, changes, tests, path)
     return 0
+
+
+def _warn_of_choosing(asked: Asked, directory: Path) -> None:
+    """Say how many recipes have been measured on the test split by now."""
+    same = test_set.set_of(record.read_json(directory / "run.json")["data"])
+    said = test_set.warning(len(test_set.recipes(asked.outputs / "runs", same)))
+    if said:
+        _log.warning(said)
 
 
 def _last_two(asked: Asked) -> list[str]:

@@ -15,6 +15,8 @@ from dlrun.data import blame
 from dlrun.data.tables.file import FORMS
 from dlrun.errors import Mistake
 from dlrun.recipe import build
+from dlrun.recipe.identity import plain
+from dlrun.recipe.resume import placed
 from dlrun.recipe.schema import SPLITTING
 from dlrun.verb.opened import Opened
 
@@ -65,6 +67,8 @@ def labelled(made: Opened, split: str) -> Labelled:
             raise Mistake(f"{key}: is about training; split= says which samples are measured")
     if table := _other_table(made):
         return _of_table(made, table, split)
+    if plain(placed(made.config, Path.cwd()).data) == plain(made.recorded.data):
+        return _own(made, split or _TEST)
     _read_as_before(made)
     source = build.read_data(made.config, made.session.show.loading)
     if source.digest == made.info["data"]["digest"]:

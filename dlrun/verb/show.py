@@ -26,7 +26,7 @@ def run(asked: Asked) -> int:
         from dlrun.report import figures, run_page
 
         _measure(made)
-        figures.draw(directory)
+        figures.draw(directory, whole=True)
         _look_inside(made)
         page = run_page.write(directory)
         for path in sorted((own.directory / "figures").glob("*.png")):

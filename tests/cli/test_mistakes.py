@@ -392,7 +392,7 @@ BUILDING = [
     ("data=arrays data.path=t.csv data.target=y data.missing=[[NA]]", "data.missing=", "a list of"),
     ("data=arrays data.path=t.csv data.target=y data.decimal=dot", "data.decimal=dot", "comma"),
     ("data=arrays data.path=t.csv data.target=y", "holds '50,000'", "write 50000"),
-    ("data=arrays data.path=t.csv data.target=z", "column z", "has one value, 'a'"),
+    ("data=arrays data.path=t.csv data.target=z data.missing=[None]", "column z", "one value, 'a'"),
     ("data=arrays data.path=table.npz data.columns={a:out}", "data.columns", "of a table"),
     ("data=arrays data.path=t.csv data.target=z data.columns={q:out}", "data.columns=q", "no such"),
     (

@@ -173,7 +173,8 @@ def test_a_sweep_over_weights_trains_anew_what_has_changed(eight, place, capsys)
 PROCEDURES = {"cross_validate": 2, "find_lr": 0, "baseline": 0}  # the last trains other models
 
 
-@pytest.mark.parametrize("procedure", in_suite(["cross_validate"], PROCEDURES))
+@pytest.mark.proof
+@pytest.mark.parametrize("procedure", PROCEDURES)
 def test_procedures_begin_with_the_weights(procedure, eight, capsys):
     options = {"find_lr": ["procedure.steps=10"], "cross_validate": ["procedure.folds=2"]}
     words = [f"procedure={procedure}", *options.get(procedure, []), f"weights={eight.name}"]
@@ -234,10 +235,11 @@ def trained(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(("command", "what", "right"), WRONG, ids=[c for c, *_ in WRONG])
-def test_what_is_wrong_is_said(command, what, right, trained, monkeypatch, capsys):
+@pytest.mark.parametrize("command", in_suite([c for c, *_ in WRONG[::2]], [c for c, *_ in WRONG]))
+def test_what_is_wrong_is_said(command, trained, monkeypatch, capsys):
     monkeypatch.chdir(trained)
     before = record.all_runs("outputs")
+    [(what, right)] = [rest for each, *rest in WRONG if each == command]
     words = command.split()
     words = words if "resume" in command else [*(w for w in TINY if "hidden" not in w), *words]
     words += [] if "model=" in command or "resume" in command else ["model.hidden=[8]"]
@@ -247,3 +249,16 @@ def test_what_is_wrong_is_said(command, what, right, trained, monkeypatch, capsy
     assert what in said
     assert right in said
     assert record.all_runs("outputs") == before
+
+
+def test_retraining_goes_on_with_what_has_been_set_free(eight, capsys):
+    words = [f"weights={eight.name}", "freeze=[backbone]", "unfreeze_at='1 epochs'", "epochs=2"]
+    words += ["procedure=retrain", "procedure.strategy=continue", "regularization=[early_stopping]"]
+    assert main([*TINY, *words]) == 0, capsys.readouterr().err
+    first, second = (each for each in record.all_runs("outputs")[-2:])
+    moved = [best(each)["1.weight"] for each in (eight, first, second)]
+    assert told(second)["frozen"]["until"] == 0
+    assert not torch.equal(moved[0], moved[1])
+    assert not torch.equal(
+        moved[1], checkpoint.read(second / "checkpoints" / "last.pt")["model"]["1.weight"]
+    )

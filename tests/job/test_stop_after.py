@@ -69,7 +69,7 @@ def test_a_stopped_run_is_resumed_exactly(looks_often, monkeypatch, capsys):
 def test_a_sweep_or_a_procedure_goes_on(which, monkeypatch, capsys):
     words = [*which.split(), "epochs='3 steps'", "tracking=none", "preflight=off"]
     with monkeypatch.context() as patch:
-        clock(patch, [0, 0, 0, 0, 2])
+        clock(patch, [0, 0, 0, 2])
         assert main([*words, "stop_after='1 hours'"]) == 0
     assert "stopped: by stop_after, before the next training" in capsys.readouterr().err
     before = [run.name for run in record.all_runs("outputs")]

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from dlrun import record
-from dlrun.report import answers, inside
+from dlrun.report import answers, figures, inside
 
 CLASSES = [f"class {label}" for label in range(100)]
 
@@ -13,7 +13,7 @@ CLASSES = [f"class {label}" for label in range(100)]
 def draw(tmp_path, classes=(), **arrays):
     record.write_arrays(tmp_path / record.VALIDATION, **arrays)
     record.write_json(tmp_path / "run.json", {"data": {"classes": list(classes)}})
-    drawn = answers.draw(tmp_path)
+    drawn = answers.draw(tmp_path, whole=True)
     for path in drawn:
         with Image.open(path) as image:
             assert image.width == 704  # what MLflow shows at its own size, nearly
@@ -69,6 +69,23 @@ def test_numbers(targets, tmp_path):
         "columns": np.array(["a", "b", "a$b$"]),
     }  # fmt: skip
     assert draw(tmp_path, **arrays) == ["predictions", "mistakes"]
+
+
+def test_reliability_is_not_drawn_at_the_end_of_a_training(tmp_path):
+    draw(tmp_path, CLASSES[:3], **guessed(3))
+    drawn = [path.stem for path in answers.draw(tmp_path)]
+    assert drawn == ["predictions", "mistakes", "confusion"]
+
+
+def test_figures_of_other_weights_go_when_a_run_has_trained_on(tmp_path):
+    record.write_json(tmp_path / "run.json", {})
+    (tmp_path / "figures").mkdir()
+    for name in ("loss_plane", "mine"):
+        (tmp_path / "figures" / f"{name}.png").touch()
+    figures.draw(tmp_path, whole=True)
+    assert (tmp_path / "figures" / "loss_plane.png").exists()
+    figures.draw(tmp_path)
+    assert [path.stem for path in (tmp_path / "figures").iterdir()] == ["mine"]
 
 
 def test_nothing_of_nothing(tmp_path):

@@ -138,20 +138,23 @@ def _lines(path: Path, odd: list[tuple[int, str]] | None = None) -> Iterator[lis
             separator = _separator(list(islice(stream, _SNIFFED)))
             stream.seek(0)
             lines = csv.reader(stream, delimiter=separator, skipinitialspace=True, strict=True)
-            header = next(lines, [])
-            yield header
-            for row in lines:
-                if not row:
-                    continue
-                if len(row) != len(header):
-                    has = f"has {len(row)} values, the first line names {len(header)} columns"
-                    if odd is None:
-                        raise Mistake(f"line {lines.line_num} {has}")
-                    odd.append((lines.line_num, has))
-                    continue
-                yield row
+            yield from _checked(lines, odd)
     except (csv.Error, UnicodeError) as error:
         raise Mistake(f"it cannot be read as CSV in UTF-8: {error}") from error
+
+
+def _checked(lines: Any, odd: list[tuple[int, str]] | None) -> Iterator[list[str]]:
+    """The lines that have as many values as the first one, and it itself."""
+    header: list[str] = next(lines, [])
+    yield header
+    for row in filter(None, lines):
+        if len(row) == len(header):
+            yield row
+            continue
+        has = f"has {len(row)} values, the first line names {len(header)} columns"
+        if odd is None:
+            raise Mistake(f"line {lines.line_num} {has}")
+        odd.append((lines.line_num, has))
 
 
 def _across(rows: Sequence[Sequence[str]]) -> list[list[str]]:

@@ -75,7 +75,7 @@ def read_table(
             "split; it is no feature"
         )
     used = _used(file, target, features, group, said)
-    missing_rows = _find_missing_rows(file, (target, *used), missing)
+    missing_rows = {target: [], **_find_missing_rows(file, used, missing)}
     if decimal is None:
         decimal, more = _guess_decimal(file.texts, missing_rows)
         notes += more
@@ -122,11 +122,22 @@ def _require_target(file: File, target: str | None) -> None:
 def _with_target(
     file: File, target: str, missing: Sequence[object] | None
 ) -> tuple[File, list[str]]:
-    """The rows that have a target, and a note on the others."""
+    """The rows that have a target, and notes on the others.
+
+    Beside other words, None is a class: an answer as good as Some.
+    """
     without = set(_find_missing_rows(file, [target], missing)[target])
-    texts = file.texts[target]
+    texts, notes = file.texts[target], []
+    present = [text for row, text in enumerate(texts) if row not in without]
+    nones = [row for row in without if texts[row].lower() == "none"] if missing is None else []
+    if nones and present and columns.read(target, present, (), "point").kind == "text":
+        without -= set(nones)
+        notes.append(
+            f"the column {target} holds {cells.shown(texts[nones[0]])} in {len(nones):,} rows, "
+            f"taken for a class; data.missing=[{texts[nones[0]]}] takes it for missing"
+        )
     if not without:
-        return file, []
+        return file, notes
     if len(without) == len(texts):
         raise Mistake(f"the column {target}, which is to be predicted, has no values")
     marks = {texts[row] for row in without}
@@ -135,7 +146,7 @@ def _with_target(
     if word and missing is None:
         right = "'data.missing=[\"\"]'" if "" in marks else "data.missing=[]"
         said += f"; where {cells.shown(word)} is a value, {right}"
-    return file.without(without), [said]
+    return file.without(without), [*notes, said]
 
 
 def _used(

@@ -124,6 +124,11 @@ def _read_names(column: Column, task: str, decimal: str) -> tuple[Array, str]:
     texts = column.texts
     if task == "auto":
         _refuse_numbers(column, decimal)
+        if column.kind == "date" and column.numbers is not None and _hardly_repeats(column):
+            return column.numbers, (
+                "holds dates, taken for numbers, days since 1970; data.task=classification takes "
+                "them for classes"
+            )
         _refuse_names(column)
     booleans = cells.read_booleans(texts)
     if booleans is not None and len(set(texts)) > 2:
@@ -138,13 +143,17 @@ def _read_names(column: Column, task: str, decimal: str) -> tuple[Array, str]:
 def _refuse_names(column: Column) -> None:
     """Raise Mistake where texts are too different to be classes."""
     rows, different = len(column.texts), len(set(column.texts))
-    if rows >= FEWEST and 2 * different > rows:
-        right = "data.task=regression takes its days; " if column.kind == "date" else ""
+    if _hardly_repeats(column):
         raise Mistake(
             f"the column {column.name}, which is to be predicted, has {different:,} different "
             f"texts in {rows:,} rows, fewer than two rows each: nothing can be learned of most; "
-            f"{right}data.task=classification takes them for classes all the same"
+            "data.task=classification takes them for classes all the same"
         )
+
+
+def _hardly_repeats(column: Column) -> bool:
+    """Whether there are fewer than two rows of each text."""
+    return len(column.texts) >= FEWEST and 2 * len(set(column.texts)) > len(column.texts)
 
 
 def _refuse_numbers(column: Column, decimal: str) -> None:

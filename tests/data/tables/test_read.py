@@ -374,8 +374,14 @@ def test_any_name_can_be_proposed():
 def test_none_is_a_class_where_it_is_said(table, caplog):
     texts = ["None", "NA", "x", "?"] * 10
     path = table(a=fractions(40), kind=texts)
-    with pytest.raises(Mistake, match=r"the column kind, .* has one value, 'x', in all 10 rows"):
-        arrays(path, target="kind")
+    assert names(arrays(path, target="kind")) == ["None", "x"] * 10
+    assert "holds 'None' in 10 rows, taken for a class; data.missing=[None]" in caplog.messages[0]
+    assert "20 of 40 rows are left out" in caplog.messages[1]
+    caplog.clear()
+    numbers = table(a=fractions(40), kind=["1", "2", "3", "None"] * 10)
+    assert arrays(numbers, target="kind").classes == ("1", "2", "3")
+    caplog.clear()
+    path = table(a=fractions(40), kind=texts)
     assert names(arrays(path, target="kind", missing=[])) == texts
     assert not caplog.records
     without = [text for text in texts if text != "?"]
