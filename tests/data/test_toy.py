@@ -10,6 +10,7 @@ from dlrun.errors import Mistake
 KINDS = ("moons", "circles", "blobs", "spiral", "mixture", "line", "sine")
 
 
+@pytest.mark.proves("data=toy")
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_seed_gives_the_same_samples(kind):
     one, same, other = (toy.toy(kind, n_samples=60, seed=seed) for seed in (1, 1, 2))
@@ -67,6 +68,7 @@ def test_arms_of_a_spiral():
                                atol=1e-5)  # fmt: skip
 
 
+@pytest.mark.proves("data=gaussian")
 def test_gaussian():
     made = toy.gaussian(2000, 100, 10)
     assert made.x.shape == (2000, 100)
