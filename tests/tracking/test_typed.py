@@ -256,11 +256,11 @@ class TestDamagedLine:
         (run / "metrics.jsonl").write_text("\n".join([*lines[:2], wrong, *lines[3:]]) + "\n")
         return json.loads(lines[2])["step"]
 
-    def test_it_is_said_and_not_delivered(self, run, typed, caplog):
+    def test_it_is_said_and_not_delivered(self, run, capsys):
         whole = recorded(run)
         step = self.damage(run)
-        assert typed("last", "tracking.uri=sqlite:///b.db")[0] == 0
-        assert "metrics.jsonl: 1 line is damaged and left out" in caplog.text
+        assert main(["sync", "last", "tracking.uri=sqlite:///b.db"]) == 0
+        assert "metrics.jsonl: 1 line is damaged and left out" in capsys.readouterr().err
         assert stored("b.db") == [each for each in whole if each[1] != step]
 
     def test_what_the_store_has_stays(self, run, typed):
