@@ -46,6 +46,6 @@ def _verb(name: str, words: Sequence[str]) -> int:
     typed = asked.parse(name, words)
     from dlrun.console import outcome
 
-    with outcome.warnings():
+    with outcome.warnings(once=True):
         code: int = import_module(f"dlrun.verb.{name}").run(typed)
     return code

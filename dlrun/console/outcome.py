@@ -31,14 +31,15 @@ def report(error: BaseException, job: str = "") -> int:
 
 
 @contextmanager
-def warnings() -> Iterator[None]:
-    """Show what the logger `dlrun` says on stderr, each message once, while a command runs."""
+def warnings(once: bool = False) -> Iterator[None]:
+    """Show what the logger `dlrun` says on stderr, while a command runs; once: each message."""
     logger = logging.getLogger("dlrun")
     logger.setLevel(logging.WARNING)  # libraries change the root logger's level on import
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Plain())
     said: set[str] = set()
-    handler.addFilter(lambda record: _is_new(record.getMessage(), said))
+    if once:
+        handler.addFilter(lambda record: _is_new(record.getMessage(), said))
     logger.addHandler(handler)
     propagate, logger.propagate = logger.propagate, False
     try:

@@ -11,7 +11,6 @@ from torch import nn
 from dlrun.data import Data
 from dlrun.data.depth import FromDepth, raw_example
 from dlrun.data.scale import Unscale
-from dlrun.engine.answers import answers
 from dlrun.engine.evaluate import measure, predictions
 from dlrun.engine.feed import prepare
 from dlrun.engine.run import Run
@@ -122,6 +121,8 @@ def keep_validation(run: Run, directory: Path, data: Data | None = None) -> None
 
     data: whose split it is, where the run has a stand-in.
     """
+    from dlrun.engine.answers import answers  # once training has ended
+
     found = answers(run, data or run.data, "val")
     if found:
         write_arrays(directory / VALIDATION, **found)

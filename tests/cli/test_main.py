@@ -192,7 +192,7 @@ def test_cfg_prints_the_recipe_and_runs_nothing(jobs, capsys):
     assert main(["--cfg", "job", "optimizer=adam", "epochs=3"]) == 0
     shown = capsys.readouterr().out
     assert "epochs: 3" in shown
-    assert "torch.optim.Adam" in shown
+    assert "dlrun.optimizer.adaptive.adam" in shown
     assert "hydra" not in shown
     assert not shown.startswith("#")
     assert main(["-c", "job", "-p", "optimizer"]) == 0

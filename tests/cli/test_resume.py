@@ -132,7 +132,7 @@ def test_an_override_that_is_dropped_does_not_count_as_a_changed_default(tmp_pat
     with compose.composer([]) as composer:
         words = previous.merge(composer, ["resume=last", "optimizer=adam"])
         recipe = previous.restore(composer, composer.recipe(words), words)
-    assert recipe.optimizer._target_ == "torch.optim.Adam"
+    assert recipe.optimizer._target_ == "dlrun.optimizer.adaptive.adam"
     assert recipe.optimizer.lr != 0.5
     assert caplog.messages == []
 

@@ -107,11 +107,11 @@ def network(
     return model
 
 
-def broadcast_mse(logits: Tensor, y: Tensor) -> Tensor:
+def broadcast_mse(logits: Tensor, y: Tensor, half: bool = False) -> Tensor:
     """Predictions (n,) minus targets (n, 1): every prediction against every target."""
     return (logits.squeeze(1) - y).square().mean()
 
 
-def mse_of_labels(logits: Tensor, y: Tensor) -> Tensor:
+def mse_of_labels(logits: Tensor, y: Tensor, half: bool = False) -> Tensor:
     """The largest probability against the number of the class, as if labels were quantities."""
     return (logits.softmax(1).max(1).values - y).square().mean()

@@ -32,7 +32,14 @@ from dlrun.sweep import space
             None,
             (["l2"], ["dropout"]),
         ),
-        ("schedule=glob(c*)", "categorical", "linear", None, None, ("constant", "cosine")),
+        (
+            "schedule=glob(c*)",
+            "categorical",
+            "linear",
+            None,
+            None,
+            ("constant", "cosine", "cyclic"),
+        ),
         ("test=true,false", "categorical", "linear", None, None, (True, False)),
     ],
 )
