@@ -30,6 +30,7 @@ def accuracy(capsys, *words):
     return run.name, record.last_values(record.read_points(run))["test/accuracy"]
 
 
+@pytest.mark.proof
 def test_on_digits(compose_recipe, train_recipe, tmp_path):
     """4 and 9, which share parts with other digits; drawn weights at the better of two rates."""
     model = ["model=cnn", "model.channels=[16,32,64]", "model.pool_every=3", "preflight=off"]

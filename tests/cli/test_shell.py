@@ -142,6 +142,7 @@ def test_a_run_that_failed_or_was_moved_can_be_named(folder, here, capsys):
     assert record.read_points(moved)[-1]["epoch"] == 6
 
 
+@pytest.mark.proof
 def test_a_run_of_another_directory_goes_on_in_its_own(here, capsys, monkeypatch, tmp_path):
     assert main([*QUICK, "tracking=none", "outputs=mine"]) == 0
     capsys.readouterr()

@@ -57,6 +57,7 @@ def test_labels_that_look_like_numbers(place, capsys):
     assert len([line for line in said if "kind" in line]) == 1
 
 
+@pytest.mark.proof
 def test_what_is_left_out_is_taken_in_as_it_is_proposed(place, capsys):
     """Also under names that a shell and Hydra read otherwise."""
     values = [str(i * i + 7) for i in range(ROWS)]

@@ -103,6 +103,7 @@ def test_where_it_is_not_installed(monkeypatch):
         timm([3, 64, 64], 7)
 
 
+@pytest.mark.proof
 @needs_timm
 def test_the_command_offers_its_preprocessing_as_settings(tmp_path, monkeypatch, capsys):
     """Which are then no longer offered; head and backbone are timm's own names."""

@@ -435,6 +435,7 @@ def test_columns_are_too_many_or_chosen_already(here: Path, capsys):
     assert not (here / "outputs").exists()
 
 
+@pytest.mark.proof
 def test_runs_that_have_no_mean(here: Path, capsys):
     good, other = trained("seed=1"), trained("seed=2")
     odd = {

@@ -15,6 +15,7 @@ from dlrun.__main__ import main
 from dlrun.data.digits import digits
 from dlrun.engine import checkpoint
 from dlrun.engine.batches import order
+from tests.conftest import in_suite
 from tests.job.test_lab import assert_equal, children, parent
 
 COMMON = ("tracking=none", "threads=1", "log_every='1 steps'", "model.hidden=[8]")
@@ -200,7 +201,7 @@ def test_it_says_what_was_not_reached(capsys):
     assert f"  {found['command']}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("strategy", ["restart", "continue"])
+@pytest.mark.parametrize("strategy", in_suite(["restart"], ["restart", "continue"]))
 def test_killed_and_typed_again_it_is_as_if_never_killed(strategy, request):
     words = [*SHORT, "checkpoint_every='3 steps'", "optimizer=adam", "regularization=[dropout]"]
     words += ["procedure=retrain", f"procedure.strategy={strategy}", "schedule=plateau"]

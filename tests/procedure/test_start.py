@@ -94,6 +94,7 @@ def test_the_steps_are_the_procedures_themselves(here, capsys):
     assert f"the page              {run.relative_to(here) / 'report.html'}" in shown
 
 
+@pytest.mark.proof
 def test_killed_in_the_search_and_typed_again_it_ends_as_a_whole_one(few, monkeypatch):
     recipe = [*SHORT, "regularization=[dropout]"]
     words = [*START, *recipe, "procedure.rates=2"]
@@ -195,6 +196,7 @@ def test_other_recipes(few, capsys, words, key, left):
     assert {1e-4, 0.0} <= set(decays)
 
 
+@pytest.mark.proof
 def test_a_table_of_numbers(few):
     random = np.random.default_rng(0)
     x = random.normal(size=(200, 3))

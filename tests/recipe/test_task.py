@@ -41,10 +41,10 @@ def run(*words):
         ("classes", (), "cross_entropy"),
         ("numbers", (), "mse"),
         ("labels", (), "bce"),
-        ("labels", ("data.task=multilabel",), "bce"),
+        pytest.param("labels", ("data.task=multilabel",), "bce", marks=pytest.mark.proof),
         ("labels", ("data.task=regression",), "mse"),
-        ("labels", ("loss=mae",), "mae"),
-        ("classes", ("loss=hinge",), "hinge"),
+        pytest.param("labels", ("loss=mae",), "mae", marks=pytest.mark.proof),
+        pytest.param("classes", ("loss=hinge",), "hinge", marks=pytest.mark.proof),
         ("classes", ("model=autoencoder", "model.hidden=[2]"), "mse"),
     ],
 )
@@ -72,6 +72,7 @@ def test_resuming_takes_the_same_loss_and_says_nothing(place, capsys, caplog):
     assert record.read_json(directory / "run.json")["choices"]["loss"] == "huber"
 
 
+@pytest.mark.proof
 def test_a_procedure_and_the_runs_that_it_trains_name_it(place):
     words = ("procedure=cross_validate", "procedure.folds=2")
     assert main([*TINY, "data=arrays", "data.path=numbers.npz", *words]) == 0

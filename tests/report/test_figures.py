@@ -71,6 +71,7 @@ def test_numbers(targets, tmp_path):
     assert draw(tmp_path, **arrays) == ["predictions", "mistakes"]
 
 
+@pytest.mark.proof
 def test_reliability_is_not_drawn_at_the_end_of_a_training(tmp_path):
     draw(tmp_path, CLASSES[:3], **guessed(3))
     drawn = [path.stem for path in answers.draw(tmp_path)]

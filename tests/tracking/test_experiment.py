@@ -1,5 +1,6 @@
 """In which experiment a run is found: that of its recipe, of the environment, or `dlrun`."""
 
+import pytest
 from mlflow import MlflowClient
 
 from dlrun import record
@@ -19,6 +20,7 @@ def experiments(uri):
     return found
 
 
+@pytest.mark.proof
 def test_a_name_that_is_typed_comes_first_then_the_variable(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     uri = f"sqlite:///{tmp_path}/outputs/mlflow.db"

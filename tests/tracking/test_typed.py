@@ -211,6 +211,7 @@ def training(tmp_path, monkeypatch):
         trainer.wait()
 
 
+@pytest.mark.proof
 def test_sync_elsewhere_while_a_run_trains_and_once_more_after_its_end(training, tmp_path, typed):
     trainer, run = training
     there = f"tracking.uri=sqlite:///{tmp_path}/b.db"

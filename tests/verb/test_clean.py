@@ -81,6 +81,7 @@ def test_what_runs_stays(several):
     assert "old" in there(several)
 
 
+@pytest.mark.proof
 def test_the_best_of_a_sweep_stays_and_a_cleaned_run_begins_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["-m", "optimizer.lr=0.1,1e-5", *SHORT]) == 0

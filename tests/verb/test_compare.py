@@ -78,6 +78,7 @@ def test_seeds_of_one_recipe_are_one_column(runs, others, capsys):
     assert [each["key"] for each in found["changes"]] == ["seed"]
 
 
+@pytest.mark.proof
 def test_without_what_training_has_kept_the_model_is_asked(runs, others, capsys):
     kept = compared(capsys, *others[:2])
     for name in others[:2]:

@@ -128,6 +128,7 @@ def test_other_columns_are_matched_by_name(runs, capsys, tmp_path):
     assert found["targets"][0]["rmse"] == pytest.approx(own["rmse"], rel=0.3)
 
 
+@pytest.mark.proof
 def test_a_split_of_other_data(runs, capsys, tmp_path):
     draw = np.random.default_rng(0)
     parts = {}
@@ -149,6 +150,7 @@ def test_the_run_s_own_data_are_recognized(runs, capsys):
     assert "the test split of digits: 359 samples, the data that it was trained on" in out
 
 
+@pytest.mark.proof
 def test_an_autoencoder_has_its_loss_alone(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["model=autoencoder", "loss=mse", *SHORT]) == 0

@@ -63,6 +63,7 @@ def test_onnx(name, runs, capsys):
         assert json.loads(told["reading"])
 
 
+@pytest.mark.proof
 def test_of_a_table_with_texts_the_column_step_stands_beside(runs, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     draw = np.random.default_rng(0)

@@ -124,6 +124,7 @@ def test_samples_that_are_no_numbers_are_named(runs, capsys, tmp_path, monkeypat
     assert list(rows[0]) == ["row", "prediction"]
 
 
+@pytest.mark.proof
 def test_an_autoencoder_says_how_well_it_gives_a_sample_back(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["model=autoencoder", "loss=mse", *SHORT]) == 0
@@ -134,6 +135,7 @@ def test_an_autoencoder_says_how_well_it_gives_a_sample_back(tmp_path, monkeypat
     assert errors.mean() == pytest.approx(evaluated(capsys)["values"]["loss"], abs=1e-5)
 
 
+@pytest.mark.proof
 def test_views_are_averaged_as_the_recipe_says(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["test_augmentation=flip", *SHORT]) == 0
@@ -280,6 +282,7 @@ def test_a_table_and_its_mlflow_model_agree(trips, capsys, tmp_path):
     assert p == pytest.approx(logits.double().softmax(1).numpy(), abs=1e-5)
 
 
+@pytest.mark.proof
 def test_parts_of_a_table_are_as_the_whole(trips, capsys, tmp_path, monkeypatch):
     write_trips(tmp_path / "new.csv", 90, seed=3)
     write_trips(tmp_path / "new.parquet", 90, seed=3)
