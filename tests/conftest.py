@@ -1,7 +1,7 @@
 """What many tests need: a recipe composed as the command does it, data, a Run, a trained one."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,14 @@ def in_suite(kept: Iterable[str], values: Iterable[str]) -> list[Any]:
     """The values of a parameter: `make test` takes those in `kept`, `make proofs` the others."""
     kept = set(kept)
     return [v if v in kept else pytest.param(v, marks=pytest.mark.proof) for v in values]
+
+
+def sparsely(rows: Iterable[Sequence[Any]], every: int) -> list[Any]:
+    """Of rows that are alike, `make test` takes one in so many, `make proofs` the others."""
+    return [
+        row if place % every == 0 else pytest.param(*row, marks=pytest.mark.proof)
+        for place, row in enumerate(rows)
+    ]
 
 
 @pytest.fixture(autouse=True)

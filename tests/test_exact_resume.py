@@ -46,7 +46,7 @@ RECIPES = {
     ],
     "a table with texts and holes": ["data=arrays", "data.path=../t.csv", "data.target=kind"],
 }
-QUICKEST = ("adamw, augmentation, early stopping", "sgd, batch norm, averages, label smoothing")
+QUICKEST = ("adamw, augmentation, early stopping",)
 PRELOAD = ("dlrun.cli.launch", "dlrun.recipe.build", "dlrun.report.curves", "sklearn.datasets")
 SERVER = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dlrun.__main__ import main
+from tests.conftest import sparsely
 
 # command, what the message must contain: the key, the value, the nearest right one
 COMPOSING = [
@@ -579,7 +580,9 @@ def message_of(capsys, code, expected):
     return shown.err
 
 
-@pytest.mark.parametrize(("command", "what", "right"), COMPOSING, ids=[c for c, *_ in COMPOSING])
+@pytest.mark.parametrize(
+    ("command", "what", "right"), sparsely(COMPOSING, 2), ids=[c for c, *_ in COMPOSING]
+)
 def test_what_is_wrong_before_anything_is_built(command, what, right, place, capsys):
     message = message_of(capsys, main(words_of(command)), 2)
     assert what in message
@@ -588,7 +591,9 @@ def test_what_is_wrong_before_anything_is_built(command, what, right, place, cap
     assert not list(place.glob("outputs/runs/*"))
 
 
-@pytest.mark.parametrize(("command", "what", "right"), BUILDING, ids=[c for c, *_ in BUILDING])
+@pytest.mark.parametrize(
+    ("command", "what", "right"), sparsely(BUILDING, 2), ids=[c for c, *_ in BUILDING]
+)
 def test_what_is_wrong_before_training(command, what, right, place, capsys):
     words = words_of(command)
     if "tracking" not in command:

@@ -45,7 +45,7 @@ def home(tmp_path, monkeypatch):
         ('"~/x y"', "x y"),
         pytest.param("${oc.env:SCR}/x", "scratch/x", marks=pytest.mark.proof),
         ("'${oc.env:SCR}/a (b)'", "scratch/a (b)"),
-        ("~/${oc.env:NONE,else}", "else"),
+        pytest.param("~/${oc.env:NONE,else}", "else", marks=pytest.mark.proof),
     ],
 )
 def test_outputs_are_found_again_as_they_were_typed(typed, meant, home, capsys):
@@ -88,6 +88,7 @@ def test_what_outputs_refer_to_must_be_known(home, capsys):
     assert "outputs=${nowhere}/x: " in capsys.readouterr().err
 
 
+@pytest.mark.proof
 def test_databases_below_home(home, monkeypatch, capsys):
     quick = [*QUICK[:2], "tracking.model=false", "tracking.checkpoints=false"]
     assert main([*quick, "tracking.uri=sqlite:///~/a b/one.db"]) == 0
@@ -124,6 +125,7 @@ def test_data_below_home(home, capsys):
 ORDERS = "\x1b[31mred\x07\n\rx\x9b2J"
 
 
+@pytest.mark.proof
 def test_no_name_orders_the_terminal_about(home, capsys, monkeypatch):
     from PIL import Image
 

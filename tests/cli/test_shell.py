@@ -17,7 +17,7 @@ import pytest
 from dlrun import record
 from dlrun.__main__ import main
 from tests.cli.test_mistakes import COMPOSING, words_of
-from tests.conftest import in_suite
+from tests.conftest import sparsely
 
 with warnings.catch_warnings():  # MLflow's own, while it is imported
     warnings.simplefilter("ignore")
@@ -75,7 +75,7 @@ OUTPUTS = {
 }
 
 
-@pytest.mark.parametrize(("typed", "folder"), OUTPUTS.items())
+@pytest.mark.parametrize(("typed", "folder"), sparsely(OUTPUTS.items(), 4))
 def test_a_run_is_gone_on_with_as_its_last_lines_say(typed, folder, here, capsys):
     given = [] if typed == "none" else [typed]
     code = main([*QUICK, "tracking=none", *given])
@@ -239,6 +239,7 @@ def test_what_a_sweep_proposes_can_be_typed(here, own, capsys):
         assert main([*words(each), *dry]) == 0, (each, capsys.readouterr().err)
 
 
+@pytest.mark.proof
 def test_stages_can_be_typed_one_by_one(here, own, capsys):
     stages = "sweep.stages=[{epochs: 1 steps, trials: 2}, {epochs: 2 steps, trials: 2, around: 1}]"
     search = ["sweep=random", "optimizer.lr=tag(log,interval(0.01,0.1))", "tracking=none"]
@@ -277,7 +278,8 @@ def right(command, message):
             yield aside.split(" ")
 
 
-@pytest.mark.parametrize("part", in_suite([0], range(3)))
+@pytest.mark.proof
+@pytest.mark.parametrize("part", range(3))
 def test_what_messages_say_is_right_is_right(here, capsys, part):
     (here / "mine").mkdir()
     typed = {}

@@ -228,6 +228,7 @@ def served(model):
     return as_texts
 
 
+@pytest.mark.proof
 def test_the_saved_model_takes_rows_as_they_are(place):
     """Without dlrun, and with the numbers of the run."""
     mixed(place / "t.csv")

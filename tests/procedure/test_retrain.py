@@ -88,7 +88,7 @@ def test_restart_is_a_command_on_a_file_of_train_and_val(count, here: Path):
     assert record.read_points(parent()[0])[-1]["values"] == tests[0]
 
 
-@pytest.mark.parametrize("count", ["steps", "passes"])
+@pytest.mark.parametrize("count", in_suite(["steps"], ["steps", "passes"]))
 @pytest.mark.parametrize(
     "schedule",
     [

@@ -192,6 +192,7 @@ def test_a_lost_job_is_one_line(tmp_path):
     assert "Traceback" not in err
 
 
+@pytest.mark.proof
 @pytest.mark.slow
 def test_workers_end_with_the_process_that_drives_them(tmp_path):
     (tmp_path / "slow.py").write_text(SLOW)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from dlrun import record
+from tests.conftest import sparsely
 
 GLOBAL = "# @package _global_\n"
 BETAS = "optimizer.betas=[0.9,0.99]"
@@ -72,13 +73,13 @@ def write(name: str, content: str) -> None:
     (folder / f"{name}.yaml").write_text(GLOBAL + content)
 
 
-@pytest.mark.parametrize(("words", "found"), KNOWN)
+@pytest.mark.parametrize(("words", "found"), sparsely(KNOWN, 3))
 def test_what_all_points_know_is_right(words, found, sweep, tmp_path):
     assert sweep(*words, QUICK) == 0
     assert recipes(tmp_path, str(found[0])) == found[1]
 
 
-@pytest.mark.parametrize(("words", "word", "right"), ONLY_SOME)
+@pytest.mark.parametrize(("words", "word", "right"), sparsely(ONLY_SOME, 3))
 def test_what_some_points_do_not_know_is_refused_with_their_names(
     words,
     word,

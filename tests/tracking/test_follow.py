@@ -336,6 +336,7 @@ def test_curves_are_delivered_too(begin, start, database):
 
 
 class TestServer:
+    @pytest.mark.proof
     def test_dead_at_the_start_and_to_the_end(
         self, begin, start, prompt, dead_server, tmp_path, assert_each_once, caplog, capsys
     ):
