@@ -81,7 +81,7 @@ def save_model(
     told: dict[str, Any] = {"step": step} | ({"classes": list(classes)} if classes else {})
     told |= {"images": dict(reading)} if reading else {}
     try:
-        with _quiet():
+        with quiet("mlflow", "torch"):
             try:
                 _save(module, example, part, told | {"mode": _MODE}, _export, tables)
             except Exception as error:
@@ -315,9 +315,9 @@ def _requirements(packages: Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the messages of MLflow and of the exporter, on which the user cannot act."""
-    loggers = [logging.getLogger(name) for name in ("mlflow", "torch")]
+def quiet(*libraries: str) -> Iterator[None]:
+    """Without the messages of these libraries, on which the user cannot act."""
+    loggers = [logging.getLogger(name) for name in libraries]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -5,9 +5,8 @@ import json
 import logging
 import re
 import shutil
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib.metadata import version
 from io import StringIO
@@ -18,6 +17,7 @@ from dlrun import record, shell
 from dlrun.errors import DlrunError, Failure, Mistake, first_line
 from dlrun.recipe import suggest
 from dlrun.tracking import imports
+from dlrun.tracking.model import quiet
 from dlrun.verb.asked import Asked
 from dlrun.verb.opened import Opened, opened, trained_record
 
@@ -72,7 +72,8 @@ def run(asked: Asked) -> int:
     path = path or Path(directory.name + _ENDINGS[kind])
     with opened(asked, str(directory)) as made, imports.quick():
         what = _exported(made)
-        with record.replacing(path) as part, _quiet():
+        exporters = quiet("torch", "onnxscript", "onnx_ir")
+        with record.replacing(path) as part, exporters, redirect_stdout(StringIO()):
             said = _written(kind, made, what, part)
         beside = _write_columns(made, path)
     print(shell.clean(f"{shell.near(path)}  {path.stat().st_size / 1e6:.2f} MB"))
@@ -284,19 +285,3 @@ def _write_columns(made: Opened, path: Path) -> str:
         "begins after the column step, in which text, dates and missing values become numbers: "
         f"from {folder.name} import inputs; x = inputs(table), with pandas and scikit-learn alone"
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the messages of the exporters, on which the user cannot act."""
-    loggers = [logging.getLogger(name) for name in ("torch", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings(), redirect_stdout(StringIO()):
-        warnings.simplefilter("ignore")
-        try:
-            for logger in loggers:
-                logger.setLevel(logging.CRITICAL)
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
