@@ -1,7 +1,7 @@
 """The curves of a run as figures, drawn from its `metrics.jsonl`."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito, Color universal design, 2008: told apart with any kind of colour vision.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
-COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")
 
 
 Curve = tuple[list[float], list[float]]
@@ -110,7 +110,7 @@ def of_runs(sweep: Sweep, outputs: str | Path) -> dict[int, list[Curve]]:
     return found
 
 
-def curve(points: list[dict[str, Any]], key: str) -> Curve:
+def curve(points: Sequence[Mapping[str, Any]], key: str) -> Curve:
     """Epochs and finite values of one metric."""
     found = [
         (float(point["epoch"]), float(point["values"][key]))
@@ -203,15 +203,15 @@ def finish(axes: "Axes", x: str, y: str, legend: bool = True) -> None:
         axes.legend(frameon=False)
 
 
-def save(figure: "Figure", path: Path) -> None:
+def save(figure: "Figure", path: Path, dpi: int = 110) -> None:
     """Write a figure as a PNG."""
     with record.guard(path.parent):
         path.parent.mkdir(exist_ok=True)
     with record.replacing(path) as part:
-        _print(figure, part)
+        _print(figure, part, dpi)
 
 
-def _print(figure: "Figure", to: Path | BytesIO) -> None:
+def _print(figure: "Figure", to: Path | BytesIO, dpi: int = 110) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    FigureCanvasAgg(figure).print_figure(to, format="png", dpi=110)
+    FigureCanvasAgg(figure).print_figure(to, format="png", dpi=dpi)
