@@ -42,9 +42,13 @@ from dlrun.record.bounds import read_yaml
 from dlrun.regularization import Regularizer
 
 if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+
     from dlrun.data import Data
     from dlrun.engine.run import Run
     from dlrun.engine.train import Show
+    from dlrun.schedule import Schedule
 
 _TRAIN = {"_target_": "dlrun.procedure.train.train", "_partial_": True}
 _HOW = ("data.cache", "checkpoint_every")
@@ -90,6 +94,11 @@ class Lab:
         values = OmegaConf.to_container(self.config, resolve=False)
         assert isinstance(values, dict)
         return {str(key): value for key, value in values.items()}
+
+    @property
+    def chosen(self) -> Mapping[str, str]:
+        """The option of each group; those of a group with several, in their order."""
+        return self.invocation.chosen(self.config)
 
     @property
     def words(self) -> Sequence[str]:
@@ -242,6 +251,22 @@ class Lab:
     def untrained(self) -> "Run":
         """The recipe's run as it would begin, without a record."""
         return run_of(copy.deepcopy(self.config), Training(), self.session)
+
+    def varied(self, words: Sequence[str]) -> "Lab":
+        """The lab of the recipe with other words; a group's option brings its own settings."""
+        chosen = {shell.key(word): word.partition("=")[2] for word in words}
+        typed = [(word, shell.key(word)) for word in self.invocation.overrides]
+        kept = [word for word, key in typed if key not in chosen and not _lost(key, chosen)]
+        with compose.composer(self._directories()) as composer:
+            composed = composer.full([*kept, *words])
+        config, choices = compose.without_hydra(composed), compose.choices(composed)
+        build.check(config)
+        invocation = replace(self.invocation, overrides=[*kept, *words], choices=choices)
+        return replace(self, config=config, invocation=invocation)
+
+    def descent(self, model: "nn.Module", steps: int) -> "tuple[Optimizer, Schedule]":
+        """The optimizer and the schedule of the recipe for another model."""
+        return build.descent_of(copy.deepcopy(self.config), model, steps)
 
     def trained(self, run: RecordedRun) -> "Run":
         """A run that has been trained, with the weights that count, made anew from its record."""
@@ -399,12 +424,9 @@ class Lab:
 
     def _chosen(self, group: str, names: str | Sequence[str]) -> Any:
         """What a group holds with other options; one that the recipe has stays as it is."""
-        words = shell.config_dirs(self.invocation.command)
-        named = [word.partition("=")[2] if word.startswith("-") else word for word in words]
-        own = [shell.path(name, "--config-dir").absolute() for name in named if name]
         word = f"{group}={shell.spelled(names or 'none')}"
         if word not in self._options:  # composing takes longer than many a step
-            with compose.composer(own) as composer:
+            with compose.composer(self._directories()) as composer:
                 recipe = composer.recipe([word])
             self._options[word] = OmegaConf.to_container(recipe, resolve=False)
         found: Any = copy.deepcopy(self._options[word])
@@ -412,6 +434,12 @@ class Lab:
             return found[group]
         here = self.recipe[group] or {}
         return {name: here.get(name, found[group][name]) for name in names} or None
+
+    def _directories(self) -> list[Path]:
+        """The user's own directories of recipes."""
+        words = shell.config_dirs(self.invocation.command)
+        named = [word.partition("=")[2] if word.startswith("-") else word for word in words]
+        return [shell.path(name, "--config-dir").absolute() for name in named if name]
 
     def _hash(self, values: Mapping[str, Any]) -> str:
         """What a run of the procedure is known by: its place and what it is."""

@@ -1,0 +1,180 @@
+"""Run optimizers over a function of two numbers, to see which way each takes."""
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+import torch
+
+from dlrun.errors import Mistake
+from dlrun.procedure import Lab, Outcome, procedure
+from dlrun.procedure.descent import Path, Place, descend
+from dlrun.procedure.landscapes import LANDSCAPES, Landscape
+from dlrun.report.chart import Chart, Ground
+
+_FINE = 81  # places of the ground, each way
+SHOWN = {
+    "distance": "distance to the nearest minimum",
+    "value": "value",
+    "rate": "effective rate: length of a step / of its gradient",
+}
+
+
+@procedure(judged=False, trains=False)
+def surface(
+    lab: Lab,
+    surface: str = "quadratic",
+    start: list[float] | None = None,
+    steps: int = 100,
+    against: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+    noise: float = 0.0,
+    tolerance: float = 0.01,
+    show: str = "distance",
+) -> Outcome:
+    """The procedure `surface`: the paths of the recipe's optimizer, and of others.
+
+    against: names of other optimizers; or by the name of each path, the words with which the
+    recipe is another one. Of those, `procedure.start` and `procedure.noise` count for the path.
+    noise: of each number of a gradient, a standard deviation. show: one of `SHOWN`.
+
+    Raises Mistake for a setting that cannot be.
+    """
+    _check(surface, steps, noise, tolerance, show)
+    landscape = LANDSCAPES[surface]
+    paths = {}
+    for name, words in _variants(lab, against).items():
+        varied = lab.varied(words) if words else lab
+        own = varied.recipe["procedure"]
+        place = Place(_started(own["start"]) or landscape.start)
+        optimizer, schedule = varied.descent(place, steps)
+        seed = int(varied.recipe["seed"])
+        paths[name] = descend(landscape, place, optimizer, schedule, steps, own["noise"], seed)
+    found = {name: _measured(path, tolerance) for name, path in paths.items()}
+    alone = len(found) == 1
+    values = {
+        key if alone else f"{name} {key}": value
+        for name, each in found.items()
+        for key, value in each.items()
+    }
+    return Outcome(
+        values=values,
+        text=f"{surface}, {steps:,} steps: {_said(found)}.",
+        table=[_row(name, paths[name], each) for name, each in found.items()],
+        chart=[_ground(surface, landscape, paths), _beside(paths, show)],
+    )
+
+
+def _check(surface: str, steps: int, noise: float, tolerance: float, show: str) -> None:
+    for key, value, known in (("surface", surface, LANDSCAPES), ("show", show, SHOWN)):
+        if value not in known:
+            raise Mistake(f"procedure.{key}={value}: must be one of {', '.join(known)}")
+    if steps < 1:
+        raise Mistake(f"procedure.steps={steps}: must be at least 1")
+    for key, number in (("noise", noise), ("tolerance", tolerance)):
+        if number < 0:
+            raise Mistake(f"procedure.{key}={number:g}: must not be negative")
+
+
+def _started(start: Any) -> tuple[float, float] | None:
+    """Where a path begins. Raises Mistake."""
+    if start is None:
+        return None
+    numbers = [each for each in start if isinstance(each, int | float)]
+    if len(numbers) != 2 or len(start) != 2:
+        raise Mistake(f"procedure.start={start}: must be two numbers, such as [-1,2]")
+    return float(numbers[0]), float(numbers[1])
+
+
+def _variants(lab: Lab, against: Any) -> dict[str, Sequence[str]]:
+    """The words of each path by its name; none for the recipe as it is."""
+    if isinstance(against, Mapping):
+        wrong = next((name for name, each in against.items() if isinstance(each, str)), None)
+        if wrong is not None:
+            raise Mistake(
+                f"procedure.against.{wrong}={against[wrong]}: must be a list of overrides, such as "
+                "[optimizer.lr=0.1]"
+            )
+        return {str(name): list(each or ()) for name, each in against.items()}
+    own, names = lab.chosen["optimizer"], list(against or ())
+    found = {} if own in names else {own: ()}
+    return found | {name: () if name == own else [f"optimizer={name}"] for name in names}
+
+
+def _measured(path: Path, tolerance: float) -> dict[str, float]:
+    """What is recorded of a path; without what it has not: steps to a minimum it never reached."""
+    late = path.rates[-max(1, len(path.rates) // 10) :]
+    values = {
+        "steps": path.steps(tolerance),
+        "distance": path.distances[-1],
+        "value": path.values[-1],
+        "contraction": path.contraction,
+        "diverged": float(path.diverged),
+        "rate": median(late),
+        "first": path.first,
+    }
+    return {key: float(value) for key, value in values.items() if value is not None}
+
+
+def _row(name: str, path: Path, found: Mapping[str, float]) -> dict[str, Any]:
+    """A row of the closing table."""
+    said = "diverged" if path.diverged else "" if "steps" in found else "not there yet"
+    return {
+        "path": name,
+        "there after": f"{found['steps']:,.0f} steps" if "steps" in found else said,
+        "distance": found["distance"],
+        "value": found["value"],
+        "factor a step": found.get("contraction"),
+        "effective rate": found["rate"],
+    }
+
+
+def _said(found: Mapping[str, Mapping[str, float]]) -> str:
+    """Which is there first, and which diverge."""
+    there = {name: each["steps"] for name, each in found.items() if "steps" in each}
+    parts = []
+    if there:
+        first = min(there, key=lambda name: there[name])
+        parts.append(f"{first} is there after {there[first]:,.0f}")
+    else:
+        parts.append("none is there")
+    lost = [name for name, each in found.items() if each["diverged"]]
+    if lost:
+        parts.append(f"{', '.join(lost)} diverged")
+    return "; ".join(parts)
+
+
+def _ground(surface: str, landscape: Landscape, paths: Mapping[str, Path]) -> Chart:
+    """The contours and the paths over them."""
+    x, y = (torch.linspace(*ends, _FINE, dtype=torch.float64) for ends in landscape.window)
+    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
+    values = landscape.value(grid)
+    return Chart(
+        name="surface",
+        title=surface,
+        x="x",
+        y="y",
+        ground=Ground(x.tolist(), y.tolist(), values.tolist()),
+        paths={name: _places(path) for name, path in paths.items()},
+        dots={"minimum": tuple(map(list, zip(*landscape.minima, strict=True)))},
+    )
+
+
+def _places(path: Path) -> tuple[list[float], list[float]]:
+    x, y = zip(*path.points, strict=True)
+    return list(x), list(y)
+
+
+def _beside(paths: Mapping[str, Path], show: str) -> Chart:
+    """What is shown over the steps."""
+    kept = {
+        "distance": lambda path: path.distances,
+        "value": lambda path: path.values,
+        "rate": lambda path: path.rates,
+    }[show]
+    first = 1 if show == "rate" else 0
+    curves = {name: kept(path) for name, path in paths.items()}
+    places = {
+        name: ([float(first + n) for n in range(len(each))], list(each))
+        for name, each in curves.items()
+    }
+    return Chart(name="steps", x="step", y=SHOWN[show], paths=places)
