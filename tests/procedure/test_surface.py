@@ -113,9 +113,7 @@ def test_values_against_the_formulas():
         "quadratic": 10 * x**2 + 2.5 * y**2,
         "valley": 0.1 * x**2 + 2 * y**2,
         "saddle": x**2 / 2 + y**4 / 4 - y**2 / 2,
-        "beale": (1.5 - x + x * y) ** 2
-        + (2.25 - x + x * y**2) ** 2
-        + (2.625 - x + x * y**3) ** 2,
+        "beale": (1.5 - x + x * y) ** 2 + (2.25 - x + x * y**2) ** 2 + (2.625 - x + x * y**3) ** 2,
         "rosenbrock": (1 - x) ** 2 + 100 * (y - x**2) ** 2,
     }
     for name, expected in formulas.items():
