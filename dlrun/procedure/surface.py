@@ -9,7 +9,7 @@ import torch
 from dlrun.errors import Mistake
 from dlrun.procedure import Lab, Outcome, procedure
 from dlrun.procedure.descent import Path, Place, descend
-from dlrun.procedure.landscapes import LANDSCAPES, Landscape
+from dlrun.procedure.landscapes import LANDSCAPES, Landscape, Point
 from dlrun.report.chart import Chart, Ground
 
 _FINE = 81  # places of the ground, each way
@@ -154,27 +154,24 @@ def _ground(surface: str, landscape: Landscape, paths: Mapping[str, Path]) -> Ch
         x="x",
         y="y",
         ground=Ground(x.tolist(), y.tolist(), values.tolist()),
-        paths={name: _places(path) for name, path in paths.items()},
-        dots={"minimum": tuple(map(list, zip(*landscape.minima, strict=True)))},
+        paths={name: _places(path.points) for name, path in paths.items()},
+        dots={"minimum": _places(landscape.minima)},
     )
 
 
-def _places(path: Path) -> tuple[list[float], list[float]]:
-    x, y = zip(*path.points, strict=True)
+def _places(points: Sequence[Point]) -> tuple[list[float], list[float]]:
+    x, y = zip(*points, strict=True)
     return list(x), list(y)
 
 
 def _beside(paths: Mapping[str, Path], show: str) -> Chart:
     """What is shown over the steps."""
-    kept = {
-        "distance": lambda path: path.distances,
-        "value": lambda path: path.values,
-        "rate": lambda path: path.rates,
-    }[show]
+    curves = {
+        name: {"distance": path.distances, "value": path.values, "rate": path.rates}[show]
+        for name, path in paths.items()
+    }
     first = 1 if show == "rate" else 0
-    curves = {name: kept(path) for name, path in paths.items()}
     places = {
-        name: ([float(first + n) for n in range(len(each))], list(each))
-        for name, each in curves.items()
+        name: ([float(first + n) for n in range(len(each))], each) for name, each in curves.items()
     }
     return Chart(name="steps", x="step", y=SHOWN[show], paths=places)
