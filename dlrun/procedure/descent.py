@@ -30,12 +30,14 @@ class Path:
 
     points: (n + 1) that are evaluated, the start first. values, distances: of the function, and
     to the nearest minimum, there. rates: (n) length of each step over that of its gradient.
+    noisy: whether gradients have noise.
     """
 
     points: list[Point] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
     distances: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
+    noisy: bool = False
 
     def add(self, landscape: Landscape, at: Tensor) -> None:
         """One more point."""
@@ -65,11 +67,12 @@ class Path:
     def contraction(self) -> float | None:
         """The factor of the distance from one step to the next, in the second half of them.
 
-        By the line of least squares through its logarithm: momentum makes it swing.
+        By the line of least squares through its logarithm: momentum makes it swing. None
+        where noise decides.
         """
         known = [(n, d) for n, d in enumerate(self.distances) if _EXACT < d < math.inf]
         late = [(n, math.log(d)) for n, d in known if 2 * n >= known[-1][0]]
-        if len(late) < 3:
+        if self.noisy or len(late) < 3:
             return None
         n, logs = (torch.tensor(each, dtype=torch.float64) for each in zip(*late, strict=True))
         n = n - n.mean()
@@ -77,10 +80,9 @@ class Path:
 
     @property
     def diverged(self) -> bool:
-        """Whether it is lost, or moves away from where it began ever faster."""
+        """Whether it is lost, or higher than where it began and on its way from the minimum."""
         factor = self.contraction
-        away = self.distances[-1] > self.distances[0]
-        return self.lost or (away and factor is not None and factor > 1)
+        return self.lost or (self.values[-1] > self.values[0] and factor is not None and factor > 1)
 
 
 def descend(
@@ -100,7 +102,7 @@ def descend(
     """
     generator = torch.Generator().manual_seed(seed)
     rates = [float(group["lr"]) for group in optimizer.param_groups]
-    path, closure, best = Path(), takes_closure(optimizer), place.at.detach().clone()
+    path, closure, best = Path(noisy=noise > 0), takes_closure(optimizer), place.at.detach().clone()
     path.add(landscape, best)
     lowest = path.values[0]
     for step in range(steps):

@@ -1,5 +1,6 @@
 """Run optimizers over a function of two numbers, to see which way each takes."""
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
@@ -8,9 +9,11 @@ import torch
 
 from dlrun.errors import Mistake
 from dlrun.procedure import Lab, Outcome, procedure
+from dlrun.procedure.contrast import varied
 from dlrun.procedure.descent import Path, Place, descend
 from dlrun.procedure.landscapes import LANDSCAPES, Landscape, Point
 from dlrun.report.chart import Chart, Ground
+from dlrun.shell import spelled
 
 _FINE = 81  # places of the ground, each way
 SHOWN = {
@@ -26,29 +29,39 @@ def surface(
     surface: str = "quadratic",
     start: list[float] | None = None,
     steps: int = 100,
-    against: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+    against: list[str] | None = None,
+    variants: dict[str, Any] | None = None,
     noise: float = 0.0,
     tolerance: float = 0.01,
     show: str = "distance",
+    title: str = "",
 ) -> Outcome:
     """The procedure `surface`: the paths of the recipe's optimizer, and of others.
 
-    against: names of other optimizers; or by the name of each path, the words with which the
-    recipe is another one. Of those, `procedure.start` and `procedure.noise` count for the path.
+    against: names of other optimizers. variants: overrides by the name of each path, these alone;
+    of the procedure's own settings each may have another start and noise.
     noise: of each number of a gradient, a standard deviation. show: one of `SHOWN`.
 
     Raises Mistake for a setting that cannot be.
     """
-    _check(surface, steps, noise, tolerance, show)
+    _check(surface, steps, tolerance, show)
     landscape = LANDSCAPES[surface]
+    before = {
+        "procedure": f"procedure={lab.chosen['procedure']}",
+        "procedure.start": f"procedure.start={spelled(start)}",
+        "procedure.noise": f"procedure.noise={noise}",
+    }
+    labs = {
+        name: lab if words is None else varied(lab, name, words, before)
+        for name, words in _variants(lab, against, variants).items()
+    }
+    starts = {name: _start(each) or landscape.start for name, each in labs.items()}
+    noises = {name: _noise(each) for name, each in labs.items()}
     paths = {}
-    for name, words in _variants(lab, against).items():
-        varied = lab.varied(words) if words else lab
-        own = varied.recipe["procedure"]
-        place = Place(_started(own["start"]) or landscape.start)
-        optimizer, schedule = varied.descent(place, steps)
-        seed = int(varied.recipe["seed"])
-        paths[name] = descend(landscape, place, optimizer, schedule, steps, own["noise"], seed)
+    for name, each in labs.items():
+        place, seed = Place(starts[name]), int(each.recipe["seed"])
+        optimizer, schedule = each.descent(place, steps)
+        paths[name] = descend(landscape, place, optimizer, schedule, steps, noises[name], seed)
     found = {name: _measured(path, tolerance) for name, path in paths.items()}
     alone = len(found) == 1
     values = {
@@ -60,59 +73,64 @@ def surface(
         values=values,
         text=f"{surface}, {steps:,} steps: {_said(found)}.",
         table=[_row(name, paths[name], each) for name, each in found.items()],
-        chart=[_ground(surface, landscape, paths), _beside(paths, show)],
+        chart=[_ground(title or surface, landscape, paths), _beside(paths, show)],
     )
 
 
-def _check(surface: str, steps: int, noise: float, tolerance: float, show: str) -> None:
+def _check(surface: str, steps: int, tolerance: float, show: str) -> None:
     for key, value, known in (("surface", surface, LANDSCAPES), ("show", show, SHOWN)):
         if value not in known:
             raise Mistake(f"procedure.{key}={value}: must be one of {', '.join(known)}")
     if steps < 1:
         raise Mistake(f"procedure.steps={steps}: must be at least 1")
-    for key, number in (("noise", noise), ("tolerance", tolerance)):
-        if number < 0:
-            raise Mistake(f"procedure.{key}={number:g}: must not be negative")
+    if tolerance < 0:
+        raise Mistake(f"procedure.tolerance={tolerance:g}: must not be negative")
 
 
-def _started(start: Any) -> tuple[float, float] | None:
+def _start(lab: Lab) -> Point | None:
     """Where a path begins. Raises Mistake."""
+    start = lab.recipe["procedure"].get("start")
     if start is None:
         return None
-    numbers = [each for each in start if isinstance(each, int | float)]
-    if len(numbers) != 2 or len(start) != 2:
-        raise Mistake(f"procedure.start={start}: must be two numbers, such as [-1,2]")
-    return float(numbers[0]), float(numbers[1])
+    if len(start) != 2:
+        raise Mistake(f"procedure.start={spelled(start)}: must be two numbers, such as [-1,2]")
+    return float(start[0]), float(start[1])
 
 
-def _variants(lab: Lab, against: Any) -> dict[str, Sequence[str]]:
-    """The words of each path by its name; none for the recipe as it is."""
-    if isinstance(against, Mapping):
-        wrong = next((name for name, each in against.items() if isinstance(each, str)), None)
-        if wrong is not None:
-            raise Mistake(
-                f"procedure.against.{wrong}={against[wrong]}: must be a list of overrides, such as "
-                "[optimizer.lr=0.1]"
-            )
-        return {str(name): list(each or ()) for name, each in against.items()}
+def _noise(lab: Lab) -> float:
+    """Of a path's gradients. Raises Mistake."""
+    noise = float(lab.recipe["procedure"].get("noise", 0.0))
+    if noise < 0:
+        raise Mistake(f"procedure.noise={noise:g}: must not be negative")
+    return noise
+
+
+def _variants(
+    lab: Lab, against: Sequence[str] | None, variants: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The words of each path by its name; None for the recipe as it is."""
+    if variants:
+        if against:
+            raise Mistake("procedure.against: is one of the procedure.variants, or they alone")
+        return {str(name): words for name, words in variants.items()}
     own, names = lab.chosen["optimizer"], list(against or ())
-    found = {} if own in names else {own: ()}
-    return found | {name: () if name == own else [f"optimizer={name}"] for name in names}
+    found = {} if own in names else {own: None}
+    return found | {name: None if name == own else [f"optimizer={name}"] for name in names}
 
 
 def _measured(path: Path, tolerance: float) -> dict[str, float]:
     """What is recorded of a path; without what it has not: steps to a minimum it never reached."""
-    late = path.rates[-max(1, len(path.rates) // 10) :]
+    late = [rate for rate in path.rates if math.isfinite(rate)][-max(1, len(path.rates) // 10) :]
     values = {
         "steps": path.steps(tolerance),
         "distance": path.distances[-1],
         "value": path.values[-1],
         "contraction": path.contraction,
         "diverged": float(path.diverged),
-        "rate": median(late),
+        "rate": median(late) if late else None,
         "first": path.first,
     }
-    return {key: float(value) for key, value in values.items() if value is not None}
+    return {key: float(v) for key, v in values.items() if v is not None and math.isfinite(v)}
 
 
 def _row(name: str, path: Path, found: Mapping[str, float]) -> dict[str, Any]:
@@ -121,10 +139,10 @@ def _row(name: str, path: Path, found: Mapping[str, float]) -> dict[str, Any]:
     return {
         "path": name,
         "there after": f"{found['steps']:,.0f} steps" if "steps" in found else said,
-        "distance": found["distance"],
-        "value": found["value"],
+        "distance": path.distances[-1],
+        "value": path.values[-1],
         "factor a step": found.get("contraction"),
-        "effective rate": found["rate"],
+        "effective rate": found.get("rate"),
     }
 
 
@@ -143,14 +161,14 @@ def _said(found: Mapping[str, Mapping[str, float]]) -> str:
     return "; ".join(parts)
 
 
-def _ground(surface: str, landscape: Landscape, paths: Mapping[str, Path]) -> Chart:
+def _ground(title: str, landscape: Landscape, paths: Mapping[str, Path]) -> Chart:
     """The contours and the paths over them."""
     x, y = (torch.linspace(*ends, _FINE, dtype=torch.float64) for ends in landscape.window)
     grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
     values = landscape.value(grid)
     return Chart(
         name="surface",
-        title=surface,
+        title=title,
         x="x",
         y="y",
         ground=Ground(x.tolist(), y.tolist(), values.tolist()),

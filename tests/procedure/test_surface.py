@@ -74,8 +74,8 @@ def test_the_factor_a_step_is_that_of_the_formula(name, share):
 def test_the_limits_and_the_best_rate():
     """Below 0.1, 0.19 and 0.068; best at 0.08, with 0.6."""
     for name, limit in {"sgd": 0.1, "momentum": 0.19, "nesterov": 0.0678}.items():
-        assert not walked(name, lr=limit - 0.0005, steps=2000).diverged
-        assert walked(name, lr=limit + 0.0005, steps=2000).diverged
+        assert not walked(name, lr=limit - 0.0005, steps=400).diverged
+        assert walked(name, lr=limit + 0.0005, steps=400).diverged
     factors = {rate: walked("sgd", lr=rate, steps=60).contraction for rate in (0.07, 0.08, 0.09)}
     assert factors == pytest.approx({0.07: 0.65, 0.08: 0.6, 0.09: 0.8})
     path = walked("sgd", lr=0.08, steps=3)
@@ -123,11 +123,11 @@ def test_values_against_the_formulas():
 def test_noise_leaves_a_cloud_of_the_size_that_its_rate_allows():
     """θ ← (1 − αλ)θ − αξ has the variance α²σ²/(1 − (1 − αλ)²) in the end."""
     rate, noise = 0.02, 1.0
-    path = walked("sgd", lr=rate, steps=12_000, noise=noise)
-    late = np.array(path.points[1000:])
+    path = walked("sgd", lr=rate, steps=6000, noise=noise)
+    late = np.array(path.points[200:])
     for place, curvature in enumerate((HIGHEST, LOWEST)):
         variance = rate**2 * noise**2 / (1 - (1 - rate * curvature) ** 2)
-        assert late[:, place].var() == pytest.approx(variance, rel=0.1)
+        assert late[:, place].var() == pytest.approx(variance, rel=0.12)
 
 
 def test_leaving_a_saddle_takes_as_long_as_the_slope_grows():
@@ -145,9 +145,9 @@ def test_leaving_a_saddle_takes_as_long_as_the_slope_grows():
 
 def test_adagrads_rate_dies_where_rmsprops_lives():
     """Under noise alone √s grows as σ√t, and the running root stays σ."""
-    rate, noise, steps = 0.01, 100.0, 4000
+    rate, noise, steps = 0.01, 100.0, 2000
     last = {
-        name: float(np.median(walked(name, lr=rate, steps=steps, noise=noise).rates[-400:]))
+        name: float(np.median(walked(name, lr=rate, steps=steps, noise=noise).rates[-200:]))
         for name in ("adagrad", "rmsprop")
     }
     assert last["adagrad"] == pytest.approx(rate / (noise * math.sqrt(0.95 * steps)), rel=0.05)
@@ -209,9 +209,10 @@ def test_the_recipe_alone(tmp_path):
 
 def test_several_each_with_settings_of_its_own(tmp_path, capsys):
     words = (
-        "procedure.against={low:[optimizer=sgd,optimizer.lr=0.02],"
-        "high:[optimizer=sgd,optimizer.lr=0.101],falling:[optimizer=sgd,schedule=exponential,"
-        "schedule.gamma=0.5],noisy:[optimizer=sgd,optimizer.lr=0.08,procedure.noise=1]}",
+        "procedure.variants={low:'optimizer=sgd optimizer.lr=0.02',"
+        "high:'optimizer=sgd optimizer.lr=0.101',falling:'optimizer=sgd schedule=exponential "
+        "schedule.gamma=0.5',noisy:'optimizer=sgd optimizer.lr=0.08 procedure.noise=1',"
+        "there:'optimizer=sgd procedure.start=[0,0]'}",
         "procedure.steps=40",
         "optimizer.lr=0.3",  # of momentum, which is not drawn
     )
@@ -222,6 +223,7 @@ def test_several_each_with_settings_of_its_own(tmp_path, capsys):
     assert (values["low diverged"], values["high diverged"]) == (0, 1)
     assert values["falling rate"] < 1e-9
     assert values["noisy distance"] > 1e-3
+    assert values["there distance"] == values["there steps"] == 0
     assert "high diverged" in capsys.readouterr().out
 
 
@@ -237,13 +239,15 @@ def test_optimizers_by_name_beside_the_recipes_own(tmp_path):
 
 MISTAKES = {
     "procedure.surface=hill": "procedure.surface=hill: must be one of quadratic, valley, saddle",
+    "procedure.tolerance=-1": "procedure.tolerance=-1: must not be negative",
     "procedure.steps=0": "procedure.steps=0: must be at least 1",
     "procedure.noise=-1": "procedure.noise=-1: must not be negative",
     "procedure.start=[1]": "procedure.start=[1]: must be two numbers, such as [-1,2]",
     "procedure.show=loss": "procedure.show=loss: must be one of distance, value, rate",
-    "procedure.against=[sdg]": "did you mean",
-    "procedure.against={low:optimizer.lr=1}": "must be a list of overrides",
-    "procedure.against={low:[optimizer.lrr=1]}": "optimizer.lrr",
+    "procedure.against=[sdg]": "optimizer=sdg: no optimizer is called 'sdg'",
+    "procedure.variants={low:'optimizer.lrr=1'}": "procedure.variants.low: optimizer.lrr=1",
+    "procedure.variants={low:'procedure.noise=-1'}": "noise=-1: must not be negative",
+    "procedure.variants={low:'optimizer=sgd procedure.start=[a,b]'}": "expected a list of numbers",
 }
 
 
