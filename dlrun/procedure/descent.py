@@ -52,6 +52,12 @@ class Path:
         return math.dist(self.points[0], self.points[1])
 
     @property
+    def settled(self) -> float:
+        """The root mean square of the distance in the second half of the steps."""
+        late = self.distances[len(self.distances) // 2 :]
+        return math.sqrt(sum(distance**2 for distance in late) / len(late))
+
+    @property
     def lost(self) -> bool:
         """Whether it has left for where numbers end."""
         end = self.distances[-1]

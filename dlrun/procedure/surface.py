@@ -16,6 +16,7 @@ from dlrun.report.chart import Chart, Ground
 from dlrun.shell import spelled
 
 _FINE = 81  # places of the ground, each way
+_FAR = 100  # times the distance at first, or the tolerance's share, beyond which nothing is drawn
 SHOWN = {
     "distance": "distance to the nearest minimum",
     "value": "value",
@@ -73,7 +74,7 @@ def surface(
         values=values,
         text=f"{surface}, {steps:,} steps: {_said(found)}.",
         table=[_row(name, paths[name], each) for name, each in found.items()],
-        chart=[_ground(title or surface, landscape, paths), _beside(paths, show)],
+        chart=[_ground(title or surface, landscape, paths), _beside(paths, show, tolerance)],
     )
 
 
@@ -124,6 +125,7 @@ def _measured(path: Path, tolerance: float) -> dict[str, float]:
     values = {
         "steps": path.steps(tolerance),
         "distance": path.distances[-1],
+        "settled": path.settled,
         "value": path.values[-1],
         "contraction": path.contraction,
         "diverged": float(path.diverged),
@@ -140,6 +142,7 @@ def _row(name: str, path: Path, found: Mapping[str, float]) -> dict[str, Any]:
         "path": name,
         "there after": f"{found['steps']:,.0f} steps" if "steps" in found else said,
         "distance": path.distances[-1],
+        "in the second half": path.settled,
         "value": path.values[-1],
         "factor a step": found.get("contraction"),
         "effective rate": found.get("rate"),
@@ -182,14 +185,18 @@ def _places(points: Sequence[Point]) -> tuple[list[float], list[float]]:
     return list(x), list(y)
 
 
-def _beside(paths: Mapping[str, Path], show: str) -> Chart:
-    """What is shown over the steps."""
-    curves = {
-        name: {"distance": path.distances, "value": path.values, "rate": path.rates}[show]
-        for name, path in paths.items()
-    }
+def _beside(paths: Mapping[str, Path], show: str, tolerance: float) -> Chart:
+    """What is shown over the steps; of distances those between near and far."""
+    far = _FAR * max(path.distances[0] for path in paths.values())
+    near = tolerance / _FAR if show == "distance" else -math.inf
     first = 1 if show == "rate" else 0
-    places = {
-        name: ([float(first + n) for n in range(len(each))], each) for name, each in curves.items()
-    }
+    places = {}
+    for name, path in paths.items():
+        kept = {"distance": path.distances, "value": path.values, "rate": path.rates}[show]
+        shown = [
+            (float(first + n), value)
+            for n, (value, distance) in enumerate(zip(kept, path.distances, strict=False))
+            if value >= near and distance <= far
+        ]
+        places[name] = ([n for n, _ in shown], [value for _, value in shown])
     return Chart(name="steps", x="step", y=SHOWN[show], paths=places)
