@@ -73,7 +73,7 @@ def surface(
     return Outcome(
         values=values,
         text=f"{surface}, {steps:,} steps: {_said(found)}.",
-        table=[_row(name, paths[name], each) for name, each in found.items()],
+        table=[_row(name, paths[name], each, show) for name, each in found.items()],
         chart=[_ground(title or surface, landscape, paths), _beside(paths, show, tolerance)],
     )
 
@@ -135,18 +135,19 @@ def _measured(path: Path, tolerance: float) -> dict[str, float]:
     return {key: float(v) for key, v in values.items() if v is not None and math.isfinite(v)}
 
 
-def _row(name: str, path: Path, found: Mapping[str, float]) -> dict[str, Any]:
+def _row(name: str, path: Path, found: Mapping[str, float], show: str) -> dict[str, Any]:
     """A row of the closing table."""
-    said = "diverged" if path.diverged else "" if "steps" in found else "not there yet"
-    return {
+    said = "diverged" if path.diverged else "not yet"
+    row: dict[str, Any] = {
         "path": name,
         "there after": f"{found['steps']:,.0f} steps" if "steps" in found else said,
         "distance": path.distances[-1],
-        "in the second half": path.settled,
-        "value": path.values[-1],
-        "factor a step": found.get("contraction"),
-        "effective rate": found.get("rate"),
     }
+    if path.noisy:
+        row["in the second half"] = path.settled
+    else:
+        row["factor a step"] = path.contraction
+    return row | ({"effective rate": found.get("rate")} if show == "rate" else {})
 
 
 def _said(found: Mapping[str, Mapping[str, float]]) -> str:
@@ -175,9 +176,22 @@ def _ground(title: str, landscape: Landscape, paths: Mapping[str, Path]) -> Char
         x="x",
         y="y",
         ground=Ground(x.tolist(), y.tolist(), values.tolist()),
-        paths={name: _places(path.points) for name, path in paths.items()},
+        paths={name: _places(_near(path.points, landscape)) for name, path in paths.items()},
         dots={"minimum": _places(landscape.minima)},
     )
+
+
+def _near(points: Sequence[Point], landscape: Landscape) -> list[Point]:
+    """The points up to the first that lies far outside of the window."""
+
+    def outside(point: Point) -> bool:
+        return any(
+            not abs(2 * number - low - high) <= 2 * (high - low)
+            for number, (low, high) in zip(point, landscape.window, strict=True)
+        )
+
+    gone = next((place for place, point in enumerate(points) if outside(point)), len(points))
+    return list(points[: gone + 1])
 
 
 def _places(points: Sequence[Point]) -> tuple[list[float], list[float]]:
