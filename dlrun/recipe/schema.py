@@ -29,7 +29,7 @@ OF_MODEL = ("weights", "freeze", "unfreeze_at", "lr_of", "layer_decay")
 
 CHOICES = {
     "precision": ("float32", "bf16", "fp16"),
-    "sampling": ("shuffle", "balanced", "stratified"),
+    "sampling": ("shuffle", "fixed", "replacement", "balanced", "stratified"),
     "class_weights": ("none", "balanced"),
     "scale_lr": ("none", "linear", "sqrt"),
     "decay": ("all", "weights"),
