@@ -145,6 +145,8 @@ class Settings:
     layer_decay: float | None = None
     epochs: Any = 20
     batch_size: Any = 32
+    layer_lr: str | None = None
+    layer_lr_power: float = 0.5
     accumulate: int = 1
     drop_last: bool = False
     sampling: str = "shuffle"
@@ -223,6 +225,10 @@ def _unfit_names(config: "DictConfig") -> Iterator[tuple[str, str]]:
 
 
 def _is_factor(value: Any) -> bool:
+    if config.layer_lr not in (None, "fan_in"):
+        yield "layer_lr", "must be fan_in, or null for one rate for all layers"
+    if not -4 <= config.layer_lr_power <= 4:
+        yield "layer_lr_power", "must be between -4 and 4"
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and 0 < value < math.inf
 
