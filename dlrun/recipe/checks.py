@@ -49,11 +49,11 @@ def check_classes(key: str, data: Data, model: nn.Module) -> None:
         raise Mistake(f"{key}: needs classes, and this task has none; leave it out")
 
 
-def check_outputs(key: str, option: DictConfig, data: Data) -> None:
+def check_outputs(key: str, option: DictConfig, known: int) -> None:
     """Raise Mistake for a number of classes that the data have not."""
-    outputs = option.get("outputs", data.outputs)
-    if outputs != data.outputs:
-        raise Mistake(f"{key}.outputs={outputs}: the data have {data.outputs}; leave it out")
+    outputs = option.get("outputs", known)
+    if outputs != known:
+        raise Mistake(f"{key}.outputs={outputs}: the data have {known}; leave it out")
 
 
 def check_range(key: str, name: str, batches: Iterable[Tensor]) -> None:
