@@ -193,6 +193,7 @@ def build(
         flops=operations,
         views=_views(config, data, seen, model),
         backoff=config.on_divergence == "backoff",
+        divergence=schema.looks(config.divergence),
         reconstructs=learner.reconstructs,
         regularizers=learner.regularizers,
         metrics=metrics(config),
@@ -202,8 +203,7 @@ def build(
         frozen=frozen,
         train_eval=_train_eval(data, seen, device) if config.train_eval else None,
     )
-    checks.check_target(config, run)
-    checks.check_metrics(config, run, seen.x, seen.y)
+    checks.check_run(config, run, seen.x, seen.y)
     _seed(config.seed + 1)  # the noise of training, whatever else has drawn from it
     return run
 
