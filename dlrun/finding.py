@@ -163,6 +163,10 @@ NAMES: dict[str, tuple[str, str]] = {
         "the loss jumps, rises or settles far too high",
         "Goodfellow et al. 2016, 11.4",
     ),
+    "linear_scaling": (
+        "how far a step is from the batch beyond which the rate can no longer grow with it",
+        "McCandlish et al. 2018",
+    ),
     "rate_too_low": ("the loss falls far too slowly", "Goodfellow et al. 2016, 11.4"),
     "best_rate": (
         "the learning rate at which the loss has fallen most in a short trial",

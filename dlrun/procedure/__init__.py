@@ -17,6 +17,7 @@ find_lr.py          proposes a learning rate, by short trials
 overfit.py          trains on a few samples, which must be memorized
 start.py            the first steps with a recipe, one after another, on one page
 time.py             times a step and its parts, and what could be faster
+noise_scale.py      how far the rate can grow with the batch
 baseline.py         a constant, a linear model and a shallow network
 draw_schedule.py    draws the learning rates, and trains nothing
 cross_validate.py   trains on all folds but one, in turn

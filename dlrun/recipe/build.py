@@ -500,6 +500,7 @@ def lengths_of(config: DictConfig, samples: int, elements: int) -> LoopConfig:
     def steps(key: str) -> int:
         return max(1, duration.parse(config[key]).steps(steps_per_epoch, total))
 
+    rise = duration.parse(config.warmup).amount
     checkpoint_every = duration.parse(config.checkpoint_every)
     if checkpoint_every.unit != "seconds":
         checkpoint_every = duration.Duration(steps("checkpoint_every"), "steps")
@@ -514,6 +515,7 @@ def lengths_of(config: DictConfig, samples: int, elements: int) -> LoopConfig:
         log_every=steps("log_every"),
         checkpoint_every=checkpoint_every,
         watch_every=steps("watch_every") if config.watch else 0,
+        linear_from=config.base_batch_size if config.scale_lr == "linear" and not rise else 0,
         evaluation_batch=max(min(size, 1024), min(4096, 2**20 // max(elements, 1))),
     )
 
