@@ -53,24 +53,23 @@ def scaling(lab: Lab, variants: dict[str, Any], target: float = 1e-4) -> Outcome
     λ: eigenvalues of the Hessian. With κ = λmax/λmin the error falls by at least
     (κ − 1)/(κ + 1) a step, and the loss by its square.
     """
-    runs, rows = [], []
+    runs: list[RecordedRun] = []
+    found: dict[str, dict[str, float]] = {}
     for name, words in variants.items():
         other = variant_of(lab, name, words)
         with other.built(Training(recorded=False)) as built:
             low, high = curvature(built.run)
-        settings = {"optimizer.lr": 2 / (low + high)}
-        wanted = Training(name, settings, until={_LOSS: target}, export=False)
-        [run] = other.train([wanted])
-        runs.append(run)
-        row = {"condition": high / low, "rate": 2 / (low + high)}
-        rows.append({"variant": name, **row, "steps": float(run.points[-1]["step"])})
-    values = {
-        f"{row['variant']} {key}": row[key]
-        for row in rows
-        for key in ("condition", "rate", "steps")
-    }
-    chart = _charts([*variants], [row["condition"] for row in rows], runs, target)
-    return Outcome(runs=runs, values=values, table=rows, chart=chart)
+        rate = 2 / (low + high)
+        wanted = Training(name, {"optimizer.lr": rate}, until={_LOSS: target}, export=False)
+        runs += other.train([wanted])
+        steps = float(runs[-1].points[-1]["step"])
+        found[name] = {"condition": high / low, "rate": rate, "steps": steps}
+    return Outcome(
+        runs=runs,
+        values={f"{name} {key}": v for name, row in found.items() for key, v in row.items()},
+        table=[{"variant": name, **row} for name, row in found.items()],
+        chart=_charts([*found], [row["condition"] for row in found.values()], runs, target),
+    )
 
 
 def curvature(run: Run) -> tuple[float, float]:

@@ -56,10 +56,10 @@ def test_steps_stay_below_the_bound_of_the_condition_number():
 
     assert main(["+experiment=whitening", *SHORT, "procedure.target=0.01"]) == 0
     values, _ = _values()
-    assert values["whiten condition"] == pytest.approx(1, abs=0.05)
-    assert values["pca condition"] == pytest.approx(values["center condition"], rel=1e-4)
+    assert values["whitened condition"] == pytest.approx(1, abs=0.05)
+    assert values["PCA condition"] == pytest.approx(values["centred condition"], rel=1e-4)
     first = 15.0  # at most, of targets of variance 8.6 and mean 1
-    for name in ("none", "center", "standardize", "whiten"):
+    for name in ("as it comes", "centred", "standardized", "whitened"):
         most = bound(values[f"{name} condition"], first, 0.01)
         assert values[f"{name} steps"] <= math.ceil(most) + 1
 
