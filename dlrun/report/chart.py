@@ -174,7 +174,7 @@ def _lines(axes: "Axes", chart: Chart) -> float:
         axes.axhline(level, color=GREY, linestyle=dashes, label=f"{name}: {number(level)}")
     if chart.log:
         axes.set_xscale("log")
-        if len(chart.at) <= _FEW:
+        if 0 < len(chart.at) <= _FEW:
             axes.set_xticks(list(chart.at), [f"{place:g}" for place in chart.at])
             axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
     elif chart.names:
