@@ -1,7 +1,7 @@
 """Train a recipe in named variants, and draw their curves in one figure."""
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from statistics import fmean, stdev
@@ -57,9 +57,9 @@ def contrast(
         )
     if seeds < 1:
         raise Mistake(f"procedure.seeds={seeds}: must be at least 1")
-    labs = {str(name): _lab(lab, str(name), words) for name, words in variants.items()}
     trained = [
-        _Variant(name, each.train(_wanted(each, name, seeds, test))) for name, each in labs.items()
+        _Variant(name, each.train(_wanted(each, name, seeds, test)))
+        for name, each in labs(lab, variants).items()
     ]
     runs = [run for each in trained for run in each.runs]
     told = next((run.info for run in runs if "monitor" in run.info), {})
@@ -91,6 +91,11 @@ def contrast(
             ),
         ],
     )
+
+
+def labs(lab: Lab, variants: Mapping[str, Any]) -> dict[str, Lab]:
+    """The lab of each variant, by its name. Raises Mistake that names the one that cannot be."""
+    return {str(name): _lab(lab, str(name), words) for name, words in variants.items()}
 
 
 def _lab(lab: Lab, name: str, words: Any) -> Lab:

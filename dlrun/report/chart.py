@@ -236,7 +236,9 @@ def _drawn(axes: "Axes", chart: Chart) -> list[float]:
             axes.plot(*drawn[-1], "o", color=colour, markersize=6)
         everything += ys
     edge: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.4, "zorder": 1.9}
-    for (name, dots), colour in zip(chart.dots.items(), cycle(COLOURS), strict=False):
+    taken = 0 if chart.ground and chart.ground.regions else len(courses) % len(COLOURS)
+    colours = cycle((*COLOURS[taken:], *COLOURS[:taken]))
+    for (name, dots), colour in zip(chart.dots.items(), colours, strict=False):
         size = 4.5 if len(dots[0]) <= _DENSE else 2.5
         axes.plot(*dots, "o", color=colour, label=name, markersize=size, **edge)
     return everything
