@@ -91,18 +91,22 @@ def _charts(runs: Mapping[str, Run], flat: Mapping[str, Tensor]) -> list[Chart]:
             "weights",
             "weight" if few else "share of the weights, by size",
             "value" if few else "size |w|",
-            at=list(range(1, max(sizes) + 1)) if few else torch.linspace(0, 1, _SHOWN).tolist(),
-            curves={name: w.tolist() if few else _by_size(w) for name, w in flat.items()},
+            paths={name: _one_by_one(w) if few else _by_size(w) for name, w in flat.items()},
             linear=few,
         )
     ]
 
 
-def _by_size(w: Tensor) -> list[float | None]:
-    """The sizes of weights at equally distant shares of them, the largest first; None for 0."""
+def _one_by_one(w: Tensor) -> tuple[list[float], list[float]]:
+    return [float(place) for place in range(1, len(w) + 1)], w.tolist()
+
+
+def _by_size(w: Tensor) -> tuple[list[float], list[float]]:
+    """The sizes of weights over the share of those that are as large; zeros are left out."""
     ordered = w.abs().sort(descending=True).values
-    places = torch.linspace(0, len(w) - 1, _SHOWN).round().long()
-    return [size or None for size in ordered[places].tolist()]
+    places = torch.linspace(0, len(w) - 1, _SHOWN).round().long().unique()
+    places = places[ordered[places] > 0]
+    return ((places + 1) / len(w)).tolist(), ordered[places].tolist()
 
 
 def _plane(runs: Mapping[str, Run], flat: Mapping[str, Tensor]) -> Chart:

@@ -82,8 +82,9 @@ def test_many_weights_are_drawn_by_size():
         *("data=gaussian", "data.features=30", "data.n_samples=60", "epochs='3 steps'"),
         "model.hidden=[4]",
     )
-    [curve] = panel["curves"].values()
-    assert curve == sorted(curve, reverse=True)
+    [(shares, sizes)] = panel["paths"].values()
+    assert sizes == sorted(sizes, reverse=True)
+    assert shares[-1] == 1
     assert values["trained l2"] > 0
 
 
