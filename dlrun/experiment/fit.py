@@ -54,3 +54,19 @@ def linear(
     x = generator.multivariate_normal(np.zeros(inputs), covariance, n_samples)
     y = x @ np.array(weights) + noise * generator.standard_normal(n_samples)
     return x.astype(np.float32), y.astype(np.float32)[:, None]
+
+
+def on_the_wrong_side(n_samples: int, shares: Mapping[str, float], seed: int = 0) -> Parts:
+    """Two clouds far apart, of a class each, and in each split a share of samples in the other's.
+
+    shares: by the name of the split: what a line between the clouds gets wrong there, exactly.
+    """
+    generator = np.random.default_rng(seed)
+    parts = {}
+    for name, share in shares.items():
+        y = np.arange(n_samples) % 2
+        wrong = generator.permutation(n_samples) < round(share * n_samples)
+        side = np.where(wrong, 1 - y, y)
+        x = 8.0 * side[:, None] + generator.standard_normal((n_samples, 2))
+        parts[name] = x.astype(np.float32), y
+    return parts
