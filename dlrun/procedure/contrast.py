@@ -56,10 +56,9 @@ def contrast(
         )
     if seeds < 1:
         raise Mistake(f"procedure.seeds={seeds}: must be at least 1")
-    labs = {str(name): varied(lab, str(name), words) for name, words in variants.items()}
     trained = [
         Variant(name, each.train(wanted(each, name, seeds, test, until)))
-        for name, each in labs.items()
+        for name, each in labs(lab, variants).items()
     ]
     runs = [run for each in trained for run in each.runs]
     key = recorded_key(lab, runs, metric)
@@ -100,6 +99,11 @@ def recorded_key(lab: Lab, runs: Sequence[RecordedRun], metric: str | None) -> s
         right = ", ".join(sorted(name for name in measured if name.startswith("val/")))
         raise Mistake(f"procedure.metric={metric}: no run has recorded it; there are {right}")
     return metric or str(told(runs).get("monitor") or lab.untrained().monitor)
+
+
+def labs(lab: Lab, variants: Mapping[str, Any]) -> dict[str, Lab]:
+    """The lab of each variant, by its name. Raises Mistake that names the one that cannot be."""
+    return {str(name): varied(lab, str(name), words) for name, words in variants.items()}
 
 
 def varied(lab: Lab, name: str, words: Any, before: Mapping[str, str] | None = None) -> Lab:
