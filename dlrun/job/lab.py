@@ -40,6 +40,7 @@ from dlrun.recipe.schema import GROUPS, OF_MODEL, SEVERAL
 from dlrun.record import Record
 from dlrun.record.bounds import read_yaml
 from dlrun.regularization import Regularizer
+from dlrun.report import chart as charts
 
 if TYPE_CHECKING:
     from dlrun.data import Data
@@ -148,7 +149,7 @@ class Lab:
             outcome = self._outcome = self.procedure(self)
             kept = self._begun()
             runs = [run.directory.name for run in outcome.runs if run.directory.exists()]
-            chart = outcome.chart.plain() if outcome.chart else None
+            chart = charts.plain(outcome.chart)
             table = [dict(row) for row in outcome.table]
             kept.update(value=outcome.value, runs=runs, text=outcome.text)
             kept.update(table=table, chart=chart)

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from dlrun.finding import Finding
 from dlrun.record import Record, read_json
-from dlrun.report.chart import Chart
+from dlrun.report.chart import Charts
 
 if TYPE_CHECKING:
     from dlrun.data import Data
@@ -126,7 +126,7 @@ class Outcome:
     values: what is recorded as the point of the procedure's own record, by name.
     text: the result in one sentence. table: the closing table: rows of values by their column;
     rows with another first column than those before them begin another table.
-    chart: its figure.
+    chart: its figure; several are panels of one, side by side.
     failure: why the command is to end with exit code 1; "" where it is not.
     """
 
@@ -136,7 +136,7 @@ class Outcome:
     values: Mapping[str, float] = field(default_factory=dict)
     text: str = ""
     table: Sequence[Mapping[str, Any]] = ()
-    chart: Chart | None = None
+    chart: Charts = None
     failure: str = ""
 
 

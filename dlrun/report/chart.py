@@ -9,21 +9,43 @@ from typing import TYPE_CHECKING, Any
 from dlrun import record
 from dlrun.record.sweep import spans_decades
 from dlrun.report import plots
-from dlrun.report.curves import BLUE, COLOURS, GREEN, GREY, ORANGE, blank, finish, number, write
+from dlrun.report.curves import COLOURS, GREY, ORANGE, finish, number, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _FEW = 6  # places on a logarithmic axis that are all labelled
 _NAMED = 40  # names below an axis, at most
 _LETTERS = 24  # of such a name, at most: its end says more
-Drawn = tuple["Axes", str, str]
-"""The axes of a figure, and what they show across and upwards."""
+_DENSE = 300  # dots of a name that are drawn smaller
+_INSIDE = 4  # lines whose names fit between them
+_ACROSS = 72  # letters of a legend's row, and what stands for a line there
+_SIGN = 6
+_LINE = 0.052  # of a panel's height, for a row of the legend
+_WIDTH, _HEIGHT = 6.4, 4.0  # inches of a panel
+_DASHES = ("-", "--", ":", "-.")
+_SHARES = (0.003, 0.01, 0.025, 0.05, *(0.1 * tenth for tenth in range(1, 10)), 0.95)
+"""Shares of the plane below each contour line."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Values over the plane, below the lines of a chart.
+
+    x: (m,) and y: (n,) places. values: (n, m). regions: whether these are numbers of classes,
+    each in the colour of its `dots`, by their order; else contour lines are drawn.
+    """
+
+    x: Sequence[float]
+    y: Sequence[float]
+    values: Sequence[Sequence[float]]
+    regions: bool = False
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure, drawn into `figures/<name>.png` of the procedure's record.
+    """A panel of a figure, which is drawn into `figures/<name>.png` of the procedure's record.
 
     x, y: what the axes show. at: (n,) places on the x axis, logarithmic with `log`, in order.
     curves: (n,) values by the name in the legend; None where there is none. gap: what it means
@@ -31,13 +53,15 @@ class Chart:
     by name. levels: flat ones at a value on y, by name. best: the place on the first curve that is
     marked; None for none. names: of the places, below them. bars: the same, where each place is a
     bar then, made of its values one beside the other. linear: whether y is never logarithmic.
+    title: above it. ground: below all else. paths: lines by name, with places (x, y) of their own;
+    over a ground their ends are marked. dots: (x, y) of single points, by name.
     """
 
     name: str
     x: str
     y: str
-    at: Sequence[float]
-    curves: Mapping[str, Sequence[float | None]]
+    at: Sequence[float] = ()
+    curves: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
     log: bool = False
     gap: str = ""
     lines: Mapping[str, float] = field(default_factory=dict)
@@ -46,65 +70,107 @@ class Chart:
     names: Sequence[str] = ()
     bars: Sequence[str] = ()
     linear: bool = False
+    title: str = ""
+    ground: Ground | None = None
+    paths: Mapping[str, tuple[Sequence[float], Sequence[float]]] = field(default_factory=dict)
+    dots: Mapping[str, tuple[Sequence[float], Sequence[float]]] = field(default_factory=dict)
 
-    def plain(self) -> dict[str, Any]:
-        """As plain values for a record."""
-        return asdict(self)
+
+Charts = Chart | Sequence[Chart] | None
+"""A figure: its panels."""
+
+
+def panels(charts: Charts) -> list[Chart]:
+    """The panels of a figure."""
+    return [charts] if isinstance(charts, Chart) else list(charts or ())
+
+
+def plain(charts: Charts) -> Any:
+    """A figure as plain values for a record: those of its only panel, a list of them, or None."""
+    found = [asdict(chart) for chart in panels(charts)]
+    return found if len(found) > 1 else next(iter(found), None)
 
 
 def draw(directory: Path) -> list[Path]:
-    """Draw the chart of a record, if it has one; the files that were written."""
+    """Draw the figure of a record, if it has one; the files that were written."""
     told = record.read_json(directory / "run.json").get("chart")
     if not told:
         return []
-    chart = Chart(**told)
-    path = directory / "figures" / f"{chart.name}.png"
-    write(*_drawn(chart), path)
+    charts = [_chart(each) for each in (told if isinstance(told, list) else [told])]
+    path = directory / "figures" / f"{charts[0].name}.png"
+    save(_figure(charts), path, dpi=150)
     return [path]
 
 
-def svg(chart: Chart) -> str:
-    """A chart as the element <svg> of a page."""
-    axes, x, y = _drawn(chart)
-    finish(axes, x, y)
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    return plots.svg(figure)
+def svg(charts: Charts) -> str:
+    """A figure as the element <svg> of a page."""
+    return plots.svg(_figure(panels(charts)))
 
 
-def _drawn(chart: Chart) -> Drawn:
-    return _bars(chart) if chart.bars else _lines(chart)
+def _chart(told: Mapping[str, Any]) -> Chart:
+    """A panel from its plain values."""
+    ground = told.get("ground")
+    return Chart(**{**told, "ground": Ground(**ground) if ground else None})
 
 
-def _bars(chart: Chart) -> Drawn:
+def _figure(charts: Sequence[Chart]) -> "Figure":
+    """All panels side by side, at most three in a row."""
+    # Imported here, and without pyplot: it has a global state and costs a second.
+    from matplotlib.figure import Figure
+
+    rows = -(-len(charts) // 3)
+    columns = -(-len(charts) // rows)
+    figure = Figure(figsize=(_WIDTH * columns, _HEIGHT * rows))
+    places = figure.subfigures(rows, columns, squeeze=False).flat
+    for chart, place in zip(charts, places, strict=False):
+        axes = place.add_axes((0.14, 0.13, 0.83, 0.83))
+        if chart.bars:
+            _bars(axes, chart)
+            finish(axes, chart.y, chart.x)
+        else:
+            below = _lines(axes, chart)
+            _frame(axes, chart, below)
+            finish(axes, chart.x, chart.y, legend=False)
+        if chart.title:
+            place.text(0.5, 0.975, chart.title, ha="center", va="top", fontsize=12.5)
+    return figure
+
+
+def _bars(axes: "Axes", chart: Chart) -> None:
     """Bars below each other, in the order of the places."""
-    axes = blank()
     ends = [0.0] * len(chart.at)
     for (name, values), colour in zip(chart.curves.items(), cycle(COLOURS), strict=False):
         lengths = [value or 0.0 for value in values]
         axes.barh(chart.at, lengths, 0.62, ends, color=colour, label=name)
         ends = [end + length for end, length in zip(ends, lengths, strict=True)]
     left = min(0.5, 0.04 + 0.012 * max(map(len, chart.bars)))
-    axes.set_position((left, 0.13, 0.97 - left, 0.72))
+    axes.set_position((left, 0.13, 0.97 - left, 0.66 if chart.title else 0.72))
     axes.set_yticks(list(chart.at), list(chart.bars))
     axes.invert_yaxis()
     axes.tick_params(left=False)
     axes.legend(frameon=False, fontsize=8, ncols=4, loc="lower right", bbox_to_anchor=(1.0, 1.0))
-    return axes, chart.y, chart.x
 
 
-def _lines(chart: Chart) -> Drawn:
-    """Curves over the places."""
-    axes = blank()
-    everything = []
-    for (name, values), colour in zip(
-        chart.curves.items(), cycle((BLUE, ORANGE, GREEN)), strict=False
-    ):
-        drawn = [(x, y) for x, y in zip(chart.at, values, strict=True) if y is not None]
-        marker = "o" if len(drawn) <= 40 else ""
-        axes.plot(*zip(*drawn, strict=True), color=colour, label=name, marker=marker, markersize=3)
-        everything += [y for _, y in drawn]
-    for (name, level), dashes in zip(chart.levels.items(), ("--", ":"), strict=False):
+def _frame(axes: "Axes", chart: Chart, below: float) -> None:
+    """Place the axes, and name their lines: among them, or above where they would be crossed."""
+    names = axes.get_legend_handles_labels()[1]
+    top = 0.89 if chart.title else 0.96
+    if len(names) > 1 or (names and (chart.dots or chart.paths)):
+        style: dict[str, Any] = {"frameon": False, "fontsize": 9}
+        if chart.lines or chart.levels or chart.ground or len(names) > _INSIDE:
+            columns = max(1, min(4, _ACROSS // (max(map(len, names)) + _SIGN), len(names)))
+            top -= _LINE * -(-len(names) // columns) + 0.02
+            style |= {"ncols": columns, "loc": "lower right", "bbox_to_anchor": (1.0, 1.01)}
+            style |= {"columnspacing": 1.2}
+        axes.legend(**style)
+    axes.set_position((0.14, below, 0.83, top - below))
+
+
+def _lines(axes: "Axes", chart: Chart) -> float:
+    """Everything that lies between the axes; how much of the height their names need below."""
+    below = 0.13
+    everything = _drawn(axes, chart)
+    for (name, level), dashes in zip(chart.levels.items(), cycle(("--", ":", "-.")), strict=False):
         axes.axhline(level, color=GREY, linestyle=dashes, label=f"{name}: {number(level)}")
     if chart.log:
         axes.set_xscale("log")
@@ -112,18 +178,17 @@ def _lines(chart: Chart) -> Drawn:
             axes.set_xticks(list(chart.at), [f"{place:g}" for place in chart.at])
             axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
     elif chart.names:
-        below = 0.13 + 0.0135 * min(_LETTERS, max(map(len, chart.names)))
-        axes.set_position((0.14, below, 0.83, 0.96 - below))
+        below += 0.0135 * min(_LETTERS, max(map(len, chart.names)))
         every = -(-len(chart.at) // _NAMED)
         shown = [
             name if len(name) <= _LETTERS else f"…{name[1 - _LETTERS :]}" for name in chart.names
         ]
         axes.set_xticks(list(chart.at)[::every], shown[::every], rotation=90, fontsize=7)
-    elif all(place == int(place) for place in chart.at):
+    elif not chart.ground and all(place == int(place) for place in _places(chart)):
         axes.locator_params(axis="x", integer=True)
-    if not chart.linear and spans_decades(everything):
+    if not chart.linear and not chart.ground and spans_decades(everything):
         axes.set_yscale("log")
-    first = dict(zip(chart.at, next(iter(chart.curves.values())), strict=True))
+    first = dict(zip(chart.at, next(iter(chart.curves.values()), ()), strict=True))
     gaps = [place for place, value in first.items() if value is None]
     if chart.gap and gaps:
         style: Any = {"clip_on": False, "markersize": 7, "markeredgewidth": 1.6}
@@ -137,9 +202,56 @@ def _lines(chart: Chart) -> Drawn:
         value = first[chart.best] or 0.0
         label = f"best: {number(value)} at {chart.best:g}"
         axes.plot(chart.best, value, "*", color=ORANGE, markersize=13, label=label)
-    if chart.lines or chart.levels:  # which would cross the words of a legend among them
-        axes.set_position((0.14, 0.13, 0.83, 0.71))
-        axes.legend(
-            frameon=False, fontsize=9, ncols=2, loc="lower right", bbox_to_anchor=(1.0, 1.03)
-        )
-    return axes, chart.x, chart.y
+    return below
+
+
+def _drawn(axes: "Axes", chart: Chart) -> list[float]:
+    """The ground, the curves, the paths and the dots; the heights of curves and paths."""
+    if chart.ground:
+        _ground(axes, chart.ground)
+    everything: list[float] = []
+    styles = cycle((colour, dash) for dash in _DASHES for colour in COLOURS)
+    courses: list[tuple[str, Sequence[float], Sequence[float | None]]] = [
+        *((name, chart.at, values) for name, values in chart.curves.items()),
+        *((name, *places) for name, places in chart.paths.items()),
+    ]
+    for (name, at, values), (colour, dash) in zip(courses, styles, strict=False):
+        drawn = [(x, y) for x, y in zip(at, values, strict=True) if y is not None]
+        xs, ys = [x for x, _ in drawn], [y for _, y in drawn]
+        marker = "o" if len(drawn) <= _NAMED else ""
+        axes.plot(xs, ys, color=colour, linestyle=dash, label=name, marker=marker, markersize=3)
+        if chart.ground and drawn:
+            axes.plot(*drawn[-1], "o", color=colour, markersize=6)
+        everything += ys
+    edge: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.4, "zorder": 1.9}
+    for (name, dots), colour in zip(chart.dots.items(), cycle(COLOURS), strict=False):
+        size = 4.5 if len(dots[0]) <= _DENSE else 2.5
+        axes.plot(*dots, "o", color=colour, label=name, markersize=size, **edge)
+    return everything
+
+
+def _places(chart: Chart) -> list[float]:
+    """All places on the x axis."""
+    return [*chart.at, *(x for xs, _ in [*chart.paths.values(), *chart.dots.values()] for x in xs)]
+
+
+def _ground(axes: "Axes", ground: Ground) -> None:
+    """Regions of classes in pale colours, or contour lines through equal shares of the plane."""
+    import numpy as np
+
+    values = np.asarray(ground.values, float)
+    if ground.regions:
+        from matplotlib.colors import ListedColormap
+
+        classes = int(np.nanmax(values)) + 1
+        colours = [COLOURS[place % len(COLOURS)] for place in range(classes)]
+        style: dict[str, Any] = {"cmap": ListedColormap(colours), "alpha": 0.22}
+        style |= {"vmin": -0.5, "vmax": classes - 0.5, "shading": "nearest"}
+        axes.pcolormesh(ground.x, ground.y, values, linewidth=0, rasterized=True, **style)
+    else:
+        levels = np.unique(np.nanquantile(values, _SHARES))
+        lines: dict[str, Any] = {"cmap": "Greys", "alpha": 0.35, "extend": "both"}
+        axes.contourf(ground.x, ground.y, values, levels, **lines)
+        axes.contour(ground.x, ground.y, values, levels, colors="#9aa4b0", linewidths=0.6)
+    axes.set_xlim(min(ground.x), max(ground.x))
+    axes.set_ylim(min(ground.y), max(ground.y))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito, Color universal design, 2008: told apart with any kind of colour vision.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
-COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")
 
 
 Curve = tuple[list[float], list[float]]
@@ -179,11 +179,11 @@ def finish(axes: "Axes", x: str, y: str, legend: bool = True) -> None:
         axes.legend(frameon=False)
 
 
-def save(figure: "Figure", path: Path) -> None:
+def save(figure: "Figure", path: Path, dpi: int = 110) -> None:
     """Write a figure as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     with record.guard(path.parent):
         path.parent.mkdir(exist_ok=True)
     with record.replacing(path) as part:
-        FigureCanvasAgg(figure).print_figure(part, format="png", dpi=110)
+        FigureCanvasAgg(figure).print_figure(part, format="png", dpi=dpi)

@@ -8,7 +8,7 @@ from typing import Any
 from dlrun import record
 from dlrun.finding import Finding
 from dlrun.report import chart, html
-from dlrun.report.chart import Chart
+from dlrun.report.chart import Charts
 
 PAGE = "report.html"
 """Its name, in the record's directory."""
@@ -27,7 +27,7 @@ class Step:
     text: str = ""
     table: Sequence[Mapping[str, Any]] = ()
     findings: Sequence[Finding] = ()
-    chart: Chart | None = None
+    chart: Charts = None
     images: Sequence[Path] = ()
     best: int | None = None
 
@@ -62,8 +62,8 @@ def write(directory: Path, head: Head, steps: Sequence[Step]) -> None:
 
 def _shown(number: int, step: Step) -> str:
     content = [html.code(step.command), html.paragraphs(step.text), html.findings(step.findings)]
-    if step.chart is not None:
-        content.append(html.figure(chart.svg(step.chart), small=True))
+    if drawn := chart.panels(step.chart):
+        content.append(html.figure(chart.svg(drawn), small=len(drawn) == 1))
     content += [html.image(path, step.title) for path in step.images if path.is_file()]
     content.append(html.table(step.table, step.best))
     return html.section(f"{number}. {step.title}", "".join(content))

@@ -2,11 +2,11 @@
 
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 
 from dlrun import record
 from dlrun.report import chart
-from dlrun.report.chart import Chart
-from dlrun.report.curves import finish
+from dlrun.report.chart import Chart, Ground
 
 
 @pytest.fixture
@@ -15,10 +15,12 @@ def axes(monkeypatch, tmp_path):
 
     def drawn(wanted):
         found = []
-        monkeypatch.setattr(chart, "write", lambda axes, *_: found.append(axes))
-        record.write_json(tmp_path / "run.json", {"chart": wanted.plain()})
-        assert chart.draw(tmp_path) == [tmp_path / "figures" / f"{wanted.name}.png"]
-        return found[0]
+        monkeypatch.setattr(chart, "save", lambda figure, *_, **__: found.append(figure))
+        record.write_json(tmp_path / "run.json", {"chart": chart.plain(wanted)})
+        [first, *_] = chart.panels(wanted)
+        assert chart.draw(tmp_path) == [tmp_path / "figures" / f"{first.name}.png"]
+        shown = [each.axes[0] for each in found[0].subfigs]
+        return shown if len(shown) > 1 else shown[0]
 
     return drawn
 
@@ -34,7 +36,7 @@ def test_flat_lines_and_whole_numbers_on_the_axis(axes):
         "Monte Carlo dropout: 0.9": [0.9, 0.9],
     }
     assert all(place == int(place) for place in shown.get_xticks())
-    FigureCanvasAgg(shown.get_figure()).draw()
+    FigureCanvasAgg(shown.get_figure(root=True)).draw()
     assert shown.get_legend().get_window_extent().y0 >= shown.get_window_extent().y1
 
 
@@ -49,8 +51,7 @@ def test_no_upright_line_crosses_the_words_of_the_legend(axes):
     lines = {"the largest that stays finite": 1.0}
     wanted = Chart("r", "lr", "loss", rates, losses, log=True, gap="lost", lines=lines, best=0.1)
     shown = axes(wanted)
-    finish(shown, "lr", "loss")
-    figure = shown.get_figure()
+    figure = shown.get_figure(root=True)
     FigureCanvasAgg(figure).draw()
     legend = shown.get_legend()
     assert len(legend.get_texts()) == 4
@@ -70,8 +71,7 @@ def test_places_have_their_names_below_them(axes):
     }
     assert 10 < len(ticks) <= 40
     assert all(names[tick].endswith(text.lstrip("…")) for tick, text in ticks.items())
-    figure = shown.get_figure()
-    finish(shown, "layer", "rms")
+    figure = shown.get_figure(root=True)
     FigureCanvasAgg(figure).draw()
     assert shown.xaxis.label.get_window_extent().y0 >= 0
 
@@ -79,3 +79,48 @@ def test_places_have_their_names_below_them(axes):
 def test_a_record_without_one(tmp_path):
     record.write_json(tmp_path / "run.json", {})
     assert chart.draw(tmp_path) == []
+
+
+def test_panels_lie_beside_each_other_with_their_titles_above(axes):
+    losses = Chart("both", "epoch", "loss", [1, 2], {"a": [2.0, 1.0]}, title="Training")
+    places = Chart("b", "x", "y", paths={"sgd": ([0, 1, 2], [3, 1, 0])}, title="Paths")
+    left, right = axes([losses, places])
+    assert [line.get_label() for line in (*left.lines, *right.lines)] == ["a", "sgd"]
+    figure = left.get_figure(root=True)
+    FigureCanvasAgg(figure).draw()
+    for shown, title in ((left, "Training"), (right, "Paths")):
+        [text] = shown.get_figure(root=False).texts
+        assert text.get_text() == title
+        assert text.get_window_extent().y0 >= shown.get_window_extent().y1
+    assert left.get_window_extent().x1 < right.get_window_extent().x0
+
+
+def test_many_curves_have_colours_of_their_own(axes):
+    many = {f"rate {place}": [1.0, place + 1.0] for place in range(8)}
+    shown = axes(Chart("r", "epoch", "loss", [0, 1], many, title="Eight rates"))
+    assert len({line.get_color() for line in shown.lines}) == 8
+    figure = shown.get_figure(root=True)
+    FigureCanvasAgg(figure).draw()
+    legend = shown.get_legend().get_window_extent()
+    title = shown.get_figure(root=False).texts[0].get_window_extent()
+    assert shown.get_window_extent().y1 <= legend.y0 < legend.y1 <= title.y0
+
+
+def test_a_ground_of_classes_has_the_colours_of_its_dots(axes):
+    ground = Ground([0, 1, 2], [0, 1], [[0, 0, 1], [0, 1, 1]], regions=True)
+    dots = {"left": ([0.2], [0.5]), "right": ([1.7], [0.5])}
+    shown = axes(Chart("g", "x", "y", ground=ground, dots=dots))
+    [mesh] = shown.collections
+    FigureCanvasAgg(shown.get_figure(root=True)).draw()
+    faces = mesh.get_facecolors()[:, :3]
+    for line, cell in zip(shown.lines, (0, 2), strict=True):
+        assert to_rgb(line.get_color()) == pytest.approx(tuple(faces[cell]))
+    assert shown.get_xlim() == (0, 2)
+
+
+def test_contour_lines_part_the_plane_into_shares(axes):
+    ground = Ground([0, 1, 2, 3], [0, 1, 2], [[x * x + 10 * y for x in range(4)] for y in range(3)])
+    shown = axes(Chart("g", "x", "y", ground=ground, paths={"sgd": ([3, 0], [2, 0])}))
+    levels = shown.collections[0].levels
+    assert 0 < levels[0] < levels[-1] < 29
+    assert [tuple(line.get_xydata()[-1]) for line in shown.lines] == [(0, 0), (0, 0)]
