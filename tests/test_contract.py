@@ -133,8 +133,6 @@ def test_every_option(
     pictures,
     tmp_path,
 ):
-    if name == "timm":
-        pytest.importorskip("timm")
     recipe = compose_recipe(*words_for(group, name), *form)
     data = pictures if (group, name) in LARGE else small
     build.check(recipe)

@@ -1,5 +1,6 @@
-"""Sets of the library `datasets`, which is an extra: where it is not installed this is skipped."""
+"""Sets of the library `datasets`."""
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -9,7 +10,6 @@ from dlrun.data import split
 from dlrun.data.huggingface import huggingface
 from dlrun.errors import Mistake
 
-datasets = pytest.importorskip("datasets", reason="pip install datasets")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (60, 6, 8, 3), dtype=np.uint8)

@@ -1,6 +1,5 @@
 """Classifiers of timm, fitted to the data."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -12,10 +11,7 @@ from dlrun.errors import Mistake
 from dlrun.model.pretrained import expected
 from dlrun.model.timm import timm
 
-needs_timm = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="no timm here")
 
-
-@needs_timm
 @pytest.mark.proves("model=timm")
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
 @pytest.mark.parametrize("shape", [[3, 32, 32], [1, 64, 64]])
@@ -46,7 +42,6 @@ def store(
     return model.eval()
 
 
-@needs_timm
 @pytest.mark.parametrize("weights", [True, "DEFAULT", "r160_in1k"])
 def test_trained_weights_with_a_new_classifier(weights, tmp_path, monkeypatch):
     trained = store(tmp_path, monkeypatch).state_dict()
@@ -61,7 +56,6 @@ def test_trained_weights_with_a_new_classifier(weights, tmp_path, monkeypatch):
     }
 
 
-@needs_timm
 def test_missing_weights_say_which_file_goes_where(tmp_path, monkeypatch):
     def unreachable(*args: object) -> None:
         raise OSError("no network")
@@ -78,7 +72,6 @@ def test_missing_weights_say_which_file_goes_where(tmp_path, monkeypatch):
     )
 
 
-@needs_timm
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -104,7 +97,6 @@ def test_where_it_is_not_installed(monkeypatch):
 
 
 @pytest.mark.proof
-@needs_timm
 def test_the_command_offers_its_preprocessing_as_settings(tmp_path, monkeypatch, capsys):
     """Which are then no longer offered; head and backbone are timm's own names."""
     from PIL import Image

@@ -4,9 +4,11 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
+import dlrun
 from dlrun import record
 from dlrun.__main__ import main
 
@@ -59,3 +61,32 @@ def write_photos(root, each, size=(6, 6), classes=("dark", "light"), seed=0):
         for number in range(each):
             pixels = draw.integers(low, low + 140, size, dtype=np.uint8)
             Image.fromarray(pixels).save(folder / f"{number}.png")
+
+
+def write_trips(path, count, seed=0):
+    """A table with a nameless first column, texts, dates, holes and numbers."""
+    draw = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "city": draw.choice(["Oslo", "Rome", "Cairo"], count),
+            "day": pd.Timestamp("2024-01-01") + pd.to_timedelta(draw.integers(0, 300, count), "D"),
+            "km": np.where(draw.random(count) < 0.1, np.nan, draw.uniform(1, 50, count).round(1)),
+        },
+        index=[f"trip {row}" for row in range(count)],
+    )
+    frame["late"] = np.where((frame.city == "Rome") | (frame.km > 30), "yes", "no")
+    if path.suffix == ".parquet":
+        frame.reset_index(names="trip id").to_parquet(path)
+    else:
+        frame.to_csv(path)
+    return frame
+
+
+@pytest.fixture(scope="module")
+def trips(tmp_path_factory):
+    """A run on such a table, and its directory."""
+    folder = tmp_path_factory.mktemp("trips")
+    write_trips(folder / "trips.csv", 200)
+    words = ["data=arrays", f"data.path={folder / 'trips.csv'}", "data.target=late"]
+    assert main([*words, *SHORT, f"outputs={folder / 'outputs'}", "epochs=5"]) == 0
+    return folder, dlrun.open("last", folder / "outputs").directory

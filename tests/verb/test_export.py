@@ -1,6 +1,5 @@
 """`dlrun export` writes files that give what the network gives."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -16,8 +15,6 @@ from dlrun.__main__ import main
 from dlrun.verb.asked import Asked
 from dlrun.verb.opened import opened
 from tests.verb.conftest import SHORT
-
-HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
 
 
 def wanted(run, count):
@@ -44,7 +41,6 @@ def test_a_torch_program(name, runs, capsys):
     assert told.get("classes", []) == record.read_json(runs[name] / "run.json")["data"]["classes"]
 
 
-@pytest.mark.skipif(not HAS_ONNX, reason="needs the extra onnx")
 @pytest.mark.parametrize("name", ["digits", "photos", "prices"])
 def test_onnx(name, runs, capsys):
     import onnxruntime

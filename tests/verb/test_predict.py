@@ -14,14 +14,13 @@ import pytest
 import torch
 from PIL import Image
 
-import dlrun
 from dlrun.__main__ import main
 from dlrun.data.digits import digits
 from dlrun.procedure import train
 from dlrun.verb import inputs, predict
 from dlrun.verb.asked import Asked
 from dlrun.verb.opened import opened
-from tests.verb.conftest import SHORT, write_photos
+from tests.verb.conftest import SHORT, write_photos, write_trips
 from tests.verb.test_evaluate import evaluated
 
 X = digits().x.numpy()  # (n, 1, 8, 8) uint8
@@ -230,35 +229,6 @@ def test_a_table_is_no_picture(runs, tmp_path, monkeypatch, capsys):
     write_inputs(tmp_path)
     assert main(["predict", runs["prices"].name, str(tmp_path / "a.png")]) == 2
     assert "the run takes samples of shape 2, which are no images" in capsys.readouterr().err
-
-
-def write_trips(path, count, seed=0):
-    """A table with a nameless first column, texts, dates, holes and numbers."""
-    draw = np.random.default_rng(seed)
-    frame = pd.DataFrame(
-        {
-            "city": draw.choice(["Oslo", "Rome", "Cairo"], count),
-            "day": pd.Timestamp("2024-01-01") + pd.to_timedelta(draw.integers(0, 300, count), "D"),
-            "km": np.where(draw.random(count) < 0.1, np.nan, draw.uniform(1, 50, count).round(1)),
-        },
-        index=[f"trip {row}" for row in range(count)],
-    )
-    frame["late"] = np.where((frame.city == "Rome") | (frame.km > 30), "yes", "no")
-    if path.suffix == ".parquet":
-        frame.reset_index(names="trip id").to_parquet(path)
-    else:
-        frame.to_csv(path)
-    return frame
-
-
-@pytest.fixture(scope="module")
-def trips(tmp_path_factory):
-    """A run on such a table, and its directory."""
-    folder = tmp_path_factory.mktemp("trips")
-    write_trips(folder / "trips.csv", 200)
-    words = ["data=arrays", f"data.path={folder / 'trips.csv'}", "data.target=late"]
-    assert main([*words, *SHORT, f"outputs={folder / 'outputs'}", "epochs=5"]) == 0
-    return folder, dlrun.open("last", folder / "outputs").directory
 
 
 def test_a_table_with_texts_dates_and_holes(trips, capsys, tmp_path):
