@@ -8,78 +8,94 @@ from numpy.typing import NDArray
 
 from dlrun.errors import Mistake
 from dlrun.finding import WARN, Finding
-from dlrun.procedure import Lab, Outcome, Training
+from dlrun.procedure import Lab, Outcome, RecordedRun, Training
+from dlrun.procedure.cross_validate import standard_error
+from dlrun.record import PREDICTIONS
 from dlrun.report.chart import Chart
 
-CHOSEN, FRESH = "chosen_by", "fresh"
+TESTED = "tested"
 SURE = 2.0
 """Standard errors by which the promise must be above what is kept."""
 
 
-def tuned_on_test(lab: Lab, tries: int = 40) -> Outcome:
+def tuned_on_test(lab: Lab, tries: int = 40, size: int = 100) -> Outcome:
     """A procedure whose value is the accuracy, on fresh samples, of the best by the test split.
 
-    tries: trainings that differ in their seed alone, as settings do that do not matter. The test
-    split is dealt in two: by the smaller part, of as many samples as validation, the best is
-    chosen, and the rest nobody looks at before. Raises Mistake where it is too small for that.
+    tries: trainings that differ in their seed alone, as settings do that do not matter. size: of
+    a test split; so many are dealt from the recipe's as there are, each once that by which the best
+    is chosen, while all others are fresh. What is told is the mean over them.
+    Raises Mistake where there are not two of them.
     """
     data, first = lab.data(), int(lab.recipe["seed"])
-    test, many = data.test.rows.tolist(), len(data.val)
-    if tries < 2 or not 0 < many < len(test):
+    parts = len(data.test) // max(size, 1)
+    if tries < 2 or parts < 2:
         raise Mistake(
-            f"procedure.tries={tries}: takes 2 or more, and a test split larger than val, whose "
-            f"sizes are {len(test)} and {many}"
+            f"procedure.tries={tries} procedure.size={size}: takes 2 tries or more, and a test "
+            f"split of twice the size or more, which has {len(data.test)} samples"
         )
     rows = {
         "train": data.train.rows.tolist(),
         "val": data.val.rows.tolist(),
-        CHOSEN: test[:many],
-        FRESH: test[many:],
+        TESTED: data.test.rows.tolist()[: parts * size],
     }
-    runs = lab.train(
-        [
-            Training(f"try {n + 1}", {"seed": first + n}, rows, test=False, export=False)
-            for n in range(tries)
-        ]
-    )
-    val = np.array([run.value for run in runs])
-    chosen, fresh = (
-        np.array([run.last[f"{name}/accuracy"] for run in runs]) for name in (CHOSEN, FRESH)
-    )
-    counts = list(range(1, tries + 1))
-    promised = [float(best_of(chosen, chosen, k)) for k in counts]
-    kept = [float(best_of(chosen, fresh, k)) for k in counts]
-    honest = [float(best_of(val, chosen, k)) for k in counts]
-    error = sqrt(promised[-1] * (1 - promised[-1]) / many)
-    values = {
-        "promised by the test split": promised[-1],
-        "on fresh samples": kept[-1],
-        "chosen by validation, on test": honest[-1],
-        "expected of the best": expected_best(float(chosen.mean()), many, tries),
+    wanted = [
+        Training(
+            f"try {n + 1}", {"seed": first + n}, rows, predict=TESTED, test=False, export=False
+        )
+        for n in range(tries)
+    ]
+    runs = lab.train(wanted)
+    tested = np.stack([_right(run).reshape(parts, size).mean(1) for run in runs])  # (tries, parts)
+    others = (tested.sum(1, keepdims=True) - tested) / (parts - 1)
+    val = np.repeat([[run.value] for run in runs], parts, 1)
+    courses = {
+        "chosen by the test split, reported there": _course(tested, tested),
+        "the same, on fresh samples": _course(tested, others),
+        "chosen by validation, reported on test": _course(val, tested),
     }
-    found = _finding(promised[-1], kept[-1], error, tries, many)
+    promised, kept, honest = (float(course[-1].mean()) for course in courses.values())
+    mean = float(tested.mean())
+    found = _finding(
+        _course(tested, tested - others)[-1], promised, kept, f"{tries} tries by {size}"
+    )
     return Outcome(
-        value=kept[-1],
+        value=kept,
         runs=runs,
         findings=found,
-        values=values | {"finding/validation_overused": float(bool(found))},
+        values={
+            "promised": promised,
+            "kept": kept,
+            "chosen by validation": honest,
+            "expected of the best": expected_best(mean, size, tries),
+        },
         text=(
-            f"the best of {tries} by {many} test samples has an accuracy of {promised[-1]:.3f} "
-            f"there, and of {kept[-1]:.3f} on {len(test) - many:,} samples nobody has chosen by"
+            f"the best of {tries} by {size} test samples has an accuracy of {promised:.3f} there, "
+            f"and of {kept:.3f} on others; the mean of {parts} test splits"
         ),
         chart=Chart(
             "tuned_on_test",
             "tries",
             "accuracy of the best",
-            counts,
-            {
-                "chosen and reported on the same test samples": promised,
-                "the same network on fresh samples": kept,
-                "chosen by validation, reported on test": honest,
-            },
-            levels={"all tries, on average": float(fresh.mean())},
+            list(range(1, tries + 1)),
+            {name: course.mean(1).tolist() for name, course in courses.items()},
+            levels={"all tries": mean},
             linear=True,
         ),
+    )
+
+
+def _right(run: RecordedRun) -> NDArray[np.float64]:
+    """Of each sample that a run was tested on, in order, whether its answer is right."""
+    with np.load(run.directory / PREDICTIONS) as kept:
+        right = kept["output"].argmax(1) == kept["y"]
+        return right[np.argsort(kept["row"])].astype(float)
+
+
+def _course(by: NDArray[np.float64], value: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`value` of the best by `by`, after each number of tries: (tries, parts) gives the same."""
+    tries, parts = by.shape
+    return np.array(
+        [[best_of(by[:, p], value[:, p], k) for p in range(parts)] for k in range(1, tries + 1)]
     )
 
 
@@ -105,15 +121,17 @@ def expected_best(accuracy: float, samples: int, tries: int) -> float:
     return accuracy + sqrt(accuracy * (1 - accuracy) / samples) * place
 
 
-def _finding(promised: float, kept: float, error: float, tries: int, many: int) -> list[Finding]:
+def _finding(gaps: NDArray[np.float64], promised: float, kept: float, tries: str) -> list[Finding]:
+    """That a promise is not kept: gaps, (parts,), by how much."""
+    error = standard_error(gaps)
     if promised - kept <= SURE * error:
         return []
     return [
         Finding(
             "validation_overused",
             WARN,
-            f"The best of {tries} tries by {many} test samples is right on {promised:.1%} of them, "
-            f"and on {kept:.1%} of fresh ones: what was chosen by a split says nothing there.",
+            f"The best of {tries} test samples is right on {promised:.1%} of them, and on "
+            f"{kept:.1%} of others: where a split has chosen, it no longer measures.",
             {"promised": promised, "kept": kept, "error": error},
         )
     ]

@@ -30,18 +30,18 @@ NOISE = (
 )
 
 
-def test_the_test_split_is_dealt_and_the_rest_stays_fresh(tmp_path):
-    assert main([*NOISE, "+procedure.tries=3", "preflight=off", f"outputs={tmp_path}"]) == 0
+def test_what_is_promised_and_what_is_kept(tmp_path):
+    words = ["+procedure.tries=3", "+procedure.size=20", "preflight=off", f"outputs={tmp_path}"]
+    assert main([*NOISE, *words]) == 0
     infos = [record.read_json(run / "run.json") for run in record.all_runs(tmp_path)]
-    tries = [info for info in infos if not info.get("chart")]
-    assert len({tuple(info["data"]["splits"].items()) for info in tries}) == 1
     [chart] = [info["chart"] for info in infos if info.get("chart")]
-    chosen, fresh, honest = chart["curves"].values()
-    assert chosen == sorted(chosen)
-    assert len(fresh) == len(honest) == len(tries) == 3
+    promised, kept, honest = chart["curves"].values()
+    assert promised == sorted(promised)
+    assert len(promised) == len(kept) == len(honest) == len(infos) - 1 == 3
+    assert promised[0] == pytest.approx(kept[0]), "a single try chooses nothing"
+    assert promised[0] == pytest.approx(honest[0])
 
 
 def test_a_test_split_too_small_to_deal(tmp_path, capsys):
-    words = [word for word in NOISE if not word.startswith("data.split")]
-    assert main([*words, "data.split=20/80/20", f"outputs={tmp_path}"]) == 2
-    assert "a test split larger than val" in capsys.readouterr().err
+    assert main([*NOISE, "+procedure.size=50", f"outputs={tmp_path}"]) == 2
+    assert "procedure.size=50" in capsys.readouterr().err
