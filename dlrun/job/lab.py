@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from dlrun import record, shell
 from dlrun.console import summary
 from dlrun.data.fingerprint import hash_rows
+from dlrun.engine.divergence import NotFinite
 from dlrun.errors import Failure, Mistake
 from dlrun.job import code, recording, verdict
 from dlrun.job.recording import Invocation
@@ -33,7 +34,16 @@ from dlrun.procedure import (
     of,
 )
 from dlrun.procedure.train import Ending, train_built
-from dlrun.recipe import build, compose, differences, identity, instantiate, start
+from dlrun.recipe import (
+    build,
+    compose,
+    differences,
+    identity,
+    instantiate,
+    mistakes,
+    resume,
+    start,
+)
 from dlrun.recipe.catalogue import within
 from dlrun.recipe.resume import placed
 from dlrun.recipe.schema import GROUPS, OF_MODEL, SEVERAL
@@ -48,6 +58,7 @@ if TYPE_CHECKING:
     from dlrun.engine.train import Show
 
 _TRAIN = {"_target_": "dlrun.procedure.train.train", "_partial_": True}
+_PLAINLY = "procedure=train"
 _HOW = ("data.cache", "checkpoint_every")
 _APART = (*identity.NEUTRAL, *_HOW, "procedure", "test")
 """Settings in which a run may differ that stands for another."""
@@ -60,6 +71,7 @@ class Lab:
 
     rules: that stop a run, beside those of the recipe; one that says `pruned` makes it PRUNED.
     whole: with figures, and with a model where the recipe says so.
+    above: the lab of which this is a variant, and whose record it has.
     """
 
     config: DictConfig
@@ -69,6 +81,7 @@ class Lab:
     rules: Sequence[Regularizer] = ()
     whole: bool = False
     tests: bool = True
+    above: "Lab | None" = None
     _asked: int = field(default=0, init=False)
     _own: Record | None = field(default=None, init=False)
     _ends: ExitStack = field(default_factory=ExitStack, init=False)
@@ -102,9 +115,7 @@ class Lab:
 
         Those with a tuple are swept.
         """
-        typed, own = self.invocation.overrides, ("procedure", "resume", "name")
-        kept = [word for word in typed if shell.key(word).partition(".")[0] not in own]
-        kept = [word for word in kept if not _lost(shell.key(word), changes)]
+        kept = [word for word in self._typed() if not _lost(shell.key(word), changes)]
         words = {
             key: None if value is None else self._word(key, value) for key, value in changes.items()
         }
@@ -124,6 +135,14 @@ class Lab:
         typed = map(shell.key, self.invocation.overrides)
         same = same and not any(_lost(key, changes) for key in typed)  # which goes with its group
         return "" if same else self.command(changes)
+
+    def _typed(self) -> list[str]:
+        """What was typed of the recipe, to train it: where a file asks for more, this says so."""
+        words, own = self.invocation.overrides, ("procedure", "resume", "name")
+        kept = [word for word in words if shell.key(word).partition(".")[0] not in own]
+        chosen = any(shell.key(word) == "procedure" for word in words)
+        in_file = not chosen and self.invocation.choices.get("procedure", "train") != "train"
+        return [*kept, _PLAINLY] if in_file or _PLAINLY in words else kept
 
     def _word(self, key: str, value: Any) -> str:
         """The override that gives a key of the recipe this value."""
@@ -162,6 +181,19 @@ class Lab:
                 raise Failure(outcome.failure)
         return outcome
 
+    def variant(self, words: Sequence[str]) -> "Lab":
+        """What works on the command that was typed with these words behind it."""
+        with compose.composer(self._own_options()) as composer:
+            mistakes.words(composer, words)
+            typed = resume.merge(self._typed(), words, self.invocation.choices)
+            with mistakes.explained(composer, typed):
+                composed = composer.full(typed)
+        config, choices = compose.without_hydra(composed), compose.choices(composed)
+        config.outputs, config.resume = self.config.outputs, None
+        build.check(config, [shell.key(word) for word in typed])
+        invocation = replace(self.invocation, overrides=typed, choices=choices)
+        return replace(self, config=config, invocation=invocation, above=self)
+
     def do(self, name: str, **options: Any) -> Done:
         """Do another procedure of several runs with this recipe, as its own command would."""
         lab = self._other(name, options)
@@ -182,8 +214,7 @@ class Lab:
         config, invocation = copy.deepcopy(self.config), self.invocation
         config.procedure = OmegaConf.create({**self._chosen("procedure", name), **options})
         config.resume = config.name = None
-        own = ("procedure", "resume", "name")
-        words = [w for w in invocation.overrides if shell.key(w).partition(".")[0] not in own]
+        words = [word for word in self._typed() if word != _PLAINLY]
         words.append(f"procedure={name}")
         words += [f"procedure.{key}={shell.spelled(value)}" for key, value in options.items()]
         build.check(config)
@@ -200,6 +231,8 @@ class Lab:
 
     def _begun(self) -> Record:
         """The procedure's own record; how the procedure ends becomes its status."""
+        if self.above is not None:
+            return self.above._begun()
         if self._own is None:
             kept = self._own = self._own_record()
             self.session.records.append(kept.directory)
@@ -297,11 +330,23 @@ class Lab:
         resume = self.config.resume
         if self.directory is not None:
             resume = self._known(training)
-            if resume and record.read_status(resume).get("status") == record.FINISHED:
+            if resume and _is_done(Path(resume), training):
                 self._asked += 1
                 return _recorded(Path(resume))
         elif resume:
             training = remembered(Path(resume)) or training
+        try:
+            found = self._trained(training, resume)
+        except NotFinite:
+            kept = self._known(training) if training.may_diverge else None
+            if kept is None:
+                raise
+            found = _recorded(Path(kept))
+        self._asked += 1
+        return found
+
+    def _trained(self, training: Training, resume: str | None) -> RecordedRun:
+        """A run that is trained now."""
         with self._opened(training, resume) as built:
             directory = built.record.directory
             whole = self.whole and training.recorded and training.export
@@ -320,7 +365,6 @@ class Lab:
             with verdict.after(built, diagnosed, self.recipe, self.advice):
                 train_built(built, ending)
             points = built.record.points()
-        self._asked += 1
         return RecordedRun(directory, record.FINISHED, _best(points), points)
 
     @contextmanager
@@ -375,10 +419,10 @@ class Lab:
             self._word(key, (value or "none") if key in GROUPS else value)
             for key, value in training.settings.items()
         ]
-        gone = ("procedure", "name", *(key for key in groups if key not in SEVERAL))
+        gone = [key for key in groups if key not in SEVERAL]
         kept = [
             word
-            for word in self.invocation.overrides
+            for word in self._typed()
             if shell.key(word).partition(".")[0] not in gone
             and shell.key(word) not in groups
             and not _lost(shell.key(word), training.settings)
@@ -398,14 +442,17 @@ class Lab:
         )
         return config, invocation
 
-    def _chosen(self, group: str, names: str | Sequence[str]) -> Any:
-        """What a group holds with other options; one that the recipe has stays as it is."""
+    def _own_options(self) -> list[Path]:
+        """The user's recipe directories."""
         words = shell.config_dirs(self.invocation.command)
         named = [word.partition("=")[2] if word.startswith("-") else word for word in words]
-        own = [shell.path(name, "--config-dir").absolute() for name in named if name]
+        return [shell.path(name, "--config-dir").absolute() for name in named if name]
+
+    def _chosen(self, group: str, names: str | Sequence[str]) -> Any:
+        """What a group holds with other options; one that the recipe has stays as it is."""
         word = f"{group}={shell.spelled(names or 'none')}"
         if word not in self._options:  # composing takes longer than many a step
-            with compose.composer(own) as composer:
+            with compose.composer(self._own_options()) as composer:
                 recipe = composer.recipe([word])
             self._options[word] = OmegaConf.to_container(recipe, resolve=False)
         found: Any = copy.deepcopy(self._options[word])
@@ -461,6 +508,14 @@ class Lab:
                 f"resume={directory.name}: {', '.join(keys)} changes what the procedure has begun "
                 "with; leave it out, or begin anew, without resume="
             )
+
+
+def _is_done(directory: Path, training: Training) -> bool:
+    """Whether a run has ended, as a training may."""
+    if record.read_status(directory).get("status") == record.FINISHED:
+        return True
+    names = [each.name for each in record.findings_of(directory)]
+    return training.may_diverge and "diverged" in names
 
 
 def _lost(key: str, changes: Mapping[str, Any]) -> bool:

@@ -13,6 +13,7 @@ train.py            trains the recipe, then measures it on the test split
 preflight.py        checks the set-up, and drives one mini-batch to a loss near zero
 show_data.py        counts, ranges and examples of the data
 probe.py            what passes through the layers of the untrained network
+contrast.py         trains it in named variants, to compare their curves
 find_lr.py          proposes a learning rate, by short trials
 overfit.py          trains on a few samples, which must be memorized
 start.py            the first steps with a recipe, one after another, on one page
@@ -73,6 +74,8 @@ class Training:
     test: whether the test split is measured at the end, where the recipe says so.
     export: whether it gets figures and a diagnosis, and a model where the recipe says so.
     halved: whether its images have half the width and height, for a trial of how fast that is.
+    may_diverge: whether it is given as far as it came where its loss is no longer finite, rather
+        than that all fails.
     recorded: False for a short trial whose record is deleted when it ends.
     """
 
@@ -92,6 +95,7 @@ class Training:
     test: bool = True
     export: bool = True
     halved: bool = False
+    may_diverge: bool = False
     recorded: bool = True
 
 
@@ -222,6 +226,13 @@ class Lab(Protocol):
 
     def train(self, trainings: Sequence[Training]) -> list[RecordedRun]:
         """Train what has not been trained yet; gives all of them. Raises Mistake and Failure."""
+
+    def variant(self, words: Sequence[str]) -> "Lab":
+        """What works on the command that was typed with these words behind it, as from the shell.
+
+        It has the same record. Raises Mistake where there is no such recipe.
+        """
+        ...
 
     def do(self, name: str, **options: Any) -> Done:
         """Do another procedure of several runs with this recipe, as its own command would.

@@ -110,7 +110,8 @@ class Composer:
 
     def full(self, overrides: Sequence[str]) -> DictConfig:
         """The recipe and, under `hydra`, how it was composed."""
-        return self.hydra.compose_config(PRIMARY, list(overrides), RunMode.RUN)
+        words = list(overrides)
+        return self._settled(self.hydra.compose_config(PRIMARY, words, RunMode.RUN), words)
 
     def sweep(self, overrides: Sequence[str]) -> DictConfig:
         """The same for a sweep, with the settings of its launcher."""
@@ -133,7 +134,29 @@ class Composer:
     def launch(self, overrides: Sequence[str], job: Callable[[DictConfig], Any]) -> Any:
         """Run the job for one recipe; returns what the job returns."""
         words = [*overrides, "hydra.mode=RUN"]
-        return self.hydra.run(PRIMARY, job, words).return_value
+        return self.hydra.run(
+            PRIMARY, lambda made: job(self._settled(made, words)), words
+        ).return_value
+
+    def _settled(self, composed: DictConfig, words: Sequence[str]) -> DictConfig:
+        """Without what an experiment sets of its own procedure where another one was typed."""
+        known, keys = self.catalogue, [shell.key(word) for word in words]
+        if "procedure" not in keys or not any(
+            key in known.groups and key not in known.defaults for key in keys
+        ):
+            return composed
+        about = [key.partition(".")[0] == "procedure" for key in keys]
+        others, typed = (
+            self.hydra.compose_config(
+                PRIMARY,
+                [w for w, is_one in zip(words, about, strict=True) if is_one is wanted],
+                RunMode.RUN,
+            ).procedure
+            for wanted in (False, True)
+        )
+        if others._target_ != typed._target_:
+            composed.procedure = typed
+        return composed
 
     def launcher(self, composed: DictConfig, job: Callable[[DictConfig], Any]) -> Any:
         """The launcher that a sweep's config asks for, ready to run `job` elsewhere."""

@@ -1,7 +1,7 @@
 """The curves of a run as figures, drawn from its `metrics.jsonl`."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,7 +98,7 @@ def of_runs(sweep: Sweep, outputs: str | Path) -> dict[int, list[Curve]]:
     return found
 
 
-def curve(points: list[dict[str, Any]], key: str) -> Curve:
+def curve(points: Sequence[Mapping[str, Any]], key: str) -> Curve:
     """Epochs and finite values of one metric."""
     found = [
         (float(point["epoch"]), float(point["values"][key]))

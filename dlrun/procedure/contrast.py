@@ -1,0 +1,141 @@
+"""Train a recipe in named variants, and draw their curves in one figure."""
+
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from statistics import fmean, stdev
+from typing import Any
+
+from dlrun.errors import Mistake
+from dlrun.metric import known, metric_of
+from dlrun.procedure import Lab, Outcome, RecordedRun, Training, procedure
+from dlrun.record.expected import FOUND, reached
+from dlrun.report.chart import Chart
+from dlrun.report.curves import curve
+
+_LOSS = "train/loss"
+
+
+@dataclass(frozen=True)
+class _Variant:
+    """A variant, and its runs, one for each seed."""
+
+    name: str
+    runs: Sequence[RecordedRun]
+
+    def values(self) -> dict[str, float]:
+        """The mean over the seeds of all that the runs come to, by name."""
+        found = [reached(run.directory) for run in self.runs]
+        keys = dict.fromkeys(key for values in found for key in values)
+        return {key: fmean(values.get(key, 0.0) for values in found) for key in keys}
+
+    def course(self, key: str) -> tuple[list[float], list[float]]:
+        """The epochs that all runs have a value of, and the mean of these."""
+        found = [dict(zip(*curve(run.points, key), strict=True)) for run in self.runs]
+        shared = [epoch for epoch in found[0] if all(epoch in values for values in found)]
+        return shared, [fmean(values[epoch] for values in found) for epoch in shared]
+
+
+@procedure(judged=False)
+def contrast(
+    lab: Lab,
+    variants: dict[str, Any] | None = None,
+    seeds: int = 1,
+    metric: str | None = None,
+    test: bool = False,
+    title: str = "",
+) -> Outcome:
+    """The procedure `contrast`: each variant is the recipe with its overrides.
+
+    Raises Mistake that names the variant, before any is trained, where one cannot be.
+    """
+    if not variants:
+        raise Mistake(
+            "procedure.variants is required: overrides by the name of each variant, e.g. "
+            "\"procedure.variants={low: 'optimizer.lr=1e-4', good: 'optimizer.lr=0.1'}\""
+        )
+    if seeds < 1:
+        raise Mistake(f"procedure.seeds={seeds}: must be at least 1")
+    labs = {str(name): _lab(lab, str(name), words) for name, words in variants.items()}
+    trained = [
+        _Variant(name, each.train(_wanted(each, name, seeds, test))) for name, each in labs.items()
+    ]
+    runs = [run for each in trained for run in each.runs]
+    told = next((run.info for run in runs if "monitor" in run.info), {})
+    key = metric or str(told.get("monitor") or lab.untrained().monitor)
+    measured = {name for run in runs for point in run.points for name in point["values"]}
+    if metric and metric not in measured:
+        right = ", ".join(sorted(name for name in measured if name.startswith("val/")))
+        raise Mistake(f"procedure.metric={key}: no run has recorded it; there are {right}")
+    kind = metric_of(key, known(told.get("metrics")))
+    return Outcome(
+        runs=runs,
+        values=_values(trained),
+        table=[_row(each, key) for each in trained],
+        chart=[
+            Chart(
+                name="contrast",
+                x="epoch",
+                y="training loss",
+                paths={each.name: each.course(_LOSS) for each in trained},
+                title=title or "Training",
+            ),
+            Chart(
+                name="validation",
+                x="epoch",
+                y=kind.label or kind.name.replace("_", " "),
+                paths={each.name: each.course(key) for each in trained},
+                linear=kind.higher_is_better,
+                title="Validation" if key.startswith("val/") else key,
+            ),
+        ],
+    )
+
+
+def _lab(lab: Lab, name: str, words: Any) -> Lab:
+    """The lab of a variant. Raises Mistake that names it."""
+    try:
+        lines = words if isinstance(words, list) else [words]
+        typed = [word for line in lines for word in shlex.split(str(line))]
+        if wrong := [word for word in typed if "=" not in word and not word.startswith("~")]:
+            raise Mistake(f"{wrong[0]}: write key=value, e.g. epochs=20")
+        return lab.variant(typed)
+    except (Mistake, ValueError) as mistake:
+        raise Mistake(f"procedure.variants.{name}: {mistake}") from None
+
+
+def _wanted(lab: Lab, name: str, seeds: int, test: bool) -> list[Training]:
+    """The runs of a variant."""
+    first = int(lab.recipe["seed"])
+    if seeds == 1:
+        return [Training(name, test=test, may_diverge=True)]
+    return [
+        Training(f"{name}, seed {seed}", {"seed": seed}, test=test, may_diverge=True)
+        for seed in range(first, first + seeds)
+    ]
+
+
+def _values(trained: Iterable[_Variant]) -> dict[str, float]:
+    return {
+        f"{each.name} {key}": value
+        for each in trained
+        for key, value in each.values().items()
+        if isfinite(value)
+    }
+
+
+def _row(variant: _Variant, key: str) -> dict[str, Any]:
+    """A variant in the closing table."""
+    values = variant.values()
+    best = [run.value for run in variant.runs if run.value is not None]
+    found = [name.removeprefix(FOUND) for name in values if name.startswith(FOUND)]
+    return {
+        "variant": variant.name,
+        _LOSS: values.get(_LOSS),
+        key: values.get(key),
+        "best": fmean(best) if best else None,
+        **({"±": stdev(best) if len(best) > 1 else None} if len(variant.runs) > 1 else {}),
+        "epochs": f"{values['epochs']:g}",
+        "found": ", ".join(found),
+    }
