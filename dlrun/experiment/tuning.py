@@ -77,8 +77,8 @@ def tuned_on_test(lab: Lab, tries: int = 40, size: int = 100) -> Outcome:
             "tries",
             "accuracy of the best",
             list(range(1, tries + 1)),
-            {name: course.mean(1).tolist() for name, course in courses.items()},
-            levels={"all tries": mean},
+            {name: course.mean(1).tolist() for name, course in courses.items()}
+            | {"expected of the best": [expected_best(mean, size, k + 1) for k in range(tries)]},
             linear=True,
         ),
     )

@@ -35,7 +35,7 @@ def test_what_is_promised_and_what_is_kept(tmp_path):
     assert main([*NOISE, *words]) == 0
     infos = [record.read_json(run / "run.json") for run in record.all_runs(tmp_path)]
     [chart] = [info["chart"] for info in infos if info.get("chart")]
-    promised, kept, honest = chart["curves"].values()
+    promised, kept, honest, _ = chart["curves"].values()
     assert promised == sorted(promised)
     assert len(promised) == len(kept) == len(honest) == len(infos) - 1 == 3
     assert promised[0] == pytest.approx(kept[0]), "a single try chooses nothing"
