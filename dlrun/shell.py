@@ -168,6 +168,15 @@ def _named(directory: Path) -> tuple[str, list[str]]:
     return near(directory.absolute()), []
 
 
+def words(lines: Any) -> list[str]:
+    """The words of a line, or of a list of lines, as the shell parts them; null has none.
+
+    Raises ValueError where a quotation mark is missing.
+    """
+    each = lines if isinstance(lines, list | tuple) else [] if lines is None else [lines]
+    return [word for one in each for word in shlex.split(str(one))]
+
+
 def redacted(text: str) -> str:
     """The text without what a URI says of its user: http://***@host:5000."""
     return _QUERY.sub(rf"\1{HIDDEN}", _USER.sub(rf"\1{HIDDEN}@", text)) if "://" in text else text

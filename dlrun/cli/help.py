@@ -88,8 +88,15 @@ def _about_group(group: str, options: Sequence[Option]) -> Iterator[str]:
     several = f"; several at once: {group}=[a,b], in this order" if group in SEVERAL else ""
     across = any(option.across for option in options)
     yield _bold(("+" if across else "") + group) + f"=option{several}"
-    yield ""
-    yield from _options(options, max(len(option.name) for option in options))
+    wide = max(len(option.name) for option in options)
+    subjects = {option.subject for option in options}
+    order = ["", *_usage()["subjects"]]
+    for subject in sorted(subjects, key=lambda one: order.index(one) if one in order else 99):
+        yield from [""] if not subject else _section(subject)
+        yield from _options([option for option in options if option.subject == subject], wide)
+    if across:
+        yield from ["", f"dlrun --help {group}=option says what each expects, and its settings"]
+        return
     having = [option for option in options if option.own]
     shared = [s for s in having[0].own if all(s in o.own for o in having)] if having[1:] else []
     if shared:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from dlrun import shell
 from dlrun.console import outcome
 from dlrun.errors import Interrupted, Mistake
-from dlrun.recipe import compose, flags, mistakes, resume, start, suggest
+from dlrun.recipe import compose, experiment, flags, mistakes, resume, start, suggest
 from dlrun.recipe.compose import Composer
 from dlrun.recipe.flags import Flags
 from dlrun.recipe.resume import Previous
@@ -36,7 +36,7 @@ def run(asked: Flags, command: Sequence[str]) -> Path | None:
         directories = _directories(asked, previous)
         compose.refuse_endless(directories)
         with compose.composer(directories, asked.multirun) as composer:
-            words = [_added(composer, word) for word in typed]
+            words = [_added(composer, word) for word in experiment.shortened(composer, typed)]
             if previous:
                 mistakes.words(composer, words)
                 words = previous.merge(composer, words)

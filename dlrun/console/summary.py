@@ -13,7 +13,7 @@ from rich.text import Text
 from dlrun import duration, record, shell
 from dlrun.console import format
 from dlrun.errors import Mistake
-from dlrun.record import test_set
+from dlrun.record import expected, test_set
 from dlrun.report import findings, rates, results
 from dlrun.report.curves import curve
 from dlrun.report.steps import PAGE
@@ -46,10 +46,21 @@ def show(console: Console, directory: Path, uri: str | None) -> None:
                 console.print(line, markup=False, soft_wrap=True)
     found = record.findings_of(directory)
     findings.show(console, found)
+    show_expected(console, info)
     state = str(status.get("status", "")).lower()
     console.print(f"{state}: {shell.near(directory)}", markup=False, soft_wrap=True)
     for what, command in _next(directory, status, uri, info):
         console.print(Text.assemble((f"  {what:<22}", "dim"), command), soft_wrap=True)
+
+
+def show_expected(console: Console, info: Mapping[str, Any]) -> None:
+    """Print what was expected beside what was got, where a record says so."""
+    if rows := expected.table(info):
+        console.print()
+        console.print(_rows(rows))
+        if unjudged := info["expected"]["unjudged"]:
+            console.print(unjudged, markup=False, soft_wrap=True)
+        console.print()
 
 
 def _runs(directory: Path, info: Mapping[str, Any]) -> list[str]:

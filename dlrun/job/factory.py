@@ -15,10 +15,12 @@ from omegaconf import DictConfig, OmegaConf
 from dlrun import record, shell
 from dlrun.console import summary
 from dlrun.engine.interrupt import raised
+from dlrun.errors import Failure
 from dlrun.job import recording
 from dlrun.job.recording import Invocation
 from dlrun.job.session import Session
-from dlrun.record import Record
+from dlrun.recipe import experiment
+from dlrun.record import Record, expected
 from dlrun.tracking import imports
 
 if TYPE_CHECKING:
@@ -34,13 +36,34 @@ def run(config: DictConfig, invocation: Invocation) -> Path | None:
     with raised():
         try:
             perform(config, invocation, session, whole=True)
+            wrong = judge(config, invocation.overrides, session.records[-1:])
         finally:
             try:
                 session.close()
             finally:  # a signal ends the waiting alone
                 for directory in session.records:
                     summary.show(session.show.console, directory, session.uri)
+    if wrong:
+        raise Failure(wrong)
     return session.records[-1] if session.records else None
+
+
+def judge(config: DictConfig, overrides: Sequence[str], directories: Sequence[Path]) -> str:
+    """Set what a record came to beside what was expected, in the record.
+
+    Gives what is to be said where it is not as expected; "" where it is, and where the command is
+    another one than the expectations are of.
+    """
+    expect, unjudged = experiment.expectations(config, overrides)
+    for directory in directories:
+        info = record.read_json(directory / "run.json")
+        if not expect or info.get("parent"):
+            continue
+        got = expected.reached(directory)
+        rows = expected.compared(expect, got)
+        expected.keep(directory, rows, unjudged)
+        return "" if unjudged else experiment.disagreement(rows, got)
+    return ""
 
 
 def perform(

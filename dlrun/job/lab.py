@@ -407,6 +407,8 @@ class Lab:
         for key, value in training.settings.items():
             chosen = self._chosen(key, value) if key in GROUPS else value
             OmegaConf.update(config, key, chosen, merge=False, force_add=True)
+        if self.directory is not None:
+            config.expect = config.short = None  # which are of the procedure
         for key in OF_MODEL:
             config[key] = None if _lost(key, training.settings) else config[key]
         if training.settings:

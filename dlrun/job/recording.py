@@ -29,6 +29,7 @@ _log = logging.getLogger("dlrun")
 _UNNAMED = (
     *("name", "outputs", "resume", "device", "threads", "tracking", "data.cache"),
     *("preflight", "target_error", "watch", "watch_every", "stop_after"),
+    *("expect", "short"),
 )
 
 

@@ -1,16 +1,16 @@
 """Train a recipe in named variants, and draw their curves in one figure."""
 
-import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from statistics import fmean, stdev
 from typing import Any
 
+from dlrun import shell
 from dlrun.errors import Mistake
 from dlrun.metric import known, metric_of
 from dlrun.procedure import Lab, Outcome, RecordedRun, Training, procedure
-from dlrun.record.expected import FOUND, reached
+from dlrun.record.expected import FOUND, reached, reached_by_all
 from dlrun.report.chart import Chart
 from dlrun.report.curves import curve
 
@@ -26,9 +26,7 @@ class _Variant:
 
     def values(self) -> dict[str, float]:
         """The mean over the seeds of all that the runs come to, by name."""
-        found = [reached(run.directory) for run in self.runs]
-        keys = dict.fromkeys(key for values in found for key in values)
-        return {key: fmean(values.get(key, 0.0) for values in found) for key in keys}
+        return reached_by_all(reached(run.directory) for run in self.runs)
 
     def course(self, key: str) -> tuple[list[float], list[float]]:
         """The epochs that all runs have a value of, and the mean of these."""
@@ -96,8 +94,7 @@ def contrast(
 def _lab(lab: Lab, name: str, words: Any) -> Lab:
     """The lab of a variant. Raises Mistake that names it."""
     try:
-        lines = words if isinstance(words, list) else [words]
-        typed = [word for line in lines for word in shlex.split(str(line))]
+        typed = shell.words(words)
         if wrong := [word for word in typed if "=" not in word and not word.startswith("~")]:
             raise Mistake(f"{wrong[0]}: write key=value, e.g. epochs=20")
         return lab.variant(typed)

@@ -81,6 +81,12 @@ class Option:
         return self.header[0] if self.header else ""
 
     @property
+    def subject(self) -> str:
+        """What an experiment is about, as its header says; "" where it does not."""
+        said = (line.partition("subject: ") for line in self.header)
+        return next((subject for before, mark, subject in said if mark and not before), "")
+
+    @property
     def own(self) -> list[Setting]:
         """What a user may set: no `_target_`, and nothing that follows from other choices."""
         return [

@@ -9,6 +9,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 NEUTRAL = (
     *("outputs", "name", "device", "threads", "tracking", "resume", "facts", "sweep"),
     *("preflight", "target_error", "watch", "watch_every", "stop_after"),
+    *("expect", "short"),
 )
 """Settings that change nothing of what a run finds: they are no part of a recipe's hash."""
 

@@ -30,7 +30,7 @@ from dlrun.recipe.signature import expected, fits
 from dlrun.record import bounds
 
 _log = logging.getLogger("dlrun")
-_OWN = ("resume", "facts", "outputs", "tracking.uri")
+_OWN = ("resume", "facts", "outputs", "tracking.uri", "expect", "short")
 """Settings of the run, not of the recipe: never taken from the record."""
 
 _PATHS = ("weights", *(key for key in compose.PATHS if "." in key))

@@ -176,6 +176,8 @@ class Settings:
     watch: Any = None
     watch_every: Any = "1 epochs"
     target_error: Any = None
+    expect: Any = None
+    short: Any = None
 
     name: str | None = None
     outputs: str = "outputs"
@@ -222,9 +224,32 @@ def _unfit_names(config: "DictConfig") -> Iterator[tuple[str, str]]:
         yield "layer_decay", "must be above 0 and at most 1"
 
 
-def _is_factor(value: Any) -> bool:
+def _is_expected(value: Any) -> bool:
+    """Whether it is null, or maps names to values, each alone or with a tolerance."""
+    if value is None or not isinstance(value, Mapping):
+        return value is None
+    each = [list(asked) if _is_list(asked) else [asked, 0.0] for asked in value.values()]
+    pairs = [asked for asked in each if len(asked) == 2 and all(map(_is_number, asked))]
+    return len(pairs) == len(each) and all(tolerance >= 0 for _, tolerance in pairs)
+
+
+def _is_short_form(value: Any) -> bool:
+    """Whether it is null, or overrides and what to expect of them."""
+    if value is None or not isinstance(value, Mapping):
+        return value is None
+    words = value.get("words")
+    lines: Any = words if _is_list(words) else [words]
+    texts = bool(lines) and all(isinstance(line, str) for line in lines)
+    return texts and {"words", "expect"} >= set(value) and _is_expected(value.get("expect"))
+
+
+def _is_number(value: Any) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and 0 < value < math.inf
+    return number and math.isfinite(value)
+
+
+def _is_factor(value: Any) -> bool:
+    return _is_number(value) and value > 0
 
 
 def problems(config: "DictConfig") -> Iterator[str]:
@@ -271,6 +296,10 @@ def _unfit(config: "DictConfig") -> Iterator[tuple[str, str]]:
         target_error(config.target_error)
     except ValueError:
         yield "target_error", "write a share of errors such as 1%, or in regression a val/mae"
+    if not _is_expected(config.expect):
+        yield "expect", "write values and tolerances by names: {val/accuracy: [0.95, 0.02]}"
+    if not _is_short_form(config.short):
+        yield "short", "write short=true, or in a file {words: [epochs=2], expect: {...}}"
     yield from _unfit_names(config)
     for key, most in MOST.items():
         if isinstance(config[key], int) and config[key] > most:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun import record
+from dlrun.record import expected
 from dlrun.report import html, results
 from dlrun.report.steps import PAGE
 
@@ -31,6 +32,8 @@ def write(directory: Path) -> Path | None:
         parts.append(html.section("What was found", html.findings(found)))
     if points:
         parts.append(html.section("Results", _results(points, info)))
+    if rows := expected.table(info):
+        parts.append(html.section("As expected?", html.table(rows)))
     parts += _figures(directory / "figures")
     parts.append(_recipe(directory, info))
     path = directory / PAGE

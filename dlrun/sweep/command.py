@@ -8,12 +8,14 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from dlrun import shell
+from dlrun import record, shell
 from dlrun.console import screen
+from dlrun.console.summary import show_expected
 from dlrun.errors import Failure, Mistake
-from dlrun.recipe import compose, mistakes
+from dlrun.recipe import compose, experiment, mistakes
 from dlrun.recipe.compose import Composer
 from dlrun.recipe.schema import Sweep as Settings
+from dlrun.record import expected
 from dlrun.sweep import dry_run
 from dlrun.sweep.driver import Driver
 from dlrun.sweep.plan import Plan, plan
@@ -39,9 +41,30 @@ def run(composer: Composer, words: Sequence[str], command: Sequence[str]) -> Pat
         return None
     done = _in_turn(composer, words, stages, head) if stages else [_one(asked)]
     failed = sum(driver.failed for driver in done)
+    wrong = "" if asked.settings.dry_run else _judge(asked, words, done)
     if failed:  # after all stages: the others say enough
         raise Failure(f"{failed} of {sum(driver.total for driver in done)} points failed")
+    if wrong:
+        raise Failure(wrong)
     return None if asked.settings.dry_run else done[-1].best_run()
+
+
+def _judge(asked: Plan, words: Sequence[str], done: Sequence[Driver]) -> str:
+    """Set what a sweep came to beside what was expected; what is to be said where it is not so.
+
+    Of several stages it is the last one, and `stage 1 best` and so on of each.
+    """
+    expect, unjudged = experiment.expectations(asked.base, words)
+    if not expect:
+        return ""
+    got = expected.reached_by_sweep(done[-1].directory)
+    for number, driver in enumerate(done, 1):
+        stage = expected.reached_by_sweep(driver.directory)
+        got |= {f"stage {number} {key}": value for key, value in stage.items()}
+    rows = expected.compared(expect, got)
+    expected.keep(done[-1].directory, rows, unjudged)
+    show_expected(done[-1].console, record.read_json(done[-1].directory / "run.json"))
+    return "" if unjudged else experiment.disagreement(rows, got)
 
 
 @dataclass(frozen=True)

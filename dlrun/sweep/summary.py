@@ -34,7 +34,7 @@ def prepare(directory: str | Path) -> None:
         "versions": record.versions(),
         "tags": {"dlrun.sweep": sweep.id, "dlrun.summary": "true"} | _best(sweep),
     }
-    info |= {"findings": known.get("findings", [])}
+    info |= {key: known[key] for key in ("findings", "expected") if key in known}
     record.write_json(directory / "run.json", info)
     # JSON is YAML too.
     record.write(directory / "recipe.yaml", json.dumps(_settings(sweep), indent=2) + "\n")

@@ -13,7 +13,7 @@ KEY_LIMIT = 250
 VALUE_LIMIT = 6000
 TAG_LIMIT = 5000
 
-_LEFT_OUT = ("name", "outputs", "resume", "tracking")
+_LEFT_OUT = ("name", "outputs", "resume", "tracking", "expect", "short")
 _ILLEGAL = re.compile(r"[^\w\-. /]", re.ASCII)
 
 
