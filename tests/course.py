@@ -35,7 +35,7 @@ def experiments() -> dict[str, Option]:
 
 def with_experiments(text: str) -> str:
     """The page with the experiments of today, each below its subject."""
-    block = re.compile(BEGIN.format("(.+)") + ".*?" + END, re.DOTALL)
+    block = re.compile(BEGIN.format("([a-z ]+)") + ".*?" + END, re.DOTALL)
     return block.sub(lambda found: _block(found[1]), text)
 
 
@@ -75,14 +75,16 @@ def _escaped(line: str) -> str:
     """A line of text whose signs mean nothing in Markdown, but for what stands in backticks."""
     parts = line.split("`")
     return "`".join(
-        part if place % 2 else re.sub(r"([*_<|\[\]])", r"\\\1", part)
+        part if place % 2 else re.sub(r"[*<|\[\]]|\b_\B|\B_\b", r"\\\g<0>", part)
         for place, part in enumerate(parts)
     )
 
 
 def _expected(expect: dict[str, Any]) -> str:
     """Names with their values and tolerances."""
-    pairs = {name: asked if isinstance(asked, list) else [asked, 0] for name, asked in expect.items()}
+    pairs = {
+        name: asked if isinstance(asked, list) else [asked, 0] for name, asked in expect.items()
+    }
     return ", ".join(
         f"`{name}` {value:g}" + f" ± {tolerance:g}" * bool(tolerance)
         for name, (value, tolerance) in pairs.items()

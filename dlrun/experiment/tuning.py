@@ -87,8 +87,8 @@ def tuned_on_test(lab: Lab, tries: int = 40, size: int = 100) -> Outcome:
 def _right(run: RecordedRun) -> NDArray[np.float64]:
     """Of each sample that a run was tested on, in order, whether its answer is right."""
     with np.load(run.directory / PREDICTIONS) as kept:
-        right = kept["output"].argmax(1) == kept["y"]
-        return right[np.argsort(kept["row"])].astype(float)
+        right: NDArray[np.bool_] = kept["output"].argmax(1) == kept["y"]
+        return right[np.argsort(kept["row"])].astype(np.float64)
 
 
 def _course(by: NDArray[np.float64], value: NDArray[np.float64]) -> NDArray[np.float64]:
