@@ -6,7 +6,7 @@ import shlex
 import pytest
 
 from dlrun.__main__ import main
-from dlrun.recipe import build
+from dlrun.recipe import build, compose
 from tests import course
 
 TEXT = course.PAGE.read_text(encoding="utf-8")
@@ -35,10 +35,11 @@ def test_every_experiment_says_what_belongs_on_a_page():
         assert any(f"+experiment={name}" in command for command in course.commands(option)), name
 
 
-def test_the_settings_of_the_boards_compose(compose_recipe):
+def test_the_settings_of_the_boards_compose():
     assert len(SETTINGS) > 20
-    for words in SETTINGS:
-        build.check(compose_recipe(*shlex.split(words)))
+    with compose.composer([]) as composer:
+        for words in SETTINGS:
+            build.check(composer.recipe(["tracking=none", *shlex.split(words)]))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -52,6 +53,7 @@ def test_signs_of_markdown_are_escaped_outside_of_code():
     assert course._escaped("a*b `c*d` [e] _f g_h") == r"a\*b `c*d` \[e\] \_f g_h"
 
 
+@pytest.mark.proof
 def test_a_picture_is_what_the_command_draws(tmp_path, monkeypatch):
     monkeypatch.setattr(course, "PICTURES", tmp_path / "pictures")
     option = course.experiments()["mistake_tuned_on_test"]
