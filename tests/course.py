@@ -34,15 +34,20 @@ def experiments() -> dict[str, Option]:
 
 
 def with_experiments(text: str) -> str:
-    """The page with the experiments of today, each below its subject."""
-    block = re.compile(BEGIN.format("([a-z ]+)") + ".*?" + END, re.DOTALL)
-    return block.sub(lambda found: _block(found[1]), text)
+    """The page with the experiments of today, each below its subject.
 
+    Those that the section names before come in the order in which it does.
+    """
 
-def _block(subject: str) -> str:
-    """What stands between the marks of a subject."""
-    entries = [_entry(each) for each in experiments().values() if each.subject == subject]
-    return BEGIN.format(subject) + "\n" + "".join(entries) + END
+    def block(found: re.Match[str]) -> str:
+        before, subject = text[: found.start()].rpartition("\n## ")[2], found[1]
+        known = [each for each in experiments().values() if each.subject == subject]
+        named = [each for each in known if f"`{each.name}`" in before]
+        named.sort(key=lambda each: before.index(f"`{each.name}`"))
+        ordered = named + [each for each in known if each not in named]
+        return f"{BEGIN.format(subject)}\n{''.join(map(_entry, ordered))}{END}"
+
+    return re.sub(BEGIN.format("([a-z ]+)") + ".*?" + END, block, text, flags=re.DOTALL)
 
 
 def _entry(option: Option) -> str:
