@@ -36,14 +36,14 @@ def experiments() -> dict[str, Option]:
 def with_experiments(text: str) -> str:
     """The page with the experiments of today, each below its subject.
 
-    Those that the section names before come in the order in which it does.
+    Those that the section's text links to come in the order in which it does.
     """
 
     def block(found: re.Match[str]) -> str:
         before, subject = text[: found.start()].rpartition("\n## ")[2], found[1]
         known = [each for each in experiments().values() if each.subject == subject]
-        named = [each for each in known if f"`{each.name}`" in before]
-        named.sort(key=lambda each: before.index(f"`{each.name}`"))
+        named = [each for each in known if f"(#{each.name})" in before]
+        named.sort(key=lambda each: before.index(f"(#{each.name})"))
         ordered = named + [each for each in known if each not in named]
         return f"{BEGIN.format(subject)}\n{''.join(map(_entry, ordered))}{END}"
 

@@ -28,9 +28,15 @@ def test_every_experiment_is_on_the_page_of_today():
         assert f"\n### {name}\n" in TEXT, f"{name}: its subject has no section"
 
 
-def test_experiments_come_in_the_order_in_which_their_section_names_them():
+def test_links_lead_to_experiments():
+    links = re.findall(r"\(#(\w+)\)", TEXT)
+    assert set(links) <= course.experiments().keys()
+    assert len(links) == len(set(links))
+
+
+def test_experiments_come_in_the_order_in_which_their_section_links_them():
     marks = course.BEGIN.format("mistakes") + course.END
-    text = f"\n## 1\n`mistake_tuned_on_test`, `mistake_no_eval`\n{marks}"
+    text = f"\n## 1\n[b](#mistake_tuned_on_test), [a](#mistake_no_eval)\n{marks}"
     names = re.findall(r"^### (\w+)$", course.with_experiments(text), re.MULTILINE)
     assert names[:3] == ["mistake_tuned_on_test", "mistake_no_eval", "mistake_dropout_unset"]
 
