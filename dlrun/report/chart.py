@@ -96,12 +96,17 @@ def plain(charts: Charts) -> Any:
     return found if len(found) > 1 else next(iter(found), None)
 
 
+def of(directory: Path) -> list[Chart]:
+    """The panels of a record's figure; none where it has no figure."""
+    told = record.read_json(directory / "run.json").get("chart") or []
+    return [_chart(each) for each in (told if isinstance(told, list) else [told])]
+
+
 def draw(directory: Path) -> list[Path]:
     """Draw the figure of a record, if it has one; the files that were written."""
-    told = record.read_json(directory / "run.json").get("chart")
-    if not told:
+    charts = of(directory)
+    if not charts:
         return []
-    charts = [_chart(each) for each in (told if isinstance(told, list) else [told])]
     path = directory / "figures" / f"{charts[0].name}.png"
     save(_figure(charts), path, dpi=150)
     return [path]
