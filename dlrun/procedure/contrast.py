@@ -21,7 +21,7 @@ _LABELS = {"lr": "learning rate", "grad/norm": "norm of the gradient"}
 
 
 @dataclass(frozen=True)
-class _Variant:
+class Variant:
     """A variant, and its runs, one for each seed."""
 
     name: str
@@ -53,6 +53,7 @@ def contrast(
     test: bool = False,
     apart: bool = False,
     title: str = "",
+    until: dict[str, float] | None = None,
 ) -> Outcome:
     """The procedure `contrast`: each variant is the recipe with its overrides.
 
@@ -65,34 +66,26 @@ def contrast(
         )
     if seeds < 1:
         raise Mistake(f"procedure.seeds={seeds}: must be at least 1")
-    labs = {str(name): _lab(lab, str(name), words) for name, words in variants.items()}
     trained = [
-        _Variant(name, each.train(_wanted(each, name, seeds, test))) for name, each in labs.items()
+        Variant(name, each.train(wanted(each, name, seeds, test, until)))
+        for name, each in labs(lab, variants).items()
     ]
     runs = [run for each in trained for run in each.runs]
-    told = next((run.info for run in runs if "monitor" in run.info), {})
-    key = metric or str(told.get("monitor") or lab.untrained().monitor)
-    measured = {name for run in runs for point in run.points for name in point["values"]}
-    for setting, wanted in (("metric", [metric] * bool(metric)), ("also", also or [])):
-        for name in wanted:
-            if name not in measured:
-                there = ", ".join(sorted(measured))
-                raise Mistake(
-                    f"procedure.{setting}={name}: no run has recorded it; there are {there}"
-                )
-    metrics = known(told.get("metrics"))
-    shared = [_shared(trained, each, metrics) for each in (_LOSS, key, *(also or ()))]
+    key = recorded_key(lab, runs, metric)
+    more = [recorded_key(lab, runs, each, "also") for each in also or ()]
+    metrics = known(told(runs).get("metrics"))
+    shared = [_shared(trained, each, metrics) for each in (_LOSS, key, *more)]
     if title:
         shared[0] = replace(shared[0], title=title)
     return Outcome(
         runs=runs,
         values=_values(trained),
         table=[_row(each, key) for each in trained],
-        chart=[_panel(each) for each in trained] if apart else shared,
+        chart=[_apart(each) for each in trained] if apart else shared,
     )
 
 
-def _shared(trained: Sequence[_Variant], key: str, metrics: Mapping[str, Metric]) -> Chart:
+def _shared(trained: Sequence[Variant], key: str, metrics: Mapping[str, Metric]) -> Chart:
     """The course of a value in all variants."""
     split, _, name = key.rpartition("/")
     kind = metrics.get(name)
@@ -106,29 +99,7 @@ def _shared(trained: Sequence[_Variant], key: str, metrics: Mapping[str, Metric]
     )
 
 
-def _lab(lab: Lab, name: str, words: Any) -> Lab:
-    """The lab of a variant. Raises Mistake that names it."""
-    try:
-        typed = shell.words(words)
-        if wrong := [word for word in typed if "=" not in word and not word.startswith("~")]:
-            raise Mistake(f"{wrong[0]}: write key=value, e.g. epochs=20")
-        return lab.variant(typed)
-    except (Mistake, ValueError) as mistake:
-        raise Mistake(f"procedure.variants.{name}: {mistake}") from None
-
-
-def _wanted(lab: Lab, name: str, seeds: int, test: bool) -> list[Training]:
-    """The runs of a variant."""
-    first = int(lab.recipe["seed"])
-    if seeds == 1:
-        return [Training(name, test=test, may_diverge=True)]
-    return [
-        Training(f"{name}, seed {seed}", {"seed": seed}, test=test, may_diverge=True)
-        for seed in range(first, first + seeds)
-    ]
-
-
-def _panel(variant: _Variant) -> Chart:
+def _apart(variant: Variant) -> Chart:
     """The figure of a variant by itself, with what was found of it."""
     found = [name for name in variant.found if name != "inconclusive"] or variant.found
     courses = {"training": variant.course(_LOSS), "validation": variant.course("val/loss")}
@@ -143,7 +114,62 @@ def _panel(variant: _Variant) -> Chart:
     )
 
 
-def _values(trained: Iterable[_Variant]) -> dict[str, float]:
+def told(runs: Sequence[RecordedRun]) -> Mapping[str, Any]:
+    """What the record of a run says that was trained at all."""
+    return next((run.info for run in runs if "monitor" in run.info), {})
+
+
+def recorded_key(
+    lab: Lab, runs: Sequence[RecordedRun], metric: str | None, setting: str = "metric"
+) -> str:
+    """What is drawn, by default the monitored metric. Raises Mistake where no run has it."""
+    measured = {name for run in runs for point in run.points for name in point["values"]}
+    if metric and metric not in measured:
+        right = ", ".join(sorted(measured))
+        raise Mistake(f"procedure.{setting}={metric}: no run has recorded it; there are {right}")
+    return metric or str(told(runs).get("monitor") or lab.untrained().monitor)
+
+
+def labs(lab: Lab, variants: Mapping[str, Any]) -> dict[str, Lab]:
+    """The lab of each variant, by its name. Raises Mistake that names the one that cannot be."""
+    return {str(name): varied(lab, str(name), words) for name, words in variants.items()}
+
+
+def varied(lab: Lab, name: str, words: Any, before: Mapping[str, str] | None = None) -> Lab:
+    """The lab of a variant. Raises Mistake that names it.
+
+    before: words that go before those of the variant, unless it has others, by their keys.
+    """
+    try:
+        typed = shell.words(words)
+        if wrong := [word for word in typed if "=" not in word and not word.startswith("~")]:
+            raise Mistake(f"{wrong[0]}: write key=value, e.g. epochs=20")
+        keys = {word.partition("=")[0] for word in typed}
+        first = [word for key, word in (before or {}).items() if key not in keys]
+        return lab.variant([*first, *typed])
+    except (Mistake, ValueError) as mistake:
+        raise Mistake(f"procedure.variants.{name}: {mistake}") from None
+
+
+def wanted(
+    lab: Lab,
+    name: str,
+    seeds: int,
+    test: bool = False,
+    until: Mapping[str, float] | None = None,
+) -> list[Training]:
+    """The runs of a variant, each ended by a value of `until` that it reaches."""
+    one = Training(name, test=test, may_diverge=True, until=until or {})
+    if seeds == 1:
+        return [one]
+    first = int(lab.recipe["seed"])
+    return [
+        replace(one, name=f"{name}, seed {seed}", settings={"seed": seed})
+        for seed in range(first, first + seeds)
+    ]
+
+
+def _values(trained: Iterable[Variant]) -> dict[str, float]:
     return {
         f"{each.name} {key}": value
         for each in trained
@@ -152,7 +178,7 @@ def _values(trained: Iterable[_Variant]) -> dict[str, float]:
     }
 
 
-def _row(variant: _Variant, key: str) -> dict[str, Any]:
+def _row(variant: Variant, key: str) -> dict[str, Any]:
     """A variant in the closing table."""
     values = variant.values()
     best = [run.value for run in variant.runs if run.value is not None]
