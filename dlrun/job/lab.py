@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from dlrun import record, shell
 from dlrun.console import summary
 from dlrun.data.fingerprint import hash_rows
-from dlrun.engine.divergence import NotFinite
+from dlrun.engine.divergence import LossDiverged
 from dlrun.errors import Failure, Mistake
 from dlrun.job import code, recording, verdict
 from dlrun.job.recording import Invocation
@@ -350,7 +350,7 @@ class Lab:
             training = remembered(Path(resume)) or training
         try:
             found = self._trained(training, resume)
-        except NotFinite:
+        except LossDiverged:
             kept = self._known(training) if training.may_diverge else None
             if kept is None:
                 raise

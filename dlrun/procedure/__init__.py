@@ -18,6 +18,7 @@ find_lr.py          proposes a learning rate, by short trials
 overfit.py          trains on a few samples, which must be memorized
 start.py            the first steps with a recipe, one after another, on one page
 time.py             times a step and its parts, and what could be faster
+noise_scale.py      how far the rate can grow with the batch
 baseline.py         a constant, a linear model and a shallow network
 surface.py          draws the paths of optimizers over a function of two numbers
 draw_schedule.py    draws the learning rates, and trains nothing
@@ -25,6 +26,10 @@ cross_validate.py   trains on all folds but one, in turn
 retrain.py          trains on train and val, as long as a first training says
 ensemble.py         several trained runs as one model
 bagging.py          trains them on samples drawn with replacement
+subnetworks.py      all networks that dropout draws from, and their mean
+regions.py          decision regions, or fitted curves, of variants
+bias_variance.py    trains variants on many samples of a known function
+weights.py          how large, how sparse the weights of variants are
 """
 
 import functools
