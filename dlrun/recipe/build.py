@@ -224,12 +224,12 @@ def _trained(
     """The optimizer of what is trained, and what is not, or not from the beginning."""
     model = learner.model
     if not named.asked(config):
-        return _optimizer(config, model, learner.loss, lengths, {}), None
+        return optimizer_of(config, model, learner.loss, lengths, {}), None
     names = named.Names(model, x)
     frozen = named.frozen(config, model, names, lengths)
     if frozen is not None and frozen.until is None:
         frozen.at(0)
-    optimizer = _optimizer(config, model, learner.loss, lengths, named.factors(config, names))
+    optimizer = optimizer_of(config, model, learner.loss, lengths, named.factors(config, names))
     if frozen is not None:
         frozen.at(0)  # what joins later has its place in the optimizer
     return optimizer, frozen
@@ -530,6 +530,20 @@ def _weighted(config: DictConfig, loss: Loss, data: Data, device: torch.device) 
     return loss.weighted(weights.to(device))
 
 
+def descent_of(
+    config: DictConfig, model: nn.Module, steps: int
+) -> tuple[torch.optim.Optimizer, Schedule]:
+    """The optimizer and the schedule of a recipe for another model, without data.
+
+    A step counts as an epoch of one sample. Raises Mistake.
+    """
+    config.epochs, config.batch_size, config.accumulate = f"{steps} steps", "full", 1
+    config.scale_lr, config.drop_last = "none", False
+    lengths = lengths_of(config, samples=1, elements=1)
+    optimizer = optimizer_of(config, model, losses.LOSSES["mse"], lengths, {})
+    return optimizer, schedule_of(config, lengths)
+
+
 def schedule_of(config: DictConfig, lengths: LoopConfig) -> Schedule:
     """The schedule, after its warm-up; tried once."""
     made = part(config, "schedule", lengths)
@@ -542,7 +556,7 @@ def schedule_of(config: DictConfig, lengths: LoopConfig) -> Schedule:
     return schedule
 
 
-def _optimizer(
+def optimizer_of(
     config: DictConfig,
     model: nn.Module,
     loss: Loss,
