@@ -5,7 +5,7 @@ from math import log
 from typing import Any
 
 from dlrun.procedure import Lab, Outcome, Training, procedure
-from dlrun.procedure.contrast import variant_of
+from dlrun.procedure.contrast import varied
 from dlrun.procedure.probe import probed
 from dlrun.report.chart import Chart
 
@@ -21,7 +21,7 @@ def first_loss(
     Values: `<variant> <classes>`.
     """
     losses = {
-        name: [_loss(variant_of(lab, name, words), count) for count in classes]
+        name: [_loss(varied(lab, name, words), count) for count in classes]
         for name, words in variants.items()
     }
     rows = [

@@ -6,7 +6,7 @@ from typing import Any
 
 from dlrun.engine.surface import surface
 from dlrun.procedure import Lab, Outcome, Training, procedure
-from dlrun.procedure.contrast import variant_of
+from dlrun.procedure.contrast import varied
 from dlrun.report.chart import Chart, Ground
 
 
@@ -20,7 +20,7 @@ def planes(lab: Lab, variants: dict[str, Any]) -> Outcome:
     guess = log(lab.data().outputs)
     runs, values, charts = [], {}, []
     for name, words in variants.items():
-        other = variant_of(lab, name, words)
+        other = varied(lab, name, words)
         [run] = other.train([Training(name, export=False)])
         found = surface(other.trained(run), lab.data(), int(lab.recipe["seed"]))
         basin = fmean(loss < guess for row in found.plane for loss in row)

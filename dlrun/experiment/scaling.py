@@ -13,7 +13,7 @@ from dlrun.engine.batches import gather
 from dlrun.engine.evaluate import ready
 from dlrun.engine.run import Run
 from dlrun.procedure import Lab, Outcome, RecordedRun, Training, procedure
-from dlrun.procedure.contrast import variant_of
+from dlrun.procedure.contrast import varied
 from dlrun.report.chart import Chart
 
 _LOSS = "train/loss"
@@ -56,7 +56,7 @@ def scaling(lab: Lab, variants: dict[str, Any], target: float = 1e-4) -> Outcome
     runs: list[RecordedRun] = []
     found: dict[str, dict[str, float]] = {}
     for name, words in variants.items():
-        other = variant_of(lab, name, words)
+        other = varied(lab, name, words)
         with other.built(Training(recorded=False)) as built:
             low, high = curvature(built.run)
         rate = 2 / (low + high)

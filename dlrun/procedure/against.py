@@ -8,7 +8,7 @@ from typing import Any
 from dlrun.errors import Mistake
 from dlrun.metric import known, metric_of
 from dlrun.procedure import Lab, Outcome, procedure
-from dlrun.procedure.contrast import Variant, recorded_key, told, variant_of, wanted
+from dlrun.procedure.contrast import Variant, recorded_key, told, varied, wanted
 from dlrun.record.sweep import spans_decades
 from dlrun.report.chart import Chart
 from dlrun.shell import spelled
@@ -37,11 +37,9 @@ def against(
         )
     if seeds < 1:
         raise Mistake(f"procedure.seeds={seeds}: must be at least 1")
-    named = {
-        str(name): variant_of(lab, str(name), words) for name, words in (variants or {}).items()
-    }
+    named = {str(name): varied(lab, str(name), words) for name, words in (variants or {}).items()}
     labs = {
-        (name, value): variant_of(each, f"{name} {value}", [f"{key}={spelled(value)}"])
+        (name, value): varied(each, f"{name} {value}", [f"{key}={spelled(value)}"])
         for name, each in (named or {"": lab}).items()
         for value in values
     }

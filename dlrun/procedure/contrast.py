@@ -56,7 +56,7 @@ def contrast(
         )
     if seeds < 1:
         raise Mistake(f"procedure.seeds={seeds}: must be at least 1")
-    labs = {str(name): variant_of(lab, str(name), words) for name, words in variants.items()}
+    labs = {str(name): varied(lab, str(name), words) for name, words in variants.items()}
     trained = [
         Variant(name, each.train(wanted(each, name, seeds, test, until)))
         for name, each in labs.items()
@@ -102,13 +102,18 @@ def recorded_key(lab: Lab, runs: Sequence[RecordedRun], metric: str | None) -> s
     return metric or str(told(runs).get("monitor") or lab.untrained().monitor)
 
 
-def variant_of(lab: Lab, name: str, words: Any) -> Lab:
-    """The lab of a variant. Raises Mistake that names it."""
+def varied(lab: Lab, name: str, words: Any, before: Mapping[str, str] | None = None) -> Lab:
+    """The lab of a variant. Raises Mistake that names it.
+
+    before: words that go before those of the variant, unless it has others, by their keys.
+    """
     try:
         typed = shell.words(words)
         if wrong := [word for word in typed if "=" not in word and not word.startswith("~")]:
             raise Mistake(f"{wrong[0]}: write key=value, e.g. epochs=20")
-        return lab.variant(typed)
+        keys = {word.partition("=")[0] for word in typed}
+        first = [word for key, word in (before or {}).items() if key not in keys]
+        return lab.variant([*first, *typed])
     except (Mistake, ValueError) as mistake:
         raise Mistake(f"procedure.variants.{name}: {mistake}") from None
 

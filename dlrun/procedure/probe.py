@@ -11,7 +11,7 @@ from dlrun.engine.preflight import Seen, preflight, untouched
 from dlrun.engine.run import Run
 from dlrun.finding import Finding
 from dlrun.procedure import Lab, Outcome, Training, procedure
-from dlrun.procedure.contrast import variant_of
+from dlrun.procedure.contrast import varied
 from dlrun.report.chart import Chart
 
 _OF_OUTPUT = ("mean", "std", "zeros", "dead", "saturated")
@@ -51,7 +51,7 @@ def probe(lab: Lab, variants: dict[str, Any] | None = None) -> Outcome:
         findings = [each.completed(lab.advice) for each in one.findings]
         table, chart = _table(one.found), _chart(one.found)
         return Outcome(values=one.values, findings=findings, table=table, chart=chart)
-    several = {name: _probed(variant_of(lab, name, words)) for name, words in variants.items()}
+    several = {name: _probed(varied(lab, name, words)) for name, words in variants.items()}
     return Outcome(
         values={
             f"{name} {key}": value

@@ -226,7 +226,11 @@ def _drawn(axes: "Axes", chart: Chart) -> list[float]:
     edge: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.4, "zorder": 1.9}
     for (name, dots), colour in zip(chart.dots.items(), cycle(COLOURS), strict=False):
         size = 4.5 if len(dots[0]) <= _DENSE else 2.5
-        axes.plot(*dots, "o", color=colour, label=name, markersize=size, **edge)
+        if chart.ground and not chart.ground.regions:  # a place on a map, over the paths to it
+            edge, colour, size = {"marker": "*", "zorder": 4}, "#000000", 9
+        axes.plot(
+            *dots, **{"marker": "o"} | edge, linestyle="", color=colour, label=name, markersize=size
+        )
     return everything
 
 
