@@ -20,10 +20,8 @@ def first_loss(
 
     Values: `<variant> <classes>`.
     """
-    losses = {
-        name: [_loss(varied(lab, name, words), count) for count in classes]
-        for name, words in variants.items()
-    }
+    labs = {name: varied(lab, name, words) for name, words in variants.items()}
+    losses = {name: [_loss(each, count) for count in classes] for name, each in labs.items()}
     rows = [
         {"classes": count, "log C": log(count), **{name: losses[name][k] for name in losses}}
         for k, count in enumerate(classes)
