@@ -6,9 +6,8 @@ from math import isfinite
 from typing import Any
 
 from dlrun.errors import Mistake
-from dlrun.metric import known, metric_of
 from dlrun.procedure import Lab, Outcome, procedure
-from dlrun.procedure.contrast import Variant, recorded_key, told, varied, wanted
+from dlrun.procedure.contrast import Variant, axis, recorded_key, varied, wanted
 from dlrun.record.sweep import spans_decades
 from dlrun.report.chart import Chart
 from dlrun.shell import spelled
@@ -49,8 +48,7 @@ def against(
     }
     runs = [run for each in trained.values() for run in each.runs]
     drawn = recorded_key(lab, runs, metric)
-    kind = metric_of(drawn, known(told(runs).get("metrics")))
-    said = kind.label or kind.name.replace("_", " ")
+    said, linear = axis(runs, drawn)
     return Outcome(
         runs=runs,
         values={
@@ -62,7 +60,7 @@ def against(
         table=[_row(key, *place, each, drawn) for place, each in trained.items()],
         chart=[
             _chart(key, values, trained, _LOSS, "training loss at the end", False, title),
-            _chart(key, values, trained, drawn, said, kind.higher_is_better, ""),
+            _chart(key, values, trained, drawn, said, linear, ""),
         ],
     )
 

@@ -63,7 +63,7 @@ def contrast(
     ]
     runs = [run for each in trained for run in each.runs]
     key = recorded_key(lab, runs, metric)
-    kind = metric_of(key, known(told(runs).get("metrics")))
+    said, linear = axis(runs, key)
     return Outcome(
         runs=runs,
         values=_values(trained),
@@ -79,9 +79,9 @@ def contrast(
             Chart(
                 name="validation",
                 x="epoch",
-                y=kind.label or kind.name.replace("_", " "),
+                y=said,
                 paths={each.name: each.course(key) for each in trained},
-                linear=kind.higher_is_better,
+                linear=linear,
                 title="Validation" if key.startswith("val/") else key,
             ),
         ],
@@ -100,6 +100,15 @@ def recorded_key(lab: Lab, runs: Sequence[RecordedRun], metric: str | None) -> s
         right = ", ".join(sorted(name for name in measured if name.startswith("val/")))
         raise Mistake(f"procedure.metric={metric}: no run has recorded it; there are {right}")
     return metric or str(told(runs).get("monitor") or lab.untrained().monitor)
+
+
+def axis(runs: Sequence[RecordedRun], key: str) -> tuple[str, bool]:
+    """What an axis with this key says, and whether it is never logarithmic."""
+    among = known(told(runs).get("metrics"))
+    if key.rpartition("/")[2] not in among:  # lr, or layer/2/mean of watch=layers
+        return key, False
+    kind = metric_of(key, among)
+    return kind.label or kind.name.replace("_", " "), kind.higher_is_better
 
 
 def varied(lab: Lab, name: str, words: Any, before: Mapping[str, str] | None = None) -> Lab:
