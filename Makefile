@@ -37,8 +37,12 @@ format: $(VENV)/.checked  ## put the code into the form that check asks for
 	$(BIN)/ruff check --fix .
 
 .PHONY: readme
-readme: $(VENV)/.installed  ## write the table of groups in README.md anew
+readme: $(VENV)/.installed  ## write what README.md and the course's page have from conf/ anew
 	$(BIN)/python -m tests.readme
+
+.PHONY: pictures
+pictures: $(VENV)/.installed  ## draw the course's pictures anew; ARGS="--root cifar10" with photographs
+	$(BIN)/python -m tests.course $(ARGS)
 
 .PHONY: bench
 bench: $(VENV)/.installed $(VENV)/.compiled  ## compare the command and the loop with bare ones: tables, also in outputs/

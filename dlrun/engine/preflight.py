@@ -618,6 +618,22 @@ def not_a_mean(seen: Seen) -> Iterator[Finding]:
         )
 
 
+def competing_labels(seen: Seen) -> Iterator[Finding]:
+    """Labels that may hold at once, with probabilities that sum to 1."""
+    if not seen.run.labels:
+        return
+    sums = seen.run.loss.predicted(seen.outputs).sum(1)
+    if torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
+        yield Finding(
+            "wrong_loss",
+            WARN,
+            "The probabilities of a sample's labels sum to 1, as a softmax makes them, so no two "
+            "are likely together; several labels may hold at once: give each a sigmoid.",
+            {"sum": float(sums.mean())},
+            changes={"model": "mlp"},
+        )
+
+
 def dead_units(seen: Seen) -> Iterator[Finding]:
     """Rectified units that are zero for the whole batch."""
     shares = [met.dead for met in seen.trained.activations]
@@ -739,7 +755,7 @@ def linear_scaling(seen: Seen) -> Iterator[Finding]:
 
 
 CHECKS = (  # what causes others comes first
-    *(probabilities_into_loss, not_a_mean, batch_mixing, label_range, cut_off),
+    *(probabilities_into_loss, competing_labels, not_a_mean, batch_mixing, label_range, cut_off),
     *(symmetric_units, random_in_eval),
     *(
         leak,

@@ -27,6 +27,10 @@ cross_validate.py   trains on all folds but one, in turn
 retrain.py          trains on train and val, as long as a first training says
 ensemble.py         several trained runs as one model
 bagging.py          trains them on samples drawn with replacement
+subnetworks.py      all networks that dropout draws from, and their mean
+regions.py          decision regions, or fitted curves, of variants
+bias_variance.py    trains variants on many samples of a known function
+weights.py          how large, how sparse the weights of variants are
 """
 
 import functools

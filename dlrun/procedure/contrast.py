@@ -56,10 +56,9 @@ def contrast(
         )
     if seeds < 1:
         raise Mistake(f"procedure.seeds={seeds}: must be at least 1")
-    labs = {str(name): varied(lab, str(name), words) for name, words in variants.items()}
     trained = [
         Variant(name, each.train(wanted(each, name, seeds, test, until)))
-        for name, each in labs.items()
+        for name, each in labs(lab, variants).items()
     ]
     runs = [run for each in trained for run in each.runs]
     key = recorded_key(lab, runs, metric)
@@ -109,6 +108,11 @@ def axis(runs: Sequence[RecordedRun], key: str) -> tuple[str, bool]:
         return key, False
     kind = metric_of(key, among)
     return kind.label or kind.name.replace("_", " "), kind.higher_is_better
+
+
+def labs(lab: Lab, variants: Mapping[str, Any]) -> dict[str, Lab]:
+    """The lab of each variant, by its name. Raises Mistake that names the one that cannot be."""
+    return {str(name): varied(lab, str(name), words) for name, words in variants.items()}
 
 
 def varied(lab: Lab, name: str, words: Any, before: Mapping[str, str] | None = None) -> Lab:
