@@ -132,6 +132,15 @@ def recorded_key(
     return metric or str(told(runs).get("monitor") or lab.untrained().monitor)
 
 
+def axis(runs: Sequence[RecordedRun], key: str) -> tuple[str, bool]:
+    """What an axis with this key says, and whether it is never logarithmic."""
+    among = known(told(runs).get("metrics"))
+    if key.rpartition("/")[2] not in among:  # lr, or layer/2/mean of watch=layers
+        return key, False
+    kind = metric_of(key, among)
+    return kind.label or kind.name.replace("_", " "), kind.higher_is_better
+
+
 def labs(lab: Lab, variants: Mapping[str, Any]) -> dict[str, Lab]:
     """The lab of each variant, by its name. Raises Mistake that names the one that cannot be."""
     return {str(name): varied(lab, str(name), words) for name, words in variants.items()}
