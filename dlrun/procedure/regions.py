@@ -59,6 +59,8 @@ def regions(
         name: {split: _error(data, rule, part) for split, part in splits.items()}
         for name, rule in rules.items()
     }
+    # The best curve is in each panel.
+    shown = [name for name in rules if data.classes or name != BEST]
     what = "error rate" if data.classes else "mean squared error"
     return Outcome(
         value=errors[names[-1]][held_out],
@@ -75,7 +77,7 @@ def regions(
             for name, found in errors.items()
         ],
         chart=[
-            *(_panel(data, name, rule, rules.get(BEST)) for name, rule in rules.items()),
+            *(_panel(data, name, rules[name], rules.get(BEST)) for name in shown),
             *([_errors(names, errors, held_out, what)] if len(names) > 1 else []),
         ],
     )
@@ -184,7 +186,7 @@ def _panel(data: Data, name: str, rule: Rule, best: Rule | None) -> Chart:
     if not data.classes:
         [along] = sides
         paths = {name: (along.tolist(), rule(along[:, None]).tolist())}
-        if best is not None and rule is not best:
+        if best is not None:
             paths[BEST] = (along.tolist(), best(along[:, None]).tolist())
         dots = {"training samples": (x[:, 0].tolist(), y.tolist())}
         return Chart("regions", labels[0], "y", title=name, paths=paths, dots=dots, linear=True)
@@ -233,5 +235,5 @@ def _errors(
             for split in ("train", held_out)
         },
         levels=least,
-        linear=True,
+        linear=what == "error rate",
     )
