@@ -1,9 +1,13 @@
-"""`make readme`: the table of groups in README.md, from the first lines of the YAML files."""
+"""`make readme`: the table of groups in README.md, from the first lines of the YAML files.
+
+And what the course's page says of each experiment, see `tests.course`.
+"""
 
 from pathlib import Path
 
 from dlrun.recipe.catalogue import Catalogue
 from dlrun.recipe.schema import GROUPS, SEVERAL
+from tests import course
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN = "<!-- groups: written by `make readme` from the first lines of conf/ -->\n"
@@ -33,3 +37,4 @@ def with_table(text: str) -> str:
 
 if __name__ == "__main__":
     README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
+    course.write()

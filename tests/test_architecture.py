@@ -23,6 +23,7 @@ USES = {
     "tracking": {"tracking", "report", "record"} | BASE | {"data"},
     "console": {"console", "report", "record"} | BASE,
     "procedure": BELOW | {"procedure", "engine", "report", "tracking"},
+    "experiment": BELOW | {"experiment", "procedure", "engine", "report"},
     "recipe": BELOW | {"recipe", "engine", "tracking"},
     "job": BELOW | {"job", "recipe", "procedure", "engine", "report", "tracking", "console"},
     "sweep": BELOW

@@ -96,12 +96,17 @@ def plain(charts: Charts) -> Any:
     return found if len(found) > 1 else next(iter(found), None)
 
 
+def of(directory: Path) -> list[Chart]:
+    """The panels of a record's figure; none where it has no figure."""
+    told = record.read_json(directory / "run.json").get("chart") or []
+    return [_chart(each) for each in (told if isinstance(told, list) else [told])]
+
+
 def draw(directory: Path) -> list[Path]:
     """Draw the figure of a record, if it has one; the files that were written."""
-    told = record.read_json(directory / "run.json").get("chart")
-    if not told:
+    charts = of(directory)
+    if not charts:
         return []
-    charts = [_chart(each) for each in (told if isinstance(told, list) else [told])]
     path = directory / "figures" / f"{charts[0].name}.png"
     save(_figure(charts), path, dpi=150)
     return [path]
@@ -179,7 +184,7 @@ def _lines(axes: "Axes", chart: Chart) -> float:
         axes.axhline(level, color=GREY, linestyle=dashes, label=f"{name}: {number(level)}")
     if chart.log:
         axes.set_xscale("log")
-        if len(chart.at) <= _FEW:
+        if 0 < len(chart.at) <= _FEW:
             axes.set_xticks(list(chart.at), [f"{place:g}" for place in chart.at])
             axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
     elif chart.names:
@@ -240,7 +245,11 @@ def _drawn(axes: "Axes", chart: Chart) -> list[float]:
     colours = cycle((*COLOURS[taken:], *COLOURS[:taken]))
     for (name, dots), colour in zip(chart.dots.items(), colours, strict=False):
         size = 4.5 if len(dots[0]) <= _DENSE else 2.5
-        axes.plot(*dots, "o", color=colour, label=name, markersize=size, **edge)
+        if chart.ground and not chart.ground.regions:  # a place on a map, over the paths to it
+            edge, colour, size = {"marker": "*", "zorder": 4}, "#000000", 9
+        axes.plot(
+            *dots, **{"marker": "o"} | edge, linestyle="", color=colour, label=name, markersize=size
+        )
     return everything
 
 

@@ -76,6 +76,15 @@ COMPOSING = [
         "loss=auto has no setting 'delta'; it is a setting of loss=huber",
     ),
     ("loss=mse loss.delta=1", "loss.delta=1", "it is a setting of loss=huber"),
+    ("loss=bce loss.one_logit=true", "loss.one_logit=true: is for two", "use loss=cross_entropy"),
+    ("sampling=random", "sampling=random", "must be one of shuffle, fixed, replacement"),
+    ("divergence=[explosion,nan]", "divergence=", "not_finite, explosion, oscillation"),
+    (
+        "regularization=[dropconnect] regularization.dropconnect.inference=gaussian "
+        "model.norm=batch",
+        "inference=gaussian: needs an activation",
+        "here comes a BatchNorm1d; use inference=mean",
+    ),
     ("loss.dleta=1", "loss.dleta=1", "it has no settings"),
     ("loss=automatic", "loss=automatic", "there are auto, bce"),
     ("folds=5", "folds=5", "procedure.folds=5, a setting of procedure=cross_validate"),

@@ -380,6 +380,14 @@ def test_a_loss_whose_shapes_broadcast(found, table):
     assert "wrong_loss" not in found("loss=mse", data=numbers, loss=nn.MSELoss(reduction="sum"))
 
 
+def test_labels_that_compete_in_a_softmax(found, compose_recipe):
+    recipe = compose_recipe("data._target_=dlrun.experiment.mistakes.properties")
+    labels = build.load_data(recipe)
+    softmax = nn.Sequential(network(outputs=4), Does(lambda z: z.softmax(1).logit()))
+    assert found("loss=bce", data=labels, model=softmax)["wrong_loss"] == WARN
+    assert "wrong_loss" not in found("loss=bce", data=labels, model=network(outputs=4))
+
+
 def test_logits_that_pass_a_rectifier(found):
     assert found(model=nn.Sequential(network(), nn.ReLU()))["dead_units"] == WARN
 
