@@ -35,7 +35,7 @@ def test_regions_and_errors_are_those_of_the_rules():
         "data.kind=mixture", variants, "procedure.beside=[linear,nearest,best]"
     )
     data = make(toy("mixture", 500), "100/200/200")
-    (x, y), (x_test, y_test) = points(data.train), points(data.test)
+    (x, y), (x_test, y_test) = points(data, data.train), points(data, data.test)
     rules = {
         "linear regression": lambda x_: LinearRegression().fit(x, y).predict(x_) > 0.5,
         "nearest neighbour": KNeighborsClassifier(1).fit(x, y).predict,
@@ -71,6 +71,7 @@ def test_a_curve_is_drawn_with_the_function_below_it():
     ("words", "said"),
     [
         (["data=digits", "data.split=60/20/20"], "has 64 inputs and 10 classes"),
+        (["data.split=500/0/0"], "neither test nor validation samples"),
         (["procedure.beside=[bayes]"], "procedure.beside=bayes: write some of linear"),
         (["procedure.beside=[best]"], "procedure.beside=best: needs data whose source is known"),
         (["procedure.variants={a: 'model.hiden=3'}"], "procedure.variants.a: model.hiden"),
