@@ -27,7 +27,7 @@ Rule = Callable[[Array], Array]
 
 LINEAR, NEAREST, BEST = "linear regression", "nearest neighbour", "best possible"
 _SIDE = 151  # places on each side of the plane
-_ALONG = 401  # places on a curve
+_ALONG = 151  # places on a curve
 _SHOWN = 400  # samples, at most
 _MARGIN = 0.08  # of the plane around the samples, of their extent
 

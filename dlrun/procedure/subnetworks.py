@@ -20,6 +20,7 @@ from dlrun.report.chart import Chart
 
 MOST = 16
 """Units that may be dropped: 65,536 subnetworks."""
+_SHOWN = 200  # samples in the figure
 _AT_ONCE = 2**16  # samples that pass at once, each through a subnetwork of its own
 SCALED, GEOMETRIC, ARITHMETIC = "weight scaling", "geometric mean", "arithmetic mean"
 

@@ -18,9 +18,9 @@ from dlrun.report.chart import Chart, Ground
 
 _FEW = 12  # weights that are drawn one by one
 _SHOWN = 400  # places on the curve of many
-_AROUND = 361  # of a ball of weights
+_AROUND = 121  # of a ball of weights
 _SAID = {1: "|w₁| + |w₂|", 2: "w₁² + w₂²"}
-_SIDE = 81  # places on each side of the plane of two weights
+_SIDE = 61  # places on each side of the plane of two weights
 _FEATURES = 36  # of a layer that are drawn, at most
 
 
