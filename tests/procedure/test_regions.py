@@ -24,7 +24,7 @@ def done(*words):
     """The procedure's record and its values, and the runs of its variants by name."""
     assert main([*WORDS, *SHORT, *words]) == 0
     runs = {record.read_json(run / "run.json")["name"]: run for run in record.all_runs("outputs")}
-    [own] = [run for run in runs.values() if (run / "figures" / "regions.png").exists()]
+    [own] = [run for run in runs.values() if record.read_json(run / "run.json").get("chart")]
     return record.read_json(own / "run.json"), record.read_points(own)[-1]["values"], runs
 
 
