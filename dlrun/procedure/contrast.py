@@ -8,7 +8,7 @@ from typing import Any
 
 from dlrun import shell
 from dlrun.errors import Mistake
-from dlrun.metric import Metric, known
+from dlrun.metric import Metric, known, metric_of
 from dlrun.procedure import Lab, Outcome, RecordedRun, Training, procedure
 from dlrun.record.expected import FOUND, reached, reached_by_all
 from dlrun.report.chart import Chart

@@ -12,20 +12,21 @@ from dlrun.engine.run import Run
 from dlrun.model.order import weight_layers
 from dlrun.model.roles import value
 from dlrun.model.roles import weights as used
-from dlrun.procedure import Lab, Outcome, Training
+from dlrun.procedure import Lab, Outcome, Training, procedure
 from dlrun.procedure.contrast import labs
 from dlrun.report.chart import Chart, Ground
 
 _FEW = 12  # weights that are drawn one by one
 _SHOWN = 400  # places on the curve of many
-_AROUND = 361  # of a ball of weights
+_AROUND = 121  # of a ball of weights
 _SAID = {1: "|w₁| + |w₂|", 2: "w₁² + w₂²"}
-_SIDE = 81  # places on each side of the plane of two weights
+_SIDE = 61  # places on each side of the plane of two weights
 _FEATURES = 36  # of a layer that are drawn, at most
 
 
+@procedure(judged=False)
 def weights(lab: Lab, variants: dict[str, Any] | None = None) -> Outcome:
-    """The procedure `weights`; its value is what the recipe monitors, of the last variant.
+    """The procedure `weights`: sizes of the weights of variants, and their pictures.
 
     variants: as `contrast` takes them; None for the recipe alone.
     """
@@ -40,7 +41,6 @@ def weights(lab: Lab, variants: dict[str, Any] | None = None) -> Outcome:
             apart = (flat[name] - flat[first]).norm() / flat[first].norm()
             sizes[name][f"from {first}"] = float(apart)
     return Outcome(
-        value=list(recorded.values())[-1].value,
         runs=list(recorded.values()),
         values={
             f"{name} {key}": value
