@@ -5,7 +5,9 @@ A finding never stops a training. In a record it stands under `findings`, as `pl
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from math import ceil, inf
+from statistics import median
 from typing import Any
 
 FAIL, WARN, NOTE = "fail", "warn", "note"
@@ -62,6 +64,29 @@ def undecided(said: str, gain: float, error: float, samples: int) -> Finding:
         needed = numbers["samples_needed"] = ceil(samples * times)
         told += f"; about {needed:,} samples would decide, of {samples:,} now"
     return Finding("inconclusive", NOTE, f"{told}.", numbers)
+
+
+EXPLODED = 1.5
+"""Times the undecided loss from which a network is worse than if it said nothing."""
+JUMP = 0.1
+"""The share of the validation loss by which it must jump to be called noisy."""
+
+
+def exploded(loss: float, undecided: float) -> bool:
+    """Whether a loss is far above that of a network that says nothing."""
+    return loss > EXPLODED * undecided
+
+
+def jump(losses: Sequence[float]) -> float | None:
+    """By how much a loss jumps from point to point in the second half of its points.
+
+    None where these are fewer than five, or where it gets better by more than it jumps.
+    """
+    late = losses[len(losses) // 2 :]
+    if len(late) < 5:
+        return None
+    found = median(abs(after - before) for before, after in pairwise(late))
+    return found if found > max(JUMP * min(late), abs(late[0] - late[-1]) / 2) else None
 
 
 def text(findings: Sequence[Finding]) -> str:
@@ -137,6 +162,10 @@ NAMES: dict[str, tuple[str, str]] = {
     "rate_too_high": (
         "the loss jumps, rises or settles far too high",
         "Goodfellow et al. 2016, 11.4",
+    ),
+    "linear_scaling": (
+        "how far a step is from the batch beyond which the rate can no longer grow with it",
+        "McCandlish et al. 2018",
     ),
     "rate_too_low": ("the loss falls far too slowly", "Goodfellow et al. 2016, 11.4"),
     "best_rate": (

@@ -35,6 +35,8 @@ class Loss:
     fisher: (logits, u) -> gradients by the logits, as targets that the model itself predicts
         would give them: with u ~ N(0, I) their covariance is the Fisher information. None
         where nobody knows it.
+    one_logit: whether the model is built with one output, the logit of the second of two classes;
+        `beside_zero` makes two of it.
     """
 
     function: Callable[..., Tensor]
@@ -42,6 +44,7 @@ class Loss:
     link: str = ""
     takes_logits: bool = False
     fisher: Callable[[Tensor, Tensor], Tensor] | None = None
+    one_logit: bool = False
     name: str = field(init=False)
     options: frozenset[str] = field(init=False)
 
@@ -135,6 +138,14 @@ def of(made: Callable[..., Tensor]) -> Loss:
     if isinstance(made, functools.partial) and not made.args:
         function, options = made.func, made.keywords
     known = cross_entropy if function is F.cross_entropy else function
+    if known is bce and options.get("one_logit"):
+        known = replace(
+            bce,
+            takes=frozenset((LABELS, PROBABILITIES)),
+            link="softmax",  # of 0 and z, which is 1 − σ(z) and σ(z)
+            fisher=fisher_of_softmax,
+            one_logit=True,
+        )
     if isinstance(known, Loss):
         return known.bound(**options) if options else known
     return Loss(made)
@@ -150,6 +161,19 @@ def targets(logits: Tensor, y: Tensor) -> Tensor:
     if logits.shape[-1] == 1:
         return y.to(logits.dtype).reshape(logits.shape)
     return F.one_hot(y, logits.shape[-1]).to(logits.dtype)
+
+
+def beside_zero(model: nn.Module, args: Any, z: Tensor) -> Tensor:
+    """A forward hook: the logit z of the second class, (n, 1), as the logits 0 and z of both.
+
+    Their softmax is 1 − σ(z) and σ(z), so that all who look at classes find two of them.
+    Raises Mistake where the model gives something else than one number a sample.
+    """
+    if z.dim() != 2 or z.shape[1] != 1:
+        raise Mistake(
+            f"loss.one_logit=true: the model must give (n, 1), and gives {tuple(z.shape)}"
+        )
+    return F.pad(z, (1, 0))
 
 
 def fisher_of_softmax(logits: Tensor, draw: Tensor) -> Tensor:
@@ -205,12 +229,16 @@ def huber(logits: Tensor, y: Tensor, delta: float = 1.0) -> Tensor:
 
 
 @functools.partial(Loss, link="sigmoid", takes_logits=True, fisher=fisher_of_sigmoid)
-def bce(logits: Tensor, y: Tensor) -> Tensor:
+def bce(logits: Tensor, y: Tensor, one_logit: bool = False) -> Tensor:
     """The mean over samples and outputs of −t·log σ(z) − (1 − t)·log(1 − σ(z)).
 
     Several labels may hold for one sample: y (n, outputs) float of 0 and 1, or between.
+    one_logit: of the second of two classes alone, z how far its logit is above the other one.
     """
-    return F.binary_cross_entropy_with_logits(logits, targets(logits, y))
+    t = targets(logits, y)
+    if one_logit:
+        logits, t = logits[:, 1] - logits[:, 0], t[:, 1]
+    return F.binary_cross_entropy_with_logits(logits, t)
 
 
 @functools.partial(Loss, takes=frozenset((LABELS,)), takes_logits=True, fisher=fisher_of_softmax)
@@ -253,7 +281,10 @@ def are_labels(y: Tensor, said: bool | None) -> bool:
 _ROUNDING = 1e-3  # by which targets may lie outside [0, 1]
 # What autograd calls the functions that squash, and those that only rearrange.
 SQUASHES = {"SoftmaxBackward0": "softmax", "SigmoidBackward0": "sigmoid"}
-REARRANGES = ("View", "Reshape", "Squeeze", "Unsqueeze", "Clone", "Permute", "Transpose", "ToCopy")
+REARRANGES = (
+    *("View", "Reshape", "Squeeze", "Unsqueeze", "Clone", "Permute", "Transpose", "ToCopy"),
+    "ConstantPad",
+)
 
 
 def refuse_probabilities(loss: Loss, model: nn.Module, x: Tensor) -> None:

@@ -263,49 +263,13 @@ def one_cycle(
     return a + (b - a) * way
 
 
-class HalveOnWorse(Schedule):
-    """Times factor after each validation with a lower score than the one before.
-
-    return_to_best: then training goes on from its best weights.
-    """
-
-    shifts = False
-
-    def __init__(self, factor: float = 0.5, return_to_best: bool = False) -> None:
-        _between("factor", factor)
-        self.factor, self.return_to_best = factor, return_to_best
-        self.multiplier, self.previous, self.worse = 1.0, -inf, False
-
-    def __call__(self, step: int, total_steps: int, steps_per_epoch: int) -> float:
-        """The multiplier now."""
-        return self.multiplier
-
-    def observe(self, score: float) -> None:
-        """Take in a score; one that is not a number is worse than any."""
-        self.worse = isnan(score) or score < self.previous
-        if self.worse:
-            self.multiplier *= self.factor
-        self.previous = score
-
-    def returns(self) -> bool:
-        """Whether the last score was worse, and that is wanted."""
-        return self.worse and self.return_to_best
-
-    def state_dict(self) -> dict[str, float]:
-        """The multiplier and the score before."""
-        return {"multiplier": self.multiplier, "previous": self.previous}
-
-    def load_state_dict(self, state: dict[str, float]) -> None:
-        """Go on from a state_dict."""
-        self.multiplier, self.previous = state["multiplier"], state["previous"]
-
-
 class BoldDriver(Schedule):
     """Up after each better validation, down after each worse one.
 
-    up, down: factors. slow: where it is given, up only where the score has risen by less than
-    this share of what it was: then progress is slow. most: the highest multiplier.
-    return_to_best: down, and on from the best weights, as the driver does.
+    up, down: factors; with up=1 the rate only falls. slow: where it is given, up only where the
+    score has risen by less than this share of what it was: then progress is slow. most: the
+    highest multiplier. return_to_best: down, and on from the best weights, as the driver does; the
+    next score is then compared with theirs.
 
     Vogl, Mangis, Rigler, Zink, Alkon 1988, Accelerating the Convergence of the Back-Propagation
     Method; Battiti 1989, Accelerated Backpropagation Learning: Two Optimization Methods.

@@ -77,18 +77,21 @@ def ten_crop(
 
 
 def multi_scale(
-    x: Tensor, size: int | list[int] | None = None, scales: tuple[float, ...] = (8 / 7, 1.5, 2.0)
+    x: Tensor,
+    size: int | list[int] | None = None,
+    scales: tuple[float, ...] = (8 / 7, 1.5, 2.0),
+    sides: tuple[int, ...] | None = None,
 ) -> list[Tensor]:
-    """Ten crops of each image at each scale, the short side in units of the crop's."""
+    """Ten crops of each image at each scale, the short side in units of the crop's.
+
+    sides: short sides in pixels, in place of scales.
+    """
     _require_images(x, "multi_scale")
     if not scales or min(scales) < 1:
         raise ValueError(f"scales must be at least 1, got {list(scales)}")
     height, width = _sides(size, x)
-    views = []
-    for scale in scales:
-        resize = round(scale * max(height, width))
-        views += ten_crop(x, [height, width], resize)
-    return views
+    resized = sides or [round(scale * max(height, width)) for scale in scales]
+    return [view for side in resized for view in ten_crop(x, [height, width], side)]
 
 
 def _five(x: Tensor, size: int | list[int] | None, resize: int | None) -> list[Tensor]:

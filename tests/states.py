@@ -23,4 +23,5 @@ def without_clock(state: dict[str, Any]) -> dict[str, Any]:
     """A checkpoint without times, and without the length of a record that holds them."""
     position = {k: v for k, v in state["position"].items() if k != "elapsed"}
     window = {k: v for k, v in state["window"].items() if k != "seconds"}
-    return state | {"position": position, "window": window, "recorded": 0}
+    good = without_clock(state["good"]) if state.get("good") else None
+    return state | {"position": position, "window": window, "recorded": 0, "good": good}

@@ -57,6 +57,13 @@ FORMS: list[tuple[str, str, tuple[str, ...]]] = [
     ("optimizer", "adadelta", ("optimizer.window=2",)),
     ("optimizer", "momentum", ("optimizer.form=classical", "optimizer.momentum_start=0.5")),
     ("optimizer", "nesterov", ("optimizer.form=classical", "optimizer.momentum_start=0.5")),
+    ("optimizer", "sam", ("optimizer.base=adamw", "optimizer.adaptive=true")),
+    ("optimizer", "soap", ("optimizer.frequency=1",)),
+    (
+        *("optimizer", "schedulefree_adamw"),
+        ("model.norm=batch", "optimizer.weight_decay=0.1", "warmup='3 steps'"),
+    ),
+    ("regularization", "lookahead", ("regularization.lookahead.every='2 steps'", "optimizer=adam")),
     (
         *("optimizer", "nesterov"),
         (
@@ -65,6 +72,7 @@ FORMS: list[tuple[str, str, tuple[str, ...]]] = [
         ),
     ),
 ]
+LIBRARIES = {"timm": "timm", "soap": "pytorch_optimizer"}
 LARGE = {("model", name) for name in ("lenet", "vgg", "torchvision", "timm")}
 SEVERAL_MODELS = {"augmentation": ("model=cnn", "model.channels=[4,4]", "batch_size=32")}
 

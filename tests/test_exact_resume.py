@@ -44,6 +44,13 @@ RECIPES = {
         *("unfreeze_at=50%", "lr_of={head:3}", "layer_decay=0.8", "log_every='9 steps'"),
         "regularization=[l2,dropout]",
     ],
+    "drawn with replacement, rates by fan-in, a sigmoid": [
+        *("sampling=replacement", "batch_size=50", "layer_lr=fan_in", "optimizer.lr=0.02"),
+        *("data.classes=[3,8]", "loss=bce", "loss.one_logit=true"),
+        *("regularization=[dropconnect]", "regularization.dropconnect.inference=gaussian"),
+        "regularization.dropconnect.linear=0.2",
+        *("on_divergence=backoff", "divergence=[explosion,oscillation]", "epochs=120"),
+    ],
     "a table with texts and holes": ["data=arrays", "data.path=../t.csv", "data.target=kind"],
 }
 QUICKEST = ("adamw, augmentation, early stopping",)

@@ -96,6 +96,33 @@ def test_one_logit_for_two_classes():
     assert loss.bce(z, y).item() == pytest.approx(bce(z.numpy(), y.numpy()[:, None]), abs=1e-12)
 
 
+@pytest.mark.proves("loss=bce")
+@pytest.mark.parametrize("targets", ["labels", "mixed", "smoothed"])
+def test_one_logit_beside_zero(targets):
+    """The softmax of 0 and z is 1 − σ(z) and σ(z); so are loss, probabilities and information."""
+    made = loss.of(instantiate(OmegaConf.load(CONF / "bce.yaml"), one_logit=True))
+    made = made.smoothed(0.1, 2) if targets == "smoothed" else made
+    z = torch.randn(9, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    both = loss.beside_zero(torch.nn.Identity(), (), z)
+    y = torch.arange(9) % 2
+    t = torch.stack([1 - y, y], 1).double()
+    t = {"labels": t, "mixed": t * 0.7 + 0.15, "smoothed": t * 0.9 + 0.05}[targets]
+    value = made(both, t if targets == "mixed" else y)
+    assert value.item() == pytest.approx(bce(z.numpy(), t[:, 1:].numpy()), abs=1e-12)
+    assert value.item() == pytest.approx(cross_entropy(both.numpy(), t.numpy()), abs=1e-12)
+    torch.testing.assert_close(made.scores(both)[:, 1:], z.sigmoid())
+    assert made.fisher is not None
+    draws = torch.randn(100_000, 2, dtype=torch.float64)
+    seen = made.fisher(both[:1].expand(100_000, -1), draws)[:, 1]
+    p = z[0].sigmoid().item()
+    assert seen.var().item() == pytest.approx(p * (1 - p), rel=0.02)
+    views = torch.stack([both, -both])
+    mean = (z.sigmoid() + (-z).sigmoid()) / 2
+    torch.testing.assert_close(made.averaged(views).softmax(-1)[:, 1:], mean)
+    with pytest.raises(Mistake, match=r"must give \(n, 1\), and gives \(9, 2\)"):
+        loss.beside_zero(torch.nn.Identity(), (), both)
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("mixed", [False, True])
 def test_class_weights_add_up_over_mini_batches(smoothing, mixed):

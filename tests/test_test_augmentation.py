@@ -81,6 +81,8 @@ def test_multi_scale_is_ten_crops_at_each_scale(x):
         expected = ten_crop(x, 8, resize=side)
         assert all(torch.equal(a, b) for a, b in zip(views[10 * k :], expected, strict=False))
     assert all(view.shape == (3, 3, 8, 8) for view in views)
+    in_pixels = multi_scale(x, 8, sides=(8, 12, 16))
+    assert all(torch.equal(a, b) for a, b in zip(in_pixels, views, strict=True))
 
 
 def test_floats_stay_as_they_are(x):

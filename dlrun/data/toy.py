@@ -1,6 +1,7 @@
 """Small made-up sets whose answer can be drawn: points in the plane, curves, plain noise."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,11 @@ from dlrun.errors import Mistake
 Array = NDArray[Any]
 Made = tuple[Array, Array]
 
-CURVES = ("line", "sine")
-"""Kinds whose target is a number."""
+CURVES: dict[str, Callable[[Array], Array]] = {
+    "line": lambda x: x / 2,
+    "sine": lambda x: np.sin(2 * np.pi * x),
+}
+"""Kinds whose target is a number: a function of x, to which noise is added."""
 MEANS = 10
 """Of a mixture, for each class."""
 
@@ -43,8 +47,7 @@ def toy(
         "blobs": lambda g: _blobs(g, n_samples, n_classes, noise),
         "spiral": lambda g: _spiral(g, n_samples, n_classes, noise, turns),
         "mixture": lambda g: _mixture(g, n_samples, seed),
-        "line": lambda g: _curve(g, n_samples, noise, lambda x: x / 2),
-        "sine": lambda g: _curve(g, n_samples, noise, lambda x: np.sin(2 * np.pi * x)),
+        **{name: partial(_curve, n_samples, noise, of) for name, of in CURVES.items()},
     }
     if kind not in makers:
         raise Mistake(f"data.kind={kind}: write one of {', '.join(makers)}")
@@ -123,7 +126,7 @@ def _mixture(generator: np.random.Generator, samples: int, seed: int) -> Made:
 
 
 def _curve(
-    generator: np.random.Generator, samples: int, noise: float, of: Callable[[Array], Array]
+    samples: int, noise: float, of: Callable[[Array], Array], generator: np.random.Generator
 ) -> Made:
     x = generator.random((samples, 1))
     return x, of(x) + noise * generator.standard_normal((samples, 1))

@@ -10,7 +10,8 @@ answers.py     a little of what is said of each sample, for figures and comparis
 inside.py, surface.py   what is in a network, and the loss around its weights
 state/, checkpoint.py   what changes while it trains, and its file
 watch.py       a look at the layers (layers.py, signal.py) and at the sharpness (sharpness.py)
-divergence.py  a loss that is no longer finite
+noise_scale.py   how noisy the gradient is
+divergence.py  a loss that diverges
 eager.py       optimizers without importing torch.compile, which takes seconds
 count.py       parameters and operations of a model
 device.py      the device and the number of threads

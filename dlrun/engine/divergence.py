@@ -1,26 +1,30 @@
-"""A loss that is no longer finite: noticed, and answered with an end or with a smaller rate."""
+"""A loss that diverges: noticed, and answered with an end or with a smaller rate."""
 
 import copy
+from collections.abc import Mapping
 from math import isfinite
+from statistics import mean
 from typing import Any
 
+from dlrun.engine.examine import without_network
 from dlrun.engine.run import Run
 from dlrun.engine.state import Counters, State, capture, restore
 from dlrun.errors import Failure
+from dlrun.finding import EXPLODED, exploded, jump
 from dlrun.record import Record
 
 AT_MOST = 20  # returns with a smaller rate before giving up
 
 
-class NotFinite(Failure):
-    """The end of a run whose loss is no longer finite."""
+class LossDiverged(Failure):
+    """The end of a run whose loss diverges."""
 
 
 class Diverged(Exception):
-    """The loss of `step` is `loss`, which is not finite. number: of the run that diverged."""
+    """What has become of the loss of `step`. number: of the run that diverged."""
 
-    def __init__(self, step: int, loss: float, split: str = "training", number: int = 0) -> None:
-        super().__init__(f"the {split} loss became {loss} at step {step}")
+    def __init__(self, step: int, said: str, number: int = 0) -> None:
+        super().__init__(f"the {said} at step {step}")
         self.step, self.number = step, number
 
 
@@ -37,7 +41,32 @@ def check_finite(run: Run, state: State, number: int = 0) -> None:
         for value in values:
             if not isfinite(value):
                 step = _step_of(run, state.counters, len(window.losses) - 1 - place)
-                raise Diverged(step, value, number=number)
+                raise Diverged(step, f"training loss became {value}", number)
+
+
+def check_stable(run: Run, state: State, values: Mapping[str, float], number: int = 0) -> None:
+    """Raise Diverged where a finite loss explodes or oscillates, if the recipe asks for that.
+
+    As the findings `rate_too_high` and `noisy` have it. A network whose first weights are worse
+    than saying nothing may be as bad as it was at first. values: of the point, before the window
+    is cleared.
+    """
+    standing, step = state.runs[number], state.counters.step
+    if "explosion" in run.divergence and "train/loss" in values:
+        losses = state.window.of(state.window.losses, number)
+        if standing.least is None:
+            standing.least = max(without_network(run)["undecided"], losses[0])
+        # The mean of all may still look well where the last ones no longer do.
+        latest = max(values["train/loss"], mean(losses[-max(1, len(losses) // 4) :]))
+        if exploded(latest, standing.least):
+            said = f"training loss exploded to {latest:.4g}, which is above {EXPLODED:g} times"
+            raise Diverged(step, f"{said} {standing.least:.4g},", number)
+    if "oscillation" in run.divergence and "val/loss" in values:
+        standing.losses.append(values["val/loss"])
+        jumps = jump(standing.losses)
+        if jumps is not None:
+            said = f"validation loss oscillates by {jumps:.3g} from point to point"
+            raise Diverged(step, said, number)
 
 
 def _step_of(run: Run, counters: Counters, after: int) -> int:
@@ -59,23 +88,24 @@ def good(run: Run, state: State, number: int = 0) -> dict[str, Any]:
 def back_off(run: Run, state: State, record: Record, diverged: Diverged) -> None:
     """Return to the last good state with half the rate, a tenth within the first epoch.
 
-    Recorded as `backoff/n`, the factor of all rates from the n-th time on. Raises Failure
-    where the recipe does not ask for it, or where it did not help.
+    What validation was before no longer counts. Recorded as `backoff/n`, the factor of all rates
+    from the n-th time on. Raises Failure where the recipe does not ask for it, or where it did
+    not help.
     """
     rate = run.optimizer.param_groups[0]["lr"]
     standing = state.runs[diverged.number]
     kept = standing.good
     if not run.backoff or kept is None:
-        raise NotFinite(
+        raise LossDiverged(
             f"{diverged} with a rate of {rate:g}; try a smaller optimizer.lr, clip_norm=1, "
             "or on_divergence=backoff"
         )
     count = standing.backoffs + 1
     if count > AT_MOST:
-        raise NotFinite(f"{diverged}, after {AT_MOST} returns to a smaller rate, now {rate:g}")
+        raise LossDiverged(f"{diverged}, after {AT_MOST} returns to a smaller rate, now {rate:g}")
     first = diverged.step <= run.lengths.steps_per_epoch
     scale = standing.scale * (0.1 if first else 0.5)
-    kept["position"] |= {"scale": scale, "backoffs": count}
+    kept["position"] |= {"scale": scale, "backoffs": count, "losses": []}
     state.become(restore(run, copy.deepcopy(kept)))  # the optimizer changes what it is given
     state.runs[0].good = kept
     epoch = diverged.step / run.lengths.steps_per_epoch

@@ -64,7 +64,7 @@ def examined(run: Run, trained: int) -> dict[str, float]:
         met = seen.trained.activations
         found["dead"] = max((each.dead for each in met), default=0.0)
         found["saturated"] = max((each.saturated for each in met), default=0.0)
-        found |= _without_network(run) | _train_mode(run, train)
+        found |= without_network(run) | _train_mode(run, train)
         if len(run.data.val):
             val = _looked(run, run.data.val)
             found |= _measured(run, "val", val) | _linear(run, train, val)
@@ -154,7 +154,7 @@ def _linear(run: Run, train: Looked, val: Looked) -> dict[str, float]:
     }
 
 
-def _without_network(run: Run) -> dict[str, float]:
+def without_network(run: Run) -> dict[str, float]:
     """What the best constant answer gives on the validation split, or on the training split."""
     split = run.data.val if len(run.data.val) else run.data.train
     if run.reconstructs:

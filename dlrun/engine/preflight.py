@@ -61,6 +61,8 @@ RARE = 5.0
 """How many times as frequent as the rarest class the most frequent one may be."""
 CHANCE = 1e-3
 """How often splits at random would leave some class as much rarer in training."""
+SURE = 3.5
+"""Standard errors by which a batch must be above the noise scale to be called beyond it."""
 DEAD, SATURATED = 0.75, 0.5
 """Shares of dead units and of saturated values from which a layer is called so.
 
@@ -730,6 +732,28 @@ def linear_network(seen: Seen) -> Iterator[Finding]:
         )
 
 
+def linear_scaling(seen: Seen) -> Iterator[Finding]:
+    """A rate that grows with the batch where the first weights have less noise than that needs."""
+    from dlrun.engine.noise_scale import noise_scale  # which needs what is here
+
+    lengths = seen.run.lengths
+    batch, base = lengths.batch_size * lengths.accumulate, lengths.linear_from
+    if not base or batch <= base:
+        return
+    noise = noise_scale(seen.run)
+    if batch > noise.scale + SURE * noise.error:
+        yield Finding(
+            "linear_scaling",
+            WARN,
+            f"scale_lr=linear multiplies the rate by {batch / base:.3g} for steps of {batch:,} "
+            f"samples, and the first weights have a gradient noise scale of {noise.scale:,.0f}: by "
+            f"it the best rate grows by {noise.best(batch, base):.3g}. It rises while the loss "
+            "falls, so begin with a warm-up, or take scale_lr=sqrt.",
+            {"noise_scale": noise.scale, "error": noise.error, "batch": float(batch)},
+            changes={"warmup": "5 epochs"},
+        )
+
+
 CHECKS = (  # what causes others comes first
     *(probabilities_into_loss, competing_labels, not_a_mean, batch_mixing, label_range, cut_off),
     *(symmetric_units, random_in_eval),
@@ -744,6 +768,7 @@ CHECKS = (  # what causes others comes first
         saturated_units,
         initial_loss,
         gradients,
+        linear_scaling,
     ),
     *(no_gradient, linear_network, wrong_loss, dependent_inputs, ignores_input),
 )

@@ -41,6 +41,7 @@ class Run:
     flops: of the forward pass of one sample.
     views: a raw batch as several, whose predictions are averaged on the test split.
     backoff: whether a diverged run returns to its last good state with a smaller rate.
+    divergence: of `explosion` and `oscillation` what is one, beside a loss that is not finite.
     reconstructs: whether the model is to give its input back.
     regularizers: by their keys in the recipe; each acts in one or more places;
         `change_batch`, `penalties` and the others after them are those that act there.
@@ -77,6 +78,7 @@ class Run:
     flops: int = 0
     views: Callable[[Tensor], list[Tensor]] | None = None
     backoff: bool = False
+    divergence: tuple[str, ...] = ()
     reconstructs: bool = False
     regularizers: dict[str, Regularizer] = field(default_factory=dict)
     rates: list[float] = field(default_factory=list)
@@ -210,6 +212,9 @@ class LoopConfig:
     checkpoint_every: Duration  # in steps or in seconds
     evaluation_batch: int  # samples
     watch_every: int = 0  # 0 for never
+    linear_from: int = (
+        0  # the batch that the rate is meant for, where it grows with the batch at once
+    )
     stop_at: float = inf  # by the clock, in seconds since 1970
 
     def smallest(self, samples: int) -> int:

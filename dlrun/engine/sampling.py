@@ -18,20 +18,19 @@ from dlrun.errors import Mistake
 
 # Uses of (seed, epoch), beside those of batches.py and data/sample.py; each draws independent
 # numbers.
-_BALANCED, _STRATIFIED = 2, 3
+_BALANCED, _STRATIFIED, _REPLACEMENT = 2, 3, 12
 
 
 def by_epoch(
     name: str, rows: Tensor, y: Tensor, seed: int, batch_size: int, drop_last: bool
 ) -> Callable[[int], Tensor]:
-    """(epoch) -> its rows, in the order `name`: shuffle, balanced or stratified.
+    """(epoch) -> its rows, in the order `name`, one of `ORDERS`.
 
     y[rows] are the targets; drop_last leaves out a smaller last mini-batch. Raises Mistake
     where the order needs classes and the targets are numbers.
     """
-    draw = {"shuffle": shuffle, "balanced": balanced, "stratified": stratified}[name]
-    labels = y[rows].cpu()
-    if name != "shuffle" and labels.is_floating_point():
+    draw, labels = ORDERS[name], y[rows].cpu()
+    if draw in (balanced, stratified) and labels.is_floating_point():
         raise Mistake(f"sampling={name}: needs classes; use sampling=shuffle")
     keep = len(rows) // batch_size * batch_size if drop_last else len(rows)
     return lambda epoch: draw(rows, labels, epoch, seed, batch_size)[:keep]
@@ -40,6 +39,18 @@ def by_epoch(
 def shuffle(rows: Tensor, y: Tensor, epoch: int, seed: int, batch_size: int) -> Tensor:
     """Every row once, in random order."""
     return order(rows, epoch, seed)
+
+
+def fixed(rows: Tensor, y: Tensor, epoch: int, seed: int, batch_size: int) -> Tensor:
+    """Every row once, in the order of the data, the same in each epoch: shuffling forgotten."""
+    return rows
+
+
+def replacement(rows: Tensor, y: Tensor, epoch: int, seed: int, batch_size: int) -> Tensor:
+    """As many independent draws as there are rows: 1 − 1/e of the rows are met in an epoch."""
+    generator = make_generator(_REPLACEMENT, seed, epoch)
+    drawn = torch.randint(len(rows), (len(rows),), generator=generator)
+    return rows[drawn.to(rows.device)]
 
 
 def balanced(rows: Tensor, y: Tensor, epoch: int, seed: int, batch_size: int) -> Tensor:
@@ -90,6 +101,9 @@ def stratified(rows: Tensor, y: Tensor, epoch: int, seed: int, batch_size: int) 
     chance = torch.rand(n, generator=generator, dtype=torch.float64)
     visited = dealt[torch.from_numpy(np.lexsort((chance.numpy(), hands.numpy())))]
     return rows[visited.to(rows.device)]
+
+
+ORDERS = {each.__name__: each for each in (shuffle, fixed, replacement, balanced, stratified)}
 
 
 def class_weights(y: Tensor, classes: int) -> Tensor:

@@ -100,7 +100,7 @@ class SingleStep:
 
     def batches(self, rows: Tensor, start: int) -> Iterator[list[Batch]]:
         """The mini-batches of each step, as the model sees them."""
-        return grouped(_training_batches(self.run, rows[start:]), self.run.lengths.accumulate)
+        return grouped(training_batches(self.run, rows[start:]), self.run.lengths.accumulate)
 
     def __call__(
         self, group: list[Batch], factors: Sequence[float], norm: bool, watched: bool = False
@@ -212,7 +212,7 @@ def scaled_step(scaler: torch.amp.GradScaler, optimizer: torch.optim.Optimizer) 
     return scaler.get_scale() >= scale
 
 
-def _training_batches(run: Run, rows: Tensor) -> Iterator[Batch]:
+def training_batches(run: Run, rows: Tensor) -> Iterator[Batch]:
     """The mini-batches of these rows, as the model sees them in training."""
     split, generator = run.train, run.generator
     size, ahead = run.lengths.batch_size, split.prefetch

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dlrun.engine.batches import Batch
 from dlrun.engine.device import synchronize
-from dlrun.engine.divergence import NotFinite
+from dlrun.engine.divergence import LossDiverged
 from dlrun.engine.run import Run, Weights
 from dlrun.engine.state import State
 from dlrun.engine.step import SingleStep, StepResult, endless
@@ -177,7 +177,7 @@ class TimedStep:
 def timed_training(run: Run, state: State, record: Record, show: Show, seconds: float) -> TimedStep:
     """Train in the loop itself for so many seconds, at least for two steps, or to the end."""
     step = TimedStep(run, seconds)
-    with suppress(Enough, NotFinite):  # how far it has come stands in the step
+    with suppress(Enough, LossDiverged):  # how far it has come stands in the step
         train_together([Member(run, state.runs[0], record, show)], state, step)
     return step
 

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 from torch import Tensor
 
 from dlrun.engine import checkpoint
-from dlrun.engine.divergence import Diverged, back_off, check_finite, good
+from dlrun.engine.divergence import Diverged, back_off, check_finite, check_stable, good
 from dlrun.engine.evaluate import averages, measure
 from dlrun.engine.interrupt import Request, deferred
 from dlrun.engine.run import Run, Weights
@@ -58,7 +58,7 @@ def train(run: Run, state: State, record: Record, show: Show) -> State:
     """Train until the length is reached or a stopping rule holds; gives the state there.
 
     Goes on from `state`; ends with the best weights in the model. Raises Failure when the
-    loss is no longer finite, Interrupted after a signal: the state is saved, and another
+    loss diverges, Interrupted after a signal: the state is saved, and another
     call goes on from there.
     """
     train_together([Member(run, state.runs[0], record, show)], state, SingleStep(run))
@@ -150,7 +150,8 @@ def _record_point(
     if point.validates and any(len(member.run.val) for member in members):
         for number, found in enumerate(step.measure()):
             if not math.isfinite(found["loss"]):
-                raise Diverged(state.counters.step, found["loss"], "validation", number)
+                said = f"validation loss became {found['loss']}"
+                raise Diverged(state.counters.step, said, number)
             values[number] = _validation(members[number].run, found)
     if point.validates and members[0].run.train_eval is not None:
         for number, found in enumerate(step.measure("train_eval")):
@@ -161,6 +162,9 @@ def _record_point(
     if point.logs:
         for number, member in enumerate(members):
             values[number] |= _window_means(member.run, state.window, point, number)
+    for number, member in enumerate(members):
+        check_stable(member.run, state, values[number], number)
+    if point.logs:
         state.window.clear()
     clock.lap(training=False)
     now, epoch = state.counters.step, state.counters.step / members[0].run.lengths.steps_per_epoch

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from dlrun import record, shell
 from dlrun.console import summary
 from dlrun.data.fingerprint import hash_rows
-from dlrun.engine.divergence import NotFinite
+from dlrun.engine.divergence import LossDiverged
 from dlrun.errors import Failure, Mistake
 from dlrun.job import code, recording, verdict
 from dlrun.job.recording import Invocation
@@ -53,9 +53,13 @@ from dlrun.regularization import Regularizer
 from dlrun.report import chart as charts
 
 if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+
     from dlrun.data import Data
     from dlrun.engine.run import Run
     from dlrun.engine.train import Show
+    from dlrun.schedule import Schedule
 
 _TRAIN = {"_target_": "dlrun.procedure.train.train", "_partial_": True}
 _PLAINLY = "procedure=train"
@@ -104,6 +108,11 @@ class Lab:
         values = OmegaConf.to_container(self.config, resolve=False)
         assert isinstance(values, dict)
         return {str(key): value for key, value in values.items()}
+
+    @property
+    def chosen(self) -> Mapping[str, str]:
+        """The option of each group; those of a group with several, in their order."""
+        return self.invocation.chosen(self.config)
 
     @property
     def words(self) -> Sequence[str]:
@@ -277,6 +286,10 @@ class Lab:
         """The recipe's run as it would begin, without a record."""
         return run_of(copy.deepcopy(self.config), Training(), self.session)
 
+    def descent(self, model: "nn.Module", steps: int) -> "tuple[Optimizer, Schedule]":
+        """The optimizer and the schedule of the recipe for another model."""
+        return build.descent_of(copy.deepcopy(self.config), model, steps)
+
     def trained(self, run: RecordedRun) -> "Run":
         """A run that has been trained, with the weights that count, made anew from its record."""
         recipe = DictConfig(OmegaConf.create(read_yaml(run.directory / "recipe.yaml")))
@@ -337,7 +350,7 @@ class Lab:
             training = remembered(Path(resume)) or training
         try:
             found = self._trained(training, resume)
-        except NotFinite:
+        except LossDiverged:
             kept = self._known(training) if training.may_diverge else None
             if kept is None:
                 raise

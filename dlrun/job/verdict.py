@@ -61,11 +61,11 @@ def after(
 
     diagnosed: whether more is looked at than that its loss is finite.
     """
-    from dlrun.engine.divergence import NotFinite
+    from dlrun.engine.divergence import LossDiverged
 
     try:
         yield
-    except NotFinite as failure:
+    except LossDiverged as failure:
         first = str(failure).partition(";")[0]
         _keep(built.record, [diagnosis.diverged(f"T{first[1:]}", recipe)], command)
         raise

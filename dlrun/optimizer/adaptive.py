@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from dlrun.optimizer.replay import evaluated
+
 FORMS = ("outside", "inside")
 
 
@@ -155,7 +157,7 @@ class Scaled(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """One step from the gradients."""
-        loss = _called(closure)
+        loss = evaluated(closure)
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
@@ -212,7 +214,7 @@ class AdaDelta(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """One step from the gradients."""
-        loss = _called(closure)
+        loss = evaluated(closure)
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is None:
@@ -259,13 +261,6 @@ def _running(memory: dict[str, Any], name: str, value: Tensor, rho: float) -> Te
     """The running mean of a value."""
     mean = cast(Tensor, memory.setdefault(name, torch.zeros_like(value)))
     return mean.mul_(rho).add_(value, alpha=1 - rho)
-
-
-def _called(closure: Callable[[], float] | None) -> float | None:
-    if closure is None:
-        return None
-    with torch.enable_grad():
-        return closure()
 
 
 def _outside(form: str) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from dlrun.duration import Steps
+from dlrun.optimizer.replay import evaluated
 
 
 class ASGD(torch.optim.Optimizer):
@@ -36,10 +37,7 @@ class ASGD(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """One step along −g, one more term of the averages."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = evaluated(closure)
         memory = self.state[self.param_groups[0]["params"][0]]
         memory["step"] = step = memory.get("step", 0) + 1
         for group in self.param_groups:

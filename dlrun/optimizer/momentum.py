@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from dlrun.duration import Steps
+from dlrun.optimizer.replay import evaluated
 
 FORMS, RISES = ("torch", "classical"), ("line", "switch")
 
@@ -123,10 +124,7 @@ class Classical(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """One step from the gradients where the weights lie."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = evaluated(closure)
         memory = _memory(self)
         now, then = self._rise.value(memory), self._rise.value(memory, ahead=1)
         memory["step"] = memory.get("step", 0) + 1

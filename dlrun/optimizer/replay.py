@@ -5,6 +5,7 @@ updates its running statistics. To compare two values of the objective, both mus
 function.
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -44,6 +45,14 @@ def replayed(objective: Objective, model: nn.Module) -> Objective:
         return value
 
     return again
+
+
+def evaluated(closure: Callable[[], float] | None) -> float | None:
+    """What a closure gives that evaluates the loss, with gradients; None where there is none."""
+    if closure is None:
+        return None
+    with torch.enable_grad():
+        return closure()
 
 
 def trainable(model: nn.Module) -> list[nn.Parameter]:

@@ -18,12 +18,18 @@ find_lr.py          proposes a learning rate, by short trials
 overfit.py          trains on a few samples, which must be memorized
 start.py            the first steps with a recipe, one after another, on one page
 time.py             times a step and its parts, and what could be faster
+noise_scale.py      how far the rate can grow with the batch
 baseline.py         a constant, a linear model and a shallow network
+surface.py          draws the paths of optimizers over a function of two numbers
 draw_schedule.py    draws the learning rates, and trains nothing
 cross_validate.py   trains on all folds but one, in turn
 retrain.py          trains on train and val, as long as a first training says
 ensemble.py         several trained runs as one model
 bagging.py          trains them on samples drawn with replacement
+subnetworks.py      all networks that dropout draws from, and their mean
+regions.py          decision regions, or fitted curves, of variants
+bias_variance.py    trains variants on many samples of a known function
+weights.py          how large, how sparse the weights of variants are
 """
 
 import functools
@@ -38,10 +44,14 @@ from dlrun.record import Record, read_json
 from dlrun.report.chart import Charts
 
 if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+
     from dlrun.data import Data
     from dlrun.engine.run import Run
     from dlrun.engine.state import State
     from dlrun.engine.train import Show
+    from dlrun.schedule import Schedule
 
 RULES, LENGTH, OBJECTIVE = "rules", "length", "objective"
 """What ends a training, besides its length; see `Training`."""
@@ -183,6 +193,10 @@ class Lab(Protocol):
         """The settings as plain values."""
 
     @property
+    def chosen(self) -> Mapping[str, str]:
+        """The option of each group; those of a group with several, in their order."""
+
+    @property
     def words(self) -> Sequence[str]:
         """The command that was typed, to propose the next one."""
 
@@ -209,6 +223,12 @@ class Lab(Protocol):
 
     def untrained(self) -> "Run":
         """The recipe's run as it would begin, without a record. Raises Mistake."""
+
+    def descent(self, model: "nn.Module", steps: int) -> "tuple[Optimizer, Schedule]":
+        """The optimizer and the schedule of the recipe for another model, for so many steps.
+
+        A step counts as an epoch. Raises Mistake.
+        """
 
     def trained(self, run: RecordedRun) -> "Run":
         """A run that has been trained, with the weights that count, made anew from its record.

@@ -1,7 +1,7 @@
 """Train a recipe in named variants, and draw their curves in one figure."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import isfinite
 from statistics import fmean, stdev
 from typing import Any
@@ -18,7 +18,7 @@ _LOSS = "train/loss"
 
 
 @dataclass(frozen=True)
-class _Variant:
+class Variant:
     """A variant, and its runs, one for each seed."""
 
     name: str
@@ -43,6 +43,7 @@ def contrast(
     metric: str | None = None,
     test: bool = False,
     title: str = "",
+    until: dict[str, float] | None = None,
 ) -> Outcome:
     """The procedure `contrast`: each variant is the recipe with its overrides.
 
@@ -55,18 +56,13 @@ def contrast(
         )
     if seeds < 1:
         raise Mistake(f"procedure.seeds={seeds}: must be at least 1")
-    labs = {str(name): _lab(lab, str(name), words) for name, words in variants.items()}
     trained = [
-        _Variant(name, each.train(_wanted(each, name, seeds, test))) for name, each in labs.items()
+        Variant(name, each.train(wanted(each, name, seeds, test, until)))
+        for name, each in labs(lab, variants).items()
     ]
     runs = [run for each in trained for run in each.runs]
-    told = next((run.info for run in runs if "monitor" in run.info), {})
-    key = metric or str(told.get("monitor") or lab.untrained().monitor)
-    measured = {name for run in runs for point in run.points for name in point["values"]}
-    if metric and metric not in measured:
-        right = ", ".join(sorted(name for name in measured if name.startswith("val/")))
-        raise Mistake(f"procedure.metric={key}: no run has recorded it; there are {right}")
-    kind = metric_of(key, known(told.get("metrics")))
+    key = recorded_key(lab, runs, metric)
+    kind = metric_of(key, known(told(runs).get("metrics")))
     return Outcome(
         runs=runs,
         values=_values(trained),
@@ -91,29 +87,60 @@ def contrast(
     )
 
 
-def _lab(lab: Lab, name: str, words: Any) -> Lab:
-    """The lab of a variant. Raises Mistake that names it."""
+def told(runs: Sequence[RecordedRun]) -> Mapping[str, Any]:
+    """What the record of a run says that was trained at all."""
+    return next((run.info for run in runs if "monitor" in run.info), {})
+
+
+def recorded_key(lab: Lab, runs: Sequence[RecordedRun], metric: str | None) -> str:
+    """The metric that is drawn, by default the monitored one. Raises Mistake where none has it."""
+    measured = {name for run in runs for point in run.points for name in point["values"]}
+    if metric and metric not in measured:
+        right = ", ".join(sorted(name for name in measured if name.startswith("val/")))
+        raise Mistake(f"procedure.metric={metric}: no run has recorded it; there are {right}")
+    return metric or str(told(runs).get("monitor") or lab.untrained().monitor)
+
+
+def labs(lab: Lab, variants: Mapping[str, Any]) -> dict[str, Lab]:
+    """The lab of each variant, by its name. Raises Mistake that names the one that cannot be."""
+    return {str(name): varied(lab, str(name), words) for name, words in variants.items()}
+
+
+def varied(lab: Lab, name: str, words: Any, before: Mapping[str, str] | None = None) -> Lab:
+    """The lab of a variant. Raises Mistake that names it.
+
+    before: words that go before those of the variant, unless it has others, by their keys.
+    """
     try:
         typed = shell.words(words)
         if wrong := [word for word in typed if "=" not in word and not word.startswith("~")]:
             raise Mistake(f"{wrong[0]}: write key=value, e.g. epochs=20")
-        return lab.variant(typed)
+        keys = {word.partition("=")[0] for word in typed}
+        first = [word for key, word in (before or {}).items() if key not in keys]
+        return lab.variant([*first, *typed])
     except (Mistake, ValueError) as mistake:
         raise Mistake(f"procedure.variants.{name}: {mistake}") from None
 
 
-def _wanted(lab: Lab, name: str, seeds: int, test: bool) -> list[Training]:
-    """The runs of a variant."""
-    first = int(lab.recipe["seed"])
+def wanted(
+    lab: Lab,
+    name: str,
+    seeds: int,
+    test: bool = False,
+    until: Mapping[str, float] | None = None,
+) -> list[Training]:
+    """The runs of a variant, each ended by a value of `until` that it reaches."""
+    one = Training(name, test=test, may_diverge=True, until=until or {})
     if seeds == 1:
-        return [Training(name, test=test, may_diverge=True)]
+        return [one]
+    first = int(lab.recipe["seed"])
     return [
-        Training(f"{name}, seed {seed}", {"seed": seed}, test=test, may_diverge=True)
+        replace(one, name=f"{name}, seed {seed}", settings={"seed": seed})
         for seed in range(first, first + seeds)
     ]
 
 
-def _values(trained: Iterable[_Variant]) -> dict[str, float]:
+def _values(trained: Iterable[Variant]) -> dict[str, float]:
     return {
         f"{each.name} {key}": value
         for each in trained
@@ -122,7 +149,7 @@ def _values(trained: Iterable[_Variant]) -> dict[str, float]:
     }
 
 
-def _row(variant: _Variant, key: str) -> dict[str, Any]:
+def _row(variant: Variant, key: str) -> dict[str, Any]:
     """A variant in the closing table."""
     values = variant.values()
     best = [run.value for run in variant.runs if run.value is not None]

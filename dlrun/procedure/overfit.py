@@ -55,9 +55,11 @@ def overfit(
     if failed:
         command = lab.command({"procedure": "find_lr"})
         finding = Finding("cannot_overfit", FAIL, text, numbers, command)
+    memorized = {f"memorized of {row['samples']}": float(row["memorized"]) for row in rows}
     return Outcome(
         runs=list(runs.values()),
         findings=[finding],
+        values=numbers | memorized,
         table=[{**row, "memorized": "yes" if row["memorized"] else "no"} for row in rows],
         chart=_chart(rows),
         failure=f"cannot_overfit: {_said(rows, failed, steps)}" if failed else "",

@@ -193,6 +193,7 @@ def build(
         flops=operations,
         views=_views(config, data, seen, model),
         backoff=config.on_divergence == "backoff",
+        divergence=schema.looks(config.divergence),
         reconstructs=learner.reconstructs,
         regularizers=learner.regularizers,
         metrics=metrics(config),
@@ -202,8 +203,7 @@ def build(
         frozen=frozen,
         train_eval=_train_eval(data, seen, device) if config.train_eval else None,
     )
-    checks.check_target(config, run)
-    checks.check_metrics(config, run, seen.x, seen.y)
+    checks.check_run(config, run, seen.x, seen.y)
     _seed(config.seed + 1)  # the noise of training, whatever else has drawn from it
     return run
 
@@ -224,12 +224,12 @@ def _trained(
     """The optimizer of what is trained, and what is not, or not from the beginning."""
     model = learner.model
     if not named.asked(config):
-        return _optimizer(config, model, learner.loss, lengths, {}), None
+        return optimizer_of(config, model, learner.loss, lengths, {}), None
     names = named.Names(model, x)
     frozen = named.frozen(config, model, names, lengths)
     if frozen is not None and frozen.until is None:
         frozen.at(0)
-    optimizer = _optimizer(config, model, learner.loss, lengths, named.factors(config, names))
+    optimizer = optimizer_of(config, model, learner.loss, lengths, named.factors(config, names))
     if frozen is not None:
         frozen.at(0)  # what joins later has its place in the optimizer
     return optimizer, frozen
@@ -314,10 +314,9 @@ def _learner(config: DictConfig, data: Data, seen: _Seen, lengths: LoopConfig) -
     """The model, the loss, what the regularizers make of them, and the weights to start from."""
     _seed(config.seed)
     device = seen.x.device
-    model = checks.check_module(config, part(config, "model", apart=("max_parameters",)))
-    model = model.to(device)
-    starts.offer(config, expected(model))
     loss = losses.of(part(config, "loss"))
+    model = _model(config, loss, data).to(device)
+    starts.offer(config, expected(model))
     tried = checks.check_forward(config, model, loss, seen.x, seen.y, data, lengths.batch_size)
     reconstructs = checks.reconstructs(model)
     if reconstructs:
@@ -336,6 +335,23 @@ def _learner(config: DictConfig, data: Data, seen: _Seen, lengths: LoopConfig) -
     # Averages are taken last, of weights that every other rule has had its say about.
     ordered = sorted(regularizers.items(), key=lambda item: acts(item[1], "averages"))
     return _Learner(model, loss, objective, dict(ordered), reconstructs, tried)
+
+
+def _model(config: DictConfig, loss: Loss, data: Data) -> nn.Module:
+    """The model as its class gives it; one logit becomes two where the loss wants that."""
+    if loss.one_logit:
+        if len(data.classes) != 2:
+            there = f"{len(data.classes)} classes" if data.classes else "no classes"
+            right = "loss=cross_entropy" if data.classes else "loss=bce without it"
+            raise Mistake(
+                f"loss.one_logit=true: is for two classes, and data={data.name} has {there}; "
+                f"use {right}"
+            )
+        config.facts.outputs = 1
+    model = checks.check_module(config, part(config, "model", apart=("max_parameters",)))
+    if loss.one_logit:
+        model.register_forward_hook(losses.beside_zero)
+    return model
 
 
 def _views(
@@ -373,7 +389,7 @@ def _regularized(
     objective = loss
     for key, rule in regularizers.items():
         option = config.regularization[key.partition(".")[2]]
-        checks.check_outputs(key, option, data)
+        checks.check_outputs(key, option, config.facts.outputs)
         with explained(key, option):
             model = rule.change_model(model, x)
             if acts(rule, "change_loss"):
@@ -484,6 +500,7 @@ def lengths_of(config: DictConfig, samples: int, elements: int) -> LoopConfig:
     def steps(key: str) -> int:
         return max(1, duration.parse(config[key]).steps(steps_per_epoch, total))
 
+    rise = duration.parse(config.warmup).amount
     checkpoint_every = duration.parse(config.checkpoint_every)
     if checkpoint_every.unit != "seconds":
         checkpoint_every = duration.Duration(steps("checkpoint_every"), "steps")
@@ -498,6 +515,7 @@ def lengths_of(config: DictConfig, samples: int, elements: int) -> LoopConfig:
         log_every=steps("log_every"),
         checkpoint_every=checkpoint_every,
         watch_every=steps("watch_every") if config.watch else 0,
+        linear_from=config.base_batch_size if config.scale_lr == "linear" and not rise else 0,
         evaluation_batch=max(min(size, 1024), min(4096, 2**20 // max(elements, 1))),
     )
 
@@ -512,6 +530,20 @@ def _weighted(config: DictConfig, loss: Loss, data: Data, device: torch.device) 
     return loss.weighted(weights.to(device))
 
 
+def descent_of(
+    config: DictConfig, model: nn.Module, steps: int
+) -> tuple[torch.optim.Optimizer, Schedule]:
+    """The optimizer and the schedule of a recipe for another model, without data.
+
+    A step counts as an epoch of one sample. Raises Mistake.
+    """
+    config.epochs, config.batch_size, config.accumulate = f"{steps} steps", "full", 1
+    config.scale_lr, config.drop_last = "none", False
+    lengths = lengths_of(config, samples=1, elements=1)
+    optimizer = optimizer_of(config, model, losses.LOSSES["mse"], lengths, {})
+    return optimizer, schedule_of(config, lengths)
+
+
 def schedule_of(config: DictConfig, lengths: LoopConfig) -> Schedule:
     """The schedule, after its warm-up; tried once."""
     made = part(config, "schedule", lengths)
@@ -524,7 +556,7 @@ def schedule_of(config: DictConfig, lengths: LoopConfig) -> Schedule:
     return schedule
 
 
-def _optimizer(
+def optimizer_of(
     config: DictConfig,
     model: nn.Module,
     loss: Loss,

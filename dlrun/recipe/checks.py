@@ -49,11 +49,11 @@ def check_classes(key: str, data: Data, model: nn.Module) -> None:
         raise Mistake(f"{key}: needs classes, and this task has none; leave it out")
 
 
-def check_outputs(key: str, option: DictConfig, data: Data) -> None:
+def check_outputs(key: str, option: DictConfig, known: int) -> None:
     """Raise Mistake for a number of classes that the data have not."""
-    outputs = option.get("outputs", data.outputs)
-    if outputs != data.outputs:
-        raise Mistake(f"{key}.outputs={outputs}: the data have {data.outputs}; leave it out")
+    outputs = option.get("outputs", known)
+    if outputs != known:
+        raise Mistake(f"{key}.outputs={outputs}: the data have {known}; leave it out")
 
 
 def check_range(key: str, name: str, batches: Iterable[Tensor]) -> None:
@@ -279,7 +279,13 @@ def _are_binary(data: Data) -> bool:
     return not data.classes and bool(((y == 0) | (y == 1)).all())
 
 
-def check_target(config: DictConfig, run: Run) -> None:
+def check_run(config: DictConfig, run: Run, x: Tensor, y: Tensor) -> None:
+    """Raise Mistake for an error to aim at and for metrics that don't fit the task."""
+    _check_target(config, run)
+    _check_metrics(config, run, x, y)
+
+
+def _check_target(config: DictConfig, run: Run) -> None:
     """Raise Mistake for a share where a mean absolute error is due, or a share above 1."""
     target, said = schema.target_error(config.target_error), f"target_error={config.target_error}"
     if target is None:
@@ -291,7 +297,7 @@ def check_target(config: DictConfig, run: Run) -> None:
         raise Mistake(f"{said}: must be a val/{run.metric.name}, such as 0.5, and no share")
 
 
-def check_metrics(config: DictConfig, run: Run, x: Tensor, y: Tensor) -> None:
+def _check_metrics(config: DictConfig, run: Run, x: Tensor, y: Tensor) -> None:
     """Raise Mistake for what cannot be monitored, and for metrics that don't fit the task.
 
     x, y: some of the training split, x as the model sees it; the metrics are tried on them.

@@ -168,8 +168,11 @@ def as_a(interface: type[T], made: Any) -> T:
 
 
 def ours(target: str) -> bool:
-    """Whether what fails in a target is no mistake of the user's own code."""
-    return target.startswith("dlrun.")
+    """Whether what fails in a target is no mistake of the user's own code.
+
+    What demonstrations bring along is made like the user's own.
+    """
+    return target.startswith("dlrun.") and not target.startswith("dlrun.experiment.")
 
 
 def _made(key: str, values: Mapping[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Settings that name parameters by shell patterns: `freeze=` and `lr_of=`; rates by depth."""
+"""Settings that name parameters: `freeze=` and `lr_of=`; rates by depth and by fan-in."""
 
 from fnmatch import fnmatchcase
 
@@ -10,6 +10,8 @@ from dlrun.engine import freezing
 from dlrun.engine.freezing import Frozen
 from dlrun.engine.run import LoopConfig
 from dlrun.errors import Mistake
+from dlrun.initializer import Layer, fans
+from dlrun.model import roles
 from dlrun.model.depth import layers
 from dlrun.recipe import schema
 from dlrun.recipe.suggest import close
@@ -18,7 +20,7 @@ HEAD, BACKBONE = "head", "backbone"
 """The last layer and all others, where a model has no parameters of such names."""
 
 
-APART = ("unfreeze_at", "lr_of", "layer_decay")
+APART = ("unfreeze_at", "lr_of", "layer_decay", "layer_lr")
 """What an optimizer that takes the whole model cannot do."""
 
 
@@ -47,6 +49,20 @@ class Names:
         if found or pattern not in (HEAD, BACKBONE):
             return found or self._refuse(said, pattern)
         return [name for name in names if (name in head) == (pattern == HEAD)]
+
+    def fan_in(self) -> dict[str, int]:
+        """How many inputs a unit of its layer has, of each parameter of a layer with weights."""
+        kinds = roles.roles(self._model, frozen=True)
+        found: dict[nn.Parameter, int] = {}
+        for module in self._model.modules():
+            weights = [p for p in module.parameters(recurse=False) if kinds[p] == roles.WEIGHT]
+            if isinstance(module, Layer):
+                found |= dict.fromkeys(module.parameters(), fans(module)[0])
+            elif weights:
+                inputs = weights[0].numel() // len(weights[0])
+                found |= dict.fromkeys(module.parameters(recurse=False), inputs)
+        named = self._model.named_parameters()
+        return {name: found[weight] for name, weight in named if weight in found}
 
     def _refuse(self, said: str, pattern: str) -> list[str]:
         modules = [name.split(".") for name in self.parameters]
@@ -82,7 +98,8 @@ def factors(config: DictConfig, names: Names) -> dict[str, float]:
     """By which the rate of a parameter is multiplied, where it is not 1. Raises Mistake.
 
     Of `lr_of` the last pattern counts that fits. `layer_decay` to the power of the layers between
-    a parameter's own and the output (Clark et al. 2020, Bao et al. 2021).
+    a parameter's own and the output (Clark et al. 2020, Bao et al. 2021). With `layer_lr`, fan_in
+    to the power of `layer_lr_power`, for the weights and biases of each layer.
     """
     found = dict.fromkeys(names.parameters, 1.0)
     for pattern, factor in (config.lr_of or {}).items():
@@ -92,6 +109,9 @@ def factors(config: DictConfig, names: Names) -> dict[str, float]:
         for depth, own in enumerate(reversed(names.layers)):
             for name in own:
                 found[name] *= config.layer_decay**depth
+    if config.layer_lr is not None:
+        for name, fan_in in names.fan_in().items():
+            found[name] *= fan_in**config.layer_lr_power
     return {name: factor for name, factor in found.items() if factor != 1}
 
 

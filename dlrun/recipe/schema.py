@@ -29,7 +29,7 @@ OF_MODEL = ("weights", "freeze", "unfreeze_at", "lr_of", "layer_decay")
 
 CHOICES = {
     "precision": ("float32", "bf16", "fp16"),
-    "sampling": ("shuffle", "balanced", "stratified"),
+    "sampling": ("shuffle", "fixed", "replacement", "balanced", "stratified"),
     "class_weights": ("none", "balanced"),
     "scale_lr": ("none", "linear", "sqrt"),
     "decay": ("all", "weights"),
@@ -37,6 +37,8 @@ CHOICES = {
     "preflight": ("off", "quick", "strict"),
 }
 """The words that some root settings take."""
+DIVERGENCES = ("not_finite", "explosion", "oscillation")
+"""What `divergence` takes, one or several."""
 WATCHED = ("layers", "sharpness")
 """What `watch` takes, one or several."""
 MONITORS = ("auto", "val/accuracy", "val/mae", "val/loss", "train/loss")
@@ -143,6 +145,8 @@ class Settings:
     unfreeze_at: Any = None
     lr_of: Any = None
     layer_decay: float | None = None
+    layer_lr: str | None = None
+    layer_lr_power: float = 0.5
     epochs: Any = 20
     batch_size: Any = 32
     accumulate: int = 1
@@ -153,6 +157,7 @@ class Settings:
     scale_lr: str = "none"
     base_batch_size: int = 128
     decay: str = "all"
+    divergence: Any = "not_finite"
     on_divergence: str = "stop"
     clip_norm: float | None = None
     clip_value: float | None = None
@@ -192,7 +197,7 @@ NEEDED = tuple(f.name for f in fields(Settings) if f.default == MISSING)
 
 
 def looks(value: Any) -> tuple[str, ...]:
-    """What `watch` asks for: a word, a list of words, or null."""
+    """What `watch` or `divergence` asks for: a word, a list of words, or null."""
     if value is None:
         return ()
     words = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
@@ -222,6 +227,10 @@ def _unfit_names(config: "DictConfig") -> Iterator[tuple[str, str]]:
         yield "lr_of", "write factors above 0 by names or patterns of parameters: {head: 10}"
     if config.layer_decay is not None and not 0 < config.layer_decay <= 1:
         yield "layer_decay", "must be above 0 and at most 1"
+    if config.layer_lr not in (None, "fan_in"):
+        yield "layer_lr", "must be fan_in, or null for one rate for all layers"
+    if not -4 <= config.layer_lr_power <= 4:
+        yield "layer_lr_power", "must be between -4 and 4"
 
 
 def _is_expected(value: Any) -> bool:
@@ -301,6 +310,8 @@ def _unfit(config: "DictConfig") -> Iterator[tuple[str, str]]:
     if not _is_short_form(config.short):
         yield "short", "write short=true, or in a file {words: [epochs=2], expect: {...}}"
     yield from _unfit_names(config)
+    if not set(looks(config.divergence)) <= set(DIVERGENCES):
+        yield "divergence", f"must be one or several of {', '.join(DIVERGENCES)}"
     for key, most in MOST.items():
         if isinstance(config[key], int) and config[key] > most:
             yield key, f"must be at most {most}"

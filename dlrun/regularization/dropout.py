@@ -4,6 +4,7 @@ Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov 2014, Dropout: A Simple
 Prevent Neural Networks from Overfitting.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -34,14 +35,20 @@ class Drop:
     An object of its own, not a closure: it is copied and pickled with the network.
     scales: what makes up for the elements that are missing: "train", which divides the others,
     or "test", which multiplies all elements in evaluation. on: whether it drops there too.
+    mask: what is multiplied with the elements, 0 for one that is missing, else 1, instead of what
+    is drawn; None to draw.
     """
 
     def __init__(self, rate: float, scales: str = "train") -> None:
         self.rate, self.scales, self.on = rate, scales, False
+        self.mask: Tensor | None = None
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         """The inputs with the first one dropped; None leaves them as they are."""
         drops, kept = module.training or self.on, 1 - self.rate
+        if self.mask is not None:
+            left = args[0] * self.mask
+            return (left if self.scales == "test" else left / kept, *args[1:])
         if self.scales == "test":
             return ((drop(args[0], self.rate) if drops else args[0]) * kept, *args[1:])
         return (drop(args[0], self.rate), *args[1:]) if drops else None
@@ -57,11 +64,18 @@ def turn_on(model: nn.Module, on: bool = True) -> bool:
         if isinstance(module, _DropoutNd):
             found = True
             module.training = on
+    for _, hook in places(model):
+        found = True
+        hook.on = on
+    return found
+
+
+def places(model: nn.Module) -> Iterator[tuple[nn.Module, Drop]]:
+    """The modules whose input the recipe's dropout drops from, each with what does it."""
+    for module in model.modules():
         for hook in module._forward_pre_hooks.values():
             if isinstance(hook, Drop):
-                found = True
-                hook.on = on
-    return found
+                yield module, hook
 
 
 class Dropout(Regularizer):

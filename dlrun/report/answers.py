@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlrun import record
-from dlrun.report.curves import BLUE, GREY, ORANGE, number, save
+from dlrun.report.curves import BLUE, GREY, ORANGE, logarithmic, number, save
 from dlrun.report.plots import short
 
 if TYPE_CHECKING:
@@ -407,7 +407,7 @@ def _reliability(said: Said) -> "Figure":
     lower.set_xlabel("probability of the predicted class", fontsize=9)
     lower.set_ylabel("samples", fontsize=9)
     if counts.max() > 50 * max(1, np.min(counts[known], initial=1)):
-        lower.set_yscale("log")
+        logarithmic(lower)
     for axes in (upper, lower):
         axes.set_xlim(0, 1)
         _tidy(axes)

@@ -34,13 +34,17 @@ class Ground:
     """Values over the plane, below the lines of a chart.
 
     x: (m,) and y: (n,) places. values: (n, m). regions: whether these are numbers of classes,
-    each in the colour of its `dots`, by their order; else contour lines are drawn.
+    each in the colour of its `dots`, by their order; image: whether they are pixels from −1 to 1,
+    the last row lowest; else contour lines are drawn. equal: whether a unit is as long on both
+    axes.
     """
 
     x: Sequence[float]
     y: Sequence[float]
     values: Sequence[Sequence[float]]
     regions: bool = False
+    image: bool = False
+    equal: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,8 @@ class Chart:
     marked; None for none. names: of the places, below them. bars: the same, where each place is a
     bar then, made of its values one beside the other. linear: whether y is never logarithmic.
     title: above it. ground: below all else. paths: lines by name, with places (x, y) of their own;
-    over a ground their ends are marked. dots: (x, y) of single points, by name.
+    over a ground their ends are marked; those whose name begins with _ are thin, grey and not in
+    the legend. dots: (x, y) of single points, by name.
     """
 
     name: str
@@ -179,7 +184,7 @@ def _lines(axes: "Axes", chart: Chart) -> float:
         axes.axhline(level, color=GREY, linestyle=dashes, label=f"{name}: {number(level)}")
     if chart.log:
         axes.set_xscale("log")
-        if len(chart.at) <= _FEW:
+        if 0 < len(chart.at) <= _FEW:
             axes.set_xticks(list(chart.at), [f"{place:g}" for place in chart.at])
             axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
     elif chart.names:
@@ -188,7 +193,10 @@ def _lines(axes: "Axes", chart: Chart) -> float:
         shown = [
             name if len(name) <= _LETTERS else f"…{name[1 - _LETTERS :]}" for name in chart.names
         ]
-        axes.set_xticks(list(chart.at)[::every], shown[::every], rotation=90, fontsize=7)
+        style: dict[str, Any] = {"rotation": 90, "fontsize": 7}
+        if len(chart.names) * max(map(len, chart.names)) <= _ACROSS:  # there is room side by side
+            below, style = 0.13, {"fontsize": 9}
+        axes.set_xticks(list(chart.at)[::every], shown[::every], **style)
     elif not chart.ground and all(place == int(place) for place in _places(chart)):
         axes.locator_params(axis="x", integer=True)
     if not chart.linear and not chart.ground and spans_decades(everything):
@@ -196,10 +204,10 @@ def _lines(axes: "Axes", chart: Chart) -> float:
     first = dict(zip(chart.at, next(iter(chart.curves.values()), ()), strict=True))
     gaps = [place for place, value in first.items() if value is None]
     if chart.gap and gaps:
-        style: Any = {"clip_on": False, "markersize": 7, "markeredgewidth": 1.6}
+        cross: Any = {"clip_on": False, "markersize": 7, "markeredgewidth": 1.6}
         top = axes.get_xaxis_transform()
         axes.plot(
-            gaps, [1.0] * len(gaps), "x", color=ORANGE, transform=top, label=chart.gap, **style
+            gaps, [1.0] * len(gaps), "x", color=ORANGE, transform=top, label=chart.gap, **cross
         )
     for name, place in chart.lines.items():
         axes.axvline(place, color=GREY, linestyle=":", label=f"{name}: {place:g}")
@@ -218,8 +226,12 @@ def _drawn(axes: "Axes", chart: Chart) -> list[float]:
     styles = cycle((colour, dash) for dash in _DASHES for colour in COLOURS)
     courses: list[tuple[str, Sequence[float], Sequence[float | None]]] = [
         *((name, chart.at, values) for name, values in chart.curves.items()),
-        *((name, *places) for name, places in chart.paths.items()),
+        *((name, *places) for name, places in chart.paths.items() if name[0] != "_"),
     ]
+    for name, thin in chart.paths.items():
+        if name[0] == "_":
+            axes.plot(*thin, color=GREY, linewidth=0.6, alpha=0.5)
+            everything += thin[1]
     for (name, at, values), (colour, dash) in zip(courses, styles, strict=False):
         drawn = [(x, y) for x, y in zip(at, values, strict=True) if y is not None]
         xs, ys = [x for x, _ in drawn], [y for _, y in drawn]
@@ -229,9 +241,15 @@ def _drawn(axes: "Axes", chart: Chart) -> list[float]:
             axes.plot(*drawn[-1], "o", color=colour, markersize=6)
         everything += ys
     edge: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.4, "zorder": 1.9}
-    for (name, dots), colour in zip(chart.dots.items(), cycle(COLOURS), strict=False):
+    taken = 0 if chart.ground and chart.ground.regions else len(courses) % len(COLOURS)
+    colours = cycle((*COLOURS[taken:], *COLOURS[:taken]))
+    for (name, dots), colour in zip(chart.dots.items(), colours, strict=False):
         size = 4.5 if len(dots[0]) <= _DENSE else 2.5
-        axes.plot(*dots, "o", color=colour, label=name, markersize=size, **edge)
+        if chart.ground and not chart.ground.regions:  # a place on a map, over the paths to it
+            edge, colour, size = {"marker": "*", "zorder": 4}, "#000000", 9
+        axes.plot(
+            *dots, **{"marker": "o"} | edge, linestyle="", color=colour, label=name, markersize=size
+        )
     return everything
 
 
@@ -253,6 +271,10 @@ def _ground(axes: "Axes", ground: Ground) -> None:
         style: dict[str, Any] = {"cmap": ListedColormap(colours), "alpha": 0.22}
         style |= {"vmin": -0.5, "vmax": classes - 0.5, "shading": "nearest"}
         axes.pcolormesh(ground.x, ground.y, values, linewidth=0, rasterized=True, **style)
+    elif ground.image:
+        axes.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1, origin="lower", aspect="equal")
+        axes.set_axis_off()
+        return
     else:
         levels = np.unique(np.nanquantile(values, _SHARES))
         lines: dict[str, Any] = {"cmap": "Greys", "alpha": 0.35, "extend": "both"}
@@ -260,3 +282,5 @@ def _ground(axes: "Axes", ground: Ground) -> None:
         axes.contour(ground.x, ground.y, values, levels, colors="#9aa4b0", linewidths=0.6)
     axes.set_xlim(min(ground.x), max(ground.x))
     axes.set_ylim(min(ground.y), max(ground.y))
+    if ground.equal:
+        axes.set_aspect("equal")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlrun import record
 from dlrun.metric import known
-from dlrun.report.curves import COLOURS, Curve, curve, finish, save, wants_log
+from dlrun.report.curves import COLOURS, Curve, curve, finish, logarithmic, save, wants_log
 from dlrun.report.plots import literal
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def draw(runs: Sequence[tuple[str, Sequence[Path]]], path: Path) -> None:
             handles.setdefault(name, line)
         metric = known(record.read_json(first / "run.json").get("metrics")).get(key)
         if wants_log(metric, everything):
-            axes.set_yscale("log")
+            logarithmic(axes)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         label = metric.label if metric and metric.label else key.replace("_", " ")
         finish(axes, "epoch", label, legend=False)  # one for all panels stands above them

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,17 @@ def sections(metrics: Iterable[Metric]) -> list[Section]:
         ),
         *_OTHERS,
     ]
+
+
+def warm() -> None:
+    """Draw what nobody sees: the first figure takes longer than those after it."""
+    axes = blank()
+    axes.plot([0.0, 1.0], [1.0, 100.0], label="a line")
+    logarithmic(axes)
+    finish(axes, "x", "y")
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    _print(figure, BytesIO())
 
 
 def draw(directory: str | Path) -> list[Path]:
@@ -136,7 +148,7 @@ def _draw(
     everything = [value for _, values in curves.values() for value in values]
     metric = section.metric
     if not section.linear and wants_log(metric, everything):
-        axes.set_yscale("log")
+        logarithmic(axes)
     if metric is not None and curves[f"val/{metric.name}"][0]:
         epochs, values = curves[f"val/{metric.name}"]
         choose = max if metric.higher_is_better else min
@@ -145,6 +157,18 @@ def _draw(
         axes.plot(epochs[place], values[place], "*", color=ORANGE, markersize=13, label=best)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     write(axes, "epoch", section.label, path)
+
+
+def logarithmic(axes: "Axes", which: str = "y") -> None:
+    """Make an axis logarithmic, with plain labels: those that matplotlib sets as formulas cost
+    more time than all else of a figure.
+    """
+    from matplotlib.ticker import LogFormatter
+
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.yaxis if which == "y" else axes.xaxis
+    axis.set_major_formatter(LogFormatter())
+    axis.set_minor_formatter(LogFormatter(labelOnlyBase=False))
 
 
 def number(value: float) -> str:
@@ -181,9 +205,13 @@ def finish(axes: "Axes", x: str, y: str, legend: bool = True) -> None:
 
 def save(figure: "Figure", path: Path, dpi: int = 110) -> None:
     """Write a figure as a PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     with record.guard(path.parent):
         path.parent.mkdir(exist_ok=True)
     with record.replacing(path) as part:
-        FigureCanvasAgg(figure).print_figure(part, format="png", dpi=dpi)
+        _print(figure, part, dpi)
+
+
+def _print(figure: "Figure", to: Path | BytesIO, dpi: int = 110) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure).print_figure(to, format="png", dpi=dpi)

@@ -8,10 +8,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import median
 from typing import Any
 
-from dlrun.finding import FAIL, NOTE, WARN, Finding
+from dlrun.finding import FAIL, NOTE, WARN, Finding, exploded, jump
 
 SURE = 3.5
 """Standard errors: one false alarm in some two thousand comparisons."""
@@ -21,8 +20,6 @@ GAP = 0.15
 """By how much more of the undecided loss validation leaves than training, to be overfitting."""
 UNEXPLAINED = 0.75
 """The share of the undecided loss from which next to nothing has been learnt."""
-WORSE = 1.5
-"""Times the undecided loss from which a network is worse than if it said nothing."""
 DEAD, DECAY = 0.75, 0.01
 """The share of dead units, and the weight decay, from which they explain a bad fit."""
 CLOSE = 0.1
@@ -33,8 +30,6 @@ CAUGHT_UP, QUICK = 3.0, 0.05
 """Running averages are within 5 % after 3/momentum updates; a momentum that is usual for them."""
 FASTER = 4.0
 """How many times as much as a step of the training one of the trial must do, to be too short."""
-JUMP = 0.1
-"""The share of the validation loss by which it must jump to be called noisy."""
 _HARMLESS = (
     *("label_smoothing", "max_norm", "weight_norm", "batch_norm", "early_stopping"),
     "weight_average",
@@ -229,7 +224,7 @@ def _why(left: float, trained: Trained) -> tuple[str, str, Mapping[str, Any]]:
     chosen = list(recipe.get("regularization") or {})
     rules = [key for key in chosen if key not in _HARMLESS]
     decay = float((recipe.get("optimizer") or {}).get("weight_decay") or 0.0)
-    if max(losses, default=0.0) > WORSE * seen["undecided"]:
+    if exploded(max(losses, default=0.0), seen["undecided"]):
         changes = {"optimizer.lr": _rounded(rate / 10)} if rate else {"clip_norm": 1.0}
         clause = "its training loss was far above that, as steps that are too large make it"
         return "rate_too_high", clause, changes
@@ -368,18 +363,15 @@ def simpler_would_do(trained: Trained) -> Iterator[Finding]:
 def noisy(trained: Trained) -> Iterator[Finding]:
     """In its second half validation jumps by more than it gets better in all."""
     losses = trained.values("val/loss")
-    late = losses[len(losses) // 2 :]
-    if len(late) < 5:
-        return
-    jump = median(abs(after - before) for before, after in pairwise(late))
-    if jump > max(JUMP * min(late), abs(late[0] - late[-1]) / 2):
+    jumps, late = jump(losses), losses[len(losses) // 2 :]
+    if jumps is not None:
         rate = trained.rate
         yield Finding(
             "noisy",
             NOTE,
-            f"The validation loss jumps by {jump:.3g} from point to point, and its least is "
+            f"The validation loss jumps by {jumps:.3g} from point to point, and its least is "
             f"{min(late):.3g}: let the rate fall, or average the weights.",
-            {"jump": jump, "least": min(late)},
+            {"jump": jumps, "least": min(late)},
             changes={"schedule": "cosine"} | ({"optimizer.lr": _rounded(rate / 3)} if rate else {}),
         )
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dlrun.record.sweep import spans_decades
 from dlrun.report.answers import WIDE, grid, picture
-from dlrun.report.curves import BLUE, GREY, ORANGE, blank, save, write
+from dlrun.report.curves import BLUE, GREY, ORANGE, blank, logarithmic, save, write
 from dlrun.report.plots import short
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def line(
     axes.axvline(0, color=GREY, linestyle=":", linewidth=1, label="the trained weights")
     everything = [v for values in losses.values() for v in values if np.isfinite(v)]
     if spans_decades(everything):
-        axes.set_yscale("log")
+        logarithmic(axes)
     figure = axes.get_figure(root=True)
     _title(figure, "the loss along a random direction from the trained weights")
     write(axes, "distance from the trained weights, in norms of each filter", "loss", path)

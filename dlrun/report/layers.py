@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlrun import record
 from dlrun.record.sweep import spans_decades
-from dlrun.report.curves import Curve, curve, save
+from dlrun.report.curves import Curve, curve, logarithmic, save
 from dlrun.report.plots import literal
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def _curves(panels: Sequence[Panel], kinds: Mapping[str, str]) -> "Figure":
             marker = "o" if len(epochs) == 1 else ""
             axes.plot(epochs, values, color=colours[name], linewidth=1.2, marker=marker)
         if scale == SIZE and spans_decades(panel.values):
-            axes.set_yscale("log")
+            logarithmic(axes)
         elif scale in _LIMITS:
             axes.set_ylim(*_LIMITS[scale])
         axes.minorticks_off()

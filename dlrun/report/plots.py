@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlrun import record
 from dlrun.record.sweep import WITHOUT, Dimension, Point, Sweep, named
-from dlrun.report.curves import BLUE, COLOURS, GREY, ORANGE, Curve, wants_log
+from dlrun.report.curves import BLUE, COLOURS, GREY, ORANGE, Curve, logarithmic, wants_log
 from dlrun.report.evidence import Difference
 
 if TYPE_CHECKING:
@@ -75,13 +75,13 @@ def against(sweep: Sweep, dimension: Dimension) -> str:
         _boxes(axes, sweep, dimension)
     _scatter(axes, dimension, best, fmt="*", color=ORANGE, markersize=13, zorder=5)
     if wants_log(sweep.metric, [point.mean for point in [*best, *others]]):
-        axes.set_yscale("log")
+        logarithmic(axes)
     failed = [_across(dimension, p) for p in sweep.points if p.status == record.FAILED]
     style: dict[str, Any] = {"color": ORANGE, "clip_on": False, "markersize": 7}
     bottom = axes.get_xaxis_transform()
     axes.plot(failed, [0.0] * len(failed), "x", transform=bottom, markeredgewidth=1.6, **style)
     if dimension.log:
-        axes.set_xscale("log")
+        logarithmic(axes, "x")
     if dimension.ranged and len({*dimension.ends}) == 2:
         axes.axvspan(*dimension.ends, color="#f3f6fa", zorder=0)
     if not dimension.numeric:
@@ -159,7 +159,7 @@ def learning(sweep: Sweep, curves: Mapping[int, Sequence[Curve]]) -> str:
             axes.plot(*_thin(epochs, values), **style)
             label = None
     if wants_log(sweep.metric, everything):
-        axes.set_yscale("log")
+        logarithmic(axes)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     _finish(axes, "epoch", literal(sweep.objective))
     if axes.get_legend_handles_labels()[1]:

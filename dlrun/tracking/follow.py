@@ -12,7 +12,6 @@ Nothing else is said: a record is final when no process holds it, and its own st
 it ended. So a trainer that is killed needs no farewell.
 """
 
-import importlib
 import json
 import os
 import select
@@ -71,8 +70,10 @@ class Follower:
     def serve(self) -> int:
         """Follow until the input has ended and all is done, or nothing can be; the exit code."""
         if self._settings is None:
+            from dlrun.report import curves
+
             with imports.quick():  # while there is time
-                importlib.import_module("matplotlib.backends.backend_agg")
+                curves.warm()
         failing: float | None = None  # since when
         wait = 0.0
         while True:

@@ -207,6 +207,9 @@ WRONG = [
     ("lr_of={head:fast}", "lr_of=", "factors above 0"),
     ("lr_of=10", "lr_of=10", "{head: 10}"),
     ("layer_decay=1.5", "layer_decay=1.5", "at most 1"),
+    ("layer_lr=fan_out", "layer_lr=fan_out", "must be fan_in"),
+    ("layer_lr=fan_in layer_lr_power=9", "layer_lr_power=9", "between -4 and 4"),
+    ("optimizer=lbfgs batch_size=full layer_lr=fan_in", "layer_lr: optimizer=lbfgs", "adamw"),
     ("freeze={a:1}", "freeze=", "[stem,layer1.*]"),
     ("optimizer=lbfgs batch_size=full lr_of={head:3}", "lr_of: optimizer=lbfgs", "adamw"),
     (

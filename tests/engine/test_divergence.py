@@ -10,8 +10,9 @@ from torch.nn.functional import cross_entropy
 from dlrun.engine import divergence
 from dlrun.engine.run import Run
 from dlrun.engine.state import State
-from dlrun.errors import Failure
+from dlrun.errors import Failure, Mistake
 from dlrun.loss import Loss
+from dlrun.recipe import build
 from dlrun.schedule import Fixed
 from tests.conftest import Trained
 from tests.states import differences
@@ -166,3 +167,60 @@ def test_what_is_minimized_may_be_finite_where_the_loss_is_not(train_recipe: Tra
 
     with pytest.raises(Failure, match="the training loss became nan at step 1 with"):
         train_recipe("epochs=3", *CONSTANT, change=clamp)
+
+
+def test_a_finite_loss_that_explodes(train_recipe: Train) -> None:
+    """By a rate of 30 the loss is above 1.5·log 10 in the first epoch; it goes on at a tenth."""
+    words = ("epochs=3", "optimizer=sgd", "schedule=constant", "optimizer.lr=30", "batch_size=100")
+    wild = train_recipe(*words)
+    assert max(wild.values("train/loss")) > 1.5 * 2.31  # is finite, and goes on for its length
+    back = train_recipe(*words, "divergence=explosion", "on_divergence=backoff")
+    assert back.values("backoff/1") == [0.1]
+    assert max(back.values("train/loss")) <= 1.5 * 2.6
+    assert back.values("lr")[-1] <= 3
+    with pytest.raises(Failure, match=r"^the training loss exploded to \d.*at step 11 with a rate"):
+        train_recipe(*words, "divergence=[explosion,not_finite]")
+
+
+def test_first_weights_that_are_bad_are_no_explosion(train_recipe: Train) -> None:
+    words = ("epochs=2", "initializer=normal", "initializer.std=0.6", "optimizer.lr=0.001")
+    trained = train_recipe(*words, "divergence=explosion")
+    assert trained.values("train/loss")[0] > 1.5 * 2.31
+
+
+def test_a_validation_loss_that_oscillates(train_recipe: Train) -> None:
+    """Until half the points jump by more than they gain; then half the rate, and a new count."""
+    validations = iter([1.0, 0.5, 1.0, 0.5, 1.0, 0.5, 1.0, 0.5, 1.0, *[0.5] * 20])
+
+    def shown(run: Run) -> None:
+        loss = run.loss
+        run.loss = Loss(
+            lambda logits, y: (
+                loss(logits, y) if run.model.training else loss(logits, y) * 0 + now[0]
+            )
+        )
+
+    now = [0.0]
+
+    def each(run: Run) -> None:
+        shown(run)
+        order = run.order
+
+        def noted(epoch: int) -> Any:
+            now[0] = next(validations)
+            return order(epoch)
+
+        run.order = noted
+
+    words = ("epochs=14", "divergence=oscillation", *CONSTANT, "batch_size=full")
+    back = train_recipe(*words, "on_divergence=backoff", change=each)
+    [point] = [point for point in back.points if "backoff/1" in point["values"]]
+    assert point["step"] == 9  # points 5 to 9 are the first five of a second half
+    assert back.values("lr")[:8] == [0.1] * 8
+    assert set(back.values("lr")[8:]) == {0.05}
+    assert back.state.runs[0].losses == [0.5] * 6
+
+
+def test_what_counts_as_divergence_is_one_of_three(compose_recipe: Any) -> None:
+    with pytest.raises(Mistake, match="divergence=nan: must be one or several of not_finite"):
+        build.check(compose_recipe("divergence=nan"))

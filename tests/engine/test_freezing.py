@@ -217,3 +217,30 @@ def test_penalties_and_looks_follow_what_is_trained(trained):
 def test_a_frozen_network_is_not_warned_of(compose_recipe, few):
     run = build.build(compose_recipe(*WORDS, "freeze=[backbone]"), few)
     assert not [each for each in preflight(run) if each.name == "no_gradient"]
+
+
+def test_rates_by_fan_in(compose_recipe, few):
+    """Weights and biases by n to a power, n what a unit takes in; norms as they are."""
+    words = [
+        "model=cnn",
+        "model.norm=batch",
+        "model.hidden=[16]",
+        "optimizer=sgd",
+        "layer_lr=fan_in",
+    ]
+    for power, typed in ((0.5, []), (-1.0, ["layer_lr_power=-1"])):
+        run = build.build(compose_recipe(*words, *typed), few)
+        by_weight = {
+            weight: group["factor"]
+            for group in run.optimizer.param_groups
+            for weight in group["params"]
+        }
+        for module in run.model.modules():
+            own = [by_weight[weight] for weight in module.parameters(recurse=False)]
+            if isinstance(module, nn.Conv2d):
+                expected = (module.in_channels * module.kernel_size[0] ** 2) ** power
+            elif isinstance(module, nn.Linear):
+                expected = module.in_features**power
+            else:
+                expected = 1.0
+            assert own == pytest.approx([expected] * len(own))

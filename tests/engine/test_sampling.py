@@ -7,7 +7,14 @@ import torch
 from dlrun.data import Split
 from dlrun.data.sample import sample
 from dlrun.engine.batches import order
-from dlrun.engine.sampling import balanced, class_weights, shuffle, stratified
+from dlrun.engine.sampling import (
+    balanced,
+    class_weights,
+    fixed,
+    replacement,
+    shuffle,
+    stratified,
+)
 
 
 def labels(*counts: int, seed: int = 0) -> torch.Tensor:
@@ -28,6 +35,24 @@ def class_of(drawn: torch.Tensor, rows: torch.Tensor, y: torch.Tensor) -> torch.
 def test_shuffle_is_the_order_it_has_always_been():
     rows = torch.arange(10)
     assert torch.equal(shuffle(rows, rows, 3, 1, 4), order(rows, 3, 1))
+
+
+def test_fixed_is_the_order_of_the_data_in_every_epoch():
+    rows = spread_rows(labels(9, 4))
+    assert all(torch.equal(fixed(rows, rows, epoch, 0, 4), rows) for epoch in range(3))
+
+
+def test_replacement_draws_rows_one_by_one():
+    y = labels(600, 400)
+    rows = spread_rows(y)
+    drawn = torch.stack([replacement(rows, y, epoch, 0, 32) for epoch in range(50)])
+    assert torch.equal(drawn[7], replacement(rows, y, 7, 0, 32))
+    assert not torch.equal(drawn[7], replacement(rows, y, 7, 1, 32))
+    # How often a row comes in an epoch is binomial: n draws with probability 1/n each.
+    times = torch.stack([torch.bincount(each, minlength=4000)[rows] for each in drawn]).double()
+    assert times.sum(1).eq(1000).all()
+    assert times.var() == pytest.approx(1 - 1 / 1000, rel=0.03)
+    assert (times == 0).double().mean() == pytest.approx((1 - 1 / 1000) ** 1000, abs=0.01)
 
 
 def test_balanced_draws_each_class_equally_often():

@@ -1,5 +1,7 @@
 """What passes through an untrained network, against hand-made networks."""
 
+import math
+
 import pytest
 import torch
 
@@ -59,3 +61,27 @@ def test_the_shell_shows_a_table_and_a_figure(capsys):
     assert [row["units"] for row in info["table"]][-1] == 10
     rows = [row["layer"] for row in info["table"]]
     assert info["chart"]["names"] == [name for name in rows if name.endswith("Linear")]
+
+
+def test_variants_stand_side_by_side(capsys):
+    words = ["procedure=probe", "tracking=none", "model.hidden=[32,32]", "activation=tanh"]
+    words.append(
+        "procedure.variants={zeros: 'initializer=zeros', lecun: 'initializer=lecun seed=1'}"
+    )
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "lecun" in said
+    [own] = record.all_runs("outputs")
+    values = record.last_values(record.read_points(own))
+    assert [values[f"zeros std/{k}"] for k in (1, 2, 3)] == [0, 0, 0]
+    assert values["zeros distinct/1"] == 1
+    assert values["lecun distinct/1"] == 32
+    assert values["zeros loss"] == pytest.approx(math.log(10), abs=1e-6)
+    assert values["zeros finding/symmetric_units"] == 1
+    assert 0.3 < values["lecun std/2"] < values["lecun std/1"] < 0.8
+
+
+def test_a_variant_that_cannot_be_is_named(capsys):
+    words = ["procedure=probe", "tracking=none", "procedure.variants={bad: 'optimizer=addam'}"]
+    assert main(words) == 2
+    assert "procedure.variants.bad" in capsys.readouterr().err

@@ -158,6 +158,57 @@ def test_the_network_stays_whole(masks):
     assert model(x).any()
 
 
+@pytest.mark.proves("regularization=dropconnect")
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])
+def test_gaussian_inference_is_the_mean_over_drawn_outputs(activation):
+    """Wan et al. 2013: u ~ N(pWx, p(1 − p)W²x²) of whole weights, p kept; here W is W/p."""
+    torch.manual_seed(0)
+    kept, draws = 0.7, 200_000
+    model = mlp([6], 2, activation, [4]).double()
+    x = torch.randn(3, 6, dtype=torch.float64)
+    DropConnect(1 - kept, inference="gaussian").change_model(model, x)
+    hidden, last = model[1], model[3]
+    w, b = hidden.weight.detach() / kept, hidden.bias.detach() / kept
+    mean = kept * (x @ w.T + b)
+    std = (kept * (1 - kept) * (x**2 @ (w**2).T + b**2)).sqrt()
+    u = mean + std * torch.randn(draws, 3, 4, dtype=torch.float64)
+    a = activation()(u)
+    got = model.eval()(x)
+    assert ((got - last(a.mean(0))).abs() < 6 * a.std(0).max() / draws**0.5).all()
+    if activation is nn.ReLU:  # has a closed form
+        normal = torch.distributions.Normal(0.0, 1.0)
+        density = normal.log_prob(mean / std).exp()
+        exact = mean * normal.cdf(mean / std) + std * density
+        torch.testing.assert_close(got, last(exact), atol=2e-3 * float(std.max()), rtol=0)
+    with torch.no_grad():  # what masks do: nearly Gaussian, as they are many
+        wide, v = nn.Sequential(nn.Linear(400, 3), activation()).double(), torch.randn(1, 400)
+        wide[0].weight.mul_(8)
+        DropConnect(0.3, masks="sample", inference="gaussian").change_model(wide, v.double())
+        passes = wide(v.double().expand(20_000, -1))
+        error = passes.std(0) / 20_000**0.5
+        assert ((wide.eval()(v.double())[0] - passes.mean(0)).abs() < 6 * error + 2e-3).all()
+    assert not torch.allclose(got, last(activation()(mean)), atol=1e-3)
+
+
+def test_gaussian_inference_keeps_the_network_whole():
+    x = torch.randn(4, 3, 8, 8)
+    model = cnn([3, 8, 8], 10, nn.ReLU, channels=[4, 4], hidden=[16])
+    DropConnect(0.5, 0.2, inference="gaussian").change_model(model, x)
+    said = model.eval()(x)
+    compiled = torch.compile(model, backend="eager")
+    exported = torch.export.export(model, (x,)).module()
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model)), compiled, exported):
+        torch.testing.assert_close(other(x), said)
+    one = nn.ReLU()  # one module in two places, once after a layer and once not
+    model = nn.Sequential(nn.Linear(3, 3), one, nn.Tanh(), one, nn.Linear(3, 2))
+    DropConnect(inference="gaussian").change_model(model, torch.zeros(1, 3))
+    assert model.eval()(torch.ones(2, 3)).shape == (2, 2)
+    for between in (nn.BatchNorm1d(3), nn.Softmax(1)):
+        model = nn.Sequential(nn.Linear(3, 3), between, nn.ReLU(), nn.Linear(3, 2))
+        with pytest.raises(Mistake, match=f"here comes a {type(between).__name__}"):
+            DropConnect(inference="gaussian").change_model(model, torch.zeros(2, 3))
+
+
 def test_with_weight_norm():
     x = torch.randn(4, 12)
     model = mlp([12], 3, nn.ReLU, [8])
@@ -174,5 +225,7 @@ def test_what_cannot_be_is_refused():
         DropConnect(1.0)
     with pytest.raises(ValueError, match="masks must be batch or sample, got unit"):
         DropConnect(masks="unit")
+    with pytest.raises(ValueError, match="inference must be mean or gaussian, got sample"):
+        DropConnect(inference="sample")
     with pytest.raises(Mistake, match="dropconnect: the model has no linear"):
         DropConnect().change_model(nn.Sequential(nn.BatchNorm1d(3)), torch.zeros(2, 3))

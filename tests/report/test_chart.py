@@ -124,3 +124,31 @@ def test_contour_lines_part_the_plane_into_shares(axes):
     levels = shown.collections[0].levels
     assert 0 < levels[0] < levels[-1] < 29
     assert [tuple(line.get_xydata()[-1]) for line in shown.lines] == [(0, 0), (0, 0)]
+
+
+def test_pixels_have_no_axes_and_the_last_row_is_lowest(axes):
+    ground = Ground([0.0, 1.0], [0.0, 1.0], [[-1.0, 0.0], [0.5, 1.0]], image=True)
+    shown = axes(Chart("weights", "", "", ground=ground))
+    [image] = shown.images
+    assert image.get_array().tolist() == ground.values
+    assert image.origin == "lower"
+    assert not shown.axison
+
+
+def test_a_unit_can_be_as_long_on_both_axes(axes):
+    ground = Ground([0.0, 2.0], [0.0, 1.0], [[0.0, 1.0], [1.0, 2.0]], equal=True)
+    assert axes(Chart("weights", "x", "y", ground=ground)).get_aspect() == 1
+
+
+def test_many_lines_of_one_kind_are_grey_and_not_in_the_legend(axes):
+    paths = {f"_{n}": ([0.0, 1.0], [0.0, float(n)]) for n in range(3)}
+    shown = axes(Chart("fits", "x", "y", paths={**paths, "mean": ([0.0, 1.0], [0.0, 1.0])}))
+    assert shown.get_legend_handles_labels()[1] == ["mean"]
+    assert {to_rgb(line.get_color()) for line in shown.lines[:3]} == {to_rgb(chart.GREY)}
+    assert to_rgb(shown.lines[3].get_color()) == to_rgb(chart.COLOURS[0])
+    assert shown.get_ylim()[1] >= 2
+
+
+def test_few_names_stand_side_by_side(axes):
+    shown = axes(Chart("v", "variant", "error", [0, 1], {"test": [0.5, 0.25]}, names=["a", "b"]))
+    assert {label.get_rotation() for label in shown.get_xticklabels()} == {0}

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 
 from dlrun.__main__ import main
 from dlrun.data.digits import digits
@@ -54,6 +55,29 @@ def test_it_agrees_with_evaluate_and_the_mlflow_model(runs, capsys, tmp_path):
     values = evaluated(capsys, run.name)["values"]
     assert -np.log(p[np.arange(len(y)), y]).mean() == pytest.approx(values["loss"], abs=1e-5)
     assert (p.argmax(1) == y).mean() == pytest.approx(values["accuracy"])
+
+
+def test_one_logit_is_two_classes_to_all_who_ask(tmp_path, monkeypatch, capsys):
+    """The model has one output; predict, evaluate, metrics and the MLflow model see two classes."""
+    monkeypatch.chdir(tmp_path)
+    words = ["data.classes=[3,8]", "loss=bce", "loss.one_logit=true", "metric=[auroc,macro_f1]"]
+    assert main([*words, "regularization=[target_noise]", "model=linear", *SHORT]) == 0
+    with opened(Asked("predict"), "last") as made:
+        x, y = (each[made.data.test.rows] for each in (made.data.test.x, made.data.test.y.numpy()))
+        assert [tuple(p.shape) for p in made.run.model.parameters()] == [(1, 64), (1,)]
+        train.export(made.run, tmp_path / "model", 1)
+    np.savez("test.npz", x=x.numpy())
+    rows = predicted(capsys, "last", "test.npz")
+    p = numbers(rows, "p_")
+    assert p.sum(1) == pytest.approx(1)
+    assert [row["prediction"] for row in rows] == ["38"[int(one > 0.5)] for one in p[:, 1]]
+    logits = mlflow.pytorch.load_model(str(tmp_path / "model"))(x)
+    assert p == pytest.approx(logits.softmax(1).detach().numpy(), abs=1e-5)
+    assert p[:, 1] == pytest.approx(logits[:, 1].sigmoid().detach().numpy(), abs=1e-5)
+    values = evaluated(capsys, "last")["values"]
+    assert -np.log(p[np.arange(len(y)), y]).mean() == pytest.approx(values["loss"], abs=1e-5)
+    assert (p.argmax(1) == y).mean() == pytest.approx(values["accuracy"])
+    assert roc_auc_score(y, p[:, 1]) == pytest.approx(values["auroc"], abs=1e-6)
 
 
 @pytest.mark.parametrize("form", ["npz", "npy", "safetensors", "columnwise"])

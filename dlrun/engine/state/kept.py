@@ -33,6 +33,8 @@ class Standing:
     stopped: bool = False  # a stopping rule held
     scale: float = 1.0  # of all rates, after returns from a divergence
     backoffs: int = 0  # how many of these there were
+    least: float | None = None  # the loss of a network that says nothing, or that of the first step
+    losses: list[float] = field(default_factory=list)  # of validation, since the last return
     best_score: float = -math.inf
     best_loss: float = math.inf  # val/loss with it, which breaks ties
     best_step: int = 0

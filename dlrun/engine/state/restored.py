@@ -29,6 +29,8 @@ _SHAPING = {
     "AdaDelta": ("window", "numerator"),
     "LBFGS": ("history_size",),
     "Muon": ("muon",),
+    "SAM": ("nesterov",),  # which only momentum has
+    "ScheduleFree": ("adam",),
 }
 """Options of optimizers, and marks of their groups, that decide what their state holds."""
 _CHUNK = 4096  # samples preprocessed at once

@@ -1,0 +1,48 @@
+"""The loss before the first step: log C among C classes, as long as the network has no opinion."""
+
+from collections.abc import Sequence
+from math import log
+from typing import Any
+
+from dlrun.procedure import Lab, Outcome, Training, procedure
+from dlrun.procedure.contrast import varied
+from dlrun.procedure.probe import probed
+from dlrun.report.chart import Chart
+
+
+@procedure(judged=False, trains=False)
+def first_loss(
+    lab: Lab,
+    variants: dict[str, Any],
+    classes: Sequence[int] = (2, 5, 10, 30, 100),
+) -> Outcome:
+    """The first loss of untrained networks, with each number of classes, penalties included.
+
+    Values: `<variant> <classes>`.
+    """
+    losses = {
+        name: [_loss(varied(lab, name, words), count) for count in classes]
+        for name, words in variants.items()
+    }
+    rows = [
+        {"classes": count, "log C": log(count), **{name: losses[name][k] for name in losses}}
+        for k, count in enumerate(classes)
+    ]
+    chart = Chart(
+        name="first_loss",
+        x="classes",
+        y="loss before the first step",
+        at=classes,
+        curves={"log C": [log(count) for count in classes], **losses},
+        log=True,
+        title="A network without an opinion has a loss of log C",
+    )
+    values = {f"{name} {row['classes']}": float(row[name]) for row in rows for name in losses}
+    return Outcome(values=values, table=rows, chart=chart)
+
+
+def _loss(lab: Lab, classes: int) -> float:
+    training = Training(settings={"data.n_classes": classes}, recorded=False)
+    with lab.built(training) as built:
+        found = probed(built.run)
+    return found.loss + found.penalty

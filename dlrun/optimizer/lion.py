@@ -1,0 +1,52 @@
+"""Lion: steps by the sign of a momentum, all of one size."""
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import ParamsT
+
+from dlrun.optimizer.replay import evaluated
+
+
+class Lion(torch.optim.Optimizer):
+    """θ ← θ − α·(sign(β₁m + (1−β₁)g) + λθ), then m ← β₂m + (1−β₂)g.
+
+    Chen et al. 2023, Symbolic Discovery of Optimization Algorithms.
+    """
+
+    def __init__(
+        self,
+        parameters: ParamsT,
+        lr: float = 1e-4,
+        betas: tuple[float, float] = (0.9, 0.99),
+        weight_decay: float = 0.0,
+    ) -> None:
+        for name, value in (("lr", lr), ("weight_decay", weight_decay)):
+            if value < 0:
+                raise ValueError(f"{name} must not be negative, got {value}")
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas must be at least 0 and below 1, got {betas}")
+        super().__init__(parameters, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One step from the gradients."""
+        loss = evaluated(closure)
+        for group in self.param_groups:
+            moved = [p for p in group["params"] if p.grad is not None]
+            if not moved:
+                continue
+            first, second = group["betas"]
+            grads = [cast(Tensor, p.grad) for p in moved]
+            for p in moved:
+                if not self.state[p]:
+                    self.state[p]["momentum"] = torch.zeros_like(p)
+            means = [self.state[p]["momentum"] for p in moved]
+            updates = torch._foreach_lerp(grads, means, first)
+            if group["weight_decay"]:
+                torch._foreach_mul_(moved, 1 - group["lr"] * group["weight_decay"])
+            torch._foreach_sub_(moved, torch._foreach_sign(updates), alpha=group["lr"])
+            torch._foreach_lerp_(means, grads, 1 - second)
+        return loss

@@ -1,0 +1,108 @@
+"""Train a recipe at several values of one setting, and draw what it comes to against them."""
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from typing import Any
+
+from dlrun.errors import Mistake
+from dlrun.metric import known, metric_of
+from dlrun.procedure import Lab, Outcome, procedure
+from dlrun.procedure.contrast import Variant, recorded_key, told, varied, wanted
+from dlrun.record.sweep import spans_decades
+from dlrun.report.chart import Chart
+from dlrun.shell import spelled
+
+_LOSS = "train/loss"
+
+
+@procedure(judged=False)
+def against(
+    lab: Lab,
+    key: str = "",
+    values: Sequence[Any] = (),
+    variants: dict[str, Any] | None = None,
+    seeds: int = 1,
+    metric: str | None = None,
+    title: str = "",
+) -> Outcome:
+    """The procedure `against`: each variant at each value of a setting or a group.
+
+    Values: `<variant> <value> <key>`. Raises Mistake, before any is trained, where one cannot be.
+    """
+    if not key or not values:
+        raise Mistake(
+            "procedure.key and procedure.values are required: what changes, and to what, e.g. "
+            "procedure.key=optimizer.lr 'procedure.values=[0.01,0.1,1]'"
+        )
+    if seeds < 1:
+        raise Mistake(f"procedure.seeds={seeds}: must be at least 1")
+    named = {str(name): varied(lab, str(name), words) for name, words in (variants or {}).items()}
+    labs = {
+        (name, value): varied(each, f"{name} {value}", [f"{key}={spelled(value)}"])
+        for name, each in (named or {"": lab}).items()
+        for value in values
+    }
+    trained = {
+        (name, value): _trained(each, f"{name} {value}".strip(), seeds)
+        for (name, value), each in labs.items()
+    }
+    runs = [run for each in trained.values() for run in each.runs]
+    drawn = recorded_key(lab, runs, metric)
+    kind = metric_of(drawn, known(told(runs).get("metrics")))
+    said = kind.label or kind.name.replace("_", " ")
+    return Outcome(
+        runs=runs,
+        values={
+            f"{each.name} {name}": number
+            for each in trained.values()
+            for name, number in each.values().items()
+            if isfinite(number)
+        },
+        table=[_row(key, *place, each, drawn) for place, each in trained.items()],
+        chart=[
+            _chart(key, values, trained, _LOSS, "training loss at the end", False, title),
+            _chart(key, values, trained, drawn, said, kind.higher_is_better, ""),
+        ],
+    )
+
+
+def _trained(lab: Lab, name: str, seeds: int) -> Variant:
+    return Variant(name, lab.train(wanted(lab, name, seeds)))
+
+
+def _row(key: str, name: str, value: Any, variant: Variant, drawn: str) -> dict[str, Any]:
+    found = variant.values()
+    return {
+        "variant": name,
+        key: value,
+        _LOSS: found.get(_LOSS),
+        drawn: found.get(drawn),
+        "found": ", ".join(k.partition("/")[2] for k in found if k.startswith("finding/")),
+    }
+
+
+def _chart(
+    key: str,
+    values: Sequence[Any],
+    trained: Mapping[tuple[str, Any], Variant],
+    drawn: str,
+    said: str,
+    linear: bool,
+    title: str,
+) -> Chart:
+    """What the variants come to, over numbers at their places, over names side by side."""
+    numbers = all(isinstance(value, int | float) for value in values)
+    curves: dict[str, list[float | None]] = {}
+    for (name, _), variant in trained.items():
+        curves.setdefault(name or said, []).append(variant.values().get(drawn))
+    return Chart(
+        name="against",
+        x=key,
+        y=said,
+        at=values if numbers else range(len(values)),
+        curves=curves,
+        names=() if numbers else [str(value) for value in values],
+        log=numbers and spans_decades(values),
+        linear=linear,
+        title=title,
+    )

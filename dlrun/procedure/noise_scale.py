@@ -1,0 +1,56 @@
+"""Measure the gradient noise scale before and after a training: how far a rate can be scaled."""
+
+from math import inf
+
+from dlrun.engine.noise_scale import Noise, noise_scale
+from dlrun.engine.preflight import SURE
+from dlrun.finding import NOTE, WARN, Finding
+from dlrun.procedure import Lab, Outcome, Training, procedure
+
+
+@procedure(judged=False)
+def measured(lab: Lab) -> Outcome:
+    """The procedure `noise_scale`: trains the recipe, and measures with first and best weights."""
+    run = lab.untrained()
+    batch = run.lengths.batch_size * run.lengths.accumulate
+    base = int(lab.recipe["base_batch_size"])
+    first = noise_scale(run)
+    [trained] = lab.train([Training()])
+    last = noise_scale(lab.trained(trained))
+    table = [
+        {
+            "weights": name,
+            "noise scale": f"{noise.scale:,.0f}",
+            "±": f"{noise.error:,.0f}",
+            "linear": f"× {batch / base:.3g}",
+            "sqrt": f"× {(batch / base) ** 0.5:.3g}",
+            "by the noise": f"× {noise.best(batch, base):.3g}",
+        }
+        for name, noise in (("first", first), ("best", last))
+    ]
+    values = {"noise_scale/first": first.scale, "noise_scale/best": last.scale}
+    values |= {"rate/linear": batch / base, "rate/first": first.best(batch, base)}
+    values |= {"rate/best": last.best(batch, base)}
+    return Outcome(
+        runs=[trained],
+        findings=[_finding(lab, last, batch, base)],
+        values={name: value for name, value in values.items() if value < inf},
+        table=table,
+    )
+
+
+def _finding(lab: Lab, noise: Noise, batch: int, base: int) -> Finding:
+    """Whether the batch is beyond the noise scale of the trained weights."""
+    numbers = {"noise_scale": noise.scale, "error": noise.error, "batch": float(batch)}
+    said = f"With its best weights the gradient noise scale is {noise.scale:,.0f} samples"
+    if batch - noise.scale > SURE * noise.error:
+        command = lab.advice({"scale_lr": "sqrt"}) if lab.recipe["scale_lr"] == "linear" else ""
+        text = (
+            f"{said}, and a step has {batch:,}: from {base:,} samples on the best rate grows by "
+            f"{noise.best(batch, base):.3g}, and in proportion to the batch by {batch / base:.3g}."
+        )
+        return Finding("linear_scaling", WARN, text, numbers, command)
+    text = (
+        f"{said}: a step of {batch:,} is not beyond it, and up to it a rate grows with the batch."
+    )
+    return Finding("linear_scaling", NOTE, text, numbers)

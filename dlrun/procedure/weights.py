@@ -1,0 +1,183 @@
+"""The weights that variants of a recipe come to: how large, how sparse, and what they look like."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dlrun.engine.evaluate import evaluating, samples
+from dlrun.engine.run import Run
+from dlrun.model.order import weight_layers
+from dlrun.model.roles import value
+from dlrun.model.roles import weights as used
+from dlrun.procedure import Lab, Outcome, Training
+from dlrun.procedure.contrast import labs
+from dlrun.report.chart import Chart, Ground
+
+_FEW = 12  # weights that are drawn one by one
+_SHOWN = 400  # places on the curve of many
+_AROUND = 361  # of a ball of weights
+_SAID = {1: "|w₁| + |w₂|", 2: "w₁² + w₂²"}
+_SIDE = 81  # places on each side of the plane of two weights
+_FEATURES = 36  # of a layer that are drawn, at most
+
+
+def weights(lab: Lab, variants: dict[str, Any] | None = None) -> Outcome:
+    """The procedure `weights`; its value is what the recipe monitors, of the last variant.
+
+    variants: as `contrast` takes them; None for the recipe alone.
+    """
+    named = labs(lab, variants) if variants else {"trained": lab}
+    recorded = {name: each.train([Training(name)])[0] for name, each in named.items()}
+    runs = {name: each.trained(recorded[name]) for name, each in named.items()}
+    flat = {name: every(run.model) for name, run in runs.items()}
+    sizes = {name: measured(run.model) for name, run in runs.items()}
+    first, *others = flat
+    for name in others:
+        if len(flat[name]) == len(flat[first]):
+            apart = (flat[name] - flat[first]).norm() / flat[first].norm()
+            sizes[name][f"from {first}"] = float(apart)
+    return Outcome(
+        value=list(recorded.values())[-1].value,
+        runs=list(recorded.values()),
+        values={
+            f"{name} {key}": value
+            for name, run in recorded.items()
+            for key, value in {**run.last, **sizes[name]}.items()
+        },
+        table=[{"": name, **found} for name, found in sizes.items()],
+        chart=_charts(runs, flat),
+    )
+
+
+def every(model: nn.Module) -> Tensor:
+    """(weights,) float64 All trainable weights as layers use them; no biases."""
+    found = used(model)
+    parts = [*found.plain, *map(value, found.made)]
+    return torch.cat([part.detach().flatten().cpu().double() for part in parts])
+
+
+def measured(model: nn.Module) -> dict[str, float]:
+    """l1: Σ|w|; l2: Σw²; zeros: the share of exact zeros; norm: the largest of a unit.
+
+    Of the weights that come into one unit or channel.
+    """
+    w, found = every(model), used(model)
+    units = [
+        part.detach().flatten(1).norm(dim=1).max()
+        for part in [*found.plain, *map(value, found.made)]
+    ]
+    return {
+        "l1": float(w.abs().sum()),
+        "l2": float(w.square().sum()),
+        "zeros": float((w == 0).double().mean()),
+        "norm": float(max(units)),
+    }
+
+
+def _charts(runs: Mapping[str, Run], flat: Mapping[str, Tensor]) -> list[Chart]:
+    """The plane of two weights, pictures of those of the first layer, or the weights by size."""
+    first = next(iter(runs.values()))
+    sizes = {len(w) for w in flat.values()}
+    if sizes == {2}:
+        return [_plane(runs, flat)]
+    if len(first.data.shape) == 3:
+        return [_features(name, run) for name, run in runs.items()]
+    few = max(sizes) <= _FEW
+    return [
+        Chart(
+            "weights",
+            "weight" if few else "share of the weights, by size",
+            "value" if few else "size |w|",
+            paths={name: _one_by_one(w) if few else _by_size(w) for name, w in flat.items()},
+            linear=few,
+        )
+    ]
+
+
+def _one_by_one(w: Tensor) -> tuple[list[float], list[float]]:
+    return [float(place) for place in range(1, len(w) + 1)], w.tolist()
+
+
+def _by_size(w: Tensor) -> tuple[list[float], list[float]]:
+    """The sizes of weights over the share of those that are as large; zeros are left out."""
+    ordered = w.abs().sort(descending=True).values
+    places = torch.linspace(0, len(w) - 1, _SHOWN).round().long().unique()
+    places = places[ordered[places] > 0]
+    return ((places + 1) / len(w)).tolist(), ordered[places].tolist()
+
+
+def _plane(runs: Mapping[str, Run], flat: Mapping[str, Tensor]) -> Chart:
+    """The loss over two weights, where variants have come to, and their penalties there.
+
+    The bias is that of the first variant.
+    """
+    first = next(iter(runs.values()))
+    reach = 1.25 * float(torch.stack(list(flat.values())).abs().max())
+    side = torch.linspace(-reach, reach, _SIDE, dtype=torch.float64)
+    [matrix] = used(first.model).plain
+    kept = matrix.detach().clone()
+    x, y = (torch.cat(parts) for parts in zip(*samples(first, first.train), strict=True))
+    losses = []
+    with evaluating(first):
+        for second in side:
+            row = []
+            for one in side:
+                matrix.copy_(torch.stack([one, second]).view_as(matrix))
+                row.append(float(first.loss(first.model(x), y)))
+            losses.append(row)
+        matrix.copy_(kept)
+    balls = {
+        f"{name}: {_SAID[order]} = {float(flat[name].norm(p=order) ** order):.3g}": ball
+        for name, run in runs.items()
+        for rule, order in (("l1", 1), ("l2", 2))
+        if f"regularization.{rule}" in run.regularizers
+        for ball in [_ball(flat[name], order)]
+    }
+    free = {name for name, run in runs.items() if not run.regularizers}
+    return Chart(
+        "weights",
+        "weight w₁",
+        "weight w₂",
+        ground=Ground(side.tolist(), side.tolist(), losses, equal=True),
+        paths=balls,
+        dots={name: ([float(flat[name][0])], [float(flat[name][1])]) for name in free},
+    )
+
+
+def _ball(w: Tensor, order: int) -> tuple[list[float], list[float]]:
+    """All pairs of weights with the norm of these two, which are the last of them."""
+    start = math.atan2(float(w[1]), float(w[0]))
+    around = start + torch.linspace(0, 2 * math.pi, _AROUND, dtype=torch.float64)
+    circle = torch.stack([around.cos(), around.sin()])
+    across, up = circle / circle.norm(p=order, dim=0) * w.norm(p=order)
+    return across.tolist(), up.tolist()
+
+
+def _features(name: str, run: Run) -> Chart:
+    """The weights into units of the first layer as pictures, the longest first.
+
+    Of several channels the mean. Each picture has its own scale, 0 in the middle.
+    """
+    x, _ = next(iter(samples(run, run.train)))
+    layer = weight_layers(run.model, x[:1])[0]
+    w = layer.weight.detach().cpu().double()
+    w = w.view(len(w), *(run.data.shape if isinstance(layer, nn.Linear) else w.shape[1:])).mean(1)
+    w = w[w.flatten(1).norm(dim=1).argsort(descending=True)[:_FEATURES]]
+    w = w / w.abs().flatten(1).amax(1).clamp_min(1e-12)[:, None, None]
+    across = math.ceil(math.sqrt(len(w)))
+    height, width = w.shape[1] + 1, w.shape[2] + 1  # with a gap
+    tiles = torch.full((-(-len(w) // across) * height - 1, across * width - 1), torch.nan)
+    for place, picture in enumerate(w):
+        top, left = place // across * height, place % across * width
+        tiles[top : top + height - 1, left : left + width - 1] = picture
+    rows, columns = tiles.shape
+    ground = Ground(
+        [float(place) for place in range(columns)],
+        [float(place) for place in range(rows)],
+        tiles.flip(0).tolist(),
+        image=True,
+    )
+    return Chart("weights", "", "", title=name, ground=ground)

@@ -1,0 +1,64 @@
+"""What variants come to at several values of one setting."""
+
+import pytest
+
+from dlrun import record
+from dlrun.__main__ import main
+
+SHORT = ("procedure=against", "tracking=none", "epochs=2 steps", "model.hidden=[4]", "test=false")
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def _own():
+    [own] = [r for r in record.all_runs("outputs") if _info(r).get("kind") == "procedure"]
+    return own
+
+
+def _info(directory):
+    return record.read_json(directory / "run.json")
+
+
+@pytest.mark.proves("procedure=against")
+def test_each_variant_at_each_value():
+    words = [*SHORT, "procedure.key=optimizer.lr", "procedure.values=[0.01,0.1,1]"]
+    words.append("procedure.variants={plain: 'seed=0', normed: 'regularization=[batch_norm]'}")
+    assert main(words) == 0
+    values = record.last_values(record.read_points(_own()))
+    assert {f"normed {rate} val/accuracy" for rate in ("0.01", "0.1", "1")} <= values.keys()
+    first, second = _info(_own())["chart"]
+    assert (first["x"], first["log"], first["at"]) == ("optimizer.lr", True, [0.01, 0.1, 1])
+    assert list(second["curves"]) == ["plain", "normed"]
+    assert len(_info(_own())["runs"]) == 6
+    assert len(list((_own() / "figures").glob("against.png"))) == 1
+
+
+def test_names_are_places_too():
+    words = [
+        *SHORT,
+        "procedure.key=initializer",
+        "procedure.values=[he,zeros]",
+        "procedure.seeds=2",
+    ]
+    assert main(words) == 0
+    [first, _] = _info(_own())["chart"]
+    assert first["names"] == ["he", "zeros"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "procedure.key and procedure.values are required"),
+        (("procedure.key=optimizer.lr", "procedure.values=[fast]"), "optimizer.lr=fast"),
+        (
+            ("procedure.key=epochs", "procedure.values=[1]", "procedure.seeds=0"),
+            "procedure.seeds=0",
+        ),
+    ],
+)
+def test_mistakes(words, said, capsys):
+    assert main([*SHORT, *words]) == 2
+    assert said in capsys.readouterr().err

@@ -1,0 +1,52 @@
+"""How far a rate can grow with the batch: the procedure, and the warning of the setting."""
+
+import pytest
+
+from dlrun import record
+from dlrun.__main__ import main
+from dlrun.engine.noise_scale import noise_scale
+from dlrun.engine.preflight import preflight
+from dlrun.recipe import build
+
+LARGE = ["batch_size=500", "epochs=3", "scale_lr=linear"]
+
+
+@pytest.mark.proves("procedure=noise_scale")
+def test_it_measures_before_and_after_and_says_by_how_much_a_rate_grows(
+    tmp_path, monkeypatch, capsys, compose_recipe, digits
+):
+    monkeypatch.chdir(tmp_path)
+    words = [*LARGE, "tracking=none", "threads=1", "preflight=off"]
+    assert main(["procedure=noise_scale", *words]) == 0
+    said = capsys.readouterr().out
+    [own] = [
+        run
+        for run in record.all_runs("outputs")
+        if record.read_json(run / "run.json").get("kind") == "procedure"
+    ]
+    values = record.last_values(record.read_points(own))
+    first = noise_scale(build.build(compose_recipe(*words), digits))
+    assert values["noise_scale/first"] == pytest.approx(first.scale, rel=1e-3)
+    assert values["rate/linear"] == pytest.approx(500 / 128)
+    best = values["noise_scale/best"]
+    assert values["rate/best"] == pytest.approx((1 + best / 128) / (1 + best / 500))
+    assert best > first.scale
+    assert "scale_lr=sqrt" in said
+    [found] = [each for each in record.findings_of(own) if each.name == "linear_scaling"]
+    assert found.level == "warn"
+
+
+@pytest.mark.parametrize(
+    ("words", "warns"),
+    [
+        (LARGE, True),
+        ([*LARGE, "warmup=1"], False),
+        ([*LARGE, "scale_lr=sqrt"], False),
+        ([*LARGE, "batch_size=32", "base_batch_size=16"], False),
+    ],
+)
+def test_linear_scaling_warns_where_the_first_weights_do_not_allow_it(
+    words, warns, compose_recipe, digits
+):
+    found = [each.name for each in preflight(build.build(compose_recipe(*words), digits))]
+    assert ("linear_scaling" in found) == warns
