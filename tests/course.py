@@ -57,9 +57,8 @@ def _entry(option: Option) -> str:
     if (PICTURES / f"{option.name}.svg").exists():
         parts.append(f"![{option.summary}](../../.github/course/{option.name}.svg)")
     parts += ["\n".join(each) for each in more]
-    if expected := _expected(load(option.file).get("expect") or {}):
-        parts.append(f"Expected: {expected}.")
-    return "\n\n".join(parts) + "\n\n"
+    parts.append(_expected(load(option.file).get("expect") or {}))
+    return "\n\n".join(filter(None, parts)) + "\n\n"
 
 
 def _paragraphs(header: Sequence[str]) -> Iterator[list[str]]:
@@ -86,14 +85,18 @@ def _escaped(line: str) -> str:
 
 
 def _expected(expect: dict[str, Any]) -> str:
-    """Names with their values and tolerances."""
+    """Names with their values and tolerances, to fold out."""
+    if not expect:
+        return ""
     pairs = {
         name: asked if isinstance(asked, list) else [asked, 0] for name, asked in expect.items()
     }
-    return ", ".join(
-        f"`{name}` {value:g}" + f" ± {tolerance:g}" * bool(tolerance)
+    rows = [
+        f"| {name} | {value:g}" + f" ± {tolerance:g}" * bool(tolerance) + " |"
         for name, (value, tolerance) in pairs.items()
-    )
+    ]
+    head = ["<details><summary>expected</summary>\n", "| name | value |", "| --- | --- |"]
+    return "\n".join([*head, *rows, "\n</details>"])
 
 
 def commands(option: Option) -> list[str]:
