@@ -7,7 +7,7 @@ from typing import Any
 from dlrun.errors import Mistake
 from dlrun.metric import known, metric_of
 from dlrun.procedure import Lab, Outcome, procedure
-from dlrun.procedure.contrast import Variant, recorded_key, told, varied, wanted
+from dlrun.procedure.contrast import Variant, labs, recorded_key, told, varied, wanted
 from dlrun.record.sweep import spans_decades
 from dlrun.report.chart import Chart
 from dlrun.shell import spelled
@@ -36,15 +36,15 @@ def against(
         )
     if seeds < 1:
         raise Mistake(f"procedure.seeds={seeds}: must be at least 1")
-    named = {str(name): varied(lab, str(name), words) for name, words in (variants or {}).items()}
-    labs = {
+    named = labs(lab, variants or {})
+    each_at = {
         (name, value): varied(each, f"{name} {value}", [f"{key}={spelled(value)}"])
         for name, each in (named or {"": lab}).items()
         for value in values
     }
     trained = {
         (name, value): _trained(each, f"{name} {value}".strip(), seeds)
-        for (name, value), each in labs.items()
+        for (name, value), each in each_at.items()
     }
     runs = [run for each in trained.values() for run in each.runs]
     drawn = recorded_key(lab, runs, metric)

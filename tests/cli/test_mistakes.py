@@ -80,7 +80,8 @@ COMPOSING = [
     ("sampling=random", "sampling=random", "must be one of shuffle, fixed, replacement"),
     ("divergence=[explosion,nan]", "divergence=", "not_finite, explosion, oscillation"),
     (
-        "regularization=[dropconnect] regularization.dropconnect.inference=gaussian model.norm=batch",
+        "regularization=[dropconnect] regularization.dropconnect.inference=gaussian "
+        "model.norm=batch",
         "inference=gaussian: needs an activation",
         "here comes a BatchNorm1d; use inference=mean",
     ),
