@@ -66,6 +66,15 @@ def test_signs_of_markdown_are_escaped_outside_of_code():
     assert course._escaped("a*b `c*d` [e] _f g_h") == r"a\*b `c*d` \[e\] \_f g_h"
 
 
+def test_pictures_are_made_small_and_stay_the_same():
+    long = (
+        '<svg>\n <metadata>x</metadata>\n <path d="M 1.23456 7 \nL 8.5 9" style="a: 0.25"/>\n</svg>'
+    )
+    small = course.shortened(long)
+    assert small == '<svg>\n<path d="M 1.23 7 L 8.5 9" style="a: 0.25"/>\n</svg>\n'
+    assert course.shortened(small) == small
+
+
 @pytest.mark.proof
 def test_a_picture_is_what_the_command_draws(tmp_path, monkeypatch):
     monkeypatch.setattr(course, "PICTURES", tmp_path / "pictures")
