@@ -66,7 +66,7 @@ def tuned_on_test(lab: Lab, tries: int = 40, size: int = 100) -> Outcome:
             "promised": promised,
             "kept": kept,
             "chosen by validation": honest,
-            "expected of the best": expected_best(mean, size, tries),
+            "expected of independent tries": expected_best(mean, size, tries),
         },
         text=(
             f"the best of {tries} by {size} test samples has an accuracy of {promised:.3f} there, "
@@ -78,7 +78,11 @@ def tuned_on_test(lab: Lab, tries: int = 40, size: int = 100) -> Outcome:
             "accuracy of the best",
             list(range(1, tries + 1)),
             {name: course.mean(1).tolist() for name, course in courses.items()}
-            | {"expected of the best": [expected_best(mean, size, k + 1) for k in range(tries)]},
+            | {
+                "expected of independent tries": [
+                    expected_best(mean, size, k + 1) for k in range(tries)
+                ]
+            },
             linear=True,
         ),
     )
