@@ -8,13 +8,16 @@ from typing import Any
 
 from dlrun import shell
 from dlrun.errors import Mistake
-from dlrun.metric import known, metric_of
+from dlrun.metric import Metric, known
 from dlrun.procedure import Lab, Outcome, RecordedRun, Training, procedure
 from dlrun.record.expected import FOUND, reached, reached_by_all
 from dlrun.report.chart import Chart
 from dlrun.report.curves import curve
 
 _LOSS = "train/loss"
+_SAID = 2  # findings in the title of a panel
+_TITLES = {"train": "Training", "val": "Validation", "test": "Test"}
+_LABELS = {"lr": "learning rate", "grad/norm": "norm of the gradient"}
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,11 @@ class Variant:
     def values(self) -> dict[str, float]:
         """The mean over the seeds of all that the runs come to, by name."""
         return reached_by_all(reached(run.directory) for run in self.runs)
+
+    @property
+    def found(self) -> list[str]:
+        """The names of the findings, the worst first."""
+        return [name.removeprefix(FOUND) for name in self.values() if name.startswith(FOUND)]
 
     def course(self, key: str) -> tuple[list[float], list[float]]:
         """The epochs that all runs have a value of, and the mean of these."""
@@ -41,7 +49,9 @@ def contrast(
     variants: dict[str, Any] | None = None,
     seeds: int = 1,
     metric: str | None = None,
+    also: Sequence[str] | None = None,
     test: bool = False,
+    apart: bool = False,
     title: str = "",
     until: dict[str, float] | None = None,
 ) -> Outcome:
@@ -62,28 +72,45 @@ def contrast(
     ]
     runs = [run for each in trained for run in each.runs]
     key = recorded_key(lab, runs, metric)
-    kind = metric_of(key, known(told(runs).get("metrics")))
+    more = [recorded_key(lab, runs, each, "also") for each in also or ()]
+    metrics = known(told(runs).get("metrics"))
+    shared = [_shared(trained, each, metrics) for each in (_LOSS, key, *more)]
+    if title:
+        shared[0] = replace(shared[0], title=title)
     return Outcome(
         runs=runs,
         values=_values(trained),
         table=[_row(each, key) for each in trained],
-        chart=[
-            Chart(
-                name="contrast",
-                x="epoch",
-                y="training loss",
-                paths={each.name: each.course(_LOSS) for each in trained},
-                title=title or "Training",
-            ),
-            Chart(
-                name="validation",
-                x="epoch",
-                y=kind.label or kind.name.replace("_", " "),
-                paths={each.name: each.course(key) for each in trained},
-                linear=kind.higher_is_better,
-                title="Validation" if key.startswith("val/") else key,
-            ),
-        ],
+        chart=[_apart(each) for each in trained] if apart else shared,
+    )
+
+
+def _shared(trained: Sequence[Variant], key: str, metrics: Mapping[str, Metric]) -> Chart:
+    """The course of a value in all variants."""
+    split, _, name = key.rpartition("/")
+    kind = metrics.get(name)
+    return Chart(
+        name="contrast",
+        x="epoch",
+        y=(kind.label or name if kind else _LABELS.get(key, key)).replace("_", " "),
+        paths={each.name: each.course(key) for each in trained},
+        linear=kind is not None and kind.higher_is_better,
+        title=_TITLES.get(split, "") if kind else "",
+    )
+
+
+def _apart(variant: Variant) -> Chart:
+    """The figure of a variant by itself, with what was found of it."""
+    found = [name for name in variant.found if name != "inconclusive"] or variant.found
+    courses = {"training": variant.course(_LOSS), "validation": variant.course("val/loss")}
+    said = ", ".join(name.replace("_", " ") for name in found[:_SAID])
+    return Chart(
+        name="contrast",
+        x="epoch",
+        y="loss",
+        paths=courses,
+        title=variant.name if said in ("", variant.name) else f"{variant.name}: {said}",
+        linear="diverged" not in found,
     )
 
 
@@ -92,12 +119,14 @@ def told(runs: Sequence[RecordedRun]) -> Mapping[str, Any]:
     return next((run.info for run in runs if "monitor" in run.info), {})
 
 
-def recorded_key(lab: Lab, runs: Sequence[RecordedRun], metric: str | None) -> str:
-    """The metric that is drawn, by default the monitored one. Raises Mistake where none has it."""
+def recorded_key(
+    lab: Lab, runs: Sequence[RecordedRun], metric: str | None, setting: str = "metric"
+) -> str:
+    """What is drawn, by default the monitored metric. Raises Mistake where no run has it."""
     measured = {name for run in runs for point in run.points for name in point["values"]}
     if metric and metric not in measured:
-        right = ", ".join(sorted(name for name in measured if name.startswith("val/")))
-        raise Mistake(f"procedure.metric={metric}: no run has recorded it; there are {right}")
+        right = ", ".join(sorted(measured))
+        raise Mistake(f"procedure.{setting}={metric}: no run has recorded it; there are {right}")
     return metric or str(told(runs).get("monitor") or lab.untrained().monitor)
 
 
@@ -153,7 +182,6 @@ def _row(variant: Variant, key: str) -> dict[str, Any]:
     """A variant in the closing table."""
     values = variant.values()
     best = [run.value for run in variant.runs if run.value is not None]
-    found = [name.removeprefix(FOUND) for name in values if name.startswith(FOUND)]
     return {
         "variant": variant.name,
         _LOSS: values.get(_LOSS),
@@ -161,5 +189,5 @@ def _row(variant: Variant, key: str) -> dict[str, Any]:
         "best": fmean(best) if best else None,
         **({"±": stdev(best) if len(best) > 1 else None} if len(variant.runs) > 1 else {}),
         "epochs": f"{values['epochs']:g}",
-        "found": ", ".join(found),
+        "found": ", ".join(variant.found),
     }

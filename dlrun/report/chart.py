@@ -23,6 +23,8 @@ _INSIDE = 4  # lines whose names fit between them
 _ACROSS = 72  # letters of a legend's row, and what stands for a line there
 _SIGN = 6
 _LINE = 0.052  # of a panel's height, for a row of the legend
+_LARGE, _BESIDE = 6, 3  # panels of full size, and how many of them lie in a row
+_SMALL = 0.62
 _WIDTH, _HEIGHT = 6.4, 4.0  # inches of a panel
 _DASHES = ("-", "--", ":", "-.")
 _SHARES = (0.003, 0.01, 0.025, 0.05, *(0.1 * tenth for tenth in range(1, 10)), 0.95)
@@ -124,22 +126,23 @@ def _chart(told: Mapping[str, Any]) -> Chart:
 
 
 def _figure(charts: Sequence[Chart]) -> "Figure":
-    """All panels side by side, at most three in a row."""
+    """All panels side by side, at most three in a row; many are smaller, five in a row."""
     # Imported here, and without pyplot: it has a global state and costs a second.
     from matplotlib.figure import Figure
 
-    rows = -(-len(charts) // 3)
+    small = len(charts) > _LARGE
+    rows = -(-len(charts) // (_BESIDE + 2 * small))
     columns = -(-len(charts) // rows)
-    figure = Figure(figsize=(_WIDTH * columns, _HEIGHT * rows))
+    size = _SMALL if small else 1.0
+    figure = Figure(figsize=(_WIDTH * size * columns, _HEIGHT * size * rows))
     places = figure.subfigures(rows, columns, squeeze=False).flat
     for chart, place in zip(charts, places, strict=False):
-        axes = place.add_axes((0.14, 0.13, 0.83, 0.83))
+        axes = place.add_axes((0.14 / size, 0.13 / size, 0.83, 0.83))
         if chart.bars:
             _bars(axes, chart)
             finish(axes, chart.y, chart.x)
         else:
-            below = _lines(axes, chart)
-            _frame(axes, chart, below)
+            _frame(axes, chart, _lines(axes, chart) / size, size)
             finish(axes, chart.x, chart.y, legend=False)
         if chart.title:
             place.text(0.5, 0.975, chart.title, ha="center", va="top", fontsize=12.5)
@@ -161,19 +164,23 @@ def _bars(axes: "Axes", chart: Chart) -> None:
     axes.legend(frameon=False, fontsize=8, ncols=4, loc="lower right", bbox_to_anchor=(1.0, 1.0))
 
 
-def _frame(axes: "Axes", chart: Chart, below: float) -> None:
-    """Place the axes, and name their lines: among them, or above where they would be crossed."""
+def _frame(axes: "Axes", chart: Chart, below: float, size: float) -> None:
+    """Place the axes, and name their lines: among them, or above where they would be crossed.
+
+    below: how much of the height the names of the places need. size: of the panel.
+    """
     names = axes.get_legend_handles_labels()[1]
-    top = 0.89 if chart.title else 0.96
+    top = 1 - (0.11 if chart.title else 0.04) / size
     if len(names) > 1 or (names and (chart.dots or chart.paths)):
         style: dict[str, Any] = {"frameon": False, "fontsize": 9}
         if chart.lines or chart.levels or chart.ground or len(names) > _INSIDE:
             columns = max(1, min(4, _ACROSS // (max(map(len, names)) + _SIGN), len(names)))
-            top -= _LINE * -(-len(names) // columns) + 0.02
+            top -= (_LINE * -(-len(names) // columns) + 0.02) / size
             style |= {"ncols": columns, "loc": "lower right", "bbox_to_anchor": (1.0, 1.01)}
             style |= {"columnspacing": 1.2}
         axes.legend(**style)
-    axes.set_position((0.14, below, 0.83, top - below))
+    left = 0.125 / size if size < 1 else 0.14
+    axes.set_position((left, below, 0.97 - left, top - below))
 
 
 def _lines(axes: "Axes", chart: Chart) -> float:

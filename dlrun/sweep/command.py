@@ -23,6 +23,7 @@ from dlrun.sweep.plan import Plan, plan
 _OWN = tuple(Settings.__dataclass_fields__)
 _NARROWING = {"around": 3, "margin": 0.1}
 """Settings that only a stage has, and their defaults."""
+_REFINE = "refine"
 
 
 def run(composer: Composer, words: Sequence[str], command: Sequence[str]) -> Path | None:
@@ -71,12 +72,13 @@ def _judge(asked: Plan, words: Sequence[str], done: Sequence[Driver]) -> str:
 class Stage:
     """A stage of a sweep, around the best points of the one before.
 
-    around: how many of them; margin: how far beyond them, as a part of each range; changes:
-    the overrides of the stage.
+    around: how many of them; margin: how far beyond them, as a part of each range; refine: whether
+    listed numbers get others between and beside the best; changes: the overrides of the stage.
     """
 
     around: float
     margin: float
+    refine: bool
     changes: Sequence[str]
 
     def words(self, words: Sequence[str], before: "Driver | None" = None) -> list[str]:
@@ -98,12 +100,17 @@ def read_stage(stage: Any) -> Stage:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not 0 <= value < inf:
             raise Mistake(f"sweep.stages: {key}={value} must be a number, not below 0")
+    refine = stage.get(_REFINE, False)
+    if not isinstance(refine, bool):
+        raise Mistake(f"sweep.stages: {_REFINE}={refine} must be true or false")
     changes = {
         f"sweep.{key}" if key.partition(".")[0] in _OWN else str(key): _typed(value)
         for key, value in stage.items()
-        if key not in _NARROWING
+        if key not in (*_NARROWING, _REFINE)
     }
-    return Stage(**narrowing, changes=[f"{key}={value}" for key, value in changes.items()])
+    return Stage(
+        **narrowing, refine=refine, changes=[f"{key}={value}" for key, value in changes.items()]
+    )
 
 
 def _one(asked: Plan, goes_on: bool = False) -> Driver:
@@ -177,7 +184,8 @@ def _narrowed(words: Sequence[str], before: Driver, stage: Stage) -> list[str]:
     best = before.ledger.sweep().ranked[: max(1, int(stage.around))]
     if not best:
         raise Failure("no point of the stage before has finished, so there is no best one")
-    narrow = before.plan.space.around([point.values for point in best], stage.margin).dimensions
+    found = [point.values for point in best]
+    narrow = before.plan.space.around(found, stage.margin, stage.refine).dimensions
     keys = [one.key for one in narrow]
     kept = [word for word in words if shell.key(word) not in keys]
     narrowed = [one.word() for one in narrow]

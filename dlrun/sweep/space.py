@@ -17,7 +17,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
-from math import exp, isfinite, log, prod
+from math import exp, inf, isfinite, log, prod, sqrt
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -86,17 +86,20 @@ class Space:
         points = [{key: part[key] for part in parts for key in part} for parts in product(*steps)]
         return [{one.key: values[one.key] for one in self.dimensions} for values in points]
 
-    def around(self, best: Sequence[Mapping[str, Any]], margin: float) -> "Space":
+    def around(
+        self, best: Sequence[Mapping[str, Any]], margin: float, refine: bool = False
+    ) -> "Space":
         """The space narrowed to where the best points are, for the stage that follows.
 
         Numbers: to their range, widened on either side by `margin` of the whole range, on the
-        dimension's own scale, and never beyond it. Choices: to those that occur. What is
-        zipped stays whole, and so do the seeds, which repeat every point.
+        dimension's own scale, and never beyond it. Choices: to those that occur; with `refine`,
+        listed numbers to them and to others between and beside them. What is zipped stays whole,
+        and so do the seeds, which repeat every point.
         """
         narrowed = [
             one
             if one.zip is not None or one.key == SEED
-            else _narrowed(one, [point[one.key] for point in best], margin)
+            else _narrowed(one, [point[one.key] for point in best], margin, refine)
             for one in self.dimensions
         ]
         return Space(tuple(narrowed))
@@ -153,8 +156,12 @@ def build(
     return Space(tuple(found.values()))
 
 
-def _narrowed(one: Dimension, values: Sequence[Any], margin: float) -> Dimension:
+def _narrowed(one: Dimension, values: Sequence[Any], margin: float, refine: bool) -> Dimension:
     """A dimension narrowed to the best values."""
+    if refine and one.numeric and not one.ranged and min(one.choices) > 0:
+        found = {named(each): each for value in values for each in _finer(value, one.choices)}
+        finer = sorted(found.values())
+        return replace(one, choices=tuple(finer), typed=tuple(map(repr, finer)))
     if not one.ranged:
         kept = [at for at, choice in enumerate(one.choices) if choice in values]
         choices, typed = ([words[at] for at in kept] for words in (one.choices, one.typed))
@@ -166,6 +173,20 @@ def _narrowed(one: Dimension, values: Sequence[Any], margin: float) -> Dimension
     # Rounding may lead beyond the range, so that comes first.
     low, high = (min(max(one.rounded(end), first), last) for end in ends)
     return replace(one, low=low, high=high)
+
+
+def _finer(value: float, listed: Sequence[float]) -> list[float]:
+    """A value of a list, and its half, double and triple as far as they lie between its neighbours.
+
+    On a side where none of them does it is the geometric mean with the neighbour.
+    """
+    below = max((each for each in listed if each < value), default=0.0)
+    above = min((each for each in listed if each > value), default=inf)
+    lower = [value / 2] if value / 2 > below else [sqrt(value * below)]
+    upper = [each for each in (2 * value, 3 * value) if each < above] or [sqrt(value * above)]
+    whole = all(isinstance(each, int) for each in listed)
+    rounded = [max(1, round(each)) if whole else float(f"{each:.2g}") for each in lower + upper]
+    return [*rounded, value]
 
 
 def _dimension(override: Override, base: DictConfig, seed: int, repeats: bool) -> Dimension:

@@ -130,10 +130,26 @@ def test_mistakes(words, said, capsys):
     assert record.all_runs("outputs") == []
 
 
-def test_a_metric_that_nobody_has_recorded(capsys):
-    variants = "procedure.variants={usual: ''}"
-    assert main([*COMMON, "procedure=contrast", variants, "procedure.metric=val/auroc"]) == 2
-    assert (
-        "procedure.metric=val/auroc: no run has recorded it; there are val/accuracy, val/loss"
-        in (capsys.readouterr().err)
-    )
+@pytest.mark.parametrize("setting", ["metric=val/auroc", "also=[val/auroc]"])
+def test_a_value_that_nobody_has_recorded(setting, capsys):
+    words = ["procedure=contrast", "procedure.variants={usual: ''}", f"procedure.{setting}"]
+    assert main([*COMMON, *words]) == 2
+    said = capsys.readouterr().err
+    assert f"procedure.{setting.partition('=')[0]}=val/auroc: no run has recorded it" in said
+    assert "val/accuracy, val/loss" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "titles"),
+    [
+        (["procedure.also=[lr]", "procedure.title=Two"], ["Two", "Validation", ""]),
+        (["procedure.apart=true"], ["low", "other"]),
+    ],
+)
+def test_panels(words, titles):
+    assert main([*COMMON, "procedure=contrast", VARIANTS, *words]) == 0
+    panels = record.read_json(parent()[0] / "run.json")["chart"]
+    assert [panel["title"] for panel in panels] == titles
+    apart = "procedure.apart=true" in words
+    named = ["training", "validation"] if apart else ["low", "other"]
+    assert all(list(panel["paths"]) == named for panel in panels)

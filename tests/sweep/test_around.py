@@ -71,6 +71,26 @@ def test_a_single_value_that_is_left_is_typed_as_one(one, best, word):
     assert found.word() == word
 
 
+@pytest.mark.parametrize(
+    ("listed", "best", "finer"),
+    [
+        ((0.001, 0.01, 0.1, 1.0), 0.1, (0.05, 0.1, 0.2, 0.3)),
+        ((0.001, 0.01, 0.1, 1.0), 1.0, (0.5, 1.0, 2.0, 3.0)),
+        ((0.001, 0.01, 0.1), 0.001, (0.0005, 0.001, 0.002, 0.003)),
+        ((0.1, 0.2, 0.4), 0.2, (0.14, 0.2, 0.28)),
+        ((8, 64, 512), 64, (32, 64, 128, 192)),
+        ((1, 2, 3), 1, (1,)),
+    ],
+)
+def test_a_list_is_refined_between_and_beside_the_best(listed, best, finer):
+    one = Dimension("a", "float", "linear", choices=listed, typed=tuple(map(str, listed)))
+    [found] = Space((one,)).around([{"a": best}], 0.1, refine=True).dimensions
+    assert found.choices == finer
+    assert found.word() == f"a={','.join(map(str, finer))}"
+    [kept] = Space((one,)).around([{"a": best}], 0.1).dimensions
+    assert kept.choices == (best,)
+
+
 def test_what_is_zipped_stays_whole(planned):
     words = ["batch_size=range(8,33,8)", "accumulate=range(1,5,1)"]
     plan = planned(*words, "sweep.zip=[batch_size,accumulate]")

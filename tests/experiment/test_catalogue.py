@@ -1,0 +1,66 @@
+"""Every experiment: its header says all it should, its short form ends as its file expects.
+
+Those on CIFAR-10 are skipped where DLRUN_CIFAR10 does not say in which folder its images are.
+"""
+
+import os
+import re
+import shlex
+
+import pytest
+
+from dlrun.__main__ import main
+from dlrun.cli import help
+from dlrun.recipe import compose, mistakes
+from dlrun.recipe.catalogue import Catalogue, load
+from tests.conftest import in_suite
+
+OPTIONS = Catalogue().options("experiment")
+ASIDE = {"pretrain", "finetune"}  # the one begins with the weights of the other
+SHORT = [name for name in OPTIONS if name not in ASIDE]
+CIFAR = os.environ.get("DLRUN_CIFAR10")
+SUITE = {"rates", "refine"}
+"""What `make test` runs: six short ones of different kinds; `make proofs` runs all."""
+
+
+def commands(name):
+    """The commands in a header, as words."""
+    lines = (line.strip() for line in OPTIONS[name].header)
+    return [shlex.split(line)[1:] for line in lines if line.startswith("dlrun ")]
+
+
+@pytest.fixture(scope="module")
+def composer():
+    with compose.composer([]) as made:
+        yield made
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_its_header_says_subject_cost_source_and_command(name, composer):
+    option, text = OPTIONS[name], " ".join(OPTIONS[name].header)
+    assert option.subject in help._usage()["subjects"]
+    assert re.search(r"\b(second|minute)s?\b", text), "what it costs"
+    assert re.search(r"\b(19|20)\d\d\b", text), "its source and the year"
+    assert any(f"+experiment={name}" in words for words in commands(name))
+    for words in commands(name):
+        if words[0].startswith(("+", "-m")) or "=" in words[0]:
+            typed = [word for word in words if word != "-m"]
+            mistakes.words(composer, typed)
+            composer.full([word for word in typed if not word.startswith("short=")])
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_it_says_what_to_expect_of_it_and_of_its_short_form(name):
+    content = load(OPTIONS[name].file)
+    assert content["expect"]
+    assert content["short"]["expect"]
+
+
+@pytest.mark.parametrize("name", in_suite(SUITE, SHORT))
+def test_its_short_form_comes_to_what_is_expected(name, tmp_path):
+    words = [f"+experiment={name}", "short=true", "tracking=none", "threads=1"]
+    if any(word.startswith("data.root=") for words in commands(name) for word in words):
+        if CIFAR is None:
+            pytest.skip("DLRUN_CIFAR10 does not say where CIFAR-10 is")
+        words += [f"data.root={CIFAR}"]
+    assert main([*words, f"outputs={tmp_path}"]) == 0
