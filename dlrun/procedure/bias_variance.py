@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dlrun.data.sample import make_generator
 from dlrun.data.toy import CURVES
 from dlrun.errors import Mistake
-from dlrun.procedure import LENGTH, Lab, Outcome, Training
+from dlrun.procedure import LENGTH, Lab, Outcome, Training, procedure
 from dlrun.procedure.contrast import labs
 from dlrun.procedure.regions import Rule, known, line, points, says
 from dlrun.report.chart import Chart
@@ -24,8 +24,9 @@ _DEALT = 11  # a use of the seed; others are elsewhere
 _DRAWN = 20  # curves of a variant that are drawn, at most
 
 
+@procedure(judged=False)
 def bias_variance(lab: Lab, variants: dict[str, Any] | None = None, sets: int = 20) -> Outcome:
-    """The procedure `bias_variance`; its value is the least error of a variant.
+    """The procedure `bias_variance`: the parts of the error of variants.
 
     variants: as `contrast` takes them; None for the recipe alone.
     sets: into how many training sets the training split is dealt.
@@ -49,7 +50,7 @@ def bias_variance(lab: Lab, variants: dict[str, Any] | None = None, sets: int = 
     dealt = torch.randperm(len(data.train), generator=make_generator(_DEALT, seed, 0))
     many = len(data.train) // sets
     rows = [data.train.rows[part].tolist() for part in dealt[: many * sets].split(many)]
-    x, y = points(data.val)
+    x, y = points(data, data.val)
     along = line(x[:, 0])[:, None]
     named = labs(lab, variants) if variants else {"fitted": lab}
     runs, fits, parts = [], {}, {}
@@ -63,7 +64,6 @@ def bias_variance(lab: Lab, variants: dict[str, Any] | None = None, sets: int = 
     first, *_, last = [*parts, *parts]
     shown = dict.fromkeys([first, best, last])
     return Outcome(
-        value=parts[best]["error"],
         runs=runs,
         values={
             f"{name} {part}": value

@@ -17,7 +17,7 @@ from dlrun.data.toy import CURVES, mixture_odds
 from dlrun.engine.evaluate import answer, evaluating
 from dlrun.engine.run import Run
 from dlrun.errors import Mistake
-from dlrun.procedure import Lab, Outcome, Training
+from dlrun.procedure import Lab, Outcome, Training, procedure
 from dlrun.procedure.contrast import labs
 from dlrun.report.chart import Chart, Ground
 
@@ -32,10 +32,11 @@ _SHOWN = 400  # samples, at most
 _MARGIN = 0.08  # of the plane around the samples, of their extent
 
 
+@procedure(judged=False)
 def regions(
     lab: Lab, variants: dict[str, Any] | None = None, beside: Sequence[str] = ()
 ) -> Outcome:
-    """The procedure `regions`; its value is the error of the last variant.
+    """The procedure `regions`: the errors of variants, and what they say of every place.
 
     variants: as `contrast` takes them; None for the recipe alone.
     beside: what is drawn and measured as well: `linear`, least squares of the classes as 0 and 1,
@@ -44,7 +45,8 @@ def regions(
     Raises Mistake for data that are neither classes in the plane nor numbers on a line.
     """
     data = lab.data()
-    _check(data, beside)
+    held_out = "test" if lab.measures_test and len(data.test) else "val"
+    _check(data, beside, held_out)
     others = {word: _BESIDE[word][1](lab, data) for word in beside}
     named = labs(lab, variants) if variants else {"fitted": lab}
     runs = {name: each.train([Training(name)])[0] for name, each in named.items()}
@@ -53,15 +55,15 @@ def regions(
     }
     names = list(rules)
     rules |= {_BESIDE[word][0]: rule for word, rule in others.items()}
-    held_out = "test" if lab.measures_test and len(data.test) else "val"
     splits = {name: data.splits[name] for name in ("train", held_out)}
     errors = {
         name: {split: _error(data, rule, part) for split, part in splits.items()}
         for name, rule in rules.items()
     }
+    # The best curve is in each panel.
+    shown = [name for name in rules if data.classes or name != BEST]
     what = "error rate" if data.classes else "mean squared error"
     return Outcome(
-        value=errors[names[-1]][held_out],
         runs=list(runs.values()),
         values={
             f"{name} {split}/error": value
@@ -75,13 +77,13 @@ def regions(
             for name, found in errors.items()
         ],
         chart=[
-            *(_panel(data, name, rule, rules.get(BEST)) for name, rule in rules.items()),
+            *(_panel(data, name, rules[name], rules.get(BEST)) for name in shown),
             *([_errors(names, errors, held_out, what)] if len(names) > 1 else []),
         ],
     )
 
 
-def _check(data: Data, beside: Sequence[str]) -> None:
+def _check(data: Data, beside: Sequence[str], held_out: str) -> None:
     inputs, wanted = int(np.prod(data.shape)), 2 if data.classes else 1
     if inputs != wanted or data.outputs != (len(data.classes) or 1):
         kind = f"{len(data.classes)} classes" if data.classes else f"{data.outputs} numbers"
@@ -89,21 +91,25 @@ def _check(data: Data, beside: Sequence[str]) -> None:
             f"procedure=regions: draws classes of points in the plane, or a number over a number; "
             f"data={data.name} has {inputs} inputs and {kind}, use data=toy"
         )
+    if not len(data.splits[held_out]):
+        raise Mistake("procedure=regions: there are neither test nor validation samples")
     for word in beside:
         if word not in _BESIDE:
             raise Mistake(f"procedure.beside={word}: write some of {', '.join(_BESIDE)}")
 
 
-def points(split: Split) -> tuple[Array, Array]:
-    """The samples of a split: x (n, inputs) float32 and y (n,)."""
+def points(data: Data, split: Split) -> tuple[Array, Array]:
+    """The samples of a split: x (n, inputs) float32, and y (n,) in the units of the data."""
     rows = split.rows.to(split.x.device)
     x, y = split.x[rows].cpu(), split.y[rows].cpu()
+    if data.scale is not None:
+        y = y * data.scale.std + data.scale.mean
     return x.flatten(1).numpy(), y.reshape(-1).numpy()
 
 
 def _error(data: Data, rule: Rule, split: Split) -> float:
     """The share of samples that a rule gets wrong, or its mean squared error."""
-    x, y = points(split)
+    x, y = points(data, split)
     said = rule(x)
     return float((said != y).mean() if data.classes else ((said - y) ** 2).mean())
 
@@ -120,7 +126,7 @@ def says(run: Run, x: Array) -> Array:
 
 def _linear(lab: Lab, data: Data) -> Rule:
     """Least squares; of classes, of each as 0 or 1, the largest of which is the answer."""
-    x, y = points(data.train)
+    x, y = points(data, data.train)
     targets = np.eye(len(data.classes))[y] if data.classes else y[:, None]
     weights = np.linalg.lstsq(_affine(x), targets, rcond=None)[0]
 
@@ -137,7 +143,7 @@ def _affine(x: Array) -> Array:
 
 def _nearest(lab: Lab, data: Data) -> Rule:
     """The answer of the nearest training sample."""
-    x, y = points(data.train)
+    x, y = points(data, data.train)
     known = torch.from_numpy(x)
 
     def rule(x: Array) -> Array:
@@ -178,13 +184,13 @@ _BESIDE: dict[str, tuple[str, Callable[[Lab, Data], Rule]]] = {
 
 def _panel(data: Data, name: str, rule: Rule, best: Rule | None) -> Chart:
     """What a rule says everywhere, with the training samples."""
-    x, y = points(Split(data.train.x, data.train.y, sample(data.train, _SHOWN, seed=0)))
+    x, y = points(data, Split(data.train.x, data.train.y, sample(data.train, _SHOWN, seed=0)))
     sides = [line(x[:, 0])] if not data.classes else [line(side, _SIDE, _MARGIN) for side in x.T]
     labels = data.columns or ("x", "y")
     if not data.classes:
         [along] = sides
         paths = {name: (along.tolist(), rule(along[:, None]).tolist())}
-        if best is not None and rule is not best:
+        if best is not None:
             paths[BEST] = (along.tolist(), best(along[:, None]).tolist())
         dots = {"training samples": (x[:, 0].tolist(), y.tolist())}
         return Chart("regions", labels[0], "y", title=name, paths=paths, dots=dots, linear=True)
@@ -233,5 +239,5 @@ def _errors(
             for split in ("train", held_out)
         },
         levels=least,
-        linear=True,
+        linear=what == "error rate",
     )

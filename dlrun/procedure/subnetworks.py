@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dlrun.engine.evaluate import evaluating, samples
 from dlrun.errors import Mistake
-from dlrun.procedure import Lab, Outcome, Training
+from dlrun.procedure import Lab, Outcome, Training, procedure
 from dlrun.regularization import dropout
 from dlrun.report.chart import Chart
 
@@ -24,8 +24,9 @@ _AT_ONCE = 2**16  # samples that pass at once, each through a subnetwork of its 
 SCALED, GEOMETRIC, ARITHMETIC = "weight scaling", "geometric mean", "arithmetic mean"
 
 
+@procedure(judged=False)
 def subnetworks(lab: Lab) -> Outcome:
-    """The procedure `subnetworks`; its value is the loss of weight scaling on val.
+    """The procedure `subnetworks`: what they say of val, one by one and together.
 
     Raises Mistake without dropout, with more than 16 units to drop, and where the recipe does not
     choose one class out of several.
@@ -58,7 +59,6 @@ def subnetworks(lab: Lab) -> Outcome:
     for row in table:
         values |= {f"{row['']} {key}": row[key] for key in ("loss", "accuracy", "apart")}
     return Outcome(
-        value=values[f"{SCALED} loss"],
         runs=[trained],
         values=values,
         text=f"{len(z):,} subnetworks, {without:,} of them without a path from input to output. "

@@ -12,7 +12,7 @@ from dlrun.engine.run import Run
 from dlrun.model.order import weight_layers
 from dlrun.model.roles import value
 from dlrun.model.roles import weights as used
-from dlrun.procedure import Lab, Outcome, Training
+from dlrun.procedure import Lab, Outcome, Training, procedure
 from dlrun.procedure.contrast import labs
 from dlrun.report.chart import Chart, Ground
 
@@ -24,8 +24,9 @@ _SIDE = 81  # places on each side of the plane of two weights
 _FEATURES = 36  # of a layer that are drawn, at most
 
 
+@procedure(judged=False)
 def weights(lab: Lab, variants: dict[str, Any] | None = None) -> Outcome:
-    """The procedure `weights`; its value is what the recipe monitors, of the last variant.
+    """The procedure `weights`: sizes of the weights of variants, and their pictures.
 
     variants: as `contrast` takes them; None for the recipe alone.
     """
@@ -40,7 +41,6 @@ def weights(lab: Lab, variants: dict[str, Any] | None = None) -> Outcome:
             apart = (flat[name] - flat[first]).norm() / flat[first].norm()
             sizes[name][f"from {first}"] = float(apart)
     return Outcome(
-        value=list(recorded.values())[-1].value,
         runs=list(recorded.values()),
         values={
             f"{name} {key}": value

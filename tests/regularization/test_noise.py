@@ -70,6 +70,22 @@ def test_input_noise_equals_l2_for_a_linear_network_exactly():
     torch.testing.assert_close(value, total, rtol=1e-12, atol=0)
 
 
+@pytest.mark.proves("regularization=input_noise")
+def test_over_the_mean_squared_error_of_k_outputs_it_is_l2_of_2_std2_over_k():
+    model, x, y = linear_problem()
+    std, d, k = 0.7, 6, y.shape[1]
+    points = torch.cat([torch.eye(d), -torch.eye(d)]).double() * std * d**0.5
+    noisy = (x[:, None] + points).flatten(0, 1)
+    mse = torch.nn.functional.mse_loss
+    mse(model(noisy), y.repeat_interleave(2 * d, 0)).backward()
+    expected = model.weight.grad.clone()
+    model.zero_grad()
+    mse(model(x), y).backward()
+    L2(2 * std**2 / k).add_gradient(list(model.parameters()))
+    assert k > 1
+    torch.testing.assert_close(model.weight.grad, expected, rtol=0, atol=1e-12)
+
+
 def test_drawn_input_noise_equals_l2_in_the_mean():
     model, x, y = linear_problem()
     std, rounds = 0.7, 400

@@ -1,0 +1,33 @@
+"""The small problems of the demonstrations, against numpy."""
+
+import numpy as np
+import torch
+from numpy.polynomial import legendre
+
+from dlrun.experiment.fit import Polynomial, on_the_wrong_side, samples
+
+
+def test_a_polynomial_is_a_sum_of_legendre_s():
+    x = torch.linspace(0, 1, 20, dtype=torch.float64)[:, None]
+    for degree in range(6):
+        model = Polynomial(degree).double()
+        weights = model.sum.weight.detach().numpy()[0]
+        expected = legendre.legval(
+            2 * x[:, 0].numpy() - 1, weights * np.sqrt(2 * np.arange(degree + 1) + 1)
+        )
+        assert np.allclose(model(x).detach().numpy()[:, 0], expected, atol=1e-12)
+
+
+def test_so_many_samples_lie_on_the_wrong_side():
+    parts = on_the_wrong_side(2000, {"train": 0.05, "val": 0.08})
+    for name, share in (("train", 0.05), ("val", 0.08)):
+        x, y = parts[name]
+        wrong = (x[:, 0] > 4) != y
+        assert wrong.mean() == share
+        assert 0 < wrong[:1000].sum() < wrong.sum()  # not all of them first
+
+
+def test_copies_of_samples():
+    x, y = samples([[1.0, 2.0], [3.0, 4.0]], [5.0, 6.0], copies=2)["train"]
+    assert x.tolist() == [[1, 2], [3, 4]] * 2
+    assert y.tolist() == [[5], [6]] * 2
