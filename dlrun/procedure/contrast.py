@@ -89,13 +89,15 @@ def _shared(trained: Sequence[Variant], key: str, metrics: Mapping[str, Metric])
     """The course of a value in all variants."""
     split, _, name = key.rpartition("/")
     kind = metrics.get(name)
+    what = (kind.label or name if kind else _LABELS.get(key, key)).replace("_", " ")
+    title = _TITLES.get(split, "") if kind else what
     return Chart(
         name="contrast",
         x="epoch",
-        y=(kind.label or name if kind else _LABELS.get(key, key)).replace("_", " "),
+        y=f"{title.lower()} {what}" if kind else what,
         paths={each.name: each.course(key) for each in trained},
-        linear=kind is not None and kind.higher_is_better,
-        title=_TITLES.get(split, "") if kind else "",
+        linear=kind.higher_is_better if kind else key == "lr",
+        title=title.capitalize(),
     )
 
 

@@ -142,7 +142,7 @@ def test_a_value_that_nobody_has_recorded(setting, capsys):
 @pytest.mark.parametrize(
     ("words", "titles"),
     [
-        (["procedure.also=[lr]", "procedure.title=Two"], ["Two", "Validation", ""]),
+        (["procedure.also=[lr]", "procedure.title=Two"], ["Two", "Validation", "Learning rate"]),
         (["procedure.apart=true"], ["low", "other"]),
     ],
 )
