@@ -84,8 +84,8 @@ def test_the_shell_shows_the_means_and_draws_them(capsys):
     assert main([*WORDS, "model.hidden=[4]", "regularization=[dropout]"]) == 0
     said = capsys.readouterr().out
     assert "64 subnetworks, 19 of them without a path" in said
-    [own] = [r for r in record.all_runs("outputs") if record.read_json(r / "run.json").get("chart")]
-    )
+    infos = {run: record.read_json(run / "run.json") for run in record.all_runs("outputs")}
+    [own] = [run for run, info in infos.items() if info.get("chart")]
     values = record.read_points(own)[-1]["values"]
     assert values["subnetworks"] == 64
     # Of convex losses the mean is at least that of the mean answer.
