@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "conf" / "experiment" / "README.md"
 PICTURES = ROOT / ".github" / "course"
 BEGIN, END = "<!-- experiments: {} -->\n", "<!-- end of experiments -->\n"
-_LARGEST = 100_000
+_LARGEST = 60_000
 """Bytes of a picture that is kept."""
 _ROOT = "data.root="
 
@@ -57,9 +57,8 @@ def _entry(option: Option) -> str:
     if (PICTURES / f"{option.name}.svg").exists():
         parts.append(f"![{option.summary}](../../.github/course/{option.name}.svg)")
     parts += ["\n".join(each) for each in more]
-    if expected := _expected(load(option.file).get("expect") or {}):
-        parts.append(f"Expected: {expected}.")
-    return "\n\n".join(parts) + "\n\n"
+    parts.append(_expected(load(option.file).get("expect") or {}))
+    return "\n\n".join(filter(None, parts)) + "\n\n"
 
 
 def _paragraphs(header: Sequence[str]) -> Iterator[list[str]]:
@@ -86,14 +85,18 @@ def _escaped(line: str) -> str:
 
 
 def _expected(expect: dict[str, Any]) -> str:
-    """Names with their values and tolerances."""
+    """Names with their values and tolerances, to fold out."""
+    if not expect:
+        return ""
     pairs = {
         name: asked if isinstance(asked, list) else [asked, 0] for name, asked in expect.items()
     }
-    return ", ".join(
-        f"`{name}` {value:g}" + f" ± {tolerance:g}" * bool(tolerance)
+    rows = [
+        f"| {name} | {value:g}" + f" ± {tolerance:g}" * bool(tolerance) + " |"
         for name, (value, tolerance) in pairs.items()
-    )
+    ]
+    head = ["<details><summary>expected</summary>\n", "| name | value |", "| --- | --- |"]
+    return "\n".join([*head, *rows, "\n</details>"])
 
 
 def commands(option: Option) -> list[str]:
@@ -110,12 +113,26 @@ def picture(option: Option, words: Sequence[str]) -> str:
         panels = chart.of(found.directory)
     if not panels:
         return "has no figure of its own"
-    text = chart.svg(panels).replace("<svg ", '<svg style="background: white" ', 1)
+    text = shortened(chart.svg(panels))
     if len(text.encode()) > _LARGEST:
         return f"its picture is left out: {len(text.encode()):,} bytes"
     PICTURES.mkdir(exist_ok=True)
     (PICTURES / f"{option.name}.svg").write_text(text, encoding="utf-8")
     return "drawn"
+
+
+def shortened(svg: str) -> str:
+    """A picture without what nobody sees: digits beyond hundredths, names of fonts, spaces."""
+    for pattern, by in (
+        (r"<metadata>.*?</metadata>|<!--.*?-->", ""),
+        (r"font-family: [^;\"]*sans-serif", "font-family: sans-serif"),
+        (r' transform="rotate\(-0 [^)]*\)"', ""),
+        (r"(\d+\.\d\d)\d+", r"\1"),
+        (r"\s+", " "),
+        (r"> <", ">\n<"),
+    ):
+        svg = re.sub(pattern, by, svg, flags=re.DOTALL)
+    return svg.strip() + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -23,6 +23,9 @@ from dlrun.recipe.schema import SEVERAL
 from dlrun.verb import asked
 
 WIDTH = 100
+_MOMENTS = """\
+First moment: momentum. Second moment: a rate of each weight's own, by its squared gradients.
+Leaky: as a running mean, not as a sum. Bias correction: of means that begin at 0."""
 
 
 def text(words: Sequence[str], own: Sequence[Path] = ()) -> str:
@@ -97,6 +100,7 @@ def _about_group(group: str, options: Sequence[Option]) -> Iterator[str]:
     if across:
         yield from ["", f"dlrun --help {group}=option says what each expects, and its settings"]
         return
+    yield from _tracked(options)
     having = [option for option in options if option.own]
     shared = [s for s in having[0].own if all(s in o.own for o in having)] if having[1:] else []
     if shared:
@@ -107,6 +111,19 @@ def _about_group(group: str, options: Sequence[Option]) -> Iterator[str]:
         if special:
             yield from _section(option.typed)
             yield from _settings(special)
+
+
+def _tracked(options: Sequence[Option]) -> Iterator[str]:
+    """The table of what optimizers keep of their gradients, where their headers say it."""
+    told = [option for option in options if any(option.tracks)]
+    columns = max((option.tracks for option in told), key=len, default=())
+    wide = max((len(option.name) for option in told), default=0)
+    if told:
+        yield from _section("What each tracks of its gradients", _MOMENTS)
+        yield f"  {'':<{wide}}  {'  '.join(columns)}"
+    for option in told:
+        marks = (f"{'yes' if each in option.tracks else '-':<{len(each)}}" for each in columns)
+        yield f"  {option.name:<{wide}}  {'  '.join(marks)}"
 
 
 def _about_option(option: Option) -> Iterator[str]:

@@ -47,7 +47,7 @@ def show(console: Console, directory: Path, uri: str | None) -> None:
     found = record.findings_of(directory)
     findings.show(console, found)
     show_expected(console, info)
-    state = str(status.get("status", "")).lower()
+    state = record.said(status)
     console.print(f"{state}: {shell.near(directory)}", markup=False, soft_wrap=True)
     for what, command in _next(directory, status, uri, info):
         console.print(Text.assemble((f"  {what:<22}", "dim"), command), soft_wrap=True)
@@ -156,13 +156,18 @@ def _next(
             tips.append(("the figures", shell.near(directory / "figures")))
         if longer := _longer(directory, info):
             tips.append(("train on", shell.resume(directory, longer)))
-    elif info.get("trains", True):
+    elif info.get("trains", True) and not _diverged(directory):
         tips.append(("go on with it", shell.resume(directory)))
     if uri is not None:
         web = uri.startswith("http") or shell.HIDDEN in uri  # an address, no command
         browse = uri if web else shell.line(["mlflow", "ui", "--backend-store-uri", uri])
         tips.append(("compare in MLflow", browse))
     return tips
+
+
+def _diverged(directory: Path) -> bool:
+    """Whether going on would be in vain."""
+    return any(each.name == "diverged" for each in record.findings_of(directory))
 
 
 def _longer(directory: Path, info: Mapping[str, Any]) -> str:

@@ -6,14 +6,20 @@ from math import isfinite
 from statistics import mean
 from typing import Any
 
+import torch
+
+from dlrun.engine.batches import order
 from dlrun.engine.examine import without_network
+from dlrun.engine.preflight import untouched
 from dlrun.engine.run import Run
 from dlrun.engine.state import Counters, State, capture, restore
+from dlrun.engine.step import training_batches
 from dlrun.errors import Failure
 from dlrun.finding import EXPLODED, exploded, jump
 from dlrun.record import Record
 
 AT_MOST = 20  # returns with a smaller rate before giving up
+_TRIED = 256  # training samples, at most
 
 
 class LossDiverged(Failure):
@@ -53,12 +59,11 @@ def check_stable(run: Run, state: State, values: Mapping[str, float], number: in
     """
     standing, step = state.runs[number], state.counters.step
     if "explosion" in run.divergence and "train/loss" in values:
-        losses = state.window.of(state.window.losses, number)
         if standing.least is None:
-            standing.least = max(without_network(run)["undecided"], losses[0])
-        # The mean of all may still look well where the last ones no longer do.
-        latest = max(values["train/loss"], mean(losses[-max(1, len(losses) // 4) :]))
-        if exploded(latest, standing.least):
+            first = state.window.of(state.window.losses[:1], number)[0]
+            standing.least = max(without_network(run)["undecided"], first)
+        latest = max(values["train/loss"], _loss_now(run))
+        if not isfinite(latest) or exploded(latest, standing.least):
             said = f"training loss exploded to {latest:.4g}, which is above {EXPLODED:g} times"
             raise Diverged(step, f"{said} {standing.least:.4g},", number)
     if "oscillation" in run.divergence and "val/loss" in values:
@@ -67,6 +72,18 @@ def check_stable(run: Run, state: State, values: Mapping[str, float], number: in
         if jumps is not None:
             said = f"validation loss oscillates by {jumps:.3g} from point to point"
             raise Diverged(step, said, number)
+
+
+def _loss_now(run: Run) -> float:
+    """The loss of some training samples with the weights as they are.
+
+    That of a step is of the weights before it: what they have become might be no state to return
+    to.
+    """
+    rows = order(run.order(0), epoch=0, seed=0)[: min(run.lengths.batch_size, _TRIED)]
+    with untouched(run), torch.no_grad():
+        run.model.train()
+        return mean(float(run.loss(run.uncompiled(x), y)) for x, y in training_batches(run, rows))
 
 
 def _step_of(run: Run, counters: Counters, after: int) -> int:

@@ -5,7 +5,7 @@ from math import log
 from typing import Any
 
 from dlrun.procedure import Lab, Outcome, Training, procedure
-from dlrun.procedure.contrast import varied
+from dlrun.procedure.contrast import labs
 from dlrun.procedure.probe import probed
 from dlrun.report.chart import Chart
 
@@ -20,10 +20,8 @@ def first_loss(
 
     Values: `<variant> <classes>`.
     """
-    losses = {
-        name: [_loss(varied(lab, name, words), count) for count in classes]
-        for name, words in variants.items()
-    }
+    made = labs(lab, variants)
+    losses = {name: [_loss(each, count) for count in classes] for name, each in made.items()}
     rows = [
         {"classes": count, "log C": log(count), **{name: losses[name][k] for name in losses}}
         for k, count in enumerate(classes)

@@ -1,5 +1,6 @@
 """Choosing by the test split, on purpose: what the best of many tries promises there, and keeps."""
 
+from collections.abc import Sequence
 from math import sqrt
 from statistics import NormalDist
 
@@ -44,8 +45,13 @@ def tuned_on_test(lab: Lab, tries: int = 40, size: int = 100) -> Outcome:
         )
         for n in range(tries)
     ]
-    runs = lab.train(wanted)
-    tested = np.stack([_right(run).reshape(parts, size).mean(1) for run in runs])  # (tries, parts)
+    return _judged(lab.train(wanted), size)
+
+
+def _judged(runs: Sequence[RecordedRun], size: int) -> Outcome:
+    """What the best of these runs promises and keeps, by test splits of this size."""
+    tested = np.stack([_right(run).reshape(-1, size).mean(1) for run in runs])
+    tries, parts = tested.shape
     others = (tested.sum(1, keepdims=True) - tested) / (parts - 1)
     val = np.repeat([[run.value] for run in runs], parts, 1)
     courses = {
@@ -54,19 +60,18 @@ def tuned_on_test(lab: Lab, tries: int = 40, size: int = 100) -> Outcome:
         "chosen by validation, reported on test": _course(val, tested),
     }
     promised, kept, honest = (float(course[-1].mean()) for course in courses.values())
-    mean = float(tested.mean())
-    found = _finding(
-        _course(tested, tested - others)[-1], promised, kept, f"{tries} tries by {size}"
-    )
+    counts, mean = list(range(1, tries + 1)), float(tested.mean())
+    expected = [expected_best(mean, size, count) for count in counts]
+    gaps = _course(tested, tested - others)[-1]
     return Outcome(
         value=kept,
         runs=runs,
-        findings=found,
+        findings=_finding(gaps, promised, kept, f"{tries} tries by {size}"),
         values={
             "promised": promised,
             "kept": kept,
             "chosen by validation": honest,
-            "expected of the best": expected_best(mean, size, tries),
+            "expected of independent tries": expected[-1],
         },
         text=(
             f"the best of {tries} by {size} test samples has an accuracy of {promised:.3f} there, "
@@ -76,9 +81,9 @@ def tuned_on_test(lab: Lab, tries: int = 40, size: int = 100) -> Outcome:
             "tuned_on_test",
             "tries",
             "accuracy of the best",
-            list(range(1, tries + 1)),
+            counts,
             {name: course.mean(1).tolist() for name, course in courses.items()}
-            | {"expected of the best": [expected_best(mean, size, k + 1) for k in range(tries)]},
+            | {"expected of independent tries": expected},
             linear=True,
         ),
     )

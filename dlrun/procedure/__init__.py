@@ -14,6 +14,7 @@ preflight.py        checks the set-up, and drives one mini-batch to a loss near 
 show_data.py        counts, ranges and examples of the data
 probe.py            what passes through the layers of the untrained network
 contrast.py         trains it in named variants, to compare their curves
+against.py          trains it at several values of one setting
 find_lr.py          proposes a learning rate, by short trials
 overfit.py          trains on a few samples, which must be memorized
 start.py            the first steps with a recipe, one after another, on one page

@@ -1,13 +1,13 @@
 """Train a recipe at several values of one setting, and draw what it comes to against them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import isfinite
 from typing import Any
 
 from dlrun.errors import Mistake
-from dlrun.metric import known, metric_of
 from dlrun.procedure import Lab, Outcome, procedure
-from dlrun.procedure.contrast import Variant, labs, recorded_key, told, varied, wanted
+from dlrun.procedure.contrast import Variant, axis, labs, recorded_key, varied, wanted
 from dlrun.record.sweep import spans_decades
 from dlrun.report.chart import Chart
 from dlrun.shell import spelled
@@ -48,8 +48,7 @@ def against(
     }
     runs = [run for each in trained.values() for run in each.runs]
     drawn = recorded_key(lab, runs, metric)
-    kind = metric_of(drawn, known(told(runs).get("metrics")))
-    said = kind.label or kind.name.replace("_", " ")
+    said, linear = axis(runs, drawn)
     return Outcome(
         runs=runs,
         values={
@@ -61,13 +60,14 @@ def against(
         table=[_row(key, *place, each, drawn) for place, each in trained.items()],
         chart=[
             _chart(key, values, trained, _LOSS, "training loss at the end", False, title),
-            _chart(key, values, trained, drawn, said, kind.higher_is_better, ""),
+            _chart(key, values, trained, drawn, said, linear, ""),
         ],
     )
 
 
 def _trained(lab: Lab, name: str, seeds: int) -> Variant:
-    return Variant(name, lab.train(wanted(lab, name, seeds)))
+    """Its runs, without figures of their own."""
+    return Variant(name, lab.train([replace(w, export=False) for w in wanted(lab, name, seeds)]))
 
 
 def _row(key: str, name: str, value: Any, variant: Variant, drawn: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from dlrun import shell
 from dlrun.errors import Mistake
-from dlrun.metric import Metric, known
+from dlrun.metric import Metric, known, metric_of
 from dlrun.procedure import Lab, Outcome, RecordedRun, Training, procedure
 from dlrun.record.expected import FOUND, reached, reached_by_all
 from dlrun.report.chart import Chart
@@ -89,13 +89,15 @@ def _shared(trained: Sequence[Variant], key: str, metrics: Mapping[str, Metric])
     """The course of a value in all variants."""
     split, _, name = key.rpartition("/")
     kind = metrics.get(name)
+    what = (kind.label or name if kind else _LABELS.get(key, key)).replace("_", " ")
+    title = _TITLES.get(split, "") if kind else what
     return Chart(
         name="contrast",
         x="epoch",
-        y=(kind.label or name if kind else _LABELS.get(key, key)).replace("_", " "),
+        y=f"{title.lower()} {what}" if kind else what,
         paths={each.name: each.course(key) for each in trained},
-        linear=kind is not None and kind.higher_is_better,
-        title=_TITLES.get(split, "") if kind else "",
+        linear=kind.higher_is_better if kind else key == "lr",
+        title=title.capitalize(),
     )
 
 
@@ -128,6 +130,15 @@ def recorded_key(
         right = ", ".join(sorted(measured))
         raise Mistake(f"procedure.{setting}={metric}: no run has recorded it; there are {right}")
     return metric or str(told(runs).get("monitor") or lab.untrained().monitor)
+
+
+def axis(runs: Sequence[RecordedRun], key: str) -> tuple[str, bool]:
+    """What an axis with this key says, and whether it is never logarithmic."""
+    among = known(told(runs).get("metrics"))
+    if key.rpartition("/")[2] not in among:  # lr, or layer/2/mean of watch=layers
+        return key, False
+    kind = metric_of(key, among)
+    return kind.label or kind.name.replace("_", " "), kind.higher_is_better
 
 
 def labs(lab: Lab, variants: Mapping[str, Any]) -> dict[str, Lab]:

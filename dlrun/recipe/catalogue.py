@@ -83,8 +83,17 @@ class Option:
     @property
     def subject(self) -> str:
         """What an experiment is about, as its header says; "" where it does not."""
-        said = (line.partition("subject: ") for line in self.header)
-        return next((subject for before, mark, subject in said if mark and not before), "")
+        return self._said("subject")
+
+    @property
+    def tracks(self) -> tuple[str, ...]:
+        """What an optimizer keeps of its gradients, as its header says."""
+        return tuple(self._said("tracks").split(", "))
+
+    def _said(self, what: str) -> str:
+        """What the line of the header says that begins so; "" where there is none."""
+        found = (line.partition(f"{what}: ") for line in self.header)
+        return next((said for before, mark, said in found if mark and not before), "")
 
     @property
     def own(self) -> list[Setting]:

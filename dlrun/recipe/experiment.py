@@ -59,7 +59,7 @@ def expectations(recipe: DictConfig, overrides: Sequence[str]) -> tuple[dict[str
     typed = [word.lstrip("+") for word in overrides if not _is_free(word)]
     own = shell.words(short.get("words"))
     if own and set(own) <= set(typed):
-        expect, typed = short.get("expect") or {}, [word for word in typed if word not in own]
+        expect, typed = short.get("expect") or expect, [word for word in typed if word not in own]
     keys = ", ".join(map(shell.key, typed))
     return expect, f"the command changes {keys}, so that this is shown and judges nothing" * bool(
         keys

@@ -222,6 +222,12 @@ def mark_killed(directory: str | Path) -> None:
             write_json(Path(directory) / "status.json", status)
 
 
+def said(status: Mapping[str, Any]) -> str:
+    """The status in a word: `killed` only where nobody asked for the end."""
+    word = str(status.get("status", "")).lower()
+    return "stopped" if word == "killed" and "by stop_after" in status.get("message", "") else word
+
+
 def all_runs(outputs: str | Path) -> list[Path]:
     """The directories of all runs under `outputs`, the first started first."""
     folder = shell.path(outputs, "outputs").absolute() / "runs"

@@ -151,9 +151,10 @@ def _draw(
         logarithmic(axes)
     if metric is not None and curves[f"val/{metric.name}"][0]:
         epochs, values = curves[f"val/{metric.name}"]
-        choose = max if metric.higher_is_better else min
+        choose, word = (max, "highest") if metric.higher_is_better else (min, "lowest")
+        word = "best" if chosen in epochs else word
         place = epochs.index(chosen) if chosen in epochs else values.index(choose(values))
-        best = f"best: {number(values[place])} at epoch {epochs[place]:.4g}"
+        best = f"{word}: {number(values[place])} at epoch {epochs[place]:.4g}"
         axes.plot(epochs[place], values[place], "*", color=ORANGE, markersize=13, label=best)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     write(axes, "epoch", section.label, path)

@@ -248,13 +248,13 @@ def _why(left: float, trained: Trained) -> tuple[str, str, Mapping[str, Any]]:
         clause = "early stopping has ended it too soon; give it more patience"
         return "still_improving", clause, changes
     if _falls(losses):
-        clause = "its loss was still falling; train longer, or at a higher rate"
+        clause = "its training loss was still falling; train longer, or at a higher rate"
         return "still_improving", clause, {"epochs": longer(trained)}
     if _creeps(losses):
         changes = {"optimizer.lr": _rounded(10 * rate)} if rate else {"procedure": "find_lr"}
-        clause = "its loss falls from point to point, but hardly; the steps are too small"
+        clause = "its training loss falls from point to point, but hardly; the steps are too small"
         return "rate_too_low", clause, changes
-    clause = "its loss no longer falls; try another rate, then a larger network"
+    clause = "its training loss no longer falls; try another rate, then a larger network"
     return "underfit", clause, {"procedure": "find_lr"}
 
 

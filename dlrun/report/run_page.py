@@ -54,7 +54,7 @@ def _head(
     sizes = ", ".join(f"{count:,} {name}" for name, count in counts.items())
     shown = {
         **_best(info, points),
-        "status": str(status.get("status", "")).lower(),
+        "status": record.said(status),
         "data": str(data.get("name", "")),
         "samples": sizes,
         "parameters": f"{info['parameters']:,}" if "parameters" in info else "",

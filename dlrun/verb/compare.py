@@ -129,8 +129,10 @@ def _last_two(asked: Asked) -> list[str]:
 
 
 def _names(directories: Sequence[Path]) -> list[str]:
-    """What the runs are called: by name where that tells them apart."""
+    """What the runs are called: by the words of their names that tell them apart."""
     names = [str(record.read_json(each / "run.json").get("name") or "") for each in directories]
+    shared = set.intersection(*(set(name.split()) for name in names))
+    names = [" ".join(word for word in name.split() if word not in shared) for name in names]
     return [
         name if name and names.count(name) == 1 else f"{name} {each.name[-4:]}".strip()
         for name, each in zip(names, directories, strict=True)
@@ -319,8 +321,15 @@ def _results(directory: Path) -> dict[str, float]:
     seconds = [p["values"]["time/elapsed"] for p in points if "time/elapsed" in p["values"]]
     if elapsed is not None or seconds:
         found["seconds"] = float(seconds[-1] if seconds else elapsed or 0.0)
+    splits = ("val/", "train_dev/", "test/")
     monitor = str(info.get("monitor", ""))
-    return dict(sorted(found.items(), key=lambda item: item[0] != monitor))
+
+    def place(item: tuple[str, float]) -> tuple[bool, int]:
+        """The monitored first, then split by split."""
+        known = [item[0].startswith(split) for split in splits]
+        return item[0] != monitor, known.index(True) if any(known) else len(splits)
+
+    return dict(sorted(found.items(), key=place))
 
 
 def _said(changes: Sequence[Change], seeds: bool) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from dlrun import shell
 from dlrun.data.tables.columns import says_identifier
 from dlrun.data.tables.file import FORMS, Parts, read_parts
+from dlrun.data.tables.read import some
 from dlrun.errors import Mistake
 from dlrun.verb.labelled import reading
 
@@ -90,6 +91,16 @@ def of(words: Sequence[str], about: Mapping[str, Any]) -> Inputs:
     return _images(paths, about) if kind == IMAGES else _arrays(paths, about)
 
 
+def _taken(about: Mapping[str, Any]) -> str:
+    """What a run takes, in words."""
+    if columns := about["reading"].get("columns"):
+        return f"a table with the columns {some([column['name'] for column in columns])}"
+    if reading(dict(about)):
+        return "images or a folder of them"
+    shape = "×".join(map(str, about["shape"]))
+    return f"arrays (.npz, .npy or .safetensors) of {about['types']['x']} samples of {shape}"
+
+
 def _kind(path: Path) -> str:
     """What a file or folder holds."""
     if path.is_dir():
@@ -112,7 +123,7 @@ def _images(paths: Sequence[Path], about: Mapping[str, Any]) -> Inputs:
     """Image files, and those in folders, read as those of the run were."""
     from dlrun.data.images.scan import scan
 
-    form = _format(about)
+    form = _format(paths[0], about)
     files: list[tuple[str, str]] = []  # where it is, and as it is called
     notes: list[str] = []
     for path in paths:
@@ -132,14 +143,13 @@ def _images(paths: Sequence[Path], about: Mapping[str, Any]) -> Inputs:
     return made
 
 
-def _format(about: Mapping[str, Any]) -> "Format":
+def _format(path: Path, about: Mapping[str, Any]) -> "Format":
     """How images become samples of a run. Raises Mistake where it takes none."""
     from dlrun.data.images.read import Format
 
     known, floats = reading(dict(about)), about["types"]["x"] != "uint8"
     if not known:
-        shape = "×".join(map(str, about["shape"]))
-        raise Mistake(f"the run takes samples of shape {shape}, which are no images")
+        raise Mistake(f"{shell.name(path)}: is an image, the run takes {_taken(about)}")
     depth = about["reading"].get("depth")
     kind = "scaled" if depth or not floats else "float" if depth is None else "wide"
     height, width = known["size"]
@@ -332,7 +342,7 @@ def _tables(paths: Sequence[Path], about: Mapping[str, Any]) -> Inputs:
     """Tables in the terms of the one that the run was trained on."""
     reading = about["reading"]
     if "columns" not in reading:
-        raise Mistake(f"{shell.name(paths[0])}: the run was not trained on a table")
+        raise Mistake(f"{shell.name(paths[0])}: is a table, the run takes {_taken(about)}")
     opened = []
     for path in paths:
         with blame_file(path):

@@ -58,7 +58,7 @@ def row(directory: Path) -> dict[str, Any]:
 def _status(directory: Path) -> str:
     """What it is now: a run whose process has gone is not running."""
     record.mark_killed(directory)
-    return str(record.read_status(directory).get("status", "")).lower()
+    return record.said(record.read_status(directory))
 
 
 def _chosen(asked: Asked) -> list[Path]:

@@ -4,6 +4,7 @@ The run is built on random samples in place of its data, which may have gone; it
 others, are read when they are asked for.
 """
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,9 +76,22 @@ class Opened:
         from dlrun.job.training import remembered
 
         training = remembered(self.directory)
-        data = self.session.data(self.recorded, training.rows if training else None)
+        with _told_before():
+            data = self.session.data(self.recorded, training.rows if training else None)
         scale = scale_of(self.info["data"])
         return rescaled(data, scale) if scale else data
+
+
+@contextmanager
+def _told_before() -> Iterator[None]:
+    """Inside, nothing is said of data: the training has said it."""
+    log = logging.getLogger("dlrun")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 @contextmanager

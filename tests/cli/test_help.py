@@ -56,6 +56,9 @@ def test_every_root_setting_is_listed_with_its_default(capsys):
     assert "facts.shape" not in text
 
 
+OPTIMIZERS = CATALOGUE.options("optimizer")
+
+
 @pytest.mark.parametrize("group", ["", *GROUPS, "sweep"])
 def test_it_fits_100_columns(capsys, group):
     text = shown(capsys, "--help", *filter(None, [group]))
@@ -70,6 +73,23 @@ def test_a_group(capsys):
     assert "_target_" not in text
     assert "several at once" not in text
     assert "regularization=[a,b]" in shown(capsys, "--help", "regularization")
+
+
+def test_what_optimizers_track(capsys):
+    """The course's table; an optimizer of the user's without the line is not in it."""
+    lines = shown(capsys, "--help", "optimizer").splitlines()
+    start = lines.index("What each tracks of its gradients") + 3
+    columns = re.split(r"\s{2,}", lines[start].strip())
+    assert columns == ["first moment", "second moment", "leaky", "bias correction"]
+    rows = dict(line.split(maxsplit=1) for line in lines[start + 1 :][: len(OPTIMIZERS)])
+    kept = {
+        name: "".join("x" if one == "yes" else "." for one in rows[name].split()) for name in rows
+    }
+    assert kept.keys() == OPTIMIZERS.keys()
+    expected = {"sgd": "....", "momentum": "x...", "nesterov": "x...", "adagrad": ".x.."}
+    expected |= {"rmsprop": ".xx.", "adam": "xxxx"}
+    assert {name: kept[name] for name in expected} == expected
+    assert "What each tracks" not in shown(capsys, "--help", "schedule")
 
 
 @pytest.mark.parametrize(

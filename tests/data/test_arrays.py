@@ -268,7 +268,11 @@ def test_content_that_cannot_be(tmp_path, content, message):
 @pytest.mark.parametrize(
     ("text", "target", "message"),
     [
-        ("a,b\n1,2\n", None, r"data\.target=null: name the column to predict: a, b"),
+        (
+            "a,b\n1,2\n",
+            None,
+            r"data\.target=null: name the column to predict, e\.g\. data\.target=b; there are a, b",
+        ),
         ("age,kind\n1,2\n", "knd", r"data\.target=knd: .* did you mean kind\?"),
         ("age,kind\n1,2\n", "zzz", "there are age, kind"),
         ("a,b\n1,0\n2,\n", "b", "the column b, .* has one value, '0', in all 1 rows"),

@@ -224,3 +224,11 @@ def test_a_validation_loss_that_oscillates(train_recipe: Train) -> None:
 def test_what_counts_as_divergence_is_one_of_three(compose_recipe: Any) -> None:
     with pytest.raises(Mistake, match="divergence=nan: must be one or several of not_finite"):
         build.check(compose_recipe("divergence=nan"))
+
+
+def test_the_state_to_return_to_has_weights_that_are_good(train_recipe: Train) -> None:
+    """The loss of a step is of the weights before it: the explosion may be in those after it."""
+    words = ("batch_size=full", "epochs=20", "optimizer.lr=2", "schedule=constant")
+    trained = train_recipe(*words, "divergence=explosion", "on_divergence=backoff")
+    assert 1 <= trained.state.runs[0].backoffs <= 3
+    assert trained.values("val/accuracy")[-1] > 0.85

@@ -142,7 +142,7 @@ def test_a_value_that_nobody_has_recorded(setting, capsys):
 @pytest.mark.parametrize(
     ("words", "titles"),
     [
-        (["procedure.also=[lr]", "procedure.title=Two"], ["Two", "Validation", ""]),
+        (["procedure.also=[lr]", "procedure.title=Two"], ["Two", "Validation", "Learning rate"]),
         (["procedure.apart=true"], ["low", "other"]),
     ],
 )
@@ -153,3 +153,19 @@ def test_panels(words, titles):
     apart = "procedure.apart=true" in words
     named = ["training", "validation"] if apart else ["low", "other"]
     assert all(list(panel["paths"]) == named for panel in panels)
+
+
+def test_what_ends_a_run_and_what_a_layer_is_like():
+    words = ["procedure=contrast", "tracking=none", "test=false", "epochs=3", "preflight=off"]
+    words += ["watch=layers", "procedure.metric=layer/1/std", "procedure.until={train/loss:2.2}"]
+    words.append("procedure.variants={slow: 'optimizer.lr=1e-5', fast: 'optimizer.lr=0.05'}")
+    assert main(words) == 0
+    [found] = [
+        each
+        for each in record.all_runs("outputs")
+        if record.read_json(each / "run.json").get("kind") == "procedure"
+    ]
+    values = record.last_values(record.read_points(found))
+    assert (values["slow epochs"], values["fast epochs"]) == (3, 1)
+    _, second = record.read_json(found / "run.json")["chart"]
+    assert second["y"] == "layer/1/std"

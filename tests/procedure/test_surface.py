@@ -204,7 +204,10 @@ def test_the_recipe_alone(tmp_path):
     assert values["rate"] == pytest.approx(0.08)
     assert info["table"][0]["path"] == "sgd"
     ground, beside = info["chart"]
-    assert len(ground["paths"]["sgd"][0]) == len(beside["paths"]["sgd"][1]) == 31
+    assert len(ground["paths"]["sgd"][0]) == 31
+    shown = beside["paths"]["sgd"][1]
+    assert shown == pytest.approx([math.sqrt(5) * 0.6**n for n in range(len(shown))])
+    assert 0.6e-4 < shown[-1] < 2e-4, "nothing is drawn far below the tolerance"
 
 
 def test_several_each_with_settings_of_its_own(tmp_path, capsys):

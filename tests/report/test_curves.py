@@ -57,7 +57,7 @@ def test_the_best_point_is_marked_where_it_is(run, monkeypatch):
     plot = Axes.plot
 
     def remember(axes, *values, **options):
-        if "best" in options["label"]:
+        if " at epoch " in options["label"]:
             marked.append((*values[:2], options["label"]))
         return plot(axes, *values, **options)
 
@@ -65,7 +65,7 @@ def test_the_best_point_is_marked_where_it_is(run, monkeypatch):
     for epoch, (loss, accuracy) in enumerate([(3, 0.1), (1, 0.7), (2, 0.9), (4, 0.2)]):
         run.append(epoch, epoch, {"val/loss": loss, "val/accuracy": accuracy})
     curves.draw(run.directory)
-    assert marked == [(1.0, 1.0, "best: 1 at epoch 1"), (2.0, 0.9, "best: 0.9 at epoch 2")]
+    assert marked == [(1.0, 1.0, "lowest: 1 at epoch 1"), (2.0, 0.9, "highest: 0.9 at epoch 2")]
 
 
 def test_the_point_whose_weights_were_kept_is_marked(run, monkeypatch):
@@ -76,7 +76,7 @@ def test_the_point_whose_weights_were_kept_is_marked(run, monkeypatch):
     plot = Axes.plot
 
     def remember(axes, *values, **options):
-        if "best" in options["label"]:
+        if " at epoch " in options["label"]:
             marked.append(values[:2])
         return plot(axes, *values, **options)
 
@@ -120,7 +120,7 @@ def test_a_figure_of_each_metric_that_was_asked_for(run, monkeypatch):
     label, plot = Axes.set_ylabel, Axes.plot
 
     def remember(axes, *values, **options):
-        if "best" in options["label"]:
+        if " at epoch " in options["label"]:
             marked.append(options["label"])
         return plot(axes, *values, **options)
 
@@ -167,7 +167,7 @@ def test_training_in_evaluation_mode_and_sharpness_have_curves(run, monkeypatch)
         values = {f"{split}/loss": epoch / 10 for split in ("train", "train_eval", "val")}
         run.append(epoch, epoch, values | {"sharpness": 3.0, "sharpness/bound": 20.0 * epoch})
     assert [path.name for path in curves.draw(run.directory)] == ["loss.png", "sharpness.png"]
-    assert [line for line in drawn if "best" not in line[0]] == [
+    assert [line for line in drawn if " at epoch " not in line[0]] == [
         ("training", [1.0, 2.0], [0.1, 0.2]),
         ("training, in evaluation mode", [1.0, 2.0], [0.1, 0.2]),
         ("validation", [1.0, 2.0], [0.1, 0.2]),

@@ -252,7 +252,10 @@ def test_a_mistake_is_named(words, said, runs, home, tmp_path, monkeypatch, caps
 def test_a_table_is_no_picture(runs, tmp_path, monkeypatch, capsys):
     write_inputs(tmp_path)
     assert main(["predict", runs["prices"].name, str(tmp_path / "a.png")]) == 2
-    assert "the run takes samples of shape 2, which are no images" in capsys.readouterr().err
+    assert (
+        "a.png: is an image, the run takes a table with the columns rooms, area"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_table_with_texts_dates_and_holes(trips, capsys, tmp_path):
@@ -321,3 +324,9 @@ def test_a_table_that_does_not_fit(content, said, trips, tmp_path, capsys):
     assert main(["predict", str(trips[1]), str(tmp_path / "new.csv")]) == 2
     assert said in capsys.readouterr().err
     assert main(["evaluate", str(trips[1]), f"data.path={tmp_path / 'new.csv'}"]) == 2
+
+
+def test_an_image_run_takes_no_table(runs, trips, tmp_path, capsys):
+    table = str(trips[0] / "trips.csv")
+    assert main(["predict", str(runs["photos"]), table]) == 2
+    assert "trips.csv: is a table, the run takes images or a folder" in capsys.readouterr().err

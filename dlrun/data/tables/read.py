@@ -113,7 +113,11 @@ def read_table(
 
 def _require_target(file: File, target: str | None) -> None:
     if target is None:
-        raise Mistake(f"data.target=null: name the column to predict: {some(list(file.texts))}")
+        named = [name for name in file.texts if name not in file.nameless] or list(file.texts)
+        right = shell.quote(shell.setting("data.target", named[-1]))
+        raise Mistake(
+            f"data.target=null: name the column to predict, e.g. {right}; there are {some(named)}"
+        )
     if target not in file.texts and not all(cells.not_number(name, "point") for name in file.texts):
         raise Mistake("its first line must name the columns, it holds numbers")
     require_column("data.target", target, file.texts)
