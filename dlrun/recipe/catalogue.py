@@ -146,7 +146,7 @@ class Catalogue:
         """The names of the groups: those of the default recipe in its order, then the others."""
         entries = [entry for directory in self.directories for entry in os.scandir(directory)]
         found = {entry.name for entry in entries if entry.is_dir() and entry.name != "hydra"}
-        found = {name for name in found if self.options(name)}
+        found = {name for name in found if self._files(name)}
         ordered = [group for group in self.defaults if group in found]
         return ordered + sorted(found.difference(ordered))
 
@@ -158,11 +158,7 @@ class Catalogue:
     def options(self, group: str) -> dict[str, Option]:
         """The options of a group, by name; empty where there is no such group."""
         if group and group not in self._options:
-            files: dict[str, Path] = {}
-            for directory in reversed(self.directories):
-                folder = directory / group
-                if os.path.isdir(folder):  # False for what can be no name of a folder
-                    files |= {file.stem: file for file in folder.glob("*.yaml") if file.is_file()}
+            files = self._files(group)
             usual = self.defaults.get(group, ())
             self._options[group] = {
                 name: read(files[name], group, name in usual)
@@ -172,6 +168,15 @@ class Catalogue:
             for option in self._options[group].values():
                 self._inherit(option, bases)
         return self._options.get(group, {})
+
+    def _files(self, group: str) -> dict[str, Path]:
+        """The files of a group's options, by name; those of the user take the place of others."""
+        files: dict[str, Path] = {}
+        for directory in reversed(self.directories):
+            folder = directory / group
+            if os.path.isdir(folder):  # False for what can be no name of a folder
+                files |= {file.stem: file for file in folder.glob("*.yaml") if file.is_file()}
+        return files
 
     def _inherit(self, option: Option, read_before: dict[Path, Option]) -> None:
         """Add to an option the settings that it has from the files of its defaults list."""
