@@ -40,7 +40,12 @@ def test_losses_are_those_of_an_evaluation(trained):
         assert seen[f"{name}/samples"] == len(split)
 
 
-def test_the_error_is_about_that_of_single_losses(trained):
+@pytest.mark.parametrize("sorted_by_class", [False, True])
+def test_the_error_is_about_that_of_single_losses(trained, sorted_by_class):
+    if sorted_by_class:
+        val = trained.data.val
+        ordered = replace(val, rows=val.rows[val.y[val.rows].argsort()])
+        trained.data = replace(trained.data, val=ordered)
     x, y = next(samples(trained, trained.val))
     with torch.no_grad():
         trained.model.eval()
