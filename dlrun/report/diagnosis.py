@@ -238,6 +238,10 @@ def _why(left: float, trained: Trained) -> tuple[str, str, Mapping[str, Any]]:
     if decay > DECAY:
         clause = f"a weight decay of {decay:g} may keep it from fitting"
         return "too_much_regularization", clause, {"optimizer.weight_decay": 0.0}
+    if _steps_are_small(trained) and _bounces(losses, seen["undecided"]):
+        changes = {"optimizer.lr": _rounded(rate / 10)} if rate else {"clip_norm": 1.0}
+        clause = "its training loss goes up and down, as steps that are too large make it"
+        return "rate_too_high", clause, changes
     if _steps_are_small(trained):
         changes = {"optimizer.lr": _rounded(10 * rate)} if rate else {"procedure": "find_lr"}
         clause = "each of these steps does far more than one of the training; its rate is too low"
@@ -415,6 +419,13 @@ def _worse_than_linear(seen: Mapping[str, float]) -> bool:
 
 def _rounded(value: float) -> float:
     return float(f"{value:.3g}")
+
+
+def _bounces(losses: Sequence[float], undecided: float) -> bool:
+    """Whether the training loss fell at once, and has since gone up and down."""
+    rises = sum(after > before for before, after in pairwise(losses))
+    at_once = undecided - losses[0] > (undecided - losses[-1]) / 2 if losses else False
+    return len(losses) > 3 and at_once and rises > len(losses) / 4
 
 
 def _creeps(losses: Sequence[float]) -> bool:

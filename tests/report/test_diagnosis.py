@@ -167,6 +167,17 @@ def test_a_trial_whose_steps_do_far_more_than_those_of_the_training():
     assert one(FALLING, **slow).name == "still_improving", "as much as a step had done"
 
 
+def test_a_loss_that_goes_up_and_down_is_no_sign_of_small_steps():
+    """Digits at a rate of 0.5: the best weights are those of the first epoch."""
+    tried = {"trial/before": 1.78, "trial/after": 0.77, "trial/error": 0.01}
+    seen = {key.replace("/", "__"): value for key, value in (TRIED | tried).items()}
+    bounced = [1.35, 1.43, 1.52, 1.23, 1.36, 1.32, 1.21, 1.22, 1.14, 1.18] * 30
+    finding = one(bounced, train_eval__loss=1.7, val__loss=1.78, **seen)
+    assert (finding.name, finding.changes) == ("rate_too_high", {"optimizer.lr": 0.001})
+    smooth = sorted(bounced, reverse=True)
+    assert one(smooth, train_eval__loss=1.7, val__loss=1.78, **seen).name != "rate_too_high"
+
+
 def test_worse_than_a_linear_model():
     worse = {"linear": 0.04, "linear/worse": 0.05, "linear/error": 0.01}
     assert found(FLAT, **worse)[0].name == "underfit"
