@@ -48,11 +48,12 @@ def _everything(catalogue: Catalogue) -> Iterator[str]:
     )
     yield from _section("Examples", usage["examples"])
     yield from _section("Groups and their options", "* marks the default, [,] several at once")
-    wide = max(len(name) for group in catalogue.groups for name in catalogue.options(group))
+    names = {group: [*map(len, catalogue.options(group))] for group in catalogue.groups}
+    wide = max(max(each) for group, each in names.items() if group in catalogue.defaults)
     for group in catalogue.groups:
         yield ""
         yield "  " + _bold(group) + (" [,]" if group in SEVERAL else "")
-        yield from _options(catalogue.options(group).values(), wide)
+        yield from _options(catalogue.options(group).values(), max(wide, *names[group]))
     yield from _section("Settings and their defaults")
     yield from _settings(catalogue.primary.root)
     yield from _section("Flags", usage["flags"])

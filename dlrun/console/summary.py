@@ -156,18 +156,13 @@ def _next(
             tips.append(("the figures", shell.near(directory / "figures")))
         if longer := _longer(directory, info):
             tips.append(("train on", shell.resume(directory, longer)))
-    elif info.get("trains", True) and not _diverged(directory):
+    elif info.get("trains", True):
         tips.append(("go on with it", shell.resume(directory)))
     if uri is not None:
         web = uri.startswith("http") or shell.HIDDEN in uri  # an address, no command
         browse = uri if web else shell.line(["mlflow", "ui", "--backend-store-uri", uri])
         tips.append(("compare in MLflow", browse))
     return tips
-
-
-def _diverged(directory: Path) -> bool:
-    """Whether going on would be in vain."""
-    return any(each.name == "diverged" for each in record.findings_of(directory))
 
 
 def _longer(directory: Path, info: Mapping[str, Any]) -> str:

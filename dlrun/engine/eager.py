@@ -24,12 +24,18 @@ def eager(make: Callable[[Any], Optimizer], parameters: Any) -> Optimizer:
     for name in _HIDDEN_METHODS:
         unhide(getattr(Optimizer, name))
     optimizer = make(parameters)
+    for each in (optimizer, *vars(optimizer).values()):  # one may call another, as SAM does
+        if isinstance(each, Optimizer):
+            _unwrap_step(each)
+    return optimizer
+
+
+def _unwrap_step(optimizer: Optimizer) -> None:
     hooked: Any = type(optimizer).step
     graded: Any = getattr(hooked, "__wrapped__", None)
     known = _wraps(hooked, "wrapper", torchs) and _wraps(graded, "_use_grad", torchs)
     if known and not optimizer.defaults.get("differentiable"):
         _replace_step(optimizer, torch.no_grad()(graded.__wrapped__))
-    return optimizer
 
 
 def unhide(hidden: Any) -> None:

@@ -10,7 +10,6 @@ from rich.console import Console
 from dlrun import record
 from dlrun.console import summary
 from dlrun.engine.run import Run
-from dlrun.finding import Finding
 from dlrun.procedure.train import why_stopped
 from dlrun.regularization import Regularizer
 
@@ -54,16 +53,6 @@ def test_the_end_says_where_and_what_next(tmp_path, status, expected):
     text = out.getvalue()
     for part in [*expected, "0.4321", "best val/accuracy 0.5000 at epoch 1", "mlflow ui", run.id]:
         assert part in text, text
-
-
-def test_a_run_that_has_diverged_is_not_gone_on_with(tmp_path):
-    run = record.create(tmp_path, "", {}, "epochs: 20\n")
-    run.keep_findings([Finding("diverged", "fail", "The loss became nan.")])
-    run.set_status(record.FAILED)
-    run.close()
-    out = io.StringIO()
-    summary.show(Console(file=out, width=100), run.directory, None)
-    assert "dlrun resume=" not in out.getvalue()
 
 
 def test_it_says_where_the_figures_are(tmp_path):

@@ -25,7 +25,7 @@ OPTIONS = {
     "natural_gradient": {"loss": "mse", "inverse_every": 2},
     "vsgd": {"collect": 2},
 }
-OF_A_MODEL = {"lbfgs", "line_search", "natural_gradient", "vsgd"}
+OF_A_MODEL = {"lbfgs", "line_search", "natural_gradient", "sam", "vsgd"}
 
 WITHOUT_DYNAMO = """
 import sys

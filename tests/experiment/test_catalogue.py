@@ -30,7 +30,7 @@ CIFAR = os.environ.get("DLRUN_CIFAR10")
 def commands(name):
     """The commands in a header, as words."""
     lines = (line.strip() for line in OPTIONS[name].header)
-    return [shlex.split(line)[1:] for line in lines if line.startswith("dlrun ")]
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("dlrun ")]
 
 
 @pytest.fixture(scope="module")
