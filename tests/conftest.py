@@ -1,13 +1,14 @@
 """What many tests need: a recipe composed as the command does it, data, a Run, a trained one."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from _pytest.mark import ParameterSet
 from omegaconf import DictConfig
 
 from dlrun import record
@@ -31,12 +32,19 @@ def in_suite(kept: Iterable[str], values: Iterable[str]) -> list[Any]:
     return [v if v in kept else pytest.param(v, marks=pytest.mark.proof) for v in values]
 
 
-def sparsely(rows: Iterable[Sequence[Any]], every: int) -> list[Any]:
-    """Of rows that are alike, `make test` takes one in so many, `make proofs` the others."""
-    return [
-        row if place % every == 0 else pytest.param(*row, marks=pytest.mark.proof)
-        for place, row in enumerate(rows)
-    ]
+def sparsely(rows: Iterable[Any], every: int, names: int = 2) -> list[Any]:
+    """Of rows that are alike, `make test` takes one in so many, `make proofs` the others.
+
+    names: how many the parameter has; a row of one name is a value, whatever it is.
+    """
+
+    def for_proofs(row: Any) -> Any:
+        if isinstance(row, ParameterSet):
+            return pytest.param(*row.values, marks=[*row.marks, pytest.mark.proof], id=row.id)
+        values = row if isinstance(row, tuple) and names > 1 else (row,)
+        return pytest.param(*values, marks=pytest.mark.proof)
+
+    return [row if place % every == 0 else for_proofs(row) for place, row in enumerate(rows)]
 
 
 @pytest.fixture(autouse=True)

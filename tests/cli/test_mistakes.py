@@ -590,7 +590,7 @@ def message_of(capsys, code, expected):
 
 
 @pytest.mark.parametrize(
-    ("command", "what", "right"), sparsely(COMPOSING, 2), ids=[c for c, *_ in COMPOSING]
+    ("command", "what", "right"), sparsely(COMPOSING, 4), ids=[c for c, *_ in COMPOSING]
 )
 def test_what_is_wrong_before_anything_is_built(command, what, right, place, capsys):
     message = message_of(capsys, main(words_of(command)), 2)
@@ -601,7 +601,7 @@ def test_what_is_wrong_before_anything_is_built(command, what, right, place, cap
 
 
 @pytest.mark.parametrize(
-    ("command", "what", "right"), sparsely(BUILDING, 2), ids=[c for c, *_ in BUILDING]
+    ("command", "what", "right"), sparsely(BUILDING, 4), ids=[c for c, *_ in BUILDING]
 )
 def test_what_is_wrong_before_training(command, what, right, place, capsys):
     words = words_of(command)

@@ -6,6 +6,7 @@ import pytest
 
 from dlrun import record
 from dlrun.__main__ import main
+from tests.conftest import sparsely
 
 LONG, DEEP = "a" * 300, "b/" * 3000 + "x"
 QUICK = ("epochs=2 steps", "threads=1", "tracking=none")
@@ -57,7 +58,9 @@ def here(tmp_path, monkeypatch):
     return tmp_path / "here"
 
 
-@pytest.mark.parametrize(("words", "said"), ODD + BARE, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("words", "said"), sparsely(ODD + BARE, 4), ids=lambda value: str(value)[:40]
+)
 def test_a_name_that_cannot_be_is_one_line(words, said, here, capsys):
     tracked = (words, said) in BARE or words[0].startswith("--")
     assert main([*words, *([] if tracked else ["tracking=none"])]) == 2
@@ -67,6 +70,7 @@ def test_a_name_that_cannot_be_is_one_line(words, said, here, capsys):
     assert len(shown) < 800
 
 
+@pytest.mark.proof
 def test_directories_whose_names_are_no_text(here, capsys, monkeypatch):
     from PIL import Image
 

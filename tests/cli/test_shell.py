@@ -96,7 +96,14 @@ def test_a_run_is_gone_on_with_as_its_last_lines_say(typed, folder, here, capsys
 
 @pytest.mark.parametrize(
     ("length", "longer"),
-    [("epochs=1", "epochs=2"), ("epochs=0.5", "epochs=1"), ("epochs=1 steps", "epochs=2 steps")],
+    sparsely(
+        [
+            ("epochs=1", "epochs=2"),
+            ("epochs=0.5", "epochs=1"),
+            ("epochs=1 steps", "epochs=2 steps"),
+        ],
+        3,
+    ),
 )
 def test_the_length_that_is_proposed_trains_on(length, longer, here, capsys):
     assert main([length, "threads=1", "tracking=none"]) == 0
@@ -160,6 +167,7 @@ def test_a_run_of_another_directory_goes_on_in_its_own(here, capsys, monkeypatch
 DEAD = "http://127.0.0.1:9"
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize(
     ("count", "folder"), [(1, "a b/c"), pytest.param(3, "outputs", marks=pytest.mark.proof)]
 )
@@ -182,6 +190,7 @@ def test_what_did_not_arrive_is_delivered_as_the_warnings_say(count, folder, her
     assert (here / folder / "mlflow.db").is_file()
 
 
+@pytest.mark.proof
 def test_the_page_of_mlflow_is_started_as_the_last_lines_say(here, capsys):
     assert main([*QUICK, "outputs=a b (1)", "tracking.model=false"]) == 0
     typed = only(printed(capsys), "ui")
@@ -227,6 +236,7 @@ def own(here):
     return ["--config-dir", "my recipes", "schedule=mine"]
 
 
+@pytest.mark.proof
 def test_what_a_sweep_proposes_can_be_typed(here, own, capsys):
     rates = "optimizer.lr=0.001,0.01,0.1"
     sweep = ["-m", *own, rates, "model.hidden=[8],[4,4]", "outputs=a b", "tracking=none"]

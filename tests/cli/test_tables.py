@@ -107,6 +107,7 @@ def test_resuming_reads_the_table_alike(place, capsys):
     assert len(list((place / "cache").glob("arrays-*"))) == 4  # two entries, and their locks
 
 
+@pytest.mark.proof
 def test_what_is_proposed_of_missing_values_runs_as_printed(place, capsys):
     write(place / "t.csv", a=fractions(0), kind=["NA", "x", "y", "z"] * 25)
     words = ["data.path=t.csv", "data.target=kind"]
@@ -167,6 +168,7 @@ def test_a_table_as_it_is_is_said_in_a_few_lines(place, capsys):
     assert re.fullmatch(r"\d+ inputs in all", lines[first + 3])
 
 
+@pytest.mark.proof
 def test_a_resumed_run_keeps_what_it_has_learned(place, capsys):
     """Also where the table has changed, and another median with it."""
     mixed(place / "t.csv")

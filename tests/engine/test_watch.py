@@ -64,6 +64,7 @@ def test_not_a_bit_of_the_training_changes(train_recipe, words):
     assert hooks[0] == hooks[1]
 
 
+@pytest.mark.proof
 def test_a_resumed_run_sees_what_a_whole_one_does(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = ["tracking=none", "threads=1", "schedule=constant", "regularization=[dropout]"]

@@ -22,6 +22,7 @@ from dlrun.engine import checkpoint
 from dlrun.engine.feed import PreparedSplit
 from dlrun.engine.run import Run, Weights
 from dlrun.job import recording
+from tests.conftest import sparsely
 
 FAST = ("tracking=none", "threads=1", "epochs=2")
 
@@ -172,6 +173,7 @@ def test_going_on_without_the_averages_keeps_the_best_of_them(here: Path) -> Non
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+@pytest.mark.proof
 def test_going_on_by_another_measure(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*FAST]) == 0
     assert main(["resume=last", "epochs=3", "monitor=val/loss"]) == 0
@@ -194,6 +196,7 @@ def test_going_on_with_more_to_measure(here):
     assert told["brier"]["higher_is_better"] is False
 
 
+@pytest.mark.proof
 def test_going_on_with_a_metric_that_is_measured_in_another_way(here, capsys):
     words = ["metric=[calibration_error,brier]", "monitor=val/calibration_error"]
     assert main([*FAST, *words]) == 0
@@ -332,6 +335,7 @@ def test_the_input_example_of_a_model_is_drawn(here: Path, monkeypatch: pytest.M
     assert sorted(row[0] for row in saved["inputs"]) == [0, 1]
 
 
+@pytest.mark.proof
 @pytest.mark.slow
 def test_killed_runs_are_in_mlflow_once(here: Path) -> None:
     """Twice killed and resumed: one MLflow run, FINISHED, with every point of the record once."""
@@ -399,26 +403,29 @@ def of(weights: Weights, seen: list[Weights]) -> int:
 
 @pytest.mark.parametrize(
     ("rule", "best", "result"),
-    [
-        ([], 4, 4),
-        (["regularization.early_stopping.min_improvement=0.2"], 1, 1),
-        (["regularization.early_stopping.min_improvement=0.2", "monitor=val/loss"], 2, 2),
-        (
-            [
-                "regularization.early_stopping.min_improvement=0.2",
-                "regularization.early_stopping.restore_best=false",
-            ],
-            *(4, 4),
-        ),
-        (
-            [
-                "regularization.early_stopping.min_improvement=0.2",
-                "regularization.early_stopping.restore_best=false",
-                "monitor=val/loss",
-            ],
-            *(3, 5),
-        ),
-    ],
+    sparsely(
+        [
+            ([], 4, 4),
+            (["regularization.early_stopping.min_improvement=0.2"], 1, 1),
+            (["regularization.early_stopping.min_improvement=0.2", "monitor=val/loss"], 2, 2),
+            (
+                [
+                    "regularization.early_stopping.min_improvement=0.2",
+                    "regularization.early_stopping.restore_best=false",
+                ],
+                *(4, 4),
+            ),
+            (
+                [
+                    "regularization.early_stopping.min_improvement=0.2",
+                    "regularization.early_stopping.restore_best=false",
+                    "monitor=val/loss",
+                ],
+                *(3, 5),
+            ),
+        ],
+        3,
+    ),
 )
 def test_early_stopping_returns_the_step_that_its_patience_counts_from(
     here: Path,
@@ -478,7 +485,7 @@ def test_a_tie_does_not_halve_the_rate(here: Path, scores: Callable[..., list[We
     assert [p["values"]["lr"] for p in points] == 4 * [0.1] + 2 * [0.05]
 
 
-@pytest.mark.parametrize(("loss", "best"), [(0.45, 2), (0.39, 3)])
+@pytest.mark.parametrize(("loss", "best"), sparsely([(0.45, 2), (0.39, 3)], 2))
 def test_what_breaks_a_tie_survives_going_on(
     here: Path, scores: Callable[..., list[Weights]], loss: float, best: int
 ) -> None:

@@ -7,6 +7,7 @@ import pytest
 from dlrun import record
 from dlrun.__main__ import main
 from dlrun.record.expected import reached
+from tests.conftest import sparsely
 from tests.job.test_lab import children, parent
 
 COMMON = ("tracking=none", "threads=1", "epochs='30 steps'", "preflight=off")
@@ -55,6 +56,7 @@ def test_a_variant_is_the_command_with_its_words(capsys):
     assert not any(key.startswith("low test/") for key in values)
 
 
+@pytest.mark.proof
 def test_what_was_killed_goes_on_where_it_was():
     words = [*COMMON, "procedure=contrast", VARIANTS]
     assert main(words) == 0
@@ -85,6 +87,7 @@ def test_the_mean_over_seeds():
     assert right["paths"]["usual"][1][-1] == pytest.approx(sum(losses) / 2)
 
 
+@pytest.mark.proof
 def test_a_variant_that_diverges_is_shown_as_far_as_it_came(capsys):
     variants = "procedure.variants={wild: 'optimizer.lr=1e9', good: 'optimizer.lr=0.1'}"
     words = [*COMMON, "log_every='5 steps'", "procedure=contrast", variants]
@@ -97,6 +100,7 @@ def test_a_variant_that_diverges_is_shown_as_far_as_it_came(capsys):
     assert [(run / "metrics.jsonl").read_bytes() for run in children()] == before
 
 
+@pytest.mark.proof
 def test_a_run_of_an_experiment_s_variant_can_be_typed_and_resumed_alone(experiment):
     assert main([*experiment, *COMMON]) == 0
     low, good = children()
@@ -112,17 +116,23 @@ def test_a_run_of_an_experiment_s_variant_can_be_typed_and_resumed_alone(experim
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [
-        (["procedure.variants={low: 'optimizer.lrr=1'}"], "variants.low: optimizer.lrr=1: "),
-        (["procedure.variants={a: '', b: ['model=mpl']}"], "variants.b: model=mpl: no model is"),
-        (["procedure.variants={a: 'epochs=x'}"], "variants.a: epochs=x: write a duration"),
-        (["procedure.variants={a: nothing}"], "variants.a: nothing: write key=value"),
-        (['procedure.variants={a: "name=\'x"}'], "variants.a: No closing quotation"),
-        (["procedure.variants={a: 'seed=1,2'}"], "variants.a: seed=1,2: several values"),
-        (["procedure.variants=[a]"], "procedure.variants=[a]: expected a mapping"),
-        (["procedure.variants={a: ''}", "procedure.seeds=0"], "procedure.seeds=0: must be at"),
-        ([], "procedure.variants is required"),
-    ],
+    sparsely(
+        [
+            (["procedure.variants={low: 'optimizer.lrr=1'}"], "variants.low: optimizer.lrr=1: "),
+            (
+                ["procedure.variants={a: '', b: ['model=mpl']}"],
+                "variants.b: model=mpl: no model is",
+            ),
+            (["procedure.variants={a: 'epochs=x'}"], "variants.a: epochs=x: write a duration"),
+            (["procedure.variants={a: nothing}"], "variants.a: nothing: write key=value"),
+            (['procedure.variants={a: "name=\'x"}'], "variants.a: No closing quotation"),
+            (["procedure.variants={a: 'seed=1,2'}"], "variants.a: seed=1,2: several values"),
+            (["procedure.variants=[a]"], "procedure.variants=[a]: expected a mapping"),
+            (["procedure.variants={a: ''}", "procedure.seeds=0"], "procedure.seeds=0: must be at"),
+            ([], "procedure.variants is required"),
+        ],
+        3,
+    ),
 )
 def test_mistakes(words, said, capsys):
     assert main([*COMMON, "procedure=contrast", *words]) == 2
@@ -141,10 +151,16 @@ def test_a_value_that_nobody_has_recorded(setting, capsys):
 
 @pytest.mark.parametrize(
     ("words", "titles"),
-    [
-        (["procedure.also=[lr]", "procedure.title=Two"], ["Two", "Validation", "Learning rate"]),
-        (["procedure.apart=true"], ["low", "other"]),
-    ],
+    sparsely(
+        [
+            (
+                ["procedure.also=[lr]", "procedure.title=Two"],
+                ["Two", "Validation", "Learning rate"],
+            ),
+            (["procedure.apart=true"], ["low", "other"]),
+        ],
+        2,
+    ),
 )
 def test_panels(words, titles):
     assert main([*COMMON, "procedure=contrast", VARIANTS, *words]) == 0

@@ -41,6 +41,7 @@ def last(run):
     return record.read_points(run)[-1]["values"]
 
 
+@pytest.mark.proof
 @pytest.mark.proves("procedure=cross_validate")
 def test_mean_error_and_predictions_are_those_of_the_folds(capsys):
     assert main([*WORDS, "procedure.repeats=2"]) == 0
@@ -152,6 +153,7 @@ def test_a_group_is_in_one_fold_and_not_in_its_val(here: Path):
         assert sum(map(len, who)) == len(set.union(*who))
 
 
+@pytest.mark.proof
 def test_killed_in_a_fold_and_typed_again_it_is_as_if_never_killed(request):
     words = [*COMMON, "procedure=cross_validate", "procedure.folds=3", "optimizer=adam"]
     words += ["checkpoint_every='7 steps'", "regularization=[dropout]"]
@@ -191,6 +193,7 @@ def findings_of(here, x, y, *words):
     return record.read_json(parent()[-1] / "run.json")["findings"]
 
 
+@pytest.mark.proof
 def test_it_says_where_nothing_is_learned(here: Path):
     generator = np.random.default_rng(0)
     x, y = generator.normal(size=(400, 5)), (generator.random(400) < 0.3).astype(np.int64)

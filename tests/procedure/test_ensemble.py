@@ -17,7 +17,7 @@ from dlrun.data.imagefolder import imagefolder
 from dlrun.data.split import bootstrap
 from dlrun.engine import checkpoint
 from dlrun.procedure.bagging import columns
-from tests.conftest import in_suite
+from tests.conftest import in_suite, sparsely
 from tests.data.folders import make_folder
 from tests.job.test_lab import assert_equal, children, parent
 
@@ -147,6 +147,7 @@ def test_bags_are_a_few_lines_of_numpy(capsys):
     assert last(own)["test/error"] == pytest.approx((answers != test["y"]).mean())
 
 
+@pytest.mark.proof
 @pytest.mark.proves("procedure=ensemble")
 def test_seeds_are_runs_of_the_recipe_with_each_seed():
     words = ["regularization=[dropout]", "optimizer=adam"]
@@ -200,6 +201,7 @@ def test_monte_carlo_dropout_is_the_mean_of_passes_with_dropout_on():
     assert abs(row["loss"] - table(own)["val", "mean member"]["loss"]) > 0.01
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("procedure", in_suite(["bagging"], ["bagging", "ensemble"]))
 def test_killed_and_typed_again_it_is_as_if_never_killed(procedure, request):
     words = [*(BAGGING if procedure == "bagging" else ENSEMBLE), "optimizer=adam"]
@@ -232,6 +234,7 @@ def numbers(here: Path):
     return "data=arrays", "data.path=houses.csv", "data.target=price", "loss=mse"
 
 
+@pytest.mark.proof
 def test_a_table_with_some_columns_for_each_model(here: Path):
     words = (*BAGGING, *numbers(here), "procedure.features=50%", "batch_size=16")
     assert main(list(words)) == 0
@@ -309,6 +312,7 @@ def test_a_group_is_in_the_bag_or_out_of_it(here: Path):
         assert not who[0] & who[1]
 
 
+@pytest.mark.proof
 def test_images_as_one_model_that_torch_alone_loads(here: Path, capsys):
     make_folder(here / "photos", {"bright": 30, "dark": 30})
     words = ["data.root=photos", "data=imagefolder", "data.size=8", "epochs=1"]
@@ -336,6 +340,7 @@ def trained(*words):
     return record.all_runs("outputs")[-1].name
 
 
+@pytest.mark.proof
 def test_runs_that_are_there_of_other_recipes():
     names = [
         trained("model=linear", "test_augmentation=flip"),
@@ -357,6 +362,7 @@ def test_runs_that_are_there_of_other_recipes():
     assert {run: (run / "metrics.jsonl").read_bytes() for run in before} == before
 
 
+@pytest.mark.proof
 def test_a_run_from_another_directory(here: Path, monkeypatch):
     words = [word.replace("houses.csv", "data/houses.csv") for word in numbers(here)]
     (here / "data").mkdir()
@@ -385,31 +391,52 @@ def test_a_sweep_judges_by_the_ensemble(capsys):
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [
-        ("procedure=bagging procedure.models=1", "procedure.models=1: an ensemble has at least 2"),
-        ("procedure=bagging procedure.models=x", "procedure.models=x: "),
-        ("procedure=bagging procedure.passes=0", "procedure.passes=0: must be at least 1"),
-        (
-            "procedure=bagging procedure.features=50%",
-            "procedure.features=50%: is for the columns of a table; samples of data=digits",
-        ),
-        ("procedure=bagging model=autoencoder loss=mse", "the model gives its input back"),
-        ("procedure=ensemble model=autoencoder loss=mse", "procedure=ensemble: the model gives"),
-        ("procedure=ensemble procedure.seeds=1", "procedure.seeds=1: an ensemble has at least 2"),
-        ("procedure=ensemble procedure.runs=[last]", "procedure.runs=[last]: an ensemble has at"),
-        ("procedure=ensemble procedure.runs=[]", "procedure.runs=[]: an ensemble has at least 2"),
-        ("procedure=ensemble procedure.runs=[a,b]", "procedure.runs=a: no run 'a': there are no"),
-        (
-            "procedure=ensemble procedure.runs=[a,b] procedure.seeds=3",
-            "procedure.seeds=3: trains new runs, and procedure.runs names others",
-        ),
-        (
-            "procedure=ensemble data.split=80/0/20 monitor=train/loss",
-            "procedure=ensemble: there is no validation split to measure on",
-        ),
-        ("procedure=bagging models=5", "did you mean procedure.models=5?"),
-        ("procedure=ensemble seeds=5", "did you mean procedure.seeds=5?"),
-    ],
+    sparsely(
+        [
+            (
+                "procedure=bagging procedure.models=1",
+                "procedure.models=1: an ensemble has at least 2",
+            ),
+            ("procedure=bagging procedure.models=x", "procedure.models=x: "),
+            ("procedure=bagging procedure.passes=0", "procedure.passes=0: must be at least 1"),
+            (
+                "procedure=bagging procedure.features=50%",
+                "procedure.features=50%: is for the columns of a table; samples of data=digits",
+            ),
+            ("procedure=bagging model=autoencoder loss=mse", "the model gives its input back"),
+            (
+                "procedure=ensemble model=autoencoder loss=mse",
+                "procedure=ensemble: the model gives",
+            ),
+            (
+                "procedure=ensemble procedure.seeds=1",
+                "procedure.seeds=1: an ensemble has at least 2",
+            ),
+            (
+                "procedure=ensemble procedure.runs=[last]",
+                "procedure.runs=[last]: an ensemble has at",
+            ),
+            (
+                "procedure=ensemble procedure.runs=[]",
+                "procedure.runs=[]: an ensemble has at least 2",
+            ),
+            (
+                "procedure=ensemble procedure.runs=[a,b]",
+                "procedure.runs=a: no run 'a': there are no",
+            ),
+            (
+                "procedure=ensemble procedure.runs=[a,b] procedure.seeds=3",
+                "procedure.seeds=3: trains new runs, and procedure.runs names others",
+            ),
+            (
+                "procedure=ensemble data.split=80/0/20 monitor=train/loss",
+                "procedure=ensemble: there is no validation split to measure on",
+            ),
+            ("procedure=bagging models=5", "did you mean procedure.models=5?"),
+            ("procedure=ensemble seeds=5", "did you mean procedure.seeds=5?"),
+        ],
+        3,
+    ),
 )
 def test_mistakes_leave_nothing_behind(words, said, capsys, here: Path):
     assert main(["tracking=none", *words.split()]) == 2

@@ -8,6 +8,7 @@ from dlrun import record
 from dlrun.__main__ import main
 from dlrun.engine import train as loop
 from dlrun.procedure.overfit import guessed, nested
+from tests.conftest import sparsely
 
 COMMON = ("tracking=none", "threads=1", "procedure=overfit")
 
@@ -107,7 +108,7 @@ def test_more_than_a_few_need_not_be_memorized(here):
     assert "No number of samples was memorized within 20 steps" in told()[0]["findings"][0]["text"]
 
 
-@pytest.mark.parametrize("loss", ["mse", "mae"])
+@pytest.mark.parametrize("loss", sparsely(["mse", "mae"], 2))
 def test_numbers_are_memorized_by_their_loss(numbers, loss):
     words = ["procedure.samples=[1,5]", f"loss={loss}", "optimizer=adam", "optimizer.lr=0.01"]
     words += ["procedure.steps=400"]
@@ -147,6 +148,7 @@ def test_the_few_are_among_the_more_and_every_class_has_its_turn(digits):
     assert order != nested(digits.train, seed=4)
 
 
+@pytest.mark.proof
 def test_interrupted_and_typed_again_it_ends_as_a_whole_one(here, monkeypatch):
     words = [*COMMON, "procedure.samples=[4,100]", "regularization=[batch_norm]"]
     words += ["checkpoint_every='7 steps'"]

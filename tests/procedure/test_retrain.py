@@ -15,7 +15,7 @@ from dlrun.__main__ import main
 from dlrun.data.digits import digits
 from dlrun.engine import checkpoint
 from dlrun.engine.batches import order
-from tests.conftest import in_suite
+from tests.conftest import in_suite, sparsely
 from tests.job.test_lab import assert_equal, children, parent
 
 COMMON = ("tracking=none", "threads=1", "log_every='1 steps'", "model.hidden=[8]")
@@ -237,16 +237,19 @@ def trained(*words):
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [
-        ("procedure.run={id} optimizer.lr=0.5", "is of another recipe, by optimizer.lr"),
-        ("procedure.run={id} optimizer=adam", "by optimizer._target_, optimizer.amsgrad"),
-        ("procedure.run={id} data.split_seed=1", "is of another recipe, by data.split_seed"),
-        ("procedure.run=nothing", "procedure.run=nothing: no run 'nothing'"),
-        ("procedure.strategy=again", "procedure.strategy=again: must be restart or continue"),
-        ("procedure.count=epochs", "procedure.count=epochs: must be steps or passes"),
-        ("data.split=80/0/20", "procedure=retrain: there is no validation split"),
-        ("strategy=continue", "did you mean procedure.strategy=continue?"),
-    ],
+    sparsely(
+        [
+            ("procedure.run={id} optimizer.lr=0.5", "is of another recipe, by optimizer.lr"),
+            ("procedure.run={id} optimizer=adam", "by optimizer._target_, optimizer.amsgrad"),
+            ("procedure.run={id} data.split_seed=1", "is of another recipe, by data.split_seed"),
+            ("procedure.run=nothing", "procedure.run=nothing: no run 'nothing'"),
+            ("procedure.strategy=again", "procedure.strategy=again: must be restart or continue"),
+            ("procedure.count=epochs", "procedure.count=epochs: must be steps or passes"),
+            ("data.split=80/0/20", "procedure=retrain: there is no validation split"),
+            ("strategy=continue", "did you mean procedure.strategy=continue?"),
+        ],
+        3,
+    ),
 )
 def test_mistakes_leave_nothing_behind(words, said, capsys, here: Path):
     name = trained() if "{id}" in words else ""

@@ -69,6 +69,7 @@ def test_what_is_as_by_default_is_no_ingredient(planned, words, names):
         assert plan.recipe({"without": name}).digest != plan.recipe({"without": "nothing"}).digest
 
 
+@pytest.mark.proof
 def test_what_an_experiment_sets_is_an_ingredient_too(tmp_path, sweep, capsys):
     folder = tmp_path / "mine" / "experiment"
     folder.mkdir(parents=True)
@@ -111,6 +112,7 @@ def test_mistakes(sweep, words, said, tmp_path, capsys):
     assert not (tmp_path / "outputs").exists()
 
 
+@pytest.mark.proof
 def test_the_table_and_the_page_say_what_each_gives(sweep, tmp_path, capsys):
     assert sweep(ABLATION, *RECIPE, *FEW) == 0
     out = capsys.readouterr().out
@@ -142,6 +144,7 @@ def test_the_table_and_the_page_say_what_each_gives(sweep, tmp_path, capsys):
     assert len(points(tmp_path)) == 5
 
 
+@pytest.mark.proof
 def test_what_the_others_need_is_not_left_out(sweep, tmp_path, capsys):
     words = ("model=cnn", "regularization=[stochastic_pooling]", "sweep.repeats=1", *FEW)
     assert sweep(ABLATION, *words, "sweep.dry_run=true") == 0
@@ -167,6 +170,7 @@ def test_the_whole_recipe_must_be_one_that_trains(sweep, capsys):
     assert capsys.readouterr().err.startswith("error: regularization.stochastic_pooling")
 
 
+@pytest.mark.proof
 def test_jobs_in_other_processes_train_the_same(sweep, tmp_path, monkeypatch):
     """What a launcher is told composes to the recipe that this process knows."""
     told = {}

@@ -172,6 +172,7 @@ def test_a_stage_that_another_follows_tests_nothing(
     assert "epochs=2" in record.read_json(run / "run.json")["overrides"]
 
 
+@pytest.mark.proof
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # SQLAlchemy's, of MLflow's queries
 def test_it_is_delivered_with_the_other_points(
     sweep: Typed, tmp_path: Path, measured: list[dict[str, float]]

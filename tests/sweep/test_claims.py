@@ -91,6 +91,7 @@ def test_what_two_sweeps_share_is_trained_once(launcher, tmp_path):
     assert "as run 20" in (tmp_path / "output.txt").read_text()
 
 
+@pytest.mark.proof
 @pytest.mark.slow
 def test_a_claim_ends_with_its_process(tmp_path):
     (tmp_path / "slow_net.py").write_text(SLOW)

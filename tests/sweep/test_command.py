@@ -12,6 +12,7 @@ import torch
 from dlrun import record
 from dlrun.engine.run import Run
 from dlrun.sweep import dry_run
+from tests.conftest import sparsely
 from tests.sweep.typed import points
 
 NET = """
@@ -122,7 +123,7 @@ def test_a_run_that_came_to_its_end_is_not_pruned(sweep, tmp_path):
     assert [point.status for point in points(tmp_path)] == 3 * ["FINISHED"]
 
 
-@pytest.mark.parametrize("best", [True, False])
+@pytest.mark.parametrize("best", sparsely([True, False], 2))
 def test_the_model_of_the_best_point_has_the_weights_that_were_tested(sweep, tmp_path, best):
     rule = "regularization.early_stopping.patience='99 epochs'"
     words = ["regularization=[early_stopping]", rule, "epochs=6", "optimizer.lr=0.5"]
@@ -202,6 +203,7 @@ def validated(monkeypatch):
     return plan
 
 
+@pytest.mark.proof
 def test_points_that_tie_are_ranked_by_their_loss(
     sweep,
     tmp_path,

@@ -180,6 +180,7 @@ def test_how_many_run_at_once(
     assert jobs(*words).at_once == at_once
 
 
+@pytest.mark.proof
 @pytest.mark.slow
 def test_a_lost_job_is_one_line(tmp_path):
     (tmp_path / "deadly.py").write_text(DEADLY)

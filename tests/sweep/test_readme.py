@@ -8,6 +8,7 @@ import pytest
 from dlrun.recipe import compose
 from dlrun.sweep.command import read_stage
 from dlrun.sweep.launchers import Jobs
+from tests.conftest import sparsely
 from tests.readme import README
 
 SECTION = README.read_text(encoding="utf-8").partition("\n## Sweeps\n")[2].partition("\n## ")[0]
@@ -15,7 +16,7 @@ COMMANDS = [line for line in SECTION.splitlines() if line.startswith("dlrun ")]
 COUNTS = {"sweep.trials=50": 50, "sweep.trials=40": 40, "sweep.zip": 2, "+experiment": 22}
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", sparsely(COMMANDS, 3))
 def test_it_can_be_planned(command, planned, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: name)  # as if srun were there
     words = [word for word in shlex.split(command, comments=True)[1:] if word != "-m"]

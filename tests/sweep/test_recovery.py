@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dlrun import record
-from tests.conftest import in_suite
+from tests.conftest import in_suite, sparsely
 from tests.sweep.typed import directory, table
 
 WORDS = ("optimizer.lr=0.1,0.05,0.01",)
@@ -51,7 +51,9 @@ def test_a_damaged_line_is_passed_over(sweep, tmp_path, capsys, damage):
     assert capsys.readouterr().err == "", "the ledger is whole again"
 
 
-@pytest.mark.parametrize("words", [WORDS, ("sweep=qmc", "sweep.trials=3", "batch_size=16,32,64")])
+@pytest.mark.parametrize(
+    "words", sparsely([WORDS, ("sweep=qmc", "sweep.trials=3", "batch_size=16,32,64")], 2, names=1)
+)
 def test_a_trial_whose_lines_are_lost_is_asked_for_in_its_place(sweep, tmp_path, words):
     assert sweep(*words) == 0
     found, before = table(tmp_path), trained(tmp_path)
@@ -65,7 +67,7 @@ def test_a_trial_whose_lines_are_lost_is_asked_for_in_its_place(sweep, tmp_path,
 
 
 @pytest.mark.parametrize(
-    "content", ["", "null", "[]", '{"objective": 3, "started": [1], "dimensions": 7}']
+    "content", sparsely(["", "null", "[]", '{"objective": 3, "started": [1], "dimensions": 7}'], 4)
 )
 def test_a_damaged_description_is_written_anew(sweep, tmp_path, content):
     assert sweep(*WORDS) == 0

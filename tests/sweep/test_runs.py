@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from dlrun import record
 from tests.sweep.typed import points, table
@@ -58,6 +59,7 @@ def test_data_that_are_gone_leave_what_was_found(sweep, tmp_path, capsys):
     assert "2 done already" in capsys.readouterr().out
 
 
+@pytest.mark.proof
 def test_changed_code_of_the_user_is_trained_anew(
     sweep,
     tmp_path,

@@ -12,7 +12,7 @@ from dlrun.sweep import samplers, search
 from dlrun.sweep.plan import Plan
 from dlrun.sweep.search import Pruner, Search
 from dlrun.sweep.space import Values
-from tests.conftest import in_suite
+from tests.conftest import in_suite, sparsely
 
 SPACE = (
     "optimizer.lr=tag(log,interval(1e-4,1))",
@@ -58,7 +58,7 @@ def run(one: Search, trials: range, before: list[Point] | None = None) -> list[P
     return points
 
 
-@pytest.mark.parametrize("option", ["random", "tpe", "cmaes", "qmc", "gp"])
+@pytest.mark.parametrize("option", sparsely(["random", "tpe", "cmaes", "qmc", "gp"], 3))
 def test_a_search_that_begins_again_stands_where_it_stood(planned, option):
     startup = ["sweep.sampler.n_startup_trials=4"] if option in ("tpe", "gp") else []
     plan = planned(f"sweep={option}", *SPACE, *CHOICES, *startup)

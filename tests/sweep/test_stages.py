@@ -20,6 +20,7 @@ def test_the_table_and_the_advice_come_after_the_last_stage(sweep, capsys):
     assert "So few finished points" in second
 
 
+@pytest.mark.proof
 def test_a_point_that_fails_does_not_keep_the_next_stage_from_its_turn(sweep, tmp_path, capsys):
     stages = "sweep.stages=[{}, {epochs: 2, around: 1}]"
     assert sweep("optimizer.lr=0.1,-1,0.2", stages) == 1

@@ -162,6 +162,7 @@ def test_a_search_needs_something_to_search(search, sweep, tmp_path, capsys):
     assert not (tmp_path / "outputs").exists()
 
 
+@pytest.mark.proof
 def test_a_stage_with_nothing_left_to_search_is_one_point(sweep, tmp_path, capsys):
     import shlex
 

@@ -204,6 +204,7 @@ def test_a_run_thrown_away_is_let_go(begin, start, database, caplog):
     assert not caplog.records
 
 
+@pytest.mark.proof
 def test_six_at_once_on_a_fresh_database(begin, start, assert_each_once, caplog):
     runs = [begin(10, f"run {number}") for number in range(6)]
     followers = [start() for _ in runs]
@@ -237,6 +238,7 @@ def test_a_killed_trainer_is_marked_and_all_is_delivered(database, tmp_path, ass
     assert found.info.status == "KILLED"
 
 
+@pytest.mark.proof
 def test_a_trainer_killed_while_the_server_is_dead_leaves_no_process(dead_server, tmp_path):
     command = [sys.executable, "-c", TRAINER, str(tmp_path), dead_server.uri]
     trainer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -402,6 +404,7 @@ class TestServer:
         assert not caplog.records
         assert_each_once(server.uri, run, cursor(run)["run_id"])
 
+    @pytest.mark.proof
     def test_it_hangs_and_what_it_took_is_not_sent_twice(
         self, begin, start, prompt, server, tmp_path, assert_each_once, add, history, caplog
     ):

@@ -126,6 +126,7 @@ def test_a_password_delivers_and_is_nowhere(
     assert stat.S_IMODE(kept.parent.stat().st_mode) == 0o700
 
 
+@pytest.mark.proof
 def test_a_sweep_shows_no_password_and_neither_does_a_failed_delivery(
     guarded, server, here, tmp_path, capfd
 ):
@@ -146,6 +147,7 @@ def test_a_sweep_shows_no_password_and_neither_does_a_failed_delivery(
     assert files_with(here, "s3cr3t") == []
 
 
+@pytest.mark.proof
 def test_without_the_password_it_is_said_what_to_do(guarded, here, capfd, monkeypatch, tmp_path):
     assert main([*QUICK, f"tracking.uri=http://***@{guarded}"]) == 0
     shown = capfd.readouterr().err
@@ -156,6 +158,7 @@ def test_without_the_password_it_is_said_what_to_do(guarded, here, capfd, monkey
     assert files_with(tmp_path, "s3cr3t") == []
 
 
+@pytest.mark.proof
 def test_a_home_that_cannot_be_written_is_said_and_delivers(
     guarded, server, here, monkeypatch, tmp_path, capfd
 ):

@@ -143,6 +143,7 @@ def test_without_any_value_there_is_no_metric(directory, database, client):
     assert client.get_run(send(directory, database)).data.metrics == {}
 
 
+@pytest.mark.proof
 def test_what_a_dead_server_missed_arrives_later(directory, dead_server, history, capsys):
     add(directory, 0, 0.7)
     assert send(directory, dead_server.uri) is None

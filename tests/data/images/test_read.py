@@ -13,6 +13,7 @@ from dlrun.__main__ import main
 from dlrun.data import split
 from dlrun.data.imagefolder import imagefolder
 from dlrun.errors import Mistake
+from tests.conftest import sparsely
 from tests.data.folders import channels_first, make_folder, pixels, save, save_png
 
 
@@ -529,7 +530,7 @@ def latest(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*Any type hint is inferred")  # MLflow, of itself
-@pytest.mark.parametrize(("largest", "depth"), [(200, 8), (4000, 12)])
+@pytest.mark.parametrize(("largest", "depth"), sparsely([(200, 8), (4000, 12)], 2))
 def test_the_saved_model_scales_raw_images_as_training_did(tmp_path, monkeypatch, largest, depth):
     monkeypatch.chdir(tmp_path)
     made = make_deep(tmp_path / "photos", largest, ("train/a", "train/b"))
