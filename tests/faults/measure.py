@@ -1,6 +1,6 @@
 """Prove which recipes of the table are broken: train each and its twin with five paired seeds.
 
-    DLRUN_CIFAR10=/tmp/cifar10 python -m tests.faults.measure [--only pattern ...]
+    DLRUN_CIFAR10=cifar10 python -m tests.faults.measure [--only pattern ...]
 
 Writes measured.json beside this file: by name the values of the broken recipe and of its twin,
 signed so that higher is better, the mean of the paired differences, its standard error, and

@@ -1,7 +1,7 @@
 """How good the verdicts are: every planted fault and every sound recipe typed as a user would.
 
-    DLRUN_CIFAR10=/tmp/cifar10 python -m tests.faults.rates tuning
-    DLRUN_CIFAR10=/tmp/cifar10 python -m tests.faults.rates final
+    DLRUN_CIFAR10=cifar10 python -m tests.faults.rates tuning
+    DLRUN_CIFAR10=cifar10 python -m tests.faults.rates final
 
 Of the half it prints what was said of each recipe that was judged wrongly, then the rates with
 their 95 % intervals (Wilson 1927). A command counts as a help where the mean of five paired
