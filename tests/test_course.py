@@ -46,6 +46,7 @@ def test_the_sentence_of_an_experiment_is_short():
         assert len(option.summary) <= 80, name
 
 
+@pytest.mark.proof
 def test_the_settings_of_the_boards_compose():
     assert len(SETTINGS) > 20
     with compose.composer([]) as composer:

@@ -66,6 +66,7 @@ def test_a_resumed_run_keeps_its_number(here, capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.proof
 def test_a_number_that_is_typed_wins(here, capsys):
     main([*SHORT])
     claim(here, 3)

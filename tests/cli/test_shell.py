@@ -133,7 +133,7 @@ def test_a_run_that_a_rule_has_ended_is_not_told_to_train_on(here, capsys):
     assert "resume=" not in shown
 
 
-@pytest.mark.parametrize("folder", ["outputs", "a b"])
+@pytest.mark.parametrize("folder", sparsely(["outputs", "a b"], 2))
 def test_a_run_that_failed_or_was_moved_can_be_named(folder, here, capsys):
     words = ["epochs=2", "threads=1", "tracking=none", f"outputs={folder}"]
     assert main([*words, "optimizer.lr=1e30"]) == 1

@@ -9,6 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from dlrun.engine.preflight import Seen
 from dlrun.engine.sharpness import largest_eigenvalue, sharpness
 from dlrun.recipe import build
+from tests.conftest import sparsely
 
 
 def spectrum(model, loss, x, y):
@@ -80,7 +81,7 @@ class Recurrent(nn.Module):
         return self.out(rows.mean(1))
 
 
-@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+@pytest.mark.parametrize("kind", sparsely(["RNN", "LSTM", "GRU"], 3))
 def test_recurrent_layers_and_attention(compose_recipe, digits, kind):
     run = build.build(compose_recipe(), digits)
     torch.manual_seed(0)

@@ -20,8 +20,8 @@ OPTIONS = Catalogue().options("experiment")
 ASIDE = {"pretrain", "finetune"}  # the one begins with the weights of the other
 SHORT = [name for name in OPTIONS if name not in ASIDE]
 SUITE = {
-    *("rates", "refine", "whitening", "layer_statistics"),
-    *("descent_momentum", "mistake_wrong_dimension"),
+    *("initial_loss", "batch_norm_identity", "whitening", "bias_correction", "refine"),
+    "mistake_wrong_dimension",
 }
 """What `make test` runs: six short ones of different subjects; `make proofs` runs all."""
 CIFAR = os.environ.get("DLRUN_CIFAR10")

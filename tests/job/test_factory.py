@@ -127,6 +127,7 @@ def test_another_rate_from_here_on(here: Path) -> None:
     assert [p["values"]["lr"] for p in points[:3]] == [0.001, 0.001, 0.0001]
 
 
+@pytest.mark.proof
 def test_a_name_that_was_given_stays(here: Path) -> None:
     assert main([*FAST, "name=mine"]) == 0
     assert main(["resume=last", "epochs=3"]) == 0
@@ -140,6 +141,7 @@ def test_another_model_does_not_fit(here: Path, capsys: pytest.CaptureFixture[st
     assert record.read_status(last(here))["status"] == "FINISHED"
 
 
+@pytest.mark.proof
 def test_going_on_with_another_split_is_refused(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -324,6 +326,7 @@ def test_a_signal_after_the_run_was_deleted_saves_nothing(here: Path) -> None:
     assert not (here / "outputs").exists()
 
 
+@pytest.mark.proof
 @pytest.mark.slow
 def test_the_input_example_of_a_model_is_drawn(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two classes that stand one after the other in the file, it has one sample each."""

@@ -13,6 +13,7 @@ from dlrun.__main__ import main
 from dlrun.errors import Interrupted
 from dlrun.job import factory
 from dlrun.procedure import train
+from tests.conftest import sparsely
 from tests.sweep.conftest import QUICK
 from tests.sweep.typed import directory, points
 
@@ -136,7 +137,7 @@ def test_two_sweeps_do_not_complete_one_run_at_once(
 
 @pytest.mark.parametrize(
     ("words", "count"),
-    [(["test=false"], 0), (["sweep.export=none"], 1), (["sweep.export=all"], 1)],
+    sparsely([(["test=false"], 0), (["sweep.export=none"], 1), (["sweep.export=all"], 1)], 3),
 )
 def test_what_is_exported_is_another_matter(
     sweep: Typed, tmp_path: Path, measured: list[dict[str, float]], words: list[str], count: int
@@ -162,6 +163,7 @@ def test_the_best_of_repeated_points_has_the_best_mean(
     ]
 
 
+@pytest.mark.proof
 def test_a_stage_that_another_follows_tests_nothing(
     sweep: Typed, tmp_path: Path, measured: list[dict[str, float]]
 ) -> None:

@@ -9,6 +9,7 @@ from dlrun import record
 RATE = "optimizer.lr=tag(log,interval(1e-4,1))"
 
 
+@pytest.mark.proof
 def test_the_table_and_the_advice_come_after_the_last_stage(sweep, capsys):
     stages = "sweep.stages=[{epochs: 1, trials: 3}, {epochs: 2, trials: 3, around: 2}]"
     assert sweep("sweep=random", RATE, stages) == 0

@@ -60,6 +60,7 @@ def test_a_setting_that_is_missing_is_a_mistake_wherever_it_stands(sweep, tmp_pa
     assert record.all_runs(tmp_path / "outputs") == []
 
 
+@pytest.mark.proof
 def test_the_loss_of_the_task_and_the_one_that_it_is_are_one_recipe(sweep, tmp_path, capsys):
     assert sweep("loss=auto,cross_entropy", "sweep.repeats=2") == 0
     runs = record.all_runs(tmp_path / "outputs")

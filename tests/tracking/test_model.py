@@ -130,6 +130,7 @@ def test_it_says_of_itself_that_it_evaluates(saved, images):
     assert "needs no .eval(), and torch refuses" in said
 
 
+@pytest.mark.proof
 @pytest.mark.slow
 def test_mlflow_models_predict_takes_raw_images(saved, network, images, tmp_path):
     (tmp_path / "in.json").write_text(json.dumps({"inputs": images[:3].tolist()}))

@@ -413,6 +413,7 @@ class TestResume:
         assert len(points(run)) > 0
         return recorded(run)
 
+    @pytest.mark.proof
     def test_the_variable_of_now_moves_no_run(self, first, run, tmp_path, monkeypatch, capsys):
         before = recorded(run)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/second.db")

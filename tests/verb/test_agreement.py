@@ -17,6 +17,7 @@ from dlrun.data.digits import digits
 from dlrun.procedure import train
 from dlrun.verb.asked import Asked
 from dlrun.verb.opened import opened
+from tests.conftest import sparsely
 from tests.verb.conftest import write_houses, write_photos, write_trips
 from tests.verb.test_evaluate import evaluated
 from tests.verb.test_predict import numbers, predicted
@@ -78,12 +79,15 @@ def of_onnx(run, x, monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "new"),
-    [
-        ("digits", new_digits),
-        ("photos", new_photos),
-        ("prices", new_houses),
-        ("trips", new_trips),
-    ],
+    sparsely(
+        [
+            ("digits", new_digits),
+            ("photos", new_photos),
+            ("prices", new_houses),
+            ("trips", new_trips),
+        ],
+        3,
+    ),
 )
 def test_all_ways_to_an_answer_agree(name, new, runs, trips, tmp_path, monkeypatch, capsys):
     run = trips[1] if name == "trips" else runs[name]

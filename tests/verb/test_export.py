@@ -14,6 +14,7 @@ from dlrun import record
 from dlrun.__main__ import main
 from dlrun.verb.asked import Asked
 from dlrun.verb.opened import opened
+from tests.conftest import sparsely
 from tests.verb.conftest import SHORT
 
 
@@ -28,7 +29,7 @@ def wanted(run, count):
             return x, module(x)
 
 
-@pytest.mark.parametrize("name", ["digits", "prices"])
+@pytest.mark.parametrize("name", sparsely(["digits", "prices"], 2))
 def test_a_torch_program(name, runs, capsys):
     assert main(["export", runs[name].name, "-o", "model.pt2"]) == 0
     assert "checked on 64 real samples" in capsys.readouterr().out
@@ -41,7 +42,7 @@ def test_a_torch_program(name, runs, capsys):
     assert told.get("classes", []) == record.read_json(runs[name] / "run.json")["data"]["classes"]
 
 
-@pytest.mark.parametrize("name", ["digits", "photos", "prices"])
+@pytest.mark.parametrize("name", sparsely(["digits", "photos", "prices"], 3))
 def test_onnx(name, runs, capsys):
     import onnxruntime
 

@@ -11,7 +11,6 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
@@ -40,21 +39,6 @@ def table(path):
 def numbers(rows, head):
     names = [name for name in rows[0] if name.startswith(head)]
     return np.array([[float(row[name]) for name in names] for row in rows])
-
-
-def test_it_agrees_with_evaluate_and_the_mlflow_model(runs, capsys, tmp_path):
-    run = runs["digits"]
-    with opened(Asked("predict"), str(run)) as made:
-        rows = made.data.test.rows.numpy()
-        y = made.data.test.y[made.data.test.rows].numpy()
-        train.export(made.run, tmp_path / "model", 1)
-    np.savez(tmp_path / "test.npz", x=X[rows])
-    p = numbers(predicted(capsys, run.name, tmp_path / "test.npz"), "p_")
-    logits = mlflow.pytorch.load_model(str(tmp_path / "model"))(torch.from_numpy(X[rows]))
-    assert p == pytest.approx(logits.softmax(1).detach().numpy(), abs=1e-5)
-    values = evaluated(capsys, run.name)["values"]
-    assert -np.log(p[np.arange(len(y)), y]).mean() == pytest.approx(values["loss"], abs=1e-5)
-    assert (p.argmax(1) == y).mean() == pytest.approx(values["accuracy"])
 
 
 def test_one_logit_is_two_classes_to_all_who_ask(tmp_path, monkeypatch, capsys):
@@ -267,16 +251,6 @@ def test_a_table_with_texts_dates_and_holes(trips, capsys, tmp_path):
     right = np.mean([row["prediction"] == late for row, late in zip(rows, frame.late, strict=True)])
     assert right == pytest.approx(found["values"]["accuracy"])
     assert found["samples"] == 90
-
-
-@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred")  # MLflow, of itself
-def test_a_table_and_its_mlflow_model_agree(trips, capsys, tmp_path):
-    with opened(Asked("predict"), str(trips[1])) as made:
-        train.export(made.run, tmp_path / "model", 1)
-    frame = write_trips(tmp_path / "new.csv", 40, seed=2)
-    logits = torch.from_numpy(mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(frame))
-    p = numbers(predicted(capsys, trips[1], tmp_path / "new.csv"), "p_")
-    assert p == pytest.approx(logits.double().softmax(1).numpy(), abs=1e-5)
 
 
 @pytest.mark.proof
