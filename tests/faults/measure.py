@@ -1,4 +1,4 @@
-"""Prove which recipes of the table are broken: train each and its twin with five paired seeds.
+"""Prove which recipes of the tables are broken: train each and its twin with five paired seeds.
 
     DLRUN_CIFAR10=cifar10 python -m tests.faults.measure [--only pattern ...]
 
@@ -30,10 +30,12 @@ from dlrun.errors import Failure, Mistake
 from dlrun.procedure.train import measured
 from dlrun.recipe import build, compose
 from tests.faults import sets
+from tests.faults.fresh import FRESH
 from tests.faults.table import FAULTS, Fault
 
 FILE = Path(__file__).with_name("measured.json")
 SEEDS = range(5)
+ALL = (*FAULTS, *FRESH)
 ERRORS = 2.0  # standard errors by which a broken recipe is worse
 
 Values = list[float | None]
@@ -160,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(arguments)
     logging.getLogger("dlrun").setLevel(logging.ERROR)
     torch.set_num_threads(1)
-    results = {f.name: known()[f.name] for f in FAULTS if current(f, known().get(f.name))}
+    results = {f.name: known()[f.name] for f in ALL if current(f, known().get(f.name))}
     trained = {}
     for result in results.values():
         trained[result["words"], result["by"]] = result["values"]
@@ -168,11 +170,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ.setdefault("DLRUN_CACHE", f"{folder}/cache")
         trainer = Trainer(Path(folder))
-        for fault in FAULTS:
+        for fault in ALL:
             if not any(fnmatch(fault.name, pattern) for pattern in asked.only):
                 continue
             if fault.name not in results:
-                if fault.data == "cifar10" and sets.CIFAR10 not in os.environ:
+                if sets.missing(fault.words):
                     print(f"{fault.name:36} skipped: {sets.CIFAR10} is not set", flush=True)
                     continue
                 start = time.process_time()

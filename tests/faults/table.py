@@ -17,13 +17,14 @@ The healthy recipes are the twins and others that a teacher would let pass.
 """
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 
 class Fault(NamedTuple):
     """A broken recipe and its mended twin.
 
-    kind: of KINDS. data: digits, table, regression or cifar10. base: the words that both have, as
+    kind: of KINDS. data: of DATA. base: the words that both have, as
     typed; broken, mended: those that each has beside them. causes: names of findings.
     mendable: whether an override mends it, as validation shows, and not only other data or code.
     counts: whether it is broken whatever validation says. by: the recorded value to compare, where
@@ -525,10 +526,10 @@ SOUND = {
 """Recipes that a teacher would let pass, beside the mended twins: by name, as typed."""
 
 
-def healthy() -> dict[str, str]:
-    """All sound recipes by name, each once: those of SOUND, then the twins of the faults."""
-    found = dict(SOUND)
-    for fault in FAULTS:
+def healthy(faults: Sequence[Fault] = FAULTS, sound: Mapping[str, str] = SOUND) -> dict[str, str]:
+    """All sound recipes by name, each once: those of `sound`, then the twins of the faults."""
+    found = dict(sound)
+    for fault in faults:
         if fault.twin not in found.values():
             found[f"{fault.name}-mended"] = fault.twin
     return found
