@@ -157,7 +157,7 @@ def _drawn(shape: str, generator: Generator) -> Array:
         "ring": far == half,
         "disc": np.hypot(down, right) <= half,
     }[shape] & (far <= half)
-    drawn = 40 + on * generator.uniform(60, 160) + 25 * generator.standard_normal((12, 12))
+    drawn = 40 + on * generator.uniform(60, 160) + 15 * generator.standard_normal((12, 12))
     return drawn.clip(0, 255).astype(np.uint8)
 
 
@@ -198,9 +198,9 @@ def impedances() -> Arrays:
 
 
 def phases() -> Arrays:
-    """arctan((x₂·x₃ − 1/(x₂·x₄))/x₁) + noise: 1,200 / 500 / 500. Friedman 1991, his third."""
-    x, y = datasets.make_friedman3(2200, noise=0.05, random_state=0)
-    return _dealt(x.astype(np.float32), y.astype(np.float32), 1200, 500)
+    """arctan((x₂·x₃ − 1/(x₂·x₄))/x₁) + noise: 2,400 / 800 / 800. Friedman 1991, his third."""
+    x, y = datasets.make_friedman3(4000, noise=0.12, random_state=0)
+    return _dealt(x.astype(np.float32), y.astype(np.float32), 2400, 800)
 
 
 def diabetes() -> Arrays:
