@@ -138,9 +138,7 @@ def current(fault: Fault, found: dict[str, Any] | None) -> bool:
     return found is not None and {key: found[key] for key in asked} == asked
 
 
-def measure(
-    fault: Fault, trainer: Trainer, trained: dict[Trained, Values]
-) -> dict[str, Any]:
+def measure(fault: Fault, trainer: Trainer, trained: dict[Trained, Values]) -> dict[str, Any]:
     """Train a fault and its twin; `trained` remembers what several share."""
     for words in (fault.words, fault.twin):
         if key(words, fault.by) not in trained:
