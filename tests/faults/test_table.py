@@ -57,28 +57,33 @@ def test_the_fresh_set_is_of_other_data():
     assert not any("data=toy" in words for words in old)
 
 
-@each_table
-def test_each_kind_stands_on_two_kinds_of_data(faults, sound, data):
+def test_each_kind_stands_on_two_kinds_of_data():
     for kind in KINDS:
-        assert len({fault.data for fault in faults if fault.kind == kind}) >= 2, kind
-    assert {fault.kind for fault in faults} == set(KINDS)
+        assert len({fault.data for fault in FAULTS if fault.kind == kind}) >= 2, kind
+    assert {fault.kind for fault in FAULTS} == set(KINDS)
     assert len(KINDS) == 24 + 13
 
 
-@each_table
-def test_dense_and_convolutional_networks_are_broken_on_each_kind_of_data(faults, sound, data):
-    for kind in data:
-        assert sum(fault.data == kind for fault in faults) >= 10, kind
-    convolutional = [f for f in faults if "model=cnn" in f.words or "+model.channels" in f.words]
+def test_dense_and_convolutional_networks_are_broken_on_each_kind_of_data():
+    for kind in table.DATA:
+        assert sum(fault.data == kind for fault in FAULTS) >= 10, kind
+    convolutional = [f for f in FAULTS if "model=cnn" in f.words or "+model.channels" in f.words]
     assert len(convolutional) >= 12
-    assert len(faults) - len(convolutional) >= 12
+    assert len(FAULTS) - len(convolutional) >= 12
 
 
-@each_table
-def test_strengths_are_shared_out(faults, sound, data):
-    found = Counter(fault.strength for fault in faults if fault.strength)
+def test_strengths_are_shared_out():
+    found = Counter(fault.strength for fault in FAULTS if fault.strength)
     assert set(found) == set(STRENGTHS)
     assert min(found.values()) >= 12
+
+
+def test_the_fresh_set_is_of_most_kinds_all_data_and_all_strengths():
+    on = {kind: {fault.data for fault in FRESH if fault.kind == kind} for kind in KINDS}
+    assert sum(bool(data) for data in on.values()) >= 32
+    assert sum(len(data) >= 2 for data in on.values()) >= 18
+    assert {fault.data for fault in FRESH} == set(fresh.DATA)
+    assert {fault.strength for fault in FRESH} == {"", *STRENGTHS}
 
 
 @each_table
