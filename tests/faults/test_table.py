@@ -218,12 +218,15 @@ def test_the_user_code_has_the_bugs_it_is_there_for():
     import torch
 
     def by_others(model):
-        """How much the output of the first sample changes with the second sample."""
-        x = torch.rand(4, 6, requires_grad=True)
-        [gradient] = torch.autograd.grad(model(x)[0].sum(), x)
-        return gradient[1].abs().sum().item()
+        """How much the outputs of samples change with other samples."""
+        x = torch.rand(4, 6)
+        jacobian = torch.autograd.functional.jacobian(lambda x: model(x).sum(1), x)
+        return jacobian[~torch.eye(4, dtype=torch.bool)].abs().sum().item()
 
     torch.manual_seed(0)
+    for bug in ("normalized_over_samples", "by_the_largest"):
+        assert by_others(parts.Beginner([6], 3, bug=bug).eval()) > 0, bug
+    assert by_others(parts.Beginner([6], 3).eval()) == 0
     for inside in ("softmax_over_samples", "centered_by_samples", "view_across_samples"):
         assert by_others(parts.network([6], 3, inside=inside).eval()) > 0, inside
     assert by_others(parts.network([6], 3).eval()) == 0
@@ -231,6 +234,10 @@ def test_the_user_code_has_the_bugs_it_is_there_for():
     random = parts.network([6], 3, inside="functional_dropout").eval()
     assert not torch.equal(random(x), random(x))
     assert torch.allclose(parts.network([6], 3, last="safe_softmax")(x).sum(1), torch.ones(8))
+    anew = parts.Beginner([6], 3, bug="dropout_made_anew").eval()
+    assert not torch.equal(anew(x), anew(x))
+    assert torch.allclose(parts.Beginner([6], 3, bug="softmax")(x).sum(1), torch.ones(8))
+    assert len(list(parts.Beginner([6], 3, bug="list").parameters())) == 2
     assert not parts.network([6], 3, frozen=True)[1].weight.requires_grad
     detached = parts.network([6], 3, inside="detached")
     detached(x).sum().backward()
