@@ -1,4 +1,4 @@
-"""Prove which recipes of the table are broken: train each and its twin with five paired seeds.
+"""Prove which recipes of the tables are broken: train each and its twin with five paired seeds.
 
     DLRUN_CIFAR10=cifar10 python -m tests.faults.measure [--only pattern ...]
 
@@ -12,6 +12,7 @@ import json
 import logging
 import math
 import os
+import shlex
 import tempfile
 import time
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from statistics import mean, stdev
 from typing import Any
 
 import torch
+from omegaconf import DictConfig
 
 from dlrun import record
 from dlrun.data import Data
@@ -30,13 +32,21 @@ from dlrun.errors import Failure, Mistake
 from dlrun.procedure.train import measured
 from dlrun.recipe import build, compose
 from tests.faults import sets
+from tests.faults.fresh import FRESH
 from tests.faults.table import FAULTS, Fault
 
 FILE = Path(__file__).with_name("measured.json")
 SEEDS = range(5)
+ALL = (*FAULTS, *FRESH)
 ERRORS = 2.0  # standard errors by which a broken recipe is worse
 
 Values = list[float | None]
+Trained = tuple[frozenset[str], str]
+
+
+def key(words: str, by: str) -> Trained:
+    """What tells apart what is trained: the words in whatever order, and what is compared."""
+    return frozenset(shlex.split(words)), by
 
 
 class Silent:
@@ -58,16 +68,17 @@ class Trainer:
 
     def values(self, words: str, by: str) -> Values:
         """The validation result of each seed, higher is better; None for one that broke off."""
-        return [self._value(words, seed, by) for seed in SEEDS]
-
-    def _value(self, words: str, seed: int, by: str) -> float | None:
-        typed = [*sets.typed(words, self.folder), f"seed={seed}", "threads=1", "tracking=none"]
+        typed = [*sets.typed(words, self.folder), "threads=1", "tracking=none"]
         with compose.composer([]) as composer:
             recipe = composer.recipe(typed)
         build.check(recipe)
-        key = str(recipe.data)
-        if self._data is None or self._data[0] != key:
-            self._data = key, build.load_data(recipe)
+        return [self._value(recipe, seed, by) for seed in SEEDS]
+
+    def _value(self, recipe: DictConfig, seed: int, by: str) -> float | None:
+        recipe.seed = seed
+        asked = str(recipe.data)
+        if self._data is None or self._data[0] != asked:
+            self._data = asked, build.load_data(recipe)
         with tempfile.TemporaryDirectory(dir=self.folder) as outputs:
             kept = record.create(Path(outputs), "measured", {}, "")
             try:
@@ -127,14 +138,12 @@ def current(fault: Fault, found: dict[str, Any] | None) -> bool:
     return found is not None and {key: found[key] for key in asked} == asked
 
 
-def measure(
-    fault: Fault, trainer: Trainer, trained: dict[tuple[str, str], Values]
-) -> dict[str, Any]:
+def measure(fault: Fault, trainer: Trainer, trained: dict[Trained, Values]) -> dict[str, Any]:
     """Train a fault and its twin; `trained` remembers what several share."""
     for words in (fault.words, fault.twin):
-        if (words, fault.by) not in trained:
-            trained[words, fault.by] = trainer.values(words, fault.by)
-    broken, mended = trained[fault.words, fault.by], trained[fault.twin, fault.by]
+        if key(words, fault.by) not in trained:
+            trained[key(words, fault.by)] = trainer.values(words, fault.by)
+    broken, mended = trained[key(fault.words, fault.by)], trained[key(fault.twin, fault.by)]
     difference, error, worse = judge(broken, mended)
     return {
         "words": fault.words,
@@ -160,19 +169,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(arguments)
     logging.getLogger("dlrun").setLevel(logging.ERROR)
     torch.set_num_threads(1)
-    results = {f.name: known()[f.name] for f in FAULTS if current(f, known().get(f.name))}
-    trained = {}
+    results = {f.name: known()[f.name] for f in ALL if current(f, known().get(f.name))}
+    trained: dict[Trained, Values] = {}
     for result in results.values():
-        trained[result["words"], result["by"]] = result["values"]
-        trained[result["twin"], result["by"]] = result["twin_values"]
+        trained[key(result["words"], result["by"])] = result["values"]
+        trained[key(result["twin"], result["by"])] = result["twin_values"]
     with tempfile.TemporaryDirectory() as folder:
         os.environ.setdefault("DLRUN_CACHE", f"{folder}/cache")
         trainer = Trainer(Path(folder))
-        for fault in FAULTS:
+        for fault in ALL:
             if not any(fnmatch(fault.name, pattern) for pattern in asked.only):
                 continue
             if fault.name not in results:
-                if fault.data == "cifar10" and sets.CIFAR10 not in os.environ:
+                if sets.missing(fault.words):
                     print(f"{fault.name:36} skipped: {sets.CIFAR10} is not set", flush=True)
                     continue
                 start = time.process_time()

@@ -1,10 +1,13 @@
 """A user's own code with the user's own bugs: what recipes of planted faults name by `_target_`."""
 
-from torch import Tensor
+from math import prod
+
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from dlrun.experiment.mistakes import network
 
-__all__ = ["broadcast_mse", "mse_of_labels", "network"]
+__all__ = ["Beginner", "broadcast_mse", "mse_of_labels", "network", "percentage"]
 
 
 def broadcast_mse(logits: Tensor, y: Tensor, half: bool = False) -> Tensor:
@@ -15,3 +18,36 @@ def broadcast_mse(logits: Tensor, y: Tensor, half: bool = False) -> Tensor:
 def mse_of_labels(logits: Tensor, y: Tensor, half: bool = False) -> Tensor:
     """The largest probability against the number of the class, as if labels were quantities."""
     return (logits.softmax(1).max(1).values - y).square().mean()
+
+
+def percentage(logits: Tensor, y: Tensor, half: bool = False) -> Tensor:
+    """The error in percent of the target, of targets around zero."""
+    return 100 * ((logits - y) / y.abs().clamp(min=1e-7)).abs().mean()
+
+
+class Beginner(nn.Module):
+    """Two hidden layers, written by hand; `bug` says what went wrong."""
+
+    def __init__(self, shape: list[int], outputs: int, width: int = 32, bug: str = "") -> None:
+        super().__init__()
+        first, second = nn.Linear(prod(shape), width), nn.Linear(width, width)
+        # A plain list hides its layers from .parameters(), and so from the optimizer.
+        self.layers = [first, second] if bug == "list" else nn.ModuleList([first, second])
+        self.last = nn.Linear(width, outputs)
+        self.bug = bug
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (n, ...). Gives (n, outputs)."""
+        h = x.flatten(1)
+        for layer in self.layers:
+            h = F.relu(layer(h))
+        if self.bug == "normalized_over_samples":
+            h = F.normalize(h, dim=0) * len(h) ** 0.5
+        elif self.bug == "by_the_largest":
+            h = h / h.max()  # of the batch, not of each sample
+        elif self.bug == "dropout_made_anew":
+            h = nn.Dropout(0.4)(h)  # a module that is made here is in training mode
+        z: Tensor = self.last(h)
+        if self.bug == "softmax":
+            return z.softmax(1)
+        return z.sigmoid() if self.bug == "sigmoid" else z

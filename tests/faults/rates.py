@@ -2,8 +2,9 @@
 
     DLRUN_CIFAR10=cifar10 python -m tests.faults.rates tuning
     DLRUN_CIFAR10=cifar10 python -m tests.faults.rates final
+    DLRUN_CIFAR10=cifar10 python -m tests.faults.rates fresh
 
-Of the half it prints what was said of each recipe that was judged wrongly, then the rates with
+Of the set it prints what was said of each recipe that was judged wrongly, then the rates with
 their 95 % intervals (Wilson 1927). A command counts as a help where the mean of five paired
 seeds is better by more than two standard errors, when it is typed as it stands.
 """
@@ -26,7 +27,8 @@ from dlrun.job.lab import Lab
 from dlrun.job.recording import Invocation
 from dlrun.job.session import Session
 from dlrun.recipe import compose, instantiate
-from tests.faults import measure, sets
+from tests.faults import fresh, measure, sets
+from tests.faults.fresh import FRESH
 from tests.faults.table import FAULTS, Fault, half, healthy
 
 
@@ -120,14 +122,25 @@ def helps(fault: Fault, command: str, trainer: measure.Trainer) -> bool:
     return measure.judge(before, after)[2]
 
 
+def recipes(which: str) -> tuple[list[Fault], dict[str, str]]:
+    """The faults and the sound recipes of a set: `tuning` and `final`, the halves, or `fresh`."""
+    if which == "fresh":
+        faults, sound = list(FRESH), healthy(FRESH, fresh.SOUND)
+    else:
+        faults = [fault for fault in FAULTS if half(fault.name) == which]
+        sound = {name: words for name, words in healthy().items() if half(name) == which}
+    return (
+        [fault for fault in faults if not sets.missing(fault.words)],
+        {name: words for name, words in sound.items() if not sets.missing(words)},
+    )
+
+
 def rates(which: str, folder: Path, commands: bool = True) -> dict[str, Rate]:
-    """The rates of a half: detected, right, healthy and helped."""
+    """The rates of a set: detected, right, healthy and helped."""
     found = {name: Rate() for name in ("detected", "right", "healthy", "helped")}
     trainer = measure.Trainer(folder)
-    cifar = sets.CIFAR10 in os.environ
-    for fault in FAULTS:
-        if half(fault.name) != which or (fault.data == "cifar10" and not cifar):
-            continue
+    faults, sound = recipes(which)
+    for fault in faults:
         verdict = judged(fault.name, fault.words, folder, fault.causes)
         names = ", ".join(each.name for each in verdict.found) or "nothing"
         missed = f"{fault.name}: {names}, not {' or '.join(fault.causes)}"
@@ -137,9 +150,7 @@ def rates(which: str, folder: Path, commands: bool = True) -> dict[str, Rate]:
             command = verdict.found[0].command
             helped = bool(command) and helps(fault, command, trainer)
             found["helped"].add(helped, f"{fault.name}: {command}")
-    for name, words in healthy().items():
-        if half(name) != which or ("cifar" in words and not cifar):
-            continue
+    for name, words in sound.items():
         verdict = judged(name, words, folder)
         names = ", ".join(each.name for each in verdict.found)
         found["healthy"].add(not verdict.found, f"{name}: {names}")
@@ -147,7 +158,7 @@ def rates(which: str, folder: Path, commands: bool = True) -> dict[str, Rate]:
 
 
 def main(which: str) -> None:
-    """Print the rates of a half."""
+    """Print the rates of a set."""
     torch.set_num_threads(1)
     logging.getLogger("dlrun").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:

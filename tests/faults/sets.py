@@ -26,10 +26,13 @@ Arrays = dict[str, Array]  # x_train, y_train, x_val, y_val, x_test, y_test
 Generator = np.random.Generator
 
 CIFAR10 = "DLRUN_CIFAR10"
+_OF_CIFAR10 = ("cifar", "scenes")
 FOLDER = "{sets}"
 """Stands in a recipe for the folder of the files."""
 _PHOTOGRAPHED = ("airplane", "automobile", "frog")
 _PHOTOGRAPHS = 600  # of each class
+_SCENES = ("deer", "horse", "ship", "truck")
+_SHAPES = ("row", "column", "diagonal", "cross", "ring", "disc")
 
 
 def typed(words: str, folder: Path) -> list[str]:
@@ -39,6 +42,11 @@ def typed(words: str, folder: Path) -> list[str]:
         if word.startswith("data.path="):
             make(Path(word.partition("=")[2]))
     return given
+
+
+def missing(words: str) -> bool:
+    """Whether a recipe needs photographs, and nothing says where they are."""
+    return CIFAR10 not in os.environ and any(f"{FOLDER}/{name}" in words for name in _OF_CIFAR10)
 
 
 def make(file: Path) -> None:
@@ -109,17 +117,96 @@ def ripples() -> Arrays:
 
 def cifar() -> Arrays:
     """Photographs of CIFAR-10 in three classes, 32×32 RGB: 1,200 / 400 / 200."""
-    return _dealt(*_photographs(), 1200, 400)
+    return _dealt(*_photographs(_PHOTOGRAPHED, _PHOTOGRAPHS, 32), 1200, 400)
 
 
 @cache
-def _photographs() -> tuple[Array, Array]:
+def _photographs(names: tuple[str, ...], of_each: int, side: int) -> tuple[Array, Array]:
     from PIL import Image
 
     folder = Path(os.environ[CIFAR10]) / "train"
-    files = [folder / name / f"{n:04}.jpg" for name in _PHOTOGRAPHED for n in range(_PHOTOGRAPHS)]
-    x = np.stack([np.asarray(Image.open(file).convert("RGB")) for file in files])
-    return x.transpose(0, 3, 1, 2), np.repeat(np.arange(len(_PHOTOGRAPHED)), _PHOTOGRAPHS)
+    files = [folder / name / f"{n:04}.jpg" for name in names for n in range(of_each)]
+    size, box = (side, side), Image.Resampling.BOX
+    images = [Image.open(file).convert("RGB").resize(size, box) for file in files]
+    x = np.stack([np.asarray(image) for image in images])
+    return x.transpose(0, 3, 1, 2), np.repeat(np.arange(len(names)), of_each)
+
+
+def scenes() -> Arrays:
+    """Photographs of CIFAR-10 in four other classes, 16×16 RGB: 2,000 / 700 / 500."""
+    return _dealt(*_photographs(_SCENES, 800, 16), 2000, 700)
+
+
+def shapes() -> Arrays:
+    """Six drawn shapes near the middle of a noisy 12×12 uint8 image: 1,800 / 600 / 600."""
+    generator = np.random.default_rng(0)
+    y = np.arange(3000) % len(_SHAPES)
+    x = np.stack([_drawn(_SHAPES[label], generator) for label in y])
+    return _dealt(x, y, 1800, 600)
+
+
+def _drawn(shape: str, generator: Generator) -> Array:
+    half, middle = int(generator.integers(2, 5)), generator.integers(4, 8, 2)
+    down, right = np.indices((12, 12)) - middle[:, None, None]
+    far = np.maximum(abs(down), abs(right))
+    on = {
+        "row": down == 0,
+        "column": right == 0,
+        "diagonal": down == right,
+        "cross": (down == 0) | (right == 0),
+        "ring": far == half,
+        "disc": np.hypot(down, right) <= half,
+    }[shape] & (far <= half)
+    drawn = 40 + on * generator.uniform(60, 160) + 15 * generator.standard_normal((12, 12))
+    return drawn.clip(0, 255).astype(np.uint8)
+
+
+def moons() -> Arrays:
+    """Two half circles of points that clasp each other, in the plane: 900 / 400 / 400."""
+    x, y = datasets.make_moons(1700, noise=0.15, random_state=0)
+    return _dealt(x.astype(np.float32), y, 900, 400)
+
+
+def blends() -> Arrays:
+    """Four classes of two Gaussian clusters each in twelve dimensions: 1,800 / 600 / 600.
+
+    Guyon 2003, as scikit-learn's make_classification has it.
+    """
+    x, y = datasets.make_classification(
+        *(3000, 12), n_informative=8, n_redundant=0, n_classes=4, n_clusters_per_class=2,
+        class_sep=1.5, random_state=0,
+    )  # fmt: skip
+    return _dealt(x.astype(np.float32), y, 1800, 600)
+
+
+def wine() -> Arrays:
+    """Wines of three growers by 13 measurements of very different scales: 90 / 44 / 44.
+
+    Forina et al. 1988.
+    """
+    x, y = datasets.load_wine(return_X_y=True)
+    return _dealt(x.astype(np.float32), y, 90, 44)
+
+
+def impedances() -> Arrays:
+    """√(x₁² + (x₂·x₃ − 1/(x₂·x₄))²) + noise, inputs of very different scales: 1,200 / 500 / 500.
+
+    Friedman 1991, his second function.
+    """
+    x, y = datasets.make_friedman2(2200, noise=60, random_state=0)
+    return _dealt(x.astype(np.float32), y.astype(np.float32), 1200, 500)
+
+
+def phases() -> Arrays:
+    """arctan((x₂·x₃ − 1/(x₂·x₄))/x₁) + noise: 2,400 / 800 / 800. Friedman 1991, his third."""
+    x, y = datasets.make_friedman3(4000, noise=0.12, random_state=0)
+    return _dealt(x.astype(np.float32), y.astype(np.float32), 2400, 800)
+
+
+def diabetes() -> Arrays:
+    """How a disease went on in a year, by ten measurements: 262 / 90 / 90. Efron et al. 2004."""
+    x, y = datasets.load_diabetes(return_X_y=True)
+    return _dealt(x.astype(np.float32), y.astype(np.float32), 262, 90)
 
 
 def _dealt(x: Array, y: Array, train: int, val: int) -> Arrays:
@@ -230,7 +317,12 @@ def _named(made: Sequence[Callable[..., Arrays]]) -> dict[str, Callable[..., Arr
     return {each.__name__: each for each in made}
 
 
-BASES = _named([digits, quantiles, cancer, friedman, ripples, cifar])
+BASES = _named(
+    [
+        *(digits, quantiles, cancer, friedman, ripples, cifar),
+        *(moons, blends, wine, impedances, phases, diabetes, shapes, scenes),
+    ]
+)
 CHANGES = _named(
     [relabelled, thinned, rare, single, overlapped, leaked, noised, shifted, scaled, padded]
 )

@@ -17,14 +17,16 @@ The healthy recipes are the twins and others that a teacher would let pass.
 """
 
 import hashlib
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 
 class Fault(NamedTuple):
     """A broken recipe and its mended twin.
 
-    kind: of KINDS. data: digits, table, regression or cifar10. base: the words that both have, as
-    typed; broken, mended: those that each has beside them. causes: names of findings.
+    kind: of KINDS. data: of DATA. base: the words that both have, as typed; broken, mended: those
+    that each has beside them. causes: names of findings.
     mendable: whether an override mends it, as validation shows, and not only other data or code.
     counts: whether it is broken whatever validation says. by: the recorded value to compare, where
     what the recipe monitors is not measured alike in both: of the best weights, `test/…` where
@@ -525,10 +527,16 @@ SOUND = {
 """Recipes that a teacher would let pass, beside the mended twins: by name, as typed."""
 
 
-def healthy() -> dict[str, str]:
-    """All sound recipes by name, each once: those of SOUND, then the twins of the faults."""
-    found = dict(SOUND)
-    for fault in FAULTS:
-        if fault.twin not in found.values():
+def healthy(faults: Sequence[Fault] = FAULTS, sound: Mapping[str, str] = SOUND) -> dict[str, str]:
+    """All sound recipes by name, those of `sound`, then the twins of the faults.
+
+    Each is there once, in whatever order its words stand.
+    """
+    found = dict(sound)
+    known = {frozenset(shlex.split(words)) for words in sound.values()}
+    for fault in faults:
+        words = frozenset(shlex.split(fault.twin))
+        if words not in known:
+            known.add(words)
             found[f"{fault.name}-mended"] = fault.twin
     return found

@@ -1,4 +1,4 @@
-"""The planted faults as a table: complete, fair, composed by dlrun, and proved to be broken."""
+"""The planted faults as tables: complete, fair, composed by dlrun, and proved to be broken."""
 
 import re
 import shlex
@@ -9,23 +9,52 @@ import pytest
 
 from dlrun.finding import NAMES
 from dlrun.recipe import build, compose
-from tests.faults import measure, parts, sets
-from tests.faults.table import DATA, FAULTS, KINDS, STRENGTHS, Fault, half, healthy
+from tests.faults import fresh, measure, parts, sets, table
+from tests.faults.fresh import FRESH
+from tests.faults.measure import ALL
+from tests.faults.table import FAULTS, KINDS, STRENGTHS, Fault, half, healthy
 
-RECIPES = [(fault.name, fault.words) for fault in FAULTS] + list(healthy().items())
+FRESH_HEALTHY = healthy(FRESH, fresh.SOUND)
+RECIPES = [
+    *((fault.name, fault.words) for fault in ALL),
+    *healthy().items(),
+    *FRESH_HEALTHY.items(),
+]
+each_table = pytest.mark.parametrize(
+    ("faults", "sound", "data"),
+    [(FAULTS, healthy(), table.DATA), (FRESH, FRESH_HEALTHY, fresh.DATA)],
+    ids=["table", "fresh"],
+)
 
 
 def by_length(recipe):
     return -len(shlex.split(recipe[1]))
 
 
-def test_there_are_enough_of_both_and_each_has_a_name_of_its_own():
+def test_each_recipe_has_a_name_of_its_own():
     names = Counter(name for name, _ in RECIPES)
     assert max(names.values()) == 1
-    assert len(FAULTS) >= 48
-    assert len(healthy()) >= 48
-    assert len(set(healthy().values())) == len(healthy())
-    assert not {fault.words for fault in FAULTS} & set(healthy().values())
+
+
+@each_table
+def test_there_are_enough_of_both(faults, sound, data):
+    assert len(faults) >= 48
+    assert len(sound) >= 48
+    assert len({frozenset(shlex.split(words)) for words in sound.values()}) == len(sound)
+    assert not {fault.words for fault in faults} & set(sound.values())
+
+
+def test_the_fresh_set_is_of_other_data():
+    def bases(recipes):
+        return {base for words in recipes for base in re.findall(r"\{sets\}/([a-z]+)", words)}
+
+    old, new = (
+        [*(fault.words for fault in faults), *sound.values()]
+        for faults, sound in ((FAULTS, healthy()), (FRESH, FRESH_HEALTHY))
+    )
+    assert not bases(old) & bases(new)
+    assert not any("data=digits" in words for words in new)
+    assert not any("data=toy" in words for words in old)
 
 
 def test_each_kind_stands_on_two_kinds_of_data():
@@ -36,8 +65,8 @@ def test_each_kind_stands_on_two_kinds_of_data():
 
 
 def test_dense_and_convolutional_networks_are_broken_on_each_kind_of_data():
-    for data in DATA:
-        assert sum(fault.data == data for fault in FAULTS) >= 10, data
+    for kind in table.DATA:
+        assert sum(fault.data == kind for fault in FAULTS) >= 10, kind
     convolutional = [f for f in FAULTS if "model=cnn" in f.words or "+model.channels" in f.words]
     assert len(convolutional) >= 12
     assert len(FAULTS) - len(convolutional) >= 12
@@ -49,17 +78,26 @@ def test_strengths_are_shared_out():
     assert min(found.values()) >= 12
 
 
-def test_a_fault_has_one_or_two_causes_of_the_closed_list():
-    for fault in FAULTS:
+def test_the_fresh_set_is_of_most_kinds_all_data_and_all_strengths():
+    on = {kind: {fault.data for fault in FRESH if fault.kind == kind} for kind in KINDS}
+    assert sum(bool(data) for data in on.values()) >= 32
+    assert sum(len(data) >= 2 for data in on.values()) >= 18
+    assert {fault.data for fault in FRESH} == set(fresh.DATA)
+    assert {fault.strength for fault in FRESH} == {"", *STRENGTHS}
+
+
+@each_table
+def test_a_fault_has_one_or_two_causes_of_the_closed_list(faults, sound, data):
+    for fault in faults:
         assert fault.kind in KINDS, fault.name
-        assert fault.data in DATA, fault.name
+        assert fault.data in data, fault.name
         assert fault.strength in ("", *STRENGTHS), fault.name
         assert 1 <= len(fault.causes) <= 2, fault.name
         assert set(fault.causes) <= set(NAMES), fault.name
 
 
 def test_the_twin_differs_by_what_was_changed():
-    for fault in FAULTS:
+    for fault in ALL:
         parts = [set(shlex.split(words)) for words in (fault.broken, fault.mended)]
         assert parts[0] or parts[1], fault.name
         assert not parts[0] & parts[1], f"{fault.name}: what both have belongs to the base"
@@ -80,7 +118,7 @@ def test_halves_are_fair():
     assert half("d") == "tuning"  # 3
     for part in ([fault.name for fault in FAULTS], list(healthy())):
         assert 0.35 <= sum(half(name) == "final" for name in part) / len(part) <= 0.65
-    for data in DATA:
+    for data in table.DATA:
         halves = Counter(half(fault.name) for fault in FAULTS if fault.data == data)
         assert min(halves.values()) >= 0.25 * halves.total(), data
 
@@ -108,7 +146,7 @@ def test_every_word_composes_and_has_no_wrong_argument(whole, tmp_path):
 
 def test_every_broken_recipe_has_been_measured_to_be_worse():
     known = measure.known()
-    for fault in FAULTS:
+    for fault in ALL:
         found = known.get(fault.name)
         if fault.counts and found is None:
             continue
@@ -119,7 +157,7 @@ def test_every_broken_recipe_has_been_measured_to_be_worse():
         if found["difference"] is not None:
             assert found["difference"] == pytest.approx(difference, rel=1e-4, abs=1e-5), fault.name
             assert found["error"] == pytest.approx(error, rel=1e-3, abs=1e-5), fault.name
-    assert known.keys() <= {fault.name for fault in FAULTS}
+    assert known.keys() <= {fault.name for fault in ALL}
 
 
 def test_the_border_is_two_standard_errors_of_paired_differences():
@@ -142,7 +180,7 @@ def test_the_same_name_gives_the_same_data():
         for word in words.split()
         if "{sets}" in word
     }
-    names = {file.rpartition(".")[0] for file in files if not file.startswith("cifar")}
+    names = {file.rpartition(".")[0] for file in files if not file.startswith(("cifar", "scenes"))}
     for name in sorted(names):
         once, again, sound = sets.read(name), sets.read(name), sets.read(name.partition("-")[0])
         assert all(np.array_equal(once[part], again[part]) for part in sound), name
@@ -180,12 +218,15 @@ def test_the_user_code_has_the_bugs_it_is_there_for():
     import torch
 
     def by_others(model):
-        """How much the output of the first sample changes with the second sample."""
-        x = torch.rand(4, 6, requires_grad=True)
-        [gradient] = torch.autograd.grad(model(x)[0].sum(), x)
-        return gradient[1].abs().sum().item()
+        """How much the outputs of samples change with other samples."""
+        x = torch.rand(4, 6)
+        jacobian = torch.autograd.functional.jacobian(lambda x: model(x).sum(1), x)
+        return jacobian[~torch.eye(4, dtype=torch.bool)].abs().sum().item()
 
     torch.manual_seed(0)
+    for bug in ("normalized_over_samples", "by_the_largest"):
+        assert by_others(parts.Beginner([6], 3, bug=bug).eval()) > 0, bug
+    assert by_others(parts.Beginner([6], 3).eval()) == 0
     for inside in ("softmax_over_samples", "centered_by_samples", "view_across_samples"):
         assert by_others(parts.network([6], 3, inside=inside).eval()) > 0, inside
     assert by_others(parts.network([6], 3).eval()) == 0
@@ -193,6 +234,10 @@ def test_the_user_code_has_the_bugs_it_is_there_for():
     random = parts.network([6], 3, inside="functional_dropout").eval()
     assert not torch.equal(random(x), random(x))
     assert torch.allclose(parts.network([6], 3, last="safe_softmax")(x).sum(1), torch.ones(8))
+    anew = parts.Beginner([6], 3, bug="dropout_made_anew").eval()
+    assert not torch.equal(anew(x), anew(x))
+    assert torch.allclose(parts.Beginner([6], 3, bug="softmax")(x).sum(1), torch.ones(8))
+    assert len(list(parts.Beginner([6], 3, bug="list").parameters())) == 2
     assert not parts.network([6], 3, frozen=True)[1].weight.requires_grad
     detached = parts.network([6], 3, inside="detached")
     detached(x).sum().backward()
