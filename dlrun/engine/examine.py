@@ -22,6 +22,10 @@ from dlrun.engine.trial import improved
 SAMPLES = 2000
 """Samples of a split that are looked at, at most; neighbours are sought among REFERENCES."""
 PROBED, REFERENCES, NEIGHBOURS = 500, 1500, 10
+DIRECTIONS = 20
+"""In which splits are compared, at most: columns; of more of them their principal components."""
+CONTRADICTED = 0.8
+"""The share of neighbours that must agree on another label to contradict that of a sample."""
 INPUTS, ROWS, RIDGE = 256, 1000, 1e-3
 """Of the linear model: inputs and rows at most, and the penalty for standardized inputs."""
 _CHUNKS = 20  # parts of a split whose mean losses give the standard error, at least
@@ -52,10 +56,15 @@ def examined(run: Run, trained: int) -> dict[str, float]:
     model is wrong on validation, or its mean squared error; linear/worse: by how much the
     network is worse; linear/error: the standard error of that. labels/train, labels/val: how
     often the ten nearest training samples say another label, or the mean squared error of their
-    mean; …_error: its standard error. shift: how often a validation sample lies further from
-    the training samples than a training sample does, 0.5 where they are alike; of `probes`
-    samples of each. trial/…: as `trial.improved` says. test/samples: how many the test split
-    has; so for other splits that nothing is trained on.
+    mean; …_error: its standard error. contradicted/…: how often they agree on another label.
+    neighbours/…: by how much the network is worse than they, of numbers in terms of the
+    targets' variance. shift: how often a validation sample
+    lies further from the training samples than a training sample does, 0.5 where they are alike;
+    of `probes` samples of each. moved, spread: by how many standard errors the inputs of
+    validation and of training differ, in where they lie and in how far they spread. homogeneous: 1
+    where twice an input gives twice the output, as without any bias. fading: the first layer's
+    gradient in terms of the last one's. trial/…: as `trial.improved` says. test/samples: how many
+    the test split has; so for other splits that nothing is trained on.
     """
     with untouched(run), averaged(run):
         train = _looked(run, run.data.train)
@@ -64,15 +73,17 @@ def examined(run: Run, trained: int) -> dict[str, float]:
         met = seen.trained.activations
         found["dead"] = max((each.dead for each in met), default=0.0)
         found["saturated"] = max((each.saturated for each in met), default=0.0)
+        found |= _fading(seen) | {"homogeneous": float(_homogeneous(run, train))}
         found |= without_network(run) | _train_mode(run, train)
         if len(run.data.val):
             val = _looked(run, run.data.val)
             found |= _measured(run, "val", val) | _linear(run, train, val)
+            found |= _moved(train.x, val.x)
+            if len(val.y) >= NEIGHBOURS and not run.reconstructs and not run.labels:
+                found |= _neighbours(run, train, val)
             found |= improved(run, (train.x, train.y), (val.x, val.y), trained)
         for name in ("test", *run.data.extra):
             found[f"{name}/samples"] = float(len(run.data.splits[name]))
-        if len(run.data.val) >= NEIGHBOURS and not run.reconstructs:
-            found |= _neighbours(run)
     return found
 
 
@@ -105,6 +116,27 @@ def _measured(run: Run, name: str, split: Looked) -> dict[str, float]:
 def _error(values: list[float]) -> float:
     """The standard error of their mean; of a single one the value itself."""
     return stdev(values) / math.sqrt(len(values)) if values[1:] else abs(values[0])
+
+
+@torch.no_grad()
+def _homogeneous(run: Run, train: Looked) -> bool:
+    """Whether twice an input gives twice the output."""
+    x, once = train.x[:NEIGHBOURS], train.outputs[:NEIGHBOURS]
+    if not x.is_floating_point() or run.reconstructs:
+        return False
+    twice = run.uncompiled(2 * x).float()
+    return bool((twice - 2 * once).abs().max() < 1e-4 * once.abs().max())
+
+
+def _fading(seen: Seen) -> dict[str, float]:
+    """How much smaller the gradient of the first layer is than that of the last one."""
+    gradients = seen.trained.gradients
+    sizes = [
+        float(gradients[name].norm()) / math.sqrt(gradients[name].numel())
+        for name, _ in seen.layers
+        if name in gradients
+    ]
+    return {"fading": sizes[0] / sizes[-1]} if len(sizes) > 2 and sizes[-1] else {}
 
 
 @torch.no_grad()
@@ -183,32 +215,109 @@ def without_network(run: Run) -> dict[str, float]:
     return {"undecided": undecided, "guess": right, "classes": apart}
 
 
-def _neighbours(run: Run) -> dict[str, float]:
-    """Nearest neighbours among training samples, by the inputs: labels and distances."""
-    train, val = run.data.train, run.data.val
-    rows = sample(train, PROBED + REFERENCES, seed=1)
-    probes = min(PROBED, len(rows) // 3)
-    if probes < NEIGHBOURS:
+@torch.no_grad()
+def _neighbours(run: Run, train: Looked, val: Looked) -> dict[str, float]:
+    """Nearest neighbours among training samples: distances, and labels against the network's.
+
+    Of a few inputs all samples are probes, and none is its own neighbour; of many, where distances
+    are dear, PROBED are, and the others are their neighbours.
+    """
+    order = _mixed(len(train.y)).to(train.x.device)
+    few = train.x[0].numel() <= INPUTS
+    probes = order[:ROWS] if few else order[: min(PROBED, len(order) // 3)]
+    known = probes if few else order[len(probes) :]
+    if len(probes) <= NEIGHBOURS:
         return {}
-    reference, reference_y = _flat(run, train, rows[probes:])
-    found, apart = {}, {}
-    for name, split, chosen in (
-        ("train", train, rows[:probes]),
-        ("val", val, sample(val, probes, seed=1)),
-    ):
-        x, y = _flat(run, split, chosen)
-        distances, nearest = torch.cdist(x, reference).topk(NEIGHBOURS, largest=False)
+    x = train.x[known].flatten(1).float()
+    found: dict[str, float] = {}
+    apart = {}
+    others = _mixed(len(val.y))[: len(val.y) if few else len(probes)].to(val.x.device)
+    for name, split, rows in (("train", train, probes), ("val", val, others)):
+        distances = torch.cdist(split.x[rows].flatten(1).float(), x)
+        if few and split is train:
+            distances.fill_diagonal_(math.inf)
+        distances, nearest = distances.topk(NEIGHBOURS, largest=False)
         apart[name] = distances[:, 0]
-        near = reference_y[nearest]
-        if run.regression:
-            wrong = (near.mean(1) - y).square().flatten(1).mean(1)
-        else:
-            wrong = (near.mode(1).values != y).float()
-        found[f"labels/{name}"] = float(wrong.mean())
-        found[f"labels/{name}_error"] = float(wrong.std() / math.sqrt(len(wrong)))
+        found |= _told(run, name, train.y[known][nearest], split.outputs[rows], split.y[rows])
     found["shift"] = _further(apart["val"], apart["train"])
-    found["probes"] = float(probes)
+    found["probes"] = 2 * len(probes) * len(others) / (len(probes) + len(others))
     return found
+
+
+def _told(run: Run, name: str, near: Tensor, outputs: Tensor, y: Tensor) -> dict[str, float]:
+    """What the neighbours (n, neighbours, ...) of samples say, against targets and outputs."""
+    found, unit = {}, 1.0
+    if run.regression:
+        theirs = (near.mean(1) - y).square().flatten(1).mean(1)
+        ours = (run.loss.predicted(outputs) - y).square().flatten(1).mean(1)
+        unit = max(float((y - y.mean(0)).square().mean()), 1e-12)
+    else:
+        said = near.mode(1).values
+        theirs, ours = (said != y).float(), (outputs.argmax(1) != y).float()
+        agree = (near == said[:, None]).float().mean(1) >= CONTRADICTED
+        share = float((agree & (said != y)).float().mean())
+        # One more of each kind: of few samples none may be contradicted (Agresti, Coull 1998).
+        kept = (share * len(y) + 1) / (len(y) + 2)
+        found[f"contradicted/{name}"] = share
+        found[f"contradicted/{name}_error"] = math.sqrt(kept * (1 - kept) / len(y))
+    found[f"labels/{name}"] = float(theirs.mean())
+    found[f"labels/{name}_error"] = float(theirs.std() / math.sqrt(len(theirs)))
+    worse = (ours - theirs) / unit
+    found[f"neighbours/{name}"] = float(worse.mean())
+    found[f"neighbours/{name}_error"] = float(worse.std() / math.sqrt(len(worse)))
+    return found
+
+
+def _mixed(count: int) -> Tensor:
+    """So many rows in an order of chance, always the same."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(1))
+
+
+@torch.no_grad()
+def _moved(train: Tensor, val: Tensor) -> dict[str, float]:
+    """Whether two sets of inputs have the same ranks and spread: Hotelling's T² of both.
+
+    Ranks of columns, or of principal components of all inputs; so that no distribution is
+    assumed. As normal deviates (Paulson 1942).
+    """
+    order = _mixed(len(train) + len(val))
+    # Mixed, so that among equal values none comes first for the split it is of.
+    x = torch.cat([train, val]).flatten(1).cpu().float()[order]
+    of_val = order >= len(train)
+    most = min(DIRECTIONS, len(x) // 10, int(of_val.sum()) - 1, int((~of_val).sum()) - 1)
+    if most < 1 or not x.isfinite().all():
+        return {}
+    if x.shape[1] > most:
+        x = _principal(x - x.mean(0), most)
+    ranks = (x.argsort(0).argsort(0).double() + 0.5) / len(x) - 0.5
+    return {
+        "moved": _apart(ranks[~of_val], ranks[of_val]),
+        "spread": _apart(ranks[~of_val].abs(), ranks[of_val].abs()),
+    }
+
+
+def _principal(x: Tensor, count: int) -> Tensor:
+    """Centred rows in their leading directions, nearly (Halko, Martinsson, Tropp 2011)."""
+    generator = torch.Generator().manual_seed(0)
+    some = x[:ROWS]
+    probes = torch.randn(x.shape[1], count, generator=generator)
+    for _ in range(2):
+        probes = torch.linalg.qr(some.T @ (some @ probes)).Q
+    return x @ probes
+
+
+def _apart(a: Tensor, b: Tensor) -> float:
+    """By how many standard errors the means of two sets of rows differ: Hotelling 1931."""
+    n, p = len(a) + len(b), a.shape[1]
+    within = (len(a) - 1) * torch.cov(a.T) + (len(b) - 1) * torch.cov(b.T)
+    within = within.reshape(p, p) / (n - 2)
+    within += 1e-9 * within.trace() * torch.eye(p).to(within)
+    apart = a.mean(0) - b.mean(0)
+    squared = float(apart @ torch.linalg.solve(within, apart)) * len(a) * len(b) / n
+    ratio = squared * (n - p - 1) / ((n - 2) * p)
+    first, second = 2 / (9 * p), 2 / (9 * (n - p - 1))
+    root = max(ratio, 0.0) ** (1 / 3)
+    return float(((1 - second) * root - (1 - first)) / math.sqrt(second * root * root + first))
 
 
 def told_apart(run: Run) -> dict[str, float]:

@@ -514,7 +514,8 @@ def class_imbalance(seen: Seen) -> Iterator[Finding]:
     else:
         pairs = list(zip(train, val, strict=True))
         rarer = [_rarer(n, sum(train), m, sum(val)) for n, m in pairs]
-        if max(rarer) < NormalDist().inv_cdf(1 - CHANCE / len(rarer)):
+        # One class that is too frequent makes each of the others a little rarer.
+        if max(map(abs, rarer)) < NormalDist().inv_cdf(1 - CHANCE / (2 * len(rarer))):
             return
         worst = rarer.index(max(rarer))
         here, there = train[worst] / sum(train), val[worst] / sum(val)

@@ -14,17 +14,19 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from dlrun.engine.batches import Batch
 from dlrun.engine.run import Run
-from dlrun.regularization import acting
+from dlrun.regularization import acting, dropout
 
-SHARE, LEAST, MOST = 0.05, 15, 50
+SHARE, LEAST, MOST = 0.05, 10, 30
 """The trial takes this share of the training's samples, but so many steps at least and at most.
 
-Where there are penalties, or the model itself drops values, MOST steps at least: these act on
-long ways.
+Where penalties or noise restrain the model, MOST steps: these act on long ways.
 """
 _LENGTH = 0.1  # of the whole way, in terms of a parameter's root mean square, if it were random
-_BATCH = 64
-_DEAR = 2e9  # operations from which a trial keeps to its share, however short the training was
+_SMALL, _LARGE = 64, 512  # samples of a step: the larger, the less is left to chance
+_CHEAP, _DEAR = 2e8, 2e9
+"""Operations of a trial: up to the first it may take large batches, however short the training
+was; beyond the second it keeps to its share.
+"""
 _DECAYS = (0.9, 0.99)  # of the means of gradients and of their squares (Kingma, Ba 2015)
 _CHUNKS = 100  # parts of a split whose losses give the standard error
 _TEMPERATURES = torch.logspace(-1, 1, 41).tolist()
@@ -39,13 +41,13 @@ def improved(run: Run, train: Batch, val: Batch, trained: int) -> dict[str, floa
     trial/before, trial/after: the losses. trial/error: the standard error of their difference.
     trial/tempered: 1 where they are those at their best temperature, else 0.
     """
-    steps = _steps(run, trained)
+    steps, batch = _lengths(run, trained)
     weights = [weight for weight in run.model.parameters() if weight.requires_grad]
     if not steps or not weights or len(val[1]) < 2:
         return {}
     run.model.eval()
     before = _losses(run, val)
-    if not _descend(run, train, weights, steps):
+    if not _descend(run, train, weights, steps, batch):
         return {}
     after = _losses(run, val)
     if not after.isfinite().all():
@@ -60,20 +62,32 @@ def improved(run: Run, train: Batch, val: Batch, trained: int) -> dict[str, floa
     }
 
 
-def _steps(run: Run, trained: int) -> int:
-    """So many that the trial costs next to nothing beside the training."""
-    restrained = run.penalties or run.change_gradient or _noisy(run.model)
-    least = MOST if restrained else LEAST
-    cheap = 3 * run.flops * _BATCH * least < _DEAR
-    return min(MOST, max(int(SHARE * trained / _BATCH), least if cheap else 0))
+def _lengths(run: Run, trained: int) -> tuple[int, int]:
+    """Steps and the samples of each, so that the trial costs next to nothing beside training."""
+    least = MOST if _restrained(run) else LEAST
+    each = 3 * max(run.flops, 1)
+    samples = max(SHARE * trained, min(_CHEAP / each, _LARGE * least))
+    if each * _SMALL * least < _DEAR:
+        samples = max(samples, _SMALL * least)
+    steps = min(MOST, max(least, int(samples / _LARGE)), int(samples / _SMALL))
+    return steps, int(min(_LARGE, samples / max(steps, 1)))
+
+
+def _restrained(run: Run) -> bool:
+    """Whether penalties or noise keep the model from fitting as it could."""
+    decay = any(group.get("weight_decay") for group in run.optimizer.param_groups)
+    return bool(run.penalties or run.change_gradient or decay) or _noisy(run.model)
 
 
 def _noisy(model: nn.Module) -> bool:
     """Whether it drops values in training."""
-    return any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0 for m in model.modules())
+    own = any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0 for m in model.modules())
+    return own or any(hook.rate > 0 for _, hook in dropout.places(model))
 
 
-def _descend(run: Run, train: Batch, weights: Sequence[nn.Parameter], steps: int) -> bool:
+def _descend(
+    run: Run, train: Batch, weights: Sequence[nn.Parameter], steps: int, batch: int
+) -> bool:
     """Steps whose length falls to 0 by a cosine, as in Adam, in terms of each parameter's size.
 
     False where the loss has no gradient.
@@ -84,7 +98,7 @@ def _descend(run: Run, train: Batch, weights: Sequence[nn.Parameter], steps: int
     sizes = [length * max(float(_rms(weight)), 1e-3) for weight in weights]
     means = [(torch.zeros_like(weight), torch.zeros_like(weight)) for weight in weights]
     for step in range(steps):
-        rows = torch.randint(len(y), (min(_BATCH, len(y)),), generator=generator).to(y.device)
+        rows = torch.randint(len(y), (min(batch, len(y)),), generator=generator).to(y.device)
         gradients = _gradients(run, x[rows], y[rows], weights)
         if gradients is None:
             return False

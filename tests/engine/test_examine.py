@@ -69,19 +69,6 @@ def test_without_an_opinion_where_training_lacks_classes(compose_recipe, train_r
     assert seen["undecided"] == pytest.approx(math.log(10), rel=1e-5)
 
 
-def test_neighbours_are_those_of_scikit_learn(trained):
-    seen = examine.examined(trained, 2000)
-    train = trained.data.train
-    rows = sample(train, examine.PROBED + examine.REFERENCES, seed=1)
-    probes = min(examine.PROBED, len(rows) // 3)
-    x, y = train.x[rows].float().flatten(1).numpy(), train.y[rows].numpy()
-    known = KNeighborsClassifier(examine.NEIGHBOURS).fit(x[probes:], y[probes:])
-    wrong = 1 - known.score(x[:probes], y[:probes])
-    # Inputs are standardized for all pixels alike, so neighbours stay neighbours.
-    assert seen["labels/train"] == pytest.approx(wrong, abs=0.02)
-    assert seen["probes"] == probes
-
-
 def test_the_linear_model_is_that_of_scikit_learn(trained):
     seen = examine.examined(trained, 2000)
     train, val = trained.data.train, trained.data.val
@@ -122,6 +109,111 @@ def test_the_chance_to_lie_further_is_mann_and_whitneys():
     b[:3] = a[:3]
     expected = stats.mannwhitneyu(a.numpy(), b.numpy()).statistic / (40 * 30)
     assert examine._further(a, b) == pytest.approx(expected, abs=1e-6)
+
+
+def hotelling(a, b):
+    """T² of two samples, as the normal deviate that is exceeded as often."""
+    n, p = len(a) + len(b), a.shape[1]
+    pooled = ((len(a) - 1) * np.cov(a.T) + (len(b) - 1) * np.cov(b.T)) / (n - 2)
+    apart = a.mean(0) - b.mean(0)
+    squared = len(a) * len(b) / n * apart @ np.linalg.inv(pooled) @ apart
+    chance = stats.f.sf(squared * (n - p - 1) / ((n - 2) * p), p, n - p - 1)
+    return stats.norm.isf(chance)
+
+
+def test_splits_are_compared_by_hotellings_statistic_of_ranks():
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_t(2, (300, 6)), rng.standard_t(2, (200, 6)) + 0.15
+    ranks = (stats.rankdata(np.concatenate([a, b]), axis=0) - 0.5) / 500 - 0.5
+    seen = examine._moved(torch.tensor(a), torch.tensor(b))
+    assert seen["moved"] == pytest.approx(hotelling(ranks[:300], ranks[300:]), abs=0.05)
+    assert seen["spread"] == pytest.approx(hotelling(abs(ranks[:300]), abs(ranks[300:])), abs=0.05)
+
+
+def test_small_shifts_of_many_columns_add_up():
+    rng = np.random.default_rng(1)
+    a, b = (
+        torch.tensor(rng.exponential(size=(800, 12))),
+        torch.tensor(rng.exponential(size=(300, 12))),
+    )
+    assert max(examine._moved(a, b).values()) < 2
+    assert examine._moved(a, b + 0.2)["moved"] > 5
+    about = b - b.median(0).values
+    assert examine._moved(a - a.median(0).values, 1.5 * about)["spread"] > 5
+
+
+def test_images_are_compared_in_their_principal_directions():
+    rng = np.random.default_rng(2)
+    x = torch.tensor(rng.random((900, 1, 12, 12)) * rng.random((900, 1, 1, 1)))
+    assert max(examine._moved(x[:600], x[600:]).values()) < 2.5
+    assert examine._moved(x[:600], 0.8 * x[600:] + 0.2)["moved"] > 5
+    same = torch.zeros(50, 4)
+    assert max(examine._moved(same, same[:20]).values()) < 3, "ties are no order"
+    assert examine._moved(same[:1], same[:1]) == {}
+
+
+def test_that_random_splits_differ_is_as_rare_as_it_should_be():
+    generator = torch.Generator().manual_seed(3)
+    found = []
+    for _ in range(300):
+        x = torch.rand(160, 5, generator=generator) ** 3
+        found += examine._moved(x[:120], x[120:]).values()
+    assert np.mean(np.array(found) > 1.645) == pytest.approx(0.05, abs=0.025)
+    assert max(found) < 4
+
+
+def test_neighbours_are_those_of_scikit_learn(train_recipe, digits, monkeypatch):
+    monkeypatch.setattr(examine, "ROWS", 2000)
+    y = digits.train.y.clone()
+    wrong = digits.train.rows[:100]
+    y[wrong] = (y[wrong] + 3) % 10
+    data = replace(digits, train=replace(digits.train, y=y))
+    run = train_recipe("epochs='2 steps'", data=data).run
+    seen = examine.examined(run, 64)
+    train, val = data.train, data.val
+    # Inputs are standardized for all pixels alike, so neighbours stay neighbours.
+    x, labels = train.x[train.rows].float().flatten(1).numpy(), y[train.rows].numpy()
+    near = NearestNeighbors(n_neighbors=10).fit(x).kneighbors(return_distance=False)
+    counts = np.stack([np.bincount(labels[each], minlength=10) for each in near])
+    against = (counts.max(1) >= 8) & (counts.argmax(1) != labels)
+    assert seen["labels/train"] == pytest.approx((counts.argmax(1) != labels).mean(), abs=0.01)
+    assert seen["contradicted/train"] == pytest.approx(against.mean(), abs=0.01)
+    assert 0.05 < seen["contradicted/train"] < 0.11
+    assert seen["contradicted/val"] < 0.02
+    known = KNeighborsClassifier(10).fit(x, labels)
+    x, labels = val.x[val.rows].float().flatten(1).numpy(), val.y[val.rows].numpy()
+    theirs = 1 - known.score(x, labels)
+    assert seen["labels/val"] == pytest.approx(theirs, abs=0.01)
+    assert seen["neighbours/val"] == pytest.approx(1 - seen["val/accuracy"] - theirs, abs=0.01)
+    error = math.sqrt(seen["labels/val"] * (1 - seen["labels/val"]) / len(labels))
+    assert seen["labels/val_error"] == pytest.approx(error, rel=0.01)
+
+
+def test_of_many_inputs_some_samples_are_probes(trained, monkeypatch):
+    monkeypatch.setattr(examine, "INPUTS", 63)
+    seen = examine.examined(trained, 2000)
+    assert seen["probes"] == pytest.approx(len(trained.data.train) // 3, abs=1)
+    assert seen["labels/train"] < 0.1
+    assert abs(seen["shift"] - 0.5) < 0.1
+    assert "linear" not in seen
+
+
+def test_a_network_without_a_bias_is_homogeneous(train_recipe):
+    run = train_recipe("epochs=1", "model.hidden=[16,16]").run
+    assert examine.examined(run, 0)["homogeneous"] == 0
+    with torch.no_grad():
+        for name, weight in run.model.named_parameters():
+            if name.endswith("bias"):
+                weight.zero_()
+    assert examine.examined(run, 0)["homogeneous"] == 1
+
+
+def test_the_gradient_fades_through_sigmoids(train_recipe):
+    deep = ("epochs=1", "model.hidden=[32,32,32,32]", "initializer=xavier")
+    sound = examine.examined(train_recipe(*deep).run, 0)["fading"]
+    faded = examine.examined(train_recipe(*deep, "activation=sigmoid").run, 0)["fading"]
+    assert faded < 0.05 < 0.2 < sound
+    assert "fading" not in examine.examined(train_recipe("epochs='2 steps'").run, 0)
 
 
 @pytest.mark.parametrize(

@@ -212,6 +212,16 @@ def test_a_class_that_is_rarer_in_training_than_in_validation(found):
     assert "class_imbalance" not in found(data=made(x, y, nearly)), "may be chance"
 
 
+def test_a_class_that_is_more_frequent_in_training_than_in_validation(found):
+    """Each of the others is rarer by no more than chance makes it."""
+    x, y = torch.rand(4000, 6), torch.arange(4000) % 8
+    rows, generator = torch.arange(2000), torch.Generator().manual_seed(0)
+    kept = torch.rand(2000, generator=generator) < 0.5
+    more = made(x, y, rows[(y[:2000] == 0) | kept], classes=8)
+    assert found(data=more)["class_imbalance"] == WARN
+    assert "class_imbalance" not in found(data=made(x, y, rows[kept], classes=8)), "may be chance"
+
+
 def test_no_validation_split(found, digits):
     none = replace(digits, val=replace(digits.val, rows=digits.val.rows[:0]))
     assert found(data=none)["no_validation"] == WARN

@@ -62,12 +62,31 @@ def test_surer_predictions_alone_are_no_gain(train_recipe):
 
 def test_it_costs_a_twentieth_of_the_training_or_a_few_steps(train_recipe):
     run = train_recipe("epochs=1").run
-    assert trial._steps(run, 0) == trial.LEAST
-    assert trial._steps(run, 64 * 800) == 40
-    assert trial._steps(run, 64 * 10**6) == trial.MOST
+    run.flops = 10_000
+    assert trial._lengths(run, 0) == (trial.LEAST, trial._LARGE), (
+        "large batches cost next to nothing"
+    )
+    run.flops = 400_000
+    assert trial._lengths(run, 0) == (trial.LEAST, trial._SMALL)
+    assert trial._lengths(run, 20 * 512 * 20) == (20, 512)
+    assert trial._lengths(run, 10**8) == (trial.MOST, 512)
     run.flops = 10**9
-    assert trial._steps(run, 64 * 100) == 5
+    assert trial._lengths(run, 20 * 64 * 5) == (5, 64)
     assert tried(run, 0) == {}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("regularization=[dropout]",),
+        ("regularization=[l2]",),
+        ("optimizer.weight_decay=0.01",),
+    ],
+    ids=str,
+)
+def test_where_the_model_is_restrained_it_goes_further(train_recipe, words):
+    run = train_recipe("epochs=1", *words).run
+    assert trial._lengths(run, 0)[0] == trial.MOST
 
 
 def test_a_model_without_a_gradient_is_not_tried(train_recipe):

@@ -11,6 +11,7 @@ SOUND = {
     **{"undecided": 2.3, "guess": 0.1, "dead": 0.1, "saturated": 0.0, "classes": 0.02},
     **{"labels/train": 0.05, "labels/train_error": 0.01, "labels/val": 0.05},
     **{"labels/val_error": 0.01, "shift": 0.5, "probes": 500.0},
+    **{"moved": 0.0, "spread": 0.0},
 }
 RECIPE = {"epochs": 20, "optimizer": {"lr": 0.01, "weight_decay": 0.0}, "regularization": {}}
 NOTHING = {"train_eval/loss": 2.2, "val/loss": 2.25}
@@ -55,7 +56,8 @@ def test_too_few_samples_to_tell():
 def test_labels_that_neighbours_contradict_in_training_alone():
     noisy = {"labels__train": 0.3, "train_eval__loss": 0.9, "val__loss": 0.5}
     assert one(**noisy).name == "label_noise"
-    assert one(**noisy, labels__train_error=0.1).name == "validation_easier", "may be chance"
+    said = one(**noisy, labels__train_error=0.1)
+    assert "nearest" not in said.text, "what neighbours say may be chance"
     assert one(**noisy, shift=0.1).name == "distribution_shift"
     assert one(labels__train=0.3).name == "good_fit", "training is fitted better"
 
@@ -67,6 +69,37 @@ def test_splits_from_two_distributions(shift, where):
     assert where in finding.text
     assert one(shift=shift, probes=8.0).name == "good_fit", "may be chance"
     assert one(shift=shift, classes=0.4).name == "good_fit", "the classes have other shares"
+
+
+def test_neighbours_that_agree_against_labels_of_training_alone():
+    against = {"contradicted/train": 0.06, "contradicted/train_error": 0.008}
+    against |= {"contradicted/val": 0.01, "contradicted/val_error": 0.006}
+    finding = one(**against)
+    assert (finding.name, finding.level) == ("label_noise", WARN)
+    assert "0.06 against 0.01" in finding.text
+    assert one(**against | {"contradicted/train": 0.03}).name == "good_fit", "may be chance"
+    assert one(**against | {"contradicted/val": 0.05}).name == "good_fit", "such are the classes"
+    assert one(**against, moved=9.0).name == "distribution_shift"
+
+
+def test_training_that_is_fitted_worse_than_validation_of_like_inputs():
+    worse = {"train_eval__loss": 0.9, "val__loss": 0.5}
+    finding = one(**worse)
+    assert (finding.name, finding.changes) == ("label_noise", {"procedure": "show_data"})
+    assert finding.numbers["train"] == 0.9
+    assert one(**worse, classes=0.4).name == "validation_easier"
+    assert one(**worse, spread=5.0).name == "distribution_shift"
+
+
+@pytest.mark.parametrize(
+    ("which", "said"), [("moved", "lie elsewhere"), ("spread", "spread otherwise")]
+)
+def test_splits_that_differ_in_place_or_spread(which, said):
+    finding = one(**{which: 4.0})
+    assert (finding.name, finding.numbers[which]) == ("distribution_shift", 4.0)
+    assert said in finding.text
+    assert one(**{which: 2.5}).name == "good_fit", "may be chance"
+    assert one(**{which: 4.0}, classes=0.4).name == "good_fit", "the classes have other shares"
 
 
 def test_a_wide_gap_is_overfitting():
@@ -121,7 +154,24 @@ def test_dead_units_come_before_the_rate():
 def test_units_that_have_died_in_training():
     finding = one(FELL, dead=0.8, train_eval__loss=0.6, val__loss=0.6)
     assert (finding.name, finding.changes) == ("rate_too_high", {"optimizer.lr": 0.001})
-    assert one(FELL, dead=0.8).name == "good_fit"
+    assert one(FELL, dead=0.8).name == "rate_too_high", "however well it fits"
+    assert one(FELL, dead=0.8, dead_before=1.0).name == "good_fit"
+    sparse = {"regularization": {"l1": {}}}
+    assert one(FELL, sparse, dead=0.8).name == "good_fit", "so it was asked"
+
+
+def test_a_network_without_a_bias():
+    finding = nothing_learnt(FALLING, homogeneous=1.0)
+    assert (finding.name, finding.changes) == ("underfit", {"procedure": "baseline"})
+    assert "no layer has a bias" in finding.text
+    assert one(FELL, homogeneous=1.0).name == "good_fit", "it needs none"
+
+
+def test_a_gradient_that_fades_explains_a_bad_fit():
+    finding = nothing_learnt(CREPT, fading=0.01)
+    assert (finding.name, finding.changes["activation"]) == ("vanishing_gradient", "relu")
+    assert nothing_learnt(CREPT, fading=0.3).name == "rate_too_low"
+    assert one(FELL, fading=0.01).name == "good_fit"
 
 
 @pytest.mark.parametrize(
@@ -141,8 +191,13 @@ def test_worse_than_at_the_beginning():
 
 
 def test_worse_than_ten_neighbours():
-    assert one(FLAT, val__accuracy=0.8, train_eval__loss=0.5, val__loss=0.5).name == "underfit"
-    assert one(val__accuracy=0.93).name == "good_fit", "may be chance"
+    worse = {"neighbours/val": 0.05, "neighbours/val_error": 0.015}
+    fitted = {"train_eval__loss": 0.5, "val__loss": 0.6}
+    assert one(FLAT, **worse, **fitted).name == "underfit"
+    assert "ten nearest neighbours do better" in one(FLAT, **worse, **fitted).text
+    assert one(**worse | {"neighbours/val_error": 0.03}).name == "good_fit", "may be chance"
+    assert one(**worse | {"neighbours/val": 0.01}).name == "good_fit", "hardly worse"
+    assert one(**worse, val__loss=0.9).name == "overfit", "it fits what it was trained on"
 
 
 def test_a_trial_that_makes_validation_better_says_that_more_fitting_would_help():
@@ -153,8 +208,14 @@ def test_a_trial_that_makes_validation_better_says_that_more_fitting_would_help(
     rules = {"regularization": {"l2": {}}}
     assert one(FALLING, rules, **better).name == "too_much_regularization"
     assert "temperature" in one(FALLING, **better | {"trial/tempered": 1.0}).text
-    assert one(**TRIED | {"trial/after": 0.145}).name == "good_fit", "too little"
-    assert one(**better | {"trial/error": 0.01}).name == "good_fit", "may be chance"
+    assert one(**TRIED | {"trial/after": 0.14}).name == "good_fit", "too little"
+    assert one(**better | {"trial/error": 0.013}).name == "good_fit", "may be chance"
+
+
+def test_where_validation_has_hardly_a_mistake_no_more_fitting_is_advised():
+    better = TRIED | {"trial/after": 0.12}
+    assert one(FALLING, **better, val__accuracy=0.95, val__samples=200.0).name == "still_improving"
+    assert one(FALLING, **better, val__accuracy=0.98, val__samples=200.0).name == "good_fit"
 
 
 def test_a_trial_whose_steps_do_far_more_than_those_of_the_training():
@@ -197,9 +258,11 @@ def test_a_linear_model_that_is_as_good():
 
 
 def test_validation_that_is_easier():
-    finding = one(train_eval__loss=0.6)
+    """Where the classes have other shares, that says nothing of the labels."""
+    finding = one(train_eval__loss=0.6, classes=0.2)
     assert (finding.name, finding.level) == ("validation_easier", WARN)
-    assert one(train_eval__loss=0.6, train_eval__error=0.2).name != "validation_easier"
+    unsure = one(train_eval__loss=0.6, train_eval__error=0.2, classes=0.2)
+    assert unsure.name != "validation_easier"
 
 
 def test_batch_norm_that_lags_behind():
@@ -212,6 +275,16 @@ def test_batch_norm_that_lags_behind():
     assert one(**lagging | {"train_mode_momentum": 0.1}).name == "good_fit", "9 steps are too few"
 
 
+def test_batch_norm_that_has_averaged_what_dropout_thinned():
+    seen = {"train_mode": 0.1, "train_mode_before": 1.5, "train_mode_momentum": 0.5}
+    finding = one(FELL, {"regularization": {"dropout": {}, "l2": {}}}, **seen)
+    assert (finding.name, finding.changes) == (
+        "too_much_regularization",
+        {"regularization": ["l2"]},
+    )
+    assert one(FELL, {"regularization": {"l2": {}}}, **seen).name == "train_mode_differs"
+
+
 def test_a_test_split_that_is_worse_than_validation():
     worse = {"test/loss": 0.8}
     fit, overused = found(last=worse, test__samples=1000.0)
@@ -219,6 +292,14 @@ def test_a_test_split_that_is_worse_than_validation():
     assert overused.numbers["error"] == pytest.approx(0.02 * 2**0.5)
     assert one(last=worse, test__samples=2.0).name == "good_fit", "may be chance"
     assert one(last={"test/loss": 0.2}, test__samples=1000.0).name == "good_fit"
+
+
+def test_a_test_split_whose_loss_is_that_of_a_few_mistakes():
+    worse = {"test/loss": 0.8, "test/accuracy": 0.94}
+    assert one(last=worse, test__samples=1000.0).name == "good_fit", "as often right"
+    worse["test/accuracy"] = 0.8
+    assert found(last=worse, test__samples=1000.0)[1].name == "validation_overused"
+    assert one(last=worse, test__samples=20.0, val__samples=20.0).name == "good_fit", "chance"
 
 
 def test_validation_that_jumps():
