@@ -21,6 +21,8 @@ LIKELY = 2.5
 how much neighbours do better."""
 APART = 0.1
 """By how much P(val further than train) must differ from 1/2 to be called another distribution."""
+UNTOLD = 0.25
+"""The share of labels that neighbours contradict from which they say nothing of single ones."""
 GAP = 0.15
 """By how much more of the undecided loss validation leaves than training, to be overfitting."""
 UNEXPLAINED = 0.75
@@ -122,7 +124,7 @@ def label_noise(trained: Trained) -> Iterator[Finding]:
         here, there = seen["contradicted/train"], seen["contradicted/val"]
         error = math.hypot(seen["contradicted/train_error"], seen["contradicted/val_error"])
         told = told.format(here, there)
-    elif _easier(seen) and seen.get("classes", 0.0) <= APART:
+    elif _easier(seen) and seen.get("classes", 0.0) <= APART and there > UNTOLD:
         here, there = train, val
         error = math.hypot(seen["train_eval/error"], seen["val/error"])
         told = (

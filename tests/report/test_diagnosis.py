@@ -84,6 +84,8 @@ def test_neighbours_that_agree_against_labels_of_training_alone():
 
 def test_training_that_is_fitted_worse_than_validation_of_like_inputs():
     worse = {"train_eval__loss": 0.9, "val__loss": 0.5}
+    assert one(**worse).name == "validation_easier", "neighbours agree with the labels of both"
+    worse |= {"labels__train": 0.6, "labels__val": 0.6}
     finding = one(**worse)
     assert (finding.name, finding.changes) == ("label_noise", {"procedure": "show_data"})
     assert finding.numbers["train"] == 0.9
