@@ -21,6 +21,7 @@ from dlrun.engine.state.kept import (
     keeps_last,
     load_best_weights,
     start,
+    together,
 )
 from dlrun.engine.state.restored import (
     restore,
@@ -35,7 +36,7 @@ from dlrun.regularization import acts
 __all__ = ["Counters", "Standing", "State", "Window"]
 __all__ += ["begin", "capture", "keeps_last", "load_best_weights", "restore", "restore_model"]
 __all__ += ["start"]
-__all__ += ["take_optimizer", "take_preprocessing"]
+__all__ += ["take_optimizer", "take_preprocessing", "together"]
 
 _log = logging.getLogger("dlrun")
 _PARTS: dict[str, type] = {"position": dict, "window": dict, "model": dict, "preprocessing": dict}
