@@ -199,8 +199,8 @@ def _scaled(group: Mapping[str, Any]) -> Form:
     names |= {"momentum": "momentum"} if group["beta"] else {}
     names |= {"velocity": "velocity"} if group["momentum"] else {}
     names |= {"mean": "mean"} if group["centered"] else {}
-    flags = {name for name in ("inside", "sums", "corrected", "lr_decay") if group[name]}
-    ways = flags | {"clamped", *names} - {"step"}
+    flags = {name for name in ("inside", "sums", "corrected") if group[name]}
+    ways = flags | {"clamped", "lr_decay", *names} - {"step"}
     return Form(scaled, numbers, frozenset(ways), names, {"square": group["first"]}, counts=True)
 
 

@@ -102,9 +102,11 @@ def _differences(a: Run, b: Run) -> Iterator[str]:
     for said, ours, theirs in (
         ("precision", _inside(a.uncompiled), _inside(b.uncompiled)),
         ("model", a.model, b.model),
+        ("loss", a.loss.name, b.loss.name),
         ("loss", a.loss, b.loss),
         ("objective", a.objective, b.objective),
         ("scale of the targets", a.scale, b.scale),
+        ("optimizer", type(a.optimizer).__name__, type(b.optimizer).__name__),
         ("optimizer", _rules(a), _rules(b)),
         ("regularization", _kinds(a), _kinds(b)),
         ("metric", list(a.metrics), list(b.metrics)),
@@ -121,7 +123,7 @@ def _rules(run: Run) -> Any:
     """What the optimizers of runs have in common that train together."""
     sizes = [[p.shape for p in group["params"]] for group in run.optimizer.param_groups]
     forms = [(form.rule, form.ways, dict(form.names)) for form in forms_of(run)]
-    return type(run.optimizer).__name__, sizes, forms
+    return {"weights": sizes, "form": forms}
 
 
 def _kinds(run: Run) -> Any:
@@ -153,8 +155,9 @@ def _unlike(a: Any, b: Any, seen: set[tuple[int, int]], where: str = "") -> str:
         if "hooks" in where:  # by numbers of their own
             return _unlike(list(a.values()), list(b.values()), seen, "hooks")
         if list(a) != list(b):
-            return f"{where} has {', '.join(map(str, a))} and {', '.join(map(str, b))}"
-        pairs = [(f"{where}.{name}" if where else str(name), a[name], b[name]) for name in a]
+            alone = sorted(str(name) for name in a.keys() ^ b.keys())
+            return f"{where} has {', '.join(alone)} in one alone".strip()
+        pairs = [(_within(where, str(name)), a[name], b[name]) for name in a]
         return _first(pairs, seen)
     if isinstance(a, list | tuple):
         if len(a) != len(b):
@@ -167,7 +170,13 @@ def _unlike(a: Any, b: Any, seen: set[tuple[int, int]], where: str = "") -> str:
         same = bool(a == b)
     except Exception:
         same = False
-    return "" if same else f"{where or type(a).__name__} is {_said(a)} and {_said(b)}"
+    values = f"{_said(a)} and {_said(b)}"
+    return "" if same else f"{where} is {values}" if where else values
+
+
+def _within(where: str, name: str) -> str:
+    """The way to a part; a module is in what its parent calls it, not in a dictionary of these."""
+    return where if name in ("_modules", "_parameters") else f"{where}.{name}".lstrip(".")
 
 
 def _first(pairs: Any, seen: set[tuple[int, int]]) -> str:
@@ -199,4 +208,6 @@ def _shape(buffer: Tensor | None) -> Any:
 
 
 def _said(value: Any) -> str:
+    if isinstance(value, frozenset):
+        return " ".join(sorted(value)) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)

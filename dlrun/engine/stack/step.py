@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
@@ -20,6 +20,7 @@ from dlrun.engine.stack.varying import Varying
 from dlrun.engine.stack.weights import Stack
 from dlrun.engine.step import BatchResult, StepResult, training_batches
 from dlrun.engine.watch import Watch
+from dlrun.loss import Loss
 
 
 class StackedStep:
@@ -121,6 +122,8 @@ class StackedStep:
         with torch.no_grad():
             found = self._condition(norm)
             self._update.step(factors)
+            if norm or watched:
+                self._update.set_rates()
             for rule in self._constraints:
                 rule.constrain()
         return StepResult(results, found, True)
@@ -133,11 +136,11 @@ class StackedStep:
     def _add_gradient(self, loss: Tensor, fresh: bool) -> None:
         leaves = list(self._stack.leaves.values())
         found = torch.autograd.grad(loss, leaves)
-        parts = [grad.reshape(len(self._runs), -1) for grad in found]
+        places = [place.of(self._stack.grad) for place in self._stack.columns.values()]
         if fresh:
-            torch.cat(parts, 1, out=self._stack.grad)
+            torch._foreach_copy_(places, found)
         else:
-            self._stack.grad.add_(torch.cat(parts, 1))
+            torch._foreach_add_(places, found)
 
     def _condition(self, norm: bool) -> Tensor | None:
         """What acts on the gradients before the update; the norm of each, where it is known."""
@@ -156,7 +159,6 @@ class StackedStep:
     @torch.no_grad()
     def measure(self, split: str = "val") -> list[dict[str, float]]:
         """The loss and the metrics of each run on a split."""
-        self._update.set_rates()
         first = self._runs[0]
         feeds = [getattr(run, split) for run in self._runs]
         alone = any(averages(run) or run.modes is not None for run in self._runs)
@@ -190,7 +192,6 @@ class StackedStep:
 
     def look(self) -> list[dict[str, float]]:
         """What is watched of each run's layers and of the curvature of its loss."""
-        self._update.set_rates()
         return [watch.look() for watch in self._watches]
 
     def weights(self, number: int) -> Weights:
@@ -236,35 +237,53 @@ class Network:
         axis: of the samples: 1 where each run has its own, else 0.
         """
         own = 0 if axis else None
-        run, values = self._run, self._varying.values
-
-        def alone(tensors: dict[str, Tensor], values: list[Tensor], x: Tensor, y: Tensor) -> Any:
-            with self._varying.put(values):
-                logits = self._logits(tensors, x)
-                trained = run.objective(logits, y)
-            said = logits.detach()
-            plain = run.loss(said, y) if self._differs else None
-            return (trained, run.metric_sum(said, y), *([] if plain is None else [plain]))
-
-        every = vmap(alone, in_dims=(0, 0, own, own), randomness="different")
-        trained, metric_sum, *plain = every(tensors, values, x, y)
-        return trained, plain[0] if plain else None, metric_sum
+        run = self._run
+        every = vmap(self._alone, in_dims=(0, 0, own), randomness="different")
+        logits = every(tensors, self._varying.values, x)
+        trained = self._loss(run.objective, logits, y, axis)
+        said = logits.detach()
+        plain = self._loss(run.loss, said, y, axis) if self._differs else None
+        return trained, plain, vmap(run.metric_sum, in_dims=(0, own))(said, y)
 
     def measured(
         self, tensors: dict[str, Tensor], x: Tensor, y: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """(runs, n, outputs) of the same samples for all; (runs,) of their losses and metrics."""
         run = self._run
+        every = vmap(self._alone, in_dims=(0, 0, None), randomness="different")
+        logits = every(tensors, self._varying.values, x)
+        loss = self._loss(run.loss, logits, y, axis=0)
+        return logits, loss, vmap(run.metric_sum, in_dims=(0, None))(logits, y)
 
-        def alone(tensors: dict[str, Tensor], values: list[Tensor]) -> Any:
+    def _loss(self, loss: Loss, logits: Tensor, y: Tensor, axis: int) -> Tensor:
+        """(runs,) from (runs, n, ...) logits.
+
+        torch takes cross-entropy apart under vmap, which takes longer than the rest of a small
+        network.
+        """
+        varies = loss is self._run.objective and self._varying.has(loss)
+        if loss.function is F.cross_entropy and not varies:
+            rows = y if axis else y.expand(len(logits), *y.shape)
+            parts = F.cross_entropy(
+                logits.flatten(0, 1),
+                rows.flatten(0, 1),
+                weight=loss.weight,
+                reduction="none",
+                label_smoothing=float(loss.spread),
+            )
+            return parts.view(len(logits), -1).mean(1)
+
+        def alone(values: list[Tensor], logits: Tensor, y: Tensor) -> Tensor:
             with self._varying.put(values):
-                logits = self._logits(tensors, x)
-            return logits, run.loss(logits, y), run.metric_sum(logits, y)
+                return loss(logits, y)
 
-        logits, loss, metric_sum = vmap(alone, randomness="different")(
-            tensors, self._varying.values
-        )
-        return logits, loss, metric_sum
+        every = vmap(alone, in_dims=(0, 0, 0 if axis else None))
+        found: Tensor = every(self._varying.values, logits, y)
+        return found
+
+    def _alone(self, tensors: dict[str, Tensor], values: list[Tensor], x: Tensor) -> Tensor:
+        with self._varying.put(values):
+            return self._logits(tensors, x)
 
     def _logits(self, tensors: dict[str, Tensor], x: Tensor) -> Tensor:
         named = {f"model.{name}": value for name, value in tensors.items()}

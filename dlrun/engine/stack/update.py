@@ -29,7 +29,7 @@ class Update:
             for place in range(len(stack.groups))
             if forms[0]
         ]
-        self._taken = [_taken(run) for run in runs]
+        self._steps, self._before = 0, [_taken(run) for run in runs]  # of the stack; without it
 
     def step(self, factors: Sequence[float]) -> None:
         """Move the weights; factors: of each run's learning rates."""
@@ -39,8 +39,8 @@ class Update:
             for run in self._runs:
                 run.optimizer.step()
             return
-        self._taken = [taken + 1 for taken in self._taken]
-        t = number_of([float(taken) for taken in self._taken])
+        self._steps += 1
+        t = number_of(self._before) + self._steps
         factor = number_of(factors)
         for group in self._groups:
             group.step(factor, t)
@@ -55,13 +55,13 @@ class Update:
         """Put into each optimizer's state what is no view."""
         self.set_rates()
         for group in self._groups:
-            group.settle(self._taken)
+            group.settle([before + self._steps for before in self._before])
 
     def forget(self, number: int) -> None:
         """Let the optimizer of a run begin anew."""
         if not self._groups:
             self._runs[number].optimizer.state.clear()
-        self._taken[number] = 0
+        self._before[number] = -self._steps
         for group in self._groups:
             group.forget(number)
 

@@ -21,7 +21,7 @@ ATTRIBUTES: dict[type, str] = {Drop: "rate", Connections: "rate", Loss: "spread"
 
 
 class Varying:
-    """The numbers that differ between some runs.
+    """The numbers that differ between some runs; those of dropout in any case.
 
     values: (runs,) of each.
     """
@@ -33,9 +33,13 @@ class Varying:
         for owners in zip(*map(_owners, runs), strict=True):
             name = ATTRIBUTES[type(owners[0])]
             numbers = [getattr(owner, name) for owner in owners]
-            if any(number != numbers[0] for number in numbers):
+            if name == "rate" or any(number != numbers[0] for number in numbers):
                 self._places.append((owners[0], name))
                 self.values.append(torch.tensor(numbers, dtype=like.dtype, device=like.device))
+
+    def has(self, owner: object) -> bool:
+        """Whether a number of this object differs."""
+        return any(each is owner for each, _ in self._places)
 
     @contextmanager
     def put(self, values: Sequence[Tensor]) -> Iterator[None]:
