@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C import _functorch
 
 from dlrun.engine import checkpoint
 from dlrun.engine.run import Run
@@ -72,6 +73,7 @@ def _tried(run: Run) -> Iterator[str]:
     before = checkpoint.random_state(run.generator)
     was_training = run.model.training
     run.model.train()
+    _functorch._set_vmap_fallback_enabled(False)  # one network after another, with a warning
     try:
         x = x if run.train.prepared else run.evaluation(x)
         network = Network([run, run])
@@ -79,9 +81,11 @@ def _tried(run: Run) -> Iterator[str]:
         leaves = [value for value in twice.values() if value.requires_grad]
         found = torch.autograd.grad(trained.sum(), leaves, allow_unused=True)
     except Exception as error:  # whatever a network of the user may do
-        yield f"its network can't run as several at once: {first_line(error)}"
+        said = first_line(error).partition(". ")[0]
+        yield f"its network or its loss can't run as several at once: {said}"
         return
     finally:
+        _functorch._set_vmap_fallback_enabled(True)
         run.model.train(was_training)
         checkpoint.restore_random_state(before, run.generator)
     if any(grad is None for grad in found):
