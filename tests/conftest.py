@@ -16,6 +16,7 @@ from dlrun.data import Data
 from dlrun.engine.run import Run
 from dlrun.engine.state import State, begin
 from dlrun.engine.train import train
+from dlrun.job.session import Session
 from dlrun.recipe import build, compose
 
 Recipe = Callable[..., DictConfig]
@@ -55,6 +56,29 @@ def _torch_as_it_was():
     yield
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _without_figures():
+    """Runs draw nothing: the process that does costs more than most tests."""
+    prepare = Session.prepare
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Session, "prepare", lambda self, config, draws=False: prepare(self, config))
+        patch.setattr(Session, "draw", lambda self, directory: None)
+        yield patch
+
+
+@pytest.fixture(autouse=True)
+def _with_figures(request, _without_figures):
+    """But where a test is marked `figures`."""
+    if "figures" not in request.keywords:
+        yield
+        return
+    drawing = {name: getattr(Session, name) for name in ("prepare", "draw")}
+    _without_figures.undo()
+    yield
+    for name, idle in drawing.items():
+        _without_figures.setattr(Session, name, idle)
 
 
 @pytest.fixture(scope="session")

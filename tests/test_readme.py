@@ -52,6 +52,7 @@ def own_files(folder, name):
     return shlex.split(command), sum(len(part.strip().splitlines()) for part in parts[2::2])
 
 
+@pytest.mark.figures
 def test_a_metric_of_ones_own_in_ten_lines(tmp_path, monkeypatch, capsys):
     words, lines = own_files(tmp_path, "within")
     monkeypatch.chdir(tmp_path)

@@ -3,6 +3,7 @@
 Breiman 1996, Bagging Predictors; with subsets of the columns Ho 1998, Random Subspaces.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,24 +13,31 @@ from dlrun.data import split as splits
 from dlrun.data.sample import make_generator
 from dlrun.errors import Mistake
 from dlrun.procedure import Lab, Outcome, Training
+from dlrun.procedure.contrast import labs
 from dlrun.procedure.ensemble import Rows, check_count, check_passes, judge_of, together
 
 _COLUMNS = 10  # a use of the seed; others are elsewhere
 
 
 def bagging(
-    lab: Lab, models: int = 10, features: float | str | None = None, passes: int = 50
+    lab: Lab,
+    models: int = 10,
+    features: float | str | None = None,
+    passes: int = 50,
+    beside: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """The procedure `bagging`; its value is what the recipe monitors, of the rows out of the bags.
 
     models: how many; each has its own seed, and stops and chooses its weights by the rows that it
     has not drawn. features: how many columns of a table each sees, or what share of them; None
-    for all. passes: of one member with its dropout on, to compare with.
+    for all. passes: of one member with its dropout on, to compare with. beside: the words of
+    single networks to compare with, by name; each is trained on all rows of the training split.
 
     Raises Mistake where a setting is out of range.
     """
     check_count("models", models, models)
     check_passes(passes)
+    singles = labs(lab, beside or {}, "beside")
     data, seed = lab.data(), int(lab.recipe["data"].get("split_seed") or 0)
     many = None if features is None else _how_many(data, features)
     bags = [drawn(data, seed + number) for number in range(models)]
@@ -43,7 +51,9 @@ def bagging(
         )
         for number, (bag, rest) in enumerate(bags)
     ]
-    return together(lab, judge, lab.train(wanted), passes, own=[rest for _, rest in bags])
+    runs = lab.train(wanted)
+    alone = {name: each.train([Training(name, test=False)])[0] for name, each in singles.items()}
+    return together(lab, judge, runs, passes, [rest for _, rest in bags], alone)
 
 
 def drawn(data: Data, seed: int) -> tuple[Rows, Rows]:

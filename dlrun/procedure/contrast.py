@@ -141,13 +141,25 @@ def axis(runs: Sequence[RecordedRun], key: str) -> tuple[str, bool]:
     return kind.label or kind.name.replace("_", " "), kind.higher_is_better
 
 
-def labs(lab: Lab, variants: Mapping[str, Any]) -> dict[str, Lab]:
-    """The lab of each variant, by its name. Raises Mistake that names the one that cannot be."""
-    return {str(name): varied(lab, str(name), words) for name, words in variants.items()}
+def labs(lab: Lab, variants: Mapping[str, Any], setting: str = "variants") -> dict[str, Lab]:
+    """The lab of each variant, by its name. Raises Mistake that names the one that cannot be.
+
+    setting: of the procedure, that names them.
+    """
+    return {
+        str(name): varied(lab, str(name), words, setting=setting)
+        for name, words in variants.items()
+    }
 
 
-def varied(lab: Lab, name: str, words: Any, before: Mapping[str, str] | None = None) -> Lab:
-    """The lab of a variant. Raises Mistake that names it.
+def varied(
+    lab: Lab,
+    name: str,
+    words: Any,
+    before: Mapping[str, str] | None = None,
+    setting: str = "variants",
+) -> Lab:
+    """The lab of a variant. Raises Mistake that names it, and the setting that has it.
 
     before: words that go before those of the variant, unless it has others, by their keys.
     """
@@ -159,7 +171,7 @@ def varied(lab: Lab, name: str, words: Any, before: Mapping[str, str] | None = N
         first = [word for key, word in (before or {}).items() if key not in keys]
         return lab.variant([*first, *typed])
     except (Mistake, ValueError) as mistake:
-        raise Mistake(f"procedure.variants.{name}: {mistake}") from None
+        raise Mistake(f"procedure.{setting}.{name}: {mistake}") from None
 
 
 def wanted(

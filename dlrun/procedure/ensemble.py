@@ -33,6 +33,7 @@ from dlrun.shell import typed
 OUT_OF_BAG = "out_of_bag"
 SEEDS = 5
 MEMBER, DROPPED = "mean member", "Monte Carlo dropout"
+_SPLITS = {OUT_OF_BAG: "out-of-bag", "val": "validation"}
 
 Rows = NDArray[np.int64]
 
@@ -120,13 +121,15 @@ class Part:
 
 @dataclass(frozen=True)
 class Heard:
-    """The members' answers by split, what one with its dropout on has there, and their modules.
+    """The members' answers by split, what single networks have there, and the members' modules.
 
-    data: that each member was trained on; empty as modules are where no model is saved.
+    others: by split the values of each, by name: of one member with its dropout on, and of those
+    that stand beside the ensemble. data: that each member was trained on; empty as modules are
+    where no model is saved.
     """
 
     parts: Mapping[str, Part]
-    dropped: Mapping[str, Mapping[str, float]]
+    others: Mapping[str, Mapping[str, Mapping[str, float]]]
     modules: Sequence[nn.Module]
     data: Sequence[Data]
 
@@ -137,10 +140,12 @@ def together(
     runs: Sequence[RecordedRun],
     passes: int,
     own: Sequence[Rows] | None = None,
+    beside: Mapping[str, RecordedRun] | None = None,
 ) -> Outcome:
     """What runs come to as one model: measured, compared, kept, and saved as a model.
 
     own: rows that each has not been trained on, by which it is judged; None: those of val.
+    beside: single runs to compare with, by name.
     """
     data, rows = judge.data, {}
     if own is not None:
@@ -148,7 +153,7 @@ def together(
     for name in ("val", "test") if lab.measures_test else ("val",):
         if len(data.splits[name]):
             rows[name] = data.splits[name].rows.numpy()
-    heard = _hear(lab, judge, runs, rows, own, passes)
+    heard = _hear(lab, judge, runs, rows, own, passes, beside or {})
     first, *_ = heard.parts
     table = [row for name in heard.parts for row in _rows(judge, name, heard)]
     _keep(lab, judge, heard.parts)
@@ -166,7 +171,7 @@ def together(
         values=values | {f"{why[0]}/{name}": value for name, value in why[1].items()},
         text="\n".join([_said(table, first, key, len(runs)), *_told(judge, *why, heard.parts)]),
         table=table,
-        chart=_chart(judge, first, heard.parts[first], table, key),
+        chart=_chart(judge, heard, table, key),
     )
 
 
@@ -177,6 +182,7 @@ def _hear(
     rows: Mapping[str, Rows],
     own: Sequence[Rows] | None,
     passes: int,
+    beside: Mapping[str, RecordedRun],
 ) -> Heard:
     """Ask every member about the rows; of those out of its bag, about its own alone."""
     y, many = judge.data.train.y, judge.data.outputs
@@ -191,7 +197,7 @@ def _hear(
     }
     for number, some in enumerate(own or ()):
         parts[OUT_OF_BAG].there[number] = torch.from_numpy(np.isin(rows[OUT_OF_BAG], some))
-    dropped: dict[str, dict[str, float]] = {}
+    others: dict[str, dict[str, dict[str, float]]] = {name: {} for name in parts}
     modules, data = [], []
     for number, recorded in enumerate(runs):
         run = lab.trained(recorded)
@@ -199,15 +205,21 @@ def _hear(
         for name, part in parts.items():
             there = part.there[number]
             part.z[number, there] = _ask(run, part.rows[there.numpy()], name)
-        if not dropped and turn_on(run.model, on=False):  # where it has dropout
+        if not any(others.values()) and turn_on(run.model, on=False):  # where it has dropout
             torch.manual_seed(int(lab.recipe["seed"]))
             for name in sorted(parts.keys() - {"test"}):
-                dropped[name] = _dropped(judge, run, parts[name], number, passes)
+                others[name][DROPPED] = _dropped(judge, run, parts[name], number, passes)
         if lab.exports:
             modules.append(deployable(run))
             data.append(run.data)
         lab.progress(f"asked {number + 1} of {len(runs)} members", number + 1, len(runs))
-    return Heard(parts, dropped, modules, data)
+    for single, recorded in beside.items():
+        run = lab.trained(recorded)
+        _agree(judge, run, recorded)
+        for name in parts.keys() - {OUT_OF_BAG}:  # whose rows it may have been trained on
+            z = _ask(run, parts[name].rows, name)
+            others[name][single] = measured(judge, committee.alone(judge, z), parts[name].y)
+    return Heard(parts, others, modules, data)
 
 
 def _dropped(judge: Run, run: Run, part: Part, number: int, passes: int) -> dict[str, float]:
@@ -246,7 +258,7 @@ def _agree(judge: Run, run: Run, recorded: RecordedRun) -> None:
 
 
 def _rows(judge: Run, name: str, heard: Heard) -> list[dict[str, Any]]:
-    """Of the closing table; of test, the ensemble alone."""
+    """Of the closing table; of test, the ensemble and what stands beside it."""
     part = heard.parts[name]
     some = part.there.any(0)
     answers = combined(judge, part.z[:, some], part.there[:, some])
@@ -256,6 +268,7 @@ def _rows(judge: Run, name: str, heard: Heard) -> list[dict[str, Any]]:
         {"": said, "on": name, **measured(judge, answer, part.y[some])}
         for said, answer in answers.items()
     ]
+    rows += [{"": said, "on": name, **values} for said, values in heard.others[name].items()]
     if name == "test":
         return rows
     each = [
@@ -263,8 +276,7 @@ def _rows(judge: Run, name: str, heard: Heard) -> list[dict[str, Any]]:
         for z, there in zip(part.z, part.there, strict=True)
     ]
     mean = {key: float(np.mean([values[key] for values in each])) for key in each[0]}
-    dropped = [{"": DROPPED, "on": name, **heard.dropped[name]}] if heard.dropped else []
-    return [{"": MEMBER, "on": name, **mean}, *rows, *dropped]
+    return [{"": MEMBER, "on": name, **mean}, *rows]
 
 
 def _values(table: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -371,13 +383,16 @@ def _export(lab: Lab, judge: Run, heard: Heard) -> None:
     )
 
 
-def _chart(
-    judge: Run, split: str, part: Part, table: Sequence[Mapping[str, Any]], key: str
-) -> Chart:
-    """What is monitored by the number of members, the first ones of them."""
+def _chart(judge: Run, heard: Heard, table: Sequence[Mapping[str, Any]], key: str) -> Chart:
+    """What is monitored by the number of members, the first ones of them.
+
+    On rows that every member answers, where there are some: else each number has rows of its own.
+    """
+    split = "val" if "val" in heard.parts else next(iter(heard.parts))
+    part = heard.parts[split]
     counts = list(range(1, len(part.z) + 1))
     curve = [measured(judge, *part.mean(judge, many))[key] for many in counts]
     found = {row[""]: row[key] for row in table if row["on"] == split and key in row}
-    levels = {name: found[name] for name in (MEMBER, DROPPED) if name in found}
-    label = f"{split.replace('_', ' ')}: {key}"
+    levels = {name: found[name] for name in (MEMBER, *heard.others[split]) if name in found}
+    label = f"{_SPLITS[split]} {key.replace('_', ' ')}"
     return Chart("members", "members", label, counts, {"ensemble": curve}, levels=levels)

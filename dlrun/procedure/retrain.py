@@ -11,6 +11,7 @@ import numpy as np
 from dlrun.errors import Mistake
 from dlrun.finding import WARN, Finding
 from dlrun.procedure import LENGTH, OBJECTIVE, Lab, Outcome, RecordedRun, Training
+from dlrun.report.chart import Chart
 
 RESTART, CONTINUE = "restart", "continue"
 STEPS, PASSES = "steps", "passes"
@@ -58,6 +59,7 @@ def retrain(
             _row("first", best, first) | {first.info["monitor"]: first.value},
             _row(strategy, last.points[-1], last),
         ],
+        chart=_chart(first, last, best["step"], strategy == CONTINUE),
     )
 
 
@@ -136,6 +138,25 @@ def _said(ends: Mapping[str, float]) -> str:
         f"objective on the former validation split {now:.4g}; on the training split, at the best "
         f"step, it was {target:.4g}"
     )
+
+
+def _chart(first: RecordedRun, last: RecordedRun, best: int, goes_on: bool) -> Chart:
+    """The losses of both trainings over their steps; one that goes on begins at the best step."""
+    begun = best if goes_on else 0
+    courses = {
+        "first, training": _course(first, "train/loss"),
+        "first, validation": _course(first, "val/loss"),
+        "retrained, training": _course(last, "train/loss", begun),
+        "retrained, former validation": _course(last, "val/loss", begun),
+    }
+    paths = {name: course for name, course in courses.items() if course[0]}
+    return Chart("retrain", "step", "loss", paths=paths, lines={"best step": best})
+
+
+def _course(run: RecordedRun, key: str, begun: int = 0) -> tuple[list[int], list[float]]:
+    """The steps, after so many of another training, that have a value, and the values."""
+    found = [point for point in run.points if key in point["values"]]
+    return [begun + point["step"] for point in found], [point["values"][key] for point in found]
 
 
 def _row(name: str, point: Mapping[str, Any], run: RecordedRun) -> dict[str, Any]:

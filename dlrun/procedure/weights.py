@@ -17,6 +17,7 @@ from dlrun.procedure.contrast import labs
 from dlrun.report.chart import Chart, Ground
 
 _FEW = 12  # weights that are drawn one by one
+_APART = 0.08  # between the dots of two variants
 _SHOWN = 400  # places on the curve of many
 _AROUND = 121  # of a ball of weights
 _SAID = {1: "|w₁| + |w₂|", 2: "w₁² + w₂²"}
@@ -85,20 +86,22 @@ def _charts(runs: Mapping[str, Run], flat: Mapping[str, Tensor]) -> list[Chart]:
         return [_plane(runs, flat)]
     if len(first.data.shape) == 3:
         return [_features(name, run) for name, run in runs.items()]
-    few = max(sizes) <= _FEW
-    return [
-        Chart(
-            "weights",
-            "weight" if few else "share of the weights, by size",
-            "value" if few else "size |w|",
-            paths={name: _one_by_one(w) if few else _by_size(w) for name, w in flat.items()},
-            linear=few,
-        )
-    ]
+    if max(sizes) <= _FEW:
+        middle = (len(flat) - 1) / 2
+        dots = {
+            name: _one_by_one(w, _APART * (number - middle))
+            for number, (name, w) in enumerate(flat.items())
+        }
+        at = range(1, max(sizes) + 1)
+        names = [f"w{place}" for place in at]
+        return [Chart("weights", "weight", "value", [*at], names=names, dots=dots, linear=True)]
+    sizes_of = {name: _by_size(w) for name, w in flat.items()}
+    return [Chart("weights", "share of the weights, by size", "size |w|", paths=sizes_of)]
 
 
-def _one_by_one(w: Tensor) -> tuple[list[float], list[float]]:
-    return [float(place) for place in range(1, len(w) + 1)], w.tolist()
+def _one_by_one(w: Tensor, beside: float) -> tuple[list[float], list[float]]:
+    """Each weight over its number; beside: by how much it stands to the right of it."""
+    return [place + beside for place in range(1, len(w) + 1)], w.tolist()
 
 
 def _by_size(w: Tensor) -> tuple[list[float], list[float]]:

@@ -187,7 +187,9 @@ def composer(own: Sequence[Path], multirun: bool = False) -> Iterator[Composer]:
 
 def register() -> None:
     """Make the schema known to Hydra as the config `schema`."""
-    ConfigStore.instance().store(name="schema", node=Settings)
+    store = ConfigStore.instance()
+    if "schema.yaml" not in store.repo:  # reading the schema takes long
+        store.store(name="schema", node=Settings)
 
 
 def _prefer_packaged_launchers() -> None:

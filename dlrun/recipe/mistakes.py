@@ -185,9 +185,10 @@ def _value(composer: Composer, word: str, override: Override, names: Sequence[st
         return str(mistake)
     values = compose.values(override)
     if not names:
+        if len(values) > 1 or not word.partition("=")[2].startswith("choice(["):
+            return None
         listed = any(one.value[:1] == "[" for one in composer.catalogue.settings(key))
-        one = len(values) == 1 and not listed and word.partition("=")[2].startswith("choice([")
-        return f"{word}: {suggest.distribution(word)}" if one else None
+        return None if listed else f"{word}: {suggest.distribution(word)}"
     if any(isinstance(value, dict) for value in values):
         return f"{word}: choose an option, {key}={names[-1]}, and set {key}.name=value"
     found = (suggest.option(word, key, value, names) for value in values)

@@ -208,7 +208,8 @@ def _lines(axes: "Axes", chart: Chart) -> float:
         axes.locator_params(axis="x", integer=True)
     if not chart.linear and not chart.ground and spans_decades(everything):
         axes.set_yscale("log")
-    first = dict(zip(chart.at, next(iter(chart.curves.values()), ()), strict=True))
+    values = next(iter(chart.curves.values()), [None] * len(chart.at))
+    first = dict(zip(chart.at, values, strict=True))
     gaps = [place for place, value in first.items() if value is None]
     if chart.gap and gaps:
         cross: Any = {"clip_on": False, "markersize": 7, "markeredgewidth": 1.6}

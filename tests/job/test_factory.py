@@ -63,6 +63,7 @@ def wait_for_points(here: Path, count: int, process: "subprocess.Popen[str]") ->
     raise AssertionError("no points")
 
 
+@pytest.mark.figures
 @pytest.mark.proves("procedure=train")
 def test_what_a_run_leaves(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*FAST, "optimizer=adam", "seed=3"]) == 0

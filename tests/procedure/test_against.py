@@ -22,6 +22,7 @@ def _info(directory):
     return record.read_json(directory / "run.json")
 
 
+@pytest.mark.figures
 @pytest.mark.proves("procedure=against")
 def test_each_variant_at_each_value():
     words = [*SHORT, "procedure.key=optimizer.lr", "procedure.values=[0.01,0.1,1]"]

@@ -25,6 +25,7 @@ def told(tmp_path, *words):
     return code, read_json(runs[-1] / "run.json") if runs else {}, runs
 
 
+@pytest.mark.figures
 @pytest.mark.proves("procedure=draw_activation")
 @pytest.mark.parametrize("name", sparsely(CURVES, 3))
 def test_curve_and_derivative(name, tmp_path):

@@ -147,6 +147,23 @@ def test_bags_are_a_few_lines_of_numpy(capsys):
     assert last(own)["test/error"] == pytest.approx((answers != test["y"]).mean())
 
 
+def test_single_networks_beside_bags_are_trained_on_all_rows():
+    """On val and test they come to what the same commands come to alone; all answer val."""
+    beside = "procedure.beside={one: '', tanh: 'activation=tanh'}"
+    assert main([*COMMON, "procedure=bagging", "procedure.models=2", beside]) == 0
+    [own], found = parent(), table(parent()[0])
+    for name, words in (("one", []), ("tanh", ["activation=tanh"])):
+        assert main([*COMMON, *words, f"outputs={name}"]) == 0
+        alone = last(record.find(name, "last"))
+        assert found["val", name]["accuracy"] == pytest.approx(alone["best/val_accuracy"])
+        assert found["test", name]["loss"] == pytest.approx(alone["test/loss"], rel=1e-5)
+        assert last(own)[f"test_{name}/loss"] == found["test", name]["loss"]
+        assert ("out_of_bag", name) not in found, "they may have been trained on these"
+    chart = record.read_json(own / "run.json")["chart"]
+    assert set(chart["levels"]) == {"mean member", "one", "tanh"}
+    assert chart["curves"]["ensemble"][-1] == found["val", "mean"]["accuracy"]
+
+
 @pytest.mark.proof
 @pytest.mark.proves("procedure=ensemble")
 def test_seeds_are_runs_of_the_recipe_with_each_seed():
@@ -431,6 +448,10 @@ def test_a_sweep_judges_by_the_ensemble(capsys):
             (
                 "procedure=ensemble data.split=80/0/20 monitor=train/loss",
                 "procedure=ensemble: there is no validation split to measure on",
+            ),
+            (
+                "procedure=bagging procedure.beside={one:[epochs]}",
+                "procedure.beside.one: epochs: write key=value",
             ),
             ("procedure=bagging models=5", "did you mean procedure.models=5?"),
             ("procedure=ensemble seeds=5", "did you mean procedure.seeds=5?"),

@@ -44,6 +44,7 @@ def arrays(file):
         return dict(stored)
 
 
+@pytest.mark.figures
 @pytest.mark.proves("procedure=overfit")
 def test_a_few_digits_are_memorized(here, capsys, digits):
     words = ["regularization=[dropout,batch_norm]", "regularization.batch_norm.momentum=0.2"]

@@ -180,7 +180,16 @@ def test_continue_ends_where_the_objective_is_reached(capsys):
     assert record.read_json(retrained / "run.json")["ended_by_rule"]
     end = last(retrained)
     assert end["val/objective"] < end["target/objective"]
-    assert record.read_json(parent()[0] / "run.json")["findings"] == []
+    kept = record.read_json(parent()[0] / "run.json")
+    assert kept["findings"] == []
+    points, chart = record.read_points(retrained), kept["chart"]
+    former = [point for point in points if "val/loss" in point["values"]]
+    assert former
+    assert chart["lines"] == {"best step": 8}
+    assert chart["paths"]["retrained, former validation"] == [
+        [8 + point["step"] for point in former],
+        [point["values"]["val/loss"] for point in former],
+    ]
     capsys.readouterr()
     assert main([*words, *again, f"procedure.run={first.name}"]) == 0
     other = children()[-1]
