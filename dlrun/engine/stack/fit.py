@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._C import _functorch
 
 from dlrun.engine import checkpoint
 from dlrun.engine.run import Run
@@ -18,6 +17,7 @@ from dlrun.errors import first_line
 from dlrun.optimizer import takes_closure
 from dlrun.regularization.noise import GradientNoise
 
+_vmaps: Any = torch._C._functorch  # type: ignore[attr-defined,unused-ignore]
 _LENGTHS = (
     *("batch_size", "accumulate", "drop_last", "steps_per_epoch", "validate_every"),
     *("log_every", "checkpoint_every", "watch_every", "evaluation_batch"),
@@ -73,7 +73,7 @@ def _tried(run: Run) -> Iterator[str]:
     before = checkpoint.random_state(run.generator)
     was_training = run.model.training
     run.model.train()
-    _functorch._set_vmap_fallback_enabled(False)  # one network after another, with a warning
+    _vmaps._set_vmap_fallback_enabled(False)  # one network after another, with a warning
     try:
         x = x if run.train.prepared else run.evaluation(x)
         network = Network([run, run])
@@ -85,7 +85,7 @@ def _tried(run: Run) -> Iterator[str]:
         yield f"its network or its loss can't run as several at once: {said}"
         return
     finally:
-        _functorch._set_vmap_fallback_enabled(True)
+        _vmaps._set_vmap_fallback_enabled(True)
         run.model.train(was_training)
         checkpoint.restore_random_state(before, run.generator)
     if any(grad is None for grad in found):
