@@ -126,6 +126,7 @@ def in_double(run: Run) -> None:
             setattr(run, name, type(feed)(x, y, feed.rows, feed.prepared))
     if not run.train.prepared:
         run.preprocessing = torch.nn.Sequential(run.preprocessing, Double())
+        run.evaluation = torch.nn.Sequential(run.evaluation, Double())
     for memory in run.optimizer.state.values():  # AdaGrad has one from the start
         memory["sum"] = memory["sum"].double()
     if run.objective.weight is not None:
