@@ -37,6 +37,8 @@ class Loss:
         where nobody knows it.
     one_logit: whether the model is built with one output, the logit of the second of two classes;
         `beside_zero` makes two of it.
+    spread, classes: how much of each target is shared out over so many classes alike.
+    weight: (classes,) of each class; None where all weigh the same.
     """
 
     function: Callable[..., Tensor]
@@ -45,6 +47,9 @@ class Loss:
     takes_logits: bool = False
     fisher: Callable[[Tensor, Tensor], Tensor] | None = None
     one_logit: bool = False
+    spread: float | Tensor = 0.0
+    classes: int = 0
+    weight: Tensor | None = None
     name: str = field(init=False)
     options: frozenset[str] = field(init=False)
 
@@ -59,7 +64,17 @@ class Loss:
 
     def __call__(self, logits: Tensor, y: Tensor, **options: Any) -> Tensor:
         """The mean over the batch, a scalar."""
-        return self.function(logits, y, **options)
+        if isinstance(self.spread, Tensor) or self.spread:
+            if "label_smoothing" in self.options and not isinstance(self.spread, Tensor):
+                options["label_smoothing"] = self.spread
+            else:
+                y = targets(logits, y) * (1 - self.spread) + self.spread / self.classes
+        if self.weight is None:
+            return self.function(logits, y, **options)
+        options["weight"] = self.weight
+        if "reduction" not in self.options:
+            return self.function(logits, y, **options)
+        return self.function(logits, y, reduction="sum", **options) / len(y)
 
     def bound(self, **options: Any) -> "Loss":
         """The same loss with these options."""
@@ -105,13 +120,7 @@ class Loss:
         """
         if "weight" not in self.options:
             raise Mistake(f"loss={self.name}: takes no weights of classes; use loss=cross_entropy")
-        if "reduction" not in self.options:
-            return self.bound(weight=weight)
-
-        def mean(logits: Tensor, y: Tensor) -> Tensor:
-            return self.function(logits, y, weight=weight, reduction="sum") / len(y)
-
-        return replace(self, function=mean)
+        return replace(self, weight=weight)
 
     def smoothed(self, spread: float, classes: int) -> "Loss":
         """The loss where `spread` of each target is shared out over all classes alike.
@@ -123,13 +132,7 @@ class Loss:
                 f"regularization.label_smoothing: loss={self.name} takes whole labels only; "
                 "use loss=cross_entropy, bce or mse"
             )
-        if "label_smoothing" in self.options:
-            return self.bound(label_smoothing=spread)
-
-        def smoothed(logits: Tensor, y: Tensor) -> Tensor:
-            return self.function(logits, targets(logits, y) * (1 - spread) + spread / classes)
-
-        return replace(self, function=smoothed)
+        return replace(self, spread=spread, classes=classes)
 
 
 def of(made: Callable[..., Tensor]) -> Loss:

@@ -4,6 +4,7 @@ run.py         the plain parts of a run
 feed.py        a split on the device, preprocessed once where that is possible
 batches.py, sampling.py   its mini-batches; the order of the samples in an epoch
 step.py, train.py   one step; the loop
+stack/         the step of several runs that train at once as one network
 evaluate.py, batch_statistics.py   loss and quality of a split; statistics of batch norm
 report_card.py   answers by class, by confidence, and the worst of them
 answers.py     a little of what is said of each sample, for figures and comparisons

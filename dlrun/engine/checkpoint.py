@@ -35,7 +35,7 @@ def save(state: Mapping[str, Any], folder: Path) -> None:
     Raises Failure when it can't be written (a full disk, say).
     """
     with _writing(folder / "last.pt", before=folder / "previous.pt") as fresh:
-        torch.save(dict(state), fresh)
+        torch.save(owned(dict(state)), fresh)
 
 
 def save_best(weights: Mapping[str, Tensor], folder: Path) -> None:
@@ -44,14 +44,29 @@ def save_best(weights: Mapping[str, Tensor], folder: Path) -> None:
         torch.save(dict(weights), fresh)
 
 
+def owned(value: Any) -> Any:
+    """A state whose tensors share their memory with nothing: all of it would be written."""
+    if isinstance(value, Tensor):
+        return value if value.untyped_storage().nbytes() == value.nbytes else value.clone()
+    if isinstance(value, Mapping):
+        return {key: owned(each) for key, each in value.items()}
+    if isinstance(value, list | tuple) and any(isinstance(each, Tensor) for each in value):
+        return type(value)(map(owned, value))
+    return value
+
+
 def save_start(state: Mapping[str, Any], folder: Path) -> None:
     """Write what a run begins with as start.pt. Raises Failure as `save` does."""
     with _writing(folder / START) as fresh:
         torch.save(dict(state), fresh)
 
 
-def load(folder: Path, unfit: Callable[[State], str] = lambda state: "") -> State | None:
-    """The newest whole state in `folder`, on the CPU; None where there is none.
+def load(
+    folder: Path,
+    unfit: Callable[[State], str] = lambda state: "",
+    wanted: Callable[[State], bool] = lambda state: True,
+) -> State | None:
+    """The newest whole state in `folder` that is wanted, on the CPU; None where there is none.
 
     A damaged file, and one about which `unfit` has something to say, is passed over with
     a warning: the one before it serves as well, because a run goes through the same
@@ -65,6 +80,8 @@ def load(folder: Path, unfit: Callable[[State], str] = lambda state: "") -> Stat
             continue
         try:
             state = read(path)
+            if not wanted(state):
+                continue
             why = unfit(state)
         except PermissionError:
             raise Mistake(f"{path}: may not be read") from None
@@ -77,6 +94,18 @@ def load(folder: Path, unfit: Callable[[State], str] = lambda state: "") -> Stat
     if wrong:
         instead = "the checkpoint before it" if found else "the beginning"
         _log.warning(f"{folder}: {', '.join(dict.fromkeys(wrong))}; going on from {instead}")
+    return found
+
+
+def steps(folder: Path) -> set[int]:
+    """The steps of the whole states in `folder`, with 0, from which any run can begin."""
+    found = {0}
+
+    def seen(state: State) -> bool:
+        found.add(state["position"]["step"])
+        return False
+
+    load(folder, wanted=seen)
     return found
 
 

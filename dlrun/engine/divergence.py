@@ -40,9 +40,9 @@ def check_finite(run: Run, state: State, number: int = 0) -> None:
     In its loss, or in what was minimized, where that is something else.
     """
     window = state.window
-    found = [window.of(window.losses, number)]
+    found = [window.of("losses", number)]
     if window.objectives or window.penalties:
-        found.append(window.of(window.minimized(), number))
+        found.append(window.of("minimized", number))
     for place, values in enumerate(zip(*found, strict=True)):
         for value in values:
             if not isfinite(value):
@@ -60,7 +60,7 @@ def check_stable(run: Run, state: State, values: Mapping[str, float], number: in
     standing, step = state.runs[number], state.counters.step
     if "explosion" in run.divergence and "train/loss" in values:
         if standing.least is None:
-            first = state.window.of(state.window.losses[:1], number)[0]
+            first = state.window.of("losses", number)[0]
             standing.least = max(without_network(run)["undecided"], first)
         latest = max(values["train/loss"], _loss_now(run))
         if not isfinite(latest) or exploded(latest, standing.least):

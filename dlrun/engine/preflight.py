@@ -498,7 +498,7 @@ def class_missing(seen: Seen) -> Iterator[Finding]:
 def class_imbalance(seen: Seen) -> Iterator[Finding]:
     """Classes that are rare in training, or rarer than in validation beyond chance."""
     run = seen.run
-    if not seen.counts or run.objective.function is not run.loss.function:  # weighted already
+    if not seen.counts or run.objective is not run.loss:  # weighted already
         return
     train, val = seen.counts
     present = [count for count in train if count]

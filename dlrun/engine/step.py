@@ -72,6 +72,15 @@ class Step(Protocol):
     def weights(self, number: int) -> Weights:
         """A copy of the weights of one run as they are evaluated."""
 
+    def forget(self, number: int) -> None:
+        """Let the optimizer of one run begin anew."""
+
+    def settle(self) -> None:
+        """Put all that a checkpoint holds of the runs where it looks for that."""
+
+    def keep(self, numbers: Sequence[int]) -> None:
+        """Go on with these runs alone, which are counted from 0 again."""
+
 
 class SingleStep:
     """The step of one run on one device."""
@@ -139,6 +148,16 @@ class SingleStep:
     def weights(self, number: int) -> Weights:
         """A copy of the weights as they are evaluated."""
         return best_weights(self.run)
+
+    def forget(self, number: int) -> None:
+        """Let the optimizer begin anew."""
+        self.run.optimizer.state.clear()
+
+    def settle(self) -> None:
+        """Everything is in its place."""
+
+    def keep(self, numbers: Sequence[int]) -> None:
+        """There is only one run."""
 
     def _gather(self) -> None:
         self._weights = self.run.weights

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from dlrun.engine.batches import Batch
 from dlrun.engine.device import synchronize
-from dlrun.engine.divergence import LossDiverged
 from dlrun.engine.run import Run, Weights
 from dlrun.engine.state import State
 from dlrun.engine.step import SingleStep, StepResult, endless
@@ -163,6 +162,18 @@ class TimedStep:
         """A copy of the weights as they are evaluated."""
         return self._step.weights(number)
 
+    def forget(self, number: int) -> None:
+        """As the step itself."""
+        self._step.forget(number)
+
+    def settle(self) -> None:
+        """As the step itself."""
+        self._step.settle()
+
+    def keep(self, numbers: Sequence[int]) -> None:
+        """As the step itself."""
+        self._step.keep(numbers)
+
     def losses(self) -> list[float]:
         """The loss of each step."""
         means = [torch.stack(parts).mean() for parts in self._losses]
@@ -177,8 +188,8 @@ class TimedStep:
 def timed_training(run: Run, state: State, record: Record, show: Show, seconds: float) -> TimedStep:
     """Train in the loop itself for so many seconds, at least for two steps, or to the end."""
     step = TimedStep(run, seconds)
-    with suppress(Enough, LossDiverged):  # how far it has come stands in the step
-        train_together([Member(run, state.runs[0], record, show)], state, step)
+    with suppress(Enough):  # how far it has come stands in the step
+        list(train_together([Member(run, state.runs[0], record, show)], state, step))
     return step
 
 

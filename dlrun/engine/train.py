@@ -5,8 +5,8 @@ a point is recorded. What the screen shows is read a few times a second and chan
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from math import inf
 from operator import mul
 from time import perf_counter, time
@@ -15,10 +15,17 @@ from typing import NamedTuple, Protocol
 from torch import Tensor
 
 from dlrun.engine import checkpoint
-from dlrun.engine.divergence import Diverged, back_off, check_finite, check_stable, good
+from dlrun.engine.divergence import (
+    Diverged,
+    LossDiverged,
+    back_off,
+    check_finite,
+    check_stable,
+    good,
+)
 from dlrun.engine.evaluate import averages, measure
 from dlrun.engine.interrupt import Request, deferred
-from dlrun.engine.run import Run, Weights
+from dlrun.engine.run import Run
 from dlrun.engine.state import Standing, State, Window, capture, load_best_weights
 from dlrun.engine.step import SingleStep, Step
 from dlrun.errors import Interrupted, OutOfTime
@@ -40,12 +47,17 @@ class Show(Protocol):
 
 @dataclass
 class Member:
-    """One of the runs that train together, and what is its own."""
+    """One of the runs that train together, and what is its own.
+
+    failure: why it has ended before its time. ended: its state by then.
+    """
 
     run: Run
     standing: Standing
     record: Record
     show: Show
+    failure: LossDiverged | None = None
+    ended: State = field(default_factory=State)
 
     def factor(self, step: int) -> float:
         """Of the learning rates of a step, by the schedule and after returns from divergence."""
@@ -61,35 +73,79 @@ def train(run: Run, state: State, record: Record, show: Show) -> State:
     loss diverges, Interrupted after a signal: the state is saved, and another
     call goes on from there.
     """
-    train_together([Member(run, state.runs[0], record, show)], state, SingleStep(run))
+    member = Member(run, state.runs[0], record, show)
+    for _ in train_together([member], state, SingleStep(run)):
+        state.become(member.ended)
+    if member.failure is not None:
+        raise member.failure
     return state
 
 
-def train_together(members: Sequence[Member], state: State, step: Step) -> None:
-    """The same for runs whose steps are taken together: one step moves the weights of all."""
-    counters, lengths = state.counters, members[0].run.lengths
-    begun = counters.step
-    for member in members:
+def train_together(members: Sequence[Member], state: State, step: Step) -> Iterator[Member]:
+    """The same for runs whose steps are taken together: one step moves the weights of all.
+
+    Gives each when it has ended, by its length, by a rule, or by a loss that diverges, its
+    `failure`; the others go on without it.
+    """
+    members = list(members)
+    begun = state.counters.step
+    for number, member in enumerate(members):
         member.run.model.train()
         if member.run.modes is not None:
             member.run.modes.train()
-    with deferred() as signal:
-        clock = Clock(state)
-        housekeeping = Housekeeping(members, state, clock, signal)
-        for number, member in enumerate(members):
-            if member.run.backoff and member.standing.good is None:
-                member.standing.good = good(member.run, state, number)
-        while state.counters.step < lengths.total_steps and not _stopped(members):
-            try:
-                _train_epoch(members, state, step, clock, housekeeping)
-            except Diverged as diverged:
-                member = members[diverged.number]
-                back_off(member.run, state, member.record, diverged)
-                member.standing = state.runs[diverged.number]  # that of the last good state
-        if state.counters.step > begun:
-            save(members, state)
-    for member in members:
-        _finish(member, state)
+        if member.run.backoff and member.standing.good is None:
+            member.standing.good = good(member.run, state, number)
+    clock = Clock(state)
+    housekeeping = Housekeeping(members, state, step, clock)
+    while members:
+        with deferred() as signal:
+            housekeeping.signal = signal
+            while not any(_has_ended(member, state) for member in members):
+                try:
+                    _train_epoch(members, state, step, clock, housekeeping)
+                except Diverged as diverged:
+                    _answer(members, state, diverged)
+            leaving = _take_out(members, state, step)
+            for member in leaving:
+                if member.failure is None and state.counters.step > begun:
+                    _save(member, member.ended)
+        for member in leaving:
+            if member.failure is None:
+                _finish(member, member.ended)
+            yield member
+        clock.restart()
+
+
+def _has_ended(member: Member, state: State) -> bool:
+    over = state.counters.step >= member.run.lengths.total_steps
+    return over or member.standing.stopped or member.failure is not None
+
+
+def _take_out(members: list[Member], state: State, step: Step) -> list[Member]:
+    """Take those that have ended out of the others, each with a state of its own."""
+    ended = [number for number, member in enumerate(members) if _has_ended(member, state)]
+    leaving = [members[number] for number in ended]
+    step.settle()
+    for number, member in zip(ended, leaving, strict=True):
+        member.ended = state.part([number])
+        if member.run.lengths.total_steps <= state.counters.step:
+            member.ended.window.clear()  # its last point was its own
+    others = [number for number in range(len(members)) if number not in ended]
+    step.keep(others)
+    members[:] = [members[number] for number in others]
+    if others:
+        state.become(state.part(others))
+    return leaving
+
+
+def _answer(members: Sequence[Member], state: State, diverged: Diverged) -> None:
+    """Return to a good state, where the recipe asks for that; else the member has failed."""
+    member = members[diverged.number]
+    try:
+        back_off(member.run, state, member.record, diverged)
+        member.standing = state.runs[diverged.number]  # that of the last good state
+    except LossDiverged as failure:
+        member.failure = failure
 
 
 def _train_epoch(
@@ -99,13 +155,14 @@ def _train_epoch(
     clock: "Clock",
     housekeeping: "Housekeeping",
 ) -> None:
-    """The rest of the epoch that the counters stand in."""
+    """The rest of the epoch that the counters stand in, or until a member has ended."""
     counters, window, lengths = state.counters, state.window, members[0].run.lengths
+    end = min(member.run.lengths.total_steps for member in members)
     rows = step.rows(counters.epoch)
     samples = rows.shape[-1]
     for group in step.batches(rows, counters.seen):
         now = counters.step + 1
-        ends = now == lengths.total_steps
+        ends = now == end
         logs = ends or now % lengths.log_every == 0
         validates = ends or now % lengths.validate_every == 0
         watches = bool(lengths.watch_every) and (ends or now % lengths.watch_every == 0)
@@ -117,11 +174,15 @@ def _train_epoch(
         counters.seen += window.add(result)
         if counters.seen >= samples:
             counters.epoch, counters.seen = counters.epoch + 1, 0
-        if logs or validates or watches:
-            due = Point(logs, validates, watches, result.norm, samples)
-            _record_point(members, state, step, clock, due)
+        due = logs or validates or watches
+        if due:
+            point = Point(logs, validates, watches, result.norm, samples)
+            _record_points(members, state, step, clock, point)
         housekeeping.attend()
-        if ends or _stopped(members):
+        if due and (
+            state.counters is not counters  # which are those of a good state again
+            or any(_has_ended(member, state) for member in members)
+        ):
             return
 
 
@@ -138,42 +199,70 @@ class Point(NamedTuple):
     samples: int
 
 
-def _record_point(
+def _record_points(
     members: Sequence[Member], state: State, step: Step, clock: "Clock", point: Point
 ) -> None:
-    """Measure and record every run, then choose its best weights, react, and stop it."""
+    """Measure and record the runs for which something is due, and answer what diverges.
+
+    At the end of a shorter run nothing may be due for the others.
+    """
     # Validation takes time too, but counts neither as training nor as samples per second.
     clock.lap(training=True)
-    for number, member in enumerate(members):
-        check_finite(member.run, state, number)
-    values: list[dict[str, float]] = [{} for _ in members]
-    if point.validates and any(len(member.run.val) for member in members):
-        for number, found in enumerate(step.measure()):
-            if not math.isfinite(found["loss"]):
-                said = f"validation loss became {found['loss']}"
-                raise Diverged(state.counters.step, said, number)
-            values[number] = _validation(members[number].run, found)
-    if point.validates and members[0].run.train_eval is not None:
-        for number, found in enumerate(step.measure("train_eval")):
-            values[number] |= {f"train_eval/{name}": value for name, value in found.items()}
-    if point.watches:
-        for number, found in enumerate(step.look()):
-            values[number] |= found
-    if point.logs:
-        for number, member in enumerate(members):
-            values[number] |= _window_means(member.run, state.window, point, number)
-    for number, member in enumerate(members):
-        check_stable(member.run, state, values[number], number)
+    now, lengths = state.counters.step, members[0].run.lengths
+    ending = [n for n, member in enumerate(members) if member.run.lengths.total_steps == now]
+    others = [n for n in range(len(members)) if n not in ending]
+    found = _values(members, state, step, point, ending) if ending else {}
+    if ending and others:
+        logs, validates = (not now % every for every in (lengths.log_every, lengths.validate_every))
+        watches = point.watches and not now % lengths.watch_every
+        point = point._replace(logs=logs, validates=validates, watches=watches)
+    if others and (point.logs or point.validates or point.watches):
+        found |= _values(members, state, step, point, others)
     if point.logs:
         state.window.clear()
     clock.lap(training=False)
-    now, epoch = state.counters.step, state.counters.step / members[0].run.lengths.steps_per_epoch
-    for number, member in enumerate(members):
-        values[number]["time/elapsed"] = state.counters.elapsed
-        member.record.append(now, epoch, values[number])
-        member.show.point(now, epoch, values[number])
-        if point.logs or point.validates:  # a look alone changes nothing
-            _judge(member, state, step, number, values[number])
+    epoch = now / lengths.steps_per_epoch
+    judges = point.logs or point.validates  # a look alone changes nothing
+    for number, values in found.items():
+        member = members[number]
+        if isinstance(values, Diverged):
+            _answer(members, state, values)
+            continue
+        values["time/elapsed"] = state.counters.elapsed
+        member.record.append(now, epoch, values)
+        member.show.point(now, epoch, values)
+        if judges or number in ending:
+            _judge(member, state, step, number, values)
+
+
+def _values(
+    members: Sequence[Member], state: State, step: Step, point: Point, numbers: Sequence[int]
+) -> dict[int, dict[str, float] | Diverged]:
+    """What there is to record of these runs; of one that diverges, how."""
+    validates = point.validates and any(len(members[number].run.val) for number in numbers)
+    measured = step.measure() if validates else None
+    on_train = point.validates and members[0].run.train_eval is not None
+    again = step.measure("train_eval") if on_train else None
+    looks = step.look() if point.watches else None
+    found: dict[int, dict[str, float] | Diverged] = {}
+    for number in numbers:
+        run, values = members[number].run, dict[str, float]()
+        try:
+            check_finite(run, state, number)
+            if measured is not None:
+                if not math.isfinite(measured[number]["loss"]):
+                    said = f"validation loss became {measured[number]['loss']}"
+                    raise Diverged(state.counters.step, said, number)
+                values |= _validation(run, measured[number])
+            if again is not None:
+                values |= {f"train_eval/{name}": each for name, each in again[number].items()}
+            values |= looks[number] if looks is not None else {}
+            values |= _window_means(run, state.window, point, number) if point.logs else {}
+            check_stable(run, state, values, number)
+            found[number] = values
+        except Diverged as diverged:
+            found[number] = diverged
+    return found
 
 
 def _judge(member: Member, state: State, step: Step, number: int, values: dict[str, float]) -> None:
@@ -189,7 +278,8 @@ def _judge(member: Member, state: State, step: Step, number: int, values: dict[s
         if isinstance(run.optimizer, Observing):
             run.optimizer.observe(score)
         if run.schedule.returns() and standing.best is not None:
-            _return(run, standing.best)
+            run.model.load_state_dict(standing.best)
+            step.forget(number)
     for rule in run.stopping:
         watched = rule.metric or run.monitor
         if watched in values:
@@ -197,12 +287,6 @@ def _judge(member: Member, state: State, step: Step, number: int, values: dict[s
             standing.stopped = standing.stopped or stops
     if run.backoff:
         standing.good = good(run, state, number)
-
-
-def _return(run: Run, best: Weights) -> None:
-    """Train on from the best weights, with an optimizer that has forgotten its way from there."""
-    run.model.load_state_dict(best)
-    run.optimizer.state.clear()
 
 
 class Clock:
@@ -228,31 +312,31 @@ class Clock:
 class Housekeeping:
     """What is done now and then: the screen, a checkpoint, a signal, the end of the time."""
 
-    def __init__(
-        self, members: Sequence[Member], state: State, clock: Clock, signal: Request
-    ) -> None:
-        self._members, self._state, self._clock, self._signal = members, state, clock, signal
-        self._every = members[0].run.lengths.checkpoint_every
-        self._look = clock.mark + _LOOK
+    def __init__(self, members: Sequence[Member], state: State, step: Step, clock: Clock) -> None:
+        self.signal = Request()
+        self._members, self._state, self._step, self._clock = members, state, step, clock
         lengths = members[0].run.lengths
-        self._stop, self._total = clock.mark + lengths.stop_at - time(), lengths.total_steps
+        self._every = lengths.checkpoint_every
+        self._look = clock.mark + _LOOK
+        self._stop = clock.mark + lengths.stop_at - time()
         self._saved(clock.mark)
 
     def attend(self) -> None:
         """Do what is due after a step."""
         now, step = perf_counter(), self._state.counters.step
-        if now < self._look and step < self._save_step and not self._signal.signum:
+        if now < self._look and step < self._save_step and not self.signal.signum:
             return
         self._look = now + _LOOK
         self._clock.lap(training=True)
         if self._state.window.losses:
             self._show()
-        ends = now >= self._stop and step < self._total
-        if now >= self._save_time or step >= self._save_step or self._signal.signum or ends:
-            save(self._members, self._state)
+        total = max(member.run.lengths.total_steps for member in self._members)
+        ends = now >= self._stop and step < total
+        if now >= self._save_time or step >= self._save_step or self.signal.signum or ends:
+            save(self._members, self._state, self._step)
             self._saved(perf_counter())
-        if self._signal.signum:
-            raise Interrupted(self._signal.signum, "the state is saved")
+        if self.signal.signum:
+            raise Interrupted(self.signal.signum, "the state is saved")
         if ends:
             raise OutOfTime()
         self._clock.restart()
@@ -268,26 +352,26 @@ class Housekeeping:
         counters, window = self._state.counters, self._state.window
         epoch = counters.step / self._members[0].run.lengths.steps_per_epoch
         samples_per_second = sum(window.sizes) / max(window.seconds, 1e-9)
+        losses = window.losses[-1].reshape(-1).tolist()
+        objectives = window.objectives[-1].reshape(-1).tolist() if window.objectives else losses
         for number, member in enumerate(self._members):
-            loss = window.of(window.losses[-1:], number)[0]
-            objective = window.of(window.objectives[-1:], number)[0] if window.objectives else loss
-            if not math.isfinite(loss + objective):
+            if not math.isfinite(losses[number] + objectives[number]):
                 check_finite(member.run, self._state, number)
-            member.show.step(counters.step, epoch, loss, samples_per_second)
+            member.show.step(counters.step, epoch, losses[number], samples_per_second)
 
 
-def save(members: Sequence[Member], state: State) -> None:
+def save(members: Sequence[Member], state: State, step: Step) -> None:
     """Write a checkpoint of each run."""
+    step.settle()
     for number, member in enumerate(members):
-        folder = member.record.directory / "checkpoints"
-        captured = capture(member.run, state, member.record.position(), number)
-        checkpoint.save(captured, folder)
-        if member.standing.best is not None:
-            checkpoint.save_best(member.standing.best, folder)
+        _save(member, state, number)
 
 
-def _stopped(members: Sequence[Member]) -> bool:
-    return all(member.standing.stopped for member in members)
+def _save(member: Member, state: State, number: int = 0) -> None:
+    folder = member.record.directory / "checkpoints"
+    checkpoint.save(capture(member.run, state, member.record.position(), number), folder)
+    if member.standing.best is not None:
+        checkpoint.save_best(member.standing.best, folder)
 
 
 def _finish(member: Member, state: State) -> None:
@@ -328,14 +412,13 @@ def _window_means(run: Run, window: Window, point: Point, number: int) -> dict[s
         return float(sum(map(mul, values, window.sizes)) / samples)
 
     values = {
-        "train/loss": mean(window.of(window.losses, number)),
-        f"train/{run.metric.name}": sum(window.of(window.metric_sums, number)) / samples,
+        "train/loss": mean(window.of("losses", number)),
+        f"train/{run.metric.name}": sum(window.of("metric_sums", number)) / samples,
     }
     if window.objectives or window.penalties:
-        values["train/objective"] = mean(window.of(window.minimized(), number))
+        values["train/objective"] = mean(window.of("minimized", number))
     for place, rule in enumerate(run.penalties):
-        penalties = [each[place] for each in window.penalties]
-        values[f"train/{type(rule).__name__.lower()}"] = mean(window.of(penalties, number))
+        values[f"train/{type(rule).__name__.lower()}"] = mean(window.of("penalties", number, place))
     values["lr"] = float(run.optimizer.param_groups[0]["lr"])
     if point.norm is not None:
         values["grad/norm"] = float(point.norm.reshape(-1)[number])

@@ -69,8 +69,8 @@ class Muon(torch.optim.Optimizer):
             groups += [group | {"params": others} | own_rate] if others else []
         groups.sort(key=lambda group: not group["muon"])  # the rate of the first is shown: Muon's
         super().__init__(groups, {"lr": lr, "weight_decay": weight_decay})
-        self._momentum, self._nesterov, self._iterations = momentum, nesterov, iterations
-        self._betas, self._eps = betas, eps
+        self.momentum, self.nesterov, self.iterations = momentum, nesterov, iterations
+        self.betas, self.eps = betas, eps
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -90,10 +90,10 @@ class Muon(torch.optim.Optimizer):
             if not self.state[p]:
                 self.state[p]["momentum"] = torch.zeros_like(p)
         means = [self.state[p]["momentum"] for p in weights]
-        torch._foreach_lerp_(means, grads, 1 - self._momentum)
+        torch._foreach_lerp_(means, grads, 1 - self.momentum)
         updates: Any = means
-        if self._nesterov:
-            updates = torch._foreach_lerp(grads, means, self._momentum)
+        if self.nesterov:
+            updates = torch._foreach_lerp(grads, means, self.momentum)
         if decay:
             torch._foreach_mul_(weights, 1 - lr * decay)
 
@@ -102,7 +102,7 @@ class Muon(torch.optim.Optimizer):
         for p, update in zip(weights, updates, strict=True):
             alike[len(p), p[0].numel()].append((p, update.flatten(1)))
         for (rows, columns), pairs in alike.items():
-            turned = orthogonal(torch.stack([update for _, update in pairs]), self._iterations)
+            turned = orthogonal(torch.stack([update for _, update in pairs]), self.iterations)
             size = lr * max(1, rows / columns) ** 0.5
             for (p, _), matrix in zip(pairs, turned, strict=True):
                 p.sub_(matrix.view(p.shape), alpha=size)
@@ -124,11 +124,11 @@ class Muon(torch.optim.Optimizer):
             [],
             [memory["step"] for memory in memories],
             amsgrad=False,
-            beta1=self._betas[0],
-            beta2=self._betas[1],
+            beta1=self.betas[0],
+            beta2=self.betas[1],
             lr=lr,
             weight_decay=decay,
-            eps=self._eps,
+            eps=self.eps,
             maximize=False,
         )
 

@@ -16,15 +16,19 @@ from dlrun.model.order import weight_layers
 from dlrun.regularization import Regularizer
 
 
-def drop(x: Tensor, rate: float) -> Tensor:
+def drop(x: Tensor, rate: float | Tensor) -> Tensor:
     """x with each element 0 with probability `rate`, else divided by 1 − rate.
+
+    rate: a 0-dim tensor where several networks run as one.
 
     On a CPU torch's own dropout spends most of its time drawing from a Bernoulli distribution;
     a uniform number and a comparison take a quarter of that.
     """
+    precise = torch.promote_types(x.dtype, torch.float32)
+    if isinstance(rate, Tensor):
+        return x * (torch.rand_like(x, dtype=precise) >= rate).to(x.dtype) / (1 - rate)
     if not x.is_cpu:
         return F.dropout(x, rate)
-    precise = torch.promote_types(x.dtype, torch.float32)
     kept = torch.rand_like(x, dtype=precise).ge_(rate).mul_(1 / (1 - rate))
     return x * kept.to(x.dtype)
 

@@ -91,20 +91,24 @@ class L2(Regularizer):
 
     def __init__(self, strength: float = 1e-3, parameters: str = "weights") -> None:
         require(strength, parameters)
-        self.strength, self._choice = strength, Choice(parameters, squares=True)
+        self.strength, self.choice = strength, Choice(parameters, squares=True)
 
     def change_model(self, model: nn.Module, x: Tensor) -> nn.Module:
         """Remember the model, which stays as it is."""
-        self._choice.model = model
+        self.choice.model = model
         return model
 
     def add_gradient(self, weights: Sequence[Tensor]) -> None:
         """Add strength·w to the gradient of each weight that has one."""
-        self._choice.add_gradient(weights, self.strength, list)
+        self.choice.add_gradient(weights, self.strength, list)
+
+    def parts(self) -> "Sequence[L1 | L2]":
+        """What it is the sum of."""
+        return (self,)
 
     def penalty(self, weights: Sequence[Tensor]) -> Tensor:
         """The penalty now, a scalar."""
-        return self.strength / 2 * self._choice.norms(weights, 2).square().sum()
+        return self.strength / 2 * self.choice.norms(weights, 2).square().sum()
 
 
 class Decay(Regularizer):
@@ -158,20 +162,24 @@ class L1(Regularizer):
 
     def __init__(self, strength: float = 1e-5, parameters: str = "weights") -> None:
         require(strength, parameters)
-        self.strength, self._choice = strength, Choice(parameters)
+        self.strength, self.choice = strength, Choice(parameters)
 
     def change_model(self, model: nn.Module, x: Tensor) -> nn.Module:
         """Remember the model, which stays as it is."""
-        self._choice.model = model
+        self.choice.model = model
         return model
 
     def add_gradient(self, weights: Sequence[Tensor]) -> None:
         """Add strength·sign(w) to the gradient of each weight that has one."""
-        self._choice.add_gradient(weights, self.strength, torch._foreach_sign)
+        self.choice.add_gradient(weights, self.strength, torch._foreach_sign)
+
+    def parts(self) -> "Sequence[L1 | L2]":
+        """What it is the sum of."""
+        return (self,)
 
     def penalty(self, weights: Sequence[Tensor]) -> Tensor:
         """The penalty now, a scalar."""
-        return self.strength * self._choice.norms(weights, 1).sum()
+        return self.strength * self.choice.norms(weights, 1).sum()
 
 
 def l1(
@@ -206,6 +214,10 @@ class Elastic(Regularizer):
         """Add strength·(ratio·sign(w) + (1 − ratio)·w) to the gradient of each that has one."""
         for part in self._parts:
             part.add_gradient(weights)
+
+    def parts(self) -> "Sequence[L1 | L2]":
+        """What it is the sum of."""
+        return self._parts
 
     def penalty(self, weights: Sequence[Tensor]) -> Tensor:
         """The penalty now, a scalar."""

@@ -6,7 +6,7 @@ restored.py   the same put back into a Run
 
 import logging
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,7 @@ from dlrun.engine.state.kept import (
     keeps_last,
     load_best_weights,
     start,
+    together,
 )
 from dlrun.engine.state.restored import (
     restore,
@@ -33,24 +34,37 @@ from dlrun.record import FINISHED, Record, read_status
 from dlrun.regularization import acts
 
 __all__ = ["Counters", "Standing", "State", "Window"]
-__all__ += ["begin", "capture", "keeps_last", "load_best_weights", "restore", "restore_model"]
+__all__ += [
+    "begin",
+    "begin_together",
+    "capture",
+    "keeps_last",
+    "load_best_weights",
+    "restore",
+    "restore_model",
+]
 __all__ += ["start"]
-__all__ += ["take_optimizer", "take_preprocessing"]
+__all__ += ["take_optimizer", "take_preprocessing", "together"]
 
 _log = logging.getLogger("dlrun")
 _PARTS: dict[str, type] = {"position": dict, "window": dict, "model": dict, "preprocessing": dict}
 _PARTS |= {"optimizer": dict, "random": dict, "recorded": int}
 
 
-def begin(run: Run, record: Record, changed: Collection[str] = ()) -> State:
+def begin(run: Run, record: Record, changed: Collection[str] = (), at: int | None = None) -> State:
     """The state to train on from: that of the newest checkpoint in `record`, or the beginning.
 
     changed: of "preprocessing", "loss", "metric.<name>" and "val" (the validation split), what
     is no longer as it was. What has a memory that no longer applies begins anew, with one warning.
+    at: the step that it is to stand at, 0 for the beginning; None for the newest.
     Points of the record after the checkpoint are cut off: they will come again. Raises
     Mistake, and leaves the record as it is, where the checkpoint does not fit the run.
     """
-    saved = checkpoint.load(record.directory / "checkpoints", partial(_unfit, record))
+    saved = checkpoint.load(
+        record.directory / "checkpoints",
+        partial(_unfit, record),
+        lambda state: at is None or state["position"]["step"] == at,
+    )
     state = State()
     if saved:
         state = restore(run, saved, changed)
@@ -59,6 +73,16 @@ def begin(run: Run, record: Record, changed: Collection[str] = ()) -> State:
         _look_ahead(run, state, forgotten, finished)
     record.truncate(saved["recorded"] if saved else 0)
     return state
+
+
+def begin_together(runs: Sequence[Run], records: Sequence[Record]) -> State:
+    """The state from which runs train on together: the newest that all have a checkpoint of.
+
+    A kill may come between the checkpoints of two runs. Raises Mistake as `begin` does.
+    """
+    known = [checkpoint.steps(record.directory / "checkpoints") for record in records]
+    at = max(set.intersection(*known))
+    return together([begin(*pair, at=at) for pair in zip(runs, records, strict=True)])
 
 
 def _look_ahead(run: Run, state: State, forgotten: bool, finished: bool) -> None:

@@ -1,8 +1,8 @@
 """What of a run changes while it trains, and all of it as tensors and plain values."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -68,10 +68,11 @@ class Window:
     penalties: list[list[Tensor]] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     seconds: float = 0.0
+    _read: dict[tuple[str, int], list[list[float]]] = field(default_factory=dict, repr=False)
 
     def add(self, result: StepResult) -> int:
         """The mini-batches of one more step; how many samples they had."""
-        samples = 0
+        samples, self._read = 0, {}
         for size, loss, metric_sum, objective, penalties in result.batches:
             samples += size
             self.sizes.append(size)
@@ -83,11 +84,18 @@ class Window:
                 self.penalties.append(penalties)
         return samples
 
-    def of(self, entries: Sequence[Tensor] | Tensor, number: int) -> list[float]:
-        """Those of one run, out of entries for each run."""
-        values = entries if isinstance(entries, Tensor) else torch.stack(list(entries))
-        found: list[float] = values.reshape(len(values), -1)[:, number].tolist()
-        return found
+    def of(self, name: str, number: int, place: int = 0) -> list[float]:
+        """Of each mini-batch what one run has; all runs are read out at once.
+
+        name: of what is kept, or "minimized". place: of the rule, among the penalties.
+        """
+        if (name, place) not in self._read:
+            entries = self.minimized() if name == "minimized" else getattr(self, name)
+            if name == "penalties":
+                entries = [each[place] for each in entries]
+            values = entries if isinstance(entries, Tensor) else torch.stack(entries)
+            self._read[name, place] = values.reshape(len(values), -1).T.tolist()
+        return self._read[name, place][number]
 
     def minimized(self) -> Tensor:
         """(n,) or (n, runs): of each mini-batch the objective and the penalties of its step."""
@@ -99,7 +107,29 @@ class Window:
     def clear(self) -> None:
         """Begin a new window."""
         self.losses, self.metric_sums, self.objectives, self.penalties = [], [], [], []
-        self.sizes, self.seconds = [], 0.0
+        self.sizes, self.seconds, self._read = [], 0.0, {}
+
+    def part(self, numbers: Sequence[int]) -> "Window":
+        """That of some of the runs; of one that is alone there are scalars again."""
+
+        def chosen(entries: Iterable[Tensor]) -> list[Tensor]:
+            entries = list(entries)
+            if not entries or entries[0].dim() == 0:
+                return entries
+            kept = torch.stack(entries)[:, list(numbers)]
+            return list((kept[:, 0] if len(numbers) == 1 else kept).unbind())
+
+        apart = [
+            list(each) for each in zip(*map(chosen, zip(*self.penalties, strict=True)), strict=True)
+        ]
+        return Window(
+            chosen(self.losses),
+            chosen(self.metric_sums),
+            chosen(self.objectives),
+            apart,
+            list(self.sizes),
+            self.seconds,
+        )
 
 
 @dataclass
@@ -116,6 +146,39 @@ class State:
     def become(self, other: "State") -> None:
         """Take over another state, in place."""
         self.counters, self.window, self.runs[:] = other.counters, other.window, other.runs
+
+    def part(self, numbers: Sequence[int]) -> "State":
+        """That of some of the runs, with counters of its own."""
+        runs = [self.runs[number] for number in numbers]
+        return State(replace(self.counters), self.window.part(numbers), runs)
+
+
+def together(states: Sequence[State]) -> State:
+    """The state of runs that train together from the same step on. Raises ValueError."""
+    counters = [replace(state.counters, elapsed=0.0) for state in states]
+    sizes = [state.window.sizes for state in states]
+    if any(each != counters[0] for each in counters) or any(each != sizes[0] for each in sizes):
+        raise ValueError("runs that train together stand at the same step")
+
+    def stacked(entries: Sequence[list[Tensor]]) -> list[Tensor]:
+        return [torch.stack(each) for each in zip(*entries, strict=True)]
+
+    windows = [state.window for state in states]
+    apart = [
+        [torch.stack(rule) for rule in zip(*step, strict=True)]
+        for step in zip(*(window.penalties for window in windows), strict=True)
+    ]
+    slowest = max(states, key=lambda state: state.counters.elapsed)
+    window = Window(
+        stacked([each.losses for each in windows]),
+        stacked([each.metric_sums for each in windows]),
+        stacked([each.objectives for each in windows]),
+        apart,
+        list(sizes[0]),
+        slowest.window.seconds,
+    )
+    runs = [standing for state in states for standing in state.runs]
+    return State(replace(slowest.counters), window, runs)
 
 
 def load_best_weights(run: Run, counters: Counters, standing: Standing) -> int:
@@ -143,7 +206,7 @@ def capture(run: Run, state: State, recorded: int, number: int = 0) -> dict[str,
 
     recorded: the length of the record so far. number: of the run among those of the state.
     """
-    window, standing = state.window, state.runs[number]
+    window, standing = state.window.part([number]), state.runs[number]
     return {
         "position": asdict(state.counters) | standing.numbers(),
         "monitor": run.monitor,

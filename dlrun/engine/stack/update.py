@@ -1,0 +1,165 @@
+"""What moves the weights of a stack: one rule for all its runs, or each run's own optimizer."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dlrun.engine.run import Run
+from dlrun.engine.stack.weights import Columns, Stack
+from dlrun.optimizer import rules
+from dlrun.optimizer.rules import Form, Number
+
+
+class Update:
+    """The optimizers of some runs as one, where a rule is known for them.
+
+    What an optimizer remembers of a weight is a view of what is remembered of all; counts
+    and the like it gets from `settle`. Without a rule the optimizers step one after another.
+    """
+
+    def __init__(self, runs: Sequence[Run], stack: Stack) -> None:
+        self._runs, self._stack = list(runs), stack
+        self._factors: Sequence[float] = [1.0] * len(runs)
+        forms = [forms_of(run) for run in runs]
+        self._groups = [
+            _Group(runs, stack, place, [own[place] for own in forms])
+            for place in range(len(stack.groups))
+            if forms[0]
+        ]
+        self._steps, self._before = 0, [_taken(run) for run in runs]  # of the stack; without it
+
+    def step(self, factors: Sequence[float]) -> None:
+        """Move the weights; factors: of each run's learning rates."""
+        self._factors = factors
+        if not self._groups:
+            self.set_rates()
+            for run in self._runs:
+                run.optimizer.step()
+            return
+        self._steps += 1
+        t = number_of(self._before) + self._steps
+        factor = number_of(factors)
+        for group in self._groups:
+            group.step(factor, t)
+
+    def set_rates(self) -> None:
+        """Tell each optimizer the rates of the last step."""
+        for run, factor in zip(self._runs, self._factors, strict=True):
+            for options, rate in zip(run.optimizer.param_groups, run.rates, strict=True):
+                options["lr"] = rate * factor
+
+    def settle(self) -> None:
+        """Put into each optimizer's state what is no view."""
+        self.set_rates()
+        for group in self._groups:
+            group.settle([before + self._steps for before in self._before])
+
+    def forget(self, number: int) -> None:
+        """Let the optimizer of a run begin anew."""
+        if not self._groups:
+            self._runs[number].optimizer.state.clear()
+        self._before[number] = -self._steps
+        for group in self._groups:
+            group.forget(number)
+
+    def rate(self, place: int) -> Number:
+        """Of a group in the last step: a number, or (runs, 1)."""
+        rates = [run.rates[place] for run in self._runs]
+        return number_of([a * b for a, b in zip(rates, self._factors, strict=True)])
+
+
+class _Group:
+    """One group of parameters of all optimizers."""
+
+    def __init__(self, runs: Sequence[Run], stack: Stack, place: int, forms: list[Form]) -> None:
+        self._form, self._runs = forms[0], runs
+        self._columns = [stack.columns[name] for name in stack.groups[place]]
+        self._start, self._stop = self._columns[0].start, self._columns[-1].stop
+        self._weights = [run.optimizer.param_groups[place]["params"] for run in runs]
+        self._p, self._grad = (
+            every[:, self._start : self._stop] for every in (stack.flat, stack.grad)
+        )
+        self._rate = number_of([run.rates[place] for run in runs])
+        self._numbers = {
+            name: number_of([form.numbers[name] for form in forms]) for name in forms[0].numbers
+        }
+        self._first = {
+            name: number_of([form.first.get(name, 0.0) for form in forms])
+            for name in self._form.names
+        }
+        self._memory = {name: self._remembered(name) for name in self._form.names if name != "step"}
+        shapes = [columns.shape for columns in self._columns]
+        rule = self._form.rule
+        self._rule = partial(rule, shapes=shapes) if self._form.shaped else rule
+
+    def step(self, factor: Number, t: Number) -> None:
+        numbers = self._numbers | {"lr": self._rate * factor}
+        self._rule(self._p, self._grad, self._memory, numbers, self._form.ways, t)
+
+    def settle(self, taken: Sequence[int]) -> None:
+        form = self._form
+        for number, (run, weights) in enumerate(zip(self._runs, self._weights, strict=True)):
+            for weight in weights:
+                memory = run.optimizer.state[weight]
+                for name in form.scalars:
+                    memory[form.names[name]] = self._memory[name][number, 0].clone()
+                if "step" in form.names:
+                    count = taken[number]
+                    memory["step"] = count if form.counts else torch.tensor(float(count))
+
+    def forget(self, number: int) -> None:
+        for name, memory in self._memory.items():
+            first = self._first[name]
+            memory[number] = first[number] if isinstance(first, Tensor) else first
+
+    def _remembered(self, name: str) -> Tensor:
+        """(runs, n) of what the optimizers have of all weights; theirs become views of it."""
+        form, like = self._form, self._p
+        known, first = form.names[name], self._first[name]
+        if name in form.scalars:
+            numbers = [
+                float(run.optimizer.state[weights[0]].get(known, form.first.get(name, 0.0)))
+                for run, weights in zip(self._runs, self._weights, strict=True)
+            ]
+            return torch.tensor(numbers, device=like.device)[:, None]
+        memory = torch.empty_like(like, memory_format=torch.contiguous_format)
+        memory.copy_(first.to(like) if isinstance(first, Tensor) else torch.full_like(like, first))
+        for number, (run, weights) in enumerate(zip(self._runs, self._weights, strict=True)):
+            for place, weight in zip(self._columns, weights, strict=True):
+                own: dict[str, Any] = run.optimizer.state[weight]
+                start, stop = place.start - self._start, place.stop - self._start
+                row = Columns(start, stop, place.shape).of(memory)[number]
+                if own.get(known) is not None:
+                    row.copy_(own[known])
+                own[known] = row
+        return memory
+
+
+def release(run: Run) -> None:
+    """Give a run's optimizer tensors of its own again, with the same values."""
+    for memory in run.optimizer.state.values():
+        memory |= {
+            name: value.clone() for name, value in memory.items() if isinstance(value, Tensor)
+        }
+
+
+def forms_of(run: Run) -> list[Form]:
+    """The rules of the optimizer's groups; none where one has none."""
+    found = [rules.form(run.optimizer, group) for group in run.optimizer.param_groups]
+    return [form for form in found if form is not None] if all(found) else []
+
+
+def number_of(numbers: Sequence[float]) -> Number:
+    """The number that all runs have, or (runs, 1) float64."""
+    if all(number == numbers[0] for number in numbers):
+        return float(numbers[0])
+    return torch.tensor(numbers, dtype=torch.float64)[:, None]
+
+
+def _taken(run: Run) -> int:
+    """The steps that an optimizer has counted."""
+    counts = [int(memory["step"]) for memory in run.optimizer.state.values() if "step" in memory]
+    return max(counts, default=0)

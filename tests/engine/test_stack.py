@@ -1,0 +1,421 @@
+"""Runs that train at once come to what each comes to alone.
+
+In float64 and without random layers every point, the weights and what is the best of them are
+the same to 1e-9.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dlrun import record
+from dlrun.data import Data
+from dlrun.engine import checkpoint
+from dlrun.engine.run import Run
+from dlrun.engine.stack import StackedStep, apart, unfit
+from dlrun.engine.state import begin, begin_together
+from dlrun.engine.train import Member, train, train_together
+from dlrun.errors import Failure
+from dlrun.recipe import build
+from dlrun.record import Record
+from tests.conftest import Recipe, Watcher, sparsely
+
+BASE = ("epochs=3", "data.samples=15%")
+TO = 1e-9
+
+
+@dataclass
+class Ended:
+    """A run that has ended, and what it left."""
+
+    run: Run
+    best_step: int
+    points: list[dict[str, Any]]
+    failure: str
+
+
+@dataclass
+class Lab:
+    """Trains the same recipes alone and together."""
+
+    compose: Recipe
+    data: Data
+    folder: Path
+
+    def runs(self, words: Sequence[str], siblings: Sequence[str], double: bool = True) -> list[Run]:
+        """The runs of several recipes, which differ by some words."""
+        found = []
+        for own in siblings:
+            run = build.build(
+                self.compose(*BASE, *words, *filter(None, own.split("; "))), self.data
+            )
+            if double:
+                in_double(run)
+            found.append(run)
+        return found
+
+    def record(self) -> Record:
+        """A new record."""
+        return record.create(self.folder, "test", {"versions": {}, "git": {}}, "")
+
+    def alone(self, run: Run) -> Ended:
+        """What becomes of a run that trains alone."""
+        kept, failure = self.record(), ""
+        state = begin(run, kept)
+        try:
+            train(run, state, kept, Watcher())
+        except Failure as error:
+            failure = str(error)
+        kept.close()
+        return Ended(run, state.runs[0].best_step, kept.points(), failure)
+
+    def together(self, runs: Sequence[Run], records: Sequence[Record] = ()) -> list[Ended]:
+        """What becomes of runs that train at once."""
+        kept = list(records) or [self.record() for _ in runs]
+        state = begin_together(runs, kept)
+        pairs = zip(runs, state.runs, kept, strict=True)
+        members = [Member(*each, Watcher()) for each in pairs]
+        try:
+            ended = list(train_together(members, state, StackedStep(runs)))
+        finally:
+            for each in kept:
+                each.close()
+        assert sorted(map(id, ended)) == sorted(map(id, members))
+        return [
+            Ended(m.run, m.standing.best_step, m.record.points(), str(m.failure or ""))
+            for m in members
+        ]
+
+    def compare(self, words: Sequence[str], siblings: Sequence[str]) -> list[Ended]:
+        """Train recipes in both ways, and require the same of both."""
+        runs = self.runs(words, siblings)
+        assert [unfit(run) for run in runs[:1]] == [""]
+        assert [apart(runs[0], run) for run in runs] == [""] * len(runs)
+        found = self.together(runs)
+        for one, all_of_them in zip(self.runs(words, siblings), found, strict=True):
+            same(self.alone(one), all_of_them)
+        return found
+
+
+@pytest.fixture
+def lab(compose_recipe: Recipe, digits: Data, tmp_path: Path) -> Lab:
+    return Lab(compose_recipe, digits, tmp_path)
+
+
+class Double(torch.nn.Module):
+    """Into float64."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.double()
+
+
+def in_double(run: Run) -> None:
+    """Compute in float64."""
+    run.model.double()
+    for name in ("train", "val", "train_eval"):
+        feed = getattr(run, name)
+        if feed is not None:
+            y = feed.y.double() if feed.y.is_floating_point() else feed.y
+            x = feed.x.double() if feed.prepared else feed.x
+            setattr(run, name, type(feed)(x, y, feed.rows, feed.prepared))
+    if not run.train.prepared:
+        run.preprocessing = torch.nn.Sequential(run.preprocessing, Double())
+        run.evaluation = torch.nn.Sequential(run.evaluation, Double())
+    for memory in run.optimizer.state.values():  # AdaGrad has one from the start
+        memory["sum"] = memory["sum"].double()
+    if run.objective.weight is not None:
+        run.objective.weight = run.objective.weight.double()
+
+
+def same(alone: Ended, together: Ended) -> None:
+    """Require of two runs the same points, weights and end."""
+    said = [each.failure.partition(" with a rate")[0] for each in (alone, together)]
+    assert said[0] == said[1]  # the rate is that of when it is noticed
+    assert [p["step"] for p in together.points] == [p["step"] for p in alone.points]
+    for one, other in zip(alone.points, together.points, strict=True):
+        assert list(one["values"]) == list(other["values"])
+        for name, value in one["values"].items():
+            if not name.startswith("time/"):
+                close = math.isclose(other["values"][name], value, rel_tol=TO, abs_tol=1e-12)
+                assert close, (one["step"], name, value, other["values"][name])
+    if alone.failure:
+        return
+    assert together.best_step == alone.best_step
+    weights = together.run.model.state_dict()
+    for name, value in alone.run.model.state_dict().items():
+        torch.testing.assert_close(weights[name], value, rtol=TO, atol=1e-10, msg=name)
+
+
+OPTIMIZERS = {
+    "sgd": "optimizer.weight_decay=0.01",
+    "momentum": "optimizer.momentum=0.5; optimizer.weight_decay=0.01",
+    "nesterov": "optimizer.momentum=0.5; optimizer.weight_decay=0.01",
+    "adagrad": "optimizer.lr_decay=0.1; optimizer.initial_accumulator_value=0.1",
+    "adagrad; optimizer.eps_form=inside": "optimizer.lr_decay=0.1; optimizer.eps=0.01",
+    "rmsprop": "optimizer.alpha=0.9; optimizer.weight_decay=0.01",
+    "rmsprop; optimizer.momentum=0.9; optimizer.centered=true": "optimizer.momentum=0.5",
+    "rmsprop; optimizer.eps_form=inside": "optimizer.alpha=0.9; optimizer.eps=1e-4",
+    "adam": "optimizer.betas=[0.8,0.99]; optimizer.weight_decay=0.01; optimizer.eps=1e-4",
+    "adam; optimizer.amsgrad=true": "optimizer.betas=[0.8,0.9]; optimizer.weight_decay=0.01",
+    "adam; optimizer.bias_correction=false": "optimizer.betas=[0.8,0.99]",
+    "adamw": "optimizer.betas=[0.8,0.99]; optimizer.weight_decay=0.1",
+    "nadam": "optimizer.betas=[0.8,0.99]; optimizer.momentum_decay=0.01",
+    "muon": "optimizer.momentum=0.8; optimizer.adamw_lr=0.01; optimizer.weight_decay=0.1",
+    "lion": "optimizer.betas=[0.8,0.9]; optimizer.weight_decay=0.1",
+    # One after another, by their own step.
+    "adadelta": "optimizer.rho=0.8",
+    "radam": "optimizer.betas=[0.8,0.99]",
+    "nesterov; optimizer.form=classical": "optimizer.momentum=0.5",
+    "momentum; optimizer.momentum_start=0.5": "optimizer.momentum=0.6",
+    "schedulefree_adamw": "optimizer.weight_decay=0.1",
+}
+
+
+@pytest.mark.parametrize("optimizer", sparsely(OPTIMIZERS, 5, names=1))
+def test_optimizers(lab: Lab, optimizer: str) -> None:
+    words = f"optimizer={optimizer}".split("; ")
+    lab.compare([*words, "warmup=10%"], ["seed=1", f"seed=2; {OPTIMIZERS[optimizer]}; epochs=2"])
+
+
+def test_rates_of_their_own(lab: Lab) -> None:
+    """The same batch for all, which is not copied; groups with rates of their own."""
+    words = ["optimizer=adam", "layer_lr=fan_in", "decay=weights", "optimizer.weight_decay=0.01"]
+    lab.compare(words, [f"optimizer.lr={rate}" for rate in (0.02, 0.001, 0.005)])
+    runs = lab.runs(words, ["optimizer.lr=0.1", "optimizer.lr=0.2"])
+    step = StackedStep(runs)
+    rows = step.rows(0)
+    [(x, y)] = next(step.batches(rows, 0))
+    assert rows.dim() == 1
+    assert x.shape == (32, 1, 8, 8)
+    assert y.shape == (32,)
+
+
+SCHEDULES = [
+    *("constant", "step", "multistep", "exponential", "time", "inverse", "sqrt", "linear"),
+    *("polynomial", "cosine", "restarts", "cyclic", "one_cycle", "bold_driver", "plateau"),
+    *("halve_on_worse", "manual"),
+    "plateau; schedule.patience=1; schedule.return_to_best=true",
+]
+
+
+@pytest.mark.proof
+def test_schedules(lab: Lab) -> None:
+    """All at once, with lengths of their own."""
+    siblings = [
+        f"schedule={schedule}; seed={number}; epochs={2 + number % 2}"
+        for number, schedule in enumerate(SCHEDULES)
+    ]
+    lab.compare(["optimizer=adam"], siblings)
+
+
+def test_a_cut_begins_anew_with_its_own_optimizer(lab: Lab) -> None:
+    words = ["optimizer=nadam", "schedule=bold_driver", "epochs=5", "optimizer.lr=0.03"]
+    lab.compare(words, ["seed=1", "seed=2; optimizer.betas=[0.8,0.99]", "seed=3; schedule=cosine"])
+
+
+@pytest.mark.parametrize(
+    "initializers",
+    [
+        ["he", "orthogonal"],
+        pytest.param(
+            [
+                *("constant", "data_dependent", "default", "he_normal", "he_uniform", "lecun"),
+                *("large_normal", "lsuv", "normal", "random_walk", "small_normal", "uniform"),
+                *("small_uniform", "xavier", "xavier_normal", "xavier_uniform", "zeros"),
+            ],
+            marks=pytest.mark.proof,
+        ),
+    ],
+    ids=["two", "all"],
+)
+def test_initializers(lab: Lab, initializers: list[str]) -> None:
+    lab.compare([], [f"initializer={each}; optimizer.lr=0.01" for each in initializers])
+
+
+REGULARIZED = {
+    "l1,l2,max_norm,label_smoothing": (
+        "regularization.l1.strength=0.01; regularization.l2.strength=0.1; "
+        "regularization.max_norm.limit=1; regularization.label_smoothing.amount=0.3"
+    ),
+    "elastic,input_noise,target_noise": (
+        "regularization.elastic.ratio=0.1; regularization.elastic.strength=0.01; "
+        "regularization.input_noise.std=0.3; regularization.target_noise.flip=0.3"
+    ),
+    "batch_norm,weight_average": "regularization.weight_average.decay=0.9",
+    "lookahead,batch_norm": "regularization.lookahead.share=0.9",
+}
+
+
+@pytest.mark.parametrize("rules", sparsely(REGULARIZED, 5, names=1))
+def test_regularization(lab: Lab, rules: str) -> None:
+    own = f"seed=2; {REGULARIZED[rules]}; optimizer.lr=0.02"
+    words = [f"regularization=[{rules}]", "class_weights=balanced"]
+    lab.compare(words, ["seed=1", own, "seed=3; epochs=2"])
+
+
+@pytest.mark.parametrize(
+    ("words", "own"),
+    [
+        pytest.param(
+            ("regularization=[l2]", "regularization.l2.decoupled=true", "decay=weights"),
+            "regularization.l2.strength=0.1",
+            marks=pytest.mark.proof,
+        ),
+        pytest.param(
+            ("regularization=[l1]", "regularization.l1.form=proximal"),
+            "regularization.l1.strength=0.1",
+            marks=pytest.mark.proof,
+        ),
+        (
+            ("accumulate=3", "batch_size=20", "log_every='5 steps'", "validate_every='3 steps'"),
+            "clip_norm=0.5; clip_value=0.02",
+        ),
+        pytest.param(
+            ("augmentation=[flip,crop]", "augmentation.crop.padding=1", "loss=mse"),
+            "optimizer.lr=0.01",
+            marks=pytest.mark.proof,
+        ),
+        pytest.param(
+            ("model=cnn", "model.channels=[4,6]", "metric=[auroc,brier]", "train_eval=true"),
+            "optimizer.lr=0.01",
+            marks=pytest.mark.proof,
+        ),
+        pytest.param(
+            ("model=autoencoder", "drop_last=true"),
+            "optimizer.lr=0.01",
+            marks=pytest.mark.proof,
+        ),
+    ],
+)
+def test_what_else_a_recipe_says(lab: Lab, words: tuple[str, ...], own: str) -> None:
+    lab.compare(words, ["seed=1", f"seed=2; {own}", "seed=3; epochs=2"])
+
+
+def test_early_stopping_takes_runs_out(lab: Lab) -> None:
+    words = ["regularization=[early_stopping,batch_norm]", "epochs=9"]
+    patience = "regularization.early_stopping.patience"
+    siblings = [f"seed={k}; optimizer.lr=0.0{k}; {patience}='{k} epochs'" for k in range(1, 5)]
+    found = lab.compare(words, siblings)
+    assert len({len(each.points) for each in found}) > 2
+
+
+def test_a_run_that_diverges_touches_no_other(lab: Lab) -> None:
+    words = ["optimizer=sgd", "preflight=off"]
+    found = lab.compare(words, ["seed=1", "seed=2; optimizer.lr=1e200", "seed=3"])
+    assert [bool(each.failure) for each in found] == [False, True, False]
+
+
+class Kill(Exception):
+    """The end of a process."""
+
+
+@pytest.mark.parametrize("saves", [0, 1])
+def test_a_killed_stack_goes_on_exactly(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, saves: int
+) -> None:
+    """Killed in the midst of an epoch, or between the checkpoints of two runs."""
+    words = ["regularization=[dropout,l2]", "optimizer=adam", "checkpoint_every='4 steps'"]
+    siblings = ["seed=1", "seed=2; regularization.dropout.hidden=0.3", "seed=3; epochs=2"]
+    torch.manual_seed(5)
+    whole = lab.together(lab.runs(words, siblings, double=False))
+
+    kept, write, written = [lab.record() for _ in siblings], checkpoint.save, itertools.count()
+
+    def dying(state: dict[str, Any], folder: Path) -> None:
+        if next(written) == 6 + saves:
+            raise Kill
+        write(state, folder)
+
+    monkeypatch.setattr(checkpoint, "save", dying)
+    torch.manual_seed(5)
+    with pytest.raises(Kill):
+        lab.together(lab.runs(words, siblings, double=False), kept)
+    monkeypatch.undo()
+    for each in kept:
+        each.close()
+    again = [record.open_existing(each.directory) for each in kept]
+    torch.manual_seed(99)
+    went_on = lab.together(lab.runs(words, siblings, double=False), again)
+    for one, other in zip(whole, went_on, strict=True):
+        assert [p["step"] for p in one.points] == [p["step"] for p in other.points]
+        for before, after in zip(one.points, other.points, strict=True):
+            for name, value in before["values"].items():
+                assert name.startswith("time/") or after["values"][name] == value, name
+        weights = other.run.model.state_dict()
+        assert all(map(torch.equal, one.run.model.state_dict().values(), weights.values()))
+
+
+def test_a_sibling_goes_on_alone(lab: Lab) -> None:
+    """Longer than the others, as if it had never trained with them."""
+    words = ["optimizer=nadam", "schedule=constant", "regularization=[l2]"]
+    siblings = ["seed=1", "seed=2; optimizer.lr=0.01"]
+    kept = [lab.record() for _ in siblings]
+    lab.together(lab.runs(words, siblings), kept)
+    [longer] = lab.runs([*words, "epochs=5"], siblings[1:])
+    again = record.open_existing(kept[1].directory)
+    state = begin(longer, again)
+    train(longer, state, again, Watcher())
+    again.close()
+    [whole] = lab.runs([*words, "epochs=5"], siblings[1:])
+    same(lab.alone(whole), Ended(longer, state.runs[0].best_step, again.points(), ""))
+    size = (kept[1].directory / "checkpoints/last.pt").stat().st_size
+    assert size < 1.5 * (kept[0].directory / "checkpoints/last.pt").stat().st_size
+
+
+def test_masks_are_each_runs_own(lab: Lab) -> None:
+    words = ["regularization=[dropout,dropconnect]", "regularization.dropconnect.linear=0.3"]
+    runs = lab.runs(words, ["", "", "regularization.dropout.hidden=0.1"])
+    step = StackedStep(runs)
+    result = step(next(step.batches(step.rows(0), 0)), [1.0] * 3, norm=False)
+    assert len({float(loss) for loss in result.batches[0].loss}) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("optimizer=lbfgs", "LBFGS evaluates the loss itself"),
+        ("optimizer=sam", "SAM evaluates the loss itself"),
+        ("on_divergence=backoff", "on_divergence=backoff returns to a step"),
+        ("freeze=[backbone]", "some of its weights are frozen"),
+        ("regularization=[gradient_noise]", "gradient_noise draws from one source"),
+        ("channels_last=true; model=cnn", "channels_last=true lays out one network"),
+        ("loss=hinge", "its network or its loss can't run as several at once: aten::multi"),
+        (
+            "regularization=[weight_norm]",
+            "its network or its loss can't run as several at once: aten::_weight_norm",
+        ),
+    ],
+)
+def test_what_trains_alone(lab: Lab, words: str, why: str) -> None:
+    [run] = lab.runs([], [words], double=False)
+    before = torch.get_rng_state()
+    assert unfit(run).startswith(why)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("batch_size=16", "batch_size is 32 and 16"),
+        ("model.hidden=[32]", "model: 1.weight of shape (64, 64) and (32, 64)"),
+        ("activation=tanh", "model: 2 is ReLU and Tanh"),
+        ("optimizer=adam", "optimizer: SGD and Adam"),
+        ("optimizer=nesterov", "optimizer: form is velocity and nesterov velocity"),
+        ("loss=mse", "loss: cross_entropy and mse"),
+        ("regularization=[l2]", "regularization: has regularization.l2 in one alone"),
+        ("class_weights=balanced", "objective: "),
+        ("data.split_seed=1", ""),
+        ("seed=5; optimizer.lr=0.3; epochs=9; schedule=step; initializer=he", ""),
+    ],
+)
+def test_what_cannot_share_a_stack(lab: Lab, words: str, why: str) -> None:
+    first, second = lab.runs([], ["seed=0", words], double=False)
+    found = apart(first, second)
+    assert found.startswith(why)
+    assert bool(found) == bool(why)
