@@ -1,6 +1,5 @@
 """How good the verdicts are on the planted faults that nothing was fitted to."""
 
-import os
 
 import pytest
 
