@@ -38,6 +38,7 @@ def test_a_scattered_digit_is_the_digit_in_another_place(digits):
     assert found.digest != scattered(side=12, seed=1).digest
 
 
+@pytest.mark.figures
 def test_batch_norm_is_undone_to_the_last_bits():
     words = ["+experiment=batch_norm_identity", *SHORT, "model.hidden=[16,12]"]
     assert main(words) in (0, None)

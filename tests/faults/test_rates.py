@@ -1,6 +1,5 @@
 """How good the verdicts are on the planted faults that nothing was fitted to."""
 
-
 import pytest
 
 from dlrun.finding import by_level

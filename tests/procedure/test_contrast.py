@@ -35,6 +35,7 @@ def without_clock(values):
     return {key: value for key, value in values.items() if not key.startswith("time/")}
 
 
+@pytest.mark.figures
 @pytest.mark.proves("procedure=contrast")
 def test_a_variant_is_the_command_with_its_words(capsys):
     assert main([*COMMON, "test=false", "procedure=contrast", VARIANTS]) == 0

@@ -21,6 +21,7 @@ def drawn(*words: str) -> list[float]:
     return [point["values"]["lr"] for point in points if "lr" in point["values"]]
 
 
+@pytest.mark.figures
 @pytest.mark.proves("procedure=draw_schedule")
 @pytest.mark.parametrize(
     "words",

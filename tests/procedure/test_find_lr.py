@@ -71,6 +71,7 @@ def test_the_losses_are_those_of_a_bare_loop(compose_recipe, digits, dtype):
         assert got == losses
 
 
+@pytest.mark.figures
 def test_on_a_parabola_the_choice_is_the_inverse_of_the_curvature(here):
     """(w − 1)² + b²: plain descent is there after one step of 1/2, and diverges beyond 1."""
     x = np.tile([-1.0, 1.0], 20).astype("float32")
@@ -114,6 +115,7 @@ def test_the_steepest_place_of_a_range_is_that_of_a_logistic_curve():
     assert steepest(list(rates), list(course)) == pytest.approx(10**-2.5, rel=0.15)
 
 
+@pytest.mark.figures
 def test_a_range_is_one_run_of_growing_rates(here, compose_recipe, digits):
     words = [*FIND, "procedure.method=range", "procedure.steps=40", "procedure.highest=1"]
     assert main(words) == 0

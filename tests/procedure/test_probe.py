@@ -49,6 +49,7 @@ def test_equal_units_and_zeros_are_seen(compose_recipe, digits):
     assert relu.zeros == 1
 
 
+@pytest.mark.figures
 def test_the_shell_shows_a_table_and_a_figure(capsys):
     words = ["procedure=probe", "tracking=none", "model.hidden=[16,12]", "activation=identity"]
     assert main(words) == 0

@@ -75,6 +75,7 @@ def told(outputs="outputs"):
     return run, record.read_json(run / "run.json")
 
 
+@pytest.mark.figures
 @pytest.mark.proves("procedure=time")
 def test_a_layer_that_sleeps_is_the_forward_pass_and_larger_batches_gain(here, capsys):
     assert main([*COMMON, *SLOW, "epochs='20 steps'"]) == 0

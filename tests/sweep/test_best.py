@@ -95,6 +95,7 @@ def test_it_is_never_tested_twice(
     assert [(run.value, run.loss) for point in points(tmp_path) for run in point.runs] == values
 
 
+@pytest.mark.figures
 def test_a_sweep_that_was_killed_before_does_it_then(
     sweep: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +136,7 @@ def test_two_sweeps_do_not_complete_one_run_at_once(
     assert sorted(held) == [False, False, True]
 
 
+@pytest.mark.figures
 @pytest.mark.parametrize(
     ("words", "count"),
     sparsely([(["test=false"], 0), (["sweep.export=none"], 1), (["sweep.export=all"], 1)], 3),

@@ -26,6 +26,7 @@ class Deliveries:
         self.followed.append(run.name)
 
 
+@pytest.mark.figures
 def test_runs_that_a_server_lacks_are_delivered_by_the_next_command(
     sweep: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -43,6 +44,7 @@ def test_runs_that_a_server_lacks_are_delivered_by_the_next_command(
     assert sent.followed == late
 
 
+@pytest.mark.figures
 def test_what_another_sweep_has_trained_is_delivered_too(
     sweep: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,6 +87,7 @@ def test_jobs_elsewhere_say_it_once(sweep, tmp_path, capfd):
     assert not [*(directory(tmp_path) / "jobs").glob("checked*")]
 
 
+@pytest.mark.figures
 def test_the_best_run_alone_is_diagnosed(sweep, tmp_path, capsys):
     words = ("optimizer.lr=0.0001,0.00001", "epochs=3")
     assert sweep(*words) == 0
@@ -121,6 +122,7 @@ def test_what_is_exported_is_diagnosed(sweep, tmp_path, export, many):
     assert sum("examined" in info for info in found) == many
 
 
+@pytest.mark.figures
 def test_the_best_cross_validation_has_the_figures_of_its_folds(sweep, tmp_path):
     words = ("procedure=cross_validate", "procedure.folds=2", "optimizer.lr=0.1,0.0001")
     assert sweep(*words) == 0

@@ -51,6 +51,7 @@ def test_changed_data_are_trained_on_anew(sweep, tmp_path, capsys):
     assert len(record.all_runs(tmp_path / "outputs")) == 4
 
 
+@pytest.mark.figures
 def test_data_that_are_gone_leave_what_was_found(sweep, tmp_path, capsys):
     write(tmp_path, 0)
     assert sweep(*WORDS) == 0
