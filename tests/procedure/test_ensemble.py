@@ -329,6 +329,7 @@ def test_a_group_is_in_the_bag_or_out_of_it(here: Path):
         assert not who[0] & who[1]
 
 
+@pytest.mark.figures
 @pytest.mark.proof
 def test_images_as_one_model_that_torch_alone_loads(here: Path, capsys):
     make_folder(here / "photos", {"bright": 30, "dark": 30})

@@ -49,6 +49,7 @@ def told(outputs="outputs"):
     return [info[key] for key in ("value", "table", "findings", "text", "chart")]
 
 
+@pytest.mark.figures
 @pytest.mark.proof
 @pytest.mark.proves("procedure=start")
 def test_the_steps_are_the_procedures_themselves(here, capsys):
