@@ -40,11 +40,12 @@ class Constraint(Protocol):
 def gradients(runs: Sequence[Run], place: int, stack: Stack) -> Gradients:
     """The rule in a place among those that change gradients, of all runs."""
     rules = [run.change_gradient[place] for run in runs]
-    if all(isinstance(rule, L1 | L2 | Elastic) for rule in rules):
-        parts = [rule.parts() for rule in rules]  # type: ignore[attr-defined]
-        if not any(part.choice.among(run.weights).made for part, run in _pairs(parts, runs)):
-            return _Penalties(runs, parts, stack)
-    return _EachGradient(runs, rules)
+    parts = [rule.parts() for rule in rules if isinstance(rule, L1 | L2 | Elastic)]
+    if len(parts) < len(rules):
+        return _EachGradient(runs, rules)
+    if any(part.choice.among(run.weights).made for part, run in _pairs(parts, runs)):
+        return _EachGradient(runs, rules)
+    return _Penalties(runs, parts, stack)
 
 
 def constraint(runs: Sequence[Run], place: int, stack: Stack, update: Update) -> Constraint:
