@@ -344,7 +344,10 @@ class Driver:
         decided = stacks.decided(self.settings.stack, self.directory)
         for result in stacks.train(asked, self.session, decided):
             done.add(result.task.id)
-            self._done(result.task, result.run)
+            if result.run.status == record.KILLED:  # which is said once, of the sweep
+                self.ledger.ran(result.task.trial, result.run)
+            else:
+                self._done(result.task, result.run)
         return done
 
     def _judge(self, task: Task) -> Any | None:
