@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dlrun.engine import checkpoint
 from dlrun.engine.run import Run
-from dlrun.engine.stack.step import Network
+from dlrun.engine.stack.network import Network
 from dlrun.engine.stack.update import forms_of
 from dlrun.engine.stack.varying import ATTRIBUTES
 from dlrun.errors import first_line

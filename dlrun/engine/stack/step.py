@@ -4,9 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch import Tensor
 
 from dlrun.engine.batches import Batch, grouped
 from dlrun.engine.evaluate import Tally, averages, best_weights, measure
@@ -15,12 +13,11 @@ from dlrun.engine.run import Run, Weights
 from dlrun.engine.stack import update as updates
 from dlrun.engine.stack import weights as rows_of
 from dlrun.engine.stack.acting import constraint, gradients
+from dlrun.engine.stack.network import Network
 from dlrun.engine.stack.update import Update
-from dlrun.engine.stack.varying import Varying
 from dlrun.engine.stack.weights import Stack
 from dlrun.engine.step import BatchResult, StepResult, training_batches
 from dlrun.engine.watch import Watch
-from dlrun.loss import Loss
 
 
 class StackedStep:
@@ -218,90 +215,6 @@ class StackedStep:
         self._runs = [self._runs[number] for number in numbers]
         if self._runs:
             self._bind()
-
-
-class Network:
-    """The networks and losses of some runs as one: the first run's, with the tensors of all."""
-
-    def __init__(self, runs: Sequence[Run]) -> None:
-        self._run = runs[0]
-        self._through = _Through(self._run)
-        self._varying = Varying(runs)
-        self._differs = self._run.objective is not self._run.loss
-
-    def __call__(
-        self, tensors: dict[str, Tensor], x: Tensor, y: Tensor, axis: int
-    ) -> tuple[Tensor, Tensor | None, Tensor]:
-        """(runs,) of each: what is trained, the loss where that is something else, the metric.
-
-        axis: of the samples: 1 where each run has its own, else 0.
-        """
-        own = 0 if axis else None
-        run = self._run
-        every = vmap(self._alone, in_dims=(0, 0, own), randomness="different")
-        logits = every(tensors, self._varying.values, x)
-        trained = self._loss(run.objective, logits, y, axis)
-        said = logits.detach()
-        plain = self._loss(run.loss, said, y, axis) if self._differs else None
-        return trained, plain, vmap(run.metric_sum, in_dims=(0, own))(said, y)
-
-    def measured(
-        self, tensors: dict[str, Tensor], x: Tensor, y: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """(runs, n, outputs) of the same samples for all; (runs,) of their losses and metrics."""
-        run = self._run
-        every = vmap(self._alone, in_dims=(0, 0, None), randomness="different")
-        logits = every(tensors, self._varying.values, x)
-        loss = self._loss(run.loss, logits, y, axis=0)
-        return logits, loss, vmap(run.metric_sum, in_dims=(0, None))(logits, y)
-
-    def _loss(self, loss: Loss, logits: Tensor, y: Tensor, axis: int) -> Tensor:
-        """(runs,) from (runs, n, ...) logits.
-
-        torch takes cross-entropy apart under vmap, which takes longer than the rest of a small
-        network.
-        """
-        varies = loss is self._run.objective and self._varying.has(loss)
-        if loss.function is F.cross_entropy and not varies:
-            rows = y if axis else y.expand(len(logits), *y.shape)
-            parts = F.cross_entropy(
-                logits.flatten(0, 1),
-                rows.flatten(0, 1),
-                weight=loss.weight,
-                reduction="none",
-                label_smoothing=float(loss.spread),
-            )
-            return parts.view(len(logits), -1).mean(1)
-
-        def alone(values: list[Tensor], logits: Tensor, y: Tensor) -> Tensor:
-            with self._varying.put(values):
-                return loss(logits, y)
-
-        every = vmap(alone, in_dims=(0, 0, 0 if axis else None))
-        found: Tensor = every(self._varying.values, logits, y)
-        return found
-
-    def _alone(self, tensors: dict[str, Tensor], values: list[Tensor], x: Tensor) -> Tensor:
-        with self._varying.put(values):
-            return self._logits(tensors, x)
-
-    def _logits(self, tensors: dict[str, Tensor], x: Tensor) -> Tensor:
-        named = {f"model.{name}": value for name, value in tensors.items()}
-        logits: Tensor = functional_call(self._through, named, (x,))
-        return logits
-
-
-class _Through(nn.Module):
-    """Calls a run's network as the run does, in lower precision where it asks for that."""
-
-    def __init__(self, run: Run) -> None:
-        super().__init__()
-        self.model = run.model
-        self._forward = (run.uncompiled,)  # in a tuple: the model is no module of this twice
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, *shape) -> (n, outputs)."""
-        return self._forward[0](x)
 
 
 def _same(a: PreparedSplit, b: PreparedSplit) -> bool:
