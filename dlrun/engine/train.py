@@ -5,7 +5,7 @@ a point is recorded. What the screen shows is read a few times a second and chan
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from operator import mul
@@ -64,6 +64,28 @@ class Member:
         lengths = self.run.lengths
         multiplier = self.run.schedule(step, lengths.schedule_steps, lengths.steps_per_epoch)
         return multiplier * self.standing.scale
+
+
+class Factors:
+    """Those of all members for a step; of schedules that run alike one is asked."""
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        places: dict[Hashable, int] = {}
+        self._asked: list[Member] = []
+        self._places: list[int] = []
+        for member in members:
+            run, scale = member.run, member.standing.scale
+            lengths = run.lengths.schedule_steps, run.lengths.steps_per_epoch, scale
+            course = run.schedule.course
+            key = (course, lengths) if course is not None else id(member)
+            if places.setdefault(key, len(self._asked)) == len(self._asked):
+                self._asked.append(member)
+            self._places.append(places[key])
+
+    def __call__(self, step: int) -> list[float]:
+        """Of each member in their order."""
+        found = [member.factor(step) for member in self._asked]
+        return [found[place] for place in self._places]
 
 
 def train(run: Run, state: State, record: Record, show: Show) -> State:
@@ -160,6 +182,7 @@ def _train_epoch(
     end = min(member.run.lengths.total_steps for member in members)
     rows = step.rows(counters.epoch)
     samples = rows.shape[-1]
+    factors = Factors(members)
     for group in step.batches(rows, counters.seen):
         now = counters.step + 1
         ends = now == end
@@ -167,7 +190,7 @@ def _train_epoch(
         validates = ends or now % lengths.validate_every == 0
         watches = bool(lengths.watch_every) and (ends or now % lengths.watch_every == 0)
         step.reach(counters.step)
-        result = step(group, [member.factor(counters.step) for member in members], logs, watches)
+        result = step(group, factors(counters.step), logs, watches)
 
         # A checkpoint may be written after any step, so the counters always say where it stands.
         counters.step = now

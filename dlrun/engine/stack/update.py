@@ -30,6 +30,7 @@ class Update:
             if forms[0]
         ]
         self._steps, self._before = 0, [_taken(run) for run in runs]  # of the stack; without it
+        self._began = number_of(self._before)
 
     def step(self, factors: Sequence[float]) -> None:
         """Move the weights; factors: of each run's learning rates."""
@@ -40,7 +41,7 @@ class Update:
                 run.optimizer.step()
             return
         self._steps += 1
-        t = number_of(self._before) + self._steps
+        t = self._began + self._steps
         factor = number_of(factors)
         for group in self._groups:
             group.step(factor, t)
@@ -62,6 +63,7 @@ class Update:
         if not self._groups:
             self._runs[number].optimizer.state.clear()
         self._before[number] = -self._steps
+        self._began = number_of(self._before)
         for group in self._groups:
             group.forget(number)
 
@@ -154,7 +156,7 @@ def forms_of(run: Run) -> list[Form]:
 
 def number_of(numbers: Sequence[float]) -> Number:
     """The number that all runs have, or (runs, 1) float64."""
-    if all(number == numbers[0] for number in numbers):
+    if numbers.count(numbers[0]) == len(numbers):
         return float(numbers[0])
     return torch.tensor(numbers, dtype=torch.float64)[:, None]
 
