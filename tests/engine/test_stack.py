@@ -7,7 +7,7 @@ the same to 1e-9.
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +48,25 @@ class Lab:
     data: Data
     folder: Path
 
-    def runs(self, words: Sequence[str], siblings: Sequence[str], double: bool = True) -> list[Run]:
-        """The runs of several recipes, which differ by some words."""
+    def runs(
+        self,
+        words: Sequence[str],
+        siblings: Sequence[str],
+        double: bool = True,
+        rows: Sequence[tuple[torch.Tensor, torch.Tensor]] = (),
+    ) -> list[Run]:
+        """The runs of several recipes, which differ by some words; rows: of train and val."""
         found = []
-        for own in siblings:
-            run = build.build(
-                self.compose(*BASE, *words, *filter(None, own.split("; "))), self.data
-            )
+        own_rows = rows or itertools.repeat(None, len(siblings))
+        for own, some in zip(siblings, own_rows, strict=True):
+            data = self.data
+            if some is not None:
+                parts = zip((data.train, data.val), some, strict=True)
+                own_train, own_val = (replace(split, rows=each) for split, each in parts)
+                data = replace(data, train=own_train, val=own_val)
+            run = build.build(self.compose(*BASE, *words, *filter(None, own.split("; "))), data)
+            if some is not None:
+                run.lengths = replace(run.lengths, evaluation_batch=20)
             if double:
                 in_double(run)
             found.append(run)
@@ -92,13 +104,13 @@ class Lab:
             for m in members
         ]
 
-    def compare(self, words: Sequence[str], siblings: Sequence[str]) -> list[Ended]:
-        """Train recipes in both ways, and require the same of both."""
-        runs = self.runs(words, siblings)
+    def compare(self, words: Sequence[str], siblings: Sequence[str], **more: Any) -> list[Ended]:
+        """Train recipes in both ways, and require the same of both. more: as `runs` takes it."""
+        runs = self.runs(words, siblings, **more)
         assert [unfit(run) for run in runs[:1]] == [""]
         assert [apart(runs[0], run) for run in runs] == [""] * len(runs)
         found = self.together(runs)
-        for one, all_of_them in zip(self.runs(words, siblings), found, strict=True):
+        for one, all_of_them in zip(self.runs(words, siblings, **more), found, strict=True):
             same(self.alone(one), all_of_them)
         return found
 
@@ -194,6 +206,39 @@ def test_rates_of_their_own(lab: Lab) -> None:
     assert rows.dim() == 1
     assert x.shape == (32, 1, 8, 8)
     assert y.shape == (32,)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("metric=[auroc,brier]",),
+        pytest.param(
+            ("regularization=[batch_norm,input_noise]", "train_eval=true"), marks=pytest.mark.proof
+        ),
+        pytest.param(("augmentation=[flip]",), marks=pytest.mark.proof),
+    ],
+)
+def test_rows_of_their_own(lab: Lab, words: tuple[str, ...]) -> None:
+    """Folds and bags: other samples, some of them twice, and other numbers of them to measure."""
+    every = torch.cat([lab.data.train.rows, lab.data.val.rows])
+    draw = torch.Generator().manual_seed(3)
+    bags = [every[torch.randint(90, (90,), generator=draw)] for _ in range(3)]
+    rows = [(bag, every[100 : 160 - 9 * k]) for k, bag in enumerate(bags)]
+    lab.compare(words, ["seed=1", "seed=2", "seed=2; optimizer.lr=0.01"], rows=rows)
+
+
+def test_no_sample_is_kept_more_often_than_alone(lab: Lab) -> None:
+    """Where all train on the same, once; else as often as there are other samples."""
+    every = lab.data.train.rows
+    for rows, times in (((every[:90],) * 3, 1), ((every[:90], every[:90], every[90:180]), 2)):
+        runs = lab.runs(
+            [], [""] * 3, double=False, rows=[(some, lab.data.val.rows) for some in rows]
+        )
+        size = runs[0].train.x.nbytes
+        step = StackedStep(runs)
+        assert step.rows(0).dim() == 1
+        kept = {run.train.x.untyped_storage().data_ptr(): run.train.x for run in runs}
+        assert sum(x.untyped_storage().nbytes() for x in kept.values()) == times * size
 
 
 SCHEDULES = [

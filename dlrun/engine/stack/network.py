@@ -50,19 +50,17 @@ class Network:
         axis: of the samples: 1 where each run has its own, else 0.
         """
         run = self._run
-        logits = self._logits(tensors, x, axis)
+        logits = self.outputs(tensors, x, axis)
         trained = self._loss(run.objective, logits, y, axis)
         said = logits.detach()
         plain = self._loss(run.loss, said, y, axis) if self._differs else None
         return trained, plain, self._metric(said, y, axis)
 
-    def measured(self, tensors: Tensors, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(runs, n, outputs) of the same samples for all; (runs,) of their losses and metrics."""
-        logits = self._logits(tensors, x, axis=0)
-        loss = self._loss(self._run.loss, logits, y, axis=0)
-        return logits, loss, self._metric(logits, y, axis=0)
+    def assessed(self, logits: Tensor, y: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+        """(runs,) of the losses and metrics of these (runs, n, outputs). axis: of the samples."""
+        return self._loss(self._run.loss, logits, y, axis), self._metric(logits, y, axis)
 
-    def _logits(self, tensors: Tensors, x: Tensor, axis: int) -> Tensor:
+    def outputs(self, tensors: Tensors, x: Tensor, axis: int) -> Tensor:
         """(runs, n, outputs); where all have the same batch, nothing is copied."""
         if not axis:
             x = x.expand(len(next(iter(tensors.values()))), *x.shape)
