@@ -464,3 +464,21 @@ def test_what_cannot_share_a_stack(lab: Lab, words: str, why: str) -> None:
     found = apart(first, second)
     assert found.startswith(why)
     assert bool(found) == bool(why)
+
+
+class Tied(torch.nn.Sequential):
+    """A network that uses a layer twice, and others that are not known by heart."""
+
+    def __init__(self) -> None:
+        layer = torch.nn.Linear(16, 16)
+        super().__init__(
+            *(torch.nn.Conv2d(1, 2, 3, stride=2), torch.nn.Tanh(), torch.nn.Flatten()),
+            *(torch.nn.Linear(18, 16), torch.nn.ELU(), layer, torch.nn.LayerNorm(16)),
+            *(torch.nn.Sequential(torch.nn.ReLU(), layer), torch.nn.PReLU()),
+            torch.nn.Linear(16, 10),
+        )
+
+
+def test_layers_known_and_unknown(lab: Lab) -> None:
+    words = ["model=custom", "model._target_=tests.engine.test_stack.Tied", "train_eval=true"]
+    lab.compare(words, ["seed=1", "seed=2; optimizer.lr=0.01", "seed=3"])

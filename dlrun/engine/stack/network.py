@@ -1,12 +1,13 @@
-"""The networks and losses of several runs as one.
+"""The networks and losses of several runs as one, with the gradients of their weights.
 
-What is known of a layer acts on all networks in one operation, the networks one axis more; the
-others go through `vmap`. A batch of linear maps keeps the samples on the last axis of memory:
-so a softmax over a few classes is computed for many samples at a time.
+What is known of a layer acts on all networks in one operation, the networks one axis more, and
+so does its derivative; the others go through `vmap` and autograd. A batch of linear maps keeps
+the samples on the last axis of memory: so a softmax over a few classes is computed for many
+samples at a time.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,23 +15,28 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from dlrun.engine.run import Run
+from dlrun.engine.stack.stages import Keep, Known, Linear, Stage, Tensors, Traced
 from dlrun.engine.stack.varying import Varying
 from dlrun.loss import Loss
 from dlrun.metric import METRICS
 from dlrun.regularization.dropout import Drop
 
-Tensors = dict[str, Tensor]
-Stage = Callable[[Tensors, Tensor], Tensor]
-"""(tensors, (runs, n, ...)) -> (runs, n, ...); of what is the same for all, the stride is 0."""
-
 _EACH_ELEMENT = (
-    *(nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU),
-    *(nn.Mish, nn.Sigmoid, nn.LogSigmoid, nn.Hardsigmoid, nn.Tanh, nn.Hardtanh, nn.Tanhshrink),
+    *(nn.Identity, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish),
+    *(nn.Sigmoid, nn.LogSigmoid, nn.Hardsigmoid, nn.Tanh, nn.Hardtanh, nn.Tanhshrink),
     *(nn.Softplus, nn.Softsign, nn.Softshrink, nn.Hardshrink, nn.Hardswish, nn.Threshold),
 )
 """Modules without weights that treat each number alone."""
-_PASSING = (*_EACH_ELEMENT, nn.Flatten)
+_PASSING = (*_EACH_ELEMENT, nn.ReLU, nn.Flatten)
 """What may as well go with the modules before it."""
+
+
+class Found(NamedTuple):
+    """(runs,) of each: what is trained, the loss where that is something else, the metric."""
+
+    trained: Tensor
+    plain: Tensor | None
+    metric: Tensor
 
 
 class Network:
@@ -41,32 +47,61 @@ class Network:
         self._varying = Varying(runs)
         self._differs = self._run.objective is not self._run.loss
         self._stages = list(self._made())
+        weights = [place for place, stage in enumerate(self._stages) if stage.weights]
+        self._first = min(weights, default=len(self._stages))
 
+    @torch.no_grad()
     def __call__(
-        self, tensors: Tensors, x: Tensor, y: Tensor, axis: int
-    ) -> tuple[Tensor, Tensor | None, Tensor]:
-        """(runs,) of each: what is trained, the loss where that is something else, the metric.
+        self, tensors: Tensors, x: Tensor, y: Tensor, axis: int, keep: Keep, share: float = 1.0
+    ) -> Found:
+        """What a mini-batch gives, and to `keep` the gradient of each weight, by its name.
 
-        axis: of the samples: 1 where each run has its own, else 0.
+        A weight that is used in several places has several, to be added up.
+        axis: of the samples: 1 where each run has its own, else 0. share: of the gradient.
         """
         run = self._run
-        logits = self.outputs(tensors, x, axis)
-        trained = self._loss(run.objective, logits, y, axis)
-        said = logits.detach()
-        plain = self._loss(run.loss, said, y, axis) if self._differs else None
-        return trained, plain, self._metric(said, y, axis)
+        logits, backs = self._every(x, tensors, axis), []
+        for stage in self._stages:
+            logits, back = stage.traced(tensors, logits)
+            backs.append(back)
+        trained, grad = self._objective(logits, y, axis, share)
+        for place in reversed(range(self._first, len(backs))):
+            grad = backs[place](grad, keep, place > self._first)
+        plain = self._loss(run.loss, logits, y, axis) if self._differs else None
+        return Found(trained, plain, self._metric(logits, y, axis))
+
+    def outputs(self, tensors: Tensors, x: Tensor, axis: int) -> Tensor:
+        """(runs, n, outputs); where all have the same batch, nothing is copied."""
+        x = self._every(x, tensors, axis)
+        for stage in self._stages:
+            x = stage(tensors, x)
+        return x
 
     def assessed(self, logits: Tensor, y: Tensor, axis: int) -> tuple[Tensor, Tensor]:
         """(runs,) of the losses and metrics of these (runs, n, outputs). axis: of the samples."""
         return self._loss(self._run.loss, logits, y, axis), self._metric(logits, y, axis)
 
-    def outputs(self, tensors: Tensors, x: Tensor, axis: int) -> Tensor:
-        """(runs, n, outputs); where all have the same batch, nothing is copied."""
-        if not axis:
-            x = x.expand(len(next(iter(tensors.values()))), *x.shape)
-        for stage in self._stages:
-            x = stage(tensors, x)
-        return x
+    def _every(self, x: Tensor, tensors: Tensors, axis: int) -> Tensor:
+        return x if axis else x.expand(len(next(iter(tensors.values()))), *x.shape)
+
+    def _objective(
+        self, logits: Tensor, y: Tensor, axis: int, share: float
+    ) -> tuple[Tensor, Tensor]:
+        """(runs,) What is trained, and its gradient by the logits, times a share."""
+        loss = self._run.objective
+        plain = loss.weight is None and not self._varying.has(loss) and not loss.spread
+        if self._is_entropy(loss, logits) and plain and y.dim() == axis + 1:
+            every = y if axis else y.expand(len(logits), -1)
+            logs = logits.mT.log_softmax(1)
+            trained = F.nll_loss(logs, every, reduction="none").mean(1)
+            grad = logs.exp_()
+            grad.scatter_add_(1, every[:, None], grad.new_full((), -1).expand(every[:, None].shape))
+            return trained, grad.mul_(share / y.shape[axis]).mT
+        with torch.enable_grad():
+            logits = logits.detach().requires_grad_()
+            trained = self._loss(loss, logits, y, axis)
+            [grad] = torch.autograd.grad(trained.sum() * share, logits)
+        return trained.detach(), grad
 
     def _loss(self, loss: Loss, logits: Tensor, y: Tensor, axis: int) -> Tensor:
         """(runs,) from (runs, n, ...) logits.
@@ -75,7 +110,7 @@ class Network:
         network.
         """
         varies = loss is self._run.objective and self._varying.has(loss)
-        if loss.function is F.cross_entropy and not varies and logits.dim() == 3:
+        if self._is_entropy(loss, logits) and not varies:
             every = y if axis else y.expand(len(logits), *y.shape)
             parts = F.cross_entropy(
                 logits.mT,
@@ -93,6 +128,9 @@ class Network:
         each = vmap(alone, in_dims=(0, 0, 0 if axis else None))
         found: Tensor = each(self._varying.values, logits, y)
         return found
+
+    def _is_entropy(self, loss: Loss, logits: Tensor) -> bool:
+        return loss.function is F.cross_entropy and logits.dim() == 3
 
     def _metric(self, logits: Tensor, y: Tensor, axis: int) -> Tensor:
         """(runs,) The metric beside the loss, summed over the batch."""
@@ -131,39 +169,29 @@ class Network:
                 yield from self._parts(child)
         elif type(module) is nn.Linear:
             yield from ((module, self._dropped(module, hook)) for hook in hooks)
-            yield module, self._linear(module)
+            yield module, Linear(self._names(module), self._mapped(module))
+        elif type(module) is nn.ReLU and not hooks:
+            yield module, Known(torch.relu, _unlike_zero)
         elif type(module) in _EACH_ELEMENT and not hooks:
-            yield module, lambda _, x: module(x)
+            yield module, Traced(lambda _, x: module(x))
         elif type(module) is nn.Flatten and (module.start_dim, module.end_dim) == (1, -1):
-            yield module, None if hooks else lambda _, x: x.flatten(2)
+            flat = Known(lambda x: x.flatten(2), lambda grad, x, _: grad.reshape(x.shape))
+            yield module, None if hooks else flat
         else:
             yield module, None
-
-    def _linear(self, layer: nn.Linear) -> Stage:
-        """Wx + b of each run."""
-        names = self._names(layer)
-
-        def stage(tensors: Tensors, x: Tensor) -> Tensor:
-            out = torch.bmm(tensors[names["weight"]], x.mT)
-            if layer.bias is not None:
-                out += tensors[names["bias"]][:, :, None]
-            return out.mT
-
-        mapped = self._mapped(layer)
-        return lambda tensors, x: (stage if x.dim() == 3 else mapped)(tensors, x)
 
     def _dropped(self, module: nn.Module, hook: Drop) -> Stage:
         """What dropout does to the input of a module."""
         rates = self._varying.of(hook)
         alike = bool((rates == rates[0]).all())
 
-        def stage(_: Tensors, x: Tensor) -> Tensor:
+        def dropped(_: Tensors, x: Tensor) -> Tensor:
             every = hook.rate if alike else rates.view(-1, *[1] * (x.dim() - 1))
             with self._varying.put([every], hook):
                 found = hook(module, (x,))
             return x if found is None else found[0]
 
-        return stage
+        return Traced(dropped)
 
     def _mapped(self, *modules: nn.Module) -> Stage:
         """Any modules, one after another, under `vmap`."""
@@ -175,20 +203,20 @@ class Network:
                 found: Tensor = functional_call(module, tensors, (x,))
                 return found
 
-        def stage(tensors: Tensors, x: Tensor) -> Tensor:
+        def every(tensors: Tensors, x: Tensor) -> Tensor:
             given = {own: tensors[name] for own, name in names.items()}
             shared = not x.stride(0) and bool(given)
             each = vmap(alone, in_dims=(0, 0, None if shared else 0), randomness="different")
             found: Tensor = each(given, self._varying.values, x[0] if shared else x)
             return found
 
-        return stage
+        return Traced(every, self._names(module, trained=True).values())
 
-    def _names(self, module: nn.Module) -> dict[str, str]:
+    def _names(self, module: nn.Module, trained: bool = False) -> Mapping[str, str]:
         """What the tensors of a module are called in the network, by their names in the module."""
-        model = self._run.model
-        known = {id(each): name for name, each in _tensors(model)}
-        return {name: known[id(each)] for name, each in _tensors(module)}
+        known = {id(each): name for name, each in _tensors(self._run.model)}
+        own = module.named_parameters() if trained else _tensors(module)
+        return {name: known[id(each)] for name, each in own if each.requires_grad or not trained}
 
 
 class _Through(nn.Module):
@@ -207,3 +235,9 @@ class _Through(nn.Module):
 def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from module.named_parameters()
     yield from module.named_buffers()
+
+
+def _unlike_zero(grad: Tensor, _: Tensor, out: Tensor) -> Tensor:
+    """The gradient where a rectifier lets it through."""
+    found: Tensor = torch.ops.aten.threshold_backward(grad, out, 0)
+    return found

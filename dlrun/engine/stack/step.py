@@ -41,6 +41,9 @@ class StackedStep:
         runs = self._runs
         first = runs[0]
         self._stack = Stack(runs)
+        columns = self._stack.columns.items()
+        self._places = {name: place.of(self._stack.grad) for name, place in columns}
+        self._missing: set[str] = set()
         self._update = Update(runs, self._stack)
         self._network = Network(runs)
         places = range(len(first.change_gradient))
@@ -95,35 +98,34 @@ class StackedStep:
         axis = 1 if self._is_apart(group[0]) else 0
         samples = [y.shape[axis] for _, y in group]
         results = []
-        for place, ((x, y), size) in enumerate(zip(group, samples, strict=True)):
-            trained, plain, metric_sum = self._network(self._stack.tensors(), x, y, axis)
-            loss = trained.sum() if len(group) == 1 else trained.sum() * (size / sum(samples))
-            self._add_gradient(loss, fresh=not place)
-            objective = None if plain is None else trained.detach()
-            plain = (trained if plain is None else plain).detach()
-            results.append(BatchResult(size, plain, metric_sum, objective, penalties))
+        self._missing = set(self._places)
+        for (x, y), size in zip(group, samples, strict=True):
+            share = size / sum(samples)
+            found = self._network(self._stack.tensors(), x, y, axis, self._keep, share)
+            objective = None if found.plain is None else found.trained
+            plain = found.trained if found.plain is None else found.plain
+            results.append(BatchResult(size, plain, found.metric, objective, penalties))
         with torch.no_grad():
-            found = self._condition(norm)
+            norms = self._condition(norm)
             self._update.step(factors)
             if norm or watched:
                 self._update.set_rates()
             for rule in self._constraints:
                 rule.constrain()
-        return StepResult(results, found, True)
+        return StepResult(results, norms, True)
 
     def _is_apart(self, batch: Batch) -> bool:
         """Whether each run has a batch of its own."""
         run = self._runs[0]
         return batch[0].dim() > run.train.x.dim() if run.train.prepared else True
 
-    def _add_gradient(self, loss: Tensor, fresh: bool) -> None:
-        leaves = list(self._stack.leaves.values())
-        found = torch.autograd.grad(loss, leaves)
-        places = [place.of(self._stack.grad) for place in self._stack.columns.values()]
-        if fresh:
-            torch._foreach_copy_(places, found)
+    def _keep(self, name: str, grad: Tensor) -> None:
+        """Add up the gradients of a step."""
+        if name in self._missing:
+            self._missing.discard(name)
+            self._places[name].copy_(grad)
         else:
-            torch._foreach_add_(places, found)
+            self._places[name].add_(grad)
 
     def _condition(self, norm: bool) -> Tensor | None:
         """What acts on the gradients before the update; the norm of each, where it is known."""
