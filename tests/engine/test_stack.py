@@ -466,19 +466,35 @@ def test_what_cannot_share_a_stack(lab: Lab, words: str, why: str) -> None:
     assert bool(found) == bool(why)
 
 
-class Tied(torch.nn.Sequential):
-    """A network that uses a layer twice, and others that are not known by heart."""
+def layers() -> list[torch.nn.Module]:
+    """Some that are known by heart, others, and one that is used twice."""
+    layer = torch.nn.Linear(16, 16)
+    return [
+        *(torch.nn.Conv2d(1, 2, 3, stride=2), torch.nn.Tanh(), torch.nn.Flatten()),
+        *(torch.nn.Linear(18, 16), torch.nn.ELU(), layer, torch.nn.LayerNorm(16)),
+        *(torch.nn.Sequential(torch.nn.ReLU(), layer), torch.nn.PReLU()),
+        torch.nn.Linear(16, 10),
+    ]
+
+
+def in_a_row() -> torch.nn.Module:
+    """Layers one after another."""
+    return torch.nn.Sequential(*layers())
+
+
+class Whole(torch.nn.Module):
+    """The same as a network of a class of its own."""
 
     def __init__(self) -> None:
-        layer = torch.nn.Linear(16, 16)
-        super().__init__(
-            *(torch.nn.Conv2d(1, 2, 3, stride=2), torch.nn.Tanh(), torch.nn.Flatten()),
-            *(torch.nn.Linear(18, 16), torch.nn.ELU(), layer, torch.nn.LayerNorm(16)),
-            *(torch.nn.Sequential(torch.nn.ReLU(), layer), torch.nn.PReLU()),
-            torch.nn.Linear(16, 10),
-        )
+        super().__init__()
+        self.inside = in_a_row()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.inside(x)
+        return found
 
 
-def test_layers_known_and_unknown(lab: Lab) -> None:
-    words = ["model=custom", "model._target_=tests.engine.test_stack.Tied", "train_eval=true"]
+@pytest.mark.parametrize("network", ["in_a_row", pytest.param("Whole", marks=pytest.mark.proof)])
+def test_layers_known_and_unknown(lab: Lab, network: str) -> None:
+    words = ["model=custom", f"model._target_=tests.engine.test_stack.{network}"]
     lab.compare(words, ["seed=1", "seed=2; optimizer.lr=0.01", "seed=3"])

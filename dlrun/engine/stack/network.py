@@ -6,7 +6,7 @@ the samples on the last axis of memory: so a softmax over a few classes is compu
 samples at a time.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -200,7 +200,7 @@ class Network:
 
         def alone(tensors: Tensors, values: list[Tensor], x: Tensor) -> Tensor:
             with self._varying.put(values):
-                found: Tensor = functional_call(module, tensors, (x,))
+                found: Tensor = functional_call(module, tensors, (x,), tie_weights=False)
                 return found
 
         def every(tensors: Tensors, x: Tensor) -> Tensor:
@@ -210,13 +210,21 @@ class Network:
             found: Tensor = each(given, self._varying.values, x[0] if shared else x)
             return found
 
-        return Traced(every, self._names(module, trained=True).values())
+        weights = [name for name, each in self._run.model.named_parameters() if each.requires_grad]
+        return Traced(every, [name for name in weights if name in set(names.values())])
 
-    def _names(self, module: nn.Module, trained: bool = False) -> Mapping[str, str]:
-        """What the tensors of a module are called in the network, by their names in the module."""
+    def _names(self, module: nn.Module) -> dict[str, str]:
+        """What the tensors of a module are called in the network, by their names in the module.
+
+        A layer that is used twice is there once; torch would not put its tensors back else.
+        """
         known = {id(each): name for name, each in _tensors(self._run.model)}
-        own = module.named_parameters() if trained else _tensors(module)
-        return {name: known[id(each)] for name, each in own if each.requires_grad or not trained}
+        return {
+            f"{prefix}.{name}".lstrip("."): known[id(each)]
+            for prefix, part in module.named_modules()
+            for name, each in {**part._parameters, **part._buffers}.items()
+            if each is not None
+        }
 
 
 class _Through(nn.Module):
