@@ -247,5 +247,5 @@ def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 def _unlike_zero(grad: Tensor, _: Tensor, out: Tensor) -> Tensor:
     """The gradient where a rectifier lets it through."""
-    found: Tensor = torch.ops.aten.threshold_backward(grad, out, 0)
+    found: Tensor = torch.ops.aten.threshold_backward.grad_input(grad, out, 0, grad_input=grad)
     return found

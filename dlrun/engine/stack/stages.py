@@ -88,20 +88,22 @@ class Known:
 
 
 class Linear:
-    """Wx + b of each run. names: of both; where samples are no vectors, `other` does it."""
+    """Wx + b of each run. names: of both; where samples are no vectors, `other` does it.
+
+    What is needed from one step to the next lies in the same memory: to take it anew from the
+    system costs more than to fill it.
+    """
 
     def __init__(self, names: Mapping[str, str], other: Stage) -> None:
         self.weights, self._other = list(names.values()), other
         self._weight, self._bias = names["weight"], names.get("bias")
+        self._buffers: dict[str, Tensor] = {}
 
     def __call__(self, tensors: Tensors, x: Tensor) -> Tensor:
         """What comes out."""
         if x.dim() != 3:
             return self._other(tensors, x)
-        out = torch.bmm(tensors[self._weight], x.mT)
-        if self._bias is not None:
-            out += tensors[self._bias][:, :, None]
-        return out.mT
+        return self._biased(tensors, torch.bmm(tensors[self._weight], x.mT))
 
     def traced(self, tensors: Tensors, x: Tensor) -> tuple[Tensor, Back]:
         """What comes out, and the way back."""
@@ -110,9 +112,22 @@ class Linear:
 
         def back(grad: Tensor, keep: Keep, needed: bool) -> Tensor:
             turned = grad.mT
-            keep(self._weight, torch.bmm(turned, x))
+            keep(self._weight, self._product("weight", turned, x))
             if self._bias is not None:
                 keep(self._bias, turned.sum(2))
-            return torch.bmm(tensors[self._weight].mT, turned).mT if needed else grad
+            return self._product("in", tensors[self._weight].mT, turned).mT if needed else grad
 
-        return self(tensors, x), back
+        return self._biased(tensors, self._product("out", tensors[self._weight], x.mT)), back
+
+    def _biased(self, tensors: Tensors, out: Tensor) -> Tensor:
+        if self._bias is not None:
+            out += tensors[self._bias][:, :, None]
+        return out.mT
+
+    def _product(self, name: str, a: Tensor, b: Tensor) -> Tensor:
+        """(runs, m, k) × (runs, k, n) in memory of this name."""
+        shape = len(a), a.shape[1], b.shape[2]
+        kept = self._buffers.get(name)
+        if kept is None or kept.shape != shape:
+            kept = self._buffers[name] = a.new_empty(shape)
+        return torch.bmm(a, b, out=kept)
