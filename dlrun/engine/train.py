@@ -6,6 +6,7 @@ a point is recorded. What the screen shows is read a few times a second and chan
 
 import math
 from collections.abc import Hashable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from math import inf
 from operator import mul
@@ -32,6 +33,7 @@ from dlrun.errors import Interrupted, OutOfTime
 from dlrun.optimizer import Observing
 from dlrun.record import Record
 
+_WRITERS = 8  # checkpoints that are written at once
 _LOOK = 0.2  # seconds between looks at what the clock decides: the screen, a checkpoint
 
 
@@ -128,9 +130,8 @@ def train_together(members: Sequence[Member], state: State, step: Step) -> Itera
                 except Diverged as diverged:
                     _answer(members, state, diverged)
             leaving = _take_out(members, state, step)
-            for member in leaving:
-                if member.failure is None and state.counters.step > begun:
-                    _save(member, member.ended)
+            if state.counters.step > begun:
+                _save_all([(m, m.ended, 0) for m in leaving if m.failure is None])
         for member in leaving:
             if member.failure is None:
                 _finish(member, member.ended)
@@ -386,8 +387,17 @@ class Housekeeping:
 def save(members: Sequence[Member], state: State, step: Step) -> None:
     """Write a checkpoint of each run."""
     step.settle()
-    for number, member in enumerate(members):
-        _save(member, state, number)
+    _save_all([(member, state, number) for number, member in enumerate(members)])
+
+
+def _save_all(saved: Sequence[tuple[Member, State, int]]) -> None:
+    """Write several checkpoints; for most of the time a disk is waited for, so at once."""
+    if len(saved) == 1:
+        _save(*saved[0])
+        return
+    with ThreadPoolExecutor(_WRITERS, thread_name_prefix="checkpoint") as threads:
+        for written in [threads.submit(_save, *each) for each in saved]:
+            written.result()
 
 
 def _save(member: Member, state: State, number: int = 0) -> None:
