@@ -13,12 +13,15 @@ from typing import Any
 
 import pytest
 import torch
+from scipy.stats import ks_2samp
 
 from dlrun import record
 from dlrun.data import Data
 from dlrun.engine import checkpoint
 from dlrun.engine.run import Run
 from dlrun.engine.stack import StackedStep, apart, unfit
+from dlrun.engine.stack.network import Network
+from dlrun.engine.stack.weights import Stack
 from dlrun.engine.state import begin, begin_together
 from dlrun.engine.train import Member, train, train_together
 from dlrun.errors import Failure
@@ -419,6 +422,45 @@ def test_masks_are_each_runs_own(lab: Lab) -> None:
     step = StackedStep(runs)
     result = step(next(step.batches(step.rows(0), 0)), [1.0] * 3, norm=False)
     assert len({float(loss) for loss in result.batches[0].loss}) == 3
+
+
+@pytest.mark.parametrize("rates", [(0.5, 0.5), (0.5, 0.3)])
+def test_masks_of_two_runs_are_independent(lab: Lab, rates: tuple[float, float]) -> None:
+    """Of units kept in one run, as large a share is kept in another as of all."""
+    words = ["regularization=[dropout]", "regularization.dropout.visible=0"]
+    runs = lab.runs(words, [f"regularization.dropout.hidden={rate}" for rate in rates])
+    model: Any = runs[0].model
+    hidden = [place for place, layer in enumerate(model) if layer._forward_pre_hooks]
+    stage = Network(runs)._stages[hidden[0]]  # dropout, before its layer
+    tensors, x = Stack(runs).tensors(), torch.ones(2, 64, 64).double()
+    kept = [stage(tensors, x) > 0 for _ in range(20)]
+    first, second = torch.stack(kept, 1).double().flatten(1)
+    error = 4 / math.sqrt(len(first))
+    assert abs(float(torch.corrcoef(torch.stack([first, second]))[0, 1])) < error
+    assert abs(float(first.mean()) + rates[0] - 1) < error
+    assert abs(float(second.mean()) + rates[1] - 1) < error
+
+
+@pytest.mark.proof
+def test_dropout_is_distributed_as_in_single_runs(lab: Lab) -> None:
+    """The final validation loss of 200 siblings and of 200 single runs (Kolmogorov–Smirnov)."""
+    words = ["regularization=[dropout]", "model.hidden=[16]", "epochs=2", "preflight=off"]
+    draw = torch.Generator().manual_seed(7)
+    rows = lab.data.train.rows[torch.randperm(len(lab.data.train), generator=draw)]
+    some = [(rows[:64], rows[64:192])]
+
+    def losses(seeds: range, at_once: int) -> list[float]:
+        found = []
+        for start in seeds[::at_once]:
+            names = [f"seed={seed}" for seed in range(start, start + at_once)]
+            runs = lab.runs(words, names, double=False, rows=some * at_once)
+            ended = lab.together(runs) if at_once > 1 else [lab.alone(runs[0])]
+            found += [each.points[-1]["values"]["val/loss"] for each in ended]
+        return found
+
+    together, alone = losses(range(200), 100), losses(range(1000, 1200), 1)
+    assert len(set(together)) == 200
+    assert ks_2samp(together, alone).pvalue > 0.01
 
 
 @pytest.mark.parametrize(
