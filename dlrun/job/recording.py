@@ -1,6 +1,5 @@
 """The record of a job's run: made, taken up again, and what it says of the run."""
 
-import copy
 import logging
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -151,7 +150,7 @@ def info(recipe: DictConfig, invocation: Invocation) -> dict[str, Any]:
         "choices": invocation.chosen(recipe),
         "command": shlex.join(invocation.command),
         "code": code.digests(recipe),
-        "recipe": identity.without_seed(copy.deepcopy(recipe)),
+        "recipe": identity.without_seed(recipe),
         **invocation.info,
     }
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Any
 
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 NEUTRAL = (
     *("outputs", "name", "device", "threads", "tracking", "resume", "facts", "sweep"),
@@ -24,11 +24,12 @@ def digest(recipe: DictConfig) -> str:
 def _deciding(recipe: DictConfig) -> dict[str, Any]:
     """The plain values that decide what a run finds."""
     facts = recipe.facts
+    before: Any = OmegaConf.to_container(facts)
     facts.shape, facts.outputs = [0], 0  # references to them resolve
     try:
         values = OmegaConf.to_container(recipe, resolve=True, throw_on_missing=False)
     finally:
-        facts.shape = facts.outputs = MISSING
+        facts.shape, facts.outputs = before["shape"], before["outputs"]
     assert isinstance(values, dict)
     kept = {str(key): value for key, value in values.items() if key not in NEUTRAL}
     if isinstance(kept.get("data"), dict):

@@ -4,7 +4,6 @@ Hydra composes once for every combination of group options; plain values are the
 a copy, by the function that Hydra itself sets them with.
 """
 
-import copy
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -64,7 +63,7 @@ class Recipes:
             recipe = compose.without_hydra(composed)
             self._known[choosing] = recipe, compose.choices(composed)
         base, choices = self._known[choosing]
-        recipe = copy.deepcopy(base)
+        recipe = compose.copied(base)
         compose.apply(plain, recipe)
         referring = [o.input_line or "" for o in plain if _REFERS.search(o.input_line or "")]
         return Composed(recipe, choices, (*choosing, *referring))
