@@ -103,7 +103,7 @@ class Linear:
         """What comes out."""
         if x.dim() != 3:
             return self._other(tensors, x)
-        return self._biased(tensors, torch.bmm(tensors[self._weight], x.mT))
+        return self._biased(tensors, torch.bmm(tensors[self._weight], _turned(x)))
 
     def traced(self, tensors: Tensors, x: Tensor) -> tuple[Tensor, Back]:
         """What comes out, and the way back."""
@@ -117,7 +117,7 @@ class Linear:
                 keep(self._bias, turned.sum(2))
             return self._product("in", tensors[self._weight].mT, turned).mT if needed else grad
 
-        return self._biased(tensors, self._product("out", tensors[self._weight], x.mT)), back
+        return self._biased(tensors, self._product("out", tensors[self._weight], _turned(x))), back
 
     def _biased(self, tensors: Tensors, out: Tensor) -> Tensor:
         if self._bias is not None:
@@ -131,3 +131,8 @@ class Linear:
         if kept is None or kept.shape != shape:
             kept = self._buffers[name] = a.new_empty(shape)
         return torch.bmm(a, b, out=kept)
+
+
+def _turned(x: Tensor) -> Tensor:
+    """(runs, k, n) from (runs, n, k); what is the same for all is laid out anew for the product."""
+    return x.mT if x.stride(0) else x[0].T.contiguous().expand(len(x), -1, -1)
