@@ -10,7 +10,7 @@ count from 0 and change after their last step.
 A schedule that reacts to validation is a `Schedule`, an object.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from fractions import Fraction
 from functools import partial
 from math import cos, exp, inf, isnan, log, pi, sqrt
@@ -42,6 +42,11 @@ class Schedule:
         """The name under which its memory is kept."""
         return type(self).__name__
 
+    @property
+    def course(self) -> Hashable | None:
+        """The same for schedules with the same multipliers; None where it depends on scores."""
+        return None
+
     def observe(self, score: float) -> None:
         """After each validation; a higher score is better."""
 
@@ -68,6 +73,14 @@ class Fixed(Schedule):
     def __call__(self, step: int, total_steps: int, steps_per_epoch: int) -> float:
         """The multiplier of a step."""
         return self._curve(step, total_steps, steps_per_epoch)
+
+    @property
+    def course(self) -> Hashable | None:
+        """The function with its options."""
+        curve = self._curve
+        if isinstance(curve, partial):
+            return curve.func, repr((curve.args, curve.keywords))
+        return curve
 
 
 def from_the_start(curve: Any) -> Any:
@@ -439,6 +452,12 @@ class Warmup(Schedule):
     def kind(self) -> str:
         """That of the schedule."""
         return self.schedule.kind
+
+    @property
+    def course(self) -> Hashable | None:
+        """That of the schedule, with the warm-up."""
+        course = self.schedule.course
+        return course and (course, self.steps)
 
     def observe(self, score: float) -> None:
         """Hand the score on."""

@@ -122,8 +122,9 @@ def read(path: Path) -> State:
 def random_state(generator: torch.Generator) -> State:
     """The state of every source of random numbers, as tensors and plain values."""
     _, keys, position, has_gauss, gauss = numpy.random.get_state(legacy=True)
+    version, words, after = random.getstate()  # words: hundreds of numbers, slow to write as such
     state = {
-        "python": random.getstate(),
+        "python": {"words": torch.tensor(words), "rest": (version, after)},
         "numpy": {
             "keys": torch.from_numpy(numpy.asarray(keys, dtype=numpy.int64)),
             "rest": (int(position), int(has_gauss), float(gauss)),
@@ -140,7 +141,8 @@ def random_state(generator: torch.Generator) -> State:
 
 def restore_random_state(state: State, generator: torch.Generator) -> None:
     """Put every source of random numbers where `random_state` found it."""
-    random.setstate(state["python"])
+    version, after = state["python"]["rest"]
+    random.setstate((version, tuple(state["python"]["words"].tolist()), after))
     keys = state["numpy"]["keys"].numpy().astype(numpy.uint32)
     numpy.random.set_state(("MT19937", keys, *state["numpy"]["rest"]))
     torch.set_rng_state(state["torch"])

@@ -5,7 +5,8 @@ a point is recorded. What the screen shows is read a few times a second and chan
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from math import inf
 from operator import mul
@@ -32,6 +33,7 @@ from dlrun.errors import Interrupted, OutOfTime
 from dlrun.optimizer import Observing
 from dlrun.record import Record
 
+_WRITERS = 8  # checkpoints that are written at once
 _LOOK = 0.2  # seconds between looks at what the clock decides: the screen, a checkpoint
 
 
@@ -64,6 +66,28 @@ class Member:
         lengths = self.run.lengths
         multiplier = self.run.schedule(step, lengths.schedule_steps, lengths.steps_per_epoch)
         return multiplier * self.standing.scale
+
+
+class Factors:
+    """Those of all members for a step; of schedules that run alike one is asked."""
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        places: dict[Hashable, int] = {}
+        self._asked: list[Member] = []
+        self._places: list[int] = []
+        for member in members:
+            run, scale = member.run, member.standing.scale
+            lengths = run.lengths.schedule_steps, run.lengths.steps_per_epoch, scale
+            course = run.schedule.course
+            key = (course, lengths) if course is not None else id(member)
+            if places.setdefault(key, len(self._asked)) == len(self._asked):
+                self._asked.append(member)
+            self._places.append(places[key])
+
+    def __call__(self, step: int) -> list[float]:
+        """Of each member in their order."""
+        found = [member.factor(step) for member in self._asked]
+        return [found[place] for place in self._places]
 
 
 def train(run: Run, state: State, record: Record, show: Show) -> State:
@@ -106,9 +130,8 @@ def train_together(members: Sequence[Member], state: State, step: Step) -> Itera
                 except Diverged as diverged:
                     _answer(members, state, diverged)
             leaving = _take_out(members, state, step)
-            for member in leaving:
-                if member.failure is None and state.counters.step > begun:
-                    _save(member, member.ended)
+            if state.counters.step > begun:
+                _save_all([(m, m.ended, 0) for m in leaving if m.failure is None])
         for member in leaving:
             if member.failure is None:
                 _finish(member, member.ended)
@@ -160,6 +183,7 @@ def _train_epoch(
     end = min(member.run.lengths.total_steps for member in members)
     rows = step.rows(counters.epoch)
     samples = rows.shape[-1]
+    factors = Factors(members)
     for group in step.batches(rows, counters.seen):
         now = counters.step + 1
         ends = now == end
@@ -167,7 +191,7 @@ def _train_epoch(
         validates = ends or now % lengths.validate_every == 0
         watches = bool(lengths.watch_every) and (ends or now % lengths.watch_every == 0)
         step.reach(counters.step)
-        result = step(group, [member.factor(counters.step) for member in members], logs, watches)
+        result = step(group, factors(counters.step), logs, watches)
 
         # A checkpoint may be written after any step, so the counters always say where it stands.
         counters.step = now
@@ -363,8 +387,17 @@ class Housekeeping:
 def save(members: Sequence[Member], state: State, step: Step) -> None:
     """Write a checkpoint of each run."""
     step.settle()
-    for number, member in enumerate(members):
-        _save(member, state, number)
+    _save_all([(member, state, number) for number, member in enumerate(members)])
+
+
+def _save_all(saved: Sequence[tuple[Member, State, int]]) -> None:
+    """Write several checkpoints; for most of the time a disk is waited for, so at once."""
+    if len(saved) == 1:
+        _save(*saved[0])
+        return
+    with ThreadPoolExecutor(_WRITERS, thread_name_prefix="checkpoint") as threads:
+        for written in [threads.submit(_save, *each) for each in saved]:
+            written.result()
 
 
 def _save(member: Member, state: State, number: int = 0) -> None:

@@ -242,8 +242,10 @@ def _spread(
     square, rho = memory["square"], numbers.get("rho", 0.0)
     if "sums" in ways:
         square.addcmul_(grad, grad)
-    else:
+    elif isinstance(rho, Tensor):
         _add(_times(square, rho), grad * grad, 1 - rho)
+    else:
+        square.mul_(rho).addcmul_(grad, grad, value=1 - rho)
     if "largest" in ways:
         square = torch.maximum(memory["largest"], square, out=memory["largest"])
     size: Tensor = square / _like(1 - rho**t, square) if "corrected" in ways else square.clone()

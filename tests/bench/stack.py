@@ -1,15 +1,17 @@
 """Runs that train at once against the same runs one after another, in one process.
 
-The gain is a ratio of marginal times: of K more runs, by the difference between 2K and K.
+The gain is a ratio of marginal times: of K more runs, by the difference between 2K and K; of
+folds and bags, of the time of all.
 """
 
 import statistics
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from time import perf_counter
 
-from omegaconf import DictConfig
+import torch
+from omegaconf import DictConfig, OmegaConf
 
 from dlrun import record
 from dlrun.data import Data
@@ -18,22 +20,64 @@ from dlrun.engine.stack import StackedStep, apart, unfit
 from dlrun.engine.state import begin_together
 from dlrun.engine.step import SingleStep, Step
 from dlrun.engine.train import Member, train_together
+from dlrun.procedure.bagging import drawn
+from dlrun.procedure.cross_validate import deal
 from dlrun.recipe import build, compose
+
+Rows = dict[str, list[int]]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A recipe, how many of it train at once, and the gain that is good enough."""
+    """A recipe, how many of it train at once, and the gain that is good enough.
+
+    options: of each run, by its number. deals: the rows of each, where they differ; then all runs
+    of the procedure are timed, and none more. images: whether the data are noise of the size of
+    CIFAR-10.
+    """
 
     name: str
     recipe: Sequence[str]
     runs: int
     at_least: float
+    options: Callable[[int], dict[str, float]] = lambda n: {
+        "seed": n,
+        "optimizer.lr": 0.02 + n / 2e3,
+    }
+    deals: Callable[[Data], list[Rows]] | None = None
+    images: bool = False
 
 
+def _folds(data: Data) -> list[Rows]:
+    rows = torch.cat([data.train.rows, data.val.rows]).sort().values.numpy()
+    dealt = deal(rows, data.train.y.numpy(), 10, 1, "10%", seed=0)
+    return [{name: fold.rows[name].tolist() for name in ("train", "val")} for fold in dealt]
+
+
+def _bags(data: Data) -> list[Rows]:
+    pairs = (drawn(data, seed) for seed in range(25))
+    return [{"train": bag.tolist(), "val": rest.tolist()} for bag, rest in pairs]
+
+
+def _strengths(number: int) -> dict[str, float]:
+    rate, strength = divmod(number, 2)
+    return {"optimizer.lr": 0.001 * (1 + rate), "regularization.l2.strength": 1e-3 * 10**-strength}
+
+
+MLP = "64-64-10 MLP, digits, batch 32"
 CASES = (
-    Case("64-64-10 MLP, digits, batch 32, 32 at once", ["epochs=20"], 32, 5.0),
-    Case("64-64-10 MLP, digits, batch 32, 128 at once", ["epochs=20"], 128, 8.0),
+    Case(f"{MLP}, 32 at once", ["epochs=20"], 32, 5.0),
+    Case(f"{MLP}, 128 at once", ["epochs=20"], 128, 8.0),
+    Case(f"{MLP}, 10 folds", ["epochs=20"], 10, 4.0, lambda n: {}, _folds),
+    Case(f"{MLP}, 25 bags", ["epochs=20"], 25, 4.0, lambda n: {"seed": n}, _bags),
+    Case(
+        "3072-50-10 MLP, size of CIFAR-10, batch 100, 22 rates and strengths of L2",
+        ["epochs=10", "batch_size=100", "model.hidden=[50]", "regularization=[l2]"],
+        *(22, 1.5, _strengths, None, True),
+    ),
+    Case(
+        "small CNN, digits, 32 at once", ["model=cnn", "model.channels=[4,8]", "epochs=2"], 32, 0.95
+    ),
 )
 SINGLE = 3  # runs, one after another
 
@@ -53,13 +97,21 @@ def compare(case: Case, repeats: int, epochs: int | None = None) -> dict[str, fl
     words = [*case.recipe, *([f"epochs={epochs}"] if epochs else []), "tracking=none", "threads=1"]
     with compose.composer([]) as composer:
         config = composer.recipe(words)
-    data = build.load_data(config)
+    source = build.read_data(config)
+    data = build.split_data(config, source)
+    if case.images:
+        data = _noise(data)
+    rows = case.deals(data) if case.deals else []
+    splits = [build.split_data(config, source, each) for each in rows] or [data]
     alone, together = [], []
-    _seconds(_built(config, data, 1), 1)  # warm
+    _seconds(_built(case, config, splits, 1), 1)  # warm
     for _ in range(repeats):
-        alone.append(_seconds(_built(config, data, SINGLE), 1) / SINGLE)
-        fewer = _seconds(_built(config, data, case.runs), case.runs)
-        more = _seconds(_built(config, data, 2 * case.runs), 2 * case.runs)
+        alone.append(_seconds(_built(case, config, splits, SINGLE), 1) / SINGLE)
+        fewer = _seconds(_built(case, config, splits, case.runs), case.runs)
+        if rows:
+            together.append(fewer / case.runs)
+            continue
+        more = _seconds(_built(case, config, splits, 2 * case.runs), 2 * case.runs)
         together.append((more - fewer) / case.runs)
     return {
         "case": case.name,
@@ -70,19 +122,30 @@ def compare(case: Case, repeats: int, epochs: int | None = None) -> dict[str, fl
     }
 
 
-def _built(config: DictConfig, data: Data, count: int) -> list[Run]:
-    """Runs of seeds and rates of their own."""
+def _noise(data: Data) -> Data:
+    """Others of the size of CIFAR-10's images."""
+    draw = torch.Generator().manual_seed(0)
+    count = len(data.train.x)
+    x = torch.rand(count, 3, 32, 32, generator=draw)
+    parts = {name: replace(getattr(data, name), x=x) for name in ("train", "val", "test")}
+    return replace(data, shape=(3, 32, 32), **parts)
+
+
+def _built(case: Case, config: DictConfig, splits: Sequence[Data], count: int) -> list[Run]:
+    """So many of the runs; those of a procedure each have a split of their own."""
     found = []
-    for seed in range(count):
-        config.seed, config.optimizer.lr = seed, 0.02 + 0.0005 * seed
-        found.append(build.build(config.copy(), data))
+    for number in range(count):
+        recipe = config.copy()
+        for name, value in case.options(number).items():
+            OmegaConf.update(recipe, name, value)
+        found.append(build.build(recipe, splits[number % len(splits)]))
     return found
 
 
 def _seconds(runs: Sequence[Run], size: int) -> float:
     """To train runs, so many at once, each with its record."""
     assert not unfit(runs[0])
-    assert not any(apart(runs[0], run) for run in runs)
+    assert not any(apart(runs[0], run) for run in runs) or size == 1
     with tempfile.TemporaryDirectory() as folder:
         kept = [record.create(folder, "bench", {"versions": {}, "git": {}}, "") for _ in runs]
         begun = perf_counter()

@@ -7,18 +7,21 @@ the same to 1e-9.
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from scipy.stats import ks_2samp
 
 from dlrun import record
 from dlrun.data import Data
 from dlrun.engine import checkpoint
 from dlrun.engine.run import Run
 from dlrun.engine.stack import StackedStep, apart, unfit
+from dlrun.engine.stack.network import Network
+from dlrun.engine.stack.weights import Stack
 from dlrun.engine.state import begin, begin_together
 from dlrun.engine.train import Member, train, train_together
 from dlrun.errors import Failure
@@ -48,13 +51,25 @@ class Lab:
     data: Data
     folder: Path
 
-    def runs(self, words: Sequence[str], siblings: Sequence[str], double: bool = True) -> list[Run]:
-        """The runs of several recipes, which differ by some words."""
+    def runs(
+        self,
+        words: Sequence[str],
+        siblings: Sequence[str],
+        double: bool = True,
+        rows: Sequence[tuple[torch.Tensor, torch.Tensor]] = (),
+    ) -> list[Run]:
+        """The runs of several recipes, which differ by some words; rows: of train and val."""
         found = []
-        for own in siblings:
-            run = build.build(
-                self.compose(*BASE, *words, *filter(None, own.split("; "))), self.data
-            )
+        own_rows = rows or itertools.repeat(None, len(siblings))
+        for own, some in zip(siblings, own_rows, strict=True):
+            data = self.data
+            if some is not None:
+                parts = zip((data.train, data.val), some, strict=True)
+                own_train, own_val = (replace(split, rows=each) for split, each in parts)
+                data = replace(data, train=own_train, val=own_val)
+            run = build.build(self.compose(*BASE, *words, *filter(None, own.split("; "))), data)
+            if some is not None:
+                run.lengths = replace(run.lengths, evaluation_batch=20)
             if double:
                 in_double(run)
             found.append(run)
@@ -92,13 +107,13 @@ class Lab:
             for m in members
         ]
 
-    def compare(self, words: Sequence[str], siblings: Sequence[str]) -> list[Ended]:
-        """Train recipes in both ways, and require the same of both."""
-        runs = self.runs(words, siblings)
+    def compare(self, words: Sequence[str], siblings: Sequence[str], **more: Any) -> list[Ended]:
+        """Train recipes in both ways, and require the same of both. more: as `runs` takes it."""
+        runs = self.runs(words, siblings, **more)
         assert [unfit(run) for run in runs[:1]] == [""]
         assert [apart(runs[0], run) for run in runs] == [""] * len(runs)
         found = self.together(runs)
-        for one, all_of_them in zip(self.runs(words, siblings), found, strict=True):
+        for one, all_of_them in zip(self.runs(words, siblings, **more), found, strict=True):
             same(self.alone(one), all_of_them)
         return found
 
@@ -194,6 +209,39 @@ def test_rates_of_their_own(lab: Lab) -> None:
     assert rows.dim() == 1
     assert x.shape == (32, 1, 8, 8)
     assert y.shape == (32,)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("metric=[auroc,brier]",),
+        pytest.param(
+            ("regularization=[batch_norm,input_noise]", "train_eval=true"), marks=pytest.mark.proof
+        ),
+        pytest.param(("augmentation=[flip]",), marks=pytest.mark.proof),
+    ],
+)
+def test_rows_of_their_own(lab: Lab, words: tuple[str, ...]) -> None:
+    """Folds and bags: other samples, some of them twice, and other numbers of them to measure."""
+    every = torch.cat([lab.data.train.rows, lab.data.val.rows])
+    draw = torch.Generator().manual_seed(3)
+    bags = [every[torch.randint(90, (90,), generator=draw)] for _ in range(3)]
+    rows = [(bag, every[100 : 160 - 9 * k]) for k, bag in enumerate(bags)]
+    lab.compare(words, ["seed=1", "seed=2", "seed=2; optimizer.lr=0.01"], rows=rows)
+
+
+def test_no_sample_is_kept_more_often_than_alone(lab: Lab) -> None:
+    """Where all train on the same, once; else as often as there are other samples."""
+    every = lab.data.train.rows
+    for rows, times in (((every[:90],) * 3, 1), ((every[:90], every[:90], every[90:180]), 2)):
+        runs = lab.runs(
+            [], [""] * 3, double=False, rows=[(some, lab.data.val.rows) for some in rows]
+        )
+        size = runs[0].train.x.nbytes
+        step = StackedStep(runs)
+        assert step.rows(0).dim() == 1
+        kept = {run.train.x.untyped_storage().data_ptr(): run.train.x for run in runs}
+        assert sum(x.untyped_storage().nbytes() for x in kept.values()) == times * size
 
 
 SCHEDULES = [
@@ -376,6 +424,45 @@ def test_masks_are_each_runs_own(lab: Lab) -> None:
     assert len({float(loss) for loss in result.batches[0].loss}) == 3
 
 
+@pytest.mark.parametrize("rates", [(0.5, 0.5), (0.5, 0.3)])
+def test_masks_of_two_runs_are_independent(lab: Lab, rates: tuple[float, float]) -> None:
+    """Of units kept in one run, as large a share is kept in another as of all."""
+    words = ["regularization=[dropout]", "regularization.dropout.visible=0"]
+    runs = lab.runs(words, [f"regularization.dropout.hidden={rate}" for rate in rates])
+    model: Any = runs[0].model
+    hidden = [place for place, layer in enumerate(model) if layer._forward_pre_hooks]
+    stage = Network(runs)._stages[hidden[0]]  # dropout, before its layer
+    tensors, x = Stack(runs).tensors(), torch.ones(2, 64, 64).double()
+    kept = [stage(tensors, x) > 0 for _ in range(20)]
+    first, second = torch.stack(kept, 1).double().flatten(1)
+    error = 4 / math.sqrt(len(first))
+    assert abs(float(torch.corrcoef(torch.stack([first, second]))[0, 1])) < error
+    assert abs(float(first.mean()) + rates[0] - 1) < error
+    assert abs(float(second.mean()) + rates[1] - 1) < error
+
+
+@pytest.mark.proof
+def test_dropout_is_distributed_as_in_single_runs(lab: Lab) -> None:
+    """The final validation loss of 200 siblings and of 200 single runs (Kolmogorov–Smirnov)."""
+    words = ["regularization=[dropout]", "model.hidden=[16]", "epochs=2", "preflight=off"]
+    draw = torch.Generator().manual_seed(7)
+    rows = lab.data.train.rows[torch.randperm(len(lab.data.train), generator=draw)]
+    some = [(rows[:64], rows[64:192])]
+
+    def losses(seeds: range, at_once: int) -> list[float]:
+        found = []
+        for start in seeds[::at_once]:
+            names = [f"seed={seed}" for seed in range(start, start + at_once)]
+            runs = lab.runs(words, names, double=False, rows=some * at_once)
+            ended = lab.together(runs) if at_once > 1 else [lab.alone(runs[0])]
+            found += [each.points[-1]["values"]["val/loss"] for each in ended]
+        return found
+
+    together, alone = losses(range(200), 100), losses(range(1000, 1200), 1)
+    assert len(set(together)) == 200
+    assert ks_2samp(together, alone).pvalue > 0.01
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [
@@ -419,3 +506,37 @@ def test_what_cannot_share_a_stack(lab: Lab, words: str, why: str) -> None:
     found = apart(first, second)
     assert found.startswith(why)
     assert bool(found) == bool(why)
+
+
+def layers() -> list[torch.nn.Module]:
+    """Some that are known by heart, others, and one that is used twice."""
+    layer = torch.nn.Linear(16, 16)
+    return [
+        *(torch.nn.Conv2d(1, 2, 3, stride=2), torch.nn.Tanh(), torch.nn.Flatten()),
+        *(torch.nn.Linear(18, 16), torch.nn.ELU(), layer, torch.nn.LayerNorm(16)),
+        *(torch.nn.Sequential(torch.nn.ReLU(), layer), torch.nn.PReLU()),
+        torch.nn.Linear(16, 10),
+    ]
+
+
+def in_a_row() -> torch.nn.Module:
+    """Layers one after another."""
+    return torch.nn.Sequential(*layers())
+
+
+class Whole(torch.nn.Module):
+    """The same as a network of a class of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside = in_a_row()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.inside(x)
+        return found
+
+
+@pytest.mark.parametrize("network", ["in_a_row", pytest.param("Whole", marks=pytest.mark.proof)])
+def test_layers_known_and_unknown(lab: Lab, network: str) -> None:
+    words = ["model=custom", f"model._target_=tests.engine.test_stack.{network}"]
+    lab.compare(words, ["seed=1", "seed=2; optimizer.lr=0.01", "seed=3"])

@@ -84,22 +84,29 @@ class _Penalties:
         for own in zip(*parts, strict=True):
             chosen = {id(w) for w in own[0].choice.among(runs[0].weights).plain}
             strength = number_of([part.strength for part in own])
-            mask = _mask(runs[0], chosen, stack)
-            share = strength.to(mask) * mask if isinstance(strength, Tensor) else strength * mask
-            self._terms.append((isinstance(own[0], L1), share))
+            if isinstance(strength, Tensor):
+                strength = strength.to(stack.flat)
+            some = _columns(runs[0], chosen, stack)
+            pairs = [(stack.flat[:, columns], stack.grad[:, columns]) for columns in some]
+            self._terms.append((isinstance(own[0], L1), strength, pairs))
 
     def add(self) -> None:
-        for absolute, share in self._terms:
-            slope = self._stack.flat.sign() if absolute else self._stack.flat
-            self._stack.grad.addcmul_(slope, share)
+        for absolute, strength, pairs in self._terms:
+            for weights, grad in pairs:
+                slope = weights.sign() if absolute else weights
+                if isinstance(strength, Tensor):
+                    grad.addcmul_(slope, strength)
+                else:
+                    grad.add_(slope, alpha=strength)
 
     def penalty(self) -> Tensor:
-        flat = self._stack.flat
-        parts = [
-            (flat.abs() * share).sum(1) if absolute else (flat.square() * share).sum(1) / 2
-            for absolute, share in self._terms
-        ]
-        return torch.stack(parts).sum(0)
+        total = self._stack.flat.new_zeros(len(self._stack.flat))
+        for absolute, strength, pairs in self._terms:
+            for weights, _ in pairs:
+                norm = torch.linalg.vector_norm(weights, 1 if absolute else 2, dim=1)
+                size = norm if absolute else norm.square() / 2
+                total += size * (strength[:, 0] if isinstance(strength, Tensor) else strength)
+        return total
 
 
 class _EachConstraint:
@@ -177,3 +184,13 @@ def _mask(run: Run, chosen: set[int], stack: Stack) -> Tensor:
             place = stack.columns[name]
             mask[:, place.start : place.stop] = 1
     return mask
+
+
+def _columns(run: Run, chosen: set[int], stack: Stack) -> list[slice]:
+    """Where what is chosen of a run's weights lies in a row, by their ids."""
+    found: list[slice] = []
+    for name, weight in run.model.named_parameters():
+        if name in stack.columns and id(weight) in chosen:
+            place = stack.columns[name]
+            found.append(slice(place.start, place.stop))
+    return found

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dlrun.engine import checkpoint
 from dlrun.engine.run import Run
-from dlrun.engine.stack.step import Network
+from dlrun.engine.stack.network import Network
 from dlrun.engine.stack.update import forms_of
 from dlrun.engine.stack.varying import ATTRIBUTES
 from dlrun.errors import first_line
@@ -77,9 +77,8 @@ def _tried(run: Run) -> Iterator[str]:
     try:
         x = x if run.train.prepared else run.evaluation(x)
         network = Network([run, run])
-        trained, *_ = network(twice, x, x if run.reconstructs else y, 0)
-        leaves = [value for value in twice.values() if value.requires_grad]
-        found = torch.autograd.grad(trained.sum(), leaves, allow_unused=True)
+        moved: set[str] = set()
+        network(twice, x, x if run.reconstructs else y, 0, lambda name, _: moved.add(name))
     except Exception as error:  # whatever a network of the user may do
         said = first_line(error).partition(". ")[0]
         yield f"its network or its loss can't run as several at once: {said}"
@@ -88,7 +87,7 @@ def _tried(run: Run) -> Iterator[str]:
         _vmaps._set_vmap_fallback_enabled(True)
         run.model.train(was_training)
         checkpoint.restore_random_state(before, run.generator)
-    if any(grad is None for grad in found):
+    if any(value.requires_grad and name not in moved for name, value in twice.items()):
         yield "some of its weights take no part"
 
 

@@ -4,23 +4,22 @@ import math
 from collections.abc import Iterator, Sequence
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch import Tensor
 
 from dlrun.engine.batches import Batch, grouped
 from dlrun.engine.evaluate import Tally, averages, best_weights, measure
-from dlrun.engine.feed import PreparedSplit
 from dlrun.engine.run import Run, Weights
 from dlrun.engine.stack import update as updates
 from dlrun.engine.stack import weights as rows_of
 from dlrun.engine.stack.acting import constraint, gradients
+from dlrun.engine.stack.network import Network
+from dlrun.engine.stack.pool import Pool
 from dlrun.engine.stack.update import Update
-from dlrun.engine.stack.varying import Varying
 from dlrun.engine.stack.weights import Stack
 from dlrun.engine.step import BatchResult, StepResult, training_batches
 from dlrun.engine.watch import Watch
-from dlrun.loss import Loss
+
+_SPLITS = ("train", "val", "train_eval")
 
 
 class StackedStep:
@@ -34,15 +33,17 @@ class StackedStep:
         for run in self._runs:
             known = len(run.rates)
             run.rates += [float(group["lr"]) for group in run.optimizer.param_groups[known:]]
-        self._share("train")
-        self._share("val")
-        self._share("train_eval")
+        there = [name for name in _SPLITS if getattr(runs[0], name) is not None]
+        self._pools = {name: Pool(runs, name) for name in there}
         self._bind()
 
     def _bind(self) -> None:
         runs = self._runs
         first = runs[0]
         self._stack = Stack(runs)
+        columns = self._stack.columns.items()
+        self._places = {name: place.of(self._stack.grad) for name, place in columns}
+        self._missing: set[str] = set()
         self._update = Update(runs, self._stack)
         self._network = Network(runs)
         places = range(len(first.change_gradient))
@@ -58,14 +59,6 @@ class StackedStep:
             else None
             for values in ([run.clip_norm for run in runs], [run.clip_value for run in runs])
         ]
-
-    def _share(self, split: str) -> None:
-        """Let all runs have one copy of a split that is the same for all of them."""
-        feeds: list[PreparedSplit | None] = [getattr(run, split) for run in self._runs]
-        first = feeds[0]
-        for run, feed in zip(self._runs, feeds, strict=True):
-            if first is not None and feed is not None and _same(first, feed):
-                setattr(run, split, first)
 
     def rows(self, epoch: int) -> Tensor:
         """The rows of an epoch: (n,) where they are the same for all, else (runs, n)."""
@@ -83,22 +76,15 @@ class StackedStep:
         return grouped(self._batches(rows[..., start:]), lengths.accumulate)
 
     def _batches(self, rows: Tensor) -> Iterator[Batch]:
-        run = self._runs[0]
-        feed = run.train
-        shared = all(each.train is feed for each in self._runs)
-        changed = run.augmentation is not None or run.change_batch
-        if changed or not feed.prepared or not shared:
+        run, pool = self._runs[0], self._pools["train"]
+        if run.augmentation is not None or run.change_batch or not pool.gathers:
             every = rows if rows.dim() > 1 else rows.expand(len(self._runs), -1)
             own = [training_batches(*pair) for pair in zip(self._runs, every, strict=True)]
             for batch in zip(*own, strict=True):
                 x, y = (torch.stack(values) for values in zip(*batch, strict=True))
                 yield x, y
             return
-        for chosen in rows.to(feed.x.device).split(run.lengths.batch_size, -1):
-            flat = chosen.reshape(-1)
-            x, y = (
-                every.index_select(0, flat).unflatten(0, chosen.shape) for every in (feed.x, feed.y)
-            )
+        for x, y in pool.batches(rows, run.lengths.batch_size):
             yield x, (x if run.reconstructs else y)
 
     def __call__(
@@ -112,35 +98,34 @@ class StackedStep:
         axis = 1 if self._is_apart(group[0]) else 0
         samples = [y.shape[axis] for _, y in group]
         results = []
-        for place, ((x, y), size) in enumerate(zip(group, samples, strict=True)):
-            trained, plain, metric_sum = self._network(self._stack.tensors(), x, y, axis)
-            loss = trained.sum() if len(group) == 1 else trained.sum() * (size / sum(samples))
-            self._add_gradient(loss, fresh=not place)
-            objective = None if plain is None else trained.detach()
-            plain = (trained if plain is None else plain).detach()
-            results.append(BatchResult(size, plain, metric_sum, objective, penalties))
+        self._missing = set(self._places)
+        for (x, y), size in zip(group, samples, strict=True):
+            share = size / sum(samples)
+            found = self._network(self._stack.tensors(), x, y, axis, self._keep, share)
+            objective = None if found.plain is None else found.trained
+            plain = found.trained if found.plain is None else found.plain
+            results.append(BatchResult(size, plain, found.metric, objective, penalties))
         with torch.no_grad():
-            found = self._condition(norm)
+            norms = self._condition(norm)
             self._update.step(factors)
             if norm or watched:
                 self._update.set_rates()
             for rule in self._constraints:
                 rule.constrain()
-        return StepResult(results, found, True)
+        return StepResult(results, norms, True)
 
     def _is_apart(self, batch: Batch) -> bool:
         """Whether each run has a batch of its own."""
         run = self._runs[0]
         return batch[0].dim() > run.train.x.dim() if run.train.prepared else True
 
-    def _add_gradient(self, loss: Tensor, fresh: bool) -> None:
-        leaves = list(self._stack.leaves.values())
-        found = torch.autograd.grad(loss, leaves)
-        places = [place.of(self._stack.grad) for place in self._stack.columns.values()]
-        if fresh:
-            torch._foreach_copy_(places, found)
+    def _keep(self, name: str, grad: Tensor) -> None:
+        """Add up the gradients of a step."""
+        if name in self._missing:
+            self._missing.discard(name)
+            self._places[name].copy_(grad)
         else:
-            torch._foreach_add_(places, found)
+            self._places[name].add_(grad)
 
     def _condition(self, norm: bool) -> Tensor | None:
         """What acts on the gradients before the update; the norm of each, where it is known."""
@@ -159,36 +144,55 @@ class StackedStep:
     @torch.no_grad()
     def measure(self, split: str = "val") -> list[dict[str, float]]:
         """The loss and the metrics of each run on a split."""
-        first = self._runs[0]
-        feeds = [getattr(run, split) for run in self._runs]
-        alone = any(averages(run) or run.modes is not None for run in self._runs)
-        if alone or not feeds[0].prepared or any(feed is not feeds[0] for feed in feeds):
-            return [measure(run, feed) for run, feed in zip(self._runs, feeds, strict=True)]
+        first, pool = self._runs[0], self._pools[split]
+        if self._measures_alone or not pool.gathers:
+            return [measure(run, getattr(run, split)) for run in self._runs]
         first.model.eval()
-        feed, size = feeds[0], first.lengths.evaluation_batch
+        axis = 0 if pool.shared else 1
         tallies = [Tally(run.metrics) for run in self._runs]
         losses, sums = [], []
-        for rows in feed.rows.split(size):
-            x, y = feed.x.index_select(0, rows), feed.y.index_select(0, rows)
+        for x, y, counts in pool.every(first.lengths.evaluation_batch):
             y = x if first.reconstructs else y
-            logits, loss, metric_sum = self._network.measured(self._stack.tensors(), x, y)
-            losses.append(loss * len(rows))
+            logits = self._network.outputs(self._stack.tensors(), x, axis)
+            every = y if axis else y.expand(len(self._runs), *y.shape)
+            own = [
+                (run, said[:count], true[:count])
+                for run, said, true, count in zip(self._runs, logits, every, counts, strict=True)
+            ]
+            if min(counts) == y.shape[axis]:
+                loss, metric_sum = self._network.assessed(logits, y, axis)
+                losses.append(loss * counts[0])
+            else:
+                found = [_assessed(*each) for each in own]
+                loss, metric_sum = (torch.stack(each) for each in zip(*found, strict=True))
+                losses.append(loss)
             sums.append(metric_sum)
-            for run, tally, said in zip(self._runs, tallies, logits, strict=True):
-                if run.metrics:
-                    tally.add(*run.answers(said, y))
+            for tally, (run, said, true) in zip(tallies, own, strict=True):
+                if run.metrics and len(true):
+                    tally.add(*run.answers(said, true))
         first.model.train()
-        count = len(feed)
-        if not count:
+        return self._values(split, sums, losses, tallies)
+
+    def _values(
+        self, split: str, sums: list[Tensor], losses: list[Tensor], tallies: list[Tally]
+    ) -> list[dict[str, float]]:
+        """What is recorded of a split. sums, losses: (runs,) of each batch."""
+        counts = [len(getattr(run, split)) for run in self._runs]
+        if not any(counts):
             return [dict.fromkeys(run.measured, math.nan) for run in self._runs]
-        totals = [
-            [math.fsum(own) / count for own in torch.stack(parts).T.tolist()]
-            for parts in (sums, losses)
-        ]
+        totals = [map(math.fsum, torch.stack(parts).T.tolist()) for parts in (sums, losses)]
         return [
-            {run.metric.name: hits, "loss": loss} | (tally.values(count) if run.metrics else {})
-            for run, hits, loss, tally in zip(self._runs, *totals, tallies, strict=True)
+            {run.metric.name: hits / count, "loss": loss / count}
+            | (tally.values(count) if run.metrics else {})
+            for run, hits, loss, tally, count in zip(
+                self._runs, *totals, tallies, counts, strict=True
+            )
         ]
+
+    @property
+    def _measures_alone(self) -> bool:
+        """Whether a run is measured with other weights than those that are trained."""
+        return any(averages(run) or run.modes is not None for run in self._runs)
 
     def look(self) -> list[dict[str, float]]:
         """What is watched of each run's layers and of the curvature of its loss."""
@@ -216,101 +220,14 @@ class StackedStep:
                 rows_of.release(run)
                 updates.release(run)
         self._runs = [self._runs[number] for number in numbers]
+        for pool in self._pools.values():
+            pool.part(numbers)
         if self._runs:
             self._bind()
 
 
-class Network:
-    """The networks and losses of some runs as one: the first run's, with the tensors of all."""
-
-    def __init__(self, runs: Sequence[Run]) -> None:
-        self._run = runs[0]
-        self._through = _Through(self._run)
-        self._varying = Varying(runs)
-        self._differs = self._run.objective is not self._run.loss
-
-    def __call__(
-        self, tensors: dict[str, Tensor], x: Tensor, y: Tensor, axis: int
-    ) -> tuple[Tensor, Tensor | None, Tensor]:
-        """(runs,) of each: what is trained, the loss where that is something else, the metric.
-
-        axis: of the samples: 1 where each run has its own, else 0.
-        """
-        own = 0 if axis else None
-        run = self._run
-        every = vmap(self._alone, in_dims=(0, 0, own), randomness="different")
-        logits = every(tensors, self._varying.values, x)
-        trained = self._loss(run.objective, logits, y, axis)
-        said = logits.detach()
-        plain = self._loss(run.loss, said, y, axis) if self._differs else None
-        return trained, plain, vmap(run.metric_sum, in_dims=(0, own))(said, y)
-
-    def measured(
-        self, tensors: dict[str, Tensor], x: Tensor, y: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """(runs, n, outputs) of the same samples for all; (runs,) of their losses and metrics."""
-        run = self._run
-        every = vmap(self._alone, in_dims=(0, 0, None), randomness="different")
-        logits = every(tensors, self._varying.values, x)
-        loss = self._loss(run.loss, logits, y, axis=0)
-        return logits, loss, vmap(run.metric_sum, in_dims=(0, None))(logits, y)
-
-    def _loss(self, loss: Loss, logits: Tensor, y: Tensor, axis: int) -> Tensor:
-        """(runs,) from (runs, n, ...) logits.
-
-        torch takes cross-entropy apart under vmap, which takes longer than the rest of a small
-        network.
-        """
-        varies = loss is self._run.objective and self._varying.has(loss)
-        if loss.function is F.cross_entropy and not varies:
-            rows = y if axis else y.expand(len(logits), *y.shape)
-            parts = F.cross_entropy(
-                logits.flatten(0, 1),
-                rows.flatten(0, 1),
-                weight=loss.weight,
-                reduction="none",
-                label_smoothing=float(loss.spread),
-            )
-            return parts.view(len(logits), -1).mean(1)
-
-        def alone(values: list[Tensor], logits: Tensor, y: Tensor) -> Tensor:
-            with self._varying.put(values):
-                return loss(logits, y)
-
-        every = vmap(alone, in_dims=(0, 0, 0 if axis else None))
-        found: Tensor = every(self._varying.values, logits, y)
-        return found
-
-    def _alone(self, tensors: dict[str, Tensor], values: list[Tensor], x: Tensor) -> Tensor:
-        with self._varying.put(values):
-            return self._logits(tensors, x)
-
-    def _logits(self, tensors: dict[str, Tensor], x: Tensor) -> Tensor:
-        named = {f"model.{name}": value for name, value in tensors.items()}
-        logits: Tensor = functional_call(self._through, named, (x,))
-        return logits
-
-
-class _Through(nn.Module):
-    """Calls a run's network as the run does, in lower precision where it asks for that."""
-
-    def __init__(self, run: Run) -> None:
-        super().__init__()
-        self.model = run.model
-        self._forward = (run.uncompiled,)  # in a tuple: the model is no module of this twice
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, *shape) -> (n, outputs)."""
-        return self._forward[0](x)
-
-
-def _same(a: PreparedSplit, b: PreparedSplit) -> bool:
-    """Whether two splits hold the same."""
-    if a is b:
-        return True
-    if (a.prepared, a.prefetch) != (b.prepared, b.prefetch):
-        return False
-    return all(
-        x is y or (x.shape == y.shape and x.dtype == y.dtype and torch.equal(x, y))
-        for x, y in ((a.rows, b.rows), (a.y, b.y), (a.x, b.x))
-    )
+def _assessed(run: Run, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss and the metric of a run, summed over some samples or none."""
+    if not len(y):
+        return logits.new_zeros(()), logits.new_zeros(())
+    return run.loss(logits, y) * len(y), run.metric_sum(logits, y)

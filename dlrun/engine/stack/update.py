@@ -12,6 +12,9 @@ from dlrun.engine.stack.weights import Columns, Stack
 from dlrun.optimizer import rules
 from dlrun.optimizer.rules import Form, Number
 
+_AT_HAND = 2**20
+"""Bytes of weights that are moved at a time: they come from the memory once for all of a rule."""
+
 
 class Update:
     """The optimizers of some runs as one, where a rule is known for them.
@@ -30,6 +33,7 @@ class Update:
             if forms[0]
         ]
         self._steps, self._before = 0, [_taken(run) for run in runs]  # of the stack; without it
+        self._began = number_of(self._before)
 
     def step(self, factors: Sequence[float]) -> None:
         """Move the weights; factors: of each run's learning rates."""
@@ -40,7 +44,7 @@ class Update:
                 run.optimizer.step()
             return
         self._steps += 1
-        t = number_of(self._before) + self._steps
+        t = self._began + self._steps
         factor = number_of(factors)
         for group in self._groups:
             group.step(factor, t)
@@ -62,6 +66,7 @@ class Update:
         if not self._groups:
             self._runs[number].optimizer.state.clear()
         self._before[number] = -self._steps
+        self._began = number_of(self._before)
         for group in self._groups:
             group.forget(number)
 
@@ -91,13 +96,30 @@ class _Group:
             for name in self._form.names
         }
         self._memory = {name: self._remembered(name) for name in self._form.names if name != "step"}
+        self._parts = [
+            (
+                some,
+                self._p[some],
+                self._grad[some],
+                {name: memory[some] for name, memory in self._memory.items()},
+            )
+            for some in self._some()
+        ]
         shapes = [columns.shape for columns in self._columns]
         rule = self._form.rule
         self._rule = partial(rule, shapes=shapes) if self._form.shaped else rule
 
     def step(self, factor: Number, t: Number) -> None:
         numbers = self._numbers | {"lr": self._rate * factor}
-        self._rule(self._p, self._grad, self._memory, numbers, self._form.ways, t)
+        for some, p, grad, memory in self._parts:
+            own = {name: _of(number, some) for name, number in numbers.items()}
+            self._rule(p, grad, memory, own, self._form.ways, _of(t, some))
+
+    def _some(self) -> list[slice]:
+        """The runs in parts whose weights, gradients and memories a core has at hand."""
+        size, runs = self._p[0].nbytes, len(self._p)
+        most = runs if self._form.shaped or not self._p.is_cpu else max(1, _AT_HAND // size)
+        return [slice(start, start + most) for start in range(0, runs, most)]
 
     def settle(self, taken: Sequence[int]) -> None:
         form = self._form
@@ -154,9 +176,14 @@ def forms_of(run: Run) -> list[Form]:
 
 def number_of(numbers: Sequence[float]) -> Number:
     """The number that all runs have, or (runs, 1) float64."""
-    if all(number == numbers[0] for number in numbers):
+    if numbers.count(numbers[0]) == len(numbers):
         return float(numbers[0])
     return torch.tensor(numbers, dtype=torch.float64)[:, None]
+
+
+def _of(number: Number, runs: slice) -> Number:
+    """What some of the runs have."""
+    return number[runs] if isinstance(number, Tensor) else number
 
 
 def _taken(run: Run) -> int:

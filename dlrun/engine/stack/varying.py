@@ -41,17 +41,23 @@ class Varying:
         """Whether a number of this object differs."""
         return any(each is owner for each, _ in self._places)
 
+    def of(self, owner: object) -> Tensor:
+        """(runs,) What an object of the first run has in all of them."""
+        found = zip(self._places, self.values, strict=True)
+        return next(value for (each, _), value in found if each is owner)
+
     @contextmanager
-    def put(self, values: Sequence[Tensor]) -> Iterator[None]:
-        """Inside, the first run's objects have these."""
-        before = [getattr(owner, name) for owner, name in self._places]
-        for (owner, name), value in zip(self._places, values, strict=True):
-            setattr(owner, name, value)
+    def put(self, values: Sequence[float | Tensor], owner: object = None) -> Iterator[None]:
+        """Inside, the first run's objects have these; owner: of one of them alone."""
+        places = [place for place in self._places if owner is None or place[0] is owner]
+        before = [getattr(*place) for place in places]
+        for place, value in zip(places, values, strict=True):
+            setattr(*place, value)
         try:
             yield
         finally:
-            for (owner, name), value in zip(self._places, before, strict=True):
-                setattr(owner, name, value)
+            for place, value in zip(places, before, strict=True):
+                setattr(*place, value)
 
 
 def _owners(run: Run) -> Iterator[Any]:
