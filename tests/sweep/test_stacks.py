@@ -23,7 +23,7 @@ SWEEPS = {
         "sweep.sampler.n_startup_trials=4",
     ),
     "numbers": (
-        *("regularization=[l2,dropout,early_stopping]", "regularization.dropout.p=0"),
+        "regularization=[l2,early_stopping]",
         *("regularization.l2.strength=0,0.01", "regularization.early_stopping.patience=1,3"),
         *("initializer=he,xavier", "schedule=cosine,constant", "epochs=2,3"),
     ),
