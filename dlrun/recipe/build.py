@@ -28,7 +28,7 @@ from dlrun.engine import device as devices
 from dlrun.engine import sampling, transfer
 from dlrun.engine.count import flops
 from dlrun.engine.eager import eager
-from dlrun.engine.feed import PreparedSplit, prepare
+from dlrun.engine.feed import PreparedSplit
 from dlrun.engine.freezing import Frozen
 from dlrun.engine.run import Augment, LoopConfig, Run, Weights
 from dlrun.engine.transfer import Start
@@ -38,10 +38,11 @@ from dlrun.metric import Metric
 from dlrun.model import roles
 from dlrun.model.pretrained import expected
 from dlrun.optimizer import takes_closure
-from dlrun.recipe import checks, named, schema, signature, suggest, task
+from dlrun.recipe import checks, named, schema, shared, signature, suggest, task
 from dlrun.recipe import instantiate as ingredients
 from dlrun.recipe import start as starts
 from dlrun.recipe.instantiate import as_a, explained, ours, part, plain, several
+from dlrun.recipe.shared import Shared
 from dlrun.regularization import Regularizer, acts
 from dlrun.schedule import Fixed, Schedule, warmup
 from dlrun.test_augmentation import CenterCrop, has_size
@@ -153,7 +154,7 @@ def build(
     devices.set_up(config.threads or most, config.deterministic)
     device = devices.choose(config.device)
     task.settle_loss(config, data)
-    start = starts.of(config)
+    start, common = starts.of(config), shared.of(data)
     seen = _see(config, data, device, start, known)
     config.facts.shape, config.facts.outputs = list(seen.x.shape[1:]), data.outputs
     lengths = lengths_of(config, known.samples if known else len(data.train), seen.x[0].numel())
@@ -161,16 +162,18 @@ def build(
     model = learner.model
     began = _started(config, model, start)
     layout = devices.lay_out(model, config.channels_last and seen.x.dim() == 4)
-    optimizer, frozen = _trained(config, learner, seen.x[: learner.tried], lengths)
-    operations = flops(model, seen.x[: learner.tried])
+    tried, kind = seen.x[: learner.tried], ingredients.said(config, "model", "regularization")
+    optimizer, frozen = _trained(config, learner, tried, lengths)
+    operations = common.count(kind, tried.shape, lambda: flops(model, tried))
     if config.threads is None:
         batch = min(lengths.batch_size, len(data.train))
         torch.set_num_threads(devices.worthwhile(batch * operations, most))
-    train = prepare(data.train, seen.chain, device, fixed=seen.augmentation is None)
+    feed = _feeds(config, common, seen, start is None and known is None)
+    train = feed("train", data.train, seen.chain, seen.augmentation is None)
     run = Run(
         data=data,
         train=train,
-        val=prepare(_validated(config, data), seen.evaluation, device, fixed=True),
+        val=feed("val", _validated(config, data), seen.evaluation, True),
         preprocessing=seen.chain,
         evaluation=seen.evaluation,
         augmentation=seen.augmentation,
@@ -201,7 +204,9 @@ def build(
         watch=schema.looks(config.watch),
         began=began,
         frozen=frozen,
-        train_eval=_train_eval(data, seen, device) if config.train_eval else None,
+        train_eval=feed("train_eval", _part(data.train, TRAIN_EVAL), seen.evaluation, True)
+        if config.train_eval
+        else None,
     )
     checks.check_run(config, run, seen.x, seen.y)
     _seed(config.seed + 1)  # the noise of training, whatever else has drawn from it
@@ -246,9 +251,20 @@ def _part(split: Split, count: int) -> Split:
     return replace(split, rows=sample(split, count, seed=0).sort().values)
 
 
-def _train_eval(data: Data, seen: "_Seen", device: torch.device) -> PreparedSplit:
-    """A fixed part of the training split, as evaluation sees it."""
-    return prepare(_part(data.train, TRAIN_EVAL), seen.evaluation, device, fixed=True)
+def _feeds(
+    config: DictConfig, common: Shared, seen: "_Seen", fitted_here: bool
+) -> Callable[[str, Split, nn.Sequential, bool], PreparedSplit]:
+    """Prepares splits, and shares them with other runs where these see the same.
+
+    fitted_here: whether the preprocessing follows from the recipe and the data.
+    """
+    key = shared.known_by(config, seen.chain, _FITTED) if fitted_here else ""
+    cut = key and f"{key} {tuple(seen.x.shape[1:])}"
+
+    def feed(name: str, split: Split, chain: nn.Sequential, fixed: bool) -> PreparedSplit:
+        return common.feed(cut, name, split, chain, seen.x.device, fixed)
+
+    return feed
 
 
 def _validated(config: DictConfig, data: Data) -> Split:
@@ -414,7 +430,10 @@ def _seed(seed: int) -> None:
     """Seed every global source of random numbers: the user's own code may draw from any."""
     random.seed(seed)
     numpy.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+    if devices.choose("auto").type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)  # where it waits for a GPU, it takes longer than a small model
 
 
 def _augmentation(config: DictConfig, data: Data, device: torch.device) -> Augment | None:
@@ -441,11 +460,14 @@ def _fitted(
 ) -> nn.Sequential:
     """The preprocessing, fitted on the training split alone, or with what is known."""
     chain = preprocessing.chain(list(several(config, "preprocessing").values())).to(device)
+    key, common = shared.known_by(config, chain, _FITTED), shared.of(data)
+    known = common.recall(key, device) if known is None else known
     if known is not None:
         preprocessing.recall(chain, known)
         return chain.eval()
     with explained("preprocessing", config.preprocessing or {}):
         preprocessing.fit(chain, partial(_raw, data, device, _FITTED))
+    common.learned(key, device, chain.state_dict())
     return chain.eval()
 
 

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import pickle
+from collections.abc import Container
 from typing import Any
 
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 NEUTRAL = (
     *("outputs", "name", "device", "threads", "tracking", "resume", "facts", "sweep"),
@@ -22,13 +24,13 @@ def digest(recipe: DictConfig) -> str:
 def _deciding(recipe: DictConfig) -> dict[str, Any]:
     """The plain values that decide what a run finds."""
     facts = recipe.facts
+    before = OmegaConf.to_container(facts, resolve=False)
+    assert isinstance(before, dict)
     facts.shape, facts.outputs = [0], 0  # references to them resolve
     try:
-        values = OmegaConf.to_container(recipe, resolve=True, throw_on_missing=False)
+        kept = resolved(recipe, NEUTRAL)
     finally:
-        facts.shape = facts.outputs = MISSING
-    assert isinstance(values, dict)
-    kept = {str(key): value for key, value in values.items() if key not in NEUTRAL}
+        facts.shape, facts.outputs = before["shape"], before["outputs"]
     if isinstance(kept.get("data"), dict):
         kept["data"] = {key: value for key, value in kept["data"].items() if key != "cache"}
     return kept
@@ -52,6 +54,26 @@ def structure(recipe: DictConfig) -> str:
         return "number" if number else value
 
     return short(kinds(_deciding(recipe)))
+
+
+def resolved(recipe: DictConfig, apart: Container[str] = ()) -> dict[str, Any]:
+    """A recipe as plain values, with all that it refers to, but for some of its keys.
+
+    Only what refers to something goes through OmegaConf once more, which takes its time.
+    """
+    written = OmegaConf.to_container(recipe, resolve=False)
+    assert isinstance(written, dict)
+    return {
+        str(key): plain(recipe[key]) if "${" in str(value) else value
+        for key, value in written.items()
+        if key not in apart
+    }
+
+
+def copied(recipe: DictConfig) -> DictConfig:
+    """A copy of a recipe, in a third of the time that `copy.deepcopy` takes."""
+    found: DictConfig = pickle.loads(pickle.dumps(recipe))
+    return found
 
 
 def short(content: Any) -> str:

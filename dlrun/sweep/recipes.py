@@ -4,7 +4,6 @@ Hydra composes once for every combination of group options; plain values are the
 a copy, by the function that Hydra itself sets them with.
 """
 
-import copy
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from omegaconf import DictConfig
 
 from dlrun.recipe import compose
 from dlrun.recipe.compose import Composer
-from dlrun.recipe.identity import digest
+from dlrun.recipe.identity import copied, digest
 
 _RECENT = 100  # recipes kept for when they are asked for again
 _REFERS = re.compile(r"\$\{|\?\?\?")
@@ -64,7 +63,7 @@ class Recipes:
             recipe = compose.without_hydra(composed)
             self._known[choosing] = recipe, compose.choices(composed)
         base, choices = self._known[choosing]
-        recipe = copy.deepcopy(base)
+        recipe = copied(base)
         compose.apply(plain, recipe)
         referring = [o.input_line or "" for o in plain if _REFERS.search(o.input_line or "")]
         return Composed(recipe, choices, (*choosing, *referring))

@@ -1,6 +1,5 @@
 """One run of a point, in whatever process: from its recipe to its result."""
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from dlrun.engine.interrupt import within
 from dlrun.errors import Interrupted, Mistake
 from dlrun.job import factory, recording
 from dlrun.job.session import Session
-from dlrun.recipe import mistakes
+from dlrun.recipe import identity, mistakes
 from dlrun.recipe.schema import LOSS_OF_TASK
 from dlrun.record.sweep import RunResult
 from dlrun.sweep import claims
@@ -125,7 +124,7 @@ def _settled(made: Composed, session: Session) -> Composed:
     when it is about to begin."""
     if made.recipe.loss.get("_target_") != LOSS_OF_TASK:
         return made
-    recipe = copy.deepcopy(made.recipe)
+    recipe = identity.copied(made.recipe)
     try:
         with mistakes.resolved():
             choices = session.settled(recipe, made.choices)
