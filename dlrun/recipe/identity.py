@@ -3,10 +3,11 @@
 import hashlib
 import json
 import pickle
-from collections.abc import Container
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 NEUTRAL = (
     *("outputs", "name", "device", "threads", "tracking", "resume", "facts", "sweep"),
@@ -56,18 +57,41 @@ def structure(recipe: DictConfig) -> str:
     return short(kinds(_deciding(recipe)))
 
 
-def resolved(recipe: DictConfig, apart: Container[str] = ()) -> dict[str, Any]:
-    """A recipe as plain values, with all that it refers to, but for some of its keys.
-
-    Only what refers to something goes through OmegaConf once more, which takes its time.
-    """
+def resolved(recipe: DictConfig, apart: Iterable[str] = ()) -> dict[str, Any]:
+    """A recipe as plain values, with all that it refers to, but for some of its keys."""
     written = OmegaConf.to_container(recipe, resolve=False)
     assert isinstance(written, dict)
-    return {
-        str(key): plain(recipe[key]) if "${" in str(value) else value
-        for key, value in written.items()
-        if key not in apart
-    }
+    found = {}
+    for key in written.keys() - set(apart):
+        try:
+            found[key] = _filled(written[key], written)
+        except (LookupError, RecursionError):
+            found[key] = plain(recipe[key])
+    return {str(key): found[key] for key in written if key in found}
+
+
+def _filled(value: Any, written: Mapping[Any, Any]) -> Any:
+    """A value with what stands where `${a.b}` refers to; OmegaConf takes ten times as long.
+
+    Raises LookupError for whatever only OmegaConf itself understands.
+    """
+    if isinstance(value, dict):
+        return {key: _filled(each, written) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_filled(each, written) for each in value]
+    if not isinstance(value, str) or "${" not in value:
+        return value
+    simple = re.fullmatch(r"\$\{([a-z]\w*(?:\.[a-z]\w*)*)\}", value)
+    if simple is None:
+        raise LookupError(value)
+    there: Any = written
+    for name in simple[1].split("."):
+        if not isinstance(there, dict):
+            raise LookupError(value)
+        there = there[name]
+    if there == MISSING:
+        raise LookupError(value)
+    return _filled(there, written)
 
 
 def copied(recipe: DictConfig) -> DictConfig:
