@@ -146,7 +146,7 @@ class Data:
         itself as uint8.
     groups: of all samples of the set, by their rows, as in `Source`.
     labels, reading, columns: as in `Source`.
-    made: what runs have made of just these data and share; see `dlrun.recipe.shared`.
+    made: what runs have made of just these data and share; see `dlrun.engine.shared`.
     """
 
     name: str

@@ -11,6 +11,5 @@ signature.py              the arguments of a `_target_`, checked before it is ca
 instantiate.py            an ingredient from its part of the recipe
 checks.py                 whether the ingredients fit each other
 build.py                  a Run from a recipe
-shared.py                 what runs on the same data have in common, made once
 identity.py               the hash that a recipe is known by
 """

@@ -25,7 +25,7 @@ from dlrun.data import Data, Report, Source, Split, blame, custom
 from dlrun.data import split as splits
 from dlrun.data.sample import sample
 from dlrun.engine import device as devices
-from dlrun.engine import sampling, transfer
+from dlrun.engine import sampling, shared, transfer
 from dlrun.engine.count import flops
 from dlrun.engine.eager import eager
 from dlrun.engine.feed import PreparedSplit
@@ -38,11 +38,10 @@ from dlrun.metric import Metric
 from dlrun.model import roles
 from dlrun.model.pretrained import expected
 from dlrun.optimizer import takes_closure
-from dlrun.recipe import checks, named, schema, shared, signature, suggest, task
+from dlrun.recipe import checks, named, schema, signature, suggest, task
 from dlrun.recipe import instantiate as ingredients
 from dlrun.recipe import start as starts
 from dlrun.recipe.instantiate import as_a, explained, ours, part, plain, several
-from dlrun.recipe.shared import Shared
 from dlrun.regularization import Regularizer, acts
 from dlrun.schedule import Fixed, Schedule, warmup
 from dlrun.test_augmentation import CenterCrop, has_size
@@ -154,7 +153,7 @@ def build(
     devices.set_up(config.threads or most, config.deterministic)
     device = devices.choose(config.device)
     task.settle_loss(config, data)
-    start, common = starts.of(config), shared.of(data)
+    start = starts.of(config)
     seen = _see(config, data, device, start, known)
     config.facts.shape, config.facts.outputs = list(seen.x.shape[1:]), data.outputs
     lengths = lengths_of(config, known.samples if known else len(data.train), seen.x[0].numel())
@@ -162,18 +161,16 @@ def build(
     model = learner.model
     began = _started(config, model, start)
     layout = devices.lay_out(model, config.channels_last and seen.x.dim() == 4)
-    tried, kind = seen.x[: learner.tried], ingredients.said(config, "model", "regularization")
-    optimizer, frozen = _trained(config, learner, tried, lengths)
-    operations = common.count(kind, tried.shape, lambda: flops(model, tried))
+    optimizer, frozen = _trained(config, learner, seen.x[: learner.tried], lengths)
+    operations = _counted(config, data, model, seen.x[: learner.tried])
     if config.threads is None:
         batch = min(lengths.batch_size, len(data.train))
         torch.set_num_threads(devices.worthwhile(batch * operations, most))
-    feed = _feeds(config, common, seen, start is None and known is None)
-    train = feed("train", data.train, seen.chain, seen.augmentation is None)
+    feeds = _prepared(config, data, seen, start is None and known is None)
     run = Run(
         data=data,
-        train=train,
-        val=feed("val", _validated(config, data), seen.evaluation, True),
+        train=feeds.train,
+        val=feeds.val,
         preprocessing=seen.chain,
         evaluation=seen.evaluation,
         augmentation=seen.augmentation,
@@ -182,7 +179,7 @@ def build(
         uncompiled=devices.caller(model, config.precision, device, compiled=False),
         loss=learner.loss,
         objective=learner.objective,
-        order=_order(config, train, lengths),
+        order=_order(config, feeds.train, lengths),
         optimizer=optimizer,
         schedule=schedule_of(config, lengths),
         lengths=lengths,
@@ -204,9 +201,7 @@ def build(
         watch=schema.looks(config.watch),
         began=began,
         frozen=frozen,
-        train_eval=feed("train_eval", _part(data.train, TRAIN_EVAL), seen.evaluation, True)
-        if config.train_eval
-        else None,
+        train_eval=feeds.train_eval,
     )
     checks.check_run(config, run, seen.x, seen.y)
     _seed(config.seed + 1)  # the noise of training, whatever else has drawn from it
@@ -251,20 +246,48 @@ def _part(split: Split, count: int) -> Split:
     return replace(split, rows=sample(split, count, seed=0).sort().values)
 
 
-def _feeds(
-    config: DictConfig, common: Shared, seen: "_Seen", fitted_here: bool
-) -> Callable[[str, Split, nn.Sequential, bool], PreparedSplit]:
-    """Prepares splits, and shares them with other runs where these see the same.
+class _Feeds(NamedTuple):
+    """The splits as the model sees them.
 
-    fitted_here: whether the preprocessing follows from the recipe and the data.
+    train_eval: a fixed part of the training split, as evaluation sees it; None where nobody asks.
     """
-    key = shared.known_by(config, seen.chain, _FITTED) if fitted_here else ""
+
+    train: PreparedSplit
+    val: PreparedSplit
+    train_eval: PreparedSplit | None
+
+
+def _prepared(config: DictConfig, data: Data, seen: "_Seen", follows: bool) -> _Feeds:
+    """The splits, which other runs have too where they see the same.
+
+    follows: whether what the preprocessing has learned follows from the recipe and the data.
+    """
+    key = _known_by(config, seen.chain) if follows else ""
     cut = key and f"{key} {tuple(seen.x.shape[1:])}"
 
-    def feed(name: str, split: Split, chain: nn.Sequential, fixed: bool) -> PreparedSplit:
-        return common.feed(cut, name, split, chain, seen.x.device, fixed)
+    def feed(name: str, split: Split, chain: nn.Sequential, fixed: bool = True) -> PreparedSplit:
+        return shared.of(data).feed(cut, name, split, chain, seen.x.device, fixed)
 
-    return feed
+    return _Feeds(
+        feed("train", data.train, seen.chain, fixed=seen.augmentation is None),
+        feed("val", _validated(config, data), seen.evaluation),
+        feed("train_eval", _part(data.train, TRAIN_EVAL), seen.evaluation)
+        if config.train_eval
+        else None,
+    )
+
+
+def _known_by(config: DictConfig, chain: nn.Sequential) -> str:
+    """The key of a preprocessing; "" where not all of its steps are dlrun's own."""
+    own = all(type(step).__module__.startswith("dlrun.preprocessing") for step in chain)
+    said = ingredients.said(config, "preprocessing") if own else ""
+    return said and f"{said} {_FITTED}"
+
+
+def _counted(config: DictConfig, data: Data, model: nn.Module, x: Tensor) -> int:
+    """The operations of the model for a sample; counted once for models that are built alike."""
+    key = ingredients.said(config, "model", "regularization")
+    return shared.of(data).count(key, x.shape, lambda: flops(model, x))
 
 
 def _validated(config: DictConfig, data: Data) -> Split:
@@ -460,7 +483,7 @@ def _fitted(
 ) -> nn.Sequential:
     """The preprocessing, fitted on the training split alone, or with what is known."""
     chain = preprocessing.chain(list(several(config, "preprocessing").values())).to(device)
-    key, common = shared.known_by(config, chain, _FITTED), shared.of(data)
+    key, common = _known_by(config, chain), shared.of(data)
     known = common.recall(key, device) if known is None else known
     if known is not None:
         preprocessing.recall(chain, known)

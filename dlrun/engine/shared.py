@@ -14,29 +14,17 @@ from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 import torch
-from omegaconf import DictConfig
 from torch import nn
 
 from dlrun.data import Data, Split
 from dlrun.engine.feed import PreparedSplit, prepare
 from dlrun.engine.run import Weights
-from dlrun.recipe import instantiate as ingredients
 
 
 def of(data: Data) -> "Shared":
     """What the runs on these data share."""
     shared: Shared = data.made.setdefault("shared", Shared())
     return shared
-
-
-def known_by(config: DictConfig, chain: nn.Sequential, most: int) -> str:
-    """The key of a preprocessing; "" where not all of its steps are dlrun's own.
-
-    most: elements that it is fitted to.
-    """
-    own = all(type(step).__module__.startswith("dlrun.preprocessing") for step in chain)
-    said = ingredients.said(config, "preprocessing") if own else ""
-    return said and f"{said} {most}"
 
 
 @dataclass
