@@ -16,7 +16,9 @@ from dlrun.recipe import compose, experiment, flags, mistakes, resume, start, su
 from dlrun.recipe.compose import Composer
 from dlrun.recipe.flags import Flags
 from dlrun.recipe.resume import Previous
+from dlrun.recipe.schema import stack_of
 
+_STACK = "sweep.stack="  # is about procedures of several runs too
 _SWEEPING = ("sweep=", "sweep.", "hydra/launcher=", "hydra.launcher.")
 
 
@@ -95,7 +97,8 @@ def _do(
         # or an experiment asks for it
         return sweep.run(replace(composer, multirun=True), words, command)
     else:
-        searching = next((word for word in words if word.startswith(_SWEEPING)), None)
+        about_sweeps = (w for w in words if w.startswith(_SWEEPING) and not w.startswith(_STACK))
+        searching = next(about_sweeps, None)
         if searching:
             raise Mistake(f"{searching}: is about a sweep, which needs -m")
         return _one(composer, words, previous, command)
@@ -109,6 +112,7 @@ def _one(
 
     def job(recipe: DictConfig) -> Any:
         about = compose.job()
+        asked = recipe.sweep.stack
         recipe = compose.without_hydra(recipe)
         try:
             mistakes.refuse_sweeper(composer, words, about.sweeper)
@@ -121,7 +125,8 @@ def _one(
             from dlrun.job.recording import Invocation
 
             with mistakes.resolved():
-                invocation = Invocation(about.overrides, command, about.choices)
+                stack = stack_of(asked)
+                invocation = Invocation(about.overrides, command, about.choices, stack=stack)
                 return factory.run(recipe, invocation)
         except (Exception, Interrupted) as error:  # Hydra would wrap it
             return error

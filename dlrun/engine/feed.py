@@ -71,13 +71,16 @@ def _on(device: torch.device, split: Split) -> tuple[Tensor, Tensor]:
 
 def _fits(size: int, device: torch.device) -> bool:
     """Whether `size` bytes are a small enough share of the memory that is free now."""
+    return size <= _SHARE * free_memory(device)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that may still be taken there; a guess where nobody says."""
     if device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0]
-    elif hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
-        free = _available()
-    else:
-        free = 8 * 2**30
-    return size <= _SHARE * free
+        return int(torch.cuda.mem_get_info(device)[0])
+    if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
+        return _available()
+    return 8 * 2**30
 
 
 def _available() -> int:

@@ -1,7 +1,8 @@
 """One job: from a recipe to its recorded runs.
 
 factory.py    a job of a command or of a sweep; what a run that has ended still lacks
-lab.py        trains the runs that a procedure describes, one after another
+lab.py        trains the runs that a procedure describes
+stacked.py    trainings that run at once as one network
 training.py   a training that a procedure wants becomes a run
 verdict.py    checks before a training, diagnosis after it
 recording.py  the record of a run: begun, or taken up again with resume=

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from dlrun import record, shell
 from dlrun.console import summary
 from dlrun.engine.interrupt import raised
-from dlrun.errors import Failure
+from dlrun.errors import Failure, Mistake
 from dlrun.job import recording
 from dlrun.job.recording import Invocation
 from dlrun.job.session import Session
@@ -25,6 +25,7 @@ from dlrun.tracking import imports
 
 if TYPE_CHECKING:
     from dlrun.engine.run import Run
+    from dlrun.job.lab import Lab
     from dlrun.regularization import Regularizer
 
 _log = logging.getLogger("dlrun")
@@ -76,6 +77,21 @@ def perform(
 ) -> float | None:
     """One job of maybe several; gives the value it is judged by.
 
+    All else as in `lab_of`.
+    """
+    return lab_of(config, invocation, session, stopping, whole, measure_test).perform().value
+
+
+def lab_of(
+    config: DictConfig,
+    invocation: Invocation,
+    session: Session,
+    stopping: Sequence["Regularizer"] = (),
+    whole: bool = False,
+    measure_test: bool = True,
+) -> "Lab":
+    """What does a job.
+
     stopping: rules beside those of the recipe; one that says `pruned` makes the run PRUNED.
     whole: with figures, and with a model where the recipe says so.
     measure_test: whether the recipe's `test` holds; in a sweep, `complete` measures instead.
@@ -89,8 +105,12 @@ def perform(
     build.check(config, [shell.key(word) for word in invocation.overrides])
     invocation = replace(invocation, choices=session.settled(config, invocation.choices))
     made = procedure.of(instantiate.part(config, "procedure"))
-    lab = Lab(config, invocation, session, made, stopping, whole, measure_test)
-    return lab.perform().value
+    stacking = next((w for w in invocation.overrides if shell.key(w) == "sweep.stack"), None)
+    if stacking and made.single:
+        raise Mistake(f"{stacking}: is about several runs, of a sweep (-m) or a procedure")
+    return Lab(
+        config, invocation, session, made, stopping, whole, measure_test, stack=invocation.stack
+    )
 
 
 def complete(

@@ -7,7 +7,7 @@ runs has a record of its own; typed again, it goes on with what is not finished.
 import copy
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -20,9 +20,10 @@ from dlrun.console import summary
 from dlrun.data.fingerprint import hash_rows
 from dlrun.engine.divergence import LossDiverged
 from dlrun.errors import Failure, Mistake
-from dlrun.job import code, recording, verdict
+from dlrun.job import code, recording, stacked, verdict
 from dlrun.job.recording import Invocation
 from dlrun.job.session import Session
+from dlrun.job.stacked import Among, Apart, Stacks, Wanted
 from dlrun.job.training import keep_rows, plain, remembered, run_of, targeted, trained
 from dlrun.procedure import (
     BuiltRun,
@@ -46,7 +47,7 @@ from dlrun.recipe import (
 )
 from dlrun.recipe.catalogue import within
 from dlrun.recipe.resume import placed
-from dlrun.recipe.schema import GROUPS, OF_MODEL, SEVERAL
+from dlrun.recipe.schema import GROUPS, OF_MODEL, OFF, SEVERAL
 from dlrun.record import Record
 from dlrun.record.bounds import read_yaml
 from dlrun.regularization import Regularizer
@@ -57,7 +58,8 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from dlrun.data import Data
-    from dlrun.engine.run import Run
+    from dlrun.engine.run import LoopConfig, Run
+    from dlrun.engine.state import State
     from dlrun.engine.train import Show
     from dlrun.schedule import Schedule
 
@@ -76,6 +78,7 @@ class Lab:
     rules: that stop a run, beside those of the recipe; one that says `pruned` makes it PRUNED.
     whole: with figures, and with a model where the recipe says so.
     above: the lab of which this is a variant, and whose record it has.
+    stack: how many of its runs train at once; see `Stacks`.
     """
 
     config: DictConfig
@@ -86,6 +89,7 @@ class Lab:
     whole: bool = False
     tests: bool = True
     above: "Lab | None" = None
+    stack: int | str = OFF
     _asked: int = field(default=0, init=False)
     _own: Record | None = field(default=None, init=False)
     _ends: ExitStack = field(default_factory=ExitStack, init=False)
@@ -147,7 +151,7 @@ class Lab:
 
     def _typed(self) -> list[str]:
         """What was typed of the recipe, to train it: where a file asks for more, this says so."""
-        words, own = self.invocation.overrides, ("procedure", "resume", "name")
+        words, own = self.invocation.overrides, ("procedure", "resume", "name", "sweep")
         kept = [word for word in words if shell.key(word).partition(".")[0] not in own]
         chosen = any(shell.key(word) == "procedure" for word in words)
         in_file = not chosen and self.invocation.choices.get("procedure", "train") != "train"
@@ -303,14 +307,26 @@ class Lab:
         return found[0]
 
     def train(self, trainings: Sequence[Training]) -> list[RecordedRun]:
-        """Train what has not been trained yet, one after another; gives all of them."""
-        return [self._train(training) for training in trainings]
+        """Train what has not been trained yet, at once or one after another; gives all of them."""
+        wanted = [self.wanted(training) for training in trainings]
+        found = self._at_once([each for each in wanted if not _is_done(each)])
+        return [found[each.place] if each.place in found else self._train(each) for each in wanted]
+
+    def wanted(self, training: Training) -> Wanted:
+        """A training, with the run that has been made of it before."""
+        place, self._asked = self._asked, self._asked + 1
+        resume = self.config.resume
+        if self.directory is not None:
+            resume = self._known(training, place)
+        elif resume:
+            training = remembered(Path(resume)) or training
+        return Wanted(self, training, resume, place)
 
     @contextmanager
     def built(self, training: Training) -> Iterator[BuiltRun]:
         """Inside, a built run that is being recorded and not trained."""
         resume = self.config.resume if self.directory is None else None
-        with self._opened(training, resume) as built:
+        with self.opened(Wanted(self, training, resume, self._asked)) as built:
             built.record.update(trains=False)
             yield built
 
@@ -339,51 +355,83 @@ class Lab:
         """Show how far it is, where nothing that trains shows it."""
         self.session.show.busy(said, done, total)
 
-    def _train(self, training: Training) -> RecordedRun:
-        resume = self.config.resume
-        if self.directory is not None:
-            resume = self._known(training)
-            if resume and _is_done(Path(resume), training):
-                self._asked += 1
-                return _recorded(Path(resume))
-        elif resume:
-            training = remembered(Path(resume)) or training
-        try:
-            found = self._trained(training, resume)
-        except LossDiverged:
-            kept = self._known(training) if training.may_diverge else None
-            if kept is None:
-                raise
-            found = _recorded(Path(kept))
-        self._asked += 1
+    def _at_once(self, wanted: Sequence[Wanted]) -> dict[int, RecordedRun]:
+        """Train what is faster at once; gives it by its place."""
+        if self.directory is None or self.stack == OFF:
+            return {}
+        stacks = Stacks(self.stack, self.directory / stacked.KEPT)
+        found: dict[int, RecordedRun] = {}
+        errors = []
+        for stack in stacks.divided([each for each in wanted if each.training.recorded]):
+            self.say(stack.said)
+            for ended in stacked.train(stack.wanted):
+                may = ended.wanted.training.may_diverge and isinstance(ended.error, LossDiverged)
+                if ended.error is not None and not may:
+                    errors.append(ended.error)
+                    continue
+                found[ended.wanted.place] = _recorded(ended.directory)
+        if errors:
+            raise errors[0]
         return found
 
-    def _trained(self, training: Training, resume: str | None) -> RecordedRun:
+    def _train(self, wanted: Wanted) -> RecordedRun:
+        if _is_done(wanted):
+            return _recorded(Path(str(wanted.resume)))
+        try:
+            return self._trained(wanted)
+        except LossDiverged:
+            training = wanted.training
+            kept = self._known(training, wanted.place) if training.may_diverge else None
+            if kept is None:
+                raise
+            return _recorded(Path(kept))
+
+    def _trained(self, wanted: Wanted) -> RecordedRun:
         """A run that is trained now."""
-        with self._opened(training, resume) as built:
-            directory = built.record.directory
-            whole = self.whole and training.recorded and training.export
-            ending = Ending(
-                test=self.measures_test and training.test,
-                draw=partial(self.session.draw, directory) if whole else None,
-                export=self.exports and training.recorded,
-                predict=training.predict,
-                values=next((rule.values for rule in targeted(built.run)), dict),
-            )
-            checks = training.settings.get("preflight", self.config.preflight)
-            if training.recorded and not resume and checks != "off":
-                known = self.session.checked
-                verdict.preflight(built, checks, self._structure, known, self.advice)
-            diagnosed = whole and checks != "off"
-            with verdict.after(built, diagnosed, self.recipe, self.advice):
-                train_built(built, ending)
+        with self.opened(wanted) as built:
+            self.check(wanted, built)
+            with self.after(wanted, built):
+                train_built(built, self.ending(wanted, built))
             points = built.record.points()
-        return RecordedRun(directory, record.FINISHED, _best(points), points)
+        return RecordedRun(built.record.directory, record.FINISHED, _best(points), points)
+
+    def check(self, wanted: Wanted, built: BuiltRun) -> None:
+        """Look at a new run before it trains."""
+        checks = self._checks(wanted)
+        if wanted.training.recorded and not wanted.resume and checks != "off":
+            known = self.session.checked
+            verdict.preflight(built, checks, self._structure, known, self.advice)
+
+    def after(self, wanted: Wanted, built: BuiltRun) -> AbstractContextManager[None]:
+        """Inside, a run is trained; then it is said what is found of it."""
+        diagnosed = self._is_whole(wanted) and self._checks(wanted) != "off"
+        return verdict.after(built, diagnosed, self.recipe, self.advice)
+
+    def ending(self, wanted: Wanted, built: BuiltRun) -> Ending:
+        """What is done when a run has been trained."""
+        training, directory = wanted.training, built.record.directory
+        return Ending(
+            test=self.measures_test and training.test,
+            draw=partial(self.session.draw, directory) if self._is_whole(wanted) else None,
+            export=self.exports and training.recorded,
+            predict=training.predict,
+            values=next((rule.values for rule in targeted(built.run)), dict),
+        )
+
+    def _is_whole(self, wanted: Wanted) -> bool:
+        return self.whole and wanted.training.recorded and wanted.training.export
+
+    def _checks(self, wanted: Wanted) -> str:
+        return str(wanted.training.settings.get("preflight", self.config.preflight))
 
     @contextmanager
-    def _opened(self, training: Training, resume: str | None) -> Iterator[BuiltRun]:
-        """Inside, a run of the recipe with its record; how it ends becomes its status."""
-        config, invocation = self._of(training, resume)
+    def opened(self, wanted: Wanted, among: Among | None = None) -> Iterator[BuiltRun]:
+        """Inside, a run of the recipe with its record; how it ends becomes its status.
+
+        among: those that it trains with. Raises Apart where it does not fit to them.
+        """
+        training, resume = wanted.training, wanted.resume
+        config, invocation = self.typed(wanted)
         choices = self.session.settled(config, invocation.choices)
         invocation = replace(invocation, choices=choices)
         with ExitStack() as stack:
@@ -395,8 +443,9 @@ class Lab:
             stop_at = self.session.stop_at(config)
             run = run_of(config, training, self.session, self.rules, resume)
             run.lengths = replace(run.lengths, stop_at=stop_at)
-            known_by = {"structure": self._structure}
-            invocation = replace(invocation, info={**invocation.info, **known_by})
+            if among is not None and not among.fits(run):
+                raise Apart
+            invocation = replace(invocation, info=self._told(invocation, among))
             kept, state = recording.begin(config, run, invocation)
             stack.callback(kept.close)
             stack.callback(self.session.show.end)
@@ -407,14 +456,27 @@ class Lab:
                 if self.directory is None:
                     self.session.records.append(kept.directory)
                 self.session.follow(kept.directory)
-                show, lengths = self.session.show, run.lengths
-                text = recording.summary(kept, state, lengths)
-                show.begin(text, lengths.total_steps, lengths.steps_per_epoch)
+                show = among.show if among is not None else self._shown(kept, state, run.lengths)
             with recording.status_of(kept, self.rules, run.lengths.total_steps):
                 yield BuiltRun(run, state, kept, show)
 
-    def _of(self, training: Training, resume: str | None) -> tuple[DictConfig, Invocation]:
+    def _told(self, invocation: Invocation, among: Among | None) -> dict[str, Any]:
+        """What `run.json` is told of a run."""
+        told = {**invocation.info, "structure": self._structure}
+        if among is not None:
+            told["tags"] = {**told.get("tags", {}), "dlrun.stack": among.size}
+        return told
+
+    def _shown(self, kept: Record, state: "State", lengths: "LoopConfig") -> "Show":
+        """The screen of a run that trains alone."""
+        show = self.session.show
+        text = recording.summary(kept, state, lengths)
+        show.begin(text, lengths.total_steps, lengths.steps_per_epoch)
+        return show
+
+    def typed(self, wanted: Wanted) -> tuple[DictConfig, Invocation]:
         """The recipe of a run that the procedure wants, and how it would be typed."""
+        training, resume = wanted.training, wanted.resume
         config = copy.deepcopy(self.config)
         config.resume = resume
         for key, value in training.settings.items():
@@ -443,9 +505,9 @@ class Lab:
             and not _lost(shell.key(word), training.settings)
         ]
         procedure = self.invocation.choices.get("procedure") or self.procedure.function.__name__
-        config.name = training.name or f"{procedure} {self._asked}"
+        config.name = training.name or f"{procedure} {wanted.place}"
         values = plain(training)
-        asked = {"hash": self._hash(values), **values, "rows": training.rows is not None}
+        asked = {"hash": _hash(wanted.place, values), **values, "rows": training.rows is not None}
         info = {"parent": self.directory.name, "training": asked}
         tags = {"dlrun.parent": self.directory.name}
         invocation = replace(
@@ -476,14 +538,10 @@ class Lab:
         here = self.recipe[group] or {}
         return {name: here.get(name, found[group][name]) for name in names} or None
 
-    def _hash(self, values: Mapping[str, Any]) -> str:
-        """What a run of the procedure is known by: its place and what it is."""
-        return identity.short([self._asked, values])
-
-    def _known(self, training: Training) -> str | None:
+    def _known(self, training: Training, place: int) -> str | None:
         """The run that has been made of a training before."""
         assert self.directory is not None
-        wanted = self._hash(plain(training))
+        wanted = _hash(place, plain(training))
         for directory in record.all_runs(self.directory.parents[1]):
             info = record.read_json(directory / "run.json")
             made = (info.get("training") or {}).get("hash") == wanted
@@ -525,8 +583,16 @@ class Lab:
             )
 
 
-def _is_done(directory: Path, training: Training) -> bool:
-    """Whether a run has ended, as a training may."""
+def _hash(place: int, values: Mapping[str, Any]) -> str:
+    """What a run of a procedure is known by: its place and what it is."""
+    return identity.short([place, values])
+
+
+def _is_done(wanted: Wanted) -> bool:
+    """Whether a run of a procedure has ended, as a training may."""
+    if wanted.resume is None or wanted.lab.directory is None:
+        return False
+    directory, training = Path(wanted.resume), wanted.training
     if record.read_status(directory).get("status") == record.FINISHED:
         return True
     names = [each.name for each in record.findings_of(directory)]

@@ -28,7 +28,7 @@ _log = logging.getLogger("dlrun")
 _UNNAMED = (
     *("name", "outputs", "resume", "device", "threads", "tracking", "data.cache"),
     *("preflight", "target_error", "watch", "watch_every", "stop_after"),
-    *("expect", "short"),
+    *("expect", "short", "sweep"),
 )
 
 
@@ -38,6 +38,7 @@ class Invocation:
 
     choices: the option of every group; overrides: as typed; command: the whole line.
     name: of the run, where the overrides are not to name it; info: more for `run.json`.
+    stack: how many runs of a procedure train at once; `auto`, `off` or a number.
     """
 
     overrides: Sequence[str]
@@ -45,6 +46,7 @@ class Invocation:
     choices: Mapping[str, Any]
     name: str | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
+    stack: int | str = "auto"
 
     def chosen(self, recipe: DictConfig) -> dict[str, str]:
         """The option of each group; those of a group with several, in their order."""
@@ -198,6 +200,12 @@ def summary(kept: Record, state: "State", lengths: "LoopConfig") -> str:
         said = f"frozen: {frozen['parameters']} of {frozen['of']} parameters"
         until = frozen["until"] and f" until epoch {frozen['until'] / lengths.steps_per_epoch:.4g}"
         lines.append(said + (until or ""))
+    size = about.get("tags", {}).get("dlrun.stack")
+    if state.counters.step and size:
+        lines.append(
+            f"trained until now as one of {size} at once; goes on alone, as it would have there "
+            "but for rounding"
+        )
     if state.counters.step:
         epoch = format.epoch(state.counters.step / lengths.steps_per_epoch)
         lines.append(f"goes on from epoch {epoch}, step {state.counters.step:,}")

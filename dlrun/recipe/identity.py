@@ -15,6 +15,8 @@ NEUTRAL = (
     *("expect", "short"),
 )
 """Settings that change nothing of what a run finds: they are no part of a recipe's hash."""
+_OWN = ("seed", "epochs", "warmup", "schedule", "initializer", "clip_norm", "clip_value")
+_NUMBERED = ("optimizer", "regularization", "loss", "augmentation", "activation")
 
 
 def digest(recipe: DictConfig) -> str:
@@ -45,16 +47,33 @@ def without_seed(recipe: DictConfig) -> str:
 
 def structure(recipe: DictConfig) -> str:
     """The hash of a recipe without its numbers: what checks find is alike where it is."""
+    return short(_kinds(_deciding(recipe)))
 
-    def kinds(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: kinds(each) for key, each in value.items()}
-        if isinstance(value, list):
-            return [kinds(each) for each in value]
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return "number" if number else value
 
-    return short(kinds(_deciding(recipe)))
+def kin(recipe: DictConfig) -> str:
+    """The hash of what recipes have in common that may train as one network.
+
+    They differ in numbers of what acts on the weights, in how these begin, and in seeds.
+    """
+    values = {key: each for key, each in _deciding(recipe).items() if key not in _OWN}
+    for group in _NUMBERED:
+        values[group] = _kinds(values.get(group))
+    model = values.get("model")
+    if isinstance(model, dict):
+        values["model"] = {key: None if "drop" in key else each for key, each in model.items()}
+    if isinstance(values.get("data"), dict):
+        values["data"] = {k: each for k, each in values["data"].items() if k != "split_seed"}
+    return short(values)
+
+
+def _kinds(value: Any) -> Any:
+    """Plain values with a word in place of each number."""
+    if isinstance(value, dict):
+        return {key: _kinds(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_kinds(each) for each in value]
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return "number" if number else value
 
 
 def resolved(recipe: DictConfig, apart: Iterable[str] = ()) -> dict[str, Any]:

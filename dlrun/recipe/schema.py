@@ -113,6 +113,7 @@ class Sweep:
     pruner: str = "none"
     pruning: Pruning = field(default_factory=Pruning)
     parallel: int | None = None
+    stack: Any = "auto"
     export: str = "best"
     zip: list[Any] = field(default_factory=list)
     stages: list[Any] = field(default_factory=list)
@@ -188,6 +189,23 @@ class Settings:
     outputs: str = "outputs"
     resume: str | None = None
     facts: Facts = field(default_factory=Facts)
+
+
+AUTO, OFF = "auto", "off"
+"""What `sweep.stack` may be besides a number."""
+
+
+def stack_of(value: Any) -> int | str:
+    """How many runs train at once, as `sweep.stack` says. Raises Mistake."""
+    if value is False:  # YAML's word for off
+        return OFF
+    counts = isinstance(value, int) and value is not True and value > 1
+    if value not in (AUTO, OFF) and not counts:
+        raise Mistake(
+            f"sweep.stack={shown(value)}: must be auto, off, or how many train at once, from 2"
+        )
+    asked: int | str = value
+    return asked
 
 
 GROUPS = tuple(takewhile(lambda name: name != "sweep", Settings.__dataclass_fields__))

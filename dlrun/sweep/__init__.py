@@ -13,6 +13,7 @@ How a point travels, and the module of each stop:
     runs.py       a run on disk with the same recipe is taken over, or gone on with
     launchers.py  tasks are trained here, or where a launcher of Hydra starts jobs
     claims.py     while a process trains a recipe, others wait for what it finds
+    stacks.py     those that are faster at once train as one network
     task.py       the run is trained and recorded; its record says what came of it
     ledger.py     that is written down, and told to the search
     summary.py    one more record stands for the whole sweep in MLflow

@@ -45,16 +45,39 @@ def held(outputs: Path, hash: str, what: str, console: Console) -> Iterator[Clai
     what: is waited for, as the console says once. Raises Mistake where the directory cannot be
     written.
     """
+    with _opened(outputs, hash) as file:
+        if not _is_locked(file):
+            console.print(f"waiting for {what}", markup=False, soft_wrap=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield Claim(outputs / "runs", file)
+
+
+@contextmanager
+def free(outputs: Path, hash: str) -> Iterator[Claim | None]:
+    """The same without waiting: None where another process trains the recipe.
+
+    Who holds several claims must not wait for one more: its holder may wait for them.
+    """
+    with _opened(outputs, hash) as file:
+        yield Claim(outputs / "runs", file) if _is_locked(file) else None
+
+
+@contextmanager
+def _opened(outputs: Path, hash: str) -> Iterator[int]:
     folder = outputs / "claims"
     with record.guard(folder, Mistake):
         folder.mkdir(parents=True, exist_ok=True)
         file = os.open(folder / hash, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            console.print(f"waiting for {what}", markup=False, soft_wrap=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield Claim(outputs / "runs", file)
+        yield file
     finally:
         os.close(file)
+
+
+def _is_locked(file: int) -> bool:
+    """Lock a file, unless another process has."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -20,6 +20,7 @@ from dlrun.errors import Failure, Interrupted, Mistake
 from dlrun.job import factory
 from dlrun.job.session import Checked, Session
 from dlrun.recipe import mistakes
+from dlrun.recipe.schema import OFF
 from dlrun.record.sweep import ENDED, NOTHING, SWEEP, WITHOUT, Point, RunResult
 from dlrun.sweep import claims, samplers, summary
 from dlrun.sweep.launchers import Jobs, Watch
@@ -32,6 +33,8 @@ from dlrun.sweep.task import Task, perform, trains
 from dlrun.tracking import cursor
 
 _BUILD = 20  # points that are built until one can be
+_STACKED = 256  # points that are looked at at once for those that can train together
+_NO_MORE = (record.PRUNED, record.FAILED)
 
 
 class Driver:
@@ -85,8 +88,10 @@ class Driver:
         left = self.ledger.left()
         self._say_begin()
         at_once = self.settings.parallel or self.jobs.at_once
-        if self.jobs.queues and not self.jobs.local and self.plan.independent:
+        if self.plan.independent and self.jobs.queues and not self.jobs.local:
             at_once = self.total
+        elif self.plan.independent and not self.unstacked:
+            at_once = min(self.total, _STACKED)
         while not self.stopped and (batch := self._batch(left, at_once)):
             self._train(batch)
             known = self.ledger.points.values()
@@ -97,6 +102,24 @@ class Driver:
         if different < len(points):
             self.console.print(f"{len(points)} points, {different} of them different", markup=False)
         self.failed = sum(point.status == record.FAILED for point in points)
+
+    @property
+    def unstacked(self) -> str:
+        """Which setting makes every run train alone, with what would be right; "" for none."""
+        if self.settings.stack == OFF:
+            return "sweep.stack=off"
+        if not self.jobs.local:
+            return "a launcher gives each a process of its own"
+        if self.settings.fail_fast:
+            return "sweep.fail_fast=true wants to know of each before the next"
+        if not self.plan.independent and (self.settings.parallel or 1) < 2:
+            return f"each depends on those before; sweep.parallel=8 asks {self._who} for 8 at once"
+        return ""
+
+    @property
+    def _who(self) -> str:
+        pruner = str(self.settings.pruner)
+        return f"sweep={self.plan.sampler}" if pruner == "none" else f"sweep.pruner={pruner}"
 
     def complete_best(self, measure_test: bool) -> None:
         """Add figures, a diagnosis and a model to the best run, and measure the test split with it.
@@ -277,10 +300,7 @@ class Driver:
         """Train the open runs of some points, here or elsewhere, and record the results."""
         once = [point for point in batch if self.ledger.twin(point) is None]
         if self.jobs.local:
-            for point in once:
-                for task in self._tasks(point):
-                    if self._here(task).status in (record.PRUNED, record.FAILED):
-                        break  # the point needs no more runs
+            self._train_here(once)
         else:
             tasks = [task for point in once for task in self._tasks(point)]
             if tasks:
@@ -290,6 +310,37 @@ class Driver:
             if self.ledger.end(point.trial) if twin is None else self._take_over(point, twin):
                 self.search.tell(self.ledger.points[point.trial])
         self.stopped = bool(self.settings.fail_fast and self._failures)
+
+    def _train_here(self, points: Sequence[Point]) -> None:
+        """Train at once what is faster so, and the rest one after another."""
+        tasks = {point.trial: self._tasks(point) for point in points}
+        done = self._at_once([task for some in tasks.values() for task in some])
+        for some in tasks.values():
+            for task in some:
+                if self.settings.fail_fast and self._failures:
+                    return
+                if task.id not in done and self._here(task).status in _NO_MORE:
+                    break  # the point needs no more runs
+
+    def _at_once(self, tasks: Sequence[Task]) -> set[str]:
+        """Train what is faster at once; gives the ids of what has been trained."""
+        if self.unstacked or len(tasks) < 2:
+            return set()
+        from dlrun.sweep import stacks  # import torch
+
+        asked = [
+            stacks.Asked(task, self.plan.recipes.of(task.changed), self._judge(task))
+            for task in tasks
+        ]
+        done = set()
+        decided = stacks.decided(self.settings.stack, self.directory)
+        for result in stacks.train(asked, self.session, decided):
+            done.add(result.task.id)
+            self._done(result.task, result.run)
+        return done
+
+    def _judge(self, task: Task) -> Any | None:
+        return self.search.pruner(task.trial) if task.first else None
 
     def _take_over(self, point: Point, twin: Point) -> bool:
         """Use the result of a point with the same recipe; False if it has none yet."""
@@ -338,6 +389,7 @@ class Driver:
                 resume=str(directory) if directory and resumable(directory) else None,
                 whole=self.settings.export == "all",
                 check=made.family not in self._checked,
+                stack=self.settings.stack,
             )
             tasks.append(task)
         return tasks
@@ -345,7 +397,8 @@ class Driver:
     def _here(self, task: Task) -> RunResult:
         """Train a run in this process."""
         made = self.plan.recipes.of(task.changed)
-        judge = self.search.pruner(task.trial) if task.first else None
+        task = replace(task, check=made.family not in self._checked)
+        judge = self._judge(task)
         if judge is not None and task.resume:
             replay(judge, Path(task.resume), self.objective)
         try:

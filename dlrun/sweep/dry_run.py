@@ -3,6 +3,7 @@
 import copy
 import tempfile
 from contextlib import suppress
+from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from dlrun.console.outcome import report
 from dlrun.duration import spoken
 from dlrun.errors import DlrunError, Failure
 from dlrun.recipe import mistakes
-from dlrun.recipe.schema import GROUPS, SEVERAL
+from dlrun.recipe.schema import AUTO, GROUPS, SEVERAL
 
 if TYPE_CHECKING:
     from dlrun.engine.run import Run
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from dlrun.sweep.recipes import Composed
 
 _STEPS = 20
+_KEPT = 16  # runs of each group, to time them
 _FREE = ("schedule", "initializer", "procedure", "test_augmentation", "tracking")
 """Groups that do not change the time of a step."""
 
@@ -34,6 +36,7 @@ def show(driver: "Driver") -> None:
     points = list(driver.proposals())
     parameters, steps, failed = [], [], 0
     step_time: dict[str, float | None] = {}
+    groups = _Groups()
     for values in points:
         overrides = driver.plan.space.overrides(values)
         try:
@@ -50,6 +53,7 @@ def show(driver: "Driver") -> None:
         parameters.append(count_parameters(run.model))
         kind = _kind(made, run, parameters[-1])
         steps.append((kind, run.lengths.total_steps))
+        groups.add(run)
         if step_time.setdefault(kind) is None:
             with suppress(Failure), mistakes.resolved():  # training fails in its first steps
                 step_time[kind] = _step_time(run)
@@ -62,9 +66,10 @@ def show(driver: "Driver") -> None:
         say(f"parameters   {low:,}" + (f" to {high:,}" if high != low else ""))
         used = devices.peak_memory(devices.choose(driver.plan.base.device)) / 2**20
         say(f"memory       {used:,.0f} MiB, this process after some steps of each kind")
+    gain = _say_stacks(driver, groups) if parameters else 1.0
     timed = [time * count for kind, count in steps if (time := step_time[kind]) is not None]
     if timed:
-        seconds = sum(timed) / len(timed) * runs
+        seconds = sum(timed) / len(timed) * runs / gain
         at_once = driver.jobs.at_once
         beside = f", {spoken(seconds / at_once)} with {at_once} at once" if at_once > 1 else ""
         say(f"time         {spoken(seconds)} of training{beside}, from {_STEPS} steps of each kind")
@@ -73,6 +78,69 @@ def show(driver: "Driver") -> None:
     driver.session.close()
     if failed:
         raise Failure(f"{failed} of {len(points)} points cannot be built")
+
+
+@dataclass
+class _Group:
+    """Runs that can train at once: some of them, how many there are, what keeps them from others.
+
+    alone: why each trains by itself.
+    """
+
+    runs: "list[Run]"
+    count: int = 0
+    apart: str = ""
+    alone: str = ""
+
+
+class _Groups:
+    """The runs of a sweep by what can train at once."""
+
+    def __init__(self) -> None:
+        self.all: list[_Group] = []
+
+    def add(self, run: "Run") -> None:
+        """Put a run to its like; of each group a few are kept."""
+        from dlrun.engine.stack import apart, unfit
+
+        said = ""
+        for group in self.all:
+            difference = apart(group.runs[0], run)
+            if not difference:
+                group.count += 1
+                group.runs += [run] if len(group.runs) < _KEPT and not group.alone else []
+                return
+            said = said or difference
+        self.all.append(_Group([run], 1, said, unfit(run)))
+
+
+def _say_stacks(driver: "Driver", groups: _Groups) -> float:
+    """Print which points train at once; gives how many times as fast all of them are so."""
+    from dlrun.engine.stack import worth
+
+    why = driver.unstacked
+    if why:
+        driver.console.print(f"at once      none: {why}", markup=False, soft_wrap=True)
+        return 1.0
+    cost, lines = 0.0, []
+    for group in groups.all:
+        gain = 1.0
+        alone, points = group.alone, f"{group.count} point{'s' * (group.count != 1)}"
+        if group.count > 1 and not alone:
+            gain = worth.gain(group.runs)
+            slow = driver.settings.stack == AUTO and gain < worth.LEAST
+            alone = f"faster one by one, {gain:.2f} times at once" if slow else ""
+        elif not alone:
+            alone = group.apart or "it has no like"
+        gain = 1.0 if alone else gain
+        cost += group.count / gain
+        beside = f", apart by {group.apart}" if group.apart and not alone else ""
+        kept = f"alone: {alone}" if alone else f"as one network, {gain:.1f} times as fast{beside}"
+        lines.append(f"{points} {kept}")
+    for place, line in enumerate(lines):
+        head = "" if place else "at once"
+        driver.console.print(f"{head:<13}{line}", markup=False, soft_wrap=True)
+    return sum(group.count for group in groups.all) / cost
 
 
 def _kind(made: "Composed", run: "Run", size: int) -> str:
@@ -105,6 +173,7 @@ def _step_time(run: "Run") -> float:
                 counters = train(run, State(), kept, Progress(brief=True)).counters
         finally:
             kept.close()
+            run.lengths, run.val = whole, val
     begun = perf_counter()
     if len(val):
         measure(run, val)

@@ -16,6 +16,7 @@ from dlrun.errors import Mistake, refuse
 from dlrun.recipe import compose, identity, mistakes
 from dlrun.recipe.compose import Composer, Override
 from dlrun.recipe.identity import NEUTRAL
+from dlrun.recipe.schema import stack_of
 from dlrun.recipe.suggest import nearest, watched
 from dlrun.record.sweep import SEED, Point, Sweep
 from dlrun.sweep import ablation, samplers, space
@@ -230,6 +231,7 @@ def plan(composer: Composer, words: Sequence[str], command: Sequence[str]) -> Pl
     if settings.repeats is None:
         settings.repeats = ablation.REPEATS if ablates else 1
     unfit = _unfit(settings, [sweep.key_or_group for sweep in sweeps])
+    settings.stack = stack_of(settings.stack)
     refuse(
         f"sweep.{key}={shell.shown(OmegaConf.select(settings, key))}: {right}"
         for key, right in unfit

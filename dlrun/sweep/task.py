@@ -16,9 +16,10 @@ from dlrun.errors import Interrupted, Mistake
 from dlrun.job import factory, recording
 from dlrun.job.session import Session
 from dlrun.recipe import identity, mistakes
-from dlrun.recipe.schema import LOSS_OF_TASK
+from dlrun.recipe.schema import LOSS_OF_TASK, OFF
 from dlrun.record.sweep import RunResult
 from dlrun.sweep import claims
+from dlrun.sweep.claims import Claim
 from dlrun.sweep.recipes import Composed
 from dlrun.sweep.runs import changed, data_digest, ended, outcome
 
@@ -31,6 +32,7 @@ class Task:
     first: whether it is the first run of its point; resume: the directory of a run to go on
         with; whole: with figures and a model; check: look for missing values and references.
     typed: the hash of the recipe as it was typed, where its loss is known since the data are read.
+    stack: how many runs of its procedure train at once.
     """
 
     sweep: str
@@ -49,6 +51,7 @@ class Task:
     whole: bool = False
     check: bool = True
     typed: str = ""
+    stack: int | str = OFF
 
     @property
     def id(self) -> str:
@@ -72,7 +75,7 @@ class Task:
         tags |= {f"sweep.{key}": value for key, value in self.values.items()}
         info = {"sweep": told | {"values": dict(self.values)}, "tags": tags, **_origin()}
         return recording.Invocation(
-            self.overrides, self.command, choices, recording.name(self.named), info
+            self.overrides, self.command, choices, recording.name(self.named), info, self.stack
         )
 
 
@@ -103,34 +106,40 @@ def perform(
     """
     if not trains(made.recipe):
         return _perform(task, made, session, stopping, say)
-    settled = _settled(made, session)
-    if settled is not made:
-        made, task = settled, replace(task, hash=settled.digest, typed=task.hash)
+    task, made = settled(task, made, session)
     outputs = shell.path(made.recipe.outputs, "outputs").absolute()
     what = f"{task.name}, which another sweep trains"
     with claims.held(outputs, task.hash, what, session.show.console) as claim:
-        other, now = claim.found(), partial(data_digest, session=session)
-        if other and ended(other) and not changed(other, made.recipe, now):
+        if (known := result_of(claim, task, made, session)) is not None:
             session.records = []
-            return outcome(RunResult(task.seed, task.hash), other, task.objective)
+            return known
         result = _perform(task, made, session, stopping, say)
         if result.status == record.FINISHED and result.directory is not None:
             claim.finished(Path(result.directory))
     return result
 
 
-def _settled(made: Composed, session: Session) -> Composed:
+def settled(task: Task, made: Composed, session: Session) -> tuple[Task, Composed]:
     """A recipe with the loss of its task; as it is where its data cannot be read, which is said
     when it is about to begin."""
     if made.recipe.loss.get("_target_") != LOSS_OF_TASK:
-        return made
+        return task, made
     recipe = identity.copied(made.recipe)
     try:
         with mistakes.resolved():
             choices = session.settled(recipe, made.choices)
     except Exception:
-        return made
-    return replace(made, recipe=recipe, choices=dict(choices))
+        return task, made
+    found = replace(made, recipe=recipe, choices=dict(choices))
+    return replace(task, hash=found.digest, typed=task.hash), found
+
+
+def result_of(claim: Claim, task: Task, made: Composed, session: Session) -> RunResult | None:
+    """What another process has found with the same recipe; None where it still counts nowhere."""
+    other, now = claim.found(), partial(data_digest, session=session)
+    if not other or not ended(other) or changed(other, made.recipe, now):
+        return None
+    return outcome(RunResult(task.seed, task.hash), other, task.objective)
 
 
 def _perform(

@@ -11,7 +11,7 @@ from dlrun import record
 from tests.conftest import in_suite
 from tests.sweep.typed import points, start, table
 
-COMMON = ("tracking=none", "threads=1", "checkpoint_every='40 steps'")
+COMMON = ("tracking=none", "threads=1", "checkpoint_every='40 steps'", "sweep.stack=off")
 LR = "optimizer.lr=tag(log,interval(1e-3,1))"
 SWEEPS = {
     "grid": (10, ["epochs=15", "optimizer=sgd,momentum,adam", "optimizer.lr=0.3,0.1,0.03,0.01"]),

@@ -6,6 +6,7 @@ update.py    what moves them: update rules with one value for each run
 acting.py    what acts on the gradients and the weights beside it
 varying.py   numbers inside of the network and the loss that differ between the runs
 fit.py       which runs can train together, and what keeps others out
+worth.py     whether that is faster, and how many fit into memory
 """
 
 from dlrun.engine.stack.fit import apart, unfit

@@ -1,0 +1,282 @@
+"""Trainings that run at once as one network: which go together, and each to its own end.
+
+`Stacks` decides, once for each group of like recipes, and keeps that in a file, so that a command
+typed again does as before. `train` does it.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dlrun import record
+from dlrun.console.siblings import Siblings
+from dlrun.errors import Interrupted
+from dlrun.job.training import run_of
+from dlrun.procedure import BuiltRun, Training
+from dlrun.procedure.train import conclude
+from dlrun.recipe import identity
+from dlrun.recipe.schema import AUTO, OFF
+
+if TYPE_CHECKING:
+    from dlrun.engine.run import Run
+    from dlrun.engine.state import State
+    from dlrun.engine.train import Member, Show
+    from dlrun.job.lab import Lab
+
+KEPT = "stacks.json"
+"""What is decided, in the directory of a sweep or of a procedure's record."""
+_SOON = 2000  # steps in all that are over sooner than it is found out how to take them faster
+_TIMED = 16  # runs that are timed at once
+
+
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """A training that is asked for. place: in the list. resume: the run that it goes on with."""
+
+    lab: "Lab"
+    training: Training
+    resume: str | None = None
+    place: int = 0
+
+    def built(self) -> "Run":
+        """Its run, without a record."""
+        config, _ = self.lab.typed(self)
+        self.lab.session.settled(config, {})
+        return run_of(config, self.training, self.lab.session, self.lab.rules, self.resume)
+
+    @property
+    def kin(self) -> str:
+        """What it has in common with those that it may train with."""
+        rows = {name: len(some) for name, some in (self.training.rows or {}).items()}
+        recipe, _ = self.lab.typed(self)
+        return identity.short([identity.kin(recipe), self.training.halved, rows.get("train")])
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Of a group: how many train at once, 1 for none; how many times as fast; why they do not."""
+
+    size: int
+    gain: float | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Among:
+    """What a run is told that trains with others: whether it fits to them, and its screen."""
+
+    size: int
+    fits: Callable[["Run"], bool]
+    show: "Show"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A training that has ended: its directory, and how it has failed, if it has."""
+
+    wanted: Wanted
+    directory: Path
+    error: BaseException | None
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Trainings that run at once, and how many times as fast that is, where it was measured."""
+
+    wanted: list[Wanted]
+    gain: float | None
+
+    @property
+    def said(self) -> str:
+        """It in one line."""
+        line = f"{len(self.wanted)} runs at once as one network"
+        return f"{line}, {self.gain:.1f} times as fast as one by one" if self.gain else line
+
+
+class Apart(Exception):
+    """A run that does not fit to the others."""
+
+
+class Stacks:
+    """Which trainings run at once.
+
+    asked: `auto`, where a few steps of both ways decide, `off`, or how many.
+    """
+
+    def __init__(self, asked: int | str, file: Path) -> None:
+        """file: that keeps what is decided."""
+        self._asked, self._file = asked, file
+        self.decided: dict[str, Decision] = {}
+
+    def divided(self, wanted: Sequence[Wanted]) -> list["Stack"]:
+        """Those that train at once, stack by stack; all others train alone."""
+        groups: dict[str, list[Wanted]] = {}
+        for each in wanted if self._asked != OFF else ():
+            groups.setdefault(each.kin, []).append(each)
+        found = []
+        for kin, group in groups.items():
+            decision = self.decision(kin, group) if len(group) > 1 else Decision(1)
+            if decision.size > 1:
+                parts = (p for some in _side_by_side(group) for p in _parts(some, decision.size))
+                found += [Stack(part, decision.gain) for part in parts if len(part) > 1]
+        return found
+
+    def decision(self, kin: str, group: Sequence[Wanted]) -> Decision:
+        """How a group trains, as decided before or now."""
+        if kin not in self.decided:
+            key = f"{self._asked} {kin}"
+            kept = record.read_json(self._file)
+            if key in kept:
+                self.decided[kin] = Decision(**kept[key])
+            else:
+                self.decided[kin] = decide(group, self._asked)
+                record.write_json(self._file, kept | {key: asdict(self.decided[kin])})
+        return self.decided[kin]
+
+
+def decide(group: Sequence[Wanted], asked: int | str) -> Decision:
+    """How the trainings of a group run best; they are built for that, and not begun."""
+    from dlrun.engine.stack import apart, unfit, worth
+
+    try:
+        runs = [group[0].built()]
+        if why := unfit(runs[0]):
+            return Decision(1, why=why)
+        if asked != AUTO:
+            return Decision(int(asked))
+        if runs[0].lengths.total_steps * len(group) < _SOON:
+            return Decision(1, why="they are over soon")
+        others = (each.built() for each in group[1:_TIMED])
+        runs += [run for run in others if not apart(runs[0], run)]
+        room = worth.room(runs[0])
+        if len(runs) < 2 or room < 2:
+            return Decision(1, why="memory is short" if room < 2 else "they have no like")
+        gain = worth.gain(runs)
+    except Exception:  # is said by the one that it is about, when it is about to train
+        return Decision(1, why="one of them can't be built")
+    if gain < worth.LEAST:
+        return Decision(1, round(gain, 2), "they are faster one after another")
+    return Decision(min(len(group), room), round(gain, 2))
+
+
+def train(wanted: Sequence[Wanted]) -> Iterator[Ended]:
+    """Train some at once; gives each when it has ended.
+
+    Leaves out those that can't begin with the others: they train alone, and say there what is
+    wrong with them.
+    """
+    from dlrun.engine.stack import StackedStep, apart, unfit
+    from dlrun.engine.step import SingleStep
+    from dlrun.engine.train import train_together
+
+    first: list[Run] = []
+
+    def fits(run: "Run") -> bool:
+        if first:
+            return not apart(first[0], run)
+        first.append(run)
+        return not unfit(run)
+
+    screen = Siblings(wanted[0].lab.session.show)
+    with ExitStack() as ends:
+        ends.callback(screen.end)
+        begun: list[_Begun] = []
+        for each in wanted:
+            end = ends.enter_context(ExitStack())
+            try:
+                among = Among(len(wanted), fits, screen.show(len(begun)))
+                begun.append(_Begun(each, end.enter_context(each.lab.opened(each, among)), end))
+            except Exception:
+                continue
+            built = begun[-1].built
+            try:
+                each.lab.check(each, built)
+            except Exception as error:
+                yield begun.pop().end(error)
+        if not begun:
+            return
+        runs = [each.built.run for each in begun]
+        state = _state(begun)
+        members = [each.member(*pair) for each, *pair in zip(begun, state.runs, strict=True)]
+        steps = max(run.lengths.total_steps for run in runs)
+        scores, per_epoch = [run.score for run in runs], runs[0].lengths.steps_per_epoch
+        screen.begin(scores, runs[0].monitor, steps, per_epoch)
+        step = StackedStep(runs) if len(runs) > 1 else SingleStep(runs[0])
+        places = {id(member): each for member, each in zip(members, begun, strict=True)}
+        try:
+            for member in train_together(members, state, step):
+                yield places.pop(id(member)).concluded(member)
+        except Interrupted as interrupted:
+            for left in places.values():
+                yield left.end(interrupted)
+            raise
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A training whose run has a record, and what ends that."""
+
+    wanted: Wanted
+    built: BuiltRun
+    ends: ExitStack
+
+    def member(self, standing: Any) -> "Member":
+        """It as the loop knows it."""
+        from dlrun.engine.train import Member
+
+        return Member(self.built.run, standing, self.built.record, self.built.show)
+
+    def concluded(self, member: "Member") -> Ended:
+        """Record what comes after its last step, and end it."""
+        built, lab = replace(self.built, state=member.ended), self.wanted.lab
+        try:
+            with self.ends, lab.after(self.wanted, built):
+                if member.failure is not None:
+                    raise member.failure
+                conclude(built, lab.ending(self.wanted, built))
+        except Exception as error:
+            return Ended(self.wanted, built.record.directory, error)
+        return Ended(self.wanted, built.record.directory, None)
+
+    def end(self, error: BaseException) -> Ended:
+        """End it by an error."""
+        with suppress(type(error)), self.ends:
+            raise error
+        return Ended(self.wanted, self.built.record.directory, error)
+
+
+def _state(begun: Sequence[_Begun]) -> "State":
+    """From which all train on: the newest that all have a checkpoint of."""
+    from dlrun.engine.state import begin_together, together
+
+    states = [each.built.state for each in begun]
+    if len({state.counters.step for state in states}) == 1:
+        return together(states)
+    return begin_together([each.built.run for each in begun], [each.built.record for each in begun])
+
+
+def _side_by_side(group: Sequence[Wanted]) -> list[list[Wanted]]:
+    """Those that stand at the same step, or have stood there a moment ago, go together."""
+    from dlrun.engine import checkpoint
+
+    found: list[tuple[set[int], list[Wanted]]] = []
+    for each in group:
+        known = checkpoint.steps(Path(each.resume) / "checkpoints") if each.resume else {0}
+        later = known - {0} or known
+        for steps, some in found:
+            if steps & later:
+                steps &= later
+                some.append(each)
+                break
+        else:
+            found.append((later, [each]))
+    return [some for _, some in found]
+
+
+def _parts(group: Sequence[Wanted], most: int) -> Iterator[list[Wanted]]:
+    """A group in stacks of at most so many, as equal as can be."""
+    count = -(-len(group) // most)
+    for place in range(count):
+        yield list(group[place * len(group) // count : (place + 1) * len(group) // count])

@@ -1,0 +1,109 @@
+"""Points of a sweep that train at once, each with a result as any other."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dlrun import record, shell
+from dlrun.console.outcome import report
+from dlrun.errors import Interrupted
+from dlrun.job import factory, stacked
+from dlrun.job.session import Session
+from dlrun.job.stacked import KEPT, Ended, Stack, Stacks, Wanted
+from dlrun.procedure import Training
+from dlrun.recipe import mistakes
+from dlrun.record.sweep import RunResult
+from dlrun.sweep import claims
+from dlrun.sweep.claims import Claim
+from dlrun.sweep.recipes import Composed
+from dlrun.sweep.runs import outcome, replay
+from dlrun.sweep.task import Task, result_of, settled, trains
+
+
+def decided(asked: int | str, directory: Path) -> Stacks:
+    """What the sweep in a directory trains at once, as it has decided before."""
+    return Stacks(asked, directory / KEPT)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A run of a sweep: its recipe, and what may stop it early."""
+
+    task: Task
+    made: Composed
+    judge: Any | None
+
+
+def train(asked: Sequence[Asked], session: Session, stacks: Stacks) -> Iterator["Result"]:
+    """Train at once what is faster so; gives the result of each when it has ended.
+
+    Leaves out the others, what another process trains, and what cannot begin: they train alone.
+    """
+    known: dict[Wanted, Asked] = {}
+    for each in asked if len(asked) > 1 else ():
+        if trains(each.made.recipe):
+            try:
+                known.update([_wanted(each, session)])
+            except Exception:  # is said when it is about to train alone
+                continue
+    for stack in stacks.divided(list(known)):
+        yield from _trained(stack, known, session)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a run."""
+
+    task: Task
+    run: RunResult
+
+
+def _wanted(asked: Asked, session: Session) -> tuple[Wanted, Asked]:
+    """A run as the job of its recipe wants it."""
+    task, made = settled(asked.task, asked.made, session)
+    made.recipe.resume = task.resume
+    rules = [asked.judge] if asked.judge is not None else []
+    with mistakes.resolved():
+        lab = factory.lab_of(
+            made.recipe, task.asked(made.choices), session, rules, task.whole, measure_test=False
+        )
+    return lab.wanted(Training()), Asked(task, made, asked.judge)
+
+
+def _trained(stack: Stack, known: dict[Wanted, Asked], session: Session) -> Iterator[Result]:
+    free: dict[Wanted, Claim] = {}
+    with ExitStack() as held, mistakes.resolved():
+        for wanted in stack.wanted:
+            task, made = known[wanted].task, known[wanted].made
+            outputs = shell.path(made.recipe.outputs, "outputs").absolute()
+            claim = held.enter_context(claims.free(outputs, task.hash))
+            if claim is None:
+                continue
+            other = result_of(claim, task, made, session)
+            if other is not None:
+                yield Result(task, other)
+            else:
+                free[wanted] = claim
+                _remind(known[wanted])
+        if len(free) < 2:
+            return
+        session.show.console.print(Stack(list(free), stack.gain).said, markup=False)
+        for ended in stacked.train(list(free)):
+            yield _result(ended, known[ended.wanted].task, free[ended.wanted])
+
+
+def _remind(asked: Asked) -> None:
+    """Show a pruner what a run has come to before."""
+    if asked.judge is not None and asked.task.resume:
+        replay(asked.judge, shell.path(asked.task.resume, "resume"), asked.task.objective)
+
+
+def _result(ended: Ended, task: Task, claim: Claim) -> Result:
+    run = outcome(RunResult(task.seed, task.hash), ended.directory, task.objective)
+    if ended.error is not None and not isinstance(ended.error, Interrupted):
+        report(ended.error, task.label(run.message))
+    if run.status == record.FINISHED:
+        claim.finished(ended.directory)
+    return Result(task, run)

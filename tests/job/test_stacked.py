@@ -1,0 +1,118 @@
+"""Runs of a procedure that train at once come to what they come to one after another."""
+
+import os
+import signal
+
+import pytest
+
+from dlrun import record
+from dlrun.__main__ import main
+from dlrun.engine.stack import StackedStep, worth
+
+COMMON = ("tracking=none", "threads=1", "epochs=3", "data.samples=25%")
+THIRDS = "procedure._target_=tests.job.thirds.train_thirds"
+CASES = {
+    "cross_validate": ("procedure=cross_validate", "procedure.folds=4"),
+    "bagging": ("procedure=bagging", "procedure.models=4"),
+    "ensemble": ("procedure=ensemble", "procedure.seeds=3"),
+    "thirds": (THIRDS,),
+}
+
+
+@pytest.fixture
+def stacks(monkeypatch):
+    """How many runs each stack has begun with, in order."""
+    found = []
+    made = StackedStep.__init__
+
+    def noted(self, runs):
+        found.append(len(runs))
+        made(self, runs)
+
+    monkeypatch.setattr(StackedStep, "__init__", noted)
+    return found
+
+
+def found(where):
+    """The procedure's outcome and its runs' points, without the clock."""
+    infos = {run: record.read_json(run / "run.json") for run in record.all_runs(where / "outputs")}
+    [own] = [run for run, info in infos.items() if info.get("kind") == "procedure"]
+    points = {
+        infos[run]["name"]: [
+            (point["step"], {k: v for k, v in point["values"].items() if k[:5] != "time/"})
+            for point in record.read_points(run)
+        ]
+        for run in infos
+        if run != own
+    }
+    return infos[own], points
+
+
+def assert_alike(one, other):
+    assert one.keys() == other.keys()
+    for name, points in one.items():
+        assert [step for step, _ in points] == [step for step, _ in other[name]]
+        for (_, values), (_, same) in zip(points, other[name], strict=True):
+            assert list(values) == list(same)
+            loss = {key: value for key, value in values.items() if key.endswith("loss")}
+            assert {key: same[key] for key in loss} == pytest.approx(loss, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_procedure_finds_what_it_finds_one_by_one(name, tmp_path, monkeypatch, stacks):
+    results = []
+    for way in ("off", "8"):
+        where = tmp_path / way
+        where.mkdir()
+        monkeypatch.chdir(where)
+        assert main([*COMMON, *CASES[name], f"sweep.stack={way}"]) == 0
+        results.append(found(where))
+    assert stacks, "some trained at once"
+    (info, points), (again, siblings) = results
+    assert_alike(points, siblings)
+    assert again["value"] == pytest.approx(info["value"], abs=0.01)
+    assert len(again["runs"]) == len(info["runs"])
+
+
+def test_interrupted_and_typed_again_it_trains_what_is_left(tmp_path, monkeypatch, stacks, capsys):
+    words = [*COMMON, *CASES["ensemble"], "sweep.stack=8", "checkpoint_every='2 steps'"]
+    monkeypatch.chdir(tmp_path)
+    measure, seen = StackedStep.measure, []
+
+    def interrupted(self, split="val"):
+        seen.append(split)
+        if len(seen) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return measure(self, split)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StackedStep, "measure", interrupted)
+        assert main(words) == 130
+    assert main(words) == 0
+    assert stacks == [3, 3]
+    assert len(record.all_runs(tmp_path / "outputs")) == 4
+    (tmp_path / "whole").mkdir()
+    monkeypatch.chdir(tmp_path / "whole")
+    assert main(words) == 0
+    assert found(tmp_path)[1] == found(tmp_path / "whole")[1]
+
+
+def test_auto_is_the_default(tmp_path, monkeypatch, stacks, capsys):
+    monkeypatch.setattr(worth, "gain", lambda runs: 3.21)
+    monkeypatch.setattr("dlrun.job.stacked._SOON", 0)
+    monkeypatch.chdir(tmp_path)
+    assert main([*COMMON, *CASES["ensemble"]]) == 0
+    assert stacks == [3]
+    assert "3 runs at once as one network, 3.2 times as fast" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["sweep.stack=4"], ["sweep.stack=off", "procedure=find_lr"]])
+def test_one_run_has_nobody_to_train_with(words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = main([*COMMON, *words])
+    if "procedure=find_lr" in words:
+        assert code == 0
+    else:
+        assert code == 2
+        said = f"error: {words[0]}: is about several runs, of a sweep (-m) or a procedure"
+        assert said in capsys.readouterr().err

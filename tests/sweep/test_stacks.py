@@ -1,0 +1,273 @@
+"""Points that train at once come to what they come to one by one, and are kept as these are."""
+
+import math
+import os
+import signal
+
+import pytest
+
+from dlrun import record
+from dlrun.engine.stack import StackedStep, worth
+from dlrun.sweep import claims
+from tests.conftest import in_suite
+from tests.sweep.typed import directory, points, start, table
+
+SHORT = ("data.samples=20%", "epochs=3", "sweep.export=none")
+LR = "optimizer.lr=tag(log,interval(1e-3,1))"
+SWEEPS = {
+    "grid": ("optimizer.lr=0.3,0.1", "seed=0,1", "optimizer=sgd,adam"),
+    "random": ("sweep=random", "sweep.trials=6", LR, "sweep.repeats=2"),
+    "qmc": ("sweep=qmc", "sweep.trials=8", LR),
+    "tpe": (
+        *("sweep=tpe", "sweep.trials=8", "sweep.parallel=4", LR),
+        "sweep.sampler.n_startup_trials=4",
+    ),
+    "numbers": (
+        *("regularization=[l2,dropout,early_stopping]", "regularization.dropout.p=0"),
+        *("regularization.l2.strength=0,0.01", "regularization.early_stopping.patience=1,3"),
+        *("initializer=he,xavier", "schedule=cosine,constant", "epochs=2,3"),
+    ),
+}
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """How many runs each stack has begun with, in order."""
+    found = []
+    made = StackedStep.__init__
+
+    def noted(self, runs):
+        found.append(len(runs))
+        made(self, runs)
+
+    monkeypatch.setattr(StackedStep, "__init__", noted)
+    return found
+
+
+@pytest.mark.parametrize("name", in_suite(["grid", "tpe"], SWEEPS))
+def test_a_stacked_sweep_finds_what_one_by_one_does(name, sweep, tmp_path, monkeypatch, steps):
+    found = []
+    for way in ("off", "64"):
+        where = tmp_path / way
+        where.mkdir()
+        monkeypatch.chdir(where)
+        assert sweep(*SHORT, *SWEEPS[name], f"sweep.stack={way}") == 0
+        found.append(table(where))
+    assert steps, "some were trained at once"
+    for one, other in zip(*found, strict=True):
+        (*which, status, value, _, runs), (*others, same, again, _, siblings) = one, other
+        assert (*which, status) == (*others, same)
+        assert again == pytest.approx(value, abs=0.012), "an image more or less by rounding"
+        for (*_, loss, epochs), (*_, its, length) in zip(runs, siblings, strict=True):
+            assert epochs == length
+            assert its == pytest.approx(loss, rel=1e-4)
+
+
+def test_a_sibling_has_the_record_of_a_run_that_was_trained_alone(sweep, tmp_path, monkeypatch):
+    records = []
+    for way in ("off", "2"):
+        where = tmp_path / way
+        where.mkdir()
+        monkeypatch.chdir(where)
+        assert sweep(*SHORT, "seed=3,4", f"sweep.stack={way}") == 0
+        records.append(record.all_runs(where / "outputs"))
+    for alone, sibling in zip(*records, strict=True):
+        files = [sorted(p.relative_to(d) for p in d.rglob("*")) for d in (alone, sibling)]
+        assert files[0] == files[1]
+        one, other = (record.read_json(each / "run.json") for each in (alone, sibling))
+        assert other["tags"].pop("dlrun.stack") == 2
+        assert one.keys() == other.keys()
+        apart = {
+            "id",
+            "uid",
+            "test_measured",
+            "started",
+            "time",
+            "command",
+            "host",
+            "pid",
+            "cwd",
+            "overrides",
+            "hash",
+        }
+        differs = [key for key in one.keys() - apart if one[key] != other[key]]
+        assert differs == []
+        points = [record.read_points(each) for each in (alone, sibling)]
+        assert [p["step"] for p in points[0]] == [p["step"] for p in points[1]]
+        assert [list(p["values"]) for p in points[0]] == [list(p["values"]) for p in points[1]]
+
+
+def test_one_that_diverges_ends_alone(sweep, tmp_path, capsys):
+    words = ("optimizer.lr=0.1,1e6,0.05", "sweep.stack=8", "sweep.retries=0")
+    assert sweep(*SHORT, *words) == 1
+    assert "error: optimizer.lr=1000000.0: the training loss became" in capsys.readouterr().err
+    first, second, third = points(tmp_path)
+    assert (first.status, second.status, third.status) == ("FINISHED", "FAILED", "FINISHED")
+    failed = directory(tmp_path).parents[1] / str(second.runs[0].directory)
+    names = [each.name for each in record.findings_of(failed)]
+    assert names == ["diverged"]
+
+
+def test_a_pruner_takes_one_out_and_the_others_go_on(sweep, tmp_path, steps):
+    words = ("optimizer.lr=0.3,0.2,0.1,0.0001,0.0002,0.0003", "epochs=6")
+    prunes = ("sweep.pruner=median", "sweep.pruning.startup=2", "sweep.parallel=3")
+    assert sweep(*SHORT, *words, *prunes, "sweep.stack=3") == 0
+    assert steps == [3, 3]
+    assert [p.status for p in points(tmp_path)] == 3 * ["FINISHED"] + 3 * ["PRUNED"]
+    assert all(point.runs[0].epochs < 6 for point in points(tmp_path)[3:])
+
+
+def test_auto_decides_once_and_follows_that(sweep, tmp_path, monkeypatch, steps):
+    asked = []
+
+    def gain(runs):
+        asked.append(len(runs))
+        return 3.0
+
+    monkeypatch.setattr(worth, "gain", gain)
+    monkeypatch.setattr("dlrun.job.stacked._SOON", 0)
+    assert sweep(*SHORT, "seed=0,1,2,3", "sweep.trials=2") == 0
+    monkeypatch.setattr(worth, "gain", lambda runs: 0.5)
+    assert sweep(*SHORT, "seed=0,1,2,3", "sweep.trials=4") == 0
+    assert (asked, steps) == ([2], [2, 2])
+    (tmp_path / "again").mkdir()
+    monkeypatch.chdir(tmp_path / "again")
+    assert sweep(*SHORT, "seed=0,1,2,3") == 0
+    assert steps == [2, 2], "what is slower at once is trained one by one"
+
+
+def test_what_is_soon_over_is_not_even_timed(sweep, steps, monkeypatch):
+    monkeypatch.setattr(worth, "gain", lambda runs: pytest.fail("was timed"))
+    assert sweep(*SHORT, "seed=0,1,2") == 0
+    assert steps == []
+
+
+def test_others_train_alone_and_the_dry_run_says_why(sweep, capsys, steps):
+    words = (*SHORT, "optimizer=sgd,lbfgs", "batch_size=16,32", "seed=0,1", "sweep.stack=8")
+    assert sweep(*words, "sweep.dry_run=true") == 0
+    said = capsys.readouterr().out
+    assert "2 points as one network, " in said
+    assert "apart by batch_size is 16 and 32" in said
+    assert "2 points alone: LBFGS evaluates the loss itself" in said
+    steps.clear()
+    assert sweep(*words) == 0
+    assert steps == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("sweep.stack=off",), "none: sweep.stack=off"),
+        (("sweep.fail_fast=true",), "none: sweep.fail_fast=true"),
+        (("sweep.pruner=median",), "none: each depends on those before; sweep.parallel=8 asks"),
+    ],
+)
+def test_the_dry_run_says_which_setting_unstacks(words, said, sweep, capsys):
+    assert sweep(*SHORT, "seed=0,1", *words, "sweep.dry_run=true") == 0
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("value", ["1", "0", "-3", "fast", "true", "2.5"])
+def test_an_impossible_number_is_a_mistake(value, sweep, capsys):
+    assert sweep("seed=0,1", f"sweep.stack={value}") == 2
+    assert f"sweep.stack={value}: must be auto, off, or how many" in capsys.readouterr().err
+
+
+def test_what_cannot_be_built_fails_alone(sweep, tmp_path):
+    assert sweep(*SHORT, "optimizer.lr=0.1,-1,0.2", "sweep.stack=4") == 1
+    assert [p.status for p in points(tmp_path)] == ["FINISHED", "FAILED", "FINISHED"]
+
+
+def test_who_holds_claims_does_not_wait_for_more(tmp_path):
+    with claims.free(tmp_path, "a") as first, claims.free(tmp_path, "a") as second:
+        assert first is not None
+        assert second is None
+    with claims.free(tmp_path, "a") as again:
+        assert again is not None
+
+
+def test_interrupted_and_typed_again_it_goes_on_exactly(sweep, tmp_path, monkeypatch, steps):
+    words = (*SHORT, "seed=0,1,2", "optimizer=adam", "sweep.stack=4", "checkpoint_every='3 steps'")
+    (tmp_path / "whole").mkdir()
+    monkeypatch.chdir(tmp_path / "whole")
+    assert sweep(*words) == 0
+    (tmp_path / "halves").mkdir()
+    monkeypatch.chdir(tmp_path / "halves")
+    measure, seen = StackedStep.measure, []
+
+    def interrupted(self, split="val"):
+        seen.append(split)
+        if len(seen) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return measure(self, split)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StackedStep, "measure", interrupted)
+        assert sweep(*words) == 130
+    assert [p.status for p in points(tmp_path / "halves")] == 3 * ["KILLED"]
+    assert sweep(*words) == 0
+    assert steps == [3, 3, 3]
+    assert table(tmp_path / "halves") == table(tmp_path / "whole")
+    found = [record.all_runs(tmp_path / way / "outputs") for way in ("whole", "halves")]
+    for one, other in zip(*found, strict=True):
+        assert _timeless(one) == _timeless(other)
+
+
+def test_a_sibling_can_be_resumed_alone_and_says_so(sweep, tmp_path, capsys):
+    from dlrun.__main__ import main
+
+    assert sweep(*SHORT, "seed=0,1", "sweep.stack=2") == 0
+    run = record.all_runs(tmp_path / "outputs")[0]
+    capsys.readouterr()
+    assert main([f"resume={run.name}", "epochs=4"]) == 0
+    assert "trained until now as one of 2 at once" in capsys.readouterr().out
+    assert record.read_points(run)[-1]["epoch"] == 4
+
+
+@pytest.mark.slow
+@pytest.mark.proof
+def test_killed_at_any_moment_it_ends_as_a_whole_one(tmp_path):
+    words = ["tracking=none", "threads=1", "checkpoint_every='20 steps'", "epochs=30"]
+    words += ["optimizer.lr=0.1,0.05,0.02,0.01", "seed=0,1", "sweep.stack=8"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    killed.mkdir()
+    child = start(words, whole)
+    child.join()
+    assert child.exitcode == 0, (whole / "output.txt").read_text()
+    lasted = max(
+        point["values"].get("time/elapsed", 0.0)
+        for run in record.all_runs(whole / "outputs")
+        for point in record.read_points(run)
+    )
+    kills = 0
+    for part in range(5):
+        child = start(words, killed)
+        before = _written(killed)
+        while child.exitcode is None and _written(killed) == before:
+            child.join(0.002)
+        child.join(lasted * part / 10)
+        if child.exitcode is None:
+            os.kill(child.pid, signal.SIGKILL)
+            child.join()
+            kills += 1
+    assert kills > 2
+    child = start(words, killed)
+    child.join()
+    assert child.exitcode == 0, (killed / "output.txt").read_text()
+    assert len(record.all_runs(killed / "outputs")) == 8
+    for one, other in zip(table(killed), table(whole), strict=True):
+        assert one[:4] == other[:4]
+        assert math.isclose(one[4], other[4], abs_tol=0.006)
+
+
+def _written(folder):
+    found = (folder / "outputs").glob("runs/*/metrics.jsonl")
+    return sum(path.stat().st_size for path in found)
+
+
+def _timeless(run):
+    return [
+        {key: value for key, value in point["values"].items() if not key.startswith("time/")}
+        for point in record.read_points(run)
+    ]
