@@ -143,13 +143,14 @@ def _resolved(node: DictConfig, apart: tuple[str, ...]) -> dict[str, Any]:
 
 def plain(node: DictConfig, key: str, lengths: LoopConfig | None) -> dict[str, Any]:
     """The node as plain values; durations become steps, or stay to be refused where unknown."""
-    content = OmegaConf.to_container(node, resolve=True)
-    assert isinstance(content, dict)
-    values = {str(name): value for name, value in content.items()}
     written = OmegaConf.to_container(node, resolve=False)
     assert isinstance(written, dict)
+    refers = "${" in str(written)
+    content: Any = OmegaConf.to_container(node, resolve=True) if refers else written
+    values = {str(name): value for name, value in content.items()}
     late = {name: values[name] for name in values if "${facts." in str(written.get(name))}
-    refuse(signature.problems(values["_target_"], late, key))
+    if late:
+        refuse(signature.problems(values["_target_"], late, key))
     if lengths is not None:
         for name in _given(values):
             lasts = read_durations(f"{key}.{name}", values[name])
@@ -225,8 +226,8 @@ def _made(key: str, values: Mapping[str, Any]) -> Any:
     Hydra's partial becomes Python's own, or the function itself: it is called in every step.
     """
     with explained(key, values):
-        own = _own(values) and not any(mark in str(values) for mark in ("${", "???"))
-        made = _called(values) if own else instantiate(values, _convert_="all")
+        own = _own(key, values) and not any(mark in str(values) for mark in ("${", "???"))
+        made = _called(key, values) if own else instantiate(values, _convert_="all")
     if not isinstance(made, functools.partial):
         return made
     if made.args or made.keywords:
@@ -234,40 +235,42 @@ def _made(key: str, values: Mapping[str, Any]) -> Any:
     return made.func
 
 
-def _own(values: Any) -> bool:
+def _own(key: str, values: Any) -> bool:
     """Whether all that plain values call is dlrun's or a part of torch, and nothing unusual.
 
     Where a function comes from counts, and not the name by which it is reached.
     """
     if isinstance(values, list):
-        return all(map(_own, values))
+        return all(_own(key, each) for each in values)
     if not isinstance(values, Mapping):
         return True
     if "_target_" in values:
-        called = getattr(signature.find(values["_target_"], ""), "__module__", None)
+        called = getattr(signature.find(values["_target_"], key), "__module__", None)
         if not str(called).startswith(("dlrun.", "torch.nn.", "torch.optim.")):
             return False
     known = ("_target_", "_partial_")
     return all(
-        name in known or (not re.fullmatch(r"_\w+_", str(name)) and _own(value))
+        name in known or (not re.fullmatch(r"_\w+_", str(name)) and _own(f"{key}.{name}", value))
         for name, value in values.items()
     )
 
 
-def _called(values: Any) -> Any:
+def _called(key: str, values: Any) -> Any:
     """What Hydra's `instantiate` makes of such values, without a config of them on the way.
 
     To make one costs more than all that a small model is made of.
     """
     if isinstance(values, list):
-        return list(map(_called, values))
+        return [_called(key, each) for each in values]
     if not isinstance(values, Mapping):
         return values
     apart = ("_target_", "_partial_") if "_target_" in values else ()
-    given = {name: _called(value) for name, value in values.items() if name not in apart}
+    given = {
+        name: _called(f"{key}.{name}", value) for name, value in values.items() if name not in apart
+    }
     if not apart:
         return given
-    function = signature.find(values["_target_"], "")
+    function = signature.find(values["_target_"], key)
     return functools.partial(function, **given) if values.get("_partial_") else function(**given)
 
 
