@@ -4,6 +4,7 @@
 typed again does as before. `train` does it.
 """
 
+import resource
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
@@ -145,7 +146,7 @@ def decide(group: Sequence[Wanted], asked: int | str) -> Decision:
         if why := unfit(runs[0]):
             return Decision(1, why=why)
         if asked != AUTO:
-            return Decision(int(asked))
+            return Decision(min(int(asked), _records()))
         if runs[0].lengths.total_steps * len(group) < _SOON:
             return Decision(1, why="they are over soon")
         others = (each.built() for each in group[1:_TIMED])
@@ -158,7 +159,13 @@ def decide(group: Sequence[Wanted], asked: int | str) -> Decision:
         return Decision(1, why="one of them can't be built")
     if gain < worth.LEAST:
         return Decision(1, round(gain, 2), "they are faster one after another")
-    return Decision(min(len(group), room), round(gain, 2))
+    return Decision(min(len(group), room, _records()), round(gain, 2))
+
+
+def _records() -> int:
+    """How many records this process can hold open: each has three files."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, (most - 100) // 4) if most != resource.RLIM_INFINITY else 2**20
 
 
 def train(wanted: Sequence[Wanted]) -> Iterator[Ended]:

@@ -17,6 +17,7 @@ SHORT = "short"
 _FREE = (
     *("outputs", "name", "resume", "device", "threads", "tracking", "hydra", "seed", SHORT),
     *("data.root", "data.path", "data.cache", "checkpoint_every", "stop_after", "sweep.parallel"),
+    "sweep.stack",
 )
 """Settings that leave a command the one that the expectations of a file are of."""
 _ROOT = tuple(each.name for each in fields(Settings))

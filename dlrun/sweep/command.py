@@ -41,23 +41,27 @@ def run(composer: Composer, words: Sequence[str], command: Sequence[str]) -> Pat
         _dry_run(composer, words, stages, head)
         return None
     done = _in_turn(composer, words, stages, head) if stages else [_one(asked)]
+    if asked.settings.dry_run:
+        return None
     failed = sum(driver.failed for driver in done)
-    wrong = "" if asked.settings.dry_run else _judge(asked, words, done)
-    if failed:  # after all stages: the others say enough
+    wrong = _judge(asked, words, done)
+    if failed and (wrong is None or not all(driver.only_diverged for driver in done)):
+        # after all stages: the others say enough
         raise Failure(f"{failed} of {sum(driver.total for driver in done)} points failed")
     if wrong:
         raise Failure(wrong)
-    return None if asked.settings.dry_run else done[-1].best_run()
+    return done[-1].best_run()
 
 
-def _judge(asked: Plan, words: Sequence[str], done: Sequence[Driver]) -> str:
+def _judge(asked: Plan, words: Sequence[str], done: Sequence[Driver]) -> str | None:
     """Set what a sweep came to beside what was expected; what is to be said where it is not so.
 
+    None where nothing judges it: else a point that diverges is no disagreement by itself.
     Of several stages it is the last one, and `stage 1 best` and so on of each.
     """
     expect, unjudged = experiment.expectations(asked.base, words)
     if not expect:
-        return ""
+        return None
     got = expected.reached_by_sweep(done[-1].directory)
     for number, driver in enumerate(done, 1):
         stage = expected.reached_by_sweep(driver.directory)
@@ -65,7 +69,7 @@ def _judge(asked: Plan, words: Sequence[str], done: Sequence[Driver]) -> str:
     rows = expected.compared(expect, got)
     expected.keep(done[-1].directory, rows, unjudged)
     show_expected(done[-1].console, record.read_json(done[-1].directory / "run.json"))
-    return "" if unjudged else experiment.disagreement(rows, got)
+    return None if unjudged else experiment.disagreement(rows, got)
 
 
 @dataclass(frozen=True)

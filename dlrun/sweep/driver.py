@@ -142,6 +142,14 @@ class Driver:
         with claims.held(self.plan.outputs, run.hash, what, self.console):
             factory.complete(recipe, directory, self.session, measure_test, export)
 
+    @property
+    def only_diverged(self) -> bool:
+        """Whether all that has failed are losses that diverged."""
+        runs = [run for point in self.ledger.points.values() for run in point.runs]
+        failed = [run.directory for run in runs if run.status == record.FAILED]
+        found = [record.findings_of(self.plan.outputs / str(where)) for where in failed]
+        return all("diverged" in [each.name for each in some] for some in found)
+
     def best_run(self) -> Path | None:
         """The directory of the best run; None where there is none."""
         run = self.ledger.sweep().best_run
@@ -336,7 +344,10 @@ class Driver:
         decided = stacks.decided(self.settings.stack, self.directory)
         for result in stacks.train(asked, self.session, decided):
             done.add(result.task.id)
-            self._done(result.task, result.run)
+            if result.run.status == record.KILLED:  # which is said once, of the sweep
+                self.ledger.ran(result.task.trial, result.run)
+            else:
+                self._done(result.task, result.run)
         return done
 
     def _judge(self, task: Task) -> Any | None:

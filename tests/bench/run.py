@@ -11,7 +11,17 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import augmentation, busy, command, loop, precision, records, stack, sweep
+from tests.bench import (
+    augmentation,
+    busy,
+    command,
+    loop,
+    precision,
+    records,
+    siblings,
+    stack,
+    sweep,
+)
 
 
 def main() -> None:
@@ -23,7 +33,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7, help="pairs of each comparison")
     parser.add_argument(
         "--only",
-        default="command,loop,stack,augmentation,precision,sweep,records,busy",
+        default="command,loop,stack,siblings,augmentation,precision,sweep,records,busy",
         help="which benchmarks",
     )
     asked = parser.parse_args()
@@ -34,6 +44,7 @@ def main() -> None:
         "command": lambda: command.compare(asked.repeats),
         "loop": lambda: [loop.compare(case, images, asked.repeats) for case in loop.CASES],
         "stack": lambda: [stack.compare(case, min(asked.repeats, 3)) for case in stack.CASES],
+        "siblings": lambda: siblings.compare(images, min(asked.repeats, 3)),
         "augmentation": lambda: augmentation.compare(asked.repeats),
         "precision": lambda: precision.compare(images, asked.repeats),
         "sweep": lambda: sweep.compare(min(asked.repeats, 3)),

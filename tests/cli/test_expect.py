@@ -176,3 +176,14 @@ def test_a_short_form_that_is_none(typed):
     assert code == 2
     assert "short=" in err
     assert "write short=true, or in a file" in err
+
+
+def test_a_point_that_diverges_is_no_disagreement_by_itself(typed):
+    diverging = SWEPT.replace("0.0001,0.1", "0.0001,0.1,1e9")
+    code, out, err = typed("sweep.stack=off", file=diverging)
+    assert code == 0, err
+    assert "1 failed: the training loss became" in out
+    assert typed("batch_size=64", file=diverging)[0] == 1, "of another command nothing is expected"
+    broken = SWEPT.replace("0.0001,0.1", "0.0001,0.1,-1")
+    code, _, err = typed(file=broken)
+    assert (code, err.splitlines()[-1]) == (1, "error: 1 of 3 points failed")

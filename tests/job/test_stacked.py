@@ -116,3 +116,10 @@ def test_one_run_has_nobody_to_train_with(words, capsys, tmp_path, monkeypatch):
         assert code == 2
         said = f"error: {words[0]}: is about several runs, of a sweep (-m) or a procedure"
         assert said in capsys.readouterr().err
+
+
+def test_a_stack_holds_no_more_files_open_than_it_may(tmp_path, monkeypatch, stacks):
+    monkeypatch.setattr("resource.getrlimit", lambda kind: (109, 200))
+    monkeypatch.chdir(tmp_path)
+    assert main([*COMMON, "procedure=ensemble", "procedure.seeds=4", "sweep.stack=8"]) == 0
+    assert stacks == [2, 2]
