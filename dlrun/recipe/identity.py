@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, Node, OmegaConf
 
 NEUTRAL = (
     *("outputs", "name", "device", "threads", "tracking", "resume", "facts", "sweep"),
@@ -27,8 +27,7 @@ def digest(recipe: DictConfig) -> str:
 def _deciding(recipe: DictConfig) -> dict[str, Any]:
     """The plain values that decide what a run finds."""
     facts = recipe.facts
-    before = OmegaConf.to_container(facts, resolve=False)
-    assert isinstance(before, dict)
+    before = as_written(facts)
     facts.shape, facts.outputs = [0], 0  # references to them resolve
     try:
         kept = resolved(recipe, NEUTRAL)
@@ -76,11 +75,20 @@ def _kinds(value: Any) -> Any:
     return "number" if number else value
 
 
+def as_written(node: Any) -> Any:
+    """A config as plain values, with its references as they are written.
+
+    What `OmegaConf.to_container(node, resolve=False)` gives, in a tenth of the time.
+    """
+    value = node._value() if isinstance(node, Node) else node
+    if isinstance(value, dict):
+        return {key: as_written(each) for key, each in value.items()}
+    return [as_written(each) for each in value] if isinstance(value, list) else value
+
+
 def resolved(recipe: DictConfig, apart: Iterable[str] = ()) -> dict[str, Any]:
     """A recipe as plain values, with all that it refers to, but for some of its keys."""
-    written = OmegaConf.to_container(recipe, resolve=False)
-    assert isinstance(written, dict)
-    found = {}
+    written, found = as_written(recipe), dict[Any, Any]()
     for key in written.keys() - set(apart):
         try:
             found[key] = _filled(written[key], written)

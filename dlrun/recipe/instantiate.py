@@ -87,7 +87,7 @@ def said(config: DictConfig, *groups: str) -> str:
     names, said = list(groups), ""
     for name in names:
         node = config.get(name)
-        text = repr(OmegaConf.to_container(node) if OmegaConf.is_config(node) else node)
+        text = repr(identity.as_written(node))
         if any(not target.startswith(_LASTING) for target in re.findall(_TARGET, text)):
             return ""
         for found in re.findall(r"\$\{([^}]*)", text):
@@ -131,8 +131,7 @@ def _wrong_arguments(key: str, values: Mapping[str, Any]) -> Iterator[str]:
 
 def _resolved(node: DictConfig, apart: tuple[str, ...]) -> dict[str, Any]:
     """The node as plain values; as written where one refers to what is not known yet."""
-    written = OmegaConf.to_container(node, resolve=False)
-    assert isinstance(written, dict)
+    written = identity.as_written(node)
     values = {str(name): value for name, value in written.items() if name not in apart}
     for name, value in values.items():
         if "${" in str(value):
@@ -143,8 +142,7 @@ def _resolved(node: DictConfig, apart: tuple[str, ...]) -> dict[str, Any]:
 
 def plain(node: DictConfig, key: str, lengths: LoopConfig | None) -> dict[str, Any]:
     """The node as plain values; durations become steps, or stay to be refused where unknown."""
-    written = OmegaConf.to_container(node, resolve=False)
-    assert isinstance(written, dict)
+    written = identity.as_written(node)
     refers = "${" in str(written)
     content: Any = OmegaConf.to_container(node, resolve=True) if refers else written
     values = {str(name): value for name, value in content.items()}

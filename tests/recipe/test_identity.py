@@ -26,6 +26,8 @@ def recipe(request, compose_recipe):
 
 
 def test_plain_values_are_those_of_omegaconf(recipe):
+    assert repr(identity.as_written(recipe)) == repr(OmegaConf.to_container(recipe))
+    assert identity.as_written(recipe.model) == OmegaConf.to_container(recipe.model)
     assert identity.resolved(recipe) == OmegaConf.to_container(recipe, resolve=True)
     assert list(identity.resolved(recipe)) == list(recipe)
     kept = identity.resolved(recipe, ("seed", "model"))
