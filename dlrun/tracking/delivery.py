@@ -276,10 +276,8 @@ class Delivery:
         """Send what the store does not have yet, and note that it has it then."""
         new = {key: value for key, value in params.items() if key not in known.params}
         changed = {key: value for key, value in tags.items() if known.tags.get(key) != value}
-        values, sent = (
-            [Param(*param) for param in new.items()],
-            [RunTag(*tag) for tag in changed.items()],
-        )
+        values = [Param(*param) for param in new.items()]
+        sent = [RunTag(*tag) for tag in changed.items()]
         while values or sent:
             self._client.log_batch(self.run_id, params=values[:_MOST], tags=sent)
             values, sent = values[_MOST:], []
