@@ -167,7 +167,7 @@ class Lab:
     @cached_property
     def _structure(self) -> str:
         """What recipes have in common that differ in numbers alone."""
-        return identity.structure(copy.deepcopy(self.config))
+        return identity.structure(self.config)
 
     def data(self) -> "Data":
         """The recipe's data."""
@@ -224,7 +224,7 @@ class Lab:
     def _other(self, name: str, options: Mapping[str, Any]) -> "Lab":
         """A lab with another procedure, whose record says that this one has asked for it."""
         assert self.directory is not None
-        config, invocation = copy.deepcopy(self.config), self.invocation
+        config, invocation = compose.copied(self.config), self.invocation
         config.procedure = OmegaConf.create({**self._chosen("procedure", name), **options})
         config.resume = config.name = None
         words = [word for word in self._typed() if word != _PLAINLY]
@@ -288,11 +288,11 @@ class Lab:
 
     def untrained(self) -> "Run":
         """The recipe's run as it would begin, without a record."""
-        return run_of(copy.deepcopy(self.config), Training(), self.session)
+        return run_of(compose.copied(self.config), Training(), self.session)
 
     def descent(self, model: "nn.Module", steps: int) -> "tuple[Optimizer, Schedule]":
         """The optimizer and the schedule of the recipe for another model."""
-        return build.descent_of(copy.deepcopy(self.config), model, steps)
+        return build.descent_of(compose.copied(self.config), model, steps)
 
     def trained(self, run: RecordedRun) -> "Run":
         """A run that has been trained, with the weights that count, made anew from its record."""
@@ -477,7 +477,7 @@ class Lab:
     def typed(self, wanted: Wanted) -> tuple[DictConfig, Invocation]:
         """The recipe of a run that the procedure wants, and how it would be typed."""
         training, resume = wanted.training, wanted.resume
-        config = copy.deepcopy(self.config)
+        config = compose.copied(self.config)
         config.resume = resume
         for key, value in training.settings.items():
             chosen = self._chosen(key, value) if key in GROUPS else value
@@ -559,9 +559,7 @@ class Lab:
         digests = code.digests(config) | (
             {"weights": start.digest(config)} if config.weights else {}
         )
-        known_by = identity.short(
-            [identity.digest(copy.deepcopy(config)), self.data().digest, digests]
-        )
+        known_by = identity.short([identity.digest(config), self.data().digest, digests])
         for directory in reversed(record.all_runs(config.outputs)):
             if record.read_json(directory / "run.json").get("hash") == known_by:
                 return record.open_existing(directory)

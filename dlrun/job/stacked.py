@@ -51,7 +51,7 @@ class Wanted:
     def kin(self) -> str:
         """What it has in common with those that it may train with."""
         rows = {name: len(some) for name, some in (self.training.rows or {}).items()}
-        recipe, _ = self.lab.typed(self)
+        recipe = self.lab.typed(self)[0] if self.training.settings else self.lab.config
         return identity.short([identity.kin(recipe), self.training.halved, rows.get("train")])
 
 
@@ -183,8 +183,10 @@ def train(wanted: Sequence[Wanted]) -> Iterator[Ended]:
     def fits(run: "Run") -> bool:
         if first:
             return not apart(first[0], run)
+        if unfit(run):
+            return False
         first.append(run)
-        return not unfit(run)
+        return True
 
     screen = Siblings(wanted[0].lab.session.show)
     with ExitStack() as ends:

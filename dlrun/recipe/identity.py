@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import pickle
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -119,12 +118,6 @@ def _filled(value: Any, written: Mapping[Any, Any]) -> Any:
     if there == MISSING:
         raise LookupError(value)
     return _filled(there, written)
-
-
-def copied(recipe: DictConfig) -> DictConfig:
-    """A copy of a recipe, in a third of the time that `copy.deepcopy` takes."""
-    found: DictConfig = pickle.loads(pickle.dumps(recipe))
-    return found
 
 
 def short(content: Any) -> str:

@@ -4,7 +4,6 @@ The ledger says what is done; runs on disk count too, even if the ledger does no
 What is left to train: points that had begun, failed ones with tries left, then new ones.
 """
 
-import copy
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -19,7 +18,7 @@ from dlrun.engine.interrupt import raised
 from dlrun.errors import Failure, Interrupted, Mistake
 from dlrun.job import factory
 from dlrun.job.session import Checked, Session
-from dlrun.recipe import mistakes
+from dlrun.recipe import compose, mistakes
 from dlrun.recipe.schema import OFF
 from dlrun.record.sweep import ENDED, NOTHING, SWEEP, WITHOUT, Point, RunResult
 from dlrun.sweep import claims, samplers, summary
@@ -132,7 +131,7 @@ class Driver:
         if run is None or directory is None:
             return
         made = self.plan.recipes.of([*sweep.ranked[0].overrides, f"seed={run.seed}"])
-        recipe, export = copy.deepcopy(made.recipe), self.settings.export == "best"
+        recipe, export = compose.copied(made.recipe), self.settings.export == "best"
         if not trains(made.recipe):
             if export:
                 factory.draw(recipe, directory, self.session)
@@ -228,7 +227,7 @@ class Driver:
         """
         from dlrun.recipe import build, checks
 
-        recipe = copy.deepcopy(self.plan.recipe(values).recipe)
+        recipe = compose.copied(self.plan.recipe(values).recipe)
         objective = str(self.settings.objective or before)
         if objective.endswith("/loss") and values.get(WITHOUT) == "loss":
             raise Mistake(

@@ -1,6 +1,5 @@
 """A dry run: builds every point of a sweep and trains none; says how many, how large, how long."""
 
-import copy
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from dlrun import record
 from dlrun.console.outcome import report
 from dlrun.duration import spoken
 from dlrun.errors import DlrunError, Failure
-from dlrun.recipe import mistakes
+from dlrun.recipe import compose, mistakes
 from dlrun.recipe.schema import AUTO, GROUPS, SEVERAL
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def show(driver: "Driver") -> None:
         overrides = driver.plan.space.overrides(values)
         try:
             made = driver.plan.recipes.of(overrides)
-            recipe = copy.deepcopy(made.recipe)
+            recipe = compose.copied(made.recipe)
             mistakes.check(recipe, made.choices, driver.plan.composer.catalogue.own)
             with mistakes.resolved():
                 build.check(recipe)

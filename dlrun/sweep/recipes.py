@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from dlrun.recipe import compose
 from dlrun.recipe.compose import Composer
-from dlrun.recipe.identity import copied, digest
+from dlrun.recipe.identity import digest
 
 _RECENT = 100  # recipes kept for when they are asked for again
 _REFERS = re.compile(r"\$\{|\?\?\?")
@@ -63,7 +63,7 @@ class Recipes:
             recipe = compose.without_hydra(composed)
             self._known[choosing] = recipe, compose.choices(composed)
         base, choices = self._known[choosing]
-        recipe = copied(base)
+        recipe = compose.copied(base)
         compose.apply(plain, recipe)
         referring = [o.input_line or "" for o in plain if _REFERS.search(o.input_line or "")]
         return Composed(recipe, choices, (*choosing, *referring))

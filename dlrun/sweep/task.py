@@ -15,7 +15,7 @@ from dlrun.engine.interrupt import within
 from dlrun.errors import Interrupted, Mistake
 from dlrun.job import factory, recording
 from dlrun.job.session import Session
-from dlrun.recipe import identity, mistakes
+from dlrun.recipe import compose, mistakes
 from dlrun.recipe.schema import LOSS_OF_TASK, OFF
 from dlrun.record.sweep import RunResult
 from dlrun.sweep import claims
@@ -124,7 +124,7 @@ def settled(task: Task, made: Composed, session: Session) -> tuple[Task, Compose
     when it is about to begin."""
     if made.recipe.loss.get("_target_") != LOSS_OF_TASK:
         return task, made
-    recipe = identity.copied(made.recipe)
+    recipe = compose.copied(made.recipe)
     try:
         with mistakes.resolved():
             choices = session.settled(recipe, made.choices)

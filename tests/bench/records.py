@@ -19,7 +19,7 @@ from dlrun.job import recording
 from dlrun.job.recording import Invocation, Silent
 from dlrun.procedure import BuiltRun
 from dlrun.procedure.train import Ending, conclude
-from dlrun.recipe import build, compose, identity
+from dlrun.recipe import build, compose
 from dlrun.record import Record
 
 RUNS = 32
@@ -68,7 +68,7 @@ def compare(repeats: int) -> list[dict[str, Any]]:
 
 def _run(composed: DictConfig, data: Data, seed: int, parts: Parts) -> Record:
     """Train a run, and time what comes before and after."""
-    config = identity.copied(composed)
+    config = compose.copied(composed)
     config.seed = seed
     gc.collect()
     run = parts.time("building", lambda: build.build(config, data))

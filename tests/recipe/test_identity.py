@@ -5,7 +5,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlrun.job import recording
-from dlrun.recipe import identity
+from dlrun.recipe import compose, identity
 
 WORDS = (
     (),
@@ -49,7 +49,7 @@ def test_hashes_leave_the_recipe_as_it_was(recipe):
 
 
 def test_a_copy_is_apart(recipe):
-    copy = identity.copied(recipe)
+    copy = compose.copied(recipe)
     assert copy == recipe
     assert OmegaConf.is_struct(copy) == OmegaConf.is_struct(recipe)
     copy.model._target_ = copy.name = "other"
