@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dlrun import record
 from dlrun.console.siblings import Siblings
@@ -174,68 +174,73 @@ def train(wanted: Sequence[Wanted]) -> Iterator[Ended]:
     Leaves out those that can't begin with the others: they train alone, and say there what is
     wrong with them.
     """
-    from dlrun.engine.stack import StackedStep, apart, unfit
-    from dlrun.engine.step import SingleStep
-    from dlrun.engine.train import train_together
-
-    first: list[Run] = []
-
-    def fits(run: "Run") -> bool:
-        if first:
-            return not apart(first[0], run)
-        if unfit(run):
-            return False
-        first.append(run)
-        return True
-
     screen = Siblings(wanted[0].lab.session.show)
     with ExitStack() as ends:
         ends.callback(screen.end)
-        begun: list[_Begun] = []
-        for each in wanted:
-            end = ends.enter_context(ExitStack())
+        begun = _begin(wanted, ends, screen)
+        for each in list(begun):
             try:
-                among = Among(len(wanted), fits, screen.show(len(begun)))
-                begun.append(_Begun(each, end.enter_context(each.lab.opened(each, among)), end))
-            except Exception:
-                continue
-            built = begun[-1].built
-            try:
-                each.lab.check(each, built)
+                each.wanted.lab.check(each.wanted, each.built)
             except Exception as error:
-                yield begun.pop().end(error)
-        if not begun:
-            return
-        runs = [each.built.run for each in begun]
-        state = _state(begun)
-        members = [each.member(*pair) for each, *pair in zip(begun, state.runs, strict=True)]
-        steps = max(run.lengths.total_steps for run in runs)
-        scores, per_epoch = [run.score for run in runs], runs[0].lengths.steps_per_epoch
-        screen.begin(scores, runs[0].monitor, steps, per_epoch)
-        step = StackedStep(runs) if len(runs) > 1 else SingleStep(runs[0])
-        places = {id(member): each for member, each in zip(members, begun, strict=True)}
-        try:
-            for member in train_together(members, state, step):
-                yield places.pop(id(member)).concluded(member)
-        except Interrupted as interrupted:
-            for left in places.values():
-                yield left.end(interrupted)
-            raise
+                begun.remove(each)
+                yield each.end(error)
+        if begun:
+            yield from _trained(begun, screen)
 
 
-@dataclass(frozen=True)
+def _begin(wanted: Sequence[Wanted], ends: ExitStack, screen: Siblings) -> list["_Begun"]:
+    """Open the records of those that fit together. ends: closes them, however all ends."""
+    from dlrun.engine.stack import apart, unfit
+
+    begun: list[_Begun] = []
+
+    def fits(run: "Run") -> bool:
+        return not (apart(begun[0].built.run, run) if begun else unfit(run))
+
+    for each in wanted:
+        end = ends.enter_context(ExitStack())
+        among = Among(len(wanted), fits, screen.show(len(begun)))
+        with suppress(Exception):
+            begun.append(_Begun(each, end.enter_context(each.lab.opened(each, among)), end))
+    return begun
+
+
+def _trained(begun: Sequence["_Begun"], screen: Siblings) -> Iterator[Ended]:
+    """Train what has begun."""
+    from dlrun.engine.stack import StackedStep
+    from dlrun.engine.step import SingleStep
+    from dlrun.engine.train import Member, train_together
+
+    runs = [each.built.run for each in begun]
+    state = _state(begun)
+    members = [
+        Member(each.built.run, standing, each.built.record, each.built.show)
+        for each, standing in zip(begun, state.runs, strict=True)
+    ]
+    screen.begin(
+        [run.score for run in runs],
+        runs[0].monitor,
+        max(run.lengths.total_steps for run in runs),
+        runs[0].lengths.steps_per_epoch,
+    )
+    step = StackedStep(runs) if len(runs) > 1 else SingleStep(runs[0])
+    left = {id(member): each for member, each in zip(members, begun, strict=True)}
+    try:
+        for member in train_together(members, state, step):
+            yield left.pop(id(member)).concluded(member)
+    except Interrupted as interrupted:
+        for each in left.values():
+            yield each.end(interrupted)
+        raise
+
+
+@dataclass(frozen=True, eq=False)
 class _Begun:
     """A training whose run has a record, and what ends that."""
 
     wanted: Wanted
     built: BuiltRun
     ends: ExitStack
-
-    def member(self, standing: Any) -> "Member":
-        """It as the loop knows it."""
-        from dlrun.engine.train import Member
-
-        return Member(self.built.run, standing, self.built.record, self.built.show)
 
     def concluded(self, member: "Member") -> Ended:
         """Record what comes after its last step, and end it."""
