@@ -146,6 +146,7 @@ class Data:
         itself as uint8.
     groups: of all samples of the set, by their rows, as in `Source`.
     labels, reading, columns: as in `Source`.
+    made: what runs have made of just these data and share; see `dlrun.engine.shared`.
     """
 
     name: str
@@ -164,6 +165,7 @@ class Data:
     labels: bool | None = None
     reading: Mapping[str, Any] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
+    made: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def splits(self) -> dict[str, Split]:

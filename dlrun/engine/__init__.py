@@ -2,6 +2,7 @@
 
 run.py         the plain parts of a run
 feed.py        a split on the device, preprocessed once where that is possible
+shared.py      what runs on the same data have in common, made once
 batches.py, sampling.py   its mini-batches; the order of the samples in an epoch
 step.py, train.py   one step; the loop
 stack/         the step of several runs that train at once as one network

@@ -5,8 +5,9 @@ import importlib.util
 import sysconfig
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from dlrun.recipe.identity import as_written
 from dlrun.recipe.signature import targets
 
 _OTHERS = ("dlrun", "torch", "torchvision", "optuna", "mlflow")
@@ -19,7 +20,7 @@ def digests(recipe: DictConfig) -> dict[str, str]:
     Leaves out installed packages. Of a package, only the named module counts.
     """
     found = {}
-    for target in sorted(set(targets(OmegaConf.to_container(recipe, resolve=False)))):
+    for target in sorted(set(targets(as_written(recipe)))):
         module, file = _file(target)
         if file is not None:
             found[module] = hashlib.sha256(file.read_bytes()).hexdigest()[:16]

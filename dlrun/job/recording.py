@@ -96,7 +96,7 @@ def begin(recipe: DictConfig, run: "Run", invocation: Invocation) -> tuple[Recor
     from dlrun.engine import device as devices
     from dlrun.engine import state as states
 
-    text = OmegaConf.to_yaml(recipe, resolve=True)
+    text = written(recipe)
     if not recipe.resume:
         about = info(recipe, invocation) | run.facts()
         kept = record.create(recipe.outputs, named(recipe, invocation), about, text)
@@ -141,6 +141,25 @@ def begin(recipe: DictConfig, run: "Run", invocation: Invocation) -> tuple[Recor
     kept.update(**facts | known | {"data": data})
     record.write(kept.directory / "recipe.yaml", shell.redacted(text))
     return kept, state
+
+
+def written(recipe: DictConfig) -> str:
+    """A resolved recipe in YAML; what runs have in common is put into words once."""
+    return "".join(_block(key, value) for key, value in identity.resolved(recipe).items())
+
+
+_blocks: dict[str, str] = {}
+_BLOCKS = 1000  # at most, so that a long sweep does not fill the memory
+
+
+def _block(key: str, value: Any) -> str:
+    """A key of a recipe with what is below it, in YAML."""
+    said = repr((key, value))
+    if said not in _blocks:
+        if len(_blocks) >= _BLOCKS:
+            _blocks.clear()
+        _blocks[said] = OmegaConf.to_yaml(OmegaConf.create({key: value}))
+    return _blocks[said]
 
 
 def info(recipe: DictConfig, invocation: Invocation) -> dict[str, Any]:

@@ -86,6 +86,8 @@ class Session:
         began: when the command did, by the clock; None for now.
         checked: a folder in which processes tell each other what preflight has found.
         """
+        if began is None:  # a command begins
+            record.provenance.cache_clear()
         self.cores = cores
         self.began = time() if began is None else began
         self._is_first = began is None  # the next training is the first of the command
@@ -105,12 +107,12 @@ class Session:
         """
         key = ""
         if config.tracking:
-            tracking: Any = OmegaConf.create(OmegaConf.to_container(config.tracking, resolve=True))
+            tracking: Any = OmegaConf.to_container(config.tracking, resolve=True)
             if config.resume and tracking.get("experiment") is None:  # a run stays where it is
                 known = record.read_json(Path(config.resume) / "tracking.json").get("experiment")
                 if known:
-                    tracking.experiment = known
-            key = OmegaConf.to_yaml(tracking)
+                    tracking["experiment"] = known
+            key = repr(tracking)
         if key not in self._followers and (key or draws):
             self._followers[key] = _deliverer(tracking) if key else Follower(None, os.environ)
         self._follower = self._followers.get(key)
@@ -206,10 +208,10 @@ class Session:
             follower.close()
 
 
-def _deliverer(tracking: Any) -> Follower:
+def _deliverer(tracking: dict[Any, Any]) -> Follower:
     """The process that delivers to a tracking store, getting ready."""
     values = {str(key): value for key, value in tracking.items() if key != "_target_"}
-    refuse(signature.problems(tracking._target_, values, "tracking"))
+    refuse(signature.problems(tracking["_target_"], values, "tracking"))
     try:
         follower: Follower = instantiate(tracking)
     except Exception as error:

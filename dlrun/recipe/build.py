@@ -25,10 +25,10 @@ from dlrun.data import Data, Report, Source, Split, blame, custom
 from dlrun.data import split as splits
 from dlrun.data.sample import sample
 from dlrun.engine import device as devices
-from dlrun.engine import sampling, transfer
+from dlrun.engine import sampling, shared, transfer
 from dlrun.engine.count import flops
 from dlrun.engine.eager import eager
-from dlrun.engine.feed import PreparedSplit, prepare
+from dlrun.engine.feed import PreparedSplit
 from dlrun.engine.freezing import Frozen
 from dlrun.engine.run import Augment, LoopConfig, Run, Weights
 from dlrun.engine.transfer import Start
@@ -162,15 +162,15 @@ def build(
     began = _started(config, model, start)
     layout = devices.lay_out(model, config.channels_last and seen.x.dim() == 4)
     optimizer, frozen = _trained(config, learner, seen.x[: learner.tried], lengths)
-    operations = flops(model, seen.x[: learner.tried])
+    operations = _counted(config, data, model, seen.x[: learner.tried])
     if config.threads is None:
         batch = min(lengths.batch_size, len(data.train))
         torch.set_num_threads(devices.worthwhile(batch * operations, most))
-    train = prepare(data.train, seen.chain, device, fixed=seen.augmentation is None)
+    feeds = _prepared(config, data, seen, start is None and known is None)
     run = Run(
         data=data,
-        train=train,
-        val=prepare(_validated(config, data), seen.evaluation, device, fixed=True),
+        train=feeds.train,
+        val=feeds.val,
         preprocessing=seen.chain,
         evaluation=seen.evaluation,
         augmentation=seen.augmentation,
@@ -179,7 +179,7 @@ def build(
         uncompiled=devices.caller(model, config.precision, device, compiled=False),
         loss=learner.loss,
         objective=learner.objective,
-        order=_order(config, train, lengths),
+        order=_order(config, feeds.train, lengths),
         optimizer=optimizer,
         schedule=schedule_of(config, lengths),
         lengths=lengths,
@@ -201,7 +201,7 @@ def build(
         watch=schema.looks(config.watch),
         began=began,
         frozen=frozen,
-        train_eval=_train_eval(data, seen, device) if config.train_eval else None,
+        train_eval=feeds.train_eval,
     )
     checks.check_run(config, run, seen.x, seen.y)
     _seed(config.seed + 1)  # the noise of training, whatever else has drawn from it
@@ -246,9 +246,48 @@ def _part(split: Split, count: int) -> Split:
     return replace(split, rows=sample(split, count, seed=0).sort().values)
 
 
-def _train_eval(data: Data, seen: "_Seen", device: torch.device) -> PreparedSplit:
-    """A fixed part of the training split, as evaluation sees it."""
-    return prepare(_part(data.train, TRAIN_EVAL), seen.evaluation, device, fixed=True)
+class _Feeds(NamedTuple):
+    """The splits as the model sees them.
+
+    train_eval: a fixed part of the training split, as evaluation sees it; None where nobody asks.
+    """
+
+    train: PreparedSplit
+    val: PreparedSplit
+    train_eval: PreparedSplit | None
+
+
+def _prepared(config: DictConfig, data: Data, seen: "_Seen", follows: bool) -> _Feeds:
+    """The splits, which other runs have too where they see the same.
+
+    follows: whether what the preprocessing has learned follows from the recipe and the data.
+    """
+    key = _known_by(config, seen.chain) if follows else ""
+    cut = key and f"{key} {tuple(seen.x.shape[1:])}"
+
+    def feed(name: str, split: Split, chain: nn.Sequential, fixed: bool = True) -> PreparedSplit:
+        return shared.of(data).feed(cut, name, split, chain, seen.x.device, fixed)
+
+    return _Feeds(
+        feed("train", data.train, seen.chain, fixed=seen.augmentation is None),
+        feed("val", _validated(config, data), seen.evaluation),
+        feed("train_eval", _part(data.train, TRAIN_EVAL), seen.evaluation)
+        if config.train_eval
+        else None,
+    )
+
+
+def _known_by(config: DictConfig, chain: nn.Sequential) -> str:
+    """The key of a preprocessing; "" where not all of its steps are dlrun's own."""
+    own = all(type(step).__module__.startswith("dlrun.preprocessing") for step in chain)
+    said = ingredients.said(config, "preprocessing") if own else ""
+    return said and f"{said} {_FITTED}"
+
+
+def _counted(config: DictConfig, data: Data, model: nn.Module, x: Tensor) -> int:
+    """The operations of the model for a sample; counted once for models that are built alike."""
+    key = ingredients.said(config, "model", "regularization")
+    return shared.of(data).count(key, x.shape, lambda: flops(model, x))
 
 
 def _validated(config: DictConfig, data: Data) -> Split:
@@ -414,7 +453,10 @@ def _seed(seed: int) -> None:
     """Seed every global source of random numbers: the user's own code may draw from any."""
     random.seed(seed)
     numpy.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+    if devices.choose("auto").type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)  # where it waits for a GPU, it takes longer than a small model
 
 
 def _augmentation(config: DictConfig, data: Data, device: torch.device) -> Augment | None:
@@ -441,11 +483,14 @@ def _fitted(
 ) -> nn.Sequential:
     """The preprocessing, fitted on the training split alone, or with what is known."""
     chain = preprocessing.chain(list(several(config, "preprocessing").values())).to(device)
+    key, common = _known_by(config, chain), shared.of(data)
+    known = common.recall(key, device) if known is None else known
     if known is not None:
         preprocessing.recall(chain, known)
         return chain.eval()
     with explained("preprocessing", config.preprocessing or {}):
         preprocessing.fit(chain, partial(_raw, data, device, _FITTED))
+    common.learned(key, device, chain.state_dict())
     return chain.eval()
 
 

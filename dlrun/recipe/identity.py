@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, Node, OmegaConf
 
 NEUTRAL = (
     *("outputs", "name", "device", "threads", "tracking", "resume", "facts", "sweep"),
@@ -24,14 +26,12 @@ def digest(recipe: DictConfig) -> str:
 def _deciding(recipe: DictConfig) -> dict[str, Any]:
     """The plain values that decide what a run finds."""
     facts = recipe.facts
-    before: Any = OmegaConf.to_container(facts)
+    before = as_written(facts)
     facts.shape, facts.outputs = [0], 0  # references to them resolve
     try:
-        values = OmegaConf.to_container(recipe, resolve=True, throw_on_missing=False)
+        kept = resolved(recipe, NEUTRAL)
     finally:
         facts.shape, facts.outputs = before["shape"], before["outputs"]
-    assert isinstance(values, dict)
-    kept = {str(key): value for key, value in values.items() if key not in NEUTRAL}
     if isinstance(kept.get("data"), dict):
         kept["data"] = {key: value for key, value in kept["data"].items() if key != "cache"}
     return kept
@@ -72,6 +72,52 @@ def _kinds(value: Any) -> Any:
         return [_kinds(each) for each in value]
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return "number" if number else value
+
+
+def as_written(node: Any) -> Any:
+    """A config as plain values, with its references as they are written.
+
+    What `OmegaConf.to_container(node, resolve=False)` gives, in a tenth of the time.
+    """
+    value = node._value() if isinstance(node, Node) else node
+    if isinstance(value, dict):
+        return {key: as_written(each) for key, each in value.items()}
+    return [as_written(each) for each in value] if isinstance(value, list) else value
+
+
+def resolved(recipe: DictConfig, apart: Iterable[str] = ()) -> dict[str, Any]:
+    """A recipe as plain values, with all that it refers to, but for some of its keys."""
+    written, found = as_written(recipe), dict[Any, Any]()
+    for key in written.keys() - set(apart):
+        try:
+            found[key] = _filled(written[key], written)
+        except (LookupError, RecursionError):
+            found[key] = plain(recipe[key])
+    return {str(key): found[key] for key in written if key in found}
+
+
+def _filled(value: Any, written: Mapping[Any, Any]) -> Any:
+    """A value with what stands where `${a.b}` refers to; OmegaConf takes ten times as long.
+
+    Raises LookupError for whatever only OmegaConf itself understands.
+    """
+    if isinstance(value, dict):
+        return {key: _filled(each, written) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_filled(each, written) for each in value]
+    if not isinstance(value, str) or "${" not in value:
+        return value
+    simple = re.fullmatch(r"\$\{([a-z]\w*(?:\.[a-z]\w*)*)\}", value)
+    if simple is None:
+        raise LookupError(value)
+    there: Any = written
+    for name in simple[1].split("."):
+        if not isinstance(there, dict):
+            raise LookupError(value)
+        there = there[name]
+    if there == MISSING:
+        raise LookupError(value)
+    return _filled(there, written)
 
 
 def short(content: Any) -> str:

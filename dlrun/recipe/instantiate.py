@@ -3,7 +3,7 @@
 import functools
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from hydra.errors import InstantiationException
@@ -57,11 +57,49 @@ def several(config: DictConfig, group: str, lengths: LoopConfig | None = None) -
     return made
 
 
-def problems(config: DictConfig, group: str, apart: tuple[str, ...] = ()) -> Iterator[str]:
+_sound: set[str] = set()
+_SOUND = 1000  # at most, so that a long sweep does not fill the memory
+
+
+def problems(config: DictConfig, group: str, apart: tuple[str, ...] = ()) -> list[str]:
     """What is wrong with the options of a group and with their arguments, one message each.
 
-    apart: keys of the group that are not for its target.
+    apart: keys of the group that are not for its target. The points of a sweep have most groups
+    in common: what was sound once, and calls nothing that may have changed, is so again.
     """
+    written = said(config, group)
+    key = f"{apart} {written}"
+    if written and key in _sound:
+        return []
+    found = list(_problems(config, group, apart))
+    if written and not found:
+        if len(_sound) >= _SOUND:
+            _sound.clear()
+        _sound.add(key)
+    return found
+
+
+def said(config: DictConfig, *groups: str) -> str:
+    """Groups and all that they refer to, as text.
+
+    "" where that is not plain to see, or where they call what is not dlrun's or torch's.
+    """
+    names, said = list(groups), ""
+    for name in names:
+        node = config.get(name)
+        text = repr(identity.as_written(node))
+        if any(not target.startswith(_LASTING) for target in re.findall(_TARGET, text)):
+            return ""
+        for found in re.findall(r"\$\{([^}]*)", text):
+            root = re.match(r"(\w+)(\.\w+)*\Z", found)
+            if root is None:
+                return ""
+            names += [root[1]] if root[1] not in names else []
+        said += f"{name}={text} "
+    return said
+
+
+def _problems(config: DictConfig, group: str, apart: tuple[str, ...]) -> Iterator[str]:
     node = config[group]
     if not node and group not in NEEDED:
         return
@@ -69,7 +107,7 @@ def problems(config: DictConfig, group: str, apart: tuple[str, ...] = ()) -> Ite
     options = {f"{group}.{name}": node[name] for name in node} if several else {group: node}
     for key, option in options.items():
         if isinstance(option, DictConfig):
-            values = {str(name): _resolved(option, name) for name in option if name not in apart}
+            values = _resolved(option, apart)
             yield from _wrong_arguments(key, values)
         else:
             yield f"{key}={shell.shown(option)}: stands where settings do; write {key}.name=value"
@@ -91,24 +129,26 @@ def _wrong_arguments(key: str, values: Mapping[str, Any]) -> Iterator[str]:
             yield str(mistake)
 
 
-def _resolved(node: DictConfig, name: Any) -> Any:
-    """A value of the node as a plain one; as written where it refers to what is not known yet."""
-    try:
-        return identity.plain(node[name])
-    except OmegaConfBaseException:
-        written: Any = OmegaConf.to_container(node, resolve=False)
-        return written[name]
+def _resolved(node: DictConfig, apart: tuple[str, ...]) -> dict[str, Any]:
+    """The node as plain values; as written where one refers to what is not known yet."""
+    written = identity.as_written(node)
+    values = {str(name): value for name, value in written.items() if name not in apart}
+    for name, value in values.items():
+        if "${" in str(value):
+            with suppress(OmegaConfBaseException):
+                values[name] = identity.plain(node[name])
+    return values
 
 
 def plain(node: DictConfig, key: str, lengths: LoopConfig | None) -> dict[str, Any]:
     """The node as plain values; durations become steps, or stay to be refused where unknown."""
-    content = OmegaConf.to_container(node, resolve=True)
-    assert isinstance(content, dict)
+    written = identity.as_written(node)
+    refers = "${" in str(written)
+    content: Any = OmegaConf.to_container(node, resolve=True) if refers else written
     values = {str(name): value for name, value in content.items()}
-    written = OmegaConf.to_container(node, resolve=False)
-    assert isinstance(written, dict)
     late = {name: values[name] for name in values if "${facts." in str(written.get(name))}
-    refuse(signature.problems(values["_target_"], late, key))
+    if late:
+        refuse(signature.problems(values["_target_"], late, key))
     if lengths is not None:
         for name in _given(values):
             lasts = read_durations(f"{key}.{name}", values[name])
@@ -152,6 +192,9 @@ def explained(key: str, values: Mapping[str, Any]) -> Iterator[None]:
         raise Mistake(f"{key}={target}: {type(cause).__name__}: {cause}") from cause
 
 
+_LASTING = ("dlrun.", "torch.")
+_TARGET = r"'_target_': ['\"]([^'\"]*)"
+
 T = TypeVar("T")
 
 
@@ -181,12 +224,52 @@ def _made(key: str, values: Mapping[str, Any]) -> Any:
     Hydra's partial becomes Python's own, or the function itself: it is called in every step.
     """
     with explained(key, values):
-        made = instantiate(values, _convert_="all")
+        own = _own(key, values) and not any(mark in str(values) for mark in ("${", "???"))
+        made = _called(key, values) if own else instantiate(values, _convert_="all")
     if not isinstance(made, functools.partial):
         return made
     if made.args or made.keywords:
         return functools.partial(made.func, *made.args, **made.keywords)
     return made.func
+
+
+def _own(key: str, values: Any) -> bool:
+    """Whether all that plain values call is dlrun's or a part of torch, and nothing unusual.
+
+    Where a function comes from counts, and not the name by which it is reached.
+    """
+    if isinstance(values, list):
+        return all(_own(key, each) for each in values)
+    if not isinstance(values, Mapping):
+        return True
+    if "_target_" in values:
+        called = getattr(signature.find(values["_target_"], key), "__module__", None)
+        if not str(called).startswith(("dlrun.", "torch.nn.", "torch.optim.")):
+            return False
+    known = ("_target_", "_partial_")
+    return all(
+        name in known or (not re.fullmatch(r"_\w+_", str(name)) and _own(f"{key}.{name}", value))
+        for name, value in values.items()
+    )
+
+
+def _called(key: str, values: Any) -> Any:
+    """What Hydra's `instantiate` makes of such values, without a config of them on the way.
+
+    To make one costs more than all that a small model is made of.
+    """
+    if isinstance(values, list):
+        return [_called(key, each) for each in values]
+    if not isinstance(values, Mapping):
+        return values
+    apart = ("_target_", "_partial_") if "_target_" in values else ()
+    given = {
+        name: _called(f"{key}.{name}", value) for name, value in values.items() if name not in apart
+    }
+    if not apart:
+        return given
+    function = signature.find(values["_target_"], key)
+    return functools.partial(function, **given) if values.get("_partial_") else function(**given)
 
 
 def _given(values: Mapping[str, Any]) -> list[str]:

@@ -1,5 +1,8 @@
 """`loss=auto`: the loss of the task, which the data and the model say."""
 
+from functools import cache
+from typing import Any
+
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun import loss as losses
@@ -18,9 +21,14 @@ def settle_loss(config: DictConfig, data: Data) -> str:
     if config.loss.get("_target_") != LOSS_OF_TASK:
         return ""
     kind = "numbers" if _gives_back(config) else _kind(data)
-    option = load(packaged() / "loss" / f"{losses.USUAL[kind]}.yaml")
-    OmegaConf.update(config, "loss", option, merge=False)
+    OmegaConf.update(config, "loss", _option(losses.USUAL[kind]), merge=False)
     return kind
+
+
+@cache
+def _option(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = load(packaged() / "loss" / f"{name}.yaml")
+    return found
 
 
 def _kind(data: Data) -> str:

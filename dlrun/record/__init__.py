@@ -53,13 +53,13 @@ from dlrun.record.files import (
     write_arrays,
     write_json,
 )
-from dlrun.record.origin import git, versions
+from dlrun.record.origin import git, provenance, versions
 from dlrun.record.points import is_whole, last_values, read_points
 
 __all__ = ["FAILED", "FINISHED", "KILLED", "PRUNED", "RUNNING", "Record"]
 __all__ += ["all_runs", "create", "find", "is_running", "mark_killed", "open_existing"]
 __all__ += ["read_json", "read_points", "read_status", "replacing", "text", "write", "write_json"]
-__all__ += ["git", "guard", "held", "hold", "is_whole", "last_values", "versions"]
+__all__ += ["git", "guard", "held", "hold", "is_whole", "last_values", "provenance", "versions"]
 __all__ += ["findings_of", "keep_findings", "read_arrays", "write_arrays"]
 
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
@@ -182,9 +182,8 @@ def create(outputs: str | Path, name: str, info: dict[str, Any], recipe: str) ->
             "cwd": os.getcwd(),
             "host": platform.node(),
         }
-        origin = {} if "versions" in info else {"versions": versions(), "git": git()}
         write(directory / "recipe.yaml", shell.redacted(recipe))
-        write_json(directory / "run.json", known | origin | info)
+        write_json(directory / "run.json", known | provenance(os.getcwd()) | info)
         record = open_existing(directory)
         record.set_status(RUNNING)
     return record

@@ -4,9 +4,11 @@ A few lines of YAML whose aliases stand for aliases are more values than a memor
 """
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 YAML_BYTES = 4_000_000
 JSON_BYTES = 64_000_000
 VALUES = 100_000
@@ -31,7 +33,7 @@ def _refuse_endless(text: str) -> None:
     sizes: dict[str | None, int] = {}  # by their names; the unnamed are not asked for
     above: list[tuple[str | None, int]] = []  # of each list or mapping: its name, the values before
     size = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+    for event in yaml.parse(text, Loader=LOADER):
         name = getattr(event, "anchor", None)
         match event:
             case yaml.CollectionStartEvent():

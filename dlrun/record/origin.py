@@ -4,11 +4,21 @@ import os
 import platform
 import subprocess
 from contextlib import suppress
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 PACKAGES = ("dlrun", "torch", "torchvision", "timm", "mlflow", "hydra-core", "numpy")
+
+
+@cache
+def provenance(directory: str) -> dict[str, Any]:
+    """The versions, and the commit of a directory, for all runs of a command.
+
+    It has loaded its code when it began; `provenance.cache_clear()` begins another one.
+    """
+    return {"versions": versions(), "git": git(directory)}
 
 
 def versions() -> dict[str, str]:

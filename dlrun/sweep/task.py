@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ class Task:
         told |= {"typed": self.typed} if self.typed else {}
         tags: dict[str, Any] = {"dlrun.sweep": self.sweep, "dlrun.trial": self.trial}
         tags |= {f"sweep.{key}": value for key, value in self.values.items()}
-        info = {"sweep": told | {"values": dict(self.values)}, "tags": tags, **_origin()}
+        info = {"sweep": told | {"values": dict(self.values)}, "tags": tags}
         return recording.Invocation(
             self.overrides, self.command, choices, recording.name(self.named), info, self.stack
         )
@@ -177,9 +177,3 @@ def _perform(
     if not trains(recipe) and result.status == record.FINISHED:
         result = replace(result, value=value)
     return result
-
-
-@cache
-def _origin() -> dict[str, Any]:
-    """The code that this process has loaded, which all of its runs share."""
-    return {"versions": record.versions(), "git": record.git()}

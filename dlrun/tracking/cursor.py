@@ -3,7 +3,9 @@
 Only the process that holds `tracking.lock` writes it, so that it never mixes two stores.
 """
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
+from datetime import datetime
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +38,25 @@ def fits(directory: Path, settings: dict[str, Any]) -> bool:
     return all(known.get(key) == settings[key] for key in ("uri", "experiment"))
 
 
-def settle(directory: Path, settings: dict[str, Any]) -> None:
-    """Go on with the cursor, or begin a new one where it was about another store."""
+def settle(directory: Path, settings: dict[str, Any], since: float = inf) -> None:
+    """Go on with the cursor, or begin a new one where it was about another store.
+
+    since: when the caller began to follow records. One that was created after that, and has no
+    cursor, is in no store: `unasked` saves looking for it there.
+    """
     known = read(directory) if fits(directory, settings) else {}
+    if not (directory / NAME).exists() and _created(directory) > since:
+        known = {"unasked": True}
     cursor = {"run_id": None, "delivered": 0} | known | settings | {"done": False}
     record.write_json(directory / NAME, cursor)
+
+
+def _created(directory: Path) -> float:
+    """When a record was, by the clock; 0 where it does not say."""
+    with suppress(ValueError):
+        started = str(record.read_json(directory / "run.json").get("started"))
+        return datetime.fromisoformat(started).timestamp()
+    return 0.0
 
 
 def missing(directory: Path, settings: dict[str, Any]) -> str:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunData, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.utils.validation import MAX_METRICS_PER_BATCH
+from mlflow.utils.validation import MAX_METRICS_PER_BATCH, MAX_PARAMS_TAGS_PER_BATCH
 
 from dlrun import record
 from dlrun.record import bounds, points
@@ -26,6 +26,7 @@ from dlrun.tracking import artifacts, cursor, entries, history, late, model
 from dlrun.tracking.history import REPLACED
 
 _CHUNK = 4_000_000  # bytes of points that are read at once
+_MOST = MAX_PARAMS_TAGS_PER_BATCH
 
 Say = Callable[[float], None]
 """Called after every answer of the server, with the seconds that the next one may take."""
@@ -69,12 +70,15 @@ class Delivery:
         self._experiment = experiment
         self._say = say
         self._once = partial(late.once, client.tracking_uri, directory)
+        self._may_answer_late = late.is_possible(client.tracking_uri)
         self._offset = 0  # of metrics.jsonl, in bytes: what comes before it is in the store
         self._lines = 0
         self._last = b""  # the line that ends there: another one means that the file was cut
         self._seen: history.History = {}  # what the server had when it was last asked
         self._sure = False  # whether the server has just that and what was sent since
         self._described: dict[str, Any] = {}
+        self._known: RunData | None = None  # params and tags of the run; None: ask for them
+        self._is_new = False  # whether it was created now, and has no files
 
     def deliver(self, live: bool) -> None:
         """Send all that is on disk and not in the store.
@@ -95,11 +99,13 @@ class Delivery:
         live: whether its trainer is at work, so that MLflow shows it as RUNNING.
         """
         if not self.run_id:
-            self.run_id = self._find() or self._create()
+            run = self._find() or self._create()
+            self.run_id, self._known = str(run.info.run_id), run.data
+            about: dict[str, Any] = {"name": self._name} if self._is_new else {}
             if cursor.read(self.directory).get("run_id") != self.run_id:
-                self._keep(delivered=0, files={}, model_id=None, model_stamp=None)
-            self._keep(run_id=self.run_id, experiment_id=self._experiment, done=False)
-            run = self._client.get_run(self.run_id)
+                about |= {"delivered": 0, "files": {}, "model_id": None, "model_stamp": None}
+            about |= {"run_id": self.run_id, "experiment_id": self._experiment, "done": False}
+            self._keep(**about)
             if history.is_deleted(run):
                 self._client.restore_run(self.run_id)
             if live and run.info.status != record.RUNNING:
@@ -150,13 +156,14 @@ class Delivery:
         if state not in (record.FINISHED, record.FAILED):
             state = record.KILLED
         message = entries.shorten(status.get("message", ""), entries.TAG_LIMIT)
-        known = self._client.get_run(self.run_id).data.tags
-        if message or "dlrun.message" in known:
+        if message or "dlrun.message" in self._asked().tags:
             self._client.set_tag(self.run_id, "dlrun.message", message)
+            self._known = None
         files = (self.directory / name for name in ("status.json", "metrics.jsonl"))
         at = max((file.stat().st_mtime for file in files if file.exists()), default=None)
         self._client.set_terminated(self.run_id, state, at and round(at * 1000))
-        self._twins()  # a late answer may have created a second run meanwhile
+        if self._may_answer_late:  # and have made a second run meanwhile
+            self._twins()
         self._keep(done=True)
 
     @property
@@ -168,10 +175,13 @@ class Delivery:
     def _name(self) -> str:
         return self._info.get("name") or self.directory.name
 
-    def _find(self) -> str | None:
-        self._sure = False
-        found = self._twins()
-        return str(found[0].info.run_id) if found else None
+    def _find(self) -> Run | None:
+        """The run in the store, where there may be one."""
+        self._sure = self._is_new = False
+        if cursor.read(self.directory).get("unasked"):  # no store was ever asked for one
+            self._keep(unasked=False)
+            return None
+        return next(iter(self._twins()), None)
 
     def _twins(self) -> list[Run]:
         """The runs in the store that stand for the record; removes what was made twice."""
@@ -188,10 +198,10 @@ class Delivery:
                 self._client.delete_run(twin.info.run_id)
         return found
 
-    def _create(self) -> str:
+    def _create(self) -> Run:
         info = self._info
         started = datetime.fromisoformat(info["started"]).timestamp()
-        run = self._once(
+        run: Run = self._once(
             "run",
             lambda: self._client.create_run(
                 self._experiment,
@@ -201,7 +211,14 @@ class Delivery:
             ),
         )
         self._begin_again({})
-        return str(run.info.run_id)
+        self._is_new = True
+        return run
+
+    def _asked(self) -> RunData:
+        """The params and tags that the store has."""
+        if self._known is None:
+            self._known = self._client.get_run(self.run_id).data
+        return self._known
 
     def _replace(self) -> None:
         """Give up the run in MLflow, whose points no longer hold, for a fresh one."""
@@ -229,32 +246,43 @@ class Delivery:
             recipe = bounds.read_yaml(path) if path.exists() else ""
         except ValueError as error:
             raise ValueError(f"{path} {error}") from None
-        if self._described == {"info": info, "recipe": recipe}:
+        if (self._described.get("info"), self._described.get("recipe")) == (info, recipe):
             return
-        tags = entries.tags(info)
-        known = self._client.get_run(self.run_id).data.params
+        known, self._known = self._asked(), None  # where this fails they are asked for anew
         for limit in (entries.VALUE_LIMIT, 500, 250):  # older servers accept less
             params = entries.params(recipe, info.get("choices"), limit)
-            new = [Param(key, value) for key, value in params.items() if key not in known]
+            tags = entries.tags(info)
+            for key, value in params.items():  # MLflow allows no param to change
+                if known.params.get(key, value) != value:
+                    tags[entries.shorten(f"resumed.{key}", entries.KEY_LIMIT)] = value
             try:
-                for start in range(0, len(new), 100):
-                    self._client.log_batch(self.run_id, params=new[start : start + 100])
+                self._log(known, params, tags)
                 break
             except MlflowException as error:
                 if error.error_code != "INVALID_PARAMETER_VALUE" or limit == 250:
                     raise
-        for key, value in params.items():  # MLflow allows no param to change
-            if key in known and known[key] != value:
-                tags[entries.shorten(f"resumed.{key}", entries.KEY_LIMIT)] = value
-        self._client.log_batch(self.run_id, tags=[RunTag(*tag) for tag in tags.items()])
-        if data := entries.dataset(info):
+        data = entries.dataset(info)
+        if data and data != self._described.get("dataset"):
             context = InputTag("mlflow.data.context", "training")
             inputs = [DatasetInput(Dataset(**data), [context])]
             try:
                 self._client.log_inputs(self.run_id, inputs)
             except MlflowException:  # another process has just added the same data set
                 self._client.log_inputs(self.run_id, inputs)
-        self._described = {"info": info, "recipe": recipe}
+        self._described = {"info": info, "recipe": recipe, "dataset": data}
+        self._known = known
+
+    def _log(self, known: RunData, params: dict[str, str], tags: dict[str, str]) -> None:
+        """Send what the store does not have yet, and note that it has it then."""
+        new = {key: value for key, value in params.items() if key not in known.params}
+        changed = {key: value for key, value in tags.items() if known.tags.get(key) != value}
+        values = [Param(*param) for param in new.items()]
+        sent = [RunTag(*tag) for tag in changed.items()]
+        while values or sent:
+            self._client.log_batch(self.run_id, params=values[:_MOST], tags=sent)
+            values, sent = values[_MOST:], []
+        known.params.update(new)
+        known.tags.update(changed)
 
     def _begin_again(self, seen: history.History | None = None) -> None:
         """Go on at the first line; seen: what the server has, which is asked where it is None."""
@@ -278,15 +306,18 @@ class Delivery:
 
     def _files(self, settings: dict[str, Any]) -> None:
         """The recipe, the points, reports, figures and checkpoints; those that have changed."""
-        there = artifacts.there(self._client, self.run_id)
+        there = {} if self._is_new else artifacts.there(self._client, self.run_id)
+        self._is_new = False
         sent = dict(settings.get("files", {}))
-        for name in artifacts.lacking(self.directory, settings, there):
-            path = self.directory / name
-            stamp = artifacts.stamp(path)
-            self._say(_time_for(path))
-            folder = Path(name).parent.as_posix()
-            self._client.log_artifact(self.run_id, str(path), None if folder == "." else folder)
-            sent[name] = stamp
+        try:
+            for name in artifacts.lacking(self.directory, settings, there):
+                path = self.directory / name
+                stamp = artifacts.stamp(path)
+                self._say(_time_for(path))
+                folder = Path(name).parent.as_posix()
+                self._client.log_artifact(self.run_id, str(path), None if folder == "." else folder)
+                sent[name] = stamp
+        finally:
             self._keep(files=sent)
 
     def _keep(self, **changes: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from dlrun import shell
+from dlrun.record.bounds import LOADER
 
 KEY_LIMIT = 250
 VALUE_LIMIT = 6000
@@ -24,7 +25,7 @@ def params(
 
     Lists are written out, long values end in an ellipsis, illegal characters become `_`.
     """
-    content = yaml.safe_load(recipe) or {}
+    content = yaml.load(recipe, Loader=LOADER) or {}
     kept = {key: value for key, value in content.items() if key not in _LEFT_OUT}
     flat = dict(choices or {}) | dict(flatten(kept))
     legal: dict[str, str] = {}

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 from dlrun import shell
@@ -31,6 +31,7 @@ class Follower:
         self.settings = settings
         self._records: list[Path] = []
         self._closed = False
+        self._began = time()
         self._quiet_until = monotonic() + 60  # its imports may take long on a busy machine
         debug = bool(environment.get("DLRUN_DEBUG"))
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the child inherits it
@@ -64,7 +65,7 @@ class Follower:
             return
         with cursor.held(path) as free:
             if free:  # else the second process does so, when it can
-                cursor.settle(path, self.settings)
+                cursor.settle(path, self.settings, self._began)
         self._tell(path, draw=False)
 
     def draw(self, directory: str | Path) -> None:

@@ -26,12 +26,17 @@ class Unanswered(Exception):
     """It was asked for and may still appear."""
 
 
+def is_possible(uri: str) -> bool:
+    """Whether a store may carry out a request after it has timed out."""
+    return uri.startswith(("http", "databricks"))
+
+
 def once(uri: str, directory: Path, what: str, make: Callable[[], Made]) -> Made:
     """Ask a store for something of a run that was not found; the run's cursor remembers it.
 
     Raises Unanswered while what was asked for before may still appear.
     """
-    if not uri.startswith(("http", "databricks")):
+    if not is_possible(uri):
         return make()
     key = f"asked_{what}"
     since = time() - cursor.read(directory).get(key, 0)

@@ -11,7 +11,17 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import augmentation, busy, command, loop, precision, siblings, stack, sweep
+from tests.bench import (
+    augmentation,
+    busy,
+    command,
+    loop,
+    precision,
+    records,
+    siblings,
+    stack,
+    sweep,
+)
 
 
 def main() -> None:
@@ -23,7 +33,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7, help="pairs of each comparison")
     parser.add_argument(
         "--only",
-        default="command,loop,stack,siblings,augmentation,precision,sweep,busy",
+        default="command,loop,stack,siblings,augmentation,precision,sweep,records,busy",
         help="which benchmarks",
     )
     asked = parser.parse_args()
@@ -38,6 +48,7 @@ def main() -> None:
         "augmentation": lambda: augmentation.compare(asked.repeats),
         "precision": lambda: precision.compare(images, asked.repeats),
         "sweep": lambda: sweep.compare(min(asked.repeats, 3)),
+        "records": lambda: records.compare(min(asked.repeats, 3)),
         "busy": lambda: busy.compare(min(asked.repeats, 3)),
     }
     with out.open("w", encoding="utf-8") as file:

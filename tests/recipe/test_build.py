@@ -1,11 +1,13 @@
 """What build makes of several settings at once."""
 
+import weakref
 from dataclasses import replace
 
 import pytest
 import torch
 
 from dlrun.data import Data, Split
+from dlrun.engine.state import take_preprocessing
 from dlrun.errors import Mistake
 from dlrun.model.order import output_of, weight_layers
 from dlrun.recipe import build
@@ -89,3 +91,89 @@ def test_of_a_very_large_split_preprocessing_learns_a_sample_that_is_drawn(
         assert torch.equal(other, same)
         torch.testing.assert_close(one, other, rtol=0.05, atol=0.01)
     assert not torch.equal(next(whole.buffers()), next(some.buffers()))
+
+
+def feeds(run):
+    """What lies ready for the model of a run."""
+    return [run.train, run.val]
+
+
+def alike(a, b):
+    """Whether two runs hold one copy of their splits between them."""
+    return [one is other for one, other in zip(feeds(a), feeds(b), strict=True)] == [True, True]
+
+
+def test_runs_on_the_same_data_hold_one_copy_of_what_lies_ready(compose_recipe, digits):
+    first, second = (build.build(compose_recipe(f"seed={n}"), digits) for n in (1, 2))
+    assert alike(first, second)
+    assert first.preprocessing is not second.preprocessing
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "preprocessing=none",
+        "preprocessing=center",
+        "preprocessing=[center,standardize]",
+        "preprocessing.standardize._target_=tests.recipe.test_build.Halved",
+    ],
+)
+def test_runs_with_another_preprocessing_do_not_share(compose_recipe, digits, word):
+    first = build.build(compose_recipe(), digits)
+    other = build.build(compose_recipe(word), digits)
+    assert not any(one is each for one, each in zip(feeds(first), feeds(other), strict=True))
+    assert alike(first, build.build(compose_recipe(), digits))  # which lives, and so is found
+
+
+def test_runs_on_another_split_do_not_share(compose_recipe):
+    recipes = [compose_recipe(f"data.split_seed={seed}") for seed in (0, 1)]
+    first, other = (build.build(recipe, build.load_data(recipe)) for recipe in recipes)
+    assert not torch.equal(first.train.x, other.train.x)
+
+
+def test_what_is_validated_and_measured_of_a_part_is_shared_by_its_size(compose_recipe, digits):
+    words = ("validate_on=100", "train_eval=true")
+    first, second = (build.build(compose_recipe(*words), digits) for _ in range(2))
+    assert first.val is second.val
+    assert first.train_eval is second.train_eval
+    whole = build.build(compose_recipe(), digits)
+    assert len(whole.val) == len(digits.val)
+
+
+def test_a_run_that_writes_into_its_samples_does_not_reach_the_next(compose_recipe, digits):
+    first = build.build(compose_recipe(), digits)
+    before = first.train.x.clone()
+    first.train.x.zero_()
+    assert torch.equal(build.build(compose_recipe(), digits).train.x, before)
+
+
+def test_a_run_that_takes_other_preprocessing_does_not_reach_its_neighbour(compose_recipe, digits):
+    first, second = (build.build(compose_recipe(), digits) for _ in range(2))
+    x, before = second.train.x.clone(), second.preprocessing.state_dict()
+    before = {name: value.clone() for name, value in before.items()}
+    fitted = {name: value * 2 for name, value in before.items()}
+    assert take_preprocessing(first, fitted)
+    assert torch.equal(second.train.x, x)
+    for name, value in second.preprocessing.state_dict().items():
+        assert torch.equal(value, before[name])
+    assert not torch.equal(first.train.x, x)
+    assert torch.equal(build.build(compose_recipe(), digits).train.x, x)
+
+
+def test_what_nobody_needs_any_more_is_let_go(compose_recipe, digits):
+    run = build.build(compose_recipe(), digits)
+    lasting = weakref.ref(run.train.x)
+    del run
+    assert lasting() is not None  # the next run may need it
+    build.build(compose_recipe("preprocessing=center"), digits)
+    assert lasting() is None
+
+
+class Halved(torch.nn.Module):
+    """A step of the user's own."""
+
+    def __init__(self, **rest):
+        super().__init__()
+
+    def forward(self, x):
+        return x / 2

@@ -18,6 +18,7 @@ import pytest
 from dlrun import record
 from dlrun.errors import Failure, Mistake
 from dlrun.finding import WARN, Finding
+from dlrun.job import session
 
 HOLD = """
 import sys, time
@@ -344,3 +345,16 @@ def test_findings_stand_in_a_file_while_there_are_some(tmp_path):
     assert not (kept.directory / "findings.txt").exists()
     assert record.findings_of(kept.directory) == []
     kept.close()
+
+
+def test_all_runs_of_a_command_tell_one_origin(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("dlrun.record.origin.git", lambda directory: asked.append(directory) or {})
+    session.Session()
+    for _ in range(3):
+        record.create(tmp_path, "a run", {}, "").close()
+    assert asked == [os.getcwd()]
+    session.Session()  # of the next command, before which somebody may have committed
+    with closing(record.create(tmp_path, "a run", {}, "")) as made:
+        assert made.info["versions"]["torch"]
+    assert len(asked) == 2

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from time import time
 
 import pytest
 from mlflow import MlflowClient
@@ -397,6 +398,85 @@ def test_one_process_at_a_time_delivers_a_run(begin):
     first.release()
     second = cursor.hold(run.directory)
     second.release()
+
+
+@pytest.fixture
+def new(begin, database):
+    """A run that has just begun, as the process that follows it is told of it."""
+    run = begin(3)
+    settings = {"uri": database, "experiment": "dlrun"}
+    cursor.settle(run.directory, settings, since=0.0)
+    return run
+
+
+def test_a_new_run_takes_few_requests(new, deliver, assert_each_once, database):
+    delivery, asked = deliver(new), []
+
+    class Counting:
+        def __init__(self, client):
+            self._client = client
+
+        def __getattr__(self, name):
+            asked.append(name)
+            return getattr(self._client, name)
+
+    delivery._client = Counting(delivery._client)
+    new.set_status(record.FINISHED)
+    run_id = whole(delivery)
+    assert_each_once(database, new, run_id)
+    files = asked.count("log_artifact")
+    assert sorted(set(asked)) == ["create_run", "log_artifact", "log_batch", "set_terminated"]
+    assert asked.count("log_batch") == 2  # params with tags; points
+    assert len(asked) == 4 + files
+
+
+def test_a_new_run_whose_creation_nobody_heard_of_is_found(new, deliver, database):
+    delivery = deliver(new)
+    client = delivery._client
+
+    def fails_late(*all, **more):
+        client.create_run(*all, **more)
+        raise MlflowException("timed out")
+
+    delivery._client = _Spy(client, "create_run", fails_late)
+    with pytest.raises(MlflowException):
+        delivery.begin(live=True)
+    new.set_status(record.FINISHED)
+    for again in (delivery, deliver(new)):  # the same process, and one after a kill
+        again._client = client
+        run_id = whole(again)
+    experiment = client.get_run(run_id).info.experiment_id
+    found = client.search_runs([experiment], f"tags.`dlrun.uid` = '{new.info['uid']}'")
+    assert [each.info.run_id for each in found] == [run_id]
+    assert found[0].data.params["epochs"] == "3"
+
+
+def test_only_a_run_that_began_after_its_follower_is_not_looked_for(begin, database):
+    run, settings = begin(1), {"uri": database, "experiment": "dlrun"}
+    for since in (math.inf, time() + 60):
+        cursor.settle(run.directory, settings, since)
+        assert "unasked" not in cursor.read(run.directory)
+    cursor.settle(run.directory, settings, since=0.0)  # it has a cursor: somebody has followed it
+    assert "unasked" not in cursor.read(run.directory)
+    (run.directory / cursor.NAME).unlink()
+    cursor.settle(run.directory, settings, since=0.0)
+    assert cursor.read(run.directory)["unasked"]
+    cursor.settle(run.directory, settings | {"experiment": "other"})
+    assert "unasked" not in cursor.read(run.directory)
+
+
+def test_params_that_somebody_else_has_added_meanwhile_are_taken_for_what_they_are(
+    new, deliver, database, recipe
+):
+    delivery, client = deliver(new), MlflowClient(database)
+    delivery.begin(live=True)
+    client.log_param(delivery.run_id, "more", "theirs")
+    record.write(new.directory / "recipe.yaml", recipe + "\nmore: ours\n")
+    with pytest.raises(MlflowException):
+        delivery.begin(live=True)
+    delivery.begin(live=True)  # as it is tried again
+    found = client.get_run(delivery.run_id).data
+    assert (found.params["more"], found.tags["resumed.more"]) == ("theirs", "ours")
 
 
 class _Spy:

@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Collection
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 import torch
@@ -143,20 +143,24 @@ def take_preprocessing(run: Run, fitted: Weights) -> bool:
         return False
     after = run.preprocessing.state_dict()
     if any(not torch.equal(after[name], before[name]) for name in before):
-        _prepare_again(run.train, run.preprocessing, run.device)
-        for feed in (run.val, run.train_eval):
-            _prepare_again(feed, run.evaluation, run.device)
+        run.train = _prepared_again(run.train, run.preprocessing, run.device)
+        run.val = _prepared_again(run.val, run.evaluation, run.device)
+        if run.train_eval is not None:
+            run.train_eval = _prepared_again(run.train_eval, run.evaluation, run.device)
     return True
 
 
 @torch.no_grad()
-def _prepare_again(feed: PreparedSplit | None, chain: nn.Module, device: torch.device) -> None:
-    if feed is None or feed.source is None:
-        return
+def _prepared_again(feed: PreparedSplit, chain: nn.Module, device: torch.device) -> PreparedSplit:
+    """What lies ready as the chain makes it now, apart from what other runs have."""
     split = feed.source
+    if split is None:
+        return feed
+    x = torch.empty_like(feed.x)
     for start in range(0, len(feed), _CHUNK):
         rows = split.rows[start : start + _CHUNK]
-        feed.x[start : start + _CHUNK] = chain(split.x.index_select(0, rows).to(device))
+        x[start : start + _CHUNK] = chain(split.x.index_select(0, rows).to(device))
+    return replace(feed, x=x)
 
 
 def take_optimizer(run: Run, saved: dict[str, Any]) -> bool:
