@@ -1,5 +1,6 @@
 """What many tests need: a recipe composed as the command does it, data, a Run, a trained one."""
 
+import math
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from dlrun.data import Data
 from dlrun.engine.run import Run
 from dlrun.engine.state import State, begin
 from dlrun.engine.train import train
+from dlrun.job import stacked
 from dlrun.job.session import Session
 from dlrun.recipe import build, compose
 
@@ -56,6 +58,14 @@ def _torch_as_it_was():
     yield
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_by_one():
+    """Nothing is timed to train at once where a test does not ask for it: that would be chance."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stacked, "_SOON", math.inf)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -117,7 +117,7 @@ def test_a_failed_job_of_a_sweep_is_named_and_the_others_go_on(jobs, fails, caps
 
 def test_an_interrupt_ends_a_sweep(jobs, fails, capsys):
     fails[1] = Interrupted(15)
-    assert main(["-m", "seed=0,1,2", "tracking=none"]) == 143
+    assert main(["-m", "seed=0,1,2", "tracking=none", "sweep.stack=off"]) == 143
     assert [recipe.seed for recipe, _, _ in jobs] == [0, 1]
     assert capsys.readouterr().err == "stopped: by SIGTERM\n"
 
