@@ -308,16 +308,17 @@ class Lab:
 
     def train(self, trainings: Sequence[Training]) -> list[RecordedRun]:
         """Train what has not been trained yet, at once or one after another; gives all of them."""
-        wanted = [self.wanted(training) for training in trainings]
+        made = self._made()
+        wanted = [self.wanted(training, made) for training in trainings]
         found = self._at_once([each for each in wanted if not _is_done(each)])
         return [found[each.place] if each.place in found else self._train(each) for each in wanted]
 
-    def wanted(self, training: Training) -> Wanted:
-        """A training, with the run that has been made of it before."""
+    def wanted(self, training: Training, made: Mapping[str, str]) -> Wanted:
+        """A training, with the run that has been made of it before. made: all that have been."""
         place, self._asked = self._asked, self._asked + 1
         resume = self.config.resume
         if self.directory is not None:
-            resume = self._known(training, place)
+            resume = made.get(_hash(place, plain(training)))
         elif resume:
             training = remembered(Path(resume)) or training
         return Wanted(self, training, resume, place)
@@ -381,7 +382,8 @@ class Lab:
             return self._trained(wanted)
         except LossDiverged:
             training = wanted.training
-            kept = self._known(training, wanted.place) if training.may_diverge else None
+            known = self._made() if training.may_diverge else {}
+            kept = known.get(_hash(wanted.place, plain(training)))
             if kept is None:
                 raise
             return _recorded(Path(kept))
@@ -538,17 +540,18 @@ class Lab:
         here = self.recipe[group] or {}
         return {name: here.get(name, found[group][name]) for name in names} or None
 
-    def _known(self, training: Training, place: int) -> str | None:
-        """The run that has been made of a training before."""
-        assert self.directory is not None
-        wanted = _hash(place, plain(training))
+    def _made(self) -> dict[str, str]:
+        """The runs of this procedure so far, by the hash of what each was asked to be."""
+        found: dict[str, str] = {}
+        if self.directory is None:
+            return found
         for directory in record.all_runs(self.directory.parents[1]):
             info = record.read_json(directory / "run.json")
-            made = (info.get("training") or {}).get("hash") == wanted
             own = info.get("parent") == self.directory.name
-            if made and own and "data" in info:  # else it failed before it began
-                return str(directory)
-        return None
+            if own and "data" in info:  # else it failed before it began
+                asked = info.get("training") or {}
+                found.setdefault(str(asked.get("hash")), str(directory))
+        return found
 
     def _own_record(self) -> Record:
         """The procedure's record: the one that was begun before, or a new one."""

@@ -69,7 +69,7 @@ def _wanted(asked: Asked, session: Session) -> tuple[Wanted, Asked]:
         lab = factory.lab_of(
             made.recipe, task.asked(made.choices), session, rules, task.whole, measure_test=False
         )
-    return lab.wanted(Training()), Asked(task, made, asked.judge)
+    return lab.wanted(Training(), {}), Asked(task, made, asked.judge)
 
 
 def _trained(stack: Stack, known: dict[Wanted, Asked], session: Session) -> Iterator[Result]:
