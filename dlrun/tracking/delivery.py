@@ -240,13 +240,17 @@ class Delivery:
 
     def _describe(self) -> None:
         """Send params, tags and the data set, again whenever they have changed in the record."""
-        info = self._info
         path = self.directory / "recipe.yaml"
+        stamp = [_stamp(each) for each in (self.directory / "run.json", path)]
+        if self._described.get("stamp") == stamp:
+            return
+        info = self._info
         try:
             recipe = bounds.read_yaml(path) if path.exists() else ""
         except ValueError as error:
             raise ValueError(f"{path} {error}") from None
         if (self._described.get("info"), self._described.get("recipe")) == (info, recipe):
+            self._described["stamp"] = stamp
             return
         known, self._known = self._asked(), None  # where this fails they are asked for anew
         for limit in (entries.VALUE_LIMIT, 500, 250):  # older servers accept less
@@ -269,7 +273,7 @@ class Delivery:
                 self._client.log_inputs(self.run_id, inputs)
             except MlflowException:  # another process has just added the same data set
                 self._client.log_inputs(self.run_id, inputs)
-        self._described = {"info": info, "recipe": recipe, "dataset": data}
+        self._described = {"info": info, "recipe": recipe, "dataset": data, "stamp": stamp}
         self._known = known
 
     def _log(self, known: RunData, params: dict[str, str], tags: dict[str, str]) -> None:
@@ -322,6 +326,15 @@ class Delivery:
 
     def _keep(self, **changes: Any) -> None:
         cursor.keep(self.directory, **changes)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What changes when a file is written; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def _metrics(line: bytes) -> Iterator[Metric]:

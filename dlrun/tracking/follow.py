@@ -19,6 +19,7 @@ import sys
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from time import monotonic, sleep
 from typing import IO, TYPE_CHECKING, Any
@@ -43,10 +44,14 @@ LONGEST_WAIT = 30.0
 
 @dataclass
 class _Followed:
-    """A record that is not all delivered yet. lock: of its delivery, once this process has it."""
+    """A record that is not all delivered yet. lock: of its delivery, once this process has it.
+
+    at: when it was delivered last, as far as it was.
+    """
 
     lock: "BaseFileLock | None" = None
     delivery: "Delivery | None" = None
+    at: float = -inf
 
 
 class Follower:
@@ -136,6 +141,8 @@ class Follower:
             self._say(5)
         failed: list[Exception] = []
         for path, followed in list(self._records.items()):
+            if self._waits(path, followed):
+                continue
             try:
                 done = not path.is_dir()  # thrown away
                 if done or self._deliver(path, followed, self._store, self._settings):
@@ -144,6 +151,11 @@ class Follower:
                 failed.append(error)
         if failed:
             raise failed[0]
+
+    def _waits(self, path: Path, followed: _Followed) -> bool:
+        """Whether a record that grows was delivered a moment ago: others may just have begun."""
+        recent = monotonic() - followed.at < EVERY and not self._ended_at
+        return recent and record.is_running(path)
 
     def _let_go(self, path: Path) -> None:
         lock = self._records.pop(path).lock
@@ -194,6 +206,7 @@ class Follower:
         if not live and path in self._pages:
             self._page(path)
         followed.delivery.deliver(live)
+        followed.at = monotonic()
         # With the input at an end, another trainer holds the record, and has its own follower.
         return not live or bool(self._ended_at)
 
