@@ -49,7 +49,7 @@ from dlrun.recipe.catalogue import within
 from dlrun.recipe.resume import placed
 from dlrun.recipe.schema import GROUPS, OF_MODEL, OFF, SEVERAL
 from dlrun.record import Record
-from dlrun.record.bounds import read_yaml
+from dlrun.record.bounds import read_plain, read_yaml
 from dlrun.regularization import Regularizer
 from dlrun.report import chart as charts
 
@@ -296,7 +296,7 @@ class Lab:
 
     def trained(self, run: RecordedRun) -> "Run":
         """A run that has been trained, with the weights that count, made anew from its record."""
-        recipe = DictConfig(OmegaConf.create(read_yaml(run.directory / "recipe.yaml")))
+        recipe = DictConfig(OmegaConf.create(read_plain(run.directory / "recipe.yaml")))
         where = run.info["cwd"]
         if where != str(Path.cwd()):
             recipe = placed(recipe, Path(where))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 KEPT = "stacks.json"
 """What is decided, in the directory of a sweep or of a procedure's record."""
-_SOON = 2000  # steps in all that are over sooner than it is found out how to take them faster
+SOON = 2000  # steps in all that are over sooner than it is found out how to take them faster
 _TIMED = 16  # runs that are timed at once
 
 
@@ -147,7 +147,7 @@ def decide(group: Sequence[Wanted], asked: int | str) -> Decision:
             return Decision(1, why=why)
         if asked != AUTO:
             return Decision(min(int(asked), _records()))
-        if runs[0].lengths.total_steps * len(group) < _SOON:
+        if runs[0].lengths.total_steps * len(group) < SOON:
             return Decision(1, why="they are over soon")
         others = (each.built() for each in group[1:_TIMED])
         runs += [run for run in others if not apart(runs[0], run)]

@@ -48,6 +48,7 @@ def bagging(
             settings={"seed": first + number} | _seeing(lab, data, many, seed + number),
             rows={"train": bag.tolist(), "val": rest.tolist()},
             test=False,
+            export=False,
         )
         for number, (bag, rest) in enumerate(bags)
     ]

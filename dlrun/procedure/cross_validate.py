@@ -111,6 +111,7 @@ def _training(fold: Fold, repeats: int) -> Training:
         rows={split: rows.tolist() for split, rows in fold.rows.items()},
         predict=HELD_OUT,
         test=False,
+        export=False,
     )
 
 

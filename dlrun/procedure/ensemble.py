@@ -59,7 +59,7 @@ def ensemble(
         return together(lab, judge_of(lab), members, passes)
     judge, first = judge_of(lab), int(lab.recipe["seed"])
     wanted = [
-        Training(name=f"seed {seed}", settings={"seed": seed}, test=False)
+        Training(name=f"seed {seed}", settings={"seed": seed}, test=False, export=False)
         for seed in range(first, first + (seeds or SEEDS))
     ]
     return together(lab, judge, lab.train(wanted), passes)

@@ -25,6 +25,11 @@ def read_yaml(path: Path) -> str:
     return text
 
 
+def read_plain(path: Path) -> Any:
+    """The plain values of a YAML file that dlrun has written: 1e-3 by hand would be a text."""
+    return yaml.load(read_yaml(path), Loader=LOADER)
+
+
 def _refuse_endless(text: str) -> None:
     """Raise ValueError where a text stands for too many values, or nests them too deeply.
 
