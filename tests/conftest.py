@@ -64,7 +64,7 @@ def _torch_as_it_was():
 def _one_by_one():
     """Nothing is timed to train at once where a test does not ask for it: that would be chance."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stacked, "_SOON", math.inf)
+        patch.setattr(stacked, "SOON", math.inf)
         yield
 
 

@@ -116,6 +116,7 @@ class _Groups:
 def _say_stacks(driver: "Driver", groups: _Groups) -> float:
     """Print which points train at once; gives how many times as fast all of them are so."""
     from dlrun.engine.stack import worth
+    from dlrun.job import stacked
 
     why = driver.unstacked
     if why:
@@ -125,6 +126,9 @@ def _say_stacks(driver: "Driver", groups: _Groups) -> float:
     for group in groups.all:
         gain = 1.0
         alone, points = group.alone, f"{group.count} point{'s' * (group.count != 1)}"
+        steps = group.count * group.runs[0].lengths.total_steps
+        if group.count > 1 and driver.settings.stack == AUTO and steps < stacked.SOON:
+            alone = alone or "over soon"
         if group.count > 1 and not alone:
             gain = worth.gain(group.runs)
             slow = driver.settings.stack == AUTO and gain < worth.LEAST

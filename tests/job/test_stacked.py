@@ -99,7 +99,7 @@ def test_interrupted_and_typed_again_it_trains_what_is_left(tmp_path, monkeypatc
 
 def test_auto_is_the_default(tmp_path, monkeypatch, stacks, capsys):
     monkeypatch.setattr(worth, "gain", lambda runs: 3.21)
-    monkeypatch.setattr("dlrun.job.stacked._SOON", 0)
+    monkeypatch.setattr("dlrun.job.stacked.SOON", 0)
     monkeypatch.chdir(tmp_path)
     assert main([*COMMON, *CASES["ensemble"]]) == 0
     assert stacks == [3]

@@ -125,7 +125,7 @@ def test_auto_decides_once_and_follows_that(sweep, tmp_path, monkeypatch, steps)
         return 3.0
 
     monkeypatch.setattr(worth, "gain", gain)
-    monkeypatch.setattr("dlrun.job.stacked._SOON", 0)
+    monkeypatch.setattr("dlrun.job.stacked.SOON", 0)
     assert sweep(*SHORT, "seed=0,1,2,3", "sweep.trials=2") == 0
     monkeypatch.setattr(worth, "gain", lambda runs: 0.5)
     assert sweep(*SHORT, "seed=0,1,2,3", "sweep.trials=4") == 0
