@@ -157,7 +157,7 @@ def _take_out(members: list[Member], state: State, step: Step) -> list[Member]:
     step.keep(others)
     members[:] = [members[number] for number in others]
     if others:
-        state.become(state.part(others))
+        state.become(state.part(others, alone=False))
     return leaving
 
 

@@ -364,8 +364,7 @@ class Lab:
         found: dict[int, RecordedRun] = {}
         errors = []
         for stack in stacks.divided([each for each in wanted if each.training.recorded]):
-            self.say(stack.said)
-            for ended in stacked.train(stack.wanted):
+            for ended in stacked.train(stack, self.say):
                 may = ended.wanted.training.may_diverge and isinstance(ended.error, LossDiverged)
                 if ended.error is not None and not may:
                     errors.append(ended.error)

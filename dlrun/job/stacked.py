@@ -168,31 +168,42 @@ def _records() -> int:
     return max(1, (most - 100) // 4) if most != resource.RLIM_INFINITY else 2**20
 
 
-def train(wanted: Sequence[Wanted]) -> Iterator[Ended]:
-    """Train some at once; gives each when it has ended.
+def train(stack: Stack, say: Callable[[str], None]) -> Iterator[Ended]:
+    """Train those of a stack at once; gives each when it has ended.
 
-    Leaves out those that can't begin with the others: they train alone, and say there what is
-    wrong with them.
+    Those that do not fit to the first make another stack. Leaves out those that can't begin: they
+    train alone, and say there what is wrong with them. say: is told who trains at once.
     """
-    screen = Siblings(wanted[0].lab.session.show)
-    with ExitStack() as ends:
-        ends.callback(screen.end)
-        begun = _begin(wanted, ends, screen)
-        for each in list(begun):
-            try:
-                each.wanted.lab.check(each.wanted, each.built)
-            except Exception as error:
-                begun.remove(each)
-                yield each.end(error)
-        if begun:
+    left = stack.wanted
+    while len(left) > 1:
+        screen = Siblings(left[0].lab.session.show)
+        with ExitStack() as ends:
+            ends.callback(screen.end)
+            begun, left = _begin(left, ends, screen)
+            for each in list(begun):
+                try:
+                    each.wanted.lab.check(each.wanted, each.built)
+                except Exception as error:
+                    begun.remove(each)
+                    yield each.end(error)
+            if not begun:
+                return
+            if len(begun) > 1:
+                say(Stack([each.wanted for each in begun], stack.gain).said)
             yield from _trained(begun, screen)
 
 
-def _begin(wanted: Sequence[Wanted], ends: ExitStack, screen: Siblings) -> list["_Begun"]:
-    """Open the records of those that fit together. ends: closes them, however all ends."""
+def _begin(
+    wanted: Sequence[Wanted], ends: ExitStack, screen: Siblings
+) -> tuple[list["_Begun"], list[Wanted]]:
+    """Open the records of those that fit together; gives the others too, as far as they are sound.
+
+    ends: closes the records, however all ends.
+    """
     from dlrun.engine.stack import apart, unfit
 
     begun: list[_Begun] = []
+    others: list[Wanted] = []
 
     def fits(run: "Run") -> bool:
         return not (apart(begun[0].built.run, run) if begun else unfit(run))
@@ -200,9 +211,13 @@ def _begin(wanted: Sequence[Wanted], ends: ExitStack, screen: Siblings) -> list[
     for each in wanted:
         end = ends.enter_context(ExitStack())
         among = Among(len(wanted), fits, screen.show(len(begun)))
-        with suppress(Exception):
+        try:
             begun.append(_Begun(each, end.enter_context(each.lab.opened(each, among)), end))
-    return begun
+        except Apart:
+            others.append(each)
+        except Exception:
+            continue
+    return begun, others
 
 
 def _trained(begun: Sequence["_Begun"], screen: Siblings) -> Iterator[Ended]:

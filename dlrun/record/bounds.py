@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_LOADERS: list[Any] = [getattr(yaml, "CSafeLoader", yaml.SafeLoader), yaml.SafeLoader]
+"""The second takes ten times as long, but takes names that are no text, and says what is wrong."""
 YAML_BYTES = 4_000_000
 JSON_BYTES = 64_000_000
 VALUES = 100_000
@@ -21,16 +22,27 @@ def read_yaml(path: Path) -> str:
     if path.stat().st_size > YAML_BYTES:
         raise ValueError(f"is larger than {YAML_BYTES // 1_000_000} MB")
     text = path.read_text(encoding="utf-8")
-    _refuse_endless(text)
+    try:
+        _refuse_endless(text, _LOADERS[0])
+    except yaml.YAMLError:
+        _refuse_endless(text, _LOADERS[1])
     return text
 
 
 def read_plain(path: Path) -> Any:
     """The plain values of a YAML file that dlrun has written: 1e-3 by hand would be a text."""
-    return yaml.load(read_yaml(path), Loader=LOADER)
+    return values(read_yaml(path))
 
 
-def _refuse_endless(text: str) -> None:
+def values(text: str) -> Any:
+    """The plain values of a text that `read_yaml` gives."""
+    try:
+        return yaml.load(text, Loader=_LOADERS[0])
+    except yaml.YAMLError:
+        return yaml.load(text, Loader=_LOADERS[1])
+
+
+def _refuse_endless(text: str, loader: Any) -> None:
     """Raise ValueError where a text stands for too many values, or nests them too deeply.
 
     Looks at the marks alone, one after another, without making any value.
@@ -38,7 +50,7 @@ def _refuse_endless(text: str) -> None:
     sizes: dict[str | None, int] = {}  # by their names; the unnamed are not asked for
     above: list[tuple[str | None, int]] = []  # of each list or mapping: its name, the values before
     size = 0
-    for event in yaml.parse(text, Loader=LOADER):
+    for event in yaml.parse(text, Loader=loader):
         name = getattr(event, "anchor", None)
         match event:
             case yaml.CollectionStartEvent():

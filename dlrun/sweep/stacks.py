@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,8 @@ def _trained(stack: Stack, known: dict[Wanted, Asked], session: Session) -> Iter
                 _remind(known[wanted])
         if len(free) < 2:
             return
-        session.show.console.print(Stack(list(free), stack.gain).said, markup=False)
-        for ended in stacked.train(list(free)):
+        say = partial(session.show.console.print, markup=False)
+        for ended in stacked.train(Stack(list(free), stack.gain), say):
             yield _result(ended, known[ended.wanted].task, free[ended.wanted])
 
 

@@ -5,10 +5,8 @@ import json
 import re
 from typing import Any
 
-import yaml
-
 from dlrun import shell
-from dlrun.record.bounds import LOADER
+from dlrun.record import bounds
 
 KEY_LIMIT = 250
 VALUE_LIMIT = 6000
@@ -25,7 +23,7 @@ def params(
 
     Lists are written out, long values end in an ellipsis, illegal characters become `_`.
     """
-    content = yaml.load(recipe, Loader=LOADER) or {}
+    content = bounds.values(recipe) or {}
     kept = {key: value for key, value in content.items() if key not in _LEFT_OUT}
     flat = dict(choices or {}) | dict(flatten(kept))
     legal: dict[str, str] = {}

@@ -271,3 +271,19 @@ def _timeless(run):
         {key: value for key, value in point["values"].items() if not key.startswith("time/")}
         for point in record.read_points(run)
     ]
+
+
+@pytest.mark.parametrize("rates", ["0,0.2", "0.2,0"])
+def test_dropout_at_rate_0_is_no_dropout_and_trains_apart(rates, sweep, steps, capsys):
+    words = ("regularization=[dropout]", f"regularization.dropout.hidden={rates}", "seed=0,1")
+    assert sweep(*SHORT, *words, "sweep.stack=4", "sweep.dry_run=true") == 0
+    assert "apart by model" in capsys.readouterr().out
+    steps.clear()
+    assert sweep(*SHORT, *words, "sweep.stack=4") == 0
+    assert steps == [2, 2]
+
+
+def test_the_last_of_a_stack_goes_on_within_a_window(sweep, tmp_path):
+    words = ("data.samples=20%", "epochs=3,1", "log_every='4 steps'", "sweep.export=none")
+    assert sweep(*words, "sweep.stack=8") == 0
+    assert [point.status for point in points(tmp_path)] == ["FINISHED", "FINISHED"]

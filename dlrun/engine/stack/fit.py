@@ -22,6 +22,8 @@ _LENGTHS = (
     *("batch_size", "accumulate", "drop_last", "steps_per_epoch", "validate_every"),
     *("log_every", "checkpoint_every", "watch_every", "evaluation_batch"),
 )
+Seen = dict[tuple[int, int], tuple[Any, Any]]
+"""Pairs that have been compared, by their ids."""
 
 
 def unfit(run: Run) -> str:
@@ -117,7 +119,7 @@ def _differences(a: Run, b: Run) -> Iterator[str]:
         ("train_eval", a.train_eval is None, b.train_eval is None),
         ("augmentation", a.augmentation is None, b.augmentation is None),
     ):
-        difference = _unlike(ours, theirs, set())
+        difference = _unlike(ours, theirs, {})
         if difference:
             yield f"{said}: {difference}"
 
@@ -140,11 +142,11 @@ def _inside(function: Any) -> list[Any]:
     return [each for each in found if not isinstance(each, nn.Module) or hasattr(each, "_orig_mod")]
 
 
-def _unlike(a: Any, b: Any, seen: set[tuple[int, int]], where: str = "") -> str:
+def _unlike(a: Any, b: Any, seen: Seen, where: str = "") -> str:
     """The first difference between two things beside their weights; "" where there is none."""
     if a is b or (id(a), id(b)) in seen:
         return ""
-    seen.add((id(a), id(b)))
+    seen[id(a), id(b)] = a, b  # kept: another thing made meanwhile may not get its id
     kinds = [f"{type(each).__module__}.{type(each).__qualname__}" for each in (a, b)]
     if kinds[0] != kinds[1]:
         names = " and ".join(type(each).__name__ for each in (a, b))
@@ -182,7 +184,7 @@ def _within(where: str, name: str) -> str:
     return where if name in ("_modules", "_parameters") else f"{where}.{name}".lstrip(".")
 
 
-def _first(pairs: Any, seen: set[tuple[int, int]]) -> str:
+def _first(pairs: Any, seen: Seen) -> str:
     return next(filter(None, (_unlike(x, y, seen, where) for where, x, y in pairs)), "")
 
 

@@ -109,15 +109,15 @@ class Window:
         self.losses, self.metric_sums, self.objectives, self.penalties = [], [], [], []
         self.sizes, self.seconds, self._read = [], 0.0, {}
 
-    def part(self, numbers: Sequence[int]) -> "Window":
-        """That of some of the runs; of one that is alone there are scalars again."""
+    def part(self, numbers: Sequence[int], alone: bool = True) -> "Window":
+        """That of some of the runs. alone: whether of a single one there are scalars again."""
 
         def chosen(entries: Iterable[Tensor]) -> list[Tensor]:
             entries = list(entries)
             if not entries or entries[0].dim() == 0:
                 return entries
             kept = torch.stack(entries)[:, list(numbers)]
-            return list((kept[:, 0] if len(numbers) == 1 else kept).unbind())
+            return list((kept[:, 0] if alone and len(numbers) == 1 else kept).unbind())
 
         apart = [
             list(each) for each in zip(*map(chosen, zip(*self.penalties, strict=True)), strict=True)
@@ -147,10 +147,10 @@ class State:
         """Take over another state, in place."""
         self.counters, self.window, self.runs[:] = other.counters, other.window, other.runs
 
-    def part(self, numbers: Sequence[int]) -> "State":
-        """That of some of the runs, with counters of its own."""
+    def part(self, numbers: Sequence[int], alone: bool = True) -> "State":
+        """That of some of the runs, with counters of its own; see `Window.part`."""
         runs = [self.runs[number] for number in numbers]
-        return State(replace(self.counters), self.window.part(numbers), runs)
+        return State(replace(self.counters), self.window.part(numbers, alone), runs)
 
 
 def together(states: Sequence[State]) -> State:
