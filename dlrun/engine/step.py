@@ -46,6 +46,10 @@ class StepResult(NamedTuple):
 class Step(Protocol):
     """How mini-batches change the weights of a run, or of several at once."""
 
+    @property
+    def draws(self) -> bool:
+        """Whether what the networks draw depends on how many they are."""
+
     def rows(self, epoch: int) -> Tensor:
         """The rows of the training split in the order of an epoch, (n,) or (runs, n)."""
 
@@ -84,6 +88,8 @@ class Step(Protocol):
 
 class SingleStep:
     """The step of one run on one device."""
+
+    draws = False  # alone it is one all the time
 
     def __init__(self, run: Run) -> None:
         self.run = run

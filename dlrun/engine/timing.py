@@ -82,6 +82,8 @@ class TimedStep:
     validations: how many were made.
     """
 
+    draws = False
+
     def __init__(self, run: Run, seconds: float) -> None:
         """seconds: after the first step; then `Enough` is raised, after one more."""
         self._step, self._seconds = SingleStep(run), seconds

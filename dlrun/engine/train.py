@@ -132,6 +132,8 @@ def train_together(members: Sequence[Member], state: State, step: Step) -> Itera
             leaving = _take_out(members, state, step)
             if state.counters.step > begun:
                 _save_all([(m, m.ended, 0) for m in leaving if m.failure is None])
+                if step.draws and members:  # gone on with, they are no more than now
+                    save(members, state, step)
         for member in leaving:
             if member.failure is None:
                 _finish(member, member.ended)

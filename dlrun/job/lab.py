@@ -466,6 +466,7 @@ class Lab:
         told = {**invocation.info, "structure": self._structure}
         if among is not None:
             told["tags"] = {**told.get("tags", {}), "dlrun.stack": among.size}
+            told["stack"] = among.id
         return told
 
     def _shown(self, kept: Record, state: "State", lengths: "LoopConfig") -> "Show":

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any
 
 from dlrun import record
 from dlrun.console.siblings import Siblings
@@ -66,8 +67,12 @@ class Decision:
 
 @dataclass(frozen=True)
 class Among:
-    """What a run is told that trains with others: whether it fits to them, and its screen."""
+    """What a run is told that trains with others: whether it fits to them, and its screen.
 
+    id: of the stack, and size: how many they are to be.
+    """
+
+    id: str
     size: int
     fits: Callable[["Run"], bool]
     show: "Show"
@@ -208,9 +213,10 @@ def _begin(
     def fits(run: "Run") -> bool:
         return not (apart(begun[0].built.run, run) if begun else unfit(run))
 
+    id = token_hex(8)
     for each in wanted:
         end = ends.enter_context(ExitStack())
-        among = Among(len(wanted), fits, screen.show(len(begun)))
+        among = Among(id, len(wanted), fits, screen.show(len(begun)))
         try:
             begun.append(_Begun(each, end.enter_context(each.lab.opened(each, among)), end))
         except Apart:
@@ -287,21 +293,23 @@ def _state(begun: Sequence[_Begun]) -> "State":
 
 
 def _side_by_side(group: Sequence[Wanted]) -> list[list[Wanted]]:
-    """Those that stand at the same step, or have stood there a moment ago, go together."""
+    """Those of one stack that stand at the same step, or stood there a moment ago, go together."""
     from dlrun.engine import checkpoint
 
-    found: list[tuple[set[int], list[Wanted]]] = []
+    found: list[tuple[Any, set[int], list[Wanted]]] = []
     for each in group:
         known = checkpoint.steps(Path(each.resume) / "checkpoints") if each.resume else {0}
         later = known - {0} or known
-        for steps, some in found:
-            if steps & later:
+        told = record.read_json(Path(each.resume) / "run.json") if each.resume else {}
+        stack = told.get("stack") if later - {0} else None
+        for other, steps, some in found:
+            if other == stack and steps & later:
                 steps &= later
                 some.append(each)
                 break
         else:
-            found.append((later, [each]))
-    return [some for _, some in found]
+            found.append((stack, later, [each]))
+    return [some for *_, some in found]
 
 
 def _parts(group: Sequence[Wanted], most: int) -> Iterator[list[Wanted]]:

@@ -76,6 +76,7 @@ def test_a_sibling_has_the_record_of_a_run_that_was_trained_alone(sweep, tmp_pat
         assert files[0] == files[1]
         one, other = (record.read_json(each / "run.json") for each in (alone, sibling))
         assert other["tags"].pop("dlrun.stack") == 2
+        assert other.pop("stack")
         assert one.keys() == other.keys()
         apart = {
             "id",
@@ -287,3 +288,27 @@ def test_the_last_of_a_stack_goes_on_within_a_window(sweep, tmp_path):
     words = ("data.samples=20%", "epochs=3,1", "log_every='4 steps'", "sweep.export=none")
     assert sweep(*words, "sweep.stack=8") == 0
     assert [point.status for point in points(tmp_path)] == ["FINISHED", "FINISHED"]
+
+
+def test_with_masks_it_goes_on_exactly_though_one_has_left(sweep, tmp_path, monkeypatch):
+    words = ("data.samples=20%", "epochs=1,4", "seed=0,1", "regularization=[dropout]")
+    words += ("checkpoint_every='100 epochs'", "sweep.export=none", "sweep.stack=4")
+    (tmp_path / "whole").mkdir()
+    monkeypatch.chdir(tmp_path / "whole")
+    assert sweep(*words) == 0
+    (tmp_path / "halves").mkdir()
+    monkeypatch.chdir(tmp_path / "halves")
+    measure, seen = StackedStep.measure, []
+
+    def killed(self, split="val"):
+        seen.append(split)
+        if len(seen) == 3:
+            raise KeyboardInterrupt  # nothing is saved any more, as after SIGKILL
+        return measure(self, split)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StackedStep, "measure", killed)
+        with pytest.raises(BaseException):  # noqa: B017, PT011
+            assert sweep(*words) == 0
+    assert sweep(*words) == 0
+    assert table(tmp_path / "halves") == table(tmp_path / "whole")

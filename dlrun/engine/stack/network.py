@@ -70,6 +70,10 @@ class Network:
         plain = self._loss(run.loss, logits, y, axis) if self._differs else None
         return Found(trained, plain, self._metric(logits, y, axis))
 
+    def varies(self, name: str) -> bool:
+        """Whether a number of this name may differ between the networks."""
+        return self._varying.named(name)
+
     def outputs(self, tensors: Tensors, x: Tensor, axis: int) -> Tensor:
         """(runs, n, outputs); where all have the same batch, nothing is copied."""
         x = self._every(x, tensors, axis)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.modules.dropout import _DropoutNd
 
 from dlrun.engine.batches import Batch, grouped
 from dlrun.engine.evaluate import Tally, averages, best_weights, measure
@@ -59,6 +60,12 @@ class StackedStep:
             else None
             for values in ([run.clip_norm for run in runs], [run.clip_value for run in runs])
         ]
+
+    @property
+    def draws(self) -> bool:
+        """Whether there are masks inside of the networks, which come from one source."""
+        layers = self._runs[0].model.modules() if self._runs else ()
+        return self._network.varies("rate") or any(isinstance(x, _DropoutNd) for x in layers)
 
     def rows(self, epoch: int) -> Tensor:
         """The rows of an epoch: (n,) where they are the same for all, else (runs, n)."""

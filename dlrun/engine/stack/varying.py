@@ -41,6 +41,10 @@ class Varying:
         """Whether a number of this object differs."""
         return any(each is owner for each, _ in self._places)
 
+    def named(self, name: str) -> bool:
+        """Whether a number of this name may differ."""
+        return any(each == name for _, each in self._places)
+
     def of(self, owner: object) -> Tensor:
         """(runs,) What an object of the first run has in all of them."""
         found = zip(self._places, self.values, strict=True)
