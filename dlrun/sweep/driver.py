@@ -19,7 +19,7 @@ from dlrun.errors import Failure, Interrupted, Mistake
 from dlrun.job import factory
 from dlrun.job.session import Checked, Session
 from dlrun.recipe import compose, mistakes
-from dlrun.recipe.schema import OFF
+from dlrun.recipe.schema import AUTO, OFF
 from dlrun.record.sweep import ENDED, NOTHING, SWEEP, WITHOUT, Point, RunResult
 from dlrun.sweep import claims, samplers, summary
 from dlrun.sweep.launchers import Jobs, Watch
@@ -460,6 +460,9 @@ class Driver:
         more = f"  ·  {done} done already" if done else ""
         what = f"sweep {self.plan.id}  ·  {self.total} point{'s' * (self.total != 1)}{runs}"
         self.console.print(f"{what}  ·  {self.objective}{more}", markup=False)
+        if self.settings.stack not in (AUTO, OFF) and self.unstacked:
+            line = f"sweep.stack={self.settings.stack}: none at once: {self.unstacked}"
+            self.console.print(line, markup=False, soft_wrap=True)
 
     def _say(self, trial: int, name: str, *more: str) -> None:
         place = f"{trial + 1}/{self.total}"

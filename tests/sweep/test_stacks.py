@@ -168,6 +168,12 @@ def test_the_dry_run_says_which_setting_unstacks(words, said, sweep, capsys):
     assert said in capsys.readouterr().out
 
 
+def test_a_number_that_comes_to_nothing_is_said(sweep, capsys, steps):
+    assert sweep(*SHORT, "seed=0,1", "sweep.stack=4", "sweep.fail_fast=true") == 0
+    assert "sweep.stack=4: none at once: sweep.fail_fast=true" in capsys.readouterr().out
+    assert steps == []
+
+
 @pytest.mark.parametrize("value", ["1", "0", "-3", "fast", "true", "2.5"])
 def test_an_impossible_number_is_a_mistake(value, sweep, capsys):
     assert sweep("seed=0,1", f"sweep.stack={value}") == 2
