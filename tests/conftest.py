@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from dlrun import record
 from dlrun.data import Data
 from dlrun.engine.run import Run
+from dlrun.engine.stack import StackedStep
 from dlrun.engine.state import State, begin
 from dlrun.engine.train import train
 from dlrun.job import stacked
@@ -89,6 +90,20 @@ def _with_figures(request, _without_figures):
     yield
     for name, idle in drawing.items():
         _without_figures.setattr(Session, name, idle)
+
+
+@pytest.fixture
+def stacks(monkeypatch):
+    """How many runs each stack has begun with, in order."""
+    found = []
+    made = StackedStep.__init__
+
+    def noted(self, runs):
+        found.append(len(runs))
+        made(self, runs)
+
+    monkeypatch.setattr(StackedStep, "__init__", noted)
+    return found
 
 
 @pytest.fixture(scope="session")

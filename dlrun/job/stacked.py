@@ -114,7 +114,6 @@ class Stacks:
     def __init__(self, asked: int | str, file: Path) -> None:
         """file: that keeps what is decided."""
         self._asked, self._file = asked, file
-        self.decided: dict[str, Decision] = {}
 
     def divided(self, wanted: Sequence[Wanted]) -> list["Stack"]:
         """Those that train at once, stack by stack; all others train alone."""
@@ -131,15 +130,13 @@ class Stacks:
 
     def decision(self, kin: str, group: Sequence[Wanted]) -> Decision:
         """How a group trains, as decided before or now."""
-        if kin not in self.decided:
-            key = f"{self._asked} {kin}"
-            kept = record.read_json(self._file)
-            if key in kept:
-                self.decided[kin] = Decision(**kept[key])
-            else:
-                self.decided[kin] = decide(group, self._asked)
-                record.write_json(self._file, kept | {key: asdict(self.decided[kin])})
-        return self.decided[kin]
+        key = f"{self._asked} {kin}"
+        kept = record.read_json(self._file)
+        if key in kept:
+            return Decision(**kept[key])
+        found = decide(group, self._asked)
+        record.write_json(self._file, kept | {key: asdict(found)})
+        return found
 
 
 def decide(group: Sequence[Wanted], asked: int | str) -> Decision:

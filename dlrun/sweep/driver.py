@@ -333,14 +333,15 @@ class Driver:
         """Train what is faster at once; gives the ids of what has been trained."""
         if self.unstacked or len(tasks) < 2:
             return set()
-        from dlrun.sweep import stacks  # import torch
+        from dlrun.job import stacked  # import torch
+        from dlrun.sweep import stacks
 
         asked = [
             stacks.Asked(task, self.plan.recipes.of(task.changed), self._judge(task))
             for task in tasks
         ]
         done = set()
-        decided = stacks.decided(self.settings.stack, self.directory)
+        decided = stacked.Stacks(self.settings.stack, self.directory / stacked.KEPT)
         for result in stacks.train(asked, self.session, decided):
             done.add(result.task.id)
             if result.run.status == record.KILLED:  # which is said once, of the sweep

@@ -115,35 +115,39 @@ class _Groups:
 
 def _say_stacks(driver: "Driver", groups: _Groups) -> float:
     """Print which points train at once; gives how many times as fast all of them are so."""
-    from dlrun.engine.stack import worth
-    from dlrun.job import stacked
-
     why = driver.unstacked
     if why:
         driver.console.print(f"at once      none: {why}", markup=False, soft_wrap=True)
         return 1.0
     cost, lines = 0.0, []
     for group in groups.all:
-        gain = 1.0
-        alone, points = group.alone, f"{group.count} point{'s' * (group.count != 1)}"
-        steps = group.count * group.runs[0].lengths.total_steps
-        if group.count > 1 and driver.settings.stack == AUTO and steps < stacked.SOON:
-            alone = alone or "over soon"
-        if group.count > 1 and not alone:
-            gain = worth.gain(group.runs)
-            slow = driver.settings.stack == AUTO and gain < worth.LEAST
-            alone = f"faster one by one, {gain:.2f} times at once" if slow else ""
-        elif not alone:
-            alone = group.apart or "it has no like"
-        gain = 1.0 if alone else gain
+        gain, alone = _gain(group, driver.settings.stack == AUTO)
         cost += group.count / gain
-        beside = f", apart by {group.apart}" if group.apart and not alone else ""
+        beside = f", apart by {group.apart}" if group.apart else ""
         kept = f"alone: {alone}" if alone else f"as one network, {gain:.1f} times as fast{beside}"
-        lines.append(f"{points} {kept}")
+        lines.append(f"{group.count} point{'s' * (group.count != 1)} {kept}")
     for place, line in enumerate(lines):
         head = "" if place else "at once"
         driver.console.print(f"{head:<13}{line}", markup=False, soft_wrap=True)
     return sum(group.count for group in groups.all) / cost
+
+
+def _gain(group: _Group, chooses: bool) -> tuple[float, str]:
+    """How many times as fast a group is at once, and why its points train alone all the same.
+
+    chooses: whether the faster way is taken.
+    """
+    from dlrun.engine.stack import worth
+    from dlrun.job import stacked
+
+    if group.alone or group.count == 1:
+        return 1.0, group.alone or group.apart or "it has no like"
+    if chooses and group.count * group.runs[0].lengths.total_steps < stacked.SOON:
+        return 1.0, "over soon"
+    gain = worth.gain(group.runs)
+    if chooses and gain < worth.LEAST:
+        return 1.0, f"faster one by one, {gain:.2f} times at once"
+    return gain, ""
 
 
 def _kind(made: "Composed", run: "Run", size: int) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from dlrun import record, shell
@@ -12,7 +11,7 @@ from dlrun.console.outcome import report
 from dlrun.errors import Interrupted
 from dlrun.job import factory, stacked
 from dlrun.job.session import Session
-from dlrun.job.stacked import KEPT, Ended, Stack, Stacks, Wanted
+from dlrun.job.stacked import Ended, Stack, Stacks, Wanted
 from dlrun.procedure import Training
 from dlrun.recipe import mistakes
 from dlrun.record.sweep import RunResult
@@ -21,11 +20,6 @@ from dlrun.sweep.claims import Claim
 from dlrun.sweep.recipes import Composed
 from dlrun.sweep.runs import outcome, replay
 from dlrun.sweep.task import Task, result_of, settled, trains
-
-
-def decided(asked: int | str, directory: Path) -> Stacks:
-    """What the sweep in a directory trains at once, as it has decided before."""
-    return Stacks(asked, directory / KEPT)
 
 
 @dataclass(frozen=True)

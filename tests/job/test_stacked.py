@@ -19,20 +19,6 @@ CASES = {
 }
 
 
-@pytest.fixture
-def stacks(monkeypatch):
-    """How many runs each stack has begun with, in order."""
-    found = []
-    made = StackedStep.__init__
-
-    def noted(self, runs):
-        found.append(len(runs))
-        made(self, runs)
-
-    monkeypatch.setattr(StackedStep, "__init__", noted)
-    return found
-
-
 def found(where):
     """The procedure's outcome and its runs' points, without the clock."""
     infos = {run: record.read_json(run / "run.json") for run in record.all_runs(where / "outputs")}

@@ -30,22 +30,8 @@ SWEEPS = {
 }
 
 
-@pytest.fixture
-def steps(monkeypatch):
-    """How many runs each stack has begun with, in order."""
-    found = []
-    made = StackedStep.__init__
-
-    def noted(self, runs):
-        found.append(len(runs))
-        made(self, runs)
-
-    monkeypatch.setattr(StackedStep, "__init__", noted)
-    return found
-
-
 @pytest.mark.parametrize("name", in_suite(["grid", "tpe"], SWEEPS))
-def test_a_stacked_sweep_finds_what_one_by_one_does(name, sweep, tmp_path, monkeypatch, steps):
+def test_a_stacked_sweep_finds_what_one_by_one_does(name, sweep, tmp_path, monkeypatch, stacks):
     found = []
     for way in ("off", "64"):
         where = tmp_path / way
@@ -53,7 +39,7 @@ def test_a_stacked_sweep_finds_what_one_by_one_does(name, sweep, tmp_path, monke
         monkeypatch.chdir(where)
         assert sweep(*SHORT, *SWEEPS[name], f"sweep.stack={way}") == 0
         found.append(table(where))
-    assert steps, "some were trained at once"
+    assert stacks, "some were trained at once"
     for one, other in zip(*found, strict=True):
         (*which, status, value, _, runs), (*others, same, again, _, siblings) = one, other
         assert (*which, status) == (*others, same)
@@ -109,16 +95,16 @@ def test_one_that_diverges_ends_alone(sweep, tmp_path, capsys):
     assert names == ["diverged"]
 
 
-def test_a_pruner_takes_one_out_and_the_others_go_on(sweep, tmp_path, steps):
+def test_a_pruner_takes_one_out_and_the_others_go_on(sweep, tmp_path, stacks):
     words = ("optimizer.lr=0.3,0.2,0.1,0.0001,0.0002,0.0003", "epochs=6")
     prunes = ("sweep.pruner=median", "sweep.pruning.startup=2", "sweep.parallel=3")
     assert sweep(*SHORT, *words, *prunes, "sweep.stack=3") == 0
-    assert steps == [3, 3]
+    assert stacks == [3, 3]
     assert [p.status for p in points(tmp_path)] == 3 * ["FINISHED"] + 3 * ["PRUNED"]
     assert all(point.runs[0].epochs < 6 for point in points(tmp_path)[3:])
 
 
-def test_auto_decides_once_and_follows_that(sweep, tmp_path, monkeypatch, steps):
+def test_auto_decides_once_and_follows_that(sweep, tmp_path, monkeypatch, stacks):
     asked = []
 
     def gain(runs):
@@ -130,29 +116,29 @@ def test_auto_decides_once_and_follows_that(sweep, tmp_path, monkeypatch, steps)
     assert sweep(*SHORT, "seed=0,1,2,3", "sweep.trials=2") == 0
     monkeypatch.setattr(worth, "gain", lambda runs: 0.5)
     assert sweep(*SHORT, "seed=0,1,2,3", "sweep.trials=4") == 0
-    assert (asked, steps) == ([2], [2, 2])
+    assert (asked, stacks) == ([2], [2, 2])
     (tmp_path / "again").mkdir()
     monkeypatch.chdir(tmp_path / "again")
     assert sweep(*SHORT, "seed=0,1,2,3") == 0
-    assert steps == [2, 2], "what is slower at once is trained one by one"
+    assert stacks == [2, 2], "what is slower at once is trained one by one"
 
 
-def test_what_is_soon_over_is_not_even_timed(sweep, steps, monkeypatch):
+def test_what_is_soon_over_is_not_even_timed(sweep, stacks, monkeypatch):
     monkeypatch.setattr(worth, "gain", lambda runs: pytest.fail("was timed"))
     assert sweep(*SHORT, "seed=0,1,2") == 0
-    assert steps == []
+    assert stacks == []
 
 
-def test_others_train_alone_and_the_dry_run_says_why(sweep, capsys, steps):
+def test_others_train_alone_and_the_dry_run_says_why(sweep, capsys, stacks):
     words = (*SHORT, "optimizer=sgd,lbfgs", "batch_size=16,32", "seed=0,1", "sweep.stack=8")
     assert sweep(*words, "sweep.dry_run=true") == 0
     said = capsys.readouterr().out
     assert "2 points as one network, " in said
     assert "apart by batch_size is 16 and 32" in said
     assert "2 points alone: LBFGS evaluates the loss itself" in said
-    steps.clear()
+    stacks.clear()
     assert sweep(*words) == 0
-    assert steps == [2, 2]
+    assert stacks == [2, 2]
 
 
 @pytest.mark.parametrize(
@@ -168,10 +154,10 @@ def test_the_dry_run_says_which_setting_unstacks(words, said, sweep, capsys):
     assert said in capsys.readouterr().out
 
 
-def test_a_number_that_comes_to_nothing_is_said(sweep, capsys, steps):
+def test_a_number_that_comes_to_nothing_is_said(sweep, capsys, stacks):
     assert sweep(*SHORT, "seed=0,1", "sweep.stack=4", "sweep.fail_fast=true") == 0
     assert "sweep.stack=4: none at once: sweep.fail_fast=true" in capsys.readouterr().out
-    assert steps == []
+    assert stacks == []
 
 
 @pytest.mark.parametrize("value", ["1", "0", "-3", "fast", "true", "2.5"])
@@ -193,7 +179,7 @@ def test_who_holds_claims_does_not_wait_for_more(tmp_path):
         assert again is not None
 
 
-def test_interrupted_and_typed_again_it_goes_on_exactly(sweep, tmp_path, monkeypatch, steps):
+def test_interrupted_and_typed_again_it_goes_on_exactly(sweep, tmp_path, monkeypatch, stacks):
     words = (*SHORT, "seed=0,1,2", "optimizer=adam", "sweep.stack=4", "checkpoint_every='3 steps'")
     (tmp_path / "whole").mkdir()
     monkeypatch.chdir(tmp_path / "whole")
@@ -213,7 +199,7 @@ def test_interrupted_and_typed_again_it_goes_on_exactly(sweep, tmp_path, monkeyp
         assert sweep(*words) == 130
     assert [p.status for p in points(tmp_path / "halves")] == 3 * ["KILLED"]
     assert sweep(*words) == 0
-    assert steps == [3, 3, 3]
+    assert stacks == [3, 3, 3]
     assert table(tmp_path / "halves") == table(tmp_path / "whole")
     found = [record.all_runs(tmp_path / way / "outputs") for way in ("whole", "halves")]
     for one, other in zip(*found, strict=True):
@@ -281,13 +267,13 @@ def _timeless(run):
 
 
 @pytest.mark.parametrize("rates", ["0,0.2", "0.2,0"])
-def test_dropout_at_rate_0_is_no_dropout_and_trains_apart(rates, sweep, steps, capsys):
+def test_dropout_at_rate_0_is_no_dropout_and_trains_apart(rates, sweep, stacks, capsys):
     words = ("regularization=[dropout]", f"regularization.dropout.hidden={rates}", "seed=0,1")
     assert sweep(*SHORT, *words, "sweep.stack=4", "sweep.dry_run=true") == 0
     assert "apart by model" in capsys.readouterr().out
-    steps.clear()
+    stacks.clear()
     assert sweep(*SHORT, *words, "sweep.stack=4") == 0
-    assert steps == [2, 2]
+    assert stacks == [2, 2]
 
 
 def test_the_last_of_a_stack_goes_on_within_a_window(sweep, tmp_path):

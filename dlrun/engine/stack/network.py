@@ -167,22 +167,27 @@ class Network:
         watched = module._forward_hooks or module._backward_hooks or module._backward_pre_hooks
         if watched or "forward" in vars(module) or not all(type(each) is Drop for each in hooks):
             yield module, None
-        elif type(module) is nn.Sequential:
+            return
+        if type(module) is nn.Sequential:
             yield from ((module, self._dropped(module, hook)) for hook in hooks)
             for child in module:
                 yield from self._parts(child)
-        elif type(module) is nn.Linear:
+            return
+        if type(module) is nn.Linear:
             yield from ((module, self._dropped(module, hook)) for hook in hooks)
-            yield module, Linear(self._names(module), self._mapped(module))
-        elif type(module) is nn.ReLU and not hooks:
-            yield module, Known(torch.relu, _unlike_zero)
-        elif type(module) in _EACH_ELEMENT and not hooks:
-            yield module, Traced(lambda _, x: module(x))
-        elif type(module) is nn.Flatten and (module.start_dim, module.end_dim) == (1, -1):
-            flat = Known(lambda x: x.flatten(2), lambda grad, x, _: grad.reshape(x.shape))
-            yield module, None if hooks else flat
-        else:
-            yield module, None
+        yield module, None if hooks and type(module) is not nn.Linear else self._known(module)
+
+    def _known(self, module: nn.Module) -> Stage | None:
+        """What acts on a layer of all networks at once; None where nothing is known of it."""
+        if type(module) is nn.Linear:
+            return Linear(self._names(module), self._mapped(module))
+        if type(module) is nn.ReLU:
+            return Known(torch.relu, _unlike_zero)
+        if type(module) in _EACH_ELEMENT:
+            return Traced(lambda _, x: module(x))
+        if type(module) is nn.Flatten and (module.start_dim, module.end_dim) == (1, -1):
+            return Known(lambda x: x.flatten(2), lambda grad, x, _: grad.reshape(x.shape))
+        return None
 
     def _dropped(self, module: nn.Module, hook: Drop) -> Stage:
         """What dropout does to the input of a module."""
