@@ -62,6 +62,14 @@ def _torch_as_it_was():
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _state_of_its_own(tmp_path_factory):
+    """What is kept in the user's home, such as passwords, is kept for these tests alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _one_by_one():
     """Nothing is timed to train at once where a test does not ask for it: that would be chance."""
     with pytest.MonkeyPatch.context() as patch:

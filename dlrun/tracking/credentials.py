@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dlrun import shell
+from dlrun.tracking import address
 
 _log = logging.getLogger("dlrun")
 _typed: dict[str, str] = {}
@@ -18,11 +19,12 @@ _typed: dict[str, str] = {}
 
 
 def hidden(uri: str) -> str:
-    """The URI as it may be recorded; `whole` gives the original back."""
+    """The URI as it may be recorded; `whole` gives the original back, where it can be one."""
     seen = shell.redacted(uri)
     if seen != uri:
         _typed[seen] = uri
-        _keep(seen, uri)
+        if address.problem(uri) is None:
+            _keep(seen, uri)
     return seen
 
 

@@ -167,3 +167,10 @@ def test_a_home_that_cannot_be_written_is_said_and_delivers(
     assert "cannot be kept" in capfd.readouterr().err
     [run] = record.all_runs("outputs")
     assert found(server, run).info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("uri", ["postgres://me:secret@h/d", "http://me:secret@h:1/#/x"])
+def test_what_cannot_be_an_address_is_not_kept(uri, here, tmp_path, capsys):
+    assert main([f"tracking.uri={uri}"]) == 2
+    assert capsys.readouterr().err.startswith("error: tracking.uri=")
+    assert not files_with(tmp_path, "secret")
