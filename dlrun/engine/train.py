@@ -13,8 +13,6 @@ from operator import mul
 from time import perf_counter, time
 from typing import NamedTuple, Protocol
 
-from torch import Tensor
-
 from dlrun.engine import checkpoint
 from dlrun.engine.divergence import (
     Diverged,
@@ -202,7 +200,8 @@ def _train_epoch(
             counters.epoch, counters.seen = counters.epoch + 1, 0
         due = logs or validates or watches
         if due:
-            point = Point(logs, validates, watches, result.norm, samples)
+            norms = None if result.norm is None else result.norm.reshape(-1).tolist()
+            point = Point(logs, validates, watches, norms, samples)
             _record_points(members, state, step, clock, point)
         housekeeping.attend()
         if due and (
@@ -215,13 +214,13 @@ def _train_epoch(
 class Point(NamedTuple):
     """What is due after a step: the window's means, a validation, a look at the layers.
 
-    norm: of the step's gradient. samples: of an epoch.
+    norms: of the step's gradients, of each run. samples: of an epoch.
     """
 
     logs: bool
     validates: bool
     watches: bool
-    norm: Tensor | None
+    norms: list[float] | None
     samples: int
 
 
@@ -455,8 +454,8 @@ def _window_means(run: Run, window: Window, point: Point, number: int) -> dict[s
     for place, rule in enumerate(run.penalties):
         values[f"train/{type(rule).__name__.lower()}"] = mean(window.of("penalties", number, place))
     values["lr"] = float(run.optimizer.param_groups[0]["lr"])
-    if point.norm is not None:
-        values["grad/norm"] = float(point.norm.reshape(-1)[number])
+    if point.norms is not None:
+        values["grad/norm"] = point.norms[number]
     values["time/samples_per_second"] = samples / max(window.seconds, 1e-9)
     values["time/epoch"] = window.seconds * point.samples / samples
     return values

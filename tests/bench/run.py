@@ -43,7 +43,7 @@ def main() -> None:
     benches: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "command": lambda: command.compare(asked.repeats),
         "loop": lambda: [loop.compare(case, images, asked.repeats) for case in loop.CASES],
-        "stack": lambda: [stack.compare(case, min(asked.repeats, 3)) for case in stack.CASES],
+        "stack": lambda: [stack.compare(case, min(asked.repeats, 3)) for case in stack.cases()],
         "siblings": lambda: siblings.compare(images, min(asked.repeats, 3)),
         "augmentation": lambda: augmentation.compare(asked.repeats),
         "precision": lambda: precision.compare(images, asked.repeats),

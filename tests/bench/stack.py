@@ -1,7 +1,7 @@
 """Runs that train at once against the same runs one after another, in one process.
 
 The gain is a ratio of marginal times: of K more runs, by the difference between 2K and K; of
-folds and bags, of the time of all.
+folds and bags, and on a GPU, of the time of all.
 """
 
 import statistics
@@ -33,7 +33,7 @@ class Case:
 
     options: of each run, by its number. deals: the rows of each, where they differ; then all runs
     of the procedure are timed, and none more. images: whether the data are noise of the size of
-    CIFAR-10.
+    CIFAR-10. gpu: whether it is for a GPU, where one is.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Case:
     }
     deals: Callable[[Data], list[Rows]] | None = None
     images: bool = False
+    gpu: bool = False
 
 
 def _folds(data: Data) -> list[Rows]:
@@ -78,6 +79,8 @@ CASES = (
     Case(
         "small CNN, digits, 32 at once", ["model=cnn", "model.channels=[4,8]", "epochs=2"], 32, 0.95
     ),
+    Case(f"GPU: {MLP}, 64 at once", ["epochs=20"], 64, 30.0, gpu=True),
+    Case("GPU: small CNN, digits, 64 at once", ["model=cnn", "epochs=20"], 64, 30.0, gpu=True),
 )
 SINGLE = 3  # runs, one after another
 
@@ -92,9 +95,15 @@ class Quiet:
         """After every point."""
 
 
+def cases() -> list[Case]:
+    """Those of this machine."""
+    return [case for case in CASES if torch.cuda.is_available() or not case.gpu]
+
+
 def compare(case: Case, repeats: int, epochs: int | None = None) -> dict[str, float | str]:
     """The median gain over `repeats`, and the seconds of a run in both ways."""
     words = [*case.recipe, *([f"epochs={epochs}"] if epochs else []), "tracking=none", "threads=1"]
+    words.append(f"device={'cuda' if case.gpu else 'cpu'}")
     with compose.composer([]) as composer:
         config = composer.recipe(words)
     source = build.read_data(config)
@@ -108,7 +117,7 @@ def compare(case: Case, repeats: int, epochs: int | None = None) -> dict[str, fl
     for _ in range(repeats):
         alone.append(_seconds(_built(case, config, splits, SINGLE), 1) / SINGLE)
         fewer = _seconds(_built(case, config, splits, case.runs), case.runs)
-        if rows:
+        if rows or case.gpu:
             together.append(fewer / case.runs)
             continue
         more = _seconds(_built(case, config, splits, 2 * case.runs), 2 * case.runs)

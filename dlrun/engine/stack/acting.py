@@ -83,7 +83,7 @@ class _Penalties:
         self._terms = []
         for own in zip(*parts, strict=True):
             chosen = {id(w) for w in own[0].choice.among(runs[0].weights).plain}
-            strength = number_of([part.strength for part in own])
+            strength = number_of([part.strength for part in own], stack.flat)
             if isinstance(strength, Tensor):
                 strength = strength.to(stack.flat)
             some = _columns(runs[0], chosen, stack)
@@ -128,7 +128,7 @@ class _Decays:
         self, runs: Sequence[Run], rules: Sequence[Any], stack: Stack, update: Update
     ) -> None:
         self._stack, self._update, self._absolute = stack, update, rules[0].absolute
-        self._strength = number_of([rule.strength for rule in rules])
+        self._strength = number_of([rule.strength for rule in rules], stack.flat)
         first = runs[0]
         every = rules[0].parameters == "all"
         chosen = {id(w) for w in decaying(first.model, every, frozen=True)}

@@ -10,7 +10,6 @@ from torch.nn.modules.dropout import _DropoutNd
 from dlrun.engine.batches import Batch, grouped
 from dlrun.engine.evaluate import Tally, averages, best_weights, measure
 from dlrun.engine.run import Run, Weights
-from dlrun.engine.stack import update as updates
 from dlrun.engine.stack import weights as rows_of
 from dlrun.engine.stack.acting import constraint, gradients
 from dlrun.engine.stack.network import Network
@@ -131,7 +130,7 @@ class StackedStep:
         if name in self._missing:
             self._missing.discard(name)
             self._places[name].copy_(grad)
-        else:
+        elif name in self._places:  # else a weight that is not trained
             self._places[name].add_(grad)
 
     def _condition(self, norm: bool) -> Tensor | None:
@@ -161,19 +160,23 @@ class StackedStep:
         for x, y, counts in pool.every(first.lengths.evaluation_batch):
             y = x if first.reconstructs else y
             logits = self._network.outputs(self._stack.tensors(), x, axis)
+            alike = min(counts) == y.shape[axis]
+            if alike:
+                loss, metric_sum = self._network.assessed(logits, y, axis)
+                losses.append(loss * counts[0])
+                sums.append(metric_sum)
+            if alike and not first.metrics:
+                continue
             every = y if axis else y.expand(len(self._runs), *y.shape)
             own = [
                 (run, said[:count], true[:count])
                 for run, said, true, count in zip(self._runs, logits, every, counts, strict=True)
             ]
-            if min(counts) == y.shape[axis]:
-                loss, metric_sum = self._network.assessed(logits, y, axis)
-                losses.append(loss * counts[0])
-            else:
+            if not alike:
                 found = [_assessed(*each) for each in own]
                 loss, metric_sum = (torch.stack(each) for each in zip(*found, strict=True))
                 losses.append(loss)
-            sums.append(metric_sum)
+                sums.append(metric_sum)
             for tally, (run, said, true) in zip(tallies, own, strict=True):
                 if run.metrics and len(true):
                     tally.add(*run.answers(said, true))
@@ -222,10 +225,10 @@ class StackedStep:
         if len(numbers) == len(self._runs):
             return
         self._update.settle()
-        for number, run in enumerate(self._runs):
-            if number not in numbers:
-                rows_of.release(run)
-                updates.release(run)
+        leaving = [number for number in range(len(self._runs)) if number not in numbers]
+        self._update.release(leaving)
+        for number in leaving:
+            rows_of.release(self._runs[number])
         self._runs = [self._runs[number] for number in numbers]
         for pool in self._pools.values():
             pool.part(numbers)

@@ -33,7 +33,7 @@ class Update:
             if forms[0]
         ]
         self._steps, self._before = 0, [_taken(run) for run in runs]  # of the stack; without it
-        self._began = number_of(self._before)
+        self._began = number_of(self._before, stack.flat)
 
     def step(self, factors: Sequence[float]) -> None:
         """Move the weights; factors: of each run's learning rates."""
@@ -45,7 +45,7 @@ class Update:
             return
         self._steps += 1
         t = self._began + self._steps
-        factor = number_of(factors)
+        factor = number_of(factors, self._stack.flat)
         for group in self._groups:
             group.step(factor, t)
 
@@ -61,19 +61,25 @@ class Update:
         for group in self._groups:
             group.settle([before + self._steps for before in self._before])
 
+    def release(self, numbers: Sequence[int]) -> None:
+        """Give the optimizers of these runs tensors of their own, with the same values."""
+        for group in self._groups:
+            group.release(numbers)
+
     def forget(self, number: int) -> None:
         """Let the optimizer of a run begin anew."""
         if not self._groups:
             self._runs[number].optimizer.state.clear()
         self._before[number] = -self._steps
-        self._began = number_of(self._before)
+        self._began = number_of(self._before, self._stack.flat)
         for group in self._groups:
             group.forget(number)
 
     def rate(self, place: int) -> Number:
         """Of a group in the last step: a number, or (runs, 1)."""
         rates = [run.rates[place] for run in self._runs]
-        return number_of([a * b for a, b in zip(rates, self._factors, strict=True)])
+        moved = [a * b for a, b in zip(rates, self._factors, strict=True)]
+        return number_of(moved, self._stack.flat)
 
 
 class _Group:
@@ -87,12 +93,13 @@ class _Group:
         self._p, self._grad = (
             every[:, self._start : self._stop] for every in (stack.flat, stack.grad)
         )
-        self._rate = number_of([run.rates[place] for run in runs])
+        self._rate = number_of([run.rates[place] for run in runs], stack.flat)
         self._numbers = {
-            name: number_of([form.numbers[name] for form in forms]) for name in forms[0].numbers
+            name: number_of([form.numbers[name] for form in forms], stack.flat)
+            for name in forms[0].numbers
         }
         self._first = {
-            name: number_of([form.first.get(name, 0.0) for form in forms])
+            name: number_of([form.first.get(name, 0.0) for form in forms], stack.flat)
             for name in self._form.names
         }
         self._memory = {name: self._remembered(name) for name in self._form.names if name != "step"}
@@ -132,6 +139,19 @@ class _Group:
                     count = taken[number]
                     memory["step"] = count if form.counts else torch.tensor(float(count))
 
+    def release(self, numbers: Sequence[int]) -> None:
+        over = len(numbers) == len(self._runs)
+        if over:
+            self._parts = []
+        for name in [name for name in self._memory if name not in self._form.scalars]:
+            known = self._form.names[name]
+            for number in numbers:
+                for weight in self._weights[number]:
+                    memory = self._runs[number].optimizer.state[weight]
+                    memory[known] = memory[known].clone()
+            if over:
+                del self._memory[name]  # before the next one takes as much
+
     def forget(self, number: int) -> None:
         for name, memory in self._memory.items():
             first = self._first[name]
@@ -160,25 +180,18 @@ class _Group:
         return memory
 
 
-def release(run: Run) -> None:
-    """Give a run's optimizer tensors of its own again, with the same values."""
-    for memory in run.optimizer.state.values():
-        memory |= {
-            name: value.clone() for name, value in memory.items() if isinstance(value, Tensor)
-        }
-
-
 def forms_of(run: Run) -> list[Form]:
     """The rules of the optimizer's groups; none where one has none."""
     found = [rules.form(run.optimizer, group) for group in run.optimizer.param_groups]
     return [form for form in found if form is not None] if all(found) else []
 
 
-def number_of(numbers: Sequence[float]) -> Number:
-    """The number that all runs have, or (runs, 1) float64."""
+def number_of(numbers: Sequence[float], like: Tensor) -> Number:
+    """The number that all runs have, or (runs, 1) float64, on the GPU where `like` is there."""
     if numbers.count(numbers[0]) == len(numbers):
         return float(numbers[0])
-    return torch.tensor(numbers, dtype=torch.float64)[:, None]
+    found = torch.tensor(numbers, dtype=torch.float64)[:, None]
+    return found.to(like.device, non_blocking=True) if like.is_cuda else found
 
 
 def _of(number: Number, runs: slice) -> Number:
