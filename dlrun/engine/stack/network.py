@@ -7,6 +7,7 @@ samples at a time.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from dlrun.engine.run import Run
+from dlrun.engine.stack.folded import Folded, Layer, alike, layer
 from dlrun.engine.stack.stages import Keep, Known, Linear, Stage, Tensors, Traced
 from dlrun.engine.stack.varying import Varying
 from dlrun.loss import Loss
@@ -27,7 +29,8 @@ _EACH_ELEMENT = (
     *(nn.Softplus, nn.Softsign, nn.Softshrink, nn.Hardshrink, nn.Hardswish, nn.Threshold),
 )
 """Modules without weights that treat each number alone."""
-_PASSING = (*_EACH_ELEMENT, nn.ReLU, nn.Flatten)
+_ALIKE = (*_EACH_ELEMENT, nn.ReLU)
+_PASSING = (*_ALIKE, nn.Flatten)
 """What may as well go with the modules before it."""
 
 
@@ -146,22 +149,33 @@ class Network:
     def _made(self) -> Iterator[Stage]:
         """What the networks do, one after another."""
         run = self._run
-        mapped: list[nn.Module] = []
         if run.uncompiled is not run.model:
             yield self._mapped(_Through(run))
             return
-        for part, own in self._parts(run.model):
-            if own is not None and not (mapped and isinstance(part, _PASSING)):
-                if mapped:
-                    yield self._mapped(*mapped)
-                mapped = []
-                yield own
+        for kind, some in groupby(self._kinds(), lambda part: part[0]):
+            modules, owns = zip(*((module, own) for _, module, own in some), strict=True)
+            if kind is Layer:
+                yield Folded(owns, self._mapped(*modules))
+            elif kind is nn.Module:
+                yield self._mapped(*modules)
             else:
-                mapped.append(part)
-        if mapped:
-            yield self._mapped(*mapped)
+                yield from owns
 
-    def _parts(self, module: nn.Module) -> Iterator[tuple[nn.Module, Stage | None]]:
+    def _kinds(self) -> Iterator[tuple[type, nn.Module, Any]]:
+        """The parts of the network, each with what treats it: a stage, a layer, or `vmap`."""
+        kind: type = Stage
+        for module, own in self._parts(self._run.model):
+            if own is None:
+                kind = nn.Module
+            elif isinstance(own, Layer):
+                kind = Layer
+            elif kind is Layer and isinstance(module, _ALIKE):
+                own = alike(module)
+            elif not (kind is nn.Module and isinstance(module, _PASSING)):
+                kind = Stage
+            yield kind, module, own
+
+    def _parts(self, module: nn.Module) -> Iterator[tuple[nn.Module, Stage | Layer | None]]:
         """The parts of a network in their order, each with what acts on all of them at once."""
         hooks: list[Any] = [*module._forward_pre_hooks.values()]
         watched = module._forward_hooks or module._backward_hooks or module._backward_pre_hooks
@@ -177,7 +191,7 @@ class Network:
             yield from ((module, self._dropped(module, hook)) for hook in hooks)
         yield module, None if hooks and type(module) is not nn.Linear else self._known(module)
 
-    def _known(self, module: nn.Module) -> Stage | None:
+    def _known(self, module: nn.Module) -> Stage | Layer | None:
         """What acts on a layer of all networks at once; None where nothing is known of it."""
         if type(module) is nn.Linear:
             return Linear(self._names(module), self._mapped(module))
@@ -187,7 +201,7 @@ class Network:
             return Traced(lambda _, x: module(x))
         if type(module) is nn.Flatten and (module.start_dim, module.end_dim) == (1, -1):
             return Known(lambda x: x.flatten(2), lambda grad, x, _: grad.reshape(x.shape))
-        return None
+        return layer(module, self._names(module))
 
     def _dropped(self, module: nn.Module, hook: Drop) -> Stage:
         """What dropout does to the input of a module."""
