@@ -154,6 +154,30 @@ def restore_random_state(state: State, generator: torch.Generator) -> None:
         torch.mps.set_rng_state(state["mps"])
 
 
+def random_kept(generator: torch.Generator, torch_alone: bool = False) -> Callable[[], None]:
+    """What puts every source of random numbers back to where it is now, in this process.
+
+    torch_alone: no other one moves meanwhile; numpy's takes longer than a small network.
+    """
+    others = None if torch_alone else (random.getstate(), numpy.random.get_state(legacy=False))
+    of_torch, own = torch.get_rng_state(), generator.get_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    mps = torch.mps.get_rng_state() if generator.device.type == "mps" else None
+
+    def put_back() -> None:
+        if others is not None:
+            random.setstate(others[0])
+            numpy.random.set_state(others[1])
+        torch.set_rng_state(of_torch)
+        generator.set_state(own)
+        if cuda is not None:
+            torch.cuda.set_rng_state_all(cuda)
+        if mps is not None:
+            torch.mps.set_rng_state(mps)
+
+    return put_back
+
+
 @contextmanager
 def _writing(path: Path, before: Path | None = None) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` once it is whole and safely on the disk.

@@ -180,9 +180,9 @@ def estimate_statistics(run: Run, most: int | None = None) -> bool:
     """
     if not batch_statistics.layers(run.model):
         return False
-    before = checkpoint.random_state(run.generator)
+    put_back = checkpoint.random_kept(run.generator)
     batch_statistics.estimate(run.model, run.uncompiled, _sample(run, most))
-    checkpoint.restore_random_state(before, run.generator)
+    put_back()
     return True
 
 

@@ -103,8 +103,10 @@ def layers(run: Run, seen: Seen | None = None, parts: Parts | None = None) -> li
     """
     with untouched(run), torch.enable_grad():
         seen = seen or Seen(run)
-        run.model.train()
-        run.model.zero_grad(set_to_none=True)
+        if not all(module.training for module in run.model.modules()):
+            run.model.train()
+        for weight in run.model.parameters():
+            weight.grad = None
         met = _Pass(parts or Parts(run.model, passing=True))
         with met.hooked():
             outputs = run.model(seen.x)
@@ -132,11 +134,41 @@ def weights(model: nn.Module) -> dict[str, list[nn.Parameter]]:
 
 
 @dataclass
+class _Call:
+    """What is known of `size` numbers, on the device: sums and counts, each in few operations.
+
+    mean, gradient_mean. deviation, gradient_deviation: the norms of what is left without it.
+    nonzero: how many are. largest: of each rectified unit. saturated: the share. signs: of each
+    unit the sum, signed: how many of its numbers have one.
+    """
+
+    size: int
+    known: dict[str, Tensor] = field(default_factory=dict)
+
+    def statistics(self, known: dict[str, list[float]]) -> dict[str, float]:
+        """Those of `STATISTICS` that it has, from what is known, read out of the device."""
+        found = {}
+        for of in ("", "gradient_"):
+            if f"{of}mean" in known:
+                [found[f"{of}mean"]] = known[f"{of}mean"]
+                found[f"{of}std"] = known[f"{of}deviation"][0] / math.sqrt(self.size)
+        if "nonzero" in known:
+            found["zeros"] = 1 - known["nonzero"][0] / self.size
+        if "largest" in known:
+            found["dead"] = known["largest"].count(0) / len(known["largest"])
+        if "saturated" in known:
+            [found["saturated"]] = known["saturated"]
+        if "signs" in known:
+            found["same_sign"] = signal.same_sign(known["signs"], known["signed"][0])
+        return found
+
+
+@dataclass
 class _Met:
     """A layer that has been met.
 
-    axis: of its units. calls: statistics as scalars on the device, of each call, and of each of
-    its weights. rows, distinct: of its weights together.
+    axis: of its units. calls: of each call, and of each of its weights. rows, distinct: of its
+    weights together.
     """
 
     name: str
@@ -144,7 +176,7 @@ class _Met:
     units: int
     axis: int
     acts: bool = True
-    calls: list[dict[str, Tensor]] = field(default_factory=list)
+    calls: list["_Call"] = field(default_factory=list)
     rows: int = 0
     distinct: int = 0
 
@@ -184,7 +216,7 @@ class _Pass:
                 self._met[name] = _Met(name, kind, values.shape[axis], axis)
                 order.insert(place, name)
                 self._met = {each: self._met[each] for each in order}
-            self._met[name].calls.append(_statistics(values, axis, node.name()))
+            self._met[name].calls.append(_called(values, axis, node.name()))
 
     def add_weights(self) -> None:
         """What the weights of each layer and their gradients are like."""
@@ -197,17 +229,17 @@ class _Pass:
             met.distinct = sum(map(signal.distinct, own))
             for weight in own:
                 if weight.grad is not None:
-                    met.calls.append({"same_sign": signal.same_sign(weight.grad)})
+                    sums, signed = signal.signs(weight.grad)
+                    met.calls.append(_Call(weight.numel(), {"signs": sums, "signed": signed}))
 
     def read(self, samples: int) -> list[Layer]:
         """What has been met, read out of the device at once."""
-        scalars = [
-            value for met in self._met.values() for call in met.calls for value in call.values()
-        ]
-        numbers = iter(torch.stack(scalars).tolist() if scalars else ())
+        calls = [call for met in self._met.values() for call in met.calls]
+        numbers = iter(_read([value for call in calls for value in call.known.values()]))
         found = []
         for met in self._met.values():
-            values = _means([{key: next(numbers) for key in call} for call in met.calls])
+            read = [(call, {key: next(numbers) for key in call.known}) for call in met.calls]
+            values = _means([call.statistics(known) for call, known in read])
             for key in values.keys() & {"gradient_mean", "gradient_std"}:
                 values[key] *= samples  # the loss is the mean over them
             distinct = met.distinct if met.rows else None
@@ -226,13 +258,12 @@ class _Pass:
             kind, units = type(module).__name__, values.shape[axis]
             self._met[name] = _Met(name, kind, units, axis, acts(module))
         met, made = self._met[name], values.grad_fn
-        call = _statistics(values.detach(), met.axis, made.name() if made else "")
+        call = _called(values.detach(), met.axis, made.name() if made else "")
         met.calls.append(call)
         if made is not None:
             self._made.setdefault(made, met)
         if values.requires_grad:
-            hook = values.register_hook(lambda grad: call.update(_moments(grad, "gradient_")))
-            self._handles.append(hook)
+            values.register_hook(lambda grad: call.known.update(_moments(grad, "gradient_")))
 
     def _axis(self, name: str, axes: int) -> int:
         """The axis of a layer's units; where it has no weights, as in the layer before it."""
@@ -242,22 +273,29 @@ class _Pass:
         return axes - 1 if last else min(1, axes - 1)
 
 
-def _statistics(values: Tensor, axis: int, kind: str) -> dict[str, Tensor]:
-    """Of one call of a layer, as scalars on the device; kind: what autograd calls its function."""
-    found = _moments(values)
-    found["zeros"] = (values == 0).float().mean()
+def _called(values: Tensor, axis: int, kind: str) -> _Call:
+    """What is known of a call of a layer; kind: what autograd calls its function."""
+    known = _moments(values)
+    known["nonzero"] = values.count_nonzero()
     if kind in signal.RECTIFIES:
-        found["dead"] = signal.dead(values, min(axis, values.dim() - 1))
+        known["largest"] = signal.largest(values, min(axis, values.dim() - 1))
     if kind in signal.SATURATES:
-        found["saturated"] = signal.saturated(values, kind)
-    return found
+        known["saturated"] = signal.saturated(values, kind)
+    return _Call(values.numel(), known)
 
 
 def _moments(values: Tensor, of: str = "") -> dict[str, Tensor]:
-    """Mean and standard deviation, as scalars on the device."""
+    """The mean, and the norm of what is left without it."""
     mean = values.mean()
-    deviation = torch.linalg.vector_norm(values - mean) / math.sqrt(values.numel())
-    return {f"{of}mean": mean, f"{of}std": deviation}
+    return {f"{of}mean": mean, f"{of}deviation": torch.linalg.vector_norm(values - mean)}
+
+
+def _read(tensors: list[Tensor]) -> Iterator[list[float]]:
+    """The numbers of each of some tensors; one copy brings those of a GPU."""
+    flat = [each.reshape(-1) for each in tensors]
+    if flat and not flat[0].is_cpu:
+        flat = list(torch.cat([each.double() for each in flat]).cpu().split([*map(len, flat)]))
+    return (each.tolist() for each in flat)
 
 
 def _means(calls: list[dict[str, float]]) -> dict[str, float]:

@@ -9,11 +9,12 @@ import copy
 import math
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import NormalDist
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -119,28 +120,55 @@ def _incomplete(left_out: Mapping[str, Exception]) -> Iterator[Finding]:
 @contextmanager
 def untouched(run: Run) -> Iterator[None]:
     """Inside, a run may go forward and backward; afterwards it is as it was."""
-    random = checkpoint.random_state(run.generator)
+    modules = [*run.model.modules()]
+    known = all(_is_known(part) for part in (run.objective.function, *_code(modules)))
+    kept = [checkpoint.random_kept(run.generator, torch_alone=known)]
     # No state_dict: it lacks some buffers, and what a module of the user keeps beside tensors.
-    own = [_remembered(module) for module in run.model.modules()]
-    kept = [(name, weight.detach().clone()) for name, weight in run.model.named_parameters()]
-    buffers = [(name, value.clone()) for name, value in run.model.named_buffers()]
-    gradients = [weight.grad for weight in run.model.parameters()]
-    modes = [(module, module.training) for module in run.model.modules()]
+    for module in modules:
+        own = (module._parameters, module._buffers)
+        kept += [_held(tensors) for tensors in own if tensors]
+        if not (known and type(module).__module__.startswith("torch.")):
+            kept.append(_remembered(module))
+    modes = [(module, module.training) for module in modules]
     try:
         yield
     finally:
         with torch.no_grad():
-            for name, before in kept:
-                run.model.get_parameter(name).copy_(before)
-            for name, before in buffers:
-                run.model.get_buffer(name).copy_(before)
-        for weight, gradient in zip(run.model.parameters(), gradients, strict=True):
-            weight.grad = gradient
+            for put_back in reversed(kept):
+                put_back()
         for module, training in modes:
-            module.training = training
-        for put_back in own:
-            put_back()
-        checkpoint.restore_random_state(random, run.generator)
+            if module.training != training:  # to set one takes long
+                module.training = training
+
+
+def _code(modules: Iterable[nn.Module]) -> Iterator[Any]:
+    """What runs in a pass through modules."""
+    for module in modules:
+        yield vars(module).get("forward", module)
+        yield from (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
+
+
+def _is_known(part: Any) -> bool:
+    """Whether it is of torch or dlrun, which draw from torch's random numbers alone."""
+    return (getattr(part, "__module__", None) or "").partition(".")[0] in ("torch", "dlrun")
+
+
+def _held(tensors: dict[str, Any]) -> Callable[[], None]:
+    """What gives a module its parameters or buffers again, their values and their gradients."""
+    before = [
+        (name, tensor, tensor.detach().clone(), tensor.grad if tensor.is_leaf else None)
+        for name, tensor in tensors.items()
+        if tensor is not None
+    ]
+
+    def put_back() -> None:
+        for name, tensor, value, gradient in before:
+            tensors[name] = tensor
+            tensor.detach().copy_(value)
+            if tensor.is_leaf:
+                tensor.grad = gradient
+
+    return put_back
 
 
 def _remembered(module: nn.Module) -> Callable[[], None]:

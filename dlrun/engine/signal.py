@@ -4,7 +4,8 @@ Read from the graph of a forward pass, so that it works for functions as for mod
 hooks and leaves nothing behind.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,8 +42,14 @@ class Activations:
 
 def dead(values: Tensor, axis: int = 1) -> Tensor:
     """The share of units that are zero for every sample, at every place; axis: of the units."""
+    return (largest(values, axis) == 0).float().mean()
+
+
+def largest(values: Tensor, axis: int = 1) -> Tensor:
+    """(units,) The largest size of each unit's values; axis: of the units."""
     others = [each for each in range(values.dim()) if each != axis % values.dim()]
-    return (values.abs().amax(others) == 0).float().mean()
+    found: Tensor = values.abs().amax(others)
+    return found
 
 
 def saturated(values: Tensor, kind: str) -> Tensor:
@@ -52,16 +59,21 @@ def saturated(values: Tensor, kind: str) -> Tensor:
     return ((values < low + near) | (values > high - near)).float().mean()
 
 
-def same_sign(gradient: Tensor) -> Tensor:
-    """How far the gradients of a unit's weights (units, ...) have one sign.
+def signs(gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the gradients of each unit's weights (units, ...) the sum of signs; how many have one."""
+    found = gradient.flatten(1).sign()
+    return found.sum(1), found.count_nonzero()
+
+
+def same_sign(sums: Iterable[float], signed: float) -> float:
+    """How far the gradients of a unit's weights have one sign, from what `signs` gives.
 
     The share of weights whose gradient has the sign that is the more frequent one in its unit,
     without gradients of 0: 0.5 where both are as frequent, 1 where each unit has one sign, as
     after inputs that are all positive (LeCun, Bottou, Orr, Müller 1998, Efficient BackProp,
     4.3). nan where all are 0.
     """
-    signs = gradient.flatten(1).sign()
-    return (1 + signs.sum(1).abs().sum() / signs.abs().sum()) / 2
+    return (1 + sum(map(abs, sums)) / signed) / 2 if signed else math.nan
 
 
 def nodes(outputs: Tensor) -> Iterator[Any]:
@@ -103,7 +115,7 @@ def distinct(weight: Tensor, gradient: Tensor | None = None) -> int:
     """How many units of a layer differ, by their weights (units, ...) and gradients."""
     rows = weight.detach().flatten(1)
     first = rows[:, 0]
-    if len(first.unique()) == len(first):  # much faster than to compare whole rows
+    if len(set(first.tolist())) == len(first):  # much faster than to compare whole rows
         return len(rows)
     if gradient is not None:
         rows = torch.cat((rows, gradient.flatten(1)), 1)

@@ -72,15 +72,14 @@ class Watch:
 
     def _updates(self, parts: Parts) -> dict[str, dict[str, float]]:
         """Of each layer the norm of the step over that of the weights before it."""
-        norms = [
-            torch.stack(((now.detach() - old).norm(), old.norm()))
-            for name, kept in self._before.items()
-            for now, old in zip(parts.weights[name], kept, strict=True)
-        ]
-        numbers = iter(torch.stack(norms).tolist() if norms else ())
+        old = [each for kept in self._before.values() for each in kept]
+        now = [each.detach() for name in self._before for each in parts.weights[name]]
+        norms = torch._foreach_norm([*torch._foreach_sub(now, old), *old]) if old else []
+        numbers = torch.stack([*norms]).tolist() if norms else []
+        pairs = iter(zip(numbers[: len(old)], numbers[len(old) :], strict=True))
         found = {}
         for name, kept in self._before.items():
-            steps, sizes = zip(*(next(numbers) for _ in kept), strict=True)
+            steps, sizes = zip(*(next(pairs) for _ in kept), strict=True)
             if any(sizes):
                 found[name] = {"update": hypot(*steps) / hypot(*sizes)}
         self._before = {}

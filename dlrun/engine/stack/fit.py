@@ -72,7 +72,7 @@ def _tried(run: Run) -> Iterator[str]:
     }
     rows = run.train.rows[: min(2, len(run.train.rows))]
     x, y = run.train.x[rows].to(run.device), run.train.y[rows].to(run.device)
-    before = checkpoint.random_state(run.generator)
+    put_back = checkpoint.random_kept(run.generator)
     was_training = run.model.training
     run.model.train()
     _vmaps._set_vmap_fallback_enabled(False)  # one network after another, with a warning
@@ -88,7 +88,7 @@ def _tried(run: Run) -> Iterator[str]:
     finally:
         _vmaps._set_vmap_fallback_enabled(True)
         run.model.train(was_training)
-        checkpoint.restore_random_state(before, run.generator)
+        put_back()
     if any(value.requires_grad and name not in moved for name, value in twice.items()):
         yield "some of its weights take no part"
 
