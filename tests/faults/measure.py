@@ -34,10 +34,11 @@ from dlrun.recipe import build, compose
 from tests.faults import sets
 from tests.faults.fresh import FRESH
 from tests.faults.table import FAULTS, Fault
+from tests.faults.unseen import UNSEEN
 
 FILE = Path(__file__).with_name("measured.json")
 SEEDS = range(5)
-ALL = (*FAULTS, *FRESH)
+ALL = (*FAULTS, *FRESH, *UNSEEN)
 ERRORS = 2.0  # standard errors by which a broken recipe is worse
 
 Values = list[float | None]

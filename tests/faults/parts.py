@@ -2,12 +2,13 @@
 
 from math import prod
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlrun.experiment.mistakes import network
 
-__all__ = ["Beginner", "broadcast_mse", "mse_of_labels", "network", "percentage"]
+__all__ = ["Beginner", "broadcast_mse", "mse_of_labels", "network", "nll_of_logits", "percentage"]
 
 
 def broadcast_mse(logits: Tensor, y: Tensor, half: bool = False) -> Tensor:
@@ -18,6 +19,11 @@ def broadcast_mse(logits: Tensor, y: Tensor, half: bool = False) -> Tensor:
 def mse_of_labels(logits: Tensor, y: Tensor, half: bool = False) -> Tensor:
     """The largest probability against the number of the class, as if labels were quantities."""
     return (logits.softmax(1).max(1).values - y).square().mean()
+
+
+def nll_of_logits(logits: Tensor, y: Tensor) -> Tensor:
+    """nll_loss without the log_softmax that it expects: no bound below."""
+    return F.nll_loss(logits, y)
 
 
 def percentage(logits: Tensor, y: Tensor, half: bool = False) -> Tensor:
@@ -38,9 +44,10 @@ class Beginner(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (n, ...). Gives (n, outputs)."""
-        h = x.flatten(1)
-        for layer in self.layers:
-            h = F.relu(layer(h))
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.bug != "no_grad"):
+            h = x.flatten(1)
+            for layer in self.layers:
+                h = F.relu(layer(h))
         if self.bug == "normalized_over_samples":
             h = F.normalize(h, dim=0) * len(h) ** 0.5
         elif self.bug == "by_the_largest":
@@ -48,6 +55,6 @@ class Beginner(nn.Module):
         elif self.bug == "dropout_made_anew":
             h = nn.Dropout(0.4)(h)  # a module that is made here is in training mode
         z: Tensor = self.last(h)
-        if self.bug == "softmax":
-            return z.softmax(1)
-        return z.sigmoid() if self.bug == "sigmoid" else z
+        return {"sigmoid": z.sigmoid, "softmax": lambda: z.softmax(1), "tanh": z.tanh}.get(
+            self.bug, lambda: z
+        )()

@@ -3,6 +3,7 @@
     DLRUN_CIFAR10=cifar10 python -m tests.faults.rates tuning
     DLRUN_CIFAR10=cifar10 python -m tests.faults.rates final
     DLRUN_CIFAR10=cifar10 python -m tests.faults.rates fresh
+    DLRUN_CIFAR10=cifar10 python -m tests.faults.rates unseen
 
 Of the set it prints what was said of each recipe that was judged wrongly, then the rates with
 their 95 % intervals (Wilson 1927). A command counts as a help where the mean of five paired
@@ -30,6 +31,7 @@ from dlrun.recipe import compose, instantiate
 from tests.faults import fresh, measure, sets
 from tests.faults.fresh import FRESH
 from tests.faults.table import FAULTS, Fault, half, healthy
+from tests.faults.unseen import UNSEEN
 
 
 @dataclass(frozen=True)
@@ -123,9 +125,16 @@ def helps(fault: Fault, command: str, trainer: measure.Trainer) -> bool:
 
 
 def recipes(which: str) -> tuple[list[Fault], dict[str, str]]:
-    """The faults and the sound recipes of a set: `tuning` and `final`, the halves, or `fresh`."""
+    """The faults and the sound recipes of a set: a half, `tuning` or `final`, `fresh`, `unseen`.
+
+    Of the last the sound recipes are those twins that no other set has.
+    """
     if which == "fresh":
         faults, sound = list(FRESH), healthy(FRESH, fresh.SOUND)
+    elif which == "unseen":
+        known = {**healthy(), **healthy(FRESH, fresh.SOUND)}
+        sound = {n: words for n, words in healthy(UNSEEN, known).items() if n not in known}
+        faults = list(UNSEEN)
     else:
         faults = [fault for fault in FAULTS if half(fault.name) == which]
         sound = {name: words for name, words in healthy().items() if half(name) == which}

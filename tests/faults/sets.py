@@ -277,6 +277,11 @@ def shifted(made: Arrays, amount: float, generator: Generator) -> Arrays:
     return {"x_val": (x + amount * x.std(0)).astype(x.dtype)}
 
 
+def turned(made: Arrays, quarters: float, generator: Generator) -> Arrays:
+    """Validation images turned by so many quarters."""
+    return {"x_val": np.rot90(made["x_val"], int(quarters), (-2, -1)).copy()}
+
+
 def scaled(made: Arrays, factor: float, generator: Generator) -> Arrays:
     """Images as floats from 0 to 255·factor; of a table every second input times the factor."""
     names = [name for name in made if name.startswith("x_")]
@@ -324,5 +329,5 @@ BASES = _named(
     ]
 )
 CHANGES = _named(
-    [relabelled, thinned, rare, single, overlapped, leaked, noised, shifted, scaled, padded]
+    [relabelled, thinned, rare, single, overlapped, leaked, noised, shifted, turned, scaled, padded]
 )
