@@ -65,6 +65,7 @@ def _strengths(number: int) -> dict[str, float]:
     return {"optimizer.lr": 0.001 * (1 + rate), "regularization.l2.strength": 1e-3 * 10**-strength}
 
 
+_SMALL = ("model=cnn", "model.channels=[4,8]")
 MLP = "64-64-10 MLP, digits, batch 32"
 CASES = (
     Case(f"{MLP}, 32 at once", ["epochs=20"], 32, 5.0),
@@ -76,11 +77,9 @@ CASES = (
         ["epochs=10", "batch_size=100", "model.hidden=[50]", "regularization=[l2]"],
         *(22, 1.5, _strengths, None, True),
     ),
-    Case(
-        "small CNN, digits, 32 at once", ["model=cnn", "model.channels=[4,8]", "epochs=2"], 32, 0.95
-    ),
+    Case("small CNN, digits, 32 at once", [*_SMALL, "epochs=2"], 32, 0.95),
     Case(f"GPU: {MLP}, 64 at once", ["epochs=20"], 64, 30.0, gpu=True),
-    Case("GPU: small CNN, digits, 64 at once", ["model=cnn", "epochs=20"], 64, 30.0, gpu=True),
+    Case("GPU: small CNN, digits, 64 at once", [*_SMALL, "epochs=20"], 64, 30.0, gpu=True),
 )
 SINGLE = 3  # runs, one after another
 
