@@ -27,9 +27,9 @@ def read_json(path: Path) -> dict[str, Any]:
     return {}
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: dict[str, Any], durable: bool = True) -> None:
     """Write a JSON file whole or not at all, without any password that a URI in it has."""
-    write(path, text(shell.redacted_values(content), indent=2) + "\n")
+    write(path, text(shell.redacted_values(content), indent=2) + "\n", durable)
 
 
 def text(content: Any, indent: int | None = None) -> str:
@@ -40,12 +40,16 @@ def text(content: Any, indent: int | None = None) -> str:
     return json.dumps(content, indent=indent, default=str)
 
 
-def write(path: Path, content: str) -> None:
-    """Write a text file whole or not at all. Raises Failure where the disk refuses it."""
+def write(path: Path, content: str, durable: bool = True) -> None:
+    """Write a text file whole or not at all. Raises Failure where the disk refuses it.
+
+    durable: it also survives a loss of power, at once; else that may leave it empty.
+    """
     with replacing(path) as part, part.open("w", encoding="utf-8") as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def write_arrays(path: Path, **arrays: Any) -> None:

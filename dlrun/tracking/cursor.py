@@ -48,7 +48,7 @@ def settle(directory: Path, settings: dict[str, Any], since: float = inf) -> Non
     if not (directory / NAME).exists() and _created(directory) > since:
         known = {"unasked": True}
     cursor = {"run_id": None, "delivered": 0} | known | settings | {"done": False}
-    record.write_json(directory / NAME, cursor)
+    record.write_json(directory / NAME, cursor, durable=False)
 
 
 def _created(directory: Path) -> float:
@@ -71,5 +71,5 @@ def missing(directory: Path, settings: dict[str, Any]) -> str:
 
 
 def keep(directory: Path, **changes: Any) -> None:
-    """Change or add entries."""
-    record.write_json(directory / NAME, read(directory) | changes)
+    """Change or add entries; without them the store is asked."""
+    record.write_json(directory / NAME, read(directory) | changes, durable=False)

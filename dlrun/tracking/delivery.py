@@ -18,11 +18,13 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunData, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.validation import MAX_METRICS_PER_BATCH, MAX_PARAMS_TAGS_PER_BATCH
 
 from dlrun import record
 from dlrun.record import bounds, points
-from dlrun.tracking import artifacts, cursor, entries, history, late, model
+from dlrun.tracking import address, artifacts, cursor, entries, history, late, model
 from dlrun.tracking.history import REPLACED
 
 _CHUNK = 4_000_000  # bytes of points that are read at once
@@ -79,6 +81,8 @@ class Delivery:
         self._described: dict[str, Any] = {}
         self._known: RunData | None = None  # params and tags of the run; None: ask for them
         self._is_new = False  # whether it was created now, and has no files
+        self._is_local = address.sqlite_path(client.tracking_uri) is not None
+        self._folder: ArtifactRepository | None = None  # where its files go, where that is here
 
     def deliver(self, live: bool) -> None:
         """Send all that is on disk and not in the store.
@@ -101,6 +105,8 @@ class Delivery:
         if not self.run_id:
             run = self._find() or self._create()
             self.run_id, self._known = str(run.info.run_id), run.data
+            if self._is_local:
+                self._folder = get_artifact_repository(run.info.artifact_uri)
             about: dict[str, Any] = {"name": self._name} if self._is_new else {}
             if cursor.read(self.directory).get("run_id") != self.run_id:
                 about |= {"delivered": 0, "files": {}, "model_id": None, "model_stamp": None}
@@ -318,11 +324,19 @@ class Delivery:
                 path = self.directory / name
                 stamp = artifacts.stamp(path)
                 self._say(_time_for(path))
-                folder = Path(name).parent.as_posix()
-                self._client.log_artifact(self.run_id, str(path), None if folder == "." else folder)
+                self._send(path, Path(name).parent.as_posix())
                 sent[name] = stamp
         finally:
             self._keep(files=sent)
+
+    def _send(self, path: Path, folder: str) -> None:
+        """Send a file; the client would ask for the whole run to learn where its files are."""
+        below = None if folder == "." else folder
+        if self._folder is None:
+            self._client.log_artifact(self.run_id, str(path), below)
+        else:
+            self._folder.log_artifact(str(path), below)
+            self._say(5)
 
     def _keep(self, **changes: Any) -> None:
         cursor.keep(self.directory, **changes)
