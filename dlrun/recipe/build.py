@@ -154,10 +154,7 @@ def build(
     device = devices.choose(config.device)
     task.settle_loss(config, data)
     start = starts.of(config)
-    chain = _fitted(config, data, device, known.fitted if known else None)
-    if config.threads is None:
-        torch.set_num_threads(1)  # for few samples, and other processes may be at work
-    seen = _see(config, data, chain, device, start)
+    seen = _see(config, data, device, start, known)
     config.facts.shape, config.facts.outputs = list(seen.x.shape[1:]), data.outputs
     lengths = lengths_of(config, known.samples if known else len(data.train), seen.x[0].numel())
     learner = _learner(config, data, seen, lengths)
@@ -330,11 +327,14 @@ class _Learner(NamedTuple):
 def _see(
     config: DictConfig,
     data: Data,
-    chain: nn.Sequential,
     device: torch.device,
     start: Start | None,
+    known: Known | None,
 ) -> _Seen:
     augmentation = _augmentation(config, data, device)
+    chain = _fitted(config, data, device, known.fitted if known else None)
+    if config.threads is None:
+        torch.set_num_threads(1)  # from here on for few samples; other processes may be at work
     if start is not None:
         starts.warn_of_seen(start.facts, data)
     if start is not None and start.preprocessing is not None:
