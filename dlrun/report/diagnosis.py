@@ -81,9 +81,8 @@ class Trained:
 
 def diverged(message: str, recipe: Mapping[str, Any]) -> Finding:
     """The finding of a run that has ended because its loss was no longer finite."""
-    rate = Trained({}, (), recipe).rate
-    changes = {"clip_norm": 1.0} if rate is None else {"optimizer.lr": _rounded(rate / 10)}
-    return Finding("diverged", FAIL, f"{message}.", changes=changes)
+    slower = _slower(Trained({}, (), recipe).rate)
+    return Finding("diverged", FAIL, f"{message}.", changes=slower)
 
 
 def diagnose(
@@ -96,7 +95,7 @@ def diagnose(
     trained = Trained(seen, points, recipe)
     found: list[Finding] = []
     explanations = (label_noise, distribution_shift, train_mode_differs, died, underfit)
-    for explanation in (*explanations, overfit, validation_easier, good_fit):
+    for explanation in (*explanations, thrown, overfit, validation_easier, good_fit):
         found = list(explanation(trained))
         if found:
             break
@@ -247,7 +246,7 @@ def died(trained: Trained) -> Iterator[Finding]:
             f"sample, as steps that are too large make them; the network leaves {left:.0%} of an "
             "undecided network's loss.",
             {"dead": seen["dead"], "left": left},
-            changes={"optimizer.lr": _rounded(rate / 10)} if rate else {"clip_norm": 1.0},
+            changes=_slower(rate),
         )
 
 
@@ -305,10 +304,9 @@ def _why(left: float, trained: Trained) -> tuple[str, str, Mapping[str, Any]]:
     chosen = list(recipe.get("regularization") or {})
     rules = [key for key in chosen if key not in _HARMLESS]
     decay = float((recipe.get("optimizer") or {}).get("weight_decay") or 0.0)
-    if exploded(max(losses, default=0.0), seen["undecided"]):
-        changes = {"optimizer.lr": _rounded(rate / 10)} if rate else {"clip_norm": 1.0}
-        clause = "its training loss was far above that, as steps that are too large make it"
-        return "rate_too_high", clause, changes
+    if _exploded(trained):
+        clause = "its loss was far above that, as steps that are too large make it"
+        return "rate_too_high", clause, _slower(rate)
     if seen["dead"] >= DEAD:
         clause = f"{seen['dead']:.0%} of the units of a layer are zero for every sample"
         return "dead_units", clause, {"activation": "leaky_relu"}
@@ -327,9 +325,8 @@ def _why(left: float, trained: Trained) -> tuple[str, str, Mapping[str, Any]]:
         changes = {"activation": "relu", "initializer": "he"}
         return "vanishing_gradient", clause, changes
     if _steps_are_small(trained) and _bounces(losses, seen["undecided"]):
-        changes = {"optimizer.lr": _rounded(rate / 10)} if rate else {"clip_norm": 1.0}
         clause = "its training loss goes up and down, as steps that are too large make it"
-        return "rate_too_high", clause, changes
+        return "rate_too_high", clause, _slower(rate)
     if _steps_are_small(trained):
         changes = {"optimizer.lr": _rounded(10 * rate)} if rate else {"procedure": "find_lr"}
         clause = "each of these steps does far more than one of the training; its rate is too low"
@@ -348,6 +345,33 @@ def _why(left: float, trained: Trained) -> tuple[str, str, Mapping[str, Any]]:
         return "rate_too_low", clause, changes
     clause = "its training loss no longer falls; try another rate, then a larger network"
     return "underfit", clause, {"procedure": "find_lr"}
+
+
+def thrown(trained: Trained) -> Iterator[Finding]:
+    """After an epoch or later the network was worse than one that says nothing.
+
+    What has come back from there may fit, but stands where large steps have thrown it. The
+    training loss alone shows it badly: its first mean is also of the untrained network.
+    """
+    undecided = trained.seen["undecided"]
+    if "val/loss" not in trained.seen or undecided <= 0:
+        return
+    later = [point for point in trained.points if point["epoch"] >= 1]
+    highest = {
+        key: max((each["values"].get(key, 0.0) for each in later), default=0.0)
+        for key in ("train/loss", "val/loss")
+    }
+    if exploded(min(highest.values()), undecided):
+        yield Finding(
+            "rate_too_high",
+            WARN,
+            f"After an epoch or later the losses of training and validation were up to "
+            f"{highest['train/loss']:.3g} and {highest['val/loss']:.3g}, far above the "
+            f"{undecided:.3g} of a network without an opinion, as steps that are too large make "
+            "them.",
+            highest | {"undecided": undecided},
+            changes=_slower(trained.rate),
+        )
 
 
 def overfit(trained: Trained) -> Iterator[Finding]:
@@ -520,6 +544,22 @@ def _worse_than_linear(seen: Mapping[str, float]) -> bool:
 
 def _rounded(value: float) -> float:
     return float(f"{value:.3g}")
+
+
+def _slower(rate: float | None) -> Mapping[str, Any]:
+    """What makes steps smaller."""
+    return {"optimizer.lr": _rounded(rate / 10)} if rate else {"clip_norm": 1.0}
+
+
+def _exploded(trained: Trained) -> bool:
+    """Whether the loss was far above that of a network that says nothing.
+
+    Where units are dropped in training, its loss is of thinned networks: then validation's.
+    """
+    thinned = "dropout" in (trained.recipe.get("regularization") or {})
+    losses = trained.values("val/loss") if thinned else []
+    losses = losses or trained.values("train/loss")
+    return exploded(max(losses, default=0.0), trained.seen["undecided"])
 
 
 def _bounces(losses: Sequence[float], undecided: float) -> bool:

@@ -192,6 +192,26 @@ def test_worse_than_at_the_beginning():
     assert (finding.name, finding.changes) == ("rate_too_high", {"optimizer.lr": 0.001})
 
 
+def test_a_loss_that_was_far_above_that_of_saying_nothing():
+    wild = [30.0, 9.0, 2.0, 0.9, 0.5, 0.3, 0.2, 0.15, 0.12]
+    finding = one(wild)
+    assert (finding.name, finding.changes) == ("rate_too_high", {"optimizer.lr": 0.001})
+    assert one(wild, val__loss=0.9).name == "rate_too_high", "no more data would help"
+    assert one(wild[:1] + FELL[1:]).name == "good_fit", "the first mean of an untrained network"
+    assert one([2.3, 30.0, *FELL[1:]], {"optimizer": {}}).changes == {"clip_norm": 1.0}
+
+
+def test_of_thinned_networks_the_loss_says_nothing_of_the_rate():
+    noisy = [4.0, 2.3, 2.3, 2.3, 2.2]
+    points = [
+        {"step": n, "epoch": float(n), "values": {"train/loss": loss, "val/loss": 2.2}}
+        for n, loss in enumerate(noisy)
+    ]
+    assert diagnose(SOUND | NOTHING, points, RECIPE)[0].name == "rate_too_high"
+    dropped = RECIPE | {"regularization": {"dropout": {}}}
+    assert diagnose(SOUND | NOTHING, points, dropped)[0].name == "too_much_regularization"
+
+
 def test_worse_than_ten_neighbours():
     worse = {"neighbours/val": 0.05, "neighbours/val_error": 0.015}
     fitted = {"train_eval__loss": 0.5, "val__loss": 0.6}
