@@ -201,8 +201,10 @@ def train_mode_differs(trained: Trained) -> Iterator[Finding]:
     batch, running = seen["train_mode"], seen["train_mode_before"]
     updates = trained.points[-1]["step"] * seen["train_mode_momentum"]
     if updates < CAUGHT_UP and seen["train_mode_momentum"] >= QUICK:
-        return  # the training was too short for any average
-    if running - batch > max(GAP * seen["undecided"], SURE * seen["train_eval/error"]):
+        # The training was too short for any average.
+        if running - batch > SURE * seen["train_eval/error"]:
+            yield _too_few_updates(trained)
+    elif running - batch > max(GAP * seen["undecided"], SURE * seen["train_eval/error"]):
         if "dropout" in (trained.recipe.get("regularization") or {}):
             yield _variance_shift(trained)
             return
@@ -217,6 +219,20 @@ def train_mode_differs(trained: Trained) -> Iterator[Finding]:
             {"train_mode": batch, "evaluation": running},
             changes=change,
         )
+
+
+def _too_few_updates(trained: Trained) -> Finding:
+    """Even batch norm's averages, which follow within some thirty updates, have had too few."""
+    batch, running = trained.seen["train_mode"], trained.seen["train_mode_before"]
+    return Finding(
+        "still_improving",
+        WARN,
+        f"The training had {trained.points[-1]['step']} updates, too few even for batch norm's "
+        f"running averages: by these the same training samples have a loss of {running:.3g}, and "
+        f"of {batch:.3g} where it normalizes by mini-batches; train longer, or with smaller ones.",
+        {"train_mode": batch, "evaluation": running},
+        changes={"epochs": longer(trained)},
+    )
 
 
 def _variance_shift(trained: Trained) -> Finding:

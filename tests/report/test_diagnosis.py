@@ -294,7 +294,16 @@ def test_batch_norm_that_lags_behind():
     assert finding.changes == {"regularization.batch_norm.momentum": 0.1}
     assert one(**lagging).changes == {"epochs": 60}
     assert one(**lagging | {"train_mode_before": 0.2}).name == "good_fit"
-    assert one(**lagging | {"train_mode_momentum": 0.1}).name == "good_fit", "9 steps are too few"
+
+
+def test_a_training_that_is_too_short_even_for_batch_norms_averages():
+    short = {"train_mode": 0.1, "train_mode_before": 0.2, "train_mode_momentum": 0.1}
+    finding = one(**short)
+    assert (finding.name, finding.changes) == ("still_improving", {"epochs": 60})
+    assert "9 updates" in finding.text
+    assert one(**short | {"train_mode_before": 0.13}).name == "good_fit", "may be chance"
+    longer = [*FELL, *(0.104 - n / 1000 for n in range(30))]
+    assert one(longer, **short).name == "good_fit", "now they have caught up"
 
 
 def test_batch_norm_that_has_averaged_what_dropout_thinned():
