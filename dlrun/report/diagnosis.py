@@ -355,7 +355,7 @@ def _why(left: float, trained: Trained) -> tuple[str, str, Mapping[str, Any]]:
     if _falls(losses):
         clause = "its training loss was still falling; train longer, or at a higher rate"
         return "still_improving", clause, {"epochs": longer(trained)}
-    if _creeps(losses):
+    if left > UNEXPLAINED and _creeps(losses):
         changes = {"optimizer.lr": _rounded(10 * rate)} if rate else {"procedure": "find_lr"}
         clause = "its training loss falls from point to point, but hardly; the steps are too small"
         return "rate_too_low", clause, changes
@@ -586,7 +586,7 @@ def _bounces(losses: Sequence[float], undecided: float) -> bool:
 
 
 def _creeps(losses: Sequence[float]) -> bool:
-    """Whether the training loss fell nearly all the time."""
+    """Whether the training loss fell nearly all the time; so it does as it comes to rest, too."""
     rises = sum(after > before for before, after in pairwise(losses))
     return losses[-1] < losses[0] and rises <= len(losses) / 4
 

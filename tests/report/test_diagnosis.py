@@ -149,6 +149,12 @@ def test_why_nothing_was_learnt(losses, recipe, name, changes):
     assert finding.changes == changes
 
 
+def test_a_loss_that_comes_to_rest_is_no_sign_of_small_steps():
+    rested = [0.70, 0.55, 0.45, 0.40, 0.38, 0.38, *(0.38 - n / 10_000 for n in range(12))]
+    worse = {"neighbours/val": 0.05, "neighbours/val_error": 0.015}
+    assert one(rested, train_eval__loss=0.38, val__loss=0.4, **worse).name == "underfit"
+
+
 def test_dead_units_come_before_the_rate():
     assert nothing_learnt(FALLING, dead=0.95, dead_before=1.0).name == "dead_units"
 
