@@ -18,6 +18,7 @@ from dlrun.engine.evaluate import averaged, ready
 from dlrun.engine.preflight import Seen, untouched
 from dlrun.engine.run import Run
 from dlrun.engine.trial import improved
+from dlrun.regularization.max_norm import MaxNorm
 
 SAMPLES = 2000
 """Samples of a split that are looked at, at most; neighbours are sought among REFERENCES."""
@@ -63,7 +64,8 @@ def examined(run: Run, trained: int) -> dict[str, float]:
     of `probes` samples of each. moved, spread: by how many standard errors the inputs of
     validation and of training differ, in where they lie and in how far they spread. homogeneous: 1
     where twice an input gives twice the output, as without any bias. fading: the first layer's
-    gradient in terms of the last one's. trial/…: as `trial.improved` says. test/samples: how many
+    gradient in terms of the last one's. max_norm: the share of the weights that it keeps from
+    growing. trial/…: as `trial.improved` says. test/samples: how many
     the test split has; so for other splits that nothing is trained on.
     """
     with untouched(run), averaged(run):
@@ -75,6 +77,9 @@ def examined(run: Run, trained: int) -> dict[str, float]:
         found["saturated"] = max((each.saturated for each in met), default=0.0)
         found |= _fading(seen) | {"homogeneous": float(_homogeneous(run, train))}
         found |= without_network(run) | _train_mode(run, train)
+        for rule in run.regularizers.values():
+            if isinstance(rule, MaxNorm):
+                found["max_norm"] = rule.held(run.model)
         if len(run.data.val):
             val = _looked(run, run.data.val)
             found |= _measured(run, "val", val) | _linear(run, train, val)

@@ -14,6 +14,8 @@ from torch.nn.utils import parametrize
 from dlrun.regularization import Regularizer
 from dlrun.regularization.weight_norm import length
 
+_GROWN = 1e-3  # the share by which weights are made larger, to see whether they may be
+
 
 class MaxNorm(Regularizer):
     """Each unit's incoming weights are projected back into a ball of radius `limit`.
@@ -28,6 +30,19 @@ class MaxNorm(Regularizer):
         self.limit = limit
         self._model: nn.Module | None = None
         self._layers: list[nn.Linear | _ConvNd] = []
+
+    @torch.no_grad()
+    def held(self, model: nn.Module) -> float:
+        """The share of the weights that may not grow, as their unit is at the limit."""
+        held = weights = 0
+        for layer in model.modules():
+            if isinstance(layer, nn.Linear | _ConvNd):
+                grown = (1 + _GROWN) * layer.weight
+                allowed = grown.clone()
+                project(allowed, layer, self.limit)
+                held += int((allowed != grown).sum())
+                weights += grown.numel()
+        return held / max(weights, 1)
 
     @torch.no_grad()
     def constrain(self, model: nn.Module, groups: Sequence[dict[str, Any]]) -> None:

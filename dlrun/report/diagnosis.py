@@ -46,7 +46,10 @@ _HARMLESS = (
     *("label_smoothing", "max_norm", "weight_norm", "batch_norm", "early_stopping"),
     "weight_average",
 )
-"""Regularizers that keep no network from fitting its training samples."""
+"""Regularizers that keep no network from fitting its training samples; so does max_norm where few
+weights are at its limit."""
+HELD = 0.5
+"""The share of the weights at the limit of max_norm from which this holds the network back."""
 
 
 @dataclass(frozen=True)
@@ -319,6 +322,7 @@ def _why(left: float, trained: Trained) -> tuple[str, str, Mapping[str, Any]]:
     losses = trained.values("train/loss")
     chosen = list(recipe.get("regularization") or {})
     rules = [key for key in chosen if key not in _HARMLESS]
+    rules += [key for key in chosen if key == "max_norm" and seen.get(key, 0.0) > HELD]
     decay = float((recipe.get("optimizer") or {}).get("weight_decay") or 0.0)
     if _exploded(trained):
         clause = "its loss was far above that, as steps that are too large make it"
@@ -330,7 +334,7 @@ def _why(left: float, trained: Trained) -> tuple[str, str, Mapping[str, Any]]:
         clause = "twice an input gives twice the output, as no layer has a bias"
         return "underfit", clause, {"procedure": "baseline"}
     if rules:
-        kept = [key for key in chosen if key in _HARMLESS]
+        kept = [key for key in chosen if key not in rules]
         clause = f"{' and '.join(rules)} may keep it from fitting"
         return "too_much_regularization", clause, {"regularization": kept or "none"}
     if decay > DECAY:

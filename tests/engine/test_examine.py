@@ -253,3 +253,10 @@ def test_the_classifier_of_two_splits_is_scikit_learns(trained):
     right = (of_val[indices].mean(1) > 0.5) == of_val
     assert told["share"] == pytest.approx(right.mean(), abs=0.02)
     assert told["samples"] == count
+
+
+@pytest.mark.parametrize(("limit", "held"), [(0.1, 1.0), (30, 0.0)])
+def test_how_far_max_norm_holds_the_weights_back(train_recipe, limit, held):
+    words = ("regularization=[max_norm]", f"regularization.max_norm.limit={limit}")
+    seen = examine.examined(train_recipe("epochs=2", *words).run, 2000)
+    assert seen["max_norm"] == pytest.approx(held, abs=0.05)

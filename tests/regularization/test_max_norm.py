@@ -97,3 +97,15 @@ def test_weights_stay_in_the_ball_while_they_train():
 def test_values_out_of_range_are_refused():
     with pytest.raises(ValueError, match="limit must be above 0, got 0"):
         MaxNorm(0)
+
+
+def test_how_many_weights_may_not_grow():
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)).double()
+    with torch.no_grad():
+        model[0].weight.copy_(torch.eye(3, 4) * torch.tensor([[2.0], [0.5], [1.9]]))
+        model[2].weight.copy_(torch.tensor([[0.0, 2.0, 0.0], [1.0, 1.0, 1.0]]))
+    before = [p.detach().clone() for p in model.parameters()]
+    # A unit of each layer is at the limit, with one weight that is not zero, of 18 in all.
+    assert MaxNorm(2.0).held(model) == pytest.approx((1 + 1) / 18)
+    assert MaxNorm(3.0).held(model) == 0
+    assert all(map(torch.equal, before, model.parameters()))

@@ -240,6 +240,17 @@ def test_a_trial_that_makes_validation_better_says_that_more_fitting_would_help(
     assert one(**better | {"trial/error": 0.013}).name == "good_fit", "may be chance"
 
 
+def test_max_norm_is_blamed_where_most_weights_are_at_its_limit():
+    better = TRIED | {"trial/after": 0.12}
+    rules = {"regularization": {"max_norm": {"limit": 0.3}, "batch_norm": {}}}
+    finding = one(FALLING, rules, **better, max_norm=0.8)
+    assert (finding.name, finding.changes) == (
+        "too_much_regularization",
+        {"regularization": ["batch_norm"]},
+    )
+    assert one(FALLING, rules, **better, max_norm=0.1).name == "still_improving"
+
+
 def test_where_validation_has_hardly_a_mistake_no_more_fitting_is_advised():
     better = TRIED | {"trial/after": 0.12}
     assert one(FALLING, **better, val__accuracy=0.95, val__samples=200.0).name == "still_improving"
