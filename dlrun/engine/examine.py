@@ -17,6 +17,7 @@ from dlrun.engine.batches import gather
 from dlrun.engine.evaluate import averaged, ready
 from dlrun.engine.preflight import Seen, untouched
 from dlrun.engine.run import Run
+from dlrun.engine.step import training_batches
 from dlrun.engine.trial import improved
 from dlrun.regularization.max_norm import MaxNorm
 
@@ -29,6 +30,8 @@ CONTRADICTED = 0.8
 """The share of neighbours that must agree on another label to contradict that of a sample."""
 INPUTS, ROWS, RIDGE = 256, 1000, 1e-3
 """Of the linear model: inputs and rows at most, and the penalty for standardized inputs."""
+CURVE = 3
+"""Epochs of which fewer show no curve of the training loss."""
 _CHUNKS = 20  # parts of a split whose mean losses give the standard error, at least
 _NORMALIZED = 512  # samples that batch norm is tried on
 
@@ -65,7 +68,8 @@ def examined(run: Run, trained: int) -> dict[str, float]:
     validation and of training differ, in where they lie and in how far they spread. homogeneous: 1
     where twice an input gives twice the output, as without any bias. fading: the first layer's
     gradient in terms of the last one's. max_norm: the share of the weights that it keeps from
-    growing. trial/…: as `trial.improved` says. test/samples: how many
+    growing. as_trained: after few epochs the loss of training batches as the training measured
+    it, and its standard error. trial/…: as `trial.improved` says. test/samples: how many
     the test split has; so for other splits that nothing is trained on.
     """
     with untouched(run), averaged(run):
@@ -77,6 +81,8 @@ def examined(run: Run, trained: int) -> dict[str, float]:
         found["saturated"] = max((each.saturated for each in met), default=0.0)
         found |= _fading(seen) | {"homogeneous": float(_homogeneous(run, train))}
         found |= without_network(run) | _train_mode(run, train)
+        if trained < CURVE * len(run.data.train):
+            found |= _as_trained(run)
         for rule in run.regularizers.values():
             if isinstance(rule, MaxNorm):
                 found["max_norm"] = rule.held(run.model)
@@ -165,6 +171,20 @@ def _train_mode(run: Run, train: Looked) -> dict[str, float]:
         "train_mode_before": float(before),
         "train_mode_momentum": slowest,
     }
+
+
+@torch.no_grad()
+def _as_trained(run: Run) -> dict[str, float]:
+    """The loss of some training batches: in training mode, and with all that changes them."""
+    size, rows, losses = run.lengths.batch_size, run.order(0), []
+    count = min(len(rows), SAMPLES)
+    # Mixed, as some are taken in the order of their classes; in whole mini-batches.
+    some = rows[_mixed(len(rows))][: count // size * size or count]
+    with untouched(run):
+        run.model.train()
+        for x, y in training_batches(run, some):
+            losses.append(float(run.loss(run.uncompiled(x).float(), y)))
+    return {"as_trained": sum(losses) / len(losses), "as_trained/error": _error(losses)}
 
 
 def _linear(run: Run, train: Looked, val: Looked) -> dict[str, float]:

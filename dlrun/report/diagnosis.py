@@ -27,6 +27,9 @@ GAP = 0.15
 """By how much more of the undecided loss validation leaves than training, to be overfitting."""
 UNEXPLAINED = 0.75
 """The share of the undecided loss from which next to nothing has been learnt."""
+STEEP = 0.05
+"""The share of the undecided loss by which the training loss must be below its last mean, to be
+that of too short a training."""
 DEAD, DECAY = 0.75, 0.01
 """The share of dead units, and the weight decay, from which they explain a bad fit."""
 CLOSE = 0.1
@@ -98,7 +101,7 @@ def diagnose(
     trained = Trained(seen, points, recipe)
     found: list[Finding] = []
     explanations = (label_noise, distribution_shift, train_mode_differs, died, underfit)
-    for explanation in (*explanations, thrown, overfit, validation_easier, good_fit):
+    for explanation in (*explanations, cut_short, thrown, overfit, validation_easier, good_fit):
         found = list(explanation(trained))
         if found:
             break
@@ -365,6 +368,23 @@ def _why(left: float, trained: Trained) -> tuple[str, str, Mapping[str, Any]]:
         return "rate_too_low", clause, changes
     clause = "its training loss no longer falls; try another rate, then a larger network"
     return "underfit", clause, {"procedure": "find_lr"}
+
+
+def cut_short(trained: Trained) -> Iterator[Finding]:
+    """After few epochs, which show no curve, the training loss is far below its last mean."""
+    seen, losses = trained.seen, trained.values("train/loss")
+    if "as_trained" not in seen or not losses or losses[-1] > min(losses):
+        return
+    fallen = losses[-1] - seen["as_trained"]
+    if fallen > max(STEEP * seen["undecided"], SURE * seen["as_trained/error"]):
+        yield Finding(
+            "still_improving",
+            WARN,
+            f"The training loss was {losses[-1]:.3g} on average since the point before the last, "
+            f"and is {seen['as_trained']:.3g} at its end: it was still falling; train longer.",
+            {"mean": losses[-1], "end": seen["as_trained"]},
+            changes={"epochs": longer(trained)},
+        )
 
 
 def thrown(trained: Trained) -> Iterator[Finding]:

@@ -260,3 +260,15 @@ def test_how_far_max_norm_holds_the_weights_back(train_recipe, limit, held):
     words = ("regularization=[max_norm]", f"regularization.max_norm.limit={limit}")
     seen = examine.examined(train_recipe("epochs=2", *words).run, 2000)
     assert seen["max_norm"] == pytest.approx(held, abs=0.05)
+
+
+@pytest.mark.parametrize("rules", ["none", "[dropout,batch_norm,input_noise]"])
+def test_after_few_epochs_the_loss_is_measured_as_in_training(train_recipe, rules):
+    words = ("epochs=1", f"regularization={rules}", "optimizer.lr=1e-7", "batch_size=40")
+    trained = train_recipe(*words)
+    run, samples = trained.run, len(trained.run.data.train)
+    seen = examine.examined(run, samples)
+    recorded = trained.points[-1]["values"]["train/loss"]
+    assert seen["as_trained"] == pytest.approx(recorded, abs=3 * seen["as_trained/error"] + 1e-3)
+    assert seen["as_trained/error"] < 0.1
+    assert "as_trained" not in examine.examined(run, 3 * samples), "the curve tells"

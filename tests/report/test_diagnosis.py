@@ -207,6 +207,17 @@ def test_a_loss_that_was_far_above_that_of_saying_nothing():
     assert one([2.3, 30.0, *FELL[1:]], {"optimizer": {}}).changes == {"clip_norm": 1.0}
 
 
+def test_a_training_of_an_epoch_whose_loss_was_still_falling():
+    steep = {"as_trained": 0.9, "as_trained/error": 0.02}
+    seen = {"train_eval__loss": 0.9, "val__loss": 0.9}
+    finding = one([1.2], {"epochs": 1}, **steep, **seen)
+    assert (finding.name, finding.changes) == ("still_improving", {"epochs": 3})
+    assert "was 1.2 on average" in finding.text
+    assert one([1.0], **steep, **seen).name == "good_fit", "hardly"
+    assert one([1.2], **steep | {"as_trained/error": 0.1}, **seen).name == "good_fit", "chance"
+    assert one([0.8, 1.2], **steep, **seen).name == "good_fit", "it has risen before"
+
+
 def test_of_thinned_networks_the_loss_says_nothing_of_the_rate():
     noisy = [4.0, 2.3, 2.3, 2.3, 2.2]
     points = [
