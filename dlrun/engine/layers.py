@@ -294,7 +294,7 @@ def _read(tensors: list[Tensor]) -> Iterator[list[float]]:
     """The numbers of each of some tensors; one copy brings those of a GPU."""
     flat = [each.reshape(-1) for each in tensors]
     if flat and not flat[0].is_cpu:
-        flat = list(torch.cat([each.double() for each in flat]).cpu().split([*map(len, flat)]))
+        flat = list(torch.cat([each.float() for each in flat]).cpu().split([*map(len, flat)]))
     return (each.tolist() for each in flat)
 
 
