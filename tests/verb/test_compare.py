@@ -110,11 +110,13 @@ def test_runs_on_other_data(runs, others, capsys):
 
 
 def test_mistakes(runs, capsys):
+    last = record.find("outputs", "last")
+    other = next(run.name for run in runs.values() if run != last)
     for words, said in (
         (["last"], "compare takes two runs or more, or none for the last two"),
         (["last", "last"], "compare last: is named twice"),
         (["last", "nosuch"], "no run 'nosuch'"),
-        (["last", runs["digits"].name, "split=tst"], "did you mean split=test?"),
+        (["last", other, "split=tst"], "did you mean split=test?"),
     ):
         assert main(["compare", *words]) == 2
         assert said in capsys.readouterr().err
