@@ -1,9 +1,9 @@
 """A fourth set of planted faults: what of the fresh set had not been measured when it was judged.
 
 They were written together with those of the fresh set, by the same rules, and taken out of it for
-want of a measurement alone, so that no verdict has been fitted to them. What is in this set was
-chosen by one thing: whether a recipe is broken, as five paired seeds show. Look at its rates once;
-then it is one more set to fit to.
+want of a measurement alone. What is in this set was chosen by one thing: whether a recipe is
+broken, as five paired seeds show. The first run, before any verdict was fitted to it, is in
+test_rates.py; since then it is one more set to fit to.
 """
 
 from tests.faults.table import Fault
