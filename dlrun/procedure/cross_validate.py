@@ -71,6 +71,8 @@ def deal(
 ) -> Iterator[Fold]:
     """The trainings of the procedure, repeat by repeat.
 
+    Where `val` is a share, all train on equally many rows, so that they can do so at once: what
+    a fold has less than another goes to `val`.
     rows: of the set, to be dealt out. y, groups: of all rows of the set; a group stays in one
     fold. Raises Mistake where a setting is out of range.
     """
@@ -78,10 +80,12 @@ def deal(
     for repeat in range(repeats):
         with _naming("folds", folds):
             dealt = splits.folds(kinds, folds, seed + repeat, of)
+        fewest = len(rows) - max(map(len, dealt))
         for number, fold in enumerate(dealt):
             left = np.setdiff1d(np.arange(len(rows)), fold)
+            more = len(left) - fewest if str(val).strip().endswith("%") and of is None else 0
             with _naming("val", val):
-                many = splits.read_amount("val", val, len(left))
+                many = splits.read_amount("val", val, len(left) - more) + more
                 if many == len(left):
                     raise ValueError("must leave samples for training")
             chosen = splits.part(kinds[left], many, seed + repeat, None if of is None else of[left])

@@ -104,6 +104,16 @@ def test_it_says_how_many_rows_thinning_leaves_to_be_dealt_out(capsys):
     assert "; data.samples=100 leaves 460 rows of train and val" in capsys.readouterr().out
 
 
+def test_folds_train_on_equally_many_rows_where_val_is_a_share():
+    y = np.arange(98) % 3
+    for folds in (3, 5, 10):
+        dealt = list(deal(np.arange(98), y, folds, 2, "10%", 0))
+        [many] = {len(fold.rows["train"]) for fold in dealt}
+        fewest = 98 - max(len(fold.rows["held_out"]) for fold in dealt)
+        assert many == fewest - round(fewest / 10)
+    assert {len(fold.rows["val"]) for fold in deal(np.arange(98), y, 5, 1, 7, 0)} == {7}
+
+
 def test_folds_share_no_row_with_what_trains_and_chooses():
     y = np.repeat(np.arange(4), [30, 50, 20, 100])
     rows, groups = np.arange(10, 190), np.arange(200) // 4
