@@ -11,6 +11,7 @@ report_card.py   answers by class, by confidence, and the worst of them
 answers.py     a little of what is said of each sample, for figures and comparisons
 inside.py, surface.py   what is in a network, and the loss around its weights
 state/, checkpoint.py   what changes while it trains, and its file
+look.py        a look that changes nothing
 watch.py       a look at the layers (layers.py, signal.py) and at the sharpness (sharpness.py)
 noise_scale.py   how noisy the gradient is
 divergence.py  a loss that diverges

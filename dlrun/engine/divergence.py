@@ -10,7 +10,7 @@ import torch
 
 from dlrun.engine.batches import order
 from dlrun.engine.examine import without_network
-from dlrun.engine.preflight import untouched
+from dlrun.engine.look import untouched
 from dlrun.engine.run import Run
 from dlrun.engine.state import Counters, State, capture, restore
 from dlrun.engine.step import training_batches

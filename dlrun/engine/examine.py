@@ -15,7 +15,7 @@ from dlrun.data import Split
 from dlrun.data.sample import sample
 from dlrun.engine.batches import gather
 from dlrun.engine.evaluate import averaged, ready
-from dlrun.engine.preflight import Seen, untouched
+from dlrun.engine.look import Seen, untouched
 from dlrun.engine.run import Run
 from dlrun.engine.step import training_batches
 from dlrun.engine.trial import improved

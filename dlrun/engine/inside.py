@@ -15,7 +15,7 @@ from dlrun.data.sample import sample
 from dlrun.engine.batches import gather
 from dlrun.engine.evaluate import averaged, ready
 from dlrun.engine.layers import Parts, acts, weights
-from dlrun.engine.preflight import untouched
+from dlrun.engine.look import untouched
 from dlrun.engine.run import Run
 
 FILTERS = 64

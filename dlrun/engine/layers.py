@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dlrun.engine import signal
 from dlrun.engine.count import parameters
-from dlrun.engine.preflight import Seen, untouched
+from dlrun.engine.look import Seen, untouched
 from dlrun.engine.run import Run
 from dlrun.model import roles
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dlrun.engine.batches import order
-from dlrun.engine.preflight import untouched
+from dlrun.engine.look import untouched
 from dlrun.engine.run import Run
 from dlrun.engine.step import training_batches
 

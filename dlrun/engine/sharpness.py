@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dlrun.engine import signal
-from dlrun.engine.preflight import Seen, untouched
+from dlrun.engine.look import Seen, untouched
 from dlrun.engine.run import Run
 
 TOLERANCE = 1e-3

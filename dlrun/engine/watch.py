@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dlrun.engine.layers import Parts, layers
-from dlrun.engine.preflight import Seen, untouched
+from dlrun.engine.look import Seen, untouched
 from dlrun.engine.run import Run
 from dlrun.engine.sharpness import sharpness
 from dlrun.errors import first_line

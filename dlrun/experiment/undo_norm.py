@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dlrun.engine.preflight import Seen, untouched
+from dlrun.engine.look import Seen, untouched
 from dlrun.engine.run import Run
 from dlrun.procedure import Lab, Outcome, Training, procedure
 from dlrun.report.chart import Chart

@@ -1,7 +1,8 @@
 """Check a recipe before it is trained; says what it found, and fails where training would."""
 
 from dlrun.engine.evaluate import evaluate
-from dlrun.engine.preflight import CHECKS, Seen
+from dlrun.engine.look import Seen
+from dlrun.engine.preflight import CHECKS
 from dlrun.engine.preflight import preflight as checks
 from dlrun.engine.step import SingleStep
 from dlrun.errors import Mistake

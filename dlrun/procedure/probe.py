@@ -7,7 +7,8 @@ from math import hypot
 from typing import Any
 
 from dlrun.engine.layers import Layer, layers
-from dlrun.engine.preflight import Seen, preflight, untouched
+from dlrun.engine.look import Seen, untouched
+from dlrun.engine.preflight import preflight
 from dlrun.engine.run import Run
 from dlrun.finding import Finding
 from dlrun.procedure import Lab, Outcome, Training, procedure

@@ -16,7 +16,7 @@ from dlrun.data import Data
 from dlrun.data.sample import sample
 from dlrun.duration import spoken
 from dlrun.engine import device as devices
-from dlrun.engine.preflight import Seen
+from dlrun.engine.look import Seen
 from dlrun.engine.run import Run
 from dlrun.engine.timing import PARTS, VALIDATE, TimedStep, Turns, timed_training
 from dlrun.errors import DlrunError, Mistake, first_line

@@ -8,7 +8,7 @@ from torch import nn
 
 from dlrun.data import Data, Split
 from dlrun.engine import signal
-from dlrun.engine.preflight import Seen, preflight, untouched
+from dlrun.engine.preflight import preflight
 from dlrun.finding import FAIL, NOTE, WARN
 from dlrun.loss import Loss
 from dlrun.recipe import build
@@ -265,22 +265,6 @@ def test_training_goes_as_if_nobody_had_looked(train_recipe, words):
     assert alone.values("val/loss") == looked.values("val/loss")
 
 
-def test_everything_is_put_back(compose_recipe, digits):
-    words = ("model=cnn", "regularization=[dropout]")
-    run = build.build(compose_recipe(*words), digits)
-    before = {name: value.clone() for name, value in run.model.state_dict().items()}
-    with untouched(run):
-        run.model.eval()
-        first = torch.rand(1)
-        run.model(torch.rand(2, 1, 8, 8)).sum().backward()
-        with torch.no_grad():
-            next(run.model.parameters()).zero_()
-    assert torch.rand(1) == first
-    assert run.model.training
-    assert all(weight.grad is None for weight in run.model.parameters())
-    assert not differences(before, run.model.state_dict())
-
-
 class Keeps(nn.Module):
     """Keeps a buffer that no state_dict has, and something that is no tensor."""
 
@@ -306,57 +290,11 @@ def test_a_users_module_may_keep_more_than_tensors(found):
     assert model.calls == 0
 
 
-class Remembers(nn.Module):
-    """What it gives depends on all that it has been asked, which it keeps beside its tensors."""
-
-    def __init__(self):
-        super().__init__()
-        self.layers, self.noise = network(), torch.Generator().manual_seed(0)
-        self.calls, self.seen, self.known, self.memory = 0, [], {}, torch.zeros(10)
-
-    def forward(self, x):
-        self.calls += 1
-        self.seen.append(len(x))
-        self.known[self.calls] = len(x)
-        self.later = self.calls
-        with torch.no_grad():
-            self.memory.add_(1)
-        noise = torch.rand(10, generator=self.noise)
-        return self.layers(x) * (1 + noise / len(self.seen)) + self.memory / 100
-
-
-def test_what_a_users_module_keeps_beside_tensors_is_put_back(compose_recipe, digits):
-    run = build.build(compose_recipe(), digits)
-    run.model = run.uncompiled = model = Remembers()
-    seen, known, memory = model.seen, model.known, model.memory
-    preflight(run)
-    assert model.seen is seen
-    assert model.known is known
-    assert model.memory is memory
-    assert (model.calls, seen, known, memory.any()) == (0, [], {}, False)
-    assert not hasattr(model, "later")
-    assert torch.equal(
-        torch.rand(3, generator=model.noise),
-        torch.rand(3, generator=torch.Generator().manual_seed(0)),
-    )
-
-
 def test_targets_that_are_all_the_same(found, table):
     x, _ = table
     same = found("loss=mse", data=made(x, torch.full((len(x), 1), 1.5), classes=0))
     assert same["label_range"] == WARN
     assert "initial_loss" not in same
-
-
-def test_a_large_network_sees_fewer_samples_in_batches_as_it_evaluates(compose_recipe, digits):
-    run = build.build(compose_recipe(), digits)
-    assert len(Seen(run).x) == 256
-    run.flops = 10**12
-    run.lengths = replace(run.lengths, evaluation_batch=5)
-    sizes, forward = [], run.uncompiled
-    run.uncompiled = lambda x: sizes.append(len(x)) or forward(x)
-    assert len(Seen(run).outputs) == 16
-    assert sizes == [5, 5, 5, 1]
 
 
 def test_shares_of_dead_and_saturated_units_by_hand():
@@ -370,12 +308,6 @@ def test_shares_of_dead_and_saturated_units_by_hand():
     assert signal.Activations("TanhBackward0", values).saturated == 0.5
     values = torch.tensor([[0.001, 0.5], [0.02, 0.995]])
     assert signal.Activations("SigmoidBackward0", values).saturated == 0.5
-
-
-def test_activations_come_in_the_order_of_the_network(compose_recipe, digits):
-    run = build.build(compose_recipe("model.hidden=[7,5,3]"), digits)
-    met = Seen(run).trained.activations
-    assert [each.values.shape[1] for each in met] == [7, 5, 3]
 
 
 def test_a_loss_whose_shapes_broadcast(found, table):

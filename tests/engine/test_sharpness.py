@@ -6,7 +6,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from dlrun.engine.preflight import Seen
+from dlrun.engine.look import Seen
 from dlrun.engine.sharpness import largest_eigenvalue, sharpness
 from dlrun.recipe import build
 from tests.conftest import sparsely

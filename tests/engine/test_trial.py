@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dlrun.engine import examine, trial
-from dlrun.engine.preflight import untouched
+from dlrun.engine.look import untouched
 from tests.states import differences
 
 

@@ -13,7 +13,7 @@ from dlrun import record
 from dlrun.__main__ import main
 from dlrun.engine import checkpoint
 from dlrun.engine.layers import Layer, layers, weights
-from dlrun.engine.preflight import Seen
+from dlrun.engine.look import Seen
 from dlrun.engine.watch import Watch
 from dlrun.recipe import build
 from tests.conftest import Trained, in_suite

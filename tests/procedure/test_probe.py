@@ -8,7 +8,7 @@ import torch
 from dlrun import record
 from dlrun.__main__ import main
 from dlrun.engine.layers import layers
-from dlrun.engine.preflight import Seen
+from dlrun.engine.look import Seen
 from dlrun.recipe import build
 from tests.states import differences
 
