@@ -161,8 +161,13 @@ class Lab:
         """The override that gives a key of the recipe this value."""
         each = value if isinstance(value, tuple) else (value,)
         word = f"{key}={','.join(map(shell.spelled, each))}"
-        known = key in compose.keys(self.config) or key.startswith(("procedure.", "sweep."))
+        known = key in self._keys or key.startswith(("procedure.", "sweep."))
         return word if known else f"+{word}"
+
+    @cached_property
+    def _keys(self) -> frozenset[str]:
+        """Those of the recipe, with dots."""
+        return frozenset(compose.keys(self.config))
 
     @cached_property
     def _structure(self) -> str:
@@ -478,16 +483,11 @@ class Lab:
 
     def typed(self, wanted: Wanted) -> tuple[DictConfig, Invocation]:
         """The recipe of a run that the procedure wants, and how it would be typed."""
-        training, resume = wanted.training, wanted.resume
-        config = compose.copied(self.config)
-        config.resume = resume
-        for key, value in training.settings.items():
-            chosen = self._chosen(key, value) if key in GROUPS else value
-            OmegaConf.update(config, key, chosen, merge=False, force_add=True)
+        training = wanted.training
+        config = self.recipe_of(training)
+        config.resume = wanted.resume
         if self.directory is not None:
             config.expect = config.short = None  # which are of the procedure
-        for key in OF_MODEL:
-            config[key] = None if _lost(key, training.settings) else config[key]
         if training.settings:
             build.check(config)
         if self.directory is None:
@@ -520,6 +520,16 @@ class Lab:
             info=info | {"tags": tags},
         )
         return config, invocation
+
+    def recipe_of(self, training: Training) -> DictConfig:
+        """The recipe with the settings of a training, which are not checked."""
+        config = compose.copied(self.config)
+        for key, value in training.settings.items():
+            chosen = self._chosen(key, value) if key in GROUPS else value
+            OmegaConf.update(config, key, chosen, merge=False, force_add=True)
+        for key in OF_MODEL:
+            config[key] = None if _lost(key, training.settings) else config[key]
+        return config
 
     def _own_options(self) -> list[Path]:
         """The user's recipe directories."""

@@ -52,7 +52,8 @@ class Wanted:
     def kin(self) -> str:
         """What it has in common with those that it may train with."""
         rows = {name: len(some) for name, some in (self.training.rows or {}).items()}
-        recipe = self.lab.typed(self)[0] if self.training.settings else self.lab.config
+        changed = self.training.settings
+        recipe = self.lab.recipe_of(self.training) if changed else self.lab.config
         return identity.short([identity.kin(recipe), self.training.halved, rows.get("train")])
 
 

@@ -490,6 +490,9 @@ def _fitted(
     if known is not None:
         preprocessing.recall(chain, known)
         return chain.eval()
+    if config.threads is None:
+        work = len(data.train) * data.train.x[0].numel()
+        torch.set_num_threads(devices.worthwhile(work, torch.get_num_threads()))
     with explained("preprocessing", config.preprocessing or {}):
         preprocessing.fit(chain, partial(_raw, data, device, _FITTED))
     common.learned(key, device, chain.state_dict())
