@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from dlrun.tracking.delivery import Delivery
 
 EVERY = 2.0
-"""Seconds between two deliveries."""
+"""Seconds between two deliveries of a record that grows, at least."""
+SHARE = 0.2
+"""Of a core that delivering what grows may take, where many records do at once."""
 GRACE = 3.0
 """Seconds of failure after which the process ends once no more records come."""
 LONGEST_WAIT = 30.0
@@ -68,6 +70,7 @@ class Follower:
         self._records: dict[Path, _Followed] = {}
         self._half_line = b""
         self._ended_at = 0.0  # when no more records were to come; 0 before
+        self._every = EVERY
         self._warned = False
         local = settings is not None and settings["uri"].startswith("sqlite:")
         self._least = 60 if local else 0  # a busy disk is no outage
@@ -140,21 +143,26 @@ class Follower:
             self._store = store.connect(self._settings["uri"], self._settings["experiment"])
             self._say(5)
         failed: list[Exception] = []
+        spent = 0.0
         for path, followed in list(self._records.items()):
             if self._waits(path, followed):
                 continue
+            began = monotonic()
             try:
                 done = not path.is_dir()  # thrown away
                 if done or self._deliver(path, followed, self._store, self._settings):
                     self._let_go(path)
             except Exception as error:
                 failed.append(error)
+            spent += monotonic() - began
+        if spent:
+            self._every = min(max(EVERY, spent / SHARE), LONGEST_WAIT)
         if failed:
             raise failed[0]
 
     def _waits(self, path: Path, followed: _Followed) -> bool:
         """Whether a record that grows was delivered a moment ago: others may just have begun."""
-        recent = monotonic() - followed.at < EVERY and not self._ended_at
+        recent = monotonic() - followed.at < self._every and not self._ended_at
         return recent and record.is_running(path)
 
     def _let_go(self, path: Path) -> None:

@@ -4,6 +4,7 @@ Whatever the server does, the trainer's side never waits, and in the end every p
 is there exactly once.
 """
 
+import io
 import os
 import shutil
 import signal
@@ -19,6 +20,7 @@ import pytest
 from mlflow import MlflowClient
 
 from dlrun import record, tracking
+from dlrun.tracking import follow
 from dlrun.tracking.follower import Follower
 from dlrun.tracking.sync import sync
 
@@ -164,6 +166,27 @@ def test_points_arrive_while_training_goes_on(begin, start, database, assert_eac
     found = MlflowClient(database).get_run(run_id)
     assert found.info.status == "KILLED"
     assert found.data.tags["dlrun.message"] == "stopped by SIGINT"
+
+
+def test_many_that_grow_leave_the_cores_to_training(begin, monkeypatch):
+    clock, delivered = [0.0], []
+    monkeypatch.setattr(follow, "monotonic", lambda: clock[0])
+    follower = follow.Follower({"uri": "sqlite:///x.db"}, 0, io.StringIO())
+    follower._store = (None, "0")
+    follower._records = {begin(1, f"run {n}").directory: follow._Followed() for n in range(3)}
+
+    def deliver(path, followed, *rest):
+        clock[0] += 1
+        delivered.append(path)
+        followed.at = clock[0]
+        return False
+
+    monkeypatch.setattr(follower, "_deliver", deliver)
+    while clock[0] < 150:
+        follower._advance()
+        clock[0] += 2
+    assert 27 <= len(delivered) <= 33, "a fifth of the time, at one second each"
+    assert len(set(delivered)) == 3
 
 
 def test_one_follower_serves_many_runs(begin, start, database, assert_each_once):
