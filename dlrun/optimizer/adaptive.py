@@ -4,13 +4,14 @@ torch's optimizers add ε outside of the root, g/(√s + ε), and Adam corrects 
 begun at 0. The textbooks' other forms are here; the usual ones are torch's own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from dlrun.optimizer import rules
 from dlrun.optimizer.replay import evaluated
 
 FORMS = ("outside", "inside")
@@ -159,39 +160,29 @@ class Scaled(torch.optim.Optimizer):
         """One step from the gradients."""
         loss = evaluated(closure)
         for group in self.param_groups:
+            acting = ways(group)
             for p in group["params"]:
-                if p.grad is not None:
-                    grad = p.grad
-                    if group["weight_decay"]:
-                        grad = grad.add(p, alpha=group["weight_decay"])
-                    self._move(p, grad, group)
+                if p.grad is None:
+                    continue
+                memory = self.state[p]
+                if not memory:
+                    memory |= {"step": 0, "square": torch.full_like(p, group["first"])}
+                    memory |= {name: torch.zeros_like(p) for name in kept(group)}
+                memory["step"] += 1
+                rules.scaled(p, p.grad, memory, group, acting, memory["step"])
         return loss
 
-    def _move(self, p: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        memory = self.state[p]
-        if not memory:
-            memory["step"], memory["square"] = 0, torch.full_like(p, group["first"])
-        memory["step"] = t = memory["step"] + 1
-        square, rho = cast(Tensor, memory["square"]), group["rho"]
-        if group["sums"]:
-            square.addcmul_(grad, grad)
-        else:
-            square.mul_(rho).addcmul_(grad, grad, value=1 - rho)
-        size = square / (1 - rho**t) if group["corrected"] else square.clone()
-        if group["centered"]:
-            mean = _running(memory, "mean", grad, rho)
-            size.addcmul_(mean, mean, value=-1).clamp_(min=0)
-        scale = size.add_(group["eps"]).sqrt_() if group["inside"] else None
-        scale = size.sqrt_().add_(group["eps"]) if scale is None else scale
-        moved = grad
-        if group["beta"]:
-            moved = _running(memory, "momentum", grad, group["beta"])
-            moved = moved / (1 - group["beta"] ** t) if group["corrected"] else moved
-        if group["momentum"]:
-            velocity = memory.setdefault("velocity", torch.zeros_like(p))
-            moved = velocity.mul_(group["momentum"]).addcdiv_(moved, scale)
-            scale = torch.ones_like(scale)
-        p.addcdiv_(moved, scale, value=-group["lr"] / (1 + (t - 1) * group["lr_decay"]))
+
+def kept(group: Mapping[str, Any]) -> list[str]:
+    """What a `Scaled` remembers of a weight, beside its squares."""
+    asked = {"momentum": "beta", "velocity": "momentum", "mean": "centered"}
+    return [name for name, option in asked.items() if group[option]]
+
+
+def ways(group: Mapping[str, Any]) -> frozenset[str]:
+    """The parts of `rules.scaled` that act in a `Scaled`."""
+    asked = [name for name in ("inside", "sums", "corrected") if group[name]]
+    return frozenset(["clamped", "lr_decay", "square", *asked, *kept(group)])
 
 
 class AdaDelta(torch.optim.Optimizer):
@@ -255,12 +246,6 @@ class AdaDelta(torch.optim.Optimizer):
             kept[(step - 1) % window] = new * new
         count = step if new is not None else step - 1
         return cast(Tensor, kept.sum(0) / max(1, min(count, window)))
-
-
-def _running(memory: dict[str, Any], name: str, value: Tensor, rho: float) -> Tensor:
-    """The running mean of a value."""
-    mean = cast(Tensor, memory.setdefault(name, torch.zeros_like(value)))
-    return mean.mul_(rho).add_(value, alpha=1 - rho)
 
 
 def _outside(form: str) -> bool:

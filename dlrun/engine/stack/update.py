@@ -9,8 +9,9 @@ from torch import Tensor
 
 from dlrun.engine.run import Run
 from dlrun.engine.stack.weights import Columns, Stack
-from dlrun.optimizer import rules
-from dlrun.optimizer.rules import Form, Number
+from dlrun.optimizer import forms
+from dlrun.optimizer.forms import Form
+from dlrun.optimizer.rules import Number
 
 _AT_HAND = 2**20
 """Bytes of weights that are moved at a time: they come from the memory once for all of a rule."""
@@ -26,11 +27,11 @@ class Update:
     def __init__(self, runs: Sequence[Run], stack: Stack) -> None:
         self._runs, self._stack = list(runs), stack
         self._factors: Sequence[float] = [1.0] * len(runs)
-        forms = [forms_of(run) for run in runs]
+        known = [forms_of(run) for run in runs]
         self._groups = [
-            _Group(runs, stack, place, [own[place] for own in forms])
+            _Group(runs, stack, place, [own[place] for own in known])
             for place in range(len(stack.groups))
-            if forms[0]
+            if known[0]
         ]
         self._steps, self._before = 0, [_taken(run) for run in runs]  # of the stack; without it
         self._began = number_of(self._before, stack.flat)
@@ -182,7 +183,7 @@ class _Group:
 
 def forms_of(run: Run) -> list[Form]:
     """The rules of the optimizer's groups; none where one has none."""
-    found = [rules.form(run.optimizer, group) for group in run.optimizer.param_groups]
+    found = [forms.form(run.optimizer, group) for group in run.optimizer.param_groups]
     return [form for form in found if form is not None] if all(found) else []
 
 
