@@ -16,7 +16,7 @@ from dlrun.recipe import compose
 from dlrun.recipe.compose import Composer
 from dlrun.recipe.identity import digest
 
-_RECENT = 100  # recipes kept for when they are asked for again
+_RECENT = 500  # recipes kept for when they are asked for again, of 80 KiB each
 _REFERS = re.compile(r"\$\{|\?\?\?")
 
 

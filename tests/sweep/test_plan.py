@@ -113,3 +113,10 @@ def test_a_recipe_is_the_one_that_hydra_composes(words):
     assert OmegaConf.to_container(made.recipe) == OmegaConf.to_container(expected)
     assert made.choices == compose.choices(whole)
     assert made.digest == digest(expected)
+
+
+def test_the_recipes_of_a_large_stack_are_made_once():
+    with compose.composer([]) as composer:
+        recipes = Recipes(composer, [], {})
+        first, again = ([recipes.of([f"seed={n}"]) for n in range(256)] for _ in range(2))
+    assert all(one is other for one, other in zip(first, again, strict=True))
