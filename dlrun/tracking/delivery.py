@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from time import time
 from typing import Any
 
 from mlflow import MlflowClient
@@ -24,7 +25,7 @@ from mlflow.utils.validation import MAX_METRICS_PER_BATCH, MAX_PARAMS_TAGS_PER_B
 
 from dlrun import record
 from dlrun.record import bounds, points
-from dlrun.tracking import address, artifacts, cursor, entries, history, late, model
+from dlrun.tracking import address, artifacts, bulk, cursor, entries, history, late, model
 from dlrun.tracking.history import REPLACED
 
 _CHUNK = 4_000_000  # bytes of points that are read at once
@@ -39,6 +40,18 @@ class _Heard:
 
     def __init__(self, client: MlflowClient, say: Say) -> None:
         self._client, self._say = client, say
+        self._store = bulk.store(client)
+
+    def log_batch(self, run_id: str, **entries: Any) -> None:
+        if self._store is None or not bulk.log_batch(self._store, run_id, **entries):
+            self._client.log_batch(run_id, **entries)
+        self._say(5)
+
+    def set_terminated(self, run_id: str, status: str, at: int | None = None) -> None:
+        at = at or round(time() * 1000)
+        if self._store is None or not bulk.set_terminated(self._store, run_id, status, at):
+            self._client.set_terminated(run_id, status, at)
+        self._say(5)
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)
