@@ -10,7 +10,7 @@ disk; `dlrun sync` delivers it in the same way.
     sync.py      `dlrun sync`: which runs, and what it prints
     catch_up.py  one run: what the store lacks of it is delivered
     delivery.py  one run: create it, deliver each point once, finish it
-    bulk.py      the rows of a run, written past MLflow's slow way where its database is known
+    bulk.py      much at once into MLflow's own database, past its slow way
     cursor.py    `tracking.json`: where a run is delivered, and how much is there
     history.py   which points the store has, and whether they still hold
     artifacts.py the files of a run, and which of them the store lacks

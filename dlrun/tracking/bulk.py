@@ -1,4 +1,4 @@
-"""Points, params, tags and the end of a run, written straight into MLflow's SQLite database.
+"""Points, params, tags, data set and end of a run, straight into MLflow's SQLite database.
 
 MLflow's `log_batch` makes an object of its ORM of each entry, checks all of them three times, and
 opens a session for each kind: the 190 points and 60 params of a short run cost it 35 ms of CPU.
@@ -9,12 +9,14 @@ The rows are those that MLflow writes, in the tables that it describes, through 
 What it would refuse is left to it to refuse: a run that is deleted, a param that would change.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
+from time import time
 from typing import Any
+from uuid import uuid4
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import DatasetInput, Metric, Param, RunTag
 from sqlalchemy import Connection, select, tuple_, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import IntegrityError
@@ -36,12 +38,20 @@ _RUN = (
     "run_uuid name source_type source_name entry_point_name user_id status start_time end_time "
     "deleted_time source_version lifecycle_stage artifact_uri experiment_id"
 )
+_DATASET = (
+    "dataset_uuid experiment_id name digest dataset_source_type dataset_source dataset_schema "
+    "dataset_profile"
+)
+_ENDS = "source_type source_id destination_type destination_id"
 _KNOWN = {
     "SqlMetric": (_POINT, _POINT),
     "SqlLatestMetric": (_POINT, "key run_uuid"),
     "SqlParam": (_ENTRY, "key run_uuid"),
     "SqlTag": (_ENTRY, "key run_uuid"),
     "SqlRun": (_RUN, "run_uuid"),
+    "SqlDataset": (_DATASET, "experiment_id name digest"),
+    "SqlInput": (f"input_uuid step {_ENDS}", _ENDS),
+    "SqlInputTag": ("input_uuid name value", "input_uuid name"),
 }
 """The tables that are written here: all columns that each has, and those of its key."""
 
@@ -67,41 +77,66 @@ def log_batch(
     params: Sequence[Param] = (),
     tags: Sequence[RunTag] = (),
 ) -> bool:
-    """Add what `MlflowClient.log_batch` adds, all of it or nothing; may be repeated.
-
-    False where the client is to be asked, to do it or to say why not; nothing is written then.
-    """
+    """Add what `MlflowClient.log_batch` adds, all of it or nothing."""
     metrics, params, tags = checked(metrics, params, tags)
     renames = any(tag.key == MLFLOW_RUN_NAME for tag in tags)
     if renames or get_active_model_id() is not None:  # MLflow writes more than these rows
         return False
-    points = [_row(store, run_id, metric) for metric in metrics]
-    rows = {"SqlMetric": points, "SqlLatestMetric": _latest(points)}
-    rows["SqlParam"] = [
-        {"run_uuid": run_id, "key": each.key, "value": each.value} for each in params
-    ]
-    rows["SqlTag"] = [{"run_uuid": run_id, "key": each.key, "value": each.value} for each in tags]
+    points = [_point(store, run_id, metric) for metric in metrics]
     try:
         with store.engine.begin() as connection:
             if not _is_active(connection, run_id):
                 return False
-            for name, added in rows.items():
-                if added:
-                    connection.execute(_statement(name), added)
+            _add(connection, "SqlMetric", points)
+            _add(connection, "SqlLatestMetric", _latest(points))
+            _add(connection, "SqlParam", [_entry(run_id, param) for param in params])
+            _add(connection, "SqlTag", [_entry(run_id, tag) for tag in tags])
     except IntegrityError:  # a param that is there already, perhaps with another value
         return False
     return True
 
 
-def set_terminated(store: Any, run_id: str, status: str, at: int) -> bool:
-    """Set how and when a run ended; at: in ms. False where the client is to be asked."""
-    runs = models.SqlRun.__table__
-    ended = update(runs).where(runs.c.run_uuid == run_id).values(status=status, end_time=at)
+def log_inputs(store: Any, run_id: str, datasets: Sequence[DatasetInput]) -> bool:
+    """Say which data sets a run has, if others had them before."""
+    known, runs = models.SqlDataset.__table__.c, models.SqlRun.__table__.c
     with store.engine.begin() as connection:
         if not _is_active(connection, run_id):
             return False
-        connection.execute(ended)
+        for each in datasets:
+            here = known.experiment_id == runs.experiment_id, runs.run_uuid == run_id
+            same = known.name == each.dataset.name, known.digest == each.dataset.digest
+            found = connection.execute(select(known.dataset_uuid).where(*here, *same)).scalar()
+            if found is None:
+                return False
+            row = {"input_uuid": uuid4().hex, "source_type": "DATASET", "source_id": found}
+            row |= {"destination_type": "RUN", "destination_id": run_id}
+            if _add(connection, "SqlInput", [row]):  # else the run had it before
+                key = {"input_uuid": row["input_uuid"]}
+                tags = [key | {"name": tag.key, "value": tag.value} for tag in each.tags]
+                _add(connection, "SqlInputTag", tags)
     return True
+
+
+def set_terminated(store: Any, run_id: str, status: str, end_time: int | None = None) -> bool:
+    """Set how and when a run ended; end_time: in ms, now where it is None."""
+    runs = models.SqlRun.__table__
+    ended = {"status": status, "end_time": end_time or round(time() * 1000)}
+    with store.engine.begin() as connection:
+        if not _is_active(connection, run_id):
+            return False
+        connection.execute(update(runs).where(runs.c.run_uuid == run_id).values(ended))
+    return True
+
+
+WRITES: dict[str, Callable[..., bool]] = {
+    "log_batch": log_batch,
+    "log_inputs": log_inputs,
+    "set_terminated": set_terminated,
+}
+"""What takes the place of methods of MlflowClient, given a `store`; each may be repeated.
+
+False where the client is to be asked after all, to do it or to say why not.
+"""
 
 
 def _is_known(name: str, columns: str, key: str) -> bool:
@@ -109,9 +144,8 @@ def _is_known(name: str, columns: str, key: str) -> bool:
     table = getattr(getattr(models, name, None), "__table__", None)
     if table is None:
         return False
-    return {*table.c.keys()} == {*columns.split()} and {*table.primary_key.c.keys()} == {
-        *key.split()
-    }
+    there = {*table.c.keys()}, {*table.primary_key.c.keys()}
+    return there == ({*columns.split()}, {*key.split()})
 
 
 def _is_active(connection: Connection, run_id: str) -> bool:
@@ -123,16 +157,19 @@ def _is_active(connection: Connection, run_id: str) -> bool:
     return bool(connection.execute(asked).scalar() == "active")
 
 
-def _row(store: Any, run_id: str, metric: Metric) -> dict[str, Any]:
+def _add(connection: Connection, name: str, rows: list[dict[str, Any]]) -> int:
+    """Add rows to a table; how many of them are new, or newer."""
+    return connection.execute(_statement(name), rows).rowcount if rows else 0
+
+
+def _point(store: Any, run_id: str, metric: Metric) -> dict[str, Any]:
     is_nan, value = store.sanitize_metric_value(metric.value)
-    return {
-        "key": metric.key,
-        "value": value,
-        "timestamp": metric.timestamp,
-        "step": metric.step,
-        "is_nan": is_nan,
-        "run_uuid": run_id,
-    }
+    place = {"timestamp": metric.timestamp, "step": metric.step}
+    return {"run_uuid": run_id, "key": metric.key, "value": value, "is_nan": is_nan, **place}
+
+
+def _entry(run_id: str, entry: Param | RunTag) -> dict[str, Any]:
+    return {"run_uuid": run_id, "key": entry.key, "value": entry.value}
 
 
 def _latest(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -157,9 +194,9 @@ def _statement(name: str) -> Any:
     """
     table, key = getattr(models, name).__table__, _KNOWN[name][1].split()
     add = insert(table)
-    if name == "SqlParam":
+    if name in ("SqlParam", "SqlInputTag"):
         return add
-    if name == "SqlMetric":
+    if name in ("SqlMetric", "SqlInput"):
         return add.on_conflict_do_nothing(index_elements=key)
     later = None
     if name == "SqlLatestMetric":

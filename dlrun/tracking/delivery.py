@@ -13,14 +13,11 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from time import time
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunData, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.store.artifact.artifact_repo import ArtifactRepository
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.validation import MAX_METRICS_PER_BATCH, MAX_PARAMS_TAGS_PER_BATCH
 
 from dlrun import record
@@ -36,28 +33,23 @@ Say = Callable[[float], None]
 
 
 class _Heard:
-    """A client that reports each answer, so that a slow server is not taken for a dead one."""
+    """A client that reports each answer, so that a slow server is not taken for a dead one.
+
+    It writes what it can by the quick way.
+    """
 
     def __init__(self, client: MlflowClient, say: Say) -> None:
         self._client, self._say = client, say
         self._store = bulk.store(client)
 
-    def log_batch(self, run_id: str, **entries: Any) -> None:
-        if self._store is None or not bulk.log_batch(self._store, run_id, **entries):
-            self._client.log_batch(run_id, **entries)
-        self._say(5)
-
-    def set_terminated(self, run_id: str, status: str, at: int | None = None) -> None:
-        at = at or round(time() * 1000)
-        if self._store is None or not bulk.set_terminated(self._store, run_id, status, at):
-            self._client.set_terminated(run_id, status, at)
-        self._say(5)
-
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)
+        quick = bulk.WRITES.get(name) if self._store is not None else None
 
         def call(*arguments: Any, **named: Any) -> Any:
-            answer = method(*arguments, **named)
+            answer = None
+            if quick is None or not quick(self._store, *arguments, **named):
+                answer = method(*arguments, **named)
             self._say(5)
             return answer
 
@@ -95,7 +87,7 @@ class Delivery:
         self._known: RunData | None = None  # params and tags of the run; None: ask for them
         self._is_new = False  # whether it was created now, and has no files
         self._is_local = address.sqlite_path(client.tracking_uri) is not None
-        self._folder: ArtifactRepository | None = None  # where its files go, where that is here
+        self._folder: Path | None = None  # where its files go, where that is here
 
     def deliver(self, live: bool) -> None:
         """Send all that is on disk and not in the store.
@@ -119,7 +111,7 @@ class Delivery:
             run = self._find() or self._create()
             self.run_id, self._known = str(run.info.run_id), run.data
             if self._is_local:
-                self._folder = get_artifact_repository(run.info.artifact_uri)
+                self._folder = artifacts.folder(run.info.artifact_uri)
             about: dict[str, Any] = {"name": self._name} if self._is_new else {}
             if cursor.read(self.directory).get("run_id") != self.run_id:
                 about |= {"delivered": 0, "files": {}, "model_id": None, "model_stamp": None}
@@ -157,8 +149,7 @@ class Delivery:
         status = record.read_status(self.directory)
         # Not of a killed run: resumed, it may reach these points again.
         ended = status.get("status") in (record.FINISHED, record.PRUNED, record.FAILED)
-        whole = record.is_whole(self.directory)  # a damaged line is in the store, not in the record
-        if ended and whole and history.outlives(self._seen, record.read_points(self.directory)):
+        if ended and self._seen and self._is_outlived():
             self._replace()
             self.points()
         self._describe()
@@ -184,6 +175,12 @@ class Delivery:
         if self._may_answer_late:  # and have made a second run meanwhile
             self._twins()
         self._keep(done=True)
+
+    def _is_outlived(self) -> bool:
+        """Whether the store has points that the record has not."""
+        if not record.is_whole(self.directory):  # it may only be damaged
+            return False
+        return history.outlives(self._seen, record.read_points(self.directory))
 
     @property
     def _info(self) -> dict[str, Any]:
@@ -344,11 +341,10 @@ class Delivery:
 
     def _send(self, path: Path, folder: str) -> None:
         """Send a file; the client would ask for the whole run to learn where its files are."""
-        below = None if folder == "." else folder
         if self._folder is None:
-            self._client.log_artifact(self.run_id, str(path), below)
+            self._client.log_artifact(self.run_id, str(path), None if folder == "." else folder)
         else:
-            self._folder.log_artifact(str(path), below)
+            artifacts.copy(path, self._folder / folder)
             self._say(5)
 
     def _keep(self, **changes: Any) -> None:

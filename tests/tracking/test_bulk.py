@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.dbmodels import models
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -172,6 +172,8 @@ def test_a_run_that_is_not_there_takes_nothing(ours, which):
     with pytest.raises(MlflowException, match=said):
         ours.quick.log_batch(run_id, metrics=[Metric("a", 1.0, 0, 0)])
     with pytest.raises(MlflowException, match=said):
+        ours.quick.log_inputs(run_id, sources("digits"))
+    with pytest.raises(MlflowException, match=said):
         ours.quick.set_terminated(run_id, "KILLED", 5)
     assert ours.rows("metrics") == []
 
@@ -205,6 +207,45 @@ def test_the_end_is_that_of_mlflow(ours, theirs):
     assert rows_of(ours) == rows_of(theirs)
 
 
+def sources(name, *tags):
+    data = Dataset(name, "abc", "dlrun", '{"data": "digits"}', profile="{}")
+    return [DatasetInput(data, [InputTag(*tag) for tag in tags])]
+
+
+def test_the_data_set_is_that_of_mlflow(ours, theirs):
+    for side in (ours, theirs):
+        side.client.log_inputs(side.runs[0], sources("digits", ("mlflow.data.context", "training")))
+    for tags in ([("mlflow.data.context", "training"), ("split", "a")], [("other", "b")], []):
+        datasets = sources("digits", *tags)
+        assert bulk.log_inputs(bulk.store(ours.client), ours.runs[1], datasets)
+        theirs.client.log_inputs(theirs.runs[1], datasets)
+        said = [
+            repr(run.inputs.to_dictionary())
+            for side in (ours, theirs)
+            for run in map(side.client.get_run, side.runs)
+        ]
+        assert said[:2] == said[2:]
+        assert "split" in said[1]
+        assert "other" not in said[1]  # a run that has it keeps its tags, as in MLflow
+    with closing(ours.open()) as database:
+        asked = "SELECT source_type, destination_type, step FROM inputs WHERE destination_id = ?"
+        assert database.execute(asked, ours.runs[1:]).fetchall() == [("DATASET", "RUN", 0)]
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_data_set_that_is_new_in_its_experiment_is_made_by_mlflow(ours, elsewhere):
+    datasets, run_id = sources("of my own" if elsewhere else "new"), ours.runs[0]
+    if elsewhere:
+        experiment = ours.client.create_experiment("another")
+        other = ours.client.create_run(experiment).info.run_id
+        ours.client.log_inputs(other, datasets)
+    assert not bulk.log_inputs(bulk.store(ours.client), run_id, datasets)
+    ours.quick.log_inputs(run_id, datasets)
+    (found,) = ours.client.get_run(run_id).inputs.dataset_inputs
+    assert found.dataset.name == datasets[0].dataset.name
+    assert bulk.log_inputs(bulk.store(ours.client), ours.runs[1], datasets)
+
+
 def info(side):
     return lambda run_id: side.client.get_run(run_id).info
 
@@ -226,14 +267,17 @@ def test_it_waits_for_another_writer(ours):
     assert len(ours.rows("metrics")) == 1
 
 
-def test_a_delivery_does_not_ask_mlflow_to_write_points(ours, begin, monkeypatch, assert_each_once):
-    run = begin(700)
+def test_a_delivery_does_not_ask_mlflow_to_write_what_is_many(
+    ours, begin, monkeypatch, assert_each_once
+):
+    ours.client.log_inputs(ours.runs[0], sources("digits"))
+    run = begin(700, data={"name": "digits", "digest": "abc"})
     run.set_status(record.FINISHED)
 
     def slow(*all, **more):
         raise AssertionError("MLflow was asked")
 
-    for name in ("log_batch", "update_run_info"):
+    for name in ("log_batch", "log_inputs", "update_run_info"):
         monkeypatch.setattr(SqlAlchemyStore, name, slow)
     delivery = Delivery(ours.client, ours.experiment, run.directory)
     delivery.deliver(live=False)

@@ -1,5 +1,6 @@
 """One run into a real database: created once, each point once, whatever happens between."""
 
+import errno
 import json
 import math
 import os
@@ -8,9 +9,10 @@ from time import time
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
 from dlrun import record
-from dlrun.tracking import cursor, store
+from dlrun.tracking import artifacts, cursor, store
 from dlrun.tracking.delivery import Delivery
 
 
@@ -121,6 +123,32 @@ def test_files_arrive_and_only_changed_ones_again(begin, deliver, database):
     again._send = lambda path, folder: sent.append((folder, path.name))
     whole(again)
     assert sent == [("checkpoints", "last.pt")]
+
+
+def test_a_file_arrives_as_it_is_or_not_at_all(tmp_path, monkeypatch):
+    path, to = tmp_path / "last.pt", artifacts.folder((tmp_path / "artifacts").as_uri())
+    path.write_text("old")
+    path.chmod(0o640)
+    os.utime(path, (1_000, 1_000))
+    artifacts.copy(path, to / "checkpoints")
+    (there,) = (to / "checkpoints").iterdir()
+    assert (there.name, there.read_text()) == ("last.pt", "old")
+    assert (there.stat().st_mode & 0o777, there.stat().st_mtime) == (0o640, 1_000)
+    path.write_text("new")
+
+    def full(source, target):
+        target.write_text("n")
+        assert LocalArtifactRepository(str(to)).list_artifacts("checkpoints")[1:] == []
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("shutil.copy2", full)
+    with pytest.raises(OSError, match="No space"):
+        artifacts.copy(path, to / "checkpoints")
+    assert [each.read_text() for each in (to / "checkpoints").iterdir()] == ["old"]
+
+
+def test_files_that_go_to_a_server_are_not_copied():
+    assert artifacts.folder("http://127.0.0.1:9/1/2/artifacts") is None
 
 
 def test_a_second_start_continues_the_same_run(begin, deliver, database, add, assert_each_once):
