@@ -5,7 +5,9 @@ import math
 import os
 import resource
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +56,23 @@ def set_up(threads: int, deterministic: bool) -> None:
     if torch.are_deterministic_algorithms_enabled() != deterministic:  # importing it takes a second
         torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.benchmark = not deterministic
+
+
+@contextmanager
+def without_cudnn(model: nn.Module) -> Iterator[None]:
+    """Inside, recurrent layers do without cuDNN, which goes back in training mode alone, and once.
+
+    Convolutions are left as they are where there are no such layers.
+    """
+    layers = [module for module in model.modules() if isinstance(module, nn.RNNBase)]
+    if not any(weight.is_cuda for layer in layers for weight in layer.parameters()):
+        yield
+        return
+    with warnings.catch_warnings():
+        # torch 2.9 asks itself for what it warns of
+        warnings.filterwarnings("ignore", "Please use the new API settings to control TF32")
+        with torch.backends.cudnn.flags(enabled=False):
+            yield
 
 
 def worthwhile(operations: int, most: int) -> int:

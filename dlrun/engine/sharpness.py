@@ -6,13 +6,14 @@ diverge along that direction.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from math import isfinite, nan
 
 import torch
 from torch import Tensor, nn
 
 from dlrun.engine import signal
+from dlrun.engine.device import without_cudnn
 from dlrun.engine.look import Seen, untouched
 from dlrun.engine.run import Run
 
@@ -113,8 +114,5 @@ def _differentiable_twice(model: nn.Module) -> Iterator[None]:
     """Inside, attention and recurrent layers take the way whose gradient has a gradient, too."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
-    with sdpa_kernel(SDPBackend.MATH), ExitStack() as stack:
-        if recurrent:  # convolutions can do without
-            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+    with sdpa_kernel(SDPBackend.MATH), without_cudnn(model):
         yield

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from dlrun.engine.batches import Batch
+from dlrun.engine.device import without_cudnn
 from dlrun.engine.run import Run
 from dlrun.regularization import acting, dropout
 
@@ -119,8 +120,7 @@ def _descend(
 def _gradients(
     run: Run, x: Tensor, y: Tensor, weights: Sequence[nn.Parameter]
 ) -> Sequence[Tensor | None] | None:
-    # cuDNN goes back through recurrent layers in training mode alone.
-    with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
+    with torch.enable_grad(), without_cudnn(run.model):
         loss = run.loss(run.uncompiled(x).float(), y)
         return torch.autograd.grad(loss, weights, allow_unused=True) if loss.requires_grad else None
 

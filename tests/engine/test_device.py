@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from dlrun.engine.device import caller, choose
+from dlrun.engine.device import caller, choose, without_cudnn
 from dlrun.errors import Mistake
 
 CPU = torch.device("cpu")
@@ -48,3 +48,13 @@ def test_lower_precision_rounds_inside_and_gives_float32(precision: str) -> None
     exact = model.weight.double() @ x.double().T
     error = (y.double() - exact.T - model.bias.double()).abs().max()
     assert 0 < error < 0.05
+
+
+def test_cudnn_is_left_alone_but_for_recurrent_layers_on_a_gpu(monkeypatch) -> None:
+    """To ask for its flags makes torch 2.9 warn."""
+    asked = []
+    monkeypatch.setattr(torch.backends.cudnn, "flags", lambda **flags: asked.append(flags))
+    for model in (nn.Conv2d(1, 2, 3), nn.LSTM(3, 4)):
+        with without_cudnn(model):
+            pass
+    assert asked == []

@@ -29,7 +29,7 @@ def test_the_confusion_matrix_has_the_truth_in_its_rows(answers):
 def test_each_class_is_as_scikit_learn_says(answers):
     predicted, y = answers
     expected = metrics.precision_recall_fscore_support(
-        y, predicted.argmax(1), labels=range(4), zero_division=0
+        y.numpy(), predicted.argmax(1).numpy(), labels=range(4), zero_division=0
     )
     found = report_card.by_class(predicted, y, NAMES)
     for row, numbers in zip(found, zip(*expected, strict=True), strict=True):
@@ -41,7 +41,9 @@ def test_each_label_is_as_scikit_learn_says():
     generator = torch.Generator().manual_seed(1)
     predicted = torch.rand(50, 3, generator=generator, dtype=torch.float64)
     y = torch.randint(0, 2, (50, 3), generator=generator)
-    expected = metrics.precision_recall_fscore_support(y, predicted > 0.5, zero_division=0)
+    expected = metrics.precision_recall_fscore_support(
+        y.numpy(), predicted.numpy() > 0.5, zero_division=0
+    )
     found = report_card.by_class(predicted, y, NAMES[:3])
     for row, numbers in zip(found, zip(*expected, strict=True), strict=True):
         assert (row.precision, row.recall, row.f1, row.support) == pytest.approx(numbers)
@@ -79,7 +81,7 @@ def test_each_target_has_its_errors():
     y = torch.randn(40, 2, generator=generator, dtype=torch.float64)
     predicted = y + torch.randn(40, 2, generator=generator, dtype=torch.float64) * 0.3
     for k, row in enumerate(report_card.by_target(predicted, y, ["u", "v"])):
-        true, said = y[:, k], predicted[:, k]
+        true, said = y[:, k].numpy(), predicted[:, k].numpy()
         assert row.mae == pytest.approx(metrics.mean_absolute_error(true, said))
         assert row.rmse == pytest.approx(metrics.mean_squared_error(true, said) ** 0.5)
         assert row.r2 == pytest.approx(metrics.r2_score(true, said))

@@ -59,7 +59,8 @@ def test_numbers_are_in_their_units(runs, capsys):
         z = run.model.eval()(run.evaluation(split.x[split.rows])).double()
     scale = run.data.scale
     said, true = (
-        each * scale.std.double() + scale.mean.double() for each in (z, split.y[split.rows])
+        (each * scale.std.double() + scale.mean.double()).numpy()
+        for each in (z, split.y[split.rows])
     )
     assert target["rmse"] == pytest.approx(metrics.mean_squared_error(true, said) ** 0.5, rel=1e-5)
     assert target["r2"] == pytest.approx(metrics.r2_score(true, said), rel=1e-4)
