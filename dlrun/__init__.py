@@ -11,6 +11,7 @@ procedure/   what is done with a recipe: train, draw_schedule
 tracking/    from the records on disk to MLflow
 console/     what the terminal shows
 report/      figures and pages, from records alone
+stack/       several runs at once as one network
 engine/      training one run: the step, the loop, checkpoints
 record/      runs and sweeps on disk
 data, preprocessing, augmentation, model, activation, initializer, loss, metric, optimizer,

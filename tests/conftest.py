@@ -15,12 +15,12 @@ from omegaconf import DictConfig
 from dlrun import record
 from dlrun.data import Data
 from dlrun.engine.run import Run
-from dlrun.engine.stack import StackedStep
 from dlrun.engine.state import State, begin
 from dlrun.engine.train import train
 from dlrun.job import stacked
 from dlrun.job.session import Session
 from dlrun.recipe import build, compose
+from dlrun.stack import StackedStep
 
 Recipe = Callable[..., DictConfig]
 

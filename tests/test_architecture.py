@@ -1,6 +1,7 @@
 """Who may import whom, read from the code: imports go one way, heavy things stay outside."""
 
 import ast
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -19,15 +20,17 @@ USES = {
     **dict.fromkeys(BASE, BASE),
     "record": {"record", "metric"} | BASE,
     "engine": BELOW | {"engine"},
+    "stack": BELOW | {"stack", "engine"},
     "report": {"report", "record", "metric"} | BASE,
     "tracking": {"tracking", "report", "record"} | BASE | {"data"},
     "console": {"console", "report", "record"} | BASE,
     "procedure": BELOW | {"procedure", "engine", "report", "tracking"},
     "experiment": BELOW | {"experiment", "procedure", "engine", "report"},
     "recipe": BELOW | {"recipe", "engine", "tracking"},
-    "job": BELOW | {"job", "recipe", "procedure", "engine", "report", "tracking", "console"},
+    "job": BELOW
+    | {"job", "recipe", "procedure", "stack", "engine", "report", "tracking", "console"},
     "sweep": BELOW
-    | {"sweep", "job", "recipe", "procedure", "engine", "report", "tracking", "console"},
+    | {"sweep", "job", "recipe", "procedure", "stack", "engine", "report", "tracking", "console"},
     "verb": BELOW
     | {"verb", "job", "recipe", "procedure", "engine", "report", "tracking", "console"},
 }
@@ -86,13 +89,43 @@ def tops(names: set[str]) -> set[str]:
     return {name.split(".")[0] for name in names}
 
 
+def lines(path: Path) -> int:
+    """Those of a module that are code: no blanks, comments or docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found: set[int] = set()
+    for node in ast.walk(tree):
+        text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        if isinstance(node, ast.stmt) and not text:
+            inner = [
+                each for name in ("body", "orelse", "finalbody") for each in getattr(node, name, [])
+            ]
+            last = inner[0].lineno - 1 if inner else node.end_lineno
+            found |= set(range(node.lineno, max(last, node.lineno) + 1))
+    return len(found)
+
+
+def test_no_room_has_more_than_its_share():
+    sizes = Counter()
+    for room, path in modules():
+        sizes[room] += lines(path)
+    whole = sum(sizes.values())
+    assert {room: size / whole for room, size in sizes.items() if size > 0.15 * whole} == {}
+
+
 @pytest.mark.parametrize(("room", "path"), modules(), ids=lambda value: str(value)[-40:])
 def test_imports_go_one_way(room, path):
     names = imports(path)
     packages = tops(names)
     if room in USES:
         assert rooms(names) <= USES[room]
-    if room in INGREDIENTS | BASE | {"engine", "procedure", "report", "record", "tracking"}:
+    if room in INGREDIENTS | BASE | {
+        "engine",
+        "stack",
+        "procedure",
+        "report",
+        "record",
+        "tracking",
+    }:
         assert not packages & {"hydra", "omegaconf"}, "only composing knows Hydra"
     if path.relative_to(PACKAGE).as_posix() != "recipe/compose.py":
         inside = {name for name in names if name.startswith("hydra.")} - PUBLIC
@@ -101,7 +134,7 @@ def test_imports_go_one_way(room, path):
         assert not packages & {"hydra", "omegaconf"}, "help and TAB answer before it is imported"
     if room != "tracking":
         assert not packages & {"mlflow"}, "only tracking knows MLflow"
-    if room in INGREDIENTS | BASE | {"engine", "record"}:
+    if room in INGREDIENTS | BASE | {"engine", "stack", "record"}:
         assert not packages & {"rich", "matplotlib", "optuna"}
     if room == "report":
         assert "torch" not in packages, "figures are drawn from records alone"

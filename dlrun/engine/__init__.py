@@ -5,7 +5,6 @@ feed.py        a split on the device, preprocessed once where that is possible
 shared.py      what runs on the same data have in common, made once
 batches.py, sampling.py   its mini-batches; the order of the samples in an epoch
 step.py, train.py   one step; the loop
-stack/         the step of several runs that train at once as one network
 evaluate.py, batch_statistics.py   loss and quality of a split; statistics of batch norm
 report_card.py   answers by class, by confidence, and the worst of them
 answers.py     a little of what is said of each sample, for figures and comparisons

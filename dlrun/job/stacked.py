@@ -142,7 +142,7 @@ class Stacks:
 
 def decide(group: Sequence[Wanted], asked: int | str) -> Decision:
     """How the trainings of a group run best; they are built for that, and not begun."""
-    from dlrun.engine.stack import apart, unfit, worth
+    from dlrun.stack import apart, unfit, worth
 
     try:
         runs = [group[0].built()]
@@ -203,7 +203,7 @@ def _begin(
 
     ends: closes the records, however all ends.
     """
-    from dlrun.engine.stack import apart, unfit
+    from dlrun.stack import apart, unfit
 
     begun: list[_Begun] = []
     others: list[Wanted] = []
@@ -226,9 +226,9 @@ def _begin(
 
 def _trained(begun: Sequence["_Begun"], screen: Siblings) -> Iterator[Ended]:
     """Train what has begun."""
-    from dlrun.engine.stack import StackedStep
     from dlrun.engine.step import SingleStep
     from dlrun.engine.train import Member, train_together
+    from dlrun.stack import StackedStep
 
     runs = [each.built.run for each in begun]
     state = _state(begun)

@@ -100,7 +100,7 @@ class _Groups:
 
     def add(self, run: "Run") -> None:
         """Put a run to its like; of each group a few are kept."""
-        from dlrun.engine.stack import apart, unfit
+        from dlrun.stack import apart, unfit
 
         said = ""
         for group in self.all:
@@ -137,8 +137,8 @@ def _gain(group: _Group, chooses: bool) -> tuple[float, str]:
 
     chooses: whether the faster way is taken.
     """
-    from dlrun.engine.stack import worth
     from dlrun.job import stacked
+    from dlrun.stack import worth
 
     if group.alone or group.count == 1:
         return 1.0, group.alone or group.apart or "it has no like"

@@ -16,13 +16,13 @@ from omegaconf import DictConfig, OmegaConf
 from dlrun import record
 from dlrun.data import Data
 from dlrun.engine.run import Run
-from dlrun.engine.stack import StackedStep, apart, unfit
 from dlrun.engine.state import begin_together
 from dlrun.engine.step import SingleStep, Step
 from dlrun.engine.train import Member, train_together
 from dlrun.procedure.bagging import drawn
 from dlrun.procedure.cross_validate import deal
 from dlrun.recipe import build, compose
+from dlrun.stack import StackedStep, apart, unfit
 
 Rows = dict[str, list[int]]
 

@@ -7,7 +7,7 @@ import pytest
 
 from dlrun import record
 from dlrun.__main__ import main
-from dlrun.engine.stack import StackedStep, worth
+from dlrun.stack import StackedStep, worth
 
 COMMON = ("tracking=none", "threads=1", "epochs=3", "data.samples=25%")
 THIRDS = "procedure._target_=tests.job.thirds.train_thirds"

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from dlrun import record
-from dlrun.engine.stack import StackedStep, worth
+from dlrun.stack import StackedStep, worth
 from dlrun.sweep import claims
 from tests.conftest import in_suite
 from tests.sweep.typed import directory, points, start, table

@@ -13,11 +13,11 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils import parametrize
 
 from dlrun.engine.run import Run
-from dlrun.engine.stack.update import Update, number_of
-from dlrun.engine.stack.weights import Stack
 from dlrun.model.roles import decaying
 from dlrun.regularization.max_norm import MaxNorm
 from dlrun.regularization.penalty import L1, L2, Decay, Elastic
+from dlrun.stack.update import Update, number_of
+from dlrun.stack.weights import Stack
 
 
 class Gradients(Protocol):

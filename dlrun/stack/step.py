@@ -10,14 +10,14 @@ from torch.nn.modules.dropout import _DropoutNd
 from dlrun.engine.batches import Batch, grouped
 from dlrun.engine.evaluate import Tally, averages, best_weights, measure
 from dlrun.engine.run import Run, Weights
-from dlrun.engine.stack import weights as rows_of
-from dlrun.engine.stack.acting import constraint, gradients
-from dlrun.engine.stack.network import Network
-from dlrun.engine.stack.pool import Pool
-from dlrun.engine.stack.update import Update
-from dlrun.engine.stack.weights import Stack
 from dlrun.engine.step import BatchResult, StepResult, training_batches
 from dlrun.engine.watch import Watch
+from dlrun.stack import weights as rows_of
+from dlrun.stack.acting import constraint, gradients
+from dlrun.stack.network import Network
+from dlrun.stack.pool import Pool
+from dlrun.stack.update import Update
+from dlrun.stack.weights import Stack
 
 _SPLITS = ("train", "val", "train_eval")
 

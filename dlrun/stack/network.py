@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from dlrun.engine.run import Run
-from dlrun.engine.stack.folded import Folded, Layer, alike, layer
-from dlrun.engine.stack.stages import Keep, Known, Linear, Stage, Tensors, Traced
-from dlrun.engine.stack.varying import Varying
 from dlrun.loss import Loss
 from dlrun.metric import METRICS
 from dlrun.regularization.dropout import Drop
+from dlrun.stack.folded import Folded, Layer, alike, layer
+from dlrun.stack.stages import Keep, Known, Linear, Stage, Tensors, Traced
+from dlrun.stack.varying import Varying
 
 _EACH_ELEMENT = (
     *(nn.Identity, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish),

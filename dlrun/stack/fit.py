@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from dlrun.engine import checkpoint
 from dlrun.engine.run import Run
-from dlrun.engine.stack.network import Network
-from dlrun.engine.stack.update import forms_of
-from dlrun.engine.stack.varying import ATTRIBUTES
 from dlrun.errors import first_line
 from dlrun.optimizer import takes_closure
 from dlrun.regularization.noise import GradientNoise
+from dlrun.stack.network import Network
+from dlrun.stack.update import forms_of
+from dlrun.stack.varying import ATTRIBUTES
 
 _vmaps: Any = torch._C._functorch  # type: ignore[attr-defined,unused-ignore]
 _LENGTHS = (

@@ -10,8 +10,8 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from dlrun.engine.feed import free_memory
 from dlrun.engine.run import Run
-from dlrun.engine.stack.step import StackedStep
 from dlrun.engine.step import SingleStep, Step
+from dlrun.stack.step import StackedStep
 
 LEAST = 1.05  # times as fast, from which on it is worth it
 _STEPS = 20  # that are timed

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from dlrun.engine.run import Run
-from dlrun.engine.stack.weights import Columns, Stack
 from dlrun.optimizer import forms
 from dlrun.optimizer.forms import Form
 from dlrun.optimizer.rules import Number
+from dlrun.stack.weights import Columns, Stack
 
 _AT_HAND = 2**20
 """Bytes of weights that are moved at a time: they come from the memory once for all of a rule."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlrun.engine.stack.stages import Back, Stage, Tensors, Traced
+from dlrun.stack.stages import Back, Stage, Tensors, Traced
 
 _POOLS: dict[type[nn.Module], int] = {
     **{nn.MaxPool1d: 4, nn.AvgPool1d: 4, nn.AdaptiveAvgPool1d: 4, nn.AdaptiveMaxPool1d: 4},

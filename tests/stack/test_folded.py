@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dlrun.engine.stack.folded import Folded, alike, layer
-from dlrun.engine.stack.stages import Traced
+from dlrun.stack.folded import Folded, alike, layer
+from dlrun.stack.stages import Traced
 
 RUNS = 3
 KNOWN: dict[str, tuple[Callable[[], list[nn.Module]], tuple[int, ...]]] = {

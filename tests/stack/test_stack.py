@@ -1,7 +1,7 @@
 """Runs that train at once come to what each comes to alone.
 
 In float64 and without random layers every point, the weights and what is the best of them are
-the same to 1e-9. On a GPU too: DLRUN_DEVICE=cuda make test ARGS=tests/engine/test_stack.py
+the same to 1e-9. On a GPU too: DLRUN_DEVICE=cuda make test ARGS=tests/stack/test_stack.py
 """
 
 import itertools
@@ -22,14 +22,14 @@ from dlrun import record
 from dlrun.data import Data
 from dlrun.engine import checkpoint
 from dlrun.engine.run import Run
-from dlrun.engine.stack import StackedStep, apart, unfit
-from dlrun.engine.stack.network import Network
-from dlrun.engine.stack.weights import Stack
 from dlrun.engine.state import begin, begin_together
 from dlrun.engine.train import Member, train, train_together
 from dlrun.errors import Failure
 from dlrun.recipe import build
 from dlrun.record import Record
+from dlrun.stack import StackedStep, apart, unfit
+from dlrun.stack.network import Network
+from dlrun.stack.weights import Stack
 from tests.conftest import Recipe, Watcher, sparsely
 
 BASE = ("epochs=3", "data.samples=15%")
@@ -591,5 +591,5 @@ class Whole(torch.nn.Module):
 
 @pytest.mark.parametrize("network", ["in_a_row", pytest.param("Whole", marks=pytest.mark.proof)])
 def test_layers_known_and_unknown(lab: Lab, network: str) -> None:
-    words = ["model=custom", f"model._target_=tests.engine.test_stack.{network}"]
+    words = ["model=custom", f"model._target_=tests.stack.test_stack.{network}"]
     lab.compare(words, ["seed=1", "seed=2; optimizer.lr=0.01", "seed=3"])
