@@ -42,7 +42,7 @@ from tests.faults.words import (
     SPIRAL_DATA,
     STRICT,
     VANISHING,
-    file,
+    chosen,
 )
 
 DATA = ("points", "table", "regression", "images", "cifar10")
@@ -86,29 +86,29 @@ _UNSEEN = ("no_validation", "inconclusive")
 FRESH = (
     # labels of training samples changed at random; those of validation are right
     Fault("labels_changed-moons-35", "labels_changed", "points", "strong", _MOONS_FILE,
-          file("moons-relabelled-0.35"), file("moons"), ("label_noise",), False),
+          chosen("moons-relabelled-0.35"), chosen("moons"), ("label_noise",), False),
     Fault("labels_changed-shapes-20", "labels_changed", "images", "middle", _SHAPES_FILE,
-          file("shapes-relabelled-0.2"), file("shapes"), ("label_noise",), False),
+          chosen("shapes-relabelled-0.2"), chosen("shapes"), ("label_noise",), False),
     # training samples removed, as many updates
     Fault("data_removed-phases-10", "data_removed", "regression", "middle", _STEPS_PHASES,
-          file("phases-thinned-0.1"), file("phases"), FEW, False),
+          chosen("phases-thinned-0.1"), chosen("phases"), FEW, False),
     Fault("data_removed-shapes-5", "data_removed", "images", "strong", _STEPS_SHAPES,
-          file("shapes-thinned-0.05"), file("shapes"), FEW, False),
+          chosen("shapes-thinned-0.05"), chosen("shapes"), FEW, False),
     # classes made rare in training, not in validation
     Fault("unbalanced-blends-5", "unbalanced", "table", "strong", _BLENDS_FILE,
-          file("blends-rare-0.05"), file("blends"), ("class_imbalance",)),
+          chosen("blends-rare-0.05"), chosen("blends"), ("class_imbalance",)),
     Fault("unbalanced-shapes-10", "unbalanced", "images", "middle", _SHAPES_FILE,
-          file("shapes-rare-0.1"), file("shapes"), ("class_imbalance",)),
+          chosen("shapes-rare-0.1"), chosen("shapes"), ("class_imbalance",)),
     # noise on the inputs of training alone
     Fault("data_noised-moons-40", "data_noised", "points", "border", _MOONS_FILE,
-          file("moons-noised-0.4"), file("moons"), NOISED, False),
+          chosen("moons-noised-0.4"), chosen("moons"), NOISED, False),
     Fault("data_noised-shapes-1", "data_noised", "images", "middle", _SHAPES_FILE,
-          file("shapes-noised-1"), file("shapes"), NOISED, False),
+          chosen("shapes-noised-1"), chosen("shapes"), NOISED, False),
     # training samples that stand there again under the next class
     Fault("classes_overlap-blends-40", "classes_overlap", "table", "middle", _BLENDS_FILE,
-          file("blends-overlapped-0.4"), file("blends"), ("label_noise",), False),
+          chosen("blends-overlapped-0.4"), chosen("blends"), ("label_noise",), False),
     Fault("classes_overlap-shapes-80", "classes_overlap", "images", "strong", _SHAPES_FILE,
-          file("shapes-overlapped-0.8"), file("shapes"), ("label_noise",), False),
+          chosen("shapes-overlapped-0.8"), chosen("shapes"), ("label_noise",), False),
     # a batch so large that few updates are left
     Fault("batch_size-spiral-300", "batch_size", "points", "middle", SPIRAL,
           "batch_size=300", "", SHORT),
@@ -147,7 +147,7 @@ FRESH = (
           "regularization.l1.strength=0.0001", STRICT),
     # no penalty where a network would learn the noise by heart
     Fault("penalty_removed-impedances-l1", "penalty_removed", "regression", "strong",
-          f"data=arrays {file('impedances-padded-30')} model.hidden=[32] {ADAM} "
+          f"data=arrays {chosen('impedances-padded-30')} model.hidden=[32] {ADAM} "
           "epochs='500 steps' validate_every='25 steps'", "",
           "regularization=[l1] regularization.l1.strength=0.005", LEARNED_BY_HEART),
     # far too much dropout
@@ -239,16 +239,16 @@ FRESH = (
           "initializer=normal initializer.std=5", "initializer=xavier", SATURATED),
     # test samples in training
     Fault("test_in_training-blends-30", "test_in_training", "table", "middle", _BLENDS_FILE,
-          file("blends-leaked-0.3"), file("blends"), ("leak",), False, True),
+          chosen("blends-leaked-0.3"), chosen("blends"), ("leak",), False, True),
     Fault("test_in_training-phases-10", "test_in_training", "regression", "border", PHASES_FILE,
-          file("phases-leaked-0.1"), file("phases"), ("leak",), False, True),
+          chosen("phases-leaked-0.1"), chosen("phases"), ("leak",), False, True),
     Fault("test_in_training-shapes-100", "test_in_training", "images", "strong", _SHAPES_FILE,
-          file("shapes-leaked-1"), file("shapes"), ("leak",), False, True),
+          chosen("shapes-leaked-1"), chosen("shapes"), ("leak",), False, True),
     # validation from elsewhere
     Fault("shifted_validation-blends-60", "shifted_validation", "table", "middle", _BLENDS_FILE,
-          file("blends-shifted-0.6"), file("blends"), ("distribution_shift",), False),
+          chosen("blends-shifted-0.6"), chosen("blends"), ("distribution_shift",), False),
     Fault("shifted_validation-shapes-50", "shifted_validation", "images", "strong", _SHAPES_FILE,
-          file("shapes-shifted-0.5"), file("shapes"), ("distribution_shift",), False),
+          chosen("shapes-shifted-0.5"), chosen("shapes"), ("distribution_shift",), False),
     # dropout in evaluation, too
     Fault("dropout_left_on-blends", "dropout_left_on", "table", "", _MY_BLENDS,
           "+model.bug=dropout_made_anew", "", ("random_in_eval",), mendable=False, counts=True),
@@ -257,9 +257,9 @@ FRESH = (
           counts=True),
     # training samples of one class only
     Fault("one_class-moons", "one_class", "points", "", _MOONS_FILE,
-          file("moons-single-1"), file("moons"), _GONE, False),
+          chosen("moons-single-1"), chosen("moons"), _GONE, False),
     Fault("one_class-shapes", "one_class", "images", "", _SHAPES_FILE,
-          file("shapes-single-2"), file("shapes"), _GONE, False),
+          chosen("shapes-single-2"), chosen("shapes"), _GONE, False),
 )
 # fmt: on
 

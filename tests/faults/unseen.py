@@ -38,7 +38,7 @@ from tests.faults.words import (
     SPIRAL,
     STRICT,
     VANISHING,
-    file,
+    chosen,
 )
 
 # What recipes begin with besides; sound recipes, from which most faults are made.
@@ -62,19 +62,19 @@ _LOSS = ("wrong_loss", "underfit")
 UNSEEN = (
     # labels of training samples changed at random; those of validation are right
     Fault("labels_changed-phases-10", "labels_changed", "regression", "border", PHASES_FILE,
-          file("phases-relabelled-0.1"), file("phases"), ("label_noise", "overfit"), False),
+          chosen("phases-relabelled-0.1"), chosen("phases"), ("label_noise", "overfit"), False),
     Fault("labels_changed-scenes-40", "labels_changed", "cifar10", "strong", _SCENES_FILE,
-          file("scenes-relabelled-0.4"), file("scenes"), ("label_noise",), False),
+          chosen("scenes-relabelled-0.4"), chosen("scenes"), ("label_noise",), False),
     # training samples removed, as many updates
     Fault("data_removed-scenes-40", "data_removed", "cifar10", "border",
           f"{SCENES_DATA} {CNN} {ADAM} epochs='360 steps' validate_every='60 steps'",
           "data.samples=40%", "", FEW),
     # classes made rare in training, not in validation
     Fault("unbalanced-scenes-25", "unbalanced", "cifar10", "border", _SCENES_FILE,
-          file("scenes-rare-0.25"), file("scenes"), ("class_imbalance",)),
+          chosen("scenes-rare-0.25"), chosen("scenes"), ("class_imbalance",)),
     # noise on the inputs of training alone
     Fault("data_noised-phases-1", "data_noised", "regression", "strong", PHASES_FILE,
-          file("phases-noised-1"), file("phases"), NOISED, False),
+          chosen("phases-noised-1"), chosen("phases"), NOISED, False),
     # a batch so large that few updates are left
     Fault("batch_size-scenes-500", "batch_size", "cifar10", "strong", SCENES,
           "batch_size=500", "", SHORT),
@@ -125,7 +125,7 @@ UNSEEN = (
           "regularization.max_norm.limit=3", STRICT),
     # no penalty where a network would learn the noise by heart
     Fault("penalty_removed-shapes-dropout", "penalty_removed", "images", "border",
-          f"data=arrays {file('shapes-thinned-0.3')} model.hidden=[256] epochs=30", "",
+          f"data=arrays {chosen('shapes-thinned-0.3')} model.hidden=[256] epochs=30", "",
           "regularization=[dropout]", LEARNED_BY_HEART),
     # far too much dropout
     Fault("dropout-spiral-50", "dropout", "points", "middle",
@@ -168,7 +168,7 @@ UNSEEN = (
           f"{SHAPES} optimizer.lr=0.05", "optimizer=lion", "optimizer=momentum", _WILD),
     # inputs as they come, in very different units
     Fault("unnormalized_inputs-shapes-255", "unnormalized_inputs", "images", "middle",
-          f"data=arrays {file('shapes-scaled-1')} optimizer.lr=0.02 epochs=12",
+          f"data=arrays {chosen('shapes-scaled-1')} optimizer.lr=0.02 epochs=12",
           "preprocessing=none", "", ("input_scale",)),
     # a layer that never learns
     Fault("frozen_layer-spiral-no_grad", "frozen_layer", "points", "", MY_SPIRAL,
@@ -195,9 +195,10 @@ UNSEEN = (
           NEVER_ALIVE),
     # validation from elsewhere
     Fault("shifted_validation-phases-20", "shifted_validation", "regression", "border",
-          PHASES_FILE, file("phases-shifted-0.2"), file("phases"), ("distribution_shift",),
+          PHASES_FILE, chosen("phases-shifted-0.2"), chosen("phases"), ("distribution_shift",),
           False),
     Fault("shifted_validation-scenes-turned", "shifted_validation", "cifar10", "middle",
-          _SCENES_FILE, file("scenes-turned-2"), file("scenes"), ("distribution_shift",), False),
+          _SCENES_FILE, chosen("scenes-turned-2"), chosen("scenes"), ("distribution_shift",),
+          False),
 )
 # fmt: on

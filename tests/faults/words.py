@@ -46,6 +46,6 @@ NEVER_ALIVE = ("dead_units", "no_gradient")
 SATURATED = ("saturated_units", "initial_loss")
 
 
-def file(name: str) -> str:
+def chosen(name: str) -> str:
     """The word that chooses a file of `sets`."""
     return f"data.path={{sets}}/{name}.npz"
