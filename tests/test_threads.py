@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from dlrun import record
+from dlrun import preprocessing, record
 from dlrun.__main__ import main, wait_briefly
 from dlrun.engine import device
 from dlrun.engine.device import worthwhile
@@ -55,6 +56,20 @@ def test_a_thread_for_each_2_million_operations():
 def test_the_network_and_the_batch_decide(here, words, count):
     assert main([*SHORT, *words]) == 0
     assert threads(here) == count
+
+
+@pytest.mark.parametrize(("words", "count"), [([], 1), (["threads=3"], 3)])
+def test_few_samples_are_fitted_by_one_thread(here, monkeypatch, words, count):
+    """Another process may have the other cores, and a pass by all threads waits for them."""
+    seen, fit = [], preprocessing.fit
+
+    def watched(*arguments):
+        seen.append(torch.get_num_threads())
+        fit(*arguments)
+
+    monkeypatch.setattr(preprocessing, "fit", watched)
+    assert main([*SHORT, "preprocessing=[standardize]", *words]) == 0
+    assert seen == [count]
 
 
 def test_a_resumed_run_keeps_its_number(here, capsys):
