@@ -37,7 +37,6 @@ import yaml
 
 from dlrun.errors import first_line
 from dlrun.record import bounds, versions
-from dlrun.tracking import imports
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -163,23 +162,9 @@ Write = Callable[["nn.Module", "Tensor", Path], None]
 
 
 def _export(module: "nn.Module", x: "Tensor", folder: Path) -> None:
-    save_program(module, x, folder / "model.pt2")
+    from dlrun.tracking import program
 
-
-def save_program(
-    module: "nn.Module", x: "Tensor", path: Path, texts: Mapping[str, str] | None = None
-) -> None:
-    """Save a module as a program of torch.export for batches of any size.
-
-    x: an example of its input, of two samples. texts: further files inside, by their names.
-    """
-    import torch
-
-    batches = {0: torch.export.Dim.AUTO}
-    with imports.quick():  # it imports the compiler
-        program = torch.export.export(module, (x,), dynamic_shapes=[batches])
-        with path.open("wb") as file:
-            torch.export.save(program, file, extra_files=dict(texts or {}))
+    program.save(module, x, folder / "model.pt2")
 
 
 def _pickle(module: "nn.Module", x: "Tensor", folder: Path) -> None:

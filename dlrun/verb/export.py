@@ -165,10 +165,10 @@ def _output(made: Opened) -> str:
 def _write_torch(made: Opened, what: Exported, path: Path) -> str:
     import torch
 
-    from dlrun.tracking.model import save_program
+    from dlrun.tracking import program as programs
 
     told = json.dumps(what.told)
-    save_program(what.module, what.x[:2], path, {"dlrun.json": told})
+    programs.save(what.module, what.x[:2], path, {"dlrun.json": told})
     program = torch.export.load(path).module()
     with torch.no_grad():
         apart = _check(what, lambda x: program(x))

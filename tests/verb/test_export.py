@@ -102,9 +102,9 @@ def test_safetensors(runs, capsys):
 
 
 def test_a_file_that_differs_is_not_kept(runs, monkeypatch, tmp_path, capsys):
-    from dlrun.tracking import model
+    from dlrun.tracking import program
 
-    save = model.save_program
+    save = program.save
 
     def wrong(module, *rest):
         with torch.no_grad():
@@ -113,7 +113,7 @@ def test_a_file_that_differs_is_not_kept(runs, monkeypatch, tmp_path, capsys):
         with torch.no_grad():
             next(module.parameters()).sub_(0.1)
 
-    monkeypatch.setattr(model, "save_program", wrong)
+    monkeypatch.setattr(program, "save", wrong)
     path = tmp_path / "wrong.pt2"
     assert main(["export", runs["digits"].name, "-o", str(path)]) == 1
     assert "gives other outputs than the network" in capsys.readouterr().err
