@@ -53,14 +53,14 @@ from dlrun.record.files import (
     write_arrays,
     write_json,
 )
-from dlrun.record.origin import git, provenance, versions
+from dlrun.record.origin import git, provenance, version, versions
 from dlrun.record.points import is_whole, last_values, read_points
 
 __all__ = ["FAILED", "FINISHED", "KILLED", "PRUNED", "RUNNING", "Record"]
 __all__ += ["all_runs", "create", "find", "is_running", "mark_killed", "open_existing"]
 __all__ += ["read_json", "read_points", "read_status", "replacing", "text", "write", "write_json"]
 __all__ += ["git", "guard", "held", "hold", "is_whole", "last_values", "provenance", "versions"]
-__all__ += ["findings_of", "keep_findings", "read_arrays", "write_arrays"]
+__all__ += ["findings_of", "keep_findings", "read_arrays", "version", "write_arrays"]
 
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 PREDICTIONS, VALIDATION = "predictions.npz", "validation.npz"

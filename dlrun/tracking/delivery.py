@@ -153,14 +153,15 @@ class Delivery:
             self._replace()
             self.points()
         self._describe()
-        settings = cursor.read(self.directory)
+        settings, first = cursor.read(self.directory), self._is_new
         self._files(settings)
         saved = self.directory / "model"
         if artifacts.lacks_model(self._client, self.directory, settings):
             stamp = (saved / "MLmodel").stat().st_mtime_ns
             self._say(_time_for(saved))
             known = settings.get("model_id")
-            model_id = model.register(self._client, self.run_id, saved, known, self._once)
+            where = self._client, self._experiment, self.run_id
+            model_id = model.register(*where, saved, known, self._once, first)
             self._keep(model_id=model_id, model_stamp=stamp)
         state = status.get("status")
         if state not in (record.FINISHED, record.FAILED):

@@ -28,7 +28,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
@@ -36,7 +35,7 @@ from uuid import uuid4
 import yaml
 
 from dlrun.errors import first_line
-from dlrun.record import bounds, versions
+from dlrun.record import bounds, version
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("dlrun")
 _TYPE = "dlrun"  # by which our models are told from others
 _CODE = "dlrun_table"  # the package in the folder of a table's model
+_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _MODE = "evaluation: an exported program needs no .eval(), and torch refuses to change it"
 
 
@@ -103,57 +103,55 @@ def save_model(
 
 def register(
     client: "MlflowClient",
+    experiment: str,
     run_id: str,
     directory: Path,
-    known: str | None,
+    known: str | None = None,
     once: Callable[[str, Callable[[], Any]], Any] = lambda what, make: make(),
+    first: bool = False,
 ) -> str:
     """Make a saved model the model of a run, once; returns its id.
 
-    known: the id that an earlier attempt got, if there was one.
+    known: the id that an earlier attempt got, if there was one. first: there was no attempt.
     once: sends the request that creates it; see `dlrun.tracking.late`.
     """
     from mlflow.entities import LoggedModelOutput
 
-    run = client.get_run(run_id)
-    experiment = run.info.experiment_id
-    model_id = _find(client, experiment, run_id, known)
-    content = yaml.safe_load(bounds.read_yaml(directory / "MLmodel"))
-    if model_id is None:
-        made = once(
-            "model",
-            lambda: client.create_logged_model(
-                experiment, name=directory.name, source_run_id=run_id, model_type=_TYPE
-            ),
-        )
-        model_id = str(made.model_id)
-    made = client.get_logged_model(model_id)
-    client.log_model_artifacts(model_id, str(directory))
-    content |= {
+    found = None if first else _find(client, experiment, run_id, known)
+    made = found or once(
+        "model",
+        lambda: client.create_logged_model(
+            experiment, name=directory.name, source_run_id=run_id, model_type=_TYPE
+        ),
+    )
+    model_id = str(made.model_id)
+    content = bounds.read_plain(directory / "MLmodel") | {
         "artifact_path": made.artifact_location,
         "model_id": model_id,
         "model_uuid": model_id,
         "run_id": run_id,
     }
+    client.log_model_artifacts(model_id, str(directory))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "MLmodel"
-        path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+        path.write_text(_yaml(content), encoding="utf-8")
         client.log_model_artifact(model_id, str(path))
     client.finalize_logged_model(model_id, "READY")
-    outputs = run.outputs.model_outputs if run.outputs else []
-    if all(output.model_id != model_id for output in outputs):
+    outputs = None if found is None else client.get_run(run_id).outputs
+    there = outputs.model_outputs if outputs else []
+    if all(output.model_id != model_id for output in there):
         step = (content.get("metadata") or {}).get("step", 0)
         client.log_outputs(run_id, [LoggedModelOutput(model_id, step)])
     return model_id
 
 
-def _find(client: "MlflowClient", experiment: str, run_id: str, known: str | None) -> str | None:
+def _find(client: "MlflowClient", experiment: str, run_id: str, known: str | None) -> Any | None:
     """The model that an earlier attempt created for the run; deletes one created twice."""
     mine = f"source_run_id = '{run_id}' AND model_type = '{_TYPE}'"
-    found = [str(model.model_id) for model in client.search_logged_models([experiment], mine)]
-    found.sort(key=lambda model_id: model_id != known)
+    found = list(client.search_logged_models([experiment], mine))
+    found.sort(key=lambda model: str(model.model_id) != known)
     for twin in found[1:]:
-        client.delete_logged_model(twin)
+        client.delete_logged_model(str(twin.model_id))
     return found[0] if found else None
 
 
@@ -194,7 +192,7 @@ def _save(
         result = module(x)
     (path / "data").mkdir(parents=True)
     write(module, x[:2], path / "data")
-    python, found = platform.python_version(), versions()
+    python = platform.python_version()
     packages = _requirements(["mlflow", "torch"])
     loader, given = {"loader_module": "mlflow.pytorch"}, _arrays(x)
     if tables:
@@ -210,10 +208,10 @@ def _save(
                 "pickle_module_name": "mlflow.pytorch.pickle_module",
                 "python_version": python,
             },
-            "pytorch": {"code": None, "model_data": "data", "pytorch_version": found["torch"]},
+            "pytorch": {"code": None, "model_data": "data", "pytorch_version": version("torch")},
         },
         "metadata": told,
-        "mlflow_version": found["mlflow"],
+        "mlflow_version": version("mlflow"),
         "model_size_bytes": sum(file.stat().st_size for file in (path / "data").iterdir()),
         "model_uuid": uuid4().hex,
         "saved_input_example_info": {
@@ -224,7 +222,7 @@ def _save(
         "signature": {"inputs": given.schema, "outputs": _schema(result), "params": None},
         "utc_time_created": str(datetime.now(UTC).replace(tzinfo=None)),
     }
-    (path / "MLmodel").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    (path / "MLmodel").write_text(_yaml(content), encoding="utf-8")
     _write_environment(path, python, packages)
     (path / "input_example.json").write_text(json.dumps(given.sample))
     (path / "serving_input_example.json").write_text(json.dumps({given.key: given.sample}))
@@ -243,8 +241,12 @@ def _write_environment(path: Path, python: str, packages: Sequence[str]) -> None
         "dependencies": ["-r requirements.txt"],
     }
     for name, described in (("conda.yaml", environment), ("python_env.yaml", virtual)):
-        (path / name).write_text(yaml.safe_dump(described, sort_keys=False), encoding="utf-8")
+        (path / name).write_text(_yaml(described), encoding="utf-8")
     (path / "requirements.txt").write_text("\n".join(packages))
+
+
+def _yaml(content: Mapping[str, Any]) -> str:
+    return str(yaml.dump(content, Dumper=_DUMPER, sort_keys=False))
 
 
 class _Given(NamedTuple):
@@ -296,7 +298,7 @@ def _schema(batch: "Tensor") -> str:
 
 def _requirements(packages: Sequence[str]) -> list[str]:
     """Without the local part of a version (+cpu, +cu130), which no package index has."""
-    return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in packages]
+    return [f"{name}=={version(name).partition('+')[0]}" for name in packages]
 
 
 @contextmanager

@@ -217,4 +217,28 @@ def test_a_run_has_its_model_once_and_the_newest_weights(
     loaded = mlflow.pytorch.load_model(f"runs:/{delivery.run_id}/model")
     with torch.no_grad():
         assert torch.equal(loaded(images), changed(images))
-    assert model.register(client, delivery.run_id, run.directory / "model", None) == logged.model_id
+    where = client, experiment, delivery.run_id, run.directory / "model"
+    assert model.register(*where) == logged.model_id
+
+
+def test_an_attempt_that_fails_half_way_leaves_no_second_model(
+    begin, database, network, images, monkeypatch
+):
+    client, experiment = store.connect(database, "dlrun")
+    run = begin(1)
+    run.set_status(record.FINISHED)
+    assert model.save_model(network, images, run.directory / "model")
+    delivery = Delivery(client, experiment, run.directory)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no answer"):
+        patch.setattr(client, "finalize_logged_model", _fails)
+        delivery.deliver(live=False)
+    delivery.deliver(live=False)
+    found = client.search_logged_models([experiment])
+    (logged,) = [each for each in found if each.source_run_id == delivery.run_id]
+    assert str(logged.status) == "READY"
+    (output,) = MlflowClient(database).get_run(delivery.run_id).outputs.model_outputs
+    assert output.model_id == logged.model_id
+
+
+def _fails(*given):
+    raise OSError("no answer")
