@@ -1,15 +1,14 @@
 """What runs on the same data have in common: made once, and held by the data.
 
-What preprocessing learns, the splits that lie ready for the model, and the number of operations
-follow from the data, the device and a part of the recipe. So the runs of a sweep hold one copy of
-a split between them, whether they are trained one after another or at once.
+What preprocessing learns, and the splits that lie ready for the model, follow from the data, the
+device and a part of the recipe. So the runs of a sweep hold one copy of a split between them,
+whether they are trained one after another or at once.
 
 Only what dlrun's own steps make is shared, which draw no numbers and keep what they learn in
 buffers. Nothing may be written into what is shared; what somebody has written into all the same
 is made anew for the next run.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
@@ -32,7 +31,6 @@ class Shared:
     """What was made of some data, by keys; "" as a key shares nothing."""
 
     _fitted: dict[tuple[str, str], Weights] = field(default_factory=dict)
-    _counts: dict[tuple[str, torch.Size], int] = field(default_factory=dict)
     _feeds: WeakValueDictionary[tuple[object, ...], PreparedSplit] = field(
         default_factory=WeakValueDictionary
     )
@@ -73,14 +71,6 @@ class Shared:
             self._feeds[known] = self._last[name] = kept
             self._versions[known] = _versions(kept)
         return kept
-
-    def count(self, key: str, shape: torch.Size, count: Callable[[], int]) -> int:
-        """The number of operations of a model, whose key this is, for samples of a shape."""
-        if not key:
-            return count()
-        if (key, shape) not in self._counts:
-            self._counts[key, shape] = count()
-        return self._counts[key, shape]
 
 
 def _versions(feed: PreparedSplit) -> tuple[int, int]:

@@ -49,7 +49,7 @@ from dlrun.recipe.catalogue import within
 from dlrun.recipe.resume import placed
 from dlrun.recipe.schema import GROUPS, OF_MODEL, OFF, SEVERAL
 from dlrun.record import Record
-from dlrun.record.bounds import read_plain, read_yaml
+from dlrun.record.bounds import read_plain
 from dlrun.regularization import Regularizer
 from dlrun.report import chart as charts
 
@@ -276,8 +276,7 @@ class Lab:
         splits: dict[str, Any] = (info.get("data") or {}).get("splits") or {}
         if "result_step" not in info:
             raise Mistake(f"{said}: is no training")
-        recorded = OmegaConf.create(read_yaml(directory / "recipe.yaml"))
-        wrong = [] if other else differences.keys(self.config, DictConfig(recorded), _APART)
+        wrong = [] if other else differences.keys(self.config, _recipe(directory), _APART)
         if wrong:
             raise Mistake(
                 f"{said}: is of another recipe, by {', '.join(wrong)}; type its settings here too"
@@ -301,7 +300,7 @@ class Lab:
 
     def trained(self, run: RecordedRun) -> "Run":
         """A run that has been trained, with the weights that count, made anew from its record."""
-        recipe = DictConfig(OmegaConf.create(read_plain(run.directory / "recipe.yaml")))
+        recipe = _recipe(run.directory)
         where = run.info["cwd"]
         if where != str(Path.cwd()):
             recipe = placed(recipe, Path(where))
@@ -584,7 +583,7 @@ class Lab:
 
     def _refuse_changes(self, directory: Path) -> None:
         """Raise Mistake where its runs would be of other recipes than those it has already."""
-        before = DictConfig(OmegaConf.create(read_yaml(directory / "recipe.yaml")))
+        before = _recipe(directory)
         before.facts = {"shape": [0], "outputs": 0}  # nobody knew them when it began
         keys = differences.keys(self.config, before, (*identity.NEUTRAL, *_HOW))
         if keys:
@@ -619,6 +618,13 @@ def _lost(key: str, changes: Mapping[str, Any]) -> bool:
         return False
     chosen = changes[group]
     return rest.partition(".")[0] not in chosen if group in SEVERAL else True
+
+
+def _recipe(directory: Path) -> DictConfig:
+    """The recipe of a record."""
+    recipe = OmegaConf.create(read_plain(directory / "recipe.yaml"))
+    assert isinstance(recipe, DictConfig)
+    return recipe
 
 
 def _recorded(directory: Path) -> RecordedRun:

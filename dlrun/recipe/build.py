@@ -51,6 +51,8 @@ TRAIN_EVAL = 2000  # of the training split, at most, that are measured as valida
 SAMPLES = 64  # of the training split, for whatever looks at data before training
 _FITTED = 2**29  # elements of the training split that preprocessing is fitted to, at most
 _PASS = 2**22  # elements of the training split that are preprocessed at once
+_operations: dict[tuple[str, torch.Size, int], int] = {}
+"""Of a model for a sample: by its part of the recipe, the sample's shape, and its outputs."""
 
 
 def check(config: DictConfig, chosen: Sequence[str] = ()) -> None:
@@ -286,8 +288,12 @@ def _known_by(config: DictConfig, chain: nn.Sequential) -> str:
 
 def _counted(config: DictConfig, data: Data, model: nn.Module, x: Tensor) -> int:
     """The operations of the model for a sample; counted once for models that are built alike."""
-    key = ingredients.said(config, "model", "regularization")
-    return shared.of(data).count(key, x.shape, lambda: flops(model, x))
+    key = ingredients.said(config, "model", "regularization"), x.shape, data.outputs
+    if not key[0]:
+        return flops(model, x)
+    if key not in _operations:
+        _operations[key] = flops(model, x)
+    return _operations[key]
 
 
 def _validated(config: DictConfig, data: Data) -> Split:
