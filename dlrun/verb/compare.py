@@ -388,6 +388,10 @@ def _show(
     for name, values in _table(groups).items():
         table.add_row(Text(name), *map(_cell, values))
     console.print(table)
+    stacked = [each.name for each in groups if any(map(_is_stacked, each.directories))]
+    if stacked:
+        line = f"seconds: {', '.join(stacked)} trained at once with others, all in this time"
+        console.print(line, markup=False, soft_wrap=True)
     console.print(_said(changes, any(len(g.directories) > 1 for g in groups)), soft_wrap=True)
     for told, group in zip(tests, groups[1:], strict=True):
         if told is None:
@@ -396,6 +400,10 @@ def _show(
             line = _verdict(told, told.metric.endswith(ACCURACY))
         console.print(line, markup=False, soft_wrap=True)
     console.print(f"the curves: {shell.near(path)}", markup=False, soft_wrap=True)
+
+
+def _is_stacked(directory: Path) -> bool:
+    return "dlrun.stack" in record.read_json(directory / "run.json").get("tags", {})
 
 
 def _cell(values: Sequence[float]) -> str:
