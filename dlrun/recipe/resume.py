@@ -97,9 +97,8 @@ class Previous:
         changed = changes(before, placed(self.recipe, self.cwd), [*typed, *dropped])
         for key, value in changed.items():
             OmegaConf.update(recipe, key, value, force_add=True)
-        if changed:
-            names = ", ".join(changed)
-            _log.warning(f"defaults have changed since; kept as recorded: {names}")
+        if told := [key for key in changed if key != "name"]:  # which procedures give their runs
+            _log.warning(f"defaults have changed since; kept as recorded: {', '.join(told)}")
         if self.cwd != Path.cwd():
             self._move(recipe, typed)
         return recipe

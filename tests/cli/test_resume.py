@@ -124,6 +124,20 @@ def test_recorded_values_stay_where_defaults_have_changed(tmp_path, caplog, monk
     assert caplog.messages == ["defaults have changed since; kept as recorded: optimizer.lr"]
 
 
+def test_the_name_that_a_procedure_gives_is_no_changed_default(tmp_path, caplog, monkeypatch):
+    overrides = ["procedure=train"]
+    then = composed(overrides)
+    then.name = "bag 0"
+    record(tmp_path / "runs" / "one", overrides, then)
+    previous = resume.find(["resume=last", f"outputs={tmp_path}"])
+    monkeypatch.setattr(logging.getLogger("dlrun"), "propagate", True)
+    with compose.composer([]) as composer, caplog.at_level("WARNING", "dlrun"):
+        words = previous.merge(composer, ["resume=last", "epochs=40"])
+        recipe = previous.restore(composer, composer.recipe(words), words)
+    assert (recipe.name, recipe.epochs) == ("bag 0", 40)
+    assert caplog.messages == []
+
+
 def test_an_override_that_is_dropped_does_not_count_as_a_changed_default(tmp_path, caplog):
     overrides = ["optimizer.lr=0.5"]
     record(tmp_path / "runs" / "one", overrides, composed(overrides))
