@@ -19,7 +19,7 @@ from dlrun.tracking import imports
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-_last: dict[bytes, "ExportedProgram"] = {}
+_last: dict[bytes | None, "ExportedProgram"] = {}
 """The program that was saved last, without weights, by the likeness of its module."""
 
 
@@ -30,14 +30,12 @@ def save(module: nn.Module, x: Tensor, path: Path, texts: Mapping[str, str] | No
     """
     with imports.quick():  # it imports the compiler
         like = likeness(module, x)
-        program = _last.get(like) if like is not None else None
-        if program is None:
-            program = traced(module, x)
+        program = _last.pop(like, None) or traced(module, x)
+        _last.clear()
         program.state_dict.update(_weights(module))
         program.example_inputs[0][0].copy_(x)  # it is saved too
         with path.open("wb") as file:
             torch.export.save(program, file, extra_files=dict(texts or {}))
-        _last.clear()
         if like is not None:
             program.state_dict.clear()  # else the weights would stay in memory
             _last[like] = program

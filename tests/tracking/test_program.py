@@ -51,9 +51,8 @@ def agrees(tmp_path):
     """Whether the saved program says what its module says, in batches of any size."""
     numbers = count()
 
-    def check(module, x=None):
+    def check(module, x):
         path = tmp_path / f"{next(numbers)}.pt2"
-        x = torch.randint(0, 256, (7, 4), dtype=torch.uint8) if x is None else x
         with torch.no_grad():
             program.save(module, x[:2], path)
             loaded = torch.export.load(path)
@@ -127,7 +126,11 @@ def test_what_cannot_be_pickled_is_traced_each_time(traces, agrees):
     assert len(traces) == 2
 
 
-def test_no_weights_stay_behind(traces, agrees):
+def test_no_weights_stay_behind(traces, agrees, tmp_path):
     assert agrees(Scaled().eval(), X)
     (kept,) = program._last.values()
     assert not kept.state_dict
+    with pytest.raises(FileNotFoundError):
+        program.save(Scaled().eval(), X[:2], tmp_path / "nowhere" / "model.pt2")
+    assert not program._last
+    assert agrees(Scaled().eval(), X)
