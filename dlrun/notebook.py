@@ -27,7 +27,8 @@ from dlrun.console import format
 from dlrun.errors import Failure, Interrupted, Mistake, OutOfTime
 from dlrun.finding import Finding
 from dlrun.recipe import flags
-from dlrun.verb import named, opened
+from dlrun.record import named
+from dlrun.verb import opened
 from dlrun.verb.asked import Asked
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Recorded:
         """The network with its best weights: raw samples in, logits or numbers in their units out.
 
         Preprocessing is inside, as in `model/`; it is in evaluation mode. Of a procedure, the
-        network of its best run. Raises Mistake where there are no weights.
+        network of its result, or of its best run. Raises Mistake where there are no weights.
         """
         from dlrun.procedure.train import deployable
 

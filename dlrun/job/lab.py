@@ -188,7 +188,8 @@ class Lab:
             runs = [run.directory.name for run in outcome.runs if run.directory.exists()]
             chart = charts.plain(outcome.chart)
             table = [dict(row) for row in outcome.table]
-            kept.update(value=outcome.value, runs=runs, text=outcome.text)
+            result = outcome.result.directory.name if outcome.result else None
+            kept.update(value=outcome.value, runs=runs, result=result, text=outcome.text)
             kept.update(table=table, chart=chart)
             if outcome.values and not kept.points():
                 kept.append(len(runs), float(len(runs)), dict(outcome.values))

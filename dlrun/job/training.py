@@ -124,7 +124,9 @@ def deployed(config: DictConfig, directory: Path, session: "Session") -> "Run | 
     if run.averaging or run.modes is not None:
         found = trained(config, directory, session)
         return found and found[0]
-    best = None if keeps_last(run) else saved["best"]
+    asked = _asked(directory)
+    last = keeps_last(run) or (asked is not None and asked.keeps_last)
+    best = None if last else saved["best"]
     restore_model(run, saved["model"] if best is None else best)
     return run
 
@@ -195,15 +197,20 @@ def remembered(directory: Path) -> Training | None:
 
     Raises Mistake where its rows are lost.
     """
+    asked = _asked(directory)
+    if asked is None or asked.rows is None:
+        return asked
+    try:
+        with np.load(directory / _ROWS) as file:
+            return replace(asked, rows={name: file[name].tolist() for name in file.files})
+    except (OSError, ValueError, KeyError) as error:
+        raise Mistake(f"{directory / _ROWS} cannot be read: {error}") from None
+
+
+def _asked(directory: Path) -> Training | None:
+    """The same, with no rows in the place of its own."""
     asked = record.read_json(directory / "run.json").get("training")
     if not asked:
         return None
-    rows = None
-    if asked["rows"]:
-        try:
-            with np.load(directory / _ROWS) as file:
-                rows = {name: file[name].tolist() for name in file.files}
-        except (OSError, ValueError, KeyError) as error:
-            raise Mistake(f"{directory / _ROWS} cannot be read: {error}") from None
     known = {name: value for name, value in asked.items() if name != "hash"}
-    return Training(**known | {"rows": rows})
+    return Training(**known | {"rows": {} if asked["rows"] else None})

@@ -109,6 +109,11 @@ class Training:
     may_diverge: bool = False
     recorded: bool = True
 
+    @property
+    def keeps_last(self) -> bool:
+        """Whether its last weights are its result, whatever the rules of the recipe say."""
+        return self.ends != RULES or bool(self.until)
+
 
 @dataclass(frozen=True)
 class RecordedRun:
@@ -138,6 +143,7 @@ class RecordedRun:
 class Outcome:
     """What a procedure comes to: the value that the recipe is judged by, and the runs it made.
 
+    result: the run whose weights it comes to, where that is not the best of them.
     values: what is recorded as the point of the procedure's own record, by name.
     text: the result in one sentence. table: the closing table: rows of values by their column;
     rows with another first column than those before them begin another table.
@@ -153,6 +159,7 @@ class Outcome:
     table: Sequence[Mapping[str, Any]] = ()
     chart: Charts = None
     failure: str = ""
+    result: RecordedRun | None = None
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ def retrain(
     return Outcome(
         value=first.value,
         runs=[first, last],
+        result=last,
         findings=findings,
         values=_starting(last, "test/") | ends,
         text=_said(ends),

@@ -6,7 +6,6 @@ with one function:
     run(asked: Asked) -> int       the exit code
 
 asked.py    the words of such a command, sorted
-named.py    the record that a word names: a run, a sweep's best, what a procedure made
 opened.py   a run made anew from its record, and data to put through it
 labelled.py, inputs.py   samples with labels to measure it on; files to predict
 list.py, sync.py, ...   the verbs

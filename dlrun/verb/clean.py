@@ -15,8 +15,8 @@ from rich.text import Text
 from dlrun import record, shell
 from dlrun.console import format, screen
 from dlrun.errors import Mistake
+from dlrun.record import named
 from dlrun.record import sweep as sweeps
-from dlrun.verb import named
 from dlrun.verb.asked import Asked
 from dlrun.verb.list import row
 
@@ -82,7 +82,8 @@ def _own_needs(directory: Path) -> Iterator[tuple[Path, str]]:
             everything = {*made, *_begun(directory)}
             yield from ((each, f"{directory.name} goes on with it") for each in everything)
         elif any(named.score(each) is not None for each in made):
-            yield named.find(directory.parents[1], directory.name), f"the best of {directory.name}"
+            run, why = named.result_of(directory)
+            yield run, f"{why} of {directory.name}"
     elif status != record.FINISHED and (info.get("sweep") or info.get("parent")):
         if status != record.PRUNED:
             yield directory, "what made it goes on with it"

@@ -17,13 +17,12 @@ from dlrun.console import format, screen
 from dlrun.errors import Mistake
 from dlrun.recipe.identity import NEUTRAL
 from dlrun.recipe.schema import SEVERAL
-from dlrun.record import test_set
+from dlrun.record import named, test_set
 from dlrun.record.bounds import read_yaml
 from dlrun.report import comparison, results
 from dlrun.report.comparison import Change
 from dlrun.report.evidence import Difference
 from dlrun.report.paired import binomial, mcnemar, paired, unpaired
-from dlrun.verb import named
 from dlrun.verb.asked import Asked
 
 if TYPE_CHECKING:

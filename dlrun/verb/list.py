@@ -8,8 +8,8 @@ from typing import Any
 
 from dlrun import record, shell
 from dlrun.console import format
+from dlrun.record import named
 from dlrun.record import sweep as sweeps
-from dlrun.verb import named
 from dlrun.verb.asked import Asked
 
 Row = Mapping[str, Any]

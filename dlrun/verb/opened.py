@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun import record, shell
+from dlrun.console import screen
 from dlrun.errors import Mistake
 from dlrun.recipe import compose, flags, mistakes, resume
-from dlrun.verb import named
+from dlrun.record import named
 from dlrun.verb.asked import Asked
 
 if TYPE_CHECKING:
@@ -119,7 +120,6 @@ def opened(asked: Asked, which: str = "last") -> Iterator[Opened]:
     if str(before.cwd) not in sys.path:
         sys.path.insert(-1, str(before.cwd))  # the user's own modules
 
-    from dlrun.console import screen
     from dlrun.console.progress import Progress
     from dlrun.engine.interrupt import raised
     from dlrun.job.session import Session
@@ -139,6 +139,14 @@ def trained_record(asked: Asked) -> Path:
     """The record of the one run that a command names, `last` without any."""
     if len(asked.names) > 1:
         raise Mistake(f"{asked.verb} takes one run, not {len(asked.names)}")
-    directory = named.find(asked.outputs, *asked.names)
+    directory = chosen(asked, *asked.names)
     record.mark_killed(directory)
+    return directory
+
+
+def chosen(asked: Asked, which: str = "last") -> Path:
+    """The record of one run; says which, where the word names a sweep or a procedure."""
+    directory, why = named.found(asked.outputs, which)
+    if why:
+        screen.console("stderr").print(why, markup=False, soft_wrap=True, style="dim")
     return directory

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from dlrun import shell
 from dlrun.console import screen
 from dlrun.errors import Failure, Mistake
-from dlrun.verb import inputs, named
+from dlrun.verb import inputs
 from dlrun.verb.asked import Asked
-from dlrun.verb.opened import Opened, opened
+from dlrun.verb.opened import Opened, chosen, opened
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +30,7 @@ def run(asked: Asked) -> int:
     """Predict, and write what is said of each sample; 1 where something could not be read."""
     which, words = _sorted(asked)
     output = _output(asked, words)
-    directory = named.find(asked.outputs, which)
+    directory = chosen(asked, which)
     with opened(asked, str(directory)) as made:
         found = inputs.of(words, made.info["data"])
         count = 0

@@ -1,5 +1,6 @@
 """Training on train and val together, as long as a first training says."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,11 +11,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dlrun import record
+from dlrun import record, shell
 from dlrun.__main__ import main
 from dlrun.data.digits import digits
 from dlrun.engine import checkpoint
 from dlrun.engine.batches import order
+from dlrun.record.trained import find as weights_of
+from dlrun.verb.asked import Asked
+from dlrun.verb.opened import opened
 from tests.conftest import in_suite, sparsely
 from tests.job.test_lab import assert_equal, children, parent
 
@@ -208,6 +212,27 @@ def test_it_says_what_was_not_reached(capsys):
     assert found["numbers"]["val/objective"] >= found["numbers"]["target/objective"]
     assert found["command"].endswith(f"procedure=retrain procedure.run={first.name}")
     assert f"  {found['command']}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("strategy", in_suite(["restart"], ["restart", "continue"]))
+def test_its_record_stands_for_the_last_weights_of_the_retrained_run(strategy, capsys):
+    words = (*SHORT, "optimizer.lr=2", "optimizer.momentum=0.9", "schedule=constant")
+    assert main([*words, "procedure=retrain", f"procedure.strategy={strategy}"]) == 0
+    *_, retrained = children()
+    ends = state(retrained)
+    with opened(Asked("evaluate")) as made:
+        assert made.directory == retrained
+        weights = made.run.model.state_dict()
+    assert all(torch.equal(value, ends["model"][name]) for name, value in weights.items())
+    if strategy == "restart":
+        assert not torch.equal(state(retrained, "best")["1.weight"], ends["model"]["1.weight"])
+    capsys.readouterr()
+    assert main(["evaluate", "last", "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["values"]["loss"] == pytest.approx(last(retrained)["test/loss"])
+    assert f"the result is {shell.near(retrained)}" in said.err
+    [whole] = parent()
+    assert weights_of("outputs", whole.name).file == retrained / "checkpoints" / "last.pt"
 
 
 @pytest.mark.parametrize("strategy", in_suite(["restart"], ["restart", "continue"]))

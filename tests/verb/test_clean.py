@@ -48,7 +48,7 @@ def test_nothing_is_removed_before_it_is_said(several, capsys):
     assert [several["two"].name, "finished", "0.7000", "two", "1", "kB"] in rows
     for name, why in {
         "mine": "has a name of its own",
-        "one": f"the best of {several['folds'].name}",
+        "one": f"the best run of {several['folds'].name}",
         "last": "the last",
     }.items():
         assert f"{several[name].name} ({why})" in out

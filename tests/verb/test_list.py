@@ -8,7 +8,6 @@ from dlrun import record
 from dlrun.__main__ import main
 from dlrun.cli.completion import candidates
 from dlrun.record import FINISHED
-from dlrun.verb import named
 
 
 def keep(outputs, name, started, value=None, **info):
@@ -91,10 +90,3 @@ def test_tab(three):
     assert {"last", "sort=", "outputs=", three[0].name} <= set(candidates("dlrun list "))
     assert candidates("dlrun list --") == ["--help", "--json"]
     assert candidates("dlrun list sort=v") == ["sort=value"]
-
-
-def test_a_procedure_stands_for_its_best_run(tmp_path):
-    runs = [keep(tmp_path, "child", n, value) for n, value in enumerate([0.5, 0.9, 0.7])]
-    whole = keep(tmp_path, "folds", 9, kind="procedure", runs=[run.name for run in runs])
-    assert named.find(tmp_path, whole.name) == runs[1]
-    assert named.find(tmp_path) == runs[1]  # the last

@@ -1,4 +1,4 @@
-"""The record that a word names: a run, the best of a sweep, or what a procedure has made."""
+"""The record that a word names: a run, the best of a sweep, or what a procedure comes to."""
 
 import difflib
 from pathlib import Path
@@ -6,37 +6,48 @@ from typing import Any
 
 from dlrun import record, shell
 from dlrun.errors import Mistake
+from dlrun.metric import known
+from dlrun.metric import score as as_score
 from dlrun.record import sweep as sweeps
 
 
-def sweep_folder(outputs: Path, which: str) -> Path | None:
+def sweep_folder(outputs: str | Path, which: str) -> Path | None:
     """The directory of the sweep that has this id, the start of one, or this path."""
     named = shell.path(which, "run")
     if (named / sweeps.SWEEP).is_file():
         return named.absolute()
-    folder = outputs.absolute() / "sweeps"
+    folder = Path(outputs).absolute() / "sweeps"
     found = [each.parent for each in sorted(folder.glob(f"*/{sweeps.SWEEP}"))]
     exact = [each for each in found if which == each.name]
     begun = [each for each in found if which and each.name.startswith(which)]
     return exact[0] if exact else begun[0] if len(begun) == 1 else None
 
 
-def find(outputs: Path, which: str = "last") -> Path:
-    """The directory of one trained run; of a sweep its best, of a procedure its only or best.
+def find(outputs: str | Path, which: str = "last") -> Path:
+    """The directory of one trained run; of a sweep its best, of a procedure its result.
 
     Raises Mistake where there is none, or none that has been trained.
     """
+    return found(outputs, which)[0]
+
+
+def found(outputs: str | Path, which: str) -> tuple[Path, str]:
+    """The same, and what to say of the choice where the word names more than that run."""
     sweep = sweep_folder(outputs, which) if which != "last" else None
     if sweep is not None:
         best = sweeps.read(sweep).best_run
         if best is None or not best.directory:
             raise Mistake(f"{which}: no run of this sweep has ended with a result")
-        return sweep.parents[1] / best.directory
+        run = sweep.parents[1] / best.directory
+        return run, f"sweep {sweep.name}: the best run is {shell.near(run)}"
     try:
         directory = record.find(outputs, which)
     except Mistake as mistake:
         raise Mistake(f"{mistake}{_sweeps_near(outputs, which)}") from None
-    return _of_procedure(directory) if is_procedure(directory) else directory
+    if not is_procedure(directory):
+        return directory, ""
+    run, why = result_of(directory)
+    return run, f"procedure {directory.name}: {why} is {shell.near(run)}{_own_model(directory)}"
 
 
 def is_procedure(directory: Path) -> bool:
@@ -51,12 +62,22 @@ def children(directory: Path) -> list[Path]:
     return [run for run in runs if run.is_dir()]
 
 
-def _of_procedure(directory: Path) -> Path:
-    """The run of a procedure whose monitored value is the best, the last of equals."""
-    runs = [run for run in children(directory) if score(run) is not None]
-    if not runs:
+def result_of(directory: Path) -> tuple[Path, str]:
+    """The run that a procedure comes to, and what that one is to it.
+
+    The one that the procedure says, else the best of those that monitor what its first run does,
+    the last of equals. Raises Mistake where none has been trained.
+    """
+    runs = children(directory)
+    said = record.read_json(directory / "run.json").get("result")
+    if said in [run.name for run in runs]:
+        return directory.with_name(str(said)), "the result"
+    measured = {run: value for run in runs if (value := best(run)) is not None}
+    if not measured:
         raise Mistake(f"{shell.near(directory)}: this procedure has made no run that has trained")
-    return max(reversed(runs), key=lambda run: score(run) or 0.0)
+    monitor = next(iter(measured.values()))[0]
+    alike = [run for run, (key, _) in measured.items() if key == monitor]
+    return max(reversed(alike), key=lambda run: score(run) or 0.0), "the best run"
 
 
 def best(directory: Path) -> tuple[str, float] | None:
@@ -69,10 +90,8 @@ def best(directory: Path) -> tuple[str, float] | None:
 
 def score(directory: Path) -> float | None:
     """The same, so that more is better."""
-    from dlrun import metric
-
-    info, found = record.read_json(directory / "run.json"), best(directory)
-    return metric.score(*found, metric.known(info.get("metrics"))) if found else None
+    info, value = record.read_json(directory / "run.json"), best(directory)
+    return as_score(*value, known(info.get("metrics"))) if value else None
 
 
 def finished(directory: Path) -> dict[str, Any]:
@@ -83,7 +102,13 @@ def finished(directory: Path) -> dict[str, Any]:
     return info
 
 
-def _sweeps_near(outputs: Path, which: str) -> str:
-    names = [each.name for each in (outputs.absolute() / "sweeps").glob("*") if each.is_dir()]
+def _own_model(directory: Path) -> str:
+    """Where a procedure keeps a model of its own, such as an ensemble's."""
+    model = directory / "model"
+    return f"; the model of all its runs together is {shell.near(model)}" if model.is_dir() else ""
+
+
+def _sweeps_near(outputs: str | Path, which: str) -> str:
+    names = [each.name for each in (Path(outputs).absolute() / "sweeps").glob("*") if each.is_dir()]
     near = difflib.get_close_matches(which, names, n=2, cutoff=0.5)
     return f"; sweeps: {', '.join(near)}" if near else ""

@@ -1,0 +1,46 @@
+"""The record that a word names."""
+
+import pytest
+
+from dlrun import record
+from dlrun.errors import Mistake
+from dlrun.record import named
+from tests.verb.test_list import keep
+
+
+def made(folder, values, **more):
+    """The runs of a procedure with these values, and its own record."""
+    runs = [keep(folder, "child", n, value) for n, value in enumerate(values)]
+    return runs, keep(folder, "whole", 9, kind="procedure", runs=[run.name for run in runs], **more)
+
+
+def test_a_procedure_stands_for_its_best_run(tmp_path):
+    runs, whole = made(tmp_path, [0.5, 0.9, 0.7])
+    assert named.find(tmp_path, whole.name) == runs[1]
+    assert named.find(tmp_path) == runs[1]  # the last
+
+
+def test_or_for_the_run_that_it_calls_its_result(tmp_path):
+    runs, whole = made(tmp_path, [0.5, 0.9, 0.7])
+    about = record.read_json(whole / "run.json") | {"result": runs[2].name}
+    record.write_json(whole / "run.json", about)
+    run, said = named.found(tmp_path, whole.name)
+    assert run == runs[2]
+    assert "the result is" in said
+
+
+def test_what_monitors_something_else_is_not_compared(tmp_path):
+    runs, whole = made(tmp_path, [0.5, 0.9, 0.7])
+    about = record.read_json(runs[1] / "run.json") | {"monitor": "train/loss"}
+    record.write_json(runs[1] / "run.json", about)
+    (runs[1] / "metrics.jsonl").unlink()
+    kept = record.open_existing(runs[1])
+    kept.append(5, 1.0, {"best/train_loss": -3.0, "best/epoch": 1.0})
+    kept.close()
+    assert named.find(tmp_path, whole.name) == runs[2]
+
+
+def test_a_procedure_without_runs_names_none(tmp_path):
+    _, whole = made(tmp_path, [])
+    with pytest.raises(Mistake, match="has made no run that has trained"):
+        named.find(tmp_path, whole.name)
