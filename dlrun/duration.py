@@ -70,7 +70,7 @@ def parse(value: object) -> Duration:
 
 def spoken(seconds: float) -> str:
     """A time as one says it: 2 h 5 min, 3 min 20 s, 4.2 s, 350 ms."""
-    if seconds < 1:
+    if seconds < 0.9995:
         return f"{1000 * seconds:.3g} ms"
     hours, rest = divmod(round(seconds), 3600)
     minutes, left = divmod(rest, 60)

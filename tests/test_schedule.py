@@ -11,6 +11,7 @@ import torch
 
 from dlrun import schedule as schedules
 from dlrun.duration import Steps
+from dlrun.engine.evaluate import best_weights
 
 
 def rates_of_torch(make: Callable[[Any], Any], steps: int) -> list[float]:
@@ -352,6 +353,40 @@ def test_bold_driver_that_rises_only_where_progress_is_slow():
 def test_schedules_that_cannot_be(make, said):
     with pytest.raises(ValueError, match=said):
         make()
+
+
+SWA = "regularization.weight_average."
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "regularization=[lookahead]",
+        "regularization=[weight_average]",
+        f"regularization=[weight_average] {SWA}form=swa {SWA}start=0 {SWA}period=1",
+        "optimizer=asgd",
+        "optimizer=schedulefree_sgd",
+        "optimizer=schedulefree_adamw",
+    ],
+)
+def test_what_is_evaluated_after_a_return_has_nothing_of_what_was_left(rule, train_recipe):
+    evaluated: list[dict[str, Any]] = []
+
+    def change(run: Any) -> None:
+        order, observe = run.order, run.schedule.observe
+        shown, scores = iter([0.1, 0.9, 0.2, 0.2, 0.9, 0.9]), iter([-1.0, -0.5, -0.9, -0.9])
+
+        def noted(epoch: int) -> Any:
+            evaluated.append(best_weights(run))
+            return order(epoch)
+
+        run.order, run.score = noted, lambda name, value: next(shown)
+        run.schedule.observe = lambda score: observe(next(scores))
+
+    train_recipe("epochs=4", "schedule=bold_driver", *rule.split(), change=change)
+    before, best, returned = evaluated[1:]
+    assert all(torch.equal(returned[name], value) for name, value in best.items())
+    assert not all(torch.equal(before[name], value) for name, value in best.items())
 
 
 @pytest.mark.parametrize(

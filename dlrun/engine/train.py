@@ -305,6 +305,8 @@ def _judge(member: Member, state: State, step: Step, number: int, values: dict[s
         if run.schedule.returns() and standing.best is not None:
             run.model.load_state_dict(standing.best)
             step.forget(number)
+            for rule in run.regularizers.values():
+                rule.forget()
     for rule in run.stopping:
         watched = rule.metric or run.monitor
         if watched in values:

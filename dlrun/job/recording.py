@@ -3,7 +3,7 @@
 import logging
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -92,20 +92,43 @@ def status_of(
 
 def begin(recipe: DictConfig, run: "Run", invocation: Invocation) -> tuple[Record, "State"]:
     """A new record, or that of the run which is resumed, and the state to train on from."""
+    text = written(recipe)
+    if recipe.resume:
+        kept = record.open_existing(recipe.resume)
+    else:
+        about = info(recipe, invocation) | run.facts()
+        kept = record.create(recipe.outputs, named(recipe, invocation), about, text)
+    with ExitStack() as ends:
+        ends.callback(kept.close)
+        if recipe.resume:
+            state = _taken_up(recipe, run, invocation, kept)
+            record.write(kept.directory / "recipe.yaml", shell.redacted(text))
+        else:
+            state = _begun(run, kept)
+        ends.pop_all()
+    return kept, state
+
+
+def _begun(run: "Run", kept: Record) -> "State":
+    """The first state of a run; where it can't be had, its record says so."""
     from dlrun.engine import checkpoint
+    from dlrun.engine import state as states
+
+    try:
+        if run.began is not None:
+            checkpoint.save_start(states.start(run), kept.directory / "checkpoints")
+        return states.begin(run, kept)
+    except BaseException as error:
+        kept.set_status(record.FAILED, str(error) or type(error).__name__)
+        raise
+
+
+def _taken_up(recipe: DictConfig, run: "Run", invocation: Invocation, kept: Record) -> "State":
+    """The state of a run that goes on; its record says what has changed since."""
     from dlrun.engine import device as devices
     from dlrun.engine import state as states
 
-    text = written(recipe)
-    if not recipe.resume:
-        about = info(recipe, invocation) | run.facts()
-        kept = record.create(recipe.outputs, named(recipe, invocation), about, text)
-        if run.began is not None:
-            checkpoint.save_start(states.start(run), kept.directory / "checkpoints")
-        return kept, states.begin(run, kept)
-    kept = record.open_existing(recipe.resume)
     if kept.info.get("cleaned"):
-        kept.close()
         raise Mistake(
             f"resume={kept.id}: dlrun clean has removed its checkpoints; begin a new run, without "
             "resume="
@@ -113,12 +136,7 @@ def begin(recipe: DictConfig, run: "Run", invocation: Invocation) -> tuple[Recor
     typed = "threads" in map(shell.key, invocation.overrides)
     devices.keep_threads(kept.info.get("threads"), typed)
     facts = run.facts()
-    try:
-        changed = differences.since(recipe, kept, facts)
-        state = states.begin(run, kept, changed)
-    except Mistake:
-        kept.close()
-        raise
+    state = states.begin(run, kept, differences.since(recipe, kept, facts))
     data, recorded = facts["data"], kept.info.get("data") or {}
     if state.counters.step and recorded.get("digest", data["digest"]) != data["digest"]:
         _log.warning(
@@ -139,8 +157,7 @@ def begin(recipe: DictConfig, run: "Run", invocation: Invocation) -> tuple[Recor
     if kept.info.get("name") in (None, name(overrides)):
         known["name"] = named(recipe, invocation)  # says what is trained now
     kept.update(**facts | known | {"data": data})
-    record.write(kept.directory / "recipe.yaml", shell.redacted(text))
-    return kept, state
+    return state
 
 
 def written(recipe: DictConfig) -> str:

@@ -129,7 +129,7 @@ def descend(
         if path.lost:
             break
         if path.values[-1] < lowest:
-            lowest, best = path.values[-1], place.at.detach().clone()
+            lowest, best = path.values[-1], evaluated(optimizer, place).detach().clone()
         _tell(optimizer, schedule, -path.values[-1])
         if schedule.returns():
             place.at.data.copy_(best)

@@ -233,11 +233,8 @@ def _proposed(lab: Lab, trials: Sequence[dict[str, float]], steps: int) -> Outco
     first, tried = best["first"], [trial["lr"] for trial in trials]
     untrained = max(first, _finite(trials)[0]["loss"]) if finite else first
     if not (finite and best["loss"] < (1 - LEAST) * untrained):
-        text = (
-            f"No rate from {tried[0]:g} to {tried[-1]:g} has made the loss smaller by {LEAST:.0%} "
-            f"than at first, {first:.4g}, within {steps} steps."
-        )
-        return Outcome(findings=[Finding("best_rate", WARN, text)], table=_table(trials))
+        found = _without(tried, first, f", within {steps} steps")
+        return Outcome(findings=[found], table=_table(trials))
     lr, largest = best["lr"], max(finite)
     text = (
         f"The loss has fallen most at optimizer.lr={lr:g}, from {first:.4g} to {best['loss']:.4g} "
@@ -270,6 +267,15 @@ def _table(trials: Sequence[dict[str, float]]) -> list[dict[str, Any]]:
     ]
 
 
+def _without(rates: Sequence[float], first: float, within: str = "") -> Finding:
+    """That no rate is good."""
+    text = (
+        f"No rate from {rates[0]:g} to {rates[-1]:g} has made the loss smaller by {LEAST:.0%} "
+        f"than at first, {first:.4g}{within}."
+    )
+    return Finding("best_rate", WARN, text)
+
+
 def _finding(lab: Lab, best: float, largest: float, text: str) -> Finding:
     numbers = {"lr": best, "largest_finite": largest}
     return Finding("best_rate", NOTE, text, numbers, lab.command({"optimizer.lr": best}))
@@ -287,8 +293,10 @@ def _range(lab: Lab, lr: float, rates: Sequence[float]) -> Outcome:
         lab.record.update(swept=True)
     finite = _finite(_noted(lab))
     losses, at = [trial["loss"] for trial in finite], [trial["lr"] for trial in finite]
-    best = float(f"{steepest(at, losses):.2g}")
     runs = [smoothed(losses[: place + 1]) for place in range(len(losses))]
+    if not (runs and min(runs) < (1 - LEAST) * losses[0]):
+        return Outcome(findings=[_without(rates, losses[0] if losses else math.nan)])
+    best = float(f"{steepest(at, losses):.2g}")
     chart = Chart(
         "rates",
         "optimizer.lr",

@@ -13,6 +13,7 @@ from dlrun.data.depth import FromDepth, raw_example
 from dlrun.data.scale import Unscale
 from dlrun.engine.evaluate import measure, predictions
 from dlrun.engine.feed import prepare
+from dlrun.engine.look import untouched
 from dlrun.engine.run import Run
 from dlrun.engine.state import State, keeps_last
 from dlrun.engine.train import train as loop
@@ -56,7 +57,10 @@ def conclude(built: BuiltRun, ending: Ending) -> None:
     best = run.score(run.monitor, standing.best_score)
     values = {f"best/{run.monitor.replace('/', '_')}": best}
     if len(run.val) < len(run.data.val):  # what was validated on is a part
-        whole = measured(run, "val")
+        with untouched(run):
+            if keeps_last(run) and standing.best is not None:
+                run.model.load_state_dict(standing.best)
+            whole = measured(run, "val")
         values |= {key.replace("val/", "best/val_", 1): value for key, value in whole.items()}
     values["best/epoch"] = standing.best_step / run.lengths.steps_per_epoch
     tested = ending.test and len(run.data.test) > 0

@@ -27,7 +27,7 @@ import secrets
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
@@ -185,8 +185,11 @@ def create(outputs: str | Path, name: str, info: dict[str, Any], recipe: str) ->
         }
         write(directory / "recipe.yaml", shell.redacted(recipe))
         write_json(directory / "run.json", known | provenance(os.getcwd()) | info)
-        record = open_existing(directory)
-        record.set_status(RUNNING)
+        with ExitStack() as ends:
+            record = open_existing(directory)
+            ends.callback(record.close)
+            record.set_status(RUNNING)
+            ends.pop_all()
     return record
 
 
@@ -197,13 +200,16 @@ def open_existing(directory: str | Path) -> Record:
     """
     directory = Path(directory).absolute()
     path = directory / points.NAME
-    with guard(directory, Mistake):
+    with guard(directory, Mistake), ExitStack() as ends:
         lock = hold(directory / "lock", timeout=0.5)
         if lock is None:
             pid = read_status(directory).get("pid", "?")
             raise Mistake(f"run {directory.name} is still running (pid {pid})")
-        file = path.open("ab", buffering=0)
-        return Record(directory, lock, file, points.cut(path), read_json(directory / "run.json"))
+        ends.callback(lock.release)
+        file = ends.enter_context(path.open("ab", buffering=0))
+        found = Record(directory, lock, file, points.cut(path), read_json(directory / "run.json"))
+        ends.pop_all()
+    return found
 
 
 def is_running(directory: str | Path) -> bool:

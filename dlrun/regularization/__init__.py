@@ -74,6 +74,9 @@ class Regularizer:
         """
         return []
 
+    def forget(self) -> None:
+        """After the best weights were put back, as some schedules do: averages begin anew there."""
+
     def state_dict(self) -> dict[str, Any]:
         """What must survive a kill, as tensors and plain values."""
         return {}

@@ -52,6 +52,10 @@ class Lookahead(Regularizer):
         """(fast, slow) of each parameter; none before the first step."""
         return list(zip(self._fast(), self._slow, strict=True)) if self._slow else []
 
+    def forget(self) -> None:
+        """The slow weights begin again as those of the model."""
+        self._slow = []
+
     def state_dict(self) -> dict[str, Any]:
         """The steps taken and the slow weights."""
         return {"steps": self.steps, "slow": list(self._slow)}

@@ -54,6 +54,10 @@ class WeightAverage(Regularizer):
         """(live tensor, its average) for each; none before averaging begins."""
         return list(zip(self._bound(), self._averages, strict=True)) if self._averages else []
 
+    def forget(self) -> None:
+        """The average begins again; the steps up to its start are not waited for again."""
+        self.count, self._averages = 0, []
+
     def state_dict(self) -> dict[str, Any]:
         """The steps taken, the number of weights averaged so far, and their averages."""
         return {"steps": self.steps, "count": self.count, "averages": list(self._averages)}

@@ -44,6 +44,7 @@ _LOST = {
 }
 """What launchers raise if a process has died, or the cluster cannot be reached."""
 _EVERY = 0.3  # seconds between looks at what has come in
+_STOP = "stop"  # a file, beside what comes in, after which no job begins
 
 Done = Callable[[Task, RunResult], None]
 """Called with the result of each run, in the order in which they end."""
@@ -78,7 +79,7 @@ class Remote:
         compose.register()
         about = compose.job()
         task = self.tasks[about.number]
-        if (self.folder / "stop").exists():
+        if (self.folder / _STOP).exists():
             return {}
         recipe = compose.without_hydra(recipe)
         session = Session(True, self.cores, self.folder, began=self.began)
@@ -190,7 +191,7 @@ class Jobs:
         """Train all tasks, and return when the last has ended. Raises what the launcher raises."""
         self._folder.mkdir(exist_ok=True)
         for stale in self._folder.iterdir():
-            if stale.suffix == ".json" or stale.name == "stop":
+            if stale.suffix == ".json" or stale.name == _STOP:
                 stale.unlink()
         shares = self._plugin == "hydra_joblib_launcher" or not self.queues  # this machine
         cores = max(1, _cpus() // min(self.at_once, len(tasks))) if shares else None
@@ -229,7 +230,7 @@ class Jobs:
 
     def stop(self) -> None:
         """Make jobs that have not begun end at once."""
-        (self._folder / "stop").touch()
+        (self._folder / _STOP).touch()
 
 
 class _Inbox(threading.Thread):
@@ -240,14 +241,22 @@ class _Inbox(threading.Thread):
         self._folder, self._done = folder, done
         self._waited_for = {task.id: task for task in tasks}
         self._ended, self._lock = threading.Event(), threading.Lock()
+        self._error: Exception | None = None
 
     def run(self) -> None:
-        while not self._ended.wait(_EVERY):
-            self._look()
+        try:
+            while not self._ended.wait(_EVERY):
+                self._look()
+        except Exception as error:  # of `done`, such as a full disk
+            self._error = error
+            (self._folder / _STOP).touch()
 
     def stop(self) -> None:
+        """Raises what kept a result from being taken."""
         self._ended.set()
         self.join()
+        if self._error is not None:
+            raise self._error
         self._look()
 
     def take(self, id: str, told: Mapping[str, Any]) -> None:

@@ -35,19 +35,21 @@ class Follower:
         self._quiet_until = monotonic() + 60  # its imports may take long on a busy machine
         debug = bool(environment.get("DLRUN_DEBUG"))
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the child inherits it
-        self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-P", "-m", "dlrun.tracking.follow"),
-                *(json.dumps(settings), str(os.getpid())),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=None if debug else subprocess.DEVNULL,
-            env=dict(environment),
-            text=True,
-            start_new_session=True,  # neither Ctrl-C nor the trainer's death reaches it
-        )
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        try:
+            self._process = subprocess.Popen(
+                [
+                    *(sys.executable, "-P", "-m", "dlrun.tracking.follow"),
+                    *(json.dumps(settings), str(os.getpid())),
+                ],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=None if debug else subprocess.DEVNULL,
+                env=dict(environment),
+                text=True,
+                start_new_session=True,  # neither Ctrl-C nor the trainer's death reaches it
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         assert self._process.stdin is not None
         self._in = self._process.stdin
         self._listener = threading.Thread(target=self._listen, daemon=True)

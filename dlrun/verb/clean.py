@@ -112,6 +112,11 @@ def _remove(needless: dict[Path, int], console: Console) -> int:
             kept.update(cleaned=datetime.now(UTC).isoformat(timespec="seconds"))
             shutil.rmtree(directory / _CHECKPOINTS)
             removed += size
+        except OSError as error:
+            said = f"{shell.near(directory / _CHECKPOINTS)}: cannot be removed: {error.strerror}"
+            console.print(said, markup=False, soft_wrap=True)
+            if _bytes(directory / _CHECKPOINTS) == size:
+                kept.update(cleaned=None)
         finally:
             kept.close()
     left = sum((each / _CHECKPOINTS).is_dir() for each in needless)

@@ -53,6 +53,17 @@ def test_the_whole_split_is_measured_with_the_best_weights(train_recipe):
     assert end["best/val_loss"] == pytest.approx(whole["loss"])
 
 
+def test_the_best_weights_are_measured_where_the_last_are_the_result(train_recipe):
+    rule = ["regularization=[early_stopping]", "regularization.early_stopping.restore_best=false"]
+    words = ["epochs=3", "validate_on=50", "optimizer.lr=0.5", "schedule=constant"]
+    run = train_recipe(*words).run  # which has its best weights
+    whole = measure(run, prepare(run.data.val, run.evaluation, run.device, fixed=False))
+    assert main([*COMMON, *words, *rule]) == 0
+    end = record.last_values(points())
+    assert end["best/epoch"] < 3
+    assert end["best/val_loss"] == pytest.approx(whole["loss"])
+
+
 def test_a_sweep_judges_by_the_whole_split():
     words = ["-m", *COMMON, "validate_on=50", "optimizer.lr=0.05,0.001"]
     assert main(words) == 0

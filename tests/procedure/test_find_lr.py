@@ -132,6 +132,15 @@ def test_a_range_is_one_run_of_growing_rates(here, compose_recipe, digits):
     assert (own() / "metrics.jsonl").read_bytes() == before
 
 
+def test_a_range_that_is_lost_from_the_start_proposes_nothing(here, monkeypatch):
+    monkeypatch.setattr(find_lr.Trials, "course", lambda trials, rates: [math.nan])
+    assert main([*FIND, "procedure.method=range"]) == 0
+    found = finding(own())
+    assert found["level"] == "warn"
+    assert "No rate from" in found["text"]
+    assert found["command"] == ""
+
+
 def test_interrupted_and_typed_again_it_tries_what_is_missing(here, monkeypatch):
     words = [*FIND, "procedure.rates=[0.1,0.01,0.001]", "procedure.steps=20", "optimizer=adagrad"]
     assert main([*words, "outputs=whole"]) == 0

@@ -174,6 +174,20 @@ def test_a_bold_driver_returns_from_steps_that_were_too_long():
     assert walked("sgd", lr=0.2, steps=40).lost
 
 
+@pytest.mark.parametrize("name", ["momentum", "nesterov"])
+def test_a_return_is_to_the_best_place_that_was_evaluated(name):
+    landscape, returns = LANDSCAPES["quadratic"], 0
+    config = OmegaConf.load(packaged() / "optimizer" / f"{name}.yaml")
+    for steps in range(2, 30):
+        place = Place(landscape.start)
+        optimizer = instantiate(config, lr=0.11, _convert_="all")(place.parameters())
+        path = descend(landscape, place, optimizer, BoldDriver(down=0.5), steps, 0.0)
+        if path.values[-1] > path.values[-2]:
+            returns += 1
+            assert float(landscape.value(place.at.detach())) == min(path.values)
+    assert returns
+
+
 def test_a_path_is_where_the_optimizer_is_evaluated():
     landscape = LANDSCAPES["quadratic"]
     place = Place(landscape.start)

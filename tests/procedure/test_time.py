@@ -132,8 +132,12 @@ def test_typed_again_it_measures_again(here):
 class Hurried(Slow):
     """A layer that takes 60 ms, 30 ms less in bf16, and 20 ms less compiled."""
 
+    both = True
+
     def forward(self, x, compiled=False):
         bf16 = torch.is_autocast_enabled("cpu")
+        if bf16 and compiled and not self.both:
+            raise RuntimeError("no kernel for both")
         sleep(0.06 - 0.03 * bf16 - 0.02 * compiled)
         return self.layer(x.flatten(1))
 
@@ -161,6 +165,19 @@ def test_what_learns_the_same_is_tried_together(here, monkeypatch):
     [found] = info["findings"]
     assert found["command"].endswith(" compile=true precision=bf16")
     assert found["numbers"]["gain"] > float(table["precision=bf16"]["times as fast"][:3])
+
+
+def test_what_cannot_be_together_is_told_alone(here, monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda model: partial(model, compiled=True))
+    monkeypatch.setattr(timing, "COMPILING", 0.0)
+    monkeypatch.setattr(Hurried, "both", False)
+    words = [word.replace("Slow", "Hurried") for word in SLOW]
+    assert main([*COMMON, *words, "epochs=3", "batch_size=full"]) == 0
+    _, info = told()
+    table = {row["setting"]: row for row in info["table"]}
+    assert [table[name][""] for name in ("precision=bf16", "compile=true")] == [""] * 2
+    assert "compile=true precision=bf16" not in table
+    assert info["findings"][0]["command"].endswith(" precision=bf16")
 
 
 def test_a_gain_is_the_median_of_pairs():

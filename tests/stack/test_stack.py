@@ -313,6 +313,7 @@ def test_schedules(lab: Lab) -> None:
 
 def test_a_cut_begins_anew_with_its_own_optimizer(lab: Lab) -> None:
     words = ["optimizer=nadam", "schedule=bold_driver", "epochs=5", "optimizer.lr=0.03"]
+    words.append("regularization=[lookahead,weight_average]")
     lab.compare(words, ["seed=1", "seed=2; optimizer.betas=[0.8,0.99]", "seed=3; schedule=cosine"])
 
 
