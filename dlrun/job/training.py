@@ -118,7 +118,7 @@ def deployed(config: DictConfig, directory: Path, session: "Session") -> "Run | 
     about = record.read_json(directory / "run.json")["data"]
     recipe = config.copy()
     recipe.class_weights, recipe.train_eval, recipe.validate_on = "none", False, None
-    recipe.weights = None
+    recipe.weights, recipe.monitor = None, "auto"  # there is no validation split
     known = build.Known(saved["preprocessing"], about["samples"]["train"])
     run = build.build(recipe, stand_in(about), session.cores, known)
     if run.averaging or run.modes is not None:

@@ -24,6 +24,8 @@ RECIPES = [
     "model=autoencoder loss=mse initializer=lsuv",
     "warmup='10 steps' schedule=step sampling=stratified validate_on=100 train_eval=true",
     "regularization=[early_stopping,l2,input_noise] validate_every='11 steps'",
+    "monitor=val/macro_f1 metric=[macro_f1] optimizer=nadam target_error=5%",
+    "monitor=val/loss validate_on=100 regularization=[weight_average]",
 ]
 
 
@@ -35,7 +37,7 @@ def answers(run, split):
     return outputs(run, prepare(split, run.evaluation, run.device, fixed=False))
 
 
-@pytest.mark.parametrize("recipe", in_suite(RECIPES[1:3], RECIPES))
+@pytest.mark.parametrize("recipe", in_suite([*RECIPES[1:3], *RECIPES[-2:]], RECIPES))
 def test_it_says_what_the_trained_run_said(recipe, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(words(recipe)) == 0
