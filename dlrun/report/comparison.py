@@ -53,6 +53,8 @@ def changes(
                 found.append(Change(f"{group}={name}", having))
                 gone.append(f"{group}.{name}")
     for key in dict.fromkeys(key for each in settings for key in each):
+        if key in several:  # an empty group
+            continue
         values = [each.get(key, "") for each in settings]
         if len({*values}) > 1 and not any(f"{key}.".startswith(f"{top}.") for top in gone):
             found.append(Change(key, values))

@@ -26,5 +26,14 @@ def test_of_a_group_with_several_each_counts():
     ]
 
 
+def test_one_against_none_is_one_change():
+    found = changes(
+        [{"metric": "auroc"}, {"metric": "none"}],
+        [{"metric.auroc._target_": "auroc"}, {"metric": "{}"}],
+        several=("metric",),
+    )
+    assert found == [Change("metric=auroc", ["yes", "no"])]
+
+
 def test_nothing():
     assert changes([{"model": "mlp"}] * 2, [{"epochs": "5"}] * 2) == []
