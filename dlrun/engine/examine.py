@@ -45,32 +45,34 @@ class Looked:
     outputs: Tensor
 
 
-def examined(run: Run, trained: int) -> dict[str, float]:
+def examined(run: Run, trained: int, tested: bool = False) -> dict[str, float]:
     """The numbers by their names; nothing of the run is changed.
 
-    trained: how many samples the training has seen, repeats included.
+    trained: how many samples the training has seen, repeats included. tested: whether the test
+    split has been measured, so that its inputs may be looked at.
 
-    undecided: the loss of a network without an opinion, on the validation split. guess: the
-    metric beside the loss of the best constant answer there. train_eval/…, val/…: loss and
-    metric of at most 2,000 samples; …/error, …/metric_error: their standard errors, of a single
-    sample the value itself. dead, saturated: the largest shares of a layer. train_mode: the
-    loss of training samples where batch norm normalizes by themselves; …_before with its
-    running averages, of which …_momentum is what a mini-batch adds. classes: how far the shares
-    of the classes are apart in training and validation, from 0 to 1. linear: how often a linear
-    model is wrong on validation, or its mean squared error; linear/worse: by how much the
-    network is worse; linear/error: the standard error of that. labels/train, labels/val: how
-    often the ten nearest training samples say another label, or the mean squared error of their
-    mean; …_error: its standard error. contradicted/…: how often they agree on another label.
+    undecided: the loss of a network without an opinion, on the validation split; …/train: on
+    the training samples; …/equal: of equal outputs for all classes. guess: the metric beside
+    the loss of the best constant answer there. train_eval/…, val/…: loss and metric of at most
+    2,000 samples; …/error, …/metric_error: their standard errors, of a single sample the value
+    itself. dead, saturated: the largest shares of a layer. train_mode: the loss of training
+    samples where batch norm normalizes by themselves; …_before with its running averages, of
+    which …_momentum is what a mini-batch adds. classes: how far the shares of the classes are
+    apart in training and validation, from 0 to 1. linear: how often a linear model is wrong on
+    validation, or its mean squared error; linear/worse: by how much the network is worse;
+    linear/error: the standard error of that. labels/train, labels/val: how often the ten
+    nearest training samples say another label, or the mean squared error of their mean;
+    …_error: its standard error. contradicted/…: how often they agree on another label.
     neighbours/…: by how much the network is worse than they, of numbers in terms of the
-    targets' variance. shift: how often a validation sample
-    lies further from the training samples than a training sample does, 0.5 where they are alike;
-    of `probes` samples of each. moved, spread: by how many standard errors the inputs of
-    validation and of training differ, in where they lie and in how far they spread. homogeneous: 1
+    targets' variance. shift: how often a validation sample lies further from the training
+    samples than a training sample does, 0.5 where they are alike; of `probes` samples of each.
+    moved, spread: by how many standard errors the inputs of validation and of training differ,
+    in where they lie and in how far they spread; test/…: so for those of test. homogeneous: 1
     where twice an input gives twice the output, as without any bias. fading: the first layer's
     gradient in terms of the last one's. max_norm: the share of the weights that it keeps from
     growing. as_trained: after few epochs the loss of training batches as the training measured
-    it, and its standard error. trial/…: as `trial.improved` says. test/samples: how many
-    the test split has; so for other splits that nothing is trained on.
+    it, and its standard error. trial/…: as `trial.improved` says. test/samples: how many the
+    test split has; so for other splits that nothing is trained on.
     """
     with untouched(run), averaged(run):
         train = _looked(run, run.data.train)
@@ -80,7 +82,8 @@ def examined(run: Run, trained: int) -> dict[str, float]:
         found["dead"] = max((each.dead for each in met), default=0.0)
         found["saturated"] = max((each.saturated for each in met), default=0.0)
         found |= _fading(seen) | {"homogeneous": float(_homogeneous(run, train))}
-        found |= without_network(run) | _train_mode(run, train)
+        found |= without_network(run) | {"undecided/train": _undecided(run, train.y)}
+        found |= _train_mode(run, train)
         if trained < CURVE * len(run.data.train):
             found |= _as_trained(run)
         for rule in run.regularizers.values():
@@ -93,6 +96,9 @@ def examined(run: Run, trained: int) -> dict[str, float]:
             if len(val.y) >= NEIGHBOURS and not run.reconstructs and not run.labels:
                 found |= _neighbours(run, train, val)
             found |= improved(run, (train.x, train.y), (val.x, val.y), trained)
+        if tested and len(run.data.test):
+            x, _ = _some(run, run.data.test, SAMPLES)
+            found |= {f"test/{key}": value for key, value in _moved(train.x, x).items()}
         for name in ("test", *run.data.extra):
             found[f"{name}/samples"] = float(len(run.data.splits[name]))
     return found
@@ -218,26 +224,44 @@ def without_network(run: Run) -> dict[str, float]:
     split = run.data.val if len(run.data.val) else run.data.train
     if run.reconstructs:
         _, y = _some(run, split, SAMPLES)
-        return {"undecided": float(run.loss(y.mean(0, keepdim=True).expand_as(y), y))}
-    train, y = run.data.train.y[run.data.train.rows], split.y[split.rows].to(run.device)
+        return {"undecided": _undecided(run, y)}
+    y = split.y[split.rows].to(run.device)
+    found = {"undecided": _undecided(run, y)}
     if run.regression:
-        answer = train.float().mean(0).to(run.device).expand_as(y)
-        if run.loss.link == "sigmoid":
-            answer = torch.logit(answer, eps=1e-6)
-        return {
-            "undecided": float(run.loss(answer, y)),
-            "guess": float(run.metric_sum(answer, y)) / len(y),
-        }
-    shares = torch.bincount(train, minlength=run.data.outputs) / len(train)
-    answer = shares.clamp(min=1e-6).log().to(run.device).expand(len(y), -1)
-    if run.loss.link != "softmax":
-        answer = torch.zeros_like(answer)
-    right = float((y == int(shares.argmax())).float().mean())
+        answer = _mean_target(run).expand_as(y)
+        return found | {"guess": float(run.metric_sum(answer, y)) / len(y)}
+    shares = _shares(run)
     theirs = torch.bincount(y.cpu(), minlength=run.data.outputs) / len(y)
+    right = float((y == int(shares.argmax())).float().mean())
     apart = float((shares - theirs).abs().sum() / 2)
+    equal = float(run.loss(torch.zeros(len(y), run.data.outputs, device=run.device), y))
+    return found | {"undecided/equal": equal, "guess": right, "classes": apart}
+
+
+def _undecided(run: Run, y: Tensor) -> float:
+    """The loss of the best constant answer for some targets."""
+    if run.reconstructs:
+        return float(run.loss(y.mean(0, keepdim=True).expand_as(y), y))
+    if run.regression:
+        return float(run.loss(_mean_target(run).expand_as(y), y))
+    answer = _shares(run).clamp(min=1e-6).log().to(run.device).expand(len(y), -1)
+    equal = torch.zeros_like(answer)
     # A class that training lacks makes its shares dear: then equal logits are the better guess.
-    undecided = min(float(run.loss(each, y)) for each in (answer, torch.zeros_like(answer)))
-    return {"undecided": undecided, "guess": right, "classes": apart}
+    answers = (answer, equal) if run.loss.link == "softmax" else (equal,)
+    return min(float(run.loss(each, y)) for each in answers)
+
+
+def _mean_target(run: Run) -> Tensor:
+    """What a model gives that always says the mean of the training targets."""
+    train = run.data.train
+    answer = train.y[train.rows].float().mean(0).to(run.device)
+    return torch.logit(answer, eps=1e-6) if run.loss.link == "sigmoid" else answer
+
+
+def _shares(run: Run) -> Tensor:
+    """(classes,) How much of the training split each class is."""
+    train = run.data.train
+    return torch.bincount(train.y[train.rows], minlength=run.data.outputs) / len(train)
 
 
 @torch.no_grad()
@@ -276,17 +300,18 @@ def _told(run: Run, name: str, near: Tensor, outputs: Tensor, y: Tensor) -> dict
         theirs = (near.mean(1) - y).square().flatten(1).mean(1)
         ours = (run.loss.predicted(outputs) - y).square().flatten(1).mean(1)
         unit = max(float((y - y.mean(0)).square().mean()), 1e-12)
+        found[f"labels/{name}"] = float(theirs.mean())
+        found[f"labels/{name}_error"] = float(theirs.std() / math.sqrt(len(theirs)))
     else:
         said = near.mode(1).values
         theirs, ours = (said != y).float(), (outputs.argmax(1) != y).float()
         agree = (near == said[:, None]).float().mean(1) >= CONTRADICTED
-        share = float((agree & (said != y)).float().mean())
-        # One more of each kind: of few samples none may be contradicted (Agresti, Coull 1998).
-        kept = (share * len(y) + 1) / (len(y) + 2)
-        found[f"contradicted/{name}"] = share
-        found[f"contradicted/{name}_error"] = math.sqrt(kept * (1 - kept) / len(y))
-    found[f"labels/{name}"] = float(theirs.mean())
-    found[f"labels/{name}_error"] = float(theirs.std() / math.sqrt(len(theirs)))
+        shares = {"contradicted": (agree & (said != y)).float().mean(), "labels": theirs.mean()}
+        for kind, share in shares.items():
+            found[f"{kind}/{name}"] = float(share)
+            # One more of each kind: of few samples none may be wrong (Agresti, Coull 1998).
+            kept = (float(share) * len(y) + 1) / (len(y) + 2)
+            found[f"{kind}/{name}_error"] = math.sqrt(kept * (1 - kept) / len(y))
     worse = (ours - theirs) / unit
     found[f"neighbours/{name}"] = float(worse.mean())
     found[f"neighbours/{name}_error"] = float(worse.std() / math.sqrt(len(worse)))

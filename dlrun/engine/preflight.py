@@ -265,13 +265,16 @@ def dependent_inputs(seen: Seen) -> Iterator[Finding]:
     # An input for each class of a word, or a flag for what is missing, is the table's reading.
     ours = sum(column["kind"] == "text" or bool(column.get("flag")) for column in reading)
     if condition > DEPENDENT:
+        # What does not take them as one vector may go by their order, which whitening undoes.
+        vector = bool(seen.layers) and seen.layers[0][1].shape[1:] == seen.x.shape[1:]
+        cure = "; whitening takes it away" if vector else ""
         yield Finding(
             "dependent_inputs",
             NOTE,
             "Some inputs are nearly a linear combination of others (condition number "
-            f"{condition:.2g}), which slows gradient descent down; whitening takes it away.",
+            f"{condition:.2g}), which slows gradient descent down{cure}.",
             {"condition": condition},
-            changes={"preprocessing": ["standardize", "whiten"]},
+            changes={"preprocessing": ["standardize", "whiten"]} if vector else {},
         )
     elif exact > ours:
         yield Finding(
@@ -570,11 +573,19 @@ def linear_network(seen: Seen) -> Iterator[Finding]:
     bend = float((seen.evaluated((a + b) / 2) - middle).abs().max())
     spread = float((seen.outputs - seen.outputs.mean(0)).abs().max())
     if spread > 0 and bend < 1e-4 * spread:
+        met = sorted(
+            {each.kind.removesuffix("Backward0").lower() for each in seen.trained.activations}
+        )
+        why = (
+            f"nothing that it is given bends its {' and '.join(met)}"
+            if met
+            else "there is no activation between them"
+        )
         yield Finding(
             "linear_network",
             WARN,
-            f"The network has {len(seen.layers)} layers and is linear all the same: there is no "
-            "activation between them, so it can do no more than a single layer.",
+            f"The network has {len(seen.layers)} layers and is linear all the same: {why}, so it "
+            "can do no more than a single layer.",
             {"layers": len(seen.layers), "bend": bend / spread},
             changes={"activation": "relu"},
         )

@@ -85,7 +85,8 @@ def diagnose(
 
     trained = steps * run.lengths.batch_size * run.lengths.accumulate
     try:
-        seen = examined(run, trained)
+        tested = "test/loss" in record.last_values(kept.points())
+        seen = examined(run, trained, tested)
     except Exception as error:
         if not raised_by(run.model, error):
             raise
@@ -95,7 +96,7 @@ def diagnose(
     if all(map(isfinite, seen.values())):  # else there is nothing to compare
         kept.update(examined=seen)
         seen["stopped"] = float(bool(kept.info.get("stopped")))
-        seen["dead_before"] = float("dead_units" in kept.info.get("set_up", ()))
+        seen |= {f"set_up/{name}": 1.0 for name in kept.info.get("set_up", ())}
         _keep(kept, _verdict(seen, kept.points(), recipe), command)
 
 

@@ -11,6 +11,7 @@ from dlrun.procedure import BuiltRun, Lab, Outcome, Training, procedure
 
 _BATCH = 32  # samples that are to be known by heart
 _LEFT = 0.05  # of the first loss, where numbers count as known by heart
+_ROUNDS, _FALLS = 4, 0.8  # times the steps, while each time less than this share is left
 
 
 @procedure(judged=False, trains=False)
@@ -32,7 +33,10 @@ def preflight(lab: Lab, steps: int = 500) -> Outcome:
 
 
 def driven(built: BuiltRun, steps: int) -> list[Finding]:
-    """Train one mini-batch, without augmentation, at the recipe's own rate; the run is used up."""
+    """Train one mini-batch, without augmentation, at the recipe's own rate; the run is used up.
+
+    As long as its loss still falls by `steps` more, up to `_ROUNDS` times as many are taken.
+    """
     run = built.run
     seen = Seen(run)
     x, y = seen.x[:_BATCH], seen.y[:_BATCH]
@@ -44,20 +48,25 @@ def driven(built: BuiltRun, steps: int) -> list[Finding]:
     first, _ = measured()
     step, batch = SingleStep(run), [(x, y)]
     run.model.train()
-    for number in range(1, steps + 1):
+    before = loss = first
+    for number in range(1, _ROUNDS * steps + 1):
         step(batch, [1.0], norm=False)
-        if number % 10 == 0 or number == steps:
-            loss, right = measured()
-            if _known(run.regression, first, loss, right):
-                return []
+        if number % 10 and number % steps:
+            continue
+        loss, right = measured()
+        if _known(run.regression, first, loss, right):
+            return []
+        if number % steps == 0 and loss > _FALLS * before:
+            break
+        before = before if number % steps else loss
     share = "" if run.regression else f", with {right:.0%} of them right"
     return [
         Finding(
             "cannot_overfit",
             FAIL,
-            f"After {steps} steps on the same {len(x)} samples the loss is {loss:.3g}{share} "
+            f"After {number} steps on the same {len(x)} samples the loss is {loss:.3g}{share} "
             f"(it began at {first:.3g}): a network that is able to learn knows them by heart.",
-            {"first": first, "loss": loss, "steps": steps, "samples": len(x)},
+            {"first": first, "loss": loss, "steps": number, "samples": len(x)},
             changes={"procedure": "find_lr"},
         )
     ]

@@ -24,7 +24,7 @@ APART = 0.1
 UNTOLD = 0.25
 """The share of labels that neighbours contradict from which they say nothing of single ones."""
 GAP = 0.15
-"""By how much more of the undecided loss validation leaves than training, to be overfitting."""
+"""A share of the undecided loss that is much: what is left of it, or has been learnt of it."""
 UNEXPLAINED = 0.75
 """The share of the undecided loss from which next to nothing has been learnt."""
 STEEP = 0.05
@@ -33,7 +33,8 @@ that of too short a training."""
 DEAD, DECAY = 0.75, 0.01
 """The share of dead units, and the weight decay, from which they explain a bad fit."""
 CLOSE = 0.1
-"""The share of the undecided loss within which validation is as good as training."""
+"""The share of the undecided loss within which validation is as good as training; beyond it
+begins overfitting."""
 GAIN = 0.08
 """The share of the validation loss by which a few more steps must lower it to be worth them."""
 WORSE, FITTED = 0.02, 2.0
@@ -51,6 +52,11 @@ _HARMLESS = (
 )
 """Regularizers that keep no network from fitting its training samples; so does max_norm where few
 weights are at its limit."""
+_HINDERS = ("no_gradient", "ignores_input", "symmetric_units", "linear_network")
+"""Findings before the training that explain why a network learns nothing, or little."""
+NOTHING, NOISE = 0.97, 0.01
+"""The share of the undecided loss from which nothing has been learnt; the share of the validation
+loss by which a trial lowers it where there is nothing more to learn."""
 HELD = 0.5
 """The share of the weights at the limit of max_norm from which this holds the network back."""
 
@@ -60,8 +66,8 @@ class Trained:
     """What is known of a run that has been trained.
 
     seen: as `engine.examine.examined` gives it; `stopped` is 1 where a rule ended the training
-    before its length, `dead_before` where units were dead before it. points, recipe: of the
-    record, plain values.
+    before its length, `set_up/<finding>` where the checks before it have found that. points,
+    recipe: of the record, plain values.
     """
 
     seen: Mapping[str, float]
@@ -75,8 +81,12 @@ class Trained:
     @property
     def left(self) -> float:
         """The share of an undecided network's loss that is left on training samples."""
-        undecided = self.seen["undecided"]
+        undecided = self.seen.get("undecided/train", self.seen["undecided"])
         return self.seen["train_eval/loss"] / undecided if undecided > 0 else 0.0
+
+    def had(self, *names: str) -> bool:
+        """Whether the checks before the training have found one of these."""
+        return any(self.seen.get(f"set_up/{name}") for name in names)
 
     @property
     def rate(self) -> float | None:
@@ -98,7 +108,8 @@ def diagnose(
 
     seen: as `engine.examine.examined` gives it. points, recipe: of the record, plain values.
     """
-    trained = Trained(seen, points, recipe)
+    balanced = recipe.get("sampling") == "balanced" or recipe.get("class_weights") == "balanced"
+    trained = Trained(_of_equal_classes(seen) if balanced else seen, points, recipe)
     found: list[Finding] = []
     explanations = (label_noise, distribution_shift, train_mode_differs, died, underfit)
     for explanation in (*explanations, cut_short, thrown, overfit, validation_easier, good_fit):
@@ -106,9 +117,21 @@ def diagnose(
         if found:
             break
     notes = [noisy, plateau] if all(each.level == NOTE for each in found) else []
-    for more in (validation_overused, simpler_would_do, *notes):
+    for more in (validation_overused, test_shift, simpler_would_do, *notes):
         found += more(trained)
     return found
+
+
+def _of_equal_classes(seen: Mapping[str, float]) -> dict[str, float]:
+    """What is seen of a network that takes rare classes for as frequent as others.
+
+    Its losses are to be compared with those of equal outputs, and not with what those who know
+    the true shares come to.
+    """
+    apart = ("trial/", "linear", "neighbours/")
+    kept = {key: value for key, value in seen.items() if not key.startswith(apart)}
+    equal = seen.get("undecided/equal", seen["undecided"])
+    return kept | {"undecided": equal, "undecided/train": equal}
 
 
 def label_noise(trained: Trained) -> Iterator[Finding]:
@@ -176,7 +199,7 @@ def _shifted(seen: Mapping[str, float]) -> bool:
 def distribution_shift(trained: Trained) -> Iterator[Finding]:
     """Validation inputs lie elsewhere than training inputs, or further apart."""
     seen = trained.seen
-    if seen.get("classes", 0.0) > APART or not _shifted(seen):
+    if seen.get("classes", 0.0) > APART or not _shifted(seen) or trained.had("leak"):
         return
     numbers = {key: seen[key] for key in ("moved", "spread", "shift") if key in seen}
     if _further(seen):
@@ -260,7 +283,8 @@ def died(trained: Trained) -> Iterator[Finding]:
     """Most units of a layer are dead, and were not before the training."""
     seen, rate, left = trained.seen, trained.rate, trained.left
     thinned = [key for key in trained.recipe.get("regularization") or {} if key not in _HARMLESS]
-    if seen["dead"] >= DEAD and not seen.get("dead_before") and (left > GAP or not thinned):
+    before = trained.had("dead_units")
+    if seen["dead"] >= DEAD and not before and (left > GAP or not thinned):
         yield Finding(
             "rate_too_high",
             WARN,
@@ -289,7 +313,15 @@ def underfit(trained: Trained) -> Iterator[Finding]:
         said += ", and ten nearest neighbours do better on validation"
     elif _worse_than_linear(seen):
         said += ", and a linear model does better on validation"
-    elif left <= UNEXPLAINED:
+    elif left <= UNEXPLAINED or _is_all_there_is(trained):
+        return
+    elif (by_heart := _learnt_by_heart(trained)) is not None:
+        yield by_heart
+        return
+    hinders = [name for name in _HINDERS if trained.had(name)]
+    if hinders and not _better_without(trained):
+        why = f"{' and '.join(hinders)}, found before the training, may keep it from learning"
+        yield Finding("underfit", WARN, f"{said}: {why}.", numbers)
         return
     name, why, changes = _why(left, trained)
     yield Finding(name, WARN, f"{said}: {why}.", numbers, changes=changes)
@@ -303,6 +335,48 @@ def _better_without(trained: Trained) -> bool:
         return False  # that so few are mended would not be beyond chance
     gained = seen["trial/before"] - seen["trial/after"]
     return gained > max(GAIN * seen["trial/before"], LIKELY * seen["trial/error"])
+
+
+def _is_all_there_is(trained: Trained) -> bool:
+    """Whether the network has learnt something, and nothing that was tried does any better."""
+    seen = trained.seen
+    if trained.left > NOTHING or not {"trial/before", "linear", "neighbours/val"} <= seen.keys():
+        return False
+    gained = seen["trial/before"] - seen["trial/after"]
+    return (
+        gained <= max(seen["trial/error"], NOISE * seen["trial/before"])
+        and seen["linear/worse"] <= seen["linear/error"]
+        and seen["neighbours/val"] <= seen["neighbours/val_error"]
+    )
+
+
+def _learnt_by_heart(trained: Trained) -> Finding | None:
+    """What has been learnt since the best weights, which is little, holds for training alone."""
+    seen = trained.seen
+    both = [p for p in trained.points if {"train/loss", "val/loss"} <= p["values"].keys()]
+    if len(both) < 2 or "val/error" not in seen:
+        return None
+    best = min(both, key=lambda point: float(point["values"]["val/loss"]))
+    then, now = best["values"], both[-1]["values"]
+    rise, fall = now["val/loss"] - then["val/loss"], then["train/loss"] - now["train/loss"]
+    if fall < GAP * seen["undecided"] or rise < max(CLOSE * seen["undecided"], seen["val/error"]):
+        return None
+    numbers = {"train": now["train/loss"], "val": now["val/loss"], "best": best["epoch"]}
+    return Finding(
+        "overfit",
+        WARN,
+        f"Since epoch {best['epoch']:.3g} the training loss has fallen from "
+        f"{then['train/loss']:.3g} to {now['train/loss']:.3g}, and that of validation has risen "
+        f"from {then['val/loss']:.3g} to {now['val/loss']:.3g}: what is learnt holds for the "
+        "training samples alone.",
+        numbers,
+        changes={"regularization": _restrained(trained)},
+    )
+
+
+def _restrained(trained: Trained) -> list[str]:
+    """The regularizers of the recipe, and two that help against overfitting."""
+    return sorted({*(trained.recipe.get("regularization") or {}), "l2", "early_stopping"})
 
 
 def _steps_are_small(trained: Trained) -> bool:
@@ -422,15 +496,14 @@ def overfit(trained: Trained) -> Iterator[Finding]:
     train, val = seen["train_eval/loss"], seen["val/loss"]
     gap = (val - train) / seen["undecided"]
     error = math.hypot(seen["train_eval/error"], seen["val/error"]) / seen["undecided"]
-    if gap > GAP and gap > SURE * error and val > FITTED * train:
-        more = sorted({*(trained.recipe.get("regularization") or {}), "l2", "early_stopping"})
+    if gap > max(CLOSE, SURE * error) and val > FITTED * train:
         yield Finding(
             "overfit",
             WARN,
             f"Validation has a loss of {val:.3g}, and training, measured alike, one of "
             f"{train:.3g}: more data, augmentation or regularization would help.",
             {"train": train, "val": val, "gap": gap},
-            changes={"regularization": more},
+            changes={"regularization": _restrained(trained)},
         )
 
 
@@ -479,6 +552,16 @@ def good_fit(trained: Trained) -> Iterator[Finding]:
             f"{seen['undecided']:.3g} of a network without an opinion.",
             numbers,
         )
+    elif val > FITTED * train:
+        samples = math.ceil(seen["val/samples"] * (SURE * error / (val - train)) ** 2)
+        yield Finding(
+            "inconclusive",
+            NOTE,
+            f"Validation has a loss of {val:.3g}, and training, measured alike, one of "
+            f"{train:.3g}, known to ±{2 * error:.2g}: it may be overfitted; about {samples:,} "
+            "validation samples would tell.",
+            numbers | {"samples": samples},
+        )
 
 
 def validation_overused(trained: Trained) -> Iterator[Finding]:
@@ -514,6 +597,22 @@ def _more_wrong(trained: Trained) -> float:
     return (seen["val/accuracy"] - tested[-1]) / error if error else 0.0
 
 
+def test_shift(trained: Trained) -> Iterator[Finding]:
+    """The inputs of the test split, which has been measured, lie elsewhere than training's."""
+    moved, spread = (trained.seen.get(f"test/{key}", 0.0) for key in ("moved", "spread"))
+    if max(moved, spread) <= ELSEWHERE or _shifted(trained.seen) or trained.had("leak"):
+        return
+    how = "lie elsewhere" if moved > ELSEWHERE else "spread otherwise"
+    yield Finding(
+        "distribution_shift",
+        WARN,
+        f"The inputs of the test split {how} than those of training "
+        f"({max(moved, spread):.3g} standard errors): it comes from another distribution.",
+        {"moved": moved, "spread": spread},
+        changes={"procedure": "show_data"},
+    )
+
+
 def simpler_would_do(trained: Trained) -> Iterator[Finding]:
     """A linear model is at least as good on validation as a network with hidden layers."""
     seen = trained.seen
@@ -535,15 +634,18 @@ def noisy(trained: Trained) -> Iterator[Finding]:
     """In its second half validation jumps by more than it gets better in all."""
     losses = trained.values("val/loss")
     jumps, late = jump(losses), losses[len(losses) // 2 :]
-    if jumps is not None:
-        rate = trained.rate
+    if jumps is not None and jumps > NOISE * trained.seen["undecided"]:
+        rate, schedule = trained.rate, (trained.recipe.get("schedule") or {}).get("_target_", "")
+        falls = not str(schedule).endswith("constant")
+        changes = {} if falls else {"schedule": "cosine"}
+        way = "take smaller steps" if falls else "let the rate fall"
         yield Finding(
             "noisy",
             NOTE,
             f"The validation loss jumps by {jumps:.3g} from point to point, and its least is "
-            f"{min(late):.3g}: let the rate fall, or average the weights.",
+            f"{min(late):.3g}: {way}, or average the weights.",
             {"jump": jumps, "least": min(late)},
-            changes={"schedule": "cosine"} | ({"optimizer.lr": _rounded(rate / 3)} if rate else {}),
+            changes=changes | ({"optimizer.lr": _rounded(rate / 3)} if rate else {}),
         )
 
 
@@ -599,13 +701,18 @@ def _exploded(trained: Trained) -> bool:
     thinned = "dropout" in (trained.recipe.get("regularization") or {})
     losses = trained.values("val/loss") if thinned else []
     losses = losses or trained.values("train/loss")
-    return exploded(max(losses, default=0.0), trained.seen["undecided"])
+    highest = max(losses, default=0.0)
+    stayed = bool(losses) and losses[-1] > (1 - CLOSE) * highest and _steps_are_small(trained)
+    if (trained.had("initial_loss") or stayed) and highest == losses[0]:
+        return False  # the first weights were as bad, and it has only got better since
+    return exploded(highest, trained.seen["undecided"])
 
 
 def _bounces(losses: Sequence[float], undecided: float) -> bool:
     """Whether the training loss fell at once, and has since gone up and down."""
     rises = sum(after > before for before, after in pairwise(losses))
-    at_once = undecided - losses[0] > (undecided - losses[-1]) / 2 if losses else False
+    fell, later = (undecided - losses[0], undecided - losses[-1]) if losses else (0.0, 0.0)
+    at_once = fell > max(0.0, later / 2)
     return len(losses) > 3 and at_once and rises > len(losses) / 4
 
 

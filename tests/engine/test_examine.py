@@ -58,6 +58,10 @@ def test_the_constant_answer(trained):
     shares = torch.bincount(train.y[train.rows]) / len(train)
     y = val.y[val.rows]
     assert seen["undecided"] == pytest.approx(float(-shares.log()[y].mean()), rel=1e-5)
+    assert seen["undecided/train"] == pytest.approx(
+        float(-shares.log()[train.y[train.rows]].mean()), rel=1e-5
+    )
+    assert seen["undecided/equal"] == pytest.approx(math.log(10), rel=1e-5)
     assert seen["guess"] == pytest.approx(float((y == shares.argmax()).float().mean()))
     assert seen["classes"] < 0.05
 
@@ -67,6 +71,30 @@ def test_without_an_opinion_where_training_lacks_classes(compose_recipe, train_r
     data = build.load_data(compose_recipe("data.samples=2"))
     seen = examine.examined(train_recipe("epochs='2 steps'", data=data).run, 4)
     assert seen["undecided"] == pytest.approx(math.log(10), rel=1e-5)
+
+
+def test_the_inputs_of_the_test_split_are_compared_once_it_is_measured(trained):
+    assert "test/moved" not in examine.examined(trained, 2000)
+    seen = examine.examined(trained, 2000, tested=True)
+    x = [
+        examine._some(trained, split, 2000)[0] for split in (trained.data.train, trained.data.test)
+    ]
+    assert seen["test/moved"] == examine._moved(*x)["moved"]
+
+
+def test_targets_of_training_and_validation_are_undecided_apart(
+    compose_recipe, train_recipe, tmp_path
+):
+    """Those of training have five times the spread, and are standardized by it."""
+    draw = np.random.default_rng(0)
+    x, y = draw.normal(size=(300, 3)), draw.normal(size=300)
+    parts = {"x_train": x[:200], "y_train": 5 * y[:200], "x_val": x[200:], "y_val": y[200:]}
+    np.savez(tmp_path / "two.npz", **parts)
+    words = ["data=arrays", f"data.path={tmp_path / 'two.npz'}", "loss=mse", "epochs=1"]
+    run = train_recipe(*words, data=build.load_data(compose_recipe(*words))).run
+    seen = examine.examined(run, 200)
+    assert seen["undecided/train"] == pytest.approx(1.0, rel=1e-3)
+    assert seen["undecided"] == pytest.approx(1 / 25, rel=0.4)
 
 
 def test_the_linear_model_is_that_of_scikit_learn(trained):
@@ -185,7 +213,8 @@ def test_neighbours_are_those_of_scikit_learn(train_recipe, digits, monkeypatch)
     theirs = 1 - known.score(x, labels)
     assert seen["labels/val"] == pytest.approx(theirs, abs=0.01)
     assert seen["neighbours/val"] == pytest.approx(1 - seen["val/accuracy"] - theirs, abs=0.01)
-    error = math.sqrt(seen["labels/val"] * (1 - seen["labels/val"]) / len(labels))
+    share = (seen["labels/val"] * len(labels) + 1) / (len(labels) + 2)
+    error = math.sqrt(share * (1 - share) / len(labels))
     assert seen["labels/val_error"] == pytest.approx(error, rel=0.01)
 
 

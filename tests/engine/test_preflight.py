@@ -173,6 +173,36 @@ def test_inputs_that_depend_on_each_other(found, table):
     assert "dependent_inputs" in found(data=made(x, y))
 
 
+class Series(nn.Module):
+    """A network for which the inputs of a sample are the times of a series."""
+
+    def __init__(self):
+        super().__init__()
+        self.gru, self.last = nn.GRU(1, 8, batch_first=True), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.last(self.gru(x[..., None])[0][:, -1])
+
+
+@pytest.mark.parametrize(("model", "cured"), [(None, True), (Series(), False)])
+def test_a_series_is_not_to_be_whitened(model, cured, compose_recipe, table):
+    x, y = table
+    x = torch.cat((x, x[:, :1] + x[:, 1:2] + 0.02 * (100 * x[:, 2:3]).sin()), 1)
+    run = build.build(compose_recipe(), made(x, y))
+    run.model = run.uncompiled = model or run.model
+    [one] = [each for each in preflight(run) if each.name == "dependent_inputs"]
+    assert bool(one.changes) == cured
+    assert ("whitening takes it away" in one.text) == cured
+
+
+def test_a_network_whose_activations_bend_nothing(compose_recipe, digits):
+    run = build.build(compose_recipe(), digits)
+    run.model = run.uncompiled = model = network()
+    nn.init.constant_(model[1].bias, 100.0)  # all in the linear part of the rectifiers
+    [one] = [each for each in preflight(run) if each.name == "linear_network"]
+    assert "nothing that it is given bends its relu" in one.text
+
+
 def test_samples_that_stand_in_two_splits(found, table):
     x, y = table
     hashes = torch.arange(400)

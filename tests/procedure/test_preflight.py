@@ -47,6 +47,13 @@ def test_a_batch_that_cannot_be_learnt_by_heart(capsys):
     assert " checks, 1 finding\n" in capsys.readouterr().out
 
 
+def test_a_batch_whose_loss_still_falls_gets_more_steps():
+    slow = ["optimizer=adam", "optimizer.lr=0.003", "epochs=1", "procedure=preflight"]
+    assert main([*COMMON[:2], *slow, "procedure.steps=5"]) == 1
+    assert found()[0].numbers["steps"] == 20, "four times as many, and not yet known"
+    assert main([*COMMON[:2], *slow, "procedure.steps=10"]) == 0
+
+
 def test_steps_must_be_above_0(capsys):
     assert main([*COMMON, "procedure=preflight", "procedure.steps=0"]) == 2
     assert "procedure.steps=0" in capsys.readouterr().err

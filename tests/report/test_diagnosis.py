@@ -13,7 +13,10 @@ SOUND = {
     **{"labels/val_error": 0.01, "shift": 0.5, "probes": 500.0},
     **{"moved": 0.0, "spread": 0.0},
 }
-RECIPE = {"epochs": 20, "optimizer": {"lr": 0.01, "weight_decay": 0.0}, "regularization": {}}
+RECIPE = {
+    **{"epochs": 20, "optimizer": {"lr": 0.01, "weight_decay": 0.0}, "regularization": {}},
+    "schedule": {"_target_": "dlrun.schedule.constant"},
+}
 NOTHING = {"train_eval/loss": 2.2, "val/loss": 2.25}
 TRIED = {"trial/before": 0.15, "trial/error": 0.003, "trial/steps": 15.0, "trial/tempered": 0.0}
 FELL = [2.3, 0.5, 0.3, 0.2, 0.15, 0.12, 0.11, 0.105, 0.104]
@@ -156,14 +159,14 @@ def test_a_loss_that_comes_to_rest_is_no_sign_of_small_steps():
 
 
 def test_dead_units_come_before_the_rate():
-    assert nothing_learnt(FALLING, dead=0.95, dead_before=1.0).name == "dead_units"
+    assert nothing_learnt(FALLING, dead=0.95, set_up__dead_units=1.0).name == "dead_units"
 
 
 def test_units_that_have_died_in_training():
     finding = one(FELL, dead=0.8, train_eval__loss=0.6, val__loss=0.6)
     assert (finding.name, finding.changes) == ("rate_too_high", {"optimizer.lr": 0.001})
     assert one(FELL, dead=0.8).name == "rate_too_high", "however well it fits"
-    assert one(FELL, dead=0.8, dead_before=1.0).name == "good_fit"
+    assert one(FELL, dead=0.8, set_up__dead_units=1.0).name == "good_fit"
     sparse = {"regularization": {"l1": {}}}
     assert one(FELL, sparse, dead=0.8).name == "good_fit", "so it was asked"
 
@@ -365,6 +368,110 @@ def test_validation_that_jumps():
     finding = found([2.3, 1.0, 0.5, 0.3, 0.5, 0.3, 0.5, 0.3, 0.5, 0.3])[1]
     assert (finding.name, finding.level) == ("noisy", NOTE)
     assert finding.changes == {"schedule": "cosine", "optimizer.lr": 0.00333}
+
+
+def test_where_the_rate_falls_already_it_is_to_be_smaller():
+    losses = [2.3, 1.0, 0.5, 0.3, 0.5, 0.3, 0.5, 0.3, 0.5, 0.3]
+    falling = {"schedule": {"_target_": "dlrun.schedule.cosine"}}
+    finding = found(losses, falling)[1]
+    assert (finding.name, finding.changes) == ("noisy", {"optimizer.lr": 0.00333})
+    assert "smaller steps" in finding.text
+
+
+def test_what_jumps_next_to_nothing_is_not_noisy():
+    near = [2.3, 0.5, 0.1, *[0.003, 0.001] * 4]
+    points = [{"step": n, "epoch": float(n), "values": {"val/loss": v}} for n, v in enumerate(near)]
+    assert "noisy" not in {each.name for each in diagnose(SOUND, points, RECIPE)}
+
+
+ALL_TRIED = {
+    **{"trial/before": 0.456, "trial/after": 0.456, "trial/error": 0.002, "trial/steps": 20.0},
+    **{"linear": 0.2, "linear/worse": 0.0, "linear/error": 0.005},
+    **{"neighbours/val": -0.02, "neighbours/val_error": 0.01},
+}
+WEAK = {"train_eval/loss": 0.451, "val/loss": 0.456, "undecided": 0.485, "val/accuracy": 0.8}
+
+
+def test_a_weak_signal_that_nothing_else_finds_either_is_no_fault_of_the_rate():
+    slow = [0.49, 0.46, 0.455, 0.453, 0.452, 0.4515, 0.4512, 0.451]
+    known = WEAK | ALL_TRIED | {"val/error": 0.005, "train_eval/error": 0.005}
+    assert found(slow, **known)[0].name == "good_fit"
+    for worse in ({"linear/worse": 0.01}, {"train_eval/loss": 0.48}, {"trial/after": 0.44}):
+        assert found(slow, **known | worse)[0].name == "rate_too_low"
+
+
+def test_what_is_learnt_by_heart_after_the_best_weights():
+    values = [(1.0, 1.0), (0.98, 1.1), (0.9, 1.2), (0.8, 1.3), (0.6, 1.37)]
+    points = [
+        {"step": n, "epoch": float(n), "values": {"train/loss": train, "val/loss": val}}
+        for n, (train, val) in enumerate(values)
+    ]
+    seen = SOUND | {"train_eval/loss": 0.97, "val/loss": 1.0, "undecided": 1.0}
+    [finding] = diagnose(seen, points, RECIPE)
+    assert (finding.name, finding.level) == ("overfit", WARN)
+    assert finding.changes == {"regularization": ["early_stopping", "l2"]}
+    assert finding.numbers == {"train": 0.6, "val": 1.37, "best": 0.0}
+
+
+@pytest.mark.parametrize("how", [{"sampling": "balanced"}, {"class_weights": "balanced"}])
+def test_balanced_classes_are_compared_with_equal_outputs(how):
+    rare = {"train_eval/loss": 0.08, "val/loss": 0.085, "undecided": 0.06, "undecided/train": 0.06}
+    rare |= {"undecided/equal": 0.69, "neighbours/val": 0.1, "neighbours/val_error": 0.001}
+    losses = [0.3, 0.2, 0.15, 0.12, 0.11, 0.1, 0.09, 0.085]
+    assert one(losses, **rare).name == "rate_too_high"
+    assert one(losses, how, **rare).name == "good_fit"
+
+
+def test_training_is_compared_with_what_is_undecided_of_training():
+    heavy = {"train_eval/loss": 0.177, "val/loss": 0.18, "undecided": 0.18}
+    slow = [0.2, 0.19, 0.185, 0.18, 0.178, 0.1775, 0.1772, 0.177]
+    assert one(slow, **heavy).name == "rate_too_low"
+    assert one(slow, **heavy | {"undecided/train": 0.6}).name == "inconclusive"
+
+
+@pytest.mark.parametrize("name", ["no_gradient", "ignores_input", "linear_network"])
+def test_what_was_found_before_the_training_explains_that_nothing_is_learnt(name):
+    finding = nothing_learnt(CREPT, **{f"set_up/{name}": 1.0})
+    assert (finding.name, finding.changes) == ("underfit", {})
+    assert f"{name}, found before the training" in finding.text
+    better = TRIED | {"trial/before": 2.2, "trial/after": 1.0, "val/accuracy": 0.2}
+    assert nothing_learnt(CREPT, **better | {f"set_up/{name}": 1.0}).name == "rate_too_low"
+
+
+def test_bad_first_weights_are_no_large_steps():
+    falling = [12.4, 9.0, 7.0, 5.5, 4.4, 3.5, 3.0, 2.6]
+    bad = {"train_eval__loss": 2.5, "val__loss": 2.6}
+    assert one(falling, **bad).name == "rate_too_high"
+    assert one(falling, **bad, set_up__initial_loss=1.0).name == "still_improving"
+    risen = [12.4, 20.0, *falling[2:]]
+    assert one(risen, **bad, set_up__initial_loss=1.0).name == "rate_too_high"
+
+
+def test_a_flat_curve_goes_up_and_down_by_chance():
+    unchanged = [0.71, 0.712, 0.709, 0.711, 0.71, 0.712, 0.709, 0.71]
+    better = TRIED | {"trial/before": 0.7, "trial/after": 0.45, "val/accuracy": 0.5}
+    seen = {"train_eval/loss": 0.7, "val/loss": 0.7, "undecided": 0.69}
+    assert one(unchanged, **better | seen).name == "rate_too_low"
+
+
+def test_a_test_split_from_elsewhere():
+    fit, shift = found(test__moved=5.0, test__spread=0.0)
+    assert (fit.name, shift.name, shift.level) == ("good_fit", "distribution_shift", WARN)
+    assert "test split lie elsewhere" in shift.text
+    assert one(test__moved=2.0, test__spread=2.0).name == "good_fit"
+    assert one(test__moved=5.0, set_up__leak=1.0).name == "good_fit"
+
+
+def test_leaked_samples_are_no_shift():
+    assert one(shift=0.1, set_up__leak=1.0).name == "good_fit"
+
+
+def test_a_little_overfitting_is_told_or_said_to_be_unsure():
+    little = {"train_eval/loss": 0.002, "train_eval/error": 0.001, "val/loss": 0.3}
+    assert one(**little).name == "overfit"
+    finding = one(**little, val__error=0.1)
+    assert (finding.name, finding.level) == ("inconclusive", NOTE)
+    assert finding.numbers["samples"] == pytest.approx(1000 * (0.35 / 0.298) ** 2, abs=1)
 
 
 def test_validation_that_stopped_getting_better():
