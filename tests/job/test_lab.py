@@ -13,6 +13,7 @@ from dlrun import record
 from dlrun.__main__ import main
 from dlrun.data.digits import digits
 from dlrun.engine import checkpoint
+from dlrun.errors import Failure
 from tests.conftest import in_suite
 from tests.job.thirds import parts
 from tests.states import differences, without_clock
@@ -143,3 +144,17 @@ def test_a_user_s_rows_are_kept_with_the_run(here):
     (run / "status.json").write_text('{"status": "KILLED"}')
     assert main([f"resume={run.name}", "epochs=5"]) == 2
     assert torch.is_grad_enabled()
+
+
+def test_a_run_that_cannot_begin_has_failed_and_is_let_go(here, monkeypatch, capsys):
+    def full(run, kept, *more):
+        raise Failure("the disk is full")
+
+    monkeypatch.setattr("dlrun.engine.state.begin", full)
+    assert main([*COMMON]) == 1
+    assert "the disk is full" in capsys.readouterr().err
+    [run] = record.all_runs("outputs")
+    assert record.read_status(run)["status"] == record.FAILED
+    assert not record.is_running(run)
+    assert main([*COMMON, f"resume={run.name}"]) == 1
+    assert not record.is_running(run)

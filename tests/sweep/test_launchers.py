@@ -9,11 +9,13 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from dlrun import record
-from dlrun.errors import Mistake
+from dlrun.errors import Failure, Mistake
+from dlrun.sweep import launchers
 from dlrun.sweep.launchers import Jobs
 from tests.conftest import in_suite
 from tests.sweep.typed import points, start, table
@@ -150,6 +152,22 @@ def jobs(planned, tmp_path):
             return Jobs(planned(*words).composed, composer, tmp_path)
 
     return made
+
+
+def test_what_keeps_a_result_from_being_taken_ends_the_sweep(tmp_path):
+    task = SimpleNamespace(id="0-0")
+
+    def done(task, run):
+        raise Failure("the disk is full")
+
+    inbox = launchers._Inbox(tmp_path, [task], done)
+    inbox.start()
+    record.write_json(tmp_path / "0-0.json", {"seed": 0, "hash": "h"})
+    inbox.join(timeout=10)
+    assert not inbox.is_alive()
+    assert (tmp_path / "stop").exists(), "no other job begins"
+    with pytest.raises(Failure, match="disk is full"):
+        inbox.stop()
 
 
 def test_slurm_is_refused_where_there_is_none(jobs, monkeypatch):

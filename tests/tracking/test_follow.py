@@ -39,6 +39,16 @@ time.sleep(120)
 """
 
 
+def test_ctrl_c_works_where_the_process_cannot_be_started(monkeypatch):
+    def refused(*args, **options):
+        raise OSError("no memory")
+
+    monkeypatch.setattr(subprocess, "Popen", refused)
+    with pytest.raises(OSError, match="no memory"):
+        Follower(None, {})
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
 @pytest.fixture
 def start(tmp_path):
     """Start a follower; all are closed afterwards."""

@@ -1,5 +1,7 @@
 """`dlrun clean` removes only what it may, only when told, and says it first."""
 
+import shutil
+
 import pytest
 
 from dlrun import record
@@ -70,6 +72,23 @@ def test_what_is_named_here_stays(several, capsys):
     assert main(["clean", several["old"].name]) == 0
     assert f"to remove them: dlrun clean {several['old'].name} --yes" in capsys.readouterr().out
     assert main(["clean", several["old"].name, "--yes"]) == 0
+    assert there(several) == {"old", "mine", "one", "part", "last"}
+
+
+def test_what_cannot_be_removed_is_said_and_can_still_be_gone_on_with(several, monkeypatch, capsys):
+    remove = shutil.rmtree
+
+    def refusing(path):
+        if path.parent == several["old"].absolute():
+            raise PermissionError(1, "Operation not permitted")
+        remove(path)
+
+    monkeypatch.setattr(shutil, "rmtree", refusing)
+    assert main(["clean", "--yes"]) == 1
+    said = capsys.readouterr().out
+    assert "checkpoints: cannot be removed: Operation not permitted" in said
+    assert "removed 1 kB of 1 run" in said
+    assert not record.read_json(several["old"] / "run.json")["cleaned"]
     assert there(several) == {"old", "mine", "one", "part", "last"}
 
 
