@@ -77,9 +77,9 @@ def _runs(directory: Path, info: Mapping[str, Any]) -> list[str]:
 
 
 def _rows(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """A closing table of a procedure."""
+    """A closing table of a procedure, without columns that have nothing to say."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    columns = list(dict.fromkeys(name for row in rows for name in row if _cell(row[name])))
     for place, name in enumerate(columns):
         table.add_column(Text(name), justify="right" if place else "left")
     for row in rows:

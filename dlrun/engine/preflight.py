@@ -182,16 +182,22 @@ def no_gradient(seen: Seen) -> Iterator[Finding]:
     if zero and not wild:
         after = seen.after_a_step().gradients
         zero = {name for name in zero if name not in after or not after[name].any()}
-    for names, level, what in (
-        (missing, FAIL, "get no gradient: the loss does not depend on them"),
-        (wild, FAIL, "get gradients that are not finite"),
-        (sorted(zero), WARN, "get a gradient of exactly zero"),
-        (frozen, WARN, "are frozen: requires_grad is False"),
+    for names, level, one, many in (
+        (
+            missing,
+            FAIL,
+            "gets no gradient: the loss does not depend on it",
+            "get no gradient: the loss does not depend on them",
+        ),
+        (wild, FAIL, "gets a gradient that is not finite", "get gradients that are not finite"),
+        (sorted(zero), WARN, "gets a gradient of exactly zero", "get gradients of exactly zero"),
+        (frozen, WARN, "is frozen: requires_grad is False", "are frozen: requires_grad is False"),
     ):
         if names:
             some = ", ".join(sorted(names)[:3]) + (", …" if len(names) > 3 else "")
             numbers = {"parameters": len(names)}
             command = {"procedure": "probe"}
+            what = many if len(names) > 1 else one
             yield Finding("no_gradient", level, f"{some} {what}.", numbers, changes=command)
 
 

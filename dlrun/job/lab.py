@@ -477,7 +477,8 @@ class Lab:
     def _shown(self, kept: Record, state: "State", lengths: "LoopConfig") -> "Show":
         """The screen of a run that trains alone."""
         show = self.session.show
-        text = recording.summary(kept, state, lengths)
+        table = recording.reading(kept)
+        text = recording.summary(kept, state, lengths, self.session.new(table))
         show.begin(text, lengths.total_steps, lengths.steps_per_epoch)
         return show
 

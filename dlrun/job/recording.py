@@ -196,8 +196,17 @@ def named(recipe: DictConfig, invocation: Invocation) -> str:
     return recipe.name or invocation.name or name(invocation.overrides)
 
 
-def summary(kept: Record, state: "State", lengths: "LoopConfig") -> str:
-    """What is about to be trained, in a few lines; of a resumed run also from where."""
+def reading(kept: Record) -> str:
+    """How the table of a run is read, in a few lines; "" where its data are none."""
+    data = kept.info["data"]
+    return "\n".join(told.summary(data.get("reading") or {}, data["shape"][-1]))
+
+
+def summary(kept: Record, state: "State", lengths: "LoopConfig", table: str = "") -> str:
+    """What is about to be trained, in a few lines; of a resumed run also from where.
+
+    table: how its table is read, where that is to be said.
+    """
     about = kept.info
     data = about["data"]
     counts = dict(data["samples"])
@@ -207,7 +216,7 @@ def summary(kept: Record, state: "State", lengths: "LoopConfig") -> str:
         f"{shell.name(about['name'])}  ·  run {kept.id}",
         f"{data['name']}: {sizes} samples of shape {'×'.join(map(str, data['shape']))} to train, "
         f"validate and test{more}",
-        *told.summary(data.get("reading") or {}, data["shape"][-1]),
+        *([table] if table else ()),
         f"{about['parameters']:,} parameters, {about.get('flops', 0):,} floating-point operations "
         f"a sample  ·  {about['device']}",
     ]

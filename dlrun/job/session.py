@@ -99,6 +99,12 @@ class Session:
         self._source: tuple[Any, Source] | None = None  # what was read last, by its settings
         self._data: Data | None = None  # as its recipe splits it
         self._said = ""  # the digest of the data whose labels were said last
+        self._table = ""  # how a table is read, as it was said last
+
+    def new(self, table: str) -> str:
+        """How a table is read, where that was not the last thing said of one; else ""."""
+        before, self._table = self._table, table
+        return "" if table == before else table
 
     def prepare(self, config: DictConfig, draws: bool = False) -> Follower | None:
         """Start the process that follows the records of a recipe, so that it gets ready meanwhile.

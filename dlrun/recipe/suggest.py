@@ -165,6 +165,7 @@ def setting(
     elif not near and called.partition("=")[0] in names and called.startswith(f"{group}."):
         near = f"; did you mean {called}?"
     elif not near:
+        mine = [name for name in mine if not name.endswith(("_target_", "_partial_"))]
         near = f"; it has {', '.join(mine)}" if mine else "; it has no settings"
     near = "" if f"mean {word}?" in near else near
     return f"{word}: {group}={typed} has no setting {rest!r}{near}"
