@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from dlrun import shell
 from dlrun.console import outcome
 from dlrun.errors import Interrupted, Mistake
-from dlrun.recipe import compose, experiment, flags, mistakes, resume, start, suggest
+from dlrun.recipe import compose, experiment, mistakes, resume, start, suggest
 from dlrun.recipe.compose import Composer
 from dlrun.recipe.flags import Flags
 from dlrun.recipe.resume import Previous
@@ -33,6 +33,8 @@ def run(asked: Flags, command: Sequence[str]) -> Path | None:
         previous = resume.find(typed)
         if not previous:
             typed = [start.placed(word, typed, asked.multirun) for word in typed]
+        elif not asked.config_dir:  # what it goes on with is in the directories of the record
+            command = resume.with_directories(command, previous.command, previous.cwd)
         if previous and asked.multirun:
             raise Mistake("resume goes on with one run; leave out -m")
         directories = _directories(asked, previous)
@@ -44,7 +46,7 @@ def run(asked: Flags, command: Sequence[str]) -> Path | None:
                 words = previous.merge(composer, words)
             mistakes.words(composer, words)
             with mistakes.explained(composer, words):
-                return _do(asked, composer, words, previous, list(command))
+                return _do(asked, composer, words, previous, command)
 
 
 def _directories(asked: Flags, previous: Previous | None) -> list[Path]:
@@ -52,7 +54,7 @@ def _directories(asked: Flags, previous: Previous | None) -> list[Path]:
     if asked.config_dir or previous is None:
         return asked.directories()
     try:
-        return flags.parse(previous.command[1:]).directories(previous.cwd)
+        return resume.directories(previous.command, previous.cwd)
     except Mistake as mistake:
         file = previous.directory / "run.json"
         raise Mistake(f"resume={previous.asked}: {file}: command: {mistake}") from None
@@ -126,8 +128,9 @@ def _one(
 
             with mistakes.resolved():
                 stack = stack_of(asked)
-                invocation = Invocation(about.overrides, command, about.choices, stack=stack)
-                return factory.run(recipe, invocation)
+                cwd = previous.cwd if previous else None
+                typed = Invocation(about.overrides, command, about.choices, stack=stack, cwd=cwd)
+                return factory.run(recipe, typed)
         except (Exception, Interrupted) as error:  # Hydra would wrap it
             return error
 

@@ -19,7 +19,7 @@ from dlrun.errors import Failure, Mistake
 from dlrun.job import recording
 from dlrun.job.recording import Invocation
 from dlrun.job.session import Session
-from dlrun.recipe import experiment
+from dlrun.recipe import experiment, resume
 from dlrun.record import Record, expected
 from dlrun.tracking import imports
 
@@ -179,7 +179,9 @@ def _diagnose(run: "Run", kept: Record, steps: int, config: DictConfig, session:
     from dlrun.recipe import instantiate
 
     info = kept.info
-    known = Invocation(info["overrides"], shlex.split(info["command"]), info["choices"])
+    cwd = Path(info.get("cwd", "."))
+    command = resume.with_directories(["dlrun"], shlex.split(info["command"]), cwd)
+    known = Invocation(info["overrides"], command, info["choices"], cwd=cwd)
     made = procedure.of(instantiate.part(config, "procedure"))
     lab = Lab(config, known, session, made)
     verdict.diagnose(run, kept, steps, lab.recipe, lab.command)

@@ -151,7 +151,7 @@ class Lab:
 
     def _typed(self) -> list[str]:
         """What was typed of the recipe, to train it: where a file asks for more, this says so."""
-        words, own = self.invocation.overrides, ("procedure", "resume", "name", "sweep")
+        words, own = self.invocation.words(), ("procedure", "resume", "name", "sweep")
         kept = [word for word in words if shell.key(word).partition(".")[0] not in own]
         chosen = any(shell.key(word) == "procedure" for word in words)
         in_file = not chosen and self.invocation.choices.get("procedure", "train") != "train"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -15,7 +16,7 @@ from dlrun.console import format
 from dlrun.data.tables import told
 from dlrun.errors import Interrupted, Mistake
 from dlrun.job import code
-from dlrun.recipe import differences, identity
+from dlrun.recipe import differences, identity, resume
 from dlrun.recipe.schema import GROUPS, SEVERAL
 from dlrun.record import Record, trained
 
@@ -39,6 +40,7 @@ class Invocation:
     choices: the option of every group; overrides: as typed; command: the whole line.
     name: of the run, where the overrides are not to name it; info: more for `run.json`.
     stack: how many runs of a procedure train at once; `auto`, `off` or a number.
+    cwd: the directory in which the overrides were typed, where it may be another than this one.
     """
 
     overrides: Sequence[str]
@@ -47,6 +49,11 @@ class Invocation:
     name: str | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
     stack: int | str = "auto"
+    cwd: Path | None = None
+
+    def words(self) -> list[str]:
+        """The overrides, with paths as they are meant in this directory."""
+        return resume.words_here(self.overrides, self.cwd or Path.cwd())
 
     def chosen(self, recipe: DictConfig) -> dict[str, str]:
         """The option of each group; those of a group with several, in their order."""

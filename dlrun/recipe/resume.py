@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dlrun import record, shell
 from dlrun.errors import Mistake, first_line
-from dlrun.recipe import compose, mistakes
+from dlrun.recipe import compose, flags, mistakes
 from dlrun.recipe.catalogue import within
 from dlrun.recipe.compose import Composer
 from dlrun.recipe.schema import LOSS_OF_TASK, SEVERAL
@@ -164,6 +164,29 @@ def find(words: Sequence[str]) -> Previous | None:
         raise Mistake(f"resume={asked}: {mistake}") from None
     cwd = Path(info.get("cwd", ".")).absolute()
     return Previous(asked, directory, recipe, info["overrides"], info["command"], cwd)
+
+
+def directories(command: Sequence[str], cwd: Path) -> list[Path]:
+    """The recipe directories of a command, as meant where it was typed.
+
+    Raises Mistake where one is missing.
+    """
+    return flags.parse(command[1:]).directories(cwd)
+
+
+def with_directories(command: Sequence[str], recorded: Sequence[str], cwd: Path) -> list[str]:
+    """A command with the recipe directories of a recorded one, as they are seen from here."""
+    names = flags.tolerant(recorded[1:]).config_dir
+    where = [cwd / shell.path(name, "--config-dir") for name in names]
+    words = [word for each in where for word in ("--config-dir", shell.near(each))]
+    return [*command[:1], *words, *command[1:]]
+
+
+def words_here(words: Sequence[str], cwd: Path) -> list[str]:
+    """Recorded overrides with paths that mean here what they meant in the directory `cwd`."""
+    if cwd == Path.cwd():
+        return list(words)
+    return [_placed_word(word, cwd) for word in words]
 
 
 def merge(recorded: Sequence[str], new: Sequence[str], choices: Mapping[str, Any]) -> list[str]:

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from dlrun import record, shell
 from dlrun.console import screen
 from dlrun.errors import Mistake
-from dlrun.recipe import compose, flags, mistakes, resume
+from dlrun.recipe import compose, mistakes, resume
 from dlrun.record import named
 from dlrun.verb.asked import Asked
 
@@ -106,7 +106,7 @@ def opened(asked: Asked, which: str = "last") -> Iterator[Opened]:
     typed = [compose.readable(word) for word in asked.those(*HERE, "data", "metric")]
     before = resume.find([f"resume={shell.quoted(str(directory))}"])
     assert before is not None
-    own = flags.parse(before.command[1:]).directories(before.cwd)
+    own = resume.directories(before.command, before.cwd)
     with compose.composer(own) as composer:
         mistakes.words(composer, typed)
         words = before.merge(composer, typed)

@@ -1,10 +1,13 @@
 import json
 import logging
+import shlex
+import shutil
 import sys
 
 import pytest
 from omegaconf import OmegaConf
 
+from dlrun import record as records
 from dlrun.__main__ import main
 from dlrun.cli import launch
 from dlrun.errors import Mistake
@@ -297,3 +300,47 @@ def test_nothing_to_resume(tmp_path):
     assert resume.find(["resume=null"]) is None
     with pytest.raises(Mistake, match=r"^resume=last: no run 'last'"):
         resume.find(["resume=last", f"outputs={tmp_path}"])
+
+
+@pytest.fixture
+def own_options(tmp_path, monkeypatch):
+    """A directory `a` with an optimizer and a table of one's own."""
+    folder = tmp_path / "a" / "mine" / "optimizer"
+    folder.mkdir(parents=True)
+    (folder / "slow.yaml").write_text("# Slow\ndefaults: [sgd, _self_]\nlr: 1e-6\n")
+    rows = "".join(f"{i},{i % 2}\n" for i in range(60))
+    (tmp_path / "a" / "table.csv").write_text("x,y\n" + rows)
+    monkeypatch.chdir(tmp_path / "a")
+    return tmp_path
+
+
+@pytest.mark.parametrize("here", ["a", "."])
+def test_what_is_proposed_after_resume_runs_as_printed(here, own_options, monkeypatch, capsys):
+    words = ["--config-dir", "mine", "optimizer=slow", "data=arrays", "data.path=table.csv"]
+    words += ["data.target=y", "tracking=none", "threads=1", "epochs=4", "outputs=out"]
+    assert main([*words, "regularization=[]", "batch_size=10"]) == 0
+    monkeypatch.chdir(own_options / here)
+    outputs = f"outputs={own_options / 'a' / 'out'}"
+    capsys.readouterr()
+    assert main(["resume=last", outputs, "epochs=6"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    proposed = [line for line in lines if line.startswith("dlrun --config-dir")]
+    assert proposed
+    assert not [line for line in lines if line.startswith("dlrun optimizer")]
+    for line in proposed:
+        more = ["sweep.dry_run=true"] if " -m " in line else ["epochs=1 steps"]
+        assert main([*shlex.split(line)[1:], *more]) == 0, (line, capsys.readouterr().err)
+
+
+def test_a_run_that_a_resumed_procedure_adds_knows_its_options(own_options, monkeypatch):
+    words = ["--config-dir", "mine", "optimizer=slow", "tracking=none", "threads=1"]
+    words += ["epochs=2 steps", "procedure=cross_validate", "procedure.folds=2"]
+    assert main(words) == 0
+    runs = records.all_runs(own_options / "a" / "outputs")
+    [whole] = [run for run in runs if not (run / "checkpoints").is_dir()]
+    lost, *_ = [run for run in runs if run != whole]
+    shutil.rmtree(lost)
+    monkeypatch.chdir(own_options)
+    assert main([f"resume={whole}"]) == 0
+    [made] = set(records.all_runs(whole.parents[1])) - set(runs)
+    assert main([f"resume={made}", "epochs=4 steps"]) == 0
