@@ -156,7 +156,7 @@ def _next(
             tips.append(("the figures", shell.near(directory / "figures")))
         if longer := _longer(directory, info):
             tips.append(("train on", shell.resume(directory, longer)))
-    elif info.get("trains", True):
+    elif info.get("trains", True) and not record.diverged(directory):
         tips.append(("go on with it", shell.resume(directory)))
     if uri is not None:
         web = uri.startswith("http") or shell.HIDDEN in uri  # an address, no command

@@ -109,8 +109,8 @@ def back_off(run: Run, state: State, record: Record, diverged: Diverged) -> None
     from the n-th time on. Raises Failure where the recipe does not ask for it, or where it did
     not help.
     """
-    rate = run.optimizer.param_groups[0]["lr"]
     standing = state.runs[diverged.number]
+    rate = run.rates[0] * run.multiplier(diverged.step - 1) * standing.scale
     kept = standing.good
     if not run.backoff or kept is None:
         raise LossDiverged(

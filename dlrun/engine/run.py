@@ -114,6 +114,11 @@ class Run:
                 value.to(self.device) for value in (self.scale.std, self.scale.mean)
             )
 
+    def multiplier(self, step: int) -> float:
+        """Of the learning rates, by the schedule, after so many steps."""
+        lengths = self.lengths
+        return self.schedule(step, lengths.schedule_steps, lengths.steps_per_epoch)
+
     def metric_sum(self, logits: Tensor, y: Tensor) -> Tensor:
         """The metric beside the loss, summed over a batch: a scalar on the device."""
         if self.regression:

@@ -61,9 +61,7 @@ class Member:
 
     def factor(self, step: int) -> float:
         """Of the learning rates of a step, by the schedule and after returns from divergence."""
-        lengths = self.run.lengths
-        multiplier = self.run.schedule(step, lengths.schedule_steps, lengths.steps_per_epoch)
-        return multiplier * self.standing.scale
+        return self.run.multiplier(step) * self.standing.scale
 
 
 class Factors:

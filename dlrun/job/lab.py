@@ -272,6 +272,8 @@ class Lab:
         except Mistake as mistake:
             raise Mistake(f"{said}: {mistake}") from None
         if record.read_status(directory).get("status") != record.FINISHED:
+            if record.diverged(directory):
+                raise Mistake(f"{said}: its loss diverged; name another run")
             raise Mistake(f"{said}: has not ended; go on with it: {shell.resume(directory)}")
         info, data = record.read_json(directory / "run.json"), self.data()
         splits: dict[str, Any] = (info.get("data") or {}).get("splits") or {}

@@ -299,6 +299,12 @@ def findings_of(directory: Path) -> list[Finding]:
     return [finding.of(each) for each in read_json(directory / "run.json").get("findings", ())]
 
 
+def diverged(directory: Path) -> bool:
+    """Whether a run has ended because its loss diverged, as it would again if it went on."""
+    failed = read_status(directory).get("status") == FAILED
+    return failed and any(each.name == "diverged" for each in findings_of(directory))
+
+
 def read_status(directory: str | Path) -> dict[str, Any]:
     """`status`, `message` and the `pid` that wrote them; empty where there is none."""
     return read_json(Path(directory) / "status.json")

@@ -50,6 +50,8 @@ def find(outputs: str | Path, which: str) -> Trained:
     run = named.find(shell.path(outputs, "outputs"), which)
     file = run / "checkpoints" / ("last.pt" if _keeps_last(run) else "best.pt")
     if not file.is_file():
+        if record.diverged(run):
+            raise Mistake(f"run {run.name} has no weights: its loss diverged; name another run")
         raise Mistake(f"run {run.name} has no weights yet; go on with it: {shell.resume(run)}")
     return Trained(file, run)
 

@@ -116,6 +116,14 @@ def test_without_it_the_run_fails_at_the_first_bad_step(train_recipe: Train) -> 
         train_recipe("epochs=3", *CONSTANT, change=explode(50, above=0.06))
 
 
+def test_the_rate_is_that_of_the_step(train_recipe: Train) -> None:
+    """It is noticed at the end of the epoch, when the rate is another one."""
+    words = ("epochs=3", "optimizer=sgd", "optimizer.lr=0.1", "schedule=linear")
+    rate = 0.1 * (1 - 49 / (3 * 34))
+    with pytest.raises(Failure, match=f"nan at step 50 with a rate of {rate:g};"):
+        train_recipe(*words, change=explode(50, above=0.0))
+
+
 @pytest.mark.parametrize("step", [33, 34, 35, 36, 50, 68])
 def test_the_step_is_right_where_the_last_of_an_epoch_has_fewer_batches(
     train_recipe: Train, step: int

@@ -61,12 +61,18 @@ def test_a_good_one_is_called_so():
     assert seen["train_eval/loss"] < seen["undecided"]
 
 
-def test_one_that_diverges_says_how_to_go_on():
+def test_one_that_diverges_says_how_to_go_on(capsys):
     words = ("epochs=4", "optimizer=sgd", "optimizer.lr=1e30", "loss=mse", "activation=identity")
     assert main([*COMMON, *words]) == 1
     found, *_ = verdicts()
     assert (found.name, found.level) == ("diverged", "fail")
     assert "optimizer.lr=1e+29" in found.command
+    said = capsys.readouterr().out
+    assert found.command in said
+    assert "dlrun resume=" not in said, "it would diverge again"
+    run = record.find("outputs", "last").name
+    assert main([*COMMON, f"weights={run}"]) == 2
+    assert "its loss diverged; name another run" in capsys.readouterr().err
 
 
 def test_a_later_verdict_takes_the_place_of_an_earlier_one():
