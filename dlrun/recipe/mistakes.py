@@ -23,7 +23,7 @@ from omegaconf.errors import (
 )
 
 from dlrun.errors import Mistake, first_line, refuse
-from dlrun.recipe import compose, faulty, suggest
+from dlrun.recipe import compose, faulty, grammar, suggest
 from dlrun.recipe.catalogue import LAUNCHER, Catalogue, unreadable
 from dlrun.recipe.compose import ChoiceSweep, Composer, Glob, Override, Sweep
 from dlrun.recipe.schema import NEEDED, SEVERAL, Settings
@@ -139,8 +139,7 @@ def _parsed(composer: Composer, word: str) -> Override | str:
             return f"a {missing} is missing"
     if value.count("'") % 2 or value.count('"') % 2:
         return "a quotation mark is missing"
-    right = suggest.distribution(word)
-    return right or f"cannot be read; put the value in quotes: \"{key}='{value}'\""
+    return suggest.distribution(word) or grammar.unreadable(key, value)
 
 
 def _form(composer: Composer, word: str, override: Override) -> str | None:

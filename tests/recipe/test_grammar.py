@@ -1,0 +1,43 @@
+"""What is said of a value that Hydra cannot read, and that what is proposed can be read."""
+
+import shlex
+
+import pytest
+
+from dlrun.recipe import compose, grammar
+
+WRONG = [
+    ("{low: 'optimizer.lr=1e-4', 'gut (ä)': 'optimizer.lr=0.1'}", "'gut (ä)' cannot be a name"),
+    ("{gut ä: 1}", "gut ä cannot be a name"),
+    ("{'low': 1}", "'low' cannot be a name"),
+    ("{a: {'b': 1}}", "'b' cannot be a name"),
+    ("{a: [{b: 1, c[0]: 2}]}", "c[0] cannot be a name"),
+    ("{a b}", "'a b' in { } has no value; write {name: value}"),
+    ("{a: 1, optimizer.lr=1}", "'optimizer.lr=1' in { } has no value"),
+    ("'a' 'b'", "one pair of quotes"),
+]
+
+
+@pytest.mark.parametrize(("value", "said"), WRONG)
+def test_the_cause_is_said_and_no_quotes_are_proposed(value, said):
+    found = grammar.unreadable("key", value)
+    assert said in found
+    assert "key=" not in found
+
+
+@pytest.mark.parametrize(
+    ("value", "meant"),
+    [
+        ("ä", "ä"),
+        ("a (b)", "a (b)"),
+        ("(a b)", "(a b)"),
+        ("[ä, b]", ["ä", "b"]),
+        ("[optimizer.lr=1e-4]", ["optimizer.lr=1e-4"]),
+        ("{a: b=c, d: 2}", {"a": "b=c", "d": 2}),
+        ("{a: {b: [ä, 'c, d']}}", {"a": {"b": ["ä", "c, d"]}}),
+    ],
+)
+def test_what_is_proposed_means_what_was_meant(value, meant):
+    found = grammar.unreadable("key", value)
+    [word] = shlex.split(found.partition("in quotes: ")[2])
+    assert compose.parse([word])[0].value() == meant
