@@ -1,5 +1,6 @@
 import re
 import shlex
+import sys
 import textwrap
 
 import pytest
@@ -72,6 +73,17 @@ def test_a_metric_of_ones_own_in_ten_lines(tmp_path, monkeypatch, capsys):
     assert "metric.within.distance  1" in capsys.readouterr().out
     assert main([*words, "metric.within.distanc=2"]) == 2
     assert "did you mean metric.within.distance=2?" in capsys.readouterr().err
+
+
+def test_a_set_of_ones_own_may_have_texts_for_classes(tmp_path, monkeypatch, capsys):
+    words, _ = own_files(tmp_path, "mine")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    rows = [f"{age},{age % 7 / 2},{'worse' if age % 2 else 'better'}" for age in range(20, 80)]
+    (tmp_path / "trial.csv").write_text("\n".join(["age,dose,outcome", *rows, ""]))
+    assert main([*words, "epochs=2", "tracking=none", "threads=1"]) == 0, capsys.readouterr().err
+    told = record.read_json(record.find("outputs", "last") / "run.json")
+    assert told["data"]["classes"] == ["better", "worse"]
 
 
 def test_a_procedure_of_ones_own_in_ten_lines(tmp_path, monkeypatch, capsys):

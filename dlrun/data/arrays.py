@@ -1,17 +1,19 @@
 """Arrays from a file: .npz, .safetensors or a table, for classification or regression."""
 
-from collections.abc import Mapping
+import zlib
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from dlrun import shell
-from dlrun.data import Report, Source, blame
+from dlrun.data import Report, Source, blame, npz
 from dlrun.data.cache import FORMAT, Labels, Writer, load
 from dlrun.data.fingerprint import coincide, hash_files, stat_files, with_targets
 from dlrun.data.tables.cells import DECIMALS, find_missing
@@ -153,7 +155,7 @@ def as_samples(x: Array, before: int = 0) -> Array:
         last = x.ndim == 4 and x.shape[3] in (1, 3, 4) and x.shape[1] not in (1, 3, 4)
         return x.transpose(0, 3, 1, 2) if last else x
     if x.dtype.kind not in "iubf":
-        raise Mistake(f"x has the type {x.dtype}; expected numbers")
+        raise Mistake(f"x has the type {x.dtype}; expected numbers{_cure(x, before)}")
     with np.errstate(over="ignore"):  # said below
         x = x.astype(np.float32)
     if not np.isfinite(x).all():
@@ -165,14 +167,23 @@ def as_samples(x: Array, before: int = 0) -> Array:
     return x
 
 
+def _cure(x: Array, before: int) -> str:
+    """What makes numbers of objects; else the first of them that is none."""
+    if x.dtype.kind != "O":
+        return ""
+    for place, row in enumerate(x.reshape(len(x), -1), before):
+        for value in row:
+            if not isinstance(value, int | float | np.number | np.bool_):
+                return f", and x[{place}] holds {value!r:.50}"
+    return ": x.astype('float32') makes them such"
+
+
 def _read_arrays(file: Path) -> dict[str, Array]:
     """The arrays of the file that `_join` takes."""
     wanted = {"x", "y", *(f"{part}_{split}" for part in "xy" for split in SPLITS)}
     try:
         if file.suffix.lower() == ".npz":
-            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-                names = stored.files
-                found = {name: stored[name] for name in names if name in wanted}
+            names, found = _read_npz(file, wanted)
         else:
             from safetensors.torch import load_file
 
@@ -184,6 +195,8 @@ def _read_arrays(file: Path) -> dict[str, Array]:
                 for name, tensor in tensors.items()
                 if name in wanted
             }
+    except Mistake:
+        raise
     except Exception as error:  # each format has errors of its own
         raise Mistake(f"it cannot be read: {error}") from error
     if not ({"x", "y"} <= found.keys() or {"x_train", "y_train"} <= found.keys()):
@@ -191,6 +204,24 @@ def _read_arrays(file: Path) -> dict[str, Array]:
             f"it holds {some(names) or 'nothing'}; expected x and y, or x_train and y_train"
         )
     return found
+
+
+def _read_npz(file: Path, wanted: Collection[str]) -> tuple[list[str], dict[str, Array]]:
+    """The names of all arrays, and those that are wanted."""
+    if why := npz.not_npz(file):
+        raise Mistake(why)
+    found: dict[str, Array] = {}
+    with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+        for name in filter(wanted.__contains__, archive.files):
+            try:
+                found[name] = archive[name]
+            except (BadZipFile, EOFError, zlib.error) as error:
+                raise Mistake(npz.damaged(error)) from error
+            except ValueError as error:
+                if "allow_pickle" not in str(error):
+                    raise
+                raise Mistake(npz.objects(name)) from error
+        return archive.files, found
 
 
 def _join(found: dict[str, Array]) -> tuple[Array, Array, dict[str, NDArray[np.int64]]]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlrun import shell
+from dlrun.data import npz
 from dlrun.data.tables.columns import says_identifier
 from dlrun.data.tables.file import FORMS, Parts, read_parts
 from dlrun.data.tables.read import some
@@ -240,7 +241,7 @@ def _stored(path: Path) -> _Stored:
     """The samples in a file. Raises Mistake where it has none."""
     try:
         if path.suffix.lower() == ".npy":
-            x = np.load(path, mmap_mode="r", allow_pickle=False)
+            x = _npy(path)
             return _Stored(len(x), lambda size: _cut(x, size))
         if path.suffix.lower() == ".npz":
             return _zipped(path)
@@ -255,6 +256,18 @@ def _stored(path: Path) -> _Stored:
         raise
     except Exception as error:  # each format has errors of its own
         raise Mistake(f"{shell.name(path)}: cannot be read: {error}") from error
+
+
+def _npy(path: Path) -> Array:
+    """The array of an .npy, which is read as it is needed."""
+    if why := npz.not_npy(path):
+        raise Mistake(f"{shell.name(path)}: {why}")
+    try:
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except ValueError as error:
+        if "Python objects" not in str(error):
+            raise
+        raise Mistake(f"{shell.name(path)}: {npz.objects('x')}") from error
 
 
 def _chosen(path: Path, names: Sequence[str]) -> str:
@@ -283,6 +296,8 @@ def _sliced(path: Path, name: str, count: int, size: int) -> Iterator[Array]:
 
 def _zipped(path: Path) -> _Stored:
     """An array of an .npz, which is read as it is unpacked."""
+    if why := npz.not_npz(path):
+        raise Mistake(f"{shell.name(path)}: {why}")
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         name = _chosen(path, names)
@@ -290,7 +305,7 @@ def _zipped(path: Path) -> _Stored:
         with archive.open(member) as stream:
             shape, columnwise, dtype = _header(stream)
     if dtype.hasobject:
-        raise Mistake(f"{shell.name(path)}: {name} holds objects, not numbers")
+        raise Mistake(f"{shell.name(path)}: {npz.objects(name)}")
 
     def parts(size: int) -> Iterator[Array]:
         if columnwise:

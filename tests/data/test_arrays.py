@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -256,7 +258,14 @@ def test_which_targets_are_standardized(tmp_path):
         ({"x": TABLE, "y": np.zeros(20, int)}, "the single class 0"),
         ({"x": TABLE, "y": 3 * np.eye(20, 4, dtype=int)}, "classes must be"),
         ({"x": TABLE, "y": LABELS.astype(complex)}, "y has the type complex128"),
-        ({"x": TABLE.astype(object), "y": LABELS}, "cannot be read: .*pickle"),
+        (
+            {"x": TABLE.astype(object), "y": LABELS},
+            r"npz: x holds Python objects, which are not read; save numbers: x.astype",
+        ),
+        (
+            {"x": TABLE, "y": LABELS.astype(str).astype(object)},
+            r"npz: y holds Python objects, which are not read; save texts: y.astype\(str\)",
+        ),
     ],
 )
 def test_content_that_cannot_be(tmp_path, content, message):
@@ -303,13 +312,44 @@ def test_files_that_cannot_be(tmp_path):
         arrays("nowhere.npz")
     with pytest.raises(Mistake, match=r"expected a file \.npz, \.safetensors, \.csv, \.parquet"):
         arrays(csv(tmp_path, "", "made.xlsx"))
-    for name in ("made.npz", "made.safetensors"):
-        with pytest.raises(Mistake, match=f"{name}: it cannot be read"):
-            arrays(csv(tmp_path, "nonsense", name))
+    with pytest.raises(Mistake, match=r"made\.safetensors: it cannot be read"):
+        arrays(csv(tmp_path, "nonsense", "made.safetensors"))
     path = tmp_path / "latin.csv"
     path.write_bytes("a,b\n1,\xe9\n".encode("latin-1"))
-    with pytest.raises(Mistake, match="cannot be read as CSV in UTF-8"):
+    said = r"latin\.csv: line 2 is not in UTF-8 \(it has the byte 0xe9\); save it as UTF-8"
+    with pytest.raises(Mistake, match=said):
         arrays(str(path), target="b")
+
+
+def test_an_npz_that_is_none_says_what_would_be_one(tmp_path):
+    whole = Path(npz(tmp_path, x=TABLE, y=LABELS)).read_bytes()
+    np.save(tmp_path / "one.npy", TABLE)
+    spoilt = bytearray(whole)
+    spoilt[200] ^= 255
+    for content, said in (
+        (b"nonsense", "it is no .npz; numpy.savez"),
+        (b"", "it is empty"),
+        (whole[:-40], "it is cut off: its end is missing; copy it or write it again"),
+        (bytes(spoilt), "it is damaged .*; copy it or write it again"),
+        ((tmp_path / "one.npy").read_bytes(), "it is one array, an .npy"),
+    ):
+        (tmp_path / "made.npz").write_bytes(content)
+        with pytest.raises(Mistake, match=f"made.npz: {said}"):
+            arrays(str(tmp_path / "made.npz"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('a,b\n1,0\n"2,1\n3,0\n', "a quotation mark in line 3 is not closed"),
+        ('a,b\n"1\n2",0\n3,"1\n4,0\n', "a quotation mark in line 4 is not closed"),
+        ('a,b\n1,0\n"2,1\n' + "3,0\n" * 40_000, "a quotation mark in line 3 is not closed"),
+        ('a,b\n1,0\n"2"3,1\n', "line 3 cannot be read as CSV: "),
+    ],
+)
+def test_a_quotation_mark_that_is_not_closed_is_found(tmp_path, text, said):
+    with pytest.raises(Mistake, match=said):
+        arrays(csv(tmp_path, text), target="b")
 
 
 def test_a_task_out_of_range_is_named(tmp_path):

@@ -105,6 +105,12 @@ def test_names_of_classes_are_found_through_a_subset_and_text_is_a_class():
     assert named.y.tolist() == Y[:20].tolist()
 
 
+def test_objects_that_are_text_are_classes():
+    source = read(lambda: (X, np.array(["no", "yes"], object)[Y]))
+    assert source.classes == ("no", "yes")
+    assert source.y.tolist() == Y.tolist()
+
+
 def test_splits_as_they_are_given():
     source = read(
         lambda: {"train": (X[:30], Y[:30]), "test": Items(lambda i: (X[30 + i], Y[30 + i]), 10)}
@@ -153,7 +159,12 @@ def bad_sample(place: int):
         (Items(lambda i: (X[0] / (i - 4), i % 2), 9), r"infinite values in 1 samples.* x\[4\]"),
         (Items(bad_sample), r"KeyError: 'gone' \(.*test_custom.py:\d+\)"),
         (Items(lambda i: (X[i], 1)), "the single class 1"),
-        (Items(lambda i: (X[i], {}), 5), "y has the type object"),
+        (Items(lambda i: (X[i], {}), 5), r"y has the type object, and y\[0\] is {}; expected"),
+        ((X, np.array(["a", None] * 20)), r"y lacks 20 of 40 values, first y\[1\], which is None"),
+        ((X, np.array(["a", 3] * 20, object)), r"y\[1\] is 3; .* y.astype\(str\) makes them"),
+        ((X, Y.astype(object)), r"y\[0\] is \d; .* y.astype\(float\) makes them such"),
+        ((X.astype(object), Y), r"x has the type object; .*: x.astype\('float32'\) makes them"),
+        ((X.astype(str).astype(object), Y), r"x has the type object; .*, and x\[0\] holds '"),
         (Items(lambda i: (X[i], 1), 0), "gives no samples"),
     ],
 )

@@ -213,7 +213,7 @@ def write_inputs(folder):
         (["x.nyp"], "x.nyp: there is no such file or folder"),
         (["last", "photos"], "photos: there is no such file or folder"),
         (["two.npz"], "two.npz: holds a, b; expected x"),
-        (["torn.npz"], "torn.npz: cannot be read"),
+        (["torn.npz"], "torn.npz: it is cut off"),
         (["wide.npy"], "has samples of 1×9×9 uint8, the run takes 1×8×8 uint8"),
         (["empty"], "empty: has no image that can be read"),
         (["a.doc"], "a.doc: expected images or a folder"),

@@ -139,15 +139,46 @@ def _lines(path: Path, odd: list[tuple[int, str]] | None = None) -> Iterator[lis
             stream.seek(0)
             lines = csv.reader(stream, delimiter=separator, skipinitialspace=True, strict=True)
             yield from _checked(lines, odd)
-    except (csv.Error, UnicodeError) as error:
-        raise Mistake(f"it cannot be read as CSV in UTF-8: {error}") from error
+    except UnicodeError as error:
+        raise Mistake(_not_utf8(path) or f"it cannot be read as CSV: {error}") from error
+
+
+def _not_utf8(path: Path) -> str:
+    """Which line is no text in UTF-8, and what to do about it."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                odd = f"0x{line[error.start]:02x}"
+                return f"line {number} is not in UTF-8 (it has the byte {odd}); save it as UTF-8"
+    return ""
+
+
+def _rows(lines: Any) -> Iterator[list[str]]:
+    """The rows of a reader. Raises Mistake for what is no CSV, with the line where it begins."""
+    while True:
+        begins = lines.line_num + 1
+        try:
+            row = next(lines, None)
+        except csv.Error as error:
+            unclosed = any(said in str(error) for said in ("end of data", "field limit"))
+            if unclosed:
+                why = f"a quotation mark in line {begins} is not closed; close it or take it out"
+            else:
+                why = f"line {lines.line_num} cannot be read as CSV: {error}"
+            raise Mistake(why) from error
+        if row is None:
+            return
+        yield row
 
 
 def _checked(lines: Any, odd: list[tuple[int, str]] | None) -> Iterator[list[str]]:
     """The lines that have as many values as the first one, and it itself."""
-    header: list[str] = next(lines, [])
+    rows = _rows(lines)
+    header: list[str] = next(rows, [])
     yield header
-    for row in filter(None, lines):
+    for row in filter(None, rows):
         if len(row) == len(header):
             yield row
             continue

@@ -27,6 +27,7 @@ Array = NDArray[Any]
 def encode(y: Array, task: str = "auto") -> tuple[Array, tuple[str, ...]]:
     """Targets as (n,) int64 classes 0..K-1 and their names, or (n, targets) float32 and ().
 
+    Objects of Python are taken where all of them are strings, as pandas gives a column of text.
     auto: strings are classes, fractions are numbers; whole numbers are classes where there
     are two different ones, or at most 1000, each of them 5 times on average; several columns of
     0 and 1 alone are labels, and numbers here.
@@ -34,6 +35,8 @@ def encode(y: Array, task: str = "auto") -> tuple[Array, tuple[str, ...]]:
     """
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
+    if y.dtype.kind == "O":
+        y = _as_texts(y)
     kind = y.dtype.kind
     if kind not in "iubfUS":
         raise Mistake(f"y has the type {y.dtype}; expected numbers or strings")
@@ -66,6 +69,26 @@ def encode(y: Array, task: str = "auto") -> tuple[Array, tuple[str, ...]]:
         raise Mistake(message, "class_missing")
     names = tuple(str(int(v) if kind == "f" else v) for v in values.tolist())
     return labels.astype(np.int64), names
+
+
+def _as_texts(y: Array) -> Array:
+    """Strings that are objects as an array of strings. Raises Mistake for other objects."""
+    values = y.ravel().tolist()
+    missing = [place for place, one in enumerate(values) if one is None or one != one]
+    if missing:
+        raise Mistake(
+            f"y lacks {len(missing):,} of {len(values):,} values, first y[{missing[0]}], which is "
+            f"{values[missing[0]]}; leave those samples out, or give them a value"
+        )
+    odd = next((place for place, one in enumerate(values) if not isinstance(one, str)), None)
+    if odd is None:
+        return y.astype(str)
+    numbers = all(isinstance(one, int | float | np.number | np.bool_) for one in values)
+    cure = "y.astype(float)" if numbers else "y.astype(str)"
+    raise Mistake(
+        f"y has the type object, and y[{odd}] is {values[odd]!r:.50}; expected numbers or strings: "
+        f"{cure} makes them such"
+    )
 
 
 def require_labels(y: Array) -> None:
