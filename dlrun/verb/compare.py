@@ -36,6 +36,9 @@ _APART = (
 _log = logging.getLogger("dlrun")
 ACCURACY, MAE, ERROR = "accuracy", "mae", "error"
 _SEED = "seed"
+_LETTERS = 40  # of a name, about
+_OF_INPUTS = ("size", "resize", "background", "depth", "features", "columns", "missing", "decimal")
+"""Settings of data that change what a network sees of a sample, and not what is to be predicted."""
 Values = NDArray[np.float64]
 
 
@@ -56,11 +59,13 @@ class Samples:
     """Of samples, by their rows in the data set, the values of a metric: (seeds, n).
 
     ACCURACY: whether each is right. MAE, or ERROR of an autoencoder: how far off it is.
+    y: what is to be predicted of each.
     """
 
     metric: str
     rows: NDArray[Any]
     values: Values
+    y: NDArray[Any] | None = None
 
     @property
     def error(self) -> float:
@@ -131,11 +136,22 @@ def _names(directories: Sequence[Path]) -> list[str]:
     """What the runs are called: by the words of their names that tell them apart."""
     names = [str(record.read_json(each / "run.json").get("name") or "") for each in directories]
     shared = set.intersection(*(set(name.split()) for name in names))
-    names = [" ".join(word for word in name.split() if word not in shared) for name in names]
+    names = [_short([word for word in name.split() if word not in shared]) for name in names]
     return [
         name if name and names.count(name) == 1 else f"{name} {each.name[-4:]}".strip()
         for name, each in zip(names, directories, strict=True)
     ]
+
+
+def _short(words: Sequence[str]) -> str:
+    """The first words, as many as stand in the head of a column."""
+    kept = ""
+    for place, word in enumerate(words):
+        cut = word if len(word) <= _LETTERS else f"{word[: _LETTERS // 2]}…{word[-_LETTERS // 3 :]}"
+        if kept and len(kept) + 1 + len(cut) > _LETTERS:
+            return f"{kept} and {len(words) - place} more"
+        kept = f"{kept} {cut}".strip()
+    return kept
 
 
 def _grouped(directories: Sequence[Path], names: Sequence[str]) -> list[Compared]:
@@ -218,8 +234,9 @@ def _of_samples(asked: Asked, directory: Path, split: str) -> Samples | None:
         return Samples(ERROR, kept["row"], kept["error"][None].astype(np.float64))
     if "truth" in kept:
         right = kept["y"] == kept["predicted"]
-        return Samples(ACCURACY, kept["row"], right[None].astype(np.float64))
-    return Samples(MAE, kept["row"], np.abs(kept["predicted"] - kept["y"]).mean(1)[None])
+        return Samples(ACCURACY, kept["row"], right[None].astype(np.float64), kept["y"])
+    far = np.abs(kept["predicted"] - kept["y"]).mean(1)
+    return Samples(MAE, kept["row"], far[None], kept["y"])
 
 
 def _asked_of(asked: Asked, directory: Path, split: str) -> Samples | None:
@@ -244,8 +261,9 @@ def _asked_of(asked: Asked, directory: Path, split: str) -> Samples | None:
                 kept.close()
     rows = samples.rows.cpu().numpy()
     if y.dim() == 1:
-        return Samples(ACCURACY, rows, (predicted.argmax(1) == y).double().numpy()[None])
-    return Samples(MAE, rows, (predicted - y).abs().mean(1).double().numpy()[None])
+        right = (predicted.argmax(1) == y).double().numpy()
+        return Samples(ACCURACY, rows, right[None], y.numpy())
+    return Samples(MAE, rows, (predicted - y).abs().mean(1).double().numpy()[None], y.numpy())
 
 
 @dataclass(frozen=True)
@@ -269,11 +287,10 @@ class Told:
 def _told(first: Compared, other: Compared, split: str) -> Told | None:
     """How a run compares with the first; None where nothing tells."""
     before, now = first.samples, other.samples
-    if before is None or now is None or before.metric != now.metric:
+    if before is None or now is None or before.metric != now.metric or _on_others(first, other):
         return None
     name = f"{split}/{now.metric}"
-    digests = [_digest(each.directories[0]) for each in (first, other)]
-    if digests[0] != digests[1] or not _same(before, now):
+    if not _same(before, now):
         means = [float(each.values.mean()) for each in (now, before)]
         return Told(
             other.name, name, unpaired(means[0], means[1], (now.error, before.error)), False
@@ -288,9 +305,43 @@ def _told(first: Compared, other: Compared, split: str) -> Told | None:
     return Told(other.name, name, apart, True, only_first, only_second, chance)
 
 
-def _digest(directory: Path) -> str:
-    """Of the data of a run."""
-    return str((record.read_json(directory / "run.json").get("data") or {}).get("digest"))
+def _on_others(first: Compared, other: Compared) -> str:
+    """Why a run was measured on other data than the first; "" where they can be compared.
+
+    The same samples with another size or other columns can: what is to be predicted is the same.
+    """
+    was, now = (_data(each.directories[0]) for each in (first, other))
+    if was.get("digest") == now.get("digest"):
+        return ""
+    settings = [_settings(each.directories[0]) for each in (first, other)]
+    keys = {key for key in settings[0] | settings[1] if key.partition(".")[0] == "data"}
+    shaping = tuple(f"data.{key}" for key in _OF_INPUTS)
+    apart = {key for key in keys if settings[0].get(key) != settings[1].get(key)}
+    alike = all(key.startswith(shaping) for key in apart)
+    if alike and was.get("classes") == now.get("classes") and _same_targets(first, other):
+        return ""
+    names = [f"{each.get('name')}{_of_classes(each)}" for each in (now, was)]
+    if names[0] == names[1]:
+        return f"{names[0]} is not the same set as the first run's"
+    return f"{names[0]} is another set than {names[1]}"
+
+
+def _same_targets(first: Compared, other: Compared) -> bool:
+    """Whether the same is to be predicted of the same rows."""
+    before, now = first.samples, other.samples
+    if before is None or now is None or before.y is None or now.y is None:
+        return False
+    return _same(before, now) and np.array_equal(before.y, now.y)
+
+
+def _data(directory: Path) -> Mapping[str, Any]:
+    """What the record of a run says of its data."""
+    return record.read_json(directory / "run.json").get("data") or {}
+
+
+def _of_classes(data: Mapping[str, Any]) -> str:
+    count = len(data.get("classes") or ())
+    return f" ({count} classes)" if count else ""
 
 
 def _table(groups: Sequence[Compared]) -> dict[str, list[list[float]]]:
@@ -393,7 +444,9 @@ def _show(
         console.print(line, markup=False, soft_wrap=True)
     console.print(_said(changes, any(len(g.directories) > 1 for g in groups)), soft_wrap=True)
     for told, group in zip(tests, groups[1:], strict=True):
-        if told is None:
+        if told is None and (why := _on_others(groups[0], group)):
+            line = f"{group.name}: is not to be compared with the first: {why}"
+        elif told is None:
             line = f"{group.name}: what it predicts is not to be compared with the first"
         else:
             line = _verdict(told, told.metric.endswith(ACCURACY))

@@ -8,7 +8,7 @@ import pytest
 from dlrun import record
 from dlrun.__main__ import main
 from dlrun.report.paired import mcnemar
-from tests.verb.conftest import SHORT
+from tests.verb.conftest import SHORT, write_houses
 
 
 @pytest.fixture(scope="module")
@@ -117,10 +117,56 @@ def test_the_test_split_is_measured_then(runs, others, capsys):
 
 
 def test_runs_on_other_data(runs, others, capsys):
-    [told] = compared(capsys, runs["digits"].name, runs["photos"].name)["differences"]
+    for name in ("photos", "prices"):
+        assert compared(capsys, runs["digits"].name, runs[name].name)["differences"] == [None]
+    assert main(["compare", runs["digits"].name, runs["photos"].name]) == 0
+    said = capsys.readouterr().out
+    assert "photos: is not to be compared with the first: photos (2 classes) is another set" in said
+    assert "than digits (10 classes)" in said
+    assert "standard errors" not in said
+
+
+def trained(*words):
+    assert main([*words, *SHORT]) == 0
+    return record.find("outputs", "last").name
+
+
+def test_other_content_under_the_same_name_is_other_data(runs, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ids = []
+    for seed in (0, 1):
+        write_houses("houses.csv", 60, seed=seed)
+        ids.append(trained("data=arrays", "data.path=houses.csv", "data.target=price"))
+    assert compared(capsys, *ids)["differences"] == [None]
+    assert main(["compare", *ids]) == 0
+    assert "houses is not the same set as the first run's" in capsys.readouterr().out
+
+
+def test_the_same_samples_seen_otherwise_are_compared_one_by_one(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_houses("houses.csv", 60)
+    words = ("data=arrays", "data.path=houses.csv", "data.target=price")
+    ids = [trained(*words, f"data.features={each}") for each in ("[rooms]", "[rooms,area]")]
+    ids.append(trained(*words, "data.split_seed=1"))
+    told = compared(capsys, *ids)["differences"]
+    assert told[0]["paired"]
+    assert told[1] is None or not told[1]["paired"]
+
+
+def test_other_splits_of_the_same_data_are_compared_without_pairs(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_houses("houses.csv", 60)
+    words = ("data=arrays", "data.path=houses.csv", "data.target=price")
+    [told] = compared(capsys, trained(*words), trained(*words, "data.split_seed=1"))["differences"]
     assert not told["paired"]
-    assert told["chance"] is None
-    assert compared(capsys, runs["digits"].name, runs["prices"].name)["differences"] == [None]
+
+
+def test_a_long_name_is_cut_in_the_head_of_its_column(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    long = ["model.hidden=[8,8,8]", "optimizer.lr=0.001", "batch_size=33", "clip_norm=1"]
+    ids = [trained(f"name={'x' * 99}"), trained(*long, "schedule=constant")]
+    names = [each["name"] for each in compared(capsys, *ids)["runs"]]
+    assert names == [f"{'x' * 20}…{'x' * 14}", "model.hidden=[8,8,8] optimizer.lr=0.001 and 4 more"]
 
 
 def test_mistakes(runs, capsys):
