@@ -201,6 +201,11 @@ def message(kind: str, text: str) -> str:
     return f"{kind}: {clean(text)}".replace("\n", "\n" + " " * (len(kind) + 2))
 
 
+def counted(count: int, what: str) -> str:
+    """So many things: `1 file`, `1,200 files`."""
+    return f"{count:,} {what if count == 1 else f'{what}s'}"
+
+
 def name(text: object) -> str:
     """The name of a file, or a word, inside a message: on one line, whatever it holds."""
     return "".join(_written(each) if each in "\n\t" else each for each in clean(str(text)))

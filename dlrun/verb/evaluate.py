@@ -69,7 +69,7 @@ def _card(made: Opened, predicted: "Tensor", y: "Tensor") -> dict[str, Any]:
     from dlrun.engine import report_card
 
     run, classes = made.run, made.info["data"]["classes"]
-    names = classes or _targets(made, predicted.shape[1])
+    names = classes or made.targets(predicted.shape[1])
     if run.regression and not run.labels:
         return {"targets": [asdict(each) for each in report_card.by_target(predicted, y, names)]}
     found: dict[str, Any] = {
@@ -85,12 +85,6 @@ def _card(made: Opened, predicted: "Tensor", y: "Tensor") -> dict[str, Any]:
         found["calibration_error"] = report_card.expected_calibration_error(bins)
         found["reliability"] = [asdict(each) for each in bins]
     return found
-
-
-def _targets(made: Opened, count: int) -> list[str]:
-    """What the numbers or labels that are predicted are called."""
-    named = made.recorded.data.get("target")
-    return [str(named)] if named and count == 1 else [str(place + 1) for place in range(count)]
 
 
 def _show(made: Opened, samples: "Labelled", found: Mapping[str, Any]) -> None:

@@ -52,7 +52,8 @@ class Inputs:
 
     ids: the columns that say which sample it is. total: of images, rows, or bytes.
     faults: files that could not be read, and why; known at the end. notes: what was done with
-    the others, a sentence each; known at the end.
+    the others, a sentence each; known at the end. unread: how many values of tables could not be
+    read, and count as missing; known at the end.
     """
 
     kind: str
@@ -61,6 +62,7 @@ class Inputs:
     batches: Callable[[int], Iterator[Batch]]
     faults: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unread: int = 0
 
 
 def is_input(word: str) -> bool:
@@ -201,6 +203,9 @@ def _unlike(form: "Format") -> str:
 def _arrays(paths: Sequence[Path], about: Mapping[str, Any]) -> Inputs:
     """Files of arrays; of those with splits, none is chosen silently."""
     opened = [_stored(path) for path in paths]
+    for path, each in zip(paths, opened, strict=True):
+        if not each.count:
+            raise Mistake(f"{shell.name(path)}: it holds no samples")
     total = sum(each.count for each in opened)
     several = len(paths) > 1
     ids = ("file", "row") if several else ("row",)
@@ -397,25 +402,36 @@ def _encoded(
 
     reading = about["reading"]
     transformer = encode.transformer(reading["columns"])
-    strange = Counter[tuple[str, str]]()
+    unread, unknown, read = Counter[str](), Counter[str](), Counter[str]()
     done = 0
     for path, table in zip(paths, opened, strict=True):
         start = 0
         for texts in table.parts(max(size, _ROWS)):
             with blame_file(path):
                 found = other.encode(other.as_frame(texts), reading, transformer)
-            for said, counts in (("read", found.unread), ("known from training", found.unknown)):
-                strange.update({(name, said): count for name, count in counts.items()})
+                unread.update(found.unread)
+                unknown.update(found.unknown)
+                read.update(found.read)
+                other.refuse_unread(unread, read, reading)
             count = len(found.x)
             names = texts.get(head) or [str(row) for row in range(start, start + count)]
             start, done = start + count, done + count
             ids = [(str(path), name) if len(paths) > 1 else (name,) for name in names]
             yield Batch(found.x, ids, min(done, made.total))
+        if not start and not table.odd:
+            raise Mistake(f"{shell.name(path)}: it has no data below its first line")
         where = f"{path}: " if len(paths) > 1 else ""
         made.faults += [(f"{where}line {line}", why) for line, why in table.odd]
+    made.unread = sum(unread.values())
     made.notes += [
-        f"the column {name} has {count:,} values that could not be {said}"
-        for (name, said), count in strange.items()
+        f"the column {name} has {shell.counted(count, 'value')} that could not be read, and "
+        f"count{'s' * (count == 1)} as missing"
+        for name, count in unread.items()
+    ]
+    made.notes += [
+        f"the column {name} has {shell.counted(count, 'value')} that could not be known from "
+        "training"
+        for name, count in unknown.items()
     ]
 
 

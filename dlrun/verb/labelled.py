@@ -118,7 +118,9 @@ def _of_table(made: Opened, file: Path, split: str) -> Labelled:
         reading["target"] = made.config.data.target
     with blame(f"data.path={file}"):
         raw = other.read_frame(file)
-        x = torch.from_numpy(other.encode(raw, reading).x)
+        found = other.encode(raw, reading)
+        other.refuse_unread(found.unread, found.read, reading)
+        x = torch.from_numpy(found.x)
         y, rows = other.targets(raw, reading, about["classes"])
     if not len(rows):
         raise Mistake(f"data.path={file}: no row has a value of {reading['target']}")

@@ -52,6 +52,12 @@ class Opened:
         """Whether other data than the run's are typed."""
         return any(key.partition(".")[0] == "data" for key in self.typed)
 
+    def targets(self, count: int) -> list[str]:
+        """What the numbers or labels that are predicted are called; numbers where nothing says."""
+        named = self.recorded.data.get("target")
+        names = [named] if isinstance(named, str) else list(named or ())
+        return names if len(names) == count else [str(place + 1) for place in range(count)]
+
     @cached_property
     def run(self) -> "Run":
         """The run with the weights that count, on the chosen device; its splits stand in.

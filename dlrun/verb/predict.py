@@ -41,7 +41,7 @@ def run(asked: Asked) -> int:
         if not count:
             raise Failure(f"nothing could be predicted: {_some(found.faults)}")
     _say(made, found, count, output)
-    return 1 if found.faults else 0
+    return 1 if found.faults or found.unread else 0
 
 
 def _sorted(asked: Asked) -> tuple[str, list[str]]:
@@ -102,7 +102,8 @@ def answers(made: Opened, x: "Tensor") -> dict[str, Any]:
     """What the run says of raw samples, by the names of the columns.
 
     prediction: the class, or the number. p_<class>: its probability; score_<class> where the loss
-    knows none. Of several labels, <label> is 0 or 1. Of an autoencoder, the mean squared error of
+    knows none. Of several labels, <label> is 0 or 1, and of several numbers prediction_<target> is
+    one; they are numbered where they have no names. Of an autoencoder, the mean squared error of
     what it gives back.
     """
     from dlrun.engine.evaluate import answer
@@ -112,21 +113,26 @@ def answers(made: Opened, x: "Tensor") -> dict[str, Any]:
         return {"reconstruction_error": _reconstruction_error(made, x)}
     said = run.said(answer(run, x, run.views)).cpu()
     if run.labels:
-        columns = _numbered("label", said > 0.5)
-        return {name: column.long().numpy() for name, column in columns.items()} | {
-            name: column.numpy() for name, column in _numbered("p", said).items()
-        }
+        labels, shares = _of_labels(made, said.shape[1])
+        is_so = dict(zip(labels, (said > 0.5).long().T.numpy(), strict=True))
+        return {**is_so, **dict(zip(shares, said.T.numpy(), strict=True))}
     if not classes:
-        names = ["prediction"] if said.shape[1] == 1 else list(_numbered("prediction", said))
-        return dict(zip(names, said.T.numpy(), strict=True))
+        names = [f"prediction_{name}" for name in made.targets(said.shape[1])]
+        return dict(zip(names if names[1:] else ["prediction"], said.T.numpy(), strict=True))
     head = "p" if run.loss.link else "score"
     best = [classes[place] for place in said.argmax(1).tolist()]
     named_so = (f"{head}_{name}" for name in classes)
     return {"prediction": best, **dict(zip(named_so, said.T.numpy(), strict=True))}
 
 
-def _numbered(name: str, said: "Tensor") -> dict[str, "Tensor"]:
-    return {f"{name}_{place}": column for place, column in enumerate(said.T, 1)}
+def _of_labels(made: Opened, count: int) -> tuple[list[str], list[str]]:
+    """The columns of labels and of their probabilities; numbered where names would be taken."""
+    labels = made.targets(count)
+    shares = [f"p_{name}" for name in labels]
+    if labels[0] == "1" or {*labels} & {*shares, "file", "row"}:
+        numbers = range(1, count + 1)
+        return [f"label_{number}" for number in numbers], [f"p_{number}" for number in numbers]
+    return labels, shares
 
 
 def _reconstruction_error(made: Opened, x: "Tensor") -> Any:

@@ -280,8 +280,8 @@ def test_what_is_odd_in_a_table_is_said(trips, capsys, tmp_path):
     said = capsys.readouterr().err
     assert "the column late is the target, and is left out" in said
     assert "columns that the run does not take: note" in said
-    assert "the column km has 1 values that could not be read" in said
-    assert "the column city has 1 values that could not be known from training" in said
+    assert "the column km has 1 value that could not be read, and counts as missing" in said
+    assert "the column city has 1 value that could not be known from training" in said
     assert "1 cannot be read: line 3 (has 3 values, the first line names 5 columns)" in said
     assert [row["row"] for row in table(out)] == ["0", "1", "2"]
 
@@ -291,6 +291,13 @@ def test_what_is_odd_in_a_table_is_said(trips, capsys, tmp_path):
     [
         ("km,city\n1,Oslo\n", "new.csv: the table lacks the columns day"),
         ("", "new.csv: "),
+        ("km,city,day\n", "new.csv: it has no data below its first line"),
+        (
+            "km,city,day\nmany,Oslo,2024-02-01\nfew,Rome,2024-02-02\n",
+            "new.csv: the column km has no value that can be read, of 2; the run was trained on "
+            "numbers there",
+        ),
+        ("km,city,day\n1,Oslo,soon\n", "the column day has no value that can be read, of 1"),
     ],
 )
 def test_a_table_that_does_not_fit(content, said, trips, tmp_path, capsys):
@@ -298,6 +305,38 @@ def test_a_table_that_does_not_fit(content, said, trips, tmp_path, capsys):
     assert main(["predict", str(trips[1]), str(tmp_path / "new.csv")]) == 2
     assert said in capsys.readouterr().err
     assert main(["evaluate", str(trips[1]), f"data.path={tmp_path / 'new.csv'}"]) == 2
+
+
+def test_a_value_that_cannot_be_read_counts_as_missing_and_gives_code_1(trips, tmp_path, capsys):
+    (tmp_path / "new.csv").write_text("km,city,day\nmany,Oslo,2024-02-01\n,Rome,2024-02-01\n")
+    (tmp_path / "right.csv").write_text("km,city,day\n5,Oslo,2024-02-01\n")
+    words = ["predict", str(trips[1]), str(tmp_path / "right.csv")]
+    assert main(words) == 0
+    assert main([*words, str(tmp_path / "new.csv")]) == 1
+    said = capsys.readouterr().err
+    assert "the column km has 1 value that could not be read, and counts as missing" in said
+
+
+def test_an_array_without_samples_is_refused(runs, tmp_path, capsys):
+    np.save(tmp_path / "none.npy", np.empty((0, 1, 8, 8), np.uint8))
+    assert main(["predict", str(runs["digits"]), str(tmp_path / "none.npy")]) == 2
+    assert "none.npy: it holds no samples" in capsys.readouterr().err
+
+
+def test_several_targets_keep_their_names(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_photos("photos", 20)
+    files = [f"photos/{kind}/{number}.png" for kind in ("dark", "light") for number in range(20)]
+    rows = [f"{file},{'light' in file:d},{k % 2},{k / 7},{k / 3}" for k, file in enumerate(files)]
+    Path("labels.csv").write_text("\n".join(["photo,cat,dog,x,y", *rows, ""]))
+    for target, names in (
+        ("[cat,dog]", ["cat", "dog", "p_cat", "p_dog"]),
+        ("[x,y]", ["prediction_x", "prediction_y"]),
+        ("[x]", ["prediction"]),
+    ):
+        words = ["data=imagetable", "data.path=labels.csv", f"data.target={target}"]
+        assert main([*words, "model.hidden=[4]", *SHORT]) == 0
+        assert list(predicted(capsys, "last", "photos/dark")[0]) == ["file", *names]
 
 
 def test_an_image_run_takes_no_table(runs, trips, tmp_path, capsys):

@@ -49,12 +49,14 @@ class Encoded:
 
     x: (n, features) float32.
     unread: how many values of a column are not of its kind, and are taken for missing.
+    read: how many values of a column of numbers or dates are.
     unknown: how many texts of a column no training row has; they are none of its classes.
     """
 
     x: NDArray[np.float32]
     unread: Mapping[str, int]
     unknown: Mapping[str, int]
+    read: Mapping[str, int]
 
 
 def fit(frame: pd.DataFrame, columns: Columns) -> list[dict[str, Any]]:
@@ -131,11 +133,13 @@ def encode(raw: pd.DataFrame, reading: Reading, made: ColumnTransformer | None =
     """
     frame, unread = typed(raw, reading)
     unknown: dict[str, int] = {}
+    numbers, _ = _by_kind(reading["columns"])
     for column in reading["columns"]:
         if column["kind"] == "text" and not column["rare"]:
             count = int((~frame[column["name"]].isin(column["kept"])).sum())
             unknown |= {column["name"]: count} if count else {}
-    return Encoded(transform(frame, reading["columns"], made), unread, unknown)
+    read = {name: int(frame[name].notna().sum()) for name in numbers}
+    return Encoded(transform(frame, reading["columns"], made), unread, unknown, read)
 
 
 def typed(raw: pd.DataFrame, reading: Reading) -> tuple[pd.DataFrame, dict[str, int]]:

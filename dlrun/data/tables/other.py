@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer
 
+from dlrun import shell
 from dlrun.data.tables import cells
 from dlrun.data.tables import encode as encoding
 from dlrun.data.tables.encode import Encoded
@@ -40,6 +41,18 @@ def encode(raw: pd.DataFrame, reading: Reading, made: ColumnTransformer | None =
         raise Mistake(str(error)) from None
 
 
+def refuse_unread(unread: Mapping[str, int], read: Mapping[str, int], reading: Reading) -> None:
+    """Raise Mistake where a column has values and none that can be read, by how many are so."""
+    for column in reading["columns"]:
+        name, dates = column["name"], column["kind"] == "date"
+        if unread.get(name) and not read.get(name):
+            kind = f"dates of the form {column['format']}" if dates else "numbers"
+            raise Mistake(
+                f"the column {name} has no value that can be read, of {unread[name]:,}; the run was "
+                f"trained on {kind} there"
+            )
+
+
 def targets(
     raw: pd.DataFrame, reading: Reading, classes: Sequence[str]
 ) -> tuple[NDArray[np.int64] | NDArray[np.float32], NDArray[np.int64]]:
@@ -58,7 +71,9 @@ def targets(
     found = frame[name].to_numpy()
     if not classes:
         if unread:
-            raise Mistake(f"the column {name} has {unread[name]} values that are no numbers")
+            many = shell.counted(unread[name], "value")
+            are = "is no number" if unread[name] == 1 else "are no numbers"
+            raise Mistake(f"the column {name} has {many} that {are}")
         rows = np.flatnonzero(~np.isnan(found))
         return found[rows, None].astype(np.float32), rows
     rows = np.flatnonzero(found != "")

@@ -48,7 +48,8 @@ class TableModel:
             found = encode.encode(table, reading, made)
             for counts, said in ((found.unread, "unreadable"), (found.unknown, "unknown")):
                 for name, count in counts.items():
-                    warnings.warn(f"the column {name} has {count} {said} values", stacklevel=2)
+                    values = "value" if count == 1 else "values"
+                    warnings.warn(f"the column {name} has {count} {said} {values}", stacklevel=2)
             parts.append(found.x)
         with torch.no_grad():
             outputs = self.network(torch.from_numpy(np.concatenate(parts, 1)))
