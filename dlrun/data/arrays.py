@@ -161,7 +161,7 @@ def as_samples(x: Array, before: int = 0) -> Array:
     if not np.isfinite(x).all():
         rows = (~np.isfinite(x.reshape(len(x), -1))).any(1)
         raise Mistake(
-            f"x has missing or infinite values in {rows.sum()} samples, "
+            f"x has missing or infinite values in {shell.counted(int(rows.sum()), 'sample')}, "
             f"first in x[{before + np.argmax(rows)}]"
         )
     return x

@@ -154,7 +154,8 @@ def _say_missing(
     """Say which files are missing. Raises Mistake where they must be there."""
     listed = ", ".join(shell.name(names[row]) for row in gone[:3])
     more = f" and {len(gone) - 3:,} more" if len(gone) > 3 else ""
-    said = f"{len(gone):,} of {len(names):,} files that the column {column} names are not in "
+    are = "is" if len(gone) == 1 else "are"
+    said = f"{len(gone):,} of {len(names):,} files named in the column {column} {are} not in "
     said += f"{folder}: {listed}{more}"
     some_there = len(gone) < len(names)
     if skip_bad and some_there:
@@ -178,8 +179,9 @@ def _listed(rows: _Rows, asked: Mapping[str, Any]) -> Listed:
     kept = [row for row in range(len(names)) if row not in rows.gone and row not in lacking]
     if lacking:
         what = " or ".join(targets)
+        are, lack = ("is", "it lacks") if len(lacking) == 1 else ("are", "they lack")
         notes.append(
-            f"{len(lacking):,} of {len(names):,} rows are left out: they lack a value of {what}"
+            f"{len(lacking):,} of {len(names):,} rows {are} left out: {lack} a value of {what}"
         )
     if not kept:
         raise Mistake("no row has a file and a value to predict")

@@ -458,7 +458,8 @@ def _treat_leaks(rows: dict[str, Rows], hashes: NDArray[np.int64], leaks: str) -
         for name in order[:place]:
             same = np.isin(hashes[rows[later]], hashes[rows[name]])
             if count := int(same.sum()):
-                found.append(f"{count} samples of {later} are identical to samples of {name}")
+                are = "sample of {} is" if count == 1 else "samples of {} are"
+                found.append(f"{count} {are.format(later)} identical to samples of {name}")
             seen |= same
         kept[later] = rows[later][~seen]
     if not found:

@@ -361,8 +361,8 @@ def class_imbalance(seen: Seen) -> Iterator[Finding]:
     most, rarest = max(present), min(present)
     if most > RARE * rarest:
         said = (
-            f"Class {run.data.classes[train.index(rarest)]} has {rarest} training samples, the "
-            f"most frequent one {most}"
+            f"Class {run.data.classes[train.index(rarest)]} has {rarest} training "
+            f"sample{'s' * (rarest != 1)}, the most frequent one {most}"
         )
         numbers = {"rarest": float(rarest), "most": float(most)}
     else:
@@ -408,10 +408,11 @@ def leak(seen: Seen) -> Iterator[Finding]:
         many = int(torch.isin(hashes, known).sum())
         if many:
             share = many / len(split)
+            are = "sample ({}) is identical" if many == 1 else "samples ({}) are identical"
             yield Finding(
                 "leak",
                 WARN if share > LEAKED else NOTE,
-                f"{many} {name} samples ({share:.1%}) are identical to others that choose or "
+                f"{many} {name} {are.format(f'{share:.1%}')} to others that choose or "
                 f"train the network{', ' if same else ': '}{same}its result there is too good.",
                 {"samples": many, "share": share},
                 changes={"data.leaks": "drop"} if many < len(split) else {"procedure": "show_data"},

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from dlrun import record
+from dlrun import record, shell
 from dlrun.console.outcome import report
 from dlrun.duration import spoken
 from dlrun.errors import DlrunError, Failure
@@ -59,7 +59,7 @@ def show(driver: "Driver") -> None:
     runs = len(points) * driver.settings.repeats
     say = driver.console.print
     which = f"{failed} of the points cannot be built" if failed else "all can be built"
-    say(f"{len(points)} points, {runs} runs; {which}")
+    say(f"{shell.counted(len(points), 'point')}, {shell.counted(runs, 'run')}; {which}")
     if parameters:
         low, high = min(parameters), max(parameters)
         say(f"parameters   {low:,}" + (f" to {high:,}" if high != low else ""))

@@ -84,14 +84,15 @@ class CatchUp:
             if deleted and not self._named:
                 return f"deleted in MLflow; `{shell.sync(run)}` brings it back"
             if found is not None and _is_complete(client, found, run, settings):
-                return f"complete: {total} points"
+                return f"complete: {shell.counted(total, 'point')}"
         delivery = Delivery(*store.connect(settings["uri"], settings["experiment"]), run)
         cursor.settle(run, settings)
         live = record.is_running(run)
         self._wait_for_answers(delivery, live)
         delivery.deliver(live)
         state = "still running" if live else "complete"
-        return f"{state}: {total} points, {delivery.new_points} of them delivered now"
+        points = shell.counted(total, "point")
+        return f"{state}: {points}, {delivery.new_points} of them delivered now"
 
     def _look(self, settings: dict[str, Any]) -> tuple[MlflowClient, Experiment | None] | None:
         """The store; one that does not answer is asked only once for all runs."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from filelock import BaseFileLock
 
-from dlrun import record
+from dlrun import record, shell
 
 NAME = "tracking.json"
 _LOCK = "tracking.lock"
@@ -66,7 +66,7 @@ def missing(directory: Path, settings: dict[str, Any]) -> str:
     known = read(directory) if fits(directory, settings) else {}
     left = len(record.read_points(directory)) - known.get("delivered", 0)
     if left > 0:
-        return f"{left} points"
+        return shell.counted(left, "point")
     return "" if known.get("done") else "the end"
 
 

@@ -142,7 +142,8 @@ class Follower:
             )
             return
         for run, what in missing.items():
+            stay, them = ("stay", "them") if what.endswith("points") else ("stays", "it")
             _log.warning(
-                f"{what} of run {run.name} did not reach {self.uri} and stay on disk; "
-                f"`{shell.sync(run)}` delivers them"
+                f"{what} of run {run.name} did not reach {self.uri} and {stay} on disk; "
+                f"`{shell.sync(run)}` delivers {them}"
             )

@@ -192,7 +192,8 @@ def _decoded(made: Inputs, files: Sequence[tuple[str, str]], form: "Format") -> 
         way = {"short": "of the short side, the middle is kept", "squash": "squashed"}
         how = way.get(form.resize or "", "padded with the edge")
         height, width = form.size
-        made.notes.append(f"{resized:,} images had another size than {height}x{width}: {how}")
+        images = shell.counted(resized, "image")
+        made.notes.append(f"{images} had another size than {height}x{width}: {how}")
 
 
 def _unlike(form: "Format") -> str:

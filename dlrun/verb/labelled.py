@@ -50,7 +50,8 @@ class Labelled:
     def said(self) -> str:
         """What is measured, in a few words."""
         which = "all samples" if self.split == _ALL else f"the {self.split} split"
-        return f"{which} of {shell.name(self.name)}: {len(self.samples):,} samples"
+        samples = shell.counted(len(self.samples), "sample")
+        return f"{which} of {shell.name(self.name)}: {samples}"
 
 
 def labelled(made: Opened, split: str) -> Labelled:

@@ -156,7 +156,7 @@ def bad_sample(place: int):
         (Items(lambda i: (X[i], 1, 2)), "sample 0 is a tuple of 3; expected"),
         (Items(lambda i: (X[i][: 3 - i // 9], 1)), "x of sample 9 has the shape"),
         (Items(lambda i: (X[0] if i < 256 else X[0][:2], 1), 300), "make them alike"),
-        (Items(lambda i: (X[0] / (i - 4), i % 2), 9), r"infinite values in 1 samples.* x\[4\]"),
+        (Items(lambda i: (X[0] / (i - 4), i % 2), 9), r"infinite values in 1 sample.* x\[4\]"),
         (Items(bad_sample), r"KeyError: 'gone' \(.*test_custom.py:\d+\)"),
         (Items(lambda i: (X[i], 1)), "the single class 1"),
         (Items(lambda i: (X[i], {}), 5), r"y has the type object, and y\[0\] is {}; expected"),

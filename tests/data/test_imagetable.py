@@ -71,13 +71,13 @@ def test_groups_and_rows_without_a_target(place, caplog):
     source = imagetable(path, target="kind", root="photos", group="patient")
     assert len(source.x) == 29
     assert source.groups.tolist() == [i // 5 for i in range(1, 30)]
-    assert "1 of 30 rows are left out: they lack a value of kind" in caplog.text
+    assert "1 of 30 rows is left out: it lacks a value of kind" in caplog.text
 
 
 def test_files_that_are_not_there_are_named(place, caplog):
     names = ["gone.png", *NAMES[1:]]
     path = table(place / "t.csv", names, kind=KINDS)
-    said = r"1 of 30 files that the column picture names are not in .*photos: gone.png; data.root"
+    said = r"1 of 30 files named in the column picture is not in .*photos: gone.png; data.root"
     with pytest.raises(Mistake, match=said):
         imagetable(path, root="photos")
     source = imagetable(path, root="photos", skip_bad=True)

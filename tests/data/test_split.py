@@ -201,7 +201,7 @@ def test_leaks_are_counted_in_one_warning_and_left(caplog):
     assert [len(part) for part in parts(data)] == [6, 4, 5]
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "2 samples of val are identical to samples of train" in caplog.text
-    assert "1 samples of test are identical to samples of train" in caplog.text
+    assert "1 sample of test is identical to samples of train" in caplog.text
     assert "2 samples of test are identical to samples of val" in caplog.text
     assert "data.leaks=drop" in caplog.text
 

@@ -150,7 +150,7 @@ def test_what_a_dead_server_missed_arrives_later(directory, dead_server, history
     assert f"{directory.name}  not delivered to " in capsys.readouterr().out
     dead_server.start()
     assert sync(directory.parent.parent, [directory.name], dead_server.uri) == 0
-    assert f"{directory.name}  complete: 1 points, 1 of them" in capsys.readouterr().out
+    assert f"{directory.name}  complete: 1 point, 1 of them" in capsys.readouterr().out
     run_id = record.read_json(directory / "tracking.json")["run_id"]
     assert history(dead_server.uri, run_id, "best/val_accuracy") == [(1, 0.7)]
 
@@ -165,7 +165,7 @@ def test_without_names_sync_delivers_the_summaries_that_were_tracked(
     (directory / "report.html").write_text("<p>newer</p>")
     capsys.readouterr()
     assert sync(directory.parent.parent, []) == 0
-    assert capsys.readouterr().out.startswith(f"{directory.name}  complete: 1 points, 0 of them")
+    assert capsys.readouterr().out.startswith(f"{directory.name}  complete: 1 point, 0 of them")
     copy = client.download_artifacts(run_id, "report.html")
     assert Path(copy).read_text() == "<p>newer</p>"
 

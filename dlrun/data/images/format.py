@@ -123,14 +123,17 @@ def notes_on(form: Format, wanted: Wanted, infos: NDArray[Any]) -> list[str]:
         notes.append(f"the images hold floats from {low:g} to {high:g}, taken as they are")
     eight = int((infos["bits"] == 8).sum())
     if form.kind == "scaled" and 0 < eight < len(infos):
+        have = "has" if eight == 1 else "have"
         notes.append(
-            f"{eight:,} of {len(infos):,} images have 8 bits a value and the others more: white is "
-            "255 in those"
+            f"{eight:,} of {len(infos):,} images {have} 8 bits a value and the others more: "
+            "white is 255 there"
         )
     if clear := int(infos["clear"].sum()):
-        notes.append(f"{clear:,} images are transparent in parts, set on {wanted.background}")
+        are = "image is" if clear == 1 else "images are"
+        notes.append(f"{clear:,} {are} transparent in parts, set on {wanted.background}")
     if moving := int(infos["moving"].sum()):
-        notes.append(f"{moving:,} files hold several pictures; the first of each is read")
+        hold = "file holds" if moving == 1 else "files hold"
+        notes.append(f"{moving:,} {hold} several pictures; the first of each is read")
     return notes
 
 

@@ -76,7 +76,8 @@ def lay_out(root: str, files: Sequence[str], folders: Sequence[str], left_out: s
     if order[-1] == "class":
         notes += _same_subfolders(folders, len(order))
     if outside := len(files) - len(layout.paths):
-        notes.append(f"{outside} images lie outside of the class folders; left out")
+        lie = "image lies" if outside == 1 else "images lie"
+        notes.append(f"{outside} {lie} outside of the class folders; left out")
     for top in tops if order[0] == "split" else ():
         if split_named(top) and split_named(top) not in layout.splits:
             notes.append(f"{top} has no images in class folders; left out")

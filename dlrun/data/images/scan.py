@@ -8,6 +8,7 @@ from functools import cache
 
 from PIL import EpsImagePlugin, Image, ImageFile, features
 
+from dlrun import shell
 from dlrun.data.images.layout import split_named
 
 _CLUTTER = ("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin")
@@ -38,8 +39,10 @@ class Found:
         if not self.others:
             return ""
         most = [f"{n:,} {suffix}" for suffix, n in self.others.most_common(6)]
-        more = f", {len(self.others) - 6} more suffixes" if len(self.others) > 6 else ""
-        return f"{self.others.total():,} files that Pillow does not read: {', '.join(most)}{more}"
+        more = len(self.others) - 6
+        most += [f"{more} more suffix{'es' * (more > 1)}"] if more > 0 else []
+        files = shell.counted(self.others.total(), "file")
+        return f"{files} that Pillow does not read: {', '.join(most)}"
 
     @property
     def notes(self) -> list[str]:

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dlrun import shell
 from dlrun.data.tables import cells
 from dlrun.errors import Mistake
 
@@ -182,7 +183,7 @@ def _checked(lines: Any, odd: list[tuple[int, str]] | None) -> Iterator[list[str
         if len(row) == len(header):
             yield row
             continue
-        has = f"has {len(row)} values, the first line names {len(header)} columns"
+        has = f"has {shell.counted(len(row), 'value')}, the first line names {len(header)} columns"
         if odd is None:
             raise Mistake(f"line {lines.line_num} {has}")
         odd.append((lines.line_num, has))

@@ -48,8 +48,8 @@ def refuse_unread(unread: Mapping[str, int], read: Mapping[str, int], reading: R
         if unread.get(name) and not read.get(name):
             kind = f"dates of the form {column['format']}" if dates else "numbers"
             raise Mistake(
-                f"the column {name} has no value that can be read, of {unread[name]:,}; the run was "
-                f"trained on {kind} there"
+                f"the column {name} has no value that can be read, of {unread[name]:,}; the run "
+                f"was trained on {kind} there"
             )
 
 

@@ -137,8 +137,9 @@ def _with_target(
     if nones and present and columns.read(target, present, (), "point").kind == "text":
         without -= set(nones)
         notes.append(
-            f"the column {target} holds {cells.shown(texts[nones[0]])} in {len(nones):,} rows, "
-            f"taken for a class; data.missing=[{texts[nones[0]]}] takes it for missing"
+            f"the column {target} holds {cells.shown(texts[nones[0]])} in "
+            f"{shell.counted(len(nones), 'row')}, taken for a class; "
+            f"data.missing=[{texts[nones[0]]}] takes it for missing"
         )
     if not without:
         return file, notes
@@ -146,7 +147,8 @@ def _with_target(
         raise Mistake(f"the column {target}, which is to be predicted, has no values")
     marks = {texts[row] for row in without}
     word = min(filter(None, marks), default="")
-    said = f"{len(without):,} of {len(texts):,} rows are left out: they lack a value of {target}"
+    are, lack = ("is", "it lacks") if len(without) == 1 else ("are", "they lack")
+    said = f"{len(without):,} of {len(texts):,} rows {are} left out: {lack} a value of {target}"
     if word and missing is None:
         right = "'data.missing=[\"\"]'" if "" in marks else "data.missing=[]"
         said += f"; where {cells.shown(word)} is a value, {right}"
@@ -387,8 +389,8 @@ def _refuse_infinite(column: Column, decimal: str) -> None:
     infinite = [text for _, text in odd if text.lower().lstrip("+-") in _INFINITE]
     if infinite and len(infinite) == len(odd):
         raise Mistake(
-            f"the column {column.name} has missing or infinite values in {len(odd)} samples, "
-            f"first {infinite[0]!r} in row {odd[0][0] + 1}"
+            f"the column {column.name} has missing or infinite values in "
+            f"{shell.counted(len(odd), 'sample')}, first {infinite[0]!r} in row {odd[0][0] + 1}"
         )
 
 

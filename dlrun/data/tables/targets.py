@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dlrun import shell
 from dlrun.data import Source
 from dlrun.data.tables import cells
 from dlrun.data.tables.columns import FEWEST, Column
@@ -45,7 +46,8 @@ def encode(y: Array, task: str = "auto") -> tuple[Array, tuple[str, ...]]:
     if task == "auto":
         task = "classification" if _are_classes(y) else "regression"
     if kind == "f" and not np.isfinite(y).all():
-        raise Mistake(f"y has {(~np.isfinite(y)).sum()} missing or infinite values")
+        many = int((~np.isfinite(y)).sum())
+        raise Mistake(f"y has {shell.counted(many, 'missing or infinite value')}")
     if kind == "S":
         try:
             y = np.char.decode(y, "utf-8")
@@ -111,8 +113,9 @@ def read_target(column: Column, task: str, decimal: str) -> tuple[Array, str]:
     """
     texts, name = column.texts, column.name
     if len(set(texts)) < 2:
+        where = f"all {len(texts):,} rows" if texts[1:] else "the only row"
         message = f"the column {name}, which is to be predicted, has one value, "
-        message += f"{cells.shown(texts[0])}, in all {len(texts):,} rows"
+        message += f"{cells.shown(texts[0])}, in {where}"
         raise Mistake(message, "class_missing")
     numbers = cells.read_numbers(texts, decimal)
     if task in ("regression", "multilabel"):
@@ -295,5 +298,5 @@ def _as_numbers(y: Array) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):  # said below
         y = y.reshape(len(y), -1).astype(np.float32)
     if not np.isfinite(y).all():
-        raise Mistake(f"y has {(~np.isfinite(y)).sum()} values beyond 3.4e38")
+        raise Mistake(f"y has {shell.counted(int((~np.isfinite(y)).sum()), 'value')} beyond 3.4e38")
     return y

@@ -148,7 +148,7 @@ def test_bytes_among_deeper_images_have_their_own_white(tmp_path, caplog):
     assert depth == 12
     np.testing.assert_array_equal(x[:4, 0], made / np.float32(4095))
     np.testing.assert_array_equal(x[4, 0], pixels(5, channels=1) / np.float32(255))
-    assert "1 of 5 images have 8 bits a value and the others more" in caplog.text
+    assert "1 of 5 images has 8 bits a value and the others more" in caplog.text
 
 
 def test_whole_numbers_that_no_depth_holds_are_taken_as_they_are(tmp_path, caplog):
