@@ -84,10 +84,11 @@ class Recorded:
         return record.findings_of(self.directory)
 
     def model(self, device: str = "cpu") -> "nn.Module":
-        """The network with its best weights: raw samples in, logits or numbers in their units out.
+        """The network with its best weights: a tensor of raw samples in, logits or numbers out.
 
-        Preprocessing is inside, as in `model/`; it is in evaluation mode. Of a procedure, the
-        network of its result, or of its best run. Raises Mistake where there are no weights.
+        Preprocessing is inside, as in `model/`, and numbers are in their units; it is in evaluation
+        mode. An array becomes a tensor by `torch.as_tensor`. Of a procedure, the network of its
+        result, or of its best run. Raises Mistake where there are no weights.
         """
         from dlrun.procedure.train import deployable
 

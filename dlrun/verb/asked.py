@@ -1,6 +1,6 @@
 """The words of a command about records: `dlrun <verb> [run ...] [key=value ...] [--flag]`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -42,9 +42,10 @@ class Asked:
 
         return compose.text(self.words[key]) or usual
 
-    def choice(self, key: str, usual: str) -> str:
-        """One of the words that verbs.yaml lists for a key. Raises Mistake for another."""
-        value, words = self.text(key, usual), verbs()[self.verb][key]
+    def choice(self, key: str, usual: str, more: Iterable[str] = ()) -> str:
+        """One of the words that verbs.yaml lists for a key, or of `more`. Raises Mistake else."""
+        value, words = self.text(key, usual), [*verbs()[self.verb][key]]
+        words += [word for word in more if word not in words]
         if value not in words:
             near = suggest.nearest(value, words, f"{key}={{}}")
             raise Mistake(f"{key}={value}: write one of {', '.join(words)}{near}")

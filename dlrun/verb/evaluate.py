@@ -28,8 +28,9 @@ _CLASSES, _CONFUSED = 30, 10
 
 def run(asked: Asked) -> int:
     """Measure a run, and print what was found."""
-    split = asked.choice("split", "test") if "split" in asked.words else ""
     directory = trained_record(asked)
+    own = (record.read_json(directory / "run.json").get("data") or {}).get("samples") or {}
+    split = asked.choice("split", "test", own) if "split" in asked.words else ""
     with opened(asked, str(directory)) as made:
         from dlrun.verb.labelled import labelled
 

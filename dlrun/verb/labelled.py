@@ -85,11 +85,21 @@ def _own(made: Opened, split: str) -> Labelled:
     if split != _ALL:
         samples = data.splits[split]
         if not len(samples):
-            raise Mistake(f"split={split}: the run has no such samples")
+            named = f"split={split}: run {made.directory.name}"
+            raise Mistake(f"{named} has no {split} samples{_has(made)}")
     else:
         rows = torch.cat([each.rows for each in data.splits.values()]).unique()
         samples = replace(data.train, rows=rows)
     return Labelled(samples, split, True, data.name)
+
+
+def _has(made: Opened) -> str:
+    """Why a run lacks a split, and which of those that it has is measured by what word."""
+    there = {name: len(each) for name, each in made.data.splits.items() if len(each)}
+    counts = ", ".join(f"{count:,} of {name}" for name, count in there.items())
+    why = "its data have" if "parent" not in made.info else "one of a procedure, it has its own:"
+    right = next((name for name in reversed(there) if name != "train"), "train")
+    return f": {why} {counts}; split={right} measures these"
 
 
 def _other_table(made: Opened) -> Path | None:

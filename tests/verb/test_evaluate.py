@@ -35,6 +35,42 @@ def test_the_test_split_gives_what_training_recorded(name, runs, capsys):
     assert found["samples"] == record.read_json(runs[name] / "run.json")["data"]["samples"]["test"]
 
 
+@pytest.mark.parametrize(
+    ("words", "split", "said"),
+    [
+        (["procedure=cross_validate", "procedure.folds=2"], "held_out", "of held_out"),
+        (["procedure=bagging", "procedure.models=2"], "val", "of val"),
+    ],
+)
+def test_a_run_of_a_procedure_says_which_samples_it_has(
+    words, split, said, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert main([*words, "model.hidden=[4]", *SHORT]) == 0
+    runs = [run for run in record.all_runs("outputs") if (run / "checkpoints").is_dir()]
+    member = runs[0].name
+    capsys.readouterr()
+    assert main(["evaluate", member]) == 2
+    error = capsys.readouterr().err
+    assert f"split=test: run {member} has no test samples: one of a procedure, it has its" in error
+    assert said in error
+    assert f"; split={split} measures these" in error
+    found = evaluated(capsys, member, f"split={split}")
+    values = record.last_values(record.read_points(runs[0]))
+    if split == "held_out":
+        assert found["values"]["loss"] == pytest.approx(values["held_out/loss"])
+    assert main(["evaluate", member, f"split={split}s"]) == 2
+    assert f"did you mean split={split}?" in capsys.readouterr().err
+
+
+def test_a_split_that_is_held_back_can_be_measured(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["data.train_dev=10%", "model.hidden=[4]", *SHORT]) == 0
+    values = record.last_values(record.read_points(record.find("outputs", "last")))
+    found = evaluated(capsys, "last", "split=train_dev")
+    assert found["values"]["loss"] == pytest.approx(values["train_dev/loss"])
+
+
 def test_each_class_adds_up(runs, capsys):
     found = evaluated(capsys, runs["digits"].name, "metric=[calibration_error,macro_f1]")
     counts, values = np.array(found["confusion"]), found["values"]
