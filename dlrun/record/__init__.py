@@ -300,9 +300,20 @@ def findings_of(directory: Path) -> list[Finding]:
 
 
 def diverged(directory: Path) -> bool:
-    """Whether a run has ended because its loss diverged, as it would again if it went on."""
-    failed = read_status(directory).get("status") == FAILED
-    return failed and any(each.name == "diverged" for each in findings_of(directory))
+    """Whether a run has ended because its loss diverged, as it would again if it went on.
+
+    A procedure has where one of its runs has, and it says the same.
+    """
+    status, info = read_status(directory), read_json(directory / "run.json")
+    if status.get("status") != FAILED:
+        return False
+    if info.get("kind") != "procedure":
+        return any(each.name == "diverged" for each in findings_of(directory))
+    return any(
+        read_status(run).get("message") == status.get("message") and diverged(run)
+        for run in all_runs(directory.parents[1])
+        if read_json(run / "run.json").get("parent") == directory.name
+    )
 
 
 def read_status(directory: str | Path) -> dict[str, Any]:

@@ -75,6 +75,14 @@ def test_one_that_diverges_says_how_to_go_on(capsys):
     assert "its loss diverged; name another run" in capsys.readouterr().err
 
 
+def test_a_procedure_whose_run_diverges_is_not_to_be_gone_on_with(capsys):
+    words = ("procedure=ensemble", "procedure.seeds=2", "optimizer=sgd", "optimizer.lr=1e30")
+    assert main([*COMMON, *words, "epochs=1", "loss=mse", "activation=identity"]) == 1
+    shown = capsys.readouterr()
+    assert "training loss became" in shown.err
+    assert "dlrun resume=" not in shown.out
+
+
 def test_a_later_verdict_takes_the_place_of_an_earlier_one():
     assert main([*COMMON, "epochs=1", "optimizer.lr=0.001", "activation=identity"]) == 0
     first, *_ = verdicts()
