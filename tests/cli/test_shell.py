@@ -16,6 +16,7 @@ import pytest
 
 from dlrun import record
 from dlrun.__main__ import main
+from dlrun.errors import Failure
 from tests.cli.test_mistakes import COMPOSING, words_of
 from tests.conftest import sparsely
 
@@ -133,12 +134,22 @@ def test_a_run_that_a_rule_has_ended_is_not_told_to_train_on(here, capsys):
     assert "resume=" not in shown
 
 
+def test_a_run_that_diverged_goes_on_at_a_smaller_rate(here, capsys):
+    assert main(["epochs=2", "threads=1", "tracking=none", "optimizer.lr=1e30"]) == 1
+    assert not [each for each in printed(capsys) if "resume=" in each]
+    assert main(["resume=last", "optimizer.lr=0.01"]) == 0
+
+
 @pytest.mark.parametrize("folder", sparsely(["outputs", "a b"], 2))
-def test_a_run_that_failed_or_was_moved_can_be_named(folder, here, capsys):
+def test_a_run_that_failed_or_was_moved_can_be_named(folder, here, capsys, monkeypatch):
+    def full(*_):
+        raise Failure("the disk is full")
+
     words = ["epochs=2", "threads=1", "tracking=none", f"outputs={folder}"]
-    assert main([*words, "optimizer.lr=1e30"]) == 1
-    again = only(printed(capsys), "resume=")
-    assert main([*again, "optimizer.lr=0.01"]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("dlrun.procedure.train.conclude", full)
+        assert main([*words, "optimizer.lr=0.01"]) == 1
+    assert main(only(printed(capsys), "resume=")) == 0
     [run] = record.all_runs(folder)
     moved = here / "my runs" / "best"
     moved.parent.mkdir()
