@@ -25,14 +25,14 @@ def console() -> None:
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:  # else it is ignored
         _signal.signal(_signal.SIGINT, _leave)
     wait_briefly(os.environ)
+    _open_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name may hold what the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
     code = main()
     for stream in (sys.stdout, sys.stderr):
         try:
-            if stream is not None:  # closed with >&-
-                stream.flush()
+            stream.flush()
         except BrokenPipeError:  # the reader has seen enough
             pass
         except OSError as error:
@@ -41,6 +41,23 @@ def console() -> None:
 
             code = code or report(Failure(f"cannot write to standard output: {error.strerror}"))
     os._exit(code)  # all is written; taking torch and mlflow apart would cost another second
+
+
+def _open_closed() -> None:
+    """Open /dev/null in the place of standard streams that are closed, as with >&-.
+
+    On their own descriptors: the next file to be opened would get one of these, and what any
+    library prints with it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            os.dup2(opened, number)
+            if opened == number:
+                os.set_inheritable(number, True)  # as dup2 makes it
+            else:
+                os.close(opened)
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))
 
 
 def _leave(signum: int, frame: object) -> None:

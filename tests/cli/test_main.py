@@ -3,6 +3,7 @@ import sys
 
 import pytest
 
+from dlrun import record
 from dlrun.__main__ import main
 from dlrun.errors import Failure, Interrupted
 from dlrun.job import factory
@@ -272,6 +273,34 @@ def test_python_dash_m_is_the_same_command(tmp_path):
     assert done.stderr.splitlines() == [
         "error: optimizer=adamm: no optimizer is called 'adamm'; did you mean adam?"
     ]
+
+
+def closed(tmp_path, words, streams):
+    """A command in a shell that has closed some of its standard streams."""
+    line = f'exec "{sys.executable}" -m dlrun "$@" {streams}'
+    return subprocess.run(
+        ["bash", "-c", line, "dlrun", *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_closed_standard_output_is_like_dev_null(tmp_path):
+    for words in (["list"], ["--help"]):
+        done = closed(tmp_path, words, ">&-")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    quick = ["epochs='2 steps'", "threads=1", "data=toy", "tracking=none"]
+    done = closed(tmp_path, quick, "<&- >&- 2>&-")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert record.read_status(record.find(tmp_path / "outputs", "last"))["status"] == "FINISHED"
+
+
+def test_a_mistake_has_its_exit_code_where_nobody_reads_it(tmp_path):
+    for streams in ("2>&-", ">&- 2>&-"):
+        done = closed(tmp_path, ["optimizer.lr=x"], streams)
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", "")
 
 
 def test_a_model_that_ends_the_program(fails, capsys):
