@@ -57,7 +57,7 @@ def _open_closed() -> None:
                 os.set_inheritable(number, True)  # as dup2 makes it
             else:
                 os.close(opened)
-            setattr(sys, name, open(number, "w" if number else "r", closefd=False))
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
 def _leave(signum: int, frame: object) -> None:

@@ -40,6 +40,25 @@ def path(text: str | Path, key: str) -> Path:
     return Path(meant)
 
 
+_PLACES = {
+    "outputs": "name a directory; . is this one",
+    "resume": "names no run; write resume=last, or the id of one that dlrun list shows",
+    "weights": "names no weights; write a file, or the id of a run that dlrun list shows",
+    "tracking.uri": "names no store; leave it out for the database beside the runs",
+    "data.root": "name a directory",
+    "data.cache": "name a directory",
+}
+"""What to write where one of these settings is empty, as from an unset variable."""
+
+
+def refuse_empty(words: Iterable[str]) -> None:
+    """Raise Mistake for a setting of a place that is typed without one."""
+    for word in words:
+        name, _, value = word.partition("=")
+        if name.lstrip("+") in _PLACES and "=" in word and not value.strip(" \t'\""):
+            raise Mistake(f"{word}: {_PLACES[name.lstrip('+')]}")
+
+
 def near(path: Path) -> str:
     """A path as seen from the working directory: relative where it lies below."""
     here = Path.cwd()

@@ -28,6 +28,9 @@ def run(asked: Flags, command: Sequence[str]) -> Path | None:
     Of a sweep, the one of its best run; None where nothing was recorded.
     """
     with outcome.warnings():
+        shell.refuse_empty(asked.words)
+        if asked.multirun and resume.is_asked(asked.words):
+            raise Mistake("resume goes on with one run; leave out -m")
         typed = [_hidden(compose.readable(word, asked.multirun)) for word in asked.words]
         command = [_hidden(word) for word in command]
         previous = resume.find(typed)
@@ -35,8 +38,6 @@ def run(asked: Flags, command: Sequence[str]) -> Path | None:
             typed = [start.placed(word, typed, asked.multirun) for word in typed]
         elif not asked.config_dir:  # what it goes on with is in the directories of the record
             command = resume.with_directories(command, previous.command, previous.cwd)
-        if previous and asked.multirun:
-            raise Mistake("resume goes on with one run; leave out -m")
         directories = _directories(asked, previous)
         compose.refuse_endless(directories)
         with compose.composer(directories, asked.multirun) as composer:

@@ -250,7 +250,7 @@ def readable(word: str, several: bool = False) -> str:
     key, _, value = word.partition("=")
     if key.lstrip("+") not in PATHS or not value or set(value) & set("'\"") or value[0] in "[{":
         return word
-    values = re.split(r",(?![^{]*})", value) if several else [value]
+    values = re.split(r",(?![^{]*})", value) if several and not _is_choice(value) else [value]
     return f"{key}={','.join(each if _is_read(each) else shell.quoted(each) for each in values)}"
 
 
@@ -264,10 +264,33 @@ def _is_read(value: str) -> bool:
     return read is None or override.is_sweep_override() or str(read) == value
 
 
+def _is_choice(value: str) -> bool:
+    """Whether Hydra reads a text as several values that a function lists: `choice(a,b)`."""
+    try:
+        [override] = parse([f"path={value}"])
+    except OverrideParseException:
+        return False
+    read = override.value()
+    return isinstance(read, Sweep) and not getattr(read, "simple_form", False)
+
+
+def lines(override: Override) -> list[str]:
+    """A discrete sweep once for each of its values, as typed; another override as it is."""
+    if not override.is_discrete_sweep():
+        return [override.input_line or ""]
+    key = override.get_key_element()
+    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+
+
 def text(word: str) -> str:
-    """What an override sets a path to: without quotes, the environment and the time filled in."""
+    """What an override sets a path to: without quotes, the environment and the time filled in.
+
+    Raises Mistake for several values.
+    """
     try:
         [override] = parse([readable(word)])
+        if override.is_sweep_override():
+            raise Mistake(f"{word}: takes one value")
         setup_globals()
         value = OmegaConf.create({"value": override.value()}).value
     except OverrideParseException:

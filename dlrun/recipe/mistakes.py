@@ -161,14 +161,22 @@ def _form(composer: Composer, word: str, override: Override) -> str | None:
             return f"{word}: a setting cannot be taken away; give it another value"
         return None
     if override.is_sweep_override() and not composer.multirun:
-        list_of_it = f"; one list is {key}=[{value}]" if key in SEVERAL or not names else ""
-        return f"{word}: several values are a sweep and need -m{list_of_it}"
+        return _several(composer, word, override)
     if override.is_add() or override.is_force_add():
         if key in ROOT:
             return f"{word}: {key} exists already; write {key}={value}"
         if not names and key.partition(".")[0] not in ROOT:
             return _no_setting(composer, word, key, composer.full([]))
     return _value(composer, word, override, names)
+
+
+def _several(composer: Composer, word: str, override: Override) -> str:
+    """What is wrong with several values where the command is no sweep, and what may be meant."""
+    listed = compose.lines(override) if isinstance(override.value(), ChoiceSweep) else []
+    each = ",".join(line.partition("=")[2] for line in listed)
+    value = word.partition("=")[2]
+    meant = suggest.several(override.key_or_group, value, each, composer.catalogue)
+    return f"{word}: several values are a sweep and need -m{meant}"
 
 
 def _value(composer: Composer, word: str, override: Override, names: Sequence[str]) -> str | None:
@@ -288,11 +296,10 @@ def _swept(choosing: Sequence[Override]) -> list[list[str]]:
 
 def _lines(override: Override) -> list[str]:
     """An override once for each of its values; for an interval, with its lower end."""
-    key, line = override.get_key_element(), override.input_line or ""
-    if override.is_discrete_sweep():
-        return [f"{key}={value}" for value in override.sweep_string_iterator()]
     value: Any = override.value()
-    return [f"{key}={value.start}" if override.is_interval_sweep() else line]
+    if override.is_interval_sweep():
+        return [f"{override.get_key_element()}={value.start}"]
+    return compose.lines(override)
 
 
 def _error(composer: Composer, words: Sequence[str]) -> Exception | None:

@@ -148,6 +148,12 @@ def placed(recipe: DictConfig, cwd: Path) -> DictConfig:
     return copy
 
 
+def is_asked(words: Sequence[str]) -> bool:
+    """Whether words ask for a run to go on, or for several, which cannot be."""
+    values = [word.partition("=")[2] for word in words if shell.key(word) == "resume"]
+    return bool(values) and values[-1] not in ("", "null")
+
+
 def find(words: Sequence[str]) -> Previous | None:
     """The run that `resume=` names; None where nothing is to be resumed.
 

@@ -32,8 +32,9 @@ def placed(word: str, words: Sequence[str], several: bool = False) -> str:
         return word
     outputs = next((compose.text(w) for w in reversed(words) if shell.key(w) == "outputs"), "")
     again = several or any(shell.key(each) == "procedure" for each in words)
-    key, _, typed = word.partition("=")
-    values = typed.split(",") if several and typed[0] not in "'\"" else [typed]
+    key, values = word.partition("=")[0], _values(word)
+    if len(values) > 1 and not several:
+        return word  # which is said of all settings
     found = [_path(f"{key}={each}", outputs or "outputs") for each in values]
     if again and "last" in values:
         right = shell.line([f"{KEY}={found[values.index('last')]}"])
@@ -41,6 +42,15 @@ def placed(word: str, words: Sequence[str], several: bool = False) -> str:
             f"{KEY}=last: is another run when this command is typed again, to go on; write {right}"
         )
     return f"{key}={','.join(found)}"
+
+
+def _values(word: str) -> list[str]:
+    """The values of an override, as typed."""
+    try:
+        [override] = compose.parse([word])
+    except compose.OverrideParseException:
+        return [word.partition("=")[2]]
+    return [line.partition("=")[2] for line in compose.lines(override)]
 
 
 def _path(word: str, outputs: str) -> str:

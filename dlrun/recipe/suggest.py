@@ -7,17 +7,19 @@ good enough. `words.yaml` has what users of other libraries type.
 import difflib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from dlrun import shell
-from dlrun.recipe.catalogue import Catalogue, load
-from dlrun.recipe.schema import NEEDED, SEVERAL, WATCHED, looks
+from dlrun.recipe.catalogue import Catalogue, Setting, load
+from dlrun.recipe.schema import NEEDED, SEVERAL, WATCHED, Settings, looks
 
 _CALL = re.compile(r"(?:[a-z]+\.)*([a-z_]+)\((.*)\)", re.I)
 _NUMBER = r"[-+]?(?:\d+(?:\.\d+)?|\.\d+)(?:e[-+]?\d+)?"
 _OF_VAL = re.compile(r"(?i)(val|valid|validation|eval)[_-]")
+_ROOT: dict[str, Any] = {each.name: each.type for each in fields(Settings)}
 _DOTS = re.compile(rf"({_NUMBER})\s*(?:\.\.\.?|…)\s*({_NUMBER})", re.I)
 
 
@@ -261,6 +263,31 @@ def distribution(word: str) -> str:
     numbers = [number for number in numbers if re.fullmatch(_NUMBER, number, re.I)]
     bounds = numbers if len(numbers) >= form.count("{}") else ["low", "high", "step"]
     return f"write -m sweep=random '{key}={form.format(*bounds)}'"
+
+
+def several(key: str, value: str, each: str, catalogue: Catalogue) -> str:
+    """Say what several values of one setting may mean where no sweep is meant, or nothing.
+
+    value: as typed. each: the values that it lists; "" where they cannot be listed. A setting
+    takes a list where that is its default, or where its comment shows one.
+    """
+    hint = _ROOT.get(key, Any)
+    known = [one for one in catalogue.settings(key) if one.full == key]
+    known += [one for one in catalogue.primary.root if one.full == key]
+    lists = (
+        one.value.startswith("[") or (one.value == "null" and "[" in one.comment) for one in known
+    )
+    if each and (key in SEVERAL or (hint is Any and any(lists)) or get_origin(hint) is list):
+        return f"; one list is {key}=[{each}]"
+    decimals = float in (hint, *get_args(hint)) or any(map(_has_decimals, known))
+    if decimals and re.fullmatch(r"[-+]?\d+,\d+", value):
+        return f"; for one number write {key}={value.replace(',', '.')}"
+    return ""
+
+
+def _has_decimals(setting: Setting) -> bool:
+    """Whether the default of a setting is a number, and no whole one."""
+    return bool(re.fullmatch(_NUMBER, setting.value, re.I)) and not setting.value.isdigit()
 
 
 def dots(word: str) -> str:

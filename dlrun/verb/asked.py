@@ -85,6 +85,7 @@ def parse(verb: str, typed: Sequence[str]) -> Asked:
             raise Mistake(f"'': name a run, e.g. dlrun {verb} last")
         else:
             names.append(word)
+    shell.refuse_empty(words.values())
     return Asked(verb, tuple(names), words, flags)
 
 
