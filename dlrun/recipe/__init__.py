@@ -7,6 +7,7 @@ compose.py                overrides to a recipe: the one module that drives Hydr
 resume.py, differences.py the overrides of a recorded run merged with those typed now
 mistakes.py, faulty.py    what is wrong with the overrides, and with the user's YAML files
 suggest.py, words.yaml    what would be right; what other libraries call it
+expect.py                 what may be expected of a recipe, by which names
 signature.py              the arguments of a `_target_`, checked before it is called
 instantiate.py            an ingredient from its part of the recipe
 checks.py                 whether the ingredients fit each other

@@ -38,7 +38,7 @@ from dlrun.metric import Metric
 from dlrun.model import roles
 from dlrun.model.pretrained import expected
 from dlrun.optimizer import takes_closure
-from dlrun.recipe import checks, named, schema, signature, suggest, task
+from dlrun.recipe import checks, expect, named, schema, signature, suggest, task
 from dlrun.recipe import instantiate as ingredients
 from dlrun.recipe import start as starts
 from dlrun.recipe.instantiate import as_a, explained, ours, part, plain, several
@@ -71,6 +71,7 @@ def check(config: DictConfig, chosen: Sequence[str] = ()) -> None:
     metrics = list(config.metric or ())
     monitored = suggest.watched("monitor", config.monitor, schema.MONITORS, metrics)
     wrong += filter(None, (monitored, suggest.looked_at(config.watch)))
+    wrong += expect.problems(config)
     refuse(wrong)
     devices.choose(config.device)
 

@@ -226,16 +226,17 @@ def patterns(value: Any) -> list[str]:
     """The patterns of `freeze`: a word, a list of them, or null."""
     if value is None:
         return []
-    return [str(each) for each in (value if _is_list(value) else [value])]
+    return [str(each) for each in (value if is_list(value) else [value])]
 
 
-def _is_list(value: Any) -> bool:
+def is_list(value: Any) -> bool:
+    """Whether it is a list, plain or of a recipe."""
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
 def _unfit_names(config: "DictConfig") -> Iterator[tuple[str, str]]:
     """The settings about parameters with an impossible value, each with what would be right."""
-    words = config.freeze if _is_list(config.freeze) else [config.freeze]
+    words = config.freeze if is_list(config.freeze) else [config.freeze]
     if not all(each is None or isinstance(each, str | int) for each in words):
         yield "freeze", "write names or patterns of parameters: [stem,layer1.*]"
     if config.unfreeze_at is not None and not patterns(config.freeze):
@@ -251,32 +252,14 @@ def _unfit_names(config: "DictConfig") -> Iterator[tuple[str, str]]:
         yield "layer_lr_power", "must be between -4 and 4"
 
 
-def _is_expected(value: Any) -> bool:
-    """Whether it is null, or maps names to values, each alone or with a tolerance."""
-    if value is None or not isinstance(value, Mapping):
-        return value is None
-    each = [list(asked) if _is_list(asked) else [asked, 0.0] for asked in value.values()]
-    pairs = [asked for asked in each if len(asked) == 2 and all(map(_is_number, asked))]
-    return len(pairs) == len(each) and all(tolerance >= 0 for _, tolerance in pairs)
-
-
-def _is_short_form(value: Any) -> bool:
-    """Whether it is null, or overrides and what to expect of them."""
-    if value is None or not isinstance(value, Mapping):
-        return value is None
-    words = value.get("words")
-    lines: Any = words if _is_list(words) else [words]
-    texts = bool(lines) and all(isinstance(line, str) for line in lines)
-    return texts and {"words", "expect"} >= set(value) and _is_expected(value.get("expect"))
-
-
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and math.isfinite(value)
 
 
 def _is_factor(value: Any) -> bool:
-    return _is_number(value) and value > 0
+    return is_number(value) and value > 0
 
 
 def problems(config: "DictConfig") -> Iterator[str]:
@@ -323,10 +306,6 @@ def _unfit(config: "DictConfig") -> Iterator[tuple[str, str]]:
         target_error(config.target_error)
     except ValueError:
         yield "target_error", "write a share of errors such as 1%, or in regression a val/mae"
-    if not _is_expected(config.expect):
-        yield "expect", "write values and tolerances by names: {val/accuracy: [0.95, 0.02]}"
-    if not _is_short_form(config.short):
-        yield "short", "write short=true, or in a file {words: [epochs=2], expect: {...}}"
     yield from _unfit_names(config)
     if not set(looks(config.divergence)) <= set(DIVERGENCES):
         yield "divergence", f"must be one or several of {', '.join(DIVERGENCES)}"

@@ -114,6 +114,19 @@ def watched(key: str, value: str, usual: Sequence[str], chosen: Sequence[str]) -
     return f"{word}: must be one of {', '.join(recorded)}, or val/name with metric=[name]{near}"
 
 
+def measure(split: str, name: str, measured: Sequence[str], chosen: Sequence[str]) -> str:
+    """Say what a metric is called, or how one is chosen that a split is not measured by.
+
+    measured: what is measured there; chosen: the options of `metric` among them.
+    """
+    meant = words("metrics").get(name.lower(), name)
+    if meant in measured:
+        return f"; did you mean {split}/{meant}?"
+    if meant in Catalogue().options("metric"):
+        return f"; add metric=[{','.join([*chosen, meant])}]"
+    return nearest(name, measured, f"{split}/{{}}")
+
+
 def looked_at(value: Any) -> str:
     """What is wrong with the words of `watch`; empty where nothing is."""
     wrong = [word for word in looks(value) if word not in WATCHED]

@@ -151,8 +151,8 @@ def test_a_sweep_is_judged_by_its_points(typed):
 def test_what_is_typed_to_be_expected_is_judged(capsys):
     words = [*COMMON, "epochs='20 steps'", "preflight=off"]
     assert main([*words, "expect={val/accuracy: [0.8, 0.15]}"]) == 0
-    assert main([*words, "expect={val/acuracy: [0.8, 0.15]}"]) == 1
-    assert "nothing has this name; did you mean val/accuracy?" in capsys.readouterr().err
+    assert main([*words, "expect={best/val_acuracy: [0.8, 0.15]}"]) == 1
+    assert "nothing has this name; did you mean best/val_accuracy?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -162,8 +162,15 @@ def test_what_is_typed_to_be_expected_is_judged(capsys):
         (["+experiment=pretrain", "short=true"], "+experiment=pretrain has none"),
         (["short=yes"], "short=yes: write short=true"),
         (["expect=3"], "expect=3: write values and tolerances by names"),
-        (["expect={val/loss: [1, -1]}"], "write values and tolerances by names"),
-        (["expect={val/loss: high}"], "write values and tolerances by names"),
+        (["expect={val/loss: 1, val/mae: [1, -1]}"], "expect: val/mae=[1,-1]: write a number, or"),
+        (["expect={val/loss: [nan, 1]}"], "expect: val/loss=[nan,1]: write a number, or"),
+        (["expect={val/loss: high}"], "expect: val/loss=high: write a number, or"),
+        (["expect={finding/foo: 1}"], "expect: finding/foo: no finding is called 'foo'"),
+        (["expect={low finding/overfitt: 1}"], "did you mean low finding/overfit?"),
+        (["expect={val/accurcy: 1}"], "val/accurcy: is not measured; did you mean val/accuracy?"),
+        (["expect={train/los: 1}"], "train/los: is not measured; did you mean train/loss?"),
+        (["expect={test/auroc: 1}"], "test/auroc: is not measured; add metric=[auroc]"),
+        (["expect={val/acc: 1}"], "val/acc: is not measured; did you mean val/accuracy?"),
     ],
 )
 def test_mistakes(words, said, capsys):

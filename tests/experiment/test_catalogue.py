@@ -12,7 +12,7 @@ import pytest
 from dlrun import shell
 from dlrun.__main__ import main
 from dlrun.cli import help
-from dlrun.recipe import compose, mistakes
+from dlrun.recipe import compose, expect, mistakes
 from dlrun.recipe.catalogue import Catalogue, load
 from tests.conftest import in_suite
 
@@ -54,9 +54,10 @@ def test_its_header_says_subject_cost_source_and_command(name, composer):
 
 
 @pytest.mark.parametrize("name", SHORT)
-def test_it_says_what_to_expect(name):
+def test_it_says_what_to_expect(name, composer):
     content = load(OPTIONS[name].file)
     assert content["expect"]
+    assert list(expect.problems(composer.recipe([f"+experiment={name}"]))) == []
     if "short" in content:
         assert content["short"]["words"]
 
