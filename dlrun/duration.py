@@ -68,6 +68,22 @@ def parse(value: object) -> Duration:
     return Duration(float(amount), _UNITS.get(unit, unit))
 
 
+def below_0(value: object) -> bool:
+    """Whether a value that is no duration is one with a minus before it, or nan."""
+    try:
+        amount = float(str(value).split()[0].removesuffix("%"))
+    except (ValueError, IndexError):
+        return False
+    return not isinstance(value, bool) and not amount >= 0
+
+
+def uncounted(length: Duration) -> str:
+    """What is wrong with a number of steps that is none; empty where it is whole."""
+    if length.unit != "steps" or length.amount == int(length.amount):
+        return ""
+    return f"steps are whole numbers; write '{max(round(length.amount), 1)} steps'"
+
+
 def spoken(seconds: float) -> str:
     """A time as one says it: 2 h 5 min, 3 min 20 s, 4.2 s, 350 ms."""
     if seconds < 0.9995:

@@ -1,6 +1,6 @@
 import pytest
 
-from dlrun.duration import Duration, parse, spoken
+from dlrun.duration import Duration, parse, spoken, uncounted
 from dlrun.errors import Mistake
 
 
@@ -35,6 +35,12 @@ def test_other_forms_are_refused(typed):
 )
 def test_steps(typed, steps):
     assert parse(typed).steps(steps_per_epoch=10, total_steps=200) == steps
+
+
+def test_steps_are_whole():
+    for whole in ("2 steps", "1e2 steps", "0.5 epochs", "2.5%", "1.5 seconds"):
+        assert uncounted(parse(whole)) == ""
+    assert "write '1 steps'" in uncounted(parse("0.2 steps"))
 
 
 def test_a_share_needs_a_whole():

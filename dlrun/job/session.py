@@ -120,6 +120,8 @@ class Session:
                     tracking["experiment"] = known
             key = repr(tracking)
         if key not in self._followers and (key or draws):
+            if not config.resume:  # else the record lies where it was, and not always there
+                record.check_outputs(config.outputs)
             self._followers[key] = _deliverer(tracking) if key else Follower(None, os.environ)
         self._follower = self._followers.get(key)
         return self._follower

@@ -166,6 +166,8 @@ def read_durations(key: str, value: object) -> list[duration.Duration]:
     if any(one.unit == "seconds" for one in found) or (not found and value != []):
         right = "write '5 epochs', '200 steps' or 10%"
         raise Mistake(f"{key}={shell.shown(value)}: is no duration; {right}")
+    if wrong := next(filter(None, map(duration.uncounted, found)), ""):
+        raise Mistake(f"{key}={shell.shown(value)}: {wrong}")
     return found
 
 

@@ -282,6 +282,19 @@ def target_error(value: Any) -> float | None:
     return number
 
 
+def _unfit_length(value: Any, units: Sequence[str], least_0: bool) -> str:
+    """What is wrong with a duration in one of these units; least_0: whether it may be 0."""
+    length = None
+    with suppress(Mistake):
+        length = duration.parse(value)
+    forms = " or ".join(_FORMS[unit] for unit in units)
+    if length is not None and length.unit in units and (length.amount or least_0):
+        return duration.uncounted(length)
+    if duration.below_0(value) or (length is not None and length.unit in units):
+        return f"must be {'at least' if least_0 else 'above'} 0, such as {forms}"
+    return f"write a duration as {forms}"
+
+
 def _unfit(config: "DictConfig") -> Iterator[tuple[str, str]]:
     """The root settings with an impossible value, each with what would be right."""
     size = config.batch_size
@@ -294,14 +307,11 @@ def _unfit(config: "DictConfig") -> Iterator[tuple[str, str]]:
         if not (config[key] is None or config[key] > 0):  # which nan is not either
             yield key, "must be greater than 0"
     for key, units in LENGTHS.items():
-        length = None
-        if key in _OPTIONAL and config[key] is None:
-            continue
-        with suppress(Mistake):
-            length = duration.parse(config[key])
-        above = length is not None and (length.amount > 0 or key == "warmup")
-        if length is None or length.unit not in units or not above:
-            yield key, "write a duration as " + " or ".join(_FORMS[unit] for unit in units)
+        wrong = _unfit_length(config[key], units, least_0=key == "warmup")
+        if wrong and not (key in _OPTIONAL and config[key] is None):
+            yield key, wrong
+    if not config.outputs.strip():  # typed so it is refused earlier
+        yield "outputs", "name a directory; . is this one"
     try:
         target_error(config.target_error)
     except ValueError:

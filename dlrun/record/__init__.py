@@ -26,6 +26,7 @@ import platform
 import secrets
 import shlex
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -191,6 +192,14 @@ def create(outputs: str | Path, name: str, info: dict[str, Any], recipe: str) ->
             record.set_status(RUNNING)
             ends.pop_all()
     return record
+
+
+def check_outputs(outputs: str | Path) -> None:
+    """Raise Mistake where no record can be made, before anything else goes there."""
+    folder = shell.path(outputs, "outputs").absolute()
+    with guard(folder, Mistake, f"outputs={outputs}"):
+        there = next(above for above in (folder, *folder.parents) if above.exists())
+        tempfile.TemporaryFile(dir=there).close()
 
 
 def open_existing(directory: str | Path) -> Record:

@@ -308,6 +308,18 @@ COMPOSING = [
     ("resume=last", "resume=last", "no runs"),
 ]
 BUILDING = [
+    ("epochs=0", "epochs=0", "must be above 0, such as '5 epochs' or '200 steps'"),
+    ("epochs=nan", "epochs=nan", "must be above 0, such as '5 epochs' or '200 steps'"),
+    ("validate_every=-1%", "validate_every=-1%", "must be above 0"),
+    ("warmup=-1", "warmup=-1", "must be at least 0"),
+    ("epochs=1.5steps", "epochs=1.5steps", "steps are whole numbers; write '2 steps'"),
+    ("warmup=0.3steps", "warmup=0.3steps", "steps are whole numbers; write '1 steps'"),
+    (
+        "regularization=[early_stopping] regularization.early_stopping.patience=2.5steps",
+        "regularization.early_stopping.patience=2.5steps",
+        "steps are whole numbers; write '2 steps'",
+    ),
+    ("outputs=${oc.env:NOWHERE,''}", "outputs=", "name a directory; . is this one"),
     (
         "regularization=target_noise regularization.target_noise.outputs=20",
         "regularization.target_noise.outputs=20",
@@ -641,6 +653,13 @@ def test_a_device_that_is_not_there(device, place, capsys):
     message = message_of(capsys, main([f"device={device}", "tracking=none"]), 2)
     assert f"device={device}" in message
     assert "cpu" in message
+
+
+@pytest.mark.parametrize("words", [[], ["-m", "seed=0,1"]], ids=["a run", "a sweep"])
+def test_outputs_that_are_a_file_start_no_delivery(words, place, capsys):
+    (place / "file").touch()
+    message = message_of(capsys, main([*words, "outputs=file"]), 2)
+    assert message == "error: outputs=file: cannot be written: Not a directory\n"
 
 
 def test_a_list_is_proposed_only_where_a_group_takes_several(place, capsys):

@@ -84,7 +84,8 @@ def test_a_sweep_or_a_procedure_goes_on(which, monkeypatch, capsys):
 def test_it_is_a_time(value, capsys):
     assert main([f"stop_after={value}"]) == 2
     said = capsys.readouterr().err
-    assert f"stop_after={value.strip(chr(39))}: write a duration as '30 seconds'" in said
+    right = "must be above 0, such as" if value == "'0 hours'" else "write a duration as"
+    assert f"stop_after={value.strip(chr(39))}: {right} '30 seconds'" in said
 
 
 def test_the_first_training_begins_whatever_the_time(looks_often, monkeypatch):
