@@ -4,6 +4,7 @@ import difflib
 import os
 import re
 import sqlite3
+from collections.abc import Container
 from contextlib import closing
 from functools import cache
 from importlib.metadata import entry_points, version
@@ -74,6 +75,20 @@ def is_database(path: Path) -> bool:
     except sqlite3.Error as error:  # another one, such as a lock, passes
         return getattr(error, "sqlite_errorname", "") != "SQLITE_NOTADB"
     return True
+
+
+def is_damaged(uri: str) -> bool:
+    """Whether the URI names a file that is no SQLite database, in which nothing ever arrives."""
+    path = sqlite_path(uri)
+    return path is not None and path.is_file() and not is_database(path)
+
+
+def another(outputs: Path, taken: Container[str]) -> str:
+    """The override, quoted, that names a database beside the runs; taken: URIs of no use."""
+    names = ("mlflow.db", *(f"mlflow-{number}.db" for number in range(2, 100)))
+    uris = {outputs.absolute() / name: f"sqlite:///{outputs.absolute() / name}" for name in names}
+    free = next(path for path, uri in uris.items() if uri not in taken and not is_damaged(uri))
+    return shell.quote(shell.setting("tracking.uri", f"sqlite:///{shell.near(free)}"))
 
 
 def engine_uri(uri: str) -> str:

@@ -26,7 +26,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from dlrun import record, shell
 from dlrun.errors import first_line
-from dlrun.tracking import cursor, imports
+from dlrun.tracking import address, cursor, imports
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -224,10 +224,13 @@ class Follower:
         self._tell(0)
         if not self._warned and self._settings is not None:
             self._warned = True
-            self._tell(
-                f"nothing reaches {self._settings['uri']} for now ({reason(error)}); training goes "
-                "on, the record is kept on disk, and what is missing is delivered later"
-            )
+            uri = self._settings["uri"]
+            if address.is_damaged(uri):
+                how, later = "", "training goes on, and the record is kept on disk"
+            else:
+                later = "training goes on, the record is kept on disk, and what is missing is "
+                how, later = " for now", f"{later}delivered later"
+            self._tell(f"nothing reaches {uri}{how} ({reason(error)}); {later}")
 
     def _say(self, seconds: float) -> None:
         self._tell(max(seconds, self._least))

@@ -57,8 +57,12 @@ class Follower:
 
     @property
     def uri(self) -> str | None:
-        """The tracking store's URI, as MLflow's own commands take it; None where there is none."""
-        return address.engine_uri(str(self.settings["uri"])) if self.settings else None
+        """The tracking store's URI, as MLflow's own commands take it.
+
+        None where there is none, or where it is a file that MLflow cannot read.
+        """
+        uri = str(self.settings["uri"]) if self.settings else ""
+        return address.engine_uri(uri) if uri and not address.is_damaged(uri) else None
 
     def follow(self, directory: str | Path) -> None:
         """Deliver a record from now on, until it is final; call it after any truncation."""
@@ -116,7 +120,7 @@ class Follower:
         if not self._closed:
             what = "delivers to MLflow" if self.settings else "draws the curves"
             later = shell.sync(*self._records[-1:])
-            way = f", and `{later}` delivers it" if self.settings else ""
+            way = f", and `{later}` delivers it" if self.uri else ""
             _log.warning(f"the process that {what} has ended; the record is kept on disk{way}")
 
     def _stop(self) -> None:
@@ -134,16 +138,22 @@ class Follower:
     def _report(self, settings: dict[str, Any]) -> None:
         lacking = {run: cursor.missing(run, settings) for run in self._records}
         missing = {run: what for run, what in lacking.items() if what}
+        where = address.engine_uri(str(settings["uri"]))
+        other = ""
+        if missing and address.is_damaged(str(settings["uri"])):
+            outputs = next(iter(missing)).parents[1]
+            other = f" {address.another(outputs, [settings['uri']])}"
+            where += ", which is no SQLite database,"
         if len(missing) > _NAMED:
             command = shell.line(["dlrun", "sync", *shell.outputs(next(iter(missing)))])
             _log.warning(
-                f"something of {len(missing)} runs did not reach {self.uri} and stays on disk; "
-                f"`{command}` delivers it"
+                f"something of {len(missing)} runs did not reach {where} and stays on disk; "
+                f"`{command}{other}` delivers it"
             )
             return
         for run, what in missing.items():
             stay, them = ("stay", "them") if what.endswith("points") else ("stays", "it")
             _log.warning(
-                f"{what} of run {run.name} did not reach {self.uri} and {stay} on disk; "
-                f"`{shell.sync(run)}` delivers {them}"
+                f"{what} of run {run.name} did not reach {where} and {stay} on disk; "
+                f"`{shell.sync(run)}{other}` delivers {them}"
             )

@@ -1,12 +1,11 @@
 """Deliver on request what a tracking store has missed: `dlrun sync [run ...]`."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from dlrun import record, shell
 from dlrun.errors import Mistake
-from dlrun.tracking import ENVIRONMENT, cursor, resolve_uri
+from dlrun.tracking import ENVIRONMENT, address, cursor, resolve_uri
 
 
 def sync(outputs: str | Path, which: list[str], uri: str | None = None) -> int:
@@ -61,18 +60,10 @@ def _each(runs: list[Path], outputs: Path, uri: str | None, named: bool) -> int:
                 failed[run] = target
         catching_up.close()
     if failed:
-        _say(f"to another server or database: {_elsewhere(failed, outputs)}")
+        where = address.another(outputs, failed.values())
+        _say(f"to another server or database: {shell.sync(*failed)} {where}")
     return 1 if failed or waits else 0
 
 
 def _say(line: str) -> None:
     print(shell.clean(line), flush=True)
-
-
-def _elsewhere(failed: Mapping[Path, str], outputs: Path) -> str:
-    """The command that brings what could not be delivered into a database of its own."""
-    names = ("mlflow.db", "mlflow-2.db")  # the first may be what has failed
-    databases = (outputs.absolute() / name for name in names)
-    free = next(path for path in databases if f"sqlite:///{path}" not in failed.values())
-    where = shell.setting("tracking.uri", f"sqlite:///{shell.near(free)}")
-    return f"{shell.sync(*failed)} {shell.quote(where)}"

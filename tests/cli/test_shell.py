@@ -201,6 +201,24 @@ def test_what_did_not_arrive_is_delivered_as_the_warnings_say(count, folder, her
     assert (here / folder / "mlflow.db").is_file()
 
 
+@pytest.mark.parametrize("sweep", [[], pytest.param(["-m", "seed=0,1,2"], marks=pytest.mark.proof)])
+def test_a_damaged_database_is_passed_by_as_the_warning_says(sweep, here, capsys):
+    folder = here / "a b"
+    folder.mkdir()
+    for name in ("mlflow.db", "mlflow-2.db"):
+        (folder / name).write_text("junk " * 50)
+    assert main([*sweep, *QUICK, "outputs=a b", "tracking.model=false"]) == 0
+    shown = capsys.readouterr()
+    assert "compare in MLflow" not in shown.out
+    assert "later" not in shown.err
+    found = [quoted for quoted, _ in _COMMAND.findall(shown.err)]
+    assert len(found) == 1
+    assert main(words(found[0])) == 0, capsys.readouterr()
+    runs = record.all_runs(folder)
+    assert all(record.read_json(run / "tracking.json")["done"] for run in runs)
+    assert (folder / "mlflow-3.db").is_file()
+
+
 @pytest.mark.proof
 def test_the_page_of_mlflow_is_started_as_the_last_lines_say(here, capsys):
     assert main([*QUICK, "outputs=a b (1)", "tracking.model=false"]) == 0
