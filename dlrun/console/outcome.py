@@ -23,7 +23,8 @@ def report(error: BaseException, job: str = "") -> int:
     else:
         message, code = "dlrun did not foresee this; please report it with the lines above", 1
     kind = "stopped" if isinstance(error, Interrupted) else "error"
-    said = shell.message(kind, f"{job}: {message}" if job else message)
+    named = job and not message.startswith(f"{job}: ")  # of one key, which the message is about
+    said = shell.message(kind, f"{job}: {message}" if named else message)
     encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
     said = said.encode(encoding, "backslashreplace").decode(encoding)
     print(said, file=sys.stderr, flush=True)

@@ -1,6 +1,7 @@
 """A dry run: builds every point of a sweep and trains none; says how many, how large, how long."""
 
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
@@ -25,29 +26,29 @@ _FREE = ("schedule", "initializer", "procedure", "test_augmentation", "tracking"
 
 
 def show(driver: "Driver") -> None:
-    """Build every point and print the cost. Raises Failure if one cannot be built."""
+    """Build every point and print the cost.
+
+    Raises the Mistake that the sweep itself would raise, and Failure if a point cannot be built.
+    """
     from dlrun.engine import device as devices
     from dlrun.engine.count import parameters as count_parameters
-    from dlrun.recipe import build
 
     if driver.plan.space.points:
         driver.find_objective()  # leaves out what cannot be built
+    else:
+        driver.plan.check_gaps()
+        driver.plan.check_values()
     points = list(driver.proposals())
-    parameters, steps, failed = [], [], 0
+    parameters, steps = [], []
+    failed: dict[str, DlrunError] = {}
     step_time: dict[str, float | None] = {}
     groups = _Groups()
     for values in points:
         overrides = driver.plan.space.overrides(values)
         try:
-            made = driver.plan.recipes.of(overrides)
-            recipe = compose.copied(made.recipe)
-            mistakes.check(recipe, made.choices, driver.plan.composer.catalogue.own)
-            with mistakes.resolved():
-                build.check(recipe)
-                run = build.build(recipe, driver.session.data(recipe))
+            made, run = _built(driver, overrides)
         except DlrunError as error:
-            failed += 1
-            report(error, job=" ".join(overrides))
+            failed[" ".join(overrides)] = error
             continue
         parameters.append(count_parameters(run.model))
         kind = _kind(made, run, parameters[-1])
@@ -56,9 +57,13 @@ def show(driver: "Driver") -> None:
         if step_time.setdefault(kind) is None:
             with suppress(Failure), mistakes.resolved():  # training fails in its first steps
                 step_time[kind] = _step_time(run)
+    if failed and not parameters:
+        raise next(iter(failed.values()))
+    for job, why in failed.items():
+        report(why, job)
     runs = len(points) * driver.settings.repeats
     say = driver.console.print
-    which = f"{failed} of the points cannot be built" if failed else "all can be built"
+    which = f"{len(failed)} of the points cannot be built" if failed else "all can be built"
     say(f"{shell.counted(len(points), 'point')}, {shell.counted(runs, 'run')}; {which}")
     if parameters:
         low, high = min(parameters), max(parameters)
@@ -76,7 +81,19 @@ def show(driver: "Driver") -> None:
         say("time         unknown: all of them fail in their first steps")
     driver.session.close()
     if failed:
-        raise Failure(f"{failed} of {len(points)} points cannot be built")
+        raise Failure(f"{len(failed)} of {len(points)} points cannot be built")
+
+
+def _built(driver: "Driver", overrides: Sequence[str]) -> "tuple[Composed, Run]":
+    """A point and its run, which is not trained. Raises Mistake."""
+    from dlrun.recipe import build
+
+    made = driver.plan.recipes.of(overrides)
+    recipe = compose.copied(made.recipe)
+    mistakes.check(recipe, made.choices, driver.plan.composer.catalogue.own)
+    with mistakes.resolved():
+        build.check(recipe)
+        return made, build.build(recipe, driver.session.data(recipe))
 
 
 @dataclass

@@ -50,6 +50,27 @@ def test_one_step_is_timed_for_each_kind_of_recipe(sweep, timed, words, count):
     assert len(timed) == count
 
 
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("optimizer.lr=0.1,abc", "error: optimizer.lr=abc: expected a number\n"),
+        ("optimizer.lr=-1,-2", "error: optimizer.lr=-1: Invalid learning rate: -1\n"),
+    ],
+)
+def test_a_mistake_is_told_as_the_sweep_tells_it(sweep, word, said, capsys):
+    for words in (["epochs='10 steps'"], SHORT):
+        assert sweep(*words, word) == 2
+        assert capsys.readouterr().err == said
+
+
+def test_one_point_that_cannot_be_built_is_named_once(sweep, capsys):
+    assert sweep(*SHORT, "optimizer.lr=0.1,-1") == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "error: optimizer.lr=-1: Invalid learning rate: -1",
+        "error: 1 of 2 points cannot be built",
+    ]
+
+
 def test_a_point_that_diverges_at_once_tells_no_time(sweep, capsys):
     assert sweep(*SHORT, "optimizer.lr=1e28,0.1") == 0
     assert "s of training" in capsys.readouterr().out
