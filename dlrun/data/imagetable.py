@@ -18,7 +18,7 @@ from dlrun.data.images.samples import Listed, Place, read_images, read_wanted
 from dlrun.data.images.scan import suffixes
 from dlrun.data.tables import cells
 from dlrun.data.tables.file import FORMS, File, read_file
-from dlrun.data.tables.read import require_column, some
+from dlrun.data.tables.read import require_column, require_single, some
 from dlrun.data.tables.targets import TASKS, encode, for_task
 from dlrun.errors import Mistake
 
@@ -174,6 +174,8 @@ def _listed(rows: _Rows, asked: Mapping[str, Any]) -> Listed:
     """The rows with a file and a target."""
     texts, names, notes = rows.content.texts, rows.names, list(rows.content.notes)
     targets = _targets(texts, rows.column, asked)
+    for name in targets:
+        require_single("data.target", name, rows.content)
     is_missing = cells.find_missing(asked["missing"])
     lacking = {row for name in targets for row, text in enumerate(texts[name]) if is_missing(text)}
     kept = [row for row in range(len(names)) if row not in rows.gone and row not in lacking]

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy
@@ -342,7 +343,7 @@ def _see(
     chain = _fitted(config, data, device, known.fitted if known else None)
     if config.threads is None:
         torch.set_num_threads(1)  # from here on for few samples; other processes may be at work
-    if start is not None:
+    if start is not None and not config.resume:  # which was told when it began
         starts.warn_of_seen(start.facts, data)
     if start is not None and start.preprocessing is not None:
         kept = _take_fitted(chain, start.preprocessing)
@@ -523,6 +524,11 @@ def _started(config: DictConfig, model: nn.Module, start: Start | None) -> dict[
     try:
         found = transfer.put(model, start.tensors)
     except ValueError as error:
+        if config.resume:
+            raise Mistake(
+                f"resume={Path(config.resume).name}: a run keeps its model, and the weights that "
+                f"it began with are of another: {error}; start a new one for another model"
+            ) from None
         model_of = start.facts.get("choices", {}).get("model")
         right = f"; its run has model={model_of}" if model_of else ""
         raise Mistake(f"weights={config.weights}: {error}{right}") from None

@@ -164,10 +164,14 @@ def find(words: Sequence[str]) -> Previous | None:
         return None
     try:
         directory = record.find(_last(words, "outputs") or "outputs", asked)
+    except Mistake as mistake:
+        raise Mistake(f"resume={asked}: {mistake}") from None
+    try:
         recipe = _read_recipe(directory / "recipe.yaml")
         info = _read_info(directory / "run.json")
     except Mistake as mistake:
-        raise Mistake(f"resume={asked}: {mistake}") from None
+        right = "the run cannot go on; begin a new one, without resume="
+        raise Mistake(f"resume={asked}: {mistake}; {right}") from None
     cwd = Path(info.get("cwd", ".")).absolute()
     return Previous(asked, directory, recipe, info["overrides"], info["command"], cwd)
 
@@ -247,6 +251,8 @@ def _replaces(new: str, old: str, choices: Mapping[str, Any]) -> bool:
 def _read_info(path: Path) -> dict[str, Any]:
     """What `run.json` says. Raises Mistake where it is damaged."""
     info = record.read_json(path)
+    if not info:
+        raise Mistake(f"{path} is {'damaged' if path.exists() else 'missing'}")
     for key, kind in _KINDS.items():
         if key in info and not fits(info[key], kind):
             raise Mistake(f"{path}: {key} is {info[key]!r}, but should be {expected(kind)}")

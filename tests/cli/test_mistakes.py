@@ -429,6 +429,12 @@ BUILDING = [
     ("+augmentation.foo._target_=builtins.dict", "augmentation.foo", "gives a dict, no function"),
     ("+preprocessing.foo._target_=builtins.dict", "preprocessing.foo", "no torch.nn.Module"),
     ("data=arrays data.path=table.npz data.target=a", "data.target=a", "a column of a table"),
+    (
+        "data=arrays data.path=maps.npz",
+        "error: data.path=maps.npz: y has the shape",
+        "(n, targets)",
+    ),
+    ("data=arrays data.path=twice.csv data.target=y", "data.target=y", "several columns have this"),
     ("data=arrays data.path=table.npz data.missing=[NA]", "data.missing=['NA']", "of a table"),
     ("data=arrays data.path=t.csv data.target=y data.missing=NA", "data.missing=NA", "a list"),
     ("data=arrays data.path=t.csv data.target=y data.missing=[[NA]]", "data.missing=", "a list of"),
@@ -598,6 +604,9 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "pipes" / "dog" / "b.png").symlink_to("../cat/a.png")
     values = np.random.default_rng(0).normal(size=(60, 5)).astype("float32")
     np.savez(tmp_path / "table.npz", x=values, y=np.arange(60) % 3)
+    np.savez(tmp_path / "maps.npz", x=values, y=np.arange(240).reshape(60, 2, 2) / 7)
+    rows = "".join(f"{row},{row % 2},{row % 3}\n" for row in range(60))
+    (tmp_path / "twice.csv").write_text(f"a,y,y\n{rows}")
     (tmp_path / "t.csv").write_text("x;y;z\n1;50,000;None\n2;60,000;a\n")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -174,7 +174,7 @@ DAMAGED = [
     ("run.json", "name", None, "name is None, but should be text"),
     ("run.json", "cwd", 3, "cwd is 3, but should be text"),
     ("run.json", "data", [], "data is [], but should be a mapping"),
-    ("run.json", "", "{", "does not say its overrides"),
+    ("run.json", "", "{", "is damaged; the run cannot go on; begin a new one, without resume="),
     ("recipe.yaml", "", "[1, 2]", "is no recipe"),
     ("recipe.yaml", "", "", "is no recipe"),
     ("recipe.yaml", "", "hello", "is no recipe"),
@@ -215,7 +215,7 @@ def test_a_damaged_command_is_a_mistake_that_names_the_file(tmp_path, capsys, co
 def test_a_missing_recipe_is_a_mistake(tmp_path):
     record(tmp_path / "runs" / "one", [], composed([]))
     (tmp_path / "runs" / "one" / "recipe.yaml").unlink()
-    with pytest.raises(Mistake, match=r"recipe\.yaml is missing$"):
+    with pytest.raises(Mistake, match=r"recipe\.yaml is missing; .* begin a new one, without"):
         resume.find(["resume=last", f"outputs={tmp_path}"])
 
 

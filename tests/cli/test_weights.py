@@ -146,6 +146,21 @@ def test_resuming_needs_no_source(eight, place, capsys):
     assert told(whole)["weights"]["run"] == eight.name
 
 
+def test_a_run_that_goes_on_keeps_its_model_and_says_nothing_of_its_weights(place, capsys):
+    run("epochs=1")
+    run("weights=last", "epochs=1")
+    for word, said in {
+        "model=cnn": "a run keeps its model, and the weights that it began with are of another",
+        "data.split=50/25/25": "data.split=50/25/25 (was",
+    }.items():
+        capsys.readouterr()
+        assert main(["resume=last", word]) == 2
+        err = capsys.readouterr().err
+        assert said in err
+        assert len(err.splitlines()) == 1
+        assert "weights=" not in err
+
+
 @pytest.mark.proof
 def test_another_split_of_the_same_data_is_warned_of(place, capsys):
     run("epochs=1")

@@ -29,6 +29,7 @@ class File:
     nameless: the columns that have no name in the file; they are called after their place.
     typed: whether an empty text always means a missing value, whatever the user says.
     notes: what was renamed, a sentence each. unusable: why columns are left out.
+    repeated: the names that several columns have in the file.
     """
 
     texts: Mapping[str, Sequence[str]]
@@ -36,6 +37,7 @@ class File:
     typed: bool = False
     notes: Sequence[str] = ()
     unusable: Mapping[str, str] = field(default_factory=dict)
+    repeated: Collection[str] = ()
 
     def without(self, rows: Collection[int]) -> "File":
         """The same table without these rows."""
@@ -60,7 +62,9 @@ def read_file(path: Path) -> File:
     names, nameless, notes = _names(header)
     notes += [f"the column {name} is left out: {why}" for name, why in unusable.items()]
     texts = dict(zip(names, columns, strict=True))
-    return File(texts, nameless, typed, notes, unusable)
+    given = [cells.typable(name) for name in header]
+    repeated = {name for name in given if name and given.count(name) > 1}
+    return File(texts, nameless, typed, notes, unusable, repeated)
 
 
 @dataclass

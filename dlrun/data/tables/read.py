@@ -121,6 +121,7 @@ def _require_target(file: File, target: str | None) -> None:
     if target not in file.texts and not all(cells.not_number(name, "point") for name in file.texts):
         raise Mistake("its first line must name the columns, it holds numbers")
     require_column("data.target", target, file.texts)
+    require_single("data.target", target, file)
 
 
 def _with_target(
@@ -408,6 +409,12 @@ def _require_features(
     if len(set(features)) < len(features):
         twice = next(name for name in features if features.count(name) > 1)
         raise Mistake(f"data.features: names {twice} twice")
+
+
+def require_single(key: str, name: str, file: File) -> None:
+    """Raise Mistake where a setting names several columns of a file."""
+    if name in file.repeated:
+        raise Mistake(f"{key}={name}: several columns have this name; rename all but one of them")
 
 
 def require_column(key: str, name: str, columns: Collection[str]) -> None:

@@ -38,6 +38,8 @@ def encode(y: Array, task: str = "auto") -> tuple[Array, tuple[str, ...]]:
         y = y[:, 0]
     if y.dtype.kind == "O":
         y = _as_texts(y)
+    if y.ndim not in (1, 2):
+        raise Mistake(f"y has the shape {y.shape}; expected (n,) or (n, targets)")
     kind = y.dtype.kind
     if kind not in "iubfUS":
         raise Mistake(f"y has the type {y.dtype}; expected numbers or strings")
@@ -286,15 +288,11 @@ def _most(rows: int) -> int:
 
 def _as_numbers(y: Array) -> NDArray[np.float32]:
     """Targets of a regression, (n, targets). Raises Mistake for what cannot be one."""
-    if y.dtype.kind == "U" and y.ndim in (1, 2):
+    if y.dtype.kind == "U":
         numbers = cells.read_numbers(y.ravel().tolist(), "point")
         if numbers is None:
             raise Mistake("data.task=regression: y has strings; expected numbers")
         y = numbers.reshape(y.shape)
-    if y.ndim not in (1, 2):
-        raise Mistake(
-            f"data.task=regression: y has the shape {y.shape}; expected (n,) or (n, targets)"
-        )
     with np.errstate(over="ignore"):  # said below
         y = y.reshape(len(y), -1).astype(np.float32)
     if not np.isfinite(y).all():
