@@ -120,10 +120,12 @@ def _wrong_arguments(key: str, values: Mapping[str, Any]) -> Iterator[str]:
         yield f"{key}._target_ is required: the function or class, e.g. mynet.Net"
         return
     given = {name: value for name, value in values.items() if not re.fullmatch(r"_\w+_", name)}
-    yield from signature.problems(target, given, key, bool(values.get("_partial_")))
+    wrong = signature.problems(target, given, key, bool(values.get("_partial_")))
+    yield from wrong
     for name in _given(values):
+        told = any(one.startswith(f"{key}.{name}=") for one in wrong)
         try:
-            if "${" not in str(values[name]):
+            if not told and "${" not in str(values[name]):
                 read_durations(f"{key}.{name}", values[name])
         except Mistake as mistake:
             yield str(mistake)

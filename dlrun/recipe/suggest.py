@@ -79,6 +79,8 @@ def option(word: str, group: str, value: Any, names: Sequence[str]) -> str | Non
         each = ",".join(map(str, wanted))
         return f"{word}: takes one option; a sweep over several is -m {group}={each}"
     for name in map(str, wanted):
+        if wanted.count(name) > 1 and name in names:
+            return f"{word}: names {name} twice; each option stands once"
         if name not in names:
             meant = words("metrics").get(name.lower()) if group == "metric" else None
             near = f"; did you mean {meant}?" if meant else nearest(name, names)

@@ -22,6 +22,8 @@ COMPOSING = [
     ("optimizer=[adam,sgd]", "optimizer=[adam,sgd]", "-m optimizer=adam,sgd"),
     ("optimizer@x=adam", "optimizer@x", "optimizer"),
     ("augmentation=null", "augmentation=null", "augmentation=none"),
+    ("metric=[auroc,auroc]", "metric=[auroc,auroc]", "names auroc twice"),
+    ("-m augmentation=[flip],[flip,crop,flip]", "[flip,crop,flip]", "names flip twice"),
     ("regularization=[l2,dropot]", "regularization=[l2,dropot]", "did you mean dropout?"),
     ("regularization.l2.strength=1", "regularization.l2.strength=1", "regularization=[l2]"),
     (
@@ -676,6 +678,13 @@ def test_a_list_is_proposed_only_where_a_group_takes_several(place, capsys):
     assert message.endswith("several values are a sweep and need -m\n")
     message = message_of(capsys, main(["augmentation=crop,flip"]), 2)
     assert "one list is augmentation=[crop,flip]" in message
+
+
+def test_a_wrong_duration_is_told_once(place, capsys):
+    words = ["schedule=cyclic", "schedule.half=true", "tracking=none"]
+    assert message_of(capsys, main(words), 2) == (
+        "error: schedule.half=true: expected a duration such as '5 epochs'\n"
+    )
 
 
 def test_all_mistakes_are_reported_together(place, capsys):
