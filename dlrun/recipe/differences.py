@@ -39,6 +39,7 @@ def since(recipe: DictConfig, kept: Record, facts: Mapping[str, Any]) -> set[str
         _check_classes(before, recipe)
         _check_scale(recipe, recorded, data)
         _check_depth(recipe, recorded, data)
+        _tell_seed(before, recipe)
     splits, known = data["splits"], recorded.get("splits") or {}
     if recorded.get("digest") != data["digest"] or not known:
         return changed
@@ -113,6 +114,16 @@ def _check_depth(recipe: Any, recorded: Mapping[str, Any], data: Mapping[str, An
         right = f"set data.depth={before}" if before else "take the new images away"
         trained, now = (f"{bits} bits" if bits else "any values" for bits in (before, depth))
         _refuse(recipe, "data.depth", f"images of {trained}", now, right)
+
+
+def _tell_seed(before: Any, recipe: Any) -> None:
+    """Warn that another seed leaves what is trained as it is."""
+    was, now = (_resolved(each, "seed") for each in (before, recipe))
+    if was not in (None, now):
+        _log.warning(
+            f"seed={now} (was {was}): leaves the run as it was trained, and changes the order of "
+            "the samples in epochs to come alone; a run of another seed begins without resume="
+        )
 
 
 def _refuse(recipe: Any, key: str, trained: str, now: str, right: str) -> NoReturn:

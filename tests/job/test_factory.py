@@ -142,6 +142,17 @@ def test_another_model_does_not_fit(here: Path, capsys: pytest.CaptureFixture[st
     assert record.read_status(last(here))["status"] == "FINISHED"
 
 
+def test_another_seed_is_said_to_change_little(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*FAST]) == 0
+    assert "seed=" not in capsys.readouterr().err
+    assert main(["resume=last", "seed=3"]) == 0
+    assert "warning: seed=3 (was 0): leaves the run as it was" in capsys.readouterr().err
+    assert main(["resume=last", "epochs=3"]) == 0
+    assert "seed=" not in capsys.readouterr().err
+
+
 @pytest.mark.proof
 def test_going_on_with_another_split_is_refused(
     here: Path, capsys: pytest.CaptureFixture[str]
