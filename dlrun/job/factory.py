@@ -15,11 +15,11 @@ from omegaconf import DictConfig, OmegaConf
 from dlrun import record, shell
 from dlrun.console import summary
 from dlrun.engine.interrupt import raised
-from dlrun.errors import Failure, Mistake
+from dlrun.errors import Failure, Mistake, refuse
 from dlrun.job import recording
 from dlrun.job.recording import Invocation
 from dlrun.job.session import Session
-from dlrun.recipe import experiment, resume
+from dlrun.recipe import expect, experiment, resume
 from dlrun.record import Record, expected
 from dlrun.tracking import imports
 
@@ -55,13 +55,13 @@ def judge(config: DictConfig, overrides: Sequence[str], directories: Sequence[Pa
     Gives what is to be said where it is not as expected; "" where it is, and where the command is
     another one than the expectations are of.
     """
-    expect, unjudged = experiment.expectations(config, overrides)
+    wanted, unjudged = experiment.expectations(config, overrides)
     for directory in directories:
         info = record.read_json(directory / "run.json")
-        if not expect or info.get("parent"):
+        if not wanted or info.get("parent"):
             continue
         got = expected.reached(directory)
-        rows = expected.compared(expect, got)
+        rows = expected.compared(wanted, got)
         expected.keep(directory, rows, unjudged)
         return "" if unjudged else experiment.disagreement(rows, got)
     return ""
@@ -108,6 +108,8 @@ def lab_of(
     stacking = next((w for w in invocation.overrides if shell.key(w) == "sweep.stack"), None)
     if stacking and made.single:
         raise Mistake(f"{stacking}: is about several runs, of a sweep (-m) or a procedure")
+    if made.single and made.trains:
+        refuse(expect.unmeasured(config))
     return Lab(
         config, invocation, session, made, stopping, whole, measure_test, stack=invocation.stack
     )

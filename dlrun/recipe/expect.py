@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 _FOUND = "finding/"
-_TRAIN = "dlrun.procedure.train.train"
 _MEASURED = ("val", "test", "train_eval")
 """The splits on which the loss, the metric of the task and the chosen metrics are measured."""
 _USUAL = ("loss", "accuracy", "mae")
@@ -25,16 +24,25 @@ _USUAL = ("loss", "accuracy", "mae")
 
 def problems(config: "DictConfig") -> Iterator[str]:
     """What is wrong with the expectations of a recipe and of its short form, one message each."""
-    yield from _each("expect", config.expect, config)
+    yield from _each("expect", config.expect)
     short = config.short
     if short is not None and not _is_short_form(short):
         right = "write short=true, or in a file {words: [epochs=2], expect: {...}}"
         yield f"short={shown(short)}: {right}"
     elif short is not None:
-        yield from _each("short.expect", short.get("expect"), config)
+        yield from _each("short.expect", short.get("expect"))
 
 
-def _each(key: str, expect: Any, config: "DictConfig") -> Iterator[str]:
+def unmeasured(config: "DictConfig") -> Iterator[str]:
+    """The expectations of a recipe that its training, as one run, does not measure."""
+    short = (config.short or {}).get("expect")
+    for key, expect in (("expect", config.expect), ("short.expect", short)):
+        for name in expect or {}:
+            if wrong := _unmeasured(str(name), config):
+                yield f"{key}: {name}: {wrong}"
+
+
+def _each(key: str, expect: Any) -> Iterator[str]:
     """What is wrong with some expectations; key: where they stand."""
     if expect is None:
         return
@@ -46,7 +54,7 @@ def _each(key: str, expect: Any, config: "DictConfig") -> Iterator[str]:
         if not _is_value(asked):
             right = "write a number, or [number, tolerance] with a tolerance of at least 0"
             yield f"{key}: {name}={shown(identity.plain(asked))}: {right}"
-        elif wrong := _misnamed(str(name)) or _unmeasured(str(name), config):
+        elif wrong := _misnamed(str(name)):
             yield f"{key}: {name}: {wrong}"
 
 
@@ -61,7 +69,7 @@ def _misnamed(name: str) -> str:
 
 def _unmeasured(name: str, config: "DictConfig") -> str:
     """Why a training does not measure what a name says; empty where it may."""
-    if config.procedure.get("_target_") != _TRAIN or " " in name:
+    if " " in name:
         return ""
     split, _, measured = name.partition("/")
     chosen = [str(metric) for metric in config.metric or ()]
