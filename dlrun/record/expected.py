@@ -45,7 +45,7 @@ def reached_by_sweep(directory: str | Path) -> dict[str, float]:
     values = {"best": sweep.ranked[0].mean} if sweep.ranked else {}
     for point in sweep.points:
         found = reached_by_all(reached(outputs / run) for run in point.directories)
-        values |= {f"{' '.join(point.overrides)} {key}": each for key, each in found.items()}
+        values |= {" ".join((*point.overrides, key)): each for key, each in found.items()}
     return values | dict(sweep.test) | _found(directory)
 
 

@@ -155,6 +155,13 @@ def test_what_is_typed_to_be_expected_is_judged(capsys):
     assert "nothing has this name; did you mean best/val_accuracy?" in capsys.readouterr().err
 
 
+def test_the_mean_of_seeds_has_the_names_of_a_run(capsys):
+    words = [*COMMON, "epochs='20 steps'", "preflight=off", "seed=0,1"]
+    assert main(["-m", *words, "expect={val/accuracy: [0.8, 0.15]}"]) == 0
+    assert main(["-m", *words, "expect={val/acuracy: [0.8, 0.15]}"]) == 1
+    assert "did you mean val/accuracy?" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
