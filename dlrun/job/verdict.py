@@ -14,6 +14,7 @@ from dlrun.recipe.schema import target_error
 from dlrun.record import Record
 from dlrun.report import diagnosis
 from dlrun.report.error_parts import error_parts
+from dlrun.report.known import Trained
 
 if TYPE_CHECKING:
     from dlrun.engine.run import Run
@@ -108,7 +109,7 @@ def _verdict(
     target = target_error(recipe.get("target_error"))
     if target is None or "val/samples" not in seen:
         return found
-    first = error_parts(diagnosis.Trained(seen, points, recipe), target)
+    first = error_parts(Trained(seen, points, recipe), target)
     said = [each.name for each in first]
     return first + [each for each in found if each.name not in (*said, "good_fit", "inconclusive")]
 

@@ -16,7 +16,7 @@ from dlrun.errors import Mistake
 from dlrun.finding import NOTE, WARN, Finding
 from dlrun.procedure import Lab, Outcome, Training, procedure
 from dlrun.report import gallery
-from dlrun.report.diagnosis import SURE
+from dlrun.report.known import SURE
 
 _OF_DATA = (
     *("leak", "label_noise", "class_missing", "class_imbalance", "input_scale"),

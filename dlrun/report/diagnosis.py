@@ -6,99 +6,42 @@ counts from `SURE` standard errors on.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from dlrun.finding import FAIL, NOTE, WARN, Finding, exploded, jump
+from dlrun.report.known import (
+    CLOSE,
+    DEAD,
+    FITTED,
+    GAP,
+    HARMLESS,
+    NOISE,
+    SURE,
+    Trained,
+    longer,
+    restrained,
+    rounded,
+    slower,
+)
+from dlrun.report.underfit import underfit
 
-SURE = 3.5
-"""Standard errors: one false alarm in some two thousand comparisons."""
 ELSEWHERE = 3.1
 """Standard errors by which inputs of one distribution differ once in a thousand comparisons."""
-LIKELY = 2.5
-"""Standard errors of what is below 0 rather than 0 after a sound training: a trial's gain, and by
-how much neighbours do better."""
 APART = 0.1
 """By how much P(val further than train) must differ from 1/2 to be called another distribution."""
 UNTOLD = 0.25
 """The share of labels that neighbours contradict from which they say nothing of single ones."""
-GAP = 0.15
-"""A share of the undecided loss that is much: what is left of it, or has been learnt of it."""
-UNEXPLAINED = 0.75
-"""The share of the undecided loss from which next to nothing has been learnt."""
 STEEP = 0.05
 """The share of the undecided loss by which the training loss must be below its last mean, to be
 that of too short a training."""
-DEAD, DECAY = 0.75, 0.01
-"""The share of dead units, and the weight decay, from which they explain a bad fit."""
-CLOSE = 0.1
-"""The share of the undecided loss within which validation is as good as training; beyond it
-begins overfitting."""
-GAIN = 0.08
-"""The share of the validation loss by which a few more steps must lower it to be worth them."""
-WORSE, FITTED = 0.02, 2.0
-"""By how much more often the network must be wrong than its neighbours, or more of the spread it
-must leave; and how many times the training loss that of validation is where it fits well."""
-FADED = 0.05
-"""The first layer's gradient in terms of the last one's, from which it explains a bad fit."""
 CAUGHT_UP, QUICK = 3.0, 0.05
 """Running averages are within 5 % after 3/momentum updates; a momentum that is usual for them."""
-FASTER = 10.0
-"""How many times as much as a step of the training one of the trial must do, to be too short."""
-_HARMLESS = (
-    *("label_smoothing", "max_norm", "weight_norm", "batch_norm", "early_stopping"),
-    "weight_average",
-)
-"""Regularizers that keep no network from fitting its training samples; so does max_norm where few
-weights are at its limit."""
-_HINDERS = ("no_gradient", "ignores_input", "symmetric_units", "linear_network")
-"""Findings before the training that explain why a network learns nothing, or little."""
-NOTHING, NOISE = 0.97, 0.01
-"""The share of the undecided loss from which nothing has been learnt; the share of the validation
-loss by which a trial lowers it where there is nothing more to learn."""
-HELD = 0.5
-"""The share of the weights at the limit of max_norm from which this holds the network back."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What is known of a run that has been trained.
-
-    seen: as `engine.examine.examined` gives it; `stopped` is 1 where a rule ended the training
-    before its length, `set_up/<finding>` where the checks before it have found that. points,
-    recipe: of the record, plain values.
-    """
-
-    seen: Mapping[str, float]
-    points: Sequence[Mapping[str, Any]]
-    recipe: Mapping[str, Any]
-
-    def values(self, key: str) -> list[float]:
-        """What was recorded under a key, in its order."""
-        return [point["values"][key] for point in self.points if key in point["values"]]
-
-    @property
-    def left(self) -> float:
-        """The share of an undecided network's loss that is left on training samples."""
-        undecided = self.seen.get("undecided/train", self.seen["undecided"])
-        return self.seen["train_eval/loss"] / undecided if undecided > 0 else 0.0
-
-    def had(self, *names: str) -> bool:
-        """Whether the checks before the training have found one of these."""
-        return any(self.seen.get(f"set_up/{name}") for name in names)
-
-    @property
-    def rate(self) -> float | None:
-        """The recipe's learning rate, where it is a number."""
-        rate = (self.recipe.get("optimizer") or {}).get("lr")
-        return float(rate) if isinstance(rate, int | float) else None
 
 
 def diverged(message: str, recipe: Mapping[str, Any]) -> Finding:
     """The finding of a run that has ended because its loss was no longer finite."""
-    slower = _slower(Trained({}, (), recipe).rate)
-    return Finding("diverged", FAIL, f"{message}.", changes=slower)
+    smaller = slower(Trained({}, (), recipe).rate)
+    return Finding("diverged", FAIL, f"{message}.", changes=smaller)
 
 
 def diagnose(
@@ -282,7 +225,7 @@ def _variance_shift(trained: Trained) -> Finding:
 def died(trained: Trained) -> Iterator[Finding]:
     """Most units of a layer are dead, and were not before the training."""
     seen, rate, left = trained.seen, trained.rate, trained.left
-    thinned = [key for key in trained.recipe.get("regularization") or {} if key not in _HARMLESS]
+    thinned = [key for key in trained.recipe.get("regularization") or {} if key not in HARMLESS]
     before = trained.had("dead_units")
     if seen["dead"] >= DEAD and not before and (left > GAP or not thinned):
         yield Finding(
@@ -292,156 +235,8 @@ def died(trained: Trained) -> Iterator[Finding]:
             f"sample, as steps that are too large make them; the network leaves {left:.0%} of an "
             "undecided network's loss.",
             {"dead": seen["dead"], "left": left},
-            changes=_slower(rate),
+            changes=slower(rate),
         )
-
-
-def underfit(trained: Trained) -> Iterator[Finding]:
-    """The network explains next to nothing, or less than it easily could; and why."""
-    seen, left = trained.seen, trained.left
-    numbers = {"loss": seen["train_eval/loss"], "undecided": seen["undecided"]}
-    said = f"The network leaves {left:.0%} of an undecided network's loss on training samples"
-    if _better_without(trained):
-        before, after = seen["trial/before"], seen["trial/after"]
-        said += (
-            f", and {seen['trial/steps']:.0f} more steps without penalties lower validation's "
-            f"from {before:.3g} to {after:.3g}"
-        )
-        said += ", both at their best temperature" if seen["trial/tempered"] else ""
-        numbers |= {"before": before, "after": after, "error": seen["trial/error"]}
-    elif _worse_than_neighbours(seen):
-        said += ", and ten nearest neighbours do better on validation"
-    elif _worse_than_linear(seen):
-        said += ", and a linear model does better on validation"
-    elif left <= UNEXPLAINED or _is_all_there_is(trained):
-        return
-    elif (by_heart := _learnt_by_heart(trained)) is not None:
-        yield by_heart
-        return
-    hinders = [name for name in _HINDERS if trained.had(name)]
-    if hinders and not _better_without(trained):
-        why = f"{' and '.join(hinders)}, found before the training, may keep it from learning"
-        yield Finding("underfit", WARN, f"{said}: {why}.", numbers)
-        return
-    name, why, changes = _why(left, trained)
-    yield Finding(name, WARN, f"{said}: {why}.", numbers, changes=changes)
-
-
-def _better_without(trained: Trained) -> bool:
-    """Whether a short trial without penalties made validation better, beyond chance."""
-    seen = trained.seen
-    mistakes = (1 - seen.get("val/accuracy", 0.0)) * seen.get("val/samples", math.inf)
-    if "trial/before" not in seen or mistakes < LIKELY**2:
-        return False  # that so few are mended would not be beyond chance
-    gained = seen["trial/before"] - seen["trial/after"]
-    return gained > max(GAIN * seen["trial/before"], LIKELY * seen["trial/error"])
-
-
-def _is_all_there_is(trained: Trained) -> bool:
-    """Whether the network has learnt something, and nothing that was tried does any better."""
-    seen = trained.seen
-    if trained.left > NOTHING or not {"trial/before", "linear", "neighbours/val"} <= seen.keys():
-        return False
-    gained = seen["trial/before"] - seen["trial/after"]
-    return (
-        gained <= max(seen["trial/error"], NOISE * seen["trial/before"])
-        and seen["linear/worse"] <= seen["linear/error"]
-        and seen["neighbours/val"] <= seen["neighbours/val_error"]
-    )
-
-
-def _learnt_by_heart(trained: Trained) -> Finding | None:
-    """What has been learnt since the best weights, which is little, holds for training alone."""
-    seen = trained.seen
-    both = [p for p in trained.points if {"train/loss", "val/loss"} <= p["values"].keys()]
-    if len(both) < 2 or "val/error" not in seen:
-        return None
-    best = min(both, key=lambda point: float(point["values"]["val/loss"]))
-    then, now = best["values"], both[-1]["values"]
-    rise, fall = now["val/loss"] - then["val/loss"], then["train/loss"] - now["train/loss"]
-    if fall < GAP * seen["undecided"] or rise < max(CLOSE * seen["undecided"], seen["val/error"]):
-        return None
-    numbers = {"train": now["train/loss"], "val": now["val/loss"], "best": best["epoch"]}
-    return Finding(
-        "overfit",
-        WARN,
-        f"Since epoch {best['epoch']:.3g} the training loss has fallen from "
-        f"{then['train/loss']:.3g} to {now['train/loss']:.3g}, and that of validation has risen "
-        f"from {then['val/loss']:.3g} to {now['val/loss']:.3g}: what is learnt holds for the "
-        "training samples alone.",
-        numbers,
-        changes={"regularization": _restrained(trained)},
-    )
-
-
-def _restrained(trained: Trained) -> list[str]:
-    """The regularizers of the recipe, and two that help against overfitting."""
-    return sorted({*(trained.recipe.get("regularization") or {}), "l2", "early_stopping"})
-
-
-def _steps_are_small(trained: Trained) -> bool:
-    """Whether a step of the trial lowers the loss far more than one of the training has."""
-    seen = trained.seen
-    if not _better_without(trained):
-        return False
-    gained = (seen["trial/before"] - seen["trial/after"]) / seen["trial/steps"]
-    fallen = (seen["undecided"] - seen["train_eval/loss"]) / max(trained.points[-1]["step"], 1)
-    return bool(gained > FASTER * fallen)
-
-
-def _why(left: float, trained: Trained) -> tuple[str, str, Mapping[str, Any]]:
-    """Why a network does not fit its training samples: a name, a clause, what to change.
-
-    left: the share of the undecided loss that it leaves.
-    """
-    changes: dict[str, Any]
-    seen, recipe, rate = trained.seen, trained.recipe, trained.rate
-    losses = trained.values("train/loss")
-    chosen = list(recipe.get("regularization") or {})
-    rules = [key for key in chosen if key not in _HARMLESS]
-    rules += [key for key in chosen if key == "max_norm" and seen.get(key, 0.0) > HELD]
-    decay = float((recipe.get("optimizer") or {}).get("weight_decay") or 0.0)
-    if _exploded(trained):
-        clause = "its loss was far above that, as steps that are too large make it"
-        return "rate_too_high", clause, _slower(rate)
-    if seen["dead"] >= DEAD:
-        clause = f"{seen['dead']:.0%} of the units of a layer are zero for every sample"
-        return "dead_units", clause, {"activation": "leaky_relu"}
-    if seen.get("homogeneous"):
-        clause = "twice an input gives twice the output, as no layer has a bias"
-        return "underfit", clause, {"procedure": "baseline"}
-    if rules:
-        kept = [key for key in chosen if key not in rules]
-        clause = f"{' and '.join(rules)} may keep it from fitting"
-        return "too_much_regularization", clause, {"regularization": kept or "none"}
-    if decay > DECAY:
-        clause = f"a weight decay of {decay:g} may keep it from fitting"
-        return "too_much_regularization", clause, {"optimizer.weight_decay": 0.0}
-    if seen.get("fading", 1.0) < FADED:
-        clause = f"the first layer's gradient is {seen['fading']:.1g} times that of the last one"
-        changes = {"activation": "relu", "initializer": "he"}
-        return "vanishing_gradient", clause, changes
-    if _steps_are_small(trained) and _bounces(losses, seen["undecided"]):
-        clause = "its training loss goes up and down, as steps that are too large make it"
-        return "rate_too_high", clause, _slower(rate)
-    if _steps_are_small(trained):
-        changes = {"optimizer.lr": _rounded(10 * rate)} if rate else {"procedure": "find_lr"}
-        clause = "each of these steps does far more than one of the training; its rate is too low"
-        return "rate_too_low", clause, changes
-    patience = (recipe.get("regularization") or {}).get("early_stopping", {}).get("patience")
-    if seen.get("stopped") and patience:
-        changes = {"regularization.early_stopping.patience": _times(patience, 10)}
-        clause = "early stopping has ended it too soon; give it more patience"
-        return "still_improving", clause, changes
-    if _falls(losses):
-        clause = "its training loss was still falling; train longer, or at a higher rate"
-        return "still_improving", clause, {"epochs": longer(trained)}
-    if left > UNEXPLAINED and _creeps(losses):
-        changes = {"optimizer.lr": _rounded(10 * rate)} if rate else {"procedure": "find_lr"}
-        clause = "its training loss falls from point to point, but hardly; the steps are too small"
-        return "rate_too_low", clause, changes
-    clause = "its training loss no longer falls; try another rate, then a larger network"
-    return "underfit", clause, {"procedure": "find_lr"}
 
 
 def cut_short(trained: Trained) -> Iterator[Finding]:
@@ -484,7 +279,7 @@ def thrown(trained: Trained) -> Iterator[Finding]:
             f"{undecided:.3g} of a network without an opinion, as steps that are too large make "
             "them.",
             highest | {"undecided": undecided},
-            changes=_slower(trained.rate),
+            changes=slower(trained.rate),
         )
 
 
@@ -503,7 +298,7 @@ def overfit(trained: Trained) -> Iterator[Finding]:
             f"Validation has a loss of {val:.3g}, and training, measured alike, one of "
             f"{train:.3g}: more data, augmentation or regularization would help.",
             {"train": train, "val": val, "gap": gap},
-            changes={"regularization": _restrained(trained)},
+            changes={"regularization": restrained(trained)},
         )
 
 
@@ -645,7 +440,7 @@ def noisy(trained: Trained) -> Iterator[Finding]:
             f"The validation loss jumps by {jumps:.3g} from point to point, and its least is "
             f"{min(late):.3g}: {way}, or average the weights.",
             {"jump": jumps, "least": min(late)},
-            changes=changes | ({"optimizer.lr": _rounded(rate / 3)} if rate else {}),
+            changes=changes | ({"optimizer.lr": rounded(rate / 3)} if rate else {}),
         )
 
 
@@ -670,77 +465,3 @@ def plateau(trained: Trained) -> Iterator[Finding]:
 def _chance(seen: Mapping[str, float]) -> float:
     """The standard error of P(a > b) for as many draws from each as were probed."""
     return math.sqrt((2 * seen["probes"] + 1) / 12) / seen["probes"]
-
-
-def _worse_than_neighbours(seen: Mapping[str, float]) -> bool:
-    """Whether ten nearest neighbours do better on validation, beyond chance (Fix, Hodges 1951)."""
-    if "neighbours/val" not in seen or seen["val/loss"] > FITTED * seen["train_eval/loss"]:
-        return False
-    return seen["neighbours/val"] > max(WORSE, LIKELY * seen["neighbours/val_error"])
-
-
-def _worse_than_linear(seen: Mapping[str, float]) -> bool:
-    """Whether a linear model does better on validation, beyond chance."""
-    return "linear" in seen and seen["linear/worse"] > SURE * seen["linear/error"] > 0
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.3g}")
-
-
-def _slower(rate: float | None) -> Mapping[str, Any]:
-    """What makes steps smaller."""
-    return {"optimizer.lr": _rounded(rate / 10)} if rate else {"clip_norm": 1.0}
-
-
-def _exploded(trained: Trained) -> bool:
-    """Whether the loss was far above that of a network that says nothing.
-
-    Where units are dropped in training, its loss is of thinned networks: then validation's.
-    """
-    thinned = "dropout" in (trained.recipe.get("regularization") or {})
-    losses = trained.values("val/loss") if thinned else []
-    losses = losses or trained.values("train/loss")
-    highest = max(losses, default=0.0)
-    stayed = bool(losses) and losses[-1] > (1 - CLOSE) * highest and _steps_are_small(trained)
-    if (trained.had("initial_loss") or stayed) and highest == losses[0]:
-        return False  # the first weights were as bad, and it has only got better since
-    return exploded(highest, trained.seen["undecided"])
-
-
-def _bounces(losses: Sequence[float], undecided: float) -> bool:
-    """Whether the training loss fell at once, and has since gone up and down."""
-    rises = sum(after > before for before, after in pairwise(losses))
-    fell, later = (undecided - losses[0], undecided - losses[-1]) if losses else (0.0, 0.0)
-    at_once = fell > max(0.0, later / 2)
-    return len(losses) > 3 and at_once and rises > len(losses) / 4
-
-
-def _creeps(losses: Sequence[float]) -> bool:
-    """Whether the training loss fell nearly all the time; so it does as it comes to rest, too."""
-    rises = sum(after > before for before, after in pairwise(losses))
-    return losses[-1] < losses[0] and rises <= len(losses) / 4
-
-
-def _falls(losses: Sequence[float]) -> bool:
-    """Whether the training loss fell by more than 1 % in the last third, or 3 % before."""
-    if len(losses) < 3:
-        return True  # too short to have come to rest
-    third = len(losses) // 3
-    before, between, last = losses[-1 - 2 * third], losses[-1 - third], losses[-1]
-    return bool(last < 0.99 * between or between < 0.97 * before)
-
-
-def longer(trained: Trained) -> Any:
-    """Three times the length, as one types it."""
-    return _times(trained.recipe["epochs"], 3)
-
-
-def _times(length: Any, factor: int) -> Any:
-    """So many times a duration, as one types it; of a percentage at most all."""
-    text = str(length)
-    if text.endswith("%"):
-        return f"{min(100.0, factor * float(text[:-1])):g}%"
-    amount, _, unit = text.partition(" ")
-    longer = f"{factor * float(amount):.15g}"
-    return f"{longer} {unit}" if unit else float(longer) if "." in longer else int(longer)

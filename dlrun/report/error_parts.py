@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from dlrun.finding import MOST_TIMES, NOTE, WARN, Finding
-from dlrun.report.diagnosis import SURE, Trained, longer
+from dlrun.report.known import SURE, Trained, longer
 
 
 class Part(NamedTuple):

@@ -3,8 +3,8 @@
 import pytest
 
 from dlrun.finding import NOTE, WARN
-from dlrun.report.diagnosis import Trained
 from dlrun.report.error_parts import error_parts
+from dlrun.report.known import Trained
 
 SEEN = {
     **{"train_eval/accuracy": 0.97, "train_eval/metric_error": 0.002},

@@ -1,0 +1,92 @@
+"""What is known of a run that has been trained, and what its verdicts share."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+SURE = 3.5
+"""Standard errors: one false alarm in some two thousand comparisons."""
+LIKELY = 2.5
+"""Standard errors of what is below 0 rather than 0 after a sound training: a trial's gain, and by
+how much neighbours do better."""
+GAP = 0.15
+"""A share of the undecided loss that is much: what is left of it, or has been learnt of it."""
+CLOSE = 0.1
+"""The share of the undecided loss within which validation is as good as training; beyond it
+begins overfitting."""
+FITTED = 2.0
+"""How many times the training loss that of validation is, at most, where it fits well."""
+DEAD = 0.75
+"""The share of a layer's units from which dead ones explain a bad fit."""
+HARMLESS = (
+    *("label_smoothing", "max_norm", "weight_norm", "batch_norm", "early_stopping"),
+    "weight_average",
+)
+"""Regularizers that keep no network from fitting its training samples; so does max_norm where few
+weights are at its limit."""
+NOISE = 0.01
+"""A share of a loss that is next to nothing."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What is known of a run that has been trained.
+
+    seen: as `engine.examine.examined` gives it; `stopped` is 1 where a rule ended the training
+    before its length, `set_up/<finding>` where the checks before it have found that. points,
+    recipe: of the record, plain values.
+    """
+
+    seen: Mapping[str, float]
+    points: Sequence[Mapping[str, Any]]
+    recipe: Mapping[str, Any]
+
+    def values(self, key: str) -> list[float]:
+        """What was recorded under a key, in its order."""
+        return [point["values"][key] for point in self.points if key in point["values"]]
+
+    @property
+    def left(self) -> float:
+        """The share of an undecided network's loss that is left on training samples."""
+        undecided = self.seen.get("undecided/train", self.seen["undecided"])
+        return self.seen["train_eval/loss"] / undecided if undecided > 0 else 0.0
+
+    def had(self, *names: str) -> bool:
+        """Whether the checks before the training have found one of these."""
+        return any(self.seen.get(f"set_up/{name}") for name in names)
+
+    @property
+    def rate(self) -> float | None:
+        """The recipe's learning rate, where it is a number."""
+        rate = (self.recipe.get("optimizer") or {}).get("lr")
+        return float(rate) if isinstance(rate, int | float) else None
+
+
+def rounded(value: float) -> float:
+    """To three digits, as one types it."""
+    return float(f"{value:.3g}")
+
+
+def slower(rate: float | None) -> Mapping[str, Any]:
+    """What makes steps smaller."""
+    return {"optimizer.lr": rounded(rate / 10)} if rate else {"clip_norm": 1.0}
+
+
+def restrained(trained: Trained) -> list[str]:
+    """The regularizers of the recipe, and two that help against overfitting."""
+    return sorted({*(trained.recipe.get("regularization") or {}), "l2", "early_stopping"})
+
+
+def longer(trained: Trained) -> Any:
+    """Three times the length, as one types it."""
+    return times(trained.recipe["epochs"], 3)
+
+
+def times(length: Any, factor: int) -> Any:
+    """So many times a duration, as one types it; of a percentage at most all."""
+    text = str(length)
+    if text.endswith("%"):
+        return f"{min(100.0, factor * float(text[:-1])):g}%"
+    amount, _, unit = text.partition(" ")
+    longer = f"{factor * float(amount):.15g}"
+    return f"{longer} {unit}" if unit else float(longer) if "." in longer else int(longer)

@@ -1,0 +1,237 @@
+"""Why a network leaves much of the loss on what it was trained on."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from dlrun.finding import WARN, Finding, exploded
+from dlrun.report.known import (
+    CLOSE,
+    DEAD,
+    FITTED,
+    GAP,
+    HARMLESS,
+    LIKELY,
+    NOISE,
+    SURE,
+    Trained,
+    longer,
+    restrained,
+    rounded,
+    slower,
+    times,
+)
+
+UNEXPLAINED = 0.75
+"""The share of the undecided loss from which next to nothing has been learnt."""
+WORSE = 0.02
+"""By how much more often the network must be wrong than its neighbours, or more of the spread it
+must leave."""
+DECAY = 0.01
+"""The weight decay from which it explains a bad fit."""
+GAIN = 0.08
+"""The share of the validation loss by which a few more steps must lower it to be worth them."""
+FADED = 0.05
+"""The first layer's gradient in terms of the last one's, from which it explains a bad fit."""
+FASTER = 10.0
+"""How many times as much as a step of the training one of the trial must do, to be too short."""
+_HINDERS = ("no_gradient", "ignores_input", "symmetric_units", "linear_network")
+"""Findings before the training that explain why a network learns nothing, or little."""
+HELD = 0.5
+"""The share of the weights at the limit of max_norm from which this holds the network back."""
+NOTHING = 0.97
+"""The share of the undecided loss from which nothing has been learnt."""
+
+
+def underfit(trained: Trained) -> Iterator[Finding]:
+    """The network explains next to nothing, or less than it easily could; and why."""
+    seen, left = trained.seen, trained.left
+    numbers = {"loss": seen["train_eval/loss"], "undecided": seen["undecided"]}
+    said = f"The network leaves {left:.0%} of an undecided network's loss on training samples"
+    if _better_without(trained):
+        before, after = seen["trial/before"], seen["trial/after"]
+        said += (
+            f", and {seen['trial/steps']:.0f} more steps without penalties lower validation's "
+            f"from {before:.3g} to {after:.3g}"
+        )
+        said += ", both at their best temperature" if seen["trial/tempered"] else ""
+        numbers |= {"before": before, "after": after, "error": seen["trial/error"]}
+    elif _worse_than_neighbours(seen):
+        said += ", and ten nearest neighbours do better on validation"
+    elif _worse_than_linear(seen):
+        said += ", and a linear model does better on validation"
+    elif left <= UNEXPLAINED or _is_all_there_is(trained):
+        return
+    elif (by_heart := _learnt_by_heart(trained)) is not None:
+        yield by_heart
+        return
+    hinders = [name for name in _HINDERS if trained.had(name)]
+    if hinders and not _better_without(trained):
+        why = f"{' and '.join(hinders)}, found before the training, may keep it from learning"
+        yield Finding("underfit", WARN, f"{said}: {why}.", numbers)
+        return
+    name, why, changes = _why(left, trained)
+    yield Finding(name, WARN, f"{said}: {why}.", numbers, changes=changes)
+
+
+def _better_without(trained: Trained) -> bool:
+    """Whether a short trial without penalties made validation better, beyond chance."""
+    seen = trained.seen
+    mistakes = (1 - seen.get("val/accuracy", 0.0)) * seen.get("val/samples", math.inf)
+    if "trial/before" not in seen or mistakes < LIKELY**2:
+        return False  # that so few are mended would not be beyond chance
+    gained = seen["trial/before"] - seen["trial/after"]
+    return gained > max(GAIN * seen["trial/before"], LIKELY * seen["trial/error"])
+
+
+def _is_all_there_is(trained: Trained) -> bool:
+    """Whether the network has learnt something, and nothing that was tried does any better."""
+    seen = trained.seen
+    if trained.left > NOTHING or not {"trial/before", "linear", "neighbours/val"} <= seen.keys():
+        return False
+    gained = seen["trial/before"] - seen["trial/after"]
+    return (
+        gained <= max(seen["trial/error"], NOISE * seen["trial/before"])
+        and seen["linear/worse"] <= seen["linear/error"]
+        and seen["neighbours/val"] <= seen["neighbours/val_error"]
+    )
+
+
+def _learnt_by_heart(trained: Trained) -> Finding | None:
+    """What has been learnt since the best weights, which is little, holds for training alone."""
+    seen = trained.seen
+    both = [p for p in trained.points if {"train/loss", "val/loss"} <= p["values"].keys()]
+    if len(both) < 2 or "val/error" not in seen:
+        return None
+    best = min(both, key=lambda point: float(point["values"]["val/loss"]))
+    then, now = best["values"], both[-1]["values"]
+    rise, fall = now["val/loss"] - then["val/loss"], then["train/loss"] - now["train/loss"]
+    if fall < GAP * seen["undecided"] or rise < max(CLOSE * seen["undecided"], seen["val/error"]):
+        return None
+    numbers = {"train": now["train/loss"], "val": now["val/loss"], "best": best["epoch"]}
+    return Finding(
+        "overfit",
+        WARN,
+        f"Since epoch {best['epoch']:.3g} the training loss has fallen from "
+        f"{then['train/loss']:.3g} to {now['train/loss']:.3g}, and that of validation has risen "
+        f"from {then['val/loss']:.3g} to {now['val/loss']:.3g}: what is learnt holds for the "
+        "training samples alone.",
+        numbers,
+        changes={"regularization": restrained(trained)},
+    )
+
+
+def _worse_than_neighbours(seen: Mapping[str, float]) -> bool:
+    """Whether ten nearest neighbours do better on validation, beyond chance (Fix, Hodges 1951)."""
+    if "neighbours/val" not in seen or seen["val/loss"] > FITTED * seen["train_eval/loss"]:
+        return False
+    return seen["neighbours/val"] > max(WORSE, LIKELY * seen["neighbours/val_error"])
+
+
+def _worse_than_linear(seen: Mapping[str, float]) -> bool:
+    """Whether a linear model does better on validation, beyond chance."""
+    return "linear" in seen and seen["linear/worse"] > SURE * seen["linear/error"] > 0
+
+
+def _why(left: float, trained: Trained) -> tuple[str, str, Mapping[str, Any]]:
+    """Why a network does not fit its training samples: a name, a clause, what to change.
+
+    left: the share of the undecided loss that it leaves.
+    """
+    changes: dict[str, Any]
+    seen, recipe, rate = trained.seen, trained.recipe, trained.rate
+    losses = trained.values("train/loss")
+    chosen = list(recipe.get("regularization") or {})
+    rules = [key for key in chosen if key not in HARMLESS]
+    rules += [key for key in chosen if key == "max_norm" and seen.get(key, 0.0) > HELD]
+    decay = float((recipe.get("optimizer") or {}).get("weight_decay") or 0.0)
+    if _exploded(trained):
+        clause = "its loss was far above that, as steps that are too large make it"
+        return "rate_too_high", clause, slower(rate)
+    if seen["dead"] >= DEAD:
+        clause = f"{seen['dead']:.0%} of the units of a layer are zero for every sample"
+        return "dead_units", clause, {"activation": "leaky_relu"}
+    if seen.get("homogeneous"):
+        clause = "twice an input gives twice the output, as no layer has a bias"
+        return "underfit", clause, {"procedure": "baseline"}
+    if rules:
+        kept = [key for key in chosen if key not in rules]
+        clause = f"{' and '.join(rules)} may keep it from fitting"
+        return "too_much_regularization", clause, {"regularization": kept or "none"}
+    if decay > DECAY:
+        clause = f"a weight decay of {decay:g} may keep it from fitting"
+        return "too_much_regularization", clause, {"optimizer.weight_decay": 0.0}
+    if seen.get("fading", 1.0) < FADED:
+        clause = f"the first layer's gradient is {seen['fading']:.1g} times that of the last one"
+        changes = {"activation": "relu", "initializer": "he"}
+        return "vanishing_gradient", clause, changes
+    if _steps_are_small(trained) and _bounces(losses, seen["undecided"]):
+        clause = "its training loss goes up and down, as steps that are too large make it"
+        return "rate_too_high", clause, slower(rate)
+    if _steps_are_small(trained):
+        changes = {"optimizer.lr": rounded(10 * rate)} if rate else {"procedure": "find_lr"}
+        clause = "each of these steps does far more than one of the training; its rate is too low"
+        return "rate_too_low", clause, changes
+    patience = (recipe.get("regularization") or {}).get("early_stopping", {}).get("patience")
+    if seen.get("stopped") and patience:
+        changes = {"regularization.early_stopping.patience": times(patience, 10)}
+        clause = "early stopping has ended it too soon; give it more patience"
+        return "still_improving", clause, changes
+    if _falls(losses):
+        clause = "its training loss was still falling; train longer, or at a higher rate"
+        return "still_improving", clause, {"epochs": longer(trained)}
+    if left > UNEXPLAINED and _creeps(losses):
+        changes = {"optimizer.lr": rounded(10 * rate)} if rate else {"procedure": "find_lr"}
+        clause = "its training loss falls from point to point, but hardly; the steps are too small"
+        return "rate_too_low", clause, changes
+    clause = "its training loss no longer falls; try another rate, then a larger network"
+    return "underfit", clause, {"procedure": "find_lr"}
+
+
+def _steps_are_small(trained: Trained) -> bool:
+    """Whether a step of the trial lowers the loss far more than one of the training has."""
+    seen = trained.seen
+    if not _better_without(trained):
+        return False
+    gained = (seen["trial/before"] - seen["trial/after"]) / seen["trial/steps"]
+    fallen = (seen["undecided"] - seen["train_eval/loss"]) / max(trained.points[-1]["step"], 1)
+    return bool(gained > FASTER * fallen)
+
+
+def _exploded(trained: Trained) -> bool:
+    """Whether the loss was far above that of a network that says nothing.
+
+    Where units are dropped in training, its loss is of thinned networks: then validation's.
+    """
+    thinned = "dropout" in (trained.recipe.get("regularization") or {})
+    losses = trained.values("val/loss") if thinned else []
+    losses = losses or trained.values("train/loss")
+    highest = max(losses, default=0.0)
+    stayed = bool(losses) and losses[-1] > (1 - CLOSE) * highest and _steps_are_small(trained)
+    if (trained.had("initial_loss") or stayed) and highest == losses[0]:
+        return False  # the first weights were as bad, and it has only got better since
+    return exploded(highest, trained.seen["undecided"])
+
+
+def _bounces(losses: Sequence[float], undecided: float) -> bool:
+    """Whether the training loss fell at once, and has since gone up and down."""
+    rises = sum(after > before for before, after in pairwise(losses))
+    fell, later = (undecided - losses[0], undecided - losses[-1]) if losses else (0.0, 0.0)
+    at_once = fell > max(0.0, later / 2)
+    return len(losses) > 3 and at_once and rises > len(losses) / 4
+
+
+def _creeps(losses: Sequence[float]) -> bool:
+    """Whether the training loss fell nearly all the time; so it does as it comes to rest, too."""
+    rises = sum(after > before for before, after in pairwise(losses))
+    return losses[-1] < losses[0] and rises <= len(losses) / 4
+
+
+def _falls(losses: Sequence[float]) -> bool:
+    """Whether the training loss fell by more than 1 % in the last third, or 3 % before."""
+    if len(losses) < 3:
+        return True  # too short to have come to rest
+    third = len(losses) // 3
+    before, between, last = losses[-1 - 2 * third], losses[-1 - third], losses[-1]
+    return bool(last < 0.99 * between or between < 0.97 * before)
