@@ -74,9 +74,7 @@ def parts(found: Sequence[Layer]) -> list[dict[str, float]]:
     made = []
     for begin, end in pairwise([*begins, len(found)]):
         last = [each for each in found[begin:end] if each.acts and each.std is not None][-1]
-        values = {
-            name: getattr(last, name) for name in ("mean", "std", "zeros", "dead", "saturated")
-        }
+        values = {name: getattr(last, name) for name in _OF_OUTPUT}
         values["rms"] = hypot(last.mean or 0.0, last.std or 0.0)
         values |= {"gradient": last.gradient, "distinct": found[begin].distinct}
         made.append({name: float(value) for name, value in values.items() if value is not None})

@@ -4,16 +4,12 @@ import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 from dlrun import record, shell
 from dlrun.recipe import resume
 from dlrun.record import Record
 from dlrun.verb.asked import Asked
 from dlrun.verb.opened import Opened, opened, trained_record
-
-if TYPE_CHECKING:
-    pass
 
 _EXAMPLES = 6
 """Samples that are shown before and after augmentation."""
