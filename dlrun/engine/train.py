@@ -30,8 +30,8 @@ from dlrun.engine.step import SingleStep, Step
 from dlrun.errors import Interrupted, OutOfTime
 from dlrun.optimizer import Observing
 from dlrun.record import Record
+from dlrun.record.files import WRITERS
 
-_WRITERS = 8  # checkpoints that are written at once
 _LOOK = 0.2  # seconds between looks at what the clock decides: the screen, a checkpoint
 
 
@@ -101,11 +101,13 @@ def train(run: Run, state: State, record: Record, show: Show) -> State:
     return state
 
 
-def train_together(members: Sequence[Member], state: State, step: Step) -> Iterator[Member]:
+def train_together(
+    members: Sequence[Member], state: State, step: Step
+) -> Iterator[Sequence[Member]]:
     """The same for runs whose steps are taken together: one step moves the weights of all.
 
-    Gives each when it has ended, by its length, by a rule, or by a loss that diverges, its
-    `failure`; the others go on without it.
+    Gives those that end at a step, by their length, by a rule, or by a loss that diverges, their
+    `failure`; the others go on without them.
     """
     members = list(members)
     begun = state.counters.step
@@ -133,7 +135,7 @@ def train_together(members: Sequence[Member], state: State, step: Step) -> Itera
         for member in leaving:
             if member.failure is None:
                 _finish(member, member.ended)
-            yield member
+        yield leaving
         clock.restart()
 
 
@@ -396,7 +398,7 @@ def _save_all(saved: Sequence[tuple[Member, State, int]]) -> None:
     if len(saved) == 1:
         _save(*saved[0])
         return
-    with ThreadPoolExecutor(_WRITERS, thread_name_prefix="checkpoint") as threads:
+    with ThreadPoolExecutor(WRITERS, thread_name_prefix="checkpoint") as threads:
         for written in [threads.submit(_save, *each) for each in saved]:
             written.result()
 

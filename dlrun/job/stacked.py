@@ -212,15 +212,16 @@ def _begin(
         return not (apart(begun[0].built.run, run) if begun else unfit(run))
 
     id = token_hex(8)
-    for each in wanted:
-        end = ends.enter_context(ExitStack())
-        among = Among(id, len(wanted), fits, screen.show(len(begun)))
-        try:
-            begun.append(_Begun(each, end.enter_context(each.lab.opened(each, among)), end))
-        except Apart:
-            others.append(each)
-        except Exception:
-            continue
+    with record.durable_together():
+        for each in wanted:
+            end = ends.enter_context(ExitStack())
+            among = Among(id, len(wanted), fits, screen.show(len(begun)))
+            try:
+                begun.append(_Begun(each, end.enter_context(each.lab.opened(each, among)), end))
+            except Apart:
+                others.append(each)
+            except Exception:
+                continue
     return begun, others
 
 
@@ -245,8 +246,10 @@ def _trained(begun: Sequence["_Begun"], screen: Siblings) -> Iterator[Ended]:
     step = StackedStep(runs) if len(runs) > 1 else SingleStep(runs[0])
     left = {id(member): each for member, each in zip(members, begun, strict=True)}
     try:
-        for member in train_together(members, state, step):
-            yield left.pop(id(member)).concluded(member)
+        for leaving in train_together(members, state, step):
+            with record.durable_together():
+                ended = [left.pop(id(member)).concluded(member) for member in leaving]
+            yield from ended
     except Interrupted as interrupted:
         for each in left.values():
             yield each.end(interrupted)

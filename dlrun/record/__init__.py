@@ -43,6 +43,7 @@ from dlrun.errors import Failure, Mistake
 from dlrun.finding import Finding
 from dlrun.record import points
 from dlrun.record.files import (
+    durable_together,
     guard,
     held,
     hold,
@@ -63,6 +64,7 @@ __all__ += ["all_runs", "create", "find", "is_running", "mark_killed", "open_exi
 __all__ += ["read_json", "read_points", "read_status", "replacing", "text", "write", "write_json"]
 __all__ += ["git", "guard", "held", "hold", "is_whole", "last_values", "provenance", "versions"]
 __all__ += ["findings_of", "keep_findings", "read_arrays", "version", "write_arrays"]
+__all__ += ["durable_together"]
 
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 PREDICTIONS, VALIDATION = "predictions.npz", "validation.npz"

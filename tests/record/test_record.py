@@ -164,6 +164,43 @@ def test_a_checkpoints_position_is_on_the_disk(run, monkeypatch):
     assert synced == [run._file.fileno()]
 
 
+def test_what_is_written_together_is_waited_for_together_and_once(run, monkeypatch):
+    real, synced = os.fsync, []
+
+    def noted(descriptor):
+        synced.append(os.fstat(descriptor).st_ino)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    with record.durable_together():
+        run.set_status(record.FINISHED)
+        run.update(a=1)
+        run.update(b=2)
+        gone = run.directory / "gone"
+        record.write(gone, "x")
+        gone.unlink()
+        assert synced == []
+        assert record.read_json(run.directory / "run.json")["b"] == 2
+    files = (run.directory / name for name in ("run.json", "status.json"))
+    assert sorted(synced) == sorted(file.stat().st_ino for file in files)
+    run.update(c=3)
+    assert len(synced) == 3
+
+
+def test_a_disk_that_is_full_only_then_is_said_at_the_end_of_what_is_written_together(
+    run, monkeypatch
+):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with (
+        pytest.raises(Failure, match=r"status\.json: the disk is full"),
+        record.durable_together(),
+    ):
+        run.set_status(record.FINISHED)
+
+
 def test_a_run_that_is_deleted_meanwhile_records_no_further(run, caplog):
     run.append(1, 0.1, {"a": 1.0})
     shutil.rmtree(run.directory)

@@ -100,7 +100,8 @@ class Lab:
         pairs = zip(runs, state.runs, kept, strict=True)
         members = [Member(*each, Watcher()) for each in pairs]
         try:
-            ended = list(train_together(members, state, StackedStep(runs)))
+            every = train_together(members, state, StackedStep(runs))
+            ended = [member for some in every for member in some]
         finally:
             for each in kept:
                 each.close()
