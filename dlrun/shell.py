@@ -16,6 +16,8 @@ from typing import Any
 from dlrun.errors import Mistake
 
 HIDDEN = "***"
+ONE_RUN = "hydra.mode=RUN"
+"""What has one recipe trained where an experiment asks for a sweep."""
 _UNQUOTED = re.compile(r"(?!(true|false|null)\Z)[\w/.][\w/.:@%+-]*", re.ASCII | re.IGNORECASE)
 _USER = re.compile(r"\b(?!sqlite:|file:)([a-z][a-z0-9+.-]*://)\S*@", re.IGNORECASE)
 _QUERY = re.compile(

@@ -32,9 +32,9 @@ def planes(lab: Lab, variants: dict[str, Any]) -> Outcome:
                 name="planes",
                 x="first direction, in norms of each filter",
                 y="second direction",
-                ground=Ground(found.across, found.across, found.plane),
+                ground=Ground(found.across, found.across, found.plane, level=guess),
                 dots={"the trained weights": ([0.0], [0.0])},
-                title=f"{name}: below log C on {basin:.0%}",
+                title=f"{name}: below log C, {guess:.2f}, on {basin:.0%}",
             )
         )
     rows = [{"variant": name, "basin": values[f"{name} basin"]} for name in variants]

@@ -62,6 +62,8 @@ def judge(config: DictConfig, overrides: Sequence[str], directories: Sequence[Pa
             continue
         got = expected.reached(directory)
         rows = expected.compared(wanted, got)
+        if unjudged and all(row["got"] is None for row in rows):
+            return ""  # one run of what is expected of a sweep
         expected.keep(directory, rows, unjudged)
         return "" if unjudged else experiment.disagreement(rows, got)
     return ""

@@ -133,7 +133,9 @@ class Lab:
             key: None if value is None else self._word(key, value) for key, value in changes.items()
         }
         where = shell.config_dirs(self.invocation.command)
-        where += ["-m"] if any(isinstance(value, tuple) for value in changes.values()) else []
+        if any(isinstance(value, tuple) for value in changes.values()):
+            where.append("-m")
+            kept = [word for word in kept if word != shell.ONE_RUN]
         return shell.line(["dlrun", *where, *shell.replaced(kept, words)])
 
     def advice(self, changes: Mapping[str, Any]) -> str:

@@ -37,8 +37,8 @@ class Ground:
 
     x: (m,) and y: (n,) places. values: (n, m). regions: whether these are numbers of classes,
     each in the colour of its `dots`, by their order; image: whether they are pixels from −1 to 1,
-    the last row lowest; else contour lines are drawn. equal: whether a unit is as long on both
-    axes.
+    the last row lowest; else contour lines are drawn, with a heavy one at level, which says its
+    value. equal: whether a unit is as long on both axes.
     """
 
     x: Sequence[float]
@@ -47,6 +47,7 @@ class Ground:
     regions: bool = False
     image: bool = False
     equal: bool = False
+    level: float | None = None
 
 
 @dataclass(frozen=True)
@@ -288,6 +289,9 @@ def _ground(axes: "Axes", ground: Ground) -> None:
         lines: dict[str, Any] = {"cmap": "Greys", "alpha": 0.35, "extend": "both"}
         axes.contourf(ground.x, ground.y, values, levels, **lines)
         axes.contour(ground.x, ground.y, values, levels, colors="#9aa4b0", linewidths=0.6)
+        if ground.level is not None and values.min() < ground.level < values.max():
+            at = axes.contour(ground.x, ground.y, values, [ground.level], colors="black")
+            axes.clabel(at, fmt=f"{ground.level:.3g}")
     axes.set_xlim(min(ground.x), max(ground.x))
     axes.set_ylim(min(ground.y), max(ground.y))
     if ground.equal:

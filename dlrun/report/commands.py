@@ -18,6 +18,8 @@ def again(sweep: Sweep, changes: Mapping[str, str | None]) -> str:
 def once(sweep: Sweep, point: Point, *more: str) -> str:
     """One run of a point's recipe."""
     words = [*_recipe(sweep, point.words, more), *more]
+    if any(shell.key(word) == "experiment" for word in words):
+        words.append(shell.ONE_RUN)
     return shell.line(["dlrun", *_directories(sweep), *words])
 
 
@@ -35,6 +37,9 @@ def compare(sweep: Sweep, points: Sequence[Point], repeats: int) -> str:
     if len(apart) > 1:  # else it would be the product
         words.append(f"sweep.zip=[[{','.join(apart)}]]")
     fixed = _recipe(sweep, dict.fromkeys(keys, ""), ["sweep"])
+    if any(shell.key(word) == "experiment" for word in fixed):  # which may search in its own way
+        typed = shlex.split(sweep.command)
+        fixed += ["sweep=grid", *(word for word in typed if shell.key(word) == "sweep.stages")]
     if sweep.settings.get("objective"):  # what they are compared by
         words.append(f"sweep.objective={sweep.settings['objective']}")
     words = [*filter(None, fixed), *words, f"sweep.repeats={repeats}"]
@@ -50,8 +55,6 @@ def _recipe(sweep: Sweep, words: Mapping[str, str], more: Iterable[str]) -> list
         for word in sweep.overrides
         if shell.key(word) not in taken and _room(shell.key(word)) not in _OF_THE_SWEEP
     ]
-    if any(shell.key(word) == "experiment" for word in fixed):
-        fixed.append("sweep=grid")  # or the experiment would search again
     return [*fixed, *(word for key, word in words.items() if key not in new)]
 
 

@@ -92,7 +92,9 @@ class Stage:
         """
         narrowed = _narrowed(words, before, self) if before is not None else words
         keys = ["sweep.stages", *(one.key_or_group for one in compose.parse(self.changes))]
-        return [word for word in narrowed if shell.key(word) not in keys] + list(self.changes)
+        kept = [word for word in narrowed if shell.key(word) not in keys]
+        in_file = any(shell.key(word) == "experiment" for word in words)
+        return [*kept, *self.changes, *(["sweep.stages=[]"] if in_file else [])]
 
 
 def read_stage(stage: Any) -> Stage:

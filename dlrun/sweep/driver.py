@@ -392,7 +392,7 @@ class Driver:
                 hash=made.digest,
                 objective=self.objective,
                 values=point.values,
-                overrides=[*self.plan.words, *changed],
+                overrides=[*self.plan.as_one_run, *changed],
                 changed=changed,
                 named=named,
                 command=self.plan.command,

@@ -72,6 +72,12 @@ class Plan:
         """The overrides of every run, as typed."""
         return space.lines(override for override in self.fixed if not _is_how(override))
 
+    @cached_property
+    def as_one_run(self) -> list[str]:
+        """The same, to be typed without -m, even where an experiment asks for a sweep."""
+        asks = self.composer.asks_for_sweep(self.words)
+        return [*self.words, *([shell.ONE_RUN] if asks else [])]
+
     @property
     def sampler(self) -> str:
         """The name of the option of the group `sweep`."""

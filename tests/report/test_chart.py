@@ -126,6 +126,15 @@ def test_contour_lines_part_the_plane_into_shares(axes):
     assert [tuple(line.get_xydata()[-1]) for line in shown.lines] == [(0, 0), (0, 0)]
 
 
+def test_a_level_of_its_own_is_drawn_and_says_its_value(axes):
+    values = [[x * x + 10 * y for x in range(4)] for y in range(3)]
+    shown = axes(Chart("g", "x", "y", ground=Ground([0, 1, 2, 3], [0, 1, 2], values, level=4.5)))
+    assert list(shown.collections[-1].levels) == [4.5]
+    assert [text.get_text() for text in shown.texts] == ["4.5"]
+    out = axes(Chart("g", "x", "y", ground=Ground([0, 1, 2, 3], [0, 1, 2], values, level=99)))
+    assert not list(out.texts)
+
+
 def test_pixels_have_no_axes_and_the_last_row_is_lowest(axes):
     ground = Ground([0.0, 1.0], [0.0, 1.0], [[-1.0, 0.0], [0.5, 1.0]], image=True)
     shown = axes(Chart("weights", "", "", ground=ground))

@@ -638,9 +638,13 @@ def test_words_are_changed_where_they_stand_or_added(sweep, point):
 def test_what_follows_an_experiment_searches_no_more(sweep, point):
     found = [point(0, {"optimizer.lr": 0.01}, 0.5), point(1, {"optimizer.lr": 0.1}, 0.4)]
     made = replace(sweep([LR], found), overrides=["+experiment=x", "sweep.trials=9"])
-    assert commands.once(made, found[0]).startswith("dlrun +experiment=x sweep=grid optimizer.lr=")
+    once = commands.once(made, found[0])
+    assert once.startswith("dlrun +experiment=x optimizer.lr=")
+    assert once.endswith(" hydra.mode=RUN")
     compared = commands.compare(made, found, 3)
     assert compared.startswith("dlrun -m +experiment=x sweep=grid optimizer.lr=0.01,0.1 ")
+    staged = replace(made, command="dlrun -m +experiment=x 'sweep.stages=[]'")
+    assert " sweep=grid 'sweep.stages=[]' optimizer.lr=" in commands.compare(staged, found, 3)
     plain = replace(made, overrides=["epochs=3", "sweep=random"])
     assert "sweep=" not in commands.once(plain, found[0])
 

@@ -1,10 +1,12 @@
 """Stages of a sweep: one after another, and what is said after each."""
 
+import json
 import shlex
 
 import pytest
 
 from dlrun import record
+from dlrun.__main__ import main
 
 RATE = "optimizer.lr=tag(log,interval(1e-4,1))"
 
@@ -70,3 +72,42 @@ def test_a_dry_run_shows_all_stages(sweep, tmp_path, capsys):
     assert "2 points, 2 runs" in said
     assert "3 points, 3 runs" in said
     assert not (tmp_path / "outputs").exists()
+
+
+STAGED = """
+# @package _global_
+defaults:
+  - override /sweep: grid
+sweep:
+  params: {optimizer.lr: "0.01,0.1"}
+  stages: [{epochs: 1}, {epochs: 2, around: 1, refine: true}]
+hydra: {mode: MULTIRUN}
+expect: {best: [0.5, 0.5]}
+"""
+
+
+def test_what_follows_the_stages_of_an_experiment_has_none(tmp_path, sweep, capsys):
+    folder = tmp_path / "mine" / "experiment"
+    folder.mkdir(parents=True)
+    (folder / "staged.yaml").write_text(STAGED)
+    assert sweep("--config-dir", "mine", "+experiment=staged") == 0
+    out = capsys.readouterr().out
+    outputs = tmp_path / "outputs"
+    last = max(outputs.glob("sweeps/*/run.json"), key=lambda file: file.stat().st_mtime)
+    told = [json.loads(last.read_text())]
+    told += [record.read_json(run / "run.json") for run in record.all_runs(outputs)]
+    found = [each["command"] for info in told for each in info.get("findings", [])]
+    stages = [line.partition(": ")[2] for line in out.splitlines() if line.startswith("stage ")]
+    assert len(stages) == 2
+    several = [line for line in filter(None, found) if " -m " in line]
+    alone = [line for line in filter(None, found) if " -m " not in line]
+    assert several
+    assert alone
+    for line in (*stages, *several):
+        assert main([*shlex.split(line)[1:], "sweep.dry_run=true"]) == 0
+        assert "stage" not in capsys.readouterr().out
+    assert len(record.all_runs(outputs)) == 6
+    for line in alone[:1]:
+        assert main([*shlex.split(line)[1:], "epochs=1", "tracking=none"]) == 0
+        assert "expectation" not in capsys.readouterr().out
+        assert len(record.all_runs(outputs)) == 7
