@@ -80,6 +80,7 @@ CASES = (
     Case("small CNN, digits, 32 at once", [*_SMALL, "epochs=2"], 32, 0.95),
     Case(f"GPU: {MLP}, 64 at once", ["epochs=20"], 64, 30.0, gpu=True),
     Case("GPU: small CNN, digits, 64 at once", [*_SMALL, "epochs=20"], 64, 30.0, gpu=True),
+    Case("GPU: CNN, digits, 64 at once", ["model=cnn", "epochs=5"], 64, 30.0, gpu=True),
 )
 SINGLE = 3  # runs, one after another
 
