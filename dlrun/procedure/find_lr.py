@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice, pairwise, repeat
+from itertools import islice, pairwise, repeat, takewhile
 from typing import Any
 
 import numpy as np
@@ -238,7 +238,8 @@ def _proposed(lab: Lab, trials: Sequence[dict[str, float]], steps: int) -> Outco
     lr, largest = best["lr"], max(finite)
     text = (
         f"The loss has fallen most at optimizer.lr={lr:g}, from {first:.4g} to {best['loss']:.4g} "
-        f"in {steps} steps; the largest rate that stays finite is {largest:g}"
+        f"in {steps} steps; the largest rate with a loss within {FAR:g} times the first one is "
+        f"{largest:g}"
     )
     text += "." if tried[0] < lr < tried[-1] else ", and no rate beyond the best was tried."
     losses = [trial["loss"] if trial["lr"] in finite else None for trial in trials]
@@ -250,7 +251,7 @@ def _proposed(lab: Lab, trials: Sequence[dict[str, float]], steps: int) -> Outco
         {f"after {steps} steps": losses},
         log=True,
         gap="given up",
-        lines={"the largest that stays finite": largest},
+        lines={f"the largest within {FAR:g} times the first loss": largest},
         best=lr,
     )
     return Outcome(findings=[_finding(lab, lr, largest, text)], table=_table(trials), chart=chart)
@@ -277,7 +278,7 @@ def _without(rates: Sequence[float], first: float, within: str = "") -> Finding:
 
 
 def _finding(lab: Lab, best: float, largest: float, text: str) -> Finding:
-    numbers = {"lr": best, "largest_finite": largest}
+    numbers = {"lr": best, "largest": largest}
     return Finding("best_rate", NOTE, text, numbers, lab.command({"optimizer.lr": best}))
 
 
@@ -306,8 +307,11 @@ def _range(lab: Lab, lr: float, rates: Sequence[float]) -> Outcome:
         log=True,
         lines={"falls fastest": best},
     )
+    near = list(takewhile(lambda mean: mean <= FAR * losses[0], runs))
+    largest = at[len(near) - 1]
     text = (
-        f"The log loss falls fastest at optimizer.lr={best:g}, in one run from {rates[0]:g} to "
-        f"{at[-1]:.2g}, the largest rate with a finite loss."
+        f"The log loss falls fastest at optimizer.lr={best:g}, in one run from {at[0]:g} to "
+        f"{at[-1]:.2g}; up to {largest:.2g} its running mean is within {FAR:g} times the first "
+        "loss."
     )
-    return Outcome(findings=[_finding(lab, best, at[-1], text)], chart=chart)
+    return Outcome(findings=[_finding(lab, best, largest, text)], chart=chart)

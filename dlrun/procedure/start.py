@@ -64,7 +64,7 @@ def start(
             return report.stopped(name, outcome)
         found = {each.name: each.numbers for each in outcome.findings} if outcome else {}
         rate = found.get("best_rate", {}).get("lr", rate)
-        largest = found.get("best_rate", {}).get("largest_finite", largest)
+        largest = found.get("best_rate", {}).get("largest", largest)
     points = list(_coarse(lab.recipe, rate, largest, rates))
     coarse = report.search("Runs over rate and decay", points, epochs)
     around = list(_around(coarse[0].point, largest))

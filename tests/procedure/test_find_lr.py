@@ -81,7 +81,8 @@ def test_on_a_parabola_the_choice_is_the_inverse_of_the_curvature(here):
     assert main([*FIND, *words, "procedure.lowest=0.01", "procedure.steps=30"]) == 0
     found = finding(own())
     assert found["name"] == "best_rate"
-    assert found["numbers"] == {"lr": pytest.approx(0.5, abs=0.06), "largest_finite": 0.82}
+    assert found["numbers"] == {"lr": pytest.approx(0.5, abs=0.06), "largest": 0.82}
+    assert "the largest rate with a loss within 4 times the first one is 0.82" in found["text"]
     tried = {trial["find_lr/lr"]: trial for trial in trials(own())}
     assert len(tried) == 10 + 6
     assert math.isnan(tried[10.0]["find_lr/loss"])
@@ -126,10 +127,22 @@ def test_a_range_is_one_run_of_growing_rates(here, compose_recipe, digits):
     losses = [loss.item() for loss in Trials(run, 0.05).losses(rates)]
     assert [point["find_lr/loss"] for point in points] == losses
     assert "falls fastest at optimizer.lr=" in finding(own())["text"]
+    assert finding(own())["numbers"]["largest"] == 1.0
+    assert "from 1e-06 to 1; up to 1 its running mean is within 4 times" in finding(own())["text"]
     assert (own() / "figures" / "rates.png").is_file()
     before = (own() / "metrics.jsonl").read_bytes()
     assert main(words) == 0
     assert (own() / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_range_that_ends_early_names_the_last_rate_near_the_first_loss(here, monkeypatch):
+    """Running means of 0.81, 0.68, 2.9 and 13 times the first loss after the first."""
+    course = [1.0, 0.65, 0.4, 9.0, 50.0]
+    monkeypatch.setattr(find_lr.Trials, "course", lambda trials, rates: course)
+    assert main([*FIND, "procedure.method=range", "procedure.steps=10"]) == 0
+    rates, found = np.geomspace(1e-6, 10, 10), finding(own())
+    assert found["numbers"]["largest"] == pytest.approx(rates[3])
+    assert f"to {rates[4]:.2g}; up to {rates[3]:.2g} its running mean" in found["text"]
 
 
 def test_a_range_that_is_lost_from_the_start_proposes_nothing(here, monkeypatch):

@@ -48,7 +48,7 @@ def test_large_values_in_a_legend_are_written_out(axes):
 def test_no_upright_line_crosses_the_words_of_the_legend(axes):
     losses = {"after 100 steps": [2.3, 1.0, 0.1, 0.5, None, None]}
     rates = [1e-3, 1e-2, 1e-1, 1.0, 5.0, 10.0]
-    lines = {"the largest that stays finite": 1.0}
+    lines = {"the largest within 4 times the first loss": 1.0}
     wanted = Chart("r", "lr", "loss", rates, losses, log=True, gap="lost", lines=lines, best=0.1)
     shown = axes(wanted)
     figure = shown.get_figure(root=True)
