@@ -3,6 +3,7 @@
 From the weights that are the result, a few steps go down the gradient of the plain loss, in
 evaluation mode and without penalties. Where validation gets better by that, beyond chance,
 training was too short, too slow, or kept from fitting; where it does not, it was long enough.
+Kept from fitting it was where the same steps with all that restrained the training gain far less.
 """
 
 import math
@@ -14,8 +15,9 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from dlrun.engine.batches import Batch
 from dlrun.engine.device import without_cudnn
+from dlrun.engine.restraint import Restraint, restrained
 from dlrun.engine.run import Run
-from dlrun.regularization import acting, dropout
+from dlrun.regularization import acting
 
 SHARE, LEAST, MOST = 0.05, 10, 30
 """The trial takes this share of the training's samples, but so many steps at least and at most.
@@ -29,6 +31,7 @@ _CHEAP, _DEAR = 2e8, 2e9
 was; beyond the second it keeps to its share.
 """
 _DECAYS = (0.9, 0.99)  # of the means of gradients and of their squares (Kingma, Ba 2015)
+_SEEN = 2.0  # standard errors of a gain from which on it is asked what the restraints leave of it
 _CHUNKS = 100  # parts of a split whose losses give the standard error
 _TEMPERATURES = torch.logspace(-1, 1, 41).tolist()
 
@@ -40,32 +43,50 @@ def improved(run: Run, train: Batch, val: Batch, trained: int) -> dict[str, floa
     weights, inside `untouched`. Where the training changes its samples or targets, or has batch
     norm, the losses are those at their best temperature (Guo et al. 2017): it makes less sure.
     trial/before, trial/after: the losses. trial/error: the standard error of their difference.
-    trial/tempered: 1 where they are those at their best temperature, else 0.
+    trial/tempered: 1 where they are those at their best temperature, else 0. trial/held: the loss
+    after the same steps with the penalties, noise and decay of the recipe, where it has any and
+    those without have gained; trial/held_error: the standard error of trial/held − trial/after.
     """
     steps, batch = _lengths(run, trained)
     weights = [weight for weight in run.model.parameters() if weight.requires_grad]
     if not steps or not weights or len(val[1]) < 2:
         return {}
     run.model.eval()
-    before = _losses(run, val)
+    before, start = _losses(run, val), [weight.detach().clone() for weight in weights]
     if not _descend(run, train, weights, steps, batch):
         return {}
     after = _losses(run, val)
     if not after.isfinite().all():
         return {}
-    change = after - before
-    return {
+    found = {
         "trial/before": float(before.mean()),
         "trial/after": float(after.mean()),
-        "trial/error": float(change.std() / math.sqrt(len(change))),
+        "trial/error": _error(after - before),
         "trial/steps": float(steps),
         "trial/tempered": float(_unsure(run)),
     }
+    gained = found["trial/before"] - found["trial/after"] > _SEEN * found["trial/error"]
+    if not gained or not (run.regularizers or restrained(run)):
+        return found
+    with torch.no_grad():
+        torch._foreach_copy_([*weights], start)
+    _descend(run, train, weights, steps, batch, Restraint(run, weights))
+    run.model.eval()
+    held = _losses(run, val).nan_to_num(nan=math.inf)
+    return found | {
+        "trial/held": float(held.mean()),
+        "trial/held_error": _error(held - after),
+    }
+
+
+def _error(values: Tensor) -> float:
+    """The standard error of their mean."""
+    return float(values.std() / math.sqrt(len(values)))
 
 
 def _lengths(run: Run, trained: int) -> tuple[int, int]:
     """Steps and the samples of each, so that the trial costs next to nothing beside training."""
-    least = MOST if _restrained(run) else LEAST
+    least = MOST if restrained(run) else LEAST
     each = 3 * max(run.flops, 1)
     samples = max(SHARE * trained, min(_CHEAP / each, _LARGE * least))
     if each * _SMALL * least < _DEAR:
@@ -74,20 +95,13 @@ def _lengths(run: Run, trained: int) -> tuple[int, int]:
     return steps, int(min(_LARGE, samples / max(steps, 1)))
 
 
-def _restrained(run: Run) -> bool:
-    """Whether penalties or noise keep the model from fitting as it could."""
-    decay = any(group.get("weight_decay") for group in run.optimizer.param_groups)
-    return bool(run.penalties or run.change_gradient or decay) or _noisy(run.model)
-
-
-def _noisy(model: nn.Module) -> bool:
-    """Whether it drops values in training."""
-    own = any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0 for m in model.modules())
-    return own or any(hook.rate > 0 for _, hook in dropout.places(model))
-
-
 def _descend(
-    run: Run, train: Batch, weights: Sequence[nn.Parameter], steps: int, batch: int
+    run: Run,
+    train: Batch,
+    weights: Sequence[nn.Parameter],
+    steps: int,
+    batch: int,
+    restraint: Restraint | None = None,
 ) -> bool:
     """Steps whose length falls to 0 by a cosine, as in Adam, in terms of each parameter's size.
 
@@ -100,21 +114,38 @@ def _descend(
     means = [(torch.zeros_like(weight), torch.zeros_like(weight)) for weight in weights]
     for step in range(steps):
         rows = torch.randint(len(y), (min(batch, len(y)),), generator=generator).to(y.device)
-        gradients = _gradients(run, x[rows], y[rows], weights)
+        some = (x[rows], y[rows])
+        gradients = _gradients(run, *(restraint.batch(*some) if restraint else some), weights)
         if gradients is None:
             return False
+        if restraint:
+            gradients = restraint.gradients(gradients)
         factor = (1 + math.cos(math.pi * step / steps)) / 2
-        corrections = [1 - decay ** (step + 1) for decay in _DECAYS]
-        with torch.no_grad():
-            for weight, size, (first, second), gradient in zip(
-                weights, sizes, means, gradients, strict=True
-            ):
-                if gradient is not None:
-                    first.lerp_(gradient, 1 - _DECAYS[0])
-                    second.lerp_(gradient.square(), 1 - _DECAYS[1])
-                    scale = (second / corrections[1]).sqrt_().add_(1e-12)
-                    weight.sub_(factor * size * (first / corrections[0]) / scale)
+        lengths = [factor * size for size in sizes]
+        _step(weights, gradients, means, lengths, step + 1)
+        if restraint:
+            restraint.shrink(lengths)
     return True
+
+
+@torch.no_grad()
+def _step(
+    weights: Sequence[nn.Parameter],
+    gradients: Sequence[Tensor | None],
+    means: Sequence[tuple[Tensor, Tensor]],
+    lengths: Sequence[float],
+    count: int,
+) -> None:
+    """The step of this number, from 1, of these lengths."""
+    corrections = [1 - decay**count for decay in _DECAYS]
+    for weight, gradient, (first, second), length in zip(
+        weights, gradients, means, lengths, strict=True
+    ):
+        if gradient is not None:
+            first.lerp_(gradient, 1 - _DECAYS[0])
+            second.lerp_(gradient.square(), 1 - _DECAYS[1])
+            scale = (second / corrections[1]).sqrt_().add_(1e-12)
+            weight.sub_(length * (first / corrections[0]) / scale)
 
 
 def _gradients(

@@ -20,7 +20,7 @@ DEAD = 0.75
 """The share of a layer's units from which dead ones explain a bad fit."""
 HARMLESS = (
     *("label_smoothing", "max_norm", "weight_norm", "batch_norm", "early_stopping"),
-    "weight_average",
+    *("weight_average", "lookahead"),
 )
 """Regularizers that keep no network from fitting its training samples; so does max_norm where few
 weights are at its limit."""

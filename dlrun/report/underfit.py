@@ -40,6 +40,8 @@ _HINDERS = ("no_gradient", "ignores_input", "symmetric_units", "linear_network")
 """Findings before the training that explain why a network learns nothing, or little."""
 HELD = 0.5
 """The share of the weights at the limit of max_norm from which this holds the network back."""
+BACK = 0.4
+"""The share of a trial's gain that the recipe's penalties and noise must take away to be blamed."""
 NOTHING = 0.97
 """The share of the undecided loss from which nothing has been learnt."""
 
@@ -142,10 +144,8 @@ def _why(left: float, trained: Trained) -> tuple[str, str, Mapping[str, Any]]:
     changes: dict[str, Any]
     seen, recipe, rate = trained.seen, trained.recipe, trained.rate
     losses = trained.values("train/loss")
-    chosen = list(recipe.get("regularization") or {})
-    rules = [key for key in chosen if key not in HARMLESS]
-    rules += [key for key in chosen if key == "max_norm" and seen.get(key, 0.0) > HELD]
-    decay = float((recipe.get("optimizer") or {}).get("weight_decay") or 0.0)
+    back = _held_back(trained)
+    restraint = _restraint(trained, sure=back is True)
     if _exploded(trained):
         clause = "its loss was far above that, as steps that are too large make it"
         return "rate_too_high", clause, slower(rate)
@@ -155,17 +155,14 @@ def _why(left: float, trained: Trained) -> tuple[str, str, Mapping[str, Any]]:
     if seen.get("homogeneous"):
         clause = "twice an input gives twice the output, as no layer has a bias"
         return "underfit", clause, {"procedure": "baseline"}
-    if rules:
-        kept = [key for key in chosen if key not in rules]
-        clause = f"{' and '.join(rules)} may keep it from fitting"
-        return "too_much_regularization", clause, {"regularization": kept or "none"}
-    if decay > DECAY:
-        clause = f"a weight decay of {decay:g} may keep it from fitting"
-        return "too_much_regularization", clause, {"optimizer.weight_decay": 0.0}
+    if restraint and back:
+        return restraint
     if seen.get("fading", 1.0) < FADED:
         clause = f"the first layer's gradient is {seen['fading']:.1g} times that of the last one"
         changes = {"activation": "relu", "initializer": "he"}
         return "vanishing_gradient", clause, changes
+    if restraint and back is None and "trial/before" in seen:
+        return restraint
     if _steps_are_small(trained) and _bounces(losses, seen["undecided"]):
         clause = "its training loss goes up and down, as steps that are too large make it"
         return "rate_too_high", clause, slower(rate)
@@ -185,8 +182,47 @@ def _why(left: float, trained: Trained) -> tuple[str, str, Mapping[str, Any]]:
         changes = {"optimizer.lr": rounded(10 * rate)} if rate else {"procedure": "find_lr"}
         clause = "its training loss falls from point to point, but hardly; the steps are too small"
         return "rate_too_low", clause, changes
+    if restraint and back is None:
+        return restraint
     clause = "its training loss no longer falls; try another rate, then a larger network"
     return "underfit", clause, {"procedure": "find_lr"}
+
+
+def _held_back(trained: Trained) -> bool | None:
+    """Whether the trial's steps gain far less with what restrains the training; None: unknown."""
+    seen = trained.seen
+    if "trial/held" not in seen:
+        return None
+    lost = seen["trial/held"] - seen["trial/after"]
+    gained = seen["trial/before"] - seen["trial/after"]
+    return lost > max(BACK * gained, LIKELY * seen["trial/held_error"])
+
+
+def _restraint(trained: Trained, sure: bool) -> tuple[str, str, Mapping[str, Any]] | None:
+    """What restrains the training, as `_why` gives it; None where nothing does.
+
+    sure: whether it is known that something does; else a small weight decay is none.
+    """
+    recipe, changes = trained.recipe, dict[str, Any]()
+    chosen = list(recipe.get("regularization") or {})
+    rules = [key for key in chosen if key not in HARMLESS]
+    rules += [key for key in chosen if key == "max_norm" and trained.seen.get(key, 0.0) > HELD]
+    decay = float((recipe.get("optimizer") or {}).get("weight_decay") or 0.0)
+    named = [*rules]
+    if rules:
+        changes["regularization"] = [key for key in chosen if key not in rules] or "none"
+    if decay > (0.0 if sure and not rules else DECAY):
+        named.append(f"a weight decay of {decay:g}")
+        changes["optimizer.weight_decay"] = 0.0
+    if not named:
+        return None
+    clause = f"{' and '.join(named)} may keep it from fitting"
+    if sure:
+        clause = (
+            f"with {' and '.join(named)} {trained.seen['trial/steps']:.0f} such steps end at "
+            f"{trained.seen['trial/held']:.3g}, without at {trained.seen['trial/after']:.3g}"
+        )
+    return "too_much_regularization", clause, changes
 
 
 def _steps_are_small(trained: Trained) -> bool:

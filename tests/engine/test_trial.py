@@ -89,6 +89,34 @@ def test_where_the_model_is_restrained_it_goes_further(train_recipe, words):
     assert trial._lengths(run, 0)[0] == trial.MOST
 
 
+@pytest.mark.parametrize(
+    ("words", "least", "most"),
+    [
+        ("regularization=[l2] regularization.l2.strength=1e-9", 0.0, 0.001),
+        ("regularization=[l2] regularization.l2.strength=0.01", 0.0, 0.1),
+        ("optimizer.weight_decay=0.01", 0.0, 0.1),
+        ("regularization=[dropout] regularization.dropout.hidden=0.05", 0.0, 0.2),
+        ("regularization=[input_noise]", -0.1, 0.1),
+        ("regularization=[dropout] regularization.dropout.hidden=0.95", 0.7, 2.0),
+        ("regularization=[l2] regularization.l2.strength=0.3 epochs=12", 0.7, 1.5),
+        ("optimizer.weight_decay=1 epochs=6", 0.7, 1.5),
+        ("regularization=[max_norm] regularization.max_norm.limit=0.1 epochs=6", 0.7, 1.5),
+    ],
+)
+def test_what_restrains_takes_its_share_of_the_gain(train_recipe, words, least, most):
+    length = [] if "epochs" in words else ["epochs=2"]
+    seen = tried(train_recipe(*length, "optimizer.lr=0.01", *words.split()).run)
+    gain = seen["trial/before"] - seen["trial/after"]
+    assert least <= (seen["trial/held"] - seen["trial/after"]) / gain <= most
+    assert seen["trial/held_error"] < gain
+
+
+def test_where_nothing_restrains_or_nothing_is_gained_it_is_not_asked(train_recipe):
+    assert "trial/held" not in tried(train_recipe("epochs=2", "optimizer.lr=0.01").run)
+    words = ("regularization=[l2]", "regularization.l2.strength=1e-6")
+    assert "trial/held" not in tried(train_recipe("epochs=12", *words).run)
+
+
 def test_a_model_without_a_gradient_is_not_tried(train_recipe):
     run = train_recipe("epochs=1").run
     for weight in run.model.parameters():
