@@ -195,11 +195,12 @@ def within_noise(sweep: Sweep) -> list[Finding]:
         )
     elif apart.pairs:
         repeats = apart.wanted
-        text += f"{_interval(apart)}, so this may be chance. {_decide(apart)}"
+        whose = f"the {LEVEL:.0%} interval of their difference in {sweep.objective}"
+        text += f"{_interval(apart, whose)}, so this may be chance. {_decide(apart)}"
         numbers |= dict(zip(("low", "high"), apart.ends, strict=True))
     else:
         repeats, said = _unpaired(first, second, gap, apart.noise)
-        text += said
+        text += f"two standard errors of {sweep.objective} are {said}"
     numbers |= {"seeds": repeats} | ({"noise": apart.noise} if apart else {})
     command = commands.compare(sweep, (first, second), repeats) if repeats else ""
     return [Finding("inconclusive", NOTE, text, numbers, command)]
@@ -216,15 +217,13 @@ def _unpaired(first: Point, second: Point, gap: float, noise: float) -> tuple[in
         enough = now * (noise / gap) ** 2 if gap > 0 else math.inf  # errors fall as 1/√n
         repeats = math.ceil(min(max(enough, now + 2), max(10, 2 * now)) - 1e-9)
         how = f"{repeats - now} more seeds"
-    said = f"two standard errors are {noise:.2g} {why}, so this may be chance. "
-    return repeats, said + f"Repeat them with {how}."
+    return repeats, f"{noise:.2g} {why}, so this may be chance. Repeat them with {how}."
 
 
-def _interval(apart: Difference) -> str:
+def _interval(apart: Difference, whose: str = f"its {LEVEL:.0%} interval") -> str:
     """The interval of paired differences, in words."""
     low, high = apart.ends
-    seeds = f"over the same {apart.pairs} seeds"
-    return f"{seeds} its {LEVEL:.0%} interval is {low:.2g} to {high:.2g}"
+    return f"over the same {apart.pairs} seeds {whose} is {low:.2g} to {high:.2g}"
 
 
 def _decide(apart: Difference) -> str:

@@ -176,7 +176,10 @@ def test_the_best_two_within_their_noise_are_to_be_repeated(sweep, point):
     ]
     found = critic.within_noise(sweep([LR, L2], points))
     assert "0.92 ± 0.012" in found[0].text
-    assert "differ by 0.01; two standard errors are 0.033 over 3 seeds each" in found[0].text
+    assert (
+        "differ by 0.01; two standard errors of val/accuracy are 0.033 over 3 seeds each"
+        in found[0].text
+    )
     # The difference is 0.01, its error √2·0.02/√n: 2 errors at n = 32, more than is proposed.
     assert "7 more seeds" in found[0].text
     assert found[0].command == "dlrun -m model=mlp optimizer.lr=0.01,0.02 l2=0.1 sweep.repeats=10"
@@ -231,7 +234,10 @@ def test_the_seeds_wanted_are_the_fewest_that_decide(sweep, point):
     decides = [n for n in range(5, 99) if mean > stats.t.ppf(0.975, n - 1) * spread / math.sqrt(n)]
     assert apart.wanted == decides[0] == 16
     [found] = critic.within_noise(sweep([LR], points))
-    assert "over the same 4 seeds its 95% interval is -0.019 to 0.039, so this may" in found.text
+    assert (
+        "over the same 4 seeds the 95% interval of their difference in val/accuracy is -0.019 to "
+        "0.039, so this may" in found.text
+    )
     assert "About 12 more seeds would decide." in found.text
     assert found.command.endswith("optimizer.lr=0.01,0.02 sweep.repeats=16")
 
@@ -311,7 +317,10 @@ def test_an_accuracy_measured_once_has_the_noise_of_its_samples(
         found = critic.within_noise(sweep([LR], points + more))
         assert len(found) == (noise is not None)
         for finding in found:
-            assert f"two standard errors are {noise} for accuracies of {samples}" in finding.text
+            assert (
+                f"two standard errors of val/accuracy are {noise} for accuracies of {samples}"
+                in finding.text
+            )
             assert f"differ by {scores[0] - scores[1]:.2g};" in finding.text
             assert finding.command.endswith("optimizer.lr=0.01,0.02 sweep.repeats=3")
 
@@ -323,7 +332,7 @@ def test_repeats_tell_the_noise_before_samples_do(sweep, point):
     ]
     assert critic.within_noise(sweep([LR], [points[0], unpaired(points[1])])) == []
     points[1] = replace(points[1], runs=points[1].runs[:1])
-    assert "two standard errors are 0.061 for accuracies of 100 samples" in (
+    assert "two standard errors of val/accuracy are 0.061 for accuracies of 100 samples" in (
         critic.within_noise(sweep([LR], points))[0].text
     )
 
@@ -492,7 +501,22 @@ def test_points_of_one_score_and_different_losses_are_not_the_same(sweep, point)
     assert critic.all_equal(sweep([LR], points)) == []
     [said] = critic.within_noise(sweep([LR], points))
     assert "0.95) are told apart by val/loss alone, 0.15 and 0.2; " in said.text
+    assert "; two standard errors of val/accuracy are 0.032 for accuracies" in said.text
     assert sweep([LR], points).ranked[0].trial == 3
+
+
+def test_of_a_tie_of_seeds_the_interval_is_that_of_the_objective(sweep, point):
+    """Accuracies of 0.95 and 0.96 with the two seeds, either way round: Student's t of 1 degree."""
+    points = [
+        point(0, {"optimizer.lr": 0.01}, 0.95, 0.96, samples=360, loss=0.1858),
+        point(1, {"optimizer.lr": 0.1}, 0.96, 0.95, samples=360, loss=0.2042),
+    ]
+    [said] = critic.within_noise(sweep([LR], points))
+    reach = 12.706 * 0.01 * 2**0.5 / 2**0.5
+    interval = f"95% interval of their difference in val/accuracy is -{reach:.2g} to {reach:.2g}"
+    assert f"by val/loss alone, 0.1858 and 0.2042; over the same 2 seeds the {interval}" in (
+        said.text
+    )
 
 
 def test_one_point_drawn_several_times_says_nothing(sweep, point):
