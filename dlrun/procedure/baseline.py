@@ -16,6 +16,7 @@ from dlrun.procedure import Lab, Outcome, RecordedRun, Training, procedure
 
 SHARE = 5
 """A shallow network has one layer of so many that the recipe's has, and at least one."""
+LINEAR = "dlrun.model.mlp.linear"
 
 _log = logging.getLogger("dlrun")
 
@@ -107,16 +108,21 @@ def _fifth(count: int) -> int:
 
 def _train(lab: Lab) -> dict[str, RecordedRun]:
     """Train the linear model and the shallow network; what cannot be is left out, in one line."""
+    assert lab.directory is not None  # begins the record, whose failure is not a network's
     plain = {"regularization": [], "augmentation": [], "initializer": "default"}
     wanted: dict[str, dict[str, Any]] = {"linear": {"model": "linear", **plain}}
-    network = shallow(lab.recipe["model"])
+    model, target = lab.recipe["model"], lab.recipe["model"]["_target_"]
+    network = shallow(model)
+    if target == LINEAR and not (lab.recipe["regularization"] or lab.recipe["augmentation"]):
+        del wanted["linear"]
+        _log.warning("linear is left out: it is the recipe's own model")
     if network is None:
-        target = lab.recipe["model"]["_target_"]
         _log.warning(f"a shallow network is left out: nobody knows how to make {target} shallower")
+    elif all(model[key.removeprefix("model.")] == each for key, each in network[1].items()):
+        _log.warning(f"a shallow network is left out: the recipe's own is {network[0]}")
     else:
         wanted[network[0]] = network[1]
     runs: dict[str, RecordedRun] = {}
-    assert lab.directory is not None  # begins the record, whose failure is not a network's
     for name, settings in wanted.items():
         training = Training(name=name, settings={**settings, "preflight": "off"}, test=False)
         try:

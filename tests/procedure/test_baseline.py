@@ -81,9 +81,8 @@ def test_numbers_have_a_mean(here, compose_recipe):
     words = ["data=arrays", "data.path=numbers.npz", "data.task=regression", "loss=mse"]
     assert main([*BASELINE, *words]) == 0
     info, _ = told()
-    mean, linear, network = info["table"]
+    mean, linear = info["table"]
     assert (mean["model"], linear["model"]) == ("mean", "linear")
-    assert network["model"] == "mlp with 1 of 1 hidden layers"
     data = build.load_data(compose_recipe(*words))
     train, val = (y[split.rows.numpy()] for split in (data.train, data.val))
     off = np.abs(val - train.mean(0))
@@ -163,6 +162,26 @@ def test_what_cannot_be_trained_is_left_out_in_a_line(here, capsys):
     assert first.startswith("warning: a shallow network is left out: nobody knows how to make")
     assert second.startswith("warning: linear is left out: the")
     assert [row["model"] for row in told()[0]["table"]] == ["majority class"]
+
+
+@pytest.mark.parametrize(
+    ("words", "models", "said"),
+    [
+        (["model.hidden=[8]"], ["majority class", "linear"], "the recipe's own is mlp with 1 of 1"),
+        (["model.hidden=[8,8]"], ["majority class", "linear", "mlp with 1 of 2 hidden layers"], ""),
+        (["model=linear"], ["majority class"], "linear is left out: it is the recipe's own"),
+        (["model=linear", "regularization=[l2]"], ["majority class", "linear"], "shallow network"),
+    ],
+    ids=str,
+)
+def test_the_recipe_need_not_beat_itself(here, capsys, words, models, said):
+    assert main([*BASELINE, *words, "data.samples=100", "epochs='2 steps'"]) == 0
+    err = capsys.readouterr().err
+    assert said in err
+    assert bool(err) == bool(said)
+    info = told()[0]
+    assert [row["model"] for row in info["table"]] == models
+    assert list(info["findings"][0]["numbers"]) == models
 
 
 def test_it_is_a_point_like_another(here, capsys):
