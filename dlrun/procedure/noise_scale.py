@@ -20,29 +20,46 @@ def measured(lab: Lab) -> Outcome:
     table = [
         {
             "weights": name,
-            "noise scale": f"{noise.scale:,.0f}",
-            "±": f"{noise.error:,.0f}",
+            "noise scale": f"{noise.scale:,.0f}" if noise.error < inf else "unknown",
+            "±": f"{noise.error:,.0f}" if noise.error < inf else "",
             "linear": f"× {batch / base:.3g}",
             "sqrt": f"× {(batch / base) ** 0.5:.3g}",
-            "by the noise": f"× {noise.best(batch, base):.3g}",
+            "by the noise": f"× {noise.best(batch, base):.3g}" if noise.error < inf else "unknown",
         }
         for name, noise in (("first", first), ("best", last))
     ]
-    values = {"noise_scale/first": first.scale, "noise_scale/best": last.scale}
-    values |= {"rate/linear": batch / base, "rate/first": first.best(batch, base)}
-    values |= {"rate/best": last.best(batch, base)}
+    values = {"rate/linear": batch / base}
+    for name, noise in (("first", first), ("best", last)):
+        if noise.error < inf:
+            values |= {f"noise_scale/{name}": noise.scale, f"rate/{name}": noise.best(batch, base)}
     return Outcome(
         runs=[trained],
-        findings=[_finding(lab, last, batch, base)],
-        values={name: value for name, value in values.items() if value < inf},
+        findings=[_finding(lab, first, last, batch, base)],
+        values=values,
         table=table,
     )
 
 
-def _finding(lab: Lab, noise: Noise, batch: int, base: int) -> Finding:
-    """Whether the batch is beyond the noise scale of the trained weights."""
+def _finding(lab: Lab, first: Noise, last: Noise, batch: int, base: int) -> Finding:
+    """Whether the batch is beyond the noise scale of the trained weights; else of the first ones.
+
+    These decide where the gradient of the trained ones is so small that noise hides it.
+    """
+    lost = (
+        "With its {} weights no gradient is seen through the noise, so that the gradient noise "
+        "scale is unknown"
+    )
+    if first.error == last.error == inf:
+        text = lost.format("first and its best") + ": nothing says how far a rate can grow."
+        return Finding("linear_scaling", NOTE, text, {"batch": float(batch)})
+    noise, which = (last, "best") if last.error < inf else (first, "first")
     numbers = {"noise_scale": noise.scale, "error": noise.error, "batch": float(batch)}
-    said = f"With its best weights the gradient noise scale is {noise.scale:,.0f} samples"
+    said = (
+        f"With its {which} weights the gradient noise scale is {noise.scale:,.0f} ± "
+        f"{noise.error:,.0f} samples"
+    )
+    if noise is first:
+        said = f"{lost.format('best')}. {said}"
     if batch - noise.scale > SURE * noise.error:
         command = lab.advice({"scale_lr": "sqrt"}) if lab.recipe["scale_lr"] == "linear" else ""
         text = (

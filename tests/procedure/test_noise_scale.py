@@ -1,11 +1,14 @@
 """How far a rate can grow with the batch: the procedure, and the warning of the setting."""
 
+from math import inf
+
 import pytest
 
 from dlrun import record
 from dlrun.__main__ import main
-from dlrun.engine.noise_scale import noise_scale
+from dlrun.engine.noise_scale import Noise, noise_scale
 from dlrun.engine.preflight import preflight
+from dlrun.procedure import noise_scale as measured
 from dlrun.recipe import build
 
 LARGE = ["batch_size=500", "epochs=3", "scale_lr=linear"]
@@ -34,6 +37,60 @@ def test_it_measures_before_and_after_and_says_by_how_much_a_rate_grows(
     assert "scale_lr=sqrt" in said
     [found] = [each for each in record.findings_of(own) if each.name == "linear_scaling"]
     assert found.level == "warn"
+
+
+UNKNOWN = Noise(inf, inf)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "level", "said", "values"),
+    [
+        (Noise(44, 3), UNKNOWN, "warn", "first weights the gradient noise scale is 44 ± 3", {44.0}),
+        (
+            Noise(44, 3),
+            Noise(900, 300),
+            "note",
+            "best weights the gradient noise scale is 900 ± 300",
+            {44.0, 900.0},
+        ),
+        (
+            UNKNOWN,
+            Noise(44, 3),
+            "warn",
+            "With its best weights the gradient noise scale is 44",
+            {44.0},
+        ),
+        (UNKNOWN, UNKNOWN, "note", "nothing says how far", set()),
+        (
+            Noise(44, 3),
+            Noise(900, inf),
+            "warn",
+            "first weights the gradient noise scale is 44 ± 3",
+            {44.0},
+        ),
+    ],
+    ids=str,
+)
+def test_weights_whose_gradient_no_one_sees_give_no_advice(
+    tmp_path, monkeypatch, capsys, first, last, level, said, values
+):
+    monkeypatch.chdir(tmp_path)
+    given = iter((first, last))
+    monkeypatch.setattr(measured, "noise_scale", lambda run: next(given))
+    words = ["procedure=noise_scale", "batch_size=100", "epochs='2 steps'", "data.samples=200"]
+    assert main([*words, "tracking=none", "threads=1"]) == 0
+    out = capsys.readouterr().out
+    assert "inf" not in out
+    runs = [run for run in record.all_runs("outputs") if record.findings_of(run)]
+    [found] = [
+        each for run in runs for each in record.findings_of(run) if each.name == "linear_scaling"
+    ]
+    assert found.level == level
+    assert said in found.text
+    assert ("no gradient is seen" in found.text) == (last.error == inf)
+    [own] = [r for r in runs if record.read_json(r / "run.json").get("kind") == "procedure"]
+    kept = record.last_values(record.read_points(own))
+    assert {value for key, value in kept.items() if key.startswith("noise_scale/")} == values
 
 
 @pytest.mark.parametrize(
