@@ -29,7 +29,8 @@ class Projection(nn.Module):
 
     components: how many principal axes to keep: a whole number, the share of the variance in
     (0, 1] that they must reach, or None for all. eps: added to every variance before dividing
-    by it; None keeps the variances. turn_back: whether to rotate the result back to the axes
+    by it; None keeps the variances. A direction whose divisor is then 0 but for rounding is only
+    centred. turn_back: whether to rotate the result back to the axes
     and the shape of the input.
     """
 
@@ -51,7 +52,10 @@ class Projection(nn.Module):
         kept = axes[: how_many(variances, self.components)]
         weight = kept
         if self.eps is not None:
-            weight = kept / (variances[: len(kept), None] + self.eps).sqrt()
+            scale = variances[: len(kept), None] + self.eps
+            # Rounding gives a direction without variance one of about 1e-16: it is only centred.
+            varies = scale > 1e-12 * variances[0]
+            weight = kept / torch.where(varies, scale, torch.ones_like(scale)).sqrt()
         if self.turn_back:
             weight = kept.T @ weight
         self.mean = mean.float().to(self.mean.device)

@@ -144,6 +144,16 @@ def test_a_constant_feature_does_no_harm():
         assert fitted(step, x)(x).isfinite().all()
 
 
+@pytest.mark.parametrize("make", [whiten, zca])
+def test_a_direction_without_variance_is_only_centred(make):
+    """A constant and a copy: two of five directions; the others have variance 1."""
+    plain = correlated(100, 3)
+    x = torch.cat([plain, torch.full((100, 1), 7.0), plain[:, :1]], 1)
+    out = fitted(make(eps=0.0), x)(x)
+    values = np.sort(np.linalg.eigvalsh(spread(out)))
+    np.testing.assert_allclose(values, [0, 0, 1, 1, 1], atol=1e-4)
+
+
 @pytest.mark.parametrize("step", [pca(7), whiten(0.9), zca()])
 def test_the_state_travels_and_is_exported(images, step):
     loaded = chain([copy.deepcopy(step)])
