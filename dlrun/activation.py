@@ -52,3 +52,10 @@ def prelu(num_parameters: int = 1, init: float = 0.25, form: str = "slope") -> n
     if form not in ("slope", "max"):
         raise ValueError(f"form must be slope or max, got {form}")
     return (nn.PReLU if form == "slope" else MaxPReLU)(num_parameters, init)
+
+
+def softplus(beta: float = 1.0) -> nn.Softplus:
+    """log(1 + e^(beta·x))/beta (Dugas, Bengio, Bélisle, Nadeau, Garcia 2001)."""
+    if beta == 0:
+        raise ValueError(f"beta must not be 0, got {beta}")
+    return nn.Softplus(beta)

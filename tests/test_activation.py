@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from scipy.special import erf
 from torch import nn
 
-from dlrun.activation import Maxout, pieces, prelu
+from dlrun.activation import Maxout, pieces, prelu, softplus
 from dlrun.model.mlp import mlp
 
 CONF = Path(__file__).parents[1] / "conf" / "activation"
@@ -95,6 +95,11 @@ def test_maxout_takes_neighbours_on_axis_one(shape):
     out = Maxout(3)(x)
     for unit in range(2):
         assert torch.equal(out[:, unit], x[:, 3 * unit : 3 * unit + 3].amax(1))
+
+
+def test_a_softplus_needs_a_beta():
+    with pytest.raises(ValueError, match="beta must not be 0, got 0"):
+        softplus(0)
 
 
 @pytest.mark.proves("activation=maxout")
