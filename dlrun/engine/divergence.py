@@ -23,15 +23,23 @@ _TRIED = 256  # training samples, at most
 
 
 class LossDiverged(Failure):
-    """The end of a run whose loss diverges."""
+    """The end of a run whose loss diverges.
+
+    untrained: whether it was not finite before the first update, so that no rate can mend it.
+    """
+
+    untrained = False
 
 
 class Diverged(Exception):
-    """What has become of the loss of `step`. number: of the run that diverged."""
+    """What has become of the loss of `step`. number: of the run that diverged.
 
-    def __init__(self, step: int, said: str, number: int = 0) -> None:
+    untrained: whether it was so before the first update.
+    """
+
+    def __init__(self, step: int, said: str, number: int = 0, untrained: bool = False) -> None:
         super().__init__(f"the {said} at step {step}")
-        self.step, self.number = step, number
+        self.step, self.number, self.untrained = step, number, untrained
 
 
 def check_finite(run: Run, state: State, number: int = 0) -> None:
@@ -47,6 +55,9 @@ def check_finite(run: Run, state: State, number: int = 0) -> None:
         for value in values:
             if not isfinite(value):
                 step = _step_of(run, state.counters, len(window.losses) - 1 - place)
+                if step == 1:
+                    said = f"training loss is {value} with the weights it begins with,"
+                    raise Diverged(step, said, number, untrained=True)
                 raise Diverged(step, f"training loss became {value}", number)
 
 
@@ -109,6 +120,12 @@ def back_off(run: Run, state: State, record: Record, diverged: Diverged) -> None
     from the n-th time on. Raises Failure where the recipe does not ask for it, or where it did
     not help.
     """
+    if diverged.untrained:
+        failure = LossDiverged(
+            f"{diverged}; no rate mends that: look at the inputs and the first weights"
+        )
+        failure.untrained = True
+        raise failure
     standing = state.runs[diverged.number]
     rate = run.rates[0] * run.multiplier(diverged.step - 1) * standing.scale
     kept = standing.good

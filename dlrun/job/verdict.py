@@ -68,7 +68,8 @@ def after(
         yield
     except LossDiverged as failure:
         first = str(failure).partition(";")[0]
-        _keep(built.record, [diagnosis.diverged(f"T{first[1:]}", recipe)], command)
+        found = diagnosis.diverged(f"T{first[1:]}", recipe, failure.untrained)
+        _keep(built.record, [found], command)
         raise
     if diagnosed:
         diagnose(built.run, built.record, built.state.counters.step, recipe, command)

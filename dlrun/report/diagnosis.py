@@ -38,9 +38,12 @@ CAUGHT_UP, QUICK = 3.0, 0.05
 """Running averages are within 5 % after 3/momentum updates; a momentum that is usual for them."""
 
 
-def diverged(message: str, recipe: Mapping[str, Any]) -> Finding:
-    """The finding of a run that has ended because its loss was no longer finite."""
-    smaller = slower(Trained({}, (), recipe).rate)
+def diverged(message: str, recipe: Mapping[str, Any], untrained: bool = False) -> Finding:
+    """The finding of a run that has ended because its loss was no longer finite.
+
+    untrained: whether it was so before the first update, which no smaller step mends.
+    """
+    smaller = {} if untrained else slower(Trained({}, (), recipe).rate)
     return Finding("diverged", FAIL, f"{message}.", changes=smaller)
 
 

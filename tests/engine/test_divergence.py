@@ -8,6 +8,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from dlrun.engine import divergence
+from dlrun.engine.divergence import LossDiverged
 from dlrun.engine.run import Run
 from dlrun.engine.state import State
 from dlrun.errors import Failure, Mistake
@@ -143,7 +144,7 @@ def test_a_validation_loss_that_is_not_finite(train_recipe: Train) -> None:
         train_recipe("epochs=3", *CONSTANT, change=spoil)
 
 
-@pytest.mark.parametrize("step", [1, 33, 50])
+@pytest.mark.parametrize("step", [2, 33, 50])
 def test_a_penalty_that_is_not_finite_is_noticed(train_recipe: Train, step: int) -> None:
     """The loss alone is, and so are the losses of all other mini-batches."""
 
@@ -173,8 +174,26 @@ def test_what_is_minimized_may_be_finite_where_the_loss_is_not(train_recipe: Tra
             lambda logits, y: loss(logits, y) * (float("nan") if run.model.training else 1.0)
         )
 
-    with pytest.raises(Failure, match="the training loss became nan at step 1 with"):
+    with pytest.raises(Failure, match="the training loss is nan with the weights it begins"):
         train_recipe("epochs=3", *CONSTANT, change=clamp)
+
+
+@pytest.mark.parametrize("words", [(), ("on_divergence=backoff",)], ids=str)
+def test_before_the_first_update_no_rate_is_blamed(
+    train_recipe: Train, words: tuple[str, ...]
+) -> None:
+    def spoil(run: Run) -> None:
+        for weight in run.model.parameters():
+            torch.nn.init.constant_(weight, torch.nan)
+
+    said = "nan with the weights it begins with, at step 1; no rate mends that"
+    with pytest.raises(LossDiverged, match=said) as raised:
+        train_recipe("epochs=1", *words, change=spoil)
+    assert raised.value.untrained
+    assert "optimizer.lr" not in str(raised.value)
+    with pytest.raises(LossDiverged, match="at step 2 with a rate of") as raised:
+        train_recipe("epochs=1", *CONSTANT, change=explode(2, above=0.0))
+    assert not raised.value.untrained
 
 
 def test_a_finite_loss_that_explodes(train_recipe: Train) -> None:

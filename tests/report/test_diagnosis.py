@@ -513,6 +513,7 @@ def test_a_loss_that_is_no_longer_finite():
     assert (finding.name, finding.level) == ("diverged", FAIL)
     assert finding.changes == {"optimizer.lr": 0.001}
     assert diverged("It", {}).changes == {"clip_norm": 1.0}
+    assert diverged("It", RECIPE, untrained=True).changes == {}
 
 
 def test_a_run_without_a_point_of_training_is_called_too_short():
