@@ -13,6 +13,7 @@ state/, checkpoint.py   what changes while it trains, and its file
 look.py        a look that changes nothing
 watch.py       a look at the layers (layers.py, signal.py) and at the sharpness (sharpness.py)
 noise_scale.py   how noisy the gradient is
+trial.py, restraint.py   steps after a training; what restrained it, put upon them
 divergence.py  a loss that diverges
 eager.py       optimizers without importing torch.compile, which takes seconds
 count.py       parameters and operations of a model
