@@ -81,7 +81,7 @@ def adam(
     """Adam (Kingma, Ba 2015); eps_form as in `adagrad`.
 
     bias_correction: m/(1 − β₁ᵗ) and v/(1 − β₂ᵗ); without, m and v as they are.
-    amsgrad: by the largest v̂ so far (Reddi, Kale, Kumar 2018).
+    amsgrad: the largest v so far in place of v (Reddi, Kale, Kumar 2018).
     """
     if _outside(eps_form) and bias_correction:
         return torch.optim.Adam(parameters, lr, betas, eps, weight_decay, amsgrad)
