@@ -3,7 +3,8 @@
     (parameters, **options) -> torch.optim.Optimizer
 
 parameters: tensors, or torch's parameter groups. A factory whose first parameter is called
-`model` gets the network instead, and all its trainable parameters to train.
+`model` gets the network instead, and all its trainable parameters to train; where it takes `groups`
+too, the tensors or groups that others get.
 
 The loop sets each group's `lr` before a step. One whose `step` requires a `closure`
 evaluates the objective itself: `closure()` with its gradient, `closure(backward=False)`

@@ -18,6 +18,7 @@ class SAM(torch.optim.Optimizer):
     """The base's step with ∇L(θ + ε), ε = ρ·g/‖g‖ the steepest way up.
 
     adaptive: ε = ρ·T²g/‖Tg‖ with T = |θ| + η. base: momentum, or adamw, which takes `betas`.
+    groups: of the weights, for the base; None for one of all.
 
     Both gradients are of the same mini-batch with the same random masks; running statistics take
     it in once, at θ.
@@ -34,13 +35,14 @@ class SAM(torch.optim.Optimizer):
         momentum: float = 0.9,
         betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 0.0,
+        groups: Any = None,
     ) -> None:
         if rho < 0 or eta < 0:
             name, value = ("rho", rho) if rho < 0 else ("eta", eta)
             raise ValueError(f"{name} must not be negative, got {value}")
         if base not in BASES:
             raise ValueError(f"base must be {' or '.join(BASES)}, got {base}")
-        weights: Any = trainable(model)
+        weights: Any = trainable(model) if groups is None else groups
         if base == "momentum":
             self._base: torch.optim.Optimizer = torch.optim.SGD(
                 weights, lr, momentum, weight_decay=weight_decay

@@ -632,18 +632,13 @@ def optimizer_of(
     """
     make = part(config, "optimizer", lengths)
     given: Any = _groups(config, model, factors)
-    if next(iter(inspect.signature(make).parameters)) == "model":
-        asked = [key for key in named.APART if config[key] is not None]
-        if asked:
-            target = str(config.optimizer._target_)
-            name = target.split(".")[2] if ingredients.ours(target) else target
-            raise Mistake(
-                f"{', '.join(asked)}: optimizer={name} trains all weights at one rate, from the "
-                "first step on; choose another optimizer, such as adamw, or leave "
-                f"{'it' if len(asked) == 1 else 'them'} out"
-            )
-        given = model
     asks = inspect.signature(make).parameters
+    if "groups" in asks:
+        make = partial(make, groups=given)
+    elif next(iter(asks)) == "model":
+        _refuse_apart(config)
+    if next(iter(asks)) == "model":
+        given = model
     if "matrices" in asks:
         make = partial(make, matrices=roles.matrices(model))
     if "trained" in asks:
@@ -655,6 +650,19 @@ def optimizer_of(
     for group in optimizer.param_groups:
         group["lr"] = group["lr"] * factor * group.get("factor", 1.0)
     return optimizer
+
+
+def _refuse_apart(config: DictConfig) -> None:
+    """Raise Mistake where weights are to be trained apart that the optimizer trains alike."""
+    asked = [key for key in named.APART if config[key] is not None]
+    if asked:
+        target = str(config.optimizer._target_)
+        name = target.split(".")[2] if ingredients.ours(target) else target
+        raise Mistake(
+            f"{', '.join(asked)}: optimizer={name} trains all weights at one rate, from the "
+            "first step on; choose another optimizer, such as adamw, or leave "
+            f"{'it' if len(asked) == 1 else 'them'} out"
+        )
 
 
 def _groups(config: DictConfig, model: nn.Module, factors: Mapping[str, float]) -> Any:

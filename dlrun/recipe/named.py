@@ -21,7 +21,7 @@ HEAD, BACKBONE = "head", "backbone"
 
 
 APART = ("unfreeze_at", "lr_of", "layer_decay", "layer_lr")
-"""What an optimizer that takes the whole model cannot do."""
+"""What an optimizer that takes the whole model, and no groups of it, cannot do."""
 
 
 def asked(config: DictConfig) -> bool:

@@ -132,9 +132,12 @@ FACTORS = {"1": 0.25, "2": 0.25 * 0.5, "4": 0.5, "5": 0.5, "7": 3.0}
 
 @pytest.mark.parametrize("decay", ["all", "weights"])
 @pytest.mark.parametrize("thaws", [None, 2])
-def test_each_parameter_has_its_own_rate(decay, thaws, trained, few):
+@pytest.mark.parametrize("optimizer", [["sgd"], ["sam", "optimizer.rho=0", "optimizer.momentum=0"]])
+def test_each_parameter_has_its_own_rate(decay, thaws, optimizer, trained, few):
     """Against a loop by hand: w ← w − rate·factor·(g + decay·w), for what is free."""
-    words = [*RATES, "optimizer=sgd", "optimizer.weight_decay=0.1", f"decay={decay}"]
+    chosen, *options = optimizer
+    words = [*RATES, f"optimizer={chosen}", *options, "optimizer.weight_decay=0.1"]
+    words.append(f"decay={decay}")
     if thaws:
         words += ["freeze=[backbone]", f"unfreeze_at='{thaws} steps'"]
     run, first, state, points = trained(*words)

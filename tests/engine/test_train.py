@@ -581,7 +581,15 @@ def test_the_rate_scales_with_the_batch(train_recipe: Train, rule: str, factor: 
     assert trained.values("lr") == [pytest.approx(0.01 * factor)]
 
 
-def test_decay_of_weights_alone(train_recipe: Train) -> None:
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        ["optimizer=sgd"],
+        ["optimizer=sam", "optimizer.momentum=0.0"],
+        ["optimizer=sam", "optimizer.base=adamw"],
+    ],
+)
+def test_decay_of_weights_alone(optimizer: list[str], train_recipe: Train) -> None:
     """With no gradient but decay, weights shrink by the factor and biases stay."""
     before: dict[str, Tensor] = {}
 
@@ -590,7 +598,7 @@ def test_decay_of_weights_alone(train_recipe: Train) -> None:
         run.objective = Loss(lambda logits, y: (logits * 0).sum())
 
     trained = train_recipe(
-        *("epochs='3 steps'", "optimizer=sgd", "optimizer.lr=0.1", "optimizer.weight_decay=0.5"),
+        *("epochs='3 steps'", *optimizer, "optimizer.lr=0.1", "optimizer.weight_decay=0.5"),
         *("decay=weights", "schedule=constant"),
         change=silence,
     )
