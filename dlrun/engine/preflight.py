@@ -601,7 +601,7 @@ def linear_network(seen: Seen) -> Iterator[Finding]:
 def linear_scaling(seen: Seen) -> Iterator[Finding]:
     """A rate that grows with the batch where the first weights have less noise than that needs."""
     lengths = seen.run.lengths
-    batch, base = lengths.batch_size * lengths.accumulate, lengths.linear_from
+    batch, base = lengths.step_samples, lengths.linear_from
     if not base or batch <= base:
         return
     noise = noise_scale(seen.run)

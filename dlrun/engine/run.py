@@ -208,6 +208,7 @@ class LoopConfig:
 
     batch_size: int  # samples in a mini-batch
     accumulate: int  # mini-batches in a step
+    step_samples: int  # of a whole step, which are no more than an epoch has
     drop_last: bool
     steps_per_epoch: int
     total_steps: int

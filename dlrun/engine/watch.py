@@ -33,7 +33,7 @@ class Watch:
         self._parts: Parts | None = None
         self._before: dict[str, list[Tensor]] = {}
         lengths = run.lengths
-        between = lengths.watch_every * lengths.accumulate * lengths.batch_size
+        between = lengths.watch_every * lengths.step_samples
         self._samples = max(_LEAST, int(_SHARE * between))  # of those that are seen
 
     def before(self) -> None:

@@ -46,6 +46,7 @@ from dlrun.recipe import (
     start,
 )
 from dlrun.recipe.catalogue import within
+from dlrun.recipe.notes import notes
 from dlrun.recipe.resume import placed
 from dlrun.recipe.schema import GROUPS, OF_MODEL, OFF, SEVERAL
 from dlrun.record import Record
@@ -466,7 +467,10 @@ class Lab:
                 if self.directory is None:
                     self.session.records.append(kept.directory)
                 self.session.follow(kept.directory)
-                show = among.show if among is not None else self._shown(kept, state, run.lengths)
+                if among is None:
+                    show = self._shown(kept, state, run.lengths, notes(config, run.lengths))
+                else:
+                    show = among.show
             with recording.status_of(kept, self.rules, run.lengths.total_steps):
                 yield BuiltRun(run, state, kept, show)
 
@@ -478,11 +482,13 @@ class Lab:
             told["stack"] = among.id
         return told
 
-    def _shown(self, kept: Record, state: "State", lengths: "LoopConfig") -> "Show":
+    def _shown(
+        self, kept: Record, state: "State", lengths: "LoopConfig", notes: Sequence[str]
+    ) -> "Show":
         """The screen of a run that trains alone."""
         show = self.session.show
         table = recording.reading(kept)
-        text = recording.summary(kept, state, lengths, self.session.new(table))
+        text = recording.summary(kept, state, lengths, self.session.new(table), notes)
         show.begin(text, lengths.total_steps, lengths.steps_per_epoch)
         return show
 

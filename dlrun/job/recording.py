@@ -209,10 +209,16 @@ def reading(kept: Record) -> str:
     return "\n".join(told.summary(data.get("reading") or {}, data["shape"][-1]))
 
 
-def summary(kept: Record, state: "State", lengths: "LoopConfig", table: str = "") -> str:
+def summary(
+    kept: Record,
+    state: "State",
+    lengths: "LoopConfig",
+    table: str = "",
+    notes: Sequence[str] = (),
+) -> str:
     """What is about to be trained, in a few lines; of a resumed run also from where.
 
-    table: how its table is read, where that is to be said.
+    table: how its table is read, where that is to be said. notes: lines of the recipe.
     """
     about = kept.info
     data = about["data"]
@@ -233,6 +239,7 @@ def summary(kept: Record, state: "State", lengths: "LoopConfig", table: str = ""
         said = f"frozen: {frozen['parameters']} of {frozen['of']} parameters"
         until = frozen["until"] and f" until epoch {frozen['until'] / lengths.steps_per_epoch:.4g}"
         lines.append(said + (until or ""))
+    lines += notes
     size = about.get("tags", {}).get("dlrun.stack")
     if state.counters.step and size:
         lines.append(

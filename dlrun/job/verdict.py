@@ -85,7 +85,7 @@ def diagnose(
     from dlrun.engine.examine import examined
     from dlrun.engine.preflight import raised_by
 
-    trained = steps * run.lengths.batch_size * run.lengths.accumulate
+    trained = steps * run.lengths.step_samples
     try:
         tested = "test/loss" in record.last_values(kept.points())
         seen = examined(run, trained, tested)

@@ -12,7 +12,7 @@ from dlrun.procedure import Lab, Outcome, Training, procedure
 def measured(lab: Lab) -> Outcome:
     """The procedure `noise_scale`: trains the recipe, and measures with first and best weights."""
     run = lab.untrained()
-    batch = run.lengths.batch_size * run.lengths.accumulate
+    batch = run.lengths.step_samples
     base = int(lab.recipe["base_batch_size"])
     first = noise_scale(run)
     [trained] = lab.train([Training()])

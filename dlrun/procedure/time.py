@@ -59,7 +59,7 @@ def time(lab: Lab, seconds: float = 20.0) -> Outcome:
         course = _trained(built, clock.share(_TRAINED))
         variants, left = _variants(lab.recipe, built.run, seconds)
         lengths = built.run.lengths
-    alike = _alike(lab.data(), lengths.batch_size * lengths.accumulate, lab.recipe, built.run)
+    alike = _alike(lab.data(), lengths.step_samples, lab.recipe, built.run)
     try:
         with ExitStack() as stack:
             trials, wrong = _built(lab, stack, [_AS_IT_IS, *variants], alike, clock)
@@ -158,7 +158,7 @@ def _trained(built: BuiltRun, seconds: float) -> _Course:
     validations = math.ceil(lengths.total_steps / lengths.validate_every)
     return _Course(
         parts=parts,
-        samples=min(lengths.batch_size * lengths.accumulate, len(run.train)),
+        samples=lengths.step_samples,
         whole=lengths.total_steps * sum(parts.values()) + validations * _validation(run, step),
         seen=len(step.ends),
         length=lengths.total_steps,

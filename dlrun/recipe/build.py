@@ -39,7 +39,7 @@ from dlrun.metric import Metric
 from dlrun.model import roles
 from dlrun.model.pretrained import expected
 from dlrun.optimizer import takes_closure
-from dlrun.recipe import checks, expect, named, schema, signature, suggest, task
+from dlrun.recipe import checks, expect, named, notes, schema, signature, suggest, task
 from dlrun.recipe import instantiate as ingredients
 from dlrun.recipe import start as starts
 from dlrun.recipe.instantiate import as_a, explained, ours, part, plain, several
@@ -570,6 +570,7 @@ def lengths_of(config: DictConfig, samples: int, elements: int) -> LoopConfig:
     return LoopConfig(
         batch_size=size,
         accumulate=config.accumulate,
+        step_samples=min(size * config.accumulate, batches * size, samples),
         drop_last=config.drop_last,
         steps_per_epoch=steps_per_epoch,
         total_steps=total,
@@ -645,8 +646,7 @@ def optimizer_of(
         make = partial(make, trained=loss)
     with explained("optimizer", config.optimizer):
         optimizer = make(given) if config.compile else eager(make, given)
-    times = lengths.batch_size * lengths.accumulate / config.base_batch_size
-    factor = {"none": 1.0, "linear": times, "sqrt": times**0.5}[config.scale_lr]
+    factor = notes.of_rate(config, lengths)
     for group in optimizer.param_groups:
         group["lr"] = group["lr"] * factor * group.get("factor", 1.0)
     return optimizer

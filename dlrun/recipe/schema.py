@@ -156,7 +156,7 @@ class Settings:
     class_weights: str = "none"
     warmup: Any = 0
     scale_lr: str = "none"
-    base_batch_size: int = 128
+    base_batch_size: int = 32
     decay: str = "all"
     divergence: Any = "not_finite"
     on_divergence: str = "stop"

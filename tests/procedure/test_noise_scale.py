@@ -30,9 +30,9 @@ def test_it_measures_before_and_after_and_says_by_how_much_a_rate_grows(
     values = record.last_values(record.read_points(own))
     first = noise_scale(build.build(compose_recipe(*words), digits))
     assert values["noise_scale/first"] == pytest.approx(first.scale, rel=1e-3)
-    assert values["rate/linear"] == pytest.approx(500 / 128)
+    assert values["rate/linear"] == pytest.approx(500 / 32)
     best = values["noise_scale/best"]
-    assert values["rate/best"] == pytest.approx((1 + best / 128) / (1 + best / 500))
+    assert values["rate/best"] == pytest.approx((1 + best / 32) / (1 + best / 500))
     assert best > first.scale
     assert "scale_lr=sqrt" in said
     [found] = [each for each in record.findings_of(own) if each.name == "linear_scaling"]
