@@ -18,8 +18,11 @@ from dlrun.engine.run import LoopConfig, Run
 from dlrun.errors import Mistake, first_line, refuse, told
 from dlrun.loss import Loss
 from dlrun.metric import CLASSES, LABELS, NUMBERS, Metric
+from dlrun.optimizer import Averaging
 from dlrun.recipe import schema
 from dlrun.recipe.instantiate import explained, ours
+from dlrun.recipe.signature import where
+from dlrun.regularization import acts
 
 _TELLING = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
 """What torch raises where shapes and types do not fit: its words are good enough."""
@@ -280,9 +283,22 @@ def _are_binary(data: Data) -> bool:
 
 
 def check_run(config: DictConfig, run: Run, x: Tensor, y: Tensor) -> None:
-    """Raise Mistake for an error to aim at and for metrics that don't fit the task."""
+    """Raise Mistake for two averages, an error to aim at and metrics that don't fit the task."""
+    _check_averages(config, run)
     _check_target(config, run)
     _check_metrics(config, run, x, y)
+
+
+def _check_averages(config: DictConfig, run: Run) -> None:
+    """Raise Mistake where two say which weights stand in for those that are trained."""
+    found = [key for key, rule in run.regularizers.items() if acts(rule, "averages")]
+    if isinstance(run.optimizer, Averaging):
+        found.insert(0, where("optimizer", str(config.optimizer._target_)))
+    if len(found) > 1:
+        raise Mistake(
+            f"{' and '.join(found)}: each has weights of its own that are to be validated and "
+            "kept, in place of those that are trained; choose one of them"
+        )
 
 
 def _check_target(config: DictConfig, run: Run) -> None:

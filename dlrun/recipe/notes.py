@@ -14,8 +14,9 @@ def notes(config: DictConfig, lengths: LoopConfig) -> list[str]:
 
 def of_rate(config: DictConfig, lengths: LoopConfig) -> float:
     """By what `scale_lr` multiplies the rates."""
-    times = lengths.step_samples / config.base_batch_size
-    return {"none": 1.0, "linear": times, "sqrt": times**0.5}[config.scale_lr]
+    times: float = lengths.step_samples / config.base_batch_size
+    factors = {"none": 1.0, "linear": times, "sqrt": times**0.5}
+    return factors[config.scale_lr]
 
 
 def _rate(config: DictConfig, lengths: LoopConfig) -> Iterator[str]:

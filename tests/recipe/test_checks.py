@@ -49,6 +49,29 @@ def test_the_limit_of_parameters(compose_recipe, digits):
     build.build(compose_recipe("model.max_parameters=4810"), digits)
 
 
+@pytest.mark.parametrize(
+    ("words", "keys"),
+    [
+        (
+            ["regularization=[weight_average,lookahead]"],
+            ["regularization.lookahead", "regularization.weight_average"],
+        ),
+        *(
+            (
+                [f"optimizer={name}", "regularization=[weight_average]"],
+                ["optimizer._target_=dlrun.optimizer.", "regularization.weight_average"],
+            )
+            for name in ("asgd", "schedulefree_adamw")
+        ),
+    ],
+)
+def test_two_averages(words, keys, compose_recipe, digits):
+    message = refused(compose_recipe, digits, *words)
+    assert all(key in message for key in keys)
+    assert "choose one" in message
+    build.build(compose_recipe(words[0].replace(",lookahead", "")), digits)
+
+
 def test_a_loss_for_another_task(compose_recipe, table):
     assert "loss" in refused(compose_recipe, table, "loss=hinge", "model=linear")
 

@@ -312,9 +312,10 @@ def test_schedules(lab: Lab) -> None:
     lab.compare(["optimizer=adam"], siblings)
 
 
-def test_a_cut_begins_anew_with_its_own_optimizer(lab: Lab) -> None:
+@pytest.mark.parametrize("average", ["lookahead", "weight_average"])
+def test_a_cut_begins_anew_with_its_own_optimizer(average: str, lab: Lab) -> None:
     words = ["optimizer=nadam", "schedule=bold_driver", "epochs=5", "optimizer.lr=0.03"]
-    words.append("regularization=[lookahead,weight_average]")
+    words.append(f"regularization=[{average}]")
     lab.compare(words, ["seed=1", "seed=2; optimizer.betas=[0.8,0.99]", "seed=3; schedule=cosine"])
 
 
