@@ -374,6 +374,7 @@ def _learner(config: DictConfig, data: Data, seen: _Seen, lengths: LoopConfig) -
     regularizers = {key: as_a(Regularizer, rule) for key, rule in rules.items()}
     for rule in regularizers.values():
         rule.regression = reconstructs or not data.classes
+        rule.labels = checks.are_labels(loss, data, reconstructs)
     model, objective = _regularized(config, regularizers, model, loss, seen.x, data)
     objective = _weighted(config, objective, data, device)
     checks.check_size(config, model, config.model.get("max_parameters"))
@@ -474,7 +475,7 @@ def _augmentation(config: DictConfig, data: Data, device: torch.device) -> Augme
     steps = []
     for key, step in several(config, "augmentation").items():
         asks = "classes" in inspect.signature(step).parameters
-        if asks and not data.classes:
+        if asks and not data.classes and not losses.are_labels(data.train.y, data.labels):
             raise Mistake(f"{key}: mixes classes, and data={data.name} is a regression")
         if clamps(step) and data.train.x.is_floating_point():
             checks.check_range(key, data.name, _raw(data, device))

@@ -1,6 +1,7 @@
 """What a recipe comes to, where its words alone do not show it: lines before a training."""
 
 from collections.abc import Iterator
+from math import sqrt
 
 from omegaconf import DictConfig
 
@@ -15,7 +16,7 @@ def notes(config: DictConfig, lengths: LoopConfig) -> list[str]:
 def of_rate(config: DictConfig, lengths: LoopConfig) -> float:
     """By what `scale_lr` multiplies the rates."""
     times: float = lengths.step_samples / config.base_batch_size
-    factors = {"none": 1.0, "linear": times, "sqrt": times**0.5}
+    factors = {"none": 1.0, "linear": times, "sqrt": sqrt(times)}
     return factors[config.scale_lr]
 
 

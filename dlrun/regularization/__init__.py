@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class Regularizer:
     """All places where a regularizer may act; here each does nothing.
 
-    regression: whether the targets are numbers; the build sets it.
+    regression, labels: whether the targets are numbers, and those several labels at once, each
+    0 or 1; the build sets both.
 
     Of one that stops training:
     metric: the recorded value that it watches; "" for what the recipe monitors.
@@ -33,6 +34,7 @@ class Regularizer:
     """
 
     regression = False
+    labels = False
     metric = ""
     restore_best = True
     min_improvement = 0.0

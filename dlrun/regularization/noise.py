@@ -26,9 +26,9 @@ class TargetNoise(Regularizer):
     """Some wrong labels, or slightly wrong numbers (Xie et al. 2016, DisturbLabel).
 
     flip: the probability that a sample's class becomes another one, all equally likely. Class
-    probabilities move in the same way, by a shift of all classes. std: of the Gaussian noise on
-    the numbers of a regression. outputs: the number of classes. The attribute `regression` says
-    whether float targets are numbers or class probabilities.
+    probabilities move in the same way, by a shift of all classes; of several labels at once each
+    t becomes 1 − t. std: of the Gaussian noise on the numbers of a regression. outputs: the number
+    of classes. The attributes `labels` and `regression` say what float targets are.
     """
 
     regression = True  # where nobody says otherwise
@@ -42,9 +42,12 @@ class TargetNoise(Regularizer):
         self._classes = max(outputs, 2)  # one output means two classes
 
     def change_batch(self, x: Tensor, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        """Change y, (n,) class indices, (n, classes) probabilities or (n, targets) numbers."""
+        """Change y: (n,) classes, (n, classes) probabilities, (n, targets) labels or numbers."""
         if not y.is_floating_point():
             return x, (y + self._shifts(y, generator)) % self._classes
+        if self.labels:
+            flips = torch.rand(y.shape, generator=generator, device=y.device) < self.flip
+            return x, torch.where(flips, 1 - y, y)
         if self.regression:
             return x, y + self.std * _normal(y, generator)
         classes = torch.arange(self._classes, device=y.device)

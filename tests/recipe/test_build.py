@@ -55,6 +55,22 @@ def test_bce_looks_at_every_image_that_it_is_to_give_back(compose_recipe, sorted
         build.build(compose_recipe(*words), replace(sorted_by_class, **splits))
 
 
+def test_mixup_mixes_several_labels_at_once_and_refuses_numbers(compose_recipe):
+    x, y = torch.randn(40, 5), torch.randint(0, 2, (40, 3)).float()
+    splits = [Split(x, y, rows) for rows in torch.arange(40).split([20, 10, 10])]
+    labelled = Data("labelled", *splits, (5,), (), 3, "")
+    words = ("augmentation=[mixup]", "augmentation.mixup.alpha=10", "model=linear")
+    run = build.build(compose_recipe(*words), labelled)
+    mixed_x, mixed_y = run.augmentation(x, y, torch.Generator().manual_seed(0))
+    between = (mixed_y > 0) & (mixed_y < 1)
+    assert between.double().mean() > 0.3
+    assert not torch.equal(mixed_x, x)
+    assert ((mixed_y >= 0) & (mixed_y <= 1)).all()
+    numbers = [replace(split, y=y + 0.5) for split in splits]
+    with pytest.raises(Mistake, match=r"augmentation\.mixup: mixes classes, and .* regression"):
+        build.build(compose_recipe(*words), Data("numbers", *numbers, (5,), (), 3, ""))
+
+
 @pytest.fixture
 def uneven(digits):
     """The digits with few of the lower ones, so that their weights differ."""

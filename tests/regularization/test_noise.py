@@ -165,6 +165,34 @@ def test_numbers_that_sum_to_one_are_numbers(compose_recipe):
     assert ((noisy.sum(1) - 1).abs() > 0.01).double().mean() > 0.9
 
 
+@pytest.fixture
+def labelled():
+    """Three labels at once, of random numbers."""
+    x, y = torch.randn(60, 5), torch.randint(0, 2, (60, 3), generator=seeded()).float()
+    splits = [Split(x, y, rows) for rows in torch.arange(60).split([40, 10, 10])]
+    return Data("labelled", *splits, (5,), (), 3, "")
+
+
+def test_several_labels_flip_each_by_itself(compose_recipe, labelled):
+    words = ("regularization=[target_noise]", "regularization.target_noise.flip=0.3")
+    run = build.build(compose_recipe(*words, "model=linear"), labelled)
+    [rule] = run.change_batch
+    y = torch.tensor([0.0, 1.0, 0.25]).repeat(50_000, 1)
+    _, noisy = rule.change_batch(torch.zeros(50_000, 1), y, seeded())
+    flipped = noisy != y
+    assert torch.equal(noisy, torch.where(flipped, 1 - y, y))
+    assert flipped.double().mean(0).tolist() == pytest.approx([0.3] * 3, abs=0.01)
+    both = (flipped[:, 0] & flipped[:, 1]).double().mean().item()
+    assert both == pytest.approx(0.09, abs=0.01)
+
+
+def test_labels_that_are_taken_for_numbers_get_gaussian_noise(compose_recipe, labelled):
+    words = ("regularization=[target_noise]", "loss=mse", "model=linear")
+    [rule] = build.build(compose_recipe(*words), labelled).change_batch
+    y = labelled.train.y
+    assert (rule.change_batch(labelled.train.x, y, seeded())[1] != y).all()
+
+
 def test_mixed_labels_are_probabilities(compose_recipe, digits):
     words = ("regularization=[target_noise]", "regularization.target_noise.flip=1")
     run = build.build(compose_recipe(*words, "augmentation=[mixup]"), digits)
