@@ -6,7 +6,7 @@ x: (n, channels, height, width) raw, uint8 in 0..255 or float in [0, 1]. Each vi
 batch; resized ones are float. Nothing here is random.
 
 `size` is the crop: a side, [height, width], or [channels, height, width] as in `facts.shape`;
-None, or a shape without height and width, means that of x itself. Its views go to the model as
+None means that of x itself. Its views go to the model as
 they are. The views of a function without `size` are treated as any image: where the model is
 trained on smaller ones, it sees their middle.
 """
@@ -72,8 +72,7 @@ def ten_crop(
 ) -> list[Tensor]:
     """The views of `five_crop` and the mirror image of each."""
     _require_images(x, "ten_crop")
-    views = _five(x, size, resize)
-    return views + [view.flip(3) for view in views]
+    return _and_mirrors(_five(x, size, resize))
 
 
 def multi_scale(
@@ -82,28 +81,52 @@ def multi_scale(
     scales: tuple[float, ...] = (8 / 7, 1.5, 2.0),
     sides: tuple[int, ...] | None = None,
 ) -> list[Tensor]:
-    """Ten crops of each image at each scale, the short side in units of the crop's.
+    """Ten crops of each image at each scale, in units of the smallest size that holds the crop.
 
     sides: short sides in pixels, in place of scales.
     """
     _require_images(x, "multi_scale")
     if not scales or min(scales) < 1:
         raise ValueError(f"scales must be at least 1, got {list(scales)}")
-    height, width = _sides(size, x)
-    resized = sides or [round(scale * max(height, width)) for scale in scales]
-    return [view for side in resized for view in ten_crop(x, [height, width], side)]
+    height, width = crop = _sides(size, x)
+    least = max(height / x.shape[2], width / x.shape[3])
+    factors = [scale * least for scale in scales]
+    if sides:
+        factors = [_to_short_side("sides", side, x, crop) for side in sides]
+    fives = (_corners(_resized(x, factor), crop) for factor in factors)
+    return [view for five in fives for view in _and_mirrors(five)]
 
 
 def _five(x: Tensor, size: int | list[int] | None, resize: int | None) -> list[Tensor]:
-    height, width = _sides(size, x)
-    if resize is not None and resize < max(height, width):
-        raise ValueError(f"resize must be at least the crop's {height}×{width}, got {resize}")
+    height, width = crop = _sides(size, x)
     if resize is not None:
-        x = _resized(x, resize / min(x.shape[2:]))
+        x = _resized(x, _to_short_side("resize", resize, x, crop))
     elif height >= x.shape[2] or width >= x.shape[3]:
         x = _resized(x, ENLARGED * max(height / x.shape[2], width / x.shape[3]))
+    return _corners(x, crop)
+
+
+def _and_mirrors(views: list[Tensor]) -> list[Tensor]:
+    return views + [view.flip(3) for view in views]
+
+
+def _corners(x: Tensor, crop: tuple[int, int]) -> list[Tensor]:
+    """The crops in the four corners and in the middle."""
     places = ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0), (0.5, 0.5))
-    return [_cut(x, height, width, down, right) for down, right in places]
+    return [_cut(x, *crop, down, right) for down, right in places]
+
+
+def _to_short_side(key: str, side: int, x: Tensor, crop: tuple[int, int]) -> float:
+    """What gives the images this short side. Raises ValueError where they don't hold the crop."""
+    (height, width), (high, wide) = crop, x.shape[2:]
+    # In whole numbers: the least side with side·high/short >= height, and so for the width.
+    least = max(-(-height * min(high, wide) // high), -(-width * min(high, wide) // wide))
+    if side < least:
+        raise ValueError(
+            f"{key} must be at least {least}, the short side at which images of {high}×{wide} "
+            f"hold a crop of {height}×{width}, got {side}"
+        )
+    return side / min(high, wide)
 
 
 def _cut(x: Tensor, height: int, width: int, down: float, right: float) -> Tensor:
@@ -124,9 +147,12 @@ def _resized(x: Tensor, factor: float) -> Tensor:
 
 
 def _sides(size: int | list[int] | None, x: Tensor) -> tuple[int, int]:
-    if size is None or (isinstance(size, list) and len(size) < 2):
+    if size is None:
         return x.shape[2], x.shape[3]
-    height, width = (size, size) if isinstance(size, int) else size[-2:]
+    sides = [size] if isinstance(size, int) else size
+    if not 1 <= len(sides) <= 3:
+        raise ValueError(f"size must be a side, [height, width] or a sample's shape, got {size}")
+    height, width = sides[-2:] if len(sides) > 1 else sides * 2
     if min(height, width) < 1:
         raise ValueError(f"size must be at least 1, got {size}")
     return height, width
