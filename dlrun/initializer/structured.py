@@ -14,10 +14,13 @@ from dlrun.model.order import residual_ends, weight_layers
 def orthogonal(model: nn.Module, x: Tensor, *, gain: float = 1.0, bias: float = 0.0) -> None:
     """Rows or columns of each weight orthonormal, times gain (Saxe, McClelland, Ganguli 2013).
 
-    A convolution's weight counts as a matrix of (channels, rest).
+    A convolution's weight counts as a matrix of (channels, rest), that of each group by itself.
     """
     for layer in layers(model):
-        set_weight(layer, nn.init.orthogonal_(fresh(layer), gain))
+        values = fresh(layer)
+        for group in values.chunk(getattr(layer, "groups", 1)):
+            nn.init.orthogonal_(group, gain)
+        set_weight(layer, values)
         set_bias(layer, bias)
 
 

@@ -64,7 +64,7 @@ def convolution(
 class LocallyConnected(nn.Module):
     """A convolution whose weights are not shared: each place of the image has its own.
 
-    One linear layer for each place, as groups of one convolution over a single point.
+    Each place is a group of one convolution, which sees its patch alone.
     LeCun 1989, Generalization and Network Design Strategies.
     """
 
@@ -82,13 +82,15 @@ class LocallyConnected(nn.Module):
         self.kernel, self.stride, self.padding = kernel, stride, padding
         self.out = tuple((side + 2 * padding - kernel) // stride + 1 for side in size)
         places = self.out[0] * self.out[1]
-        taken = inputs * kernel * kernel
-        self.linear = nn.Conv1d(places * taken, places * channels, 1, groups=places, bias=bias)
+        self.linear = nn.Conv2d(
+            places * inputs, places * channels, kernel, groups=places, bias=bias
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, inputs, h, w) -> (n, channels, out_h, out_w)."""
         patches = F.unfold(x, self.kernel, padding=self.padding, stride=self.stride)
-        out = self.linear(patches.transpose(1, 2).flatten(1)[..., None])
+        sides = -1, self.kernel, self.kernel
+        out = self.linear(patches.transpose(1, 2).reshape(len(x), *sides))
         places = self.out[0] * self.out[1]
         mapped: Tensor = out.reshape(len(x), places, -1).transpose(1, 2).unflatten(2, self.out)
         return mapped

@@ -11,8 +11,10 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm as normed
 
 from dlrun.initializer import by_unit, fans, layers
+from dlrun.initializer.data_dependent import lsuv
 from dlrun.initializer.scaled import hanin_rolnick, he, lecun, random_walk, xavier
 from dlrun.initializer.structured import dirac, orthogonal, unit_norms, weight_norm
+from dlrun.model.blocks import LocallyConnected
 from dlrun.model.resnet import resnet
 from dlrun.model.torchvision import torchvision
 
@@ -36,6 +38,37 @@ def test_orthogonal(gain):
     torch.testing.assert_close(wide @ wide.T, gain**2 * identity(5))
     torch.testing.assert_close(tall.T @ tall, gain**2 * identity(5))
     torch.testing.assert_close(conv @ conv.T, gain**2 * identity(8))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nn.Conv2d(6, 8, 1, groups=2),
+        lambda: nn.ConvTranspose2d(6, 8, 1, groups=2),
+        lambda: LocallyConnected(2, 5, 3, 1, 1, (3, 4), bias=True).linear,
+    ],
+)
+def test_each_group_is_orthogonal_by_itself(make):
+    layer = make().double()
+    with torch.no_grad():
+        orthogonal(layer, torch.zeros(0), gain=1.5)
+    for group in layer.weight.flatten(1).chunk(layer.groups):
+        gram = group @ group.T if len(group) <= group.shape[1] else group.T @ group
+        torch.testing.assert_close(gram, 1.5**2 * identity(len(gram)))
+
+
+def test_weights_of_each_place_are_those_of_a_convolution():
+    """Identity, and what an input feeds: as many places as a convolution's kernel has."""
+    own = LocallyConnected(2, 2, 3, 1, 1, (6, 5), bias=True)
+    shared = nn.Conv2d(2, 2, 3, padding=1)
+    assert fans(own.linear) == fans(shared) == (18, 18)
+    x = torch.randn(4, 2, 6, 5)
+    with torch.no_grad():
+        dirac(own, x)
+    torch.testing.assert_close(own(x), x)
+    with torch.no_grad():
+        lsuv(own, x, tolerance=0.01)
+    assert own(x).var(correction=0).item() == pytest.approx(1, abs=0.01)
 
 
 @pytest.mark.proves("initializer=dirac")

@@ -182,7 +182,7 @@ def test_with_equal_weights_everywhere_it_is_a_convolution(stride):
     own = LocallyConnected(2, 3, 3, stride, 1, (6, 5), bias=True).double()
     places = own.out[0] * own.out[1]
     with torch.no_grad():
-        own.linear.weight.copy_(shared.weight.flatten(1).repeat(places, 1)[..., None])
+        own.linear.weight.copy_(shared.weight.repeat(places, 1, 1, 1))
         own.linear.bias.copy_(shared.bias.repeat(places))
     x = torch.randn(4, 2, 6, 5, dtype=torch.float64)
     torch.testing.assert_close(own(x), shared(x))
