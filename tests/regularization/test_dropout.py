@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from dlrun.model.blocks import LocallyConnected
 from dlrun.model.cnn import cnn
 from dlrun.model.mlp import linear, mlp
 from dlrun.model.torchvision import torchvision
@@ -48,6 +49,21 @@ def test_places_in_a_network_of_torchvision():
     model = torchvision([3, 32, 32], 10, "resnet18")
     Dropout(visible=0).change_model(model, torch.randn(2, 3, 32, 32))
     assert rates(model) == {"fc": [0.5]}
+
+
+def test_a_unit_before_weights_of_each_place_is_missing_in_all_patches():
+    model = cnn([1, 6, 6], 3, nn.ReLU, [2, 3], pooling="none", shared=False)
+    Dropout(visible=0, hidden=0, convolution=0.5).change_model(model, torch.randn(2, 1, 6, 6))
+    [(name, [rate])] = rates(model).items()
+    assert (type(model.get_submodule(name)), rate) == (LocallyConnected, 0.5)
+    patches = []
+    own = model.get_submodule(name)
+    own.linear.register_forward_pre_hook(lambda _, given: patches.append(given[0]))
+    own(torch.ones(1, 2, 6, 6))
+    # (places, inputs, kernel, kernel): a unit one to the right is one further left in a kernel.
+    seen = patches[0].unflatten(1, (6, 6, 2))[0]
+    assert torch.equal(seen[1:-1, 1:-2, ..., 1], seen[1:-1, 2:-1, ..., 0])
+    assert set(seen.unique().tolist()) == {0.0, 2.0}
 
 
 def test_the_order_is_that_of_running_not_of_definition():
