@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils import parametrize
 
+from dlrun.model.autoencoder import Transposed
+
 Layer = nn.Linear | _ConvNd
 
 
@@ -52,10 +54,11 @@ def set_weight(layer: Layer, values: Tensor) -> None:
         layer.weight.copy_(values)
 
 
-def set_bias(layer: Layer, bias: float) -> None:
-    """Fill the layer's bias, if it has one."""
-    if layer.bias is not None:
-        layer.bias.fill_(bias)
+def set_biases(model: nn.Module, bias: float) -> None:
+    """Fill the biases of all layers, and those of layers that use the weights of another."""
+    for module in model.modules():
+        if isinstance(module, Layer | Transposed) and module.bias is not None:
+            module.bias.fill_(bias)
 
 
 def by_unit(layer: Layer, factors: Tensor) -> Tensor:

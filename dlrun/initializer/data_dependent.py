@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from dlrun.initializer import Layer, by_unit, fresh, layers, set_bias, set_weight
+from dlrun.initializer import Layer, by_unit, fresh, layers, set_biases, set_weight
 from dlrun.initializer.structured import orthogonal
 from dlrun.model.order import evaluation, output_of, weight_layers
 
@@ -65,7 +65,7 @@ def data_dependent(
         raise ValueError(f"samples must be at least 1, got {samples}")
     for layer in layers(model):
         set_weight(layer, fresh(layer).normal_())
-        set_bias(layer, 0.0)
+    set_biases(model, 0.0)
     chain = weight_layers(model, x)
     for layer in chain:
         _normalize_units(layer, output_of(layer, model, x), beta)

@@ -2,14 +2,14 @@
 
 from torch import Tensor, nn
 
-from dlrun.initializer import fresh, layers, set_bias, set_weight
+from dlrun.initializer import fresh, layers, set_biases, set_weight
 
 
 def constant(model: nn.Module, x: Tensor, *, value: float = 0.0, bias: float = 0.0) -> None:
     """All weights equal."""
     for layer in layers(model):
         set_weight(layer, fresh(layer).fill_(value))
-        set_bias(layer, bias)
+    set_biases(model, bias)
 
 
 def normal(
@@ -20,7 +20,7 @@ def normal(
         raise ValueError(f"std must not be negative, got {std}")
     for layer in layers(model):
         set_weight(layer, fresh(layer).normal_(mean, std))
-        set_bias(layer, bias)
+    set_biases(model, bias)
 
 
 def uniform(
@@ -31,4 +31,4 @@ def uniform(
         raise ValueError(f"high must not be below low={low}, got {high}")
     for layer in layers(model):
         set_weight(layer, fresh(layer).uniform_(low, high))
-        set_bias(layer, bias)
+    set_biases(model, bias)

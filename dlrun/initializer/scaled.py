@@ -5,7 +5,7 @@ from math import exp, sqrt
 from torch import Tensor, nn
 
 from dlrun.activation import Activation
-from dlrun.initializer import Layer, fans, fresh, layers, set_bias, set_weight
+from dlrun.initializer import Layer, fans, fresh, layers, set_biases, set_weight
 from dlrun.model.order import residual_ends
 
 
@@ -20,7 +20,7 @@ def lecun(
     """Weights of variance 1/fan (LeCun, Bottou, Orr, Müller 1998); mode as in `he`."""
     for layer in layers(model):
         _draw(layer, sqrt(1 / _fan(layer, mode)), distribution)
-        set_bias(layer, bias)
+    set_biases(model, bias)
 
 
 def xavier(
@@ -38,7 +38,7 @@ def xavier(
     """
     for layer in layers(model):
         _draw(layer, gain * sqrt(1 / _fan(layer, mode)), distribution)
-        set_bias(layer, bias)
+    set_biases(model, bias)
 
 
 def he(
@@ -58,7 +58,7 @@ def he(
     a = slope_below_zero(activation)
     for layer in layers(model):
         _draw(layer, sqrt(2 / ((1 + a * a) * _fan(layer, mode))), distribution)
-        set_bias(layer, bias)
+    set_biases(model, bias)
 
 
 def random_walk(
@@ -86,7 +86,7 @@ def random_walk(
         else:
             g = exp(1 / (2 * n))
         _draw(layer, g / sqrt(n), "normal")
-        set_bias(layer, bias)
+    set_biases(model, bias)
 
 
 def hanin_rolnick(model: nn.Module, x: Tensor, *, decay: float = 0.9, bias: float = 0.0) -> None:
@@ -99,7 +99,7 @@ def hanin_rolnick(model: nn.Module, x: Tensor, *, decay: float = 0.9, bias: floa
         raise ValueError(f"decay must be above 0 and at most 1, got {decay}")
     for layer in layers(model):
         _draw(layer, sqrt(2 / fans(layer)[0]), "normal")
-        set_bias(layer, bias)
+    set_biases(model, bias)
     for number, end in enumerate(residual_ends(model), start=1):
         scale_output(end, decay**number)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
-from dlrun.initializer import Layer, by_unit, fans, fresh, layers, set_bias, set_weight
+from dlrun.initializer import Layer, by_unit, fans, fresh, layers, set_biases, set_weight
 from dlrun.initializer.scaled import scale_output
 from dlrun.model.order import residual_ends, weight_layers
 
@@ -21,7 +21,7 @@ def orthogonal(model: nn.Module, x: Tensor, *, gain: float = 1.0, bias: float = 
         for group in values.chunk(getattr(layer, "groups", 1)):
             nn.init.orthogonal_(group, gain)
         set_weight(layer, values)
-        set_bias(layer, bias)
+    set_biases(model, bias)
 
 
 def dirac(model: nn.Module, x: Tensor, *, bias: float = 0.0) -> None:
@@ -33,7 +33,7 @@ def dirac(model: nn.Module, x: Tensor, *, bias: float = 0.0) -> None:
         else:
             nn.init.dirac_(values, layer.groups)
         set_weight(layer, values)
-        set_bias(layer, bias)
+    set_biases(model, bias)
 
 
 def weight_norm(model: nn.Module, x: Tensor, *, bias: float = 0.0) -> None:
@@ -59,7 +59,7 @@ def weight_norm(model: nn.Module, x: Tensor, *, bias: float = 0.0) -> None:
         set_weight(layer, fresh(layer).normal_())
         g = sqrt(gain.get(layer, 2.0) * fan_in / fan_out)
         set_weight(layer, by_unit(layer, g / unit_norms(layer)))
-        set_bias(layer, bias)
+    set_biases(model, bias)
 
 
 def unit_norms(layer: Layer) -> Tensor:

@@ -42,18 +42,33 @@ class Transposed(nn.Module):
         self._padding = padding
         self.bias = nn.Parameter(torch.zeros(layer.weight.shape[1]))
 
+    @property
+    def of(self) -> nn.Linear | nn.Conv2d:
+        """The other layer."""
+        return self._of[0]
+
+    @property
+    def weight(self) -> Tensor:
+        """As the forward pass takes it: (inputs, outputs) of a linear layer, else its own."""
+        weight: Tensor = self.of.weight
+        return weight.t() if is_linear(self) else weight
+
     def forward(self, h: Tensor) -> Tensor:
         """(n, outputs of the layer, ...) -> (n, its inputs, ...)."""
-        (layer,) = self._of
-        if isinstance(layer, nn.Linear):
-            return F.linear(h, layer.weight.t(), self.bias)
+        if is_linear(self):
+            return F.linear(h, self.weight, self.bias)
         return F.conv_transpose2d(
-            h, layer.weight, self.bias, stride=2, padding=1, output_padding=self._padding
+            h, self.weight, self.bias, stride=2, padding=1, output_padding=self._padding
         )
 
     def extra_repr(self) -> str:
         """How it is shown."""
-        return f"of {self._of[0]}"
+        return f"of {self.of}"
+
+
+def is_linear(layer: nn.Module) -> bool:
+    """Whether a layer is linear, or the transpose of a linear one, and no convolution."""
+    return isinstance(layer.of if isinstance(layer, Transposed) else layer, nn.Linear)
 
 
 def autoencoder(

@@ -3,6 +3,7 @@
 Wan, Zeiler, Zhang, LeCun, Fergus 2013, Regularization of Neural Networks using DropConnect.
 """
 
+import logging
 from math import exp
 from typing import Any
 
@@ -12,11 +13,13 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from dlrun.errors import Mistake
+from dlrun.model.autoencoder import Transposed, is_linear
 from dlrun.model.order import evaluation
 from dlrun.regularization import Regularizer
 from dlrun.regularization.batch_norm import ACTIVATIONS
 from dlrun.regularization.dropout import drop
 
+_log = logging.getLogger("dlrun")
 _CONVOLUTIONS: dict[int, Any] = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}
 _POINTS = [place / 10 for place in range(-50, 51)]
 """Where an activation is asked of a Gaussian, in standard deviations: the trapezoidal rule."""
@@ -51,7 +54,7 @@ class Connections:
         else:
             weights = drop(weight.expand(len(x), *weight.shape), self.rate)
             biases = None if bias is None else drop(bias.expand(len(x), *bias.shape), self.rate)
-            each = _linear if isinstance(layer, nn.Linear) else _convolve
+            each = _linear if is_linear(layer) else _convolve
             out = each(layer, x, weights, biases)
         return out
 
@@ -86,11 +89,11 @@ class Averaged:
 class DropConnect(Regularizer):
     """Each weight and bias is 0 with probability p, else divided by 1 − p; not in evaluation.
 
-    linear: p in every linear layer. convolution: p in every convolution. masks: "batch",
-    one mask for all samples of a mini-batch; "sample", one for each, as in the paper, with
-    the memory of all those weights. inference: what evaluation uses: "mean", the mean of the
-    weights; or "gaussian", the mean of the activation of N(Wx, p/(1 − p)·W²x²), as in the paper,
-    by the trapezoidal rule in place of drawn numbers. Random numbers come from torch's global
+    linear: p in every linear layer. convolution: p in every convolution but transposed ones.
+    masks: "batch", one mask for all samples of a mini-batch; "sample", one for each, as in the
+    paper, with the memory of all those weights. inference: what evaluation uses: "mean", the mean
+    of the weights; or "gaussian", the mean of the activation of N(Wx, p/(1 − p)·W²x²), as in the
+    paper, by the trapezoidal rule in place of drawn numbers. Random numbers come from torch's global
     generator of the device.
     """
 
@@ -117,11 +120,14 @@ class DropConnect(Regularizer):
         Raises Mistake where the model has no such layers, or none with an activation after it
         where inference asks for that.
         """
-        found, changed = 0, []
+        found, left, changed = 0, 0, []
         for layer in model.modules():
-            if isinstance(layer, nn.Linear):
+            if is_linear(layer):
                 rate = self.linear
-            elif isinstance(layer, _ConvNd) and not isinstance(layer, _ConvTransposeNd):
+            elif isinstance(layer, Transposed | _ConvTransposeNd):
+                left += bool(self.convolution)
+                continue
+            elif isinstance(layer, _ConvNd):
                 rate = self.convolution
             else:
                 continue
@@ -133,6 +139,11 @@ class DropConnect(Regularizer):
             raise Mistake(
                 "regularization.dropconnect: the model has no linear or convolution layer "
                 "whose weights it could drop; leave it out"
+            )
+        if left:
+            _log.warning(
+                "regularization.dropconnect: transposed convolutions, of which there are "
+                f"{left}, keep all weights"
             )
         if self.inference == "gaussian":
             _tell_activations(model, x, changed)
@@ -174,7 +185,7 @@ def _tell_activations(model: nn.Module, x: Tensor, changed: list[Connections]) -
 
 def _apply(layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """What the layer gives with these weights."""
-    if isinstance(layer, nn.Linear):
+    if is_linear(layer):
         return F.linear(x, weight, bias)
     out: Tensor = layer._conv_forward(x, weight, bias)
     return out

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from dlrun.model.autoencoder import Transposed, is_linear
 from dlrun.model.blocks import LocallyConnected
 from dlrun.model.order import weight_layers
 from dlrun.regularization import Regularizer
@@ -118,14 +119,15 @@ class Dropout(Regularizer):
 
     def change_model(self, model: nn.Module, x: Tensor) -> nn.Module:
         """Put the hooks on; the model's state_dict stays as it is."""
-        hidden = weight_layers(model, x)[1:]
+        hidden: list[nn.Module] = [*weight_layers(model, x)[1:]]
+        hidden += [module for module in model.modules() if isinstance(module, Transposed)]
         # A unit that is missing is so in all patches, which overlap.
         own = [module for module in model.modules() if isinstance(module, LocallyConnected)]
         before: dict[nn.Module, nn.Module] = {module.linear: module for module in own}
         if self.visible:
             model.register_forward_pre_hook(Drop(self.visible, self.scales))
         for layer in hidden:
-            rate = self.hidden if isinstance(layer, nn.Linear) else self.convolution
+            rate = self.hidden if is_linear(layer) else self.convolution
             if rate:
                 before.get(layer, layer).register_forward_pre_hook(Drop(rate, self.scales))
         return model

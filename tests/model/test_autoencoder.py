@@ -10,6 +10,7 @@ from torch import nn
 from dlrun.activation import Maxout
 from dlrun.engine.count import parameters
 from dlrun.errors import Mistake
+from dlrun.initializer.distributions import normal
 from dlrun.model.autoencoder import Transposed, autoencoder
 from dlrun.regularization.batch_norm import BatchNorm
 from dlrun.regularization.dropconnect import DropConnect
@@ -175,6 +176,52 @@ def test_with_rules_that_change_the_model(rule, tied):
     assert model(x).shape == x.shape
     model(x).sum().backward()
     assert all(p.grad is not None for p in model.parameters())
+
+
+def tied_one(channels=()):
+    """Its decoder's layers with weights: transposed ones, the convolution's last."""
+    model = autoencoder([1, 8, 8], nn.Identity, code=3, hidden=[6], channels=channels, tied=True)
+    return model, [module for module in model.decoder if isinstance(module, Transposed)]
+
+
+def test_the_biases_of_a_tied_decoder_are_those_of_the_initializer():
+    model, own = tied_one([2])
+    with torch.no_grad():
+        normal(model, torch.zeros(0), bias=0.25)
+    assert len(own) == 3
+    assert all((layer.bias == 0.25).all() for layer in own)
+
+
+def test_dropout_before_the_layers_of_a_tied_decoder():
+    model, own = tied_one([2])
+    rule = Dropout(visible=0, hidden=0.5, convolution=0.25)
+    rule.change_model(model, torch.randn(2, 1, 8, 8))
+    rates = [[hook.rate for hook in each._forward_pre_hooks.values()] for each in own]
+    assert rates == [[0.5], [0.5], [0.25]]
+
+
+@pytest.mark.parametrize("masks", ["batch", "sample"])
+def test_dropconnect_in_a_tied_decoder(masks):
+    model, own = tied_one()
+    DropConnect(0.5, masks=masks).change_model(model, torch.randn(2, 1, 8, 8))
+    with torch.no_grad():
+        model.encoder[-1].weight.fill_(1.0)
+    h = torch.ones(4000, 3)
+    given = own[0](h)  # three weights and the bias of 0, each 0 or twice itself
+    assert set(given.unique().tolist()) <= {0.0, 2.0, 4.0, 6.0}
+    assert len(given.unique(dim=0)) == 1 if masks == "batch" else len(given.unique(dim=0)) > 10
+    if masks == "sample":
+        torch.testing.assert_close(given.mean(0), torch.full((6,), 3.0), atol=0.15, rtol=0)
+    model.eval()
+    torch.testing.assert_close(own[0](h), torch.full((4000, 6), 3.0))
+
+
+def test_dropconnect_says_that_transposed_convolutions_stay_whole(caplog):
+    for tied in (True, False):
+        model = autoencoder([1, 8, 8], nn.Identity, channels=[2], tied=tied)
+        DropConnect(convolution=0.5).change_model(model, torch.randn(2, 1, 8, 8))
+        assert "transposed convolutions, of which there are 1, keep all weights" in caplog.text
+        caplog.clear()
 
 
 def test_maxout_widens_every_layer_but_the_ends():
