@@ -228,8 +228,9 @@ def _made(key: str, values: Mapping[str, Any]) -> Any:
     Hydra's partial becomes Python's own, or the function itself: it is called in every step.
     """
     with explained(key, values):
+        given = signature.in_floats(values["_target_"], values)
         own = _own(key, values) and not any(mark in str(values) for mark in ("${", "???"))
-        made = _called(key, values) if own else instantiate(values, _convert_="all")
+        made = _called(key, given) if own else instantiate(given, _convert_="all")
     if not isinstance(made, functools.partial):
         return made
     if made.args or made.keywords:
@@ -293,6 +294,10 @@ def _blamed(key: str, values: Mapping[str, Any], message: str) -> str:
     ]
     if named:
         return min(named)[1]
+    for name, value in given:  # of the several that torch names one
+        last = name.rpartition(".")[2]
+        if last.endswith("as") and re.search(rf"\b{re.escape(last[:-1])}\b", message):
+            return f"{name}={value}"
     for name, value in given:
         if re.search(rf"(?<![\w.]){re.escape(str(value))}(?![\w.])", message):
             return f"{name}={value}"

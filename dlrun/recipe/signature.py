@@ -195,6 +195,31 @@ def fits(value: object, hint: Any) -> bool:
     return kind not in _KINDS or _KINDS[kind][1](value)
 
 
+def in_floats(target: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a `_target_`, with whole numbers as floats in lists that take those.
+
+    torch refuses betas of 0 and 0.999.
+    """
+    lists = [name for name, value in values.items() if _is_list(value)]
+    hints = _hints(find(target, "")) if lists else {}
+    found = {name: _in_floats(values[name], hints.get(name, Any)) for name in lists}
+    return {**values, **found}
+
+
+def _in_floats(value: Any, hint: Any) -> Any:
+    inner = typing.get_args(hint)
+    if typing.get_origin(hint) in (Union, types.UnionType):
+        taking = [one for one in _writable(inner) if fits(value, one)]
+        return _in_floats(value, taking[0]) if len(taking) == 1 else value
+    if hint is float and _is_number(value, int):
+        return float(value)
+    if not (inner and _is_list(value)):
+        return value
+    alike = len(inner) != len(value) or inner[-1] is Ellipsis
+    hints = inner[:1] * len(value) if alike else inner
+    return [_in_floats(one, each) for one, each in zip(value, hints, strict=True)]
+
+
 def expected(hint: Any) -> str:
     """A type in the user's words, e.g. `a list of whole numbers`."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)

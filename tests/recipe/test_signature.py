@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dlrun.duration import Steps
 from dlrun.errors import Mistake
-from dlrun.recipe.signature import durations, expected, find, fits, problems
+from dlrun.recipe.signature import durations, expected, find, fits, in_floats, problems
 
 ONE = Steps(1)
 
@@ -129,6 +129,28 @@ def test_a_class_a_partial_and_open_arguments():
         "x.count=2.5: expected a whole number"
     ]
     assert problems("targets.open_function", {"rate": 1, "anything": 2}, "x") == []
+
+
+def listed(
+    pair: tuple[float | torch.Tensor, float | torch.Tensor],
+    many: list[float],
+    counts: list[int],
+    table: list[tuple[float, float]],
+    either: list[float] | None = None,
+    any_count: tuple[float, ...] = (),
+    unknown: Any = None,
+) -> None:
+    """Takes lists."""
+
+
+def test_whole_numbers_are_floats_in_lists_of_them():
+    given = {"pair": [0, 0.9], "many": [1, 2], "counts": [1, 2], "table": [[0, 1], [2, 0.5]]}
+    given |= {"either": [3], "any_count": [4, 5, 6], "unknown": [7]}
+    found = in_floats("targets.listed", given)
+    assert found == given
+    assert str(found["pair"]) == "[0.0, 0.9]"
+    assert str(found["table"]) == "[[0.0, 1.0], [2.0, 0.5]]"
+    assert [name for name in given if "." not in str(found[name])] == ["counts", "unknown"]
 
 
 def test_torch_itself():
