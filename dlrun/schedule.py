@@ -139,8 +139,8 @@ def manual(
     """The rate of the last epoch in the table that was reached, over lr; 1 before the first."""
     if lr <= 0:
         raise ValueError(f"lr must be above 0, got {lr}")
-    for _, rate in table:
-        _not_negative("table", rate)
+    for row in table:
+        _not_negative("table", min(row))
     reached = [(epoch, rate) for epoch, rate in table if step >= epoch * steps_per_epoch]
     return max(reached)[1] / lr if reached else 1.0
 

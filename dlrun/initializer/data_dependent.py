@@ -31,6 +31,8 @@ def lsuv(
     """
     if tolerance <= 0:
         raise ValueError(f"tolerance must be above 0, got {tolerance}")
+    if not 0 <= most_trials <= MOST_ROUNDS:
+        raise ValueError(f"most_trials must be between 0 and {MOST_ROUNDS}, got {most_trials}")
     orthogonal(model, x, bias=bias)
     for layer in weight_layers(model, x):
         for _ in range(most_trials):

@@ -56,9 +56,15 @@ def cnn(
             layers.append(POOLINGS[pooling](2))
             height, width = height // 2, width // 2
     if min(height, width) < 1:
+        poolings, pixels = len(channels) // pool_every, f"{shape[1]}×{shape[2]} pixels"
+        if min(shape[1:]) >> poolings:  # which alone leave something
+            raise ValueError(
+                f"stride must be lower: with {poolings} poolings it leaves nothing of {pixels}, "
+                f"got {stride}"
+            )
         raise ValueError(
-            f"pool_every must be higher: {len(channels) // pool_every} poolings leave nothing "
-            f"of {shape[1]}×{shape[2]} pixels, got {pool_every}"
+            f"pool_every must be higher: {poolings} poolings leave nothing of {pixels}, "
+            f"got {pool_every}"
         )
     if global_pool:
         layers.append(nn.AdaptiveAvgPool2d(1))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from dlrun.optimizer import rules
+from dlrun.optimizer import below_one, rules
 from dlrun.optimizer.replay import evaluated
 
 FORMS = ("outside", "inside")
@@ -54,9 +54,9 @@ def rmsprop(
     weight_decay: float = 0.0,
 ) -> torch.optim.Optimizer:
     """RMSprop (Tieleman, Hinton 2012; Graves 2013); eps_form as in `adagrad`."""
+    below_one(alpha=alpha, momentum=momentum)
     if _outside(eps_form):
         return torch.optim.RMSprop(parameters, lr, alpha, eps, weight_decay, momentum, centered)
-    _check(alpha=alpha, momentum=momentum)
     return Scaled(
         parameters,
         lr=lr,
@@ -83,13 +83,11 @@ def adam(
     bias_correction: m/(1 − β₁ᵗ) and v/(1 − β₂ᵗ); without, m and v as they are.
     amsgrad: the largest v so far in place of v (Reddi, Kale, Kumar 2018).
     """
+    below_one(betas=betas)
     if _outside(eps_form) and bias_correction:
         return torch.optim.Adam(parameters, lr, betas, eps, weight_decay, amsgrad)
     if amsgrad:
         raise ValueError("amsgrad is for eps_form=outside with bias_correction")
-    for number, beta in enumerate(betas):
-        if not 0 <= beta < 1:
-            raise ValueError(f"betas must be at least 0 and below 1, got {beta} at {number}")
     return Scaled(
         parameters,
         lr=lr,
@@ -116,11 +114,30 @@ def adadelta(
     window: s and u are means over so many steps, as section 3.1 begins, not running ones.
     numerator: √(u + ε) in the step; without, θ ← θ − α·g/√(s + ε).
     """
+    below_one(rho=rho)
     if window is None and numerator:
         return torch.optim.Adadelta(parameters, lr, rho, eps, weight_decay)
     if window is not None and window < 1:
         raise ValueError(f"window must be at least 1 step, got {window}")
     return AdaDelta(parameters, lr, rho, eps, window, numerator, weight_decay)
+
+
+def rprop(
+    parameters: ParamsT,
+    lr: float = 0.01,
+    etas: tuple[float, float] = (0.5, 1.2),
+    step_sizes: tuple[float, float] = (1e-6, 50.0),
+) -> torch.optim.Optimizer:
+    """torch.optim.Rprop (Riedmiller, Braun 1993), with steps in a range that there is."""
+    (down, up), (least, most) = etas, step_sizes
+    if not 0 < down < 1 < up:
+        raise ValueError(f"etas must be one between 0 and 1 and one above 1, got {list(etas)}")
+    if not 0 <= least <= most:
+        raise ValueError(
+            f"step_sizes must be the smallest step, at least 0, and the largest, got "
+            f"{list(step_sizes)}"
+        )
+    return torch.optim.Rprop(parameters, lr, etas, step_sizes)
 
 
 class Scaled(torch.optim.Optimizer):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from dlrun.optimizer import below_one
 from dlrun.optimizer.replay import evaluated
 
 
@@ -26,8 +27,7 @@ class Lion(torch.optim.Optimizer):
         for name, value in (("lr", lr), ("weight_decay", weight_decay)):
             if value < 0:
                 raise ValueError(f"{name} must not be negative, got {value}")
-        if not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"betas must be at least 0 and below 1, got {betas}")
+        below_one(betas=betas)
         super().__init__(parameters, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
 
     @torch.no_grad()

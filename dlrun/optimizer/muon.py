@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 from torch.optim.optimizer import ParamsT
 
+from dlrun.optimizer import below_one
 from dlrun.optimizer.replay import evaluated
 
 QUINTIC = (3.4445, -4.7750, 2.0315)  # steepest at 0: singular values end in about [0.7, 1.2]
@@ -47,12 +48,9 @@ class Muon(torch.optim.Optimizer):
         for name, value in (("lr", lr), ("adamw_lr", adamw_lr), ("weight_decay", weight_decay)):
             if value < 0:
                 raise ValueError(f"{name} must not be negative, got {value}")
-        if not 0 <= momentum < 1:
-            raise ValueError(f"momentum must be at least 0 and below 1, got {momentum}")
+        below_one(momentum=momentum, betas=betas)
         if not 1 <= iterations <= 100:
             raise ValueError(f"iterations must be between 1 and 100, got {iterations}")
-        if not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"betas must be at least 0 and below 1, got {betas}")
         given: list[Any] = list(parameters)
         if not isinstance(given[0], dict):
             given = [{"params": given}]

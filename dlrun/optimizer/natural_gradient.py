@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dlrun.errors import Mistake
 from dlrun.loss import LOSSES, Loss
+from dlrun.optimizer import below_one
 from dlrun.optimizer.fisher import Factors, Fisher, Layer, watched
 from dlrun.optimizer.replay import Objective, trainable
 
@@ -54,9 +55,7 @@ class NaturalGradient(torch.optim.Optimizer):
                 raise ValueError(f"{name} must not be negative, got {value}")
         if draws > 1000:
             raise ValueError(f"draws must be at most 1000, got {draws}")
-        for name, value in (("momentum", momentum), ("decay", decay)):
-            if not 0 <= value < 1:
-                raise ValueError(f"{name} must be at least 0 and below 1, got {value}")
+        below_one(momentum=momentum, decay=decay)
         for name, value in (("moments_every", moments_every), ("inverse_every", inverse_every)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")

@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from dlrun.optimizer import below_one
 from dlrun.optimizer.replay import Objective, replayed, trainable
 
 BASES = ("momentum", "adamw")
@@ -42,6 +43,7 @@ class SAM(torch.optim.Optimizer):
             raise ValueError(f"{name} must not be negative, got {value}")
         if base not in BASES:
             raise ValueError(f"base must be {' or '.join(BASES)}, got {base}")
+        below_one(momentum=momentum, betas=betas)
         weights: Any = trainable(model) if groups is None else groups
         if base == "momentum":
             self._base: torch.optim.Optimizer = torch.optim.SGD(

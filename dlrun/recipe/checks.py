@@ -1,6 +1,7 @@
 """What does not fit together in a recipe, said before training."""
 
 import math
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from math import prod
@@ -20,7 +21,7 @@ from dlrun.loss import Loss
 from dlrun.metric import CLASSES, LABELS, NUMBERS, Metric
 from dlrun.optimizer import Averaging
 from dlrun.recipe import schema
-from dlrun.recipe.instantiate import explained, ours
+from dlrun.recipe.instantiate import explained, ours, part
 from dlrun.recipe.signature import where
 from dlrun.regularization import acts
 
@@ -148,6 +149,9 @@ def _try_forward(
         if config.preflight != "off":
             losses.refuse_probabilities(loss, model, x)
     except _TELLING as error:
+        with explained("activation", config.activation):
+            if _in_activation(config, error):
+                raise
         message = f"model={name}: does not take samples of shape {shape} from data={data.name}"
         raise Mistake(f"{message}: {first_line(error)}") from error
     finally:
@@ -156,6 +160,14 @@ def _try_forward(
         value = loss(logits, x if gives_back else y)
     if not isinstance(value, Tensor) or value.dim():
         raise Mistake(f"loss={config.loss._target_}: must give one number for a batch")
+
+
+def _in_activation(config: DictConfig, error: BaseException) -> bool:
+    """Whether the recipe's activation has raised an error, and no layer before it."""
+    kind = type(part(config, "activation")())
+    owners = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    modules = [owner for owner in owners if isinstance(owner, nn.Module)]
+    return bool(modules) and type(modules[-1]) is kind
 
 
 def check_reconstruction(loss: Loss, batches: Iterable[Tensor]) -> None:

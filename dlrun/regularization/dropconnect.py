@@ -93,8 +93,8 @@ class DropConnect(Regularizer):
     masks: "batch", one mask for all samples of a mini-batch; "sample", one for each, as in the
     paper, with the memory of all those weights. inference: what evaluation uses: "mean", the mean
     of the weights; or "gaussian", the mean of the activation of N(Wx, p/(1 − p)·W²x²), as in the
-    paper, by the trapezoidal rule in place of drawn numbers. Random numbers come from torch's global
-    generator of the device.
+    paper, by the trapezoidal rule in place of drawn numbers. Random numbers come from torch's
+    global generator of the device.
     """
 
     def __init__(
