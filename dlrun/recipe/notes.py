@@ -2,15 +2,21 @@
 
 from collections.abc import Iterator
 from math import sqrt
+from typing import Any
 
 from omegaconf import DictConfig
 
+from dlrun import duration, shell
 from dlrun.engine.run import LoopConfig
+from dlrun.recipe import instantiate, signature
+
+_BEFORE = ("optimizer.start", "schedule.milestones", "schedule.table", "unfreeze_at")
+"""Begin with the step after so many: at the very end it is too late for them."""
 
 
 def notes(config: DictConfig, lengths: LoopConfig) -> list[str]:
     """The lines for a training of such lengths."""
-    return list(_rate(config, lengths))
+    return [*_rate(config, lengths), *_beyond(config, lengths)]
 
 
 def of_rate(config: DictConfig, lengths: LoopConfig) -> float:
@@ -28,3 +34,45 @@ def _rate(config: DictConfig, lengths: LoopConfig) -> Iterator[str]:
             f"scale_lr={config.scale_lr}: multiplies the rate by {factor:.4g}{to} for steps of "
             f"{lengths.step_samples:,} samples in place of {config.base_batch_size:,}"
         )
+
+
+def _beyond(config: DictConfig, lengths: LoopConfig) -> Iterator[str]:
+    """What the training is too short for, of which nothing else is said."""
+    total = lengths.total_steps
+    for key, value, times in _durations(config):
+        steps = [time.steps(lengths.steps_per_epoch, total) for time in times]
+        late = max(steps, default=0)
+        if late > total or (late == total and key in _BEFORE):
+            so = "it is never reached"
+            if key == "warmup":
+                so = f"the rate rises to {total / late:.2g} of what it is to be"
+            yield (
+                f"{key}={shell.shown(value)}: is too long for a training of {total:,} steps "
+                f"({total / lengths.steps_per_epoch:.4g} epochs); {so}"
+            )
+
+
+def _durations(config: DictConfig) -> Iterator[tuple[str, Any, list[duration.Duration]]]:
+    """The times at which something is to begin, change or end, by their keys."""
+    yield "warmup", config.warmup, [duration.parse(config.warmup)]
+    if config.unfreeze_at is not None:
+        yield "unfreeze_at", config.unfreeze_at, [duration.parse(config.unfreeze_at)]
+    options = {key: config[key] for key in ("optimizer", "schedule")}
+    rules = config.regularization or {}
+    options |= {f"regularization.{name}": rules[name] for name in rules}
+    for key, option in options.items():
+        values = instantiate.plain(option, key, None)
+        for name in signature.durations(values["_target_"]):
+            if values.get(name) is not None and _acts(name, values):
+                at = f"{key}.{name}"
+                yield at, values[name], instantiate.read_durations(at, values[name])
+    if config.schedule["_target_"] == "dlrun.schedule.manual":
+        table = instantiate.plain(config.schedule, "schedule", None)["table"]
+        yield "schedule.table", table, [duration.Duration(row[0], "epochs") for row in table]
+
+
+def _acts(name: str, values: dict[str, Any]) -> bool:
+    """Whether a time counts beside the other options: some are of one form alone."""
+    if name == "momentum_steps":
+        return values.get("momentum_start") is not None
+    return values.get("form") != "ema" or name not in ("start", "period")

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from dlrun import duration
 from dlrun.finding import WARN, Finding, exploded
 from dlrun.report.known import (
     CLOSE,
@@ -167,9 +168,7 @@ def _why(left: float, trained: Trained) -> tuple[str, str, Mapping[str, Any]]:
         clause = "its training loss goes up and down, as steps that are too large make it"
         return "rate_too_high", clause, slower(rate)
     if _steps_are_small(trained):
-        changes = {"optimizer.lr": rounded(10 * rate)} if rate else {"procedure": "find_lr"}
-        clause = "each of these steps does far more than one of the training; its rate is too low"
-        return "rate_too_low", clause, changes
+        return _too_low(trained, "each of these steps does far more than one of the training")
     patience = (recipe.get("regularization") or {}).get("early_stopping", {}).get("patience")
     if seen.get("stopped") and patience:
         changes = {"regularization.early_stopping.patience": times(patience, 10)}
@@ -179,9 +178,7 @@ def _why(left: float, trained: Trained) -> tuple[str, str, Mapping[str, Any]]:
         clause = "its training loss was still falling; train longer, or at a higher rate"
         return "still_improving", clause, {"epochs": longer(trained)}
     if left > UNEXPLAINED and _creeps(losses):
-        changes = {"optimizer.lr": rounded(10 * rate)} if rate else {"procedure": "find_lr"}
-        clause = "its training loss falls from point to point, but hardly; the steps are too small"
-        return "rate_too_low", clause, changes
+        return _too_low(trained, "its training loss falls from point to point, but hardly")
     if restraint and back is None:
         return restraint
     clause = "its training loss no longer falls; try another rate, then a larger network"
@@ -223,6 +220,23 @@ def _restraint(trained: Trained, sure: bool) -> tuple[str, str, Mapping[str, Any
             f"{trained.seen['trial/held']:.3g}, without at {trained.seen['trial/after']:.3g}"
         )
     return "too_much_regularization", clause, changes
+
+
+def _too_low(trained: Trained, said: str) -> tuple[str, str, Mapping[str, Any]]:
+    """That the rate is too low, or does not get to what it is to be before the end."""
+    rate = trained.rate
+    if _rises_to_the_end(trained):
+        clause = f"{said}; its warm-up is longer than the training, so that the rate is still low"
+        return "rate_too_low", clause, {"warmup": "10%"}
+    changes = {"optimizer.lr": rounded(10 * rate)} if rate else {"procedure": "find_lr"}
+    return "rate_too_low", f"{said}; its rate is too low", changes
+
+
+def _rises_to_the_end(trained: Trained) -> bool:
+    """Whether the training has ended before its warm-up."""
+    rise = duration.parse(trained.recipe.get("warmup") or 0)
+    ends = {unit: max(point[unit] for point in trained.points) for unit in ("epoch", "step")}
+    return bool(rise.amount > ends.get(rise.unit.removesuffix("s"), math.inf))
 
 
 def _steps_are_small(trained: Trained) -> bool:

@@ -33,3 +33,54 @@ def test_a_rate_grows_by_the_samples_that_a_step_has(compose_recipe, digits, wor
 
 def test_the_usual_batch_keeps_the_rate_and_nothing_is_said(compose_recipe):
     assert said(compose_recipe("scale_lr=linear")) == []
+
+
+SWA = ["regularization=[weight_average]", "regularization.weight_average.form=swa"]
+
+
+@pytest.mark.parametrize(
+    ("words", "beginning"),
+    [
+        ([*SWA, "regularization.weight_average.start='50 epochs'"], "start=50 epochs: is too long"),
+        (["optimizer=asgd", "optimizer.start=1e9"], "optimizer.start="),
+        (["optimizer=asgd", "optimizer.start=3"], "optimizer.start=3: is too long"),
+        (["warmup='50 epochs'"], "warmup=50 epochs: is too long for a training of 12 steps (3 ep"),
+        (["freeze=[backbone]", "unfreeze_at=3"], "unfreeze_at=3: is too long"),
+        (
+            ["schedule=multistep", "schedule.milestones=[1,3]"],
+            "schedule.milestones=[1,3]: is too long",
+        ),
+        (["schedule=manual", "schedule.table=[[0,0.1],[3,0.01]]"], "schedule.table=[[0,0.1],[3,0"),
+        (["optimizer.momentum_start=0.5"], "optimizer.momentum_steps=5 epochs: is too long"),
+        (["schedule=step", "schedule.every='13 steps'"], "schedule.every=13 steps: is too long"),
+        (["regularization=[early_stopping]"], "regularization.early_stopping.patience=5 epochs"),
+    ],
+)
+def test_what_is_never_reached(compose_recipe, words, beginning):
+    [line] = said(compose_recipe("epochs=3", *words))
+    assert beginning in line
+    assert "12 steps (3 epochs); " in line
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [*SWA, "regularization.weight_average.start=3"],
+        ["regularization=[weight_average]", "epochs='2 steps'"],  # the period is for swa
+        ["optimizer=asgd", "optimizer.start=2"],
+        ["warmup=3"],
+        ["warmup=100%"],
+        ["schedule=multistep", "schedule.milestones=[1,'11 steps']"],
+        ["schedule=manual", "schedule.table=[[0,0.1],[2,0.01]]"],
+        ["schedule=step", "schedule.every=3"],
+        ["schedule=restarts", "schedule.first=3"],
+        ["regularization=[early_stopping]", "regularization.early_stopping.patience=2"],
+    ],
+)
+def test_what_is_reached_is_not_said(compose_recipe, words):
+    assert said(compose_recipe("epochs=3", *words)) == []
+
+
+def test_a_short_warm_up_is_said_with_how_far_the_rate_rises(compose_recipe):
+    [line] = said(compose_recipe("epochs=3", "warmup='48 steps'"))
+    assert line.endswith("the rate rises to 0.25 of what it is to be")

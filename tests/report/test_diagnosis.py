@@ -414,6 +414,21 @@ ALL_TRIED = {
     **{"linear": 0.2, "linear/worse": 0.0, "linear/error": 0.005},
     **{"neighbours/val": -0.02, "neighbours/val_error": 0.01},
 }
+
+
+@pytest.mark.parametrize("warmup", ["50 epochs", 50, "10 steps"])
+def test_a_warm_up_that_outlasts_the_training(warmup):
+    finding = nothing_learnt(CREPT, {"warmup": warmup}, **TRIED | {"trial/after": 0.01})
+    assert (finding.name, finding.changes) == ("rate_too_low", {"warmup": "10%"})
+    assert "its warm-up is longer than the training" in finding.text
+
+
+@pytest.mark.parametrize("warmup", [0, "5 epochs", "9 steps", "100%"])
+def test_a_warm_up_that_ends_in_time_leaves_the_rate_to_blame(warmup):
+    finding = nothing_learnt(CREPT, {"warmup": warmup}, **TRIED | {"trial/after": 0.01})
+    assert (finding.name, finding.changes) == ("rate_too_low", {"optimizer.lr": 0.1})
+
+
 WEAK = {"train_eval/loss": 0.451, "val/loss": 0.456, "undecided": 0.485, "val/accuracy": 0.8}
 
 
