@@ -231,6 +231,7 @@ class _Report:
             text=self._commands(),
             table=[_row(each) for each in (*fine, *coarse)],
             chart=_chart(coarse),
+            result=best.run,  # the first runs are those that have memorized a few samples
         )
 
     def _commands(self) -> str:

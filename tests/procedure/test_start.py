@@ -12,6 +12,7 @@ from dlrun.__main__ import main
 from dlrun.engine import train as loop
 from dlrun.procedure import find_lr, start
 from dlrun.procedure.start import _around, _Point
+from dlrun.record import named
 
 COMMON = ("tracking=none", "threads=1")
 START = (*COMMON, "procedure=start")
@@ -82,6 +83,9 @@ def test_the_steps_are_the_procedures_themselves(here, capsys):
         f"optimizer.weight_decay={float(best['optimizer.weight_decay'])!r}"
     )
     assert found["command"] in shown
+    result = record.read_json(named.find("outputs", run.name) / "run.json")
+    assert result["name"].startswith(f"lr {best['optimizer.lr']} "), "none that memorized samples"
+    assert result["name"].endswith(", 2 epochs")
     assert (run / "figures" / "rates.png").is_file()
     page = (run / "report.html").read_text()
     commands = re.findall(r"^ +(dlrun .*)$", info["text"], re.MULTILINE)
