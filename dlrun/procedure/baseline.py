@@ -140,5 +140,5 @@ def _measured(run: RecordedRun) -> dict[str, float]:
         for point in run.points
         if point["epoch"] == end["best/epoch"] and "val/loss" in point["values"]
     )
-    best = {key.replace("best/val_", "val/"): value for key, value in end.items()}
+    best = {k.replace("best/val_", "val/"): v for k, v in end.items() if k.startswith("best/")}
     return {key: value for key, value in (values | best).items() if key.startswith("val/")}

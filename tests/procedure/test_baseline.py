@@ -74,6 +74,23 @@ def test_each_is_what_it_is_alone(here, digits, capsys):
     assert after == before, "typed again, it trains nothing"
 
 
+def test_all_columns_are_of_the_best_weights(here):
+    random = np.random.default_rng(3)
+    x, y = (random.normal(size=(90, n)).astype("float32") for n in (9, 1))
+    np.savez("noise.npz", x=x, y=y)
+    words = ["data=arrays", "data.path=noise.npz", "data.task=regression", "loss=mse"]
+    assert main([*BASELINE, *words, "epochs=5"]) == 0
+    info, runs = told()
+    epochs = set()
+    for row in info["table"][1:]:
+        run = runs[row["model"]]
+        best = record.last_values(record.read_points(run))["best/epoch"]
+        [there] = [p for p in points(run) if p.get("val/loss") == row["val/loss"]]
+        assert row["val/mae"] == there["val/mae"]
+        epochs.add(best)
+    assert min(epochs) < 5, "else the last weights are the best ones"
+
+
 def test_numbers_have_a_mean(here, compose_recipe):
     random = np.random.default_rng(1)
     y = random.normal(3, 5, size=(80, 2)).astype("float32")
