@@ -7,6 +7,7 @@ batches.py, sampling.py   its mini-batches; the order of the samples in an epoch
 step.py, train.py   one step; the loop
 evaluate.py, batch_statistics.py   loss and quality of a split; statistics of batch norm
 report_card.py   answers by class, by confidence, and the worst of them
+distance.py    how far samples lie from each other
 answers.py     a little of what is said of each sample, for figures and comparisons
 inside.py, surface.py   what is in a network, and the loss around its weights
 state/, checkpoint.py   what changes while it trains, and its file

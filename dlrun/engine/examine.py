@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from dlrun.data import Split
 from dlrun.data.sample import sample
 from dlrun.engine.batches import gather
+from dlrun.engine.distance import distances
 from dlrun.engine.evaluate import averaged, ready
 from dlrun.engine.look import Seen, untouched
 from dlrun.engine.run import Run
@@ -282,11 +283,11 @@ def _neighbours(run: Run, train: Looked, val: Looked) -> dict[str, float]:
     apart = {}
     others = _mixed(len(val.y))[: len(val.y) if few else len(probes)].to(val.x.device)
     for name, split, rows in (("train", train, probes), ("val", val, others)):
-        distances = torch.cdist(split.x[rows].flatten(1).float(), x)
+        away = distances(split.x[rows].flatten(1).float(), x)
         if few and split is train:
-            distances.fill_diagonal_(math.inf)
-        distances, nearest = distances.topk(NEIGHBOURS, largest=False)
-        apart[name] = distances[:, 0]
+            away.fill_diagonal_(math.inf)
+        away, nearest = away.topk(NEIGHBOURS, largest=False)
+        apart[name] = away[:, 0]
         found |= _told(run, name, train.y[known][nearest], split.outputs[rows], split.y[rows])
     found["shift"] = _further(apart["val"], apart["train"])
     found["probes"] = 2 * len(probes) * len(others) / (len(probes) + len(others))
@@ -383,8 +384,8 @@ def told_apart(run: Run) -> dict[str, float]:
     splits = (run.data.train, run.data.val)
     x = torch.cat([_flat(run, split, sample(split, count, seed=2))[0] for split in splits])
     of_val = torch.arange(2 * count, device=x.device) >= count
-    distances = torch.cdist(x, x).fill_diagonal_(math.inf)
-    near = distances.topk(math.isqrt(2 * count) // 2 * 2 + 1, largest=False).indices
+    away = distances(x, x).fill_diagonal_(math.inf)
+    near = away.topk(math.isqrt(2 * count) // 2 * 2 + 1, largest=False).indices
     right = (of_val[near].float().mean(1) > 0.5) == of_val
     share, error = float(right.float().mean()), 0.5 / math.sqrt(2 * count)
     return {"share": share, "error": error, "samples": float(count)}

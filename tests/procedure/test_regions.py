@@ -13,6 +13,7 @@ from dlrun.procedure.regions import points
 
 WORDS = ("procedure=regions", "data=toy", "tracking=none", "threads=1", "preflight=off")
 SHORT = ("epochs='30 steps'", "data.n_samples=500", "data.split=100/200/200")
+MANY = ("data.n_samples=3000", "data.split=2800/100/100")
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +57,11 @@ def test_regions_and_errors_are_those_of_the_rules():
     errors = drawn["error against capacity"]
     assert errors["names"] == ["line", "net"]
     assert errors["curves"]["test"] == [values[f"{name} test/error"] for name in ("line", "net")]
+
+
+def test_the_nearest_of_close_samples_is_the_sample_itself():
+    _, values, _ = done("data.kind=sine", *MANY, "procedure.beside=[nearest]")
+    assert values["nearest neighbour train/error"] == 0
 
 
 def test_a_curve_is_drawn_with_the_function_below_it():
