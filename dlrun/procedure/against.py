@@ -37,14 +37,17 @@ def against(
     if seeds < 1:
         raise Mistake(f"procedure.seeds={seeds}: must be at least 1")
     named = labs(lab, variants or {})
+    places = [v if isinstance(v, str) or _is_number(v) else spelled(v) for v in values]
+    if twice := [place for place in places if places.count(place) > 1]:
+        raise Mistake(f"procedure.values: {twice[0]} is there twice; each value stands once")
     each_at = {
-        (name, value): varied(each, f"{name} {value}", [f"{key}={spelled(value)}"])
+        (name, place): varied(each, f"{name} {place}", [f"{key}={spelled(value)}"])
         for name, each in (named or {"": lab}).items()
-        for value in values
+        for place, value in zip(places, values, strict=True)
     }
     trained = {
-        (name, value): _trained(each, f"{name} {value}".strip(), seeds)
-        for (name, value), each in each_at.items()
+        (name, place): _trained(each, f"{name} {place}".strip(), seeds)
+        for (name, place), each in each_at.items()
     }
     runs = [run for each in trained.values() for run in each.runs]
     drawn = recorded_key(lab, runs, metric)
@@ -59,8 +62,8 @@ def against(
         },
         table=[_row(key, *place, each, drawn) for place, each in trained.items()],
         chart=[
-            _chart(key, values, trained, _LOSS, "training loss at the end", False, title),
-            _chart(key, values, trained, drawn, said, linear, ""),
+            _chart(key, places, trained, _LOSS, "training loss at the end", False, title),
+            _chart(key, places, trained, drawn, said, linear, ""),
         ],
     )
 
@@ -91,7 +94,7 @@ def _chart(
     title: str,
 ) -> Chart:
     """What the variants come to, over numbers at their places, over names side by side."""
-    numbers = all(isinstance(value, int | float) for value in values)
+    numbers = all(map(_is_number, values))
     curves: dict[str, list[float | None]] = {}
     for (name, _), variant in trained.items():
         curves.setdefault(name or said, []).append(variant.values().get(drawn))
@@ -99,10 +102,14 @@ def _chart(
         name="against",
         x=key,
         y=said,
-        at=values if numbers else range(len(values)),
+        at=values if numbers else list(range(len(values))),
         curves=curves,
         names=() if numbers else [str(value) for value in values],
         log=numbers and spans_decades(values),
         linear=linear,
         title=title,
     )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -37,16 +37,22 @@ def test_each_variant_at_each_value():
     assert len(list((_own() / "figures").glob("against.png"))) == 1
 
 
-def test_names_are_places_too():
-    words = [
-        *SHORT,
-        "procedure.key=initializer",
-        "procedure.values=[he,zeros]",
-        "procedure.seeds=2",
-    ]
-    assert main(words) == 0
+@pytest.mark.figures
+@pytest.mark.parametrize(
+    ("key", "values", "names"),
+    [
+        ("initializer", "[he,zeros]", ["he", "zeros"]),
+        ("model.hidden", "[[8],[16]]", ["[8]", "[16]"]),
+        ("train_eval", "[true,false]", ["true", "false"]),
+    ],
+)
+def test_names_are_places_too(key, values, names, capsys):
+    words = [*SHORT, f"procedure.key={key}", f"procedure.values={values}"]
+    assert main([*words, "procedure.seeds=2", "preflight=off"]) == 0
+    assert "warning" not in capsys.readouterr().err
     [first, _] = _info(_own())["chart"]
-    assert first["names"] == ["he", "zeros"]
+    assert (first["names"], first["at"]) == (names, [0, 1])
+    assert (_own() / "figures" / "against.png").is_file()
 
 
 @pytest.mark.parametrize(
@@ -57,6 +63,10 @@ def test_names_are_places_too():
         (
             ("procedure.key=epochs", "procedure.values=[1]", "procedure.seeds=0"),
             "procedure.seeds=0",
+        ),
+        (
+            ("procedure.key=optimizer.lr", "procedure.values=[0.1,0.1]"),
+            "procedure.values: 0.1 is there twice; each value stands once",
         ),
     ],
 )
