@@ -41,7 +41,7 @@ def against(
     if twice := [place for place in places if places.count(place) > 1]:
         raise Mistake(f"procedure.values: {twice[0]} is there twice; each value stands once")
     each_at = {
-        (name, place): varied(each, f"{name} {place}", [f"{key}={spelled(value)}"])
+        (name, place): varied(each, name, [f"{key}={spelled(value)}"], where=f"procedure.key={key}")
         for name, each in (named or {"": lab}).items()
         for place, value in zip(places, values, strict=True)
     }

@@ -17,6 +17,8 @@ from dlrun.report.curves import curve
 _LOSS = "train/loss"
 _SAID = 2  # findings in the title of a panel
 _TITLES = {"train": "Training", "val": "Validation", "test": "Test"}
+_OF_COMMAND = ("procedure", "outputs", "tracking", "name", "resume", "sweep", "hydra")
+_OF_COMMAND += ("expect", "short")  # what says how the procedure is done, not what is trained
 _LABELS = {"lr": "learning rate", "grad/norm": "norm of the gradient"}
 
 
@@ -147,7 +149,7 @@ def labs(lab: Lab, variants: Mapping[str, Any], setting: str = "variants") -> di
     setting: of the procedure, that names them.
     """
     return {
-        str(name): varied(lab, str(name), words, setting=setting)
+        str(name): varied(lab, str(name), words, where=f"procedure.{setting}.{name}")
         for name, words in variants.items()
     }
 
@@ -157,21 +159,26 @@ def varied(
     name: str,
     words: Any,
     before: Mapping[str, str] | None = None,
-    setting: str = "variants",
+    where: str = "",
 ) -> Lab:
-    """The lab of a variant. Raises Mistake that names it, and the setting that has it.
+    """The lab of a variant. Raises Mistake that names it, or says `where` it has been typed.
 
     before: words that go before those of the variant, unless it has others, by their keys.
     """
+    own = before or {}
     try:
         typed = shell.words(words)
         if wrong := [word for word in typed if "=" not in word and not word.startswith("~")]:
             raise Mistake(f"{wrong[0]}: write key=value, e.g. epochs=20")
-        keys = {word.partition("=")[0] for word in typed}
-        first = [word for key, word in (before or {}).items() if key not in keys]
+        keys = {shell.key(word): word for word in typed}
+        for key, word in keys.items():
+            of_command = key.partition(".")[0] in _OF_COMMAND
+            if of_command and (key == "procedure" or key not in own):
+                raise Mistake(f"{word}: is of the whole command, and changes no variant")
+        first = [word for key, word in own.items() if key not in keys]
         return lab.variant([*first, *typed])
     except (Mistake, ValueError) as mistake:
-        raise Mistake(f"procedure.{setting}.{name}: {mistake}") from None
+        raise Mistake(f"{where or f'procedure.variants.{name}'}: {mistake}") from None
 
 
 def wanted(

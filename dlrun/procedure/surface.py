@@ -52,8 +52,9 @@ def surface(
         "procedure.start": f"procedure.start={spelled(start)}",
         "procedure.noise": f"procedure.noise={noise}",
     }
+    where = "procedure.against" if against else ""
     labs = {
-        name: lab if words is None else varied(lab, name, words, before)
+        name: lab if words is None else varied(lab, name, words, before, where)
         for name, words in _variants(lab, against, variants).items()
     }
     starts = {name: _start(each) or landscape.start for name, each in labs.items()}

@@ -61,6 +61,14 @@ def test_names_are_places_too(key, values, names, capsys):
         ((), "procedure.key and procedure.values are required"),
         (("procedure.key=optimizer.lr", "procedure.values=[fast]"), "optimizer.lr=fast"),
         (
+            ("procedure.key=optimizer.lrr", "procedure.values=[0.1]"),
+            "error: procedure.key=optimizer.lrr: optimizer.lrr=0.1: optimizer=",
+        ),
+        (
+            ("procedure.key=procedure", "procedure.values=[train]"),
+            "procedure.key=procedure: procedure=train: is of the whole command",
+        ),
+        (
             ("procedure.key=epochs", "procedure.values=[1]", "procedure.seeds=0"),
             "procedure.seeds=0",
         ),

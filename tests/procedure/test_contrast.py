@@ -128,6 +128,12 @@ def test_a_run_of_an_experiment_s_variant_can_be_typed_and_resumed_alone(experim
             (["procedure.variants={a: nothing}"], "variants.a: nothing: write key=value"),
             (['procedure.variants={a: "name=\'x"}'], "variants.a: No closing quotation"),
             (["procedure.variants={a: 'seed=1,2'}"], "variants.a: seed=1,2: several values"),
+            (
+                ["procedure.variants={a: 'procedure=find_lr'}"],
+                "variants.a: procedure=find_lr: is of the whole command, and changes no variant",
+            ),
+            (["procedure.variants={a: 'tracking.uri=x'}"], "variants.a: tracking.uri=x: is of the"),
+            (["procedure.variants={a: '+name=x'}"], "variants.a: +name=x: is of the whole"),
             (["procedure.variants=[a]"], "procedure.variants=[a]: expected a mapping"),
             (["procedure.variants={a: ''}", "procedure.seeds=0"], "procedure.seeds=0: must be at"),
             ([], "procedure.variants is required"),

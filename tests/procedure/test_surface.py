@@ -262,7 +262,7 @@ MISTAKES = {
     "procedure.noise=-1": "procedure.noise=-1: must not be negative",
     "procedure.start=[1]": "procedure.start=[1]: must be two numbers, such as [-1,2]",
     "procedure.show=loss": "procedure.show=loss: must be one of distance, value, rate",
-    "procedure.against=[sdg]": "optimizer=sdg: no optimizer is called 'sdg'",
+    "procedure.against=[sdg]": "error: procedure.against: optimizer=sdg: no optimizer is called",
     "procedure.variants={low:'optimizer.lrr=1'}": "procedure.variants.low: optimizer.lrr=1",
     "procedure.variants={low:'procedure.noise=-1'}": "noise=-1: must not be negative",
     "procedure.variants={low:'optimizer=sgd procedure.start=[a,b]'}": "expected a list of numbers",
