@@ -37,6 +37,7 @@ from dlrun.procedure import (
 from dlrun.procedure.train import Ending, train_built
 from dlrun.recipe import (
     build,
+    checks,
     compose,
     differences,
     identity,
@@ -295,6 +296,11 @@ class Lab:
         if info["data"].get("digest") != data.digest or splits != here:
             raise Mistake(f"{said}: was trained on other data, or on another split of them")
         return _recorded(directory)
+
+    def unrecorded(self, names: Sequence[str]) -> dict[str, str]:
+        """Why no value of a name can be recorded in training, by those names."""
+        run = self.untrained()
+        return {name: why for name in names if (why := checks.unrecorded(name, run))}
 
     def untrained(self) -> "Run":
         """The recipe's run as it would begin, without a record."""

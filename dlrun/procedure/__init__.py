@@ -229,6 +229,10 @@ class Lab(Protocol):
         another training split. Raises Mistake where it is none.
         """
 
+    def unrecorded(self, names: Sequence[str]) -> dict[str, str]:
+        """Why no value of a name can be recorded in training, by those names. Raises Mistake."""
+        ...
+
     def untrained(self) -> "Run":
         """The recipe's run as it would begin, without a record. Raises Mistake."""
 

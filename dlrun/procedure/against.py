@@ -7,7 +7,15 @@ from typing import Any
 
 from dlrun.errors import Mistake
 from dlrun.procedure import Lab, Outcome, procedure
-from dlrun.procedure.contrast import Variant, axis, labs, recorded_key, varied, wanted
+from dlrun.procedure.contrast import (
+    Variant,
+    axis,
+    check_recorded,
+    labs,
+    recorded_key,
+    varied,
+    wanted,
+)
 from dlrun.record.sweep import spans_decades
 from dlrun.report.chart import Chart
 from dlrun.shell import spelled
@@ -45,6 +53,7 @@ def against(
         for name, each in (named or {"": lab}).items()
         for place, value in zip(places, values, strict=True)
     }
+    check_recorded(each_at.values(), {"metric": metric})
     trained = {
         (name, place): _trained(each, f"{name} {place}".strip(), seeds)
         for (name, place), each in each_at.items()

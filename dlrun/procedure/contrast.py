@@ -1,6 +1,6 @@
 """Train a recipe in named variants, and draw their curves in one figure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from statistics import fmean, stdev
@@ -15,10 +15,12 @@ from dlrun.report.chart import Chart
 from dlrun.report.curves import curve
 
 _LOSS = "train/loss"
+_ENDING = ("train", "val", "train_eval")  # splits whose metrics can end a run
 _SAID = 2  # findings in the title of a panel
 _TITLES = {"train": "Training", "val": "Validation", "test": "Test"}
-_OF_COMMAND = ("procedure", "outputs", "tracking", "name", "resume", "sweep", "hydra")
-_OF_COMMAND += ("expect", "short")  # what says how the procedure is done, not what is trained
+_OF_COMMAND = (
+    *("procedure", "outputs", "tracking", "name", "resume", "sweep", "hydra", "expect", "short"),
+)  # what says how the procedure is done, not what is trained
 _LABELS = {"lr": "learning rate", "grad/norm": "norm of the gradient"}
 
 
@@ -68,9 +70,11 @@ def contrast(
         )
     if seeds < 1:
         raise Mistake(f"procedure.seeds={seeds}: must be at least 1")
+    named = labs(lab, variants)
+    check_recorded(named.values(), {"metric": metric, "also": also, "until": until}, test)
     trained = [
         Variant(name, each.train(wanted(each, name, seeds, test, until)))
-        for name, each in labs(lab, variants).items()
+        for name, each in named.items()
     ]
     runs = [run for each in trained for run in each.runs]
     key = recorded_key(lab, runs, metric)
@@ -116,6 +120,26 @@ def _apart(variant: Variant) -> Chart:
         title=variant.name if said in ("", variant.name) else f"{variant.name}: {said}",
         linear="diverged" not in found,
     )
+
+
+def check_recorded(labs: Collection[Lab], asked: Mapping[str, Any], test: bool = False) -> None:
+    """Raise Mistake, before any is trained, for a value that no variant comes to have.
+
+    asked: names of values by the settings that ask for them. test: whether test is measured.
+    """
+    names = {
+        key: [some] if isinstance(some, str) else [*(some or ())] for key, some in asked.items()
+    }
+    each = [name for some in names.values() for name in some]
+    wrong = [one.unrecorded(each) for one in labs] if each else []
+    for setting, name in ((setting, name) for setting, some in names.items() for name in some):
+        split, _, measured = name.rpartition("/")
+        if all(name in found for found in wrong):
+            raise Mistake(f"procedure.{setting}={name}: {wrong[0][name]}")
+        if split == "test" and not test:
+            raise Mistake(f"procedure.{setting}={name}: is not measured; use val/{measured}")
+        if setting == "until" and (split not in _ENDING or measured == "objective"):
+            raise Mistake(f"procedure.until={name}: ends no run; use train/loss or a val/ metric")
 
 
 def told(runs: Sequence[RecordedRun]) -> Mapping[str, Any]:

@@ -20,7 +20,7 @@ from dlrun.errors import Mistake, first_line, refuse, told
 from dlrun.loss import Loss
 from dlrun.metric import CLASSES, LABELS, NUMBERS, Metric
 from dlrun.optimizer import Averaging
-from dlrun.recipe import schema
+from dlrun.recipe import schema, suggest
 from dlrun.recipe.instantiate import explained, ours, part
 from dlrun.recipe.signature import where
 from dlrun.regularization import acts
@@ -29,6 +29,9 @@ _TELLING = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
 """What torch raises where shapes and types do not fit: its words are good enough."""
 _ROUNDING = 1e-3
 """How far values may lie outside the range they are meant for."""
+_SPLITS = ("train", "val", "train_eval", "test")
+_LOOKED_AT = {"layer": "layers", "sharpness": "sharpness"}
+"""What `watch` has to say, by what the names of its values begin with."""
 _TARGETS = {CLASSES: "classes", LABELS: "several labels at once", NUMBERS: "numbers"}
 
 
@@ -273,6 +276,33 @@ def check_recorded(key: str, value: str, run: Run) -> None:
     if value.startswith("val/") and not len(run.val):
         message = f"{key}={value}: there is no validation split; use {key}=train/loss"
         raise Mistake(message, "no_validation")
+
+
+def unrecorded(name: str, run: Run) -> str:
+    """Why the training of a run records no value of this name; empty where it does, or may.
+
+    What a look at the layers records, and what is measured at the end, is not known before.
+    """
+    split, _, measured = name.rpartition("/")
+    trained = ["loss", run.metric.name, "objective"]
+    trained += [type(rule).__name__.lower() for rule in run.penalties]
+    known = ["lr", "grad/norm", *(f"train/{each}" for each in trained)]
+    known += [f"val/{each}" for each in run.measured if len(run.val)]
+    if split == "train_eval" and run.train_eval is None:
+        return "is not measured; add train_eval=true"
+    if looked := _LOOKED_AT.get(name.partition("/")[0]):
+        return "" if looked in run.watch else f"is not recorded; add watch={looked}"
+    if split in _SPLITS[1:] and measured not in run.measured:
+        right = suggest.measure(split, measured, [*run.measured], [*run.metrics])
+        return f"is not measured{right or _among(known)}"
+    if name in known or split in _SPLITS[2:]:
+        return ""
+    near = suggest.nearest(name, known)
+    return f"is not recorded{near or _among(known)}" if near or split in ("", *_SPLITS) else ""
+
+
+def _among(names: list[str]) -> str:
+    return f"; there are {', '.join(names)}"
 
 
 def monitored(name: str, data: Data, regression: bool) -> str:

@@ -65,6 +65,10 @@ def test_names_are_places_too(key, values, names, capsys):
             "error: procedure.key=optimizer.lrr: optimizer.lrr=0.1: optimizer=",
         ),
         (
+            ("procedure.key=seed", "procedure.values=[1]", "procedure.metric=val/los"),
+            "error: procedure.metric=val/los: is not measured; did you mean val/loss?",
+        ),
+        (
             ("procedure.key=procedure", "procedure.values=[train]"),
             "procedure.key=procedure: procedure=train: is of the whole command",
         ),

@@ -147,13 +147,33 @@ def test_mistakes(words, said, capsys):
     assert record.all_runs("outputs") == []
 
 
-@pytest.mark.parametrize("setting", ["metric=val/auroc", "also=[val/auroc]"])
-def test_a_value_that_nobody_has_recorded(setting, capsys):
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("metric=val/auroc", "metric=val/auroc: is not measured; add metric=[auroc]"),
+        ("metric=val/los", "metric=val/los: is not measured; did you mean val/loss?"),
+        ("metric=accuracy", "metric=accuracy: is not recorded; did you mean val/accuracy?"),
+        ("metric=test/loss", "metric=test/loss: is not measured; use val/loss"),
+        ("metric=layer/1/std", "metric=layer/1/std: is not recorded; add watch=layers"),
+        ("metric=train_eval/loss", "metric=train_eval/loss: is not measured; add train_eval=true"),
+        ("also=[lr,lrr]", "also=lrr: is not recorded; did you mean lr?"),
+        ("until={train/lss:1}", "until=train/lss: is not recorded; did you mean train/loss?"),
+        ("until={lr:1}", "until=lr: ends no run; use train/loss or a val/ metric"),
+    ],
+)
+def test_a_value_that_nobody_records_is_refused_before_training(setting, said, capsys):
     words = ["procedure=contrast", "procedure.variants={usual: ''}", f"procedure.{setting}"]
     assert main([*COMMON, *words]) == 2
-    said = capsys.readouterr().err
-    assert f"procedure.{setting.partition('=')[0]}=val/auroc: no run has recorded it" in said
-    assert "val/accuracy, val/loss" in said
+    assert f"error: procedure.{said}" in capsys.readouterr().err
+    assert record.all_runs("outputs") == []
+
+
+def test_a_value_that_one_variant_records_is_enough():
+    variants = "procedure.variants={plain: '', more: 'metric=[auroc]'}"
+    words = ["procedure=contrast", variants, "procedure.metric=val/auroc"]
+    assert main([*COMMON, *words]) == 0
+    [own] = parent()
+    assert "more val/auroc" in record.read_points(own)[-1]["values"]
 
 
 @pytest.mark.parametrize(
