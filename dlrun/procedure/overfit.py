@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dlrun import shell
 from dlrun.data import Data, Split
 from dlrun.errors import Mistake
 from dlrun.finding import FAIL, NOTE, Finding
@@ -150,10 +151,12 @@ def _row(count: int, run: RecordedRun) -> dict[str, Any]:
     last = trained[-1]["values"] | run.points[-1]["values"]
     metric = next((name for name in ("accuracy", "mae") if f"train/{name}" in last), "loss")
     losses = [point["values"]["train/loss"] for point in trained]
-    memorized = (
-        last[f"train/{metric}"] == 1 if metric == "accuracy" else (min(losses) <= SHARE * losses[0])
-    )
-    row = {"samples": count, "memorized": memorized, "steps": trained[-1]["step"]}
+    if metric == "accuracy":
+        memorized, at = last[f"train/{metric}"] == 1, trained[-1]["step"]
+    else:
+        low = [p["step"] for p in trained if p["values"]["train/loss"] <= SHARE * losses[0]]
+        memorized, at = bool(low), (low or [trained[-1]["step"]])[0]
+    row = {"samples": count, "memorized": memorized, "steps": at}
     row |= {"train/loss": losses[-1], f"train/{metric}": last[f"train/{metric}"]}
     measured = last.get(f"held_out/{metric}")
     return row if measured is None else row | {f"val/{metric}": measured}
@@ -178,14 +181,14 @@ def _said(
         worst = failed[0]
         key = next((key for key in worst if key == "train/accuracy"), "train/loss")
         return (
-            f"{_counted(worst['samples'])} not memorized within {steps:,} steps: "
+            f"{_counted(worst['samples'])} not memorized within {shell.counted(steps, 'step')}: "
             f"{key} {_number(worst[key])}."
         )
     done = [row for row in rows if row["memorized"]]
     if not done:
-        return f"No number of samples was memorized within {steps:,} steps."
+        return f"No number of samples was memorized within {shell.counted(steps, 'step')}."
     most = max(done, key=lambda row: row["samples"])
-    return f"{_counted(most['samples'])} memorized, in {most['steps']:,} steps."
+    return f"{_counted(most['samples'])} memorized, in {shell.counted(most['steps'], 'step')}."
 
 
 def _counted(count: int) -> str:
