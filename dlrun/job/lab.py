@@ -565,7 +565,7 @@ class Lab:
         if group not in SEVERAL:
             return found[group]
         here = self.recipe[group] or {}
-        return {name: here.get(name, found[group][name]) for name in names} or None
+        return {name: here.get(name, found[group][name]) for name in names}
 
     def _made(self) -> dict[str, str]:
         """The runs of this procedure so far, by the hash of what each was asked to be."""

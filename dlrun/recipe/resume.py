@@ -312,7 +312,7 @@ def _names(choice: Any) -> list[str]:
 
 def _leaves(node: Any, above: str = "") -> dict[str, Any]:
     if not isinstance(node, dict) or not node:
-        return {above.rstrip("."): node}
+        return {above.rstrip("."): None if node == {} else node}  # both choose nothing of a group
     found: dict[str, Any] = {}
     for key, value in node.items():
         found |= _leaves(value, f"{above}{key}.")

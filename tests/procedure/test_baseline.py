@@ -67,7 +67,7 @@ def test_each_is_what_it_is_alone(here, digits, capsys):
     assert found["command"].startswith("dlrun tracking=none threads=1 epochs=2 'model.hidden=[24,")
     assert "procedure" not in found["command"]
     made = [yaml.safe_load((run / "recipe.yaml").read_text()) for run in runs.values()]
-    assert [one["regularization"] is None for one in made] == [True, False]
+    assert [one["regularization"] == {} for one in made] == [True, False]
     before = {run: (run / "metrics.jsonl").read_bytes() for run in record.all_runs("outputs")}
     assert main([*BASELINE, *words, "initializer=he"]) == 0
     after = {run: (run / "metrics.jsonl").read_bytes() for run in record.all_runs("outputs")}

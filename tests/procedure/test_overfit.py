@@ -67,7 +67,7 @@ def test_a_few_digits_are_memorized(here, capsys, digits):
         assert row["val/accuracy"] == last[-1]["values"]["held_out/accuracy"]
         assert row["steps"] == last[-1]["step"] < 1000, "it ends when all are memorized"
         made = recipe(run)
-        assert made["augmentation"] is None
+        assert made["augmentation"] == {}, "as typed alone"
         assert made["regularization"] == {
             "batch_norm": recipe(record.all_runs("outputs")[0])["regularization"]["batch_norm"]
         }
@@ -102,6 +102,20 @@ def test_what_cannot_is_a_failure(here, capsys):
     assert "nowhere better than a guess (val/accuracy 0.1" in found["text"]
     assert len(runs) == 2
     assert {row["memorized"] for row in info["table"]} == {"no"}
+
+
+@pytest.mark.parametrize("nothing", ["{}", "null"])  # null in older records
+def test_to_go_on_with_a_run_finds_no_default_changed(here, capsys, nothing):
+    assert main([*COMMON, "procedure.samples=[1]", "procedure.steps=30"]) == 0
+    [run] = told()[1]
+    text = (run / "recipe.yaml").read_text()
+    for group in ("augmentation", "regularization"):
+        assert f"{group}: {{}}" in text
+        text = text.replace(f"{group}: {{}}", f"{group}: {nothing}")
+    (run / "recipe.yaml").write_text(text)
+    capsys.readouterr()
+    assert main([f"resume={run.name}", "tracking=none", "epochs=40 steps"]) == 0
+    assert "defaults have changed" not in capsys.readouterr().err
 
 
 def test_more_than_a_few_need_not_be_memorized(here):
