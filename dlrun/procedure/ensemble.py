@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from dlrun import shell
 from dlrun.data import Data, Split
 from dlrun.data.depth import raw_example
 from dlrun.engine import committee
@@ -293,7 +294,9 @@ def _said(table: Sequence[Mapping[str, Any]], first: str, key: str, members: int
     """What the ensemble gains."""
     of = {row[""]: row[key] for row in table if row["on"] == first and key in row}
     others = ", ".join(f"{name} {of[name]:.4g}" for name in (MEMBER, DROPPED) if name in of)
-    return f"{first}/{key} {of[MEAN]:.4g} by the mean of {members} members; {others}"
+    return (
+        f"{first}/{key} {of[MEAN]:.4g} by the mean of {shell.counted(members, 'member')}; {others}"
+    )
 
 
 def _gain(judge: Run, parts: Mapping[str, Part]) -> list[Finding]:
@@ -332,8 +335,9 @@ def _told(judge: Run, split: str, why: Mapping[str, float], parts: Mapping[str, 
         return []
     error, bias, variance = why.values()
     what = "squared error" if committee.are_numbers(judge) else "error rate"
+    rows = shell.counted(len(parts[split].rows), "sample")
     return [
-        f"{what} of a member on {len(parts[split].rows):,} samples of {split}: {error:.4g} = bias "
+        f"{what} of a member on {rows} of {split}: {error:.4g} = bias "
         f"and noise {bias:.4g} + variance {variance:.4g}; without several labels of a sample, "
         "noise cannot be told from bias"
     ]

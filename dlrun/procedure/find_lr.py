@@ -18,6 +18,7 @@ from dlrun.errors import Mistake
 from dlrun.finding import NOTE, WARN, Finding
 from dlrun.procedure import Lab, Outcome, Training, procedure
 from dlrun.report.chart import Chart
+from dlrun.shell import counted
 
 FAR = 4.0
 """A trial whose smoothed loss is so many times the first loss is given up."""
@@ -233,13 +234,13 @@ def _proposed(lab: Lab, trials: Sequence[dict[str, float]], steps: int) -> Outco
     first, tried = best["first"], [trial["lr"] for trial in trials]
     untrained = max(first, _finite(trials)[0]["loss"]) if finite else first
     if not (finite and best["loss"] < (1 - LEAST) * untrained):
-        found = _without(tried, first, f", within {steps} steps")
+        found = _without(tried, first, f", within {counted(steps, 'step')}")
         return Outcome(findings=[found], table=_table(trials))
     lr, largest = best["lr"], max(finite)
     text = (
         f"The loss has fallen most at optimizer.lr={lr:g}, from {first:.4g} to {best['loss']:.4g} "
-        f"in {steps} steps; the largest rate with a loss within {FAR:g} times the first one is "
-        f"{largest:g}"
+        f"in {counted(steps, 'step')}; the largest rate with a loss within {FAR:g} times the first "
+        f"one is {largest:g}"
     )
     text += "." if tried[0] < lr < tried[-1] else ", and no rate beyond the best was tried."
     losses = [trial["loss"] if trial["lr"] in finite else None for trial in trials]
@@ -248,7 +249,7 @@ def _proposed(lab: Lab, trials: Sequence[dict[str, float]], steps: int) -> Outco
         "optimizer.lr",
         "loss",
         tried,
-        {f"after {steps} steps": losses},
+        {f"after {counted(steps, 'step')}": losses},
         log=True,
         gap="given up",
         lines={f"the largest within {FAR:g} times the first loss": largest},

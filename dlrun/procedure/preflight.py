@@ -8,6 +8,7 @@ from dlrun.engine.step import SingleStep
 from dlrun.errors import Mistake
 from dlrun.finding import FAIL, Finding
 from dlrun.procedure import BuiltRun, Lab, Outcome, Training, procedure
+from dlrun.shell import counted
 
 _BATCH = 32  # samples that are to be known by heart
 _LEFT = 0.05  # of the first loss, where numbers count as known by heart
@@ -64,7 +65,8 @@ def driven(built: BuiltRun, steps: int) -> list[Finding]:
         Finding(
             "cannot_overfit",
             FAIL,
-            f"After {number} steps on the same {len(x)} samples the loss is {loss:.3g}{share} "
+            f"After {counted(number, 'step')} on the same {counted(len(x), 'sample')} the loss is "
+            f"{loss:.3g}{share} "
             f"(it began at {first:.3g}): a network that is able to learn knows them by heart.",
             {"first": first, "loss": loss, "steps": number, "samples": len(x)},
             changes={"procedure": "find_lr"},

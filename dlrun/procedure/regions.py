@@ -21,6 +21,7 @@ from dlrun.errors import Mistake
 from dlrun.procedure import Lab, Outcome, Training, procedure
 from dlrun.procedure.contrast import labs
 from dlrun.report.chart import Chart, Ground
+from dlrun.shell import counted
 
 Array = NDArray[Any]
 Rule = Callable[[Array], Array]
@@ -71,7 +72,7 @@ def regions(
             for name, found in errors.items()
             for split, value in found.items()
         },
-        text=f"{what} on {len(splits[held_out]):,} samples of {held_out}: "
+        text=f"{what} on {counted(len(splits[held_out]), 'sample')} of {held_out}: "
         + ", ".join(f"{name} {found[held_out]:.4g}" for name, found in errors.items()),
         table=[
             {"": name, **{f"{split}/error": v for split, v in found.items()}}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-from dlrun import record
+from dlrun import record, shell
 from dlrun.errors import Failure, Mistake
 from dlrun.finding import NOTE, Finding
 from dlrun.metric import known, score
@@ -170,7 +170,9 @@ class _Report:
 
     def search(self, title: str, points: Sequence[_Point], epochs: int) -> list[_Tried]:
         """Train all points, with a constant rate; gives them, the best first."""
-        self._lab.say(f"{title}: {len(points)} runs of {_counted(epochs)}")
+        self._lab.say(
+            f"{title}: {shell.counted(len(points), 'run')} of {shell.counted(epochs, 'epoch')}"
+        )
         tried = []
         for point in points:
             try:
@@ -190,7 +192,8 @@ class _Report:
             Step(
                 title,
                 self._lab.command({**swept, **_length(epochs), "test": False}),
-                f"{len(tried)} runs of {_counted(epochs)} with a constant rate{more}.",
+                f"{shell.counted(len(tried), 'run')} of {shell.counted(epochs, 'epoch')} with a "
+                f"constant rate{more}.",
                 [_row(each) for each in ranked],
                 chart=_chart(ranked),
                 best=0,
@@ -284,10 +287,6 @@ def _swept(points: Sequence[_Point]) -> dict[str, Any]:
     return {**settings[0], **values, **({"sweep.zip": apart} if pairs else {})}
 
 
-def _counted(epochs: int) -> str:
-    return "1 epoch" if epochs == 1 else f"{epochs} epochs"
-
-
 def _length(epochs: int) -> dict[str, Any]:
     return {"schedule": "constant", "epochs": epochs}
 
@@ -295,7 +294,7 @@ def _length(epochs: int) -> dict[str, Any]:
 def _training(point: _Point, epochs: int) -> Training:
     """A run of the search; its set-up has been checked already."""
     settings = {**point.settings, **_length(epochs), "preflight": "off"}
-    name = f"{point.name}, {_counted(epochs)}"
+    name = f"{point.name}, {shell.counted(epochs, 'epoch')}"
     return Training(name=name, settings=settings, test=False, export=False)
 
 

@@ -13,7 +13,7 @@ from dlrun.procedure.contrast import varied
 from dlrun.procedure.descent import Path, Place, descend
 from dlrun.procedure.landscapes import LANDSCAPES, Landscape, Point
 from dlrun.report.chart import Chart, Ground
-from dlrun.shell import spelled
+from dlrun.shell import counted, spelled
 
 _FINE = 81  # places of the ground, each way
 _FAR = 100  # times the distance at first, or the tolerance's share, beyond which nothing is drawn
@@ -73,7 +73,7 @@ def surface(
     }
     return Outcome(
         values=values,
-        text=f"{surface}, {steps:,} steps: {_said(found)}.",
+        text=f"{surface}, {counted(steps, 'step')}: {_said(found)}.",
         table=[_row(name, paths[name], each, show) for name, each in found.items()],
         chart=[_ground(title or surface, landscape, paths), _beside(paths, show, tolerance)],
     )
@@ -141,7 +141,7 @@ def _row(name: str, path: Path, found: Mapping[str, float], show: str) -> dict[s
     said = "diverged" if path.diverged else "not yet"
     row: dict[str, Any] = {
         "path": name,
-        "there after": f"{found['steps']:,.0f} steps" if "steps" in found else said,
+        "there after": counted(int(found["steps"]), "step") if "steps" in found else said,
         "distance": path.distances[-1],
     }
     if path.noisy:

@@ -25,6 +25,7 @@ from dlrun.procedure import BuiltRun, Lab, Outcome, Training, procedure
 from dlrun.procedure.baseline import constant
 from dlrun.report import forecast
 from dlrun.report.chart import Chart
+from dlrun.shell import counted
 
 SLOW = 0.5
 """Seconds of a step above which it is called slow: a hundred steps take a minute."""
@@ -402,7 +403,7 @@ def _where(course: _Course, base: _Trial) -> str:
     shares = sorted(course.parts.items(), key=lambda item: -item[1])
     each = ", ".join(f"{part} {seconds / course.step:.0%}" for part, seconds in shares if seconds)
     return (
-        f"A step of {course.samples:,} samples takes {spoken(course.step)}: {each}. "
+        f"A step of {counted(course.samples, 'sample')} takes {spoken(course.step)}: {each}. "
         f"{_rate(base):,.0f} samples/s; peak memory {course.memory / 2**20:,.0f} MiB."
     )
 
@@ -413,8 +414,8 @@ def _how_long(course: _Course) -> str:
     steps, took = course.chance or (course.seen, course.ends[-1])
     was = "was not yet" if course.chance is None else "was"
     return (
-        f"{whole} The loss {was} better than chance ({course.undecided:.4g}) after {steps:,} "
-        f"steps, {spoken(took)}."
+        f"{whole} The loss {was} better than chance ({course.undecided:.4g}) after "
+        f"{counted(steps, 'step')}, {spoken(took)}."
     )
 
 
@@ -427,8 +428,8 @@ def _curve(course: _Course) -> str:
         far = f"{forecast.FAR * course.seen:,}"
         return f"By its curve so far, the loss has not {share} behind it within {far} steps."
     steps = math.ceil(course.settles)
-    took = spoken(steps * course.step)
-    return f"By its curve so far, the loss has {share} behind it after {steps:,} steps, {took}."
+    took = f"{counted(steps, 'step')}, {spoken(steps * course.step)}"
+    return f"By its curve so far, the loss has {share} behind it after {took}."
 
 
 def _fastest(trials: Sequence[_Trial]) -> list[_Trial]:

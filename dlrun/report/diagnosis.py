@@ -24,6 +24,7 @@ from dlrun.report.known import (
     slower,
 )
 from dlrun.report.underfit import underfit
+from dlrun.shell import counted
 
 ELSEWHERE = 3.1
 """Standard errors by which inputs of one distribution differ once in a thousand comparisons."""
@@ -337,9 +338,9 @@ def good_fit(trained: Trained) -> Iterator[Finding]:
         yield Finding(
             "inconclusive",
             NOTE,
-            f"With {seen['val/samples']:.0f} validation samples the losses of training and "
-            f"validation, {train:.3g} and {val:.3g}, are known to ±{2 * error:.2g} alone; about "
-            f"{samples:,} samples would tell how well it fits.",
+            f"With {counted(int(seen['val/samples']), 'validation sample')} the losses of training "
+            f"and validation, {train:.3g} and {val:.3g}, are known to ±{2 * error:.2g} alone; "
+            f"about {samples:,} samples would tell how well it fits.",
             numbers | {"samples": samples},
         )
     elif abs(val - train) <= near:

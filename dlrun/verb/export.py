@@ -251,8 +251,8 @@ def _check(what: Exported, call: "Callable[[Tensor], Tensor]") -> str:
         )
     kind = "real" if what.real else "random"
     return (
-        f"checked on {len(what.x)} {kind} samples: outputs of up to {largest:.3g} are at most "
-        f"{apart:.1g} apart"
+        f"checked on {shell.counted(len(what.x), f'{kind} sample')}: outputs of up to "
+        f"{largest:.3g} are at most {apart:.1g} apart"
     )
 
 

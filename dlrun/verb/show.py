@@ -74,7 +74,8 @@ def _look_inside(made: Opened) -> None:
     split = "val" if len(data.val) else "train"
     found = inside.distributions(run, data.splits[split])
     left = f" (some of {inside.LAYERS + found.left_out})" if found.left_out else ""
-    samples = f"{found.samples:,} {'validation' if split == 'val' else 'training'} samples"
+    kind = "validation" if split == "val" else "training"
+    samples = shell.counted(found.samples, f"{kind} sample")
     for name, each, title in (
         ("weights", found.weights, f"the weights of each layer{left}"),
         ("activations", found.activations, f"what each layer gives for {samples}{left}"),
