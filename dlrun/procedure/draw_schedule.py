@@ -25,8 +25,14 @@ def draw_schedule(lab: Lab, errors: list[float] | None = None) -> Outcome:
         raise Mistake("procedure.errors=[]: must hold at least one number, or be null")
     with lab.built(Training()) as built:
         lengths = built.run.lengths
-        if errors is None and watches(built.run.schedule):
+        watching = watches(built.run.schedule)
+        if errors is None and watching:
             _log.warning(_assumed(built.run))
+        elif errors is not None and not watching:
+            name = lab.chosen["schedule"]
+            _log.warning(
+                f"procedure.errors: schedule={name} watches no errors; they change nothing"
+            )
         every = max(1, lengths.total_steps // _POINTS)
         for step, rate in enumerate(rates(built.run, errors), 1):
             if step % every == 0 or step in (1, lengths.total_steps):

@@ -53,6 +53,18 @@ def test_it_draws_what_training_does(
     assert not (directory / "checkpoints").exists()
 
 
+def test_errors_that_no_schedule_watches_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = (*COMMON, "procedure=draw_schedule", "procedure.errors=[0.5,0.4,0.45]")
+    assert main([*words, "schedule=cosine"]) == 0
+    said = "procedure.errors: schedule=cosine watches no errors; they change nothing"
+    assert said in capsys.readouterr().err
+    assert main([*words, "schedule=plateau"]) == 0
+    assert "procedure.errors" not in capsys.readouterr().err
+
+
 @pytest.mark.proves("procedure=draw_schedule")
 def test_a_schedule_that_watches_validation(compose_recipe: Recipe, digits: Data) -> None:
     words = ("schedule=halve_on_worse", "optimizer.lr=0.8", "epochs=4")
