@@ -81,7 +81,9 @@ def _rows(rows: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     columns = list(dict.fromkeys(name for row in rows for name in row if _cell(row[name])))
     for place, name in enumerate(columns):
-        table.add_column(Text(name), justify="right" if place else "left")
+        # A head that does not fit goes on below: cut off, those of one split would look the same.
+        justify = "right" if place else "left"
+        table.add_column(Text(name, overflow="fold"), justify=justify)
     for row in rows:
         table.add_row(*(Text(_cell(row.get(name))) for name in columns))
     return table
@@ -156,13 +158,18 @@ def _next(
             tips.append(("the figures", shell.near(directory / "figures")))
         if longer := _longer(directory, info):
             tips.append(("train on", shell.resume(directory, longer)))
-    elif info.get("trains", True) and not record.diverged(directory):
+    elif _goes_on(info) and not record.diverged(directory):
         tips.append(("go on with it", shell.resume(directory)))
     if uri is not None:
         web = uri.startswith("http") or shell.HIDDEN in uri  # an address, no command
         browse = uri if web else shell.line(["mlflow", "ui", "--backend-store-uri", uri])
         tips.append(("compare in MLflow", browse))
     return tips
+
+
+def _goes_on(info: Mapping[str, Any]) -> bool:
+    """Whether a record can go on by its id: of a training, or of a procedure, whatever it does."""
+    return bool(info.get("trains", True)) or info.get("kind") == "procedure"
 
 
 def _longer(directory: Path, info: Mapping[str, Any]) -> str:
