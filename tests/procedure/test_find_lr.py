@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 
 import numpy as np
 import pytest
@@ -154,7 +155,7 @@ def test_a_range_that_is_lost_from_the_start_proposes_nothing(here, monkeypatch)
     assert found["command"] == ""
 
 
-def test_interrupted_and_typed_again_it_tries_what_is_missing(here, monkeypatch):
+def test_interrupted_and_typed_again_it_tries_what_is_missing(here, monkeypatch, capsys):
     words = [*FIND, "procedure.rates=[0.1,0.01,0.001]", "procedure.steps=20", "optimizer=adagrad"]
     assert main([*words, "outputs=whole"]) == 0
     course, tried = Trials.course, []
@@ -169,7 +170,9 @@ def test_interrupted_and_typed_again_it_tries_what_is_missing(here, monkeypatch)
     assert main(words) == 130
     assert record.read_status(own())["status"] == record.KILLED
     assert len(trials(own())) == 1
-    assert main(words) == 0
+    [told] = re.findall(r"go on with it +dlrun (.*)", capsys.readouterr().out)
+    assert told == f"resume={own().name}"
+    assert main([told]) == 0, "as printed"
     assert len(tried) == 4
     assert trials(own()) == trials(own("whole"))
     assert finding(own())["numbers"] == finding(own("whole"))["numbers"]
