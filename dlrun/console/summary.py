@@ -82,8 +82,8 @@ def _rows(rows: Sequence[Mapping[str, Any]]) -> Table:
     columns = list(dict.fromkeys(name for row in rows for name in row if _cell(row[name])))
     for place, name in enumerate(columns):
         # A head that does not fit goes on below: cut off, those of one split would look the same.
-        justify = "right" if place else "left"
-        table.add_column(Text(name, overflow="fold"), justify=justify)
+        head = Text(name, overflow="fold")
+        table.add_column(head, justify="right" if place else "left")
     for row in rows:
         table.add_row(*(Text(_cell(row.get(name))) for name in columns))
     return table
