@@ -145,11 +145,7 @@ def _taken_up(recipe: DictConfig, run: "Run", invocation: Invocation, kept: Reco
     facts = run.facts()
     state = states.begin(run, kept, differences.since(recipe, kept, facts))
     data, recorded = facts["data"], kept.info.get("data") or {}
-    if state.counters.step and recorded.get("digest", data["digest"]) != data["digest"]:
-        _log.warning(
-            "the data are not those that the run began with; "
-            "what it has trained on may now be in val or test"
-        )
+    if state.counters.step and warn_of_change(kept.id, recorded, data["digest"]):
         data = {**data, "digest": recorded["digest"], "splits": recorded.get("splits", {})}
     overrides = kept.info.get("overrides", [])
     new = [word for word in invocation.overrides if word not in overrides]
@@ -165,6 +161,20 @@ def _taken_up(recipe: DictConfig, run: "Run", invocation: Invocation, kept: Reco
         known["name"] = named(recipe, invocation)  # says what is trained now
     kept.update(**facts | known | {"data": data})
     return state
+
+
+def warn_of_change(run: str, recorded: Mapping[str, Any], digest: str) -> bool:
+    """Say that the data of a run have changed, where they have; whether that is so.
+
+    recorded: what its record says of them. digest: of what is there now.
+    """
+    if recorded.get("digest", digest) == digest:
+        return False
+    _log.warning(
+        f"the data are not those that the run began with ({run}); "
+        "what it has trained on may now be in val or test"
+    )
+    return True
 
 
 def written(recipe: DictConfig) -> str:

@@ -15,6 +15,7 @@ from dlrun.data.images.resize import halved
 from dlrun.data.sample import stand_in
 from dlrun.data.scale import rescaled, scale_of
 from dlrun.errors import Mistake
+from dlrun.job.recording import warn_of_change
 from dlrun.metric import known, score
 from dlrun.procedure import OBJECTIVE, RULES, Training
 from dlrun.recipe import build
@@ -97,7 +98,9 @@ def trained(config: DictConfig, directory: Path, session: "Session") -> tuple["R
         run = run_of(config, remembered(directory) or Training(), session, known=directory)
     finally:
         config.weights = weights
-    device.keep_threads(record.read_json(directory / "run.json").get("threads"), typed=False)
+    info = record.read_json(directory / "run.json")
+    warn_of_change(directory.name, info.get("data") or {}, run.data.digest)
+    device.keep_threads(info.get("threads"), typed=False)
     state = restore(run, saved)
     return run, load_best_weights(run, state.counters, state.runs[0])
 

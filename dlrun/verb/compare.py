@@ -250,7 +250,7 @@ def _asked_of(asked: Asked, directory: Path, split: str) -> Samples | None:
         run, samples = made.run, made.data.splits[split]
         if not len(samples) or run.reconstructs:
             return None
-        kept = record.open_existing(directory) if split == "test" else None
+        kept = record.open_existing(directory) if split == "test" and not made.changed else None
         try:
             feed = prepare(samples, run.evaluation, run.device, fixed=False)
             _, predicted, y = assess(run, feed, run.views if split == "test" else None)

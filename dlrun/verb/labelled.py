@@ -78,7 +78,7 @@ def labelled(made: Opened, split: str) -> Labelled:
 
 
 def _own(made: Opened, split: str) -> Labelled:
-    """A split of the run's own data."""
+    """A split of the run's own data; where they have changed since, these are not its own rows."""
     import torch
 
     data = made.data
@@ -90,7 +90,7 @@ def _own(made: Opened, split: str) -> Labelled:
     else:
         rows = torch.cat([each.rows for each in data.splits.values()]).unique()
         samples = replace(data.train, rows=rows)
-    return Labelled(samples, split, True, data.name)
+    return Labelled(samples, split, not made.changed, data.name)
 
 
 def _has(made: Opened) -> str:

@@ -78,15 +78,25 @@ class Opened:
 
     @cached_property
     def data(self) -> "Data":
-        """The run's own data, split as they were when it was trained, on the run's scale."""
+        """The run's own data, split as they were when it was trained, on the run's scale.
+
+        Where they have changed since, that is said.
+        """
         from dlrun.data.scale import rescaled, scale_of
+        from dlrun.job.recording import warn_of_change
         from dlrun.job.training import remembered
 
         training = remembered(self.directory)
         with _told_before():
             data = self.session.data(self.recorded, training.rows if training else None)
+        warn_of_change(self.directory.name, self.info["data"], data.digest)
         scale = scale_of(self.info["data"])
         return rescaled(data, scale) if scale else data
+
+    @property
+    def changed(self) -> bool:
+        """Whether the run's data are no longer those that it was trained on."""
+        return bool(self.data.digest != self.info["data"]["digest"])
 
 
 @contextmanager

@@ -52,10 +52,11 @@ def kept(made: Opened) -> Iterator[Record]:
 
 
 def _measure(made: Opened) -> None:
-    """What the run says of the validation split, for figures."""
+    """What the run says of the validation split, for figures; kept as it was of changed data."""
     from dlrun.procedure.train import keep_validation
 
-    keep_validation(made.run, made.directory, made.data)
+    if not made.changed:
+        keep_validation(made.run, made.directory, made.data)
 
 
 def _look_inside(made: Opened) -> None:

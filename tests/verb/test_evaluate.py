@@ -187,6 +187,33 @@ def test_the_run_s_own_data_are_recognized(runs, capsys):
     assert "the test split of digits: 359 samples, the data that it was trained on" in out
 
 
+def test_changed_data_are_not_called_the_run_s_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_houses("houses.csv", 120)
+    words = ["data=arrays", "data.path=houses.csv", "data.target=price", "model.hidden=[4]"]
+    assert main([*words, *SHORT]) == 0
+    assert main(["seed=2", *words, *SHORT]) == 0
+    before, plain = record.all_runs("outputs")
+    kept = (before / "validation.npz").read_bytes()
+    capsys.readouterr()
+    assert main(["evaluate", before.name]) == 0
+    assert "not those" not in capsys.readouterr().err
+    noted = len(record.read_json(before / "run.json")["test_measured"])
+    write_houses("houses.csv", 80)
+    said = f"the data are not those that the run began with ({before.name}); what it has trained"
+    for words in (["evaluate"], ["evaluate", "data.path=houses.csv"], ["show"]):
+        assert main([words[0], before.name, *words[1:]]) == 0
+        told = capsys.readouterr()
+        assert told.err.count(said) == 1
+        assert "that it was trained on" not in told.out
+    assert main(["compare", before.name, plain.name, "split=test"]) == 0
+    told = capsys.readouterr().err
+    assert said in told
+    assert f"began with ({plain.name})" in told
+    assert len(record.read_json(before / "run.json")["test_measured"]) == noted
+    assert (before / "validation.npz").read_bytes() == kept
+
+
 @pytest.mark.proof
 def test_an_autoencoder_has_its_loss_alone(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
