@@ -18,6 +18,7 @@ metadata say so. They also hold the names of the classes:
     mlflow.models.get_model_info("outputs/runs/<id>/model").metadata["classes"]
 """
 
+import io
 import json
 import logging
 import os
@@ -170,7 +171,9 @@ def _pickle(module: "nn.Module", x: "Tensor", folder: Path) -> None:
     from mlflow.pytorch import pickle_module
 
     (folder / "pickle_module_info.txt").write_text(pickle_module.__name__)
-    torch.save(module, folder / "model.pth", pickle_module=pickle_module)
+    written = io.BytesIO()
+    torch.save(module, written, pickle_module=pickle_module)
+    (folder / "model.pth").write_bytes(written.getbuffer())
 
 
 def _save(

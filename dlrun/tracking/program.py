@@ -27,6 +27,7 @@ def save(module: nn.Module, x: Tensor, path: Path, texts: Mapping[str, str] | No
     """Save a module as a program for batches of any size.
 
     x: an example of its input, of two samples. texts: further files inside, by their names.
+    Raises OSError where the file cannot be written.
     """
     with imports.quick():  # it imports the compiler
         like = likeness(module, x)
@@ -34,8 +35,9 @@ def save(module: nn.Module, x: Tensor, path: Path, texts: Mapping[str, str] | No
         _last.clear()
         program.state_dict.update(_weights(module))
         program.example_inputs[0][0].copy_(x)  # it is saved too
-        with path.open("wb") as file:
-            torch.export.save(program, file, extra_files=dict(texts or {}))
+        written = io.BytesIO()  # where a disk is full torch would abort the process
+        torch.export.save(program, written, extra_files=dict(texts or {}))
+        path.write_bytes(written.getbuffer())
         if like is not None:
             program.state_dict.clear()  # else the weights would stay in memory
             _last[like] = program

@@ -203,7 +203,7 @@ def _write_onnx(made: Opened, what: Exported, path: Path) -> str:
 
 def _write_safetensors(made: Opened, what: Exported, path: Path) -> str:
     import torch
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file, save
 
     parts = {"preprocessing": made.run.evaluation, "model": made.run.model}
     tensors = {
@@ -216,7 +216,7 @@ def _write_safetensors(made: Opened, what: Exported, path: Path) -> str:
         scale = made.run.scale
         tensors |= {"scale.mean": scale.mean.clone(), "scale.std": scale.std.clone()}
     recipe = (made.directory / "recipe.yaml").read_text(encoding="utf-8")
-    save_file(tensors, path, {"dlrun": json.dumps(what.told), "recipe": recipe})
+    path.write_bytes(save(tensors, {"dlrun": json.dumps(what.told), "recipe": recipe}))
     back = load_file(path)
     if any(not torch.equal(value, back[name]) for name, value in tensors.items()):
         raise Failure(f"{path}: does not hold what was written")

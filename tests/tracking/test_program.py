@@ -1,6 +1,7 @@
 """Programs of torch.export: those that differ in weights alone are traced once, and are right."""
 
 from itertools import count
+from pathlib import Path
 
 import pytest
 import torch
@@ -35,6 +36,11 @@ class Tied(nn.Module):
 
     def forward(self, x):
         return self.second(self.first(x.float()))
+
+
+def test_a_full_disk_is_an_error_and_no_abort():
+    with pytest.raises(OSError, match="No space left"):
+        program.save(nn.Linear(100, 10), torch.zeros(2, 100), Path("/dev/full"))
 
 
 @pytest.fixture
