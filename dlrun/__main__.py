@@ -12,6 +12,7 @@ import _signal  # type: ignore[import-not-found]
 import io
 import os
 import sys
+from contextlib import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # known without importing typing
@@ -29,18 +30,22 @@ def console() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name may hold what the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
+    os._exit(_guarded())  # all is written; taking torch and mlflow apart would cost another second
+
+
+def _guarded() -> int:
+    """Run the command; its exit code, 1 where standard output could not be written."""
+    from dlrun.console.outcome import report
+    from dlrun.console.standard import Standard
+    from dlrun.errors import Failure
+
+    out, sys.stderr = Standard(sys.stdout, drops=False), Standard(sys.stderr, drops=True)
+    sys.stdout = out
     code = main()
     for stream in (sys.stdout, sys.stderr):
-        try:
+        with suppress(BrokenPipeError, Failure):  # the reader has seen enough, or it is said below
             stream.flush()
-        except BrokenPipeError:  # the reader has seen enough
-            pass
-        except OSError as error:
-            from dlrun.console.outcome import report
-            from dlrun.errors import Failure
-
-            code = code or report(Failure(f"cannot write to standard output: {error.strerror}"))
-    os._exit(code)  # all is written; taking torch and mlflow apart would cost another second
+    return code or (report(Failure(out.lost)) if out.lost else 0)
 
 
 def _open_closed() -> None:

@@ -9,6 +9,7 @@ from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook,
 from rich.segment import Segment
 
 from dlrun import shell
+from dlrun.errors import Failure
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,13 @@ class Output:
 
     def write(self, text: str) -> int:
         """Write what can be written."""
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, Failure):
             getattr(sys, self.name).write(text)
         return len(text)
 
     def flush(self) -> None:
         """Flush what can be flushed."""
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, Failure):
             getattr(sys, self.name).flush()
 
     def __getattr__(self, name: str) -> Any:

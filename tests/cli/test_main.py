@@ -297,6 +297,21 @@ def test_closed_standard_output_is_like_dev_null(tmp_path):
     assert record.read_status(record.find(tmp_path / "outputs", "last"))["status"] == "FINISHED"
 
 
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_standard_output_that_is_full_is_one_message(tmp_path, monkeypatch, buffered):
+    monkeypatch.setenv("PYTHONUNBUFFERED", buffered)
+    said = "error: cannot write to standard output: No space left on device\n"
+    for words in (["list"], ["list", "--json"], ["--help"], ["clean"]):
+        done = closed(tmp_path, words, ">/dev/full")
+        assert (done.returncode, done.stderr) == (1, said)
+    assert closed(tmp_path, ["lsit"], "2>/dev/full").returncode == 2
+    quick = ["epochs='2 steps'", "threads=1", "data=toy", "tracking=none", "preflight=off"]
+    done = closed(tmp_path, quick, ">/dev/full")
+    assert done.returncode == 1
+    assert done.stderr.endswith(said)
+    assert record.read_status(record.find(tmp_path / "outputs", "last"))["status"] == "FINISHED"
+
+
 def test_a_mistake_has_its_exit_code_where_nobody_reads_it(tmp_path):
     for streams in ("2>&-", ">&- 2>&-"):
         done = closed(tmp_path, ["optimizer.lr=x"], streams)
