@@ -4,7 +4,7 @@ import csv
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Columns = Mapping[str, Any]
 _FORMS = (".csv", ".parquet")
+_ESCAPED = "backslashreplace"  # as names are on a terminal
 _LISTED = 100
 """Files that are named, at most, where they cannot be read."""
 
@@ -33,11 +34,17 @@ def run(asked: Asked) -> int:
     directory = chosen(asked, which)
     with opened(asked, str(directory)) as made:
         found = inputs.of(words, made.info["data"])
-        count = 0
+        count, escaped = 0, 0
         with written(output) as write:
             for columns in predicted(made, found):
                 write(columns)
-                count += len(columns[found.ids[0]])
+                names = columns[found.ids[0]]
+                count += len(names)
+                escaped += sum(_utf8(name) != name for name in names)
+        if escaped:
+            have = f"{shell.counted(escaped, 'name')} {'has' if escaped == 1 else 'have'}"
+            said = "bytes that are no UTF-8, which are written as \\udcfc and the like"
+            found.notes.append(f"{have} {said}")
         if not count:
             raise Failure(f"nothing could be predicted: {_some(found.faults)}")
     _say(made, found, count, output)
@@ -177,16 +184,16 @@ def written(output: Path | None) -> Iterator[Callable[[Columns], None]]:
     if output is None:
         yield _csv(sys.stdout)
         return
-    for left in output.parent.glob(f".{output.name}.*.part"):
-        if not _is_alive(left.name.split(".")[-2]):
-            left.unlink(missing_ok=True)
     part = output.with_name(f".{output.name}.{os.getpid()}.part")
     try:
+        for left in output.parent.glob(f".{output.name}.*.part"):
+            if not _is_alive(left.name.split(".")[-2]):
+                left.unlink(missing_ok=True)
         if output.suffix.lower() == ".parquet":
             with _parquet(part) as write:
                 yield write
         else:
-            with part.open("w", encoding="utf-8", newline="") as file:
+            with part.open("w", encoding="utf-8", errors=_ESCAPED, newline="") as file:
                 yield _csv(file)
         with part.open("rb") as file:
             os.fsync(file.fileno())
@@ -194,7 +201,8 @@ def written(output: Path | None) -> Iterator[Callable[[Columns], None]]:
     except OSError as error:
         raise Failure(f"-o {output}: {error.strerror or error}") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
 
 
 def _is_alive(pid: str) -> bool:
@@ -228,6 +236,11 @@ def _texts(column: Any) -> Any:
     return [f"{value:.9g}" for value in column] if kind == "f" else column
 
 
+def _utf8(text: str) -> str:
+    """A text that can be written: bytes in the name of a file that are no UTF-8 are escaped."""
+    return text.encode(errors=_ESCAPED).decode()
+
+
 @contextmanager
 def _parquet(path: Path) -> Iterator[Callable[[Columns], None]]:
     import pyarrow as pa
@@ -237,7 +250,11 @@ def _parquet(path: Path) -> Iterator[Callable[[Columns], None]]:
 
     def write(columns: Columns) -> None:
         nonlocal writer
-        table = pa.table({name: pa.array(column) for name, column in columns.items()})
+        arrays = {
+            _utf8(name): pa.array(column if hasattr(column, "dtype") else map(_utf8, column))
+            for name, column in columns.items()
+        }
+        table = pa.table(arrays)
         writer = writer or parquet.ParquetWriter(path, table.schema)
         writer.write_table(table)
 

@@ -1,7 +1,9 @@
 """`dlrun predict` says what the model says, of any input, and writes all of it or nothing."""
 
 import csv
+import errno
 import io
+import os
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from sklearn.metrics import roc_auc_score
 
 from dlrun.__main__ import main
 from dlrun.data.digits import digits
+from dlrun.errors import Failure
 from dlrun.procedure import train
 from dlrun.verb import inputs, predict
 from dlrun.verb.asked import Asked
@@ -173,6 +176,30 @@ def test_what_was_there_stays_where_it_fails(tmp_path):
         fail()
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
     assert out.read_text() == "before"
+
+
+def test_a_read_only_place_is_one_message(tmp_path, monkeypatch):
+    def refuse(*rest, **named):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    for name in ("open", "unlink"):
+        monkeypatch.setattr(Path, name, refuse)
+    said = r"out\.csv: Read-only file system$"
+    with pytest.raises(Failure, match=said) as failed, predict.written(tmp_path / "out.csv"):
+        pass
+    assert failed.value.__cause__.__context__ is None
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_name_that_is_no_text_is_escaped(form, runs, tmp_path, capsys):
+    write_photos(tmp_path / "new", 1)
+    (tmp_path / "new/dark/0.png").rename(tmp_path / "new/dark" / os.fsdecode(b"\xfcber 1.png"))
+    out = tmp_path / f"out.{form}"
+    assert main(["predict", runs["photos"].name, str(tmp_path / "new"), "-o", str(out)]) == 0
+    said = capsys.readouterr().err
+    assert "1 name has bytes that are no UTF-8, which are written as \\udcfc and the like" in said
+    read = pd.read_csv if form == "csv" else pd.read_parquet
+    assert read(out)["file"].tolist() == ["dark/\\udcfcber 1.png", "light/0.png"]
 
 
 @pytest.mark.proof
