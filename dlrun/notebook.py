@@ -57,8 +57,7 @@ class Recorded:
     @property
     def status(self) -> str:
         """RUNNING, FINISHED, PRUNED, FAILED or KILLED."""
-        record.mark_killed(self.directory)
-        return str(record.read_status(self.directory).get("status", ""))
+        return str(record.mark_killed(self.directory).get("status", ""))
 
     @property
     def points(self) -> "DataFrame":

@@ -47,6 +47,7 @@ from dlrun.record.files import (
     guard,
     held,
     hold,
+    is_held,
     overwrite,
     read_arrays,
     read_json,
@@ -229,14 +230,22 @@ def is_running(directory: str | Path) -> bool:
         return not free
 
 
-def mark_killed(directory: str | Path) -> None:
-    """Call a run KILLED that says it is RUNNING while no process holds it."""
-    if read_status(directory).get("status") != RUNNING:
-        return
-    with held(Path(directory) / "lock", timeout=0.5) as free:
-        if free and read_status(directory).get("status") == RUNNING:
-            status = {"status": KILLED, "message": "the process ended unexpectedly"}
-            write_json(Path(directory) / "status.json", status)
+def mark_killed(directory: str | Path) -> dict[str, Any]:
+    """The status of a run; one that says RUNNING while no process holds it is called KILLED.
+
+    That is written down where it can be: who looks need not be able to write.
+    """
+    found = read_status(directory)
+    if found.get("status") != RUNNING:
+        return found
+    killed = {"status": KILLED, "message": "the process ended unexpectedly"}
+    lock = Path(directory) / "lock"
+    with suppress(OSError, Failure), held(lock, timeout=0.5) as free:
+        found = read_status(directory)
+        if free and found.get("status") == RUNNING:
+            write_json(Path(directory) / "status.json", killed)
+            found = killed
+    return killed if found.get("status") == RUNNING and not is_held(lock) else found
 
 
 def said(status: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, and what the file system says against it."""
 
 import errno
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -137,6 +138,18 @@ def held(path: Path, timeout: float = 0) -> Iterator[bool]:
     finally:
         if lock is not None:
             lock.release()
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process holds a lock; `path` need not be writable."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 @contextmanager

@@ -72,8 +72,7 @@ def _needed(asked: Asked, outputs: Path, runs: Sequence[Path]) -> Iterator[tuple
 def _own_needs(directory: Path) -> Iterator[tuple[Path, str]]:
     """What one record says of its checkpoints, or of those of the runs of a procedure."""
     info = record.read_json(directory / "run.json")
-    record.mark_killed(directory)
-    status = record.read_status(directory).get("status")
+    status = record.mark_killed(directory).get("status")
     if status == record.RUNNING:
         yield directory, "running"
     if named.is_procedure(directory):

@@ -44,7 +44,7 @@ def row(directory: Path) -> dict[str, Any]:
         "id": directory.name,
         "name": info.get("name") or "",
         "kind": info.get("kind", "run"),
-        "status": _status(directory),
+        "status": record.said(record.mark_killed(directory)),
         "started": info.get("started", ""),
         "metric": found and found[0],
         "value": found[1] if found else info.get("value"),
@@ -53,12 +53,6 @@ def row(directory: Path) -> dict[str, Any]:
         "parent": info.get("parent"),
         "directory": str(directory),
     }
-
-
-def _status(directory: Path) -> str:
-    """What it is now: a run whose process has gone is not running."""
-    record.mark_killed(directory)
-    return record.said(record.read_status(directory))
 
 
 def _chosen(asked: Asked) -> list[Path]:

@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from dlrun import record
 from dlrun.errors import Failure, Mistake
@@ -270,6 +271,22 @@ def test_a_run_is_held_by_one_process_until_it_dies(tmp_path):
     again = record.open_existing(directory)
     assert len(again.points()) == 1
     again.close()
+
+
+@pytest.mark.parametrize("refused", ["lock", "status.json"])
+def test_a_killed_run_is_seen_where_nothing_can_be_written(run, monkeypatch, refused):
+    def refuse(*rest, **named):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    place = (FileLock, "acquire") if refused == "lock" else (Path, "replace")
+    with monkeypatch.context() as patch:
+        patch.setattr(*place, refuse)
+        assert record.mark_killed(run.directory)["status"] == record.RUNNING
+        run.close()
+        assert record.mark_killed(run.directory)["status"] == record.KILLED
+    assert record.read_status(run.directory)["status"] == record.RUNNING
+    assert record.mark_killed(run.directory) == record.read_status(run.directory)
+    assert record.read_status(run.directory)["status"] == record.KILLED
 
 
 def test_many_runs_at_once_get_directories_of_their_own(tmp_path, monkeypatch):
