@@ -127,12 +127,15 @@ class Delivery:
     def points(self) -> None:
         """Send every point that is on disk and not yet there."""
         while lines := self._read(self.directory / "metrics.jsonl"):
-            metrics = [metric for line in lines for metric in _metrics(line)]
-            if history.contradicts(self._seen, metrics):
+            told = [list(_metrics(line)) for line in lines]
+            if history.contradicts(self._seen, [metric for point in told for metric in point]):
                 self._replace()
                 continue
-            lacking = (metric for metric in metrics if not history.has(self._seen, metric))
-            fresh = sorted(lacking, key=_rank)
+            lacking = [
+                [metric for metric in point if not history.has(self._seen, metric)]
+                for point in told
+            ]
+            fresh = sorted((metric for point in lacking for metric in point), key=_rank)
             for start in range(0, len(fresh), MAX_METRICS_PER_BATCH):
                 batch = fresh[start : start + MAX_METRICS_PER_BATCH]
                 self._sure = False  # a request that fails may have been carried out
@@ -141,7 +144,7 @@ class Delivery:
             self._offset += sum(len(line) for line in lines)
             self._lines += len(lines)
             self._last = lines[-1]
-            self.new_points += len({metric.step for metric in fresh})
+            self.new_points += sum(map(bool, lacking))
             self._keep(delivered=self._lines)
 
     def finish(self) -> None:

@@ -40,6 +40,15 @@ def test_a_store_that_refuses_is_named_with_a_way_out(
     ]
 
 
+def test_points_of_one_step_are_counted_each(begin, tmp_path, database, capsys):
+    run = begin(2)
+    run.append(2, 2.0, {"test/loss": 0.5})
+    run.set_status(record.FINISHED)
+    run.close()
+    assert sync(tmp_path, [run.id], database) == 0
+    assert "complete: 3 points, 3 of them delivered now" in capsys.readouterr().out
+
+
 DEAD = "http://127.0.0.1:9"
 
 
