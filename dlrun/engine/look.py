@@ -142,6 +142,12 @@ class Seen:
             return None
         return _counts(data.train, data.outputs), _counts(data.val, data.outputs)
 
+    @property
+    def held(self) -> list[list[int]]:
+        """Samples of each class, in each split that has any."""
+        data = self.run.data
+        return [_counts(split, data.outputs) for split in data.splits.values() if len(split)]
+
     @cached_property
     def trained(self) -> "Backward":
         """A mini-batch forward and back, in training mode."""

@@ -335,17 +335,21 @@ def class_missing(seen: Seen) -> Iterator[Finding]:
     if sum(map(bool, train)) == 1:
         yield Finding("class_missing", FAIL, "All training samples are of one class.")
         return
-    names = seen.run.data.classes
+    names, splits = seen.run.data.classes, seen.held
     for where, counts, others in (("training", train, val), ("validation", val, train)):
-        missing = [name for name, n, m in zip(names, counts, others, strict=True) if not n and m]
+        missing = [place for place, n in enumerate(counts) if not n and others[place]]
         if missing and sum(counts) >= len(counts):  # fewer samples than classes miss some
-            some = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
+            some = ", ".join(names[place] for place in missing[:3])
+            said = f"Class {some} has" if len(missing) == 1 else f"Classes {some} have"
+            said = said.replace(" have", ", … have") if len(missing) > 3 else said
+            helps = max(sum(split[place] for split in splits) for place in missing) >= len(splits)
+            few = "" if helps else f"; {'it has' if len(missing) == 1 else 'they have'} too few"
             yield Finding(
                 "class_missing",
                 WARN,
-                f"Class {some} has no {where} sample.",
+                f"{said} no {where} sample{few and f'{few} for each split to have one'}.",
                 {"classes": len(missing)},
-                changes={"data.split": "60/20/20"},
+                changes={"data.split": "60/20/20"} if helps else {},
             )
 
 

@@ -233,6 +233,23 @@ def test_a_class_that_is_missing_or_rare(found, table):
     assert "class_imbalance" not in found("class_weights=balanced", data=made(x, y, rare))
 
 
+def test_a_class_with_too_few_samples_for_another_split(compose_recipe, table):
+    def missing(classes):
+        found = preflight(build.build(compose_recipe(), made(x, y, classes=classes)))
+        [one] = [each for each in found if each.name == "class_missing"]
+        return one.text, one.changes
+
+    x, y = table[0], torch.arange(400) % 3
+    y[y == 2] = 0
+    y[0] = 2
+    few = "too few for each split to have one."
+    assert missing(3) == (f"Class c has no validation sample; it has {few}", {})
+    y[1] = 2
+    assert missing(3) == ("Class c has no validation sample.", {"data.split": "60/20/20"})
+    y[:4] = torch.tensor([2, 3, 4, 5])
+    assert missing(6)[0] == f"Classes c, d, e, … have no validation sample; they have {few}"
+
+
 def test_a_class_that_is_rarer_in_training_than_in_validation(found):
     x, y = torch.rand(4000, 6), torch.arange(4000) % 3
     rows = torch.arange(2000)
