@@ -4,8 +4,9 @@ import logging
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ _UNNAMED = (
     *("preflight", "target_error", "watch", "watch_every", "stop_after"),
     *("expect", "short", "sweep"),
 )
+_OF_THE_RUN = ("name", "outputs", "procedure")  # what a command that a finding proposes leaves out
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,27 @@ def _taken_up(recipe: DictConfig, run: "Run", invocation: Invocation, kept: Reco
     if kept.info.get("name") in (None, name(overrides)):
         known["name"] = named(recipe, invocation)  # says what is trained now
     kept.update(**facts | known | {"data": data})
+    if found := record.findings_of(kept.directory):
+        renewed = partial(_as_typed_now, overrides, invocation.overrides)
+        kept.keep_findings([replace(each, command=renewed(each.command)) for each in found])
     return state
+
+
+def _as_typed_now(before: Sequence[str], now: Sequence[str], command: str) -> str:
+    """A command that a finding has proposed, of the recipe that trains now.
+
+    before, now: the overrides of the recipe. What the finding itself changes stays.
+    """
+    if "$'" in command:  # a name that is no text, which only a shell reads
+        return command
+    changes = {shell.key(word): None for word in before if word not in now} | {
+        shell.key(word): word for word in now if word not in before
+    }
+    words = shlex.split(command)
+    own = {*map(shell.key, (word for word in words if word not in before)), *_OF_THE_RUN}
+    return shell.line(
+        shell.replaced(words, {key: word for key, word in changes.items() if key not in own})
+    )
 
 
 def warn_of_change(run: str, recorded: Mapping[str, Any], digest: str) -> bool:

@@ -332,6 +332,20 @@ def test_what_is_proposed_after_resume_runs_as_printed(here, own_options, monkey
         assert main([*shlex.split(line)[1:], *more]) == 0, (line, capsys.readouterr().err)
 
 
+def test_what_the_checks_proposed_is_of_the_recipe_that_trains_now(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["activation=identity", "epochs=2 steps", "model.hidden=[4]", "threads=1"]
+    assert main([*words, "optimizer.lr=0.02", "tracking=none"]) == 0
+    assert main(["resume=last", "epochs=4 steps", "optimizer=adam", "device=cpu"]) == 0
+    [linear] = [
+        shlex.split(each.command)[1:]
+        for each in records.findings_of(records.find("outputs", "last"))
+        if each.name == "linear_network"
+    ]
+    now = {*words[2:], "tracking=none", "activation=relu", "epochs=4 steps", "optimizer=adam"}
+    assert {*linear} - {"optimizer.lr=0.02"} == now | {"device=cpu"}
+
+
 def test_a_run_that_a_resumed_procedure_adds_knows_its_options(own_options, monkeypatch):
     words = ["--config-dir", "mine", "optimizer=slow", "tracking=none", "threads=1"]
     words += ["epochs=2 steps", "procedure=cross_validate", "procedure.folds=2"]
