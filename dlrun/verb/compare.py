@@ -128,7 +128,8 @@ def _last_two(asked: Asked) -> list[str]:
     own = [each for each in runs if "parent" not in record.read_json(each / "run.json")]
     runs = own if len(own) > 1 else runs
     if len(runs) < 2:
-        raise Mistake(f"compare needs two runs; there are {len(runs)} in {asked.outputs / 'runs'}")
+        there = "is 1" if runs else "are none"
+        raise Mistake(f"compare needs two runs; there {there} in {asked.outputs / 'runs'}")
     return [each.name for each in runs[-2:]]
 
 

@@ -169,6 +169,14 @@ def test_a_long_name_is_cut_in_the_head_of_its_column(capsys, tmp_path, monkeypa
     assert names == [f"{'x' * 20}…{'x' * 14}", "model.hidden=[8,8,8] optimizer.lr=0.001 and 4 more"]
 
 
+def test_one_run_alone_has_nothing_to_be_compared_with(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for there in ("are none", "is 1"):
+        assert main(["compare"]) == 2
+        assert f"compare needs two runs; there {there} in outputs" in capsys.readouterr().err
+        trained("model.hidden=[4]")
+
+
 def test_mistakes(runs, capsys):
     last = record.find("outputs", "last")
     other = next(run.name for run in runs.values() if run != last)

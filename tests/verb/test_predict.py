@@ -316,7 +316,7 @@ def test_what_is_odd_in_a_table_is_said(trips, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("km,city\n1,Oslo\n", "new.csv: the table lacks the columns day"),
+        ("km,city\n1,Oslo\n", "new.csv: the table lacks the column day"),
         ("", "new.csv: "),
         ("km,city,day\n", "new.csv: it has no data below its first line"),
         (

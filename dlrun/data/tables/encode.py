@@ -152,7 +152,8 @@ def typed(raw: pd.DataFrame, reading: Reading) -> tuple[pd.DataFrame, dict[str, 
     lacking = [column["name"] for column in columns if column["name"] not in there]
     if lacking:
         more = ", ..." if len(lacking) > 10 else ""
-        raise ValueError(f"the table lacks the columns {', '.join(lacking[:10])}{more}")
+        columns = "column" if len(lacking) == 1 else "columns"
+        raise ValueError(f"the table lacks the {columns} {', '.join(lacking[:10])}{more}")
     found: dict[str, NDArray[Any]] = {}
     unread: dict[str, int] = {}
     for column in columns:

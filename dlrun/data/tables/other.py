@@ -17,6 +17,7 @@ from dlrun.data.tables.file import read_file
 from dlrun.errors import Mistake
 
 Reading = Mapping[str, Any]
+_KINDS = {"date": "dates", "boolean": "values that are true or false"}
 
 
 def read_frame(path: Path) -> pd.DataFrame:
@@ -44,9 +45,9 @@ def encode(raw: pd.DataFrame, reading: Reading, made: ColumnTransformer | None =
 def refuse_unread(unread: Mapping[str, int], read: Mapping[str, int], reading: Reading) -> None:
     """Raise Mistake where a column has values and none that can be read, by how many are so."""
     for column in reading["columns"]:
-        name, dates = column["name"], column["kind"] == "date"
+        name, kind = column["name"], _KINDS.get(column["kind"], "numbers")
         if unread.get(name) and not read.get(name):
-            kind = f"dates of the form {column['format']}" if dates else "numbers"
+            kind += f" of the form {column['format']}" if column["kind"] == "date" else ""
             raise Mistake(
                 f"the column {name} has no value that can be read, of {unread[name]:,}; the run "
                 f"was trained on {kind} there"

@@ -149,10 +149,18 @@ def test_what_other_tables_lack_or_hold_besides(tmp_path, table):
     assert found.x[1, towns].sum() == 0
     with pytest.raises(Mistake, match=r"^the table lacks the columns age, rich$"):
         other.encode(table.drop(columns=["age", "rich"]), data.reading)
-    with pytest.raises(Mistake, match="lacks the columns kind, which is the target"):
+    with pytest.raises(Mistake, match="lacks the column kind, which is the target"):
         other.targets(table.drop(columns="kind"), data.reading, data.classes)
     with pytest.raises(Mistake, match="the column kind holds 'c', none of the 2 classes"):
         other.targets(table.assign(kind="c"), data.reading, data.classes)
+    for kind, said in (
+        ("boolean", "on values that are true or false there"),
+        ("date", "on dates of the form %Y there"),
+        ("number", "on numbers there"),
+    ):
+        columns = [{"name": "t", "kind": kind, "format": "%Y"}]
+        with pytest.raises(Mistake, match=f"of 3; the run was trained {said}"):
+            other.refuse_unread({"t": 3}, {"t": 0}, {"columns": columns})
     table.loc[0, "kind"] = None
     _, rows = other.targets(table, data.reading, data.classes)
     assert rows.tolist() == list(range(1, 200))
