@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from dlrun.data import Source, Split
 
 _DATA, _ALL, _TEST = "data", "all", "test"
+_READ = ("target", "missing", "decimal")
+"""Settings of another table that the run does not decide."""
 
 
 @dataclass(frozen=True)
@@ -124,9 +126,7 @@ def _of_table(made: Opened, file: Path, split: str) -> Labelled:
     if split not in ("", _ALL):
         raise Mistake(f"split={split}: {file.name} has no splits; split=all takes all of it")
     about = made.info["data"]
-    reading = {**about["reading"]}
-    if "data.target" in made.typed:
-        reading["target"] = made.config.data.target
+    reading = {**about["reading"], **_read_otherwise(made)}
     with blame(f"data.path={file}"):
         raw = other.read_frame(file)
         found = other.encode(raw, reading)
@@ -139,6 +139,21 @@ def _of_table(made: Opened, file: Path, split: str) -> Labelled:
         x[torch.from_numpy(rows)], _scaled(made, torch.from_numpy(y)), torch.arange(len(rows))
     )
     return Labelled(kept, _ALL, False, file.stem)
+
+
+def _read_otherwise(made: Opened) -> dict[str, Any]:
+    """What is typed of how another table is read. Raises Mistake for what the run has decided."""
+    found: dict[str, Any] = {}
+    for key in made.typed:
+        group, _, name = key.partition(".")
+        if group != _DATA or not name or name == "path":
+            continue
+        if name not in _READ:
+            also = ", ".join(f"data.{each}" for each in _READ)
+            raise Mistake(f"{key}: another table is read as the run's was, but for {also}")
+        value = plain(made.config.data[name])
+        found |= {} if value is None and name == "decimal" else {name: value}
+    return found
 
 
 def _read_as_before(made: Opened) -> None:
@@ -193,7 +208,8 @@ def _as_trained(made: Opened, source: "Source") -> "Tensor":
     names, wanted = list(source.columns), list(about.get("columns", ()))
     if wanted and names != wanted:
         if missing := [name for name in wanted if name not in names]:
-            raise Mistake(f"data: {source.name} lacks the columns {', '.join(missing)}")
+            columns = "column" if len(missing) == 1 else "columns"
+            raise Mistake(f"data: {source.name} lacks the {columns} {', '.join(missing)}")
         x = x[:, [names.index(name) for name in wanted]]
     kind = str(x.dtype).removeprefix("torch.")
     if list(x.shape[1:]) != about["shape"] or kind != about["types"]["x"]:

@@ -165,6 +165,25 @@ def test_other_columns_are_matched_by_name(runs, capsys, tmp_path):
     assert found["targets"][0]["rmse"] == pytest.approx(own["rmse"], rel=0.3)
 
 
+def test_how_another_table_is_read_can_be_said(runs, capsys, tmp_path):
+    points, commas = tmp_path / "points.csv", tmp_path / "commas.csv"
+    write_houses(points, 70, seed=5)
+    table = points.read_text().replace(",", ";").replace(".", ",")
+    commas.write_text(table + "-;50,5;900\n")
+    words = ("data.decimal=comma", "data.missing=['-']")
+    found = evaluated(capsys, runs["prices"].name, f"data.path={commas}", *words)
+    assert found["samples"] == 71
+    commas.write_text(table)
+    found = evaluated(capsys, runs["prices"].name, f"data.path={commas}", *words)
+    assert (
+        found["values"] == evaluated(capsys, runs["prices"].name, f"data.path={points}")["values"]
+    )
+    for word in ("data.features=[area]", "data.columns={area: text}", "data.task=classification"):
+        assert main(["evaluate", runs["prices"].name, f"data.path={points}", word]) == 2
+        said = f"{word.partition('=')[0]}: another table is read as the run's was, but for"
+        assert f"error: {said} data.target, data.missing, data.decimal\n" in capsys.readouterr().err
+
+
 @pytest.mark.proof
 def test_a_split_of_other_data(runs, capsys, tmp_path):
     draw = np.random.default_rng(0)
