@@ -170,7 +170,7 @@ def _decoded(made: Inputs, files: Sequence[tuple[str, str]], form: "Format") -> 
     """The images in batches; those that cannot be read are left out and noted."""
     from dlrun.data.images.decode import decode
 
-    start, resized = 0, 0
+    start, resized, beyond = 0, 0, list[float]()
     while start < len(files):
         left = [path for path, _ in files[start:]]
         with closing(decode(left, form, decisive=[False] * len(left))) as chunks:
@@ -181,6 +181,7 @@ def _decoded(made: Inputs, files: Sequence[tuple[str, str]], form: "Format") -> 
                 start += len(told)
                 sizes = np.stack([chunk.infos["height"], chunk.infos["width"]], 1)
                 resized += int((sizes[: len(chunk.x)] != form.size).any(1).sum())
+                beyond += _beyond(chunk.infos, form)
                 misfit = chunk.misfit is not None
                 if misfit:
                     made.faults.append((files[start][1], _unlike(form)))
@@ -194,6 +195,18 @@ def _decoded(made: Inputs, files: Sequence[tuple[str, str]], form: "Format") -> 
         height, width = form.size
         images = shell.counted(resized, "image")
         made.notes.append(f"{images} had another size than {height}x{width}: {how}")
+    if beyond:
+        has = f"{shell.counted(len(beyond), 'image')} {'has' if len(beyond) == 1 else 'have'}"
+        scale = f"0 to {form.white:,}, which the run was trained on"
+        made.notes.append(f"{has} values outside of {scale}, up to {max(beyond):,.0f}: cut off")
+
+
+def _beyond(infos: Array, form: "Format") -> list[float]:
+    """The largest value of each image that has some outside of the scale of a run."""
+    if form.kind != "scaled":
+        return []
+    outside = (infos["least"] < 0) | (infos["largest"] > form.white)
+    return [float(value) for value in infos["largest"][outside]]
 
 
 def _unlike(form: "Format") -> str:

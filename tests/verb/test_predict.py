@@ -105,6 +105,26 @@ def test_photos_keep_their_names_and_bad_ones_are_named(runs, capsys, tmp_path):
     assert not list(tmp_path.glob(".*.part"))
 
 
+def test_images_beyond_the_scale_of_the_run_are_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    draw = np.random.default_rng(0)
+    for kind, most in (("a", 2000), ("b", 4095)):
+        Path("photos", kind).mkdir(parents=True)
+        for number in range(10):
+            pixels = draw.integers(0, most, (6, 6), dtype=np.uint16)
+            pixels[0, 0] = most
+            Image.fromarray(pixels).save(f"photos/{kind}/{number}.png")
+    assert main(["data=imagefolder", "data.root=photos", *SHORT]) == 0
+    capsys.readouterr()
+    assert main(["predict", "photos"]) == 0
+    assert "outside" not in capsys.readouterr().err
+    pixels[1, 1] = 60000
+    Image.fromarray(pixels).save("new.png")
+    assert main(["predict", "new.png", "photos/a/0.png"]) == 0
+    said = "1 image has values outside of 0 to 4,095, which the run was trained on, up to 60,000"
+    assert f"{said}: cut off" in capsys.readouterr().err
+
+
 def test_the_last_run_predicts_where_none_is_named(runs, capsys, tmp_path):
     np.save(tmp_path / "x.npy", X[:3])
     named = predicted(capsys, runs["digits"].name, tmp_path / "x.npy")
