@@ -20,6 +20,9 @@ _ORDERS: dict[str, Callable[[Row], Any]] = {
     "value": lambda row: (row["score"] is not None, row["score"] or 0.0),
 }
 
+_BETWEEN, _OF_NAME = 2, 8
+"""Blanks between columns, and letters of a name that must have room."""
+
 
 def run(asked: Asked) -> int:
     """Print a line for each record, or all of them as JSON."""
@@ -74,6 +77,7 @@ def _chosen(asked: Asked) -> list[Path]:
 
 def _show(rows: Sequence[Row]) -> None:
     """A table, as wide as its content where nobody watches."""
+    from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
 
@@ -82,20 +86,47 @@ def _show(rows: Sequence[Row]) -> None:
     console = screen.console()
     if not console.is_terminal:
         console.width = 10_000
+    cells = [_cells(each) for each in rows]
+    widths = {
+        name: max(cell_len(name), *(cell_len(each[name]) for each in cells)) for name in cells[0]
+    }
+    left_out = _left_out(widths, console.width)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("id", "started", "status", "best value"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("name", overflow="ellipsis", no_wrap=True)
-    for each in rows:
-        started = str(each["started"])
-        when = datetime.fromisoformat(started).astimezone() if started else None
-        value = "" if each["value"] is None else format.cell(each["value"])
-        cells = [
-            str(each["id"]),
-            f"{when:%Y-%m-%d %H:%M}" if when else "",
-            str(each["status"]),
-            f"{each['metric'] or 'value'} {value}" if value else "",
-            ("  " if each["parent"] or each["sweep"] else "") + shell.name(str(each["name"])),
-        ]
-        table.add_row(*map(Text, cells))
+    shown = [name for name in widths if name not in left_out]
+    room = console.width - sum(widths[name] + _BETWEEN for name in shown if name != "name")
+    for name in shown:
+        width = min(widths[name], room) if name == "name" else widths[name]
+        table.add_column(name, overflow="ellipsis", no_wrap=True, width=width)
+    for each in cells:
+        table.add_row(*(Text(each[name]) for name in shown))
     console.print(table)
+    if left_out:
+        console.print(f"a wider terminal also shows: {', '.join(left_out)}", style="dim")
+
+
+def _cells(each: Row) -> dict[str, str]:
+    """What is shown of a record, by the heads of the columns."""
+    started = str(each["started"])
+    when = datetime.fromisoformat(started).astimezone() if started else None
+    value = "" if each["value"] is None else format.cell(each["value"])
+    inside = "  " if each["parent"] or each["sweep"] else ""
+    return {
+        "id": str(each["id"]),
+        "started": f"{when:%Y-%m-%d %H:%M}" if when else "",
+        "status": str(each["status"]),
+        "best value": f"{each['metric'] or 'value'} {value}" if value else "",
+        "name": inside + shell.name(str(each["name"])),
+    }
+
+
+def _left_out(widths: Mapping[str, int], room: int) -> list[str]:
+    """The columns that a narrow terminal has no room for, beside ids and a little of the names."""
+    found: list[str] = []
+    needed = sum(widths.values()) + _BETWEEN * (len(widths) - 1)
+    needed -= max(0, widths["name"] - _OF_NAME)
+    for name in ("started", "best value", "status", "name"):
+        if needed <= room:
+            break
+        found.append(name)
+        needed -= _BETWEEN + (widths[name] if name != "name" else min(widths[name], _OF_NAME))
+    return found

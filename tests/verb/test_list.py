@@ -1,6 +1,7 @@
 """`dlrun list`, and the words of commands about records."""
 
 import json
+import re
 
 import pytest
 
@@ -56,6 +57,28 @@ def test_a_line_for_each(three, capsys):
     assert lines[2].split() == [
         three[1].name, *lines[2].split()[1:3], "finished", "val/accuracy", "0.7500", "good"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("columns", "left_out"),
+    [
+        (120, None),
+        (70, "started"),
+        (45, "started, best value"),
+        (24, "started, best value, status, name"),
+    ],
+)
+def test_a_narrow_terminal_shows_whole_ids(columns, left_out, three, monkeypatch, capsys):
+    three.append(keep("outputs", "model.hidden=[8,8,8] " * 9, 9, 0.5))
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert main(["list"]) == 0
+    out = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert all(run.name in out for run in three)
+    assert max(map(len, out.splitlines()[:5])) <= columns
+    assert ("finished" in out) == (columns > 24)
+    told = f"a wider terminal also shows: {left_out}"
+    assert (told in " ".join(out.split())) == bool(left_out)
 
 
 def test_no_runs(tmp_path, monkeypatch, capsys):
