@@ -65,11 +65,13 @@ __all__ += ["all_runs", "create", "find", "is_running", "mark_killed", "open_exi
 __all__ += ["read_json", "read_points", "read_status", "replacing", "text", "write", "write_json"]
 __all__ += ["git", "guard", "held", "hold", "is_whole", "last_values", "provenance", "versions"]
 __all__ += ["findings_of", "keep_findings", "read_arrays", "version", "write_arrays"]
-__all__ += ["durable_together"]
+__all__ += ["damaged", "durable_together", "warn_of_damaged"]
 
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 PREDICTIONS, VALIDATION = "predictions.npz", "validation.npz"
 PRUNED = "PRUNED"  # stopped by a sweep that had better runs; MLflow calls it KILLED
+
+_NAMED = 10  # damaged runs, at most
 
 _log = logging.getLogger("dlrun")
 
@@ -260,6 +262,32 @@ def all_runs(outputs: str | Path) -> list[Path]:
     found = [file.parent for file in folder.glob("*/run.json")]
     started = {run: str(read_json(run / "run.json").get("started", "")) for run in found}
     return sorted(found, key=lambda run: (started[run], run.name))
+
+
+def damaged(outputs: str | Path) -> dict[Path, str]:
+    """The directories of runs under `outputs` that have lost a file, each with its name.
+
+    One that has no points yet is only being made.
+    """
+    folder = shell.path(outputs, "outputs").absolute() / "runs"
+    runs = sorted(file.parent for file in folder.glob(f"*/{points.NAME}"))
+    lost = {run: _lost(run) for run in runs}
+    return {run: name for run, name in lost.items() if name}
+
+
+def _lost(run: Path) -> str:
+    """The first file that a run lacks, or that cannot be read; "" where all are there."""
+    if not read_json(run / "run.json"):
+        return "run.json"
+    return "" if (run / "recipe.yaml").is_file() else "recipe.yaml"
+
+
+def warn_of_damaged(outputs: str | Path) -> None:
+    """Say in one line which runs have lost a file."""
+    if lost := damaged(outputs):
+        said = [f"{run.name} (no {name} that can be read)" for run, name in lost.items()]
+        more = f" and {len(said) - _NAMED:,} more" if len(said) > _NAMED else ""
+        _log.warning(f"damaged: {', '.join(said[:_NAMED])}{more}")
 
 
 def find(outputs: str | Path, which: str) -> Path:

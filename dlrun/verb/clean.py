@@ -30,6 +30,7 @@ def run(asked: Asked) -> int:
     outputs, console = asked.outputs, screen.console()
     if not console.is_terminal:
         console.width = 10_000
+    record.warn_of_damaged(outputs)
     runs = record.all_runs(outputs)
     kept: dict[Path, str] = {}
     for directory, why in _needed(asked, outputs, runs):
@@ -131,14 +132,17 @@ def _parts(outputs: Path, runs: Sequence[Path]) -> Iterator[tuple[str, int]]:
     models = sum(_bytes(each / _MODEL) for each in runs)
     inside = sum(map(_bytes, runs))
     whole, of_sweeps = _bytes(outputs), _bytes(outputs / "sweeps")
+    lost = [each for each in record.damaged(outputs) if each not in runs]
+    of_lost = sum(map(_bytes, lost))
     kept = cache.home()
     found = {
         f"checkpoints of {_runs(len(runs))}": checkpoints,
         "their models, model/": models,
         "their points, figures and the rest": inside - checkpoints - models,
         "sweeps": of_sweeps,
+        **({f"{_runs(len(lost))} without a run.json": of_lost} if lost else {}),
         f"the rest of {shell.near(outputs.absolute())}, such as MLflow's database": (
-            whole - inside - of_sweeps
+            whole - inside - of_sweeps - of_lost
         ),
         f"decoded data in {kept}, made again where they are needed": _bytes(kept),
     }

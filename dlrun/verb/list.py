@@ -27,6 +27,7 @@ _BETWEEN, _OF_NAME = 2, 8
 def run(asked: Asked) -> int:
     """Print a line for each record, or all of them as JSON."""
     order = asked.choice("sort", "when")
+    record.warn_of_damaged(asked.outputs)
     rows = [row(directory) for directory in _chosen(asked)]
     rows.sort(key=lambda each: each["started"])
     rows.sort(key=_ORDERS[order])

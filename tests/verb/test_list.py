@@ -59,6 +59,21 @@ def test_a_line_for_each(three, capsys):
     ]  # fmt: skip
 
 
+def test_a_run_that_has_lost_a_file_is_named(three, capsys):
+    capsys.readouterr()
+    (three[0] / "run.json").unlink()
+    (three[1] / "recipe.yaml").unlink()
+    lost = f"{three[0].name} (no run.json that can be read)"
+    also = f"{three[1].name} (no recipe.yaml that can be read)"
+    said = ", ".join(sorted([lost, also]))
+    (three[0].parent / "being-made").mkdir()
+    for words in (["list"], ["list", "--json"], ["clean"]):
+        assert main(words) == 0
+        told = capsys.readouterr()
+        assert told.err == f"warning: damaged: {said}\n"
+        assert ("1 run without a run.json" in told.out) == (words == ["clean"])
+
+
 @pytest.mark.parametrize(
     ("columns", "left_out"),
     [
