@@ -113,7 +113,8 @@ def compare(case: Case, repeats: int, epochs: int | None = None) -> dict[str, fl
     rows = case.deals(data) if case.deals else []
     splits = [build.split_data(config, source, each) for each in rows] or [data]
     alone, together = [], []
-    _seconds(_built(case, config, splits, 1), 1)  # warm
+    for size in (1, case.runs) if case.gpu else (1,):  # warm; cuDNN tries its ways once
+        _seconds(_built(case, config, splits, size), size)
     for _ in range(repeats):
         alone.append(_seconds(_built(case, config, splits, SINGLE), 1) / SINGLE)
         fewer = _seconds(_built(case, config, splits, case.runs), case.runs)
