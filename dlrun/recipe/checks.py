@@ -22,7 +22,6 @@ from dlrun.metric import CLASSES, LABELS, NUMBERS, Metric
 from dlrun.optimizer import Averaging
 from dlrun.recipe import schema, suggest
 from dlrun.recipe.instantiate import explained, ours, part
-from dlrun.recipe.signature import where
 from dlrun.regularization import acts
 
 _TELLING = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
@@ -326,16 +325,16 @@ def _are_binary(data: Data) -> bool:
 
 def check_run(config: DictConfig, run: Run, x: Tensor, y: Tensor) -> None:
     """Raise Mistake for two averages, an error to aim at and metrics that don't fit the task."""
-    _check_averages(config, run)
+    _check_averages(run)
     _check_target(config, run)
     _check_metrics(config, run, x, y)
 
 
-def _check_averages(config: DictConfig, run: Run) -> None:
+def _check_averages(run: Run) -> None:
     """Raise Mistake where two say which weights stand in for those that are trained."""
     found = [key for key, rule in run.regularizers.items() if acts(rule, "averages")]
     if isinstance(run.optimizer, Averaging):
-        found.insert(0, where("optimizer", str(config.optimizer._target_)))
+        found.insert(0, f"optimizer ({type(run.optimizer).__name__})")
     if len(found) > 1:
         raise Mistake(
             f"{' and '.join(found)}: each has weights of its own that are to be validated and "

@@ -59,7 +59,7 @@ def test_the_limit_of_parameters(compose_recipe, digits):
         *(
             (
                 [f"optimizer={name}", "regularization=[weight_average]"],
-                ["optimizer._target_=dlrun.optimizer.", "regularization.weight_average"],
+                ["optimizer (", "regularization.weight_average"],
             )
             for name in ("asgd", "schedulefree_adamw")
         ),
