@@ -68,6 +68,21 @@ def parse(value: object) -> Duration:
     return Duration(float(amount), _UNITS.get(unit, unit))
 
 
+def times(value: object, factor: int) -> int | float | str:
+    """So many times a duration, as one types it: epochs as a number; at most 100%.
+
+    Raises Mistake as `parse` does.
+    """
+    length = parse(value)
+    amount = factor * length.amount
+    if length.unit == "%":
+        return f"{min(100.0, amount):g}%"
+    text = f"{amount:.15g}"
+    if length.unit != "epochs":
+        return f"{text} {length.unit}"
+    return int(text) if text.isdigit() else float(text)
+
+
 def below_0(value: object) -> bool:
     """Whether a value that is no duration is one with a minus before it, or nan."""
     try:

@@ -1,6 +1,6 @@
 import pytest
 
-from dlrun.duration import Duration, parse, spoken, uncounted
+from dlrun.duration import Duration, parse, spoken, times, uncounted
 from dlrun.errors import Mistake
 
 
@@ -27,6 +27,26 @@ def test_forms(typed, amount, unit):
 def test_other_forms_are_refused(typed):
     with pytest.raises(Mistake, match="5 epochs"):
         parse(typed)
+
+
+@pytest.mark.parametrize(
+    ("typed", "thrice"),
+    [
+        (5, 15),
+        (0.5, 1.5),
+        ("5epochs", 15),
+        ("1 epoch", 3),
+        ("40steps", "120 steps"),
+        ("  40 steps", "120 steps"),
+        ("400000 steps", "1200000 steps"),
+        ("1e2 steps", "300 steps"),
+        ("2.5 %", "7.5%"),
+        ("50%", "100%"),
+        ("2 min", "360 seconds"),
+    ],
+)
+def test_several_times_a_duration_is_one_as_one_types_it(typed, thrice):
+    assert repr(times(typed, 3)) == repr(thrice)
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,6 @@ def _longer(directory: Path, info: Mapping[str, Any]) -> str:
         length = re.search(r"^epochs: (.+)$", recipe, re.MULTILINE)
         trains = info.get("trains", True) and info.get("kind") != "procedure"
         if length and trains and not info.get("ended_by_rule"):
-            whole = duration.parse(length[1].strip("'\""))
-            amount = f"{2 * whole.amount:.15g}"
-            return f"epochs={amount}" + ("" if whole.unit == "epochs" else f" {whole.unit}")
+            twice = duration.times(length[1].strip("'\""), 2)
+            return f"epochs={twice}"
     return ""

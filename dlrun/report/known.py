@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dlrun import duration
+
 SURE = 3.5
 """Standard errors: one false alarm in some two thousand comparisons."""
 LIKELY = 2.5
@@ -79,14 +81,4 @@ def restrained(trained: Trained) -> list[str]:
 
 def longer(trained: Trained) -> Any:
     """Three times the length, as one types it."""
-    return times(trained.recipe["epochs"], 3)
-
-
-def times(length: Any, factor: int) -> Any:
-    """So many times a duration, as one types it; of a percentage at most all."""
-    text = str(length)
-    if text.endswith("%"):
-        return f"{min(100.0, factor * float(text[:-1])):g}%"
-    amount, _, unit = text.partition(" ")
-    longer = f"{factor * float(amount):.15g}"
-    return f"{longer} {unit}" if unit else float(longer) if "." in longer else int(longer)
+    return duration.times(trained.recipe["epochs"], 3)

@@ -21,7 +21,6 @@ from dlrun.report.known import (
     restrained,
     rounded,
     slower,
-    times,
 )
 
 UNEXPLAINED = 0.75
@@ -171,7 +170,7 @@ def _why(left: float, trained: Trained) -> tuple[str, str, Mapping[str, Any]]:
         return _too_low(trained, "each of these steps does far more than one of the training")
     patience = (recipe.get("regularization") or {}).get("early_stopping", {}).get("patience")
     if seen.get("stopped") and patience:
-        changes = {"regularization.early_stopping.patience": times(patience, 10)}
+        changes = {"regularization.early_stopping.patience": duration.times(patience, 10)}
         clause = "early stopping has ended it too soon; give it more patience"
         return "still_improving", clause, changes
     if _falls(losses):

@@ -122,7 +122,7 @@ def test_a_wide_gap_is_overfitting():
         (CREPT, {}, "rate_too_low", {"optimizer.lr": 0.1}),
         (CREPT, {"optimizer": {}}, "rate_too_low", {"procedure": "find_lr"}),
         (FALLING, {}, "still_improving", {"epochs": 60}),
-        (FALLING, {"epochs": "100 steps"}, "still_improving", {"epochs": "300 steps"}),
+        (FALLING, {"epochs": "100steps"}, "still_improving", {"epochs": "300 steps"}),
         (FALLING[:2], {"epochs": 2}, "still_improving", {"epochs": 6}),
         (FLAT, {}, "underfit", {"procedure": "find_lr"}),
         (
@@ -187,7 +187,7 @@ def test_a_gradient_that_fades_explains_a_bad_fit():
 
 @pytest.mark.parametrize(
     ("patience", "more"),
-    [(3, 30), ("10 steps", "100 steps"), ("20%", "100%"), ("0.5 epochs", "5 epochs")],
+    [(3, 30), ("10steps", "100 steps"), ("20%", "100%"), ("0.5 epochs", 5)],
 )
 def test_a_training_that_early_stopping_has_ended_too_soon(patience, more):
     recipe = {"regularization": {"early_stopping": {"patience": patience}}}
