@@ -91,9 +91,9 @@ def from_the_start(curve: Any) -> Any:
 
 def watches(schedule: Schedule) -> bool:
     """Whether a schedule reacts to validation."""
-    return type(schedule).observe is not Schedule.observe or (
-        isinstance(schedule, Warmup) and watches(schedule.schedule)
-    )
+    if isinstance(schedule, Warmup):  # hands every score on
+        return watches(schedule.schedule)
+    return type(schedule).observe is not Schedule.observe
 
 
 def constant(step: int, total_steps: int, steps_per_epoch: int) -> float:

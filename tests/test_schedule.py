@@ -237,6 +237,15 @@ def test_patience_runs_while_the_rate_rises():
     assert rates[50:] == [0.25] * 10
 
 
+@pytest.mark.parametrize(
+    ("schedule", "watches"),
+    [(schedules.Plateau(Steps(20), 0.5), True), (schedules.Fixed(schedules.cosine), False)],
+)
+def test_a_warmup_watches_what_its_schedule_does(schedule, watches):
+    assert schedules.watches(schedule) == watches
+    assert schedules.watches(schedules.warmup(schedule, Steps(4))) == watches
+
+
 def test_warmup_of_no_steps_is_the_schedule_itself():
     constant = schedules.Fixed(schedules.constant)
     assert schedules.warmup(constant, Steps(0)) is constant

@@ -87,7 +87,8 @@ def test_plateau_stalls_in_the_second_half(compose_recipe: Recipe, digits: Data)
         (["schedule=plateau"], "the first 2 of 4 validations were each better"),
         (["schedule=halve_on_worse", "validate_every=2"], "the first 1 of 2 validations"),
         (["schedule=plateau", "procedure.errors=[0.5,0.4]"], ""),
-        (["schedule=cosine"], ""),
+        (["schedule=plateau", "warmup=1"], "the first 2 of 4 validations were each better"),
+        (["schedule=cosine", "warmup=1"], ""),
     ],
     ids=str,
 )
