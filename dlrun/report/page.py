@@ -212,17 +212,23 @@ def _ranking(sweep: Sweep) -> str:
     return html.section("Ranking", f'<div class="scroll tall">{table}</div>', "; ".join(notes))
 
 
+_GREY = "grey where they hold 0, so that it may be chance."
+
+
 def _gains(sweep: Sweep) -> str:
     """The figure of an ablation; empty where the recipe alone has a result."""
     gains = evidence.gains(sweep)
     if not gains:
         return ""
     better = "falls" if sweep.maximize else "rises"
-    note = (
-        f"By how much {sweep.objective} {better} without it, the mean over the same seeds. Lines "
-        f"are {_level([each for _, each in gains])}s; grey where that holds 0, so that it may be "
-        "chance."
-    )
+    note = f"By how much {sweep.objective} {better} without it"
+    known = [each for _, each in gains]
+    if any(each.pairs for each in known):
+        note += f", the mean over the same seeds. Lines are {_level(known)}s; {_GREY}"
+    elif any(math.isfinite(each.error) for each in known):
+        note += f". Lines reach {evidence.ERRORS:g} standard errors to either side; {_GREY}"
+    else:
+        note += ", with one seed each. All are grey, as one seed does not show what may be chance."
     figure = html.wide(plots.gains(sweep.objective, gains))
     return html.section("What each ingredient gives", figure, note)
 

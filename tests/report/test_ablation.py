@@ -15,11 +15,17 @@ WHOLE = (0.80, 0.85, 0.90)
 def ablation(sweep, point):
     """An ablation from what its points go without, and their scores by seed."""
 
-    def made(objective="val/accuracy", command="dlrun -m sweep=ablation activation=tanh", **scores):
+    def made(
+        objective="val/accuracy",
+        command="dlrun -m sweep=ablation activation=tanh",
+        samples=None,
+        **scores,
+    ):
         named = {"nothing": scores.pop("nothing", WHOLE)}
         named |= {name.replace("__", "."): each for name, each in scores.items()}
         points = [
-            point(n, {"without": name}, *each) for n, (name, each) in enumerate(named.items())
+            point(n, {"without": name}, *each, samples=samples)
+            for n, (name, each) in enumerate(named.items())
         ]
         dimension = Dimension("without", choices=tuple(named))
         more = {"command": command, "sampler": "ablation", "overrides": ()}
@@ -86,6 +92,30 @@ def test_the_table_begins_with_the_whole_recipe(ablation):
     assert "<h2>What each ingredient gives</h2>" in written
     assert "By how much val/accuracy falls without it" in written
     assert '<tr class="best"><td>model' in written
+
+
+@pytest.mark.parametrize(
+    ("objective", "scores", "note"),
+    [
+        (
+            "val/accuracy",
+            {"nothing": WHOLE, "model": (0.6, 0.7, 0.7)},
+            "falls without it, the mean over the same seeds. Lines are 95% intervals; grey where",
+        ),
+        (
+            "val/accuracy",
+            {"nothing": (0.8,), "model": (0.6,), "samples": 1000},
+            "falls without it. Lines reach 2 standard errors to either side; grey where they hold",
+        ),
+        (
+            "val/loss",
+            {"nothing": (0.5,), "model": (0.9,)},
+            "rises without it, with one seed each. All are grey, as one seed does not show",
+        ),
+    ],
+)
+def test_the_note_says_of_the_lines_what_they_are(ablation, objective, scores, note):
+    assert f"By how much {objective} {note}" in page.page(ablation(objective, **scores), {}, {}, [])
 
 
 def test_without_the_whole_recipe_there_is_a_plain_ranking(ablation, point):
