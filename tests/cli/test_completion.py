@@ -10,8 +10,12 @@ import pytest
 from dlrun.__main__ import main
 from dlrun.cli import completion
 from dlrun.cli.completion import candidates
+from dlrun.data import split
+from dlrun.data.images import read, resize, samples
+from dlrun.data.tables import cells, targets
 from dlrun.recipe import schema
 from dlrun.recipe.catalogue import Catalogue
+from dlrun.sweep import plan
 
 DLRUN = Path(sys.executable).with_name("dlrun")
 
@@ -103,6 +107,26 @@ def test_words_are_offered_for_settings_that_there_are():
     root = schema.Settings.__annotations__
     for key in completion._tables()["words"]:
         assert key in root or Catalogue().settings(key)
+
+
+def test_they_are_the_words_that_the_settings_take():
+    """Else a word that is right completes to nothing."""
+    taken = {
+        "data.leaks": split.LEAKS,
+        "data.task": targets.TASKS,
+        "data.decimal": cells.DECIMALS,
+        "data.resize": resize.RESIZES,
+        "data.channels": samples.CHANNELS,
+        "data.background": read.BACKGROUNDS,
+        "sweep.pruner": plan.PRUNERS,
+        "sweep.export": plan.EXPORTS,
+    }
+    offered = {key: words.split() for key, words in completion._tables()["words"].items()}
+    for key in ("short", "device"):
+        del offered[key]  # flags, and what torch knows
+    assert {key: {*words} for key, words in offered.items()} == {
+        key: {*words} for key, words in taken.items()
+    }
 
 
 def test_options_of_the_user_only_with_their_directory():
