@@ -8,6 +8,7 @@ sweep/       many recipes: points, search, ledger, launchers
 job/         one recipe to its recorded runs
 recipe/      what a recipe means: composing, resuming, mistakes, building
 procedure/   what is done with a recipe: train, draw_schedule
+experiment/  what demonstrations need, and no recipe should have
 tracking/    from the records on disk to MLflow
 console/     what the terminal shows
 report/      figures and pages, from records alone

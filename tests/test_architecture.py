@@ -1,6 +1,7 @@
 """Who may import whom, read from the code: imports go one way, heavy things stay outside."""
 
 import ast
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -156,6 +157,29 @@ def test_every_group_is_a_room_of_the_same_name():
         assert (packaged() / group).is_dir(), group
         room = PACKAGE / group
         assert room.is_dir() or room.with_suffix(".py").is_file(), group
+
+
+def rooms_with_a_list() -> list[Path]:
+    """The rooms whose docstring has a line that begins with the name of a file."""
+    found = sorted(PACKAGE.glob("*/**/__init__.py"))
+    return [path for path in found if re.search(r"^ *[a-z_]+\.py\b", listed(path), re.M)]
+
+
+def listed(path: Path) -> str:
+    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+
+
+def test_a_room_that_lists_its_files_lists_all_of_them():
+    files = r"\b[a-z_]+\.py\b"
+    for path in rooms_with_a_list():
+        there = {each.name for each in path.parent.glob("*.py")} - {"__init__.py"}
+        assert {*re.findall(files, listed(path))} >= there, path
+    assert len(rooms_with_a_list()) > 10
+
+
+def test_the_package_lists_its_rooms():
+    found = {room for room, _ in modules()} - {"__init__", "__main__"}
+    assert {room for room in found if not re.search(rf"\b{room}\b", str(dlrun.__doc__))} == set()
 
 
 def functions():

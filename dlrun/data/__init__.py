@@ -8,13 +8,14 @@ of the set, decoded, as one tensor that may be memory-mapped.
 It may call `report(done, total)` while it decodes. `split.py` turns a Source into `Data`, the
 train, val and test splits: a source does not know how it will be split.
 
-digits.py, toy.py, torchvision_sets.py, imagefolder.py, imagetable.py, arrays.py, custom.py   the
-sources
+digits.py, toy.py, torchvision_sets.py, imagefolder.py, imagetable.py, arrays.py, custom.py,
+huggingface.py   the sources; npz.py: what is wrong with a file of numpy's
 images/, tables/   how files of images and tables become samples
 split.py, shares.py, sample.py   the splits, folds; how they are dealt; a few samples of one
 classes.py   some classes of a set alone
 scale.py, depth.py    the scale of targets and of pixels
-cache.py, fingerprint.py   decoded samples on disk, known by their content
+cache.py, parts.py, fingerprint.py   decoded samples on disk, how they get there, known by their
+content
 """
 
 from __future__ import annotations

@@ -1,12 +1,16 @@
 """Training one run: the loop and what it needs, without Hydra, MLflow or a screen.
 
 run.py         the plain parts of a run
+transfer.py, freezing.py   weights that it starts from; parameters that are not trained
+preflight.py   checks before the training
 feed.py        a split on the device, preprocessed once where that is possible
 shared.py      what runs on the same data have in common, made once
 batches.py, sampling.py   its mini-batches; the order of the samples in an epoch
-step.py, train.py   one step; the loop
+step.py, train.py   one step; the loop; ending.py: rules that end it instead of the recipe's
+timing.py      where the time of a step goes
 evaluate.py, batch_statistics.py   loss and quality of a split; statistics of batch norm
 report_card.py   answers by class, by confidence, and the worst of them
+committee.py   several models as one
 distance.py    how far samples lie from each other
 answers.py     a little of what is said of each sample, for figures and comparisons
 inside.py, surface.py   what is in a network, and the loss around its weights
@@ -15,6 +19,7 @@ look.py        a look that changes nothing
 watch.py       a look at the layers (layers.py, signal.py) and at the sharpness (sharpness.py)
 noise_scale.py   how noisy the gradient is
 trial.py, restraint.py   steps after a training; what restrained it, put upon them
+examine.py     what a diagnosis needs to know of a trained run
 divergence.py  a loss that diverges
 eager.py       optimizers without importing torch.compile, which takes seconds
 count.py       parameters and operations of a model

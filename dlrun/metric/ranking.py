@@ -1,7 +1,7 @@
 """Metrics of how scores order the samples, each class or label against the rest.
 
-They need all predictions of a split. A class that all samples have, or none, cannot be ranked
-and is left out of the mean; where none is left, the value is nan.
+They need all predictions of a split. A class that no sample has cannot be ranked, nor, by
+`auroc`, one that all have: it is left out of the mean. Where none is left, the value is nan.
 """
 
 import torch

@@ -7,5 +7,4 @@ return for it; activation: a factory of `dlrun.activation`. The module takes (n,
 and returns (n, outputs): logits, never probabilities.
 
 A model whose class has a true attribute `reconstructs` gives (n, *shape) instead: its input back.
-`count` computes the size of a model and its cost.
 """

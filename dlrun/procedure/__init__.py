@@ -21,8 +21,10 @@ start.py            the first steps with a recipe, one after another, on one pag
 time.py             times a step and its parts, and what could be faster
 noise_scale.py      how far the rate can grow with the batch
 baseline.py         a constant, a linear model and a shallow network
-surface.py          draws the paths of optimizers over a function of two numbers
+surface.py          draws the paths of optimizers over a function of two numbers (descent.py: one
+                    path; landscapes.py: the functions)
 draw_schedule.py    draws the learning rates, and trains nothing
+draw_activation.py  draws an activation function and its derivative
 cross_validate.py   trains on all folds but one, in turn
 retrain.py          trains on train and val, as long as a first training says
 ensemble.py         several trained runs as one model

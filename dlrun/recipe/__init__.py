@@ -6,11 +6,17 @@ catalogue.py              groups, options and settings, read from the YAML files
 compose.py                overrides to a recipe: the one module that drives Hydra
 resume.py, differences.py the overrides of a recorded run merged with those typed now
 mistakes.py, faulty.py    what is wrong with the overrides, and with the user's YAML files
+grammar.py                why Hydra cannot read a value
 suggest.py, words.yaml    what would be right; what other libraries call it
+experiment.py             experiments: their short form, and of which commands they expect what
 expect.py                 what may be expected of a recipe, by which names
 signature.py              the arguments of a `_target_`, checked before it is called
 instantiate.py            an ingredient from its part of the recipe
+task.py                   the loss of the task, where none is chosen
+named.py                  freeze=, lr_of= and others that name parameters
+start.py                  weights=: what a training starts from
 checks.py                 whether the ingredients fit each other
 build.py                  a Run from a recipe
+notes.py                  what a recipe comes to, in lines before a training
 identity.py               the hash that a recipe is known by
 """

@@ -16,6 +16,7 @@ that no point is there twice. Reading needs no lock.
 
 points.py, files.py, bounds.py, origin.py   its lines, its files, what is too much to read, versions
 sweep.py   a sweep on disk: its points, their ranking, the best of them
+expected.py, test_set.py   what was expected of a command; when test splits were measured
 named.py, trained.py   the run that a word names, and its weights
 """
 

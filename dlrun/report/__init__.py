@@ -5,6 +5,7 @@ curves.py, rates.py      the curves of one run; its learning rates as a line of 
 layers.py                the heat map of the layers of a run that was watched, and their curves
 answers.py               predictions, the worst mistakes, confusion, reliability
 chart.py                 the figure of a procedure
+gallery.py               images beside and below each other
 inside.py                filters, histograms, inputs, the loss around the weights
 results.py, run_page.py  what a run has come to, as a table; its page
 comparison.py, paired.py what differs between runs, and whether a difference may be chance
@@ -14,6 +15,7 @@ forecast.py              what the losses so far say of those to come
 sweep.py                 the table at a sweep's end, and its page: page.py, plots.py
 steps.py, html.py        the page of a procedure of several steps; the pieces of any page
 critic.py, evidence.py   what a sweep shows, and how sure that is
+runs.py                  what its runs say of themselves
 commands.py              the commands that it proposes
 findings.py              findings on the terminal
 """

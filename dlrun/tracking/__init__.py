@@ -21,6 +21,7 @@ disk; `dlrun sync` delivers it in the same way.
     deadline.py  a limit for the whole of a request
     late.py      creates a run once, though a slow server answers late
     address.py   what a tracking URI may be
+    imports.py   large libraries imported sooner
     credentials.py  the password of a store: recorded nowhere, yet known to the delivery
 """
 

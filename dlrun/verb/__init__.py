@@ -8,7 +8,7 @@ with one function:
 asked.py    the words of such a command, sorted
 opened.py   a run made anew from its record, and data to put through it
 labelled.py, inputs.py   samples with labels to measure it on; files to predict
-list.py, sync.py, ...   the verbs
+clean.py, compare.py, evaluate.py, export.py, list.py, predict.py, show.py, sync.py   the verbs
 
 Nothing heavy is imported before a verb needs it: help and TAB read verbs.yaml alone.
 """
