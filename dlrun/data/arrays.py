@@ -129,7 +129,7 @@ def _build(
         known["reading"] = {**table.reading, "texts": table.values}
     y, classes = encode(y, task)
     if len(x) != len(y):
-        raise Mistake(f"x has {len(x)} samples but y has {len(y)}")
+        raise Mistake(f"x has {shell.counted(len(x), 'sample')} but y has {len(y):,}")
     if known:
         known["chance"] = coincide(np.c_[x, y.astype(np.float32)])
     for start in range(0, len(x), 10_000):
@@ -239,7 +239,8 @@ def _join(found: dict[str, Array]) -> tuple[Array, Array, dict[str, NDArray[np.i
             missing_rows = f"x_{split}" if x is None else f"y_{split}"
             raise Mistake(f"it lacks {missing_rows}")
         if len(x) != len(y):
-            raise Mistake(f"x_{split} has {len(x)} samples, y_{split} {len(y)}")
+            has = shell.counted(len(x), "sample")
+            raise Mistake(f"x_{split} has {has}, y_{split} {len(y):,}")
         if xs and (x.shape[1:] != xs[0].shape[1:] or x.dtype != xs[0].dtype):
             raise Mistake(f"x_{split} is {x.shape} {x.dtype}, x_train {xs[0].shape} {xs[0].dtype}")
         xs.append(x)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from dlrun import shell
 from dlrun.data import Report, Source
 from dlrun.data.cache import FORMAT, Labels, Writer, load
 from dlrun.data.fingerprint import hash_files, stat_below
@@ -91,7 +92,7 @@ def _part(given: Any) -> Part:
     if isinstance(given, Sequence) and len(given) == 2 and all(map(_is_array, given)):
         x, y = map(_array, given)
         if len(x) != len(y):
-            raise Mistake(f"x has {len(x)} samples but y has {len(y)}")
+            raise Mistake(f"x has {shell.counted(len(x), 'sample')} but y has {len(y):,}")
         places = range(0, len(x), 10_000)
         return Part(((x[at : at + 10_000], y[at : at + 10_000]) for at in places), len(x))
     takes = hasattr(given, "__getitem__") and hasattr(given, "__len__")

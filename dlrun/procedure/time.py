@@ -410,7 +410,8 @@ def _where(course: _Course, base: _Trial) -> str:
 
 def _how_long(course: _Course) -> str:
     """The whole length, and the first step that is better than chance."""
-    whole = f"All {course.length:,} steps of the recipe take about {spoken(course.whole)}."
+    length = counted(course.length, "step")
+    whole = f"The whole recipe, {length}, takes about {spoken(course.whole)}."
     steps, took = course.chance or (course.seen, course.ends[-1])
     was = "was not yet" if course.chance is None else "was"
     return (
@@ -423,7 +424,8 @@ def _curve(course: _Course) -> str:
     """When the loss will have converged, from its curve so far."""
     share = f"{forecast.SETTLED:.0%} of its fall"
     if course.settles is None:
-        return f"The {course.seen:,} steps that were taken don't tell when the loss has converged."
+        taken = counted(course.seen, "step")
+        return f"The {taken} taken so far cannot tell when the loss has converged."
     if math.isinf(course.settles):
         far = f"{forecast.FAR * course.seen:,}"
         return f"By its curve so far, the loss has not {share} behind it within {far} steps."

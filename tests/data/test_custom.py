@@ -152,6 +152,7 @@ def bad_sample(place: int):
         ({"training": (X, Y)}, r"a mapping of \['training'\]"),
         ({}, "a mapping of nothing"),
         ((X, Y[:3]), "x has 40 samples but y has 3"),
+        ((X[:1], Y[:3]), "x has 1 sample but y has 3"),
         (Items(lambda i: X[i]), "sample 0 is a ndarray; expected"),
         (Items(lambda i: (X[i], 1, 2)), "sample 0 is a tuple of 3; expected"),
         (Items(lambda i: (X[i][: 3 - i // 9], 1)), "x of sample 9 has the shape"),

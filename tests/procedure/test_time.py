@@ -125,8 +125,14 @@ def test_typed_again_it_measures_again(here):
     first, second = record.read_points(run)
     assert (first["step"], second["step"]) == (1, 2)
     assert first["values"].keys() == second["values"].keys()
-    assert "steps of the recipe take about" in info["text"]
+    assert "The whole recipe, 68 steps, takes about" in info["text"]
     assert "The loss was better than chance (2.3" in info["text"]
+
+
+def test_one_step_is_one_step():
+    one = timing._Course({"forward": 0.5}, 8, 0.5, 1, 1, 0, 2.3, None, None, [0.5])
+    assert "The whole recipe, 1 step, takes about 500 ms." in timing._how_long(one)
+    assert "The 1 step taken so far cannot tell" in timing._curve(one)
 
 
 class Hurried(Slow):

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from dlrun import shell
 from dlrun.engine import checkpoint
 from dlrun.engine.evaluate import best_weights
 from dlrun.engine.feed import PreparedSplit
@@ -95,7 +96,7 @@ def _refuse_other_steps(run: Run, saved: dict[str, Any]) -> None:
     keys = [key for key in now if before[key] != now[key] and key != "steps_per_epoch"]
     if not keys:
         raise Mistake(
-            f"data: an epoch has {now['steps_per_epoch']} steps, and had "
+            f"data: an epoch has {shell.counted(now['steps_per_epoch'], 'step')}, and had "
             f"{before['steps_per_epoch']} when the run began; start a new run with other data"
         )
     was, wanted = (
