@@ -633,6 +633,7 @@ def optimizer_of(
     factors: of the rates of some, by their names.
     """
     make = part(config, "optimizer", lengths)
+    _refuse_no_eps(config.optimizer)
     given: Any = _groups(config, model, factors)
     asks = inspect.signature(make).parameters
     if "groups" in asks:
@@ -651,6 +652,17 @@ def optimizer_of(
     for group in optimizer.param_groups:
         group["lr"] = group["lr"] * factor * group.get("factor", 1.0)
     return optimizer
+
+
+def _refuse_no_eps(options: DictConfig) -> None:
+    """Raise Mistake where a weight whose gradients have all been 0 would be moved by 0/0."""
+    target = str(options._target_)
+    known = ingredients.ours(target) or target.startswith("torch.")
+    if known and options.get("eps") == 0 and not options.get("initial_accumulator_value"):
+        raise Mistake(
+            f"optimizer.eps={options.eps}: must be above 0, such as 1e-8: a weight whose "
+            "gradient is 0 would become 0/0, which is nan"
+        )
 
 
 def _refuse_apart(config: DictConfig) -> None:

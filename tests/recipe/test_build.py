@@ -11,6 +11,7 @@ from dlrun.engine.state import take_preprocessing
 from dlrun.errors import Mistake
 from dlrun.model.order import output_of, weight_layers
 from dlrun.recipe import build
+from dlrun.recipe.catalogue import packaged
 
 
 @pytest.fixture
@@ -193,3 +194,23 @@ class Halved(torch.nn.Module):
 
     def forward(self, x):
         return x / 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        path.stem
+        for path in (packaged() / "optimizer").glob("*.yaml")
+        if "\neps: " in path.read_text()
+    ],
+)
+def test_no_optimizer_divides_by_nothing(compose_recipe, name):
+    recipe = compose_recipe(f"optimizer={name}", "optimizer.eps=0")
+    with pytest.raises(Mistake, match=r"^optimizer\.eps=0: must be above 0, such as 1e-8"):
+        build.descent_of(recipe, torch.nn.Linear(2, 1), 3)
+
+
+def test_a_sum_that_begins_above_0_needs_no_eps(compose_recipe):
+    words = ("optimizer=adagrad", "optimizer.eps=0", "optimizer.initial_accumulator_value=0.1")
+    optimizer, _ = build.descent_of(compose_recipe(*words), torch.nn.Linear(2, 1), 3)
+    assert optimizer.defaults["eps"] == 0
