@@ -16,7 +16,7 @@ _BEFORE = ("optimizer.start", "schedule.milestones", "schedule.table", "unfreeze
 
 def notes(config: DictConfig, lengths: LoopConfig) -> list[str]:
     """The lines for a training of such lengths."""
-    return [*_rate(config, lengths), *_beyond(config, lengths)]
+    return [*_rate(config, lengths), *_decay(config), *_beyond(config, lengths)]
 
 
 def of_rate(config: DictConfig, lengths: LoopConfig) -> float:
@@ -34,6 +34,14 @@ def _rate(config: DictConfig, lengths: LoopConfig) -> Iterator[str]:
             f"scale_lr={config.scale_lr}: multiplies the rate by {factor:.4g}{to} for steps of "
             f"{lengths.step_samples:,} samples in place of {config.base_batch_size:,}"
         )
+
+
+def _decay(config: DictConfig) -> Iterator[str]:
+    if config.decay != "all" and not config.optimizer.get("weight_decay"):
+        none = "optimizer.weight_decay is 0"
+        if "weight_decay" not in config.optimizer:
+            none = "this optimizer has no weight decay"
+        yield f"decay={config.decay}: has no effect, because {none}"
 
 
 def _beyond(config: DictConfig, lengths: LoopConfig) -> Iterator[str]:

@@ -84,3 +84,20 @@ def test_what_is_reached_is_not_said(compose_recipe, words):
 def test_a_short_warm_up_is_said_with_how_far_the_rate_rises(compose_recipe):
     [line] = said(compose_recipe("epochs=3", "warmup='48 steps'"))
     assert line.endswith("the rate rises to 0.25 of what it is to be")
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["optimizer=lbfgs"], ["this optimizer has no weight decay"]),
+        (["optimizer=sgd"], ["optimizer.weight_decay is 0"]),
+        (["optimizer=adamw"], []),
+        (["optimizer=sgd", "optimizer.weight_decay=1e-4"], []),
+    ],
+)
+def test_a_choice_of_what_decays_is_said_to_do_nothing_where_nothing_does(
+    compose_recipe, words, why
+):
+    lines = [f"decay=weights: has no effect, because {each}" for each in why]
+    assert said(compose_recipe(*words, "decay=weights")) == lines
+    assert said(compose_recipe(*words)) == []
