@@ -15,6 +15,7 @@ from dlrun import loss as losses
 from dlrun.data import Data
 from dlrun.engine.count import parameters
 from dlrun.engine.evaluate import Tally
+from dlrun.engine.layers import Parts
 from dlrun.engine.run import LoopConfig, Run
 from dlrun.errors import Mistake, first_line, refuse, told
 from dlrun.loss import Loss
@@ -31,6 +32,7 @@ _ROUNDING = 1e-3
 _SPLITS = ("train", "val", "train_eval", "test")
 _LOOKED_AT = {"layer": "layers", "sharpness": "sharpness"}
 """What `watch` has to say, by what the names of its values begin with."""
+_NAMED = 9  # layers in a message
 _TARGETS = {CLASSES: "classes", LABELS: "several labels at once", NUMBERS: "numbers"}
 
 
@@ -280,7 +282,7 @@ def check_recorded(key: str, value: str, run: Run) -> None:
 def unrecorded(name: str, run: Run) -> str:
     """Why the training of a run records no value of this name; empty where it does, or may.
 
-    What a look at the layers records, and what is measured at the end, is not known before.
+    What a look says of a layer that there is, and what is measured at the end, may be recorded.
     """
     split, _, measured = name.rpartition("/")
     trained = ["loss", run.metric.name, "objective"]
@@ -290,7 +292,9 @@ def unrecorded(name: str, run: Run) -> str:
     if split == "train_eval" and run.train_eval is None:
         return "is not measured; add train_eval=true"
     if looked := _LOOKED_AT.get(name.partition("/")[0]):
-        return "" if looked in run.watch else f"is not recorded; add watch={looked}"
+        if looked not in run.watch:
+            return f"is not recorded; add watch={looked}"
+        return _no_layer(name, run) if looked == "layers" else ""
     if split in _SPLITS[1:] and measured not in run.measured:
         right = suggest.measure(split, measured, [*run.measured], [*run.metrics])
         return f"is not measured{right or _among(known)}"
@@ -298,6 +302,17 @@ def unrecorded(name: str, run: Run) -> str:
         return ""
     near = suggest.nearest(name, known)
     return f"is not recorded{near or _among(known)}" if near or split in ("", *_SPLITS) else ""
+
+
+def _no_layer(name: str, run: Run) -> str:
+    """What is wrong with the layer in a value's name; empty where the model has it."""
+    layer, _, measured = name.removeprefix("layer/").rpartition("/")
+    known = [*Parts(run.model).looked.values()]
+    if any(f"{layer}.".startswith(f"{each}.") for each in known):  # fc1.relu is of fc1
+        return ""
+    near = suggest.nearest(layer, known, f"layer/{{}}/{measured}")
+    some = [*known[:_NAMED], *(["…"] if len(known) > _NAMED else [])]
+    return f"is not recorded{near or '; the layers are ' + ', '.join(some)}"
 
 
 def _among(names: list[str]) -> str:

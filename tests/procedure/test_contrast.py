@@ -155,6 +155,14 @@ def test_mistakes(words, said, capsys):
         ("metric=accuracy", "metric=accuracy: is not recorded; did you mean val/accuracy?"),
         ("metric=test/loss", "metric=test/loss: is not measured; use val/loss"),
         ("metric=layer/1/std", "metric=layer/1/std: is not recorded; add watch=layers"),
+        (
+            "metric=layer/99/std watch=layers",
+            "metric=layer/99/std: is not recorded; the layers are 1, 2, 3",
+        ),
+        (
+            "metric=layer/fc1.relu/std watch=layers model=lenet",
+            "metric=layer/fc1.relu/std: is not recorded; the layers are",
+        ),
         ("metric=train_eval/loss", "metric=train_eval/loss: is not measured; add train_eval=true"),
         ("also=[lr,lrr]", "also=lrr: is not recorded; did you mean lr?"),
         ("until={train/lss:1}", "until=train/lss: is not recorded; did you mean train/loss?"),
@@ -162,8 +170,8 @@ def test_mistakes(words, said, capsys):
     ],
 )
 def test_a_value_that_nobody_records_is_refused_before_training(setting, said, capsys):
-    words = ["procedure=contrast", "procedure.variants={usual: ''}", f"procedure.{setting}"]
-    assert main([*COMMON, *words]) == 2
+    words = ["procedure=contrast", "procedure.variants={usual: ''}"]
+    assert main([*COMMON, *words, *f"procedure.{setting}".split()]) == 2
     assert f"error: procedure.{said}" in capsys.readouterr().err
     assert record.all_runs("outputs") == []
 
