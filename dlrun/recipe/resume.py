@@ -30,6 +30,7 @@ from dlrun.recipe.signature import expected, fits
 from dlrun.record import bounds
 
 _log = logging.getLogger("dlrun")
+_NAMED = 3  # runs in a message
 _OWN = ("resume", "facts", "outputs", "tracking.uri", "expect", "short")
 """Settings of the run, not of the recipe: never taken from the record."""
 
@@ -162,10 +163,18 @@ def find(words: Sequence[str]) -> Previous | None:
     asked = _last(words, "resume")
     if not asked:
         return None
+    outputs = _last(words, "outputs") or "outputs"
     try:
-        directory = record.find(_last(words, "outputs") or "outputs", asked)
+        directory = record.find(outputs, asked)
     except Mistake as mistake:
         raise Mistake(f"resume={asked}: {mistake}") from None
+    if asked == "last" and (later := record.untrained_since(outputs, directory)):
+        names = ", ".join(each.name for each in later[-_NAMED:])
+        more = f" and {len(later) - _NAMED:,} older" if len(later) > _NAMED else ""
+        _log.warning(
+            f"resume=last: goes on with {directory.name}; passes over what never trains: "
+            f"{names}{more}"
+        )
     try:
         recipe = _read_recipe(directory / "recipe.yaml")
         info = _read_info(directory / "run.json")

@@ -325,6 +325,14 @@ def find(outputs: str | Path, which: str) -> Path:
     raise Mistake(f"no run {which!r} in {Path(outputs) / 'runs'}; there are last, {_some(near)}")
 
 
+def untrained_since(outputs: str | Path, directory: Path) -> list[Path]:
+    """The runs after one that `last` passes over, as they never train; the oldest first."""
+    runs = all_runs(outputs)
+    later = runs[runs.index(directory) + 1 :] if directory in runs else []
+    told = {run: read_json(run / "run.json") for run in later}
+    return [run for run in later if "parent" not in told[run] and not told[run].get("trains", True)]
+
+
 def keep_findings(directory: Path, findings: Sequence[Finding]) -> dict[str, Any]:
     """Write findings into a record, the worst first; gives what `run.json` then says of them."""
     found = finding.by_level(findings)

@@ -127,6 +127,23 @@ def test_recorded_values_stay_where_defaults_have_changed(tmp_path, caplog, monk
     assert caplog.messages == ["defaults have changed since; kept as recorded: optimizer.lr"]
 
 
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_what_never_trains_is_said_to_be_passed_over(tmp_path, caplog, monkeypatch, count):
+    names = ["one", *(f"look{number}" for number in range(count))]
+    for number, name in enumerate(names):
+        record(tmp_path / "runs" / name, [], composed([]))
+        info = json.loads((tmp_path / "runs" / name / "run.json").read_text())
+        info |= {"started": f"2026-01-01T12:00:0{number}", "trains": name == "one"}
+        (tmp_path / "runs" / name / "run.json").write_text(json.dumps(info))
+    monkeypatch.setattr(logging.getLogger("dlrun"), "propagate", True)
+    with caplog.at_level("WARNING", "dlrun"):
+        assert resume.find(["resume=last", f"outputs={tmp_path}"]).directory.name == "one"
+        assert resume.find([f"resume={names[0]}", f"outputs={tmp_path}"])
+    passed = {0: "", 1: "look0", 5: "look2, look3, look4 and 2 older"}[count]
+    said = f"resume=last: goes on with one; passes over what never trains: {passed}"
+    assert caplog.messages == ([said] if passed else [])
+
+
 def test_the_name_that_a_procedure_gives_is_no_changed_default(tmp_path, caplog, monkeypatch):
     overrides = ["procedure=train"]
     then = composed(overrides)
