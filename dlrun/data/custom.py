@@ -20,6 +20,7 @@ from dlrun import shell
 from dlrun.data import Report, Source
 from dlrun.data.cache import FORMAT, Labels, Writer, load
 from dlrun.data.fingerprint import hash_files, stat_below
+from dlrun.data.images.read import converted, flatten
 from dlrun.data.parts import Part, write
 from dlrun.data.split import NAMES
 from dlrun.data.tables.targets import TASKS, for_task
@@ -151,8 +152,9 @@ def _array(value: Any) -> Array:
         found: Array = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
         return found
     if isinstance(value, Image.Image):
-        if value.mode not in ("L", "RGB", "F") and value.mode[0] != "I":
-            value = value.convert("L" if value.mode == "1" else "RGB")
+        if value.mode != "F" and value.mode[0] != "I":
+            mode = "L" if value.mode in ("1", "L") else "RGB"
+            value = converted(flatten(value, "white")[0], mode)
         pixels = np.asarray(value)
         return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     return np.asarray(value)

@@ -20,6 +20,7 @@ from dlrun.data.cache import FORMAT, Labels, Writer, load
 from dlrun.data.fingerprint import hash_files, stat_below
 from dlrun.data.images.format import Wanted
 from dlrun.data.images.layout import split_named
+from dlrun.data.images.read import converted, flatten
 from dlrun.data.images.resize import resized
 from dlrun.data.images.samples import read_wanted
 from dlrun.data.parts import Part, write
@@ -72,7 +73,7 @@ def huggingface(
     source = replace(for_task(source, task, scale_targets), name=folder.name)
     if source.reading:
         return settling(source)
-    reading: dict[str, Any] = {"size": list(source.x.shape[2:]), "background": "white"}
+    reading: dict[str, Any] = {"size": list(source.x.shape[2:]), "background": wanted.background}
     reading |= {"channels": "rgb" if source.x.shape[1] == 3 else "grey"}
     reading |= {"resize": resize} if wanted.size else {}
     return replace(source, reading=reading)
@@ -279,7 +280,8 @@ def _picture(one: Any, look: _Look, size: tuple[int, int] | None) -> Array:
             "data.size=32 makes them all 32x32"
         )
     how = look.wanted.resize if look.wanted.size else None
-    pixels = resized(one.convert(look.mode), size or own, how)
+    seen = converted(flatten(one, look.wanted.background)[0], look.mode)
+    pixels = resized(seen, size or own, how)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 

@@ -93,6 +93,20 @@ def test_images_of_pil(mode):
     np.testing.assert_array_equal(found.squeeze(), np.asarray(wanted))
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L"])
+def test_transparent_pixels_show_white(mode):
+    pixels = np.zeros((4, 5, 4), np.uint8)
+    pixels[:2, :, 3] = 255
+    image = Image.fromarray(pixels).convert("L" if mode == "P" else mode)
+    if mode in ("L", "P"):
+        image = Image.fromarray(pixels[..., 3] // 255).convert(mode)
+        image.info["transparency"] = 0
+    x = read(lambda: Items(lambda i: (image, Y[i]))).x
+    assert x.shape[1] == (1 if mode == "L" else 3)
+    assert (x[:, :, :2] <= 1).all()
+    assert (x[:, :, 2:] == 255).all()
+
+
 def test_a_small_image_keeps_its_channels_first():
     tiny = Image.fromarray(IMAGES[0][:4, :3])
     assert read(lambda: Items(lambda i: (tiny, Y[i]))).x.shape == (20, 3, 4, 3)

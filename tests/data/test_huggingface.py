@@ -78,6 +78,21 @@ def test_images_labels_and_splits_as_they_come(place, form):
     assert huggingface(str(place / form), size=4, channels="rgb").x.shape == (60, 3, 4, 4)
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparent_pixels_show_white_as_the_record_says(place, mode):
+    pixels = np.zeros((4, 5, 4), np.uint8)
+    pixels[:2, :, 3] = 255
+    image = Image.fromarray(pixels).convert(mode)
+    columns = {"image": [image] * 20, "label": [i % 2 for i in range(20)]}
+    kinds = datasets.Features({name: FEATURES[name] for name in columns})
+    datasets.Dataset.from_dict(columns, features=kinds).save_to_disk(str(place / "clear"))
+    source = huggingface(str(place / "clear"))
+    assert source.x.shape[1] == len(mode) - 1
+    assert (source.x[:, :, :2] == 0).all()
+    assert (source.x[:, :, 2:] == 255).all()
+    assert source.reading["background"] == "white"
+
+
 def test_texts_numbers_and_lists_to_predict(place):
     root = saved(place, "names", **SPLITS)
     assert huggingface(root, target="breed").classes == ("boxer", "pug")

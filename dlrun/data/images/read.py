@@ -135,10 +135,10 @@ def read_image(path: str, form: Format, decisive: bool = True) -> tuple[Array | 
         drafted = image.size != size
         if kind == "bytes":
             shown = _turned(image)
-            visible, clear = _flatten(shown, form.background)
+            visible, clear = flatten(shown, form.background)
             info = ImageInfo(shown.height, shown.width, colour, clear=clear, moving=moving)
             pixels = (
-                resized(_converted(visible, form.mode), form.size, form.resize)
+                resized(converted(visible, form.mode), form.size, form.resize)
                 if info.fits(form)
                 else None
             )
@@ -212,7 +212,7 @@ def _turned(image: Image.Image) -> Image.Image:
     return ImageOps.exif_transpose(image)
 
 
-def _flatten(image: Image.Image, background: str) -> tuple[Image.Image, bool]:
+def flatten(image: Image.Image, background: str) -> tuple[Image.Image, bool]:
     """The image on a background, and whether the background shows."""
     if image.mode == "La":
         image = image.convert("LA")
@@ -225,7 +225,8 @@ def _flatten(image: Image.Image, background: str) -> tuple[Image.Image, bool]:
     return Image.alpha_composite(paper, layer).convert("RGB"), True
 
 
-def _converted(image: Image.Image, mode: str) -> Image.Image:
+def converted(image: Image.Image, mode: str) -> Image.Image:
+    """The image in the mode L or RGB."""
     if image.mode == "LAB" and mode == "L":
         image = image.convert("RGB")
     return image if image.mode == mode else image.convert(mode)
