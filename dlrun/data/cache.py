@@ -84,7 +84,7 @@ class Writer:
     def clear(self) -> None:
         """Forget all samples."""
         self.hashes.clear()
-        self.constant = 0
+        self.shape, self.dtype, self.constant = (), "", 0
         self._file.truncate(self._file.seek(0))
 
 

@@ -93,6 +93,17 @@ def test_transparent_pixels_show_white_as_the_record_says(place, mode):
     assert source.reading["background"] == "white"
 
 
+def test_images_with_colour_after_many_grey_ones_make_all_of_them_rgb(place):
+    pixels = np.random.default_rng(1).integers(0, 256, (300, 4, 5), dtype=np.uint8)
+    images = [Image.fromarray(one) for one in pixels[:290]]
+    images += [Image.fromarray(one).convert("RGB") for one in pixels[290:]]
+    columns = {"image": images, "label": [i % 2 for i in range(300)]}
+    kinds = datasets.Features({name: FEATURES[name] for name in columns})
+    datasets.Dataset.from_dict(columns, features=kinds).save_to_disk(str(place / "late"))
+    x = huggingface(str(place / "late")).x.numpy()
+    np.testing.assert_array_equal(x, np.repeat(pixels[:, None], 3, 1))
+
+
 def test_texts_numbers_and_lists_to_predict(place):
     root = saved(place, "names", **SPLITS)
     assert huggingface(root, target="breed").classes == ("boxer", "pug")
