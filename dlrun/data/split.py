@@ -311,13 +311,17 @@ def _choose_by_shares(
         return _deal("data.split", rest, source, shares, generator)
     sizes = {name: int(share * len(rest)) for name, share in shares.items()}
     kept = {name: rows for name, rows in given.items() if len(rows) == sizes[name]}
+    for rows in kept.values():
+        rest = np.setdiff1d(rest, rows)
+    if not len(rest):
+        _log.warning(f"data.split: the splits are those that {source.name} comes with")
+        return dict.fromkeys(NAMES, rest) | kept
     for name, rows in kept.items():
         _log.warning(
             f"data.split: {name} is the {len(rows):,} samples that {source.name} comes with as "
             f"{name}; the other splits are drawn from the rest"
         )
-        rest = np.setdiff1d(rest, rows)
-    shares = {name: Fraction(sizes[name], len(rest) or 1) for name in NAMES if name not in kept}
+    shares = {name: Fraction(sizes[name], len(rest)) for name in NAMES if name not in kept}
     found = kept | _deal("data.split", rest, source, shares, generator, exact=True)
     return {name: found[name] for name in NAMES}
 

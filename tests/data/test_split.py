@@ -360,9 +360,19 @@ def test_a_split_that_the_source_gives_in_that_size_is_kept(caplog):
     assert "data.split: test is the 40 samples that made comes with as test" in caplog.text
     data = split.make(source([0, 1] * 60, given), "80/0/40")
     assert parts(data) == [given["train"], [], given["test"]]
+    assert caplog.messages[1:] == ["data.split: the splits are those that made comes with"]
     pooled = split.make(source([0, 1] * 60, given), "70/20/30")
     assert [len(part) for part in parts(pooled)] == [70, 20, 30]
     assert set(parts(pooled)[2]) - set(given["test"])
+
+
+def test_the_sizes_of_all_splits_that_the_source_gives_leave_nothing_to_deal(caplog):
+    given = {"train": list(range(40, 120)), "val": list(range(30)), "test": list(range(30, 40))}
+    for groups in (None, torch.arange(120) // 10):
+        caplog.clear()
+        made = replace(source([0, 1] * 60, given), groups=groups)
+        assert parts(split.make(made, "80/30/10")) == list(given.values())
+        assert caplog.messages == ["data.split: the splits are those that made comes with"]
 
 
 @pytest.mark.parametrize(
