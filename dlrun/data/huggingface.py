@@ -17,7 +17,7 @@ from dlrun import shell
 from dlrun.data import Report, Source, blame
 from dlrun.data.arrays import settling
 from dlrun.data.cache import FORMAT, Labels, Writer, load
-from dlrun.data.fingerprint import hash_files, stat_below
+from dlrun.data.fingerprint import coincide, hash_files, stat_below
 from dlrun.data.images.format import Wanted
 from dlrun.data.images.layout import split_named
 from dlrun.data.images.read import converted, flatten
@@ -325,6 +325,7 @@ def _table(
         classes,
         given,
         notes=tuple(table.notes),
+        chance=coincide(np.c_[table.x.astype(np.float32), y.astype(np.float32)]),
         columns=tuple(column["name"] for column in table.reading["columns"]),
         reading={**table.reading, "texts": table.values},
     )

@@ -127,6 +127,17 @@ def test_without_images_it_is_a_table(place):
     assert data.shape == (3,), "two breeds and an age"
 
 
+def test_rows_of_few_values_are_identical_by_chance(place, caplog):
+    draw = np.random.default_rng(0)
+    few = {name: draw.integers(0, 3, 60) for name in "abc"}
+    table = datasets.Dataset.from_dict({**few, "label": [i % 2 for i in range(60)]})
+    table.to_parquet(str(place / "few" / "train.parquet"))
+    source = huggingface(str(place / "few"))
+    assert len(source.hashes.unique()) < 60
+    assert split.make(source).hashes is None
+    assert "identical" not in caplog.text
+
+
 def test_rows_without_a_label_and_other_splits_are_left_out(place, caplog):
     part = rows(0, 20)
     without = part.map(lambda row: {"label": -1 if row["id"] < 4 else row["label"]})
