@@ -64,7 +64,8 @@ def arrays(
         in 0..1.
 
     x uint8 counts as images: (n, h, w) becomes (n, 1, h, w), and (n, h, w, 1 or 3 or 4)
-    is turned to channels first. Every other type becomes float32 and keeps its shape.
+    is turned to channels first. Every other x becomes float32 and keeps its shape, a table
+    (n, features) of uint8, too.
     Columns of a table that are no numbers are encoded once the rows to train on are known.
     Returns y (n,) int64, or (n, targets) float32 in regression.
     Raises ValueError for an argument out of range, Mistake for what the file lacks, and
@@ -142,6 +143,7 @@ def _build(
 def as_samples(x: Array, before: int = 0) -> Array:
     """Samples as they are kept: images (n, channels, h, w) uint8, else float32 of any shape.
 
+    A table of uint8 holds small numbers, which are no shares of 255.
     before: how many samples come before these. Raises Mistake for what is neither images nor
     numbers, and for values that are missing or not finite.
     """
@@ -149,7 +151,7 @@ def as_samples(x: Array, before: int = 0) -> Array:
         raise Mistake(f"x has the shape {x.shape}; expected (n, features) or more")
     if len(x) == 0 or x[0].size == 0:
         raise Mistake(f"x is empty, its shape is {x.shape}")
-    if x.dtype == np.uint8:
+    if x.dtype == np.uint8 and x.ndim > 2:
         if x.ndim == 3:
             return x[:, None]
         last = x.ndim == 4 and x.shape[3] in (1, 3, 4) and x.shape[1] not in (1, 3, 4)

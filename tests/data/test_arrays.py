@@ -8,6 +8,8 @@ from safetensors.torch import save_file
 from dlrun.data import split
 from dlrun.data.arrays import arrays
 from dlrun.errors import Mistake
+from dlrun.preprocessing import chain, fit
+from dlrun.preprocessing.affine import rescale
 
 RNG = np.random.default_rng(0)
 TABLE = RNG.normal(size=(20, 3))
@@ -100,7 +102,6 @@ def test_given_splits(tmp_path):
         ((20, 5, 6), (20, 1, 5, 6)),
         ((20, 5, 6, 3), (20, 3, 5, 6)),
         ((20, 3, 5, 6), (20, 3, 5, 6)),
-        ((20, 7), (20, 7)),
     ],
 )
 def test_bytes_are_images_and_stay_bytes(tmp_path, shape, stored):
@@ -111,6 +112,18 @@ def test_bytes_are_images_and_stay_bytes(tmp_path, shape, stored):
     if stored[1:] == (3, 5, 6) and shape[-1] == 3:
         x = np.moveaxis(x, -1, 1)
     np.testing.assert_array_equal(source.x.numpy(), x.reshape(stored))
+
+
+def test_a_table_of_bytes_is_a_table_as_any(tmp_path):
+    x = RNG.integers(0, 100, (20, 7), dtype=np.uint8)
+    source = arrays(npz(tmp_path, x=x, y=LABELS))
+    assert source.x.dtype == torch.float32
+    np.testing.assert_array_equal(source.x.numpy(), x)
+    steps = chain([rescale()])
+    fit(steps, lambda: [source.x])
+    lowest, most = x.min(0), x.max(0)
+    wanted = 2 * (x.astype(float) - lowest) / (most.astype(float) - lowest) - 1
+    np.testing.assert_allclose(steps(source.x), wanted, atol=1e-5)
 
 
 def test_safetensors(tmp_path):
