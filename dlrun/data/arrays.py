@@ -46,7 +46,8 @@ def arrays(
     """Read x and y from a file.
 
     path: an .npz or .safetensors file with arrays x and y, or with x_train and y_train and
-        perhaps x_val, y_val, x_test, y_test; or a table: a CSV whose first line names the
+        perhaps x_val, y_val, x_test, y_test, beside which x and y are x_train and y_train;
+        or a table: a CSV whose first line names the
         columns, a Parquet or an Arrow file.
     target: the table's column to predict; rows that lack it are left out.
     features: the table's columns to predict it from. None takes all others except identifiers,
@@ -228,23 +229,28 @@ def _read_npz(file: Path, wanted: Collection[str]) -> tuple[list[str], dict[str,
 
 def _join(found: dict[str, Array]) -> tuple[Array, Array, dict[str, NDArray[np.int64]]]:
     """One x and one y, and the rows of each split."""
-    if "x" in found and "y" in found:
-        return found["x"], found["y"], {}
+    names = {split: (f"x_{split}", f"y_{split}") for split in SPLITS}
+    if {"x", "y"} <= found.keys():
+        if len(found) == 2:
+            return found["x"], found["y"], {}
+        if both := sorted(found.keys() & set(names["train"])):
+            raise Mistake(f"it holds x and y beside {' and '.join(both)}; leave one of them out")
+        names["train"] = ("x", "y")
     xs: list[Array] = []
     ys: list[Array] = []
     given, start = {}, 0
-    for split in SPLITS:
-        x, y = found.get(f"x_{split}"), found.get(f"y_{split}")
+    for split, (x_name, y_name) in names.items():
+        x, y = found.get(x_name), found.get(y_name)
         if x is None and y is None:
             continue
         if x is None or y is None:
-            missing_rows = f"x_{split}" if x is None else f"y_{split}"
-            raise Mistake(f"it lacks {missing_rows}")
+            raise Mistake(f"it lacks {x_name if x is None else y_name}")
         if len(x) != len(y):
             has = shell.counted(len(x), "sample")
-            raise Mistake(f"x_{split} has {has}, y_{split} {len(y):,}")
+            raise Mistake(f"{x_name} has {has}, {y_name} {len(y):,}")
         if xs and (x.shape[1:] != xs[0].shape[1:] or x.dtype != xs[0].dtype):
-            raise Mistake(f"x_{split} is {x.shape} {x.dtype}, x_train {xs[0].shape} {xs[0].dtype}")
+            first = f"{names['train'][0]} {xs[0].shape} {xs[0].dtype}"
+            raise Mistake(f"{x_name} is {x.shape} {x.dtype}, {first}")
         xs.append(x)
         ys.append(y)
         given[split] = np.arange(start, start + len(x))

@@ -96,6 +96,19 @@ def test_given_splits(tmp_path):
     np.testing.assert_array_equal(source.x.numpy(), TABLE.astype(np.float32))
 
 
+def test_x_and_y_beside_a_test_split_are_those_of_train(tmp_path):
+    content = {"x": TABLE[:12], "y": LABELS[:12], "x_test": TABLE[12:], "y_test": LABELS[12:]}
+    source = arrays(npz(tmp_path, **content))
+    assert {name: rows.tolist() for name, rows in source.given.items()} == {
+        "train": list(range(12)),
+        "test": list(range(12, 20)),
+    }
+    np.testing.assert_array_equal(source.x.numpy(), TABLE.astype(np.float32))
+    data = split.make(source, val=0.25)
+    assert data.test.rows.tolist() == list(range(12, 20))
+    assert len(data.val) == 3
+
+
 @pytest.mark.parametrize(
     ("shape", "stored"),
     [
@@ -255,6 +268,12 @@ def test_which_targets_are_standardized(tmp_path):
     [
         ({"a": TABLE, "b": LABELS}, "holds a, b; expected x and y, or x_train and y_train"),
         ({"x": TABLE}, "holds x; expected x and y"),
+        ({"x": TABLE, "y": LABELS, "x_test": TABLE}, "lacks y_test"),
+        ({"x": TABLE, "y": LABELS, "x_test": TABLE[:, :2], "y_test": LABELS}, r", x \(20, 3\)"),
+        (
+            {"x": TABLE, "y": LABELS, "x_train": TABLE, "y_train": LABELS},
+            "x and y beside x_train and y_train; leave one of them out",
+        ),
         ({"x": TABLE, "y": LABELS[:19]}, "x has 20 samples but y has 19"),
         ({"x_train": TABLE, "y_train": LABELS, "x_test": TABLE}, "lacks y_test"),
         (
