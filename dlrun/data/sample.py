@@ -20,6 +20,13 @@ def make_generator(use: int, seed: int, epoch: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(mixed[0]))
 
 
+def make_numbers(seed: int) -> np.random.Generator:
+    """Random numbers of numpy. Raises ValueError for a seed below 0."""
+    if seed < 0:
+        raise ValueError(f"seed must be at least 0, got {seed}")
+    return np.random.default_rng(seed)
+
+
 def sample(split: Split, count: int, seed: int) -> Tensor:
     """A random sample of a split: `count` rows, or all where it has fewer, in random order.
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dlrun.data import Report, Source
 from dlrun.data.fingerprint import hash_content, hash_samples
+from dlrun.data.sample import make_numbers
 from dlrun.errors import Mistake
 
 Array = NDArray[Any]
@@ -39,7 +40,8 @@ def toy(
     moons, circles: two classes; blobs, spiral: `n_classes` of them; mixture: two, each of ten
     Gaussians, see `mixture_means`. noise: a standard deviation; of a mixture √(1/5) always.
     line: y = x/2 + ε; sine: y = sin(2πx) + ε with x uniform in [0, 1]. turns: of a spiral.
-    Gives x (n_samples, 2) or (n_samples, 1) float32. Raises Mistake.
+    Gives x (n_samples, 2) or (n_samples, 1) float32. Raises Mistake, and
+    ValueError for a seed below 0.
     """
     makers: dict[str, Callable[[np.random.Generator], Made]] = {
         "moons": lambda g: _of_sklearn("make_moons", g, n_samples, noise=noise),
@@ -51,10 +53,10 @@ def toy(
     }
     if kind not in makers:
         raise Mistake(f"data.kind={kind}: write one of {', '.join(makers)}")
-    _check(n_samples=n_samples, n_classes=n_classes)
+    _check(n_samples=(n_samples, 2), n_classes=(n_classes, 2))
     if noise < 0:
         raise Mistake(f"data.noise={noise}: must not be negative")
-    x, y = makers[kind](np.random.default_rng(seed))
+    x, y = makers[kind](make_numbers(seed))
     return _source(f"toy {kind}", x, y, kind in CURVES)
 
 
@@ -67,8 +69,8 @@ def gaussian(
     report: Report | None = None,
 ) -> Source:
     """Numbers from N(0, 1) and classes drawn beside them: there is nothing to learn."""
-    _check(n_samples=n_samples, features=features, n_classes=n_classes)
-    generator = np.random.default_rng(seed)
+    _check(n_samples=(n_samples, 2), features=(features, 1), n_classes=(n_classes, 2))
+    generator = make_numbers(seed)
     x = generator.standard_normal((n_samples, features))
     return _source("gaussian", x, np.arange(n_samples) % n_classes, False)
 
@@ -148,7 +150,8 @@ def _source(name: str, x: Array, y: Array, regression: bool) -> Source:
     )
 
 
-def _check(**counts: int) -> None:
-    for name, count in counts.items():
-        if count < 1:
-            raise Mistake(f"data.{name}={count}: must be at least 1")
+def _check(**counts: tuple[int, int]) -> None:
+    """Raise Mistake for a count that is less than the least it may be."""
+    for name, (count, least) in counts.items():
+        if count < least:
+            raise Mistake(f"data.{name}={count}: must be at least {least}")

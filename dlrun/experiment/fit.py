@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from dlrun.data.sample import make_numbers
+
 Array = NDArray[Any]
 Parts = Mapping[str, tuple[Array, Array]]
 
@@ -48,7 +50,7 @@ def linear(
 
     noise: the standard deviation of ε.
     """
-    generator = np.random.default_rng(seed)
+    generator = make_numbers(seed)
     inputs = len(weights)
     covariance = np.full((inputs, inputs), correlation) + (1 - correlation) * np.eye(inputs)
     x = generator.multivariate_normal(np.zeros(inputs), covariance, n_samples)
@@ -61,7 +63,7 @@ def on_the_wrong_side(n_samples: int, shares: Mapping[str, float], seed: int = 0
 
     shares: by the name of the split: what a line between the clouds gets wrong there, exactly.
     """
-    generator = np.random.default_rng(seed)
+    generator = make_numbers(seed)
     parts = {}
     for name, share in shares.items():
         y = np.arange(n_samples) % 2

@@ -9,6 +9,7 @@ import torch
 
 from dlrun.data import Report, Source
 from dlrun.data.fingerprint import hash_content, hash_samples
+from dlrun.data.sample import make_numbers
 from dlrun.engine.batches import gather
 from dlrun.engine.evaluate import ready
 from dlrun.engine.run import Run
@@ -30,7 +31,7 @@ def badly_scaled(
 
     z ~ N(0, [[1, correlation], [correlation, 1]]), x = (z₁, 4·z₂ + 4), y = z₁ + 2·z₂ + 1.
     """
-    generator = np.random.default_rng(seed)
+    generator = make_numbers(seed)
     covariance = [[1.0, correlation], [correlation, 1.0]]
     z = generator.multivariate_normal([0.0, 0.0], covariance, n_samples)
     x = (z * [1.0, 4.0] + [0.0, 4.0]).astype(np.float32)

@@ -8,6 +8,7 @@ import torch
 from dlrun.data import Report, Source
 from dlrun.data.digits import digits
 from dlrun.data.fingerprint import hash_content, hash_samples
+from dlrun.data.sample import make_numbers
 
 
 def scattered(
@@ -16,7 +17,7 @@ def scattered(
     """The embedded 8×8 digits, each at a random place: x (1797, 1, side, side) uint8."""
     source = digits(cache, report)
     small, y = source.x.numpy(), source.y.numpy()
-    places = np.random.default_rng(seed).integers(side - 7, size=(len(y), 2))
+    places = make_numbers(seed).integers(side - 7, size=(len(y), 2))
     x = np.zeros((len(y), 1, side, side), np.uint8)
     for canvas, digit, (down, right) in zip(x, small, places, strict=True):
         canvas[:, down : down + 8, right : right + 8] = digit

@@ -83,9 +83,19 @@ def test_gaussian():
         ({"kind": "moon"}, "data.kind=moon: write one of moons"),
         ({"n_samples": 0}, "data.n_samples=0"),
         ({"noise": -1.0}, "data.noise=-1.0: must not be negative"),
-        ({"kind": "blobs", "n_classes": 0}, "data.n_classes=0"),
+        ({"kind": "blobs", "n_classes": 1}, "data.n_classes=1: must be at least 2"),
+        ({"n_samples": 1}, "data.n_samples=1: must be at least 2"),
     ],
 )
 def test_what_cannot_be_made(options, said):
     with pytest.raises(Mistake, match=said):
         toy.toy(**options)
+    if not {"kind", "noise"} & options.keys():
+        with pytest.raises(Mistake, match=said):
+            toy.gaussian(**options)
+
+
+@pytest.mark.parametrize("made", [toy.toy, toy.gaussian])
+def test_a_seed_below_0_is_named(made):
+    with pytest.raises(ValueError, match=r"^seed must be at least 0, got -1$"):
+        made(seed=-1)

@@ -1,10 +1,15 @@
 """The small problems of the demonstrations, against numpy."""
 
+from functools import partial
+
 import numpy as np
+import pytest
 import torch
 from numpy.polynomial import legendre
 
-from dlrun.experiment.fit import Polynomial, on_the_wrong_side, samples
+from dlrun.experiment.fit import Polynomial, linear, on_the_wrong_side, samples
+from dlrun.experiment.scaling import badly_scaled
+from dlrun.experiment.scattered import scattered
 
 
 def test_a_polynomial_is_a_sum_of_legendre_s():
@@ -31,3 +36,17 @@ def test_copies_of_samples():
     x, y = samples([[1.0, 2.0], [3.0, 4.0]], [5.0, 6.0], copies=2)["train"]
     assert x.tolist() == [[1, 2], [3, 4]] * 2
     assert y.tolist() == [[5], [6]] * 2
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        scattered,
+        badly_scaled,
+        partial(linear, 5, [1.0, 2.0], 0.5, 0.1),
+        partial(on_the_wrong_side, 5, {}),
+    ],
+)
+def test_a_seed_below_0_is_named(made):
+    with pytest.raises(ValueError, match=r"^seed must be at least 0, got -1$"):
+        made(seed=-1)
