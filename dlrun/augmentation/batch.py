@@ -32,6 +32,16 @@ def require_images(x: Tensor, name: str) -> None:
         )
 
 
+def require_colours(x: Tensor, name: str) -> None:
+    """Raise Mistake unless x is a batch of images that are grey or of red, green and blue."""
+    require_images(x, name)
+    if x.shape[1] not in (1, 3):
+        raise Mistake(
+            f"augmentation={name} needs images of 1 or 3 channels, and these have {x.shape[1]}; "
+            "use augmentation=none"
+        )
+
+
 def require(holds: bool, name: str, right: str, value: object) -> None:
     """Raise ValueError that says what `name` must be unless `holds`."""
     if not holds:

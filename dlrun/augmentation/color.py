@@ -12,9 +12,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Generator, Tensor
 
-from dlrun.augmentation.batch import as_floats, pieces, require, require_images, uniform
+from dlrun.augmentation.batch import as_floats, pieces, require, require_colours, uniform
 from dlrun.augmentation.warp import chained
-from dlrun.errors import Mistake
 
 GREY = (0.299, 0.587, 0.114)
 """The share of each colour in the brightness of a pixel (ITU-R BT.601)."""
@@ -38,16 +37,16 @@ _PIXELS = 256
 class Recolors(Protocol):
     """A step that draws a colour matrix for each image."""
 
+    name: str
+
     def matrices(self, mean: Tensor, generator: Generator) -> Tensor:
         """(n, 3) mean colours -> (n, 3, 4)."""
 
 
 def recolor(steps: Sequence[Recolors], x: Tensor, generator: Generator) -> Tensor:
     """Apply colour steps in order, as one matrix for each image; float32 in [0, 1]."""
-    require_images(x, "color")
+    require_colours(x, steps[0].name)
     n, channels = x.shape[:2]
-    if channels not in (1, 3):
-        raise Mistake(f"augmentation: colours need images of 1 or 3 channels, not {channels}")
     mean = x.mean((2, 3), dtype=torch.float32).expand(n, 3)
     if x.dtype == torch.uint8:
         mean = mean / 255
@@ -75,6 +74,8 @@ class ColorJitter:
     and g(x) the grey of a pixel: x ← b·x, x ← c·x + (1 − c)·mean g(x),
     x ← s·x + (1 − s)·g(x), x ← x with its colour turned by θ about the grey axis of YIQ.
     """
+
+    name = "color_jitter"
 
     def __init__(
         self,
@@ -117,7 +118,6 @@ class ColorJitter:
 
     def __call__(self, x: Tensor, y: Any, generator: Generator) -> tuple[Tensor, Any]:
         """(n, 1 or 3, h, w) -> the same shape, float32 in [0, 1]."""
-        require_images(x, "color_jitter")
         return recolor([self], x, generator), y
 
 
@@ -127,6 +127,8 @@ class Photometric:
     P and λ are eigenvectors and eigenvalues of the covariance of red, green and blue.
     axes: "data" takes those of the training split, "imagenet" the published ones.
     """
+
+    name = "photometric"
 
     def __init__(self, strength: float = 0.1, axes: str = "data") -> None:
         require(strength >= 0, "strength", "0 or more", strength)
@@ -142,7 +144,7 @@ class Photometric:
             return
         count, total, squares = 0, torch.zeros(3).double(), torch.zeros(3, 3).double()
         for x in batches:
-            require_images(x, "photometric")
+            require_colours(x, "photometric")
             every = max(1, round((x.shape[2] * x.shape[3] / _PIXELS) ** 0.5))
             some = as_floats(x[:, :, ::every, ::every]).cpu().double()
             colours = some.transpose(0, 1).flatten(1).expand(3, -1)
@@ -166,5 +168,4 @@ class Photometric:
 
     def __call__(self, x: Tensor, y: Any, generator: Generator) -> tuple[Tensor, Any]:
         """(n, 1 or 3, h, w) -> the same shape, float32 in [0, 1]."""
-        require_images(x, "photometric")
         return recolor([self], x, generator), y

@@ -70,7 +70,7 @@ def _warp_and_recolor(
     y: Any,
     generator: Generator,
 ) -> tuple[Tensor, Any]:
-    require_images(x, maps[0].name if maps else "color_jitter")
+    require_images(x, (maps[0] if maps else colours[0]).name)
     if maps:
         x = warp(maps, x, generator)
     if colours:

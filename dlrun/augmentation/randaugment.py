@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from dlrun.augmentation.batch import require, require_images
+from dlrun.augmentation.batch import require, require_colours
 from dlrun.augmentation.color import GREY
 from dlrun.augmentation.geometric import affine
-from dlrun.augmentation.warp import Geometric, Size, chained, warp
+from dlrun.augmentation.warp import MODES, Geometric, Size, chained, warp
 
 GEOMETRIC = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
 STRONGEST = 30
@@ -34,21 +34,15 @@ def randaugment(operations: int = 2, magnitude: int = 9, mode: str = "zero") -> 
     """
     require(1 <= operations <= 100, "operations", "between 1 and 100", operations)
     require(0 <= magnitude <= STRONGEST, "magnitude", f"between 0 and {STRONGEST}", magnitude)
-    Geometric("randaugment", no_map, mode)  # checks the mode now
+    require(mode in MODES, "mode", "zero, reflect or edge", mode)
     return partial(augment, operations, magnitude / STRONGEST, mode)
-
-
-def no_map(n: int, size: Size, generator: Generator) -> Tensor:
-    """The identity for every image."""
-    one = torch.ones(n, device=generator.device)
-    return affine(one, 0 * one, 0 * one, one)
 
 
 def augment(
     operations: int, strength: float, mode: str, x: Tensor, y: Any, generator: Generator
 ) -> tuple[Tensor, Any]:
     """`randaugment` with its magnitude as a strength in [0, 1]."""
-    require_images(x, "randaugment")
+    require_colours(x, "randaugment")
     n, device = len(x), generator.device
     count = len(GEOMETRIC) + len(OTHERS)
     chosen = torch.randint(count, (operations, n), generator=generator, device=device)

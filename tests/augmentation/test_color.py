@@ -21,6 +21,8 @@ def images(n: int = 8, channels: int = 3) -> torch.Tensor:
 
 
 class Fixed:
+    name = "fixed"
+
     """A colour step without chance."""
 
     def __init__(self, linear: torch.Tensor, shift: torch.Tensor) -> None:
@@ -187,7 +189,12 @@ def test_what_cannot_be_is_refused():
         Photometric(axes="mnist")
     with pytest.raises(ValueError, match="axes must be learned from the training split"):
         Photometric()(images(), None, seeded())
-    with pytest.raises(Mistake, match="1 or 3 channels, not 2"):
+    with pytest.raises(Mistake, match=r"=color_jitter needs .* 1 or 3 channels, and these have 2;"):
         ColorJitter()(images(channels=2), None, seeded())
+    both = compose([Photometric(axes="imagenet"), ColorJitter()])
+    with pytest.raises(Mistake, match=r"=photometric needs images of 1 or 3 channels"):
+        both(images(channels=2), None, seeded())
+    with pytest.raises(Mistake, match=r"=photometric needs images of 1 or 3 channels"):
+        Photometric().fit([images(channels=2)])
     with pytest.raises(Mistake, match="augmentation=color_jitter needs images"):
         ColorJitter()(torch.zeros(4, 13), None, seeded())

@@ -8,6 +8,7 @@ import torch
 from torchvision.transforms.v2 import functional as tv
 
 from dlrun.augmentation import randaugment as ra
+from dlrun.errors import Mistake
 from tests.augmentation.reference import affine, resampled
 
 
@@ -138,5 +139,7 @@ def test_what_cannot_be_is_refused():
         ra.randaugment(0)
     with pytest.raises(ValueError, match="magnitude must be between 0 and 30, got 31"):
         ra.randaugment(2, 31)
+    with pytest.raises(Mistake, match=r"=randaugment needs images of 1 or 3 channels.* have 4;"):
+        ra.randaugment(operations=1)(torch.zeros(1, 4, 6, 6), None, seeded(0))
     with pytest.raises(ValueError, match="mode must be zero, reflect or edge, got wrap"):
         ra.randaugment(mode="wrap")
