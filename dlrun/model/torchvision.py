@@ -29,18 +29,18 @@ def torchvision(
         raise ValueError(
             f"name must be a classifier of torchvision, such as {', '.join(near)}, got {name}"
         )
-    options: dict[str, Any] = {}
-    if name in ("googlenet", "inception_v3"):
-        # The auxiliary classifiers are for training only and change what forward returns.
-        options = {"aux_logits": False, "init_weights": weights is None}
     if weights is None:
+        options: dict[str, Any] = {}
+        if name in ("googlenet", "inception_v3"):
+            # The auxiliary classifiers are for training only and change what forward returns.
+            options = {"aux_logits": False, "init_weights": True}
         if name.startswith("vit_"):
             options["image_size"] = shape[1]
         if name.startswith("maxvit"):
             options["input_size"] = tuple(shape[1:])
         model: nn.Module = models.get_model(name, weights=None, num_classes=outputs, **options)
     else:
-        model = _trained(name, weights, options)
+        model = _trained(name, weights)
         _replace_classifier(model, outputs)
         seen = models.get_model_weights(name)[weights].transforms()
         expect(model, seen.crop_size * 2, seen.mean, seen.std)
@@ -49,19 +49,22 @@ def torchvision(
     return model
 
 
-def _trained(name: str, weights: str, options: dict[str, Any]) -> nn.Module:
+def _trained(name: str, weights: str) -> nn.Module:
     choices = models.get_model_weights(name)
     if weights not in choices.__members__:
         raise ValueError(
             f"weights must be null or one of {', '.join(choices.__members__)}, got {weights}"
         )
     try:
-        model: nn.Module = models.get_model(name, weights=choices[weights], **options)
+        model: nn.Module = models.get_model(name, weights=choices[weights])
     except OSError as error:
         raise Mistake(
             f"model.weights={weights}: cannot download {choices[weights].url} ({error}); "
             f"put that file into {torch.hub.get_dir()}/checkpoints, or use model.weights=null"
         ) from error
+    if name == "inception_v3":  # of googlenet torchvision itself takes them off
+        own = cast(Any, model)
+        own.aux_logits, own.AuxLogits = False, None
     return model
 
 

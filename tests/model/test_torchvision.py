@@ -52,6 +52,20 @@ def test_trained_weights_with_a_new_classifier(name, tmp_path, monkeypatch):
     assert model.eval()(torch.randn(2, 3, 64, 64)).shape == (2, 7)
 
 
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_trained_weights_without_the_auxiliary_classifiers(name, monkeypatch):
+    own = models.get_model(name, weights=None, init_weights=False)
+    trained = own.state_dict()
+    kind = type(models.get_model_weights(name)["DEFAULT"])
+    monkeypatch.setattr(kind, "get_state_dict", lambda self, **options: trained)
+    model = torchvision([3, 96, 96], 7, name, weights="DEFAULT")
+    state = model.state_dict()
+    assert not [key for key in state if key.lower().startswith("aux")]
+    fresh = {key for key, value in state.items() if not torch.equal(value, trained[key])}
+    assert fresh == {"fc.weight", "fc.bias"}
+    assert model.train()(torch.randn(2, 3, 96, 96)).shape == (2, 7)
+
+
 def test_a_grey_image_gives_what_three_equal_channels_gave(tmp_path, monkeypatch):
     trained = store(tmp_path, monkeypatch, "resnet18")
     model = torchvision([1, 64, 64], 7, weights="DEFAULT").eval()
