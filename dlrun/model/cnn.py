@@ -55,17 +55,8 @@ def cnn(
         if pooling != "none" and i % pool_every == 0:
             layers.append(POOLINGS[pooling](2))
             height, width = height // 2, width // 2
-    if min(height, width) < 1:
-        poolings, pixels = len(channels) // pool_every, f"{shape[1]}×{shape[2]} pixels"
-        if min(shape[1:]) >> poolings:  # which alone leave something
-            raise ValueError(
-                f"stride must be lower: with {poolings} poolings it leaves nothing of {pixels}, "
-                f"got {stride}"
-            )
-        raise ValueError(
-            f"pool_every must be higher: {poolings} poolings leave nothing of {pixels}, "
-            f"got {pool_every}"
-        )
+        if min(height, width) < 1:  # no convolution can follow
+            raise _nothing_left(shape, stride, pool_every, len(channels) // pool_every)
     if global_pool:
         layers.append(nn.AdaptiveAvgPool2d(1))
     layers.append(nn.Flatten())
@@ -74,3 +65,17 @@ def cnn(
         layers += dense(size, wider, activation, norm)
         size = wider
     return nn.Sequential(*layers, nn.Linear(size, outputs))
+
+
+def _nothing_left(shape: list[int], stride: int, pool_every: int, poolings: int) -> ValueError:
+    """The error of so many poolings that nothing is left of an image."""
+    pixels = f"{shape[1]}×{shape[2]} pixels"
+    if min(shape[1:]) >> poolings:  # which alone leave something
+        return ValueError(
+            f"stride must be lower: with {poolings} poolings it leaves nothing of {pixels}, "
+            f"got {stride}"
+        )
+    return ValueError(
+        f"pool_every must be higher: {poolings} poolings leave nothing of {pixels}, "
+        f"got {pool_every}"
+    )

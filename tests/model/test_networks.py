@@ -143,6 +143,14 @@ def test_without_skip_the_network_is_a_plain_chain():
         (lambda: cnn([3, 8, 8], 2, nn.ReLU, [4], kernel=4), "kernel must be odd, got 4"),
         (lambda: cnn([3, 8, 8], 2, nn.ReLU, [4], pooling="min"), "pooling must be max, average"),
         (lambda: cnn([3, 8, 8], 2, nn.ReLU, [4] * 4, pool_every=1), "pool_every must be higher"),
+        (
+            lambda: cnn([3, 8, 8], 2, nn.ReLU, [4] * 5, pool_every=1, shared=False),
+            "pool_every must be higher: 5 poolings leave nothing of 8×8 pixels",
+        ),
+        (
+            lambda: cnn([3, 8, 8], 2, nn.ReLU, [4] * 3, stride=2, pool_every=1, shared=False),
+            "stride must be lower: with 3 poolings it leaves nothing",
+        ),
         (lambda: cnn([3, 8, 8], 2, nn.ReLU, [4], pool_every=0), "pool_every must be at least 1"),
         (lambda: resnet([3, 8, 8], 2, nn.ReLU, 21), "depth must be 6n . 2"),
         (lambda: resnet([3, 8, 8], 2, nn.ReLU, shortcut="C"), "shortcut must be pad or project"),
