@@ -48,13 +48,6 @@ def require(holds: bool, name: str, right: str, value: object) -> None:
         raise ValueError(f"{name} must be {right}, got {value}")
 
 
-def as_floats(x: Tensor) -> Tensor:
-    """uint8 in 0..255 to float32 in [0, 1]; floats become float32, unscaled."""
-    if x.dtype == torch.uint8:
-        return x.to(torch.float32).mul_(1 / 255)  # much faster than uint8 times float
-    return x.to(torch.float32)
-
-
 def uniform(low: float, high: float, shape: tuple[int, ...], generator: Generator) -> Tensor:
     """Float32 numbers from U(low, high), on the generator's device."""
     drawn = torch.rand(shape, generator=generator, device=generator.device)

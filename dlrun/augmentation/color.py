@@ -12,8 +12,9 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Generator, Tensor
 
-from dlrun.augmentation.batch import as_floats, pieces, require, require_colours, uniform
+from dlrun.augmentation.batch import pieces, require, require_colours, uniform
 from dlrun.augmentation.warp import chained
+from dlrun.preprocessing import to_float
 
 GREY = (0.299, 0.587, 0.114)
 """The share of each colour in the brightness of a pixel (ITU-R BT.601)."""
@@ -62,7 +63,7 @@ def recolor(steps: Sequence[Recolors], x: Tensor, generator: Generator) -> Tenso
     linear, shift = whole[..., :channels], whole[..., channels:]
     out = torch.empty(x.shape, device=x.device)
     for rows in pieces(n, channels * x.shape[2] * x.shape[3], x.device):
-        seen = torch.baddbmm(shift[rows], linear[rows], as_floats(x[rows]).flatten(2))
+        seen = torch.baddbmm(shift[rows], linear[rows], to_float(x[rows]).flatten(2))
         out[rows] = seen.clamp_(0, 1).view(-1, *x.shape[1:])
     return out
 
@@ -146,7 +147,7 @@ class Photometric:
         for x in batches:
             require_colours(x, "photometric")
             every = max(1, round((x.shape[2] * x.shape[3] / _PIXELS) ** 0.5))
-            some = as_floats(x[:, :, ::every, ::every]).cpu().double()
+            some = to_float(x[:, :, ::every, ::every]).cpu().double()
             colours = some.transpose(0, 1).flatten(1).expand(3, -1)
             count += colours.shape[1]
             total += colours.sum(1)

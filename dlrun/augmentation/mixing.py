@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from dlrun.augmentation.batch import as_floats, require, require_images
+from dlrun.augmentation.batch import require, require_images
 from dlrun.augmentation.pixels import inside
+from dlrun.preprocessing import to_float
 
 
 def mixup(
@@ -31,7 +32,7 @@ def mixup(
     require(0.01 <= alpha <= 100, "alpha", "between 0.01 and 100", alpha)
     share = beta(alpha, len(x), generator)
     partner = torch.randperm(len(x), generator=generator, device=generator.device)
-    x = as_floats(x)
+    x = to_float(x)
     mixed = torch.lerp(x[partner], x, share.view(-1, *[1] * (x.ndim - 1)))
     return mixed, mixed_targets(y, partner, share, classes)
 

@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from dlrun.augmentation.batch import as_floats, require, require_images
+from dlrun.augmentation.batch import require, require_images
+from dlrun.preprocessing import to_float
 
 
 def noise(x: Tensor, y: Any, generator: Generator, *, std: float = 0.05) -> tuple[Tensor, Any]:
@@ -13,7 +14,7 @@ def noise(x: Tensor, y: Any, generator: Generator, *, std: float = 0.05) -> tupl
     require_images(x, "noise")
     require(std >= 0, "std", "0 or more", std)
     drawn = torch.randn(x.shape, generator=generator, device=x.device)
-    return drawn.mul_(std).add_(as_floats(x)).clamp_(0, 1), y
+    return drawn.mul_(std).add_(to_float(x)).clamp_(0, 1), y
 
 
 def cutout(

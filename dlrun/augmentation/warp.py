@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from dlrun.augmentation.batch import as_floats, pieces, require, require_images
+from dlrun.augmentation.batch import pieces, require, require_images
+from dlrun.preprocessing import to_float
 
 Size = tuple[int, int]
 """Height and width."""
@@ -97,7 +98,7 @@ def warp(steps: Sequence[Geometric], x: Tensor, generator: Generator) -> Tensor:
             beyond, padding = (points.abs() > 1).any(-1), "border"
             outside = beyond if outside is None else outside | beyond
         seen = F.grid_sample(
-            as_floats(x[rows]),
+            to_float(x[rows]),
             points,
             mode="bilinear" if interpolation == "area" else interpolation,
             padding_mode=padding,

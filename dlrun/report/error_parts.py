@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from dlrun.finding import MOST_TIMES, NOTE, WARN, Finding
-from dlrun.report.known import SURE, Trained, longer
+from dlrun.report.known import SURE, Trained, longer, restrained
 
 
 class Part(NamedTuple):
@@ -66,7 +66,6 @@ def _parts(trained: Trained, target: float) -> list[Part]:
         if values and f"{split}/samples" in seen:
             scale = math.sqrt(seen["val/samples"] / seen[f"{split}/samples"])
             known[split] = values[-1], seen["val/metric_error"] * scale
-    rules = sorted({*(trained.recipe.get("regularization") or {}), "l2", "early_stopping"})
     told = {
         "bias": (
             "underfit",
@@ -76,7 +75,7 @@ def _parts(trained: Trained, target: float) -> list[Part]:
         "variance": (
             "overfit",
             "Get more data, or use augmentation and regularization.",
-            {"regularization": rules},
+            {"regularization": restrained(trained)},
         ),
         "mismatch": (
             "distribution_shift",

@@ -5,7 +5,7 @@ All from plain values; `dlrun/engine/inside.py` and `dlrun/engine/surface.py` me
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,6 @@ from dlrun.record.sweep import spans_decades
 from dlrun.report.answers import WIDE, grid, picture
 from dlrun.report.curves import BLUE, GREY, ORANGE, blank, logarithmic, save, write
 from dlrun.report.plots import short
-
-if TYPE_CHECKING:
-    pass
 
 Images = NDArray[np.float32]
 """(n, channels, height, width)"""

@@ -21,9 +21,9 @@ def images(n: int = 8, channels: int = 3) -> torch.Tensor:
 
 
 class Fixed:
-    name = "fixed"
-
     """A colour step without chance."""
+
+    name = "fixed"
 
     def __init__(self, linear: torch.Tensor, shift: torch.Tensor) -> None:
         self.matrix = torch.cat([linear, shift[:, None]], 1)
