@@ -1,7 +1,7 @@
 """How the recipe and data of a resumed run differ from those it was trained with so far."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import yaml
@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from dlrun.errors import Mistake
 from dlrun.recipe import identity
 from dlrun.recipe.catalogue import within
+from dlrun.recipe.resume import leaves
 from dlrun.recipe.schema import SPLITTING
 from dlrun.record import Record, bounds
 from dlrun.shell import shown
@@ -57,20 +58,12 @@ def keys(recipe: DictConfig, recorded: DictConfig, apart: Sequence[str]) -> list
     for fact, value in recorded.facts.items():
         now.facts[fact] = value
     plain = [OmegaConf.to_container(each, resolve=True) for each in (now, recorded)]
-    here, there = (dict(_leaves(each)) for each in plain)
+    here, there = (leaves(each) for each in plain)
     return sorted(
         key
         for key in here.keys() | there.keys()
         if here.get(key) != there.get(key) and not any(within(key, top) for top in apart)
     )
-
-
-def _leaves(node: Any, above: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", value
 
 
 def _refuse_splits(before: Any, recipe: Any) -> NoReturn:

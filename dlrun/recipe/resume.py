@@ -235,7 +235,7 @@ def changes(before: DictConfig, kept: DictConfig, ignored: Sequence[str]) -> dic
         new, old = (OmegaConf.to_container(one, resolve=True) for one in (now, kept))
     except OmegaConfBaseException:
         return {}
-    today, then = _leaves(new), _leaves(old)
+    today, then = leaves(new), leaves(old)
     return {
         key: value
         for key, value in then.items()
@@ -319,12 +319,13 @@ def _names(choice: Any) -> list[str]:
     return [str(item).strip() for item in items]
 
 
-def _leaves(node: Any, above: str = "") -> dict[str, Any]:
+def leaves(node: Any, above: str = "") -> dict[str, Any]:
+    """The values of a recipe by their keys, joined by points."""
     if not isinstance(node, dict) or not node:
         return {above.rstrip("."): None if node == {} else node}  # both choose nothing of a group
     found: dict[str, Any] = {}
     for key, value in node.items():
-        found |= _leaves(value, f"{above}{key}.")
+        found |= leaves(value, f"{above}{key}.")
     return found
 
 
