@@ -243,9 +243,12 @@ def _as_numbers(
     values: pd.Series, column: Mapping[str, Any], reading: Reading
 ) -> tuple[NDArray[np.float64], int]:
     """The values, nan where missing, and how many there are that could not be read."""
-    if pd.api.types.is_numeric_dtype(values.dtype):
+    types = pd.api.types
+    # true is no 1, in a column and among what means a missing value
+    if types.is_numeric_dtype(values.dtype) and not types.is_bool_dtype(values.dtype):
         there = values.to_numpy(np.float64, na_value=np.nan)
-        markers = [m for m in reading["missing"] or () if isinstance(m, int | float)]
+        markers = [m for m in reading["missing"] or () if type(m) is not bool]
+        markers = [m for m in markers if isinstance(m, int | float)]
         numbers = np.where(np.isin(there, markers), np.nan, there)
         missing = np.isnan(numbers)
     else:

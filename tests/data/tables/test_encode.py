@@ -166,6 +166,18 @@ def test_what_other_tables_lack_or_hold_besides(tmp_path, table):
     assert rows.tolist() == list(range(1, 200))
 
 
+@pytest.mark.parametrize("marker", [True, False, 1, 0, None, 7.5])
+def test_what_means_a_missing_value_means_it_in_columns_of_pandas_too(marker):
+    """Against the same table as texts."""
+    columns = [{"name": "a", "kind": "number"}, {"name": "b", "kind": "boolean"}]
+    reading = {"columns": columns, "missing": [marker], "decimal": "point"}
+    typed = pd.DataFrame({"a": [0, 1, 7.5, 3], "b": [True, False, True, False]})
+    texts = other.as_frame({"a": ["0", "1", "7.5", "3"], "b": ["True", "False", "True", "False"]})
+    expected, _ = encode.typed(texts, reading)
+    for raw in (typed, typed.astype({"b": "boolean"})):
+        pd.testing.assert_frame_equal(encode.typed(raw, reading)[0], expected)
+
+
 def test_numbers_to_predict_of_other_tables(tmp_path, table):
     path = csv(tmp_path / "t.csv", table)
     data = split.make(arrays(path, target="age"))
