@@ -385,7 +385,8 @@ def _described(column: Column, values: Sequence[str] | None) -> dict[str, Any]:
 
 
 def _refuse_infinite(column: Column, decimal: str) -> None:
-    rows = [(row, text) for row, text in enumerate(column.texts) if text]
+    without = set(column.missing_rows)
+    rows = [(row, text) for row, text in enumerate(column.texts) if row not in without]
     odd = [(row, text) for row, text in rows if cells.not_number(text, decimal)]
     infinite = [text for _, text in odd if text.lower().lstrip("+-") in _INFINITE]
     if infinite and len(infinite) == len(odd):

@@ -276,6 +276,15 @@ def test_infinity_in_a_column_without_a_name(table):
         arrays(path, target="y")
 
 
+@pytest.mark.parametrize("more", [[], ["NA"], ["", "?"]])
+def test_infinity_beside_missing_values_is_refused_as_without_them(table, more):
+    texts = ["0.5", "inf", "-Infinity", *more]
+    path = table(a=[*texts, *fractions(40 - len(texts))], y=["0", "1"] * 20)
+    said = "the column a has missing or infinite values in 2 samples, first 'inf' in row 2"
+    with pytest.raises(Mistake, match=said):
+        arrays(path, target="y")
+
+
 def test_where_nothing_is_left(table):
     path = table(**{"": map(str, range(20)), "row": map(str, range(20)), "y": ["0", "1"] * 10})
     with pytest.raises(Mistake) as raised:
