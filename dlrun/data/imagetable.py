@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 import numpy as np
@@ -135,11 +136,14 @@ def _stats(folder: Path, names: Sequence[str]) -> tuple[list[tuple[str, int, int
     for row, name in enumerate(names):
         try:
             stat = os.stat(os.path.join(folder, name))
+            there = S_ISREG(stat.st_mode)  # an empty name is the folder
         except OSError:
+            there = False
+        if there:
+            stats.append((name, stat.st_size, stat.st_mtime_ns))
+        else:
             gone.append(row)
             stats.append((name, 0, -1))
-        else:
-            stats.append((name, stat.st_size, stat.st_mtime_ns))
     return stats, gone
 
 
@@ -152,7 +156,7 @@ def _say_missing(
     suffix: str,
 ) -> None:
     """Say which files are missing. Raises Mistake where they must be there."""
-    listed = ", ".join(shell.name(names[row]) for row in gone[:3])
+    listed = ", ".join(shell.name(names[row]) or "''" for row in gone[:3])
     more = f" and {len(gone) - 3:,} more" if len(gone) > 3 else ""
     are = "is" if len(gone) == 1 else "are"
     said = f"{len(gone):,} of {len(names):,} files named in the column {column} {are} not in "

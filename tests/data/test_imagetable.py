@@ -88,6 +88,15 @@ def test_files_that_are_not_there_are_named(place, caplog):
     assert len(imagetable(path, root="photos", skip_bad=True).x) == 30, "it is there now"
 
 
+@pytest.mark.parametrize(("name", "shown"), [("", "''"), ("sub", "sub")])
+def test_a_folder_is_no_file(place, name, shown):
+    path = table(place / "t.csv", [name, *NAMES[1:]], kind=KINDS)
+    said = f"1 of 30 files named in the column picture is not in .*photos: {shown}; data.root"
+    with pytest.raises(Mistake, match=said):
+        imagetable(path, root="photos")
+    assert len(imagetable(path, root="photos", skip_bad=True).x) == 29
+
+
 def test_names_without_their_suffix(place):
     bare = [name.removesuffix(".png") for name in NAMES]
     path = table(place / "t.csv", bare, kind=KINDS)
