@@ -7,6 +7,7 @@ from safetensors.torch import save_file
 
 from dlrun.data import split
 from dlrun.data.arrays import arrays
+from dlrun.data.tables.file import read_file
 from dlrun.errors import Mistake
 from dlrun.preprocessing import chain, fit
 from dlrun.preprocessing.affine import rescale
@@ -382,6 +383,16 @@ def test_an_npz_that_is_none_says_what_would_be_one(tmp_path):
 def test_a_quotation_mark_that_is_not_closed_is_found(tmp_path, text, said):
     with pytest.raises(Mistake, match=said):
         arrays(csv(tmp_path, text), target="b")
+
+
+@pytest.mark.parametrize("before", [0, 200])
+def test_a_long_value_is_one_as_any_other_up_to_a_limit(tmp_path, before):
+    text = "a;b\n" + "1;0\n" * before
+    found = read_file(Path(csv(tmp_path, f"{text}{'x' * 140_000};1\n"))).texts
+    assert [len(found["a"][-1]), found["b"][-1]] == [140_000, "1"]
+    said = f"made.csv: a value that begins in line {before + 2} has over 16,777,216 characters"
+    with pytest.raises(Mistake, match=said):
+        arrays(csv(tmp_path, f"{text}{'x' * (2**24 + 1)};1\n"), target="b")
 
 
 def test_a_task_out_of_range_is_named(tmp_path):

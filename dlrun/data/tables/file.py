@@ -18,6 +18,7 @@ FORMS = (".csv", ".tsv", ".txt", *TYPED)
 """How the names of files with tables end."""
 
 _SNIFFED = 100  # lines searched for the separator
+_LONGEST = 2**24  # characters of a value; a mark that is not closed must not fill the memory
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")  # the marks that files in UTF-16 begin with
 
 
@@ -140,6 +141,7 @@ def _lines(path: Path, odd: list[tuple[int, str]] | None = None) -> Iterator[lis
             wide = file.read(2) in _UTF16
         # utf-8-sig: spreadsheets put a mark at the start.
         with path.open(encoding="utf-16" if wide else "utf-8-sig", newline="") as stream:
+            csv.field_size_limit(_LONGEST)
             separator = _separator(list(islice(stream, _SNIFFED)))
             stream.seek(0)
             lines = csv.reader(stream, delimiter=separator, skipinitialspace=True, strict=True)
@@ -167,9 +169,11 @@ def _rows(lines: Any) -> Iterator[list[str]]:
         try:
             row = next(lines, None)
         except csv.Error as error:
-            unclosed = any(said in str(error) for said in ("end of data", "field limit"))
-            if unclosed:
+            if "end of data" in str(error):
                 why = f"a quotation mark in line {begins} is not closed; close it or take it out"
+            elif "field limit" in str(error):
+                why = f"a value that begins in line {begins} has over {_LONGEST:,} characters; if "
+                why += "a quotation mark there is not closed, close it; else shorten the value"
             else:
                 why = f"line {lines.line_num} cannot be read as CSV: {error}"
             raise Mistake(why) from error
@@ -212,7 +216,10 @@ def _separator(lines: Sequence[str]) -> str:
 
     def fit(separator: str) -> tuple[bool, int, int]:
         parsed = csv.reader(lines, delimiter=separator, skipinitialspace=True)
-        widths = [len(row) for row in parsed if row] or [0]
+        try:
+            widths = [len(row) for row in parsed if row] or [0]
+        except csv.Error:  # said with its line once the table is read
+            return False, 0, 0
         return widths[0] > 1, widths.count(widths[0]), widths[0]
 
     return max("\t;,|", key=fit)
