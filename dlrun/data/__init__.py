@@ -8,9 +8,10 @@ of the set, decoded, as one tensor that may be memory-mapped.
 It may call `report(done, total)` while it decodes. `split.py` turns a Source into `Data`, the
 train, val and test splits: a source does not know how it will be split.
 
-digits.py, toy.py, torchvision_sets.py, imagefolder.py, imagetable.py, arrays.py, custom.py,
-huggingface.py   the sources; npz.py: what is wrong with a file of numpy's
+digits.py, toy.py, torchvision_sets.py, imagefolder.py, imagetable.py, arrays.py, huggingface.py,
+custom.py   the sources
 images/, tables/   how files of images and tables become samples
+npz.py, parts.py   what is wrong with a file of arrays; samples on their way into the cache
 split.py, shares.py, sample.py   the splits, folds; how they are dealt; a few samples of one
 classes.py   some classes of a set alone
 scale.py, depth.py    the scale of targets and of pixels
@@ -78,8 +79,8 @@ class Source:
     groups: (n,) int64 numbers of groups that each stay in one split; None where there are none.
     values: of images of more than 8 bits.
     settle: where samples depend on the training split: takes the rows of each split, those to
-        learn from as "fit", and perhaps the reading of another run to use instead; returns the
-        samples on that scale, or so encoded, and says which it is.
+        learn from as "fit", and of a table perhaps the reading of another run to use instead, which
+        images pass over; returns the samples on that scale, or so encoded, and says which it is.
     reading: how files became samples, so that others can be read in the same way; of a table see
         `tables.encode`.
     columns: the names of a table's features; empty where they have none.

@@ -133,7 +133,10 @@ def _settle(
     rows: Mapping[str, NDArray[Any]],
     fitted: Mapping[str, Any] | None = None,
 ) -> Source:
-    """The images on the scale of the training split, decoded again where it is another."""
+    """The images on the scale of the training split, decoded again where it is another.
+
+    fitted: without effect; `wanted` has the depth of another run.
+    """
     assert source.values is not None
     depth = choose_depth(source.values, rows, wanted.depth)
     if depth != source.values.depth:
