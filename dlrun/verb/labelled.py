@@ -4,6 +4,7 @@ Other data are read as the run's were, and said in its terms: classes by their n
 theirs, targets on its scale.
 """
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 _DATA, _ALL, _TEST = "data", "all", "test"
 _READ = ("target", "missing", "decimal")
 """Settings of another table that the run does not decide."""
+
+_log = logging.getLogger("dlrun")
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,7 @@ def _of_table(made: Opened, file: Path, split: str) -> Labelled:
 
     from dlrun.data import Split
     from dlrun.data.tables import other
+    from dlrun.data.tables.read import left_out
 
     if split not in ("", _ALL):
         raise Mistake(f"split={split}: {file.name} has no splits; split=all takes all of it")
@@ -135,6 +139,8 @@ def _of_table(made: Opened, file: Path, split: str) -> Labelled:
         y, rows = other.targets(raw, reading, about["classes"])
     if not len(rows):
         raise Mistake(f"data.path={file}: no row has a value of {reading['target']}")
+    if lacking := len(raw) - len(rows):
+        _log.warning(f"{shell.name(file.name)}: {left_out(lacking, len(raw), reading['target'])}")
     kept = Split(
         x[torch.from_numpy(rows)], _scaled(made, torch.from_numpy(y)), torch.arange(len(rows))
     )

@@ -184,6 +184,16 @@ def test_how_another_table_is_read_can_be_said(runs, capsys, tmp_path):
         assert f"error: {said} data.target, data.missing, data.decimal\n" in capsys.readouterr().err
 
 
+def test_rows_of_another_table_without_a_target_are_counted(runs, capsys, tmp_path):
+    table = tmp_path / "other.csv"
+    write_houses(table, 70, seed=5)
+    table.write_text(table.read_text() + "3,50.5,NA\n")
+    assert main(["evaluate", runs["prices"].name, f"data.path={table}"]) == 0
+    said = capsys.readouterr()
+    assert "all samples of other: 70 samples" in said.out
+    assert said.err.count("other.csv: 1 of 71 rows is left out: it lacks a value of price") == 1
+
+
 @pytest.mark.proof
 def test_a_split_of_other_data(runs, capsys, tmp_path):
     draw = np.random.default_rng(0)

@@ -62,31 +62,44 @@ def targets(
     classes: those of the trained network, whose places the targets are, (m,) int64; without any
     they are numbers, (m, 1) float32. Raises Mistake where there is no target, or another class.
     """
-    name = str(reading["target"])
-    kind = "text" if classes else "number"
-    asked = {**reading, "columns": [{"name": name, "kind": kind}]}
     try:
-        frame, unread = encoding.typed(raw, asked)
+        return _places(raw, reading, classes) if classes else _numbers(raw, reading)
     except ValueError as error:
         raise Mistake(f"{error}, which is the target") from None
+
+
+def _numbers(raw: pd.DataFrame, reading: Reading) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    name = str(reading["target"])
+    asked = {**reading, "columns": [{"name": name, "kind": "number"}]}
+    frame, unread = encoding.typed(raw, asked)
+    if unread:
+        many = shell.counted(unread[name], "value")
+        are = "is no number" if unread[name] == 1 else "are no numbers"
+        raise Mistake(f"the column {name} has {many} that {are}")
     found = frame[name].to_numpy()
-    if not classes:
-        if unread:
-            many = shell.counted(unread[name], "value")
-            are = "is no number" if unread[name] == 1 else "are no numbers"
-            raise Mistake(f"the column {name} has {many} that {are}")
-        rows = np.flatnonzero(~np.isnan(found))
-        return found[rows, None].astype(np.float32), rows
-    rows = np.flatnonzero(found != "")
+    rows = np.flatnonzero(~np.isnan(found))
+    return found[rows, None].astype(np.float32), rows
+
+
+def _places(
+    raw: pd.DataFrame, reading: Reading, classes: Sequence[str]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    name = str(reading["target"])
+    asked = {**reading, "missing": [], "columns": [{"name": name, "kind": "text"}]}
+    texts = encoding.typed(raw, asked)[0][name].tolist()
     places = {text: place for place, text in enumerate(classes)}
     # pandas reads TRUE as True
     places |= {text.capitalize(): place for text, place in places.items() if _is_boolean(text)}
-    strange = sorted({text for text in found[rows] if text not in places})
-    if strange:
+    is_missing = cells.find_missing(reading["missing"])
+    usual = reading["missing"] is None  # a class is none of these: None beside Some
+    known = {text for text in set(texts) if (usual and text in places) or not is_missing(text)}
+    known -= {""} - places.keys()
+    rows = np.array([row for row, text in enumerate(texts) if text in known], np.int64)
+    if strange := sorted(known - places.keys()):
         raise Mistake(
             f"the column {name} holds {cells.shown(strange[0])}, none of the {len(classes)} classes"
         )
-    return np.array([places[text] for text in found[rows]], np.int64), rows
+    return np.array([places[texts[row]] for row in rows], np.int64), rows
 
 
 def _is_boolean(text: str) -> bool:

@@ -148,12 +148,17 @@ def _with_target(
         raise Mistake(f"the column {target}, which is to be predicted, has no values")
     marks = {texts[row] for row in without}
     word = min(filter(None, marks), default="")
-    are, lack = ("is", "it lacks") if len(without) == 1 else ("are", "they lack")
-    said = f"{len(without):,} of {len(texts):,} rows {are} left out: {lack} a value of {target}"
+    said = left_out(len(without), len(texts), target)
     if word and missing is None:
         right = "'data.missing=[\"\"]'" if "" in marks else "data.missing=[]"
         said += f"; where {cells.shown(word)} is a value, {right}"
     return file.without(without), [*notes, said]
+
+
+def left_out(lacking: int, rows: int, target: str) -> str:
+    """A note on the rows that lack a target."""
+    are, lack = ("is", "it lacks") if lacking == 1 else ("are", "they lack")
+    return f"{lacking:,} of {rows:,} rows {are} left out: {lack} a value of {target}"
 
 
 def _used(

@@ -189,6 +189,25 @@ def test_numbers_to_predict_of_other_tables(tmp_path, table):
         other.targets(table.assign(age="old"), data.reading, ())
 
 
+@pytest.mark.parametrize(
+    ("labels", "missing"),
+    [(["None", "Some"], None), (["", "x"], []), (["NA", "x"], []), (["x", "y"], None)],
+)
+def test_a_class_is_no_missing_value_in_other_tables(tmp_path, labels, missing):
+    path = csv(tmp_path / "t.csv", pd.DataFrame({"a": range(40), "y": labels * 20}))
+    source = arrays(path, target="y", features=["a"], missing=missing)
+    reading = json.loads(json.dumps(source.reading))
+    texts = [*labels, *labels[:1]]
+    raw = other.as_frame({"a": ["1"] * 3, "y": texts})
+    y, rows = other.targets(raw, reading, source.classes)
+    assert [source.classes[place] for place in y] == texts
+    assert rows.tolist() == [0, 1, 2]
+    lacking = other.as_frame({"a": ["1"] * 3, "y": ["?", labels[1], "?"]})
+    for said in (["?"], None):
+        _, rows = other.targets(lacking, {**reading, "missing": said}, source.classes)
+        assert rows.tolist() == [1]
+
+
 def test_what_was_done_is_told_in_a_few_lines(tmp_path, table):
     table = table.assign(
         street=[f"s{i % 70}" for i in range(200)], id=[f"i{i}" for i in range(200)]
