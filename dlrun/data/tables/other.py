@@ -87,6 +87,8 @@ def _places(
     name = str(reading["target"])
     asked = {**reading, "missing": [], "columns": [{"name": name, "kind": "text"}]}
     texts = encoding.typed(raw, asked)[0][name].tolist()
+    if {text.lower() for text in classes} == {"false", "true"}:  # however they are written
+        texts = [text.capitalize() if _is_boolean(text) else text for text in texts]
     places = {text: place for place, text in enumerate(classes)}
     # pandas reads TRUE as True
     places |= {text.capitalize(): place for text, place in places.items() if _is_boolean(text)}

@@ -208,6 +208,22 @@ def test_a_class_is_no_missing_value_in_other_tables(tmp_path, labels, missing):
         assert rows.tolist() == [1]
 
 
+@pytest.mark.parametrize("labels", [["True", "False"], ["TRUE", "false", "true", "False"]])
+def test_true_and_false_are_classes_however_another_table_writes_them(tmp_path, labels):
+    path = csv(
+        tmp_path / "t.csv", pd.DataFrame({"a": range(40), "y": labels * (40 // len(labels))})
+    )
+    source = arrays(path, target="y", features=["a"])
+    texts = ["TRUE", "true", "FALSE", "False", "fAlse", "NA"]
+    y, rows = other.targets(other.as_frame({"y": texts}), source.reading, source.classes)
+    assert [source.classes[place] for place in y] == ["True", "True", "False", "False", "False"]
+    assert rows.tolist() == [0, 1, 2, 3, 4]
+    y, _ = other.targets(pd.DataFrame({"y": [False, True]}), source.reading, source.classes)
+    assert y.tolist() == [0, 1]
+    with pytest.raises(Mistake, match="the column y holds '1', none of the 2 classes"):
+        other.targets(other.as_frame({"y": ["1"]}), source.reading, source.classes)
+
+
 def test_what_was_done_is_told_in_a_few_lines(tmp_path, table):
     table = table.assign(
         street=[f"s{i % 70}" for i in range(200)], id=[f"i{i}" for i in range(200)]
