@@ -12,6 +12,7 @@ How a table was read are plain values, its `reading`:
     missing   the texts that mean a missing value, None for the usual ones
     decimal   the decimal mark of numbers
     target    the column that was to be predicted
+    target_format   the form of its dates, where days are predicted
 
 This module and `cells` are copied into saved models, with `served`: they import nothing of dlrun.
 """

@@ -60,7 +60,8 @@ def targets(
     """The targets of the rows that have one, and these rows.
 
     classes: those of the trained network, whose places the targets are, (m,) int64; without any
-    they are numbers, (m, 1) float32. Raises Mistake where there is no target, or another class.
+    they are numbers, dates as days since 1970, (m, 1) float32.
+    Raises Mistake where there is no target, or another class.
     """
     try:
         return _places(raw, reading, classes) if classes else _numbers(raw, reading)
@@ -70,12 +71,14 @@ def targets(
 
 def _numbers(raw: pd.DataFrame, reading: Reading) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     name = str(reading["target"])
-    asked = {**reading, "columns": [{"name": name, "kind": "number"}]}
-    frame, unread = encoding.typed(raw, asked)
+    form = reading.get("target_format")
+    asked = {"name": name, "kind": "date" if form else "number", "format": form}
+    frame, unread = encoding.typed(raw, {**reading, "columns": [asked]})
     if unread:
         many = shell.counted(unread[name], "value")
-        are = "is no number" if unread[name] == 1 else "are no numbers"
-        raise Mistake(f"the column {name} has {many} that {are}")
+        are, s = ("is no", "") if unread[name] == 1 else ("are no", "s")
+        what = f"date{s} of the form {form}" if form else f"number{s}"
+        raise Mistake(f"the column {name} has {many} that {are} {what}")
     found = frame[name].to_numpy()
     rows = np.flatnonzero(~np.isnan(found))
     return found[rows, None].astype(np.float32), rows

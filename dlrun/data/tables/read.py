@@ -84,6 +84,7 @@ def read_table(
         for name, rows in missing_rows.items()
     }
     y, what = read_target(found[target], task, decimal)
+    form = found[target].form
     if what:
         notes.append(f"the column {target} {what}")
     kept, more = _clear([found[name] for name in used], said, decimal)
@@ -101,6 +102,7 @@ def read_table(
         groups=groups,
         reading={
             "target": target,
+            **({"target_format": form} if form and y is found[target].numbers else {}),
             "missing": None if missing is None else list(missing),
             "decimal": decimal,
             "columns": [_described(each, values.get(each.name)) for each in kept],

@@ -224,6 +224,23 @@ def test_true_and_false_are_classes_however_another_table_writes_them(tmp_path, 
         other.targets(other.as_frame({"y": ["1"]}), source.reading, source.classes)
 
 
+@pytest.mark.parametrize("form", ["%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y %H:%M"])
+@pytest.mark.parametrize("task", ["auto", "regression"])
+def test_dates_to_predict_of_other_tables(tmp_path, form, task):
+    days = pd.date_range("2001-01-20", periods=40, freq="36h")
+    texts = days.strftime(form).tolist()
+    path = csv(tmp_path / "t.csv", pd.DataFrame({"a": range(40), "y": texts}))
+    source = arrays(path, target="y", features=["a"], task=task)
+    reading = json.loads(json.dumps(source.reading))
+    y, rows = other.targets(other.as_frame({"y": [*texts, "NA"]}), reading, ())
+    assert rows.tolist() == list(range(40))
+    assert y.tolist() == source.y.tolist()
+    whole = days if "%H" in form else days.normalize()
+    np.testing.assert_allclose(y[:, 0], (whole - pd.Timestamp(0)) / pd.Timedelta("1D"))
+    with pytest.raises(Mistake, match=f"y has 2 values that are no dates of the form {form}"):
+        other.targets(other.as_frame({"y": ["soon", "7", texts[0]]}), reading, ())
+
+
 def test_what_was_done_is_told_in_a_few_lines(tmp_path, table):
     table = table.assign(
         street=[f"s{i % 70}" for i in range(200)], id=[f"i{i}" for i in range(200)]
