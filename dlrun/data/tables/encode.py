@@ -17,6 +17,7 @@ How a table was read are plain values, its `reading`:
 This module and `cells` are copied into saved models, with `served`: they import nothing of dlrun.
 """
 
+import datetime
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -128,8 +129,9 @@ def transform(
 def encode(raw: pd.DataFrame, reading: Reading, made: ColumnTransformer | None = None) -> Encoded:
     """The rows of another table in the terms of a fitted one.
 
-    raw: texts as in a file, or numbers, booleans and times as pandas reads them; other columns
-    and their order don't matter. made: the transformer of the columns, where it is there.
+    raw: texts as in a file, or numbers, booleans and times as pandas reads them, a number where
+    dates are expected being one of their form, 20010131; other columns and their order don't
+    matter. made: the transformer of the columns, where it is there.
     Raises ValueError, which names them, where columns are missing.
     """
     frame, unread = typed(raw, reading)
@@ -231,31 +233,44 @@ def _by_name(raw: pd.DataFrame) -> dict[str, pd.Series]:
     return found
 
 
-def _as_texts(values: pd.Series, reading: Reading) -> NDArray[np.object_]:
+def _as_texts(values: pd.Series, reading: Reading, form: str = "") -> NDArray[np.object_]:
+    """The values as texts, "" where missing; form: of times, and of dates that are numbers."""
     is_missing = cells.find_missing(reading["missing"])
     places, different = pd.factorize(values.astype(object))
-    texts = [cells.text_of(each) for each in different]
+    texts = [_as_date(each, form) if form else cells.text_of(each) for each in different]
     texts = ["" if is_missing(text) else text for text in texts]
     found: NDArray[np.object_] = np.array([*texts, ""], object)[places]  # -1 where there is none
     return found
+
+
+def _as_date(value: object, form: str) -> str:
+    """A value as a file has it where pandas has read a time, or a number: 1022001 is 01022001."""
+    text = cells.text_of(value)
+    if form == "ISO8601":
+        return text
+    if isinstance(value, datetime.date):  # as times are
+        return value.strftime(form)
+    if isinstance(value, str) or not text.isdigit() or form.startswith("%Y"):
+        return text
+    return text.zfill(len(_EPOCH.strftime(form)))
 
 
 def _as_numbers(
     values: pd.Series, column: Mapping[str, Any], reading: Reading
 ) -> tuple[NDArray[np.float64], int]:
     """The values, nan where missing, and how many there are that could not be read."""
-    types = pd.api.types
-    # true is no 1, in a column and among what means a missing value
-    if types.is_numeric_dtype(values.dtype) and not types.is_bool_dtype(values.dtype):
+    types, dates = pd.api.types, column["kind"] == "date"
+    # true is no 1, in a column and among what means a missing value; nor is 20010131 a day
+    if types.is_numeric_dtype(values.dtype) and not (dates or types.is_bool_dtype(values.dtype)):
         there = values.to_numpy(np.float64, na_value=np.nan)
         markers = [m for m in reading["missing"] or () if type(m) is not bool]
         markers = [m for m in markers if isinstance(m, int | float)]
         numbers = np.where(np.isin(there, markers), np.nan, there)
         missing = np.isnan(numbers)
     else:
-        texts = _as_texts(values, reading).tolist()
+        texts = _as_texts(values, reading, column["format"] if dates else "").tolist()
         missing = np.array([not text for text in texts], bool)
-        if column["kind"] == "date":
+        if dates:
             numbers = read_dates(texts, column["format"])
         else:
             numbers = cells.read_each(texts, reading["decimal"])

@@ -65,8 +65,13 @@ def _as_fitted(
     from dlrun.data.tables import encode
 
     frame = _frame(source.x.numpy(), source.reading["columns"], values)
+    both = {name for name, kind in set(here) & set(there) if kind == "date"}
+    columns = [  # dates are days already
+        {**column, "kind": "number"} if column["name"] in both else column
+        for column in fitted["columns"]
+    ]
     try:
-        found = encode.encode(frame, {**fitted, "decimal": "point", "missing": []})
+        found = encode.encode(frame, {"columns": columns, "decimal": "point", "missing": []})
     except ValueError as error:
         raise Mistake(f"data: {error}, which the run was trained on") from None
     return _settled(source, fitted["columns"], found.x)

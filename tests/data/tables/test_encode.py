@@ -1,5 +1,6 @@
 """Columns as inputs: as scikit-learn has them, learned of the training rows alone."""
 
+import io
 import json
 from pathlib import Path
 
@@ -239,6 +240,49 @@ def test_dates_to_predict_of_other_tables(tmp_path, form, task):
     np.testing.assert_allclose(y[:, 0], (whole - pd.Timestamp(0)) / pd.Timedelta("1D"))
     with pytest.raises(Mistake, match=f"y has 2 values that are no dates of the form {form}"):
         other.targets(other.as_frame({"y": ["soon", "7", texts[0]]}), reading, ())
+
+
+@pytest.mark.parametrize("form", ["%Y%m%d", "%d%m%Y", "%y%m%d", "%d.%m.%Y", "%Y-%m-%d", "ISO8601"])
+@pytest.mark.parametrize("lacking", [[], [""]])
+def test_dates_are_the_same_days_however_pandas_has_read_them(form, lacking):
+    times = pd.date_range("2001-01-29", periods=20, freq="11D")
+    iso = form == "ISO8601"
+    texts = [time.isoformat() if iso else time.strftime(form) for time in times] + lacking
+    reading = {
+        "columns": [{"name": "d", "kind": "date", "format": form}],
+        "missing": None,
+        "decimal": "point",
+    }
+    expected = [*((times - pd.Timestamp(0)) / pd.Timedelta("1D")), *[np.nan] * len(lacking)]
+    texts_read = pd.Series(texts, name="d", dtype=object)
+    there = pd.Series([*times, *[pd.NaT] * len(lacking)], name="d")
+    ways = [texts_read, there, there.dt.date.astype(object)]
+    if not {".", "-", "I"} & set(form):
+        ways.append(
+            pd.read_csv(io.StringIO("\n".join(["d,x", *(f"{each},1" for each in texts)]))).d
+        )
+        assert ways[-1].dtype == (float if lacking else int)
+    for raw in ways:
+        found, unread = encode.typed(raw.to_frame(), reading)
+        assert not unread
+        np.testing.assert_array_equal(found["d"], expected)
+
+
+def test_days_and_other_numbers_are_no_dates_of_a_form():
+    columns = [{"name": "d", "kind": "date", "format": "%Y%m%d"}]
+    reading = {"columns": columns, "missing": [-1], "decimal": "point"}
+    raw = pd.DataFrame({"d": [11123, 20010131, 20010131.5, -1, 20011345]})
+    found, unread = encode.typed(raw, reading)
+    assert unread == {"d": 3}
+    assert found["d"].notna().tolist() == [False, True, False, False, False]
+
+
+def test_a_table_is_settled_as_another_run_has_it(tmp_path, table):
+    source = arrays(csv(tmp_path / "t.csv", table), target="kind")
+    rows = {name: np.arange(100) for name in ("train", "val", "test", "fit")}
+    fitted = source.settle(rows, None)
+    again = source.settle({**rows, "fit": np.arange(100, 200)}, fitted.reading)
+    assert torch.equal(again.x, fitted.x)
 
 
 def test_what_was_done_is_told_in_a_few_lines(tmp_path, table):
