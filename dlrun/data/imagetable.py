@@ -19,7 +19,7 @@ from dlrun.data.images.samples import Listed, Place, read_images, read_wanted
 from dlrun.data.images.scan import suffixes
 from dlrun.data.tables import cells
 from dlrun.data.tables.file import FORMS, File, read_file
-from dlrun.data.tables.read import require_column, require_single, some
+from dlrun.data.tables.read import read_groups, require_column, require_single, some, with_target
 from dlrun.data.tables.targets import TASKS, encode, for_task
 from dlrun.errors import Mistake
 
@@ -54,10 +54,10 @@ def imagetable(
     path: a CSV whose first line names the columns, a Parquet or an Arrow file.
     files: the column of the files. None takes the one that holds names of images.
     target: the column to predict, or several: labels, each 0 or 1, or numbers. None takes the only
-        other one. Rows that lack a value of it are left out.
+        other one. Rows that lack a value of it are left out; beside other words, None is a class.
     root: the folder that the names begin in; None: that of the table. suffix: what is added to
         each name.
-    group: the column whose rows with one value stay in one split.
+    group: the column whose rows with one value stay in one split; none may lack it.
     missing: the texts that mean a missing value, instead of the usual ones.
     task, scale_targets: as for `arrays`; the others as for `imagefolder`.
     skip_bad: leave out rows whose file is missing or cannot be read, with a warning.
@@ -84,7 +84,7 @@ def imagetable(
         stats, gone = _stats(folder, names)
         if gone:
             _say_missing(folder, column, names, gone, skip_bad, suffix)
-        rows = _Rows(content, column, names, frozenset(gone), folder)
+        rows = _Rows(content, column, suffix, frozenset(gone), folder)
         place = Place(
             "imagetable",
             table.stem,
@@ -109,11 +109,11 @@ def imagetable(
 
 @dataclass(frozen=True)
 class _Rows:
-    """A table of files. column: that names them; names: of each row; gone: rows without a file."""
+    """A table of files. column: that names them, but for a suffix; gone: rows without a file."""
 
     content: File
     column: str
-    names: Sequence[str]
+    suffix: str
     gone: frozenset[int]
     folder: Path
 
@@ -176,30 +176,19 @@ def _say_missing(
 
 def _listed(rows: _Rows, asked: Mapping[str, Any]) -> Listed:
     """The rows with a file and a target."""
-    texts, names, notes = rows.content.texts, rows.names, list(rows.content.notes)
-    targets = _targets(texts, rows.column, asked)
+    content, notes = rows.content.without(rows.gone), list(rows.content.notes)
+    targets = _targets(content.texts, rows.column, asked)
     for name in targets:
-        require_single("data.target", name, rows.content)
-    is_missing = cells.find_missing(asked["missing"])
-    lacking = {row for name in targets for row, text in enumerate(texts[name]) if is_missing(text)}
-    kept = [row for row in range(len(names)) if row not in rows.gone and row not in lacking]
-    if lacking:
-        what = " or ".join(targets)
-        are, lack = ("is", "it lacks") if len(lacking) == 1 else ("are", "they lack")
-        notes.append(
-            f"{len(lacking):,} of {len(names):,} rows {are} left out: {lack} a value of {what}"
-        )
-    if not kept:
-        raise Mistake("no row has a file and a value to predict")
-    of_rows = {name: [texts[name][row] for row in kept] for name in targets}
+        require_single("data.target", name, content)
+        content, more = with_target(content, name, asked["missing"])
+        notes += more
+    of_rows = {name: content.texts[name] for name in targets}
     y = _one(of_rows[targets[0]]) if len(targets) == 1 else _several(of_rows)
     y, classes = encode(y, asked["task"])
     groups = None
     if asked["group"] is not None:
-        require_column("data.group", asked["group"], texts)
-        of = [texts[asked["group"]][row] for row in kept]
-        groups = np.unique(of, return_inverse=True)[1].astype(np.int64)
-    paths = [names[row] for row in kept]
+        groups = read_groups(content, asked["group"], asked["missing"])
+    paths = [name + rows.suffix for name in content.texts[rows.column]]
     return Listed(str(rows.folder), paths, y, classes, groups=groups, notes=notes)
 
 

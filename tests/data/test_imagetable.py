@@ -1,6 +1,7 @@
 """Images that a table names: classes, labels and numbers, and what is said of rows that lack."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -72,6 +73,37 @@ def test_groups_and_rows_without_a_target(place, caplog):
     assert len(source.x) == 29
     assert source.groups.tolist() == [i // 5 for i in range(1, 30)]
     assert "1 of 30 rows is left out: it lacks a value of kind" in caplog.text
+
+
+def test_a_row_without_a_group_is_named(place):
+    patients = ["NA" if i in (3, 7) else i // 5 for i in range(30)]
+    path = table(place / "t.csv", kind=KINDS, patient=patients)
+    options = {"target": "kind", "root": "photos", "group": "patient"}
+    with pytest.raises(Mistake, match=r"patient lacks 2 of 30 values, first in row 4 \('NA'\)"):
+        imagetable(path, **options)
+    assert imagetable(path, **options, missing=[]).groups.unique().numel() == 7
+    table(
+        place / "t.csv", kind=["" if i in (3, 7) else KINDS[i] for i in range(30)], patient=patients
+    )
+    assert len(imagetable(path, **options).x) == 28, "these rows are left out"
+
+
+@pytest.mark.parametrize("missing", [None, [], ["x"]])
+def test_a_typed_table_lacks_what_it_has_no_value_of(place, missing):
+    kinds = pd.Series([None, None, *KINDS[2:]], dtype=object)
+    pd.DataFrame({"picture": NAMES, "kind": kinds}).to_parquet(place / "t.parquet")
+    source = imagetable("t.parquet", root="photos", missing=missing)
+    assert source.classes == ("cat", "dog")
+    assert len(source.x) == 28
+
+
+def test_none_is_a_class_beside_other_words(place, caplog):
+    kinds = ["Some" if i % 2 else "None" for i in range(30)]
+    source = imagetable(table(place / "t.csv", kind=kinds), root="photos")
+    assert [source.classes[place] for place in source.y] == kinds
+    assert "holds 'None' in 15 rows, taken for a class; data.missing=[None]" in caplog.text
+    with pytest.raises(Mistake, match="the single class Some"):
+        imagetable("t.csv", root="photos", missing=["None"])
 
 
 def test_files_that_are_not_there_are_named(place, caplog):

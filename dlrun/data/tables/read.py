@@ -63,13 +63,13 @@ def read_table(
     Raises Mistake where there is no such column, and for columns that cannot be used.
     """
     file = read_file(path)
-    _require_target(file, target)
+    _require_target(file, target, group)
     assert target is not None
-    file, notes = _with_target(file, target, missing)
+    file, notes = with_target(file, target, missing)
     said = dict(kinds or {})
     groups = None
     if group is not None:
-        groups = _read_groups(file.texts, group, target, missing)
+        groups = read_groups(file, group, missing)
         notes.append(
             f"the column {group} makes {groups.max() + 1:,} groups, each of which stays in one "
             "split; it is no feature"
@@ -113,7 +113,7 @@ def read_table(
     )
 
 
-def _require_target(file: File, target: str | None) -> None:
+def _require_target(file: File, target: str | None, group: str | None) -> None:
     if target is None:
         named = [name for name in file.texts if name not in file.nameless] or list(file.texts)
         right = shell.quote(shell.setting("data.target", named[-1]))
@@ -124,14 +124,17 @@ def _require_target(file: File, target: str | None) -> None:
         raise Mistake("its first line must name the columns, it holds numbers")
     require_column("data.target", target, file.texts)
     require_single("data.target", target, file)
+    if group == target:
+        raise Mistake(f"data.group={group}: is data.target, which is to be predicted")
 
 
-def _with_target(
+def with_target(
     file: File, target: str, missing: Sequence[object] | None
 ) -> tuple[File, list[str]]:
     """The rows that have a target, and notes on the others.
 
-    Beside other words, None is a class: an answer as good as Some.
+    missing: see `cells.find_missing`. Beside other words, None is a class: an answer as good as
+    Some. Raises Mistake where no row has one.
     """
     without = set(_find_missing_rows(file, [target], missing)[target])
     texts, notes = file.texts[target], []
@@ -190,22 +193,20 @@ def _used(
     return used
 
 
-def _read_groups(
-    texts: Mapping[str, Sequence[str]], group: str, target: str, missing: Sequence[object] | None
-) -> NDArray[np.int64]:
-    """The number of each row's group; rows with the same text are one."""
-    require_column("data.group", group, texts)
-    if group == target:
-        raise Mistake(f"data.group={group}: is data.target, which is to be predicted")
-    is_missing = cells.find_missing(missing)
-    rows = [row for row, text in enumerate(texts[group]) if is_missing(text)]
+def read_groups(file: File, group: str, missing: Sequence[object] | None) -> NDArray[np.int64]:
+    """The number of each row's group, (n,); rows with the same text are one.
+
+    missing: see `cells.find_missing`. Raises Mistake where there is no such column, or a value of
+    it is missing.
+    """
+    require_column("data.group", group, file.texts)
+    texts, rows = file.texts[group], _find_missing_rows(file, [group], missing)[group]
     if rows:
         raise Mistake(
-            f"the column {group} lacks {len(rows)} of {len(texts[group])} values, first in row "
-            f"{rows[0] + 1} ({cells.shown(texts[group][rows[0]])}); fill them in, or leave those "
-            "rows out"
+            f"the column {group} lacks {len(rows)} of {len(texts)} values, first in row "
+            f"{rows[0] + 1} ({cells.shown(texts[rows[0]])}); fill them in, or leave those rows out"
         )
-    return np.unique(texts[group], return_inverse=True)[1].astype(np.int64)
+    return np.unique(texts, return_inverse=True)[1].astype(np.int64)
 
 
 def _find_missing_rows(
