@@ -1,5 +1,6 @@
 """What many tests need: a recipe composed as the command does it, data, a Run, a trained one."""
 
+import logging
 import math
 import os
 from collections.abc import Callable, Iterable
@@ -28,6 +29,8 @@ Recipe = Callable[..., DictConfig]
 # lets `device=auto` find a GPU, for those of tests/engine/test_cuda.py and others by choice.
 if os.environ.get("DLRUN_DEVICE") != "cuda":
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+logging.getLogger("dlrun").setLevel("WARNING")  # MLflow raises the root's, on import
 
 
 def in_suite(kept: Iterable[str], values: Iterable[str]) -> list[Any]:

@@ -31,11 +31,6 @@ with warnings.catch_warnings():  # MLflow's own, while it is imported
 
 
 @pytest.fixture(autouse=True)
-def _warnings_are_heard(caplog):
-    caplog.set_level("WARNING", logger="dlrun")  # MLflow raises the level of all, on import
-
-
-@pytest.fixture(autouse=True)
 def _no_server_of_the_users(monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
