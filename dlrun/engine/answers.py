@@ -17,7 +17,7 @@ from dlrun.data import Data, Split
 from dlrun.data.sample import sample
 from dlrun.engine.evaluate import averaged, samples
 from dlrun.engine.feed import prepare
-from dlrun.engine.report_card import BINS, confusion_of, worst_by_gap
+from dlrun.engine.report_card import BINS, confusion_of, worst_mistakes
 from dlrun.engine.run import Run
 from dlrun.metric.probabilities import calibration_error
 
@@ -114,7 +114,7 @@ def _worst(run: Run, found: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         torch.from_numpy(values)
         for values in (found["confidence"] - found["truth"], found["predicted"], found["y"])
     )
-    chosen = worst_by_gap(gap, said, y, many, each)
+    chosen = worst_mistakes(gap, said, y, many, each)
     wrong = np.bincount(found["y"][found["predicted"] != found["y"]], minlength=many)
     kept = np.sort(np.argsort(-wrong, kind="stable")[:CLASSES])
     return np.array([place for label in kept for place in chosen[label]], np.int64)

@@ -8,7 +8,6 @@ predicted, y: what the model says of n samples, and what is so, as the metrics t
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from dlrun.metric.probabilities import calibration_error
@@ -127,19 +126,14 @@ def expected_calibration_error(bins: Sequence[Bin]) -> float:
     return gaps / max(sum(each.count for each in bins), 1)
 
 
-def worst_mistakes(predicted: Tensor, y: Tensor, each: int) -> list[list[int]]:
+def worst_mistakes(
+    gap: Tensor, said: Tensor, y: Tensor, classes: int, each: int
+) -> list[list[int]]:
     """Of each class, in their order, the samples that are answered worst, by their places in y.
 
-    Only wrong answers count; the worst is the one that says least of the true class, beside
-    what it says of the class it takes it for.
+    gap: how far the class that a sample is taken for, `said`, lies above its own in what is
+    predicted; the largest is the worst. Only wrong answers count.
     """
-    rows = torch.arange(len(y), device=predicted.device)
-    highest, said = predicted.max(1)
-    return worst_by_gap(highest - predicted[rows, y], said, y, predicted.shape[1], each)
-
-
-def worst_by_gap(gap: Tensor, said: Tensor, y: Tensor, classes: int, each: int) -> list[list[int]]:
-    """The same, where of each sample only that gap and the class it is taken for are known."""
     order = gap.argsort(descending=True, stable=True)
     order = order[(said != y)[order]]
     of = y[order]

@@ -138,7 +138,6 @@ class _Report:
         self._lab = lab
         self._steps: list[Step] = []
         self._runs: list[RecordedRun] = []
-        self._left: list[str] = []
 
     def do(self, name: str, title: str, options: Mapping[str, Any]) -> Outcome | None:
         """Do another procedure; None where this recipe has no use for it."""

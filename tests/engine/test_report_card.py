@@ -69,11 +69,11 @@ def test_reliability_is_what_the_calibration_error_is_made_of(answers):
     assert report_card.expected_calibration_error(bins) == pytest.approx(float(whole))
 
 
-def test_the_worst_mistakes_of_each_class(answers):
-    predicted = torch.tensor([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.7, 0.3]])
-    y = torch.tensor([1, 0, 0, 1])
-    assert report_card.worst_mistakes(predicted, y, 9) == [[2, 1], [0, 3]]
-    assert report_card.worst_mistakes(predicted, y, 1) == [[2], [0]]
+def test_the_worst_mistakes_of_each_class():
+    gap = torch.tensor([0.8, 0.2, 0.6, 0.4, 0.0])
+    said, y = torch.tensor([0, 1, 1, 0, 1]), torch.tensor([1, 0, 0, 1, 1])
+    assert report_card.worst_mistakes(gap, said, y, 2, 9) == [[2, 1], [0, 3]]
+    assert report_card.worst_mistakes(gap, said, y, 2, 1) == [[2], [0]]
 
 
 def test_each_target_has_its_errors():
