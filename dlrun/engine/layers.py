@@ -20,6 +20,8 @@ STATISTICS = (
     *("gradient_mean", "gradient_std", "same_sign"),
 )
 """What is measured of a layer, in the order of `Layer`."""
+RECORDED = (*STATISTICS, "distinct", "update")
+"""What a look records of layers, each of what they have; `update` is of `engine/watch.py`."""
 _PASSING = ("flatten", "dropout", "pooling", "padding", "upsampling")
 """Modules of torch.nn whose layers learn nothing and bend nothing."""
 

@@ -15,7 +15,7 @@ from dlrun import loss as losses
 from dlrun.data import Data
 from dlrun.engine.count import parameters
 from dlrun.engine.evaluate import Tally
-from dlrun.engine.layers import Parts
+from dlrun.engine.layers import RECORDED, Parts
 from dlrun.engine.run import LoopConfig, Run
 from dlrun.errors import Mistake, first_line, refuse, told
 from dlrun.loss import Loss
@@ -294,7 +294,7 @@ def unrecorded(name: str, run: Run) -> str:
     if looked := _LOOKED_AT.get(name.partition("/")[0]):
         if looked not in run.watch:
             return f"is not recorded; add watch={looked}"
-        return _no_layer(name, run) if looked == "layers" else ""
+        return _not_looked_at(name, run) if looked == "layers" else ""
     if split in _SPLITS[1:] and measured not in run.measured:
         right = suggest.measure(split, measured, [*run.measured], [*run.metrics])
         return f"is not measured{right or _among(known)}"
@@ -304,18 +304,21 @@ def unrecorded(name: str, run: Run) -> str:
     return f"is not recorded{near or _among(known)}" if near or split in ("", *_SPLITS) else ""
 
 
-def _no_layer(name: str, run: Run) -> str:
-    """What is wrong with the layer in a value's name; empty where the model has it."""
+def _not_looked_at(name: str, run: Run) -> str:
+    """What is wrong with a value's name, `layer/<layer>/<statistic>`; empty where nothing is."""
     layer, _, measured = name.removeprefix("layer/").rpartition("/")
     known = [*Parts(run.model).looked.values()]
-    if any(f"{layer}.".startswith(f"{each}.") for each in known):  # fc1.relu is of fc1
-        return ""
-    near = suggest.nearest(layer, known, f"layer/{{}}/{measured}")
-    some = [*known[:_NAMED], *(["…"] if len(known) > _NAMED else [])]
-    return f"is not recorded{near or '; the layers are ' + ', '.join(some)}"
+    if not any(f"{layer}.".startswith(f"{each}.") for each in known):  # fc1.relu is of fc1
+        near = suggest.nearest(layer, known, f"layer/{{}}/{measured}")
+        some = [*known[:_NAMED], *(["…"] if len(known) > _NAMED else [])]
+        return f"is not recorded{near or '; the layers are ' + ', '.join(some)}"
+    if measured not in RECORDED:
+        near = suggest.nearest(measured, RECORDED, f"layer/{layer}/{{}}")
+        return f"is not recorded{near or _among(RECORDED)}"
+    return ""
 
 
-def _among(names: list[str]) -> str:
+def _among(names: Iterable[str]) -> str:
     return f"; there are {', '.join(names)}"
 
 

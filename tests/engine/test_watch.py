@@ -12,7 +12,7 @@ from torch import nn
 from dlrun import record
 from dlrun.__main__ import main
 from dlrun.engine import checkpoint
-from dlrun.engine.layers import Layer, layers, weights
+from dlrun.engine.layers import RECORDED, Layer, layers, weights
 from dlrun.engine.look import Seen
 from dlrun.engine.watch import Watch
 from dlrun.recipe import build
@@ -56,7 +56,10 @@ def test_not_a_bit_of_the_training_changes(train_recipe, words):
     plain, watched = train_recipe(*words), train_recipe(*words, *BOTH)
     assert differences(left(plain), left(watched)) == []
     assert watched.values("sharpness")
-    assert any(key.startswith("layer/") for point in watched.points for key in point["values"])
+    keys = [key for point in watched.points for key in point["values"]]
+    looked = {key.rpartition("/")[2] for key in keys if key.startswith("layer/")}
+    assert looked
+    assert looked <= {*RECORDED}
     hooks = [
         [len(module._forward_hooks) for module in each.run.model.modules()]
         for each in (plain, watched)

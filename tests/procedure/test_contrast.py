@@ -163,6 +163,14 @@ def test_mistakes(words, said, capsys):
             "metric=layer/fc1.relu/std watch=layers model=lenet",
             "metric=layer/fc1.relu/std: is not recorded; the layers are",
         ),
+        (
+            "metric=layer/1/zeroes watch=layers",
+            "metric=layer/1/zeroes: is not recorded; did you mean layer/1/zeros?",
+        ),
+        (
+            "metric=layer/1/size watch=layers",
+            "metric=layer/1/size: is not recorded; there are mean, std, zeros,",
+        ),
         ("metric=train_eval/loss", "metric=train_eval/loss: is not measured; add train_eval=true"),
         ("also=[lr,lrr]", "also=lrr: is not recorded; did you mean lr?"),
         ("until={train/lss:1}", "until=train/lss: is not recorded; did you mean train/loss?"),
