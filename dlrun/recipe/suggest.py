@@ -161,20 +161,19 @@ def setting(
     options, typed = catalogue.options(group), ",".join(chosen[group])
     typed = f"[{typed}]" if group in SEVERAL and typed else typed or "none"
     mine = [name.partition(".")[2] for name in names if name.startswith(f"{group}.")]
-    mine = [name for name in mine if not name.startswith("_")]
+    mine = [name for name in mine if not name.rpartition(".")[2].startswith("_")]
     mine = [name for name in mine if not any(one.startswith(f"{name}.") for one in mine)]
     others = [
         one.typed.partition("=")[2]
         for one in options.values()
         if rest in [each.key for each in one.settings]
     ]
-    near = nearest(rest, mine, f"{group}.{{}}={value}")
+    known = [each for one in chosen[group] if one in options for each in options[one].settings]
+    number = re.fullmatch(_NUMBER, value, re.I)
+    takes = [one for one in mine if not (number and one in map(_key_of_text, known))]
+    near = nearest(rest, takes, f"{group}.{{}}={value}")
     called = words("settings").get(rest, "").format(value)
-    open_ = ("_target_", "???") in [
-        (each.key, each.value)
-        for name in chosen[group]
-        for each in (options[name].settings if name in options else ())
-    ]
+    open_ = any((each.key, each.value) == ("_target_", "???") for each in known)
     if not near and open_:
         near = f"; write +{key}={value} where it is an argument of your own class"
     elif others:
@@ -182,7 +181,6 @@ def setting(
     elif not near and called.partition("=")[0] in names and called.startswith(f"{group}."):
         near = f"; did you mean {called}?"
     elif not near:
-        mine = [name for name in mine if not name.endswith(("_target_", "_partial_"))]
         near = f"; it has {', '.join(mine)}" if mine else "; it has no settings"
     near = "" if f"mean {word}?" in near else near
     return f"{word}: {group}={typed} has no setting {rest!r}{near}"
@@ -298,6 +296,12 @@ def several(key: str, value: str, each: str, catalogue: Catalogue) -> str:
     if decimals and re.fullmatch(r"[-+]?\d+,\d+", value):
         return f"; for one number write {key}={value.replace(',', '.')}"
     return ""
+
+
+def _key_of_text(setting: Setting) -> str | None:
+    """The key of a setting whose default is a word, which takes no number."""
+    word = setting.value.isalpha() and setting.value not in ("null", "true", "false")
+    return setting.key if word else None
 
 
 def _has_decimals(setting: Setting) -> bool:

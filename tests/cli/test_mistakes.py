@@ -108,6 +108,21 @@ COMPOSING = [
         "here comes a BatchNorm1d; use inference=mean",
     ),
     ("loss.dleta=1", "loss.dleta=1", "it has no settings"),
+    (
+        "regularization=[dropout] regularization.dropout.rate=0.3",
+        "has no setting 'dropout.rate'; it has",
+        "dropout.hidden, dropout.visible, dropout.convolution, dropout.rates, dropout.scales\n",
+    ),
+    (
+        "regularization=[dropout] regularization.dropout.rate=keep",
+        "regularization.dropout.rate=keep",
+        "did you mean regularization.dropout.rates=keep?",
+    ),
+    (
+        "augmentation=[rotate] augmentation.rotate.angle=30",
+        "augmentation.rotate.angle=30",
+        "it has rotate.degrees, rotate.mode\n",
+    ),
     ("loss=automatic", "loss=automatic", "there are auto, bce"),
     ("folds=5", "folds=5", "procedure.folds=5, a setting of procedure=cross_validate"),
     ("procedure.folds=5", "procedure.folds=5", "it is a setting of procedure=cross_validate"),
