@@ -105,6 +105,13 @@ def examined(run: Run, trained: int, tested: bool = False) -> dict[str, float]:
     return found
 
 
+def initial_loss(run: Run) -> float:
+    """The loss of a run that has not been trained, on the training samples that are looked at."""
+    with untouched(run):
+        looked = _looked(run, run.data.train)
+        return float(run.loss(looked.outputs, looked.y))
+
+
 @torch.no_grad()
 def _looked(run: Run, split: Split) -> Looked:
     x, y = _some(run, split, SAMPLES)

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from dlrun.schedule import Schedule
 
 _TRAIN = {"_target_": "dlrun.procedure.train.train", "_partial_": True}
+_USUAL = Training()
 _PLAINLY = "procedure=train"
 _HOW = ("data.cache", "checkpoint_every")
 _APART = (*identity.NEUTRAL, *_HOW, "procedure", "test")
@@ -302,9 +303,9 @@ class Lab:
         run = self.untrained()
         return {name: why for name in names if (why := checks.unrecorded(name, run))}
 
-    def untrained(self) -> "Run":
-        """The recipe's run as it would begin, without a record."""
-        return run_of(compose.copied(self.config), Training(), self.session)
+    def untrained(self, training: Training = _USUAL) -> "Run":
+        """The recipe's run, or that of a training, as it would begin, without a record."""
+        return run_of(self.recipe_of(training), training, self.session)
 
     def descent(self, model: "nn.Module", steps: int) -> "tuple[Optimizer, Schedule]":
         """The optimizer and the schedule of the recipe for another model."""
@@ -422,7 +423,8 @@ class Lab:
     def after(self, wanted: Wanted, built: BuiltRun) -> AbstractContextManager[None]:
         """Inside, a run is trained; then it is said what is found of it."""
         diagnosed = self._is_whole(wanted) and self._checks(wanted) != "off"
-        return verdict.after(built, diagnosed, self.recipe, self.advice)
+        untrained = partial(self.untrained, wanted.training)
+        return verdict.after(built, diagnosed, self.recipe, self.advice, untrained)
 
     def ending(self, wanted: Wanted, built: BuiltRun) -> Ending:
         """What is done when a run has been trained."""

@@ -2,12 +2,12 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from dlrun import record
-from dlrun.errors import Failure
+from dlrun.errors import Failure, Mistake
 from dlrun.finding import FAIL, NOTE, Finding
 from dlrun.procedure import BuiltRun
 from dlrun.recipe.schema import target_error
@@ -19,6 +19,8 @@ from dlrun.report.known import Trained
 if TYPE_CHECKING:
     from dlrun.engine.run import Run
     from dlrun.job.session import Checked
+
+    Untrained = Callable[[], Run]
 
 _log = logging.getLogger("dlrun")
 Command = Callable[[Mapping[str, Any]], str]
@@ -56,11 +58,16 @@ def _say(built: BuiltRun, found: Sequence[Finding]) -> None:
 
 @contextmanager
 def after(
-    built: BuiltRun, diagnosed: bool, recipe: Mapping[str, Any], command: Command
+    built: BuiltRun,
+    diagnosed: bool,
+    recipe: Mapping[str, Any],
+    command: Command,
+    untrained: "Untrained",
 ) -> Iterator[None]:
     """Inside, a run is trained; then its record gets what is found of it.
 
-    diagnosed: whether more is looked at than that its loss is finite.
+    diagnosed: whether more is looked at than that its loss is finite. untrained: the run as it
+    begins.
     """
     from dlrun.engine.divergence import LossDiverged
 
@@ -72,23 +79,33 @@ def after(
         _keep(built.record, [found], command)
         raise
     if diagnosed:
-        diagnose(built.run, built.record, built.state.counters.step, recipe, command)
+        steps = built.state.counters.step
+        diagnose(built.run, built.record, steps, recipe, command, untrained)
 
 
 def diagnose(
-    run: "Run", kept: Record, steps: int, recipe: Mapping[str, Any], command: Command
+    run: "Run",
+    kept: Record,
+    steps: int,
+    recipe: Mapping[str, Any],
+    command: Command,
+    untrained: "Untrained",
 ) -> None:
     """Examine a run, whose weights are those of its result, and keep what is found.
 
-    steps: how many it has been trained for.
+    steps: how many it has been trained for. untrained: the run as it begins, which is built
+    where a loss was so high that the first weights may be the cause.
     """
-    from dlrun.engine.examine import examined
+    from dlrun.engine.examine import examined, initial_loss
     from dlrun.engine.preflight import raised_by
 
     trained = steps * run.lengths.step_samples
     try:
         tested = "test/loss" in record.last_values(kept.points())
         seen = examined(run, trained, tested)
+        if Trained(seen, kept.points(), recipe).was_high():
+            with suppress(Mistake):  # the weights that it began with may be gone
+                seen["initial"] = initial_loss(untrained())
     except Exception as error:
         if not raised_by(run.model, error):
             raise

@@ -274,7 +274,7 @@ def thrown(trained: Trained) -> Iterator[Finding]:
         key: max((each["values"].get(key, 0.0) for each in later), default=0.0)
         for key in ("train/loss", "val/loss")
     }
-    if exploded(min(highest.values()), undecided):
+    if exploded(min(highest.values()), trained.begun):
         yield Finding(
             "rate_too_high",
             WARN,

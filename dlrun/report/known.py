@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlrun import duration
+from dlrun.finding import exploded
 
 SURE = 3.5
 """Standard errors: one false alarm in some two thousand comparisons."""
@@ -35,8 +36,9 @@ class Trained:
     """What is known of a run that has been trained.
 
     seen: as `engine.examine.examined` gives it; `stopped` is 1 where a rule ended the training
-    before its length, `set_up/<finding>` where the checks before it have found that. points,
-    recipe: of the record, plain values.
+    before its length, `set_up/<finding>` where the checks before it have found that, `initial`
+    the loss of the first weights where it matters (`was_high`). points, recipe: of the record,
+    plain values.
     """
 
     seen: Mapping[str, float]
@@ -52,6 +54,16 @@ class Trained:
         """The share of an undecided network's loss that is left on training samples."""
         undecided = self.seen.get("undecided/train", self.seen["undecided"])
         return self.seen["train_eval/loss"] / undecided if undecided > 0 else 0.0
+
+    def was_high(self) -> bool:
+        """Whether a loss was far above what the network began with, or one that says nothing."""
+        losses = (*self.values("train/loss"), *self.values("val/loss"))
+        return exploded(max(losses, default=0.0), self.begun)
+
+    @property
+    def begun(self) -> float:
+        """The loss that a training begins with: an undecided one, or that of the first weights."""
+        return max(self.seen["undecided"], self.seen.get("initial", 0.0))
 
     def had(self, *names: str) -> bool:
         """Whether the checks before the training have found one of these."""

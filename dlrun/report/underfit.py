@@ -249,18 +249,14 @@ def _steps_are_small(trained: Trained) -> bool:
 
 
 def _exploded(trained: Trained) -> bool:
-    """Whether the loss was far above that of a network that says nothing.
+    """Whether the loss was far above what the training began with.
 
     Where units are dropped in training, its loss is of thinned networks: then validation's.
     """
     thinned = "dropout" in (trained.recipe.get("regularization") or {})
     losses = trained.values("val/loss") if thinned else []
     losses = losses or trained.values("train/loss")
-    highest = max(losses, default=0.0)
-    stayed = bool(losses) and losses[-1] > (1 - CLOSE) * highest and _steps_are_small(trained)
-    if (trained.had("initial_loss") or stayed) and highest == losses[0]:
-        return False  # the first weights were as bad, and it has only got better since
-    return exploded(highest, trained.seen["undecided"])
+    return exploded(max(losses, default=0.0), trained.begun)
 
 
 def _bounces(losses: Sequence[float], undecided: float) -> bool:

@@ -2,6 +2,7 @@
 
 import shlex
 
+import numpy as np
 import pytest
 
 from dlrun import record
@@ -59,6 +60,31 @@ def test_a_good_one_is_called_so():
     assert {each.name for each in verdicts()} <= {"good_fit", "inconclusive", "simpler_would_do"}
     seen = record.read_json(record.find("outputs", "last") / "run.json")["examined"]
     assert seen["train_eval/loss"] < seen["undecided"]
+
+
+@pytest.mark.parametrize("scale", [40, 120])
+def test_large_first_outputs_are_no_large_steps(scale):
+    words = ("preprocessing=[rescale]", f"preprocessing.rescale.high={scale}", "optimizer.lr=1e-6")
+    assert main([*COMMON, *words, "epochs=3"]) == 0
+    run = record.find("outputs", "last")
+    points = [point["values"] for point in record.read_points(run)]
+    [first, *_] = [values["val/loss"] for values in points if "val/loss" in values]
+    seen = record.read_json(run / "run.json")["examined"]
+    assert seen["initial"] == pytest.approx(first, rel=0.3)
+    assert seen["initial"] > 1.5 * seen["undecided"], "else nothing is proved"
+    assert "rate_too_low" in {each.name for each in verdicts()}
+    assert "rate_too_high" not in {each.name for each in verdicts()}
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.005])
+def test_a_rare_class_makes_no_large_steps(rate, tmp_path):
+    draw = np.random.default_rng(0)
+    x, y = draw.normal(size=(400, 6)).astype("float32"), np.zeros(400, int)
+    y[draw.choice(400, 10, replace=False)] = 1
+    np.savez(tmp_path / "rare.npz", x=x, y=y)
+    words = ("data=arrays", "data.path=rare.npz", "epochs=1", "batch_size=128")
+    assert main([*COMMON, *words, f"optimizer.lr={rate}"]) == 0
+    assert "rate_too_high" not in {each.name for each in verdicts()}
 
 
 def test_one_that_diverges_says_how_to_go_on(capsys):

@@ -482,9 +482,9 @@ def test_bad_first_weights_are_no_large_steps():
     falling = [12.4, 9.0, 7.0, 5.5, 4.4, 3.5, 3.0, 2.6]
     bad = {"train_eval__loss": 2.5, "val__loss": 2.6}
     assert one(falling, **bad).name == "rate_too_high"
-    assert one(falling, **bad, set_up__initial_loss=1.0).name == "still_improving"
+    assert one(falling, **bad, initial=13.0).name == "still_improving"
     risen = [12.4, 20.0, *falling[2:]]
-    assert one(risen, **bad, set_up__initial_loss=1.0).name == "rate_too_high"
+    assert one(risen, **bad, initial=13.0).name == "rate_too_high"
 
 
 def test_a_flat_curve_goes_up_and_down_by_chance():
