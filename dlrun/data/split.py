@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dlrun import shell
 from dlrun.data import Data, Source, Split
 from dlrun.data import classes as some_classes
 from dlrun.data.sample import make_generator
@@ -370,20 +371,22 @@ def _deal(
     if source.groups is None:
         parts = _deal_classes(rows, source, list(shares.values()), generator)
         what = f"{len(source.classes)} classes in {len(rows)} samples"
-        why, right = "small", "merge classes, or give it a larger fraction"
+        why, right, are = "small", "merge classes, or give it a larger fraction", "are"
         far = 0 if exact else len(rows)
     else:
         groups = source.groups.numpy()[rows]
         parts = _deal_groups(rows, groups, list(shares.values()), generator)
-        what = f"{len(np.unique(groups))} groups in {len(rows)} samples"
+        found = len(np.unique(groups))
+        what = f"{shell.counted(found, 'group')} in {len(rows)} samples"
         why, right = "large", "give it a larger fraction, or group by another column"
+        are = "is" if found == 1 else "are"
         far = 0 if exact else max(1, len(rows) // 50)
     dealt = dict(zip(shares, parts, strict=True))
     wanted = {name: share * len(rows) for name, share in shares.items()}
     for name, part in dealt.items():
         if wanted[name] >= 1 and not len(part):
             raise Mistake(
-                f"{key}: {what} are too {why} to leave any for {name}, which should have "
+                f"{key}: {what} {are} too {why} to leave any for {name}, which should have "
                 f"{int(wanted[name])}; {right}"
             )
     if any(abs(len(part) - wanted[name]) > far for name, part in dealt.items()):
@@ -438,9 +441,13 @@ def _warn_of_absent(said: str, source: Source, before: Rows, after: Rows) -> Non
     if lost:
         listed = ", ".join(source.classes[label] for label in lost[:5])
         _log.warning(
-            f"{said}: {len(lost)} of {len(source.classes)} classes have no sample among the "
+            f"{said}: {_have(lost, source.classes)} no sample among the "
             f"{len(after):,} to train on ({listed}{', ...' if len(lost) > 5 else ''})"
         )
+
+
+def _have(some: Sequence[Any], classes: Sequence[str]) -> str:
+    return f"{len(some)} of {len(classes)} classes {'has' if len(some) == 1 else 'have'}"
 
 
 def _warn_of_small(counts: Sequence[int], classes: Sequence[str], parts: int) -> None:
@@ -448,8 +455,7 @@ def _warn_of_small(counts: Sequence[int], classes: Sequence[str], parts: int) ->
     if small:
         listed = ", ".join(small[:5]) + (", ..." if len(small) > 5 else "")
         _log.warning(
-            f"{len(small)} of {len(classes)} classes have too few samples to be in each of "
-            f"{parts} splits ({listed})"
+            f"{_have(small, classes)} too few samples to be in each of {parts} splits ({listed})"
         )
 
 

@@ -420,6 +420,13 @@ def test_groups_that_cannot_come_near_are_said(caplog):
     assert "30 groups in 120 samples leave 60 for train, 40 for val, 20 for test" in caplog.text
     with pytest.raises(Mistake, match="2 groups in 20 samples are too large to leave any for"):
         split.make(grouped([10, 10]), "60/20/20")
+    with pytest.raises(Mistake, match="1 group in 20 samples is too large to leave any for"):
+        split.make(grouped([20]), "60/20/20")
+
+
+def test_one_small_class_is_said_in_the_singular(caplog):
+    split.make(source([0] * 30 + [1] * 30 + [2] * 2), "60/20/20")
+    assert "1 of 3 classes has too few samples to be in each of 3 splits" in caplog.text
 
 
 def test_a_class_that_groups_take_out_of_train_is_said(caplog):
@@ -429,7 +436,7 @@ def test_a_class_that_groups_take_out_of_train_is_said(caplog):
         data = split.make(made, "60/20/20", split_seed=seed)
         if not (made.groups[data.train.rows] == 0).any():
             break
-    assert "data.group: 1 of 2 classes have no sample among the 60 to train on (c1)" in caplog.text
+    assert "data.group: 1 of 2 classes has no sample among the 60 to train on (c1)" in caplog.text
 
 
 @pytest.mark.parametrize("count", [2, 5, 7])

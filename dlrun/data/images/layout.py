@@ -148,7 +148,8 @@ def _check(
     inner: dict[str, list[str]],
     left_out: str,
 ) -> None:
-    beside = f"; there are {left_out}" if left_out else ""
+    are = "is" if left_out.startswith("1 ") else "are"
+    beside = f"; there {are} {left_out}" if left_out else ""
     if not layout.paths:
         raise Mistake(
             f"data.root={root} has no images in class folders; expected <class>{os.sep}*.jpg "

@@ -69,6 +69,14 @@ def test_splits_without_train_are_refused(tmp_path):
         imagefolder(str(tmp_path))
 
 
+@pytest.mark.parametrize(("count", "said"), [(1, "is 1 file that"), (2, "are 2 files that")])
+def test_what_is_there_instead_of_images_is_counted(tmp_path, count, said):
+    for place in range(count):
+        (tmp_path / f"{place}.doc").touch()
+    with pytest.raises(Mistake, match=f"no images in class folders; .*; there {said} Pillow"):
+        imagefolder(str(tmp_path))
+
+
 def test_a_class_may_be_called_train(tmp_path):
     make_folder(tmp_path, {"car": 2, "plane": 2, "train": 2})
     source = imagefolder(str(tmp_path))
