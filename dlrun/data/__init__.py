@@ -11,7 +11,7 @@ train, val and test splits: a source does not know how it will be split.
 digits.py, toy.py, torchvision_sets.py, imagefolder.py, imagetable.py, arrays.py, huggingface.py,
 custom.py   the sources
 images/, tables/   how files of images and tables become samples
-npz.py   what is wrong with a file of arrays
+npz.py, place.py   what is wrong with a file of arrays; with the place that a setting names
 split.py, shares.py, sample.py   the splits, folds; how they are dealt; a few samples of one
 classes.py   some classes of a set alone
 scale.py, depth.py    the scale of targets and of pixels

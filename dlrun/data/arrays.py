@@ -16,6 +16,7 @@ from dlrun import shell
 from dlrun.data import Report, Source, blame, npz
 from dlrun.data.cache import FORMAT, Labels, Writer, load
 from dlrun.data.fingerprint import coincide, hash_files, stat_files, with_targets
+from dlrun.data.place import STORED, require_file
 from dlrun.data.tables.cells import DECIMALS, find_missing
 from dlrun.data.tables.columns import read_kinds
 from dlrun.data.tables.file import FORMS as TABLES
@@ -25,7 +26,6 @@ from dlrun.data.tables.targets import TASKS, encode, for_task
 from dlrun.errors import Mistake
 
 SPLITS = ("train", "val", "test")
-STORED = (".npz", ".safetensors")
 
 Array = NDArray[Any]
 
@@ -82,6 +82,7 @@ def arrays(
     asked = {"target": target, "features": features, "group": group, "columns": kinds}
     asked |= {"missing": missing, "decimal": decimal}
     with blame(f"data.path={path}"):
+        require_file(file, path)
         _check_file(file, asked)
         key = hash_files(stat_files([file]), FORMAT, *asked.values(), task)
         build = partial(_build, file, task, asked, report)
@@ -100,10 +101,8 @@ def settling(source: Source) -> Source:
 
 
 def _check_file(file: Path, asked: Mapping[str, Any]) -> None:
-    """Raise Mistake where there is no such file, or for words about columns where it has none."""
+    """Raise Mistake for a file of another kind, and for words about columns where it has none."""
     form = file.suffix.lower()
-    if not file.is_file():
-        raise Mistake("there is no such file")
     if form not in (*STORED, *TABLES):
         raise Mistake("expected a file .npz, .safetensors, .csv, .parquet or .arrow")
     for key, value in asked.items() if form in STORED else ():

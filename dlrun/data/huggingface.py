@@ -24,6 +24,7 @@ from dlrun.data.images.read import converted, flatten
 from dlrun.data.images.resize import resized
 from dlrun.data.images.samples import read_wanted
 from dlrun.data.parts import Part, write
+from dlrun.data.place import require_folder
 from dlrun.data.tables.read import read_table, require_column, some
 from dlrun.data.tables.targets import TASKS, encode, for_task
 from dlrun.errors import Mistake
@@ -64,8 +65,7 @@ def huggingface(
     wanted = read_wanted(size, resize, channels, None, "white")
     folder = shell.path(root, "data.root").absolute()
     with blame(f"data.root={root}"):
-        if not folder.is_dir():
-            raise Mistake("there is no such folder; name one with files .parquet or .arrow")
+        require_folder(folder, root, "name one with files .parquet or .arrow")
         asked = {"target": target, "image": image, "features": features, "task": task}
         key = hash_files(stat_below(folder), FORMAT, *asked.values(), wanted)
         build = partial(_build, folder, asked, wanted, report)

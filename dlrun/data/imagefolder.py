@@ -10,6 +10,7 @@ from dlrun.data import Report, Source, blame
 from dlrun.data.images.layout import lay_out
 from dlrun.data.images.samples import Listed, Place, read_images, read_wanted
 from dlrun.data.images.scan import Found, scan
+from dlrun.data.place import require_folder
 from dlrun.errors import Mistake
 
 
@@ -49,8 +50,7 @@ def imagefolder(
     wanted = read_wanted(size, resize, channels, depth, background)
     path = shell.path(root, "data.root").absolute()
     with blame(f"data.root={root}"):
-        if not path.is_dir():
-            raise Mistake("there is no such folder; name one with a folder per class")
+        require_folder(path, root, "name one with a folder per class")
         try:
             found = scan(str(path))
         except OSError as error:

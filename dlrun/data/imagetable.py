@@ -17,6 +17,7 @@ from dlrun.data import Report, Source, blame
 from dlrun.data.fingerprint import stat_files
 from dlrun.data.images.samples import Listed, Place, read_images, read_wanted
 from dlrun.data.images.scan import suffixes
+from dlrun.data.place import require_file, require_folder
 from dlrun.data.tables import cells
 from dlrun.data.tables.file import FORMS, File, read_file
 from dlrun.data.tables.read import read_groups, require_column, require_single, some, with_target
@@ -72,12 +73,12 @@ def imagetable(
     folder = table.parent if root is None else shell.path(root, "data.root").absolute()
     asked = {"files": files, "target": target, "group": group, "missing": missing, "task": task}
     with blame(f"data.path={path}"):
-        if not table.is_file():
-            raise Mistake("there is no such file")
+        require_file(table, path)
         if table.suffix.lower() not in FORMS:
             raise Mistake("expected a file .csv, .parquet or .arrow with a row for each image")
-        if not folder.is_dir():
-            raise Mistake(f"data.root={root}: there is no such folder")
+        if root is not None:
+            with blame(f"data.root={root}"):
+                require_folder(folder, root, "name the one that the files are in")
         content = read_file(table)
         column = _file_column(content.texts, files)
         names = [name + suffix for name in content.texts[column]]
