@@ -80,7 +80,7 @@ def imagetable(
             with blame(f"data.root={root}"):
                 require_folder(folder, root, "name the one that the files are in")
         content = read_file(table)
-        column = _file_column(content.texts, files)
+        column = _file_column(content, files)
         names = [name + suffix for name in content.texts[column]]
         stats, gone = _stats(folder, names)
         if gone:
@@ -119,10 +119,11 @@ class _Rows:
     folder: Path
 
 
-def _file_column(texts: Texts, files: str | None) -> str:
+def _file_column(content: File, files: str | None) -> str:
     """The column that names the files."""
+    texts = content.texts
     if files is not None:
-        require_column("data.files", files, texts)
+        require_column("data.files", files, texts, content.unusable)
         return files
     for name, column in texts.items():
         looked = [os.path.splitext(text)[1].lower() in suffixes() for text in column[:_LOOK]]
@@ -178,7 +179,7 @@ def _say_missing(
 def _listed(rows: _Rows, asked: Mapping[str, Any]) -> Listed:
     """The rows with a file and a target."""
     content, notes = rows.content.without(rows.gone), list(rows.content.notes)
-    targets = _targets(content.texts, rows.column, asked)
+    targets = _targets(content, rows.column, asked)
     for name in targets:
         require_single("data.target", name, content)
         content, more = with_target(content, name, asked["missing"])
@@ -193,8 +194,9 @@ def _listed(rows: _Rows, asked: Mapping[str, Any]) -> Listed:
     return Listed(str(rows.folder), paths, y, classes, groups=groups, notes=notes)
 
 
-def _targets(texts: Texts, column: str, asked: Mapping[str, Any]) -> list[str]:
+def _targets(content: File, column: str, asked: Mapping[str, Any]) -> list[str]:
     """The columns to predict."""
+    texts = content.texts
     target, group = asked["target"], asked["group"]
     if target is None:
         others = [name for name in texts if name not in (column, group)]
@@ -206,7 +208,7 @@ def _targets(texts: Texts, column: str, asked: Mapping[str, Any]) -> list[str]:
     if not wanted:
         raise Mistake("data.target=[]: name the columns to predict")
     for name in wanted:
-        require_column("data.target", name, texts)
+        require_column("data.target", name, texts, content.unusable)
         if name in (column, group):
             raise Mistake(f"data.target={name}: is the column of the files or of the groups")
     return wanted

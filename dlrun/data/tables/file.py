@@ -17,6 +17,9 @@ TYPED = (".parquet", ".pq", ".feather", ".arrow")
 FORMS = (".csv", ".tsv", ".txt", *TYPED)
 """How the names of files with tables end."""
 
+FLAT = "a table has a column for each value"
+"""What is right where a column holds lists, or what is no value."""
+
 _SNIFFED = 100  # lines searched for the separator
 _LONGEST = 2**24  # characters of a value; a mark that is not closed must not fill the memory
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")  # the marks that files in UTF-16 begin with
@@ -58,6 +61,9 @@ def read_file(path: Path) -> File:
     """
     typed = path.suffix.lower() in TYPED
     header, columns, unusable = _read_arrow(path) if typed else _read_csv(path)
+    if unusable and not columns:
+        why = "; ".join(f"{name}: {reason}" for name, reason in unusable.items())
+        raise Mistake(f"no column of it can be read ({why}); {FLAT}")
     if not columns or not columns[0]:
         raise Mistake("it has no rows" if typed else "it has no data below its first line")
     names, nameless, notes = _names(header)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dlrun import shell
 from dlrun.data.tables import cells, columns
 from dlrun.data.tables.columns import Column
-from dlrun.data.tables.file import File, read_file
+from dlrun.data.tables.file import FLAT, File, read_file
 from dlrun.data.tables.targets import has_fractions, holds, odd, read_target, refuse_written
 from dlrun.errors import Mistake
 
@@ -122,7 +122,7 @@ def _require_target(file: File, target: str | None, group: str | None) -> None:
         )
     if target not in file.texts and not all(cells.not_number(name, "point") for name in file.texts):
         raise Mistake("its first line must name the columns, it holds numbers")
-    require_column("data.target", target, file.texts)
+    require_column("data.target", target, file.texts, file.unusable)
     require_single("data.target", target, file)
     if group == target:
         raise Mistake(f"data.group={group}: is data.target, which is to be predicted")
@@ -176,20 +176,22 @@ def _used(
     """The columns that may be features."""
     taken = {target: "data.target", group: "data.group"}
     for name in said:
-        require_column("data.columns", name, file.texts)
+        require_column("data.columns", name, file.texts, file.unusable)
         if name in taken:
             raise Mistake(f"data.columns: has {name}, which is {taken[name]}; leave it out")
     if features is not None:
         only = file.nameless[0] if len(file.nameless) == 1 else ""
         used = [name or only for name in features]
-        _require_features(used, taken, file.texts)
+        _require_features(used, taken, file)
         for name in used:
             if said.get(name) == "out":
                 raise Mistake(f"data.features: has {name}, which data.columns leaves out")
         return used
     used = [name for name in file.texts if name not in taken and said.get(name) != "out"]
     if not used:
-        raise Mistake(f"it has no column besides {' and '.join(filter(None, (target, group)))}")
+        others = f"it has no column besides {' and '.join(filter(None, (target, group)))}"
+        why = [f"{name}: {reason}" for name, reason in file.unusable.items()]
+        raise Mistake(f"{others} that can be read ({some(why)}); {FLAT}" if why else others)
     return used
 
 
@@ -199,7 +201,7 @@ def read_groups(file: File, group: str, missing: Sequence[object] | None) -> NDA
     missing: see `cells.find_missing`. Raises Mistake where there is no such column, or a value of
     it is missing.
     """
-    require_column("data.group", group, file.texts)
+    require_column("data.group", group, file.texts, file.unusable)
     texts, rows = file.texts[group], _find_missing_rows(file, [group], missing)[group]
     if rows:
         raise Mistake(
@@ -404,14 +406,12 @@ def _refuse_infinite(column: Column, decimal: str) -> None:
         )
 
 
-def _require_features(
-    features: Sequence[str], taken: Mapping[str | None, str], texts: Collection[str]
-) -> None:
+def _require_features(features: Sequence[str], taken: Mapping[str | None, str], file: File) -> None:
     """taken: columns that cannot be features, each with the setting that names it."""
     if not features:
-        raise Mistake(f"data.features=[]: name at least one of {some(list(texts))}")
+        raise Mistake(f"data.features=[]: name at least one of {some(list(file.texts))}")
     for name in features:
-        require_column("data.features", name, texts)
+        require_column("data.features", name, file.texts, file.unusable)
     for name in features:
         if name in taken:
             raise Mistake(f"data.features: has {name}, which is {taken[name]}; leave it out")
@@ -426,8 +426,15 @@ def require_single(key: str, name: str, file: File) -> None:
         raise Mistake(f"{key}={name}: several columns have this name; rename all but one of them")
 
 
-def require_column(key: str, name: str, columns: Collection[str]) -> None:
-    """Raise Mistake where a setting names a column that is not there."""
+def require_column(
+    key: str, name: str, columns: Collection[str], unusable: Mapping[str, str] | None = None
+) -> None:
+    """Raise Mistake where a setting names a column that is not there, or cannot be read.
+
+    unusable: why, by the name of the column, as in `File`.
+    """
+    if unusable and name in unusable:
+        raise Mistake(f"{key}={name}: {unusable[name]}; {FLAT}")
     if name not in columns:
         near = difflib.get_close_matches(name, columns, 1)
         hint = f"did you mean {near[0]}?" if near else f"there are {some(list(columns))}"

@@ -4,6 +4,7 @@ import random
 import shlex
 
 import numpy as np
+import pandas as pd
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
@@ -542,3 +543,21 @@ def test_a_count_of_the_rows_is_taken_in_where_nothing_else_is_left(table, caplo
     assert caplog.messages == [
         "the column time counts the rows; it is taken in, since no other is left"
     ]
+
+
+@pytest.mark.parametrize(
+    ("columns", "options", "message"),
+    [
+        ("xy", {}, r"no column besides y that can be read \(x: it holds list<.*a column for each"),
+        ("xy", {"features": ["x"]}, "^data.features=x: it holds list<"),
+        ("xzy", {"group": "x"}, "^data.group=x: it holds list<"),
+        ("xzy", {"target": "x"}, "^data.target=x: it holds list<"),
+        ("x", {}, r"no column of it can be read \(x: it holds list<"),
+    ],
+)
+def test_a_column_of_lists_is_not_said_to_be_absent(tmp_path, columns, options, message):
+    held = {"x": [[i, 2] for i in range(20)], "z": fractions(20), "y": ["no", "yes"] * 10}
+    path = str(tmp_path / "lists.parquet")
+    pd.DataFrame({name: held[name] for name in columns}).to_parquet(path)
+    with pytest.raises(Mistake, match=message.replace("^", f"^(data.path={path}: )?")):
+        arrays(path, **{"target": "y", **options})
