@@ -84,6 +84,7 @@ class Source:
     reading: how files became samples, so that others can be read in the same way; of a table see
         `tables.encode`.
     columns: the names of a table's features; empty where they have none.
+    targets: the names of the columns of y; empty where they have none, or are classes.
     chance: whether samples are identical by chance, as rows of a table with few values are.
     rows: those that splits are made of; None for all.
     """
@@ -102,6 +103,7 @@ class Source:
     settle: Callable[[Mapping[str, NDArray[Any]], Mapping[str, Any] | None], Source] | None = None
     reading: Mapping[str, Any] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
     chance: bool = False
     rows: Tensor | None = None
 
@@ -147,7 +149,7 @@ class Data:
     depth: for files of more than 8 bits: x is value/(2^depth − 1), or with depth 8 the value
         itself as uint8.
     groups: of all samples of the set, by their rows, as in `Source`.
-    labels, reading, columns: as in `Source`.
+    labels, reading, columns, targets: as in `Source`.
     made: what runs have made of just these data and share; see `dlrun.engine.shared`.
     """
 
@@ -167,6 +169,7 @@ class Data:
     labels: bool | None = None
     reading: Mapping[str, Any] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
     made: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property

@@ -26,7 +26,7 @@ from dlrun.data import Source, Values
 from dlrun.data.fingerprint import hash_content, hash_samples
 from dlrun.errors import Mistake
 
-FORMAT = 8
+FORMAT = 9
 """Part of every key: raise it when what is stored, or how it is decoded, changes."""
 
 _PROBES = 2048
@@ -41,7 +41,8 @@ class Labels:
     y, classes, given: as in `Source`.
     bad: (file, why) of all that was left out.
     notes: what was guessed, a sentence each, logged at every start.
-    values, groups, columns, reading, chance: as in `Source`; reading is part of the content.
+    values, groups, columns, targets, reading, chance: as in `Source`; reading is part of the
+        content.
     """
 
     y: NDArray[Any]
@@ -52,6 +53,7 @@ class Labels:
     values: Values | None = None
     groups: NDArray[np.int64] | None = None
     columns: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
     reading: Mapping[str, Any] = field(default_factory=dict)
     chance: bool = False
 
@@ -178,6 +180,7 @@ def _read(name: str, entry: Path) -> tuple[Source, dict[str, Any]]:
         digest=facts["digest"],
         classes=tuple(facts["classes"]),
         columns=tuple(facts["columns"]),
+        targets=tuple(facts["targets"]),
         reading=facts["reading"],
         chance=facts["chance"],
         given={key: torch.from_numpy(rows) for key, rows in rest.items()},
@@ -205,6 +208,7 @@ def _write(entry: Path, build: Build) -> None:
             "dtype": writer.dtype,
             "classes": labels.classes,
             "columns": labels.columns,
+            "targets": labels.targets,
             "reading": dict(labels.reading),
             "chance": labels.chance,
             "bad": labels.bad,

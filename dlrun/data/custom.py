@@ -103,7 +103,7 @@ def _part(given: Any) -> Part:
     inner = given
     while not hasattr(inner, "classes") and hasattr(inner, "dataset"):  # of a Subset
         inner = inner.dataset
-    names = getattr(inner, "classes", None)
+    names = getattr(inner, "classes", None)  # of columns of labels, too
     named = isinstance(names, Sequence) and all(isinstance(name, str) for name in names)
     return Part(_read(given), len(given), names if named and names else (), _changing(given))
 

@@ -225,7 +225,7 @@ def _images(
         for name, split in splits.items():
             names, lists = _names(datasets, split.features[target])
             pictures = _pictures(split, look, names, lists)
-            parts[name] = Part(pictures, split.count, () if lists else names)
+            parts[name] = Part(pictures, split.count, names)
         try:
             return write(parts, asked["task"], report, writer)
         except _ColourError:

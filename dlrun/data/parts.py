@@ -20,24 +20,27 @@ Array = NDArray[Any]
 class Part:
     """Samples of one split, in order: x (m, *shape) and y (m, ...), some at a time.
 
-    classes: their names, where y are class numbers. notes: what is to be said, a sentence each.
+    names: of the classes, where y are class numbers; of the targets, where y has a column for each.
+    notes: what is to be said, a sentence each.
     """
 
     samples: Iterator[tuple[Array, Array]]
     count: int
-    classes: Sequence[str] = ()
+    names: Sequence[str] = ()
     notes: tuple[str, ...] = ()
 
 
 def write(parts: Mapping[str, Part], task: str, report: Report | None, writer: Writer) -> Labels:
     """Write all samples; parts: by the name of the split, "" for those of none.
 
+    Classes and targets are those of all splits, by their names, in the order of first appearance.
     Raises Mistake for samples that are not alike, and for targets that do not fit the task.
     """
     total = sum(part.count for part in parts.values())
     targets, given, done = list[Array](), {}, 0
+    names = tuple(dict.fromkeys(name for part in parts.values() for name in part.names))
     for name, part in parts.items():
-        begun = done
+        begun, own = done, tuple(part.names) or names
         for x, y in part.samples:
             x = as_samples(x, done)
             if writer.shape and (x.shape[1:], x.dtype.str) != (writer.shape, writer.dtype):
@@ -46,7 +49,7 @@ def write(parts: Mapping[str, Part], task: str, report: Report | None, writer: W
                     f"{writer.shape} {np.dtype(writer.dtype)}; make them alike"
                 )
             writer.add(x)
-            targets.append(y)
+            targets.append(y if own == names else _renumbered(y, own, names, task))
             done += len(x)
             if report:
                 report(done, total)
@@ -54,10 +57,38 @@ def write(parts: Mapping[str, Part], task: str, report: Report | None, writer: W
             given[name] = np.arange(begun, done)
     if not done:
         raise Mistake("it gives no samples")
-    names = next((tuple(part.classes) for part in parts.values() if part.classes), ())
     y, classes = _encoded(targets, task, names)
     notes = [note for part in parts.values() for note in part.notes]
-    return Labels(y, classes, given, notes=tuple(dict.fromkeys(notes)))
+    of_columns = names if not classes and y.shape[1] == len(names) else ()
+    return Labels(y, classes, given, notes=tuple(dict.fromkeys(notes)), targets=of_columns)
+
+
+def _renumbered(y: Array, own: Sequence[str], names: Sequence[str], task: str) -> Array:
+    """Class numbers, or columns of targets, of a split by the names that all splits have.
+
+    own: the names of this split. Raises Mistake for a number without a name, and for numbers to
+    predict that another split does not have.
+    """
+    places = np.array([names.index(name) for name in own])
+    if _are_classes(y, task):
+        if y.min() < 0 or y.max() >= len(own):
+            odd = y.min() if y.min() < 0 else y.max()
+            raise Mistake(
+                f"y has the class {odd}, and the split names {len(own)} ({', '.join(own)})"
+            )
+        return places[y]
+    if y.ndim != 2 or y.shape[1] != len(own):
+        return y
+    if len(own) < len(names) and ((y != 0) & (y != 1)).any():
+        lacks = next(name for name in names if name not in own)
+        raise Mistake(f"a split has no {lacks} to predict, which another one has; give it to both")
+    found = np.zeros((len(y), len(names)), y.dtype)
+    found[:, places] = y
+    return found
+
+
+def _are_classes(y: Array, task: str) -> bool:
+    return task in ("auto", "classification") and y.ndim == 1 and y.dtype.kind in "iu"
 
 
 def _encoded(
@@ -67,7 +98,6 @@ def _encoded(
     if len({y.shape[1:] for y in targets}) > 1:
         raise Mistake("y has another shape in some samples than in others")
     y = np.concatenate(targets)
-    known = task in ("auto", "classification") and y.ndim == 1 and y.dtype.kind in "iu"
-    if known and len(names) > 1 and y.min() >= 0 and y.max() < len(names):
+    if _are_classes(y, task) and len(names) > 1 and y.min() >= 0 and y.max() < len(names):
         return y.astype(np.int64), names
     return encode(y, task)

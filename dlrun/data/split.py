@@ -109,6 +109,7 @@ def make(
         depth=source.values.depth or None if source.values else None,
         reading=source.reading,
         columns=source.columns,
+        targets=source.targets,
     )
 
 

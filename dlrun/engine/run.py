@@ -186,6 +186,7 @@ class Run:
                 "depth": self.data.depth,
                 "reading": dict(self.data.reading),
                 "columns": list(self.data.columns),
+                "targets": list(self.data.targets),
                 "splits": {name: hash_rows(split.rows.numpy()) for name, split in splits.items()},
             },
         }

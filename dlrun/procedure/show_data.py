@@ -46,8 +46,8 @@ def show_data(lab: Lab, examples: int = 10, tell_apart: bool = False) -> Outcome
         if len(data.shape) == 3 and data.shape[0] in (1, 3) and lab.directory is not None:
             rows = [each.numpy() for each in _examples(built.run, examples)]
             gallery.write(rows, lab.directory / "figures" / "examples.png")
-    target = lab.recipe["data"].get("target")
-    names = [f"{target} (target)"] if target else []
+    target = data.targets or lab.recipe["data"].get("target") or ()
+    names = [f"{name} (target)" for name in ([target] if isinstance(target, str) else target)]
     table = _classes(data) if data.classes else _ranges(data.train.y, data, names, "target")
     if len(data.shape) == 1:
         table += _ranges(data.train.x, data, data.columns, "column")

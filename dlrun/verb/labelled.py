@@ -248,7 +248,15 @@ def _targets(made: Opened, source: "Source") -> "Tensor":
     if source.y.shape[1] != about["outputs"]:
         told = f"{source.y.shape[1]} targets, the run predicts {about['outputs']}"
         raise Mistake(f"data: {source.name} has {told}")
-    return _scaled(made, source.y)
+    y, names, own = source.y, source.targets, about.get("targets", ())
+    if names and own:
+        if strange := [name for name in names if name not in own]:
+            raise Mistake(
+                f"data: {source.name} has the target {strange[0]}, which the run does not know; "
+                f"it knows {', '.join(own[:10])}{', ...' if len(own) > 10 else ''}"
+            )
+        y = y[:, [names.index(name) for name in own]]
+    return _scaled(made, y)
 
 
 def _scaled(made: Opened, y: "Tensor") -> "Tensor":

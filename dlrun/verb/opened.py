@@ -54,7 +54,7 @@ class Opened:
 
     def targets(self, count: int) -> list[str]:
         """What the numbers or labels that are predicted are called; numbers where nothing says."""
-        named = self.recorded.data.get("target")
+        named = self.info["data"].get("targets") or self.recorded.data.get("target")
         names = [named] if isinstance(named, str) else list(named or ())
         return names if len(names) == count else [str(place + 1) for place in range(count)]
 

@@ -135,6 +135,56 @@ def test_splits_as_they_are_given():
     assert (len(data.train), len(data.val)) == (24, 6)
 
 
+class Named(Items):
+    """Samples whose classes or labels have these names."""
+
+    def __init__(self, names: str, item, count: int = 20) -> None:
+        super().__init__(item, count)
+        self.classes = names.split()
+
+
+def test_splits_that_number_their_classes_differently_are_matched_by_name():
+    parts = {"train": "cat dog", "val": "dog owl cat", "test": "dog cat"}
+    made = {name: Named(said, lambda i: (X[i], i % 2)) for name, said in parts.items()}
+    source = read(lambda: made)
+    assert source.classes == ("cat", "dog", "owl")
+    named = np.array(source.classes)[source.y.numpy()]
+    for name, said in parts.items():
+        assert named[source.given[name]].tolist() == said.split()[:2] * 10
+
+
+def test_labels_keep_their_names_and_splits_match_by_them():
+    parts = {
+        "train": Named("red old", lambda i: (X[i], [1, i % 2])),
+        "test": Named("wet red", lambda i: (X[i], [i % 2, 0])),
+    }
+    source = read(lambda: parts)
+    assert source.targets == ("red", "old", "wet")
+    assert source.y[source.given["train"]].tolist() == [[1, i % 2, 0] for i in range(20)]
+    assert source.y[source.given["test"]].tolist() == [[0, 0, i % 2] for i in range(20)]
+    assert split.make(source).targets == source.targets
+    plain = read(lambda: (X, np.stack([Y, 1 - Y], 1)))
+    assert plain.targets == ()
+
+
+def test_numbers_that_a_split_does_not_have_are_named():
+    parts = {
+        "train": Named("a b", lambda i: (X[i], X[i, :2])),
+        "test": Named("a", lambda i: (X[i], X[i, :1])),
+    }
+    with pytest.raises(Mistake, match="a split has no b to predict"):
+        read(lambda: parts)
+
+
+def test_a_class_number_without_a_name_is_refused_where_splits_differ():
+    parts = {
+        "train": Named("a b", lambda i: (X[i], i % 2)),
+        "test": Named("b a", lambda i: (X[i], 2)),
+    }
+    with pytest.raises(Mistake, match=r"y has the class 2, and the split names 2 \(b, a\)"):
+        read(lambda: parts)
+
+
 def test_numbers_are_standardized_and_columns_of_0_and_1_are_labels():
     numbers = read(lambda: (X, 100 * X[:, 0]))
     assert numbers.scale_targets

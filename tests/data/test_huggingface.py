@@ -113,6 +113,7 @@ def test_texts_numbers_and_lists_to_predict(place):
     tags = huggingface(root, target="tags")
     assert tags.y[:3].tolist() == [[1, 0, 0], [1, 0, 1], [1, 0, 1]]
     assert tags.classes == ()
+    assert tags.targets == ("red", "old", "wet")
 
 
 def test_without_images_it_is_a_table(place):
@@ -147,6 +148,31 @@ def test_rows_without_a_label_and_other_splits_are_left_out(place, caplog):
     source = huggingface(str(place / "d"))
     assert len(source.x) == 16
     assert "extra is none of train, val and test; left out" in caplog.text
+
+
+def kept(place, name, columns, kinds):
+    """The root of a set with these columns, of these kinds."""
+    kinds = datasets.Features({**kinds, **{k: FEATURES[k] for k in columns if k not in kinds}})
+    datasets.Dataset.from_dict(columns, features=kinds).to_parquet(str(place / name))
+    return str((place / name).parent)
+
+
+def pictures(count):
+    return [Image.fromarray(PIXELS[i]) for i in range(count)]
+
+
+def test_splits_that_number_their_classes_differently_are_matched_by_name(place):
+    for lists in (False, True):
+        for name, said in (("train", ["cat", "dog"]), ("test", ["dog", "owl", "cat"])):
+            kind = datasets.ClassLabel(names=said)
+            y = [said.index("cat" if i % 3 else "dog") for i in range(30)]
+            kinds = {"y": datasets.Sequence(kind) if lists else kind}
+            columns = {"image": pictures(30), "y": [[one] for one in y] if lists else y}
+            root = kept(place, f"{lists}/{name}.parquet", columns, kinds)
+        source = huggingface(root)
+        assert (source.targets if lists else source.classes) == ("cat", "dog", "owl")
+        y = source.y.argmax(1) if lists else source.y
+        assert y.tolist() == [0 if i % 3 else 1 for i in range(30)] * 2
 
 
 def test_what_cannot_be(place):

@@ -35,6 +35,15 @@ def test_counts_by_class(capsys):
         assert image.size == (10 * 68, 4 * 68 - 0)
 
 
+def test_several_targets_by_their_names(tmp_path):
+    rows = "".join(f"{place}.png,{place},{2 * place}\n" for place in range(20))
+    (tmp_path / "t.csv").write_text(f"file,wide,high\n{rows}")
+    for place in range(20):
+        Image.new("L", (4, 4), 10 * place).save(tmp_path / f"{place}.png")
+    assert main([*COMMON, "data=imagetable", "data.path=t.csv", "data.target=[wide,high]"]) == 0
+    assert [row["column"] for row in own()[1]["table"]] == ["wide (target)", "high (target)"]
+
+
 @pytest.mark.proves("procedure=show_data")
 def test_columns_of_a_table(tmp_path, capsys):
     x = np.stack([np.linspace(-1, 3, 60), np.linspace(0, 900, 60)], 1)

@@ -156,6 +156,41 @@ def test_other_classes_are_matched_by_name(runs, capsys, tmp_path):
     assert "all samples of new: 50 samples" in capsys.readouterr().out
 
 
+TAGGED = """
+import numpy as np
+import torch
+
+
+class Tagged(torch.utils.data.Dataset):
+    def __init__(self, names: str) -> None:
+        self.classes = names.split("_")
+        self.x = np.random.default_rng(0).normal(size=(80, 3))
+        says = {"red": self.x[:, 0] > 0.8, "old": self.x[:, 1] > 0, "wet": self.x[:, 2] > 0}
+        self.y = np.stack([says[name] for name in self.classes], 1).astype(int)
+
+    def __len__(self) -> int:
+        return 80
+
+    def __getitem__(self, place: int):
+        return self.x[place], self.y[place]
+"""
+
+
+def test_labels_of_other_data_are_matched_by_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "tagged.py").write_text(TAGGED)
+    words = ["data=custom", "data._target_=tagged.Tagged", "+data.names=red_old"]
+    assert main([*SHORT, *words]) == 0
+    found = evaluated(capsys, "data.names=old_red")["classes"]
+    assert [each["name"] for each in found] == ["red", "old"]
+    assert found[0]["support"] < 30 < found[1]["support"]
+    assert main(["evaluate", "data.names=wet_red"]) == 2
+    assert "has the target wet, which the run does not know; it knows red, old" in (
+        capsys.readouterr().err
+    )
+
+
 def test_other_columns_are_matched_by_name(runs, capsys, tmp_path):
     other = tmp_path / "other.csv"
     write_houses(other, 70, columns=("price", "area", "note", "rooms"), seed=5)
