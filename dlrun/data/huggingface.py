@@ -25,11 +25,12 @@ from dlrun.data.images.resize import resized
 from dlrun.data.images.samples import read_wanted
 from dlrun.data.parts import Part, write
 from dlrun.data.place import require_folder
-from dlrun.data.tables.read import read_table, require_column, some
-from dlrun.data.tables.targets import TASKS, encode, for_task
+from dlrun.data.tables.read import left_out, read_table, require_column, some
+from dlrun.data.tables.targets import MOST, TASKS, encode, for_task
 from dlrun.errors import Mistake
 
 _CHUNK = 256
+_LEAVE_OUT = "leave such rows out of the set, by its filter, and save it again"
 _TARGETS = ("label", "labels", "target", "fine_label", "class", "y")
 _NEEDS = "needs the library datasets, which is not installed: pip install datasets"
 
@@ -81,11 +82,14 @@ def huggingface(
 
 @dataclass(frozen=True)
 class _Split:
-    """Rows of one split. features: what the columns hold; batches: decoded, some at a time."""
+    """Rows of one split. features: what the columns hold.
+
+    batches: given columns, or None for all, some rows of them at a time, decoded.
+    """
 
     features: Mapping[str, Any]
     count: int
-    batches: Callable[[], Iterator[Rows]]
+    batches: Callable[[list[str] | None], Iterator[Rows]]
 
 
 def _build(
@@ -145,7 +149,11 @@ def _splits(datasets: ModuleType, folder: Path) -> tuple[dict[str, _Split], list
 
 
 def _saved(each: Any) -> _Split:
-    return _Split(each.features, len(each), partial(each.iter, batch_size=_CHUNK))
+    def batches(columns: list[str] | None) -> Iterator[Rows]:
+        chosen = each if columns is None else each.select_columns(columns)
+        yield from chosen.iter(batch_size=_CHUNK)
+
+    return _Split(each.features, len(each), batches)
 
 
 def _of_files(datasets: ModuleType, folder: Path) -> dict[str, _Split]:
@@ -178,9 +186,9 @@ def _of_files(datasets: ModuleType, folder: Path) -> dict[str, _Split]:
     return found
 
 
-def _batches(files: Sequence[Any], features: Any) -> Iterator[Rows]:
+def _batches(files: Sequence[Any], features: Any, columns: list[str] | None) -> Iterator[Rows]:
     for file in files:
-        for batch in file.iter_batches(_CHUNK):
+        for batch in file.iter_batches(_CHUNK, columns=columns):
             yield features.decode_batch(batch.to_pydict())
 
 
@@ -201,11 +209,10 @@ def _target(
     raise Mistake(f"data.target=null: name the column to predict: {some(others)}")
 
 
-def _names(datasets: ModuleType, kind: Any) -> tuple[Sequence[str], bool]:
-    """The names of the classes of a column, if it has any; whether it holds lists of them."""
-    lists = hasattr(kind, "feature")
-    inner = kind.feature if lists else kind
-    return tuple(inner.names) if isinstance(inner, datasets.ClassLabel) else (), lists
+def _class_names(datasets: ModuleType, kind: Any) -> tuple[str, ...]:
+    """The names of the classes that a column has numbers or lists of; empty where it has none."""
+    inner = getattr(kind, "feature", kind)
+    return tuple(inner.names) if isinstance(inner, datasets.ClassLabel) else ()
 
 
 def _images(
@@ -218,19 +225,64 @@ def _images(
 ) -> Labels:
     """Read images, grey ones where none has colour, and what is to be predicted of each."""
     asked, wanted, report = how
+    labels, notes = _labels(datasets, splits, target)
     modes = {"auto": ("L", "RGB"), "grey": ("L",), "rgb": ("RGB",)}[wanted.channels]
     for mode in modes:
         look = _Look(image, target, mode, wanted)
         parts = {}
         for name, split in splits.items():
-            names, lists = _names(datasets, split.features[target])
-            pictures = _pictures(split, look, names, lists)
-            parts[name] = Part(pictures, split.count, names)
+            names = _class_names(datasets, split.features[target])
+            samples = _pictures(split, look, labels.get(name), bool(names))
+            said = names or tuple(map(str, labels.get(name, ())))
+            parts[name] = Part(samples, split.count, said)
         try:
-            return write(parts, asked["task"], report, writer)
+            found = write(parts, asked["task"], report, writer, f"no row has a value of {target}")
         except _ColourError:
             writer.clear()
+            continue
+        rows = sum(split.count for split in splits.values())
+        if lacking := rows - len(found.y):
+            notes.append(left_out(lacking, rows, target))
+        return replace(found, notes=(*found.notes, *notes))
     raise AssertionError("an image with colour was read as grey")
+
+
+def _labels(
+    datasets: ModuleType, splits: Mapping[str, _Split], target: str
+) -> tuple[dict[str, Sequence[Any]], list[str]]:
+    """The labels that the lists of a column hold, by split, and notes on them.
+
+    They are classes, by their numbers; words; and whole numbers in lists of several lengths.
+    Empty where the column holds nothing of these. Raises Mistake for too many words.
+    """
+    kinds = {
+        name: getattr(split.features[target], "feature", None) for name, split in splits.items()
+    }
+    types = {str(getattr(kind, "dtype", "")).removeprefix("large_") for kind in kinds.values()}
+    if not all(each == "string" or "int" in each for each in types):
+        return {}, []
+    lists = [
+        each
+        for split in splits.values()
+        for batch in split.batches([target])
+        for each in batch[target]
+        if each is not None
+    ]
+    if all(isinstance(kind, datasets.ClassLabel) for kind in kinds.values()):
+        none = sum(-1 in each for each in lists)
+        rows = f"-1 in {shell.counted(none, 'row')}"
+        notes = [f"the column {target} holds {rows}, which stands for no label"] if none else []
+        return {name: range(kind.num_classes) for name, kind in kinds.items() if kind}, notes
+    if "string" not in types and len(set(map(len, lists))) < 2:
+        return {}, []
+    found = sorted({label for each in lists for label in each if label is not None})
+    if len(found) > MOST:
+        raise Mistake(
+            f"data.target={target}: its lists hold {len(found):,} different values; at most "
+            f"{MOST:,} are taken for labels"
+        )
+    listed = some([str(label) for label in found])
+    return dict.fromkeys(splits, found), [f"the lists of {target} are taken for labels: {listed}"]
 
 
 @dataclass(frozen=True)
@@ -248,20 +300,28 @@ class _ColourError(Exception):
 
 
 def _pictures(
-    split: _Split, look: _Look, names: Sequence[str], lists: bool
+    split: _Split, look: _Look, labels: Sequence[Any] | None, classes: bool
 ) -> Iterator[tuple[Array, Array]]:
-    """Images and targets, without the rows that have no target: −1 stands for none."""
-    size = look.wanted.size
-    for batch in split.batches():
-        targets, found, kept = batch[look.target], [], []
-        for one, y in zip(batch[look.image], targets, strict=True):
-            if y is None or (names and not lists and y < 0):
+    """Images and targets, without the rows that have no target.
+
+    labels: that lists hold. classes: whether the targets are class numbers; −1 stands for none.
+    """
+    size, before = look.wanted.size, 0
+    for batch in split.batches([look.image, look.target]):
+        found, kept = [], []
+        rows = zip(batch[look.image], batch[look.target], strict=True)
+        for row, (one, y) in enumerate(rows, before + 1):
+            none = y is None or (isinstance(y, float) and y != y)
+            if none or (classes and labels is None and y < 0):
                 continue
+            if one is None:
+                raise Mistake(f"the column {look.image} has no image in row {row}; {_LEAVE_OUT}")
             found.append(_picture(one, look, size))
             size = size or found[0].shape[1:]
             kept.append(y)
+        before += len(batch[look.target])
         if found:
-            yield np.stack(found), _values(kept, names if lists else ())
+            yield np.stack(found), _values(kept, labels, look.target)
 
 
 def _picture(one: Any, look: _Look, size: tuple[int, int] | None) -> Array:
@@ -285,13 +345,24 @@ def _picture(one: Any, look: _Look, size: tuple[int, int] | None) -> Array:
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
-def _values(values: Sequence[Any], names: Sequence[str]) -> Array:
-    """Targets as an array; lists of class numbers as columns of 0 and 1, one for each name."""
-    if not names:
-        return np.asarray(values)
-    found = np.zeros((len(values), len(names)), np.int64)
-    for row, labels in enumerate(values):
-        found[row, labels] = 1
+def _values(values: Sequence[Any], labels: Sequence[Any] | None, target: str) -> Array:
+    """Targets as an array; lists of labels as columns of 0 and 1, one for each label."""
+    if labels is None:
+        try:
+            return np.asarray(values)
+        except ValueError:
+            raise Mistake(
+                f"data.target={target}: its lists differ in length; make them equally long, or "
+                "lists of words, which are taken for labels"
+            ) from None
+    places = {label: place for place, label in enumerate(labels)}
+    found = np.zeros((len(values), len(labels)), np.int64)
+    for row, held in enumerate(values):
+        for label in held:
+            if label in places:
+                found[row, places[label]] = 1
+            elif label is not None and label >= 0:
+                raise Mistake(f"data.target={target}: holds the class {label} of {len(labels)}")
     return found
 
 
@@ -305,25 +376,27 @@ def _table(
     """Read a table as `arrays` does; class labels by their names."""
     import pandas as pd
 
-    frames, given, done = [], {}, 0
+    frames, of_split = [], list[str]()
     for name, split in splits.items():
-        for batch in split.batches():
+        for batch in split.batches(None):
             columns = {key: _named(datasets, split.features[key], batch[key]) for key in batch}
-            frames.append(pd.DataFrame(columns).dropna(subset=[target]))
-        count = sum(map(len, frames))
-        if name:
-            given[name] = np.arange(done, count)
-        done = count
+            frames.append(pd.DataFrame(columns))
+        of_split += [name] * split.count
     with tempfile.TemporaryDirectory(prefix="dlrun-") as folder:
         file = Path(folder) / "table.parquet"
         pd.concat(frames, ignore_index=True).to_parquet(file)
         table = read_table(file, target, asked["features"], task=asked["task"])
     y, classes = encode(table.y, asked["task"])
+    named = [_class_names(datasets, split.features[target]) for split in splits.values()]
+    names = tuple(dict.fromkeys(name for some_names in named for name in some_names))
+    if classes and set(classes) <= set(names):
+        y, classes = np.array([names.index(name) for name in classes])[y], names
     writer.add(table.x.astype(np.float32))
+    kept = np.array(of_split)[table.rows]
     return Labels(
         y,
         classes,
-        given,
+        {name: np.flatnonzero(kept == name) for name in splits if name},
         notes=tuple(table.notes),
         chance=coincide(np.c_[table.x.astype(np.float32), y.astype(np.float32)]),
         columns=tuple(column["name"] for column in table.reading["columns"]),

@@ -30,9 +30,16 @@ class Part:
     notes: tuple[str, ...] = ()
 
 
-def write(parts: Mapping[str, Part], task: str, report: Report | None, writer: Writer) -> Labels:
+def write(
+    parts: Mapping[str, Part],
+    task: str,
+    report: Report | None,
+    writer: Writer,
+    nothing: str = "it gives no samples",
+) -> Labels:
     """Write all samples; parts: by the name of the split, "" for those of none.
 
+    nothing: what to say where there are no samples.
     Classes and targets are those of all splits, by their names, in the order of first appearance.
     Raises Mistake for samples that are not alike, and for targets that do not fit the task.
     """
@@ -56,7 +63,7 @@ def write(parts: Mapping[str, Part], task: str, report: Report | None, writer: W
         if name:
             given[name] = np.arange(begun, done)
     if not done:
-        raise Mistake("it gives no samples")
+        raise Mistake(nothing)
     y, classes = _encoded(targets, task, names)
     notes = [note for part in parts.values() for note in part.notes]
     of_columns = names if not classes and y.shape[1] == len(names) else ()

@@ -147,6 +147,7 @@ def test_rows_without_a_label_and_other_splits_are_left_out(place, caplog):
     )
     source = huggingface(str(place / "d"))
     assert len(source.x) == 16
+    assert "4 of 20 rows are left out: they lack a value of label" in caplog.text
     assert "extra is none of train, val and test; left out" in caplog.text
 
 
@@ -173,6 +174,77 @@ def test_splits_that_number_their_classes_differently_are_matched_by_name(place)
         assert (source.targets if lists else source.classes) == ("cat", "dog", "owl")
         y = source.y.argmax(1) if lists else source.y
         assert y.tolist() == [0 if i % 3 else 1 for i in range(30)] * 2
+
+
+def test_rows_without_a_number_are_left_out_as_a_table_leaves_them_out(place, caplog):
+    age = [float("nan") if i < 3 else i / 2 for i in range(30)]
+    source = huggingface(kept(place, "a/train.parquet", {"image": pictures(30), "age": age}, {}))
+    assert source.y[:, 0].tolist() == age[3:]
+    assert "3 of 30 rows are left out: they lack a value of age" in caplog.text
+    none = {"image": pictures(3), "label": [None] * 3}
+    with pytest.raises(Mistake, match="no row has a value of label"):
+        huggingface(kept(place, "none/train.parquet", none, {}))
+
+
+def test_rows_of_a_table_without_a_label_stay_out_of_its_splits(place, caplog):
+    for name, label in (("train", [None, 0, 1] * 10), ("test", [1, 0, -1] * 10)):
+        columns = {"age": [float(i % 7) for i in range(30)], "label": label}
+        root = kept(place, f"t/{name}.parquet", columns, {})
+    source = huggingface(root)
+    assert {name: rows.tolist() for name, rows in source.given.items()} == {
+        "train": list(range(20)),
+        "test": list(range(20, 40)),
+    }
+    assert source.y.tolist() == [0, 1] * 10 + [1, 0] * 10
+    assert "20 of 60 rows are left out: they lack a value of label" in caplog.text
+    breed = {"age": [float(i % 7) for i in range(30)], "breed": ["pug", "", "boxer"] * 10}
+    for name in ("train", "test"):
+        root = kept(place, f"e/{name}.parquet", breed, {})
+    assert len(huggingface(root, target="breed").given["train"]) == 20
+
+
+def test_minus_one_in_a_list_is_no_label(place, caplog):
+    columns = {"image": pictures(20), "tags": [[-1] if i % 2 else [2, -1] for i in range(20)]}
+    source = huggingface(kept(place, "m/train.parquet", columns, {}))
+    assert source.y.tolist() == [[0, 0, 0] if i % 2 else [0, 0, 1] for i in range(20)]
+    assert "the column tags holds -1 in 20 rows, which stands for no label" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("held", "kind", "names", "first"),
+    [
+        ([["b", "a"], []], "string", ("a", "b"), [1, 1]),
+        ([["b"], ["a"]], "string", ("a", "b"), [0, 1]),
+        ([[7], [7, 3]], "int64", ("3", "7"), [0, 1]),
+        ([[0, 1], [1, 1]], "int64", (), [0, 1]),
+    ],
+)
+def test_lists_of_words_and_of_several_lengths_hold_labels(place, caplog, held, kind, names, first):
+    kinds = {"y": datasets.Sequence(datasets.Value(kind))}
+    root = kept(place, "l/train.parquet", {"image": pictures(20), "y": held * 10}, kinds)
+    source = huggingface(root)
+    assert source.targets == names
+    assert source.y[0].tolist() == first
+    assert ("the lists of y are taken for labels: " in caplog.text) == bool(names)
+
+
+def test_classes_of_a_table_are_in_the_order_of_the_file(place):
+    names = datasets.ClassLabel(names=["no", "maybe", "always"])
+    columns = {"age": [float(i % 7) for i in range(30)], "y": [0, 2, 2] * 10}
+    source = huggingface(kept(place, "c/train.parquet", columns, {"y": names}))
+    assert source.classes == ("no", "maybe", "always")
+    assert source.y.tolist() == [0, 2, 2] * 10
+
+
+def test_what_lists_and_images_cannot_be(place):
+    numbers = {"y": datasets.Sequence(datasets.Value("float32"))}
+    for columns, kinds, message in (
+        ({"image": pictures(2), "y": [[0.5], [1, 2]]}, numbers, "data.target=y: its lists differ"),
+        ({"image": [*pictures(3), None], "label": [0, 1, 0, 1]}, {}, "image has no image in row 4"),
+        ({"y": [[0.5], [1]], "label": [0, 1]}, numbers, "no column besides label that can be read"),
+    ):
+        with pytest.raises(Mistake, match=message):
+            huggingface(kept(place, f"{len(message)}/train.parquet", columns, kinds))
 
 
 def test_what_cannot_be(place):

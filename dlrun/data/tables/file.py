@@ -34,6 +34,7 @@ class File:
     typed: whether an empty text always means a missing value, whatever the user says.
     notes: what was renamed, a sentence each. unusable: why columns are left out.
     repeated: the names that several columns have in the file.
+    kept: the rows of the file that these are; None for all.
     """
 
     texts: Mapping[str, Sequence[str]]
@@ -42,6 +43,7 @@ class File:
     notes: Sequence[str] = ()
     unusable: Mapping[str, str] = field(default_factory=dict)
     repeated: Collection[str] = ()
+    kept: Sequence[int] | None = None
 
     def without(self, rows: Collection[int]) -> "File":
         """The same table without these rows."""
@@ -49,7 +51,10 @@ class File:
             name: [text for row, text in enumerate(column) if row not in rows]
             for name, column in self.texts.items()
         }
-        return replace(self, texts=kept)
+        count = len(next(iter(self.texts.values())))
+        before = range(count) if self.kept is None else self.kept
+        left = [place for row, place in enumerate(before) if row not in rows]
+        return replace(self, texts=kept, kept=left)
 
 
 def read_file(path: Path) -> File:

@@ -32,7 +32,7 @@ class Table:
         number of values that are missing, `values`, the number of different texts, and `out`,
         why other columns are left out.
     values: the different texts, in order, of each column of texts.
-    notes: what was guessed and left out, a sentence each.
+    notes: what was guessed and left out, a sentence each. rows: those of the file, in order.
     """
 
     x: NDArray[np.float64]
@@ -41,6 +41,7 @@ class Table:
     reading: Mapping[str, Any]
     values: Mapping[str, Sequence[str]]
     notes: Sequence[str]
+    rows: Sequence[int]
 
 
 def read_table(
@@ -110,6 +111,7 @@ def read_table(
         },
         values=values,
         notes=[*file.notes, *notes],
+        rows=range(len(y)) if file.kept is None else file.kept,
     )
 
 
