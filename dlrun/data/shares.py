@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 Whole = NDArray[np.int64]
 
 _DEALS = 20
+_DEALT = 20_000  # groups in all of these, about
 
 
 def by_class(counts: Sequence[int], fractions: Sequence[Fraction]) -> Whole:
@@ -70,35 +71,43 @@ def _evened_out(given: Whole, counts: Whole, fractions: Sequence[Fraction]) -> W
     return sizes
 
 
-def by_group(sizes: Whole, wanted: Sequence[float], generator: torch.Generator) -> Whole:
+def by_group(members: Whole, wanted: Sequence[float], generator: torch.Generator) -> Whole:
     """The part of each group, (groups,), such that the parts come near to the wanted sizes.
 
-    The best of a few deals by the sum of the squared differences; one with none of a sample or
-    more is good enough.
+    members: (groups,) sizes; or (groups, classes), of each class, which then come near to their
+        shares in each part, as far as the sizes leave a choice.
+    The best of a few deals by the sum of the squared differences of the sizes; where these are
+    less than a sample, by those of the classes.
     """
-    best, least = np.zeros(len(sizes), np.int64), np.inf
-    for _ in range(_DEALS):
-        part, lacks = _deal(sizes, wanted, generator)
-        if (error := float(lacks @ lacks)) < least:
+    members = members.reshape(len(members), -1)
+    best, least = np.zeros(len(members), np.int64), (np.inf, np.inf)
+    for _ in range(max(1, min(_DEALS, _DEALT // len(members)))):
+        part, lacks, off = _deal(members, wanted, generator)
+        good = bool((abs(lacks) < 1).all())
+        if (error := (0.0 if good else float(lacks @ lacks), off)) < least:
             best, least = part, error
-        if (abs(lacks) < 1).all():
+        if good and members.shape[1] == 1:
             break
     return best
 
 
 def _deal(
-    sizes: Whole, wanted: Sequence[float], generator: torch.Generator
-) -> tuple[Whole, NDArray[Any]]:
-    """The part of each group, and what each part then lacks.
+    members: Whole, wanted: Sequence[float], generator: torch.Generator
+) -> tuple[Whole, NDArray[Any], float]:
+    """The part of each group, what each part then lacks, and how far off its classes are.
 
-    Groups are dealt in random order, each to the part that lacks most. Then a group moves, or
-    two change places, as long as the sum of the squared differences becomes smaller.
+    Groups are dealt in random order, each to the part that lacks most of its classes: where
+    Σ lacking²/samples becomes least, over parts and classes. Then a group moves, or two change
+    places, as long as the sum of the squared differences of the sizes becomes smaller.
     """
-    lacks = np.array(wanted, float)
-    part = np.zeros(len(sizes), np.int64)
-    for group in torch.randperm(len(sizes), generator=generator).tolist():
-        part[group] = np.argmax(lacks)
-        lacks[part[group]] -= sizes[group]
+    sizes, weights = members.sum(1), 1 / np.maximum(members.sum(0), 1)
+    ideal = np.outer(wanted, members.sum(0) / members.sum())
+    left = ideal.copy()
+    part = np.zeros(len(members), np.int64)
+    for group in torch.randperm(len(members), generator=generator).tolist():
+        part[group] = np.argmax(left @ (members[group] * weights))
+        left[part[group]] -= members[group]
+    lacks = left.sum(1)
     while exchange := _better(sizes, part, lacks):
         giver, taker, group, other = exchange
         part[group] = taker
@@ -108,7 +117,8 @@ def _deal(
             moved -= sizes[other]
         lacks[giver] += moved
         lacks[taker] -= moved
-    return part, lacks
+    held = np.stack([members[part == number].sum(0) for number in range(len(wanted))])
+    return part, lacks, float(((held - ideal) ** 2 * weights).sum())
 
 
 def _better(

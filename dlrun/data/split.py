@@ -65,7 +65,7 @@ def make(
 
     In each class the size of a split is within one of its exact fraction. A class with fewer
     samples than there are splits goes to train first. The groups of a source stay whole: then
-    splits are as near to their fractions as that allows, and classes don't count.
+    splits are as near to their fractions as that allows, and the classes as near as that leaves.
     Raises ValueError for an argument out of range, Mistake for leaks under 'error', for a
     split that 'drop' would leave empty, and where the classes are so small that a split
     which should have samples gets none.
@@ -209,7 +209,7 @@ def folds(
     labels: (n,) classes, which each fold has in the same shares, within one sample; numbers
         with fractions are dealt at random. The sizes of the folds differ by at most one.
     groups: (n,) of each place; a group stays in one fold, the sizes are as near as that allows,
-        and labels don't count.
+        and the shares of the classes as near as that leaves.
     Raises ValueError for fewer than 2 folds, or fewer places or groups than folds.
     """
     found = np.asarray(labels)
@@ -221,7 +221,7 @@ def folds(
         what = "samples" if groups is None else "groups"
         raise ValueError(f"folds must be from 2 to {len(names):,}, as many as {what}, got {count}")
     if groups is not None:
-        part = by_group(np.bincount(of), [len(found) / count] * count, generator)[of]
+        part = by_group(_members(of, found), [len(found) / count] * count, generator)[of]
         return [np.flatnonzero(part == fold) for fold in range(count)]
     order = _grouped_by_label(found, generator)
     return [np.sort(order[fold::count]) for fold in range(count)]
@@ -235,12 +235,13 @@ def part(
 ) -> Rows:
     """So many places of labels, 0 to n−1, of each class its share, within one sample.
 
-    groups: (n,) of each place; whole groups are taken, about so many places in all.
+    groups: (n,) of each place; whole groups are taken, about so many places in all, which have
+        the classes about in their shares.
     """
     found, generator = np.asarray(labels), make_generator(_PART, seed, 0)
     if groups is not None:
         of = np.unique(np.asarray(groups), return_inverse=True)[1]
-        taken = by_group(np.bincount(of), [len(found) - count, count], generator)
+        taken = by_group(_members(of, found), [len(found) - count, count], generator)
         return np.flatnonzero(taken[of] == 1)
     order = _grouped_by_label(found, generator)
     return np.sort(order[np.arange(count) * len(order) // count])
@@ -249,7 +250,7 @@ def part(
 def _grouped_by_label(labels: NDArray[Any], generator: torch.Generator) -> Rows:
     """All places, class by class, shuffled in each: every k-th has the shares of the whole."""
     order = _shuffled(np.arange(len(labels)), generator)
-    if labels.ndim == 1 and labels.dtype.kind in "iub":
+    if _are_classes(labels):
         order = order[labels[order].argsort(kind="stable")]
     return order
 
@@ -376,7 +377,8 @@ def _deal(
         far = 0 if exact else len(rows)
     else:
         groups = source.groups.numpy()[rows]
-        parts = _deal_groups(rows, groups, list(shares.values()), generator)
+        labels = source.y.numpy()[rows]
+        parts = _deal_groups(rows, groups, labels, list(shares.values()), generator)
         found = len(np.unique(groups))
         what = f"{shell.counted(found, 'group')} in {len(rows)} samples"
         why, right = "large", "give it a larger fraction, or group by another column"
@@ -413,12 +415,33 @@ def _deal_classes(
 
 
 def _deal_groups(
-    rows: Rows, groups: Rows, shares: Sequence[Fraction], generator: torch.Generator
+    rows: Rows,
+    groups: Rows,
+    labels: NDArray[Any],
+    shares: Sequence[Fraction],
+    generator: torch.Generator,
 ) -> list[Rows]:
     of = np.unique(groups, return_inverse=True)[1]
     wanted = [float(share * len(rows)) for share in shares]
-    part = by_group(np.bincount(of), wanted, generator)[of]
+    part = by_group(_members(of, labels), wanted, generator)[of]
     return [np.sort(rows[part == number]) for number in range(len(shares))]
+
+
+def _members(of: Rows, labels: NDArray[Any]) -> Rows:
+    """How many of each class are in each group, (groups, classes); numbers are one class.
+
+    of: (n,) the group of each sample, 0, 1, ...; labels: (n,) or (n, targets).
+    """
+    if not _are_classes(labels):
+        return np.bincount(of)[:, None]
+    names, kinds = np.unique(labels, return_inverse=True)
+    count = int(of.max()) + 1
+    flat = np.bincount(of * len(names) + kinds, minlength=count * len(names))
+    return flat.reshape(count, len(names))
+
+
+def _are_classes(labels: NDArray[Any]) -> bool:
+    return labels.ndim == 1 and labels.dtype.kind in "iub"
 
 
 def _by_label(rows: Rows, source: Source) -> list[Rows]:

@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from sklearn.model_selection import StratifiedGroupKFold
 
 from dlrun.data.shares import by_class, by_group, in_turn
 
@@ -93,3 +94,29 @@ def test_a_large_group_may_be_anywhere_it_fits():
     sizes = np.array([20, *[5] * 16])
     parts = {int(by_group(sizes, [60, 20, 20], generator(seed))[0]) for seed in range(30)}
     assert parts == {0, 1, 2}
+
+
+def most_off(members, part):
+    """How far the worst class in the worst of five folds is from its share, in samples."""
+    held = np.stack([members[part == fold].sum(0) for fold in range(5)])
+    return np.abs(held - members.sum(0) / 5).max()
+
+
+def test_groups_keep_the_classes_as_stratified_group_k_fold_does():
+    ours, theirs, blind = [], [], []
+    for seed in range(6):
+        draw = np.random.default_rng(seed)
+        sizes = draw.integers(1, 30, 60)
+        members = np.stack([draw.multinomial(n, draw.dirichlet([0.5, 0.5])) for n in sizes])
+        wanted = [sizes.sum() / 5] * 5
+        part = by_group(members, wanted, generator(seed))
+        assert (np.abs(np.bincount(part, sizes, 5) - wanted) < 1).all(), "sizes come first"
+        ours.append(most_off(members, part))
+        blind.append(most_off(members, by_group(sizes, wanted, generator(seed))))
+        labels = np.concatenate([np.repeat([0, 1], counts) for counts in members])
+        groups, other = np.repeat(np.arange(60), sizes), np.zeros(60, int)
+        for fold, (_, test) in enumerate(StratifiedGroupKFold(5).split(labels, labels, groups)):
+            other[groups[test]] = fold
+        theirs.append(most_off(members, other))
+    assert np.mean(ours) <= np.mean(theirs) + 1
+    assert np.mean(ours) < np.mean(blind) / 3
