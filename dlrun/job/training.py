@@ -17,7 +17,7 @@ from dlrun.data.scale import rescaled, scale_of
 from dlrun.errors import Mistake
 from dlrun.job.recording import warn_of_change
 from dlrun.metric import known, score
-from dlrun.procedure import OBJECTIVE, RULES, Training
+from dlrun.procedure import LENGTH, OBJECTIVE, RULES, Training
 from dlrun.recipe import build
 from dlrun.regularization import Regularizer
 from dlrun.schedule import Fixed, Replay, constant
@@ -42,9 +42,7 @@ def run_of(
     rules: that stop it, beside those of the recipe. known: the directory of its record, where it
     has one already.
     """
-    from dlrun.engine import checkpoint
     from dlrun.engine.ending import AtLength, AtObjective
-    from dlrun.engine.state import take_optimizer, take_preprocessing
 
     data = session.data(config, training.rows, _learned(known or training.preprocessing))
     if training.halved:
@@ -58,19 +56,7 @@ def run_of(
         run.lengths = replace(lengths, total_steps=max(1, round(many)))
     if training.schedule_steps is not None:
         run.lengths = replace(run.lengths, schedule_steps=training.schedule_steps)
-    if training.preprocessing is not None:
-        fitted = checkpoint.load(Path(training.preprocessing) / "checkpoints")
-        if fitted is None or not take_preprocessing(run, fitted["preprocessing"]):
-            raise Mistake(f"{training.preprocessing}: has no preprocessing that fits")
-    if training.optimizer is not None:
-        saved = checkpoint.load(Path(training.optimizer) / "checkpoints")
-        if saved is None or not take_optimizer(run, saved):
-            raise Mistake(f"{training.optimizer}: has no state of an optimizer that fits")
-        run.schedule = Fixed(constant)
-        if run.frozen is not None and run.frozen.until is not None:
-            run.frozen.until = 0  # what was to be trained later has been
-    if training.weights is not None:
-        run.model.load_state_dict(checkpoint.read(Path(training.weights)))
+    _take(run, training, known)
     if training.rates is not None:
         run.schedule = _replayed(config, training, run)
     if training.ends != RULES:
@@ -80,6 +66,40 @@ def run_of(
         if key.rpartition("/")[2] in run.measured:
             run.stopping.append(_Reached(key, run.score(key, value)))
     return run
+
+
+def _take(run: "Run", training: Training, known: str | Path | None) -> None:
+    """Take over what a training brings along from other runs, before any step of its own.
+
+    Where those have lost their checkpoints, a run that has one of its own, in `known`, does with
+    that: it holds all but the weights that the run has begun with, which only OBJECTIVE asks for.
+    """
+    from dlrun.engine import checkpoint
+    from dlrun.engine.state import take_optimizer, take_preprocessing
+
+    def kept(directory: str) -> dict[str, Any] | None:
+        """The checkpoint of the other run; else the own one."""
+        places = [directory] if known is None else [directory, known]
+        found = (checkpoint.load(Path(place) / "checkpoints") for place in places)
+        return next((each for each in found if each is not None), None)
+
+    if training.preprocessing is not None:
+        fitted = kept(training.preprocessing)
+        if fitted is None or not take_preprocessing(run, fitted["preprocessing"]):
+            raise Mistake(f"{training.preprocessing}: has no preprocessing that fits")
+    if training.optimizer is not None:
+        saved = kept(training.optimizer)
+        if saved is None or not take_optimizer(run, saved):
+            raise Mistake(f"{training.optimizer}: has no state of an optimizer that fits")
+        run.schedule = Fixed(constant)
+        if run.frozen is not None and run.frozen.until is not None:
+            run.frozen.until = 0  # what was to be trained later has been
+    if training.weights is not None:
+        file = Path(training.weights)
+        if file.exists():
+            run.model.load_state_dict(checkpoint.read(file))
+        elif training.ends == OBJECTIVE or kept(str(file.parents[1])) is None:
+            raise Mistake(f"{file}: is lost, and this training begins with it; start a new one")
 
 
 def trained(config: DictConfig, directory: Path, session: "Session") -> tuple["Run", int] | None:
@@ -93,9 +113,12 @@ def trained(config: DictConfig, directory: Path, session: "Session") -> tuple["R
     saved = checkpoint.load(directory / "checkpoints")
     if saved is None:
         return None
+    asked = remembered(directory) or Training()
+    if asked.ends == OBJECTIVE:
+        asked = replace(asked, ends=LENGTH)  # it has ended, and its target may be lost
     weights, config.weights = config.weights, None  # which are behind it
     try:
-        run = run_of(config, remembered(directory) or Training(), session, known=directory)
+        run = run_of(config, asked, session, known=directory)
     finally:
         config.weights = weights
     info = record.read_json(directory / "run.json")

@@ -305,3 +305,25 @@ def test_a_run_on_other_data_is_refused(here: Path, capsys):
     run = ("procedure=retrain", "procedure.run=last")
     assert main([*COMMON, "epochs='4 steps'", *words, *run]) == 2
     assert "procedure.run=last: was trained on other data" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("strategy", ["restart", "continue"])
+def test_its_result_needs_no_checkpoint_of_the_first_training(strategy, capsys):
+    words = [*COMMON, "epochs='4 steps'", "regularization=[weight_average]"]
+    assert main([*words, "procedure=retrain", f"procedure.strategy={strategy}"]) == 0
+    first, *_, retrained = children()
+    before = last(retrained)
+    assert main([*COMMON, "epochs='1 steps'"]) == 0
+    assert main(["clean", "--yes"]) == 0
+    assert not (first / "checkpoints").exists()
+    capsys.readouterr()
+    assert main(["evaluate", retrained.name, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["values"]["loss"] == pytest.approx(before["test/loss"])
+    code = main([f"resume={retrained.name}", "tracking=none"])
+    said = capsys.readouterr().err
+    if strategy == "restart":
+        assert code == 0, said
+    else:  # ends by the objective of weights that are lost
+        assert code == 2
+        assert "best.pt: is lost, and this training begins with it" in said
