@@ -58,9 +58,11 @@ class Layer:
     same_sign: float | None = None
 
     @property
-    def gradient(self) -> float:
-        """The root mean square of a sample's gradient by the output."""
-        return math.hypot(self.gradient_mean or 0.0, self.gradient_std or 0.0)
+    def gradient(self) -> float | None:
+        """The root mean square of a sample's gradient by the output; None where there is none."""
+        if self.gradient_std is None:
+            return None
+        return math.hypot(self.gradient_mean or 0.0, self.gradient_std)
 
     def statistics(self) -> dict[str, float]:
         """What is recorded of it, by its name; of the rows that differ their share."""

@@ -68,9 +68,9 @@ def parts(found: Sequence[Layer]) -> list[dict[str, float]]:
     """Of each layer with weights, and the norm and nonlinearity behind it, what it gives.
 
     mean, std, rms, zeros, dead and saturated of its output, the gradient by it, and how many of
-    its units are distinct.
+    its units are distinct. A layer that does not run as a module gives nothing, and is left out.
     """
-    begins = [place for place, each in enumerate(found) if each.rows]
+    begins = [place for place, each in enumerate(found) if each.rows and each.std is not None]
     made = []
     for begin, end in pairwise([*begins, len(found)]):
         last = [each for each in found[begin:end] if each.acts and each.std is not None][-1]

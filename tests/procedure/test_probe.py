@@ -49,6 +49,30 @@ def test_equal_units_and_zeros_are_seen(compose_recipe, digits):
     assert relu.zeros == 1
 
 
+class Attending(torch.nn.Module):
+    """Has a layer that does not run as a module: the projection behind the attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = torch.nn.Linear(8, 16)
+        self.attend = torch.nn.MultiheadAttention(16, 2, batch_first=True)
+        self.out = torch.nn.Linear(16, 10)
+
+    def forward(self, x):
+        x = self.embed(x.flatten(1, 2))
+        return self.out(self.attend(x, x, x)[0].mean(1))
+
+
+def test_a_layer_that_does_not_run_as_a_module_is_left_out_of_the_comparison():
+    words = ["model=custom", "model._target_=tests.procedure.test_probe.Attending"]
+    assert main([*words, "procedure=probe", "tracking=none"]) == 0
+    [own] = record.all_runs("outputs")
+    [point], table = record.read_points(own), record.read_json(own / "run.json")["table"]
+    assert "rms/3" in point["values"]
+    assert "distinct/4" not in point["values"]
+    assert [row["gradient"] is None for row in table] == [False, False, False, True]
+
+
 @pytest.mark.figures
 def test_the_shell_shows_a_table_and_a_figure(capsys):
     words = ["procedure=probe", "tracking=none", "model.hidden=[16,12]", "activation=identity"]
