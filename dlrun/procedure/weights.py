@@ -80,12 +80,13 @@ def measured(model: nn.Module) -> dict[str, float]:
 
 def _charts(runs: Mapping[str, Run], flat: Mapping[str, Tensor]) -> list[Chart]:
     """The plane of two weights, pictures of those of the first layer, or the weights by size."""
-    first = next(iter(runs.values()))
     sizes = {len(w) for w in flat.values()}
     if sizes == {2}:
         return [_plane(runs, flat)]
-    if len(first.data.shape) == 3:
-        return [_features(name, run) for name, run in runs.items()]
+    pictures = {name: _pictures(run) for name, run in runs.items()}
+    drawn = [_features(name, w) for name, w in pictures.items() if w is not None]
+    if len(drawn) == len(runs):
+        return drawn
     if max(sizes) <= _FEW:
         middle = (len(flat) - 1) / 2
         dots = {
@@ -159,15 +160,27 @@ def _ball(w: Tensor, order: int) -> tuple[list[float], list[float]]:
     return across.tolist(), up.tolist()
 
 
-def _features(name: str, run: Run) -> Chart:
-    """The weights into units of the first layer as pictures, the longest first.
+def _pictures(run: Run) -> Tensor | None:
+    """(units, height, width) The weights into the first layer, of several channels the mean.
 
-    Of several channels the mean. Each picture has its own scale, 0 in the middle.
+    None where they are no pictures: that layer sees no images, or not a whole one.
     """
     x, _ = next(iter(samples(run, run.train)))
-    layer = weight_layers(run.model, x[:1])[0]
+    layers = weight_layers(run.model, x[:1]) if x.dim() == 4 else []
+    if not layers:
+        return None
+    layer = layers[0]
     w = layer.weight.detach().cpu().double()
-    w = w.view(len(w), *(run.data.shape if isinstance(layer, nn.Linear) else w.shape[1:])).mean(1)
+    if isinstance(layer, nn.Linear) and w.shape[1] == x[0].numel():
+        w = w.view(len(w), *x.shape[1:])
+    return w.mean(1) if w.dim() == 4 else None
+
+
+def _features(name: str, w: Tensor) -> Chart:
+    """Pictures of weights, (units, height, width), the longest first.
+
+    Each has its own scale, 0 in the middle.
+    """
     w = w[w.flatten(1).norm(dim=1).argsort(descending=True)[:_FEATURES]]
     w = w / w.abs().flatten(1).amax(1).clamp_min(1e-12)[:, None, None]
     across = math.ceil(math.sqrt(len(w)))

@@ -88,6 +88,13 @@ def test_many_weights_are_drawn_by_size():
     assert values["trained l2"] > 0
 
 
+@pytest.mark.parametrize("components", [10, 64])  # 64 are as many as pixels, and yet none
+def test_weights_of_images_that_are_projected_are_drawn_by_size(components):
+    words = ("epochs='3 steps'", "preprocessing=[pca]", "model.hidden=[4]")
+    [panel], _ = done(*words, f"preprocessing.pca.components={components}")
+    assert panel["paths"]
+
+
 def test_correlated_inputs_are_as_correlated_as_asked():
     x, y = linear(20000, [1.0, 2.0], 0.7, 0.1)
     assert np.corrcoef(x.T)[0, 1] == pytest.approx(0.7, abs=0.01)
