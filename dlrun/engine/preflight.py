@@ -44,7 +44,7 @@ LEAKED = 0.01
 RARE = 5.0
 """How many times as frequent as the rarest class the most frequent one may be."""
 CHANCE = 1e-3
-"""How often splits at random would leave some class as much rarer in training."""
+"""How often splits at random would leave the shares of some class as far apart."""
 SURE = 3.5
 """Standard errors by which a batch must be above the noise scale to be called beyond it."""
 DEAD, SATURATED = 0.75, 0.5
@@ -354,7 +354,7 @@ def class_missing(seen: Seen) -> Iterator[Finding]:
 
 
 def class_imbalance(seen: Seen) -> Iterator[Finding]:
-    """Classes that are rare in training, or rarer than in validation beyond chance."""
+    """Classes that are rare in training, or whose share in validation differs beyond chance."""
     run = seen.run
     if not seen.counts or run.objective is not run.loss:  # weighted already
         return
@@ -366,7 +366,8 @@ def class_imbalance(seen: Seen) -> Iterator[Finding]:
     if most > RARE * rarest:
         said = (
             f"Class {run.data.classes[train.index(rarest)]} has {rarest} training "
-            f"sample{'s' * (rarest != 1)}, the most frequent one {most}"
+            f"sample{'s' * (rarest != 1)}, the most frequent one {most}: a network may ignore it "
+            "and still be right most of the time."
         )
         numbers = {"rarest": float(rarest), "most": float(most)}
     else:
@@ -375,14 +376,14 @@ def class_imbalance(seen: Seen) -> Iterator[Finding]:
         # One class that is too frequent makes each of the others a little rarer.
         if max(map(abs, rarer)) < NormalDist().inv_cdf(1 - CHANCE / (2 * len(rarer))):
             return
-        worst = rarer.index(max(rarer))
+        worst = max(range(len(rarer)), key=lambda place: abs(rarer[place]))
         here, there = train[worst] / sum(train), val[worst] / sum(val)
         said = (
             f"Class {run.data.classes[worst]} makes up {here:.1%} of training and {there:.1%} of "
-            "validation, which is no chance"
+            "validation, too far apart for chance: a network learns to name it "
+            f"{'less' if here < there else 'more'} often than validation has it."
         )
         numbers = {"train": here, "val": there}
-    said += ": a network may ignore it and still be right most of the time."
     changes = {"sampling": "balanced"}
     yield Finding("class_imbalance", WARN, said, numbers, changes=changes)
 

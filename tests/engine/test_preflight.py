@@ -269,6 +269,46 @@ def test_a_class_that_is_more_frequent_in_training_than_in_validation(found):
     assert "class_imbalance" not in found(data=made(x, y, rows[kept], classes=8)), "may be chance"
 
 
+@pytest.mark.parametrize(
+    ("train", "val", "said"),
+    [
+        (
+            [500, *[166] * 8, 172],
+            [200] * 10,
+            "Class a makes up 25.0% of training and 10.0% of validation, too far apart for chance: "
+            "a network learns to name it more often than validation has it.",
+        ),
+        (
+            [400, 400, 100],
+            [200, 200, 200],
+            "Class c makes up 11.1% of training and 33.3% of validation, too far apart for chance: "
+            "a network learns to name it less often than validation has it.",
+        ),
+        (
+            [700, 700, 400],
+            [200, 200, 400],
+            "Class c makes up 22.2% of training and 50.0% of validation, too far apart for chance: "
+            "a network learns to name it less often than validation has it.",
+        ),
+        (
+            [800, 700, 100],
+            [200, 200, 20],
+            "Class c has 100 training samples, the most frequent one 800: a network may ignore it "
+            "and still be right most of the time.",
+        ),
+    ],
+)
+def test_the_class_that_differs_most_is_named(compose_recipe, train, val, said):
+    classes = torch.arange(len(train))
+    y = torch.cat([classes.repeat_interleave(torch.tensor(counts)) for counts in (train, val)])
+    rows = torch.arange(len(y))
+    data = made(torch.rand(len(y), 4), y, rows[: sum(train)], classes=len(train))
+    data = replace(data, val=replace(data.val, rows=rows[sum(train) :]))
+    run = build.build(compose_recipe(), data)
+    [one] = [each for each in preflight(run) if each.name == "class_imbalance"]
+    assert one.text == said
+
+
 def test_no_validation_split(found, digits):
     none = replace(digits, val=replace(digits.val, rows=digits.val.rows[:0]))
     assert found(data=none)["no_validation"] == WARN
