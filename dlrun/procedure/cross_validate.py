@@ -170,6 +170,9 @@ def _findings(lab: Lab, dealt: Sequence[Fold], kept: Mapping[str, NDArray[Any]])
     gains = gained.reshape(-1, len(np.unique(kept["row"]))).mean(0)
     gain, error = float(gains.mean()), standard_error(gains)
     numbers = {"gain": gain, "standard_error": error}
+    if not gains.any():
+        same = "on the folds the network is right exactly where the most frequent class would be."
+        return [Finding("simpler_would_do", WARN, same, numbers)]
     side = "above" if gain > 0 else "below"
     said = (
         f"accuracy on the folds is {abs(gain):.2%} ± {error:.2%} {side} that of always naming the "

@@ -21,7 +21,7 @@ from dlrun.engine.evaluate import outputs
 from dlrun.engine.feed import prepare
 from dlrun.engine.run import Run
 from dlrun.errors import Mistake
-from dlrun.finding import Finding, undecided
+from dlrun.finding import NOTE, Finding, undecided
 from dlrun.preprocessing.columns import Columns
 from dlrun.procedure import Lab, Outcome, RecordedRun, Training
 from dlrun.procedure.cross_validate import standard_error
@@ -312,6 +312,9 @@ def _gain(judge: Run, parts: Mapping[str, Part]) -> list[Finding]:
     one, each = (committee.right(judge, z, y).mean(0) for z in (answer.logits[None], val.z))
     gains = (one - each).numpy()
     gain, error = float(gains.mean()), standard_error(gains)
+    if not gains.any():
+        same = "The ensemble answers the same samples of val rightly as the mean member does."
+        return [Finding("inconclusive", NOTE, same, {"gain": gain, "standard_error": error})]
     if abs(gain) > 2 * error:
         return []
     said = (

@@ -213,6 +213,13 @@ def test_it_says_where_nothing_is_learned(here: Path):
     assert found["numbers"]["gain"] < -2 * found["numbers"]["standard_error"]
 
 
+def test_it_says_where_the_network_always_names_the_most_frequent_class(here: Path):
+    x, y = np.random.default_rng(0).normal(size=(60, 4)), (np.arange(60) % 20 == 0).astype(np.int64)
+    [found] = findings_of(here, x, y, "procedure.folds=3", "optimizer.lr=0", "initializer=zeros")
+    assert (found["name"], found["level"]) == ("simpler_would_do", "warn")
+    assert "right exactly where the most frequent class would be" in found["text"]
+
+
 def test_it_says_where_the_set_is_too_small_to_tell(here: Path):
     generator = np.random.default_rng(1)
     x, y = generator.normal(size=(60, 5)), np.arange(60) % 2

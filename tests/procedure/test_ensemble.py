@@ -315,6 +315,16 @@ def test_it_says_where_the_gain_may_be_chance(here: Path):
     assert "rightly than the mean member, which is too little to tell" in found["text"]
 
 
+def test_it_says_where_the_ensemble_answers_as_its_members(here: Path):
+    x, y = np.random.default_rng(1).normal(size=(100, 5)).astype(np.float32), np.arange(100) % 2
+    np.savez(here / "set.npz", x=x, y=y)
+    words = ("data=arrays", "data.path=set.npz", "optimizer.lr=0", "initializer=zeros")
+    assert main([*ENSEMBLE, *words]) == 0
+    [found] = record.read_json(parent()[0] / "run.json")["findings"]
+    assert (found["name"], found["level"]) == ("inconclusive", "note")
+    assert "the same samples of val rightly as the mean member does" in found["text"]
+
+
 def test_a_group_is_in_the_bag_or_out_of_it(here: Path):
     generator = np.random.default_rng(0)
     lines = [
