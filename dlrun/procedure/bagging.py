@@ -14,7 +14,14 @@ from dlrun.data.sample import make_generator
 from dlrun.errors import Mistake
 from dlrun.procedure import Lab, Outcome, Training
 from dlrun.procedure.contrast import labs
-from dlrun.procedure.ensemble import Rows, check_count, check_passes, judge_of, together
+from dlrun.procedure.ensemble import (
+    Rows,
+    check_beside,
+    check_count,
+    check_passes,
+    judge_of,
+    together,
+)
 
 _COLUMNS = 10  # a use of the seed; others are elsewhere
 
@@ -33,7 +40,7 @@ def bagging(
     for all. passes: of one member with its dropout on, to compare with. beside: the words of
     single networks to compare with, by name; each is trained on all rows of the training split.
 
-    Raises Mistake where a setting is out of range.
+    Raises Mistake where a setting is out of range, or a single network is of another kind.
     """
     check_count("models", models, models)
     check_passes(passes)
@@ -42,6 +49,8 @@ def bagging(
     many = None if features is None else _how_many(data, features)
     bags = [drawn(data, seed + number) for number in range(models)]
     judge, first = judge_of(lab), int(lab.recipe["seed"])
+    for name, single in singles.items():
+        check_beside(judge, single.untrained(), f"procedure.beside.{name}")
     wanted = [
         Training(
             name=f"model {number + 1}",

@@ -35,6 +35,7 @@ OUT_OF_BAG = "out_of_bag"
 SEEDS = 5
 MEMBER, DROPPED = "mean member", "Monte Carlo dropout"
 _SPLITS = {OUT_OF_BAG: "out-of-bag", "val": "validation"}
+_NO_TARGET = "its model gives its input back; it has no target"
 
 Rows = NDArray[np.int64]
 
@@ -216,7 +217,6 @@ def _hear(
         lab.progress(f"asked {number + 1} of {len(runs)} members", number + 1, len(runs))
     for single, recorded in beside.items():
         run = lab.trained(recorded)
-        _agree(judge, run, recorded)
         for name in parts.keys() - {OUT_OF_BAG}:  # whose rows it may have been trained on
             z = _ask(run, parts[name].rows, name)
             others[name][single] = measured(judge, committee.alone(judge, z), parts[name].y)
@@ -248,14 +248,36 @@ def _agree(judge: Run, run: Run, recorded: RecordedRun) -> None:
     """Raise Mistake where the answers of a run are of another kind than the recipe's."""
     said = f"procedure.runs: run {recorded.directory.name}"
     if run.reconstructs:
-        raise Mistake(f"{said}: its model gives its input back; it has no target")
-    kinds = [committee.are_numbers(one) for one in (judge, run)]
-    links = [one.loss.link or one.loss.name for one in (judge, run)]
-    if kinds[0] != kinds[1] or (not kinds[0] and links[0] != links[1]):
+        raise Mistake(f"{said}: {_NO_TARGET}")
+    if not _alike(judge, run):
         raise Mistake(
             f"{said}: was trained with loss={run.loss.name}, whose outputs have no mean with those "
             f"of loss={judge.loss.name}; type loss={run.loss.name} where all have it"
         )
+
+
+def check_beside(judge: Run, run: Run, setting: str) -> None:
+    """Raise Mistake for a single network, not trained yet, that cannot stand beside an ensemble.
+
+    setting: that names it.
+    """
+    if run.reconstructs:
+        raise Mistake(f"{setting}: {_NO_TARGET}")
+    if not _alike(judge, run):
+        raise Mistake(
+            f"{setting}: loss={run.loss.name} has outputs of another kind than "
+            f"loss={judge.loss.name}, by which all are measured; leave it out"
+        )
+    held = [[one.data.splits[name].rows for one in (judge, run)] for name in ("val", "test")]
+    if not all(torch.equal(*rows) for rows in held):
+        raise Mistake(f"{setting}: has another split of the data, or other data; leave that out")
+
+
+def _alike(judge: Run, run: Run) -> bool:
+    """Whether the outputs of two runs are of one kind."""
+    kinds = [committee.are_numbers(one) for one in (judge, run)]
+    links = [one.loss.link or one.loss.name for one in (judge, run)]
+    return kinds[0] == kinds[1] and (kinds[0] or links[0] == links[1])
 
 
 def _rows(judge: Run, name: str, heard: Heard) -> list[dict[str, Any]]:

@@ -464,6 +464,18 @@ def test_a_sweep_judges_by_the_ensemble(capsys):
                 "procedure=bagging procedure.beside={one:[epochs]}",
                 "procedure.beside.one: epochs: write key=value",
             ),
+            (
+                "procedure=bagging procedure.beside={a:'loss=mse'}",
+                "procedure.beside.a: loss=mse has outputs of another kind than loss=cross_entropy",
+            ),
+            (
+                "procedure=bagging procedure.beside={a:['model=autoencoder','loss=mse']}",
+                "procedure.beside.a: its model gives its input back; it has no target",
+            ),
+            (
+                "procedure=bagging procedure.beside={a:'data.split_seed=3'}",
+                "procedure.beside.a: has another split of the data, or other data",
+            ),
             ("procedure=bagging models=5", "did you mean procedure.models=5?"),
             ("procedure=ensemble seeds=5", "did you mean procedure.seeds=5?"),
         ],
