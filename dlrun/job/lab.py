@@ -476,7 +476,8 @@ class Lab:
                     self.session.records.append(kept.directory)
                 self.session.follow(kept.directory)
                 if among is None:
-                    show = self._shown(kept, state, run.lengths, notes(config, run.lengths))
+                    told = notes(config, run.lengths, chosen=training.length is not None)
+                    show = self._shown(kept, state, run.lengths, told)
                 else:
                     show = among.show
             with recording.status_of(kept, self.rules, run.lengths.total_steps):

@@ -10,13 +10,17 @@ from dlrun import duration, shell
 from dlrun.engine.run import LoopConfig
 from dlrun.recipe import instantiate, signature
 
-_BEFORE = ("optimizer.start", "schedule.milestones", "schedule.table", "unfreeze_at")
+_BEFORE = (
+    *("optimizer.start", "schedule.milestones", "schedule.table", "schedule.patience"),
+    "unfreeze_at",
+)
 """Begin with the step after so many: at the very end it is too late for them."""
 
 
-def notes(config: DictConfig, lengths: LoopConfig) -> list[str]:
-    """The lines for a training of such lengths."""
-    return [*_rate(config, lengths), *_decay(config), *_beyond(config, lengths)]
+def notes(config: DictConfig, lengths: LoopConfig, chosen: bool = False) -> list[str]:
+    """The lines for a training of such lengths. chosen: by a procedure, not by the recipe."""
+    beyond = () if chosen else _beyond(config, lengths)
+    return [*_rate(config, lengths), *_decay(config), *beyond]
 
 
 def of_rate(config: DictConfig, lengths: LoopConfig) -> float:
@@ -47,17 +51,22 @@ def _decay(config: DictConfig) -> Iterator[str]:
 def _beyond(config: DictConfig, lengths: LoopConfig) -> Iterator[str]:
     """What the training is too short for, of which nothing else is said."""
     total = lengths.total_steps
+    there = f"{total:,} steps ({total / lengths.steps_per_epoch:.4g} epochs)"
     for key, value, times in _durations(config):
-        steps = [time.steps(lengths.steps_per_epoch, total) for time in times]
-        late = max(steps, default=0)
-        if late > total or (late == total and key in _BEFORE):
-            so = "it is never reached"
-            if key == "warmup":
-                so = f"the rate rises to {total / late:.2g} of what it is to be"
+        steps = max((time.steps(lengths.steps_per_epoch, total) for time in times), default=0)
+        waits = key.endswith(".patience")
+        late = steps + lengths.validate_every * waits  # the first validation is the best by then
+        if late < total or (late == total and key not in _BEFORE):
+            continue
+        said = f"warning: {key}={shell.spelled(value)} is"
+        if key == "warmup":
             yield (
-                f"{key}={shell.shown(value)}: is too long for a training of {total:,} steps "
-                f"({total / lengths.steps_per_epoch:.4g} epochs); {so}"
+                f"{said} longer than the training of {there}: the rate rises to "
+                f"{total / late:.2g} of what it is to be"
             )
+        else:
+            more = ", and patience begins with the first validation" if steps <= total else ""
+            yield f"{said} never reached: the training has {there}{more if waits else ''}"
 
 
 def _durations(config: DictConfig) -> Iterator[tuple[str, Any, list[duration.Duration]]]:

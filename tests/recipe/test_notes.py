@@ -4,6 +4,7 @@ import pytest
 
 from dlrun.recipe import build
 from dlrun.recipe.notes import notes
+from dlrun.regularization.early_stopping import EarlyStopping
 
 
 def said(recipe, samples=100):
@@ -35,31 +36,44 @@ def test_the_usual_batch_keeps_the_rate_and_nothing_is_said(compose_recipe):
     assert said(compose_recipe("scale_lr=linear")) == []
 
 
+PATIENCE_3 = "regularization.early_stopping.patience=3"
 SWA = ["regularization=[weight_average]", "regularization.weight_average.form=swa"]
 
 
 @pytest.mark.parametrize(
     ("words", "beginning"),
     [
-        ([*SWA, "regularization.weight_average.start='50 epochs'"], "start=50 epochs: is too long"),
+        (
+            [*SWA, "regularization.weight_average.start='50 epochs'"],
+            "start='50 epochs' is never ",
+        ),
         (["optimizer=asgd", "optimizer.start=1e9"], "optimizer.start="),
-        (["optimizer=asgd", "optimizer.start=3"], "optimizer.start=3: is too long"),
-        (["warmup='50 epochs'"], "warmup=50 epochs: is too long for a training of 12 steps (3 ep"),
-        (["freeze=[backbone]", "unfreeze_at=3"], "unfreeze_at=3: is too long"),
+        (["optimizer=asgd", "optimizer.start=3"], "optimizer.start=3 is never reached: "),
+        (["warmup='50 epochs'"], "warmup='50 epochs' is longer than the training of 12 steps"),
+        (["freeze=[backbone]", "unfreeze_at=3"], "unfreeze_at=3 is never reached: "),
         (
             ["schedule=multistep", "schedule.milestones=[1,3]"],
-            "schedule.milestones=[1,3]: is too long",
+            "schedule.milestones=[1,3] is never reached: ",
         ),
         (["schedule=manual", "schedule.table=[[0,0.1],[3,0.01]]"], "schedule.table=[[0,0.1],[3,0"),
-        (["optimizer.momentum_start=0.5"], "optimizer.momentum_steps=5 epochs: is too long"),
-        (["schedule=step", "schedule.every='13 steps'"], "schedule.every=13 steps: is too long"),
-        (["regularization=[early_stopping]"], "regularization.early_stopping.patience=5 epochs"),
+        (["optimizer.momentum_start=0.5"], "optimizer.momentum_steps='5 epochs' is never "),
+        (
+            ["schedule=step", "schedule.every='13 steps'"],
+            "schedule.every='13 steps' is never ",
+        ),
+        (["regularization=[early_stopping]"], "regularization.early_stopping.patience='5 epochs'"),
+        (
+            ["regularization=[early_stopping]", PATIENCE_3],
+            "begins with",
+        ),
+        (["schedule=plateau", "schedule.patience=2"], "schedule.patience=2 is never"),
     ],
 )
 def test_what_is_never_reached(compose_recipe, words, beginning):
     [line] = said(compose_recipe("epochs=3", *words))
+    assert line.startswith("warning: ")
     assert beginning in line
-    assert "12 steps (3 epochs); " in line
+    assert "12 steps (3 epochs)" in line
 
 
 @pytest.mark.parametrize(
@@ -75,10 +89,25 @@ def test_what_is_never_reached(compose_recipe, words, beginning):
         ["schedule=step", "schedule.every=3"],
         ["schedule=restarts", "schedule.first=3"],
         ["regularization=[early_stopping]", "regularization.early_stopping.patience=2"],
+        ["schedule=plateau", "schedule.patience=1"],
     ],
 )
 def test_what_is_reached_is_not_said(compose_recipe, words):
     assert said(compose_recipe("epochs=3", *words)) == []
+
+
+def test_nothing_is_said_of_a_length_that_a_procedure_chooses(compose_recipe):
+    recipe = compose_recipe("epochs=3", "regularization=[early_stopping]")
+    assert notes(recipe, build.lengths_of(recipe, 100, 1), chosen=True) == []
+
+
+@pytest.mark.parametrize(("epochs", "stops"), [(5, False), (6, True)])
+def test_patience_counts_from_the_first_validation(compose_recipe, epochs, stops):
+    """The rule itself, where no epoch is better than the first."""
+    words = [f"epochs={epochs}", "regularization=[early_stopping]"]
+    rule = EarlyStopping(patience=5)
+    assert any(rule.should_stop(0.0, epoch + 1) for epoch in range(epochs)) == stops
+    assert (said(compose_recipe(*words)) == []) == stops
 
 
 def test_a_short_warm_up_is_said_with_how_far_the_rate_rises(compose_recipe):
