@@ -317,7 +317,7 @@ def _told(run: Run, name: str, near: Tensor, outputs: Tensor, y: Tensor) -> dict
         shares = {"contradicted": (agree & (said != y)).float().mean(), "labels": theirs.mean()}
         for kind, share in shares.items():
             found[f"{kind}/{name}"] = float(share)
-            # One more of each kind: of few samples none may be wrong (Agresti, Coull 1998).
+            # Laplace's rule, one more of each kind: of few samples none may be wrong.
             kept = (float(share) * len(y) + 1) / (len(y) + 2)
             found[f"{kind}/{name}_error"] = math.sqrt(kept * (1 - kept) / len(y))
     worse = (ours - theirs) / unit

@@ -1,5 +1,6 @@
-"""What a procedure works with: it trains the runs that the procedure describes, one by one.
+"""What a procedure works with: it trains the runs that the procedure describes.
 
+Alike runs are trained at once where that is faster, else one by one.
 Each run is checked, named, tagged with its parent and exactly resumable. A procedure of several
 runs has a record of its own; typed again, it goes on with what is not finished.
 """

@@ -6,6 +6,9 @@
                          the mean of its values and its standard error; the last line of a
                          trial counts
         lock             held by the process that drives the sweep
+        stacks.json      which runs are trained at once, as `dlrun.job.stacked` has decided
+        run.json, recipe.yaml, metrics.jsonl, status.json
+                         the whole as one run of MLflow, written by `dlrun.sweep.summary`
         report.html      written by `dlrun.report`
         journal.log      Optuna's storage, only while a pruner judges jobs in many processes
 
