@@ -245,11 +245,10 @@ def input_scale(seen: Seen) -> Iterator[Finding]:
         return
     low, high = float(sizes.min()), float(sizes.max())
     if high > SCALE[1] or high < SCALE[0]:
-        worst = high
         yield Finding(
             "input_scale",
             WARN,
-            f"Inputs have a root mean square of {worst:.3g}, and networks are made for about 1: "
+            f"Inputs have a root mean square of {high:.3g}, and networks are made for about 1: "
             "standardize them.",
             {"lowest": low, "highest": high},
             changes={"preprocessing": ["standardize"]},

@@ -32,17 +32,12 @@ class Activations:
     @property
     def dead(self) -> float:
         """The share of rectified units that are zero for every sample, at every place."""
-        return float(dead(self.values)) if self.kind in RECTIFIES else 0.0
+        return float((largest(self.values) == 0).float().mean()) if self.kind in RECTIFIES else 0.0
 
     @property
     def saturated(self) -> float:
         """The share of values near a flat end of their function."""
         return float(saturated(self.values, self.kind)) if self.kind in SATURATES else 0.0
-
-
-def dead(values: Tensor, axis: int = 1) -> Tensor:
-    """The share of units that are zero for every sample, at every place; axis: of the units."""
-    return (largest(values, axis) == 0).float().mean()
 
 
 def largest(values: Tensor, axis: int = 1) -> Tensor:

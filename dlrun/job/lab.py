@@ -122,11 +122,6 @@ class Lab:
         """The option of each group; those of a group with several, in their order."""
         return self.invocation.chosen(self.config)
 
-    @property
-    def words(self) -> Sequence[str]:
-        """The command that was typed."""
-        return tuple(self.invocation.command)
-
     def command(self, changes: Mapping[str, Any]) -> str:
         """The command that was typed with other settings; None leaves a key out.
 

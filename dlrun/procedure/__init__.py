@@ -206,10 +206,6 @@ class Lab(Protocol):
     def chosen(self) -> Mapping[str, str]:
         """The option of each group; those of a group with several, in their order."""
 
-    @property
-    def words(self) -> Sequence[str]:
-        """The command that was typed, to propose the next one."""
-
     def command(self, changes: Mapping[str, Any]) -> str:
         """The command that was typed with other settings, by their dotted keys: what to type next.
 

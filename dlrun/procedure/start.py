@@ -61,7 +61,7 @@ def start(
     for name, title in _CHECKS:
         outcome = report.do(name, title, {"samples": list(samples)} if name == "overfit" else {})
         if outcome is not None and outcome.failure:
-            return report.stopped(name, outcome)
+            return report.stopped(outcome)
         found = {each.name: each.numbers for each in outcome.findings} if outcome else {}
         rate = found.get("best_rate", {}).get("lr", rate)
         largest = found.get("best_rate", {}).get("largest", largest)
@@ -200,7 +200,7 @@ class _Report:
         )
         return ranked
 
-    def stopped(self, name: str, outcome: Outcome) -> Outcome:
+    def stopped(self, outcome: Outcome) -> Outcome:
         """The end before the search, where something must be mended first."""
         command = self._steps[-1].command
         self._write(outcome.findings, again=command)
