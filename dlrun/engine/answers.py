@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dlrun.data import Data, Split
 from dlrun.data.sample import sample
-from dlrun.engine.evaluate import averaged, samples
+from dlrun.engine.evaluate import evaluating, samples
 from dlrun.engine.feed import prepare
 from dlrun.engine.report_card import BINS, confusion_of, worst_mistakes
 from dlrun.engine.run import Run
@@ -66,13 +66,10 @@ def _said(run: Run, split: Split) -> Arrays:
     """Of each sample, batch by batch."""
     parts: list[dict[str, Tensor]] = []
     feed = prepare(split, run.evaluation, run.device, fixed=False)
-    with averaged(run), torch.no_grad():
-        was_training = run.model.training
-        run.model.eval()
+    with evaluating(run):
         for x, y in samples(run, feed):
             output, truth = run.answers(run.forward(x), y)
             parts.append(_of_batch(run, output, truth))
-        run.model.train(was_training)
     found = {key: torch.cat([part[key] for part in parts]).cpu().numpy() for key in parts[0]}
     if "bins" in found:
         found["bins"] = torch.stack([part["bins"] for part in parts]).sum(0).cpu().numpy()
@@ -153,11 +150,8 @@ def _reconstructions(run: Run, split: Split) -> Arrays:
     rows = sample(split, _RECONSTRUCTED, seed=0)
     part = Split(split.x, split.y, rows)
     feed = prepare(part, run.evaluation, run.device, fixed=False)
-    with averaged(run):
-        was_training = run.model.training
-        run.model.eval()
+    with evaluating(run):
         pairs = [(x, run.loss.predicted(run.forward(x)).view_as(x)) for x, _ in samples(run, feed)]
-        run.model.train(was_training)
     x, output = (torch.cat(each).float().cpu() for each in zip(*pairs, strict=True))
     error = (x - output).square().flatten(1).mean(1)
     shown = np.arange(min(SHOWN // 2, len(rows)))

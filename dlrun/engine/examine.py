@@ -13,10 +13,9 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from dlrun.data import Split
 from dlrun.data.sample import sample
-from dlrun.engine.batches import gather
 from dlrun.engine.distance import distances
-from dlrun.engine.evaluate import averaged, ready
-from dlrun.engine.look import Seen, untouched
+from dlrun.engine.evaluate import averaged
+from dlrun.engine.look import Seen, as_seen, some, untouched
 from dlrun.engine.run import Run
 from dlrun.engine.step import training_batches
 from dlrun.engine.trial import improved
@@ -98,7 +97,7 @@ def examined(run: Run, trained: int, tested: bool = False) -> dict[str, float]:
                 found |= _neighbours(run, train, val)
             found |= improved(run, (train.x, train.y), (val.x, val.y), trained)
         if tested and len(run.data.test):
-            x, _ = _some(run, run.data.test, SAMPLES)
+            x, _ = some(run, run.data.test, SAMPLES)
             found |= {f"test/{key}": value for key, value in _moved(train.x, x).items()}
         for name in ("test", *run.data.extra):
             found[f"{name}/samples"] = float(len(run.data.splits[name]))
@@ -114,7 +113,7 @@ def initial_loss(run: Run) -> float:
 
 @torch.no_grad()
 def _looked(run: Run, split: Split) -> Looked:
-    x, y = _some(run, split, SAMPLES)
+    x, y = some(run, split, SAMPLES)
     run.model.eval()
     batches = x.split(run.lengths.evaluation_batch)
     return Looked(x, y, torch.cat([run.uncompiled(part).float() for part in batches]))
@@ -231,7 +230,7 @@ def without_network(run: Run) -> dict[str, float]:
     """What the best constant answer gives on the validation split, or on the training split."""
     split = run.data.val if len(run.data.val) else run.data.train
     if run.reconstructs:
-        _, y = _some(run, split, SAMPLES)
+        _, y = some(run, split, SAMPLES)
         return {"undecided": _undecided(run, y)}
     y = split.y[split.rows].to(run.device)
     found = {"undecided": _undecided(run, y)}
@@ -389,7 +388,8 @@ def told_apart(run: Run) -> dict[str, float]:
     if count < NEIGHBOURS:
         return {}
     splits = (run.data.train, run.data.val)
-    x = torch.cat([_flat(run, split, sample(split, count, seed=2))[0] for split in splits])
+    parts = [as_seen(run, split, sample(split, count, seed=2))[0] for split in splits]
+    x = torch.cat(parts).float().flatten(1)
     of_val = torch.arange(2 * count, device=x.device) >= count
     away = distances(x, x).fill_diagonal_(math.inf)
     near = away.topk(math.isqrt(2 * count) // 2 * 2 + 1, largest=False).indices
@@ -402,19 +402,3 @@ def _further(a: Tensor, b: Tensor) -> float:
     """P(a > b) + P(a = b)/2 of a draw from each (Mann and Whitney 1947)."""
     difference = a[:, None] - b[None, :]
     return float((difference > 0).float().mean() + (difference == 0).float().mean() / 2)
-
-
-def _some(run: Run, split: Split, count: int) -> tuple[Tensor, Tensor]:
-    """Samples of a split as the model sees them in evaluation, and their targets."""
-    rows = sample(split, count, seed=0).sort().values
-    x, y = gather(split.x, split.y, rows.to(split.x.device))
-    with torch.no_grad():
-        x = ready(run, run.evaluation(x.to(run.device)))
-    return x, x if run.reconstructs else y.to(run.device)
-
-
-def _flat(run: Run, split: Split, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Preprocessed samples as vectors, and their targets."""
-    x, y = gather(split.x, split.y, rows.to(split.x.device))
-    with torch.no_grad():
-        return run.evaluation(x.to(run.device)).float().flatten(1), y.to(run.device)

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from dlrun.data import Split
 from dlrun.data.sample import sample
 from dlrun.engine.batches import gather
-from dlrun.engine.evaluate import averaged, ready
+from dlrun.engine.evaluate import averaged
 from dlrun.engine.layers import Parts, acts, weights
-from dlrun.engine.look import untouched
+from dlrun.engine.look import some, untouched
 from dlrun.engine.run import Run
 
 FILTERS = 64
@@ -183,15 +183,6 @@ def _unit(x: Tensor) -> Kernels:
     """Images with values from 0 to 1."""
     values = x.float() / 255 if x.dtype == torch.uint8 else x.float()
     return np.asarray(values.cpu().numpy(), np.float32)
-
-
-@torch.no_grad()
-def some(run: Run, split: Split, count: int) -> tuple[Tensor, Tensor]:
-    """Samples of a split as the model sees them in evaluation, and their targets."""
-    rows = sample(split, count, seed=0).sort().values
-    x, y = gather(split.x, split.y, rows.to(split.x.device))
-    x = ready(run, run.evaluation(x.to(run.device)))
-    return x, x if run.reconstructs else y.to(run.device)
 
 
 @contextmanager

@@ -113,6 +113,19 @@ def _remembered(module: nn.Module) -> Callable[[], None]:
     return put_back
 
 
+@torch.no_grad()
+def as_seen(run: Run, split: Split, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Samples as the model sees them in evaluation, and their targets. rows: of the data set."""
+    x, y = gather(split.x, split.y, rows.to(split.x.device))
+    x = ready(run, run.evaluation(x.to(run.device)))
+    return x, x if run.reconstructs else y.to(run.device)
+
+
+def some(run: Run, split: Split, count: int) -> tuple[Tensor, Tensor]:
+    """So many samples of a split, drawn at random, in its order; as `as_seen` gives them."""
+    return as_seen(run, split, sample(split, count, seed=0).sort().values)
+
+
 class Seen:
     """What the checks look at; each thing is computed once, when the first check asks for it.
 
@@ -124,10 +137,7 @@ class Seen:
         split = run.data.train
         most = min(SAMPLES, max(BATCH // 4, int(_OPERATIONS / max(run.flops, 1))))
         rows = sample(split, most, seed=0)
-        x, y = gather(split.x, split.y, rows.to(split.x.device))
-        with torch.no_grad():
-            self.x = ready(run, run.evaluation(x.to(run.device)))
-        self.y = self.x if run.reconstructs else y.to(run.device)
+        self.x, self.y = as_seen(run, split, rows)
 
     @cached_property
     def outputs(self) -> Tensor:

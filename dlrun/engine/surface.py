@@ -14,9 +14,8 @@ from torch import Tensor
 from dlrun.data import Data
 from dlrun.data.sample import make_generator
 from dlrun.engine.evaluate import averaged
-from dlrun.engine.inside import some
 from dlrun.engine.layers import weights
-from dlrun.engine.look import untouched
+from dlrun.engine.look import some, untouched
 from dlrun.engine.run import Run
 
 Report = Callable[[int, int], None]

@@ -179,10 +179,8 @@ def _pairs(parts: Sequence[Any], runs: Sequence[Run]) -> list[tuple[Any, Run]]:
 def _mask(run: Run, chosen: set[int], stack: Stack) -> Tensor:
     """(1, n): 1 for what is chosen of a run's weights, by their ids, else 0."""
     mask = torch.zeros_like(stack.flat[:1])
-    for name, weight in run.model.named_parameters():
-        if name in stack.columns and id(weight) in chosen:
-            place = stack.columns[name]
-            mask[:, place.start : place.stop] = 1
+    for place in _columns(run, chosen, stack):
+        mask[:, place] = 1
     return mask
 
 

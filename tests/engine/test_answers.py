@@ -37,6 +37,16 @@ def test_classes(run, digits):
         assert right[place] / each.count == pytest.approx(each.accuracy)
 
 
+@pytest.mark.parametrize("words", [(), ("model=autoencoder", "loss=mse")])
+def test_an_error_leaves_the_model_in_its_mode(compose_recipe, digits, words):
+    run = build.build(compose_recipe(*words), digits)
+    run.model.train()
+    run.model.forward = lambda x: x / "nothing"
+    with pytest.raises(TypeError):
+        answers(run, digits, "val")
+    assert run.model.training
+
+
 def test_the_worst_mistakes_of_each_class_come_worst_first(run, digits):
     found = answers(run, digits, "val")
     y, wrong = found["y"], found["y"] != found["predicted"]

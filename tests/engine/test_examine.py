@@ -14,6 +14,7 @@ from dlrun.data.sample import sample
 from dlrun.engine import examine
 from dlrun.engine.evaluate import evaluate, samples
 from dlrun.engine.feed import prepare
+from dlrun.engine.look import some
 from dlrun.recipe import build, compose
 from tests.states import differences
 
@@ -76,9 +77,7 @@ def test_without_an_opinion_where_training_lacks_classes(compose_recipe, train_r
 def test_the_inputs_of_the_test_split_are_compared_once_it_is_measured(trained):
     assert "test/moved" not in examine.examined(trained, 2000)
     seen = examine.examined(trained, 2000, tested=True)
-    x = [
-        examine._some(trained, split, 2000)[0] for split in (trained.data.train, trained.data.test)
-    ]
+    x = [some(trained, split, 2000)[0] for split in (trained.data.train, trained.data.test)]
     assert seen["test/moved"] == examine._moved(*x)["moved"]
 
 

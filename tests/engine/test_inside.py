@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from dlrun.engine import inside
+from dlrun.engine.look import some
 from dlrun.recipe import build
 
 
@@ -43,7 +44,7 @@ def test_histograms_count_every_value(built, digits):
         ("Linear", samples * 10),
     ]
     relu = found.activations[1]
-    x, _ = inside.some(run, digits.val, inside.BATCH)
+    x, _ = some(run, digits.val, inside.BATCH)
     with torch.no_grad():
         zeros = (torch.relu(run.model[1](x.flatten(1))) == 0).float().mean()
     assert relu.zeros == pytest.approx(float(zeros))
