@@ -10,7 +10,7 @@ Anything else is a bug of dlrun and keeps its traceback.
 """
 
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from dlrun.finding import NAMES
 
@@ -60,6 +60,22 @@ def refuse(wrong: Iterable[str]) -> None:
     """Raise one Mistake that names all that is wrong, each once; do nothing where nothing is."""
     if found := dict.fromkeys(wrong):
         raise Mistake("\n".join(found))
+
+
+def not_negative(**values: float | None) -> None:
+    """Raise ValueError for what is below 0; None is let pass."""
+    for name, value in values.items():
+        if value is not None and value < 0:
+            raise ValueError(f"{name} must not be negative, got {value}")
+
+
+def below_one(**values: float | Sequence[float] | None) -> None:
+    """Raise ValueError for what is not at least 0 and below 1, or has such; None is let pass."""
+    for name, value in values.items():
+        parts = value if isinstance(value, Sequence) else [value]
+        if not all(each is None or 0 <= each < 1 for each in parts):
+            shown = list(value) if isinstance(value, Sequence) else value
+            raise ValueError(f"{name} must be at least 0 and below 1, got {shown}")
 
 
 def first_line(error: BaseException) -> str:

@@ -17,6 +17,7 @@ from math import cos, exp, inf, isnan, log, pi, sqrt
 from typing import Any
 
 from dlrun.duration import Steps
+from dlrun.errors import not_negative
 
 _LOG_MOST = log(1e30)
 Curve = Callable[[int, int, int], float]
@@ -140,7 +141,7 @@ def manual(
     if lr <= 0:
         raise ValueError(f"lr must be above 0, got {lr}")
     for row in table:
-        _not_negative("table", min(row))
+        not_negative(table=min(row))
     reached = [(epoch, rate) for epoch, rate in table if step >= epoch * steps_per_epoch]
     return max(reached)[1] / lr if reached else 1.0
 
@@ -156,7 +157,7 @@ def exponential(
     """gamma^t, or e^(−k·t) where k is given; t in epochs or steps."""
     t = _count(step, steps_per_epoch, by)
     if k is not None:
-        _not_negative("k", k)
+        not_negative(k=k)
         return exp(-k * t)
     return _power("gamma", gamma, t)
 
@@ -165,7 +166,7 @@ def time(
     step: int, total_steps: int, steps_per_epoch: int, k: float = 0.1, by: str = "epoch"
 ) -> float:
     """1/(1 + k·t), t in epochs or steps."""
-    _not_negative("k", k)
+    not_negative(k=k)
     return 1 / (1 + k * _count(step, steps_per_epoch, by))
 
 
@@ -178,8 +179,8 @@ def inverse(
     by: str = "step",
 ) -> float:
     """(1 + gamma·n)^(−c), n in steps or epochs."""
-    _not_negative("gamma", gamma)
-    _not_negative("c", c)
+    not_negative(gamma=gamma)
+    not_negative(c=c)
     return float((1 + gamma * _count(step, steps_per_epoch, by)) ** -c)
 
 
@@ -187,13 +188,13 @@ def sqrt_decay(
     step: int, total_steps: int, steps_per_epoch: int, t: float = 1.0, by: str = "epoch"
 ) -> float:
     """t/√n, n the number of the epoch or step, counted from 1."""
-    _not_negative("t", t)
+    not_negative(t=t)
     return t / sqrt(_count(step, steps_per_epoch, by) + 1)
 
 
 def linear(step: int, total_steps: int, steps_per_epoch: int, final: float = 0.0) -> float:
     """From 1 to final, linearly."""
-    _not_negative("final", final)
+    not_negative(final=final)
     return 1 + (final - 1) * step / total_steps
 
 
@@ -201,14 +202,14 @@ def polynomial(
     step: int, total_steps: int, steps_per_epoch: int, power: float = 2.0, final: float = 0.0
 ) -> float:
     """final + (1 − final)·(1 − step/total)^power."""
-    _not_negative("power", power)
-    _not_negative("final", final)
+    not_negative(power=power)
+    not_negative(final=final)
     return float(final + (1 - final) * max(0.0, 1 - step / total_steps) ** power)
 
 
 def cosine(step: int, total_steps: int, steps_per_epoch: int, final: float = 0.0) -> float:
     """From 1 down to final along half a cosine (Loshchilov, Hutter 2017)."""
-    _not_negative("final", final)
+    not_negative(final=final)
     return final + (1 - final) * 0.5 * (1 + cos(pi * step / total_steps))
 
 
@@ -225,7 +226,7 @@ def restarts(
         raise ValueError(f"first must be at least one step, got {first}")
     if growth < 1:
         raise ValueError(f"growth must be at least 1, got {growth}")
-    _not_negative("final", final)
+    not_negative(final=final)
     length, left = float(first), float(step)
     while left >= length:
         left, length = left - length, length * growth
@@ -265,8 +266,8 @@ def one_cycle(
 ) -> float:
     """From start up to 1 in the first `rise` steps, down to final at the last step."""
     _one_of("shape", shape, ("cosine", "linear"))
-    _not_negative("start", start)
-    _not_negative("final", final)
+    not_negative(start=start)
+    not_negative(final=final)
     if step < rise:
         a, b, way = start, 1.0, step / rise
     else:
@@ -357,7 +358,7 @@ class Plateau(Schedule):
         if patience < 1:
             raise ValueError(f"patience must be at least one step, got {patience}")
         _between("factor", factor)
-        _not_negative("min_improvement", min_improvement)
+        not_negative(min_improvement=min_improvement)
         if not 0 <= minimum <= 1:
             raise ValueError(f"minimum must be between 0 and 1, got {minimum}")
         self.patience, self.factor = patience, factor
@@ -478,7 +479,7 @@ class Warmup(Schedule):
 
 def warmup(schedule: Schedule, steps: Steps) -> Schedule:
     """The schedule with a warm-up of `steps` steps; itself for 0."""
-    _not_negative("warmup", steps)
+    not_negative(warmup=steps)
     return Warmup(schedule, steps) if steps else schedule
 
 
@@ -492,18 +493,13 @@ def _count(step: int, steps_per_epoch: int, by: str) -> int:
 
 def _power(name: str, base: float, exponent: int) -> float:
     """base^exponent; infinite where it overflows 32 bits."""
-    _not_negative(name, base)
+    not_negative(**{name: base})
     return inf if base > 1 and exponent * log(base) > _LOG_MOST else base**exponent
 
 
 def _one_of(name: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
         raise ValueError(f"{name} must be {' or '.join(known)}, got {value}")
-
-
-def _not_negative(name: str, value: float) -> None:
-    if value < 0:
-        raise ValueError(f"{name} must not be negative, got {value}")
 
 
 def _between(name: str, value: float) -> None:

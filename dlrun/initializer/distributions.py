@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from dlrun.errors import not_negative
 from dlrun.initializer import fresh, layers, set_biases, set_weight
 
 
@@ -16,8 +17,7 @@ def normal(
     model: nn.Module, x: Tensor, *, mean: float = 0.0, std: float = 0.01, bias: float = 0.0
 ) -> None:
     """Weights N(mean, std²)."""
-    if std < 0:
-        raise ValueError(f"std must not be negative, got {std}")
+    not_negative(std=std)
     for layer in layers(model):
         set_weight(layer, fresh(layer).normal_(mean, std))
     set_biases(model, bias)

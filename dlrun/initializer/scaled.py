@@ -5,6 +5,7 @@ from math import exp, sqrt
 from torch import Tensor, nn
 
 from dlrun.activation import Activation
+from dlrun.errors import not_negative
 from dlrun.initializer import Layer, fans, fresh, layers, set_biases, set_weight
 from dlrun.model.order import residual_ends
 
@@ -36,7 +37,7 @@ def xavier(
 
     Glorot, Bengio 2010.
     """
-    _require_gain(gain)
+    not_negative(gain=gain)
     for layer in layers(model):
         _draw(layer, gain * sqrt(1 / _fan(layer, mode)), distribution)
     set_biases(model, bias)
@@ -75,7 +76,7 @@ def random_walk(
     Sussillo, Abbott 2014: g = √2·exp(1.2/(max(N, 6) − 2.4)) for ReLU, 1.2 for tanh
     (they advise 1.1 to 1.3), exp(1/(2N)) for linear units and, here, for all others.
     """
-    _require_gain(gain)
+    not_negative(gain=gain)
     kind = type(activation())
     for layer in layers(model):
         n = fans(layer)[0]
@@ -126,11 +127,6 @@ def slope_below_zero(activation: Activation) -> float:
     if isinstance(module, nn.PReLU):
         return float(module.weight.detach().mean())
     return 0.0
-
-
-def _require_gain(gain: float | None) -> None:
-    if gain is not None and gain < 0:
-        raise ValueError(f"gain must not be negative, got {gain}")
 
 
 def _fan(layer: Layer, mode: str) -> float:

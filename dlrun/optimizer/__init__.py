@@ -19,7 +19,6 @@ those are the recipe's.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -52,14 +51,6 @@ class Observing(Protocol):
 
     def observe(self, score: float) -> None:
         """After each validation; a higher score is better."""
-
-
-def below_one(**values: float | Sequence[float]) -> None:
-    """Raise ValueError for what is to be at least 0 and below 1, or a list of such."""
-    for name, value in values.items():
-        if not all(0 <= each < 1 for each in (value if isinstance(value, Sequence) else [value])):
-            shown = list(value) if isinstance(value, Sequence) else value
-            raise ValueError(f"{name} must be at least 0 and below 1, got {shown}")
 
 
 def takes_closure(optimizer: Optimizer) -> bool:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from dlrun.optimizer import below_one, rules
+from dlrun.errors import below_one, not_negative
+from dlrun.optimizer import rules
 from dlrun.optimizer.replay import evaluated
 
 FORMS = ("outside", "inside")
@@ -31,7 +32,7 @@ def adagrad(
         return torch.optim.Adagrad(
             parameters, lr, lr_decay, weight_decay, initial_accumulator_value, eps
         )
-    _check(lr_decay=lr_decay, initial_accumulator_value=initial_accumulator_value)
+    not_negative(lr_decay=lr_decay, initial_accumulator_value=initial_accumulator_value)
     return Scaled(
         parameters,
         lr=lr,
@@ -164,7 +165,7 @@ class Scaled(torch.optim.Optimizer):
         lr_decay: float = 0.0,
         first: float = 0.0,
     ) -> None:
-        _check(lr=lr, eps=eps, weight_decay=weight_decay)
+        not_negative(lr=lr, eps=eps, weight_decay=weight_decay)
         options = {
             **{"lr": lr, "eps": eps, "weight_decay": weight_decay, "inside": inside},
             **{"sums": sums, "beta": beta, "rho": rho, "corrected": corrected},
@@ -215,7 +216,7 @@ class AdaDelta(torch.optim.Optimizer):
         numerator: bool,
         weight_decay: float,
     ) -> None:
-        _check(lr=lr, rho=rho, eps=eps, weight_decay=weight_decay)
+        not_negative(lr=lr, rho=rho, eps=eps, weight_decay=weight_decay)
         options = {"lr": lr, "rho": rho, "eps": eps, "weight_decay": weight_decay}
         super().__init__(parameters, options | {"window": window, "numerator": numerator})
 
@@ -269,9 +270,3 @@ def _outside(form: str) -> bool:
     if form not in FORMS:
         raise ValueError(f"eps_form must be {' or '.join(FORMS)}, got {form}")
     return form == "outside"
-
-
-def _check(**values: float) -> None:
-    for name, value in values.items():
-        if value < 0:
-            raise ValueError(f"{name} must not be negative, got {value}")

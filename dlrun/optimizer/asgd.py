@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from dlrun.duration import Steps
+from dlrun.errors import not_negative
 from dlrun.optimizer.replay import evaluated
 
 
@@ -28,9 +29,7 @@ class ASGD(torch.optim.Optimizer):
         start: Steps | None = None,
         weight_decay: float = 0.0,
     ) -> None:
-        for name, value in (("lr", lr), ("start", start), ("weight_decay", weight_decay)):
-            if value is not None and value < 0:
-                raise ValueError(f"{name} must not be negative, got {value}")
+        not_negative(lr=lr, start=start, weight_decay=weight_decay)
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay})
         self._start = start or 0
 

@@ -5,6 +5,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from dlrun.errors import not_negative
 from dlrun.optimizer.replay import Objective, replayed, trainable
 
 
@@ -16,8 +17,7 @@ class LineSearch(torch.optim.Optimizer):
     """
 
     def __init__(self, model: nn.Module, lr: float, multipliers: list[float]) -> None:
-        if lr < 0:
-            raise ValueError(f"lr must not be negative, got {lr}")
+        not_negative(lr=lr)
         if not multipliers or min(multipliers) <= 0:
             raise ValueError(f"multipliers must be numbers above 0, got {multipliers}")
         super().__init__(trainable(model), {"lr": lr})

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from dlrun.optimizer import below_one
+from dlrun.errors import below_one, not_negative
 from dlrun.optimizer.replay import evaluated
 
 
@@ -24,9 +24,7 @@ class Lion(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.0,
     ) -> None:
-        for name, value in (("lr", lr), ("weight_decay", weight_decay)):
-            if value < 0:
-                raise ValueError(f"{name} must not be negative, got {value}")
+        not_negative(lr=lr, weight_decay=weight_decay)
         below_one(betas=betas)
         super().__init__(parameters, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
 

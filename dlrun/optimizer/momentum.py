@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from dlrun.duration import Steps
+from dlrun.errors import below_one
 from dlrun.optimizer.replay import evaluated
 
 FORMS, RISES = ("torch", "classical"), ("line", "switch")
@@ -44,9 +45,7 @@ def momentum(
     rising, and as a switch, in Hinton 2012, A Practical Guide to Training Restricted Boltzmann
     Machines; classical: Sutskever, Martens, Dahl, Hinton 2013.
     """
-    for name, value in (("momentum", momentum), ("momentum_start", momentum_start)):
-        if value is not None and not 0 <= value < 1:
-            raise ValueError(f"{name} must be at least 0 and below 1, got {value}")
+    below_one(momentum=momentum, momentum_start=momentum_start)
     for name, word, known in (("form", form, FORMS), ("momentum_rise", momentum_rise, RISES)):
         if word not in known:
             raise ValueError(f"{name} must be {' or '.join(known)}, got {word}")

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 from torch.optim.optimizer import ParamsT
 
-from dlrun.optimizer import below_one
+from dlrun.errors import below_one, not_negative
 from dlrun.optimizer.replay import evaluated
 
 QUINTIC = (3.4445, -4.7750, 2.0315)  # steepest at 0: singular values end in about [0.7, 1.2]
@@ -45,9 +45,7 @@ class Muon(torch.optim.Optimizer):
         adamw_last: bool = True,
         matrices: Sequence[Tensor] | None = None,
     ) -> None:
-        for name, value in (("lr", lr), ("adamw_lr", adamw_lr), ("weight_decay", weight_decay)):
-            if value < 0:
-                raise ValueError(f"{name} must not be negative, got {value}")
+        not_negative(lr=lr, adamw_lr=adamw_lr, weight_decay=weight_decay)
         below_one(momentum=momentum, betas=betas)
         if not 1 <= iterations <= 100:
             raise ValueError(f"iterations must be between 1 and 100, got {iterations}")

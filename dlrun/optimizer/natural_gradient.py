@@ -12,9 +12,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from dlrun.errors import Mistake
+from dlrun.errors import Mistake, below_one, not_negative
 from dlrun.loss import LOSSES, Loss
-from dlrun.optimizer import below_one
 from dlrun.optimizer.fisher import Factors, Fisher, Layer, watched
 from dlrun.optimizer.replay import Objective, trainable
 
@@ -50,9 +49,7 @@ class NaturalGradient(torch.optim.Optimizer):
         other_lr: float = 0.05,
         trained: Loss | None = None,
     ) -> None:
-        for name, value in (("lr", lr), ("other_lr", other_lr), ("draws", draws)):
-            if value < 0:
-                raise ValueError(f"{name} must not be negative, got {value}")
+        not_negative(lr=lr, other_lr=other_lr, draws=draws)
         if draws > 1000:
             raise ValueError(f"draws must be at most 1000, got {draws}")
         below_one(momentum=momentum, decay=decay)

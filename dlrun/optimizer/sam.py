@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from dlrun.optimizer import below_one
+from dlrun.errors import below_one, not_negative
 from dlrun.optimizer.replay import Objective, replayed, trainable
 
 BASES = ("momentum", "adamw")
@@ -38,9 +38,7 @@ class SAM(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         groups: Any = None,
     ) -> None:
-        if rho < 0 or eta < 0:
-            name, value = ("rho", rho) if rho < 0 else ("eta", eta)
-            raise ValueError(f"{name} must not be negative, got {value}")
+        not_negative(rho=rho, eta=eta)
         if base not in BASES:
             raise ValueError(f"base must be {' or '.join(BASES)}, got {base}")
         below_one(momentum=momentum, betas=betas)

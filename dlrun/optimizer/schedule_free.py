@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from dlrun.errors import below_one, not_negative
 from dlrun.optimizer.replay import evaluated
 
 
@@ -51,14 +52,11 @@ class ScheduleFree(torch.optim.Optimizer):
         square: float | None = None,
         eps: float = 1e-8,
     ) -> None:
-        for name, value in (("lr", lr), ("eps", eps), ("weight_decay", weight_decay)):
-            if value < 0:
-                raise ValueError(f"{name} must not be negative, got {value}")
+        not_negative(lr=lr, eps=eps, weight_decay=weight_decay)
         if not 0 < momentum < 1:
             name = "momentum" if square is None else "betas"
             raise ValueError(f"{name} must be above 0 and below 1, got {momentum}")
-        if square is not None and not 0 <= square < 1:
-            raise ValueError(f"betas must be at least 0 and below 1, got {square}")
+        below_one(betas=square)
         options: dict[str, Any] = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
         options |= {"adam": square is not None, "square": square or 0.0, "eps": eps}
         super().__init__(parameters, options)

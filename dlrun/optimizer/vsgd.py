@@ -8,6 +8,7 @@ Stochastic, Sparse, Non-smooth Gradients.
 import torch
 from torch import Tensor, nn
 
+from dlrun.errors import not_negative
 from dlrun.optimizer.replay import Objective, flat, replayed, trainable
 
 
@@ -29,8 +30,7 @@ class VSGD(torch.optim.Optimizer):
         slow_start: float = 10.0,
         eps: float = 1e-6,
     ) -> None:
-        if lr < 0:
-            raise ValueError(f"lr must not be negative, got {lr}")
+        not_negative(lr=lr)
         if collect < 1:
             raise ValueError(f"collect must be at least 1, got {collect}")
         if slow_start < 1:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dlrun.errors import Mistake
+from dlrun.errors import Mistake, not_negative
 from dlrun.preprocessing.moments import covariance
 from dlrun.preprocessing.shapes import take_shapes
 
@@ -120,8 +120,7 @@ def _check(components: int | float | None, eps: float) -> None:
         raise ValueError(
             f"components must be a whole number or a share in (0, 1], got {components}"
         )
-    if eps < 0:
-        raise ValueError(f"eps must not be negative, got {eps}")
+    not_negative(eps=eps)
 
 
 def _narrow(batches: Iterable[Tensor]) -> Iterator[Tensor]:

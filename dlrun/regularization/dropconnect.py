@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from dlrun.errors import Mistake
+from dlrun.errors import Mistake, below_one
 from dlrun.model.autoencoder import Transposed, is_linear
 from dlrun.model.order import evaluation
 from dlrun.regularization import Regularizer
@@ -104,9 +104,7 @@ class DropConnect(Regularizer):
         masks: str = "batch",
         inference: str = "mean",
     ) -> None:
-        for name, rate in {"linear": linear, "convolution": convolution}.items():
-            if not 0 <= rate < 1:
-                raise ValueError(f"{name} must be at least 0 and below 1, got {rate}")
+        below_one(linear=linear, convolution=convolution)
         if masks not in ("batch", "sample"):
             raise ValueError(f"masks must be batch or sample, got {masks}")
         if inference not in ("mean", "gaussian"):

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from dlrun.errors import below_one
 from dlrun.model.autoencoder import Transposed, is_linear
 from dlrun.model.blocks import LocallyConnected
 from dlrun.model.order import weight_layers
@@ -108,9 +109,9 @@ class Dropout(Regularizer):
             if word not in known:
                 raise ValueError(f"{name} must be {' or '.join(known)}, got {word}")
         given = {"hidden": hidden, "visible": visible, "convolution": convolution}
+        if rates == "drop":
+            below_one(**given)
         for name, rate in given.items():
-            if rates == "drop" and not 0 <= rate < 1:
-                raise ValueError(f"{name} must be at least 0 and below 1, got {rate}")
             if rates == "keep" and not 0 < rate <= 1:
                 raise ValueError(f"{name} must be above 0 and at most 1, got {rate}")
         drops = [rate if rates == "drop" else 1 - rate for rate in given.values()]

@@ -6,6 +6,7 @@ Morgan, Bourlard 1990; Prechelt 1998, Early Stopping — But When?
 from math import inf
 
 from dlrun.duration import Steps
+from dlrun.errors import not_negative
 from dlrun.regularization import Regularizer
 
 
@@ -23,8 +24,7 @@ class EarlyStopping(Regularizer):
     ) -> None:
         if patience < 1:
             raise ValueError(f"patience must be at least one step, got {patience}")
-        if min_improvement < 0:
-            raise ValueError(f"min_improvement must not be negative, got {min_improvement}")
+        not_negative(min_improvement=min_improvement)
         self.patience, self.min_improvement = patience, min_improvement
         self.restore_best = restore_best
         self.best, self.best_step = -inf, 0

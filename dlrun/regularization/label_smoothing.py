@@ -4,6 +4,7 @@ Szegedy, Vanhoucke, Ioffe, Shlens, Wojna 2016, Rethinking the Inception Architec
 Computer Vision, section 7.
 """
 
+from dlrun.errors import below_one
 from dlrun.loss import Loss
 from dlrun.regularization import Regularizer
 
@@ -17,8 +18,7 @@ class LabelSmoothing(Regularizer):
     """
 
     def __init__(self, amount: float = 0.1, spread: str = "others") -> None:
-        if not 0 <= amount < 1:
-            raise ValueError(f"amount must be at least 0 and below 1, got {amount}")
+        below_one(amount=amount)
         if spread not in ("others", "all"):
             raise ValueError(f"spread must be others or all, got {spread}")
         self.amount, self.spread = amount, spread

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
+from dlrun.errors import not_negative
 from dlrun.regularization import Regularizer
 
 
@@ -13,8 +14,7 @@ class InputNoise(Regularizer):
     """x + N(0, std²), drawn for every element of every batch (Bishop 1995)."""
 
     def __init__(self, std: float = 0.1) -> None:
-        if std < 0:
-            raise ValueError(f"std must not be negative, got {std}")
+        not_negative(std=std)
         self.std = std
 
     def change_batch(self, x: Tensor, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
@@ -36,8 +36,7 @@ class TargetNoise(Regularizer):
     def __init__(self, outputs: int, flip: float = 0.1, std: float = 0.1) -> None:
         if not 0 <= flip <= 1:
             raise ValueError(f"flip must be between 0 and 1, got {flip}")
-        if std < 0:
-            raise ValueError(f"std must not be negative, got {std}")
+        not_negative(std=std)
         self.flip, self.std = flip, std
         self._classes = max(outputs, 2)  # one output means two classes
 
@@ -69,10 +68,7 @@ class GradientNoise(Regularizer):
     """
 
     def __init__(self, eta: float = 0.01, gamma: float = 0.55) -> None:
-        if eta < 0:
-            raise ValueError(f"eta must not be negative, got {eta}")
-        if gamma < 0:
-            raise ValueError(f"gamma must not be negative, got {gamma}")
+        not_negative(eta=eta, gamma=gamma)
         self.eta, self.gamma = eta, gamma
         self.step = 0
 

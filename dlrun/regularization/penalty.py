@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dlrun.errors import not_negative
 from dlrun.model.roles import Used, decaying, everything, length, value, weights
 from dlrun.regularization import Regularizer
 
@@ -80,8 +81,7 @@ class Choice:
 
 def require(strength: float, parameters: str) -> None:
     """Raise ValueError for a value that these two options cannot have."""
-    if strength < 0:
-        raise ValueError(f"strength must not be negative, got {strength}")
+    not_negative(strength=strength)
     if parameters not in ("weights", "all"):
         raise ValueError(f"parameters must be weights or all, got {parameters}")
 

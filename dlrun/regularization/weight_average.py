@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dlrun.duration import Steps
+from dlrun.errors import below_one, not_negative
 from dlrun.regularization import Regularizer
 
 Share = Callable[[int, int], float]
@@ -99,8 +100,7 @@ def exponential(decay: float, warmup: bool = True) -> Share:
     warmup: d = min(decay, (1 + t)/(10 + t)), t the number of weights averaged so far, which
     soon forgets the early ones; else d = decay.
     """
-    if not 0 <= decay < 1:
-        raise ValueError(f"decay must be at least 0 and below 1, got {decay}")
+    below_one(decay=decay)
 
     def share(steps: int, count: int) -> float:
         return 1 - (min(decay, (1 + count) / (10 + count)) if warmup else decay)
@@ -110,8 +110,7 @@ def exponential(decay: float, warmup: bool = True) -> Share:
 
 def equal(start: int, period: int) -> Share:
     """The mean of the weights after the steps start, start + period, start + 2·period, ..."""
-    if start < 0:
-        raise ValueError(f"start must not be negative, got {start}")
+    not_negative(start=start)
     if period < 1:
         raise ValueError(f"period must be at least one step, got {period}")
     first = max(start, 1)
