@@ -92,6 +92,24 @@ def test_columns_have_the_names_of_the_file(tmp_path, capsys, target):
         assert heads == [ranges]
 
 
+@pytest.mark.parametrize("targets", [["cat", "dog"], ["weight", "height"], ["weight"]])
+def test_each_target_of_images_is_listed_by_its_name(tmp_path, targets):
+    rng = np.random.default_rng(0)
+    lines = ["file," + ",".join(targets)]
+    for row in range(20):
+        pixels = rng.integers(256, size=(4, 4), dtype="uint8")
+        Image.fromarray(pixels).save(tmp_path / f"{row}.png")
+        values = [row % 2, row // 2 % 2] if "cat" in targets else [row * 1.5, row]
+        lines.append(",".join(map(str, [f"{row}.png", *values[: len(targets)]])))
+    (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
+    words = ["data=imagetable", "data.path=labels.csv", "data.files=file", "data.split=100/0/0"]
+    assert main([*COMMON, *words, f"data.target=[{','.join(targets)}]", "data.root=."]) == 0
+    rows = [row for row in own()[1]["table"] if "lowest" in row]
+    assert [row["column"] for row in rows] == [f"{name} (target)" for name in targets]
+    if "height" in targets:
+        assert [row["highest"] for row in rows] == pytest.approx([28.5, 19])
+
+
 @pytest.mark.parametrize("preprocessing", ["standardize", "[standardize,whiten]"])
 def test_a_column_for_every_class_is_said_and_whitening_is_not_advised(tmp_path, preprocessing):
     """The direction in which nothing varies has no gradient, and whitening cannot mend it."""
