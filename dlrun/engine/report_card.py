@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from dlrun.metric.counts import macro_f1, precision, recall
 from dlrun.metric.probabilities import calibration_error
 from dlrun.metric.regression import r2
 
@@ -30,6 +31,19 @@ class OfClass:
     recall: float
     f1: float
     support: int
+
+
+@dataclass(frozen=True)
+class MeanOfClasses:
+    """The means over classes, as the metrics take them.
+
+    classes: how many it is of, those that have a sample or an answer; of labels, all.
+    """
+
+    precision: float
+    recall: float
+    f1: float
+    classes: int
 
 
 @dataclass(frozen=True)
@@ -89,6 +103,17 @@ def by_class(predicted: Tensor, y: Tensor, names: Sequence[str]) -> list[OfClass
         OfClass(name, r / max(s, 1), r / max(t, 1), 2 * r / max(s + t, 1), t)
         for name, r, s, t in rows
     ]
+
+
+def mean_of_classes(predicted: Tensor, y: Tensor) -> MeanOfClasses:
+    """How well the classes, or the labels, are found in the mean."""
+    counts = precision(predicted, y)  # which are those of the others too
+    means = [
+        float(each.of_sums(counts, len(y)))
+        for each in (precision, recall, macro_f1)
+        if each.of_sums is not None
+    ]
+    return MeanOfClasses(means[0], means[1], means[2], int((counts[-1] > 0).sum()))
 
 
 def most_confused(counts: Tensor, names: Sequence[str], most: int = 10) -> list[Confused]:

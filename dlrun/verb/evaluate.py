@@ -17,7 +17,7 @@ from dlrun.verb.opened import Opened, opened, trained_record
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dlrun.engine.report_card import Bin, Confused, OfClass
+    from dlrun.engine.report_card import Bin, Confused, MeanOfClasses, OfClass
     from dlrun.verb.labelled import Labelled
 
 _MATRIX = 16
@@ -74,7 +74,8 @@ def _card(made: Opened, predicted: "Tensor", y: "Tensor") -> dict[str, Any]:
     if run.regression and not run.labels:
         return {"targets": [asdict(each) for each in report_card.by_target(predicted, y, names)]}
     found: dict[str, Any] = {
-        "classes": [asdict(each) for each in report_card.by_class(predicted, y, names)]
+        "classes": [asdict(each) for each in report_card.by_class(predicted, y, names)],
+        "mean": asdict(report_card.mean_of_classes(predicted, y)),
     }
     if y.dim() == 1:
         counts = report_card.confusion(predicted, y)
@@ -89,7 +90,7 @@ def _card(made: Opened, predicted: "Tensor", y: "Tensor") -> dict[str, Any]:
 
 
 def _show(made: Opened, samples: "Labelled", found: Mapping[str, Any]) -> None:
-    from dlrun.engine.report_card import Bin, Confused, OfClass
+    from dlrun.engine.report_card import Bin, Confused, MeanOfClasses, OfClass
 
     console = screen.console()
     if not console.is_terminal:
@@ -108,7 +109,8 @@ def _show(made: Opened, samples: "Labelled", found: Mapping[str, Any]) -> None:
         rows = [list(each.values()) for each in found["targets"]]
         console.print("", _table(["target", "mae", "rmse", "R²"], rows), sep="\n")
     if "classes" in found:
-        console.print("", *_classes([OfClass(**each) for each in found["classes"]]), sep="\n")
+        classes = [OfClass(**each) for each in found["classes"]]
+        console.print("", _classes(classes, MeanOfClasses(**found["mean"])), sep="\n")
     if "confusion" in found:
         confused = [Confused(**each) for each in found["confused"]]
         names = [each["name"] for each in found["classes"]]
@@ -121,17 +123,14 @@ def _show(made: Opened, samples: "Labelled", found: Mapping[str, Any]) -> None:
         say(said)
 
 
-def _classes(rows: Sequence["OfClass"]) -> list[Table | str]:
+def _classes(rows: Sequence["OfClass"], mean: "MeanOfClasses") -> Table:
     """The report of all classes, or of the worst ones where there are many."""
     shown = sorted(rows, key=lambda each: each.f1)[:_CLASSES] if len(rows) > _CLASSES else rows
     cells: list[list[Any]] = [list(asdict(each).values()) for each in shown]
-    means = [sum(getattr(each, key) for each in rows) / len(rows) for key in _SHARES]
-    cells.append(["mean", *means, sum(each.support for each in rows)])
+    of = "mean" if mean.classes == len(rows) else f"mean of the {mean.classes} that occur"
+    cells.append([of, mean.precision, mean.recall, mean.f1, sum(each.support for each in rows)])
     head = "class" if len(shown) == len(rows) else f"the worst {_CLASSES} of {len(rows)} classes"
-    return [_table([head, *_SHARES, "samples"], cells)]
-
-
-_SHARES = ("precision", "recall", "f1")
+    return _table([head, "precision", "recall", "f1", "samples"], cells)
 
 
 def _confusion(

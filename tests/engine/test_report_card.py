@@ -49,6 +49,23 @@ def test_each_label_is_as_scikit_learn_says():
         assert (row.precision, row.recall, row.f1, row.support) == pytest.approx(numbers)
 
 
+def test_the_mean_leaves_out_a_class_without_sample_and_answer_as_the_metrics_do(answers):
+    predicted, y = answers
+    predicted, y = predicted[y < 3], y[y < 3]  # d is never said, and now never so
+    expected = metrics.precision_recall_fscore_support(
+        y.numpy(), predicted.argmax(1).numpy(), average="macro"
+    )
+    found = report_card.mean_of_classes(predicted, y)
+    assert (found.precision, found.recall, found.f1) == pytest.approx(expected[:3])
+    assert found.classes == 3
+
+
+def test_the_mean_is_of_all_labels():
+    predicted = torch.tensor([[0.9, 0.1], [0.8, 0.2]], dtype=torch.float64)
+    found = report_card.mean_of_classes(predicted, torch.tensor([[1, 0], [1, 0]]))
+    assert (found.precision, found.recall, found.f1, found.classes) == (0.5, 0.5, 0.5, 2)
+
+
 def test_the_most_frequent_confusion_comes_first():
     counts = torch.tensor([[5, 3, 0], [0, 9, 0], [4, 0, 0]])
     found = report_card.most_confused(counts, NAMES[:3])

@@ -79,6 +79,7 @@ def test_each_class_adds_up(runs, capsys):
     assert [each["support"] for each in found["classes"]] == counts.sum(1).tolist()
     assert found["calibration_error"] == pytest.approx(values["calibration_error"])
     assert np.mean([each["f1"] for each in found["classes"]]) == pytest.approx(values["macro_f1"])
+    assert found["mean"]["f1"] == pytest.approx(values["macro_f1"])
 
 
 def test_numbers_are_in_their_units(runs, capsys):
