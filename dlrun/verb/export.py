@@ -148,6 +148,9 @@ def _exported(made: Opened) -> Exported:
     }
     if made.run.classes:
         told["classes"] = list(about["classes"])
+    if made.run.labels:
+        told["labels"] = made.targets(about["outputs"])
+    if made.run.classes or made.run.labels:
         told["probabilities"] = f"{link} of the output" if link else "the output is a score"
     if about.get("columns"):
         told["columns"] = list(about["columns"])
@@ -157,9 +160,15 @@ def _exported(made: Opened) -> Exported:
 
 
 def _output(made: Opened) -> str:
-    if made.run.reconstructs:
-        return "the input as the network gives it back, preprocessed"
-    return "logits" if made.run.classes else "numbers in the units of the data"
+    run = made.run
+    if run.classes:
+        return "logits"
+    if run.labels:
+        return "the logits of the labels, whose sigmoid is their probability"
+    kind = "logits whose sigmoid is " if run.loss.link == "sigmoid" else ""
+    if run.reconstructs:
+        return f"{kind}the input as the network gives it back, preprocessed"
+    return f"{kind}numbers in the units of the data"
 
 
 def _write_torch(made: Opened, what: Exported, path: Path) -> str:
@@ -220,9 +229,10 @@ def _write_safetensors(made: Opened, what: Exported, path: Path) -> str:
     back = load_file(path)
     if any(not torch.equal(value, back[name]) for name, value in tensors.items()):
         raise Failure(f"{path}: does not hold what was written")
+    named = "".join(f"the {key} and " for key in ("classes", "labels") if key in what.told)
     return (
         f"{len(tensors)} tensors: weights of the model, numbers of its preprocessing; "
-        "the metadata have the classes and the recipe"
+        f"the metadata have {named}the recipe"
     )
 
 

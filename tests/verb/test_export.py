@@ -87,8 +87,40 @@ def test_of_a_table_with_texts_the_column_step_stands_beside(runs, tmp_path, mon
             assert json.loads(found) == pytest.approx(module(x)[:, 0].tolist(), rel=1e-5)
 
 
+def test_what_a_program_gives_is_said_of_every_kind_of_targets(tmp_path, monkeypatch, capsys):
+    """With loss=bce it gives logits, whether the targets are labels, shares or the input."""
+    monkeypatch.chdir(tmp_path)
+    draw = np.random.default_rng(0)
+    x, p = draw.normal(size=(40, 3)).astype("float32"), draw.uniform(size=(40, 2))
+    np.savez("labels.npz", x=x, y=(p > 0.5).astype("float32"))
+    np.savez("shares.npz", x=x, y=p.astype("float32"))
+    own = ["data=arrays", "model.hidden=[4]", *SHORT]
+    whole = ["model=autoencoder", "preprocessing=none", *SHORT]
+    for words, said, more in (
+        (
+            [*own, "data.path=labels.npz", "loss=bce"],
+            "the logits of the labels, whose sig",
+            "labels",
+        ),
+        ([*own, "data.path=shares.npz", "loss=bce"], "logits whose sigmoid is numbers in", ""),
+        ([*own, "data.path=shares.npz", "loss=mse"], "gives numbers in the units of the", ""),
+        ([*whole, "loss=bce", "model.hidden=[4]"], "logits whose sigmoid is the input as", ""),
+    ):
+        assert main(words) == 0
+        capsys.readouterr()
+        assert main(["export", "--format", "safetensors", "-o", "m.safetensors"]) == 0
+        out = capsys.readouterr().out
+        assert said in out
+        assert "the metadata have " + f"the {more} and " * bool(more) + "the recipe" in out
+        with safe_open("m.safetensors", "pt") as file:
+            told = json.loads(file.metadata()["dlrun"])
+        assert told.get("labels") == (["1", "2"] if more else None)
+        assert told.get("probabilities") == ("sigmoid of the output" if more else None)
+
+
 def test_safetensors(runs, capsys):
     assert main(["export", runs["digits"].name, "--format", "safetensors"]) == 0
+    assert "the metadata have the classes and the recipe" in capsys.readouterr().out
     with safe_open(f"{runs['digits'].name}.safetensors", "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         told = file.metadata()
