@@ -56,8 +56,9 @@ def stand_in(about: Mapping[str, Any]) -> Data:
         x = (255 * x).to(torch.uint8)
     rows, classes = torch.arange(_STAND_IN), about["classes"]
     y = rows % max(len(classes), 1)
-    if about["types"]["y"] != "int64":  # 0 and 1: as labels have them, and numbers may
+    if about["types"]["y"] != "int64":  # labels are 0 and 1, and numbers may be between
         y = (rows[:, None] % 2).expand(-1, about["outputs"]).float()
+        y = y if about.get("labels", True) else y / 2
     none = Split(x, y, rows[:0])
     return Data(
         name=about["name"],

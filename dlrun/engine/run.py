@@ -183,6 +183,7 @@ class Run:
                     for name, values in (("x", self.data.train.x), ("y", self.data.train.y))
                 },
                 "outputs": self.data.outputs,
+                "labels": self.labels,
                 "depth": self.data.depth,
                 "reading": dict(self.data.reading),
                 "columns": list(self.data.columns),

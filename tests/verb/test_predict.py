@@ -386,6 +386,20 @@ def test_several_targets_keep_their_names(tmp_path, monkeypatch, capsys):
         assert list(predicted(capsys, "last", "photos/dark")[0]) == ["file", *names]
 
 
+def test_shares_are_predicted_as_numbers_though_the_loss_has_a_sigmoid(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    draw = np.random.default_rng(0)
+    x, y = draw.normal(size=(40, 3)), draw.uniform(size=(40, 2))
+    np.savez("shares.npz", x=x.astype("float32"), y=y.astype("float32"))
+    words = ["data=arrays", "data.path=shares.npz", "loss=bce", "model.hidden=[4]"]
+    assert main([*words, *SHORT]) == 0
+    rows = predicted(capsys, "last", "shares.npz")
+    assert list(rows[0]) == ["row", "prediction_1", "prediction_2"]
+    assert all(0 < float(row["prediction_1"]) < 1 for row in rows)
+
+
 def test_an_image_run_takes_no_table(runs, trips, tmp_path, capsys):
     table = str(trips[0] / "trips.csv")
     assert main(["predict", str(runs["photos"]), table]) == 2
