@@ -12,6 +12,11 @@ from dlrun.engine.eager import unhide
 from dlrun.model.order import evaluation
 
 
+def size(model: nn.Module) -> int:
+    """The number of parameters, trainable or not; those that several layers share count once."""
+    return sum(weight.numel() for weight in model.parameters())
+
+
 def parameters(model: nn.Module) -> int:
     """The number of trainable parameters; those that several layers share count once."""
     return sum(weight.numel() for weight in model.parameters() if weight.requires_grad)

@@ -53,7 +53,12 @@ class Frozen:
     def facts(self) -> dict[str, Any]:
         """What the record says of it."""
         every = len(list(self._model.parameters()))
-        return {"parameters": len(self._parameters), "of": every, "until": self.until}
+        return {"tensors": len(self._parameters), "of": every, "until": self.until}
+
+    def thawing(self) -> int:
+        """How many parameters are frozen now and will be trained."""
+        frozen = [p for p in self._parameters if not p.requires_grad]
+        return 0 if self.until is None else sum(p.numel() for p in frozen)
 
 
 def statistics(model: nn.Module) -> list[str]:

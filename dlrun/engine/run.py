@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dlrun.data import Data, Scale
 from dlrun.data.fingerprint import hash_rows
 from dlrun.duration import Duration
-from dlrun.engine.count import parameters
+from dlrun.engine.count import parameters, size
 from dlrun.engine.feed import PreparedSplit
 from dlrun.engine.freezing import Frozen
 from dlrun.loss import Loss
@@ -164,7 +164,7 @@ class Run:
         return known | {
             "device": _device_name(self.device),
             "threads": torch.get_num_threads(),
-            "parameters": parameters(self.model),
+            **self._size(),
             "flops": self.flops,
             "metrics": {name: one.facts() for name, one in self.measured.items()},
             "data": {
@@ -191,6 +191,12 @@ class Run:
                 "splits": {name: hash_rows(split.rows.numpy()) for name, split in splits.items()},
             },
         }
+
+    def _size(self) -> dict[str, int]:
+        """The parameters, and how many are trained sooner or later where that is not all."""
+        every = size(self.model)
+        trained = parameters(self.model) + (self.frozen.thawing() if self.frozen else 0)
+        return {"parameters": every} | ({"trained": trained} if trained != every else {})
 
     def _layers(self) -> dict[str, str]:
         """The class of each module, by its name."""

@@ -257,18 +257,20 @@ def summary(
     counts = dict(data["samples"])
     sizes = " / ".join(f"{counts.pop(name, 0):,}" for name in ("train", "val", "test"))
     more = "".join(f", {count:,} as {name}" for name, count in counts.items())
+    some = f", {about['trained']:,} of them trained" if "trained" in about else ""
     lines = [
         f"{shell.name(about['name'])}  ·  run {kept.id}",
         f"{data['name']}: {sizes} samples of shape {'×'.join(map(str, data['shape']))} to train, "
         f"validate and test{more}",
         *([table] if table else ()),
-        f"{about['parameters']:,} parameters, {about.get('flops', 0):,} floating-point operations "
-        f"a sample  ·  {about['device']}",
+        f"{about['parameters']:,} parameters{some}, {about.get('flops', 0):,} floating-point "
+        f"operations a sample  ·  {about['device']}",
     ]
     if about.get("weights"):
         lines.append(trained.said(about["weights"]))
     if frozen := about.get("frozen"):
-        said = f"frozen: {frozen['parameters']} of {frozen['of']} parameters"
+        many = frozen.get("tensors", frozen.get("parameters"))  # as older records call it
+        said = f"frozen: {many} of {frozen['of']} tensors"
         until = frozen["until"] and f" until epoch {frozen['until'] / lengths.steps_per_epoch:.4g}"
         lines.append(said + (until or ""))
     lines += notes

@@ -58,6 +58,7 @@ def _head(
         "data": str(data.get("name", "")),
         "samples": sizes,
         "parameters": f"{info['parameters']:,}" if "parameters" in info else "",
+        "of them trained": f"{info['trained']:,}" if "trained" in info else "",
         "device": str(info.get("device", "")),
     }
     numbers = html.numbers({name: value for name, value in shown.items() if value})

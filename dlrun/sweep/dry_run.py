@@ -31,7 +31,8 @@ def show(driver: "Driver") -> None:
     Raises the Mistake that the sweep itself would raise, and Failure if a point cannot be built.
     """
     from dlrun.engine import device as devices
-    from dlrun.engine.count import parameters as count_parameters
+    from dlrun.engine.count import parameters as trained
+    from dlrun.engine.count import size
 
     if driver.plan.space.points:
         driver.find_objective()  # leaves out what cannot be built
@@ -50,8 +51,8 @@ def show(driver: "Driver") -> None:
         except DlrunError as error:
             failed[" ".join(overrides)] = error
             continue
-        parameters.append(count_parameters(run.model))
-        kind = _kind(made, run, parameters[-1])
+        parameters.append(size(run.model))
+        kind = _kind(made, run, trained(run.model))
         steps.append((kind, run.lengths.total_steps))
         groups.add(run)
         if step_time.setdefault(kind) is None:
@@ -167,13 +168,13 @@ def _gain(group: _Group, chooses: bool) -> tuple[float, str]:
     return gain, ""
 
 
-def _kind(made: "Composed", run: "Run", size: int) -> str:
+def _kind(made: "Composed", run: "Run", trained: int) -> str:
     """What the time of a step depends on; recipes with the same are timed once."""
     recipe, lengths = made.recipe, run.lengths
     parts = {group: made.choices.get(group) for group in GROUPS if group not in _FREE}
     parts |= {group: list(recipe[group] or []) for group in SEVERAL}
     parts |= {key: recipe[key] for key in ("precision", "channels_last", "compile", "accumulate")}
-    sizes = size, run.flops, lengths.batch_size, lengths.validate_every
+    sizes = trained, run.flops, lengths.batch_size, lengths.validate_every
     return repr((parts, recipe.model.get("_target_"), sizes))
 
 

@@ -120,6 +120,22 @@ def test_set_free_batch_norm_is_as_any_other():
     assert all(p.requires_grad for p in model.parameters())
 
 
+def test_the_record_tells_parameters_and_those_that_are_ever_trained_apart(compose_recipe, few):
+    def facts(*words):
+        run = build.build(compose_recipe(*WORDS, *words), few)
+        every = sum(weight.numel() for weight in run.model.parameters())
+        head = sum(weight.numel() for weight in [*run.model.parameters()][-2:])
+        return run.facts(), every, head
+
+    found, every, head = facts("freeze=[backbone]")
+    assert (found["parameters"], found["trained"]) == (every, head)
+    assert found["frozen"]["tensors"] == found["frozen"]["of"] - 2
+    for words in ([], ["freeze=[backbone]", "unfreeze_at=2 steps"]):
+        found, every, _ = facts(*words)
+        assert found["parameters"] == every
+        assert "trained" not in found
+
+
 def test_a_norm_whose_parameters_alone_are_named_moves_its_statistics(trained):
     _, first, state, _ = trained("freeze=['2.weight','2.bias']")
     assert {"2.running_mean", "2.running_var"} <= moved(first, state)

@@ -25,6 +25,7 @@ def page(tmp_path_factory):
         "choices": {"model": "cnn", "optimizer": "adam"},
         "data": {"name": "digits", "samples": {"train": 1000, "val": 300, "test": 1}},
         "parameters": 4810,
+        "trained": 650,
         "device": "cpu",
     }
     kept = record.create(tmp_path_factory.mktemp("page"), "a<b>c", about, "epochs: 3\nseed: 0\n")
@@ -43,7 +44,7 @@ def test_all_of_it_is_in_one_file(page):
     text = page.read_text()
     for said in (
         *("a&lt;b&gt;c", "dlrun model=cnn", "It rests.", "dlrun epochs=1", "finished", "0.75"),
-        *("adam", "epochs: 3", "1,000 train, 300 val", "test, epoch 3", "4,810"),
+        *("adam", "epochs: 3", "1,000 train, 300 val", "test, epoch 3", "4,810", "650"),
         "What it says of validation samples",
     ):
         assert said in text
