@@ -190,11 +190,12 @@ def _decoded(made: Inputs, files: Sequence[tuple[str, str]], form: "Format") -> 
                 if misfit:
                     break
     if resized:
-        way = {"short": "of the short side, the middle is kept", "squash": "squashed"}
+        side = "its short side" if resized == 1 else "their short sides"
+        way = {"short": f"scaled by {side}, then cropped to the middle", "squash": "squashed"}
         how = way.get(form.resize or "", "padded with the edge")
         height, width = form.size
-        images = shell.counted(resized, "image")
-        made.notes.append(f"{images} had another size than {height}x{width}: {how}")
+        were = f"{shell.counted(resized, 'image')} {'was' if resized == 1 else 'were'}"
+        made.notes.append(f"{were} not {height}x{width}: {how}")
     if beyond:
         has = f"{shell.counted(len(beyond), 'image')} {'has' if len(beyond) == 1 else 'have'}"
         scale = f"0 to {form.white:,}, which the run was trained on"

@@ -95,7 +95,7 @@ def test_photos_keep_their_names_and_bad_ones_are_named(runs, capsys, tmp_path):
     assert main(["predict", str(runs["photos"]), str(tmp_path / "new"), "-o", str(out)]) == 1
     said = capsys.readouterr().err
     assert "1 cannot be read: dark/bad.png (not an image)" in said
-    assert "6 images had another size than 6x6" in said
+    assert "6 images were not 6x6: scaled by their short sides, then cropped to the middle" in said
     rows = table(out)
     assert [row["file"] for row in rows][:3] == ["dark/0.png", "dark/1.png", "dark/2.png"]
     assert [row["prediction"] for row in rows] == [row["file"].split("/")[0] for row in rows]
