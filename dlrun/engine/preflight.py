@@ -43,6 +43,8 @@ LEAKED = 0.01
 """The share of a split that may stand in another one, or twice, as in most sets some samples do."""
 RARE = 5.0
 """How many times as frequent as the rarest class the most frequent one may be."""
+FEWEST = 5
+"""Samples of which a fifth is one."""
 CHANCE = 1e-3
 """How often splits at random would leave the shares of some class as far apart."""
 SURE = 3.5
@@ -390,13 +392,16 @@ def class_imbalance(seen: Seen) -> Iterator[Finding]:
 def no_validation(seen: Seen) -> Iterator[Finding]:
     """No sample to choose the best weights by, or to stop by."""
     by_length = any(isinstance(rule, AtLength) for rule in seen.run.stopping)
-    if not len(seen.run.data.val) and not by_length:
+    data = seen.run.data
+    if not len(data.val) and not by_length:
+        samples = sum(map(len, data.splits.values()))
+        few = f", and {samples} samples are too few for one" if samples < FEWEST else ""
         yield Finding(
             "no_validation",
             WARN,
-            "There is no validation split: nothing tells overfitting, and the last weights are "
-            "the result.",
-            changes={"data.split": "60/20/20"},
+            f"There is no validation split{few}: nothing tells overfitting, and the last weights "
+            "are the result.",
+            changes={} if few else {"data.split": "60/20/20"},
         )
 
 

@@ -314,6 +314,17 @@ def test_no_validation_split(found, digits):
     assert found(data=none)["no_validation"] == WARN
 
 
+def test_no_split_is_proposed_of_samples_that_are_too_few_for_one(compose_recipe):
+    for samples, proposed in ((2, {}), (4, {}), (5, {"data.split": "60/20/20"})):
+        data = made(torch.rand(samples, 3), torch.rand(samples, 1), torch.arange(samples), 0)
+        data = replace(data, val=replace(data.val, rows=data.val.rows[:0]))
+        data = replace(data, test=replace(data.test, rows=data.test.rows[:0]))
+        run = build.build(compose_recipe("loss=mse", "model.hidden=[4]"), data)
+        [said] = [each for each in preflight(run) if each.name == "no_validation"]
+        assert said.changes == proposed
+        assert (f"{samples} samples are too few" in said.text) is not bool(proposed)
+
+
 def test_targets_that_the_last_function_cannot_give(found, table):
     x, _ = table
     y = torch.randn(400, 1, generator=torch.Generator().manual_seed(1))
