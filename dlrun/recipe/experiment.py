@@ -57,7 +57,9 @@ def expectations(recipe: DictConfig, overrides: Sequence[str]) -> tuple[dict[str
     short = identity.plain(recipe.short) or {}
     if any(shell.key(word) == "expect" for word in overrides):
         return expect, ""
-    typed = [word.lstrip("+") for word in overrides if not _is_free(word)]
+    # A file that freezes layers is of trained weights, which are typed: each has a run of its own.
+    free = (*_FREE, "weights") if recipe.freeze else _FREE
+    typed = [word.lstrip("+") for word in overrides if not _is_free(word, free)]
     own = shell.words(short.get("words"))
     if own and set(own) <= set(typed):
         expect, typed = short.get("expect") or expect, [word for word in typed if word not in own]
@@ -86,8 +88,8 @@ def _chooses_whole(catalogue: Catalogue, word: str) -> bool:
     return key in catalogue.groups and key not in catalogue.defaults
 
 
-def _is_free(word: str) -> bool:
+def _is_free(word: str, free: Sequence[str]) -> bool:
     """Whether a word leaves what is found as it is, or names the experiment itself."""
     key = shell.key(word)
     names_it = "." not in key and "/" not in key and key not in _ROOT
-    return names_it or any(within(key.replace("/", "."), free) for free in _FREE)
+    return names_it or any(within(key.replace("/", "."), each) for each in free)

@@ -12,7 +12,7 @@ import pytest
 from dlrun import shell
 from dlrun.__main__ import main
 from dlrun.cli import help
-from dlrun.recipe import compose, expect, mistakes
+from dlrun.recipe import compose, expect, experiment, mistakes
 from dlrun.recipe.catalogue import Catalogue, load
 from tests.conftest import in_suite
 
@@ -51,6 +51,20 @@ def test_its_header_says_subject_cost_source_and_command(name, composer):
             typed = [word for word in words if word != "-m"]
             mistakes.words(composer, typed)
             composer.full([word for word in typed if not word.startswith("short=")])
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_its_own_command_is_judged(name, composer):
+    own = next(words for words in commands(name) if f"+experiment={name}" in words)
+    expected, unjudged = experiment.expectations(composer.recipe(own), own)
+    assert expected
+    assert not unjudged
+
+
+def test_another_command_is_not_judged_whatever_the_weights(composer):
+    [drawn] = [words for words in commands("finetune") if "freeze=null" in words]
+    for words in (drawn, [*drawn, "weights=last"], ["+experiment=dropout", "weights=last"]):
+        assert "judges nothing" in experiment.expectations(composer.recipe(words), words)[1]
 
 
 @pytest.mark.parametrize("name", SHORT)
