@@ -26,8 +26,19 @@ _DOTS = re.compile(rf"({_NUMBER})\s*(?:\.\.\.?|…)\s*({_NUMBER})", re.I)
 def close(wrong: str, right: Sequence[str]) -> str:
     """The name that is nearest to a wrong one, whatever its case; empty where none comes near."""
     cases = {name.lower(): name for name in reversed(right)}
+    # Two letters in the wrong order are one slip, though difflib sees two: sdg is sgd.
+    for name in filter(lambda name: _swapped(wrong.lower(), name), reversed(cases)):
+        return cases[name]
     near = difflib.get_close_matches(wrong.lower(), list(cases), n=1, cutoff=0.74)
     return cases[near[0]] if near else ""
+
+
+def _swapped(wrong: str, right: str) -> bool:
+    """Whether two neighbouring letters in the other order are all that is wrong."""
+    if len(wrong) != len(right):
+        return False
+    apart = [place for place, pair in enumerate(zip(wrong, right, strict=True)) if len({*pair}) > 1]
+    return len(apart) == 2 == apart[1] - apart[0] + 1 and sorted(wrong) == sorted(right)
 
 
 def nearest(wrong: str, right: Sequence[str], template: str = "{}") -> str:

@@ -12,6 +12,8 @@ from tests.conftest import sparsely
 # command, what the message must contain: the key, the value, the nearest right one
 COMPOSING = [
     ("optimizer=adamm", "optimizer=adamm", "did you mean adam?"),
+    ("optimizer=sdg", "optimizer=sdg", "did you mean sgd?"),
+    ("optimizer.rl=1", "optimizer.rl=1", "did you mean optimizer.lr=1?"),
     ("optimiser=adam", "optimiser=adam", "did you mean optimizer=adam?"),
     ("optimiser.lr=1", "optimiser.lr=1", "did you mean optimizer.lr=1?"),
     ("optimizer.lrr=1", "optimizer.lrr=1", "did you mean optimizer.lr=1?"),
