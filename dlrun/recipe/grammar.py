@@ -7,11 +7,15 @@ from dlrun.recipe import compose
 
 _PAIRS = {"{": "}", "[": "]", "(": ")"}
 _NESTED = ("{", "[")
+_TEXTS = ("name", *compose.PATHS)  # which may end in a comma
 _KEY = "a name in { } has no quotes, and of letters and signs only A to Z, a to z, 0 to 9, _ - . /"
 
 
 def unreadable(key: str, value: str) -> str:
     """What is wrong with a value that Hydra cannot read."""
+    bare = value.rstrip(",")
+    if bare not in (value, "") and key not in _TEXTS and _reads(f"{key}={bare}"):
+        return f"cannot be read with a comma at its end; write {shell.quote(f'{key}={bare}')}"
     nested = value[:1] in _NESTED
     if nested and (found := _wrong_name(value)):
         return found

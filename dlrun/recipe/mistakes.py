@@ -23,11 +23,10 @@ from omegaconf.errors import (
 )
 
 from dlrun.errors import Mistake, first_line, refuse
-from dlrun.recipe import compose, faulty, grammar, suggest
+from dlrun.recipe import compose, faulty, grammar, signature, suggest
 from dlrun.recipe.catalogue import LAUNCHER, Catalogue, unreadable
 from dlrun.recipe.compose import ChoiceSweep, Composer, Glob, Override, Sweep
 from dlrun.recipe.schema import NEEDED, SEVERAL, Settings
-from dlrun.recipe.signature import expected
 
 OWN = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir")
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
@@ -336,7 +335,9 @@ def _wrong(composer: Composer, word: str, key: str, recipe: DictConfig, error: E
         full = str(cause.full_key)
         return _no_setting(composer, word, full if full.startswith(f"{key}.") else key, recipe)
     if isinstance(cause, ValidationError):
-        return f"{word}: expected {_wanted(str(cause.full_key or key))}"
+        full = str(cause.full_key or key)
+        meant = signature.as_list(key, compose.parse([word])[0].value(), _hint(full))
+        return f"{word}: expected {_wanted(full)}{meant if full == key else ''}"
     return f"{word}: {first_line(cause)}"
 
 
@@ -359,12 +360,18 @@ def _list(key: str, recipe: DictConfig) -> str:
 
 def _wanted(key: str) -> str:
     """What a root setting takes, in words."""
+    hint = _hint(key)
+    if dataclasses.is_dataclass(hint):
+        return "a mapping"
+    return signature.expected(hint) if hint is not None else "another kind of value"
+
+
+def _hint(key: str) -> Any:
+    """The annotation of a root setting; None where it has none."""
     hint: Any = Settings
     for name in key.split("."):
         hint = typing.get_type_hints(hint).get(name) if dataclasses.is_dataclass(hint) else None
-    if dataclasses.is_dataclass(hint):
-        return "a mapping"
-    return expected(hint) if hint is not None else "another kind of value"
+    return hint
 
 
 # What is left: conflicts, files, and recipes with gaps.

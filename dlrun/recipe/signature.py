@@ -6,13 +6,14 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from math import isfinite
 from typing import Any, Literal, Union
 
 from dlrun.duration import Steps
 from dlrun.errors import Mistake
 from dlrun.recipe import suggest
-from dlrun.shell import shown
+from dlrun.shell import shown, spelled
 
 LARGEST = 2**63 - 1
 """The largest whole number: torch keeps them in 64 bits."""
@@ -87,6 +88,9 @@ def problems(target: str, kwargs: Mapping[str, Any], key: str, partial: bool = T
             if not usual_value and not fits(value, hint):
                 right = expected(hint)
                 right = ("number" in right and _beyond(value)) or f"expected {right}"
+                if hint is str and isinstance(usual, str) and usual:
+                    right += f", such as {usual}"
+                right += as_list(f"{key}.{argument}", value, hint)
                 wrong.append(f"{key}.{argument}={shown(value)}: {right}")
         elif not takes_any:
             near = suggest.nearest(argument, list(named), "'{}'")
@@ -193,6 +197,26 @@ def fits(value: object, hint: Any) -> bool:
             return len(items) == len(inner) and all(map(fits, items, inner))
         return items is not None and all(fits(one, inner[0]) for one in items)
     return kind not in _KINDS or _KINDS[kind][1](value)
+
+
+def as_list(key: str, value: object, hint: Any) -> str:
+    """Say how a list is written that was meant by one value, or has no commas, or nothing."""
+    words = [part for one in (value if _is_list(value) else [value]) for part in _parts(one)]
+    return f"; write {key}={spelled(words)}" if words and fits(words, hint) else ""
+
+
+def _parts(value: object) -> list[Any]:
+    """The numbers and words of a text between spaces or commas; another value alone."""
+    if not isinstance(value, str):
+        return [value]
+    return [_read(part) for part in re.split(r"[,\s]+", value) if part]
+
+
+def _read(word: str) -> int | float | str:
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(word)
+    return word
 
 
 def in_floats(target: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -89,6 +89,9 @@ def option(word: str, group: str, value: Any, names: Sequence[str]) -> str | Non
     if len(wanted) > 1 and group not in SEVERAL:
         each = ",".join(map(str, wanted))
         return f"{word}: takes one option; a sweep over several is -m {group}={each}"
+    parts = [part for name in map(str, wanted) for part in re.split(r"[,\s]+", name)]
+    if len(parts) > len(wanted) and group in SEVERAL and all(part in names for part in parts):
+        return f"{word}: a list has commas; did you mean {group}=[{','.join(parts)}]?"
     for name in map(str, wanted):
         if wanted.count(name) > 1 and name in names:
             return f"{word}: names {name} twice; each option stands once"
@@ -249,6 +252,8 @@ def stray(
     if word in verbs:
         return f"; {word} comes first: dlrun {word} ..."
     if "=" in before and word.strip() and not close(word, verbs):
+        if commas := _with_commas(f"{before} {word}", typed[number + 1 :]):
+            return f"; a list has commas and no spaces: {commas}"
         return f", or quotes around a value with spaces: {shell.quote(f'{before} {word}')}"
     said = "" if before else _command(word, after) or nearest(word, verbs, "dlrun {}")
     if said or not word.strip():
@@ -259,6 +264,18 @@ def stray(
     if choices:
         return f"; did you mean {' or '.join(choices[:3])}?"
     return nearest(word, catalogue.names, "{}=...")
+
+
+def _with_commas(begun: str, rest: Sequence[str]) -> str:
+    """The list that a shell has torn apart at its spaces, as an override; "" where it is none."""
+    key, _, value = begun.partition("=")
+    for more in ("", *rest):
+        value = f"{value} {more}".strip()
+        if value[0] == "[" and value[-1] == "]":
+            listed = re.sub(r",?\s+", ",", value[1:-1].strip())
+            plain = not set(listed) & set("[]{}'\"=")
+            return shell.quote(f"{key}=[{listed}]") if plain else ""
+    return ""
 
 
 def _command(word: str, after: str) -> str:

@@ -13,6 +13,9 @@ from tests.conftest import sparsely
 COMPOSING = [
     ("optimizer=adamm", "optimizer=adamm", "did you mean adam?"),
     ("optimizer=sdg", "optimizer=sdg", "did you mean sgd?"),
+    ("seed=12,", "seed=12,", "write seed=12\n"),
+    ("augmentation=[flip crop]", "crop]", "a list has commas and no spaces: 'augmentation=[flip,"),
+    ("model.hidden=[64, 32]", "32]", "a list has commas and no spaces: 'model.hidden=[64,32]'"),
     ("optimizer.rl=1", "optimizer.rl=1", "did you mean optimizer.lr=1?"),
     ("optimiser=adam", "optimiser=adam", "did you mean optimizer=adam?"),
     ("optimiser.lr=1", "optimiser.lr=1", "did you mean optimizer.lr=1?"),

@@ -4,6 +4,7 @@ import shlex
 
 import pytest
 
+from dlrun.__main__ import main
 from dlrun.recipe import compose, grammar
 
 WRONG = [
@@ -23,6 +24,35 @@ def test_the_cause_is_said_and_no_quotes_are_proposed(value, said):
     found = grammar.unreadable("key", value)
     assert said in found
     assert "key=" not in found
+
+
+@pytest.mark.parametrize(
+    ("word", "right"),
+    [
+        ("optimizer.lr=1e-3,", "optimizer.lr=1e-3"),
+        ("seed=12,", "seed=12"),
+        ("optimizer=adam,", "optimizer=adam"),
+        ("model.hidden=[64,32],", "'model.hidden=[64,32]'"),
+    ],
+)
+def test_a_comma_at_the_end_is_left_out(word, right):
+    assert grammar.unreadable(*word.split("=")).endswith(f"; write {right}")
+
+
+@pytest.mark.parametrize(
+    ("word", "right"),
+    [
+        ("augmentation=[flip crop]", "did you mean augmentation=[flip,crop]?"),
+        ("model.hidden=[64 32]", "write model.hidden=[64,32]"),
+    ],
+)
+def test_a_list_without_commas(word, right, capsys):
+    assert main([word, "tracking=none", "outputs=none"]) == 2
+    assert capsys.readouterr().err.rstrip().endswith(right)
+
+
+def test_a_comma_at_the_end_of_a_text_stays():
+    assert grammar.unreadable("name", "a,").endswith("in quotes: \"name='a,'\"")
 
 
 @pytest.mark.parametrize(
