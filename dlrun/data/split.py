@@ -30,7 +30,7 @@ Rows = NDArray[np.int64]
 
 def make(
     source: Source,
-    split: str | list[float] = "source",
+    split: str | float | list[float] = "source",
     val: float = 0.1,
     split_seed: int = 0,
     leaks: str = "warn",
@@ -114,7 +114,7 @@ def make(
 
 
 def check(
-    split: str | list[float] = "source",
+    split: str | float | list[float] = "source",
     val: float = 0.1,
     split_seed: int = 0,
     leaks: str = "warn",
@@ -139,7 +139,7 @@ def check(
 
 
 def read_split(
-    split: str | list[float], count: int | None = None
+    split: str | float | list[float], count: int | None = None
 ) -> tuple[tuple[Fraction, ...], bool]:
     """The shares of train, val and test, which sum to 1, exactly; whether sizes were given.
 
@@ -148,12 +148,13 @@ def read_split(
     1, to 100, or as whole numbers to the size of the set.
     """
     whole = "the set's size" if count is None else f"the set's {count:,} samples"
+    given = str(split) if isinstance(split, str | int | float) else list(split)
     wrong = (
         "split must be source, three fractions that sum to 1 or 100, such as 60/20/20, or three "
-        f"whole numbers that sum to {whole}, got {split if isinstance(split, str) else list(split)}"
+        f"whole numbers that sum to {whole}, got {given}"
     )
     try:
-        parts = split.split("/") if isinstance(split, str) else split
+        parts = given.split("/") if isinstance(given, str) else given
         exact = [Fraction(str(part).strip()).limit_denominator(10**6) for part in parts]
     except (ValueError, ZeroDivisionError, TypeError):
         raise ValueError(wrong) from None
@@ -176,7 +177,7 @@ def read_amount(
     name: of the setting. available: how many there are. of: what they are.
     Raises ValueError for another form, and for less than one or more than there are.
     """
-    form = "a whole number above 0, such as 100, or a share such as 5%"
+    form = "a whole number above 0, such as 100, or a share of at most 100%, such as 5%"
     text, percent = str(amount).strip().removesuffix("%"), str(amount).strip().endswith("%")
     try:
         exact = Fraction(text)
@@ -273,7 +274,7 @@ def bootstrap(
 
 
 def _choose_rows(
-    source: Source, split: str | list[float], val: float, generator: torch.Generator
+    source: Source, split: str | float | list[float], val: float, generator: torch.Generator
 ) -> dict[str, Rows]:
     everything = _everything(source)
     given = {name: rows.numpy() for name, rows in source.given.items()}
@@ -302,7 +303,7 @@ def _everything(source: Source) -> Rows:
 
 def _choose_by_shares(
     source: Source,
-    split: str | list[float],
+    split: str | float | list[float],
     given: Mapping[str, Rows],
     generator: torch.Generator,
 ) -> dict[str, Rows]:

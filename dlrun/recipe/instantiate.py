@@ -190,12 +190,25 @@ def explained(key: str, values: Mapping[str, Any]) -> Iterator[None]:
             memory = re.search(r"tried to allocate (\d+) bytes", message)
             if memory:
                 message = f"needs {int(memory[1]) / 1e9:,.0f} GB of memory, which are not there"
+            if refused := _INVALID.match(message):
+                name, right = _REFUSED.get(refused[1], (refused[1], "must be at least 0"))
+                raise Mistake(f"{_blamed(key, values, name)}: {right}") from cause
             raise Mistake(f"{_blamed(key, values, message)}: {message}") from cause
         if ours(target):
             raise cause from None
         raise Mistake(f"{key}={target}: {type(cause).__name__}: {cause}") from cause
 
 
+_INVALID = re.compile(r"Invalid (.+?)(?: values?)?(?: at index \d)?: ")
+"""What torch's optimizers say of an argument that they refuse."""
+_REFUSED = {
+    "learning rate": ("lr", "must be at least 0"),
+    "epsilon": ("eps", "must be at least 0"),
+    "beta parameter": ("betas", "each must be at least 0 and below 1"),
+    "rho": ("rho", "must be at least 0 and at most 1"),
+    "eta": ("etas", "write one between 0 and 1 and one above 1, such as [0.5,1.2]"),
+}
+"""By the name that torch gives an argument: its own, and what would be right."""
 _LASTING = ("dlrun.", "torch.")
 _TARGET = r"'_target_': ['\"]([^'\"]*)"
 

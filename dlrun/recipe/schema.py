@@ -265,7 +265,9 @@ def _is_factor(value: Any) -> bool:
 def problems(config: "DictConfig") -> Iterator[str]:
     """What is wrong with the values of the root settings, one message each."""
     for key, right in _unfit(config):
-        yield f"{key}={shown(config[key])}: {right}"
+        value = config[key]  # -1 becomes -1.0 where a setting is of floats
+        whole = isinstance(value, float) and value.is_integer() and abs(value) < 1e15
+        yield f"{key}={shown(int(value) if whole else value)}: {right}"
 
 
 def target_error(value: Any) -> float | None:
