@@ -190,8 +190,9 @@ def explained(key: str, values: Mapping[str, Any]) -> Iterator[None]:
             memory = re.search(r"tried to allocate (\d+) bytes", message)
             if memory:
                 message = f"needs {int(memory[1]) / 1e9:,.0f} GB of memory, which are not there"
-            if refused := _INVALID.match(message):
-                name, right = _REFUSED.get(refused[1], (refused[1], "must be at least 0"))
+            refused = _INVALID.match(message)
+            if refused and refused[1] in _REFUSED and target.startswith(_OPTIMIZERS):
+                name, right = _REFUSED[refused[1]]
                 raise Mistake(f"{_blamed(key, values, name)}: {right}") from cause
             raise Mistake(f"{_blamed(key, values, message)}: {message}") from cause
         if ours(target):
@@ -201,7 +202,12 @@ def explained(key: str, values: Mapping[str, Any]) -> Iterator[None]:
 
 _INVALID = re.compile(r"Invalid (.+?)(?: values?)?(?: at index \d)?: ")
 """What torch's optimizers say of an argument that they refuse."""
-_REFUSED = {
+_OPTIMIZERS = ("torch.optim.", "dlrun.optimizer.")
+_NOT_NEGATIVE = (
+    *("weight_decay", "momentum", "momentum_decay", "lr_decay", "initial_accumulator_value"),
+    "alpha",
+)
+_REFUSED = {name: (name, "must be at least 0") for name in _NOT_NEGATIVE} | {
     "learning rate": ("lr", "must be at least 0"),
     "epsilon": ("eps", "must be at least 0"),
     "beta parameter": ("betas", "each must be at least 0 and below 1"),
