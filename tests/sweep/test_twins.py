@@ -27,7 +27,7 @@ def test_a_point_that_is_drawn_again_is_taken_over(sweep, tmp_path, capsys):
 def test_one_that_failed_is_not_tried_again_by_its_twins(sweep, tmp_path, capsys):
     words = ["sweep=random", "sweep.trials=5", "optimizer.lr=0.1,-1"]
     assert sweep(*words) == 1
-    assert capsys.readouterr().err.count("Invalid learning rate") == 1
+    assert capsys.readouterr().err.count("optimizer.lr=-1: must be at least 0") == 1
     assert len(record.all_runs(tmp_path / "outputs")) == 2
     assert {point.status for point in points(tmp_path)} == {"FINISHED", "FAILED"}
 
