@@ -50,7 +50,7 @@ def test_a_constructor_that_fails_is_a_failed_point_wherever_it_stands(sweep, tm
         assert "1 finished, 1 failed" in out
         assert err.splitlines()[-1] == "error: 1 of 2 points failed"
     assert sweep("optimizer.lr=-1,-2") == 2
-    assert capsys.readouterr().err.startswith("error: optimizer.lr=-1: Invalid learning rate")
+    assert capsys.readouterr().err.startswith("error: optimizer.lr=-1: must be at least 0")
 
 
 @pytest.mark.parametrize("order", ["digits,imagefolder", "imagefolder,digits"])
