@@ -80,7 +80,7 @@ class Stage:
     listed numbers get others between and beside the best; changes: the overrides of the stage.
     """
 
-    around: float
+    around: int
     margin: float
     refine: bool
     changes: Sequence[str]
@@ -102,13 +102,15 @@ def read_stage(stage: Any) -> Stage:
     if not isinstance(stage, dict):
         raise Mistake(f"sweep.stages: {stage} is no stage; write {{epochs: 2, trials: 20}}")
     narrowing = {key: stage.get(key, usual) for key, usual in _NARROWING.items()}
-    for key, value in narrowing.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not 0 <= value < inf:
-            raise Mistake(f"sweep.stages: {key}={value} must be a number, not below 0")
+    around, margin = narrowing.values()
+    if not isinstance(around, int) or isinstance(around, bool) or around < 1:
+        raise Mistake(f"sweep.stages: around={shell.shown(around)}: must be a whole number above 0")
+    number = isinstance(margin, int | float) and not isinstance(margin, bool)
+    if not number or not 0 <= margin < inf:
+        raise Mistake(f"sweep.stages: margin={shell.shown(margin)}: must be a number, not below 0")
     refine = stage.get(_REFINE, False)
     if not isinstance(refine, bool):
-        raise Mistake(f"sweep.stages: {_REFINE}={refine} must be true or false")
+        raise Mistake(f"sweep.stages: {_REFINE}={shell.shown(refine)}: must be true or false")
     changes = {
         f"sweep.{key}" if key.partition(".")[0] in _OWN else str(key): _typed(value)
         for key, value in stage.items()
@@ -187,7 +189,7 @@ def _dry_run(
 
 def _narrowed(words: Sequence[str], before: Driver, stage: Stage) -> list[str]:
     """The words, with each dimension narrowed around the best points of the stage before."""
-    best = before.ledger.sweep().ranked[: max(1, int(stage.around))]
+    best = before.ledger.sweep().ranked[: stage.around]
     if not best:
         raise Failure("no point of the stage before has finished, so there is no best one")
     found = [point.values for point in best]

@@ -57,9 +57,20 @@ def test_what_is_wrong_with_a_later_stage_is_said_first(sweep, tmp_path, capsys,
     assert not (tmp_path / "outputs").exists()
 
 
-def test_the_settings_of_a_later_stage_are_read_first(sweep, tmp_path, capsys):
-    assert sweep("sweep=random", RATE, "sweep.stages=[{trials: 2}, {around: x}]") == 2
-    assert "around=x must be a number" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("setting", "right"),
+    [
+        ("around=x", "a whole number above 0"),
+        ("around=2.5", "a whole number above 0"),
+        ("around=0", "a whole number above 0"),
+        ("around=true", "a whole number above 0"),
+        ("margin=-1", "a number, not below 0"),
+    ],
+)
+def test_the_settings_of_a_later_stage_are_read_first(sweep, tmp_path, capsys, setting, right):
+    stages = f"sweep.stages=[{{trials: 2}}, {{{setting.replace('=', ': ')}}}]"
+    assert sweep("sweep=random", RATE, stages) == 2
+    assert f"{setting}: must be {right}" in capsys.readouterr().err
     assert not (tmp_path / "outputs").exists()
 
 
