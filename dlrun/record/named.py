@@ -16,8 +16,7 @@ def sweep_folder(outputs: str | Path, which: str) -> Path | None:
     named = shell.path(which, "run")
     if (named / sweeps.SWEEP).is_file():
         return named.absolute()
-    folder = Path(outputs).absolute() / "sweeps"
-    found = [each.parent for each in sorted(folder.glob(f"*/{sweeps.SWEEP}"))]
+    found = _sweeps(outputs)
     exact = [each for each in found if which == each.name]
     begun = [each for each in found if which and each.name.startswith(which)]
     return exact[0] if exact else begun[0] if len(begun) == 1 else None
@@ -108,7 +107,13 @@ def _own_model(directory: Path) -> str:
     return f"; the model of all its runs together is {shell.near(model)}" if model.is_dir() else ""
 
 
+def _sweeps(outputs: str | Path) -> list[Path]:
+    """The directories of all sweeps that have begun."""
+    folder = Path(outputs).absolute() / "sweeps"
+    return [each.parent for each in sorted(folder.glob(f"*/{sweeps.SWEEP}"))]
+
+
 def _sweeps_near(outputs: str | Path, which: str) -> str:
-    names = [each.name for each in (Path(outputs).absolute() / "sweeps").glob("*") if each.is_dir()]
+    names = [each.name for each in _sweeps(outputs)]
     near = difflib.get_close_matches(which, names, n=2, cutoff=0.5)
     return f"; sweeps: {', '.join(near)}" if near else ""

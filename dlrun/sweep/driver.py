@@ -5,7 +5,7 @@ What is left to train: points that had begun, failed ones with tries left, then 
 """
 
 from collections.abc import Container, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -72,6 +72,7 @@ class Driver:
         with ExitStack() as stack:
             stack.callback(self.session.close)  # the summary is final once nobody holds the sweep
             stack.enter_context(alone(self.directory))
+            stack.callback(self._leave_nothing)
             stack.callback(self._clear)
             stack.callback(self.jobs.close)
             try:
@@ -292,6 +293,14 @@ class Driver:
         Checked(self.directory / "jobs").clear()
         for path in self.directory.glob("journal.log*"):
             path.unlink(missing_ok=True)
+
+    def _leave_nothing(self) -> None:
+        """Take away the directory of a sweep that was refused before it was described."""
+        if not (self.directory / SWEEP).exists():
+            with suppress(OSError):  # where there is more in one of them
+                (self.directory / "lock").unlink()
+                for folder in (self.directory, self.directory.parent, self.plan.outputs):
+                    folder.rmdir()
 
     def _batch(self, left: list[Point], size: int) -> list[Point]:
         """The next points: those that had begun, then new ones."""

@@ -5,6 +5,7 @@ import pytest
 from dlrun import record
 from dlrun.errors import Mistake
 from dlrun.record import named
+from dlrun.record import sweep as sweeps
 from tests.verb.test_list import keep
 
 
@@ -44,3 +45,13 @@ def test_a_procedure_without_runs_names_none(tmp_path):
     _, whole = made(tmp_path, [])
     with pytest.raises(Mistake, match="has made no run that has trained"):
         named.find(tmp_path, whole.name)
+
+
+def test_a_sweep_that_never_began_is_not_proposed(tmp_path):
+    (tmp_path / "sweeps" / "abcdef0123").mkdir(parents=True)
+    with pytest.raises(Mistake, match="abcdef0124") as nothing:
+        named.find(tmp_path, "abcdef0124")
+    assert "sweeps:" not in str(nothing.value)
+    record.write_json(tmp_path / "sweeps" / "abcdef0123" / sweeps.SWEEP, {})
+    with pytest.raises(Mistake, match="sweeps: abcdef0123"):
+        named.find(tmp_path, "abcdef0124")

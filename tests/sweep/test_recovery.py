@@ -99,3 +99,9 @@ def test_outputs_that_cannot_be_written_are_one_line(
     err = capsys.readouterr().err
     assert err.startswith("error: cannot write ")
     assert "Traceback" not in err
+
+
+def test_a_sweep_that_is_refused_leaves_nothing(sweep, tmp_path, capsys):
+    assert sweep("batch_size=16,0,32") == 2
+    assert "batch_size=0" in capsys.readouterr().err
+    assert not (tmp_path / "outputs").exists()
