@@ -127,13 +127,36 @@ class Search:
         if before is None:
             given = same or state is not TrialState.COMPLETE
             self._study.tell(trial, worth if given else None, state=state if given else FAIL)
+        if before is None and (bad := self._stand_in(point, state)) is not None:
+            self._add(bad, params)
         if state is TrialState.COMPLETE and (before is FAIL or (before is None and not same)):
             # It had failed before, or another release of Optuna drew it.
-            self._study.add_trial(
-                optuna.create_trial(value=worth, params=params, distributions=self._distributions)
-            )
+            self._add(worth, params)
         if before in (None, FAIL):
             self._told[point.trial] = state
+
+    def _stand_in(self, point: Point, state: TrialState) -> float | None:
+        """The value of a pruned or failed point for a Gaussian process, else None.
+
+        Optuna fits it to complete trials alone, so it would propose such a point again and again.
+        A pruned one has its value; of a failed one, the worst of the others tells that it is bad.
+        """
+        sampler = self._study.sampler
+        if state is TrialState.COMPLETE or not isinstance(sampler, optuna.samplers.GPSampler):
+            return None
+        if state is TrialState.PRUNED and point.value is not None:
+            return point.value
+        worst = min if self._study.direction is StudyDirection.MAXIMIZE else max
+        known = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return worst(
+            (float(trial.value) for trial in known if trial.value is not None), default=None
+        )
+
+    def _add(self, worth: float | None, params: Mapping[str, Any]) -> None:
+        """Tell the sampler of a complete trial that it has not proposed."""
+        self._study.add_trial(
+            optuna.create_trial(value=worth, params=dict(params), distributions=self._distributions)
+        )
 
     def _values(self, params: Mapping[str, Any]) -> Values:
         """What Optuna drew, with numbers to four digits."""

@@ -133,6 +133,20 @@ def test_a_point_that_failed_may_succeed_later(planned):
     assert states == ["FAIL", "COMPLETE"]
 
 
+@pytest.mark.parametrize("status", [record.PRUNED, record.FAILED])
+def test_a_gaussian_process_does_not_propose_again_what_came_to_nothing(planned, status):
+    plan = planned("sweep=gp", SPACE[0], SPACE[2], "sweep.sampler.n_startup_trials=3")
+    one, found = made(plan), list[Point]()
+    for trial in range(7):
+        values = one.ask(trial)
+        assert values is not None
+        state = status if trial > 2 else record.FINISHED
+        value = 0.5 - trial / 10  # the best is the first
+        found.append(Point(trial, "", values, [], [RunResult(0, "", "", state, value)], state))
+        one.tell(found[-1])
+    assert len({(f"{p.values['optimizer.lr']:.2g}", p.values["batch_size"]) for p in found}) == 7
+
+
 def test_a_point_of_a_grid_with_a_pruner_that_failed_may_succeed_later(planned):
     one = made(planned("optimizer.lr=0.1,0.01", "sweep.pruner=median"))
     values = one.ask(0)
