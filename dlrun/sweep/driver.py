@@ -264,11 +264,16 @@ class Driver:
 
     def _replay(self, point: Point) -> None:
         """Repeat a result to the search, after the validations to its pruner."""
-        judge = self.search.pruner(point.trial)
         directory = point.runs[0].directory if point.runs else None
-        if judge is not None and directory is not None:
-            replay(judge, self.plan.outputs / directory, self.objective)
+        if directory is not None:
+            self._show(point.trial, self.plan.outputs / directory)
         self.search.tell(point)
+
+    def _show(self, trial: int, directory: Path) -> None:
+        """Show the pruner the validations of a run that it has not judged."""
+        judge = self.search.pruner(trial)
+        if judge is not None:
+            replay(judge, directory, self.objective)
 
     def _ask(self, written: Container[int] = ()) -> Point | None:
         """The next point of the search; None if there is none, or the ledger has it."""
@@ -323,8 +328,11 @@ class Driver:
                 self.jobs.run(tasks, self._done, self._watch(once))
         for point in batch:
             twin = self.ledger.twin(point)
-            if self.ledger.end(point.trial) if twin is None else self._take_over(point, twin):
-                self.search.tell(self.ledger.points[point.trial])
+            if twin is None:
+                if self.ledger.end(point.trial):
+                    self.search.tell(self.ledger.points[point.trial])
+            elif self._take_over(point, twin):
+                self._replay(self.ledger.points[point.trial])
         self.stopped = bool(self.settings.fail_fast and self._failures)
 
     def _train_here(self, points: Sequence[Point]) -> None:
@@ -391,6 +399,8 @@ class Driver:
                     run = outcome(RunResult(seed, made.digest), directory, self.objective)
                     self.ledger.ran(point.trial, run)
                     self.earlier.append(directory)
+                    if seed == first:
+                        self._show(point.trial, directory)
                     self._say(point.trial, " ".join(named), f"as run {directory.name}")
                     continue
             task = Task(
@@ -458,6 +468,8 @@ class Driver:
         told = record.read_json(directory / "run.json").get("sweep") if directory else None
         if directory is not None and isinstance(told, dict) and told.get("id") != self.plan.id:
             self.earlier.append(directory)  # another sweep has trained it meanwhile
+            if task.first:
+                self._show(task.trial, directory)
             self._say(task.trial, task.name, f"as run {directory.name}")
             return
         value = "" if run.value is None else f"{task.objective} {run.value:.4f}"

@@ -4,6 +4,7 @@ import pytest
 
 from dlrun import record
 from dlrun.record.sweep import read
+from dlrun.sweep import driver
 from tests.sweep.typed import directory, points
 
 TWICE = ("sweep=random", "sweep.trials=6", "optimizer=sgd,adam")
@@ -41,6 +42,23 @@ def test_what_another_sweep_has_trained_is_taken_over(sweep, tmp_path, capsys):
     after = [run.name for run in record.all_runs(tmp_path / "outputs")]
     assert len(after) == 5, "the second seeds alone were trained"
     assert before < set(after)
+
+
+def test_a_pruner_sees_what_was_taken_over_as_it_does_when_the_sweep_goes_on(
+    sweep, tmp_path, monkeypatch
+):
+    shown = []
+    monkeypatch.setattr(driver, "replay", lambda judge, run, objective: shown.append(run.name))
+    assert sweep("optimizer.lr=0.05") == 0
+    [before] = [run.name for run in record.all_runs(tmp_path / "outputs")]
+    words = ["sweep=random", "optimizer.lr=0.05,0.1", "sweep.trials=5", "sweep.pruner=median"]
+    assert sweep(*words) == 0
+    once = sorted(shown)
+    shown.clear()
+    assert sweep(*words) == 0
+    assert len(shown) == 5
+    [own] = {run.name for run in record.all_runs(tmp_path / "outputs")} - {before}
+    assert sorted([*once, own]) == sorted(shown), "but for the one that it judged in training"
 
 
 def test_a_constructor_that_fails_is_a_failed_point_wherever_it_stands(sweep, tmp_path, capsys):
