@@ -477,13 +477,22 @@ class Driver:
         self._say(task.trial, task.name, value, state)
 
     def _say_begin(self) -> None:
-        done = self.ledger.done()
+        done, points = self.ledger.done(self.total), self.ledger.points
         runs = f", {self.settings.repeats} runs each" if self.settings.repeats > 1 else ""
         more = f"  ·  {done} done already" if done else ""
         what = f"sweep {self.plan.id}  ·  {self.total} point{'s' * (self.total != 1)}{runs}"
         self.console.print(f"{what}  ·  {self.objective}{more}", markup=False)
+        self._say_lowered("sweep.trials", max(points, default=0) + 1, self.total)
+        repeats = max((len(point.runs) for point in points.values()), default=0)
+        self._say_lowered("sweep.repeats", repeats, int(self.settings.repeats))
         if self.settings.stack not in (AUTO, OFF) and self.unstacked:
             line = f"sweep.stack={self.settings.stack}: none at once: {self.unstacked}"
+            self.console.print(line, markup=False, soft_wrap=True)
+
+    def _say_lowered(self, key: str, before: int, now: int) -> None:
+        """Say that what a sweep has from before, when it was larger, stays a part of it."""
+        if before > now:
+            line = f"{key}={now}: was {before} before, and what was trained then counts too"
             self.console.print(line, markup=False, soft_wrap=True)
 
     def _say(self, trial: int, name: str, *more: str) -> None:

@@ -41,9 +41,9 @@ class Ledger:
         first = min(same, key=lambda one: one.trial, default=point)
         return first if first.trial < point.trial else None
 
-    def done(self) -> int:
-        """How many points need no more training."""
-        return sum(map(self._is_trained, self.points))
+    def done(self, many: int) -> int:
+        """How many of the first `many` points need no more training."""
+        return sum(trial < many and self._is_trained(trial) for trial in self.points)
 
     def is_open(self, run: RunResult) -> bool:
         """Whether a run still needs training, or may be tried again."""

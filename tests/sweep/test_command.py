@@ -176,6 +176,18 @@ def test_the_same_command_again_trains_nothing(sweep, tmp_path, capsys):
     assert len(runs(tmp_path)) == 2
 
 
+def test_what_was_trained_when_more_was_asked_for_stays_and_is_said(sweep, capsys):
+    words = ["sweep=random", "optimizer.lr=interval(0.01,0.1)", "data.samples=60"]
+    assert sweep(*words, "sweep.trials=3", "sweep.repeats=2") == 0
+    assert "counts too" not in capsys.readouterr().out
+    assert sweep(*words, "sweep.trials=1") == 0
+    out = capsys.readouterr().out
+    assert "1 point  ·  val/accuracy  ·  1 done already" in out
+    assert "sweep.trials=1: was 3 before, and what was trained then counts too" in out
+    assert "sweep.repeats=1: was 2 before, and what was trained then counts too" in out
+    assert "6 runs of 3 points: 3 finished" in out
+
+
 def test_a_wrong_value_in_a_list_is_said_before_anything_is_trained(sweep, tmp_path, capsys):
     assert sweep("optimizer.lr=0.1,0.2,abc") == 2
     assert "optimizer.lr=abc: expected a number" in capsys.readouterr().err
