@@ -5,7 +5,7 @@ Pure functions of plain data. A finding is made only where the points support it
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -46,30 +46,32 @@ LITTLE = 0.05
 
 
 def findings(
-    sweep: Sweep, importance: Mapping[str, float], curves: Mapping[int, Sequence[Curve]]
+    sweep: Sweep,
+    importance: Mapping[str, float],
+    curves: Mapping[int, Sequence[Curve]],
+    diagnosis: Container[str] = (),
 ) -> list[Finding]:
     """Everything the results support, the most pressing first.
 
     importance: the share of each dimension, as `evidence.importances` gives it.
     curves: of the objective, for each run of a point, by the point's trial.
+    diagnosis: the names of what is said of the best run.
     """
     if not sweep.ranked:
         return nothing_finished(sweep)
+    # A plateau of the run's own says that much less would do.
+    longer = [] if "plateau" in diagnosis else still_improving(sweep, curves)
     if sweep.whole:
-        return ingredients(sweep) + still_improving(sweep, curves)
+        return ingredients(sweep) + longer
     found = above_a_rate(sweep)
     if len(sweep.ranked) < 2:
-        return [*found, *too_few(sweep), *still_improving(sweep, curves)]
+        return [*found, *too_few(sweep), *longer]
     alike = all_equal(sweep)
     if alike:
         return found + alike
     found += too_few(sweep) + at_the_edge(sweep, importance)
     return (
-        found
-        + more_data(sweep)
-        + within_noise(sweep)
-        + hardly_matters(sweep, importance)
-        + still_improving(sweep, curves)
+        found + more_data(sweep) + within_noise(sweep) + hardly_matters(sweep, importance) + longer
     )
 
 
@@ -427,7 +429,8 @@ def still_improving(sweep: Sweep, curves: Mapping[int, Sequence[Curve]]) -> list
     """The best point's objective still rises over the last third of its training.
 
     Its slope there must be more than twice its standard error, and what it gained there more
-    than 3 % of all it gained.
+    than 3 % of all it gained, and more than the standard error of its score: neighbouring
+    validations err alike, which the slope's own error doesn't know.
     """
     best = sweep.ranked[0]
     epochs, values = _mean_curve(curves.get(best.trial, ()))
@@ -437,7 +440,8 @@ def still_improving(sweep: Sweep, curves: Mapping[int, Sequence[Curve]]) -> list
     last = max(3, math.ceil(len(signed) / 3))
     rise, error = slope(epochs[-last:], signed[-last:])
     gained = rise * (epochs[-1] - epochs[-last])
-    if rise <= 2 * error or gained <= 0.03 * (max(signed) - min(signed)):
+    least = max(0.03 * (max(signed) - min(signed)), evidence.error(sweep, best) or 0.0)
+    if rise <= 2 * error or gained <= least:
         return []
     longer = math.ceil(2 * epochs[-1])
     text = (

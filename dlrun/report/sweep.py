@@ -36,10 +36,12 @@ def summarize(directory: str | Path, console: Console, goes_on: bool = False) ->
     else:
         curves = of_runs(sweep, outputs)
         shares = evidence.importances(sweep)
+        verdicts = runs.verdicts(sweep, outputs)
+        said = [each.name for each in verdicts]
         findings = [
             *runs.set_up(sweep, outputs),
-            *critic.findings(sweep, shares, curves),
-            *runs.verdicts(sweep, outputs),
+            *critic.findings(sweep, shares, curves, said),
+            *verdicts,
         ]
         record.keep_findings(directory, findings)
         record.write(path, page.page(sweep, shares, curves, findings))
@@ -47,8 +49,8 @@ def summarize(directory: str | Path, console: Console, goes_on: bool = False) ->
             show(sweep, {}, [], console, rows=1)
         else:
             show(sweep, shares, findings, console)
-        if said := _tested(sweep, outputs):
-            console.print(said, soft_wrap=True)
+        if warning := _tested(sweep, outputs):
+            console.print(warning, soft_wrap=True)
     console.print(Text.assemble(("report: ", "dim"), str(_near(path))), soft_wrap=True)
     return path
 

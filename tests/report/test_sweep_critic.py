@@ -481,6 +481,26 @@ def test_what_no_longer_improves_is_left_alone(sweep, point, function):
     assert critic.still_improving(planted, {}) == []
 
 
+def test_a_gain_within_what_the_score_is_known_to_is_left_alone(sweep, point):
+    gains = {0: [curve(lambda epoch: 0.9 + epoch / 1000)]}  # by 0.003 over the last epochs
+    for points, silent in (
+        ([point(0, {}, 0.9, samples=360)], True),  # a standard error of 0.016
+        ([point(0, {}, 0.9, samples=36000)], False),
+        ([point(0, {}, 0.9, 0.91)], True),  # of 0.005 over the seeds
+        ([point(0, {}, 0.9, 0.902)], False),
+    ):
+        assert (critic.still_improving(sweep([], points), gains) == []) is silent
+
+
+def test_it_is_not_to_be_trained_longer_where_less_would_do(sweep, point):
+    planted = sweep([LR], [point(0, {"optimizer.lr": 0.01}, 0.9)])
+    rising = {0: [curve(lambda epoch: epoch / 12)]}
+    names = [each.name for each in critic.findings(planted, {}, rising)]
+    assert "still_improving" in names
+    left = [each.name for each in critic.findings(planted, {}, rising, ["plateau"])]
+    assert left == [name for name in names if name != "still_improving"]
+
+
 def test_all_points_equal(sweep, point):
     same = [point(n, {"optimizer.lr": 0.01 * (n + 1)}, 0.1) for n in range(4)]
     found = critic.findings(sweep([LR], same, sampler="grid"), {}, {})
