@@ -60,6 +60,7 @@ class Driver:
         self.search: Search
         self.runs = Runs(plan, self.session)
         self.earlier: list[Path] = []
+        self._monitor = ""  # what chooses the weights of a run, where one was built
         self._failures = 0  # of runs, now
         self._asked = 0
         self._checked: set[tuple[str, ...]] = set()
@@ -237,9 +238,26 @@ class Driver:
             )
         with mistakes.resolved():
             run = build.build(recipe, self.session.data(recipe))
-        objective = objective or run.monitor
+        objective, self._monitor = objective or run.monitor, run.monitor
+        if objective.endswith("/loss") and self.plan.space.of_losses:
+            objective = self._comparable(objective, run.metric.name)
         checks.check_recorded("sweep.objective", objective, run)
         return objective, run.facts()["metrics"]
+
+    def _comparable(self, objective: str, name: str) -> str:
+        """What points of different losses are judged by in place of the loss: the metric `name`.
+
+        Raises Mistake where the loss was asked for.
+        """
+        other, why = (
+            f"{objective.partition('/')[0]}/{name}",
+            "of different losses cannot be compared",
+        )
+        if self.settings.objective:
+            raise Mistake(f"sweep.objective={objective}: {why}; use sweep.objective={other}")
+        line = f"sweep.objective={other}, as {objective} {why}"
+        self.console.print(line, markup=False, soft_wrap=True)
+        return other
 
     def _keep(self, names: Sequence[str]) -> None:
         """Leave out the points of an ablation that are not among these."""
@@ -482,6 +500,12 @@ class Driver:
         more = f"  ·  {done} done already" if done else ""
         what = f"sweep {self.plan.id}  ·  {self.total} point{'s' * (self.total != 1)}{runs}"
         self.console.print(f"{what}  ·  {self.objective}{more}", markup=False)
+        if self._monitor not in ("", self.objective):
+            line = (
+                f"ranked by each run's best {self.objective}; its weights are those with the best "
+                f"{self._monitor}; with monitor={self.objective} both are one"
+            )
+            self.console.print(line, markup=False, soft_wrap=True)
         self._say_lowered("sweep.trials", max(points, default=0) + 1, self.total)
         repeats = max((len(point.runs) for point in points.values()), default=0)
         self._say_lowered("sweep.repeats", repeats, int(self.settings.repeats))

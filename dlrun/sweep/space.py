@@ -48,6 +48,12 @@ class Space:
     dimensions: tuple[Dimension, ...]
     points: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
+    @property
+    def of_losses(self) -> bool:
+        """Whether points have different losses, or one with different settings."""
+        apart = [one.key for one in self.dimensions if one.ranged or len(set(one.names)) > 1]
+        return any(key.partition(".")[0] == "loss" for key in apart)
+
     def overrides(self, values: Mapping[str, Any]) -> list[str]:
         """The overrides of one point."""
         if self.points:

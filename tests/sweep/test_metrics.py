@@ -123,3 +123,37 @@ def test_a_metric_of_ones_own_is_searched_by_its_own_word(tmp_path, monkeypatch,
     [again] = [line for line in shown.splitlines() if "sweep.repeats=3" in line]
     assert "'metric=[cost]'" in again
     assert "sweep.objective=val/cost" in again
+
+
+def test_losses_are_not_compared_by_themselves(sweep, tmp_path, capsys):
+    words = ["data=toy", "data.kind=sine", "data.samples=60", "loss=mse,mae"]
+    assert sweep(*words, "sweep.objective=val/loss") == 2
+    err = capsys.readouterr().err
+    assert "sweep.objective=val/loss: of different losses cannot be compared" in err
+    assert err.endswith("use sweep.objective=val/mae\n")
+    assert not (tmp_path / "outputs").exists()
+    assert sweep(*words) == 0
+    out = capsys.readouterr().out
+    assert "sweep.objective=val/mae, as val/loss of different losses cannot be compared" in out
+    assert "its weights are those with the best val/loss; with monitor=val/mae both" in out
+    found = read(directory(tmp_path))
+    assert found.objective == "val/mae"
+    assert found.ranked[0].mean == min(point.mean for point in found.points)
+
+
+def test_the_settings_of_a_loss_make_other_losses(planned):
+    assert planned("loss=huber", "loss.delta=0.1,1").space.of_losses
+    assert planned("sweep=random", "loss=huber", "loss.delta=interval(0.1,1)").space.of_losses
+    assert not planned("loss=mse", "seed=0,1").space.of_losses
+
+
+def test_weights_of_another_metric_than_the_objective_are_said(sweep, capsys):
+    words = ["data.samples=60", "seed=0", "sweep.objective=val/loss"]
+    assert sweep(*words) == 0
+    line = (
+        "ranked by each run's best val/loss; its weights are those with the best val/accuracy; "
+        "with monitor=val/loss both are one"
+    )
+    assert line in capsys.readouterr().out
+    assert sweep(*words, "monitor=val/loss") == 0
+    assert "ranked by" not in capsys.readouterr().out
