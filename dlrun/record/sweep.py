@@ -39,6 +39,8 @@ SEED = "seed"
 """The dimension whose values repeat a point rather than make new ones."""
 WITHOUT, NOTHING = "without", "nothing"
 """The dimension of an ablation, and its value for the recipe with all of its ingredients."""
+OF_INPUTS = ("size", "resize", "background", "depth", "features", "columns", "missing", "decimal")
+"""Settings of data that change what a network sees of a sample, and not what is to be predicted."""
 
 _WORST_FIRST = (FAILED, KILLED, RUNNING, PRUNED, FINISHED)
 _WIDE = 30.0

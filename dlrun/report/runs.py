@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from dlrun import record
-from dlrun.finding import Finding
-from dlrun.record.sweep import Point, Sweep
+from dlrun.finding import NOTE, Finding
+from dlrun.record.sweep import OF_INPUTS, Point, Sweep
 
 _NAMED = 3  # points that are named, where more are concerned
 
@@ -37,6 +37,29 @@ def set_up(sweep: Sweep, outputs: Path) -> list[Finding]:
         text = f"{finding.text.rstrip('.')} ({_which(points, len(sweep.points))})."
         said.append(replace(finding, text=text, numbers=numbers))
     return said
+
+
+def measured_apart(sweep: Sweep, outputs: Path) -> list[Finding]:
+    """Points that were measured on different validation samples, whose order is no verdict.
+
+    Settings that change what a network sees of a sample, or how many it learns from, make none.
+    """
+    swept = [one.key.partition(".") for one in sweep.dimensions]
+    keys = [
+        f"{group}{dot}{name}"
+        for group, dot, name in swept
+        if group == "data" and not name.startswith(("samples", *OF_INPUTS))
+    ]
+    runs = [outputs / point.directories[0] for point in sweep.ranked if point.directories]
+    told = [record.read_json(run / "run.json").get("data") or {} for run in runs]
+    measured = {(each["digest"], each["splits"].get("val")) for each in told if "splits" in each}
+    if not keys or len(measured) < 2:
+        return []
+    text = (
+        f"Points that differ in {' and '.join(keys)} were measured on different validation "
+        "samples: their order doesn't say which recipe is better."
+    )
+    return [Finding("inconclusive", NOTE, text, {"sets": len(measured)})]
 
 
 def verdicts(sweep: Sweep, outputs: Path) -> list[Finding]:

@@ -40,7 +40,7 @@ def summarize(directory: str | Path, console: Console, goes_on: bool = False) ->
         said = [each.name for each in verdicts]
         findings = [
             *runs.set_up(sweep, outputs),
-            *critic.findings(sweep, shares, curves, said),
+            *(runs.measured_apart(sweep, outputs) or critic.findings(sweep, shares, curves, said)),
             *verdicts,
         ]
         record.keep_findings(directory, findings)

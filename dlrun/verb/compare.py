@@ -19,6 +19,7 @@ from dlrun.recipe.identity import NEUTRAL
 from dlrun.recipe.schema import SEVERAL
 from dlrun.record import named, test_set
 from dlrun.record.bounds import read_yaml
+from dlrun.record.sweep import OF_INPUTS
 from dlrun.report import comparison, results
 from dlrun.report.comparison import Change
 from dlrun.report.evidence import Difference
@@ -37,8 +38,6 @@ _log = logging.getLogger("dlrun")
 ACCURACY, MAE, ERROR = "accuracy", "mae", "error"
 _SEED = "seed"
 _LETTERS = 40  # of a name, about
-_OF_INPUTS = ("size", "resize", "background", "depth", "features", "columns", "missing", "decimal")
-"""Settings of data that change what a network sees of a sample, and not what is to be predicted."""
 Values = NDArray[np.float64]
 
 
@@ -316,7 +315,7 @@ def _on_others(first: Compared, other: Compared) -> str:
         return ""
     settings = [_settings(each.directories[0]) for each in (first, other)]
     keys = {key for key in settings[0] | settings[1] if key.partition(".")[0] == "data"}
-    shaping = tuple(f"data.{key}" for key in _OF_INPUTS)
+    shaping = tuple(f"data.{key}" for key in OF_INPUTS)
     apart = {key for key in keys if settings[0].get(key) != settings[1].get(key)}
     alike = all(key.startswith(shaping) for key in apart)
     if alike and was.get("classes") == now.get("classes") and _same_targets(first, other):

@@ -157,3 +157,22 @@ def test_weights_of_another_metric_than_the_objective_are_said(sweep, capsys):
     assert line in capsys.readouterr().out
     assert sweep(*words, "monitor=val/loss") == 0
     assert "ranked by" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "apart"),
+    [
+        (["data.split_seed=0,1"], "data.split_seed"),
+        (["data.classes=[0,1],[2,3]"], "data.classes"),
+        (["data=digits,toy"], "data"),
+        (["data.samples=60,90"], ""),
+        (["optimizer.lr=0.1,0.01"], ""),
+    ],
+)
+def test_points_on_other_samples_are_not_compared(sweep, tmp_path, capsys, words, apart):
+    few = [] if "samples" in words[0] else ["data.samples=60"]
+    assert sweep(*words, *few, "model=linear") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert ("measured on different validation samples" in out) is bool(apart)
+    assert not apart or f"Points that differ in {apart} were" in out
+    assert not apart or "The best point" not in out
