@@ -34,10 +34,14 @@ def found(outputs: str | Path, which: str) -> tuple[Path, str]:
     """The same, and what to say of the choice where the word names more than that run."""
     sweep = sweep_folder(outputs, which) if which != "last" else None
     if sweep is not None:
-        best = sweeps.read(sweep).best_run
+        asked = sweeps.read(sweep)
+        best = asked.best_run
         if best is None or not best.directory:
             raise Mistake(f"{which}: no run of this sweep has ended with a result")
         run = sweep.parents[1] / best.directory
+        if not run.is_dir():
+            again = f"; typed again, this trains it: {asked.command}" if asked.command else ""
+            raise Mistake(f"{which}: the best run of this sweep, {run.name}, is gone{again}")
         return run, f"sweep {sweep.name}: the best run is {shell.near(run)}"
     try:
         directory = record.find(outputs, which)

@@ -4,6 +4,7 @@ The ledger says what is done; runs on disk count too, even if the ledger does no
 What is left to train: points that had begun, failed ones with tries left, then new ones.
 """
 
+import logging
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -33,6 +34,7 @@ from dlrun.tracking import cursor
 
 _BUILD = 20  # points that are built until one can be
 _STACKED = 256  # points that are looked at at once for those that can train together
+_log = logging.getLogger("dlrun")
 _NO_MORE = (record.PRUNED, record.FAILED)
 
 
@@ -197,6 +199,7 @@ class Driver:
         self.search = self._search(storage)
         self.runs.scan()
         self._recall(repaired(self.directory, self.plan.holds))
+        self._miss()
 
     def find_objective(self) -> tuple[str, dict[str, Any]]:
         """Check all values, then build points until one can be built: it knows what it monitors.
@@ -279,6 +282,24 @@ class Driver:
         runs = [run for point in points.values() for run in point.runs]
         closed = [run for run in runs if run.directory and not self.ledger.is_open(run)]
         self.earlier += [self.plan.outputs / str(run.directory) for run in closed]
+
+    def _miss(self) -> None:
+        """Say that runs are gone, whose values count still; the best one is trained again."""
+        runs = {run.directory for point in self.ledger.points.values() for run in point.runs}
+        gone = {name for name in runs if name and not (self.plan.outputs / name).exists()}
+        if not gone:
+            return
+        best = self.ledger.sweep().best_run
+        again = best.directory if best is not None and best.directory in gone else None
+        said = "1 run of the sweep is" if len(gone) == 1 else f"{len(gone)} runs of the sweep are"
+        more = "; the best is trained again" if again else ""
+        _log.warning(
+            f"{said} gone from {self.plan.outputs / 'runs'}: what they came to counts{more}"
+        )
+        for point in list(self.ledger.points.values()) if again else ():
+            kept = [run for run in point.runs if run.directory != again]
+            if len(kept) < len(point.runs):
+                self.ledger.keep(replace(point, runs=kept, status=record.RUNNING))
 
     def _replay(self, point: Point) -> None:
         """Repeat a result to the search, after the validations to its pruner."""

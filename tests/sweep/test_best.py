@@ -1,6 +1,7 @@
 """The test split is measured for the run that a sweep names best, at its end, and for no other."""
 
 import fcntl
+import shutil
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -10,12 +11,13 @@ import pytest
 
 from dlrun import record
 from dlrun.__main__ import main
-from dlrun.errors import Interrupted
+from dlrun.errors import Interrupted, Mistake
 from dlrun.job import factory
 from dlrun.procedure import train
+from dlrun.record import named
 from tests.conftest import sparsely
 from tests.sweep.conftest import QUICK
-from tests.sweep.typed import directory, points
+from tests.sweep.typed import directory, points, table
 
 Typed = Callable[..., int]
 WORDS = ("optimizer.lr=0.1,0.01,0.03",)
@@ -201,3 +203,23 @@ def test_it_is_delivered_with_the_other_points(
     for key in chosen.data.metrics:
         steps = [at.step for at in client.get_metric_history(chosen.info.run_id, key)]
         assert len(steps) == len(set(steps)), "each point once"
+
+
+def test_a_best_run_that_is_gone_is_trained_again(sweep, tmp_path, capsys):
+    words = ["optimizer.lr=0.01,0.1", "data.samples=60"]
+    assert sweep(*words) == 0
+    before = table(tmp_path)
+    where = directory(tmp_path)
+    for run in record.all_runs(tmp_path / "outputs"):
+        shutil.rmtree(run)
+    with pytest.raises(Mistake, match=r"the best run of this sweep, .*, is gone; typed again"):
+        named.find(tmp_path / "outputs", where.name)
+    capsys.readouterr()
+    assert sweep(*words) == 0
+    said = capsys.readouterr()
+    assert said.err.startswith("warning: 2 runs of the sweep are gone from ")
+    assert said.err.endswith("what they came to counts; the best is trained again\n")
+    [run] = record.all_runs(tmp_path / "outputs")
+    assert named.find(tmp_path / "outputs", where.name) == run
+    assert "test/accuracy" in record.last_values(record.read_points(run))
+    assert table(tmp_path) == before
