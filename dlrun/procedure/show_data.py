@@ -99,13 +99,13 @@ def _classes(data: Data) -> list[Mapping[str, Any]]:
 
 
 def _ranges(source: Tensor, data: Data, names: Sequence[str], what: str) -> list[Mapping[str, Any]]:
-    """What the columns of the training split hold; what: of those that have no names."""
+    """What the columns of the training split hold; what: of those that have no name each."""
     values = _values(source, data).flatten(1)
     if what == "target" and data.scale is not None:
         values = values * data.scale.std + data.scale.mean
     return [
         {
-            "column": names[place] if names else f"{what} {place + 1}",
+            "column": names[place] if len(names) == values.shape[1] else f"{what} {place + 1}",
             "lowest": float(column.min()),
             "mean": float(column.mean()),
             "highest": float(column.max()),
