@@ -65,48 +65,49 @@ def load(
     folder: Path,
     unfit: Callable[[State], str] = lambda state: "",
     wanted: Callable[[State], bool] = lambda state: True,
+    say: bool = True,
 ) -> State | None:
     """The newest whole state in `folder` that is wanted, on the CPU; None where there is none.
 
     A damaged file, and one about which `unfit` has something to say, is passed over with
     a warning: the one before it serves as well, because a run goes through the same
-    states again from wherever it starts. Raises Mistake where a file may not be read.
+    states again from wherever it starts. say: whether with the warning, which was said else.
+    Raises Mistake where a file may not be read.
     """
     wrong = []
     found = None
+    for state, why in _states(folder, unfit):
+        if state is not None and wanted(state):
+            found = state
+            break
+        if why:
+            wrong.append(why)
+    if wrong and say:
+        instead = "the checkpoint before it" if found else "the beginning"
+        _log.warning(f"{folder}: {', '.join(dict.fromkeys(wrong))}; going on from {instead}")
+    return found
+
+
+def steps(folder: Path, unfit: Callable[[State], str]) -> set[int]:
+    """The steps of the states that `load` would take, with 0, from which any run can begin."""
+    found = (state for state, _ in _states(folder, unfit) if state is not None)
+    return {0, *(state["position"]["step"] for state in found)}
+
+
+def _states(folder: Path, unfit: Callable[[State], str]) -> Iterator[tuple[State | None, str]]:
+    """The state of each file, the newest first; None and why where it is none to go on from."""
     for name in ("last.pt", "previous.pt"):
         path = folder / name
         if not path.exists():
             continue
         try:
             state = read(path)
-            if not wanted(state):
-                continue
             why = unfit(state)
         except PermissionError:
             raise Mistake(f"{path}: may not be read") from None
         except Exception as error:  # whatever a damaged file makes the readers raise
             why = f"{name} is damaged ({_short(error)})"
-        if not why:
-            found = state
-            break
-        wrong.append(why)
-    if wrong:
-        instead = "the checkpoint before it" if found else "the beginning"
-        _log.warning(f"{folder}: {', '.join(dict.fromkeys(wrong))}; going on from {instead}")
-    return found
-
-
-def steps(folder: Path) -> set[int]:
-    """The steps of the whole states in `folder`, with 0, from which any run can begin."""
-    found = {0}
-
-    def seen(state: State) -> bool:
-        found.add(state["position"]["step"])
-        return False
-
-    load(folder, wanted=seen)
-    return found
+        yield (None, why) if why else (state, "")
 
 
 def read(path: Path) -> State:

@@ -295,11 +295,11 @@ def _state(begun: Sequence[_Begun]) -> "State":
 
 def _side_by_side(group: Sequence[Wanted]) -> list[list[Wanted]]:
     """Those of one stack that stand at the same step, or stood there a moment ago, go together."""
-    from dlrun.engine import checkpoint
+    from dlrun.engine.state import steps as steps_of
 
     found: list[tuple[Any, set[int], list[Wanted]]] = []
     for each in group:
-        known = checkpoint.steps(Path(each.resume) / "checkpoints") if each.resume else {0}
+        known = steps_of(Path(each.resume)) if each.resume else {0}
         later = known - {0} or known
         told = record.read_json(Path(each.resume) / "run.json") if each.resume else {}
         stack = told.get("stack") if later - {0} else None

@@ -122,10 +122,6 @@ class Record:
             os.fsync(self._file.fileno())
         return self._size
 
-    def holds(self, position: int) -> bool:
-        """Whether all points before a position are on disk, and whole."""
-        return points.holds(self.directory, position)
-
     def truncate(self, to: int) -> None:
         """Cut off every point after the position `to`."""
         with guard(self.directory / points.NAME):

@@ -60,8 +60,12 @@ def test_a_procedure_finds_what_it_finds_one_by_one(name, tmp_path, monkeypatch,
     assert len(again["runs"]) == len(info["runs"])
 
 
-def test_interrupted_and_typed_again_it_trains_what_is_left(tmp_path, monkeypatch, stacks, capsys):
-    words = [*COMMON, *CASES["ensemble"], "sweep.stack=8", "checkpoint_every='2 steps'"]
+BROKEN_OFF = [*COMMON, *CASES["ensemble"], "sweep.stack=8", "checkpoint_every='2 steps'"]
+
+
+@pytest.fixture
+def broken_off(tmp_path, monkeypatch):
+    """The runs of a stack that is interrupted in its second validation, by their names."""
     monkeypatch.chdir(tmp_path)
     measure, seen = StackedStep.measure, []
 
@@ -73,14 +77,49 @@ def test_interrupted_and_typed_again_it_trains_what_is_left(tmp_path, monkeypatc
 
     with monkeypatch.context() as patched:
         patched.setattr(StackedStep, "measure", interrupted)
-        assert main(words) == 130
-    assert main(words) == 0
-    assert stacks == [3, 3]
-    assert len(record.all_runs(tmp_path / "outputs")) == 4
+        assert main(BROKEN_OFF) == 130
+    runs = record.all_runs(tmp_path / "outputs")
+    return [run for run in runs if (run / "checkpoints").exists()]
+
+
+def whole(tmp_path, monkeypatch):
+    """What becomes of the same runs where nothing interrupts them."""
     (tmp_path / "whole").mkdir()
     monkeypatch.chdir(tmp_path / "whole")
-    assert main(words) == 0
-    assert found(tmp_path)[1] == found(tmp_path / "whole")[1]
+    assert main(BROKEN_OFF) == 0
+    return found(tmp_path / "whole")[1]
+
+
+def test_interrupted_and_typed_again_it_trains_what_is_left(
+    broken_off, tmp_path, monkeypatch, stacks
+):
+    assert main(BROKEN_OFF) == 0
+    assert stacks == [3]
+    assert len(record.all_runs(tmp_path / "outputs")) == 4
+    assert found(tmp_path)[1] == whole(tmp_path, monkeypatch)
+
+
+def test_one_that_has_lost_points_trains_apart(broken_off, tmp_path, monkeypatch, stacks, capsys):
+    (broken_off[1] / "metrics.jsonl").write_bytes(b"")
+    capsys.readouterr()
+    assert main(BROKEN_OFF) == 0
+    assert stacks == [2]
+    said = "points of metrics.jsonl are lost; going on from the beginning"
+    assert capsys.readouterr().err == f"warning: {broken_off[1]}/checkpoints: {said}\n"
+    assert_alike(found(tmp_path)[1], whole(tmp_path, monkeypatch))
+
+
+def test_where_a_checkpoint_is_damaged_all_go_on_from_the_one_before(
+    broken_off, tmp_path, monkeypatch, stacks, capsys
+):
+    os.truncate(broken_off[1] / "checkpoints" / "last.pt", 5000)
+    capsys.readouterr()
+    assert main(BROKEN_OFF) == 0
+    assert stacks == [3]
+    [said] = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"warning: {broken_off[1]}/checkpoints: last.pt is damaged (")
+    assert said.endswith("; going on from the checkpoint before it")
+    assert found(tmp_path)[1] == whole(tmp_path, monkeypatch)
 
 
 def test_auto_is_the_default(tmp_path, monkeypatch, stacks, capsys):

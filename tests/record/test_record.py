@@ -20,6 +20,7 @@ from dlrun import record
 from dlrun.errors import Failure, Mistake
 from dlrun.finding import WARN, Finding
 from dlrun.job import session
+from dlrun.record import points
 
 HOLD = """
 import sys, time
@@ -231,19 +232,19 @@ def test_a_damaged_line_is_left_out_and_said_once(run, line, caplog):
         assert [point["step"] for point in record.read_points(run.directory)] == [1, 2]
         record.read_points(run.directory)
     assert caplog.messages == [f"{path}: 1 line is damaged and left out"]
-    assert run.holds(first)
-    assert not run.holds(len(whole))
+    assert points.holds(run.directory, first)
+    assert not points.holds(run.directory, len(whole))
 
 
 def test_a_position_is_held_where_all_points_up_to_it_are_there(run):
-    assert run.holds(0)
+    assert points.holds(run.directory, 0)
     run.append(1, 0.1, {"a": 1.0})
     end = run.position()
-    assert run.holds(end)
-    assert not run.holds(end - 3)
-    assert not run.holds(end + 1)
+    assert points.holds(run.directory, end)
+    assert not points.holds(run.directory, end - 3)
+    assert not points.holds(run.directory, end + 1)
     (run.directory / "metrics.jsonl").unlink()
-    assert not run.holds(end)
+    assert not points.holds(run.directory, end)
 
 
 def test_outputs_that_cannot_be_written_are_a_mistake(tmp_path):

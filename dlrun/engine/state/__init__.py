@@ -8,6 +8,7 @@ import logging
 import math
 from collections.abc import Collection, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from dlrun.engine import checkpoint
@@ -30,7 +31,7 @@ from dlrun.engine.state.restored import (
     take_preprocessing,
 )
 from dlrun.errors import Mistake
-from dlrun.record import FINISHED, Record, read_status
+from dlrun.record import FINISHED, Record, points, read_status
 from dlrun.regularization import acts
 
 __all__ = ["Counters", "Standing", "State", "Window"]
@@ -42,6 +43,7 @@ __all__ += [
     "load_best_weights",
     "restore",
     "restore_model",
+    "steps",
 ]
 __all__ += ["start"]
 __all__ += ["take_optimizer", "take_preprocessing", "together"]
@@ -56,14 +58,16 @@ def begin(run: Run, record: Record, changed: Collection[str] = (), at: int | Non
 
     changed: of "preprocessing", "loss", "metric.<name>" and "val" (the validation split), what
     is no longer as it was. What has a memory that no longer applies begins anew, with one warning.
-    at: the step that it is to stand at, 0 for the beginning; None for the newest.
+    at: the step that it is to stand at, 0 for the beginning, of a run that has begun before and
+    has said what is wrong with its checkpoints; None for the newest.
     Points of the record after the checkpoint are cut off: they will come again. Raises
     Mistake, and leaves the record as it is, where the checkpoint does not fit the run.
     """
     saved = checkpoint.load(
         record.directory / "checkpoints",
-        partial(_unfit, record),
+        partial(_unfit, record.directory),
         lambda state: at is None or state["position"]["step"] == at,
+        say=at is None,
     )
     state = State()
     if saved:
@@ -80,9 +84,13 @@ def begin_together(runs: Sequence[Run], records: Sequence[Record]) -> State:
 
     A kill may come between the checkpoints of two runs. Raises Mistake as `begin` does.
     """
-    known = [checkpoint.steps(record.directory / "checkpoints") for record in records]
-    at = max(set.intersection(*known))
+    at = max(set.intersection(*(steps(record.directory) for record in records)))
     return together([begin(*pair, at=at) for pair in zip(runs, records, strict=True)])
+
+
+def steps(directory: Path) -> set[int]:
+    """The steps from which the run of a record can go on, 0 among them. Says nothing."""
+    return checkpoint.steps(directory / "checkpoints", partial(_unfit, directory))
 
 
 def _look_ahead(run: Run, state: State, forgotten: bool, finished: bool) -> None:
@@ -126,11 +134,12 @@ def _look_ahead(run: Run, state: State, forgotten: bool, finished: bool) -> None
         _log.warning(said)  # its end is still to be measured
 
 
-def _unfit(record: Record, saved: Any) -> str:
-    """Why a checkpoint cannot be gone on from; nothing where it can."""
+def _unfit(directory: Path, saved: Any) -> str:
+    """Why a checkpoint of a record cannot be gone on from; nothing where it can."""
     whole = isinstance(saved, dict) and all(
         isinstance(saved.get(name), kind) for name, kind in _PARTS.items()
     )
     if not whole:
         raise ValueError("it is no state of a run")
-    return "" if record.holds(saved["recorded"]) else "points of metrics.jsonl are lost"
+    held = points.holds(directory, saved["recorded"])
+    return "" if held else "points of metrics.jsonl are lost"
