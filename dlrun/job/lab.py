@@ -455,7 +455,7 @@ class Lab:
                     config.weights = start.absolute(config)
                 folder = tempfile.TemporaryDirectory(prefix="dlrun-", ignore_cleanup_errors=True)
                 config.outputs = stack.enter_context(folder)
-            stop_at = self.session.stop_at(config)
+            stop_at = self.session.stop_at(config, among.id if among is not None else None)
             run = run_of(config, training, self.session, self.rules, resume)
             run.lengths = replace(run.lengths, stop_at=stop_at)
             if among is not None and not among.fits(run):

@@ -91,6 +91,7 @@ class Session:
         self.cores = cores
         self.began = time() if began is None else began
         self._is_first = began is None  # the next training is the first of the command
+        self._first: str | None = None  # the stack that was
         self.show = show or Progress(brief=brief)
         self.records: list[Path] = []
         self.checked = Checked(checked)
@@ -126,14 +127,17 @@ class Session:
         self._follower = self._followers.get(key)
         return self._follower
 
-    def stop_at(self, config: DictConfig) -> float:
+    def stop_at(self, config: DictConfig, stack: str | None = None) -> float:
         """When the command is to end, by the clock. Raises OutOfTime where that is over.
 
         The first training begins in any case, so that there is something to go on with.
+        stack: the id of those that it trains with, which begin as one.
         """
         end = self._end(config)
-        is_first, self._is_first = self._is_first, False
-        if time() >= end and not is_first:
+        over = time() >= end
+        if self._is_first:
+            self._is_first, self._first = False, stack
+        elif over and (stack is None or stack != self._first):
             raise OutOfTime("by stop_after, before the next training")
         return end
 

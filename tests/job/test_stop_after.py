@@ -1,5 +1,7 @@
 """`stop_after` ends a command with all saved, and resume= goes on as if it had never stopped."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -96,3 +98,13 @@ def test_the_first_training_begins_whatever_the_time(looks_often, monkeypatch):
     assert (run / "checkpoints" / "last.pt").is_file()
     assert main([f"resume={run.name}"]) == 0
     assert record.read_status(run)["status"] == record.FINISHED
+
+
+@pytest.mark.parametrize("which", ["-m seed=0,1,2", "procedure=cross_validate procedure.folds=3"])
+def test_the_first_stack_begins_whole(which, looks_often, monkeypatch, stacks):
+    words = [*which.split(), "sweep.stack=3", "stop_after='1 hours'", "regularization=none"]
+    with monkeypatch.context() as patch:
+        clock(patch, [0, 2])
+        assert main([*WORDS[:2], *words, "epochs='3 steps'"]) == 0
+    assert stacks == [3]
+    assert len([*Path("outputs").glob("runs/*/checkpoints/last.pt")]) == 3
