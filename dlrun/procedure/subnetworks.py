@@ -47,8 +47,9 @@ def subnetworks(lab: Lab) -> Outcome:
     with evaluating(run):
         found = places(run.model, x[:1])
         z = each(run.model, x, found)
-        answers = means(z, torch.log(odds(found)))
-        answers = {SCALED: run.model(x).double().log_softmax(-1)} | answers
+        scaled = run.model(x).cpu().double().log_softmax(-1)
+        answers = {SCALED: scaled} | means(z, torch.log(odds(found)))
+    y = y.cpu()
     table = [_row(name, answer, answers[SCALED], y) for name, answer in answers.items()]
     single = F.nll_loss(z.log_softmax(-1).flatten(0, 1), y.repeat(len(z)), reduction="none")
     without = int((~connected(found)).sum())
@@ -125,14 +126,14 @@ def connected(found: Sequence[Place]) -> Tensor:
 
 @torch.no_grad()
 def each(model: nn.Module, x: Tensor, found: Sequence[Place]) -> Tensor:
-    """(2^units, n, outputs) float64 What each subnetwork says of x, (n, *shape)."""
+    """(2^units, n, outputs) float64 on the CPU. What each subnetwork says of x, (n, *shape)."""
     answers = []
     sizes = [place.shape.numel() for place in found]
     for some in masks(found).split(max(1, _AT_ONCE // len(x))):
         repeated = x.repeat(len(some), *[1] * (x.dim() - 1))
         parts = some.to(x).repeat_interleave(len(x), 0).split(sizes, 1)
         with _having(found, parts):
-            answers.append(model(repeated).double().view(len(some), len(x), -1))
+            answers.append(model(repeated).cpu().double().view(len(some), len(x), -1))
     return torch.cat(answers)
 
 

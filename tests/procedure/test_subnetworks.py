@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dlrun import record
 from dlrun.__main__ import main
@@ -78,6 +79,15 @@ def test_weight_scaling_is_the_geometric_mean_below_the_softmax_alone(built):
         p = z.softmax(-1)
         expected = (of.odds(found)[:, None, None] * p).sum(0)
         torch.testing.assert_close(means[of.ARITHMETIC].exp(), expected)
+
+
+def test_what_a_gpu_says_is_averaged_on_the_cpu(built):
+    model, x = built()
+    found = of.places(model, x[:1])
+    with FakeTensorMode():  # has a GPU, though no values
+        z = of.each(lambda some: some, torch.empty(5, 2, device="cuda"), found)
+        means = of.means(z, of.odds(found).log())
+    assert {each.device.type for each in means.values()} == {"cpu"}
 
 
 def test_the_shell_shows_the_means_and_draws_them(capsys):
