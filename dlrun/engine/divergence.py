@@ -107,18 +107,18 @@ def _step_of(run: Run, counters: Counters, after: int) -> int:
     return epoch * lengths.steps_per_epoch + place // lengths.accumulate + 1
 
 
-def good(run: Run, state: State, number: int = 0) -> dict[str, Any]:
-    """A copy of everything, to return to."""
-    kept = capture(run, state, recorded=0, number=number) | {"good": None}
+def good(run: Run, state: State, recorded: int = 0, number: int = 0) -> dict[str, Any]:
+    """A copy of everything, to return to. recorded, number: as `capture` takes them."""
+    kept = capture(run, state, recorded, number) | {"good": None}
     return copy.deepcopy(kept)
 
 
 def back_off(run: Run, state: State, record: Record, diverged: Diverged) -> None:
     """Return to the last good state with half the rate, a tenth within the first epoch.
 
-    What validation was before no longer counts. Recorded as `backoff/n`, the factor of all rates
-    from the n-th time on. Raises Failure where the recipe does not ask for it, or where it did
-    not help.
+    What validation was before no longer counts, and points since then are cut off: they will come
+    again. Recorded as `backoff/n`, the factor of all rates from the n-th time on. The clock goes
+    on. Raises Failure where the recipe does not ask for it, or where it did not help.
     """
     if diverged.untrained:
         failure = LossDiverged(
@@ -140,7 +140,10 @@ def back_off(run: Run, state: State, record: Record, diverged: Diverged) -> None
     first = diverged.step <= run.lengths.steps_per_epoch
     scale = standing.scale * (0.1 if first else 0.5)
     kept["position"] |= {"scale": scale, "backoffs": count, "losses": []}
+    kept["position"]["elapsed"] = state.counters.elapsed
     state.become(restore(run, copy.deepcopy(kept)))  # the optimizer changes what it is given
     state.runs[0].good = kept
     epoch = diverged.step / run.lengths.steps_per_epoch
+    record.truncate(kept["recorded"])
     record.append(diverged.step, epoch, {f"backoff/{count}": scale})
+    kept["recorded"] = record.size  # the next return keeps that, too

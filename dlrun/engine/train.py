@@ -116,7 +116,7 @@ def train_together(
         if member.run.modes is not None:
             member.run.modes.train()
         if member.run.backoff and member.standing.good is None:
-            member.standing.good = good(member.run, state, number)
+            member.standing.good = good(member.run, state, member.record.size, number)
     clock = Clock(state)
     housekeeping = Housekeeping(members, state, step, clock)
     while members:
@@ -167,6 +167,7 @@ def _answer(members: Sequence[Member], state: State, diverged: Diverged) -> None
     try:
         back_off(member.run, state, member.record, diverged)
         member.standing = state.runs[diverged.number]  # that of the last good state
+        _save(member, state)  # the one before may know of points that are cut off now
     except LossDiverged as failure:
         member.failure = failure
 
@@ -313,7 +314,7 @@ def _judge(member: Member, state: State, step: Step, number: int, values: dict[s
             stops = rule.should_stop(run.score(watched, values[watched]), now)
             standing.stopped = standing.stopped or stops
     if run.backoff:
-        standing.good = good(run, state, number)
+        standing.good = good(run, state, member.record.size, number)
 
 
 class Clock:

@@ -11,8 +11,8 @@
         validation.npz   a little of what the best weights say of the validation split
         checkpoints/  figures/  model/
 
-A checkpoint stores `Record.position()`; resuming cuts the points after it off, so
-that no point is there twice. Reading needs no lock.
+A checkpoint stores `Record.position()`; resuming cuts the points after it off, and so does a
+return after a divergence, so that no point is there twice. Reading needs no lock.
 
 points.py, files.py, bounds.py, origin.py   its lines, its files, what is too much to read, versions
 sweep.py   a sweep on disk: its points, their ranking, the best of them
@@ -94,6 +94,11 @@ class Record:
     def id(self) -> str:
         """The run's id, which is the name of its directory."""
         return self.directory.name
+
+    @property
+    def size(self) -> int:
+        """The length of the points so far, in bytes; a power cut may take some of them away."""
+        return self._size
 
     def append(self, step: int, epoch: float, values: dict[str, float]) -> None:
         """Add one point. Raises Failure where the disk refuses it; no half line stays."""

@@ -4,9 +4,9 @@
 points have arrived. It is a hint. Whenever it may be wrong, after a restart or a failed
 request, the server is asked which points it has.
 
-MLflow never changes or deletes a point. Where a resumed run contradicts the points that the
-server has, the record goes to a fresh run in MLflow; the earlier one is marked as KILLED and
-replaced.
+MLflow never changes or deletes a point. Where a run that was resumed, or has returned from a
+divergence, contradicts the points that the server has, the record goes to a fresh run in MLflow;
+the earlier one is marked as KILLED and replaced.
 """
 
 from collections.abc import Callable, Iterator
@@ -245,7 +245,7 @@ class Delivery:
         self._client.set_terminated(self.run_id, record.KILLED)
         self._client.update_run(self.run_id, name=f"{self._name} (replaced)")
         # Last: a run with this tag is not found again.
-        self._client.set_tag(self.run_id, REPLACED, "the run was resumed and went another way")
+        self._client.set_tag(self.run_id, REPLACED, "the run went back and took another way")
         self.run_id, self._described = "", {}
         self.begin(live=True)
 

@@ -7,15 +7,18 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from dlrun import record
+from dlrun.data import Data
 from dlrun.engine import divergence
+from dlrun.engine import train as loop
 from dlrun.engine.divergence import LossDiverged
 from dlrun.engine.run import Run
-from dlrun.engine.state import State
+from dlrun.engine.state import State, begin
 from dlrun.errors import Failure, Mistake
 from dlrun.loss import Loss
 from dlrun.recipe import build
 from dlrun.schedule import Fixed
-from tests.conftest import Trained
+from tests.conftest import Recipe, Trained, Watcher
 from tests.states import differences
 
 Train = Callable[..., Trained]
@@ -104,6 +107,68 @@ def test_going_back_changes_nothing_but_the_rate(train_recipe: Train) -> None:
     plain = train_recipe("epochs=3", *CONSTANT, change=halve)
     assert back.values("train/loss") == plain.values("train/loss")
     assert back.values("val/accuracy") == plain.values("val/accuracy")
+
+
+WATCHED = ("epochs=3", "on_divergence=backoff", *CONSTANT, "watch=layers", "watch_every='3 steps'")
+
+
+def test_no_point_is_there_twice_and_the_clock_goes_on(
+    train_recipe: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those between the good state and the divergence come again."""
+    clock, restore = [], divergence.restore
+
+    def noted(run: Run, saved: dict[str, Any]) -> State:
+        clock.append(saved["position"]["elapsed"])
+        return restore(run, saved)
+
+    monkeypatch.setattr(divergence, "restore", noted)
+    back = train_recipe(*WATCHED, change=explode(50, above=0.03))
+    steps = [point["step"] for point in back.points if "time/elapsed" in point["values"]]
+    assert steps == sorted({*range(3, 103, 3), 34, 68})
+    assert back.values("backoff/1") + back.values("backoff/2") == [0.5, 0.25]
+    assert 0 < clock[0] < clock[1] < back.values("time/elapsed")[-1]
+
+
+def shown(points: list[dict[str, Any]]) -> list[Any]:
+    """Of each point its step and its values, without what the clock says."""
+    return [
+        (point["step"], {k: v for k, v in point["values"].items() if k[:5] != "time/"})
+        for point in points
+    ]
+
+
+def test_killed_after_a_return_it_goes_on_with_the_smaller_rate(
+    train_recipe: Train,
+    compose_recipe: Recipe,
+    digits: Data,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A checkpoint of before knows of points that the return has cut off."""
+    words, change = (*WATCHED, "checkpoint_every='40 steps'"), explode(50, above=0.06)
+    whole = train_recipe(*words, change=change)
+    saved, folders = loop._save, []
+
+    def killed(member: Any, state: State, number: int = 0) -> None:
+        saved(member, state, number)
+        if state.runs[0].backoffs:
+            folders.append(member.record.directory)
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "_save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_recipe(*words, change=change)
+    run = build.build(compose_recipe(*words), digits)
+    change(run)
+    kept = record.open_existing(folders[0])
+    state = begin(run, kept)
+    assert (state.counters.step, state.runs[0].backoffs) == (34, 1)
+    loop.train(run, state, kept, Watcher())
+    kept.close()
+    assert not caplog.messages
+    assert shown(kept.points()) == shown(whole.points)
 
 
 def test_it_gives_up_in_the_end(train_recipe: Train) -> None:
