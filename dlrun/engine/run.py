@@ -1,6 +1,7 @@
 """Run: the plain parts of one training run, put together by `build` and used by `train`."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
@@ -16,7 +17,7 @@ from dlrun.engine.feed import PreparedSplit
 from dlrun.engine.freezing import Frozen
 from dlrun.loss import Loss
 from dlrun.metric import METRICS, Metric, score
-from dlrun.optimizer import Averaging, Switching
+from dlrun.optimizer import Averaging, Landing, Switching
 from dlrun.regularization import Regularizer, acting
 from dlrun.schedule import Schedule
 
@@ -100,6 +101,9 @@ class Run:
         if isinstance(self.optimizer, Averaging):
             self.averaging.insert(0, self.optimizer)
         self.modes = self.optimizer if isinstance(self.optimizer, Switching) else None
+        self.landed: Callable[[], AbstractContextManager[None]] = nullcontext
+        if isinstance(self.optimizer, Landing):
+            self.landed = self.optimizer.landed
 
         # Numbers rather than classes; what outputs are of; standardized targets.
         self.regression = self.reconstructs or not self.data.classes

@@ -136,8 +136,10 @@ class SingleStep:
                 optimizer.step()
             else:
                 applied = scaled_step(run.scaler, optimizer)
-        for rule in run.constraints if applied else ():
-            rule.constrain(run.model, optimizer.param_groups)
+        if applied and run.constraints:
+            with run.landed():
+                for rule in run.constraints:
+                    rule.constrain(run.model, optimizer.param_groups)
         # The first evaluation belongs to the weights before the step.
         return StepResult(self._results[: len(group)], self._norm, applied)
 

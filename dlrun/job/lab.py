@@ -472,7 +472,8 @@ class Lab:
                     self.session.records.append(kept.directory)
                 self.session.follow(kept.directory)
                 if among is None:
-                    told = notes(config, run.lengths, chosen=training.length is not None)
+                    chosen = training.length is not None
+                    told = notes(config, run.lengths, run.averaging, chosen)
                     show = self._shown(kept, state, run.lengths, told)
                 else:
                     show = among.show

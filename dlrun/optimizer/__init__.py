@@ -9,8 +9,8 @@ too, the tensors or groups that others get.
 The loop sets each group's `lr` before a step. One whose `step` requires a `closure`
 evaluates the objective itself: `closure()` with its gradient, `closure(backward=False)`
 alone; `replay.py` gives all calls of a step the same random numbers. One that is `Averaging`
-or `Switching` is evaluated with other weights than it trains; one that is `Observing` hears of
-validations.
+or `Switching` is evaluated with other weights than it trains, and says as `Landing` where limits on
+weights act; one that is `Observing` hears of validations.
 A group whose rate is a setting of its own beside `lr` says so: `own_rate=True`.
 What changes while training goes on is in `state_dict()`, never in a group's options:
 those are the recipe's.
@@ -22,6 +22,8 @@ import inspect
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from torch import Tensor
     from torch.optim import Optimizer
 
@@ -43,6 +45,16 @@ class Switching(Protocol):
 
     def eval(self) -> None:
         """To where it is evaluated."""
+
+
+@runtime_checkable
+class Landing(Protocol):
+    """Keeps more of the weights than where they lie, as a look-ahead or an average does."""
+
+    def landed(self) -> AbstractContextManager[None]:
+        """Inside, the weights lie where the last step has put them, before anything else is made
+        of that; what is changed there, as by a limit on weights, counts for all that is kept.
+        """
 
 
 @runtime_checkable

@@ -4,7 +4,8 @@ torch.optim.ASGD has its own schedule of rates, one step late, and does not eval
 here the rate is the schedule's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import cast
 
 import torch
@@ -57,6 +58,17 @@ class ASGD(torch.optim.Optimizer):
             averages = [self.state[p]["average"] for p in live]
             torch._foreach_lerp_(averages, live, 1 / memory["averaged"])
         return loss
+
+    @contextmanager
+    def landed(self) -> Iterator[None]:
+        """Inside, the weights lie where they do; the averages take in what becomes of them."""
+        memory = self.state[self.param_groups[0]["params"][0]]
+        pairs = self.averages() if memory.get("step", 0) > self._start else []
+        before = [live.detach().clone() for live, _ in pairs]
+        yield
+        with torch.no_grad():
+            for (live, average), was in zip(pairs, before, strict=True):
+                average.add_(live - was, alpha=1 / memory["averaged"])
 
     def averages(self) -> list[tuple[Tensor, Tensor]]:
         """Each parameter with its average; none before the averaging starts."""

@@ -8,7 +8,8 @@ look-ahead θ + βv of the classical form). Where it falls, v still moves on by 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, cast
 
@@ -165,6 +166,18 @@ class Classical(torch.optim.Optimizer):
             moved = [p for p in self._weights() if "ahead" in self.state[p]]
             torch._foreach_copy_(moved, self._there)
             self._there = None
+
+    @contextmanager
+    def landed(self) -> Iterator[None]:
+        """Inside, the weights lie at θ; the look-ahead is added to what becomes of it."""
+        moved = [p for p in self._weights() if "ahead" in self.state[p]]
+        with torch.no_grad():
+            for p in moved:
+                p.sub_(self.state[p]["ahead"])
+        yield
+        with torch.no_grad():
+            for p in moved:
+                p.add_(self.state[p]["ahead"])
 
     def _weights(self) -> list[Tensor]:
         return [p for group in self.param_groups for p in group["params"]]

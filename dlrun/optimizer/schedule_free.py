@@ -7,7 +7,8 @@ statistics to the user; here the counters are in the state, and what is evaluate
 like any other. Both take the same steps.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -86,9 +87,8 @@ class ScheduleFree(torch.optim.Optimizer):
         memory = self.state[group["params"][0]]
         memory["step"] = memory.get("step", 0) + 1
         memory["most"] = max(memory.get("most", 0.0), group["lr"])
-        weight = memory["most"] ** 2
-        memory["total"] = memory.get("total", 0.0) + weight
-        return float(weight / memory["total"]) if memory["total"] else 0.0
+        memory["total"] = memory.get("total", 0.0) + memory["most"] ** 2
+        return _share(memory)
 
     def _update(self, p: Tensor, group: dict[str, Any]) -> Tensor:
         """u, a tensor of its own."""
@@ -105,6 +105,28 @@ class ScheduleFree(torch.optim.Optimizer):
         scale: Tensor = (square / (1 - rho**steps)).sqrt_().add_(group["eps"])
         return grad / scale
 
+    @contextmanager
+    def landed(self) -> Iterator[None]:
+        """Inside, the weights lie at z; x takes in what becomes of it, and y lies between."""
+        moved = [
+            (p, (1 - beta) + beta * _share(self.state[group["params"][0]]))
+            for group in self.param_groups
+            for beta in [group["momentum"]]
+            for p in group["params"]
+            if "z" in self.state[p]
+        ]
+        before = [p.detach().clone() for p, _ in moved]
+        with torch.no_grad():
+            for p, _ in moved:
+                p.copy_(self.state[p]["z"])
+        yield
+        with torch.no_grad():
+            for (p, of_y), y in zip(moved, before, strict=True):
+                z = self.state[p]["z"]
+                y.add_(p - z, alpha=of_y)
+                z.copy_(p)
+                p.copy_(y)
+
     def averages(self) -> list[tuple[Tensor, Tensor]]:
         """Each parameter at y with x, where it has moved."""
         return [
@@ -113,3 +135,8 @@ class ScheduleFree(torch.optim.Optimizer):
             for p in group["params"]
             if "z" in self.state[p]
         ]
+
+
+def _share(memory: dict[str, Any]) -> float:
+    """c of the last step that a memory counts."""
+    return float(memory["most"] ** 2 / memory["total"]) if memory["total"] else 0.0

@@ -1,6 +1,6 @@
 """What a recipe comes to, where its words alone do not show it: lines before a training."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import sqrt
 from typing import Any
 
@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from dlrun import duration, shell
 from dlrun.engine.run import LoopConfig
+from dlrun.optimizer import Averaging
 from dlrun.recipe import instantiate, signature
 
 _BEFORE = (
@@ -17,10 +18,18 @@ _BEFORE = (
 """Begin with the step after so many: at the very end it is too late for them."""
 
 
-def notes(config: DictConfig, lengths: LoopConfig, chosen: bool = False) -> list[str]:
-    """The lines for a training of such lengths. chosen: by a procedure, not by the recipe."""
-    beyond = () if chosen else _beyond(config, lengths)
-    return [*_rate(config, lengths), *_decay(config), *beyond]
+def notes(
+    config: DictConfig,
+    lengths: LoopConfig,
+    averaging: Sequence[Averaging] = (),
+    chosen: bool = False,
+) -> list[str]:
+    """The lines for a training of such lengths.
+
+    averaging: what averages the weights. chosen: whether a procedure chose the lengths.
+    """
+    own = [*_rate(config, lengths), *_decay(config), *_zeros(config, averaging)]
+    return own if chosen else [*own, *_beyond(config, lengths)]
 
 
 def of_rate(config: DictConfig, lengths: LoopConfig) -> float:
@@ -46,6 +55,16 @@ def _decay(config: DictConfig) -> Iterator[str]:
         if "weight_decay" not in config.optimizer:
             none = "this optimizer has no weight decay"
         yield f"decay={config.decay}: has no effect, because {none}"
+
+
+def _zeros(config: DictConfig, averaging: Sequence[Averaging]) -> Iterator[str]:
+    rules = config.regularization or {}
+    for name in rules if averaging else ():
+        if rules[name].get("form") == "proximal":
+            yield (
+                f"regularization.{name}.form=proximal: the weights that are kept have no exact "
+                f"zeros, because they are averages ({type(averaging[0]).__name__})"
+            )
 
 
 def _beyond(config: DictConfig, lengths: LoopConfig) -> Iterator[str]:

@@ -62,7 +62,10 @@ class Regularizer:
         raise NotImplementedError
 
     def constrain(self, model: nn.Module, groups: Sequence[dict[str, Any]]) -> None:
-        """After every step of the optimizer, whose groups hold `params` and the step's `lr`."""
+        """After every step of the optimizer, whose groups hold `params` and the step's `lr`.
+
+        The weights lie where the step has put them; see `optimizer.Landing`.
+        """
 
     def should_stop(self, score: float, step: int) -> bool:
         """After every validation; a higher score is better."""

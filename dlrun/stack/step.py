@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor
@@ -116,8 +117,11 @@ class StackedStep:
             self._update.step(factors)
             if norm or watched:
                 self._update.set_rates()
-            for rule in self._constraints:
-                rule.constrain()
+            with ExitStack() as flights:
+                for run in self._runs if self._constraints else ():
+                    flights.enter_context(run.landed())
+                for rule in self._constraints:
+                    rule.constrain()
         return StepResult(results, norms, True)
 
     def _is_apart(self, batch: Batch) -> bool:

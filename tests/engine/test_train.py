@@ -891,3 +891,32 @@ def test_parameters_that_join_later_are_trained_from_then_on(train_recipe):
     assert all(map(torch.equal, run.start, run.at_joining))
     assert run.rates == [0.1, 0.01]
     assert not any(map(torch.equal, run.start, run.weights[:2]))
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        ("optimizer=nesterov", "optimizer.form=classical"),
+        ("optimizer=asgd", "optimizer.start='20 steps'", "optimizer.lr=1"),
+        ("optimizer=schedulefree_sgd", "optimizer.lr=1"),
+    ],
+)
+def test_weights_that_are_evaluated_keep_their_limit(
+    train_recipe: Callable[..., Trained], optimizer: tuple[str, ...]
+) -> None:
+    words = ("epochs=2", "regularization=[max_norm]", "regularization.max_norm.limit=0.5")
+    trained = train_recipe(*words, *optimizer)
+    layers = [layer for layer in trained.run.model.modules() if isinstance(layer, nn.Linear)]
+    longest = max(float(layer.weight.detach().norm(dim=1).max()) for layer in layers)
+    assert 0.45 < longest < 0.50001
+
+
+@pytest.mark.parametrize("optimizer", ["nesterov", "momentum"])
+def test_a_proximal_step_gives_exact_zeros_behind_a_look_ahead(
+    train_recipe: Callable[..., Trained], optimizer: str
+) -> None:
+    words = ("epochs=2", f"optimizer={optimizer}", "optimizer.form=classical")
+    words += ("regularization=[l1]", "regularization.l1.form=proximal")
+    trained = train_recipe(*words, "regularization.l1.strength=0.1")
+    weight = trained.run.weights[0].detach()
+    assert 0.01 < float((weight == 0).double().mean()) < 1

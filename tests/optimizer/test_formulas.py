@@ -287,6 +287,30 @@ def test_classical_nesterov_keeps_the_point_before_the_look_ahead():
     assert falling("nesterov", form="classical") == pytest.approx(w)
 
 
+@pytest.mark.parametrize("name", ["nesterov", "asgd"])
+def test_a_limit_on_weights_acts_before_a_look_ahead_and_before_an_average(name):
+    options = {"form": "classical"} if name == "nesterov" else {"start": 1}
+    p = torch.ones(1, requires_grad=True)
+    optimizer = instantiate(OmegaConf.load(CONF / f"{name}.yaml"), **options)([p])
+    beta, w, v, every = 0.9 if name == "nesterov" else 0.0, 1.0, 0.0, []
+    for rate in RATES:
+        v = beta * v - rate * (w + beta * v)
+        w = max(w + v, 0.85)
+        every.append(w)
+        optimizer.param_groups[0]["lr"] = rate
+        p.grad = p.detach().clone()
+        optimizer.step()
+        with optimizer.landed():
+            p.data.clamp_(min=0.85)
+    assert float(p.detach()) == pytest.approx(w + beta * v)
+    if name == "asgd":
+        [(_, average)] = optimizer.averages()
+        assert float(average) == pytest.approx(sum(every[1:]) / 4)
+    else:
+        optimizer.eval()
+        assert float(p.detach()) == pytest.approx(w)
+
+
 def test_its_look_ahead_comes_back_to_the_last_bit():
     w = torch.tensor(START, requires_grad=True)
     optimizer = instantiate(OmegaConf.load(CONF / "nesterov.yaml"), form="classical")([w])

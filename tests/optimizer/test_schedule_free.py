@@ -46,6 +46,29 @@ def test_steps_follow_the_formula(name, decay, make):
         np.testing.assert_allclose(average, x, rtol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["schedulefree_sgd", "schedulefree_adamw"])
+def test_a_limit_on_weights_is_one_of_z_which_x_averages(name, make):
+    w = torch.tensor(START, requires_grad=True)
+    optimizer = make(name, [w])
+    with optimizer.landed():  # before the first step nothing is kept
+        pass
+    x, z, v, total, most = START, START, np.zeros(2), 0.0, 0.0
+    for t, rate in enumerate(RATES, 1):
+        g = gradient(0.1 * z + 0.9 * x)
+        v = 0.999 * v + 0.001 * g**2
+        step = g / (np.sqrt(v / (1 - 0.999**t)) + 1e-8) if name.endswith("adamw") else g
+        z = np.clip(z - rate * step, -1.9, 0.9)
+        most = max(most, rate)
+        total += most**2
+        x = x + most**2 / total * (z - x)
+        moved(w, optimizer, rate)
+        with optimizer.landed():
+            w.data.clamp_(-1.9, 0.9)
+        [(_, average)] = optimizer.averages()
+        np.testing.assert_allclose(average, x, rtol=1e-12)
+        np.testing.assert_allclose(w.detach(), 0.1 * z + 0.9 * x, rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [("schedulefree_sgd", "SGDScheduleFree"), ("schedulefree_adamw", "AdamWScheduleFree")],

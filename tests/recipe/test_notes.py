@@ -32,6 +32,22 @@ def test_a_rate_grows_by_the_samples_that_a_step_has(compose_recipe, digits, wor
     assert f"by {times**0.5:.4g}, to {0.02 * times**0.5:.4g}," in said(recipe)[0]
 
 
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        (["regularization=[l1,lookahead]"], "Lookahead"),
+        (["regularization=[l1]", "optimizer=asgd"], "ASGD"),
+        (["regularization=[l1]", "optimizer=nesterov", "optimizer.form=classical"], None),
+    ],
+)
+def test_averages_have_no_exact_zeros(compose_recipe, words, kind):
+    recipe = compose_recipe("data.samples=100", "regularization.l1.form=proximal", *words)
+    run = build.build(recipe, build.load_data(recipe))
+    lines = notes(recipe, run.lengths, run.averaging)
+    assert [line.rpartition("(")[2] for line in lines] == ([f"{kind})"] if kind else [])
+    assert all(line.startswith("regularization.l1.form=proximal: ") for line in lines)
+
+
 def test_the_usual_batch_keeps_the_rate_and_nothing_is_said(compose_recipe):
     assert said(compose_recipe("scale_lr=linear")) == []
 

@@ -362,6 +362,10 @@ def test_regularization(lab: Lab, rules: str) -> None:
     lab.compare(words, ["seed=1", own, "seed=3; epochs=2"])
 
 
+LIMITED = ("regularization=[max_norm,l1]", "regularization.l1.form=proximal")
+LIMITED += ("regularization.max_norm.limit=0.4",)
+
+
 @pytest.mark.parametrize(
     ("words", "own"),
     [
@@ -374,6 +378,14 @@ def test_regularization(lab: Lab, rules: str) -> None:
             ("regularization=[l1]", "regularization.l1.form=proximal"),
             "regularization.l1.strength=0.1",
             marks=pytest.mark.proof,
+        ),
+        (
+            ("optimizer=nesterov", "optimizer.form=classical", *LIMITED),
+            "regularization.max_norm.limit=0.3",
+        ),
+        (
+            ("optimizer=schedulefree_sgd", "optimizer.lr=0.5", *LIMITED),
+            "regularization.max_norm.limit=0.3",
         ),
         (
             ("accumulate=3", "batch_size=20", "log_every='5 steps'", "validate_every='3 steps'"),
