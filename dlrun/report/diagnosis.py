@@ -90,8 +90,8 @@ def label_noise(trained: Trained) -> Iterator[Finding]:
     error = math.hypot(seen["labels/train_error"], seen["labels/val_error"])
     train, val = seen["train_eval/loss"], seen["val/loss"]
     told = (
-        "The nearest training samples contradict the labels of training more often than those "
-        "of validation ({:.3g} against {:.3g})"
+        "The nearest training samples contradict training labels more often than validation "
+        "labels ({:.3g} against {:.3g})"
     )
     if here - there > SURE * error and train > val:
         told = f"{told.format(here, there)}, and the network fits them worse"
@@ -103,8 +103,8 @@ def label_noise(trained: Trained) -> Iterator[Finding]:
         here, there = train, val
         error = math.hypot(seen["train_eval/error"], seen["val/error"])
         told = (
-            f"The network fits validation better than what it was trained on (losses of {val:.3g} "
-            f"and {train:.3g}), though the inputs are alike"
+            f"The network fits validation better than its training samples (losses {val:.3g} "
+            f"and {train:.3g}), although the inputs are alike"
         )
     else:
         return
@@ -159,7 +159,7 @@ def distribution_shift(trained: Trained) -> Iterator[Finding]:
     elif seen["moved"] > ELSEWHERE:
         told = f"The inputs of validation lie elsewhere ({seen['moved']:.3g} standard errors)"
     else:
-        told = f"The inputs of validation spread otherwise ({seen['spread']:.3g} standard errors)"
+        told = f"The inputs of validation spread differently ({seen['spread']:.3g} standard errors)"
     yield Finding(
         "distribution_shift",
         WARN,
@@ -189,9 +189,9 @@ def train_mode_differs(trained: Trained) -> Iterator[Finding]:
         yield Finding(
             "train_mode_differs",
             WARN,
-            f"The same training samples have a loss of {batch:.3g} where batch norm normalizes by "
-            f"mini-batches, and of {running:.3g} by its running averages, as in evaluation: they "
-            "lag behind, or mini-batches are too small.",
+            f"On the same training samples the loss is {batch:.3g} where batch norm normalizes by "
+            f"mini-batches, and {running:.3g} by its running averages, as in evaluation: these "
+            "averages lag behind, or mini-batches are too small.",
             {"train_mode": batch, "evaluation": running},
             changes=change,
         )
@@ -204,8 +204,8 @@ def _too_few_updates(trained: Trained) -> Finding:
         "still_improving",
         WARN,
         f"The training had {trained.points[-1]['step']} updates, too few even for batch norm's "
-        f"running averages: by these the same training samples have a loss of {running:.3g}, and "
-        f"of {batch:.3g} where it normalizes by mini-batches; train longer, or with smaller ones.",
+        f"running averages: by these the loss on the same training samples is {running:.3g}, by "
+        f"mini-batches {batch:.3g}; train longer, or with smaller mini-batches.",
         {"train_mode": batch, "evaluation": running},
         changes={"epochs": longer(trained)},
     )
@@ -218,9 +218,9 @@ def _variance_shift(trained: Trained) -> Finding:
     return Finding(
         "too_much_regularization",
         WARN,
-        f"The same training samples have a loss of {batch:.3g} where batch norm normalizes by "
-        f"mini-batches, and of {running:.3g} by its running averages: these are of units that "
-        "dropout has thinned, and in evaluation it does not; use less of it.",
+        f"On the same training samples the loss is {batch:.3g} where batch norm normalizes by "
+        f"mini-batches, and {running:.3g} by its running averages: dropout changes the variances "
+        "that these average, and evaluation is without it; use less dropout.",
         {"train_mode": batch, "evaluation": running},
         changes={"regularization": kept or "none"},
     )
@@ -236,8 +236,8 @@ def died(trained: Trained) -> Iterator[Finding]:
             "rate_too_high",
             WARN,
             f"After the training {seen['dead']:.0%} of the units of a layer are zero for every "
-            f"sample, as steps that are too large make them; the network leaves {left:.0%} of an "
-            "undecided network's loss.",
+            "sample, a sign of steps that are too large; the loss is "
+            f"{left:.0%} of what guessing gives.",
             {"dead": seen["dead"], "left": left},
             changes=slower(rate),
         )
@@ -253,8 +253,8 @@ def cut_short(trained: Trained) -> Iterator[Finding]:
         yield Finding(
             "still_improving",
             WARN,
-            f"The training loss was {losses[-1]:.3g} on average since the point before the last, "
-            f"and is {seen['as_trained']:.3g} at its end: it was still falling; train longer.",
+            f"Over the last recorded interval the training loss averaged {losses[-1]:.3g}, and it "
+            f"ended at {seen['as_trained']:.3g}: it was still falling; train longer.",
             {"mean": losses[-1], "end": seen["as_trained"]},
             changes={"epochs": longer(trained)},
         )
@@ -278,10 +278,9 @@ def thrown(trained: Trained) -> Iterator[Finding]:
         yield Finding(
             "rate_too_high",
             WARN,
-            f"After an epoch or later the losses of training and validation were up to "
+            f"After the first epoch the losses of training and validation were up to "
             f"{highest['train/loss']:.3g} and {highest['val/loss']:.3g}, far above the "
-            f"{undecided:.3g} of a network without an opinion, as steps that are too large make "
-            "them.",
+            f"{undecided:.3g} of guessing: a sign of steps that are too large.",
             highest | {"undecided": undecided},
             changes=slower(trained.rate),
         )
@@ -299,7 +298,7 @@ def overfit(trained: Trained) -> Iterator[Finding]:
         yield Finding(
             "overfit",
             WARN,
-            f"Validation has a loss of {val:.3g}, and training, measured alike, one of "
+            f"The validation loss is {val:.3g}, and the training loss, measured the same way, "
             f"{train:.3g}: more data, augmentation or regularization would help.",
             {"train": train, "val": val, "gap": gap},
             changes={"regularization": restrained(trained)},
@@ -317,8 +316,8 @@ def validation_easier(trained: Trained) -> Iterator[Finding]:
         yield Finding(
             "validation_easier",
             WARN,
-            f"Validation has a loss of {val:.3g}, and training, measured alike, one of "
-            f"{train:.3g}: its samples are easier, so it promises too much.",
+            f"The validation loss is {val:.3g}, and the training loss, measured the same way, "
+            f"{train:.3g}: validation has easier samples, so its result is too good.",
             {"train": train, "val": val, "error": error},
             changes={"procedure": "show_data"},
         )
@@ -339,16 +338,17 @@ def good_fit(trained: Trained) -> Iterator[Finding]:
             "inconclusive",
             NOTE,
             f"With {counted(int(seen['val/samples']), 'validation sample')} the losses of training "
-            f"and validation, {train:.3g} and {val:.3g}, are known to ±{2 * error:.2g} alone; "
-            f"about {samples:,} samples would tell how well it fits.",
+            f"and validation, {train:.3g} and {val:.3g}, are known only to within "
+            f"±{2 * error:.2g}; about {samples:,} would be enough to tell how well it fits.",
             numbers | {"samples": samples},
         )
     elif abs(val - train) <= near:
         yield Finding(
             "good_fit",
             NOTE,
-            f"Training and validation are close: losses of {train:.3g} and {val:.3g}, and "
-            f"{seen['undecided']:.3g} of a network without an opinion.",
+            "The network fits validation about as well as training: losses "
+            f"{train:.3g} (training) and {val:.3g} (validation); guessing gives "
+            f"{seen['undecided']:.3g}.",
             numbers,
         )
     elif val > FITTED * train:
@@ -356,9 +356,9 @@ def good_fit(trained: Trained) -> Iterator[Finding]:
         yield Finding(
             "inconclusive",
             NOTE,
-            f"Validation has a loss of {val:.3g}, and training, measured alike, one of "
-            f"{train:.3g}, known to ±{2 * error:.2g}: it may be overfitted; about {samples:,} "
-            "validation samples would tell.",
+            f"The validation loss is {val:.3g}, and the training loss, measured the same way, "
+            f"{train:.3g}, known only to within ±{2 * error:.2g}: it may be overfitted; about "
+            f"{samples:,} validation samples would be enough to tell.",
             numbers | {"samples": samples},
         )
 
@@ -375,8 +375,8 @@ def validation_overused(trained: Trained) -> Iterator[Finding]:
         yield Finding(
             "validation_overused",
             WARN,
-            f"The test split has a loss of {test:.3g}, and validation one of {val:.3g}: too much "
-            "was chosen by validation, or the test split comes from another distribution.",
+            f"The test loss is {test:.3g}, and the validation loss {val:.3g}: too much was chosen "
+            "by validation, or the test split comes from another distribution.",
             {"test": test, "val": val, "error": error},
             changes={"data.split_seed": 1, "procedure": "cross_validate"},
         )
@@ -401,7 +401,7 @@ def test_shift(trained: Trained) -> Iterator[Finding]:
     moved, spread = (trained.seen.get(f"test/{key}", 0.0) for key in ("moved", "spread"))
     if max(moved, spread) <= ELSEWHERE or _shifted(trained.seen) or trained.had("leak"):
         return
-    how = "lie elsewhere" if moved > ELSEWHERE else "spread otherwise"
+    how = "lie elsewhere" if moved > ELSEWHERE else "spread differently"
     yield Finding(
         "distribution_shift",
         WARN,
@@ -422,8 +422,8 @@ def simpler_would_do(trained: Trained) -> Iterator[Finding]:
         yield Finding(
             "simpler_would_do",
             NOTE,
-            f"A linear model has an error of {seen['linear']:.3g} on validation, and the network "
-            f"one of {seen['linear'] + seen['linear/worse']:.3g}: it gains nothing by its layers.",
+            f"The validation error of a linear model is {seen['linear']:.3g}, and the network's "
+            f"{seen['linear'] + seen['linear/worse']:.3g}: its hidden layers gain nothing.",
             {"linear": seen["linear"], "network": seen["linear"] + seen["linear/worse"]},
             changes={"model": "linear"},
         )
@@ -441,8 +441,8 @@ def noisy(trained: Trained) -> Iterator[Finding]:
         yield Finding(
             "noisy",
             NOTE,
-            f"The validation loss jumps by {jumps:.3g} from point to point, and its least is "
-            f"{min(late):.3g}: {way}, or average the weights.",
+            f"The validation loss jumps by {jumps:.3g} from point to point, and its lowest value "
+            f"is {min(late):.3g}: {way}, or average the weights.",
             {"jump": jumps, "least": min(late)},
             changes=changes | ({"optimizer.lr": rounded(rate / 3)} if rate else {}),
         )
@@ -459,8 +459,8 @@ def plateau(trained: Trained) -> Iterator[Finding]:
         yield Finding(
             "plateau",
             NOTE,
-            f"The validation loss was least at epoch {best['epoch']:.3g} of "
-            f"{scored[-1]['epoch']:.3g}: so much less would do.",
+            f"The validation loss was lowest at epoch {best['epoch']:.3g} of "
+            f"{scored[-1]['epoch']:.3g}: far fewer epochs would have been enough.",
             {"best": best["epoch"], "length": scored[-1]["epoch"]},
             changes={"regularization": [*rules, "early_stopping"]},
         )

@@ -50,12 +50,12 @@ def underfit(trained: Trained) -> Iterator[Finding]:
     """The network explains next to nothing, or less than it easily could; and why."""
     seen, left = trained.seen, trained.left
     numbers = {"loss": seen["train_eval/loss"], "undecided": seen["undecided"]}
-    said = f"The network leaves {left:.0%} of an undecided network's loss on training samples"
+    said = f"On training samples the loss is {left:.0%} of what guessing gives"
     if _better_without(trained):
         before, after = seen["trial/before"], seen["trial/after"]
         said += (
-            f", and {seen['trial/steps']:.0f} more steps without penalties lower validation's "
-            f"from {before:.3g} to {after:.3g}"
+            f", and {seen['trial/steps']:.0f} more steps without penalties lower the validation "
+            f"loss from {before:.3g} to {after:.3g}"
         )
         said += ", both at their best temperature" if seen["trial/tempered"] else ""
         numbers |= {"before": before, "after": after, "error": seen["trial/error"]}
@@ -117,8 +117,8 @@ def _learnt_by_heart(trained: Trained) -> Finding | None:
         WARN,
         f"Since epoch {best['epoch']:.3g} the training loss has fallen from "
         f"{then['train/loss']:.3g} to {now['train/loss']:.3g}, and that of validation has risen "
-        f"from {then['val/loss']:.3g} to {now['val/loss']:.3g}: what is learnt holds for the "
-        "training samples alone.",
+        f"from {then['val/loss']:.3g} to {now['val/loss']:.3g}: what is learnt holds only for the "
+        "training samples.",
         numbers,
         changes={"regularization": restrained(trained)},
     )
@@ -147,13 +147,13 @@ def _why(left: float, trained: Trained) -> tuple[str, str, Mapping[str, Any]]:
     back = _held_back(trained)
     restraint = _restraint(trained, sure=back is True)
     if _exploded(trained):
-        clause = "its loss was far above that, as steps that are too large make it"
+        clause = "the loss was once far above that of guessing, a sign of steps that are too large"
         return "rate_too_high", clause, slower(rate)
     if seen["dead"] >= DEAD:
         clause = f"{seen['dead']:.0%} of the units of a layer are zero for every sample"
         return "dead_units", clause, {"activation": "leaky_relu"}
     if seen.get("homogeneous"):
-        clause = "twice an input gives twice the output, as no layer has a bias"
+        clause = "doubling an input doubles the output, because no layer has a bias"
         return "underfit", clause, {"procedure": "baseline"}
     if restraint and back:
         return restraint
@@ -164,23 +164,23 @@ def _why(left: float, trained: Trained) -> tuple[str, str, Mapping[str, Any]]:
     if restraint and back is None and "trial/before" in seen:
         return restraint
     if _steps_are_small(trained) and _bounces(losses, seen["undecided"]):
-        clause = "its training loss goes up and down, as steps that are too large make it"
+        clause = "the training loss goes up and down, a sign of steps that are too large"
         return "rate_too_high", clause, slower(rate)
     if _steps_are_small(trained):
-        return _too_low(trained, "each of these steps does far more than one of the training")
+        return _too_low(trained, "each of these steps gains far more than one of the training")
     patience = (recipe.get("regularization") or {}).get("early_stopping", {}).get("patience")
     if seen.get("stopped") and patience:
         changes = {"regularization.early_stopping.patience": duration.times(patience, 10)}
-        clause = "early stopping has ended it too soon; give it more patience"
+        clause = "early stopping ended the training too soon; give it more patience"
         return "still_improving", clause, changes
     if _falls(losses):
-        clause = "its training loss was still falling; train longer, or at a higher rate"
+        clause = "the training loss was still falling; train longer, or at a higher rate"
         return "still_improving", clause, {"epochs": longer(trained)}
     if left > UNEXPLAINED and _creeps(losses):
-        return _too_low(trained, "its training loss falls from point to point, but hardly")
+        return _too_low(trained, "the training loss falls all the time, but only slightly")
     if restraint and back is None:
         return restraint
-    clause = "its training loss no longer falls; try another rate, then a larger network"
+    clause = "the training loss no longer falls; try another rate, then a larger network"
     return "underfit", clause, {"procedure": "find_lr"}
 
 
@@ -215,7 +215,7 @@ def _restraint(trained: Trained, sure: bool) -> tuple[str, str, Mapping[str, Any
     clause = f"{' and '.join(named)} may keep it from fitting"
     if sure:
         clause = (
-            f"with {' and '.join(named)} {trained.seen['trial/steps']:.0f} such steps end at "
+            f"with {' and '.join(named)}, {trained.seen['trial/steps']:.0f} such steps end at "
             f"{trained.seen['trial/held']:.3g}, without at {trained.seen['trial/after']:.3g}"
         )
     return "too_much_regularization", clause, changes
@@ -225,10 +225,10 @@ def _too_low(trained: Trained, said: str) -> tuple[str, str, Mapping[str, Any]]:
     """That the rate is too low, or does not get to what it is to be before the end."""
     rate = trained.rate
     if _rises_to_the_end(trained):
-        clause = f"{said}; its warm-up is longer than the training, so that the rate is still low"
+        clause = f"{said}; the warm-up is longer than the training, so the rate is still low"
         return "rate_too_low", clause, {"warmup": "10%"}
     changes = {"optimizer.lr": rounded(10 * rate)} if rate else {"procedure": "find_lr"}
-    return "rate_too_low", f"{said}; its rate is too low", changes
+    return "rate_too_low", f"{said}; the rate is too low", changes
 
 
 def _rises_to_the_end(trained: Trained) -> bool:
