@@ -120,8 +120,8 @@ def initial_loss(seen: Seen) -> Iterator[Finding]:
         yield Finding(
             "initial_loss",
             WARN,
-            f"The untrained network's loss is {got:.3g}, and an undecided one's {expected:.3g}: "
-            "its first outputs are far too large; scale the inputs, or begin with smaller weights.",
+            f"The untrained network's loss is {got:.3g}, and guessing gives {expected:.3g}: its "
+            "first outputs are far too large; scale the inputs, or begin with smaller weights.",
             numbers,
             changes={"preprocessing": ["standardize"], "initializer": "default"},
         )
@@ -213,8 +213,8 @@ def ignores_input(seen: Seen) -> Iterator[Finding]:
         yield Finding(
             "ignores_input",
             FAIL,
-            "The network says the same of every sample and of zeros: nothing of the input "
-            "reaches its output.",
+            "The network gives the same output for every sample and for zeros: the input does not "
+            "reach its output.",
             {"difference": spread},
             changes={"initializer": "default"},
         )
@@ -250,7 +250,7 @@ def input_scale(seen: Seen) -> Iterator[Finding]:
         yield Finding(
             "input_scale",
             WARN,
-            f"Inputs have a root mean square of {high:.3g}, and networks are made for about 1: "
+            f"Inputs have a root mean square of {high:.3g}, but networks expect about 1: "
             "standardize them.",
             {"lowest": low, "highest": high},
             changes={"preprocessing": ["standardize"]},
@@ -274,7 +274,7 @@ def dependent_inputs(seen: Seen) -> Iterator[Finding]:
     if condition > DEPENDENT:
         # What does not take them as one vector may go by their order, which whitening undoes.
         vector = bool(seen.layers) and seen.layers[0][1].shape[1:] == seen.x.shape[1:]
-        cure = "; whitening takes it away" if vector else ""
+        cure = "; whitening removes this" if vector else ""
         yield Finding(
             "dependent_inputs",
             NOTE,
@@ -288,7 +288,7 @@ def dependent_inputs(seen: Seen) -> Iterator[Finding]:
             "dependent_inputs",
             NOTE,
             f"Only {len(there)} of {len(values)} inputs are independent; the rest are linear "
-            "combinations of them, say nothing new, and can be left out.",
+            "combinations of them, add nothing new, and can be left out.",
             {"inputs": float(exact)},
         )
 
@@ -381,7 +381,7 @@ def class_imbalance(seen: Seen) -> Iterator[Finding]:
         here, there = train[worst] / sum(train), val[worst] / sum(val)
         said = (
             f"Class {run.data.classes[worst]} makes up {here:.1%} of training and {there:.1%} of "
-            "validation, too far apart for chance: a network learns to name it "
+            "validation, more than chance explains: a network learns to name it "
             f"{'less' if here < there else 'more'} often than validation has it."
         )
         numbers = {"train": here, "val": there}
@@ -399,7 +399,7 @@ def no_validation(seen: Seen) -> Iterator[Finding]:
         yield Finding(
             "no_validation",
             WARN,
-            f"There is no validation split{few}: nothing tells overfitting, and the last weights "
+            f"There is no validation split{few}: nothing shows overfitting, and the last weights "
             "are the result.",
             changes={} if few else {"data.split": "60/20/20"},
         )
@@ -411,7 +411,7 @@ def leak(seen: Seen) -> Iterator[Finding]:
     if data.hashes is None:
         return
     known = data.hashes[data.train.rows]
-    same = "their targets too: where a case is there twice, " if data.columns else ""
+    same = "targets included: if a pair is one case twice, " if data.columns else ""
     for name, split in (("validation", data.val), ("test", data.test)):
         hashes = data.hashes[split.rows]
         many = int(torch.isin(hashes, known).sum())
@@ -421,8 +421,8 @@ def leak(seen: Seen) -> Iterator[Finding]:
             yield Finding(
                 "leak",
                 WARN if share > LEAKED else NOTE,
-                f"{many} {name} {are.format(f'{share:.1%}')} to others that choose or "
-                f"train the network{', ' if same else ': '}{same}its result there is too good.",
+                f"{many} {name} {are.format(f'{share:.1%}')} to others that train or "
+                f"choose the network{', ' if same else ': '}{same}the result there is too good.",
                 {"samples": many, "share": share},
                 changes={"data.leaks": "drop"} if many < len(split) else {"procedure": "show_data"},
             )
@@ -456,11 +456,11 @@ def wrong_loss(seen: Seen) -> Iterator[Finding]:
     """A loss for numbers where there are classes."""
     loss = seen.run.loss
     if not seen.run.regression and loss.name in ("mae", "huber", "mse"):
-        least = " is least for saying 0 to every class, and" if loss.name == "mae" else ""
+        settles = " and may settle at outputs of 0 for every class" if loss.name == "mae" else ""
         yield Finding(
             "wrong_loss",
             NOTE if loss.name == "mse" else WARN,
-            f"loss={loss.name}{least} is meant for numbers; classes are learnt faster with "
+            f"loss={loss.name} is meant for regression{settles}; classes are learnt faster with "
             "cross entropy.",
             changes={"loss": "cross_entropy"},
         )
@@ -478,8 +478,9 @@ def not_a_mean(seen: Seen) -> Iterator[Finding]:
         yield Finding(
             "wrong_loss",
             WARN,
-            f"The loss of {len(each)} samples is {got:.4g}, and the mean of theirs {mean:.4g}: it "
-            "compares outputs with the targets of other samples, as when (n, 1) meets (n,).",
+            f"The loss of {len(each)} samples together is {got:.4g}, but the mean of their single "
+            f"losses is {mean:.4g}: it compares outputs with the targets of other samples, as when "
+            "(n, 1) meets (n,).",
             {"loss": got, "mean": mean},
             changes={"loss": "mse"},
         )
@@ -593,15 +594,15 @@ def linear_network(seen: Seen) -> Iterator[Finding]:
             {each.kind.removesuffix("Backward0").lower() for each in seen.trained.activations}
         )
         why = (
-            f"nothing that it is given bends its {' and '.join(met)}"
+            f"no sample reaches a bend of its {' and '.join(met)}"
             if met
             else "there is no activation between them"
         )
         yield Finding(
             "linear_network",
             WARN,
-            f"The network has {len(seen.layers)} layers and is linear all the same: {why}, so it "
-            "can do no more than a single layer.",
+            f"The network has {len(seen.layers)} layers but is still linear: {why}, so it can do "
+            "no more than a single layer.",
             {"layers": len(seen.layers), "bend": bend / spread},
             changes={"activation": "relu"},
         )
@@ -619,9 +620,9 @@ def linear_scaling(seen: Seen) -> Iterator[Finding]:
             "linear_scaling",
             WARN,
             f"scale_lr=linear multiplies the rate by {batch / base:.3g} for steps of {batch:,} "
-            f"samples, and the first weights have a gradient noise scale of {noise.scale:,.0f}: by "
-            f"it the best rate grows by {noise.best(batch, base):.3g}. It rises while the loss "
-            "falls, so begin with a warm-up, or take scale_lr=sqrt.",
+            f"samples, but the gradient noise scale of the first weights is {noise.scale:,.0f}, by "
+            f"which the best rate grows only {noise.best(batch, base):.3g}-fold. This scale rises "
+            "while the loss falls, so begin with a warm-up, or take scale_lr=sqrt.",
             {"noise_scale": noise.scale, "error": noise.error, "batch": float(batch)},
             changes={"warmup": "5 epochs"},
         )

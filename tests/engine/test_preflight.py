@@ -192,7 +192,7 @@ def test_a_series_is_not_to_be_whitened(model, cured, compose_recipe, table):
     run.model = run.uncompiled = model or run.model
     [one] = [each for each in preflight(run) if each.name == "dependent_inputs"]
     assert bool(one.changes) == cured
-    assert ("whitening takes it away" in one.text) == cured
+    assert ("whitening removes this" in one.text) == cured
 
 
 def test_a_network_whose_activations_bend_nothing(compose_recipe, digits):
@@ -200,7 +200,7 @@ def test_a_network_whose_activations_bend_nothing(compose_recipe, digits):
     run.model = run.uncompiled = model = network()
     nn.init.constant_(model[1].bias, 100.0)  # all in the linear part of the rectifiers
     [one] = [each for each in preflight(run) if each.name == "linear_network"]
-    assert "nothing that it is given bends its relu" in one.text
+    assert "no sample reaches a bend of its relu" in one.text
 
 
 def test_samples_that_stand_in_two_splits(found, table):
