@@ -62,7 +62,7 @@ def undecided(said: str, gain: float, error: float, samples: int) -> Finding:
     times = (2 * error / gain) ** 2 if gain else inf
     if times <= MOST_TIMES:
         needed = numbers["samples_needed"] = ceil(samples * times)
-        told += f"; about {needed:,} samples would decide, of {samples:,} now"
+        told += f"; about {needed:,} samples would be enough, there are {samples:,} now"
     return Finding("inconclusive", NOTE, f"{told}.", numbers)
 
 
@@ -106,7 +106,7 @@ def by_level(findings: Sequence[Finding]) -> list[Finding]:
 NAMES: dict[str, tuple[str, str]] = {
     # of the set-up
     "initial_loss": (
-        "the untrained network's loss is not that of an undecided one",
+        "the untrained network's loss is far above that of guessing",
         "log C for C classes, the targets' spread for numbers; Karpathy 2019",
     ),
     "probabilities_into_loss": (
@@ -119,7 +119,7 @@ NAMES: dict[str, tuple[str, str]] = {
     ),
     "no_gradient": ("a parameter gets no gradient, or one that is not finite", "Karpathy 2019"),
     "ignores_input": (
-        "the network says the same of real inputs as of zeros",
+        "the network gives the same output for real inputs as for zeros",
         "the input-independent baseline of Karpathy 2019",
     ),
     "random_in_eval": (
@@ -134,10 +134,10 @@ NAMES: dict[str, tuple[str, str]] = {
     "label_range": ("targets lie outside what loss and outputs can give", "Zhang et al. 2018"),
     "class_missing": ("a class has no training or no validation sample", "He and Garcia 2009"),
     "class_imbalance": ("some classes are much rarer than others", "He and Garcia 2009"),
-    "leak": ("samples of one split stand in another", "Kaufman et al. 2012"),
+    "leak": ("samples of one split also occur in another", "Kaufman et al. 2012"),
     "cannot_overfit": ("a few samples cannot be memorized", "Goodfellow et al. 2016, 11.5"),
     "no_validation": (
-        "there is no validation split to choose and to stop by",
+        "there is no validation split to choose weights by, or when to stop",
         "Humbatova et al. 2021",
     ),
     "memorized": ("a few samples are memorized, as they should be", "Goodfellow et al. 2016, 11.5"),
@@ -181,11 +181,11 @@ NAMES: dict[str, tuple[str, str]] = {
         "Goodfellow et al. 2016, 7.8",
     ),
     "first_recipe": (
-        "the recipe to go on with, from short runs over rate and decay",
+        "the recipe to continue with, from short runs over rate and decay",
         "Karpathy 2019; CS231n, Neural Networks Part 3",
     ),
     # of the speed
-    "slow_step": ("a step takes so long that nothing can be tried out", "half a second a step"),
+    "slow_step": ("a step takes too long to try things out", "half a second a step"),
     "faster": (
         "a setting trains faster on this machine",
         "rounds in turn, 3.5 standard errors",
@@ -217,11 +217,11 @@ NAMES: dict[str, tuple[str, str]] = {
         "Ng 2018",
     ),
     "same_distribution": (
-        "a classifier does not tell training inputs from validation inputs",
+        "a classifier cannot tell training inputs from validation inputs",
         "Lopez-Paz and Oquab 2017",
     ),
     "validation_overused": (
-        "the test split is much worse than the validation split that was chosen by",
+        "the test result is much worse than that of validation, which was used to choose",
         "Ng 2018",
     ),
     "simpler_would_do": (
@@ -233,7 +233,7 @@ NAMES: dict[str, tuple[str, str]] = {
         "network",
         "Goodfellow et al. 2016, 11.2",
     ),
-    "inconclusive": ("the data are too few to decide", "two standard errors"),
+    "inconclusive": ("there are too few data to decide", "two standard errors"),
     # of a sweep
     "points_failed": ("points of the sweep failed", "Bergstra and Bengio 2012"),
     "no_effect": ("what was changed had no effect at all", "Bergstra and Bengio 2012"),

@@ -50,4 +50,4 @@ def test_every_name_is_said_somewhere_and_provoked_by_a_test():
 def test_how_many_samples_would_decide_if_a_number_says_anything(gain, needed):
     found = undecided("It gains nothing", gain, 0.05, 40)
     assert found.numbers.get("samples_needed") == needed
-    assert (" samples would decide, of 40 now" in found.text) == (needed is not None)
+    assert (" samples would be enough, there are 40 now" in found.text) == (needed is not None)

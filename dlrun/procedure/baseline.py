@@ -117,9 +117,9 @@ def _train(lab: Lab) -> dict[str, RecordedRun]:
         del wanted["linear"]
         _log.warning("linear is left out: it is the recipe's own model")
     if network is None:
-        _log.warning(f"a shallow network is left out: nobody knows how to make {target} shallower")
+        _log.warning(f"no shallow network: dlrun does not know how to make {target} shallower")
     elif all(model[key.removeprefix("model.")] == each for key, each in network[1].items()):
-        _log.warning(f"a shallow network is left out: the recipe's own is {network[0]}")
+        _log.warning("no shallow network: the recipe's own is already that shallow")
     else:
         wanted[network[0]] = network[1]
     runs: dict[str, RecordedRun] = {}

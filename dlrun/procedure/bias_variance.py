@@ -70,7 +70,7 @@ def bias_variance(lab: Lab, variants: dict[str, Any] | None = None, sets: int = 
             for name, found in parts.items()
             for part, value in found.items()
         },
-        text=f"Over {sets} training sets of {many} samples, {best} has the least error: "
+        text=f"Over {sets} training sets of {many} samples, {best} has the lowest error: "
         f"{_told(parts[best])}",
         table=[{"": name, **found} for name, found in parts.items()],
         chart=[

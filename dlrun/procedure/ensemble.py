@@ -340,8 +340,8 @@ def _gain(judge: Run, parts: Mapping[str, Part]) -> list[Finding]:
     if abs(gain) > 2 * error:
         return []
     said = (
-        f"The ensemble answers {abs(gain):.2%} ± {error:.2%} {'more' if gain > 0 else 'less'} of "
-        "val rightly than the mean member"
+        f"The ensemble is right on {abs(gain):.2%} ± {error:.2%} "
+        f"{'more' if gain > 0 else 'less'} of val than the mean member"
     )
     return [undecided(said, gain, error, len(gains))]
 

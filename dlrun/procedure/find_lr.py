@@ -238,7 +238,7 @@ def _proposed(lab: Lab, trials: Sequence[dict[str, float]], steps: int) -> Outco
         return Outcome(findings=[found], table=_table(trials))
     lr, largest = best["lr"], max(finite)
     text = (
-        f"The loss has fallen most at optimizer.lr={lr:g}, from {first:.4g} to {best['loss']:.4g} "
+        f"The loss fell most at optimizer.lr={lr:g}, from {first:.4g} to {best['loss']:.4g} "
         f"in {counted(steps, 'step')}; the largest rate with a loss within {FAR:g} times the first "
         f"one is {largest:g}"
     )
@@ -272,8 +272,8 @@ def _table(trials: Sequence[dict[str, float]]) -> list[dict[str, Any]]:
 def _without(rates: Sequence[float], first: float, within: str = "") -> Finding:
     """That no rate is good."""
     text = (
-        f"No rate from {rates[0]:g} to {rates[-1]:g} has made the loss smaller by {LEAST:.0%} "
-        f"than at first, {first:.4g}{within}."
+        f"No rate from {rates[0]:g} to {rates[-1]:g} lowered the loss by {LEAST:.0%} from its "
+        f"first value, {first:.4g}{within}."
     )
     return Finding("best_rate", WARN, text)
 

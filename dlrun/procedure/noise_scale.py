@@ -46,11 +46,11 @@ def _finding(lab: Lab, first: Noise, last: Noise, batch: int, base: int) -> Find
     These decide where the gradient of the trained ones is so small that noise hides it.
     """
     lost = (
-        "With its {} weights no gradient is seen through the noise, so that the gradient noise "
-        "scale is unknown"
+        "With its {} weights no gradient is seen through the noise, so the gradient noise scale "
+        "is unknown"
     )
     if first.error == last.error == inf:
-        text = lost.format("first and its best") + ": nothing says how far a rate can grow."
+        text = lost.format("first and its best") + ": how far the rate can grow is unknown, too."
         return Finding("linear_scaling", NOTE, text, {"batch": float(batch)})
     noise, which = (last, "best") if last.error < inf else (first, "first")
     numbers = {"noise_scale": noise.scale, "error": noise.error, "batch": float(batch)}
@@ -63,8 +63,9 @@ def _finding(lab: Lab, first: Noise, last: Noise, batch: int, base: int) -> Find
     if batch - noise.scale > SURE * noise.error:
         command = lab.advice({"scale_lr": "sqrt"}) if lab.recipe["scale_lr"] == "linear" else ""
         text = (
-            f"{said}, and a step has {batch:,}: from {base:,} samples on the best rate grows by "
-            f"{noise.best(batch, base):.3g}, and in proportion to the batch by {batch / base:.3g}."
+            f"{said}, and a step has {batch:,}: from batch {base:,} to {batch:,} the best rate "
+            f"grows {noise.best(batch, base):.3g}-fold; in proportion to the batch it would be "
+            f"{batch / base:.3g}-fold."
         )
         return Finding("linear_scaling", WARN, text, numbers, command)
     text = (

@@ -67,7 +67,7 @@ def driven(built: BuiltRun, steps: int) -> list[Finding]:
             FAIL,
             f"After {counted(number, 'step')} on the same {counted(len(x), 'sample')} the loss is "
             f"{loss:.3g}{share} "
-            f"(it began at {first:.3g}): a network that is able to learn knows them by heart.",
+            f"(it began at {first:.3g}): a network that can learn would have memorized them.",
             {"first": first, "loss": loss, "steps": number, "samples": len(x)},
             changes={"procedure": "find_lr"},
         )

@@ -64,8 +64,9 @@ def subnetworks(lab: Lab) -> Outcome:
         runs=[trained],
         values=values,
         text=f"{len(z):,} subnetworks, {without:,} of them without a path from input to output. "
-        f"From weight scaling their geometric mean is {values[f'{GEOMETRIC} apart']:.2g} apart in "
-        f"probability, their arithmetic mean {values[f'{ARITHMETIC} apart']:.2g}.",
+        "The probabilities of weight scaling differ from the subnetworks' geometric mean by "
+        f"{values[f'{GEOMETRIC} apart']:.2g}, from their arithmetic mean by "
+        f"{values[f'{ARITHMETIC} apart']:.2g}.",
         table=table,
         chart=_chart(answers, y),
     )

@@ -428,10 +428,10 @@ def _curve(course: _Course) -> str:
         return f"The {taken} taken so far cannot tell when the loss has converged."
     if math.isinf(course.settles):
         far = f"{forecast.FAR * course.seen:,}"
-        return f"By its curve so far, the loss has not {share} behind it within {far} steps."
+        return f"By its curve so far, the loss will not complete {share} within {far} steps."
     steps = math.ceil(course.settles)
     took = f"{counted(steps, 'step')}, {spoken(steps * course.step)}"
-    return f"By its curve so far, the loss has {share} behind it after {took}."
+    return f"By its curve so far, the loss will complete {share} after {took}."
 
 
 def _fastest(trials: Sequence[_Trial]) -> list[_Trial]:

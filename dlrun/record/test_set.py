@@ -49,7 +49,7 @@ def warning(count: int) -> str:
     if count < 2:
         return ""
     return (
-        f"{count} recipes have been measured on this test split; choose by val, for the best of "
+        f"{count} recipes have been measured on this test split; choose by val: the best of "
         "several on one test split looks better than it is"
     )
 

@@ -116,10 +116,11 @@ def too_few(sweep: Sweep) -> list[Finding]:
         return []
     lost = sum(point.status != record.FINISHED for point in sweep.points)
     more = math.ceil((sweep.trials + wanted - many) / 10) * 10
-    said = f" ({lost} did not finish)" if lost else ""
+    said = f" ({lost} did not)" if lost else ""
     text = (
-        f"So few finished points ({many}) of a search over {len(sweep.dimensions)} "
-        f"hyperparameter{'s' * (len(sweep.dimensions) != 1)}{said} say little; {wanted} would do."
+        f"Only {many} point{'s' * (many != 1)} finished{said}, too few to say much about "
+        f"{len(sweep.dimensions)} hyperparameter{'s' * (len(sweep.dimensions) != 1)}; "
+        f"{wanted} would be enough."
     )
     command = commands.again(sweep, {"sweep.trials": f"sweep.trials={more}"})
     return [Finding("too_few_points", NOTE, text, {"points": many, "wanted": wanted}, command)]
@@ -185,7 +186,7 @@ def within_noise(sweep: Sweep) -> list[Finding]:
     next_one = "the next" if second is others[0] else "the next that is no neighbour of it"
     text = f"The best point ({_score(first)}) and {next_one} ({_score(second)}) "
     if gap == 0 and first.loss != second.loss:
-        text += f"are told apart by val/loss alone, {first.loss:.4g} and {second.loss:.4g}; "
+        text += f"differ only in val/loss, {first.loss:.4g} and {second.loss:.4g}; "
     else:
         text += f"differ by {gap:.2g}; "
     numbers = {"gap": gap}
@@ -253,7 +254,7 @@ def ingredients(sweep: Sweep) -> list[Finding]:
             found.append(Finding("better_without", WARN, text, numbers, command))
     idle = [p for p, _ in gains if sweep.whole and _results(p) == _results(sweep.whole)]
     if idle:
-        text = f"Every run ends the same {_and([_without(point) for point in idle])}."
+        text = f"Every run ends exactly the same {_and([_without(point) for point in idle])}."
         numbers = {"points": len(idle)}
         found.append(Finding("no_effect", NOTE, text, numbers, commands.once(sweep, idle[0])))
     open_ = [(p, gives) for p, gives in gains if not gives.decided and p not in idle]
@@ -265,8 +266,9 @@ def ingredients(sweep: Sweep) -> list[Finding]:
 def _undecided(sweep: Sweep, gains: Sequence[tuple[Point, Difference]]) -> Finding:
     """Ingredients of which chance may be all that is seen, and the seeds that would decide."""
     names = _and([str(point.values[WITHOUT]) for point, _ in gains])
-    which = f"The intervals of {names} hold" if len(gains) > 1 else f"The interval of {names} holds"
-    text = f"{which} 0, so what is seen may be chance. "
+    several = len(gains) > 1
+    which = f"The intervals of {names} contain" if several else f"The interval of {names} contains"
+    text = f"{which} 0, so these effects may be chance. "
     wanted = {gives.wanted: point for point, gives in reversed(gains) if gives.wanted}
     repeats = min(wanted, default=0)
     if not gains[0][1].pairs:
@@ -274,7 +276,7 @@ def _undecided(sweep: Sweep, gains: Sequence[tuple[Point, Difference]]) -> Findi
         text += f"Repeat each point with {REPEATS} seeds."
     elif repeats:
         text += f"About {repeats} seeds would decide on {wanted[repeats].values[WITHOUT]}"
-        text += ", the others need more." if len(gains) > 1 else "."
+        text += "; the others need more." if several else "."
     else:
         text += f"{MOST_SEEDS} seeds would not be enough to decide."
     changes = {"sweep.repeats": f"sweep.repeats={repeats}"}
@@ -335,7 +337,7 @@ def more_data(sweep: Sweep) -> list[Finding]:
     if gain > noise or next_gain(gain + noise) < LITTLE * wrong:
         text += (
             f"another doubling would gain {next_gain(gain + noise):.2g} at most, so more data "
-            "would hardly help. To find a better recipe, fewer samples do."
+            "would hardly help. To find a better recipe, fewer samples are enough."
         )
         numbers["next_gain"] = next_gain(gain + noise)
         return [Finding("enough_data", NOTE, text, numbers, commands.once(sweep, half))]
@@ -354,9 +356,9 @@ def more_data(sweep: Sweep) -> list[Finding]:
 def _with_more(sweep: Sweep, full: Point) -> tuple[str, str]:
     """What to do, and type, for more training samples: take all, or add some to the set."""
     if full.values.get(SAMPLES) in (None, "100%"):
-        text = "All there are were used: add some, or vary them by augmentation, and train again."
+        text = "All samples were used: collect more, or vary them by augmentation, and train again."
         return text, commands.once(sweep, full)
-    return "Train on all there are.", commands.once(sweep, full, f"{SAMPLES}=100%")
+    return "Train on all samples.", commands.once(sweep, full, f"{SAMPLES}=100%")
 
 
 def hardly_matters(sweep: Sweep, importance: Mapping[str, float]) -> list[Finding]:

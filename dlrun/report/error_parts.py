@@ -31,13 +31,11 @@ def error_parts(trained: Trained, target: float) -> list[Finding]:
     parts = _parts(trained, target)
     total = target + sum(part.amount for part in parts)
     accuracy = _metric(trained) == "accuracy"
-    said = ", ".join(
+    said = " ".join(
         f"{_shown(part.amount, accuracy, sign=True)} {part.name} (±{_shown(part.error, accuracy)})"
         for part in parts
     )
-    text = (
-        f"An error of {_shown(total, accuracy)} is a target of {_shown(target, accuracy)}, {said}"
-    )
+    text = f"The error of {_shown(total, accuracy)} = target {_shown(target, accuracy)} {said}"
     numbers = {"target": target} | {part.name: part.amount for part in parts}
     sure = [part for part in parts if part.amount > SURE * part.error]
     worst = max(sure, key=lambda part: part.amount, default=None)
@@ -48,10 +46,10 @@ def error_parts(trained: Trained, target: float) -> list[Finding]:
     if largest.amount <= 0:
         return [Finding("good_fit", NOTE, f"{text}: none is above its target.", numbers)]
     times = (SURE * largest.error / largest.amount) ** 2
-    text += ": none is beyond chance"
+    text += ": each of these parts may be chance"
     if times <= MOST_TIMES:
         samples = math.ceil(times * trained.seen["val/samples"])
-        text += f"; about {samples:,} validation samples would decide"
+        text += f"; about {samples:,} validation samples would be enough to tell"
         numbers["samples"] = float(samples)
     return [Finding("inconclusive", NOTE, f"{text}.", numbers)]
 

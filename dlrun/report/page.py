@@ -129,7 +129,7 @@ def tested(sweep: Sweep) -> str:
         return ""
     values = ", ".join(f"{key} {_digits(value)}" for key, value in sweep.test.items())
     run_id = str(run.directory).rpartition("/")[2]
-    return f"{values}: measured for the best point alone, once, by its run {run_id}"
+    return f"{values}: measured once, only for the best point, by its run {run_id}"
 
 
 def score(point: Point) -> str:
@@ -142,9 +142,9 @@ def _digits(value: float) -> str:
 
 
 def counted(sweep: Sweep) -> str:
-    """How many points ended in which way, e.g. `12 runs of 4 points: 3 finished, 1 failed`."""
-    runs, points = _runs(sweep), len(sweep.points)
-    several = f"{runs} runs of {points} point{'s' * (points != 1)}: " if runs > points else ""
+    """How many points ended in which way, e.g. `12 runs; points: 3 finished, 1 failed`."""
+    runs = _runs(sweep)
+    several = f"{runs} runs; points: " if runs > len(sweep.points) else ""
     return several + _counts(sweep)
 
 
@@ -212,7 +212,7 @@ def _ranking(sweep: Sweep) -> str:
     return html.section("Ranking", f'<div class="scroll tall">{table}</div>', "; ".join(notes))
 
 
-_GREY = "grey where they hold 0, so that it may be chance."
+_GREY = "grey where they contain 0, so the effect may be chance."
 
 
 def _gains(sweep: Sweep) -> str:

@@ -43,7 +43,7 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Compared:
-    """Runs of one recipe that differ in their seed alone; in most cases it is one run.
+    """Runs of one recipe that differ only in their seed; in most cases it is one run.
 
     samples: what each says of every sample; None where that is not known.
     """
@@ -155,7 +155,7 @@ def _short(words: Sequence[str]) -> str:
 
 
 def _grouped(directories: Sequence[Path], names: Sequence[str]) -> list[Compared]:
-    """Runs that differ in their seed alone belong together, unless nothing else differs."""
+    """Runs that differ only in their seed belong together, unless nothing else differs."""
     known: dict[str, list[int]] = {}
     for place, each in enumerate(directories):
         settings = {k: v for k, v in _settings(each).items() if k != _SEED}
@@ -322,8 +322,8 @@ def _on_others(first: Compared, other: Compared) -> str:
         return ""
     names = [f"{each.get('name')}{_of_classes(each)}" for each in (now, was)]
     if names[0] == names[1]:
-        return f"{names[0]} is not the same set as the first run's"
-    return f"{names[0]} is another set than {names[1]}"
+        return f"its data, {names[0]}, are not those of the first"
+    return f"it was trained on {names[0]}, the first on {names[1]}"
 
 
 def _same_targets(first: Compared, other: Compared) -> bool:
@@ -383,16 +383,16 @@ def _results(directory: Path) -> dict[str, float]:
 
 
 def _said(changes: Sequence[Change], seeds: bool) -> str:
-    """How much differs. seeds: whether some runs differ in their seed alone."""
+    """How much differs. seeds: whether some runs differ only in their seed."""
     counted = [each for each in changes if each.key != _SEED]
     seed = " and the seed" if len(counted) < len(changes) and not seeds else ""
     if not counted:
-        return "the recipes differ in their seed alone" if seed else "the recipes are the same"
+        return "the recipes differ only in their seed" if seed else "the recipes are the same"
     if len(counted) == 1:
         return f"one change{seed}"
     return (
-        f"{len(counted)} changes{seed}: which of them made a difference is not known; "
-        "one change at a time tells"
+        f"{len(counted)} changes{seed}: which of them made the difference is not known; change "
+        "one at a time to find out"
     )
 
 
@@ -410,8 +410,8 @@ def _verdict(told: Told, better: bool) -> str:
     if told.chance is None:
         return f"{said}{samples}{sure}"
     return (
-        f"{said}{samples}{sure}; {told.second:,} only this one has right, {told.first:,} only the "
-        f"first: McNemar's test p = {told.chance:.2g}"
+        f"{said}{samples}{sure}; only this one is right on {told.second:,}, only the first on "
+        f"{told.first:,}: McNemar's test p = {told.chance:.2g}"
     )
 
 
@@ -445,9 +445,9 @@ def _show(
     console.print(_said(changes, any(len(g.directories) > 1 for g in groups)), soft_wrap=True)
     for told, group in zip(tests, groups[1:], strict=True):
         if told is None and (why := _on_others(groups[0], group)):
-            line = f"{group.name}: is not to be compared with the first: {why}"
+            line = f"{group.name}: cannot be compared with the first: {why}"
         elif told is None:
-            line = f"{group.name}: what it predicts is not to be compared with the first"
+            line = f"{group.name}: its predictions cannot be compared with those of the first"
         else:
             line = _verdict(told, told.metric.endswith(ACCURACY))
         console.print(line, markup=False, soft_wrap=True)

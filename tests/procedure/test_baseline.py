@@ -176,7 +176,7 @@ def test_what_cannot_be_trained_is_left_out_in_a_line(here, capsys):
     words = ["model=lenet", "optimizer=sgd", "loss=mse", "optimizer.lr=1e10", "epochs='40 steps'"]
     assert main([*BASELINE, *words, "data.samples=64"]) == 0
     first, second = capsys.readouterr().err.splitlines()
-    assert first.startswith("warning: a shallow network is left out: nobody knows how to make")
+    assert first.startswith("warning: no shallow network: dlrun does not know how to make")
     assert second.startswith("warning: linear is left out: the")
     assert [row["model"] for row in told()[0]["table"]] == ["majority class"]
 
@@ -184,7 +184,7 @@ def test_what_cannot_be_trained_is_left_out_in_a_line(here, capsys):
 @pytest.mark.parametrize(
     ("words", "models", "said"),
     [
-        (["model.hidden=[8]"], ["majority class", "linear"], "the recipe's own is mlp with 1 of 1"),
+        (["model.hidden=[8]"], ["majority class", "linear"], "the recipe's own is already that"),
         (["model.hidden=[8,8]"], ["majority class", "linear", "mlp with 1 of 2 hidden layers"], ""),
         (["model=linear"], ["majority class"], "linear is left out: it is the recipe's own"),
         (["model=linear", "regularization=[l2]"], ["majority class", "linear"], "shallow network"),

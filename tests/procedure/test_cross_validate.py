@@ -225,7 +225,7 @@ def test_it_says_where_the_set_is_too_small_to_tell(here: Path):
     x, y = generator.normal(size=(60, 5)), np.arange(60) % 2
     [found] = findings_of(here, x, y, "procedure.folds=3")
     assert (found["name"], found["level"]) == ("inconclusive", "note")
-    assert "samples would decide, of 54 now" in found["text"]
+    assert "samples would be enough, there are 54 now" in found["text"]
 
 
 @pytest.mark.parametrize(

@@ -312,7 +312,7 @@ def test_it_says_where_the_gain_may_be_chance(here: Path):
     assert main([*ENSEMBLE, "data=arrays", "data.path=set.npz"]) == 0
     [found] = record.read_json(parent()[0] / "run.json")["findings"]
     assert (found["name"], found["level"]) == ("inconclusive", "note")
-    assert "rightly than the mean member, which is too little to tell" in found["text"]
+    assert "of val than the mean member, which is too little to tell" in found["text"]
 
 
 def test_it_says_where_the_ensemble_answers_as_its_members(here: Path):

@@ -237,7 +237,7 @@ def test_what_cannot_learn_is_said(here, capsys):
     found = finding(own())
     assert found["level"] == "warn"
     assert found["command"] == ""
-    assert "No rate from 1e-09 to 1e-08 has made the loss smaller" in capsys.readouterr().out
+    assert "No rate from 1e-09 to 1e-08 lowered the loss" in capsys.readouterr().out
 
 
 def test_it_is_a_point_like_another(here, capsys):

@@ -60,7 +60,7 @@ UNKNOWN = Noise(inf, inf)
             "With its best weights the gradient noise scale is 44",
             {44.0},
         ),
-        (UNKNOWN, UNKNOWN, "note", "nothing says how far", set()),
+        (UNKNOWN, UNKNOWN, "note", "how far the rate can grow is unknown", set()),
         (
             Noise(44, 3),
             Noise(900, inf),

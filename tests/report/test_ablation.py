@@ -60,9 +60,9 @@ def test_what_may_be_chance_is_said_with_the_seeds_that_decide(ablation):
     made = ablation(model=(0.78, 0.85, 0.87), schedule=(0.80, 0.86, 0.885))
     [found] = critic.findings(made, {}, {})
     assert (found.name, found.level) == ("inconclusive", "note")
-    assert "The intervals of model and schedule hold 0" in found.text
+    assert "The intervals of model and schedule contain 0" in found.text
     wanted = evidence.gains(made)[0][1].wanted
-    assert f"About {wanted} seeds would decide on model, the others need more." in found.text
+    assert f"About {wanted} seeds would decide on model; the others need more." in found.text
     assert found.command == (f"dlrun -m sweep=ablation activation=tanh sweep.repeats={wanted}")
     assert found.numbers == {"ingredients": 2, "seeds": wanted}
 
@@ -71,7 +71,7 @@ def test_what_changes_nothing_is_said_by_itself(ablation):
     made = ablation(regularization__early_stopping=WHOLE, model=(0.6, 0.65, 0.71))
     [found] = critic.findings(made, {}, {})
     assert (found.name, found.level) == ("no_effect", "note")
-    assert found.text == "Every run ends the same without regularization.early_stopping."
+    assert found.text == "Every run ends exactly the same without regularization.early_stopping."
 
 
 def test_one_seed_decides_nothing_of_a_loss(ablation):
@@ -105,7 +105,7 @@ def test_the_table_begins_with_the_whole_recipe(ablation):
         (
             "val/accuracy",
             {"nothing": (0.8,), "model": (0.6,), "samples": 1000},
-            "falls without it. Lines reach 2 standard errors to either side; grey where they hold",
+            "falls without it. Lines reach 2 standard errors to either side; grey where they",
         ),
         (
             "val/loss",

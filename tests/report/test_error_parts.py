@@ -34,7 +34,7 @@ def test_the_parts_sum_to_the_error_on_the_test_split():
     )
     assert sum(finding.numbers.values()) == pytest.approx(1 - 0.895)
     assert (finding.name, finding.level) == ("distribution_shift", WARN)
-    assert "10.5% is a target of 1.0%, +2.0% bias" in finding.text
+    assert "10.5% = target 1.0% +2.0% bias" in finding.text
     assert finding.changes == {"procedure": "show_data"}
 
 
@@ -76,10 +76,10 @@ def test_of_numbers_by_the_mean_absolute_error():
     }
     [finding] = error_parts(Trained(seen, [], {"epochs": 5}), 0.1)
     assert finding.numbers == pytest.approx({"target": 0.1, "bias": 0.4, "variance": 1.5})
-    assert "An error of 2 is a target of 0.1, +0.4 bias (±0.01)" in finding.text
+    assert "The error of 2 = target 0.1 +0.4 bias (±0.01)" in finding.text
     large = {key: value * 1e4 if "samples" not in key else value for key, value in seen.items()}
     [finding] = error_parts(Trained(large, [], {"epochs": 5}), 1000.0)
-    assert "An error of 20,000 is a target of 1,000, +4,000 bias (±100)" in finding.text
+    assert "The error of 20,000 = target 1,000 +4,000 bias (±100)" in finding.text
 
 
 def test_what_rounding_leaves_asks_for_no_number_of_samples():
@@ -93,4 +93,4 @@ def test_what_rounding_leaves_asks_for_no_number_of_samples():
     [finding] = error_parts(Trained(seen, [], {"epochs": 5}), 0.1)
     assert finding.name == "inconclusive"
     assert "samples" not in finding.numbers
-    assert finding.text.endswith(": none is beyond chance.")
+    assert finding.text.endswith(": each of these parts may be chance.")

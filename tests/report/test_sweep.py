@@ -137,7 +137,7 @@ def test_a_stage_that_others_follow_shows_its_best_point_alone(tmp_path, planted
 def test_runs_are_counted_beside_points(tmp_path, sweep, point, on_disk):
     points = [point(n, {"l2": 0.1 * (n + 1)}, 0.5, 0.6, 0.7) for n in range(4)]
     _, text = shown(on_disk(tmp_path, sweep([L2], points)))
-    assert "sweep a1b2c3: 12 runs of 4 points: 4 finished\n" in text
+    assert "sweep a1b2c3: 12 runs; points: 4 finished\n" in text
     once = [point(n, {"l2": 0.1 * (n + 1)}, 0.5) for n in range(4)]
     _, text = shown(on_disk(tmp_path / "b", sweep([L2], once)))
     assert "sweep a1b2c3: 4 finished\n" in text

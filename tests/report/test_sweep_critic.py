@@ -520,7 +520,7 @@ def test_points_of_one_score_and_different_losses_are_not_the_same(sweep, point)
     assert not any(one.text.startswith("All 4 points") for one in found)
     assert critic.all_equal(sweep([LR], points)) == []
     [said] = critic.within_noise(sweep([LR], points))
-    assert "0.95) are told apart by val/loss alone, 0.15 and 0.2; " in said.text
+    assert "0.95) differ only in val/loss, 0.15 and 0.2; " in said.text
     assert "; two standard errors of val/accuracy are 0.032 for accuracies" in said.text
     assert sweep([LR], points).ranked[0].trial == 3
 
@@ -534,7 +534,7 @@ def test_of_a_tie_of_seeds_the_interval_is_that_of_the_objective(sweep, point):
     [said] = critic.within_noise(sweep([LR], points))
     reach = 12.706 * 0.01 * 2**0.5 / 2**0.5
     interval = f"95% interval of their difference in val/accuracy is -{reach:.2g} to {reach:.2g}"
-    assert f"by val/loss alone, 0.1858 and 0.2042; over the same 2 seeds the {interval}" in (
+    assert f"only in val/loss, 0.1858 and 0.2042; over the same 2 seeds the {interval}" in (
         said.text
     )
 
@@ -543,14 +543,15 @@ def test_one_point_drawn_several_times_says_nothing(sweep, point):
     for dimensions, values in (([LR], {"optimizer.lr": 0.01}), ([], {})):
         same = [point(n, values, 0.5, samples=360) for n in range(4)]
         found = critic.findings(sweep(dimensions, same), {}, {})
-        assert [one.text for one in found if "So few finished" not in one.text] == []
+        assert [one.text for one in found if "too few to say much" not in one.text] == []
         assert dimensions or found == []
 
 
 def test_too_few_points_to_say(drawn, sweep, point):
     found = critic.too_few(drawn(peak(-2.0), many=6))
     assert found[0].name == "too_few_points"
-    assert "(6) of a search over 2 hyperparameters say little; 10 would do" in found[0].text
+    said = "Only 6 points finished, too few to say much about 2 hyperparameters; 10 would"
+    assert found[0].text == f"{said} be enough."
     assert "sweep.trials=10 " in found[0].command
     assert "sweep.trials=20" not in found[0].command
     assert critic.too_few(drawn(peak(-2.0), many=10)) == []
@@ -585,11 +586,11 @@ def test_more_data_help_where_the_curve_still_rises(sweep, point):
     assert (found.name, found.level) == ("too_little_data", "warn")
     assert "With 1,000 training samples val/accuracy is 0.84, with 500 0.8: " in found.text
     assert "another doubling would gain about 0.032," in found.text  # 0.16·(1 − 0.16/0.2)
-    assert "add some" in found.text
+    assert "collect more" in found.text
     assert found.command == "dlrun model=mlp data.samples=100%"
     part = learning_curve(sweep, point, scores, (100, 500, 1000), samples=10_000)
     [found] = critic.more_data(part)
-    assert "Train on all there are." in found.text
+    assert "Train on all samples." in found.text
     assert found.command == "dlrun model=mlp data.samples=100%"
     assert critic.findings(part, {}, {}) == [found], "the most samples are no edge, no noise"
 

@@ -70,12 +70,12 @@ def test_the_best_run_alone_is_tested_as_one_command_would(
     assert abs(when.timestamp() - record.read_points(run)[-1]["time"] / 1000) < 60
     assert record.read_status(run)["status"] == "FINISHED"
     assert f"test/accuracy {measured[0]['test/accuracy']:.4f}, test/loss " in said
-    assert f"measured for the best point alone, once, by its run {run.name}" in said
+    assert f"measured once, only for the best point, by its run {run.name}" in said
     first, second = (line.split() for line in said.splitlines() if line[:3] in ("1  ", "2  "))
     assert len(first) == len(second) + 1
     page = (directory(tmp_path) / "report.html").read_text()
     assert "<th class=number>test/accuracy</th>" in page
-    assert "measured for the best point alone" in page
+    assert "measured once, only for the best point" in page
 
     word = next(p.overrides[0] for p in points(tmp_path) if str(p.runs[0].directory) in str(run))
     assert main([*QUICK, word, "epochs=2", "outputs=alone"]) == 0

@@ -233,7 +233,7 @@ def test_points_that_tie_are_ranked_by_their_loss(
         ["2", "0.9500", "0.227", "0.1"],
         ["3", "0.9000", "0.01", "0.01"],
     ]
-    assert "told apart by val/loss alone, 0.049 and 0.227" in said
+    assert "differ only in val/loss, 0.049 and 0.227" in said
     ledger = [point.runs[0].loss for point in points(tmp_path)]
     assert ledger == [0.227, 0.049, 0.01]
     [model] = (tmp_path / "outputs").glob("runs/*/model")
