@@ -108,7 +108,7 @@ def of_numbers(run: Run, numbers: Tensor) -> Answer:
 
 
 def says(run: Run, logits: Tensor) -> Tensor:
-    """(n, outputs) of z: what a run says, from its logits."""
+    """(n, outputs) of z: what a run predicts, from its logits."""
     z = logits.cpu().double()
     if are_numbers(run):
         z = run.loss.predicted(z)
@@ -121,7 +121,7 @@ def alone(run: Run, z: Tensor) -> Answer:
 
 
 def output(run: Run, answer: Answer, y: Tensor) -> tuple[Tensor, Tensor]:
-    """The answer, and what is so, as the metrics take both."""
+    """The predictions and the true targets, as the metrics take both."""
     if answer.logits is None:
         assert answer.votes is not None
         return answer.votes, y.long()

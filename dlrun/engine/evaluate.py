@@ -88,7 +88,7 @@ def objective(run: Run, feed: PreparedSplit) -> float:
 
 
 def predictions(run: Run, feed: PreparedSplit) -> tuple[Tensor, Tensor]:
-    """What a run says of the samples of a split, and what is so, as the metrics take both."""
+    """The predictions and the true targets of a split, as the metrics take both."""
     with evaluating(run):
         found = [run.answers(run.forward(x), y) for x, y in samples(run, feed)]
     predicted, y = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
@@ -98,7 +98,7 @@ def predictions(run: Run, feed: PreparedSplit) -> tuple[Tensor, Tensor]:
 def assess(
     run: Run, feed: PreparedSplit, views: Views | None = None
 ) -> tuple[dict[str, float], Tensor, Tensor]:
-    """What `measure` gives, and what the run says of the samples and what is so.
+    """What `measure` gives, and the predictions and the true targets of the samples.
 
     Both as the metrics take them, and on the CPU; the model sees each sample once.
     """

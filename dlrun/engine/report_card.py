@@ -1,6 +1,6 @@
 """What the answers of a model are worth: of each class, at each confidence, and the worst of them.
 
-predicted, y: what the model says of n samples, and what is so, as the metrics take both (see
+predicted, y: the predictions for n samples and their true targets, as the metrics take both (see
 `dlrun.metric`): (n, classes) and (n,); (n, labels) both, where several labels hold at once;
 (n, targets) both, where they are numbers.
 """

@@ -132,7 +132,7 @@ class Run:
         return self.metric(logits, y)
 
     def answers(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """What the logits say and what is so, as the metrics take both."""
+        """The predictions, from logits, and the true targets, as the metrics take both."""
         predicted = self.said(logits)
         y = y.to(predicted.device)
         if not self.regression or self.labels:

@@ -130,7 +130,7 @@ def train_together(
             leaving = _take_out(members, state, step)
             if state.counters.step > begun:
                 _save_all([(m, m.ended, 0) for m in leaving if m.failure is None])
-                if step.draws and members:  # gone on with, they are no more than now
+                if step.draws and members:  # resumed, they are no more than now
                     save(members, state, step)
         for member in leaving:
             if member.failure is None:

@@ -212,7 +212,7 @@ def plain(training: Training) -> dict[str, Any]:
 
 
 def keep_rows(directory: Path, training: Training) -> None:
-    """Write the rows of a run beside its recipe, so that it can be gone on with alone."""
+    """Write the rows of a run beside its recipe, so that it can be resumed by itself."""
     if training.rows is not None and not (directory / _ROWS).exists():
         rows = {name: np.asarray(some, np.int64) for name, some in training.rows.items()}
         record.write_arrays(directory / _ROWS, **rows)

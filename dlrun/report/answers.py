@@ -246,7 +246,7 @@ def _place(axes: "Axes", image: NDArray[Any], x: float, y: float, side: float, r
 def _table(
     said: Said, places: Sequence[int] | NDArray[Any], title: str, most: int = 2 * _ROWS
 ) -> "Figure":
-    """Samples of a table: what is so, what is said, and some of their columns."""
+    """Samples of a table: the truth, the prediction, and some of their columns."""
     head = ["row", "is", "said", "probability" if said["probabilities"] else "score"]
     lines, colours = [], []
     for place in places[:most]:

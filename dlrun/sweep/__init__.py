@@ -10,7 +10,7 @@ How a point travels, and the module of each stop:
     search.py     proposes the values of the next point, and a pruner that may stop its run
     recipes.py    values become a recipe, known by its hash
     driver.py     asks the search for points, turns each into tasks, one for each seed
-    runs.py       a run on disk with the same recipe is taken over, or gone on with
+    runs.py       a run on disk with the same recipe is taken over, or resumed
     launchers.py  tasks are trained here, or where a launcher of Hydra starts jobs
     claims.py     while a process trains a recipe, others wait for what it finds
     stacks.py     those that are faster at once train as one network

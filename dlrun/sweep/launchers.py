@@ -111,7 +111,7 @@ def _end_with(parent: int) -> None:
     """End this process as soon as its parent is gone, by SIGKILL for one.
 
     Else it would begin what the next driver of the sweep, who does not know of it, begins too.
-    What it has begun is gone on with from its last checkpoint.
+    What it has begun is resumed from its last checkpoint.
     """
 
     def watch() -> None:

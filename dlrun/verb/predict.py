@@ -1,4 +1,4 @@
-"""`dlrun predict`: what a run says of images, arrays or tables that nobody has labelled."""
+"""`dlrun predict`: what a run predicts for images, arrays or tables without labels."""
 
 import csv
 import os

@@ -31,7 +31,7 @@ ALL = (
 
 
 def probabilities(run, split):
-    """What the model says of a split, and what is so, as arrays of float64."""
+    """The predictions and the true targets of a split, as arrays of float64."""
     x, y = split.x[split.rows], split.y[split.rows]
     run.model.eval()
     with torch.no_grad():

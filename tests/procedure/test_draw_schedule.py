@@ -48,7 +48,7 @@ def test_it_draws_what_training_does(
     assert drawn("procedure=draw_schedule", *words) == trained
     assert "train on" not in capsys.readouterr().out
     before, directory = record.all_runs("outputs")
-    assert record.find("outputs", "last") == before, "a drawing is not gone on with"
+    assert record.find("outputs", "last") == before, "a drawing is not resumed"
     assert (directory / "figures" / "lr.png").is_file()
     assert not (directory / "checkpoints").exists()
 

@@ -1,4 +1,4 @@
-"""`loss=auto` as it is typed: the loss of the task is trained, named and gone on with."""
+"""`loss=auto` as it is typed: the loss of the task is trained, named and resumed."""
 
 import json
 import logging
