@@ -58,7 +58,7 @@ def parse(value: object) -> Duration:
     """
     match = None if isinstance(value, bool) else _FORM.match(str(value))
     if match is None:
-        raise Mistake(f"{value!r} is no duration; write '5 epochs', '200 steps' or '10%'")
+        raise Mistake(f"{value!r} is not a duration; write '5 epochs', '200 steps' or '10%'")
     amount, unit = match.groups()
     if float(amount) > (100 if unit == "%" else LONGEST):
         raise Mistake(f"{value!r} is too long; durations end at 100% or {LONGEST:g}")

@@ -11,7 +11,7 @@ def objects(name: str) -> str:
     """Of an array whose values are Python's own objects, which only running code could read."""
     numbers = name.startswith("x")
     kind = f"numbers: {name}.astype('float32')" if numbers else f"texts: {name}.astype(str)"
-    return f"{name} holds Python objects, which are not read; save {kind}, say"
+    return f"{name} holds Python objects, which are not read; save e.g. {kind}"
 
 
 def not_npz(file: Path) -> str:
@@ -26,7 +26,7 @@ def not_npz(file: Path) -> str:
         return f"it is one array, an .npy, and no .npz; {_SAVED}"
     if head.startswith(b"PK"):
         return "it is cut off: its end is missing; copy it or write it again"
-    return f"it is no .npz; {_SAVED}"
+    return f"it is not an .npz file; {_SAVED}"
 
 
 def not_npy(file: Path) -> str:
@@ -35,7 +35,7 @@ def not_npy(file: Path) -> str:
         head = stream.read(6)
     if not head:
         return "it is empty"
-    return "" if head == _NPY else "it is no .npy; numpy.save(file, x) writes one"
+    return "" if head == _NPY else "it is not an .npy file; numpy.save(file, x) writes one"
 
 
 def damaged(error: Exception) -> str:

@@ -308,8 +308,8 @@ def label_range(seen: Seen) -> Iterator[Finding]:
             "label_range",
             FAIL,
             f"Targets go from {low:.3g} to {high:.3g}, but the model ends in a "
-            f"{kind.removesuffix('Backward0').lower()} and can give {ends[0]:g} to {ends[1]:g} "
-            "alone; leave it out.",
+            f"{kind.removesuffix('Backward0').lower()} and can give only {ends[0]:g} "
+            f"to {ends[1]:g}; leave it out.",
             {"lowest": low, "highest": high},
             changes={"model": "mlp"},
         )

@@ -16,7 +16,7 @@ from dlrun.errors import Mistake, first_line
 
 _INSIDE = ("model", "state_dict", "model_state_dict", "state_dict_ema", "params", "net", "weights")
 """Where checkpoints of other programs keep the weights."""
-_UNREAD = "is no whole file of weights of torch or safetensors"
+_UNREAD = "is not a complete weights file of torch or safetensors"
 _BEFORE = ("", "module.", "_orig_mod.", "model.", "net.", "backbone.")
 """What other programs put before the names of all weights."""
 

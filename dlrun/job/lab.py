@@ -279,11 +279,11 @@ class Lab:
         info, data = record.read_json(directory / "run.json"), self.data()
         splits: dict[str, Any] = (info.get("data") or {}).get("splits") or {}
         if "result_step" not in info:
-            raise Mistake(f"{said}: is no training")
+            raise Mistake(f"{said}: is not a training")
         wrong = [] if other else differences.keys(self.config, _recipe(directory), _APART)
         if wrong:
             raise Mistake(
-                f"{said}: is of another recipe, by {', '.join(wrong)}; type its settings here too"
+                f"{said}: has another recipe, in {', '.join(wrong)}; type its settings here too"
             )
         here: dict[str, Any] = {
             name: hash_rows(split.rows.numpy()) for name, split in data.splits.items()

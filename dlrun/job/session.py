@@ -208,7 +208,7 @@ class Session:
             single = bool((data.train.y.sum(1) == 1).all())
             for_classes = "; of one class out of several save the number, y.argmax(1)"
             _log.warning(
-                f"y has {data.outputs} columns of 0 and 1 alone, taken for as many labels at once; "
+                f"y has {data.outputs} columns of only 0 and 1, taken for as many labels at once; "
                 f"data.task=regression takes them for numbers{for_classes if single else ''}"
             )
         return {**choices, "loss": loss.USUAL[kind]}

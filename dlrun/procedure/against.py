@@ -47,7 +47,7 @@ def against(
     named = labs(lab, variants or {})
     places = [v if isinstance(v, str) or _is_number(v) else spelled(v) for v in values]
     if twice := [place for place in places if places.count(place) > 1]:
-        raise Mistake(f"procedure.values: {twice[0]} is there twice; each value stands once")
+        raise Mistake(f"procedure.values: {twice[0]} is there twice; write each value once")
     each_at = {
         (name, place): varied(each, name, [f"{key}={spelled(value)}"], where=f"procedure.key={key}")
         for name, each in (named or {"": lab}).items()

@@ -198,7 +198,7 @@ def varied(
         for key, word in keys.items():
             of_command = key.partition(".")[0] in _OF_COMMAND
             if of_command and (key == "procedure" or key not in own):
-                raise Mistake(f"{word}: is of the whole command, and changes no variant")
+                raise Mistake(f"{word}: belongs to the whole command, and changes no variant")
         first = [word for key, word in own.items() if key not in keys]
         return lab.variant([*first, *typed])
     except (Mistake, ValueError) as mistake:

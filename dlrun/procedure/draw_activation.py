@@ -34,7 +34,7 @@ def draw_activation(lab: Lab, reach: float = 5.0) -> Outcome:
     if (taken := pieces(made)) > 1:
         raise Mistake(
             f"procedure=draw_activation: {name} takes {taken} numbers for each that it gives, so "
-            "that there is no curve to draw"
+            "there is no curve to draw"
         )
     x = torch.linspace(-reach, reach, _POINTS, dtype=torch.float64, requires_grad=True)
     y = made()(x[:, None])[:, 0]

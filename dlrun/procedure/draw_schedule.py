@@ -46,7 +46,7 @@ def _assumed(run: Run) -> str:
     count = _validations(run)
     many = f"{max(1, count // 2)} of {count} validations"
     return (
-        "the rate depends on how validation goes, which nobody knows before training: drawn as if "
+        "the rate depends on how validation goes, which is unknown before training: drawn as if "
         f"the first {many} were each better than the one before, and the rest no better; "
         "procedure.errors=[0.5,0.4,0.45] draws others"
     )

@@ -28,7 +28,7 @@ _SPREAD = ((0.0, 0.0), (-0.5, -0.25), (-0.25, 0.5), (0.25, -0.5), (0.5, 0.25))
 """Powers of both: a Latin square without correlation, which tells both apart."""
 _CHECKS = (
     ("show_data", "Look at the data"),
-    ("preflight", "Check the set-up, and learn one mini-batch by heart"),
+    ("preflight", "Check the set-up, and memorize one mini-batch"),
     ("overfit", "Memorize a few samples"),
     ("find_lr", "Find a learning rate"),
 )

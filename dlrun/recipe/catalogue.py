@@ -258,9 +258,9 @@ def unreadable(file: Path, error: Exception) -> str:
     """Why a YAML file cannot be read, in one line; error: one of `UNREADABLE`."""
     mark = getattr(error, "problem_mark", None)
     if mark is not None:
-        return f"{file}, line {mark.line + 1}: {getattr(error, 'problem', None) or 'is no YAML'}"
+        return f"{file}, line {mark.line + 1}: {getattr(error, 'problem', None) or 'is not YAML'}"
     if isinstance(error, UnicodeDecodeError | yaml.reader.ReaderError):
-        return f"{file}: is no text in UTF-8, so no YAML file; mend it or take it away"
+        return f"{file}: is not UTF-8 text, so not a YAML file; mend it or remove it"
     if isinstance(error, RecursionError):
         return f"{file}: is nested too deeply"
     return f"{file}: cannot be read: {getattr(error, 'strerror', None) or first_line(error)}"

@@ -355,8 +355,8 @@ def _check_averages(run: Run) -> None:
         found.insert(0, f"optimizer ({type(run.optimizer).__name__})")
     if len(found) > 1:
         raise Mistake(
-            f"{' and '.join(found)}: each has weights of its own that are to be validated and "
-            "kept, in place of those that are trained; choose one of them"
+            f"{' and '.join(found)}: each has weights of its own to validate and keep in "
+            "place of the trained ones; choose one of them"
         )
 
 
@@ -410,7 +410,7 @@ def _check_monitored(run: Run) -> None:
     tally.add(*run.answers(drawn, run.val.y[run.val.rows].to(run.device)))
     if math.isnan(tally.values(len(drawn))[name]):
         raise Mistake(
-            f"monitor={run.monitor}: is no number on the val split, which has too few classes or "
+            f"monitor={run.monitor}: has no value on the val split, which has too few classes or "
             "samples for it; choose another, or a larger split with data.split"
         )
 

@@ -114,8 +114,8 @@ def _tell_seed(before: Any, recipe: Any) -> None:
     was, now = (_resolved(each, "seed") for each in (before, recipe))
     if was not in (None, now):
         _log.warning(
-            f"seed={now} (was {was}): leaves the run as it was trained, and changes the order of "
-            "the samples in epochs to come alone; a run of another seed begins without resume="
+            f"seed={now} (was {was}): leaves the run as it was trained, and changes only the "
+            "order of the samples in epochs to come; a run of another seed begins without resume="
         )
 
 

@@ -123,7 +123,7 @@ def _problems(composer: Composer, group: str, path: Path, content: Any) -> Itera
         yield _entry(composer, group, entry)
     if not group and "schema" not in listed:
         right = "begin with a copy of the packaged one, or give the file another name"
-        yield f"takes the place of the default recipe, of which it lacks `- schema`; {right}"
+        yield f"replaces the default recipe, but lacks its line `- schema`; {right}"
 
 
 def _header(group: str, path: Path) -> str:
@@ -145,7 +145,7 @@ def _entry(composer: Composer, group: str, entry: Any) -> str:
         right = name == "_self_" or not group or name in names
         return "" if right else suggest.option(entry, at, name, names) or ""
     if not isinstance(entry, dict) or len(entry) != 1:
-        return f"defaults: {shown(entry)} is no line of a defaults list; write {_LINE}"
+        return f"defaults: {shown(entry)} is not a line of a defaults list; write {_LINE}"
     [(key, value)] = entry.items()
     *words, last = str(key).split(" ")
     at = last.partition("@")[0].strip("/")

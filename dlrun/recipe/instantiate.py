@@ -167,7 +167,7 @@ def read_durations(key: str, value: object) -> list[duration.Duration]:
         found = []
     if any(one.unit == "seconds" for one in found) or (not found and value != []):
         right = "write '5 epochs', '200 steps' or 10%"
-        raise Mistake(f"{key}={shell.shown(value)}: is no duration; {right}")
+        raise Mistake(f"{key}={shell.shown(value)}: is not a duration; {right}")
     if wrong := next(filter(None, map(duration.uncounted, found)), ""):
         raise Mistake(f"{key}={shell.shown(value)}: {wrong}")
     return found

@@ -123,7 +123,7 @@ def _parsed(composer: Composer, word: str) -> Override | str:
     """An override as Hydra reads it, or why Hydra cannot read it and what would be right."""
     key, _, value = word.partition("=")
     if word.encode(errors="ignore").decode() != word:
-        return "is no UTF-8 text"
+        return "is not UTF-8 text"
     if len(key) > 255:
         return "no key is so long"
     with suppress(compose.OverrideParseException):
@@ -222,7 +222,7 @@ def _instead(params: Any) -> str:
     """What to write instead of settings of Hydra's sweeper; params: what it should search."""
     if not isinstance(params, Mapping) or not params:
         return (
-            "dlrun has searches of its own; write sweep=random, say, with sweep.trials=20 and "
+            "dlrun has searches of its own; write e.g. sweep=random, with sweep.trials=20 and "
             "sweep.params, as dlrun --help sweep shows"
         )
     lines = ", ".join(f"{key}: '{value}'" for key, value in params.items())

@@ -81,7 +81,7 @@ def _beyond(config: DictConfig, lengths: LoopConfig) -> Iterator[str]:
         if key == "warmup":
             yield (
                 f"{said} longer than the training of {there}: the rate rises to "
-                f"{total / late:.2g} of what it is to be"
+                f"{total / late:.2g} of its full value"
             )
         else:
             more = ", and patience begins with the first validation" if steps <= total else ""

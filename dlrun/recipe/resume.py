@@ -284,7 +284,7 @@ def _read_recipe(path: Path) -> DictConfig:
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise Mistake(f"{path} cannot be read: {first_line(error)}") from None
     if not isinstance(recipe, DictConfig) or "data" not in recipe:
-        raise Mistake(f"{path} is no recipe")
+        raise Mistake(f"{path} is not a recipe")
     return recipe
 
 

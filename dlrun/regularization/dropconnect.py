@@ -178,7 +178,7 @@ def _tell_activations(model: nn.Module, x: Tensor, changed: list[Connections]) -
         for handle in handles:
             handle.remove()
     if any(connections.layer is not changed[-1].layer for connections in waiting):
-        raise Mistake(f"{_AFTER}, and here it is no module; use inference=mean")
+        raise Mistake(f"{_AFTER}, and here it is not a module; use inference=mean")
 
 
 def _apply(layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

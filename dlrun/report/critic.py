@@ -183,7 +183,7 @@ def within_noise(sweep: Sweep) -> list[Finding]:
     if apart is not None and apart.decided:
         return []
     gap = abs(first.mean - second.mean)
-    next_one = "the next" if second is others[0] else "the next that is no neighbour of it"
+    next_one = "the next" if second is others[0] else "the next that is not its neighbour"
     text = f"The best point ({_score(first)}) and {next_one} ({_score(second)}) "
     if gap == 0 and first.loss != second.loss:
         text += f"differ only in val/loss, {first.loss:.4g} and {second.loss:.4g}; "

@@ -100,7 +100,7 @@ class Stage:
 def read_stage(stage: Any) -> Stage:
     """A stage as typed. Raises Mistake if it is not one."""
     if not isinstance(stage, dict):
-        raise Mistake(f"sweep.stages: {stage} is no stage; write {{epochs: 2, trials: 20}}")
+        raise Mistake(f"sweep.stages: {stage} is not a stage; write {{epochs: 2, trials: 20}}")
     narrowing = {key: stage.get(key, usual) for key, usual in _NARROWING.items()}
     around, margin = narrowing.values()
     if not isinstance(around, int) or isinstance(around, bool) or around < 1:

@@ -84,7 +84,7 @@ def check(settings: DictConfig) -> None:
 
     kind = signature.find(target, "sweep.sampler")
     if not (inspect.isclass(kind) and issubclass(kind, optuna.samplers.BaseSampler)):
-        raise Mistake(f"{signature.where('sweep.sampler', target)}: is no sampler of Optuna")
+        raise Mistake(f"{signature.where('sweep.sampler', target)}: is not a sampler of Optuna")
     refuse([*signature.problems(target, values, "sweep.sampler"), *_unfit(kind, values)])
     make = sampler(settings)
     assert make is not None

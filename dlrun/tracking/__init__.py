@@ -159,7 +159,7 @@ def _refuse_unwritable(given: str, path: Path) -> None:
     if path.exists() and not os.access(path, os.W_OK):
         raise Mistake(f"{given}: cannot be written: Permission denied")
     if path.exists() and not address.is_database(path):
-        raise Mistake(f"{given}: is no SQLite database; {address.ADVICE}")
+        raise Mistake(f"{given}: is not a SQLite database; {address.ADVICE}")
     try:
         folder = next(above for above in path.parents if above.exists())
         tempfile.TemporaryFile(dir=folder).close()

@@ -136,9 +136,9 @@ def _server(uri: str, rest: str) -> str | None:
     if re.search(r"\s", uri):
         return f"has a space in it; {ADVICE}"
     if _port(parts) == 0:
-        return f"the port is no number from 1 to 65535; {ADVICE}"
+        return f"the port is not a number from 1 to 65535; {ADVICE}"
     if not all(host.rstrip(".").split(".")):
-        return f"{host} is no host; {ADVICE}"
+        return f"{host} is not a host; {ADVICE}"
     if parts.fragment or parts.query or uri.endswith(("#", "?")):
         place = parts.netloc.rpartition("@")[2]
         page = f"{parts.scheme}://{place}{parts.path}".rstrip("/")

@@ -143,7 +143,7 @@ class Follower:
         if missing and address.is_damaged(str(settings["uri"])):
             outputs = next(iter(missing)).parents[1]
             other = f" {address.another(outputs, [settings['uri']])}"
-            where += ", which is no SQLite database,"
+            where += ", which is not a SQLite database,"
         if len(missing) > _NAMED:
             command = shell.line(["dlrun", "sync", *shell.outputs(next(iter(missing)))])
             _log.warning(

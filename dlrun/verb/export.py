@@ -293,5 +293,5 @@ def _write_columns(made: Opened, path: Path) -> str:
     record.write(folder / "__init__.py", _PACKAGE)
     return (
         "begins after the column step, in which text, dates and missing values become numbers: "
-        f"from {folder.name} import inputs; x = inputs(table), with pandas and scikit-learn alone"
+        f"from {folder.name} import inputs; x = inputs(table), with only pandas and scikit-learn"
     )

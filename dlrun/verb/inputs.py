@@ -244,7 +244,7 @@ def _arrays(paths: Sequence[Path], about: Mapping[str, Any]) -> Inputs:
 
     made = Inputs(ARRAYS, ids, total, batches)
     if any(each.labelled for each in opened):
-        made.notes.append("y is left out: predict takes x alone; dlrun evaluate compares with y")
+        made.notes.append("y is left out: predict takes only x; dlrun evaluate compares with y")
     return made
 
 

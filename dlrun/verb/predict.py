@@ -43,7 +43,7 @@ def run(asked: Asked) -> int:
                 escaped += sum(_utf8(name) != name for name in names)
         if escaped:
             have = f"{shell.counted(escaped, 'name')} {'has' if escaped == 1 else 'have'}"
-            said = "bytes that are no UTF-8, which are written as \\udcfc and the like"
+            said = "bytes that are not UTF-8, which are written as \\udcfc and the like"
             found.notes.append(f"{have} {said}")
         if not count:
             raise Failure(f"nothing could be predicted: {_some(found.faults)}")

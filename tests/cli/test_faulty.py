@@ -35,7 +35,7 @@ FAULTY = [
     ("experiment/a", f"{GLOBAL}defaults:\n  - override /optimiser: adam\n", "no group 'optimiser'"),
     ("experiment/a", f"{GLOBAL}defaults: adam\n", "defaults must be a list"),
     ("experiment/a", f"{GLOBAL}defaults:\n", "defaults must be a list"),
-    ("experiment/a", f"{GLOBAL}defaults:\n  - 5\n", "5 is no line of a defaults list"),
+    ("experiment/a", f"{GLOBAL}defaults:\n  - 5\n", "5 is not a line of a defaults list"),
     ("experiment/a", f"{GLOBAL}defaults:\n  - a\n", "lead back to itself: a → a"),
     ("experiment/a", f"{GLOBAL}- b\n", "must hold settings"),
     ("experiment/a", f"{GLOBAL}name: ${{\n", "cannot be read"),
@@ -110,7 +110,7 @@ def test_a_binary_file_is_no_matter_until_it_is_chosen(content, typed):
     for words in (["optimizer=a"], ["optimizer=a", "epoch=3"], ["-m", "optimizer=adam,a"]):
         code, said = typed(*words)
         assert code == 2
-        assert said.startswith(f"error: {file}: is no text in UTF-8")
+        assert said.startswith(f"error: {file}: is not UTF-8 text")
 
 
 @pytest.mark.parametrize("content", BINARY)

@@ -207,7 +207,7 @@ def test_procedures_begin_with_the_weights(procedure, eight, capsys):
 WRONG = [
     ("weights=lst", "weights=lst", "there are last, "),
     ("weights=nope.pt", "weights=nope.pt", "there is no file nope.pt"),
-    ("weights=text.pt", "weights=text.pt", "is no whole file of weights"),
+    ("weights=text.pt", "weights=text.pt", "is not a complete weights file"),
     ("weights=module.pt", "weights=module.pt", "torch.save(model.state_dict()"),
     ("weights=other.pt", "nothing fits: they are conv.weight (3×3)", "1.weight (8×64)"),
     ("model=cnn weights=last", "nothing fits", "its run has model=mlp"),

@@ -360,7 +360,7 @@ def test_an_npz_that_is_none_says_what_would_be_one(tmp_path):
     spoilt = bytearray(whole)
     spoilt[200] ^= 255
     for content, said in (
-        (b"nonsense", "it is no .npz; numpy.savez"),
+        (b"nonsense", "it is not an .npz file; numpy.savez"),
         (b"", "it is empty"),
         (whole[:-40], "it is cut off: its end is missing; copy it or write it again"),
         (bytes(spoilt), "it is damaged .*; copy it or write it again"),

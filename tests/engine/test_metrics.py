@@ -220,7 +220,7 @@ def test_a_val_split_of_one_class_has_no_order_to_choose_by(name, compose_recipe
     if name == "macro_f1":
         assert build.build(recipe, data).monitor == "val/macro_f1"
         return
-    with pytest.raises(Mistake, match="monitor=val/auroc: is no number on the val split, which"):
+    with pytest.raises(Mistake, match="monitor=val/auroc: has no value on the val split, which"):
         build.build(recipe, data)
 
 

@@ -416,4 +416,4 @@ def test_what_is_no_checkpoint_is_passed_over(
 
     _, state, [said] = train_then_resume("", "", (), harm)
     assert state.counters.step == 5
-    assert "last.pt is damaged (it is no state of a run); going on from" in said
+    assert "last.pt is damaged (it is not the state of a run); going on from" in said

@@ -97,14 +97,14 @@ def test_a_whole_module_is_not_executed(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"hello", bytes(1000)])
 def test_what_is_no_file_of_weights(name, content, tmp_path):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(Mistake, match="is no whole file of weights"):
+    with pytest.raises(Mistake, match="is not a complete weights file"):
         transfer.read(tmp_path / name)
 
 
 def test_a_file_that_was_cut_off(trained, tmp_path):
     torch.save(trained, tmp_path / "w.pt")
     (tmp_path / "w.pt").write_bytes((tmp_path / "w.pt").read_bytes()[:-500])
-    with pytest.raises(Mistake, match="is no whole file of weights"):
+    with pytest.raises(Mistake, match="is not a complete weights file"):
         transfer.read(tmp_path / "w.pt")
 
 

@@ -70,7 +70,7 @@ def test_names_are_places_too(key, values, names, capsys):
         ),
         (
             ("procedure.key=procedure", "procedure.values=[train]"),
-            "procedure.key=procedure: procedure=train: is of the whole command",
+            "procedure.key=procedure: procedure=train: belongs to the whole command",
         ),
         (
             ("procedure.key=epochs", "procedure.values=[1]", "procedure.seeds=0"),
@@ -78,7 +78,7 @@ def test_names_are_places_too(key, values, names, capsys):
         ),
         (
             ("procedure.key=optimizer.lr", "procedure.values=[0.1,0.1]"),
-            "procedure.values: 0.1 is there twice; each value stands once",
+            "procedure.values: 0.1 is there twice; write each value once",
         ),
     ],
 )

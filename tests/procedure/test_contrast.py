@@ -130,10 +130,10 @@ def test_a_run_of_an_experiment_s_variant_can_be_typed_and_resumed_alone(experim
             (["procedure.variants={a: 'seed=1,2'}"], "variants.a: seed=1,2: several values"),
             (
                 ["procedure.variants={a: 'procedure=find_lr'}"],
-                "variants.a: procedure=find_lr: is of the whole command, and changes no variant",
+                "variants.a: procedure=find_lr: belongs to the whole command, and",
             ),
-            (["procedure.variants={a: 'tracking.uri=x'}"], "variants.a: tracking.uri=x: is of the"),
-            (["procedure.variants={a: '+name=x'}"], "variants.a: +name=x: is of the whole"),
+            (["procedure.variants={a: 'tracking.uri=x'}"], "variants.a: tracking.uri=x: belongs"),
+            (["procedure.variants={a: '+name=x'}"], "variants.a: +name=x: belongs to the"),
             (["procedure.variants=[a]"], "procedure.variants=[a]: expected a mapping"),
             (["procedure.variants={a: ''}", "procedure.seeds=0"], "procedure.seeds=0: must be at"),
             ([], "procedure.variants is required"),

@@ -274,9 +274,9 @@ def trained(*words):
     ("words", "said"),
     sparsely(
         [
-            ("procedure.run={id} optimizer.lr=0.5", "is of another recipe, by optimizer.lr"),
+            ("procedure.run={id} optimizer.lr=0.5", "has another recipe, in optimizer.lr"),
             ("procedure.run={id} optimizer=adam", "by optimizer._target_, optimizer.amsgrad"),
-            ("procedure.run={id} data.split_seed=1", "is of another recipe, by data.split_seed"),
+            ("procedure.run={id} data.split_seed=1", "has another recipe, in data.split_seed"),
             ("procedure.run=nothing", "procedure.run=nothing: no run 'nothing'"),
             ("procedure.strategy=again", "procedure.strategy=again: must be restart or continue"),
             ("procedure.count=epochs", "procedure.count=epochs: must be steps or passes"),

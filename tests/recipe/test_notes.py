@@ -128,7 +128,7 @@ def test_patience_counts_from_the_first_validation(compose_recipe, epochs, stops
 
 def test_a_short_warm_up_is_said_with_how_far_the_rate_rises(compose_recipe):
     [line] = said(compose_recipe("epochs=3", "warmup='48 steps'"))
-    assert line.endswith("the rate rises to 0.25 of what it is to be")
+    assert line.endswith("the rate rises to 0.25 of its full value")
 
 
 @pytest.mark.parametrize(

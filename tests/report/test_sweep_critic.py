@@ -352,7 +352,7 @@ def test_neighbours_are_not_to_be_compared(sweep, point):
     ]
     names = Dimension("optimizer", choices=("sgd", "adam"))
     found = critic.within_noise(sweep([LR, names], points))
-    assert "the next that is no neighbour of it (optimizer.lr=0.02 " in found[0].text
+    assert "the next that is not its neighbour (optimizer.lr=0.02 " in found[0].text
     assert "optimizer.lr=0.01,0.02 optimizer=sgd " in found[0].command
     assert critic.within_noise(sweep([LR, names], points[:3])) == []
     other = replace(points[1], values={"optimizer.lr": 0.0102, "optimizer": "adam"})

@@ -57,7 +57,7 @@ def test_small_seeds_draw_what_they_always_drew(planned):
         ("random", "sweep.sampler.seed=abc", "=abc: expected a whole number"),
         ("random", "sweep.sampler.seed=-3", "=-3: must not be negative"),
         ("random", "sweep.sampler=3", "=3: choose one with sweep=random"),
-        ("random", "sweep.sampler._target_=os.system", "=os.system: is no sampler"),
+        ("random", "sweep.sampler._target_=os.system", "=os.system: is not a sampler"),
         ("random", "sweep.sampler._target_=optuna.samplers.Tpe", "has no 'Tpe'"),
     ],
 )

@@ -217,7 +217,7 @@ def test_a_name_that_is_no_text_is_escaped(form, runs, tmp_path, capsys):
     out = tmp_path / f"out.{form}"
     assert main(["predict", runs["photos"].name, str(tmp_path / "new"), "-o", str(out)]) == 0
     said = capsys.readouterr().err
-    assert "1 name has bytes that are no UTF-8, which are written as \\udcfc and the like" in said
+    assert "1 name has bytes that are not UTF-8, which are written as \\udcfc and the like" in said
     read = pd.read_csv if form == "csv" else pd.read_parquet
     assert read(out)["file"].tolist() == ["dark/\\udcfcber 1.png", "light/0.png"]
 

@@ -281,7 +281,7 @@ def _renamed(tile: Any, raw: str) -> Any:
 
 def _describe(values: Array, cover: Array | None, colour: bool, kind: str, depth: int) -> ImageInfo:
     if not np.isfinite(values).all():
-        raise ValueError("has pixels that are no finite numbers")
+        raise ValueError("has pixels that are not finite numbers")
     seen = values if cover is None else values[cover[..., 0] > 0]
     least, largest = (float(seen.min()), float(seen.max())) if seen.size else (0.0, 0.0)
     if kind == "whole" and (least < 0 or largest > 2**16 - 1):

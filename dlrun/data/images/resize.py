@@ -57,7 +57,7 @@ def halved(data: Data) -> Data:
     from torch.nn.functional import avg_pool2d
 
     if len(data.shape) != 3 or min(data.shape[1:]) < 2:
-        raise Mistake("the samples are no images that could be smaller")
+        raise Mistake("the samples are not images that could be smaller")
 
     def half(split: Split) -> Split:
         x = avg_pool2d(split.x[split.rows].float(), 2)

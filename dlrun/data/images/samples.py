@@ -165,7 +165,7 @@ def _decode_all(place: Place, wanted: Wanted, writer: Writer) -> Labels:
     notes = [*listed.notes, *notes_on(form, wanted, infos)]
     if infos["clear"].any() and 2 * writer.constant > len(infos):
         other = next(each for each in BACKGROUNDS if each != wanted.background)
-        notes.append(f"what is drawn in transparency alone may show on data.background={other}")
+        notes.append(f"what is drawn only in transparency may show on data.background={other}")
     return Labels(
         listed.y[kept],
         listed.classes,

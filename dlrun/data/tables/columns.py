@@ -82,8 +82,8 @@ def read(
         form = _form_of(present) if kind == "date" else kind
         if not form:
             raise Mistake(
-                f"data.columns: {name} holds {cells.shown(next(iter(present), ''))}, and dates of "
-                "no form that is known; write theirs instead of date: %d/%m/%Y, say"
+                f"data.columns: {name} holds {cells.shown(next(iter(present), ''))}, and dates in "
+                "no known form; write theirs instead of date, e.g. %d/%m/%Y"
             )
         return _forced(name, texts, missing_rows, "date", _dates(present, form), form)
     numbers = cells.read_numbers(present, decimal)

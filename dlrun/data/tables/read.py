@@ -73,7 +73,7 @@ def read_table(
         groups = read_groups(file, group, missing)
         notes.append(
             f"the column {group} makes {groups.max() + 1:,} groups, each of which stays in one "
-            "split; it is no feature"
+            "split; it is not a feature"
         )
     used = _used(file, target, features, group, said)
     missing_rows = {target: [], **_find_missing_rows(file, used, missing)}
@@ -296,7 +296,7 @@ def _choose(
     if not kept:
         reasons = some([f"{name}: {reason}" for name, reason in out.items()])
         usable = [one.name for one in found if _usable(one)]
-        word = f"; {columns.features(usable)} takes them all the same" if usable else ""
+        word = f"; {columns.features(usable)} takes them anyway" if usable else ""
         raise Mistake(f"it leaves no column to predict {target.name} from ({reasons}){word}")
     return kept, notes, out
 
@@ -340,8 +340,8 @@ def _clear(
             )
         else:
             notes.append(
-                f"{holds(column, decimal)}, and is taken for text; {as_number} takes what is no "
-                "number for missing"
+                f"{holds(column, decimal)}, and is taken for text; {as_number} counts what is "
+                "not a number as missing"
             )
             clear.append(column)
     return clear, notes

@@ -54,7 +54,7 @@ def encode(y: Array, task: str = "auto") -> tuple[Array, tuple[str, ...]]:
         try:
             y = np.char.decode(y, "utf-8")
         except UnicodeDecodeError as error:
-            raise Mistake("y has bytes that are no text in UTF-8") from error
+            raise Mistake("y has bytes that are not UTF-8 text") from error
     if task in ("regression", "multilabel"):
         numbers = _as_numbers(y)
         if task == "multilabel":
@@ -175,7 +175,7 @@ def _refuse_names(column: Column) -> None:
         raise Mistake(
             f"the column {column.name}, which is to be predicted, has {different:,} different "
             f"texts in {rows:,} rows, fewer than two rows each: nothing can be learned of most; "
-            "data.task=classification takes them for classes all the same"
+            "data.task=classification takes them for classes anyway"
         )
 
 

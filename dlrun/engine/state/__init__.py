@@ -140,6 +140,6 @@ def _unfit(directory: Path, saved: Any) -> str:
         isinstance(saved.get(name), kind) for name, kind in _PARTS.items()
     )
     if not whole:
-        raise ValueError("it is no state of a run")
+        raise ValueError("it is not the state of a run")
     held = points.holds(directory, saved["recorded"])
     return "" if held else "points of metrics.jsonl are lost"

@@ -183,7 +183,7 @@ def test_floats_are_taken_as_they_are(tmp_path, caplog):
     assert f"floats from {made.min():g} to {made.max():g}, taken as they are" in caplog.text
     made[1, 2, 3] = np.nan
     save(tmp_path / "a" / "1.tiff", made[1])
-    with pytest.raises(Mistake, match=r"a/1\.tiff \(has pixels that are no finite numbers\)"):
+    with pytest.raises(Mistake, match=r"a/1\.tiff \(has pixels that are not finite numbers\)"):
         imagefolder(str(tmp_path))
 
 

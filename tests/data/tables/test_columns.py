@@ -119,7 +119,7 @@ def test_columns_are_what_the_user_says(tmp_path, caplog):
     assert arrays(path, target="y", columns=as_list).reading == source.reading
     with pytest.raises(Mistake, match="no column besides y"):
         arrays(path, target="y", columns=dict.fromkeys(("zip", "size", "note"), "out"))
-    with pytest.raises(Mistake, match=r"dates of no form that is known; .* %d/%m/%Y, say"):
+    with pytest.raises(Mistake, match=r"dates in no known form; .* e.g. %d/%m/%Y"):
         arrays(path, target="y", columns={"size": "date"})
     with pytest.raises(ValueError, match=r"^columns must give each name one of number, text"):
         arrays(path, target="y", columns=["size"])
@@ -154,7 +154,7 @@ def test_labels_among_which_most_are_numbers_are_texts(tmp_path, caplog):
     assert read(path)["b"]["kind"] == "text"
     [said] = caplog.messages
     assert "holds 'c1' in row 40, among 39 different numbers, and is taken for text" in said
-    assert "'data.columns={b: number}' takes what is no number for missing" in said
+    assert "'data.columns={b: number}' counts what is not a number as missing" in said
 
 
 def test_names_that_come_again(tmp_path, caplog):

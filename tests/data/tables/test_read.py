@@ -151,7 +151,7 @@ def test_labels_in_npz_files(tmp_path):
         assert source.classes == classes
         assert source.y.tolist() == [0, 1] * 10
     np.savez(path, x=x, y=np.array([b"\xff", b"a"] * 10))
-    with pytest.raises(Mistake, match="y has bytes that are no text in UTF-8"):
+    with pytest.raises(Mistake, match="y has bytes that are not UTF-8 text"):
         arrays(str(path))
     np.savez(path, x=x, y=np.array([1e300, 1.5] * 10))
     with pytest.raises(Mistake, match="y has 10 values beyond"):
@@ -293,7 +293,7 @@ def test_where_nothing_is_left(table):
     assert "column_1: it counts the rows, row: its whole numbers are consecutive" in str(
         raised.value
     )
-    assert "data.features=[column_1,row] takes them all the same" in str(raised.value)
+    assert "data.features=[column_1,row] takes them anyway" in str(raised.value)
 
 
 def test_samples_without_their_number_are_found_to_be_identical(table, caplog):
@@ -504,7 +504,7 @@ def test_a_group_of_rows_stays_in_one_split_and_is_no_feature(table, caplog):
         [said] = caplog.messages
         assert said == (
             f"the column patient makes {len(set(patients))} groups, each of which stays in one "
-            "split; it is no feature"
+            "split; it is not a feature"
         )
         assert source.x.shape == (200, 1)
         data = split.make(source, "60/20/20", samples="50%")
