@@ -205,10 +205,10 @@ def _moved(
         return ""
     metric, value, _ = guess
     if moves is None:
-        return f"Validation is nowhere better than a guess (val/{metric} {_number(value)})."
+        return f"Validation never beats guessing (val/{metric} {_number(value)})."
     return (
-        f"Validation moves from {moves['samples']:,} on: val/{metric} "
-        f"{_number(moves[f'val/{metric}'])}, a guess has {_number(value)}."
+        f"Validation beats guessing from {shell.counted(moves['samples'], 'sample')} on: "
+        f"val/{metric} {_number(moves[f'val/{metric}'])}, guessing {_number(value)}."
     )
 
 
