@@ -44,7 +44,7 @@ FAULTY = [
     ("optimizer/a", "defaults:\n  - adamm\nlr: 0.1\n", "no optimizer is called 'adamm'"),
     ("optimizer/a", f"lr: {'[' * 999}{']' * 999}\n", "nested too deeply"),
     ("regularization/a", "defaults:\n  - a\n", "lead back to itself: a → a"),
-    ("config", "epochs: 3\n", "lacks `- schema`"),
+    ("config", "epochs: 3\n", "lacks its line `- schema`"),
     ("config", f"{DEFAULT}\nepoch: 3\n", "epoch=3: there is no setting 'epoch'"),
     ("config", DEFAULT.replace("seed: 0 ", "seed: x "), "seed=x: expected a whole number"),
     ("config", DEFAULT.replace("optimizer: momentum", "optimizer: momentun"), "mean momentum?"),
@@ -120,7 +120,7 @@ def test_a_binary_default_recipe_is_named_by_every_command(content, typed):
         code, said = typed(*words)
         assert code == 2
         assert said.startswith(f"error: {file}: ")
-        assert "no text in UTF-8" in said
+        assert "not UTF-8 text" in said
 
 
 def test_only_files_are_options(typed):

@@ -96,4 +96,4 @@ def test_directories_whose_names_are_no_text(here, capsys, monkeypatch):
     assert main(["-m", *QUICK, "seed=0,1"]) == 0
     monkeypatch.chdir(here)
     assert main([f"resume={run}", "epochs=5 steps"]) == 2
-    assert "no UTF-8 text" in capsys.readouterr().err
+    assert "not UTF-8 text" in capsys.readouterr().err

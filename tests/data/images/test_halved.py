@@ -36,5 +36,5 @@ def test_a_pixel_is_the_mean_of_four(shape, kind):
 
 @pytest.mark.parametrize("shape", [(8,), (3, 1, 8)])
 def test_what_cannot_be_smaller(shape):
-    with pytest.raises(Mistake, match="no images that could be smaller"):
+    with pytest.raises(Mistake, match="not images that could be smaller"):
         halved(data(torch.zeros(3, *shape)))
