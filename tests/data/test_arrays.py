@@ -293,11 +293,11 @@ def test_which_targets_are_standardized(tmp_path):
         ({"x": TABLE, "y": LABELS.astype(complex)}, "y has the type complex128"),
         (
             {"x": TABLE.astype(object), "y": LABELS},
-            r"npz: x holds Python objects, which are not read; save numbers: x.astype",
+            r"npz: x holds Python objects, which are not read; save e.g. numbers: x.astype",
         ),
         (
             {"x": TABLE, "y": LABELS.astype(str).astype(object)},
-            r"npz: y holds Python objects, which are not read; save texts: y.astype\(str\)",
+            r"npz: y holds Python objects, which are not read; save e.g. texts: y.astype\(str\)",
         ),
     ],
 )
