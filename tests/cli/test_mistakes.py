@@ -196,7 +196,7 @@ COMPOSING = [
     ("-m +model.x={a:interval(1,2)},1", "interval(1,2)", "a range stands alone"),
     ("-m sweep.pruning=null seed=0,1", "sweep.pruning=null", "expected a mapping"),
     ("-m sweep.zip=[5] seed=0,1", "sweep.zip=[5]", "sweep.zip=[[optimizer,seed]]"),
-    ("-m sweep.stages=[{around:inf}] seed=0,1", "around=inf", "must be a number"),
+    ("-m sweep.stages=[{around:inf}] seed=0,1", "around=inf", "must be a whole number above 0"),
     ("-m sweep.stages=[{a:{b:1}}] seed=0,1", "a={b:1}", "there is no setting 'a'"),
     *(
         (

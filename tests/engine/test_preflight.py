@@ -275,20 +275,20 @@ def test_a_class_that_is_more_frequent_in_training_than_in_validation(found):
         (
             [500, *[166] * 8, 172],
             [200] * 10,
-            "Class a makes up 25.0% of training and 10.0% of validation, too far apart for chance: "
-            "a network learns to name it more often than validation has it.",
+            "Class a makes up 25.0% of training and 10.0% of validation, more than chance "
+            "explains: a network learns to name it more often than validation has it.",
         ),
         (
             [400, 400, 100],
             [200, 200, 200],
-            "Class c makes up 11.1% of training and 33.3% of validation, too far apart for chance: "
-            "a network learns to name it less often than validation has it.",
+            "Class c makes up 11.1% of training and 33.3% of validation, more than chance "
+            "explains: a network learns to name it less often than validation has it.",
         ),
         (
             [700, 700, 400],
             [200, 200, 400],
-            "Class c makes up 22.2% of training and 50.0% of validation, too far apart for chance: "
-            "a network learns to name it less often than validation has it.",
+            "Class c makes up 22.2% of training and 50.0% of validation, more than chance "
+            "explains: a network learns to name it less often than validation has it.",
         ),
         (
             [800, 700, 100],

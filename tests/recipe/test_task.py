@@ -53,7 +53,7 @@ def test_what_is_taken_is_what_the_record_names(place, capsys, kind, more, loss)
     assert info["choices"]["loss"] == loss
     assert f"{loss}\n  _partial_: true" in recipe.partition("loss:")[2]
     said = capsys.readouterr().err
-    assert ("4 columns of 0 and 1" in said) == (kind == "labels" and not more)
+    assert ("4 columns of only 0 and 1" in said) == (kind == "labels" and not more)
     if loss == "bce":
         assert main([*TINY, "data=arrays", f"data.path={kind}.npz", "metric=[auroc]", *more]) == 0
 

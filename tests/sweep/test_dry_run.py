@@ -54,7 +54,7 @@ def test_one_step_is_timed_for_each_kind_of_recipe(sweep, timed, words, count):
     ("word", "said"),
     [
         ("optimizer.lr=0.1,abc", "error: optimizer.lr=abc: expected a number\n"),
-        ("optimizer.lr=-1,-2", "error: optimizer.lr=-1: Invalid learning rate: -1\n"),
+        ("optimizer.lr=-1,-2", "error: optimizer.lr=-1: must be at least 0\n"),
     ],
 )
 def test_a_mistake_is_told_as_the_sweep_tells_it(sweep, word, said, capsys):
@@ -66,7 +66,7 @@ def test_a_mistake_is_told_as_the_sweep_tells_it(sweep, word, said, capsys):
 def test_one_point_that_cannot_be_built_is_named_once(sweep, capsys):
     assert sweep(*SHORT, "optimizer.lr=0.1,-1") == 1
     assert capsys.readouterr().err.splitlines() == [
-        "error: optimizer.lr=-1: Invalid learning rate: -1",
+        "error: optimizer.lr=-1: must be at least 0",
         "error: 1 of 2 points cannot be built",
     ]
 
