@@ -252,10 +252,8 @@ class Driver:
 
         Raises Mistake where the loss was asked for.
         """
-        other, why = (
-            f"{objective.partition('/')[0]}/{name}",
-            "of different losses cannot be compared",
-        )
+        other = f"{objective.partition('/')[0]}/{name}"
+        why = "of different losses cannot be compared"
         if self.settings.objective:
             raise Mistake(f"sweep.objective={objective}: {why}; use sweep.objective={other}")
         line = f"sweep.objective={other}, as {objective} {why}"
@@ -524,7 +522,7 @@ class Driver:
         if self._monitor not in ("", self.objective):
             line = (
                 f"ranked by each run's best {self.objective}; its weights are those with the best "
-                f"{self._monitor}; with monitor={self.objective} both are one"
+                f"{self._monitor}; monitor={self.objective} chooses both by it"
             )
             self.console.print(line, markup=False, soft_wrap=True)
         self._say_lowered("sweep.trials", max(points, default=0) + 1, self.total)

@@ -135,7 +135,7 @@ def test_losses_are_not_compared_by_themselves(sweep, tmp_path, capsys):
     assert sweep(*words) == 0
     out = capsys.readouterr().out
     assert "sweep.objective=val/mae, as val/loss of different losses cannot be compared" in out
-    assert "its weights are those with the best val/loss; with monitor=val/mae both" in out
+    assert "its weights are those with the best val/loss; monitor=val/mae chooses both" in out
     found = read(directory(tmp_path))
     assert found.objective == "val/mae"
     assert found.ranked[0].mean == min(point.mean for point in found.points)
@@ -152,7 +152,7 @@ def test_weights_of_another_metric_than_the_objective_are_said(sweep, capsys):
     assert sweep(*words) == 0
     line = (
         "ranked by each run's best val/loss; its weights are those with the best val/accuracy; "
-        "with monitor=val/loss both are one"
+        "monitor=val/loss chooses both by it"
     )
     assert line in capsys.readouterr().out
     assert sweep(*words, "monitor=val/loss") == 0
