@@ -178,7 +178,8 @@ def _longer(directory: Path, info: Mapping[str, Any]) -> str:
         recipe = (directory / "recipe.yaml").read_text(encoding="utf-8")
         length = re.search(r"^epochs: (.+)$", recipe, re.MULTILINE)
         trains = info.get("trains", True) and info.get("kind") != "procedure"
-        if length and trains and not info.get("ended_by_rule"):
+        chosen = (info.get("training") or {}).get("length")  # by a procedure
+        if length and trains and not chosen and not info.get("ended_by_rule"):
             twice = duration.times(length[1].strip("'\""), 2)
             return f"epochs={twice}"
     return ""

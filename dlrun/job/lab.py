@@ -334,7 +334,16 @@ class Lab:
             resume = made.get(_hash(place, plain(training)))
         elif resume:
             training = remembered(Path(resume)) or training
+            self._keeps_length(training, Path(resume))
         return Wanted(self, training, resume, place)
+
+    def _keeps_length(self, training: Training, directory: Path) -> None:
+        """Raise Mistake where the recipe asks for another length than a procedure has chosen."""
+        if training.length is not None and self.config.epochs != _recipe(directory).epochs:
+            raise Mistake(
+                f"epochs={self.config.epochs}: a procedure has chosen the length of run "
+                f"{directory.name}; weights={directory.name} trains its weights on as a new run"
+            )
 
     @contextmanager
     def built(self, training: Training) -> Iterator[BuiltRun]:

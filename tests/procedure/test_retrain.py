@@ -62,6 +62,21 @@ def test_that_val_is_trained_on_is_no_leak(capsys):
     assert all("leak" not in {each.name for each in record.findings_of(r)} for r in children())
 
 
+def test_the_length_of_what_is_retrained_is_the_procedures(capsys):
+    assert main([*SHORT, "procedure=retrain"]) == 0
+    run = children()[-1].name
+    assert main([f"resume={run}"]) == 0
+    points = record.read_points(children()[-1])
+    assert "train on" not in capsys.readouterr().out
+    assert main([f"resume={run}", "epochs=40"]) == 2
+    said = capsys.readouterr().err
+    assert (
+        f"error: epochs=40: a procedure has chosen the length of run {run}; weights={run}" in said
+    )
+    assert record.read_points(children()[-1]) == points
+    assert main([f"weights={run}", *SHORT]) == 0
+
+
 @pytest.mark.proves("procedure=retrain")
 @pytest.mark.parametrize("count", ["steps", "passes"])
 def test_restart_is_a_command_on_a_file_of_train_and_val(count, here: Path):
