@@ -91,10 +91,11 @@ def _show(rows: Sequence[Row]) -> None:
     widths = {
         name: max(cell_len(name), *(cell_len(each[name]) for each in cells)) for name in cells[0]
     }
-    left_out = _left_out(widths, console.width)
+    room = console.width - 1  # rich 14.0 pads the last column too
+    left_out = _left_out(widths, room)
     table = Table(box=None, pad_edge=False, header_style="bold")
     shown = [name for name in widths if name not in left_out]
-    room = console.width - sum(widths[name] + _BETWEEN for name in shown if name != "name")
+    room -= sum(widths[name] + _BETWEEN for name in shown if name != "name")
     for name in shown:
         width = min(widths[name], room) if name == "name" else widths[name]
         table.add_column(name, overflow="ellipsis", no_wrap=True, width=width)
