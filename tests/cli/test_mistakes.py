@@ -427,7 +427,7 @@ BUILDING = [
     ("batch_size=null", "batch_size=null", "full"),
     ("threads=1000000000", "threads=1000000000", "at most 1024"),
     ("epochs=1e400", "epochs=inf", "5 epochs"),
-    ("epochs=1e13", "epochs=10000000000000.0", "5 epochs"),
+    ("epochs=1e13", "epochs=10000000000000", "5 epochs"),
     ("warmup=200%", "warmup=200%", "10%"),
     ("clip_norm=nan", "clip_norm=nan", "greater than 0"),
     ("optimizer.lr=99999999999999999999", "optimizer.lr=99999999999999999999", "too large"),

@@ -290,7 +290,7 @@ def trained(*words):
     sparsely(
         [
             ("procedure.run={id} optimizer.lr=0.5", "has another recipe, in optimizer.lr"),
-            ("procedure.run={id} optimizer=adam", "by optimizer._target_, optimizer.amsgrad"),
+            ("procedure.run={id} optimizer=adam", "in optimizer._target_, optimizer.amsgrad"),
             ("procedure.run={id} data.split_seed=1", "has another recipe, in data.split_seed"),
             ("procedure.run=nothing", "procedure.run=nothing: no run 'nothing'"),
             ("procedure.strategy=again", "procedure.strategy=again: must be restart or continue"),
