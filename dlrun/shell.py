@@ -108,13 +108,15 @@ def _bare(value: str) -> str:
 
 
 def replaced(words: Iterable[str], changes: Mapping[str, str | None]) -> list[str]:
-    """The words of a command with others for some keys; None leaves a key out."""
+    """The words of a command with others for some keys, `~key` too; None leaves a key out."""
     kept, seen = [], set()
     for word in words:
         name = key(word)
-        if "=" not in word or word.startswith("-") or name not in changes:
+        is_override = "=" in word or word.startswith("~")
+        if not is_override or word.startswith("-") or name not in changes:
             kept.append(word)
-        elif name not in seen:
+            continue
+        if name not in seen:
             kept += filter(None, [changes[name]])
         seen.add(name)
     return kept + [word for name, word in changes.items() if word and name not in seen]

@@ -127,9 +127,10 @@ class Lab:
 
         Those with a tuple are swept.
         """
-        kept = [word for word in self._typed() if not _lost(shell.key(word), changes)]
+        kept = [word for word in self._typed() if not _lost(word, changes)]
         words = {
-            key: None if value is None else self._word(key, value) for key, value in changes.items()
+            key: None if value is None else self._word(key, value, changes)
+            for key, value in changes.items()
         }
         where = shell.config_dirs(self.invocation.command)
         if any(isinstance(value, tuple) for value in changes.values()):
@@ -138,17 +139,19 @@ class Lab:
         return shell.line(["dlrun", *where, *shell.replaced(kept, words)])
 
     def advice(self, changes: Mapping[str, Any]) -> str:
-        """The command that makes changes; "" where the recipe is so already."""
+        """The command that makes those changes that the recipe has not; "" where there are none."""
+        new = {key for key, value in changes.items() if not self._is_so(key, value)}
+        kept = {key: value for key, value in changes.items() if key in {*new, "procedure"}}
+        return self.command(kept) if new else ""
+
+    def _is_so(self, key: str, value: Any) -> bool:
+        """Whether the recipe has this value, and nothing typed that goes with a change to it."""
+        if any(_lost(word, {key: value}) for word in self.invocation.overrides):
+            return False
         chosen = self.invocation.chosen(self.config)
-        same = all(
-            chosen[key] == (value if isinstance(value, str) else ", ".join(value))
-            if key in chosen
-            else OmegaConf.select(self.config, key) == value
-            for key, value in changes.items()
-        )
-        typed = map(shell.key, self.invocation.overrides)
-        same = same and not any(_lost(key, changes) for key in typed)  # which goes with its group
-        return "" if same else self.command(changes)
+        if key in chosen:
+            return chosen[key] == (value if isinstance(value, str) else ", ".join(value))
+        return bool(OmegaConf.select(self.config, key) == value)
 
     def _typed(self) -> list[str]:
         """What was typed of the recipe, to train it: where a file asks for more, this says so."""
@@ -158,11 +161,12 @@ class Lab:
         in_file = not chosen and self.invocation.choices.get("procedure", "train") != "train"
         return [*kept, _PLAINLY] if in_file or _PLAINLY in words else kept
 
-    def _word(self, key: str, value: Any) -> str:
-        """The override that gives a key of the recipe this value."""
+    def _word(self, key: str, value: Any, changes: Mapping[str, Any]) -> str:
+        """The override that gives a key this value, which the recipe or a changed group has."""
         each = value if isinstance(value, tuple) else (value,)
         word = f"{key}={','.join(map(shell.spelled, each))}"
-        known = key in self._keys or key.startswith(("procedure.", "sweep."))
+        given = ("procedure", "sweep", *changes)
+        known = key in self._keys or key.partition(".")[0] in given
         return word if known else f"+{word}"
 
     @cached_property
@@ -521,7 +525,7 @@ class Lab:
         config.procedure = OmegaConf.create(_TRAIN)
         groups = {key: value for key, value in training.settings.items() if key in GROUPS}
         settings = [
-            self._word(key, (value or "none") if key in GROUPS else value)
+            self._word(key, (value or "none") if key in GROUPS else value, training.settings)
             for key, value in training.settings.items()
         ]
         gone = [key for key in groups if key not in SEVERAL]
@@ -530,7 +534,7 @@ class Lab:
             for word in self._typed()
             if shell.key(word).partition(".")[0] not in gone
             and shell.key(word) not in groups
-            and not _lost(shell.key(word), training.settings)
+            and not _lost(word, training.settings)
         ]
         procedure = self.invocation.choices.get("procedure") or self.procedure.function.__name__
         config.name = training.name or f"{procedure} {wanted.place}"
@@ -636,15 +640,18 @@ def _is_done(wanted: Wanted) -> bool:
     return training.may_diverge and "diverged" in names
 
 
-def _lost(key: str, changes: Mapping[str, Any]) -> bool:
-    """Whether a setting goes with a change: of the group of its option, or of the model."""
+def _lost(word: str, changes: Mapping[str, Any]) -> bool:
+    """Whether a typed setting goes with a change: of the group of its option, or of the model."""
+    key = shell.key(word)
     if key in OF_MODEL:
         return key not in changes and any(within(each, "model") for each in changes)
     group, _, rest = key.partition(".")
     if not rest or group not in changes or key in changes:
         return False
     chosen = changes[group]
-    return rest.partition(".")[0] not in chosen if group in SEVERAL else True
+    if group not in SEVERAL:
+        return True
+    return rest.partition(".")[0] not in chosen or (word.startswith("~") and rest in chosen)
 
 
 def _recipe(directory: Path) -> DictConfig:

@@ -8,6 +8,7 @@ import pytest
 from dlrun import record
 from dlrun.__main__ import main
 from dlrun.engine import preflight
+from dlrun.job import lab
 from tests.conftest import sparsely
 
 COMMON = ("tracking=none", "threads=1")
@@ -214,3 +215,40 @@ def test_an_option_is_proposed_again_where_its_settings_are_what_is_wrong():
     assert main([*COMMON, *words]) == 0
     found = {each.name: each for each in record.findings_of(record.find("outputs", "last"))}
     assert found["dead_units"].command == ("dlrun tracking=none threads=1 initializer=he epochs=1")
+
+
+LARGE_INPUTS = ("data=arrays", "data.path=raw.csv", "data.target=y", "epochs=1")
+
+
+@pytest.fixture
+def large_inputs(tmp_path):
+    """A table whose numbers are far from 0; its path is `raw.csv`."""
+    rows = np.random.default_rng(0).normal(500, 100, (60, 3))
+    lines = [f"{a:.1f},{b:.1f},{c:.1f},{'no' if a > 500 else 'yes'}" for a, b, c in rows]
+    (tmp_path / "raw.csv").write_text("\n".join(["a,b,c,y", *lines]))
+
+
+def proposed():
+    """The commands of the last run's findings, by their names."""
+    return {one.name: one.command for one in record.findings_of(record.find("outputs", "last"))}
+
+
+def test_a_group_that_was_taken_out_is_put_back_where_it_helps(large_inputs):
+    assert main([*COMMON, *LARGE_INPUTS, "~preprocessing"]) == 0
+    command = proposed()["input_scale"]
+    assert "~" not in command
+    assert command.endswith(" 'preprocessing=[standardize]'")
+    assert main(shlex.split(command)[1:]) == 0
+    assert "input_scale" not in proposed()
+
+
+def test_what_a_recipe_has_already_is_not_proposed_with_the_rest(large_inputs):
+    assert main([*COMMON, *LARGE_INPUTS, "preprocessing=none"]) == 0
+    assert "initializer=" not in proposed()["initial_loss"]
+
+
+@pytest.mark.parametrize(
+    ("word", "goes"), [("~regularization.l2", True), ("~regularization.l2.bias", False)]
+)
+def test_a_rule_that_was_taken_out_does_not_take_out_the_one_that_is_proposed(word, goes):
+    assert lab._lost(word, {"regularization": ["l2"]}) is goes

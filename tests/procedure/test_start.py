@@ -176,7 +176,8 @@ def test_what_cannot_memorize_goes_no_further(here, capsys, monkeypatch):
             "find_lr is left out: dlrun.optimizer.momentum",
         ),
         pytest.param(
-            *(["optimizer=rprop", "batch_size=full"], "regularization.l2.strength", ""),
+            ["optimizer=rprop", "batch_size=full", "~regularization"],
+            *("regularization.l2.strength", ""),
             marks=pytest.mark.proof,
         ),
         pytest.param(
@@ -200,6 +201,8 @@ def test_other_recipes(few, capsys, words, key, left):
     assert all(rates) or (not any(rates) and words == ["~optimizer.lr"])
     decays = [float(row[key]) for row in info["table"]]
     assert {1e-4, 0.0} <= set(decays)
+    first = shlex.split(info["findings"][0]["command"])[1:]
+    assert main([*first, "epochs=1 step"]) == 0, capsys.readouterr().err
 
 
 @pytest.mark.proof
