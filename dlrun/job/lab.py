@@ -486,7 +486,8 @@ class Lab:
                 self.session.follow(kept.directory)
                 if among is None:
                     chosen = training.length is not None
-                    told = notes(config, run.lengths, run.averaging, chosen)
+                    typed = [*map(shell.key, invocation.overrides)]
+                    told = notes(config, run.lengths, run.averaging, chosen, typed)
                     show = self._shown(kept, state, run.lengths, told)
                 else:
                     show = among.show

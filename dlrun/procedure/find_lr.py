@@ -18,6 +18,7 @@ from dlrun.errors import Mistake
 from dlrun.finding import NOTE, WARN, Finding
 from dlrun.procedure import Lab, Outcome, Training, procedure
 from dlrun.report.chart import Chart
+from dlrun.report.known import reaching
 from dlrun.shell import counted
 
 FAR = 4.0
@@ -280,7 +281,7 @@ def _without(rates: Sequence[float], first: float, within: str = "") -> Finding:
 
 def _finding(lab: Lab, best: float, largest: float, text: str) -> Finding:
     numbers = {"lr": best, "largest": largest}
-    return Finding("best_rate", NOTE, text, numbers, lab.command({"optimizer.lr": best}))
+    return Finding("best_rate", NOTE, text, numbers, lab.command(reaching(lab.recipe, best)))
 
 
 def _range(lab: Lab, lr: float, rates: Sequence[float]) -> Outcome:

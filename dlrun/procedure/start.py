@@ -18,6 +18,7 @@ from dlrun.procedure import Lab, Outcome, RecordedRun, Training, procedure
 from dlrun.procedure.overfit import check_samples
 from dlrun.report import steps
 from dlrun.report.chart import Chart
+from dlrun.report.known import reaching
 from dlrun.report.steps import Head, Step
 
 DECAYS = (1e-4, 1e-5, 0.0)
@@ -221,7 +222,7 @@ class _Report:
             _said(fine),
             {name: value for name, value in best.point.settings.items() if isinstance(value, float)}
             | {best.key: best.run.value},
-            self._lab.command(best.point.settings),
+            self._lab.command(_settings(self._lab.recipe, best.point)),
         )
         reached = {f"best {best.key}": best.run.value, **beaten}
         self._write([finding], {name: f"{value:.4g}" for name, value in reached.items()})
@@ -262,6 +263,12 @@ class _Report:
             again,
         )
         steps.write(self._lab.directory, head, self._steps)
+
+
+def _settings(recipe: Mapping[str, Any], point: _Point) -> dict[str, Any]:
+    """Those of a point, whose rate is then the highest of the recipe's own schedule."""
+    rate = {} if point.rate is None else reaching(recipe, point.rate)
+    return rate | {key: value for key, value in point.settings.items() if key != _RATE}
 
 
 def _ranked(tried: Sequence[_Tried], grid: bool) -> list[_Tried]:

@@ -1,10 +1,10 @@
 """What a recipe comes to, where its words alone do not show it: lines before a training."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from math import sqrt
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from dlrun import duration, shell
 from dlrun.engine.run import LoopConfig
@@ -17,18 +17,23 @@ _BEFORE = (
 )
 """Begin with the step after so many: at the very end it is too late for them."""
 
+_MANUAL = "dlrun.schedule.manual"
+
 
 def notes(
     config: DictConfig,
     lengths: LoopConfig,
     averaging: Sequence[Averaging] = (),
     chosen: bool = False,
+    typed: Collection[str] = (),
 ) -> list[str]:
     """The lines for a training of such lengths.
 
-    averaging: what averages the weights. chosen: whether a procedure chose the lengths.
+    averaging: what averages the weights. chosen: whether a procedure chose the lengths. typed: the
+    keys that were typed.
     """
-    own = [*_rate(config, lengths), *_decay(config), *_zeros(config, averaging)]
+    replaced = _replaced(config) if "optimizer.lr" in typed else ()
+    own = [*replaced, *_rate(config, lengths), *_decay(config), *_zeros(config, averaging)]
     return own if chosen else [*own, *_beyond(config, lengths)]
 
 
@@ -46,6 +51,18 @@ def _rate(config: DictConfig, lengths: LoopConfig) -> Iterator[str]:
         yield (
             f"scale_lr={config.scale_lr}: multiplies the rate by {factor:.4g}{to} for steps of "
             f"{lengths.step_samples:,} samples in place of {config.base_batch_size:,}"
+        )
+
+
+def _replaced(config: DictConfig) -> Iterator[str]:
+    """A rate that a table replaces: all its rates are numbers, and it begins at once."""
+    schedule: Any = OmegaConf.to_container(config.schedule)
+    table = schedule["table"] if schedule["_target_"] == _MANUAL else []
+    at_once = min((epoch for epoch, _ in table), default=1) == 0
+    if at_once and "${optimizer.lr}" not in str(table):
+        yield (
+            f"optimizer.lr={config.optimizer.lr}: has no effect, because the rates are those of "
+            "schedule.table"
         )
 
 
@@ -102,7 +119,7 @@ def _durations(config: DictConfig) -> Iterator[tuple[str, Any, list[duration.Dur
             if values.get(name) is not None and _acts(name, values):
                 at = f"{key}.{name}"
                 yield at, values[name], instantiate.read_durations(at, values[name])
-    if config.schedule["_target_"] == "dlrun.schedule.manual":
+    if config.schedule["_target_"] == _MANUAL:
         table = instantiate.plain(config.schedule, "schedule", None)["table"]
         yield "schedule.table", table, [duration.Duration(row[0], "epochs") for row in table]
 

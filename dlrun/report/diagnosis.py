@@ -20,7 +20,7 @@ from dlrun.report.known import (
     Trained,
     longer,
     restrained,
-    rounded,
+    scaled,
     slower,
 )
 from dlrun.report.underfit import underfit
@@ -44,7 +44,7 @@ def diverged(message: str, recipe: Mapping[str, Any], untrained: bool = False) -
 
     untrained: whether it was so before the first update, which no smaller step mends.
     """
-    smaller = {} if untrained else slower(Trained({}, (), recipe).rate)
+    smaller = {} if untrained else slower(recipe)
     return Finding("diverged", FAIL, f"{message}.", changes=smaller)
 
 
@@ -228,7 +228,7 @@ def _variance_shift(trained: Trained) -> Finding:
 
 def died(trained: Trained) -> Iterator[Finding]:
     """Most units of a layer are dead, and were not before the training."""
-    seen, rate, left = trained.seen, trained.rate, trained.left
+    seen, left = trained.seen, trained.left
     thinned = [key for key in trained.recipe.get("regularization") or {} if key not in HARMLESS]
     before = trained.had("dead_units")
     if seen["dead"] >= DEAD and not before and (left > GAP or not thinned):
@@ -239,7 +239,7 @@ def died(trained: Trained) -> Iterator[Finding]:
             "sample, a sign of steps that are too large; the loss is "
             f"{left:.0%} of what guessing gives.",
             {"dead": seen["dead"], "left": left},
-            changes=slower(rate),
+            changes=slower(trained.recipe),
         )
 
 
@@ -282,7 +282,7 @@ def thrown(trained: Trained) -> Iterator[Finding]:
             f"{highest['train/loss']:.3g} and {highest['val/loss']:.3g}, far above the "
             f"{undecided:.3g} of guessing: a sign of steps that are too large.",
             highest | {"undecided": undecided},
-            changes=slower(trained.rate),
+            changes=slower(trained.recipe),
         )
 
 
@@ -434,7 +434,7 @@ def noisy(trained: Trained) -> Iterator[Finding]:
     losses = trained.values("val/loss")
     jumps, late = jump(losses), losses[len(losses) // 2 :]
     if jumps is not None and jumps > NOISE * trained.seen["undecided"]:
-        rate, schedule = trained.rate, (trained.recipe.get("schedule") or {}).get("_target_", "")
+        schedule = (trained.recipe.get("schedule") or {}).get("_target_", "")
         falls = not str(schedule).endswith("constant")
         changes = {} if falls else {"schedule": "cosine"}
         way = "take smaller steps" if falls else "let the rate fall"
@@ -444,7 +444,7 @@ def noisy(trained: Trained) -> Iterator[Finding]:
             f"The validation loss jumps by {jumps:.3g} from point to point, and its lowest value "
             f"is {min(late):.3g}: {way}, or average the weights.",
             {"jump": jumps, "least": min(late)},
-            changes=changes | ({"optimizer.lr": rounded(rate / 3)} if rate else {}),
+            changes=changes | scaled(trained.recipe, 1 / 3),
         )
 
 

@@ -27,6 +27,7 @@ HARMLESS = (
 )
 """Regularizers that keep no network from fitting its training samples; so does max_norm where few
 weights are at its limit."""
+_MANUAL = "dlrun.schedule.manual"
 NOISE = 0.01
 """A share of a loss that is next to nothing."""
 
@@ -69,21 +70,55 @@ class Trained:
         """Whether the checks before the training have found one of these."""
         return any(self.seen.get(f"set_up/{name}") for name in names)
 
-    @property
-    def rate(self) -> float | None:
-        """The recipe's learning rate, where it is a number."""
-        rate = (self.recipe.get("optimizer") or {}).get("lr")
-        return float(rate) if isinstance(rate, int | float) else None
-
 
 def rounded(value: float) -> float:
     """To three digits, as one types it."""
     return float(f"{value:.3g}")
 
 
-def slower(rate: float | None) -> Mapping[str, Any]:
+def scaled(recipe: Mapping[str, Any], factor: float) -> dict[str, Any]:
+    """The settings that make all rates so many times as large; none where no number sets them.
+
+    recipe: as written, so that a table of schedule=manual may name `optimizer.lr`.
+    """
+    lr, table = _rates(recipe)
+    changes: dict[str, Any] = {} if lr is None else {"optimizer.lr": rounded(factor * lr)}
+    if any(_is_number(rate) for _, rate in table):
+        changes["schedule.table"] = [
+            [epoch, rounded(factor * rate) if _is_number(rate) else rate] for epoch, rate in table
+        ]
+    return changes
+
+
+def reaching(recipe: Mapping[str, Any], rate: float) -> dict[str, Any]:
+    """The settings that make this the highest rate."""
+    lr, table = _rates(recipe)
+    numbers = [each for _, each in table if _is_number(each)]
+    if not numbers:
+        return {"optimizer.lr": rate}
+    highest = max([*numbers, lr or 0.0])
+    if not highest:
+        return {"schedule": "constant", "optimizer.lr": rate}
+    return scaled(recipe, rate / highest)
+
+
+def _rates(recipe: Mapping[str, Any]) -> tuple[float | None, list[tuple[float, Any]]]:
+    """`optimizer.lr` where it is a number that counts, and the table that replaces it."""
+    lr, schedule = (recipe.get("optimizer") or {}).get("lr"), recipe.get("schedule") or {}
+    table = schedule.get("table") if schedule.get("_target_") == _MANUAL else None
+    rows = [(epoch, rate) for epoch, rate in table or ()]
+    named = not rows or min(rows, key=lambda row: row[0])[0] > 0
+    named = named or not all(_is_number(rate) for _, rate in rows)
+    return (lr or None if named and _is_number(lr) else None), rows
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)
+
+
+def slower(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
     """What makes steps smaller."""
-    return {"optimizer.lr": rounded(rate / 10)} if rate else {"clip_norm": 1.0}
+    return scaled(recipe, 0.1) or {"clip_norm": 1.0}
 
 
 def restrained(trained: Trained) -> list[str]:

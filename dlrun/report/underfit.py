@@ -19,7 +19,7 @@ from dlrun.report.known import (
     Trained,
     longer,
     restrained,
-    rounded,
+    scaled,
     slower,
 )
 
@@ -142,13 +142,13 @@ def _why(left: float, trained: Trained) -> tuple[str, str, Mapping[str, Any]]:
     left: the share of the undecided loss that it leaves.
     """
     changes: dict[str, Any]
-    seen, recipe, rate = trained.seen, trained.recipe, trained.rate
+    seen, recipe = trained.seen, trained.recipe
     losses = trained.values("train/loss")
     back = _held_back(trained)
     restraint = _restraint(trained, sure=back is True)
     if _exploded(trained):
         clause = "the loss was once far above that of guessing, a sign of steps that are too large"
-        return "rate_too_high", clause, slower(rate)
+        return "rate_too_high", clause, slower(recipe)
     if seen["dead"] >= DEAD:
         clause = f"{seen['dead']:.0%} of the units of a layer are zero for every sample"
         return "dead_units", clause, {"activation": "leaky_relu"}
@@ -165,7 +165,7 @@ def _why(left: float, trained: Trained) -> tuple[str, str, Mapping[str, Any]]:
         return restraint
     if _steps_are_small(trained) and _bounces(losses, seen["undecided"]):
         clause = "the training loss goes up and down, a sign of steps that are too large"
-        return "rate_too_high", clause, slower(rate)
+        return "rate_too_high", clause, slower(recipe)
     if _steps_are_small(trained):
         return _too_low(trained, "each of these steps gains far more than one of the training")
     patience = (recipe.get("regularization") or {}).get("early_stopping", {}).get("patience")
@@ -223,11 +223,10 @@ def _restraint(trained: Trained, sure: bool) -> tuple[str, str, Mapping[str, Any
 
 def _too_low(trained: Trained, said: str) -> tuple[str, str, Mapping[str, Any]]:
     """That the rate is too low, or does not get to what it is to be before the end."""
-    rate = trained.rate
     if _rises_to_the_end(trained):
         clause = f"{said}; the warm-up is longer than the training, so the rate is still low"
         return "rate_too_low", clause, {"warmup": "10%"}
-    changes = {"optimizer.lr": rounded(10 * rate)} if rate else {"procedure": "find_lr"}
+    changes = scaled(trained.recipe, 10) or {"procedure": "find_lr"}
     return "rate_too_low", f"{said}; the rate is too low", changes
 
 

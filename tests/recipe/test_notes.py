@@ -146,3 +146,18 @@ def test_a_choice_of_what_decays_is_said_to_do_nothing_where_nothing_does(
     lines = [f"decay=weights: has no effect, because {each}" for each in why]
     assert said(compose_recipe(*words, "decay=weights")) == lines
     assert said(compose_recipe(*words)) == []
+
+
+@pytest.mark.parametrize(
+    ("table", "counts"),
+    [("[[0,0.1],[3,0.01]]", False), ("[[1,0.1]]", True), ("[[0,'${optimizer.lr}']]", True)],
+)
+def test_a_typed_rate_that_a_table_replaces_is_said_to_have_no_effect(
+    compose_recipe, table, counts
+):
+    recipe = compose_recipe("schedule=manual", f"schedule.table={table}", "optimizer.lr=0.5")
+    lengths = build.lengths_of(recipe, 1000, 1)
+    said = notes(recipe, lengths, typed=["schedule", "optimizer.lr"])
+    expected = "optimizer.lr=0.5: has no effect, because the rates are those of schedule.table"
+    assert said == ([] if counts else [expected])
+    assert notes(recipe, lengths, typed=["schedule"]) == []

@@ -17,6 +17,7 @@ RECIPE = {
     **{"epochs": 20, "optimizer": {"lr": 0.01, "weight_decay": 0.0}, "regularization": {}},
     "schedule": {"_target_": "dlrun.schedule.constant"},
 }
+MANUAL = {"schedule": {"_target_": "dlrun.schedule.manual", "table": [[0, 1e-4], [5, 1e-5]]}}
 NOTHING = {"train_eval/loss": 2.2, "val/loss": 2.25}
 TRIED = {"trial/before": 0.15, "trial/error": 0.003, "trial/steps": 15.0, "trial/tempered": 0.0}
 FELL = [2.3, 0.5, 0.3, 0.2, 0.15, 0.12, 0.11, 0.105, 0.104]
@@ -120,6 +121,7 @@ def test_a_wide_gap_is_overfitting():
     ("losses", "recipe", "name", "changes"),
     [
         (CREPT, {}, "rate_too_low", {"optimizer.lr": 0.1}),
+        (CREPT, MANUAL, "rate_too_low", {"schedule.table": [[0, 0.001], [5, 0.0001]]}),
         (CREPT, {"optimizer": {}}, "rate_too_low", {"procedure": "find_lr"}),
         (FALLING, {}, "still_improving", {"epochs": 60}),
         (FALLING, {"epochs": "100steps"}, "still_improving", {"epochs": "300 steps"}),
