@@ -565,7 +565,8 @@ def gradients(seen: Seen) -> Iterator[Finding]:
         yield Finding(
             "vanishing_gradient",
             WARN,
-            f"The gradient that reaches layer {layer} is {what}: the layer will hardly learn.",
+            f"The gradient that reaches layer {layer} is {what}: the layer will hardly learn; "
+            "relu as the activation lets more through.",
             numbers,
             changes={"activation": "relu", "initializer": "he"},
         )

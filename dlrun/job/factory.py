@@ -188,7 +188,7 @@ def _diagnose(run: "Run", kept: Record, steps: int, config: DictConfig, session:
     known = Invocation(info["overrides"], command, info["choices"], cwd=cwd)
     made = procedure.of(instantiate.part(config, "procedure"))
     lab = Lab(config, known, session, made)
-    verdict.diagnose(run, kept, steps, lab.recipe, lab.command, lab.untrained)
+    verdict.diagnose(run, kept, steps, lab.recipe, lab.advice, lab.untrained)
 
 
 def refused(config: DictConfig, invocation: Invocation, session: Session, message: str) -> None:

@@ -127,7 +127,7 @@ class Lab:
 
         Those with a tuple are swept.
         """
-        kept = [word for word in self._typed() if not _lost(word, changes)]
+        kept = self._kept(changes)
         words = {
             key: None if value is None else self._word(key, value, changes)
             for key, value in changes.items()
@@ -139,7 +139,12 @@ class Lab:
         return shell.line(["dlrun", *where, *shell.replaced(kept, words)])
 
     def advice(self, changes: Mapping[str, Any]) -> str:
-        """The command that makes those changes that the recipe has not; "" where there are none."""
+        """The command that makes those changes that the recipe has not; "" where there are none.
+
+        None either for another activation where the model brings its own.
+        """
+        if "activation" in changes and any(checks.idle_activation(self.config)):
+            return ""
         new = {key for key, value in changes.items() if not self._is_so(key, value)}
         kept = {key: value for key, value in changes.items() if key in {*new, "procedure"}}
         return self.command(kept) if new else ""
@@ -160,6 +165,16 @@ class Lab:
         chosen = any(shell.key(word) == "procedure" for word in words)
         in_file = not chosen and self.invocation.choices.get("procedure", "train") != "train"
         return [*kept, _PLAINLY] if in_file or _PLAINLY in words else kept
+
+    def _kept(self, changes: Mapping[str, Any]) -> list[str]:
+        """What was typed of the recipe, without what goes with changes."""
+        kept = [word for word in self._typed() if not _lost(word, changes)]
+        model = changes.get("model")
+        if not isinstance(model, str) or not any(map(_of_activation, kept)):
+            return kept
+        other = OmegaConf.create({"model": self._chosen("model", model)})
+        idle = any(checks.idle_activation(other))
+        return [word for word in kept if not (idle and _of_activation(word))]
 
     def _word(self, key: str, value: Any, changes: Mapping[str, Any]) -> str:
         """The override that gives a key this value, which the recipe or a changed group has."""
@@ -532,10 +547,8 @@ class Lab:
         gone = [key for key in groups if key not in SEVERAL]
         kept = [
             word
-            for word in self._typed()
-            if shell.key(word).partition(".")[0] not in gone
-            and shell.key(word) not in groups
-            and not _lost(word, training.settings)
+            for word in self._kept(training.settings)
+            if shell.key(word).partition(".")[0] not in gone and shell.key(word) not in groups
         ]
         procedure = self.invocation.choices.get("procedure") or self.procedure.function.__name__
         config.name = training.name or f"{procedure} {wanted.place}"
@@ -653,6 +666,10 @@ def _lost(word: str, changes: Mapping[str, Any]) -> bool:
     if group not in SEVERAL:
         return True
     return rest.partition(".")[0] not in chosen or (word.startswith("~") and rest in chosen)
+
+
+def _of_activation(word: str) -> bool:
+    return within(shell.key(word), "activation")
 
 
 def _recipe(directory: Path) -> DictConfig:

@@ -150,7 +150,8 @@ def _why(left: float, trained: Trained) -> tuple[str, str, Mapping[str, Any]]:
         clause = "the loss was once far above that of guessing, a sign of steps that are too large"
         return "rate_too_high", clause, slower(recipe)
     if seen["dead"] >= DEAD:
-        clause = f"{seen['dead']:.0%} of the units of a layer are zero for every sample"
+        clause = f"{seen['dead']:.0%} of the units of a layer are zero for every sample, and get "
+        clause += "no gradient; with leaky_relu as the activation they get one"
         return "dead_units", clause, {"activation": "leaky_relu"}
     if seen.get("homogeneous"):
         clause = "doubling an input doubles the output, because no layer has a bias"
@@ -158,7 +159,8 @@ def _why(left: float, trained: Trained) -> tuple[str, str, Mapping[str, Any]]:
     if restraint and back:
         return restraint
     if seen.get("fading", 1.0) < FADED:
-        clause = f"the first layer's gradient is {seen['fading']:.1g} times that of the last one"
+        clause = f"the first layer's gradient is {seen['fading']:.1g} times that of the last one; "
+        clause += "relu as the activation lets more through"
         changes = {"activation": "relu", "initializer": "he"}
         return "vanishing_gradient", clause, changes
     if restraint and back is None and "trial/before" in seen:

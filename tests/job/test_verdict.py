@@ -9,6 +9,7 @@ from dlrun import record
 from dlrun.__main__ import main
 from dlrun.engine import preflight
 from dlrun.job import lab
+from dlrun.procedure import Outcome
 from tests.conftest import sparsely
 
 COMMON = ("tracking=none", "threads=1")
@@ -252,3 +253,33 @@ def test_what_a_recipe_has_already_is_not_proposed_with_the_rest(large_inputs):
 )
 def test_a_rule_that_was_taken_out_does_not_take_out_the_one_that_is_proposed(word, goes):
     assert lab._lost(word, {"regularization": ["l2"]}) is goes
+
+
+OWN = """
+from torch import nn
+
+class Sigmoids(nn.Sequential):
+    def __init__(self):
+        layers = [nn.Flatten(), nn.Linear(64, 8)]
+        for _ in range(6):
+            layers += [nn.Sigmoid(), nn.Linear(8, 8)]
+        super().__init__(*layers, nn.Sigmoid(), nn.Linear(8, 10))
+"""
+
+
+def test_a_model_with_its_own_activations_is_offered_no_other(tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    assert main([*COMMON, "model=custom", "model._target_=own.Sigmoids", "epochs=1"]) == 0
+    assert proposed()["vanishing_gradient"] == ""
+    deep = "model.hidden=[8,8,8,8,8,8]"
+    assert main([*COMMON, deep, "activation=sigmoid", "epochs=1"]) == 0
+    assert proposed()["vanishing_gradient"].endswith("activation=relu epochs=1 initializer=he")
+
+
+@pytest.mark.parametrize(("model", "stays"), [("linear", False), ("mlp", True)])
+def test_an_activation_goes_with_the_model_that_has_it(model, stays, monkeypatch):
+    made, typed = [], ["activation=leaky_relu", "activation.negative_slope=0.2"]
+    monkeypatch.setattr(lab.Lab, "perform", lambda self: made.append(self) or Outcome())
+    assert main([*COMMON, *typed]) == 0
+    kept = [*COMMON, *typed * stays, f"model={model}"]
+    assert shlex.split(made[0].command({"model": model})) == ["dlrun", *kept]
