@@ -7,6 +7,7 @@ import math
 import traceback
 from collections.abc import Iterator, Mapping
 from statistics import NormalDist
+from typing import Any
 
 import torch
 from torch import nn
@@ -123,7 +124,7 @@ def initial_loss(seen: Seen) -> Iterator[Finding]:
             f"The untrained network's loss is {got:.3g}, and guessing gives {expected:.3g}: its "
             "first outputs are far too large; scale the inputs, or begin with smaller weights.",
             numbers,
-            changes={"preprocessing": ["standardize"], "initializer": "default"},
+            changes={**_scaling(seen), "initializer": "default"},
         )
 
 
@@ -255,6 +256,11 @@ def input_scale(seen: Seen) -> Iterator[Finding]:
             {"lowest": low, "highest": high},
             changes={"preprocessing": ["standardize"]},
         )
+
+
+def _scaling(seen: Seen) -> dict[str, Any]:
+    """What scales the inputs where they need it."""
+    return {key: value for each in input_scale(seen) for key, value in each.changes.items()}
 
 
 def dependent_inputs(seen: Seen) -> Iterator[Finding]:
@@ -528,7 +534,7 @@ def saturated_units(seen: Seen) -> Iterator[Finding]:
             f"In hidden layer {shares.index(worst) + 1}, {worst:.0%} of the values lie at the "
             "flat ends of the activation, where hardly any gradient passes.",
             {"share": worst},
-            changes={"initializer": "xavier", "preprocessing": ["standardize"]},
+            changes={"initializer": "xavier", **_scaling(seen)},
         )
 
 

@@ -26,6 +26,7 @@ from dlrun.job.recording import Invocation
 from dlrun.job.session import Session
 from dlrun.job.stacked import Among, Apart, Stacks, Wanted
 from dlrun.job.training import keep_rows, plain, remembered, run_of, targeted, trained
+from dlrun.preprocessing import SCALES
 from dlrun.procedure import (
     BuiltRun,
     Done,
@@ -145,9 +146,17 @@ class Lab:
         """
         if "activation" in changes and any(checks.idle_activation(self.config)):
             return ""
+        changes = self._beside_own(changes)
         new = {key for key, value in changes.items() if not self._is_so(key, value)}
         kept = {key: value for key, value in changes.items() if key in {*new, "procedure"}}
         return self.command(kept) if new else ""
+
+    def _beside_own(self, changes: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Changes whose scaling of inputs comes after what the recipe does to them otherwise."""
+        if "preprocessing" not in changes:
+            return changes
+        own = [step for step in self.config.preprocessing or () if step not in SCALES]
+        return {**changes, "preprocessing": [*own, *changes["preprocessing"]]}
 
     def _is_so(self, key: str, value: Any) -> bool:
         """Whether the recipe has this value, and nothing typed that goes with a change to it."""

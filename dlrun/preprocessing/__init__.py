@@ -17,6 +17,9 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+SCALES = ("center", "center_channel", "rescale", "standardize", "whiten", "zca")
+"""Steps of which each takes the place of another; the others choose what there is to scale."""
+
 
 @runtime_checkable
 class Learns(Protocol):

@@ -255,6 +255,20 @@ def test_a_rule_that_was_taken_out_does_not_take_out_the_one_that_is_proposed(wo
     assert lab._lost(word, {"regularization": ["l2"]}) is goes
 
 
+def test_the_columns_that_were_chosen_stay_where_inputs_are_to_be_scaled(large_inputs):
+    chosen = ("preprocessing=[columns,center]", "preprocessing.columns.keep=[0,2]")
+    assert main([*COMMON, *LARGE_INPUTS, *chosen]) == 0
+    expected = {"preprocessing=[columns,standardize]", "preprocessing.columns.keep=[0,2]"}
+    assert expected <= set(shlex.split(proposed()["input_scale"]))
+
+
+def test_inputs_that_are_scaled_stay_so_where_the_first_weights_are_too_large():
+    chosen = ("preprocessing=[whiten]", "initializer=large_normal", "model.hidden=[64,64]")
+    assert main([*COMMON, *chosen, "epochs=1 step"]) == 0
+    words = shlex.split(proposed()["initial_loss"])
+    assert {"preprocessing=[whiten]", "initializer=default"} <= set(words)
+
+
 OWN = """
 from torch import nn
 
