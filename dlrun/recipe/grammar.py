@@ -8,7 +8,8 @@ from dlrun.recipe import compose
 _PAIRS = {"{": "}", "[": "]", "(": ")"}
 _NESTED = ("{", "[")
 _TEXTS = ("name", *compose.PATHS)  # which may end in a comma
-_KEY = "a name in { } has no quotes, and of letters and signs only A to Z, a to z, 0 to 9, _ - . /"
+_SIGNS = "_ - + . / * ? @ % $ |"
+_KEY = f"a name in {{ }} has no quotes, and only letters A to Z and a to z, digits, and {_SIGNS}"
 
 
 def unreadable(key: str, value: str) -> str:

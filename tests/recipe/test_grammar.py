@@ -1,6 +1,7 @@
 """What is said of a value that Hydra cannot read, and that what is proposed can be read."""
 
 import shlex
+import string
 
 import pytest
 
@@ -24,6 +25,13 @@ def test_the_cause_is_said_and_no_quotes_are_proposed(value, said):
     found = grammar.unreadable("key", value)
     assert said in found
     assert "key=" not in found
+
+
+def test_the_signs_that_a_name_may_have_are_those_that_hydra_reads():
+    signs = set(map(chr, range(33, 127))) - set("\\:") - set(string.ascii_letters + string.digits)
+    read = {sign for sign in signs if grammar._reads(f"lr_of={{a{sign}b: 2}}")}
+    assert set(grammar._SIGNS.split()) == read
+    assert grammar._SIGNS in grammar.unreadable("lr_of", "{'head': 2}")
 
 
 @pytest.mark.parametrize(
