@@ -622,6 +622,7 @@ def linear_scaling(seen: Seen) -> Iterator[Finding]:
     if not base or batch <= base:
         return
     noise = noise_scale(seen.run)
+    usual = 5 * lengths.steps_per_epoch <= lengths.total_steps / 2
     if batch > noise.scale + SURE * noise.error:
         yield Finding(
             "linear_scaling",
@@ -631,7 +632,7 @@ def linear_scaling(seen: Seen) -> Iterator[Finding]:
             f"which the best rate grows only {noise.best(batch, base):.3g}-fold. This scale rises "
             "while the loss falls, so begin with a warm-up, or take scale_lr=sqrt.",
             {"noise_scale": noise.scale, "error": noise.error, "batch": float(batch)},
-            changes={"warmup": "5 epochs"},
+            changes={"warmup": "5 epochs" if usual else "10%"},
         )
 
 

@@ -16,6 +16,7 @@ from dlrun.report.known import (
     GAP,
     HARMLESS,
     NOISE,
+    PATIENCE,
     SURE,
     Trained,
     longer,
@@ -461,13 +462,16 @@ def plateau(trained: Trained) -> Iterator[Finding]:
         return
     best = min(scored, key=lambda point: float(point["values"]["val/loss"]))
     if best["step"] <= scored[-1]["step"] / 2:
+        fewer: dict[str, Any] = {"epochs": max(1, math.ceil(best["epoch"]))}
+        if best["epoch"] + PATIENCE < scored[-1]["epoch"]:
+            fewer = {"regularization": [*rules, "early_stopping"]}
         yield Finding(
             "plateau",
             NOTE,
             f"The validation loss was lowest at epoch {best['epoch']:.3g} of "
             f"{scored[-1]['epoch']:.3g}: far fewer epochs would have been enough.",
             {"best": best["epoch"], "length": scored[-1]["epoch"]},
-            changes={"regularization": [*rules, "early_stopping"]},
+            changes=fewer,
         )
 
 

@@ -27,6 +27,8 @@ HARMLESS = (
 )
 """Regularizers that keep no network from fitting its training samples; so does max_norm where few
 weights are at its limit."""
+PATIENCE = 5
+"""Epochs that early stopping waits for after the best, if nobody says otherwise."""
 _MANUAL = "dlrun.schedule.manual"
 NOISE = 0.01
 """A share of a loss that is next to nothing."""
@@ -122,8 +124,11 @@ def slower(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def restrained(trained: Trained) -> list[str]:
-    """The regularizers of the recipe, and two that help against overfitting."""
-    return sorted({*(trained.recipe.get("regularization") or {}), "l2", "early_stopping"})
+    """The regularizers of the recipe, and those that help against overfitting."""
+    scored = [point["epoch"] for point in trained.points if "val/loss" in point["values"]]
+    stops = scored and min(scored) + PATIENCE < max(scored)
+    more = ["l2", "early_stopping"] if stops else ["l2"]
+    return sorted({*(trained.recipe.get("regularization") or {}), *more})
 
 
 def longer(trained: Trained) -> Any:

@@ -107,3 +107,10 @@ def test_linear_scaling_warns_where_the_first_weights_do_not_allow_it(
 ):
     found = [each.name for each in preflight(build.build(compose_recipe(*words), digits))]
     assert ("linear_scaling" in found) == warns
+
+
+@pytest.mark.parametrize(("epochs", "warmup"), [(2, "10%"), (9, "10%"), (10, "5 epochs")])
+def test_a_warm_up_is_proposed_that_the_training_outlasts(epochs, warmup, compose_recipe, digits):
+    run = build.build(compose_recipe(*LARGE, f"epochs={epochs}"), digits)
+    [found] = [each for each in preflight(run) if each.name == "linear_scaling"]
+    assert found.changes == {"warmup": warmup}

@@ -112,6 +112,8 @@ def test_a_wide_gap_is_overfitting():
     finding = one(val__loss=0.9)
     assert finding.name == "overfit"
     assert finding.changes == {"regularization": ["early_stopping", "l2"]}
+    short = found(FELL[:5], val__loss=0.9)[0]
+    assert short.changes == {"regularization": ["l2"]}, "no patience would be reached"
     kept = one(FELL, {"regularization": {"dropout": {}}}, val__loss=0.9)
     assert kept.changes == {"regularization": ["dropout", "early_stopping", "l2"]}
     assert found(val__loss=0.9, val__error=0.5)[0].name == "inconclusive"
@@ -454,7 +456,7 @@ def test_what_is_learnt_by_heart_after_the_best_weights():
     seen = SOUND | {"train_eval/loss": 0.97, "val/loss": 1.0, "undecided": 1.0}
     [finding] = diagnose(seen, points, RECIPE)
     assert (finding.name, finding.level) == ("overfit", WARN)
-    assert finding.changes == {"regularization": ["early_stopping", "l2"]}
+    assert finding.changes == {"regularization": ["l2"]}, "no patience would be reached"
     assert finding.numbers == {"train": 0.6, "val": 1.37, "best": 0.0}
 
 
@@ -520,10 +522,12 @@ def test_a_little_overfitting_is_told_or_said_to_be_unsure():
 
 
 def test_validation_that_stopped_getting_better():
-    finding = found([2.3, 0.5, 0.1, 0.1, 0.101, 0.1, 0.101, 0.1])[1]
+    finding = found([2.3, 0.5, 0.1, 0.1, 0.101, 0.1, 0.101, 0.1, 0.1])[1]
     assert (finding.name, finding.level) == ("plateau", NOTE)
     assert finding.changes == {"regularization": ["early_stopping"]}
-    assert finding.numbers == {"best": 2.0, "length": 7.0}
+    assert finding.numbers == {"best": 2.0, "length": 8.0}
+    too_short = found([2.3, 0.5, 0.1, 0.1, 0.101, 0.1, 0.101, 0.1])[1]
+    assert too_short.changes == {"epochs": 2}, "its patience would not be reached"
     stops = {"regularization": {"early_stopping": {"patience": 9}}}
     assert len(found([2.3, 0.5, 0.1, 0.1, 0.101, 0.1, 0.101, 0.1], stops)) == 1, "it has that"
 
