@@ -85,6 +85,8 @@ def _do(
     command: list[str],
 ) -> Path | None:
     hydra, part = composer.hydra, asked.package
+    if asked.multirun and (asked.cfg or asked.info):
+        _refuse_several(composer, words, "--cfg" if asked.cfg else "--info")
     if asked.cfg:
         composed = composer.full(words)
         if part and OmegaConf.select(composed, part, throw_on_missing=False) is None:
@@ -106,6 +108,13 @@ def _do(
             raise Mistake(f"{searching}: is about a sweep, which needs -m")
         return _one(composer, words, previous, command)
     return None
+
+
+def _refuse_several(composer: Composer, words: Sequence[str], flag: str) -> None:
+    """Raise Mistake for the values of a sweep beside a flag that shows one recipe."""
+    for word, override in zip(words, composer.parse(words), strict=True):
+        if override.is_sweep_override():
+            raise Mistake(f"{word}: {flag} shows one recipe; leave out -m and write one value")
 
 
 def _one(

@@ -93,6 +93,8 @@ COMPOSING = [
     ("~optimizer.momentun", "~optimizer.momentun", "~optimizer.momentum"),
     ("--cfg job -p optimiser", "-p optimiser", "did you mean optimizer?"),
     ("--cfg job -p model.nonsense", "-p model.nonsense", "no such part"),
+    ("-m --cfg job optimizer=sgd,adam", "optimizer=sgd,adam", "leave out -m and write one value"),
+    ("-m --info config epochs=1,2", "epochs=1,2: --info shows", "leave out -m and write one"),
     ("facts.outputs=3", "facts.outputs=3", "comes from the data"),
     ("~facts.shape", "~facts.shape", "comes from the data"),
     ("~procedure", "~procedure", "choose procedure="),
