@@ -5,7 +5,9 @@ and takes one whole word from each line of the answer.
 """
 
 import os
+import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +43,8 @@ def _tables() -> Any:
 
 def candidates(line: str) -> list[str]:
     """The words that the last word of the line can become, the line ending at the cursor."""
-    before = line.split()[1:]
-    word = before.pop() if before and not line[-1].isspace() else ""
+    *before, word = _words(line)
+    before = before[1:]
     own = [shell.path(name, "--config-dir") for name in flags.tolerant(before).config_dir]
     option = flags.SWITCHES.get(before[-1], "") if before else ""
     if option in flags.VALUES and option != "info":
@@ -56,6 +58,15 @@ def candidates(line: str) -> list[str]:
         catalogue = Catalogue([*filter(Path.is_dir, own)])
         found = (sign + each for each in _overrides(word.lstrip("+~"), before, catalogue))
     return sorted({each for each in found if each.startswith(word)})
+
+
+def _words(line: str) -> list[str]:
+    """The words of a line as the shell parts them, the last one up to the cursor: maybe empty."""
+    for end in ("", "'", '"'):  # a quotation mark may still be missing
+        with suppress(ValueError):
+            *whole, last = shlex.split(f"{line}.{end}")
+            return [*whole, last[:-1]]
+    raise AssertionError(line)
 
 
 def _of_verb(before: Sequence[str], word: str) -> Iterator[str]:

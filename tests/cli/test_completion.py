@@ -88,8 +88,26 @@ def test_what_a_word_can_become(line, among):
 
 
 @pytest.mark.parametrize(
+    ("line", "among"),
+    [
+        ("dlrun -cd 'my own' optimizer=sl", "optimizer=slow"),
+        ('dlrun -cd "my own" optimizer=sl', "optimizer=slow"),
+        ("dlrun -cd my\\ own optimizer=sl", "optimizer=slow"),
+        ("dlrun --config-dir='my own' optimizer=slow optimizer.r", "optimizer.rate="),
+        ("dlrun name='two words' 'optimizer=ada", "optimizer=adam"),
+        ('dlrun name="it\'s" "regularization=[l1,dr', "regularization=[l1,dropout"),
+        ("dlrun 'name=two words' epo", "epochs="),
+    ],
+)
+def test_words_are_parted_as_the_shell_parts_them(line, among, place, tmp_path):
+    (tmp_path / "mine").rename(tmp_path / "my own")
+    assert among in candidates(line)
+
+
+@pytest.mark.parametrize(
     "line",
     [
+        "dlrun",
         "dlrun optimizer=xyz",
         "dlrun nosuch.",
         "dlrun activation.",
