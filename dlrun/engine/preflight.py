@@ -572,7 +572,7 @@ def gradients(seen: Seen) -> Iterator[Finding]:
             "vanishing_gradient",
             WARN,
             f"The gradient that reaches layer {layer} is {what}: the layer will hardly learn; "
-            "relu as the activation lets more through.",
+            "relu with initializer=he lets more through.",
             numbers,
             changes={"activation": "relu", "initializer": "he"},
         )

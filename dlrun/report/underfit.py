@@ -160,7 +160,7 @@ def _why(left: float, trained: Trained) -> tuple[str, str, Mapping[str, Any]]:
         return restraint
     if seen.get("fading", 1.0) < FADED:
         clause = f"the first layer's gradient is {seen['fading']:.1g} times that of the last one; "
-        clause += "relu as the activation lets more through"
+        clause += "relu with initializer=he lets more through"
         changes = {"activation": "relu", "initializer": "he"}
         return "vanishing_gradient", clause, changes
     if restraint and back is None and "trial/before" in seen:
