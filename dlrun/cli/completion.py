@@ -65,8 +65,10 @@ def _words(line: str) -> list[str]:
     for end in ("", "'", '"'):  # a quotation mark may still be missing
         with suppress(ValueError):
             *whole, last = shlex.split(f"{line}.{end}")
-            return [*whole, last[:-1]]
-    raise AssertionError(line)
+            if not (end and " " in last):  # else it is missing further ahead
+                return [*whole, last[:-1]]
+    *whole, last = f"{line}.".split()
+    return [*whole, last[:-1]]
 
 
 def _of_verb(before: Sequence[str], word: str) -> Iterator[str]:
