@@ -4,6 +4,7 @@ They are measured with the weights that are the result, in evaluation mode.
 """
 
 import math
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from statistics import stdev
 
@@ -14,7 +15,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from dlrun.data import Split
 from dlrun.data.sample import sample
 from dlrun.engine.distance import distances
-from dlrun.engine.evaluate import averaged
+from dlrun.engine.evaluate import averaged, evaluate, samples
+from dlrun.engine.feed import prepare
 from dlrun.engine.look import Seen, as_seen, some, untouched
 from dlrun.engine.run import Run
 from dlrun.engine.step import training_batches
@@ -45,38 +47,43 @@ class Looked:
     outputs: Tensor
 
 
-def examined(run: Run, trained: int, tested: bool = False) -> dict[str, float]:
+def examined(
+    run: Run, trained: int, tested: bool = False, whole: Container[str] = ()
+) -> dict[str, float]:
     """The numbers by their names; nothing of the run is changed.
 
     trained: how many samples the training has seen, repeats included. tested: whether the test
-    split has been measured, so that its inputs may be looked at.
+    split has been measured, so that its inputs may be looked at. whole: of train and val, what
+    loss and metric are measured on all of.
 
-    undecided: the loss of a network without an opinion, on the validation split; …/train: on
-    the training samples; …/equal: of equal outputs for all classes. guess: the metric beside
-    the loss of the best constant answer there. train_eval/…, val/…: loss and metric of at most
-    2,000 samples; …/error, …/metric_error: their standard errors, of a single sample the value
-    itself. dead, saturated: the largest shares of a layer. train_mode: the loss of training
-    samples where batch norm normalizes by themselves; …_before with its running averages, of
-    which …_momentum is what a mini-batch adds. classes: how far the shares of the classes are
+    undecided: the loss of a network without an opinion, on the validation split; …/train: on the
+    training samples; …/equal: of equal outputs for all classes. guess: the metric beside the loss
+    of the best constant answer there. train_eval/…, val/…: loss and metric of at most 2,000
+    samples, or of the whole split; …/error, …/metric_error: their standard errors, of a single
+    sample the value itself. dead, saturated: the largest shares of a layer. train_mode: the loss of
+    training samples where batch norm normalizes by themselves; …_before with its running averages,
+    of which …_momentum is what a mini-batch adds. classes: how far the shares of the classes are
     apart in training and validation, from 0 to 1. linear: how often a linear model is wrong on
     validation, or its mean squared error; linear/worse: by how much the network is worse;
-    linear/error: the standard error of that. labels/train, labels/val: how often the ten
-    nearest training samples say another label, or the mean squared error of their mean;
-    …_error: its standard error. contradicted/…: how often they agree on another label.
-    neighbours/…: by how much the network is worse than they, of numbers in terms of the
-    targets' variance. shift: how often a validation sample lies further from the training
-    samples than a training sample does, 0.5 where they are alike; of `probes` samples of each.
-    moved, spread: by how many standard errors the inputs of validation and of training differ,
-    in where they lie and in how far they spread; test/…: so for those of test. homogeneous: 1
-    where twice an input gives twice the output, as without any bias. fading: the first layer's
-    gradient in terms of the last one's. max_norm: the share of the weights that it keeps from
-    growing. as_trained: after few epochs the loss of training batches as the training measured
-    it, and its standard error. trial/…: as `trial.improved` says. test/samples: how many the
-    test split has; so for other splits that nothing is trained on.
+    linear/error: the standard error of that. labels/train, labels/val: how often the ten nearest
+    training samples say another label, or the mean squared error of their mean; …_error: its
+    standard error. contradicted/…: how often they agree on another label. neighbours/…: by how much
+    the network is worse than they, of numbers in terms of the targets' variance. shift: how often a
+    validation sample lies further from the training samples than a training sample does, 0.5 where
+    they are alike; of `probes` samples of each. moved, spread: by how many standard errors the
+    inputs of validation and of training differ, in where they lie and in how far they spread;
+    test/…: so for those of test. homogeneous: 1 where twice an input gives twice the output, as
+    without any bias. fading: the first layer's gradient in terms of the last one's. max_norm: the
+    share of the weights that it keeps from growing. as_trained: after few epochs the loss of
+    training batches as the training measured it, and its standard error. trial/…: as
+    `trial.improved` says. test/samples: how many the test split has; so for other splits that
+    nothing is trained on.
     """
     with untouched(run), averaged(run):
         train = _looked(run, run.data.train)
         found = _measured(run, "train_eval", train)
+        if "train" in whole:
+            found |= _of_all(run, "train_eval", run.data.train, found)
         seen = Seen(run)
         met = seen.trained.activations
         found["dead"] = max((each.dead for each in met), default=0.0)
@@ -92,6 +99,8 @@ def examined(run: Run, trained: int, tested: bool = False) -> dict[str, float]:
         if len(run.data.val):
             val = _looked(run, run.data.val)
             found |= _measured(run, "val", val) | _linear(run, train, val)
+            if "val" in whole:  # before the trial below, which changes the weights
+                found |= _of_all(run, "val", run.data.val, found)
             found |= _moved(train.x, val.x)
             if len(val.y) >= NEIGHBOURS and not run.reconstructs and not run.labels:
                 found |= _neighbours(run, train, val)
@@ -135,6 +144,19 @@ def _measured(run: Run, name: str, split: Looked) -> dict[str, float]:
         f"{name}/metric_error": _error(metrics),
         f"{name}/samples": float(len(y)),
     }
+
+
+def _of_all(run: Run, name: str, split: Split, part: Mapping[str, float]) -> dict[str, float]:
+    """What `_measured` gives, of a whole split; part: the same of the samples looked at."""
+    if len(split) <= SAMPLES:
+        return {}
+    share = math.sqrt(part[f"{name}/samples"] / len(split))
+    feed = prepare(split, run.evaluation, run.device, fixed=False)
+    found = evaluate(run, run.forward, samples(run, feed))
+    errors = {key: part[f"{name}/{key}"] * share for key in ("error", "metric_error")}
+    kept = {key: found[key] for key in ("loss", run.metric.name)}
+    values = kept | errors | {"samples": float(len(split))}
+    return {f"{name}/{key}": value for key, value in values.items()}
 
 
 def _error(values: list[float]) -> float:

@@ -102,7 +102,9 @@ def diagnose(
     trained = steps * run.lengths.step_samples
     try:
         tested = "test/loss" in record.last_values(kept.points())
-        seen = examined(run, trained, tested)
+        aims = target_error(recipe.get("target_error")) is not None
+        whole = ("train", "val") if aims else ("val",) if tested else ()
+        seen = examined(run, trained, tested, whole)
         if Trained(seen, kept.points(), recipe).was_high():
             with suppress(Mistake):  # the weights that it began with may be gone
                 seen["initial"] = initial_loss(untrained())

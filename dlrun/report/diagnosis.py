@@ -20,6 +20,7 @@ from dlrun.report.known import (
     SURE,
     Trained,
     longer,
+    needed,
     restrained,
     scaled,
     slower,
@@ -336,14 +337,15 @@ def good_fit(trained: Trained) -> Iterator[Finding]:
     near = CLOSE * seen["undecided"]
     numbers = {"train": train, "val": val, "error": error}
     if 2 * error > near:
-        samples = math.ceil(seen["val/samples"] * (2 * error / near) ** 2)
+        samples = _validation_needed(seen, near / 2)
+        more = f"about {samples:,}" if samples else "more of both"
         yield Finding(
             "inconclusive",
             NOTE,
             f"With {counted(int(seen['val/samples']), 'validation sample')} the losses of training "
             f"and validation, {train:.3g} and {val:.3g}, are known only to within "
-            f"±{2 * error:.2g}; about {samples:,} would be enough to tell how well it fits.",
-            numbers | {"samples": samples},
+            f"±{2 * error:.2g}; {more} would be enough to tell how well it fits.",
+            numbers | ({"samples": samples} if samples else {}),
         )
     elif abs(val - train) <= near:
         yield Finding(
@@ -355,15 +357,20 @@ def good_fit(trained: Trained) -> Iterator[Finding]:
             numbers,
         )
     elif val > FITTED * train:
-        samples = math.ceil(seen["val/samples"] * (SURE * error / (val - train)) ** 2)
+        samples = _validation_needed(seen, (val - train) / SURE)
+        more = f"; about {samples:,} validation samples would be enough to tell" if samples else ""
         yield Finding(
             "inconclusive",
             NOTE,
             f"The validation loss is {val:.3g}, and the training loss, measured the same way, "
-            f"{train:.3g}, known only to within ±{2 * error:.2g}: it may be overfitted; about "
-            f"{samples:,} validation samples would be enough to tell.",
-            numbers | {"samples": samples},
+            f"{train:.3g}, known only to within ±{2 * error:.2g}: it may be overfitted{more}.",
+            numbers | ({"samples": samples} if samples else {}),
         )
+
+
+def _validation_needed(seen: Mapping[str, float], least: float) -> int | None:
+    """How many validation samples tell the losses of training and validation so well apart."""
+    return needed(seen["val/samples"], seen["val/error"], seen["train_eval/error"], least)
 
 
 def validation_overused(trained: Trained) -> Iterator[Finding]:

@@ -7,19 +7,27 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from dlrun.finding import MOST_TIMES, NOTE, WARN, Finding
-from dlrun.report.known import SURE, Trained, longer, restrained
+from dlrun.finding import NOTE, WARN, Finding
+from dlrun.report.known import SURE, Trained, longer, needed, restrained
+
+_SAMPLES = {"train_eval": "training", "val": "validation"}
 
 
 class Part(NamedTuple):
-    """By how much the error of one split is above another's, and its standard error."""
+    """By how much the error of one split is above another's, and the standard error of each."""
 
     name: str
     finding: str
     amount: float
-    error: float
+    split: str
+    errors: tuple[float, float]
     advice: str
     changes: Mapping[str, Any]
+
+    @property
+    def error(self) -> float:
+        """The standard error of the amount."""
+        return math.hypot(*self.errors)
 
 
 def error_parts(trained: Trained, target: float) -> list[Finding]:
@@ -40,16 +48,19 @@ def error_parts(trained: Trained, target: float) -> list[Finding]:
     sure = [part for part in parts if part.amount > SURE * part.error]
     worst = max(sure, key=lambda part: part.amount, default=None)
     if worst is not None:
-        text += f": {worst.name} is the largest. {worst.advice}"
+        beyond = "" if worst.amount == max(part.amount for part in parts) else " beyond chance"
+        text += f": {worst.name} is the largest{beyond}. {worst.advice}"
         return [Finding(worst.finding, WARN, text, numbers, changes=worst.changes)]
     largest = max(parts, key=lambda part: part.amount)
     if largest.amount <= 0:
         return [Finding("good_fit", NOTE, f"{text}: none is above its target.", numbers)]
-    times = (SURE * largest.error / largest.amount) ** 2
-    text += ": each of these parts may be chance"
-    if times <= MOST_TIMES:
-        samples = math.ceil(times * trained.seen["val/samples"])
-        text += f"; about {samples:,} validation samples would be enough to tell"
+    text += f": {largest.name}, the largest, may be chance"
+    samples = needed(
+        trained.seen[f"{largest.split}/samples"], *largest.errors, largest.amount / SURE
+    )
+    if samples is not None:
+        kind = _SAMPLES.get(largest.split, largest.split)
+        text += f"; about {samples:,} {kind} samples would be enough to tell"
         numbers["samples"] = float(samples)
     return [Finding("inconclusive", NOTE, f"{text}.", numbers)]
 
@@ -96,7 +107,7 @@ def _parts(trained: Trained, target: float) -> list[Part]:
         start = target if low is None else _error(metric, low)
         amount = _error(metric, value) - start
         finding, advice, changes = told[name]
-        found.append(Part(name, finding, amount, math.hypot(error, spread), advice, changes))
+        found.append(Part(name, finding, amount, after, (error, spread), advice, changes))
     return found
 
 

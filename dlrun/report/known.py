@@ -1,11 +1,12 @@
 """What is known of a run that has been trained, and what its verdicts share."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dlrun import duration
-from dlrun.finding import exploded
+from dlrun.finding import MOST_TIMES, exploded
 
 SURE = 3.5
 """Standard errors: one false alarm in some two thousand comparisons."""
@@ -71,6 +72,18 @@ class Trained:
     def had(self, *names: str) -> bool:
         """Whether the checks before the training have found one of these."""
         return any(self.seen.get(f"set_up/{name}") for name in names)
+
+
+def needed(samples: float, error: float, other: float, least: float) -> int | None:
+    """How many samples make the error of a difference no larger than `least`.
+
+    samples: there are now, which give `error`. other: the error of what they are compared with,
+    which no more of them lessen; None where that alone is too large, or nobody has so many.
+    """
+    left = least**2 - other**2
+    if left <= 0 or error**2 > MOST_TIMES * left:
+        return None
+    return math.ceil(samples * error**2 / left)
 
 
 def rounded(value: float) -> float:

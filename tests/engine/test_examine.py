@@ -41,6 +41,23 @@ def test_losses_are_those_of_an_evaluation(trained):
         assert seen[f"{name}/samples"] == len(split)
 
 
+def test_a_whole_split_is_measured_where_that_is_asked_for(compose_recipe, train_recipe):
+    big = ("data=toy", "data.kind=mixture", "data.n_samples=8000", "data.split=40/40/20")
+    run = train_recipe("epochs=1", data=build.load_data(compose_recipe(*big))).run
+    part, all_of_it = examine.examined(run, 3200), examine.examined(run, 3200, whole=("val",))
+    feed = prepare(run.data.val, run.evaluation, run.device, fixed=True)
+    values = evaluate(run, run.forward, samples(run, feed))
+    assert part["val/samples"] == examine.SAMPLES
+    assert all_of_it["val/samples"] == 3200
+    assert all_of_it["val/accuracy"] == pytest.approx(values["accuracy"])
+    assert all_of_it["val/loss"] == pytest.approx(values["loss"], rel=1e-5)
+    share = values["accuracy"]
+    assert all_of_it["val/metric_error"] == pytest.approx(
+        math.sqrt(share * (1 - share) / 3200), rel=0.3
+    )
+    assert all_of_it["train_eval/samples"] == part["train_eval/samples"] == examine.SAMPLES
+
+
 @pytest.mark.parametrize("mixed", [True, False])
 def test_the_error_is_that_of_single_losses_in_whatever_order(trained, mixed):
     y = torch.arange(10).repeat_interleave(40)

@@ -53,8 +53,15 @@ def test_a_sound_training():
 def test_too_few_samples_to_tell():
     finding = one(val__error=0.3, val__samples=50.0)
     assert (finding.name, finding.level) == ("inconclusive", NOTE)
-    wide = 2 * (0.3**2 + 0.01**2) ** 0.5
-    assert finding.numbers["samples"] == pytest.approx(50 * (wide / 0.23) ** 2, abs=1)
+    known = (0.01**2 + 0.3**2 * 50 / finding.numbers["samples"]) ** 0.5  # with so many
+    assert 2 * known == pytest.approx(0.23, rel=2e-3)
+
+
+def test_no_number_of_validation_samples_makes_up_for_training_losses_known_too_badly():
+    finding = one(val__error=0.3, val__samples=50.0, train_eval__error=0.2)
+    assert finding.name == "inconclusive"
+    assert "samples" not in finding.numbers
+    assert "more of both would be enough" in finding.text
 
 
 def test_labels_that_neighbours_contradict_in_training_alone():

@@ -8,6 +8,7 @@ from dlrun.report.known import Trained
 
 SEEN = {
     **{"train_eval/accuracy": 0.97, "train_eval/metric_error": 0.002},
+    "train_eval/samples": 4000.0,
     **{"val/accuracy": 0.90, "val/metric_error": 0.004, "val/samples": 1000.0},
     **{"train_dev/samples": 250.0, "test/samples": 1000.0},
 }
@@ -55,10 +56,40 @@ def test_the_largest_part_decides():
 
 
 def test_what_may_be_chance_is_inconclusive():
-    finding = parted(end={}, val__metric_error=0.05, train_eval__metric_error=0.05)
+    finding = parted(end={}, val__metric_error=0.05, train_eval__metric_error=0.01)
     assert (finding.name, finding.level) == ("inconclusive", NOTE)
-    spread = 3.5 * (0.05**2 + 0.05**2) ** 0.5
-    assert finding.numbers["samples"] == pytest.approx((spread / 0.07) ** 2 * 1000, abs=1)
+    enough = finding.numbers["samples"]
+    assert f"variance, the largest, may be chance; about {enough:,.0f} validation" in finding.text
+    known = (0.01**2 + 0.05**2 * 1000 / enough) ** 0.5  # with so many validation samples
+    assert 3.5 * known == pytest.approx(0.07, rel=1e-3)
+
+
+def test_more_samples_of_one_split_do_not_tell_what_the_other_leaves_open():
+    finding = parted(end={}, val__metric_error=0.05, train_eval__metric_error=0.05)
+    assert finding.name == "inconclusive"
+    assert "samples" not in finding.numbers
+    assert finding.text.endswith("variance, the largest, may be chance.")
+
+
+def test_bias_is_told_by_training_samples():
+    changed = {"train_eval__accuracy": 0.91, "train_eval__metric_error": 0.03}
+    finding = parted(end={}, val__metric_error=0.03, **changed)
+    assert finding.numbers["samples"] == pytest.approx(4000 * (3.5 * 0.03 / 0.08) ** 2, abs=1)
+    assert "bias, the largest, may be chance" in finding.text
+    assert "training samples would be enough" in finding.text
+
+
+def test_a_part_far_below_its_target_is_not_called_chance():
+    finding = parted(target=0.06, end={}, val__metric_error=0.014, val__accuracy=0.95)
+    assert finding.numbers["bias"] == pytest.approx(-0.03), "15 standard errors"
+    assert finding.name == "inconclusive"
+    assert "each of these" not in finding.text
+
+
+def test_a_larger_part_that_may_be_chance_is_not_denied():
+    finding = parted(end={}, val__metric_error=0.05)
+    assert finding.name == "underfit"
+    assert "bias is the largest beyond chance" in finding.text
 
 
 def test_a_network_that_reaches_its_target():
@@ -70,6 +101,7 @@ def test_of_numbers_by_the_mean_absolute_error():
     seen = {
         "train_eval/mae": 0.5,
         "train_eval/metric_error": 0.01,
+        "train_eval/samples": 400.0,
         "val/mae": 2.0,
         "val/metric_error": 0.02,
         "val/samples": 100.0,
@@ -86,6 +118,7 @@ def test_what_rounding_leaves_asks_for_no_number_of_samples():
     seen = {
         "train_eval/mae": 0.1 + 1e-15,
         "train_eval/metric_error": 0.01,
+        "train_eval/samples": 400.0,
         "val/mae": 0.1 + 1e-15,
         "val/metric_error": 0.02,
         "val/samples": 100.0,
@@ -93,4 +126,4 @@ def test_what_rounding_leaves_asks_for_no_number_of_samples():
     [finding] = error_parts(Trained(seen, [], {"epochs": 5}), 0.1)
     assert finding.name == "inconclusive"
     assert "samples" not in finding.numbers
-    assert finding.text.endswith(": each of these parts may be chance.")
+    assert finding.text.endswith(": bias, the largest, may be chance.")
