@@ -162,9 +162,10 @@ def _taken_up(recipe: DictConfig, run: "Run", invocation: Invocation, kept: Reco
     if kept.info.get("name") in (None, name(overrides)):
         known["name"] = named(recipe, invocation)  # says what is trained now
     kept.update(**facts | known | {"data": data})
-    if found := record.findings_of(kept.directory):
-        renewed = partial(_as_typed_now, overrides, invocation.overrides)
-        kept.keep_findings([replace(each, command=renewed(each.command)) for each in found])
+    set_up = kept.info.get("set_up", ())  # a verdict is of an end that is none any more
+    renewed = partial(_as_typed_now, overrides, invocation.overrides)
+    stay = [each for each in record.findings_of(kept.directory) if each.name in set_up]
+    kept.keep_findings([replace(each, command=renewed(each.command)) for each in stay])
     return state
 
 

@@ -68,6 +68,26 @@ def test_a_stopped_run_is_resumed_exactly(looks_often, monkeypatch, capsys):
     assert all(torch.equal(one[name], other[name]) for name in other)
 
 
+def test_what_was_said_of_an_earlier_end_is_not_said_of_a_later_one(
+    looks_often, monkeypatch, capsys
+):
+    words = ("tracking=none", "optimizer.lr=0.001", "activation=identity")
+    assert main([*words, "epochs=1"]) == 0
+    [run] = record.all_runs("outputs")
+    before = sorted(each.name for each in record.findings_of(run))
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        clock(patch, [0, 0, 2])
+        assert main([f"resume={run.name}", "epochs=9", "stop_after='1 hours'"]) == 0
+    assert record.read_status(run)["status"] == record.KILLED
+    assert before == ["linear_network", "rate_too_low"]
+    assert [each.name for each in record.findings_of(run)] == ["linear_network"]
+    assert "rate_too_low" not in capsys.readouterr().out
+    assert "rate_too_low" not in (run / "findings.txt").read_text()
+    assert main([f"resume={run.name}"]) == 0
+    assert len(record.findings_of(run)) > 1
+
+
 @pytest.mark.parametrize("which", in_suite(["-m seed=0,1"], ["-m seed=0,1", "procedure=ensemble"]))
 def test_a_sweep_or_a_procedure_goes_on(which, monkeypatch, capsys):
     words = [*which.split(), "epochs='3 steps'", "tracking=none", "preflight=off"]
