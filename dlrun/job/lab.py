@@ -70,8 +70,7 @@ if TYPE_CHECKING:
 _TRAIN = {"_target_": "dlrun.procedure.train.train", "_partial_": True}
 _USUAL = Training()
 _PLAINLY = "procedure=train"
-_HOW = ("data.cache", "checkpoint_every")
-_APART = (*identity.NEUTRAL, *_HOW, "procedure", "test")
+_APART = (*identity.NEUTRAL, "procedure", "test")
 """Settings in which a run may differ that stands for another."""
 _HELD_OUT = ("val", "test")
 
@@ -367,7 +366,8 @@ class Lab:
 
     def _keeps_length(self, training: Training, directory: Path) -> None:
         """Raise Mistake where the recipe asks for another length than a procedure has chosen."""
-        if training.length is not None and self.config.epochs != _recipe(directory).epochs:
+        now, before = map(identity.by_value, (self.config.epochs, _recipe(directory).epochs))
+        if training.length is not None and now != before:
             raise Mistake(
                 f"epochs={self.config.epochs}: a procedure has chosen the length of run "
                 f"{directory.name}; weights={directory.name} trains its weights on as a new run"
@@ -639,7 +639,7 @@ class Lab:
         """Raise Mistake where its runs would be of other recipes than those it has already."""
         before = _recipe(directory)
         before.facts = {"shape": [0], "outputs": 0}  # nobody knew them when it began
-        keys = differences.keys(self.config, before, (*identity.NEUTRAL, *_HOW))
+        keys = differences.keys(self.config, before, identity.NEUTRAL)
         if keys:
             raise Mistake(
                 f"resume={directory.name}: {', '.join(keys)} changes what the procedure has begun "

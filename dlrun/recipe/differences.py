@@ -58,7 +58,7 @@ def keys(recipe: DictConfig, recorded: DictConfig, apart: Sequence[str]) -> list
     for fact, value in recorded.facts.items():
         now.facts[fact] = value
     plain = [OmegaConf.to_container(each, resolve=True) for each in (now, recorded)]
-    here, there = (leaves(each) for each in plain)
+    here, there = (leaves(identity.by_value(each)) for each in plain)
     return sorted(
         key
         for key in here.keys() | there.keys()
@@ -128,4 +128,4 @@ def _refuse(recipe: Any, key: str, trained: str, now: str, right: str) -> NoRetu
 
 def _resolved(recipe: Any, key: str) -> Any:
     """The value of a key, as plain values."""
-    return identity.plain(OmegaConf.select(recipe, key))
+    return identity.by_value(identity.plain(OmegaConf.select(recipe, key)))

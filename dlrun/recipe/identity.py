@@ -8,12 +8,18 @@ from typing import Any
 
 from omegaconf import MISSING, DictConfig, Node, OmegaConf
 
+from dlrun import duration
+from dlrun.errors import Mistake
+from dlrun.recipe.schema import GROUPS, SEVERAL, looks, patterns
+
 NEUTRAL = (
     *("outputs", "name", "device", "threads", "tracking", "resume", "facts", "sweep"),
     *("preflight", "target_error", "watch", "watch_every", "stop_after"),
-    *("expect", "short"),
+    *("expect", "short", "checkpoint_every", "data.cache"),
 )
 """Settings that change nothing of what a run finds: they are no part of a recipe's hash."""
+_MEASURED = ("test", "log_every", "train_eval")
+"""Settings that change what is recorded of a run, and nothing of what it has learnt."""
 _OWN = ("seed", "epochs", "warmup", "schedule", "initializer", "clip_norm", "clip_value")
 _NUMBERED = ("optimizer", "regularization", "loss", "augmentation", "activation")
 
@@ -32,14 +38,44 @@ def _deciding(recipe: DictConfig) -> dict[str, Any]:
         kept = resolved(recipe, NEUTRAL)
     finally:
         facts.shape, facts.outputs = before["shape"], before["outputs"]
-    if isinstance(kept.get("data"), dict):
-        kept["data"] = {key: value for key, value in kept["data"].items() if key != "cache"}
-    return kept
+    for group, _, setting in (key.partition(".") for key in NEUTRAL):
+        if isinstance(kept.get(group), dict):
+            kept[group].pop(setting, None)
+    kept |= {"freeze": sorted({*patterns(kept.get("freeze"))})}
+    kept |= {"divergence": sorted(looks(kept.get("divergence")))}
+    return {key: _sorted(key, by_value(value)) for key, value in kept.items()}
+
+
+def by_value(value: Any) -> Any:
+    """A plain value, the same however it was written: 1.0 as 1, '5 epochs' as 5."""
+    if isinstance(value, dict):
+        return {key: by_value(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [by_value(each) for each in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if not isinstance(value, str) or value[-1:].isdigit():  # '5' may be the name of a class
+        return value
+    try:
+        length = duration.parse(value)
+    except Mistake:
+        return value
+    amount = by_value(length.amount)
+    return amount if length.unit == "epochs" else f"{amount!r} {length.unit}"
+
+
+def _sorted(key: str, value: Any) -> Any:
+    """An option with its settings in one order, as they act in any; options keep theirs."""
+    if key not in GROUPS or not isinstance(value, dict):
+        return value
+    if key in SEVERAL:
+        return {name: _sorted(GROUPS[0], each) for name, each in value.items()}
+    return dict(sorted(value.items(), key=lambda pair: str(pair[0])))
 
 
 def without_seed(recipe: DictConfig) -> str:
     """The hash of what a recipe is, whatever its seed and however it is recorded."""
-    apart = ("seed", "test", "checkpoint_every", "log_every", "train_eval")
+    apart = ("seed", *_MEASURED)
     return short({key: value for key, value in _deciding(recipe).items() if key not in apart})
 
 

@@ -258,7 +258,7 @@ def _check_swept(sweeps: Sequence[Override]) -> None:
     for sweep in sweeps:
         if _is_how(sweep):
             raise Mistake(f"{sweep.input_line}: how a sweep runs cannot itself be swept")
-        if _top(sweep.key_or_group) in NEUTRAL or sweep.key_or_group == "data.cache":
+        if {_top(sweep.key_or_group), sweep.key_or_group} & {*NEUTRAL}:
             raise Mistake(
                 f"{sweep.input_line}: changes nothing of what a run finds, so it cannot be swept"
             )

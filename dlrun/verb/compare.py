@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dlrun import record, shell
 from dlrun.console import format, screen
 from dlrun.errors import Mistake
-from dlrun.recipe.identity import NEUTRAL
+from dlrun.recipe.identity import NEUTRAL, by_value
 from dlrun.recipe.schema import SEVERAL
 from dlrun.record import named, test_set
 from dlrun.record.bounds import read_yaml
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _APART = (
-    *(*NEUTRAL, "data.cache", "checkpoint_every", "procedure", "test"),
+    *(*NEUTRAL, "procedure", "test"),
     *("model.shape", "model.outputs"),
 )
 """Settings that make no difference to what a run finds, or follow from others."""
@@ -191,7 +191,7 @@ def _settings(directory: Path) -> dict[str, str]:
             if isinstance(value, dict) and value:
                 walk(value, f"{name}.")
             else:
-                found[name] = shell.typed(value)
+                found[name] = shell.typed(by_value(value))
 
     walk(yaml.safe_load(read_yaml(directory / "recipe.yaml")) or {}, "")
     return found

@@ -48,6 +48,48 @@ def test_hashes_leave_the_recipe_as_it_was(recipe):
     assert identity.digest(recipe) == hashes[0]
 
 
+ALIKE = (
+    ("optimizer.lr=1", "optimizer.lr=1.0"),
+    ("epochs=1", "epochs=1.0", "epochs='1 epochs'"),
+    ("warmup=0", "warmup='0 epochs'"),
+    ("data=toy  data.noise=0", "data=toy  data.noise=0.0"),
+    (
+        "regularization=early_stopping  regularization.early_stopping.patience=5",
+        "regularization=early_stopping  regularization.early_stopping.patience='5 epochs'",
+    ),
+    ("freeze=backbone", "freeze=[backbone]"),
+    ("freeze=[a,b]", "freeze=[b,a]"),
+    ("divergence=[not_finite,explosion]", "divergence=[explosion,not_finite]"),
+    ("epochs='60 steps'", "epochs='60.0 steps'"),
+    ("+data.a=1  +data.b=2", "+data.b=2  +data.a=1"),
+    ("", "checkpoint_every='10 steps'", "data.cache=elsewhere"),
+)
+APART = (
+    ("optimizer.lr=1", "optimizer.lr=1.5"),
+    ("epochs=1", "epochs='1 steps'"),
+    ("+data.a=true", "+data.a=1"),
+    ("+data.a='1'", "+data.a=1"),
+    ("augmentation=[crop,flip]", "augmentation=[flip,crop]"),
+    ("epochs='1234567 steps'", "epochs='1234568 steps'"),
+    ("train_eval=false", "train_eval=true"),
+)
+
+
+def _digests(compose_recipe, typed):
+    """Of each its hash; its words are two spaces apart."""
+    return {identity.digest(compose_recipe(*filter(None, each.split("  ")))) for each in typed}
+
+
+@pytest.mark.parametrize("typed", ALIKE, ids=str)
+def test_a_recipe_is_known_by_what_it_says_and_not_by_how(typed, compose_recipe):
+    assert len(_digests(compose_recipe, typed)) == 1
+
+
+@pytest.mark.parametrize("typed", APART, ids=str)
+def test_recipes_that_say_different_things_are_apart(typed, compose_recipe):
+    assert len(_digests(compose_recipe, typed)) == 2
+
+
 def test_a_copy_is_apart(recipe):
     copy = compose.copied(recipe)
     assert copy == recipe
