@@ -132,7 +132,7 @@ def _sums(parts: Mapping[str, Mapping[str, float]]) -> Chart:
 def _curves(name: str, along: Array, fits: Sequence[Array], truth: Rule) -> Chart:
     """What models of one variant have learned of different samples."""
     places = along[:, 0].tolist()
-    paths = {f"_{number}": (places, fit.tolist()) for number, fit in enumerate(fits)}
-    paths |= {"their mean": (places, np.mean(fits, 0).tolist())}
+    thin = [(places, fit.tolist()) for fit in fits]
+    paths = {"their mean": (places, np.mean(fits, 0).tolist())}
     paths |= {"function": (places, truth(along).tolist())}
-    return Chart("bias_variance", "x", "y", title=name, paths=paths, linear=True)
+    return Chart("bias_variance", "x", "y", title=name, paths=paths, thin=thin, linear=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dlrun import record
 from dlrun.report.curves import BLUE, GREY, ORANGE, logarithmic, number, save
-from dlrun.report.plots import short
+from dlrun.report.plots import short, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +41,7 @@ class Said:
     """
 
     arrays: Arrays
-    classes: Sequence[str]
+    classes: tuple[str, ...]
     target: str = "value"
     split: str = "validation"
 
@@ -59,7 +59,7 @@ class Said:
 
     def name(self, label: int, most: int = 14) -> str:
         """Of a class, so many letters at most."""
-        return short(str(self.classes[label]), most)
+        return shortened(self.classes, most)[label]
 
     def sure(self, value: float) -> str:
         """How sure the run is: a probability, or a score."""
@@ -269,12 +269,12 @@ def _written(
     from matplotlib.figure import Figure
 
     if "input" in said:
-        for column, name in enumerate(said["columns"]):
+        for column, name in enumerate(shortened(tuple(map(str, said["columns"])), 12)):
             cells = [number(float(said["input"][said.at(int(p)), column])) for p in places]
             room = sum(_width(column) for column in zip(head, *lines, strict=True))
-            if room + _width([short(str(name), 12), *cells]) > 92:
+            if room + _width([name, *cells]) > 92:
                 break
-            head = [*head, short(str(name), 12)]
+            head = [*head, name]
             lines = [[*line, cell] for line, cell in zip(lines, cells, strict=True)]
     height = 0.75 + 0.2 * len(lines)
     figure = Figure(figsize=(WIDE, height))
@@ -363,7 +363,8 @@ def _bars(
     figure: "Figure", pairs: Sequence[tuple[str, int]], box: tuple[float, float, float, float]
 ) -> None:
     axes = figure.add_axes(box)
-    axes.barh([name for name, _ in pairs], [count for _, count in pairs], color=ORANGE, height=0.6)
+    names, counts = zip(*pairs, strict=True)
+    axes.barh(range(len(pairs)), counts, color=ORANGE, height=0.6, tick_label=names)
     axes.invert_yaxis()
     axes.locator_params(axis="x", integer=True)
     axes.set_xlabel("samples of the pairs that are confused most", fontsize=8)

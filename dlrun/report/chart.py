@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dlrun import record
 from dlrun.record.sweep import spans_decades
 from dlrun.report import plots
-from dlrun.report.curves import COLOURS, GREY, ORANGE, finish, number, save
+from dlrun.report.curves import COLOURS, GREY, ORANGE, finish, literal, number, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,8 +61,8 @@ class Chart:
     marked; None for none. names: of the places, below them. bars: the same, where each place is a
     bar then, made of its values one beside the other. linear: whether y is never logarithmic.
     title: above it. ground: below all else. paths: lines by name, with places (x, y) of their own;
-    over a ground their ends are marked; those whose name begins with _ are thin, grey and not in
-    the legend. dots: (x, y) of single points, by name.
+    over a ground their ends are marked. thin: grey lines below these, without a name. dots: (x, y)
+    of single points, by name.
     """
 
     name: str
@@ -82,6 +82,7 @@ class Chart:
     ground: Ground | None = None
     paths: Mapping[str, tuple[Sequence[float], Sequence[float]]] = field(default_factory=dict)
     dots: Mapping[str, tuple[Sequence[float], Sequence[float]]] = field(default_factory=dict)
+    thin: Sequence[tuple[Sequence[float], Sequence[float]]] = ()
 
 
 Charts = Chart | Sequence[Chart] | None
@@ -146,7 +147,7 @@ def _figure(charts: Sequence[Chart]) -> "Figure":
             _frame(axes, chart, _lines(axes, chart) / size, size)
             finish(axes, chart.x, chart.y, legend=False)
         if chart.title:
-            place.text(0.5, 0.975, chart.title, ha="center", va="top", fontsize=12.5)
+            place.text(0.5, 0.975, literal(chart.title), ha="center", va="top", fontsize=12.5)
     return figure
 
 
@@ -155,11 +156,11 @@ def _bars(axes: "Axes", chart: Chart) -> None:
     ends = [0.0] * len(chart.at)
     for (name, values), colour in zip(chart.curves.items(), cycle(COLOURS), strict=False):
         lengths = [value or 0.0 for value in values]
-        axes.barh(chart.at, lengths, 0.62, ends, color=colour, label=name)
+        axes.barh(chart.at, lengths, 0.62, ends, color=colour, label=literal(name))
         ends = [end + length for end, length in zip(ends, lengths, strict=True)]
     left = min(0.5, 0.04 + 0.012 * max(map(len, chart.bars)))
     axes.set_position((left, 0.13, 0.97 - left, 0.66 if chart.title else 0.72))
-    axes.set_yticks(list(chart.at), list(chart.bars))
+    axes.set_yticks(list(chart.at), list(map(literal, chart.bars)))
     axes.invert_yaxis()
     axes.tick_params(left=False)
     axes.legend(frameon=False, fontsize=8, ncols=4, loc="lower right", bbox_to_anchor=(1.0, 1.0))
@@ -189,7 +190,7 @@ def _lines(axes: "Axes", chart: Chart) -> float:
     below = 0.13
     everything = _drawn(axes, chart)
     for (name, level), dashes in zip(chart.levels.items(), cycle(("--", ":", "-.")), strict=False):
-        axes.axhline(level, color=GREY, linestyle=dashes, label=f"{name}: {number(level)}")
+        axes.axhline(level, color=GREY, linestyle=dashes, label=literal(f"{name}: {number(level)}"))
     if chart.log:
         axes.set_xscale("log")
         if 0 < len(chart.at) <= _FEW:
@@ -199,7 +200,8 @@ def _lines(axes: "Axes", chart: Chart) -> float:
         below += 0.0135 * min(_LETTERS, max(map(len, chart.names)))
         every = -(-len(chart.at) // _NAMED)
         shown = [
-            name if len(name) <= _LETTERS else f"…{name[1 - _LETTERS :]}" for name in chart.names
+            literal(name if len(name) <= _LETTERS else f"…{name[1 - _LETTERS :]}")
+            for name in chart.names
         ]
         style: dict[str, Any] = {"rotation": 90, "fontsize": 7}
         if len(chart.names) * max(map(len, chart.names)) <= _ACROSS:  # there is room side by side
@@ -219,7 +221,7 @@ def _lines(axes: "Axes", chart: Chart) -> float:
             gaps, [1.0] * len(gaps), "x", color=ORANGE, transform=top, label=chart.gap, **cross
         )
     for name, place in chart.lines.items():
-        axes.axvline(place, color=GREY, linestyle=":", label=f"{name}: {place:g}")
+        axes.axvline(place, color=GREY, linestyle=":", label=literal(f"{name}: {place:g}"))
     if chart.best is not None:
         value = first[chart.best] or 0.0
         label = f"best: {number(value)} at {chart.best:g}"
@@ -235,17 +237,18 @@ def _drawn(axes: "Axes", chart: Chart) -> list[float]:
     styles = cycle((colour, dash) for dash in _DASHES for colour in COLOURS)
     courses: list[tuple[str, Sequence[float], Sequence[float | None]]] = [
         *((name, chart.at, values) for name, values in chart.curves.items()),
-        *((name, *places) for name, places in chart.paths.items() if name[0] != "_"),
+        *((name, *places) for name, places in chart.paths.items()),
     ]
-    for name, thin in chart.paths.items():
-        if name[0] == "_":
-            axes.plot(*thin, color=GREY, linewidth=0.6, alpha=0.5)
-            everything += thin[1]
+    for line in chart.thin:
+        axes.plot(*line, color=GREY, linewidth=0.6, alpha=0.5)
+        everything += line[1]
     for (name, at, values), (colour, dash) in zip(courses, styles, strict=False):
         drawn = [(x, y) for x, y in zip(at, values, strict=True) if y is not None]
         xs, ys = [x for x, _ in drawn], [y for _, y in drawn]
         marker = "o" if len(drawn) <= _NAMED else ""
-        axes.plot(xs, ys, color=colour, linestyle=dash, label=name, marker=marker, markersize=3)
+        axes.plot(
+            xs, ys, color=colour, linestyle=dash, label=literal(name), marker=marker, markersize=3
+        )
         if chart.ground and drawn:
             axes.plot(*drawn[-1], "o", color=colour, markersize=6)
         everything += ys
@@ -257,7 +260,12 @@ def _drawn(axes: "Axes", chart: Chart) -> list[float]:
         if chart.ground and not chart.ground.regions:  # a place on a map, over the paths to it
             edge, colour, size = {"marker": "*", "zorder": 4}, "#000000", 9
         axes.plot(
-            *dots, **{"marker": "o"} | edge, linestyle="", color=colour, label=name, markersize=size
+            *dots,
+            **{"marker": "o"} | edge,
+            linestyle="",
+            color=colour,
+            label=literal(name),
+            markersize=size,
         )
     return everything
 

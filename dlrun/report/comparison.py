@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dlrun import record
 from dlrun.metric import known
 from dlrun.report.curves import COLOURS, Curve, curve, finish, logarithmic, save, wants_log
-from dlrun.report.plots import literal
+from dlrun.report.plots import shortened
 
 if TYPE_CHECKING:
     from matplotlib.lines import Line2D
@@ -97,7 +97,7 @@ def draw(runs: Sequence[tuple[str, Sequence[Path]]], path: Path) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         label = metric.label if metric and metric.label else key.replace("_", " ")
         finish(axes, "epoch", label, legend=False)  # one for all panels stands above them
-    labels = [literal(_short(name)) for name in handles]
+    labels = shortened(tuple(handles), _LETTERS)
     figure.legend(
         [*handles.values()], labels, loc="upper left", bbox_to_anchor=(0.1, 1.0),
         frameon=False, fontsize=8,
@@ -117,7 +117,3 @@ def _keys(directory: Path) -> list[str]:
     """What is drawn: what the first run monitors, and the loss, which all have."""
     monitor = str(record.read_json(directory / "run.json").get("monitor", "val/loss"))
     return list(dict.fromkeys([monitor.rpartition("/")[2], "loss"]))
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}…"

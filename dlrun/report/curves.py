@@ -49,13 +49,23 @@ _OTHERS = (
 )
 
 
+OF_SHOW = (
+    *("reliability", "filters", "weights", "activations", "inputs", "loss_line", "loss_plane"),
+)
+"""What `dlrun show` draws alone; once a run has trained on, they are of other weights."""
+_TAKEN = {
+    *(section.name for section in _OTHERS),
+    *("layers", "layer_curves", "predictions", "mistakes", "confusion", *OF_SHOW),
+}
+"""The names of all figures that are of no metric."""
+
+
 def sections(metrics: Iterable[Metric]) -> list[Section]:
     """The figures of a run: one of each metric, and some others."""
-    taken = {section.name for section in _OTHERS}
     return [
         *(
             Section(
-                f"{one.name}_metric" if one.name in taken else one.name,
+                f"{one.name}_metric" if one.name in _TAKEN else one.name,
                 one.label or one.name.replace("_", " "),
                 (
                     (f"train/{one.name}", "training", BLUE),
@@ -193,10 +203,17 @@ def write(axes: "Axes", x: str, y: str, path: Path) -> None:
     save(figure, path)
 
 
+def literal(text: str) -> str:
+    """Text that Matplotlib takes as it is: between dollars it would read a formula, and leave out
+    of a legend what begins with _.
+    """
+    return (" " * text.startswith("_") + text).replace("$", r"\$")
+
+
 def finish(axes: "Axes", x: str, y: str, legend: bool = True) -> None:
     """Name the axes; a light grid, no frame, and a legend where there are several lines."""
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
+    axes.set_xlabel(literal(x))
+    axes.set_ylabel(literal(y))
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

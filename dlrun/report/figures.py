@@ -4,11 +4,6 @@ from pathlib import Path
 
 from dlrun.report import answers, chart, curves, layers
 
-_OF_SHOW = (
-    *("reliability", "filters", "weights", "activations", "inputs", "loss_line", "loss_plane"),
-)
-"""What `dlrun show` draws alone; once a run has trained on, they are of other weights."""
-
 
 def draw(directory: Path, whole: bool = False) -> list[Path]:
     """Draw what a record has into its `figures/`; the files that were written.
@@ -16,7 +11,7 @@ def draw(directory: Path, whole: bool = False) -> list[Path]:
     whole: with those for which there is no time at the end of a training; else what was drawn of
     them before goes.
     """
-    for name in _OF_SHOW if not whole else ():
+    for name in curves.OF_SHOW if not whole else ():
         path = directory / "figures" / f"{name}.png"
         if path.is_file():
             path.unlink()

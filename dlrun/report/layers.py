@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlrun import record
 from dlrun.record.sweep import spans_decades
-from dlrun.report.curves import Curve, curve, logarithmic, save
-from dlrun.report.plots import literal
+from dlrun.report.curves import Curve, curve, literal, logarithmic, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,13 +3,14 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from functools import cache
 from io import StringIO
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from dlrun import record
 from dlrun.record.sweep import WITHOUT, Dimension, Point, Sweep, named
-from dlrun.report.curves import BLUE, COLOURS, GREY, ORANGE, Curve, logarithmic, wants_log
+from dlrun.report.curves import BLUE, COLOURS, GREY, ORANGE, Curve, literal, logarithmic, wants_log
 from dlrun.report.evidence import Difference
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def against(sweep: Sweep, dimension: Dimension) -> str:
         axes.axvspan(*dimension.ends, color="#f3f6fa", zorder=0)
     if not dimension.numeric:
         names = dimension.names
-        axes.set_xticks(range(len(names)), [short(name, 14) for name in names])
+        axes.set_xticks(range(len(names)), shortened(tuple(names), 14))
         axes.set_xlim(-0.6, len(names) - 0.4)
         if len(names) > 4:  # which takes more room below
             axes.tick_params(axis="x", labelrotation=30)
@@ -103,7 +104,7 @@ def bars(importance: Mapping[str, float]) -> str:
     longest = min(0.4, 0.02 + 0.0085 * max(map(len, names)))
     box = (longest, 0.5 / height, 0.98 - longest, 1 - 0.6 / height)
     figure, axes = blank(across(), height, box)
-    axes.barh(names, shares, color=BLUE, height=0.6)
+    axes.barh(range(len(names)), shares, color=BLUE, height=0.6, tick_label=names)
     for place, share in enumerate(shares):
         axes.text(share + 0.005, place, f"{share:.0%}", va="center", fontsize=8)
     axes.invert_yaxis()
@@ -125,7 +126,7 @@ def gains(objective: str, found: Sequence[tuple[Point, Difference]]) -> str:
         across(), height, (longest, 0.5 / height, 0.98 - longest, 1 - 0.6 / height)
     )
     colours = [(BLUE if a.mean > 0 else ORANGE) if a.decided else _PALE for _, a in found]
-    axes.barh(names, means, color=colours, height=0.6)
+    axes.barh(range(len(names)), means, color=colours, height=0.6, tick_label=names)
     known = [place for place, each in enumerate(noise) if math.isfinite(each)]
     at = [means[place] for place in known]
     spread = [noise[place] for place in known]
@@ -216,9 +217,25 @@ def short(text: str, most: int) -> str:
     return literal(text if len(text) <= most else text[: most - 1] + "…")
 
 
-def literal(text: str) -> str:
-    """Text that Matplotlib takes as it is: between dollars it would read a formula."""
-    return text.replace("$", r"\$")
+@cache
+def shortened(names: tuple[str, ...], most: int) -> tuple[str, ...]:
+    """Names of so many letters at most, of which those that differ still differ.
+
+    Cut off at their end, else in the middle, else numbered.
+    """
+    head = (most - 1) // 2
+    for cut in (
+        lambda name: name[: most - 1] + "…",
+        lambda name: f"{name[:head]}…{name[head + 1 - most :]}",
+    ):
+        found = [name if len(name) <= most else cut(name) for name in names]
+        if len({*found}) == len({*names}):
+            return tuple(map(literal, found))
+    places = {name: f"… {place}" for place, name in enumerate(dict.fromkeys(names), 1)}
+    return tuple(
+        literal(name if len(name) <= most else name[: most - len(places[name])] + places[name])
+        for name in names
+    )
 
 
 def _finish(axes: "Axes", x: str, y: str) -> None:
@@ -249,8 +266,11 @@ def _upright(axes: "Axes", at: int, dimension: Dimension) -> None:
     axes.plot([at, at], [0, 1], color=GREY, linewidth=1, zorder=3, clip_on=False)
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.9, "pad": 0.6}
     beside: dict[str, Any] = {"xytext": (6, 0), "textcoords": "offset points", "bbox": box}
-    for value in dict.fromkeys(_ticks(dimension)):
-        text = f"{value:.3g}" if dimension.numeric else short(named(value), 14)
+    values = tuple(dict.fromkeys(_ticks(dimension)))
+    numbers = tuple(f"{value:.3g}" for value in values if dimension.numeric)
+    for value, text in zip(
+        values, numbers or shortened(tuple(map(named, values)), 14), strict=True
+    ):
         height = dimension.place(value)
         axes.plot(at, height, "_", color=GREY, markersize=6, zorder=3, clip_on=False)
         axes.annotate(text, (at, height), va="center", fontsize=8, zorder=4, **beside)

@@ -150,8 +150,8 @@ def test_a_unit_can_be_as_long_on_both_axes(axes):
 
 
 def test_many_lines_of_one_kind_are_grey_and_not_in_the_legend(axes):
-    paths = {f"_{n}": ([0.0, 1.0], [0.0, float(n)]) for n in range(3)}
-    shown = axes(Chart("fits", "x", "y", paths={**paths, "mean": ([0.0, 1.0], [0.0, 1.0])}))
+    thin = [([0.0, 1.0], [0.0, float(n)]) for n in range(3)]
+    shown = axes(Chart("fits", "x", "y", thin=thin, paths={"mean": ([0.0, 1.0], [0.0, 1.0])}))
     assert shown.get_legend_handles_labels()[1] == ["mean"]
     assert {to_rgb(line.get_color()) for line in shown.lines[:3]} == {to_rgb(chart.GREY)}
     assert to_rgb(shown.lines[3].get_color()) == to_rgb(chart.COLOURS[0])
@@ -161,3 +161,28 @@ def test_many_lines_of_one_kind_are_grey_and_not_in_the_legend(axes):
 def test_few_names_stand_side_by_side(axes):
     shown = axes(Chart("v", "variant", "error", [0, 1], {"test": [0.5, 0.25]}, names=["a", "b"]))
     assert {label.get_rotation() for label in shown.get_xticklabels()} == {0}
+
+
+def test_names_are_drawn_as_they_are(axes):
+    places = ([0.0, 1.0], [0.0, 1.0])
+    names = ["_low", "$0-$50", "good"]
+    shown = axes(
+        Chart(
+            "r",
+            "$x$",
+            "y",
+            title="$a$",
+            dots=dict.fromkeys(names[:2], places),
+            paths={"good": places},
+        )
+    )
+    texts = [text.get_text() for text in shown.get_legend().get_texts()]
+    assert sorted(texts) == sorted(["good", " _low", r"\$0-\$50"])
+    assert shown.get_xlabel() == r"\$x\$"
+
+
+def test_names_of_bars_are_drawn_as_they_are(axes):
+    shown = axes(Chart("t", "part", "s", [0], {"_a": [1.0], "$b$": [2.0]}, bars=["$c$"]))
+    texts = [text.get_text() for text in shown.get_legend().get_texts()]
+    assert texts == [" _a", r"\$b\$"]
+    assert [label.get_text() for label in shown.get_yticklabels()] == [r"\$c\$"]

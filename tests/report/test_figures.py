@@ -1,11 +1,13 @@
 """The figures of a run: which are drawn of what, and how large they are."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from dlrun import record
-from dlrun.report import answers, figures, inside
+from dlrun.report import answers, curves, figures, inside, plots
 
 CLASSES = [f"class {label}" for label in range(100)]
 
@@ -46,6 +48,37 @@ def guessed(many, count=400, image=True):
 def test_classes(many, image, tmp_path):
     found = draw(tmp_path, CLASSES[:many], **guessed(many, image=image))
     assert found == ["predictions", "mistakes", "confusion", "reliability"]
+
+
+SEDANS = tuple(f"BMW 3 Series Sedan {year}" for year in range(1990, 2015))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [SEDANS, ("a" * 20 + "b" * 20, "a" * 20 + "c" + "b" * 19, "short"), ("x" * 30, "x" * 30)],
+    ids=["ends", "middles", "equal"],
+)
+def test_names_that_differ_differ_when_they_are_short(names):
+    for most in (10, 12, 13, 14):
+        found = plots.shortened(names, most)
+        assert len({*found}) == len({*names})
+        assert max(map(len, found)) <= most
+
+
+def test_names_are_cut_at_their_end_where_that_will_do():
+    assert plots.shortened(("New York City", "London"), 10) == ("New York …", "London")
+
+
+def test_each_pair_of_classes_has_a_bar_of_its_own(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(answers, "save", lambda figure, path: shown.append(figure))
+    alike = [("x" * 40)] * 25  # names that are equal
+    for names in (SEDANS, alike):
+        record.write_arrays(tmp_path / record.VALIDATION, **guessed(25))
+        record.write_json(tmp_path / "run.json", {"data": {"classes": list(names)}})
+        answers.draw(tmp_path)
+        [*_, axes] = shown[-1].axes
+        assert len({bar.get_y() for bar in axes.patches}) == len(axes.patches) == 12
 
 
 def test_no_mistakes(tmp_path):
@@ -116,3 +149,18 @@ def test_what_is_inside(tmp_path):
 def test_a_flat_loss_can_be_drawn(tmp_path):
     inside.plane([-1, 0, 1], [[1.0] * 3] * 3, 5, tmp_path / "flat.png")
     assert (tmp_path / "flat.png").is_file()
+
+
+@pytest.mark.parametrize("name", ["mistakes", "layers", "weights", "reliability", "accuracy"])
+def test_a_metric_keeps_its_curve_beside_a_figure_of_its_name(name, tmp_path):
+    arrays = guessed(3)
+    record.write_arrays(tmp_path / record.VALIDATION, **arrays)
+    facts = {"metrics": {name: {"higher_is_better": False}}, "data": {"classes": CLASSES[:3]}}
+    record.write_json(tmp_path / "run.json", facts)
+    points = [{"step": n, "epoch": n, "values": {f"val/{name}": 1.0 + n}} for n in (1, 2)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in points))
+    [drawn] = curves.draw(tmp_path)
+    others = [path.stem for path in answers.draw(tmp_path, whole=True)]
+    assert drawn.stem not in {*others, *curves.OF_SHOW, "layers", "layer_curves"}
+    figures.draw(tmp_path)
+    assert drawn.is_file()
