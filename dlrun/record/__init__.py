@@ -69,6 +69,7 @@ __all__ += ["findings_of", "keep_findings", "read_arrays", "version", "write_arr
 __all__ += ["damaged", "durable_together", "warn_of_damaged"]
 
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
+_UNEXPECTED = "the process ended unexpectedly"
 PREDICTIONS, VALIDATION = "predictions.npz", "validation.npz"
 PRUNED = "PRUNED"  # stopped by a sweep that had better runs; MLflow calls it KILLED
 
@@ -242,7 +243,7 @@ def mark_killed(directory: str | Path) -> dict[str, Any]:
     found = read_status(directory)
     if found.get("status") != RUNNING:
         return found
-    killed = {"status": KILLED, "message": "the process ended unexpectedly"}
+    killed = {"status": KILLED, "message": _UNEXPECTED}
     lock = Path(directory) / "lock"
     with suppress(OSError, Failure), held(lock, timeout=0.5) as free:
         found = read_status(directory)
@@ -254,8 +255,8 @@ def mark_killed(directory: str | Path) -> dict[str, Any]:
 
 def said(status: Mapping[str, Any]) -> str:
     """The status in a word: `killed` only where nobody asked for the end."""
-    word = str(status.get("status", "")).lower()
-    return "stopped" if word == "killed" and "by stop_after" in status.get("message", "") else word
+    word, message = str(status.get("status", "")).lower(), status.get("message")
+    return "stopped" if word == "killed" and message not in (None, "", _UNEXPECTED) else word
 
 
 def all_runs(outputs: str | Path) -> list[Path]:

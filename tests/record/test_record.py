@@ -413,3 +413,18 @@ def test_all_runs_of_a_command_tell_one_origin(tmp_path, monkeypatch):
     with closing(record.create(tmp_path, "a run", {}, "")) as made:
         assert made.info["versions"]["torch"]
     assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "word"),
+    [
+        (record.KILLED, "by stop_after; the state is saved", "stopped"),
+        (record.KILLED, "the state is saved", "stopped"),
+        (record.KILLED, "by SIGINT", "stopped"),
+        (record.KILLED, "the process ended unexpectedly", "killed"),
+        (record.FAILED, "the loss", "failed"),
+        (record.RUNNING, "", "running"),
+    ],
+)
+def test_an_end_that_was_asked_for_has_one_name(status, message, word):
+    assert record.said({"status": status, "message": message}) == word
