@@ -101,7 +101,8 @@ class Recorded:
         """Its name and id, how it stands, and the best value."""
         best = named.best(self.directory)
         told = f", best {best[0]} {format.cell(best[1])}" if best else ""
-        return f"<run {self.directory.name} {shell.name(self.name)}: {self.status.lower()}{told}>"
+        stands = record.said(record.mark_killed(self.directory))
+        return f"<run {self.directory.name} {shell.name(self.name)}: {stands}{told}>"
 
     def _repr_html_(self) -> str:
         """A table of the values at its end, and the findings below."""
@@ -126,6 +127,9 @@ def run(*words: str) -> Recorded:
     from dlrun.cli import launch
     from dlrun.console import outcome
 
+    for word in words:
+        if not isinstance(word, str):
+            raise Mistake(f"{word!r}: write each word as a string, e.g. dlrun.run('epochs=20')")
     typed = flags.parse(list(words))
     for word in typed.words:
         if "=" not in word and not word.startswith("~"):
@@ -138,26 +142,29 @@ def run(*words: str) -> Recorded:
         try:
             directory = launch.run(typed, ["dlrun", *words])
         except OutOfTime:
-            directory = record.find(_outputs(words), "last")
+            directory = record.find(_typed(words, "outputs"), _typed(words, "resume") or "last")
     if directory is None:
         raise Mistake(f"{shell.line(words)}: makes no record")
     return Recorded(directory)
 
 
-def open(which: str = "last", outputs: str | Path = "outputs") -> Recorded:
+def open(which: str | Path = "last", outputs: str | Path = "outputs") -> Recorded:
     """The record of a run: `last`, an id or the start of one, MLflow's id, or a directory.
 
     Of a sweep's id, that of its best run. Raises Mistake where there is none.
     """
-    folder = named.sweep_folder(Path(outputs), which) if which != "last" else None
-    return Recorded(named.find(Path(outputs), which) if folder else record.find(outputs, which))
+    which = str(which)
+    folder = named.sweep_folder(outputs, which) if which != "last" else None
+    return Recorded(named.find(outputs, which) if folder else record.find(outputs, which))
 
 
-def _outputs(words: tuple[str, ...]) -> str:
+def _typed(words: tuple[str, ...], key: str) -> str:
+    """What the words say of a setting, which is of no group, else its usual value."""
     from dlrun.recipe import compose
+    from dlrun.recipe.schema import Settings
 
-    typed = [compose.text(word) for word in words if shell.key(word) == "outputs"]
-    return typed[-1] if typed else "outputs"
+    typed = [compose.text(word) for word in words if shell.key(word) == key]
+    return typed[-1] if typed else str(getattr(Settings, key) or "")
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """dlrun from Python gives records; mistakes raise, and nothing of the process stays changed."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,8 +11,11 @@ import torch
 
 import dlrun
 from dlrun import record
+from dlrun.engine import train as loop
 from dlrun.errors import Mistake
 from dlrun.procedure.train import raw_example
+from dlrun.record import named
+from dlrun.record.sweep import SWEEP
 
 QUICK = ("tracking=none", "epochs=2", "preflight=off")
 
@@ -57,7 +61,7 @@ def test_a_record_is_opened_again(made):
     outputs = made.directory.parents[1]
     assert dlrun.open("last", outputs) == made
     assert dlrun.open(made.directory.name[:12], outputs) == made
-    assert dlrun.open(str(made.directory)) == made
+    assert dlrun.open(str(made.directory)) == dlrun.open(made.directory) == made
     with pytest.raises(dlrun.Mistake, match="no run 'nosuch'"):
         dlrun.open("nosuch", outputs)
 
@@ -69,6 +73,8 @@ def test_mistakes_raise(tmp_path, monkeypatch):
         dlrun.run("optimizer.lrr=1")
     with pytest.raises(dlrun.Mistake, match="write key=value"):
         dlrun.run("evaluate")
+    with pytest.raises(dlrun.Mistake, match=r"\['epochs=1'\]: write each word as a string"):
+        dlrun.run(["epochs=1"])
     with pytest.raises(dlrun.Mistake, match="type this one in the shell"):
         dlrun.run("--help")
     with pytest.raises(dlrun.Mistake, match="resume=last"):
@@ -91,6 +97,31 @@ def test_the_process_stays_as_it_was(made, tmp_path, monkeypatch):
     assert again.directory.parents[2] == tmp_path
     assert [signal.getsignal(n) for n in numbers] == handlers
     assert sys.path == modules
+
+
+def test_a_home_directory_is_found_by_each_way_to_name_a_run(made, monkeypatch):
+    outputs = made.directory.parents[1]
+    monkeypatch.setenv("HOME", str(outputs.parent))
+    sweep = outputs / "sweeps" / "abc"
+    sweep.mkdir(parents=True)
+    (sweep / SWEEP).write_text("{}")
+    assert named.sweep_folder(f"~/{outputs.name}", "abc") == sweep
+    shutil.rmtree(sweep.parent)
+    assert dlrun.open("last", f"~/{outputs.name}") == made
+
+
+def test_what_stop_after_ends_is_the_run_that_went_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, other = dlrun.run(*QUICK), dlrun.run(*QUICK, "seed=1")
+    assert first != other
+    monkeypatch.setattr(loop, "_LOOK", 0.0)
+    shown = iter([0.0, 0.0])
+    monkeypatch.setattr(loop, "time", lambda: next(shown, 7200.0))
+    monkeypatch.setattr("dlrun.job.session.time", lambda: next(shown, 7200.0))
+    on = dlrun.run(f"resume={first.directory.name}", "epochs=9", "stop_after='1 hours'")
+    assert on == first
+    assert on.status == record.KILLED
+    assert ": stopped" in repr(on)
 
 
 @pytest.mark.proof

@@ -113,7 +113,7 @@ def _own_model(directory: Path) -> str:
 
 def _sweeps(outputs: str | Path) -> list[Path]:
     """The directories of all sweeps that have begun."""
-    folder = Path(outputs).absolute() / "sweeps"
+    folder = shell.path(outputs, "outputs").absolute() / "sweeps"
     return [each.parent for each in sorted(folder.glob(f"*/{sweeps.SWEEP}"))]
 
 
