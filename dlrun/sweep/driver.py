@@ -12,6 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from dlrun import metric, record, shell
 from dlrun.console import screen
 from dlrun.console.outcome import report
@@ -19,8 +21,9 @@ from dlrun.engine.interrupt import raised
 from dlrun.errors import Failure, Interrupted, Mistake
 from dlrun.job import factory
 from dlrun.job.session import Checked, Session
-from dlrun.recipe import compose, mistakes
+from dlrun.recipe import compose, identity, mistakes
 from dlrun.recipe.schema import AUTO, OFF
+from dlrun.record import bounds
 from dlrun.record.sweep import ENDED, NOTHING, SWEEP, WITHOUT, Point, RunResult
 from dlrun.sweep import claims, samplers, summary
 from dlrun.sweep.launchers import Jobs, Watch
@@ -35,6 +38,8 @@ from dlrun.tracking import cursor
 _BUILD = 20  # points that are built until one can be
 _STACKED = 256  # points that are looked at at once for those that can train together
 _log = logging.getLogger("dlrun")
+_LOOKS = ("preflight", "target_error", "watch", "watch_every")
+"""Settings that only say more of a run, while or after it trains."""
 _NO_MORE = (record.PRUNED, record.FAILED)
 
 
@@ -510,7 +515,8 @@ class Driver:
             self._say(task.trial, task.name, f"as run {directory.name}")
             return
         value = "" if run.value is None else f"{task.objective} {run.value:.4f}"
-        state = "" if run.status == record.FINISHED else run.status.lower()
+        said = record.said({"status": run.status, "message": run.message})
+        state = "" if run.status == record.FINISHED else said
         self._say(task.trial, task.name, value, state)
 
     def _say_begin(self) -> None:
@@ -525,12 +531,23 @@ class Driver:
                 f"{self._monitor}; monitor={self.objective} chooses both by it"
             )
             self.console.print(line, markup=False, soft_wrap=True)
+        self._say_kept_apart()
         self._say_lowered("sweep.trials", max(points, default=0) + 1, self.total)
         repeats = max((len(point.runs) for point in points.values()), default=0)
         self._say_lowered("sweep.repeats", repeats, int(self.settings.repeats))
         if self.settings.stack not in (AUTO, OFF) and self.unstacked:
             line = f"sweep.stack={self.settings.stack}: none at once: {self.unstacked}"
             self.console.print(line, markup=False, soft_wrap=True)
+
+    def _say_kept_apart(self) -> None:
+        """Say which settings, by which no run is told from another, earlier runs do not have."""
+        typed = {word: shell.key(word) for word in self.plan.words}
+        some = self.earlier[:1] + self.earlier[-1:]  # to read all takes long
+        for word, key in typed.items():
+            now = identity.by_value(identity.plain(self.plan.base[key])) if key in _LOOKS else None
+            if key in _LOOKS and any(_recorded(run, key, now) != now for run in some):
+                line = f"{word}: leaves the runs that are done already as they were recorded"
+                self.console.print(line, markup=False, soft_wrap=True)
 
     def _say_lowered(self, key: str, before: int, now: int) -> None:
         """Say that what a sweep has from before, when it was larger, stays a part of it."""
@@ -542,3 +559,10 @@ class Driver:
         place = f"{trial + 1}/{self.total}"
         line = "  ".join(filter(None, (f"{place:>8}", shell.name(name or "default"), *more)))
         self.console.print(line, markup=False, soft_wrap=True)
+
+
+def _recorded(run: Path, key: str, otherwise: Any) -> Any:
+    """The value that a setting of the root had in a run."""
+    with suppress(OSError, ValueError, yaml.YAMLError):
+        return identity.by_value(bounds.read_plain(run / "recipe.yaml").get(key))
+    return otherwise

@@ -89,3 +89,16 @@ def test_changed_code_of_the_user_is_trained_anew(
 
 def all_runs(folder: Path) -> list[Path]:
     return record.all_runs(folder / "outputs")
+
+
+def test_what_says_more_of_a_run_is_not_lost_silently_on_one_that_is_done(sweep, capsys):
+    words = ("epochs='2 steps'", "seed=0,1", "preflight=off")
+    assert sweep(*words) == 0
+    assert sweep(*words) == 0
+    assert "as they were recorded" not in capsys.readouterr().out
+    assert sweep(*words, "watch=layers", "target_error=5%") == 0
+    said = capsys.readouterr().out
+    assert "2 done already" in said
+    for word in ("watch=layers", "target_error=5%"):
+        assert f"{word}: leaves the runs that are done already as they were recorded" in said
+    assert "preflight=off: leaves" not in said
