@@ -358,7 +358,10 @@ def _with_more(sweep: Sweep, full: Point) -> tuple[str, str]:
     if full.values.get(SAMPLES) in (None, "100%"):
         text = "All samples were used: collect more, or vary them by augmentation, and train again."
         return text, commands.once(sweep, full)
-    return "Train on all samples.", commands.once(sweep, full, f"{SAMPLES}=100%")
+    more = commands.once(sweep, full, f"{SAMPLES}=100%")
+    if "%" in str(full.values[SAMPLES]):
+        return "Train on all samples.", more
+    return "Train on all samples; if these were all, collect more.", more  # of how many is unknown
 
 
 def hardly_matters(sweep: Sweep, importance: Mapping[str, float]) -> list[Finding]:

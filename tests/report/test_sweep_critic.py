@@ -590,8 +590,10 @@ def test_more_data_help_where_the_curve_still_rises(sweep, point):
     assert found.command == "dlrun model=mlp data.samples=100%"
     part = learning_curve(sweep, point, scores, (100, 500, 1000), samples=10_000)
     [found] = critic.more_data(part)
-    assert "Train on all samples." in found.text
+    assert "Train on all samples; if these were all, collect more." in found.text
     assert found.command == "dlrun model=mlp data.samples=100%"
+    share = learning_curve(sweep, point, scores, ("1%", "5%", "10%"), samples=10_000)
+    assert critic.more_data(share)[0].text.endswith("Train on all samples.")
     assert critic.findings(part, {}, {}) == [found], "the most samples are no edge, no noise"
 
 
