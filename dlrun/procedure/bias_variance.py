@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from dlrun.data import Data
 from dlrun.data.sample import make_generator
 from dlrun.data.toy import CURVES
 from dlrun.errors import Mistake
@@ -28,41 +30,31 @@ _DRAWN = 20  # curves of a variant that are drawn, at most
 def bias_variance(lab: Lab, variants: dict[str, Any] | None = None, sets: int = 20) -> Outcome:
     """The procedure `bias_variance`: the parts of the error of variants.
 
-    variants: as `contrast` takes them; None for the recipe alone.
+    variants: as `contrast` takes them, each on its own data; None for the recipe alone.
     sets: into how many training sets the training split is dealt.
 
     Raises Mistake for data that are no known function, and for fewer than two sets of two samples.
     """
-    data = lab.data()
-    truth, seed = known(data), int(lab.recipe["seed"])
-    if truth is None:
-        raise Mistake(
-            "procedure=bias_variance: needs a function that is known: data=toy data.kind="
-            f"{' or '.join(CURVES)}; for other data, procedure=ensemble tells variance"
-        )
-    if sets < 2 or len(data.train) < 2 * sets:
-        raise Mistake(
-            f"procedure.sets={sets}: must be at least 2, of 2 samples each; the training split has "
-            f"{len(data.train)}"
-        )
-    if not len(data.val):
-        raise Mistake("procedure=bias_variance: there is no validation split to measure on")
-    dealt = torch.randperm(len(data.train), generator=make_generator(_DEALT, seed, 0))
-    many = len(data.train) // sets
-    rows = [data.train.rows[part].tolist() for part in dealt[: many * sets].split(many)]
-    x, y = points(data, data.val)
-    along = line(x[:, 0])[:, None]
     named = labs(lab, variants) if variants else {"fitted": lab}
-    runs, fits, parts = [], {}, {}
+    data = {name: each.data() for name, each in named.items()}
+    for name, of in data.items():
+        _check(of, sets, f"procedure.variants.{name}: " if variants else "")
+    seed = int(lab.recipe["seed"])
+    runs, parts, charts = [], {}, {}
     for name, each in named.items():
-        trained = each.train([_wanted(name, part, seed, place) for place, part in enumerate(rows)])
+        rows, own = _dealt(data[name].train.rows, sets, seed), int(each.recipe["seed"])
+        trained = each.train([_wanted(name, part, own, place) for place, part in enumerate(rows)])
         rules = [partial(says, each.trained(run)) for run in trained]
-        fits[name] = [rule(along) for rule in rules[:_DRAWN]]
+        x, y = points(data[name], data[name].val)
+        truth = known(data[name])
+        assert truth is not None
         parts[name] = decomposed(np.stack([rule(x) for rule in rules]), truth(x), y)
+        charts[name] = _curves(name, line(x[:, 0])[:, None], rules[:_DRAWN], truth)
         runs += trained
     best = min(parts, key=lambda name: parts[name]["error"])
+    many = len(data[best].train) // sets
+    said = f"{best} has the lowest error:" if len(parts) > 1 else "the error is"
     first, *_, last = [*parts, *parts]
-    shown = dict.fromkeys([first, best, last])
     return Outcome(
         runs=runs,
         values={
@@ -70,14 +62,36 @@ def bias_variance(lab: Lab, variants: dict[str, Any] | None = None, sets: int = 
             for name, found in parts.items()
             for part, value in found.items()
         },
-        text=f"Over {sets} training sets of {many} samples, {best} has the lowest error: "
-        f"{_told(parts[best])}",
+        text=f"Over {sets} training sets of {many} samples, {said} {_told(parts[best])}",
         table=[{"": name, **found} for name, found in parts.items()],
         chart=[
             *([_sums(parts)] if len(parts) > 1 else []),
-            *(_curves(name, along, fits[name], truth) for name in shown),
+            *(charts[name] for name in dict.fromkeys([first, best, last])),
         ],
     )
+
+
+def _check(data: Data, sets: int, where: str) -> None:
+    """Raise Mistake for data that have no such parts. where: is said before it."""
+    if known(data) is None:
+        raise Mistake(
+            f"{where}procedure=bias_variance: needs a function that is known: data=toy data.kind="
+            f"{' or '.join(CURVES)}; for other data, procedure=ensemble tells variance"
+        )
+    if sets < 2 or len(data.train) < 2 * sets:
+        raise Mistake(
+            f"{where}procedure.sets={sets}: must be at least 2, of 2 samples each; the training "
+            f"split has {len(data.train)}"
+        )
+    if not len(data.val):
+        raise Mistake(f"{where}procedure=bias_variance: there is no validation split to measure on")
+
+
+def _dealt(rows: Tensor, sets: int, seed: int) -> list[list[int]]:
+    """The rows of each of so many training sets, which are equally large."""
+    many = len(rows) // sets
+    order = torch.randperm(len(rows), generator=make_generator(_DEALT, seed, 0))
+    return [rows[part].tolist() for part in order[: many * sets].split(many)]
 
 
 def _wanted(name: str, rows: Sequence[int], seed: int, place: int) -> Training:
@@ -129,9 +143,9 @@ def _sums(parts: Mapping[str, Mapping[str, float]]) -> Chart:
     )
 
 
-def _curves(name: str, along: Array, fits: Sequence[Array], truth: Rule) -> Chart:
+def _curves(name: str, along: Array, rules: Sequence[Rule], truth: Rule) -> Chart:
     """What models of one variant have learned of different samples."""
-    places = along[:, 0].tolist()
+    places, fits = along[:, 0].tolist(), [rule(along) for rule in rules]
     thin = [(places, fit.tolist()) for fit in fits]
     paths = {"their mean": (places, np.mean(fits, 0).tolist())}
     paths |= {"function": (places, truth(along).tolist())}

@@ -21,7 +21,7 @@ from dlrun.errors import Mistake
 from dlrun.procedure import Lab, Outcome, Training, procedure
 from dlrun.procedure.contrast import labs
 from dlrun.report.chart import Chart, Ground
-from dlrun.shell import counted
+from dlrun.shell import counted, spelled
 
 Array = NDArray[Any]
 Rule = Callable[[Array], Array]
@@ -40,31 +40,39 @@ def regions(
 ) -> Outcome:
     """The procedure `regions`: the errors of variants, and what they say of every place.
 
-    variants: as `contrast` takes them; None for the recipe alone.
+    variants: as `contrast` takes them, each on its own data; None for the recipe alone.
     beside: what is drawn and measured as well: `linear`, least squares of the classes as 0 and 1,
     `nearest`, the nearest training sample, and `best`, which needs data whose source is known.
 
     Raises Mistake for data that are neither classes in the plane nor numbers on a line.
     """
-    data = lab.data()
-    held_out = "test" if lab.measures_test and len(data.test) else "val"
-    _check(data, beside, held_out)
-    others = {word: _BESIDE[word][1](lab, data) for word in beside}
     named = labs(lab, variants) if variants else {"fitted": lab}
+    data = {name: each.data() for name, each in named.items()}
+    first = next(iter(named))
+    shared = data[first]  # by all, if they are alike
+    held_out = "test" if lab.measures_test and len(shared.test) else "val"
+    for name, each in data.items():
+        _check(each, held_out, f"procedure.variants.{name}: " if variants else "")
+    alike = all(_alike(shared, each) for each in data.values())
+    _check_together(data, beside, alike)
+    others = {_BESIDE[word][0]: _BESIDE[word][1](named[first], shared) for word in beside}
     runs = {name: each.train([Training(name)])[0] for name, each in named.items()}
     rules: dict[str, Rule] = {
         name: partial(says, each.trained(runs[name])) for name, each in named.items()
     }
     names = list(rules)
-    rules |= {_BESIDE[word][0]: rule for word, rule in others.items()}
-    splits = {name: data.splits[name] for name in ("train", held_out)}
+    rules |= others
+    data |= dict.fromkeys(others, shared)
     errors = {
-        name: {split: _error(data, rule, part) for split, part in splits.items()}
+        name: {split: _error(data[name], rule, split) for split in ("train", held_out)}
         for name, rule in rules.items()
     }
     # The best curve is in each panel.
-    shown = [name for name in rules if data.classes or name != BEST]
-    what = "error rate" if data.classes else "mean squared error"
+    numbers = not shared.classes
+    shown = [name for name in rules if not numbers or name != BEST]
+    what = "mean squared error" if numbers else "error rate"
+    samples = counted(len(shared.splits[held_out]), "sample")
+    where = f"{samples} of {held_out}" if alike else f"the {held_out} samples of each"
     return Outcome(
         runs=list(runs.values()),
         values={
@@ -72,32 +80,56 @@ def regions(
             for name, found in errors.items()
             for split, value in found.items()
         },
-        text=f"{what} on {counted(len(splits[held_out]), 'sample')} of {held_out}: "
+        text=f"{what} on {where}: "
         + ", ".join(f"{name} {found[held_out]:.4g}" for name, found in errors.items()),
         table=[
             {"": name, **{f"{split}/error": v for split, v in found.items()}}
             for name, found in errors.items()
         ],
         chart=[
-            *(_panel(data, name, rules[name], rules.get(BEST)) for name in shown),
+            *(_panel(data[name], name, rules[name], rules.get(BEST)) for name in shown),
             *([_errors(names, errors, held_out, what)] if len(names) > 1 else []),
         ],
     )
 
 
-def _check(data: Data, beside: Sequence[str], held_out: str) -> None:
+def _check(data: Data, held_out: str, where: str) -> None:
+    """Raise Mistake for data that cannot be drawn. where: is said before it."""
+    where += "procedure=regions:"
     inputs, wanted = int(np.prod(data.shape)), 2 if data.classes else 1
     if inputs != wanted or data.outputs != (len(data.classes) or 1):
         kind = f"{len(data.classes)} classes" if data.classes else f"{data.outputs} numbers"
         raise Mistake(
-            f"procedure=regions: draws classes of points in the plane, or a number over a number; "
+            f"{where} draws classes of points in the plane, or a number over a number; "
             f"data={data.name} has {inputs} inputs and {kind}, use data=toy"
         )
     if not len(data.splits[held_out]):
-        raise Mistake("procedure=regions: there are neither test nor validation samples")
+        lacks = "neither test nor validation" if held_out == "val" else "no test"
+        raise Mistake(f"{where} there are {lacks} samples")
+
+
+def _check_together(data: Mapping[str, Data], beside: Sequence[str], alike: bool) -> None:
+    """Raise Mistake for what cannot be compared. alike: whether all variants have the same data."""
+    if len({bool(each.classes) for each in data.values()}) > 1:
+        raise Mistake(
+            "procedure.variants: some have classes and others numbers, whose errors cannot be "
+            "compared; choose data.kind of one sort"
+        )
     for word in beside:
         if word not in _BESIDE:
             raise Mistake(f"procedure.beside={word}: write some of {', '.join(_BESIDE)}")
+    if beside and not alike:
+        raise Mistake(
+            f"procedure.beside={spelled(beside)}: is measured on the same data as the variants, "
+            "but these differ in theirs; leave procedure.beside out"
+        )
+
+
+def _alike(one: Data, other: Data) -> bool:
+    """Whether two data sets have the same samples in the same splits."""
+    return one.digest == other.digest and all(
+        torch.equal(split.rows, other.splits[name].rows) for name, split in one.splits.items()
+    )
 
 
 def points(data: Data, split: Split) -> tuple[Array, Array]:
@@ -109,9 +141,9 @@ def points(data: Data, split: Split) -> tuple[Array, Array]:
     return x.flatten(1).numpy(), y.reshape(-1).numpy()
 
 
-def _error(data: Data, rule: Rule, split: Split) -> float:
-    """The share of samples that a rule gets wrong, or its mean squared error."""
-    x, y = points(data, split)
+def _error(data: Data, rule: Rule, split: str) -> float:
+    """The share of the samples of a split that a rule gets wrong, or its mean squared error."""
+    x, y = points(data, data.splits[split])
     said = rule(x)
     return float((said != y).mean() if data.classes else ((said - y) ** 2).mean())
 

@@ -79,10 +79,10 @@ def measured(model: nn.Module) -> dict[str, float]:
 
 
 def _charts(runs: Mapping[str, Run], flat: Mapping[str, Tensor]) -> list[Chart]:
-    """The plane of two weights, pictures of those of the first layer, or the weights by size."""
+    """Planes of two weights, pictures of those of the first layer, or the weights by size."""
     sizes = {len(w) for w in flat.values()}
     if sizes == {2}:
-        return [_plane(runs, flat)]
+        return [_plane(group, flat) for group in _with_the_same_loss(runs)]
     pictures = {name: _pictures(run) for name, run in runs.items()}
     drawn = [_features(name, w) for name, w in pictures.items() if w is not None]
     if len(drawn) == len(runs):
@@ -113,17 +113,37 @@ def _by_size(w: Tensor) -> tuple[list[float], list[float]]:
     return ((places + 1) / len(w)).tolist(), ordered[places].tolist()
 
 
+def _with_the_same_loss(runs: Mapping[str, Run]) -> list[dict[str, Run]]:
+    """The runs by the samples that they see, and the loss that they have of them."""
+    groups: list[tuple[Any, dict[str, Run]]] = []
+    for name, run in runs.items():
+        x, y = _seen(run)
+        for (x_, y_, loss), group in groups:
+            if loss == run.loss.name and torch.equal(x, x_) and torch.equal(y, y_):
+                group[name] = run
+                break
+        else:
+            groups.append(((x, y, run.loss.name), {name: run}))
+    return [group for _, group in groups]
+
+
+def _seen(run: Run) -> tuple[Tensor, Tensor]:
+    """All training samples as the model sees them, and their targets."""
+    x, y = (torch.cat(parts) for parts in zip(*samples(run, run.train), strict=True))
+    return x, y
+
+
 def _plane(runs: Mapping[str, Run], flat: Mapping[str, Tensor]) -> Chart:
     """The loss over two weights, where variants have come to, and their penalties there.
 
-    The bias is that of the first variant.
+    runs: with the same loss. The bias is that of the first of them.
     """
     first = next(iter(runs.values()))
-    reach = 1.25 * float(torch.stack(list(flat.values())).abs().max())
+    reach = 1.25 * float(torch.stack([flat[name] for name in runs]).abs().max())
     side = torch.linspace(-reach, reach, _SIDE, dtype=torch.float64)
     [matrix] = used(first.model).plain
     kept = matrix.detach().clone()
-    x, y = (torch.cat(parts) for parts in zip(*samples(first, first.train), strict=True))
+    x, y = _seen(first)
     losses = []
     with evaluating(first):
         for second in side:

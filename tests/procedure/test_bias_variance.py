@@ -65,10 +65,35 @@ def test_polynomials_are_those_of_least_squares():
     assert values["line bias_squared"] == pytest.approx(0.5 - 3 / np.pi**2, abs=0.04)
 
 
+@pytest.mark.proves("procedure=bias_variance")
+def test_each_variant_is_measured_on_its_own_data():
+    """The noise is the mean of (y − f)², by the samples of its own validation split."""
+    words = (
+        *("data.kind=sine", "data.n_samples=220", "data.split=20/200/0", "procedure.sets=2"),
+        *("epochs='2 steps'", "validate_every='2 steps'", "log_every='2 steps'"),
+        "procedure.variants={low: 'data.noise=0.05', high: 'data.noise=1', line: 'data.kind=line'}",
+    )
+    assert main([*WORDS, *words]) == 0
+    runs = {record.read_json(r / "run.json").get("kind"): r for r in record.all_runs("outputs")}
+    values = record.last_values(record.read_points(runs["procedure"]))
+    for name, noise in (("low", 0.05), ("high", 1.0), ("line", 0.2)):
+        assert values[f"{name} noise"] == pytest.approx(noise**2, rel=0.25)
+
+
+def test_a_recipe_alone_is_compared_with_none(capsys):
+    words = ("data.kind=sine", "data.n_samples=30", "data.split=20/10/0", "procedure.sets=2")
+    assert main([*WORDS, *words, "epochs='1 step'"]) == 0
+    assert "2 training sets of 10 samples, the error is 0." in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["data.kind=moons"], "needs a function that is known"),
+        (
+            ["data.kind=sine", "procedure.variants={a: 'data.kind=moons'}"],
+            "procedure.variants.a: procedure=bias_variance: needs a function that is known",
+        ),
         (["data.kind=sine", "procedure.sets=1"], "procedure.sets=1: must be at least 2"),
         (["data.kind=sine", "procedure.sets=500"], "procedure.sets=500: must be at least 2"),
     ],

@@ -59,6 +59,21 @@ def test_regions_and_errors_are_those_of_the_rules():
     assert errors["curves"]["test"] == [values[f"{name} test/error"] for name in ("line", "net")]
 
 
+@pytest.mark.proves("procedure=regions")
+def test_each_variant_is_measured_and_drawn_on_its_own_data():
+    """A linear model's error on training samples is 1 − the accuracy that its run records there."""
+    variants = "procedure.variants={near: 'data.noise=0.05', far: 'data.noise=2 data.seed=1'}"
+    info, values, runs = done("data.kind=moons", "train_eval=true", "model=linear", variants)
+    panels = {panel["title"]: panel for panel in info["chart"]}
+    for name, noise, seed in (("near", 0.05, 0), ("far", 2, 1)):
+        reached = record.last_values(record.read_points(runs[name]))
+        assert values[f"{name} train/error"] == pytest.approx(1 - reached["train_eval/accuracy"])
+        assert values[f"{name} test/error"] == pytest.approx(1 - reached["test/accuracy"])
+        train = make(toy("moons", 500, noise=noise, seed=seed), "100/200/200")
+        drawn = [x for dots in panels[name]["dots"].values() for x in dots[0]]
+        assert sorted(drawn) == sorted(points(train, train.train)[0][:, 0].tolist())
+
+
 def test_the_nearest_of_close_samples_is_the_sample_itself():
     _, values, _ = done("data.kind=sine", *MANY, "procedure.beside=[nearest]")
     assert values["nearest neighbour train/error"] == 0
@@ -81,6 +96,18 @@ def test_a_curve_is_drawn_with_the_function_below_it():
         (["procedure.beside=[bayes]"], "procedure.beside=bayes: write some of linear"),
         (["procedure.beside=[best]"], "procedure.beside=best: needs data whose source is known"),
         (["procedure.variants={a: 'model.hiden=3'}"], "procedure.variants.a: model.hiden"),
+        (
+            ["procedure.variants={a: 'data=digits'}"],
+            "procedure.variants.a: procedure=regions: draws classes of points",
+        ),
+        (
+            ["procedure.variants={a: 'data.kind=line', b: []}"],
+            "some have classes and others numbers",
+        ),
+        (
+            ["procedure.variants={a: 'data.noise=1', b: []}", "procedure.beside=[linear]"],
+            "procedure.beside=[linear]: is measured on the same data as the variants",
+        ),
     ],
 )
 def test_mistakes(words, said, capsys):

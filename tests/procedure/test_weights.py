@@ -64,6 +64,30 @@ def test_the_plane_of_two_weights_is_that_of_the_loss():
     assert values["L2 from none"] == pytest.approx(apart, rel=1e-5)
 
 
+def test_weights_of_other_data_are_drawn_over_the_loss_of_these():
+    """A line through one sample: the loss at (w₁, w₂), without a bias, is (x·w − y)²."""
+    first, second = (f"data.x=[[{x}]] data.y=[{y}]" for x, y in (("1,2", 1.5), ("2,-1", 3.0)))
+    panels, _ = done(
+        *("data=custom", "data._target_=dlrun.experiment.fit.samples", "+data.x=[[0,1]]"),
+        *("+data.y=[1]", "+data.copies=8", "data.task=regression", "data.scale_targets=false"),
+        *(
+            "data.val=0",
+            "preprocessing=none",
+            "model=linear",
+            "freeze=['*bias']",
+            "initializer=dirac",
+        ),
+        *("monitor=train/loss", "epochs='2 steps'", "optimizer=sgd"),
+        f"procedure.variants={{a: '{first}', b: '{second}', again: '{first}'}}",
+    )
+    assert [list(panel["dots"]) for panel in panels] == [["a", "again"], ["b"]]
+    for panel, (x, y) in zip(panels, (((1, 2), 1.5), ((2, -1), 3.0)), strict=True):
+        ground = {key: np.array(panel["ground"][key]) for key in ("x", "y", "values")}
+        across, up = np.meshgrid(ground["x"], ground["y"])
+        expected = (x[0] * across + x[1] * up - y) ** 2
+        np.testing.assert_allclose(ground["values"], expected, rtol=1e-4, atol=1e-4)
+
+
 def test_weights_of_images_are_pictures():
     panels, values = done(
         "epochs='3 steps'", "model.hidden=[5]", "procedure.variants={a: [], b: []}"
