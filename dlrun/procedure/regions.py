@@ -198,7 +198,8 @@ def _best(lab: Lab, data: Data) -> Rule:
             f"data.kind=mixture, {' or '.join(CURVES)}"
         )
     seed = int(lab.recipe["data"]["seed"])
-    return lambda x: (mixture_odds(x, seed) > 1).astype(np.int64)
+    labels = np.array([data.classes.index(name) for name in ("0", "1")])  # data.classes orders them
+    return lambda x: labels[(mixture_odds(x, seed) > 1).astype(np.int64)]
 
 
 def known(data: Data) -> Rule | None:

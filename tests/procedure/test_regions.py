@@ -74,6 +74,14 @@ def test_each_variant_is_measured_and_drawn_on_its_own_data():
         assert sorted(drawn) == sorted(points(train, train.train)[0][:, 0].tolist())
 
 
+def test_the_best_possible_knows_the_order_of_the_classes():
+    _, values, _ = done("data.kind=mixture", "procedure.beside=[best]", "data.classes=[1,0]")
+    data = make(toy("mixture", 500), "100/200/200", classes=[1, 0])
+    x, y = points(data, data.test)
+    wrong = (mixture_odds(x, 0) < 1) != y  # label 1 is the class "0"
+    assert values["best possible test/error"] == pytest.approx(wrong.mean())
+
+
 def test_the_nearest_of_close_samples_is_the_sample_itself():
     _, values, _ = done("data.kind=sine", *MANY, "procedure.beside=[nearest]")
     assert values["nearest neighbour train/error"] == 0
