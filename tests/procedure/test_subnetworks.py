@@ -101,6 +101,12 @@ def test_the_shell_shows_the_means_and_draws_them(capsys):
     assert values["arithmetic mean loss"] <= values["mean subnetwork loss"]
 
 
+def test_subnetworks_with_batch_norm_are_counted_too(capsys):
+    words = ("model.hidden=[4]", "regularization=[dropout,batch_norm]")
+    assert main([*WORDS, *words]) == 0
+    assert "64 subnetworks" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
