@@ -57,12 +57,13 @@ def examined(
     loss and metric are measured on all of.
 
     undecided: the loss of a network without an opinion, on the validation split; …/train: on the
-    training samples; …/equal: of equal outputs for all classes. guess: the metric beside the loss
-    of the best constant answer there. train_eval/…, val/…: loss and metric of at most 2,000
-    samples, or of the whole split; …/error, …/metric_error: their standard errors, of a single
-    sample the value itself. dead, saturated: the largest shares of a layer. train_mode: the loss of
-    training samples where batch norm normalizes by themselves; …_before with its running averages,
-    of which …_momentum is what a mini-batch adds. classes: how far the shares of the classes are
+    training samples; …/equal: of equal outputs for all classes. same_target: 1 where all training
+    samples have the same. guess: the metric beside the loss of the best constant answer there.
+    train_eval/…, val/…: loss and metric of at most 2,000 samples, or of the whole split; …/error,
+    …/metric_error: their standard errors, of a single sample the value itself. dead, saturated: the
+    largest shares of a layer. train_mode: the loss of training samples where batch norm normalizes
+    by themselves; …_before with its running averages, of which …_momentum is what a mini-batch
+    adds. classes: how far the shares of the classes are
     apart in training and validation, from 0 to 1. linear: how often a linear model is wrong on
     validation, or its mean squared error; linear/worse: by how much the network is worse;
     linear/error: the standard error of that. labels/train, labels/val: how often the ten nearest
@@ -90,6 +91,8 @@ def examined(
         found["saturated"] = max((each.saturated for each in met), default=0.0)
         found |= _fading(seen) | {"homogeneous": float(_homogeneous(run, train))}
         found |= without_network(run) | {"undecided/train": _undecided(run, train.y)}
+        targets = run.data.train.y[run.data.train.rows]
+        found["same_target"] = float(not run.reconstructs and bool((targets == targets[:1]).all()))
         found |= _train_mode(run, train)
         if trained < CURVE * len(run.data.train):
             found |= _as_trained(run)

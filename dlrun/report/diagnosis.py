@@ -61,6 +61,8 @@ def diagnose(
     """
     balanced = recipe.get("sampling") == "balanced" or recipe.get("class_weights") == "balanced"
     trained = Trained(_of_equal_classes(seen) if balanced else seen, points, recipe)
+    if seen.get("same_target"):
+        return [nothing_to_learn(seen)]
     found: list[Finding] = []
     explanations = (label_noise, distribution_shift, train_mode_differs, died, underfit)
     for explanation in (*explanations, cut_short, thrown, overfit, validation_easier, good_fit):
@@ -83,6 +85,13 @@ def _of_equal_classes(seen: Mapping[str, float]) -> dict[str, float]:
     kept = {key: value for key, value in seen.items() if not key.startswith(apart)}
     equal = seen.get("undecided/equal", seen["undecided"])
     return kept | {"undecided": equal, "undecided/train": equal}
+
+
+def nothing_to_learn(seen: Mapping[str, float]) -> Finding:
+    """All training samples have the same target: guessing is right, and no loss compares to it."""
+    name = "class_missing" if "undecided/equal" in seen else "label_range"
+    said = "All training samples have the same target: there is nothing to learn from them."
+    return Finding(name, WARN, said, changes={"procedure": "show_data"})
 
 
 def label_noise(trained: Trained) -> Iterator[Finding]:

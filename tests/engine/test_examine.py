@@ -98,6 +98,13 @@ def test_the_inputs_of_the_test_split_are_compared_once_it_is_measured(trained):
     assert seen["test/moved"] == examine._moved(*x)["moved"]
 
 
+@pytest.mark.parametrize(("samples", "same"), [(1, 1.0), (200, 0.0)])
+def test_training_samples_of_one_target_are_told(compose_recipe, train_recipe, samples, same):
+    words = ["data.classes=[0,1]", f"data.samples={samples}", "epochs=1"]
+    run = train_recipe(*words, data=build.load_data(compose_recipe(*words))).run
+    assert examine.examined(run, samples)["same_target"] == same
+
+
 def test_targets_of_training_and_validation_are_undecided_apart(
     compose_recipe, train_recipe, tmp_path
 ):

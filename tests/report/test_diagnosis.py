@@ -50,6 +50,16 @@ def test_a_sound_training():
     assert (finding.name, finding.level, finding.changes) == ("good_fit", NOTE, {})
 
 
+@pytest.mark.parametrize(
+    ("more", "name"), [({"undecided__equal": 0.69}, "class_missing"), ({}, "label_range")]
+)
+def test_targets_that_are_all_the_same_are_all_that_is_said(more, name):
+    """Guessing is right then, so that 0.18 are 180,000 times its loss of 1e-6."""
+    finding = one(train_eval__loss=0.18, undecided__train=1e-6, same_target=1.0, **more)
+    assert (finding.name, finding.level) == (name, WARN)
+    assert "%" not in finding.text
+
+
 def test_too_few_samples_to_tell():
     finding = one(val__error=0.3, val__samples=50.0)
     assert (finding.name, finding.level) == ("inconclusive", NOTE)
