@@ -33,6 +33,8 @@ class Part(NamedTuple):
 def error_parts(trained: Trained, target: float) -> list[Finding]:
     """Where the error comes from, the largest part first that is beyond chance.
 
+    An error that is not above the target needs no remedy.
+
     target: the error of an expert, or the least possible: a share of the samples, or the mean
     absolute error in the units of the targets.
     """
@@ -45,6 +47,8 @@ def error_parts(trained: Trained, target: float) -> list[Finding]:
     )
     text = f"The error of {_shown(total, accuracy)} = target {_shown(target, accuracy)} {said}"
     numbers = {"target": target} | {part.name: part.amount for part in parts}
+    if total <= target:
+        return [Finding("good_fit", NOTE, f"{text}: the target is reached.", numbers)]
     sure = [part for part in parts if part.amount > SURE * part.error]
     worst = max(sure, key=lambda part: part.amount, default=None)
     if worst is not None:
@@ -52,8 +56,6 @@ def error_parts(trained: Trained, target: float) -> list[Finding]:
         text += f": {worst.name} is the largest{beyond}. {worst.advice}"
         return [Finding(worst.finding, WARN, text, numbers, changes=worst.changes)]
     largest = max(parts, key=lambda part: part.amount)
-    if largest.amount <= 0:
-        return [Finding("good_fit", NOTE, f"{text}: none is above its target.", numbers)]
     text += f": {largest.name}, the largest, may be chance"
     samples = needed(
         trained.seen[f"{largest.split}/samples"], *largest.errors, largest.amount / SURE

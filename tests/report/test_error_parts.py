@@ -97,6 +97,13 @@ def test_a_network_that_reaches_its_target():
     assert (finding.name, finding.level) == ("good_fit", NOTE)
 
 
+def test_a_reached_target_needs_no_remedy_though_variance_is_beyond_chance():
+    finding = parted(target=0.1, end={}, train_eval__accuracy=0.95, val__accuracy=0.92)
+    assert (finding.name, finding.level, finding.changes) == ("good_fit", NOTE, {})
+    assert "8.0% = target 10.0% -5.0% bias" in finding.text
+    assert finding.text.endswith(": the target is reached.")
+
+
 def test_of_numbers_by_the_mean_absolute_error():
     seen = {
         "train_eval/mae": 0.5,
