@@ -88,7 +88,8 @@ def autoencoder(
     """
     require_sizes("channels", channels or [])
     require_sizes("hidden", hidden or [])
-    require_sizes("code", [code])
+    if code < 1:
+        raise ValueError(f"code must be a whole number above 0, got {code}")
     wide = pieces(activation)
     if tied and wide > 1:
         raise Mistake(

@@ -235,6 +235,8 @@ def test_maxout_widens_every_layer_but_the_ends():
 
 
 def test_values_out_of_range_are_refused():
-    for name, value in (("code", 0), ("hidden", [0]), ("channels", [-1])):
+    with pytest.raises(ValueError, match="code must be a whole number above 0, got 0"):
+        autoencoder([1, 8, 8], nn.ReLU, code=0)
+    for name, value in (("hidden", [0]), ("channels", [-1])):
         with pytest.raises(ValueError, match=f"{name} must be whole numbers above 0"):
             autoencoder([1, 8, 8], nn.ReLU, **{name: value})
