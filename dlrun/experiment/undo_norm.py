@@ -9,8 +9,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from dlrun.engine.look import Seen, untouched
 from dlrun.engine.run import Run
+from dlrun.errors import Mistake
 from dlrun.procedure import Lab, Outcome, Training, procedure
 from dlrun.report.chart import Chart
+from dlrun.shell import spelled
 
 _DRAWN = 300  # outputs
 
@@ -19,9 +21,10 @@ _DRAWN = 300  # outputs
 def undo_norm(lab: Lab) -> Outcome:
     """The recipe without batch norm, with it as it begins, and with gains and biases that undo it.
 
+    Raises Mistake where the recipe has no batch norm to leave out, or the model keeps its own.
     Values: the largest difference of the outputs from those without, over their deviation.
     """
-    rules = [name for name in lab.recipe["regularization"] or () if name != "batch_norm"]
+    rules = _others(lab)
     with lab.built(Training(settings={"regularization": rules}, recorded=False)) as built:
         plain = outputs(built.run)
     with lab.built(Training(recorded=False)) as built:
@@ -48,6 +51,29 @@ def undo_norm(lab: Lab) -> Outcome:
     return Outcome(values=values, table=rows, chart=chart)
 
 
+def _others(lab: Lab) -> list[str]:
+    """The regularizers but batch norm. Raises Mistake where it is none, or stays without it."""
+    chosen = [*(lab.recipe["regularization"] or ())]
+    rules = [name for name in chosen if name != "batch_norm"]
+    if rules == chosen:
+        raise Mistake(
+            f"regularization={spelled(chosen) if chosen else 'none'}: has no batch norm to undo; "
+            f"use regularization={spelled([*chosen, 'batch_norm'])}"
+        )
+    if norms(lab.variant([f"regularization={spelled(rules)}"]).untrained()):
+        right = "model.norm=none" if "norm" in lab.recipe["model"] else "model=mlp"
+        raise Mistake(
+            f"model={lab.chosen['model']}: has batch norm of its own, which stays in the network "
+            f"without it; use {right}"
+        )
+    return rules
+
+
+def norms(run: Run) -> list[nn.Module]:
+    """The batch norms of a run's model."""
+    return [module for module in run.model.modules() if isinstance(module, _BatchNorm)]
+
+
 @torch.no_grad()
 def outputs(run: Run, before: Callable[[nn.Module, Any], None] | None = None) -> Tensor:
     """Of the samples that preflight looks at, in training mode; (n, outputs).
@@ -56,8 +82,7 @@ def outputs(run: Run, before: Callable[[nn.Module, Any], None] | None = None) ->
     """
     with untouched(run):
         run.model.train()
-        norms = [module for module in run.model.modules() if isinstance(module, _BatchNorm)]
-        handles = [norm.register_forward_pre_hook(before) for norm in norms if before]
+        handles = [norm.register_forward_pre_hook(before) for norm in norms(run) if before]
         found: Tensor = run.model(Seen(run).x)
         for handle in handles:
             handle.remove()

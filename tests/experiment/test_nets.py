@@ -48,6 +48,20 @@ def test_batch_norm_is_undone_to_the_last_bits():
     assert (own / "figures" / "undo_norm.png").is_file()
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["model=cnn"], "model=cnn: has batch norm of its own"),
+        (["model=resnet", "~model.hidden"], "use model=mlp"),
+        (["regularization=none"], "no batch norm to undo; use regularization=[batch_norm]"),
+        (["regularization=[l2]"], "use regularization=[l2,batch_norm]"),
+    ],
+)
+def test_batch_norm_that_cannot_be_left_out(words, said, capsys):
+    assert main(["+experiment=batch_norm_identity", *SHORT, *words]) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_steps_stay_below_the_bound_of_the_condition_number():
     source = badly_scaled(400)
     x = source.x.double().numpy()
