@@ -18,12 +18,14 @@ def first_loss(
 ) -> Outcome:
     """The first loss of untrained networks, with each number of classes, penalties included.
 
-    Values: `<variant> <classes>`.
+    Beside them log C, where the loss is the cross-entropy. Values: `<variant> <classes>`.
     """
     made = labs(lab, variants)
     losses = {name: [_loss(each, count) for count in classes] for name, each in made.items()}
+    entropy = all(each.untrained().loss.link == "softmax" for each in made.values())
+    drawn = ({"log C": [log(count) for count in classes]} if entropy else {}) | losses
     rows = [
-        {"classes": count, "log C": log(count), **{name: losses[name][k] for name in losses}}
+        {"classes": count, **{name: drawn[name][k] for name in drawn}}
         for k, count in enumerate(classes)
     ]
     chart = Chart(
@@ -31,9 +33,9 @@ def first_loss(
         x="classes",
         y="loss before the first step",
         at=classes,
-        curves={"log C": [log(count) for count in classes], **losses},
+        curves=drawn,
         log=True,
-        title="A network without an opinion has a loss of log C",
+        title="A network without an opinion has a loss of log C" if entropy else "The first loss",
     )
     values = {f"{name} {row['classes']}": float(row[name]) for row in rows for name in losses}
     return Outcome(values=values, table=rows, chart=chart)

@@ -88,6 +88,17 @@ def test_the_first_loss_is_log_c():
         assert values[f"N(0, 1) {classes}"] > 3 * math.log(classes)
 
 
+def test_the_first_loss_is_not_beside_log_c_where_it_is_no_cross_entropy():
+    """Of one-hot targets and outputs of 0 the mean squared error is 1/C."""
+    words = ["+experiment=initial_loss", *SHORT, "procedure.classes=[2,10]", "loss=mse"]
+    assert main([*words, "procedure.variants={zeros: 'initializer=zeros'}"]) in (0, None)
+    values, own = _values()
+    assert values["zeros 10"] == pytest.approx(0.1)
+    chart = record.read_json(own / "run.json")["chart"]
+    assert "log C" not in chart["curves"]
+    assert "log C" not in chart["title"]
+
+
 @pytest.mark.proof
 def test_the_plane_of_each_variant():
     words = ["+experiment=skip_surface", *SHORT, "model.depth=8", "model.width=2", "epochs=2 steps"]
