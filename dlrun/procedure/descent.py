@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from dlrun.procedure.landscapes import Landscape, Point
 from dlrun.schedule import Schedule
 
 _FAR = 1e6  # from the start: a path that has come so far does not come back
+_CHANCE = 4  # standard deviations that no noise moves a path
 _EXACT = 1e-12  # distances below this are of the arithmetic, not of the method
 
 
@@ -30,14 +32,14 @@ class Path:
 
     points: (n + 1) that are evaluated, the start first. values, distances: of the function, and
     to the nearest minimum, there. rates: (n) length of each step over that of its gradient.
-    noisy: whether gradients have noise.
+    noise: of each number of a gradient, a standard deviation.
     """
 
     points: list[Point] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
     distances: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
-    noisy: bool = False
+    noise: float = 0.0
 
     def add(self, landscape: Landscape, at: Tensor) -> None:
         """One more point."""
@@ -78,7 +80,7 @@ class Path:
         """
         known = [(n, d) for n, d in enumerate(self.distances) if _EXACT < d < math.inf]
         late = [(n, math.log(d)) for n, d in known if 2 * n >= known[-1][0]]
-        if self.noisy or len(late) < 3:
+        if self.noise or len(late) < 3:
             return None
         n, logs = (torch.tensor(each, dtype=torch.float64) for each in zip(*late, strict=True))
         n = n - n.mean()
@@ -88,7 +90,19 @@ class Path:
     def diverged(self) -> bool:
         """Whether it is lost, or higher than where it began and on its way from the minimum."""
         factor = self.contraction
-        return self.lost or (self.values[-1] > self.values[0] and factor is not None and factor > 1)
+        goes = self._outruns_noise if self.noise else factor is not None and factor > 1
+        return self.lost or (self.values[-1] > self.values[0] and goes)
+
+    @property
+    def _outruns_noise(self) -> bool:
+        """Whether it ends twice as far as it began, and farther than noise alone takes it.
+
+        Noise moves both numbers by σ·rate in each of n steps, and a path that does not diverge
+        by √(2n)·σ·rate in all, at most.
+        """
+        n, first, end = len(self.rates), self.distances[0], self.distances[-1]
+        reach = _CHANCE * math.sqrt(2 * n) * self.noise * median(self.rates)
+        return end > max(2 * first, first + reach, self.settled)
 
 
 def descend(
@@ -108,7 +122,7 @@ def descend(
     """
     generator = torch.Generator().manual_seed(seed)
     rates = [float(group["lr"]) for group in optimizer.param_groups]
-    path, closure, best = Path(noisy=noise > 0), takes_closure(optimizer), place.at.detach().clone()
+    path, closure, best = Path(noise=noise), takes_closure(optimizer), place.at.detach().clone()
     path.add(landscape, best)
     lowest = path.values[0]
     for step in range(steps):

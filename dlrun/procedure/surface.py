@@ -144,7 +144,7 @@ def _row(name: str, path: Path, found: Mapping[str, float], show: str) -> dict[s
         "there after": counted(int(found["steps"]), "step") if "steps" in found else said,
         "distance": path.distances[-1],
     }
-    if path.noisy:
+    if path.noise:
         row["in the second half"] = path.settled
     else:
         row["factor a step"] = path.contraction

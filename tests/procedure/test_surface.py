@@ -131,6 +131,16 @@ def test_noise_leaves_a_cloud_of_the_size_that_its_rate_allows():
         assert late[:, place].var() == pytest.approx(variance, rel=0.12)
 
 
+def test_noise_does_not_hide_that_a_path_diverges():
+    """Above 2/20 the distance grows by 20·α − 1 a step; in the cloud of a lower rate it stays."""
+    for rate in (0.102, 0.105, 0.12):
+        assert walked("sgd", lr=rate, steps=200, noise=0.1).diverged
+    for rate, noise in ((0.098, 0.1), (0.05, 4.0), (0.001, 30.0)):
+        for start in ((1e-6, 0.0), (-1.0, 2.0)):
+            paths = (walked("sgd", lr=rate, steps=n, noise=noise, start=start) for n in (20, 200))
+            assert not any(path.diverged for path in paths)
+
+
 def test_leaving_a_saddle_takes_as_long_as_the_slope_grows():
     """Near it y ← (1 + α)y; from exactly on the ridge no step leads away."""
     path = walked("sgd", "saddle", lr=0.1, steps=60)
