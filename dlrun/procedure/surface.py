@@ -113,7 +113,11 @@ def _variants(
     """The words of each path by its name; None for the recipe as it is."""
     if variants:
         if against:
-            raise Mistake("procedure.against: is one of the procedure.variants, or they alone")
+            raise Mistake(
+                f"procedure.against={spelled(against)}: is not drawn beside procedure.variants; "
+                f"add \"+procedure.variants.{against[0]}='optimizer={against[0]}'\", or type "
+                "procedure.variants=null"
+            )
         return {str(name): words for name, words in variants.items()}
     own, names = lab.chosen["optimizer"], list(against or ())
     found = {} if own in names else {own: None}

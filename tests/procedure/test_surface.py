@@ -279,6 +279,15 @@ MISTAKES = {
 }
 
 
+def test_what_is_drawn_beside_variants_is_one_of_them(capsys):
+    words = ("procedure=surface", "tracking=none", "procedure.steps=3")
+    variants = "procedure.variants={low: 'optimizer.lr=0.01'}"
+    assert main([*words, variants, "procedure.against=[adam]"]) == 2
+    advised = "+procedure.variants.adam='optimizer=adam'"
+    assert f'add "{advised}"' in capsys.readouterr().err
+    assert main([*words, variants, advised]) == 0
+
+
 @pytest.mark.parametrize("word", sparsely(MISTAKES, 3))
 def test_mistakes(word, tmp_path, capsys):
     assert told(tmp_path, word)[0] == 2
