@@ -160,7 +160,7 @@ def _plane(runs: Mapping[str, Run], flat: Mapping[str, Tensor]) -> Chart:
         if f"regularization.{rule}" in run.regularizers
         for ball in [_ball(flat[name], order)]
     }
-    free = {name for name, run in runs.items() if not run.regularizers}
+    free = [name for name, run in runs.items() if not run.regularizers]
     return Chart(
         "weights",
         "weight w₁",
