@@ -139,11 +139,15 @@ def _one(
             with mistakes.resolved():
                 stack = stack_of(asked)
                 cwd = previous.cwd if previous else None
-                typed = Invocation(about.overrides, command, about.choices, stack=stack, cwd=cwd)
+                one = [word for word in words if word == shell.ONE_RUN]  # which commands repeat
+                overrides = [*about.overrides, *one]
+                typed = Invocation(overrides, command, about.choices, stack=stack, cwd=cwd)
                 return factory.run(recipe, typed)
         except (Exception, Interrupted) as error:  # Hydra would wrap it
             return error
 
+    if not previous:
+        composer.tell_left_out(words)
     result = composer.launch(words, job)
     if isinstance(result, BaseException):
         raise result

@@ -30,7 +30,7 @@ _log = logging.getLogger("dlrun")
 _UNNAMED = (
     *("name", "outputs", "resume", "device", "threads", "tracking", "data.cache"),
     *("preflight", "target_error", "watch", "watch_every", "stop_after"),
-    *("expect", "short", "sweep"),
+    *("expect", "short", "sweep", "hydra"),
 )
 _OF_THE_RUN = ("name", "outputs", "procedure")  # what a command that a finding proposes leaves out
 

@@ -4,6 +4,7 @@ flags.py                  the flags of a command, apart from the overrides
 schema.py                 the groups, and the settings that every recipe has
 catalogue.py              groups, options and settings, read from the YAML files
 compose.py                overrides to a recipe: the one module that drives Hydra
+settle.py                 what of an experiment gives way to what is typed
 resume.py, differences.py the overrides of a recorded run merged with those typed now
 mistakes.py, faulty.py    what is wrong with the overrides, and with the user's YAML files
 grammar.py                why Hydra cannot read a value

@@ -6,6 +6,7 @@ arrives here as an exception, `main` can be called many times in a process, and 
 """
 
 import importlib.util
+import logging
 import pickle
 import re
 import sys
@@ -13,6 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -43,11 +45,12 @@ from hydra.core.utils import setup_globals
 from hydra.errors import HydraException, OverrideParseException
 from hydra.plugins.config_source import ConfigSource
 from hydra.types import HydraContext, RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from dlrun import shell
 from dlrun.errors import Mistake, first_line
+from dlrun.recipe import settle
 from dlrun.recipe.catalogue import PRIMARY, Catalogue, packaged
 from dlrun.recipe.schema import SEVERAL, Settings
 from dlrun.record import bounds
@@ -55,6 +58,7 @@ from dlrun.record import bounds
 __all__ = ["ChoiceSweep", "Glob", "IntervalSweep", "Override", "OverrideParseException"]
 __all__ += ["PRIMARY", "RangeSweep", "Sweep", "Transformer"]
 
+_log = logging.getLogger("dlrun")
 PATHS = ("outputs", "resume", "weights", "data.root", "data.path", "data.cache", "tracking.uri")
 """Settings that hold a path."""
 MOST = 100_000
@@ -111,8 +115,7 @@ class Composer:
 
     def full(self, overrides: Sequence[str]) -> DictConfig:
         """The recipe and, under `hydra`, how it was composed."""
-        words = list(overrides)
-        return self._settled(self.hydra.compose_config(PRIMARY, words, RunMode.RUN), words)
+        return self.hydra.compose_config(PRIMARY, list(overrides), RunMode.RUN)
 
     def sweep(self, overrides: Sequence[str]) -> DictConfig:
         """The same for a sweep, with the settings of its launcher."""
@@ -135,29 +138,19 @@ class Composer:
     def launch(self, overrides: Sequence[str], job: Callable[[DictConfig], Any]) -> Any:
         """Run the job for one recipe; returns what the job returns."""
         words = [*overrides, "hydra.mode=RUN"]
-        return self.hydra.run(
-            PRIMARY, lambda made: job(self._settled(made, words)), words
-        ).return_value
+        return self.hydra.run(PRIMARY, job, words).return_value
 
-    def _settled(self, composed: DictConfig, words: Sequence[str]) -> DictConfig:
-        """Without what an experiment sets of its own procedure where another one was typed."""
-        known, keys = self.catalogue, [shell.key(word) for word in words]
-        if "procedure" not in keys or not any(
-            key in known.groups and key not in known.defaults for key in keys
-        ):
-            return composed
-        about = [key.partition(".")[0] == "procedure" for key in keys]
-        others, typed = (
-            self.hydra.compose_config(
-                PRIMARY,
-                [w for w, is_one in zip(words, about, strict=True) if is_one is wanted],
-                RunMode.RUN,
-            ).procedure
-            for wanted in (False, True)
+    def tell_left_out(self, overrides: Sequence[str]) -> None:
+        """Say what an experiment sets of options in whose place others are typed."""
+        plainly = partial(
+            self.hydra.config_loader.load_configuration, PRIMARY, run_mode=RunMode.RUN
         )
-        if others._target_ != typed._target_:
-            composed.procedure = typed
-        return composed
+        for group, settings in settle.left_out(overrides, self.catalogue, plainly).items():
+            values = ", ".join(f"{one.key}={one.value}" for one in settings)
+            _log.warning(
+                f"{group}: another option is typed than the experiment's, whose settings are left "
+                f"out: {values}"
+            )
 
     def launcher(self, composed: DictConfig, job: Callable[[DictConfig], Any]) -> Any:
         """The launcher that a sweep's config asks for, ready to run `job` elsewhere."""
@@ -179,11 +172,46 @@ def composer(own: Sequence[Path], multirun: bool = False) -> Iterator[Composer]:
     before = HydraConfig.instance().cfg  # of a job that composes another recipe
     GlobalHydra.instance().clear()
     _prefer_packaged_launchers()
+    hydra, catalogue = Hydra.create_main_hydra2("dlrun", path), Catalogue(own)
+    # Hydra's own ways to run and to show a recipe compose through this, too.
+    vars(hydra)["compose_config"] = partial(_composed, hydra.compose_config, catalogue)
     try:
-        yield Composer(Hydra.create_main_hydra2("dlrun", path), Catalogue(own), multirun)
+        yield Composer(hydra, catalogue, multirun)
     finally:
         GlobalHydra.instance().clear()
         HydraConfig.instance().cfg = before
+
+
+def _composed(
+    plainly: Callable[..., DictConfig],
+    catalogue: Catalogue,
+    config_name: str,
+    overrides: Sequence[str],
+    run_mode: RunMode,
+    **more: Any,
+) -> DictConfig:
+    """What Hydra composes of some overrides, without what they replace of an experiment."""
+    words = list(overrides)
+    if not more.get("validate_sweep_overrides", True):  # only the mode is asked for
+        return plainly(config_name, words, run_mode, **more)
+    compose = partial(plainly, config_name, run_mode=run_mode)
+
+    def settled(some: list[str]) -> DictConfig:
+        made = plainly(config_name, some, run_mode, **more)
+        settle.options(made, some, catalogue, compose)
+        return made
+
+    later = [word for word in words if "={" in word]
+    composed = settled([word for word in words if word not in later])
+    replacing = [word for word in later if settle.replaces(word, composed)]
+    if replacing != later:
+        composed = settled([word for word in words if word not in replacing])
+    if replacing:
+        apply(parse(replacing), composed)
+        task = [one.input_line for one in parse(words) if not one.is_hydra_override()]
+        with read_write(composed.hydra):
+            composed.hydra.overrides.task = task
+    return composed
 
 
 def register() -> None:
@@ -238,8 +266,12 @@ def parse(overrides: Sequence[str]) -> list[Override]:
 
 
 def apply(overrides: Sequence[Override], recipe: DictConfig) -> None:
-    """Set plain values in a composed recipe, as Hydra does."""
-    ConfigLoaderImpl._apply_overrides_to_config(list(overrides), recipe)
+    """Set plain values in a composed recipe, as Hydra does; a free mapping is replaced."""
+    for override in overrides:
+        if settle.replaces(override.input_line or "", recipe):
+            OmegaConf.update(recipe, override.key_or_group, override.value(), merge=False)
+        else:
+            ConfigLoaderImpl._apply_overrides_to_config([override], recipe)
 
 
 def readable(word: str, several: bool = False) -> str:

@@ -8,8 +8,8 @@ from omegaconf import DictConfig
 
 from dlrun import shell
 from dlrun.errors import Mistake
-from dlrun.recipe import identity, mistakes, suggest
-from dlrun.recipe.catalogue import Catalogue, within
+from dlrun.recipe import identity, mistakes, settle, suggest
+from dlrun.recipe.catalogue import within
 from dlrun.recipe.compose import Composer
 from dlrun.recipe.schema import Settings
 
@@ -34,7 +34,7 @@ def shortened(composer: Composer, words: Sequence[str]) -> list[str]:
         return rest
     if asked[-1] != f"{SHORT}=true":
         raise Mistake(f"{asked[-1]}: write {SHORT}=true, for the short form of an experiment")
-    chosen = [word for word in rest if _chooses_whole(composer.catalogue, word)]
+    chosen = [word for word in rest if settle.is_whole(composer.catalogue, word)]
     mistakes.words(composer, chosen)
     with mistakes.explained(composer, chosen):
         short = identity.plain(composer.recipe(chosen).short) or {}
@@ -80,12 +80,6 @@ def disagreement(rows: Iterable[Mapping[str, Any]], got: Iterable[str]) -> str:
         for row in wrong
     ]
     return f"not as expected: {', '.join(said)}" if said else ""
-
-
-def _chooses_whole(catalogue: Catalogue, word: str) -> bool:
-    """Whether a word chooses a file that sets keys of the whole recipe."""
-    key = shell.key(word)
-    return key in catalogue.groups and key not in catalogue.defaults
 
 
 def _is_free(word: str, free: Sequence[str]) -> bool:

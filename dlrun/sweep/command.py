@@ -1,5 +1,6 @@
 """The command `dlrun -m`: one sweep, or several stages one after another."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
@@ -20,6 +21,7 @@ from dlrun.sweep import dry_run
 from dlrun.sweep.driver import Driver
 from dlrun.sweep.plan import Plan, plan
 
+_log = logging.getLogger("dlrun")
 _OWN = tuple(Settings.__dataclass_fields__)
 _NARROWING = {"around": 3, "margin": 0.1}
 """Settings that only a stage has, and their defaults."""
@@ -33,6 +35,11 @@ def run(composer: Composer, words: Sequence[str], command: Sequence[str]) -> Pat
     """
     asked = plan(composer, words, command)
     asked.check_searched()
+    composer.tell_left_out(asked.words)
+    searched = [shell.key(word) for word in asked.asked]
+    for key in asked.settings.params:
+        if key not in searched:
+            _log.warning(f"sweep.params: {key} is of no option that is chosen, and is left out")
     listed: Any = OmegaConf.to_container(asked.settings.stages)
     stages = [read_stage(stage) for stage in listed]
     head = ["dlrun", *shell.config_dirs(command), "-m"]

@@ -287,14 +287,17 @@ def _params(
 ) -> list[str]:
     """The overrides in `sweep.params` of an experiment whose keys are not typed.
 
+    Without those of an option in whose place another one is typed.
     Read from the choices alone: what is set beside may need what only they bring.
     """
     choosing = space.lines(each for each in fixed if composer.chooses(each) or _is_how(each))
     with mistakes.explained(composer, words):
         composed = composer.sweep([*choosing, *_firsts(composer, sweeps)])
-    typed = {override.key_or_group for override in (*fixed, *sweeps)}
+    typed, keys = {override.key_or_group for override in (*fixed, *sweeps)}, compose.keys(composed)
     params = {str(key): value for key, value in composed.sweep.params.items()}
-    return [f"{key}={value}" for key, value in params.items() if key not in typed]
+    asked = {key: value for key, value in params.items() if key not in typed}
+    gone = [key for key in asked if _top(key) in typed and _top(key) != key and key not in keys]
+    return [f"{key}={value}" for key, value in asked.items() if key not in gone]
 
 
 def _firsts(composer: Composer, sweeps: Sequence[Override]) -> list[str]:

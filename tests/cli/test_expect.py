@@ -201,3 +201,12 @@ def test_a_point_that_diverges_is_no_disagreement_by_itself(typed):
     broken = SWEPT.replace("0.0001,0.1", "0.0001,0.1,-1")
     code, _, err = typed(file=broken)
     assert (code, err.splitlines()[-1]) == (1, "error: 1 of 3 points failed")
+
+
+def test_one_run_of_a_file_that_asks_for_a_sweep_says_so_in_its_record(typed):
+    code, _, _ = typed("hydra.mode=RUN", "epochs='1 steps'", "test=false", file=SWEPT)
+    assert code == 0
+    [run] = record.all_runs("outputs")
+    info = record.read_json(run / "run.json")
+    assert "hydra.mode=RUN" in info["overrides"]
+    assert "hydra" not in info["name"]

@@ -175,3 +175,17 @@ def test_a_stage_with_nothing_left_to_search_is_one_point(sweep, tmp_path, capsy
     count = len(record.all_runs(tmp_path / "outputs"))
     assert main(shlex.split(typed)) == 0, "as printed"
     assert len(record.all_runs(tmp_path / "outputs")) == count
+
+
+def test_what_a_file_searches_of_an_option_goes_with_it(tmp_path, monkeypatch, sweep, capsys):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "mine" / "experiment" / "few.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(
+        f"{GLOBAL}defaults:\n  - override /regularization: [l2]\nsweep:\n  params:\n"
+        "    optimizer.lr: 0.1,0.2\n    regularization.l2.strength: 0.1,0.2\n"
+    )
+    words = ["--config-dir", "mine", "+experiment=few", "regularization=none", QUICK]
+    assert sweep(*words) == 0
+    assert len(record.all_runs("outputs")) == 2
+    assert "regularization.l2.strength is of no option" in capsys.readouterr().err
