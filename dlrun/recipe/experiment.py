@@ -36,6 +36,8 @@ def shortened(composer: Composer, words: Sequence[str]) -> list[str]:
         raise Mistake(f"{asked[-1]}: write {SHORT}=true, for the short form of an experiment")
     chosen = [word for word in rest if settle.is_whole(composer.catalogue, word)]
     mistakes.words(composer, chosen)
+    if any(override.is_sweep_override() for override in composer.parse(chosen)):
+        raise Mistake(f"{asked[-1]}: each experiment has its own short form; type one alone")
     with mistakes.explained(composer, chosen):
         short = identity.plain(composer.recipe(chosen).short) or {}
     found = shell.words(short.get("words"))

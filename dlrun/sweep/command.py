@@ -1,7 +1,7 @@
 """The command `dlrun -m`: one sweep, or several stages one after another."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -13,7 +13,7 @@ from dlrun import record, shell
 from dlrun.console import screen
 from dlrun.console.summary import show_expected
 from dlrun.errors import Failure, Mistake
-from dlrun.recipe import compose, experiment, mistakes
+from dlrun.recipe import compose, experiment, mistakes, settle
 from dlrun.recipe.compose import Composer
 from dlrun.recipe.schema import Sweep as Settings
 from dlrun.record import expected
@@ -66,17 +66,37 @@ def _judge(asked: Plan, words: Sequence[str], done: Sequence[Driver]) -> str | N
     None where nothing judges it: else a point that diverges is no disagreement by itself.
     Of several stages it is the last one, and `stage 1 best` and so on of each.
     """
-    expect, unjudged = experiment.expectations(asked.base, words)
-    if not expect:
+    each = list(_expectations(asked, words, done[-1]))
+    if not any(expect for expect, _ in each):
         return None
     got = expected.reached_by_sweep(done[-1].directory)
     for number, driver in enumerate(done, 1):
         stage = expected.reached_by_sweep(driver.directory)
         got |= {f"stage {number} {key}": value for key, value in stage.items()}
-    rows = expected.compared(expect, got)
+    compared = [(expected.compared(expect, got), unjudged) for expect, unjudged in each]
+    rows = [row for some, _ in compared for row in some]
+    judging = [row for some, unjudged in compared if not unjudged for row in some]
+    unjudged = "; ".join(dict.fromkeys(filter(None, (why for _, why in compared))))
     expected.keep(done[-1].directory, rows, unjudged)
     show_expected(done[-1].console, record.read_json(done[-1].directory / "run.json"))
-    return None if unjudged else experiment.disagreement(rows, got)
+    return experiment.disagreement(judging, got) if judging else None
+
+
+def _expectations(
+    asked: Plan, words: Sequence[str], driver: Driver
+) -> Iterator[tuple[dict[str, Any], str]]:
+    """What is expected of a sweep, and why that does not judge it; "" where it does.
+
+    Of a sweep over files such as experiments, what each says of its own point.
+    """
+    catalogue = asked.composer.catalogue
+    if not any(settle.is_whole(catalogue, one.key) for one in asked.space.dimensions):
+        yield experiment.expectations(asked.base, words)
+        return
+    for point in driver.ledger.sweep().points:
+        recipe = asked.recipes.of(point.overrides).recipe
+        expect, unjudged = experiment.expectations(recipe, words)
+        yield {" ".join((*point.overrides, name)): one for name, one in expect.items()}, unjudged
 
 
 @dataclass(frozen=True)

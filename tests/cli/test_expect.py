@@ -210,3 +210,27 @@ def test_one_run_of_a_file_that_asks_for_a_sweep_says_so_in_its_record(typed):
     info = record.read_json(run / "run.json")
     assert "hydra.mode=RUN" in info["overrides"]
     assert "hydra" not in info["name"]
+
+
+def test_each_point_of_a_sweep_over_files_is_judged_by_its_own(typed, tmp_path, capsys):
+    typed("--help", file="# {value}")  # makes the folder
+    folder = tmp_path / "mine" / "experiment"
+    for name, rate, diverges in (("flat", 0.001, 0), ("steep", 0.101, 1)):
+        (folder / f"{name}.yaml").write_text(
+            "# @package _global_\ndefaults:\n  - override /procedure: surface\n"
+            "  - override /optimizer: sgd\n  - override /schedule: constant\n"
+            f"optimizer: {{lr: {rate}}}\nexpect: {{diverged: [{diverges}, 0.1]}}\n"
+        )
+    capsys.readouterr()
+    words = ["--config-dir", "mine", "-m", "tracking=none", "threads=1"]
+    assert main([*words, "experiment=flat,steep"]) == 0
+    said = capsys.readouterr().out
+    assert "+experiment=flat diverged" in said
+    assert "+experiment=steep diverged" in said
+    (folder / "steep.yaml").write_text(
+        (folder / "steep.yaml").read_text().replace("diverged: [1", "diverged: [0")
+    )
+    assert main([*words, "experiment=flat,steep"]) == 1
+    assert capsys.readouterr().err == "error: not as expected: +experiment=steep diverged\n"
+    assert main([*words, "experiment=flat,steep", "short=true"]) == 2
+    assert "each experiment has its own short form" in capsys.readouterr().err
