@@ -168,8 +168,12 @@ def _next(
 
 
 def _goes_on(info: Mapping[str, Any]) -> bool:
-    """Whether a record can go on by its id: of a training, or of a procedure, whatever it does."""
-    return bool(info.get("trains", True)) or info.get("kind") == "procedure"
+    """Whether a record can go on by its id: of a training, or of a procedure, whatever it does.
+
+    Not where what was asked of it cannot be.
+    """
+    can = info.get("trains", True) or info.get("kind") == "procedure"
+    return bool(can) and not info.get("mistake")
 
 
 def _longer(directory: Path, info: Mapping[str, Any]) -> str:

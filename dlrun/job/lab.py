@@ -6,6 +6,7 @@ runs has a record of its own; typed again, it goes on with what is not finished.
 """
 
 import copy
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -95,6 +96,7 @@ class Lab:
     above: "Lab | None" = None
     stack: int | str = OFF
     _asked: int = field(default=0, init=False)
+    _followed: bool = field(default=False, init=False)
     _own: Record | None = field(default=None, init=False)
     _ends: ExitStack = field(default_factory=ExitStack, init=False)
     _outcome: Outcome | None = field(default=None, init=False)
@@ -210,9 +212,18 @@ class Lab:
         """Do what the procedure says."""
         if self.procedure.single:
             return self.procedure(self)
+        try:
+            return self._performed()
+        except Mistake:
+            self._leave_nothing()
+            raise
+
+    def _performed(self) -> Outcome:
+        """What a procedure of several runs comes to, which its record keeps."""
         with self._ends:
             outcome = self._outcome = self.procedure(self)
             kept = self._begun()
+            self._follow()
             runs = [run.directory.name for run in outcome.runs if run.directory.exists()]
             chart = charts.plain(outcome.chart)
             table = [dict(row) for row in outcome.table]
@@ -258,6 +269,7 @@ class Lab:
     def _other(self, name: str, options: Mapping[str, Any]) -> "Lab":
         """A lab with another procedure, whose record says that this one has asked for it."""
         assert self.directory is not None
+        self._follow()
         config, invocation = compose.copied(self.config), self.invocation
         config.procedure = OmegaConf.create({**self._chosen("procedure", name), **options})
         config.resume = config.name = None
@@ -281,12 +293,28 @@ class Lab:
         if self.above is not None:
             return self.above._begun()
         if self._own is None:
+            before = record.all_runs(self.config.outputs)
             kept = self._own = self._own_record()
             self.session.records.append(kept.directory)
-            self.session.follow(kept.directory)
+            if kept.directory in before:
+                self._follow()
             self._ends.callback(self._end, kept)
             self._ends.enter_context(recording.status_of(kept))
         return self._own
+
+    def _follow(self) -> None:
+        """Deliver the procedure's own record from now on, before any of its runs."""
+        if self.above is not None:
+            self.above._follow()
+        elif self._own is not None and not self._followed:
+            self._followed = True
+            self.session.follow(self._own.directory)
+
+    def _leave_nothing(self) -> None:
+        """Take away the record of a procedure that was refused before any of its runs began."""
+        if self._own is not None and not self._followed:
+            shutil.rmtree(self._own.directory, ignore_errors=True)
+            self.session.records.remove(self._own.directory)
 
     def _end(self, kept: Record) -> None:
         self.session.records[:] = [kept.directory]
@@ -483,8 +511,9 @@ class Lab:
         among: those that it trains with. Raises Apart where it does not fit to them.
         """
         training, resume = wanted.training, wanted.resume
-        config, invocation = self.typed(wanted)
-        choices = self.session.settled(config, invocation.choices)
+        with self._blamed(training):
+            config, invocation = self.typed(wanted)
+            choices = self.session.settled(config, invocation.choices)
         invocation = replace(invocation, choices=choices)
         with ExitStack() as stack:
             if not training.recorded:
@@ -493,7 +522,8 @@ class Lab:
                 folder = tempfile.TemporaryDirectory(prefix="dlrun-", ignore_cleanup_errors=True)
                 config.outputs = stack.enter_context(folder)
             stop_at = self.session.stop_at(config, among.id if among is not None else None)
-            run = run_of(config, training, self.session, self.rules, resume)
+            with self._blamed(training):
+                run = run_of(config, training, self.session, self.rules, resume)
             run.lengths = replace(run.lengths, stop_at=stop_at)
             if among is not None and not among.fits(run):
                 raise Apart
@@ -507,6 +537,7 @@ class Lab:
             if training.recorded:
                 if self.directory is None:
                     self.session.records.append(kept.directory)
+                self._follow()
                 self.session.follow(kept.directory)
                 if among is None:
                     chosen = training.length is not None
@@ -517,6 +548,23 @@ class Lab:
                     show = among.show
             with recording.status_of(kept, self.rules, run.lengths.total_steps):
                 yield BuiltRun(run, state, kept, show)
+
+    @contextmanager
+    def _blamed(self, training: Training) -> Iterator[None]:
+        """Inside, a mistake about what the procedure sets names it, and what was typed of that."""
+        try:
+            yield
+        except Mistake as mistake:
+            settings = {k: v for k, v in training.settings.items() if k in str(mistake)}
+            if not settings:
+                raise
+            rooms = {key.partition(".")[0] for key in (*settings, "procedure")}
+            words = (self.above or self).invocation.overrides
+            typed = [word for word in words if shell.key(word).partition(".")[0] in rooms]
+            said = ", ".join(f"{key}={shell.spelled(value)}" for key, value in settings.items())
+            where = f"{' '.join(typed)}: " * bool(typed)
+            name = str(self.config.procedure._target_).rpartition(".")[2]
+            raise Mistake(f"{where}{name} trains with {said}: {mistake}") from None
 
     def _told(self, invocation: Invocation, among: Among | None) -> dict[str, Any]:
         """What `run.json` is told of a run."""

@@ -84,6 +84,8 @@ def status_of(
     PRUNED where one of the rules has ended it before its length.
     """
     kept.set_status(record.RUNNING)
+    if kept.info.get("mistake"):
+        kept.update(mistake=False)
     status, message = record.FINISHED, ""
     try:
         yield
@@ -94,6 +96,8 @@ def status_of(
         raise
     except BaseException as error:  # SystemExit too, which a model of the user may raise
         status, message = record.FAILED, str(error) or type(error).__name__
+        if isinstance(error, Mistake):  # which stays one where the record goes on
+            kept.update(mistake=True)
         raise
     finally:
         kept.set_status(status, message)

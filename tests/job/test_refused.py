@@ -1,0 +1,45 @@
+"""What a procedure is refused before its first run leaves no record, and later ones end there."""
+
+import pytest
+
+from dlrun import record
+from dlrun.__main__ import main
+
+COMMON = ("threads=1", "tracking=none", "epochs='1 steps'", "test=false", "preflight=off")
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["+experiment=initial_loss", "data=digits"],
+            "data=digits: first_loss trains with data.n_classes=2: data.n_classes: digits takes no",
+        ),
+        (
+            ["+experiment=initial_loss", "procedure.classes=[1]"],
+            "procedure.classes=[1]: first_loss trains with data.n_classes=1: data.n_classes=1: ",
+        ),
+        (["procedure=contrast", "model.hidden=[0]", "procedure.variants={a: 'seed=1'}"], "hidden"),
+    ],
+)
+def test_nothing_is_left_where_no_run_has_begun(words, said, capsys):
+    assert main([*COMMON[:2], *words]) == 2
+    told = capsys.readouterr()
+    assert said in told.err
+    assert "go on with it" not in told.out
+    assert record.all_runs("outputs") == []
+
+
+def test_a_mistake_after_the_first_run_proposes_nothing_that_fails_again(capsys):
+    variants = "procedure.variants={a: 'seed=1', b: 'model=resnet model.depth=9'}"
+    assert main([*COMMON, "procedure=contrast", variants]) == 2
+    told = capsys.readouterr()
+    kept = [run for run in record.all_runs("outputs") if record.read_status(run)]
+    assert len(kept) == 2
+    assert "failed: " in told.out
+    assert "go on with it" not in told.out
