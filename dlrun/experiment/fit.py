@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dlrun.data.sample import make_numbers
+from dlrun.errors import Mistake
 
 Array = NDArray[Any]
 Parts = Mapping[str, tuple[Array, Array]]
@@ -48,14 +49,25 @@ def linear(
 ) -> tuple[Array, Array]:
     """y = x·weights + ε with x ~ N(0, Σ), Σ = 1 on the diagonal, else `correlation`.
 
-    noise: the standard deviation of ε.
+    noise: the standard deviation of ε. Raises Mistake for a correlation that cannot be.
     """
+    check_correlation(correlation, len(weights))
     generator = make_numbers(seed)
     inputs = len(weights)
     covariance = np.full((inputs, inputs), correlation) + (1 - correlation) * np.eye(inputs)
     x = generator.multivariate_normal(np.zeros(inputs), covariance, n_samples)
     y = x @ np.array(weights) + noise * generator.standard_normal(n_samples)
     return x.astype(np.float32), y.astype(np.float32)[:, None]
+
+
+def check_correlation(correlation: float, inputs: int = 2) -> None:
+    """Raise Mistake where so many inputs cannot all be correlated by as much.
+
+    1 + (inputs − 1)·correlation is an eigenvalue of their covariance, which is not negative.
+    """
+    least = -1 / max(1, inputs - 1)
+    if not least <= correlation <= 1:
+        raise Mistake(f"data.correlation={correlation:g}: must be from {least:.4g} to 1")
 
 
 def on_the_wrong_side(n_samples: int, shares: Mapping[str, float], seed: int = 0) -> Parts:

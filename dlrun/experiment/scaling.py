@@ -13,6 +13,7 @@ from dlrun.data.sample import make_numbers
 from dlrun.engine.batches import gather
 from dlrun.engine.evaluate import ready
 from dlrun.engine.run import Run
+from dlrun.experiment.fit import check_correlation
 from dlrun.procedure import Lab, Outcome, RecordedRun, Training, procedure
 from dlrun.procedure.contrast import varied
 from dlrun.report.chart import Chart
@@ -30,7 +31,9 @@ def badly_scaled(
     """Two correlated inputs, the second with another scale and mean, and a line through them.
 
     z ~ N(0, [[1, correlation], [correlation, 1]]), x = (z₁, 4·z₂ + 4), y = z₁ + 2·z₂ + 1.
+    Raises Mistake for a correlation that cannot be.
     """
+    check_correlation(correlation)
     generator = make_numbers(seed)
     covariance = [[1.0, correlation], [correlation, 1.0]]
     z = generator.multivariate_normal([0.0, 0.0], covariance, n_samples)

@@ -9,12 +9,18 @@ from dlrun.data import Report, Source
 from dlrun.data.digits import digits
 from dlrun.data.fingerprint import hash_content, hash_samples
 from dlrun.data.sample import make_numbers
+from dlrun.errors import Mistake
 
 
 def scattered(
     side: int = 16, seed: int = 0, cache: str | None = None, report: Report | None = None
 ) -> Source:
-    """The embedded 8×8 digits, each at a random place: x (1797, 1, side, side) uint8."""
+    """The embedded 8×8 digits, each at a random place: x (1797, 1, side, side) uint8.
+
+    Raises Mistake for a side that no digit fits into.
+    """
+    if side < 8:
+        raise Mistake(f"data.side={side}: must be at least 8")
     source = digits(cache, report)
     small, y = source.x.numpy(), source.y.numpy()
     places = make_numbers(seed).integers(side - 7, size=(len(y), 2))

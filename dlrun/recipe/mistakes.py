@@ -23,7 +23,7 @@ from omegaconf.errors import (
 )
 
 from dlrun.errors import Mistake, first_line, refuse
-from dlrun.recipe import compose, faulty, grammar, signature, suggest
+from dlrun.recipe import compose, faulty, grammar, settle, signature, suggest
 from dlrun.recipe.catalogue import LAUNCHER, Catalogue, unreadable
 from dlrun.recipe.compose import ChoiceSweep, Composer, Glob, Override, Sweep
 from dlrun.recipe.schema import NEEDED, SEVERAL, Settings
@@ -105,18 +105,32 @@ def refuse_sweeper(composer: Composer, typed: Sequence[str], sweeper: DictConfig
 
 def _forms(composer: Composer, typed: Sequence[str]) -> tuple[list[str], list[Override]]:
     """What is wrong with each override by itself, and the overrides that are well formed."""
-    wrong, good = [], []
+    wrong: list[str] = []
+    good: list[Override] = []
     for word in typed:
         override = _parsed(composer, word)
         if isinstance(override, str):
             wrong.append(f"{word[:300]}: {override}")
             continue
         look = _hydras if override.is_hydra_override() else _form
-        if found := look(composer, word, override):
+        before = next((one for one in good if _is_another(composer, one, override)), None)
+        if before is not None:
+            key = override.key_or_group
+            wrong.append(
+                f"{word}: there is {before.input_line} already; name one {key}, or a sweep over "
+                f"both: -m {key}={before.value()},{override.value()}"
+            )
+        elif found := look(composer, word, override):
             wrong.append(found)
         else:
             good.append(override)
     return wrong, good
+
+
+def _is_another(composer: Composer, before: Override, override: Override) -> bool:
+    """Whether an override chooses a second file of the whole recipe from a group."""
+    same = before.key_or_group == override.key_or_group and before.value() != override.value()
+    return same and settle.is_whole(composer.catalogue, override.input_line or "")
 
 
 def _parsed(composer: Composer, word: str) -> Override | str:
@@ -343,6 +357,12 @@ def _wrong(composer: Composer, word: str, key: str, recipe: DictConfig, error: E
 
 def _no_setting(composer: Composer, word: str, key: str, recipe: DictConfig) -> str:
     known = composer.catalogue
+    group, _, rest = key.partition(".")
+    target = None if group in SEVERAL else OmegaConf.select(recipe, f"{group}._target_")
+    with suppress(Mistake):  # a file such as an experiment may have put another in its place
+        if rest in (signature.parameters(signature.find(str(target), group)) or {}):
+            name = str(target).rpartition(".")[2]
+            return f"{word}: is an argument of {name} that the recipe leaves out; write +{word}"
     chosen = compose.chosen(recipe, known.groups)
     return suggest.setting(word, key, compose.keys(recipe), chosen, known)
 

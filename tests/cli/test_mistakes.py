@@ -11,6 +11,16 @@ from tests.conftest import sparsely
 
 # command, what the message must contain: the key, the value, the nearest right one
 COMPOSING = [
+    (
+        "+experiment=whitening data.correlation=0.5",
+        "data.correlation=0.5",
+        "is an argument of badly_scaled that the recipe leaves out; write +data.correlation=0.5",
+    ),
+    (
+        "+experiment=dropout +experiment=max_norm",
+        "+experiment=max_norm",
+        "there is +experiment=dropout already; name one experiment",
+    ),
     ("optimizer=adamm", "optimizer=adamm", "did you mean adam?"),
     ("optimizer=sdg", "optimizer=sdg", "did you mean sgd?"),
     ("seed=12,", "seed=12,", "write seed=12\n"),

@@ -7,6 +7,7 @@ import pytest
 import torch
 from numpy.polynomial import legendre
 
+from dlrun.errors import Mistake
 from dlrun.experiment.fit import Polynomial, linear, on_the_wrong_side, samples
 from dlrun.experiment.scaling import badly_scaled
 from dlrun.experiment.scattered import scattered
@@ -50,3 +51,15 @@ def test_copies_of_samples():
 def test_a_seed_below_0_is_named(made):
     with pytest.raises(ValueError, match=r"^seed must be at least 0, got -1$"):
         made(seed=-1)
+
+
+def test_what_cannot_be_drawn_is_refused():
+    with pytest.raises(Mistake, match=r"data.side=7: must be at least 8"):
+        scattered(side=7)
+    for make in (badly_scaled, partial(linear, weights=[2.0, 0.0], noise=0.2)):
+        make(9, correlation=-1.0)
+        for correlation in (1.5, -1.5):
+            with pytest.raises(Mistake, match=r"must be from -1 to 1"):
+                make(9, correlation=correlation)
+    with pytest.raises(Mistake, match=r"must be from -0.5 to 1"):
+        linear(9, [1.0, 1.0, 1.0], -0.6, 0.1)
