@@ -6,6 +6,7 @@ runs has a record of its own; typed again, it goes on with what is not finished.
 """
 
 import copy
+import logging
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from dlrun.engine.train import Show
     from dlrun.schedule import Schedule
 
+_log = logging.getLogger("dlrun")
 _TRAIN = {"_target_": "dlrun.procedure.train.train", "_partial_": True}
 _USUAL = Training()
 _PLAINLY = "procedure=train"
@@ -220,6 +222,7 @@ class Lab:
 
     def _performed(self) -> Outcome:
         """What a procedure of several runs comes to, which its record keeps."""
+        self._tell_idle()
         with self._ends:
             outcome = self._outcome = self.procedure(self)
             kept = self._begun()
@@ -238,6 +241,19 @@ class Lab:
             if outcome.failure:
                 raise Failure(outcome.failure)
         return outcome
+
+    def _tell_idle(self) -> None:
+        """Say which settings were typed in vain, because every variant has its own."""
+        variants = self.recipe["procedure"].get("variants")
+        if not isinstance(variants, Mapping) or not variants:
+            return
+        try:
+            keys = [set(map(shell.key, shell.words(words))) for words in variants.values()]
+        except (Mistake, ValueError):  # which the procedure says
+            return
+        for word in self._typed():
+            if all(shell.key(word) in own for own in keys):
+                _log.warning(f"{word}: has no effect, because every variant sets it itself")
 
     def variant(self, words: Sequence[str]) -> "Lab":
         """What works on the command that was typed with these words behind it."""

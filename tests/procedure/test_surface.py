@@ -292,3 +292,15 @@ def test_what_is_drawn_beside_variants_is_one_of_them(capsys):
 def test_mistakes(word, tmp_path, capsys):
     assert told(tmp_path, word)[0] == 2
     assert MISTAKES[word] in capsys.readouterr().err
+
+
+def test_a_setting_that_every_variant_has_itself_is_said_to_be_idle(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["procedure=surface", "procedure.steps=2", "optimizer=sgd", "optimizer.lr=0.05"]
+    words += ["tracking=none", "threads=1"]
+    both = "procedure.variants={a: 'optimizer.lr=0.1', b: 'optimizer.lr=0.2'}"
+    assert main([*words, both]) == 0
+    said = "warning: optimizer.lr=0.05: has no effect, because every variant sets it itself\n"
+    assert capsys.readouterr().err == said
+    assert main([*words, "procedure.variants={a: 'optimizer.lr=0.1', b: 'seed=2'}"]) == 0
+    assert capsys.readouterr().err == ""
