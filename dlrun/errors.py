@@ -6,9 +6,12 @@
     Interrupted           130 or 143   SIGINT or SIGTERM; the state is saved
     └── OutOfTime         0   the time of stop_after is over
 
-Anything else is a bug of dlrun and keeps its traceback.
+What comes out of the user's own code is shown as a message too, with its file and line; anything
+else is a bug of dlrun and keeps its traceback.
 """
 
+import os
+import re
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -95,11 +98,41 @@ def led_to(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def told(error: BaseException) -> str:
-    """What a user's own code raised, and the last line of it that did, of no installed package."""
+def place(error: BaseException) -> tuple[str, int] | None:
+    """File and line of the user's own code that an error has come out of; None for dlrun's errors.
+
+    What their code calls in torch or in any other installed package is theirs too.
+    """
+    import sysconfig
     import traceback  # which takes long to import
 
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "site-packages" not in frame.filename]
-    place = (own or list(frames))[-1]
-    return f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})"
+    libraries = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib"))
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = frame.filename
+        if file.startswith(_PACKAGE):
+            return None
+        if not (file.startswith(("<", *libraries)) or _INSTALLED.search(file)):
+            return file, frame.lineno or 0
+    return None
+
+
+_PACKAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "")
+_INSTALLED = re.compile(r"[/\\](site|dist)-packages[/\\]")
+
+
+def told(error: BaseException) -> str:
+    """The kind of an error and what it says, in one line, and the line of the user's own code."""
+    kind, said, found = type(error).__name__, first_line(error), place(error)
+    where = f" ({found[0]}:{found[1]})" if found else ""
+    return f"{kind}{'' if said == kind else f': {said}'}{where}"
+
+
+def brief(error: BaseException) -> str:
+    """What an error says, in one line; all of `told` where it has come out of the user's code."""
+    return told(error) if place(error) else first_line(error)
+
+
+def kind_of(value: object) -> str:
+    """The kind of a value with its article, e.g. `an int`; None as it is."""
+    kind = type(value).__name__
+    return "None" if value is None else f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"

@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from dlrun import shell
-from dlrun.errors import DlrunError, Interrupted
+from dlrun.errors import DlrunError, Failure, Interrupted, place, told
 
 
 def report(error: BaseException, job: str = "") -> int:
     """Print on stderr what went wrong, and in which job of a sweep; returns the exit code."""
     if isinstance(error, KeyboardInterrupt):
         error = Interrupted(2)
+    if not isinstance(error, DlrunError | Interrupted) and place(error):
+        owned = Failure(told(error))
+        owned.__cause__, error = error, owned
     foreseen = isinstance(error, DlrunError | Interrupted)
     if not foreseen or os.environ.get("DLRUN_DEBUG") == "1":
         print(shell.clean("".join(traceback.format_exception(error))), end="", file=sys.stderr)

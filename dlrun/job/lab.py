@@ -495,7 +495,8 @@ class Lab:
         checks = self._checks(wanted)
         if wanted.training.recorded and not wanted.resume and checks != "off":
             known = self.session.checked
-            verdict.preflight(built, checks, self._structure, known, self.advice)
+            with instantiate.users(self.config, Mistake):
+                verdict.preflight(built, checks, self._structure, known, self.advice)
 
     def after(self, wanted: Wanted, built: BuiltRun) -> AbstractContextManager[None]:
         """Inside, a run is trained; then it is said what is found of it."""
@@ -538,7 +539,7 @@ class Lab:
                 folder = tempfile.TemporaryDirectory(prefix="dlrun-", ignore_cleanup_errors=True)
                 config.outputs = stack.enter_context(folder)
             stop_at = self.session.stop_at(config, among.id if among is not None else None)
-            with self._blamed(training):
+            with self._blamed(training), instantiate.users(config, Mistake):
                 run = run_of(config, training, self.session, self.rules, resume)
             run.lengths = replace(run.lengths, stop_at=stop_at)
             if among is not None and not among.fits(run):
@@ -562,7 +563,8 @@ class Lab:
                     show = self._shown(kept, state, run.lengths, told)
                 else:
                     show = among.show
-            with recording.status_of(kept, self.rules, run.lengths.total_steps):
+            status = recording.status_of(kept, self.rules, run.lengths.total_steps)
+            with status, instantiate.users(config):
                 yield BuiltRun(run, state, kept, show)
 
     @contextmanager

@@ -17,6 +17,9 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from dlrun.errors import Mistake, kind_of
+from dlrun.shell import counted
+
 SCALES = ("center", "center_channel", "rescale", "standardize", "whiten", "zca")
 """Steps of which each takes the place of another; the others choose what there is to scale."""
 
@@ -60,7 +63,7 @@ def fit(preprocessing: nn.Sequential, batches: Callable[[], Iterable[Tensor]]) -
     def through(steps: list[nn.Module]) -> Iterator[Tensor]:
         for x in batches():
             for step in steps:
-                x = step(x)
+                x = passed(step, x)
             yield x
 
     steps = list(preprocessing)
@@ -68,6 +71,18 @@ def fit(preprocessing: nn.Sequential, batches: Callable[[], Iterable[Tensor]]) -
         for i, step in enumerate(steps):
             if isinstance(step, Learns):
                 step.fit(through(steps[:i]))
+
+
+def passed(step: nn.Module, x: Tensor) -> Tensor:
+    """x after a step. Raises Mistake where that is no tensor of as many samples."""
+    made = step(x)
+    if isinstance(made, Tensor) and made.dim() and len(made) == len(x):
+        return made
+    given = f"a tensor of shape {tuple(made.shape)}" if isinstance(made, Tensor) else kind_of(made)
+    name, samples = type(step).__name__, counted(len(x), "sample")
+    raise Mistake(
+        f"preprocessing: {name} gives {given} for {samples}; it must give a tensor with as many"
+    )
 
 
 def recall(chain: nn.Sequential, fitted: Mapping[str, Tensor]) -> None:

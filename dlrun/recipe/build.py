@@ -4,6 +4,7 @@ Everything that can be wrong is said here, before a run exists: `check` looks at
 setting and every argument before any data are read, `build` at what depends on the data.
 """
 
+import copy
 import inspect
 import logging
 import random
@@ -42,7 +43,7 @@ from dlrun.optimizer import takes_closure
 from dlrun.recipe import checks, expect, named, notes, schema, signature, suggest, task
 from dlrun.recipe import instantiate as ingredients
 from dlrun.recipe import start as starts
-from dlrun.recipe.instantiate import as_a, explained, ours, part, plain, several
+from dlrun.recipe.instantiate import as_a, explained, ours, part, plain, several, users
 from dlrun.regularization import Regularizer, acts
 from dlrun.schedule import Fixed, Schedule, warmup
 from dlrun.test_augmentation import CenterCrop, has_size
@@ -355,8 +356,11 @@ def _see(
         x, aim = augmentation(x, y, torch.Generator(device).manual_seed(0))
     if x.shape != before:
         evaluation = nn.Sequential(CenterCrop(list(x.shape[2:])), *chain)
-    with torch.no_grad(), explained("preprocessing", config.preprocessing or {}):
-        return _Seen(augmentation, chain, evaluation, chain(x), y, aim)
+    told = explained("preprocessing", config.preprocessing or {})
+    with torch.no_grad(), told, users(config, Mistake):
+        for step in chain:
+            x = preprocessing.passed(step, x)
+    return _Seen(augmentation, chain, evaluation, x, y, aim)
 
 
 def _learner(config: DictConfig, data: Data, seen: _Seen, lengths: LoopConfig) -> _Learner:
@@ -484,7 +488,8 @@ def _augmentation(config: DictConfig, data: Data, device: torch.device) -> Augme
             if hasattr(step, "fit"):
                 step.fit(_raw(data, device, _FITTED))
             rows = data.train.rows[:2]  # for their shape and type alone
-            made(data.train.x[rows], data.train.y[rows], torch.Generator().manual_seed(0))
+            given = made(data.train.x[rows], data.train.y[rows], torch.Generator().manual_seed(0))
+            checks.check_augmented(key, given, len(rows))
         steps.append(made)
     return compose(steps) if steps else None
 
@@ -502,7 +507,7 @@ def _fitted(
     if config.threads is None:
         work = len(data.train) * data.train.x[0].numel()
         torch.set_num_threads(devices.worthwhile(work, torch.get_num_threads()))
-    with explained("preprocessing", config.preprocessing or {}):
+    with explained("preprocessing", config.preprocessing or {}), users(config, Mistake):
         preprocessing.fit(chain, partial(_raw, data, device, _FITTED))
     common.learned(key, device, chain.state_dict())
     return chain.eval()
@@ -610,15 +615,28 @@ def descent_of(
 
 
 def schedule_of(config: DictConfig, lengths: LoopConfig) -> Schedule:
-    """The schedule, after its warm-up; tried once."""
+    """The schedule, after its warm-up; tried in its first and its last step."""
     made = part(config, "schedule", lengths)
     plain = inspect.isroutine(made) or isinstance(made, partial)
     schedule = Fixed(made) if plain else as_a(Schedule, made)
     rise = duration.parse(config.warmup).steps(lengths.steps_per_epoch, lengths.total_steps)
     with explained("schedule", config.schedule):
+        tried = _as_it_is(schedule)
+        total = max(1, lengths.total_steps - (rise if schedule.shifts else 0))
+        for step in (0, total - 1):
+            factor = tried(step, total, lengths.steps_per_epoch)
+            checks.check_factor(config, factor, step)
         schedule = warmup(schedule, rise)
-        schedule(0, lengths.total_steps, lengths.steps_per_epoch)
+        _as_it_is(schedule)(0, lengths.total_steps, lengths.steps_per_epoch)
     return schedule
+
+
+def _as_it_is(schedule: Schedule) -> Schedule:
+    """A copy to be tried: an object of the user's own may count its calls."""
+    try:
+        return copy.deepcopy(schedule)
+    except Exception:  # what it holds cannot be copied
+        return schedule
 
 
 def optimizer_of(
@@ -646,8 +664,12 @@ def optimizer_of(
         make = partial(make, matrices=roles.matrices(model))
     if "trained" in asks:
         make = partial(make, trained=loss)
+
+    def made(given: Any) -> torch.optim.Optimizer:
+        return checks.check_optimizer(config, make(given))
+
     with explained("optimizer", config.optimizer):
-        optimizer = make(given) if config.compile else eager(make, given)
+        optimizer = made(given) if config.compile else eager(made, given)
     factor = notes.of_rate(config, lengths)
     for group in optimizer.param_groups:
         group["lr"] = group["lr"] * factor * group.get("factor", 1.0)

@@ -1,10 +1,12 @@
 """What does not fit together in a recipe, said before training."""
 
+import inspect
 import math
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from math import prod
+from numbers import Real
 from typing import Any
 
 import torch
@@ -12,12 +14,13 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from dlrun import loss as losses
+from dlrun import shell
 from dlrun.data import Data
 from dlrun.engine.count import parameters
 from dlrun.engine.evaluate import Tally
 from dlrun.engine.layers import RECORDED, Parts
 from dlrun.engine.run import LoopConfig, Run
-from dlrun.errors import Mistake, first_line, refuse, told
+from dlrun.errors import Mistake, brief, kind_of, refuse, told
 from dlrun.loss import Loss
 from dlrun.metric import CLASSES, LABELS, NUMBERS, Metric
 from dlrun.optimizer import Averaging
@@ -76,6 +79,48 @@ def check_range(key: str, name: str, batches: Iterable[Tensor]) -> None:
         )
 
 
+def check_augmented(key: str, made: Any, samples: int) -> None:
+    """Raise Mistake where an augmentation has not made (x, y) of as many samples."""
+    if not (isinstance(made, tuple | list) and len(made) == 2):
+        raise Mistake(f"{key}: gives {kind_of(made)}; it must give (x, y)")
+    for name, given in zip("xy", made, strict=True):
+        if not isinstance(given, Tensor) or not given.dim():
+            raise Mistake(
+                f"{key}: gives {kind_of(given)} for {name}; it must give (x, y) as tensors"
+            )
+        if len(given) != samples:
+            raise Mistake(
+                f"{key}: gives {len(given)} {name} for {shell.counted(samples, 'sample')}; it must "
+                "give as many"
+            )
+
+
+def check_factor(config: DictConfig, factor: Any, step: int) -> None:
+    """Raise Mistake where what a schedule gives in a step is no number."""
+    single = isinstance(factor, Tensor) and factor.numel() == 1
+    number = single or (isinstance(factor, Real) and not isinstance(factor, bool))
+    if not number or math.isnan(factor):
+        given = "nan" if number else kind_of(factor)
+        where = f"schedule._target_={config.schedule._target_}"
+        raise Mistake(f"{where}: gives {given} in step {step}; it must give a number")
+
+
+def check_optimizer(config: DictConfig, optimizer: Any) -> torch.optim.Optimizer:
+    """The optimizer, which must have a step and a rate of each group."""
+    where = f"optimizer._target_={config.optimizer._target_}"
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise Mistake(f"{where}: gives {kind_of(optimizer)}, no torch.optim.Optimizer")
+    # torch wraps the step of a class when it makes the first object of it.
+    if inspect.unwrap(type(optimizer).step) is inspect.unwrap(torch.optim.Optimizer.step):
+        raise Mistake(f"{where}: has no step(); write step(self, closure=None)")
+    if any("lr" not in group for group in optimizer.param_groups):
+        raise Mistake(
+            f"{where}: its groups have no lr, which the schedule sets in each step; take a "
+            "parameter lr and hand dict(lr=lr) to super().__init__"
+        )
+    return optimizer
+
+
 def check_size(config: DictConfig, model: nn.Module, at_most: int | None) -> None:
     """Raise Mistake for a model with nothing to train, or with more than `max_parameters`."""
     count = parameters(model)
@@ -91,8 +136,8 @@ def check_size(config: DictConfig, model: nn.Module, at_most: int | None) -> Non
 def check_module(config: DictConfig, model: Any) -> nn.Module:
     """The model, which must be a module."""
     if not isinstance(model, nn.Module):
-        kind = type(model).__name__
-        raise Mistake(f"model._target_={config.model._target_}: gives a {kind}, no torch.nn.Module")
+        where = f"model._target_={config.model._target_}"
+        raise Mistake(f"{where}: gives {kind_of(model)}, no torch.nn.Module")
     return model
 
 
@@ -157,7 +202,7 @@ def _try_forward(
             if _in_activation(config, error):
                 raise
         message = f"model={name}: does not take samples of shape {shape} from data={data.name}"
-        raise Mistake(f"{message}: {first_line(error)}") from error
+        raise Mistake(f"{message}: {brief(error)}") from error
     finally:
         model.train()
     with explained("loss", config.loss), _users(config, "loss"):
@@ -233,7 +278,7 @@ def _try_step(
     except _TELLING as error:
         if "more than 1 value per channel" in str(error):
             raise Mistake(_too_few(config, batch)) from None
-        raise Mistake(f"model={name}: fails in a step of training: {first_line(error)}") from error
+        raise Mistake(f"model={name}: fails in a step of training: {brief(error)}") from error
     finally:
         with torch.no_grad():
             for key, before in buffers.items():
@@ -261,7 +306,7 @@ def check_views(
                 given = tuple(model(preprocessing(view)).shape)
         except (RuntimeError, ValueError) as error:
             message = f"test_augmentation={name}: the model does not take views of shape {shape}"
-            raise Mistake(f"{message}: {first_line(error)}") from error
+            raise Mistake(f"{message}: {brief(error)}") from error
         finally:
             model.train()
         if given != (len(x), outputs):
@@ -389,9 +434,10 @@ def _check_metrics(config: DictConfig, run: Run, x: Tensor, y: Tensor) -> None:
             with explained(f"metric.{name}", config.metric[name]):
                 value = metric(*answers)
                 value = value if metric.of_sums is None else metric.of_sums(value, len(y))
-                size = torch.as_tensor(value).numel()
-            if size != 1:
-                raise Mistake(f"metric.{name}: must give one number for a split, not {size}")
+            single = isinstance(value, Real) or (isinstance(value, Tensor) and value.numel() == 1)
+            if not single:
+                given = value.numel() if isinstance(value, Tensor) else kind_of(value)
+                raise Mistake(f"metric.{name}: must give one number for a split, not {given}")
     run.model.train(was_training)
     _check_monitored(run)
 
@@ -446,7 +492,7 @@ def _users(config: DictConfig, group: str) -> Iterator[None]:
     except Exception as error:
         if ours(target) or isinstance(error, _TELLING):
             raise
-        raise Mistake(f"{group}={target}: {told(error)}") from error
+        raise Mistake(f"{group}._target_={target}: {told(error)}") from error
 
 
 @contextmanager

@@ -1,7 +1,10 @@
 """From one option of a group to the object it describes, with errors that name the key."""
 
 import functools
+import inspect
 import re
+import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
@@ -14,7 +17,17 @@ from torch import nn
 
 from dlrun import duration, shell
 from dlrun.engine.run import LoopConfig
-from dlrun.errors import DlrunError, Mistake, first_line, refuse
+from dlrun.errors import (
+    DlrunError,
+    Failure,
+    Mistake,
+    brief,
+    first_line,
+    kind_of,
+    place,
+    refuse,
+    told,
+)
 from dlrun.recipe import identity, signature
 from dlrun.recipe.schema import GROUPS, NEEDED, SEVERAL
 
@@ -52,8 +65,8 @@ def several(config: DictConfig, group: str, lengths: LoopConfig | None = None) -
         made[key] = _made(key, values)
         right, what = _KINDS.get(group, (object, ""))
         if not isinstance(made[key], right):
-            kind = type(made[key]).__name__
-            raise Mistake(f"{signature.where(key, values['_target_'])}: gives a {kind}, no {what}")
+            given = signature.where(key, values["_target_"])
+            raise Mistake(f"{given}: gives {kind_of(made[key])}, no {what}")
     return made
 
 
@@ -185,6 +198,7 @@ def explained(key: str, values: Mapping[str, Any]) -> Iterator[None]:
         if isinstance(cause, DlrunError):
             raise cause from None
         target = str(values.get("_target_", "dlrun."))
+        whole = signature.where(key, target) if "_target_" in values else key
         if isinstance(cause, _TELLING) and not isinstance(cause, NotImplementedError):
             message = first_line(cause)
             memory = re.search(r"tried to allocate (\d+) bytes", message)
@@ -193,11 +207,60 @@ def explained(key: str, values: Mapping[str, Any]) -> Iterator[None]:
             refused = _INVALID.match(message)
             if refused and refused[1] in _REFUSED and target.startswith(_OPTIMIZERS):
                 name, right = _REFUSED[refused[1]]
-                raise Mistake(f"{_blamed(key, values, name)}: {right}") from cause
-            raise Mistake(f"{_blamed(key, values, message)}: {message}") from cause
-        if ours(target):
+                raise Mistake(f"{_blamed(key, values, name) or key}: {right}") from cause
+            own = whole if place(cause) else key
+            said = message if memory else brief(cause)
+            raise Mistake(f"{_blamed(key, values, message) or own}: {said}") from cause
+        if ours(target) and not place(cause):
             raise cause from None
-        raise Mistake(f"{key}={target}: {type(cause).__name__}: {cause}") from cause
+        raise Mistake(f"{whole}: {told(cause)}") from cause
+
+
+@contextmanager
+def users(config: DictConfig, kind: type[DlrunError] = Failure) -> Iterator[None]:
+    """Inside, an error that comes out of the user's own code names the key that has called it.
+
+    kind: what it becomes; other errors stay as they are.
+    """
+    try:
+        yield
+    except DlrunError:
+        raise
+    except Exception as error:
+        if not place(error):
+            raise
+        key = _caller(config, error)
+        raise kind(f"{key}: {told(error)}" if key else told(error)) from error
+
+
+def _caller(config: DictConfig, error: BaseException) -> str:
+    """The key and the target whose function or object has raised an error; "" where none has.
+
+    Else those that stand in the same file, where they are the only ones.
+    """
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    found: dict[str, Any] = {}
+    for group in GROUPS:
+        node = identity.as_written(config[group]) if config[group] else {}
+        for name, option in node.items() if group in SEVERAL else [("", node)]:
+            if isinstance(option, Mapping) and not ours(str(option.get("_target_", "dlrun."))):
+                key = signature.where(f"{group}.{name}" if name else group, option["_target_"])
+                found[key] = inspect.unwrap(signature.find(option["_target_"], group))
+    files = {frame.f_code.co_filename for frame in frames}
+    for key, function in found.items():
+        code = getattr(function, "__code__", None)
+        if any(
+            frame.f_code is code
+            or (inspect.isclass(function) and isinstance(frame.f_locals.get("self"), function))
+            for frame in frames
+        ):
+            return key
+    near = [
+        key
+        for key, function in found.items()
+        if getattr(sys.modules.get(function.__module__), "__file__", None) in files
+    ]
+    return near[0] if len(near) == 1 else ""
 
 
 _INVALID = re.compile(r"Invalid (.+?)(?: values?)?(?: at index \d)?: ")
@@ -304,7 +367,10 @@ def _given(values: Mapping[str, Any]) -> list[str]:
 
 
 def _blamed(key: str, values: Mapping[str, Any], message: str) -> str:
-    """The key and value that a message is about: the argument it names, or whose value it shows."""
+    """The key and value that a message is about: the argument it names, or whose value it shows.
+
+    "" where it is about none.
+    """
     given = list(_leaves(key, values))
     named = [
         (found.start(), f"{name}={value}")
@@ -320,7 +386,7 @@ def _blamed(key: str, values: Mapping[str, Any], message: str) -> str:
     for name, value in given:
         if re.search(rf"(?<![\w.]){re.escape(str(value))}(?![\w.])", message):
             return f"{name}={value}"
-    return key
+    return ""
 
 
 def _leaves(key: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -11,7 +11,7 @@ from math import isfinite
 from typing import Any, Literal, Union
 
 from dlrun.duration import Steps
-from dlrun.errors import Mistake
+from dlrun.errors import Mistake, told
 from dlrun.recipe import suggest
 from dlrun.shell import shown, spelled
 
@@ -128,7 +128,7 @@ def find(target: str, key: str) -> Callable[..., Any]:
                     f"{at}: {module} needs {error.name}, which is not installed"
                 ) from error
         except Exception as error:
-            raise Mistake(f"{at}: {module} cannot be imported: {error}") from error
+            raise Mistake(f"{at}: {module} cannot be imported: {told(error)}") from error
     if found is None:
         raise Mistake(f"{at}: there is no module {parts[0]!r} here or among the installed ones")
     for position, part in enumerate(parts[depth:], depth):

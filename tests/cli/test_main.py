@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -133,7 +134,8 @@ def test_exit_codes(fails, error, code, capsys):
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_a_bug_keeps_its_traceback(fails, capsys):
+def test_a_bug_keeps_its_traceback(fails, monkeypatch, capsys):
+    monkeypatch.setattr("dlrun.errors._PACKAGE", os.path.dirname(__file__))  # as if it were dlrun's
     fails[0] = ZeroDivisionError("division by zero")
     assert main([]) == 1
     shown = capsys.readouterr().err

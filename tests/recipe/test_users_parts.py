@@ -1,0 +1,165 @@
+"""The user's own ingredients: what they give is tried, and what they raise says where."""
+
+import re
+import sys
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from dlrun.console import outcome
+from dlrun.errors import Failure, Mistake
+from dlrun.metric import metric
+from dlrun.recipe import build
+from dlrun.recipe.instantiate import users
+
+
+@pytest.fixture(autouse=True)
+def _own(monkeypatch):
+    monkeypatch.setitem(sys.modules, "own", sys.modules[__name__])
+
+
+class Breaks(torch.optim.SGD):
+    def step(self, closure=None):
+        raise KeyError("missing")
+
+
+class NoStep(torch.optim.Optimizer):
+    def __init__(self, params, lr=0.1):
+        super().__init__(params, {"lr": lr})
+
+
+class NoRate(torch.optim.Optimizer):
+    def __init__(self, params):
+        super().__init__(params, {})
+
+    def step(self, closure=None):
+        pass
+
+
+def seven(params):
+    return 7
+
+
+def factor(step, total_steps, steps_per_epoch, last):
+    return {"none": None, "text": "a", "nan": float("nan")}[last] if step else 1.0
+
+
+class Counts:
+    calls = 0
+
+    def __call__(self, step, total_steps, steps_per_epoch):
+        self.calls += 1
+        return 1.0
+
+
+def augmented(x, y, generator, how):
+    made: dict[str, Any] = {"none": None, "x": x, "fewer": (x[:-1], y[:-1]), "text": (x, "y")}
+    return made[how]
+
+
+class Prepared(nn.Module):
+    def __init__(self, how):
+        super().__init__()
+        self.how = how
+
+    def fit(self, batches):
+        if self.how == "fails":
+            raise ZeroDivisionError("by 0")
+
+    def forward(self, x):
+        return {"none": None, "twice": torch.cat([x, x])}[self.how]
+
+
+@metric(higher_is_better=True)
+def judged(predicted, y, value):
+    return value or None
+
+
+def begins(model, x):
+    raise RuntimeError("no\nweights")
+
+
+HERE = rf" \({re.escape(__file__)}:\d+\)"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"optimizer": "own.NoStep"}, r"optimizer\._target_=own\.NoStep: has no step\(\)"),
+        ({"optimizer": "own.NoRate"}, r"optimizer\._target_=own\.NoRate: its groups have no lr"),
+        ({"optimizer": "own.seven"}, r"own\.seven: gives an int, no torch\.optim\.Optimizer"),
+        ({"schedule": ("own.factor", {"last": "none"})}, r"gives None in step \d\d+; it must"),
+        ({"schedule": ("own.factor", {"last": "text"})}, "gives a str in step"),
+        ({"schedule": ("own.factor", {"last": "nan"})}, "gives nan in step"),
+        ({"augmentation": ("own.augmented", {"how": "none"})}, r"gives None; it must give \(x, y"),
+        ({"augmentation": ("own.augmented", {"how": "x"})}, "gives a Tensor; it must"),
+        ({"augmentation": ("own.augmented", {"how": "fewer"})}, "gives 1 x for 2 samples"),
+        ({"augmentation": ("own.augmented", {"how": "text"})}, "gives a str for y"),
+        ({"preprocessing": ("own.Prepared", {"how": "none"})}, "Prepared gives None for 64 samp"),
+        ({"preprocessing": ("own.Prepared", {"how": "twice"})}, r"shape \(128, 1, 8, 8\) for 64"),
+        (
+            {"preprocessing": ("own.Prepared", {"how": "fails"})},
+            rf"preprocessing\.own\._target_=own\.Prepared: ZeroDivisionError: by 0{HERE}",
+        ),
+        ({"metric": ("own.judged", {"value": "high"})}, "one number for a split, not a str"),
+        ({"metric": ("own.judged", {"value": ""})}, "one number for a split, not None"),
+        (
+            {"initializer": "own.begins"},
+            rf"initializer\._target_=own\.begins: RuntimeError: no{HERE}",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_before_training(compose_recipe, digits, options, said):
+    with pytest.raises(Mistake, match=said):
+        build.build(_with(compose_recipe, options), digits)
+
+
+def _with(compose_recipe, options):
+    """The usual recipe with options of the user's own."""
+    recipe = compose_recipe()
+    for group, option in options.items():
+        target, values = option if isinstance(option, tuple) else (option, {})
+        partial = {} if group == "preprocessing" else {"_partial_": True}
+        node = {"_target_": target, **values, **partial}
+        several = group in ("preprocessing", "augmentation", "metric")
+        recipe[group] = {"own": node} if several else node
+    return recipe
+
+
+def test_a_schedule_that_counts_its_calls_begins_to_count_in_training(compose_recipe, digits):
+    recipe = compose_recipe()
+    recipe.schedule = {"_target_": "own.Counts"}
+    schedule = build.build(recipe, digits).schedule
+    assert schedule(0, 10, 5) == 1
+    assert schedule.calls == 1
+
+
+def test_what_a_users_part_raises_in_training_names_its_key_and_line(compose_recipe, digits):
+    recipe = _with(compose_recipe, {"optimizer": ("own.Breaks", {"lr": 0.1})})
+    run = build.build(recipe, digits)
+    with pytest.raises(Failure) as found, users(recipe):
+        run.optimizer.step()
+    said = rf"optimizer\._target_=own\.Breaks: KeyError: 'missing'{HERE}"
+    assert re.fullmatch(said, str(found.value))
+
+
+def test_an_error_of_dlrun_stays_one(compose_recipe):
+    from dlrun.duration import Duration
+
+    with pytest.raises(AttributeError), users(compose_recipe()):
+        Duration.steps(None, 1, 1)
+
+
+def test_an_error_out_of_the_users_code_is_one_line(capsys, monkeypatch):
+    monkeypatch.delenv("DLRUN_DEBUG", raising=False)
+    try:
+        begins(None, None)
+    except RuntimeError as error:
+        found = error
+    assert outcome.report(found) == 1
+    assert re.fullmatch(rf"error: RuntimeError: no{HERE}\n", capsys.readouterr().err)
+    monkeypatch.setenv("DLRUN_DEBUG", "1")
+    outcome.report(found)
+    assert "Traceback" in capsys.readouterr().err
