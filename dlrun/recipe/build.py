@@ -367,7 +367,9 @@ def _learner(config: DictConfig, data: Data, seen: _Seen, lengths: LoopConfig) -
     """The model, the loss, what the regularizers make of them, and the weights to start from."""
     _seed(config.seed)
     device = seen.x.device
-    loss = losses.of(part(config, "loss"))
+    given = part(config, "loss")
+    checks.refuse_parameters("loss", config.loss._target_, given)
+    loss = losses.of(given)
     model = _model(config, loss, data).to(device)
     starts.offer(config, expected(model))
     tried = checks.check_forward(config, model, loss, seen.x, seen.y, data, lengths.batch_size)
@@ -375,6 +377,8 @@ def _learner(config: DictConfig, data: Data, seen: _Seen, lengths: LoopConfig) -
     if reconstructs:
         checks.check_reconstruction(loss, map(seen.chain, _raw(data, device)))
     rules = several(config, "regularization", lengths)
+    for key, rule in rules.items():
+        checks.refuse_parameters(key, config.regularization[key.partition(".")[2]]._target_, rule)
     regularizers = {key: as_a(Regularizer, rule) for key, rule in rules.items()}
     for rule in regularizers.values():
         rule.regression = reconstructs or not data.classes
@@ -478,6 +482,8 @@ def _augmentation(config: DictConfig, data: Data, device: torch.device) -> Augme
     """All augmentations as one; each is told, or learns from the data, what it asks for."""
     steps = []
     for key, step in several(config, "augmentation").items():
+        target = config.augmentation[key.partition(".")[2]]._target_
+        checks.refuse_parameters(key, target, step)
         asks = "classes" in inspect.signature(step).parameters
         if asks and not data.classes and not losses.are_labels(data.train.y, data.labels):
             raise Mistake(f"{key}: mixes classes, and data={data.name} is a regression")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dlrun import loss as losses
 from dlrun import shell
 from dlrun.data import Data
-from dlrun.engine.count import parameters
+from dlrun.engine.count import parameters, size
 from dlrun.engine.evaluate import Tally
 from dlrun.engine.layers import RECORDED, Parts
 from dlrun.engine.run import LoopConfig, Run
@@ -95,6 +95,16 @@ def check_augmented(key: str, made: Any, samples: int) -> None:
             )
 
 
+def refuse_parameters(key: str, target: str, made: Any) -> None:
+    """Raise Mistake where a part beside the model has parameters, which no optimizer would have."""
+    of = made.named_parameters() if isinstance(made, nn.Module) else ()
+    if names := [name for name, weight in of if weight.requires_grad]:
+        raise Mistake(
+            f"{key}._target_={target}: has parameters of its own ({', '.join(names[:3])}), which "
+            "nothing would train; put them into the model, or set their requires_grad to False"
+        )
+
+
 def check_factor(config: DictConfig, factor: Any, step: int) -> None:
     """Raise Mistake where what a schedule gives in a step is no number."""
     single = isinstance(factor, Tensor) and factor.numel() == 1
@@ -122,13 +132,25 @@ def check_optimizer(config: DictConfig, optimizer: Any) -> torch.optim.Optimizer
 
 
 def check_size(config: DictConfig, model: nn.Module, at_most: int | None) -> None:
-    """Raise Mistake for a model with nothing to train, or with more than `max_parameters`."""
+    """Raise Mistake for a model with nothing to train, or with more than `max_parameters`.
+
+    And for complex weights, of which norms, rates and checks make no sense here.
+    """
     count = parameters(model)
     if at_most is not None and (not isinstance(at_most, int) or at_most < 1):
         raise Mistake(f"model.max_parameters={at_most}: must be a whole number above 0")
+    where = f"model._target_={config.model._target_}"
     if not count:
-        message = f"model={config.model._target_}: has nothing to train, no parameters"
-        raise Mistake(message, "no_gradient")
+        frozen = f"all {size(model):,} are frozen: requires_grad is False"
+        why = frozen if size(model) else "no parameters"
+        raise Mistake(f"{where}: has nothing to train, {why}", "no_gradient")
+    for name, weight in model.named_parameters():
+        if weight.is_complex():
+            raise Mistake(
+                f"{where}: {name} is complex ({weight.dtype}), and weights must be real; keep its "
+                "parts, torch.view_as_real(w), and make w of them in forward with "
+                "torch.view_as_complex"
+            )
     if at_most is not None and count > at_most:
         raise Mistake(f"model.max_parameters={at_most:,}: this model has {count:,} parameters")
 

@@ -77,6 +77,25 @@ def judged(predicted, y, value):
     return value or None
 
 
+class Weighs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, x, y, generator=None):
+        return nn.functional.cross_entropy(self.weight * x, y)
+
+
+class Network(nn.Module):
+    def __init__(self, how):
+        super().__init__()
+        dtype = torch.cfloat if how == "complex" else torch.float
+        self.weight = nn.Parameter(torch.ones(64, 10, dtype=dtype), how != "frozen")
+
+    def forward(self, x):
+        return (x.flatten(1).to(self.weight.dtype) @ self.weight).abs()
+
+
 def begins(model, x):
     raise RuntimeError("no\nweights")
 
@@ -93,6 +112,17 @@ HERE = rf" \({re.escape(__file__)}:\d+\)"
         ({"schedule": ("own.factor", {"last": "none"})}, r"gives None in step \d\d+; it must"),
         ({"schedule": ("own.factor", {"last": "text"})}, "gives a str in step"),
         ({"schedule": ("own.factor", {"last": "nan"})}, "gives nan in step"),
+        ({"model": ("own.Network", {"how": "frozen"})}, "train, all 640 are frozen: requires_grad"),
+        ({"model": ("own.Network", {"how": "complex"})}, r"weight is complex \(torch.complex64\)"),
+        (
+            {"loss": "own.Weighs"},
+            r"loss\._target_=own\.Weighs: has parameters of its own \(weight\)",
+        ),
+        (
+            {"augmentation": "own.Weighs"},
+            r"augmentation\.own\._target_=own\.Weighs: has parameters",
+        ),
+        ({"regularization": "own.Weighs"}, r"regularization\.own\._target_=own\.Weighs: has param"),
         ({"augmentation": ("own.augmented", {"how": "none"})}, r"gives None; it must give \(x, y"),
         ({"augmentation": ("own.augmented", {"how": "x"})}, "gives a Tensor; it must"),
         ({"augmentation": ("own.augmented", {"how": "fewer"})}, "gives 1 x for 2 samples"),
@@ -121,9 +151,10 @@ def _with(compose_recipe, options):
     recipe = compose_recipe()
     for group, option in options.items():
         target, values = option if isinstance(option, tuple) else (option, {})
-        partial = {} if group == "preprocessing" else {"_partial_": True}
+        whole = group in ("preprocessing", "model") or target == "own.Weighs"
+        partial = {} if whole else {"_partial_": True}
         node = {"_target_": target, **values, **partial}
-        several = group in ("preprocessing", "augmentation", "metric")
+        several = group in ("preprocessing", "augmentation", "metric", "regularization")
         recipe[group] = {"own": node} if several else node
     return recipe
 
