@@ -1,6 +1,7 @@
 """What does not fit together in a recipe, said before training."""
 
 import inspect
+import logging
 import math
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -28,6 +29,7 @@ from dlrun.recipe import schema, suggest
 from dlrun.recipe.instantiate import explained, ours, part
 from dlrun.regularization import acts
 
+_log = logging.getLogger("dlrun")
 _TELLING = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
 """What torch raises where shapes and types do not fit: its words are good enough."""
 _ROUNDING = 1e-3
@@ -205,7 +207,7 @@ def _try_forward(
     model.eval()
     try:
         with torch.no_grad(), _users(config, "model"):
-            logits = model(x)
+            logits = _passed(config, model, x)
         gives_back = reconstructs(model)
         _check_outputs(name, logits, x if gives_back else y, data, gives_back)
         if gives_back:
@@ -227,10 +229,36 @@ def _try_forward(
         raise Mistake(f"{message}: {brief(error)}") from error
     finally:
         model.train()
+    target = (x if gives_back else y).clone()
+    before = target._version
     with explained("loss", config.loss), _users(config, "loss"):
-        value = loss(logits, x if gives_back else y)
+        value = loss(logits, target)
+    if target._version != before:
+        raise Mistake(f"loss={config.loss._target_}: changes its targets; work on y.clone()")
     if not isinstance(value, Tensor) or value.dim():
         raise Mistake(f"loss={config.loss._target_}: must give one number for a batch")
+
+
+def _passed(config: DictConfig, model: nn.Module, x: Tensor) -> Any:
+    """What a model gives for x, which stays as it is.
+
+    A model that changes its input gets a copy from now on: checks, measures and optimizers give
+    it the same batch several times, and the target of an autoencoder is its input.
+    """
+    given = x.clone()
+    before = given._version
+    outputs = model(given)
+    if given._version != before:
+        model.register_forward_pre_hook(_copied)
+        _log.warning(
+            f"model={_name(config, 'model')}: changes its input in place, so it gets a copy of "
+            "each batch, which takes time and memory; write x = 2 * x rather than x.mul_(2)"
+        )
+    return outputs
+
+
+def _copied(model: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
+    return (args[0].clone(),)
 
 
 def _in_activation(config: DictConfig, error: BaseException) -> bool:
@@ -288,7 +316,7 @@ def _try_step(
     model.train()
     try:
         with _users(config, "model"):
-            logits = model(x)
+            logits = _passed(config, model, x)
         target = x if reconstructs(model) else y
         with explained("loss", config.loss), _told_of(mixed, config), _users(config, "loss"):
             value = objective(logits, target)
@@ -451,11 +479,17 @@ def _check_metrics(config: DictConfig, run: Run, x: Tensor, y: Tensor) -> None:
     was_training = run.model.training
     run.model.eval()
     with torch.no_grad():
-        answers = run.answers(run.uncompiled(x), x if run.reconstructs else y)
+        answers = run.answers(run.uncompiled(x), (x if run.reconstructs else y).clone())
+        before = [each._version for each in answers]
         for name, metric in run.metrics.items():
             with explained(f"metric.{name}", config.metric[name]):
                 value = metric(*answers)
                 value = value if metric.of_sums is None else metric.of_sums(value, len(y))
+            if [each._version for each in answers] != before:
+                raise Mistake(
+                    f"metric.{name}: changes what it is given, which others see too; work on a "
+                    "clone() of it"
+                )
             single = isinstance(value, Real) or (isinstance(value, Tensor) and value.numel() == 1)
             if not single:
                 given = value.numel() if isinstance(value, Tensor) else kind_of(value)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from dlrun.console import outcome
+from dlrun.engine.preflight import preflight
 from dlrun.errors import Failure, Mistake
 from dlrun.metric import metric
 from dlrun.recipe import build
@@ -194,3 +195,52 @@ def test_an_error_out_of_the_users_code_is_one_line(capsys, monkeypatch):
     monkeypatch.setenv("DLRUN_DEBUG", "1")
     outcome.report(found)
     assert "Traceback" in capsys.readouterr().err
+
+
+class InPlace(nn.Module):
+    """Changes its input in evaluation, or in training alone."""
+
+    def __init__(self, always):
+        super().__init__()
+        self.layer, self.always = nn.Linear(64, 10), always
+
+    def forward(self, x):
+        if self.training or self.always:
+            x.mul_(-3).add_(1)
+        return self.layer(x.flatten(1))
+
+
+@pytest.mark.parametrize("always", [True, False])
+def test_a_model_that_changes_its_input_gets_a_copy(compose_recipe, digits, caplog, always):
+    run = build.build(_with(compose_recipe, {"model": ("own.InPlace", {"always": always})}), digits)
+    [said] = caplog.messages
+    assert said.startswith("model=InPlace: changes its input in place, so it gets a copy")
+    assert "random_in_eval" not in [each.name for each in preflight(run)]
+    x = torch.rand(4, 1, 8, 8)
+    before = x.clone()
+    run.model.train()(x)
+    assert torch.equal(x, before)
+
+
+def spoils(logits, y):
+    loss = nn.functional.cross_entropy(logits, y)
+    y.zero_()
+    return loss
+
+
+@metric(higher_is_better=True)
+def blanks(predicted, y):
+    y.zero_()
+    return 1.0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"loss": "own.spoils"}, "loss=own.spoils: changes its targets"),
+        ({"metric": "own.blanks"}, "metric.own: changes what it is given"),
+    ],
+)
+def test_what_changes_the_targets_of_others_is_refused(compose_recipe, digits, options, said):
+    with pytest.raises(Mistake, match=said):
+        build.build(_with(compose_recipe, options), digits)
