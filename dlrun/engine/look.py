@@ -5,7 +5,6 @@ numbers are put back.
 """
 
 import copy
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from dlrun.data.sample import sample
 from dlrun.engine import checkpoint, signal
 from dlrun.engine.batches import gather
 from dlrun.engine.evaluate import ready
+from dlrun.engine.memory import HOLDERS, OF_MODULES
 from dlrun.engine.run import Run
 from dlrun.model.order import evaluation
 
@@ -29,8 +29,6 @@ BATCH = 64
 """Rows of a batch that is trained on, at most."""
 _OPERATIONS = 1e10  # of a pass over the samples; a large network sees fewer, 16 at least
 _STEP = 1e-3  # the length of a small step, as a share of a parameter's
-_OF_MODULES = frozenset(vars(nn.Module()))
-_HOLDERS = (list, dict, set, deque)
 
 
 @contextmanager
@@ -93,13 +91,13 @@ def _remembered(module: nn.Module) -> Callable[[], None]:
     What else they hold, inside an object of another kind, is left as it is.
     """
     attributes = vars(module)
-    before = {key: value for key, value in attributes.items() if key not in _OF_MODULES}
-    contents = [(value, copy.copy(value)) for value in before.values() if type(value) in _HOLDERS]
+    before = {key: value for key, value in attributes.items() if key not in OF_MODULES}
+    contents = [(value, copy.copy(value)) for value in before.values() if type(value) in HOLDERS]
     drawn = [(g, g.get_state()) for g in before.values() if isinstance(g, torch.Generator)]
     tensors = [(t.detach(), t.detach().clone()) for t in before.values() if isinstance(t, Tensor)]
 
     def put_back() -> None:
-        for key in attributes.keys() - _OF_MODULES - before.keys():
+        for key in attributes.keys() - OF_MODULES - before.keys():
             del attributes[key]
         attributes.update(before)
         for holder, content in contents:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dlrun.data import Data, Scale
 from dlrun.data.fingerprint import hash_rows
 from dlrun.duration import Duration
+from dlrun.engine import memory
 from dlrun.engine.count import parameters, size
 from dlrun.engine.feed import PreparedSplit
 from dlrun.engine.freezing import Frozen
@@ -91,6 +92,7 @@ class Run:
     frozen: Frozen | None = None
 
     def __post_init__(self) -> None:
+        self.first = memory.of(self)  # of what the user's own parts remember
         rules = list(self.regularizers.values())
         self.change_batch = acting(rules, "change_batch")
         self.change_gradient = acting(rules, "add_gradient")

@@ -135,7 +135,7 @@ def deployed(config: DictConfig, directory: Path, session: "Session") -> "Run | 
     are averaged, batch norm needs the training split, which is read then. None where its
     checkpoints are lost.
     """
-    from dlrun.engine import checkpoint
+    from dlrun.engine import checkpoint, memory
     from dlrun.engine.state import keeps_last, restore_model
 
     saved = checkpoint.load(directory / "checkpoints")
@@ -154,6 +154,7 @@ def deployed(config: DictConfig, directory: Path, session: "Session") -> "Run | 
     last = keeps_last(run) or (asked is not None and asked.keeps_last)
     best = None if last else saved["best"]
     restore_model(run, saved["model"] if best is None else best)
+    memory.put_back(run, saved.get("own", {}))
     return run
 
 

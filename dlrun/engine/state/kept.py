@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dlrun.engine import checkpoint
+from dlrun.engine import memory as own
 from dlrun.engine.evaluate import averages, best_weights, estimate_statistics
 from dlrun.engine.run import Run, Weights
 from dlrun.engine.step import StepResult
@@ -222,6 +223,7 @@ def capture(run: Run, state: State, recorded: int, number: int = 0) -> dict[str,
         },
         "best": None if _is_current(run, state.counters, standing) else standing.best,
         "model": run.model.state_dict(),
+        "own": own.changed(run),
         "preprocessing": run.preprocessing.state_dict(),
         "steps": steps(run),
         "optimizer": {

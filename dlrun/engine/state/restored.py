@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dlrun import shell
 from dlrun.engine import checkpoint
+from dlrun.engine import memory as own
 from dlrun.engine.evaluate import best_weights
 from dlrun.engine.feed import PreparedSplit
 from dlrun.engine.run import Run, Weights
@@ -50,6 +51,7 @@ def restore(run: Run, saved: dict[str, Any], changed: Collection[str] = ()) -> S
     if "preprocessing" in changed or not take_preprocessing(run, saved["preprocessing"]):
         anew.append("the preprocessing, which is another")
     anew += _restore_optimizer(run, saved["optimizer"])
+    own.put_back(run, saved.get("own", {}))
     judged = _judged_anew(run, saved, changed)
     anew += [judged] if judged else []
     known = {key: each for key, each in saved["regularization"].items() if key in run.regularizers}

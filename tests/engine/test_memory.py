@@ -1,0 +1,181 @@
+"""What the user's own parts remember goes on after a kill, and settings stay the recipe's."""
+
+import json
+import random
+import sys
+from collections import deque
+
+import numpy
+import pytest
+import torch
+from torch import nn
+
+from dlrun import record
+from dlrun.engine import checkpoint, memory
+from dlrun.engine.state import begin
+from dlrun.engine.train import train
+from dlrun.recipe import build
+from tests.conftest import Watcher
+from tests.states import differences, without_clock
+
+SHORT = ("epochs='9 steps'", "validate_every='3 steps'", "log_every='3 steps'")
+SHORT += ("checkpoint_every='2 steps'",)
+
+
+@pytest.fixture(autouse=True)
+def _own(monkeypatch):
+    monkeypatch.setitem(sys.modules, "own", sys.modules[__name__])
+
+
+class Remembers(nn.Module):
+    """What it gives in training depends on all that it has been given before."""
+
+    def __init__(self, share):
+        super().__init__()
+        self.layer, self.share = nn.Linear(64, 10), share
+        self.register_buffer("mean", torch.zeros(10), persistent=False)
+        self.drawn = torch.Generator().manual_seed(0)
+        self.dice, self.numbers = random.Random(0), numpy.random.default_rng(0)
+        self.calls, self.seen, self.last = 0, [], deque(maxlen=2)
+        self.kept, self.weights = {}, [self.layer.weight]
+
+    def forward(self, x):
+        z = self.layer(x.flatten(1))
+        if self.training:
+            self.calls += 1
+            self.seen.append(len(x))
+            self.last.append(float(z.detach().mean()))
+            self.kept["spread"] = z.detach().std()
+            self.mean = (1 - self.share) * self.mean + self.share * z.detach().mean(0)
+            z = z + torch.rand(z.shape, generator=self.drawn) + self.dice.random()
+            z = z * (1 + self.numbers.random()) + self.weights[0].mean() / len(self.seen)
+            z = z + sum(self.last) + self.kept["spread"] + self.calls / 10
+        return z - self.mean
+
+
+class Averages(torch.optim.Optimizer):
+    """A momentum, which it keeps beside `state`."""
+
+    def __init__(self, params, lr):
+        super().__init__(params, {"lr": lr})
+        self.count, self.ema = 0, {}
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        self.count += 1
+        for group in self.param_groups:
+            for weight in group["params"]:
+                mean = self.ema.setdefault(weight, torch.zeros_like(weight))
+                mean.mul_(0.9).add_(weight.grad, alpha=0.1)
+                weight.sub_(group["lr"] * mean / self.count**0.5)
+
+
+class Falls:
+    """A schedule that counts its calls."""
+
+    calls = 0
+
+    def __call__(self, step, total_steps, steps_per_epoch):
+        self.calls += 1
+        return 1 / self.calls
+
+
+class Shifts:
+    """An augmentation that goes on with its own draws."""
+
+    def __init__(self):
+        self.drawn = torch.Generator().manual_seed(3)
+
+    def __call__(self, x, y, generator):
+        return x.float() / 255 * torch.rand(1, generator=self.drawn), y
+
+
+class Weighs:
+    """A loss that grows."""
+
+    calls = 0
+
+    def __call__(self, logits, y):
+        self.calls += torch.is_grad_enabled()
+        return nn.functional.cross_entropy(logits, y) * (1 + self.calls / 10)
+
+
+OWN = {
+    "model": {"_target_": "own.Remembers", "share": 0.1},
+    "optimizer": {"_target_": "own.Averages", "_partial_": True, "lr": 0.1},
+    "schedule": {"_target_": "own.Falls"},
+    "augmentation": {"own": {"_target_": "own.Shifts"}},
+    "loss": {"_target_": "own.Weighs"},
+}
+
+
+class Dies(Watcher):
+    """Ends a run where a kill might."""
+
+    def point(self, step, epoch, values):
+        if step == 6:
+            raise KeyboardInterrupt
+
+
+def _recipe(compose_recipe, groups, **model):
+    recipe = compose_recipe(*SHORT)
+    for group in groups:
+        recipe[group] = OWN[group] | (model if group == "model" else {})
+    return recipe
+
+
+def _result(kept):
+    """The points without the clock, and the last checkpoint."""
+    lines = (kept.directory / "metrics.jsonl").read_text().splitlines()
+    points = [json.loads(line)["values"] for line in lines]
+    points = [{k: v for k, v in each.items() if not k.startswith("time/")} for each in points]
+    return points, without_clock(checkpoint.read(kept.directory / "checkpoints" / "last.pt"))
+
+
+@pytest.mark.parametrize("group", list(OWN))
+def test_a_killed_run_remembers(compose_recipe, digits, tmp_path, group):
+    recipe = _recipe(compose_recipe, [group])
+    whole = record.create(tmp_path / "whole", "test", {}, "")
+    run = build.build(recipe, digits)
+    train(run, begin(run, whole), whole, Watcher())
+    whole.close()
+    killed = record.create(tmp_path / "killed", "test", {}, "")
+    run = build.build(recipe, digits)
+    with pytest.raises(KeyboardInterrupt):
+        train(run, begin(run, killed), killed, Dies())
+    killed.close()
+    again = record.open_existing(killed.directory)
+    run = build.build(recipe, digits)
+    state = begin(run, again)
+    assert 0 < state.counters.step < 6
+    train(run, state, again, Watcher())
+    again.close()
+    assert not differences(_result(whole), _result(again))
+
+
+def test_settings_stay_those_of_the_recipe(compose_recipe, digits):
+    run = build.build(_recipe(compose_recipe, ["model"]), digits)
+    run.model.train()(torch.rand(4, 64))
+    saved = memory.changed(run)
+    assert "share" not in saved["model."]
+    assert saved["model."]["calls"] > 0
+    run = build.build(_recipe(compose_recipe, ["model"], share=0.5), digits)
+    memory.put_back(run, saved)
+    assert (run.model.share, run.model.calls) == (0.5, saved["model."]["calls"])
+
+
+def test_what_has_not_changed_then_is_put_back_too(compose_recipe, digits):
+    run = build.build(_recipe(compose_recipe, ["model"]), digits)
+    saved, calls, seen = memory.changed(run), run.model.calls, run.model.seen
+    before = list(seen)
+    run.model.train()(torch.rand(4, 64))
+    memory.put_back(run, saved)
+    assert saved == {}
+    assert run.model.calls == calls
+    assert run.model.seen is seen
+    assert seen == before
+
+
+def test_a_recipe_without_own_parts_keeps_nothing(compose_recipe, digits):
+    words = ("regularization=[weight_average]", "schedule=cosine", "warmup=10%")
+    assert build.build(compose_recipe(*words), digits).first == {}
