@@ -17,7 +17,7 @@ inside.py, surface.py   what is in a network, and the loss around its weights
 state/, checkpoint.py   what changes while it trains, and its file
 look.py        a look that changes nothing
 watch.py       a look at the layers (layers.py, signal.py) and at the sharpness (sharpness.py)
-memory.py          what the user's own parts remember beside what torch saves of them
+memory.py      what the user's own parts remember beside what torch saves of them
 noise_scale.py   how noisy the gradient is
 trial.py, restraint.py   steps after a training; what restrained it, put upon them
 examine.py     what a diagnosis needs to know of a trained run
