@@ -22,6 +22,9 @@ SAMPLES, PARTS = 2048, 32
 """Of the training split, at most; gradients of equal parts of them."""
 _NUMBERS = 2**28  # of all these gradients, at most
 _FEWEST = 8  # parts
+_LEAST = 2  # samples of a part: one gives batch norm no variance
+FEWEST_SAMPLES = _FEWEST * _LEAST
+"""Of the training split, from which on anything can be said."""
 
 
 class Noise(NamedTuple):
@@ -50,7 +53,7 @@ def noise_scale(run: Run) -> Noise:
         rows = order(run.order(0), epoch=0, seed=0)[:SAMPLES]  # parts that are alike, in any order
         seen = list(training_batches(run, rows))
         x, y = (torch.cat(each) for each in zip(*seen, strict=True))
-        size = max(2, len(x) // parts)  # one sample gives batch norm no variance
+        size = max(_LEAST, len(x) // parts)
         gradients = []
         for bx, by in zip(x.split(size), y.split(size), strict=True):
             if len(bx) == size:

@@ -2,16 +2,25 @@
 
 from math import inf
 
-from dlrun.engine.noise_scale import Noise, noise_scale
+from dlrun.engine.noise_scale import FEWEST_SAMPLES, Noise, noise_scale
 from dlrun.engine.preflight import SURE
+from dlrun.errors import Mistake
 from dlrun.finding import NOTE, WARN, Finding
 from dlrun.procedure import Lab, Outcome, Training, procedure
 
 
 @procedure(judged=False)
 def measured(lab: Lab) -> Outcome:
-    """The procedure `noise_scale`: trains the recipe, and measures with first and best weights."""
+    """The procedure `noise_scale`: trains the recipe, and measures with first and best weights.
+
+    Raises Mistake where there are too few training samples.
+    """
     run = lab.untrained()
+    if (samples := len(run.order(0))) < FEWEST_SAMPLES:
+        raise Mistake(
+            f"procedure=noise_scale: needs at least {FEWEST_SAMPLES} training samples; there are "
+            f"{samples}"
+        )
     batch = run.lengths.step_samples
     base = int(lab.recipe["base_batch_size"])
     first = noise_scale(run)
@@ -60,15 +69,19 @@ def _finding(lab: Lab, first: Noise, last: Noise, batch: int, base: int) -> Find
     )
     if noise is first:
         said = f"{lost.format('best')}. {said}"
-    if batch - noise.scale > SURE * noise.error:
+    beyond = batch - noise.scale > SURE * noise.error
+    if beyond and batch != base:
         command = lab.advice({"scale_lr": "sqrt"}) if lab.recipe["scale_lr"] == "linear" else ""
+        how = "grows" if batch > base else "falls"
         text = (
             f"{said}, and a step has {batch:,}: from batch {base:,} to {batch:,} the best rate "
-            f"grows {noise.best(batch, base):.3g}-fold; in proportion to the batch it would be "
-            f"{batch / base:.3g}-fold."
+            f"{how} to {noise.best(batch, base):.3g} times itself; in proportion to the "
+            f"batch it would be {batch / base:.3g} times."
         )
         return Finding("linear_scaling", WARN, text, numbers, command)
-    text = (
-        f"{said}: a step of {batch:,} is not beyond it, and up to it a rate grows with the batch."
+    rest = (
+        "is beyond it, so a larger batch hardly allows a larger rate"
+        if beyond
+        else "is not beyond it, and up to it a rate grows with the batch"
     )
-    return Finding("linear_scaling", NOTE, text, numbers)
+    return Finding("linear_scaling", NOTE, f"{said}: a step of {batch:,} {rest}.", numbers)

@@ -2,11 +2,12 @@
 
 from math import inf
 
+import numpy as np
 import pytest
 import torch
 
 from dlrun.engine import checkpoint
-from dlrun.engine.noise_scale import Noise, estimated, noise_scale
+from dlrun.engine.noise_scale import FEWEST_SAMPLES, Noise, estimated, noise_scale
 from dlrun.recipe import build
 from tests.states import differences
 
@@ -35,6 +36,18 @@ def test_the_best_rate_is_linear_below_it_and_constant_beyond():
     assert Noise(inf, inf).best(1000, 100) == 10
     assert estimated([torch.tensor([1.0]), torch.tensor([-1.0])] * 5, 4) == (inf, inf)
     assert estimated([torch.tensor([1.0])] * 3, 4) == (inf, inf)
+
+
+@pytest.mark.parametrize("samples", [FEWEST_SAMPLES - 1, FEWEST_SAMPLES])
+def test_from_the_fewest_samples_on_it_sees_a_gradient(compose_recipe, tmp_path, samples):
+    """Of two classes apart from each other, whose samples all pull the same way."""
+    side = np.arange(samples) % 2
+    x = np.tile(2.0 * side[:, None] - 1, (1, 2)).astype("float32")
+    np.savez(tmp_path / "apart.npz", x=x, y=side)
+    words = ["data=arrays", f"data.path={tmp_path}/apart.npz", f"data.split={samples}/0/0"]
+    recipe = compose_recipe(*words, "model=linear", "preprocessing=none")
+    run = build.build(recipe, build.load_data(recipe))
+    assert (noise_scale(run).scale < inf) == (samples == FEWEST_SAMPLES)
 
 
 def test_it_leaves_a_run_as_it_is(compose_recipe, digits):

@@ -94,6 +94,39 @@ def test_weights_whose_gradient_no_one_sees_give_no_advice(
 
 
 @pytest.mark.parametrize(
+    ("base", "level", "said"),
+    [
+        (100, "note", "a step of 100 is beyond it, so a larger batch hardly allows a larger rate."),
+        (200, "warn", "from batch 200 to 100 the best rate falls to 0.855 times itself; in"),
+        (50, "warn", "from batch 50 to 100 the best rate grows to 1.29 times itself; in"),
+    ],
+)
+def test_a_batch_beyond_it_is_set_against_the_one_that_the_rate_is_for(
+    tmp_path, monkeypatch, base, level, said
+):
+    """(1 + B/base)/(1 + B/100) with B = 41: 1.205/1.41, and 1.82/1.41."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(measured, "noise_scale", lambda run: Noise(41, 3))
+    words = ["procedure=noise_scale", "batch_size=100", "epochs='2 steps'", "data.samples=200"]
+    assert main([*words, f"base_batch_size={base}", "tracking=none", "threads=1"]) == 0
+    [found] = [
+        each
+        for run in record.all_runs("outputs")
+        for each in record.findings_of(run)
+        if each.name == "linear_scaling"
+    ]
+    assert found.level == level
+    assert said in found.text
+
+
+def test_too_few_samples_are_not_taken_for_noise(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["procedure=noise_scale", "data.samples=15", "tracking=none", "threads=1"]
+    assert main(words) == 2
+    assert "needs at least 16 training samples; there are 15" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("words", "warns"),
     [
         (LARGE, True),
