@@ -243,7 +243,10 @@ def _proposed(lab: Lab, trials: Sequence[dict[str, float]], steps: int) -> Outco
         f"in {counted(steps, 'step')}; the largest rate with a loss within {FAR:g} times the first "
         f"one is {largest:g}"
     )
-    text += "." if tried[0] < lr < tried[-1] else ", and no rate beyond the best was tried."
+    if lr in (tried[0], tried[-1]):
+        end = "lower" if lr == tried[0] else "higher"
+        text += f", and no {end if len(tried) > 1 else 'other'} rate was tried"
+    text += "."
     losses = [trial["loss"] if trial["lr"] in finite else None for trial in trials]
     chart = Chart(
         "rates",
@@ -272,10 +275,10 @@ def _table(trials: Sequence[dict[str, float]]) -> list[dict[str, Any]]:
 
 def _without(rates: Sequence[float], first: float, within: str = "") -> Finding:
     """That no rate is good."""
-    text = (
-        f"No rate from {rates[0]:g} to {rates[-1]:g} lowered the loss by {LEAST:.0%} from its "
-        f"first value, {first:.4g}{within}."
-    )
+    none = f"No rate from {rates[0]:g} to {rates[-1]:g} lowered"
+    if len(rates) == 1:
+        none = f"optimizer.lr={rates[0]:g}, the only rate tried, did not lower"
+    text = f"{none} the loss by {LEAST:.0%} from its first value, {first:.4g}{within}."
     return Finding("best_rate", WARN, text)
 
 

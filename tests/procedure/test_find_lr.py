@@ -231,6 +231,21 @@ def test_every_kind_of_optimizer_can_be_tried(here, optimizer):
     assert fast["find_lr/loss"] < slow["find_lr/loss"]
 
 
+@pytest.mark.parametrize(
+    ("rates", "said"),
+    [
+        ("[0.1]", ", and no other rate was tried."),
+        ("[0.1,100]", ", and no lower rate was tried."),
+        ("[1e-4,0.1]", ", and no higher rate was tried."),
+        ("[1e-4,0.1,100]", "the first one is 0.1."),
+        ("[1e-9]", "optimizer.lr=1e-09, the only rate tried, did not lower the loss by 1%"),
+    ],
+)
+def test_it_says_on_which_side_of_the_best_no_rate_was_tried(here, rates, said):
+    assert main([*FIND, f"procedure.rates={rates}", "procedure.steps=10"]) == 0
+    assert said in finding(own())["text"]
+
+
 def test_what_cannot_learn_is_said(here, capsys):
     words = ["initializer=zeros", "model.hidden=[8]", "model=mlp", "data.split=60/20/20"]
     assert main([*FIND, *words, "procedure.steps=10", "procedure.rates=[1e-9,1e-8]"]) == 0
