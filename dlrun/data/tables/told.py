@@ -73,8 +73,11 @@ def _becomes(column: Column) -> str:
     """What the training rows make of a column."""
     if column["kind"] == "text":
         kept, rare = len(column["kept"]), bool(column["rare"])
-        shared = f", the last for {column['values'] - kept:,} rare values" if rare else ""
-        return f"{kept + rare} inputs{shared}"
+        others = column["values"] - kept
+        said = f"{kept + rare} inputs"
+        if rare:
+            return f"{said}, the last for {shell.counted(others, 'rare value')}"
+        return said + _unseen(others)
     flag = ", and a flag" if column["flag"] else ""
     gaps = f"; missing ones {column['fill']:.6g}{flag}" if column["absent"] else ""
     return ("days since 1970" if column["kind"] == "date" else "itself") + gaps
@@ -93,8 +96,17 @@ def _listed(found: Sequence[Column], kind: str) -> str:
 
 
 def _values(column: Column) -> str:
-    rare = column["values"] - len(column["kept"])
-    return f"{column['values']:,}, {rare:,} rare as one" if column["rare"] else column["values"]
+    """How many values training tells apart, and what becomes of the others of the table."""
+    kept = len(column["kept"])
+    others = column["values"] - kept
+    if column["rare"]:
+        return f"{column['values']:,}, {others:,} rare as one"
+    return f"{kept:,}{_unseen(others)}"
+
+
+def _unseen(values: int) -> str:
+    """What the inputs of a column are for values that no training row has."""
+    return f", all 0 for {shell.counted(values, 'value')} outside training" if values else ""
 
 
 def _missing(column: Column) -> str:

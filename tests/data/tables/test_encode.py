@@ -285,6 +285,20 @@ def test_a_table_is_settled_as_another_run_has_it(tmp_path, table):
     assert torch.equal(again.x, fitted.x)
 
 
+def test_a_value_that_training_does_not_have_is_told_and_not_counted_as_an_input(tmp_path):
+    towns = np.resize(["bern", "oslo", ""], 60)
+    towns[50] = "rome"
+    table = pd.DataFrame({"town": towns, "y": np.arange(60) % 2})
+    source = arrays(csv(tmp_path / "t.csv", table), target="y")
+    rows = {"train": np.arange(50), "val": np.arange(50, 60), "fit": np.arange(50)}
+    settled = source.settle({**rows, "test": np.arange(0)}, None)
+    assert settled.x.shape[1] == 3
+    first, *_ = told.summary(settled.reading, 3)
+    assert first == "columns  1 text, one-hot: town (3, all 0 for 1 value outside training)"
+    row, *_ = told.listed(settled.reading)
+    assert row["becomes"] == "3 inputs, all 0 for 1 value outside training"
+
+
 def test_what_was_done_is_told_in_a_few_lines(tmp_path, table):
     table = table.assign(
         street=[f"s{i % 70}" for i in range(200)], id=[f"i{i}" for i in range(200)]
