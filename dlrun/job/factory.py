@@ -5,10 +5,10 @@ Imports nothing heavy before the process that delivers is on its way, so that bo
 
 import logging
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -175,6 +175,22 @@ def draw(config: DictConfig, directory: Path, session: Session) -> None:
         kept.close()
 
 
+def measure(config: DictConfig, directory: Path, session: Session) -> None:
+    """Measure the test split with a procedure that has ended without, as its command would do."""
+    points = record.read_points(directory)
+    if any(name.startswith("test/") for name in record.last_values(points)):
+        return
+    config.resume = str(directory)
+    lab_of(config, _invocation(record.read_json(directory / "run.json")), session).perform()
+
+
+def _invocation(info: Mapping[str, Any]) -> Invocation:
+    """How a run has been typed, by its `run.json`."""
+    cwd = Path(info.get("cwd", "."))
+    command = resume.with_directories(["dlrun"], shlex.split(info["command"]), cwd)
+    return Invocation(info["overrides"], command, info["choices"], cwd=cwd)
+
+
 def _diagnose(run: "Run", kept: Record, steps: int, config: DictConfig, session: Session) -> None:
     """Say how well a run fits that has been trained before, for so many steps."""
     from dlrun import procedure
@@ -182,12 +198,8 @@ def _diagnose(run: "Run", kept: Record, steps: int, config: DictConfig, session:
     from dlrun.job.lab import Lab
     from dlrun.recipe import instantiate
 
-    info = kept.info
-    cwd = Path(info.get("cwd", "."))
-    command = resume.with_directories(["dlrun"], shlex.split(info["command"]), cwd)
-    known = Invocation(info["overrides"], command, info["choices"], cwd=cwd)
     made = procedure.of(instantiate.part(config, "procedure"))
-    lab = Lab(config, known, session, made)
+    lab = Lab(config, _invocation(kept.info), session, made)
     verdict.diagnose(run, kept, steps, lab.recipe, lab.advice, lab.untrained)
 
 

@@ -38,7 +38,7 @@ from dlrun.procedure import (
     Training,
     of,
 )
-from dlrun.procedure.train import Ending, train_built
+from dlrun.procedure.train import Ending, add_test, train_built
 from dlrun.recipe import (
     build,
     checks,
@@ -233,7 +233,7 @@ class Lab:
             result = outcome.result.directory.name if outcome.result else None
             kept.update(value=outcome.value, runs=runs, result=result, text=outcome.text)
             kept.update(table=table, chart=chart)
-            if outcome.values and not kept.points():
+            if outcome.values.keys() - record.last_values(kept.points()).keys():
                 kept.append(len(runs), float(len(runs)), dict(outcome.values))
             kept.keep_findings(outcome.findings)
             if chart:
@@ -432,8 +432,10 @@ class Lab:
 
     @property
     def measures_test(self) -> bool:
-        """Whether the test split is measured at the end."""
-        return self.tests and bool(self.config.test)
+        """Whether the test split is measured at the end, or has been by this procedure before."""
+        own = (self.above or self)._own
+        before = own is not None and "test_measured" in own.info
+        return bool(self.config.test) and (self.tests or before)
 
     @property
     def exports(self) -> bool:
@@ -470,7 +472,7 @@ class Lab:
 
     def _train(self, wanted: Wanted) -> RecordedRun:
         if _is_done(wanted):
-            return _recorded(Path(str(wanted.resume)))
+            return self._tested(wanted, _recorded(Path(str(wanted.resume))))
         try:
             return self._trained(wanted)
         except LossDiverged:
@@ -480,6 +482,19 @@ class Lab:
             if kept is None:
                 raise
             return _recorded(Path(kept))
+
+    def _tested(self, wanted: Wanted, run: RecordedRun) -> RecordedRun:
+        """A run that has ended, with its test split measured where no sweep asked for it then."""
+        asked = self.measures_test and wanted.training.test and run.status == record.FINISHED
+        if not asked or "test_measured" in run.info or not run.info["data"]["samples"].get("test"):
+            return run
+        kept = record.open_existing(run.directory)
+        try:
+            self.session.follow(run.directory)
+            add_test(self.trained(run), kept)
+        finally:
+            kept.close()
+        return _recorded(run.directory)
 
     def _trained(self, wanted: Wanted) -> RecordedRun:
         """A run that is trained now."""

@@ -136,9 +136,10 @@ class RecordedRun:
 
     @property
     def last(self) -> Mapping[str, float]:
-        """The values of its last point: the best, and what was measured at the end."""
-        values: Mapping[str, float] = self.points[-1]["values"]
-        return values
+        """The values of its end: the best, and what was measured then or later."""
+        ends = [place for place, p in enumerate(self.points) if "best/epoch" in p["values"]]
+        closing = self.points[ends[-1] if ends else -1 :]
+        return {key: value for point in closing for key, value in point["values"].items()}
 
 
 @dataclass(frozen=True)

@@ -142,6 +142,8 @@ class Driver:
         made = self.plan.recipes.of([*sweep.ranked[0].overrides, f"seed={run.seed}"])
         recipe, export = compose.copied(made.recipe), self.settings.export == "best"
         if not trains(made.recipe):
+            if measure_test:
+                factory.measure(compose.copied(recipe), directory, self.session)
             if export:
                 factory.draw(recipe, directory, self.session)
             return

@@ -223,3 +223,40 @@ def test_a_best_run_that_is_gone_is_trained_again(sweep, tmp_path, capsys):
     assert named.find(tmp_path / "outputs", where.name) == run
     assert "test/accuracy" in record.last_values(record.read_points(run))
     assert table(tmp_path) == before
+
+
+def of_tests(outputs: str) -> list[dict[str, float]]:
+    """What the records of procedures say of the test split, in their order."""
+    runs = record.all_runs(outputs)
+    own = [run for run in runs if record.read_json(run / "run.json").get("kind") == "procedure"]
+    ends = [record.last_values(record.read_points(run)) for run in own]
+    return [{key: v for key, v in end.items() if key.startswith("test/")} for end in ends]
+
+
+@pytest.mark.parametrize(
+    "procedure",
+    [("procedure=retrain",), ("procedure=ensemble", "procedure.seeds=2")],
+    ids=["retrain", "ensemble"],
+)
+def test_a_procedure_is_tested_where_it_is_the_best_or_typed_alone(
+    sweep: Typed, tmp_path: Path, procedure: tuple[str, ...]
+) -> None:
+    """The command alone takes the sweep's record over, and measures what the sweep did not."""
+    words = [*procedure, "model.hidden=[4]", "data.samples=200", "preflight=off"]
+    rates = ("0.1", "0.0001")
+    alone = [[*QUICK, *words, f"optimizer.lr={rate}"] for rate in rates]
+    for one in alone:
+        assert main([*one, "outputs=fresh"]) == 0
+    fresh = of_tests("fresh")
+    assert all(fresh)
+    assert sweep(*words, f"optimizer.lr={','.join(rates)}") == 0
+    runs = record.all_runs("outputs")
+    assert of_tests("outputs") == [fresh[0], {}]
+    assert main(alone[1]) == 0
+    assert of_tests("outputs") == fresh
+    assert sweep(*words, f"optimizer.lr={','.join(rates)}") == 0
+    assert record.all_runs("outputs") == runs
+    assert of_tests("outputs") == fresh
+    tables = [table for run in runs if (table := record.read_json(run / "run.json").get("table"))]
+    assert all("test" in str(table) for table in tables), "the sweep takes nothing away"
+    assert len(tables) == 2
