@@ -38,7 +38,7 @@ weights.py          how large, how sparse the weights of variants are
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -292,6 +292,7 @@ class Procedure:
     single: whether it is one run, which has no record beside its own.
     judged: whether a sweep may judge a recipe by its value.
     trains: whether its run is one that can be trained on. alone: whether no sweep takes it.
+    seeds: how many it takes from the recipe's one on, by its options; None for one.
     """
 
     function: Callable[..., Outcome]
@@ -299,6 +300,13 @@ class Procedure:
     judged: bool = True
     trains: bool = True
     alone: bool = False
+    seeds: Callable[..., int] | None = None
+
+    @property
+    def stride(self) -> int:
+        """By how much the seed of a repetition is beyond the one before, to share no training."""
+        options = getattr(self.function, "keywords", {})
+        return self.seeds(**options) if self.seeds else 1
 
     def __post_init__(self) -> None:
         # The signature and the docstring are the function's, for whoever checks arguments.
@@ -310,12 +318,16 @@ class Procedure:
 
 
 def procedure(
-    single: bool = False, judged: bool = True, trains: bool = True, alone: bool = False
+    single: bool = False,
+    judged: bool = True,
+    trains: bool = True,
+    alone: bool = False,
+    seeds: Callable[..., int] | None = None,
 ) -> Callable[[Callable[..., Outcome]], Procedure]:
     """Decorate a function that is another kind of procedure than most."""
 
     def declare(function: Callable[..., Outcome]) -> Procedure:
-        return Procedure(function, single, judged, trains, alone)
+        return Procedure(function, single, judged, trains, alone, seeds)
 
     return declare
 
@@ -325,5 +337,5 @@ def of(made: Callable[..., Outcome]) -> Procedure:
     if isinstance(made, functools.partial) and isinstance(made.func, Procedure):
         known = made.func
         bound = functools.partial(known.function, **made.keywords)
-        return Procedure(bound, known.single, known.judged, known.trains, known.alone)
+        return replace(known, function=bound)
     return made if isinstance(made, Procedure) else Procedure(made)

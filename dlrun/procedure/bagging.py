@@ -12,7 +12,7 @@ from dlrun.data import Data
 from dlrun.data import split as splits
 from dlrun.data.sample import make_generator
 from dlrun.errors import Mistake
-from dlrun.procedure import Lab, Outcome, Training
+from dlrun.procedure import Lab, Outcome, Training, procedure
 from dlrun.procedure.contrast import labs
 from dlrun.procedure.ensemble import (
     Rows,
@@ -26,6 +26,12 @@ from dlrun.procedure.ensemble import (
 _COLUMNS = 10  # a use of the seed; others are elsewhere
 
 
+def _many(models: int = 10, **_: Any) -> int:
+    """How many seeds bagging takes."""
+    return models
+
+
+@procedure(seeds=_many)
 def bagging(
     lab: Lab,
     models: int = 10,
@@ -35,20 +41,22 @@ def bagging(
 ) -> Outcome:
     """The procedure `bagging`; its value is what the recipe monitors, of the rows out of the bags.
 
-    models: how many; each has its own seed, and stops and chooses its weights by the rows that it
-    has not drawn. features: how many columns of a table each sees, or what share of them; None
-    for all. passes: of one member with its dropout on, to compare with. beside: the words of
-    single networks to compare with, by name; each is trained on all rows of the training split.
+    models: how many; each has its own seed, which also draws its rows and columns, and stops and
+        chooses its weights by the rows that it has not drawn. features: how many columns of a
+        table each sees, or what share of them; None for all. passes: of one member with its
+        dropout on, to compare with. beside: the words of single networks to compare with, by
+        name; each is trained on all rows of the training split.
 
     Raises Mistake where a setting is out of range, or a single network is of another kind.
     """
     check_count("models", models, models)
     check_passes(passes)
     singles = labs(lab, beside or {}, "beside")
-    data, seed = lab.data(), int(lab.recipe["data"].get("split_seed") or 0)
+    data, first = lab.data(), int(lab.recipe["seed"])
+    seed = int(lab.recipe["data"].get("split_seed") or 0) + first
     many = None if features is None else _how_many(data, features)
     bags = [drawn(data, seed + number) for number in range(models)]
-    judge, first = judge_of(lab), int(lab.recipe["seed"])
+    judge = judge_of(lab)
     for name, single in singles.items():
         check_beside(judge, single.untrained(), f"procedure.beside.{name}")
     wanted = [

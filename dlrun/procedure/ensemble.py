@@ -23,7 +23,7 @@ from dlrun.engine.run import Run
 from dlrun.errors import Mistake
 from dlrun.finding import NOTE, Finding, undecided
 from dlrun.preprocessing.columns import Columns
-from dlrun.procedure import Lab, Outcome, RecordedRun, Training
+from dlrun.procedure import Lab, Outcome, RecordedRun, Training, procedure
 from dlrun.procedure.cross_validate import standard_error
 from dlrun.procedure.train import deployable
 from dlrun.record import PREDICTIONS, test_set, write_arrays
@@ -40,6 +40,12 @@ _NO_TARGET = "its model gives its input back; it has no target"
 Rows = NDArray[np.int64]
 
 
+def _many(runs: Any = None, seeds: int | None = None, **_: Any) -> int:
+    """How many seeds an ensemble takes."""
+    return 1 if runs is not None else seeds or SEEDS
+
+
+@procedure(seeds=_many)
 def ensemble(
     lab: Lab, runs: Sequence[str] | None = None, seeds: int | None = None, passes: int = 50
 ) -> Outcome:
@@ -62,7 +68,7 @@ def ensemble(
     judge, first = judge_of(lab), int(lab.recipe["seed"])
     wanted = [
         Training(name=f"seed {seed}", settings={"seed": seed}, test=False, export=False)
-        for seed in range(first, first + (seeds or SEEDS))
+        for seed in range(first, first + _many(seeds=seeds))
     ]
     return together(lab, judge, lab.train(wanted), passes)
 

@@ -32,7 +32,7 @@ from dlrun.sweep.plan import OBJECTIVES, Plan
 from dlrun.sweep.runs import Runs, ended, outcome, replay, resumable, wait_for
 from dlrun.sweep.search import Search
 from dlrun.sweep.space import Values
-from dlrun.sweep.task import Task, perform, trains
+from dlrun.sweep.task import Task, perform, stride, trains
 from dlrun.tracking import cursor
 
 _BUILD = 20  # points that are built until one can be
@@ -426,10 +426,12 @@ class Driver:
 
     def _tasks(self, point: Point) -> list[Task]:
         """The runs of a point to train; finished runs on disk are taken over."""
-        first = int(self.plan.recipes.of(point.overrides).recipe.seed)
+        recipe = self.plan.recipes.of(point.overrides).recipe
+        first, many = int(recipe.seed), self.settings.repeats
+        step = stride(recipe) if many > 1 else 1
         runs = {run.seed: run for run in point.runs}
         tasks = []
-        for seed in range(first, first + self.settings.repeats):
+        for seed in range(first, first + many * step, step):
             if seed in runs and not self.ledger.is_open(runs[seed]):
                 continue
             more = [] if seed == first else [f"seed={seed}"]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -154,10 +155,12 @@ class Plan:
         """Raise Mistake if a setting does not take its value. Imports torch."""
         from dlrun.recipe import build
 
+        apart = [d for d in self.space.dimensions if d.key == SEED and d.zip is None]
+        seeds = [seed for d in apart for seed in d.choices]
         with mistakes.resolved():
             for made in self._samples():
                 build.check(made.recipe)
-                _check_procedure(made.recipe)
+                _check_procedure(made.recipe, seeds)
                 _check_objective(self.settings.objective, made.recipe)
 
     def only(self, names: Sequence[str]) -> "Plan":
@@ -350,13 +353,23 @@ def _check_objective(objective: str | None, recipe: DictConfig) -> None:
         raise Mistake(wrong)
 
 
-def _check_procedure(recipe: DictConfig) -> None:
-    """Raise Mistake for a procedure that no sweep takes. Imports torch."""
+def _check_procedure(recipe: DictConfig, seeds: Sequence[int]) -> None:
+    """Raise Mistake for a procedure that no sweep takes, or not with these seeds. Imports torch.
+
+    Repetitions with trainings in common would have too small a standard error.
+    """
     from dlrun import procedure
     from dlrun.recipe.instantiate import part
 
-    if procedure.of(part(recipe, "procedure")).alone:
-        name = str(recipe.procedure._target_).rpartition(".")[2]
+    made = procedure.of(part(recipe, "procedure"))
+    name = str(recipe.procedure._target_).rpartition(".")[2]
+    if any(b - a < made.stride for a, b in pairwise(sorted(seeds))):
+        apart = ",".join(str(min(seeds) + place * made.stride) for place in range(len(seeds)))
+        raise Mistake(
+            f"seed={','.join(map(str, seeds))}: each procedure={name} takes {made.stride} seeds "
+            f"from its own on, so these share some; use seed={apart}"
+        )
+    if made.alone:
         raise Mistake(f"procedure={name}: searches by itself, so no sweep takes it; leave out -m")
 
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
@@ -22,6 +22,9 @@ from dlrun.sweep import claims
 from dlrun.sweep.claims import Claim
 from dlrun.sweep.recipes import Composed
 from dlrun.sweep.runs import changed, data_digest, ended, outcome
+
+if TYPE_CHECKING:
+    from dlrun.procedure import Procedure
 
 
 @dataclass(frozen=True)
@@ -81,14 +84,25 @@ class Task:
 
 def trains(recipe: DictConfig) -> bool:
     """Whether a recipe's procedure trains it, as one run."""
+    made = _procedure(recipe)
+    return made is not None and made.single and made.trains
+
+
+def stride(recipe: DictConfig) -> int:
+    """By how much the seed of a repetition is beyond the one before, to share no training."""
+    made = _procedure(recipe)
+    return made.stride if made is not None else 1
+
+
+def _procedure(recipe: DictConfig) -> "Procedure | None":
+    """A recipe's procedure; None where there is none, which is said when it is about to begin."""
     from dlrun import procedure
     from dlrun.recipe.instantiate import part
 
     try:
-        made = procedure.of(part(recipe, "procedure"))
-    except Mistake:  # is said when the procedure is about to begin
-        return False
-    return made.single and made.trains
+        return procedure.of(part(recipe, "procedure"))
+    except Mistake:
+        return None
 
 
 def perform(

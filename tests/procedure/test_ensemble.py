@@ -529,3 +529,26 @@ def test_runs_that_have_no_mean(here: Path, capsys):
         file.unlink()
     assert main([*words, f"procedure.runs=[{good},{other}]"]) == 2
     assert "has lost its checkpoints, and with them its weights" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [ENSEMBLE, BAGGING], ids=["ensemble", "bagging"])
+def test_repetitions_share_no_member_and_no_bag(words, here: Path):
+    short = [*words, "data.samples=100", "test=false", "epochs='2 steps'", "model.hidden=[2]"]
+    assert main(["-m", *short, "optimizer.lr=0.1", "sweep.repeats=2", "seed=1"]) == 0
+    runs = children()
+    seeds = [record.read_json(run / "run.json")["training"]["settings"]["seed"] for run in runs]
+    assert sorted(seeds) == [1, 2, 3, 4, 5, 6]
+    if words is BAGGING:
+        bags = [arrays(run, "rows")["train"] for run in runs]
+        train = np.unique(np.concatenate(bags))
+        for seed, bag in zip(seeds, bags, strict=True):
+            places, _ = bootstrap(len(train), seed)
+            assert np.array_equal(bag, train[places])
+
+
+def test_seeds_whose_ensembles_share_members_are_refused(capsys):
+    assert main(["-m", *ENSEMBLE, "seed=5,6,11"]) == 2
+    assert (
+        "error: seed=5,6,11: each procedure=ensemble takes 3 seeds from its own on, so these "
+        "share some; use seed=5,8,11" in capsys.readouterr().err
+    )
