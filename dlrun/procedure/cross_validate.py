@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import sqrt
+from math import isclose, sqrt
 from typing import Any
 
 import numpy as np
@@ -173,11 +173,10 @@ def _findings(lab: Lab, dealt: Sequence[Fold], kept: Mapping[str, NDArray[Any]])
     if not gains.any():
         same = "on the folds the network is right exactly where the most frequent class would be."
         return [Finding("simpler_would_do", WARN, same, numbers)]
-    side = "above" if gain > 0 else "below"
-    said = (
-        f"accuracy on the folds is {abs(gain):.2%} ± {error:.2%} {side} that of always naming the "
-        "most frequent class"
-    )
+    side = f"{abs(gain):.2%} ± {error:.2%} {'above' if gain > 0 else 'below'}"
+    if isclose(gain, 0, abs_tol=1e-9):  # what rounding leaves
+        side = f"the same, ± {error:.2%}, as"
+    said = f"accuracy on the folds is {side} that of always naming the most frequent class"
     if gain > 2 * error:
         return []
     if gain < -2 * error:

@@ -5,6 +5,7 @@ Hansen, Salamon 1990; Lakshminarayanan, Pritzel, Blundell 2017.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isclose
 from typing import Any
 
 import numpy as np
@@ -345,10 +346,13 @@ def _gain(judge: Run, parts: Mapping[str, Part]) -> list[Finding]:
         return [Finding("inconclusive", NOTE, same, {"gain": gain, "standard_error": error})]
     if abs(gain) > 2 * error:
         return []
-    said = (
-        f"The ensemble is right on {abs(gain):.2%} ± {error:.2%} "
-        f"{'more' if gain > 0 else 'less'} of val than the mean member"
-    )
+    said = f"The ensemble is right on as much of val as the mean member, ± {error:.2%}"
+    if not isclose(gain, 0, abs_tol=1e-9):  # what rounding leaves
+        more = "more" if gain > 0 else "less"
+        said = (
+            f"The ensemble is right on {abs(gain):.2%} ± {error:.2%} {more} of val than the mean "
+            "member"
+        )
     return [undecided(said, gain, error, len(gains))]
 
 

@@ -1,6 +1,6 @@
 """What the runs of a sweep say of themselves, as findings of the sweep: each once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,22 +65,32 @@ def measured_apart(sweep: Sweep, outputs: Path) -> list[Finding]:
 def verdicts(sweep: Sweep, outputs: Path) -> list[Finding]:
     """The diagnosis of the best run, and what the procedures of all points have found."""
     best = sweep.best_run
-    found: dict[tuple[str, str], tuple[Finding, list[str]]] = {}
+    found: dict[tuple[str, str], tuple[Finding, dict[str, list[str]]]] = {}
     for point in sweep.points:
-        for name in point.directories:
+        recorded = {str(run.seed): run.directory for run in point.runs if run.directory}
+        for seed, name in recorded.items():
             info = record.read_json(outputs / name / "run.json")
             procedure = info.get("kind") == "procedure" or not info.get("trains", True)
             if not procedure and (best is None or name != best.directory):
                 continue
+            several = procedure and len(recorded) > 1
             which = point.label if procedure else f"the best run, {name.rpartition('/')[2]}"
+            which = which if point.values or not several else ""  # there is one point alone
             for each in record.findings_of(outputs / name):
                 if each.name not in info.get("set_up", ()):
-                    known = found.setdefault((each.name, each.text), (each, []))
-                    known[1].append(which)
-    return [
-        replace(each, text=f"{each.text.rstrip('.')} ({'; '.join(which)}).")
-        for each, which in found.values()
-    ]
+                    _, whose = found.setdefault((each.name, each.text), (each, {}))
+                    whose.setdefault(which, []).extend([seed] if several else [])
+    said = []
+    for each, whose in found.values():
+        which = "; ".join(_seeded(label, seeds) for label, seeds in whose.items())
+        said.append(replace(each, text=f"{each.text.rstrip('.')} ({which})."))
+    return said
+
+
+def _seeded(which: str, seeds: Sequence[str]) -> str:
+    """A point, with the seeds that something is said of where it has several runs."""
+    many = f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}" if seeds else ""
+    return ", ".join(filter(None, (which, many)))
 
 
 def _runs(point: Point, outputs: Path) -> Iterator[Path]:

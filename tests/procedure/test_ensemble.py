@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from dlrun.data.digits import digits
 from dlrun.data.imagefolder import imagefolder
 from dlrun.data.split import bootstrap
 from dlrun.engine import checkpoint
+from dlrun.procedure import ensemble
 from dlrun.procedure.bagging import columns
 from tests.conftest import in_suite, sparsely
 from tests.data.folders import make_folder
@@ -323,6 +325,18 @@ def test_it_says_where_the_ensemble_answers_as_its_members(here: Path):
     [found] = record.read_json(parent()[0] / "run.json")["findings"]
     assert (found["name"], found["level"]) == ("inconclusive", "note")
     assert "the same samples of val rightly as the mean member does" in found["text"]
+
+
+def test_a_gain_of_nothing_is_not_called_more(monkeypatch):
+    """The ensemble is right on samples 1 and 2, and its members on 1 and 3, 2 and 4."""
+    given = iter([[[1, 1, 0, 0]], [[1, 0, 1, 0], [0, 1, 0, 1]]])
+    monkeypatch.setattr(ensemble.committee, "are_numbers", lambda judge: False)
+    monkeypatch.setattr(ensemble.committee, "right", lambda *_: torch.tensor(next(given)) * 1.0)
+    y, answer = torch.zeros(4), SimpleNamespace(logits=torch.zeros(4, 2))
+    part = SimpleNamespace(y=y, z=torch.zeros(2, 4, 2), mean=lambda judge: (answer, y))
+    [found] = ensemble._gain(None, {"val": part})
+    error = np.std([0.5, 0.5, -0.5, -0.5], ddof=1) / 2
+    assert f"is right on as much of val as the mean member, ± {error:.2%}, which" in found.text
 
 
 def test_a_group_is_in_the_bag_or_out_of_it(here: Path):

@@ -141,3 +141,27 @@ def test_what_procedures_find_is_said_of_each_point(sweep, tmp_path, capsys):
     assert "(optimizer=sgd)." in out
     found = record.findings_of(directory(tmp_path))
     assert [(each.name, each.level) for each in found] == 2 * [("memorized", NOTE)]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["sweep.repeats=2"], ["(seed 0).", "(seed 1)."]),
+        (["optimizer=sgd", "seed=0,1"], ["(seed 0).", "(seed 1)."]),
+        (
+            ["optimizer=sgd,adam", "sweep.repeats=2"],
+            [f"(optimizer={name}, seed {n})." for name in ("sgd", "adam") for n in (0, 1)],
+        ),
+    ],
+)
+def test_what_repeated_procedures_find_names_the_seed(sweep, tmp_path, words, said):
+    assert sweep("procedure=overfit", "procedure.samples=[1]", *words) == 0
+    found = record.findings_of(directory(tmp_path))
+    assert [next(s for s in said if each.text.endswith(s)) for each in found] == said
+
+
+def test_what_several_seeds_find_alike_is_said_once(sweep, tmp_path):
+    words = ("procedure=ensemble", "procedure.seeds=2", "initializer=zeros", "data.samples=100")
+    assert sweep(*words, "optimizer.lr=0", "batch_size=32,64", "sweep.repeats=2") == 0
+    [found] = [f for f in record.findings_of(directory(tmp_path)) if "same samples" in f.text]
+    assert found.text.endswith("(batch_size=32, seeds 0, 2; batch_size=64, seeds 0, 2).")
