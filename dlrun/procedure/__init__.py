@@ -293,6 +293,7 @@ class Procedure:
     judged: whether a sweep may judge a recipe by its value.
     trains: whether its run is one that can be trained on. alone: whether no sweep takes it.
     seeds: how many it takes from the recipe's one on, by its options; None for one.
+    split: on which its value is measured.
     """
 
     function: Callable[..., Outcome]
@@ -301,6 +302,7 @@ class Procedure:
     trains: bool = True
     alone: bool = False
     seeds: Callable[..., int] | None = None
+    split: str = "val"
 
     @property
     def stride(self) -> int:
@@ -323,11 +325,12 @@ def procedure(
     trains: bool = True,
     alone: bool = False,
     seeds: Callable[..., int] | None = None,
+    split: str = "val",
 ) -> Callable[[Callable[..., Outcome]], Procedure]:
     """Decorate a function that is another kind of procedure than most."""
 
     def declare(function: Callable[..., Outcome]) -> Procedure:
-        return Procedure(function, single, judged, trains, alone, seeds)
+        return Procedure(function, single, judged, trains, alone, seeds, split)
 
     return declare
 

@@ -15,6 +15,7 @@ from dlrun.errors import Mistake
 from dlrun.procedure import Lab, Outcome, Training, procedure
 from dlrun.procedure.contrast import labs
 from dlrun.procedure.ensemble import (
+    OUT_OF_BAG,
     Rows,
     check_beside,
     check_count,
@@ -31,7 +32,7 @@ def _many(models: int = 10, **_: Any) -> int:
     return models
 
 
-@procedure(seeds=_many)
+@procedure(seeds=_many, split=OUT_OF_BAG)
 def bagging(
     lab: Lab,
     models: int = 10,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dlrun.data import split as splits
 from dlrun.errors import Mistake
 from dlrun.finding import WARN, Finding, undecided
-from dlrun.procedure import Lab, Outcome, RecordedRun, Training
+from dlrun.procedure import Lab, Outcome, RecordedRun, Training, procedure
 from dlrun.record import PREDICTIONS, write_arrays
 
 HELD_OUT = "held_out"
@@ -27,6 +27,7 @@ class Fold:
     rows: Mapping[str, NDArray[np.int64]]
 
 
+@procedure(split=HELD_OUT)
 def cross_validate(lab: Lab, folds: int = 5, repeats: int = 1, val: float | str = "10%") -> Outcome:
     """The procedure `cross_validate`; its value is the mean over the folds of what is monitored.
 

@@ -8,6 +8,8 @@ from dlrun import record
 from dlrun.finding import NOTE, Finding
 from dlrun.record.sweep import OF_INPUTS, Point, Sweep
 
+_AFTER = {"retrain": ("procedure.strategy", "procedure.count")}
+"""Settings of procedures that act after the value is known."""
 _NAMED = 3  # points that are named, where more are concerned
 
 
@@ -60,6 +62,32 @@ def measured_apart(sweep: Sweep, outputs: Path) -> list[Finding]:
         "samples: their order doesn't say which recipe is better."
     )
     return [Finding("inconclusive", NOTE, text, {"sets": len(measured)})]
+
+
+def unjudged(sweep: Sweep, outputs: Path) -> list[Finding]:
+    """What was swept and is not judged by what the points are ranked by, so no critic speaks.
+
+    Procedures have values of their own, and some of their settings act after theirs is known.
+    """
+    if (best := sweep.best_run) is None:
+        return []
+    choices = record.read_json(outputs / str(best.directory) / "run.json").get("choices", {})
+    after = _AFTER.get(str(choices.get("procedure")), ())
+    keys = [one.key for one in sweep.dimensions]
+    idle = [key for key in keys if key in after]
+    if "procedure" in keys:
+        text = (
+            "Each procedure is judged by a value of its own, such as validation, held-out folds or "
+            "rows out of the bag: their order doesn't say which is better."
+        )
+    elif idle:
+        text = (
+            f"{' and '.join(idle)} cannot change {sweep.objective}, which is the first training's: "
+            "the order of the points says nothing of it."
+        )
+    else:
+        return []
+    return [Finding("inconclusive", NOTE, text)]
 
 
 def verdicts(sweep: Sweep, outputs: Path) -> list[Finding]:

@@ -38,9 +38,10 @@ def summarize(directory: str | Path, console: Console, goes_on: bool = False) ->
         shares = evidence.importances(sweep)
         verdicts = runs.verdicts(sweep, outputs)
         said = [each.name for each in verdicts]
+        apart = runs.measured_apart(sweep, outputs) + runs.unjudged(sweep, outputs)
         findings = [
             *runs.set_up(sweep, outputs),
-            *(runs.measured_apart(sweep, outputs) or critic.findings(sweep, shares, curves, said)),
+            *(apart or critic.findings(sweep, shares, curves, said)),
             *verdicts,
         ]
         record.keep_findings(directory, findings)

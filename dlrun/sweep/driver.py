@@ -32,7 +32,7 @@ from dlrun.sweep.plan import OBJECTIVES, Plan
 from dlrun.sweep.runs import Runs, ended, outcome, replay, resumable, wait_for
 from dlrun.sweep.search import Search
 from dlrun.sweep.space import Values
-from dlrun.sweep.task import Task, perform, stride, trains
+from dlrun.sweep.task import Task, objective_of, perform, stride, trains
 from dlrun.tracking import cursor
 
 _BUILD = 20  # points that are built until one can be
@@ -252,7 +252,9 @@ class Driver:
         if objective.endswith("/loss") and self.plan.space.of_losses:
             objective = self._comparable(objective, run.metric.name)
         checks.check_recorded("sweep.objective", objective, run)
-        return objective, run.facts()["metrics"]
+        own = objective_of(recipe, objective)
+        self._monitor = self._monitor if own == objective else ""  # which is of its runs
+        return own, run.facts()["metrics"]
 
     def _comparable(self, objective: str, name: str) -> str:
         """What points of different losses are judged by in place of the loss: the metric `name`.

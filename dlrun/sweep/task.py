@@ -94,6 +94,14 @@ def stride(recipe: DictConfig) -> int:
     return made.stride if made is not None else 1
 
 
+def objective_of(recipe: DictConfig, objective: str) -> str:
+    """The name of what a recipe's procedure is judged by; objective: of one run, on val."""
+    made = _procedure(recipe)
+    if made is None or not objective.startswith("val/"):
+        return objective
+    return f"{made.split}/{objective.removeprefix('val/')}"
+
+
 def _procedure(recipe: DictConfig) -> "Procedure | None":
     """A recipe's procedure; None where there is none, which is said when it is about to begin."""
     from dlrun import procedure

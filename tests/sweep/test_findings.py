@@ -9,7 +9,7 @@ from dlrun import record
 from dlrun.__main__ import main
 from dlrun.finding import NOTE, WARN, Finding
 from dlrun.job.session import Checked
-from tests.sweep.typed import directory
+from tests.sweep.typed import directory, points
 
 LINEAR = "linear_network: "
 
@@ -165,3 +165,36 @@ def test_what_several_seeds_find_alike_is_said_once(sweep, tmp_path):
     assert sweep(*words, "optimizer.lr=0", "batch_size=32,64", "sweep.repeats=2") == 0
     [found] = [f for f in record.findings_of(directory(tmp_path)) if "same samples" in f.text]
     assert found.text.endswith("(batch_size=32, seeds 0, 2; batch_size=64, seeds 0, 2).")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["procedure=retrain", "procedure.strategy=restart,continue"],
+            "procedure.strategy cannot change val/accuracy, which is the first training's",
+        ),
+        (["procedure=train,retrain"], "Each procedure is judged by a value of its own"),
+    ],
+)
+def test_what_cannot_be_judged_is_not(sweep, tmp_path, words, said):
+    assert sweep(*words, "data.samples=100", "model.hidden=[4]", "preflight=off") == 0
+    found = record.findings_of(directory(tmp_path))
+    [note] = [each for each in found if said in each.text]
+    assert not note.command
+    assert not [each for each in found if each.name == "hardly_matters" or "seeds" in each.text]
+
+
+@pytest.mark.parametrize(
+    ("procedure", "split"),
+    [(["cross_validate", "folds=2"], "held_out"), (["bagging", "models=2"], "out_of_bag")],
+)
+def test_a_procedure_is_judged_under_the_name_of_its_value(sweep, tmp_path, procedure, split):
+    name, option = procedure
+    words = [f"procedure={name}", f"procedure.{option}", "data.samples=100", "preflight=off"]
+    assert sweep(*words, "optimizer.lr=0.1") == 0
+    key = f"{split}/accuracy"
+    assert record.read_json(directory(tmp_path) / "sweep.json")["objective"] == key
+    runs = [point.runs[0] for point in points(tmp_path)]
+    ends = [record.read_points(tmp_path / "outputs" / str(run.directory)) for run in runs]
+    assert [run.value for run in runs] == [record.last_values(end)[key] for end in ends]
