@@ -39,7 +39,7 @@ class Affine(nn.Module):
         rest = iter(batches)
         first = next(rest, torch.zeros(0))
         origin, unit = self.learn(first, chain([first], rest))
-        whole = 255 if first.dtype == torch.uint8 else 1
+        whole = _one(first)
         device = self.scale.device
         self.scale = (whole / unit).float().to(device)
         self.byte_scale = (whole / 255 / unit).float().to(device)
@@ -100,11 +100,16 @@ def rescale(low: float = -1.0, high: float = 1.0) -> Affine:
     return Affine(partial(_range, low, high))
 
 
+def _one(first: Tensor) -> int:
+    """What is 1 in a float: 255 in bytes, so that both give the same output."""
+    return 255 if first.dtype == torch.uint8 else 1
+
+
 def _mean_and_std(by: str, first: Tensor, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     mean, variance = moments(batches, by if first.ndim > 2 else "feature")
     std = variance.sqrt()
     # Rounding gives a constant feature a std of about 1e-16 of its size.
-    return mean, torch.where(std > 1e-12 * mean.abs(), std, torch.ones_like(std))
+    return mean, torch.where(std > 1e-12 * mean.abs(), std, torch.full_like(std, _one(first)))
 
 
 def _given(
@@ -112,7 +117,7 @@ def _given(
 ) -> tuple[Tensor, Tensor]:
     if first.shape[1] != len(mean):
         raise ValueError(f"mean must be of {first.shape[1]} channels or features, got {mean}")
-    unit = 255 if first.dtype == torch.uint8 else 1
+    unit = _one(first)
     shape = (-1, *(1 for _ in first.shape[2:]))
     origin, scale = (torch.tensor(each, dtype=torch.float64) * unit for each in (mean, std))
     return origin.reshape(shape), scale.reshape(shape)
@@ -120,9 +125,7 @@ def _given(
 
 def _mean(by: str, first: Tensor, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     mean, _ = moments(batches, by if first.ndim > 2 else "feature")
-    # In bytes the unit is 255, a float of 1, so that both give the same output.
-    unit = 255 if first.dtype == torch.uint8 else 1
-    return mean, torch.full_like(mean, unit)
+    return mean, torch.full_like(mean, _one(first))
 
 
 def _range(

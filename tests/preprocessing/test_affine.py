@@ -68,6 +68,16 @@ def test_a_constant_feature_becomes_zero():
     assert out[:, 1].std(correction=0).item() == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.parametrize("step", [standardize("feature"), standardize(), center()])
+def test_what_is_constant_in_training_is_only_centred_in_bytes_as_in_floats(step):
+    dark = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
+    lit = torch.full_like(dark, 255)
+    for x in (dark, to_float(dark)):
+        steps = fitted(step, x, 2)
+        assert steps(lit).unique().tolist() == [1]
+        assert steps(to_float(lit)).unique().tolist() == [1]
+
+
 def test_each_step_is_fitted_on_what_the_one_before_gives(images):
     steps = chain([standardize("feature"), standardize("channel")])
     fit(steps, lambda: images.split(30))
