@@ -17,7 +17,7 @@ from dlrun.data import Report, Source, blame, npz
 from dlrun.data.cache import FORMAT, Labels, Writer, load
 from dlrun.data.fingerprint import coincide, hash_files, stat_files, with_targets
 from dlrun.data.place import STORED, require_file
-from dlrun.data.tables.cells import DECIMALS, find_missing
+from dlrun.data.tables.cells import find_missing, require_decimal
 from dlrun.data.tables.columns import read_kinds
 from dlrun.data.tables.file import FORMS as TABLES
 from dlrun.data.tables.read import read_table, some
@@ -74,8 +74,7 @@ def arrays(
     """
     if task not in TASKS:
         raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task}")
-    if decimal not in (None, *DECIMALS):
-        raise ValueError(f"decimal must be one of {', '.join(DECIMALS)}, got {decimal}")
+    require_decimal(decimal)
     find_missing(missing)  # raises ValueError
     kinds = read_kinds(columns) or None
     file = shell.path(path, "data.path")

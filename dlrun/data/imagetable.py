@@ -9,7 +9,6 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from dlrun import shell
@@ -20,14 +19,20 @@ from dlrun.data.images.scan import suffixes
 from dlrun.data.place import require_file, require_folder
 from dlrun.data.tables import cells
 from dlrun.data.tables.file import FORMS, File, read_file
-from dlrun.data.tables.read import read_groups, require_column, require_single, some, with_target
+from dlrun.data.tables.read import (
+    read_groups,
+    read_targets,
+    require_column,
+    require_single,
+    some,
+    with_target,
+)
 from dlrun.data.tables.targets import TASKS, encode, for_task
 from dlrun.errors import Mistake
 
 _LOOK = 100  # rows that are looked at for a guess
 _log = logging.getLogger("dlrun")
 
-Texts = Mapping[str, Sequence[str]]
 Rows = Mapping[str, NDArray[Any]]
 
 
@@ -39,6 +44,7 @@ def imagetable(
     suffix: str = "",
     group: str | None = None,
     missing: list[Any] | None = None,
+    decimal: str | None = None,
     task: str = "auto",
     scale_targets: bool | None = None,
     size: int | list[int] | None = None,
@@ -60,7 +66,7 @@ def imagetable(
         each name.
     group: the column whose rows with one value stay in one split; none may lack it.
     missing: the texts that mean a missing value, instead of the usual ones.
-    task, scale_targets: as for `arrays`; the others as for `imagefolder`.
+    decimal, task, scale_targets: as for `arrays`; the others as for `imagefolder`.
     skip_bad: leave out rows whose file is missing or cannot be read, with a warning.
     Returns x (n, channels, height, width) uint8 or float32; y (n,) int64, or (n, targets) float32.
     Raises ValueError for an argument out of range, Mistake for what the table or the folder lacks.
@@ -68,10 +74,12 @@ def imagetable(
     if task not in TASKS:
         raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task}")
     wanted = read_wanted(size, resize, channels, depth, background)
+    cells.require_decimal(decimal)
     cells.find_missing(missing)  # raises ValueError
     table = shell.path(path, "data.path").absolute()
     folder = table.parent if root is None else shell.path(root, "data.root").absolute()
-    asked = {"files": files, "target": target, "group": group, "missing": missing, "task": task}
+    asked = {"files": files, "target": target, "group": group, "missing": missing}
+    asked |= {"decimal": decimal, "task": task}
     with blame(f"data.path={path}"):
         require_file(table, path)
         if table.suffix.lower() not in FORMS:
@@ -97,15 +105,14 @@ def imagetable(
             report,
         )
         source = for_task(read_images(place, wanted, skip_bad), task, scale_targets)
-    settle = source.settle
-    if settle is None:
-        return source
+    return replace(source, settle=source.settle and partial(_settled, source))
 
-    def settled(rows: Rows, fitted: Mapping[str, Any] | None) -> Source:
-        again = settle(rows, fitted)
-        return replace(again, labels=source.labels, scale_targets=source.scale_targets)
 
-    return replace(source, settle=settled)
+def _settled(source: Source, rows: Rows, fitted: Mapping[str, Any] | None) -> Source:
+    """The settled source, with what the task says of the targets."""
+    assert source.settle is not None
+    again = source.settle(rows, fitted)
+    return replace(again, labels=source.labels, scale_targets=source.scale_targets)
 
 
 @dataclass(frozen=True)
@@ -184,14 +191,13 @@ def _listed(rows: _Rows, asked: Mapping[str, Any]) -> Listed:
         require_single("data.target", name, content)
         content, more = with_target(content, name, asked["missing"])
         notes += more
-    of_rows = {name: content.texts[name] for name in targets}
-    y = _one(of_rows[targets[0]]) if len(targets) == 1 else _several(of_rows)
+    y, more = read_targets(content.texts, targets, asked["task"], asked["decimal"])
     y, classes = encode(y, asked["task"])
     groups = None
     if asked["group"] is not None:
         groups = read_groups(content, asked["group"], asked["missing"])
     paths = [name + rows.suffix for name in content.texts[rows.column]]
-    return Listed(str(rows.folder), paths, y, classes, groups=groups, notes=notes)
+    return Listed(str(rows.folder), paths, y, classes, groups=groups, notes=[*notes, *more])
 
 
 def _targets(content: File, column: str, asked: Mapping[str, Any]) -> list[str]:
@@ -212,33 +218,3 @@ def _targets(content: File, column: str, asked: Mapping[str, Any]) -> list[str]:
         if name in (column, group):
             raise Mistake(f"data.target={name}: is the column of the files or of the groups")
     return wanted
-
-
-def _one(texts: Sequence[str]) -> NDArray[Any]:
-    """A column to predict as `encode` takes it: whole numbers, other numbers, or texts."""
-    whole = cells.read_whole(texts)
-    if whole is not None:
-        return whole
-    numbers = None if any(map(cells.is_padded, texts)) else _numbers(texts)
-    return np.array(texts) if numbers is None else numbers
-
-
-def _several(texts: Texts) -> NDArray[Any]:
-    """Columns of numbers, true and false as 1 and 0; (n, columns)."""
-    found = []
-    for name, column in texts.items():
-        booleans = cells.read_booleans(column)
-        numbers = _numbers(column) if booleans is None else booleans
-        if numbers is None:
-            odd = next(text for text in column if _numbers([text]) is None)
-            raise Mistake(
-                f"data.target: of several columns each holds numbers, or 0 and 1 of a label, and "
-                f"{name} holds {cells.shown(odd)}"
-            )
-        found.append(numbers)
-    return np.stack(found, 1)
-
-
-def _numbers(texts: Sequence[str]) -> NDArray[np.float64] | None:
-    point = cells.read_numbers(texts, "point")
-    return cells.read_numbers(texts, "comma") if point is None else point

@@ -102,8 +102,64 @@ def test_none_is_a_class_beside_other_words(place, caplog):
     source = imagetable(table(place / "t.csv", kind=kinds), root="photos")
     assert [source.classes[place] for place in source.y] == kinds
     assert "holds 'None' in 15 rows, taken for a class; data.missing=[None]" in caplog.text
-    with pytest.raises(Mistake, match="the single class Some"):
+    with pytest.raises(Mistake, match="has one value, 'Some', in all 15 rows"):
         imagetable("t.csv", root="photos", missing=["None"])
+
+
+AMOUNTS = [f"{4 + i % 7},{100 + i}" for i in range(30)]
+FRACTIONS = [f"{3 + i * 0.37:.2f}" for i in range(30)]
+DAYS = [f"2001-01-{1 + i:02d}" for i in range(30)]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "classes", "said"),
+    [
+        (["+1" if i % 2 else "-1" for i in range(30)], ("+1", "-1"), "taken for class names"),
+        ([f"1234567890123456789{i % 2}0" for i in range(30)], 2, "taken for class names"),
+        (
+            [("True", "TRUE", "false")[i % 3] for i in range(30)],
+            2,
+            "in several ways, taken for two",
+        ),
+        (DAYS, (), "holds dates, taken for numbers, days since 1970"),
+        ([f"{i % 2},5" for i in range(30)], (), "with a decimal comma; data.decimal=point says"),
+    ],
+)
+def test_a_column_to_predict_is_read_as_in_other_tables(place, caplog, kinds, classes, said):
+    path = table(place / "t.csv", kind=[f'"{kind}"' for kind in kinds])
+    source = imagetable(path, root="photos")
+    assert source.classes == classes or len(source.classes) == classes
+    assert said in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("kinds", "said"),
+    [
+        (AMOUNTS, "the column kind holds '4,100' in row 1; if it has separators between thousands"),
+        (["unknown", *FRACTIONS[1:]], "kind holds 'unknown' in row 1, among 29 different numbers"),
+        ([f"caption {i}" for i in range(30)], "has 30 different texts in 30 rows"),
+    ],
+)
+def test_what_other_tables_refuse_to_predict_is_refused(place, kinds, said):
+    path = table(place / "t.csv", kind=[f'"{kind}"' for kind in kinds], far=FRACTIONS)
+    with pytest.raises(Mistake, match=said):
+        imagetable(path, target="kind", root="photos")
+    with pytest.raises(
+        Mistake, match=rf"of several columns .*: the column kind holds '{kinds[0]}'"
+    ):
+        imagetable(path, target=["far", "kind"], root="photos")
+
+
+def test_several_columns_have_one_decimal_mark(place, caplog):
+    path = table(place / "t.csv", a=[f'"{i},5"' for i in range(30)], b=[f'"{x}"' for x in AMOUNTS])
+    source = imagetable(path, target=["a", "b"], root="photos")
+    assert source.y[0].tolist() == pytest.approx([0.5, 4.1])
+    assert "0,5 in the column a is read as 0.5, with a decimal comma" in caplog.text
+    table(place / "t.csv", a=DAYS, b=range(30))
+    assert imagetable(path, target=["a", "b"], root="photos").y[0].tolist() == [11323, 0]
+    assert "the column a holds dates, taken for numbers" in caplog.text
+    with pytest.raises(ValueError, match="decimal must be one of point, comma, got dot"):
+        imagetable(path, target=["a", "b"], root="photos", decimal="dot")
 
 
 def test_files_that_are_not_there_are_named(place, caplog):

@@ -28,6 +28,12 @@ _UNITS = " $€£¥%"
 _MARK = {"point": ".", "comma": ","}
 
 
+def require_decimal(decimal: str | None) -> None:
+    """Raise ValueError for what is no decimal mark; None is let pass."""
+    if decimal not in (None, *DECIMALS):
+        raise ValueError(f"decimal must be one of {', '.join(DECIMALS)}, got {decimal}")
+
+
 def find_missing(markers: Sequence[object] | None) -> Callable[[str], bool]:
     """A function that says whether a text means a missing value.
 

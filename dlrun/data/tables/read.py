@@ -13,7 +13,14 @@ from dlrun import shell
 from dlrun.data.tables import cells, columns
 from dlrun.data.tables.columns import Column
 from dlrun.data.tables.file import FLAT, File, read_file
-from dlrun.data.tables.targets import has_fractions, holds, odd, read_target, refuse_written
+from dlrun.data.tables.targets import (
+    has_fractions,
+    holds,
+    odd,
+    read_target,
+    refuse_written,
+    require_numbers,
+)
 from dlrun.errors import Mistake
 
 _LISTED = 10  # the most columns in a word that is proposed
@@ -113,6 +120,30 @@ def read_table(
         notes=[*file.notes, *notes],
         rows=range(len(y)) if file.kept is None else file.kept,
     )
+
+
+def read_targets(
+    texts: Mapping[str, Sequence[str]], names: Sequence[str], task: str, decimal: str | None
+) -> tuple[NDArray[Any], list[str]]:
+    """One column, or several of numbers, (n, columns), as `encode` takes them, and notes on them.
+
+    texts: of columns that lack no value. decimal: as in `read_table`.
+    Raises Mistake for what is neither classes nor numbers.
+    """
+    notes: list[str] = []
+    if decimal is None:
+        decimal, notes = _guess_decimal(texts, {name: [] for name in names})
+    found = [columns.read(name, texts[name], (), decimal) for name in names]
+    if len(found) == 1:
+        y, what = read_target(found[0], task, decimal)
+        return y, [*notes, *([f"the column {names[0]} {what}"] if what else [])]
+    wrong = "of several columns to predict each must hold numbers, or 0 and 1 of a label"
+    y = np.stack([require_numbers(column, decimal, wrong) for column in found], 1)
+    dates = [column.name for column in found if column.kind == "date"]
+    notes += [
+        f"the column {name} holds dates, taken for numbers, days since 1970" for name in dates
+    ]
+    return y, notes
 
 
 def _require_target(file: File, target: str | None, group: str | None) -> None:

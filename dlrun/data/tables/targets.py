@@ -121,9 +121,7 @@ def read_target(column: Column, task: str, decimal: str) -> tuple[Array, str]:
         raise Mistake(message, "class_missing")
     numbers = cells.read_numbers(texts, decimal)
     if task in ("regression", "multilabel"):
-        if column.numbers is None:
-            raise Mistake(f"data.task={task}: y has strings: {_odd(column, decimal)}")
-        return column.numbers, ""
+        return require_numbers(column, decimal, f"data.task={task}: y has strings"), ""
     whole = cells.read_whole(texts)
     if whole is not None:
         return whole, ""
@@ -145,6 +143,13 @@ def read_target(column: Column, task: str, decimal: str) -> tuple[Array, str]:
         f"holds {cells.shown(odd)}: its {len(set(texts))} different texts are taken for class "
         "names, as they are written; data.task=regression takes them for numbers"
     )
+
+
+def require_numbers(column: Column, decimal: str, wrong: str) -> NDArray[np.float64]:
+    """The numbers of a column. Raises Mistake, which says what is wrong, where it holds texts."""
+    if column.numbers is None:
+        raise Mistake(f"{wrong}: {_odd(column, decimal)}")
+    return column.numbers
 
 
 def _read_names(column: Column, task: str, decimal: str) -> tuple[Array, str]:
