@@ -103,9 +103,16 @@ def _part(given: Any) -> Part:
     inner = given
     while not hasattr(inner, "classes") and hasattr(inner, "dataset"):  # of a Subset
         inner = inner.dataset
-    names = getattr(inner, "classes", None)  # of columns of labels, too
-    named = isinstance(names, Sequence) and all(isinstance(name, str) for name in names)
-    return Part(_read(given), len(given), names if named and names else (), _changing(given))
+    names, unnamed = _names(getattr(inner, "classes", ()))
+    return Part(_read(given), len(given), names, (*_changing(given), *unnamed))
+
+
+def _names(classes: Any) -> tuple[Sequence[str], tuple[str, ...]]:
+    """The names of classes, or of columns of labels, and a sentence where they cannot be such."""
+    names = classes.tolist() if isinstance(classes, np.ndarray) else classes
+    if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
+        return names, ()
+    return (), ("its attribute `classes` is no list of texts, so that its classes have no names",)
 
 
 def _changing(given: Any) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from dlrun.data import Report
 from dlrun.data.arrays import as_samples
 from dlrun.data.cache import Labels, Writer
+from dlrun.data.tables.read import some
 from dlrun.data.tables.targets import encode
 from dlrun.errors import Mistake
 
@@ -48,6 +49,7 @@ def write(
     names = tuple(dict.fromkeys(name for part in parts.values() for name in part.names))
     for name, part in parts.items():
         begun, own = done, tuple(part.names) or names
+        _require_single(own)
         for x, y in part.samples:
             x = as_samples(x, done)
             if writer.shape and (x.shape[1:], x.dtype.str) != (writer.shape, writer.dtype):
@@ -56,6 +58,7 @@ def write(
                     f"{writer.shape} {np.dtype(writer.dtype)}; make them alike"
                 )
             writer.add(x)
+            y = _numbered(y, own, task) if len(names) > 1 else y
             targets.append(y if own == names else _renumbered(y, own, names, task))
             done += len(x)
             if report:
@@ -70,19 +73,43 @@ def write(
     return Labels(y, classes, given, notes=tuple(dict.fromkeys(notes)), targets=of_columns)
 
 
+def _require_single(names: Sequence[str]) -> None:
+    """Raise Mistake where two classes of a split have the same name: by names, they are matched."""
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise Mistake(f"two classes are called {twice[0]!r}; give each one a name of its own")
+
+
+def _numbered(y: Array, own: Sequence[str], task: str) -> Array:
+    """Class numbers (n,) int64 where classes with the names `own` are meant; others as they are.
+
+    Booleans and one column are such numbers; whole floats are where the task says so.
+    Raises Mistake for a number without a name.
+    """
+    if task not in ("auto", "classification"):
+        return y
+    flat = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    if flat.ndim != 1 or flat.dtype.kind not in ("iubf" if task == "classification" else "iub"):
+        return y
+    if flat.dtype.kind == "f" and not (flat == np.round(flat)).all():
+        return y
+    odd = [each for each in (flat.min(), flat.max()) if not 0 <= each < len(own)]
+    if odd:
+        raise Mistake(
+            f"y has the class {odd[0]:g}, and `classes` has {len(own)} names ({some(own)}), which "
+            "are counted from 0; with data.task=regression y holds numbers"
+        )
+    return flat.astype(np.int64)
+
+
 def _renumbered(y: Array, own: Sequence[str], names: Sequence[str], task: str) -> Array:
     """Class numbers, or columns of targets, of a split by the names that all splits have.
 
-    own: the names of this split. Raises Mistake for a number without a name, and for numbers to
-    predict that another split does not have.
+    own: the names of this split. Raises Mistake for numbers to predict that another split does
+    not have.
     """
     places = np.array([names.index(name) for name in own])
     if _are_classes(y, task):
-        if y.min() < 0 or y.max() >= len(own):
-            odd = y.min() if y.min() < 0 else y.max()
-            raise Mistake(
-                f"y has the class {odd}, and the split names {len(own)} ({', '.join(own)})"
-            )
         return places[y]
     if y.ndim != 2 or y.shape[1] != len(own):
         return y
@@ -105,6 +132,6 @@ def _encoded(
     if len({y.shape[1:] for y in targets}) > 1:
         raise Mistake("y has another shape in some samples than in others")
     y = np.concatenate(targets)
-    if _are_classes(y, task) and len(names) > 1 and y.min() >= 0 and y.max() < len(names):
-        return y.astype(np.int64), names
+    if _are_classes(y, task) and len(names) > 1:
+        return y, names
     return encode(y, task)

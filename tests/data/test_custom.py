@@ -181,8 +181,50 @@ def test_a_class_number_without_a_name_is_refused_where_splits_differ():
         "train": Named("a b", lambda i: (X[i], i % 2)),
         "test": Named("b a", lambda i: (X[i], 2)),
     }
-    with pytest.raises(Mistake, match=r"y has the class 2, and the split names 2 \(b, a\)"):
+    with pytest.raises(Mistake, match=r"y has the class 2, and `classes` has 2 names \(b, a\)"):
         read(lambda: parts)
+
+
+@pytest.mark.parametrize(
+    ("names", "y", "said"),
+    [
+        ("cat crane crane", lambda i: i % 3, "two classes are called 'crane'; give each one"),
+        (
+            "cat dog",
+            lambda i: i % 2 + 1,
+            r"class 2, .* 2 names \(cat, dog\), which are counted from",
+        ),
+        ("cat dog", lambda i: i % 2 * 2 - 1, "class -1"),
+        ("cat dog", lambda i: [i % 2 + 1], "class 2"),
+    ],
+)
+def test_names_that_do_not_tell_which_class_is_meant_are_refused(names, y, said):
+    with pytest.raises(Mistake, match=said):
+        read(lambda: Named(names, lambda i: (X[i], y(i))))
+
+
+@pytest.mark.parametrize("task", ["auto", "classification"])
+@pytest.mark.parametrize("y", [lambda i: i % 2 > 0, lambda i: [i % 2]], ids=["bool", "column"])
+def test_class_numbers_in_other_forms_keep_their_names(y, task):
+    source = read(lambda: Named("old new", lambda i: (X[i], y(i))), task=task)
+    assert source.classes == ("old", "new")
+    assert source.y.tolist() == [i % 2 for i in range(20)]
+
+
+def test_whole_floats_keep_their_names_where_they_are_classes():
+    made = Named("old new", lambda i: (X[i], float(i % 2)))
+    assert read(lambda: made, task="classification").classes == ("old", "new")
+    assert read(lambda: made).classes == ()
+    assert read(lambda: made, task="regression").y.tolist() == [[i % 2] for i in range(20)]
+
+
+def test_names_of_another_form_are_taken_or_said_to_be_left_out(caplog):
+    made = Named("", lambda i: (X[i], i % 2))
+    made.classes = np.array(["old", "new"])
+    assert read(lambda: made).classes == ("old", "new")
+    made.classes = [("crane", "bird"), ("crane",)]  # as torchvision's ImageNet has them
+    assert read(lambda: made).classes == ("0", "1")
+    assert "its attribute `classes` is no list of texts" in caplog.text
 
 
 def test_numbers_are_standardized_and_columns_of_0_and_1_are_labels():
