@@ -67,7 +67,8 @@ def fit(frame: pd.DataFrame, columns: Columns) -> list[dict[str, Any]]:
     frame: as `typed` gives it.
     """
     numbers, texts = _by_kind(columns)
-    made = _made(numbers, texts).fit(frame)
+    many = [name for name in texts if frame[name].nunique() > MOST]
+    made = _made(numbers, texts, many).fit(frame)
     learned: dict[str, dict[str, Any]] = {}
     if numbers:
         imputer = made.named_transformers_["numbers"]
@@ -75,13 +76,11 @@ def fit(frame: pd.DataFrame, columns: Columns) -> list[dict[str, Any]]:
         for place, name in enumerate(numbers):
             median = float(imputer.statistics_[place])
             learned[name] = {"fill": median, "flag": place in flagged}
-    if texts:
-        encoder = made.named_transformers_["texts"]
-        found = zip(texts, encoder.categories_, encoder.infrequent_categories_, strict=True)
-        for name, values, few in found:
-            rare = [] if few is None else few.tolist()
-            kept = set(values.tolist()) - set(rare)
-            learned[name] = {"kept": sorted(kept), "rare": rare[:1]}
+    for place, name in enumerate(texts):
+        encoder = made.named_transformers_[f"text {place}"]
+        (values,), (few,) = encoder.categories_, encoder.infrequent_categories_
+        rare = [] if few is None else few.tolist()
+        learned[name] = {"kept": sorted(set(values.tolist()) - set(rare)), "rare": rare[:1]}
     return [{**column, **learned[column["name"]]} for column in columns]
 
 
@@ -99,7 +98,8 @@ def transformer(columns: Columns) -> ColumnTransformer:
     }
     rows = max(map(len, told.values()))
     full = {name: some + some[:1] * (rows - len(some)) for name, some in told.items()}
-    return _made(*_by_kind(columns)).fit(_frame(full, columns))
+    many = [column["name"] for column in columns if column.get("rare")]
+    return _made(*_by_kind(columns), many).fit(_frame(full, columns))
 
 
 def names(columns: Columns) -> tuple[str, ...]:
@@ -199,16 +199,22 @@ def _by_kind(columns: Columns) -> tuple[list[str], list[str]]:
     return [column["name"] for column in columns if column["kind"] != "text"], texts
 
 
-def _made(numbers: Sequence[str], texts: Sequence[str]) -> ColumnTransformer:
+def _made(numbers: Sequence[str], texts: Sequence[str], many: Sequence[str]) -> ColumnTransformer:
+    """Not fitted yet; many: the texts with more values than get an input each."""
     filled = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
-    one_hot = OneHotEncoder(
-        max_categories=MOST,
-        handle_unknown="infrequent_if_exist",
-        sparse_output=False,
-        dtype=np.float32,
+    steps: list[tuple[str, Any, list[str]]] = (
+        [("numbers", filled, list(numbers))] if numbers else []
     )
-    steps = [("numbers", filled, list(numbers)), ("texts", one_hot, list(texts))]
-    return ColumnTransformer([step for step in steps if step[2]], sparse_threshold=0)
+    for place, name in enumerate(texts):
+        one_hot = OneHotEncoder(
+            # It counts an input for rare texts even where there are none.
+            max_categories=MOST if name in many else MOST + 1,
+            handle_unknown="infrequent_if_exist",
+            sparse_output=False,
+            dtype=np.float32,
+        )
+        steps.append((f"text {place}", one_hot, [name]))
+    return ColumnTransformer(steps, sparse_threshold=0)
 
 
 def _frame(found: Mapping[str, Any], columns: Columns) -> pd.DataFrame:

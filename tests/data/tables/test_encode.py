@@ -70,6 +70,18 @@ def test_what_was_learned_makes_the_same_transformer(seed):
     assert known[0]["fill"] == np.nanmedian(train["age"])
 
 
+@pytest.mark.parametrize(("values", "kept", "rare"), [(49, 49, 0), (50, 50, 0), (51, 49, 1)])
+def test_only_more_than_50_values_share_an_input(values, kept, rare):
+    texts = [f"{value:02d}" for value in range(values)]
+    rows = pd.DataFrame({"street": texts + texts[:30], "town": "Rome"})
+    known = encode.fit(rows, [{"name": name, "kind": "text"} for name in rows])
+    assert [len(known[0]["kept"]), len(known[0]["rare"])] == [kept, rare]
+    x = encode.transform(rows, known)
+    assert x.shape[1] == len(encode.names(known)) == kept + rare + 1
+    assert (x.sum(1) == 2).all()
+    np.testing.assert_array_equal(x[:30, :30], np.eye(30))  # those that come twice
+
+
 def csv(path, table):
     table.to_csv(path)
     return str(path)
