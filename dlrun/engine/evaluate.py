@@ -233,7 +233,8 @@ class Tally:
         for name, metric in self._metrics.items():
             if metric.of_sums is not None:
                 part = metric(predicted, y)
-                self._sums[name] = self._sums[name] + part if name in self._sums else part
+                before = self._sums.get(name)
+                self._sums[name] = part if before is None else metric.merge(before, part)
         if self._keeps:
             self._kept.append((predicted, y))
 

@@ -21,6 +21,7 @@ regression.py      rmse, r2
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,7 @@ class Metric:
     function: (predicted, y) -> Tensor; None for the loss, which is computed otherwise.
     of_sums: (total, samples) -> scalar, where the function gives something of each batch that
         is added up over the split; None where it gives the value, of the whole split at once.
+    merge: what puts two of these together where adding them will not do.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Metric:
     probabilities: bool = False
     function: Callable[..., Tensor] | None = None
     of_sums: Callable[[Tensor, int], Tensor] | None = None
+    merge: Callable[[Tensor, Tensor], Tensor] = operator.add
 
     def __post_init__(self) -> None:
         if self.function is not None:

@@ -222,7 +222,18 @@ def test_errors_of_numbers_are_those_of_scikit_learn(targets, offset):
     assert value(regression.r2, predicted, y) == pytest.approx(sk.r2_score(*given), rel=1e-9)
 
 
-@pytest.mark.parametrize("level", [0.0, 0.3, 1e6])
+def test_r2_of_numbers_far_from_zero_keeps_its_digits():
+    noise = torch.randn(
+        (2, 400, 2), dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
+    y = 1.7e9 + 50 * noise[0]
+    predicted = y + 5 * noise[1]
+    expected = sk.r2_score(y.numpy(), predicted.numpy())
+    assert 0.98 < expected < 0.995
+    assert value(regression.r2, predicted, y) == pytest.approx(expected, rel=1e-7)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.3, 1e6, 1.7e9 / 3])
 def test_r2_of_a_target_that_never_changes(level):
     y = torch.full((30, 1), level, dtype=torch.float64)
     assert value(regression.r2, y, y) == 1 == sk.r2_score(y.numpy(), y.numpy())
