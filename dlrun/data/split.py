@@ -22,6 +22,7 @@ NAMES = ("train", "val", "test")
 TRAIN_DEV = "train_dev"
 LEAKS = ("warn", "error", "drop")
 _HOLD_BACK, _THIN, _FOLDS, _BOOTSTRAP, _PART = 5, 6, 7, 8, 9  # uses of a seed; others are elsewhere
+_VAL = 0.1  # what of train becomes val unless said otherwise
 _log = logging.getLogger("dlrun")
 
 # numpy, not torch: the first parallel work of torch can wait a second for a busy processor.
@@ -31,7 +32,7 @@ Rows = NDArray[np.int64]
 def make(
     source: Source,
     split: str | float | list[float] = "source",
-    val: float = 0.1,
+    val: float = _VAL,
     split_seed: int = 0,
     leaks: str = "warn",
     samples: float | str | None = None,
@@ -115,7 +116,7 @@ def make(
 
 def check(
     split: str | float | list[float] = "source",
-    val: float = 0.1,
+    val: float = _VAL,
     split_seed: int = 0,
     leaks: str = "warn",
     samples: float | str | None = None,
@@ -278,6 +279,9 @@ def _choose_rows(
 ) -> dict[str, Rows]:
     everything = _everything(source)
     given = {name: rows.numpy() for name, rows in source.given.items()}
+    if val != _VAL and (split != "source" or "val" in given):
+        why = "data.split says how large val is" if split != "source" else "the set has its own val"
+        _log.warning(f"data.val={val}: changes nothing, because {why}")
     if split != "source":
         return _choose_by_shares(source, split, given, generator)
     carved = Fraction(str(val)).limit_denominator(10**6)

@@ -1,5 +1,7 @@
 """Small made-up sets whose answer can be drawn: points in the plane, curves, plain noise."""
 
+import inspect
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -23,6 +25,13 @@ CURVES: dict[str, Callable[[Array], Array]] = {
 """Kinds whose target is a number: a function of x, to which noise is added."""
 MEANS = 10
 """Of a mixture, for each class."""
+_USES = {
+    "noise": ("moons", "circles", "blobs", "spiral", *CURVES),
+    "n_classes": ("blobs", "spiral"),
+    "turns": ("spiral",),
+}
+"""The kinds that take a setting."""
+_log = logging.getLogger("dlrun")
 
 
 def toy(
@@ -56,8 +65,18 @@ def toy(
     _check(n_samples=(n_samples, 2), n_classes=(n_classes, 2))
     if noise < 0:
         raise Mistake(f"data.noise={noise}: must not be negative")
+    _say_idle(kind, noise=noise, n_classes=n_classes, turns=turns)
     x, y = makers[kind](make_numbers(seed))
     return _source(f"toy {kind}", x, y, kind in CURVES)
+
+
+def _say_idle(kind: str, **values: float) -> None:
+    """Say which settings of other kinds were changed in vain."""
+    usual = inspect.signature(toy).parameters
+    for name, value in values.items():
+        if kind not in _USES[name] and value != usual[name].default:
+            of = " and ".join(_USES[name]) if len(_USES[name]) < 3 else "other kinds"
+            _log.warning(f"data.{name}={value}: changes nothing of data.kind={kind}; it is of {of}")
 
 
 def gaussian(

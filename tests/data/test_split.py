@@ -100,6 +100,18 @@ def test_val_is_carved_from_train_stratified_and_test_is_left_alone():
     assert sorted(data.train.rows.tolist() + data.val.rows.tolist()) == given["train"]
 
 
+def test_a_share_for_val_that_changes_nothing_is_named(caplog):
+    given = {"train": list(range(60)), "val": list(range(60, 80)), "test": list(range(80, 100))}
+    made = source([0, 1] * 50, given)
+    split.make(made)
+    split.make(source([0, 1] * 50), val=0.3)
+    assert "data.val" not in caplog.text
+    split.make(made, val=0.3)
+    assert "data.val=0.3: changes nothing, because the set has its own val" in caplog.text
+    split.make(made, "60/20/20", val=0.3)
+    assert "data.val=0.3: changes nothing, because data.split says" in caplog.text
+
+
 def test_no_test_given_means_none_and_val_zero_means_none():
     data = split.make(source([0, 1] * 10, {"train": list(range(20))}), val=0)
     assert (len(data.train), len(data.val), len(data.test)) == (20, 0, 0)

@@ -24,6 +24,15 @@ def test_the_same_seed_gives_the_same_samples(kind):
     assert one.classes == (() if regression else tuple("012"[: 3 if kind in THREE else 2]))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("setting", [{"noise": 0.7}, {"n_classes": 5}, {"turns": 2.0}])
+def test_a_setting_changes_the_samples_or_is_said_to_change_nothing(kind, setting, caplog):
+    usual, other = toy.toy(kind, n_samples=60), toy.toy(kind, n_samples=60, **setting)
+    (name,) = setting
+    said = f"data.{name}={setting[name]}: changes nothing of data.kind={kind}" in caplog.text
+    assert said == (usual.digest == other.digest)
+
+
 THREE = ("blobs", "spiral")
 
 
