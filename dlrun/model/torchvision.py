@@ -35,6 +35,7 @@ def torchvision(
             # The auxiliary classifiers are for training only and change what forward returns.
             options = {"aux_logits": False, "init_weights": True}
         if name.startswith("vit_"):
+            _require_patches(name, shape)
             options["image_size"] = shape[1]
         if name.startswith("maxvit"):
             options["input_size"] = tuple(shape[1:])
@@ -47,6 +48,17 @@ def torchvision(
     if shape[0] != 3:
         _replace_first(model, shape[0], trained=weights is not None)
     return model
+
+
+def _require_patches(name: str, shape: list[int]) -> None:
+    """Raise Mistake for images that cannot be cut into the patches of a vision transformer."""
+    side = int(name.rpartition("_")[2])
+    if shape[1] != shape[2] or shape[1] % side:
+        raise Mistake(
+            f"model.name={name}: needs squares with sides of {side}, {2 * side}, {3 * side} ... "
+            f"pixels, and the images are {shape[1]}x{shape[2]}; resize them, as with "
+            f"data.size={4 * side} for files of images, or choose another model"
+        )
 
 
 def _trained(name: str, weights: str) -> nn.Module:

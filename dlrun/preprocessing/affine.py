@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dlrun.preprocessing.moments import extremes, moments
 from dlrun.preprocessing.shapes import take_shapes
+from dlrun.shell import counted
 
 Learner = Callable[[Tensor, Iterable[Tensor]], tuple[Tensor, Tensor]]
 """(first batch, all batches) -> (origin, unit), float64: the output is (x − origin) / unit."""
@@ -75,7 +76,7 @@ def standardize(
         raise ValueError(f"mean and std must be given together, one a channel, got {mean}, {std}")
     if min(std) <= 0:
         raise ValueError(f"std must be above 0, got {std}")
-    return Affine(partial(_given, mean, std))
+    return Affine(partial(_given, by, mean, std))
 
 
 def center() -> Affine:
@@ -113,10 +114,15 @@ def _mean_and_std(by: str, first: Tensor, batches: Iterable[Tensor]) -> tuple[Te
 
 
 def _given(
-    mean: list[float], std: list[float], first: Tensor, batches: Iterable[Tensor]
+    by: str, mean: list[float], std: list[float], first: Tensor, batches: Iterable[Tensor]
 ) -> tuple[Tensor, Tensor]:
-    if first.shape[1] != len(mean):
-        raise ValueError(f"mean must be of {first.shape[1]} channels or features, got {mean}")
+    image, many = first.ndim > 2, first.shape[1]
+    if len(mean) != many:
+        of = "for the grey images" if many == 1 else "one for each channel of the images"
+        of = of if image else "one for each feature"
+        raise ValueError(f"mean must be {counted(many, 'number')}, {of}, got {mean}")
+    if by == "feature" and image:
+        raise ValueError("by must be channel, which a given mean and std are for, got feature")
     unit = _one(first)
     shape = (-1, *(1 for _ in first.shape[2:]))
     origin, scale = (torch.tensor(each, dtype=torch.float64) * unit for each in (mean, std))

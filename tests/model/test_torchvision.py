@@ -90,5 +90,8 @@ def test_what_cannot_be_is_refused():
         torchvision([3, 64, 64], 7, "resnet51")
     with pytest.raises(ValueError, match=r"weights must be null or one of .*IMAGENET1K_V1"):
         torchvision([3, 64, 64], 7, weights="IMAGENET")
+    for height, width in ((8, 8), (32, 16)):
+        with pytest.raises(Mistake, match=rf"name=vit_b_16: .* 16, .* images are {height}x{width}"):
+            torchvision([1, height, width], 7, "vit_b_16")
     with pytest.raises(Mistake, match="model=torchvision needs images"):
         torchvision([13], 7)

@@ -112,6 +112,23 @@ def test_values_out_of_range_are_refused():
         rescale(1.0, 1.0)
 
 
+@pytest.mark.parametrize(
+    ("shape", "by", "said"),
+    [
+        ((4, 1, 2, 2), "channel", "mean must be 1 number, for the grey images, got"),
+        ((4, 3, 2, 2), "channel", "mean must be 3 numbers, one for each channel of the images"),
+        ((4, 5), "channel", "mean must be 5 numbers, one for each feature, got"),
+        ((4, 2, 2, 2), "feature", "by must be channel, which a given mean and std are for"),
+    ],
+)
+def test_given_numbers_must_be_those_of_the_channels(shape, by, said):
+    step = standardize(by, mean=[0.1, 0.2], std=[1.0, 2.0])
+    with pytest.raises(ValueError, match=said):
+        step.fit([torch.zeros(shape)])
+    table = standardize("feature", mean=[0.0, 1.0], std=[1.0, 2.0])
+    assert fitted(table, torch.ones(4, 2), 2)(torch.ones(1, 2)).tolist() == [[1, 0]]
+
+
 def fitted(step: Affine, x: torch.Tensor, size: int) -> torch.nn.Sequential:
     steps = chain([step])
     fit(steps, lambda: x.split(size))
