@@ -46,12 +46,25 @@ def of_rate(config: DictConfig, lengths: LoopConfig) -> float:
 
 def _rate(config: DictConfig, lengths: LoopConfig) -> Iterator[str]:
     factor, rate = of_rate(config, lengths), config.optimizer.get("lr")
-    if factor != 1:
-        to = f", to {rate * factor:.4g}," if isinstance(rate, int | float) else ""
-        yield (
-            f"scale_lr={config.scale_lr}: multiplies the rate by {factor:.4g}{to} for steps of "
-            f"{lengths.step_samples:,} samples in place of {config.base_batch_size:,}"
-        )
+    if factor == 1:
+        return
+    what, to = "the rate", f", to {rate * factor:.4g}," if isinstance(rate, int | float) else ""
+    if table := _table(config):
+        first, last = min(table)[1], max(table)[1]
+        what = "the rates of schedule.table"
+        to = f", to {first * factor:.4g} at first and {last * factor:.4g} at last,"
+    yield (
+        f"scale_lr={config.scale_lr}: multiplies {what} by {factor:.4g}{to} for steps of "
+        f"{lengths.step_samples:,} samples in place of {config.base_batch_size:,}"
+    )
+
+
+def _table(config: DictConfig) -> list[tuple[float, float]]:
+    """The epochs and rates of schedule=manual; empty with another schedule."""
+    if config.schedule["_target_"] != _MANUAL:
+        return []
+    table: list[tuple[float, float]] = instantiate.plain(config.schedule, "schedule", None)["table"]
+    return table
 
 
 def _replaced(config: DictConfig) -> Iterator[str]:
@@ -119,8 +132,7 @@ def _durations(config: DictConfig) -> Iterator[tuple[str, Any, list[duration.Dur
             if values.get(name) is not None and _acts(name, values):
                 at = f"{key}.{name}"
                 yield at, values[name], instantiate.read_durations(at, values[name])
-    if config.schedule["_target_"] == _MANUAL:
-        table = instantiate.plain(config.schedule, "schedule", None)["table"]
+    if table := _table(config):
         yield "schedule.table", table, [duration.Duration(row[0], "epochs") for row in table]
 
 

@@ -48,6 +48,19 @@ def test_averages_have_no_exact_zeros(compose_recipe, words, kind):
     assert all(line.startswith("regularization.l1.form=proximal: ") for line in lines)
 
 
+def test_the_rates_of_a_table_of_ones_own_are_multiplied_and_named(compose_recipe, digits):
+    table = "schedule.table=[[0,0.1],[1,0.02]]"
+    words = ("data.samples=100", "batch_size=64", "epochs=3", "schedule=manual", table)
+    recipe = compose_recipe(*words, "scale_lr=linear", "optimizer.lr=0.03")
+    run = build.build(recipe, build.load_data(recipe))
+    base = run.optimizer.param_groups[0]["lr"]
+    assert base * run.schedule(0, 6, 2) == pytest.approx(0.2)
+    assert base * run.schedule(2, 6, 2) == pytest.approx(0.04)
+    [line] = said(recipe)
+    expected = "multiplies the rates of schedule.table by 2, to 0.2 at first and 0.04 at last, for"
+    assert expected in line
+
+
 def test_the_usual_batch_keeps_the_rate_and_nothing_is_said(compose_recipe):
     assert said(compose_recipe("scale_lr=linear")) == []
 
