@@ -20,6 +20,8 @@ _IDENTIFIES = re.compile(
     r"(id|key|index|idx|row|(row|record|sample|subject|case|item|product|order|user|customer"
     r"|client|person|patient|passenger|guest|image|u|uu|gu)id|row(index|key|num|number))"
 )
+_FAR = 1000  # times their spread; nearer to 0 float32 has digits enough
+_COARSE = 256  # as many different numbers are enough to learn from
 _UNNAMED = re.compile(r"Unnamed: [0-9.]+")  # what pandas calls a column without a name
 _BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 CONSECUTIVE = "its whole numbers are consecutive, one for each row"
@@ -134,6 +136,27 @@ def _form_of(present: Sequence[str]) -> str:
     if not present or not all(map(_DATE.fullmatch, present)):
         return ""
     return next((form for form in _FORMS if not np.isnan(_dates(present, form)).any()), "")
+
+
+def merged(column: Column) -> str:
+    """A note where float32, as which numbers are kept, makes most of the different ones equal."""
+    numbers = column.numbers
+    if numbers is None or not np.isfinite(numbers).any():
+        return ""
+    there = numbers[np.isfinite(numbers)]
+    if np.ptp(there) >= np.abs(there).max() / _FAR:
+        return ""
+    with np.errstate(over="ignore"):  # such are refused
+        before, after = len(np.unique(there)), len(np.unique(there.astype(np.float32)))
+    if after > min(before / 2, _COARSE):
+        return ""
+    right = f"subtract a constant in the file, such as {np.median(there):.10g}"
+    if column.kind == "date":
+        right = "write the time since the first one in the file"
+    return (
+        f"the {before:,} different numbers of the column {column.name} become {after:,}, because "
+        f"float32 keeps about 7 digits; {right}"
+    )
 
 
 def month_or_day(column: Column) -> bool:

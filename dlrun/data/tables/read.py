@@ -14,6 +14,7 @@ from dlrun.data.tables import cells, columns
 from dlrun.data.tables.columns import Column
 from dlrun.data.tables.file import FLAT, File, read_file
 from dlrun.data.tables.targets import (
+    are_numbers,
     has_fractions,
     holds,
     odd,
@@ -93,8 +94,7 @@ def read_table(
     }
     y, what = read_target(found[target], task, decimal)
     form = found[target].form
-    if what:
-        notes.append(f"the column {target} {what}")
+    notes += _on_target(found[target], y, what)
     kept, more = _clear([found[name] for name in used], said, decimal)
     notes += more
     out = {name: "as data.columns says" for name, kind in said.items() if kind == "out"}
@@ -136,7 +136,7 @@ def read_targets(
     found = [columns.read(name, texts[name], (), decimal) for name in names]
     if len(found) == 1:
         y, what = read_target(found[0], task, decimal)
-        return y, [*notes, *([f"the column {names[0]} {what}"] if what else [])]
+        return y, [*notes, *_on_target(found[0], y, what)]
     wrong = "of several columns to predict each must hold numbers, or 0 and 1 of a label"
     y = np.stack([require_numbers(column, decimal, wrong) for column in found], 1)
     dates = [column.name for column in found if column.kind == "date"]
@@ -144,6 +144,12 @@ def read_targets(
         f"the column {name} holds dates, taken for numbers, days since 1970" for name in dates
     ]
     return y, notes
+
+
+def _on_target(column: Column, y: NDArray[Any], what: str) -> list[str]:
+    """Notes on a column to predict. what: of `read_target`, without its subject."""
+    lost = columns.merged(column) if are_numbers(y) else ""
+    return [*([f"the column {column.name} {what}"] if what else []), *filter(None, [lost])]
 
 
 def _require_target(file: File, target: str | None, group: str | None) -> None:
@@ -395,6 +401,7 @@ def _check(kept: Sequence[Column]) -> list[str]:
                 f"{column.present[0]} in the column {column.name} is read with the month first; "
                 f"{_words(column, other)} says otherwise"
             )
+        notes += filter(None, [columns.merged(column)])
         large = None if column.numbers is None else np.abs(column.numbers) > _LARGEST
         if large is not None and large.any():
             row = int(np.argmax(large))

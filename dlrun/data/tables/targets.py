@@ -46,7 +46,7 @@ def encode(y: Array, task: str = "auto") -> tuple[Array, tuple[str, ...]]:
     if task == "auto" and y.ndim == 2 and kind in "iubf" and ((y == 0) | (y == 1)).all():
         task = "multilabel"
     if task == "auto":
-        task = "classification" if _are_classes(y) else "regression"
+        task = "regression" if are_numbers(y) else "classification"
     if kind == "f" and not np.isfinite(y).all():
         many = int((~np.isfinite(y)).sum())
         raise Mistake(f"y has {shell.counted(many, 'missing or infinite value')}")
@@ -280,10 +280,11 @@ def say_what_for(source: Source) -> None:
         )
 
 
-def _are_classes(y: Array) -> bool:
+def are_numbers(y: Array) -> bool:
+    """Whether `auto` takes targets for numbers, rather than for classes."""
     if y.dtype.kind not in "iu" or y.ndim != 1:
-        return y.dtype.kind != "f"
-    return len(np.unique(y)) <= _most(len(y))
+        return y.dtype.kind == "f"
+    return len(np.unique(y)) > _most(len(y))
 
 
 def _most(rows: int) -> int:

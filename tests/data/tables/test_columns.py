@@ -242,3 +242,21 @@ def test_texts_that_hardly_come_twice_are_no_classes(tmp_path, caplog):
     found = arrays(path, target="y").y.squeeze(1)
     assert "the column y holds dates, taken for numbers, days since 1970" in caplog.text
     assert (found - found[0]).tolist() == [i % 31 for i in range(ROWS)]
+
+
+def numbers_of(values):
+    return columns.read("t", [repr(float(value)) for value in values], (), "point")
+
+
+def test_numbers_that_float32_makes_equal_are_said_with_what_to_do():
+    steps = np.linspace(0, 100, 60)
+    said = columns.merged(numbers_of(1.7e9 + steps))
+    after = len(np.unique((1.7e9 + steps).astype(np.float32)))
+    assert f"the 60 different numbers of the column t become {after}, because" in said
+    constant = float(said.rpartition("such as ")[2])
+    assert columns.merged(numbers_of(1.7e9 + steps - constant)) == ""
+
+
+@pytest.mark.parametrize("values", [[1.7e9] * 5, [0, 1.7e9, 1.7e9 + 1], np.arange(50) + 1e6])
+def test_numbers_that_float32_keeps_apart_need_no_word(values):
+    assert columns.merged(numbers_of(values)) == ""
