@@ -42,7 +42,8 @@ def improved(run: Run, train: Batch, val: Batch, trained: int) -> dict[str, floa
     trained: how many samples the training has seen, repeats included. Call it with evaluation
     weights, inside `untouched`. Where the training changes its samples or targets, or has batch
     norm, the losses are those at their best temperature (Guo et al. 2017): it makes less sure.
-    trial/before, trial/after: the losses. trial/error: the standard error of their difference.
+    trial/before, trial/after: the losses of trial/samples. trial/error: the standard error of their
+    difference. trial/steps: how many were taken.
     trial/tempered: 1 where they are those at their best temperature, else 0. trial/held: the loss
     after the same steps with the penalties, noise and decay of the recipe, where it has any and
     those without have gained; trial/held_error: the standard error of trial/held − trial/after.
@@ -63,6 +64,7 @@ def improved(run: Run, train: Batch, val: Batch, trained: int) -> dict[str, floa
         "trial/after": float(after.mean()),
         "trial/error": _error(after - before),
         "trial/steps": float(steps),
+        "trial/samples": float(len(val[1])),
         "trial/tempered": float(_unsure(run)),
     }
     gained = found["trial/before"] - found["trial/after"] > _SEEN * found["trial/error"]

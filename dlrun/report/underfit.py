@@ -80,7 +80,7 @@ def underfit(trained: Trained) -> Iterator[Finding]:
 def _better_without(trained: Trained) -> bool:
     """Whether a short trial without penalties made validation better, beyond chance."""
     seen = trained.seen
-    mistakes = (1 - seen.get("val/accuracy", 0.0)) * seen.get("val/samples", math.inf)
+    mistakes = (1 - seen.get("val/accuracy", 0.0)) * seen.get("trial/samples", math.inf)
     if "trial/before" not in seen or mistakes < LIKELY**2:
         return False  # that so few are mended would not be beyond chance
     gained = seen["trial/before"] - seen["trial/after"]

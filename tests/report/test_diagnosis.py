@@ -314,8 +314,9 @@ def test_max_norm_is_blamed_where_most_weights_are_at_its_limit():
 
 def test_where_validation_has_hardly_a_mistake_no_more_fitting_is_advised():
     better = TRIED | {"trial/after": 0.12}
-    assert one(FALLING, **better, val__accuracy=0.95, val__samples=200.0).name == "still_improving"
-    assert one(FALLING, **better, val__accuracy=0.98, val__samples=200.0).name == "good_fit"
+    few = {"trial__samples": 200.0, "val__samples": 30_000.0}  # of the whole, with a target_error
+    assert one(FALLING, **better, **few, val__accuracy=0.95).name == "still_improving"
+    assert one(FALLING, **better, **few, val__accuracy=0.98).name == "good_fit"
 
 
 def test_a_trial_whose_steps_do_far_more_than_those_of_the_training():
