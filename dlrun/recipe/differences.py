@@ -31,8 +31,8 @@ def since(recipe: DictConfig, kept: Record, facts: Mapping[str, Any]) -> set[str
         return set()
     groups = ("preprocessing", "loss")
     keys = [*groups, *(f"metric.{name}" for name in recipe.metric or ())]
-    changed = {key for key in keys if _resolved(before, key) != _resolved(recipe, key)}
-    if _resolved(before, "validate_on") != recipe.validate_on:
+    changed = {key for key in keys if _differ(before, recipe, key)}
+    if _differ(before, recipe, "validate_on"):
         changed.add("val")
     data, recorded = facts["data"], kept.info.get("data") or {}
     trained = any((kept.directory / "checkpoints").glob("*.pt"))
@@ -69,7 +69,7 @@ def keys(recipe: DictConfig, recorded: DictConfig, apart: Sequence[str]) -> list
 def _refuse_splits(before: Any, recipe: Any) -> NoReturn:
     """Raise the Mistake of another training split, naming the settings that make it so."""
     split = [f"data.{name}" for name in SPLITTING]
-    keys = [key for key in split if _resolved(before, key) != _resolved(recipe, key)]
+    keys = [key for key in split if _differ(before, recipe, key)]
     values = []
     for key in keys:
         now, was = (
@@ -126,6 +126,12 @@ def _refuse(recipe: Any, key: str, trained: str, now: str, right: str) -> NoRetu
     )
 
 
+def _differ(before: Any, recipe: Any, key: str) -> bool:
+    """Whether a key has another value now, and is not only written in another way."""
+    was, now = (identity.by_value(_resolved(each, key)) for each in (before, recipe))
+    return bool(was != now)
+
+
 def _resolved(recipe: Any, key: str) -> Any:
     """The value of a key, as plain values."""
-    return identity.by_value(identity.plain(OmegaConf.select(recipe, key)))
+    return identity.plain(OmegaConf.select(recipe, key))

@@ -52,7 +52,7 @@ def test_batch_norm_is_undone_to_the_last_bits():
     ("words", "said"),
     [
         (["model=cnn"], "model=cnn: has batch norm of its own"),
-        (["model=resnet", "~model.hidden"], "use model=mlp"),
+        (["model=resnet"], "use model=mlp"),
         (["regularization=none"], "no batch norm to undo; use regularization=[batch_norm]"),
         (["regularization=[l2]"], "use regularization=[l2,batch_norm]"),
     ],
