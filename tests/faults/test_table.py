@@ -173,6 +173,7 @@ def test_the_border_is_two_standard_errors_of_paired_differences():
     assert not measure.judge([None] * 5, [None] * 5)[2]
 
 
+@pytest.mark.proof
 def test_the_same_name_gives_the_same_data():
     files = {
         word.rpartition("/")[2]

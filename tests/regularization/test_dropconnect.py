@@ -190,6 +190,7 @@ def test_gaussian_inference_is_the_mean_over_drawn_outputs(activation):
     assert not torch.allclose(got, last(activation()(mean)), atol=1e-3)
 
 
+@pytest.mark.proof
 def test_gaussian_inference_keeps_the_network_whole():
     x = torch.randn(4, 3, 8, 8)
     model = cnn([3, 8, 8], 10, nn.ReLU, channels=[4, 4], hidden=[16])

@@ -8,6 +8,7 @@ from PIL import Image
 
 from dlrun import record
 from dlrun.report import answers, curves, figures, inside, plots
+from tests.conftest import sparsely
 
 CLASSES = [f"class {label}" for label in range(100)]
 
@@ -151,7 +152,9 @@ def test_a_flat_loss_can_be_drawn(tmp_path):
     assert (tmp_path / "flat.png").is_file()
 
 
-@pytest.mark.parametrize("name", ["mistakes", "layers", "weights", "reliability", "accuracy"])
+@pytest.mark.parametrize(
+    "name", sparsely(["mistakes", "layers", "weights", "reliability", "accuracy"], 3)
+)
 def test_a_metric_keeps_its_curve_beside_a_figure_of_its_name(name, tmp_path):
     arrays = guessed(3)
     record.write_arrays(tmp_path / record.VALIDATION, **arrays)

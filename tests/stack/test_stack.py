@@ -430,7 +430,7 @@ class Kill(Exception):
     """The end of a process."""
 
 
-@pytest.mark.parametrize("saves", [0, 1])
+@pytest.mark.parametrize("saves", [pytest.param(0, marks=pytest.mark.proof), 1])
 def test_a_killed_stack_goes_on_exactly(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, saves: int
 ) -> None:

@@ -148,9 +148,10 @@ def test_what_procedures_find_is_said_of_each_point(sweep, tmp_path, capsys):
     [
         (["sweep.repeats=2"], ["(seed 0).", "(seed 1)."]),
         (["optimizer=sgd", "seed=0,1"], ["(seed 0).", "(seed 1)."]),
-        (
+        pytest.param(
             ["optimizer=sgd,adam", "sweep.repeats=2"],
             [f"(optimizer={name}, seed {n})." for name in ("sgd", "adam") for n in (0, 1)],
+            marks=pytest.mark.proof,
         ),
     ],
 )

@@ -50,6 +50,7 @@ def test_what_is_to_be_a_list_is_one(planned, word):
         planned("seed=0,1", word)
 
 
+@pytest.mark.proof
 def test_how_much_is_searched_does_not_change_what_is(planned):
     words = ["sweep=tpe", LR]
     same = [

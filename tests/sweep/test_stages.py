@@ -97,6 +97,7 @@ expect: {best: [0.5, 0.5]}
 """
 
 
+@pytest.mark.proof
 def test_what_follows_the_stages_of_an_experiment_has_none(tmp_path, sweep, capsys):
     folder = tmp_path / "mine" / "experiment"
     folder.mkdir(parents=True)
