@@ -112,7 +112,7 @@ def _names(classes: Any) -> tuple[Sequence[str], tuple[str, ...]]:
     names = classes.tolist() if isinstance(classes, np.ndarray) else classes
     if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
         return names, ()
-    return (), ("its attribute `classes` is no list of texts, so that its classes have no names",)
+    return (), ("its attribute `classes` is not a list of texts, so its classes are numbered",)
 
 
 def _changing(given: Any) -> tuple[str, ...]:

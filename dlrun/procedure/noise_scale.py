@@ -72,11 +72,10 @@ def _finding(lab: Lab, first: Noise, last: Noise, batch: int, base: int) -> Find
     beyond = batch - noise.scale > SURE * noise.error
     if beyond and batch != base:
         command = lab.advice({"scale_lr": "sqrt"}) if lab.recipe["scale_lr"] == "linear" else ""
-        how = "grows" if batch > base else "falls"
         text = (
             f"{said}, and a step has {batch:,}: from batch {base:,} to {batch:,} the best rate "
-            f"{how} to {noise.best(batch, base):.3g} times itself; in proportion to the "
-            f"batch it would be {batch / base:.3g} times."
+            f"changes by a factor of {noise.best(batch, base):.3g}; in proportion to the batch it "
+            f"would be {batch / base:.3g}."
         )
         return Finding("linear_scaling", WARN, text, numbers, command)
     rest = (

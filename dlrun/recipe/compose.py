@@ -148,8 +148,8 @@ class Composer:
         for group, settings in settle.left_out(overrides, self.catalogue, plainly).items():
             values = ", ".join(f"{one.key}={one.value}" for one in settings)
             _log.warning(
-                f"{group}: another option is typed than the experiment's, whose settings are left "
-                f"out: {values}"
+                f"{group}: this option is not the experiment's, so the experiment's settings of it "
+                f"are left out: {values}"
             )
 
     def launcher(self, composed: DictConfig, job: Callable[[DictConfig], Any]) -> Any:

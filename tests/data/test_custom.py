@@ -224,7 +224,7 @@ def test_names_of_another_form_are_taken_or_said_to_be_left_out(caplog):
     assert read(lambda: made).classes == ("old", "new")
     made.classes = [("crane", "bird"), ("crane",)]  # as torchvision's ImageNet has them
     assert read(lambda: made).classes == ("0", "1")
-    assert "its attribute `classes` is no list of texts" in caplog.text
+    assert "its attribute `classes` is not a list of texts" in caplog.text
 
 
 def test_numbers_are_standardized_and_columns_of_0_and_1_are_labels():

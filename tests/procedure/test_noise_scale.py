@@ -97,8 +97,8 @@ def test_weights_whose_gradient_no_one_sees_give_no_advice(
     ("base", "level", "said"),
     [
         (100, "note", "a step of 100 is beyond it, so a larger batch hardly allows a larger rate."),
-        (200, "warn", "from batch 200 to 100 the best rate falls to 0.855 times itself; in"),
-        (50, "warn", "from batch 50 to 100 the best rate grows to 1.29 times itself; in"),
+        (200, "warn", "from batch 200 to 100 the best rate changes by a factor of 0.855; in"),
+        (50, "warn", "from batch 50 to 100 the best rate changes by a factor of 1.29; in"),
     ],
 )
 def test_a_batch_beyond_it_is_set_against_the_one_that_the_rate_is_for(
