@@ -57,8 +57,8 @@ def keys(recipe: DictConfig, recorded: DictConfig, apart: Sequence[str]) -> list
     now = recipe.copy()
     for fact, value in recorded.facts.items():
         now.facts[fact] = value
-    plain = [OmegaConf.to_container(each, resolve=True) for each in (now, recorded)]
-    here, there = (leaves(identity.by_value(each)) for each in plain)
+    plain: list[Any] = [OmegaConf.to_container(each, resolve=True) for each in (now, recorded)]
+    here, there = (leaves(identity.canonical(each)) for each in plain)
     return sorted(
         key
         for key in here.keys() | there.keys()
@@ -127,9 +127,7 @@ def _refuse(recipe: Any, key: str, trained: str, now: str, right: str) -> NoRetu
 
 
 def _differ(before: Any, recipe: Any, key: str) -> bool:
-    """Whether a key has another value now, and is not only written in another way."""
-    was, now = (identity.by_value(_resolved(each, key)) for each in (before, recipe))
-    return bool(was != now)
+    return bool(_resolved(before, key) != _resolved(recipe, key))
 
 
 def _resolved(recipe: Any, key: str) -> Any:

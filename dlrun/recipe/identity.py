@@ -20,6 +20,12 @@ NEUTRAL = (
 """Settings that change nothing of what a run finds: they are no part of a recipe's hash."""
 _MEASURED = ("test", "log_every", "train_eval")
 """Settings that change what is recorded of a run, and nothing of what it has learnt."""
+_LENGTHS = ("epochs", "warmup", "unfreeze_at", "validate_every", "log_every")
+_ACTING = (
+    *("augmentation", "activation", "initializer", "loss", "optimizer", "schedule"),
+    "regularization",
+)
+"""Groups in whose settings numbers are amounts, and texts lengths or one of a few words."""
 _OWN = ("seed", "epochs", "warmup", "schedule", "initializer", "clip_norm", "clip_value")
 _NUMBERED = ("optimizer", "regularization", "loss", "augmentation", "activation")
 
@@ -43,11 +49,37 @@ def _deciding(recipe: DictConfig) -> dict[str, Any]:
             kept[group].pop(setting, None)
     kept |= {"freeze": sorted({*patterns(kept.get("freeze"))})}
     kept |= {"divergence": sorted(looks(kept.get("divergence")))}
-    return {key: _sorted(key, by_value(value)) for key, value in kept.items()}
+    return {key: _sorted(key, value) for key, value in canonical(kept).items()}
+
+
+def canonical(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The plain values of a recipe, the same however its numbers and lengths are written.
+
+    Only where 1.0 and 1, or '60 min' and '1 h', are known to mean the same: in data they may be
+    names, and in preprocessing a share and a count.
+    """
+    found = dict(values)
+    for key in found.keys() & {*_LENGTHS}:
+        found[key] = by_value(found[key])
+    for group in found.keys() & {*GROUPS}:
+        value = found[group]
+        if group in SEVERAL:
+            some = (value or {}).items()
+            found[group] = {
+                name: _option(each) if group in _ACTING else each for name, each in some
+            }
+        elif group in _ACTING:
+            found[group] = _option(value)
+    return found
+
+
+def _option(values: Any) -> Any:
+    target = str(values.get("_target_", "")) if isinstance(values, dict) else ""
+    return by_value(values) if target.startswith(("dlrun.", "torch.")) else values
 
 
 def by_value(value: Any) -> Any:
-    """A plain value, the same however it was written: 1.0 as 1, '5 epochs' as 5."""
+    """A number or a length, the same however it was written: 1.0 as 1, '5 epochs' as 5."""
     if isinstance(value, dict):
         return {key: by_value(each) for key, each in value.items()}
     if isinstance(value, list | tuple):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dlrun import record, shell
 from dlrun.console import format, screen
 from dlrun.errors import Mistake
-from dlrun.recipe.identity import NEUTRAL, by_value
+from dlrun.recipe.identity import NEUTRAL, canonical
 from dlrun.recipe.schema import SEVERAL
 from dlrun.record import named, test_set
 from dlrun.record.bounds import read_yaml
@@ -191,9 +191,9 @@ def _settings(directory: Path) -> dict[str, str]:
             if isinstance(value, dict) and value:
                 walk(value, f"{name}.")
             else:
-                found[name] = shell.typed(by_value(value))
+                found[name] = shell.typed(value)
 
-    walk(yaml.safe_load(read_yaml(directory / "recipe.yaml")) or {}, "")
+    walk(canonical(yaml.safe_load(read_yaml(directory / "recipe.yaml")) or {}), "")
     return found
 
 

@@ -52,7 +52,6 @@ ALIKE = (
     ("optimizer.lr=1", "optimizer.lr=1.0"),
     ("epochs=1", "epochs=1.0", "epochs='1 epochs'"),
     ("warmup=0", "warmup='0 epochs'"),
-    ("data=toy  data.noise=0", "data=toy  data.noise=0.0"),
     (
         "regularization=early_stopping  regularization.early_stopping.patience=5",
         "regularization=early_stopping  regularization.early_stopping.patience='5 epochs'",
@@ -72,6 +71,12 @@ APART = (
     ("augmentation=[crop,flip]", "augmentation=[flip,crop]"),
     ("epochs='1234567 steps'", "epochs='1234568 steps'"),
     ("train_eval=false", "train_eval=true"),
+    (  # a count or a share; names of columns
+        "preprocessing=[pca]  preprocessing.pca.components=1",
+        "preprocessing=[pca]  preprocessing.pca.components=1.0",
+    ),
+    ("+data.target=1h", "+data.target='60 min'"),
+    ("data.samples=1", "data.samples=1.0"),
 )
 
 
