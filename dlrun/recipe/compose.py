@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,7 @@ __all__ += ["PRIMARY", "RangeSweep", "Sweep", "Transformer"]
 _log = logging.getLogger("dlrun")
 PATHS = ("outputs", "resume", "weights", "data.root", "data.path", "data.cache", "tracking.uri")
 """Settings that hold a path."""
+_KEPT = 16  # recipes that are composed to compare with
 MOST = 100_000
 """Values of one key, and points of a grid."""
 
@@ -87,11 +88,13 @@ if sys.flags.optimize:
 class Composer:
     """Composes recipes: Hydra over the packaged YAML files and the user's.
 
+    plainly: what composes as Hydra does, and keeps what it has made: not to be changed.
     multirun: the command is a sweep, whose words may have several values.
     """
 
     hydra: Hydra
     catalogue: Catalogue
+    plainly: Callable[[RunMode, tuple[str, ...]], DictConfig]
     multirun: bool = False
 
     def options(self, group: str) -> list[str]:
@@ -142,9 +145,7 @@ class Composer:
 
     def tell_left_out(self, overrides: Sequence[str]) -> None:
         """Say what an experiment sets of options in whose place others are typed."""
-        plainly = partial(
-            self.hydra.config_loader.load_configuration, PRIMARY, run_mode=RunMode.RUN
-        )
+        plainly = partial(self.plainly, RunMode.RUN)
         for group, settings in settle.left_out(overrides, self.catalogue, plainly).items():
             values = ", ".join(f"{one.key}={one.value}" for one in settings)
             _log.warning(
@@ -173,17 +174,24 @@ def composer(own: Sequence[Path], multirun: bool = False) -> Iterator[Composer]:
     GlobalHydra.instance().clear()
     _prefer_packaged_launchers()
     hydra, catalogue = Hydra.create_main_hydra2("dlrun", path), Catalogue(own)
+
+    @lru_cache(maxsize=_KEPT)
+    def plainly(mode: RunMode, words: tuple[str, ...]) -> DictConfig:
+        return hydra.config_loader.load_configuration(PRIMARY, list(words), run_mode=mode)
+
     # Hydra's own ways to run and to show a recipe compose through this, too.
-    vars(hydra)["compose_config"] = partial(_composed, hydra.compose_config, catalogue)
+    made = partial(_composed, hydra.compose_config, plainly, catalogue)
+    vars(hydra)["compose_config"] = made
     try:
-        yield Composer(hydra, catalogue, multirun)
+        yield Composer(hydra, catalogue, plainly, multirun)
     finally:
         GlobalHydra.instance().clear()
         HydraConfig.instance().cfg = before
 
 
 def _composed(
-    plainly: Callable[..., DictConfig],
+    hydras: Callable[..., DictConfig],
+    plainly: Callable[[RunMode, tuple[str, ...]], DictConfig],
     catalogue: Catalogue,
     config_name: str,
     overrides: Sequence[str],
@@ -193,11 +201,11 @@ def _composed(
     """What Hydra composes of some overrides, without what they replace of an experiment."""
     words = list(overrides)
     if not more.get("validate_sweep_overrides", True):  # only the mode is asked for
-        return plainly(config_name, words, run_mode, **more)
-    compose = partial(plainly, config_name, run_mode=run_mode)
+        return hydras(config_name, words, run_mode, **more)
+    compose = partial(plainly, run_mode)
 
     def settled(some: list[str]) -> DictConfig:
-        made = plainly(config_name, some, run_mode, **more)
+        made = hydras(config_name, some, run_mode, **more)
         settle.options(made, some, catalogue, compose)
         return made
 

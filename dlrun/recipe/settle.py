@@ -13,7 +13,7 @@ from dlrun import shell
 from dlrun.recipe.catalogue import Catalogue, Setting
 from dlrun.recipe.schema import GROUPS, SEVERAL
 
-Compose = Callable[[list[str]], DictConfig]
+Compose = Callable[[tuple[str, ...]], DictConfig]
 
 
 def options(
@@ -26,7 +26,7 @@ def options(
     typed = _typed(words, catalogue)
     if not typed:
         return
-    alone = compose([word for word in words if shell.key(word).partition(".")[0] in typed])
+    alone = compose(tuple(word for word in words if shell.key(word).partition(".")[0] in typed))
     others = left_out(words, catalogue, compose)
     for group in typed:
         if group in SEVERAL:
@@ -44,8 +44,8 @@ def left_out(
     }
     if not typed:
         return {}
-    own = compose([word for word in words if is_whole(catalogue, word)])
-    here = compose([word for word in words if shell.key(word) in typed])
+    own = compose(tuple(word for word in words if is_whole(catalogue, word)))
+    here = compose(tuple(word for word in words if shell.key(word) in typed))
     return {
         group: some for group, some in typed.items() if _which(own, group) != _which(here, group)
     }
@@ -74,7 +74,7 @@ def replaces(word: str, composed: DictConfig) -> bool:
 def _typed(words: Sequence[str], catalogue: Catalogue) -> dict[str, list[Setting]]:
     """What files of the whole recipe set of each group that an option is typed of."""
     files = [
-        catalogue.options(shell.key(word)).get(word.partition("=")[2])
+        catalogue.options(shell.key(word)).get(word.partition("=")[2].strip("[] "))
         for word in words
         if is_whole(catalogue, word)
     ]

@@ -35,7 +35,9 @@ def own(tmp_path):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text(MINE)
     with compose.composer([tmp_path]) as composer:
-        yield lambda *words: composer.full(["+experiment=mine", *words])
+        yield lambda *words, as_list=False: composer.full(
+            ["+experiment=[mine]" if as_list else "+experiment=mine", *words]
+        )
 
 
 def plainly(*words):
@@ -48,6 +50,7 @@ def test_another_option_has_none_of_the_settings_of_an_experiment(own):
     assert own("data=gaussian", "data.seed=3").data == plainly("data=gaussian", "data.seed=3").data
     assert own("optimizer=adam").optimizer == plainly("optimizer=adam").optimizer
     assert own("optimizer=momentum").optimizer == plainly("optimizer=momentum").optimizer
+    assert own("optimizer=adam", as_list=True).optimizer == plainly("optimizer=adam").optimizer
 
 
 def test_the_experiment_s_own_option_keeps_its_settings(own):
