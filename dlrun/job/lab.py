@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from dlrun import record, shell
 from dlrun.console import summary
 from dlrun.data.fingerprint import hash_rows
 from dlrun.engine.divergence import LossDiverged
-from dlrun.errors import Failure, Mistake
+from dlrun.errors import Failure, Mistake, kind_of
 from dlrun.job import code, recording, stacked, verdict
 from dlrun.job.recording import Invocation
 from dlrun.job.session import Session
@@ -213,18 +214,29 @@ class Lab:
     def perform(self) -> Outcome:
         """Do what the procedure says."""
         if self.procedure.single:
-            return self.procedure(self)
+            return self._called()
         try:
             return self._performed()
         except Mistake:
             self._leave_nothing()
             raise
 
+    def _called(self) -> Outcome:
+        """What the procedure gives; of the user's own it is said where that is wrong."""
+        with instantiate.users(self.config):
+            outcome: Any = self.procedure(self)
+        where = f"procedure._target_={self.config.procedure._target_}"
+        if not isinstance(outcome, Outcome):
+            raise Mistake(f"{where}: gives {kind_of(outcome)}; it must give an Outcome")
+        if not (outcome.value is None or isinstance(outcome.value, Real)):
+            raise Mistake(f"{where}: gives {kind_of(outcome.value)} as its value, no number")
+        return outcome
+
     def _performed(self) -> Outcome:
         """What a procedure of several runs comes to, which its record keeps."""
         self._tell_idle()
         with self._ends:
-            outcome = self._outcome = self.procedure(self)
+            outcome = self._outcome = self._called()
             kept = self._begun()
             self._follow()
             runs = [run.directory.name for run in outcome.runs if run.directory.exists()]
@@ -392,6 +404,10 @@ class Lab:
 
     def train(self, trainings: Sequence[Training]) -> list[RecordedRun]:
         """Train what has not been trained yet, at once or one after another; gives all of them."""
+        for each in trainings:
+            if not isinstance(each, Training):
+                where = f"procedure._target_={self.config.procedure._target_}"
+                raise Mistake(f"{where}: wants {kind_of(each)} trained; it must be a Training")
         made = self._made()
         wanted = [self.wanted(training, made) for training in trainings]
         found = self._at_once([each for each in wanted if not _is_done(each)])

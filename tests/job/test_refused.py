@@ -43,3 +43,44 @@ def test_a_mistake_after_the_first_run_proposes_nothing_that_fails_again(capsys)
     assert len(kept) == 2
     assert "failed: " in told.out
     assert "go on with it" not in told.out
+
+
+OWN = """from dlrun.procedure import Outcome, Training
+
+
+def nothing(lab):
+    lab.data()
+
+
+def five(lab):
+    return 5
+
+
+def word(lab):
+    return Outcome(value="high")
+
+
+def number(lab):
+    lab.train([1])
+
+
+def raises(lab):
+    raise LookupError("no such thing")
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "said"),
+    [
+        ("nothing", 2, "gives None; it must give an Outcome"),
+        ("five", 2, "gives an int; it must give an Outcome"),
+        ("word", 2, "gives a str as its value, no number"),
+        ("number", 2, "wants an int trained; it must be a Training"),
+        ("raises", 1, "LookupError: no such thing ("),
+    ],
+)
+def test_what_is_wrong_with_a_procedure_of_ones_own_names_it(name, code, said, tmp_path, capsys):
+    (tmp_path / "faulty_procedures.py").write_text(OWN)
+    target = f"procedure._target_=faulty_procedures.{name}"
+    assert main(["tracking=none", "threads=1", target]) == code
+    assert f"error: {target}: {said}" in capsys.readouterr().err
