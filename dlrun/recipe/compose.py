@@ -143,14 +143,18 @@ class Composer:
         words = [*overrides, "hydra.mode=RUN"]
         return self.hydra.run(PRIMARY, job, words).return_value
 
-    def tell_left_out(self, overrides: Sequence[str]) -> None:
-        """Say what an experiment sets of options in whose place others are typed."""
-        plainly = partial(self.plainly, RunMode.RUN)
-        for group, settings in settle.left_out(overrides, self.catalogue, plainly).items():
-            values = ", ".join(f"{one.key}={one.value}" for one in settings)
+    def tell_left_out(self, *each: Sequence[str]) -> None:
+        """Say what an experiment sets of options in whose place others are typed, in any words."""
+        said = {}
+        for words in each:
+            plainly = partial(self.plainly, RunMode.RUN)
+            for group, settings in settle.left_out(words, self.catalogue, plainly).items():
+                typed = next(word for word in words if shell.key(word).partition(".")[0] == group)
+                said[typed] = ", ".join(f"{one.key}={one.value}" for one in settings)
+        for typed, values in said.items():
             _log.warning(
-                f"{group}: this option is not the experiment's, so the experiment's settings of it "
-                f"are left out: {values}"
+                f"{typed}: is not the experiment's option, so the experiment's settings are left "
+                f"out: {values}"
             )
 
     def launcher(self, composed: DictConfig, job: Callable[[DictConfig], Any]) -> Any:

@@ -15,6 +15,7 @@ from dlrun.console.summary import show_expected
 from dlrun.errors import Failure, Mistake
 from dlrun.recipe import compose, experiment, mistakes, settle
 from dlrun.recipe.compose import Composer
+from dlrun.recipe.schema import GROUPS
 from dlrun.recipe.schema import Sweep as Settings
 from dlrun.record import expected
 from dlrun.sweep import dry_run
@@ -35,7 +36,7 @@ def run(composer: Composer, words: Sequence[str], command: Sequence[str]) -> Pat
     """
     asked = plan(composer, words, command)
     asked.check_searched()
-    composer.tell_left_out(asked.words)
+    composer.tell_left_out(asked.words, *_with_each_option(asked))
     searched = [shell.key(word) for word in asked.asked]
     for key in asked.settings.params:
         if key not in searched:
@@ -80,6 +81,13 @@ def _judge(asked: Plan, words: Sequence[str], done: Sequence[Driver]) -> str | N
     expected.keep(done[-1].directory, rows, unjudged)
     show_expected(done[-1].console, record.read_json(done[-1].directory / "run.json"))
     return experiment.disagreement(judging, got) if judging else None
+
+
+def _with_each_option(asked: Plan) -> Iterator[list[str]]:
+    """The words of every run and one option more, of those that are searched."""
+    for one in asked.space.dimensions:
+        if one.key in GROUPS:
+            yield from ([*asked.words, f"{one.prefix}{one.key}={word}"] for word in one.typed)
 
 
 def _expectations(
