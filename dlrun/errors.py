@@ -98,10 +98,11 @@ def led_to(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def place(error: BaseException) -> tuple[str, int] | None:
+def place(error: BaseException, called: bool = False) -> tuple[str, int] | None:
     """File and line of the user's own code that an error has come out of; None for dlrun's errors.
 
-    What their code calls in torch or in any other installed package is theirs too.
+    What their code calls in torch or in any other installed package is theirs too, and in dlrun
+    where it is known that they have `called` that.
     """
     import sysconfig
     import traceback  # which takes long to import
@@ -110,6 +111,8 @@ def place(error: BaseException) -> tuple[str, int] | None:
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         file = frame.filename
         if file.startswith(_PACKAGE):
+            if called:
+                continue
             return None
         if not (file.startswith(("<", *libraries)) or _INSTALLED.search(file)):
             return file, frame.lineno or 0
@@ -120,16 +123,16 @@ _PACKAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "")
 _INSTALLED = re.compile(r"[/\\](site|dist)-packages[/\\]")
 
 
-def told(error: BaseException) -> str:
+def told(error: BaseException, called: bool = False) -> str:
     """The kind of an error and what it says, in one line, and the line of the user's own code."""
-    kind, said, found = type(error).__name__, first_line(error), place(error)
+    kind, said, found = type(error).__name__, first_line(error), place(error, called)
     where = f" ({found[0]}:{found[1]})" if found else ""
     return f"{kind}{'' if said == kind else f': {said}'}{where}"
 
 
-def brief(error: BaseException) -> str:
+def brief(error: BaseException, called: bool = False) -> str:
     """What an error says, in one line; all of `told` where it has come out of the user's code."""
-    return told(error) if place(error) else first_line(error)
+    return told(error, called) if place(error, called) else first_line(error)
 
 
 def kind_of(value: object) -> str:

@@ -208,12 +208,12 @@ def explained(key: str, values: Mapping[str, Any]) -> Iterator[None]:
             if refused and refused[1] in _REFUSED and target.startswith(_OPTIMIZERS):
                 name, right = _REFUSED[refused[1]]
                 raise Mistake(f"{_blamed(key, values, name) or key}: {right}") from cause
-            own = whole if place(cause) else key
-            said = message if memory else brief(cause)
+            own = whole if place(cause, not ours(target)) else key
+            said = message if memory else brief(cause, not ours(target))
             raise Mistake(f"{_blamed(key, values, message) or own}: {said}") from cause
         if ours(target) and not place(cause):
             raise cause from None
-        raise Mistake(f"{whole}: {told(cause)}") from cause
+        raise Mistake(f"{whole}: {told(cause, not ours(target))}") from cause
 
 
 @contextmanager

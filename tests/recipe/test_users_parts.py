@@ -12,6 +12,7 @@ from dlrun.console import outcome
 from dlrun.engine.preflight import preflight
 from dlrun.errors import Failure, Mistake
 from dlrun.metric import metric
+from dlrun.model.mlp import mlp
 from dlrun.recipe import build
 from dlrun.recipe.instantiate import users
 
@@ -97,6 +98,10 @@ class Network(nn.Module):
         return (x.flatten(1).to(self.weight.dtype) @ self.weight).abs()
 
 
+def wrapped(hidden):
+    return mlp([1, 8, 8], 10, nn.ReLU, hidden)
+
+
 def begins(model, x):
     raise RuntimeError("no\nweights")
 
@@ -113,6 +118,10 @@ HERE = rf" \({re.escape(__file__)}:\d+\)"
         ({"schedule": ("own.factor", {"last": "none"})}, r"gives None in step \d\d+; it must"),
         ({"schedule": ("own.factor", {"last": "text"})}, "gives a str in step"),
         ({"schedule": ("own.factor", {"last": "nan"})}, "gives nan in step"),
+        (
+            {"model": ("own.wrapped", {"hidden": 5})},
+            rf"model\._target_=own\.wrapped: TypeError: 'int' object is not iterable{HERE}",
+        ),
         ({"model": ("own.Network", {"how": "frozen"})}, "train, all 640 are frozen: requires_grad"),
         ({"model": ("own.Network", {"how": "complex"})}, r"weight is complex \(torch.complex64\)"),
         (
