@@ -19,7 +19,7 @@ from dlrun.data.sample import sample
 from dlrun.engine import checkpoint, signal
 from dlrun.engine.batches import gather
 from dlrun.engine.evaluate import ready
-from dlrun.engine.memory import HOLDERS, OF_MODULES
+from dlrun.engine.memory import HOLDERS, OF_MODULES, overlaps
 from dlrun.engine.run import Run
 from dlrun.model.order import evaluation
 
@@ -78,7 +78,8 @@ def _held(tensors: dict[str, Any]) -> Callable[[], None]:
     def put_back() -> None:
         for name, tensor, value, gradient in before:
             tensors[name] = tensor
-            tensor.detach().copy_(value)
+            if not overlaps(tensor):
+                tensor.detach().copy_(value)
             if tensor.is_leaf:
                 tensor.grad = gradient
 
@@ -94,7 +95,8 @@ def _remembered(module: nn.Module) -> Callable[[], None]:
     before = {key: value for key, value in attributes.items() if key not in OF_MODULES}
     contents = [(value, copy.copy(value)) for value in before.values() if type(value) in HOLDERS]
     drawn = [(g, g.get_state()) for g in before.values() if isinstance(g, torch.Generator)]
-    tensors = [(t.detach(), t.detach().clone()) for t in before.values() if isinstance(t, Tensor)]
+    held = [t.detach() for t in before.values() if isinstance(t, Tensor) and not overlaps(t)]
+    tensors = [(tensor, tensor.clone()) for tensor in held]
 
     def put_back() -> None:
         for key in attributes.keys() - OF_MODULES - before.keys():

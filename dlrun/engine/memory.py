@@ -37,10 +37,9 @@ def of(run: "Run") -> Memory:
     found: Memory = {}
     for key, part in _parts(run):
         for name, value in _attributes(part).items():
-            try:
-                found.setdefault(key, {})[name] = _plain(value, names)
-            except TypeError:
-                continue
+            plain = _kept(value, names)
+            if plain is not _ABSENT:
+                found.setdefault(key, {})[name] = plain
     return found
 
 
@@ -57,11 +56,13 @@ def changed(run: "Run") -> Memory:
 def put_back(run: "Run", saved: Memory) -> None:
     """Let the parts of a run remember what they did when `changed` gave this."""
     weights = dict(run.model.named_parameters())
+    names = {id(weight): name for name, weight in weights.items()}
     for key, part in _parts(run):
         here, buffers = vars(part), getattr(part, "_buffers", {})
         for name, value in (run.first.get(key, {}) | saved.get(key, {})).items():
             place = buffers if name in buffers else here
-            place[name] = _again(value, place.get(name), weights)
+            if not _same(value, _kept(place.get(name, _ABSENT), names)):
+                place[name] = _again(value, place.get(name), weights)
 
 
 def _parts(run: "Run") -> Iterator[tuple[str, Any]]:
@@ -106,14 +107,34 @@ def _attributes(part: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in saved}
 
 
+def overlaps(tensor: Tensor) -> bool:
+    """Whether several places are one number, as `expand` gives: torch writes to none such."""
+    strided = tensor.layout is torch.strided
+    return strided and any(
+        many > 1 and step == 0 for many, step in zip(tensor.shape, tensor.stride(), strict=True)
+    )
+
+
+def _kept(value: Any, names: Mapping[int, str]) -> Any:
+    """A value as a checkpoint may hold it, `_ABSENT` where it cannot.
+
+    What holds itself has no end, and what draws from the system has no state.
+    """
+    try:
+        return _plain(value, names)
+    except (TypeError, RecursionError, NotImplementedError):
+        return _ABSENT
+
+
 def _plain(value: Any, names: Mapping[int, str]) -> Any:
-    """A value as a checkpoint may hold it. Raises TypeError where it cannot."""
+    """A value as a checkpoint may hold it. Raises TypeError where it is of another kind."""
     if type(value) in _PLAIN:
         return value
     if isinstance(value, Tensor):
         if id(value) in names:
             return {"weight": names[id(value)]}
-        return {"tensor": [value.detach().clone(), str(value.device)]}
+        if value.layout is torch.strided and not value.is_meta:  # others cannot be compared
+            return {"tensor": [value.detach().clone(), str(value.device)]}
     if isinstance(value, torch.Generator):
         return {"generator": value.get_state()}
     if isinstance(value, random.Random):
@@ -138,7 +159,7 @@ def _again(value: Any, now: Any, weights: Mapping[str, Tensor]) -> Any:
         return weights[content]
     if kind == "tensor":
         fits = isinstance(now, Tensor) and now.shape == content[0].shape
-        if fits and now.dtype == content[0].dtype:
+        if fits and now.dtype == content[0].dtype and not overlaps(now):
             with torch.no_grad():
                 return now.copy_(content[0])
         return content[0].to(content[1], copy=True)
@@ -179,7 +200,8 @@ def _drawing(kind: str, state: Any, now: Any) -> Any:
 
 def _same(a: Any, b: Any) -> bool:
     if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a, b)
+        alike = (a.shape, a.dtype, a.device) == (b.shape, b.dtype, b.device)
+        return alike and torch.equal(a, b)
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):

@@ -78,3 +78,12 @@ def test_activations_come_in_the_order_of_the_network(compose_recipe, digits):
     run = build.build(compose_recipe("model.hidden=[7,5,3]"), digits)
     met = Seen(run).trained.activations
     assert [each.values.shape[1] for each in met] == [7, 5, 3]
+
+
+def test_a_buffer_that_cannot_be_written_to_is_left(compose_recipe, digits):
+    run = build.build(compose_recipe(), digits)
+    run.model.register_buffer("wide", torch.zeros(1).expand(4))
+    wide = run.model.wide
+    with untouched(run):
+        run.model.wide = torch.ones(4)
+    assert run.model.wide is wide

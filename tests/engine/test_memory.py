@@ -12,6 +12,7 @@ from torch import nn
 
 from dlrun import record
 from dlrun.engine import checkpoint, memory
+from dlrun.engine.look import untouched
 from dlrun.engine.state import begin
 from dlrun.engine.train import train
 from dlrun.recipe import build
@@ -179,3 +180,41 @@ def test_what_has_not_changed_then_is_put_back_too(compose_recipe, digits):
 def test_a_recipe_without_own_parts_keeps_nothing(compose_recipe, digits):
     words = ("regularization=[weight_average]", "schedule=cosine", "warmup=10%")
     assert build.build(compose_recipe(*words), digits).first == {}
+
+
+def _odd_values():
+    """Attributes that cannot be compared, written to, or followed to an end."""
+    loop = []
+    loop.append(loop)
+    return {
+        "sparse": torch.eye(3).to_sparse(),
+        "expanded": torch.zeros(1).expand(4),
+        "shapeless": torch.zeros(2, device="meta"),
+        "system": random.SystemRandom(),
+        "loop": loop,
+    }
+
+
+@pytest.mark.parametrize("name", list(_odd_values()))
+def test_an_odd_attribute_does_not_end_a_run(compose_recipe, digits, name):
+    recipe, value = _recipe(compose_recipe, ["model"]), _odd_values()[name]
+    run = build.build(recipe, digits)
+    run.model.odd = value
+    run.first = memory.of(run)
+    run.model.calls = 3
+    saved = memory.changed(run)
+    assert saved == {"model.": {"calls": 3}}
+    run.model.calls = 0
+    with untouched(run):
+        memory.put_back(run, saved)
+    memory.put_back(run, saved)
+    assert run.model.odd is value
+    assert run.model.calls == 3
+
+
+def test_a_changed_tensor_is_put_back_where_one_cannot_be_written_to(compose_recipe, digits):
+    run = build.build(_recipe(compose_recipe, ["model"]), digits)
+    run.first["model."]["wide"] = {"tensor": [torch.zeros(4), "cpu"]}
+    run.model.wide = torch.zeros(1).expand(4)
+    memory.put_back(run, {"model.": {"wide": {"tensor": [torch.arange(4.0), "cpu"]}}})
+    assert run.model.wide.tolist() == [0, 1, 2, 3]
