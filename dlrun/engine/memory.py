@@ -1,14 +1,14 @@
 """What the user's own parts of a run remember beside what torch and dlrun save of them.
 
-Buffers that are in no state_dict, and attributes: tensors, numbers, texts, sources of random
-numbers, and lists, sets and mappings of these. Settings, which never change, stay those of the
-recipe: only what differs from what a part began with is kept.
+Buffers that are in no state_dict, and attributes: dense tensors, numbers, texts, sources of random
+numbers, arrays of numpy, and lists, sets and mappings of these. Settings, which never change, stay
+those of the recipe: only what differs from what a part began with is kept.
 """
 
 import functools
 import inspect
 import random
-from collections import deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 Memory = dict[str, dict[str, Any]]
 OF_MODULES = frozenset(vars(nn.Module()))
-HOLDERS = (list, dict, set, deque)
+_MAPPINGS = (dict, OrderedDict, Counter, defaultdict)
+HOLDERS = (*_MAPPINGS, list, set, deque)  # which can be emptied and filled again
+_KINDS: dict[str, Any] = {kind.__name__: kind for kind in (*HOLDERS, tuple, frozenset)}
+_FACTORIES = {kind.__name__: kind for kind in (*HOLDERS, bool, int, float, str, tuple)}
 _KNOWN = ("torch", "dlrun", "builtins", "abc", "typing", "functools", "collections")
 _PLAIN = (type(None), bool, int, float, str)
 _SAVED = ("state", "param_groups", "defaults")  # of an optimizer
@@ -135,18 +138,46 @@ def _plain(value: Any, names: Mapping[int, str]) -> Any:
             return {"weight": names[id(value)]}
         if value.layout is torch.strided and not value.is_meta:  # others cannot be compared
             return {"tensor": [value.detach().clone(), str(value.device)]}
+    kind = type(value)
+    if kind is complex:
+        return {"complex": [value.real, value.imag]}
+    if (kind is numpy.ndarray or isinstance(value, numpy.generic)) and value.dtype.kind in "biufcU":
+        raw = numpy.array(value, order="C").reshape(-1).view(numpy.uint8)
+        how = "array" if kind is numpy.ndarray else "number"
+        return {how: [torch.from_numpy(raw), value.dtype.str, list(value.shape)]}
+    if kind in _MAPPINGS:
+        pairs = [[_plain(key, names), _plain(each, names)] for key, each in value.items()]
+        return {kind.__name__: [_rule(value), pairs]}
+    if kind in _KINDS.values():
+        return {kind.__name__: [_rule(value), [_plain(each, names) for each in value]]}
+    return _state(value, names)
+
+
+def _rule(holder: Any) -> Any:
+    """What else makes a holder what it is: the most that a deque holds, how a default is made.
+
+    Raises TypeError for a default that only code of the user's makes.
+    """
+    if type(holder) is not defaultdict or holder.default_factory is None:
+        return getattr(holder, "maxlen", None)
+    name = getattr(holder.default_factory, "__name__", "")
+    if _FACTORIES.get(name) is not holder.default_factory:
+        raise TypeError(name)
+    return name
+
+
+def _state(value: Any, names: Mapping[int, str]) -> Any:
+    """The state of a source of random numbers. Raises TypeError for what is none."""
     if isinstance(value, torch.Generator):
         return {"generator": value.get_state()}
     if isinstance(value, random.Random):
         return {"random": value.getstate()}
-    numpys = getattr(value, "bit_generator", None)
-    if isinstance(value, numpy.random.Generator) and isinstance(numpys, numpy.random.PCG64):
-        return {"numpy": value.bit_generator.state}
-    if type(value) is dict:
-        pairs = [[_plain(key, names), _plain(each, names)] for key, each in value.items()]
-        return {"dict": pairs}
-    if type(value) in (*HOLDERS, tuple):
-        return {type(value).__name__: [_plain(each, names) for each in value]}
+    if isinstance(value, numpy.random.RandomState):
+        return {"legacy": _plain(value.get_state(legacy=False), names)}
+    if isinstance(value, numpy.random.Generator):
+        state = value.bit_generator.state
+        if hasattr(numpy.random, state["bit_generator"]):
+            return {"numpy": _plain(state, names)}
     raise TypeError(type(value).__name__)
 
 
@@ -163,9 +194,32 @@ def _again(value: Any, now: Any, weights: Mapping[str, Tensor]) -> Any:
             with torch.no_grad():
                 return now.copy_(content[0])
         return content[0].to(content[1], copy=True)
-    if kind in ("generator", "random", "numpy"):
+    if kind == "complex":
+        return complex(*content)
+    if kind in ("array", "number"):
+        raw, form, shape = content
+        numbers = raw.numpy().copy().view(form).reshape(shape)
+        return numbers[()] if kind == "number" else _filled(numbers, now)
+    if kind in ("numpy", "legacy"):
+        return _numpys(kind, _again(content, None, weights), now)
+    if kind in ("generator", "random"):
         return _drawing(kind, content, now)
-    if kind == "dict":
+    return _held(kind, content, now, weights)
+
+
+def _filled(numbers: Any, now: Any) -> Any:
+    """An array with these numbers."""
+    alike = type(now) is numpy.ndarray and (now.dtype, now.shape) == (numbers.dtype, numbers.shape)
+    if not (alike and now.flags.writeable):
+        return numbers
+    now[...] = numbers
+    return now
+
+
+def _held(kind: str, content: Any, now: Any, weights: Mapping[str, Tensor]) -> Any:
+    """A holder with this content."""
+    rule, content = content
+    if _KINDS[kind] in _MAPPINGS:
         old = now if isinstance(now, dict) else {}
         pairs = [(_again(k, None, weights), each) for k, each in content]
         made: Any = {key: _again(each, old.get(key), weights) for key, each in pairs}
@@ -173,28 +227,38 @@ def _again(value: Any, now: Any, weights: Mapping[str, Tensor]) -> Any:
         held = list(now) if type(now) is list else []
         held += [None] * (len(content) - len(held))
         made = [_again(each, was, weights) for each, was in zip(content, held, strict=False)]
-    if kind == "tuple":
-        return tuple(made)
-    if type(now).__name__ != kind:
-        return {"dict": dict, "list": list, "set": set, "deque": deque}[kind](made)
+    if kind in ("tuple", "frozenset"):
+        return _KINDS[kind](made)
+    known = type(now) is _KINDS[kind]
+    if kind == "deque" and not (known and now.maxlen == rule):
+        now = deque(maxlen=rule)
+    elif kind == "defaultdict" and not known:
+        now = defaultdict(_FACTORIES.get(rule))
+    elif not known:
+        now = _KINDS[kind]()
     now.clear()
     (now.update if isinstance(now, dict | set) else now.extend)(made)
     return now
 
 
-def _drawing(kind: str, state: Any, now: Any) -> Any:
-    """A source of random numbers where it was."""
-    make: Any = {
-        "generator": torch.Generator,
-        "random": random.Random,
-        "numpy": numpy.random.default_rng,
-    }[kind]
-    kinds = torch.Generator, random.Random, numpy.random.Generator
-    found: Any = now if isinstance(now, kinds) else make()
+def _numpys(kind: str, state: Any, now: Any) -> Any:
+    """A source of random numbers of numpy where it was."""
+    of: Any = numpy.random.Generator if kind == "numpy" else numpy.random.RandomState
+    name = state["bit_generator"]
+    known = isinstance(now, of) and type(now._bit_generator).__name__ == name
+    found: Any = now if known else of(getattr(numpy.random, name)())
     if kind == "numpy":
         found.bit_generator.state = state
     else:
-        (found.set_state if kind == "generator" else found.setstate)(state)
+        found.set_state(state)
+    return found
+
+
+def _drawing(kind: str, state: Any, now: Any) -> Any:
+    """A source of random numbers of torch or Python where it was."""
+    of = torch.Generator if kind == "generator" else random.Random
+    found: Any = now if isinstance(now, of) else of()
+    (found.set_state if kind == "generator" else found.setstate)(state)
     return found
 
 

@@ -3,7 +3,7 @@
 import json
 import random
 import sys
-from collections import deque
+from collections import Counter, OrderedDict, defaultdict, deque
 
 import numpy
 import pytest
@@ -218,3 +218,82 @@ def test_a_changed_tensor_is_put_back_where_one_cannot_be_written_to(compose_rec
     run.model.wide = torch.zeros(1).expand(4)
     memory.put_back(run, {"model.": {"wide": {"tensor": [torch.arange(4.0), "cpu"]}}})
     assert run.model.wide.tolist() == [0, 1, 2, 3]
+
+
+def _used(source):
+    source.random()
+    return source
+
+
+def _kinds(start):
+    """Attributes of every kind that is kept, as they begin and as they have become."""
+    rng = numpy.random
+    makers = [rng.PCG64, rng.PCG64DXSM, rng.MT19937, rng.Philox, rng.SFC64]
+    sources = {make.__name__: rng.Generator(make(0)) for make in makers}
+    sources |= {"legacy": rng.RandomState(0), "legacy_pcg": rng.RandomState(rng.PCG64(0))}
+    values = {
+        "float": numpy.float64(0.1),
+        "uint": numpy.uint64(2**63),
+        "complex": 1j,
+        "array": numpy.arange(6.0).reshape(2, 3).T,
+        "empty": numpy.zeros((0, 2)),
+        "texts": numpy.array(["a", "bc"]),
+        "counter": Counter("aab"),
+        "lists": defaultdict(list, a=[1]),
+        "none": defaultdict(None, a=1),
+        "ordered": OrderedDict(b=1, a=2),
+        "last": deque([1, 2], maxlen=2),
+        "frozen": frozenset({1}),
+        "within": {"last": deque([3], maxlen=1)},
+    }
+    if start:
+        return sources | dict.fromkeys(values)
+    return {name: _used(each) for name, each in sources.items()} | values
+
+
+@pytest.mark.parametrize("began", [True, False])
+def test_every_kind_is_kept(compose_recipe, digits, tmp_path, began):
+    run = build.build(_recipe(compose_recipe, ["model"]), digits)
+    vars(run.model).update(_kinds(start=True))
+    run.first = memory.of(run)
+    vars(run.model).update(was := _kinds(start=False))
+    torch.save(memory.changed(run), tmp_path / "saved.pt")
+    saved = torch.load(tmp_path / "saved.pt", weights_only=True)
+    assert saved["model."].keys() == was.keys()
+    again = build.build(_recipe(compose_recipe, ["model"]), digits)
+    if began:
+        vars(again.model).update(_kinds(start=True))
+    memory.put_back(again, saved)
+    for name, value in was.items():
+        found = vars(again.model)[name]
+        assert type(found) is type(value)
+        if hasattr(value, "random"):
+            assert found.random() == value.random()
+            continue
+        assert repr(found) == repr(value)
+        assert getattr(found, "dtype", None) == getattr(value, "dtype", None)
+
+
+def test_what_is_kept_stays_the_same_object(compose_recipe, digits):
+    run = build.build(_recipe(compose_recipe, ["model"]), digits)
+    held = _kinds(start=False)
+    vars(run.model).update(held)
+    run.first = memory.of(run)
+    run.model.array *= 2
+    run.model.counter["a"], run.model.ordered["c"] = 7, 3
+    run.model.lists["b"].append(1)
+    run.model.last.append(3)
+    saved = memory.changed(run)
+    assert saved["model."].keys() == {"array", "counter", "ordered", "lists", "last"}
+    vars(run.model).update(other := _kinds(start=False))
+    memory.put_back(run, saved)
+    for name in saved["model."]:
+        assert vars(run.model)[name] is other[name]
+        assert repr(other[name]) == repr(held[name])
+
+
+def test_a_default_of_code_is_not_kept(compose_recipe, digits):
+    run = build.build(_recipe(compose_recipe, ["model"]), digits)
+    run.model.odd = defaultdict(lambda: 1)
+    run.model.odd["a"] = 2
+    assert "odd" not in memory.of(run)["model."]
