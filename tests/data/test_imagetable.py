@@ -158,6 +158,9 @@ def test_several_columns_have_one_decimal_mark(place, caplog):
     table(place / "t.csv", a=DAYS, b=range(30))
     assert imagetable(path, target=["a", "b"], root="photos").y[0].tolist() == [11323, 0]
     assert "the column a holds dates, taken for numbers" in caplog.text
+    table(place / "t.csv", a=[f"{1.7e9 + i / 10}" for i in range(30)], b=range(30))
+    imagetable(path, target=["a", "b"], root="photos")
+    assert "the 30 different numbers of the column a become 1, because float32" in caplog.text
     with pytest.raises(ValueError, match="decimal must be one of point, comma, got dot"):
         imagetable(path, target=["a", "b"], root="photos", decimal="dot")
 

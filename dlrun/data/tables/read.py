@@ -139,10 +139,9 @@ def read_targets(
         return y, [*notes, *_on_target(found[0], y, what)]
     wrong = "of several columns to predict each must hold numbers, or 0 and 1 of a label"
     y = np.stack([require_numbers(column, decimal, wrong) for column in found], 1)
-    dates = [column.name for column in found if column.kind == "date"]
-    notes += [
-        f"the column {name} holds dates, taken for numbers, days since 1970" for name in dates
-    ]
+    for column, numbers in zip(found, y.T, strict=True):
+        what = "holds dates, taken for numbers, days since 1970" if column.kind == "date" else ""
+        notes += _on_target(column, numbers, what)
     return y, notes
 
 
