@@ -13,6 +13,7 @@ from dlrun.data.cache import Labels, Writer
 from dlrun.data.tables.read import some
 from dlrun.data.tables.targets import encode
 from dlrun.errors import Mistake
+from dlrun.shell import counted
 
 Array = NDArray[Any]
 
@@ -58,7 +59,7 @@ def write(
                     f"{writer.shape} {np.dtype(writer.dtype)}; make them alike"
                 )
             writer.add(x)
-            y = _numbered(y, own, task) if len(names) > 1 else y
+            y = _numbered(y, own, task) if names else y
             targets.append(y if own == names else _renumbered(y, own, names, task))
             done += len(x)
             if report:
@@ -83,12 +84,13 @@ def _require_single(names: Sequence[str]) -> None:
 def _numbered(y: Array, own: Sequence[str], task: str) -> Array:
     """Class numbers (n,) int64 where classes with the names `own` are meant; others as they are.
 
-    Booleans and one column are such numbers; whole floats are where the task says so.
+    Booleans and one column are such numbers, but for a column that is the only one named; whole
+    floats are where the task says so.
     Raises Mistake for a number without a name.
     """
     if task not in ("auto", "classification"):
         return y
-    flat = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    flat = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 < len(own) else y
     if flat.ndim != 1 or flat.dtype.kind not in ("iubf" if task == "classification" else "iub"):
         return y
     if flat.dtype.kind == "f" and not (flat == np.round(flat)).all():
@@ -96,8 +98,8 @@ def _numbered(y: Array, own: Sequence[str], task: str) -> Array:
     odd = [each for each in (flat.min(), flat.max()) if not 0 <= each < len(own)]
     if odd:
         raise Mistake(
-            f"y has the class {odd[0]:g}, and `classes` has {len(own)} names ({some(own)}), which "
-            "are counted from 0; with data.task=regression y holds numbers"
+            f"y has the class {odd[0]:g}, and `classes` has {counted(len(own), 'name')} "
+            f"({some(own)}), counted from 0; with data.task=regression y holds numbers"
         )
     return flat.astype(np.int64)
 

@@ -163,6 +163,9 @@ def test_labels_keep_their_names_and_splits_match_by_them():
     assert source.y[source.given["train"]].tolist() == [[1, i % 2, 0] for i in range(20)]
     assert source.y[source.given["test"]].tolist() == [[0, 0, i % 2] for i in range(20)]
     assert split.make(source).targets == source.targets
+    single = read(lambda: Named("red", lambda i: (X[i], [i % 2])), task="multilabel")
+    assert single.targets == ("red",)
+    assert read(lambda: Named("red", lambda i: (X[i], [i % 2]))).classes == ("0", "1")
     plain = read(lambda: (X, np.stack([Y, 1 - Y], 1)))
     assert plain.targets == ()
 
@@ -192,10 +195,12 @@ def test_a_class_number_without_a_name_is_refused_where_splits_differ():
         (
             "cat dog",
             lambda i: i % 2 + 1,
-            r"class 2, .* 2 names \(cat, dog\), which are counted from",
+            r"class 2, .* 2 names \(cat, dog\), counted from 0",
         ),
         ("cat dog", lambda i: i % 2 * 2 - 1, "class -1"),
         ("cat dog", lambda i: [i % 2 + 1], "class 2"),
+        ("cat", lambda i: i % 2, r"class 1, .* 1 name \(cat\), counted from 0"),
+        ("cat", lambda i: 0, "single class"),
     ],
 )
 def test_names_that_do_not_tell_which_class_is_meant_are_refused(names, y, said):
