@@ -52,7 +52,8 @@ def bias_variance(lab: Lab, variants: dict[str, Any] | None = None, sets: int = 
         charts[name] = _curves(name, line(x[:, 0])[:, None], rules[:_DRAWN], truth)
         runs += trained
     best = min(parts, key=lambda name: parts[name]["error"])
-    many = len(data[best].train) // sets
+    sizes = {len(of.train) // sets for of in data.values()}
+    size = f"of {sizes.pop()} samples" if len(sizes) == 1 else "of each variant's own size"
     said = f"{best} has the lowest error:" if len(parts) > 1 else "the error is"
     first, *_, last = [*parts, *parts]
     return Outcome(
@@ -62,7 +63,7 @@ def bias_variance(lab: Lab, variants: dict[str, Any] | None = None, sets: int = 
             for name, found in parts.items()
             for part, value in found.items()
         },
-        text=f"Over {sets} training sets of {many} samples, {said} {_told(parts[best])}",
+        text=f"Over {sets} training sets {size}, {said} {_told(parts[best])}",
         table=[{"": name, **found} for name, found in parts.items()],
         chart=[
             *([_sums(parts)] if len(parts) > 1 else []),

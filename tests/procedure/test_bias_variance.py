@@ -86,6 +86,13 @@ def test_a_recipe_alone_is_compared_with_none(capsys):
     assert "2 training sets of 10 samples, the error is 0." in capsys.readouterr().out
 
 
+def test_sets_of_several_sizes_are_not_said_to_have_one(capsys):
+    words = ("data.kind=sine", "data.n_samples=30", "data.split=20/10/0", "procedure.sets=2")
+    words += ("procedure.variants={a: [], b: 'data.split=10/20/0'}", "epochs='1 step'")
+    assert main([*WORDS, *words]) == 0
+    assert "2 training sets of each variant's own size, " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
