@@ -88,7 +88,7 @@ def regions(
         ],
         chart=[
             *(_panel(data[name], name, rules[name], rules.get(BEST)) for name in shown),
-            *([_errors(names, errors, held_out, what)] if len(names) > 1 else []),
+            *([_errors(names, errors, held_out, what, alike)] if len(names) > 1 else []),
         ],
     )
 
@@ -256,23 +256,30 @@ def line(values: Array, many: int = _ALONG, margin: float = 0.0) -> Array:
 
 
 def _errors(
-    names: Sequence[str], errors: Mapping[str, Mapping[str, float]], held_out: str, what: str
+    names: Sequence[str],
+    errors: Mapping[str, Mapping[str, float]],
+    held_out: str,
+    what: str,
+    alike: bool,
 ) -> Chart:
-    """The errors of the variants in their order."""
+    """The errors of the variants in their order. alike: whether their data are."""
+    found = {
+        {"train": "training", "val": "validation"}.get(split, split): [
+            errors[name][split] for name in names
+        ]
+        for split in ("train", held_out)
+    }
+    places = list(range(len(names)))
     least = {BEST: errors[BEST][held_out]} if BEST in errors else {}
     return Chart(
         "errors",
         "variant",
         what,
-        title="error against capacity",
-        at=list(range(len(names))),
+        title="error against capacity" if alike else "error of each",
+        at=places,
         names=names,
-        curves={
-            {"train": "training", "val": "validation"}.get(split, split): [
-                errors[name][split] for name in names
-            ]
-            for split in ("train", held_out)
-        },
+        curves=found if alike else {},
+        dots={} if alike else {name: (places, values) for name, values in found.items()},
         levels=least,
         linear=what == "error rate",
     )

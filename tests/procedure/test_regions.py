@@ -72,6 +72,11 @@ def test_each_variant_is_measured_and_drawn_on_its_own_data():
         train = make(toy("moons", 500, noise=noise, seed=seed), "100/200/200")
         drawn = [x for dots in panels[name]["dots"].values() for x in dots[0]]
         assert sorted(drawn) == sorted(points(train, train.train)[0][:, 0].tolist())
+    last = panels["error of each"]
+    assert not last["curves"]
+    for label, split in (("training", "train"), ("test", "test")):
+        expected = [values[f"{name} {split}/error"] for name in ("near", "far")]
+        assert last["dots"][label] == [[0, 1], expected]
 
 
 def test_the_best_possible_knows_the_order_of_the_classes():
