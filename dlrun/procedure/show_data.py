@@ -103,6 +103,9 @@ def _ranges(source: Tensor, data: Data, names: Sequence[str], what: str) -> list
     values = _values(source, data).flatten(1)
     if what == "target" and data.scale is not None:
         values = values * data.scale.std + data.scale.mean
+        # A 0 comes back as what rounding leaves of it.
+        least = 4 * torch.finfo(values.dtype).eps * values.abs().amax(0)
+        values = values.where(values.abs() > least, 0.0)
     return [
         {
             "column": names[place] if len(names) == values.shape[1] else f"{what} {place + 1}",

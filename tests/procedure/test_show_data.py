@@ -44,6 +44,16 @@ def test_several_targets_by_their_names(tmp_path):
     assert [row["column"] for row in own()[1]["table"]] == ["wide (target)", "high (target)"]
 
 
+def test_a_target_of_0_is_0(tmp_path):
+    y = np.arange(50, dtype="float32")[:, None] ** 2 * np.array([1, -1], "float32")
+    np.savez(tmp_path / "t.npz", x=y, y=y)
+    words = ["data=arrays", "data.path=t.npz", "loss=mse", "data.split=100/0/0"]
+    assert main([*COMMON, *words, "data.task=regression"]) == 0
+    first, second, *_ = own()[1]["table"]
+    assert (first["lowest"], second["highest"]) == (0, 0)
+    assert (first["highest"], second["lowest"]) == pytest.approx((2401, -2401))
+
+
 @pytest.mark.proves("procedure=show_data")
 def test_columns_of_a_table(tmp_path, capsys):
     x = np.stack([np.linspace(-1, 3, 60), np.linspace(0, 900, 60)], 1)
