@@ -158,6 +158,12 @@ def test_several_columns_have_one_decimal_mark(place, caplog):
     table(place / "t.csv", a=DAYS, b=range(30))
     assert imagetable(path, target=["a", "b"], root="photos").y[0].tolist() == [11323, 0]
     assert "the column a holds dates, taken for numbers" in caplog.text
+    table(place / "t.csv", a=[f'"{i},25"' for i in range(30)], b=[f"{i}.5" for i in range(30)])
+    for decimal in (None, "point", "comma"):
+        with pytest.raises(
+            Mistake, match=r"b writes 0\.5, and the column a writes 0,25; write one"
+        ):
+            imagetable(path, target=["a", "b"], root="photos", decimal=decimal)
     table(place / "t.csv", a=[f"{1.7e9 + i / 10}" for i in range(30)], b=range(30))
     imagetable(path, target=["a", "b"], root="photos")
     assert "the 30 different numbers of the column a become 1, because float32" in caplog.text

@@ -194,6 +194,17 @@ def guess_decimal(columns: Mapping[str, Sequence[str]]) -> tuple[str, str, str]:
     return "comma", *shown
 
 
+def two_marks(columns: Mapping[str, Sequence[str]]) -> str:
+    """What is wrong where one column of numbers shows the point and another the comma; else ""."""
+    shown = []
+    for decimal in DECIMALS:
+        found = ((name, _shows(texts, decimal)) for name, texts in columns.items())
+        shown += [f"{name} writes {text}" for name, text in found if text][:1]
+    if len(shown) < 2:
+        return ""
+    return f"the column {shown[0]}, and the column {shown[1]}; write one decimal mark in the file"
+
+
 def _shows(texts: Sequence[str], decimal: str) -> str:
     """A text that has this decimal mark beyond doubt, in a column of numbers."""
     marked = (text for text in texts if _MARK[decimal] in text)

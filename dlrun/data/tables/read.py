@@ -137,6 +137,8 @@ def read_targets(
     if len(found) == 1:
         y, what = read_target(found[0], task, decimal)
         return y, [*notes, *_on_target(found[0], y, what)]
+    if marks := cells.two_marks({name: texts[name] for name in names}):
+        raise Mistake(marks)
     wrong = "of several columns to predict each must hold numbers, or 0 and 1 of a label"
     y = np.stack([require_numbers(column, decimal, wrong) for column in found], 1)
     for column, numbers in zip(found, y.T, strict=True):
