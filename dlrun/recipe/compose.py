@@ -13,8 +13,8 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from dataclasses import dataclass, field
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -166,6 +166,22 @@ class Composer:
         )
 
 
+@dataclass
+class _Plainly:
+    """Composes as Hydra does and keeps the last recipes; can be pickled, as launchers ask for."""
+
+    loader: Any
+    made: dict[tuple[RunMode, tuple[str, ...]], DictConfig] = field(default_factory=dict)
+
+    def __call__(self, mode: RunMode, words: tuple[str, ...]) -> DictConfig:
+        if len(self.made) >= _KEPT:
+            self.made.clear()
+        if (mode, words) not in self.made:
+            made = self.loader.load_configuration(PRIMARY, list(words), run_mode=mode)
+            self.made[mode, words] = made
+        return self.made[mode, words]
+
+
 @contextmanager
 def composer(own: Sequence[Path], multirun: bool = False) -> Iterator[Composer]:
     """A Composer over the packaged recipes and the user's; an earlier directory wins."""
@@ -178,11 +194,7 @@ def composer(own: Sequence[Path], multirun: bool = False) -> Iterator[Composer]:
     GlobalHydra.instance().clear()
     _prefer_packaged_launchers()
     hydra, catalogue = Hydra.create_main_hydra2("dlrun", path), Catalogue(own)
-
-    @lru_cache(maxsize=_KEPT)
-    def plainly(mode: RunMode, words: tuple[str, ...]) -> DictConfig:
-        return hydra.config_loader.load_configuration(PRIMARY, list(words), run_mode=mode)
-
+    plainly = _Plainly(hydra.config_loader)
     # Hydra's own ways to run and to show a recipe compose through this, too.
     made = partial(_composed, hydra.compose_config, plainly, catalogue)
     vars(hydra)["compose_config"] = made
