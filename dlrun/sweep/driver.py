@@ -547,11 +547,11 @@ class Driver:
 
     def _say_kept_apart(self) -> None:
         """Say which settings, by which no run is told from another, earlier runs do not have."""
-        typed = {word: shell.key(word) for word in self.plan.words}
+        typed = {word: shell.key(word) for word in self.plan.words if shell.key(word) in _LOOKS}
         some = self.earlier[:1] + self.earlier[-1:]  # to read all takes long
         for word, key in typed.items():
-            now = identity.by_value(identity.plain(self.plan.base[key])) if key in _LOOKS else None
-            if key in _LOOKS and any(_recorded(run, key, now) != now for run in some):
+            now = identity.by_value(identity.plain(self.plan.base[key]))
+            if any(_recorded(run, key, now) != now for run in some):
                 line = f"{word}: leaves the runs that are done already as they were recorded"
                 self.console.print(line, markup=False, soft_wrap=True)
 
