@@ -2,6 +2,7 @@
 
 factory.py    a job of a command or of a sweep; what a run that has ended still lacks
 lab.py        trains the runs that a procedure describes
+words.py      what was typed, and how other settings of the recipe are typed
 stacked.py    trainings that run at once as one network
 training.py   a training that a procedure wants becomes a run
 verdict.py    checks before a training, diagnosis after it

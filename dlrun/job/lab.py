@@ -5,7 +5,6 @@ Each run is checked, named, tagged with its parent and exactly resumable. A proc
 runs has a record of its own; typed again, it goes on with what is not finished.
 """
 
-import copy
 import logging
 import shutil
 import tempfile
@@ -29,7 +28,7 @@ from dlrun.job.recording import Invocation
 from dlrun.job.session import Session
 from dlrun.job.stacked import Among, Apart, Stacks, Wanted
 from dlrun.job.training import keep_rows, plain, remembered, run_of, targeted, trained
-from dlrun.preprocessing import SCALES
+from dlrun.job.words import PLAINLY, Words, lost
 from dlrun.procedure import (
     BuiltRun,
     Done,
@@ -51,10 +50,9 @@ from dlrun.recipe import (
     resume,
     start,
 )
-from dlrun.recipe.catalogue import within
 from dlrun.recipe.notes import notes
 from dlrun.recipe.resume import placed
-from dlrun.recipe.schema import GROUPS, OF_MODEL, OFF, SEVERAL
+from dlrun.recipe.schema import GROUPS, OF_MODEL, OFF
 from dlrun.record import Record
 from dlrun.record.bounds import read_plain
 from dlrun.regularization import Regularizer
@@ -73,7 +71,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("dlrun")
 _TRAIN = {"_target_": "dlrun.procedure.train.train", "_partial_": True}
 _USUAL = Training()
-_PLAINLY = "procedure=train"
 _APART = (*identity.NEUTRAL, "procedure", "test")
 """Settings in which a run may differ that stands for another."""
 _HELD_OUT = ("val", "test")
@@ -103,7 +100,6 @@ class Lab:
     _own: Record | None = field(default=None, init=False)
     _ends: ExitStack = field(default_factory=ExitStack, init=False)
     _outcome: Outcome | None = field(default=None, init=False)
-    _options: dict[str, Any] = field(default_factory=dict, init=False)
 
     @property
     def directory(self) -> Path | None:
@@ -118,94 +114,31 @@ class Lab:
     @property
     def recipe(self) -> Mapping[str, Any]:
         """The recipe's settings as plain values; what only the data know is left as written."""
-        values = OmegaConf.to_container(self.config, resolve=False)
-        assert isinstance(values, dict)
-        return {str(key): value for key, value in values.items()}
+        values: dict[str, Any] = identity.as_written(self.config)
+        return values
 
     @property
     def chosen(self) -> Mapping[str, str]:
         """The option of each group; those of a group with several, in their order."""
         return self.invocation.chosen(self.config)
 
-    def command(self, changes: Mapping[str, Any]) -> str:
-        """The command that was typed with other settings; None leaves a key out.
-
-        Those with a tuple are swept.
-        """
-        kept = self._kept(changes)
-        words = {
-            key: None if value is None else self._word(key, value, changes)
-            for key, value in changes.items()
-        }
-        where = shell.config_dirs(self.invocation.command)
-        if any(isinstance(value, tuple) for value in changes.values()):
-            where.append("-m")
-            kept = [word for word in kept if word != shell.ONE_RUN]
-        return shell.line(["dlrun", *where, *shell.replaced(kept, words)])
-
-    def advice(self, changes: Mapping[str, Any]) -> str:
-        """The command that makes those changes that the recipe has not; "" where there are none.
-
-        None either for another activation where the model brings its own.
-        """
-        if "activation" in changes and any(checks.idle_activation(self.config)):
-            return ""
-        changes = self._beside_own(changes)
-        new = {key for key, value in changes.items() if not self._is_so(key, value)}
-        kept = {key: value for key, value in changes.items() if key in {*new, "procedure"}}
-        return self.command(kept) if new else ""
-
-    def _beside_own(self, changes: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Changes whose scaling of inputs comes after what the recipe does to them otherwise."""
-        if "preprocessing" not in changes:
-            return changes
-        own = [step for step in self.config.preprocessing or () if step not in SCALES]
-        return {**changes, "preprocessing": [*own, *changes["preprocessing"]]}
-
-    def _is_so(self, key: str, value: Any) -> bool:
-        """Whether the recipe has this value, and nothing typed that goes with a change to it."""
-        if any(_lost(word, {key: value}) for word in self.invocation.overrides):
-            return False
-        chosen = self.invocation.chosen(self.config)
-        if key in chosen:
-            return chosen[key] == (value if isinstance(value, str) else ", ".join(value))
-        return bool(OmegaConf.select(self.config, key) == value)
-
-    def _typed(self) -> list[str]:
-        """What was typed of the recipe, to train it: where a file asks for more, this says so."""
-        words, own = self.invocation.words(), ("procedure", "resume", "name", "sweep")
-        kept = [word for word in words if shell.key(word).partition(".")[0] not in own]
-        chosen = any(shell.key(word) == "procedure" for word in words)
-        in_file = not chosen and self.invocation.choices.get("procedure", "train") != "train"
-        return [*kept, _PLAINLY] if in_file or _PLAINLY in words else kept
-
-    def _kept(self, changes: Mapping[str, Any]) -> list[str]:
-        """What was typed of the recipe, without what goes with changes."""
-        kept = [word for word in self._typed() if not _lost(word, changes)]
-        model = changes.get("model")
-        if not isinstance(model, str) or not any(map(_of_activation, kept)):
-            return kept
-        other = OmegaConf.create({"model": self._chosen("model", model)})
-        idle = any(checks.idle_activation(other))
-        return [word for word in kept if not (idle and _of_activation(word))]
-
-    def _word(self, key: str, value: Any, changes: Mapping[str, Any]) -> str:
-        """The override that gives a key this value, which the recipe or a changed group has."""
-        each = value if isinstance(value, tuple) else (value,)
-        word = f"{key}={','.join(map(shell.spelled, each))}"
-        given = ("procedure", "sweep", *changes)
-        known = key in self._keys or key.partition(".")[0] in given
-        return word if known else f"+{word}"
-
-    @cached_property
-    def _keys(self) -> frozenset[str]:
-        """Those of the recipe, with dots."""
-        return frozenset(compose.keys(self.config))
-
     @cached_property
     def _structure(self) -> str:
         """What recipes have in common that differ in numbers alone."""
         return identity.structure(self.config)
+
+    @cached_property
+    def words(self) -> Words:
+        """What was typed of the recipe."""
+        return Words(self.config, self.invocation)
+
+    def command(self, changes: Mapping[str, Any]) -> str:
+        """The command that was typed with other settings; see `Words`."""
+        return self.words.command(changes)
+
+    def advice(self, changes: Mapping[str, Any]) -> str:
+        """The command that makes changes; "" where the recipe is so already; see `Words`."""
+        return self.words.advice(changes)
 
     def data(self) -> "Data":
         """The recipe's data."""
@@ -263,15 +196,15 @@ class Lab:
             keys = [set(map(shell.key, shell.words(words))) for words in variants.values()]
         except (Mistake, ValueError):  # which the procedure says
             return
-        for word in self._typed():
+        for word in self.words.plainly():
             if all(shell.key(word) in own for own in keys):
                 _log.warning(f"{word}: has no effect, because every variant sets it itself")
 
     def variant(self, words: Sequence[str]) -> "Lab":
         """What works on the command that was typed with these words behind it."""
-        with compose.composer(self._own_options()) as composer:
+        with compose.composer(self.words.directories()) as composer:
             mistakes.words(composer, words)
-            typed = resume.merge(self._typed(), words, self.invocation.choices)
+            typed = resume.merge(self.words.plainly(), words, self.invocation.choices)
             with mistakes.explained(composer, typed):
                 composed = composer.full(typed)
         config, choices = compose.without_hydra(composed), compose.choices(composed)
@@ -299,9 +232,9 @@ class Lab:
         assert self.directory is not None
         self._follow()
         config, invocation = compose.copied(self.config), self.invocation
-        config.procedure = OmegaConf.create({**self._chosen("procedure", name), **options})
+        config.procedure = OmegaConf.create({**self.words.chosen("procedure", name), **options})
         config.resume = config.name = None
-        words = [word for word in self._typed() if word != _PLAINLY]
+        words = [word for word in self.words.plainly() if word != PLAINLY]
         words.append(f"procedure={name}")
         words += [f"procedure.{key}={shell.spelled(value)}" for key, value in options.items()]
         build.check(config)
@@ -646,16 +579,6 @@ class Lab:
             return config, self.invocation
         config.procedure = OmegaConf.create(_TRAIN)
         groups = {key: value for key, value in training.settings.items() if key in GROUPS}
-        settings = [
-            self._word(key, (value or "none") if key in GROUPS else value, training.settings)
-            for key, value in training.settings.items()
-        ]
-        gone = [key for key in groups if key not in SEVERAL]
-        kept = [
-            word
-            for word in self._kept(training.settings)
-            if shell.key(word).partition(".")[0] not in gone and shell.key(word) not in groups
-        ]
         procedure = self.invocation.choices.get("procedure") or self.procedure.function.__name__
         config.name = training.name or f"{procedure} {wanted.place}"
         values = plain(training)
@@ -664,7 +587,7 @@ class Lab:
         tags = {"dlrun.parent": self.directory.name}
         invocation = replace(
             self.invocation,
-            overrides=[*kept, *settings],
+            overrides=self.words.trained_with(training.settings),
             choices={**self.invocation.choices, **groups, "procedure": "train"},
             name=config.name,
             info=info | {"tags": tags},
@@ -675,30 +598,11 @@ class Lab:
         """The recipe with the settings of a training, which are not checked."""
         config = compose.copied(self.config)
         for key, value in training.settings.items():
-            chosen = self._chosen(key, value) if key in GROUPS else value
+            chosen = self.words.chosen(key, value) if key in GROUPS else value
             OmegaConf.update(config, key, chosen, merge=False, force_add=True)
         for key in OF_MODEL:
-            config[key] = None if _lost(key, training.settings) else config[key]
+            config[key] = None if lost(key, training.settings) else config[key]
         return config
-
-    def _own_options(self) -> list[Path]:
-        """The user's recipe directories."""
-        words = shell.config_dirs(self.invocation.command)
-        named = [word.partition("=")[2] if word.startswith("-") else word for word in words]
-        return [shell.path(name, "--config-dir").absolute() for name in named if name]
-
-    def _chosen(self, group: str, names: str | Sequence[str]) -> Any:
-        """What a group holds with other options; one that the recipe has stays as it is."""
-        word = f"{group}={shell.spelled(names or 'none')}"
-        if word not in self._options:  # composing takes longer than many a step
-            with compose.composer(self._own_options()) as composer:
-                recipe = composer.recipe([word])
-            self._options[word] = OmegaConf.to_container(recipe, resolve=False)
-        found: Any = copy.deepcopy(self._options[word])
-        if group not in SEVERAL:
-            return found[group]
-        here = self.recipe[group] or {}
-        return {name: here.get(name, found[group][name]) for name in names}
 
     def _made(self) -> dict[str, str]:
         """The runs of this procedure so far, by the hash of what each was asked to be."""
@@ -758,24 +662,6 @@ def _is_done(wanted: Wanted) -> bool:
         return True
     names = [each.name for each in record.findings_of(directory)]
     return training.may_diverge and "diverged" in names
-
-
-def _lost(word: str, changes: Mapping[str, Any]) -> bool:
-    """Whether a typed setting goes with a change: of the group of its option, or of the model."""
-    key = shell.key(word)
-    if key in OF_MODEL:
-        return key not in changes and any(within(each, "model") for each in changes)
-    group, _, rest = key.partition(".")
-    if not rest or group not in changes or key in changes:
-        return False
-    chosen = changes[group]
-    if group not in SEVERAL:
-        return True
-    return rest.partition(".")[0] not in chosen or (word.startswith("~") and rest in chosen)
-
-
-def _of_activation(word: str) -> bool:
-    return within(shell.key(word), "activation")
 
 
 def _recipe(directory: Path) -> DictConfig:

@@ -250,13 +250,6 @@ def test_what_a_recipe_has_already_is_not_proposed_with_the_rest(large_inputs):
     assert "initializer=" not in proposed()["initial_loss"]
 
 
-@pytest.mark.parametrize(
-    ("word", "goes"), [("~regularization.l2", True), ("~regularization.l2.bias", False)]
-)
-def test_a_rule_that_was_taken_out_does_not_take_out_the_one_that_is_proposed(word, goes):
-    assert lab._lost(word, {"regularization": ["l2"]}) is goes
-
-
 def test_the_columns_that_were_chosen_stay_where_inputs_are_to_be_scaled(large_inputs):
     chosen = ("preprocessing=[columns,center]", "preprocessing.columns.keep=[0,2]")
     assert main([*COMMON, *LARGE_INPUTS, *chosen]) == 0
