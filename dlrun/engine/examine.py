@@ -17,7 +17,7 @@ from dlrun.data.sample import sample
 from dlrun.engine.distance import distances
 from dlrun.engine.evaluate import averaged, evaluate, samples
 from dlrun.engine.feed import prepare
-from dlrun.engine.look import Seen, as_seen, some, untouched
+from dlrun.engine.look import Seen, as_seen, error_of_mean, output_of, some, untouched
 from dlrun.engine.run import Run
 from dlrun.engine.step import training_batches
 from dlrun.engine.trial import improved
@@ -127,8 +127,7 @@ def initial_loss(run: Run) -> float:
 def _looked(run: Run, split: Split) -> Looked:
     x, y = some(run, split, SAMPLES)
     run.model.eval()
-    batches = x.split(run.lengths.evaluation_batch)
-    return Looked(x, y, torch.cat([run.uncompiled(part).float() for part in batches]))
+    return Looked(x, y, output_of(run, x))
 
 
 def _measured(run: Run, name: str, split: Looked) -> dict[str, float]:
@@ -243,11 +242,10 @@ def _linear(run: Run, train: Looked, val: Looked) -> dict[str, float]:
     else:
         theirs, ours = ((o.argmax(1) != val.y.cpu()).double() for o in (said, val.outputs.cpu()))
     worse = ours - theirs
-    error = float(worse.std()) / math.sqrt(len(worse))
     return {
         "linear": float(theirs.mean()),
         "linear/worse": float(worse.mean()),
-        "linear/error": error,
+        "linear/error": error_of_mean(worse),
     }
 
 
@@ -333,7 +331,7 @@ def _told(run: Run, name: str, near: Tensor, outputs: Tensor, y: Tensor) -> dict
         ours = (run.loss.predicted(outputs) - y).square().flatten(1).mean(1)
         unit = max(float((y - y.mean(0)).square().mean()), 1e-12)
         found[f"labels/{name}"] = float(theirs.mean())
-        found[f"labels/{name}_error"] = float(theirs.std() / math.sqrt(len(theirs)))
+        found[f"labels/{name}_error"] = error_of_mean(theirs)
     else:
         said = near.mode(1).values
         theirs, ours = (said != y).float(), (outputs.argmax(1) != y).float()
@@ -346,7 +344,7 @@ def _told(run: Run, name: str, near: Tensor, outputs: Tensor, y: Tensor) -> dict
             found[f"{kind}/{name}_error"] = math.sqrt(kept * (1 - kept) / len(y))
     worse = (ours - theirs) / unit
     found[f"neighbours/{name}"] = float(worse.mean())
-    found[f"neighbours/{name}_error"] = float(worse.std() / math.sqrt(len(worse)))
+    found[f"neighbours/{name}_error"] = error_of_mean(worse)
     return found
 
 

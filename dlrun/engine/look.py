@@ -5,6 +5,7 @@ numbers are put back.
 """
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from dlrun.data.sample import sample
 from dlrun.engine import checkpoint, signal
 from dlrun.engine.batches import gather
 from dlrun.engine.evaluate import ready
-from dlrun.engine.memory import HOLDERS, OF_MODULES, overlaps
+from dlrun.engine.memory import HOLDERS, OF_MODULES, overlaps, refill
 from dlrun.engine.run import Run
 from dlrun.model.order import evaluation
 
@@ -103,8 +104,7 @@ def _remembered(module: nn.Module) -> Callable[[], None]:
             del attributes[key]
         attributes.update(before)
         for holder, content in contents:
-            holder.clear()
-            (holder.update if isinstance(holder, dict | set) else holder.extend)(content)
+            refill(holder, content)
         for generator, state in drawn:
             generator.set_state(state)
         for tensor, value in tensors:
@@ -172,8 +172,7 @@ class Seen:
     def evaluated(self, x: Tensor) -> Tensor:
         """Outputs in evaluation mode."""
         with evaluation(self.run.model):
-            parts = x.split(self.run.lengths.evaluation_batch)
-            return torch.cat([self.run.uncompiled(part).float() for part in parts])
+            return output_of(self.run, x)
 
     def after_a_step(self) -> "Backward":
         """The same mini-batch once more, after one small step down the gradient.
@@ -215,9 +214,20 @@ class Backward:
     at_output: float
 
 
+def output_of(run: Run, x: Tensor) -> Tensor:
+    """(n, outputs) float32 What the model gives for samples as it sees them, in its mode."""
+    parts = x.split(run.lengths.evaluation_batch)
+    return torch.cat([run.uncompiled(part).float() for part in parts])
+
+
 def rms(value: Tensor) -> float:
     """The root mean square."""
     return float(value.square().mean().sqrt())
+
+
+def error_of_mean(values: Tensor) -> float:
+    """The standard error of the mean of (n,) values."""
+    return float(values.std() / math.sqrt(len(values)))
 
 
 def _counts(split: Split, outputs: int) -> list[int]:

@@ -118,6 +118,12 @@ def overlaps(tensor: Tensor) -> bool:
     )
 
 
+def refill(holder: Any, content: Any) -> None:
+    """Give one of `HOLDERS` this content in place of its own."""
+    holder.clear()
+    (holder.update if isinstance(holder, dict | set) else holder.extend)(content)
+
+
 def _kept(value: Any, names: Mapping[int, str]) -> Any:
     """A value as a checkpoint may hold it, `_ABSENT` where it cannot.
 
@@ -236,8 +242,7 @@ def _held(kind: str, content: Any, now: Any, weights: Mapping[str, Tensor]) -> A
         now = defaultdict(_FACTORIES.get(rule))
     elif not known:
         now = _KINDS[kind]()
-    now.clear()
-    (now.update if isinstance(now, dict | set) else now.extend)(made)
+    refill(now, made)
     return now
 
 

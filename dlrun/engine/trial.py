@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from dlrun.engine.batches import Batch
 from dlrun.engine.device import without_cudnn
+from dlrun.engine.look import error_of_mean, output_of, rms
 from dlrun.engine.restraint import Restraint, restrained
 from dlrun.engine.run import Run
 from dlrun.regularization import acting
@@ -49,7 +50,7 @@ def improved(run: Run, train: Batch, val: Batch, trained: int) -> dict[str, floa
     those without have gained; trial/held_error: the standard error of trial/held − trial/after.
     """
     steps, batch = _lengths(run, trained)
-    weights = [weight for weight in run.model.parameters() if weight.requires_grad]
+    weights = run.weights
     if not steps or not weights or len(val[1]) < 2:
         return {}
     run.model.eval()
@@ -62,7 +63,7 @@ def improved(run: Run, train: Batch, val: Batch, trained: int) -> dict[str, floa
     found = {
         "trial/before": float(before.mean()),
         "trial/after": float(after.mean()),
-        "trial/error": _error(after - before),
+        "trial/error": error_of_mean(after - before),
         "trial/steps": float(steps),
         "trial/samples": float(len(val[1])),
         "trial/tempered": float(_unsure(run)),
@@ -77,13 +78,8 @@ def improved(run: Run, train: Batch, val: Batch, trained: int) -> dict[str, floa
     held = _losses(run, val).nan_to_num(nan=math.inf)
     return found | {
         "trial/held": float(held.mean()),
-        "trial/held_error": _error(held - after),
+        "trial/held_error": error_of_mean(held - after),
     }
-
-
-def _error(values: Tensor) -> float:
-    """The standard error of their mean."""
-    return float(values.std() / math.sqrt(len(values)))
 
 
 def _lengths(run: Run, trained: int) -> tuple[int, int]:
@@ -112,7 +108,7 @@ def _descend(
     x, y = train
     generator = torch.Generator().manual_seed(0)
     length = _LENGTH / math.sqrt(steps)
-    sizes = [length * max(float(_rms(weight)), 1e-3) for weight in weights]
+    sizes = [length * max(rms(weight.detach()), 1e-3) for weight in weights]
     means = [(torch.zeros_like(weight), torch.zeros_like(weight)) for weight in weights]
     for step in range(steps):
         rows = torch.randint(len(y), (min(batch, len(y)),), generator=generator).to(y.device)
@@ -162,12 +158,11 @@ def _gradients(
 def _losses(run: Run, split: Batch) -> Tensor:
     """The mean losses of parts of a split, (parts,)."""
     x, y = split
-    parts = x.split(run.lengths.evaluation_batch)
-    outputs = torch.cat([run.uncompiled(part).float() for part in parts])
+    said = output_of(run, x)
     if _unsure(run):
-        outputs = outputs * min(_TEMPERATURES, key=lambda t: float(run.loss(outputs * t, y)))
+        said = said * min(_TEMPERATURES, key=lambda t: float(run.loss(said * t, y)))
     size = max(1, len(y) // _CHUNKS)
-    pairs = zip(outputs.split(size), y.split(size), strict=True)
+    pairs = zip(said.split(size), y.split(size), strict=True)
     return torch.stack([run.loss(output, target) for output, target in pairs])
 
 
@@ -179,7 +174,3 @@ def _unsure(run: Run) -> bool:
     normalized = any(isinstance(module, _NormBase) for module in run.model.modules())
     changed = run.augmentation is not None or bool(run.change_batch)
     return normalized or changed or bool(acting(rules, "change_loss"))
-
-
-def _rms(value: Tensor) -> Tensor:
-    return value.detach().square().mean().sqrt()
