@@ -17,6 +17,7 @@ from dlrun.data import Data, Split
 from dlrun.data.sample import sample
 from dlrun.engine.evaluate import evaluating, samples
 from dlrun.engine.feed import prepare
+from dlrun.engine.look import are_images
 from dlrun.engine.report_card import BINS, confusion_of, worst_mistakes
 from dlrun.engine.run import Run
 from dlrun.metric.probabilities import calibration_error
@@ -126,7 +127,7 @@ def _places(split: Split, rows: Tensor) -> NDArray[Any]:
 
 def _inputs(data: Data, split: Split, places: NDArray[Any]) -> Arrays:
     x = split.x.index_select(0, split.rows[torch.from_numpy(places)].to(split.x.device)).cpu()
-    if x.dim() == 4 and x.shape[1] in (1, 3):
+    if are_images(x):
         return {"place": places, "image": _small(x)}
     if x.dim() != 2:
         return {"place": places}
@@ -157,7 +158,7 @@ def _reconstructions(run: Run, split: Split) -> Arrays:
     shown = np.arange(min(SHOWN // 2, len(rows)))
     worst = error.argsort(descending=True)[: SHOWN // 2].numpy()
     found = {"row": rows.cpu().numpy(), "error": error.numpy(), "shown": shown, "worst": worst}
-    if x.dim() == 4 and x.shape[1] in (1, 3):
+    if are_images(x):
         places = np.unique(np.concatenate([shown, worst]))
         images = {"target": _small(x[places]), "output": _small(output[places])}
         found |= {"place": places, **images}

@@ -6,7 +6,7 @@ are kept and each batch is preprocessed on the device.
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -50,10 +50,7 @@ def prepare(
     first = preprocessing(split.x[split.rows[:1]].to(device))  # for its shape and type alone
     if fixed and _fits(first.nbytes * count, device):
         x = torch.empty((count, *first.shape[1:]), dtype=first.dtype, device=device)
-        chunk = max(1, 2**22 // max(first.numel(), 1))
-        for start in range(0, count, chunk):
-            part = split.rows[start : start + chunk]
-            x[start : start + chunk] = preprocessing(split.x.index_select(0, part).to(device))
+        _fill(x, split, preprocessing)
         return PreparedSplit(x, *_on(device, split), prepared=True, source=split)
     size = split.x[0].nbytes * count
     if device.type == "cpu":
@@ -62,6 +59,24 @@ def prepare(
         x = split.x.index_select(0, split.rows).to(device)
         return PreparedSplit(x, *_on(device, split), prepared=False)
     return PreparedSplit(split.x, split.y, split.rows, prepared=False, prefetch=True)
+
+
+@torch.no_grad()
+def prepared_again(feed: PreparedSplit, preprocessing: nn.Module) -> PreparedSplit:
+    """What lies ready as the preprocessing makes it now, apart from what other runs have."""
+    if feed.source is None:
+        return feed
+    x = torch.empty_like(feed.x)
+    _fill(x, feed.source, preprocessing)
+    return replace(feed, x=x)
+
+
+def _fill(x: Tensor, split: Split, preprocessing: nn.Module) -> None:
+    """The samples of a split, preprocessed on the device of x, some millions of values at once."""
+    chunk = max(1, 2**22 // max(x[0].numel(), 1))
+    for start in range(0, len(x), chunk):
+        rows = split.rows[start : start + chunk]
+        x[start : start + chunk] = preprocessing(split.x.index_select(0, rows).to(x.device))
 
 
 def _on(device: torch.device, split: Split) -> tuple[Tensor, Tensor]:

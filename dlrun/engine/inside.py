@@ -15,7 +15,7 @@ from dlrun.data.sample import sample
 from dlrun.engine.batches import gather
 from dlrun.engine.evaluate import averaged
 from dlrun.engine.layers import Parts, acts, weights
-from dlrun.engine.look import some, untouched
+from dlrun.engine.look import are_images, some, untouched
 from dlrun.engine.run import Run
 
 FILTERS = 64
@@ -26,6 +26,7 @@ BINS = 60
 BATCH = 256
 """Samples whose activations are counted."""
 _VALUES = 2**20  # of a layer, that are counted at most
+_DRAWS = 3  # augmented versions of each sample
 
 Kernels = NDArray[np.float32]
 """(filters, channels, height, width)"""
@@ -158,24 +159,24 @@ class Inputs:
     seen: Kernels | None
 
 
-def inputs(run: Run, split: Split, count: int, draws: int = 3) -> Inputs | None:
+def inputs(run: Run, split: Split, count: int) -> Inputs | None:
     """Samples of a split on their way into the network; None where they are no images.
 
     seen: of training samples, without augmentation; None where they are no images any more.
     """
     rows = sample(split, count, seed=0)
     raw, y = gather(split.x, split.y, rows.to(split.x.device))
-    if raw.dim() != 4 or raw.shape[1] not in (1, 3):
+    if not are_images(raw):
         return None
     raw, y = raw.to(run.device), y.to(run.device)
     augmented = []
-    for seed in range(draws if run.augmentation is not None else 0):
-        assert run.augmentation is not None
-        generator = torch.Generator(run.device).manual_seed(seed)
-        augmented.append(_unit(run.augmentation(raw, y, generator)[0]))
+    if run.augmentation is not None:
+        for seed in range(_DRAWS):
+            generator = torch.Generator(run.device).manual_seed(seed)
+            augmented.append(_unit(run.augmentation(raw, y, generator)[0]))
     with torch.no_grad():
         x = run.preprocessing(raw)
-    seen = x.float().cpu().numpy() if x.dim() == 4 and x.shape[1] in (1, 3) else None
+    seen = x.float().cpu().numpy() if are_images(x) else None
     return Inputs(_unit(raw), augmented, seen)
 
 

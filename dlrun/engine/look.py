@@ -220,6 +220,11 @@ def output_of(run: Run, x: Tensor) -> Tensor:
     return torch.cat([run.uncompiled(part).float() for part in parts])
 
 
+def are_images(x: Tensor) -> bool:
+    """Whether samples can be drawn: (n, channels, height, width) with one channel or three."""
+    return x.dim() == 4 and x.shape[1] in (1, 3)
+
+
 def rms(value: Tensor) -> float:
     """The root mean square."""
     return float(value.square().mean().sqrt())

@@ -115,7 +115,7 @@ def initial_loss(seen: Seen) -> Iterator[Finding]:
         expected = float(run.objective(torch.zeros_like(seen.outputs), seen.y))
     got = float(run.objective(seen.outputs, seen.y))
     numbers = {"loss": got, "undecided": expected}
-    if not torch.isfinite(torch.tensor(got)):
+    if not math.isfinite(got):
         yield Finding("initial_loss", FAIL, f"The untrained network's loss is {got}.", numbers)
     elif run.began is None and got > CONFIDENT[not run.regression] * expected > 0:
         yield Finding(
@@ -639,19 +639,8 @@ def linear_scaling(seen: Seen) -> Iterator[Finding]:
 CHECKS = (  # what causes others comes first
     *(probabilities_into_loss, competing_labels, not_a_mean, batch_mixing, label_range, cut_off),
     *(symmetric_units, random_in_eval),
-    *(
-        leak,
-        label_noise,
-        class_missing,
-        class_imbalance,
-        no_validation,
-        input_scale,
-        dead_units,
-        saturated_units,
-        initial_loss,
-        gradients,
-        linear_scaling,
-    ),
+    *(leak, label_noise, class_missing, class_imbalance, no_validation, input_scale),
+    *(dead_units, saturated_units, initial_loss, gradients, linear_scaling),
     *(no_gradient, linear_network, wrong_loss, dependent_inputs, ignores_input),
 )
 

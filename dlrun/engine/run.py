@@ -232,9 +232,7 @@ class LoopConfig:
     checkpoint_every: Duration  # in steps or in seconds
     evaluation_batch: int  # samples
     watch_every: int = 0  # 0 for never
-    linear_from: int = (
-        0  # the batch that the rate is meant for, where it grows with the batch at once
-    )
+    linear_from: int = 0  # the batch that the rate is meant for, where it grows with the batch
     stop_at: float = inf  # by the clock, in seconds since 1970
 
     def smallest(self, samples: int) -> int:

@@ -11,6 +11,7 @@ from math import isfinite, nan
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dlrun.engine import signal
 from dlrun.engine.device import without_cudnn
@@ -112,7 +113,5 @@ def _largest(
 @contextmanager
 def _differentiable_twice(model: nn.Module) -> Iterator[None]:
     """Inside, attention and recurrent layers take the way whose gradient has a gradient, too."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
     with sdpa_kernel(SDPBackend.MATH), without_cudnn(model):
         yield

@@ -10,6 +10,7 @@ from dlrun.data import Data
 from dlrun.data.sample import sample
 from dlrun.data.tables import told
 from dlrun.engine.examine import NEIGHBOURS, told_apart
+from dlrun.engine.look import are_images
 from dlrun.engine.preflight import preflight
 from dlrun.engine.run import Run
 from dlrun.errors import Mistake
@@ -136,6 +137,6 @@ def _examples(run: Run, count: int) -> list[Tensor]:
             x, _ = run.augmentation(raw, y, generator)
         with torch.no_grad():
             x = run.preprocessing(x)
-        if x.dim() == 4 and x.shape[1] in (1, 3):
+        if are_images(x):
             shown.append(x)
     return [each.float().cpu() for each in shown]

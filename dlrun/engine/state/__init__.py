@@ -35,18 +35,8 @@ from dlrun.record import FINISHED, Record, points, read_status
 from dlrun.regularization import acts
 
 __all__ = ["Counters", "Standing", "State", "Window"]
-__all__ += [
-    "begin",
-    "begin_together",
-    "capture",
-    "keeps_last",
-    "load_best_weights",
-    "restore",
-    "restore_model",
-    "steps",
-]
-__all__ += ["start"]
-__all__ += ["take_optimizer", "take_preprocessing", "together"]
+__all__ += ["begin", "begin_together", "capture", "keeps_last", "start", "steps", "together"]
+__all__ += ["load_best_weights", "restore", "restore_model", "take_optimizer", "take_preprocessing"]
 
 _log = logging.getLogger("dlrun")
 _PARTS: dict[str, type] = {"position": dict, "window": dict, "model": dict, "preprocessing": dict}

@@ -3,17 +3,17 @@
 import logging
 import math
 from collections.abc import Collection
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dlrun import shell
 from dlrun.engine import checkpoint
 from dlrun.engine import memory as own
 from dlrun.engine.evaluate import best_weights
-from dlrun.engine.feed import PreparedSplit
+from dlrun.engine.feed import prepared_again
 from dlrun.engine.run import Run, Weights
 from dlrun.engine.state.kept import Counters, Standing, State, Window, groups, kind, steps
 from dlrun.errors import Mistake
@@ -35,7 +35,6 @@ _SHAPING = {
     "ScheduleFree": ("adam",),
 }
 """Options of optimizers, and marks of their groups, that decide what their state holds."""
-_CHUNK = 4096  # samples preprocessed at once
 
 
 def restore(run: Run, saved: dict[str, Any], changed: Collection[str] = ()) -> State:
@@ -114,12 +113,12 @@ def restore_model(run: Run, weights: Weights) -> None:
     """Put weights into the model. Raises Mistake where they are those of another."""
     now = run.model.state_dict()
     for name in (*weights, *now):
-        shapes = [list(getattr(all.get(name), "shape", [])) for all in (weights, now)]
+        shapes = [list(getattr(each.get(name), "shape", [])) for each in (weights, now)]
         if name in weights and name in now and shapes[0] == shapes[1]:
             continue
         was, is_now = (
-            f"of shape {shape}" if name in all else "not there"
-            for all, shape in zip((weights, now), shapes, strict=True)
+            f"of shape {shape}" if name in each else "not there"
+            for each, shape in zip((weights, now), shapes, strict=True)
         )
         raise Mistake(
             f"the checkpoint does not fit the model: {name} was {was} and is {is_now}; "
@@ -146,24 +145,11 @@ def take_preprocessing(run: Run, fitted: Weights) -> bool:
         return False
     after = run.preprocessing.state_dict()
     if any(not torch.equal(after[name], before[name]) for name in before):
-        run.train = _prepared_again(run.train, run.preprocessing, run.device)
-        run.val = _prepared_again(run.val, run.evaluation, run.device)
+        run.train = prepared_again(run.train, run.preprocessing)
+        run.val = prepared_again(run.val, run.evaluation)
         if run.train_eval is not None:
-            run.train_eval = _prepared_again(run.train_eval, run.evaluation, run.device)
+            run.train_eval = prepared_again(run.train_eval, run.evaluation)
     return True
-
-
-@torch.no_grad()
-def _prepared_again(feed: PreparedSplit, chain: nn.Module, device: torch.device) -> PreparedSplit:
-    """What lies ready as the chain makes it now, apart from what other runs have."""
-    split = feed.source
-    if split is None:
-        return feed
-    x = torch.empty_like(feed.x)
-    for start in range(0, len(feed), _CHUNK):
-        rows = split.rows[start : start + _CHUNK]
-        x[start : start + _CHUNK] = chain(split.x.index_select(0, rows).to(device))
-    return replace(feed, x=x)
 
 
 def take_optimizer(run: Run, saved: dict[str, Any]) -> bool:
