@@ -12,7 +12,7 @@ from dlrun.metric import Metric, known, metric_of
 from dlrun.procedure import Lab, Outcome, RecordedRun, Training, procedure
 from dlrun.record.expected import FOUND, reached, reached_by_all
 from dlrun.report.chart import Chart
-from dlrun.report.curves import curve
+from dlrun.report.curves import curve, mean_curve
 
 _LOSS = "train/loss"
 _ENDING = ("train", "val", "train_eval")  # splits whose metrics can end a run
@@ -42,9 +42,7 @@ class Variant:
 
     def course(self, key: str) -> tuple[list[float], list[float]]:
         """The epochs that all runs have a value of, and the mean of these."""
-        found = [dict(zip(*curve(run.points, key), strict=True)) for run in self.runs]
-        shared = [epoch for epoch in found[0] if all(epoch in values for values in found)]
-        return shared, [fmean(values[epoch] for values in found) for epoch in shared]
+        return mean_curve([curve(run.points, key) for run in self.runs])
 
 
 @procedure(judged=False)

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlrun import record
-from dlrun.report.curves import BLUE, GREY, ORANGE, logarithmic, number, save
-from dlrun.report.plots import short, shortened
+from dlrun.report.curves import BLUE, GREY, ORANGE, logarithmic, number, save, tidy
+from dlrun.report.plots import cut, short, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +30,6 @@ _PAIRS = 12  # of classes that are confused most
 _TARGETS = 6  # that are drawn, at most
 _DOTS = 4000  # of a scatter plot, at most
 _ROWS = 12  # of a table, at most
-_PALE = "#dddddd"
 
 
 @dataclass(frozen=True)
@@ -194,8 +193,6 @@ def grid(
 
     rows: the name of each row, on its left.
     """
-    from matplotlib.figure import Figure
-
     longest = max((len(line) for name in rows for line in name.splitlines()), default=0)
     left = 0.15 + 0.085 * longest
     side = min(0.85 if rows else 1.15, (WIDE - left - 0.15) / across)
@@ -207,11 +204,10 @@ def grid(
     down = -(-len(images) // across)
     top = 0.57 if note else 0.38
     height = top + down * (cell + below) + 0.05
-    figure = Figure(figsize=(WIDE, height))
-    figure.text(0.15 / WIDE, 1 - 0.14 / height, title, fontsize=9, va="top", weight="bold")
+    figure = sheet(height, title)
     if note:
         y = 1 - 0.34 / height
-        figure.text(0.15 / WIDE, y, _cut(note, 108), fontsize=7.5, va="top", color=GREY)
+        figure.text(0.15 / WIDE, y, cut(note, 108), fontsize=7.5, va="top", color=GREY)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_xlim(0, WIDE)
     axes.set_ylim(0, height)
@@ -231,6 +227,21 @@ def grid(
         y = height - top - line * (cell + below) - cell / 2
         axes.text(left - 0.1, y, name, fontsize=8, ha="right", va="center", weight="bold")
     return figure
+
+
+def sheet(height: float, title: str) -> "Figure":
+    """A figure of WIDE by so many inches, with its title."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDE, height))
+    headline(figure, title)
+    return figure
+
+
+def headline(figure: Any, title: str) -> None:
+    """A line on top, on the left."""
+    y = 1 - 0.14 / figure.get_figheight()
+    figure.text(0.15 / WIDE, y, title, fontsize=9, va="top", weight="bold")
 
 
 def _place(axes: "Axes", image: NDArray[Any], x: float, y: float, side: float, room: float) -> None:
@@ -266,8 +277,6 @@ def _written(
     colours: Sequence[str],
 ) -> "Figure":
     """A table as a figure, with as many columns of the input as there is room for."""
-    from matplotlib.figure import Figure
-
     if "input" in said:
         for column, name in enumerate(shortened(tuple(map(str, said["columns"])), 12)):
             cells = [number(float(said["input"][said.at(int(p)), column])) for p in places]
@@ -277,8 +286,7 @@ def _written(
             head = [*head, name]
             lines = [[*line, cell] for line, cell in zip(lines, cells, strict=True)]
     height = 0.75 + 0.2 * len(lines)
-    figure = Figure(figsize=(WIDE, height))
-    figure.text(0.15 / WIDE, 1 - 0.14 / height, title, fontsize=9, va="top", weight="bold")
+    figure = sheet(height, title)
     at = 0.15
     for column, entries in enumerate(zip(head, *lines, strict=True)):
         at += 0.066 * _width(entries)
@@ -305,7 +313,6 @@ def _nothing(text: str) -> "Figure":
 def _confusion(said: Said) -> "Figure":
     """How often which class is taken for which, as a share of the true one."""
     from matplotlib.colors import PowerNorm
-    from matplotlib.figure import Figure
 
     counts = said["confusion"]
     many = len(counts)
@@ -315,11 +322,7 @@ def _confusion(said: Said) -> "Figure":
     side = WIDE - margin - 0.9
     below = margin + (0.75 + 0.2 * len(pairs) if pairs else 0.0)
     height = side + below + 0.4
-    figure = Figure(figsize=(WIDE, height))
-    figure.text(
-        0.15 / WIDE, 1 - 0.14 / height, f"{said.count}, as shares of each true class",
-        fontsize=9, va="top", weight="bold",
-    )  # fmt: skip
+    figure = sheet(height, f"{said.count}, as shares of each true class")
     axes = figure.add_axes((margin / WIDE, below / height, side / WIDE, side / height))
     totals = counts.sum(1, keepdims=True)
     shares = np.where(totals > 0, counts / np.maximum(totals, 1), np.nan)
@@ -374,18 +377,14 @@ def _bars(
 
 def _reliability(said: Said) -> "Figure":
     """How often it is right where it is so sure (DeGroot, Fienberg 1983), bin by bin."""
-    from matplotlib.figure import Figure
-
     counts, confidence, accuracy = said["bins"]
     confidence, accuracy = (each / np.maximum(counts, 1) for each in (confidence, accuracy))
     edges = np.linspace(0, 1, len(counts) + 1)
     known = counts > 0
-    figure = Figure(figsize=(WIDE, 5.2))
+    apart = float(np.sum(counts * np.abs(confidence - accuracy)) / max(counts.sum(), 1))
+    figure = sheet(5.2, f"{said.count}, calibration error {apart:.3f}")
     upper = figure.add_axes((0.12, 0.34, 0.85, 0.58))
     lower = figure.add_axes((0.12, 0.1, 0.85, 0.17))
-    apart = float(np.sum(counts * np.abs(confidence - accuracy)) / max(counts.sum(), 1))
-    title = f"{said.count}, calibration error {apart:.3f}"
-    figure.text(0.15 / WIDE, 0.975, title, fontsize=9, va="top", weight="bold")
     middles, width = (edges[:-1] + edges[1:]) / 2, edges[1] - edges[0]
     upper.bar(
         middles[known], accuracy[known], width * 0.94, color=BLUE, label="how often it is right"
@@ -411,32 +410,23 @@ def _reliability(said: Said) -> "Figure":
         logarithmic(lower)
     for axes in (upper, lower):
         axes.set_xlim(0, 1)
-        _tidy(axes)
+        tidy(axes)
+        axes.tick_params(labelsize=8)
     return figure
-
-
-def _tidy(axes: "Axes") -> None:
-    axes.grid(color=_PALE, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8)
 
 
 def _scattered(said: Said) -> "Figure":
     """Predicted against true numbers, a panel for each target."""
-    from matplotlib.figure import Figure
-
     y, predicted = said["y"], said["predicted"]
     many = min(_TARGETS, y.shape[1])
     across = 1 if many == 1 else 2
     down = -(-many // across)
     cell = (4.4 if many == 1 else 3.0) * down
     height = cell + 0.4
-    figure = Figure(figsize=(WIDE, height))
     left = f", {y.shape[1] - many} more targets are not drawn" if y.shape[1] > many else ""
     error = number(float(np.abs(predicted - y).mean()))
     title = f"{said.count}, mean absolute error {error}{left}"
-    figure.text(0.15 / WIDE, 1 - 0.14 / height, title, fontsize=9, va="top", weight="bold")
+    figure = sheet(height, title)
     every = -(-len(y) // _DOTS)
     for target in range(many):
         row, column = divmod(target, across)
@@ -453,7 +443,8 @@ def _scattered(said: Said) -> "Figure":
         name = f" of target {target + 1}" if y.shape[1] > 1 else ""
         axes.set_xlabel(f"true {said.target}{name}", fontsize=9)
         axes.set_ylabel(f"predicted {said.target}", fontsize=9)
-        _tidy(axes)
+        tidy(axes)
+        axes.tick_params(labelsize=8)
     return figure
 
 
@@ -500,7 +491,3 @@ def _reconstructed(said: Said, which: str, what: str) -> "Figure | None":
             captions += [None] * (across - len(part))
     title = f"{what} of {said.count}, each above what the network makes of it"
     return grid(images, captions, title, across=across, note="error: the mean square of a sample")
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"

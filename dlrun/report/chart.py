@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dlrun import record
 from dlrun.record.sweep import spans_decades
 from dlrun.report import plots
-from dlrun.report.curves import COLOURS, GREY, ORANGE, finish, literal, number, save
+from dlrun.report.curves import COLOURS, GREY, ORANGE, finish, literal, looks, number, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,6 @@ _LINE = 0.052  # of a panel's height, for a row of the legend
 _LARGE, _BESIDE = 6, 3  # panels of full size, and how many of them lie in a row
 _SMALL = 0.62
 _WIDTH, _HEIGHT = 6.4, 4.0  # inches of a panel
-_DASHES = ("-", "--", ":", "-.")
 _SHARES = (0.003, 0.01, 0.025, 0.05, *(0.1 * tenth for tenth in range(1, 10)), 0.95)
 """Shares of the plane below each contour line."""
 
@@ -234,7 +233,6 @@ def _drawn(axes: "Axes", chart: Chart) -> list[float]:
     if chart.ground:
         _ground(axes, chart.ground)
     everything: list[float] = []
-    styles = cycle((colour, dash) for dash in _DASHES for colour in COLOURS)
     courses: list[tuple[str, Sequence[float], Sequence[float | None]]] = [
         *((name, chart.at, values) for name, values in chart.curves.items()),
         *((name, *places) for name, places in chart.paths.items()),
@@ -242,7 +240,7 @@ def _drawn(axes: "Axes", chart: Chart) -> list[float]:
     for line in chart.thin:
         axes.plot(*line, color=GREY, linewidth=0.6, alpha=0.5)
         everything += line[1]
-    for (name, at, values), (colour, dash) in zip(courses, styles, strict=False):
+    for (name, at, values), (colour, dash) in zip(courses, looks(), strict=False):
         drawn = [(x, y) for x, y in zip(at, values, strict=True) if y is not None]
         xs, ys = [x for x, _ in drawn], [y for _, y in drawn]
         marker = "o" if len(drawn) <= _NAMED else ""

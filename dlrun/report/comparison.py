@@ -2,19 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlrun import record
 from dlrun.metric import known
-from dlrun.report.curves import COLOURS, Curve, curve, finish, logarithmic, save, wants_log
+from dlrun.report.curves import Curve, curve, finish, logarithmic, looks, save, wants_log
 from dlrun.report.plots import shortened
 
 if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
-_DASHES = ("-", "--", ":", "-.")
 _LETTERS = 60  # of a name in the legend, at most
 
 
@@ -74,8 +72,7 @@ def draw(runs: Sequence[tuple[str, Sequence[Path]]], path: Path) -> None:
     legend = 0.25 * len(runs) + 0.15
     height = 2.6 * len(keys) + 0.2 + legend
     figure = Figure(figsize=(6.4, height))
-    styles = cycle((colour, dash) for dash in _DASHES for colour in COLOURS)
-    looks = dict(zip((name for name, _ in runs), styles, strict=False))
+    look_of = dict(zip((name for name, _ in runs), looks(), strict=False))
     points = [(name, record.read_points(each)) for name, some in runs for each in some]
     handles: dict[str, Line2D] = {}
     for row, key in enumerate(keys):
@@ -83,7 +80,7 @@ def draw(runs: Sequence[tuple[str, Sequence[Path]]], path: Path) -> None:
         axes = figure.add_axes((0.13, bottom / height, 0.84, 1.95 / height))
         everything: list[float] = []
         for name, each in points:
-            colour, dash = looks[name]
+            colour, dash = look_of[name]
             pale = curve(each, f"train/{key}")
             axes.plot(*pale, color=colour, linestyle=dash, linewidth=0.9, alpha=0.4)
             epochs, values = _strong(each, key)

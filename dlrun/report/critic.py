@@ -4,7 +4,6 @@ Pure functions of plain data. A finding is made only where the points support it
 """
 
 import math
-import statistics
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -13,7 +12,7 @@ from dlrun import record
 from dlrun.finding import FAIL, NOTE, WARN, Finding
 from dlrun.record.sweep import WITHOUT, Dimension, Point, Sweep, number
 from dlrun.report import commands, evidence
-from dlrun.report.curves import Curve
+from dlrun.report.curves import Curve, mean_curve
 from dlrun.report.evidence import (
     LEVEL,
     MOST_SEEDS,
@@ -438,7 +437,7 @@ def still_improving(sweep: Sweep, curves: Mapping[int, Sequence[Curve]]) -> list
     validations err alike, which the slope's own error doesn't know.
     """
     best = sweep.ranked[0]
-    epochs, values = _mean_curve(curves.get(best.trial, ()))
+    epochs, values = mean_curve(curves.get(best.trial, ()))
     if len(values) < 4:
         return []
     signed = [value if sweep.maximize else -value for value in values]
@@ -484,15 +483,6 @@ def _lost(sweep: Sweep) -> set[int]:
     ranked = sweep.ranked
     worst = [point.trial for point in ranked if point.mean == ranked[-1].mean]
     return failed | set(worst) if 1 < len(worst) < len(ranked) else failed
-
-
-def _mean_curve(curves: Sequence[Curve]) -> Curve:
-    """The mean over the runs at the epochs that all of them have."""
-    if not curves:
-        return [], []
-    tables = [dict(zip(*curve, strict=True)) for curve in curves]
-    epochs = sorted(set.intersection(*(set(table) for table in tables)))
-    return epochs, [statistics.fmean(table[epoch] for table in tables) for epoch in epochs]
 
 
 def _and(names: Sequence[str]) -> str:

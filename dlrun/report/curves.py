@@ -1,10 +1,12 @@
 """The curves of a run as figures, drawn from its `metrics.jsonl`."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import cycle
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from dlrun import record
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 # Okabe and Ito, Color universal design, 2008: told apart with any kind of colour vision.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
 COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")
-
+PALE = "#dddddd"
+_DASHES = ("-", "--", ":", "-.")
 
 Curve = tuple[list[float], list[float]]
 """Epochs and values."""
@@ -130,6 +133,18 @@ def curve(points: Sequence[Mapping[str, Any]], key: str) -> Curve:
     return [epoch for epoch, _ in found], [value for _, value in found]
 
 
+def mean_curve(curves: Sequence[Curve]) -> Curve:
+    """The mean of several curves at the epochs that all of them have."""
+    found = [dict(zip(*each, strict=True)) for each in curves]
+    shared = sorted(set.intersection(*map(set, found))) if found else []
+    return shared, [fmean(values[epoch] for values in found) for epoch in shared]
+
+
+def looks() -> Iterator[tuple[str, str]]:
+    """A colour and a dash for each of many lines: told apart by colours, then by dashes."""
+    return cycle((colour, dash) for dash in _DASHES for colour in COLOURS)
+
+
 def wants_log(metric: Metric | None, values: list[float]) -> bool:
     """Whether a logarithmic axis shows values better: never those of which more is better."""
     return not (metric and metric.higher_is_better) and spans_decades(values)
@@ -214,11 +229,16 @@ def finish(axes: "Axes", x: str, y: str, legend: bool = True) -> None:
     """Name the axes; a light grid, no frame, and a legend where there are several lines."""
     axes.set_xlabel(literal(x))
     axes.set_ylabel(literal(y))
-    axes.grid(color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy(axes)
     if legend and len(axes.get_lines()) > 1 and axes.get_legend() is None:
         axes.legend(frameon=False)
+
+
+def tidy(axes: "Axes") -> None:
+    """A light grid and no frame."""
+    axes.grid(color=PALE, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def save(figure: "Figure", path: Path, dpi: int = 110) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlrun.record.sweep import spans_decades
-from dlrun.report.answers import WIDE, grid, picture
+from dlrun.report.answers import WIDE, grid, headline, picture, sheet
 from dlrun.report.curves import BLUE, GREY, ORANGE, blank, logarithmic, save, write
 from dlrun.report.plots import short
 
@@ -28,8 +28,6 @@ _NAMES = {"train": "training", "val": "validation"}
 
 def filters(kernels: Images, path: Path) -> None:
     """Draw the filters of the first layer; those of one channel by sign, in colours about 0."""
-    from matplotlib.figure import Figure
-
     many, channels, tall, wide = kernels.shape
     across = min(8, many)
     down = -(-many // across)
@@ -43,11 +41,10 @@ def filters(kernels: Images, path: Path) -> None:
     room = WIDE - 1.25 if channels == 1 else WIDE - 0.3
     high = min(room * size[0] / size[1], 9.0)
     height = high + 0.55
-    figure = Figure(figsize=(WIDE, height))
     title = f"{many} filters of the first layer, {tall}×{wide} weights" + (
         " for each colour" if channels == 3 else ""
     )
-    _title(figure, title)
+    figure = sheet(height, title)
     axes = figure.add_axes((0.15 / WIDE, 0.1 / height, room / WIDE, high / height))
     axes.set_axis_off()
     if channels == 3:
@@ -63,14 +60,11 @@ def filters(kernels: Images, path: Path) -> None:
 
 def histograms(found: Sequence[Histogram], title: str, path: Path) -> None:
     """Draw how values are distributed, a panel for each layer, the first on top."""
-    from matplotlib.figure import Figure
-
     across = min(_ACROSS, len(found))
     down = -(-len(found) // across)
     high = 1.35
     height = down * high + 0.4
-    figure = Figure(figsize=(WIDE, height))
-    _title(figure, f"{title}: how often each value occurs")
+    figure = sheet(height, f"{title}: how often each value occurs")
     for place, each in enumerate(found):
         row, column = divmod(place, across)
         cell = (WIDE - 0.1) / across
@@ -125,7 +119,7 @@ def line(
     if spans_decades(everything):
         logarithmic(axes)
     figure = axes.get_figure(root=True)
-    _title(figure, "the loss along a random direction from the trained weights")
+    headline(figure, "the loss along a random direction from the trained weights")
     write(axes, "distance from the trained weights, in norms of each filter", "loss", path)
 
 
@@ -134,15 +128,13 @@ def plane(
 ) -> None:
     """Draw the training loss on the plane of two directions, by lines of equal loss."""
     from matplotlib.colors import LogNorm, Normalize
-    from matplotlib.figure import Figure
 
     values = np.ma.masked_invalid(np.asarray(losses, np.float64))
     low, high = float(values.min()), float(values.max())
     log = low > 0 and high > 3 * low
     high = max(high, low + 1e-9)
     levels = list(map(float, (np.geomspace if log else np.linspace)(low, high, 16)))
-    figure = Figure(figsize=(WIDE, 5.4))
-    _title(figure, f"the loss of {samples:,} training samples around the trained weights")
+    figure = sheet(5.4, f"the loss of {samples:,} training samples around the trained weights")
     axes = figure.add_axes((0.13, 0.1, 0.68, 0.81))
     norm = LogNorm(low, high) if log else Normalize(low, high)
     drawn = axes.contourf(across, across, values, levels, cmap="cividis", norm=norm)
@@ -160,9 +152,3 @@ def plane(
     bar.ax.tick_params(labelsize=8)
     bar.set_label("loss", fontsize=9)
     save(figure, path)
-
-
-def _title(figure: Any, title: str) -> None:
-    """A line on top, on the left."""
-    height = figure.get_figheight()
-    figure.text(0.15 / WIDE, 1 - 0.14 / height, title, fontsize=9, va="top", weight="bold")

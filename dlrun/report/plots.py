@@ -5,12 +5,22 @@ import statistics
 from collections.abc import Mapping, Sequence
 from functools import cache
 from io import StringIO
-from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from dlrun import record
 from dlrun.record.sweep import WITHOUT, Dimension, Point, Sweep, named
-from dlrun.report.curves import BLUE, COLOURS, GREY, ORANGE, Curve, literal, logarithmic, wants_log
+from dlrun.report.curves import (
+    BLUE,
+    GREY,
+    ORANGE,
+    PALE,
+    Curve,
+    literal,
+    logarithmic,
+    looks,
+    tidy,
+    wants_log,
+)
 from dlrun.report.evidence import Difference
 
 if TYPE_CHECKING:
@@ -21,9 +31,7 @@ MANY = 150
 """Curves and lines of points beyond the best so many are left out."""
 WIDE = 10.4
 """Inches of a figure that is as wide as the page; its text is then as large as in the others."""
-_PALE = "#dddddd"
 _COLOURS = "cividis_r"  # told apart with any kind of colour vision (Nuñez, Anderton, Renslow 2018)
-_DASHES = ("-", "--", ":", "-.")
 
 
 def coordinates(sweep: Sweep) -> str:
@@ -125,7 +133,7 @@ def gains(objective: str, found: Sequence[tuple[Point, Difference]]) -> str:
     figure, axes = blank(
         across(), height, (longest, 0.5 / height, 0.98 - longest, 1 - 0.6 / height)
     )
-    colours = [(BLUE if a.mean > 0 else ORANGE) if a.decided else _PALE for _, a in found]
+    colours = [(BLUE if a.mean > 0 else ORANGE) if a.decided else PALE for _, a in found]
     axes.barh(range(len(names)), means, color=colours, height=0.6, tick_label=names)
     known = [place for place, each in enumerate(noise) if math.isfinite(each)]
     at = [means[place] for place in known]
@@ -174,8 +182,7 @@ def rates(courses: Mapping[str, Curve]) -> str:
     height = 3.6 + legend
     box = (0.07, 0.5 / height, 0.92, (height - 0.5 - legend) / height)
     figure, axes = blank(across(), height, box)
-    styles = cycle((colour, dash) for dash in _DASHES for colour in COLOURS)
-    for (name, curve), (colour, dash) in zip(courses.items(), styles, strict=False):
+    for (name, curve), (colour, dash) in zip(courses.items(), looks(), strict=False):
         axes.plot(*curve, color=colour, linestyle=dash, linewidth=1.6, label=short(name, 70))
     _finish(axes, "epoch", "learning rate")
     _legend(axes, columns=2)
@@ -214,7 +221,12 @@ def svg(figure: "Figure") -> str:
 
 def short(text: str, most: int) -> str:
     """The text, or so many of its letters."""
-    return literal(text if len(text) <= most else text[: most - 1] + "…")
+    return literal(cut(text, most))
+
+
+def cut(text: str, most: int) -> str:
+    """The text, or so many of its letters; it may be literal already."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 @cache
@@ -224,11 +236,11 @@ def shortened(names: tuple[str, ...], most: int) -> tuple[str, ...]:
     Cut off at their end, else in the middle, else numbered.
     """
     head = (most - 1) // 2
-    for cut in (
+    for shorten in (
         lambda name: name[: most - 1] + "…",
         lambda name: f"{name[:head]}…{name[head + 1 - most :]}",
     ):
-        found = [name if len(name) <= most else cut(name) for name in names]
+        found = [name if len(name) <= most else shorten(name) for name in names]
         if len({*found}) == len({*names}):
             return tuple(map(literal, found))
     places = {name: f"… {place}" for place, name in enumerate(dict.fromkeys(names), 1)}
@@ -242,9 +254,7 @@ def _finish(axes: "Axes", x: str, y: str) -> None:
     """The names of the axes, a light grid, and no frame."""
     axes.set_xlabel(x)
     axes.set_ylabel(y)
-    axes.grid(color=_PALE, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy(axes)
     axes.tick_params(labelsize=8)
 
 
