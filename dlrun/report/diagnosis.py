@@ -101,7 +101,7 @@ def label_noise(trained: Trained) -> Iterator[Finding]:
         return
     here, there = seen["labels/train"], seen["labels/val"]
     error = math.hypot(seen["labels/train_error"], seen["labels/val_error"])
-    train, val = seen["train_eval/loss"], seen["val/loss"]
+    train, val, of_losses = _losses(seen)
     told = (
         "The nearest training samples contradict training labels more often than validation "
         "labels ({:.3g} against {:.3g})"
@@ -113,8 +113,7 @@ def label_noise(trained: Trained) -> Iterator[Finding]:
         error = math.hypot(seen["contradicted/train_error"], seen["contradicted/val_error"])
         told = told.format(here, there)
     elif _easier(seen) and seen.get("classes", 0.0) <= APART and there > UNTOLD:
-        here, there = train, val
-        error = math.hypot(seen["train_eval/error"], seen["val/error"])
+        here, there, error = train, val, of_losses
         told = (
             f"The network fits validation better than its training samples (losses {val:.3g} "
             f"and {train:.3g}), although the inputs are alike"
@@ -141,9 +140,14 @@ def _contradicted(seen: Mapping[str, float]) -> bool:
 
 def _easier(seen: Mapping[str, float]) -> bool:
     """Whether validation leaves clearly less of the undecided loss than training."""
-    more = seen["train_eval/loss"] - seen["val/loss"]
+    train, val, error = _losses(seen)
+    return train - val > max(CLOSE * seen["undecided"], SURE * error)
+
+
+def _losses(seen: Mapping[str, float]) -> tuple[float, float, float]:
+    """Those of training and validation, and the standard error of their difference."""
     error = math.hypot(seen["train_eval/error"], seen["val/error"])
-    return more > max(CLOSE * seen["undecided"], SURE * error)
+    return seen["train_eval/loss"], seen["val/loss"], error
 
 
 def _further(seen: Mapping[str, float]) -> bool:
@@ -304,10 +308,9 @@ def overfit(trained: Trained) -> Iterator[Finding]:
     seen = trained.seen
     if "val/loss" not in seen or seen["undecided"] <= 0:
         return
-    train, val = seen["train_eval/loss"], seen["val/loss"]
+    train, val, error = _losses(seen)
     gap = (val - train) / seen["undecided"]
-    error = math.hypot(seen["train_eval/error"], seen["val/error"]) / seen["undecided"]
-    if gap > max(CLOSE, SURE * error) and val > FITTED * train:
+    if gap > max(CLOSE, SURE * error / seen["undecided"]) and val > FITTED * train:
         yield Finding(
             "overfit",
             WARN,
@@ -323,8 +326,7 @@ def validation_easier(trained: Trained) -> Iterator[Finding]:
     seen = trained.seen
     if "val/loss" not in seen or seen["undecided"] <= 0:
         return
-    train, val = seen["train_eval/loss"], seen["val/loss"]
-    error = math.hypot(seen["train_eval/error"], seen["val/error"])
+    train, val, error = _losses(seen)
     if _easier(seen):
         yield Finding(
             "validation_easier",
@@ -341,8 +343,7 @@ def good_fit(trained: Trained) -> Iterator[Finding]:
     seen = trained.seen
     if "val/loss" not in seen or seen["undecided"] <= 0:
         return
-    train, val = seen["train_eval/loss"], seen["val/loss"]
-    error = math.hypot(seen["train_eval/error"], seen["val/error"])
+    train, val, error = _losses(seen)
     near = CLOSE * seen["undecided"]
     numbers = {"train": train, "val": val, "error": error}
     if 2 * error > near:
