@@ -42,6 +42,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from dlrun.errors import Mistake
 from dlrun.finding import Finding
 from dlrun.record import Record, read_json
 from dlrun.report.chart import Charts
@@ -140,6 +141,12 @@ class RecordedRun:
         ends = [place for place, p in enumerate(self.points) if "best/epoch" in p["values"]]
         closing = self.points[ends[-1] if ends else -1 :]
         return {key: value for point in closing for key, value in point["values"].items()}
+
+    @property
+    def at_best(self) -> list[Mapping[str, Any]]:
+        """The points at the epoch of the best weights."""
+        epoch = self.last.get("best/epoch")
+        return [point for point in self.points if point["epoch"] == epoch]
 
 
 @dataclass(frozen=True)
@@ -333,6 +340,18 @@ def procedure(
         return Procedure(function, single, judged, trains, alone, seeds, split)
 
     return declare
+
+
+def at_least(least: int, **options: int) -> None:
+    """Raise Mistake for the first of a procedure's options, by their names, that is less."""
+    for name, value in options.items():
+        if value < least:
+            raise Mistake(f"procedure.{name}={value}: must be at least {least}")
+
+
+def by_variant(found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """The values of each variant as those of the record: `<variant> <key>`."""
+    return {f"{name} {key}": value for name, own in found.items() for key, value in own.items()}
 
 
 def of(made: Callable[..., Outcome]) -> Procedure:

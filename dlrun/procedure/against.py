@@ -2,21 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import isfinite
 from typing import Any
 
 from dlrun.errors import Mistake
-from dlrun.procedure import Lab, Outcome, procedure
+from dlrun.procedure import Lab, Outcome, at_least, procedure
 from dlrun.procedure.contrast import (
     Variant,
     axis,
     check_recorded,
+    finite,
     labs,
     recorded_key,
     varied,
     wanted,
 )
-from dlrun.record.sweep import spans_decades
+from dlrun.record.sweep import is_number, spans_decades
 from dlrun.report.chart import Chart
 from dlrun.shell import spelled
 
@@ -42,10 +42,9 @@ def against(
             "procedure.key and procedure.values are required: what changes, and to what, e.g. "
             "procedure.key=optimizer.lr 'procedure.values=[0.01,0.1,1]'"
         )
-    if seeds < 1:
-        raise Mistake(f"procedure.seeds={seeds}: must be at least 1")
+    at_least(1, seeds=seeds)
     named = labs(lab, variants or {})
-    places = [v if isinstance(v, str) or _is_number(v) else spelled(v) for v in values]
+    places = [v if isinstance(v, str) or is_number(v) else spelled(v) for v in values]
     if twice := [place for place in places if places.count(place) > 1]:
         raise Mistake(f"procedure.values: {twice[0]} is there twice; write each value once")
     each_at = {
@@ -63,12 +62,7 @@ def against(
     said, linear = axis(runs, drawn)
     return Outcome(
         runs=runs,
-        values={
-            f"{each.name} {name}": number
-            for each in trained.values()
-            for name, number in each.values().items()
-            if isfinite(number)
-        },
+        values=finite(trained.values()),
         table=[_row(key, *place, each, drawn) for place, each in trained.items()],
         chart=[
             _chart(key, places, trained, _LOSS, "training loss at the end", False, title),
@@ -103,7 +97,7 @@ def _chart(
     title: str,
 ) -> Chart:
     """What the variants come to, over numbers at their places, over names side by side."""
-    numbers = all(map(_is_number, values))
+    numbers = all(map(is_number, values))
     curves: dict[str, list[float | None]] = {}
     for (name, _), variant in trained.items():
         curves.setdefault(name or said, []).append(variant.values().get(drawn))
@@ -118,7 +112,3 @@ def _chart(
         linear=linear,
         title=title,
     )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

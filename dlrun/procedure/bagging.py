@@ -12,14 +12,13 @@ from dlrun.data import Data
 from dlrun.data import split as splits
 from dlrun.data.sample import make_generator
 from dlrun.errors import Mistake
-from dlrun.procedure import Lab, Outcome, Training, procedure
+from dlrun.procedure import Lab, Outcome, Training, at_least, procedure
 from dlrun.procedure.contrast import labs
 from dlrun.procedure.ensemble import (
     OUT_OF_BAG,
     Rows,
     check_beside,
     check_count,
-    check_passes,
     judge_of,
     together,
 )
@@ -51,7 +50,7 @@ def bagging(
     Raises Mistake where a setting is out of range, or a single network is of another kind.
     """
     check_count("models", models, models)
-    check_passes(passes)
+    at_least(1, passes=passes)
     singles = labs(lab, beside or {}, "beside")
     data, first = lab.data(), int(lab.recipe["seed"])
     seed = int(lab.recipe["data"].get("split_seed") or 0) + first

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlrun import record
 from dlrun.engine.evaluate import evaluate, samples
 from dlrun.engine.run import Run
 from dlrun.errors import Failure, Mistake
@@ -134,11 +133,6 @@ def _train(lab: Lab) -> dict[str, RecordedRun]:
 
 def _measured(run: RecordedRun) -> dict[str, float]:
     """What validation has found of the best weights of a run."""
-    end = record.last_values(list(run.points))
-    values = next(
-        point["values"]
-        for point in run.points
-        if point["epoch"] == end["best/epoch"] and "val/loss" in point["values"]
-    )
-    best = {k.replace("best/val_", "val/"): v for k, v in end.items() if k.startswith("best/")}
+    values = next(point["values"] for point in run.at_best if "val/loss" in point["values"])
+    best = {k.replace("best/val_", "val/"): v for k, v in run.last.items() if k.startswith("best/")}
     return {key: value for key, value in (values | best).items() if key.startswith("val/")}

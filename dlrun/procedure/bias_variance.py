@@ -16,7 +16,7 @@ from dlrun.data import Data
 from dlrun.data.sample import make_generator
 from dlrun.data.toy import CURVES
 from dlrun.errors import Mistake
-from dlrun.procedure import LENGTH, Lab, Outcome, Training, procedure
+from dlrun.procedure import LENGTH, Lab, Outcome, Training, by_variant, procedure
 from dlrun.procedure.contrast import labs
 from dlrun.procedure.regions import Rule, known, line, points, says
 from dlrun.report.chart import Chart
@@ -58,11 +58,7 @@ def bias_variance(lab: Lab, variants: dict[str, Any] | None = None, sets: int = 
     first, *_, last = [*parts, *parts]
     return Outcome(
         runs=runs,
-        values={
-            f"{name} {part}": value
-            for name, found in parts.items()
-            for part, value in found.items()
-        },
+        values=by_variant(parts),
         text=f"Over {sets} training sets {size}, {said} {_told(parts[best])}",
         table=[{"": name, **found} for name, found in parts.items()],
         chart=[

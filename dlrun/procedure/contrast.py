@@ -9,7 +9,7 @@ from typing import Any
 from dlrun import shell
 from dlrun.errors import Mistake
 from dlrun.metric import Metric, known, metric_of
-from dlrun.procedure import Lab, Outcome, RecordedRun, Training, procedure
+from dlrun.procedure import Lab, Outcome, RecordedRun, Training, at_least, by_variant, procedure
 from dlrun.record.expected import FOUND, reached, reached_by_all
 from dlrun.report.chart import Chart
 from dlrun.report.curves import curve, mean_curve
@@ -66,8 +66,7 @@ def contrast(
             "procedure.variants is required: overrides by the name of each variant, e.g. "
             "\"procedure.variants={low: 'optimizer.lr=1e-4', good: 'optimizer.lr=0.1'}\""
         )
-    if seeds < 1:
-        raise Mistake(f"procedure.seeds={seeds}: must be at least 1")
+    at_least(1, seeds=seeds)
     named = labs(lab, variants)
     check_recorded(named.values(), {"metric": metric, "also": also, "until": until}, test)
     trained = [
@@ -83,7 +82,7 @@ def contrast(
         shared[0] = replace(shared[0], title=title)
     return Outcome(
         runs=runs,
-        values=_values(trained),
+        values=finite(trained),
         table=[_row(each, key) for each in trained],
         chart=[_apart(each) for each in trained] if apart else shared,
     )
@@ -221,13 +220,10 @@ def wanted(
     ]
 
 
-def _values(trained: Iterable[Variant]) -> dict[str, float]:
-    return {
-        f"{each.name} {key}": value
-        for each in trained
-        for key, value in each.values().items()
-        if isfinite(value)
-    }
+def finite(trained: Iterable[Variant]) -> dict[str, float]:
+    """What variants come to, for the record."""
+    values = by_variant({each.name: each.values() for each in trained})
+    return {key: value for key, value in values.items() if isfinite(value)}
 
 
 def _row(variant: Variant, key: str) -> dict[str, Any]:

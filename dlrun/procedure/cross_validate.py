@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dlrun.data import split as splits
 from dlrun.errors import Mistake
 from dlrun.finding import WARN, Finding, undecided
-from dlrun.procedure import Lab, Outcome, RecordedRun, Training, procedure
+from dlrun.procedure import Lab, Outcome, RecordedRun, Training, at_least, procedure
 from dlrun.record import PREDICTIONS, write_arrays
 
 HELD_OUT = "held_out"
@@ -36,8 +36,7 @@ def cross_validate(lab: Lab, folds: int = 5, repeats: int = 1, val: float | str 
 
     Raises Mistake where a setting is out of range.
     """
-    if repeats < 1:
-        raise Mistake(f"procedure.repeats={repeats}: must be at least 1")
+    at_least(1, repeats=repeats)
     data = lab.data()
     seed = int(lab.recipe["data"].get("split_seed") or 0)
     rows = np.sort(np.concatenate([data.train.rows.numpy(), data.val.rows.numpy()]))

@@ -24,7 +24,7 @@ from dlrun.engine.run import Run
 from dlrun.errors import Mistake
 from dlrun.finding import NOTE, Finding, undecided
 from dlrun.preprocessing.columns import Columns
-from dlrun.procedure import Lab, Outcome, RecordedRun, Training, procedure
+from dlrun.procedure import Lab, Outcome, RecordedRun, Training, at_least, procedure
 from dlrun.procedure.cross_validate import standard_error
 from dlrun.procedure.train import deployable
 from dlrun.record import PREDICTIONS, test_set, write_arrays
@@ -60,7 +60,7 @@ def ensemble(
     if runs is not None and seeds is not None:
         raise Mistake(f"procedure.seeds={seeds}: trains new runs, and procedure.runs names others")
     check_count("seeds", seeds, SEEDS if seeds is None else seeds)
-    check_passes(passes)
+    at_least(1, passes=passes)
     if not len(lab.data().val):
         raise Mistake("procedure=ensemble: there is no validation split to measure on")
     if runs is not None:
@@ -78,12 +78,6 @@ def check_count(setting: str, value: Any, count: int) -> None:
     """Raise Mistake for a setting that asks for an ensemble of one."""
     if count < 2:
         raise Mistake(f"procedure.{setting}={value}: an ensemble has at least 2 members")
-
-
-def check_passes(passes: int) -> None:
-    """Raise Mistake for fewer than one."""
-    if passes < 1:
-        raise Mistake(f"procedure.passes={passes}: must be at least 1")
 
 
 def _found(lab: Lab, which: Sequence[str]) -> list[RecordedRun]:

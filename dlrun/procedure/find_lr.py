@@ -16,7 +16,7 @@ from dlrun.engine.state import State, restore
 from dlrun.engine.step import SingleStep, endless
 from dlrun.errors import Mistake
 from dlrun.finding import NOTE, WARN, Finding
-from dlrun.procedure import Lab, Outcome, Training, procedure
+from dlrun.procedure import Lab, Outcome, Training, at_least, procedure
 from dlrun.report.chart import Chart
 from dlrun.report.known import reaching
 from dlrun.shell import counted
@@ -167,9 +167,8 @@ def _check(
         raise Mistake(f"procedure.rates={rates}: {need}")
     if not 0 < lowest < highest < math.inf:
         raise Mistake(f"procedure.lowest={lowest}: must be above 0 and below highest={highest}")
-    for name, value, least in (("steps", steps, 10), ("per_decade", per_decade, 1)):
-        if value < least:
-            raise Mistake(f"procedure.{name}={value}: must be at least {least}")
+    at_least(10, steps=steps)
+    at_least(1, per_decade=per_decade)
 
 
 def _grid(lowest: float, highest: float, per_decade: int) -> list[float]:

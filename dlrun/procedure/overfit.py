@@ -12,7 +12,7 @@ from dlrun import shell
 from dlrun.data import Data, Split
 from dlrun.errors import Mistake
 from dlrun.finding import FAIL, NOTE, Finding
-from dlrun.procedure import Lab, Outcome, RecordedRun, Training, procedure
+from dlrun.procedure import Lab, Outcome, RecordedRun, Training, at_least, procedure
 from dlrun.report.chart import Chart
 
 FEW = 10
@@ -41,8 +41,7 @@ def overfit(
     Raises Mistake for what is no number of samples, and where no run can be built.
     """
     check_samples(samples)
-    if steps < 1:
-        raise Mistake(f"procedure.steps={steps}: must be at least 1")
+    at_least(1, steps=steps)
     data = lab.data()
     runs = _train(lab, data, sorted(set(samples)), steps)
     rows = [_row(count, run) for count, run in runs.items()]

@@ -11,7 +11,7 @@ from dlrun.engine.look import Seen, untouched
 from dlrun.engine.preflight import preflight
 from dlrun.engine.run import Run
 from dlrun.finding import Finding
-from dlrun.procedure import Lab, Outcome, Training, procedure
+from dlrun.procedure import Lab, Outcome, Training, by_variant, procedure
 from dlrun.procedure.contrast import varied
 from dlrun.report.chart import Chart
 
@@ -54,11 +54,7 @@ def probe(lab: Lab, variants: dict[str, Any] | None = None) -> Outcome:
         return Outcome(values=one.values, findings=findings, table=table, chart=chart)
     several = {name: _probed(varied(lab, name, words)) for name, words in variants.items()}
     return Outcome(
-        values={
-            f"{name} {key}": value
-            for name, each in several.items()
-            for key, value in each.values.items()
-        },
+        values=by_variant({name: each.values for name, each in several.items()}),
         table=_compared(several),
         chart=_charts(several),
     )

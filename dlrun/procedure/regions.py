@@ -18,7 +18,7 @@ from dlrun.engine.distance import distances
 from dlrun.engine.evaluate import answer, evaluating
 from dlrun.engine.run import Run
 from dlrun.errors import Mistake
-from dlrun.procedure import Lab, Outcome, Training, procedure
+from dlrun.procedure import Lab, Outcome, Training, by_variant, procedure
 from dlrun.procedure.contrast import labs
 from dlrun.report.chart import Chart, Ground
 from dlrun.shell import counted, spelled
@@ -73,19 +73,16 @@ def regions(
     what = "mean squared error" if numbers else "error rate"
     samples = counted(len(shared.splits[held_out]), "sample")
     where = f"{samples} of {held_out}" if alike else f"the {held_out} samples of each"
+    rows = {
+        name: {f"{split}/error": value for split, value in found.items()}
+        for name, found in errors.items()
+    }
     return Outcome(
         runs=list(runs.values()),
-        values={
-            f"{name} {split}/error": value
-            for name, found in errors.items()
-            for split, value in found.items()
-        },
+        values=by_variant(rows),
         text=f"{what} on {where}: "
         + ", ".join(f"{name} {found[held_out]:.4g}" for name, found in errors.items()),
-        table=[
-            {"": name, **{f"{split}/error": v for split, v in found.items()}}
-            for name, found in errors.items()
-        ],
+        table=[{"": name, **row} for name, row in rows.items()],
         chart=[
             *(_panel(data[name], name, rules[name], rules.get(BEST)) for name in shown),
             *([_errors(names, errors, held_out, what, alike)] if len(names) > 1 else []),

@@ -66,11 +66,9 @@ def retrain(
 
 def _best(run: RecordedRun) -> Mapping[str, Any]:
     """The point of the best weights."""
-    epoch = run.last["best/epoch"]
-    found = next((point for point in run.points if point["epoch"] == epoch), None)
-    if found is None:
+    if not run.at_best:
         raise Mistake(f"procedure=retrain: run {run.directory.name} has no best weights")
-    return found
+    return run.at_best[0]
 
 
 def _restart(

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-from dlrun import record, shell
+from dlrun import shell
 from dlrun.errors import Failure, Mistake
 from dlrun.finding import NOTE, Finding
 from dlrun.metric import known, score
-from dlrun.procedure import Lab, Outcome, RecordedRun, Training, procedure
+from dlrun.procedure import Lab, Outcome, RecordedRun, Training, at_least, procedure
 from dlrun.procedure.overfit import check_samples
 from dlrun.report import steps
 from dlrun.report.chart import Chart
@@ -53,9 +53,7 @@ def start(
 
     Raises Mistake where a setting is below 1. Fails where a check fails or nothing is memorized.
     """
-    for name, value in (("rates", rates), ("epochs", epochs), ("fine_epochs", fine_epochs)):
-        if value < 1:
-            raise Mistake(f"procedure.{name}={value}: must be at least 1")
+    at_least(1, rates=rates, epochs=epochs, fine_epochs=fine_epochs)
     check_samples(samples)
     report = _Report(lab)
     rate, largest = lab.recipe["optimizer"].get("lr"), math.inf
@@ -111,15 +109,9 @@ class _Tried:
         """By which the best is chosen: what is monitored, then the least loss."""
         if self.run.value is None:
             return -math.inf, -math.inf
-        end = record.last_values(list(self.run.points))
-        loss = next(
-            (
-                point["values"]["val/loss"]
-                for point in self.run.points
-                if point["epoch"] == end.get("best/epoch") and "val/loss" in point["values"]
-            ),
-            math.inf,
-        )
+        measured = [point["values"] for point in self.run.at_best]
+        losses = [values["val/loss"] for values in measured if "val/loss" in values]
+        loss = losses[0] if losses else math.inf
         return score(self.key, self.run.value, known(self.run.info["metrics"])), -loss
 
     @property
@@ -343,7 +335,7 @@ def _digits(value: float) -> float:
 
 
 def _row(tried: _Tried) -> dict[str, Any]:
-    point, end = tried.point, record.last_values(list(tried.run.points))
+    point, end = tried.point, tried.run.last
     rate = {} if point.rate is None else {_RATE: f"{point.rate:g}"}
     epochs = tried.run.points[-1]["epoch"]
     row = {**rate, point.decay_key: f"{point.decay:g}", "epochs": f"{epochs:.4g}"}

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from dlrun.errors import Mistake
-from dlrun.procedure import Lab, Outcome, procedure
+from dlrun.procedure import Lab, Outcome, at_least, by_variant, procedure
 from dlrun.procedure.contrast import varied
 from dlrun.procedure.descent import Path, Place, descend
 from dlrun.procedure.landscapes import LANDSCAPES, Landscape, Point
@@ -66,13 +66,8 @@ def surface(
         paths[name] = descend(landscape, place, optimizer, schedule, steps, noises[name], seed)
     found = {name: _measured(path, tolerance) for name, path in paths.items()}
     alone = len(found) == 1
-    values = {
-        key if alone else f"{name} {key}": value
-        for name, each in found.items()
-        for key, value in each.items()
-    }
     return Outcome(
-        values=values,
+        values=next(iter(found.values())) if alone else by_variant(found),
         text=f"{surface}, {counted(steps, 'step')}: {_said(found)}.",
         table=[_row(name, paths[name], each, show) for name, each in found.items()],
         chart=[_ground(title or surface, landscape, paths), _beside(paths, show, tolerance)],
@@ -83,8 +78,7 @@ def _check(surface: str, steps: int, tolerance: float, show: str) -> None:
     for key, value, known in (("surface", surface, LANDSCAPES), ("show", show, SHOWN)):
         if value not in known:
             raise Mistake(f"procedure.{key}={value}: must be one of {', '.join(known)}")
-    if steps < 1:
-        raise Mistake(f"procedure.steps={steps}: must be at least 1")
+    at_least(1, steps=steps)
     if tolerance < 0:
         raise Mistake(f"procedure.tolerance={tolerance:g}: must not be negative")
 

@@ -12,7 +12,7 @@ from dlrun.engine.run import Run
 from dlrun.model.order import weight_layers
 from dlrun.model.roles import value
 from dlrun.model.roles import weights as used
-from dlrun.procedure import Lab, Outcome, Training, procedure
+from dlrun.procedure import Lab, Outcome, Training, by_variant, procedure
 from dlrun.procedure.contrast import labs
 from dlrun.report.chart import Chart, Ground
 
@@ -43,11 +43,7 @@ def weights(lab: Lab, variants: dict[str, Any] | None = None) -> Outcome:
             sizes[name][f"from {first}"] = float(apart)
     return Outcome(
         runs=list(recorded.values()),
-        values={
-            f"{name} {key}": value
-            for name, run in recorded.items()
-            for key, value in {**run.last, **sizes[name]}.items()
-        },
+        values=by_variant({name: {**run.last, **sizes[name]} for name, run in recorded.items()}),
         table=[{"": name, **found} for name, found in sizes.items()],
         chart=_charts(runs, flat),
     )
@@ -55,9 +51,13 @@ def weights(lab: Lab, variants: dict[str, Any] | None = None) -> Outcome:
 
 def every(model: nn.Module) -> Tensor:
     """(weights,) float64 All trainable weights as layers use them; no biases."""
+    return torch.cat([part.flatten().cpu().double() for part in _parts(model)])
+
+
+def _parts(model: nn.Module) -> list[Tensor]:
+    """The weights of each layer as it uses them."""
     found = used(model)
-    parts = [*found.plain, *map(value, found.made)]
-    return torch.cat([part.detach().flatten().cpu().double() for part in parts])
+    return [part.detach() for part in [*found.plain, *map(value, found.made)]]
 
 
 def measured(model: nn.Module) -> dict[str, float]:
@@ -65,11 +65,8 @@ def measured(model: nn.Module) -> dict[str, float]:
 
     Of the weights that come into one unit or channel.
     """
-    w, found = every(model), used(model)
-    units = [
-        part.detach().flatten(1).norm(dim=1).max()
-        for part in [*found.plain, *map(value, found.made)]
-    ]
+    w = every(model)
+    units = [part.flatten(1).norm(dim=1).max() for part in _parts(model)]
     return {
         "l1": float(w.abs().sum()),
         "l2": float(w.square().sum()),
