@@ -20,9 +20,9 @@ from dlrun.data.place import STORED, require_file
 from dlrun.data.tables.cells import find_missing, require_decimal
 from dlrun.data.tables.columns import read_kinds
 from dlrun.data.tables.file import FORMS as TABLES
-from dlrun.data.tables.read import read_table, some
+from dlrun.data.tables.read import Table, read_table, some
 from dlrun.data.tables.settle import settle
-from dlrun.data.tables.targets import TASKS, encode, for_task
+from dlrun.data.tables.targets import encode, for_task, require_task
 from dlrun.errors import Mistake
 
 SPLITS = ("train", "val", "test")
@@ -72,8 +72,7 @@ def arrays(
     Raises ValueError for an argument out of range, Mistake for what the file lacks, and
     for values that are missing or not finite.
     """
-    if task not in TASKS:
-        raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task}")
+    require_task(task)
     require_decimal(decimal)
     find_missing(missing)  # raises ValueError
     kinds = read_kinds(columns) or None
@@ -115,8 +114,7 @@ def _build(
     file: Path, task: str, asked: Mapping[str, Any], report: Report | None, writer: Writer
 ) -> Labels:
     """Read the file into the cache."""
-    given: dict[str, NDArray[np.int64]] = {}
-    known: dict[str, Any] = {}
+    table, given = None, dict[str, NDArray[np.int64]]()
     if file.suffix.lower() in STORED:
         x, y, given = _join(_read_arrays(file))
         x = as_samples(x)
@@ -124,19 +122,30 @@ def _build(
         options = dict(asked)
         table = read_table(file, task=task, kinds=options.pop("columns"), **options)
         x, y = table.x.astype(np.float32), table.y
-        names = tuple(column["name"] for column in table.reading["columns"])
-        known = {"notes": tuple(table.notes), "groups": table.groups, "columns": names}
-        known["reading"] = {**table.reading, "texts": table.values}
     y, classes = encode(y, task)
     if len(x) != len(y):
         raise Mistake(f"x has {shell.counted(len(x), 'sample')} but y has {len(y):,}")
-    if known:
-        known["chance"] = coincide(np.c_[x, y.astype(np.float32)])
     for start in range(0, len(x), 10_000):
         writer.add(x[start : start + 10_000])
         if report:
             report(min(start + 10_000, len(x)), len(x))
-    return Labels(y, classes, given, **known)
+    return Labels(y, classes, given) if table is None else labels_of(table, y, classes, given)
+
+
+def labels_of(
+    table: Table, y: Array, classes: tuple[str, ...], given: dict[str, NDArray[np.int64]]
+) -> Labels:
+    """What the cache keeps of a table beside its numbers, with its encoded target."""
+    return Labels(
+        y,
+        classes,
+        given,
+        notes=tuple(table.notes),
+        groups=table.groups,
+        chance=coincide(np.c_[table.x.astype(np.float32), y.astype(np.float32)]),
+        columns=tuple(column["name"] for column in table.reading["columns"]),
+        reading={**table.reading, "texts": table.values},
+    )
 
 
 def as_samples(x: Array, before: int = 0) -> Array:

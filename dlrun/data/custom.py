@@ -20,10 +20,10 @@ from dlrun import shell
 from dlrun.data import Report, Source
 from dlrun.data.cache import FORMAT, Labels, Writer, load
 from dlrun.data.fingerprint import hash_files, stat_below
-from dlrun.data.images.read import converted, flatten
+from dlrun.data.images.read import channels_first, converted, flatten
 from dlrun.data.parts import Part, write
 from dlrun.data.split import NAMES
-from dlrun.data.tables.targets import TASKS, for_task
+from dlrun.data.tables.targets import for_task, require_task
 from dlrun.errors import DlrunError, Mistake, told
 
 OWN = ("task", "scale_targets", "cache")
@@ -55,8 +55,7 @@ def custom(
     Returns y (n,) int64, or (n, targets) float32 in regression.
     Raises ValueError for a task that there is not, Mistake for what is no set.
     """
-    if task not in TASKS:
-        raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task}")
+    require_task(task)
     files = [file for path in _paths(arguments) for file in stat_below(path)]
     key = hash_files(files, FORMAT, arguments, list(map(_digest, code)), task)
     try:
@@ -162,8 +161,7 @@ def _array(value: Any) -> Array:
         if value.mode != "F" and value.mode[0] != "I":
             mode = "L" if value.mode in ("1", "L") else "RGB"
             value = converted(flatten(value, "white")[0], mode)
-        pixels = np.asarray(value)
-        return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+        return channels_first(np.asarray(value))
     return np.asarray(value)
 
 

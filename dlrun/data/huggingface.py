@@ -15,18 +15,18 @@ from PIL import Image
 
 from dlrun import shell
 from dlrun.data import Report, Source, blame
-from dlrun.data.arrays import settling
+from dlrun.data.arrays import labels_of, settling
 from dlrun.data.cache import FORMAT, Labels, Writer, load
-from dlrun.data.fingerprint import coincide, hash_files, stat_below
+from dlrun.data.fingerprint import hash_files, stat_below
 from dlrun.data.images.format import Wanted
 from dlrun.data.images.layout import split_named
-from dlrun.data.images.read import converted, flatten
+from dlrun.data.images.read import channels_first, converted, flatten
 from dlrun.data.images.resize import resized
-from dlrun.data.images.samples import read_wanted
+from dlrun.data.images.samples import read_wanted, reading_of
 from dlrun.data.parts import Part, write
 from dlrun.data.place import require_folder
 from dlrun.data.tables.read import left_out, read_table, require_column, some
-from dlrun.data.tables.targets import MOST, TASKS, encode, for_task
+from dlrun.data.tables.targets import MOST, encode, for_task, require_task
 from dlrun.errors import Mistake
 
 _CHUNK = 256
@@ -61,8 +61,7 @@ def huggingface(
     size, resize, channels: as for `imagefolder`; task, scale_targets: as for `arrays`.
     Raises ValueError for an argument out of range, Mistake for what the folder lacks.
     """
-    if task not in TASKS:
-        raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task}")
+    require_task(task)
     wanted = read_wanted(size, resize, channels, None, "white")
     folder = shell.path(root, "data.root").absolute()
     with blame(f"data.root={root}"):
@@ -74,10 +73,7 @@ def huggingface(
     source = replace(for_task(source, task, scale_targets), name=folder.name)
     if source.reading:
         return settling(source)
-    reading: dict[str, Any] = {"size": list(source.x.shape[2:]), "background": wanted.background}
-    reading |= {"channels": "rgb" if source.x.shape[1] == 3 else "grey"}
-    reading |= {"resize": resize} if wanted.size else {}
-    return replace(source, reading=reading)
+    return replace(source, reading=reading_of(source, wanted))
 
 
 @dataclass(frozen=True)
@@ -341,8 +337,7 @@ def _picture(one: Any, look: _Look, size: tuple[int, int] | None) -> Array:
         )
     how = look.wanted.resize if look.wanted.size else None
     seen = converted(flatten(one, look.wanted.background)[0], look.mode)
-    pixels = resized(seen, size or own, how)
-    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    return channels_first(resized(seen, size or own, how))
 
 
 def _values(values: Sequence[Any], labels: Sequence[Any] | None, target: str) -> Array:
@@ -393,15 +388,8 @@ def _table(
         y, classes = np.array([names.index(name) for name in classes])[y], names
     writer.add(table.x.astype(np.float32))
     kept = np.array(of_split)[table.rows]
-    return Labels(
-        y,
-        classes,
-        {name: np.flatnonzero(kept == name) for name in splits if name},
-        notes=tuple(table.notes),
-        chance=coincide(np.c_[table.x.astype(np.float32), y.astype(np.float32)]),
-        columns=tuple(column["name"] for column in table.reading["columns"]),
-        reading={**table.reading, "texts": table.values},
-    )
+    given = {name: np.flatnonzero(kept == name) for name in splits if name}
+    return labels_of(table, y, classes, given)
 
 
 def _named(datasets: ModuleType, kind: Any, values: Sequence[Any]) -> Sequence[Any]:

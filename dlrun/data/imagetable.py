@@ -27,7 +27,7 @@ from dlrun.data.tables.read import (
     some,
     with_target,
 )
-from dlrun.data.tables.targets import TASKS, encode, for_task
+from dlrun.data.tables.targets import encode, for_task, require_task
 from dlrun.errors import Mistake
 
 _LOOK = 100  # rows that are looked at for a guess
@@ -71,8 +71,7 @@ def imagetable(
     Returns x (n, channels, height, width) uint8 or float32; y (n,) int64, or (n, targets) float32.
     Raises ValueError for an argument out of range, Mistake for what the table or the folder lacks.
     """
-    if task not in TASKS:
-        raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task}")
+    require_task(task)
     wanted = read_wanted(size, resize, channels, depth, background)
     cells.require_decimal(decimal)
     cells.find_missing(missing)  # raises ValueError

@@ -153,7 +153,12 @@ def read_image(path: str, form: Format, decisive: bool = True) -> tuple[Array | 
         return None, info
     if pixels.dtype != form.dtype:
         pixels = pixels.astype(np.float32) / np.float32(255)
-    return (pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)), info
+    return channels_first(pixels), info
+
+
+def channels_first(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Pixels (h, w) or (h, w, channels) as (channels, h, w)."""
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
 @contextmanager

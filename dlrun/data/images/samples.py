@@ -114,16 +114,21 @@ def _open(
     with blame(place.setting):
         build = partial(_decode_all, place, wanted)
         source, bad = load(place.kind, key, build, place.cache, quiet)
+    source = replace(source, name=place.name, reading=reading_of(source, wanted))
+    if source.values is not None:
+        source = replace(source, settle=partial(_settle, place, wanted, source))
+    return source, bad
+
+
+def reading_of(source: Source, wanted: Wanted) -> dict[str, Any]:
+    """How other images must be read to become like those of a set."""
     reading: dict[str, Any] = {"size": list(source.x.shape[2:]), "background": wanted.background}
     reading["channels"] = "rgb" if source.x.shape[1] == 3 else "grey"
     if wanted.size:
         reading["resize"] = wanted.resize
     if source.values:
         reading["depth"] = source.values.depth
-    source = replace(source, name=place.name, reading=reading)
-    if source.values is not None:
-        source = replace(source, settle=partial(_settle, place, wanted, source))
-    return source, bad
+    return reading
 
 
 def _settle(

@@ -1,7 +1,7 @@
 """Which columns of a table cannot help to predict: identifiers, constants, copies of the target."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +68,7 @@ class Column:
     @property
     def present(self) -> list[str]:
         """The texts that are values."""
-        return _present(self.texts, self.missing_rows)
+        return without(self.texts, self.missing_rows)
 
 
 def read(
@@ -77,7 +77,7 @@ def read(
     """A column, as its texts show, or of this kind: then what is not so counts as missing."""
     if kind == "text":
         return Column(name, texts, missing_rows, "text", None)
-    present = _present(texts, missing_rows)
+    present = without(texts, missing_rows)
     if kind == "number":
         return _forced(name, texts, missing_rows, "number", cells.read_each(present, decimal))
     if kind:
@@ -100,9 +100,10 @@ def read(
     return Column(name, texts, missing_rows, "text", None)
 
 
-def _present(texts: Sequence[str], missing_rows: Sequence[int]) -> list[str]:
-    without = set(missing_rows)
-    return [text for row, text in enumerate(texts) if row not in without]
+def without(texts: Sequence[str], missing_rows: Collection[int]) -> list[str]:
+    """The texts of all other rows."""
+    missing = set(missing_rows)
+    return [text for row, text in enumerate(texts) if row not in missing]
 
 
 def _filled(

@@ -178,7 +178,7 @@ def with_target(
     """
     without = set(_find_missing_rows(file, [target], missing)[target])
     texts, notes = file.texts[target], []
-    present = [text for row, text in enumerate(texts) if row not in without]
+    present = columns.without(texts, without)
     nones = [row for row in without if texts[row].lower() == "none"] if missing is None else []
     if nones and present and columns.read(target, present, (), "point").kind == "text":
         without -= set(nones)
@@ -270,11 +270,7 @@ def _guess_decimal(
     texts: Mapping[str, Sequence[str]], missing_rows: Mapping[str, Sequence[int]]
 ) -> tuple[str, list[str]]:
     """The decimal mark that the columns show, and a note where it is the comma."""
-    present = {name: texts[name] for name in missing_rows}
-    for name, rows in missing_rows.items():
-        if rows:
-            without = set(rows)
-            present[name] = [t for row, t in enumerate(texts[name]) if row not in without]
+    present = {name: columns.without(texts[name], rows) for name, rows in missing_rows.items()}
     decimal, name, text = cells.guess_decimal(present)
     if not name:
         return decimal, []

@@ -25,6 +25,12 @@ _log = logging.getLogger("dlrun")
 Array = NDArray[Any]
 
 
+def require_task(task: str) -> None:
+    """Raise ValueError for a task that there is not."""
+    if task not in TASKS:
+        raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task}")
+
+
 def encode(y: Array, task: str = "auto") -> tuple[Array, tuple[str, ...]]:
     """Targets as (n,) int64 classes 0..K-1 and their names, or (n, targets) float32 and ().
 
