@@ -59,3 +59,11 @@ def console(stream: str = "stdout") -> Console:
     made = Console(file=cast(IO[str], Output(stream)), highlight=False)
     made.push_render_hook(_Clean())
     return made
+
+
+def wide() -> Console:
+    """A console on standard output that cuts no line of a table where nobody watches."""
+    made = console()
+    if not made.is_terminal:
+        made.width = 10_000
+    return made

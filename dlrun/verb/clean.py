@@ -27,9 +27,7 @@ _SHOWN = 20
 
 def run(asked: Asked) -> int:
     """List what takes space; with --yes remove checkpoints, 1 where some could not be."""
-    outputs, console = asked.outputs, screen.console()
-    if not console.is_terminal:
-        console.width = 10_000
+    outputs, console = asked.outputs, screen.wide()
     record.warn_of_damaged(outputs)
     runs = record.all_runs(outputs)
     kept: dict[Path, str] = {}

@@ -106,7 +106,7 @@ def run(asked: Asked) -> int:
     if "--json" in asked.flags:
         print(record.text(_plain(groups, changes, tests, path)))
     else:
-        _show(screen.console(), groups, changes, tests, path)
+        _show(screen.wide(), groups, changes, tests, path)
     return 0
 
 
@@ -425,8 +425,6 @@ def _show(
     from rich.table import Table
     from rich.text import Text
 
-    if not console.is_terminal:
-        console.width = 10_000
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
     for group in groups:

@@ -92,9 +92,7 @@ def _card(made: Opened, predicted: "Tensor", y: "Tensor") -> dict[str, Any]:
 def _show(made: Opened, samples: "Labelled", found: Mapping[str, Any]) -> None:
     from dlrun.engine.report_card import Bin, Confused, MeanOfClasses, OfClass
 
-    console = screen.console()
-    if not console.is_terminal:
-        console.width = 10_000
+    console = screen.wide()
 
     def say(text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)

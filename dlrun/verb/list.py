@@ -84,9 +84,7 @@ def _show(rows: Sequence[Row]) -> None:
 
     from dlrun.console import screen
 
-    console = screen.console()
-    if not console.is_terminal:
-        console.width = 10_000
+    console = screen.wide()
     cells = [_cells(each) for each in rows]
     widths = {
         name: max(cell_len(name), *(cell_len(each[name]) for each in cells)) for name in cells[0]
