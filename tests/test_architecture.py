@@ -43,9 +43,6 @@ HEAVY = {"recipe/named.py", "recipe/build.py", "recipe/checks.py", "recipe/insta
 
 BLOCKS = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
 # Functions longer than 60 lines, and nested deeper than four: may only become fewer.
-
-BLOCKS = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
-# Functions longer than 60 lines, and nested deeper than four: may only become fewer.
 LONG: set[str] = set()
 DEEP: set[str] = set()
 
