@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from dlrun.recipe.compose import Composer
 from dlrun.recipe.schema import GROUPS
 from dlrun.recipe.schema import Sweep as Settings
 from dlrun.record import expected
+from dlrun.record.sweep import is_number
 from dlrun.sweep import dry_run
 from dlrun.sweep.driver import Driver
 from dlrun.sweep.plan import Plan, plan
@@ -140,8 +140,7 @@ def read_stage(stage: Any) -> Stage:
     around, margin = narrowing.values()
     if not isinstance(around, int) or isinstance(around, bool) or around < 1:
         raise Mistake(f"sweep.stages: around={shell.shown(around)}: must be a whole number above 0")
-    number = isinstance(margin, int | float) and not isinstance(margin, bool)
-    if not number or not 0 <= margin < inf:
+    if not is_number(margin) or margin < 0:
         raise Mistake(f"sweep.stages: margin={shell.shown(margin)}: must be a number, not below 0")
     refine = stage.get(_REFINE, False)
     if not isinstance(refine, bool):
