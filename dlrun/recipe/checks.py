@@ -6,7 +6,6 @@ import math
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from math import prod
 from numbers import Real
 from typing import Any
 
@@ -209,7 +208,7 @@ def _try_forward(
         with torch.no_grad(), _users(config, "model"):
             logits = _passed(config, model, x)
         gives_back = reconstructs(model)
-        _check_outputs(name, logits, x if gives_back else y, data, gives_back)
+        _check_logits(name, logits, x if gives_back else y, data, gives_back)
         if gives_back:
             losses.require_numbers(loss, "the model gives its input back", "mse, mae, huber or bce")
         else:
@@ -582,7 +581,7 @@ def _too_few(config: DictConfig, batch: int) -> str:
     )
 
 
-def _check_outputs(name: str, logits: Any, target: Tensor, data: Data, reconstructs: bool) -> None:
+def _check_logits(name: str, logits: Any, target: Tensor, data: Data, reconstructs: bool) -> None:
     count = len(target)
     expected = tuple(target.shape) if reconstructs else (count, data.outputs)
     given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
@@ -593,7 +592,7 @@ def _check_outputs(name: str, logits: Any, target: Tensor, data: Data, reconstru
     wanted = "one number a class" if data.classes else "one number a target"
     if reconstructs:
         wanted = "the shape of its input"
-    size = f" ({prod(expected[1:]):,} numbers a sample)" if reconstructs else ""
+    size = f" ({math.prod(expected[1:]):,} numbers a sample)" if reconstructs else ""
     raise Mistake(
         f"model={name}: gives {given} for {count} samples of data={data.name}; "
         f"it must give {expected}, {wanted}{size}"

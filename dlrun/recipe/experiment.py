@@ -1,7 +1,6 @@
 """Experiments: their short form, and which commands they say what to expect of."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 from omegaconf import DictConfig
@@ -11,7 +10,7 @@ from dlrun.errors import Mistake
 from dlrun.recipe import identity, mistakes, settle, suggest
 from dlrun.recipe.catalogue import within
 from dlrun.recipe.compose import Composer
-from dlrun.recipe.schema import Settings
+from dlrun.recipe.schema import ROOT
 
 SHORT = "short"
 _FREE = (
@@ -20,7 +19,6 @@ _FREE = (
     "sweep.stack",
 )
 """Settings that leave a command the one that the expectations of a file are of."""
-_ROOT = tuple(each.name for each in fields(Settings))
 
 
 def shortened(composer: Composer, words: Sequence[str]) -> list[str]:
@@ -87,5 +85,5 @@ def disagreement(rows: Iterable[Mapping[str, Any]], got: Iterable[str]) -> str:
 def _is_free(word: str, free: Sequence[str]) -> bool:
     """Whether a word leaves what is found as it is, or names the experiment itself."""
     key = shell.key(word)
-    names_it = "." not in key and "/" not in key and key not in _ROOT
+    names_it = "." not in key and "/" not in key and key not in ROOT
     return names_it or any(within(key.replace("/", "."), each) for each in free)

@@ -15,12 +15,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dlrun.recipe import catalogue, compose, suggest
 from dlrun.recipe.compose import Composer, Override
-from dlrun.recipe.schema import Settings
+from dlrun.recipe.schema import ROOT
 from dlrun.shell import shown
 
 _GLOBAL = "# @package _global_"
 _LINE = "`- override /optimizer: adam`"
-_ROOT = Settings.__dataclass_fields__
 _Chosen = tuple[str, str]  # a group and one of its options; no group: the default recipe
 
 
@@ -57,7 +56,7 @@ def setting(composer: Composer, option: str, key: str) -> tuple[str, str]:
     if path is None:
         return option, f"{key}=..."
     value = _read(path)
-    for part in (key.removeprefix(f"{group}.") if group in _ROOT else key).split("."):
+    for part in (key.removeprefix(f"{group}.") if group in ROOT else key).split("."):
         inside = value.items() if isinstance(value, dict) else ()
         value = next((one for each, one in inside if str(each) == part), None)
     return str(path), f"{key}={shown(value)}"
@@ -112,7 +111,7 @@ def _read(path: Path) -> Any:
 def _problems(composer: Composer, group: str, path: Path, content: Any) -> Iterator[str]:
     """What is wrong with a file of a group; empty messages where nothing is."""
     listed = content.get("defaults", []) if isinstance(content, dict) else []
-    if group.partition("/")[0] not in (*_ROOT, "hydra"):
+    if group.partition("/")[0] not in (*ROOT, "hydra"):
         yield _header(group, path)
         if content is not None and not isinstance(content, dict):
             yield "must hold settings, one `key: value` a line"

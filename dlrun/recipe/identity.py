@@ -10,7 +10,7 @@ from omegaconf import MISSING, DictConfig, Node, OmegaConf
 
 from dlrun import duration
 from dlrun.errors import Mistake
-from dlrun.recipe.schema import GROUPS, SEVERAL, looks, patterns
+from dlrun.recipe.schema import GROUPS, SEVERAL, as_words
 
 NEUTRAL = (
     *("outputs", "name", "device", "threads", "tracking", "resume", "facts", "sweep"),
@@ -47,8 +47,8 @@ def _deciding(recipe: DictConfig) -> dict[str, Any]:
     for group, _, setting in (key.partition(".") for key in NEUTRAL):
         if isinstance(kept.get(group), dict):
             kept[group].pop(setting, None)
-    kept |= {"freeze": sorted({*patterns(kept.get("freeze"))})}
-    kept |= {"divergence": sorted(looks(kept.get("divergence")))}
+    kept |= {"freeze": sorted(as_words(kept.get("freeze")))}
+    kept |= {"divergence": sorted(as_words(kept.get("divergence")))}
     return {key: _sorted(key, value) for key, value in canonical(kept).items()}
 
 

@@ -31,6 +31,8 @@ from dlrun.errors import (
 from dlrun.recipe import identity, signature
 from dlrun.recipe.schema import GROUPS, NEEDED, SEVERAL
 
+T = TypeVar("T")
+
 _TELLING = (
     *(InstantiationException, ValueError, TypeError, RuntimeError, AssertionError),
     ArithmeticError,
@@ -40,6 +42,25 @@ _KINDS: dict[str, tuple[Any, str]] = {
     "preprocessing": (nn.Module, "torch.nn.Module"),
     "augmentation": (Callable, "function"),
 }
+_INVALID = re.compile(r"Invalid (.+?)(?: values?)?(?: at index \d)?: ")
+"""What torch's optimizers say of an argument that they refuse."""
+_OPTIMIZERS = ("torch.optim.", "dlrun.optimizer.")
+_NOT_NEGATIVE = (
+    *("weight_decay", "momentum", "momentum_decay", "lr_decay", "initial_accumulator_value"),
+    "alpha",
+)
+_REFUSED = {name: (name, "must be at least 0") for name in _NOT_NEGATIVE} | {
+    "learning rate": ("lr", "must be at least 0"),
+    "epsilon": ("eps", "must be at least 0"),
+    "beta parameter": ("betas", "each must be at least 0 and below 1"),
+    "rho": ("rho", "must be at least 0 and at most 1"),
+    "eta": ("etas", "write one between 0 and 1 and one above 1, such as [0.5,1.2]"),
+}
+"""By the name that torch gives an argument: its own, and what would be right."""
+_LASTING = ("dlrun.", "torch.")
+_TARGET = r"'_target_': ['\"]([^'\"]*)"
+_sound: set[str] = set()  # groups of options in which nothing was wrong
+_SOUND = 1000  # at most, so that a long sweep does not fill the memory
 
 
 def part(
@@ -68,10 +89,6 @@ def several(config: DictConfig, group: str, lengths: LoopConfig | None = None) -
             given = signature.where(key, values["_target_"])
             raise Mistake(f"{given}: gives {kind_of(made[key])}, no {what}")
     return made
-
-
-_sound: set[str] = set()
-_SOUND = 1000  # at most, so that a long sweep does not fill the memory
 
 
 def problems(config: DictConfig, group: str, apart: tuple[str, ...] = ()) -> list[str]:
@@ -261,27 +278,6 @@ def _caller(config: DictConfig, error: BaseException) -> str:
         if getattr(sys.modules.get(function.__module__), "__file__", None) in files
     ]
     return near[0] if len(near) == 1 else ""
-
-
-_INVALID = re.compile(r"Invalid (.+?)(?: values?)?(?: at index \d)?: ")
-"""What torch's optimizers say of an argument that they refuse."""
-_OPTIMIZERS = ("torch.optim.", "dlrun.optimizer.")
-_NOT_NEGATIVE = (
-    *("weight_decay", "momentum", "momentum_decay", "lr_decay", "initial_accumulator_value"),
-    "alpha",
-)
-_REFUSED = {name: (name, "must be at least 0") for name in _NOT_NEGATIVE} | {
-    "learning rate": ("lr", "must be at least 0"),
-    "epsilon": ("eps", "must be at least 0"),
-    "beta parameter": ("betas", "each must be at least 0 and below 1"),
-    "rho": ("rho", "must be at least 0 and at most 1"),
-    "eta": ("etas", "write one between 0 and 1 and one above 1, such as [0.5,1.2]"),
-}
-"""By the name that torch gives an argument: its own, and what would be right."""
-_LASTING = ("dlrun.", "torch.")
-_TARGET = r"'_target_': ['\"]([^'\"]*)"
-
-T = TypeVar("T")
 
 
 def as_a(interface: type[T], made: Any) -> T:

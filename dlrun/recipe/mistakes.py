@@ -26,11 +26,10 @@ from dlrun.errors import Mistake, first_line, refuse
 from dlrun.recipe import compose, faulty, grammar, settle, signature, suggest
 from dlrun.recipe.catalogue import LAUNCHER, Catalogue, unreadable
 from dlrun.recipe.compose import ChoiceSweep, Composer, Glob, Override, Sweep
-from dlrun.recipe.schema import NEEDED, SEVERAL, Settings
+from dlrun.recipe.schema import NEEDED, ROOT, SEVERAL, Settings
 
 OWN = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir")
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
-ROOT = tuple(field.name for field in dataclasses.fields(Settings))
 
 
 def words(composer: Composer, typed: Sequence[str]) -> None:

@@ -78,7 +78,7 @@ def frozen(
     config: DictConfig, model: nn.Module, names: Names, lengths: LoopConfig
 ) -> Frozen | None:
     """What the recipe freezes; None where it is nothing. Raises Mistake."""
-    patterns = schema.patterns(config.freeze)
+    patterns = schema.as_words(config.freeze)
     if not patterns:
         return None
     said = f"freeze=[{','.join(patterns)}]"

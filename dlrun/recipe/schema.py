@@ -208,25 +208,19 @@ def stack_of(value: Any) -> int | str:
     return asked
 
 
-GROUPS = tuple(takewhile(lambda name: name != "sweep", Settings.__dataclass_fields__))
+ROOT: dict[str, Any] = {each.name: each.type for each in fields(Settings)}
+"""The types of all settings on top of a recipe, its groups among them."""
+GROUPS = tuple(takewhile(lambda name: name != "sweep", ROOT))
 """Each is a folder of `conf/` and a room of `dlrun/`; in the order in which they are shown."""
 NEEDED = tuple(f.name for f in fields(Settings) if f.default == MISSING)
 """The groups that every recipe has an option of."""
 
 
-def looks(value: Any) -> tuple[str, ...]:
-    """What `watch` or `divergence` asks for: a word, a list of words, or null."""
+def as_words(value: Any) -> tuple[str, ...]:
+    """What `watch`, `divergence` or `freeze` asks for, each once: a word, a list, or null."""
     if value is None:
         return ()
-    words = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-    return tuple(dict.fromkeys(map(str, words)))
-
-
-def patterns(value: Any) -> list[str]:
-    """The patterns of `freeze`: a word, a list of them, or null."""
-    if value is None:
-        return []
-    return [str(each) for each in (value if is_list(value) else [value])]
+    return tuple(dict.fromkeys(map(str, value if is_list(value) else [value])))
 
 
 def is_list(value: Any) -> bool:
@@ -239,7 +233,7 @@ def _unfit_names(config: "DictConfig") -> Iterator[tuple[str, str]]:
     words = config.freeze if is_list(config.freeze) else [config.freeze]
     if not all(each is None or isinstance(each, str | int) for each in words):
         yield "freeze", "write names or patterns of parameters: [stem,layer1.*]"
-    if config.unfreeze_at is not None and not patterns(config.freeze):
+    if config.unfreeze_at is not None and not as_words(config.freeze):
         yield "unfreeze_at", "nothing is frozen; say what, with freeze=[backbone]"
     rates = {} if config.lr_of is None else config.lr_of
     if not isinstance(rates, Mapping) or not all(map(_is_factor, rates.values())):
@@ -319,7 +313,7 @@ def _unfit(config: "DictConfig") -> Iterator[tuple[str, str]]:
     except ValueError:
         yield "target_error", "write a share of errors such as 1%, or in regression a val/mae"
     yield from _unfit_names(config)
-    if not set(looks(config.divergence)) <= set(DIVERGENCES):
+    if not set(as_words(config.divergence)) <= set(DIVERGENCES):
         yield "divergence", f"must be one or several of {', '.join(DIVERGENCES)}"
     for key, most in MOST.items():
         if isinstance(config[key], int) and config[key] > most:

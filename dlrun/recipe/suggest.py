@@ -7,19 +7,17 @@ good enough. `words.yaml` has what users of other libraries type.
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from dlrun import shell
 from dlrun.recipe.catalogue import Catalogue, Setting, load
-from dlrun.recipe.schema import NEEDED, SEVERAL, WATCHED, Settings, looks
+from dlrun.recipe.schema import NEEDED, ROOT, SEVERAL, WATCHED, as_words
 
 _CALL = re.compile(r"(?:[a-z]+\.)*([a-z_]+)\((.*)\)", re.I)
 _NUMBER = r"[-+]?(?:\d+(?:\.\d+)?|\.\d+)(?:e[-+]?\d+)?"
 _OF_VAL = re.compile(r"(?i)(val|valid|validation|eval)[_-]")
-_ROOT: dict[str, Any] = {each.name: each.type for each in fields(Settings)}
 _DOTS = re.compile(rf"({_NUMBER})\s*(?:\.\.\.?|…)\s*({_NUMBER})", re.I)
 
 
@@ -145,7 +143,7 @@ def measure(split: str, name: str, measured: Sequence[str], chosen: Sequence[str
 
 def looked_at(value: Any) -> str:
     """What is wrong with the words of `watch`; empty where nothing is."""
-    wrong = [word for word in looks(value) if word not in WATCHED]
+    wrong = [word for word in as_words(value) if word not in WATCHED]
     if not wrong:
         return ""
     meant = words("watched").get(wrong[0].lower())
@@ -312,7 +310,7 @@ def several(key: str, value: str, each: str, catalogue: Catalogue) -> str:
     value: as typed. each: the values that it lists; "" where they cannot be listed. A setting
     takes a list where that is its default, or where its comment shows one.
     """
-    hint = _ROOT.get(key, Any)
+    hint = ROOT.get(key, Any)
     known = [one for one in catalogue.settings(key) if one.full == key]
     known += [one for one in catalogue.primary.root if one.full == key]
     lists = (
