@@ -6,6 +6,7 @@ Imports nothing heavy before the process that delivers is on its way, so that bo
 import logging
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,8 +138,7 @@ def complete(
     if not (tests or exports or examines):
         return
     session.prepare(config, draws=exports)
-    kept = record.open_existing(directory)
-    try:
+    with closing(record.open_existing(directory)) as kept:
         session.follow(directory)  # before anything changes, so that no kill leaves it behind
         saves = exports and config.tracking and config.tracking.get("model", False)
         found = trained(config, directory, session)
@@ -156,8 +156,6 @@ def complete(
             _log.warning(f"{directory}: has lost its checkpoints, and with them its best weights")
         if exports:
             session.draw(directory)
-    finally:
-        kept.close()
 
 
 def draw(config: DictConfig, directory: Path, session: Session) -> None:
@@ -169,10 +167,9 @@ def draw(config: DictConfig, directory: Path, session: Session) -> None:
     if left:
         session.prepare(config, draws=True)
     for each in left:
-        kept = record.open_existing(each)
-        session.follow(each)
-        session.draw(each)
-        kept.close()
+        with closing(record.open_existing(each)):
+            session.follow(each)
+            session.draw(each)
 
 
 def measure(config: DictConfig, directory: Path, session: Session) -> None:

@@ -9,7 +9,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from numbers import Real
@@ -437,12 +437,9 @@ class Lab:
         asked = self.measures_test and wanted.training.test and run.status == record.FINISHED
         if not asked or "test_measured" in run.info or not run.info["data"]["samples"].get("test"):
             return run
-        kept = record.open_existing(run.directory)
-        try:
+        with closing(record.open_existing(run.directory)) as kept:
             self.session.follow(run.directory)
             add_test(self.trained(run), kept)
-        finally:
-            kept.close()
         return _recorded(run.directory)
 
     def _trained(self, wanted: Wanted) -> RecordedRun:

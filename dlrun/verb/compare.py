@@ -4,6 +4,7 @@ import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
@@ -250,15 +251,12 @@ def _asked_of(asked: Asked, directory: Path, split: str) -> Samples | None:
         run, samples = made.run, made.data.splits[split]
         if not len(samples) or run.reconstructs:
             return None
-        kept = record.open_existing(directory) if split == "test" and not made.changed else None
-        try:
+        noted = split == "test" and not made.changed
+        with closing(record.open_existing(directory)) if noted else nullcontext() as kept:
             feed = prepare(samples, run.evaluation, run.device, fixed=False)
             _, predicted, y = assess(run, feed, run.views if split == "test" else None)
             if kept is not None:
                 test_set.note(kept, made.info["data"])
-        finally:
-            if kept is not None:
-                kept.close()
     rows = samples.rows.cpu().numpy()
     if y.dim() == 1:
         right = (predicted.argmax(1) == y).double().numpy()

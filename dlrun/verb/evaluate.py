@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -35,14 +36,11 @@ def run(asked: Asked) -> int:
         from dlrun.verb.labelled import labelled
 
         samples = labelled(made, split)
-        kept = record.open_existing(directory) if samples.are_test else None
-        try:
+        noted = samples.are_test
+        with closing(record.open_existing(directory)) if noted else nullcontext() as kept:
             found = measured(made, samples)
             if kept is not None:
                 found["recipes_measured"] = len(test_set.note(kept, made.info["data"]))
-        finally:
-            if kept is not None:
-                kept.close()
     if "--json" in asked.flags:
         print(json.dumps({"run": directory.name, **found}))
     else:

@@ -2,7 +2,7 @@
 
 import webbrowser
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 
 from dlrun import record, shell
@@ -43,12 +43,9 @@ def kept(made: Opened) -> Iterator[Record]:
     assert before is not None
     before.keep_store(made.config, [])
     made.session.prepare(made.config)
-    own = record.open_existing(made.directory)
-    try:
+    with closing(record.open_existing(made.directory)) as own:
         made.session.follow(made.directory)
         yield own
-    finally:
-        own.close()
 
 
 def _measure(made: Opened) -> None:
