@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dlrun.model.order import evaluation
+from dlrun.model.order import evaluation, hooked
 
 
 def layers(model: nn.Module) -> list[_BatchNorm]:
@@ -39,20 +39,18 @@ def estimate(
     evaluation. forward: how the model is called.
     """
     found = layers(model)
-    momenta, handles = [layer.momentum for layer in found], []
-    with evaluation(model):
+    momenta = [layer.momentum for layer in found]
+    # For its own arithmetic alone: other hooks, which may drop branches, evaluate.
+    handles = [layer.register_forward_pre_hook(_train) for layer in found]
+    handles += [layer.register_forward_hook(_evaluate, prepend=True) for layer in found]
+    with evaluation(model), hooked(handles):
         try:
             for layer in found:
                 layer.reset_running_stats()
                 layer.momentum = None  # every mini-batch counts the same
-                # For its own arithmetic alone: other hooks, which may drop branches, evaluate.
-                handles.append(layer.register_forward_pre_hook(_train))
-                handles.append(layer.register_forward_hook(_evaluate, prepend=True))
             for x in samples:
                 forward(x)
         finally:
-            for handle in handles:
-                handle.remove()
             for layer, momentum in zip(found, momenta, strict=True):
                 layer.momentum = momentum
 

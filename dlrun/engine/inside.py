@@ -1,7 +1,6 @@
 """What is in a trained network, as numbers: filters, weights, activations, and its inputs."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ from dlrun.engine.evaluate import averaged
 from dlrun.engine.layers import Parts, acts, weights
 from dlrun.engine.look import are_images, some, untouched
 from dlrun.engine.run import Run
+from dlrun.model.order import hooked
 
 FILTERS = 64
 """Filters of the first layer, at most."""
@@ -91,7 +91,7 @@ def _first(run: Run, x: Tensor) -> tuple[Any, Tensor] | None:
             met.append((module, args[0].detach()))
 
     modules = [module for name, module in run.model.named_modules() if (name or "model") in own]
-    with _hooked(modules, lambda module: module.register_forward_pre_hook(meet)):
+    with hooked(module.register_forward_pre_hook(meet) for module in modules):
         run.model.eval()
         run.uncompiled(x)
     return met[0] if met and hasattr(met[0][0], "weight") else None
@@ -118,7 +118,7 @@ def distributions(run: Run, split: Split) -> Distributions:
                 found[name] = _histogram(name, kind, out.detach().flatten())
 
         looked = [module for module in Parts(run.model).looked if acts(module)]
-        with _hooked(looked, lambda module: module.register_forward_hook(meet)):
+        with hooked(module.register_forward_hook(meet) for module in looked):
             run.model.eval()
             run.uncompiled(x)
     activations = [*found.values()]
@@ -184,13 +184,3 @@ def _unit(x: Tensor) -> Kernels:
     """Images with values from 0 to 1."""
     values = x.float() / 255 if x.dtype == torch.uint8 else x.float()
     return np.asarray(values.cpu().numpy(), np.float32)
-
-
-@contextmanager
-def _hooked(modules: Sequence[nn.Module], hook: Callable[[nn.Module], Any]) -> Iterator[None]:
-    handles = [hook(module) for module in modules]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from dlrun.engine.count import parameters
 from dlrun.engine.look import Seen, untouched
 from dlrun.engine.run import Run
 from dlrun.model import roles
+from dlrun.model.order import hooked
 
 STATISTICS = (
     *("mean", "std", "zeros", "dead", "saturated"),
@@ -192,18 +193,10 @@ class _Pass:
         self._parts = parts
         self._met: dict[str, _Met] = {}
         self._made: dict[Any, _Met] = {}  # by the function of the graph that gave its output
-        self._handles: list[Any] = []
 
-    @contextmanager
-    def hooked(self) -> Iterator[None]:
+    def hooked(self) -> AbstractContextManager[None]:
         """Inside, layers are met."""
-        try:
-            for module in self._parts.looked:
-                self._handles.append(module.register_forward_hook(self._meet))
-            yield
-        finally:
-            for handle in self._handles:
-                handle.remove()
+        return hooked(module.register_forward_hook(self._meet) for module in self._parts.looked)
 
     def add_functions(self, outputs: Tensor) -> None:
         """The nonlinearities that are no modules, each after the layer before it."""

@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from dlrun.engine.look import Seen, untouched
 from dlrun.engine.run import Run
 from dlrun.errors import Mistake
+from dlrun.model.order import hooked
 from dlrun.procedure import Lab, Outcome, Training, procedure
 from dlrun.report.chart import Chart
 from dlrun.shell import spelled
@@ -83,9 +84,8 @@ def outputs(run: Run, before: Callable[[nn.Module, Any], None] | None = None) ->
     with untouched(run):
         run.model.train()
         handles = [norm.register_forward_pre_hook(before) for norm in norms(run) if before]
-        found: Tensor = run.model(Seen(run).x)
-        for handle in handles:
-            handle.remove()
+        with hooked(handles):
+            found: Tensor = run.model(Seen(run).x)
         return found
 
 

@@ -1,12 +1,13 @@
 """The order in which a network's layers run, found by running it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
+from torch.utils.hooks import RemovableHandle
 
 
 @contextmanager
@@ -19,6 +20,17 @@ def evaluation(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+@contextmanager
+def hooked(handles: Iterable[RemovableHandle]) -> Iterator[None]:
+    """Inside, modules have the hooks of these handles; afterwards they have not."""
+    put = list(handles)
+    try:
+        yield
+    finally:
+        for handle in put:
+            handle.remove()
 
 
 def weight_layers(model: nn.Module, x: Tensor) -> list[nn.Linear | _ConvNd]:
@@ -39,12 +51,8 @@ def weight_layers(model: nn.Module, x: Tensor) -> list[nn.Linear | _ConvNd]:
         for module in model.modules()
         if isinstance(module, nn.Linear | _ConvNd)
     ]
-    try:
-        with evaluation(model), torch.no_grad():
-            model(x)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with hooked(handles), evaluation(model), torch.no_grad():
+        model(x)
     return list(met)
 
 
@@ -52,11 +60,8 @@ def output_of(layer: nn.Module, model: nn.Module, x: Tensor) -> Tensor:
     """The output of the layer when the model runs on x, in evaluation mode, without gradient."""
     given: list[Tensor] = []
     handle = layer.register_forward_hook(lambda module, args, out: given.append(out))
-    try:
-        with evaluation(model), torch.no_grad():
-            model(x)
-    finally:
-        handle.remove()
+    with hooked([handle]), evaluation(model), torch.no_grad():
+        model(x)
     return given[0]
 
 

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from dlrun.model.order import hooked
+
 Layer = nn.Linear | nn.Conv2d
 Fisher = Callable[[Tensor, Tensor], Tensor]
 """(logits, u) -> gradients, see `dlrun.loss.Loss`."""
@@ -86,11 +88,8 @@ def watched(
 
     handles = [layer.register_forward_hook(meet) for layer in layers]
     handles.append(model.register_forward_hook(finish))
-    try:
+    with hooked(handles):
         yield factors
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _draws(logits: Tensor, count: int) -> Iterator[Tensor]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dlrun.engine.evaluate import evaluating, samples
 from dlrun.errors import Mistake
-from dlrun.model.order import evaluation
+from dlrun.model.order import evaluation, hooked
 from dlrun.procedure import Lab, Outcome, Training, procedure
 from dlrun.regularization import dropout
 from dlrun.report.chart import Chart
@@ -90,10 +90,8 @@ def places(model: nn.Module, x: Tensor) -> list[Place]:
 
     known = list(dropout.places(model))
     handles = [module.register_forward_pre_hook(seen) for module, _ in known]
-    with evaluation(model), torch.no_grad():  # batch norm cannot train on one sample
+    with hooked(handles), evaluation(model), torch.no_grad():  # one sample trains no batch norm
         model(x)
-    for handle in handles:
-        handle.remove()
     return [Place(hook, shapes[module]) for module, hook in known]
 
 

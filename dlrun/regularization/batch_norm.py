@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from dlrun.errors import Mistake
-from dlrun.model.order import evaluation
+from dlrun.model.order import evaluation, hooked
 from dlrun.regularization import Regularizer
 
 ACTIVATIONS = (
@@ -93,12 +93,8 @@ def _places(
             handles.append(module.register_forward_pre_hook(enter))
         elif isinstance(module, nn.Linear | _ConvNd):
             handles.append(module.register_forward_hook(leave))
-    try:
-        with evaluation(model), torch.no_grad():
-            model(x)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with hooked(handles), evaluation(model), torch.no_grad():
+        model(x)
     return before, list(behind.items())
 
 

@@ -14,7 +14,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from dlrun.errors import Mistake, below_one
 from dlrun.model.autoencoder import Transposed, is_linear
-from dlrun.model.order import evaluation
+from dlrun.model.order import evaluation, hooked
 from dlrun.regularization import Regularizer
 from dlrun.regularization.batch_norm import ACTIVATIONS
 from dlrun.regularization.dropout import drop
@@ -171,12 +171,8 @@ def _tell_activations(model: nn.Module, x: Tensor, changed: list[Connections]) -
     leaves = [module for module in model.modules() if not any(True for _ in module.children())]
     handles = [module.register_forward_pre_hook(enter) for module in leaves]
     handles += [layer.register_forward_hook(leave) for layer in own]
-    try:
-        with evaluation(model), torch.no_grad():
-            model(x)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with hooked(handles), evaluation(model), torch.no_grad():
+        model(x)
     if any(connections.layer is not changed[-1].layer for connections in waiting):
         raise Mistake(f"{_AFTER}, and here it is not a module; use inference=mean")
 
