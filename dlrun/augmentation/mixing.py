@@ -16,6 +16,8 @@ from dlrun.augmentation.batch import require, require_images
 from dlrun.augmentation.pixels import inside
 from dlrun.preprocessing import to_float
 
+_POINTS = 4097  # of a table of quantiles
+
 
 def mixup(
     x: Tensor,
@@ -91,14 +93,14 @@ def beta(alpha: float, n: int, generator: Generator) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _quantiles(alpha: float, points: int = 4097) -> Tensor:
+def _quantiles(alpha: float) -> Tensor:
     """Quantiles v^alpha / 2 of Beta(alpha, alpha), v = 0 … 1 evenly spaced: nearly linear."""
     # Over t = x^power the density has no pole at 0.
     power = min(alpha, 1.0)
-    t = np.linspace(0, 0.5**power, 16 * points)
+    t = np.linspace(0, 0.5**power, 16 * _POINTS)
     x = t ** (1 / power)
     density = x ** (alpha - power) * (1 - x) ** (alpha - 1)
     area = np.cumsum((density[1:] + density[:-1]) / 2)
     share = np.concatenate([[0], area / area[-1]])
-    found = np.interp(np.linspace(0, 1, points), share ** (1 / alpha), x)
+    found = np.interp(np.linspace(0, 1, _POINTS), share ** (1 / alpha), x)
     return torch.from_numpy(found).float()

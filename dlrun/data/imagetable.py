@@ -187,7 +187,7 @@ def _listed(rows: _Rows, asked: Mapping[str, Any]) -> Listed:
     content, notes = rows.content.without(rows.gone), list(rows.content.notes)
     targets = _targets(content, rows.column, asked)
     for name in targets:
-        require_single("data.target", name, content)
+        require_single(name, content)
         content, more = with_target(content, name, asked["missing"])
         notes += more
     y, more = read_targets(content.texts, targets, asked["task"], asked["decimal"])

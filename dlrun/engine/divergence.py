@@ -42,7 +42,7 @@ class Diverged(Exception):
         self.step, self.number, self.untrained = step, number, untrained
 
 
-def check_finite(run: Run, state: State, number: int = 0) -> None:
+def check_finite(run: Run, state: State, number: int) -> None:
     """Raise Diverged for the first mini-batch since the last point that is not finite.
 
     In its loss, or in what was minimized, where that is something else.
@@ -61,7 +61,7 @@ def check_finite(run: Run, state: State, number: int = 0) -> None:
                 raise Diverged(step, f"training loss became {value}", number)
 
 
-def check_stable(run: Run, state: State, values: Mapping[str, float], number: int = 0) -> None:
+def check_stable(run: Run, state: State, values: Mapping[str, float], number: int) -> None:
     """Raise Diverged where a finite loss explodes or oscillates, if the recipe asks for that.
 
     As the findings `rate_too_high` and `noisy` have it. A network whose first weights are worse

@@ -96,7 +96,7 @@ def predictions(run: Run, feed: PreparedSplit) -> tuple[Tensor, Tensor]:
 
 
 def assess(
-    run: Run, feed: PreparedSplit, views: Views | None = None
+    run: Run, feed: PreparedSplit, views: Views | None
 ) -> tuple[dict[str, float], Tensor, Tensor]:
     """What `measure` gives, and the predictions and the true targets of the samples.
 

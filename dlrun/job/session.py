@@ -127,7 +127,7 @@ class Session:
         self._follower = self._followers.get(key)
         return self._follower
 
-    def stop_at(self, config: DictConfig, stack: str | None = None) -> float:
+    def stop_at(self, config: DictConfig, stack: str | None) -> float:
         """When the command is to end, by the clock. Raises OutOfTime where that is over.
 
         The first training begins in any case, so that there is something to go on with.

@@ -119,7 +119,7 @@ def read_header(path: str) -> ImageInfo:
         return ImageInfo(height, width, *values)
 
 
-def read_image(path: str, form: Format, decisive: bool = True) -> tuple[Array | None, ImageInfo]:
+def read_image(path: str, form: Format, decisive: bool) -> tuple[Array | None, ImageInfo]:
     """Decode one file to (c, h, w); None where it does not fit the format.
 
     It is turned as its EXIF orientation says; an animation gives its first picture. Resizing is

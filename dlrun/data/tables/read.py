@@ -163,7 +163,7 @@ def _require_target(file: File, target: str | None, group: str | None) -> None:
     if target not in file.texts and not all(cells.not_number(name, "point") for name in file.texts):
         raise Mistake("its first line must name the columns, it holds numbers")
     require_column("data.target", target, file.texts, file.unusable)
-    require_single("data.target", target, file)
+    require_single(target, file)
     if group == target:
         raise Mistake(f"data.group={group}: is data.target, which is to be predicted")
 
@@ -457,10 +457,12 @@ def _require_features(features: Sequence[str], taken: Mapping[str | None, str], 
         raise Mistake(f"data.features: names {twice} twice")
 
 
-def require_single(key: str, name: str, file: File) -> None:
-    """Raise Mistake where a setting names several columns of a file."""
-    if name in file.repeated:
-        raise Mistake(f"{key}={name}: several columns have this name; rename all but one of them")
+def require_single(target: str, file: File) -> None:
+    """Raise Mistake where several columns of a file have the target's name."""
+    if target in file.repeated:
+        raise Mistake(
+            f"data.target={target}: several columns have this name; rename all but one of them"
+        )
 
 
 def require_column(

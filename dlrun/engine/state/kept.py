@@ -202,7 +202,7 @@ def keeps_last(run: Run) -> bool:
     return any(not rule.restore_best for rule in run.stopping)
 
 
-def capture(run: Run, state: State, recorded: int, number: int = 0) -> dict[str, Any]:
+def capture(run: Run, state: State, recorded: int, number: int) -> dict[str, Any]:
     """All of it as tensors and plain values.
 
     recorded: the length of the record so far. number: of the run among those of the state.
