@@ -49,7 +49,7 @@ class Progress:
         self._total, self._per_epoch = total_steps, steps_per_epoch
         self._rate, self._latest = 0.0, {}
         if not self._brief:
-            self.console.print(summary, markup=False, soft_wrap=True)
+            screen.say(self.console, summary)
         self._said = monotonic()
 
     def step(self, step: int, epoch: float, loss: float, samples_per_second: float) -> None:
@@ -137,4 +137,4 @@ class Progress:
 
     def _say(self, line: str) -> None:
         self._said = monotonic()
-        self.console.print(line, markup=False, soft_wrap=True)
+        screen.say(self.console, line)

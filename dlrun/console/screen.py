@@ -67,3 +67,8 @@ def wide() -> Console:
     if not made.is_terminal:
         made.width = 10_000
     return made
+
+
+def say(console: Console, text: str, style: str = "") -> None:
+    """Print text as it is: brackets are no markup, and no line is broken."""
+    console.print(text, style=style or None, markup=False, soft_wrap=True)

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dlrun import duration, record, shell
-from dlrun.console import format
+from dlrun.console import format, screen
 from dlrun.errors import Mistake
 from dlrun.record import expected, test_set
 from dlrun.report import findings, rates, results
@@ -33,9 +33,9 @@ def show(console: Console, directory: Path, uri: str | None) -> None:
         console.print(Group(*[part for each in tables for part in (each, "")][:-1]))
     else:
         for line in _runs(directory, info):
-            console.print(line, markup=False, soft_wrap=True)
+            screen.say(console, line)
     if info.get("text"):
-        console.print(info["text"], markup=False, soft_wrap=True)
+        screen.say(console, info["text"])
     if points and info.get("kind") != "procedure":
         table = _table(points, info)
         if table.row_count:
@@ -43,12 +43,12 @@ def show(console: Console, directory: Path, uri: str | None) -> None:
         tested = test_set.warning(info.get("tested_recipes", 0))
         for line in (_best(points), _stopped(points, info), _course(points), tested):
             if line:
-                console.print(line, markup=False, soft_wrap=True)
+                screen.say(console, line)
     found = record.findings_of(directory)
     findings.show(console, found)
     show_expected(console, info)
     state = record.said(status)
-    console.print(f"{state}: {shell.near(directory)}", markup=False, soft_wrap=True)
+    screen.say(console, f"{state}: {shell.near(directory)}")
     for what, command in _next(directory, status, uri, info):
         console.print(Text.assemble((f"  {what:<22}", "dim"), command), soft_wrap=True)
 
@@ -59,7 +59,7 @@ def show_expected(console: Console, info: Mapping[str, Any]) -> None:
         console.print()
         console.print(_rows(rows))
         if unjudged := info["expected"]["unjudged"]:
-            console.print(unjudged, markup=False, soft_wrap=True)
+            screen.say(console, unjudged)
         console.print()
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun import record, shell
-from dlrun.console import summary
+from dlrun.console import screen, summary
 from dlrun.data.fingerprint import hash_rows
 from dlrun.engine.divergence import LossDiverged
 from dlrun.errors import Failure, Mistake, kind_of
@@ -395,7 +395,7 @@ class Lab:
         """Tell whoever watches what comes next."""
         console = self.session.show.console
         console.print()
-        console.print(text, style="bold", markup=False, soft_wrap=True)
+        screen.say(console, text, style="bold")
 
     def progress(self, said: str, done: int, total: int) -> None:
         """Show how far it is, where nothing that trains shows it."""

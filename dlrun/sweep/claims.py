@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from dlrun import record
+from dlrun.console import screen
 from dlrun.errors import Mistake
 
 
@@ -47,7 +48,7 @@ def held(outputs: Path, hash: str, what: str, console: Console) -> Iterator[Clai
     """
     with _opened(outputs, hash) as file:
         if not _is_locked(file):
-            console.print(f"waiting for {what}", markup=False, soft_wrap=True)
+            screen.say(console, f"waiting for {what}")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield Claim(outputs / "runs", file)
 

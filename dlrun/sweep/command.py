@@ -239,7 +239,7 @@ def _narrowed(words: Sequence[str], before: Driver, stage: Stage) -> list[str]:
 
 def _say(number: int, count: int, words: Sequence[str]) -> None:
     line = f"stage {number} of {count}: {shell.line(words)}"
-    screen.console().print(line, markup=False, soft_wrap=True)
+    screen.say(screen.console(), line)
 
 
 def _typed(value: Any) -> str:

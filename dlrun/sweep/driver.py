@@ -228,7 +228,7 @@ class Driver:
         if self.plan.space.points:
             for name, mistake in wrong:
                 line = shell.clean(f"{WITHOUT}={name}: left out: {mistake}")
-                self.console.print(line, markup=False, soft_wrap=True)
+                screen.say(self.console, line)
             self._keep([name for name in self.plan.space.points if name not in dict(wrong)])
         return found[0]
 
@@ -266,7 +266,7 @@ class Driver:
         if self.settings.objective:
             raise Mistake(f"sweep.objective={objective}: {why}; use sweep.objective={other}")
         line = f"sweep.objective={other}, as {objective} {why}"
-        self.console.print(line, markup=False, soft_wrap=True)
+        screen.say(self.console, line)
         return other
 
     def _keep(self, names: Sequence[str]) -> None:
@@ -536,14 +536,14 @@ class Driver:
                 f"ranked by each run's best {self.objective}; its weights are those with the best "
                 f"{self._monitor}; monitor={self.objective} chooses both by it"
             )
-            self.console.print(line, markup=False, soft_wrap=True)
+            screen.say(self.console, line)
         self._say_kept_apart()
         self._say_lowered("sweep.trials", max(points, default=0) + 1, self.total)
         repeats = max((len(point.runs) for point in points.values()), default=0)
         self._say_lowered("sweep.repeats", repeats, int(self.settings.repeats))
         if self.settings.stack not in (AUTO, OFF) and self.unstacked:
             line = f"sweep.stack={self.settings.stack}: none at once: {self.unstacked}"
-            self.console.print(line, markup=False, soft_wrap=True)
+            screen.say(self.console, line)
 
     def _say_kept_apart(self) -> None:
         """Say which settings, by which no run is told from another, earlier runs do not have."""
@@ -553,18 +553,18 @@ class Driver:
             now = identity.by_value(identity.plain(self.plan.base[key]))
             if any(_recorded(run, key, now) != now for run in some):
                 line = f"{word}: leaves the runs that are done already as they were recorded"
-                self.console.print(line, markup=False, soft_wrap=True)
+                screen.say(self.console, line)
 
     def _say_lowered(self, key: str, before: int, now: int) -> None:
         """Say that what a sweep has from before, when it was larger, stays a part of it."""
         if before > now:
             line = f"{key}={now}: was {before} before, and what was trained then counts too"
-            self.console.print(line, markup=False, soft_wrap=True)
+            screen.say(self.console, line)
 
     def _say(self, trial: int, name: str, *more: str) -> None:
         place = f"{trial + 1}/{self.total}"
         line = "  ".join(filter(None, (f"{place:>8}", shell.name(name or "default"), *more)))
-        self.console.print(line, markup=False, soft_wrap=True)
+        screen.say(self.console, line)
 
 
 def _recorded(run: Path, key: str, otherwise: Any) -> Any:

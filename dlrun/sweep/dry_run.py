@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from dlrun import record, shell
+from dlrun.console import screen
 from dlrun.console.outcome import report
 from dlrun.duration import spoken
 from dlrun.errors import DlrunError, Failure
@@ -135,7 +136,7 @@ def _say_stacks(driver: "Driver", groups: _Groups) -> float:
     """Print which points train at once; gives how many times as fast all of them are so."""
     why = driver.unstacked
     if why:
-        driver.console.print(f"at once      none: {why}", markup=False, soft_wrap=True)
+        screen.say(driver.console, f"at once      none: {why}")
         return 1.0
     cost, lines = 0.0, []
     for group in groups.all:
@@ -146,7 +147,7 @@ def _say_stacks(driver: "Driver", groups: _Groups) -> float:
         lines.append(f"{group.count} point{'s' * (group.count != 1)} {kept}")
     for place, line in enumerate(lines):
         head = "" if place else "at once"
-        driver.console.print(f"{head:<13}{line}", markup=False, soft_wrap=True)
+        screen.say(driver.console, f"{head:<13}{line}")
     return sum(group.count for group in groups.all) / cost
 
 

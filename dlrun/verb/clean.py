@@ -40,7 +40,7 @@ def run(asked: Asked) -> int:
     if stays:
         more = f" and {len(stays) - _SHOWN:,} more" if len(stays) > _SHOWN else ""
         said = f"checkpoints that stay: {', '.join(stays[-_SHOWN:])}{more}"
-        console.print(said, markup=False, soft_wrap=True, style="dim")
+        screen.say(console, said, style="dim")
     if not needless:
         console.print("there are no others")
         return 0
@@ -49,7 +49,7 @@ def run(asked: Asked) -> int:
     console.print(f"not needed: {_size(sum(needless.values()))} of {_runs(len(needless))}")
     _print(console, [(each.name, *_told(each), _size(size)) for each, size in needless.items()])
     words = ["dlrun", "clean", *asked.names, *asked.those("outputs"), "--yes"]
-    console.print(f"to remove them: {shell.line(words)}", markup=False, soft_wrap=True)
+    screen.say(console, f"to remove them: {shell.line(words)}")
     return 0
 
 
@@ -104,7 +104,7 @@ def _remove(needless: dict[Path, int], console: Console) -> int:
         try:
             kept = record.open_existing(directory)
         except Mistake as mistake:
-            console.print(str(mistake), markup=False, soft_wrap=True)
+            screen.say(console, str(mistake))
             continue
         try:
             kept.update(cleaned=datetime.now(UTC).isoformat(timespec="seconds"))
@@ -112,7 +112,7 @@ def _remove(needless: dict[Path, int], console: Console) -> int:
             removed += size
         except OSError as error:
             said = f"{shell.near(directory / _CHECKPOINTS)}: cannot be removed: {error.strerror}"
-            console.print(said, markup=False, soft_wrap=True)
+            screen.say(console, said)
             if _bytes(directory / _CHECKPOINTS) == size:
                 kept.update(cleaned=None)
         finally:

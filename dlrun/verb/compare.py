@@ -437,7 +437,7 @@ def _show(
     stacked = [each.name for each in groups if any(map(_is_stacked, each.directories))]
     if stacked:
         line = f"seconds: {', '.join(stacked)} trained at once with others, all in this time"
-        console.print(line, markup=False, soft_wrap=True)
+        screen.say(console, line)
     console.print(_said(changes, any(len(g.directories) > 1 for g in groups)), soft_wrap=True)
     for told, group in zip(tests, groups[1:], strict=True):
         if told is None and (why := _on_others(groups[0], group)):
@@ -446,8 +446,8 @@ def _show(
             line = f"{group.name}: its predictions cannot be compared with those of the first"
         else:
             line = _verdict(told, told.metric.endswith(ACCURACY))
-        console.print(line, markup=False, soft_wrap=True)
-    console.print(f"the curves: {shell.near(path)}", markup=False, soft_wrap=True)
+        screen.say(console, line)
+    screen.say(console, f"the curves: {shell.near(path)}")
 
 
 def _is_stacked(directory: Path) -> bool:

@@ -93,7 +93,7 @@ def _show(made: Opened, samples: "Labelled", found: Mapping[str, Any]) -> None:
     console = screen.wide()
 
     def say(text: str) -> None:
-        console.print(text, markup=False, soft_wrap=True)
+        screen.say(console, text)
 
     name = made.info.get("name")
     say(f"{shell.name(name)}  ·  run {made.directory.name}")

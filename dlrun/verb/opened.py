@@ -164,5 +164,5 @@ def chosen(asked: Asked, which: str = "last") -> Path:
     """The record of one run; says which, where the word names a sweep or a procedure."""
     directory, why = named.found(asked.outputs, which)
     if why:
-        screen.console("stderr").print(why, markup=False, soft_wrap=True, style="dim")
+        screen.say(screen.console("stderr"), why, style="dim")
     return directory

@@ -164,7 +164,7 @@ def _say(made: Opened, found: "Inputs", count: int, output: Path | None) -> None
         lines.append(f"{len(found.faults):,} cannot be read: {_some(found.faults)}")
     console = screen.console("stderr")
     for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
+        screen.say(console, line)
 
 
 def _some(faults: Sequence[tuple[str, str]]) -> str:
