@@ -196,13 +196,14 @@ def guess_decimal(columns: Mapping[str, Sequence[str]]) -> tuple[str, str, str]:
 
 def two_marks(columns: Mapping[str, Sequence[str]]) -> str:
     """What is wrong where one column of numbers shows the point and another the comma; else ""."""
-    shown = []
-    for decimal in DECIMALS:
+    shown: list[str] = []
+    for decimal in reversed(DECIMALS):  # few tables have commas: most are done with the first
         found = ((name, _shows(texts, decimal)) for name, texts in columns.items())
-        shown += [f"{name} writes {text}" for name, text in found if text][:1]
-    if len(shown) < 2:
-        return ""
-    return f"the column {shown[0]}, and the column {shown[1]}; write one decimal mark in the file"
+        one = next((f"the column {name} writes {text}" for name, text in found if text), "")
+        if not one:
+            return ""
+        shown.insert(0, one)
+    return f"{', and '.join(shown)}; write one decimal mark in the file"
 
 
 def _shows(texts: Sequence[str], decimal: str) -> str:

@@ -92,6 +92,7 @@ def read_table(
         name: columns.read(name, file.texts[name], rows, decimal, said.get(name, ""))
         for name, rows in missing_rows.items()
     }
+    _refuse_two_marks(found, {*said, target} if task == "classification" else said)
     y, what = read_target(found[target], task, decimal)
     form = found[target].form
     notes += _on_target(found[target], y, what)
@@ -429,6 +430,16 @@ def _described(column: Column, values: Sequence[str] | None) -> dict[str, Any]:
     if values is not None:
         found["values"] = len(values)
     return found | {"absent": len(column.missing_rows)}
+
+
+def _refuse_two_marks(found: Mapping[str, Column], said: Collection[str]) -> None:
+    """Raise Mistake where no decimal mark reads all columns of numbers.
+
+    said: columns of which it is said what they hold.
+    """
+    texts = {name: column.present for name, column in found.items() if name not in said}
+    if marks := cells.two_marks(texts):
+        raise Mistake(f"{marks}, or say in data.columns that one holds text")
 
 
 def _refuse_infinite(column: Column, decimal: str) -> None:

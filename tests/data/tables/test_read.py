@@ -452,6 +452,17 @@ def test_points_where_commas_are_said(table):
         arrays(path, target="y", decimal="comma")
 
 
+@pytest.mark.parametrize("decimal", [None, "point", "comma"])
+@pytest.mark.parametrize("target", ["y", "b"])
+def test_columns_that_differ_in_their_decimal_mark(table, target, decimal):
+    path = table(";", a=["1,5", "2"] * 10, b=fractions(20), y=["0", "1"] * 10)
+    with pytest.raises(Mistake, match=r"column b writes .*column a writes 1,5; .*columns"):
+        arrays(path, target=target, decimal=decimal)
+    for name in {"a", "b"} - {target}:
+        other = "comma" if name == "b" else "point"
+        assert arrays(path, target="y", decimal=other, columns={name: "text"}).y.shape == (20,)
+
+
 @pytest.mark.parametrize(
     ("text", "shape"),
     [
