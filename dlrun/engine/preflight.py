@@ -18,7 +18,7 @@ from dlrun.engine.ending import AtLength
 from dlrun.engine.look import BATCH, Seen, rms, untouched
 from dlrun.engine.noise_scale import noise_scale
 from dlrun.engine.run import Run
-from dlrun.errors import first_line
+from dlrun.errors import told
 from dlrun.finding import FAIL, NOTE, WARN, Finding
 from dlrun.loss import REARRANGES
 from dlrun.model.order import evaluation
@@ -98,7 +98,7 @@ def _incomplete(left_out: Mapping[str, Exception]) -> Iterator[Finding]:
             "inconclusive",
             NOTE,
             f"The model does not take the batches of some checks, which are left out "
-            f"({', '.join(left_out)}): {type(error).__name__}: {first_line(error).rstrip('.')}.",
+            f"({', '.join(left_out)}): {told(error).rstrip('.')}.",
             {"checks": len(left_out)},
         )
 

@@ -35,7 +35,7 @@ from uuid import uuid4
 
 import yaml
 
-from dlrun.errors import first_line
+from dlrun import errors
 from dlrun.record import bounds, version
 
 if TYPE_CHECKING:
@@ -91,14 +91,13 @@ def save_model(
         shutil.rmtree(directory, ignore_errors=True)
         shutil.move(part, directory)
     except Exception as error:
-        _log.warning(f"the model was not saved for MLflow: {_short(error)}")
+        _log.warning(f"the model was not saved for MLflow: {errors.told(error)[:300]}")
         return False
     finally:
         shutil.rmtree(part, ignore_errors=True)
     if pickled is not None:
-        _log.warning(
-            f"the model was saved as a pickle, which needs its class to load: {_short(pickled)}"
-        )
+        why = errors.told(pickled)[:300]
+        _log.warning(f"the model was saved as a pickle, which needs its class to load: {why}")
     return True
 
 
@@ -318,7 +317,3 @@ def quiet(*libraries: str) -> Iterator[None]:
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
-
-
-def _short(error: BaseException) -> str:
-    return f"{type(error).__name__}: {first_line(error)[:200]}"

@@ -13,8 +13,8 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlrun import record, shell
-from dlrun.errors import DlrunError, Failure, Mistake, first_line
+from dlrun import errors, record, shell
+from dlrun.errors import DlrunError, Failure, Mistake
 from dlrun.recipe import suggest
 from dlrun.tracking import imports
 from dlrun.tracking.model import quiet
@@ -90,8 +90,7 @@ def _written(kind: str, made: Opened, what: Exported, path: Path) -> str:
     except (DlrunError, OSError):
         raise
     except Exception as error:  # of the exporter, which does not take every network
-        why = f"{type(error).__name__}: {first_line(error)}"
-        raise Failure(f"the network cannot be written as {kind}: {why}") from error
+        raise Failure(f"the network cannot be written as {kind}: {errors.told(error)}") from error
 
 
 def _target(asked: Asked) -> tuple[str, Path | None]:

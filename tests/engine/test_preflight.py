@@ -388,6 +388,18 @@ def test_a_users_module_may_keep_more_than_tensors(found):
     assert model.calls == 0
 
 
+def test_an_error_without_words_is_named_once(compose_recipe, digits):
+    def refuses(x):
+        if len(x) == 1:
+            raise MemoryError
+        return x
+
+    run = build.build(compose_recipe(), digits)
+    run.model = run.uncompiled = network(Does(refuses))
+    [one] = [each for each in preflight(run) if each.name == "inconclusive"]
+    assert f": MemoryError ({__file__}:" in one.text
+
+
 def test_targets_that_are_all_the_same(found, table):
     x, _ = table
     same = found("loss=mse", data=made(x, torch.full((len(x), 1), 1.5), classes=0))

@@ -167,17 +167,24 @@ def test_what_cannot_be_exported_is_pickled(tmp_path, caplog):
         assert torch.equal(loaded(x), network(x))
 
 
-def test_what_cannot_be_saved_is_left_out_with_one_warning(tmp_path, caplog):
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("no logits today\nand more"), "RuntimeError: no logits today"),
+        (MemoryError(), "MemoryError"),
+    ],
+)
+def test_what_cannot_be_saved_is_left_out_with_one_warning(error, said, tmp_path, caplog):
 
     def refuse(*_):
-        raise RuntimeError("no logits today\nand more")
+        raise error
 
     network = nn.Linear(2, 2)
     network.forward = refuse
     levels = [logging.getLogger(name).level for name in ("mlflow", "torch")]
     assert not model.save_model(network, torch.ones(2, 2), tmp_path / "model")
     (warned,) = [each for each in caplog.records if each.name == "dlrun"]
-    assert warned.getMessage().endswith("not saved for MLflow: RuntimeError: no logits today")
+    assert f"not saved for MLflow: {said} ({__file__}:" in warned.getMessage()
     assert list(tmp_path.iterdir()) == []
     assert levels == [logging.getLogger(name).level for name in ("mlflow", "torch")]
 
