@@ -10,14 +10,13 @@ from dlrun import duration, shell
 from dlrun.engine.run import LoopConfig
 from dlrun.optimizer import Averaging
 from dlrun.recipe import instantiate, signature
+from dlrun.record import MANUAL
 
 _BEFORE = (
     *("optimizer.start", "schedule.milestones", "schedule.table", "schedule.patience"),
     "unfreeze_at",
 )
 """Begin with the step after so many: at the very end it is too late for them."""
-
-_MANUAL = "dlrun.schedule.manual"
 
 
 def notes(
@@ -61,7 +60,7 @@ def _rate(config: DictConfig, lengths: LoopConfig) -> Iterator[str]:
 
 def _table(config: DictConfig) -> list[tuple[float, float]]:
     """The epochs and rates of schedule=manual; empty with another schedule."""
-    if config.schedule["_target_"] != _MANUAL:
+    if config.schedule["_target_"] != MANUAL:
         return []
     table: list[tuple[float, float]] = instantiate.plain(config.schedule, "schedule", None)["table"]
     return table
@@ -70,7 +69,7 @@ def _table(config: DictConfig) -> list[tuple[float, float]]:
 def _replaced(config: DictConfig) -> Iterator[str]:
     """A rate that a table replaces: all its rates are numbers, and it begins at once."""
     schedule: Any = OmegaConf.to_container(config.schedule)
-    table = schedule["table"] if schedule["_target_"] == _MANUAL else []
+    table = schedule["table"] if schedule["_target_"] == MANUAL else []
     at_once = min((epoch for epoch, _ in table), default=1) == 0
     if at_once and "${optimizer.lr}" not in str(table):
         yield (

@@ -70,6 +70,8 @@ __all__ += ["damaged", "durable_together", "warn_of_damaged"]
 
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 _UNEXPECTED = "the process ended unexpectedly"
+MANUAL = "dlrun.schedule.manual"
+"""What a recipe names as its schedule where a table gives the rates."""
 PREDICTIONS, VALIDATION = "predictions.npz", "validation.npz"
 PRUNED = "PRUNED"  # stopped by a sweep that had better runs; MLflow calls it KILLED
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from dlrun import duration
 from dlrun.finding import MOST_TIMES, exploded
+from dlrun.record import MANUAL
 
 SURE = 3.5
 """Standard errors: one false alarm in some two thousand comparisons."""
@@ -30,7 +31,6 @@ HARMLESS = (
 weights are at its limit."""
 PATIENCE = 5
 """Epochs that early stopping waits for after the best, if nobody says otherwise."""
-_MANUAL = "dlrun.schedule.manual"
 NOISE = 0.01
 """A share of a loss that is next to nothing."""
 
@@ -120,7 +120,7 @@ def reaching(recipe: Mapping[str, Any], rate: float) -> dict[str, Any]:
 def _rates(recipe: Mapping[str, Any]) -> tuple[float | None, list[tuple[float, Any]]]:
     """`optimizer.lr` where it is a number that counts, and the table that replaces it."""
     lr, schedule = (recipe.get("optimizer") or {}).get("lr"), recipe.get("schedule") or {}
-    table = schedule.get("table") if schedule.get("_target_") == _MANUAL else None
+    table = schedule.get("table") if schedule.get("_target_") == MANUAL else None
     rows = [(epoch, rate) for epoch, rate in table or ()]
     named = not rows or min(rows, key=lambda row: row[0])[0] > 0
     named = named or not all(_is_number(rate) for _, rate in rows)
