@@ -145,17 +145,18 @@ class Composer:
 
     def tell_left_out(self, *each: Sequence[str]) -> None:
         """Say what an experiment sets of options in whose place others are typed, in any words."""
-        said = {}
+        said = set[str]()
         for words in each:
+            files = [word for word in words if settle.is_whole(self.catalogue, word)]
+            whose = " and ".join(word.lstrip("+") for word in files)
             plainly = partial(self.plainly, RunMode.RUN)
             for group, settings in settle.left_out(words, self.catalogue, plainly).items():
                 typed = next(word for word in words if shell.key(word).partition(".")[0] == group)
-                said[typed] = ", ".join(f"{one.key}={one.value}" for one in settings)
-        for typed, values in said.items():
-            _log.warning(
-                f"{typed}: is not the experiment's option, so the experiment's settings are left "
-                f"out: {values}"
-            )
+                values = ", ".join(f"{one.key}={one.value}" for one in settings)
+                line = f"{typed}: replaces the option of {whose}, whose settings are left out"
+                if line not in said:
+                    _log.warning(f"{line}: {values}")
+                said.add(line)
 
     def launcher(self, composed: DictConfig, job: Callable[[DictConfig], Any]) -> Any:
         """The launcher that a sweep's config asks for, ready to run `job` elsewhere."""

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def run(composer: Composer, words: Sequence[str], command: Sequence[str]) -> Pat
     """
     asked = plan(composer, words, command)
     asked.check_searched()
-    composer.tell_left_out(asked.words, *_with_each_option(asked))
+    composer.tell_left_out(*_with_each_option(asked))
     searched = [shell.key(word) for word in asked.asked]
     for key in asked.settings.params:
         if key not in searched:
@@ -84,10 +85,20 @@ def _judge(asked: Plan, words: Sequence[str], done: Sequence[Driver]) -> str | N
 
 
 def _with_each_option(asked: Plan) -> Iterator[list[str]]:
-    """The words of every run and one option more, of those that are searched."""
-    for one in asked.space.dimensions:
-        if one.key in GROUPS:
-            yield from ([*asked.words, f"{one.prefix}{one.key}={word}"] for word in one.typed)
+    """The words of every run, and with one option more, of those that are searched.
+
+    Beside each file of the whole recipe, such as an experiment, where these are searched.
+    """
+    each = {
+        one.key: [f"{one.prefix}{one.key}={word}" for word in one.typed]
+        for one in asked.space.dimensions
+    }
+    files = [key for key in each if settle.is_whole(asked.composer.catalogue, key)]
+    for chosen in product(*(each[key] for key in files)):
+        words = [*asked.words, *chosen]
+        yield words
+        for group in filter(GROUPS.__contains__, each):
+            yield from ([*words, word] for word in each[group])
 
 
 def _expectations(

@@ -73,7 +73,7 @@ def test_what_is_left_out_is_said(caplog):
         composer.tell_left_out(["+experiment=weight_sharing", "data=digits", "optimizer=momentum"])
         composer.tell_left_out(["+experiment=weight_sharing", "data.side=8"])
     data, optimizer = caplog.messages
-    assert data.startswith("data=digits: is not the experiment's option")
+    assert data.startswith("data=digits: replaces the option of experiment=weight_sharing")
     assert "data.side=16" in data
     assert optimizer.endswith("left out: optimizer.lr=0.003")
 
@@ -83,7 +83,7 @@ def test_of_options_that_are_searched_each_one_that_is_another_is_said(caplog):
     with compose.composer([]) as composer:
         composer.tell_left_out(base, *([*base, f"optimizer={name}"] for name in ("sgd", "adam")))
     [said] = caplog.messages
-    assert said.startswith("optimizer=sgd: is not the experiment's option")
+    assert said.startswith("optimizer=sgd: replaces the option of experiment=weight_sharing")
 
 
 @pytest.mark.parametrize(

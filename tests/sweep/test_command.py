@@ -83,6 +83,24 @@ def test_a_dry_run_builds_every_point_and_trains_none(sweep, tmp_path, capsys):
     assert "optimizer.lr=-1: " in err
 
 
+@pytest.mark.parametrize(
+    "words", [["+experiment=a,b", "optimizer=sgd"], ["optimizer=sgd,momentum", "+experiment=a,b"]]
+)
+def test_what_each_of_several_experiments_leaves_out_is_said_once(words, sweep, tmp_path, capsys):
+    folder = tmp_path / "mine" / "experiment"
+    folder.mkdir(parents=True)
+    for name, rate in (("a", 0.5), ("b", 0.25)):
+        text = f"# @package _global_\noptimizer:\n  lr: {rate}\n"
+        (folder / f"{name}.yaml").write_text(text)
+    assert sweep("--config-dir=mine", *words, "sweep.dry_run=true") == 0
+    said = "warning: optimizer=sgd: replaces the option of experiment={}, whose settings are "
+    warned = [line for line in capsys.readouterr().err.splitlines() if "replaces" in line]
+    assert warned == [
+        said.format(name) + f"left out: optimizer.lr={rate}"
+        for name, rate in (("a", 0.5), ("b", 0.25))
+    ]
+
+
 def test_repeats_give_the_mean_and_its_standard_error(sweep, tmp_path, capsys):
     assert sweep("optimizer.lr=0.1,0.01", "sweep.repeats=3") == 0
     for point in points(tmp_path):
