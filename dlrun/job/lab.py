@@ -6,6 +6,7 @@ runs has a record of its own; typed again, it goes on with what is not finished.
 """
 
 import logging
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -82,7 +83,7 @@ class Lab:
 
     rules: that stop a run, beside those of the recipe; one that says `pruned` makes it PRUNED.
     whole: with figures, and with a model where the recipe says so.
-    above: the lab of which this is a variant, and whose record it has.
+    above: the lab of which this is a variant, and whose record it has. where: that is typed.
     stack: how many of its runs train at once; see `Stacks`.
     """
 
@@ -94,6 +95,7 @@ class Lab:
     whole: bool = False
     tests: bool = True
     above: "Lab | None" = None
+    where: str = ""
     stack: int | str = OFF
     _asked: int = field(default=0, init=False)
     _followed: bool = field(default=False, init=False)
@@ -142,7 +144,8 @@ class Lab:
 
     def data(self) -> "Data":
         """The recipe's data."""
-        return self.session.data(self.config)
+        with self._blamed():
+            return self.session.data(self.config)
 
     def perform(self) -> Outcome:
         """Do what the procedure says."""
@@ -200,7 +203,7 @@ class Lab:
             if all(shell.key(word) in own for own in keys):
                 _log.warning(f"{word}: has no effect, because every variant sets it itself")
 
-    def variant(self, words: Sequence[str]) -> "Lab":
+    def variant(self, words: Sequence[str], where: str = "") -> "Lab":
         """What works on the command that was typed with these words behind it."""
         with compose.composer(self.words.directories()) as composer:
             mistakes.words(composer, words)
@@ -211,7 +214,7 @@ class Lab:
         config.outputs, config.resume = self.config.outputs, None
         build.check(config, [shell.key(word) for word in typed])
         invocation = replace(self.invocation, overrides=typed, choices=choices)
-        return replace(self, config=config, invocation=invocation, above=self)
+        return replace(self, config=config, invocation=invocation, above=self, where=where)
 
     def do(self, name: str, **options: Any) -> Done:
         """Do another procedure of several runs with this recipe, as its own command would."""
@@ -317,11 +320,13 @@ class Lab:
 
     def untrained(self, training: Training = _USUAL) -> "Run":
         """The recipe's run, or that of a training, as it would begin, without a record."""
-        return run_of(self.recipe_of(training), training, self.session)
+        with self._blamed(training):
+            return run_of(self.recipe_of(training), training, self.session)
 
     def descent(self, model: "nn.Module", steps: int) -> "tuple[Optimizer, Schedule]":
         """The optimizer and the schedule of the recipe for another model."""
-        return build.descent_of(compose.copied(self.config), model, steps)
+        with self._blamed():
+            return build.descent_of(compose.copied(self.config), model, steps)
 
     def trained(self, run: RecordedRun) -> "Run":
         """A run that has been trained, with the weights that count, made anew from its record."""
@@ -529,21 +534,38 @@ class Lab:
                 yield BuiltRun(run, state, kept, show)
 
     @contextmanager
-    def _blamed(self, training: Training) -> Iterator[None]:
-        """Inside, a mistake about what the procedure sets names it, and what was typed of that."""
+    def _blamed(self, training: Training = _USUAL) -> Iterator[None]:
+        """Inside, a mistake about what the procedure sets names it, and what was typed of that.
+
+        One about what a variant sets names that.
+        """
         try:
             yield
         except Mistake as mistake:
             settings = {k: v for k, v in training.settings.items() if k in str(mistake)}
+            at = self._typed_at(str(mistake))
             if not settings:
+                if at:
+                    raise Mistake(f"{at}: {mistake}") from None
                 raise
             rooms = {key.partition(".")[0] for key in (*settings, "procedure")}
             words = (self.above or self).invocation.overrides
             typed = [word for word in words if shell.key(word).partition(".")[0] in rooms]
             said = ", ".join(f"{key}={shell.spelled(value)}" for key, value in settings.items())
-            where = f"{' '.join(typed)}: " * bool(typed)
+            where = f"{at or ' '.join(typed)}: " * bool(typed)
             name = str(self.config.procedure._target_).rpartition(".")[2]
             raise Mistake(f"{where}{name} trains with {said}: {mistake}") from None
+
+    def _typed_at(self, said: str) -> str:
+        """Where those words of a variant are typed that a message is about; "" for other words."""
+        lab = self
+        while lab.above is not None:
+            own = {*lab.invocation.overrides} - {*lab.above.invocation.overrides}
+            keys = "|".join(re.escape(shell.key(word)) for word in own)
+            if own and re.search(rf"(?<![\w.])({keys})(?!\w)", said):
+                return lab.where
+            lab = lab.above
+        return ""
 
     def _told(self, invocation: Invocation, among: Among | None) -> dict[str, Any]:
         """What `run.json` is told of a run."""

@@ -265,10 +265,11 @@ class Lab(Protocol):
     def train(self, trainings: Sequence[Training]) -> list[RecordedRun]:
         """Train what has not been trained yet; gives all of them. Raises Mistake and Failure."""
 
-    def variant(self, words: Sequence[str]) -> "Lab":
+    def variant(self, words: Sequence[str], where: str = "") -> "Lab":
         """What works on the command that was typed with these words behind it, as from the shell.
 
-        It has the same record. Raises Mistake where there is no such recipe.
+        It has the same record, and names `where` the words are typed in what it refuses later.
+        Raises Mistake where there is no such recipe.
         """
         ...
 

@@ -47,8 +47,9 @@ def against(
     places = [v if isinstance(v, str) or is_number(v) else spelled(v) for v in values]
     if twice := [place for place in places if places.count(place) > 1]:
         raise Mistake(f"procedure.values: {twice[0]} is there twice; write each value once")
+    where = f"procedure.key={key} procedure.values={spelled(values)}"
     each_at = {
-        (name, place): varied(each, name, [f"{key}={spelled(value)}"], where=f"procedure.key={key}")
+        (name, place): varied(each, name, [f"{key}={spelled(value)}"], where=where)
         for name, each in (named or {"": lab}).items()
         for place, value in zip(places, values, strict=True)
     }

@@ -182,11 +182,11 @@ def varied(
     before: Mapping[str, str] | None = None,
     where: str = "",
 ) -> Lab:
-    """The lab of a variant. Raises Mistake that names it, or says `where` it has been typed.
+    """The lab of a variant. Raises Mistake that says `where` it has been typed, now and later.
 
     before: words that go before those of the variant, unless it has others, by their keys.
     """
-    own = before or {}
+    own, where = before or {}, where or f"procedure.variants.{name}"
     try:
         typed = shell.words(words)
         if wrong := [word for word in typed if "=" not in word and not word.startswith("~")]:
@@ -197,9 +197,9 @@ def varied(
             if of_command and (key == "procedure" or key not in own):
                 raise Mistake(f"{word}: belongs to the whole command, and changes no variant")
         first = [word for key, word in own.items() if key not in keys]
-        return lab.variant([*first, *typed])
+        return lab.variant([*first, *typed], where)
     except (Mistake, ValueError) as mistake:
-        raise Mistake(f"{where or f'procedure.variants.{name}'}: {mistake}") from None
+        raise Mistake(f"{where}: {mistake}") from None
 
 
 def wanted(

@@ -55,6 +55,9 @@ def test_names_are_places_too(key, values, names, capsys):
     assert (_own() / "figures" / "against.png").is_file()
 
 
+VARIANT = "procedure.variants={low: 'optimizer.lr=-1'}"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -62,7 +65,15 @@ def test_names_are_places_too(key, values, names, capsys):
         (("procedure.key=optimizer.lr", "procedure.values=[fast]"), "optimizer.lr=fast"),
         (
             ("procedure.key=optimizer.lrr", "procedure.values=[0.1]"),
-            "error: procedure.key=optimizer.lrr: optimizer.lrr=0.1: optimizer=",
+            "error: procedure.key=optimizer.lrr procedure.values=[0.1]: optimizer.lrr=0.1: opt",
+        ),
+        (
+            ("procedure.key=optimizer.lr", "procedure.values=[-1]"),
+            "error: procedure.key=optimizer.lr procedure.values=[-1]: optimizer.lr=-1: must be at",
+        ),
+        (
+            ("procedure.key=seed", "procedure.values=[1]", VARIANT),
+            "error: procedure.variants.low: optimizer.lr=-1: must be at least 0",
         ),
         (
             ("procedure.key=seed", "procedure.values=[1]", "procedure.metric=val/los"),
@@ -70,7 +81,7 @@ def test_names_are_places_too(key, values, names, capsys):
         ),
         (
             ("procedure.key=procedure", "procedure.values=[train]"),
-            "procedure.key=procedure: procedure=train: belongs to the whole command",
+            "procedure.values=[train]: procedure=train: belongs to the whole command",
         ),
         (
             ("procedure.key=epochs", "procedure.values=[1]", "procedure.seeds=0"),

@@ -148,6 +148,19 @@ def test_mistakes(words, said, capsys):
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["procedure.variants={a: '', b: 'optimizer.lr=-1'}"], "procedure.variants.b: optimizer."),
+        (["procedure.variants={a: 'data=arrays data.path=no.csv'}"], "procedure.variants.a: data."),
+        (["procedure.variants={a: 'seed=1'}", "optimizer.lr=-1"], "optimizer.lr=-1: must be at"),
+    ],
+)
+def test_what_is_refused_once_it_is_built_names_the_variant_that_sets_it(words, said, capsys):
+    assert main([*COMMON, "procedure=contrast", "epochs='1 step'", *words]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {said}")
+
+
+@pytest.mark.parametrize(
     ("setting", "said"),
     [
         ("metric=val/auroc", "metric=val/auroc: is not measured; add metric=[auroc]"),

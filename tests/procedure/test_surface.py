@@ -274,6 +274,7 @@ MISTAKES = {
     "procedure.show=loss": "procedure.show=loss: must be one of distance, value, rate",
     "procedure.against=[sdg]": "error: procedure.against: optimizer=sdg: no optimizer is called",
     "procedure.variants={low:'optimizer.lrr=1'}": "procedure.variants.low: optimizer.lrr=1",
+    "procedure.variants={low:'optimizer.lr=-1'}": "error: procedure.variants.low: optimizer.lr=-1",
     "procedure.variants={low:'procedure.noise=-1'}": "noise=-1: must not be negative",
     "procedure.variants={low:'optimizer=sgd procedure.start=[a,b]'}": "expected a list of numbers",
 }
