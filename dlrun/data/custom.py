@@ -176,7 +176,7 @@ def _users() -> Iterator[None]:
         yield
     except DlrunError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise Mistake(told(error)) from error
 
 

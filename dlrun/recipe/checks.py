@@ -544,7 +544,7 @@ def _users(config: DictConfig, group: str) -> Iterator[None]:
     target = str(config[group]._target_)
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if ours(target) or isinstance(error, _TELLING):
             raise
         raise Mistake(f"{group}._target_={target}: {told(error)}") from error

@@ -208,7 +208,7 @@ def explained(key: str, values: Mapping[str, Any]) -> Iterator[None]:
     """Inside, an error that the recipe's values provoke becomes a Mistake that names the key."""
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         cause: BaseException = error
         while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
             cause = cause.__cause__
@@ -243,7 +243,7 @@ def users(config: DictConfig, kind: type[DlrunError] = Failure) -> Iterator[None
         yield
     except DlrunError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if not place(error):
             raise
         key = _caller(config, error)

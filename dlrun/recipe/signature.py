@@ -127,7 +127,7 @@ def find(target: str, key: str) -> Callable[..., Any]:
                 raise Mistake(
                     f"{at}: {module} needs {error.name}, which is not installed"
                 ) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise Mistake(f"{at}: {module} cannot be imported: {told(error)}") from error
     if found is None:
         raise Mistake(f"{at}: there is no module {parts[0]!r} here or among the installed ones")

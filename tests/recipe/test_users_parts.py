@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from dlrun.__main__ import main
 from dlrun.console import outcome
 from dlrun.engine.preflight import preflight
 from dlrun.errors import Failure, Mistake
@@ -253,3 +254,49 @@ def blanks(predicted, y):
 def test_what_changes_the_targets_of_others_is_refused(compose_recipe, digits, options, said):
     with pytest.raises(Mistake, match=said):
         build.build(_with(compose_recipe, options), digits)
+
+
+ENDS = """
+import sys
+from torch import nn
+
+def made():
+    sys.exit(3)
+
+def loss(out, y):
+    sys.exit(3)
+
+class Net(nn.Module):
+    def forward(self, x):
+        sys.exit(3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("model=custom", "model._target_=ends.made"), 6),
+        (("model=custom", "model._target_=ends.Net"), 13),
+        (("loss._target_=ends.loss",), 9),
+        (("data=custom", "data._target_=ends.made"), 6),
+        (("model=custom", "model._target_=ended.Net"), 1),
+    ],
+)
+def test_a_part_that_ends_the_program_is_a_mistake_of_its_key(
+    words, line, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ends.py").write_text(ENDS)
+    (tmp_path / "ended.py").write_text("raise SystemExit(3)\n")
+    monkeypatch.delitem(sys.modules, "ends", raising=False)
+    assert main(["tracking=none", *words]) == 2
+    [said] = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"error: {words[-1]}: ")
+    assert re.search(rf"SystemExit: 3 \(.*end\w+\.py:{line}\)$", said)
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_part_that_ends_the_program_in_training_fails_the_run(compose_recipe):
+    said = r"^SystemExit: 3 \(.*test_users_parts\.py:"
+    with pytest.raises(Failure, match=said), users(compose_recipe()):
+        sys.exit(3)
