@@ -36,6 +36,8 @@ EDGE = 0.05
 """The part of a range, on its own scale, that counts as its edge."""
 NEAR = 0.15
 """The part that does where the best value is the outermost one of a range that was tried."""
+DECADE = 10.0
+"""How many times as far a logarithmic range goes on, or a step of listed values, at most."""
 WEAK = 0.05
 """The share of the variation below which a hyperparameter hardly matters."""
 SAMPLES = "data.samples"
@@ -537,7 +539,9 @@ def _wider(dimension: Dimension, up: bool) -> tuple[float, str] | None:
     ratios = dimension.log or _even_ratios(values)
     new: list[float] = []
     for _ in range(2):
-        beyond = last * last / before if ratios else 2 * last - before
+        beyond = 2 * last - before
+        if ratios:
+            beyond = last * min(max(last / before, 1 / DECADE), DECADE)
         beyond = round(beyond) if whole else float(f"{beyond:.2g}")
         fraction = not whole and not dimension.log and low >= 0 and high <= 1 < beyond
         if beyond == last or fraction or (low >= 0 and beyond <= 0):
@@ -553,7 +557,7 @@ def _wider(dimension: Dimension, up: bool) -> tuple[float, str] | None:
 def _further(dimension: Dimension, low: float, high: float, up: bool) -> float | None:
     """The end of a range moved out by a decade, or half its width where it is linear."""
     if dimension.log:
-        factor = 2.0 if dimension.whole else max(10.0, math.sqrt(high / low))
+        factor = 2.0 if dimension.whole else DECADE
         end = high * factor if up else low / factor
         end = max(1, round(end)) if dimension.whole else float(f"{end:.1g}")
         return end if end != (high if up else low) else None

@@ -41,7 +41,7 @@ def test_a_best_value_at_the_upper_edge_is_to_be_widened(drawn):
     assert len(found) == 1
     assert "best optimizer.lr" in found[0].text
     assert "upper edge" in found[0].text
-    assert "'optimizer.lr=tag(log,interval(0.0001,3.0))'" in found[0].command
+    assert "'optimizer.lr=tag(log,interval(0.0001,1.0))'" in found[0].command
     assert found[0].command.startswith("dlrun -m sweep=random sweep.trials=20 model=mlp ")
     assert "l2=tag(log,interval(1e-06,1.0))" in found[0].command
 
@@ -49,7 +49,7 @@ def test_a_best_value_at_the_upper_edge_is_to_be_widened(drawn):
 def test_a_best_value_at_the_lower_edge_is_to_be_widened(drawn):
     found = critic.at_the_edge(drawn(peak(-6.0)), ALONE)
     assert "lower edge" in found[0].text
-    assert "optimizer.lr=tag(log,interval(3e-6,0.1))" in found[0].command
+    assert "optimizer.lr=tag(log,interval(1e-5,0.1))" in found[0].command
 
 
 @pytest.mark.parametrize(
@@ -147,6 +147,11 @@ def test_the_end_of_a_grid_goes_on_in_its_steps(sweep, point):
     rates = Dimension("optimizer.lr", choices=(0.001, 0.01, 0.1))
     found = critic.at_the_edge(grid(sweep, point, rates, [0.3, 0.5, 0.7]), {})
     assert found[0].command == "dlrun -m model=mlp optimizer.lr=0.1,1.0,10.0"
+    coarse = Dimension("optimizer.lr", choices=(1e-6, 1e-3, 1.0))
+    found = critic.at_the_edge(grid(sweep, point, coarse, [0.3, 0.5, 0.7]), {})
+    assert found[0].command.endswith(" optimizer.lr=1,10.0,100.0"), "a decade a step, at most"
+    found = critic.at_the_edge(grid(sweep, point, coarse, [0.7, 0.5, 0.3]), {})
+    assert found[0].command.endswith(" optimizer.lr=1e-06,1e-7,1e-8")
     depth = Dimension("depth", choices=(2, 3, 4))
     found = critic.at_the_edge(grid(sweep, point, depth, [0.3, 0.5, 0.7]), {})
     assert found[0].command == "dlrun -m model=mlp depth=4,5,6"
