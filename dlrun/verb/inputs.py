@@ -438,16 +438,7 @@ def _encoded(
         where = f"{path}: " if len(paths) > 1 else ""
         made.faults += [(f"{where}line {line}", why) for line, why in table.odd]
     made.unread = sum(unread.values())
-    made.notes += [
-        f"the column {name} has {shell.counted(count, 'value')} that could not be read, and "
-        f"count{'s' * (count == 1)} as missing"
-        for name, count in unread.items()
-    ]
-    made.notes += [
-        f"the column {name} has {shell.counted(count, 'value')} that could not be known from "
-        "training"
-        for name, count in unknown.items()
-    ]
+    made.notes += other.notes(unread, unknown)
 
 
 @contextmanager

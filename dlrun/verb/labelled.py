@@ -133,17 +133,18 @@ def _of_table(made: Opened, file: Path, split: str) -> Labelled:
     reading = {**about["reading"], **_read_otherwise(made)}
     with blame(f"data.path={file}"):
         raw = other.read_frame(file)
-        found = other.encode(raw, reading)
-        other.refuse_unread(found.unread, found.read, reading)
-        x = torch.from_numpy(found.x)
         y, rows = other.targets(raw, reading, about["classes"])
-    if not len(rows):
-        raise Mistake(f"data.path={file}: no row has a value of {reading['target']}")
+        if not len(rows):
+            raise Mistake(f"no row has a value of {reading['target']}")
+        found = other.encode(raw.iloc[rows], reading)
+        other.refuse_unread(found.unread, found.read, reading)
+    said = other.notes(found.unread, found.unknown)
     if lacking := len(raw) - len(rows):
-        _log.warning(f"{shell.name(file.name)}: {left_out(lacking, len(raw), reading['target'])}")
-    kept = Split(
-        x[torch.from_numpy(rows)], _scaled(made, torch.from_numpy(y)), torch.arange(len(rows))
-    )
+        said.insert(0, left_out(lacking, len(raw), reading["target"]))
+    for note in said:
+        _log.warning(f"{shell.name(file.name)}: {note}")
+    scaled = _scaled(made, torch.from_numpy(y))
+    kept = Split(torch.from_numpy(found.x), scaled, torch.arange(len(rows)))
     return Labelled(kept, _ALL, False, file.stem)
 
 

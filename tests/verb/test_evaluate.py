@@ -231,6 +231,15 @@ def test_rows_of_another_table_without_a_target_are_counted(runs, capsys, tmp_pa
 
 
 @pytest.mark.proof
+def test_values_of_another_table_that_cannot_be_read_are_counted(runs, capsys, tmp_path):
+    table = tmp_path / "other.csv"
+    write_houses(table, 70, seed=5)
+    table.write_text(table.read_text() + '3,"50,5",900\n3,large,900\n3,large,NA\n')
+    assert main(["evaluate", runs["prices"].name, f"data.path={table}"]) == 0
+    said = "warning: other.csv: the column area has 2 values that could not be read, and count as "
+    assert said + "missing\n" in capsys.readouterr().err
+
+
 def test_a_split_of_other_data(runs, capsys, tmp_path):
     draw = np.random.default_rng(0)
     parts = {}

@@ -54,6 +54,19 @@ def refuse_unread(unread: Mapping[str, int], read: Mapping[str, int], reading: R
             )
 
 
+def notes(unread: Mapping[str, int], unknown: Mapping[str, int]) -> list[str]:
+    """What is said of values that are not as in training, by how many of a column are so."""
+    return [
+        f"the column {name} has {shell.counted(count, 'value')} that could not be read, and "
+        f"count{'s' * (count == 1)} as missing"
+        for name, count in unread.items()
+    ] + [
+        f"the column {name} has {shell.counted(count, 'value')} that could not be known from "
+        "training"
+        for name, count in unknown.items()
+    ]
+
+
 def targets(
     raw: pd.DataFrame, reading: Reading, classes: Sequence[str]
 ) -> tuple[NDArray[np.int64] | NDArray[np.float32], NDArray[np.int64]]:
