@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dlrun import record, shell
 from dlrun.errors import Mistake, first_line
-from dlrun.recipe import compose, flags, mistakes
+from dlrun.recipe import compose, flags, identity, mistakes
 from dlrun.recipe.catalogue import within
 from dlrun.recipe.compose import Composer
 from dlrun.recipe.schema import LOSS_OF_TASK, SEVERAL
@@ -92,6 +92,7 @@ class Previous:
             recipe.outputs = str(self._outputs)
         before = placed(composer.recipe(self.overrides), self.cwd)
         typed = [shell.key(word) for word in words if word not in self.overrides]
+        self._refuse_columns(recipe, typed)
         dropped = [shell.key(word) for word in self.overrides if word not in words]
         if before.loss.get("_target_") == LOSS_OF_TASK:
             dropped.append("loss")  # the record has the one that was taken
@@ -116,6 +117,19 @@ class Previous:
                 f"procedure={now.rpartition('.')[2]}; leave procedure= out to go on with it, or "
                 "leave resume= out"
             )
+
+    def _refuse_columns(self, recipe: DictConfig, typed: Sequence[str]) -> None:
+        """Raise Mistake where other columns of a table are typed than the run was trained on."""
+        for key in (f"data.{name}" for name in ("target", "features", "group")):
+            now, was = (
+                shell.spelled(identity.plain(OmegaConf.select(one, key)))
+                for one in (recipe, self.recipe)
+            )
+            if key in typed and now != was:
+                raise Mistake(
+                    f"{key}={now} (was {was}): a run that goes on keeps its columns; leave it out, "
+                    "or start a new run without resume="
+                )
 
     @property
     def _outputs(self) -> Path | None:

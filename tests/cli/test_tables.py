@@ -107,6 +107,15 @@ def test_resuming_reads_the_table_alike(place, capsys):
     assert len(list((place / "cache").glob("arrays-*"))) == 4  # two entries, and their locks
 
 
+def test_a_run_that_goes_on_keeps_its_columns(place, capsys):
+    write(place / "t.csv", a=fractions(0), b=fractions(1), y=["u", "v"] * 50)
+    run(capsys, "data.path=t.csv", "data.target=y")
+    for word, was in (("target=b", "y"), ("features=[a]", "null"), ("group=b", "null")):
+        assert main(["resume=last", f"data.{word}"]) == 2
+        assert f"error: data.{word} (was {was}): a run that" in capsys.readouterr().err
+    assert main(["resume=last", "data.target=y", "epochs=4 steps"]) == 0
+
+
 @pytest.mark.proof
 def test_what_is_proposed_of_missing_values_runs_as_printed(place, capsys):
     write(place / "t.csv", a=fractions(0), kind=["NA", "x", "y", "z"] * 25)
