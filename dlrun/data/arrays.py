@@ -18,7 +18,7 @@ from dlrun.data.cache import FORMAT, Labels, Writer, load
 from dlrun.data.fingerprint import coincide, hash_files, stat_files, with_targets
 from dlrun.data.place import STORED, require_file
 from dlrun.data.tables.cells import find_missing, require_decimal
-from dlrun.data.tables.columns import read_kinds
+from dlrun.data.tables.columns import Column, merged, read_kinds
 from dlrun.data.tables.file import FORMS as TABLES
 from dlrun.data.tables.read import Table, read_table, some
 from dlrun.data.tables.settle import settle
@@ -114,10 +114,10 @@ def _build(
     file: Path, task: str, asked: Mapping[str, Any], report: Report | None, writer: Writer
 ) -> Labels:
     """Read the file into the cache."""
-    table, given = None, dict[str, NDArray[np.int64]]()
+    table, given, lost = None, dict[str, NDArray[np.int64]](), list[str]()
     if file.suffix.lower() in STORED:
         x, y, given = _join(_read_arrays(file))
-        x = as_samples(x)
+        lost, x = _merged(x), as_samples(x)
     else:
         options = dict(asked)
         table = read_table(file, task=task, kinds=options.pop("columns"), **options)
@@ -129,7 +129,9 @@ def _build(
         writer.add(x[start : start + 10_000])
         if report:
             report(min(start + 10_000, len(x)), len(x))
-    return Labels(y, classes, given) if table is None else labels_of(table, y, classes, given)
+    if table is None:
+        return Labels(y, classes, given, notes=tuple(lost))
+    return labels_of(table, y, classes, given)
 
 
 def labels_of(
@@ -146,6 +148,15 @@ def labels_of(
         columns=tuple(column["name"] for column in table.reading["columns"]),
         reading={**table.reading, "texts": table.values},
     )
+
+
+def _merged(x: Array) -> list[str]:
+    """Notes on the columns of x (n, features) whose numbers float32 makes equal."""
+    if x.ndim != 2 or x.dtype not in (np.int32, np.uint32, np.int64, np.uint64, np.float64):
+        return []
+    named = ((f"x[:,{place}]", each.astype(np.float64)) for place, each in enumerate(x.T))
+    found = (merged(Column(name, (), (), "number", numbers)) for name, numbers in named)
+    return list(filter(None, found))
 
 
 def as_samples(x: Array, before: int = 0) -> Array:

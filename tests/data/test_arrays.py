@@ -398,3 +398,12 @@ def test_a_long_value_is_one_as_any_other_up_to_a_limit(tmp_path, before):
 def test_a_task_out_of_range_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"^task must be one of auto, .* got cluster"):
         arrays("any.npz", task="cluster")
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.float64])
+def test_numbers_that_float32_makes_equal_are_said(kind, tmp_path, caplog):
+    x = np.stack([np.arange(40) * 1000, 2**30 + np.arange(40)], 1).astype(kind)
+    np.savez(tmp_path / "made.npz", x=x, y=np.arange(40) % 2)
+    arrays(str(tmp_path / "made.npz"))
+    [said] = caplog.messages
+    assert "the 40 different numbers of the column x[:,1] become 1, because float32" in said
