@@ -92,7 +92,6 @@ class Previous:
             recipe.outputs = str(self._outputs)
         before = placed(composer.recipe(self.overrides), self.cwd)
         typed = [shell.key(word) for word in words if word not in self.overrides]
-        self._refuse_columns(recipe, typed)
         dropped = [shell.key(word) for word in self.overrides if word not in words]
         if before.loss.get("_target_") == LOSS_OF_TASK:
             dropped.append("loss")  # the record has the one that was taken
@@ -118,8 +117,9 @@ class Previous:
                 "leave resume= out"
             )
 
-    def _refuse_columns(self, recipe: DictConfig, typed: Sequence[str]) -> None:
+    def refuse_columns(self, recipe: DictConfig, words: Sequence[str]) -> None:
         """Raise Mistake where other columns of a table are typed than the run was trained on."""
+        typed = [shell.key(word) for word in words if word not in self.overrides]
         for key in (f"data.{name}" for name in ("target", "features", "group")):
             now, was = (
                 shell.spelled(identity.plain(OmegaConf.select(one, key)))
