@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from sqlalchemy import Engine, event
 
 from dlrun.tracking import credentials
 from dlrun.tracking.address import artifacts, engine_uri, sqlite_path
@@ -42,7 +43,23 @@ def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
         if not _is_made(path):
             _make(path)
         client = MlflowClient(engine_uri(uri))
+        _wait_less(SqlAlchemyStore(engine_uri(uri), artifacts(path)).engine)
         return client, _experiment(client, experiment, artifacts(path))
+
+
+def _wait_less(engine: Engine) -> None:
+    """Let a database with a write-ahead journal wait for the disk when that is folded in.
+
+    It stays whole whatever happens. What a loss of power takes from it is on disk in the records.
+    """
+    if not event.contains(engine, "connect", _synchronize_normally):
+        event.listen(engine, "connect", _synchronize_normally)
+        engine.dispose()  # connections that were opened before
+
+
+def _synchronize_normally(connection: sqlite3.Connection, _: object) -> None:
+    if connection.execute("PRAGMA journal_mode").fetchone() == ("wal",):
+        connection.execute("PRAGMA synchronous=NORMAL")
 
 
 def disconnect(uri: str) -> None:

@@ -29,6 +29,18 @@ def test_a_failed_migration_leaves_no_database(tmp_path, monkeypatch):
     assert not (tmp_path / "x.db").exists()
 
 
+@pytest.mark.parametrize(("journal", "level"), [("wal", 1), ("delete", 2)])
+def test_a_write_waits_for_the_disk_only_where_the_journal_asks_for_it(tmp_path, journal, level):
+    uri = f"sqlite:///{tmp_path}/x.db"
+    store.connect(uri, "mine")
+    store.disconnect(uri)
+    with closing(sqlite3.connect(tmp_path / "x.db")) as database:
+        database.execute(f"PRAGMA journal_mode={journal}")
+    client, _ = store.connect(uri, "mine")
+    with client._tracking_client.store.engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == level
+
+
 def test_an_experiment_that_was_thrown_away_comes_back(database):
     client, experiment = store.connect(database, "thrown away")
     client.delete_experiment(experiment)
