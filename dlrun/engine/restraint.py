@@ -16,6 +16,7 @@ from dlrun.optimizer.asgd import ASGD
 from dlrun.optimizer.lion import Lion
 from dlrun.optimizer.momentum import Classical
 from dlrun.optimizer.muon import Muon
+from dlrun.optimizer.sam import SAM
 from dlrun.regularization import Regularizer, acts, dropout
 from dlrun.regularization.penalty import Decay
 
@@ -111,5 +112,7 @@ def _decoupled(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> bool:
 
 def _grows(optimizer: torch.optim.Optimizer) -> bool:
     """Whether its steps are in proportion to the gradient."""
-    plain = optimizer.param_groups[0].get("adam") is False  # of ScheduleFree
+    group = optimizer.param_groups[0]
+    plain = group.get("adam") is False  # of ScheduleFree
+    plain = plain or (isinstance(optimizer, SAM) and "betas" not in group)
     return plain or isinstance(optimizer, torch.optim.SGD | Classical | ASGD)

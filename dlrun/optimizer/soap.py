@@ -38,6 +38,8 @@ def soap(
         precondition_frequency=frequency,
         max_precondition_dim=largest,
     )
+    for group in optimizer.param_groups:
+        group["weight_decouple"] = True  # as groups of the library's other optimizers say it
     optimizer.register_step_pre_hook(_recall)
     optimizer.register_step_post_hook(_keep)
     return optimizer

@@ -1,10 +1,12 @@
 """What a recipe adds to steps of another kind: by hand, and nothing where it has nothing."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from dlrun.engine.look import untouched
-from dlrun.engine.restraint import Restraint
+from dlrun.engine.restraint import Restraint, _decoupled, _grows
 from dlrun.recipe import build
 
 PENALTY = ("regularization=[l2]", "regularization.l2.strength=0.3")
@@ -15,6 +17,12 @@ PROXIMAL = (
     "regularization.l1.form=proximal",
 )
 LENGTH = 0.01
+RATE, DECAY, STEPS = 1e-3, 0.3, 10
+DECAYING = sorted(
+    path.stem
+    for path in Path(__file__).parents[2].glob("conf/optimizer/*.yaml")
+    if "\nweight_decay:" in path.read_text()
+)
 
 
 def added(compose_recipe, digits, *words):
@@ -66,6 +74,44 @@ def test_what_acts_on_the_weights_shrinks_them_by_the_length_of_a_step(
         if weight.dim() > 1 or "optimizer.weight_decay=0.3" in words:
             torch.testing.assert_close(shrunk, LENGTH * 0.3 * weight, rtol=1e-3, atol=1e-7)
         assert not gradient.any()
+
+
+def moved(compose_recipe, digits, words, decay):
+    """A run, its weights before and after a few steps with gradients of chance."""
+    rates = (f"optimizer.lr={RATE}", f"optimizer.weight_decay={decay}")
+    run = build.build(compose_recipe("model.hidden=[8]", *words, *rates), digits)
+    draw = torch.Generator().manual_seed(0)
+    start = [weight.detach().clone() for weight in run.weights]
+    for _ in range(STEPS):
+        drawn = [torch.randn(weight.shape, generator=draw) / 100 for weight in run.weights]
+
+        def objective(_=True, drawn=drawn):
+            for weight, gradient in zip(run.weights, drawn, strict=True):
+                weight.grad = gradient.clone()
+            return torch.zeros(())
+
+        run.optimizer.step(objective)
+    return run, start, [weight.detach() for weight in run.weights]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [(f"optimizer={name}",) for name in DECAYING] + [("optimizer=sam", "optimizer.base=adamw")],
+    ids=str,
+)
+def test_it_is_known_of_every_optimizer_what_its_decay_acts_on(compose_recipe, digits, words):
+    """Decoupled, it takes the same share of every weight, whatever the gradient."""
+    if words == ("optimizer=soap",):
+        pytest.importorskip("pytorch_optimizer")
+    run, start, with_it = moved(compose_recipe, digits, words, DECAY)
+    _, _, without = moved(compose_recipe, digits, words, 0.0)
+    place, weight = max(enumerate(start), key=lambda pair: pair[1].numel())
+    shares = (without[place] - with_it[place]) / weight
+    shares = shares[weight.abs() > weight.abs().median()]
+    same = bool((shares > RATE * DECAY / 2).all() and shares.max() < 1.5 * shares.min())
+    groups = run.optimizer.param_groups
+    [group] = [one for one in groups if any(p is run.weights[place] for p in one["params"])]
+    assert (_decoupled(run.optimizer, group) or _grows(run.optimizer)) is same
 
 
 def test_a_proximal_step_pulls_no_weight_beyond_0(compose_recipe, digits):
