@@ -73,7 +73,9 @@ def examined(
     validation sample lies further from the training samples than a training sample does, 0.5 where
     they are alike; of `probes` samples of each. moved, spread: by how many standard errors the
     inputs of validation and of training differ, in where they lie and in how far they spread;
-    test/…: so for those of test. homogeneous: 1 where twice an input gives twice the output, as
+    test/…: so for those of test. test/error: the standard error of the loss on all of test;
+    test/higher: by how many standard errors its samples have higher losses than those of
+    validation, in their ranks. homogeneous: 1 where twice an input gives twice the output, as
     without any bias. fading: the first layer's gradient in terms of the last one's. max_norm: the
     share of the weights that it keeps from growing. as_trained: after few epochs the loss of
     training batches as the training measured it, and its standard error. trial/…: as
@@ -102,11 +104,14 @@ def examined(
         if len(run.data.val):
             val = _looked(run, run.data.val)
             found |= _measured(run, "val", val) | _linear(run, train, val)
-            if "val" in whole:  # before the trial below, which changes the weights
+            # All before the trial below, which changes the weights.
+            if "val" in whole:
                 found |= _of_all(run, "val", run.data.val, found)
             found |= _moved(train.x, val.x)
             if len(val.y) >= NEIGHBOURS and not run.reconstructs and not run.labels:
                 found |= _neighbours(run, train, val)
+            if tested and len(run.data.test):
+                found |= _against_test(run, val)
             found |= improved(run, (train.x, train.y), (val.x, val.y), trained)
         if tested and len(run.data.test):
             x, _ = some(run, run.data.test, SAMPLES)
@@ -159,6 +164,24 @@ def _of_all(run: Run, name: str, split: Split, part: Mapping[str, float]) -> dic
     kept = {key: found[key] for key in ("loss", run.metric.name)}
     values = kept | errors | {"samples": float(len(split))}
     return {f"{name}/{key}": value for key, value in values.items()}
+
+
+def _against_test(run: Run, val: Looked) -> dict[str, float]:
+    """How well the loss of the test split is known, and whether its samples have higher ones.
+
+    By their ranks (Mann and Whitney 1947), which a few samples with very large losses don't move.
+    """
+    there, here = (_single_losses(run, each) for each in (_looked(run, run.data.test), val))
+    error = _error(there.tolist()) * math.sqrt(len(there) / len(run.data.test))
+    chance = math.sqrt((len(there) + len(here) + 1) / (12 * len(there) * len(here)))
+    return {"test/error": error, "test/higher": (_further(there, here) - 0.5) / chance}
+
+
+@torch.no_grad()
+def _single_losses(run: Run, split: Looked) -> Tensor:
+    """(n,) The losses of up to ROWS samples."""
+    pairs = zip(split.outputs[:ROWS].split(1), split.y[:ROWS].split(1), strict=True)
+    return torch.stack([run.loss(output, y) for output, y in pairs])
 
 
 def _error(values: list[float]) -> float:

@@ -117,6 +117,7 @@ def diagnose(
     if all(map(isfinite, seen.values())):  # else there is nothing to compare
         kept.update(examined=seen)
         seen["stopped"] = float(bool(kept.info.get("stopped")))
+        seen["first"] = float(len(list(kept.directory.parent.glob("*/run.json"))) == 1)
         seen |= {f"set_up/{name}": 1.0 for name in kept.info.get("set_up", ())}
         _keep(kept, _verdict(seen, kept.points(), recipe), command)
 

@@ -386,17 +386,19 @@ def _validation_needed(seen: Mapping[str, float], least: float) -> int | None:
 def validation_overused(trained: Trained) -> Iterator[Finding]:
     """The test split is worse than validation, by which the recipe was chosen."""
     seen, tested = trained.seen, trained.values("test/loss")
-    if not tested or "val/loss" not in seen or "test/samples" not in seen:
+    if not tested or "val/loss" not in seen or "test/error" not in seen:
         return
     test, val = tested[-1], seen["val/loss"]
-    error = seen["val/error"] * math.sqrt(1 + seen["val/samples"] / seen["test/samples"])
+    error = math.hypot(seen["val/error"], seen["test/error"])
     wrong = _more_wrong(trained)
+    cause = "the test split comes from another distribution"
+    if not seen.get("first"):
+        cause = f"too much was chosen by validation, or {cause}"
     if test - val > max(CLOSE * seen["undecided"], SURE * error) and wrong > SURE:
         yield Finding(
             "validation_overused",
             WARN,
-            f"The test loss is {test:.3g}, and the validation loss {val:.3g}: too much was chosen "
-            "by validation, or the test split comes from another distribution.",
+            f"The test loss is {test:.3g}, and the validation loss {val:.3g}: {cause}.",
             {"test": test, "val": val, "error": error},
             changes={"data.split_seed": 1, "procedure": "cross_validate"},
         )
@@ -405,11 +407,12 @@ def validation_overused(trained: Trained) -> Iterator[Finding]:
 def _more_wrong(trained: Trained) -> float:
     """By how many standard errors the accuracy on the test split is below that on validation.
 
-    The losses of a few samples are known too badly: one confident mistake makes up most of them.
+    The losses of a few samples are known too badly: one confident mistake, or one extreme target,
+    makes up most of them. Without an accuracy: by how many their ranks are higher.
     """
     seen, tested = trained.seen, trained.values("test/accuracy")
     if not tested or "val/accuracy" not in seen:
-        return math.inf
+        return seen["test/higher"]
     val, test = seen["val/samples"], seen["test/samples"]
     both = (val * seen["val/accuracy"] + test * tested[-1]) / (val + test)
     error = math.sqrt(both * (1 - both) * (1 / val + 1 / test))

@@ -41,7 +41,8 @@ class Trained:
 
     seen: as `engine.examine.examined` gives it; `stopped` is 1 where a rule ended the training
     before its length, `set_up/<finding>` where the checks before it have found that, `initial`
-    the loss of the first weights where it matters (`was_high`). points, recipe: of the record,
+    the loss of the first weights where it matters (`was_high`), `first` 1 where no other run is
+    among the outputs, so that validation has chosen no recipe. points, recipe: of the record,
     plain values.
     """
 

@@ -98,6 +98,21 @@ def test_the_inputs_of_the_test_split_are_compared_once_it_is_measured(trained):
     assert seen["test/moved"] == examine._moved(*x)["moved"]
 
 
+def test_losses_of_test_and_validation_are_compared_by_their_ranks(trained):
+    seen = examine.examined(trained, 2000, tested=True)
+    losses = {}
+    for name, split in (("val", trained.data.val), ("test", trained.data.test)):
+        x, y = some(trained, split, len(split))
+        trained.model.eval()
+        said = trained.model(x).detach()
+        losses[name] = torch.nn.functional.cross_entropy(said, y, reduction="none").numpy()
+    here, there = losses["val"], losses["test"]
+    more = stats.mannwhitneyu(there, here).statistic / (len(here) * len(there)) - 0.5
+    chance = math.sqrt((len(here) + len(there) + 1) / (12 * len(here) * len(there)))
+    assert seen["test/higher"] == pytest.approx(more / chance, abs=0.01)
+    assert seen["test/error"] == pytest.approx(there.std(ddof=1) / math.sqrt(len(there)), rel=0.01)
+
+
 @pytest.mark.parametrize(("samples", "same"), [(1, 1.0), (200, 0.0)])
 def test_training_samples_of_one_target_are_told(compose_recipe, train_recipe, samples, same):
     words = ["data.classes=[0,1]", f"data.samples={samples}", "epochs=1"]

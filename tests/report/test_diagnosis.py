@@ -398,20 +398,26 @@ def test_batch_norm_that_has_averaged_what_dropout_thinned():
 
 
 def test_a_test_split_that_is_worse_than_validation():
-    worse = {"test/loss": 0.8}
-    fit, overused = found(last=worse, test__samples=1000.0)
+    worse, known = {"test/loss": 0.8}, {"test/error": 0.03, "test/higher": 9.0}
+    fit, overused = found(last=worse, **known)
     assert (fit.name, overused.name, overused.level) == ("good_fit", "validation_overused", WARN)
-    assert overused.numbers["error"] == pytest.approx(0.02 * 2**0.5)
-    assert one(last=worse, test__samples=2.0).name == "good_fit", "may be chance"
-    assert one(last={"test/loss": 0.2}, test__samples=1000.0).name == "good_fit"
+    assert overused.numbers["error"] == pytest.approx((0.02**2 + 0.03**2) ** 0.5)
+    assert "too much was chosen by validation, or the test split" in overused.text
+    _, shifted = found(last=worse, **known, first=1.0)
+    assert "chosen" not in shifted.text, "no other recipe was tried"
+    assert one(last=worse, **known | {"test/error": 0.3}).name == "good_fit", "may be chance"
+    assert one(last=worse, **known | {"test/higher": 2.0}).name == "good_fit", "a few large ones"
+    assert one(last={"test/loss": 0.2}, **known).name == "good_fit"
 
 
 def test_a_test_split_whose_loss_is_that_of_a_few_mistakes():
     worse = {"test/loss": 0.8, "test/accuracy": 0.94}
-    assert one(last=worse, test__samples=1000.0).name == "good_fit", "as often right"
+    known = {"test/error": 0.03, "test/higher": 9.0, "test/samples": 1000.0}
+    assert one(last=worse, **known).name == "good_fit", "as often right"
     worse["test/accuracy"] = 0.8
-    assert found(last=worse, test__samples=1000.0)[1].name == "validation_overused"
-    assert one(last=worse, test__samples=20.0, val__samples=20.0).name == "good_fit", "chance"
+    assert found(last=worse, **known)[1].name == "validation_overused"
+    few = known | {"test/samples": 20.0, "val/samples": 20.0}
+    assert one(last=worse, **few).name == "good_fit", "chance"
 
 
 def test_validation_that_jumps():
