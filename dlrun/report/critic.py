@@ -7,6 +7,7 @@ import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from statistics import median
 
 from dlrun import record
 from dlrun.finding import FAIL, NOTE, WARN, Finding
@@ -186,10 +187,7 @@ def within_noise(sweep: Sweep) -> list[Finding]:
     gap = abs(first.mean - second.mean)
     next_one = "the next" if second is others[0] else "the next that is not its neighbour"
     text = f"The best point ({_score(first)}) and {next_one} ({_score(second)}) "
-    if gap == 0 and first.loss != second.loss:
-        text += f"differ only in val/loss, {first.loss:.4g} and {second.loss:.4g}; "
-    else:
-        text += f"differ by {gap:.2g}; "
+    text += _differ(first, second)
     numbers = {"gap": gap}
     if apart is None:
         repeats = REPEATS
@@ -208,6 +206,17 @@ def within_noise(sweep: Sweep) -> list[Finding]:
     numbers |= {"seeds": repeats} | ({"noise": apart.noise} if apart else {})
     command = commands.compare(sweep, (first, second), repeats) if repeats else ""
     return [Finding("inconclusive", NOTE, text, numbers, command)]
+
+
+def _differ(first: Point, second: Point) -> str:
+    """In what two points differ, with enough digits to see it."""
+    if first.mean != second.mean:
+        return f"differ by {abs(first.mean - second.mean):.2g}; "
+    for digits in (4, 6, 8):
+        losses = [f"{point.loss:.{digits}g}" for point in (first, second)]
+        if losses[0] != losses[1]:
+            return f"differ only in val/loss, {losses[0]} and {losses[1]}; "
+    return "score the same; "
 
 
 def _unpaired(first: Point, second: Point, gap: float, noise: float) -> tuple[int, str]:
@@ -392,8 +401,8 @@ def above_a_rate(sweep: Sweep) -> list[Finding]:
     """Failed or diverged points gather above a value: the split by which chance is least.
 
     Those count as diverged that share the worst score to the last digit, as networks do
-    whose output no longer depends on their input. Fisher's exact test (1922) of the split,
-    times the number of splits that were tried.
+    whose output no longer depends on their input (`_lost`). Fisher's exact test (1922) of the
+    split, times the number of splits that were tried.
     """
     lost = _lost(sweep)
     ended = [p for p in sweep.points if p.status not in (record.RUNNING, record.KILLED)]
@@ -480,11 +489,21 @@ def _samples(*points: Point) -> str:
 
 
 def _lost(sweep: Sweep) -> set[int]:
-    """The trials that failed or diverged."""
+    """The trials that failed or diverged.
+
+    What shares the worst score may only be as good as others: it must be clearly worse than the
+    best, and have no lower loss than most.
+    """
     failed = {point.trial for point in sweep.points if point.status == record.FAILED}
     ranked = sweep.ranked
-    worst = [point.trial for point in ranked if point.mean == ranked[-1].mean]
-    return failed | set(worst) if 1 < len(worst) < len(ranked) else failed
+    worst = [point for point in ranked if point.mean == ranked[-1].mean]
+    if not 1 < len(worst) < len(ranked):
+        return failed
+    apart = difference(sweep, ranked[0], worst[0])
+    usual = median(point.loss for point in ranked[: -len(worst)])
+    if apart is not None and not apart.decided:
+        return failed
+    return failed | {point.trial for point in worst if point.loss >= usual}
 
 
 def _and(names: Sequence[str]) -> str:

@@ -127,14 +127,16 @@ def error(sweep: Sweep, point: Point) -> float | None:
     """The standard error of a point's score; None where nothing tells it.
 
     Of its repeats where it has some; else, of an accuracy, the binomial one of the samples
-    that it was measured on.
+    that it was measured on and four more, half of them right: so that it is above 0 where all
+    or none are right (Agresti, Coull 1998).
     """
     if point.stderr is not None:
         return point.stderr
     if not sweep.metric.share or not point.samples:
         return None
-    share = min(max(point.mean, 0.0), 1.0)
-    return math.sqrt(share * (1 - share) / point.samples)
+    many = point.samples + ERRORS**2
+    share = (min(max(point.mean, 0.0), 1.0) * point.samples + ERRORS**2 / 2) / many
+    return math.sqrt(share * (1 - share) / many)
 
 
 def alike(sweep: Sweep, one: Point, other: Point) -> bool:

@@ -300,13 +300,14 @@ def test_the_best_two_apart_by_more_than_their_noise_are_not_said(sweep, point):
 @pytest.mark.parametrize(
     ("scores", "samples", "noise"),
     [
-        ((0.90, 0.895), 360, 0.045),  # √(0.9·0.1/360 + 0.895·0.105/360) = 0.0226
-        ((0.90, 0.86), 360, 0.048),
+        ((0.90, 0.895), 360, 0.046),  # √(0.8956·0.1044/364 + 0.8907·0.1093/364) = 0.0229
+        ((0.90, 0.86), 360, 0.049),
         ((0.90, 0.842), 360, None),
-        ((0.90, 0.842), 100, 0.094),
+        ((0.90, 0.842), 100, 0.097),
         ((0.90, 0.895), 100_000, None),
         ((0.9, 0.9), 360, 0.045),
         ((1.0, 0.5), 360, None),
+        ((1.0, 1.0), 20, 0.16),  # √2·√(22/24 · 2/24 / 24) = 0.0798, and not 0
     ],
 )
 def test_an_accuracy_measured_once_has_the_noise_of_its_samples(
@@ -326,7 +327,8 @@ def test_an_accuracy_measured_once_has_the_noise_of_its_samples(
                 f"two standard errors of val/accuracy are {noise} for accuracies of {samples}"
                 in finding.text
             )
-            assert f"differ by {scores[0] - scores[1]:.2g};" in finding.text
+            gap = scores[0] - scores[1]
+            assert (f"differ by {gap:.2g};" if gap else "score the same;") in finding.text
             assert finding.command.endswith("optimizer.lr=0.01,0.02 sweep.repeats=3")
 
 
@@ -337,7 +339,7 @@ def test_repeats_tell_the_noise_before_samples_do(sweep, point):
     ]
     assert critic.within_noise(sweep([LR], [points[0], unpaired(points[1])])) == []
     points[1] = replace(points[1], runs=points[1].runs[:1])
-    assert "two standard errors of val/accuracy are 0.061 for accuracies of 100 samples" in (
+    assert "two standard errors of val/accuracy are 0.064 for accuracies of 100 samples" in (
         critic.within_noise(sweep([LR], points))[0].text
     )
 
@@ -421,6 +423,24 @@ def test_points_that_collapsed_to_one_score_have_diverged(drawn):
     many = sum(point.scores == [0.1] for point in planted.points)
     found = critic.above_a_rate(planted)
     assert f"{many} of the {many} points with optimizer.lr above" in found[0].text
+
+
+@pytest.mark.parametrize(
+    ("best", "lossless", "lost"), [(1.0, 0.2, 0), (0.95, 0.2, 0), (1.0, 0.9, 0), (0.99, 0.9, 5)]
+)
+def test_what_shares_the_worst_score_need_not_have_diverged(sweep, point, best, lossless, lost):
+    """Of 20 samples, or with a loss below that of the others, it may be as good as these."""
+    samples = 400 if lost or best == 0.95 else 20
+    points = [
+        point(n, {"optimizer.lr": 0.001 * (n + 1)}, best - n / 1000, samples=samples, loss=0.4)
+        for n in range(7)
+    ]
+    worst = 0.6 if lost else 0.9
+    points += [
+        point(n, {"optimizer.lr": 0.01 * n}, worst, samples=samples, loss=lossless)
+        for n in range(7, 12)
+    ]
+    assert len(critic._lost(sweep([LR], points))) == lost
 
 
 def test_failures_that_are_scattered_have_no_rate(drawn):
@@ -526,8 +546,18 @@ def test_points_of_one_score_and_different_losses_are_not_the_same(sweep, point)
     assert critic.all_equal(sweep([LR], points)) == []
     [said] = critic.within_noise(sweep([LR], points))
     assert "0.95) differ only in val/loss, 0.15 and 0.2; " in said.text
-    assert "; two standard errors of val/accuracy are 0.032 for accuracies" in said.text
+    assert "; two standard errors of val/accuracy are 0.034 for accuracies" in said.text
     assert sweep([LR], points).ranked[0].trial == 3
+
+
+def test_losses_are_shown_with_digits_that_tell_them_apart(sweep, point):
+    losses = (2.15201, 2.15204)
+    points = [
+        point(n, {"optimizer.lr": 0.01 * (n + 1)}, 0.95, samples=20, loss=loss)
+        for n, loss in enumerate(losses)
+    ]
+    [said] = critic.within_noise(sweep([LR], points))
+    assert "differ only in val/loss, 2.15201 and 2.15204; " in said.text
 
 
 def test_of_a_tie_of_seeds_the_interval_is_that_of_the_objective(sweep, point):
