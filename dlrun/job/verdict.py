@@ -131,8 +131,10 @@ def _verdict(
     if target is None or "val/samples" not in seen:
         return found
     first = error_parts(Trained(seen, points, recipe), target)
-    said = [each.name for each in first]
-    return first + [each for each in found if each.name not in (*said, "good_fit", "inconclusive")]
+    left_out = {first[0].name, "good_fit", "inconclusive"}
+    if first[0].level != NOTE:  # then the diagnosis makes none of these either
+        left_out |= {"noisy", "plateau"}
+    return first + [each for each in found if each.name not in left_out]
 
 
 def _keep(kept: Record, found: Sequence[Finding], command: Command) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from dlrun.finding import NOTE, WARN, Finding
+from dlrun.report.diagnosis import plateau, simpler_would_do
 from dlrun.report.known import SURE, Trained, longer, needed, restrained
 
 _SAMPLES = {"train_eval": "training", "val": "validation"}
@@ -41,11 +42,11 @@ def error_parts(trained: Trained, target: float) -> list[Finding]:
     parts = _parts(trained, target)
     total = target + sum(part.amount for part in parts)
     accuracy = _metric(trained) == "accuracy"
-    said = " ".join(
-        f"{_shown(part.amount, accuracy, sign=True)} {part.name} (±{_shown(part.error, accuracy)})"
+    said = ", ".join(
+        f"{part.name} {_shown(part.amount, accuracy, sign=True)} (±{_shown(part.error, accuracy)})"
         for part in parts
     )
-    text = f"The error of {_shown(total, accuracy)} = target {_shown(target, accuracy)} {said}"
+    text = f"The error of {_shown(total, accuracy)} is target {_shown(target, accuracy)}, {said}"
     numbers = {"target": target} | {part.name: part.amount for part in parts}
     if total <= target:
         return [Finding("good_fit", NOTE, f"{text}: the target is reached.", numbers)]
@@ -78,11 +79,7 @@ def _parts(trained: Trained, target: float) -> list[Part]:
             scale = math.sqrt(seen["val/samples"] / seen[f"{split}/samples"])
             known[split] = values[-1], seen["val/metric_error"] * scale
     told = {
-        "bias": (
-            "underfit",
-            "Train a larger network, longer, or with another optimizer.",
-            {"epochs": longer(trained)},
-        ),
+        "bias": ("underfit", *_against_bias(trained)),
         "variance": (
             "overfit",
             "Get more data, or use augmentation and regularization.",
@@ -111,6 +108,15 @@ def _parts(trained: Trained, target: float) -> list[Part]:
         finding, advice, changes = told[name]
         found.append(Part(name, finding, amount, after, (error, spread), advice, changes))
     return found
+
+
+def _against_bias(trained: Trained) -> tuple[str, Mapping[str, Any]]:
+    """What lessens bias, without what other findings say would not; and what to change."""
+    ended = any(plateau(trained)) or bool(trained.seen.get("stopped"))
+    ways = [] if any(simpler_would_do(trained)) else ["a larger network"]
+    ways += [*([] if ended else ["longer"]), "with another optimizer or rate"]
+    changes = {"procedure": "find_lr"} if ended else {"epochs": longer(trained)}
+    return f"Train {', or '.join(filter(None, (', '.join(ways[:-1]), ways[-1])))}.", changes
 
 
 def _metric(trained: Trained) -> str:

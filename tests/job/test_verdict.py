@@ -9,8 +9,10 @@ from dlrun import record
 from dlrun.__main__ import main
 from dlrun.engine import preflight
 from dlrun.job import lab
+from dlrun.job.verdict import _verdict
 from dlrun.procedure import Outcome
 from tests.conftest import sparsely
+from tests.report.test_diagnosis import RECIPE, SOUND
 
 COMMON = ("tracking=none", "threads=1")
 
@@ -87,6 +89,19 @@ def test_a_rare_class_makes_no_large_steps(rate, tmp_path):
     words = ("data=arrays", "data.path=rare.npz", "epochs=1", "batch_size=128")
     assert main([*COMMON, *words, f"optimizer.lr={rate}"]) == 0
     assert "rate_too_high" not in {each.name for each in verdicts()}
+
+
+def test_bias_is_not_said_beside_what_says_that_less_training_would_do():
+    seen = SOUND | {"train_eval/accuracy": 0.9, "val/accuracy": 0.89, "same_target": 0.0}
+    seen |= {"train_eval/metric_error": 0.005, "val/metric_error": 0.01}
+    losses = [2.3, 0.5, *[0.1] * 8]
+    points = [
+        {"step": n, "epoch": float(n), "values": {"train/loss": loss, "val/loss": loss}}
+        for n, loss in enumerate(losses)
+    ]
+    assert {each.name for each in _verdict(seen, points, RECIPE)} == {"good_fit", "plateau"}
+    [found] = _verdict(seen, points, RECIPE | {"target_error": "1%"})
+    assert (found.name, found.changes) == ("underfit", {"procedure": "find_lr"})
 
 
 def test_one_that_diverges_says_how_to_go_on(capsys):

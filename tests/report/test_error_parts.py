@@ -35,7 +35,7 @@ def test_the_parts_sum_to_the_error_on_the_test_split():
     )
     assert sum(finding.numbers.values()) == pytest.approx(1 - 0.895)
     assert (finding.name, finding.level) == ("distribution_shift", WARN)
-    assert "10.5% = target 1.0% +2.0% bias" in finding.text
+    assert "The error of 10.5% is target 1.0%, bias +2.0% (±0.2%), variance +2.0% (" in finding.text
     assert finding.changes == {"procedure": "show_data"}
 
 
@@ -50,6 +50,29 @@ def test_the_largest_part_decides():
     assert parted(train_eval__accuracy=0.85, end={}).changes == {"epochs": 15}
     worse = END | {"test/accuracy": 0.7}
     assert parted(end=worse).name == "validation_overused"
+
+
+SIMPLER = {"linear": 0.15, "linear/worse": 0.0, "linear/error": 0.001}
+FIRST_BEST = [
+    {"step": n, "epoch": float(n), "values": {"val/loss": 0.2 + n / 10}} for n in range(8)
+]
+
+
+@pytest.mark.parametrize(
+    ("more", "points", "advice", "changes"),
+    [
+        ({}, [], "a larger network, longer, or with another", {"epochs": 15}),
+        ({}, FIRST_BEST, "a larger network, or with another", {"procedure": "find_lr"}),
+        ({"stopped": 1.0}, [], "a larger network, or with another", {"procedure": "find_lr"}),
+        (SIMPLER, [], "longer, or with another", {"epochs": 15}),
+        (SIMPLER, FIRST_BEST, "with another", {"procedure": "find_lr"}),
+    ],
+)
+def test_against_bias_nothing_is_advised_that_another_finding_denies(more, points, advice, changes):
+    seen = SEEN | {"train_eval/accuracy": 0.85} | more
+    [finding] = error_parts(Trained(seen, points, {"epochs": 5}), 0.01)
+    assert (finding.name, finding.changes) == ("underfit", changes)
+    assert finding.text.endswith(f"bias is the largest. Train {advice} optimizer or rate.")
 
 
 def test_what_may_be_chance_is_inconclusive():
@@ -97,7 +120,7 @@ def test_a_network_that_reaches_its_target():
 def test_a_reached_target_needs_no_remedy_though_variance_is_beyond_chance():
     finding = parted(target=0.1, end={}, train_eval__accuracy=0.95, val__accuracy=0.92)
     assert (finding.name, finding.level, finding.changes) == ("good_fit", NOTE, {})
-    assert "8.0% = target 10.0% -5.0% bias" in finding.text
+    assert "8.0% is target 10.0%, bias -5.0% (±" in finding.text
     assert finding.text.endswith(": the target is reached.")
 
 
@@ -112,10 +135,10 @@ def test_of_numbers_by_the_mean_absolute_error():
     }
     [finding] = error_parts(Trained(seen, [], {"epochs": 5}), 0.1)
     assert finding.numbers == pytest.approx({"target": 0.1, "bias": 0.4, "variance": 1.5})
-    assert "The error of 2 = target 0.1 +0.4 bias (±0.01)" in finding.text
+    assert "The error of 2 is target 0.1, bias +0.4 (±0.01), variance +1.5 (±" in finding.text
     large = {key: value * 1e4 if "samples" not in key else value for key, value in seen.items()}
     [finding] = error_parts(Trained(large, [], {"epochs": 5}), 1000.0)
-    assert "The error of 20,000 = target 1,000 +4,000 bias (±100)" in finding.text
+    assert "The error of 20,000 is target 1,000, bias +4,000 (±100), " in finding.text
 
 
 def test_what_rounding_leaves_asks_for_no_number_of_samples():
