@@ -37,8 +37,6 @@ UNTOLD = 0.25
 STEEP = 0.05
 """The share of the undecided loss by which the training loss must be below its last mean, to be
 that of too short a training."""
-_OF_HIDDEN_LAYERS = ("batch_norm", "stochastic_depth", "stochastic_pooling")
-"""Rules that a linear model is refused."""
 CAUGHT_UP, QUICK = 3.0, 0.05
 """Running averages are within 5 % after 3/momentum updates; a momentum that is usual for them."""
 
@@ -443,12 +441,16 @@ def simpler_would_do(trained: Trained) -> Iterator[Finding]:
         return
     if seen["linear/error"] <= CLOSE * max(seen["linear"], CLOSE):
         rules = list(trained.recipe.get("regularization") or {})
-        kept = [rule for rule in rules if rule not in _OF_HIDDEN_LAYERS]
-        fewer = {"regularization": kept or "none"} if kept != rules else {}
+        # The one that was measured has no penalty and no noise; and it is refused batch norm.
+        kept = [rule for rule in rules if rule in HARMLESS and rule != "batch_norm"]
+        fewer: dict[str, Any] = {"regularization": kept or "none"} if kept != rules else {}
+        if (trained.recipe.get("optimizer") or {}).get("weight_decay"):
+            fewer["optimizer.weight_decay"] = 0.0
         yield Finding(
             "simpler_would_do",
             NOTE,
-            f"The validation error of a linear model is {seen['linear']:.3g}, and the network's "
+            "The validation error of a linear model that is solved by least squares, as a long "
+            f"training would end, is {seen['linear']:.3g}, and the network's "
             f"{seen['linear'] + seen['linear/worse']:.3g}: its hidden layers gain nothing.",
             {"linear": seen["linear"], "network": seen["linear"] + seen["linear/worse"]},
             changes={"model": "linear", **fewer},

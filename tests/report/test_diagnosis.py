@@ -353,8 +353,15 @@ def test_a_linear_model_that_is_as_good():
     assert fit.name == "good_fit"
     assert (simpler.name, simpler.level) == ("simpler_would_do", NOTE)
     assert simpler.changes == {"model": "linear"}
-    _, simpler = found(FELL, {"regularization": {"l2": {}, "batch_norm": {}}}, **same)
-    assert simpler.changes == {"model": "linear", "regularization": ["l2"]}
+    assert "solved by least squares" in simpler.text
+    rules = ("l2", "batch_norm", "dropout", "dropconnect", "input_noise", "early_stopping")
+    recipe = {"regularization": {key: {} for key in rules}, "optimizer": {"weight_decay": 0.01}}
+    _, simpler = found(FELL, recipe, **same)
+    assert simpler.changes == {
+        "model": "linear",
+        "regularization": ["early_stopping"],
+        "optimizer.weight_decay": 0.0,
+    }
     assert one(**same | {"linear/worse": -0.01}).name == "good_fit"
     linear = {"model": {"_target_": "dlrun.model.linear.linear"}}
     assert one(FELL, linear, **same).name == "good_fit"
