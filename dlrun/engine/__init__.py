@@ -11,6 +11,7 @@ timing.py      where the time of a step goes
 evaluate.py, batch_statistics.py   loss and quality of a split; statistics of batch norm
 report_card.py   answers by class, by confidence, and the worst of them
 committee.py   several models as one
+constant.py    the best constant answer, which is what guessing gives
 distance.py    how far samples lie from each other
 answers.py     a little of what is said of each sample, for figures and comparisons
 inside.py, surface.py   what is in a network, and the loss around its weights

@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from dlrun.data import Split
 from dlrun.data.sample import sample
+from dlrun.engine.constant import best_constant
 from dlrun.engine.distance import distances
 from dlrun.engine.evaluate import averaged, evaluate, samples
 from dlrun.engine.feed import prepare
@@ -26,6 +27,8 @@ from dlrun.regularization.max_norm import MaxNorm
 SAMPLES = 2000
 """Samples of a split that are looked at, at most; neighbours are sought among REFERENCES."""
 PROBED, REFERENCES, NEIGHBOURS = 500, 1500, 10
+COUNTED = 20_000
+"""Training targets that the best constant answer is found for, at most."""
 DIRECTIONS = 20
 """In which splits are compared, at most: columns; of more of them their principal components."""
 CONTRADICTED = 0.8
@@ -281,34 +284,30 @@ def without_network(run: Run) -> dict[str, float]:
     y = split.y[split.rows].to(run.device)
     found = {"undecided": _undecided(run, y)}
     if run.regression:
-        answer = _mean_target(run).expand_as(y)
-        return found | {"guess": float(run.metric_sum(answer, y)) / len(y)}
+        [answer] = _constants(run)
+        return found | {"guess": float(run.metric_sum(answer.expand_as(y), y)) / len(y)}
     shares = _shares(run)
     theirs = torch.bincount(y.cpu(), minlength=run.data.outputs) / len(y)
     right = float((y == int(shares.argmax())).float().mean())
     apart = float((shares - theirs).abs().sum() / 2)
-    equal = float(run.loss(torch.zeros(len(y), run.data.outputs, device=run.device), y))
+    equal = float(run.loss(_constants(run)[1].expand(len(y), -1), y))
     return found | {"undecided/equal": equal, "guess": right, "classes": apart}
 
 
 def _undecided(run: Run, y: Tensor) -> float:
     """The loss of the best constant answer for some targets."""
-    if run.reconstructs:
-        return float(run.loss(y.mean(0, keepdim=True).expand_as(y), y))
-    if run.regression:
-        return float(run.loss(_mean_target(run).expand_as(y), y))
-    answer = _shares(run).clamp(min=1e-6).log().to(run.device).expand(len(y), -1)
-    equal = torch.zeros_like(answer)
-    # A class that training lacks makes its shares dear: then equal logits are the better guess.
-    answers = (answer, equal) if run.loss.link == "softmax" else (equal,)
-    return min(float(run.loss(each, y)) for each in answers)
+    answers = [best_constant(run.loss, y, 0)] if run.reconstructs else _constants(run)
+    # A class that training lacks makes its shares dear: then that for equal classes is better.
+    return min(float(run.loss(each.expand(len(y), *each.shape), y)) for each in answers)
 
 
-def _mean_target(run: Run) -> Tensor:
-    """What a model gives that always says the mean of the training targets."""
-    train = run.data.train
-    answer = train.y[train.rows].float().mean(0).to(run.device)
-    return torch.logit(answer, eps=1e-6) if run.loss.link == "sigmoid" else answer
+def _constants(run: Run) -> list[Tensor]:
+    """(outputs,) The best constant answer for the training targets; for equal classes, too."""
+    train, outputs = run.data.train, run.data.outputs
+    targets = [train.y[sample(train, COUNTED, seed=0)]]
+    if not run.regression:
+        targets.append(torch.arange(outputs))
+    return [best_constant(run.loss, each.to(run.device), outputs) for each in targets]
 
 
 def _shares(run: Run) -> Tensor:

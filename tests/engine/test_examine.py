@@ -339,3 +339,11 @@ def test_after_few_epochs_the_loss_is_measured_as_in_training(train_recipe, rule
     assert seen["as_trained"] == pytest.approx(recorded, abs=3 * seen["as_trained/error"] + 1e-3)
     assert seen["as_trained/error"] < 0.1
     assert "as_trained" not in examine.examined(run, 3 * samples), "the curve tells"
+
+
+@pytest.mark.parametrize(("name", "least"), [("mse", 0.09), ("hinge", 9.0)])
+def test_guessing_is_the_best_constant_answer_of_the_loss(train_recipe, name, least):
+    """Ten classes that are about as frequent: 1/10 each, and 0 for all of them."""
+    seen = examine.examined(train_recipe("epochs='1 steps'", f"loss={name}").run, 64)
+    assert seen["undecided/train"] == pytest.approx(least, rel=1e-2)
+    assert seen["undecided/equal"] == pytest.approx(least, rel=1e-3)
