@@ -6,6 +6,7 @@ Karpathy 2019, A Recipe for Training Neural Networks; Goodfellow et al. 2016, ch
 import math
 import traceback
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from statistics import NormalDist
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from dlrun.engine import signal
 from dlrun.engine.ending import AtLength
+from dlrun.engine.evaluate import samples
 from dlrun.engine.look import BATCH, Seen, rms, untouched
 from dlrun.engine.noise_scale import noise_scale
 from dlrun.engine.run import Run
@@ -22,7 +24,9 @@ from dlrun.errors import told
 from dlrun.finding import FAIL, NOTE, WARN, Finding
 from dlrun.loss import REARRANGES
 from dlrun.model.order import evaluation
+from dlrun.preprocessing.moments import covariance
 
+_OPERATIONS = 1e10  # for the correlations of a table, at most
 _MIXED = 8  # samples whose outputs must not depend on each other
 
 CONFIDENT = {True: 4.0, False: 6.0}
@@ -38,6 +42,8 @@ At 3.2 the curvature by the first weights is ten times what it is at 1; small in
 """
 DEPENDENT = 1000.0
 """The condition number of correlations from which inputs count as dependent (Belsley 1980)."""
+ROUNDING = 1e-7
+"""The share of its mean, or of the largest spread, that rounding alone gives a column as spread."""
 NOTHING = 1e-9
 """The share of the largest variance that rounding alone leaves of a direction without any."""
 LEAKED = 0.01
@@ -265,15 +271,26 @@ def _scaling(seen: Seen) -> dict[str, Any]:
 
 def dependent_inputs(seen: Seen) -> Iterator[Finding]:
     """The condition number of the correlations between the columns of a table."""
-    x = seen.x.double().cpu()
-    if x.dim() != 2:
+    if seen.x.dim() != 2:
         return
-    x = x[:, x.std(0, correction=0) > 0]
-    if x.shape[1] < 2 or len(x) < 2 * x.shape[1]:
+    rows, inputs = seen.run.train.rows, seen.x.shape[1]
+    # Of a part of the rows columns that are rarely other than 0 would look alike.
+    whole = len(rows) * inputs**2 <= _OPERATIONS
+    few = len(rows) if whole else int(_OPERATIONS / inputs**2)
+    part = replace(seen.run.train, rows=rows[:: math.ceil(len(rows) / max(few, 1))])
+    if len(part) < 2 * inputs:
         return
-    values = torch.linalg.eigvalsh(torch.corrcoef(x.T))
+    mean, spread = covariance(x for x, _ in samples(seen.run, part))
+    spread = spread.cpu()
+    deviation, mean = spread.diagonal().sqrt(), mean.cpu()
+    varies = deviation > ROUNDING * torch.maximum(mean.abs(), deviation.max())
+    if int(varies.sum()) < 2:
+        return
+    unit = deviation[varies]
+    values = torch.linalg.eigvalsh(spread[varies][:, varies] / unit[:, None] / unit)
     there = values[values > NOTHING * values[-1]]  # elsewhere the gradient is 0, and slows nothing
-    condition, exact = float(values[-1] / there[0]), len(values) - len(there)
+    condition = float(values[-1] / there[0])
+    exact = len(values) - len(there) if whole else 0
     reading = (seen.run.data.reading or {}).get("columns", ())
     # An input for each class of a word, or a flag for what is missing, is the table's reading.
     ours = sum(column["kind"] == "text" or bool(column.get("flag")) for column in reading)
@@ -293,9 +310,9 @@ def dependent_inputs(seen: Seen) -> Iterator[Finding]:
         yield Finding(
             "dependent_inputs",
             NOTE,
-            f"Only {len(there)} of {len(values)} inputs are independent; the rest are linear "
+            f"Only {len(there)} of {inputs} inputs are independent; the rest are linear "
             "combinations of them, add nothing new, and can be left out.",
-            {"inputs": float(exact)},
+            {"inputs": float(inputs - len(there))},
         )
 
 

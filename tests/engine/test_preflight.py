@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -171,6 +172,25 @@ def test_inputs_that_depend_on_each_other(found, table):
     x, y = table
     x = torch.cat((x, x[:, :1] + x[:, 1:2] + 1e-3 * x[:, 2:3]), 1)
     assert "dependent_inputs" in found(data=made(x, y))
+
+
+@pytest.mark.parametrize("preprocessing", ["none", "standardize", "[pca]", "[whiten]"])
+def test_rare_columns_are_no_combinations_of_others(found, preprocessing):
+    """In 256 of these samples many of them are 0 throughout, or alike."""
+    generator = torch.Generator().manual_seed(0)
+    rare = (torch.rand(3000, 60, generator=generator) < 0.006).float()
+    x = torch.cat((rare, torch.randn(3000, 3, generator=generator)), 1)
+    assert np.linalg.matrix_rank((x[:1500] - x[:1500].mean(0)).numpy()) == 63
+    words = f"preprocessing={preprocessing}"
+    assert "dependent_inputs" not in found(words, data=made(x, torch.arange(3000) % 3))
+
+
+def test_all_inputs_are_counted_with_those_that_depend_on_others(compose_recipe, table):
+    x, y = table
+    x = torch.cat((x, x[:, :1] - 2 * x[:, 1:2], x[:, 2:3] + x[:, 3:4]), 1)
+    run = build.build(compose_recipe(), made(x, y))
+    [one] = [each for each in preflight(run) if each.name == "dependent_inputs"]
+    assert one.text.startswith("Only 5 of 7 inputs are independent")
 
 
 class Series(nn.Module):
