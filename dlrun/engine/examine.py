@@ -5,7 +5,7 @@ They are measured with the weights that are the result, in evaluation mode.
 
 import math
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import stdev
 
 import torch
@@ -14,14 +14,16 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from dlrun.data import Split
 from dlrun.data.sample import sample
+from dlrun.engine.batches import gather
 from dlrun.engine.constant import best_constant
 from dlrun.engine.distance import distances
 from dlrun.engine.evaluate import averaged, evaluate, samples
 from dlrun.engine.feed import prepare
-from dlrun.engine.look import Seen, as_seen, error_of_mean, output_of, some, untouched
+from dlrun.engine.look import Seen, error_of_mean, output_of, some, untouched
 from dlrun.engine.run import Run
 from dlrun.engine.step import training_batches
 from dlrun.engine.trial import improved
+from dlrun.preprocessing import Learns, to_float
 from dlrun.regularization.max_norm import MaxNorm
 
 SAMPLES = 2000
@@ -110,15 +112,15 @@ def examined(
             # All before the trial below, which changes the weights.
             if "val" in whole:
                 found |= _of_all(run, "val", run.data.val, found)
-            found |= _moved(train.x, val.x)
+            found |= _moved(*_independent(run, run.data.train, run.data.val, SAMPLES, seed=0))
             if len(val.y) >= NEIGHBOURS and not run.reconstructs and not run.labels:
                 found |= _neighbours(run, train, val)
             if tested and len(run.data.test):
                 found |= _against_test(run, val)
             found |= improved(run, (train.x, train.y), (val.x, val.y), trained)
         if tested and len(run.data.test):
-            x, _ = some(run, run.data.test, SAMPLES)
-            found |= {f"test/{key}": value for key, value in _moved(train.x, x).items()}
+            parts = _independent(run, run.data.train, run.data.test, SAMPLES, seed=0)
+            found |= {f"test/{key}": value for key, value in _moved(*parts).items()}
         for name in ("test", *run.data.extra):
             found[f"{name}/samples"] = float(len(run.data.splits[name]))
     return found
@@ -320,29 +322,84 @@ def _shares(run: Run) -> Tensor:
 def _neighbours(run: Run, train: Looked, val: Looked) -> dict[str, float]:
     """Nearest neighbours among training samples: distances, and labels against the network's.
 
-    Of a few inputs all samples are probes, and none is its own neighbour; of many, where distances
-    are dear, PROBED are, and the others are their neighbours.
+    Of a few inputs all samples are probes; of many, where distances are dear, PROBED are, and the
+    others are their neighbours. None is a neighbour of its own group, or of itself; a group gives
+    one distance, as its samples are not independent of each other.
     """
-    order = _mixed(len(train.y)).to(train.x.device)
-    few = train.x[0].numel() <= INPUTS
+    splits = [(split, _looked_at(split)) for split in (run.data.train, run.data.val)]
+    inputs = dict(zip(("train", "val"), _unfitted(run, *splits), strict=True))
+    groups = {name: _groups(run, rows) for name, (_, rows) in zip(inputs, splits, strict=True)}
+    order = _mixed(len(train.y))
+    few = inputs["train"].shape[1] <= INPUTS
     probes = order[:ROWS] if few else order[: min(PROBED, len(order) // 3)]
     known = probes if few else order[len(probes) :]
-    if len(probes) <= NEIGHBOURS:
-        return {}
-    x = train.x[known].flatten(1).float()
     found: dict[str, float] = {}
     apart = {}
-    others = _mixed(len(val.y))[: len(val.y) if few else len(probes)].to(val.x.device)
+    others = _mixed(len(val.y))[: len(val.y) if few else len(probes)]
     for name, split, rows in (("train", train, probes), ("val", val, others)):
-        away = distances(split.x[rows].flatten(1).float(), x)
-        if few and split is train:
-            away.fill_diagonal_(math.inf)
-        away, nearest = away.topk(NEIGHBOURS, largest=False)
-        apart[name] = away[:, 0]
+        own = groups[name][rows][:, None] == groups["train"][known]
+        if int((~own).sum(1).amin()) < NEIGHBOURS:
+            return {}
+        away = distances(inputs[name][rows], inputs["train"][known])
+        away, nearest = away.masked_fill(own.to(away.device), math.inf).topk(
+            NEIGHBOURS, largest=False
+        )
+        apart[name] = away[_one_of_each(groups[name][rows]), 0]
         found |= _told(run, name, train.y[known][nearest], split.outputs[rows], split.y[rows])
+    here, there = len(apart["train"]), len(apart["val"])
     found["shift"] = _further(apart["val"], apart["train"])
-    found["probes"] = 2 * len(probes) * len(others) / (len(probes) + len(others))
+    found["probes"] = 2 * here * there / (here + there)
     return found
+
+
+def _looked_at(split: Split) -> Tensor:
+    """The rows of the samples that `some` gives of a split."""
+    return sample(split, SAMPLES, seed=0).sort().values
+
+
+def _groups(run: Run, rows: Tensor) -> Tensor:
+    """(n,) The group of each row; without groups each is one of its own."""
+    return rows.cpu() if run.data.groups is None else run.data.groups[rows].cpu()
+
+
+def _one_of_each(groups: Tensor) -> Tensor:
+    """The place of the first of each group."""
+    unique, place = groups.unique(return_inverse=True)
+    none = torch.full((len(unique),), len(groups))
+    return none.scatter_reduce(0, place, torch.arange(len(groups)), "amin")
+
+
+def _independent(run: Run, a: Split, b: Split, count: int, seed: int) -> list[Tensor]:
+    """(n, inputs) Samples of two splits to compare, `count` at most, one of each group."""
+    parts = []
+    for split in (a, b):
+        ones = replace(split, rows=split.rows[_one_of_each(_groups(run, split.rows))])
+        parts.append((split, sample(ones, count, seed).sort().values))
+    return _unfitted(run, *parts)
+
+
+@torch.no_grad()
+def _unfitted(run: Run, *parts: tuple[Split, Tensor]) -> list[Tensor]:
+    """(n, inputs) Rows of splits before any step that is fitted to the training split.
+
+    Whitening gives samples that it is fitted to variance 1, and others more. Each column of a
+    table, and each channel, is scaled by what it is in all parts together.
+    """
+    learns = [isinstance(step, Learns) for step in run.evaluation.children()]
+    steps = [*run.evaluation.children()][: [*learns, True].index(True)]
+    made = []
+    for split, rows in parts:
+        x, _ = gather(split.x, split.y, rows.to(split.x.device))
+        x = x.to(run.device)
+        for step in steps:
+            x = step(x)
+        made.append(to_float(x))
+    x = torch.cat(made)
+    axes = [0, *range(2, x.dim())]
+    mean, spread = x.mean(axes, keepdim=True), x.std(axes, keepdim=True)
+    varies = spread > 1e-6 * mean.abs()
+    x = (x - mean) / torch.where(varies, spread, torch.ones_like(spread))
+    return list(x.flatten(1).split([len(rows) for _, rows in parts]))
 
 
 def _told(run: Run, name: str, near: Tensor, outputs: Tensor, y: Tensor) -> dict[str, float]:
@@ -422,19 +479,22 @@ def _apart(a: Tensor, b: Tensor) -> float:
     return float(((1 - second) * root - (1 - first)) / math.sqrt(second * root * root + first))
 
 
+def independent(run: Run, split: Split) -> int:
+    """How many samples of a split say something of their own: as many as it has groups."""
+    return len(_groups(run, split.rows).unique())
+
+
 def told_apart(run: Run) -> dict[str, float]:
     """How well a classifier tells training inputs from validation inputs (Lopez-Paz, Oquab 2017).
 
     share: of as many samples of each, those that their √n nearest others put into the right split,
     each left out in turn; 0.5 where nothing tells them apart. error: its standard error there.
-    {} where a split has fewer than ten samples.
+    {} where a split has fewer than ten samples, or groups.
     """
-    count = min(REFERENCES, len(run.data.train), len(run.data.val))
+    count = min(REFERENCES, *(independent(run, part) for part in (run.data.train, run.data.val)))
     if count < NEIGHBOURS:
         return {}
-    splits = (run.data.train, run.data.val)
-    parts = [as_seen(run, split, sample(split, count, seed=2))[0] for split in splits]
-    x = torch.cat(parts).float().flatten(1)
+    x = torch.cat(_independent(run, run.data.train, run.data.val, count, seed=2))
     of_val = torch.arange(2 * count, device=x.device) >= count
     away = distances(x, x).fill_diagonal_(math.inf)
     near = away.topk(math.isqrt(2 * count) // 2 * 2 + 1, largest=False).indices

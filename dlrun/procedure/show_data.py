@@ -9,7 +9,7 @@ from torch import Tensor
 from dlrun.data import Data
 from dlrun.data.sample import sample
 from dlrun.data.tables import told
-from dlrun.engine.examine import NEIGHBOURS, told_apart
+from dlrun.engine.examine import NEIGHBOURS, independent, told_apart
 from dlrun.engine.look import are_images
 from dlrun.engine.preflight import preflight
 from dlrun.engine.run import Run
@@ -42,6 +42,13 @@ def show_data(lab: Lab, examples: int = 10, tell_apart: bool = False) -> Outcome
         )
     with lab.built(Training(recorded=False)) as built:
         found = [each for each in preflight(built.run) if each.name in _OF_DATA]
+        if tell_apart and data.groups is not None:
+            fewest = min(independent(built.run, part) for part in (data.train, data.val))
+            if fewest < NEIGHBOURS:
+                raise Mistake(
+                    f"procedure.tell_apart=true: needs {NEIGHBOURS} groups in training and in "
+                    f"validation, not {fewest}, as samples of a group lie near each other"
+                )
         if tell_apart:
             found.append(_shift(told_apart(built.run)))
         if len(data.shape) == 3 and data.shape[0] in (1, 3) and lab.directory is not None:
