@@ -15,6 +15,7 @@ from dlrun.report.known import (
     FITTED,
     GAP,
     HARMLESS,
+    LIKELY,
     NOISE,
     PATIENCE,
     SURE,
@@ -25,7 +26,7 @@ from dlrun.report.known import (
     scaled,
     slower,
 )
-from dlrun.report.underfit import underfit
+from dlrun.report.underfit import learnt_by_heart, nothing_gains, shows_more, underfit
 from dlrun.shell import counted
 
 ELSEWHERE = 3.1
@@ -62,8 +63,9 @@ def diagnose(
     if seen.get("same_target"):
         return [nothing_to_learn(seen)]
     found: list[Finding] = []
-    explanations = (label_noise, distribution_shift, train_mode_differs, died, underfit)
-    for explanation in (*explanations, cut_short, thrown, overfit, validation_easier, good_fit):
+    explanations = (label_noise, distribution_shift, train_mode_differs, died, nothing_holds)
+    fits = (overfit, validation_easier, good_fit)
+    for explanation in (*explanations, underfit, cut_short, thrown, *fits):
         found = list(explanation(trained))
         if found:
             break
@@ -256,6 +258,36 @@ def died(trained: Trained) -> Iterator[Finding]:
             {"dead": seen["dead"], "left": left},
             changes=slower(trained.recipe),
         )
+
+
+def nothing_holds(trained: Trained) -> Iterator[Finding]:
+    """Validation is no better than guessing, and a closer fit to training does not help it.
+
+    Then neither a longer training nor another rate would help, as long as nothing else shows that
+    the inputs tell the target.
+    """
+    seen, losses = trained.seen, trained.values("val/loss")
+    if "val/loss" not in seen or seen["undecided"] <= 0 or len(losses) < 2:
+        return
+    train, val, error = _losses(seen)
+    better = seen["undecided"] - val > max(NOISE * seen["undecided"], LIKELY * seen["val/error"])
+    # The loss is known badly, but not how much it changes on the same samples.
+    ended = losses[-1] - min(losses) > NOISE * seen["undecided"] or nothing_gains(seen)
+    memorized = val - train > max(CLOSE * seen["undecided"], SURE * error)
+    explained = memorized or shows_more(trained) or learnt_by_heart(trained) is not None
+    if better or explained or not ended or trained.was_high():
+        return
+    fits = "overfit" if trained.left < 1 - NOISE else "underfit"
+    yield Finding(
+        fits,
+        WARN,
+        f"The validation loss is {val:.3g}, not better beyond chance than the "
+        f"{seen['undecided']:.3g} of guessing (training {train:.3g}), and further steps do not "
+        "lower it: nothing was learnt that holds for new samples; the inputs may not tell the "
+        "target.",
+        {"train": train, "val": val, "undecided": seen["undecided"]},
+        changes={"procedure": "show_data"},
+    )
 
 
 def cut_short(trained: Trained) -> Iterator[Finding]:

@@ -65,7 +65,7 @@ def underfit(trained: Trained) -> Iterator[Finding]:
         said += ", and a linear model does better on validation"
     elif left <= UNEXPLAINED or _is_all_there_is(trained):
         return
-    elif (by_heart := _learnt_by_heart(trained)) is not None:
+    elif (by_heart := learnt_by_heart(trained)) is not None:
         yield by_heart
         return
     hinders = [name for name in _HINDERS if trained.had(name)]
@@ -75,6 +75,12 @@ def underfit(trained: Trained) -> Iterator[Finding]:
         return
     name, why, changes = _why(left, trained)
     yield Finding(name, WARN, f"{said}: {why}.", numbers, changes=changes)
+
+
+def shows_more(trained: Trained) -> bool:
+    """Whether a trial, ten neighbours or a linear model does better: there is more to learn."""
+    seen = trained.seen
+    return _better_without(trained) or _worse_than_neighbours(seen) or _worse_than_linear(seen)
 
 
 def _better_without(trained: Trained) -> bool:
@@ -89,8 +95,12 @@ def _better_without(trained: Trained) -> bool:
 
 def _is_all_there_is(trained: Trained) -> bool:
     """Whether the network has learnt something, and nothing that was tried does any better."""
-    seen = trained.seen
-    if trained.left > NOTHING or not {"trial/before", "linear", "neighbours/val"} <= seen.keys():
+    return trained.left <= NOTHING and nothing_gains(trained.seen)
+
+
+def nothing_gains(seen: Mapping[str, float]) -> bool:
+    """Whether a trial, a linear model and ten neighbours were tried, and none does any better."""
+    if not {"trial/before", "linear", "neighbours/val"} <= seen.keys():
         return False
     gained = seen["trial/before"] - seen["trial/after"]
     return (
@@ -100,7 +110,7 @@ def _is_all_there_is(trained: Trained) -> bool:
     )
 
 
-def _learnt_by_heart(trained: Trained) -> Finding | None:
+def learnt_by_heart(trained: Trained) -> Finding | None:
     """What has been learnt since the best weights, which is little, holds for training alone."""
     seen = trained.seen
     both = [p for p in trained.points if {"train/loss", "val/loss"} <= p["values"].keys()]

@@ -580,3 +580,18 @@ def test_without_validation_nothing_is_said_of_it():
     del seen["shift"]
     points = [{"values": {"train/loss": loss}} for loss in FELL]
     assert diagnose(seen, points, RECIPE) == []
+
+
+def test_validation_that_is_no_better_than_guessing_is_no_good_fit():
+    """Labels of chance: the training loss falls a little, and validation rises."""
+    noise = {"undecided": 0.693, "train_eval/loss": 0.654, "val/loss": 0.71, "val/accuracy": 0.5}
+    rising = [0.66, 0.65, 0.65, 0.66, 0.67, 0.68]
+    finding = one(rising, **noise)
+    assert (finding.name, finding.level) == ("overfit", WARN)
+    assert "nothing was learnt that holds for new samples" in finding.text
+    untaught = noise | {"train_eval/loss": 0.692, "val/loss": 0.694}
+    assert one(rising, **untaught).name == "underfit", "of the best weights, before it rose"
+    better = found(rising, **noise | {"val/loss": 0.6})
+    assert "nothing was learnt" not in better[0].text
+    easy = {"linear": 0.2, "linear/worse": 0.3, "linear/error": 0.02}
+    assert "a linear model does better" in found(rising, **untaught, **easy)[0].text
