@@ -164,7 +164,7 @@ def together(
         _export(lab, judge, heard)
     assert lab.record is not None
     if "test" in heard.parts and "test_measured" not in lab.record.info:
-        test_set.note(lab.record, runs[0].info["data"])
+        test_set.note(lab.record, judge.facts()["data"])  # a bag has no test split
     key = judge.monitor.rpartition("/")[2]
     values, why = _values(table), _why(judge, heard.parts)
     return Outcome(

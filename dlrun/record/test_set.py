@@ -32,7 +32,7 @@ def recipes(runs: Path, test_set: str) -> set[str]:
 def note(kept: Record, data: Mapping[str, Any]) -> set[str]:
     """Say in a record that its test split has been measured now; gives the recipes that have been.
 
-    data: what its record, or that of a member, says of the data.
+    data: what a record says of the data that were measured on.
     """
     test_set, recipe = set_of(data), str(kept.info.get("recipe", kept.id))
     before = recipes(kept.directory.parent, test_set)

@@ -14,6 +14,7 @@ import yaml
 from dlrun import record
 from dlrun.__main__ import main
 from dlrun.data.digits import digits
+from dlrun.data.fingerprint import hash_rows
 from dlrun.data.imagefolder import imagefolder
 from dlrun.data.split import bootstrap
 from dlrun.engine import checkpoint
@@ -132,7 +133,8 @@ def test_bags_are_a_few_lines_of_numpy(capsys):
         assert_measured(found[name, "mean"], everything[:, of["row"]].mean(0), of["y"])
     info = record.read_json(own / "run.json")
     assert info["value"] == found["out_of_bag", "mean"]["accuracy"]
-    assert info["test_measured"]
+    [measured] = info["test_measured"]
+    assert measured["set"].endswith(f"/{hash_rows(np.sort(test['row']))}"), "its set, not a bag's"
     assert last(own)["out_of_bag/accuracy"] == info["value"]
     each = everything[:, val["row"]]
     gains = (each.mean(0).argmax(1) == val["y"]) - (each.argmax(2) == val["y"]).mean(0)
