@@ -125,7 +125,6 @@ def run(*words: str) -> Recorded:
     `stop_after`, the record is given, to go on with by `dlrun.run("resume=last")`.
     """
     from dlrun.cli import launch
-    from dlrun.console import outcome
 
     for word in words:
         if not isinstance(word, str):
@@ -138,7 +137,7 @@ def run(*words: str) -> Recorded:
         raise Mistake("dlrun.run takes the words of a training; type this one in the shell")
     if "torch" not in sys.modules:  # which reads this when it is imported
         wait_briefly(os.environ)
-    with _as_command(), outcome.warnings():
+    with _as_command():  # launch.run shows what is warned of
         try:
             directory = launch.run(typed, ["dlrun", *words])
         except OutOfTime:

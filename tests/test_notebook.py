@@ -39,6 +39,11 @@ def test_a_record_is_given(made):
     assert "<table><tr><th>" in made._repr_html_()
 
 
+def test_a_warning_is_said_once(tmp_path, capsys):
+    dlrun.run("activation=identity", "epochs=1", "tracking=none", f"outputs={tmp_path}")
+    assert capsys.readouterr().err.count("warning: linear_network") == 1
+
+
 def test_the_model_takes_raw_samples(made):
     from dlrun.verb.asked import Asked
     from dlrun.verb.opened import opened
