@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -59,7 +59,8 @@ def imagetable(
     """Read the images that the rows of a table name.
 
     path: a CSV whose first line names the columns, a Parquet or an Arrow file.
-    files: the column of the files. None takes the one that holds names of images.
+    files: the column of the files. None takes the one that holds names of files or of images, and
+        is neither target nor group.
     target: the column to predict, or several: labels, each 0 or 1, or numbers. None takes the only
         other one. Rows that lack a value of it are left out; beside other words, None is a class.
     root: the folder that the names begin in; None: that of the table. suffix: what is added to
@@ -87,7 +88,7 @@ def imagetable(
             with blame(f"data.root={root}"):
                 require_folder(folder, root, "name the one that the files are in")
         content = read_file(table)
-        column = _file_column(content, files)
+        column = _file_column(content, folder, suffix, asked)
         names = [name + suffix for name in content.texts[column]]
         stats, gone = _stats(folder, names)
         if gone:
@@ -125,17 +126,34 @@ class _Rows:
     folder: Path
 
 
-def _file_column(content: File, files: str | None) -> str:
-    """The column that names the files."""
-    texts = content.texts
-    if files is not None:
-        require_column("data.files", files, texts, content.unusable)
-        return files
-    for name, column in texts.items():
-        looked = [os.path.splitext(text)[1].lower() in suffixes() for text in column[:_LOOK]]
-        if sum(looked) > len(looked) / 2:
-            return name
-    raise Mistake(f"data.files=null: no column holds names of images; name it: {some(list(texts))}")
+def _file_column(content: File, folder: Path, suffix: str, asked: Mapping[str, Any]) -> str:
+    """The column that names the files: asked for, else one of files that are there.
+
+    Without a suffix one of images by their names will do, so that the files are said to be missing.
+    """
+    texts, target = content.texts, asked["target"]
+    if asked["files"] is not None:
+        require_column("data.files", asked["files"], texts, content.unusable)
+        return str(asked["files"])
+    taken = {asked["group"], *([target] if isinstance(target, str) else target or ())}
+    others = [name for name in texts if name not in taken]
+
+    def most(name: str, fits: Callable[[str], bool]) -> bool:
+        looked = texts[name][:_LOOK]
+        return sum(fits(text + suffix) for text in looked) > len(looked) / 2
+
+    def is_there(name: str) -> bool:
+        return os.path.isfile(os.path.join(folder, name))
+
+    def is_image(name: str) -> bool:
+        return os.path.splitext(name)[1].lower() in suffixes()
+
+    for fits in (is_there,) if suffix else (is_there, is_image):
+        if found := next((name for name in others if most(name, fits)), None):
+            return found
+    of = f"files in {folder} that end with data.suffix={suffix}" if suffix else "images"
+    named = f"name it: {some(others)}" if others else "the table has no other"
+    raise Mistake(f"data.files=null: no column holds names of {of}; {named}")
 
 
 def _stats(folder: Path, names: Sequence[str]) -> tuple[list[tuple[str, int, int]], list[int]]:

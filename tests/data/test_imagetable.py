@@ -66,6 +66,20 @@ def test_several_columns_are_labels_or_numbers(place):
     assert imagetable(path, target="cat", task="multilabel", root="photos").labels is True
 
 
+def test_the_column_of_files_is_found_by_the_files(place):
+    kinds, bare = [f"{kind}.png" for kind in KINDS], [name.removesuffix(".png") for name in NAMES]
+    path = table(place / "t.csv", names=kinds, photo=bare, kind=KINDS)
+    source = imagetable(path, target="picture", root="photos", suffix=".png")
+    assert source.classes == ("cat.png", "dog.png")
+    path = table(place / "t.csv", names=kinds, photo=NAMES, kind=KINDS)
+    assert imagetable(path, target="kind", root="photos").classes == ("cat", "dog")
+    path = table(place / "t.csv", names=KINDS, photo=["no", *bare[1:]], patient=range(30))
+    with pytest.raises(Mistake) as wrong:
+        imagetable(path, target="picture", suffix=".png", group="patient")
+    said = f"no column holds names of files in {place} that end with data.suffix=.png; name it: "
+    assert str(wrong.value).endswith(f"data.files=null: {said}photo")
+
+
 def test_groups_and_rows_without_a_target(place, caplog):
     kinds = ["", *KINDS[1:]]
     path = table(place / "t.csv", kind=kinds, patient=[i // 5 for i in range(30)])
@@ -217,7 +231,10 @@ def test_images_of_16_bits_keep_what_the_targets_are(place):
     ("options", "message"),
     [
         ({"target": "kin"}, "data.target=kin: there is no such column; did you mean kind"),
-        ({"target": "picture"}, "data.target=picture: is the column of the files"),
+        (
+            {"files": "picture", "target": "picture"},
+            "data.target=picture: is the column of the files",
+        ),
         ({"target": []}, r"data.target=\[\]"),
         ({"target": ["kind", "far"]}, "kind holds 'dog'"),
         ({"target": ["kind", "far"], "task": "classification"}, "kind holds 'dog'"),
