@@ -111,12 +111,12 @@ def _chart(found: Sequence[Layer]) -> Chart:
     return Chart(
         name="layers",
         x="layer",
-        y="root mean square",
+        y="size over a batch",
         at=list(range(len(drawn))),
         names=[f"{each.name} {each.kind}" for each in drawn],
         curves={
             "activations (standard deviation)": [each.std for each in drawn],
-            "gradients of a sample": [each.gradient or None for each in drawn],
+            "gradients of a sample (root mean square)": [each.gradient or None for each in drawn],
         },
     )
 
@@ -133,8 +133,8 @@ def _compared(several: Mapping[str, Probed]) -> list[dict[str, object]]:
 
 
 def _charts(several: Mapping[str, Probed]) -> list[Chart]:
-    """Activations and gradients of the hidden layers, a curve for each network."""
-    by_name = {name: parts(each.found)[:-1] for name, each in several.items()}
+    """Activations and gradients of the layers, a curve for each network."""
+    by_name = {name: parts(each.found) for name, each in several.items()}
     deepest = range(max(map(len, by_name.values())))
     return [
         Chart(

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 from dlrun import record
 from dlrun.record.sweep import spans_decades
 from dlrun.report import plots
-from dlrun.report.curves import COLOURS, GREY, ORANGE, finish, literal, looks, number, save
+from dlrun.report.curves import (
+    COLOURS,
+    GREY,
+    ORANGE,
+    finish,
+    literal,
+    looks,
+    number,
+    save,
+    whole_numbers,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -207,7 +217,7 @@ def _lines(axes: "Axes", chart: Chart) -> float:
             below, style = 0.13, {"fontsize": 9}
         axes.set_xticks(list(chart.at)[::every], shown[::every], **style)
     elif not chart.ground and all(place == int(place) for place in _places(chart)):
-        axes.locator_params(axis="x", integer=True)
+        whole_numbers(axes)
     if not chart.linear and not chart.ground and spans_decades(everything):
         axes.set_yscale("log")
     values = next(iter(chart.curves.values()), [None] * len(chart.at))

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from dlrun import record
 from dlrun.metric import known
-from dlrun.report.curves import Curve, curve, finish, logarithmic, looks, save, wants_log
+from dlrun.report.curves import (
+    Curve,
+    curve,
+    finish,
+    logarithmic,
+    looks,
+    save,
+    wants_log,
+    whole_numbers,
+)
 from dlrun.report.plots import shortened
 
 if TYPE_CHECKING:
@@ -65,7 +74,6 @@ def draw(runs: Sequence[tuple[str, Sequence[Path]]], path: Path) -> None:
     runs: by their names in the legend; those of one name have one look.
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
 
     first = runs[0][1][0]
     keys = _keys(first)
@@ -91,7 +99,7 @@ def draw(runs: Sequence[tuple[str, Sequence[Path]]], path: Path) -> None:
         metric = known(record.read_json(first / "run.json").get("metrics")).get(key)
         if wants_log(metric, everything):
             logarithmic(axes)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        whole_numbers(axes)
         label = metric.label if metric and metric.label else key.replace("_", " ")
         finish(axes, "epoch", label, legend=False)  # one for all panels stands above them
     labels = shortened(tuple(handles), _LETTERS)

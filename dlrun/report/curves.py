@@ -162,8 +162,6 @@ def _draw(
     path: Path,
     chosen: float | None,
 ) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     axes = blank()
     for key, name, colour in section.curves:
         epochs, values = curves[key]
@@ -181,7 +179,7 @@ def _draw(
         place = epochs.index(chosen) if chosen in epochs else values.index(choose(values))
         best = f"{word}: {number(values[place])} at epoch {epochs[place]:.4g}"
         axes.plot(epochs[place], values[place], "*", color=ORANGE, markersize=13, label=best)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    whole_numbers(axes)
     write(axes, "epoch", section.label, path)
 
 
@@ -195,6 +193,15 @@ def logarithmic(axes: "Axes", which: str = "y") -> None:
     axis = axes.yaxis if which == "y" else axes.xaxis
     axis.set_major_formatter(LogFormatter())
     axis.set_minor_formatter(LogFormatter(labelOnlyBase=False))
+
+
+def whole_numbers(axes: "Axes", most: int | str = "auto") -> None:
+    """Label whole numbers alone on the x axis, so many at most."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(most, integer=True))
+    if axes.dataLim.width == 0:  # around one place alone Matplotlib would label fractions
+        axes.set_xlim(axes.dataLim.x0 - 1, axes.dataLim.x0 + 1)
 
 
 def number(value: float) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlrun import record
 from dlrun.record.sweep import spans_decades
-from dlrun.report.curves import Curve, curve, literal, logarithmic, save
+from dlrun.report.curves import Curve, curve, literal, logarithmic, save, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,6 +33,7 @@ PANELS = {
 _USUAL = {"zeros": 0.0, "distinct": 1.0}
 """What most layers have of a statistic; those that always have it are left out of its panel."""
 _ACROSS = 3
+_TICKS = 5  # on an axis, at most: they take most of the time
 _LABELLED = 40  # labels of layers in a panel, at most
 _ROWS = 50  # rows of cells that are as high as in a small panel, at most
 _LETTERS = 32  # of a label, at most
@@ -95,6 +96,7 @@ def _heat_map(panels: Sequence[Panel], kinds: Mapping[str, str]) -> "Figure":
     figure, places = _grid(panels, labels.values(), row=0.17, least=0.9, below=0.0)
     for panel, axes in zip(panels, places, strict=True):
         _cells(figure, axes, panel)
+        whole_numbers(axes, _TICKS)
         every = -(-len(panel.courses) // _LABELLED)
         shown = [labels[name] for name in panel.courses][::every]
         axes.set_yticks(range(0, len(panel.courses), every), shown)
@@ -164,6 +166,7 @@ def _curves(panels: Sequence[Panel], kinds: Mapping[str, str]) -> "Figure":
             logarithmic(axes)
         elif scale in _LIMITS:
             axes.set_ylim(*_LIMITS[scale])
+        whole_numbers(axes, _TICKS)
         axes.minorticks_off()
         axes.grid(color="#dddddd", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
@@ -188,7 +191,6 @@ def _grid(
     """
     # Imported here, and without pyplot: it has a global state and costs a second.
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
 
     left = 0.25 + 0.06 * min(_LETTERS, max(map(len, labels), default=4))
     across = min(_ACROSS, len(panels))
@@ -207,9 +209,6 @@ def _grid(
             axes = figure.add_axes((*at, _WIDE / width, tall / height))
             axes.set_title(PANELS[panel.statistic][0], fontsize=9)
             axes.set_xlabel("epoch", fontsize=8)
-            axes.xaxis.set_major_locator(
-                MaxNLocator(5, integer=True)
-            )  # ticks take most of the time
             axes.tick_params(labelsize=7)
             made.append(axes)
     return figure, made

@@ -20,6 +20,7 @@ from dlrun.report.curves import (
     looks,
     tidy,
     wants_log,
+    whole_numbers,
 )
 from dlrun.report.evidence import Difference
 
@@ -149,8 +150,6 @@ def gains(objective: str, found: Sequence[tuple[Point, Difference]]) -> str:
 
 def learning(sweep: Sweep, curves: Mapping[int, Sequence[Curve]]) -> str:
     """The objective of every run over its epochs, coloured by the rank of its point."""
-    from matplotlib.ticker import MaxNLocator
-
     figure, axes = blank(across(), 4.0, (0.07, 0.12, 0.92, 0.79))
     ranked = sweep.ranked
     faint: dict[str, Any] = {"color": GREY, "linewidth": 0.8, "alpha": 0.7}
@@ -169,7 +168,7 @@ def learning(sweep: Sweep, curves: Mapping[int, Sequence[Curve]]) -> str:
             label = None
     if wants_log(sweep.metric, everything):
         logarithmic(axes)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    whole_numbers(axes, 8)
     _finish(axes, "epoch", literal(sweep.objective))
     if axes.get_legend_handles_labels()[1]:
         _legend(axes)

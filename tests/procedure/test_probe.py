@@ -85,6 +85,10 @@ def test_the_shell_shows_a_table_and_a_figure(capsys):
     info = record.read_json(own / "run.json")
     assert [row["units"] for row in info["table"]][-1] == 10
     rows = [row["layer"] for row in info["table"]]
+    curves = info["chart"]["curves"]
+    stds = [row["std"] for row in info["table"] if row["layer"] in info["chart"]["names"]]
+    assert curves["activations (standard deviation)"] == stds
+    assert info["chart"]["y"] == "size over a batch", "each line says its own statistic"
     assert info["chart"]["names"] == [name for name in rows if name.endswith("Linear")]
 
 
@@ -98,6 +102,11 @@ def test_variants_stand_side_by_side(capsys):
     assert "lecun" in said
     [own] = record.all_runs("outputs")
     values = record.last_values(record.read_points(own))
+    outputs, gradients = record.read_json(own / "run.json")["chart"]
+    for statistic, panel in (("rms", outputs), ("gradient", gradients)):
+        drawn = [values[f"lecun {statistic}/{k}"] for k in panel["at"]]
+        assert panel["at"] == [1, 2, 3]
+        assert panel["curves"]["lecun"] == drawn
     assert [values[f"zeros std/{k}"] for k in (1, 2, 3)] == [0, 0, 0]
     assert values["zeros distinct/1"] == 1
     assert values["lecun distinct/1"] == 32

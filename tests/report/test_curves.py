@@ -35,6 +35,18 @@ def test_a_figure_for_every_section_with_points(run):
     ]
 
 
+@pytest.mark.parametrize("epochs", [[1], [0.5], [1, 2], [0, 40]])
+def test_whole_epochs_are_labelled(epochs):
+    axes = curves.blank()
+    axes.plot(epochs, [1.0] * len(epochs))
+    curves.whole_numbers(axes)
+    low, high = axes.get_xlim()
+    ticks = [place for place in axes.get_xticks() if low <= place <= high]
+    assert len(ticks) > 1
+    assert all(place == int(place) for place in ticks)
+    assert low < min(epochs) <= max(epochs) < high
+
+
 def test_no_points_no_figures(run):
     assert curves.draw(run.directory) == []
     assert not (run.directory / "figures").exists()
