@@ -210,7 +210,11 @@ def _save(
                 "pickle_module_name": "mlflow.pytorch.pickle_module",
                 "python_version": python,
             },
-            "pytorch": {"code": None, "model_data": "data", "pytorch_version": version("torch")},
+            "pytorch": {  # MLflow compares the version as torch itself says it, with +cpu or +cu130
+                "code": None,
+                "model_data": "data",
+                "pytorch_version": str(torch.__version__),
+            },
         },
         "metadata": told,
         "mlflow_version": version("mlflow"),

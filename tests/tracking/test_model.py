@@ -92,6 +92,11 @@ def test_loading_needs_neither_dlrun_nor_the_class(saved, network, images, tmp_p
             assert np.array_equal(found[str(size)], network(images[:size]).numpy())
 
 
+def test_mlflow_finds_the_version_of_torch_that_is_installed(saved):
+    stored = yaml.safe_load((saved / "MLmodel").read_text())["flavors"]["pytorch"]
+    assert stored["pytorch_version"] == torch.__version__
+
+
 def test_the_signature_says_raw_images_of_any_number(saved):
     content = yaml.safe_load((saved / "MLmodel").read_text())
     inputs = json.loads(content["signature"]["inputs"])[0]["tensor-spec"]
