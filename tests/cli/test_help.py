@@ -66,6 +66,14 @@ def test_it_fits_100_columns(capsys, group):
     assert not re.search(r"[ \t]$", text, re.M)
 
 
+def test_what_a_header_says_fits_100_columns():
+    """But for formulas and commands, which are indented and stay on one line."""
+    options = [one for group in CATALOGUE.groups for one in CATALOGUE.options(group).values()]
+    lines = [(one.typed, line) for one in options for line in one.header if line[:1] != " "]
+    assert len(lines) > 1000
+    assert not [each for each in lines if len(f"  {each[1]}") > help.WIDTH]
+
+
 def test_a_group(capsys):
     text = shown(capsys, "--help", "optimizer")
     assert re.search(r"^  \* momentum ", text, re.M)
