@@ -48,7 +48,8 @@ def show(console: Console, directory: Path, uri: str | None) -> None:
     findings.show(console, found)
     show_expected(console, info)
     state = record.said(status)
-    screen.say(console, f"{state}: {shell.near(directory)}")
+    joined = ", kept in " if state == "stopped" else ": "  # why is said apart, on stderr
+    screen.say(console, f"{state}{joined}{shell.near(directory)}")
     for what, command in _next(directory, status, uri, info):
         console.print(Text.assemble((f"  {what:<22}", "dim"), command), soft_wrap=True)
 

@@ -58,7 +58,8 @@ def test_a_stopped_run_is_resumed_exactly(looks_often, monkeypatch, capsys):
     [parts], [whole] = record.all_runs("parts"), record.all_runs("whole")
     assert "stopped: by stop_after; the state is saved" in told.err
     assert f"dlrun resume={parts.name} outputs=parts" in told.out
-    assert f"stopped: parts/runs/{parts.name}" in told.out
+    assert f"stopped, kept in parts/runs/{parts.name}" in told.out
+    assert (told.out + told.err).count("stopped:") == 1
     assert record.read_status(parts)["status"] == record.KILLED
     assert len(record.read_points(parts)) < len(record.read_points(whole))
     assert main([f"resume={parts.name}", "outputs=parts"]) == 0
