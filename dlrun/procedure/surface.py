@@ -16,7 +16,8 @@ from dlrun.report.chart import Chart, Ground
 from dlrun.shell import counted, spelled
 
 _FINE = 81  # places of the ground, each way
-_FAR = 100  # times the distance at first, or the tolerance's share, beyond which nothing is drawn
+_FAR = 100  # times the distance at first beyond which nothing is drawn
+_NEAR = 100  # the tolerance's share below which distances are drawn as this
 SHOWN = {
     "distance": "distance to the nearest minimum",
     "value": "value",
@@ -199,17 +200,22 @@ def _places(points: Sequence[Point]) -> tuple[list[float], list[float]]:
 
 
 def _beside(paths: Mapping[str, Path], show: str, tolerance: float) -> Chart:
-    """What is shown over the steps; of distances those between near and far."""
+    """What is shown over the steps, unless far away; distances of next to nothing lie on a floor.
+
+    So a line that is there goes on to its last step, and the axis says where the floor is.
+    """
     far = _FAR * max(path.distances[0] for path in paths.values())
-    near = tolerance / _FAR if show == "distance" else -math.inf
+    floor = tolerance / _NEAR if show == "distance" else -math.inf
     first = 1 if show == "rate" else 0
-    places = {}
+    places, said = {}, SHOWN[show]
     for name, path in paths.items():
         kept = {"distance": path.distances, "value": path.values, "rate": path.rates}[show]
         shown = [
             (float(first + n), value)
             for n, (value, distance) in enumerate(zip(kept, path.distances, strict=False))
-            if value >= near and distance <= far
+            if not math.isnan(value) and distance <= far
         ]
-        places[name] = ([n for n, _ in shown], [value for _, value in shown])
-    return Chart(name="steps", x="step", y=SHOWN[show], paths=places)
+        if any(value < floor for _, value in shown):
+            said = f"{SHOWN[show]}, at least {floor:g}"
+        places[name] = ([n for n, _ in shown], [max(value, floor) for _, value in shown])
+    return Chart(name="steps", x="step", y=said, paths=places)

@@ -184,7 +184,7 @@ def _frame(axes: "Axes", chart: Chart, below: float, size: float) -> None:
     top = 1 - (0.11 if chart.title else 0.04) / size
     if len(names) > 1 or (names and (chart.dots or chart.paths)):
         style: dict[str, Any] = {"frameon": False, "fontsize": 9}
-        if chart.lines or chart.levels or chart.ground or len(names) > _INSIDE:
+        if chart.lines or chart.levels or chart.ground or chart.paths or len(names) > _INSIDE:
             columns = max(1, min(4, _ACROSS // (max(map(len, names)) + _SIGN), len(names)))
             top -= (_LINE * -(-len(names) // columns) + 0.02) / size
             style |= {"ncols": columns, "loc": "lower right", "bbox_to_anchor": (1.0, 1.01)}

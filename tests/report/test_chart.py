@@ -40,6 +40,13 @@ def test_flat_lines_and_whole_numbers_on_the_axis(axes):
     assert shown.get_legend().get_window_extent().y0 >= shown.get_window_extent().y1
 
 
+def test_the_legend_of_paths_lies_above_them(axes):
+    falling = {"a": ([0, 1, 2], [1, 0.1, 0.1]), "b": ([0, 1, 2], [1, 0.9, 0.8])}
+    shown = axes(Chart("steps", "step", "distance", paths=falling))
+    FigureCanvasAgg(shown.get_figure(root=True)).draw()
+    assert shown.get_legend().get_window_extent().y0 >= shown.get_window_extent().y1
+
+
 def test_large_values_in_a_legend_are_written_out(axes):
     shown = axes(Chart("m", "members", "mae", [1, 2], {"mae": [21940.0, 0.5]}, levels={"one": 2e4}))
     assert [line.get_label() for line in shown.lines] == ["mae", "one: 20,000"]
