@@ -105,7 +105,9 @@ def draw(directory: Path, whole: bool = False) -> list[Path]:
 def _examples(said: Said) -> "Figure | None":
     """Samples drawn at random, with what is said of them; the wrong ones stand out."""
     right = np.mean(said["y"] == said["predicted"])
-    title = f"{len(said['shown'])} of {said.count}, drawn at random; {right:.1%} of all are right"
+    every = len(said["shown"]) == len(said["row"])
+    some = said.count if every else f"{len(said['shown'])} of {said.count}, drawn at random"
+    title = f"{some}; {right:.1%} {'' if every else 'of all '}are right"
     places = said["shown"]
     if "image" in said:
         return grid(_images(said, places), [_caption(said, p) for p in places], title, across=6)

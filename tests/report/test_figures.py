@@ -51,6 +51,17 @@ def test_classes(many, image, tmp_path):
     assert found == ["predictions", "mistakes", "confusion", "reliability"]
 
 
+@pytest.mark.parametrize(
+    ("count", "title"),
+    [(24, "24 validation samples; "), (400, "24 of 400 validation samples, drawn at random; ")],
+)
+def test_samples_are_drawn_at_random_where_some_are_left(count, title, tmp_path, monkeypatch):
+    titles = []
+    monkeypatch.setattr(answers, "headline", lambda figure, title: titles.append(title))
+    draw(tmp_path, CLASSES[:3], **guessed(3, count=count, image=False))
+    assert titles[0].startswith(title)
+
+
 SEDANS = tuple(f"BMW 3 Series Sedan {year}" for year in range(1990, 2015))
 
 
