@@ -1,6 +1,6 @@
 """Runs beside each other: in what their recipes differ, and their curves in one figure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,12 +37,14 @@ def changes(
     choices: Sequence[Mapping[str, str]],
     settings: Sequence[Mapping[str, str]],
     several: Sequence[str] = (),
+    away: Collection[str] = (),
 ) -> list[Change]:
     """In what recipes differ, each change once.
 
     choices: the option of each group, of those in `several` with commas between. settings: by
-    their dotted keys. Another option is one change, whatever settings it brings; of `several`
-    each option is one that not all have.
+    their dotted keys. Another option is one change, whatever settings it brings, but for those in
+    `away`, which are not as their option has them; of `several` each option is one that not all
+    have.
     """
     found, gone = [], []
     for group in dict.fromkeys(name for each in choices for name in each):
@@ -63,7 +65,8 @@ def changes(
         if key in several:  # an empty group
             continue
         values = [each.get(key, "") for each in settings]
-        if len({*values}) > 1 and not any(f"{key}.".startswith(f"{top}.") for top in gone):
+        brought = key not in away and any(f"{key}.".startswith(f"{top}.") for top in gone)
+        if len({*values}) > 1 and not brought:
             found.append(Change(key, values))
     return found
 

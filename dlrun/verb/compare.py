@@ -3,7 +3,7 @@
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from omegaconf import OmegaConf
 
 from dlrun import record, shell
 from dlrun.console import format, screen
 from dlrun.errors import Mistake
+from dlrun.recipe.catalogue import Catalogue
 from dlrun.recipe.identity import NEUTRAL, canonical
 from dlrun.recipe.schema import SEVERAL
 from dlrun.record import named, test_set
@@ -95,7 +97,7 @@ def run(asked: Asked) -> int:
         if not record.read_points(one):
             raise Mistake(f"compare {name}: has not come to a first point")
     split = asked.choice("split", "val")
-    groups = _grouped(directories, _names(directories))
+    groups = _told_apart(_grouped(directories, _names(directories)))
     groups = [_with_values(asked, group, split) for group in groups]
     firsts = [group.directories[0] for group in groups]
     changes = _changes(firsts)
@@ -137,10 +139,17 @@ def _names(directories: Sequence[Path]) -> list[str]:
     """What the runs are called: by the words of their names that tell them apart."""
     names = [str(record.read_json(each / "run.json").get("name") or "") for each in directories]
     shared = set.intersection(*(set(name.split()) for name in names))
-    names = [_short([word for word in name.split() if word not in shared]) for name in names]
+    return [_short([word for word in name.split() if word not in shared]) for name in names]
+
+
+def _told_apart(groups: Sequence[Compared]) -> list[Compared]:
+    """The same, with the end of an id where a name is empty or that of others."""
+    names = [group.name for group in groups]
     return [
-        name if name and names.count(name) == 1 else f"{name} {each.name[-4:]}".strip()
-        for name, each in zip(names, directories, strict=True)
+        group
+        if group.name and names.count(group.name) == 1
+        else replace(group, name=f"{group.name} {group.directories[0].name[-4:]}".strip())
+        for group in groups
     ]
 
 
@@ -182,6 +191,11 @@ def _settings(directory: Path) -> dict[str, str]:
     """The settings of a run that decide what it finds, by their dotted keys."""
     import yaml
 
+    return _flat(yaml.safe_load(read_yaml(directory / "recipe.yaml")) or {})
+
+
+def _flat(recipe: Any) -> dict[str, str]:
+    """The settings of a plain recipe by their dotted keys, each in one form."""
     found: dict[str, str] = {}
 
     def walk(node: Any, above: str) -> None:
@@ -194,7 +208,7 @@ def _settings(directory: Path) -> dict[str, str]:
             else:
                 found[name] = shell.typed(value)
 
-    walk(canonical(yaml.safe_load(read_yaml(directory / "recipe.yaml")) or {}), "")
+    walk(canonical(recipe), "")
     return found
 
 
@@ -207,8 +221,30 @@ def _changes(directories: Sequence[Path]) -> list[Change]:
         }
         for each in directories
     ]
-    found = comparison.changes(choices, [_settings(each) for each in directories], SEVERAL)
+    settings = [_settings(each) for each in directories]
+    pairs = zip(choices, settings, strict=True)
+    away = {key for chosen, values in pairs for key in _away(chosen, values)}
+    found = comparison.changes(choices, settings, SEVERAL, away)
     return [each for each in found if not each.key.endswith("._target_")] or found
+
+
+def _away(choices: Mapping[str, str], settings: Mapping[str, str]) -> Iterator[str]:
+    """The settings of options that are not as the option's file has them.
+
+    What follows from others is left out, and so is an option that is not known here.
+    """
+    catalogue, own = Catalogue(), OmegaConf.create({})
+    for group, names in choices.items():
+        options = catalogue.options(group)
+        for option in (options[name] for name in names.split(", ") if name in options):
+            for each in () if option.across else option.settings:
+                told = each.value not in ("", "???") and "${" not in each.value
+                if told and each.full in settings:
+                    read = OmegaConf.create(f"own: {each.value}")
+                    OmegaConf.update(own, each.full, read.own)
+    for key, value in _flat(OmegaConf.to_container(own)).items():
+        if settings.get(key, value) != value:
+            yield key
 
 
 def _with_values(asked: Asked, group: Compared, split: str) -> Compared:
@@ -363,7 +399,7 @@ def _results(directory: Path) -> dict[str, float]:
             found |= {f"{name}/{key}": value for key, value in column.values.items()}
     if best is not None:
         found["epoch of the best"] = float(best.point["epoch"])
-    found["epochs"] = float(points[-1]["epoch"])
+    found["last epoch"] = float(points[-1]["epoch"])
     found["parameters"] = float(info.get("parameters", 0))
     elapsed = record.last_values(points).get("time/elapsed")
     seconds = [p["values"]["time/elapsed"] for p in points if "time/elapsed" in p["values"]]

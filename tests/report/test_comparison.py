@@ -11,6 +11,18 @@ def test_another_option_is_one_change_whatever_it_brings():
     assert found == [Change("optimizer", ["sgd", "adam"]), Change("epochs", ["5", ""])]
 
 
+def test_a_setting_that_is_not_as_its_option_has_it_counts_beside_the_option():
+    found = changes(
+        [{"optimizer": "sgd"}, {"optimizer": "adam"}],
+        [{"optimizer.lr": "0.1"}, {"optimizer.lr": "0.003", "optimizer.eps": "1"}],
+        away={"optimizer.lr"},
+    )
+    assert found == [
+        Change("optimizer", ["sgd", "adam"]),
+        Change("optimizer.lr", ["0.1", "0.003"]),
+    ]
+
+
 def test_of_a_group_with_several_each_counts():
     found = changes(
         [{"regularization": "l2, dropout"}, {"regularization": "dropout"}],

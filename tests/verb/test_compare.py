@@ -64,6 +64,20 @@ def test_without_names_it_is_the_last_two(runs, others, capsys):
     assert [each["ids"] for each in found["runs"]] == [[others[1]], [others[2]]]
 
 
+def test_what_an_option_brings_is_no_change_and_what_is_typed_is_one(runs, capsys):
+    words = ["outputs=apart", *SHORT]
+    for more in (["seed=0"], ["seed=1"], ["optimizer=adam", "optimizer.lr=3e-3"], ["model=cnn"]):
+        assert main([*words, *more]) == 0
+    first, again, typed, other = (each.name for each in record.all_runs("apart"))
+    found = compared(capsys, first, again, typed, "outputs=apart")
+    assert [each["key"] for each in found["changes"]] == ["optimizer", "optimizer.lr"]
+    assert found["runs"][0]["name"] == "default (2 seeds)"
+    assert found["runs"][1]["results"]["last epoch"]
+    assert "epochs" not in found["runs"][1]["results"], "that is the setting"
+    found = compared(capsys, first, other, "outputs=apart")
+    assert [each["key"] for each in found["changes"]] == ["model"]
+
+
 def test_several_changes_are_counted(runs, others, capsys):
     assert main(["compare", runs["digits"].name, others[1]]) == 0
     assert "2 changes: which of them made the difference is not known" in capsys.readouterr().out
