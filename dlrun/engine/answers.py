@@ -47,8 +47,9 @@ def answers(run: Run, data: Data, name: str) -> Arrays:
 
     shown, worst: places in these, of samples drawn at random and of the worst mistakes, class by
     class, the worst first. place: (k,) those of which there are inputs; image: (k, channels,
-    height, width), or input: (k, columns) with columns: their names; of an autoencoder also
-    target and output, images as the network sees them and as it gives them.
+    height, width), or input: (k, columns) with columns: their names, the first of so many
+    features; of an autoencoder also target and output, images as the network sees them
+    and as it gives them.
     """
     split = data.splits[name]
     if not len(split):
@@ -133,7 +134,7 @@ def _inputs(data: Data, split: Split, places: NDArray[Any]) -> Arrays:
         return {"place": places}
     names = data.columns or [f"column {number}" for number in range(1, x.shape[1] + 1)]
     shown = {"input": x[:, :_COLUMNS].float().numpy(), "columns": np.array(names[:_COLUMNS])}
-    return {"place": places, **shown}
+    return {"place": places, "features": np.array(x.shape[1]), **shown}
 
 
 def _small(x: Tensor) -> NDArray[Any]:

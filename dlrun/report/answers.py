@@ -30,6 +30,7 @@ _PAIRS = 12  # of classes that are confused most
 _TARGETS = 6  # that are drawn, at most
 _DOTS = 4000  # of a scatter plot, at most
 _ROWS = 12  # of a table, at most
+_HEAD = 20  # letters of the name of a column, at most
 
 
 @dataclass(frozen=True)
@@ -278,15 +279,24 @@ def _written(
     lines: list[list[str]],
     colours: Sequence[str],
 ) -> "Figure":
-    """A table as a figure, with as many columns of the input as there is room for."""
+    """A table as a figure, with as many columns of the input as there is room for.
+
+    The title says how many are left out.
+    """
+    left = 0
     if "input" in said:
-        for column, name in enumerate(shortened(tuple(map(str, said["columns"])), 12)):
+        left = int(said["features"] if "features" in said else len(said["columns"]))
+        names = shortened(tuple(map(str, said["columns"])), _HEAD)
+        for column, name in enumerate(names):
             cells = [number(float(said["input"][said.at(int(p)), column])) for p in places]
             room = sum(_width(column) for column in zip(head, *lines, strict=True))
             if room + _width([name, *cells]) > 92:
                 break
             head = [*head, name]
             lines = [[*line, cell] for line, cell in zip(lines, cells, strict=True)]
+            left -= 1
+    if left:
+        title += f"; {left} more column{'s' * (left != 1)} not shown"
     height = 0.75 + 0.2 * len(lines)
     figure = sheet(height, title)
     at = 0.15

@@ -7,7 +7,7 @@ from io import BytesIO
 from itertools import cycle
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from dlrun import record
 from dlrun.metric import Metric, known
@@ -195,7 +195,7 @@ def logarithmic(axes: "Axes", which: str = "y") -> None:
     axis.set_minor_formatter(LogFormatter(labelOnlyBase=False))
 
 
-def whole_numbers(axes: "Axes", most: int | str = "auto") -> None:
+def whole_numbers(axes: "Axes", most: int | Literal["auto"] = "auto") -> None:
     """Label whole numbers alone on the x axis, so many at most."""
     from matplotlib.ticker import MaxNLocator
 

@@ -62,6 +62,22 @@ def test_samples_are_drawn_at_random_where_some_are_left(count, title, tmp_path,
     assert titles[0].startswith(title)
 
 
+def test_columns_of_a_table_are_named_in_full_or_counted(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(answers, "save", lambda figure, path: made.append(figure))
+    names = ["built is missing", *(f"a column number {k}" for k in range(11))]
+    told = guessed(3, image=False)
+    told |= {"input": np.zeros((len(told["place"]), 12)), "columns": np.array(names)}
+    told["features"] = np.array(30)
+    record.write_arrays(tmp_path / record.VALIDATION, **told)
+    record.write_json(tmp_path / "run.json", {"data": {"classes": CLASSES[:3]}})
+    answers.draw(tmp_path)
+    texts = [each.get_text() for each in made[0].texts]
+    shown = [name for name in names if name in texts]
+    assert "built is missing" in shown
+    assert texts[0].endswith(f"; {30 - len(shown)} more columns not shown")
+
+
 SEDANS = tuple(f"BMW 3 Series Sedan {year}" for year in range(1990, 2015))
 
 
