@@ -275,7 +275,7 @@ class Point:
 
     @property
     def label(self) -> str:
-        """What was changed, with numbers to four digits."""
+        """What was changed, as one would type it."""
         words = [f"{key}={named(value)}" for key, value in self.values.items()]
         return " ".join(words) or f"point {self.trial}"
 
@@ -461,12 +461,18 @@ def number(value: float) -> str:
 
 
 def named(value: object) -> str:
-    """A value as one would type it, a number to four digits."""
+    """A value as one would type it: a number to four digits, or to all where it has more.
+
+    Two values have the same text only where they are equal, so that it tells values apart.
+    """
     if isinstance(value, str):
         return value
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(named, value)) + "]"
-    return f"{value:.4g}" if isinstance(value, float) else json.dumps(value, default=str)
+    if not isinstance(value, float):
+        return json.dumps(value, default=str)
+    short = f"{value:.4g}"
+    return short if float(short) == value or math.isnan(value) else number(value)
 
 
 def _merge(group: Sequence[Point]) -> Point:

@@ -11,7 +11,7 @@ from statistics import median
 
 from dlrun import record
 from dlrun.finding import FAIL, NOTE, WARN, Finding
-from dlrun.record.sweep import WITHOUT, Dimension, Point, Sweep, number
+from dlrun.record.sweep import WITHOUT, Dimension, Point, Sweep, named, number
 from dlrun.report import commands, evidence
 from dlrun.report.curves import Curve, mean_curve
 from dlrun.report.evidence import (
@@ -157,9 +157,9 @@ def at_the_edge(sweep: Sweep, importance: Mapping[str, float]) -> list[Finding]:
             end, word = wider
             low, high = dimension.ends
             text = (
-                f"The best {key}, {best.values[key]:.3g}, lies at the "
-                f"{'upper' if place > 0.5 else 'lower'} edge of its range "
-                f"({low:.3g} to {high:.3g}); better ones may lie beyond: widen it to {end:.3g}."
+                f"The best {key}, {named(best.values[key])}, lies at the "
+                f"{'upper' if place > 0.5 else 'lower'} edge of its range ({named(low)} to "
+                f"{named(high)}); better ones may lie beyond: widen it to {named(end)}."
             )
             numbers = {"best": float(best.values[key]), "low": low, "high": high, "wider": end}
             command = commands.again(sweep, {key: word})
@@ -426,7 +426,7 @@ def above_a_rate(sweep: Sweep) -> list[Finding]:
         return []
     _, dimension, limit, many, of = best
     text = (
-        f"{many} of the {of} points with {dimension.key} above {limit:.3g} failed or diverged. "
+        f"{many} of the {of} points with {dimension.key} above {named(limit)} failed or diverged. "
         f"Search below it."
     )
     if dimension.ranged:

@@ -276,10 +276,10 @@ def _upright(axes: "Axes", at: int, dimension: Dimension) -> None:
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.9, "pad": 0.6}
     beside: dict[str, Any] = {"xytext": (6, 0), "textcoords": "offset points", "bbox": box}
     values = tuple(dict.fromkeys(_ticks(dimension)))
-    numbers = tuple(f"{value:.3g}" for value in values if dimension.numeric)
-    for value, text in zip(
-        values, numbers or shortened(tuple(map(named, values)), 14), strict=True
-    ):
+    texts = shortened(tuple(map(named, values)), 14)
+    if dimension.ranged:
+        texts = tuple(f"{value:.3g}" for value in values)
+    for value, text in zip(values, texts, strict=True):
         height = dimension.place(value)
         axes.plot(at, height, "_", color=GREY, markersize=6, zorder=3, clip_on=False)
         axes.annotate(text, (at, height), va="center", fontsize=8, zorder=4, **beside)

@@ -1,6 +1,8 @@
-"""Failures that are one: messages that differ in their numbers alone."""
+"""What of a sweep is one: messages that differ in their numbers alone, and equal values."""
 
-from dlrun.record.sweep import Point, RunResult, Sweep
+import pytest
+
+from dlrun.record.sweep import Point, RunResult, Sweep, named
 
 
 def failed(trial, message):
@@ -22,3 +24,20 @@ def test_messages_that_differ_in_numbers_are_one_trouble():
         "layer conv2 has no weights": 1,
         "layer conv3 has no weights": 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.1, "0.1"),
+        (0.99999, "0.99999"),
+        (0.999999, "0.999999"),
+        (1.234567e-7, "1.234567e-7"),
+        (1e-6, "1e-06"),
+        (1.0, "1"),
+        (float("nan"), "nan"),
+        ([0.5, 0.123456], "[0.5,0.123456]"),
+    ],
+)
+def test_a_value_is_named_in_few_digits_or_in_all(value, text):
+    assert named(value) == text

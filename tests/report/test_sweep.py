@@ -11,7 +11,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from dlrun.record.sweep import Dimension, read
+from dlrun.record.sweep import Dimension, named, read
 from dlrun.report import curves as courses
 from dlrun.report import page, plots
 from dlrun.report.evidence import LEAST, importances
@@ -93,7 +93,7 @@ def test_the_closing_table_ranks_counts_and_says_what_to_type(tmp_path, planted,
     assert f"{counts['FINISHED']} finished, 1 pruned, {counts['FAILED']} failed" in text
     best = planted.ranked[0]
     assert re.search(
-        rf"1 +{best.mean:.4f} ± {best.stderr:.4f} +{best.values['optimizer.lr']:.4g} ", text
+        rf"1 +{best.mean:.4f} ± {best.stderr:.4f} +{named(best.values['optimizer.lr'])} ", text
     )
     assert f"… and {counts['FINISHED'] - 10} more" in text
     assert f"{counts['FAILED']} failed: the loss is nan at step 12" in text

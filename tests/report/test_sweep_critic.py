@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from dlrun.record.sweep import Dimension, number
-from dlrun.report import commands, critic, evidence
+from dlrun.report import commands, critic, evidence, page, plots
 from dlrun.report.evidence import importances
 
 LR = Dimension("optimizer.lr", "float", "log", 1e-4, 1e-1)
@@ -349,6 +349,28 @@ def test_a_loss_that_was_measured_once_has_no_known_noise(sweep, point):
     found = critic.within_noise(sweep([LR], points, objective="val/loss"))
     assert "differ by 1; trained once, they don't tell how much of val/loss" in found[0].text
     assert found[0].command.endswith("optimizer.lr=0.01,0.02 sweep.repeats=3")
+
+
+def test_choices_that_agree_to_four_digits_are_several(sweep, point):
+    decay = Dimension("decay", choices=(0.999, 0.99999, 0.999999))
+    made = grid(sweep, point, decay, [0.5, 0.9, 0.6], objective="val/loss")
+    assert evidence.varied(replace(made, points=made.points[1:])) == [decay]
+    first, _, last = made.points
+    assert not evidence.alike(made, made.points[1], last)
+    assert [cells for name, _, cells in page.ranking(made, 9) if name == "decay"] == [
+        ["0.999", "0.999999", "0.99999"]
+    ]
+    labels = [each.label for each in (first, last)]
+    assert labels == ["decay=0.999", "decay=0.999999"]
+    svg = plots.coordinates(made)
+    assert all(f">{value}<" in svg for value in ("0.999", "0.99999", "0.999999"))
+
+
+def test_an_edge_is_named_in_its_own_digits(sweep, point):
+    momentum = Dimension("momentum", choices=(0.9, 0.99, 0.9999))
+    [found] = critic.at_the_edge(grid(sweep, point, momentum, [0.5, 0.6, 0.9]), {})
+    assert "momentum, 0.9999," in found.text
+    assert "(0.9 to 0.9999)" in found.text
 
 
 def test_neighbours_are_not_to_be_compared(sweep, point):

@@ -67,6 +67,12 @@ def test_values_of_a_zip_may_come_again(planned):
     assert len(planned("batch_size=8,8,16").space.grid()) == 2
 
 
+def test_values_of_a_zip_that_agree_to_four_digits_are_several(planned):
+    words = ("optimizer.momentum=0.99999,0.999999", "optimizer.lr=0.1,0.1")
+    points = planned(*words, "sweep.zip=[optimizer.momentum,optimizer.lr]").space.grid()
+    assert [point["optimizer.momentum"] for point in points] == [0.99999, 0.999999]
+
+
 def test_zipped_keys_advance_together(planned):
     words = ["optimizer=sgd,adam", "optimizer.lr=0.1,0.001", "seed=0,1"]
     plan = planned(*words, "sweep.zip=[[optimizer,optimizer.lr]]")
