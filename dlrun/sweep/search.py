@@ -159,18 +159,16 @@ class Search:
         )
 
     def _values(self, params: Mapping[str, Any]) -> Values:
-        """What Optuna drew, with numbers to four digits."""
+        """What Optuna drew, with numbers as one types them."""
         values: Values = {}
         for axis in self._axes:
             drawn = params[_name(axis)]
             for one in axis:
                 if not one.ranged or one.zip is not None:
                     values[one.key] = one.listed[drawn]
-                elif one.kind == "float" and one.step is None:
+                else:
                     low, high = one.ends
                     values[one.key] = min(max(one.rounded(drawn), low), high)
-                else:
-                    values[one.key] = drawn
         return {one.key: values[one.key] for one in self._space.dimensions}
 
     def _params(self, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -98,6 +98,13 @@ def test_ranges_are_kept_to(planned):
     assert all(type(values["batch_size"]) is int for values in asked if values)
 
 
+def test_steps_are_drawn_as_a_grid_lists_them(planned):
+    word = "optimizer.lr=range(0.1,0.5,0.1)"
+    plan = planned(word, "sweep=random", "sweep.trials=30")
+    drawn = {plan_values["optimizer.lr"] for plan_values in map(made(plan).ask, range(30))}
+    assert drawn == {values["optimizer.lr"] for values in planned(word).space.grid()}
+
+
 @pytest.mark.proves("sweep=qmc")
 def test_quasi_random_points_fill_ranges_evenly(planned):
     """Each sixteenth of a range has one of 16 scrambled Sobol' points, in every dimension."""
