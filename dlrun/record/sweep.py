@@ -114,6 +114,14 @@ class Dimension:
         steps = range(round((high - low) / self.step) + 1)
         return [self.rounded(low + n * self.step) for n in steps]
 
+    @property
+    def many(self) -> float:
+        """How many values it has; inf for an interval of any numbers."""
+        if not self.ranged or self.step is not None:
+            return len(self.listed)
+        low, high = self.ends
+        return high - low + 1 if self.whole else math.inf
+
     def rounded(self, value: float) -> float:
         """A number of a range as one types it: on a step, whole, or with four digits."""
         if self.step is not None and self.low is not None:

@@ -110,11 +110,11 @@ def too_few(sweep: Sweep) -> list[Finding]:
     """Fewer drawn points than it takes to say what matters. A grid has what it has."""
     if sweep.sampler == "grid" or not sweep.dimensions:
         return []
-    listed = all(dimension.choices for dimension in sweep.dimensions)
-    there_are = math.prod(len(one.choices) for one in sweep.dimensions) if listed else math.inf
-    wanted = enough(sweep)
+    # The keys of a zip have as many values together as each of them.
+    apart = {one.key if one.zip is None else one.zip: one.many for one in sweep.dimensions}
+    wanted = int(min(enough(sweep), math.prod(apart.values())))
     many = len(sweep.ranked)
-    if many >= min(wanted, there_are):
+    if many >= wanted:
         return []
     lost = sum(point.status != record.FINISHED for point in sweep.points)
     more = math.ceil((sweep.trials + wanted - many) / 10) * 10

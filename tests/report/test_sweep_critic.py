@@ -620,7 +620,24 @@ def test_too_few_points_to_say(drawn, sweep, point):
     assert critic.too_few(grid(sweep, point, rates, [0.3, 0.5])) == []
     both = [point(trial, {rates.key: rates.choices[trial]}, 0.5) for trial in range(2)]
     assert critic.too_few(sweep([rates], both)) == [], "there are no others to draw"
-    assert len(critic.too_few(sweep([rates], both[:1]))) == 1
+    assert "; 2 would be enough" in critic.too_few(sweep([rates], both[:1]))[0].text
+
+
+@pytest.mark.parametrize(
+    "dimensions",
+    [
+        [Dimension("rate", "float", low=0.1, high=0.3, step=0.1)],
+        [Dimension("width", "int", low=8, high=10)],
+        [replace(Dimension(key, choices=(1, 2, 3)), zip=0) for key in ("rate", "width")],
+    ],
+)
+def test_no_more_points_are_asked_for_than_there_are(sweep, point, dimensions):
+    listed = [0.1, 0.2, 0.3] if dimensions[0].step else [8, 9, 10] if len(dimensions) == 1 else None
+    values = [{one.key: (listed or one.choices)[n] for one in dimensions} for n in range(3)]
+    points = [point(trial, each, 0.5 + trial / 10) for trial, each in enumerate(values)]
+    assert critic.too_few(sweep(dimensions, points)) == []
+    [few] = critic.too_few(sweep(dimensions, points[:2]))
+    assert "; 3 would be enough" in few.text
 
 
 def learning_curve(sweep, point, scores, words=("10%", "50%", "100%"), **more):
