@@ -29,6 +29,15 @@ def recipes(runs: Path, test_set: str) -> set[str]:
     return found
 
 
+def beside(run: Path) -> int:
+    """How many recipes have been measured by now on the test set that a run was, itself among them.
+
+    0 where it was measured on none.
+    """
+    own = _measured(run / "run.json")
+    return len(recipes(run.parent, own[-1]["set"])) if own else 0
+
+
 def note(kept: Record, data: Mapping[str, Any]) -> set[str]:
     """Say in a record that its test split has been measured now; gives the recipes that have been.
 

@@ -57,12 +57,11 @@ def summarize(directory: str | Path, console: Console, goes_on: bool = False) ->
 
 
 def _tested(sweep: Sweep, outputs: Path) -> str:
-    """What is to be said where its best point is not the first recipe on its test split."""
+    """What is to be said where its best point is not the only recipe on its test split by now."""
     run = sweep.best_run
     if not sweep.test or run is None:
         return ""
-    info = record.read_json(outputs / str(run.directory) / "run.json")
-    return test_set.warning(info.get("tested_recipes", 0))
+    return test_set.warning(test_set.beside(outputs / str(run.directory)))
 
 
 def show(

@@ -1,5 +1,6 @@
 """The report of a sweep: what is read, what is shown, and the page."""
 
+import json
 import math
 import re
 import subprocess
@@ -102,6 +103,19 @@ def test_the_closing_table_ranks_counts_and_says_what_to_type(tmp_path, planted,
     assert re.search(r"^  dlrun -m .*'optimizer.lr=tag\(log,interval\(0.0001,", text, re.M)
     assert f"report: {path}" in text
     assert path == tmp_path / "sweeps" / planted.id / "report.html"
+
+
+def test_recipes_on_the_test_split_are_counted_anew(tmp_path, sweep, point, on_disk):
+    directory = on_disk(tmp_path, sweep([LR], [point(0, {LR.key: 0.01}, 0.5)]))
+    best, other = tmp_path / "runs" / "000-0", tmp_path / "runs" / "later"
+    with (best / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 6, "epoch": 6, "values": {"test/accuracy": 0.4}}) + "\n")
+    other.mkdir()
+    for number, run in enumerate((best, other)):
+        assert "recipes have been measured" not in shown(directory)[1]
+        measured = {"test_measured": [{"when": "", "set": "digits", "recipe": str(number)}]}
+        (run / "run.json").write_text(json.dumps(measured | {"tested_recipes": number + 1}))
+    assert "2 recipes have been measured" in shown(directory)[1]
 
 
 def test_commands_are_never_broken_by_a_narrow_terminal(tmp_path, planted, on_disk):
