@@ -154,7 +154,8 @@ class Outcome:
     """What a procedure comes to: the value that the recipe is judged by, and the runs it made.
 
     result: the run whose weights it comes to, where that is not the best of them.
-    values: what is recorded as the point of the procedure's own record, by name.
+    values: what is recorded as the point of the procedure's own record, by name; with the name of
+    a value and `_stderr` its standard error, by which a sweep tells what may be chance.
     text: the result in one sentence. table: the closing table: rows of values by their column;
     rows with another first column than those before them begin another table.
     chart: its figure; several are panels of one, side by side.

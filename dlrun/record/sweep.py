@@ -50,6 +50,7 @@ _TYPES: dict[str, Any] = {
     **{"seed": int, "directory": str | None, "value": int | float | None, "tries": int},
     **{"loss": int | float | None, "epochs": int | float, "message": str, "samples": int | None},
     "trained_on": int | None,
+    "error": int | float | None,
     "others": dict,
 }
 
@@ -182,7 +183,8 @@ class RunResult:
     directory: relative to the outputs; None while it is not known.
     value: the best one of the objective, over `samples` samples; loss: val/loss with it, which
     breaks ties. epochs: where training ended. tries: how often it was begun. trained_on: how many
-    samples. others: the values of other metrics that were asked for, with it.
+    samples. error: the standard error of the value, where a procedure of several trainings knows
+    it. others: the values of other metrics that were asked for, with it.
     """
 
     seed: int
@@ -196,6 +198,7 @@ class RunResult:
     tries: int = 1
     samples: int | None = None
     trained_on: int | None = None
+    error: float | None = None
     others: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -241,9 +244,11 @@ class Point:
 
     @property
     def stderr(self) -> float | None:
-        """The standard error of the mean; None without repeats."""
+        """The standard error of the mean; without repeats that of the run itself, else None."""
         many = len(self.scores)
-        return statistics.stdev(self.scores) / math.sqrt(many) if many > 1 else None
+        if many > 1:
+            return statistics.stdev(self.scores) / math.sqrt(many)
+        return self.scored[0].error if many else None
 
     @property
     def loss(self) -> float:

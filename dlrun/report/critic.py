@@ -223,7 +223,8 @@ def _unpaired(first: Point, second: Point, gap: float, noise: float) -> tuple[in
     """How many seeds to repeat two points with that were run with different ones, and why."""
     now = min(len(first.scores), len(second.scores))
     if now < 2:
-        why = f"for accuracies of {_samples(first, second)} samples"
+        samples = _samples(first, second)
+        why = f"for accuracies of {samples} samples" if samples else "as their procedure gives them"
         repeats, how = REPEATS, f"{REPEATS} seeds each"
     else:
         why = f"over {now} seeds each"

@@ -344,6 +344,21 @@ def test_repeats_tell_the_noise_before_samples_do(sweep, point):
     )
 
 
+def test_the_error_that_a_procedure_knows_is_that_of_its_point(sweep, point):
+    def folds(trial, mean, error):
+        [run] = (made := point(trial, {"optimizer": "sgd" if trial else "adam"}, mean)).runs
+        return replace(made, runs=[replace(run, error=error)])
+
+    first, far, near = folds(0, 0.73, 0.02), folds(1, 0.37, 0.016), folds(1, 0.72, 0.016)
+    names, objective = Dimension("optimizer", choices=("adam", "sgd")), "held_out/accuracy"
+    assert page.score(first) == "0.7300 ± 0.0200"
+    assert critic.within_noise(sweep([names], [first, far], objective=objective)) == []
+    [found] = critic.within_noise(sweep([names], [first, near], objective=objective))
+    assert found.numbers["noise"] == pytest.approx(2 * math.hypot(0.02, 0.016))
+    assert "are 0.051 as their procedure gives them, so this may be chance" in found.text
+    assert "trained once" not in found.text
+
+
 def test_a_loss_that_was_measured_once_has_no_known_noise(sweep, point):
     points = [point(n, {"optimizer.lr": 0.01 * (n + 1)}, 0.5 + n, samples=360) for n in range(3)]
     found = critic.within_noise(sweep([LR], points, objective="val/loss"))

@@ -199,3 +199,6 @@ def test_a_procedure_is_judged_under_the_name_of_its_value(sweep, tmp_path, proc
     runs = [point.runs[0] for point in points(tmp_path)]
     ends = [record.read_points(tmp_path / "outputs" / str(run.directory)) for run in runs]
     assert [run.value for run in runs] == [record.last_values(end)[key] for end in ends]
+    errors = [record.last_values(end).get(f"{key}_stderr") for end in ends]
+    assert [point.stderr for point in points(tmp_path)] == errors
+    assert (errors != [None]) == (name == "cross_validate")
