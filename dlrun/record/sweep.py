@@ -51,6 +51,7 @@ _TYPES: dict[str, Any] = {
     **{"loss": int | float | None, "epochs": int | float, "message": str, "samples": int | None},
     "trained_on": int | None,
     "error": int | float | None,
+    "of_loss": str,
     "others": dict,
 }
 
@@ -183,8 +184,9 @@ class RunResult:
     directory: relative to the outputs; None while it is not known.
     value: the best one of the objective, over `samples` samples; loss: val/loss with it, which
     breaks ties. epochs: where training ended. tries: how often it was begun. trained_on: how many
-    samples. error: the standard error of the value, where a procedure of several trainings knows
-    it. others: the values of other metrics that were asked for, with it.
+    samples. of_loss: the option of its loss, which loss=auto leaves open until the data are read.
+    error: the standard error of the value, where a procedure of several trainings knows it.
+    others: the values of other metrics that were asked for, with it.
     """
 
     seed: int
@@ -199,6 +201,7 @@ class RunResult:
     samples: int | None = None
     trained_on: int | None = None
     error: float | None = None
+    of_loss: str = ""
     others: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -255,6 +258,12 @@ class Point:
         """The mean val/loss with the scores, which breaks ties; inf if unknown."""
         losses = [run.loss for run in self.scored if run.loss is not None]
         return statistics.fmean(losses) if losses else math.inf
+
+    @property
+    def of_loss(self) -> str:
+        """What loss it is, with what was searched of it; other ones cannot be compared with it."""
+        own = {key: value for key, value in self.values.items() if key.partition(".")[0] == "loss"}
+        return named([run.of_loss for run in self.scored[:1]]) + named([*own.items()])
 
     def other(self, key: str) -> float:
         """The mean of another metric with the scores; nan if there are none."""
@@ -338,10 +347,17 @@ class Sweep:
 
     @property
     def ranked(self) -> list[Point]:
-        """The finished points, the best first; equal ones by val/loss, then by their trials."""
+        """The finished points, the best first; equal ones by val/loss, then by their trials.
+
+        Those of another loss, which cannot be compared, stand one after another.
+        """
         done = [point for point in self.points if point.status == FINISHED and point.scores]
-        judged = self.metric
-        return sorted(done, key=lambda point: (-judged.score(point.mean), point.loss))
+        judged, losses = self.metric, list(dict.fromkeys(point.of_loss for point in done))
+
+        def rank(point: Point) -> tuple[float, int, float]:
+            return -judged.score(point.mean), losses.index(point.of_loss), point.loss
+
+        return sorted(done, key=rank)
 
     @property
     def whole(self) -> Point | None:
@@ -351,7 +367,10 @@ class Sweep:
     @property
     def tied(self) -> bool:
         """Whether val/loss decides the order of some points."""
-        return any(a.mean == b.mean and a.loss != b.loss for a, b in pairwise(self.ranked))
+        return any(
+            a.mean == b.mean and a.loss != b.loss and a.of_loss == b.of_loss
+            for a, b in pairwise(self.ranked)
+        )
 
     @property
     def best_run(self) -> RunResult | None:

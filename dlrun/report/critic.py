@@ -92,7 +92,7 @@ def all_equal(sweep: Sweep) -> list[Finding]:
     """At least three points that differ, and all of them with one score and one loss."""
     points = sweep.ranked
     scores = {score for point in points for score in point.scores}
-    if len(points) < 3 or len(scores) > 1 or sweep.tied:
+    if len(points) < 3 or len(scores) > 1 or len({point.loss for point in points}) > 1:
         return []
     changed = [dimension.key for dimension in varied(sweep)]
     if not changed:  # the same point, drawn again
@@ -187,7 +187,7 @@ def within_noise(sweep: Sweep) -> list[Finding]:
     gap = abs(first.mean - second.mean)
     next_one = "the next" if second is others[0] else "the next that is not its neighbour"
     text = f"The best point ({_score(first)}) and {next_one} ({_score(second)}) "
-    text += _differ(first, second)
+    text += _differ(first, second, sweep.objective)
     numbers = {"gap": gap}
     if apart is None:
         repeats = REPEATS
@@ -208,10 +208,12 @@ def within_noise(sweep: Sweep) -> list[Finding]:
     return [Finding("inconclusive", NOTE, text, numbers, command)]
 
 
-def _differ(first: Point, second: Point) -> str:
+def _differ(first: Point, second: Point, objective: str) -> str:
     """In what two points differ, with enough digits to see it."""
     if first.mean != second.mean:
         return f"differ by {abs(first.mean - second.mean):.2g}; "
+    if first.of_loss != second.of_loss:
+        return f"tie in {objective}, and their losses cannot be compared; "
     for digits in (4, 6, 8):
         losses = [f"{point.loss:.{digits}g}" for point in (first, second)]
         if losses[0] != losses[1]:

@@ -121,6 +121,7 @@ def outcome(run: RunResult, directory: Path, objective: str) -> RunResult:
         epochs=float(points[-1]["epoch"]) if points else 0.0,
         samples=samples.get(objective.partition("/")[0]),
         trained_on=samples.get("train"),
+        of_loss=str((info.get("choices") or {}).get("loss", "")),
         error=best.get(f"{objective}_stderr"),
         others={key: best[key] for key in others if key in best and key != objective},
     )

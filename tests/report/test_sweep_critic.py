@@ -597,6 +597,23 @@ def test_losses_are_shown_with_digits_that_tell_them_apart(sweep, point):
     assert "differ only in val/loss, 2.15201 and 2.15204; " in said.text
 
 
+def test_points_of_different_losses_that_tie_are_not_ranked_by_them(sweep, point):
+    names = Dimension("loss", choices=("cross_entropy", "mse", "hinge"))
+    losses = zip(names.choices, (0.1463, 0.1024, 0.2), strict=True)
+    points = [point(n, {"loss": key}, 0.9, loss=loss) for n, (key, loss) in enumerate(losses)]
+    made = sweep([names], points, sampler="grid")
+    assert made.ranked == points
+    assert not made.tied
+    assert "val/loss" not in [name for name, *_ in page.ranking(made, 9)]
+    [found] = critic.findings(made, {}, {})
+    assert found.name == "inconclusive"
+    assert "tie in val/accuracy, and their losses cannot be compared" in found.text
+    files = [replace(p, values={"experiment": str(p.trial)}) for p in points]
+    for name, ranked in (("mse", [1, 0, 2]), (None, [0, 1, 2])):  # as their records say
+        of = [replace(p, runs=[replace(p.runs[0], of_loss=name or str(p.trial))]) for p in files]
+        assert [p.trial for p in sweep([], of).ranked] == ranked
+
+
 def test_of_a_tie_of_seeds_the_interval_is_that_of_the_objective(sweep, point):
     """Accuracies of 0.95 and 0.96 with the two seeds, either way round: Student's t of 1 degree."""
     points = [
