@@ -18,7 +18,8 @@ record/      runs and sweeps on disk
 data, preprocessing, augmentation, model, activation, initializer, loss, metric, optimizer,
 schedule, regularization, test_augmentation: the ingredients
 finding.py: what checks and diagnoses say, each by its name
-shell.py, duration.py, errors.py: text typed and printed, lengths of time, what can go wrong
+shell.py, format.py, duration.py, errors.py: text typed and printed, numbers, lengths of time, what
+can go wrong
 
 The options of each group are YAML files in conf/<group>/, beside this package. Each room's first
 lines say what is where. A room imports only what stands below it here.

@@ -21,9 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlrun import record, shell
+from dlrun import format, record, shell
 from dlrun.__main__ import wait_briefly
-from dlrun.console import format
 from dlrun.errors import Failure, Interrupted, Mistake, OutOfTime
 from dlrun.finding import Finding
 from dlrun.recipe import flags

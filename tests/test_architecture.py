@@ -14,7 +14,7 @@ INGREDIENTS = {
     *("data", "preprocessing", "augmentation", "test_augmentation", "model", "activation"),
     *("initializer", "loss", "metric", "optimizer", "schedule", "regularization"),
 }
-BASE = {"errors", "duration", "shell", "finding"}
+BASE = {"errors", "duration", "format", "shell", "finding"}
 BELOW = INGREDIENTS | BASE | {"record"}
 USES = {
     **dict.fromkeys(INGREDIENTS, INGREDIENTS | BASE),

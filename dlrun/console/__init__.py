@@ -6,5 +6,4 @@ summary.py    when it has ended
 standard.py   the standard streams, which may be full
 screen.py     standard output for what is shown meanwhile
 outcome.py    what went wrong, and the exit code
-format.py     numbers, short
 """

@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from dlrun.console import format, screen
+from dlrun import format
+from dlrun.console import screen
 
 _PAUSE = 1.0  # seconds between plain lines, so that a short epoch does not flood a log
 _SMOOTH = 0.1  # weight of the latest value in the mean of samples per second

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 
-from dlrun.console import format
+from dlrun import format
 from dlrun.console.progress import Progress
 
 _PAUSE = 10.0  # seconds between plain lines

@@ -10,8 +10,8 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from dlrun import duration, record, shell
-from dlrun.console import format, screen
+from dlrun import duration, format, record, shell
+from dlrun.console import screen
 from dlrun.errors import Mistake
 from dlrun.record import expected, test_set
 from dlrun.report import findings, rates, results

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import record, shell
-from dlrun.console import format
+from dlrun import format, record, shell
 from dlrun.data.tables import told
 from dlrun.errors import Interrupted, Mistake
 from dlrun.job import code

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from dlrun import record
+from dlrun import format, record
 from dlrun.finding import Finding
 from dlrun.record.sweep import WITHOUT, Point, Sweep, named
 from dlrun.report import evidence, html, plots
@@ -83,9 +83,9 @@ def ranking(sweep: Sweep, rows: int) -> list[Column]:
         columns.append(("val/loss", True, losses))
     for key in sweep.others:
         others = (point.other(key) for point in points)
-        columns.append((key, True, ["" if math.isnan(one) else _digits(one) for one in others]))
+        columns.append((key, True, ["" if math.isnan(one) else format.cell(one) for one in others]))
     if sweep.test_metric in sweep.test and not sweep.whole:
-        test = _digits(sweep.test[sweep.test_metric])
+        test = format.cell(sweep.test[sweep.test_metric])
         columns.append((sweep.test_metric, True, [test, *[""] * (len(points) - 1)]))
     for one in () if sweep.whole else sweep.dimensions:
         values = [named(point.values.get(one.key)) for point in points]
@@ -108,12 +108,11 @@ def _gives(sweep: Sweep, points: Sequence[Point]) -> list[Column]:
 
 
 def _gift(apart: evidence.Difference) -> str:
-    error = f" ± {apart.error:.4f}" if math.isfinite(apart.error) else ""
-    return f"{_signed(apart.mean)}{error}"
+    return _signed(apart.mean, apart.error if math.isfinite(apart.error) else None)
 
 
-def _signed(value: float) -> str:
-    return f"{'-' if value < 0 else '+'}{_digits(abs(value))}"
+def _signed(value: float, error: float | None = None) -> str:
+    return f"{'-' if value < 0 else '+'}{format.mean(abs(value), error)}"
 
 
 def _level(known: Sequence[evidence.Difference | None]) -> str:
@@ -127,18 +126,14 @@ def tested(sweep: Sweep) -> str:
     run = sweep.best_run
     if not sweep.test or run is None:
         return ""
-    values = ", ".join(f"{key} {_digits(value)}" for key, value in sweep.test.items())
+    values = ", ".join(f"{key} {format.cell(value)}" for key, value in sweep.test.items())
     run_id = str(run.directory).rpartition("/")[2]
     return f"{values}: measured once, only for the best point, by its run {run_id}"
 
 
 def score(point: Point) -> str:
-    """The mean of a point and its standard error, to the digits that it allows."""
-    return _digits(point.mean) + ("" if point.stderr is None else f" ± {point.stderr:.4f}")
-
-
-def _digits(value: float) -> str:
-    return f"{value:.4f}" if abs(value) < 10 else f"{value:.5g}"
+    """The mean of a point and its standard error."""
+    return format.mean(point.mean, point.stderr)
 
 
 def counted(sweep: Sweep) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from dlrun import metric, record, shell
+from dlrun import format, metric, record, shell
 from dlrun.console import screen
 from dlrun.console.outcome import report
 from dlrun.engine.interrupt import raised
@@ -520,7 +520,7 @@ class Driver:
                 self._show(task.trial, directory)
             self._say(task.trial, task.name, f"as run {directory.name}")
             return
-        value = "" if run.value is None else f"{task.objective} {run.value:.4f}"
+        value = "" if run.value is None else f"{task.objective} {format.cell(run.value)}"
         said = record.said({"status": run.status, "message": run.message})
         state = "" if run.status == record.FINISHED else said
         self._say(task.trial, task.name, value, state)

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dlrun import record, shell
-from dlrun.console import format, screen
+from dlrun import format, record, shell
+from dlrun.console import screen
 from dlrun.errors import Mistake
 from dlrun.record import named
 from dlrun.record import sweep as sweeps

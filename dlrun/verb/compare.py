@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
-from dlrun import record, shell
-from dlrun.console import format, screen
+from dlrun import format, record, shell
+from dlrun.console import screen
 from dlrun.errors import Mistake
 from dlrun.recipe.catalogue import Catalogue
 from dlrun.recipe.identity import NEUTRAL, canonical

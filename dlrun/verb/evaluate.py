@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from dlrun import record, shell
-from dlrun.console import format, screen
+from dlrun import format, record, shell
+from dlrun.console import screen
 from dlrun.record import test_set
 from dlrun.verb.asked import Asked
 from dlrun.verb.opened import Opened, opened, trained_record

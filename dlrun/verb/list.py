@@ -6,8 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from dlrun import record, shell
-from dlrun.console import format
+from dlrun import format, record, shell
 from dlrun.record import named
 from dlrun.record import sweep as sweeps
 from dlrun.verb.asked import Asked

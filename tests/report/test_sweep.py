@@ -404,6 +404,7 @@ def test_a_place_is_that_on_the_scale_of_the_dimension(value, place):
 def test_scores_are_written_with_their_error(point):
     assert page.score(point(0, {}, 0.51234)) == "0.5123"
     assert page.score(point(0, {}, 0.5, 0.52)) == "0.5100 ± 0.0100"
+    assert page.score(point(0, {}, 1.2e-7, 1.4e-7)) == "1.3e-07 ± 1e-08"
 
 
 def test_it_imports_neither_torch_nor_mlflow_nor_pyplot(tmp_path, planted, on_disk):

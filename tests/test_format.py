@@ -1,6 +1,6 @@
 import pytest
 
-from dlrun.console import format
+from dlrun import format
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,23 @@ from dlrun.console import format
 def test_values(number, short, aligned):
     assert format.value(number) == short
     assert format.cell(number) == aligned
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "text"),
+    [
+        (0.9296, 0.0033, "0.9296 ± 0.0033"),
+        (0.9667, 0.0, "0.9667 ± 0.0000"),
+        (0.9667, None, "0.9667"),
+        (91.5, 7.5, "91.5000 ± 7.5000"),
+        (0.5, 1.234e-6, "0.5000 ± 1.2e-06"),
+        (12046.1, 1234.5, "12,046 ± 1,234"),
+        (12046.1, 0.3, "12,046 ± 0.3"),
+        (1.146e-7, 3e-8, "1.146e-07 ± 3e-08"),
+    ],
+)
+def test_means_have_an_error_of_their_decimals(number, error, text):
+    assert format.mean(number, error) == text
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Numbers as the terminal shows them: short, without meaningless digits."""
+"""Numbers as tables and lines show them: short, without meaningless digits."""
 
 
 def value(number: float) -> str:
@@ -13,6 +13,20 @@ def cell(number: float) -> str:
     if number == 0 or 1e-3 <= abs(number) < 1000:
         return f"{number:.4f}"
     return value(number)
+
+
+def mean(number: float, error: float | None) -> str:
+    """A mean as in a table, with its standard error to the same decimals; None where unknown.
+
+    An error that these would show as none, or beside an exponent, has two digits.
+    """
+    text = cell(number)
+    if error is None:
+        return text
+    decimals = len(text.partition(".")[2])
+    same = f"{error:,.{decimals}f}" if "e" not in text else ""
+    shows = same and (error == 0 or any(digit in same for digit in "123456789"))
+    return f"{text} ± {same if shows else f'{error:.2g}'}"
 
 
 def epoch(number: float, of: float = 0.0) -> str:
