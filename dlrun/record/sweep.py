@@ -360,6 +360,11 @@ class Sweep:
         return sorted(done, key=rank)
 
     @property
+    def unscored(self) -> list[Point]:
+        """The points that were trained to their end without a finite value of the objective."""
+        return [p for p in self.points if p.status == FINISHED and p.epochs and not p.scores]
+
+    @property
     def whole(self) -> Point | None:
         """The recipe with all of its ingredients, where the others are without one; else None."""
         return next((p for p in self.ranked if p.values.get(WITHOUT) == NOTHING), None)

@@ -63,12 +63,17 @@ Column = tuple[str, bool, list[str]]
 
 
 def listed(sweep: Sweep, rows: int) -> list[Point]:
-    """The finished points that are shown, the best first, so many at most.
+    """The finished points that are shown, so many at most: the best first, those unscored last.
 
     Of an ablation the whole recipe, then the points by what their ingredient gives.
     """
     gains = [point for point, _ in evidence.gains(sweep)]
-    return [sweep.whole, *gains][:rows] if sweep.whole else sweep.ranked[:rows]
+    return [sweep.whole, *gains][:rows] if sweep.whole else ended(sweep)[:rows]
+
+
+def ended(sweep: Sweep) -> list[Point]:
+    """The finished points in their order, then those that have no value of the objective."""
+    return sweep.ranked + sweep.unscored
 
 
 def ranking(sweep: Sweep, rows: int) -> list[Column]:
@@ -132,15 +137,17 @@ def tested(sweep: Sweep) -> str:
 
 
 def score(point: Point) -> str:
-    """The mean of a point and its standard error."""
-    return format.mean(point.mean, point.stderr)
+    """The mean of a point and its standard error; "none" without a value."""
+    return "none" if point.value is None else format.mean(point.mean, point.stderr)
 
 
 def counted(sweep: Sweep) -> str:
     """How many points ended in which way, e.g. `12 runs; points: 3 finished, 1 failed`."""
     runs = _runs(sweep)
     several = f"{runs} runs; points: " if runs > len(sweep.points) else ""
-    return several + _counts(sweep)
+    without = len(sweep.unscored)
+    has = f"; {without} {'has' if without == 1 else 'have'} no {sweep.objective}" if without else ""
+    return several + _counts(sweep) + has
 
 
 def _counts(sweep: Sweep) -> str:
@@ -197,10 +204,10 @@ def _ranking(sweep: Sweep) -> str:
     columns += [("epochs", True, [f"{p.epochs:.4g}" for p in points]), ("run", False, runs)]
     names, numeric, cells = zip(*columns, strict=True)
     rows = [
-        html.row(row, numeric, "td", ' class="best"' if point is sweep.ranked[0] else "")
+        html.row(row, numeric, "td", ' class="best"' if point in sweep.ranked[:1] else "")
         for point, row in zip(points, zip(*cells, strict=True), strict=True)
     ]
-    left = len(sweep.ranked) - ROWS
+    left = len(ended(sweep)) - ROWS
     notes = [f"{left} more finished points are in ledger.jsonl"] if left > 0 else []
     notes += filter(None, [tested(sweep)])
     table = f"<table>{html.row(names, numeric, 'th')}{''.join(rows)}</table>"

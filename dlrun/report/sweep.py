@@ -73,9 +73,9 @@ def show(
 ) -> None:
     """The closing table, what failed, and what to type next."""
     _show_title(sweep, console)
-    if sweep.ranked:
+    if page.listed(sweep, rows):
         console.print(_table(sweep, rows))
-        left = len(sweep.ranked) - rows
+        left = len(page.ended(sweep)) - rows
         if left > 0:
             console.print(f"… and {left} more", style="dim")
     if sweep.test:

@@ -520,7 +520,9 @@ class Driver:
                 self._show(task.trial, directory)
             self._say(task.trial, task.name, f"as run {directory.name}")
             return
-        value = "" if run.value is None else f"{task.objective} {format.cell(run.value)}"
+        value = f"no {task.objective}" if run.status == record.FINISHED and run.epochs else ""
+        if run.value is not None:
+            value = f"{task.objective} {format.cell(run.value)}"
         said = record.said({"status": run.status, "message": run.message})
         state = "" if run.status == record.FINISHED else said
         self._say(task.trial, task.name, value, state)

@@ -148,6 +148,17 @@ def test_a_stage_that_others_follow_shows_its_best_point_alone(tmp_path, planted
     assert "What to do next" in path.read_text()
 
 
+def test_a_point_whose_objective_was_never_a_number_is_shown(tmp_path, sweep, point, on_disk):
+    points = [point(n, {LR.key: 0.01 * (n + 1)}, score) for n, score in enumerate((0.5, None))]
+    path, text = shown(on_disk(tmp_path, sweep([LR], points)))
+    assert "2 finished; 1 has no val/accuracy" in text
+    assert re.search(r"^2 +none +0.02$", text, re.M)
+    assert ">none<" in path.read_text()
+    path, text = shown(on_disk(tmp_path / "none", sweep([LR], points[1:])))
+    assert "1 finished; 1 has no val/accuracy" in text
+    assert re.search(r"^1 +none +0.02$", text, re.M)
+
+
 def test_runs_are_counted_beside_points(tmp_path, sweep, point, on_disk):
     points = [point(n, {"l2": 0.1 * (n + 1)}, 0.5, 0.6, 0.7) for n in range(4)]
     _, text = shown(on_disk(tmp_path, sweep([L2], points)))
