@@ -15,16 +15,17 @@ from dlrun.console.summary import show_expected
 from dlrun.errors import Failure, Mistake
 from dlrun.recipe import compose, experiment, mistakes, settle
 from dlrun.recipe.compose import Composer
-from dlrun.recipe.schema import GROUPS
+from dlrun.recipe.schema import GROUPS, ROOT
 from dlrun.recipe.schema import Sweep as Settings
 from dlrun.record import expected
-from dlrun.record.sweep import is_number
+from dlrun.record.sweep import SEED, is_number
 from dlrun.sweep import dry_run
 from dlrun.sweep.driver import Driver
 from dlrun.sweep.plan import Plan, plan
 
 _log = logging.getLogger("dlrun")
-_OWN = tuple(Settings.__dataclass_fields__)
+_OWN = Settings.__dataclass_fields__.keys() - ROOT.keys()
+"""Settings of a sweep that a stage names alone; `seed` is the recipe's, and sweep.seed this one."""
 _NARROWING = {"around": 3, "margin": 0.1}
 """Settings that only a stage has, and their defaults."""
 _REFINE = "refine"
@@ -193,6 +194,8 @@ def _in_turn(
         typed = stage.words(words, done[-1] if done else None)
         _say(number, len(stages), [*head, *typed])
         staged = plan(composer, typed, [*head, *typed])
+        if done:
+            _say_narrowed(staged, stage, shown=True)
         done.append(_one(staged, goes_on=number < len(stages)))
         if staged.settings.dry_run:
             break
@@ -222,14 +225,31 @@ def _dry_run(
     for number, stage in enumerate(stages, 1):
         typed = stage.words(words)
         _say(number, len(stages), [*head, *typed])
-        if number > 1:
-            screen.console().print("in ranges that the stage before will have narrowed")
         try:
-            dry_run.show(Driver(plan(composer, typed, [*head, *typed])))
+            staged = plan(composer, typed, [*head, *typed])
+            if number > 1:
+                _say_narrowed(staged, stage, shown=False)
+            dry_run.show(Driver(staged))
         except Failure as failure:
             failures.append(failure)
     if failures:
         raise failures[0]
+
+
+def _say_narrowed(staged: Plan, stage: Stage, shown: bool) -> None:
+    """Say which keys of a stage stay whole, and which are narrowed unless the words have shown it.
+
+    shown: whether they have.
+    """
+    own = [one.key_or_group for one in compose.parse(stage.changes)]
+    left = [one for one in staged.space.dimensions if one.key not in (*own, SEED)]
+    narrow = ", ".join(one.key for one in left if one.zip is None)
+    whole = ", ".join(one.key for one in left if one.zip is not None)
+    if narrow and not shown:
+        line = f"{narrow}: narrowed to what was best in the stage before"
+        screen.say(screen.console(), line)
+    if whole:
+        screen.say(screen.console(), f"{whole}: not narrowed, as they are zipped")
 
 
 def _narrowed(words: Sequence[str], before: Driver, stage: Stage) -> list[str]:

@@ -7,6 +7,7 @@ import pytest
 
 from dlrun import record
 from dlrun.__main__ import main
+from dlrun.sweep.command import read_stage
 
 RATE = "optimizer.lr=tag(log,interval(1e-4,1))"
 
@@ -83,6 +84,26 @@ def test_a_dry_run_shows_all_stages(sweep, tmp_path, capsys):
     assert "2 points, 2 runs" in said
     assert "3 points, 3 runs" in said
     assert not (tmp_path / "outputs").exists()
+
+
+def test_a_seed_of_a_stage_is_that_of_the_recipe():
+    assert read_stage({"epochs": 1, "seed": 7, "sweep.seed": 8, "trials": 2}).changes == [
+        "epochs=1",
+        "seed=7",
+        "sweep.seed=8",
+        "sweep.trials=2",
+    ]
+
+
+def test_a_stage_says_what_it_narrows_and_what_stays_whole(sweep, capsys):
+    stages = "sweep.stages=[{epochs: 1}, {epochs: 1, around: 1}]"
+    pairs = ("optimizer=sgd,adam", "optimizer.lr=0.1,0.001", "sweep.zip=[optimizer,optimizer.lr]")
+    assert sweep(*pairs, stages, "sweep.dry_run=true") == 0
+    said = capsys.readouterr().out
+    assert "optimizer, optimizer.lr: not narrowed, as they are zipped" in said
+    assert "narrowed to" not in said
+    assert sweep(RATE, "sweep=random", "sweep.trials=1", stages, "sweep.dry_run=true") == 0
+    assert "optimizer.lr: narrowed to what was best" in capsys.readouterr().out
 
 
 STAGED = """
