@@ -18,6 +18,7 @@ from dlrun.engine import signal
 from dlrun.engine.ending import AtLength
 from dlrun.engine.evaluate import samples
 from dlrun.engine.look import BATCH, Seen, rms, untouched
+from dlrun.engine.loss_sense import loss_sense
 from dlrun.engine.noise_scale import noise_scale
 from dlrun.engine.run import Run
 from dlrun.errors import told
@@ -509,6 +510,11 @@ def not_a_mean(seen: Seen) -> Iterator[Finding]:
         )
 
 
+def wrong_answers(seen: Seen) -> Iterator[Finding]:
+    """A loss that compares the wrong samples, or else one that teaches wrong answers."""
+    yield from list(not_a_mean(seen)) or loss_sense(seen)
+
+
 def competing_labels(seen: Seen) -> Iterator[Finding]:
     """Labels that may hold at once, with probabilities that sum to 1."""
     if not seen.run.labels:
@@ -654,7 +660,8 @@ def linear_scaling(seen: Seen) -> Iterator[Finding]:
 
 
 CHECKS = (  # what causes others comes first
-    *(probabilities_into_loss, competing_labels, not_a_mean, batch_mixing, label_range, cut_off),
+    *(probabilities_into_loss, competing_labels, wrong_answers, batch_mixing),
+    *(label_range, cut_off),
     *(symmetric_units, random_in_eval),
     *(leak, label_noise, class_missing, class_imbalance, no_validation, input_scale),
     *(dead_units, saturated_units, initial_loss, gradients, linear_scaling),

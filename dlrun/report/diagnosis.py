@@ -63,9 +63,11 @@ def diagnose(
     if seen.get("same_target"):
         return [nothing_to_learn(seen)]
     found: list[Finding] = []
-    explanations = (label_noise, distribution_shift, train_mode_differs, died, nothing_holds)
-    fits = (overfit, validation_easier, good_fit)
-    for explanation in (*explanations, underfit, cut_short, thrown, *fits):
+    explanations = (
+        *(contradicted_loss, label_noise, distribution_shift, train_mode_differs, no_shares),
+        *(died, nothing_holds, underfit, cut_short, thrown, overfit, validation_easier, good_fit),
+    )
+    for explanation in explanations:
         found = list(explanation(trained))
         if found:
             break
@@ -92,6 +94,50 @@ def nothing_to_learn(seen: Mapping[str, float]) -> Finding:
     name = "class_missing" if "undecided/equal" in seen else "label_range"
     said = "All training samples have the same target: there is nothing to learn from them."
     return Finding(name, WARN, said, changes={"procedure": "show_data"})
+
+
+def contradicted_loss(trained: Trained) -> Iterator[Finding]:
+    """The loss says that nearly all is learnt, and the metric that nothing is.
+
+    By cross entropy a wrong answer costs log 2 or more: where at most GAP of the entropy of ten
+    classes is left, fewer than half are wrong.
+    """
+    seen, left = trained.seen, trained.left
+    error = SURE * seen.get("train_eval/metric_error", 0.0)
+    if "guess" not in seen or not left < GAP:
+        return
+    if "train_eval/accuracy" in seen:
+        name, chance = "accuracy", min(seen["guess"], 0.5)
+        wrong = seen["train_eval/accuracy"] <= chance
+    elif "train_eval/mae" in seen:
+        name, chance = "mae", seen["guess"]
+        wrong = seen["train_eval/mae"] - error > chance
+    else:
+        return
+    if wrong:
+        got = seen[f"train_eval/{name}"]
+        yield Finding(
+            "wrong_loss",
+            FAIL,
+            f"On training samples the loss is {left:.0%} of what guessing gives, and yet the "
+            f"{name} is {got:.3g}, that of guessing {seen['guess']:.3g}: the loss rewards wrong "
+            "answers.",
+            {"left": left, name: got, "guess": seen["guess"]},
+            changes={"loss": "auto"},
+        )
+
+
+def no_shares(trained: Trained) -> Iterator[Finding]:
+    """A loss of which guessing has nothing, or less, so that shares of it say nothing."""
+    undecided = trained.seen["undecided"]
+    if undecided <= 0:
+        yield Finding(
+            "inconclusive",
+            NOTE,
+            f"Guessing has a loss of {undecided:.3g}, which is not positive: how much of it is "
+            "left says nothing of the fit.",
+            {"undecided": undecided},
+        )
 
 
 def label_noise(trained: Trained) -> Iterator[Finding]:

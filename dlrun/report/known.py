@@ -56,9 +56,12 @@ class Trained:
 
     @property
     def left(self) -> float:
-        """The share of an undecided network's loss that is left on training samples."""
+        """The share of an undecided network's loss that is left on training samples.
+
+        nan where that loss is not positive, so that there are no shares of it.
+        """
         undecided = self.seen.get("undecided/train", self.seen["undecided"])
-        return self.seen["train_eval/loss"] / undecided if undecided > 0 else 0.0
+        return self.seen["train_eval/loss"] / undecided if undecided > 0 else math.nan
 
     def was_high(self) -> bool:
         """Whether a loss was far above what the network began with, or one that says nothing."""

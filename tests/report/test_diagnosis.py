@@ -595,3 +595,36 @@ def test_validation_that_is_no_better_than_guessing_is_no_good_fit():
     assert "nothing was learnt" not in better[0].text
     easy = {"linear": 0.2, "linear/worse": 0.3, "linear/error": 0.02}
     assert "a linear model does better" in found(rising, **untaught, **easy)[0].text
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"train_eval__accuracy": 0.0},
+        {"train_eval__accuracy": 0.08},
+        {"train_eval__mae": 18.0, "train_eval__metric_error": 0.1, "guess": 3.0},
+    ],
+)
+def test_a_loss_that_is_learnt_while_the_metric_says_that_nothing_is(changed):
+    """Rather than to train longer, or anything else that makes this loss still smaller."""
+    finding = one(FALLING, labels__train=0.3, val__loss=0.9, **changed)
+    assert (finding.name, finding.level, finding.changes) == ("wrong_loss", FAIL, {"loss": "auto"})
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"train_eval__accuracy": 0.97},
+        {"train_eval__accuracy": 0.93, "guess": 0.95},  # of equal classes
+        {"train_eval__mae": 3.1, "train_eval__metric_error": 0.1, "guess": 3.0},
+    ],
+)
+def test_a_metric_that_does_not_contradict_the_loss(changed):
+    assert one(**changed).name == "good_fit"
+
+
+@pytest.mark.parametrize("undecided", [0.0, -2.3])
+def test_of_a_loss_that_is_not_positive_there_are_no_shares(undecided):
+    finding = one(FALLING, undecided=undecided, train_eval__loss=-9.0, val__loss=-8.0)
+    assert (finding.name, finding.level) == ("inconclusive", NOTE)
+    assert "%" not in finding.text
