@@ -19,6 +19,7 @@ from dlrun.engine.ending import AtLength
 from dlrun.engine.evaluate import samples
 from dlrun.engine.look import BATCH, Seen, rms, untouched
 from dlrun.engine.loss_sense import loss_sense
+from dlrun.engine.memory import OF_MODULES
 from dlrun.engine.noise_scale import noise_scale
 from dlrun.engine.run import Run
 from dlrun.errors import told
@@ -211,6 +212,48 @@ def no_gradient(seen: Seen) -> Iterator[Finding]:
             yield Finding("no_gradient", level, f"{some} {what}.", numbers, changes=command)
 
 
+def unregistered(seen: Seen) -> Iterator[Finding]:
+    """Weights that the output depends on and that are not among the model's parameters."""
+    model = seen.run.model
+    with torch.enable_grad(), evaluation(model):
+        outputs = seen.run.uncompiled(seen.x[:_MIXED])
+    ours = {id(weight) for weight in model.parameters()}
+    met = [getattr(node, "variable", None) for node in signal.nodes(outputs)]
+    strange = [weight for weight in met if weight is not None and id(weight) not in ours]
+    if strange:
+        count = sum(weight.numel() for weight in strange)
+        places = sorted({p for w in strange if (p := _place(model, w))})
+        where = f" ({', '.join(places[:3])}{', …' if places[3:] else ''})" if places else ""
+        yield Finding(
+            "no_gradient",
+            FAIL,
+            f"The output depends on {count:,} weights that model.parameters() does not list"
+            f"{where}, so they are never trained: keep layers in an nn.ModuleList, nn.ModuleDict "
+            "or as attributes, and make them in __init__.",
+            {"weights": count},
+            changes={"model": "mlp"},
+        )
+
+
+def _place(model: nn.Module, weight: torch.Tensor) -> str:
+    """The attribute of a module of the model that holds a weight, in whatever lists; "": none."""
+    for path, module in model.named_modules():
+        for name, value in vars(module).items():
+            if name not in OF_MODULES and _holds(value, weight):
+                return f"{path}.{name}".lstrip(".")
+    return ""
+
+
+def _holds(value: Any, weight: torch.Tensor) -> bool:
+    if isinstance(value, nn.Module):
+        return any(each is weight for each in value.parameters())
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple | set):
+        return any(_holds(each, weight) for each in value)
+    return value is weight
+
+
 def ignores_input(seen: Seen) -> Iterator[Finding]:
     """Outputs for real inputs against those for zeros."""
     blank = seen.evaluated(torch.zeros_like(seen.x[:1]))
@@ -396,7 +439,8 @@ def class_imbalance(seen: Seen) -> Iterator[Finding]:
         )
         numbers = {"rarest": float(rarest), "most": float(most)}
     else:
-        pairs = list(zip(train, val, strict=True))
+        # A class that one of them lacks is missing.
+        pairs = [(n, m) if n and m else (0, 0) for n, m in zip(train, val, strict=True)]
         rarer = [_rarer(n, sum(train), m, sum(val)) for n, m in pairs]
         # One class that is too frequent makes each of the others a little rarer.
         if max(map(abs, rarer)) < NormalDist().inv_cdf(1 - CHANCE / (2 * len(rarer))):
@@ -594,17 +638,18 @@ def gradients(seen: Seen) -> Iterator[Finding]:
         yield Finding(
             "vanishing_gradient",
             WARN,
-            f"The gradient that reaches layer {layer} is {what}: the layer will hardly learn; "
+            f"The gradient of layer {layer}'s weights is {what}: the layer will hardly learn; "
             "relu with initializer=he lets more through.",
             numbers,
             changes={"activation": "relu", "initializer": "he"},
         )
-    elif most > EXPLODING:
+    elif most > EXPLODING and not _scaling(seen):  # large inputs make large gradients
         layer = 1 + sizes.index(max(sizes))
         yield Finding(
             "exploding_gradient",
             WARN,
-            f"The gradient that reaches layer {layer} is {most:.1g} times that at the output.",
+            f"The gradient of layer {layer}'s weights is {most:.1g} times that at the output: it "
+            "is large where the values that reach the layer are.",
             numbers,
             changes={"initializer": "default", "clip_norm": 1.0},
         )
@@ -662,7 +707,7 @@ def linear_scaling(seen: Seen) -> Iterator[Finding]:
 CHECKS = (  # what causes others comes first
     *(probabilities_into_loss, competing_labels, wrong_answers, batch_mixing),
     *(label_range, cut_off),
-    *(symmetric_units, random_in_eval),
+    *(unregistered, symmetric_units, random_in_eval),
     *(leak, label_noise, class_missing, class_imbalance, no_validation, input_scale),
     *(dead_units, saturated_units, initial_loss, gradients, linear_scaling),
     *(no_gradient, linear_network, wrong_loss, dependent_inputs, ignores_input),

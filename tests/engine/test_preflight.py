@@ -115,6 +115,55 @@ def unused():
     return model
 
 
+class Listed(nn.Module):
+    """Layers that nn.Module does not see, held in one way or another, or made for each pass."""
+
+    def __init__(self, hold):
+        super().__init__()
+        self.held, self.last = hold(nn.Linear(64, 8)), nn.Linear(8, 10)
+
+    def forward(self, x):
+        held = self.held
+        while not callable(held):
+            held = next(iter(held.values() if isinstance(held, dict) else held))
+        return self.last(held(x.flatten(1)))
+
+
+HELD = {
+    "list": lambda layer: [layer],
+    "nested": lambda layer: {"first": (layer,)},
+    "made": lambda layer: lambda x: nn.Linear(64, 8)(x),
+}
+
+
+@pytest.mark.parametrize("how", HELD)
+def test_layers_that_the_model_does_not_list(how, compose_recipe, digits):
+    run = build.build(compose_recipe(), digits)
+    run.model = run.uncompiled = Listed(HELD[how])
+    [one] = [each for each in preflight(run) if each.name == "no_gradient"]
+    assert (one.level, one.numbers) == (FAIL, {"weights": 64 * 8 + 8})
+    assert ("(held)" in one.text) == (how != "made")
+
+
+def test_layers_that_are_also_in_a_list_are_listed(found):
+    model = Listed(lambda layer: layer)
+    model.again = [model.held, model.last]
+    model.teacher = [nn.Linear(64, 8)]  # on purpose, and not in the graph
+    assert "no_gradient" not in found(model=model)
+
+
+def test_gradients_that_are_large_because_inputs_are(found, digits):
+    """The scale of the inputs is the cause, and is told instead."""
+    said = found("preprocessing=none", data=replace(digits, **_times(digits, 1e5)))
+    assert "input_scale" in said
+    assert "exploding_gradient" not in said
+
+
+def _times(data, factor):
+    splits = {name: getattr(data, name) for name in ("train", "val", "test")}
+    return {name: replace(each, x=each.x * factor) for name, each in splits.items()}
+
+
 @pytest.mark.parametrize(
     ("model", "name", "level"),
     [
@@ -248,6 +297,8 @@ def test_a_class_that_is_missing_or_rare(found, table):
     rows = torch.arange(200)
     assert found(data=made(x, y, rows[y[:200] != 2]))["class_missing"] == WARN
     assert found(data=made(x, y, rows[y[:200] == 1]))["class_missing"] == FAIL
+    # That a class is missing is not also that its share differs.
+    assert "class_imbalance" not in found(data=made(x, y, rows[y[:200] != 2]))
     rare = torch.cat((rows[y[:200] != 2], rows[y[:200] == 2][:9]))
     assert found(data=made(x, y, rare))["class_imbalance"] == WARN
     assert "class_imbalance" not in found("class_weights=balanced", data=made(x, y, rare))
