@@ -64,8 +64,9 @@ def diagnose(
         return [nothing_to_learn(seen)]
     found: list[Finding] = []
     explanations = (
-        *(contradicted_loss, label_noise, distribution_shift, train_mode_differs, no_shares),
-        *(died, nothing_holds, underfit, cut_short, thrown, overfit, validation_easier, good_fit),
+        *(contradicted_loss, label_noise, wrong_validation, distribution_shift),
+        *(train_mode_differs, no_shares, died, nothing_holds),
+        *(underfit, cut_short, thrown, overfit, validation_easier, good_fit),
     )
     for explanation in explanations:
         found = list(explanation(trained))
@@ -170,6 +171,36 @@ def label_noise(trained: Trained) -> Iterator[Finding]:
         "label_noise",
         WARN,
         f"{told}: many training labels look wrong.",
+        {"train": here, "val": there, "error": error},
+        changes={"procedure": "show_data"},
+    )
+
+
+def wrong_validation(trained: Trained) -> Iterator[Finding]:
+    """Neighbours contradict labels of validation far more than of training, of like inputs.
+
+    Of numbers they have only their mean: there the network must also do worse than guessing.
+    """
+    seen = trained.seen
+    if "labels/val" not in seen or _shifted(seen) or trained.had("class_missing"):
+        return
+    kind = "contradicted" if "contradicted/val" in seen else "labels"
+    here, there = seen[f"{kind}/train"], seen[f"{kind}/val"]
+    error = math.hypot(seen[f"{kind}/train_error"], seen[f"{kind}/val_error"])
+    if there - here <= max(SURE * error, CLOSE if kind == "contradicted" else 0.0):
+        return
+    if kind == "labels":
+        beyond = seen["val/mae"] - SURE * seen["val/metric_error"] if "val/mae" in seen else 0.0
+        if beyond <= seen.get("guess", math.inf):
+            return
+    elif seen.get("classes", 0.0) > APART and there < 0.5:
+        return  # other shares of the classes may explain it
+    yield Finding(
+        "label_noise",
+        WARN,
+        f"The nearest training samples contradict validation labels far more often than training "
+        f"labels ({there:.3g} against {here:.3g}), although the inputs are alike: the labels of "
+        "validation look wrong.",
         {"train": here, "val": there, "error": error},
         changes={"procedure": "show_data"},
     )

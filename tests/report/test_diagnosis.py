@@ -628,3 +628,36 @@ def test_of_a_loss_that_is_not_positive_there_are_no_shares(undecided):
     finding = one(FALLING, undecided=undecided, train_eval__loss=-9.0, val__loss=-8.0)
     assert (finding.name, finding.level) == ("inconclusive", NOTE)
     assert "%" not in finding.text
+
+
+ALIKE = {"contradicted/train": 0.02, "contradicted/train_error": 0.004}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        ALIKE | {"contradicted/val": 0.3, "contradicted/val_error": 0.02},
+        ALIKE | {"contradicted/val": 0.97, "contradicted/val_error": 0.01, "classes": 0.3},
+        {"labels/train": 0.1, "labels/val": 2.0, "labels/val_error": 0.2}
+        | {"val/mae": 1.2, "val/metric_error": 0.05, "guess": 0.8},
+    ],
+)
+def test_labels_of_validation_that_those_of_training_contradict(changed):
+    """Rather than that the network overfits."""
+    finding = one(val__loss=1.2, **changed)
+    assert (finding.name, finding.level) == ("label_noise", WARN)
+    assert "labels of validation look wrong" in finding.text
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        ALIKE | {"contradicted/val": 0.09, "contradicted/val_error": 0.01},
+        ALIKE | {"contradicted/val": 0.3, "contradicted/val_error": 0.1},
+        ALIKE | {"contradicted/val": 0.3, "contradicted/val_error": 0.02, "classes": 0.3},
+        {"labels/train": 0.1, "labels/val": 2.0, "labels/val_error": 0.2}
+        | {"val/mae": 0.7, "val/metric_error": 0.05, "guess": 0.8},
+    ],
+)
+def test_labels_of_validation_that_may_be_right(changed):
+    assert "label_noise" not in {each.name for each in found(val__loss=1.2, **changed)}
