@@ -134,6 +134,10 @@ NAMES: dict[str, tuple[str, str]] = {
     "label_range": ("targets lie outside what loss and outputs can give", "Zhang et al. 2018"),
     "class_missing": ("a class has no training or no validation sample", "He and Garcia 2009"),
     "class_imbalance": ("some classes are much rarer than others", "He and Garcia 2009"),
+    "not_shuffled": (
+        "mini-batches come in the order of the data and differ in their targets",
+        "χ² of classes, F of numbers; Bottou 2012, Stochastic Gradient Descent Tricks",
+    ),
     "leak": ("samples of one split also occur in another", "Kaufman et al. 2012"),
     "cannot_overfit": ("a few samples cannot be memorized", "Goodfellow et al. 2016, 11.5"),
     "no_validation": (

@@ -29,6 +29,7 @@ from dlrun.model.order import evaluation
 from dlrun.preprocessing.moments import covariance
 
 _OPERATIONS = 1e10  # for the correlations of a table, at most
+_BATCHES = 100  # of an epoch whose targets are compared
 _MIXED = 8  # samples whose outputs must not depend on each other
 
 CONFIDENT = {True: 4.0, False: 6.0}
@@ -65,6 +66,9 @@ In a narrow layer that begins with small weights, biases alone keep half of the 
 """
 VANISHING, EXPLODING = 1e-4, 1e3
 """Root mean squares of a layer's gradient, in terms of that of a sample's outputs."""
+LARGE = 30.0
+"""The root mean square of targets in terms of the 1 that outputs begin with: a thousand times the
+loss, and at usual rates steps that throw the weights as far."""
 FADING = 0.005
 """The first layer's gradient in terms of the last one's: three sigmoids, at 1/4 or less each, and
 their weights take so much away."""
@@ -123,7 +127,19 @@ def initial_loss(seen: Seen) -> Iterator[Finding]:
         expected = float(run.objective(torch.zeros_like(seen.outputs), seen.y))
     got = float(run.objective(seen.outputs, seen.y))
     numbers = {"loss": got, "undecided": expected}
-    if not math.isfinite(got):
+    size = rms(seen.y.float()) if run.regression and not run.reconstructs else 0.0
+    if size > LARGE and run.scale is None and run.began is None:
+        mean, spread = float(seen.y.mean()), float(seen.y.std(correction=0))
+        yield Finding(
+            "initial_loss",
+            WARN,
+            f"Targets have a mean of {mean:.3g} and a standard deviation of {spread:.3g}, and a "
+            f"network begins with outputs of about 1, so that its loss is {got:.3g}: standardize "
+            "them.",
+            numbers | {"size": size},
+            changes={**_scaling(seen), "data.scale_targets": True},
+        )
+    elif not math.isfinite(got):
         yield Finding("initial_loss", FAIL, f"The untrained network's loss is {got}.", numbers)
     elif run.began is None and got > CONFIDENT[not run.regression] * expected > 0:
         yield Finding(
@@ -457,6 +473,54 @@ def class_imbalance(seen: Seen) -> Iterator[Finding]:
     yield Finding("class_imbalance", WARN, said, numbers, changes=changes)
 
 
+def fixed_order(seen: Seen) -> Iterator[Finding]:
+    """The same order in each epoch, in which mini-batches differ in their targets beyond chance."""
+    run, y = seen.run, seen.run.train.y
+    size = run.lengths.batch_size
+    rows = run.order(0)
+    if run.reconstructs or not torch.equal(rows, run.order(1)):
+        return
+    batches = min(len(rows) // size, _BATCHES)
+    if batches < 2 or size < 2:
+        return
+    y = y[rows[: batches * size].to(y.device)].cpu()
+    values = y.double().flatten(1).mean(1) if y.is_floating_point() else y
+    sure = NormalDist().inv_cdf(1 - CHANCE)
+    apart = _batches_differ(values.reshape(batches, size))
+    if apart > sure:
+        yield Finding(
+            "not_shuffled",
+            WARN,
+            f"Each epoch has the same order, and its mini-batches differ in their targets by "
+            f"{apart:.3g} standard errors, as where the data are sorted: a step learns one part "
+            "and forgets another; shuffle them.",
+            {"apart": apart},
+            changes={"sampling": "shuffle"},
+        )
+
+
+def _batches_differ(values: torch.Tensor) -> float:
+    """By how many standard errors mini-batches (batches, size) differ: χ² of classes, F of numbers.
+
+    As normal deviates (Wilson and Hilferty 1931; of F by its χ² of many samples).
+    """
+    batches, size = values.shape
+    if values.is_floating_point():
+        within = float(values.var(1).mean())
+        squares = size * float(values.mean(1).var()) * (batches - 1)
+        squared, free = squares / max(within, 1e-12), batches - 1
+    else:
+        _, codes = values.unique(return_inverse=True)
+        counts = torch.nn.functional.one_hot(codes).sum(1).double()
+        expected = counts.mean(0)
+        squared = float(((counts - expected) ** 2 / expected).sum())
+        free = (batches - 1) * (counts.shape[1] - 1)
+    if not free:
+        return 0.0
+    part = 2 / (9 * free)
+    return float(((squared / free) ** (1 / 3) - (1 - part)) / math.sqrt(part))
+
+
 def no_validation(seen: Seen) -> Iterator[Finding]:
     """No sample to choose the best weights by, or to stop by."""
     by_length = any(isinstance(rule, AtLength) for rule in seen.run.stopping)
@@ -708,7 +772,7 @@ CHECKS = (  # what causes others comes first
     *(probabilities_into_loss, competing_labels, wrong_answers, batch_mixing),
     *(label_range, cut_off),
     *(unregistered, symmetric_units, random_in_eval),
-    *(leak, label_noise, class_missing, class_imbalance, no_validation, input_scale),
+    *(leak, label_noise, class_missing, class_imbalance, fixed_order, no_validation, input_scale),
     *(dead_units, saturated_units, initial_loss, gradients, linear_scaling),
     *(no_gradient, linear_network, wrong_loss, dependent_inputs, ignores_input),
 )

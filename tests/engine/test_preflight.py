@@ -518,3 +518,28 @@ def test_logits_that_pass_a_rectifier(found):
 def test_a_gradient_that_fades_from_layer_to_layer(found):
     assert found("activation=sigmoid", "model.hidden=[64,64,64,64]")["vanishing_gradient"] == WARN
     assert "vanishing_gradient" not in found("model.hidden=[64,64,64,64]")
+
+
+@pytest.mark.parametrize("numbers", [False, True])
+def test_an_order_that_stays_sorted(found, table, numbers):
+    x, y = table
+    mixed = torch.randperm(200, generator=torch.Generator().manual_seed(0))
+    y = y[:200][mixed].repeat(2)
+    y = y[:, None] + x[:, :1] if numbers else y
+    by_target = y[:200].flatten().argsort()
+    data = made(x, y, classes=0 if numbers else 3)
+    ordered = made(x, y, by_target, classes=0 if numbers else 3)
+    name = "not_shuffled"
+    assert found("sampling=fixed", "batch_size=20", data=ordered)[name] == WARN
+    assert name not in found("sampling=fixed", "batch_size=20", data=data)
+    assert name not in found("batch_size=20", data=ordered)
+
+
+@pytest.mark.parametrize(("mean", "spread"), [(3e6, 2e5), (50.0, 1.0), (0.0, 100.0)])
+def test_targets_that_are_not_scaled(compose_recipe, table, mean, spread):
+    x, _ = table
+    run = build.build(compose_recipe(), made(x, mean + spread * x[:, :1], classes=0))
+    [one] = [each for each in preflight(run) if each.name == "initial_loss"]
+    assert one.changes == {"data.scale_targets": True}
+    run = build.build(compose_recipe(), made(x, 5 + x[:, :1], classes=0))
+    assert "initial_loss" not in {each.name for each in preflight(run)}
