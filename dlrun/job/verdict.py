@@ -3,12 +3,13 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from dlrun import record
 from dlrun.errors import Failure, Mistake
-from dlrun.finding import FAIL, NOTE, Finding
+from dlrun.finding import FAIL, NOTE, WARN, Finding
 from dlrun.procedure import BuiltRun
 from dlrun.recipe.schema import target_error
 from dlrun.record import Record
@@ -76,11 +77,25 @@ def after(
     except LossDiverged as failure:
         first = str(failure).partition(";")[0]
         found = diagnosis.diverged(f"T{first[1:]}", recipe, failure.untrained)
-        _keep(built.record, [found], command)
+        _keep(built.record, [_explained(built.record, found)], command)
         raise
     if diagnosed:
         steps = built.state.counters.step
         diagnose(built.run, built.record, steps, recipe, command, untrained)
+
+
+_EXPLAIN = ("wrong_loss", "initial_loss", "input_scale", "exploding_gradient")
+"""Findings of the set-up that smaller steps do not mend."""
+
+
+def _explained(kept: Record, diverged: Finding) -> Finding:
+    """A divergence, behind what was found before the training where that explains it."""
+    why = [each.name for each in record.findings_of(kept.directory) if each.level != NOTE]
+    known = [name for name in why if name in _EXPLAIN]
+    if not known:
+        return diverged
+    said = f"{diverged.text} {known[0]}, found before the training, explains it."
+    return replace(diverged, level=WARN, text=said, changes={})
 
 
 def diagnose(

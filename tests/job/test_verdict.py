@@ -8,6 +8,7 @@ import pytest
 from dlrun import record
 from dlrun.__main__ import main
 from dlrun.engine import preflight
+from dlrun.finding import by_level
 from dlrun.job import lab
 from dlrun.job.verdict import _verdict
 from dlrun.procedure import Outcome
@@ -116,6 +117,17 @@ def test_one_that_diverges_says_how_to_go_on(capsys):
     run = record.find("outputs", "last").name
     assert main([*COMMON, f"weights={run}"]) == 2
     assert "its loss diverged; name another run" in capsys.readouterr().err
+
+
+def test_one_that_diverges_for_what_was_found_before_proposes_to_mend_that(tmp_path):
+    x = np.random.default_rng(0).normal(size=(200, 3)).astype("float32")
+    np.savez(tmp_path / "large.npz", x=x, y=(3e6 + 2e5 * x[:, :1]).astype("float32"))
+    words = ("data=arrays", "data.path=large.npz", "data.scale_targets=false", "epochs=5")
+    assert main([*COMMON, *words]) == 1
+    first, second = by_level(record.findings_of(record.find("outputs", "last")))
+    assert (first.name, second.name) == ("initial_loss", "diverged")
+    assert "data.scale_targets=true" in first.command
+    assert not second.command, "smaller steps mend nothing"
 
 
 def test_a_procedure_whose_run_diverges_is_not_to_be_gone_on_with(capsys):
