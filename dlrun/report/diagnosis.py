@@ -26,7 +26,13 @@ from dlrun.report.known import (
     scaled,
     slower,
 )
-from dlrun.report.underfit import learnt_by_heart, nothing_gains, shows_more, underfit
+from dlrun.report.underfit import (
+    blames_the_recipe,
+    learnt_by_heart,
+    nothing_gains,
+    shows_more,
+    underfit,
+)
 from dlrun.shell import counted
 
 ELSEWHERE = 3.1
@@ -324,8 +330,8 @@ def died(trained: Trained) -> Iterator[Finding]:
     """Most units of a layer are dead, and were not before the training."""
     seen, left = trained.seen, trained.left
     thinned = [key for key in trained.recipe.get("regularization") or {} if key not in HARMLESS]
-    before = trained.had("dead_units")
-    if seen["dead"] >= DEAD and not before and (left > GAP or not thinned):
+    explained = trained.had("dead_units", "label_range") or blames_the_recipe(trained)
+    if seen["dead"] >= DEAD and not explained and (left > GAP or not thinned):
         yield Finding(
             "rate_too_high",
             WARN,

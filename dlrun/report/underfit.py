@@ -7,6 +7,7 @@ from typing import Any
 
 from dlrun import duration
 from dlrun.finding import WARN, Finding, exploded
+from dlrun.report.brakes import Reason, brake, rises_to_the_end
 from dlrun.report.known import (
     CLOSE,
     DEAD,
@@ -36,7 +37,7 @@ FADED = 0.05
 """The first layer's gradient in terms of the last one's, from which it explains a bad fit."""
 FASTER = 10.0
 """How many times as much as a step of the training one of the trial must do, to be too short."""
-_HINDERS = ("no_gradient", "ignores_input", "symmetric_units", "linear_network")
+_HINDERS = ("no_gradient", "ignores_input", "symmetric_units", "linear_network", "label_range")
 """Findings before the training that explain why a network learns nothing, or little."""
 HELD = 0.5
 """The share of the weights at the limit of max_norm from which this holds the network back."""
@@ -146,7 +147,7 @@ def _worse_than_linear(seen: Mapping[str, float]) -> bool:
     return "linear" in seen and seen["linear/worse"] > SURE * seen["linear/error"] > 0
 
 
-def _why(left: float, trained: Trained) -> tuple[str, str, Mapping[str, Any]]:
+def _why(left: float, trained: Trained) -> Reason:
     """Why a network does not fit its training samples: a name, a clause, what to change.
 
     left: the share of the undecided loss that it leaves.
@@ -156,6 +157,8 @@ def _why(left: float, trained: Trained) -> tuple[str, str, Mapping[str, Any]]:
     losses = trained.values("train/loss")
     back = _held_back(trained)
     restraint = _restraint(trained, sure=back is True)
+    if restraint and back:
+        return restraint
     if _exploded(trained):
         clause = "the loss was once far above that of guessing, a sign of steps that are too large"
         return "rate_too_high", clause, slower(recipe)
@@ -166,8 +169,8 @@ def _why(left: float, trained: Trained) -> tuple[str, str, Mapping[str, Any]]:
     if seen.get("homogeneous"):
         clause = "doubling an input doubles the output, because no layer has a bias"
         return "underfit", clause, {"procedure": "baseline"}
-    if restraint and back:
-        return restraint
+    if (cut := brake(trained)) is not None:
+        return cut
     if seen.get("fading", 1.0) < FADED:
         clause = f"the first layer's gradient is {seen['fading']:.1g} times that of the last one; "
         clause += "relu with initializer=he lets more through"
@@ -206,7 +209,13 @@ def _held_back(trained: Trained) -> bool | None:
     return lost > max(BACK * gained, LIKELY * seen["trial/held_error"])
 
 
-def _restraint(trained: Trained, sure: bool) -> tuple[str, str, Mapping[str, Any]] | None:
+def blames_the_recipe(trained: Trained) -> bool:
+    """Whether the trial has shown that penalties or noise keep it from fitting."""
+    sure = _better_without(trained) and _held_back(trained) is True
+    return sure and _restraint(trained, sure=True) is not None
+
+
+def _restraint(trained: Trained, sure: bool) -> Reason | None:
     """What restrains the training, as `_why` gives it; None where nothing does.
 
     sure: whether it is known that something does; else a small weight decay is none.
@@ -233,20 +242,13 @@ def _restraint(trained: Trained, sure: bool) -> tuple[str, str, Mapping[str, Any
     return "too_much_regularization", clause, changes
 
 
-def _too_low(trained: Trained, said: str) -> tuple[str, str, Mapping[str, Any]]:
+def _too_low(trained: Trained, said: str) -> Reason:
     """That the rate is too low, or does not get to what it is to be before the end."""
-    if _rises_to_the_end(trained):
+    if rises_to_the_end(trained):
         clause = f"{said}; the warm-up is longer than the training, so the rate is still low"
         return "rate_too_low", clause, {"warmup": "10%"}
     changes = scaled(trained.recipe, 10) or {"procedure": "find_lr"}
     return "rate_too_low", f"{said}; the rate is too low", changes
-
-
-def _rises_to_the_end(trained: Trained) -> bool:
-    """Whether the training has ended before its warm-up."""
-    rise = duration.parse(trained.recipe.get("warmup") or 0)
-    ends = {unit: max(point[unit] for point in trained.points) for unit in ("epoch", "step")}
-    return bool(rise.amount > ends.get(rise.unit.removesuffix("s"), math.inf))
 
 
 def _steps_are_small(trained: Trained) -> bool:

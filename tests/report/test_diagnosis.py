@@ -301,6 +301,33 @@ def test_penalties_are_blamed_where_the_same_steps_gain_far_less_with_them():
     assert nothing_learnt(FLAT, recipe, **better | collapsed).name == "too_much_regularization"
 
 
+def test_units_that_die_where_dropout_holds_the_network_back_are_not_the_rates():
+    recipe = {"regularization": {"dropout": {}}}
+    better = TRIED | {"trial/before": 2.2, "trial/after": 1.9, "trial/held_error": 0.02}
+    finding = nothing_learnt(FLAT, recipe, dead=0.8, **better, trial__held=2.2)
+    assert (finding.name, finding.changes) == (
+        "too_much_regularization",
+        {"regularization": "none"},
+    )
+    finding = nothing_learnt(FLAT, recipe, dead=0.8, **better, trial__held=1.9)
+    assert finding.name == "rate_too_high", "with it the same steps gain as much"
+
+
+def test_an_output_that_cannot_give_the_targets_is_not_the_rates():
+    finding = nothing_learnt(FLAT, dead=1.0, set_up__label_range=1.0)
+    assert (finding.name, finding.changes) == ("underfit", {})
+    assert "label_range, found before the training" in finding.text
+
+
+def test_facts_of_the_record_come_before_the_shape_of_the_curve():
+    bounces = [2.2, 2.21] * 30
+    better = TRIED | {"trial/before": 2.2, "trial/after": 1.1}
+    slow = {"regularization": {"label_smoothing": {"amount": 0.9, "spread": "others"}}}
+    assert nothing_learnt(bounces, **better).name == "rate_too_high"
+    known = {"undecided__equal": 2.303}
+    assert nothing_learnt(bounces, slow, **better, **known).name == "too_much_regularization"
+
+
 def test_max_norm_is_blamed_where_most_weights_are_at_its_limit():
     better = TRIED | {"trial/after": 0.12}
     rules = {"regularization": {"max_norm": {"limit": 0.3}, "batch_norm": {}}}

@@ -1,0 +1,122 @@
+"""What of a recipe cut the steps of a training, or their number: facts of its record.
+
+They are asked before the shape of a curve is, which has many causes.
+"""
+
+import math
+from collections.abc import Mapping
+from statistics import median
+from typing import Any
+
+from dlrun import duration
+from dlrun.record import MANUAL
+from dlrun.report.known import GAP, PATIENCE, Trained
+
+Reason = tuple[str, str, Mapping[str, Any]]
+"""The name of a finding, a clause, what to change."""
+FADED = 0.01
+"""The share of its highest below which a rate moves next to nothing; for half of the training."""
+CUT = 10.0
+"""How many times the norm of a gradient must be that to which it is cut, to explain slow steps."""
+CLIPPED = 1.0
+"""A usual `clip_norm` (Pascanu et al. 2013)."""
+_PROPORTIONAL = ("momentum", "sgd", "nesterov", "asgd")
+"""Optimizers whose steps are as long as their gradients; others take the length out."""
+_OTHER_RATES = ("scale_lr", "lr_of", "layer_decay", "layer_lr")
+"""Settings by which `optimizer.lr` is not the rate that is recorded."""
+
+
+def brake(trained: Trained) -> Reason | None:
+    """The first that is known to have cut the steps or their number; None where nothing has."""
+    for fact in (_impatient, _faded, _clipped, _smoothed):
+        if (found := fact(trained)) is not None:
+            return found
+    return None
+
+
+def _impatient(trained: Trained) -> Reason | None:
+    """Early stopping, by what it has seen within less than an epoch."""
+    patience = _patience(trained)
+    last = trained.points[-1]
+    if patience is None or not last["epoch"]:
+        return None
+    steps = max(1, round(last["step"] / last["epoch"]))
+    if patience.unit in ("%", "seconds") or patience.steps(steps) >= steps:
+        return None
+    clause = f"early stopping ended the training after {last['step']} steps, with a patience of "
+    clause += f"{patience}, less than an epoch"
+    more = {"regularization.early_stopping.patience": f"{PATIENCE} epochs"}
+    return "still_improving", clause, more
+
+
+def _patience(trained: Trained) -> duration.Duration | None:
+    """That of early stopping, where it has ended the training."""
+    rules = trained.recipe.get("regularization") or {}
+    patience = (rules.get("early_stopping") or {}).get("patience")
+    return duration.parse(patience) if trained.seen.get("stopped") and patience else None
+
+
+def _faded(trained: Trained) -> Reason | None:
+    """A rate that was next to nothing for half of the training, or longer."""
+    recipe = trained.recipe
+    steps = [(p["step"], p["values"]["lr"]) for p in trained.points if "lr" in p["values"]]
+    schedule = recipe.get("schedule") or {}
+    named = (recipe.get("optimizer") or {}).get("lr")
+    manual = schedule.get("_target_") == MANUAL or any(
+        recipe.get(key) not in (None, "none") for key in _OTHER_RATES
+    )
+    highest = max([rate for _, rate in steps], default=0.0)
+    if isinstance(named, int | float) and not manual:
+        highest = max(highest, named)
+    if not steps or not highest:
+        return None
+    before, low = 0, 0
+    for step, rate in steps:
+        low += (step - before) * (rate < FADED * highest)
+        before = step
+    if low < before / 2:
+        return None
+    clause = f"for {low / before:.0%} of the training the rate was below {FADED:.0%} of "
+    if rises_to_the_end(trained):
+        return "rate_too_low", f"{clause}{highest:g}; the warm-up is too long", {"warmup": "10%"}
+    clause += f"{highest:g}: the schedule lets it fall too early"
+    return "rate_too_low", clause, {"schedule": "cosine"}
+
+
+def rises_to_the_end(trained: Trained) -> bool:
+    """Whether the training has ended before its warm-up."""
+    rise = duration.parse(trained.recipe.get("warmup") or 0)
+    ends = {unit: max(point[unit] for point in trained.points) for unit in ("epoch", "step")}
+    return bool(rise.amount > ends.get(rise.unit.removesuffix("s"), math.inf))
+
+
+def _clipped(trained: Trained) -> Reason | None:
+    """Gradients that are cut to a small part of their length, which the rate does not know of."""
+    limit, norms = trained.recipe.get("clip_norm"), trained.values("grad/norm")
+    target = str((trained.recipe.get("optimizer") or {}).get("_target_", "")).lower()
+    # Beyond a usual limit it keeps steps from being too large.
+    if not limit or limit >= CLIPPED or target.rpartition(".")[2] not in _PROPORTIONAL:
+        return None
+    times = median(norms) / limit if norms else 0.0
+    if times < CUT:
+        return None
+    clause = f"clip_norm={limit:g} makes a usual gradient, of norm {median(norms):.2g}, and so "
+    clause += f"the step {times:,.0f} times shorter"
+    return "rate_too_low", clause, {"clip_norm": CLIPPED}
+
+
+def _smoothed(trained: Trained) -> Reason | None:
+    """Label smoothing with which even a perfect fit leaves much of the loss: -log q, see conf."""
+    rules = trained.recipe.get("regularization") or {}
+    rule, equal = rules.get("label_smoothing") or {}, trained.seen.get("undecided/equal", 0.0)
+    amount, classes = float(rule.get("amount", 0.0)), round(math.exp(equal))
+    if classes < 2 or not amount:
+        return None
+    true = 1 - amount + (amount / classes if rule.get("spread") == "all" else 0.0)
+    least = -math.log(max(true, 1e-9))
+    if least <= max(GAP * equal, trained.seen["train_eval/loss"] / 2):
+        return None
+    clause = f"with label_smoothing.amount={amount:g} even a perfect fit leaves {least:.3g} of "
+    clause += f"the {equal:.3g} of guessing"
+    kept = [key for key in rules if key != "label_smoothing"]
+    return "too_much_regularization", clause, {"regularization": kept or "none"}
