@@ -76,26 +76,17 @@ def after(
         yield
     except LossDiverged as failure:
         first = str(failure).partition(";")[0]
-        found = diagnosis.diverged(f"T{first[1:]}", recipe, failure.untrained)
-        _keep(built.record, [_explained(built.record, found)], command)
+        before = record.findings_of(built.record.directory)
+        known = [each.name for each in before if each.level != NOTE]
+        causes = [name for name in diagnosis.BLOWN_UP if name in known]
+        found = diagnosis.diverged(f"T{first[1:]}", recipe, failure.untrained, causes)
+        _keep(built.record, [found], command, causes)
+        if causes:
+            raise LossDiverged(f"{first}; mend {causes[0]} first") from failure
         raise
     if diagnosed:
         steps = built.state.counters.step
         diagnose(built.run, built.record, steps, recipe, command, untrained)
-
-
-_EXPLAIN = ("wrong_loss", "initial_loss", "input_scale", "exploding_gradient")
-"""Findings of the set-up that smaller steps do not mend."""
-
-
-def _explained(kept: Record, diverged: Finding) -> Finding:
-    """A divergence, behind what was found before the training where that explains it."""
-    why = [each.name for each in record.findings_of(kept.directory) if each.level != NOTE]
-    known = [name for name in why if name in _EXPLAIN]
-    if not known:
-        return diverged
-    said = f"{diverged.text} {known[0]}, found before the training, explains it."
-    return replace(diverged, level=WARN, text=said, changes={})
 
 
 def diagnose(
@@ -152,9 +143,15 @@ def _verdict(
     return first + [each for each in found if each.name not in left_out]
 
 
-def _keep(kept: Record, found: Sequence[Finding], command: Command) -> None:
-    """Add findings to those of the set-up, in place of an earlier diagnosis."""
+def _keep(
+    kept: Record, found: Sequence[Finding], command: Command, failed: Sequence[str] = ()
+) -> None:
+    """Add findings to those of the set-up, in place of an earlier diagnosis.
+
+    failed: those of the set-up that have turned out to end the training.
+    """
     set_up = kept.info.get("set_up", ())
     stays = [each for each in record.findings_of(kept.directory) if each.name in set_up]
+    stays = [replace(each, level=FAIL) if each.name in failed else each for each in stays]
     new = [each.completed(command) for each in found if each.name not in set_up]
     kept.keep_findings([*stays, *new])

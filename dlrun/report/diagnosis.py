@@ -6,6 +6,7 @@ counts from `SURE` standard errors on.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 from dlrun.finding import FAIL, NOTE, WARN, Finding, exploded, jump
@@ -44,17 +45,26 @@ UNTOLD = 0.25
 STEEP = 0.05
 """The share of the undecided loss by which the training loss must be below its last mean, to be
 that of too short a training."""
+BLOWN_UP = ("wrong_loss", "input_scale", "initial_loss", "exploding_gradient")
+"""Findings before the training that explain a loss that is no longer finite."""
+ENOUGH = 32
+"""The size of a mini-batch from which batch norm is as good as ever (Wu, He 2018)."""
 CAUGHT_UP, QUICK = 3.0, 0.05
 """Running averages are within 5 % after 3/momentum updates; a momentum that is usual for them."""
 
 
-def diverged(message: str, recipe: Mapping[str, Any], untrained: bool = False) -> Finding:
+def diverged(
+    message: str, recipe: Mapping[str, Any], untrained: bool = False, causes: Sequence[str] = ()
+) -> Finding:
     """The finding of a run that has ended because its loss was no longer finite.
 
     untrained: whether it was so before the first update, which no smaller step mends.
+    causes: what the checks before the training have found that explains it; these are to be
+    mended first.
     """
-    smaller = {} if untrained else slower(recipe)
-    return Finding("diverged", FAIL, f"{message}.", changes=smaller)
+    smaller = {} if untrained or causes else slower(recipe)
+    why = f", as {causes[0]} led to expect" if causes else ""
+    return Finding("diverged", FAIL, f"{message}{why}.", changes=smaller)
 
 
 def diagnose(
@@ -71,7 +81,7 @@ def diagnose(
     found: list[Finding] = []
     explanations = (
         *(contradicted_loss, label_noise, wrong_validation, distribution_shift),
-        *(train_mode_differs, no_shares, died, nothing_holds),
+        *(train_mode_differs, no_shares, overshot, died, nothing_holds),
         *(underfit, cut_short, thrown, overfit, validation_easier, good_fit),
     )
     for explanation in explanations:
@@ -276,11 +286,15 @@ def train_mode_differs(trained: Trained) -> Iterator[Finding]:
         return
     batch, running = seen["train_mode"], seen["train_mode_before"]
     updates = trained.points[-1]["step"] * seen["train_mode_momentum"]
+    chance = SURE * seen["train_eval/error"]
     if updates < CAUGHT_UP and seen["train_mode_momentum"] >= QUICK:
         # The training was too short for any average.
-        if running - batch > SURE * seen["train_eval/error"]:
+        if running - batch > chance:
             yield _too_few_updates(trained)
-    elif running - batch > max(GAP * seen["undecided"], SURE * seen["train_eval/error"]):
+    elif batch - running > max(GAP * seen["undecided"], chance) and trained.left > GAP:
+        yield from _tiny_batches(trained)
+    # Of averages that are still near those they began with any difference is a consequence.
+    elif running - batch > (chance if updates < 1 else max(GAP * seen["undecided"], chance)):
         if "dropout" in (trained.recipe.get("regularization") or {}):
             yield _variance_shift(trained)
             return
@@ -308,6 +322,26 @@ def _too_few_updates(trained: Trained) -> Finding:
         f"mini-batches {batch:.3g}; train longer, or with smaller mini-batches.",
         {"train_mode": batch, "evaluation": running},
         changes={"epochs": longer(trained)},
+    )
+
+
+def _tiny_batches(trained: Trained) -> Iterator[Finding]:
+    """Batch norm by a few samples adds more noise than the network can learn through (Wu, He 2018).
+
+    Only where they can be more: of larger ones it is not noise.
+    """
+    batch, running = trained.seen["train_mode"], trained.seen["train_mode_before"]
+    size = trained.recipe.get("batch_size")
+    if not isinstance(size, int) or size >= ENOUGH:
+        return
+    yield Finding(
+        "train_mode_differs",
+        WARN,
+        f"On the same training samples the loss is {batch:.3g} where batch norm normalizes by "
+        f"mini-batches of {size}, as in training, and {running:.3g} by its running averages: of "
+        "so few samples mean and variance are mostly noise.",
+        {"train_mode": batch, "evaluation": running},
+        changes={"batch_size": ENOUGH},
     )
 
 
@@ -413,6 +447,30 @@ def thrown(trained: Trained) -> Iterator[Finding]:
             f"{undecided:.3g} of guessing: a sign of steps that are too large.",
             highest | {"undecided": undecided},
             changes=slower(trained.recipe),
+        )
+
+
+def overshot(trained: Trained) -> Iterator[Finding]:
+    """Momentum that remembers more steps than were taken, and a loss that it has carried away.
+
+    A gradient acts on 1/(1 - m) steps: no turn of these ends within the training.
+    """
+    momentum = (trained.recipe.get("optimizer") or {}).get("momentum")
+    losses = trained.values("train/loss")
+    if not isinstance(momentum, int | float) or not 0 < momentum < 1 or len(losses) < 2:
+        return
+    memory, steps = 1 / (1 - momentum), trained.points[-1]["step"]
+    least = list(accumulate(losses, min))
+    rise = max(loss - before for loss, before in zip(losses, least, strict=True))
+    if memory > steps and trained.left > GAP and rise > GAP * trained.seen["undecided"]:
+        yield Finding(
+            "rate_too_high",
+            WARN,
+            f"With a momentum of {momentum:g} a gradient acts on {memory:,.0f} steps, and the "
+            f"training had {steps:,}: the training loss had fallen to "
+            f"{least[-1]:.3g} and rose by {rise:.3g}.",
+            {"memory": memory, "steps": steps, "rise": rise},
+            changes={"optimizer.momentum": 0.9},
         )
 
 
@@ -600,7 +658,7 @@ def plateau(trained: Trained) -> Iterator[Finding]:
     best = min(scored, key=lambda point: float(point["values"]["val/loss"]))
     if best["step"] <= scored[-1]["step"] / 2:
         fewer: dict[str, Any] = {"epochs": max(1, math.ceil(best["epoch"]))}
-        if best["epoch"] + PATIENCE < scored[-1]["epoch"]:
+        if _would_stop(scored, str(trained.recipe.get("monitor", "auto"))):
             fewer = {"regularization": [*rules, "early_stopping"]}
         yield Finding(
             "plateau",
@@ -610,6 +668,22 @@ def plateau(trained: Trained) -> Iterator[Finding]:
             {"best": best["epoch"], "length": scored[-1]["epoch"]},
             changes=fewer,
         )
+
+
+def _would_stop(scored: Sequence[Mapping[str, Any]], monitor: str) -> bool:
+    """Whether early stopping, which acts on what is monitored, would have ended the training."""
+    shares = all("val/accuracy" in point["values"] for point in scored)
+    key = "val/accuracy" if shares and monitor in ("auto", "val/accuracy") else "val/loss"
+    if monitor not in ("auto", key):
+        return False  # it may act on that, but nobody knows when
+    highest, at = -math.inf, 0.0
+    for point in scored[:-1]:
+        score = point["values"][key] * (1 if key == "val/accuracy" else -1)
+        if score > highest:
+            highest, at = score, point["epoch"]
+        elif point["epoch"] - at >= PATIENCE:
+            return True
+    return False
 
 
 def _chance(seen: Mapping[str, float]) -> float:

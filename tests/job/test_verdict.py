@@ -130,6 +130,53 @@ def test_one_that_diverges_for_what_was_found_before_proposes_to_mend_that(tmp_p
     assert not second.command, "smaller steps mend nothing"
 
 
+def test_what_made_it_diverge_is_said_first_and_no_smaller_rate_proposed(capsys):
+    words = (
+        "preprocessing=[rescale]",
+        "preprocessing.rescale.high=1e6",
+        "activation=identity",
+        "epochs=1",
+    )
+    assert main([*COMMON, *words]) == 1
+    first, *_ = found = record.findings_of(record.find("outputs", "last"))
+    assert (first.name, first.level) == ("input_scale", "fail")
+    assert [each.command for each in found if each.name == "diverged"] == [""]
+    assert "mend input_scale first" in capsys.readouterr().err
+    assert main(shlex.split(first.command)[1:]) == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    sparsely(
+        [
+            ("schedule=exponential", "schedule.gamma=0.5", "schedule.by=step", "epochs=4"),
+            ("regularization=[batch_norm]", "batch_size=2", "epochs=1"),
+            (
+                *("regularization=[label_smoothing]", "epochs=4"),
+                "regularization.label_smoothing.amount=0.9",
+            ),
+            ("regularization=[dropout]", "regularization.dropout.hidden=0.95", "epochs=4"),
+            ("clip_norm=0.001", "epochs=4"),
+        ],
+        3,
+        names=1,
+    ),
+    ids=str,
+)
+def test_proposals_never_lead_back(words):
+    seen, typed = [], [*COMMON, *words]
+    for _ in range(3):
+        main(typed)
+        run = record.find("outputs", "last")
+        seen.append(record.read_json(run / "run.json")["recipe"])
+        command = next((each.command for each in verdicts() if each.command), "")
+        typed = [word for word in shlex.split(command)[1:] if word]
+        if not typed or any(word.startswith("procedure=") for word in typed):
+            break
+    assert len(seen) > 1, "else nothing is proved"
+    assert len(set(seen)) == len(seen)
+
+
 def test_a_procedure_whose_run_diverges_is_not_to_be_gone_on_with(capsys):
     words = ("procedure=ensemble", "procedure.seeds=2", "optimizer=sgd", "optimizer.lr=1e30")
     assert main([*COMMON, *words, "epochs=1", "loss=mse", "activation=identity"]) == 1

@@ -3,7 +3,8 @@
 import pytest
 
 from dlrun.finding import FAIL, NOTE, WARN
-from dlrun.report.diagnosis import diagnose, diverged
+from dlrun.report.diagnosis import diagnose, diverged, plateau
+from dlrun.report.known import Trained
 
 SOUND = {
     **{"train_eval/loss": 0.10, "train_eval/error": 0.01, "train_eval/samples": 2000.0},
@@ -408,7 +409,36 @@ def test_batch_norm_that_lags_behind():
     assert (finding.name, finding.level) == ("train_mode_differs", WARN)
     assert finding.changes == {"regularization.batch_norm.momentum": 0.1}
     assert one(**lagging).changes == {"epochs": 60}
-    assert one(**lagging | {"train_mode_before": 0.2}).name == "good_fit"
+    near = lagging | {"train_mode_before": 0.2}
+    assert one(**near | {"train_mode_momentum": 0.4}).name == "good_fit"
+    assert one(**near).name == "train_mode_differs", "of 9 updates nothing has arrived"
+    assert one(**near | {"train_mode_before": 0.13}).name == "good_fit", "may be chance"
+
+
+def test_batch_norm_by_two_samples_that_adds_too_much_noise():
+    noisy = {"train_mode": 1.6, "train_mode_before": 0.8, "train_mode_momentum": 0.4}
+    poor = {"train_eval__loss": 0.8, "val__loss": 0.85}
+    finding = one(FELL, {"batch_size": 2}, **noisy, **poor)
+    assert (finding.name, finding.changes) == ("train_mode_differs", {"batch_size": 32})
+    assert "mini-batches of 2" in finding.text
+    assert one(FELL, {"batch_size": 32}, **noisy, **poor).name == "good_fit"
+    assert one(FELL, {"batch_size": "full"}, **noisy, **poor).name == "good_fit"
+    assert one(FELL, {"batch_size": 2}, **noisy).name == "good_fit", "it fits none the less"
+
+
+def test_momentum_that_outlasts_the_training():
+    def carried(momentum, losses=(2.3, 0.9, 1.5, 2.6, 1.1), **seen):
+        recipe = {"optimizer": {"lr": 0.05, "momentum": momentum}}
+        fitted = {"train_eval__loss": 1.3, "val__loss": 1.4}
+        return one([*losses], recipe, **fitted | seen)
+
+    finding = carried(0.99)
+    assert (finding.name, finding.changes) == ("rate_too_high", {"optimizer.momentum": 0.9})
+    assert "acts on 100 steps, and the training had 5" in finding.text
+    assert "had fallen to 0.9 and rose by 1.7" in finding.text
+    assert carried(0.5).changes != finding.changes, "on two steps"
+    assert carried(0.99, losses=CREPT).name == "good_fit", "it was not carried away"
+    assert carried(0.99, train_eval__loss=0.1, val__loss=0.15).name == "good_fit"
 
 
 def test_a_training_that_is_too_short_even_for_batch_norms_averages():
@@ -586,8 +616,25 @@ def test_validation_that_stopped_getting_better():
     assert finding.numbers == {"best": 2.0, "length": 8.0}
     too_short = found([2.3, 0.5, 0.1, 0.1, 0.101, 0.1, 0.101, 0.1])[1]
     assert too_short.changes == {"epochs": 2}, "its patience would not be reached"
+    better = [0.5 + 0.05 * n for n in range(9)]
+    assert "regularization" not in advised(better), "early stopping acts on the accuracy"
+    assert "regularization" in advised([0.5, 0.6, 0.7] + 6 * [0.7])
+    assert "regularization" in advised(better, {"monitor": "val/loss"})
+    assert "regularization" not in advised(better, {"monitor": "val/f1"}), "nobody knows"
     stops = {"regularization": {"early_stopping": {"patience": 9}}}
     assert len(found([2.3, 0.5, 0.1, 0.1, 0.101, 0.1, 0.101, 0.1], stops)) == 1, "it has that"
+
+
+def advised(accuracies, recipe=None):
+    """The changes of `plateau` after a loss that is lowest at epoch 2, and of such accuracies."""
+    losses = [2.3, 0.5, *7 * [0.1]]
+    losses[2] = 0.09
+    points = [
+        {"step": n, "epoch": float(n), "values": {"val/loss": loss, "val/accuracy": right}}
+        for n, (loss, right) in enumerate(zip(losses, accuracies, strict=True))
+    ]
+    [changes] = [each.changes for each in plateau(Trained(SOUND, points, RECIPE | (recipe or {})))]
+    return changes
 
 
 def test_a_loss_that_is_no_longer_finite():
@@ -596,6 +643,8 @@ def test_a_loss_that_is_no_longer_finite():
     assert finding.changes == {"optimizer.lr": 0.001}
     assert diverged("It", {}).changes == {"clip_norm": 1.0}
     assert diverged("It", RECIPE, untrained=True).changes == {}
+    expected = diverged("It", RECIPE, causes=["input_scale", "initial_loss"])
+    assert (expected.text, expected.changes) == ("It, as input_scale led to expect.", {})
 
 
 def test_a_run_without_a_point_of_training_is_called_too_short():
