@@ -65,10 +65,10 @@ def examined(
     training samples; …/equal: of equal outputs for all classes. same_target: 1 where all training
     samples have the same. guess: the metric beside the loss of the best constant answer there.
     train_eval/…, val/…: loss and metric of at most 2,000 samples, or of the whole split; …/error,
-    …/metric_error: their standard errors, of a single sample the value itself. dead, saturated: the
-    largest shares of a layer. train_mode: the loss of training samples where batch norm normalizes
-    by themselves; …_before with its running averages, of which …_momentum is what a mini-batch
-    adds. classes: how far the shares of the classes are
+    …/metric_error: their standard errors, of a single sample the value itself. weights: how many
+    are trained. dead, saturated: the largest shares of a layer. train_mode: the loss of training
+    samples where batch norm normalizes by themselves; …_before with its running averages, of which
+    …_momentum is what a mini-batch adds. classes: how far the shares of the classes are
     apart in training and validation, from 0 to 1. linear: how often a linear model is wrong on
     validation, or its mean squared error; linear/worse: by how much the network is worse;
     linear/error: the standard error of that. labels/train, labels/val: how often the ten nearest
@@ -94,6 +94,7 @@ def examined(
             found |= _of_all(run, "train_eval", run.data.train, found)
         seen = Seen(run)
         met = seen.trained.activations
+        found["weights"] = float(sum(weight.numel() for weight in run.weights))
         found["dead"] = max((each.dead for each in met), default=0.0)
         found["saturated"] = max((each.saturated for each in met), default=0.0)
         found |= _fading(seen) | {"homogeneous": float(_homogeneous(run, train))}

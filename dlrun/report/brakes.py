@@ -91,18 +91,24 @@ def rises_to_the_end(trained: Trained) -> bool:
 
 
 def _clipped(trained: Trained) -> Reason | None:
-    """Gradients that are cut to a small part of their length, which the rate does not know of."""
-    limit, norms = trained.recipe.get("clip_norm"), trained.values("grad/norm")
-    target = str((trained.recipe.get("optimizer") or {}).get("_target_", "")).lower()
-    # Beyond a usual limit it keeps steps from being too large.
-    if not limit or limit >= CLIPPED or target.rpartition(".")[2] not in _PROPORTIONAL:
+    """Gradients that are cut to a small part of their length, which the rate does not know of.
+
+    Of n elements that are none above v the norm is v √n at most.
+    """
+    recipe, norms = trained.recipe, trained.values("grad/norm")
+    target = str((recipe.get("optimizer") or {}).get("_target_", "")).lower()
+    if not norms or target.rpartition(".")[2] not in _PROPORTIONAL:
         return None
-    times = median(norms) / limit if norms else 0.0
-    if times < CUT:
-        return None
-    clause = f"clip_norm={limit:g} makes a usual gradient, of norm {median(norms):.2g}, and so "
-    clause += f"the step {times:,.0f} times shorter"
-    return "rate_too_low", clause, {"clip_norm": CLIPPED}
+    norm = median(norms)
+    length = math.sqrt(trained.seen.get("weights", math.inf))
+    for key, factor, usual in (("clip_norm", 1.0, CLIPPED), ("clip_value", length, None)):
+        limit = recipe.get(key)
+        # Beyond a usual norm it keeps steps from being too large.
+        if limit and limit * factor < CLIPPED and norm > CUT * limit * factor:
+            clause = f"{key}={limit:g} makes a usual gradient, of norm {norm:.2g}, and so the "
+            clause += f"step {norm / (limit * factor):,.0f} times shorter"
+            return "rate_too_low", clause, {key: usual}
+    return None
 
 
 def _smoothed(trained: Trained) -> Reason | None:

@@ -39,6 +39,8 @@ FASTER = 10.0
 """How many times as much as a step of the training one of the trial must do, to be too short."""
 _HINDERS = ("no_gradient", "ignores_input", "symmetric_units", "linear_network", "label_range")
 """Findings before the training that explain why a network learns nothing, or little."""
+WIDE = 64
+"""Units of a layer that is to be wider."""
 HELD = 0.5
 """The share of the weights at the limit of max_norm from which this holds the network back."""
 BACK = 0.4
@@ -183,6 +185,8 @@ def _why(left: float, trained: Trained) -> Reason:
         return "rate_too_high", clause, slower(recipe)
     if _steps_are_small(trained):
         return _too_low(trained, "each of these steps gains far more than one of the training")
+    if left <= UNEXPLAINED and (narrow := _too_narrow(trained)) is not None:
+        return narrow
     patience = (recipe.get("regularization") or {}).get("early_stopping", {}).get("patience")
     if seen.get("stopped") and patience:
         changes = {"regularization.early_stopping.patience": duration.times(patience, 10)}
@@ -240,6 +244,21 @@ def _restraint(trained: Trained, sure: bool) -> Reason | None:
             f"{trained.seen['trial/held']:.3g}, without at {trained.seen['trial/after']:.3g}"
         )
     return "too_much_regularization", clause, changes
+
+
+def _too_narrow(trained: Trained) -> Reason | None:
+    """Fewer units in a layer than a linear model has outputs of their own, which does better."""
+    hidden = (trained.recipe.get("model") or {}).get("hidden")
+    free = round(math.exp(trained.seen.get("undecided/equal", 0.0))) - 1  # C logits less one
+    if not isinstance(hidden, list) or not hidden or not _worse_than_linear(trained.seen):
+        return None
+    narrowest = min(hidden)
+    if not isinstance(narrowest, int) or narrowest >= free:
+        return None
+    clause = f"a linear model has {free} outputs of their own for {free + 1} classes, and a layer "
+    clause += f"of the network has {narrowest} units; make it wider"
+    wider = [max(units, WIDE) for units in hidden]
+    return "underfit", clause, {"model.hidden": wider}
 
 
 def _too_low(trained: Trained, said: str) -> Reason:

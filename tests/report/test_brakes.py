@@ -73,6 +73,14 @@ def test_a_clip_far_below_the_gradients_cuts_the_steps(target):
     assert braked(recipe | adam, norm=0.5) is None, "its steps have a length of their own"
 
 
+def test_a_limit_of_each_element_cuts_the_norm_by_the_root_of_their_number():
+    by_value = {"clip_value": 1e-4}
+    name, clause, changes = braked(by_value, norm=0.5, weights=10_000.0)
+    assert (name, changes) == ("rate_too_low", {"clip_value": None})
+    assert "50 times shorter" in clause
+    assert braked(by_value, norm=0.05, weights=10_000.0) is None, "by five times"
+
+
 def test_label_smoothing_whose_best_fit_leaves_much_of_the_loss():
     def smoothed(amount, spread="others", **seen):
         rules = {"label_smoothing": {"amount": amount, "spread": spread}, "l2": {}}

@@ -264,6 +264,21 @@ def test_worse_than_ten_neighbours():
     assert one(**worse, val__loss=0.9).name == "overfit", "it fits what it was trained on"
 
 
+def test_a_layer_too_narrow_to_be_as_good_as_a_linear_model():
+    def narrow(*hidden, **seen):
+        fitted = {"train_eval__loss": 0.9, "val__loss": 1.0, "undecided__equal": 2.3026}
+        linear = {"linear": 0.1, "linear/worse": 0.2, "linear/error": 0.02}
+        return one(FALLING, {"model": {"hidden": [*hidden]}}, **linear | fitted | seen)
+
+    finding = narrow(64, 2)
+    assert (finding.name, finding.changes) == ("underfit", {"model.hidden": [64, 64]})
+    assert "9 outputs of their own for 10 classes, and a layer of the network has 2" in finding.text
+    assert narrow(9).name == "still_improving"
+    assert narrow(2, undecided__equal=1.0986).name == "still_improving", "of three classes"
+    assert "units" not in narrow(2, train_eval__loss=2.2).text, "it has learnt nothing yet"
+    assert "units" not in narrow(2, linear__error=0.2).text, "it may be as good"
+
+
 def test_a_trial_that_makes_validation_better_says_that_more_fitting_would_help():
     better = TRIED | {"trial/after": 0.12}
     finding = one(FALLING, **better)
