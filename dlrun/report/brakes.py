@@ -15,7 +15,9 @@ from dlrun.report.known import GAP, PATIENCE, Trained
 Reason = tuple[str, str, Mapping[str, Any]]
 """The name of a finding, a clause, what to change."""
 FADED = 0.01
-"""The share of its highest below which a rate moves next to nothing; for half of the training."""
+"""The share of its highest below which a rate moves next to nothing."""
+LONG = 0.25
+"""The share of the training from which that is long; of a cosine the last 6 % are such."""
 CUT = 10.0
 """How many times the norm of a gradient must be that to which it is cut, to explain slow steps."""
 CLIPPED = 1.0
@@ -57,7 +59,7 @@ def _patience(trained: Trained) -> duration.Duration | None:
 
 
 def _faded(trained: Trained) -> Reason | None:
-    """A rate that was next to nothing for half of the training, or longer."""
+    """A rate that was next to nothing for a quarter of the training, or longer."""
     recipe = trained.recipe
     steps = [(p["step"], p["values"]["lr"]) for p in trained.points if "lr" in p["values"]]
     schedule = recipe.get("schedule") or {}
@@ -74,7 +76,7 @@ def _faded(trained: Trained) -> Reason | None:
     for step, rate in steps:
         low += (step - before) * (rate < FADED * highest)
         before = step
-    if low < before / 2:
+    if low < LONG * before:
         return None
     clause = f"for {low / before:.0%} of the training the rate was below {FADED:.0%} of "
     if rises_to_the_end(trained):
