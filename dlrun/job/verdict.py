@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlrun import record
 from dlrun.errors import Failure, Mistake
-from dlrun.finding import FAIL, NOTE, WARN, Finding
+from dlrun.finding import FAIL, NOTE, Finding
 from dlrun.procedure import BuiltRun
 from dlrun.recipe.schema import target_error
 from dlrun.record import Record
