@@ -73,9 +73,10 @@ def _faded(trained: Trained) -> Reason | None:
     if not steps or not highest:
         return None
     before, low = 0, 0
-    for step, rate in steps:
-        low += (step - before) * (rate < FADED * highest)
-        before = step
+    start = 0.0 if duration.parse(recipe.get("warmup") or 0).amount else highest
+    for step, rate in steps:  # recorded is that at the end of an interval
+        low += (step - before) * (max(start, rate) < FADED * highest)
+        before, start = step, rate
     if low < LONG * before:
         return None
     clause = f"for {low / before:.0%} of the training the rate was below {FADED:.0%} of "
