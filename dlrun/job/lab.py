@@ -55,7 +55,6 @@ from dlrun.recipe.notes import notes
 from dlrun.recipe.resume import placed
 from dlrun.recipe.schema import GROUPS, OF_MODEL, OFF
 from dlrun.record import Record
-from dlrun.record.bounds import read_plain
 from dlrun.regularization import Regularizer
 from dlrun.report import chart as charts
 
@@ -685,9 +684,7 @@ def _is_done(wanted: Wanted) -> bool:
 
 def _recipe(directory: Path) -> DictConfig:
     """The recipe of a record."""
-    recipe = OmegaConf.create(read_plain(directory / "recipe.yaml"))
-    assert isinstance(recipe, DictConfig)
-    return recipe
+    return OmegaConf.create(record.recipe(directory))
 
 
 def _recorded(directory: Path) -> RecordedRun:

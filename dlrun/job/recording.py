@@ -114,7 +114,7 @@ def begin(recipe: DictConfig, run: "Run", invocation: Invocation) -> tuple[Recor
         ends.callback(kept.close)
         if recipe.resume:
             state = _taken_up(recipe, run, invocation, kept)
-            record.write(kept.directory / "recipe.yaml", shell.redacted(text))
+            record.write_recipe(kept.directory, text)
         else:
             state = _begun(run, kept)
         ends.pop_all()

@@ -4,16 +4,15 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
+from dlrun import record
 from dlrun.errors import Mistake
 from dlrun.recipe import identity
 from dlrun.recipe.catalogue import within
 from dlrun.recipe.resume import leaves
 from dlrun.recipe.schema import SPLITTING
-from dlrun.record import Record, bounds
+from dlrun.record import Record
 from dlrun.shell import shown
 
 _log = logging.getLogger("dlrun")
@@ -23,12 +22,9 @@ def since(recipe: DictConfig, kept: Record, facts: Mapping[str, Any]) -> set[str
     """What has changed since a resumed run was recorded, in the terms of `state.begin`.
 
     Raises Mistake where samples that were trained on would be in val or test, and where the
-    targets or the pixels would have another scale than the weights know.
+    targets or the pixels would have another scale than the weights know, or its recipe is damaged.
     """
-    try:
-        before = OmegaConf.create(bounds.read_yaml(kept.directory / "recipe.yaml"))
-    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):
-        return set()
+    before = OmegaConf.create(record.recipe(kept.directory))
     groups = ("preprocessing", "loss")
     keys = [*groups, *(f"metric.{name}" for name in recipe.metric or ())]
     changed = {key for key in keys if _differ(before, recipe, key)}

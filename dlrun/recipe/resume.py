@@ -16,18 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlrun import record, shell
-from dlrun.errors import Mistake, first_line
+from dlrun.errors import Mistake
 from dlrun.recipe import compose, flags, identity, mistakes
 from dlrun.recipe.catalogue import within
 from dlrun.recipe.compose import Composer
 from dlrun.recipe.schema import LOSS_OF_TASK, SEVERAL
 from dlrun.recipe.signature import expected, fits
-from dlrun.record import bounds
 
 _log = logging.getLogger("dlrun")
 _NAMED = 3  # runs in a message
@@ -179,7 +177,7 @@ def find(words: Sequence[str]) -> Previous | None:
         return None
     outputs = _last(words, "outputs") or "outputs"
     try:
-        directory = record.find(outputs, asked)
+        directory = record.find(outputs, asked, ())
     except Mistake as mistake:
         raise Mistake(f"resume={asked}: {mistake}") from None
     if asked == "last" and (later := record.untrained_since(outputs, directory)):
@@ -190,11 +188,17 @@ def find(words: Sequence[str]) -> Previous | None:
             f"{names}{more}"
         )
     try:
-        recipe = _read_recipe(directory / "recipe.yaml")
-        info = _read_info(directory / "run.json")
+        return of(directory, asked)
     except Mistake as mistake:
         right = "the run cannot go on; begin a new one, without resume="
         raise Mistake(f"resume={asked}: {mistake}; {right}") from None
+
+
+def of(directory: Path, asked: str = "last") -> Previous:
+    """A recorded run. Raises Mistake where its recipe or its run.json is damaged."""
+    record.check(directory, needed=record.TO_GO_ON)
+    recipe = OmegaConf.create(record.recipe(directory))
+    info = _read_info(directory / "run.json")
     cwd = Path(info.get("cwd", ".")).absolute()
     return Previous(asked, directory, recipe, info["overrides"], info["command"], cwd)
 
@@ -272,34 +276,19 @@ def _replaces(new: str, old: str, choices: Mapping[str, Any]) -> bool:
 
 
 def _read_info(path: Path) -> dict[str, Any]:
-    """What `run.json` says. Raises Mistake where it is damaged."""
-    info = record.read_json(path)
-    if not info:
-        raise Mistake(f"{path} is {'damaged' if path.exists() else 'missing'}")
+    """What `run.json` says. Raises Mistake where that cannot be."""
+    info, named = record.read_json(path), shell.near(path)
     for key, kind in _KINDS.items():
         if key in info and not fits(info[key], kind):
-            raise Mistake(f"{path}: {key} is {info[key]!r}, but should be {expected(kind)}")
+            raise Mistake(f"{named}: {key} is {info[key]!r}, but should be {expected(kind)}")
     command = info.get("command", "")
     try:
         info["command"] = shlex.split(command) if isinstance(command, str) else command
     except ValueError as error:
-        raise Mistake(f"{path}: command={command!r}: {error}") from None
+        raise Mistake(f"{named}: command={command!r}: {error}") from None
     if not all(isinstance(word, str) for word in info.get("overrides", [None]) + info["command"]):
-        raise Mistake(f"{path} does not say its overrides")
+        raise Mistake(f"{named} does not say its overrides")
     return info
-
-
-def _read_recipe(path: Path) -> DictConfig:
-    """The recorded recipe. Raises Mistake where there is none."""
-    try:
-        recipe = OmegaConf.create(bounds.read_yaml(path))
-    except FileNotFoundError:
-        raise Mistake(f"{path} is missing") from None
-    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
-        raise Mistake(f"{path} cannot be read: {first_line(error)}") from None
-    if not isinstance(recipe, DictConfig) or "data" not in recipe:
-        raise Mistake(f"{path} is not a recipe")
-    return recipe
 
 
 def _paths(recipe: DictConfig) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from dlrun import record, shell
 from dlrun.data.fingerprint import hash_rows
 from dlrun.errors import Mistake
 from dlrun.recipe import compose, identity
-from dlrun.record import bounds, trained
+from dlrun.record import trained
 
 if TYPE_CHECKING:
     from dlrun.data import Data
@@ -165,7 +165,4 @@ def _data(info: Mapping[str, Any]) -> dict[str, Any]:
 
 def _preprocessing(run: Path) -> Any:
     """The settings of a run's preprocessing."""
-    try:
-        return identity.plain(OmegaConf.create(bounds.read_yaml(run / "recipe.yaml")).preprocessing)
-    except (OSError, ValueError, AttributeError):
-        return None
+    return identity.plain(OmegaConf.create(record.recipe(run)).get("preprocessing"))

@@ -2,9 +2,10 @@
 
     <outputs>/runs/<id>/
         run.json         who, when, where, with which versions and data
-        recipe.yaml      the resolved recipe
+        recipe.yaml      the resolved recipe, and a checksum
         metrics.jsonl    one point a line: step, epoch, time (ms), values, and a checksum
-        status.json      RUNNING, FINISHED, PRUNED, FAILED or KILLED, and why
+        status.json      RUNNING, FINISHED, PRUNED, FAILED or KILLED, and why; the length of
+                         the points when it ended
         tracking.json    how much of it a tracking server has (written by `dlrun.tracking`)
         findings.txt     what was found out about the run; run.json has it as `findings`
         predictions.npz  what the model says of samples, where a procedure keeps that
@@ -17,6 +18,7 @@ return after a divergence, so that no point is there twice. Reading needs no loc
 points.py, files.py, bounds.py, origin.py   its lines, its files, what is too much to read, versions
 sweep.py   a sweep on disk: its points, their ranking, the best of them
 expected.py, test_set.py   what was expected of a command; when test splits were measured
+whole.py   whether a record is whole, and its recipe
 named.py, trained.py   the run that a word names, and its weights
 """
 
@@ -60,13 +62,15 @@ from dlrun.record.files import (
 )
 from dlrun.record.origin import git, provenance, version, versions
 from dlrun.record.points import is_whole, last_values, read_points
+from dlrun.record.whole import FILES, TO_GO_ON, check, lost, recipe, write_recipe
 
 __all__ = ["FAILED", "FINISHED", "KILLED", "PRUNED", "RUNNING", "Record"]
 __all__ += ["all_runs", "create", "find", "is_running", "mark_killed", "open_existing"]
 __all__ += ["read_json", "read_points", "read_status", "replacing", "text", "write", "write_json"]
 __all__ += ["git", "guard", "held", "hold", "is_whole", "last_values", "provenance", "versions"]
 __all__ += ["findings_of", "keep_findings", "read_arrays", "version", "write_arrays"]
-__all__ += ["damaged", "durable_together", "warn_of_damaged"]
+__all__ += ["FILES", "TO_GO_ON", "check", "damaged", "durable_together", "warn_of_damaged"]
+__all__ += ["lost", "recipe", "write_recipe"]
 
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 _UNEXPECTED = "the process ended unexpectedly"
@@ -155,6 +159,8 @@ class Record:
         an error that tells more is on its way.
         """
         new = {"status": status, "message": message, "pid": os.getpid()}
+        if status != RUNNING:
+            new["recorded"] = self._size
         path = self.directory / "status.json"
         if read_status(self.directory) == new:
             return
@@ -194,7 +200,7 @@ def create(outputs: str | Path, name: str, info: dict[str, Any], recipe: str) ->
             "cwd": os.getcwd(),
             "host": platform.node(),
         }
-        write(directory / "recipe.yaml", shell.redacted(recipe))
+        write_recipe(directory, recipe)
         write_json(directory / "run.json", known | provenance(os.getcwd()) | info)
         with ExitStack() as ends:
             record = open_existing(directory)
@@ -215,10 +221,12 @@ def check_outputs(outputs: str | Path) -> None:
 def open_existing(directory: str | Path) -> Record:
     """Take hold of a run to go on with it; a half-written last line is cut off.
 
-    Raises Mistake where another process still writes it.
+    Raises Mistake where another process still writes it, and where its run.json is damaged,
+    which an update would write anew.
     """
     directory = Path(directory).absolute()
     path = directory / points.NAME
+    check(directory, needed=("run.json",))
     with guard(directory, Mistake), ExitStack() as ends:
         lock = hold(directory / "lock", timeout=0.5)
         if lock is None:
@@ -262,59 +270,77 @@ def said(status: Mapping[str, Any]) -> str:
 
 
 def all_runs(outputs: str | Path) -> list[Path]:
-    """The directories of all runs under `outputs`, the first started first."""
+    """The directories of all runs under `outputs` that say what they are, the first one first."""
+    return [run for run, info in _told(outputs).items() if info]
+
+
+def _told(outputs: str | Path) -> dict[Path, dict[str, Any]]:
+    """What run.json says of each run under `outputs`, the first started first; {} where damaged.
+
+    A directory that has no points yet either is only being made.
+    """
     folder = shell.path(outputs, "outputs").absolute() / "runs"
-    found = [file.parent for file in folder.glob("*/run.json")]
-    started = {run: str(read_json(run / "run.json").get("started", "")) for run in found}
-    return sorted(found, key=lambda run: (started[run], run.name))
+    found = {file.parent for name in ("run.json", points.NAME) for file in folder.glob(f"*/{name}")}
+    told = {run: read_json(run / "run.json") for run in found}
+    ordered = sorted(told, key=lambda run: (str(told[run].get("started", "")), run.name))
+    return {run: told[run] for run in ordered}
 
 
 def damaged(outputs: str | Path) -> dict[Path, str]:
-    """The directories of runs under `outputs` that have lost a file, each with its name.
-
-    One that has no points yet is only being made.
-    """
-    folder = shell.path(outputs, "outputs").absolute() / "runs"
-    runs = sorted(file.parent for file in folder.glob(f"*/{points.NAME}"))
-    lost = {run: _lost(run) for run in runs}
-    return {run: name for run, name in lost.items() if name}
-
-
-def _lost(run: Path) -> str:
-    """The first file that a run lacks, or that cannot be read; "" where all are there."""
-    if not read_json(run / "run.json"):
-        return "run.json"
-    return "" if (run / "recipe.yaml").is_file() else "recipe.yaml"
+    """The directories of runs under `outputs` that have lost a file, each with what is wrong."""
+    found = {run: lost(run) for run in sorted(_told(outputs))}
+    return {run: why for run, why in found.items() if why}
 
 
 def warn_of_damaged(outputs: str | Path) -> None:
     """Say in one line which runs have lost a file."""
-    if lost := damaged(outputs):
-        said = [f"{run.name} (no {name} that can be read)" for run, name in lost.items()]
+    if found := damaged(outputs):
+        said = [f"{run.name} ({why})" for run, why in found.items()]
         more = f" and {len(said) - _NAMED:,} more" if len(said) > _NAMED else ""
         _log.warning(f"damaged: {', '.join(said[:_NAMED])}{more}")
 
 
-def find(outputs: str | Path, which: str) -> Path:
+def warn_of_newer(outputs: str | Path, chosen: Path) -> None:
+    """Say which runs after a chosen one are passed over, as their run.json cannot be read.
+
+    Their names tell when they began.
+    """
+    found = [run.name for run, info in _told(outputs).items() if not info and run > chosen]
+    if found:
+        more = f" and {len(found) - _NAMED:,} more" if len(found) > _NAMED else ""
+        _log.warning(f"passed over, as run.json is damaged: {', '.join(found[-_NAMED:])}{more}")
+
+
+def find(outputs: str | Path, which: str, needed: Sequence[str] = FILES) -> Path:
     """The directory of a run: `last`, an id or the start of one, MLflow's id, or a directory.
 
     `last` is the last one that has trained, or was about to: `trains: false` in `run.json`
     says that a run never does. Of the runs of a procedure and the procedure itself, `last` is
     the procedure.
 
-    Raises Mistake, with the nearest ids, where there is none or more than one.
+    Raises Mistake, with the nearest ids, where there is none or more than one, and where one of
+    the files that are `needed` is missing or damaged.
     """
+    found = _find(outputs, which)
+    check(found, which, needed)
+    return found
+
+
+def _find(outputs: str | Path, which: str) -> Path:
     named = shell.path(which, "run")
-    if (named / "run.json").is_file():
+    if any((named / name).is_file() for name in ("run.json", points.NAME)):
         return named.absolute()
-    runs = {run.name: run for run in all_runs(outputs)}
+    told = _told(outputs)
+    runs = {run.name: run for run in told}
     if not runs:
         raise Mistake(f"no run {which!r}: there are no runs in {Path(outputs) / 'runs'}")
     if which == "last":
-        told = {run: read_json(run / "run.json") for run in runs.values()}
-        own = [run for run in told if "parent" not in told[run]] or list(told)
+        readable = [run for run in told if told[run]] or list(told)
+        own = [run for run in readable if "parent" not in told[run]] or readable
         trained = [run for run in own if told[run].get("trains", True)]
-        return (trained or own)[-1]
+        chosen = (trained or own)[-1]
+        warn_of_newer(outputs, chosen)
+        return chosen
     if which in runs:
         return runs[which]
     matches = [id for id in runs if which and id.startswith(which)]

@@ -97,7 +97,8 @@ def read_arrays(path: Path) -> dict[str, Any]:
 
     import numpy
 
-    with suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), numpy.load(path) as file:
+    wrong = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+    with suppress(*wrong), numpy.load(path) as file:
         return {name: file[name] for name in file.files}
     return {}
 

@@ -25,7 +25,7 @@ def sweep_folder(outputs: str | Path, which: str) -> Path | None:
 def find(outputs: str | Path, which: str = "last") -> Path:
     """The directory of one trained run; of a sweep its best, of a procedure its result.
 
-    Raises Mistake where there is none, or none that has been trained.
+    Raises Mistake where there is none, or none that has been trained, or its record is damaged.
     """
     return found(outputs, which)[0]
 
@@ -42,6 +42,7 @@ def found(outputs: str | Path, which: str) -> tuple[Path, str]:
         if not run.is_dir():
             again = f"; typed again, this trains it: {asked.command}" if asked.command else ""
             raise Mistake(f"{which}: the best run of this sweep, {run.name}, is gone{again}")
+        record.check(run, which)
         return run, f"sweep {sweep.name}: the best run is {shell.near(run)}"
     try:
         directory = record.find(outputs, which)
@@ -50,6 +51,7 @@ def found(outputs: str | Path, which: str) -> tuple[Path, str]:
     if not is_procedure(directory):
         return directory, ""
     run, why = result_of(directory)
+    record.check(run, which)
     return run, f"procedure {directory.name}: {why} is {shell.near(run)}{_own_model(directory)}"
 
 

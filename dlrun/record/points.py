@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+from dlrun.record.files import read_json
+
 NAME = "metrics.jsonl"
 
 _KINDS: dict[str, type | tuple[type, ...]] = {"step": int, "epoch": (int, float), "values": dict}
@@ -49,14 +51,14 @@ def _is_number(value: object) -> bool:
 
 
 def read_points(directory: str | Path) -> list[dict[str, Any]]:
-    """All points of a run, oldest first, without a half-written last one.
+    """All points of a run, oldest first, without a last one that a killed run has half written.
 
-    A damaged line is passed over, and said once.
+    A damaged line is passed over, and said once; so is an end that is lost.
     """
-    found = _parsed(directory)
+    found, lost = _parsed(directory)
     points = [point for point in found if point is not None]
-    if len(points) < len(found):
-        _say_damaged(Path(directory) / NAME, len(found) - len(points))
+    if lost or len(points) < len(found):
+        _say_damaged(Path(directory) / NAME, len(found) - len(points), lost)
     return points
 
 
@@ -71,16 +73,39 @@ def last_values(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def is_whole(directory: str | Path) -> bool:
-    """Whether no line of a run's points is damaged."""
-    return None not in _parsed(directory)
+    """Whether no line of a run's points is damaged, and none of one that has ended is lost."""
+    found, lost = _parsed(directory)
+    return not lost and None not in found
 
 
-def _parsed(directory: str | Path) -> list[dict[str, Any] | None]:
+def is_begun(directory: str | Path) -> bool:
+    """Whether a run has a point that can be read."""
+    return any(parse(line) is not None for line in _content(directory).split(b"\n")[:-1])
+
+
+def recorded(directory: str | Path) -> int:
+    """The length of a run's points when it ended, in bytes; 0 while it runs, or was killed."""
+    told = read_json(Path(directory) / "status.json").get("recorded")
+    return told if isinstance(told, int) else 0
+
+
+def _parsed(directory: str | Path) -> tuple[list[dict[str, Any] | None], bool]:
+    """What each line of a run's points says, and whether their end is lost.
+
+    A half line is damaged in a run that has ended: only a killed one leaves it.
+    """
+    content, whole = _content(directory), recorded(directory)
+    lines = content.split(b"\n")
+    lost = len(content) < whole
+    half = bool(whole and lines[-1] and not lost)
+    return [parse(line) for line in lines[: None if half else -1]], lost
+
+
+def _content(directory: str | Path) -> bytes:
     try:
-        content = (Path(directory) / NAME).read_bytes()
+        return (Path(directory) / NAME).read_bytes()
     except FileNotFoundError:
-        return []
-    return [parse(line) for line in content.split(b"\n")[:-1]]
+        return b""
 
 
 def holds(directory: Path, position: int) -> bool:
@@ -109,6 +134,8 @@ def cut(path: Path, to: int | None = None) -> int:
 
 
 @cache
-def _say_damaged(path: Path, count: int) -> None:
+def _say_damaged(path: Path, count: int, lost: bool) -> None:
     lines = "1 line is" if count == 1 else f"{count} lines are"
-    _log.warning(f"{path}: {lines} damaged and left out")
+    said = [f"{lines} damaged and left out"] if count else []
+    said += ["its end is lost, and points with it"] if lost else []
+    _log.warning(f"{path}: {'; '.join(said)}")

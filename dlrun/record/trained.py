@@ -44,6 +44,8 @@ def find(outputs: str | Path, which: str) -> Trained:
     if path.is_file():
         run = path.absolute().parents[1]
         own = path.parent.name == "checkpoints" and (run / "run.json").is_file()
+        if own:
+            record.check(run, which, record.TO_GO_ON)
         return Trained(path, run if own else None)
     if path.suffix in _SUFFIXES:
         raise Mistake(f"there is no file {which}")

@@ -12,8 +12,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dlrun import format, metric, record, shell
 from dlrun.console import screen
 from dlrun.console.outcome import report
@@ -23,7 +21,6 @@ from dlrun.job import factory
 from dlrun.job.session import Checked, Session
 from dlrun.recipe import compose, identity, mistakes
 from dlrun.recipe.schema import AUTO, OFF
-from dlrun.record import bounds
 from dlrun.record.sweep import ENDED, NOTHING, SWEEP, WITHOUT, Point, RunResult
 from dlrun.sweep import claims, samplers, summary
 from dlrun.sweep.launchers import Jobs, Watch
@@ -571,6 +568,6 @@ class Driver:
 
 def _recorded(run: Path, key: str, otherwise: Any) -> Any:
     """The value that a setting of the root had in a run."""
-    with suppress(OSError, ValueError, yaml.YAMLError):
-        return identity.by_value(bounds.read_plain(run / "recipe.yaml").get(key))
+    with suppress(Mistake):
+        return identity.by_value(record.recipe(run).get(key))
     return otherwise

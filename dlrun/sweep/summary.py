@@ -37,7 +37,7 @@ def prepare(directory: str | Path) -> None:
     info |= {key: known[key] for key in ("findings", "expected") if key in known}
     record.write_json(directory / "run.json", info)
     # JSON is YAML too.
-    record.write(directory / "recipe.yaml", json.dumps(_settings(sweep), indent=2) + "\n")
+    record.write_recipe(directory, json.dumps(_settings(sweep), indent=2) + "\n")
     _append(directory, sweep)
     record.write_json(directory / "status.json", _status(sweep))
 

@@ -57,14 +57,19 @@ def _needed(asked: Asked, outputs: Path, runs: Sequence[Path]) -> Iterator[tuple
     """The runs whose checkpoints stay, each with the reason."""
     for name in asked.names:
         yield named.find(outputs, name), "named here"
+    lost = record.damaged(outputs)
+    yield from lost.items()
     if runs:
-        last = record.find(outputs, "last")
+        last = record.find(outputs, "last", ())
         yield last, "the last"
     for folder in sorted((outputs.absolute() / "sweeps").glob(f"*/{sweeps.SWEEP}")):
         sweep = sweeps.read(folder.parent)
         if (best := sweep.best_run) is not None and best.directory:
             yield outputs.absolute() / best.directory, f"the best of sweep {sweep.id}"
+    names = [each.name for each in lost]
     for directory in runs:
+        if record.read_json(directory / "run.json").get("parent") in names:
+            yield directory, "what made it is damaged"
         yield from _own_needs(directory)
 
 
@@ -138,7 +143,7 @@ def _parts(outputs: Path, runs: Sequence[Path]) -> Iterator[tuple[str, int]]:
         "their models, model/": models,
         "their points, figures and the rest": inside - checkpoints - models,
         "sweeps": of_sweeps,
-        **({f"{_runs(len(lost))} without a run.json": of_lost} if lost else {}),
+        **({f"{_runs(len(lost))} without a run.json that can be read": of_lost} if lost else {}),
         f"the rest of {shell.near(outputs.absolute())}, such as MLflow's database": (
             whole - inside - of_sweeps - of_lost
         ),

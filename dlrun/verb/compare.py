@@ -21,7 +21,6 @@ from dlrun.recipe.catalogue import Catalogue
 from dlrun.recipe.identity import NEUTRAL, canonical
 from dlrun.recipe.schema import SEVERAL
 from dlrun.record import named, test_set
-from dlrun.record.bounds import read_yaml
 from dlrun.record.sweep import OF_INPUTS
 from dlrun.report import comparison, results
 from dlrun.report.comparison import Change
@@ -132,6 +131,7 @@ def _last_two(asked: Asked) -> list[str]:
     if len(runs) < 2:
         there = "is 1" if runs else "are none"
         raise Mistake(f"compare needs two runs; there {there} in {asked.outputs / 'runs'}")
+    record.warn_of_newer(asked.outputs, runs[-1])
     return [each.name for each in runs[-2:]]
 
 
@@ -189,9 +189,7 @@ def _of_several(name: str, seeds: int) -> str:
 
 def _settings(directory: Path) -> dict[str, str]:
     """The settings of a run that decide what it finds, by their dotted keys."""
-    import yaml
-
-    return _flat(yaml.safe_load(read_yaml(directory / "recipe.yaml")) or {})
+    return _flat(record.recipe(directory))
 
 
 def _flat(recipe: Any) -> dict[str, str]:

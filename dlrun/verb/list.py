@@ -26,8 +26,9 @@ _BETWEEN, _OF_NAME = 2, 8
 def run(asked: Asked) -> int:
     """Print a line for each record, or all of them as JSON."""
     order = asked.choice("sort", "when")
+    chosen = _chosen(asked)
     record.warn_of_damaged(asked.outputs)
-    rows = [row(directory) for directory in _chosen(asked)]
+    rows = [row(directory) for directory in chosen]
     rows.sort(key=lambda each: each["started"])
     rows.sort(key=_ORDERS[order])
     if "--json" in asked.flags:
@@ -72,7 +73,7 @@ def _chosen(asked: Asked) -> list[Path]:
             continue
         directory = record.find(asked.outputs, name)
         found += [directory, *named.children(directory)]
-    return list(dict.fromkeys(found))
+    return [each for each in dict.fromkeys(found) if not record.lost(each, ("run.json",))]
 
 
 def _show(rows: Sequence[Row]) -> None:

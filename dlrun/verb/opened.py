@@ -120,8 +120,7 @@ def opened(asked: Asked, which: str = "last") -> Iterator[Opened]:
     directory = named.find(asked.outputs, which)
     info = named.finished(directory)
     typed = [compose.readable(word) for word in asked.those(*HERE, "data", "metric")]
-    before = resume.find([f"resume={shell.quoted(str(directory))}"])
-    assert before is not None
+    before = resume.of(directory)
     own = resume.directories(before.command, before.cwd)
     with compose.composer(own) as composer:
         mistakes.words(composer, typed)

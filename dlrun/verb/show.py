@@ -39,8 +39,7 @@ def run(asked: Asked) -> int:
 @contextmanager
 def kept(made: Opened) -> Iterator[Record]:
     """Inside, the run's record, held; what is added to it goes to where the run is tracked."""
-    before = resume.find([f"resume={shell.quoted(str(made.directory))}"])
-    assert before is not None
+    before = resume.of(made.directory)
     before.keep_store(made.config, [])
     made.session.prepare(made.config)
     with closing(record.open_existing(made.directory)) as own:

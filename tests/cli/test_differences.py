@@ -101,7 +101,8 @@ def test_rows_are_compared_only_where_they_mean_the_same(kept, known, caplog):
     assert caplog.messages == []
 
 
-def test_a_record_without_a_recipe_says_nothing(kept):
+def test_a_damaged_recipe_is_named(kept):
     Path(kept.directory / "recipe.yaml").write_text("a: [")
-    assert since(kept) == set()
+    with pytest.raises(Mistake, match=r"recipe\.yaml is damaged"):
+        since(kept)
     assert json.loads((kept.directory / "run.json").read_text())["data"]["digest"] == "d"

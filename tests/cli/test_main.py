@@ -249,7 +249,7 @@ def test_resume_takes_the_recipe_from_the_record(jobs, tmp_path, capsys):
     (run / "run.json").write_text(json.dumps({"overrides": words, "command": "dlrun", "cwd": "."}))
     recipe = jobs[0][0]
     recipe.facts.shape, recipe.facts.outputs = [1, 8, 8], 10
-    OmegaConf.save(recipe, run / "recipe.yaml", resolve=True)
+    record.write_recipe(run, OmegaConf.to_yaml(recipe, resolve=True))
 
     assert main(["resume=last", "epochs=40", "seed=8"]) == 0
     resumed, overrides, command = jobs[1]

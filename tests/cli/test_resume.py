@@ -14,6 +14,7 @@ from dlrun.errors import Mistake
 from dlrun.recipe import compose, resume
 from dlrun.recipe.flags import Flags
 from dlrun.recipe.resume import changes, merge
+from dlrun.record import write_recipe
 
 CHOICES = {"optimizer": "momentum", "model": "mlp", "schedule": "cosine"}
 
@@ -97,7 +98,7 @@ def record(directory, overrides, recipe, command="dlrun"):
     directory.mkdir(parents=True)
     info = {"overrides": overrides, "command": command, "cwd": str(directory.parent)}
     (directory / "run.json").write_text(json.dumps(info))
-    OmegaConf.save(recipe, directory / "recipe.yaml", resolve=True)
+    write_recipe(directory, OmegaConf.to_yaml(recipe, resolve=True))
 
 
 def composed(overrides):
@@ -192,12 +193,9 @@ DAMAGED = [
     ("run.json", "cwd", 3, "cwd is 3, but should be text"),
     ("run.json", "data", [], "data is [], but should be a mapping"),
     ("run.json", "", "{", "is damaged; the run cannot go on; begin a new one, without resume="),
-    ("recipe.yaml", "", "[1, 2]", "is not a recipe"),
-    ("recipe.yaml", "", "", "is not a recipe"),
-    ("recipe.yaml", "", "hello", "is not a recipe"),
-    ("recipe.yaml", "", "a: [", "cannot be read"),
-    ("recipe.yaml", "", "a: ${", "cannot be read"),
-    ("recipe.yaml", "", b"\xff\xfe\x00", "cannot be read"),
+    ("recipe.yaml", "", "", "is damaged"),
+    ("recipe.yaml", "", "data: digits\n", "is damaged"),
+    ("recipe.yaml", "", b"\xff\xfe\x00", "is damaged"),
 ]
 
 

@@ -112,7 +112,7 @@ def test_to_go_on_with_a_run_finds_no_default_changed(here, capsys, nothing):
     for group in ("augmentation", "regularization"):
         assert f"{group}: {{}}" in text
         text = text.replace(f"{group}: {{}}", f"{group}: {nothing}")
-    (run / "recipe.yaml").write_text(text)
+    record.write_recipe(run, text)
     capsys.readouterr()
     assert main([f"resume={run.name}", "tracking=none", "epochs=40 steps"]) == 0
     assert "defaults have changed" not in capsys.readouterr().err

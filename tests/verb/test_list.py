@@ -63,15 +63,15 @@ def test_a_run_that_has_lost_a_file_is_named(three, capsys):
     capsys.readouterr()
     (three[0] / "run.json").unlink()
     (three[1] / "recipe.yaml").unlink()
-    lost = f"{three[0].name} (no run.json that can be read)"
-    also = f"{three[1].name} (no recipe.yaml that can be read)"
+    lost = f"{three[0].name} (run.json is missing)"
+    also = f"{three[1].name} (recipe.yaml is missing)"
     said = ", ".join(sorted([lost, also]))
     (three[0].parent / "being-made").mkdir()
     for words in (["list"], ["list", "--json"], ["clean"]):
         assert main(words) == 0
         told = capsys.readouterr()
         assert told.err == f"warning: damaged: {said}\n"
-        assert ("1 run without a run.json" in told.out) == (words == ["clean"])
+        assert ("1 run without a run.json that can be read" in told.out) == (words == ["clean"])
 
 
 @pytest.mark.parametrize(
