@@ -74,7 +74,8 @@ class CatchUp:
 
     def _deliver(self, run: Path) -> str:
         settings = self.settings(run)
-        total = len(record.read_points(run))
+        told = shell.counted(len(record.read_points(run)), "point")
+        complete = "complete" if record.is_whole(run) else "complete but for damaged points"
         there = self._look(settings)
         if there is not None:
             client, experiment = there
@@ -84,15 +85,14 @@ class CatchUp:
             if deleted and not self._named:
                 return f"deleted in MLflow; `{shell.sync(run)}` brings it back"
             if found is not None and _is_complete(client, found, run, settings):
-                return f"complete: {shell.counted(total, 'point')}"
+                return f"{complete}: {told}"
         delivery = Delivery(*store.connect(settings["uri"], settings["experiment"]), run)
         cursor.settle(run, settings)
         live = record.is_running(run)
         self._wait_for_answers(delivery, live)
         delivery.deliver(live)
-        state = "still running" if live else "complete"
-        points = shell.counted(total, "point")
-        return f"{state}: {points}, {delivery.new_points} of them delivered now"
+        state = "still running" if live else complete
+        return f"{state}: {told}, {delivery.new_points} of them delivered now"
 
     def _look(self, settings: dict[str, Any]) -> tuple[MlflowClient, Experiment | None] | None:
         """The store; one that does not answer is asked only once for all runs."""

@@ -219,6 +219,7 @@ class Delivery:
         return found
 
     def _create(self) -> Run:
+        record.check(self.directory, needed=("run.json",))
         info = self._info
         started = datetime.fromisoformat(info["started"]).timestamp()
         run: Run = self._once(

@@ -26,7 +26,8 @@ def sync(outputs: str | Path, which: list[str], uri: str | None = None) -> int:
     if which:
         runs = [sweeps.get(each) or record.find(outputs, each) for each in which]
     else:
-        recorded = [*record.all_runs(outputs), *sweeps.values()]
+        unread = [run for run in record.damaged(outputs) if record.lost(run, ("run.json",))]
+        recorded = [*unread, *record.all_runs(outputs), *sweeps.values()]
         runs = [run for run in recorded if (run / cursor.NAME).exists()]
     if uri:
         resolve_uri(uri, outputs)
@@ -45,16 +46,20 @@ def _each(runs: list[Path], outputs: Path, uri: str | None, named: bool) -> int:
     from dlrun.tracking.follow import reason
 
     failed: dict[Path, str] = {}  # and the store of each
-    waits = False
+    left = False
     with deadline.every_request():
         catching_up = CatchUp(outputs, uri, named, _say)
         for run in runs:
+            if lost := record.lost(run):
+                _say(f"{run.name}  not delivered: {shell.near(run)}/{lost}")
+                left = True
+                continue
             target = catching_up.settings(run)["uri"]
             try:
                 _say(f"{run.name}  {catching_up.deliver(run)}")
             except Elsewhere as other:
                 _say(f"{run.name}  not delivered to {target}: {other}")
-                waits = True
+                left = True
             except Exception as error:  # one run that fails must not keep back the others
                 _say(f"{run.name}  not delivered to {target}: {reason(error)}")
                 failed[run] = target
@@ -62,7 +67,7 @@ def _each(runs: list[Path], outputs: Path, uri: str | None, named: bool) -> int:
     if failed:
         where = address.another(outputs, failed.values())
         _say(f"to another server or database: {shell.sync(*failed)} {where}")
-    return 1 if failed or waits else 0
+    return 1 if failed or left else 0
 
 
 def _say(line: str) -> None:
