@@ -135,7 +135,9 @@ class Record:
         return self._size
 
     def truncate(self, to: int) -> None:
-        """Cut off every point after the position `to`."""
+        """Cut off every point after the position `to`; the run has not ended then."""
+        if to < self._size:
+            self.set_status(RUNNING)  # else who is killed here is taken for damaged
         with guard(self.directory / points.NAME):
             self._size = points.cut(self.directory / points.NAME, to)
 
@@ -199,6 +201,7 @@ def create(outputs: str | Path, name: str, info: dict[str, Any], recipe: str) ->
             "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             "cwd": os.getcwd(),
             "host": platform.node(),
+            "sealed": True,
         }
         write_recipe(directory, recipe)
         write_json(directory / "run.json", known | provenance(os.getcwd()) | info)
@@ -248,17 +251,19 @@ def is_running(directory: str | Path) -> bool:
 def mark_killed(directory: str | Path) -> dict[str, Any]:
     """The status of a run; one that says RUNNING while no process holds it is called KILLED.
 
-    That is written down where it can be: who looks need not be able to write.
+    That is written down where it can be: who looks need not be able to write. So is one called
+    that has no status yet, which may just be being made: of that nothing is written.
     """
-    found = read_status(directory)
+    found, killed = read_status(directory), {"status": KILLED, "message": _UNEXPECTED}
+    path, lock = Path(directory) / "status.json", Path(directory) / "lock"
+    if not path.exists():
+        return found if is_held(lock) else killed
     if found.get("status") != RUNNING:
         return found
-    killed = {"status": KILLED, "message": _UNEXPECTED}
-    lock = Path(directory) / "lock"
     with suppress(OSError, Failure), held(lock, timeout=0.5) as free:
         found = read_status(directory)
         if free and found.get("status") == RUNNING:
-            write_json(Path(directory) / "status.json", killed)
+            write_json(path, killed)
             found = killed
     return killed if found.get("status") == RUNNING and not is_held(lock) else found
 
@@ -335,11 +340,7 @@ def _find(outputs: str | Path, which: str) -> Path:
     if not runs:
         raise Mistake(f"no run {which!r}: there are no runs in {Path(outputs) / 'runs'}")
     if which == "last":
-        readable = [run for run in told if told[run]] or list(told)
-        own = [run for run in readable if "parent" not in told[run]] or readable
-        trained = [run for run in own if told[run].get("trains", True)]
-        chosen = (trained or own)[-1]
-        warn_of_newer(outputs, chosen)
+        warn_of_newer(outputs, chosen := last(told))
         return chosen
     if which in runs:
         return runs[which]
@@ -353,6 +354,14 @@ def _find(outputs: str | Path, which: str) -> Path:
             return run
     near = difflib.get_close_matches(which, runs, n=3, cutoff=0.5) or list(runs)[-3:]
     raise Mistake(f"no run {which!r} in {Path(outputs) / 'runs'}; there are last, {_some(near)}")
+
+
+def last(told: Mapping[Path, Mapping[str, Any]]) -> Path:
+    """The run that `last` names; told: what run.json says of each, the first started first."""
+    readable = [run for run in told if told[run]] or list(told)
+    own = [run for run in readable if "parent" not in told[run]] or readable
+    trained = [run for run in own if told[run].get("trains", True)]
+    return (trained or own)[-1]
 
 
 def untrained_since(outputs: str | Path, directory: Path) -> list[Path]:

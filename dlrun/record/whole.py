@@ -1,7 +1,9 @@
 """Whether the files of a record are whole; whoever is given a record asks here before it reads.
 
 A recipe ends with a checksum of what stands before it, because YAML that was cut often reads
-well. The status of a run that has ended says how long its points are.
+well; `sealed` in run.json says so, as older records have none. The status of a run that has ended
+says how long its points are. A run that is killed while it is made lacks what is written last, the
+points and the status: that is no damage.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -55,24 +57,28 @@ def lost(directory: Path, needed: Sequence[str] = FILES) -> str:
     for name in needed:
         path = directory / name
         if not path.is_file():
-            if name != STATUS or _size(directory / points.NAME):  # else it is just being made
+            if name in TO_GO_ON or not _is_only_begun(directory):
                 return f"{name} is missing"
         elif not _READS[name](path):
-            return f"{name} is damaged"
+            return f"{name} {'has been changed or ' if name == RECIPE else ''}is damaged"
     return ""
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
+def _is_only_begun(directory: Path) -> bool:
+    """Whether a record has neither a status nor any point yet."""
+    path = directory / points.NAME
+    return not (directory / STATUS).exists() and not (path.is_file() and path.stat().st_size)
 
 
 def _is_sealed(path: Path) -> bool:
-    """Whether a recipe ends with its checksum, and is what that was taken of."""
+    """Whether a recipe is what its checksum was taken of; one of an older record has none."""
     try:
         plain, found, told = path.read_bytes().rpartition(_SUM)
     except OSError:
         return False
-    return bool(found) and told == b"%08x\n" % crc32(plain)
+    if not found:
+        return not read_json(path.with_name(ABOUT)).get("sealed")
+    return told == b"%08x\n" % crc32(plain)
 
 
 def _has_points(path: Path) -> bool:

@@ -31,6 +31,7 @@ def prepare(directory: str | Path) -> None:
         "command": sweep.command,
         "cwd": sweep.cwd,
         "host": platform.node(),
+        "sealed": True,
         "versions": record.versions(),
         "tags": {"dlrun.sweep": sweep.id, "dlrun.summary": "true"} | _best(sweep),
     }

@@ -60,8 +60,7 @@ def _needed(asked: Asked, outputs: Path, runs: Sequence[Path]) -> Iterator[tuple
     lost = record.damaged(outputs)
     yield from lost.items()
     if runs:
-        last = record.find(outputs, "last", ())
-        yield last, "the last"
+        yield record.last({run: record.read_json(run / "run.json") for run in runs}), "the last"
     for folder in sorted((outputs.absolute() / "sweeps").glob(f"*/{sweeps.SWEEP}")):
         sweep = sweeps.read(folder.parent)
         if (best := sweep.best_run) is not None and best.directory:

@@ -193,9 +193,10 @@ DAMAGED = [
     ("run.json", "cwd", 3, "cwd is 3, but should be text"),
     ("run.json", "data", [], "data is [], but should be a mapping"),
     ("run.json", "", "{", "is damaged; the run cannot go on; begin a new one, without resume="),
-    ("recipe.yaml", "", "", "is damaged"),
-    ("recipe.yaml", "", "data: digits\n", "is damaged"),
-    ("recipe.yaml", "", b"\xff\xfe\x00", "is damaged"),
+    ("recipe.yaml", "", "", "is not a recipe"),
+    ("recipe.yaml", "", "a: [", "cannot be read"),
+    ("recipe.yaml", "", "data: digits\n# crc32: 00000000\n", "has been changed or is damaged"),
+    ("recipe.yaml", "", b"\xff\xfe\x00", "cannot be read"),
 ]
 
 

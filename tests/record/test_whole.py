@@ -1,6 +1,7 @@
 """Whether a record is whole."""
 
 import logging
+import shutil
 from contextlib import closing
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from dlrun import record
 from dlrun.errors import Mistake
 
+CHANGED = {"recipe.yaml": "has been changed or "}
 RECIPE = "data:\n  name: digits\nepochs: 3\nfacts:\n  outputs: 10\n"
 
 
@@ -33,7 +35,7 @@ def test_no_cut_goes_unnoticed(run, file):
     whole = (run / file).read_bytes()
     for end in range(len(whole) - 1):
         (run / file).write_bytes(whole[:end])
-        assert record.lost(run) == f"{file} is damaged", end
+        assert record.lost(run) == f"{file} {CHANGED.get(file, '')}is damaged", end
     (run / file).unlink()
     assert record.lost(run) == f"{file} is missing"
 
@@ -43,8 +45,10 @@ def test_no_changed_byte_of_a_recipe_goes_unnoticed(run):
     for place in range(len(whole)):
         changed = bytes([whole[place] ^ 1])
         (run / "recipe.yaml").write_bytes(whole[:place] + changed + whole[place + 1 :])
-        assert record.lost(run) == "recipe.yaml is damaged", place
-    with pytest.raises(Mistake, match=rf"^outputs/runs/{run.name}/recipe\.yaml is damaged$"):
+        assert record.lost(run) == "recipe.yaml has been changed or is damaged", place
+    with pytest.raises(
+        Mistake, match=rf"^outputs/runs/{run.name}/recipe\.yaml has been changed or "
+    ):
         record.recipe(run)
 
 
@@ -86,10 +90,45 @@ def test_points_that_are_all_gone_are_damaged(run):
     assert record.lost(run) == "metrics.jsonl is missing"
 
 
-def test_a_run_that_has_just_begun_has_no_status_yet(tmp_path):
+@pytest.mark.parametrize("file", ["lock", "metrics.jsonl", "status.json"])
+def test_a_run_that_is_killed_while_it_is_made_is_killed(tmp_path, file):
+    """The files are written in this order: from one on, none is there."""
+    order = ["recipe.yaml", "run.json", "lock", "metrics.jsonl", "status.json"]
     with closing(record.create(tmp_path, "run", {}, RECIPE)) as kept:
-        (kept.directory / "status.json").unlink()
-        assert record.lost(kept.directory) == ""
+        run = kept.directory
+    for name in order[order.index(file) :]:
+        (run / name).unlink()
+    assert record.damaged(tmp_path) == {}
+    assert record.find(tmp_path, "last") == run
+    assert record.mark_killed(run)["status"] == record.KILLED
+    assert not (run / "status.json").exists()
+    with closing(record.open_existing(run)):
+        assert record.mark_killed(run) == {}
+
+
+def test_one_that_is_killed_while_its_points_are_cut_off_is_killed(run):
+    with closing(record.open_existing(run)) as kept:
+        kept.truncate(0)
+    assert record.damaged(run.parents[1]) == {}
+    assert record.is_whole(run)
+    assert record.mark_killed(run)["status"] == record.KILLED
+
+
+def test_an_older_recipe_has_no_checksum(run):
+    about = record.read_json(run / "run.json")
+    record.write_json(run / "run.json", {k: v for k, v in about.items() if k != "sealed"})
+    (run / "recipe.yaml").write_text(RECIPE)
+    assert record.lost(run) == ""
+    assert record.recipe(run)["epochs"] == 3
+    for content, why in (("data: [", "cannot be read"), ("hello", "is not a recipe")):
+        (run / "recipe.yaml").write_text(content)
+        with pytest.raises(Mistake, match=why):
+            record.recipe(run)
+
+
+def test_a_record_copied_from_elsewhere_is_whole(run, tmp_path):
+    shutil.copytree(run, tmp_path / "copy")
+    assert record.lost(record.find("outputs", "copy")) == ""
 
 
 def test_a_damaged_run_is_not_written_to(run):
