@@ -11,7 +11,7 @@ from dlrun.errors import Mistake
 from dlrun.finding import WARN, Finding
 from dlrun.procedure import Lab, Outcome, RecordedRun, Training
 from dlrun.procedure.cross_validate import standard_error
-from dlrun.record import PREDICTIONS
+from dlrun.record import PREDICTIONS, the_arrays
 from dlrun.report.chart import Chart
 
 TESTED = "tested"
@@ -91,9 +91,9 @@ def _judged(runs: Sequence[RecordedRun], size: int) -> Outcome:
 
 def _right(run: RecordedRun) -> NDArray[np.float64]:
     """Of each sample that a run was tested on, in order, whether its answer is right."""
-    with np.load(run.directory / PREDICTIONS) as kept:
-        right: NDArray[np.bool_] = kept["output"].argmax(1) == kept["y"]
-        return right[np.argsort(kept["row"])].astype(np.float64)
+    kept = the_arrays(run.directory / PREDICTIONS)
+    right: NDArray[np.bool_] = kept["output"].argmax(1) == kept["y"]
+    return right[np.argsort(kept["row"])].astype(np.float64)
 
 
 def _course(by: NDArray[np.float64], value: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -227,11 +227,8 @@ def remembered(directory: Path) -> Training | None:
     asked = _asked(directory)
     if asked is None or asked.rows is None:
         return asked
-    try:
-        with np.load(directory / _ROWS) as file:
-            return replace(asked, rows={name: file[name].tolist() for name in file.files})
-    except (OSError, ValueError, KeyError) as error:
-        raise Mistake(f"{directory / _ROWS} cannot be read: {error}") from None
+    rows = record.the_arrays(directory / _ROWS)
+    return replace(asked, rows={name: some.tolist() for name, some in rows.items()})
 
 
 def _asked(directory: Path) -> Training | None:

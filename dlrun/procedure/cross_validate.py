@@ -13,7 +13,7 @@ from dlrun.data import split as splits
 from dlrun.errors import Mistake
 from dlrun.finding import WARN, Finding, undecided
 from dlrun.procedure import Lab, Outcome, RecordedRun, Training, at_least, procedure
-from dlrun.record import PREDICTIONS, write_arrays
+from dlrun.record import PREDICTIONS, the_arrays, write_arrays
 
 HELD_OUT = "held_out"
 
@@ -140,8 +140,7 @@ def _keep(
     """Write all out-of-fold predictions into the procedure's record, by repeat and row."""
     parts = []
     for fold, run in zip(dealt, runs, strict=True):
-        with np.load(run.directory / PREDICTIONS) as file:
-            part = dict(file)
+        part = the_arrays(run.directory / PREDICTIONS)
         many = len(part["row"])
         parts.append(part | {"fold": np.full(many, fold.number + 1)})
         parts[-1]["repeat"] = np.full(many, fold.repeat + 1)

@@ -14,7 +14,7 @@ from typing import Any
 from filelock import BaseFileLock, FileLock, Timeout
 
 from dlrun import shell
-from dlrun.errors import DlrunError, Failure
+from dlrun.errors import DlrunError, Failure, Mistake
 from dlrun.record.bounds import JSON_BYTES
 
 WRITERS = 8  # threads that wait for the disk at once, which takes many files in the time of one
@@ -93,14 +93,20 @@ def write_arrays(path: Path, **arrays: Any) -> None:
 
 def read_arrays(path: Path) -> dict[str, Any]:
     """The arrays of an .npz; empty where it is missing or damaged."""
-    import zipfile
-
     import numpy
 
-    wrong = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
-    with suppress(*wrong), numpy.load(path) as file:
-        return {name: file[name] for name in file.files}
+    with suppress(Exception), path.open("rb") as file:  # whatever damage makes the readers raise
+        arrays = numpy.load(file)
+        return {name: arrays[name] for name in arrays.files}
     return {}
+
+
+def the_arrays(path: Path) -> dict[str, Any]:
+    """The same, of a file that has to be there. Raises Mistake where it is missing or damaged."""
+    if found := read_arrays(path):
+        return found
+    state = "damaged" if path.exists() else "missing"
+    raise Mistake(f"{shell.near(path)} is {state}; begin anew, without resume=")
 
 
 def overwrite(path: Path, content: str) -> bool:

@@ -4,6 +4,7 @@ import logging
 import shutil
 from contextlib import closing
 
+import numpy as np
 import pytest
 
 from dlrun import record
@@ -147,3 +148,18 @@ def test_the_last_says_which_newer_ones_it_passes_over(run, caplog):
     assert caplog.messages == [f"passed over, as run.json is damaged: {lost.name}"]
     with pytest.raises(Mistake, match=r"^outputs/runs/9999.*/run\.json is damaged$"):
         record.find("outputs", "9999")
+
+
+def test_arrays_that_are_needed_are_named_where_they_are_damaged(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "predictions.npz"
+    record.write_arrays(path, row=np.arange(50))
+    whole = path.read_bytes()
+    assert record.the_arrays(path)["row"].tolist() == list(range(50))
+    for damaged in (b"", whole[:100], whole[:60] + b"\xff" * 20 + whole[80:]):
+        path.write_bytes(damaged)
+        with pytest.raises(Mistake, match=r"^predictions\.npz is damaged; begin anew, without r"):
+            record.the_arrays(path)
+    path.unlink()
+    with pytest.raises(Mistake, match=r"^predictions\.npz is missing; "):
+        record.the_arrays(path)
