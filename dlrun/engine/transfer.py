@@ -1,5 +1,6 @@
 """Weights that a run starts from: read from a file, and put into a model as far as they fit."""
 
+import errno
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,6 +55,8 @@ def read(file: Path) -> tuple[Weights, Weights | None]:
             "model.state_dict() alone: torch.save(model.state_dict(), 'weights.pt')"
         ) from None
     except OSError as error:
+        if error.errno == errno.EINVAL:  # a seek that a file which was cut cannot do
+            raise Mistake(f"{file} {_UNREAD}") from None
         raise Mistake(f"{file} cannot be read: {error.strerror or first_line(error)}") from None
     except Exception:  # whatever a file of another kind makes the readers raise
         raise Mistake(f"{file} {_UNREAD}") from None

@@ -54,6 +54,8 @@ def find(outputs: str | Path, which: str) -> Trained:
     if not file.is_file():
         if record.diverged(run):
             raise Mistake(f"run {run.name} has no weights: its loss diverged; name another run")
+        if record.read_status(run).get("status") == record.FINISHED:
+            raise Mistake(f"{shell.near(file)} is missing; name another run")
         raise Mistake(f"run {run.name} has no weights yet; go on with it: {shell.resume(run)}")
     return Trained(file, run)
 

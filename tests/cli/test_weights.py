@@ -211,6 +211,7 @@ WRONG = [
     ("weights=module.pt", "weights=module.pt", "torch.save(model.state_dict()"),
     ("weights=other.pt", "nothing fits: they are conv.weight (3×3)", "1.weight (8×64)"),
     ("model=cnn weights=last", "nothing fits", "its run has model=mlp"),
+    ("weights=lost", "runs/lost/checkpoints/best.pt is missing", "name another run"),
     ("weights=halted", "run halted has no weights yet", "dlrun resume=halted"),
     ("freeze=[hed]", "freeze=[hed]", "did you mean head?"),
     ("freeze=[1,2.*]", "no parameter has the name '2.*'", "there are head, backbone, 1, 3"),
@@ -241,16 +242,18 @@ WRONG = [
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A directory with a run that has ended and one that has not begun."""
+    """A directory with a run that has ended, one that lost its weights, and one not begun."""
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         made = run("epochs=1")
-        halted = made.with_name("halted")
-        shutil.copytree(made, halted)
-        shutil.rmtree(halted / "checkpoints")
-        info = told(halted) | {"id": "halted", "started": "2000"}
-        (halted / "run.json").write_text(json.dumps(info))
+        for name, status in (("halted", record.KILLED), ("lost", record.FINISHED)):
+            without = made.with_name(name)
+            shutil.copytree(made, without)
+            shutil.rmtree(without / "checkpoints")
+            info = told(without) | {"id": name, "started": "2000"}
+            (without / "run.json").write_text(json.dumps(info))
+            record.write_json(without / "status.json", {"status": status, "message": ""})
         (folder / "text.pt").write_text("hello")
         torch.save(torch.nn.Linear(3, 3), "module.pt")
         torch.save({"conv.weight": torch.ones(3, 3)}, "other.pt")
