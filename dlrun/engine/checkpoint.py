@@ -21,10 +21,13 @@ import numpy
 import torch
 from torch import Tensor
 
+from dlrun import shell
 from dlrun.errors import Mistake, led_to
 from dlrun.record import guard, replacing
 
 START = "start.pt"
+_NAMES = ("last.pt", "previous.pt")
+"""Whole states, the newest first."""
 State = dict[str, Any]
 _log = logging.getLogger("dlrun")
 
@@ -74,18 +77,45 @@ def load(
     states again from wherever it starts. say: whether with the warning, which was said else.
     Raises Mistake where a file may not be read.
     """
-    wrong = []
-    found = None
-    for state, why in _states(folder, unfit):
-        if state is not None and wanted(state):
-            found = state
-            break
-        if why:
-            wrong.append(why)
+    found, wrong = _newest(folder, unfit, wanted)
     if wrong and say:
         instead = "the checkpoint before it" if found else "the beginning"
-        _log.warning(f"{folder}: {', '.join(dict.fromkeys(wrong))}; going on from {instead}")
+        _log.warning(f"{folder}: {wrong}; going on from {instead}")
     return found
+
+
+def of_trained(folder: Path) -> State | None:
+    """The newest whole state of a run that does not go on; None where there is none at all.
+
+    Says where that is the one before a damaged one. Raises Mistake where all are damaged, or
+    one may not be read.
+    """
+    found, wrong = _newest(folder)
+    if wrong and found is None:
+        raise Mistake(f"{shell.near(folder)}: {wrong}")
+    if wrong:
+        _log.warning(f"{folder}: {wrong}; taking the checkpoint before it")
+    return found
+
+
+def _newest(
+    folder: Path,
+    unfit: Callable[[State], str] = lambda state: "",
+    wanted: Callable[[State], bool] = lambda state: True,
+) -> tuple[State | None, str]:
+    """The newest state of those that can be had, and what is wrong with the newer ones."""
+    wrong: dict[str, None] = {}  # in their order, each once
+    for state, why in _states(folder, unfit):
+        if state is not None and wanted(state):
+            return state, ", ".join(wrong)
+        if why:
+            wrong[why] = None
+    return None, ", ".join(wrong)
+
+
+def is_kept(folder: Path) -> bool:
+    """Whether a folder has a state, damaged or not."""
+    return any((folder / name).exists() for name in _NAMES)
 
 
 def steps(folder: Path, unfit: Callable[[State], str]) -> set[int]:
@@ -96,7 +126,7 @@ def steps(folder: Path, unfit: Callable[[State], str]) -> set[int]:
 
 def _states(folder: Path, unfit: Callable[[State], str]) -> Iterator[tuple[State | None, str]]:
     """The state of each file, the newest first; None and why where it is none to go on from."""
-    for name in ("last.pt", "previous.pt"):
+    for name in _NAMES:
         path = folder / name
         if not path.exists():
             continue

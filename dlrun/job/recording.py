@@ -288,7 +288,7 @@ def summary(
         epoch = format.epoch(state.counters.step / lengths.steps_per_epoch)
         lines.append(f"goes on from epoch {epoch}, step {state.counters.step:,}")
     elif about.get("resumed"):
-        lines.append("begins again: it had no checkpoint yet")
+        lines.append("begins again: it has no checkpoint")
     return "\n".join(lines)
 
 

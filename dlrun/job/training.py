@@ -1,6 +1,8 @@
 """How a training that a procedure wants becomes a run, and how its record remembers it."""
 
+import logging
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from dlrun.engine.run import Run
     from dlrun.job.session import Session
 
+_log = logging.getLogger("dlrun")
 _ROWS = "rows.npz"
 
 
@@ -79,9 +82,10 @@ def _take(run: "Run", training: Training, known: str | Path | None) -> None:
 
     def kept(directory: str) -> dict[str, Any] | None:
         """The checkpoint of the other run; else the own one."""
-        places = [directory] if known is None else [directory, known]
-        found = (checkpoint.load(Path(place) / "checkpoints") for place in places)
-        return next((each for each in found if each is not None), None)
+        with suppress(Mistake) if known is not None else nullcontext():
+            if found := checkpoint.of_trained(Path(directory) / "checkpoints"):
+                return found
+        return checkpoint.of_trained(Path(known) / "checkpoints") if known is not None else None
 
     if training.preprocessing is not None:
         fitted = kept(training.preprocessing)
@@ -105,12 +109,16 @@ def _take(run: "Run", training: Training, known: str | Path | None) -> None:
 def trained(config: DictConfig, directory: Path, session: "Session") -> tuple["Run", int] | None:
     """A run that has been trained, with the weights that count, and the step they are of.
 
-    config: its recipe. None where its checkpoints are lost.
+    config: its recipe. None where its checkpoints are lost; says where they are damaged.
     """
     from dlrun.engine import checkpoint, device
     from dlrun.engine.state import load_best_weights, restore
 
-    saved = checkpoint.load(directory / "checkpoints")
+    try:
+        saved = checkpoint.of_trained(directory / "checkpoints")
+    except Mistake as damaged:
+        _log.warning(str(damaged))
+        return None
     if saved is None:
         return None
     asked = remembered(directory) or Training()
@@ -133,12 +141,12 @@ def deployed(config: DictConfig, directory: Path, session: "Session") -> "Run | 
 
     config: its recipe. Its splits are a few random samples of the same shape. Where weights
     are averaged, batch norm needs the training split, which is read then. None where its
-    checkpoints are lost.
+    checkpoints are lost. Raises Mistake where they are damaged.
     """
     from dlrun.engine import checkpoint, memory
     from dlrun.engine.state import keeps_last, restore_model
 
-    saved = checkpoint.load(directory / "checkpoints")
+    saved = checkpoint.of_trained(directory / "checkpoints")
     if saved is None:
         return None
     about = record.read_json(directory / "run.json")["data"]

@@ -110,11 +110,14 @@ def of(config: DictConfig) -> "Start | None":
         raise Mistake(f"{KEY}={config.weights}: {mistake}") from None
     if found.run is None:
         return transfer.Start(tensors, facts)
-    if fitted is None:
-        fitted = (checkpoint.load(found.run / "checkpoints") or {}).get("preprocessing")
     facts |= {"run": found.run.name, "choices": dict(found.info.get("choices") or {})}
     facts |= {"data": _data(found.info)}
     alike = identity.plain(config.preprocessing) == _preprocessing(found.run)
+    if fitted is None and alike:
+        try:
+            fitted = (checkpoint.of_trained(found.run / "checkpoints") or {}).get("preprocessing")
+        except Mistake as mistake:
+            raise Mistake(f"{KEY}={config.weights}: {mistake}") from None
     return transfer.Start(tensors, facts, fitted if alike else None)
 
 

@@ -102,6 +102,23 @@ def test_both_damaged_is_a_fresh_start(tmp_path: Path, caplog: pytest.LogCapture
     assert "going on from the beginning" in caplog.text
 
 
+def test_of_a_run_that_is_only_read_nothing_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert checkpoint.of_trained(tmp_path) is None
+    for step in range(2):
+        checkpoint.save({"step": step}, tmp_path)
+    assert checkpoint.of_trained(tmp_path) == {"step": 1}
+    assert caplog.messages == []
+    (tmp_path / "last.pt").write_bytes(b"cut")
+    assert checkpoint.of_trained(tmp_path) == {"step": 0}
+    [said] = caplog.messages
+    assert said.endswith("(File is not a zip file); taking the checkpoint before it")
+    (tmp_path / "previous.pt").unlink()
+    with pytest.raises(Mistake, match=r"last\.pt is damaged \(File is not a zip file\)$"):
+        checkpoint.of_trained(tmp_path)
+
+
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     class Harm:
         def __reduce__(self) -> tuple[object, tuple[str]]:

@@ -2,6 +2,7 @@
 
 import shlex
 
+import numpy as np
 import pytest
 import torch
 
@@ -47,3 +48,20 @@ def test_it_says_what_the_trained_run_said(recipe, tmp_path, monkeypatch):
         assert whole is not None
         split = made.data.test
         assert torch.equal(answers(made.run, split), answers(whole[0], split))
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "show", "predict", "export"])
+def test_whoever_only_reads_a_checkpoint_names_a_damaged_one(verb, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(words("")) == 0
+    [run] = record.all_runs("outputs")
+    for name in ("last.pt", "previous.pt"):
+        (run / "checkpoints" / name).write_bytes(b"cut")
+    capsys.readouterr()
+    given = ["x.npy"] if verb == "predict" else []
+    np.save("x.npy", np.zeros((1, 1, 8, 8), np.uint8))
+    assert main([verb, run.name, *given]) == 2
+    said = "last.pt is damaged (File is not a zip file)"
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: outputs/runs/{run.name}/checkpoints: {said}")
+    assert told.count("\n") == 1

@@ -53,8 +53,9 @@ def begin(run: Run, record: Record, changed: Collection[str] = (), at: int | Non
     Points of the record after the checkpoint are cut off: they will come again. Raises
     Mistake, and leaves the record as it is, where the checkpoint does not fit the run.
     """
+    folder = record.directory / "checkpoints"
     saved = checkpoint.load(
-        record.directory / "checkpoints",
+        folder,
         partial(_unfit, record.directory),
         lambda state: at is None or state["position"]["step"] == at,
         say=at is None,
@@ -65,6 +66,8 @@ def begin(run: Run, record: Record, changed: Collection[str] = (), at: int | Non
         forgotten = saved["position"]["best_step"] > state.runs[0].best_step
         finished = read_status(record.directory).get("status") == FINISHED
         _look_ahead(run, state, forgotten, finished)
+    elif at is None and record.size and not checkpoint.is_kept(folder):
+        _log.warning(f"{folder / 'last.pt'} is missing; going on from the beginning")
     record.truncate(saved["recorded"] if saved else 0)
     return state
 
