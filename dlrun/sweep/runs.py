@@ -110,6 +110,7 @@ def outcome(run: RunResult, directory: Path, objective: str) -> RunResult:
     value, best = _best(points, objective, metrics)
     loss = best.get("val/loss", inf)
     others = (f"val/{name}" for name in metrics if name not in metric.METRICS)
+    trains = any(name.startswith("train/") for name in record.last_values(points))
     return replace(
         run,
         hash=(info.get("sweep") or {}).get("hash", run.hash),
@@ -118,7 +119,7 @@ def outcome(run: RunResult, directory: Path, objective: str) -> RunResult:
         message=status.get("message", ""),
         value=value,
         loss=loss if isfinite(loss) else None,
-        epochs=float(points[-1]["epoch"]) if points else 0.0,
+        epochs=float(points[-1]["epoch"]) if trains else 0.0,
         samples=samples.get(objective.partition("/")[0]),
         trained_on=samples.get("train"),
         of_loss=str((info.get("choices") or {}).get("loss", "")),

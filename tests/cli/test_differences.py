@@ -103,6 +103,6 @@ def test_rows_are_compared_only_where_they_mean_the_same(kept, known, caplog):
 
 def test_a_damaged_recipe_is_named(kept):
     Path(kept.directory / "recipe.yaml").write_text("a: [")
-    with pytest.raises(Mistake, match=r"recipe\.yaml is damaged"):
+    with pytest.raises(Mistake, match=r"recipe\.yaml has been changed or is damaged"):
         since(kept)
     assert json.loads((kept.directory / "run.json").read_text())["data"]["digest"] == "d"
