@@ -3,6 +3,7 @@
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -220,11 +221,12 @@ def plan(composer: Composer, words: Sequence[str], command: Sequence[str]) -> Pl
     more = _params(composer, words, fixed, sweeps)
     asked = [*words, *more]
     if more:
-        mistakes.words(composer, more)
+        with _of_params(words, more):
+            mistakes.words(composer, more)
         fixed, sweeps = space.read(composer, [*space.lines(fixed), *more, *space.lines(sweeps)])
     _check_swept(sweeps)
     first = _firsts(composer, sweeps)
-    with mistakes.explained(composer, asked):
+    with _of_params(words, more), mistakes.explained(composer, asked):
         composed = composer.sweep([*space.lines(fixed), *first])
     mistakes.refuse_sweeper(composer, words, composed.hydra.sweeper)
     if composed.tracking and composed.tracking.get("uri"):  # jobs elsewhere get it in a file
@@ -301,6 +303,18 @@ def _params(
     asked = {key: value for key, value in params.items() if key not in typed}
     gone = [key for key in asked if _top(key) in typed and _top(key) != key and key not in keys]
     return [f"{key}={value}" for key, value in asked.items() if key not in gone]
+
+
+@contextmanager
+def _of_params(words: Sequence[str], more: Sequence[str]) -> Iterator[None]:
+    """Inside, a mistake about what stands in `sweep.params` says so."""
+    try:
+        yield
+    except Mistake as mistake:
+        if not any(str(mistake).startswith(f"{each}:") for each in more):
+            raise
+        where = next((w for w in words if shell.key(w) == "sweep.params"), "sweep.params")
+        raise Mistake(f"{where}: {mistake}") from None
 
 
 def _firsts(composer: Composer, sweeps: Sequence[Override]) -> list[str]:

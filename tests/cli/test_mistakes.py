@@ -239,7 +239,7 @@ COMPOSING = [
     ("hydra.run.dir=/dev/null/x", "hydra.run.dir=/dev/null/x", "outputs=folder"),
     ("-m seed=1,2 sweep.trials=abc", "sweep.trials=abc", "expected a whole number or null"),
     ("-m seed=1,2 sweep.zip=5", "sweep.zip=5", "expected a list"),
-    ("-m sweep.params={sed:5} seed=1,2", "sweep.params={sed:5}", "no setting 'params.sed'"),
+    ("-m sweep.params={sed:5} seed=1,2", "sweep.params={sed:5}", "did you mean seed=5"),
     ("--", "unknown flag --", "--help"),
     ("--help =", "--help =", "--help optimizer"),
     ("data=imagefolder", "data.root is required", "data.root=photos"),
