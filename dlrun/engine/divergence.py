@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from dlrun.engine.batches import order
-from dlrun.engine.examine import without_network
+from dlrun.engine.examine import constants, without_network
 from dlrun.engine.look import untouched
 from dlrun.engine.run import Run
 from dlrun.engine.state import Counters, State, capture, restore
@@ -72,7 +72,7 @@ def check_stable(run: Run, state: State, values: Mapping[str, float], number: in
     if "explosion" in run.divergence and "train/loss" in values:
         if standing.least is None:
             first = state.window.of("losses", number)[0]
-            standing.least = max(without_network(run)["undecided"], first)
+            standing.least = max(without_network(run, constants(run))["undecided"], first)
         latest = max(values["train/loss"], _loss_now(run))
         if not isfinite(latest) or exploded(latest, standing.least):
             said = f"training loss exploded to {latest:.4g}, which is above {EXPLODED:g} times"

@@ -4,7 +4,7 @@ They are measured with the weights that are the result, in evaluation mode.
 """
 
 import math
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import stdev
 
@@ -62,8 +62,9 @@ def examined(
     loss and metric are measured on all of.
 
     undecided: the loss of a network without an opinion, on the validation split; …/train: on the
-    training samples; …/equal: of equal outputs for all classes. same_target: 1 where all training
-    samples have the same. guess: the metric beside the loss of the best constant answer there.
+    training samples; …/equal: of classes that are all as likely. outputs: how many the network
+    has. same_target: 1 where all training samples have the same. guess: the metric beside the
+    loss of the best constant answer there.
     train_eval/…, val/…: loss and metric of at most 2,000 samples, or of the whole split; …/error,
     …/metric_error: their standard errors, of a single sample the value itself. weights: how many
     are trained. dead, saturated: the largest shares of a layer. train_mode: the loss of training
@@ -98,7 +99,9 @@ def examined(
         found["dead"] = max((each.dead for each in met), default=0.0)
         found["saturated"] = max((each.saturated for each in met), default=0.0)
         found |= _fading(seen) | {"homogeneous": float(_homogeneous(run, train))}
-        found |= without_network(run) | {"undecided/train": _undecided(run, train.y)}
+        answers = constants(run)
+        found |= without_network(run, answers)
+        found["undecided/train"] = _undecided(run, train.y, answers)
         targets = run.data.train.y[run.data.train.rows]
         found["same_target"] = float(not run.reconstructs and bool((targets == targets[:1]).all()))
         found |= _train_mode(run, train)
@@ -278,34 +281,42 @@ def _linear(run: Run, train: Looked, val: Looked) -> dict[str, float]:
     }
 
 
-def without_network(run: Run) -> dict[str, float]:
-    """What the best constant answer gives on the validation split, or on the training split."""
+def without_network(run: Run, answers: Sequence[Tensor]) -> dict[str, float]:
+    """What the best constant answer gives on the validation split, or on the training split.
+
+    answers: as `constants` gives them.
+    """
     split = run.data.val if len(run.data.val) else run.data.train
     if run.reconstructs:
         _, y = some(run, split, SAMPLES)
-        return {"undecided": _undecided(run, y)}
+        return {"undecided": _undecided(run, y, answers)}
     y = split.y[split.rows].to(run.device)
-    found = {"undecided": _undecided(run, y)}
+    found = {"undecided": _undecided(run, y, answers), "outputs": float(run.data.outputs)}
     if run.regression:
-        [answer] = _constants(run)
+        [answer] = answers
         return found | {"guess": float(run.metric_sum(answer.expand_as(y), y)) / len(y)}
     shares = _shares(run)
     theirs = torch.bincount(y.cpu(), minlength=run.data.outputs) / len(y)
     right = float((y == int(shares.argmax())).float().mean())
     apart = float((shares - theirs).abs().sum() / 2)
-    equal = float(run.loss(_constants(run)[1].expand(len(y), -1), y))
+    equal = float(run.loss(answers[1].expand(len(y), -1), y))
     return found | {"undecided/equal": equal, "guess": right, "classes": apart}
 
 
-def _undecided(run: Run, y: Tensor) -> float:
+def _undecided(run: Run, y: Tensor, answers: Sequence[Tensor]) -> float:
     """The loss of the best constant answer for some targets."""
-    answers = [best_constant(run.loss, y, 0)] if run.reconstructs else _constants(run)
+    answers = answers or [best_constant(run.loss, y, 0)]
     # A class that training lacks makes its shares dear: then that for equal classes is better.
     return min(float(run.loss(each.expand(len(y), *each.shape), y)) for each in answers)
 
 
-def _constants(run: Run) -> list[Tensor]:
-    """(outputs,) The best constant answer for the training targets; for equal classes, too."""
+def constants(run: Run) -> list[Tensor]:
+    """(outputs,) The best constant answer for the training targets; for equal classes, too.
+
+    None for a model that reconstructs its inputs, whose targets are those of each split.
+    """
+    if run.reconstructs:
+        return []
     train, outputs = run.data.train, run.data.outputs
     targets = [train.y[sample(train, COUNTED, seed=0)]]
     if not run.regression:

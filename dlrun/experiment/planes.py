@@ -3,7 +3,7 @@
 from statistics import fmean
 from typing import Any
 
-from dlrun.engine.examine import without_network
+from dlrun.engine.examine import constants, without_network
 from dlrun.engine.run import Run
 from dlrun.engine.surface import surface
 from dlrun.procedure import Lab, Outcome, Training, procedure
@@ -45,5 +45,5 @@ def planes(lab: Lab, variants: dict[str, Any]) -> Outcome:
 
 def undecided(run: Run) -> float:
     """The loss of the best constant answer; of classes, of one that takes all for as likely."""
-    found = without_network(run)
+    found = without_network(run, constants(run))
     return found.get("undecided/equal", found["undecided"])

@@ -115,11 +115,11 @@ def _clipped(trained: Trained) -> Reason | None:
 
 
 def _smoothed(trained: Trained) -> Reason | None:
-    """Label smoothing with which even a perfect fit leaves much of the loss: -log q, see conf."""
+    """Label smoothing with which even a perfect fit leaves much of the cross-entropy: -log q."""
     rules = trained.recipe.get("regularization") or {}
     rule, equal = rules.get("label_smoothing") or {}, trained.seen.get("undecided/equal", 0.0)
-    amount, classes = float(rule.get("amount", 0.0)), round(math.exp(equal))
-    if classes < 2 or not amount:
+    amount, classes = float(rule.get("amount", 0.0)), trained.seen.get("outputs", 1.0)
+    if not amount or not math.isclose(equal, math.log(classes), rel_tol=0.01):  # another loss
         return None
     true = 1 - amount + (amount / classes if rule.get("spread") == "all" else 0.0)
     least = -math.log(max(true, 1e-9))

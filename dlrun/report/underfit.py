@@ -249,7 +249,8 @@ def _restraint(trained: Trained, sure: bool) -> Reason | None:
 def _too_narrow(trained: Trained) -> Reason | None:
     """Fewer units in a layer than a linear model has outputs of their own, which does better."""
     hidden = (trained.recipe.get("model") or {}).get("hidden")
-    free = round(math.exp(trained.seen.get("undecided/equal", 0.0))) - 1  # C logits less one
+    classes = "undecided/equal" in trained.seen
+    free = round(trained.seen["outputs"]) - 1 if classes else 0  # C logits less one
     if not isinstance(hidden, list) or not hidden or not _worse_than_linear(trained.seen):
         return None
     narrowest = min(hidden)

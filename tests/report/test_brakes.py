@@ -18,7 +18,7 @@ RECIPE = {
 
 
 def braked(recipe=None, rates=(0.05,) * 10, norm=1.0, per_epoch=1, **seen):
-    seen = {"train_eval/loss": 2.2, "undecided/equal": math.log(10)} | seen
+    seen = {"train_eval/loss": 2.2, "undecided/equal": math.log(10), "outputs": 10.0} | seen
     points = [
         {
             "step": n * STEPS // per_epoch,
@@ -93,5 +93,6 @@ def test_label_smoothing_whose_best_fit_leaves_much_of_the_loss():
     assert f"leaves {-math.log(0.2):.3g} of the 2.3" in clause
     assert f"leaves {-math.log(0.28):.3g} of" in smoothed(0.8, "all")[1]
     assert smoothed(0.1) is None
-    two = {"undecided/equal": math.log(2)}
+    two = {"undecided/equal": math.log(2), "outputs": 2.0}
     assert smoothed(0.1, **two) is None, "of what is left it explains a twentieth"
+    assert smoothed(0.8, **{"undecided/equal": 3.25}) is None, "no cross-entropy"

@@ -266,7 +266,12 @@ def test_worse_than_ten_neighbours():
 
 def test_a_layer_too_narrow_to_be_as_good_as_a_linear_model():
     def narrow(*hidden, **seen):
-        fitted = {"train_eval__loss": 0.9, "val__loss": 1.0, "undecided__equal": 2.3026}
+        fitted = {
+            "train_eval__loss": 0.9,
+            "val__loss": 1.0,
+            "undecided__equal": 2.3026,
+            "outputs": 10.0,
+        }
         linear = {"linear": 0.1, "linear/worse": 0.2, "linear/error": 0.02}
         return one(FALLING, {"model": {"hidden": [*hidden]}}, **linear | fitted | seen)
 
@@ -274,7 +279,10 @@ def test_a_layer_too_narrow_to_be_as_good_as_a_linear_model():
     assert (finding.name, finding.changes) == ("underfit", {"model.hidden": [64, 64]})
     assert "9 outputs of their own for 10 classes, and a layer of the network has 2" in finding.text
     assert narrow(9).name == "still_improving"
-    assert narrow(2, undecided__equal=1.0986).name == "still_improving", "of three classes"
+    assert "9 outputs of their own" in narrow(2, undecided__equal=9.0).text, "of whatever loss"
+    assert narrow(2, undecided__equal=1.0986, outputs=3.0).name == "still_improving", (
+        "of three classes"
+    )
     assert "units" not in narrow(2, train_eval__loss=2.2).text, "it has learnt nothing yet"
     assert "units" not in narrow(2, linear__error=0.2).text, "it may be as good"
 
@@ -340,7 +348,7 @@ def test_facts_of_the_record_come_before_the_shape_of_the_curve():
     better = TRIED | {"trial/before": 2.2, "trial/after": 1.1}
     slow = {"regularization": {"label_smoothing": {"amount": 0.9, "spread": "others"}}}
     assert nothing_learnt(bounces, **better).name == "rate_too_high"
-    known = {"undecided__equal": 2.303}
+    known = {"undecided__equal": 2.303, "outputs": 10.0}
     assert nothing_learnt(bounces, slow, **better, **known).name == "too_much_regularization"
 
 
