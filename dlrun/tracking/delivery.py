@@ -47,8 +47,8 @@ class _Heard:
         quick = bulk.WRITES.get(name) if self._store is not None else None
 
         def call(*arguments: Any, **named: Any) -> Any:
-            answer = None
-            if quick is None or not quick(self._store, *arguments, **named):
+            answer = quick(self._store, *arguments, **named) if quick is not None else None
+            if not answer:
                 answer = method(*arguments, **named)
             self._say(5)
             return answer

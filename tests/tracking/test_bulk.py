@@ -1,4 +1,4 @@
-"""What is written past MLflow's `log_batch`: the rows that it writes, and where it is asked."""
+"""What is written past MLflow's client: the rows that it writes, and where it is asked."""
 
 import math
 import random
@@ -198,6 +198,48 @@ def test_points_of_a_model_go_to_the_model_too(ours, monkeypatch):
     assert [each.value for each in ours.client.get_logged_model(model.model_id).metrics] == [1.0]
 
 
+def begun(side, run):
+    """A run's row and tags without what is another each time; and what the caller is told."""
+    about = run.info
+    with closing(side.open()) as database:
+        asked = "SELECT *, typeof(start_time) FROM runs WHERE run_uuid = ?"
+        (row,) = database.execute(asked, [about.run_id]).fetchall()
+        asked = "SELECT key, value, typeof(value) FROM tags WHERE run_uuid = ? ORDER BY rowid"
+        tags = database.execute(asked, [about.run_id]).fetchall()
+    told = [repr(sorted(vars(about).items())), repr(sorted(run.data.tags.items()))]
+    folder = str(Path(sqlite_path(side.uri)).parent)
+    return [repr(each).replace(about.run_id, "").replace(folder, "") for each in (row, tags, told)]
+
+
+@pytest.mark.parametrize("tags", [{}, {"mlflow.user": "ann"}, {"b": "", "a": "ä 'x'", "c": "1"}])
+def test_a_new_run_is_that_of_mlflow(ours, theirs, tags):
+    made = bulk.create_run(bulk.store(ours.client), ours.experiment, 1234, tags, "model=cnn")
+    asked = theirs.client.create_run(theirs.experiment, 1234, tags, "model=cnn")
+    assert begun(ours, made) == begun(theirs, asked)
+    assert repr(ours.client.get_run(made.info.run_id).info) == repr(made.info)
+    assert "ann" in repr(begun(ours, made)) or "mlflow.user" not in tags
+
+
+def test_mlflow_begins_the_runs_that_it_alone_understands(ours):
+    bulk_store = bulk.store(ours.client)
+    gone = ours.client.create_experiment("gone")
+    ours.client.delete_experiment(gone)
+    for experiment, tags, name in (
+        (gone, {}, "a"),
+        ("12345", {}, "a"),
+        (ours.experiment, {}, ""),
+        (ours.experiment, {"mlflow.runName": "another"}, "a"),
+    ):
+        count = len(ours.client.search_runs([ours.experiment]))
+        assert not bulk.create_run(bulk_store, experiment, 1234, tags, name)
+        assert len(ours.client.search_runs([ours.experiment])) == count
+    with pytest.raises(MlflowException, match="different values"):
+        ours.quick.create_run(
+            ours.experiment, start_time=1, tags={"mlflow.runName": "another"}, run_name="a"
+        )
+    assert ours.quick.create_run(ours.experiment, start_time=1, tags={}, run_name="").info.run_name
+
+
 def test_the_end_is_that_of_mlflow(ours, theirs):
     assert bulk.set_terminated(bulk.store(ours.client), ours.runs[1], "FAILED", 1234)
     theirs.client.set_terminated(theirs.runs[1], "FAILED", 1234)
@@ -277,7 +319,7 @@ def test_a_delivery_does_not_ask_mlflow_to_write_what_is_many(
     def slow(*all, **more):
         raise AssertionError("MLflow was asked")
 
-    for name in ("log_batch", "log_inputs", "update_run_info"):
+    for name in ("create_run", "log_batch", "log_inputs", "update_run_info"):
         monkeypatch.setattr(SqlAlchemyStore, name, slow)
     delivery = Delivery(ours.client, ours.experiment, run.directory)
     delivery.deliver(live=False)
