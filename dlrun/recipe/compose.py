@@ -7,12 +7,12 @@ arrives here as an exception, `main` can be called many times in a process, and 
 
 import importlib.util
 import logging
-import pickle
 import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
 from math import isfinite
@@ -376,8 +376,21 @@ def refuse_many(override: Override) -> None:
 
 
 def copied(config: DictConfig) -> DictConfig:
-    """A copy that shares nothing; three times as fast as `copy.deepcopy`."""
-    copy: DictConfig = pickle.loads(pickle.dumps(config, pickle.HIGHEST_PROTOCOL))
+    """A copy of a whole config that shares nothing; several times as fast as `copy.deepcopy`."""
+    found: DictConfig = _duplicate(config, None)
+    return found
+
+
+def _duplicate(node: Any, parent: Any) -> Any:
+    copy, about = (object.__new__(type(each)) for each in (node, node._metadata))
+    vars(about).update(vars(node._metadata))
+    about.flags, about.resolver_cache = deepcopy(about.flags), deepcopy(about.resolver_cache)
+    vars(copy).update(vars(node) | {"_metadata": about, "_parent": parent})
+    content = vars(node).get("_content")  # that of a leaf is a value, which does not change
+    if isinstance(content, dict):
+        copy.__dict__["_content"] = {key: _duplicate(each, copy) for key, each in content.items()}
+    elif isinstance(content, list):
+        copy.__dict__["_content"] = [_duplicate(each, copy) for each in content]
     return copy
 
 

@@ -106,6 +106,32 @@ def test_a_copy_is_apart(recipe):
         copy.seed = "seven"  # still of the schema
 
 
+def _held(node):
+    """All that can be changed below a node of a config."""
+    yield from (node, node._metadata, node._metadata.flags, node._metadata.resolver_cache)
+    content = vars(node).get("_content")
+    if isinstance(content, dict | list):
+        yield content
+        for each in content.values() if isinstance(content, dict) else content:
+            yield from _held(each)
+
+
+def test_a_copy_shares_nothing(compose_recipe):
+    recipe = compose_recipe("model.hidden=[8,{a: 1}]", "++name=${now:%f}", "augmentation=[flip]")
+    moment = recipe.name
+    copy = compose.copied(recipe)
+    assert copy.name == moment  # not another one
+    held = [[each for each in _held(config) if each is not None] for config in (recipe, copy)]
+    assert len(held[0]) == len(held[1]) > 400
+    assert not {*map(id, held[0])} & {*map(id, held[1])}
+    copy.model.hidden[1].a = 2
+    copy.model.hidden.append(3)
+    OmegaConf.set_readonly(copy.loss, True)
+    assert recipe.model.hidden == [8, {"a": 1}]
+    assert not OmegaConf.is_readonly(recipe.loss)
+    assert all(each._get_parent() is copy for each in map(copy._get_node, copy) if each is not None)
+
+
 @pytest.mark.parametrize("word", ["+model.a=${model.a}", "+model.a=${nope}", "+model.a=${name.b}"])
 def test_what_refers_to_nothing_fails_as_in_omegaconf(compose_recipe, word):
     recipe = compose_recipe(word)
