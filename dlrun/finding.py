@@ -138,7 +138,10 @@ NAMES: dict[str, tuple[str, str]] = {
         "mini-batches come in the order of the data and differ in their targets",
         "χ² of classes, F of numbers; Bottou 2012, Stochastic Gradient Descent Tricks",
     ),
-    "leak": ("samples of one split also occur in another", "Kaufman et al. 2012"),
+    "leak": (
+        "samples of one split also occur in another, or an input gives the answer away",
+        "Kaufman et al. 2012",
+    ),
     "cannot_overfit": ("a few samples cannot be memorized", "Goodfellow et al. 2016, 11.5"),
     "no_validation": (
         "there is no validation split to choose weights by, or when to stop",

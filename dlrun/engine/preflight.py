@@ -22,6 +22,7 @@ from dlrun.engine.loss_sense import loss_sense
 from dlrun.engine.memory import OF_MODULES
 from dlrun.engine.noise_scale import noise_scale
 from dlrun.engine.run import Run
+from dlrun.engine.target_leak import target_leak
 from dlrun.errors import told
 from dlrun.finding import FAIL, NOTE, WARN, Finding
 from dlrun.loss import REARRANGES
@@ -772,7 +773,8 @@ CHECKS = (  # what causes others comes first
     *(probabilities_into_loss, competing_labels, wrong_answers, batch_mixing),
     *(label_range, cut_off),
     *(unregistered, symmetric_units, random_in_eval),
-    *(leak, label_noise, class_missing, class_imbalance, fixed_order, no_validation, input_scale),
+    *(leak, target_leak, label_noise, class_missing, class_imbalance, fixed_order),
+    *(no_validation, input_scale),
     *(dead_units, saturated_units, initial_loss, gradients, linear_scaling),
     *(no_gradient, linear_network, wrong_loss, dependent_inputs, ignores_input),
 )

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun import shell
+from dlrun.data.tables.columns import read_kinds
 from dlrun.job.recording import Invocation
 from dlrun.preprocessing import SCALES
 from dlrun.recipe import checks, compose, identity
@@ -96,11 +97,21 @@ class Words:
         return {name: here.get(name, found[group][name]) for name in names}
 
     def _beside_own(self, changes: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Changes whose scaling of inputs comes after what the recipe does to them otherwise."""
-        if "preprocessing" not in changes:
-            return changes
-        own = [step for step in self.config.preprocessing or () if step not in SCALES]
-        return {**changes, "preprocessing": [*own, *changes["preprocessing"]]}
+        """Changes beside what the recipe has of the same.
+
+        Scaling comes after what is done to inputs otherwise; columns are left out beside others.
+        """
+        found = dict(changes)
+        if "preprocessing" in changes:
+            own = [step for step in self.config.preprocessing or () if step not in SCALES]
+            found["preprocessing"] = [*own, *changes["preprocessing"]]
+        out = found.pop("data.columns", {})
+        if out and (features := self.config.data.features):
+            found["data.features"] = [name for name in features if name not in out]
+        elif out:
+            kinds = read_kinds(identity.plain(self.config.data.columns)) | out
+            found["data.columns"] = [f"{name}: {kind}" for name, kind in kinds.items()]
+        return found
 
     def _is_so(self, key: str, value: Any) -> bool:
         """Whether the recipe has this value, and nothing typed that goes with a change to it."""

@@ -121,7 +121,7 @@ def test_one_that_diverges_says_how_to_go_on(capsys):
 
 def test_one_that_diverges_for_what_was_found_before_proposes_to_mend_that(tmp_path):
     x = np.random.default_rng(0).normal(size=(200, 3)).astype("float32")
-    np.savez(tmp_path / "large.npz", x=x, y=(3e6 + 2e5 * x[:, :1]).astype("float32"))
+    np.savez(tmp_path / "large.npz", x=x, y=(3e6 + 2e5 * (x[:, :1] + x[:, 1:2])).astype("float32"))
     words = ("data=arrays", "data.path=large.npz", "data.scale_targets=false", "epochs=5")
     assert main([*COMMON, *words]) == 1
     first, second = by_level(record.findings_of(record.find("outputs", "last")))

@@ -1,6 +1,9 @@
+import shlex
+
 import pytest
 
-from dlrun.job.words import lost
+from dlrun.job.recording import Invocation
+from dlrun.job.words import Words, lost
 
 
 @pytest.mark.parametrize(
@@ -8,3 +11,23 @@ from dlrun.job.words import lost
 )
 def test_a_rule_that_was_taken_out_does_not_take_out_the_one_that_is_proposed(word, goes):
     assert lost(word, {"regularization": ["l2"]}) is goes
+
+
+@pytest.mark.parametrize(
+    ("typed", "there"),
+    [
+        ((), {"columns": ["the boat: out"], "features": None}),
+        (("data.columns={zip: text}",), {"columns": ["zip: text", "the boat: out"]}),
+        (("data.columns=['größe: text']",), {"columns": ["größe: text", "the boat: out"]}),
+        (("data.columns=['the boat: text']",), {"columns": ["the boat: out"]}),
+        (("data.features=[a,the boat,b]",), {"features": ["a", "b"], "columns": None}),
+    ],
+    ids=str,
+)
+def test_columns_are_left_out_beside_what_is_said_of_others(typed, there, compose_recipe):
+    words = ["data=arrays", "data.path=a.csv", *typed]
+    recipe = compose_recipe(*words)
+    invocation = Invocation(words, ["dlrun", *words], {"data": "arrays", "procedure": "train"})
+    said = Words(recipe, invocation).advice({"data.columns": {"the boat": "out"}})
+    data = compose_recipe(*shlex.split(said)[1:]).data
+    assert {key: data[key] for key in there} == there
