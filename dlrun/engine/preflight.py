@@ -20,6 +20,7 @@ from dlrun.engine.evaluate import samples
 from dlrun.engine.look import BATCH, Seen, rms, untouched
 from dlrun.engine.loss_sense import loss_sense
 from dlrun.engine.memory import OF_MODULES
+from dlrun.engine.near_copies import near_copies
 from dlrun.engine.noise_scale import noise_scale
 from dlrun.engine.run import Run
 from dlrun.engine.target_leak import target_leak
@@ -773,7 +774,7 @@ CHECKS = (  # what causes others comes first
     *(probabilities_into_loss, competing_labels, wrong_answers, batch_mixing),
     *(label_range, cut_off),
     *(unregistered, symmetric_units, random_in_eval),
-    *(leak, target_leak, label_noise, class_missing, class_imbalance, fixed_order),
+    *(leak, near_copies, target_leak, label_noise, class_missing, class_imbalance, fixed_order),
     *(no_validation, input_scale),
     *(dead_units, saturated_units, initial_loss, gradients, linear_scaling),
     *(no_gradient, linear_network, wrong_loss, dependent_inputs, ignores_input),

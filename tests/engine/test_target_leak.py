@@ -16,6 +16,13 @@ X = R.normal(size=(ROWS, 5))
 YES = X @ [1, -1, 0.5, 0, 0] + 1.5 * R.normal(size=ROWS) > 0
 PRICE = X @ [1, -1, 0.5, 0, 0] + 0.8 * R.normal(size=ROWS)
 WRONG = R.random(ROWS) < 0.004
+BEGINNING = R.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers():
+    """Whatever ran before, and in which process."""
+    R.bit_generator.state = BEGINNING
 
 
 def frame(target, x=X, **more):
