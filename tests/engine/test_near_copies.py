@@ -75,7 +75,7 @@ def test_samples_that_are_drawn_alike_are_no_copies(name):
 
 
 @pytest.mark.parametrize("name", SETS)
-@pytest.mark.parametrize(("share", "times"), [(0.3, 1), (1, 3)])
+@pytest.mark.parametrize(("share", "times"), [(0.7, 1), (1, 3)])
 def test_samples_that_were_varied_before_the_split(name, share, times):
     x = SETS[name]().astype(float)
     some = np.concatenate([x[: int(share * len(x))]] * times)
