@@ -315,6 +315,7 @@ def test_standard_output_that_is_full_is_one_message(tmp_path, monkeypatch, buff
     assert record.read_status(record.find(tmp_path / "outputs", "last"))["status"] == "FINISHED"
 
 
+@pytest.mark.proof
 def test_a_mistake_has_its_exit_code_where_nobody_reads_it(tmp_path):
     for streams in ("2>&-", ">&- 2>&-"):
         done = closed(tmp_path, ["optimizer.lr=x"], streams)

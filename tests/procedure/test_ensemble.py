@@ -151,6 +151,7 @@ def test_bags_are_a_few_lines_of_numpy(capsys):
     assert last(own)["test/error"] == pytest.approx((answers != test["y"]).mean())
 
 
+@pytest.mark.proof
 def test_single_networks_beside_bags_are_trained_on_all_rows():
     """On val and test they come to what the same commands come to alone; all answer val."""
     beside = "procedure.beside={one: '', tanh: 'activation=tanh'}"
@@ -289,6 +290,7 @@ def test_a_table_with_some_columns_for_each_model(here: Path):
     assert record.read_points(run)[-1]["step"] == 50, "a model can be trained on alone"
 
 
+@pytest.mark.proof
 def test_several_labels(here: Path):
     generator = np.random.default_rng(0)
     x = generator.normal(size=(120, 4)).astype(np.float32)

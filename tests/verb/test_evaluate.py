@@ -201,6 +201,7 @@ def test_other_columns_are_matched_by_name(runs, capsys, tmp_path):
     assert found["targets"][0]["rmse"] == pytest.approx(own["rmse"], rel=0.3)
 
 
+@pytest.mark.proof
 def test_how_another_table_is_read_can_be_said(runs, capsys, tmp_path):
     points, commas = tmp_path / "points.csv", tmp_path / "commas.csv"
     write_houses(points, 70, seed=5)
@@ -261,6 +262,7 @@ def test_the_run_s_own_data_are_recognized(runs, capsys):
     assert "the test split of digits: 359 samples, the data that it was trained on" in out
 
 
+@pytest.mark.proof
 def test_changed_data_are_not_called_the_run_s_own(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_houses("houses.csv", 120)
