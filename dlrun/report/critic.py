@@ -134,7 +134,7 @@ def at_the_edge(sweep: Sweep, importance: Mapping[str, float]) -> list[Finding]:
     Or within 15 % where nothing was tried beyond it: few points are drawn so far out.
     Silent where all that was tried beyond it failed, where an inner point is as good within
     its noise, for a hyperparameter that hardly matters, and where the range ends for good:
-    at 0, at 1 for a fraction.
+    at 0, at 1 for a share.
     """
     found = []
     points = sweep.ranked
@@ -557,16 +557,14 @@ def _wider(dimension: Dimension, up: bool) -> tuple[float, str] | None:
     words = dict(zip(map(float, dimension.choices), dimension.words(), strict=True))
     values = sorted(words, reverse=not up)
     last, before = values[-1], values[-2]
-    whole = all(isinstance(choice, int) for choice in dimension.choices)
     ratios = dimension.log or _even_ratios(values)
     new: list[float] = []
     for _ in range(2):
         beyond = 2 * last - before
         if ratios:
             beyond = last * min(max(last / before, 1 / DECADE), DECADE)
-        beyond = round(beyond) if whole else float(f"{beyond:.2g}")
-        fraction = not whole and not dimension.log and low >= 0 and high <= 1 < beyond
-        if beyond == last or fraction or (low >= 0 and beyond <= 0):
+        beyond = _beyond(dimension, last, beyond, 2)
+        if beyond == last:
             break
         new.append(beyond)
         before, last = last, beyond
@@ -578,22 +576,47 @@ def _wider(dimension: Dimension, up: bool) -> tuple[float, str] | None:
 
 def _further(dimension: Dimension, low: float, high: float, up: bool) -> float | None:
     """The end of a range moved out by a decade, or half its width where it is linear."""
+    edge = high if up else low
     if dimension.log:
         factor = 2.0 if dimension.whole else DECADE
-        end = high * factor if up else low / factor
-        end = max(1, round(end)) if dimension.whole else float(f"{end:.1g}")
-        return end if end != (high if up else low) else None
+        end = _beyond(dimension, edge, edge * factor if up else edge / factor, 1)
+        return end if end != edge else None
     if not up and low in (0, 1):
         return None
-    end = high + (high - low) / 2 if up else low - (high - low) / 2
-    if not up and low > 0:
-        end = max(end, 1.0 if dimension.whole else 0.0)
-    if up and not dimension.whole and low >= 0 and high <= 1:
-        end = min(end, 1.0)  # what lies between 0 and 1 may be a fraction
-    if dimension.step is not None:
-        end = low + math.ceil((end - low) / dimension.step) * dimension.step
-    end = round(end) if dimension.whole else float(f"{end:.3g}")
-    return end if abs(end - (high if up else low)) > EDGE * (high - low) else None
+    wide = (high - low) / 2
+    end = _beyond(dimension, edge, edge + wide if up else edge - wide, 3)
+    if dimension.step is not None and end != edge:
+        end = dimension.rounded(low + math.ceil((end - low) / dimension.step) * dimension.step)
+        if up and end >= _bound(dimension, up):
+            end = dimension.rounded(end - dimension.step)
+    return end if abs(end - edge) > EDGE * (high - low) else None
+
+
+def _beyond(dimension: Dimension, edge: float, meant: float, digits: int) -> float:
+    """A number beyond the edge, about as far as is meant; the edge where none can be.
+
+    Half of what is left where that would reach the bound. It has as few digits, `digits` at
+    least, as take it no further from what is meant than half the way.
+    """
+    bound = _bound(dimension, meant > edge)
+    if edge == bound or not math.isfinite(meant):
+        return edge
+    if (meant - bound) / (edge - bound) < 1e-9:  # as sums of steps are not exact
+        meant = (edge + bound) / 2
+    listed = bool(dimension.choices) and all(isinstance(each, int) for each in dimension.choices)
+    if dimension.whole or listed:
+        return max(round(meant), min(1, edge)) if bound == 0 else round(meant)
+    rounded = (float(f"{meant:.{many}g}") for many in range(digits, 18))
+    near = (value for value in rounded if 2 * abs(value - meant) <= abs(meant - edge))
+    return next(value for value in near if value != bound)
+
+
+def _bound(dimension: Dimension, up: bool) -> float:
+    """What its values must not reach: 0 from above; 1 from below, as they may be shares."""
+    low, high = dimension.ends
+    if not up:
+        return 0.0 if low >= 0 else -math.inf
+    return 1.0 if low >= 0 and high <= 1 and not (dimension.log or dimension.whole) else math.inf
 
 
 def _even_ratios(values: Sequence[float]) -> bool:

@@ -123,7 +123,7 @@ def test_what_ends_for_good_is_not_widened(sweep, point):
     assert critic.at_the_edge(sweep([DROPOUT], lowest), {}) == []
     highest = [point(n, {"dropout.rate": rate}, rate) for n, rate in enumerate([0.01, 0.4, 0.89])]
     found = critic.at_the_edge(sweep([DROPOUT], highest), {})
-    assert "dropout.rate=interval(0.0,1.0)" in found[0].command  # no rate beyond 1
+    assert "dropout.rate=interval(0.0,0.95)" in found[0].command  # no rate of 1
     one = replace(DROPOUT, low=0.1, high=1.0)
     assert (
         critic.at_the_edge(sweep([one], [*highest[1:], point(9, {"dropout.rate": 1.0}, 2)]), {})
@@ -155,9 +155,57 @@ def test_the_end_of_a_grid_goes_on_in_its_steps(sweep, point):
     depth = Dimension("depth", choices=(2, 3, 4))
     found = critic.at_the_edge(grid(sweep, point, depth, [0.3, 0.5, 0.7]), {})
     assert found[0].command == "dlrun -m model=mlp depth=4,5,6"
-    fractions = Dimension("rate", choices=(0.2, 0.5, 0.8))
-    assert critic.at_the_edge(grid(sweep, point, fractions, [0.3, 0.5, 0.7]), {}) == []
+    shares = Dimension("rate", choices=(0.7, 0.8, 0.9))
+    found = critic.at_the_edge(grid(sweep, point, shares, [0.3, 0.5, 0.7]), {})
+    assert found[0].command.endswith(" rate=0.9,0.95,0.97"), "half of what is left to 1"
+    whole = Dimension("rate", choices=(0.5, 0.75, 1.0))
+    assert critic.at_the_edge(grid(sweep, point, whole, [0.3, 0.5, 0.7]), {}) == []
+    near = Dimension("optimizer.lr", choices=(0.100, 0.101, 0.102))
+    found = critic.at_the_edge(grid(sweep, point, near, [0.3, 0.5, 0.7]), {})
+    assert found[0].command.endswith(" optimizer.lr=0.102,0.103,0.104")
     assert critic.at_the_edge(grid(sweep, point, rates, [0.3, 0.7, 0.5]), {}) == []
+
+
+def ranges(draw):
+    """A range or a list of numbers, anywhere: wide or narrow, whole or not."""
+    low = 10 ** draw.uniform(-6, 4) if draw.random() < 0.8 else -draw.uniform(0, 5)
+    ratio = 1 + 10 ** draw.uniform(-4, 3)
+    if draw.random() < 0.5:
+        low = max(1, round(abs(low)))
+        high = max(low + 2, round(low * ratio))
+        listed = sorted({low, draw.randint(low + 1, high - 1), high})
+        log = draw.random() < 0.5
+        ranged = Dimension("width", "int", "log" if log else "linear", low, high)
+    else:
+        high = low * ratio if low > 0 else low + ratio
+        listed = [low, draw.uniform(low, high), high]
+        log = low > 0 and draw.random() < 0.5
+        ranged = Dimension("rate", "float", "log" if log else "linear", low, high)
+    if not log and low > 0 and draw.random() < 0.3:
+        return replace(ranged, high=low + 3 * low, step=low)
+    return ranged if draw.random() < 0.5 else Dimension("rate", choices=tuple(listed))
+
+
+@pytest.mark.parametrize("up", [True, False])
+def test_what_is_proposed_lies_beyond_the_edge(up):
+    draw = random.Random(up)
+    said = 0
+    for _ in range(3000):
+        one = ranges(draw)
+        low, high = one.ends
+        wider = critic._wider(one, up)
+        if wider is None:
+            assert (low <= 1 and not up) or (up and high <= 1) or one.ranged, one
+            continue
+        said += 1
+        assert (wider[0] > high) if up else (wider[0] < low), one
+        assert up or low <= 0 or wider[0] > 0, one
+        assert wider[0] < 1 or not up or high >= 1 or low < 0 or one.log, one
+        if not one.ranged:
+            new = [float(word) for word in wider[1].partition("=")[2].split(",")]
+            assert new == sorted(set(new), reverse=not up), one
+            assert all(isinstance(c, float) for c in one.choices) or wider[0] == int(wider[0])
+    assert said > 1500
 
 
 def test_two_values_and_names_have_no_edge(sweep, point):
