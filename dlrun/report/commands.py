@@ -2,9 +2,10 @@
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 
 from dlrun import shell
-from dlrun.record.sweep import Point, Sweep
+from dlrun.record.sweep import SEED, Point, Sweep
 
 _OF_THE_SWEEP = ("sweep", "hydra")
 
@@ -42,8 +43,22 @@ def compare(sweep: Sweep, points: Sequence[Point], repeats: int) -> str:
         fixed += ["sweep=grid", *(word for word in typed if shell.key(word) == "sweep.stages")]
     if sweep.settings.get("objective"):  # what they are compared by
         words.append(f"sweep.objective={sweep.settings['objective']}")
-    words = [*filter(None, fixed), *words, f"sweep.repeats={repeats}"]
+    words = [*filter(None, fixed), *words, _repeated(sweep, points, repeats)]
     return shell.line(["dlrun", *_directories(sweep), "-m", *words])
+
+
+def _repeated(sweep: Sweep, points: Sequence[Point], repeats: int) -> str:
+    """The word for so many seeds, those that were trained among them.
+
+    Where several were typed, `sweep.repeats` would begin with another: they are listed, and go on
+    in their smallest step, as a procedure of several trainings takes all seeds below the next.
+    """
+    seeds = sorted({run.seed for point in points for run in point.runs})
+    if sweep.repeats > 1 or len(seeds) < 2:
+        return f"sweep.repeats={repeats}"
+    step = min(after - before for before, after in pairwise(seeds))
+    more = range(seeds[-1] + step, seeds[-1] + step * (repeats - len(seeds)) + 1, step)
+    return f"{SEED}={','.join(map(str, [*seeds, *more]))}"
 
 
 def _recipe(sweep: Sweep, words: Mapping[str, str], more: Iterable[str]) -> list[str]:

@@ -73,6 +73,7 @@ def sweep():
             "objective": "val/accuracy",
             "overrides": ("sweep=random", "sweep.trials=20", "model=mlp"),
             "trials": len(points),
+            "repeats": max((len(one.runs) for one in points), default=1),
             "sampler": "random",
         }
         return Sweep(dimensions=tuple(dimensions), points=tuple(points), **known | more)

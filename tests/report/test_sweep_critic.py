@@ -295,6 +295,26 @@ def test_the_seeds_wanted_are_the_fewest_that_decide(sweep, point):
     assert found.command.endswith("optimizer.lr=0.01,0.02 sweep.repeats=16")
 
 
+@pytest.mark.parametrize(
+    ("seeds", "listed"), [((5, 6, 7), "5,6,7,8"), ((0, 9, 3), "0,3,9,12"), ((5,), None)]
+)
+def test_seeds_that_were_typed_are_kept_and_others_added(sweep, point, seeds, listed):
+    """As `sweep.repeats` would train the seeds from the recipe's own on."""
+    scores = [(0.91, 0.9, 0.92), (0.9, 0.905, 0.91)]
+    points = [
+        point(n, {"optimizer.lr": 0.01 * (n + 1)}, *some[: len(seeds)])
+        for n, some in enumerate(scores)
+    ]
+    points = [
+        replace(p, runs=[replace(run, seed=seed) for run, seed in zip(p.runs, seeds, strict=True)])
+        for p in points
+    ]
+    command = commands.compare(sweep([LR], points, repeats=1), points, 4)
+    assert command.endswith(f" seed={listed}" if listed else " sweep.repeats=4")
+    repeated = commands.compare(sweep([LR], points, repeats=3), points, 4)
+    assert repeated.endswith(" sweep.repeats=4"), "which begins with the same seed"
+
+
 def test_what_a_seed_gives_to_both_is_no_noise(sweep, point):
     """The spread of each is ten times the difference, which every seed shows."""
     luck = (0.5, 0.6, 0.7, 0.8)
