@@ -4,10 +4,10 @@ Pure functions of plain data. A finding is made only where the points support it
 """
 
 import math
+import statistics
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from statistics import median
 
 from dlrun import record
 from dlrun.finding import FAIL, NOTE, WARN, Finding
@@ -132,8 +132,8 @@ def at_the_edge(sweep: Sweep, importance: Mapping[str, float]) -> list[Finding]:
     """The best value lies within 5 % of the end of its range, on its own scale.
 
     Or within 15 % where nothing was tried beyond it: few points are drawn so far out.
-    Silent where all that was tried beyond it failed, where an inner point is as good within
-    its noise, for a hyperparameter that hardly matters, and where the range ends for good:
+    Silent where all that was tried beyond it failed, where noise may have brought it there
+    (`_by_chance`), for a hyperparameter that hardly matters, and where the range ends for good:
     at 0, at 1 for a share.
     """
     found = []
@@ -150,7 +150,7 @@ def at_the_edge(sweep: Sweep, importance: Mapping[str, float]) -> list[Finding]:
         if len({point.values[key] for point in points}) < 3:
             continue
         place = dimension.place(float(best.values[key]))
-        if not _outermost(sweep, dimension, place) or _as_good_inside(sweep, dimension):
+        if not _outermost(sweep, dimension, place) or _by_chance(sweep, dimension, place > 0.5):
             continue
         wider = _wider(dimension, place > 0.5)
         if wider is not None:
@@ -503,7 +503,7 @@ def _lost(sweep: Sweep) -> set[int]:
     if not 1 < len(worst) < len(ranked):
         return failed
     apart = difference(sweep, ranked[0], worst[0])
-    usual = median(point.loss for point in ranked[: -len(worst)])
+    usual = statistics.median(point.loss for point in ranked[: -len(worst)])
     if apart is not None and not apart.decided:
         return failed
     return failed | {point.trial for point in worst if point.loss >= usual}
@@ -533,16 +533,25 @@ def _inside(dimension: Dimension, place: float) -> bool:
     return edge < place < 1 - edge
 
 
-def _as_good_inside(sweep: Sweep, dimension: Dimension) -> bool:
-    """Whether a repeated point away from the edges equals the best within its noise."""
-    best = sweep.ranked[0]
-    for point in sweep.ranked[1:]:
-        if _inside(dimension, dimension.place(float(point.values[dimension.key]))):
-            if best.stderr is None or point.stderr is None:
-                return False
-            apart = difference(sweep, best, point)
-            return apart is not None and not apart.decided
-    return False
+def _by_chance(sweep: Sweep, dimension: Dimension, up: bool) -> bool:
+    """Whether noise alone may have brought the best value to this edge.
+
+    Neither is the best better than each point away from the edges by more than the noise of both,
+    nor do the scores of the outer half of the range rise towards the edge: the slope of their
+    least-squares line, which has the noise that each score brings. No where nothing tells that.
+    """
+    best, sign = sweep.ranked[0], 1 if sweep.maximize else -1
+    places = [(p, dimension.place(float(p.values[dimension.key]))) for p in sweep.ranked]
+    apart = [difference(sweep, best, p) for p, at in places[1:] if _inside(dimension, at)]
+    if all(each is None or each.decided for each in apart):
+        return False
+    outer = [(at if up else -at, p) for p, at in places if (at >= 0.5 if up else at <= 0.5)]
+    middle = statistics.fmean(at for at, _ in outer)
+    rise = sum((at - middle) * sign * point.mean for at, point in outer)  # over ∑(at - middle)²
+    errors = ((at - middle) * (evidence.error(sweep, point) or 0.0) for at, point in outer)
+    repeats = sum(len(point.scores) - 1 for _, point in outer)
+    factor = evidence.quantile(repeats) if repeats else evidence.ERRORS
+    return rise <= factor * math.hypot(*errors)
 
 
 def _wider(dimension: Dimension, up: bool) -> tuple[float, str] | None:

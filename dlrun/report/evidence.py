@@ -59,7 +59,7 @@ class Difference:
         """
         spread = self.error * math.sqrt(self.pairs)
         for many in range(max(self.pairs + 1, 2), MOST_SEEDS + 1):
-            if abs(self.mean) > _quantile(many - 1) * spread / math.sqrt(many):
+            if abs(self.mean) > quantile(many - 1) * spread / math.sqrt(many):
                 return many
         return 0
 
@@ -78,7 +78,7 @@ def difference(sweep: Sweep, one: Point, other: Point) -> Difference | None:
         apart = [sign * (here[seed] - there[seed]) for seed in seeds]
         spread = max(statistics.stdev(apart), _rounding(sweep, one))
         error_of_mean = spread / math.sqrt(len(seeds))
-        factor = _quantile(len(seeds) - 1)
+        factor = quantile(len(seeds) - 1)
         return Difference(statistics.fmean(apart), error_of_mean, factor, len(seeds))
     errors = error(sweep, one), error(sweep, other)
     if errors[0] is None or errors[1] is None:
@@ -116,7 +116,7 @@ def _rounding(sweep: Sweep, point: Point) -> float:
     return 1 / (point.samples * math.sqrt(6)) if sweep.metric.share and point.samples else 0.0
 
 
-def _quantile(degrees: int) -> float:
+def quantile(degrees: int) -> float:
     """How many standard errors an interval of Student's distribution reaches to either side."""
     from scipy.special import stdtrit  # takes 0.2 s to import
 

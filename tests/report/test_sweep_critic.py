@@ -118,6 +118,25 @@ def test_an_edge_is_not_said_where_an_inner_point_is_as_good(sweep, point):
     assert len(critic.at_the_edge(sweep([LR], apart), {})) == 1
 
 
+@pytest.mark.parametrize("repeats", [1, 3])
+@pytest.mark.parametrize("many", [5, None])
+@pytest.mark.parametrize(("gain", "least", "most"), [(0.0, 0.0, 0.06), (0.3, 0.65, 1.0)])
+def test_an_edge_is_seldom_drawn_from_noise(sweep, point, many, repeats, gain, least, most):
+    """Accuracies of 360 samples, which rise over the whole range by `gain`, or not at all."""
+    listed = replace(LR, kind="categorical", low=None, high=None)
+    listed = replace(listed, choices=(1e-4, 1e-3, 1e-2, 1e-1, 1.0)) if many else LR
+    draw, said = random.Random(0), 0
+    for _ in range(200):
+        values = listed.choices or [10 ** draw.uniform(-4, -1) for _ in range(20)]
+        points = []
+        for trial, value in enumerate(values):
+            right = 0.65 + gain * listed.place(value)
+            scores = [sum(draw.random() < right for _ in range(360)) / 360 for _ in range(repeats)]
+            points.append(point(trial, {"optimizer.lr": value}, *scores, samples=360))
+        said += bool(critic.at_the_edge(sweep([listed], points), {}))
+    assert least * 200 <= said <= most * 200
+
+
 def test_what_ends_for_good_is_not_widened(sweep, point):
     lowest = [point(n, {"dropout.rate": rate}, 1 - rate) for n, rate in enumerate([0.01, 0.4, 0.8])]
     assert critic.at_the_edge(sweep([DROPOUT], lowest), {}) == []
