@@ -23,6 +23,7 @@ from dlrun.report.evidence import (
     difference,
     enough,
     slope,
+    split_chance,
     tail,
     varied,
 )
@@ -52,12 +53,15 @@ def findings(
     importance: Mapping[str, float],
     curves: Mapping[int, Sequence[Curve]],
     diagnosis: Container[str] = (),
+    guessing: Mapping[str, float] | None = None,
 ) -> list[Finding]:
     """Everything the results support, the most pressing first.
 
     importance: the share of each dimension, as `evidence.importances` gives it.
     curves: of the objective, for each run of a point, by the point's trial.
     diagnosis: the names of what is said of the best run.
+    guessing: what guessing gives on the validation split, the loss as `undecided`, and the
+    accuracy or mae as `guess`, as far as the best run knows it.
     """
     if not sweep.ranked:
         return nothing_finished(sweep)
@@ -65,7 +69,7 @@ def findings(
     longer = [] if "plateau" in diagnosis else still_improving(sweep, curves)
     if sweep.whole:
         return ingredients(sweep) + longer
-    found = above_a_rate(sweep)
+    found = above_a_rate(sweep, guessing)
     if len(sweep.ranked) < 2:
         return [*found, *too_few(sweep), *longer]
     alike = all_equal(sweep)
@@ -400,14 +404,13 @@ def hardly_matters(sweep: Sweep, importance: Mapping[str, float]) -> list[Findin
     return found
 
 
-def above_a_rate(sweep: Sweep) -> list[Finding]:
+def above_a_rate(sweep: Sweep, guessing: Mapping[str, float] | None = None) -> list[Finding]:
     """Failed or diverged points gather above a value: the split by which chance is least.
 
-    Those count as diverged that share the worst score to the last digit, as networks do
-    whose output no longer depends on their input (`_lost`). Fisher's exact test (1922) of the
-    split, times the number of splits that were tried.
+    guessing: as `findings` takes it; which points have diverged by it, `_lost` says. Fisher's
+    exact test (1922) of each split, and how often chance alone would have one as clear.
     """
-    lost = _lost(sweep)
+    lost = _lost(sweep, guessing or {})
     ended = [p for p in sweep.points if p.status not in (record.RUNNING, record.KILLED)]
     best: tuple[float, Dimension, float, int, int] | None = None
     for dimension in sweep.dimensions:
@@ -416,13 +419,15 @@ def above_a_rate(sweep: Sweep) -> list[Finding]:
         tried = [(p.values[dimension.key], p.trial in lost) for p in ended]
         values = sorted({value for value, _ in tried})
         bad = sum(failed for _, failed in tried)
+        sizes = [sum(each == value for each, _ in tried) for value in reversed(values)]
         for below, above in pairwise(values):
             upper = [failed for value, failed in tried if value >= above]
             lower_bad = bad - sum(upper)
-            p = tail(len(tried), bad, len(upper), sum(upper)) * (len(values) - 1)
             mostly = sum(upper) >= 3 and 2 * sum(upper) > len(upper)
-            seldom = 4 * lower_bad <= len(tried) - len(upper)
-            if mostly and seldom and p < (CHANCE if best is None else best[0]):
+            if not mostly or 4 * lower_bad > len(tried) - len(upper):
+                continue
+            p = split_chance(sizes, bad, tail(len(tried), bad, len(upper), sum(upper)))
+            if p < (CHANCE if best is None else best[0]):
                 limit = _limit(dimension, below, above)
                 best = p, dimension, limit, sum(upper), len(upper)
     if best is None:
@@ -491,22 +496,31 @@ def _samples(*points: Point) -> str:
     return " and ".join(dict.fromkeys(str(p.samples) for p in points if p.stderr is None))
 
 
-def _lost(sweep: Sweep) -> set[int]:
-    """The trials that failed or diverged.
+def _lost(sweep: Sweep, guessing: Mapping[str, float]) -> set[int]:
+    """The trials that failed or diverged: no better than guessing, and clearly worse than the best.
 
-    What shares the worst score may only be as good as others: it must be clearly worse than the
-    best, and have no lower loss than most.
+    Their loss is above that of guessing, and their score nearer to that of guessing than to the
+    best. Or they share the worst score to the last digit, as networks do whose output no longer
+    depends on their input, and have no lower loss than most.
     """
     failed = {point.trial for point in sweep.points if point.status == record.FAILED}
     ranked = sweep.ranked
+    if not ranked:
+        return failed
+    best, sign = ranked[0], 1 if sweep.maximize else -1
     worst = [point for point in ranked if point.mean == ranked[-1].mean]
-    if not 1 < len(worst) < len(ranked):
-        return failed
-    apart = difference(sweep, ranked[0], worst[0])
-    usual = statistics.median(point.loss for point in ranked[: -len(worst)])
-    if apart is not None and not apart.decided:
-        return failed
-    return failed | {point.trial for point in worst if point.loss >= usual}
+    equal = worst if 1 < len(worst) < len(ranked) else []
+    usual = statistics.median(point.loss for point in ranked[: -len(equal) or None])
+    undecided = guessing.get("undecided", math.inf)
+    half = math.inf * sign  # where the score is the loss, or nothing is known of guessing's
+    if "guess" in guessing and sweep.objective in ("val/accuracy", "val/mae"):
+        half = (best.mean + guessing["guess"]) / 2
+    lost = [point for point in equal if point.loss >= usual]
+    for point in ranked[1:]:
+        if undecided < point.loss < math.inf and point.of_loss == best.of_loss:
+            lost += [point] if sign * point.mean < sign * half else []
+    apart = ((point, difference(sweep, best, point)) for point in lost)
+    return failed | {point.trial for point, gap in apart if gap is None or gap.decided}
 
 
 def _and(names: Sequence[str]) -> str:

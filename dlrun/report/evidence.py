@@ -191,6 +191,24 @@ def tail(total: int, bad: int, drawn: int, found: int) -> float:
     return ways / math.comb(total, drawn)
 
 
+def split_chance(sizes: Sequence[int], bad: int, least: float) -> float:
+    """How often chance has a split of ordered groups by a `tail` of at most `least`.
+
+    sizes: of the groups, from the one on; bad: how many are so in all. Exact: the arrangements
+    without such a split are counted, group by group.
+    """
+    total, drawn, ways = sum(sizes), 0, {0: 1}
+    for size in sizes:
+        drawn += size
+        grown: dict[int, int] = {}
+        for found, many in ways.items():
+            for more in range(min(size, bad - found) + 1):
+                grown[found + more] = grown.get(found + more, 0) + many * math.comb(size, more)
+        limit = least * (1 + 1e-9) if drawn < total else -1.0
+        ways = {found: n for found, n in grown.items() if tail(total, bad, drawn, found) > limit}
+    return 1 - ways.get(bad, 0) / math.comb(total, bad)
+
+
 def slope(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
     """The least-squares slope and its standard error."""
     middle, mean = statistics.fmean(x), statistics.fmean(y)

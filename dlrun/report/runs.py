@@ -90,6 +90,17 @@ def unjudged(sweep: Sweep, outputs: Path) -> list[Finding]:
     return [Finding("inconclusive", NOTE, text)]
 
 
+def guessing(sweep: Sweep, outputs: Path) -> dict[str, float]:
+    """What guessing gives on the validation split: `undecided` and `guess` of its examination.
+
+    Empty where the best run was not examined.
+    """
+    best = sweep.best_run
+    info = record.read_json(outputs / str(best.directory) / "run.json") if best else {}
+    seen = info.get("examined") or {}
+    return {key: float(seen[key]) for key in ("undecided", "guess") if key in seen}
+
+
 def verdicts(sweep: Sweep, outputs: Path) -> list[Finding]:
     """The diagnosis of the best run, and what the procedures of all points have found."""
     best = sweep.best_run

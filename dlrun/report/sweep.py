@@ -38,10 +38,11 @@ def summarize(directory: str | Path, console: Console, goes_on: bool = False) ->
         shares = evidence.importances(sweep)
         verdicts = runs.verdicts(sweep, outputs)
         said = [each.name for each in verdicts]
+        guessing = runs.guessing(sweep, outputs)
         apart = runs.measured_apart(sweep, outputs) + runs.unjudged(sweep, outputs)
         findings = [
             *runs.set_up(sweep, outputs),
-            *(apart or critic.findings(sweep, shares, curves, said)),
+            *(apart or critic.findings(sweep, shares, curves, said, guessing)),
             *verdicts,
         ]
         record.keep_findings(directory, findings)

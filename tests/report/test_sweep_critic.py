@@ -564,7 +564,28 @@ def test_what_shares_the_worst_score_need_not_have_diverged(sweep, point, best, 
         point(n, {"optimizer.lr": 0.01 * n}, worst, samples=samples, loss=lossless)
         for n in range(7, 12)
     ]
-    assert len(critic._lost(sweep([LR], points))) == lost
+    assert len(critic._lost(sweep([LR], points), {})) == lost
+
+
+def test_points_with_a_loss_above_that_of_guessing_have_diverged(sweep, point):
+    """One epoch of digits: above a rate of 0.3 accuracies about, and not at, a tenth."""
+    found = {
+        **{0.03: (0.8, 1.2), 0.1: (0.914, 0.32), 0.3: (0.911, 0.28), 3: (0.111, 2.43)},
+        **{5: (0.1, 2.72), 10: (0.1, 2.51), 20: (0.1, 5.3), 50: (0.1, 16.6), 100: (0.2, 94)},
+        200: (0.097, 1733),
+    }
+    rates = Dimension("optimizer.lr", choices=tuple(found))
+    points = [
+        point(n, {"optimizer.lr": rate}, score, loss=loss, samples=360)
+        for n, (rate, (score, loss)) in enumerate(found.items())
+    ]
+    made = sweep([rates], points, sampler="grid")
+    seen = {"undecided": 2.3026, "guess": 0.1}
+    [said] = critic.above_a_rate(made, seen)
+    assert said.text.startswith("7 of the 7 points with optimizer.lr above ")
+    overfit = [replace(p, runs=[replace(p.runs[0], loss=9.0)]) for p in points[:3]]
+    assert critic._lost(replace(made, points=(*overfit, *points[3:6])), seen) == {3, 4, 5}
+    assert critic.above_a_rate(made, {"undecided": 1e4, "guess": 0.1}) == []
 
 
 def test_failures_that_are_scattered_have_no_rate(drawn):
@@ -902,6 +923,20 @@ def test_the_chance_of_a_split_against_counting_them_all():
     found = sum(len(set(split) & {0, 1, 2}) >= 2 for split in splits) / len(splits)
     assert evidence.tail(9, 4, 3, 2) == pytest.approx(found)
     assert evidence.tail(9, 4, 3, 0) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("sizes", [[1] * 8, [2, 3, 2, 1], [4, 4]])
+def test_the_chance_of_the_clearest_split_against_trying_all(sizes):
+    total, bad = sum(sizes), 4
+    ends = list(itertools.accumulate(sizes))[:-1]
+
+    def clearest(places):
+        return min(evidence.tail(total, bad, end, sum(p < end for p in places)) for end in ends)
+
+    each = [clearest(places) for places in itertools.combinations(range(total), bad)]
+    for least in sorted(set(each)):
+        wanted = sum(one <= least * (1 + 1e-9) for one in each) / len(each)
+        assert evidence.split_chance(sizes, bad, least) == pytest.approx(wanted)
 
 
 def test_the_slope_and_its_error_against_numpy():
