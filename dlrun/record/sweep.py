@@ -32,6 +32,7 @@ from dlrun.metric import Metric, known, metric_of
 from dlrun.record import FAILED, FINISHED, KILLED, PRUNED, RUNNING
 from dlrun.record.files import read_json
 from dlrun.record.points import last_values, read_points
+from dlrun.record.test_set import measured
 
 SWEEP, LEDGER = "sweep.json", "ledger.jsonl"
 ENDED = (FINISHED, PRUNED, FAILED)
@@ -311,7 +312,8 @@ class Sweep:
     """What was asked, and every point.
 
     overrides: those of all runs, as typed; trials: how many points there are to be.
-    test: what the test split says of the best run, the only one that it is measured on.
+    test: what the test split says of the best run. tested: how many of the runs it has been
+    measured with: more than one where another was the best before the sweep went on.
     metrics: what `run.json` of a run says of the metrics, by name.
     """
 
@@ -328,6 +330,7 @@ class Sweep:
     cwd: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     test: Mapping[str, float] = field(default_factory=dict)
+    tested: int = 0
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -443,7 +446,9 @@ class Sweep:
     def described(self) -> dict[str, Any]:
         """As `sweep.json` keeps it."""
         asked = asdict(replace(self, points=())) | {"direction": self.direction}
-        return {key: value for key, value in asked.items() if key not in ("points", "test")}
+        return {
+            key: value for key, value in asked.items() if key not in ("points", "test", "tested")
+        }
 
 
 def read(directory: str | Path) -> Sweep:
@@ -455,10 +460,13 @@ def read(directory: str | Path) -> Sweep:
     known |= _of(asked, Sweep) | {"overrides": tuple(asked.get("overrides", ()))}
     sweep = Sweep(**known | {"dimensions": dimensions, "points": latest(directory)}).merged()
     best = sweep.best_run
-    folder = directory.absolute().parents[1] / str(best.directory) if best else None
-    values = last_values(read_points(folder)) if folder else {}
+    outputs = directory.absolute().parents[1]
+    values = last_values(read_points(outputs / str(best.directory))) if best else {}
     test = {key: value for key, value in values.items() if key.startswith("test/")}
-    return replace(sweep, test=test, trials=sweep.trials or len(sweep.points))
+    names = [name for point in sweep.points for name in point.directories]
+    tested = sum(bool(measured(outputs / name)) for name in names) if test else 0
+    trials = sweep.trials or len(sweep.points)
+    return replace(sweep, test=test, tested=tested, trials=trials)
 
 
 def latest(directory: str | Path) -> tuple[Point, ...]:

@@ -25,7 +25,7 @@ def recipes(runs: Path, test_set: str) -> set[str]:
     """The recipes that have been measured on a test set, by the records in a folder."""
     found = set()
     for file in runs.glob("*/run.json"):
-        found |= {each["recipe"] for each in _measured(file) if each["set"] == test_set}
+        found |= {each["recipe"] for each in measured(file.parent) if each["set"] == test_set}
     return found
 
 
@@ -34,7 +34,7 @@ def beside(run: Path) -> int:
 
     0 where it was measured on none.
     """
-    own = _measured(run / "run.json")
+    own = measured(run)
     return len(recipes(run.parent, own[-1]["set"])) if own else 0
 
 
@@ -63,10 +63,10 @@ def warning(count: int) -> str:
     )
 
 
-def _measured(file: Path) -> list[dict[str, str]]:
-    """What a run.json says of its test split. Most say nothing, and are not parsed."""
+def measured(run: Path) -> list[dict[str, str]]:
+    """What the run.json of a run says of its test split. Most say nothing, and are not parsed."""
     try:
-        content = file.read_bytes()
+        content = (run / "run.json").read_bytes()
         found = json.loads(content).get(_KEY) if b'"test_measured"' in content else None
     except (OSError, ValueError, AttributeError):
         return []

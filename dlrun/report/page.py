@@ -133,6 +133,11 @@ def tested(sweep: Sweep) -> str:
         return ""
     values = ", ".join(f"{key} {format.cell(value)}" for key, value in sweep.test.items())
     run_id = str(run.directory).rpartition("/")[2]
+    if sweep.tested > 1:  # another run was the best before the sweep went on
+        return (
+            f"{values}: of the best point, by its run {run_id}; {sweep.tested} runs of this sweep "
+            "have been measured on the test split by now"
+        )
     return f"{values}: measured once, only for the best point, by its run {run_id}"
 
 

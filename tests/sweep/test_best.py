@@ -97,6 +97,20 @@ def test_it_is_never_tested_twice(
     assert [(run.value, run.loss) for point in points(tmp_path) for run in point.runs] == values
 
 
+def test_a_second_measurement_of_a_sweep_that_goes_on_is_said(
+    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("sweep=random", "sweep.seed=1", "optimizer.lr=tag(log,interval(1e-5,1))")
+    found = []
+    for many in (1, 9):
+        assert sweep(*words, f"sweep.trials={many}") == 0
+        found.append(best(tmp_path).name)
+    assert found[0] != found[1], "another is the best"
+    before, _, after = capsys.readouterr().out.rpartition(f"by its run {found[1]}")
+    assert f"measured once, only for the best point, by its run {found[0]}" in before
+    assert after.startswith("; 2 runs of this sweep have been measured on the test split by now")
+
+
 @pytest.mark.figures
 def test_a_sweep_that_was_killed_before_does_it_then(
     sweep: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
