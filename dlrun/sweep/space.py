@@ -184,7 +184,8 @@ def _narrowed(one: Dimension, values: Sequence[Any], margin: float, refine: bool
 def _finer(value: float, listed: Sequence[float]) -> list[float]:
     """A value of a list, and its half, double and triple as far as they lie between its neighbours.
 
-    On a side where none of them does it is the geometric mean with the neighbour.
+    On a side where none of them does it is the geometric mean with the neighbour. At an end of
+    the list there is none, so they lead beyond it.
     """
     below = max((each for each in listed if each < value), default=0.0)
     above = min((each for each in listed if each > value), default=inf)
