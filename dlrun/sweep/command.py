@@ -53,11 +53,14 @@ def run(composer: Composer, words: Sequence[str], command: Sequence[str]) -> Pat
     done = _in_turn(composer, words, stages, head) if stages else [_one(asked)]
     if asked.settings.dry_run:
         return None
-    failed = sum(driver.failed for driver in done)
+    points = [point for driver in done for point in driver.ledger.sweep().points]
+    runs = [run for point in points for run in point.runs]
+    what, each = ("runs", runs) if len(runs) > len(points) else ("points", points)
+    failed = sum(one.status == record.FAILED for one in each)
     wrong = _judge(asked, words, done)
     if failed and (wrong is None or not all(driver.only_diverged for driver in done)):
         # after all stages: the others say enough
-        raise Failure(f"{failed} of {sum(driver.total for driver in done)} points failed")
+        raise Failure(f"{failed} of {len(each)} {what} failed")
     if wrong:
         raise Failure(wrong)
     return done[-1].best_run()

@@ -43,8 +43,8 @@ _NO_MORE = (record.PRUNED, record.FAILED)
 class Driver:
     """A sweep; one process at a time drives it.
 
-    failed: how many points have failed; stopped: at the first failure, with sweep.fail_fast.
-    earlier: runs that were trained by other commands.
+    stopped: at the first failure, with sweep.fail_fast. earlier: runs that were trained by other
+    commands.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -57,7 +57,7 @@ class Driver:
         began = self.session.began
         self.jobs = Jobs(plan.composed, plan.composer, self.directory / "jobs", began)
         self.console = screen.console()
-        self.failed, self.stopped = 0, False
+        self.stopped = False
         self.objective = ""
         self.metrics: Mapping[str, Any] = {}  # what a run says of the metrics
         self.ledger: Ledger
@@ -106,7 +106,6 @@ class Driver:
         different = len({point.recipe for point in points})
         if different < len(points):
             self.console.print(f"{len(points)} points, {different} of them different", markup=False)
-        self.failed = sum(point.status == record.FAILED for point in points)
 
     @property
     def unstacked(self) -> str:

@@ -114,7 +114,7 @@ def test_a_failed_job_of_a_sweep_is_named_and_the_others_go_on(jobs, fails, caps
     assert [recipe.seed for recipe, _, _ in jobs] == [0, 1, 2]
     assert capsys.readouterr().err.splitlines() == [
         "error: seed=1: the loss became nan",
-        "error: 1 of 3 points failed",
+        "error: 1 of 3 runs failed",
     ]
 
 

@@ -33,6 +33,13 @@ def test_one_that_failed_is_not_tried_again_by_its_twins(sweep, tmp_path, capsys
     assert {point.status for point in points(tmp_path)} == {"FINISHED", "FAILED"}
 
 
+def test_of_points_with_several_runs_those_that_failed_are_counted(sweep, capsys):
+    assert sweep("optimizer.lr=0.1,-1", "seed=0,1") == 1
+    out, err = capsys.readouterr()
+    assert "4 runs; points: 1 finished, 1 failed" in out
+    assert err.splitlines()[-1] == "error: 2 of 4 runs failed"
+
+
 def test_what_another_sweep_has_trained_is_taken_over(sweep, tmp_path, capsys):
     assert sweep("optimizer.lr=0.1,0.05,0.01") == 0
     before = {run.name for run in record.all_runs(tmp_path / "outputs")}
