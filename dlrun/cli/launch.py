@@ -18,6 +18,7 @@ from dlrun.recipe.flags import Flags
 from dlrun.recipe.resume import Previous
 from dlrun.recipe.schema import stack_of
 
+_log = logging.getLogger("dlrun")
 _STACK = "sweep.stack="  # is about procedures of several runs too
 _SWEEPING = ("sweep=", "sweep.", "hydra/launcher=", "hydra.launcher.")
 
@@ -42,12 +43,25 @@ def run(asked: Flags, command: Sequence[str]) -> Path | None:
         compose.refuse_endless(directories)
         with compose.composer(directories, asked.multirun) as composer:
             words = [_added(composer, word) for word in experiment.shortened(composer, typed)]
-            if previous:
-                mistakes.words(composer, words)
-                words = previous.merge(composer, words)
             mistakes.words(composer, words)
+            _say_overruled(composer, words)
+            if previous:
+                words = previous.merge(composer, words)
+                mistakes.words(composer, words)
             with mistakes.explained(composer, words):
                 return _do(asked, composer, words, previous, command)
+
+
+def _say_overruled(composer: Composer, words: Sequence[str]) -> None:
+    """Warn of each word that a later one for the same key, with another value, leaves no effect."""
+    parsed = [each for each in composer.parse(words) if not each.is_delete()]
+    last = {each.get_key_element().lstrip("+"): each for each in parsed}
+    for each in parsed:
+        later = last[each.get_key_element().lstrip("+")]
+        if each.value() != later.value():
+            _log.warning(
+                f"{each.input_line}: has no effect, because {later.input_line} comes after it"
+            )
 
 
 def _directories(asked: Flags, previous: Previous | None) -> list[Path]:

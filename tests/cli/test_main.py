@@ -57,6 +57,25 @@ def test_no_arguments_run_the_default_recipe(jobs):
     assert "hydra" not in recipe
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["optimizer=adam", "optimizer=sgd"],
+            ["optimizer=adam: has no effect, because optimizer=sgd"],
+        ),
+        (["-m", "epochs=1,2", "epochs=3"], ["epochs=1,2: has no effect, because epochs=3"]),
+        (["-m", "epochs=3", "epochs=1,2"], ["epochs=3: has no effect, because epochs=1,2"]),
+        (["optimizer.lr=0.1", "optimizer.lr=1e-1"], []),
+        (["+experiment=overfit", "epochs=3"], []),
+    ],
+)
+def test_a_word_that_a_later_one_overrules_is_said(jobs, capsys, words, said):
+    main([*words, "--cfg", "job"] if "-m" not in words else [*words, "sweep.dry_run=true"])
+    lines = [line for line in capsys.readouterr().err.splitlines() if "has no effect" in line]
+    assert lines == [f"warning: {each} comes after it" for each in said]
+
+
 def test_overrides_reach_the_job(jobs):
     words = ["optimizer=adam", "optimizer.lr=0.5", "regularization=[l2,dropout]"]
     assert main(words) == 0
