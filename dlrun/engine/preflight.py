@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from dlrun.engine import signal
+from dlrun.engine.device import without_cudnn
 from dlrun.engine.ending import AtLength
 from dlrun.engine.evaluate import samples
 from dlrun.engine.look import BATCH, Seen, rms, untouched
@@ -173,27 +174,37 @@ def probabilities_into_loss(seen: Seen) -> Iterator[Finding]:
 
 
 def batch_mixing(seen: Seen) -> Iterator[Finding]:
-    """The gradient of one sample's output by another sample, in evaluation mode."""
+    """The gradient of some samples' outputs by the others, in evaluation mode; then the reverse.
+
+    Which are some: those whose number has an odd sum of binary digits (Thue, Morse). No period
+    and no reversal of the batch keeps them apart from the others.
+    """
     x = seen.x[:_MIXED].clone()
     if len(x) < 2 or not x.is_floating_point():
         return
-    with evaluation(seen.run.model), torch.enable_grad():
+    some = torch.tensor([place.bit_count() % 2 == 1 for place in range(len(x))], device=x.device)
+    model = seen.run.model
+    with evaluation(model), torch.enable_grad(), without_cudnn(model):
         outputs = seen.run.uncompiled(x.requires_grad_()).flatten(1)
         if len(outputs) != len(x) or not outputs.requires_grad:
             return
         # Unequal weights: a softmax sums to 1 whatever its input.
         weights = torch.linspace(1, 2, outputs.shape[1], device=x.device, dtype=outputs.dtype)
-        [gradient] = torch.autograd.grad((outputs[0] * weights).sum(), x, allow_unused=True)
-    if gradient is None:
+        sums = [(outputs[part] * weights).sum() for part in (some, ~some)]
+        [one] = torch.autograd.grad(sums[0], x, retain_graph=True, allow_unused=True)
+        [other] = torch.autograd.grad(sums[1], x, allow_unused=True)
+    if one is None or other is None:
         return
-    other = float(gradient[1:].abs().max())
-    if other > 0:
+    by_others = max(float(one[~some].abs().max()), float(other[some].abs().max()))
+    if by_others > 0:
+        itself = max(float(one[some].abs().max()), float(other[~some].abs().max()))
         yield Finding(
             "batch_mixing",
             FAIL,
             "The output for one sample depends on the other samples of its batch: look for a "
-            "softmax, mean, sum, norm or view over axis 0 in the model.",
-            {"gradient_by_others": other, "gradient_by_itself": float(gradient[0].abs().max())},
+            "softmax, mean, sum, norm, shift or view over axis 0 in the model, or a recurrent "
+            "layer without batch_first.",
+            {"gradient_by_others": by_others, "gradient_by_itself": itself},
             changes={"model": "mlp"},
         )
 

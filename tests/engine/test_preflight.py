@@ -164,6 +164,39 @@ def _times(data, factor):
     return {name: replace(each, x=each.x * factor) for name, each in splits.items()}
 
 
+class Rows(nn.Module):
+    """A recurrent layer over the rows of an image, of which `batch_first` may be forgotten."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, self.last = layer, nn.Linear(16, 10)
+
+    def forward(self, x):
+        return self.last(self.layer(x.flatten(1, 2))[0][:, -1])
+
+
+@pytest.mark.parametrize(
+    ("model", "mixes"),
+    [
+        (Rows(nn.GRU(8, 16)), True),
+        (Rows(nn.LSTM(8, 16)), True),
+        (Rows(nn.GRU(8, 16, batch_first=True)), False),
+        (network(Does(lambda x: x + x.cumsum(0))), True),
+        (network(Does(lambda x: x + x.flip(0).cumsum(0).flip(0))), True),
+        (network(Does(lambda x: x + x.flip(0))), True),
+        (network(Does(lambda x: x + x[-1:])), True),
+        (network(Does(lambda x: torch.cat((x[:1], x[1:] + x[:-1])))), True),
+        (network(Does(lambda x: torch.cat((x[1:] + x[:-1], x[-1:])))), True),
+        (network(Does(lambda x: x + x.roll(2, 0))), True),
+        (network(Does(lambda x: x + x.roll(4, 0))), True),
+        (network(Does(lambda x: x.cumsum(1))), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_samples_that_mix_in_either_direction(found, model, mixes):
+    assert ("batch_mixing" in found(model=model)) == mixes
+
+
 @pytest.mark.parametrize(
     ("model", "name", "level"),
     [
