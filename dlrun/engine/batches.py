@@ -39,16 +39,29 @@ def gather(x: Tensor, y: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     return x.index_select(0, rows), y.index_select(0, rows)
 
 
+def sizes(count: int, batch_size: int) -> list[int]:
+    """Of the batches of so many samples, none of which stands alone where there are others.
+
+    A norm over a batch has no variance of one sample.
+    """
+    full, left = divmod(count, batch_size)
+    found = [batch_size] * full + [left] * (left > 0 or not full)
+    if full and left == 1 < batch_size - 1:
+        found[-2:] = batch_size - 1, 2
+    return found
+
+
 def batches(
     x: Tensor,
     y: Tensor,
     order: Tensor,
-    batch_size: int,
+    batch_size: int | list[int],
     device: torch.device | str,
     prefetch: bool = False,
 ) -> Generator[Batch]:
     """Yield (x, y) of batch after batch on the device, in the given order of rows.
 
+    batch_size: of all but the last, or of each.
     prefetch: gather ahead in a thread, into pinned memory for CUDA; for x outside the device.
         What is mapped from a disk is read in its order, some batches together.
         Errors of the thread are raised here; closing the generator ends it.

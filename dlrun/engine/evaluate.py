@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dlrun.engine import batch_statistics, checkpoint
-from dlrun.engine.batches import batches, gather, order
+from dlrun.engine.batches import batches, gather, order, sizes
 from dlrun.engine.feed import PreparedSplit
 from dlrun.engine.run import Run, Weights
 from dlrun.metric import Metric
@@ -122,8 +122,8 @@ def answer(run: Run, x: Tensor, views: Views | None = None) -> Tensor:
 
 def samples(run: Run, feed: PreparedSplit, raw: bool = False) -> Batches:
     """A split in order, in batches (x, y) as the model sees them in evaluation, or raw."""
-    size = run.lengths.evaluation_batch
-    for x, y in batches(feed.x, feed.y, feed.rows, size, run.device, prefetch=feed.prefetch):
+    parts = sizes(len(feed.rows), run.lengths.evaluation_batch)
+    for x, y in batches(feed.x, feed.y, feed.rows, parts, run.device, prefetch=feed.prefetch):
         if not raw:
             x = ready(run, x if feed.prepared else run.evaluation(x))
         yield x, x if run.reconstructs else y

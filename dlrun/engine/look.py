@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from dlrun.data import Split
 from dlrun.data.sample import sample
 from dlrun.engine import checkpoint, signal
-from dlrun.engine.batches import gather
+from dlrun.engine.batches import gather, sizes
 from dlrun.engine.evaluate import ready
 from dlrun.engine.memory import HOLDERS, OF_MODULES, overlaps, refill
 from dlrun.engine.run import Run
@@ -216,7 +216,7 @@ class Backward:
 
 def output_of(run: Run, x: Tensor) -> Tensor:
     """(n, outputs) float32 What the model gives for samples as it sees them, in its mode."""
-    parts = x.split(run.lengths.evaluation_batch)
+    parts = x.split(sizes(len(x), run.lengths.evaluation_batch))
     return torch.cat([run.uncompiled(part).float() for part in parts])
 
 

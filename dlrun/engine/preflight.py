@@ -25,7 +25,7 @@ from dlrun.engine.near_copies import near_copies
 from dlrun.engine.noise_scale import noise_scale
 from dlrun.engine.run import Run
 from dlrun.engine.target_leak import target_leak
-from dlrun.errors import told
+from dlrun.errors import place, told
 from dlrun.finding import FAIL, NOTE, WARN, Finding
 from dlrun.loss import REARRANGES
 from dlrun.model.order import evaluation
@@ -80,8 +80,8 @@ their weights take so much away."""
 def preflight(run: Run) -> list[Finding]:
     """Every finding of the set-up and of the signal of a run that has not been trained.
 
-    A check is left out, which is said, where the user's model raises an error in it: it may take
-    batches of some sizes alone.
+    A check is left out, which is said, where the model or the user's own loss raises an error in
+    it: it may take batches of some sizes alone.
     """
     found: list[Finding] = []
     left_out: dict[str, Exception] = {}
@@ -98,11 +98,16 @@ def preflight(run: Run) -> list[Finding]:
 
 
 def raised_by(model: nn.Module, error: BaseException) -> bool:
-    """Whether a module of a model has raised an error that is not dlrun's own, nor torch's."""
-    kinds = [(module, type(module).__module__.partition(".")[0]) for module in model.modules()]
-    own = {id(module) for module, package in kinds if package not in ("dlrun", "torch")}
+    """Whether an error has come out of a model, or of the user's own code.
+
+    What a module of dlrun raises is dlrun's mistake, unless a module of the user has called it.
+    """
+    package = {id(module): type(module).__module__.partition(".")[0] for module in model.modules()}
     frames = traceback.walk_tb(error.__traceback__)
-    return any(id(frame.f_locals.get("self")) in own for frame, _ in frames)
+    met = [package.get(id(frame.f_locals.get("self")), "") for frame, _ in frames]
+    passed = [each for each in met if each]
+    theirs = not {"dlrun", "torch"}.issuperset(passed) or passed[-1:] == ["torch"]
+    return theirs or place(error) is not None
 
 
 def _incomplete(left_out: Mapping[str, Exception]) -> Iterator[Finding]:
@@ -112,7 +117,7 @@ def _incomplete(left_out: Mapping[str, Exception]) -> Iterator[Finding]:
         yield Finding(
             "inconclusive",
             NOTE,
-            f"The model does not take the batches of some checks, which are left out "
+            f"The model or its loss does not take the batches of some checks, which are left out "
             f"({', '.join(left_out)}): {told(error).rstrip('.')}.",
             {"checks": len(left_out)},
         )
@@ -285,7 +290,7 @@ def _holds(value: Any, weight: torch.Tensor) -> bool:
 
 def ignores_input(seen: Seen) -> Iterator[Finding]:
     """Outputs for real inputs against those for zeros."""
-    blank = seen.evaluated(torch.zeros_like(seen.x[:1]))
+    blank = seen.evaluated(torch.zeros_like(seen.x[:_MIXED]))[:1]
     spread = float((seen.outputs - blank).abs().max())
     if max((met.dead for met in seen.trained.activations), default=0.0) >= DEAD:
         return  # which explains it

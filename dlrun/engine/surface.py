@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dlrun.data import Data
 from dlrun.data.sample import make_generator
+from dlrun.engine.batches import sizes
 from dlrun.engine.evaluate import averaged
 from dlrun.engine.layers import weights
 from dlrun.engine.look import some, untouched
@@ -122,9 +123,9 @@ class _Moved:
 
 @torch.no_grad()
 def _loss(run: Run, x: Tensor, y: Tensor) -> Tensor:
-    size = run.lengths.evaluation_batch
-    parts = zip(x.split(size), y.split(size), strict=True)
-    sums = [run.loss(run.uncompiled(a).float(), b) * len(b) for a, b in parts]
+    parts = sizes(len(x), run.lengths.evaluation_batch)
+    pairs = zip(x.split(parts), y.split(parts), strict=True)
+    sums = [run.loss(run.uncompiled(a).float(), b) * len(b) for a, b in pairs]
     loss: Tensor = torch.stack(sums).sum() / len(y)
     return loss
 

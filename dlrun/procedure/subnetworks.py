@@ -42,11 +42,11 @@ def subnetworks(lab: Lab) -> Outcome:
             "probabilities to average"
         )
     x, y = (torch.cat(parts) for parts in zip(*samples(untrained, untrained.val), strict=True))
-    _check(places(untrained.model, x[:1]))
+    _check(places(untrained.model, x[:2]))
     [trained] = lab.train([Training(name="trained")])
     run = lab.trained(trained)
     with evaluating(run):
-        found = places(run.model, x[:1])
+        found = places(run.model, x[:2])
         z = each(run.model, x, found)
         scaled = run.model(x).cpu().double().log_softmax(-1)
         answers = {SCALED: scaled} | means(z, torch.log(odds(found)))
@@ -82,7 +82,7 @@ class Place:
 
 
 def places(model: nn.Module, x: Tensor) -> list[Place]:
-    """Where a model drops, in the order of its modules; x: (1, *shape) as it takes it."""
+    """Where a model drops, in the order of its modules; x: (n, *shape) as it takes it."""
     shapes: dict[nn.Module, torch.Size] = {}
 
     def seen(module: nn.Module, args: tuple[Any, ...]) -> None:

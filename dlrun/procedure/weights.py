@@ -183,7 +183,7 @@ def _pictures(run: Run) -> Tensor | None:
     None where they are no pictures: that layer sees no images, or not a whole one.
     """
     x, _ = next(iter(samples(run, run.train)))
-    layers = weight_layers(run.model, x[:1]) if x.dim() == 4 else []
+    layers = weight_layers(run.model, x[:2]) if x.dim() == 4 else []
     if not layers:
         return None
     layer = layers[0]

@@ -10,6 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from dlrun.engine.batches import sizes
 from dlrun.engine.feed import PreparedSplit
 from dlrun.engine.run import Run
 
@@ -51,10 +52,10 @@ class Pool:
         self._starts = torch.tensor([starts[place] for place in places], device=self._x.device)
         self._rows = [distinct[place].rows for place in places]
 
-    def batches(self, rows: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, rows: Tensor, size: int | list[int]) -> Iterator[tuple[Tensor, Tensor]]:
         """Batch after batch of these rows, (n, ...) of the same for all, or (runs, n, ...).
 
-        rows: (n,) or (runs, n), of each run's own split.
+        rows: (n,) or (runs, n), of each run's own split. size: of all but the last, or of each.
         """
         rows = rows.to(self._x.device)
         if not self.shared:
@@ -75,8 +76,10 @@ class Pool:
         rows = self._rows[0]
         if not self.shared:
             rows = torch.nn.utils.rnn.pad_sequence(self._rows, batch_first=True)
-        for place, (x, y) in enumerate(self.batches(rows, size)):
-            yield x, y, [min(max(count - place * size, 0), size) for count in counts]
+        start, parts = 0, sizes(rows.shape[-1], size)
+        for part, (x, y) in zip(parts, self.batches(rows, parts), strict=True):
+            yield x, y, [min(max(count - start, 0), part) for count in counts]
+            start += part
 
     def part(self, numbers: Sequence[int]) -> None:
         """Go on with these runs alone."""

@@ -35,7 +35,7 @@ def gain(runs: Sequence[Run]) -> float:
 def room(run: Run) -> int:
     """How many runs like this one fit into the memory that is free, at least one."""
     weights = sum(p.nbytes for p in (*run.model.parameters(), *run.model.buffers()))
-    rows = run.train.rows[:1]
+    rows = run.train.rows[:2]  # some batch norms take no single sample
     x = run.train.x[rows].to(run.device)
     sizes: list[int] = []
 
@@ -44,13 +44,13 @@ def room(run: Run) -> int:
         return tensor
 
     was_training = run.model.training
-    run.model.eval()  # batch norm takes no single sample
+    run.model.eval()
     with saved_tensors_hooks(seen, lambda tensor: tensor), torch.enable_grad():
         run.uncompiled(x if run.train.prepared else run.evaluation(x))
     run.model.train(was_training)
     lengths = run.lengths
     batch = max(lengths.batch_size, min(lengths.evaluation_batch, len(run.val)))
-    own = _COPIES * weights + batch * max(0, sum(sizes) - weights)
+    own = _COPIES * weights + batch * max(0, sum(sizes) - weights) // len(rows)
     return max(1, int(_SHARE * free_memory(run.device) / max(own, 1)))
 
 

@@ -4,13 +4,31 @@ import numpy as np
 import pytest
 import torch
 
-from dlrun.engine.batches import AHEAD, batches, gather, grouped, order, will_need
+from dlrun.engine.batches import AHEAD, batches, gather, grouped, order, sizes, will_need
 
 
 def samples(n=23):
     generator = torch.Generator().manual_seed(0)
     x = torch.randint(0, 256, (n, 3, 4, 5), dtype=torch.uint8, generator=generator)
     return x, torch.arange(n)
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "wanted"),
+    [
+        (0, 4, [0]),
+        (1, 4, [1]),
+        (4, 4, [4]),
+        (5, 4, [3, 2]),
+        (7, 4, [4, 3]),
+        (9, 4, [4, 3, 2]),
+        (3, 2, [2, 1]),
+        (2, 1, [1, 1]),
+    ],
+)
+def test_no_sample_stands_alone_where_there_are_others(count, size, wanted):
+    assert sizes(count, size) == wanted
+    assert [len(part) for part in torch.arange(count).split(wanted)] == wanted
 
 
 def prefetching():

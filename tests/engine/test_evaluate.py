@@ -1,11 +1,12 @@
 """What is measured, against the same computed by hand in float64."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from dlrun.data import Data, Split
 from dlrun.engine.evaluate import measure
@@ -77,6 +78,15 @@ def test_views_are_averaged_as_the_loss_takes_them(of: Callable[[str], Run], los
     assert measured["loss"] == pytest.approx(float(WRITTEN[loss](z, y)), rel=1e-5)
     mean = {"cross_entropy": z.softmax(-1), "bce": z.sigmoid()}.get(loss, z).mean(0)
     assert measured["accuracy"] == pytest.approx(float((mean.argmax(1) == y).double().mean()))
+
+
+def test_no_sample_is_evaluated_alone(compose_recipe: Recipe, digits: Data) -> None:
+    """A batch norm that keeps no statistics has none of a single sample."""
+    run = build.build(compose_recipe("batch_size=32"), digits)
+    norm = nn.BatchNorm1d(64, track_running_stats=False)
+    run.model = run.forward = run.uncompiled = nn.Sequential(nn.Flatten(), norm, nn.Linear(64, 10))
+    some = replace(digits.val, rows=digits.val.rows[: run.lengths.evaluation_batch + 1])
+    assert measure(run, prepare(some, run.evaluation, run.device, fixed=False))["loss"] > 0
 
 
 def test_averages_of_sure_predictions_keep_their_digits() -> None:

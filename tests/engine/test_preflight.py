@@ -9,7 +9,7 @@ from torch import nn
 
 from dlrun.data import Data, Split
 from dlrun.engine import signal
-from dlrun.engine.preflight import preflight
+from dlrun.engine.preflight import preflight, raised_by
 from dlrun.finding import FAIL, NOTE, WARN
 from dlrun.loss import Loss
 from dlrun.recipe import build
@@ -492,9 +492,54 @@ def test_a_users_module_may_keep_more_than_tensors(found):
     assert model.calls == 0
 
 
+@pytest.mark.parametrize("samples", [16, 257])
+def test_a_norm_over_the_batch_sees_no_single_sample(compose_recipe, digits, samples):
+    """It mixes the batch, which is said; nothing is left out."""
+    few = replace(digits, train=replace(digits.train, rows=digits.train.rows[:samples]))
+    run = build.build(compose_recipe("batch_size=16"), few)
+    norm = nn.BatchNorm1d(16, track_running_stats=False)
+    layers = (nn.Flatten(), nn.Linear(64, 16), norm, nn.ReLU(), nn.Linear(16, 10))
+    run.model = run.uncompiled = nn.Sequential(*layers)
+    names = {each.name for each in preflight(run)}
+    assert "batch_mixing" in names
+    assert not {"inconclusive", "ignores_input"} & names
+
+
+def test_a_check_is_left_out_where_layers_of_torch_refuse_its_batch(compose_recipe, digits):
+    run = build.build(compose_recipe(), digits)
+    run.model = run.uncompiled = nn.Sequential(nn.Unflatten(0, (16, -1)), nn.Flatten(0, 1))
+    run.model.extend([*network()])
+    [one] = [each for each in preflight(run) if each.name == "inconclusive"]
+    assert "RuntimeError" in one.text
+
+
+def test_an_error_of_the_users_loss_is_theirs(compose_recipe, digits):
+    def refuses(z, y):
+        raise ValueError("it takes pairs")
+
+    run = build.build(compose_recipe(), digits)
+    run.loss = run.objective = Loss(refuses)
+    found = [each.text for each in preflight(run) if each.name == "inconclusive"]
+    assert any("ValueError: it takes pairs" in text for text in found)
+
+
+class Breaks(nn.Module):
+    def forward(self, x):
+        raise ValueError("a mistake of dlrun")
+
+
+def test_an_error_of_dlruns_own_layer_is_no_fault_of_the_model(monkeypatch):
+    monkeypatch.setattr(Breaks, "__module__", "dlrun.model.blocks")
+    monkeypatch.setattr("dlrun.errors._PACKAGE", __file__)
+    model = nn.Sequential(Breaks())
+    with pytest.raises(ValueError, match="mistake") as caught:
+        model(torch.ones(1))
+    assert not raised_by(model, caught.value)
+
+
 def test_an_error_without_words_is_named_once(compose_recipe, digits):
     def refuses(x):
-        if len(x) == 1:
+        if len(x) == 8:
             raise MemoryError
         return x
 
