@@ -71,7 +71,7 @@ def test_a_large_network_sees_fewer_samples_in_batches_as_it_evaluates(compose_r
     sizes, forward = [], run.uncompiled
     run.uncompiled = lambda x: sizes.append(len(x)) or forward(x)
     assert len(Seen(run).outputs) == 16
-    assert sizes == [5, 5, 5, 1]
+    assert sizes == [5, 5, 4, 2]
 
 
 def test_activations_come_in_the_order_of_the_network(compose_recipe, digits):
