@@ -458,7 +458,7 @@ def class_missing(seen: Seen) -> Iterator[Finding]:
 def class_imbalance(seen: Seen) -> Iterator[Finding]:
     """Classes that are rare in training, or whose share in validation differs beyond chance."""
     run = seen.run
-    if not seen.counts or run.objective is not run.loss:  # weighted already
+    if not seen.counts or run.balanced:
         return
     train, val = seen.counts
     present = [count for count in train if count]

@@ -39,6 +39,7 @@ class Run:
     loss: what is measured. objective: what is trained, the loss with what class weights
         and regularizers make of it; penalties are apart.
     order: the rows of the training split in the order of an epoch, by its number.
+    balanced: whether sampling or class weights make up for classes that are rare.
     schedule: (step, total_steps, steps_per_epoch) -> multiplier of the learning rates.
     flops: of the forward pass of one sample.
     views: a raw batch as several, whose predictions are averaged on the test split.
@@ -89,6 +90,7 @@ class Run:
     labels: bool = False
     watch: tuple[str, ...] = ()
     began: dict[str, Any] | None = None
+    balanced: bool = False
     frozen: Frozen | None = None
 
     def __post_init__(self) -> None:

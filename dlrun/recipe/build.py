@@ -185,6 +185,7 @@ def build(
         loss=learner.loss,
         objective=learner.objective,
         order=_order(config, feeds.train, lengths),
+        balanced="balanced" in (config.sampling, config.class_weights),
         optimizer=optimizer,
         schedule=schedule_of(config, lengths),
         lengths=lengths,

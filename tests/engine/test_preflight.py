@@ -333,8 +333,10 @@ def test_a_class_that_is_missing_or_rare(found, table):
     # That a class is missing is not also that its share differs.
     assert "class_imbalance" not in found(data=made(x, y, rows[y[:200] != 2]))
     rare = torch.cat((rows[y[:200] != 2], rows[y[:200] == 2][:9]))
-    assert found(data=made(x, y, rare))["class_imbalance"] == WARN
-    assert "class_imbalance" not in found("class_weights=balanced", data=made(x, y, rare))
+    for words in ((), ("regularization=[label_smoothing]",)):
+        assert found(*words, data=made(x, y, rare))["class_imbalance"] == WARN
+    for word in ("class_weights=balanced", "sampling=balanced"):
+        assert "class_imbalance" not in found(word, data=made(x, y, rare))
 
 
 def test_a_class_with_too_few_samples_for_another_split(compose_recipe, table):
