@@ -19,7 +19,7 @@ from dlrun.engine.constant import best_constant
 from dlrun.engine.distance import distances
 from dlrun.engine.evaluate import averaged, evaluate, samples
 from dlrun.engine.feed import prepare
-from dlrun.engine.look import Seen, error_of_mean, output_of, some, untouched
+from dlrun.engine.look import Seen, as_begun, error_of_mean, output_of, some, untouched
 from dlrun.engine.run import Run
 from dlrun.engine.step import training_batches
 from dlrun.engine.trial import improved
@@ -133,8 +133,8 @@ def examined(
 def initial_loss(run: Run) -> float:
     """The loss of a run that has not been trained, on the training samples that are looked at."""
     with untouched(run):
-        looked = _looked(run, run.data.train)
-        return float(run.loss(looked.outputs, looked.y))
+        x, y = some(run, run.data.train, SAMPLES)
+        return float(run.loss(as_begun(run, x), y))
 
 
 @torch.no_grad()

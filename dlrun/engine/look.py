@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from dlrun.data import Split
 from dlrun.data.sample import sample
-from dlrun.engine import checkpoint, signal
+from dlrun.engine import batch_statistics, checkpoint, signal
 from dlrun.engine.batches import gather, sizes
 from dlrun.engine.evaluate import ready
 from dlrun.engine.memory import HOLDERS, OF_MODULES, overlaps, refill
@@ -145,6 +145,14 @@ class Seen:
         return self.evaluated(self.x)
 
     @cached_property
+    def begun(self) -> Tensor:
+        """The same with batch norm's statistics of these samples, as training begins with."""
+        if not batch_statistics.layers(self.run.model):
+            return self.outputs
+        with untouched(self.run):
+            return as_begun(self.run, self.x)
+
+    @cached_property
     def counts(self) -> tuple[list[int], list[int]] | None:
         """Samples of each class in training and validation; None where there are no classes."""
         data = self.run.data
@@ -218,6 +226,18 @@ def output_of(run: Run, x: Tensor) -> Tensor:
     """(n, outputs) float32 What the model gives for samples as it sees them, in its mode."""
     parts = x.split(sizes(len(x), run.lengths.evaluation_batch))
     return torch.cat([run.uncompiled(part).float() for part in parts])
+
+
+@torch.no_grad()
+def as_begun(run: Run, x: Tensor) -> Tensor:
+    """What `output_of` gives in evaluation mode, with batch norm's statistics of these samples.
+
+    Those that an untrained network holds say nothing. Call it inside `untouched`.
+    """
+    if len(x) > 1:
+        batch_statistics.estimate(run.model, run.uncompiled, x.tensor_split(-(-len(x) // SAMPLES)))
+    with evaluation(run.model):
+        return output_of(run, x)
 
 
 def are_images(x: Tensor) -> bool:

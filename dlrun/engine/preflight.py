@@ -125,15 +125,15 @@ def _incomplete(left_out: Mapping[str, Exception]) -> Iterator[Finding]:
 
 def initial_loss(seen: Seen) -> Iterator[Finding]:
     """The loss against that of a network that has no opinion: equal logits, or the mean."""
-    run = seen.run
+    run, outputs = seen.run, seen.begun
     if run.regression:
-        undecided = seen.y.mean(0, keepdim=True).expand_as(seen.y).reshape(seen.outputs.shape)
+        undecided = seen.y.mean(0, keepdim=True).expand_as(seen.y).reshape(outputs.shape)
         undecided = torch.logit(undecided, eps=1e-6) if run.loss.link == "sigmoid" else undecided
         # Targets that are not standardized are far from 0, where networks begin.
         expected = max(float(run.objective(each, seen.y)) for each in (undecided, 0 * undecided))
     else:
-        expected = float(run.objective(torch.zeros_like(seen.outputs), seen.y))
-    got = float(run.objective(seen.outputs, seen.y))
+        expected = float(run.objective(torch.zeros_like(outputs), seen.y))
+    got = float(run.objective(outputs, seen.y))
     numbers = {"loss": got, "undecided": expected}
     size = rms(seen.y.float()) if run.regression and not run.reconstructs else 0.0
     if size > LARGE and run.scale is None and run.began is None:

@@ -9,6 +9,7 @@ from torch import nn
 
 from dlrun.data import Data, Split
 from dlrun.engine import signal
+from dlrun.engine.examine import initial_loss
 from dlrun.engine.preflight import preflight, raised_by
 from dlrun.finding import FAIL, NOTE, WARN
 from dlrun.loss import Loss
@@ -248,6 +249,20 @@ def test_inputs_that_are_not_scaled(found, table):
 
 def _normed():
     return nn.Sequential(nn.BatchNorm1d(5), nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+@pytest.mark.parametrize("large", [1e3, 1e6])
+def test_a_network_that_normalizes_its_inputs_begins_undecided(compose_recipe, table, large):
+    """Batch norm's first statistics are not those that it trains with; they stay as they are."""
+    x, y = table
+    run = build.build(compose_recipe("preprocessing=none"), made(large * (x + 1), y))
+    norm = nn.BatchNorm1d(5)
+    run.model = run.uncompiled = nn.Sequential(norm, nn.Linear(5, 9), nn.ReLU(), nn.Linear(9, 3))
+    assert "initial_loss" not in {each.name for each in preflight(run)}
+    assert initial_loss(run) < 2
+    assert float(norm.running_mean.abs().max()) == float(norm.num_batches_tracked) == 0
+    nn.init.normal_(run.model[-1].weight, std=100)
+    assert "initial_loss" in {each.name for each in preflight(run)}
 
 
 def test_inputs_that_depend_on_each_other(found, table):
