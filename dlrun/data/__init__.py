@@ -148,7 +148,9 @@ class Data:
     scale: of the targets, where these are standardized.
     depth: for files of more than 8 bits: x is value/(2^depth − 1), or with depth 8 the value
         itself as uint8.
-    groups: of all samples of the set, by their rows, as in `Source`.
+    groups: of all samples of the set, by their rows, as in `Source`; with leaks=together those
+        that are identical are of one.
+    dealt: the splits that were made by us rather than given.
     labels, reading, columns, targets: as in `Source`.
     made: what runs have made of just these data and share; see `dlrun.engine.shared`.
     """
@@ -164,6 +166,7 @@ class Data:
     scale: Scale | None = None
     depth: int | None = None
     groups: Tensor | None = None
+    dealt: tuple[str, ...] = ()
     extra: Mapping[str, Split] = field(default_factory=dict)
     hashes: Tensor | None = None
     labels: bool | None = None

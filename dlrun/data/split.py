@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -20,7 +21,7 @@ from dlrun.errors import Mistake
 
 NAMES = ("train", "val", "test")
 TRAIN_DEV = "train_dev"
-LEAKS = ("warn", "error", "drop")
+LEAKS = ("warn", "error", "drop", "together")
 _HOLD_BACK, _THIN, _FOLDS, _BOOTSTRAP, _PART = 5, 6, 7, 8, 9  # uses of a seed; others are elsewhere
 _VAL = 0.1  # what of train becomes val unless said otherwise
 _log = logging.getLogger("dlrun")
@@ -56,7 +57,8 @@ def make(
     leaks: what to do with samples of val that are identical to one of train, and samples of
         test that are identical to one of train or val: warn, error, or drop them from val
         and test. Train never loses a sample. Samples that are identical by chance are none to
-        be warned of.
+        be warned of. together: identical samples are a group, which stays in one of the splits
+        that are made here; of those that the source gives, it warns.
     train_dev: how many samples of train, or what share of it, become a split of this name: of
         the distribution of train, but not trained on. For leaks it comes after train.
     samples: how many samples of train, or what share of what is left of it, are trained on.
@@ -74,13 +76,17 @@ def make(
     check(split, val, split_seed, leaks, samples, train_dev, classes)
     if classes is not None:
         source = some_classes.among(source, classes)
+    if leaks == "together":
+        source = replace(source, groups=_together(source))
+    groups, dealt = source.groups, tuple[str, ...]()
     if rows is None:
         generator = torch.Generator().manual_seed(split_seed)
         chosen = _choose_rows(source, split, val, generator)
         if train_dev is not None:
             chosen = _hold_back(chosen, source, train_dev, split_seed)
-        if leaks != "warn" or not source.chance:
-            chosen = _treat_leaks(chosen, source.hashes.numpy(), leaks)
+        dealt = _not_given(source, chosen)
+        if leaks in ("error", "drop") or not source.chance:
+            chosen = _treat_leaks(chosen, source.hashes.numpy(), leaks, dealt)
     else:
         given = dict.fromkeys(NAMES, ()) | dict(rows)
         chosen = {name: np.asarray(some, np.int64) for name, some in given.items()}
@@ -106,7 +112,8 @@ def make(
         outputs=len(source.classes) or source.y.shape[1],
         digest=source.digest,
         scale=scale,
-        groups=source.groups,
+        groups=groups,
+        dealt=dealt,
         depth=source.values.depth or None if source.values else None,
         reading=source.reading,
         columns=source.columns,
@@ -386,7 +393,7 @@ def _deal(
         parts = _deal_groups(rows, groups, labels, list(shares.values()), generator)
         found = len(np.unique(groups))
         what = f"{shell.counted(found, 'group')} in {len(rows)} samples"
-        why, right = "large", "give it a larger fraction, or group by another column"
+        why, right = "large", "give it a larger fraction, or make the groups smaller"
         are = "is" if found == 1 else "are"
         far = 0 if exact else max(1, len(rows) // 50)
     dealt = dict(zip(shares, parts, strict=True))
@@ -401,7 +408,7 @@ def _deal(
         sizes = ", ".join(f"{len(part):,} for {name}" for name, part in dealt.items())
         _log.warning(f"{key}: {what} leave {sizes}")
     if source.groups is not None and "train" in dealt:
-        _warn_of_absent("data.group", source, rows, dealt["train"])
+        _warn_of_absent(key, source, rows, dealt["train"])
     return dealt
 
 
@@ -488,9 +495,38 @@ def _warn_of_small(counts: Sequence[int], classes: Sequence[str], parts: int) ->
         )
 
 
-def _treat_leaks(rows: dict[str, Rows], hashes: NDArray[np.int64], leaks: str) -> dict[str, Rows]:
+def _together(source: Source) -> Tensor | None:
+    """The groups of a source, of which those with identical samples are one; None for none."""
+    same = np.unique(source.hashes.numpy(), return_inverse=True)[1]
+    if len(same) == 0 or same.max() + 1 == len(same):
+        return source.groups
+    if source.groups is None:
+        return torch.from_numpy(same)
+    from scipy.sparse import coo_array  # which takes long to import
+    from scipy.sparse.csgraph import connected_components
+
+    own = np.unique(source.groups.numpy(), return_inverse=True)[1] + same.max() + 1
+    size = int(own.max()) + 1
+    met = coo_array((np.ones(len(own), bool), (same, own)), (size, size))
+    return torch.from_numpy(connected_components(met, directed=False)[1][same].astype(np.int64))
+
+
+def _not_given(source: Source, rows: Mapping[str, Rows]) -> tuple[str, ...]:
+    """The splits that are not as the source gives them."""
+    given = source.given
+    return tuple(
+        name
+        for name, some in rows.items()
+        if len(some) and not (name in given and np.array_equal(given[name].numpy(), some))
+    )
+
+
+def _treat_leaks(
+    rows: dict[str, Rows], hashes: NDArray[np.int64], leaks: str, dealt: Sequence[str]
+) -> dict[str, Rows]:
+    """dealt: the splits that are made here, between which there need be no leak."""
     kept = dict(rows)
-    found = []
+    found, cure = [], "data.leaks=drop removes them"
     order = [name for name in ("train", TRAIN_DEV, "val", "test") if name in rows]
     for place, later in enumerate(order):
         seen = np.zeros(len(rows[later]), bool)
@@ -499,19 +535,22 @@ def _treat_leaks(rows: dict[str, Rows], hashes: NDArray[np.int64], leaks: str) -
             if count := int(same.sum()):
                 are = "sample of {} is" if count == 1 else "samples of {} are"
                 found.append(f"{count} {are.format(later)} identical to samples of {name}")
+                if {name, later} <= {*dealt}:
+                    cure = "data.leaks=together keeps them in one split"
             seen |= same
         kept[later] = rows[later][~seen]
     if not found:
         return rows
     message = ", ".join(found)
     if leaks == "error":
-        raise Mistake(f"data.leaks=error: {message}; data.leaks=drop removes them", "leak")
-    if leaks == "warn":
-        _log.warning(f"{message}; data.leaks=drop removes them")
+        raise Mistake(f"data.leaks=error: {message}; {cure}", "leak")
+    if leaks in ("warn", "together"):
+        _log.warning(f"{message}; {cure}")
         return rows
     emptied = [name for name in order if len(rows[name]) and not len(kept[name])]
     if emptied:
-        raise Mistake(f"data.leaks=drop: {message}, which leaves {emptied[0]} empty", "leak")
+        right = "; data.leaks=together keeps them in one split" if emptied[0] in dealt else ""
+        raise Mistake(f"data.leaks=drop: {message}, which leaves {emptied[0]} empty{right}", "leak")
     lost = [f"{len(rows[name]) - len(kept[name])} from {name}" for name in order[1:]]
     _log.warning(f"{message}; data.leaks=drop removed {' and '.join(lost)}")
     return kept

@@ -562,19 +562,22 @@ def leak(seen: Seen) -> Iterator[Finding]:
         return
     known = data.hashes[data.train.rows]
     same = "targets included: if a pair is one case twice, " if data.columns else ""
-    for name, split in (("validation", data.val), ("test", data.test)):
+    for name, where in (("val", "validation"), ("test", "test")):
+        split = data.splits[name]
         hashes = data.hashes[split.rows]
         many = int(torch.isin(hashes, known).sum())
         if many:
             share = many / len(split)
+            cure = "drop" if many < len(split) else ""
+            cure = "together" if {"train", name} <= {*data.dealt} else cure
             are = "sample ({}) is identical" if many == 1 else "samples ({}) are identical"
             yield Finding(
                 "leak",
                 WARN if share > LEAKED else NOTE,
-                f"{many} {name} {are.format(f'{share:.1%}')} to others that train or "
+                f"{many} {where} {are.format(f'{share:.1%}')} to others that train or "
                 f"choose the network{', ' if same else ': '}{same}the result there is too good.",
                 {"samples": many, "share": share},
-                changes={"data.leaks": "drop"} if many < len(split) else {"procedure": "show_data"},
+                changes={"data.leaks": cure} if cure else {"procedure": "show_data"},
             )
         known = torch.cat((known, hashes))
 

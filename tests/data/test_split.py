@@ -235,6 +235,53 @@ def test_dropping_a_whole_split_is_a_mistake():
         split.make(made, leaks="drop")
 
 
+COPIED = [*range(200), *[200 + n % 10 for n in range(200)]]
+"""The hashes of 200 samples and of ten others, each there 20 times."""
+
+
+@pytest.mark.parametrize("options", [{}, {"train_dev": 40}, {"split": [240, 80, 80]}])
+def test_identical_samples_stay_together_and_classes_near_their_shares(options, caplog):
+    labels = [0] * 200 + [1 + n % 2 for n in range(200)]
+    made = source(labels, hashes=COPIED)
+    data = split.make(made, **{"split": "60/20/20", "leaks": "together"} | options)
+    found = [set(made.hashes[part.rows].tolist()) for part in data.splits.values()]
+    assert sum(map(len, found)) == len(set().union(*found)) == 210
+    assert sum(map(len, data.splits.values())) == 400
+    kinds = [data.train.y[part.rows].unique().tolist() for part in (data.train, data.val)]
+    assert kinds[0] == [0, 1, 2]
+    assert len(kinds[1]) > 1
+    assert "identical" not in caplog.text
+    dealt = split.folds(data.train.y, 4, 0, data.groups)
+    of = [set(made.hashes[fold].tolist()) for fold in dealt]
+    assert sum(map(len, of)) == 210
+
+
+def test_without_identical_samples_together_changes_nothing():
+    plain, together = (split.make(source([0, 1] * 20), leaks=each) for each in ("warn", "together"))
+    assert parts(together) == parts(plain)
+    assert together.groups is None
+
+
+def test_samples_identical_to_those_of_a_group_join_it():
+    made = replace(source([0] * 40, hashes=[*range(39), 0]), groups=torch.arange(40) // 2)
+    groups = split.make(made, leaks="together").groups
+    assert groups[[0, 1, 38, 39]].unique().numel() == 1
+    assert groups.unique().numel() == 19
+
+
+def test_splits_that_a_source_gives_stay_and_their_leaks_are_warned_of(caplog):
+    data = split.make(leaking(), leaks="together")
+    assert [len(part) for part in parts(data)] == [6, 4, 5]
+    assert "data.leaks=drop" in caplog.text
+
+
+def test_together_is_proposed_where_the_splits_are_made_here(caplog):
+    data = split.make(source([0, 1] * 200, hashes=COPIED), "60/20/20")
+    assert data.dealt == ("train", "val", "test")
+    assert "data.leaks=together" in caplog.text
+    assert not split.make(leaking()).dealt
+
+
 def test_no_leaks_no_warning(caplog):
     split.make(source([0, 1] * 20), "60/20/20", leaks="error")
     assert not caplog.records
@@ -457,7 +504,7 @@ def test_a_class_that_groups_take_out_of_train_is_said(caplog):
     made = grouped([60] + [10] * 4)
     made = replace(made, y=(made.groups == 0).long())
     split.make(made, "20/60/20")
-    assert "data.group: 1 of 2 classes has no sample among the 20 to train on (c1)" in caplog.text
+    assert "data.split: 1 of 2 classes has no sample among the 20 to train on (c1)" in caplog.text
 
 
 @pytest.mark.parametrize("count", [2, 5, 7])

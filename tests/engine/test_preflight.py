@@ -331,6 +331,16 @@ def test_samples_that_stand_in_two_splits(found, table):
     assert found(data=replace(data, hashes=hashes))["leak"] == NOTE
 
 
+def test_copies_are_kept_together_where_the_split_is_ours(compose_recipe, table):
+    x, y = table
+    data = made(x, y)
+    hashes = torch.arange(400) % 200
+    for dealt, cure in ((("train", "val"), "together"), ((), None), (("val",), None)):
+        run = build.build(compose_recipe(), replace(data, hashes=hashes, dealt=dealt))
+        [leak] = [each for each in preflight(run) if each.name == "leak"]
+        assert leak.changes.get("data.leaks") == cure
+
+
 def test_identical_samples_with_different_labels(found, table):
     x, y = table
     hashes = torch.arange(400)
