@@ -126,7 +126,10 @@ NAMES: dict[str, tuple[str, str]] = {
         "two passes in evaluation mode differ: dropout or noise is left on",
         "Humbatova et al. 2021",
     ),
-    "input_scale": ("inputs are far from zero mean and unit variance", "LeCun et al. 1998"),
+    "input_scale": (
+        "inputs are far from zero mean and unit variance, or a number marks a missing value",
+        "LeCun et al. 1998",
+    ),
     "dependent_inputs": (
         "some inputs are nearly a linear combination of others",
         "the condition number of their correlations; Belsley et al. 1980",

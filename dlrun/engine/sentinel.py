@@ -1,0 +1,109 @@
+"""Numbers of a table that stand for a missing value, such as -999 or 9999."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from dlrun.data import Data
+from dlrun.data.sample import sample
+from dlrun.data.tables.cells import MISSING
+from dlrun.engine.look import Seen
+from dlrun.finding import WARN, Finding
+
+ROWS = 10_000
+"""Training rows that are looked at, at most."""
+SHARE, FEWEST = 0.01, 5
+"""A mark stands in this share of the rows, and in so many: an outlier does not come back exactly.
+"""
+APART = 10.0
+"""Interquartile ranges between a mark and the nearest other value: 7 σ beyond 3 σ of a normal one.
+"""
+MARKS = 3
+"""Marks at either end of a column at most: not asked, unknown, refused."""
+
+
+def sentinels(seen: Seen) -> Iterator[Finding]:
+    """One exact value in many rows of a column of numbers, far from all others.
+
+    A column whose other values have no interquartile range, as a flag or rare counts, has none.
+    """
+    data = seen.run.data
+    split = data.train
+    if split.x.dim() != 2 or not split.x.is_floating_point():
+        return
+    rows = sample(split, ROWS, seed=0)
+    x = split.x[rows].cpu()
+    # A mark is at an end of its column; most columns have no such value more than a few times.
+    ends = torch.stack([(x == x.amin(0)).sum(0), (x == x.amax(0)).sum(0)]).amax(0)
+    least = max(FEWEST, SHARE * len(x))
+    numbers = _numbers(data, x.shape[1])
+    found = {
+        place: marks
+        for place in numbers
+        if ends[place] >= least and (marks := marked(x[:, place], least))
+    }
+    if not found:
+        return
+    place, (mark, *_) = next(iter(found.items()))
+    share = float((x[:, place].double() == mark).double().mean())
+    others = f", and so in {len(found) - 1} more" if len(found) > 1 else ""
+    every = sorted({each for marks in found.values() for each in marks})
+    yield Finding(
+        "input_scale",
+        WARN,
+        f"The column {numbers[place]} is {mark:.7g} in {share:.1%} of the rows, far from all its "
+        f"other values{others}: where that stands for a missing value, say so.",
+        {"share": share, "columns": float(len(found))},
+        changes={"data.missing": _missing(data, every)}
+        if data.reading.get("columns")
+        else {"procedure": "show_data"},
+    )
+
+
+def marked(values: Tensor, least: float) -> list[float]:
+    """The values of a column (n,) that stand apart at its ends, each at least so many times.
+
+    Half of the rows have another: of fewer, the few values of a rare count would be a range.
+    """
+    unique, counts = values.double().unique(return_counts=True)
+    found: list[float] = []
+    for flip in (False, True):
+        ends, many = (unique.flip(0), counts.flip(0)) if flip else (unique, counts)
+        for taken in range(min(MARKS, len(ends) - 2), 0, -1):
+            rest, times = ends[taken:], many[taken:]
+            rest, times = (rest.flip(0), times.flip(0)) if flip else (rest, times)
+            often = bool((many[:taken] >= least).all()) and 2 * int(times.sum()) >= len(values)
+            gap = float((ends[taken] - ends[taken - 1]).abs())
+            if often and gap > APART * _range(rest, times) > 0:
+                found += ends[:taken].tolist()
+                break
+    return found
+
+
+def _range(unique: Tensor, counts: Tensor) -> float:
+    """The interquartile range of values, in order, that are there so many times."""
+    below = counts.cumsum(0)
+    places = torch.searchsorted(below, below[-1] * torch.tensor([0.25, 0.75]))
+    low, high = unique[places].tolist()
+    return float(high - low)
+
+
+def _numbers(data: Data, inputs: int) -> dict[int, str]:
+    """The columns of numbers, by the places of their inputs."""
+    columns = data.reading.get("columns")
+    if not columns:
+        return {place: str(place + 1) for place in range(inputs)}
+    numbers = {column["name"] for column in columns if column["kind"] == "number"}
+    return {
+        place: name for place, name in enumerate(data.columns) if place < inputs and name in numbers
+    }
+
+
+def _missing(data: Data, marks: Sequence[float]) -> list[str | float]:
+    """What means a missing value, and marks: the setting takes the place of the usual words."""
+    known = data.reading.get("missing")
+    if known is None:
+        absent = any(column.get("absent") for column in data.reading["columns"])
+        known = [*MISSING, "NA", "N/A", "None", "NONE"] if absent else ()
+    return [*known, *(int(mark) if mark == int(mark) else float(f"{mark:.7g}") for mark in marks)]
