@@ -119,7 +119,7 @@ NAMES: dict[str, tuple[str, str]] = {
     ),
     "no_gradient": ("a parameter gets no gradient, or one that is not finite", "Karpathy 2019"),
     "ignores_input": (
-        "the network gives the same output for real inputs as for zeros",
+        "the network gives the same output for real inputs as for zeros, or never uses some",
         "the input-independent baseline of Karpathy 2019",
     ),
     "random_in_eval": (

@@ -169,7 +169,7 @@ class Seen:
     @cached_property
     def trained(self) -> "Backward":
         """A mini-batch forward and back, in training mode."""
-        return self._backward()
+        return self.backward()
 
     @cached_property
     def layers(self) -> list[tuple[str, nn.Parameter]]:
@@ -182,10 +182,11 @@ class Seen:
         with evaluation(self.run.model):
             return output_of(self.run, x)
 
-    def after_a_step(self) -> "Backward":
-        """The same mini-batch once more, after one small step down the gradient.
+    @contextmanager
+    def after_a_step(self) -> Iterator[None]:
+        """Inside, the network has taken one small step down the gradient.
 
-        A branch that begins at zero has no gradient before that, and has one now.
+        A branch that begins at zero has no gradient before that, and has one then.
         """
         gradients = self.trained.gradients
         with untouched(self.run):
@@ -194,9 +195,9 @@ class Seen:
                     if name in gradients:
                         size = gradients[name].norm().clamp(min=1e-12)
                         weight.sub_(gradients[name] * (_STEP * (1 + weight.norm()) / size))
-            return self._backward()
+            yield
 
-    def _backward(self) -> "Backward":
+    def backward(self) -> "Backward":
         model, size = self.run.model, min(BATCH, self.run.lengths.batch_size)
         with untouched(self.run), torch.enable_grad():
             model.train()

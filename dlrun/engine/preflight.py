@@ -73,6 +73,8 @@ VANISHING, EXPLODING = 1e-4, 1e3
 LARGE = 30.0
 """The root mean square of targets in terms of the 1 that outputs begin with: a thousand times the
 loss, and at usual rates steps that throw the weights as far."""
+UNUSED = 1 / 3
+"""The share of the inputs of an image or a series that a network never uses, to be warned of."""
 FADING = 0.005
 """The first layer's gradient in terms of the last one's: three sigmoids, at 1/4 or less each, and
 their weights take so much away."""
@@ -226,7 +228,8 @@ def no_gradient(seen: Seen) -> Iterator[Finding]:
     wild = [name for name, value in gradients.items() if not value.isfinite().all()]
     zero = {name for name, value in gradients.items() if value.dim() > 1 and not value.any()}
     if zero and not wild:
-        after = seen.after_a_step().gradients
+        with seen.after_a_step():
+            after = seen.backward().gradients
         zero = {name for name in zero if name not in after or not after[name].any()}
     for names, level, one, many in (
         (
@@ -304,6 +307,63 @@ def ignores_input(seen: Seen) -> Iterator[Finding]:
             {"difference": spread},
             changes={"initializer": "default"},
         )
+
+
+def unused_inputs(seen: Seen) -> Iterator[Finding]:
+    """Inputs that vary and that the outputs do not depend on.
+
+    Of images and series a part is often cut off: a crop of 224×224 leaves 23% of 256×256, strides
+    that do not fit leave the last rows. They are warned of from UNUSED on.
+    """
+    x, run = seen.x, seen.run
+    if len(x) < BATCH // 4 or not x.is_floating_point() or run.reconstructs:
+        return
+    if max((met.dead for met in seen.trained.activations), default=0.0) >= DEAD:
+        return  # which explains it
+    varies = x.flatten(1).std(0) > 0
+    unused = _untouched_by(seen, varies)
+    if bool(unused.any()) and seen.trained.gradients:
+        with seen.after_a_step():  # sparse weights at first reach some inputs by no path
+            unused &= _untouched_by(seen, unused)
+    many, all_inputs = int(unused.sum()), int(varies.sum())
+    if not many or many == all_inputs or (x.dim() > 2 and many < UNUSED * all_inputs):
+        return
+    names = run.data.columns if len(run.data.columns) == len(unused) else ()
+    some = [names[place] for place in unused.nonzero().flatten().tolist()[:3]] if names else []
+    told = f" ({', '.join(some)}{', …' if many > 3 else ''})" if some else ""
+    yield Finding(
+        "ignores_input",
+        WARN,
+        f"{many:,} of {all_inputs:,} inputs that vary{told} never reach the output: look for a "
+        "wrong slice, crop, mask or stride in the model.",
+        {"unused": float(many), "inputs": float(all_inputs)},
+        changes={"model": "mlp"},
+    )
+
+
+def _untouched_by(seen: Seen, asked: torch.Tensor) -> torch.Tensor:
+    """(inputs,) Which of the asked inputs have no gradient at any sample, nor change any output.
+
+    What is rounded, compared or looked up has no gradient, and changes outputs.
+    """
+    model, call = seen.run.model, seen.run.uncompiled
+    met = torch.zeros_like(asked)
+    with evaluation(model), torch.enable_grad(), without_cudnn(model):
+        for part in seen.x.split(BATCH):
+            x = part.clone().requires_grad_()
+            outputs = call(x).flatten(1)
+            weights = torch.linspace(1, 2, outputs.shape[1], device=x.device, dtype=outputs.dtype)
+            if not outputs.requires_grad:
+                return torch.zeros_like(asked)
+            [gradient] = torch.autograd.grad((outputs * weights).sum(), x, allow_unused=True)
+            if gradient is None:
+                return torch.zeros_like(asked)
+            met |= (gradient != 0).flatten(1).any(0)
+    unused = asked & ~met
+    flat = seen.x[:BATCH].flatten(1)
+    changed = torch.where(unused, flat.roll(1, 0), flat).reshape(seen.x[:BATCH].shape)
+    same = torch.equal(seen.evaluated(changed), seen.evaluated(seen.x[:BATCH]))
+    return unused if same else torch.zeros_like(unused)
 
 
 def random_in_eval(seen: Seen) -> Iterator[Finding]:
@@ -797,7 +857,7 @@ CHECKS = (  # what causes others comes first
     *(leak, near_copies, target_leak, label_noise, class_missing, class_imbalance, fixed_order),
     *(no_validation, sentinels, input_scale),
     *(dead_units, saturated_units, initial_loss, gradients, linear_scaling),
-    *(no_gradient, linear_network, wrong_loss, dependent_inputs, ignores_input),
+    *(no_gradient, linear_network, wrong_loss, dependent_inputs, ignores_input, unused_inputs),
 )
 
 

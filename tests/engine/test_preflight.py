@@ -219,6 +219,51 @@ def test_of_the_users_own_model(found, model, name, level):
     assert found(model=model).get(name) == level
 
 
+def cut(x):
+    """The upper half."""
+    return x * (torch.arange(8) < 4)[:, None]
+
+
+def on(function):
+    """A network that sees what a function leaves of its images."""
+    return nn.Sequential(Does(function), *network())
+
+
+@pytest.mark.parametrize(
+    ("model", "named"),
+    [
+        (on(cut), True),
+        (on(lambda x: x.roll(2, 2) * 1.0), False),
+        (on(lambda x: x[..., 1:].contiguous().repeat(1, 1, 1, 2)[..., :8]), False),  # a crop
+        (on(torch.round), False),
+        (nn.Sequential(nn.Conv2d(1, 4, 1, stride=2), *network(shape=(4, 4, 4))), True),
+        (nn.Sequential(nn.MaxPool2d(2), *network(shape=(1, 4, 4))), False),
+        (nn.Sequential(nn.Conv2d(1, 4, 3, stride=3), *network(shape=(4, 2, 2))), True),
+        (nn.Sequential(nn.Conv2d(1, 4, 3, stride=2), *network(shape=(4, 3, 3))), False),
+    ],
+    ids=range(8),
+)
+def test_images_of_which_a_large_part_is_never_used(found, model, named):
+    assert (found(model=model).get("ignores_input") == WARN) == named
+
+
+@pytest.mark.parametrize(
+    ("part", "named"),
+    [(lambda x: x[:, [0, 0, 1, 2, 3]], True), (lambda x: x, False), (lambda x: x.sign(), False)],
+)
+def test_columns_that_are_never_used(found, table, part, named):
+    x, y = table
+    model = nn.Sequential(Does(part), nn.Linear(5, 9), nn.ReLU(), nn.Linear(9, 3))
+    assert (found(data=made(x, y), model=model).get("ignores_input") == WARN) == named
+
+
+def test_inputs_without_a_weight_at_first_are_used(found, table):
+    model = nn.Sequential(nn.Linear(5, 9), nn.ReLU(), nn.Linear(9, 3))
+    with torch.no_grad():
+        model[0].weight[:, 2] = 0
+    assert "ignores_input" not in found(data=made(*table), model=model)
+
+
 def made(x, y, train=None, classes=3, scale=None):
     rows = torch.arange(len(x))
     train = rows[: len(x) // 2] if train is None else train
