@@ -158,8 +158,7 @@ def build(
     devices.set_up(config.threads or most, config.deterministic)
     device = devices.choose(config.device)
     task.settle_loss(config, data)
-    start = starts.of(config)
-    seen = _see(config, data, device, start, known)
+    seen = _see(config, data, device, start := starts.of(config), known)
     config.facts.shape, config.facts.outputs = list(seen.x.shape[1:]), data.outputs
     lengths = lengths_of(config, known.samples if known else len(data.train), seen.x[0].numel())
     learner = _learner(config, data, seen, lengths)
