@@ -79,14 +79,14 @@ def examined(
     validation sample lies further from the training samples than a training sample does, 0.5 where
     they are alike; of `probes` samples of each. moved, spread: by how many standard errors the
     inputs of validation and of training differ, in where they lie and in how far they spread;
-    test/…: so for those of test. test/error: the standard error of the loss on all of test;
-    test/higher: by how many standard errors its samples have higher losses than those of
-    validation, in their ranks. homogeneous: 1 where twice an input gives twice the output, as
-    without any bias. fading: the first layer's gradient in terms of the last one's. max_norm: the
-    share of the weights that it keeps from growing. as_trained: after few epochs the loss of
-    training batches as the training measured it, and its standard error. trial/…: as
-    `trial.improved` says. test/samples: how many the test split has; so for other splits that
-    nothing is trained on.
+    test/…: so for those of test. test/error: the
+    standard error of the loss on all of test; test/higher: by how many standard errors its samples
+    have higher losses than those of validation, in their ranks. homogeneous: 1 where twice an input
+    gives twice the output, as without any bias. fading: the first layer's gradient in terms of the
+    last one's. max_norm: the share of the weights that it keeps from growing. as_trained: after few
+    epochs the loss of training batches as the training measured it, and its standard error.
+    trial/…: as `trial.improved` says. test/samples: how many the test split has; so for other
+    splits that nothing is trained on.
     """
     with untouched(run), averaged(run):
         train = _looked(run, run.data.train)
@@ -451,44 +451,71 @@ def _moved(train: Tensor, val: Tensor) -> dict[str, float]:
     Ranks of columns, or of principal components of all inputs; so that no distribution is
     assumed. As normal deviates (Paulson 1942).
     """
-    order = _mixed(len(train) + len(val))
-    # Mixed, so that among equal values none comes first for the split it is of.
-    x = torch.cat([train, val]).flatten(1).cpu().float()[order]
-    of_val = order >= len(train)
-    most = min(DIRECTIONS, len(x) // 10, int(of_val.sum()) - 1, int((~of_val).sum()) - 1)
+    x = torch.cat([train, val]).flatten(1).cpu().float()
+    most = min(DIRECTIONS, len(x) // 10, len(train) - 1, len(val) - 1)
     if most < 1 or not x.isfinite().all():
         return {}
     if x.shape[1] > most:
         x = _principal(x - x.mean(0), most)
-    ranks = (x.argsort(0).argsort(0).double() + 0.5) / len(x) - 0.5
-    return {
-        "moved": _apart(ranks[~of_val], ranks[of_val]),
-        "spread": _apart(ranks[~of_val].abs(), ranks[of_val].abs()),
-    }
+    ranks = _ranks(x)
+    return {"moved": _apart(ranks, len(train)), "spread": _apart(ranks.abs(), len(train))}
+
+
+def _ranks(x: Tensor) -> Tensor:
+    """Ranks in each column, from -1/2 to 1/2; of equal values the mean of theirs (Kendall 1945)."""
+    ranks = []
+    for column in x.T:
+        _, place, count = column.unique(return_inverse=True, return_counts=True)
+        ranks.append((count.cumsum(0).double() - count / 2)[place])
+    return torch.stack(ranks, 1) / len(x) - 0.5
 
 
 def _principal(x: Tensor, count: int) -> Tensor:
     """Centred rows in their leading directions, nearly (Halko, Martinsson, Tropp 2011)."""
     generator = torch.Generator().manual_seed(0)
-    some = x[:ROWS]
+    some = x[_mixed(len(x))[:ROWS]]
     probes = torch.randn(x.shape[1], count, generator=generator)
     for _ in range(2):
         probes = torch.linalg.qr(some.T @ (some @ probes)).Q
     return x @ probes
 
 
-def _apart(a: Tensor, b: Tensor) -> float:
-    """By how many standard errors the means of two sets of rows differ: Hotelling 1931."""
-    n, p = len(a) + len(b), a.shape[1]
-    within = (len(a) - 1) * torch.cov(a.T) + (len(b) - 1) * torch.cov(b.T)
-    within = within.reshape(p, p) / (n - 2)
-    within += 1e-9 * within.trace() * torch.eye(p).to(within)
-    apart = a.mean(0) - b.mean(0)
-    squared = float(apart @ torch.linalg.solve(within, apart)) * len(a) * len(b) / n
-    ratio = squared * (n - p - 1) / ((n - 2) * p)
-    first, second = 2 / (9 * p), 2 / (9 * (n - p - 1))
-    root = max(ratio, 0.0) ** (1 / 3)
-    return float(((1 - second) * root - (1 - first)) / math.sqrt(second * root * root + first))
+def _apart(x: Tensor, first: int) -> float:
+    """By how many standard errors the means of the first rows and of the rest differ.
+
+    Hotelling's T² in all directions that the rows have (indicators of a column's classes have one
+    fewer), against random splits of the same rows: a beta distribution of their mean and variance
+    (Pitman 1937; Box, Andersen 1955), as rare values in small splits are not normal.
+    """
+    x = x - x.mean(0)
+    sizes, directions = torch.linalg.eigh(x.T @ x)
+    some = sizes > 1e-9 * sizes.sum()
+    x = x @ directions[:, some] / sizes[some].sqrt()
+    n, p = x.shape
+    if not p:
+        return 0.0
+    # The share of what tells the splits apart that the columns explain, by least squares.
+    told = float(x[:first].sum(0).square().sum()) * n / (first * (n - first))
+    mean = p / (n - 1)
+    both = mean * (1 - mean) / _variance(n, p, first, float(x.square().sum(1).square().sum())) - 1
+    ratio = told / max(1 - told, 1e-12) * (1 - mean) / mean
+    a, b = 1 / (9 * both * mean), 1 / (9 * both * (1 - mean))
+    root = math.cbrt(ratio)
+    return ((1 - b) * root - (1 - a)) / math.sqrt(b * root * root + a)
+
+
+def _variance(n: int, p: int, first: int, square: float) -> float:
+    """Of the share that p columns explain of a random split of n rows into `first` and the rest.
+
+    square: the sum of the squares of the rows' leverages.
+    """
+    share = first / n
+    fourth = (share**3 + (1 - share) ** 3) / (share * (1 - share) * n)
+    pairs, both = n * (n - 1), p * p + 2 * p
+    found = square * fourth * (n + 3) / pairs + (both - 3 * square) * (1 - fourth) / pairs
+    triples = (2 * fourth - 1) / (pairs * (n - 2))
+    found += (12 * square - 2 * both) * triples - 3 * (both - 6 * square) * triples / (n - 3)
+    return found - (p / (n - 1)) ** 2
 
 
 def independent(run: Run, split: Split) -> int:

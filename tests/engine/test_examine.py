@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -226,6 +227,46 @@ def test_that_random_splits_differ_is_as_rare_as_it_should_be():
         found += examine._moved(x[:120], x[120:]).values()
     assert np.mean(np.array(found) > 1.645) == pytest.approx(0.05, abs=0.025)
     assert max(found) < 4
+
+
+@pytest.mark.parametrize(("samples", "rare"), [(360, 0.06), (900, 0.03)])
+def test_random_splits_of_tables_with_rare_values_differ_as_rarely(samples, rare):
+    """A missing value, a class of a column: equal values have no order, and few are not normal."""
+    generator = torch.Generator().manual_seed(0)
+    city = torch.multinomial(torch.tensor([0.4, 0.3, 0.2, 0.1]), samples, True, generator=generator)
+    x = torch.cat(
+        [
+            torch.randn(samples, 3, generator=generator),
+            torch.nn.functional.one_hot(city),
+            torch.rand(samples, 6, generator=generator) < rare,
+        ],
+        1,
+    )
+    found = np.empty((1500, 2))
+    for each in found:
+        order = torch.randperm(samples, generator=generator)
+        each[:] = list(examine._moved(*x[order].split([samples * 8 // 9, samples // 9])).values())
+    # 1.645 and 2.326 are exceeded by chance in one of 20 and of 100; 3.5 is SURE.
+    for beyond, chance in ((1.645, 0.05), (2.326, 0.01)):
+        far = 3.5 * math.sqrt(chance * (1 - chance) / len(found))
+        assert (found > beyond).mean(0) == pytest.approx(chance, abs=far)
+
+
+def test_what_columns_explain_of_a_random_split_varies_as_computed():
+    """Pitman 1937: over all splits of ten rows into seven and three."""
+    x = torch.tensor(np.random.default_rng(0).exponential(size=(10, 2)))
+    x = torch.linalg.qr(x - x.mean(0)).Q
+    splits = [list(some) for some in combinations(range(10), 3)]
+    told = torch.stack([x[some].sum(0).square().sum() * 10 / 21 for some in splits])
+    square = float(x.square().sum(1).square().sum())
+    assert float(told.mean()) == pytest.approx(2 / 9)
+    assert examine._variance(10, 2, 3, square) == pytest.approx(float(told.var(correction=0)))
+
+
+def test_a_value_that_validation_alone_has_is_found():
+    x = torch.zeros(360, 1)
+    x[-40::3] = 1
+    assert examine._moved(x[:320], x[320:])["moved"] > 5
 
 
 def test_neighbours_are_those_of_scikit_learn(train_recipe, digits, monkeypatch):
