@@ -223,7 +223,8 @@ NAMES: dict[str, tuple[str, str]] = {
         "Ioffe 2017",
     ),
     "distribution_shift": (
-        "validation or test data come from another distribution than training data",
+        "validation or test data come from another distribution than training data, or were drawn "
+        "unluckily",
         "Ng 2018",
     ),
     "same_distribution": (

@@ -145,6 +145,7 @@ class Data:
     hashes: as in `Source`; None where they are not known, or equal by chance.
     extra: more splits by their names, such as train_dev: nothing trains on them or chooses by
         them; they are measured at the end, as `train_dev/…`.
+    drawn: the names of the splits that are drawn at random, and not given by the source.
     scale: of the targets, where these are standardized.
     depth: for files of more than 8 bits: x is value/(2^depth − 1), or with depth 8 the value
         itself as uint8.
@@ -168,6 +169,7 @@ class Data:
     groups: Tensor | None = None
     dealt: tuple[str, ...] = ()
     extra: Mapping[str, Split] = field(default_factory=dict)
+    drawn: frozenset[str] = frozenset()
     hashes: Tensor | None = None
     labels: bool | None = None
     reading: Mapping[str, Any] = field(default_factory=dict)

@@ -105,6 +105,7 @@ def make(
         name=source.name,
         **{name: parts.pop(name) for name in NAMES},
         extra=parts,
+        drawn=_drawn(source, chosen),
         hashes=None if source.chance else source.hashes,
         labels=source.labels,
         shape=tuple(source.x.shape[1:]),
@@ -118,6 +119,16 @@ def make(
         reading=source.reading,
         columns=source.columns,
         targets=source.targets,
+    )
+
+
+def _drawn(source: Source, chosen: Mapping[str, Rows]) -> frozenset[str]:
+    """Of the splits that have samples, those that the source does not give."""
+    given = {name: rows.numpy() for name, rows in source.given.items()}
+    return frozenset(
+        name
+        for name, rows in chosen.items()
+        if len(rows) and not (name in given and np.isin(rows, given[name]).all())
     )
 
 

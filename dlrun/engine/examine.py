@@ -79,7 +79,7 @@ def examined(
     validation sample lies further from the training samples than a training sample does, 0.5 where
     they are alike; of `probes` samples of each. moved, spread: by how many standard errors the
     inputs of validation and of training differ, in where they lie and in how far they spread;
-    test/…: so for those of test. test/error: the
+    drawn: 1 where validation is drawn at random; test/…: so for those of test. test/error: the
     standard error of the loss on all of test; test/higher: by how many standard errors its samples
     have higher losses than those of validation, in their ranks. homogeneous: 1 where twice an input
     gives twice the output, as without any bias. fading: the first layer's gradient in terms of the
@@ -117,6 +117,7 @@ def examined(
             if "val" in whole:
                 found |= _of_all(run, "val", run.data.val, found)
             found |= _moved(*_independent(run, run.data.train, run.data.val, SAMPLES, seed=0))
+            found["drawn"] = float("val" in run.data.drawn)
             if len(val.y) >= NEIGHBOURS and not run.reconstructs and not run.labels:
                 found |= _neighbours(run, train, val)
             if tested and len(run.data.test):
@@ -125,6 +126,7 @@ def examined(
         if tested and len(run.data.test):
             parts = _independent(run, run.data.train, run.data.test, SAMPLES, seed=0)
             found |= {f"test/{key}": value for key, value in _moved(*parts).items()}
+            found["test/drawn"] = float("test" in run.data.drawn)
         for name in ("test", *run.data.extra):
             found[f"{name}/samples"] = float(len(run.data.splits[name]))
     return found

@@ -17,7 +17,8 @@ from dlrun.errors import Mistake
 from dlrun.finding import NOTE, WARN, Finding
 from dlrun.procedure import Lab, Outcome, Training, procedure
 from dlrun.report import gallery
-from dlrun.report.known import SURE
+from dlrun.report.diagnosis import UNLUCKY
+from dlrun.report.known import SURE, redrawn
 
 _OF_DATA = (
     *("leak", "label_noise", "class_missing", "class_imbalance", "input_scale"),
@@ -50,7 +51,7 @@ def show_data(lab: Lab, examples: int = 10, tell_apart: bool = False) -> Outcome
                     f"validation, not {fewest}, as samples of a group lie near each other"
                 )
         if tell_apart:
-            found.append(_shift(told_apart(built.run)))
+            found.append(_shift(told_apart(built.run), "val" in data.drawn, lab.recipe))
         if len(data.shape) == 3 and data.shape[0] in (1, 3) and lab.directory is not None:
             rows = [each.numpy() for each in _examples(built.run, examples)]
             gallery.write(rows, lab.directory / "figures" / "examples.png")
@@ -64,16 +65,17 @@ def show_data(lab: Lab, examples: int = 10, tell_apart: bool = False) -> Outcome
     return Outcome(findings=findings, table=table, text=_described(data))
 
 
-def _shift(told: Mapping[str, float]) -> Finding:
-    """What a classifier that tells training from validation comes to."""
+def _shift(told: Mapping[str, float], drawn: bool, recipe: Mapping[str, Any]) -> Finding:
+    """What a classifier that tells training from validation comes to; drawn: at random."""
     share, error = told["share"], told["error"]
     said = (
         f"Nearest neighbours tell training inputs from validation inputs in {share:.1%} of "
         f"{2 * told['samples']:.0f} samples, where chance is right in 50%"
     )
     if share - 0.5 > SURE * error:
-        text = f"{said}: the two splits come from different distributions."
-        return Finding("distribution_shift", WARN, text, dict(told))
+        why = UNLUCKY if drawn else "the two splits come from different distributions"
+        changes = redrawn(recipe) if drawn else {}
+        return Finding("distribution_shift", WARN, f"{said}: {why}.", dict(told), changes=changes)
     return Finding(
         "same_distribution",
         NOTE,

@@ -23,6 +23,7 @@ from dlrun.report.known import (
     Trained,
     longer,
     needed,
+    redrawn,
     restrained,
     scaled,
     slower,
@@ -38,6 +39,11 @@ from dlrun.shell import counted
 
 ELSEWHERE = 3.1
 """Standard errors by which inputs of one distribution differ once in a thousand comparisons."""
+UNLUCKY = (
+    "both were drawn at random from the same samples, so the draw is unlucky; take another "
+    "data.split_seed"
+)
+"""What is said of splits that differ though they are of one distribution."""
 APART = 0.1
 """By how much P(val further than train) must differ from 1/2 to be called another distribution."""
 UNTOLD = 0.25
@@ -259,6 +265,7 @@ def distribution_shift(trained: Trained) -> Iterator[Finding]:
     if seen.get("classes", 0.0) > APART or not _shifted(seen) or trained.had("leak"):
         return
     numbers = {key: seen[key] for key in ("moved", "spread", "shift") if key in seen}
+    drawn = bool(seen.get("drawn"))
     if _further(seen):
         where = "further from" if seen["shift"] > 0.5 else "nearer to"
         told = (
@@ -273,9 +280,9 @@ def distribution_shift(trained: Trained) -> Iterator[Finding]:
     yield Finding(
         "distribution_shift",
         WARN,
-        f"{told}: the two splits come from different distributions.",
+        f"{told}: {UNLUCKY if drawn else 'the two splits come from different distributions'}.",
         numbers,
-        changes={"procedure": "show_data"},
+        changes=redrawn(trained.recipe) if drawn else {"procedure": "show_data"},
     )
 
 
@@ -571,7 +578,7 @@ def validation_overused(trained: Trained) -> Iterator[Finding]:
             WARN,
             f"The test loss is {test:.3g}, and the validation loss {val:.3g}: {cause}.",
             {"test": test, "val": val, "error": error},
-            changes={"data.split_seed": 1, "procedure": "cross_validate"},
+            changes=redrawn(trained.recipe) | {"procedure": "cross_validate"},
         )
 
 
@@ -596,13 +603,15 @@ def test_shift(trained: Trained) -> Iterator[Finding]:
     if max(moved, spread) <= ELSEWHERE or _shifted(trained.seen) or trained.had("leak"):
         return
     how = "lie elsewhere" if moved > ELSEWHERE else "spread differently"
+    drawn = bool(trained.seen.get("test/drawn"))
     yield Finding(
         "distribution_shift",
         WARN,
         f"The inputs of the test split {how} than those of training "
-        f"({max(moved, spread):.3g} standard errors): it comes from another distribution.",
+        f"({max(moved, spread):.3g} standard errors): "
+        f"{UNLUCKY if drawn else 'it comes from another distribution'}.",
         {"moved": moved, "spread": spread},
-        changes={"procedure": "show_data"},
+        changes=redrawn(trained.recipe) if drawn else {"procedure": "show_data"},
     )
 
 

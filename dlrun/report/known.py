@@ -135,6 +135,11 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float)
 
 
+def redrawn(recipe: Mapping[str, Any]) -> dict[str, int]:
+    """The setting that draws the splits anew."""
+    return {"data.split_seed": int((recipe.get("data") or {}).get("split_seed") or 0) + 1}
+
+
 def slower(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
     """What makes steps smaller."""
     return scaled(recipe, 0.1) or {"clip_norm": 1.0}

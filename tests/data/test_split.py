@@ -112,6 +112,17 @@ def test_a_share_for_val_that_changes_nothing_is_named(caplog):
     assert "data.val=0.3: changes nothing, because data.split says" in caplog.text
 
 
+def test_it_says_which_splits_were_drawn():
+    given = {"train": list(range(70)), "val": list(range(70, 85)), "test": list(range(85, 100))}
+    made = source([0, 1] * 50, given)
+    fewer = source([0, 1] * 50, {"train": given["train"], "test": given["test"]})
+    assert split.make(made).drawn == set()
+    assert split.make(made, train_dev=5).drawn == {"train_dev"}
+    assert split.make(fewer).drawn == {"val"}
+    assert split.make(made, "60/20/20").drawn == {"train", "val", "test"}
+    assert split.make(source([0, 1] * 50), "80/20/0").drawn == {"train", "val"}
+
+
 def test_no_test_given_means_none_and_val_zero_means_none():
     data = split.make(source([0, 1] * 10, {"train": list(range(20))}), val=0)
     assert (len(data.train), len(data.val), len(data.test)) == (20, 0, 0)

@@ -122,6 +122,11 @@ def test_splits_that_differ_in_place_or_spread(which, said):
     finding = one(**{which: 4.0})
     assert (finding.name, finding.numbers[which]) == ("distribution_shift", 4.0)
     assert said in finding.text
+    assert finding.text.endswith("come from different distributions.")
+    drawn = one(**{which: 4.0}, drawn=1.0)
+    assert said in drawn.text
+    assert "the draw is unlucky" in drawn.text
+    assert (drawn.level, drawn.changes) == (WARN, {"data.split_seed": 1})
     assert one(**{which: 2.5}).name == "good_fit", "may be chance"
     assert one(**{which: 4.0}, classes=0.4).name == "good_fit", "the classes have other shares"
 
@@ -616,6 +621,10 @@ def test_a_test_split_from_elsewhere():
     fit, shift = found(test__moved=5.0, test__spread=0.0)
     assert (fit.name, shift.name, shift.level) == ("good_fit", "distribution_shift", WARN)
     assert "test split lie elsewhere" in shift.text
+    assert shift.changes == {"procedure": "show_data"}
+    _, shift = found(test__moved=5.0, test__spread=0.0, test__drawn=1.0)
+    assert "the draw is unlucky" in shift.text
+    assert shift.changes == {"data.split_seed": 1}
     assert one(test__moved=2.0, test__spread=2.0).name == "good_fit"
     assert one(test__moved=5.0, set_up__leak=1.0).name == "good_fit"
 
