@@ -35,6 +35,7 @@ from dlrun.shell import typed
 OUT_OF_BAG = "out_of_bag"
 SEEDS = 5
 MEMBER, DROPPED = "mean member", "Monte Carlo dropout"
+_FEW = 10  # samples of which an error rate is known to some 30 % at best, by 2 standard errors
 _SPLITS = {OUT_OF_BAG: "out-of-bag", "val": "validation"}
 _NO_TARGET = "its model gives its input back; it has no target"
 
@@ -172,7 +173,12 @@ def together(
         runs=runs,
         findings=_gain(judge, heard.parts),
         values=values | {f"{why[0]}/{name}": value for name, value in why[1].items()},
-        text="\n".join([_said(table, first, key, len(runs)), *_told(judge, *why, heard.parts)]),
+        text="\n".join(
+            [
+                *(_said(table, name, key, len(runs)) for name in heard.parts if name != "test"),
+                *_told(judge, *why, heard.parts),
+            ]
+        ),
         table=table,
         chart=_chart(judge, heard, table, key),
     )
@@ -210,8 +216,9 @@ def _hear(
             part.z[number, there] = _ask(run, part.rows[there.numpy()], name)
         if not any(others.values()) and turn_on(run.model, on=False):  # where it has dropout
             torch.manual_seed(int(lab.recipe["seed"]))
-            for name in sorted(parts.keys() - {"test"}):
-                others[name][DROPPED] = _dropped(judge, run, parts[name], number, passes)
+            # Not out of the bags: there one member can be asked about a part of the rows alone.
+            for name in sorted(parts.keys() - {"test", OUT_OF_BAG}):
+                others[name][DROPPED] = _dropped(judge, run, parts[name], passes)
         if lab.exports:
             modules.append(deployable(run))
             data.append(run.data)
@@ -224,16 +231,14 @@ def _hear(
     return Heard(parts, others, modules, data)
 
 
-def _dropped(judge: Run, run: Run, part: Part, number: int, passes: int) -> dict[str, float]:
-    """What the mean of passes with dropout on comes to, on the rows that a member is asked about.
+def _dropped(judge: Run, run: Run, part: Part, passes: int) -> dict[str, float]:
+    """What the mean of passes with dropout on comes to, on the rows of all members.
 
     Gal, Ghahramani 2016, Dropout as a Bayesian Approximation.
     """
-    there = part.there[number]
-    rows = part.rows[there.numpy()]
-    z = torch.stack([_ask(run, rows, drops=True) for _ in range(passes)])
+    z = torch.stack([_ask(run, part.rows, drops=True) for _ in range(passes)])
     mean = combined(judge, z, torch.ones(z.shape[:2], dtype=torch.bool))[MEAN]
-    return measured(judge, mean, part.y[there])
+    return measured(judge, mean, part.y)
 
 
 def _ask(run: Run, rows: Rows, name: str = "", drops: bool = False) -> Tensor:
@@ -313,12 +318,12 @@ def _values(table: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return found
 
 
-def _said(table: Sequence[Mapping[str, Any]], first: str, key: str, members: int) -> str:
-    """What the ensemble gains."""
-    of = {row[""]: row[key] for row in table if row["on"] == first and key in row}
+def _said(table: Sequence[Mapping[str, Any]], split: str, key: str, members: int) -> str:
+    """What the ensemble gains on a split."""
+    of = {row[""]: row[key] for row in table if row["on"] == split and key in row}
     others = ", ".join(f"{name} {of[name]:.4g}" for name in (MEMBER, DROPPED) if name in of)
     return (
-        f"{first}/{key} {of[MEAN]:.4g} by the mean of {shell.counted(members, 'member')}; {others}"
+        f"{split}/{key} {of[MEAN]:.4g} by the mean of {shell.counted(members, 'member')}; {others}"
     )
 
 
@@ -363,12 +368,15 @@ def _told(judge: Run, split: str, why: Mapping[str, float], parts: Mapping[str, 
     if not why:
         return []
     error, bias, variance = why.values()
-    what = "squared error" if committee.are_numbers(judge) else "error rate"
-    rows = shell.counted(len(parts[split].rows), "sample")
+    count, numbers = len(parts[split].rows), committee.are_numbers(judge)
+    on = f"on {shell.counted(count, 'sample')} of {split}"
+    if count < _FEW:
+        return [f"bias and variance {on} are not shown: so few say next to nothing of them"]
+    what = "squared error" if numbers else "error rate"
+    net = " (net: below 0 where members that differ from the vote are right, Domingos 2000)"
     return [
-        f"{what} of a member on {rows} of {split}: {error:.4g} = bias "
-        f"and noise {bias:.4g} + variance {variance:.4g}; without several labels of a sample, "
-        "noise cannot be told from bias"
+        f"{what} of a member {on}: {error:.4g} = bias and noise {bias:.4g} + variance "
+        f"{variance:.4g}{'' if numbers else net}; without several labels of a sample, noise cannot be told from bias"
     ]
 
 

@@ -223,6 +223,20 @@ def test_monte_carlo_dropout_is_the_mean_of_passes_with_dropout_on():
     assert abs(row["loss"] - table(own)["val", "mean member"]["loss"]) > 0.01
 
 
+def test_dropout_of_a_member_of_a_bag_is_compared_on_the_rows_of_all(here: Path, capsys):
+    words = ("regularization=[dropout]", "procedure.passes=3", "data.split=1700/92/5")
+    assert main([*BAGGING, *words]) == 0
+    found = table(parent()[0])
+    assert ("val", "Monte Carlo dropout") in found
+    assert ("out_of_bag", "Monte Carlo dropout") not in found, "one member has no say on all rows"
+    said = capsys.readouterr().out
+    dropped = found["val", "Monte Carlo dropout"]["accuracy"]
+    mean = found["val", "mean"]["accuracy"]
+    assert f"val/accuracy {mean:.4g} by the mean of 3 members" in said
+    assert f"Monte Carlo dropout {dropped:.4g}" in said
+    assert "bias and variance on 5 samples of test are not shown" in said
+
+
 @pytest.mark.proof
 @pytest.mark.parametrize("procedure", in_suite(["bagging"], ["bagging", "ensemble"]))
 def test_killed_and_typed_again_it_is_as_if_never_killed(procedure, request):
