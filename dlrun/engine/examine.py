@@ -113,7 +113,6 @@ def examined(
         if len(run.data.val):
             val = _looked(run, run.data.val)
             found |= _measured(run, "val", val) | _linear(run, train, val)
-            # All before the trial below, which changes the weights.
             if "val" in whole:
                 found |= _of_all(run, "val", run.data.val, found)
             found |= _moved(*_independent(run, run.data.train, run.data.val, SAMPLES, seed=0))
@@ -122,13 +121,19 @@ def examined(
                 found |= _neighbours(run, train, val)
             if tested and len(run.data.test):
                 found |= _against_test(run, val)
-            found |= improved(run, (train.x, train.y), (val.x, val.y), trained)
         if tested and len(run.data.test):
             parts = _independent(run, run.data.train, run.data.test, SAMPLES, seed=0)
             found |= {f"test/{key}": value for key, value in _moved(*parts).items()}
             found["test/drawn"] = float("test" in run.data.drawn)
         for name in ("test", *run.data.extra):
-            found[f"{name}/samples"] = float(len(run.data.splits[name]))
+            split = run.data.splits[name]
+            found[f"{name}/samples"] = float(len(split))
+            if len(split) and (tested or name != "test"):
+                looked = _looked(run, split)
+                share = math.sqrt(len(looked.y) / len(split))
+                found[f"{name}/metric_error"] = share * _metric_error(run, looked)
+        if len(run.data.val):  # last, as it changes the weights
+            found |= improved(run, (train.x, train.y), (val.x, val.y), trained)
     return found
 
 
@@ -154,14 +159,20 @@ def _measured(run: Run, name: str, split: Looked) -> dict[str, float]:
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(0)).to(y.device)
     parts = list(zip(outputs[order].split(size), y[order].split(size), strict=True))
     losses = torch.stack([run.loss(out, part) for out, part in parts]).tolist()
-    metrics = torch.stack([run.metric_sum(out, part) / len(part) for out, part in parts]).tolist()
     return {
         f"{name}/loss": float(run.loss(outputs, y)),
         f"{name}/{run.metric.name}": float(run.metric_sum(outputs, y)) / len(y),
         f"{name}/error": _error(losses),
-        f"{name}/metric_error": _error(metrics),
+        f"{name}/metric_error": _metric_error(run, split),
         f"{name}/samples": float(len(y)),
     }
+
+
+@torch.no_grad()
+def _metric_error(run: Run, split: Looked) -> float:
+    """The standard error of the metric beside the loss, of what it is for each sample alone."""
+    pairs = zip(split.outputs.split(1), split.y.split(1), strict=True)
+    return _error(torch.stack([run.metric_sum(output, y) for output, y in pairs]).tolist())
 
 
 def _of_all(run: Run, name: str, split: Split, part: Mapping[str, float]) -> dict[str, float]:

@@ -376,7 +376,8 @@ def _told(judge: Run, split: str, why: Mapping[str, float], parts: Mapping[str, 
     net = " (net: below 0 where members that differ from the vote are right, Domingos 2000)"
     return [
         f"{what} of a member {on}: {error:.4g} = bias and noise {bias:.4g} + variance "
-        f"{variance:.4g}{'' if numbers else net}; without several labels of a sample, noise cannot be told from bias"
+        f"{variance:.4g}{'' if numbers else net}; without several labels of a sample, noise "
+        "cannot be told from bias"
     ]
 
 

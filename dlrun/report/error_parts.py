@@ -71,13 +71,14 @@ def error_parts(trained: Trained, target: float) -> list[Finding]:
 def _parts(trained: Trained, target: float) -> list[Part]:
     """The parts whose splits have been measured, in the order of the splits."""
     seen, metric = trained.seen, _metric(trained)
-    known = {"train_eval": (seen[f"train_eval/{metric}"], seen["train_eval/metric_error"])}
-    known["val"] = (seen[f"val/{metric}"], seen["val/metric_error"])
+    known = {
+        split: (seen[f"{split}/{metric}"], seen[f"{split}/metric_error"])
+        for split in ("train_eval", "val")
+    }
     for split in ("train_dev", "test"):
         values = trained.values(f"{split}/{metric}")
-        if values and f"{split}/samples" in seen:
-            scale = math.sqrt(seen["val/samples"] / seen[f"{split}/samples"])
-            known[split] = values[-1], seen["val/metric_error"] * scale
+        if values and f"{split}/metric_error" in seen:
+            known[split] = values[-1], seen[f"{split}/metric_error"]
     told = {
         "bias": ("underfit", *_against_bias(trained)),
         "variance": (

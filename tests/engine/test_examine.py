@@ -71,6 +71,32 @@ def test_the_error_is_that_of_single_losses_in_whatever_order(trained, mixed):
     assert found == pytest.approx(float(losses.std() / math.sqrt(400)), rel=0.5)
 
 
+def test_the_error_of_a_share_is_that_of_a_binomial(compose_recipe, train_recipe):
+    data = build.load_data(compose_recipe("data.train_dev=20%"))
+    run = train_recipe("epochs=1", data=data).run
+    assert "test/metric_error" not in examine.examined(run, 2000)
+    seen = examine.examined(run, 2000, tested=True)
+    for name in ("train_eval", "val", "train_dev", "test"):
+        split = data.splits[name.removesuffix("_eval")]
+        feed = prepare(split, run.evaluation, run.device, fixed=True)
+        share = evaluate(run, run.forward, samples(run, feed))["accuracy"]
+        error = math.sqrt(share * (1 - share) / (len(split) - 1))
+        assert seen[f"{name}/metric_error"] == pytest.approx(error, rel=1e-4)
+
+
+def test_the_error_of_a_mean_absolute_error_is_that_of_its_samples(train_recipe, tmp_path):
+    x = np.random.default_rng(0).exponential(size=(400, 3)).astype(np.float32)
+    data = build.load_data(compose_table(tmp_path, x, 50 * x[:, 0] ** 2))
+    run = train_recipe("loss=mse", "epochs=1", data=data).run
+    seen = examine.examined(run, 2000)
+    for name, split in (("train_eval", data.train), ("val", data.val)):
+        looked = examine._looked(run, split)
+        apart = (looked.outputs - looked.y).abs().flatten() * float(data.scale.std)
+        assert seen[f"{name}/mae"] == pytest.approx(float(apart.mean()), rel=1e-4)
+        error = float(apart.std()) / math.sqrt(len(apart))
+        assert seen[f"{name}/metric_error"] == pytest.approx(error, rel=1e-4)
+
+
 def test_the_constant_answer(trained):
     seen = examine.examined(trained, 2000)
     train, val = trained.data.train, trained.data.val

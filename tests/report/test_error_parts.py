@@ -10,7 +10,8 @@ SEEN = {
     **{"train_eval/accuracy": 0.97, "train_eval/metric_error": 0.002},
     "train_eval/samples": 4000.0,
     **{"val/accuracy": 0.90, "val/metric_error": 0.004, "val/samples": 1000.0},
-    **{"train_dev/samples": 250.0, "test/samples": 1000.0},
+    **{"train_dev/metric_error": 0.008, "train_dev/samples": 250.0},
+    **{"test/metric_error": 0.005, "test/samples": 1000.0},
 }
 END = {"train_dev/accuracy": 0.95, "test/accuracy": 0.895}
 
@@ -37,6 +38,13 @@ def test_the_parts_sum_to_the_error_on_the_test_split():
     assert (finding.name, finding.level) == ("distribution_shift", WARN)
     assert "The error of 10.5% is target 1.0%, bias +2.0% (±0.2%), variance +2.0% (" in finding.text
     assert finding.changes == {"procedure": "show_data"}
+
+
+def test_the_error_of_a_part_is_that_of_its_own_two_splits():
+    """√(0.002² + 0.008²), √(0.008² + 0.004²), √(0.004² + 0.005²)."""
+    text = parted().text
+    assert "variance +2.0% (±0.8%), mismatch +5.0% (±0.9%)" in text
+    assert "overfitting of validation +0.5% (±0.6%)" in text
 
 
 def test_without_train_dev_and_test_there_are_two_parts():
