@@ -286,14 +286,15 @@ def _undecided(sweep: Sweep, gains: Sequence[tuple[Point, Difference]]) -> Findi
     several = len(gains) > 1
     which = f"The intervals of {names} contain" if several else f"The interval of {names} contains"
     text = f"{which} 0, so these effects may be chance. "
-    wanted = {gives.wanted: point for point, gives in reversed(gains) if gives.wanted}
-    repeats = min(wanted, default=0)
+    repeats = min((gives.wanted for _, gives in gains if gives.wanted), default=0)
+    first = [str(point.values[WITHOUT]) for point, gives in gains if gives.wanted == repeats]
+    left = len(gains) - len(first)
     if not gains[0][1].pairs:
         repeats = REPEATS
         text += f"Repeat each point with {REPEATS} seeds."
     elif repeats:
-        text += f"About {repeats} seeds would decide on {wanted[repeats].values[WITHOUT]}"
-        text += "; the others need more." if several else "."
+        others = f"; the other{' needs' if left == 1 else 's need'} more" if left else ""
+        text += f"About {repeats} seeds would decide on {_and(first)}{others}."
     else:
         text += f"{MOST_SEEDS} seeds would not be enough to decide."
     changes = {"sweep.repeats": f"sweep.repeats={repeats}"}
@@ -371,10 +372,9 @@ def more_data(sweep: Sweep) -> list[Finding]:
 
 
 def _with_more(sweep: Sweep, full: Point) -> tuple[str, str]:
-    """What to do, and type, for more training samples: take all, or add some to the set."""
+    """What to do for more training samples, and what to type where the set has more."""
     if full.values.get(SAMPLES) in (None, "100%"):
-        text = "All samples were used: collect more, or vary them by augmentation, and train again."
-        return text, commands.once(sweep, full)
+        return "All samples were used: collect more, or vary them by augmentation.", ""
     more = commands.once(sweep, full, f"{SAMPLES}=100%")
     if "%" in str(full.values[SAMPLES]):
         return "Train on all samples.", more

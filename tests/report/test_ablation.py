@@ -62,7 +62,7 @@ def test_what_may_be_chance_is_said_with_the_seeds_that_decide(ablation):
     assert (found.name, found.level) == ("inconclusive", "note")
     assert "The intervals of model and schedule contain 0" in found.text
     wanted = evidence.gains(made)[0][1].wanted
-    assert f"About {wanted} seeds would decide on model; the others need more." in found.text
+    assert f"About {wanted} seeds would decide on model; the other needs more." in found.text
     assert found.command == (f"dlrun -m sweep=ablation activation=tanh sweep.repeats={wanted}")
     assert found.numbers == {"ingredients": 2, "seeds": wanted}
 
