@@ -199,14 +199,16 @@ def _moved(
     moves: Mapping[str, Any] | None,
     guess: tuple[str, float, float] | None,
 ) -> str:
-    """From which number of samples on validation is better than a guess, with all larger ones."""
+    """From which number of samples on, with all larger ones, validation clearly beats a guess."""
     if guess is None or f"val/{guess[0]}" not in rows[-1]:
         return ""
     metric, value, _ = guess
     if moves is None:
-        return f"Validation never beats guessing (val/{metric} {_number(value)})."
+        worth = f"val/{metric} {_number(value)}"
+        return f"Validation never beats guessing by two standard errors ({worth})."
     return (
-        f"Validation beats guessing from {shell.counted(moves['samples'], 'sample')} on: "
+        "Validation beats guessing by two standard errors from "
+        f"{shell.counted(moves['samples'], 'sample')} on: "
         f"val/{metric} {_number(moves[f'val/{metric}'])}, guessing {_number(value)}."
     )
 

@@ -81,7 +81,7 @@ def test_a_few_digits_are_memorized(here, capsys, digits):
     assert rows[2]["held_out"].tolist() == digits.val.rows.tolist()
     [found] = info["findings"]
     assert found["name"] == "memorized"
-    assert "Validation beats guessing from" in found["text"]
+    assert "Validation beats guessing by two standard errors from" in found["text"]
     assert info["chart"]["curves"]["validation"] == [row["val/accuracy"] for row in table]
     assert len(list(record.all_runs("outputs")[0].glob("figures/samples.png"))) == 1
     assert "100 samples are memorized" in shown.out
@@ -99,7 +99,7 @@ def test_what_cannot_is_a_failure(here, capsys):
     assert (found["name"], found["level"]) == ("cannot_overfit", "fail")
     assert found["command"] == "dlrun tracking=none threads=1 optimizer.lr=1e-9 procedure=find_lr"
     assert found["numbers"]["train/accuracy of 4"] < 1
-    assert "never beats guessing (val/accuracy 0.1" in found["text"]
+    assert "never beats guessing by two standard errors (val/accuracy 0.1" in found["text"]
     assert len(runs) == 2
     assert {row["memorized"] for row in info["table"]} == {"no"}
 
