@@ -36,15 +36,16 @@ def draw_activation(lab: Lab, reach: float = 5.0) -> Outcome:
             f"procedure=draw_activation: {name} takes {taken} numbers for each that it gives, so "
             "there is no curve to draw"
         )
-    x = torch.linspace(-reach, reach, _POINTS, dtype=torch.float64, requires_grad=True)
+    # From whole numbers, so that the middle is 0 and not what rounding leaves.
+    half = _POINTS // 2
+    x = (torch.arange(-half, half + 1, dtype=torch.float64) * reach / half).requires_grad_()
     y = made()(x[:, None])[:, 0]
     (slope,) = torch.autograd.grad(y.sum(), x) if y.requires_grad else (torch.ones_like(x),)
     flat = float((slope.abs() < _FLAT).double().mean())
     curves = {"f(x)": y.tolist(), "f′(x), its derivative": slope.tolist()}
-    middle = _POINTS // 2
     return Outcome(
-        text=f"f(0) = {y[middle]:.3g}, and f′ goes from {slope.min():.3g} to {slope.max():.3g}; "
-        f"it is below {_FLAT:g} on {flat:.0%} of what is drawn, where no gradient passes.",
+        text=f"f(0) = {y[half]:.3g}, and f′ goes from {slope.min():.3g} to {slope.max():.3g}; "
+        f"|f′| is below {_FLAT:g} on {flat:.0%} of what is drawn, where almost no gradient passes.",
         values={"activation/steepest": float(slope.max()), "activation/flat": flat},
         chart=Chart("activation", "x", name, x.tolist(), curves, linear=True),
     )

@@ -45,3 +45,10 @@ def test_mistakes(tmp_path, capsys):
     assert "takes 2 numbers for each that it gives" in capsys.readouterr().err
     assert told(tmp_path, "procedure.reach=0")[0] == 2
     assert "procedure.reach=0: must be above 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("reach", ["5", "0.7"])
+def test_the_middle_is_zero(reach, tmp_path):
+    _, info, _ = told(tmp_path, "activation=gelu", f"procedure.reach={reach}")
+    assert info["text"].startswith("f(0) = 0, and")
+    assert info["chart"]["at"][0] == -float(reach) == -info["chart"]["at"][-1]
