@@ -212,7 +212,7 @@ def _variants(
         now, cores = torch.get_num_threads(), devices.CORES
         counts = sorted({1, cores // 2, cores} - {0, now})
         found += [_Variant({"threads": count}) for count in counts]
-        left += [] if counts else [("threads", "there is one core")]
+        left += [] if counts else [("threads", "torch has one thread here")]
     size, most = recipe["batch_size"], len(run.train) // run.lengths.accumulate
     larger = [] if size == "full" else [size * times for times in (2, 4) if size * times <= most]
     learns = "a larger batch means fewer updates in an epoch, and often another learning rate"
