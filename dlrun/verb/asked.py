@@ -1,5 +1,7 @@
 """The words of a command about records: `dlrun <verb> [run ...] [key=value ...] [--flag]`."""
 
+import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -11,6 +13,9 @@ from dlrun.errors import Mistake
 from dlrun.recipe import suggest
 from dlrun.recipe.catalogue import load
 from dlrun.recipe.schema import GROUPS
+
+_PATH = re.compile("[^=]*/")
+"""Begins a word with = in it that is a path: no key of a verb has a / in it."""
 
 
 @cache
@@ -75,11 +80,12 @@ def parse(verb: str, typed: Sequence[str]) -> Asked:
         if word.startswith("-") and word != "-":
             flag, value = _flag(verb, word, known, left)
             flags[flag] = value
-        elif "=" in word:
+        elif "=" in word and not _PATH.match(word):
             key = word.partition("=")[0]
             group = key.partition(".")[0]
             if key not in keys and (group not in keys or group not in GROUPS):
-                raise Mistake(f"{word}: {verb} takes {_listed(keys)}{_near(word, key, keys)}")
+                near = _as_path(word) or _near(word, key, keys)
+                raise Mistake(f"{word}: {verb} takes {_listed(keys)}{near}")
             words[key] = word
         elif not word:
             raise Mistake(f"'': name a run, e.g. dlrun {verb} last")
@@ -114,6 +120,12 @@ def _flag(verb: str, word: str, known: Mapping[str, Any], left: list[str]) -> tu
         near = suggest.nearest(value, allowed) if allowed != "any" else ""
         raise Mistake(f"{flag} {value or chr(39) * 2}: write {form}{near}")
     return flag, value
+
+
+def _as_path(word: str) -> str:
+    """How to name what lies there under a name that passes for a setting; "" where nothing does."""
+    there = os.path.lexists(word)
+    return f"; to name the path, write {shell.quote(f'./{word}')}" if there else ""
 
 
 def _listed(keys: Sequence[str]) -> str:

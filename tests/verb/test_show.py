@@ -1,6 +1,7 @@
 """`dlrun show` draws a run and writes its page."""
 
 import webbrowser
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -82,3 +83,14 @@ def test_what_cannot_be_shown(runs, capsys):
     ):
         assert main(words) == 2
         assert said in capsys.readouterr().err
+
+
+def test_a_path_with_an_equals_sign_is_no_setting(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with closing(record.create("o=u", "", {}, "epochs: 1\n")) as made:
+        run = made.directory.relative_to(tmp_path)
+    assert main(["list", f"./{run}"]) == 0
+    assert run.name in capsys.readouterr().out
+    assert main(["list", str(run)]) == 2
+    said = f"error: {run}: list takes outputs= and sort=; to name the path, write ./{run}\n"
+    assert capsys.readouterr().err == said
