@@ -28,6 +28,7 @@ import os
 import platform
 import secrets
 import shlex
+import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -189,11 +190,12 @@ def create(outputs: str | Path, name: str, info: dict[str, Any], recipe: str) ->
     """Begin a new run under `outputs`, with the status RUNNING.
 
     `info` goes into `run.json` beside what is known here; its entries win.
-    Raises Mistake where the directory cannot be written.
+    Raises Mistake where the directory cannot be written; nothing of it stays then.
     """
-    with guard(shell.path(outputs, "outputs"), Mistake, f"outputs={outputs}"):
+    with guard(shell.path(outputs, "outputs"), Mistake, f"outputs={outputs}"), ExitStack() as ends:
         started = datetime.now(UTC)
         directory = _new_directory(shell.path(outputs, "outputs").absolute() / "runs", started)
+        ends.callback(shutil.rmtree, directory, ignore_errors=True)
         known = {
             "id": directory.name,
             "uid": secrets.token_hex(16),
@@ -206,11 +208,10 @@ def create(outputs: str | Path, name: str, info: dict[str, Any], recipe: str) ->
         }
         write_recipe(directory, recipe)
         write_json(directory / "run.json", known | provenance(os.getcwd()) | info)
-        with ExitStack() as ends:
-            record = open_existing(directory)
-            ends.callback(record.close)
-            record.set_status(RUNNING)
-            ends.pop_all()
+        record = open_existing(directory)
+        ends.callback(record.close)
+        record.set_status(RUNNING)
+        ends.pop_all()
     return record
 
 

@@ -434,3 +434,13 @@ def test_all_runs_of_a_command_tell_one_origin(tmp_path, monkeypatch):
 )
 def test_an_end_that_was_asked_for_has_one_name(status, message, word):
     assert record.said({"status": status, "message": message}) == word
+
+
+def test_a_run_that_cannot_be_made_leaves_nothing(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(Mistake, match=r": the disk is full$"):
+        record.create(tmp_path, "a run", {}, "epochs: 1\n")
+    assert list((tmp_path / "runs").iterdir()) == []
