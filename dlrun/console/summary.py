@@ -155,7 +155,7 @@ def _next(
     if (directory / PAGE).is_file():
         tips.append(("the page", shell.near(directory / PAGE)))
     if status.get("status") == record.FINISHED:
-        if (directory / "figures").is_dir():
+        if record.has(directory, "figures"):
             tips.append(("the figures", shell.near(directory / "figures")))
         if longer := _longer(directory, info):
             tips.append(("train on", shell.resume(directory, longer)))

@@ -132,7 +132,7 @@ def complete(
     values = record.last_values(record.read_points(directory))
     tested = any(name.startswith("test/") for name in values)
     tests = measure_test and config.test and not tested
-    exports = export and not (directory / "figures").exists()  # they are drawn last
+    exports = export and not record.has(directory, "figures")  # they are drawn last
     info = record.read_json(directory / "run.json")
     examines = export and config.preflight != "off" and "examined" not in info
     if not (tests or exports or examines):
@@ -142,12 +142,14 @@ def complete(
         session.follow(directory)  # before anything changes, so that no kill leaves it behind
         saves = exports and config.tracking and config.tracking.get("model", False)
         found = trained(config, directory, session)
+        if exports:
+            kept.update(closing=["figures", *(["model"] if saves and found else [])])
         if found is not None:
             run, step = found
             if tests and len(run.data.test):
                 train.add_test(run, kept)
             if saves:
-                train.export(run, directory / "model", step)
+                train.export(run, kept, step)
             if examines:
                 _diagnose(run, kept, kept.points()[-1]["step"], config, session)
             if exports:
@@ -163,7 +165,7 @@ def draw(config: DictConfig, directory: Path, session: Session) -> None:
     info = record.read_json(directory / "run.json")
     runs = [directory.with_name(name) for name in info.get("runs", ())]
     wanted = [*(run for run in runs if run.is_dir()), *([directory] if info.get("chart") else [])]
-    left = [each for each in wanted if not (each / "figures").exists()]
+    left = [each for each in wanted if not record.has(each, "figures")]
     if left:
         session.prepare(config, draws=True)
     for each in left:

@@ -183,7 +183,8 @@ class Lab:
             if outcome.values.keys() - record.last_values(kept.points()).keys():
                 kept.append(len(runs), float(len(runs)), dict(outcome.values))
             kept.keep_findings(outcome.findings)
-            if chart:
+            if chart and self.whole:
+                kept.brings("figures")
                 self.draw(kept.directory)
             if outcome.failure:
                 raise Failure(outcome.failure)

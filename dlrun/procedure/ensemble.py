@@ -405,7 +405,7 @@ def _export(lab: Lab, judge: Run, heard: Heard) -> None:
     """
     from dlrun.tracking.model import save_model
 
-    assert lab.directory is not None
+    assert lab.record is not None
     modules, data = heard.modules, heard.data[:1]
     tables = [each.reading for each in heard.data if "columns" in each.reading]
     if any(each != tables[0] for each in tables):
@@ -415,14 +415,17 @@ def _export(lab: Lab, judge: Run, heard: Heard) -> None:
             Columns(range(end - each.shape[0], end)) for each, end in zip(data, ends, strict=True)
         ]
         modules = [nn.Sequential(*pair) for pair in zip(modules, heard.modules, strict=True)]
-    save_model(
+    lab.record.brings("model")
+    can = save_model(
         Committee(modules, judge.loss).eval(),
         torch.cat([raw_example(each) for each in data], 1),
-        lab.directory / "model",
+        lab.record.directory / "model",
         classes=judge.classes,
         reading=None if tables else judge.data.reading,
         tables=tables[: len(data)],
     )
+    if not can:
+        lab.record.brings("model", False)
 
 
 def _chart(judge: Run, heard: Heard, table: Sequence[Mapping[str, Any]], key: str) -> Chart:

@@ -74,9 +74,10 @@ def conclude(built: BuiltRun, ending: Ending) -> None:
     epoch = now / run.lengths.steps_per_epoch
     step = now if keeps_last(run) else standing.best_step
     why = why_stopped(run, built.state)
-    record.update(
-        monitor=run.monitor, result_step=step, stopped=why, ended_by_rule=standing.stopped
-    )
+    about = {"result_step": step, "stopped": why, "ended_by_rule": standing.stopped}
+    wanted = {"figures": ending.draw, "model": ending.export}
+    closing = [name for name, brought in wanted.items() if brought]
+    record.update(monitor=run.monitor, **about, closing=closing)
     if tested:
         test_set.note(record, record.info["data"])
     record.append(now, epoch, values)
@@ -85,7 +86,7 @@ def conclude(built: BuiltRun, ending: Ending) -> None:
         keep_validation(run, record.directory)
         ending.draw()
     if ending.export:
-        export(run, record.directory / "model", step)
+        export(run, record, step)
 
 
 def why_stopped(run: Run, state: State) -> dict[str, Any] | None:
@@ -139,14 +140,17 @@ def add_test(run: Run, record: Record) -> None:
     test_set.note(record, record.info["data"])
 
 
-def export(run: Run, folder: Path, step: int) -> None:
+def export(run: Run, record: Record, step: int) -> None:
     """Save the model of a trained run, whose weights are those of `step`."""
     from dlrun.tracking.model import save_model
 
+    folder = record.directory / "model"
     data = run.data
     tables = [data.reading] if "columns" in data.reading else []
     reading = None if tables else data.reading
-    save_model(deployable(run), raw_example(data), folder, step, run.classes, reading, tables)
+    example = raw_example(data)
+    if not save_model(deployable(run), example, folder, step, run.classes, reading, tables):
+        record.brings("model", False)
 
 
 def deployable(run: Run) -> nn.Module:

@@ -152,6 +152,11 @@ class Record:
         self.info |= changes
         write_json(self.directory / "run.json", self.info)
 
+    def brings(self, folder: str, can: bool = True) -> None:
+        """Say whether the end of the run brings a folder; see `unclosed`."""
+        others = [name for name in self.info.get("closing", ()) if name != folder]
+        self.update(closing=[*others, *([folder] if can else [])])
+
     def keep_findings(self, findings: Sequence[Finding]) -> None:
         """Say what was found out, the worst first, in place of what was said before."""
         self.info |= keep_findings(self.directory, findings)
@@ -395,6 +400,22 @@ def tables(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
 def findings_of(directory: Path) -> list[Finding]:
     """What was found out about a run, the worst first."""
     return [finding.of(each) for each in read_json(directory / "run.json").get("findings", ())]
+
+
+def has(directory: Path, folder: str) -> bool:
+    """Whether a folder of a record is there, with something in it."""
+    return any((directory / folder).glob("*"))
+
+
+def unclosed(directory: Path) -> list[str]:
+    """The folders that the end of a run was to bring and has not, as after a full disk.
+
+    `closing` in run.json names them; the run has them once somebody has gone on with it.
+    """
+    info, ended = read_json(directory / "run.json"), read_status(directory).get("status")
+    if info.get("cleaned") or ended not in (FINISHED, PRUNED):
+        return []
+    return [name for name in info.get("closing", ()) if not has(directory, name)]
 
 
 def diverged(directory: Path) -> bool:

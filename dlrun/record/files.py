@@ -18,7 +18,7 @@ from dlrun.errors import DlrunError, Failure, Mistake
 from dlrun.record.bounds import JSON_BYTES
 
 WRITERS = 8  # threads that wait for the disk at once, which takes many files in the time of one
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = "the disk is full"
 _later: ContextVar[list[Path] | None] = ContextVar("_later", default=None)
 
 
@@ -173,6 +173,11 @@ def replacing(path: Path) -> Iterator[Path]:
             raise
 
 
+def is_full(error: BaseException) -> bool:
+    """Whether an error says that the disk, or what one may have of it, is full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 @contextmanager
 def guard(path: Path, kind: type[DlrunError] = Failure, typed: str = "") -> Iterator[None]:
     """Turn an error of the file system into one short message that names the path.
@@ -182,7 +187,7 @@ def guard(path: Path, kind: type[DlrunError] = Failure, typed: str = "") -> Iter
     try:
         yield
     except OSError as error:
-        why = "the disk is full" if error.errno in _FULL else error.strerror or str(error)
+        why = FULL if is_full(error) else error.strerror or str(error)
         said = f"{typed}: cannot be written" if typed else f"cannot write {path}"
         raise kind(f"{said}: {why}") from error
     except Failure as failure:

@@ -75,7 +75,7 @@ class CatchUp:
     def _deliver(self, run: Path) -> str:
         settings = self.settings(run)
         told = shell.counted(len(record.read_points(run)), "point")
-        complete = "complete" if record.is_whole(run) else "complete but for damaged points"
+        complete = _completeness(run)
         there = self._look(settings)
         if there is not None:
             client, experiment = there
@@ -118,6 +118,16 @@ class CatchUp:
                     self._say(f"{delivery.directory.name}  waiting: {late}")
                 said = True
                 sleep(1)
+
+
+def _completeness(run: Path) -> str:
+    """Whether a record has all that it was to have."""
+    if not record.is_whole(run):
+        return "complete but for damaged points"
+    if lacks := [f"{name}/" for name in record.unclosed(run)]:
+        brings = "brings it" if len(lacks) == 1 else "brings them"
+        return f"complete but for {' and '.join(lacks)} (`{shell.resume(run)}` {brings})"
+    return "complete"
 
 
 def _standing(

@@ -15,6 +15,7 @@ it ended. So a trainer that is killed needs no farewell.
 import json
 import os
 import select
+import shutil
 import sys
 import traceback
 from contextlib import suppress
@@ -25,7 +26,7 @@ from time import monotonic, sleep
 from typing import IO, TYPE_CHECKING, Any
 
 from dlrun import record, shell
-from dlrun.errors import first_line
+from dlrun.errors import Failure, first_line
 from dlrun.tracking import address, cursor, imports
 
 if TYPE_CHECKING:
@@ -176,6 +177,10 @@ class Follower:
         self._say(30)
         try:
             figures.draw(path)
+        except Failure as failure:  # of the disk: a part of them would pass for all
+            shutil.rmtree(path / "figures", ignore_errors=True)
+            again = f"`{shell.resume(path)}` draws them"
+            self._tell(f"the figures of run {path.name} were not drawn: {failure}; {again}")
         except Exception as error:
             self._tell(f"the figures of run {path.name} were not drawn: {error}")
         self._pages.append(path)
@@ -189,6 +194,9 @@ class Follower:
             if path.is_dir():  # not thrown away
                 record.mark_killed(path)
                 run_page.write(path)
+        except Failure as failure:
+            again = f"`{shell.resume(path)}` writes it"
+            self._tell(f"the page of run {path.name} was not written: {failure}; {again}")
         except Exception as error:
             self._tell(f"the page of run {path.name} was not written: {error}")
 

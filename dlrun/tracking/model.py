@@ -35,8 +35,9 @@ from uuid import uuid4
 
 import yaml
 
-from dlrun import errors
+from dlrun import errors, shell
 from dlrun.record import bounds, version
+from dlrun.record.files import FULL, is_full
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -58,7 +59,7 @@ def save_model(
     reading: Mapping[str, Any] | None = None,
     tables: Sequence[Mapping[str, Any]] = (),
 ) -> bool:
-    """Save a module as an MLflow model with a signature; whether that went well.
+    """Save a module as an MLflow model with a signature, into a record; whether that can be done.
 
     module: on the CPU, in eval mode, from raw samples to logits; of tables from encoded ones.
     example: (n, ...) raw samples, uint8, uint16 or float32; two or more, else the batch
@@ -69,7 +70,8 @@ def save_model(
     tables: how the columns of a table are read; of an ensemble for each member, whose inputs stand
         side by side in the example.
 
-    A model that cannot be saved is left out with one warning.
+    A model that cannot be saved is left out with one warning. Where only the disk is full, going on
+    with the run saves it later.
     """
     directory = Path(directory)
     part = directory.with_name(f".{directory.name}.{os.getpid()}.part")
@@ -86,13 +88,19 @@ def save_model(
                 _save(module, example, part, told | {"mode": _MODE}, _export, tables)
             except Exception as error:
                 shutil.rmtree(part, ignore_errors=True)
+                if is_full(error):
+                    raise
                 _save(module, example, part, told, _pickle, tables)
                 pickled = error
         shutil.rmtree(directory, ignore_errors=True)
         shutil.move(part, directory)
     except Exception as error:
-        _log.warning(f"the model was not saved for MLflow: {errors.told(error)[:300]}")
-        return False
+        shutil.rmtree(directory, ignore_errors=True)  # of earlier weights
+        full = is_full(error)
+        again = f"{FULL}; `{shell.resume(directory.parent)}` saves it"
+        why = again if full else errors.told(error)[:300]
+        _log.warning(f"the model was not saved for MLflow: {why}")
+        return full
     finally:
         shutil.rmtree(part, ignore_errors=True)
     if pickled is not None:

@@ -44,6 +44,7 @@ def rows(text: str) -> list[list[str]]:
 def test_the_end_says_where_and_what_next(tmp_path, status, expected):
     run = record.create(tmp_path, "", {}, "epochs: 20\n")
     (run.directory / "figures").mkdir()
+    (run.directory / "figures" / "loss.png").touch()
     run.append(10, 1.0, {"val/accuracy": 0.5, "val/loss": 1.5, "train/loss": 1.25})
     run.append(10, 1.0, {"best/val_accuracy": 0.5, "best/epoch": 1.0, "test/accuracy": 0.4321})
     run.set_status(status)
@@ -61,9 +62,12 @@ def test_it_says_where_the_figures_are(tmp_path):
         (run.directory / "figures").mkdir()
         run.set_status(record.FINISHED)
         run.close()
-        out = io.StringIO()
-        summary.show(Console(file=out, width=100), run.directory, None)
-        assert "the figures" in out.getvalue()
+        for drawn in (False, True):
+            if drawn:
+                (run.directory / "figures" / "loss.png").touch()
+            out = io.StringIO()
+            summary.show(Console(file=out, width=100), run.directory, None)
+            assert ("the figures" in out.getvalue()) == drawn
 
 
 def test_each_column_names_the_epoch_of_its_weights(tmp_path):

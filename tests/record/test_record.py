@@ -444,3 +444,16 @@ def test_a_run_that_cannot_be_made_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(Mistake, match=r": the disk is full$"):
         record.create(tmp_path, "a run", {}, "epochs: 1\n")
     assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_what_the_end_was_to_bring_is_missing_until_it_is_there(run):
+    run.brings("figures")
+    run.brings("model")
+    run.brings("model")
+    assert record.unclosed(run.directory) == []  # it has not ended
+    run.set_status(record.FINISHED)
+    (run.directory / "figures").mkdir()
+    assert record.unclosed(run.directory) == ["figures", "model"]
+    (run.directory / "figures" / "loss.png").touch()
+    run.brings("model", False)
+    assert record.unclosed(run.directory) == []

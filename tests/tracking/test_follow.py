@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from dlrun import record, tracking
+from dlrun import record, shell, tracking
 from dlrun.tracking import follow
 from dlrun.tracking.follower import Follower
 from dlrun.tracking.sync import sync
@@ -345,6 +345,7 @@ class TestCurvesAlone:
         drawer.close()
         [said] = [each.getMessage() for each in caplog.records]
         assert said.startswith(f"the figures of run {run.id} were not drawn: cannot write")
+        assert said.endswith(f"; `{shell.resume(run.directory)}` draws them")
 
     def test_nothing_is_imported_for_a_store(self):
         """And without its parent it ends, though somebody else keeps the pipe open."""

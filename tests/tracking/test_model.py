@@ -1,5 +1,6 @@
 """The saved model: raw samples in, the same logits out, without dlrun and without its class."""
 
+import errno
 import json
 import logging
 import subprocess
@@ -192,6 +193,26 @@ def test_what_cannot_be_saved_is_left_out_with_one_warning(error, said, tmp_path
     assert f"not saved for MLflow: {said} ({__file__}:" in warned.getMessage()
     assert list(tmp_path.iterdir()) == []
     assert levels == [logging.getLogger(name).level for name in ("mlflow", "torch")]
+
+
+def test_a_full_disk_is_said_with_what_saves_the_model_later(tmp_path, monkeypatch, caplog):
+    written = []
+
+    def full(module, x, folder):
+        written.append(folder)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(model, "_export", full)
+    directory = tmp_path / "runs" / "one" / "model"
+    directory.mkdir(parents=True)  # of earlier weights
+    assert model.save_model(nn.Linear(2, 1).eval(), torch.zeros(2, 2), directory)
+    [said] = [each.getMessage() for each in caplog.records]
+    assert said == (
+        "the model was not saved for MLflow: the disk is full; "
+        f"`dlrun resume=one outputs={tmp_path}` saves it"
+    )
+    assert not directory.exists()
+    assert len(written) == 1
 
 
 def test_a_signal_in_the_middle_is_not_swallowed(tmp_path, monkeypatch):

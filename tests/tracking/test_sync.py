@@ -93,3 +93,13 @@ def test_damaged_points_do_not_keep_back_the_others(begin, tmp_path, database, c
     assert said in capsys.readouterr().out
     known = record.read_json(run.directory / "tracking.json")
     assert [step for step, _ in history(database, known["run_id"])] == [0, 2]
+
+
+def test_what_the_record_lacks_is_said_with_what_brings_it(begin, tmp_path, database, capsys):
+    run = begin(2, closing=["figures", "model"])
+    run.set_status(record.FINISHED)
+    run.close()
+    assert sync(tmp_path, [run.id], database) == 0
+    brings = f"`dlrun resume={run.id} outputs={tmp_path}` brings them"
+    said = f"complete but for figures/ and model/ ({brings}): 2 points"
+    assert said in capsys.readouterr().out
