@@ -145,13 +145,12 @@ class Data:
     hashes: as in `Source`; None where they are not known, or equal by chance.
     extra: more splits by their names, such as train_dev: nothing trains on them or chooses by
         them; they are measured at the end, as `train_dev/…`.
-    drawn: the names of the splits that are drawn at random, and not given by the source.
+    drawn: the splits that are drawn at random, rather than as the source gives them.
     scale: of the targets, where these are standardized.
     depth: for files of more than 8 bits: x is value/(2^depth − 1), or with depth 8 the value
         itself as uint8.
     groups: of all samples of the set, by their rows, as in `Source`; with leaks=together those
         that are identical are of one.
-    dealt: the splits that were made by us rather than given.
     labels, reading, columns, targets: as in `Source`.
     made: what runs have made of just these data and share; see `dlrun.engine.shared`.
     """
@@ -167,7 +166,6 @@ class Data:
     scale: Scale | None = None
     depth: int | None = None
     groups: Tensor | None = None
-    dealt: tuple[str, ...] = ()
     extra: Mapping[str, Split] = field(default_factory=dict)
     drawn: frozenset[str] = frozenset()
     hashes: Tensor | None = None

@@ -1,7 +1,7 @@
 """From a Source to its train, val and test splits, without leaks between them."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -78,18 +78,19 @@ def make(
         source = some_classes.among(source, classes)
     if leaks == "together":
         source = replace(source, groups=_together(source))
-    groups, dealt = source.groups, tuple[str, ...]()
+    groups = source.groups
     if rows is None:
         generator = torch.Generator().manual_seed(split_seed)
         chosen = _choose_rows(source, split, val, generator)
         if train_dev is not None:
             chosen = _hold_back(chosen, source, train_dev, split_seed)
-        dealt = _not_given(source, chosen)
+        drawn = _drawn(source, chosen)
         if leaks in ("error", "drop") or not source.chance:
-            chosen = _treat_leaks(chosen, source.hashes.numpy(), leaks, dealt)
+            chosen = _treat_leaks(chosen, source.hashes.numpy(), leaks, drawn)
     else:
         given = dict.fromkeys(NAMES, ()) | dict(rows)
         chosen = {name: np.asarray(some, np.int64) for name, some in given.items()}
+        drawn = _drawn(source, chosen)
     y, scale, whole = source.y, None, chosen["train"]
     if source.scale_targets:
         y, scale = standardize(y, torch.from_numpy(whole))
@@ -105,7 +106,7 @@ def make(
         name=source.name,
         **{name: parts.pop(name) for name in NAMES},
         extra=parts,
-        drawn=_drawn(source, chosen),
+        drawn=drawn,
         hashes=None if source.chance else source.hashes,
         labels=source.labels,
         shape=tuple(source.x.shape[1:]),
@@ -114,7 +115,6 @@ def make(
         digest=source.digest,
         scale=scale,
         groups=groups,
-        dealt=dealt,
         depth=source.values.depth or None if source.values else None,
         reading=source.reading,
         columns=source.columns,
@@ -123,12 +123,12 @@ def make(
 
 
 def _drawn(source: Source, chosen: Mapping[str, Rows]) -> frozenset[str]:
-    """Of the splits that have samples, those that the source does not give."""
+    """Of the splits that have samples, those that are not as the source gives them."""
     given = {name: rows.numpy() for name, rows in source.given.items()}
     return frozenset(
         name
         for name, rows in chosen.items()
-        if len(rows) and not (name in given and np.isin(rows, given[name]).all())
+        if len(rows) and not (name in given and np.array_equal(given[name], rows))
     )
 
 
@@ -522,20 +522,10 @@ def _together(source: Source) -> Tensor | None:
     return torch.from_numpy(connected_components(met, directed=False)[1][same].astype(np.int64))
 
 
-def _not_given(source: Source, rows: Mapping[str, Rows]) -> tuple[str, ...]:
-    """The splits that are not as the source gives them."""
-    given = source.given
-    return tuple(
-        name
-        for name, some in rows.items()
-        if len(some) and not (name in given and np.array_equal(given[name].numpy(), some))
-    )
-
-
 def _treat_leaks(
-    rows: dict[str, Rows], hashes: NDArray[np.int64], leaks: str, dealt: Sequence[str]
+    rows: dict[str, Rows], hashes: NDArray[np.int64], leaks: str, drawn: Container[str]
 ) -> dict[str, Rows]:
-    """dealt: the splits that are made here, between which there need be no leak."""
+    """drawn: the splits that are made here, between which there need be no leak."""
     kept = dict(rows)
     found, cure = [], "data.leaks=drop removes them"
     order = [name for name in ("train", TRAIN_DEV, "val", "test") if name in rows]
@@ -546,7 +536,7 @@ def _treat_leaks(
             if count := int(same.sum()):
                 are = "sample of {} is" if count == 1 else "samples of {} are"
                 found.append(f"{count} {are.format(later)} identical to samples of {name}")
-                if {name, later} <= {*dealt}:
+                if name in drawn and later in drawn:
                     cure = "data.leaks=together keeps them in one split"
             seen |= same
         kept[later] = rows[later][~seen]
@@ -560,7 +550,7 @@ def _treat_leaks(
         return rows
     emptied = [name for name in order if len(rows[name]) and not len(kept[name])]
     if emptied:
-        right = "; data.leaks=together keeps them in one split" if emptied[0] in dealt else ""
+        right = "; data.leaks=together keeps them in one split" if emptied[0] in drawn else ""
         raise Mistake(f"data.leaks=drop: {message}, which leaves {emptied[0]} empty{right}", "leak")
     lost = [f"{len(rows[name]) - len(kept[name])} from {name}" for name in order[1:]]
     _log.warning(f"{message}; data.leaks=drop removed {' and '.join(lost)}")

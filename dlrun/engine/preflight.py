@@ -630,7 +630,7 @@ def leak(seen: Seen) -> Iterator[Finding]:
         if many:
             share = many / len(split)
             cure = "drop" if many < len(split) else ""
-            cure = "together" if {"train", name} <= {*data.dealt} else cure
+            cure = "together" if {"train", name} <= data.drawn else cure
             are = "sample ({}) is identical" if many == 1 else "samples ({}) are identical"
             yield Finding(
                 "leak",

@@ -117,8 +117,8 @@ def test_it_says_which_splits_were_drawn():
     made = source([0, 1] * 50, given)
     fewer = source([0, 1] * 50, {"train": given["train"], "test": given["test"]})
     assert split.make(made).drawn == set()
-    assert split.make(made, train_dev=5).drawn == {"train_dev"}
-    assert split.make(fewer).drawn == {"val"}
+    assert split.make(made, train_dev=5).drawn == {"train", "train_dev"}
+    assert split.make(fewer).drawn == {"train", "val"}
     assert split.make(made, "60/20/20").drawn == {"train", "val", "test"}
     assert split.make(source([0, 1] * 50), "80/20/0").drawn == {"train", "val"}
 
@@ -288,9 +288,9 @@ def test_splits_that_a_source_gives_stay_and_their_leaks_are_warned_of(caplog):
 
 def test_together_is_proposed_where_the_splits_are_made_here(caplog):
     data = split.make(source([0, 1] * 200, hashes=COPIED), "60/20/20")
-    assert data.dealt == ("train", "val", "test")
+    assert data.drawn == {"train", "val", "test"}
     assert "data.leaks=together" in caplog.text
-    assert not split.make(leaking()).dealt
+    assert not split.make(leaking()).drawn
 
 
 def test_no_leaks_no_warning(caplog):

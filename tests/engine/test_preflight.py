@@ -380,8 +380,8 @@ def test_copies_are_kept_together_where_the_split_is_ours(compose_recipe, table)
     x, y = table
     data = made(x, y)
     hashes = torch.arange(400) % 200
-    for dealt, cure in ((("train", "val"), "together"), ((), None), (("val",), None)):
-        run = build.build(compose_recipe(), replace(data, hashes=hashes, dealt=dealt))
+    for drawn, cure in (({"train", "val"}, "together"), ({}, None), ({"val"}, None)):
+        run = build.build(compose_recipe(), replace(data, hashes=hashes, drawn=frozenset(drawn)))
         [leak] = [each for each in preflight(run) if each.name == "leak"]
         assert leak.changes.get("data.leaks") == cure
 
