@@ -310,6 +310,8 @@ def _range(lab: Lab, lr: float, rates: Sequence[float]) -> Outcome:
         {"of each step": losses, "smoothed": runs},
         log=True,
         lines={"falls fastest": best},
+        # The choice is made below it; the last steps may be 10¹⁸ times as high.
+        most=2 * FAR * losses[0] if losses[0] > 0 else None,
     )
     near = list(takewhile(lambda mean: mean <= FAR * losses[0], runs))
     largest = at[len(near) - 1]

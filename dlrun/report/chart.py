@@ -64,14 +64,15 @@ class Chart:
     """A panel of a figure, which is drawn into `figures/<name>.png` of the procedure's record.
 
     x, y: what the axes show. at: (n,) places on the x axis, logarithmic with `log`, in order.
-    curves: (n,) values by the name in the legend; None where there is none. gap: what it means
-    that the first curve has none; marked by crosses on top. lines: upright ones at a place on x,
-    by name. levels: flat ones at a value on y, by name. best: the place on the first curve that is
+    curves: (n,) values by the name in the legend; None where there is none. gap: what it means that
+    the first curve has none; marked by crosses on top. lines: upright ones at a place on x, by
+    name. levels: flat ones at a value on y, by name. best: the place on the first curve that is
     marked; None for none. names: of the places, below them. bars: the same, where each place is a
-    bar then, made of its values one beside the other. linear: whether y is never logarithmic.
-    title: above it. ground: below all else. paths: lines by name, with places (x, y) of their own;
-    over a ground their ends are marked. thin: grey lines below these, without a name. dots: (x, y)
-    of single points, by name.
+    bar then, made of its values one beside the other. linear: whether y is never logarithmic. most:
+    the largest value that is shown, where greater ones would hide the others. title: above it.
+    ground: below all else. paths: lines by name, with places (x, y) of their own; over a ground
+    their ends are marked. thin: grey lines below these, without a name. dots: (x, y) of single
+    points, by name.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Chart:
     names: Sequence[str] = ()
     bars: Sequence[str] = ()
     linear: bool = False
+    most: float | None = None
     title: str = ""
     ground: Ground | None = None
     paths: Mapping[str, tuple[Sequence[float], Sequence[float]]] = field(default_factory=dict)
@@ -197,7 +199,8 @@ def _frame(axes: "Axes", chart: Chart, below: float, size: float) -> None:
 def _lines(axes: "Axes", chart: Chart) -> float:
     """Everything that lies between the axes; how much of the height their names need below."""
     below = 0.13
-    everything = _drawn(axes, chart)
+    drawn = _drawn(axes, chart)
+    everything = [value for value in drawn if chart.most is None or value <= chart.most]
     for (name, level), dashes in zip(chart.levels.items(), cycle(("--", ":", "-.")), strict=False):
         axes.axhline(level, color=GREY, linestyle=dashes, label=literal(f"{name}: {number(level)}"))
     if chart.log:
@@ -220,6 +223,10 @@ def _lines(axes: "Axes", chart: Chart) -> float:
         whole_numbers(axes)
     if not chart.linear and not chart.ground and spans_decades(everything):
         axes.set_yscale("log")
+    if chart.most is not None and 0 < len(everything) < len(drawn):
+        least, log = min(everything), axes.get_yscale() == "log"
+        margin = least * (1 - (least / chart.most) ** 0.05) if log else 0.05 * (chart.most - least)
+        axes.set_ylim(least - margin, chart.most)
     values = next(iter(chart.curves.values()), [None] * len(chart.at))
     first = dict(zip(chart.at, values, strict=True))
     gaps = [place for place, value in first.items() if value is None]

@@ -52,6 +52,17 @@ def test_large_values_in_a_legend_are_written_out(axes):
     assert [line.get_label() for line in shown.lines] == ["mae", "one: 20,000"]
 
 
+@pytest.mark.parametrize("least", [0.9, 0.001])
+def test_what_is_far_above_does_not_hide_the_rest(axes, least):
+    curves = {"loss": [2.0, least, 3.0, 1e18]}
+    shown = axes(Chart("rates", "lr", "loss", [0.1, 1, 10, 100], curves, log=True, most=16.0))
+    low, high = shown.get_ylim()
+    assert high == 16
+    assert 0 < low < least
+    whole = Chart("rates", "lr", "loss", [0.1, 1, 10], {"loss": [2, least, 3]}, log=True, most=16)
+    assert axes(whole).get_ylim()[1] < 16, "nothing is above"
+
+
 def test_no_upright_line_crosses_the_words_of_the_legend(axes):
     losses = {"after 100 steps": [2.3, 1.0, 0.1, 0.5, None, None]}
     rates = [1e-3, 1e-2, 1e-1, 1.0, 5.0, 10.0]
