@@ -6,7 +6,7 @@ leaves everything as it was. Nothing of it needs to survive a kill.
 
 import logging
 from copy import copy
-from math import hypot, isfinite
+from math import hypot, inf, isfinite
 
 import torch
 from torch import Tensor
@@ -48,8 +48,8 @@ class Watch:
     def look(self) -> dict[str, float]:
         """What there is to record after that step: `layer/<name>/<statistic>`, `sharpness`.
 
-        `update` is the norm of the step over that of the layer's weights; `sharpness/bound` is
-        2/lr, see `engine/sharpness.py`. Values that are not finite are left out.
+        `update` is the norm of the step over that of the layer's weights; `sharpness/bound` is as
+        `bound` gives it. Values that are not finite are left out.
         """
         if self._seen is None:
             with untouched(self._run):
@@ -86,11 +86,22 @@ class Watch:
         return found
 
     def _sharpness(self, seen: Seen) -> dict[str, float]:
-        rate = float(self._run.optimizer.param_groups[0]["lr"])
         try:
             found = {"sharpness": sharpness(self._run, seen)}
         except RuntimeError as error:  # a function without a second derivative, or no memory
             _log.warning(f"watch=sharpness: cannot be had of this model: {first_line(error)}")
             self._asked.discard("sharpness")
             return {}
-        return found | ({"sharpness/bound": 2 / rate} if rate > 0 else {})
+        return found | {"sharpness/bound": bound(self._run.optimizer)}
+
+
+def bound(optimizer: torch.optim.Optimizer) -> float:
+    """The curvature above which full-batch descent with momentum m leaves a quadratic's minimum.
+
+    (2 + 2m)/lr; with Nesterov's step (2 + 2m)/((1 + 2m)·lr) (Cohen et al. 2021, equation 1). 2/lr
+    for optimizers that are no SGD, whose own bound is that of their scaled Hessian.
+    """
+    group = optimizer.param_groups[0]
+    momentum = float(group["momentum"]) if isinstance(optimizer, torch.optim.SGD) else 0.0
+    rate = float(group["lr"]) * (1 + 2 * momentum * bool(group.get("nesterov")))
+    return (2 + 2 * momentum) / rate if rate > 0 else inf

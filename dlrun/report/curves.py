@@ -46,7 +46,7 @@ _OTHERS = (
         "curvature of the loss",
         (
             ("sharpness", "largest eigenvalue of the Hessian", BLUE),
-            ("sharpness/bound", "2 / learning rate", GREY),
+            ("sharpness/bound", "beyond it descent is unstable", GREY),
         ),
     ),
 )

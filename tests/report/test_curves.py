@@ -184,5 +184,5 @@ def test_training_in_evaluation_mode_and_sharpness_have_curves(run, monkeypatch)
         ("training, in evaluation mode", [1.0, 2.0], [0.1, 0.2]),
         ("validation", [1.0, 2.0], [0.1, 0.2]),
         ("largest eigenvalue of the Hessian", [1.0, 2.0], [3.0, 3.0]),
-        ("2 / learning rate", [1.0, 2.0], [20.0, 40.0]),
+        ("beyond it descent is unstable", [1.0, 2.0], [20.0, 40.0]),
     ]
