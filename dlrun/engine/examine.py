@@ -70,7 +70,8 @@ def examined(
     are trained. dead, saturated: the largest shares of a layer. train_mode: the loss of training
     samples where batch norm normalizes by themselves; …_before with its running averages, of which
     …_momentum is what a mini-batch adds. classes: how far the shares of the classes are
-    apart in training and validation, from 0 to 1. linear: how often a linear model is wrong on
+    apart in training and validation, from 0 to 1; classes/errors: how many standard errors that
+    is. linear: how often a linear model is wrong on
     validation, or its mean squared error; linear/worse: by how much the network is worse;
     linear/error: the standard error of that. labels/train, labels/val: how often the ten nearest
     training samples say another label, or the mean squared error of their mean; …_error: its
@@ -313,7 +314,24 @@ def without_network(run: Run, answers: Sequence[Tensor]) -> dict[str, float]:
     right = float((y == int(shares.argmax())).float().mean())
     apart = float((shares - theirs).abs().sum() / 2)
     equal = float(run.loss(answers[1].expand(len(y), -1), y))
-    return found | {"undecided/equal": equal, "guess": right, "classes": apart}
+    errors = _by_chance(shares.double() * len(run.data.train), theirs.double() * len(y))
+    found |= {"classes": apart, "classes/errors": errors}
+    return found | {"undecided/equal": equal, "guess": right}
+
+
+def _by_chance(a: Tensor, b: Tensor) -> float:
+    """How unlike two sets of counts are, in standard errors.
+
+    Pearson's χ² of 1900 as a normal deviate (Wilson, Hilferty 1931); 0 of a single class.
+    """
+    counts = torch.stack([a, b])[:, a + b > 0]
+    expected = counts.sum(1, keepdim=True) * counts.sum(0) / counts.sum()
+    free = counts.shape[1] - 1
+    if free < 1:
+        return 0.0
+    root = (float(((counts - expected).square() / expected).sum()) / free) ** (1 / 3)
+    spread = 2 / (9 * free)
+    return (root - (1 - spread)) / math.sqrt(spread)
 
 
 def _undecided(run: Run, y: Tensor, answers: Sequence[Tensor]) -> float:

@@ -45,7 +45,8 @@ UNLUCKY = (
 )
 """What is said of splits that differ though they are of one distribution."""
 APART = 0.1
-"""By how much P(val further than train) must differ from 1/2 to be called another distribution."""
+"""By how much P(val further than train) must differ from 1/2, and the shares of the classes from
+those of training, to be called another distribution."""
 UNTOLD = 0.25
 """The share of labels that neighbours contradict from which they say nothing of single ones."""
 STEEP = 0.05
@@ -181,7 +182,7 @@ def label_noise(trained: Trained) -> Iterator[Finding]:
         here, there = seen["contradicted/train"], seen["contradicted/val"]
         error = math.hypot(seen["contradicted/train_error"], seen["contradicted/val_error"])
         told = told.format(here, there)
-    elif _easier(seen) and seen.get("classes", 0.0) <= APART and there > UNTOLD:
+    elif _easier(seen) and not _other_shares(seen) and there > UNTOLD:
         here, there, error = train, val, of_losses
         told = (
             f"The network fits validation better than its training samples (losses {val:.3g} "
@@ -215,8 +216,8 @@ def wrong_validation(trained: Trained) -> Iterator[Finding]:
         beyond = seen["val/mae"] - SURE * seen["val/metric_error"] if "val/mae" in seen else 0.0
         if beyond <= seen.get("guess", math.inf):
             return
-    elif seen.get("classes", 0.0) > APART and there < 0.5:
-        return  # other shares of the classes may explain it
+    elif _other_shares(seen) and there < 0.5:
+        return  # that may explain it
     yield Finding(
         "label_noise",
         WARN,
@@ -259,10 +260,25 @@ def _shifted(seen: Mapping[str, float]) -> bool:
     return _further(seen) or max(seen.get("moved", 0.0), seen.get("spread", 0.0)) > ELSEWHERE
 
 
+def _other_shares(seen: Mapping[str, float]) -> bool:
+    """Whether the classes have other shares in validation than in training, beyond chance."""
+    return seen.get("classes", 0.0) > APART and seen["classes/errors"] > ELSEWHERE
+
+
+def _of_shares(seen: Mapping[str, float]) -> bool:
+    """Whether other shares of the classes may be all that sets the inputs apart.
+
+    They change no probability by more than their own distance (total variation).
+    """
+    if not _other_shares(seen) or "shift" not in seen:
+        return _other_shares(seen)
+    return abs(seen["shift"] - 0.5) - seen["classes"] <= max(APART, SURE * _chance(seen))
+
+
 def distribution_shift(trained: Trained) -> Iterator[Finding]:
     """Validation inputs lie elsewhere than training inputs, or further apart."""
     seen = trained.seen
-    if seen.get("classes", 0.0) > APART or not _shifted(seen) or trained.had("leak"):
+    if not _shifted(seen) or _of_shares(seen) or trained.had("leak"):
         return
     numbers = {key: seen[key] for key in ("moved", "spread", "shift") if key in seen}
     drawn = bool(seen.get("drawn"))

@@ -111,6 +111,29 @@ def test_the_constant_answer(trained):
     assert seen["classes"] < 0.05
 
 
+@pytest.mark.parametrize(("classes", "samples"), [(2, 50), (10, 200), (100, 1000)])
+def test_shares_of_classes_differ_by_chance_as_often_as_chi_squared_says(classes, samples):
+    generator = torch.Generator().manual_seed(0)
+    found = []
+    for _ in range(400):
+        y = torch.randint(classes, (6 * samples,), generator=generator)
+        parts = (y[samples:], y[:samples])
+        counts = [torch.bincount(part, minlength=classes).double() for part in parts]
+        found.append(examine._by_chance(*counts))
+    found = torch.tensor(found)
+    assert abs(found.mean()) < 0.2
+    assert abs(found.std() - 1) < 0.15
+    assert (found > 3.1).float().mean() <= 0.01
+
+
+def test_shares_of_classes_that_differ_are_told():
+    a = torch.tensor([50.0, 30.0, 20.0, 0.0], dtype=torch.float64)
+    b = torch.tensor([20.0, 30.0, 50.0, 0.0], dtype=torch.float64)
+    theirs = stats.norm.isf(stats.chi2_contingency(torch.stack([a, b])[:, :3].numpy())[1])
+    assert examine._by_chance(a, b) == pytest.approx(theirs, abs=0.25)
+    assert examine._by_chance(a[:1], b[:1]) == 0
+
+
 def test_without_an_opinion_where_training_lacks_classes(compose_recipe, train_recipe):
     """The shares of two samples' classes say of all others that they never come."""
     data = build.load_data(compose_recipe("data.samples=2"))

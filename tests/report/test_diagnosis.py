@@ -9,7 +9,8 @@ from dlrun.report.known import Trained
 SOUND = {
     **{"train_eval/loss": 0.10, "train_eval/error": 0.01, "train_eval/samples": 2000.0},
     **{"val/loss": 0.15, "val/error": 0.02, "val/samples": 1000.0, "val/accuracy": 0.95},
-    **{"undecided": 2.3, "guess": 0.1, "dead": 0.1, "saturated": 0.0, "classes": 0.02},
+    **{"undecided": 2.3, "guess": 0.1, "dead": 0.1, "saturated": 0.0},
+    **{"classes": 0.02, "classes/errors": 0.0},
     **{"labels/train": 0.05, "labels/train_error": 0.01, "labels/val": 0.05},
     **{"labels/val_error": 0.01, "shift": 0.5, "probes": 500.0},
     **{"moved": 0.0, "spread": 0.0},
@@ -18,6 +19,7 @@ RECIPE = {
     **{"epochs": 20, "optimizer": {"lr": 0.01, "weight_decay": 0.0}, "regularization": {}},
     "schedule": {"_target_": "dlrun.schedule.constant"},
 }
+OTHER = {"classes": 0.4, "classes/errors": 9.0}  # shares in validation that are not training's
 MANUAL = {"schedule": {"_target_": "dlrun.schedule.manual", "table": [[0, 1e-4], [5, 1e-5]]}}
 NOTHING = {"train_eval/loss": 2.2, "val/loss": 2.25}
 TRIED = {"trial/before": 0.15, "trial/error": 0.003, "trial/steps": 15.0, "trial/tempered": 0.0}
@@ -90,7 +92,15 @@ def test_splits_from_two_distributions(shift, where):
     assert (finding.name, finding.level) == ("distribution_shift", WARN)
     assert where in finding.text
     assert one(shift=shift, probes=8.0).name == "good_fit", "may be chance"
-    assert one(shift=shift, classes=0.4).name == "good_fit", "the classes have other shares"
+    assert one(shift=shift, **OTHER).name == "good_fit", "the classes have other shares"
+
+
+def test_shares_of_classes_explain_no_more_than_they_differ_by():
+    """Inverted images whose classes were split at random."""
+    inverted = {"shift": 1.0, "moved": 30.0, "val/loss": 20.0}
+    assert one(FALLING, **inverted, classes=0.11).name == "distribution_shift", "by chance"
+    assert one(FALLING, **inverted, **OTHER | {"classes": 0.3}).name == "distribution_shift"
+    assert one(FALLING, **inverted, **OTHER).name != "distribution_shift", "of 0.5 they explain 0.4"
 
 
 def test_neighbours_that_agree_against_labels_of_training_alone():
@@ -111,7 +121,7 @@ def test_training_that_is_fitted_worse_than_validation_of_like_inputs():
     finding = one(**worse)
     assert (finding.name, finding.changes) == ("label_noise", {"procedure": "show_data"})
     assert finding.numbers["train"] == 0.9
-    assert one(**worse, classes=0.4).name == "validation_easier"
+    assert one(**worse, **OTHER).name == "validation_easier"
     assert one(**worse, spread=5.0).name == "distribution_shift"
 
 
@@ -128,7 +138,7 @@ def test_splits_that_differ_in_place_or_spread(which, said):
     assert "the draw is unlucky" in drawn.text
     assert (drawn.level, drawn.changes) == (WARN, {"data.split_seed": 1})
     assert one(**{which: 2.5}).name == "good_fit", "may be chance"
-    assert one(**{which: 4.0}, classes=0.4).name == "good_fit", "the classes have other shares"
+    assert one(**{which: 4.0}, **OTHER).name == "good_fit", "the classes have other shares"
 
 
 def test_a_wide_gap_is_overfitting():
@@ -745,7 +755,7 @@ ALIKE = {"contradicted/train": 0.02, "contradicted/train_error": 0.004}
     "changed",
     [
         ALIKE | {"contradicted/val": 0.3, "contradicted/val_error": 0.02},
-        ALIKE | {"contradicted/val": 0.97, "contradicted/val_error": 0.01, "classes": 0.3},
+        ALIKE | {"contradicted/val": 0.97, "contradicted/val_error": 0.01, **OTHER},
         {"labels/train": 0.1, "labels/val": 2.0, "labels/val_error": 0.2}
         | {"val/mae": 1.2, "val/metric_error": 0.05, "guess": 0.8},
     ],
@@ -762,7 +772,7 @@ def test_labels_of_validation_that_those_of_training_contradict(changed):
     [
         ALIKE | {"contradicted/val": 0.09, "contradicted/val_error": 0.01},
         ALIKE | {"contradicted/val": 0.3, "contradicted/val_error": 0.1},
-        ALIKE | {"contradicted/val": 0.3, "contradicted/val_error": 0.02, "classes": 0.3},
+        ALIKE | {"contradicted/val": 0.3, "contradicted/val_error": 0.02, **OTHER},
         {"labels/train": 0.1, "labels/val": 2.0, "labels/val_error": 0.2}
         | {"val/mae": 0.7, "val/metric_error": 0.05, "guess": 0.8},
     ],
