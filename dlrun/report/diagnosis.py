@@ -29,6 +29,7 @@ from dlrun.report.known import (
     slower,
 )
 from dlrun.report.underfit import (
+    better_without,
     blames_the_recipe,
     learnt_by_heart,
     nothing_gains,
@@ -88,7 +89,7 @@ def diagnose(
     found: list[Finding] = []
     explanations = (
         *(contradicted_loss, label_noise, wrong_validation, distribution_shift),
-        *(train_mode_differs, no_shares, overshot, died, nothing_holds),
+        *(train_mode_differs, no_shares, overshot, died, nothing_holds, memorized),
         *(underfit, cut_short, thrown, overfit, validation_easier, good_fit),
     )
     for explanation in explanations:
@@ -497,14 +498,34 @@ def overshot(trained: Trained) -> Iterator[Finding]:
         )
 
 
+def memorized(trained: Trained) -> Iterator[Finding]:
+    """Overfitting where a closer fit to training is not what is lacking.
+
+    Hardly any training loss is left, or what has been learnt makes validation worse than guessing
+    does, and no trial makes it better.
+    """
+    lost = _worse_than_guessing(trained) and not better_without(trained)
+    if (trained.left < GAP or lost) and not trained.was_high():
+        yield from overfit(trained)
+
+
+def _worse_than_guessing(trained: Trained) -> bool:
+    """Whether validation is, beyond chance, and training is not."""
+    seen = trained.seen
+    if "val/loss" not in seen or not trained.left < 1 - NOISE:
+        return False
+    return seen["val/loss"] - seen["undecided"] > LIKELY * seen["val/error"]
+
+
 def overfit(trained: Trained) -> Iterator[Finding]:
-    """Validation leaves much more of the undecided loss than training."""
+    """Validation leaves much more of the undecided loss than training, or more than all of it."""
     seen = trained.seen
     if "val/loss" not in seen or seen["undecided"] <= 0:
         return
     train, val, error = _losses(seen)
     gap = (val - train) / seen["undecided"]
-    if gap > max(CLOSE, SURE * error / seen["undecided"]) and val > FITTED * train:
+    far = val > FITTED * train or _worse_than_guessing(trained)
+    if far and gap > max(CLOSE, SURE * error / seen["undecided"]):
         yield Finding(
             "overfit",
             WARN,

@@ -54,7 +54,7 @@ def underfit(trained: Trained) -> Iterator[Finding]:
     seen, left = trained.seen, trained.left
     numbers = {"loss": seen["train_eval/loss"], "undecided": seen["undecided"]}
     said = f"On training samples the loss is {left:.0%} of what guessing gives"
-    if _better_without(trained):
+    if better_without(trained):
         before, after = seen["trial/before"], seen["trial/after"]
         said += (
             f", and {seen['trial/steps']:.0f} more steps without penalties lower the validation "
@@ -72,7 +72,7 @@ def underfit(trained: Trained) -> Iterator[Finding]:
         yield by_heart
         return
     hinders = [name for name in _HINDERS if trained.had(name)]
-    if hinders and not _better_without(trained):
+    if hinders and not better_without(trained):
         why = f"{' and '.join(hinders)}, found before the training, may keep it from learning"
         yield Finding("underfit", WARN, f"{said}: {why}.", numbers)
         return
@@ -83,10 +83,10 @@ def underfit(trained: Trained) -> Iterator[Finding]:
 def shows_more(trained: Trained) -> bool:
     """Whether a trial, ten neighbours or a linear model does better: there is more to learn."""
     seen = trained.seen
-    return _better_without(trained) or _worse_than_neighbours(seen) or _worse_than_linear(seen)
+    return better_without(trained) or _worse_than_neighbours(seen) or _worse_than_linear(seen)
 
 
-def _better_without(trained: Trained) -> bool:
+def better_without(trained: Trained) -> bool:
     """Whether a short trial without penalties made validation better, beyond chance."""
     seen = trained.seen
     mistakes = (1 - seen.get("val/accuracy", 0.0)) * seen.get("trial/samples", math.inf)
@@ -192,6 +192,10 @@ def _why(left: float, trained: Trained) -> Reason:
         changes = {"regularization.early_stopping.patience": duration.times(patience, 10)}
         clause = "early stopping ended the training too soon; give it more patience"
         return "still_improving", clause, changes
+    if _tried_in_vain(seen):
+        clause = f"{seen['trial/steps']:.0f} more steps gain nothing on validation, so neither the "
+        clause += "rate nor the length explains it; see whether it can memorize a few samples"
+        return "underfit", clause, {"procedure": "overfit"}
     if _falls(losses):
         clause = "the training loss was still falling; train longer, or at a higher rate"
         return "still_improving", clause, {"epochs": longer(trained)}
@@ -201,6 +205,12 @@ def _why(left: float, trained: Trained) -> Reason:
         return restraint
     clause = "the training loss no longer falls; try another rate, then a larger network"
     return "underfit", clause, {"procedure": "find_lr"}
+
+
+def _tried_in_vain(seen: Mapping[str, float]) -> bool:
+    """Whether a trial was made, and has not made validation better beyond chance."""
+    gained = seen.get("trial/before", math.inf) - seen.get("trial/after", 0.0)
+    return gained <= LIKELY * seen.get("trial/error", 0.0)
 
 
 def _held_back(trained: Trained) -> bool | None:
@@ -215,7 +225,7 @@ def _held_back(trained: Trained) -> bool | None:
 
 def blames_the_recipe(trained: Trained) -> bool:
     """Whether the trial has shown that penalties or noise keep it from fitting."""
-    sure = _better_without(trained) and _held_back(trained) is True
+    sure = better_without(trained) and _held_back(trained) is True
     return sure and _restraint(trained, sure=True) is not None
 
 
@@ -274,7 +284,7 @@ def _too_low(trained: Trained, said: str) -> Reason:
 def _steps_are_small(trained: Trained) -> bool:
     """Whether a step of the trial lowers the loss far more than one of the training has."""
     seen = trained.seen
-    if not _better_without(trained):
+    if not better_without(trained):
         return False
     gained = (seen["trial/before"] - seen["trial/after"]) / seen["trial/steps"]
     fallen = (seen["undecided"] - seen["train_eval/loss"]) / max(trained.points[-1]["step"], 1)

@@ -315,6 +315,16 @@ def test_a_trial_that_makes_validation_better_says_that_more_fitting_would_help(
     assert one(**better | {"trial/error": 0.013}).name == "good_fit", "may be chance"
 
 
+@pytest.mark.parametrize("losses", [FALLING, CREPT])
+def test_where_more_steps_gain_nothing_neither_rate_nor_length_is_blamed(losses):
+    tried = TRIED | {"trial/before": 2.2, "trial/error": 0.02}
+    finding = nothing_learnt(losses, **tried | {"trial/after": 2.16})
+    assert (finding.name, finding.changes) == ("underfit", {"procedure": "overfit"})
+    assert "15 more steps gain nothing on validation" in finding.text
+    gained = nothing_learnt(losses, **tried | {"trial/after": 2.14})
+    assert gained.name in ("still_improving", "rate_too_low")
+
+
 def test_penalties_are_blamed_where_the_same_steps_gain_far_less_with_them():
     """The control: 0.15 falls to 0.12 without them, and to `held` with them."""
     both = {"l2": {}, "batch_norm": {}}
@@ -565,12 +575,31 @@ def test_a_warm_up_that_ends_in_time_leaves_the_rate_to_blame(warmup):
 WEAK = {"train_eval/loss": 0.451, "val/loss": 0.456, "undecided": 0.485, "val/accuracy": 0.8}
 
 
+def test_what_fits_training_nearly_wholly_does_not_lack_more_of_it():
+    better = TRIED | {"trial/before": 0.9, "trial/after": 0.8, "val/loss": 0.9}
+    assert one(FALLING, **better).name == "overfit"
+    assert one(FALLING, **better, train_eval__loss=0.4).name == "still_improving"
+    linear = {"linear": 0.9, "linear/worse": 0.1, "linear/error": 0.01}
+    assert found(FALLING, **linear, val__loss=20.0)[0].name == "overfit"
+
+
+def test_validation_above_guessing_is_overfit_however_high_training_is():
+    """Labels of chance, of which the network has learnt a tenth by heart."""
+    fitted = {"undecided": 1.79, "train_eval/loss": 1.61, "train_eval/error": 0.02}
+    assert one(FELL, **fitted, val__loss=2.07, val__error=0.08).name == "overfit"
+    assert one(FELL, **fitted, val__loss=1.9, val__error=0.08).name != "overfit", "may be chance"
+    worse = fitted | {"train_eval/loss": 1.8}
+    assert one(FELL, **worse, val__loss=2.2, val__error=0.08).name != "overfit", "so is training"
+
+
 def test_a_weak_signal_that_nothing_else_finds_either_is_no_fault_of_the_rate():
     slow = [0.49, 0.46, 0.455, 0.453, 0.452, 0.4515, 0.4512, 0.451]
     known = WEAK | ALL_TRIED | {"val/error": 0.005, "train_eval/error": 0.005}
     assert found(slow, **known)[0].name == "good_fit"
-    for worse in ({"linear/worse": 0.01}, {"train_eval/loss": 0.48}, {"trial/after": 0.44}):
-        assert found(slow, **known | worse)[0].name == "rate_too_low"
+    for worse in ({"linear/worse": 0.01}, {"train_eval/loss": 0.48}):
+        finding = found(slow, **known | worse)[0]
+        assert (finding.name, finding.changes) == ("underfit", {"procedure": "overfit"})
+    assert found(slow, **known | {"trial/after": 0.44})[0].name == "rate_too_low"
 
 
 def test_what_is_learnt_by_heart_after_the_best_weights():
